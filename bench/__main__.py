@@ -55,8 +55,8 @@ async def _versions(running: Stack) -> dict[str, str]:
         )
     finally:
         await connection.close()
-    broker = private_mosquitto.binary()
-    numbers = () if broker is None else private_mosquitto.version(broker)
+    broker = private_mosquitto.find_mosquitto()
+    numbers = () if broker is None else private_mosquitto.read_mosquitto_version(broker)
     return {
         "Python": platform.python_version(),
         "PostgreSQL": str(server).split()[0],

@@ -14,11 +14,11 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from app.acoustics.class_pooling import Candidate
-from app.acoustics.event_association import associate
-from app.acoustics.localisation_inputs import Box, Settings
-from app.acoustics.sound_events import Event, Incident
-from app.acoustics.speed_of_sound import Conditions
+from app.acoustics.class_pooling import ClassCandidate
+from app.acoustics.event_association import associate_events
+from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings
+from app.acoustics.sound_events import SoundEvent, SoundIncident
+from app.acoustics.speed_of_sound import AirConditions
 from bench.acoustic_world import FRAME, GRIDS, Faults, Floats, Heard, World, hear, place, world
 from bench.measure import machine
 from bench.report import paragraph, replaced, table
@@ -110,29 +110,31 @@ def measure(play: Play, boxes: int, faults: Faults, *, runs: int, seed: int, win
         scene = play(rng, boxes, faults)
         events = [_event(at, each, scene.air, faults) for at, each in enumerate(scene.heard)]
         order = rng.permutation(len(events))
-        told = Conditions(temperature_c=scene.air.temperature_c, wind_sigma_m_s=wind_sigma)
-        known: Mapping[str, Box] = {box.id: box for box in scene.air.boxes}
+        told = AirConditions(temperature_c=scene.air.temperature_c, wind_sigma_m_s=wind_sigma)
+        known: Mapping[str, BoxPosition] = {box.id: box for box in scene.air.boxes}
         began = time.process_time()
-        incidents = associate([events[at] for at in order], known, Settings(conditions=told))
+        incidents = associate_events(
+            [events[at] for at in order], known, LocalisationSettings(conditions=told)
+        )
         cell.cpu_s += time.process_time() - began
         cell.incidents += len(incidents)
         _judge(cell, scene, incidents)
     return cell
 
 
-def _event(at: int, heard: Heard, air: World, faults: Faults) -> Event:
+def _event(at: int, heard: Heard, air: World, faults: Faults) -> SoundEvent:
     kind = "door_slam" if heard.kind == "false" else "pistol"
-    return Event(
+    return SoundEvent(
         f"{at:04d}",
         air.boxes[heard.box].id,
         round(heard.seconds * 1e6),
-        (Candidate(kind, 0.7),),
+        (ClassCandidate(kind, 0.7),),
         heard.level_db,
         faults.clock_ms,
     )
 
 
-def _judge(cell: Cell, scene: _Scene, incidents: Sequence[Incident]) -> None:
+def _judge(cell: Cell, scene: _Scene, incidents: Sequence[SoundIncident]) -> None:
     of = {event.id: at for at, each in enumerate(incidents) for event in each.events}
     counts: dict[int, dict[int, int]] = {shot: {} for shot in range(len(scene.sources))}
     for at, each in enumerate(scene.heard):
@@ -156,7 +158,7 @@ def _judge(cell: Cell, scene: _Scene, incidents: Sequence[Incident]) -> None:
         cell.taken_in += each.shot is None and home in shots and f"{at:04d}" in fired
 
 
-def _locate(cell: Cell, incident: Incident, source: Floats, *, plain: bool) -> None:
+def _locate(cell: Cell, incident: SoundIncident, source: Floats, *, plain: bool) -> None:
     location = incident.location
     if location.position is None:
         cell.errors.append(math.inf)

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.local_plane import Frame
-from app.acoustics.localisation_inputs import Box
+from app.acoustics.local_plane import TangentPlane
+from app.acoustics.localisation_inputs import BoxPosition
 
 type Floats = NDArray[np.float64]
 
 SIDE_M: Final = 1_000.0
-FRAME: Final = Frame(2.35, 48.86)
+FRAME: Final = TangentPlane(2.35, 48.86)
 GRIDS: Final[Mapping[int, Sequence[tuple[float, float]]]] = {
     12: [((column + 0.5) / 4, (row + 0.5) / 3) for row in range(3) for column in range(4)],
     6: [((column + 0.5) / 3, (row + 0.5) / 2) for row in range(2) for column in range(3)],
@@ -68,7 +68,7 @@ class World:
         wind: east and north, m/s.
     """
 
-    boxes: tuple[Box, ...]
+    boxes: tuple[BoxPosition, ...]
     truth: Floats
     offsets: Floats
     temperature_c: float
@@ -101,7 +101,7 @@ def world(rng: np.random.Generator, count: int, faults: Faults) -> World:
     heights = rng.uniform(3.0, 9.0, count)
     truth = np.column_stack([said, heights]) + rng.normal(0.0, _SURVEY_M, (count, 3))
     boxes = tuple(
-        Box(f"box-{at:02d}", *FRAME.to_degrees(float(east), float(north)), float(height))
+        BoxPosition(f"box-{at:02d}", *FRAME.to_degrees(float(east), float(north)), float(height))
         for at, ((east, north), height) in enumerate(zip(said, heights, strict=True))
     )
     temperature = float(rng.uniform(-5.0, 32.0))

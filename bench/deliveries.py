@@ -17,8 +17,8 @@ from uuid import UUID, uuid4
 import aiohttp
 import asyncpg
 
-from app.notifications.delivery.transport_types import message_id
-from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.notifications.delivery.transport_types import build_message_id
+from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.notifications.http.signing import generate_secret
 from app.platform.kernel.ids import new_id
 from bench.measure import Reading, peak_rss
@@ -212,7 +212,7 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
             organisation = await _organisation(stack, database, [f"{fast.url}/fast"])
             records = [_record(organisation, number) for number in range(many)]
             for start in range(0, many, _BATCH):
-                await enqueue(connection, records[start : start + _BATCH])
+                await enqueue_events(connection, records[start : start + _BATCH])
             async with stack.role("deliver", database) as running:
                 pids = {"deliver": running.pid, "postgres": stack.postgres.pid}
                 before = Reading.now(pids)
@@ -224,7 +224,7 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
         await connection.close()
     await stack.drop(_DATABASE)
     first = min(instants[0] for instants in came.values())
-    wanted = {message_id(record.id) for record in records}
+    wanted = {build_message_id(record.id) for record in records}
     return Sent(
         "g",
         many,
@@ -296,9 +296,9 @@ async def beside(stack: Stack, *, others: str, hanging: int, answering: int, sec
                 for number in range(seconds * RATE):
                     await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
                     record = _record(organisation, number)
-                    await enqueue(connection, [record])
-                    sent[message_id(record.id)] = time.monotonic()
-                    await wake(connection)
+                    await enqueue_events(connection, [record])
+                    sent[build_message_id(record.id)] = time.monotonic()
+                    await wake_dispatcher(connection)
                 await asyncio.sleep(_SETTLE_S)
                 came = (await fast.came())["/watched"]
     finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.standalone.child_process import tail
+from app.standalone.child_process import read_log_tail
 
 _END_WITHIN_S: Final = 15.0
 
@@ -47,7 +47,7 @@ class Running:
 
     def last_words(self) -> str:
         """The last line that it wrote to its log."""
-        lines = tail(self.log).strip().splitlines()
+        lines = read_log_tail(self.log).strip().splitlines()
         return lines[-1][:300] if lines else "it said nothing"
 
     async def told(self, word: str) -> float:

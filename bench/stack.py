@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
@@ -262,7 +262,7 @@ async def stack() -> AsyncIterator[Stack]:
             PrivatePostgres(folder / "postgres", durable=True) as postgres,
             PrivateMosquitto(folder / "mosquitto", accounts=_PASSWORDS) as mosquitto,
         ):
-            settings = Settings.model_validate({"database": {"url": postgres.url}})
+            settings = VigieSettings.model_validate({"database": {"url": postgres.url}})
             await asyncio.to_thread(upgrade, settings.database)
             yield Stack(folder, postgres, mosquitto, generate_key(), generate_encryption_key())
     finally:

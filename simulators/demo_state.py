@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.kernel.atomic_files import replace_file_text
 from simulators.enrol import Passwords
 
 FILE = "demo.json"
@@ -59,7 +59,7 @@ class DemoState:
 
     def save(self, path: Path) -> None:
         """Write the file."""
-        replace_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", mode=0o600)
+        replace_file_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", mode=0o600)
 
     def keyring(self, path: Path) -> Passwords:
         """The boxes' passwords, saved with all else."""

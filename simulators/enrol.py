@@ -12,7 +12,7 @@ from itertools import batched
 from pathlib import Path
 from typing import Self
 
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.kernel.atomic_files import replace_file_text
 from simulators.rest import Api, ApiError, Json, persistently
 
 _BULK = 500
@@ -68,7 +68,7 @@ class Passwords:
 
         def keep(passwords: dict[str, str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(path, json.dumps(passwords, indent=1), mode=0o600)
+            replace_file_text(path, json.dumps(passwords, indent=1), mode=0o600)
 
         return cls(known, keep)
 

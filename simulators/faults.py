@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from simulators.chance import key_of, uniform
 from simulators.patterns import Values
 
@@ -118,7 +118,7 @@ class FaultyBox:
             return values
         able = sorted(values.keys() - _SPARED)
         metric = able[int(uniform(key_of(self.seed, self.box, "which"), seq) * len(able))]
-        entry = BY_NAME[metric]
+        entry = METRICS_BY_NAME[metric]
         value = values[metric] + _SPIKE_DB if entry.kind == "level" else values[metric] * _SPIKE_FACTOR
         self.counts.spiked += 1
         return {**values, metric: round(min(value, entry.maximum), 1)}

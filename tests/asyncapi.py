@@ -16,10 +16,10 @@ from jsonschema import Draft7Validator
 
 from app import __version__
 from app.catalogue.device_event_types import EVENT_TYPES
-from app.catalogue.metrics import BY_NAME, CATALOGUE
+from app.catalogue.metrics import CATALOGUE, METRICS_BY_NAME
 from app.catalogue.units import FACTORS
 from app.ingest.codec.event_status_decoder import OCTAVES
-from app.platform.kernel.rejection_codes import REASONS
+from app.platform.kernel.rejection_codes import REJECTION_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 DOCUMENT = DOCS / "asyncapi.yaml"
@@ -36,7 +36,7 @@ def _values() -> Iterator[str]:
 
 
 def _codes() -> Iterator[str]:
-    yield from (f"- {code}" for code in ("conflict", *REASONS))
+    yield from (f"- {code}" for code in ("conflict", *REJECTION_REASONS))
 
 
 def _units() -> Iterator[str]:
@@ -49,7 +49,7 @@ def _types() -> Iterator[str]:
 
 
 def _octaves() -> Iterator[str]:
-    level = BY_NAME["lcpeak"]
+    level = METRICS_BY_NAME["lcpeak"]
     for band in OCTAVES:
         yield f'"{band}": {{type: number, minimum: {level.minimum:g}, maximum: {level.maximum:g}}}'
 

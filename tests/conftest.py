@@ -23,7 +23,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
@@ -107,7 +107,7 @@ def _nursery() -> Iterator[None]:
 async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrivatePostgres]:
     folder = tmp_path_factory.mktemp("postgres")
     async with PrivatePostgres(folder, durable=False, environment=shifted_clock.inherited()) as server:
-        settings = Settings.model_validate({"database": {"url": server.url}})
+        settings = VigieSettings.model_validate({"database": {"url": server.url}})
         await asyncio.to_thread(upgrade, settings.database)
         yield server
         # In good order it would write a thousand databases to disk first, to throw them away.
@@ -156,7 +156,7 @@ async def settlement(postgres: PrivatePostgres, admin_key: str) -> AsyncIterator
     @asynccontextmanager
     async def made_in(name: str, template: str) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
         url = await postgres.create_database(name, template=template)
-        settings = Settings.model_validate({"database": {"url": url}, "bootstrap_admin_key": admin_key})
+        settings = VigieSettings.model_validate({"database": {"url": url}, "bootstrap_admin_key": admin_key})
         async with running(new_application(settings)) as app, client_of(app, admin_key) as admin:
             yield app, admin
 
@@ -193,7 +193,7 @@ def admin_key() -> str:
 @pytest.fixture
 def settings(
     database_url: str, mosquitto: PrivateMosquitto, admin_key: str, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+) -> VigieSettings:
     """Settings for this test's database and the session's broker; child processes find them too."""
     environment = {
         "VIGIE_DATABASE__URL": database_url,
@@ -214,11 +214,11 @@ def settings(
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return Settings(_env_file=None)
+    return VigieSettings(_env_file=None)
 
 
 @pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
+async def database(settings: VigieSettings) -> AsyncIterator[Database]:
     opened = Database(settings.database, application="tests")
     yield opened
     await opened.close()
@@ -242,7 +242,7 @@ def client_of(app: FastAPI, key: str | None) -> httpx.AsyncClient:
 _routes: list[BaseRoute] = []
 
 
-def new_application(settings: Settings) -> FastAPI:
+def new_application(settings: VigieSettings) -> FastAPI:
     """What `create_app` makes, with routes that may have served before: to build them all takes a while.
 
     They hold no state, and know no settings; the application around them does, and is a new one.
@@ -254,7 +254,7 @@ def new_application(settings: Settings) -> FastAPI:
 
 
 @pytest.fixture
-async def application(settings: Settings) -> AsyncIterator[FastAPI]:
+async def application(settings: VigieSettings) -> AsyncIterator[FastAPI]:
     async with running(new_application(settings)) as app:
         yield app
 

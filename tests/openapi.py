@@ -3,11 +3,11 @@
 import functools
 from typing import Any
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.processes.api import create_app
 
 
 @functools.cache
 def openapi_document() -> dict[str, Any]:
     """The document of an API with the default settings. Nobody changes it."""
-    return create_app(Settings(_env_file=None)).openapi()
+    return create_app(VigieSettings(_env_file=None)).openapi()

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from app.catalogue.purposes import BY_NAME
+from app.catalogue.purposes import PURPOSES_BY_NAME
 
 _COLUMNS: Final = (
     *("sensitive", "legal_basis", "legal_reference", "controller", "contact", "impact_assessment", "notice"),
@@ -39,7 +39,7 @@ async def approve(
         fields: columns that are to be other than usual; without limits it began in 2000 and ends in a year.
     """
     usual: dict[str, object] = {
-        "sensitive": BY_NAME[purpose].sensitive,  # type: ignore[index]
+        "sensitive": PURPOSES_BY_NAME[purpose].sensitive,  # type: ignore[index]
         "legal_basis": "public_task",
         "legal_reference": "Decision 2026-17 of the city council",
         "controller": "City of Toulouse",

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
 from app.standalone.private_postgres import PrivatePostgres
@@ -116,7 +116,7 @@ async def make(folder: Path) -> None:
     admin = generate_key()
     async with PrivatePostgres(folder / "postgres", durable=False) as server:
         unlimited = {"running_per_key": 0, "key_rate_per_s": 0, "organisation_rate_per_s": 0}
-        settings = Settings.model_validate(
+        settings = VigieSettings.model_validate(
             {"database": {"url": server.url}, "bootstrap_admin_key": admin, "api": unlimited}
         )
         await asyncio.to_thread(upgrade, settings.database)

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import app
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.processes.api import create_app
 from app.processes.audit_cli import app as audit_app
 from simulators.cli import app as simulators_app
@@ -131,9 +131,9 @@ def collect(database: str | None) -> dict[str, Any]:
         commands |= _commands(program, name)
     document = yaml.safe_load(Path("docs/asyncapi.yaml").read_text(encoding="utf-8"))
     return {
-        "openapi": strip_prose(create_app(Settings(_env_file=None)).openapi()),
+        "openapi": strip_prose(create_app(VigieSettings(_env_file=None)).openapi()),
         "asyncapi": strip_prose(document),
-        "settings": dict(list_settings(Settings, "VIGIE_")),
+        "settings": dict(list_settings(VigieSettings, "VIGIE_")),
         "metrics": list_metrics(modules),
         "commands": commands,
         "database": {} if database is None else asyncio.run(read_database(database)),

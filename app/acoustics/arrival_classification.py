@@ -17,19 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.acoustics.least_squares import (
-    UNKNOWN,
-    Fit,
-    described,
-    misfits_of,
-    refine,
-    refine_chosen,
-    started,
-    travel,
+    UNKNOWN_COUNT,
+    FitStatistics,
+    compute_distances,
+    compute_fit_statistics,
+    compute_misfits,
+    make_initial_states,
+    refine_chosen_arrivals,
+    refine_states_robustly,
 )
-from app.acoustics.localisation_inputs import Floats, Problem
-from app.acoustics.search_seeds import of_grid, of_triples
+from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
+from app.acoustics.search_seeds import make_grid_seeds, make_triple_seeds
 
-type Mask = NDArray[np.bool_]
+type BoolMask = NDArray[np.bool_]
 
 _REFINED: Final = 24
 _STATES: Final = 4
@@ -44,7 +44,7 @@ _ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Explanations:
+class ArrivalExplanations:
     """What may have been, the likeliest first.
 
     Attributes:
@@ -54,18 +54,20 @@ class Explanations:
         worth: of each.
     """
 
-    theta: Floats
-    used: Mask
-    weight: Floats
-    worth: Fit
+    theta: FloatArray
+    used: BoolMask
+    weight: FloatArray
+    worth: FitStatistics
 
 
-def explanations(problem: Problem) -> Explanations | None:
+def explain_arrivals(problem: LocalisationProblem) -> ArrivalExplanations | None:
     """All that three or more arrivals may well mean; None where nothing is within hearing range."""
-    seeds = started(problem, np.concatenate([of_triples(problem), of_grid(problem)]))
+    seeds = make_initial_states(
+        problem, np.concatenate([make_triple_seeds(problem), make_grid_seeds(problem)])
+    )
     coarse = _robust_costs(problem, seeds, _COARSE)
     kept = seeds[np.argsort(coarse, kind="stable")[:_REFINED]]
-    thetas = refine(problem, kept)
+    thetas = refine_states_robustly(problem, kept)
     costs = _robust_costs(problem, thetas, 1.0)
     if not np.isfinite(costs).any():
         return None
@@ -81,11 +83,11 @@ def explanations(problem: Problem) -> Explanations | None:
     return _weighed(problem, found)
 
 
-def fault_costs(problem: Problem) -> tuple[Floats, Floats]:
+def compute_fault_costs(problem: LocalisationProblem) -> tuple[FloatArray, FloatArray]:
     """-2·ln of how probable arrivals are as reflections, and as something else, beside the sound itself."""
     settings = problem.settings
 
-    def cost(span_s: float, share: float) -> Floats:
+    def cost(span_s: float, share: float) -> FloatArray:
         odds = span_s * (1.0 - share) / share / (_ROOT_TAU * problem.sigmas)
         return np.asarray(np.maximum(2.0 * np.log(odds), _LEAST_COST))
 
@@ -93,17 +95,17 @@ def fault_costs(problem: Problem) -> tuple[Floats, Floats]:
     return late, cost(settings.false_within_s, settings.false_share)
 
 
-def _fault_costs(problem: Problem, single: Floats) -> Floats:
+def _fault_costs(problem: LocalisationProblem, single: FloatArray) -> FloatArray:
     """What each arrival costs as a fault, given its misfits, shape (s, n)."""
-    late, other = fault_costs(problem)
+    late, other = compute_fault_costs(problem)
     seconds = single * problem.sigmas
     reflected = (seconds > 0) & (seconds <= problem.settings.latest_ms * 1e-3)
     return np.where(reflected, late, other)
 
 
-def _place_costs(problem: Problem, thetas: Floats) -> Floats:
+def _place_costs(problem: LocalisationProblem, thetas: FloatArray) -> FloatArray:
     """How far away it is, and how levels differ from 20·lg of the distance; one costs at most 9."""
-    distance, _ = travel(problem, thetas[:, :2])
+    distance, _ = compute_distances(problem, thetas[:, :2])
     # What several boxes hear is rarely far from all of them: three arrivals also fit some place far away, and
     # so vaguely that its volume makes it the likelier one unless that is said.
     away = np.linalg.norm(thetas[:, :2] - problem.places.mean(axis=0), axis=1) / _usual_m(problem)
@@ -116,15 +118,15 @@ def _place_costs(problem: Problem, thetas: Floats) -> Floats:
     return np.asarray(out)
 
 
-def _robust_costs(problem: Problem, thetas: Floats, scale: float) -> Floats:
+def _robust_costs(problem: LocalisationProblem, thetas: FloatArray, scale: float) -> FloatArray:
     """-2·ln of how likely states are, each arrival being a fault where that is likelier."""
     count = len(problem.times)
-    misfits = misfits_of(problem, thetas) / scale
+    misfits = compute_misfits(problem, thetas) / scale
     single = np.minimum(misfits[:, :count] ** 2, _fault_costs(problem, misfits[:, :count] * scale))
     return single.sum(axis=1) + (misfits[:, count:] ** 2).sum(axis=1) + _place_costs(problem, thetas)
 
 
-def _apart(thetas: Floats, costs: Floats) -> Floats:
+def _apart(thetas: FloatArray, costs: FloatArray) -> FloatArray:
     """The best states that are not the same place, shape (up to 4, 3 + k)."""
     order = np.lexsort((thetas[:, 1], thetas[:, 0], np.round(costs, 6)))
     found: list[int] = []
@@ -136,26 +138,28 @@ def _apart(thetas: Floats, costs: Floats) -> Floats:
     return thetas[found]
 
 
-def _fits(problem: Problem, thetas: Floats) -> Mask:
+def _fits(problem: LocalisationProblem, thetas: FloatArray) -> BoolMask:
     """Which arrivals are likelier the sound itself than a fault; at least three."""
-    single = misfits_of(problem, thetas)[:, : len(problem.times)]
+    single = compute_misfits(problem, thetas)[:, : len(problem.times)]
     beyond = single**2 - _fault_costs(problem, single)
-    third = np.partition(beyond, UNKNOWN - 1, axis=1)[:, UNKNOWN - 1 : UNKNOWN]
+    third = np.partition(beyond, UNKNOWN_COUNT - 1, axis=1)[:, UNKNOWN_COUNT - 1 : UNKNOWN_COUNT]
     return np.asarray(beyond <= np.maximum(third, 0.0))
 
 
-def _tried(problem: Problem, starts: Floats, used: Mask) -> tuple[Floats, Mask, Floats] | None:
+def _tried(
+    problem: LocalisationProblem, starts: FloatArray, used: BoolMask
+) -> tuple[FloatArray, BoolMask, FloatArray] | None:
     """Every start with its pattern, and with one or two arrivals taken in or left out; those within range."""
     patterns, owners = [], []
     for at, mask in enumerate(used):
         for which in _flips(len(mask)):
             pattern = mask.copy()
             pattern[which] = ~pattern[which]
-            if np.count_nonzero(pattern) >= UNKNOWN:
+            if np.count_nonzero(pattern) >= UNKNOWN_COUNT:
                 patterns.append(pattern)
                 owners.append(at)
     chosen = np.array(patterns)
-    thetas = refine_chosen(problem, starts[owners], chosen)
+    thetas = refine_chosen_arrivals(problem, starts[owners], chosen)
     costs = _pattern_costs(problem, thetas, chosen)
     good = np.flatnonzero(np.isfinite(costs))
     if not len(good):
@@ -170,27 +174,29 @@ def _flips(count: int) -> list[list[int]]:
 
 
 def _joined(
-    one: tuple[Floats, Mask, Floats], other: tuple[Floats, Mask, Floats]
-) -> tuple[Floats, Mask, Floats]:
+    one: tuple[FloatArray, BoolMask, FloatArray], other: tuple[FloatArray, BoolMask, FloatArray]
+) -> tuple[FloatArray, BoolMask, FloatArray]:
     thetas, used, costs = (np.concatenate([a, b]) for a, b in zip(one, other, strict=True))
     order = np.lexsort((thetas[:, 1], thetas[:, 0], np.round(costs, 6)))
     return thetas[order], used[order], costs[order]
 
 
-def _pattern_costs(problem: Problem, thetas: Floats, used: Mask) -> Floats:
+def _pattern_costs(problem: LocalisationProblem, thetas: FloatArray, used: BoolMask) -> FloatArray:
     """-2·ln of how probable a pattern is with its state, up to a constant."""
     count = len(problem.times)
-    misfits = misfits_of(problem, thetas)
+    misfits = compute_misfits(problem, thetas)
     single = misfits[:, :count]
     costs = np.where(used, single**2, _fault_costs(problem, single)).sum(axis=1)
     near = 1.0 / _usual_m(problem) ** 2
-    information = np.linalg.inv(described(problem, thetas, used).covariance) + np.diag([near, near, 0.0])
+    information = np.linalg.inv(compute_fit_statistics(problem, thetas, used).covariance) + np.diag(
+        [near, near, 0.0]
+    )
     _, inverse_volume = np.linalg.slogdet(information)
     shared = (misfits[:, count:] ** 2).sum(axis=1)
     return np.asarray(costs + shared + _place_costs(problem, thetas) + inverse_volume)
 
 
-def _usual_m(problem: Problem) -> float:
+def _usual_m(problem: LocalisationProblem) -> float:
     """How far sources usually are from the middle of the boxes that hear them, along each axis, m.
 
     As far as the farthest of these boxes, and 100 m: whoever hears a source stands around it.
@@ -199,7 +205,9 @@ def _usual_m(problem: Problem) -> float:
     return float(apart.max()) + 100.0
 
 
-def _weighed(problem: Problem, found: tuple[Floats, Mask, Floats]) -> Explanations:
+def _weighed(
+    problem: LocalisationProblem, found: tuple[FloatArray, BoolMask, FloatArray]
+) -> ArrivalExplanations:
     """Those that matter, without repeats, with their probabilities."""
     thetas, used, costs = found
     kept: list[int] = []
@@ -213,6 +221,9 @@ def _weighed(problem: Problem, found: tuple[Floats, Mask, Floats]) -> Explanatio
         ):
             kept.append(at)
     weight = np.exp(-0.5 * (costs[kept] - costs[0]))
-    return Explanations(
-        thetas[kept], used[kept], weight / weight.sum(), described(problem, thetas[kept], used[kept])
+    return ArrivalExplanations(
+        thetas[kept],
+        used[kept],
+        weight / weight.sum(),
+        compute_fit_statistics(problem, thetas[kept], used[kept]),
     )

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-OTHER: Final = "other"
+OTHER_CLASS: Final = "other"
 """What nobody named."""
 
-GUNS: Final = frozenset(
+GUNSHOT_CLASSES: Final = frozenset(
     {
         *("gunshot", "pistol", "revolver", "rifle", "carbine", "precision_rifle", "shotgun"),
         *("submachine_gun", "machine_gun"),
@@ -27,7 +27,7 @@ GUNS: Final = frozenset(
 )
 """Classes that are gunshots."""
 
-PRIOR: Final[Mapping[str, float]] = MappingProxyType(
+CLASS_PRIOR: Final[Mapping[str, float]] = MappingProxyType(
     {
         "pistol": 0.12,
         "rifle": 0.05,
@@ -36,7 +36,7 @@ PRIOR: Final[Mapping[str, float]] = MappingProxyType(
         "firework": 0.35,
         "vehicle_backfire": 0.12,
         "door_slam": 0.08,
-        OTHER: 0.20,
+        OTHER_CLASS: 0.20,
     }
 )
 """How often impulsive sounds are what: an assumption, to be replaced by a city's own counts."""
@@ -47,7 +47,7 @@ _CORRELATION: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ClassCandidate:
     """One thing that a box takes a sound for.
 
     Attributes:
@@ -62,7 +62,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class PooledClassification:
     """What boxes together take a sound for.
 
     Attributes:
@@ -84,7 +84,9 @@ class Opinion:
         return 1.0 - self.gunshot
 
 
-def pooled(told: Iterable[tuple[str, Sequence[Candidate]]], prior: Mapping[str, float] = PRIOR) -> Opinion:
+def pool_classes(
+    told: Iterable[tuple[str, Sequence[ClassCandidate]]], prior: Mapping[str, float] = CLASS_PRIOR
+) -> PooledClassification:
     """What boxes together take a sound for.
 
     Args:
@@ -92,12 +94,12 @@ def pooled(told: Iterable[tuple[str, Sequence[Candidate]]], prior: Mapping[str, 
         prior: probabilities of classes, together 1, `other` among them; a class that it does not have gets a
             fiftieth of it.
     """
-    by_box: dict[str, list[Sequence[Candidate]]] = defaultdict(list)
+    by_box: dict[str, list[Sequence[ClassCandidate]]] = defaultdict(list)
     for box, candidates in told:
         if candidates:
             by_box[box].append(candidates)
     events = [candidates for listed in by_box.values() for candidates in listed]
-    kinds = sorted({each.kind for listed in events for each in listed} | set(prior) | {OTHER})
+    kinds = sorted({each.kind for listed in events for each in listed} | set(prior) | {OTHER_CLASS})
     base = _completed(prior, kinds)
     opinions = [
         _mean([_opinion(_by_kind(candidates), base) for candidates in listed])
@@ -105,18 +107,18 @@ def pooled(told: Iterable[tuple[str, Sequence[Candidate]]], prior: Mapping[str, 
     ]
     found = _pool(base, opinions)
     ranked = tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-    gunshot = sum(share for kind, share in ranked if kind in GUNS)
-    return Opinion(ranked, min(1.0, gunshot), _models(ranked, by_box), len(by_box))
+    gunshot = sum(share for kind, share in ranked if kind in GUNSHOT_CLASSES)
+    return PooledClassification(ranked, min(1.0, gunshot), _models(ranked, by_box), len(by_box))
 
 
 def _completed(prior: Mapping[str, float], kinds: Sequence[str]) -> dict[str, float]:
-    rest = prior.get(OTHER, _UNLISTED)
+    rest = prior.get(OTHER_CLASS, _UNLISTED)
     raw = {kind: max(prior.get(kind, _UNLISTED * rest / 0.2), 1e-6) for kind in kinds}
     total = math.fsum(raw.values())
     return {kind: share / total for kind, share in raw.items()}
 
 
-def _by_kind(candidates: Sequence[Candidate]) -> dict[str, float]:
+def _by_kind(candidates: Sequence[ClassCandidate]) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for each in candidates:
         found[each.kind] += each.confidence
@@ -164,7 +166,7 @@ def _whole(logs: Mapping[str, float]) -> dict[str, float]:
 
 
 def _models(
-    ranked: Sequence[tuple[str, float]], by_box: Mapping[str, Sequence[Sequence[Candidate]]]
+    ranked: Sequence[tuple[str, float]], by_box: Mapping[str, Sequence[Sequence[ClassCandidate]]]
 ) -> tuple[tuple[str, float], ...]:
     """Models of the likeliest class of which any box names one; a model not named counts as another one."""
     for kind, _ in ranked:
@@ -186,7 +188,7 @@ def _models(
     return ()
 
 
-def _of_models(candidates: Sequence[Candidate], kind: str) -> dict[str, float]:
+def _of_models(candidates: Sequence[ClassCandidate], kind: str) -> dict[str, float]:
     """How a box divides a class among models."""
     whole = math.fsum(each.confidence for each in candidates if each.kind == kind)
     found: dict[str, float] = defaultdict(float)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtri
 
-from app.acoustics.arrival_classification import Explanations, fault_costs
-from app.acoustics.localisation_inputs import Floats, Problem
+from app.acoustics.arrival_classification import ArrivalExplanations, compute_fault_costs
+from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
 from app.acoustics.localisation_results import CONFIDENCE
 
-PLANE: Final = 2
-NORMAL: Final = -2.0 * math.log(1.0 - CONFIDENCE)
+PLANE_DIMENSIONS: Final = 2
+CHI2_QUANTILE: Final = -2.0 * math.log(1.0 - CONFIDENCE)
 """What χ² of two degrees of freedom does not exceed in 95 %."""
 
 _POINTS: Final = 256
@@ -29,16 +29,16 @@ _STEPS: Final = 5
 _GOLDEN: Final = math.pi * (3.0 - math.sqrt(5.0))
 
 
-def _spiral(count: int) -> Floats:
+def _spiral(count: int) -> FloatArray:
     """Points of a normal distribution in the plane, evenly: Vogel's spiral, shape (count, 2)."""
     share = (np.arange(count) + 0.5) / count
     radius, turn = np.sqrt(-2.0 * np.log1p(-share)), np.arange(count) * _GOLDEN
     return np.column_stack([radius * np.cos(turn), radius * np.sin(turn)])
 
 
-def spread(
-    problem: Problem, what: Explanations, members: NDArray[np.intp], scale: float
-) -> tuple[Floats, Floats]:
+def sample_source_points(
+    problem: LocalisationProblem, what: ArrivalExplanations, members: NDArray[np.intp], scale: float
+) -> tuple[FloatArray, FloatArray]:
     """Points where the sound may have been, and their weights.
 
     Args:
@@ -48,7 +48,7 @@ def spread(
         scale: of the variances.
     """
     settings = problem.settings
-    late, _ = fault_costs(problem)
+    late, _ = compute_fault_costs(problem)
     longest = settings.latest_ms * 1e-3
     places, weights = [], []
     many, few = _spiral(_POINTS), _spiral(_FEW)
@@ -71,7 +71,9 @@ def spread(
     return np.concatenate(places), np.concatenate(weights)
 
 
-def ellipse_matrix(points: Floats, weights: Floats, middle: Floats, freedom: float) -> Floats:
+def compute_ellipse_matrix(
+    points: FloatArray, weights: FloatArray, middle: FloatArray, freedom: float
+) -> FloatArray:
     """The matrix (m²) of the ellipse about a place that holds 95 % of points.
 
     Args:
@@ -80,7 +82,7 @@ def ellipse_matrix(points: Floats, weights: Floats, middle: Floats, freedom: flo
         middle: the position told.
         freedom: of the variance, which is an estimate: its tails are F's.
     """
-    tails = PLANE * float(fdtri(PLANE, freedom, CONFIDENCE)) / NORMAL
+    tails = PLANE_DIMENSIONS * float(fdtri(PLANE_DIMENSIONS, freedom, CONFIDENCE)) / CHI2_QUANTILE
     apart = points - middle
     inside = np.full(len(points), fill_value=True)
     for _ in range(2):

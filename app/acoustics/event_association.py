@@ -15,15 +15,15 @@ from typing import Final
 
 import numpy as np
 
-from app.acoustics.class_pooling import PRIOR, pooled
-from app.acoustics.event_links import ROUND_GAP_S, feasible, horizon_us, linked
-from app.acoustics.local_plane import Frame
-from app.acoustics.localisation import locate
-from app.acoustics.localisation_inputs import US, Box, Settings, problem_of
-from app.acoustics.localisation_results import Location
-from app.acoustics.majority_source import Hypothesis, best_sources
-from app.acoustics.shots_and_echoes import ECHO_S, further_rounds, of_one_box
-from app.acoustics.sound_events import Event, Incident, Round
+from app.acoustics.class_pooling import CLASS_PRIOR, pool_classes
+from app.acoustics.event_links import ROUND_GAP_S, compute_horizon_us, group_linked_events, may_share_sound
+from app.acoustics.local_plane import TangentPlane
+from app.acoustics.localisation import locate_sound
+from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, LocalisationSettings, build_problem
+from app.acoustics.localisation_results import LocalisationResult
+from app.acoustics.majority_source import SourceHypothesis, find_best_sources
+from app.acoustics.shots_and_echoes import ECHO_S, find_further_rounds, split_rounds_and_echoes
+from app.acoustics.sound_events import IncidentRound, SoundEvent, SoundIncident
 
 _OWN: Final = 3
 _MANY: Final = 5
@@ -43,38 +43,38 @@ class _Source:
         echoes: what has been given to it.
     """
 
-    location: Location
-    rounds: list[tuple[int, dict[str, Event]]]
+    location: LocalisationResult
+    rounds: list[tuple[int, dict[str, SoundEvent]]]
     delays: dict[str, int] = field(default_factory=dict)
-    echoes: list[Event] = field(default_factory=list)
+    echoes: list[SoundEvent] = field(default_factory=list)
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[SoundEvent]:
         """Of all rounds."""
         return [event for _, members in self.rounds for event in members.values()]
 
-    def lag_us(self, event: Event) -> int | None:
+    def lag_us(self, event: SoundEvent) -> int | None:
         """How long after what it may be an echo of an event came; None where it cannot be one."""
         lags = [
             event.time_us - members[event.box].time_us for _, members in self.rounds if event.box in members
         ]
         if event.id in self.delays:
             lags.append(self.delays[event.id])
-        return min((lag for lag in lags if 0 < lag <= ECHO_S * US), default=None)
+        return min((lag for lag in lags if 0 < lag <= ECHO_S * US_PER_SECOND), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    boxes: Mapping[str, Box]
-    settings: Settings
+    boxes: Mapping[str, BoxPosition]
+    settings: LocalisationSettings
     prior: Mapping[str, float]
-    frame: Frame
+    frame: TangentPlane
 
-    def locate(self, events: Iterable[Event]) -> Location:
+    def locate(self, events: Iterable[SoundEvent]) -> LocalisationResult:
         """Where the sound of some events was."""
-        return locate([event.arrival for event in events], self.boxes, self.settings, self.frame)
+        return locate_sound([event.arrival for event in events], self.boxes, self.settings, self.frame)
 
-    def expected_us(self, location: Location, boxes: Iterable[str]) -> dict[str, int]:
+    def expected_us(self, location: LocalisationResult, boxes: Iterable[str]) -> dict[str, int]:
         """When boxes ought to have heard a sound whose position is known, µs."""
         position, speed = location.position, self.settings.conditions.speed
         if position is None:
@@ -83,16 +83,16 @@ class _Scene:
         for box in boxes:
             east, north = self.frame.to_plane(self.boxes[box].lon, self.boxes[box].lat)
             distance = math.hypot(east - position.east_m, north - position.north_m)
-            out[box] = position.time_us + round(distance / speed * US)
+            out[box] = position.time_us + round(distance / speed * US_PER_SECOND)
         return out
 
 
-def associate(
-    events: Iterable[Event],
-    boxes: Mapping[str, Box],
-    settings: Settings | None = None,
-    prior: Mapping[str, float] = PRIOR,
-) -> tuple[Incident, ...]:
+def associate_events(
+    events: Iterable[SoundEvent],
+    boxes: Mapping[str, BoxPosition],
+    settings: LocalisationSettings | None = None,
+    prior: Mapping[str, float] = CLASS_PRIOR,
+) -> tuple[SoundIncident, ...]:
     """Incidents of events, by the time of their first event.
 
     Args:
@@ -107,21 +107,21 @@ def associate(
     Raises:
         KeyError: a box is not known.
     """
-    settings = settings or Settings()
+    settings = settings or LocalisationSettings()
     once = {event.id: event for event in sorted(events, key=lambda event: event.key, reverse=True)}
     ordered = sorted(once.values(), key=lambda event: event.key)
     found = []
-    for group in linked(ordered, boxes, settings):
+    for group in group_linked_events(ordered, boxes, settings):
         places = [boxes[box] for box in sorted({event.box for event in group})]
-        frame = Frame.around((box.lon, box.lat) for box in places)
+        frame = TangentPlane.around((box.lon, box.lat) for box in places)
         found += _incidents(group, _Scene(boxes, settings, prior, frame))
     return tuple(sorted(found, key=lambda incident: incident.events[0].key))
 
 
-def _incidents(group: list[Event], scene: _Scene) -> list[Incident]:
+def _incidents(group: list[SoundEvent], scene: _Scene) -> list[SoundIncident]:
     sources: list[_Source] = []
-    free, aside = list(group), list[Event]()
-    reach = horizon_us(scene.settings, max(abs(event.clock_error_ms or 0.0) for event in group))
+    free, aside = list(group), list[SoundEvent]()
+    reach = compute_horizon_us(scene.settings, max(abs(event.clock_error_ms or 0.0) for event in group))
     while free:
         # What comes later than sound takes has nothing to do with the first one: long trains stay cheap.
         near = [event for event in free if event.time_us - free[0].time_us <= 2 * reach]
@@ -145,7 +145,7 @@ def _incidents(group: list[Event], scene: _Scene) -> list[Incident]:
 
 
 def _next(
-    near: Sequence[Event], free: Sequence[Event], sources: Sequence[_Source], scene: _Scene
+    near: Sequence[SoundEvent], free: Sequence[SoundEvent], sources: Sequence[_Source], scene: _Scene
 ) -> _Source | None:
     """The source that most boxes of near events agree on, with its rounds; None where there is none."""
     names = sorted({event.box for event in near})
@@ -153,12 +153,12 @@ def _next(
         return None
     owner = np.array([names.index(event.box) for event in near], dtype=np.intp)
     doubtful = np.array([any(each.lag_us(event) is not None for each in sources) for event in near])
-    problem = problem_of([event.arrival for event in near], scene.boxes, scene.frame, scene.settings)
+    problem = build_problem([event.arrival for event in near], scene.boxes, scene.frame, scene.settings)
     # Where boxes are few and events many, wrong ones meet in some place too: rounds tell which belong
     # together.
     most = _HYPOTHESES if len(names) <= _FEW and len(near) > len(names) else 1
     best: _Source | None = None
-    for hypothesis in best_sources(problem, owner, doubtful, most):
+    for hypothesis in find_best_sources(problem, owner, doubtful, most):
         source = _source(hypothesis, near, free, scene)
         # A round more, or else echoes that happen to be alike would be enough.
         if source is not None and (best is None or len(source.events) >= len(best.events) + _OWN):
@@ -166,10 +166,12 @@ def _next(
     return best
 
 
-def _source(found: Hypothesis, near: Sequence[Event], free: Sequence[Event], scene: _Scene) -> _Source | None:
+def _source(
+    found: SourceHypothesis, near: Sequence[SoundEvent], free: Sequence[SoundEvent], scene: _Scene
+) -> _Source | None:
     """What becomes of a hypothesis; None where its events fit no place after all."""
     latest = scene.settings.latest_ms * 1e-3
-    chosen: dict[str, tuple[tuple[int, float], Event]] = {}
+    chosen: dict[str, tuple[tuple[int, float], SoundEvent]] = {}
     for event, late, fits in zip(near, found.late.tolist(), found.fits.tolist(), strict=True):
         if fits or 0 < late <= latest:
             rank = (0 if fits else 1, abs(late))
@@ -190,7 +192,7 @@ def _source(found: Hypothesis, near: Sequence[Event], free: Sequence[Event], sce
 
 
 def _with_rounds(
-    location: Location, events: Mapping[str, Event], free: Sequence[Event], scene: _Scene
+    location: LocalisationResult, events: Mapping[str, SoundEvent], free: Sequence[SoundEvent], scene: _Scene
 ) -> _Source:
     """A source with the rounds that it fired among free events, from what was heard of one."""
     heard = {box: events[box] for box in location.used}
@@ -202,10 +204,12 @@ def _with_rounds(
         for each in location.residuals
         if each.verdict == "late" and each.residual_ms is not None
     }
-    return _Source(location, [(0, heard), *further_rounds(heard, expected, pool, scene.settings)], delays)
+    return _Source(
+        location, [(0, heard), *find_further_rounds(heard, expected, pool, scene.settings)], delays
+    )
 
 
-def _without_echoes(sources: Sequence[_Source], free: Sequence[Event]) -> list[Event]:
+def _without_echoes(sources: Sequence[_Source], free: Sequence[SoundEvent]) -> list[SoundEvent]:
     """Give echoes to the source that they follow most closely; gives back what is none."""
     left = []
     for event in free:
@@ -217,15 +221,15 @@ def _without_echoes(sources: Sequence[_Source], free: Sequence[Event]) -> list[E
     return left
 
 
-def _paired(free: Sequence[Event], scene: _Scene) -> list[_Source]:
+def _paired(free: Sequence[SoundEvent], scene: _Scene) -> list[_Source]:
     """What no source explains: the first event with all that may be of its sound, and so on."""
     sources = []
     left = list(free)
     while left:
-        members: dict[str, Event] = {left[0].box: left[0]}
+        members: dict[str, SoundEvent] = {left[0].box: left[0]}
         for event in left[1:]:
             if event.box not in members and all(
-                feasible(event, other, scene.boxes, scene.settings) for other in members.values()
+                may_share_sound(event, other, scene.boxes, scene.settings) for other in members.values()
             ):
                 members[event.box] = event
         location = scene.locate(members.values())
@@ -240,37 +244,39 @@ def _paired(free: Sequence[Event], scene: _Scene) -> list[_Source]:
     return sources
 
 
-def _alone(left: Sequence[Event], location: Location) -> _Source:
+def _alone(left: Sequence[SoundEvent], location: LocalisationResult) -> _Source:
     """One box: what it heard in quick succession, as long as no other box may have heard that too."""
     train = [left[0]]
     for event in left[1:]:
-        if event.box == train[0].box and event.time_us - train[-1].time_us <= ROUND_GAP_S * US:
+        if event.box == train[0].box and event.time_us - train[-1].time_us <= ROUND_GAP_S * US_PER_SECOND:
             train.append(event)
-    rounds, echoes = of_one_box(train)
+    rounds, echoes = split_rounds_and_echoes(train)
     start = rounds[0].time_us
     return _Source(location, [(event.time_us - start, {event.box: event}) for event in rounds], echoes=echoes)
 
 
-def _several(left: Sequence[Event], members: dict[str, Event], location: Location, scene: _Scene) -> _Source:
+def _several(
+    left: Sequence[SoundEvent], members: dict[str, SoundEvent], location: LocalisationResult, scene: _Scene
+) -> _Source:
     source = _with_rounds(location, members, left, scene)
     taken = {event.id for event in source.events}
     source.echoes = [event for event in left if event.id not in taken and source.lag_us(event) is not None]
     return source
 
 
-def _incident(source: _Source, scene: _Scene) -> Incident:
+def _incident(source: _Source, scene: _Scene) -> SoundIncident:
     ordered = sorted(source.rounds, key=lambda each: each[0])
     start = ordered[0][0]
     rounds = tuple(
-        Round(after - start, tuple(sorted(members.values(), key=lambda event: event.key)))
+        IncidentRound(after - start, tuple(sorted(members.values(), key=lambda event: event.key)))
         for after, members in ordered
     )
     told = [(event.box, event.candidates) for each in rounds for event in each.events]
     echoes = tuple(sorted(source.echoes, key=lambda event: event.key))
-    return Incident(source.location, rounds, echoes, pooled(told, scene.prior))
+    return SoundIncident(source.location, rounds, echoes, pool_classes(told, scene.prior))
 
 
-def continued(before: Sequence[Incident], after: Sequence[Incident]) -> dict[int, int]:
+def match_incidents(before: Sequence[SoundIncident], after: Sequence[SoundIncident]) -> dict[int, int]:
     """Which incident each one goes on, when events have come since.
 
     Args:
@@ -281,11 +287,13 @@ def continued(before: Sequence[Incident], after: Sequence[Incident]) -> dict[int
         Index in `after` to index in `before`: the one with most events in common, of equals the first; each
         goes on in one only. What is not in it is new; whose index does not occur has been merged away.
     """
-    return matched(*([[event.id for event in each.events] for each in side] for side in (before, after)))
+    return match_event_sets(
+        *([[event.id for event in each.events] for each in side] for side in (before, after))
+    )
 
 
-def matched(before: Sequence[Iterable[str]], after: Sequence[Iterable[str]]) -> dict[int, int]:
-    """The same as `continued` of sets of events' ids."""
+def match_event_sets(before: Sequence[Iterable[str]], after: Sequence[Iterable[str]]) -> dict[int, int]:
+    """The same as `match_incidents` of sets of events' ids."""
     was = {event: at for at, events in enumerate(before) for event in events}
     shares: dict[tuple[int, int], int] = {}
     for at, events in enumerate(after):

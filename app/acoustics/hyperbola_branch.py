@@ -9,16 +9,16 @@ from typing import Final
 
 import numpy as np
 
-from app.acoustics.local_plane import Frame
-from app.acoustics.localisation_inputs import Problem
-from app.acoustics.localisation_results import Branch
+from app.acoustics.local_plane import TangentPlane
+from app.acoustics.localisation_inputs import LocalisationProblem
+from app.acoustics.localisation_results import HyperbolaBranch
 
 _POINTS: Final = 41
 _BEYOND: Final = 4.0
 _NEARLY: Final = 0.9999
 
 
-def branch_of(problem: Problem, frame: Frame) -> Branch | None:
+def compute_hyperbola_branch(problem: LocalisationProblem, frame: TangentPlane) -> HyperbolaBranch | None:
     """The branch of two arrivals, within hearing range of both boxes.
 
     Args:
@@ -49,4 +49,4 @@ def branch_of(problem: Problem, frame: Frame) -> Branch | None:
     east = middle[0] + along[0] * x - along[1] * y
     north = middle[1] + along[1] * x + along[0] * y
     points = (frame.to_degrees(float(e), float(n)) for e, n in zip(east, north, strict=True))
-    return Branch(tuple(points), sigma)
+    return HyperbolaBranch(tuple(points), sigma)

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from app.acoustics.localisation_inputs import Floats, Problem
+from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
 
-UNKNOWN: Final = 3
+UNKNOWN_COUNT: Final = 3
 """East, north and time of emission."""
 
 _ROBUST_STEPS: Final = 8
@@ -30,7 +30,7 @@ _LONGEST_STEP_M: Final = 500.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fit:
+class FitStatistics:
     """What places are worth that explain some arrivals each; the first axis counts the places.
 
     Attributes:
@@ -42,12 +42,12 @@ class Fit:
             0 where nothing would show it.
     """
 
-    covariance: Floats
-    gain: Floats
-    seen: Floats
+    covariance: FloatArray
+    gain: FloatArray
+    seen: FloatArray
 
 
-def travel(problem: Problem, place: Floats) -> tuple[Floats, Floats]:
+def compute_distances(problem: LocalisationProblem, place: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Distances of boxes from places in space (m) and their derivatives by the place.
 
     Args:
@@ -63,7 +63,7 @@ def travel(problem: Problem, place: Floats) -> tuple[Floats, Floats]:
     return distance, apart / distance[..., None]
 
 
-def _sharing(problem: Problem, distance: Floats, direction: Floats) -> Floats:
+def _sharing(problem: LocalisationProblem, distance: FloatArray, direction: FloatArray) -> FloatArray:
     """What one standard error of each shared unknown adds to the travel times, s, shape (…, n, k)."""
     conditions = problem.settings.conditions
     seconds = distance / conditions.speed
@@ -75,21 +75,21 @@ def _sharing(problem: Problem, distance: Floats, direction: Floats) -> Floats:
     return np.stack(parts, axis=-1)
 
 
-def _shared_count(problem: Problem) -> int:
+def _shared_count(problem: LocalisationProblem) -> int:
     return 3 if problem.settings.conditions.wind_sigma_m_s > 0 else 1
 
 
-def _system(problem: Problem, theta: Floats) -> tuple[Floats, Floats]:
+def _system(problem: LocalisationProblem, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Normalised misfits and their derivatives, of several states: (s, n + k) and (s, n + k, 3 + k)."""
     states, count, shared = len(theta), len(problem.times), _shared_count(problem)
-    distance, direction = travel(problem, theta[:, :2])
+    distance, direction = compute_distances(problem, theta[:, :2])
     common = _sharing(problem, distance, direction)
     speed = problem.settings.conditions.speed
     predicted = theta[:, 2:3] + distance / speed + (common @ theta[:, 3:, None])[..., 0]
     misfits = np.empty((states, count + shared))
     misfits[:, :count] = (problem.times - predicted) / problem.sigmas
     misfits[:, count:] = theta[:, 3:]
-    slopes = np.zeros((states, count + shared, UNKNOWN + shared))
+    slopes = np.zeros((states, count + shared, UNKNOWN_COUNT + shared))
     slopes[:, :count, :2] = -direction / speed / problem.sigmas[:, None]
     slopes[:, :count, 2] = -1.0 / problem.sigmas
     slopes[:, :count, 3:] = -common / problem.sigmas[:, None]
@@ -97,7 +97,7 @@ def _system(problem: Problem, theta: Floats) -> tuple[Floats, Floats]:
     return misfits, slopes
 
 
-def _step(slopes: Floats, misfits: Floats, weights: Floats) -> Floats:
+def _step(slopes: FloatArray, misfits: FloatArray, weights: FloatArray) -> FloatArray:
     """One step of Gauss and Newton for each state, not longer than 500 m."""
     weighted = np.swapaxes(slopes * weights[..., None], 1, 2)
     normal = weighted @ slopes + _ridge(slopes.shape[-1])
@@ -106,17 +106,17 @@ def _step(slopes: Floats, misfits: Floats, weights: Floats) -> Floats:
     return np.asarray(change * np.minimum(1.0, _LONGEST_STEP_M / np.maximum(length, 1e-9)))
 
 
-def _ridge(unknown: int) -> Floats:
+def _ridge(unknown: int) -> FloatArray:
     """A prior of the place so wide that it changes nothing, but leaves a bound where arrivals say nothing."""
     return np.diag([1.0 / _WIDEST_M**2, 1.0 / _WIDEST_M**2, *([0.0] * (unknown - 2))])
 
 
-def started(problem: Problem, seeds: Floats) -> Floats:
+def make_initial_states(problem: LocalisationProblem, seeds: FloatArray) -> FloatArray:
     """Seeds (east, north, time of emission) with the shared unknowns at zero, shape (s, 3 + k)."""
     return np.concatenate([seeds, np.zeros((len(seeds), _shared_count(problem)))], axis=1)
 
 
-def refine(problem: Problem, theta: Floats) -> Floats:
+def refine_states_robustly(problem: LocalisationProblem, theta: FloatArray) -> FloatArray:
     """Improve many states at once, with arrivals that fit badly weighing less.
 
     Weights are Cauchy's, 1 / (1 + (misfit/2)²). Their scale falls from far to near, so that a start that is
@@ -132,7 +132,9 @@ def refine(problem: Problem, theta: Floats) -> Floats:
     return theta
 
 
-def refine_chosen(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> Floats:
+def refine_chosen_arrivals(
+    problem: LocalisationProblem, theta: FloatArray, used: NDArray[np.bool_]
+) -> FloatArray:
     """Plain least squares of many states at once, each of the arrivals that it uses, shape (s, n)."""
     weights = _weights(problem, used)
     for _ in range(_PLAIN_STEPS):
@@ -141,24 +143,26 @@ def refine_chosen(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> F
     return theta
 
 
-def _weights(problem: Problem, used: NDArray[np.bool_]) -> Floats:
+def _weights(problem: LocalisationProblem, used: NDArray[np.bool_]) -> FloatArray:
     shared = np.ones((len(used), _shared_count(problem)))
     return np.concatenate([used.astype(np.float64), shared], axis=1)
 
 
-def misfits_of(problem: Problem, theta: Floats) -> Floats:
+def compute_misfits(problem: LocalisationProblem, theta: FloatArray) -> FloatArray:
     """Normalised misfits of states, those of the shared unknowns last, shape (s, n + k)."""
     return _system(problem, theta)[0]
 
 
-def least_squared(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> Floats:
+def solve_least_squares(
+    problem: LocalisationProblem, theta: FloatArray, used: NDArray[np.bool_]
+) -> FloatArray:
     """One state, by SciPy's `least_squares` (MINPACK's Levenberg and Marquardt), of the arrivals used."""
     part = problem.part(np.flatnonzero(used))
 
-    def misfits(at: Floats) -> Floats:
+    def misfits(at: FloatArray) -> FloatArray:
         return np.asarray(_system(part, at[None])[0][0])
 
-    def slopes(at: Floats) -> Floats:
+    def slopes(at: FloatArray) -> FloatArray:
         return np.asarray(_system(part, at[None])[1][0])
 
     found = least_squares(
@@ -166,21 +170,23 @@ def least_squared(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> F
         theta,
         jac=slopes,
         method="lm",
-        x_scale=[100.0, 100.0, 0.3, *([1.0] * (len(theta) - UNKNOWN))],
+        x_scale=[100.0, 100.0, 0.3, *([1.0] * (len(theta) - UNKNOWN_COUNT))],
     )
     return np.asarray(found.x, dtype=np.float64)
 
 
-def described(problem: Problem, theta: Floats, used: NDArray[np.bool_]) -> Fit:
+def compute_fit_statistics(
+    problem: LocalisationProblem, theta: FloatArray, used: NDArray[np.bool_]
+) -> FitStatistics:
     """What states are worth, each of the arrivals that it uses."""
     count = len(problem.times)
     _, slopes = _system(problem, theta)
     slopes = slopes * _weights(problem, used)[..., None]
     across = np.swapaxes(slopes, 1, 2)
     covariance = np.linalg.inv(across @ slopes + _ridge(slopes.shape[-1]))
-    gain = -(covariance @ across)[:, :UNKNOWN, :count] / problem.sigmas
+    gain = -(covariance @ across)[:, :UNKNOWN_COUNT, :count] / problem.sigmas
     leverage = ((slopes @ covariance) * slopes).sum(axis=2)[:, :count]
     left = np.sqrt(np.maximum(1.0 - leverage, 0.0))
     # Where nothing is left, a misfit is zero but for rounding.
     seen = np.where(used & (left > _NOTHING_LEFT), left / problem.sigmas, 0.0)
-    return Fit(covariance[:, :UNKNOWN, :UNKNOWN], gain, seen)
+    return FitStatistics(covariance[:, :UNKNOWN_COUNT, :UNKNOWN_COUNT], gain, seen)

@@ -18,7 +18,7 @@ _ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class TangentPlane:
     """A tangent plane at an origin.
 
     Attributes:
@@ -30,7 +30,7 @@ class Frame:
     lat: float
 
     @classmethod
-    def around(cls, places: Iterable[tuple[float, float]]) -> "Frame":
+    def around(cls, places: Iterable[tuple[float, float]]) -> "TangentPlane":
         """The frame in the middle of some places (longitude, latitude in degrees), over the date line too.
 
         Raises:

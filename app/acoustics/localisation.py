@@ -14,25 +14,40 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from app.acoustics.arrival_classification import Explanations, explanations
-from app.acoustics.error_ellipse import NORMAL, ellipse_matrix, spread
-from app.acoustics.hyperbola_branch import branch_of
-from app.acoustics.least_squares import UNKNOWN, least_squared, misfits_of
-from app.acoustics.local_plane import Frame
-from app.acoustics.localisation_inputs import US, Arrival, Box, Floats, Problem, Settings, problem_of
-from app.acoustics.localisation_results import Branch, Ellipse, Location, Position, Residual, Verdict
+from app.acoustics.arrival_classification import ArrivalExplanations, explain_arrivals
+from app.acoustics.error_ellipse import CHI2_QUANTILE, compute_ellipse_matrix, sample_source_points
+from app.acoustics.hyperbola_branch import compute_hyperbola_branch
+from app.acoustics.least_squares import UNKNOWN_COUNT, compute_misfits, solve_least_squares
+from app.acoustics.local_plane import TangentPlane
+from app.acoustics.localisation_inputs import (
+    US_PER_SECOND,
+    BoxPosition,
+    FloatArray,
+    LocalisationProblem,
+    LocalisationSettings,
+    SoundArrival,
+    build_problem,
+)
+from app.acoustics.localisation_results import (
+    ArrivalResidual,
+    ArrivalVerdict,
+    ErrorEllipse,
+    HyperbolaBranch,
+    LocalisationResult,
+    SourcePosition,
+)
 
 _PAIR: Final = 2
 _WORTH: Final = 0.05
 """How probable an alternative is, beside the position told, to be told too."""
 
 
-def locate(
-    arrivals: Sequence[Arrival],
-    boxes: Mapping[str, Box],
-    settings: Settings | None = None,
-    frame: Frame | None = None,
-) -> Location:
+def locate_sound(
+    arrivals: Sequence[SoundArrival],
+    boxes: Mapping[str, BoxPosition],
+    settings: LocalisationSettings | None = None,
+    frame: TangentPlane | None = None,
+) -> LocalisationResult:
     """Where a sound was.
 
     Args:
@@ -52,69 +67,77 @@ def locate(
     """
     if len({arrival.box for arrival in arrivals}) != len(arrivals) or not arrivals:
         raise ValueError("one arrival of each box, and at least one")
-    settings = settings or Settings()
+    settings = settings or LocalisationSettings()
     ordered = sorted(arrivals, key=lambda each: (each.time_us, each.box))
     known = [boxes[each.box] for each in ordered]
-    frame = frame or Frame.around((box.lon, box.lat) for box in known)
-    problem = problem_of(ordered, boxes, frame, settings)
+    frame = frame or TangentPlane.around((box.lon, box.lat) for box in known)
+    problem = build_problem(ordered, boxes, frame, settings)
     if len(ordered) == 1:
-        return Location("unlocated", (Residual(ordered[0].box, None, "used"),))
+        return LocalisationResult("unlocated", (ArrivalResidual(ordered[0].box, None, "used"),))
     if len(ordered) == _PAIR:
-        return _two(ordered, branch_of(problem, frame))
-    what = explanations(problem)
+        return _two(ordered, compute_hyperbola_branch(problem, frame))
+    what = explain_arrivals(problem)
     if what is None:
         return _none(ordered)
     return _located(_Case(ordered, problem, what, frame))
 
 
-def _two(ordered: Sequence[Arrival], branch: Branch | None) -> Location:
+def _two(ordered: Sequence[SoundArrival], branch: HyperbolaBranch | None) -> LocalisationResult:
     if branch is None:
         return _none(ordered)
-    return Location("branch", tuple(Residual(each.box, None, "used") for each in ordered), branch=branch)
+    return LocalisationResult(
+        "branch", tuple(ArrivalResidual(each.box, None, "used") for each in ordered), branch=branch
+    )
 
 
-def _none(ordered: Sequence[Arrival]) -> Location:
-    return Location("unlocated", tuple(Residual(each.box, None, "inconsistent") for each in ordered))
+def _none(ordered: Sequence[SoundArrival]) -> LocalisationResult:
+    return LocalisationResult(
+        "unlocated", tuple(ArrivalResidual(each.box, None, "inconsistent") for each in ordered)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Case:
     """All of one localisation."""
 
-    ordered: Sequence[Arrival]
-    problem: Problem
-    what: Explanations
-    frame: Frame
+    ordered: Sequence[SoundArrival]
+    problem: LocalisationProblem
+    what: ArrivalExplanations
+    frame: TangentPlane
 
 
-def _located(case: _Case) -> Location:
+def _located(case: _Case) -> LocalisationResult:
     what, problem = case.what, case.problem
-    best = least_squared(problem, what.theta[0], what.used[0])
-    misfits = misfits_of(problem, best[None])[0]
+    best = solve_least_squares(problem, what.theta[0], what.used[0])
+    misfits = compute_misfits(problem, best[None])[0]
     chi2 = _chi2(misfits, what.used[0])
-    freedom = int(np.count_nonzero(what.used[0])) - UNKNOWN
+    freedom = int(np.count_nonzero(what.used[0])) - UNKNOWN_COUNT
     if chi2 > float(chdtri(max(1, freedom), problem.settings.level_of_test)):
         return _none(case.ordered)
     nearer, other = _modes(what)
     residuals = tuple(
-        Residual(each.box, round(float(misfit * sigma) * 1e3, 3), _verdict(used=bool(used), late=misfit > 0))
+        ArrivalResidual(
+            each.box, round(float(misfit * sigma) * 1e3, 3), _verdict(used=bool(used), late=misfit > 0)
+        )
         for each, misfit, sigma, used in zip(
             case.ordered, misfits[: len(case.ordered)], problem.sigmas, what.used[0], strict=True
         )
     )
     position = _position(case, 0, best, np.flatnonzero(nearer))
     if other is None:
-        return Location("position", residuals, position)
-    theta = least_squared(problem, what.theta[other], what.used[other])
-    return Location("position", residuals, position, _position(case, other, theta, np.flatnonzero(~nearer)))
+        return LocalisationResult("position", residuals, position)
+    theta = solve_least_squares(problem, what.theta[other], what.used[other])
+    return LocalisationResult(
+        "position", residuals, position, _position(case, other, theta, np.flatnonzero(~nearer))
+    )
 
 
-def _chi2(misfits: Floats, used: NDArray[np.bool_]) -> float:
+def _chi2(misfits: FloatArray, used: NDArray[np.bool_]) -> float:
     shared = misfits[len(used) :]
     return float((misfits[: len(used)][used] ** 2).sum() + (shared**2).sum())
 
 
-def _modes(what: Explanations) -> tuple[NDArray[np.bool_], int | None]:
+def _modes(what: ArrivalExplanations) -> tuple[NDArray[np.bool_], int | None]:
     """Which explanations are of the position told, and the alternative's, if three arrivals leave one.
 
     Three circles' worth of arrivals meet in two places: no ellipse is to cover both and all between.
@@ -123,7 +146,11 @@ def _modes(what: Explanations) -> tuple[NDArray[np.bool_], int | None]:
     every = np.full(len(what.weight), fill_value=True)
     for at in range(1, len(what.weight)):
         same = np.array_equal(what.used[at], what.used[0])
-        if same and np.count_nonzero(what.used[0]) == UNKNOWN and what.weight[at] > _WORTH * what.weight[0]:
+        if (
+            same
+            and np.count_nonzero(what.used[0]) == UNKNOWN_COUNT
+            and what.weight[at] > _WORTH * what.weight[0]
+        ):
             to_first, to_second = (
                 np.linalg.norm(what.theta[:, :2] - what.theta[which, :2], axis=1) for which in (0, at)
             )
@@ -131,35 +158,35 @@ def _modes(what: Explanations) -> tuple[NDArray[np.bool_], int | None]:
     return every, None
 
 
-def _verdict(*, used: bool, late: bool) -> Verdict:
+def _verdict(*, used: bool, late: bool) -> ArrivalVerdict:
     if used:
         return "used"
     return "late" if late else "early"
 
 
-def _position(case: _Case, at: int, theta: Floats, members: NDArray[np.intp]) -> Position:
+def _position(case: _Case, at: int, theta: FloatArray, members: NDArray[np.intp]) -> SourcePosition:
     settings, what = case.problem.settings, case.what
     used = what.used[at]
-    beyond = int(np.count_nonzero(used)) - UNKNOWN
-    chi2 = _chi2(misfits_of(case.problem, theta[None])[0], used)
+    beyond = int(np.count_nonzero(used)) - UNKNOWN_COUNT
+    chi2 = _chi2(compute_misfits(case.problem, theta[None])[0], used)
     # The errors told count as `prior_weight` observations of their own size, beside the residuals seen: the
     # conjugate prior of a variance (Gelman et al., Bayesian Data Analysis, ch. 3), whose quantile is F's.
     freedom = settings.prior_weight + beyond
     scale = (settings.prior_weight + chi2) / freedom
-    points, weights = spread(case.problem, what, members, scale)
-    matrix = ellipse_matrix(points, weights, theta[:2], freedom)
+    points, weights = sample_source_points(case.problem, what, members, scale)
+    matrix = compute_ellipse_matrix(points, weights, theta[:2], freedom)
     east, north = (float(value) for value in theta[:2])
     lon, lat = case.frame.to_degrees(east, north)
-    normal = matrix / NORMAL
-    return Position(
+    normal = matrix / CHI2_QUANTILE
+    return SourcePosition(
         lon,
         lat,
         east,
         north,
-        case.ordered[0].time_us + round(float(theta[2]) * US),
+        case.ordered[0].time_us + round(float(theta[2]) * US_PER_SECOND),
         math.sqrt(float(what.worth.covariance[at, 2, 2]) * scale) * 1e3,
         (float(normal[0, 0]), float(normal[0, 1]), float(normal[1, 1])),
-        Ellipse.of(matrix),
+        ErrorEllipse.of(matrix),
         chi2,
         beyond,
         float(what.weight[at]),

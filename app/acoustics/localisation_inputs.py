@@ -8,17 +8,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.local_plane import Frame
-from app.acoustics.speed_of_sound import Conditions
+from app.acoustics.local_plane import TangentPlane
+from app.acoustics.speed_of_sound import AirConditions
 
-type Floats = NDArray[np.float64]
+type FloatArray = NDArray[np.float64]
 
-US: Final = 1_000_000
+US_PER_SECOND: Final = 1_000_000
 _MS: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class BoxPosition:
     """Where a box is.
 
     Attributes:
@@ -35,7 +35,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class SoundArrival:
     """When a box heard something.
 
     Attributes:
@@ -52,7 +52,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LocalisationSettings:
     """What is assumed, and how far the search goes.
 
     Attributes:
@@ -71,7 +71,7 @@ class Settings:
         level_of_test: how rarely a sound set of arrivals may fail the χ² test.
     """
 
-    conditions: Conditions = field(default_factory=Conditions)
+    conditions: AirConditions = field(default_factory=AirConditions)
     jitter_ms: float = 0.7
     unknown_clock_ms: float = 5.0
     position_sigma_m: float = 0.5
@@ -93,7 +93,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Problem:
+class LocalisationProblem:
     """Arrivals as arrays, in metres and seconds.
 
     Attributes:
@@ -105,17 +105,17 @@ class Problem:
         settings: what is assumed.
     """
 
-    places: Floats
-    heights: Floats
-    times: Floats
-    sigmas: Floats
-    levels: Floats
-    settings: Settings
+    places: FloatArray
+    heights: FloatArray
+    times: FloatArray
+    sigmas: FloatArray
+    levels: FloatArray
+    settings: LocalisationSettings
 
-    def part(self, which: Sequence[int] | NDArray[np.intp]) -> "Problem":
+    def part(self, which: Sequence[int] | NDArray[np.intp]) -> "LocalisationProblem":
         """Some of the arrivals."""
         at = np.asarray(which, dtype=np.intp)
-        return Problem(
+        return LocalisationProblem(
             self.places[at],
             self.heights[at],
             self.times[at],
@@ -125,9 +125,12 @@ class Problem:
         )
 
 
-def problem_of(
-    arrivals: Sequence[Arrival], boxes: Mapping[str, Box], frame: Frame, settings: Settings
-) -> Problem:
+def build_problem(
+    arrivals: Sequence[SoundArrival],
+    boxes: Mapping[str, BoxPosition],
+    frame: TangentPlane,
+    settings: LocalisationSettings,
+) -> LocalisationProblem:
     """Arrivals as arrays; times count from the first of them.
 
     Raises:
@@ -137,10 +140,10 @@ def problem_of(
     start = min(arrival.time_us for arrival in arrivals)
     heights = [0.0 if box.height_m is None else box.height_m - settings.source_height_m for box in found]
     levels = [math.nan if each.level_db is None else each.level_db for each in arrivals]
-    return Problem(
+    return LocalisationProblem(
         np.array([frame.to_plane(box.lon, box.lat) for box in found]),
         np.array(heights),
-        np.array([(arrival.time_us - start) / US for arrival in arrivals]),
+        np.array([(arrival.time_us - start) / US_PER_SECOND for arrival in arrivals]),
         np.array([settings.sigma_s(arrival.clock_error_ms) for arrival in arrivals]),
         np.array(levels),
         settings,

@@ -7,16 +7,16 @@ from typing import Final, Literal
 
 import numpy as np
 
-from app.acoustics.localisation_inputs import Floats
+from app.acoustics.localisation_inputs import FloatArray
 
-type Evidence = Literal["unlocated", "branch", "position"]
-type Verdict = Literal["used", "late", "early", "inconsistent"]
+type LocationEvidence = Literal["unlocated", "branch", "position"]
+type ArrivalVerdict = Literal["used", "late", "early", "inconsistent"]
 
 CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Ellipse:
+class ErrorEllipse:
     """Where the source is with a probability of 95 %.
 
     Attributes:
@@ -30,7 +30,7 @@ class Ellipse:
     orientation_deg: float
 
     @classmethod
-    def of(cls, shape: Floats) -> "Ellipse":
+    def of(cls, shape: FloatArray) -> "ErrorEllipse":
         """From its matrix (m²): what is inside has (x - middle)ᵀ·shape⁻¹·(x - middle) ≤ 1."""
         values, vectors = np.linalg.eigh(shape)
         east, north = vectors[:, 1]
@@ -46,7 +46,7 @@ class Ellipse:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class SourcePosition:
     """Where and when a sound began.
 
     Attributes:
@@ -70,7 +70,7 @@ class Position:
     time_us: int
     time_sigma_ms: float
     covariance_m2: tuple[float, float, float]
-    ellipse: Ellipse
+    ellipse: ErrorEllipse
     chi2: float
     freedom: int
     probability: float
@@ -82,7 +82,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class HyperbolaBranch:
     """The branch of a hyperbola on which a sound of two boxes was.
 
     Attributes:
@@ -99,7 +99,7 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class Residual:
+class ArrivalResidual:
     """What became of an arrival.
 
     Attributes:
@@ -110,11 +110,11 @@ class Residual:
 
     box: str
     residual_ms: float | None
-    verdict: Verdict
+    verdict: ArrivalVerdict
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class LocalisationResult:
     """What is known of where a sound was.
 
     Attributes:
@@ -126,11 +126,11 @@ class Location:
         branch: of two boxes.
     """
 
-    evidence: Evidence
-    residuals: tuple[Residual, ...]
-    position: Position | None = None
-    alternative: Position | None = None
-    branch: Branch | None = None
+    evidence: LocationEvidence
+    residuals: tuple[ArrivalResidual, ...]
+    position: SourcePosition | None = None
+    alternative: SourcePosition | None = None
+    branch: HyperbolaBranch | None = None
 
     @property
     def used(self) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.least_squares import refine, started, travel
-from app.acoustics.localisation_inputs import Floats, Problem
-from app.acoustics.search_seeds import closed_form, triples
+from app.acoustics.least_squares import compute_distances, make_initial_states, refine_states_robustly
+from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
+from app.acoustics.search_seeds import list_triples, solve_triples
 
 _BOXES: Final = 9
 _FEWER: Final = 6
@@ -32,7 +32,7 @@ _CHUNK: Final = 400_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hypothesis:
+class SourceHypothesis:
     """A source, and how events fit it.
 
     Attributes:
@@ -40,13 +40,13 @@ class Hypothesis:
         fits: which events do.
     """
 
-    late: Floats
+    late: FloatArray
     fits: NDArray[np.bool_]
 
 
-def best_sources(
-    problem: Problem, owner: NDArray[np.intp], doubtful: NDArray[np.bool_], most: int
-) -> list[Hypothesis]:
+def find_best_sources(
+    problem: LocalisationProblem, owner: NDArray[np.intp], doubtful: NDArray[np.bool_], most: int
+) -> list[SourceHypothesis]:
     """The sources that the events of most boxes fit, the best first; none where not three do.
 
     Args:
@@ -66,7 +66,7 @@ def best_sources(
         [_scores(problem, order, starts, seeds[at : at + chunk], worth) for at in range(0, len(seeds), chunk)]
     )
     ranked = np.lexsort((seeds[:, 1], seeds[:, 0], seeds[:, 2], -np.round(scores, 9)))
-    found: list[Hypothesis] = []
+    found: list[SourceHypothesis] = []
     looked_at: set[bytes] = set()
     for at in ranked[:_LOOKED_AT]:
         if len(found) == most or scores[at] < scores[ranked[0]] - _NEARLY:
@@ -76,7 +76,7 @@ def best_sources(
         if fits.tobytes() in looked_at:
             continue
         looked_at.add(fits.tobytes())
-        grown = _grown(problem, seeds[at : at + 1], Hypothesis(late, fits))
+        grown = _grown(problem, seeds[at : at + 1], SourceHypothesis(late, fits))
         if len(np.unique(owner[grown.fits])) >= _THREE and not any(
             np.array_equal(grown.fits, other.fits) for other in found
         ):
@@ -85,7 +85,7 @@ def best_sources(
 
 
 def _first(
-    times: Floats, owner: NDArray[np.intp], doubtful: NDArray[np.bool_], since: float, boxes: int
+    times: FloatArray, owner: NDArray[np.intp], doubtful: NDArray[np.bool_], since: float, boxes: int
 ) -> NDArray[np.intp]:
     """Triples of the first two events of the first few boxes from an instant on, s after the first event."""
     chosen: list[int] = []
@@ -97,22 +97,24 @@ def _first(
         if (box in seen or len(seen) < boxes) and seen.get(box, 0) < _EACH:
             seen[box] = seen.get(box, 0) + 1
             chosen.append(at)
-    return np.sort(np.array(chosen, dtype=np.intp)[triples(len(chosen))], axis=1)
+    return np.sort(np.array(chosen, dtype=np.intp)[list_triples(len(chosen))], axis=1)
 
 
-def _grown(problem: Problem, seed: Floats, best: Hypothesis) -> Hypothesis:
+def _grown(problem: LocalisationProblem, seed: FloatArray, best: SourceHypothesis) -> SourceHypothesis:
     """A seed, and what else fits once it is fitted to what it fits: three arrivals alone may lie badly."""
     for _ in range(_GROWTHS if np.count_nonzero(best.fits) > _THREE else 0):
-        seed = refine(problem.part(np.flatnonzero(best.fits)), started(problem, seed[:, :3]))
+        seed = refine_states_robustly(
+            problem.part(np.flatnonzero(best.fits)), make_initial_states(problem, seed[:, :3])
+        )
         late = _late(problem, seed)[0]
         fits = np.abs(late) <= _tolerance(problem)
         if np.count_nonzero(fits) <= np.count_nonzero(best.fits):
             break
-        best = Hypothesis(late, fits)
+        best = SourceHypothesis(late, fits)
     return best
 
 
-def _seeds(problem: Problem, owner: NDArray[np.intp], doubtful: NDArray[np.bool_]) -> Floats:
+def _seeds(problem: LocalisationProblem, owner: NDArray[np.intp], doubtful: NDArray[np.bool_]) -> FloatArray:
     """Closed solutions of triples of events of different boxes, within hearing range."""
     # From several instants on, or in a train of many sounds what came first would fill the places.
     steps = int(float(np.ptp(problem.times)) / _ANCHOR_S)
@@ -124,24 +126,24 @@ def _seeds(problem: Problem, owner: NDArray[np.intp], doubtful: NDArray[np.bool_
     boxes = owner[which]
     apart = (boxes[:, 0] != boxes[:, 1]) & (boxes[:, 1] != boxes[:, 2]) & (boxes[:, 0] != boxes[:, 2])
     which = which[apart]
-    found = closed_form(problem.places[which], problem.times[which], problem.settings.conditions.speed)
+    found = solve_triples(problem.places[which], problem.times[which], problem.settings.conditions.speed)
     if not len(found):
         return found
-    distance, _ = travel(problem, found[:, :2])
+    distance, _ = compute_distances(problem, found[:, :2])
     return found[distance.min(axis=1) <= problem.settings.range_m]
 
 
-def _tolerance(problem: Problem) -> Floats:
+def _tolerance(problem: LocalisationProblem) -> FloatArray:
     # The leeway is for the temperature, whose error a single seed does not know.
     return _BEYOND * problem.sigmas + _LEEWAY_S
 
 
-def _late(problem: Problem, seeds: Floats) -> Floats:
-    distance, _ = travel(problem, seeds[:, :2])
+def _late(problem: LocalisationProblem, seeds: FloatArray) -> FloatArray:
+    distance, _ = compute_distances(problem, seeds[:, :2])
     return np.asarray(problem.times - seeds[:, 2:3] - distance / problem.settings.conditions.speed)
 
 
-def _worth(problem: Problem, owner: NDArray[np.intp]) -> Floats:
+def _worth(problem: LocalisationProblem, owner: NDArray[np.intp]) -> FloatArray:
     """Less for an event soon after another one of its box: it may be an echo, or not the first round.
 
     Rounds of several boxes that are put together wrongly fit some place too, if the boxes are few.
@@ -152,10 +154,14 @@ def _worth(problem: Problem, owner: NDArray[np.intp]) -> Floats:
 
 
 def _scores(
-    problem: Problem, order: NDArray[np.intp], starts: NDArray[np.intp], seeds: Floats, worth: Floats
-) -> Floats:
+    problem: LocalisationProblem,
+    order: NDArray[np.intp],
+    starts: NDArray[np.intp],
+    seeds: FloatArray,
+    worth: FloatArray,
+) -> FloatArray:
     """How many boxes have an event that fits, each counting less the less it does, and less odd levels."""
-    distance, _ = travel(problem, seeds[:, :2])
+    distance, _ = compute_distances(problem, seeds[:, :2])
     late = problem.times - seeds[:, 2:3] - distance / problem.settings.conditions.speed
     fit = np.maximum(1.0 - (late / _tolerance(problem)) ** 2, 0.0) * worth
     scores = np.maximum.reduceat(fit[:, order], starts, axis=1).sum(axis=1)

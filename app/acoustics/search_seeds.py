@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.localisation_inputs import Floats, Problem
+from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
 
 MOST_IN_TRIPLES: Final = 12
 """How many arrivals take part in triples: 220 of them."""
@@ -23,12 +23,12 @@ _LEAST_AREA: Final = 1e-3
 _THREE: Final = 3
 
 
-def triples(count: int) -> NDArray[np.intp]:
+def list_triples(count: int) -> NDArray[np.intp]:
     """All triples of so many, shape (k, 3)."""
     return np.array(list(combinations(range(count), _THREE)), dtype=np.intp).reshape(-1, _THREE)
 
 
-def closed_form(places: Floats, times: Floats, speed: float) -> Floats:
+def solve_triples(places: FloatArray, times: FloatArray, speed: float) -> FloatArray:
     """Solutions of triples in the plane.
 
     Args:
@@ -64,14 +64,14 @@ def closed_form(places: Floats, times: Floats, speed: float) -> Floats:
     return np.concatenate(found)
 
 
-def of_triples(problem: Problem) -> Floats:
+def make_triple_seeds(problem: LocalisationProblem) -> FloatArray:
     """Closed solutions of all triples of the earliest arrivals, shape (m, 3)."""
     first = np.argsort(problem.times, kind="stable")[:MOST_IN_TRIPLES]
-    which = first[triples(len(first))]
-    return closed_form(problem.places[which], problem.times[which], problem.settings.conditions.speed)
+    which = first[list_triples(len(first))]
+    return solve_triples(problem.places[which], problem.times[which], problem.settings.conditions.speed)
 
 
-def of_grid(problem: Problem) -> Floats:
+def make_grid_seeds(problem: LocalisationProblem) -> FloatArray:
     """The places of a coarse grid that explain the arrivals best, shape (12, 3).
 
     The grid covers the boxes and as much again on each side. At each place the time of emission is the median

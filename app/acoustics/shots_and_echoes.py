@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Final
 
 from app.acoustics.event_links import ROUND_GAP_S
-from app.acoustics.localisation_inputs import US, Settings
-from app.acoustics.sound_events import Event
+from app.acoustics.localisation_inputs import US_PER_SECOND, LocalisationSettings
+from app.acoustics.sound_events import SoundEvent
 
 ECHO_S: Final = 0.4
 """Echoes come within this after what they are echoes of."""
@@ -26,9 +26,12 @@ _LIKE: Final = 0.15
 _SEVERAL: Final = 3
 
 
-def further_rounds(
-    heard: Mapping[str, Event], expected: Mapping[str, int], pool: Sequence[Event], settings: Settings
-) -> list[tuple[int, dict[str, Event]]]:
+def find_further_rounds(
+    heard: Mapping[str, SoundEvent],
+    expected: Mapping[str, int],
+    pool: Sequence[SoundEvent],
+    settings: LocalisationSettings,
+) -> list[tuple[int, dict[str, SoundEvent]]]:
     """Further rounds of a source, before and after the one that is known.
 
     Args:
@@ -47,7 +50,7 @@ def further_rounds(
         if event.box in start
     )
     known = [0]  # intervals of the rounds found, in no order
-    found: list[tuple[int, dict[str, Event]]] = []
+    found: list[tuple[int, dict[str, SoundEvent]]] = []
     while True:
         best = _best(marks, known, need=len(heard) // 2 + 1)
         if best is None:
@@ -58,24 +61,26 @@ def further_rounds(
         marks = [mark for mark in marks if mark[2].id not in gone]
 
 
-type _Mark = tuple[int, tuple[int, str, str], Event, float]
+type _Mark = tuple[int, tuple[int, str, str], SoundEvent, float]
 
 
-def _width_us(event: Event, heard: Mapping[str, Event], settings: Settings) -> float:
+def _width_us(event: SoundEvent, heard: Mapping[str, SoundEvent], settings: LocalisationSettings) -> float:
     """How far an interval of a box may be off."""
     sigma = settings.sigma_s(event.clock_error_ms)
     leeway = _LEEWAY_S if event.box in heard else _EXPECTED_S
-    return (_BEYOND * math.sqrt(2.0) * sigma + leeway) * US
+    return (_BEYOND * math.sqrt(2.0) * sigma + leeway) * US_PER_SECOND
 
 
-def _best(marks: Sequence[_Mark], known: Sequence[int], need: int) -> tuple[int, dict[str, Event]] | None:
+def _best(
+    marks: Sequence[_Mark], known: Sequence[int], need: int
+) -> tuple[int, dict[str, SoundEvent]] | None:
     """The interval within the gap of a known round that most boxes have in common."""
     best: tuple[tuple[int, float, int], dict[str, _Mark]] | None = None
     intervals = [mark[0] for mark in marks]
     widest = max((mark[3] for mark in marks), default=0.0)
     for after in intervals:
         nearest = min(abs(after - other) for other in known)
-        if not _SHORTEST_S * US <= nearest <= ROUND_GAP_S * US:
+        if not _SHORTEST_S * US_PER_SECOND <= nearest <= ROUND_GAP_S * US_PER_SECOND:
             continue
         members: dict[str, _Mark] = {}
         for mark in marks[bisect_left(intervals, after - widest) : bisect_right(intervals, after + widest)]:
@@ -91,7 +96,7 @@ def _best(marks: Sequence[_Mark], known: Sequence[int], need: int) -> tuple[int,
     return of_members[len(of_members) // 2], {box: mark[2] for box, mark in best[1].items()}
 
 
-def of_one_box(events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+def split_rounds_and_echoes(events: Sequence[SoundEvent]) -> tuple[list[SoundEvent], list[SoundEvent]]:
     """Rounds and echoes of events that one box alone heard, in their order.
 
     What follows at like intervals (15 %), at least three in number, is automatic fire; else what follows
@@ -100,9 +105,11 @@ def of_one_box(events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
     steps = [b.time_us - a.time_us for a, b in pairwise(events)]
     if len(events) >= _SEVERAL:
         middle = sorted(steps)[len(steps) // 2]
-        if middle >= _SHORTEST_S * US and all(abs(step - middle) <= _LIKE * middle for step in steps):
+        if middle >= _SHORTEST_S * US_PER_SECOND and all(
+            abs(step - middle) <= _LIKE * middle for step in steps
+        ):
             return list(events), []
-    rounds, echoes = [events[0]], list[Event]()
+    rounds, echoes = [events[0]], list[SoundEvent]()
     for event in events[1:]:
-        (echoes if event.time_us - rounds[-1].time_us <= ECHO_S * US else rounds).append(event)
+        (echoes if event.time_us - rounds[-1].time_us <= ECHO_S * US_PER_SECOND else rounds).append(event)
     return rounds, echoes

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from app.acoustics.class_pooling import Candidate, Opinion
-from app.acoustics.localisation_inputs import Arrival
-from app.acoustics.localisation_results import Location
+from app.acoustics.class_pooling import ClassCandidate, PooledClassification
+from app.acoustics.localisation_inputs import SoundArrival
+from app.acoustics.localisation_results import LocalisationResult
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SoundEvent:
     """What a box reported.
 
     Attributes:
@@ -23,7 +23,7 @@ class Event:
     id: str
     box: str
     time_us: int
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ClassCandidate, ...] = ()
     level_db: float | None = None
     clock_error_ms: float | None = None
 
@@ -33,13 +33,13 @@ class Event:
         return self.time_us, self.box, self.id
 
     @property
-    def arrival(self) -> Arrival:
+    def arrival(self) -> SoundArrival:
         """For localisation."""
-        return Arrival(self.box, self.time_us, self.clock_error_ms, self.level_db)
+        return SoundArrival(self.box, self.time_us, self.clock_error_ms, self.level_db)
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class IncidentRound:
     """One shot of an incident.
 
     Attributes:
@@ -48,11 +48,11 @@ class Round:
     """
 
     after_us: int
-    events: tuple[Event, ...]
+    events: tuple[SoundEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class SoundIncident:
     """Sounds of one place in quick succession.
 
     Attributes:
@@ -62,13 +62,13 @@ class Incident:
         opinion: what it was.
     """
 
-    location: Location
-    rounds: tuple[Round, ...]
-    echoes: tuple[Event, ...]
-    opinion: Opinion
+    location: LocalisationResult
+    rounds: tuple[IncidentRound, ...]
+    echoes: tuple[SoundEvent, ...]
+    opinion: PooledClassification
 
     @property
-    def events(self) -> tuple[Event, ...]:
+    def events(self) -> tuple[SoundEvent, ...]:
         """All events, in their order."""
         told = [*self.echoes, *(event for each in self.rounds for event in each.events)]
         return tuple(sorted(told, key=lambda event: event.key))

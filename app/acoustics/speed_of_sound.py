@@ -8,7 +8,7 @@ ABSOLUTE_ZERO_C: Final = -273.15
 _SPEED_AT_0_C: Final = 331.3
 
 
-def speed_of_sound(temperature_c: float) -> float:
+def compute_speed_of_sound(temperature_c: float) -> float:
     """The speed of sound in dry air, m/s: 331.3·√(1 + T/273.15), of an ideal gas.
 
     Humidity adds at most 0.6 % (40 °C, saturated), 0.2 % at 20 °C: less than 1 °C of temperature does there.
@@ -22,7 +22,7 @@ def speed_of_sound(temperature_c: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
+class AirConditions:
     """The air between source and boxes.
 
     Attributes:
@@ -39,7 +39,7 @@ class Conditions:
     @property
     def speed(self) -> float:
         """Of sound, m/s."""
-        return speed_of_sound(self.temperature_c)
+        return compute_speed_of_sound(self.temperature_c)
 
     @property
     def slowness_sigma(self) -> float:

@@ -10,7 +10,7 @@ from typing import Final
 _Z: Final = 1.959963984540054
 
 
-def wilson(successes: int, trials: int, z: float = _Z) -> tuple[float, float] | None:
+def compute_wilson_interval(successes: int, trials: int, z: float = _Z) -> tuple[float, float] | None:
     """Wilson's score interval of a share; None where there was nothing to see.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.kernel.ids import new_id
 
-EventType = Literal[
+AlertEventType = Literal[
     "alert.firing",
     "alert.escalated",
     "alert.deescalated",
@@ -20,7 +20,7 @@ EventType = Literal[
     "alert.reminder",
 ]
 
-COLUMNS: Final = (
+EVENT_COLUMNS: Final = (
     "rule_id",
     "rule_version",
     "organisation_id",
@@ -46,7 +46,7 @@ COLUMNS: Final = (
 )
 """The columns of `alerts` that an event carries, beside `id` as `alert_id`."""
 
-ACKNOWLEDGEMENT: Final = (
+ACKNOWLEDGEMENT_COLUMNS: Final = (
     "acknowledged_at",
     "acknowledged_by",
     "acknowledged_by_kind",
@@ -54,12 +54,12 @@ ACKNOWLEDGEMENT: Final = (
 )
 """The columns of `alerts` that say whether somebody sees to it, and who."""
 
-SAMPLES: Final = "samples"
-UNACKNOWLEDGED: Final = "unacknowledged"
+REASON_SAMPLES: Final = "samples"
+REASON_UNACKNOWLEDGED: Final = "unacknowledged"
 """The two reasons for which a severity goes up."""
 
 
-def acknowledger(alert: Mapping[str, Any]) -> dict[str, Any] | None:
+def describe_acknowledger(alert: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return who acknowledged an alert, as `kind`, `id` and `name`; None where nobody did.
 
     Args:
@@ -74,8 +74,8 @@ def acknowledger(alert: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def event(
-    kind: EventType,
+def build_alert_event(
+    kind: AlertEventType,
     alert: Mapping[str, Any],
     rule_name: str,
     now: datetime,
@@ -93,7 +93,7 @@ def event(
             the severity went up or down.
     """
     payload = {"alert_id": alert["id"], "rule_name": rule_name}
-    payload |= {name: alert[name] for name in COLUMNS}
-    payload["acknowledged_by"] = acknowledger(alert)
+    payload |= {name: alert[name] for name in EVENT_COLUMNS}
+    payload["acknowledged_by"] = describe_acknowledger(alert)
     payload |= more or {}
     return OutboxRecord(new_id(), alert["organisation_id"], alert["site_id"], kind, payload, now)

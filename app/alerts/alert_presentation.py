@@ -13,20 +13,20 @@ from fastapi import Depends, Request
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.alerts.alert_events import ACKNOWLEDGEMENT, COLUMNS, acknowledger
+from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, EVENT_COLUMNS, describe_acknowledger
 from app.alerts.models import Alert
-from app.alerts.repository import Shown
+from app.alerts.repository import AlertWithRuleName
 from app.alerts.schemas import AlertOut
-from app.notifications.events.event_details import unit_of_cause
-from app.notifications.events.event_links import alert_link
+from app.notifications.events.event_details import get_cause_unit
+from app.notifications.events.event_links import build_alert_link
 from app.notifications.sentences import condition_node, event_sentence
 from app.platform.identity.principals import Principal, current_principal
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.registry.models import Box, Site
 from app.rules.definitions.models import Rule
-from app.timeseries.series.latest_queries import Latest, values_of_boxes
+from app.timeseries.series.latest_queries import LatestByMetric, read_latest_values
 
-MEASUREMENTS: Final = "telemetry:read"
+MEASUREMENTS_SCOPE: Final = "telemetry:read"
 """The scope that reading measurements takes, those of now beside an alert too."""
 
 _NO_DATA: Final = "no_data"
@@ -67,29 +67,29 @@ class AlertPresenter:
     async def of(cls, request: Request, principal: Annotated[Principal, Depends(current_principal)]) -> Self:
         """Make the presenter of a request."""
         base_url: str = request.app.state.installation.base_url
-        return cls(base_url, measures=principal.may(MEASUREMENTS))
+        return cls(base_url, measures=principal.may(MEASUREMENTS_SCOPE))
 
-    async def show(self, session: AsyncSession, rows: Sequence[Shown]) -> list[AlertOut]:
+    async def show(self, session: AsyncSession, rows: Sequence[AlertWithRuleName]) -> list[AlertOut]:
         """Return alerts as they are shown, in their order."""
         if not rows:
             return []
-        names = await read_names(session, rows)
+        names = await read_alert_names(session, rows)
         latest = await self._latest(session, [alert for alert, _ in rows])
         return [self._shown(alert, names[alert.id], latest) for alert, _ in rows]
 
-    async def show_one(self, session: AsyncSession, row: Shown) -> AlertOut:
+    async def show_one(self, session: AsyncSession, row: AlertWithRuleName) -> AlertOut:
         """Return one alert as it is shown."""
         (shown,) = await self.show(session, [row])
         return shown
 
-    async def _latest(self, session: AsyncSession, alerts: Sequence[Alert]) -> Mapping[str, Latest]:
+    async def _latest(self, session: AsyncSession, alerts: Sequence[Alert]) -> Mapping[str, LatestByMetric]:
         if not self._measures:
             return {}
         keys = {alert.box_key for alert in alerts if alert.box_key is not None and _has_current(alert)}
-        return await values_of_boxes(session, sorted(keys)) if keys else {}
+        return await read_latest_values(session, sorted(keys)) if keys else {}
 
-    def _shown(self, alert: Alert, names: AlertNames, latest: Mapping[str, Latest]) -> AlertOut:
-        value, at = current_value(alert, latest.get(alert.box or "", {}), datetime.now(UTC))
+    def _shown(self, alert: Alert, names: AlertNames, latest: Mapping[str, LatestByMetric]) -> AlertOut:
+        value, at = find_current_value(alert, latest.get(alert.box or "", {}), datetime.now(UTC))
         cause = alert.cause or {}
         english, french = (describe_alert(alert, names, language) for language in ("en", "fr"))
         return AlertOut.of(
@@ -99,13 +99,15 @@ class AlertPresenter:
                 "site_name": names.site,
                 "box_name": names.box,
                 "function": cause.get("function"),
-                "unit": unit_of_cause(alert.metric, cause),
+                "unit": get_cause_unit(alert.metric, cause),
                 "current_value": value,
                 "current_time": at,
-                "acknowledged_by": acknowledger({name: getattr(alert, name) for name in ACKNOWLEDGEMENT}),
+                "acknowledged_by": describe_acknowledger(
+                    {name: getattr(alert, name) for name in ACKNOWLEDGEMENT_COLUMNS}
+                ),
                 "sentence": english,
                 "sentence_fr": french,
-                "link": alert_link(self._base_url, alert.id),
+                "link": build_alert_link(self._base_url, alert.id),
             },
         )
 
@@ -115,9 +117,9 @@ Presenter = Annotated[AlertPresenter, Depends(AlertPresenter.of)]
 
 def describe_alert(alert: Alert, names: AlertNames, language: str) -> str:
     """Say what an alert is about now, in one sentence."""
-    data: dict[str, Any] = {name: getattr(alert, name) for name in (*COLUMNS, *ACKNOWLEDGEMENT)}
+    data: dict[str, Any] = {name: getattr(alert, name) for name in (*EVENT_COLUMNS, *ACKNOWLEDGEMENT_COLUMNS)}
     data |= {"alert_id": alert.id, "rule_name": names.rule, "site_name": names.site, "box_name": names.box}
-    data["acknowledged_by"] = acknowledger(data)
+    data["acknowledged_by"] = describe_acknowledger(data)
     if alert.state == "resolved":
         happened = "alert.resolved"
     else:
@@ -127,7 +129,9 @@ def describe_alert(alert: Alert, names: AlertNames, language: str) -> str:
     return event_sentence(happened, data, language, condition=condition, one_box=names.one_box)
 
 
-async def read_names(session: AsyncSession, rows: Sequence[Shown]) -> dict[UUID, AlertNames]:
+async def read_alert_names(
+    session: AsyncSession, rows: Sequence[AlertWithRuleName]
+) -> dict[UUID, AlertNames]:
     """Read what alerts' sites, boxes and rules are called now, by the alerts' ids."""
     alerts = [alert for alert, _ in rows]
     some = select(Box.key).where(Box.site_id == Site.id, Box.deleted_at.is_(None)).limit(2).correlate(Site)
@@ -156,7 +160,9 @@ def _has_current(alert: Alert) -> bool:
     return alert.state == "firing" and (silent or alert.metric is not None)
 
 
-def current_value(alert: Alert, latest: Latest, now: datetime) -> tuple[float | None, datetime | None]:
+def find_current_value(
+    alert: Alert, latest: LatestByMetric, now: datetime
+) -> tuple[float | None, datetime | None]:
     """Return the newest measurement of a firing alert's metric and its time; of a silence how long it lasts.
 
     Args:

@@ -16,7 +16,7 @@ from app.alerts.models import TimelineEntry
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.ids import new_id
 
-Kind = Literal[
+TimelineKind = Literal[
     "fired",
     "escalated",
     "deescalated",
@@ -43,7 +43,7 @@ ORDER BY place
 """
 
 
-class Entry(NamedTuple):
+class NewTimelineEntry(NamedTuple):
     """One line of a timeline.
 
     Attributes:
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 
     alert_id: UUID
     organisation_id: UUID
-    kind: Kind
+    kind: TimelineKind
     at: datetime
     severity: str
     value: float | None = None
@@ -75,7 +75,7 @@ class Entry(NamedTuple):
     data: dict[str, Any] | None = None
 
 
-async def write(connection: RawConnection, entries: Sequence[Entry]) -> None:
+async def write_timeline(connection: RawConnection, entries: Sequence[NewTimelineEntry]) -> None:
     """Write entries that no person made, in the order given, in one statement."""
     if not entries:
         return
@@ -88,12 +88,14 @@ async def write(connection: RawConnection, entries: Sequence[Entry]) -> None:
         [entry.at for entry in entries],
         [entry.severity for entry in entries],
         [entry.value for entry in entries],
-        [to_json(entry.cause) for entry in entries],
-        [to_json(entry.data) for entry in entries],
+        [encode_jsonb(entry.cause) for entry in entries],
+        [encode_jsonb(entry.data) for entry in entries],
     )
 
 
-async def write_in(session: WriteSession, entries: Sequence[Entry], now: datetime) -> None:
+async def write_timeline_in_session(
+    session: WriteSession, entries: Sequence[NewTimelineEntry], now: datetime
+) -> None:
     """Write entries in the transaction of a session, in the order given."""
     if not entries:
         return
@@ -111,6 +113,6 @@ async def write_in(session: WriteSession, entries: Sequence[Entry], now: datetim
     await session.execute(insert(TimelineEntry), rows)
 
 
-def to_json(value: Any) -> str | None:  # noqa: ANN401 (whatever JSON holds)
+def encode_jsonb(value: Any) -> str | None:  # noqa: ANN401 (whatever JSON holds)
     """Write a value for a jsonb column, as text that the server casts; None stays SQL's null."""
     return None if value is None else msgspec.json.encode(value).decode()

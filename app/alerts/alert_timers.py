@@ -19,17 +19,17 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.alerts import alert_rows
-from app.alerts.alert_events import SAMPLES, UNACKNOWLEDGED, EventType, event
-from app.alerts.alert_rows import Row
-from app.alerts.alert_timeline import Entry, Kind, write
-from app.alerts.alert_transitions import restart
-from app.alerts.muting import find_changed, find_concerned, find_muted
-from app.alerts.silence_windows import next_window
-from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.alerts import alert_bulk_repository
+from app.alerts.alert_bulk_repository import AlertRow
+from app.alerts.alert_events import REASON_SAMPLES, REASON_UNACKNOWLEDGED, AlertEventType, build_alert_event
+from app.alerts.alert_timeline import NewTimelineEntry, TimelineKind, write_timeline
+from app.alerts.alert_transitions import restart_due_times
+from app.alerts.muting_queries import find_alerts_to_check, find_due_alerts, find_muted
+from app.alerts.silence_windows import find_next_window
+from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.db.database import RawConnection
 from app.platform.observability.metrics_and_logs import SWEEP_FAILURES, SWEEP_SECONDS, get_logger
-from app.rules.definitions.severity import highest, rank
+from app.rules.definitions.severity import find_highest_severity, rank_severity
 
 _log = get_logger(__name__)
 _BATCH: Final = 500
@@ -49,7 +49,7 @@ _ALONE_S: Final = 60.0
 _ITS_OWN: Final = (asyncpg.PostgresError, LookupError, TypeError, ValueError)
 
 _LOCK: Final = f"""
-SELECT {alert_rows.SELECTED}, r.name AS rule_name, now() AS clock
+SELECT {alert_bulk_repository.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
 FROM alerts a JOIN rules r ON r.id = a.rule_id
 WHERE a.id = ANY ($1::uuid[]) AND a.state = 'firing' AND NOT a.dry_run
 ORDER BY a.id
@@ -68,12 +68,12 @@ WHERE s.id = t.id
 """
 
 
-async def sweep(connection: RawConnection) -> int:
-    """Take one turn (see `Sweeper`)."""
-    return await Sweeper().turn(connection)
+async def run_alert_timers(connection: RawConnection) -> int:
+    """Take one turn (see `AlertTimerRunner`)."""
+    return await AlertTimerRunner().turn(connection)
 
 
-class Sweeper:
+class AlertTimerRunner:
     """Does what is due, turn by turn, and remembers which organisations take long."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Sweeper:
         with SWEEP_SECONDS.time():
             await _roll_windows(connection)
             told = 0
-            for part in self._parts(await find_concerned(connection)):
+            for part in self._parts(await find_alerts_to_check(connection)):
                 told += await self._look(connection, part)
                 if told >= _MOST:
                     break
@@ -158,14 +158,14 @@ async def _do(connection: RawConnection, alerts: Sequence[UUID], patience: str) 
     """Do what is due of some alerts, in transactions of its own."""
     async with connection.transaction(readonly=True):
         await connection.execute(patience)
-        found = await find_changed(connection, alerts)
+        found = await find_due_alerts(connection, alerts)
     told = 0
     for batch in batched(found, _BATCH):
         async with connection.transaction():
             await connection.execute(patience)
             events = await _attend(connection, batch)
         if events:
-            await wake(connection)
+            await wake_dispatcher(connection)
         told += events
     return told
 
@@ -177,7 +177,8 @@ async def _roll_windows(connection: RawConnection) -> None:
         if not passed:
             return
         windows = [
-            next_window(msgspec.json.decode(row["schedule"]), row["timezone"], row["clock"]) for row in passed
+            find_next_window(msgspec.json.decode(row["schedule"]), row["timezone"], row["clock"])
+            for row in passed
         ]
         await connection.execute(
             _ROLL,
@@ -189,16 +190,16 @@ async def _roll_windows(connection: RawConnection) -> None:
 
 async def _attend(connection: RawConnection, found: Sequence[Any]) -> int:
     """Lock alerts, see what holds for them now, and do it."""
-    held = [alert_rows.of_record(row) for row in await connection.fetch(_LOCK, found)]
+    held = [alert_bulk_repository.decode_alert_row(row) for row in await connection.fetch(_LOCK, found)]
     if not held:
         return 0
     muted = await find_muted(connection, [row["id"] for row in held])
     turn = _Turn(held[0]["clock"])
     for row in held:
         turn.attend(row, muted.get(row["id"]))
-    await alert_rows.update(connection, turn.changed, turn.clock)
-    await write(connection, turn.entries)
-    await enqueue(connection, turn.events)
+    await alert_bulk_repository.update_alerts(connection, turn.changed, turn.clock)
+    await write_timeline(connection, turn.entries)
+    await enqueue_events(connection, turn.events)
     return len(turn.events)
 
 
@@ -207,11 +208,11 @@ class _Turn:
 
     def __init__(self, clock: datetime) -> None:
         self.clock = clock
-        self.changed: list[Row] = []
-        self.entries: list[Entry] = []
+        self.changed: list[AlertRow] = []
+        self.entries: list[NewTimelineEntry] = []
         self.events: list[OutboxRecord] = []
 
-    def attend(self, row: Row, muted: dict[str, Any] | None) -> None:
+    def attend(self, row: AlertRow, muted: dict[str, Any] | None) -> None:
         """Do what is due of one alert, which is firing."""
         before = dict(row)
         row["suppressed"] = muted
@@ -226,40 +227,40 @@ class _Turn:
         if row != before:
             self.changed.append(row)
 
-    def _unmute(self, row: Row, before: dict[str, Any]) -> None:
+    def _unmute(self, row: AlertRow, before: dict[str, Any]) -> None:
         told = row["told_severity"]
         self._enter(row, "unsuppressed", before)
         if told is None:
             # Those who can acknowledge it hear of it only now.
-            restart(row, self.clock)
+            restart_due_times(row, self.clock)
             self._tell(row, "alert.firing")
         elif told != row["severity"]:
-            up = rank(row["severity"]) > rank(told)
+            up = rank_severity(row["severity"]) > rank_severity(told)
             # Of what is muted, time changes nothing.
-            more = {"reason": SAMPLES, "previous_severity": told}
+            more = {"reason": REASON_SAMPLES, "previous_severity": told}
             self._tell(row, "alert.escalated" if up else "alert.deescalated", more)
 
-    def _escalate(self, row: Row) -> None:
+    def _escalate(self, row: AlertRow) -> None:
         """Raise the severity by the steps that are due, of which the last one counts."""
         before, steps = row["severity"], row["escalations"]
         after = 0
         while row["escalate_at"] is not None and row["escalate_at"] <= self.clock:
             (after, severity), *steps = steps
-            row["escalated_to"] = highest(filter(None, (severity, row["escalated_to"])))
-            row["severity"] = highest((severity, row["severity"]))
+            row["escalated_to"] = find_highest_severity(filter(None, (severity, row["escalated_to"])))
+            row["severity"] = find_highest_severity((severity, row["severity"]))
             row["escalate_at"] = (
                 row["escalate_at"] + timedelta(microseconds=steps[0][0] - after) if steps else None
             )
         row["escalations"] = steps
         if row["severity"] == before:
             return
-        row["highest_severity"] = highest((row["severity"], row["highest_severity"]))
+        row["highest_severity"] = find_highest_severity((row["severity"], row["highest_severity"]))
         row["escalated_at"] = self.clock
-        why = {"reason": UNACKNOWLEDGED, "previous_severity": before}
+        why = {"reason": REASON_UNACKNOWLEDGED, "previous_severity": before}
         self._enter(row, "escalated", {**why, "after_s": after / 1_000_000})
         self._tell(row, "alert.escalated", why)
 
-    def _remind(self, row: Row) -> None:
+    def _remind(self, row: AlertRow) -> None:
         if row["remind_at"] is None or row["remind_at"] > self.clock:
             return
         # From now on, not from when it was due: what was missed while nothing ran is not made up for.
@@ -267,12 +268,12 @@ class _Turn:
         self._enter(row, "reminded")
         self._tell(row, "alert.reminder")
 
-    def _enter(self, row: Row, kind: Kind, data: dict[str, Any] | None = None) -> None:
+    def _enter(self, row: AlertRow, kind: TimelineKind, data: dict[str, Any] | None = None) -> None:
         self.entries.append(
-            Entry(row["id"], row["organisation_id"], kind, self.clock, row["severity"], data=data)
+            NewTimelineEntry(row["id"], row["organisation_id"], kind, self.clock, row["severity"], data=data)
         )
 
-    def _tell(self, row: Row, kind: EventType, more: Mapping[str, Any] | None = None) -> None:
+    def _tell(self, row: AlertRow, kind: AlertEventType, more: Mapping[str, Any] | None = None) -> None:
         row["sequence"] += 1
         row["told_severity"] = row["severity"]
-        self.events.append(event(kind, row, row["rule_name"], self.clock, more))
+        self.events.append(build_alert_event(kind, row, row["rule_name"], self.clock, more))

@@ -1,7 +1,7 @@
 """What transitions make of alerts: their rows, what is to be told of them, and their timelines. Pure.
 
 Owns the consequences of a transition. Must not decide whether a rule fires (the evaluator does), nor what is
-muted (`app.alerts.muting`), and must not query anything.
+muted (`app.alerts.muting_queries`), and must not query anything.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,16 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.alerts.alert_events import ACKNOWLEDGEMENT, SAMPLES, EventType, event
-from app.alerts.alert_rows import Row
-from app.alerts.alert_timeline import Entry, Kind
+from app.alerts.alert_bulk_repository import AlertRow
+from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, REASON_SAMPLES, AlertEventType, build_alert_event
+from app.alerts.alert_timeline import NewTimelineEntry, TimelineKind
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.kernel.instants import US_PER_S, format_us, to_datetime
-from app.rules.definitions.severity import highest, rank
-from app.rules.engine.rule_evaluator import Cause, CompiledRule, Transition
+from app.rules.definitions.severity import find_highest_severity, rank_severity
+from app.rules.engine.threshold_evaluator import AlertTransition, CompiledRule, ConditionCause
 
 
-class Life:
+class TransitionApplier:
     """The alerts of one batch while transitions are applied to them, in order.
 
     Args:
@@ -32,16 +32,16 @@ class Life:
 
     def __init__(
         self,
-        known: Iterable[Row],
+        known: Iterable[AlertRow],
         descriptions: Mapping[UUID, str | None],
         boxes: Mapping[int, str],
         now: datetime,
         clock: datetime,
     ) -> None:
         self.rows = {row["id"]: row for row in known}
-        self.new: dict[UUID, Row] = {}
-        self.changed: dict[UUID, Row] = {}
-        self.entries: list[Entry] = []
+        self.new: dict[UUID, AlertRow] = {}
+        self.changed: dict[UUID, AlertRow] = {}
+        self.entries: list[NewTimelineEntry] = []
         self._descriptions = descriptions
         self._boxes = boxes
         self._now = now
@@ -50,9 +50,9 @@ class Life:
             (row["rule_id"], row["box_key"]): row for row in self.rows.values() if row["state"] == "firing"
         }
         self._told_before = {identifier: row["told_severity"] for identifier, row in self.rows.items()}
-        self._events: list[tuple[Row, OutboxRecord]] = []
+        self._events: list[tuple[AlertRow, OutboxRecord]] = []
 
-    def apply(self, step: Transition) -> None:
+    def apply(self, step: AlertTransition) -> None:
         """Apply a transition. One of an alert that is not there, or has resolved, changes nothing."""
         if step.kind == "firing":
             self._fire(step)
@@ -74,7 +74,7 @@ class Life:
             if not row["dry_run"] and row["suppressed"] is None
         ]
 
-    def mute(self, muted: Mapping[UUID, dict[str, Any]]) -> list[Row]:
+    def mute(self, muted: Mapping[UUID, dict[str, Any]]) -> list[AlertRow]:
         """Take note of what mutes which of the undecided alerts, and give their rows."""
         rows = [self.rows[identifier] for identifier in muted]
         for row in rows:
@@ -90,14 +90,14 @@ class Life:
         """
         return [record for row, record in self._events if self._is_told(row, record)]
 
-    def _is_told(self, row: Row, record: OutboxRecord) -> bool:
+    def _is_told(self, row: AlertRow, record: OutboxRecord) -> bool:
         if row["dry_run"]:
             return False
         if record.type == "alert.resolved" and row["id"] not in self.new:
             return self._told_before[row["id"]] is not None
         return row["suppressed"] is None
 
-    def _fire(self, step: Transition) -> None:
+    def _fire(self, step: AlertTransition) -> None:
         rule = step.rule
         if rule is None:
             raise ValueError("a rule that is gone cannot fire")
@@ -114,9 +114,9 @@ class Life:
         self._enter(row, "fired", row["started_at"], step=step)
         self._tell(row, "alert.firing")
 
-    def _row(self, step: Transition, rule: CompiledRule) -> Row:
+    def _row(self, step: AlertTransition, rule: CompiledRule) -> AlertRow:
         escalations = [] if rule.dry_run else [list(each) for each in rule.escalations]
-        row: Row = {
+        row: AlertRow = {
             "id": step.alert_id,
             "organisation_id": rule.organisation_id,
             "rule_id": rule.id,
@@ -149,32 +149,32 @@ class Life:
             "remind_us": None if rule.dry_run else rule.remind_us,
         }
         self._put_cause(row, step.cause)
-        restart(row, self._clock)
+        restart_due_times(row, self._clock)
         return row
 
-    def _change(self, row: Row, step: Transition) -> None:
+    def _change(self, row: AlertRow, step: AlertTransition) -> None:
         if step.severity is None:
             raise ValueError("an alert goes up or down to a severity")
         self._touch(row)
         before = row["severity"]
         # What people's time has raised is not lowered by samples.
-        row["severity"] = highest(filter(None, (step.severity, row["escalated_to"])))
-        row["highest_severity"] = highest((row["severity"], row["highest_severity"]))
+        row["severity"] = find_highest_severity(filter(None, (step.severity, row["escalated_to"])))
+        row["highest_severity"] = find_highest_severity((row["severity"], row["highest_severity"]))
         row["sequence"] += 1
         self._put_cause(row, step.cause)
-        kind: Kind = "escalated" if step.reason == "escalated" else "deescalated"
-        data = {"reason": SAMPLES, "previous_severity": before, "level": step.severity}
+        kind: TimelineKind = "escalated" if step.reason == "escalated" else "deescalated"
+        data = {"reason": REASON_SAMPLES, "previous_severity": before, "level": step.severity}
         self._enter(row, kind, to_datetime(step.time_us), step=step, data=data)
-        if rank(row["severity"]) > rank(before) and row["acknowledged_at"] is not None:
+        if rank_severity(row["severity"]) > rank_severity(before) and row["acknowledged_at"] is not None:
             # Somebody acknowledged something milder.
-            row |= dict.fromkeys(ACKNOWLEDGEMENT)
-            restart(row, self._clock)
+            row |= dict.fromkeys(ACKNOWLEDGEMENT_COLUMNS)
+            restart_due_times(row, self._clock)
             self._enter(row, "unacknowledged", to_datetime(step.time_us), data={"reason": "escalated"})
         if row["severity"] != before:
-            up = rank(row["severity"]) > rank(before)
+            up = rank_severity(row["severity"]) > rank_severity(before)
             self._tell(row, "alert.escalated" if up else "alert.deescalated", before)
 
-    def _resolve(self, row: Row, at: datetime, reason: str, cause: Cause | None) -> None:
+    def _resolve(self, row: AlertRow, at: datetime, reason: str, cause: ConditionCause | None) -> None:
         self._touch(row)
         row |= {
             "state": "resolved",
@@ -189,7 +189,7 @@ class Life:
         self._firing.pop((row["rule_id"], row["box_key"]), None)
         detail = None if cause is None else self._cause(cause) | _values(cause, at)
         self.entries.append(
-            Entry(
+            NewTimelineEntry(
                 row["id"],
                 row["organisation_id"],
                 "resolved",
@@ -202,53 +202,55 @@ class Life:
         )
         self._tell(row, "alert.resolved")
 
-    def _touch(self, row: Row) -> None:
+    def _touch(self, row: AlertRow) -> None:
         if row["id"] not in self.new:
             self.changed[row["id"]] = row
 
-    def _tell(self, row: Row, kind: EventType, previous: str | None = None) -> None:
+    def _tell(self, row: AlertRow, kind: AlertEventType, previous: str | None = None) -> None:
         if row["told_severity"] is not None and row["suppressed"] is None:
             row["told_severity"] = row["severity"]
-        more = {} if previous is None else {"reason": SAMPLES, "previous_severity": previous}
-        record = event(kind, row, row["rule_name"], self._now, more)
+        more = {} if previous is None else {"reason": REASON_SAMPLES, "previous_severity": previous}
+        record = build_alert_event(kind, row, row["rule_name"], self._now, more)
         self._events.append((row, record))
 
     def _enter(
         self,
-        row: Row,
-        kind: Kind,
+        row: AlertRow,
+        kind: TimelineKind,
         at: datetime,
         *,
-        step: Transition | None = None,
+        step: AlertTransition | None = None,
         data: dict[str, Any] | None = None,
     ) -> None:
         cause = None if step is None else step.cause
         detail = None if cause is None else self._cause(cause) | _values(cause, at)
         value = None if cause is None else cause.value
         self.entries.append(
-            Entry(row["id"], row["organisation_id"], kind, at, row["severity"], value, detail, data=data)
+            NewTimelineEntry(
+                row["id"], row["organisation_id"], kind, at, row["severity"], value, detail, data=data
+            )
         )
 
-    def _put_cause(self, row: Row, cause: Cause | None) -> None:
+    def _put_cause(self, row: AlertRow, cause: ConditionCause | None) -> None:
         for name in ("metric", "value", "threshold", "clear"):
             row[name] = None if cause is None else getattr(cause, name)
         row["cause"] = None if cause is None else self._cause(cause)
 
-    def _cause(self, cause: Cause) -> dict[str, Any]:
+    def _cause(self, cause: ConditionCause) -> dict[str, Any]:
         found = None if cause.event is None else dict(cause.event)
         if found is not None and "time_us" in found:
             found["time"] = format_us(found.pop("time_us"))
         return {
             "path": cause.path,
             "function": cause.function,
-            "window": None if cause.window_us is None else iso_duration(cause.window_us),
+            "window": None if cause.window_us is None else format_iso_duration(cause.window_us),
             "event": found,
             "boxes": [self._boxes[key] for key in cause.boxes if key in self._boxes],
             "index": cause.figure,
         }
 
 
-def dues(
+def compute_due_times(
     escalations: Sequence[Sequence[Any]], remind_us: int | None, clock: datetime
 ) -> tuple[datetime | None, datetime | None]:
     """Count anew, from `clock` on, to what is due while nobody acknowledges an alert.
@@ -267,12 +269,12 @@ def dues(
     )
 
 
-def restart(row: Row, clock: datetime) -> None:
-    """Put `dues` into a row."""
-    row["escalate_at"], row["remind_at"] = dues(row["escalations"], row["remind_us"], clock)
+def restart_due_times(row: AlertRow, clock: datetime) -> None:
+    """Put `compute_due_times` into a row."""
+    row["escalate_at"], row["remind_at"] = compute_due_times(row["escalations"], row["remind_us"], clock)
 
 
-def iso_duration(micros: int) -> str:
+def format_iso_duration(micros: int) -> str:
     """Write a time span as ISO 8601, such as PT1H30M or P1D."""
     seconds, micros = divmod(micros, US_PER_S)
     minutes, seconds = divmod(seconds, 60)
@@ -289,7 +291,7 @@ def iso_duration(micros: int) -> str:
     return f"P{f'{days}D' if days else ''}{f'T{clock}' if clock else ''}"
 
 
-def _values(cause: Cause, at: datetime) -> dict[str, Any]:
+def _values(cause: ConditionCause, at: datetime) -> dict[str, Any]:
     """What the timeline keeps of the sample, so that a dispute can be settled."""
     return {
         "time": at,

@@ -13,25 +13,25 @@ from uuid import UUID
 
 import msgspec
 
-from app.alerts.alert_events import event
-from app.alerts.alert_rows import SELECTED, Row, of_record
+from app.alerts.alert_bulk_repository import SELECTED_COLUMNS, AlertRow, decode_alert_row
+from app.alerts.alert_events import build_alert_event
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
-from app.notifications.events.event_details import describe_events
+from app.notifications.events.event_details import add_event_details
 from app.notifications.events.event_types import ALERT_REPEAT, SEVERITIES
-from app.notifications.events.outbox import OutboxRecord, wake
-from app.notifications.formats.alertmanager_api import LASTS, render_many
-from app.notifications.formats.native import build_body
+from app.notifications.events.outbox import OutboxRecord, wake_dispatcher
+from app.notifications.formats.alertmanager_api import FIRING_LIFETIME, render_alertmanager_events
+from app.notifications.formats.native import build_native_body
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import first_id, new_id
 
-EVERY: Final = timedelta(minutes=5)
+REPEAT_INTERVAL: Final = timedelta(minutes=5)
 """From one repeat to the next."""
 
-RECENT: Final = timedelta(minutes=15)
+RESOLVED_REPEAT_SPAN: Final = timedelta(minutes=15)
 """Alerts that were resolved within this time are repeated too."""
 
-MOST_ALERTS: Final = 2000
+MAX_REPEATED_ALERTS: Final = 2000
 """Of one repeat, the newest first."""
 
 _CHANNELS: Final = """
@@ -46,7 +46,7 @@ FOR KEY SHARE SKIP LOCKED
 # What is older than what it says lasts does no harm when it is replayed.
 _FORMER: Final = "DELETE FROM deliveries WHERE endpoint_id = $1 AND type = $2 AND id > $3"
 _ALERTS: Final = f"""
-SELECT {SELECTED}, r.name AS rule_name FROM alerts a JOIN rules r ON r.id = a.rule_id
+SELECT {SELECTED_COLUMNS}, r.name AS rule_name FROM alerts a JOIN rules r ON r.id = a.rule_id
 WHERE a.organisation_id = $1 AND NOT a.dry_run AND a.notified AND a.suppressed IS NULL
     AND (a.state = 'firing' OR a.updated_at > now() - $2::interval)
     AND ($3::uuid[] IS NULL OR a.site_id = ANY ($3)) AND a.highest_severity = ANY ($4)
@@ -66,12 +66,12 @@ async def repeat_alerts(connection: RawConnection, settings: WebhookSettings, pu
         How many there are.
     """
     async with connection.transaction():
-        due = await connection.fetch(_CHANNELS, ALERT_REPEAT, EVERY, _since(2 * EVERY))
+        due = await connection.fetch(_CHANNELS, ALERT_REPEAT, REPEAT_INTERVAL, _since(2 * REPEAT_INTERVAL))
         made = [await _repeat(connection, channel, settings, public_url) for channel in due]
         deliveries = [delivery for delivery in made if delivery is not None]
         await add_deliveries(connection, deliveries)
     if deliveries:
-        await wake(connection)
+        await wake_dispatcher(connection)
     return len(deliveries)
 
 
@@ -84,15 +84,21 @@ async def _repeat(
     least = channel["min_severity"]
     severities = list(SEVERITIES if least is None else SEVERITIES[SEVERITIES.index(least) :])
     rows = await connection.fetch(
-        _ALERTS, channel["organisation_id"], RECENT, channel["site_ids"], severities, MOST_ALERTS
+        _ALERTS,
+        channel["organisation_id"],
+        RESOLVED_REPEAT_SPAN,
+        channel["site_ids"],
+        severities,
+        MAX_REPEATED_ALERTS,
     )
-    await connection.execute(_FORMER, channel["id"], ALERT_REPEAT, _since(LASTS + EVERY))
+    await connection.execute(_FORMER, channel["id"], ALERT_REPEAT, _since(FIRING_LIFETIME + REPEAT_INTERVAL))
     if not rows:
         return None
     now: datetime = channel["now"]
-    records = await describe_events(connection, _events(list(map(of_record, rows)), now))
+    records = await add_event_details(connection, _events(list(map(decode_alert_row, rows)), now))
     bodies = [
-        build_body(each.type, now, msgspec.json.encode(each.payload).decode(), public_url) for each in records
+        build_native_body(each.type, now, msgspec.json.encode(each.payload).decode(), public_url)
+        for each in records
     ]
     delivery = NewDelivery.to(
         channel["id"],
@@ -101,7 +107,7 @@ async def _repeat(
         site_id=None,
         type_=ALERT_REPEAT,
         format_="native",
-        body=render_many(bodies, channel["organisation_id"], public_url),
+        body=render_alertmanager_events(bodies, channel["organisation_id"], public_url),
         created_at=now,
         now=now,
         settings=settings,
@@ -115,9 +121,11 @@ def _since(span: timedelta) -> UUID:
     return first_id(datetime.now(UTC) - span - timedelta(minutes=1))
 
 
-def _events(rows: Sequence[Row], now: datetime) -> list[OutboxRecord]:
+def _events(rows: Sequence[AlertRow], now: datetime) -> list[OutboxRecord]:
     """The newest events of alerts, as they would be told now."""
     return [
-        event("alert.firing" if row["state"] == "firing" else "alert.resolved", row, row["rule_name"], now)
+        build_alert_event(
+            "alert.firing" if row["state"] == "firing" else "alert.resolved", row, row["rule_name"], now
+        )
         for row in rows
     ]

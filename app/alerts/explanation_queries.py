@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.explanation_schemas import LISTED_POINTS, PointAround, RuleExplained, SamplesAround
 from app.alerts.models import Alert
-from app.catalogue.metrics import BY_NAME
-from app.indicators.index_definitions import BANDS, FIGURES
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.notifications.sentences import condition_node, rule_sentence
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.instants import parse_iso_duration
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.definitions.models import RuleVersion
 from app.timeseries.series import reading_queries
 
@@ -27,7 +27,7 @@ _INTERVALS: Final = 10
 """So many of the box's intervals are shown at least."""
 
 
-async def read_rule(
+async def read_rule_at_firing(
     session: AsyncSession, alert: Alert, name_now: str
 ) -> tuple[RuleExplained, dict[str, Any]]:
     """Read an alert's rule as it was when it fired, and its definition; {} where that is not kept."""
@@ -54,24 +54,25 @@ def _titles(language: str) -> dict[str, str]:
     """What indices and their classes are called."""
     french = language == "fr"
     titles = {
-        name: figure.method.title.fr if french else figure.method.title.en for name, figure in FIGURES.items()
+        name: figure.method.title.fr if french else figure.method.title.en
+        for name, figure in INDEX_DEFINITIONS.items()
     }
-    for name, bands in BANDS.items():
+    for name, bands in BANDS_BY_METHOD.items():
         titles |= {f"{name}/{band.key}": band.label.fr if french else band.label.en for band in bands}
     return titles
 
 
-async def read_samples(
-    session: AsyncSession, alert: Alert, definition: dict[str, Any], visible: Reach, now: datetime
+async def read_samples_around(
+    session: AsyncSession, alert: Alert, definition: dict[str, Any], visible: TenantScope, now: datetime
 ) -> SamplesAround | None:
     """Read the measurements around an alert's beginning; None where there are none of it."""
     cause = alert.cause or {}
     box = alert.box or next(iter(cause.get("boxes") or ()), None)
-    metric = BY_NAME.get(alert.metric or "")
+    metric = METRICS_BY_NAME.get(alert.metric or "")
     if metric is None or box is None or cause.get("index") is not None:
         return None
     try:
-        measured = await reading_queries.get_measured(session, box, visible)
+        measured = await reading_queries.get_measured_box(session, box, visible)
     except NotFoundError:
         return None
     condition = condition_node(definition, str(cause.get("path") or "")) or {}
@@ -83,7 +84,7 @@ async def read_samples(
     last = now if alert.resolved_at is None else alert.resolved_at
     # The sample that resolved it is one of them.
     last = max(last, alert.started_at) + timedelta(microseconds=1)
-    rows = await reading_queries.readings(
+    rows = await reading_queries.read_metric_values(
         session, measured, metric, first=first, last=last, limit=LISTED_POINTS
     )
     points = [PointAround(time=time, value=value) for time, value in rows[:LISTED_POINTS]]

@@ -1,6 +1,6 @@
 """Inhibitions that go round in a circle: which alerts are not muted after all, so that one is told. Pure.
 
-Owns that rule alone; who mutes whom is `app.alerts.muting`'s. Must not query anything.
+Owns that rule alone; who mutes whom is `app.alerts.muting_queries`'s. Must not query anything.
 
 Of two alerts that would each keep the other quiet, directly or over others, only the graver one mutes, or of
 equally grave ones the older: the other way round it does not count. Whatever follows "is muted by" from there
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 
-class Place(NamedTuple):
+class InhibitionSide(NamedTuple):
     """That an alert stands on a side of an inhibition, or on both.
 
     Attributes:
@@ -40,7 +40,9 @@ class _Hub(NamedTuple):
 type _Node = UUID | _Hub
 
 
-def outside(places: Iterable[Place], doubtful: Iterable[UUID], most: int) -> dict[UUID, list[UUID]]:
+def find_muters_outside_cycles(
+    places: Iterable[InhibitionSide], doubtful: Iterable[UUID], most: int
+) -> dict[UUID, list[UUID]]:
     """Tell which alerts mute these that they do not mute themselves, directly or over others.
 
     Args:

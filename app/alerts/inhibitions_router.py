@@ -8,21 +8,21 @@ from fastapi import APIRouter, Depends
 from app.alerts import muting_repository, muting_service
 from app.alerts.muting_repository import INHIBITIONS
 from app.alerts.muting_schemas import InhibitionChange, InhibitionCreate, InhibitionOut
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/inhibitions", tags=["Alerts"], route_class=StrictRoute)
 
-_Reader = Annotated[Principal, Depends(requires("alerts:read", whole=True))]
-_Writer = Annotated[Principal, Depends(requires("alerts:write", whole=True))]
+_Reader = Annotated[Principal, Depends(require_scope("alerts:read", whole=True))]
+_Writer = Annotated[Principal, Depends(require_scope("alerts:write", whole=True))]
 
 
 @router.post(
@@ -30,9 +30,11 @@ _Writer = Annotated[Principal, Depends(requires("alerts:write", whole=True))]
     status_code=201,
     summary="Create an inhibition",
     operation_id="create_inhibition",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
-async def create_inhibition(principal: _Writer, session: Writes, body: InhibitionCreate) -> InhibitionOut:
+async def create_inhibition(
+    principal: _Writer, session: WriteSessionDep, body: InhibitionCreate
+) -> InhibitionOut:
     """Have alerts not told while another one fires that says it all.
 
     An alert of a rule on trial mutes none. One that matches both sides is not muted by another that does; and
@@ -46,14 +48,14 @@ async def create_inhibition(principal: _Writer, session: Writes, body: Inhibitio
     "",
     summary="List inhibitions",
     operation_id="list_inhibitions",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_inhibitions(
     *,
     principal: _Reader,
-    session: Reads,
+    session: ReadSessionDep,
     organisation: OrganisationFilter = None,
-    asked: Annotated[Pagination, Depends(INHIBITIONS.asked)],
+    asked: Annotated[PageRequest, Depends(INHIBITIONS.asked)],
 ) -> Page[InhibitionOut]:
     """List inhibitions, by default the oldest first."""
     rows = await muting_repository.list_inhibitions(
@@ -67,9 +69,9 @@ async def list_inhibitions(
     "/{inhibition_id}",
     summary="Read an inhibition",
     operation_id="get_inhibition",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_inhibition(principal: _Reader, session: Reads, inhibition_id: str) -> InhibitionOut:
+async def get_inhibition(principal: _Reader, session: ReadSessionDep, inhibition_id: str) -> InhibitionOut:
     """Read one inhibition."""
     identifier = parse_id(inhibition_id, "inhibition")
     return InhibitionOut.of(await muting_repository.find_inhibition(session, identifier, principal.visible()))
@@ -79,10 +81,14 @@ async def get_inhibition(principal: _Reader, session: Reads, inhibition_id: str)
     "/{inhibition_id}",
     summary="Change an inhibition",
     operation_id="update_inhibition",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_inhibition(
-    principal: _Writer, session: Writes, inhibition_id: str, body: InhibitionChange, matching: Matching
+    principal: _Writer,
+    session: WriteSessionDep,
+    inhibition_id: str,
+    body: InhibitionChange,
+    matching: PreconditionDep,
 ) -> InhibitionOut:
     """Change the fields given; `source` and `target` are replaced as a whole."""
     return InhibitionOut.of(
@@ -90,7 +96,7 @@ async def update_inhibition(
             session,
             principal,
             parse_id(inhibition_id, "inhibition"),
-            given(body),
+            collect_sent_fields(body),
             datetime.now(UTC),
             check=matching.on(InhibitionOut.of),
         )
@@ -102,10 +108,10 @@ async def update_inhibition(
     status_code=204,
     summary="Delete an inhibition",
     operation_id="delete_inhibition",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def delete_inhibition(
-    principal: _Writer, session: Writes, inhibition_id: str, matching: Matching
+    principal: _Writer, session: WriteSessionDep, inhibition_id: str, matching: PreconditionDep
 ) -> None:
     """Delete an inhibition; what it muted and still fires is told within some seconds."""
     identifier = parse_id(inhibition_id, "inhibition")

@@ -112,7 +112,7 @@ class Silence(Base):
     """For a time, or in the hours of a schedule, alerts that match are not told.
 
     Attributes:
-        matchers: which alerts; see `app.alerts.muting`.
+        matchers: which alerts; see `app.alerts.muting_queries`.
         ends_at: None where only the schedule says when.
         schedule: spans of hours, as `app.platform.kernel.weekly_hours` takes them; None: all the time.
         timezone: in which the schedule is meant.

@@ -1,4 +1,4 @@
-"""Queries on silences and inhibitions made by the API; what they mute is `app.alerts.muting`'s.
+"""Queries on silences and inhibitions made by the API; what they mute is `app.alerts.muting_queries`'s.
 
 Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
 outside of it is not found.
@@ -13,34 +13,40 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, func, literal, or
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Inhibition, Silence
-from app.alerts.muting import MATCHED_BY
+from app.alerts.muting_queries import COUNT_MATCHING
 from app.alerts.muting_schemas import SilenceState
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    name_sort_key,
+    uuid_sort_key,
+)
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Organisation, Site
 from app.rules.definitions.models import Rule
 
 
-def _of_silence(attribute: str) -> Callable[["Known"], Any]:
+def _of_silence(attribute: str) -> Callable[["SilenceWithState"], Any]:
     return lambda row: getattr(row.silence, attribute)
 
 
-SILENCES: Final = Orders(
+SILENCES: Final = SortOrders(
     "silences",
-    (identifier(Silence.id, _of_silence("id")),),
+    (uuid_sort_key(Silence.id, _of_silence("id")),),
     {
         "created_at": (),
-        "starts_at": (instant(Silence.starts_at, _of_silence("starts_at")),),
-        "ends_at": (instant(Silence.ends_at, _of_silence("ends_at"), nullable=True),),
+        "starts_at": (instant_sort_key(Silence.starts_at, _of_silence("starts_at")),),
+        "ends_at": (instant_sort_key(Silence.ends_at, _of_silence("ends_at"), nullable=True),),
     },
     "created_at",
 )
-INHIBITIONS: Final = Orders(
+INHIBITIONS: Final = SortOrders(
     "inhibitions",
-    (identifier(Inhibition.id),),
-    {"created_at": (), "name": (name(Inhibition.name),)},
+    (uuid_sort_key(Inhibition.id),),
+    {"created_at": (), "name": (name_sort_key(Inhibition.name),)},
     "created_at",
 )
 
@@ -73,7 +79,7 @@ _NEXT_START: Final[ColumnElement[datetime | None]] = case(
 )
 
 
-class Known(NamedTuple):
+class SilenceWithState(NamedTuple):
     """A silence, its state now, and when it begins to mute, where that is still to come and known."""
 
     silence: Silence
@@ -81,25 +87,25 @@ class Known(NamedTuple):
     next_start: datetime | None
 
 
-def _known(row: Row[Silence, str, datetime | None]) -> Known:
+def _known(row: Row[Silence, str, datetime | None]) -> SilenceWithState:
     silence, state, next_start = row
-    return Known(silence, cast("SilenceState", state), next_start)
+    return SilenceWithState(silence, cast("SilenceState", state), next_start)
 
 
-def _silences(visible: Reach) -> Select[Silence, str, datetime | None]:
+def _silences(visible: TenantScope) -> Select[Silence, str, datetime | None]:
     query = select(Silence, _STATE, _NEXT_START)
     return query.where(*visible.within(Silence.organisation_id))
 
 
 async def list_silences(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     state: SilenceState | None,
     site_id: UUID | None,
     organisation: UUID | None,
-) -> list[Known]:
+) -> list[SilenceWithState]:
     """Silences, and one more than are asked for where there are more; `site_id`: that name it."""
     query = _silences(visible)
     if organisation is not None:
@@ -113,8 +119,8 @@ async def list_silences(
 
 
 async def find_silence(
-    session: AsyncSession, silence_id: UUID, visible: Reach, *, lock: bool = False
-) -> Known:
+    session: AsyncSession, silence_id: UUID, visible: TenantScope, *, lock: bool = False
+) -> SilenceWithState:
     """One silence. NotFoundError for another organisation's."""
     query = _silences(visible).where(Silence.id == silence_id)
     if lock:
@@ -126,9 +132,9 @@ async def find_silence(
     return _known(row)
 
 
-async def count_matching(session: AsyncSession, silence_id: UUID) -> int:
+async def count_matching_alerts(session: AsyncSession, silence_id: UUID) -> int:
     """How many firing alerts a silence matches now, in force or not."""
-    count: int = (await session.execute(text(MATCHED_BY), {"silence": silence_id})).scalar_one()
+    count: int = (await session.execute(text(COUNT_MATCHING), {"silence": silence_id})).scalar_one()
     return count
 
 
@@ -156,7 +162,7 @@ async def _hold(session: WriteSession, owner: UUID) -> None:
 
 
 async def list_inhibitions(
-    session: AsyncSession, visible: Reach, asked: Pagination, *, organisation: UUID | None
+    session: AsyncSession, visible: TenantScope, asked: PageRequest, *, organisation: UUID | None
 ) -> Sequence[Inhibition]:
     """Inhibitions, and one more than are asked for where there are more."""
     query = select(Inhibition)
@@ -167,7 +173,7 @@ async def list_inhibitions(
 
 
 async def find_inhibition(
-    session: AsyncSession, inhibition_id: UUID, visible: Reach, *, lock: bool = False
+    session: AsyncSession, inhibition_id: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Inhibition:
     """One inhibition. NotFoundError for another organisation's."""
     query = select(Inhibition).where(Inhibition.id == inhibition_id)
@@ -178,7 +184,7 @@ async def find_inhibition(
     return found
 
 
-async def rules_of(session: AsyncSession, rule_ids: Sequence[UUID], owner: UUID) -> set[UUID]:
+async def find_owned_rules(session: AsyncSession, rule_ids: Sequence[UUID], owner: UUID) -> set[UUID]:
     """Those of the rules that are an organisation's."""
     query = select(Rule.id).where(
         Rule.id.in_(rule_ids), Rule.organisation_id == owner, Rule.deleted_at.is_(None)
@@ -186,7 +192,7 @@ async def rules_of(session: AsyncSession, rule_ids: Sequence[UUID], owner: UUID)
     return set((await session.scalars(query)).all())
 
 
-async def timezones(
+async def find_timezones(
     session: AsyncSession, *, site_ids: Sequence[UUID], rule_ids: Sequence[UUID], boxes: Sequence[str]
 ) -> set[str]:
     """The time zones of sites, and of the sites of rules and boxes."""
@@ -196,7 +202,7 @@ async def timezones(
     return set((await session.scalars(select(Site.timezone).where(named))).all())
 
 
-async def owners(
+async def find_owners(
     session: AsyncSession, *, site_ids: Sequence[UUID], rule_ids: Sequence[UUID], boxes: Sequence[str]
 ) -> set[UUID]:
     """The organisations whose sites, rules or boxes these are, of those that there are."""

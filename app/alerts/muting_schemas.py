@@ -1,4 +1,4 @@
-"""The shapes of silences and inhibitions on the wire. Shapes only: `app.alerts.muting` has the meaning."""
+"""Defines the JSON of silences and inhibitions; `muting_queries` applies them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -9,38 +9,38 @@ from pydantic import AfterValidator, ConfigDict, Field, ModelWrapValidatorHandle
 
 from app.alerts.models import Inhibition, Silence
 from app.alerts.schemas import Comment
-from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (
     DURATION,
-    Body,
     BoxId,
     Identifier,
     Instant,
     Name,
+    RequestBody,
     TenantId,
     Timezone,
-    absent,
+    make_omittable_field,
 )
 from app.platform.http.contract.missing_fields import MissingField, validate_with_missing
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.http.contract.weekly_hour_fields import HoursSpan, HoursSpans
 from app.registry.labels import Tag
-from app.rules.definitions.condition_fields import MetricName, within
+from app.rules.definitions.condition_fields import MetricName, make_duration_check
 from app.rules.definitions.severity import Severity
 
-MATCHED: Final = 200
+MAX_MATCHER_ENTRIES: Final = 200
 """How many entries a list of a matcher takes."""
 
 type SilenceState = Literal["pending", "active", "expired"]
-Common = Literal["site", "box", "metric"]
+EqualField = Literal["site", "box", "metric"]
 _SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 
 
 def _list(description: str) -> Any:  # noqa: ANN401 (it stands in for a value of the field's own type)
-    return Field(default=None, min_length=1, max_length=MATCHED, description=description)
+    return Field(default=None, min_length=1, max_length=MAX_MATCHER_ENTRIES, description=description)
 
 
-class Matchers(Body):
+class Matchers(RequestBody):
     """Which alerts are meant: those that fit each list that is given, by one of its entries."""
 
     model_config = ConfigDict(
@@ -69,14 +69,14 @@ def _some(value: Matchers) -> Matchers:
     return value
 
 
-Matched = Annotated[Matchers, AfterValidator(_some)]
+NonEmptyMatchers = Annotated[Matchers, AfterValidator(_some)]
 
 
-SilenceDuration = Annotated[str, AfterValidator(within("PT1M", "P366D")), DURATION]
+SilenceDuration = Annotated[str, AfterValidator(make_duration_check("PT1M", "P366D")), DURATION]
 """How long a silence is: ISO 8601."""
 
 
-class LocalTime(Body):
+class LocalTime(RequestBody):
     """A time by the clocks on the wall of the sites that are meant."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"days": 1, "time": "08:00"}]})
@@ -98,7 +98,7 @@ class LocalTime(Body):
     ] = None
 
 
-class SilenceCreate(Body):
+class SilenceCreate(RequestBody):
     """A silence to be."""
 
     model_config = ConfigDict(
@@ -125,7 +125,9 @@ class SilenceCreate(Body):
     )
 
     organisation_id: TenantId = None
-    matchers: Matched | None = Field(None, description="Which alerts. Left out: there is an `alert_id`")
+    matchers: NonEmptyMatchers | None = Field(
+        None, description="Which alerts. Left out: there is an `alert_id`"
+    )
     alert_id: Identifier | None = Field(
         None, description="In place of `matchers`: alerts of this one's rule on this one's box"
     )
@@ -186,7 +188,7 @@ def _check_ends(named: Sequence[str]) -> None:
         raise CodedValueError("ends_differently", f"It has {listed}: give one of them")
 
 
-class SilenceChange(Body):
+class SilenceChange(RequestBody):
     """What may change of a silence. Matchers are replaced as a whole."""
 
     model_config = ConfigDict(
@@ -195,8 +197,8 @@ class SilenceChange(Body):
         }
     )
 
-    matchers: Matched = absent()
-    ends_at: Instant = absent()
+    matchers: NonEmptyMatchers = make_omittable_field()
+    ends_at: Instant = make_omittable_field()
     duration: Annotated[
         SilenceDuration | None,
         Field(
@@ -205,7 +207,7 @@ class SilenceChange(Body):
         ),
     ] = None
     until: Annotated[LocalTime | None, Field(description="In place of `ends_at`: a local time")] = None
-    comment: Comment = absent()
+    comment: Comment = make_omittable_field()
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
@@ -216,7 +218,7 @@ class SilenceChange(Body):
         return self
 
 
-class SilenceOut(Resource):
+class SilenceOut(ResourceModel):
     """For a time, or in the hours of a schedule, alerts that match are not told."""
 
     volatile = frozenset({"state", "next_start"})
@@ -274,7 +276,7 @@ class SilenceMade(SilenceOut):
     )
 
 
-class InhibitionCreate(Body):
+class InhibitionCreate(RequestBody):
     """An inhibition to be."""
 
     model_config = ConfigDict(
@@ -292,10 +294,10 @@ class InhibitionCreate(Body):
 
     organisation_id: TenantId = None
     name: Name
-    source: Annotated[Matched, Field(description="While one of these alerts fires …")]
-    target: Annotated[Matched, Field(description="… these are not told")]
+    source: Annotated[NonEmptyMatchers, Field(description="While one of these alerts fires …")]
+    target: Annotated[NonEmptyMatchers, Field(description="… these are not told")]
     equal: Annotated[
-        list[Common],
+        list[EqualField],
         Field(
             max_length=3,
             description="What both have in common; of what neither has, that is so too. Empty: nothing, and "
@@ -318,20 +320,20 @@ class InhibitionCreate(Body):
         return validate_with_missing({**given, "equal": []}, handler, [MissingField("equal", error)])
 
 
-class InhibitionChange(Body):
+class InhibitionChange(RequestBody):
     """What may change of an inhibition. Matchers are replaced as a whole."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"equal": ["site", "metric"]}]})
 
-    name: Name = absent()
-    source: Matched = absent()
-    target: Matched = absent()
+    name: Name = make_omittable_field()
+    source: NonEmptyMatchers = make_omittable_field()
+    target: NonEmptyMatchers = make_omittable_field()
     equal: Annotated[
-        list[Common], Field(max_length=3), AfterValidator(lambda names: list(dict.fromkeys(names)))
-    ] = absent()
+        list[EqualField], Field(max_length=3), AfterValidator(lambda names: list(dict.fromkeys(names)))
+    ] = make_omittable_field()
 
 
-class InhibitionOut(Resource):
+class InhibitionOut(ResourceModel):
     """While an alert fires that matches `source`, those that match `target` are not told."""
 
     id: UUID
@@ -339,7 +341,7 @@ class InhibitionOut(Resource):
     name: str
     source: Matchers
     target: Matchers
-    equal: list[Common]
+    equal: list[EqualField]
     created_at: datetime
     updated_at: datetime
 

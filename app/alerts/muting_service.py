@@ -11,29 +11,29 @@ from uuid import UUID
 
 from app.alerts import muting_repository, repository
 from app.alerts.models import Inhibition, Silence
-from app.alerts.muting_repository import Known
+from app.alerts.muting_repository import SilenceWithState
 from app.alerts.muting_schemas import InhibitionCreate, LocalTime, Matchers, SilenceCreate
-from app.alerts.silence_windows import Window, end_of, next_window
+from app.alerts.silence_windows import SilenceWindow, find_next_window, resolve_silence_end
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.etags import unchecked
+from app.platform.http.contract.etags import skip_precondition
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
-from app.platform.kernel.tenant_scope import EVERYTHING, Reach
+from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
 from app.registry.models import Site
-from app.registry.repository import hold_sites
-from app.registry.service import named_organisation
+from app.registry.repository import lock_sites
+from app.registry.service import resolve_organisation
 
-SILENCES_MOST: Final = 500
+MAX_SILENCES: Final = 500
 """Silences of one organisation that are pending or active: each is compared with each alert that fires."""
-INHIBITIONS_MOST: Final = 100
+MAX_INHIBITIONS: Final = 100
 """Inhibitions of one organisation."""
 
 
 async def add_silence(
     session: WriteSession, principal: Principal, wanted: SilenceCreate, now: datetime
-) -> Known:
+) -> SilenceWithState:
     """Make a silence.
 
     Raises:
@@ -43,21 +43,21 @@ async def add_silence(
     """
     owner, matchers = await _meant(session, principal, wanted)
     sites = await _check(session, matchers, owner)
-    clock = await repository.clock(session)
+    clock = await repository.read_database_clock(session)
     starts_at = clock if wanted.starts_at is None else wanted.starts_at
     ends_at = wanted.ends_at
     if wanted.duration is not None:
         ends_at = starts_at + timedelta(seconds=parse_iso_duration(wanted.duration))
     elif wanted.until is not None:
         zone = wanted.timezone or await _local_zone(session, matchers)
-        ends_at = end_of(wanted.until, zone, max(starts_at, clock))
+        ends_at = resolve_silence_end(wanted.until, zone, max(starts_at, clock))
     if ends_at is not None:
         _check_end(ends_at, starts_at, clock)
-    schedule, timezone, window = None, None, Window(None, None)
+    schedule, timezone, window = None, None, SilenceWindow(None, None)
     if wanted.schedule is not None:
         schedule = [span.stored() for span in wanted.schedule]
         timezone = wanted.timezone or _timezone(sites)
-        window = next_window(schedule, timezone, max(starts_at, clock))
+        window = find_next_window(schedule, timezone, max(starts_at, clock))
     await _check_room(session, owner)
     silence = Silence(
         id=new_id(),
@@ -77,7 +77,7 @@ async def add_silence(
     )
     session.add(silence)
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, EVERYTHING)
+    return await muting_repository.find_silence(session, silence.id, FULL_SCOPE)
 
 
 async def change_silence(
@@ -87,8 +87,8 @@ async def change_silence(
     fields: Mapping[str, Any],
     now: datetime,
     *,
-    check: Callable[[Known], None] = unchecked,
-) -> Known:
+    check: Callable[[SilenceWithState], None] = skip_precondition,
+) -> SilenceWithState:
     """Change a silence that passes a check and has not expired: its matchers, its end, its comment.
 
     Raises:
@@ -97,7 +97,7 @@ async def change_silence(
         InvalidError: `invalid_end`, `timezone_required`.
     """
     silence = await _not_expired(session, principal, silence_id, check)
-    clock = await repository.clock(session)
+    clock = await repository.read_database_clock(session)
     for name, value in fields.items():
         if isinstance(value, Matchers):
             await _check(session, value, silence.organisation_id)
@@ -111,12 +111,12 @@ async def change_silence(
     if fields:
         silence.updated_at = now
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, EVERYTHING)
+    return await muting_repository.find_silence(session, silence.id, FULL_SCOPE)
 
 
 async def expire_silence(
     session: WriteSession, principal: Principal, silence_id: UUID, now: datetime
-) -> Known:
+) -> SilenceWithState:
     """End a silence now, also one that has not begun. One that has expired stays as it is.
 
     Raises:
@@ -126,11 +126,11 @@ async def expire_silence(
         session, silence_id, principal.visible(), lock=True
     )
     if state == "expired":
-        return Known(silence, state, None)
-    silence.ends_at = await repository.clock(session)
+        return SilenceWithState(silence, state, None)
+    silence.ends_at = await repository.read_database_clock(session)
     silence.updated_at = now
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, EVERYTHING)
+    return await muting_repository.find_silence(session, silence.id, FULL_SCOPE)
 
 
 async def add_inhibition(
@@ -145,9 +145,9 @@ async def add_inhibition(
     owner = await _owner(session, principal, wanted.organisation_id, wanted.source, wanted.target)
     for matchers in (wanted.source, wanted.target):
         await _check(session, matchers, owner)
-    if await muting_repository.count_inhibitions(session, owner) >= INHIBITIONS_MOST:
+    if await muting_repository.count_inhibitions(session, owner) >= MAX_INHIBITIONS:
         raise InvalidError(
-            f"There are {INHIBITIONS_MOST} inhibitions, which is all that an organisation may have. Delete "
+            f"There are {MAX_INHIBITIONS} inhibitions, which is all that an organisation may have. Delete "
             "some, or say it in fewer: one takes up to 200 entries in each list.",
             code="too_many_inhibitions",
         )
@@ -173,7 +173,7 @@ async def change_inhibition(
     fields: Mapping[str, Any],
     now: datetime,
     *,
-    check: Callable[[Inhibition], None] = unchecked,
+    check: Callable[[Inhibition], None] = skip_precondition,
 ) -> Inhibition:
     """Change what is given of an inhibition that passes a check (errors as for a new one)."""
     found = await muting_repository.find_inhibition(session, inhibition_id, principal.visible(), lock=True)
@@ -191,7 +191,7 @@ async def change_inhibition(
 
 
 async def _not_expired(
-    session: WriteSession, principal: Principal, silence_id: UUID, check: Callable[[Known], None]
+    session: WriteSession, principal: Principal, silence_id: UUID, check: Callable[[SilenceWithState], None]
 ) -> Silence:
     known = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
     check(known)
@@ -210,7 +210,7 @@ async def _meant(session: WriteSession, principal: Principal, wanted: SilenceCre
     if wanted.alert_id is None:
         matchers = wanted.matchers or Matchers()
         return await _owner(session, principal, wanted.organisation_id, matchers), matchers
-    alert, _ = await repository.find(session, wanted.alert_id, principal.visible())
+    alert, _ = await repository.find_alert(session, wanted.alert_id, principal.visible())
     if wanted.organisation_id not in {None, alert.organisation_id}:
         raise NotFoundError("alert", wanted.alert_id)
     boxes = None if alert.box is None else [alert.box]
@@ -227,7 +227,7 @@ async def _new_end(
     if isinstance(value, str):
         return begin + timedelta(seconds=parse_iso_duration(value))
     matchers = Matchers.model_validate(silence.matchers, strict=False)
-    return end_of(value, silence.timezone or await _local_zone(session, matchers), begin)
+    return resolve_silence_end(value, silence.timezone or await _local_zone(session, matchers), begin)
 
 
 async def _local_zone(session: WriteSession, matchers: Matchers) -> str:
@@ -236,7 +236,7 @@ async def _local_zone(session: WriteSession, matchers: Matchers) -> str:
     Raises:
         InvalidError: `timezone_required`.
     """
-    zones = await muting_repository.timezones(
+    zones = await muting_repository.find_timezones(
         session,
         site_ids=matchers.site_ids or [],
         rule_ids=matchers.rule_ids or [],
@@ -264,8 +264,8 @@ async def _owner(
             is, or things of several organisations.
     """
     if named is not None or not principal.platform:
-        return (await named_organisation(session, principal, named)).id
-    owners = await muting_repository.owners(
+        return (await resolve_organisation(session, principal, named)).id
+    owners = await muting_repository.find_owners(
         session,
         site_ids=[each for given in matchers for each in given.site_ids or []],
         rule_ids=[each for given in matchers for each in given.rule_ids or []],
@@ -283,11 +283,11 @@ async def _owner(
 async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict[UUID, Site]:
     """Refuse sites and rules that are not the organisation's (NotFoundError); give the sites."""
     site_ids, rule_ids = matchers.site_ids or [], matchers.rule_ids or []
-    sites = await hold_sites(session, site_ids, Reach.of([owner])) if site_ids else {}
+    sites = await lock_sites(session, site_ids, TenantScope.of([owner])) if site_ids else {}
     for site_id in site_ids:
         if site_id not in sites:
             raise NotFoundError("site", site_id)
-    rules = await muting_repository.rules_of(session, rule_ids, owner) if rule_ids else set()
+    rules = await muting_repository.find_owned_rules(session, rule_ids, owner) if rule_ids else set()
     for rule_id in rule_ids:
         if rule_id not in rules:
             raise NotFoundError("rule", rule_id)
@@ -304,9 +304,9 @@ def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
 
 
 async def _check_room(session: WriteSession, owner: UUID) -> None:
-    if await muting_repository.count_silences(session, owner) >= SILENCES_MOST:
+    if await muting_repository.count_silences(session, owner) >= MAX_SILENCES:
         raise InvalidError(
-            f"There are {SILENCES_MOST} silences that are pending or active, which is all that an "
+            f"There are {MAX_SILENCES} silences that are pending or active, which is all that an "
             "organisation may have. End some (POST …/expire), or say it in fewer: one silence takes up to "
             "200 entries in each list, and a site or a tag stands for many boxes.",
             code="too_many_silences",

@@ -21,7 +21,7 @@ from app.alerts.overview_schemas import (
     SilentBoxes,
     SiteSituation,
 )
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import BoxCounts, InactiveRow
 from app.registry.models import Site
 from app.rules.definitions.severity import SEVERITIES, Severity
@@ -35,7 +35,7 @@ class FiringAtSite(NamedTuple):
 
 
 async def count_firing(
-    session: AsyncSession, visible: Reach, organisation: UUID | None
+    session: AsyncSession, visible: TenantScope, organisation: UUID | None
 ) -> tuple[FiringCounts, list[FiringAtSite]]:
     """Count firing alerts, altogether and by site."""
     statement = select(
@@ -96,7 +96,7 @@ async def list_situations(
 
     wrong = {*fires, *filter(inactive, counted)}
     chosen = sorted(sorted(wrong), key=gravity)[:LISTED_SITES]
-    names = await site_names(session, chosen)
+    names = await read_site_names(session, chosen)
     situations = [
         SiteSituation(
             site_id=site,
@@ -115,7 +115,7 @@ async def describe_inactive(
     session: AsyncSession, counts: Sequence[BoxCounts], rows: Sequence[InactiveRow]
 ) -> tuple[SilentBoxes, RefusedBoxes]:
     """Put names to silent and to refused boxes, and count all."""
-    names = await site_names(session, [row.site_id for row in rows])
+    names = await read_site_names(session, [row.site_id for row in rows])
     silent, refused = [], []
     for row in rows:
         whose = {
@@ -135,7 +135,7 @@ async def describe_inactive(
     )
 
 
-async def site_names(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, str]:
+async def read_site_names(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, str]:
     """Read the names of some sites."""
     if not sites:
         return {}

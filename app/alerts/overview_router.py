@@ -18,32 +18,34 @@ from app.alerts.overview_schemas import (
     OverviewOut,
 )
 from app.alerts.repository import AlertFilter
-from app.notifications.api.failing_endpoints import count_troubles, list_troubles
-from app.platform.http.contract.dependencies import Reads
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.notifications.api.failing_endpoints import count_failing_endpoints, list_failing_endpoints
+from app.platform.http.contract.dependencies import ReadSessionDep
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
-from app.registry.box_repository import BoxCounts, Silence, read_inactive
+from app.platform.identity.principals import Principal, require_scope
+from app.registry.box_repository import BoxCounts, SilenceCriterion, read_inactive_boxes
 from app.registry.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/overview", tags=["Alerts"], route_class=StrictRoute)
 
-_Reader = Annotated[Principal, Depends(requires("alerts:read"))]
+_Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
 _LISTED: Final = TypeAdapter(list[FailingEndpoint])
 
 
-async def _silence(request: Request) -> Silence:
-    return Silence(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
+async def _silence(request: Request) -> SilenceCriterion:
+    return SilenceCriterion(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
 
 
-@router.get("", summary="What is wrong now", operation_id="get_overview", responses=documented(401, 403, 422))
+@router.get(
+    "", summary="What is wrong now", operation_id="get_overview", responses=document_problems(401, 403, 422)
+)
 async def get_overview(
     *,
     principal: _Reader,
-    session: Reads,
+    session: ReadSessionDep,
     presenter: Presenter,
-    silence: Annotated[Silence, Depends(_silence)],
+    silence: Annotated[SilenceCriterion, Depends(_silence)],
     organisation: OrganisationFilter = None,
 ) -> OverviewOut:
     """Read what is wrong now: what fires, which boxes are silent or refused, and what is not delivered.
@@ -56,11 +58,11 @@ async def get_overview(
     boxes: list[BoxCounts] = []
     silent = refused = None
     if principal.may("sites:read"):
-        boxes, rows = await read_inactive(session, visible, silence, organisation, LISTED_BOXES)
+        boxes, rows = await read_inactive_boxes(session, visible, silence, organisation, LISTED_BOXES)
         silent, refused = await overview_queries.describe_inactive(session, boxes, rows)
     sites, sites_total = await overview_queries.list_situations(session, at_sites, boxes)
     wanted = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
-    newest = await repository.page(session, wanted, Pagination("-id", LISTED_ALERTS))
+    newest = await repository.list_alerts(session, wanted, PageRequest("-id", LISTED_ALERTS))
     return OverviewOut(
         at=silence.now,
         firing=firing,
@@ -74,14 +76,14 @@ async def get_overview(
 
 
 async def _endpoints(
-    session: Reads, principal: Principal, organisation: UUID | None
+    session: ReadSessionDep, principal: Principal, organisation: UUID | None
 ) -> FailingEndpoints | None:
     if not principal.may("webhooks:read"):
         return None
-    counts = await count_troubles(session, principal.visible(), organisation)
+    counts = await count_failing_endpoints(session, principal.visible(), organisation)
     listed: list[dict[str, Any]] = []
     if counts.failing or counts.disabled:
-        found = await list_troubles(session, principal.visible(), organisation, LISTED_ENDPOINTS)
+        found = await list_failing_endpoints(session, principal.visible(), organisation, LISTED_ENDPOINTS)
         listed = [each._asdict() for each in found]
     return FailingEndpoints(
         **counts._asdict(),

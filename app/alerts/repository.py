@@ -30,14 +30,20 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.alerts.models import Alert, TimelineEntry
-from app.alerts.muting import SILENCED_BY
+from app.alerts.muting_queries import SILENCED_CONDITION
 from app.platform.db.database import ReadSession, WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, number
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    number_sort_key,
+    uuid_sort_key,
+)
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import NOTHING, Reach
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 from app.registry.models import Box
 from app.rules.definitions.models import IndexState, Rule
-from app.rules.definitions.severity import SEVERITIES, rank
+from app.rules.definitions.severity import SEVERITIES, rank_severity
 from app.timeseries.storage.models import BoxState, SiteState
 
 
@@ -66,7 +72,7 @@ class AlertFilter:
         organisation_id: only of this organisation.
     """
 
-    visible: Reach = NOTHING
+    visible: TenantScope = EMPTY_SCOPE
     state: str | None = None
     site_id: UUID | None = None
     box: str | None = None
@@ -86,36 +92,36 @@ class AlertFilter:
     organisation_id: UUID | None = None
 
 
-Shown = tuple[Alert, str]
+AlertWithRuleName = tuple[Alert, str]
 """An alert and the name of its rule."""
 
 
-def _of_alert(attribute: str) -> Callable[[Shown], Any]:
+def _of_alert(attribute: str) -> Callable[[AlertWithRuleName], Any]:
     return lambda row: getattr(row[0], attribute)
 
 
 # As the index on it has it (migration 0018).
 _RANK = literal_column("CASE alerts.severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END", Integer)
-ALERTS: Final = Orders(
+ALERTS: Final = SortOrders(
     "alerts",
-    (identifier(Alert.id, _of_alert("id")),),
+    (uuid_sort_key(Alert.id, _of_alert("id")),),
     {
         "id": (),
-        "started_at": (instant(Alert.started_at, _of_alert("started_at")),),
-        "severity": (number(_RANK, lambda row: rank(row[0].severity)),),
+        "started_at": (instant_sort_key(Alert.started_at, _of_alert("started_at")),),
+        "severity": (number_sort_key(_RANK, lambda row: rank_severity(row[0].severity)),),
     },
     "-id",
 )
 SILENCED: Final = replace(ALERTS, kind="silence_alerts")
-TIMELINE: Final = Orders(
+TIMELINE: Final = SortOrders(
     "alert_timeline",
-    (number(TimelineEntry.position.expression, attrgetter("position")),),
+    (number_sort_key(TimelineEntry.position.expression, attrgetter("position")),),
     {"recorded_at": ()},
     "recorded_at",
 )
 
 
-def _shown(visible: Reach) -> Select[Alert, str]:
+def _shown(visible: TenantScope) -> Select[Alert, str]:
     query = select(Alert, Rule.name).join(Rule, Rule.id == Alert.rule_id)
     return query.where(*visible.within(Alert.organisation_id, Alert.site_id))
 
@@ -142,7 +148,7 @@ def _conditions(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
         (Alert.highest_severity, wanted.min_highest_severity),
     ):
         if least is not None:
-            yield column.in_(SEVERITIES[rank(least) :])
+            yield column.in_(SEVERITIES[rank_severity(least) :])
     for filled, there in (
         (Alert.acknowledged_at, wanted.acknowledged),
         (Alert.suppressed, wanted.suppressed),
@@ -158,18 +164,20 @@ def _range(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
         yield Alert.started_at < wanted.end
 
 
-async def page(
-    session: ReadSession, wanted: AlertFilter, asked: Pagination, orders: Orders = ALERTS
-) -> Sequence[Shown]:
+async def list_alerts(
+    session: ReadSession, wanted: AlertFilter, asked: PageRequest, orders: SortOrders = ALERTS
+) -> Sequence[AlertWithRuleName]:
     """Read a page of alerts, and one more."""
     query = _shown(wanted.visible).where(*_conditions(wanted), *_range(wanted))
     if wanted.silence_id is not None:
-        query = query.where(text(SILENCED_BY).bindparams(silence=wanted.silence_id))
+        query = query.where(text(SILENCED_CONDITION).bindparams(silence=wanted.silence_id))
     rows = await session.execute(orders.page(query, asked))
     return [(alert, name) for alert, name in rows]
 
 
-async def find(session: ReadSession | WriteSession, alert_id: UUID, visible: Reach) -> Shown:
+async def find_alert(
+    session: ReadSession | WriteSession, alert_id: UUID, visible: TenantScope
+) -> AlertWithRuleName:
     """Read an alert. NotFoundError for another organisation's."""
     row = (await session.execute(_shown(visible).where(Alert.id == alert_id))).one_or_none()
     if row is None:
@@ -177,7 +185,7 @@ async def find(session: ReadSession | WriteSession, alert_id: UUID, visible: Rea
     return row[0], row[1]
 
 
-async def lock(session: WriteSession, alert_id: UUID, visible: Reach) -> Shown:
+async def lock_alert(session: WriteSession, alert_id: UUID, visible: TenantScope) -> AlertWithRuleName:
     """Read an alert to change it. NotFoundError for another organisation's."""
     query = _shown(visible).where(Alert.id == alert_id).with_for_update(of=Alert)
     row = (await session.execute(query)).one_or_none()
@@ -186,18 +194,22 @@ async def lock(session: WriteSession, alert_id: UUID, visible: Reach) -> Shown:
     return row[0], row[1]
 
 
-async def lock_many(session: WriteSession, alert_ids: Sequence[UUID], visible: Reach) -> dict[UUID, Shown]:
+async def lock_alerts(
+    session: WriteSession, alert_ids: Sequence[UUID], visible: TenantScope
+) -> dict[UUID, AlertWithRuleName]:
     """Read alerts to change them; those that are not there, or another organisation's, are left out."""
     query = _shown(visible).where(Alert.id.in_(alert_ids)).order_by(Alert.id).with_for_update(of=Alert)
     return {alert.id: (alert, name) for alert, name in await session.execute(query)}
 
 
-async def clock(session: WriteSession) -> datetime:
+async def read_database_clock(session: WriteSession) -> datetime:
     """The database's clock, by which is told what is due."""
     return (await session.execute(select(func.now()))).scalar_one()
 
 
-async def timeline(session: ReadSession, alert_id: UUID, asked: Pagination) -> Sequence[TimelineEntry]:
+async def list_timeline_entries(
+    session: ReadSession, alert_id: UUID, asked: PageRequest
+) -> Sequence[TimelineEntry]:
     """Read a page of an alert's timeline, and one line more."""
     query = select(TimelineEntry).where(TimelineEntry.alert_id == alert_id)
     return (await session.scalars(TIMELINE.page(query, asked))).all()
@@ -237,9 +249,9 @@ async def lock_states(
     return LockedStates(boxes, list((await session.scalars(whole)).all()))
 
 
-async def resolve(
+async def resolve_alerts(
     session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None, *, reason: str, now: datetime
-) -> list[Shown]:
+) -> list[AlertWithRuleName]:
     """Resolve the firing alerts of a rule, boxes, or a rule on boxes, and return them as they are now."""
     concerned = (
         Alert.state == "firing",
@@ -270,7 +282,7 @@ async def resolve(
     return [(alert, names[alert.rule_id]) for alert in sorted(alerts, key=lambda alert: alert.id)]
 
 
-async def forget_index_states(
+async def delete_index_states(
     session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None
 ) -> None:
     """Have a rule on indices, or all of some boxes, begin anew; the gate is closed."""
@@ -281,7 +293,7 @@ async def forget_index_states(
     await session.execute(delete(IndexState).where(*concerned).execution_options(synchronize_session=False))
 
 
-async def forget_states(session: WriteSession, locked: LockedStates, rule_id: UUID | None) -> None:
+async def clear_rule_states(session: WriteSession, locked: LockedStates, rule_id: UUID | None) -> None:
     """Put a rule, or all rules, to rest on boxes and sites whose states are locked."""
     held = (
         (BoxState, BoxState.box_key == any_(literal(locked.boxes, ARRAY(Integer)))),

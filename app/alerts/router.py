@@ -9,7 +9,7 @@ from app.alerts import repository, service
 from app.alerts.alert_presentation import AlertPresenter, Presenter
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import (
-    REMARK,
+    EXAMPLE_COMMENT,
     AlertOut,
     AlertState,
     Assignment,
@@ -19,16 +19,16 @@ from app.alerts.schemas import (
     Remark,
     TimelineOut,
 )
-from app.alerts.service import Acted
-from app.notifications.events.outbox import wake_after
+from app.alerts.service import AlertActionResult
+from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.database import Database, WriteSession
-from app.platform.http.contract.dependencies import Reads, get_database
+from app.platform.http.contract.dependencies import ReadSessionDep, get_database
 from app.platform.http.contract.fields import BoxId, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
@@ -38,10 +38,10 @@ from app.rules.definitions.severity import Severity
 
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
 
-Reader = Annotated[Principal, Depends(requires("alerts:read"))]
-Writer = Annotated[Principal, Depends(requires("alerts:write"))]
-Opened = Annotated[Database, Depends(get_database)]
-Said = Annotated[Remark | None, Body(examples=[{"comment": REMARK}])]
+Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
+Writer = Annotated[Principal, Depends(require_scope("alerts:write"))]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
+OptionalRemark = Annotated[Remark | None, Body(examples=[{"comment": EXAMPLE_COMMENT}])]
 
 
 async def _filter(
@@ -99,19 +99,19 @@ async def _filter(
     "",
     summary="List alerts",
     operation_id="list_alerts",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_alerts(
-    session: Reads,
+    session: ReadSessionDep,
     presenter: Presenter,
     wanted: Annotated[AlertFilter, Depends(_filter)],
-    asked: Annotated[Pagination, Depends(repository.ALERTS.asked)],
+    asked: Annotated[PageRequest, Depends(repository.ALERTS.asked)],
 ) -> Page[AlertOut]:
     """List alerts, by default the newest first.
 
     `?state=firing` gives what is the matter now, with `&sort=-severity` the gravest first.
     """
-    rows, following = repository.ALERTS.cut(await repository.page(session, wanted, asked), asked)
+    rows, following = repository.ALERTS.cut(await repository.list_alerts(session, wanted, asked), asked)
     return Page(data=await presenter.show(session, rows), next=following)
 
 
@@ -119,11 +119,13 @@ async def list_alerts(
     "/{alert_id}",
     summary="Read an alert",
     operation_id="get_alert",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_alert(principal: Reader, session: Reads, presenter: Presenter, alert_id: str) -> AlertOut:
+async def get_alert(
+    principal: Reader, session: ReadSessionDep, presenter: Presenter, alert_id: str
+) -> AlertOut:
     """Read one alert."""
-    found = await repository.find(session, parse_id(alert_id, "alert"), principal.visible())
+    found = await repository.find_alert(session, parse_id(alert_id, "alert"), principal.visible())
     return await presenter.show_one(session, found)
 
 
@@ -131,18 +133,20 @@ async def get_alert(principal: Reader, session: Reads, presenter: Presenter, ale
     "/{alert_id}/timeline",
     summary="What happened to an alert",
     operation_id="get_alert_timeline",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def get_alert_timeline(
     *,
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     alert_id: str,
-    asked: Annotated[Pagination, Depends(repository.TIMELINE.asked)],
+    asked: Annotated[PageRequest, Depends(repository.TIMELINE.asked)],
 ) -> Page[TimelineOut]:
     """List what samples, people and time did to an alert, by default the oldest first."""
-    alert, _ = await repository.find(session, parse_id(alert_id, "alert"), principal.visible())
-    rows, following = repository.TIMELINE.cut(await repository.timeline(session, alert.id, asked), asked)
+    alert, _ = await repository.find_alert(session, parse_id(alert_id, "alert"), principal.visible())
+    rows, following = repository.TIMELINE.cut(
+        await repository.list_timeline_entries(session, alert.id, asked), asked
+    )
     return Page(data=[TimelineOut.of(row) for row in rows], next=following)
 
 
@@ -150,16 +154,16 @@ async def get_alert_timeline(
     "/acknowledge",
     summary="Acknowledge many alerts",
     operation_id="acknowledge_alerts",
-    responses=documented(400, 401, 403, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 413, 415, 422),
 )
 async def acknowledge_alerts(
-    principal: Writer, database: Opened, body: ManyToAcknowledge
+    principal: Writer, database: DatabaseDependency, body: ManyToAcknowledge
 ) -> ManyAcknowledgedOut:
     """Say that somebody sees to alerts: each that can be acknowledged is, whatever becomes of the others."""
     async with database.write() as session:
-        done = await service.acknowledge_many(session, principal, body.ids, body.comment, datetime.now(UTC))
+        done = await service.acknowledge_alerts(session, principal, body.ids, body.comment, datetime.now(UTC))
     if done.told:
-        await wake_after(database)
+        await wake_dispatcher_after(database)
     return ManyAcknowledgedOut.of(done.new, done.before, done.refused)
 
 
@@ -167,10 +171,14 @@ async def acknowledge_alerts(
     "/{alert_id}/acknowledge",
     summary="Acknowledge an alert",
     operation_id="acknowledge_alert",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def acknowledge_alert(
-    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: Said = None
+    principal: Writer,
+    database: DatabaseDependency,
+    presenter: Presenter,
+    alert_id: str,
+    body: OptionalRemark = None,
 ) -> AlertOut:
     """Say that somebody sees to a firing alert; endpoints receive `alert.acknowledged`.
 
@@ -180,12 +188,12 @@ async def acknowledge_alert(
     """
     # A session of its own: the dispatcher is woken once the commit is done.
     async with database.write() as session:
-        done = await service.acknowledge(
+        done = await service.acknowledge_alert(
             session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
         )
         shown = await _shown(session, presenter, done)
     if done.told:
-        await wake_after(database)
+        await wake_dispatcher_after(database)
     return shown
 
 
@@ -193,17 +201,21 @@ async def acknowledge_alert(
     "/{alert_id}/unacknowledge",
     summary="Take back an acknowledgement",
     operation_id="unacknowledge_alert",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def unacknowledge_alert(
-    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: Said = None
+    principal: Writer,
+    database: DatabaseDependency,
+    presenter: Presenter,
+    alert_id: str,
+    body: OptionalRemark = None,
 ) -> AlertOut:
     """Say that nobody sees to a firing alert after all.
 
     Escalations and reminders are counted anew from now on. One that was not acknowledged stays as it is.
     """
     async with database.write() as session:
-        done = await service.unacknowledge(
+        done = await service.unacknowledge_alert(
             session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
         )
         return await _shown(session, presenter, done)
@@ -213,14 +225,14 @@ async def unacknowledge_alert(
     "/{alert_id}/assign",
     summary="Assign an alert",
     operation_id="assign_alert",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def assign_alert(
-    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: Assignment
+    principal: Writer, database: DatabaseDependency, presenter: Presenter, alert_id: str, body: Assignment
 ) -> AlertOut:
     """Say whose an alert is, firing or not. That is no acknowledgement: whoever sees to it says so."""
     async with database.write() as session:
-        done = await service.assign(
+        done = await service.assign_alert(
             session,
             principal,
             parse_id(alert_id, "alert"),
@@ -236,10 +248,10 @@ async def assign_alert(
     status_code=201,
     summary="Comment on an alert",
     operation_id="comment_alert",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def comment_alert(
-    principal: Writer, database: Opened, presenter: Presenter, alert_id: str, body: CommentCreate
+    principal: Writer, database: DatabaseDependency, presenter: Presenter, alert_id: str, body: CommentCreate
 ) -> AlertOut:
     """Keep what somebody says in the alert's timeline, firing or not."""
     async with database.write() as session:
@@ -253,5 +265,5 @@ def _comment(body: Remark | None) -> str | None:
     return None if body is None else body.comment
 
 
-async def _shown(session: WriteSession, presenter: AlertPresenter, done: Acted) -> AlertOut:
+async def _shown(session: WriteSession, presenter: AlertPresenter, done: AlertActionResult) -> AlertOut:
     return await presenter.show_one(session, (done.alert, done.rule_name))

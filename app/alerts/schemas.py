@@ -7,27 +7,27 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from app.alerts.alert_timeline import Kind
+from app.alerts.alert_timeline import TimelineKind
 from app.alerts.models import Alert, TimelineEntry
 from app.notifications.events.event_schemas import Acknowledger
-from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (
     TEXT_LIMIT,
     TEXT_PATTERN,
-    Body,
     Description,
     Identifier,
     Name,
+    RequestBody,
 )
 from app.platform.http.contract.problems import CodedValueError
 from app.rules.definitions.severity import Severity
 
-SENTENCE: Final = "PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes"
-SENTENCE_FR: Final = "Rue de Metz : PM2,5 à 42 µg/m³, au-dessus de 25 depuis 10 minutes"
+EXAMPLE_SENTENCE: Final = "PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes"
+EXAMPLE_SENTENCE_FR: Final = "Rue de Metz : PM2,5 à 42 µg/m³, au-dessus de 25 depuis 10 minutes"
 """What stands for a sentence in examples."""
 
 type AlertState = Literal["firing", "resolved"]
-MANY: Final = 200
+MAX_BULK_ALERTS: Final = 200
 """How many alerts one call takes."""
 
 
@@ -38,7 +38,7 @@ class Suppressed(BaseModel):
     inhibited_by: list[UUID] = Field(description="Alerts that inhibit it; of many the oldest ones")
 
 
-class AlertOut(Resource):
+class AlertOut(ResourceModel):
     """One rule firing on a box, or on its site, until it is resolved. Times of samples are the boxes' own."""
 
     volatile = frozenset({"current_value", "current_time"})
@@ -48,8 +48,8 @@ class AlertOut(Resource):
     rule_id: UUID
     rule_name: str = Field(description="The rule's name now")
     rule_version: int = Field(description="The rule's version when it fired")
-    sentence: str = Field(description="What is the matter, in one sentence", examples=[SENTENCE])
-    sentence_fr: str = Field(description="The same in French", examples=[SENTENCE_FR])
+    sentence: str = Field(description="What is the matter, in one sentence", examples=[EXAMPLE_SENTENCE])
+    sentence_fr: str = Field(description="The same in French", examples=[EXAMPLE_SENTENCE_FR])
     link: str = Field(
         description="Where the alert is read",
         examples=["https://vigie.example.com/v1/alerts/0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"],
@@ -140,7 +140,7 @@ class TimelineOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
-    kind: Kind
+    kind: TimelineKind
     at: datetime = Field(description="Time of the sample that did it, or when somebody or something else did")
     recorded_at: datetime
     severity: Severity | None = Field(description="After it")
@@ -169,7 +169,7 @@ class TimelineOut(BaseModel):
         return cls.model_validate(row)
 
 
-REMARK: Final = "Technician is on the way"
+EXAMPLE_COMMENT: Final = "Technician is on the way"
 """What stands for a comment in examples."""
 
 
@@ -187,41 +187,43 @@ Comment = Annotated[
 """What a person says: 1 to 2,000 characters."""
 
 
-class Remark(Body):
+class Remark(RequestBody):
     """A comment that goes with what is done."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": REMARK}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": EXAMPLE_COMMENT}]})
 
     comment: Comment | None = None
 
 
-class Assignment(Body):
+class Assignment(RequestBody):
     """Whose an alert is to be."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"assignee": "Équipe de nuit", "comment": REMARK}]}
+        json_schema_extra={"examples": [{"assignee": "Équipe de nuit", "comment": EXAMPLE_COMMENT}]}
     )
 
     assignee: Name | None = Field(description="Null: nobody's")
     comment: Comment | None = None
 
 
-class CommentCreate(Body):
+class CommentCreate(RequestBody):
     """A comment to be."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": REMARK}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": EXAMPLE_COMMENT}]})
 
     comment: Comment
 
 
-class ManyToAcknowledge(Body):
+class ManyToAcknowledge(RequestBody):
     """Alerts to take note of."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"ids": ["0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"], "comment": REMARK}]}
+        json_schema_extra={
+            "examples": [{"ids": ["0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"], "comment": EXAMPLE_COMMENT}]
+        }
     )
 
-    ids: Annotated[list[Identifier], Field(min_length=1, max_length=MANY)]
+    ids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_BULK_ALERTS)]
     comment: Comment | None = None
 
 

@@ -9,19 +9,19 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.alerts import repository
-from app.alerts.alert_events import ACKNOWLEDGEMENT, COLUMNS, EventType, event
-from app.alerts.alert_timeline import Entry, Kind, write_in
-from app.alerts.alert_transitions import dues
+from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, EVENT_COLUMNS, AlertEventType, build_alert_event
+from app.alerts.alert_timeline import NewTimelineEntry, TimelineKind, write_timeline_in_session
+from app.alerts.alert_transitions import compute_due_times
 from app.alerts.models import Alert
-from app.notifications.events.outbox import OutboxRecord, enqueue_in
+from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
 from app.platform.db.database import WriteSession
-from app.platform.db.ingest_barrier import close_gate
+from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, VigieError
 from app.platform.observability.metrics_and_logs import ALERT_TRANSITIONS
 
 
-class Acted(NamedTuple):
+class AlertActionResult(NamedTuple):
     """An alert after what a person did; `told` where something was put into the outbox."""
 
     alert: Alert
@@ -29,7 +29,7 @@ class Acted(NamedTuple):
     told: bool
 
 
-class ManyAcknowledged(NamedTuple):
+class BulkAcknowledgement(NamedTuple):
     """What became of many: `new` now acknowledged, `before` already, `refused` with the error of each."""
 
     new: list[UUID]
@@ -38,7 +38,7 @@ class ManyAcknowledged(NamedTuple):
     told: bool
 
 
-class Act:
+class AlertAction:
     """What one person does now, with the entries and events that come of it. Made by `begin`."""
 
     def __init__(self, session: WriteSession, principal: Principal, now: datetime) -> None:
@@ -47,11 +47,11 @@ class Act:
         self._key_id = principal.key_id
         self._kind = principal.kind
         self._actor = principal.name or None
-        self._entries: list[Entry] = []
+        self._entries: list[NewTimelineEntry] = []
         self._events: list[OutboxRecord] = []
 
     @classmethod
-    def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "Act":
+    def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "AlertAction":
         """Say who is acting."""
         return cls(session, principal, now)
 
@@ -79,11 +79,11 @@ class Act:
             self.enter(alert, "commented", comment)
 
     def enter(
-        self, alert: Alert, kind: Kind, comment: str | None, data: dict[str, str | None] | None = None
+        self, alert: Alert, kind: TimelineKind, comment: str | None, data: dict[str, str | None] | None = None
     ) -> None:
         """Put something into the alert's timeline."""
         self._entries.append(
-            Entry(
+            NewTimelineEntry(
                 alert.id,
                 alert.organisation_id,
                 kind,
@@ -100,8 +100,8 @@ class Act:
     async def finish(self) -> bool:
         """Write it all; True where something is told."""
         await self.session.flush()
-        await write_in(self.session, self._entries, self.now)
-        await enqueue_in(self.session, self._events)
+        await write_timeline_in_session(self.session, self._entries, self.now)
+        await enqueue_session_events(self.session, self._events)
         return bool(self._events)
 
 
@@ -109,32 +109,32 @@ def _resolved(detail: str) -> ConflictError:
     return ConflictError(detail, code="already_resolved")
 
 
-async def acknowledge(
+async def acknowledge_alert(
     session: WriteSession, principal: Principal, alert_id: UUID, comment: str | None, now: datetime
-) -> Acted:
+) -> AlertActionResult:
     """Take note of a firing alert. The first acknowledgement stands; another only adds its comment.
 
     Raises:
         NotFoundError: no such alert, or another organisation's.
         ConflictError: `already_resolved`: there is nothing left to see to.
     """
-    alert, rule_name = await repository.lock(session, alert_id, principal.visible())
-    act = Act.begin(session, principal, now)
+    alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
+    act = AlertAction.begin(session, principal, now)
     act.acknowledge(alert, rule_name, comment)
-    return Acted(alert, rule_name, await act.finish())
+    return AlertActionResult(alert, rule_name, await act.finish())
 
 
-async def acknowledge_many(
+async def acknowledge_alerts(
     session: WriteSession,
     principal: Principal,
     alert_ids: Iterable[UUID],
     comment: str | None,
     now: datetime,
-) -> ManyAcknowledged:
+) -> BulkAcknowledgement:
     """Take note of many alerts: of each that can be, whatever the others are."""
     wanted = list(dict.fromkeys(alert_ids))
-    found = await repository.lock_many(session, wanted, principal.visible())
-    act = Act.begin(session, principal, now)
+    found = await repository.lock_alerts(session, wanted, principal.visible())
+    act = AlertAction.begin(session, principal, now)
     new: list[UUID] = []
     before: list[UUID] = []
     refused: list[tuple[UUID, str]] = []
@@ -150,35 +150,35 @@ async def acknowledge_many(
             refused.append((identifier, error.code))
         else:
             place.append(identifier)
-    return ManyAcknowledged(new, before, refused, await act.finish())
+    return BulkAcknowledgement(new, before, refused, await act.finish())
 
 
-async def unacknowledge(
+async def unacknowledge_alert(
     session: WriteSession, principal: Principal, alert_id: UUID, comment: str | None, now: datetime
-) -> Acted:
+) -> AlertActionResult:
     """Say that nobody sees to an alert after all: what waits for that is counted anew from now on.
 
     Raises:
         NotFoundError: no such alert, or another organisation's.
         ConflictError: `already_resolved`.
     """
-    alert, rule_name = await repository.lock(session, alert_id, principal.visible())
+    alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
     if alert.state != "firing":
         raise _resolved("The alert has resolved: who saw to it is history.")
-    act = Act.begin(session, principal, now)
+    act = AlertAction.begin(session, principal, now)
     if alert.acknowledged_at is None:
         act.comment(alert, comment)
-        return Acted(alert, rule_name, await act.finish())
-    for name in ACKNOWLEDGEMENT:
+        return AlertActionResult(alert, rule_name, await act.finish())
+    for name in ACKNOWLEDGEMENT_COLUMNS:
         setattr(alert, name, None)
-    clock = await repository.clock(session)
-    alert.escalate_at, alert.remind_at = dues(alert.escalations, alert.remind_us, clock)
+    clock = await repository.read_database_clock(session)
+    alert.escalate_at, alert.remind_at = compute_due_times(alert.escalations, alert.remind_us, clock)
     alert.updated_at = now
     act.enter(alert, "unacknowledged", comment)
-    return Acted(alert, rule_name, await act.finish())
+    return AlertActionResult(alert, rule_name, await act.finish())
 
 
-async def assign(
+async def assign_alert(
     session: WriteSession,
     principal: Principal,
     alert_id: UUID,
@@ -186,35 +186,35 @@ async def assign(
     assignee: str | None,
     comment: str | None,
     now: datetime,
-) -> Acted:
+) -> AlertActionResult:
     """Say whose an alert is, firing or not; None: nobody's.
 
     Raises:
         NotFoundError: no such alert, or another organisation's.
     """
-    alert, rule_name = await repository.lock(session, alert_id, principal.visible())
-    act = Act.begin(session, principal, now)
+    alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
+    act = AlertAction.begin(session, principal, now)
     if alert.assignee == assignee:
         act.comment(alert, comment)
     else:
         act.enter(alert, "assigned", comment, {"assignee": assignee, "previous": alert.assignee})
         alert.assignee = assignee
         alert.updated_at = now
-    return Acted(alert, rule_name, await act.finish())
+    return AlertActionResult(alert, rule_name, await act.finish())
 
 
 async def add_comment(
     session: WriteSession, principal: Principal, alert_id: UUID, comment: str, now: datetime
-) -> Acted:
+) -> AlertActionResult:
     """Keep what somebody says of an alert, firing or not.
 
     Raises:
         NotFoundError: no such alert, or another organisation's.
     """
-    alert, rule_name = await repository.lock(session, alert_id, principal.visible())
-    act = Act.begin(session, principal, now)
+    alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
+    act = AlertAction.begin(session, principal, now)
     act.comment(alert, comment)
-    return Acted(alert, rule_name, await act.finish())
+    return AlertActionResult(alert, rule_name, await act.finish())
 
 
 async def close_alerts(
@@ -233,25 +233,29 @@ async def close_alerts(
     if rule_id is None and box_keys is None:
         raise ValueError("close_alerts needs a rule or a box")
     # First of all: a batch under way ends, and what it fired is seen below.
-    await close_gate(session)
+    await close_ingest_barrier(session)
     locked = await repository.lock_states(session, rule_id, box_keys)
-    closed = await repository.resolve(session, rule_id, box_keys, reason=reason, now=now)
-    await repository.forget_states(session, locked, rule_id)
-    await repository.forget_index_states(session, rule_id, box_keys)
-    await write_in(session, [_ended(alert, reason) for alert, _ in closed], now)
+    closed = await repository.resolve_alerts(session, rule_id, box_keys, reason=reason, now=now)
+    await repository.clear_rule_states(session, locked, rule_id)
+    await repository.delete_index_states(session, rule_id, box_keys)
+    await write_timeline_in_session(session, [_ended(alert, reason) for alert, _ in closed], now)
     # An end is told exactly when the beginning was.
     told = [(alert, name) for alert, name in closed if alert.notified]
-    await enqueue_in(session, [_event("alert.resolved", alert, name, now) for alert, name in told])
+    await enqueue_session_events(
+        session, [_event("alert.resolved", alert, name, now) for alert, name in told]
+    )
     for alert, _ in closed:
         ALERT_TRANSITIONS.labels("resolved", alert.severity).inc()
     return len(closed)
 
 
-def _ended(alert: Alert, reason: str) -> Entry:
+def _ended(alert: Alert, reason: str) -> NewTimelineEntry:
     at = alert.resolved_at or alert.updated_at
-    return Entry(alert.id, alert.organisation_id, "resolved", at, alert.severity, data={"reason": reason})
+    return NewTimelineEntry(
+        alert.id, alert.organisation_id, "resolved", at, alert.severity, data={"reason": reason}
+    )
 
 
-def _event(kind: EventType, alert: Alert, rule_name: str, now: datetime) -> OutboxRecord:
-    row = {name: getattr(alert, name) for name in ("id", *COLUMNS, *ACKNOWLEDGEMENT)}
-    return event(kind, row, rule_name, now)
+def _event(kind: AlertEventType, alert: Alert, rule_name: str, now: datetime) -> OutboxRecord:
+    row = {name: getattr(alert, name) for name in ("id", *EVENT_COLUMNS, *ACKNOWLEDGEMENT_COLUMNS)}
+    return build_alert_event(kind, row, rule_name, now)

@@ -7,35 +7,35 @@ from zoneinfo import ZoneInfo
 
 from app.alerts.muting_schemas import LocalTime
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.platform.kernel.weekly_hours import find_instant, make_hours
+from app.platform.kernel.weekly_hours import find_local_instant, make_weekly_hours
 
 
-class Window(NamedTuple):
+class SilenceWindow(NamedTuple):
     """A time that goes from `start` (None: never) to `end` (None: for ever)."""
 
     start: datetime | None
     end: datetime | None
 
 
-def next_window(schedule: Sequence[Mapping[str, Any]], timezone: str, now: datetime) -> Window:
+def find_next_window(schedule: Sequence[Mapping[str, Any]], timezone: str, now: datetime) -> SilenceWindow:
     """Give the window that is on, or else the next one.
 
     Args:
-        schedule: spans as `app.platform.kernel.weekly_hours.make_hours` takes them.
+        schedule: spans as `app.platform.kernel.weekly_hours.make_weekly_hours` takes them.
         timezone: the name of an IANA zone, in which they are meant.
         now: aware. It is the start of a window that is on.
     """
-    hours = make_hours(schedule, timezone)
+    hours = make_weekly_hours(schedule, timezone)
     start: int | None = from_datetime(now)
     if not hours.active(from_datetime(now)):
         start = hours.next_change(from_datetime(now))
     if start is None:
-        return Window(None, None)
+        return SilenceWindow(None, None)
     end = hours.next_change(start)
-    return Window(to_datetime(start), None if end is None else to_datetime(end))
+    return SilenceWindow(to_datetime(start), None if end is None else to_datetime(end))
 
 
-def end_of(until: LocalTime, timezone: str, begin: datetime) -> datetime:
+def resolve_silence_end(until: LocalTime, timezone: str, begin: datetime) -> datetime:
     """Find when a silence ends that ends at a local time.
 
     Args:
@@ -48,6 +48,6 @@ def end_of(until: LocalTime, timezone: str, begin: datetime) -> datetime:
     hours, minutes = map(int, until.time.split(":"))
     today, time = begin.astimezone(zone).toordinal(), 60 * hours + minutes
     if until.days is not None:
-        return to_datetime(find_instant(today + until.days, time, zone, second=True))
-    soonest = to_datetime(find_instant(today, time, zone, second=True))
-    return soonest if soonest > begin else to_datetime(find_instant(today + 1, time, zone, second=True))
+        return to_datetime(find_local_instant(today + until.days, time, zone, second=True))
+    soonest = to_datetime(find_local_instant(today, time, zone, second=True))
+    return soonest if soonest > begin else to_datetime(find_local_instant(today + 1, time, zone, second=True))

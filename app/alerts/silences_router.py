@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from app.alerts import muting_repository, muting_service, repository
 from app.alerts.alert_presentation import Presenter
-from app.alerts.muting_repository import SILENCES, Known
+from app.alerts.muting_repository import SILENCES, SilenceWithState
 from app.alerts.muting_schemas import (
     SilenceChange,
     SilenceCreate,
@@ -17,25 +17,25 @@ from app.alerts.muting_schemas import (
 )
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import AlertOut
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/silences", tags=["Alerts"], route_class=StrictRoute)
 
-_Reader = Annotated[Principal, Depends(requires("alerts:read", whole=True))]
-_Writer = Annotated[Principal, Depends(requires("alerts:write", whole=True))]
+_Reader = Annotated[Principal, Depends(require_scope("alerts:read", whole=True))]
+_Writer = Annotated[Principal, Depends(require_scope("alerts:write", whole=True))]
 
 
-def _shown(known: Known) -> SilenceOut:
+def _shown(known: SilenceWithState) -> SilenceOut:
     return SilenceOut.of(*known)
 
 
@@ -44,9 +44,9 @@ def _shown(known: Known) -> SilenceOut:
     status_code=201,
     summary="Create a silence",
     operation_id="create_silence",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
-async def create_silence(principal: _Writer, session: Writes, body: SilenceCreate) -> SilenceMade:
+async def create_silence(principal: _Writer, session: WriteSessionDep, body: SilenceCreate) -> SilenceMade:
     """Have alerts that match not told for a time, or in the hours of a schedule.
 
     They fire and resolve all the same. An alert that still fires when nothing mutes it any more is told then;
@@ -55,7 +55,7 @@ async def create_silence(principal: _Writer, session: Writes, body: SilenceCreat
     active (`too_many_silences`).
     """
     made = await muting_service.add_silence(session, principal, body, datetime.now(UTC))
-    matching = await muting_repository.count_matching(session, made.silence.id)
+    matching = await muting_repository.count_matching_alerts(session, made.silence.id)
     return SilenceMade.of(*made, matching_alerts=matching)
 
 
@@ -63,16 +63,16 @@ async def create_silence(principal: _Writer, session: Writes, body: SilenceCreat
     "",
     summary="List silences",
     operation_id="list_silences",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_silences(
     *,
     principal: _Reader,
-    session: Reads,
+    session: ReadSessionDep,
     state: Annotated[SilenceState | None, Query(description="Only those in this state now")] = None,
     site: Annotated[Identifier | None, Query(description="Only those whose matchers name this site")] = None,
     organisation: OrganisationFilter = None,
-    asked: Annotated[Pagination, Depends(SILENCES.asked)],
+    asked: Annotated[PageRequest, Depends(SILENCES.asked)],
 ) -> Page[SilenceOut]:
     """List silences, by default the oldest first; expired ones are kept."""
     rows = await muting_repository.list_silences(
@@ -86,9 +86,9 @@ async def list_silences(
     "/{silence_id}",
     summary="Read a silence",
     operation_id="get_silence",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_silence(principal: _Reader, session: Reads, silence_id: str) -> SilenceOut:
+async def get_silence(principal: _Reader, session: ReadSessionDep, silence_id: str) -> SilenceOut:
     """Read one silence."""
     identifier = parse_id(silence_id, "silence")
     return SilenceOut.of(*await muting_repository.find_silence(session, identifier, principal.visible()))
@@ -98,21 +98,21 @@ async def get_silence(principal: _Reader, session: Reads, silence_id: str) -> Si
     "/{silence_id}/alerts",
     summary="What a silence mutes",
     operation_id="list_silenced_alerts",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_silenced_alerts(
     *,
     principal: _Reader,
-    session: Reads,
+    session: ReadSessionDep,
     presenter: Presenter,
     silence_id: str,
-    asked: Annotated[Pagination, Depends(repository.SILENCED.asked)],
+    asked: Annotated[PageRequest, Depends(repository.SILENCED.asked)],
 ) -> Page[AlertOut]:
     """List the firing alerts that a silence matches now: none while it is not active."""
     identifier = parse_id(silence_id, "silence")
     silence = (await muting_repository.find_silence(session, identifier, principal.visible())).silence
-    wanted = AlertFilter(visible=Reach.of([silence.organisation_id]), silence_id=silence.id)
-    found = await repository.page(session, wanted, asked, repository.SILENCED)
+    wanted = AlertFilter(visible=TenantScope.of([silence.organisation_id]), silence_id=silence.id)
+    found = await repository.list_alerts(session, wanted, asked, repository.SILENCED)
     rows, following = repository.SILENCED.cut(found, asked)
     return Page(data=await presenter.show(session, rows), next=following)
 
@@ -121,10 +121,14 @@ async def list_silenced_alerts(
     "/{silence_id}",
     summary="Change a silence",
     operation_id="update_silence",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def update_silence(
-    principal: _Writer, session: Writes, silence_id: str, body: SilenceChange, matching: Matching
+    principal: _Writer,
+    session: WriteSessionDep,
+    silence_id: str,
+    body: SilenceChange,
+    matching: PreconditionDep,
 ) -> SilenceOut:
     """Change the fields given of a silence that has not expired; `matchers` are replaced as a whole."""
     return SilenceOut.of(
@@ -132,7 +136,7 @@ async def update_silence(
             session,
             principal,
             parse_id(silence_id, "silence"),
-            given(body),
+            collect_sent_fields(body),
             datetime.now(UTC),
             check=matching.on(_shown),
         )
@@ -143,9 +147,9 @@ async def update_silence(
     "/{silence_id}/expire",
     summary="End a silence",
     operation_id="expire_silence",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def expire_silence(principal: _Writer, session: Writes, silence_id: str) -> SilenceOut:
+async def expire_silence(principal: _Writer, session: WriteSessionDep, silence_id: str) -> SilenceOut:
     """End a silence now; what it muted and still fires is told within some seconds."""
     return SilenceOut.of(
         *await muting_service.expire_silence(
@@ -159,9 +163,11 @@ async def expire_silence(principal: _Writer, session: Writes, silence_id: str) -
     status_code=204,
     summary="Delete a silence",
     operation_id="delete_silence",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def delete_silence(principal: _Writer, session: Writes, silence_id: str, matching: Matching) -> None:
+async def delete_silence(
+    principal: _Writer, session: WriteSessionDep, silence_id: str, matching: PreconditionDep
+) -> None:
     """Remove a silence as if it had expired, and its record with it."""
     identifier = parse_id(silence_id, "silence")
     found = await muting_repository.find_silence(session, identifier, principal.visible(), lock=True)

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from app.alerts import alert_rows
-from app.alerts.alert_timeline import write
-from app.alerts.alert_transitions import Life
-from app.alerts.muting import find_muted
-from app.notifications.events.outbox import enqueue
+from app.alerts import alert_bulk_repository
+from app.alerts.alert_timeline import write_timeline
+from app.alerts.alert_transitions import TransitionApplier
+from app.alerts.muting_queries import find_muted
+from app.notifications.events.outbox import enqueue_events
 from app.platform.db.database import RawConnection
-from app.rules.engine.rule_evaluator import Transition
+from app.rules.engine.threshold_evaluator import AlertTransition
 
 _KNOWN: Final = f"""
-SELECT {alert_rows.SELECTED}, r.name AS rule_name, now() AS clock
+SELECT {alert_bulk_repository.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
 FROM alerts a JOIN rules r ON r.id = a.rule_id
 WHERE a.id IN (
     SELECT unnest($1::uuid[])
@@ -38,8 +38,12 @@ WHERE id = ANY ($1::uuid[]) AND enabled AND deleted_at IS NULL
 _BOXES: Final = "SELECT key, id FROM boxes WHERE key = ANY ($1::int[])"
 
 
-async def record(
-    connection: RawConnection, transitions: Sequence[Transition], *, boxes: Mapping[int, str], now: datetime
+async def record_transitions(
+    connection: RawConnection,
+    transitions: Sequence[AlertTransition],
+    *,
+    boxes: Mapping[int, str],
+    now: datetime,
 ) -> int:
     """Write transitions, and what is to be told of them, in the caller's transaction.
 
@@ -59,22 +63,22 @@ async def record(
     for step in transitions:
         life.apply(step)
     # First what ends, then what begins: a rule may resolve and fire again in one batch.
-    await alert_rows.update(connection, list(life.changed.values()), now)
-    await alert_rows.insert(connection, list(life.new.values()), now)
+    await alert_bulk_repository.update_alerts(connection, list(life.changed.values()), now)
+    await alert_bulk_repository.insert_alerts(connection, list(life.new.values()), now)
     undecided = life.undecided()
     if undecided:
         # Once all is written: what fires in this batch may mute what fires in it.
         muted = await find_muted(connection, undecided)
-        await alert_rows.update(connection, life.mute(muted), now)
-    await write(connection, life.entries)
+        await alert_bulk_repository.update_alerts(connection, life.mute(muted), now)
+    await write_timeline(connection, life.entries)
     events = life.told()
-    await enqueue(connection, events)
+    await enqueue_events(connection, events)
     return len(events)
 
 
 async def _take(
-    connection: RawConnection, transitions: Sequence[Transition], boxes: Mapping[int, str], now: datetime
-) -> Life | None:
+    connection: RawConnection, transitions: Sequence[AlertTransition], boxes: Mapping[int, str], now: datetime
+) -> TransitionApplier | None:
     """Lock the alerts that transitions concern; None where there is nothing that they could change."""
     fired = {step.alert_id: step for step in transitions if step.kind == "firing"}
     places = {(step.rule_id, step.box_key or 0) for step in fired.values()}
@@ -90,11 +94,13 @@ async def _take(
     clock: datetime = (known or rules)[0]["clock"]
     descriptions = {row["id"]: row["description"] for row in rules}
     named = await _named(connection, transitions, boxes)
-    return Life(map(alert_rows.of_record, known), descriptions, named, now, clock)
+    return TransitionApplier(
+        map(alert_bulk_repository.decode_alert_row, known), descriptions, named, now, clock
+    )
 
 
 async def _named(
-    connection: RawConnection, transitions: Sequence[Transition], boxes: Mapping[int, str]
+    connection: RawConnection, transitions: Sequence[AlertTransition], boxes: Mapping[int, str]
 ) -> Mapping[int, str]:
     """Add the ids of boxes that are behind an alert of their site, and sent nothing in this batch."""
     causes = (step.cause.boxes for step in transitions if step.cause is not None)

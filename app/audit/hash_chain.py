@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-START: Final = bytes(32)
+GENESIS_HASH: Final = bytes(32)
 """`previous` of an organisation's first entry."""
 
 
-class Copies(NamedTuple):
+class RecordColumns(NamedTuple):
     """What stands beside a record for queries."""
 
     at: datetime
@@ -26,7 +26,7 @@ class Copies(NamedTuple):
     subject_ids: Sequence[str]
 
 
-class Entry(NamedTuple):
+class ChainEntry(NamedTuple):
     """An entry as it is kept.
 
     Attributes:
@@ -43,10 +43,10 @@ class Entry(NamedTuple):
     record: str
     previous: bytes
     hash: bytes
-    copies: Copies | None = None
+    copies: RecordColumns | None = None
 
 
-class Head(NamedTuple):
+class ChainHead(NamedTuple):
     """Where a chain was at some time: its last entry's position and hash."""
 
     organisation_id: UUID
@@ -54,7 +54,7 @@ class Head(NamedTuple):
     hash: bytes
 
 
-class Finding(NamedTuple):
+class ChainFinding(NamedTuple):
     """What is wrong, and where.
 
     Attributes:
@@ -70,7 +70,7 @@ class Finding(NamedTuple):
     detail: str
 
 
-def digest(previous: bytes, record: str) -> bytes:
+def hash_record(previous: bytes, record: str) -> bytes:
     """The hash of a record that comes after an entry with that hash."""
     return hashlib.sha256(previous + record.encode()).digest()
 
@@ -80,12 +80,12 @@ class _Chain:
     """How far one organisation's entries were looked at."""
 
     position: int = 0
-    hash: bytes = START
+    hash: bytes = GENESIS_HASH
     entries: int = 0
-    kept: list[Head] = field(default_factory=list)
+    kept: list[ChainHead] = field(default_factory=list)
 
 
-class Verifier:
+class ChainVerifier:
     """Looks at entries one by one. Feed them all, then ask for what only the end shows.
 
     Args:
@@ -94,7 +94,7 @@ class Verifier:
         partial: entries may begin anywhere, as in an export of some days; what was before them is trusted.
     """
 
-    def __init__(self, kept: Iterable[Head] = (), *, partial: bool = False) -> None:
+    def __init__(self, kept: Iterable[ChainHead] = (), *, partial: bool = False) -> None:
         self._partial = partial
         self._kept: dict[UUID, dict[int, list[bytes]]] = {}
         for head in kept:
@@ -103,11 +103,11 @@ class Verifier:
         self.entries = 0
 
     @property
-    def heads(self) -> list[Head]:
+    def heads(self) -> list[ChainHead]:
         """The last entry of each organisation so far."""
-        return [Head(each, chain.position, chain.hash) for each, chain in self._chains.items()]
+        return [ChainHead(each, chain.position, chain.hash) for each, chain in self._chains.items()]
 
-    def look(self, entry: Entry) -> Iterator[Finding]:
+    def look(self, entry: ChainEntry) -> Iterator[ChainFinding]:
         """What is wrong with the next entry."""
         self.entries += 1
         organisation, position = entry.organisation_id, entry.position
@@ -116,14 +116,14 @@ class Verifier:
             chain = _Chain(position - 1, entry.previous) if self._partial else _Chain()
             self._chains[organisation] = chain
         for code, detail in _faults(entry, chain.position, chain.hash):
-            yield Finding(organisation, position, code, detail)
+            yield ChainFinding(organisation, position, code, detail)
         kept = self._kept.get(organisation, {}).pop(position, [])
         if any(known != entry.hash for known in kept):
             detail = "another hash was kept elsewhere: the log was rewritten, here or before"
-            yield Finding(organisation, position, "rewritten", detail)
+            yield ChainFinding(organisation, position, "rewritten", detail)
         chain.position, chain.hash = position, entry.hash
 
-    def end(self, heads: Iterable[Head] | None) -> Iterator[Finding]:
+    def end(self, heads: Iterable[ChainHead] | None) -> Iterator[ChainFinding]:
         """What the end shows, once all entries were looked at.
 
         Args:
@@ -133,7 +133,9 @@ class Verifier:
         for organisation, chain in self._chains.items():
             head = None if known is None else known.pop(organisation, None)
             if known is not None and head is None:
-                yield Finding(organisation, chain.position, "head_missing", "the chain's head was removed")
+                yield ChainFinding(
+                    organisation, chain.position, "head_missing", "the chain's head was removed"
+                )
             if head is not None:
                 yield from _end(chain, head)
         for head in () if known is None else known.values():
@@ -146,23 +148,23 @@ class Verifier:
                     if position > reached
                     else "a head was kept elsewhere of an entry that is not found any more"
                 )
-                yield Finding(organisation, position, "removed", detail)
+                yield ChainFinding(organisation, position, "removed", detail)
 
 
-def _end(chain: _Chain, head: Head) -> Iterator[Finding]:
+def _end(chain: _Chain, head: ChainHead) -> Iterator[ChainFinding]:
     if head.position > chain.position:
         detail = f"the last {head.position - chain.position} entries were removed, up to {head.position}"
-        yield Finding(head.organisation_id, chain.position + 1, "removed", detail)
+        yield ChainFinding(head.organisation_id, chain.position + 1, "removed", detail)
     elif head.position < chain.position:
         detail = f"entries stand after the head, which is at {head.position}: they were inserted"
-        yield Finding(head.organisation_id, head.position + 1, "inserted", detail)
+        yield ChainFinding(head.organisation_id, head.position + 1, "inserted", detail)
     elif head.hash != chain.hash:
-        yield Finding(
+        yield ChainFinding(
             head.organisation_id, head.position, "head_differs", "the head has another hash than the entry"
         )
 
 
-def _faults(entry: Entry, last: int, last_hash: bytes) -> Iterator[tuple[str, str]]:
+def _faults(entry: ChainEntry, last: int, last_hash: bytes) -> Iterator[tuple[str, str]]:
     """Codes and details of what is wrong with an entry that comes after another one."""
     position = entry.position
     if position > last + 1:
@@ -177,7 +179,7 @@ def _faults(entry: Entry, last: int, last_hash: bytes) -> Iterator[tuple[str, st
             "not_linked",
             "it does not follow from the entry before: one of the two was altered, inserted or moved",
         )
-    if digest(entry.previous, entry.record) != entry.hash:
+    if hash_record(entry.previous, entry.record) != entry.hash:
         yield "altered", "its hash does not fit its record"
     try:
         record = json.loads(entry.record)
@@ -192,11 +194,11 @@ def _faults(entry: Entry, last: int, last_hash: bytes) -> Iterator[tuple[str, st
         yield "altered", f"columns differ from its record: {', '.join(differing)}"
 
 
-def _differing(record: Mapping[str, Any], copies: Copies) -> list[str]:
+def _differing(record: Mapping[str, Any], copies: RecordColumns) -> list[str]:
     try:
         subject = record["subject"]
         single = [] if subject.get("id") is None else [subject["id"]]
-        meant = Copies(
+        meant = RecordColumns(
             datetime.fromisoformat(record["at"]),
             record["actor"]["id"],
             record["action"],
@@ -206,4 +208,6 @@ def _differing(record: Mapping[str, Any], copies: Copies) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         return ["all"]
     alike = copies._replace(subject_ids=list(copies.subject_ids))
-    return [name for name, one, other in zip(Copies._fields, meant, alike, strict=True) if one != other]
+    return [
+        name for name, one, other in zip(RecordColumns._fields, meant, alike, strict=True) if one != other
+    ]

@@ -17,17 +17,17 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.audit.hash_chain import Entry, Finding, Head, Verifier
+from app.audit.hash_chain import ChainEntry, ChainFinding, ChainHead, ChainVerifier
 
 MEDIA_TYPE: Final = "application/x-ndjson"
 
 
 class _End(NamedTuple):
     entries: int
-    head: Head
+    head: ChainHead
 
 
-def line_of(entry: Entry) -> str:
+def format_entry_line(entry: ChainEntry) -> str:
     """An entry's line, with its end."""
     told = {
         "organisation_id": str(entry.organisation_id),
@@ -40,14 +40,14 @@ def line_of(entry: Entry) -> str:
     return json.dumps(told) + "\n"
 
 
-def last_line(head: Head, entries: int) -> str:
+def format_end_line(head: ChainHead, entries: int) -> str:
     """The line that ends an organisation's entries."""
     where = {"position": head.position, "hash": head.hash.hex()}
     told = {"organisation_id": str(head.organisation_id), "entries": entries, "head": where}
     return json.dumps(told) + "\n"
 
 
-def head_line(head: Head) -> str:
+def format_head_line(head: ChainHead) -> str:
     """A head as one line: to be kept somewhere else."""
     told = {
         "organisation_id": str(head.organisation_id),
@@ -57,13 +57,15 @@ def head_line(head: Head) -> str:
     return json.dumps(told) + "\n"
 
 
-def read_heads(lines: Iterable[str]) -> list[Head]:
+def parse_heads(lines: Iterable[str]) -> list[ChainHead]:
     """Heads that were kept, of any time. Other lines are passed over: a program's log will do as it is."""
     found = []
     for line in lines:
         try:
             told = json.loads(line)
-            head = Head(UUID(told["organisation_id"]), int(told["position"]), bytes.fromhex(told["hash"]))
+            head = ChainHead(
+                UUID(told["organisation_id"]), int(told["position"]), bytes.fromhex(told["hash"])
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         if "record" not in told:
@@ -71,21 +73,21 @@ def read_heads(lines: Iterable[str]) -> list[Head]:
     return found
 
 
-def _read(line: str) -> Entry | _End:
+def _read(line: str) -> ChainEntry | _End:
     """What a line says (ValueError, KeyError or TypeError for one that is not an export's)."""
     told = json.loads(line)
     organisation = UUID(told["organisation_id"])
     if "head" in told:
         where = told["head"]
-        head = Head(organisation, int(where["position"]), bytes.fromhex(where["hash"]))
+        head = ChainHead(organisation, int(where["position"]), bytes.fromhex(where["hash"]))
         return _End(int(told["entries"]), head)
     previous, digest = bytes.fromhex(told["previous"]), bytes.fromhex(told["hash"])
-    return Entry(organisation, int(told["position"]), str(told["record"]), previous, digest)
+    return ChainEntry(organisation, int(told["position"]), str(told["record"]), previous, digest)
 
 
-def verify_lines(
-    lines: Iterable[str], verifier: Verifier, organisation: UUID | None = None
-) -> Iterator[Finding]:
+def verify_export(
+    lines: Iterable[str], verifier: ChainVerifier, organisation: UUID | None = None
+) -> Iterator[ChainFinding]:
     """Verify an export.
 
     Args:
@@ -98,16 +100,16 @@ def verify_lines(
     """
     # Entries of organisations whose last line did not come yet.
     open_: dict[UUID, int] = {}
-    heads: list[Head] = []
+    heads: list[ChainHead] = []
     for number, line in enumerate(lines, 1):
         try:
             told = _read(line)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"line {number} is not one of an export of the audit log") from error
-        whose = told.organisation_id if isinstance(told, Entry) else told.head.organisation_id
+        whose = told.organisation_id if isinstance(told, ChainEntry) else told.head.organisation_id
         if organisation not in {None, whose}:
             continue
-        if isinstance(told, Entry):
+        if isinstance(told, ChainEntry):
             open_[whose] = open_.get(whose, 0) + 1
             yield from verifier.look(told)
             continue
@@ -115,14 +117,16 @@ def verify_lines(
         if seen != told.entries:
             detail = f"the export had {told.entries} entries, and has {seen}"
             code = "removed" if seen < told.entries else "inserted"
-            yield Finding(whose, told.head.position, code, detail)
+            yield ChainFinding(whose, told.head.position, code, detail)
         heads.append(told.head)
     reached = {head.organisation_id: head for head in verifier.heads}
     for head in heads:
         last = reached.get(head.organisation_id)
         if last is not None and last.position == head.position and last.hash != head.hash:
             detail = "the last line has another hash than the last entry"
-            yield Finding(head.organisation_id, head.position, "head_differs", detail)
+            yield ChainFinding(head.organisation_id, head.position, "head_differs", detail)
     for whose in open_:
-        yield Finding(whose, reached[whose].position, "cut_short", "the export ends without its last line")
+        yield ChainFinding(
+            whose, reached[whose].position, "cut_short", "the export ends without its last line"
+        )
     yield from verifier.end(None)

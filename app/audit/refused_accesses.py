@@ -9,11 +9,11 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.audit.access_records import record_event
-from app.platform.db.database import TRANSIENT, Database
-from app.platform.identity.principals import Principal, known_principal
+from app.audit.audit_recorder import record_event
+from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.identity.principals import Principal, get_known_principal
 from app.platform.kernel.errors import UnavailableError
-from app.platform.kernel.tenant_scope import working_for
+from app.platform.kernel.tenant_scope import run_as_caller
 from app.platform.observability.metrics_and_logs import get_logger
 
 _log = get_logger(__name__)
@@ -43,13 +43,13 @@ class RefusalsMiddleware:
         await self._app(scope, receive, noticed)
 
     async def _record(self, scope: Scope) -> None:
-        principal = known_principal(scope)
+        principal = get_known_principal(scope)
         if principal is None or not self._is_due(principal, scope):
             return
         database: Database = scope["app"].state.database
         path = str(getattr(scope.get("route"), "path", "other"))
         try:
-            with working_for(principal.caller()):
+            with run_as_caller(principal.caller()):
                 async with database.write() as session:
                     await record_event(
                         session,
@@ -59,7 +59,7 @@ class RefusalsMiddleware:
                         identifier=principal.key_id,
                         details={"method": scope["method"], "path": path},
                     )
-        except (*TRANSIENT, UnavailableError) as error:
+        except (*DATABASE_ERRORS, UnavailableError) as error:
             _log.warning("refusal_not_recorded", path=path, error=repr(error))
 
     def _is_due(self, principal: Principal, scope: Scope) -> bool:

@@ -10,17 +10,23 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.hash_chain import START, Entry, Head
+from app.audit.hash_chain import GENESIS_HASH, ChainEntry, ChainHead
 from app.audit.models import AuditEntry, AuditHead
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, number
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    number_sort_key,
+    uuid_sort_key,
+)
+from app.platform.kernel.tenant_scope import TenantScope
 
-AUDIT: Final = Orders(
+AUDIT: Final = SortOrders(
     "audit",
     (
-        instant(AuditEntry.at),
-        identifier(AuditEntry.organisation_id),
-        number(AuditEntry.position.expression, attrgetter("position")),
+        instant_sort_key(AuditEntry.at),
+        uuid_sort_key(AuditEntry.organisation_id),
+        number_sort_key(AuditEntry.position.expression, attrgetter("position")),
     ),
     {"at": ()},
     "-at",
@@ -29,7 +35,7 @@ AUDIT: Final = Orders(
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class AuditFilter:
     """Which entries are meant: those that fit all that is given.
 
     Attributes:
@@ -73,7 +79,7 @@ class Filter:
 
 
 async def list_entries(
-    session: AsyncSession, visible: Reach, wanted: Filter, asked: Pagination
+    session: AsyncSession, visible: TenantScope, wanted: AuditFilter, asked: PageRequest
 ) -> Sequence[AuditEntry]:
     """Entries, and one more than are asked for where there are more."""
     row = AuditEntry
@@ -82,7 +88,7 @@ async def list_entries(
 
 
 async def find_entry(
-    session: AsyncSession, visible: Reach, organisation: UUID, position: int
+    session: AsyncSession, visible: TenantScope, organisation: UUID, position: int
 ) -> AuditEntry | None:
     """One entry; None where the caller reaches none such."""
     row = AuditEntry
@@ -91,17 +97,21 @@ async def find_entry(
     return found
 
 
-async def find_head(session: AsyncSession, visible: Reach, organisation: UUID) -> Head:
+async def find_head(session: AsyncSession, visible: TenantScope, organisation: UUID) -> ChainHead:
     """Where an organisation's log has come to; position 0 where it has no entry that the caller reaches."""
     row = AuditHead
     statement = select(row).where(row.organisation_id == organisation, *visible.within(row.organisation_id))
     found = await session.scalar(statement)
-    return Head(organisation, 0, START) if found is None else Head(organisation, found.position, found.hash)
+    return (
+        ChainHead(organisation, 0, GENESIS_HASH)
+        if found is None
+        else ChainHead(organisation, found.position, found.hash)
+    )
 
 
-async def read_on(
-    session: AsyncSession, head: Head, wanted: Filter, after: int, limit: int
-) -> Sequence[Entry]:
+async def read_next_entries(
+    session: AsyncSession, head: ChainHead, wanted: AuditFilter, after: int, limit: int
+) -> Sequence[ChainEntry]:
     """The next entries of an organisation's log up to a head, the oldest first."""
     row = AuditEntry
     statement = (
@@ -115,4 +125,4 @@ async def read_on(
         .order_by(row.position)
         .limit(limit)
     )
-    return [Entry(*found) for found in await session.execute(statement)]
+    return [ChainEntry(*found) for found in await session.execute(statement)]

@@ -11,24 +11,24 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.audit import repository
-from app.audit.access_records import Seen, record_access
-from app.audit.hash_chain import Head
-from app.audit.log_export import MEDIA_TYPE, last_line, line_of
-from app.audit.repository import Filter
+from app.audit.audit_recorder import AccessedSubject, record_access
+from app.audit.hash_chain import ChainHead
+from app.audit.log_export import MEDIA_TYPE, format_end_line, format_entry_line
+from app.audit.repository import AuditFilter
 from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import Reads, Writes, get_database
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
 from app.platform.http.contract.fields import Identifier, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
-from app.platform.http.fairness.export_limits import ExportTurns
-from app.platform.identity.principals import Principal, requires
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
+from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
-from app.platform.kernel.tenant_scope import Caller, working_for
+from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
 
 router: Final = APIRouter(prefix="/v1/audit", tags=["Audit"])
-Reader = Annotated[Principal, Depends(requires("audit:read"))]
+Reader = Annotated[Principal, Depends(require_scope("audit:read"))]
 From = Annotated[InstantParameter | None, Query(alias="from", description="Recorded at or after this")]
 To = Annotated[InstantParameter | None, Query(description="Recorded before this")]
 # Entries of an export that are read at once: for as long nobody else is answered.
@@ -67,9 +67,9 @@ async def _named(
 Named = Annotated[UUID, Depends(_named)]
 
 
-async def _exporting(request: Request, principal: Reader) -> AsyncIterator[ExportTurns]:
+async def _exporting(request: Request, principal: Reader) -> AsyncIterator[ExportLimits]:
     """The place of the caller's export: until the last byte, or until the client has gone."""
-    turns: ExportTurns = request.app.state.export_turns
+    turns: ExportLimits = request.app.state.export_turns
     with turns.place(principal.organisation_id):
         yield turns
 
@@ -78,12 +78,12 @@ async def _exporting(request: Request, principal: Reader) -> AsyncIterator[Expor
     "",
     operation_id="list_audit_entries",
     summary="Who did what, and who saw whose data",
-    responses=documented(401, 403, 422, 503),
+    responses=document_problems(401, 403, 422, 503),
 )
 async def list_audit_entries(
     *,
     principal: Reader,
-    session: Writes,
+    session: WriteSessionDep,
     organisation: Annotated[Identifier | None, Query(description="Only of this organisation")] = None,
     actor: Annotated[Name | None, Query(description="Only by whom or what has this id")] = None,
     action: Annotated[
@@ -100,18 +100,18 @@ async def list_audit_entries(
     ] = None,
     from_: From = None,
     to: To = None,
-    asked: Annotated[Pagination, Depends(repository.AUDIT.asked)],
+    asked: Annotated[PageRequest, Depends(repository.AUDIT.asked)],
 ) -> Page[AuditEntryOut]:
     """By default the newest first: of your organisation, and of others that you reach.
 
     Who reads entries is recorded too, in the logs that they are of: once an hour.
     """
     _check_order(from_, to)
-    wanted = Filter(organisation, actor, action, subject, subject_kind, from_, to)
+    wanted = AuditFilter(organisation, actor, action, subject, subject_kind, from_, to)
     rows = await repository.list_entries(session, principal.visible(), wanted, asked)
     page, following = repository.AUDIT.cut(rows, asked)
     whose = dict.fromkeys(row.organisation_id for row in page)
-    await record_access(session, "audit", [Seen(each, None) for each in whose], once="entries")
+    await record_access(session, "audit", [AccessedSubject(each, None) for each in whose], once="entries")
     return Page(data=[AuditEntryOut.of(row) for row in page], next=following)
 
 
@@ -119,9 +119,9 @@ async def list_audit_entries(
     "/head",
     operation_id="get_audit_head",
     summary="Where a log has come to",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
-async def get_audit_head(principal: Reader, session: Reads, organisation: Named) -> AuditHeadOut:
+async def get_audit_head(principal: Reader, session: ReadSessionDep, organisation: Named) -> AuditHeadOut:
     """The last entry's position and hash. Keep them somewhere else: they show a log that was rewritten."""
     return AuditHeadOut.of(await repository.find_head(session, principal.visible(), organisation))
 
@@ -132,7 +132,7 @@ async def get_audit_head(principal: Reader, session: Reads, organisation: Named)
     summary="A log as a file that can be verified",
     response_class=StreamingResponse,
     responses={
-        **documented(401, 403, 404, 422, 429, 503),
+        **document_problems(401, 403, 404, 422, 429, 503),
         200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
     },
 )
@@ -140,7 +140,7 @@ async def export_audit(
     principal: Reader,
     database: Annotated[Database, Depends(get_database)],
     organisation: Named,
-    turns: Annotated[ExportTurns, Depends(_exporting)],
+    turns: Annotated[ExportLimits, Depends(_exporting)],
     *,
     from_: From = None,
     to: To = None,
@@ -151,10 +151,12 @@ async def export_audit(
     line was cut short. One at a time for an organisation: others are 429 `too_many_exports`.
     """
     _check_order(from_, to)
-    wanted = Filter(organisation, first=from_, last=to)
+    wanted = AuditFilter(organisation, first=from_, last=to)
     async with database.write() as session:
         range_ = {"from": from_ and from_.isoformat(), "to": to and to.isoformat()}
-        await record_access(session, "audit", [Seen(organisation, None)], details=range_, once="export")
+        await record_access(
+            session, "audit", [AccessedSubject(organisation, None)], details=range_, once="export"
+        )
     async with database.read() as reader:
         head = await repository.find_head(reader, principal.visible(), organisation)
     lines = _lines(database, turns, principal.caller(), head, wanted)
@@ -164,42 +166,42 @@ async def export_audit(
 
 
 async def _lines(
-    database: Database, turns: ExportTurns, caller: Caller, head: Head, wanted: Filter
+    database: Database, turns: ExportLimits, caller: ScopedCaller, head: ChainHead, wanted: AuditFilter
 ) -> AsyncIterator[str]:
     """The file, a piece at a time: a client that reads slowly holds no transaction open, and no turn."""
     after = entries = 0
     more = head.position > 0
     while more:
         async with turns.piece(caller.tree or head.organisation_id):
-            with working_for(caller):
+            with run_as_caller(caller):
                 async with database.read() as session:
-                    found = await repository.read_on(session, head, wanted, after, _AT_ONCE)
-            text = "".join(map(line_of, found))
+                    found = await repository.read_next_entries(session, head, wanted, after, _AT_ONCE)
+            text = "".join(map(format_entry_line, found))
         more = len(found) == _AT_ONCE
         if not found:
             break
         yield text
         entries += len(found)
         after = found[-1].position
-    yield last_line(head, entries)
+    yield format_end_line(head, entries)
 
 
 @router.get(
     "/{position}",
     operation_id="get_audit_entry",
     summary="An entry with its proof",
-    responses=documented(401, 403, 404, 422, 503),
+    responses=document_problems(401, 403, 404, 422, 503),
 )
 async def get_audit_entry(
     position: Annotated[int, Path(ge=1, le=_LAST_POSITION)],
     principal: Reader,
-    session: Writes,
+    session: WriteSessionDep,
     organisation: Named,
 ) -> AuditProofOut:
     """One entry, with the exact text that was hashed."""
     row = await repository.find_entry(session, principal.visible(), organisation, position)
     if row is None:
         raise NotFoundError("audit entry", position)
-    seen = [Seen(organisation, None)]
+    seen = [AccessedSubject(organisation, None)]
     await record_access(session, "audit", seen, details={"position": position}, once="entry")
     return AuditProofOut.of(row)

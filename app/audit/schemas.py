@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.audit.hash_chain import Head
+from app.audit.hash_chain import ChainHead
 from app.audit.models import AuditEntry
 
 
@@ -97,6 +97,6 @@ class AuditHeadOut(BaseModel):
     hash: str = Field(description="Of the last entry, in hexadecimal digits")
 
     @classmethod
-    def of(cls, head: Head) -> Self:
+    def of(cls, head: ChainHead) -> Self:
         """A head."""
         return cls(organisation_id=head.organisation_id, position=head.position, hash=head.hash.hex())

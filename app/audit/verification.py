@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.audit.hash_chain import Copies, Entry, Finding, Head, Verifier
+from app.audit.hash_chain import ChainEntry, ChainFinding, ChainHead, ChainVerifier, RecordColumns
 
 _PREFETCH: Final = 1000
 PROGRESS_EVERY: Final = 100_000
@@ -32,25 +32,27 @@ WHERE $1::uuid IS NULL OR organisation_id = $1 GROUP BY organisation_id ORDER BY
 """
 
 
-async def read_heads(connection: asyncpg.Connection, organisation: UUID | None) -> list[Head]:
+async def read_heads(connection: asyncpg.Connection, organisation: UUID | None) -> list[ChainHead]:
     """The heads that the database has: of one organisation, or (None) of all."""
-    return [Head(*row) for row in await connection.fetch(_HEADS, organisation)]
+    return [ChainHead(*row) for row in await connection.fetch(_HEADS, organisation)]
 
 
-async def read_entries(connection: asyncpg.Connection, organisation: UUID | None) -> AsyncIterator[Entry]:
+async def read_entries(
+    connection: asyncpg.Connection, organisation: UUID | None
+) -> AsyncIterator[ChainEntry]:
     """All entries, organisation by organisation, in the order of their positions."""
     async for row in connection.cursor(_ENTRIES, organisation, prefetch=_PREFETCH):
         identity = (row["organisation_id"], row["position"], row["record"], row["previous"], row["hash"])
-        copies = Copies(*(row[name] for name in Copies._fields))
-        yield Entry(*identity, copies)
+        copies = RecordColumns(*(row[name] for name in RecordColumns._fields))
+        yield ChainEntry(*identity, copies)
 
 
-async def verify(
+async def verify_log(
     connection: asyncpg.Connection,
-    verifier: Verifier,
+    verifier: ChainVerifier,
     organisation: UUID | None,
     progress: Callable[[int], None],
-) -> AsyncIterator[Finding]:
+) -> AsyncIterator[ChainFinding]:
     """What is wrong with the log.
 
     Args:
@@ -68,4 +70,4 @@ async def verify(
         yield finding
     for whose, count in await connection.fetch(_UNLINKED, organisation):
         detail = f"{count} entries were written and never linked: triggers were off"
-        yield Finding(whose, 0, "unlinked", detail)
+        yield ChainFinding(whose, 0, "unlinked", detail)

@@ -37,14 +37,14 @@ class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the files: no unknown field, and nothing changes it."""
 
 
-class Term(_Data, frozen=True):
+class BilingualLabel(_Data, frozen=True):
     """A class or a mechanism, for people."""
 
     label: _Said
     label_fr: _Said
 
 
-class Version(_Data, frozen=True):
+class CatalogueVersion(_Data, frozen=True):
     """A state of the catalogue: its number, from when it is, and what changed with it."""
 
     version: int
@@ -101,14 +101,14 @@ class LookAlike(_Data, frozen=True):
 class _File(_Data, frozen=True):
     """What acoustic_sources.toml holds."""
 
-    versions: tuple[Version, ...]
-    classes: dict[_Word, Term]
-    mechanisms: dict[_Word, Term]
+    versions: tuple[CatalogueVersion, ...]
+    classes: dict[_Word, BilingualLabel]
+    mechanisms: dict[_Word, BilingualLabel]
     look_alikes: tuple[LookAlike, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class AcousticSourceCatalogue:
     """All of it.
 
     Attributes:
@@ -119,9 +119,9 @@ class Catalogue:
         look_alikes: In the order of the file.
     """
 
-    versions: tuple[Version, ...]
-    classes: Mapping[str, Term]
-    mechanisms: Mapping[str, Term]
+    versions: tuple[CatalogueVersion, ...]
+    classes: Mapping[str, BilingualLabel]
+    mechanisms: Mapping[str, BilingualLabel]
     firearms: tuple[Firearm, ...]
     look_alikes: tuple[LookAlike, ...]
 
@@ -136,15 +136,15 @@ class Catalogue:
         return self.firearms + self.look_alikes
 
 
-def parse(document: str, firearms: str) -> Catalogue:
+def parse_catalogue(document: str, firearms: str) -> AcousticSourceCatalogue:
     """Make the catalogue of the texts of its two files.
 
     Raises:
         ValueError: They do not fit the shape, or contradict themselves; the message names each fault.
     """
     file = msgspec.toml.decode(document, type=_File)
-    of_look_alikes = {each.id: Term(each.name, each.name_fr) for each in file.look_alikes}
-    made = Catalogue(
+    of_look_alikes = {each.id: BilingualLabel(each.name, each.name_fr) for each in file.look_alikes}
+    made = AcousticSourceCatalogue(
         versions=file.versions,
         classes=file.classes | of_look_alikes,
         mechanisms=file.mechanisms,
@@ -169,7 +169,7 @@ def _firearm(row: Mapping[str, Any]) -> Firearm:
         raise ValueError(f"{row.get('id')}: {error}") from error
 
 
-def _faults(made: Catalogue, of_firearms: Mapping[str, Term]) -> Iterator[str]:
+def _faults(made: AcousticSourceCatalogue, of_firearms: Mapping[str, BilingualLabel]) -> Iterator[str]:
     """What is wrong with the whole, though each part is well formed."""
     if [each.version for each in made.versions] != [*range(1, len(made.versions) + 1)]:
         yield "versions do not count up from 1"
@@ -190,7 +190,7 @@ def _faults(made: Catalogue, of_firearms: Mapping[str, Term]) -> Iterator[str]:
     yield from (f"{term}: of nothing" for term in [*of_firearms, *made.mechanisms] if term not in used)
 
 
-def folded(text: str) -> str:
+def fold_source_text(text: str) -> str:
     """A text as it is searched and sorted: without case and accents, the sign of calibres as an x."""
     parts = unicodedata.normalize("NFKD", text.replace(_TIMES, "x"))
     return "".join(part for part in parts if not unicodedata.combining(part)).casefold()
@@ -200,4 +200,4 @@ def _text(name: str) -> str:
     return resources.files(_HERE).joinpath(name).read_text(encoding="utf-8")
 
 
-CATALOGUE: Final = parse(_text("acoustic_sources.toml"), _text("acoustic_sources_firearms.csv"))
+CATALOGUE: Final = parse_catalogue(_text("acoustic_sources.toml"), _text("acoustic_sources_firearms.csv"))

@@ -6,11 +6,17 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator
 from sqlalchemy import String, column
 
-from app.catalogue.acoustic_sources import CATALOGUE, SourceKind, folded
+from app.catalogue.acoustic_sources import CATALOGUE, SourceKind, fold_source_text
 from app.catalogue.schemas import AcousticSourceOut, AcousticSourcePage
 from app.platform.http.contract.fields import Name
-from app.platform.http.contract.problems import CodedValueError, documented
-from app.platform.http.contract.sorting import Key, Orders, Pagination, text, text_of_cursor
+from app.platform.http.contract.problems import CodedValueError, document_problems
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortKey,
+    SortOrders,
+    parse_cursor_text,
+    text_sort_key,
+)
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import current_principal
 from app.platform.kernel.errors import NotFoundError
@@ -25,17 +31,19 @@ _ALL: Final = {source.id: AcousticSourceOut.of(source) for source in CATALOGUE.s
 _CLASSES: Final = [*CATALOGUE.classes]
 # What `q` looks at, once and for all.
 _SEARCHED: Final = {
-    each.id: folded("\n".join([each.id, each.name, each.name_fr, each.maker or "", each.calibre or ""]))
+    each.id: fold_source_text(
+        "\n".join([each.id, each.name, each.name_fr, each.maker or "", each.calibre or ""])
+    )
     for each in _ALL.values()
 }
 # The rows are in memory: of the columns only the names and types are there.
-_SOURCES: Final = Orders(
+_SOURCES: Final = SortOrders(
     "acoustic-sources",
-    (text(column("id", String)),),
+    (text_sort_key(column("id", String)),),
     {
         "id": (),
-        "name": (Key(column("name", String), lambda row: folded(row.name), text_of_cursor),),
-        "class": (Key(column("class", String), lambda row: row.class_, text_of_cursor),),
+        "name": (SortKey(column("name", String), lambda row: fold_source_text(row.name), parse_cursor_text),),
+        "class": (SortKey(column("class", String), lambda row: row.class_, parse_cursor_text),),
     },
     "id",
 )
@@ -51,10 +59,10 @@ def _known_class(value: str) -> str:
     "",
     operation_id="list_acoustic_sources",
     summary="The catalogue of acoustic sources",
-    responses=documented(401, 422),
+    responses=document_problems(401, 422),
 )
 async def list_acoustic_sources(
-    asked: Annotated[Pagination, Depends(_SOURCES.asked)],
+    asked: Annotated[PageRequest, Depends(_SOURCES.asked)],
     *,
     class_: Annotated[
         str | None,
@@ -73,7 +81,7 @@ async def list_acoustic_sources(
 
     Boxes may send others, and rules may name others: nothing is refused for not being here.
     """
-    wanted = None if q is None else folded(q)
+    wanted = None if q is None else fold_source_text(q)
     found = [
         each
         for each in _ALL.values()
@@ -89,7 +97,7 @@ async def list_acoustic_sources(
     "/{source_id}",
     operation_id="get_acoustic_source",
     summary="Read an acoustic source",
-    responses=documented(401, 404),
+    responses=document_problems(401, 404),
 )
 async def get_acoustic_source(source_id: str) -> AcousticSourceOut:
     """One source."""

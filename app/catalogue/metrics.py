@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-Kind = Literal["gauge", "level"]
-Storage = Literal["real", "double precision"]
+MetricKind = Literal["gauge", "level"]
+MetricStorage = Literal["real", "double precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Metric:
     description_fr: str
     minimum: float
     maximum: float
-    kind: Kind = "gauge"
-    storage: Storage = "real"
+    kind: MetricKind = "gauge"
+    storage: MetricStorage = "real"
     since: str = "0001"
 
 
@@ -118,7 +118,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
 COLUMNS: Final[tuple[str, ...]] = tuple(metric.name for metric in CATALOGUE)
 """The columns of a sample's values, in order."""
 
-BY_NAME: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in CATALOGUE})
+METRICS_BY_NAME: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in CATALOGUE})
 """The catalogue by metric name, read-only."""
 
 INDEX: Final[Mapping[str, int]] = MappingProxyType({name: position for position, name in enumerate(COLUMNS)})

@@ -9,7 +9,7 @@ from app.catalogue.metrics import CATALOGUE
 from app.catalogue.schemas import MetricOut, UnitOut
 from app.catalogue.units import FACTORS
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.identity.principals import current_principal
 
 router: Final = APIRouter(prefix="/v1/metrics", tags=["Metrics"], dependencies=[Depends(current_principal)])
@@ -25,7 +25,7 @@ _ALL: Final = Page[MetricOut](
 )
 
 
-@router.get("", operation_id="list_metrics", summary="The metric catalogue", responses=documented(401))
+@router.get("", operation_id="list_metrics", summary="The metric catalogue", responses=document_problems(401))
 async def list_metrics() -> Page[MetricOut]:
     """Every metric that a sample may have: its unit, its bounds, the units that it is converted from.
 

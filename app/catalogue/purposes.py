@@ -94,26 +94,26 @@ PURPOSES: Final[tuple[Purpose, ...]] = (
 )
 """Every purpose, in the order in which they are shown."""
 
-BY_NAME: Final[Mapping[PurposeName, Purpose]] = MappingProxyType(
+PURPOSES_BY_NAME: Final[Mapping[PurposeName, Purpose]] = MappingProxyType(
     {purpose.name: purpose for purpose in PURPOSES}
 )
 """The purposes by name, read-only."""
 
-OF_METRICS: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.metrics)
+SAMPLE_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.metrics)
 """Those that samples are for."""
 
-OF_EVENTS: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.events)
+EVENT_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.events)
 """Those that events are for."""
 
-BY_DEFAULT: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if not purpose.sensitive)
+DEFAULT_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if not purpose.sensitive)
 """Those that are declared with each site."""
 
-PURPOSE_OF: Final[Mapping[str, PurposeName]] = MappingProxyType(
+PURPOSE_BY_METRIC: Final[Mapping[str, PurposeName]] = MappingProxyType(
     {metric: purpose.name for purpose in PURPOSES for metric in purpose.metrics}
 )
 """The purpose of each metric, by name."""
 
-PURPOSE_OF_EVENT: Final[Mapping[str, PurposeName]] = MappingProxyType(
+PURPOSE_BY_EVENT_TYPE: Final[Mapping[str, PurposeName]] = MappingProxyType(
     {event: purpose.name for purpose in PURPOSES for event in purpose.events}
 )
 """The purpose of each type of event, by its name."""

@@ -12,7 +12,7 @@ from app.catalogue.acoustic_sources import (
     ProjectileSpeed,
     SourceKind,
 )
-from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.etags import ResourceModel
 
 _VERSION: Final = "The catalogue's: counts up with each change of its data"
 
@@ -25,7 +25,7 @@ class AcousticMechanismOut(BaseModel):
     label_fr: str = Field(description="The same in French", examples=["Court recul du canon, culasse calée"])
 
 
-class AcousticSourceOut(Resource):
+class AcousticSourceOut(ResourceModel):
     """What an impulsive sound may have come from: a model of a firearm, or what is taken for one."""
 
     id: str = Field(
@@ -116,7 +116,7 @@ class AcousticSourceOut(Resource):
         )
 
 
-class AcousticSourcePage(Resource):
+class AcousticSourcePage(ResourceModel):
     """One page of the catalogue. It has an ETag, which another version changes."""
 
     catalogue_version: int = Field(description=_VERSION, examples=[1])

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from app.catalogue.metrics import CATALOGUE, Metric
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 
 TEMPERATURE_K: Final = 293.15
 PRESSURE_PA: Final = 101_325.0
@@ -73,7 +73,7 @@ FACTORS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 """Metric → unit that its values may come in → factor to the metric's own unit, which comes first with 1."""
 
 
-def factor_of(metric: str, unit: str) -> float:
+def get_unit_factor(metric: str, unit: str) -> float:
     """Return the factor from a unit to a metric's own.
 
     Args:
@@ -87,11 +87,12 @@ def factor_of(metric: str, unit: str) -> float:
     factor = known.get(_SPELLINGS.get(unit, unit))
     if factor is None:
         raise RejectedError(
-            "wrong_unit", f"{shown(unit)} does not measure {metric}: send it in {', '.join(known)}"
+            "wrong_unit",
+            f"{format_rejected_value(unit)} does not measure {metric}: send it in {', '.join(known)}",
         )
     return factor
 
 
-def convert(value: float, factor: float) -> float:
+def convert_to_metric_unit(value: float, factor: float) -> float:
     """Return a value in the metric's own unit, the same at every door; one in its own unit stays as it is."""
     return value if factor == 1 else round(value * factor, _DECIMALS)

@@ -4,31 +4,32 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any, Final
 
-from app.acoustics.class_pooling import PRIOR
-from app.acoustics.localisation_inputs import Settings
-from app.acoustics.speed_of_sound import Conditions
-from app.incidents.event_clustering import MOST_CLOCK_MS, Temperature
+from app.acoustics.class_pooling import CLASS_PRIOR
+from app.acoustics.localisation_inputs import LocalisationSettings
+from app.acoustics.speed_of_sound import AirConditions
+from app.incidents.event_clustering import MAX_CLOCK_ERROR_MS, AirTemperature
 from app.platform.config.incident_settings import IncidentSettings
 
-INDOORS: Final = frozenset({"office", "indoor"})
+INDOOR_SITE_KINDS: Final = frozenset({"office", "indoor"})
 """Kinds of sites in which there is no wind, and a room's temperature."""
 
-_INDOORS: Final = Temperature(21.0, 3.0)
+_INDOORS: Final = AirTemperature(21.0, 3.0)
 _MEASURED_SIGMA_C: Final = 2.0
 _COLDEST_C, _WARMEST_C = -40.0, 55.0
 
-LOCALISATION: Final = ("tdoa_robust_least_squares", 1)
-ASSOCIATION: Final = ("travel_time_association", 1)
-FUSION: Final = ("logarithmic_opinion_pool", 1)
+LOCALISATION_METHOD: Final = ("tdoa_robust_least_squares", 1)
+ASSOCIATION_METHOD: Final = ("travel_time_association", 1)
+FUSION_METHOD: Final = ("logarithmic_opinion_pool", 1)
 _CITED: Final = {
-    LOCALISATION: "Schau and Robinson, IEEE Trans. ASSP 35(8), 1987; Fang, IEEE Trans. AES 26(5), 1990; "
+    LOCALISATION_METHOD: "Schau and Robinson, IEEE Trans. ASSP 35(8), 1987; Fang, IEEE Trans. AES 26(5), "
+    "1990; "
     "docs/acoustics.md#where-it-was",
-    ASSOCIATION: "docs/acoustics.md#which-events-are-one-incident",
-    FUSION: "Genest and Zidek, Statistical Science 1(1), 1986; docs/acoustics.md#what-it-was",
+    ASSOCIATION_METHOD: "docs/acoustics.md#which-events-are-one-incident",
+    FUSION_METHOD: "Genest and Zidek, Statistical Science 1(1), 1986; docs/acoustics.md#what-it-was",
 }
 
 
-def temperature_of(measured: list[float], kind: str, settings: IncidentSettings) -> Temperature:
+def estimate_temperature(measured: list[float], kind: str, settings: IncidentSettings) -> AirTemperature:
     """What to take the air for.
 
     Args:
@@ -38,22 +39,24 @@ def temperature_of(measured: list[float], kind: str, settings: IncidentSettings)
     """
     sound = [value for value in measured if _COLDEST_C <= value <= _WARMEST_C]
     if sound:
-        return Temperature(float(median(sound)), _MEASURED_SIGMA_C, len(sound))
-    if kind in INDOORS:
+        return AirTemperature(float(median(sound)), _MEASURED_SIGMA_C, len(sound))
+    if kind in INDOOR_SITE_KINDS:
         return _INDOORS
-    return Temperature(settings.temperature_c, settings.temperature_sigma_c)
+    return AirTemperature(settings.temperature_c, settings.temperature_sigma_c)
 
 
-def assumed(temperature: Temperature, kind: str, settings: IncidentSettings) -> Settings:
+def build_localisation_settings(
+    temperature: AirTemperature, kind: str, settings: IncidentSettings
+) -> LocalisationSettings:
     """What is assumed of the errors at a site."""
-    wind = 0.0 if kind in INDOORS else settings.wind_sigma_m_s
-    return Settings(Conditions(temperature.celsius, temperature.sigma_celsius, wind))
+    wind = 0.0 if kind in INDOOR_SITE_KINDS else settings.wind_sigma_m_s
+    return LocalisationSettings(AirConditions(temperature.celsius, temperature.sigma_celsius, wind))
 
 
-def methods(settings: Settings) -> list[dict[str, Any]]:
+def describe_methods(settings: LocalisationSettings) -> list[dict[str, Any]]:
     """The methods by which an incident was made, with their versions, sources and parameters."""
     parameters: dict[tuple[str, int], Mapping[str, float]] = {
-        LOCALISATION: {
+        LOCALISATION_METHOD: {
             "wind_sigma_m_s": settings.conditions.wind_sigma_m_s,
             "jitter_ms": settings.jitter_ms,
             "unknown_clock_ms": settings.unknown_clock_ms,
@@ -63,8 +66,8 @@ def methods(settings: Settings) -> list[dict[str, Any]]:
             "false_share": settings.false_share,
             "level_of_test": settings.level_of_test,
         },
-        ASSOCIATION: {"range_m": settings.range_m, "most_clock_ms": MOST_CLOCK_MS},
-        FUSION: {f"prior_{kind}": share for kind, share in PRIOR.items()},
+        ASSOCIATION_METHOD: {"range_m": settings.range_m, "most_clock_ms": MAX_CLOCK_ERROR_MS},
+        FUSION_METHOD: {f"prior_{kind}": share for kind, share in CLASS_PRIOR.items()},
     }
     return [
         {"name": name, "version": version, "citation": _CITED[name, version], "parameters": dict(values)}

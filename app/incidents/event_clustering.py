@@ -9,24 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from app.acoustics.class_pooling import Candidate, Opinion, pooled
-from app.acoustics.event_association import associate
-from app.acoustics.event_links import horizon_us
-from app.acoustics.localisation_inputs import US, Box, Settings
-from app.acoustics.localisation_results import Location
-from app.acoustics.shots_and_echoes import of_one_box
-from app.acoustics.sound_events import Event, Incident
+from app.acoustics.class_pooling import ClassCandidate, PooledClassification, pool_classes
+from app.acoustics.event_association import associate_events
+from app.acoustics.event_links import compute_horizon_us
+from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, LocalisationSettings
+from app.acoustics.localisation_results import LocalisationResult
+from app.acoustics.shots_and_echoes import split_rounds_and_echoes
+from app.acoustics.sound_events import SoundEvent, SoundIncident
 
-type Role = Literal["round", "echo"]
+type EventRole = Literal["round", "echo"]
 type Verdict = Literal["used", "late", "early", "inconsistent", "unplaced"]
 
-ALARMING: Final = frozenset({"gunshot", "explosion"})
+ALARMING_TYPES: Final = frozenset({"gunshot", "explosion"})
 """Types, and classes, for which an incident is opened."""
 
 HEARD_TYPES: Final = ("gunshot", "explosion", "impulse", "glass_break")
 """Types of events that may be of an incident."""
 
-MOST_CLOCK_MS: Final = 250.0
+MAX_CLOCK_ERROR_MS: Final = 250.0
 """A clock that says it is worse is taken for this one, or it would be linked with everything."""
 
 _BY_TYPE: Final = 0.7
@@ -34,7 +34,7 @@ _MOST_CANDIDATES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeardEvent:
     """An event of a box.
 
     Attributes:
@@ -52,24 +52,24 @@ class Heard:
     box: str
     time_us: int
     type: str
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ClassCandidate, ...] = ()
     level_db: float | None = None
     clock_error_ms: float | None = None
     place: tuple[float, float] | None = None
 
     @property
-    def event(self) -> Event:
+    def event(self) -> SoundEvent:
         """As `app.acoustics` takes it. A type without candidates is one, of a box that is not sure."""
         told = self.candidates[:_MOST_CANDIDATES]
         if not told and self.type != "impulse":
-            told = (Candidate(self.type, _BY_TYPE),)
+            told = (ClassCandidate(self.type, _BY_TYPE),)
         clock = self.clock_error_ms
-        error = None if clock is None else min(abs(clock), MOST_CLOCK_MS)
-        return Event(self.id, self.box, self.time_us, told, self.level_db, error)
+        error = None if clock is None else min(abs(clock), MAX_CLOCK_ERROR_MS)
+        return SoundEvent(self.id, self.box, self.time_us, told, self.level_db, error)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class IncidentPart:
     """What an event has to do with an incident.
 
     Attributes:
@@ -80,15 +80,15 @@ class Part:
         residual_ms: heard minus expected from the position; None where there is none.
     """
 
-    heard: Heard
-    role: Role
+    heard: HeardEvent
+    role: EventRole
     round: int | None = None
     verdict: Verdict | None = None
     residual_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class EventCluster:
     """What was heard of one source.
 
     Attributes:
@@ -100,11 +100,11 @@ class Found:
         crowded: it is of a slot that was looked at by itself.
     """
 
-    parts: tuple[Part, ...]
-    location: Location
+    parts: tuple[IncidentPart, ...]
+    location: LocalisationResult
     occurred_us: int
     rounds: int
-    opinion: Opinion
+    opinion: PooledClassification
     crowded: bool = False
 
     @property
@@ -135,11 +135,13 @@ class Found:
 
     def opens(self, least: float) -> bool:
         """Whether it is reason for an incident: probable enough, or the type of an event says so."""
-        said = any(part.heard.type in ALARMING for part in self.parts if part.role == "round")
+        said = any(part.heard.type in ALARMING_TYPES for part in self.parts if part.role == "round")
         return said or self.probability >= least
 
 
-def found_of(heard: Iterable[Heard], settings: Settings, *, crowded: bool = False) -> list[Found]:
+def cluster_events(
+    heard: Iterable[HeardEvent], settings: LocalisationSettings, *, crowded: bool = False
+) -> list[EventCluster]:
     """What events tell together: each event is in exactly one of what comes back.
 
     Args:
@@ -149,12 +151,14 @@ def found_of(heard: Iterable[Heard], settings: Settings, *, crowded: bool = Fals
     """
     ordered = sorted(heard, key=lambda each: each.event.key)
     by_id = {each.id: each for each in ordered}
-    places: dict[str, Box] = {}
+    places: dict[str, BoxPosition] = {}
     for each in ordered:
         if each.place is not None:
-            places.setdefault(each.box, Box(each.box, *each.place))
+            places.setdefault(each.box, BoxPosition(each.box, *each.place))
     placed = [each.event for each in ordered if each.box in places]
-    found = [_found(incident, by_id) for incident in associate(placed, places, settings)] if placed else []
+    found = (
+        [_found(incident, by_id) for incident in associate_events(placed, places, settings)] if placed else []
+    )
     rest = [each for each in ordered if each.box not in places]
     for each in rest[:]:
         at = _whose(each, found, settings)
@@ -167,7 +171,7 @@ def found_of(heard: Iterable[Heard], settings: Settings, *, crowded: bool = Fals
     )
 
 
-def _found(incident: Incident, by_id: Mapping[str, Heard]) -> Found:
+def _found(incident: SoundIncident, by_id: Mapping[str, HeardEvent]) -> EventCluster:
     main = _main_round(incident)
     residuals = {each.box: each for each in incident.location.residuals}
     parts = []
@@ -175,7 +179,7 @@ def _found(incident: Incident, by_id: Mapping[str, Heard]) -> Found:
         for event in each.events:
             residual = residuals.pop(event.box, None) if number - 1 == main else None
             parts.append(
-                Part(
+                IncidentPart(
                     by_id[event.id],
                     "round",
                     number,
@@ -188,49 +192,53 @@ def _found(incident: Incident, by_id: Mapping[str, Heard]) -> Found:
         residual = residuals.pop(event.box, None)
         verdict = None if residual is None else residual.verdict
         parts.append(
-            Part(by_id[event.id], "echo", None, verdict, None if residual is None else residual.residual_ms)
+            IncidentPart(
+                by_id[event.id], "echo", None, verdict, None if residual is None else residual.residual_ms
+            )
         )
     parts.sort(key=lambda part: part.heard.event.key)
     position = incident.location.position
     began = parts[0].heard.time_us
     if position is not None:
         began = position.time_us - incident.rounds[main].after_us
-    return Found(tuple(parts), incident.location, began, len(incident.rounds), incident.opinion)
+    return EventCluster(tuple(parts), incident.location, began, len(incident.rounds), incident.opinion)
 
 
-def _main_round(incident: Incident) -> int:
+def _main_round(incident: SoundIncident) -> int:
     """The place of the round that the position is of: most of the boxes that tell it are in it."""
     used = set(incident.location.used)
     shares = [len(used & {event.box for event in each.events}) for each in incident.rounds]
     return max(range(len(shares)), key=lambda at: (shares[at], -at))
 
 
-def _whose(event: Heard, found: Sequence[Found], settings: Settings) -> int | None:
+def _whose(event: HeardEvent, found: Sequence[EventCluster], settings: LocalisationSettings) -> int | None:
     """The incident whose sound may have come to a box then, of several the nearest in time."""
-    reach = horizon_us(settings, MOST_CLOCK_MS)
+    reach = compute_horizon_us(settings, MAX_CLOCK_ERROR_MS)
     away = []
     for at, each in enumerate(found):
         first = each.occurred_us if each.location.position is not None else each.first_us - reach
-        if first - US // 2 <= event.time_us <= each.last_us + reach:
+        if first - US_PER_SECOND // 2 <= event.time_us <= each.last_us + reach:
             away.append((min(abs(event.time_us - part.heard.time_us) for part in each.parts), at))
     return min(away)[1] if away else None
 
 
-def _joined(found: Found, event: Heard) -> Found:
+def _joined(found: EventCluster, event: HeardEvent) -> EventCluster:
     parts = sorted(
-        [*found.parts, Part(event, "round", None, "unplaced")], key=lambda part: part.heard.event.key
+        [*found.parts, IncidentPart(event, "round", None, "unplaced")], key=lambda part: part.heard.event.key
     )
     return replace(found, parts=tuple(parts), opinion=_opinion(parts))
 
 
-def _opinion(parts: Iterable[Part]) -> Opinion:
-    return pooled([(part.heard.box, part.heard.event.candidates) for part in parts if part.role == "round"])
+def _opinion(parts: Iterable[IncidentPart]) -> PooledClassification:
+    return pool_classes(
+        [(part.heard.box, part.heard.event.candidates) for part in parts if part.role == "round"]
+    )
 
 
-def _of_nowhere(rest: Sequence[Heard], settings: Settings) -> list[Found]:
+def _of_nowhere(rest: Sequence[HeardEvent], settings: LocalisationSettings) -> list[EventCluster]:
     """What boxes without a place heard among themselves, as far as one sound may have come to all."""
-    reach = horizon_us(settings, MOST_CLOCK_MS)
-    groups: list[list[Heard]] = []
+    reach = compute_horizon_us(settings, MAX_CLOCK_ERROR_MS)
+    groups: list[list[HeardEvent]] = []
     for each in rest:
         if groups and each.time_us - groups[-1][0].time_us <= reach:
             groups[-1].append(each)
@@ -239,20 +247,22 @@ def _of_nowhere(rest: Sequence[Heard], settings: Settings) -> list[Found]:
     return [_alone(group) for group in groups]
 
 
-def _alone(group: Sequence[Heard]) -> Found:
+def _alone(group: Sequence[HeardEvent]) -> EventCluster:
     by_id = {each.id: each for each in group}
     parts, most = [], 1
     for box in sorted({each.box for each in group}):
-        rounds, echoes = of_one_box([each.event for each in group if each.box == box])
+        rounds, echoes = split_rounds_and_echoes([each.event for each in group if each.box == box])
         most = max(most, len(rounds))
-        parts += [Part(by_id[event.id], "round", None, "unplaced") for event in rounds]
-        parts += [Part(by_id[event.id], "echo", None, "unplaced") for event in echoes]
+        parts += [IncidentPart(by_id[event.id], "round", None, "unplaced") for event in rounds]
+        parts += [IncidentPart(by_id[event.id], "echo", None, "unplaced") for event in echoes]
     parts.sort(key=lambda part: part.heard.event.key)
-    return Found(tuple(parts), Location("unlocated", ()), group[0].time_us, most, _opinion(parts))
+    return EventCluster(
+        tuple(parts), LocalisationResult("unlocated", ()), group[0].time_us, most, _opinion(parts)
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Temperature:
+class AirTemperature:
     """What the air's temperature was taken for.
 
     Attributes:

@@ -11,12 +11,12 @@ from uuid import UUID
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.kernel.ids import new_id
 
-type EventKind = Literal["detected", "updated", "confirmed", "dismissed"]
+type IncidentEventKind = Literal["detected", "updated", "confirmed", "dismissed"]
 
 _SHOWN = 5
 
 
-def geometry_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
+def build_geometry(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """Where it was, as a geometry of GeoJSON; None where nothing is known of it."""
     if row["longitude"] is not None:
         return {"type": "Point", "coordinates": [row["longitude"], row["latitude"]]}
@@ -24,8 +24,8 @@ def geometry_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if branch is None else dict(branch["geometry"])
 
 
-def event(
-    kind: EventKind, row: Mapping[str, Any], now: datetime, changes: Sequence[str] = ()
+def build_incident_event(
+    kind: IncidentEventKind, row: Mapping[str, Any], now: datetime, changes: Sequence[str] = ()
 ) -> OutboxRecord:
     """Make the outbox's record of a version of an incident.
 
@@ -45,7 +45,7 @@ def event(
         "evidence": row["evidence"],
         "verified": row["verified"],
         "occurred_at": row["occurred_at"],
-        "geometry": geometry_of(row),
+        "geometry": build_geometry(row),
         "ellipse": row["ellipse"],
         "alternative": row["alternative"],
         "classes": (row["classes"] or [])[:_SHOWN],

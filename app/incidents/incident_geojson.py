@@ -8,7 +8,7 @@ from app.incidents.schemas import IncidentOut
 MEDIA_TYPE: Final = "application/geo+json"
 
 
-def collection(incidents: Sequence[IncidentOut], following: str | None) -> dict[str, Any]:
+def build_feature_collection(incidents: Sequence[IncidentOut], following: str | None) -> dict[str, Any]:
     """A FeatureCollection: of each incident its place, or null, and all else as properties.
 
     Args:

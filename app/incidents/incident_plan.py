@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.acoustics.event_association import matched
-from app.incidents.event_clustering import Found, Heard, Part
+from app.acoustics.event_association import match_event_sets
+from app.incidents.event_clustering import EventCluster, HeardEvent, IncidentPart
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredIncident:
     """An incident there is.
 
     Attributes:
@@ -39,7 +39,7 @@ class Known:
 
 
 @dataclass(slots=True)
-class Plan:
+class IncidentPlan:
     """What is to be written.
 
     Attributes:
@@ -50,13 +50,15 @@ class Plan:
             its id.
     """
 
-    opened: list[Found] = field(default_factory=list)
-    continued: list[tuple[Known, Found]] = field(default_factory=list)
-    late: list[tuple[Known, list[Part]]] = field(default_factory=list)
-    superseded: list[tuple[Known, UUID]] = field(default_factory=list)
+    opened: list[EventCluster] = field(default_factory=list)
+    continued: list[tuple[StoredIncident, EventCluster]] = field(default_factory=list)
+    late: list[tuple[StoredIncident, list[IncidentPart]]] = field(default_factory=list)
+    superseded: list[tuple[StoredIncident, UUID]] = field(default_factory=list)
 
 
-def left_out(heard: Iterable[Heard], known: Sequence[Known]) -> tuple[list[Heard], list[Known]]:
+def exclude_partial_incidents(
+    heard: Iterable[HeardEvent], known: Sequence[StoredIncident]
+) -> tuple[list[HeardEvent], list[StoredIncident]]:
     """For a slot by itself: without the incidents of which it has a part alone, and their events."""
     there = {each.id: each for each in heard}
     whole = [each for each in known if each.events <= there.keys()]
@@ -64,7 +66,9 @@ def left_out(heard: Iterable[Heard], known: Sequence[Known]) -> tuple[list[Heard
     return [each for name, each in there.items() if name not in elsewhere], whole
 
 
-def planned(found: Sequence[Found], known: Sequence[Known], least: float) -> Plan:
+def plan_incidents(
+    found: Sequence[EventCluster], known: Sequence[StoredIncident], least: float
+) -> IncidentPlan:
     """What to write.
 
     Args:
@@ -72,7 +76,7 @@ def planned(found: Sequence[Found], known: Sequence[Known], least: float) -> Pla
         known: incidents, in the order of their ids.
         least: how probable a shot or an explosion has to be.
     """
-    plan = Plan()
+    plan = IncidentPlan()
     owner = {event: at for at, each in enumerate(known) for event in each.events}
     mine: dict[int, UUID] = {}
     rest: list[int] = []
@@ -92,7 +96,9 @@ def planned(found: Sequence[Found], known: Sequence[Known], least: float) -> Pla
         if new:
             plan.late.append((chosen, new))
     still_open = [each for each in known if not each.reviewed]
-    goes_on = matched([sorted(each.events) for each in still_open], [found[place].ids for place in rest])
+    goes_on = match_event_sets(
+        [sorted(each.events) for each in still_open], [found[place].ids for place in rest]
+    )
     for at, place in enumerate(rest):
         if at in goes_on:
             chosen = still_open[goes_on[at]]

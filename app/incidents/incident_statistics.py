@@ -11,10 +11,10 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.acoustics.wilson_interval import wilson
+from app.acoustics.wilson_interval import compute_wilson_interval
 from app.platform.db.database import ReadSession
 
-LEVEL: Final = 0.95
+CONFIDENCE_LEVEL: Final = 0.95
 _DAY_S: Final = 86_400.0
 _COUNTS: Final = text("""
 SELECT count(*) FILTER (WHERE state = 'open') AS open,
@@ -28,7 +28,7 @@ FROM incidents WHERE site_id = :site AND detected_at >= :first AND detected_at <
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class IncidentStatistics:
     """Of the incidents that were detected in a range of time.
 
     Attributes:
@@ -57,7 +57,7 @@ class Statistics:
     @property
     def precision_interval(self) -> tuple[float, float] | None:
         """Wilson's, of 95 %."""
-        return wilson(self.confirmed, self.confirmed + self.dismissed)
+        return compute_wilson_interval(self.confirmed, self.confirmed + self.dismissed)
 
     @property
     def unreviewed_share(self) -> float | None:
@@ -71,7 +71,9 @@ class Statistics:
         return self.dismissed / (self.boxes * self.days) if self.boxes and self.days > 0 else None
 
 
-async def statistics_of(session: ReadSession, site_id: UUID, first: datetime, last: datetime) -> Statistics:
+async def read_incident_statistics(
+    session: ReadSession, site_id: UUID, first: datetime, last: datetime
+) -> IncidentStatistics:
     """Count the incidents of a site.
 
     Args:
@@ -81,4 +83,4 @@ async def statistics_of(session: ReadSession, site_id: UUID, first: datetime, la
         last: detected before this time.
     """
     found = await session.execute(_COUNTS, {"site": site_id, "first": first, "last": last})
-    return Statistics(**found.mappings().one(), days=(last - first).total_seconds() / _DAY_S)
+    return IncidentStatistics(**found.mappings().one(), days=(last - first).total_seconds() / _DAY_S)

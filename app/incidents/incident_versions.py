@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.acoustics.localisation_inputs import Settings
-from app.acoustics.localisation_results import CONFIDENCE, Ellipse, Location, Position
-from app.incidents.air_assumptions import methods
-from app.incidents.event_clustering import Found, Temperature
+from app.acoustics.localisation_inputs import LocalisationSettings
+from app.acoustics.localisation_results import CONFIDENCE, ErrorEllipse, LocalisationResult, SourcePosition
+from app.incidents.air_assumptions import describe_methods
+from app.incidents.event_clustering import AirTemperature, EventCluster
 from app.platform.kernel.instants import to_datetime
 
 _SHOWN: Final = 10
@@ -17,7 +17,7 @@ _DEGREES: Final = 7
 _METRES: Final = 2
 _EARTH_M: Final = 6_371_009.0
 
-CONTENT: Final = (
+COMPUTED_COLUMNS: Final = (
     *("evidence", "verified", "occurred_at", "occurred_sigma_ms", "first_heard_at", "last_heard_at"),
     *("longitude", "latitude", "ellipse", "branch", "alternative", "classes", "models", "probability"),
     *("gunshot_probability", "rounds", "boxes", "temperature", "method", "crowded"),
@@ -25,7 +25,9 @@ CONTENT: Final = (
 """The columns that are computed."""
 
 
-def content_of(found: Found, settings: Settings, temperature: Temperature) -> dict[str, Any]:
+def compute_incident_columns(
+    found: EventCluster, settings: LocalisationSettings, temperature: AirTemperature
+) -> dict[str, Any]:
     """The computed columns of an incident."""
     location = found.location
     position = location.position
@@ -44,12 +46,12 @@ def content_of(found: Found, settings: Settings, temperature: Temperature) -> di
         "rounds": found.rounds,
         "boxes": found.boxes,
         "temperature": temperature.shown(),
-        "method": methods(settings),
+        "method": describe_methods(settings),
         "crowded": found.crowded,
     }
 
 
-def _place(location: Location) -> dict[str, Any]:
+def _place(location: LocalisationResult) -> dict[str, Any]:
     position, other, branch = location.position, location.alternative, location.branch
     return {
         "longitude": None if position is None else round(position.lon, _DEGREES),
@@ -68,7 +70,7 @@ def _place(location: Location) -> dict[str, Any]:
     }
 
 
-def _ellipse(ellipse: Ellipse) -> dict[str, float]:
+def _ellipse(ellipse: ErrorEllipse) -> dict[str, float]:
     return {
         "semi_major_m": round(ellipse.semi_major_m, _METRES),
         "semi_minor_m": round(ellipse.semi_minor_m, _METRES),
@@ -77,7 +79,7 @@ def _ellipse(ellipse: Ellipse) -> dict[str, float]:
     }
 
 
-def _other(position: Position) -> dict[str, Any]:
+def _other(position: SourcePosition) -> dict[str, Any]:
     return {
         "longitude": round(position.lon, _DEGREES),
         "latitude": round(position.lat, _DEGREES),
@@ -94,7 +96,7 @@ def _ranked(name: str, shares: tuple[tuple[str, float], ...]) -> list[dict[str, 
     ]
 
 
-def summary(row: Mapping[str, Any]) -> dict[str, Any]:
+def summarise_incident(row: Mapping[str, Any]) -> dict[str, Any]:
     """What of an incident is compared with what was told before."""
     classes = row["classes"] or [{"class": None}]
     return {
@@ -108,7 +110,7 @@ def summary(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def changed(before: Mapping[str, Any] | None, now: Mapping[str, Any], moved_m: float) -> list[str]:
+def find_changes(before: Mapping[str, Any] | None, now: Mapping[str, Any], moved_m: float) -> list[str]:
     """What matters of the difference between two summaries, by name; nothing where nothing does.
 
     Args:

@@ -12,28 +12,34 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from app.incidents.models import Incident, IncidentEntry, IncidentEvent
 from app.platform.db.database import ReadSession, WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, number
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    number_sort_key,
+    uuid_sort_key,
+)
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import NOTHING, Reach
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 
 _EARTH_M: Final = 6_371_009.0
 _MOST_EVENTS: Final = 1_000
 _MOST_ENTRIES: Final = 500
 
-INCIDENTS: Final = Orders(
+INCIDENTS: Final = SortOrders(
     "incidents",
-    (identifier(Incident.id),),
+    (uuid_sort_key(Incident.id),),
     {
         "id": (),
-        "occurred_at": (instant(Incident.occurred_at, attrgetter("occurred_at")),),
-        "probability": (number(Incident.probability.expression, attrgetter("probability")),),
+        "occurred_at": (instant_sort_key(Incident.occurred_at, attrgetter("occurred_at")),),
+        "probability": (number_sort_key(Incident.probability.expression, attrgetter("probability")),),
     },
     "-id",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class GeoCircle:
     """A circle: longitude and latitude of its middle (degrees), radius (m)."""
 
     longitude: float
@@ -45,7 +51,7 @@ class Near:
 class IncidentFilter:
     """Which incidents a list shows; None leaves a side open."""
 
-    visible: Reach = NOTHING
+    visible: TenantScope = EMPTY_SCOPE
     organisation_id: UUID | None = None
     site_id: UUID | None = None
     state: str | None = None
@@ -53,10 +59,10 @@ class IncidentFilter:
     min_probability: float | None = None
     start: datetime | None = None
     end: datetime | None = None
-    near: Near | None = None
+    near: GeoCircle | None = None
 
 
-def _seen(visible: Reach) -> Select[Incident]:
+def _seen(visible: TenantScope) -> Select[Incident]:
     query = select(Incident).where(Incident.erased_at.is_(None))
     return query.where(*visible.within(Incident.organisation_id, Incident.site_id))
 
@@ -80,7 +86,7 @@ def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield from _within(wanted.near)
 
 
-def _within(near: Near) -> Iterator[ColumnElement[bool]]:
+def _within(near: GeoCircle) -> Iterator[ColumnElement[bool]]:
     """Positions in a circle: the great circle (haversine), and before it a band that an index has."""
     degrees = math.degrees(near.radius_m / _EARTH_M)
     yield Incident.latitude.between(near.latitude - degrees, near.latitude + degrees)
@@ -93,14 +99,16 @@ def _within(near: Near) -> Iterator[ColumnElement[bool]]:
     yield 2 * _EARTH_M * func.asin(func.sqrt(func.least(1.0, chord))) <= near.radius_m
 
 
-async def page(session: ReadSession, wanted: IncidentFilter, asked: Pagination) -> Sequence[Incident]:
+async def list_incidents(
+    session: ReadSession, wanted: IncidentFilter, asked: PageRequest
+) -> Sequence[Incident]:
     """Read a page of incidents, and one more."""
     query = _seen(wanted.visible).where(*_conditions(wanted))
     return (await session.scalars(INCIDENTS.page(query, asked))).all()
 
 
-async def find(
-    session: ReadSession | WriteSession, incident_id: UUID, visible: Reach, *, lock: bool = False
+async def find_incident(
+    session: ReadSession | WriteSession, incident_id: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Incident:
     """Read an incident, perhaps to change it. NotFoundError for another organisation's, or erased."""
     query = _seen(visible).where(Incident.id == incident_id)
@@ -110,14 +118,14 @@ async def find(
     return row
 
 
-async def events(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEvent]:
+async def list_incident_events(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEvent]:
     """The events of an incident, in their order; the first thousand."""
     query = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
     ordered = query.order_by(IncidentEvent.time, IncidentEvent.box, IncidentEvent.event_id)
     return (await session.scalars(ordered.limit(_MOST_EVENTS))).all()
 
 
-async def history(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEntry]:
+async def list_incident_history(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEntry]:
     """What happened to an incident, the oldest first."""
     query = select(IncidentEntry).where(IncidentEntry.incident_id == incident_id)
     return (await session.scalars(query.order_by(IncidentEntry.id).limit(_MOST_ENTRIES))).all()

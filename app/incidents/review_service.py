@@ -6,28 +6,28 @@ from typing import Literal
 from uuid import UUID
 
 from app.incidents import repository
-from app.incidents.incident_events import event
-from app.incidents.incident_versions import summary
+from app.incidents.incident_events import build_incident_event
+from app.incidents.incident_versions import summarise_incident
 from app.incidents.models import Incident, IncidentEntry
-from app.incidents.review_outcomes import CONFIRMING, DISMISSING
+from app.incidents.review_outcomes import CONFIRMING_OUTCOMES, DISMISSING_OUTCOMES
 from app.incidents.schemas import IncidentReview
-from app.notifications.events.outbox import enqueue_in
+from app.notifications.events.outbox import enqueue_session_events
 from app.platform.db.database import WriteSession
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
 from app.platform.kernel.ids import new_id
 
-type Finding = Literal["confirmed", "dismissed"]
+type ReviewFinding = Literal["confirmed", "dismissed"]
 
 _PERSON = "user"
 
 
-async def review(
+async def review_incident(
     session: WriteSession,
     principal: Principal,
     incident_id: UUID,
     *,
-    finding: Finding,
+    finding: ReviewFinding,
     told: IncidentReview,
     now: datetime,
     check: Callable[[Incident], None],
@@ -50,13 +50,13 @@ async def review(
         ConflictError: `already_reviewed`, `incident_changed`.
         PreconditionFailedError: of `check`.
     """
-    row = await repository.find(session, incident_id, principal.visible(), lock=True)
+    row = await repository.find_incident(session, incident_id, principal.visible(), lock=True)
     if principal.kind != _PERSON:
         raise ForbiddenError(
             "A person has to review an incident: sign in (POST /v1/sessions). API keys cannot.",
             code="person_required",
         )
-    if told.outcome not in (CONFIRMING if finding == "confirmed" else DISMISSING):
+    if told.outcome not in (CONFIRMING_OUTCOMES if finding == "confirmed" else DISMISSING_OUTCOMES):
         raise InvalidError(
             f"An incident cannot be {finding} with this outcome: it is none of `GET /v1/acoustic-sources` "
             "that says so.",
@@ -81,7 +81,7 @@ async def review(
             kind=finding,
             at=now,
             sequence=row.sequence,
-            data=summary(columns),
+            data=summarise_incident(columns),
             actor_kind=_PERSON,
             actor_id=principal.key_id,
             actor_name=principal.name,
@@ -90,7 +90,7 @@ async def review(
         )
     )
     await session.flush()
-    await enqueue_in(session, [event(finding, columns, now)])
+    await enqueue_session_events(session, [build_incident_event(finding, columns, now)])
     return row
 
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.incidents import repository
-from app.incidents.incident_geojson import MEDIA_TYPE, collection
-from app.incidents.incident_statistics import LEVEL, statistics_of
-from app.incidents.repository import IncidentFilter, Near
-from app.incidents.review_service import Finding, review
+from app.incidents.incident_geojson import MEDIA_TYPE, build_feature_collection
+from app.incidents.incident_statistics import CONFIDENCE_LEVEL, read_incident_statistics
+from app.incidents.repository import GeoCircle, IncidentFilter
+from app.incidents.review_service import ReviewFinding, review_incident
 from app.incidents.schemas import (
     IncidentDetail,
     IncidentOut,
@@ -18,16 +18,16 @@ from app.incidents.schemas import (
     PrecisionInterval,
 )
 from app.notifications.events.incident_event_schemas import Evidence, IncidentState
-from app.notifications.events.outbox import wake_after
+from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import Reads, get_database, json_answer
-from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.dependencies import ReadSessionDep, get_database, make_json_response
+from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import InstantParameter
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
@@ -35,10 +35,10 @@ from app.registry.repository import find_site
 
 router: Final = APIRouter(prefix="/v1", tags=["Incidents"], route_class=StrictRoute)
 
-Reader = Annotated[Principal, Depends(requires("incidents:read"))]
-Writer = Annotated[Principal, Depends(requires("incidents:write"))]
-Opened = Annotated[Database, Depends(get_database)]
-_Asked = Annotated[Pagination, Depends(repository.INCIDENTS.asked)]
+Reader = Annotated[Principal, Depends(require_scope("incidents:read"))]
+Writer = Annotated[Principal, Depends(require_scope("incidents:write"))]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
+_Asked = Annotated[PageRequest, Depends(repository.INCIDENTS.asked)]
 _FARTHEST_M: Final = 100_000.0
 _EAST, _NORTH = 180.0, 90.0
 _RANGE: Final = timedelta(days=90)
@@ -87,14 +87,14 @@ async def _filter(
     )
 
 
-def _circle(near: str) -> Near:
+def _circle(near: str) -> GeoCircle:
     longitude, latitude, radius = (float(part) for part in near.split(","))
     if not (abs(longitude) <= _EAST and abs(latitude) <= _NORTH and 0 < radius <= _FARTHEST_M):
         raise InvalidError(
             f"`near` is longitude,latitude,radius: degrees, and metres up to {_FARTHEST_M:g}.",
             code="invalid_near",
         )
-    return Near(longitude, latitude, radius)
+    return GeoCircle(longitude, latitude, radius)
 
 
 @router.get(
@@ -103,12 +103,12 @@ def _circle(near: str) -> Near:
     operation_id="list_incidents",
     response_model=Page[IncidentOut],
     responses={
-        **documented(401, 403, 404, 422),
+        **document_problems(401, 403, 404, 422),
         200: {"content": {MEDIA_TYPE: {"schema": {"type": "object"}, "example": _EXAMPLE}}},
     },
 )
 async def list_incidents(
-    session: Reads,
+    session: ReadSessionDep,
     wanted: Annotated[IncidentFilter, Depends(_filter)],
     asked: _Asked,
     *,
@@ -121,11 +121,11 @@ async def list_incidents(
 
     `?state=open` gives what nobody has reviewed. What was erased is not there.
     """
-    rows, following = repository.INCIDENTS.cut(await repository.page(session, wanted, asked), asked)
+    rows, following = repository.INCIDENTS.cut(await repository.list_incidents(session, wanted, asked), asked)
     page: Page[IncidentOut] = Page(data=[IncidentOut.of(row) for row in rows], next=following)
     if format_ == "json":
         return page
-    answer = json_answer(collection(page.data, following))
+    answer = make_json_response(build_feature_collection(page.data, following))
     answer.headers["Content-Type"] = MEDIA_TYPE
     return answer
 
@@ -134,13 +134,15 @@ async def list_incidents(
     "/incidents/{incident_id}",
     summary="Read an incident",
     operation_id="get_incident",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_incident(principal: Reader, session: Reads, incident_id: str) -> IncidentDetail:
+async def get_incident(principal: Reader, session: ReadSessionDep, incident_id: str) -> IncidentDetail:
     """Read one incident with its events, their residuals, and all that happened to it."""
-    row = await repository.find(session, parse_id(incident_id, "incident"), principal.visible())
+    row = await repository.find_incident(session, parse_id(incident_id, "incident"), principal.visible())
     return IncidentDetail.whole(
-        row, await repository.events(session, row.id), await repository.history(session, row.id)
+        row,
+        await repository.list_incident_events(session, row.id),
+        await repository.list_incident_history(session, row.id),
     )
 
 
@@ -148,10 +150,14 @@ async def get_incident(principal: Reader, session: Reads, incident_id: str) -> I
     "/incidents/{incident_id}/confirm",
     summary="Confirm an incident",
     operation_id="confirm_incident",
-    responses=documented(400, 401, 403, 404, 409, 412, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 412, 413, 415, 422),
 )
 async def confirm_incident(
-    principal: Writer, database: Opened, incident_id: str, body: IncidentReview, matching: Matching
+    principal: Writer,
+    database: DatabaseDependency,
+    incident_id: str,
+    body: IncidentReview,
+    matching: PreconditionDep,
 ) -> IncidentOut:
     """Say that it was one; endpoints receive `incident.confirmed`.
 
@@ -165,10 +171,14 @@ async def confirm_incident(
     "/incidents/{incident_id}/dismiss",
     summary="Dismiss an incident",
     operation_id="dismiss_incident",
-    responses=documented(400, 401, 403, 404, 409, 412, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 412, 413, 415, 422),
 )
 async def dismiss_incident(
-    principal: Writer, database: Opened, incident_id: str, body: IncidentReview, matching: Matching
+    principal: Writer,
+    database: DatabaseDependency,
+    incident_id: str,
+    body: IncidentReview,
+    matching: PreconditionDep,
 ) -> IncidentOut:
     """Say that it was none, and what it was instead; endpoints receive `incident.dismissed`."""
     return await _review(principal, database, incident_id, ("dismissed", body), matching)
@@ -178,13 +188,13 @@ async def _review(
     principal: Principal,
     database: Database,
     incident_id: str,
-    said: tuple[Finding, IncidentReview],
-    matching: Matching,
+    said: tuple[ReviewFinding, IncidentReview],
+    matching: PreconditionDep,
 ) -> IncidentOut:
     finding, body = said
     # A session of its own: the dispatcher is woken once the commit is done.
     async with database.write() as session:
-        row = await review(
+        row = await review_incident(
             session,
             principal,
             parse_id(incident_id, "incident"),
@@ -194,7 +204,7 @@ async def _review(
             check=matching.on(IncidentOut.of),
         )
         shown = IncidentOut.of(row)
-    await wake_after(database)
+    await wake_dispatcher_after(database)
     return shown
 
 
@@ -202,11 +212,11 @@ async def _review(
     "/sites/{site_id}/incident-statistics",
     summary="What the incidents of a site came to",
     operation_id="get_incident_statistics",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def get_incident_statistics(
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     site_id: str,
     *,
     start: Annotated[
@@ -225,7 +235,7 @@ async def get_incident_statistics(
     site = await find_site(session, parse_id(site_id, "site"), principal.visible())
     if site is None:
         raise NotFoundError("site", site_id)
-    found = await statistics_of(session, site.id, first, last)
+    found = await read_incident_statistics(session, site.id, first, last)
     interval = found.precision_interval
     return IncidentStatisticsOut.model_validate(
         {
@@ -239,7 +249,7 @@ async def get_incident_statistics(
             "precision": found.precision,
             "precision_interval": None
             if interval is None
-            else PrecisionInterval(low=interval[0], high=interval[1], level=LEVEL),
+            else PrecisionInterval(low=interval[0], high=interval[1], level=CONFIDENCE_LEVEL),
             "unreviewed_share": found.unreviewed_share,
             "median_review_s": found.median_review_s,
             "boxes": found.boxes,

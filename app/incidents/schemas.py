@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.incidents.event_clustering import Verdict
-from app.incidents.incident_events import geometry_of
+from app.incidents.incident_events import build_geometry
 from app.incidents.models import Incident, IncidentEntry, IncidentEvent
 from app.notifications.events.incident_event_schemas import (
     ClassShare,
@@ -18,8 +18,8 @@ from app.notifications.events.incident_event_schemas import (
     IncidentState,
     ModelShare,
 )
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Description
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Description, RequestBody
 
 _DERIVED: Final = frozenset({"geometry", "difference_sigma_m"})
 _NOTE: Final = "Two patrols heard it; cartridges were found"
@@ -45,7 +45,7 @@ class IncidentMethod(BaseModel):
     parameters: dict[str, float]
 
 
-class IncidentOut(Resource):
+class IncidentOut(ResourceModel):
     """Sounds of one place in quick succession, as far as the boxes of a site heard them."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"settled_at", "events", "history"})
@@ -110,7 +110,7 @@ def _columns(model: type[IncidentOut], row: Incident) -> dict[str, Any]:
     place = {"longitude": row.longitude, "latitude": row.latitude, "branch": row.branch}
     sigma = None if row.branch is None else row.branch["difference_sigma_m"]
     return {name: getattr(row, name) for name in names} | {
-        "geometry": geometry_of(place),
+        "geometry": build_geometry(place),
         "difference_sigma_m": sigma,
     }
 
@@ -169,7 +169,7 @@ class IncidentDetail(IncidentOut):
         )
 
 
-class IncidentReview(Body):
+class IncidentReview(RequestBody):
     """What a person found."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"outcome": "gunshot", "note": _NOTE}]})

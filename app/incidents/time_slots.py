@@ -21,23 +21,23 @@ SLOT_US: Final = 10 * US_PER_S
 SILENCE_US: Final = 10 * US_PER_S
 """Longer than sound takes, at -40 °C, to whatever box hears it, and than the worst clock that is believed."""
 
-LONGEST_US: Final = 60 * US_PER_S
+MAX_WINDOW_US: Final = 60 * US_PER_S
 """A stretch may be so long; else its slots are looked at one by one."""
 
-MOST_TOGETHER: Final = 300
+MAX_WINDOW_EVENTS: Final = 300
 """Events of a stretch that are looked at together: about 0.6 s of one core, at the worst."""
 
-MOST_IN_SLOT: Final = 200
+MAX_SLOT_EVENTS: Final = 200
 """Events of a slot that are looked at, where slots are looked at one by one: 0.4 s at the worst."""
 
-MARGIN_US: Final = LONGEST_US + SILENCE_US
+SEARCH_MARGIN_US: Final = MAX_WINDOW_US + SILENCE_US
 """As far around a slot it has to be known when there were events."""
 
 _RUN: Final = 12
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Stretch:
+class ClusteringWindow:
     """Events from one instant to another, both included, µs since the epoch.
 
     Attributes:
@@ -54,37 +54,37 @@ def slot_of(time_us: int) -> int:
     return time_us // SLOT_US
 
 
-def first_run(slots: Iterable[int]) -> list[int]:
+def find_first_run(slots: Iterable[int]) -> list[int]:
     """The first of marked slots that are near to each other, twelve at most: they are looked at in one go."""
     run: list[int] = []
     for slot in sorted(set(slots)):
-        if run and (slot - run[-1] > MARGIN_US // SLOT_US or len(run) == _RUN):
+        if run and (slot - run[-1] > SEARCH_MARGIN_US // SLOT_US or len(run) == _RUN):
             break
         run.append(slot)
     return run
 
 
-def window(run: Sequence[int]) -> tuple[int, int]:
+def search_range_us(run: Sequence[int]) -> tuple[int, int]:
     """Between which instants it has to be known when there were events, µs; the second one is excluded."""
-    return run[0] * SLOT_US - MARGIN_US, (run[-1] + 1) * SLOT_US + MARGIN_US
+    return run[0] * SLOT_US - SEARCH_MARGIN_US, (run[-1] + 1) * SLOT_US + SEARCH_MARGIN_US
 
 
-def stretches(times: Sequence[int], run: Sequence[int]) -> list[Stretch]:
+def find_clustering_windows(times: Sequence[int], run: Sequence[int]) -> list[ClusteringWindow]:
     """What is to be looked at of marked slots.
 
     Args:
         times: of all events of the window, in order, µs.
         run: the marked slots, in order.
     """
-    found: set[Stretch] = set()
+    found: set[ClusteringWindow] = set()
     for slot in run:
         at, end = bisect_left(times, slot * SLOT_US), bisect_left(times, (slot + 1) * SLOT_US)
         while at < end:
             first, last = _around(times, at)
-            if times[last] - times[first] <= LONGEST_US and last - first < MOST_TOGETHER:
-                found.add(Stretch(times[first], times[last]))
+            if times[last] - times[first] <= MAX_WINDOW_US and last - first < MAX_WINDOW_EVENTS:
+                found.add(ClusteringWindow(times[first], times[last]))
             else:
-                found.add(Stretch(slot * SLOT_US, (slot + 1) * SLOT_US - 1, crowded=True))
+                found.add(ClusteringWindow(slot * SLOT_US, (slot + 1) * SLOT_US - 1, crowded=True))
             at = last + 1
     return sorted(found)
 
@@ -92,7 +92,7 @@ def stretches(times: Sequence[int], run: Sequence[int]) -> list[Stretch]:
 def _around(times: Sequence[int], at: int) -> tuple[int, int]:
     """The places of the first and the last event of those around one, as far as anybody wants to know."""
     first = last = at
-    earliest, latest = times[at] - LONGEST_US, times[at] + LONGEST_US
+    earliest, latest = times[at] - MAX_WINDOW_US, times[at] + MAX_WINDOW_US
     while first > 0 and times[first] - times[first - 1] <= SILENCE_US and times[first] >= earliest:
         first -= 1
     while last + 1 < len(times) and times[last + 1] - times[last] <= SILENCE_US and times[last] <= latest:
@@ -100,7 +100,7 @@ def _around(times: Sequence[int], at: int) -> tuple[int, int]:
     return first, last
 
 
-def thinned[T](events: Sequence[T], box: Callable[[T], str], most: int = MOST_IN_SLOT) -> list[T]:
+def thin_events[T](events: Sequence[T], box: Callable[[T], str], most: int = MAX_SLOT_EVENTS) -> list[T]:
     """So many events at most: of each box the first, then of each the second, and so on.
 
     Args:

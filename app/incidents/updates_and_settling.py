@@ -5,11 +5,11 @@ from typing import Final
 
 import msgspec
 
-from app.incidents.incident_versions import changed, summary
+from app.incidents.incident_versions import find_changes, summarise_incident
 from app.incidents.time_slots import SILENCE_US
-from app.incidents.worker_queries import decoded
-from app.incidents.worker_writes import Entry, enter
-from app.notifications.events.outbox import enqueue
+from app.incidents.worker_queries import decode_incident
+from app.incidents.worker_writes import IncidentHistoryEntry, write_history
+from app.notifications.events.outbox import enqueue_events
 from app.platform.config.incident_settings import IncidentSettings
 from app.platform.db.database import RawConnection
 
@@ -48,38 +48,38 @@ def _patience(settings: IncidentSettings) -> timedelta:
     return timedelta(seconds=settings.settle_s) + timedelta(microseconds=SILENCE_US)
 
 
-async def is_due(connection: RawConnection, settings: IncidentSettings) -> bool:
+async def has_due_work(connection: RawConnection, settings: IncidentSettings) -> bool:
     """Whether there is anything to do."""
     return bool(await connection.fetchval(_DUE, _patience(settings)))
 
 
-async def tell(connection: RawConnection, settings: IncidentSettings) -> int:
+async def enqueue_updates(connection: RawConnection, settings: IncidentSettings) -> int:
     """Tell what has changed, of each incident once in a while; returns how many events that makes."""
     every = timedelta(seconds=settings.update_every_s)
     async with connection.transaction():
         entries = []
         for found in await connection.fetch(_UNTOLD, every, _MOST):
-            row = decoded(found)
+            row = decode_incident(found)
             now: datetime = row["clock"]
-            news = summary(row)
+            news = summarise_incident(row)
             # It may be as it was told by now.
-            changes = changed(row["told"], news, settings.moved_m) if row["state"] == "open" else []
+            changes = find_changes(row["told"], news, settings.moved_m) if row["state"] == "open" else []
             row["sequence"] += bool(changes)
             encoded = msgspec.json.encode(news if changes else row["told"] or news).decode()
             at = now if changes else row["told_at"] or now
             await connection.execute(_TELL, row["id"], encoded, at, int(bool(changes)))
             if changes:
-                entries.append(Entry("updated", row, now, changes))
-        await enter(connection, entries)
-        await enqueue(connection, [entry.told() for entry in entries])
+                entries.append(IncidentHistoryEntry("updated", row, now, changes))
+        await write_history(connection, entries)
+        await enqueue_events(connection, [entry.told() for entry in entries])
     return len(entries)
 
 
-async def settle(connection: RawConnection, settings: IncidentSettings) -> int:
-    """Settle what nothing more is expected of, and close what nothing is left of; returns as `tell`."""
+async def settle_incidents(connection: RawConnection, settings: IncidentSettings) -> int:
+    """Settle incidents that expect no more events, and close empty ones; returns as `enqueue_updates`."""
     await connection.execute(_SETTLE, _patience(settings))
     async with connection.transaction():
-        rows = [decoded(row) for row in await connection.fetch(_EMPTIED)]
-        entries = [Entry("dismissed", row, row["clock"]) for row in rows]
-        await enqueue(connection, [entry.told() for entry in entries])
+        rows = [decode_incident(row) for row in await connection.fetch(_EMPTIED)]
+        entries = [IncidentHistoryEntry("dismissed", row, row["clock"]) for row in rows]
+        await enqueue_events(connection, [entry.told() for entry in entries])
     return len(entries)

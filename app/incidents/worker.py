@@ -14,36 +14,42 @@ from uuid import UUID
 
 import asyncpg
 
-from app.incidents.air_assumptions import assumed, temperature_of
-from app.incidents.event_clustering import found_of
-from app.incidents.incident_plan import Known, left_out, planned
-from app.incidents.incident_versions import content_of
-from app.incidents.time_slots import MOST_IN_SLOT, MOST_TOGETHER, Stretch, stretches, thinned
-from app.incidents.updates_and_settling import is_due, settle, tell
-from app.incidents.worker_queries import (
-    Event,
-    Site,
-    Work,
-    events_in,
-    events_of,
-    known_of,
-    next_works,
-    site_of,
-    still_coming,
-    temperatures,
-    times_of,
+from app.incidents.air_assumptions import build_localisation_settings, estimate_temperature
+from app.incidents.event_clustering import cluster_events
+from app.incidents.incident_plan import StoredIncident, exclude_partial_incidents, plan_incidents
+from app.incidents.incident_versions import compute_incident_columns
+from app.incidents.time_slots import (
+    MAX_SLOT_EVENTS,
+    MAX_WINDOW_EVENTS,
+    ClusteringWindow,
+    find_clustering_windows,
+    thin_events,
 )
-from app.incidents.worker_writes import Case, MovedError, write
-from app.notifications.events.outbox import wake
+from app.incidents.updates_and_settling import enqueue_updates, has_due_work, settle_incidents
+from app.incidents.worker_queries import (
+    IncidentSite,
+    MarkedSlots,
+    StoredSoundEvent,
+    find_gathering_sites,
+    find_incident_site,
+    find_stored_incidents,
+    list_event_times,
+    list_events_of_incidents,
+    list_marked_slots,
+    list_site_events,
+    read_temperatures,
+)
+from app.incidents.worker_writes import ConcurrentChangeError, IncidentChangeSet, write_plan
+from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.incident_settings import IncidentSettings
-from app.platform.db.database import TRANSIENT, Database, is_transient
+from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
 from app.platform.observability.metrics_and_logs import (
     INCIDENT_EVENTS_SKIPPED,
     INCIDENT_SECONDS,
     INCIDENTS_TOLD,
     get_logger,
 )
-from app.platform.runtime.process_runner import Role
+from app.platform.runtime.process_runner import ProcessContext
 
 _log = get_logger(__name__)
 _EVERY_S: Final = 0.5
@@ -62,7 +68,7 @@ class IncidentWorker:
         self._working: asyncio.Task[None] | None = None
         self._failing: dict[tuple[UUID, int], float] = {}
 
-    async def tick(self, role: Role, _: asyncpg.Connection) -> None:
+    async def tick(self, role: ProcessContext, _: asyncpg.Connection) -> None:
         """See that the work goes on. Does not wait for it: what takes long holds up nobody."""
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work(role.database))
@@ -82,7 +88,7 @@ class IncidentWorker:
             while True:
                 if not await self.turn(connection):
                     await asyncio.sleep(_EVERY_S)
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             _log.warning("incidents_interrupted", error=repr(error))
         except Exception:  # noqa: BLE001 (whatever it is, the role goes on)
             _log.exception("incidents_failed")
@@ -92,13 +98,13 @@ class IncidentWorker:
 
     async def turn(self, connection: asyncpg.Connection) -> bool:
         """Do a piece of what is due for each site; returns whether more could be done now."""
-        if not await is_due(connection, self._settings):
+        if not await has_due_work(connection, self._settings):
             return False
         told = 0
         done = False
         until = time.monotonic() + _TURN_S
-        coming = await still_coming(connection, self._settings.gather_s)
-        for work in await next_works(connection):
+        coming = await find_gathering_sites(connection, self._settings.gather_s)
+        for work in await list_marked_slots(connection):
             if work.site_id in coming:
                 continue
             if self._failing.get(_place(work), 0.0) > time.monotonic():
@@ -110,17 +116,19 @@ class IncidentWorker:
             told += await self._try(connection, work)
             if told:
                 # Soon: with many sites there is much to do before the end.
-                await wake(connection)
-        told_now = await tell(connection, self._settings) + await settle(connection, self._settings)
+                await wake_dispatcher(connection)
+        told_now = await enqueue_updates(connection, self._settings) + await settle_incidents(
+            connection, self._settings
+        )
         if told_now:
-            await wake(connection)
+            await wake_dispatcher(connection)
         return done
 
-    async def _try(self, connection: asyncpg.Connection, work: Work) -> int:
+    async def _try(self, connection: asyncpg.Connection, work: MarkedSlots) -> int:
         """Do a piece of work; one that fails waits a little, and keeps no other waiting, not of its site."""
         try:
             for _ in range(_TRIES):
-                with suppress(MovedError):
+                with suppress(ConcurrentChangeError):
                     return await self._do(connection, work)
         except Exception as error:
             if is_transient(error):
@@ -131,14 +139,18 @@ class IncidentWorker:
         self._failing[_place(work)] = now + _AFTER_FAILURE_S
         return 0
 
-    async def _do(self, connection: asyncpg.Connection, work: Work) -> int:
+    async def _do(self, connection: asyncpg.Connection, work: MarkedSlots) -> int:
         """Look at marked slots of a site; returns how many events were put into the outbox.
 
         Raises:
             MovedError: somebody was there; what was committed stands, and is found by who looks again.
         """
-        site = await site_of(connection, work.site_id)
-        wanted = [] if site is None else stretches(await times_of(connection, work), work.slots)
+        site = await find_incident_site(connection, work.site_id)
+        wanted = (
+            []
+            if site is None
+            else find_clustering_windows(await list_event_times(connection, work), work.slots)
+        )
         told = 0
         for stretch in wanted:
             assert site is not None  # noqa: S101 (or nothing is wanted)
@@ -146,44 +158,46 @@ class IncidentWorker:
         await connection.execute(_FORGET, work.marks)
         return told
 
-    async def _look(self, connection: asyncpg.Connection, site: Site, stretch: Stretch) -> int:
+    async def _look(
+        self, connection: asyncpg.Connection, site: IncidentSite, stretch: ClusteringWindow
+    ) -> int:
         began = time.perf_counter()
         events, known = await _read(connection, site.id, stretch)
         if not events:
             return 0
         boxes = {event.box_key for event in events}
-        measured = await temperatures(connection, site.id, stretch.last_us, boxes)
-        temperature = temperature_of(measured, site.kind, self._settings)
-        assumptions = assumed(temperature, site.kind, self._settings)
+        measured = await read_temperatures(connection, site.id, stretch.last_us, boxes)
+        temperature = estimate_temperature(measured, site.kind, self._settings)
+        assumptions = build_localisation_settings(temperature, site.kind, self._settings)
         heard = [event.heard for event in events]
-        found = await asyncio.to_thread(found_of, heard, assumptions, crowded=stretch.crowded)
-        plan = planned(found, known, self._settings.opening_probability)
-        case = Case(
+        found = await asyncio.to_thread(cluster_events, heard, assumptions, crowded=stretch.crowded)
+        plan = plan_incidents(found, known, self._settings.opening_probability)
+        case = IncidentChangeSet(
             site,
             known,
             plan,
-            lambda each: content_of(each, assumptions, temperature),
+            lambda each: compute_incident_columns(each, assumptions, temperature),
             {event.heard.id: event.box_key for event in events},
         )
-        entries = await write(connection, case, self._settings.moved_m)
+        entries = await write_plan(connection, case, self._settings.moved_m)
         INCIDENT_SECONDS.observe(time.perf_counter() - began)
         for entry in entries:
             INCIDENTS_TOLD.labels(entry.kind).inc()
         return len(entries)
 
 
-def _place(work: Work) -> tuple[UUID, int]:
+def _place(work: MarkedSlots) -> tuple[UUID, int]:
     """By what a piece of work is known again: its site, and where it begins."""
     return work.site_id, work.slots[0]
 
 
 async def _read(
-    connection: asyncpg.Connection, site_id: UUID, stretch: Stretch
-) -> tuple[list[Event], list[Known]]:
+    connection: asyncpg.Connection, site_id: UUID, stretch: ClusteringWindow
+) -> tuple[list[StoredSoundEvent], list[StoredIncident]]:
     """The events of a stretch, as many as are looked at, and the incidents that they are of."""
-    events = await events_of(connection, site_id, stretch.first_us, stretch.last_us)
-    most = MOST_IN_SLOT if stretch.crowded else MOST_TOGETHER
-    chosen = thinned(events, lambda event: event.heard.box, most)
+    events = await list_site_events(connection, site_id, stretch.first_us, stretch.last_us)
+    most = MAX_SLOT_EVENTS if stretch.crowded else MAX_WINDOW_EVENTS
+    chosen = thin_events(events, lambda event: event.heard.box, most)
     if len(chosen) < len(events):
         INCIDENT_EVENTS_SKIPPED.inc(len(events) - len(chosen))
         _log.warning(
@@ -192,10 +206,10 @@ async def _read(
     concerned = {event.incident_id for event in chosen if event.incident_id is not None}
     if not concerned:
         return chosen, []
-    all_of_them = await events_in(connection, concerned)
-    known = await known_of(connection, all_of_them)
+    all_of_them = await list_events_of_incidents(connection, concerned)
+    known = await find_stored_incidents(connection, all_of_them)
     if stretch.crowded:
-        heard, known = left_out([event.heard for event in chosen], known)
+        heard, known = exclude_partial_incidents([event.heard for event in chosen], known)
         left = {each.id for each in heard}
         return [event for event in chosen if event.heard.id in left], known
     there = {event.heard.id for event in chosen}

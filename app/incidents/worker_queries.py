@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from app.acoustics.class_pooling import Candidate
-from app.incidents.event_clustering import HEARD_TYPES, Heard
-from app.incidents.incident_plan import Known
-from app.incidents.time_slots import first_run, window
+from app.acoustics.class_pooling import ClassCandidate
+from app.incidents.event_clustering import HEARD_TYPES, HeardEvent
+from app.incidents.incident_plan import StoredIncident
+from app.incidents.time_slots import find_first_run, search_range_us
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime, to_datetime
 
@@ -63,7 +63,7 @@ HAVING max(made_at) > clock_timestamp() - $1::interval AND min(made_at) > clock_
 """
 
 
-class Work(NamedTuple):
+class MarkedSlots(NamedTuple):
     """Marked slots of a site that are looked at in one go, and the marks that say so."""
 
     site_id: UUID
@@ -71,7 +71,7 @@ class Work(NamedTuple):
     marks: list[int]
 
 
-class Site(NamedTuple):
+class IncidentSite(NamedTuple):
     """A site, whose it is, and of what kind."""
 
     id: UUID
@@ -85,10 +85,10 @@ class _Candidate(msgspec.Struct, rename={"class_": "class"}):
     model: str | None = None
 
 
-class Event(NamedTuple):
+class StoredSoundEvent(NamedTuple):
     """An event as it is stored, and what it was of until now."""
 
-    heard: Heard
+    heard: HeardEvent
     box_key: int
     incident_id: UUID | None
     role: str | None
@@ -97,7 +97,7 @@ class Event(NamedTuple):
 _candidates: Final = msgspec.json.Decoder(list[_Candidate]).decode
 
 
-async def still_coming(connection: RawConnection, gather_s: float) -> frozenset[UUID]:
+async def find_gathering_sites(connection: RawConnection, gather_s: float) -> frozenset[UUID]:
     """The sites of which more may come any moment.
 
     Args:
@@ -108,7 +108,7 @@ async def still_coming(connection: RawConnection, gather_s: float) -> frozenset[
     return frozenset(row["site_id"] for row in await connection.fetch(_COMING, timedelta(seconds=gather_s)))
 
 
-async def next_works(connection: RawConnection) -> list[Work]:
+async def list_marked_slots(connection: RawConnection) -> list[MarkedSlots]:
     """What is marked, site by site in turns: of each first what was marked last, then the oldest.
 
     So what is sent with times of long ago, or by another site, does not keep the present waiting.
@@ -121,36 +121,38 @@ async def next_works(connection: RawConnection) -> list[Work]:
     return [work for turn in zip_longest(*queues) for work in turn if work is not None]
 
 
-def _runs(site_id: UUID, marks: list[tuple[int, int]]) -> list[Work]:
+def _runs(site_id: UUID, marks: list[tuple[int, int]]) -> list[MarkedSlots]:
     """A site's marks, by what is looked at in one go."""
     by_slot: dict[int, list[int]] = {}
     for mark, slot in marks:
         by_slot.setdefault(slot, []).append(mark)
     left = sorted(by_slot)
-    works: list[Work] = []
+    works: list[MarkedSlots] = []
     begin = marks[-1][1]
     while left and len(works) < _RUNS:
-        run = first_run(left[bisect_left(left, begin) :])
-        works.append(Work(site_id, run, [mark for slot in run for mark in by_slot[slot]]))
+        run = find_first_run(left[bisect_left(left, begin) :])
+        works.append(MarkedSlots(site_id, run, [mark for slot in run for mark in by_slot[slot]]))
         left = [slot for slot in left if slot not in run]
         begin = left[0] if left else 0
     return works
 
 
-async def site_of(connection: RawConnection, site_id: UUID) -> Site | None:
+async def find_incident_site(connection: RawConnection, site_id: UUID) -> IncidentSite | None:
     """Whose a site is, and of what kind; None where there is none any more."""
     row = await connection.fetchrow(_SITE, site_id)
-    return None if row is None else Site(site_id, row["organisation_id"], row["kind"])
+    return None if row is None else IncidentSite(site_id, row["organisation_id"], row["kind"])
 
 
-async def times_of(connection: RawConnection, work: Work) -> list[int]:
+async def list_event_times(connection: RawConnection, work: MarkedSlots) -> list[int]:
     """When there were events around marked slots, in order, µs."""
-    first, last = (to_datetime(edge) for edge in window(work.slots))
+    first, last = (to_datetime(edge) for edge in search_range_us(work.slots))
     times: list[int] = await connection.fetchval(_TIMES, work.site_id, first, last, HEARD_TYPES)
     return times
 
 
-async def events_of(connection: RawConnection, site_id: UUID, first_us: int, last_us: int) -> list[Event]:
+async def list_site_events(
+    connection: RawConnection, site_id: UUID, first_us: int, last_us: int
+) -> list[StoredSoundEvent]:
     """The events of a site between two instants, both included."""
     rows = await connection.fetch(
         _EVENTS, site_id, to_datetime(first_us), to_datetime(last_us + 1), HEARD_TYPES
@@ -158,18 +160,20 @@ async def events_of(connection: RawConnection, site_id: UUID, first_us: int, las
     return [_event(row) for row in rows]
 
 
-async def events_in(connection: RawConnection, incidents: Collection[UUID]) -> list[Event]:
+async def list_events_of_incidents(
+    connection: RawConnection, incidents: Collection[UUID]
+) -> list[StoredSoundEvent]:
     """The events of incidents, wherever their boxes stand by now."""
     return [_event(row) for row in await connection.fetch(_MORE, list(incidents))]
 
 
-def _event(row: Any) -> Event:  # noqa: ANN401 (a record)
+def _event(row: Any) -> StoredSoundEvent:  # noqa: ANN401 (a record)
     place = None if row["longitude"] is None else (row["longitude"], row["latitude"])
     told = tuple(
-        Candidate(each.class_, min(max(each.confidence, 0.0), 1.0), each.model)
+        ClassCandidate(each.class_, min(max(each.confidence, 0.0), 1.0), each.model)
         for each in _candidates(row["candidates"])
     )
-    heard = Heard(
+    heard = HeardEvent(
         str(row["id"]),
         row["box"],
         from_datetime(row["time"]),
@@ -179,10 +183,12 @@ def _event(row: Any) -> Event:  # noqa: ANN401 (a record)
         row["clock_error_ms"],
         place,
     )
-    return Event(heard, row["box_key"], row["incident_id"], row["role"])
+    return StoredSoundEvent(heard, row["box_key"], row["incident_id"], row["role"])
 
 
-async def known_of(connection: RawConnection, events: Sequence[Event]) -> list[Known]:
+async def find_stored_incidents(
+    connection: RawConnection, events: Sequence[StoredSoundEvent]
+) -> list[StoredIncident]:
     """The incidents that events are of. Of reviewed ones, what came afterwards is theirs too."""
     by_incident: dict[UUID, set[str]] = {}
     for event in events:
@@ -191,13 +197,13 @@ async def known_of(connection: RawConnection, events: Sequence[Event]) -> list[K
     if not by_incident:
         return []
     rows = await connection.fetch(_INCIDENTS, list(by_incident))
-    return [Known(decoded(row), frozenset(by_incident[row["id"]])) for row in rows]
+    return [StoredIncident(decode_incident(row), frozenset(by_incident[row["id"]])) for row in rows]
 
 
 _JSON: Final = ("ellipse", "branch", "alternative", "classes", "models", "temperature", "method", "told")
 
 
-def decoded(row: Any) -> dict[str, Any]:  # noqa: ANN401 (a record)
+def decode_incident(row: Any) -> dict[str, Any]:  # noqa: ANN401 (a record)
     """An incident's columns, JSON made into what it says."""
     found = dict(row)
     for name in _JSON:
@@ -206,7 +212,7 @@ def decoded(row: Any) -> dict[str, Any]:  # noqa: ANN401 (a record)
     return found
 
 
-async def temperatures(
+async def read_temperatures(
     connection: RawConnection, site_id: UUID, at_us: int, heard_by: Collection[int]
 ) -> list[float]:
     """The newest temperature that boxes of a site measured in the hour before an instant, of each box, °C."""

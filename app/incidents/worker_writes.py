@@ -1,7 +1,8 @@
 """What the worker writes of a plan, in the caller's transaction: incidents, whose events are whose, history.
 
 The order is that of everybody who locks several of these: rows of `incident_events` by the events' ids, then
-incidents by theirs. Whoever finds that somebody has been there meanwhile writes nothing (`MovedError`).
+incidents by theirs. Whoever finds that somebody has been there meanwhile writes nothing
+(`ConcurrentChangeError`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,30 +14,31 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.incidents.event_clustering import Found, Part
-from app.incidents.incident_events import EventKind, event
-from app.incidents.incident_plan import Known, Plan
-from app.incidents.incident_versions import CONTENT, changed, summary
-from app.incidents.worker_queries import Site, decoded
-from app.notifications.events.outbox import OutboxRecord, enqueue
+from app.incidents.event_clustering import EventCluster, IncidentPart
+from app.incidents.incident_events import IncidentEventKind, build_incident_event
+from app.incidents.incident_plan import IncidentPlan, StoredIncident
+from app.incidents.incident_versions import COMPUTED_COLUMNS, find_changes, summarise_incident
+from app.incidents.worker_queries import IncidentSite, decode_incident
+from app.notifications.events.outbox import OutboxRecord, enqueue_events
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import to_datetime
 
 _JSON: Final = frozenset({"ellipse", "branch", "alternative", "classes", "models", "temperature", "method"})
 _PLACES: Final = ", ".join(
-    f"${place}{'::text::jsonb' if name in _JSON else ''}" for place, name in enumerate(CONTENT, start=5)
+    f"${place}{'::text::jsonb' if name in _JSON else ''}"
+    for place, name in enumerate(COMPUTED_COLUMNS, start=5)
 )
-_TOLD: Final = f"${len(CONTENT) + 5}::text::jsonb"
+_TOLD: Final = f"${len(COMPUTED_COLUMNS) + 5}::text::jsonb"
 _INSERT: Final = f"""
 INSERT INTO incidents
-    (id, organisation_id, site_id, detected_at, updated_at, told_at, {", ".join(CONTENT)}, told)
+    (id, organisation_id, site_id, detected_at, updated_at, told_at, {", ".join(COMPUTED_COLUMNS)}, told)
 VALUES ($1, $2, $3, $4, $4, $4, {_PLACES}, {_TOLD})
 RETURNING *
 """  # noqa: S608 (column names of ours)
 _SET: Final = ", ".join(
     f"{name} = ${place}{'::text::jsonb' if name in _JSON else ''}"
-    for place, name in enumerate(CONTENT, start=4)
+    for place, name in enumerate(COMPUTED_COLUMNS, start=4)
 )
 _UPDATE: Final = f"""
 UPDATE incidents SET updated_at = $2, untold = $3, settled_at = NULL, erased_at = NULL, {_SET} WHERE id = $1
@@ -69,15 +71,15 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::
 """
 
 
-class MovedError(Exception):
+class ConcurrentChangeError(Exception):
     """Events or incidents are others by now: look again."""
 
 
-class Entry:
+class IncidentHistoryEntry:
     """A line of an incident's history, and what others are told of it."""
 
     def __init__(
-        self, kind: EventKind, row: Mapping[str, Any], now: datetime, changes: Sequence[str] = ()
+        self, kind: IncidentEventKind, row: Mapping[str, Any], now: datetime, changes: Sequence[str] = ()
     ) -> None:
         self.kind = kind
         self.row = row
@@ -86,11 +88,11 @@ class Entry:
 
     def told(self) -> OutboxRecord:
         """For the outbox."""
-        return event(self.kind, self.row, self.now, self.changes)
+        return build_incident_event(self.kind, self.row, self.now, self.changes)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class IncidentChangeSet:
     """What is written together.
 
     Attributes:
@@ -101,14 +103,16 @@ class Case:
         keys: the key of the box of each event.
     """
 
-    site: Site
-    known: Sequence[Known]
-    plan: Plan
-    content: Callable[[Found], dict[str, Any]]
+    site: IncidentSite
+    known: Sequence[StoredIncident]
+    plan: IncidentPlan
+    content: Callable[[EventCluster], dict[str, Any]]
     keys: Mapping[str, int]
 
 
-async def write(connection: RawConnection, case: Case, moved_m: float) -> list[Entry]:
+async def write_plan(
+    connection: RawConnection, case: IncidentChangeSet, moved_m: float
+) -> list[IncidentHistoryEntry]:
     """Write a plan in one transaction, with what is told of it; returns that.
 
     Args:
@@ -120,33 +124,39 @@ async def write(connection: RawConnection, case: Case, moved_m: float) -> list[E
         MovedError: somebody was there meanwhile: nothing was written.
     """
     plan = case.plan
-    entries: list[Entry] = []
+    entries: list[IncidentHistoryEntry] = []
     async with connection.transaction():
         now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        claims: list[tuple[UUID, str, Sequence[Part]]] = []
+        claims: list[tuple[UUID, str, Sequence[IncidentPart]]] = []
         for each in plan.opened:
-            row = await insert(connection, case.site, case.content(each), now)
-            entries.append(Entry("detected", row, now))
+            row = await insert_incident(connection, case.site, case.content(each), now)
+            entries.append(IncidentHistoryEntry("detected", row, now))
             claims.append((row["id"], "", each.parts))
         claims += [(before.id, "", each.parts) for before, each in plan.continued]
         claims += [(before.id, "after_review", parts) for before, parts in plan.late]
-        kept = await claim(connection, claims, case)
-        await lock(connection, case.known)
-        await release(connection, [each.id for each in case.known if not each.reviewed], kept)
+        kept = await claim_events(connection, claims, case)
+        await lock_incidents(connection, case.known)
+        await release_events(connection, [each.id for each in case.known if not each.reviewed], kept)
         for before, each in plan.continued:
             content = case.content(each)
-            if any(before.row[name] != content[name] for name in CONTENT):
-                news = changed(before.row["told"], summary(content), moved_m)
-                await update(connection, before.id, content, now, untold=bool(news))
+            if any(before.row[name] != content[name] for name in COMPUTED_COLUMNS):
+                news = find_changes(before.row["told"], summarise_incident(content), moved_m)
+                await update_incident(connection, before.id, content, now, untold=bool(news))
         for before, by in plan.superseded:
-            entries.append(Entry("dismissed", await supersede(connection, before.id, by, now), now))
-        await enter(connection, entries)
-        await enqueue(connection, [entry.told() for entry in entries])
+            entries.append(
+                IncidentHistoryEntry(
+                    "dismissed", await supersede_incident(connection, before.id, by, now), now
+                )
+            )
+        await write_history(connection, entries)
+        await enqueue_events(connection, [entry.told() for entry in entries])
     return entries
 
 
-async def claim(
-    connection: RawConnection, claims: Iterable[tuple[UUID, str, Sequence[Part]]], case: Case
+async def claim_events(
+    connection: RawConnection,
+    claims: Iterable[tuple[UUID, str, Sequence[IncidentPart]]],
+    case: IncidentChangeSet,
 ) -> list[UUID]:
     """Say whose events are whose.
 
@@ -184,13 +194,13 @@ async def claim(
             _CLAIM, *map(list, zip(*rows, strict=True)), [each.id for each in case.known]
         )
     except asyncpg.ForeignKeyViolationError as error:
-        raise MovedError from error
+        raise ConcurrentChangeError from error
     if len(done) != len(rows):
-        raise MovedError
+        raise ConcurrentChangeError
     return [row[0] for row in rows]
 
 
-async def lock(connection: RawConnection, known: Sequence[Known]) -> None:
+async def lock_incidents(connection: RawConnection, known: Sequence[StoredIncident]) -> None:
     """Lock incidents, and see that nobody has changed them since they were read (MovedError)."""
     rows = await connection.fetch(_LOCK, [each.id for each in known])
     read = {each.id: each.row for each in known}
@@ -200,44 +210,46 @@ async def lock(connection: RawConnection, known: Sequence[Known]) -> None:
         for row in rows
     )
     if len(rows) != len(known) or not same:
-        raise MovedError
+        raise ConcurrentChangeError
 
 
-async def release(connection: RawConnection, incidents: Iterable[UUID], kept: Sequence[UUID]) -> None:
+async def release_events(connection: RawConnection, incidents: Iterable[UUID], kept: Sequence[UUID]) -> None:
     """Give up the events of incidents that are of none of them any more."""
     await connection.execute(_RELEASE, list(incidents), kept)
 
 
 def _values(content: Mapping[str, Any]) -> list[Any]:
-    return [_json(content[name]) if name in _JSON else content[name] for name in CONTENT]
+    return [_json(content[name]) if name in _JSON else content[name] for name in COMPUTED_COLUMNS]
 
 
 def _json(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-async def insert(
-    connection: RawConnection, site: Site, content: Mapping[str, Any], now: datetime
+async def insert_incident(
+    connection: RawConnection, site: IncidentSite, content: Mapping[str, Any], now: datetime
 ) -> dict[str, Any]:
     """Write a new incident; returns its row."""
-    told = _json(summary(content))
+    told = _json(summarise_incident(content))
     whose = new_id(), site.organisation_id, site.id
-    return decoded(await connection.fetchrow(_INSERT, *whose, now, *_values(content), told))
+    return decode_incident(await connection.fetchrow(_INSERT, *whose, now, *_values(content), told))
 
 
-async def update(
+async def update_incident(
     connection: RawConnection, identifier: UUID, content: Mapping[str, Any], now: datetime, *, untold: bool
 ) -> None:
     """Write what an incident is now."""
     await connection.execute(_UPDATE, identifier, now, untold, *_values(content))
 
 
-async def supersede(connection: RawConnection, incident: UUID, by: UUID, now: datetime) -> dict[str, Any]:
+async def supersede_incident(
+    connection: RawConnection, incident: UUID, by: UUID, now: datetime
+) -> dict[str, Any]:
     """Write that an incident was a part of another one; returns its row."""
-    return decoded(await connection.fetchrow(_SUPERSEDE, incident, now, by))
+    return decode_incident(await connection.fetchrow(_SUPERSEDE, incident, now, by))
 
 
-async def enter(connection: RawConnection, entries: Sequence[Entry]) -> None:
+async def write_history(connection: RawConnection, entries: Sequence[IncidentHistoryEntry]) -> None:
     """Write history."""
     if not entries:
         return
@@ -248,7 +260,7 @@ async def enter(connection: RawConnection, entries: Sequence[Entry]) -> None:
             entry.kind,
             entry.now,
             entry.row["sequence"],
-            _json({**summary(entry.row), "changes": entry.changes}),
+            _json({**summarise_incident(entry.row), "changes": entry.changes}),
         )
         for entry in entries
     ]

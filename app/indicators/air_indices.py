@@ -10,59 +10,66 @@ from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.indicators.calendar_periods import Period, day_of, hour_of
-from app.indicators.class_scales import Scale
-from app.indicators.index_results import Band, Citation, Component, Method, Result, Text
-from app.indicators.input_types import HOUR_COVERAGE, Hourly, Mean, mean_of
-from app.indicators.result_builder import common_reason, least_covered, made
+from app.indicators.band_scales import BandScale
+from app.indicators.calendar_periods import TimePeriod, hour_containing, local_day
+from app.indicators.index_results import (
+    BilingualText,
+    IndexBand,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    ResultComponent,
+)
+from app.indicators.input_types import HOUR_COVERAGE, HourlySeries, PeriodMean, compute_period_mean
+from app.indicators.result_builder import build_result, common_reason, lowest_coverage
 
 DAY_COVERAGE: Final = 75.0
 UNIT: Final = "µg/m³"
 
 _EAQI_BANDS: Final = (
-    Band("good", Text("Good", "Bon"), "#50F0E6"),
-    Band("fair", Text("Fair", "Correct"), "#50CCAA"),
-    Band("moderate", Text("Moderate", "Modéré"), "#F0E641"),
-    Band("poor", Text("Poor", "Mauvais"), "#FF5050"),
-    Band("very_poor", Text("Very poor", "Très mauvais"), "#960032"),
-    Band("extremely_poor", Text("Extremely poor", "Extrêmement mauvais"), "#7D2181"),
+    IndexBand("good", BilingualText("Good", "Bon"), "#50F0E6"),
+    IndexBand("fair", BilingualText("Fair", "Correct"), "#50CCAA"),
+    IndexBand("moderate", BilingualText("Moderate", "Modéré"), "#F0E641"),
+    IndexBand("poor", BilingualText("Poor", "Mauvais"), "#FF5050"),
+    IndexBand("very_poor", BilingualText("Very poor", "Très mauvais"), "#960032"),
+    IndexBand("extremely_poor", BilingualText("Extremely poor", "Extrêmement mauvais"), "#7D2181"),
 )
-EAQI_SCALES: Final[Mapping[str, Scale]] = {
-    "pm2_5": Scale.of(_EAQI_BANDS, 5, 15, 50, 90, 140),
-    "pm10": Scale.of(_EAQI_BANDS, 15, 45, 120, 195, 270),
-    "no2": Scale.of(_EAQI_BANDS, 10, 25, 60, 100, 150),
-    "o3": Scale.of(_EAQI_BANDS, 60, 100, 120, 160, 180),
-    "so2": Scale.of(_EAQI_BANDS, 20, 40, 125, 190, 275),
+EAQI_SCALES: Final[Mapping[str, BandScale]] = {
+    "pm2_5": BandScale.of(_EAQI_BANDS, 5, 15, 50, 90, 140),
+    "pm10": BandScale.of(_EAQI_BANDS, 15, 45, 120, 195, 270),
+    "no2": BandScale.of(_EAQI_BANDS, 10, 25, 60, 100, 150),
+    "o3": BandScale.of(_EAQI_BANDS, 60, 100, 120, 160, 180),
+    "so2": BandScale.of(_EAQI_BANDS, 20, 40, 125, 190, 275),
 }
 
 _ATMO_BANDS: Final = (
-    Band("bon", Text("Good", "Bon"), "#50F0E6"),
-    Band("moyen", Text("Medium", "Moyen"), "#50CCAA"),
-    Band("degrade", Text("Degraded", "Dégradé"), "#F0E641"),
-    Band("mauvais", Text("Bad", "Mauvais"), "#FF5050"),
-    Band("tres_mauvais", Text("Very bad", "Très mauvais"), "#960032"),
-    Band("extremement_mauvais", Text("Extremely bad", "Extrêmement mauvais"), "#872181"),
+    IndexBand("bon", BilingualText("Good", "Bon"), "#50F0E6"),
+    IndexBand("moyen", BilingualText("Medium", "Moyen"), "#50CCAA"),
+    IndexBand("degrade", BilingualText("Degraded", "Dégradé"), "#F0E641"),
+    IndexBand("mauvais", BilingualText("Bad", "Mauvais"), "#FF5050"),
+    IndexBand("tres_mauvais", BilingualText("Very bad", "Très mauvais"), "#960032"),
+    IndexBand("extremement_mauvais", BilingualText("Extremely bad", "Extrêmement mauvais"), "#872181"),
 )
-ATMO_SCALES: Final[Mapping[str, Scale]] = {
-    "pm2_5": Scale.of(_ATMO_BANDS, 10, 20, 25, 50, 75),
-    "pm10": Scale.of(_ATMO_BANDS, 20, 40, 50, 100, 150),
-    "no2": Scale.of(_ATMO_BANDS, 40, 90, 120, 230, 340),
-    "o3": Scale.of(_ATMO_BANDS, 50, 100, 130, 240, 380),
-    "so2": Scale.of(_ATMO_BANDS, 100, 200, 350, 500, 750),
+ATMO_SCALES: Final[Mapping[str, BandScale]] = {
+    "pm2_5": BandScale.of(_ATMO_BANDS, 10, 20, 25, 50, 75),
+    "pm10": BandScale.of(_ATMO_BANDS, 20, 40, 50, 100, 150),
+    "no2": BandScale.of(_ATMO_BANDS, 40, 90, 120, 230, 340),
+    "o3": BandScale.of(_ATMO_BANDS, 50, 100, 130, 240, 380),
+    "so2": BandScale.of(_ATMO_BANDS, 100, 200, 350, 500, 750),
 }
 # Of the gases the highest hour of the day counts, of particles the day's mean.
 _BY_HIGHEST: Final = frozenset({"no2", "o3", "so2"})
 
-PARTIAL: Final = Text(
+PARTIAL_ATMO_NOTE: Final = BilingualText(
     "Not every pollutant of the index has a value: the true index may be worse.",
     "Certains polluants de l'indice n'ont pas de valeur : l'indice réel peut être pire.",
 )
 
-EAQI: Final = Method(
+EAQI: Final = IndexMethod(
     "eaqi",
     1,
-    Text("European Air Quality Index (hourly)", "Indice européen de qualité de l'air (horaire)"),
-    Citation(
+    BilingualText("European Air Quality Index (hourly)", "Indice européen de qualité de l'air (horaire)"),
+    MethodCitation(
         "ETC HE Report 2024/17: EEA's revision of the European air quality index bands",
         "https://www.eionet.europa.eu/etcs/etc-he/products/etc-he-products/etc-he-reports/"
         "etc-he-report-2024-17-eeas-revision-of-the-european-air-quality-index-bands",
@@ -77,11 +84,11 @@ EAQI: Final = Method(
     "75 % of the hour, for each pollutant (as in Directive 2008/50/EC, Annex VII); the others are left out.",
 )
 
-ATMO: Final = Method(
+ATMO: Final = IndexMethod(
     "atmo",
     1,
-    Text("French air quality index (daily)", "Indice de qualité de l'air français (journalier)"),
-    Citation(
+    BilingualText("French air quality index (daily)", "Indice de qualité de l'air français (journalier)"),
+    MethodCitation(
         "Arrêté du 10 juillet 2020 relatif à l'indice de la qualité de l'air ambiant (France), annexe I",
         "https://www.legifrance.gouv.fr/loda/id/JORFTEXT000042164835/",
         "verified",
@@ -94,7 +101,7 @@ ATMO: Final = Method(
     "75 % of the hours of the local day, each with 75 % of the hour, for each pollutant; the others are left "
     "out.",
     (
-        Text(
+        BilingualText(
             "Computed in the way of the order for the place of the box; only the approved associations "
             "(AASQA) give out an index ATMO, which is of a whole area.",
             "Calculé selon la méthode de l'arrêté pour le lieu du boîtier ; seules les associations agréées "
@@ -104,7 +111,7 @@ ATMO: Final = Method(
 )
 
 
-def eaqi(series: Mapping[str, Hourly], at_us: int) -> Result:
+def compute_eaqi(series: Mapping[str, HourlySeries], at_us: int) -> IndexResult:
     """The European Air Quality Index of one hour.
 
     Args:
@@ -115,11 +122,11 @@ def eaqi(series: Mapping[str, Hourly], at_us: int) -> Result:
         The number of the worst band, 1 to 6, with the band and concentration of each pollutant; those that
         have no value say why.
     """
-    period = hour_of(at_us)
+    period = hour_containing(at_us)
     return _worst(EAQI, EAQI_SCALES, period, lambda metric: _hour(series.get(metric), period))
 
 
-def atmo(series: Mapping[str, Hourly], day: date, zone: ZoneInfo) -> Result:
+def compute_atmo(series: Mapping[str, HourlySeries], day: date, zone: ZoneInfo) -> IndexResult:
     """The French index of a local day (of 23 to 25 hours).
 
     Args:
@@ -131,47 +138,50 @@ def atmo(series: Mapping[str, Hourly], day: date, zone: ZoneInfo) -> Result:
         The number of the worst band, 1 to 6, with the band of each pollutant and the concentration it is of:
         the highest hourly mean of SO2, NO2 and O3, the mean of the day of PM10 and PM2.5.
     """
-    period = day_of(day, zone)
+    period = local_day(day, zone)
 
-    def found(metric: str) -> Mean:
-        return mean_of(series.get(metric), period, DAY_COVERAGE, highest=metric in _BY_HIGHEST)
+    def found(metric: str) -> PeriodMean:
+        return compute_period_mean(series.get(metric), period, DAY_COVERAGE, highest=metric in _BY_HIGHEST)
 
     return _worst(ATMO, ATMO_SCALES, period, found)
 
 
-def _hour(hourly: Hourly | None, period: Period) -> Mean:
+def _hour(hourly: HourlySeries | None, period: TimePeriod) -> PeriodMean:
     """The mean of one hour, and how much of that hour was measured."""
     if hourly is None:
-        return Mean(None, 0.0, "metric_missing")
+        return PeriodMean(None, 0.0, "metric_missing")
     found = hourly.at(period.start_us)
     if found is None or found[1] == 0 or not math.isfinite(found[0]):
-        return Mean(None, 0.0, "no_data")
+        return PeriodMean(None, 0.0, "no_data")
     value, covered = found
     if covered < HOUR_COVERAGE:
-        return Mean(None, round(covered, 2), "coverage_too_low")
-    return Mean(value, round(covered, 2), None)
+        return PeriodMean(None, round(covered, 2), "coverage_too_low")
+    return PeriodMean(value, round(covered, 2), None)
 
 
 def _worst(
-    method: Method, scales: Mapping[str, Scale], period: Period, found: Callable[[str], Mean]
-) -> Result:
+    method: IndexMethod,
+    scales: Mapping[str, BandScale],
+    period: TimePeriod,
+    found: Callable[[str], PeriodMean],
+) -> IndexResult:
     components = tuple(_component(metric, scale, found(metric)) for metric, scale in scales.items())
     levels = [part.level for part in components if part.level is not None]
-    covered = least_covered(components)
+    covered = lowest_coverage(components)
     if not levels:
         reason = common_reason(components)
-        return made(method, period, None, covered, components=components, reason=reason)
+        return build_result(method, period, None, covered, components=components, reason=reason)
     worst = max(levels)
     band = next(iter(scales.values())).bands[worst - 1]
-    notes = (PARTIAL,) if len(levels) < len(components) else ()
-    return made(method, period, float(worst), covered, band=band, components=components, notes=notes)
+    notes = (PARTIAL_ATMO_NOTE,) if len(levels) < len(components) else ()
+    return build_result(method, period, float(worst), covered, band=band, components=components, notes=notes)
 
 
-def _component(metric: str, scale: Scale, mean: Mean) -> Component:
+def _component(metric: str, scale: BandScale, mean: PeriodMean) -> ResultComponent:
     if mean.value is None:
-        return Component(metric, None, UNIT, mean.coverage, reason=mean.reason)
+        return ResultComponent(metric, None, UNIT, mean.coverage, reason=mean.reason)
     level = scale.level(mean.value)
-    return Component(metric, mean.value, UNIT, mean.coverage, scale.bands[level - 1], level)
+    return ResultComponent(metric, mean.value, UNIT, mean.coverage, scale.bands[level - 1], level)
 
 
 METHODS: Final = (EAQI, ATMO)

@@ -1,6 +1,6 @@
 """What city computations need: the boxes of a site, and how much is read of them.
 
-Owns the bounds. What the boxes measured is read by `app.indicators.inputs`.
+Owns the bounds. What the boxes measured is read by `app.indicators.input_queries`.
 """
 
 from collections import defaultdict
@@ -12,14 +12,14 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.calendar_periods import HOUR_US, Period
-from app.indicators.index_definitions import Figure, Source
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
+from app.indicators.index_definitions import IndexDefinition, InputSource
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US
-from app.platform.kernel.tenant_scope import Reach
-from app.registry.box_repository import box_path
+from app.platform.kernel.tenant_scope import TenantScope
+from app.registry.box_repository import parse_box_id
 from app.registry.models import Box
-from app.timeseries.series.latest_queries import metrics_of_boxes
+from app.timeseries.series.latest_queries import find_metrics_of_boxes
 
 MAX_BOXES: Final = 100
 MAX_SAMPLES: Final = 600_000
@@ -30,7 +30,7 @@ HOUR_S: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
+class IndexedBox:
     """A box, as far as its figures need it.
 
     Attributes:
@@ -48,11 +48,11 @@ class Station:
     metrics: frozenset[str]
 
 
-async def stations_of(
-    session: AsyncSession, site_id: UUID, named: Sequence[str], visible: Reach
-) -> list[Station]:
+async def find_indexed_boxes(
+    session: AsyncSession, site_id: UUID, named: Sequence[str], visible: TenantScope
+) -> list[IndexedBox]:
     """The boxes of a site, or those that are named, by their ids (NotFoundError, `too_many_boxes`)."""
-    wanted = {box_path(identifier) for identifier in named}
+    wanted = {parse_box_id(identifier) for identifier in named}
     query = select(Box.key, Box.id, Box.interval_s, Box.kind).where(
         Box.site_id == site_id, Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id)
     )
@@ -67,11 +67,11 @@ async def stations_of(
             code="too_many_boxes",
             extra={"maximum_boxes": MAX_BOXES},
         )
-    measured = await metrics_of_boxes(session, [row.key for row in rows]) if rows else {}
-    return [Station(*row, measured.get(row.id, frozenset())) for row in rows]
+    measured = await find_metrics_of_boxes(session, [row.key for row in rows]) if rows else {}
+    return [IndexedBox(*row, measured.get(row.id, frozenset())) for row in rows]
 
 
-def too_many_samples(found: int) -> InvalidError:
+def too_many_samples_error(found: int) -> InvalidError:
     """More samples than are looked at (`range_too_large`)."""
     return InvalidError(
         f"About {found:,} samples would be looked at, of {MAX_SAMPLES:,} at most. Ask for a shorter "
@@ -82,32 +82,34 @@ def too_many_samples(found: int) -> InvalidError:
 
 
 @dataclass(slots=True)
-class Needs:
+class InputNeeds:
     """What has to be read of a box, by metric."""
 
-    hours: dict[str, list[Period]] = field(default_factory=lambda: defaultdict(list))
-    samples: dict[str, list[Period]] = field(default_factory=lambda: defaultdict(list))
+    hours: dict[str, list[TimePeriod]] = field(default_factory=lambda: defaultdict(list))
+    samples: dict[str, list[TimePeriod]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, figure: Figure, metrics: Iterable[str], period: Period) -> None:
+    def add(self, figure: IndexDefinition, metrics: Iterable[str], period: TimePeriod) -> None:
         """Add what a figure of a period reads of some metrics."""
-        span = reach(figure, period)
+        span = compute_read_range(figure, period)
         wanted = self.hours if figure.source == "hours" else self.samples
         for metric in metrics:
             wanted[metric].append(span)
 
 
-def reach(figure: Figure, period: Period) -> Period:
+def compute_read_range(figure: IndexDefinition, period: TimePeriod) -> TimePeriod:
     """From where to where a figure of a period reads: in whole hours."""
     first = period.start_us // HOUR_US * HOUR_US - figure.lead_h * HOUR_US
     if figure.source == "samples":
         # What sounds as the period begins may have begun before.
         first -= HOUR_US
     last = -(-period.end_us // HOUR_US) * HOUR_US
-    return Period(max(first, EARLIEST_US), min(last, LATEST_US))
+    return TimePeriod(max(first, EARLIEST_US), min(last, LATEST_US))
 
 
-def effort(figure: Figure, metrics: int, period: Period, interval_s: int) -> tuple[Source, int]:
+def estimate_read_count(
+    figure: IndexDefinition, metrics: int, period: TimePeriod, interval_s: int
+) -> tuple[InputSource, int]:
     """How much a figure of a period reads: of which sort, and how many values."""
-    seconds = reach(figure, period).seconds
+    seconds = compute_read_range(figure, period).seconds
     per = HOUR_S if figure.source == "hours" else interval_s
     return figure.source, metrics * max(1, round(seconds / per))

@@ -16,7 +16,7 @@ DAY_US: Final = 24 * HOUR_US
 _DECEMBER: Final = 12
 
 
-class Period(NamedTuple):
+class TimePeriod(NamedTuple):
     """From `start_us`, included, to `end_us`, excluded."""
 
     start_us: int
@@ -35,7 +35,7 @@ class Period(NamedTuple):
 
 # Of a site's boxes the same days are asked about, hundreds of times.
 @lru_cache(8192)
-def instant(day: date, at: time, zone: ZoneInfo) -> int:
+def resolve_local_time(day: date, at: time, zone: ZoneInfo) -> int:
     """Where a local time lies: of two the first; of none, as far after the jump as it would have been."""
     return from_datetime(datetime.combine(day, at, tzinfo=zone).astimezone(UTC))
 
@@ -45,20 +45,22 @@ def local_date(at_us: int, zone: ZoneInfo) -> date:
     return to_datetime(at_us).astimezone(zone).date()
 
 
-def hour_of(at_us: int) -> Period:
+def hour_containing(at_us: int) -> TimePeriod:
     """The hour of UTC that an instant lies in."""
     start = at_us // HOUR_US * HOUR_US
-    return Period(start, start + HOUR_US)
+    return TimePeriod(start, start + HOUR_US)
 
 
-def days_of(first: date, last: date, zone: ZoneInfo) -> Period:
+def local_day_range(first: date, last: date, zone: ZoneInfo) -> TimePeriod:
     """The local days from `first` to `last`, both included."""
-    return Period(instant(first, time(), zone), instant(last + timedelta(days=1), time(), zone))
+    return TimePeriod(
+        resolve_local_time(first, time(), zone), resolve_local_time(last + timedelta(days=1), time(), zone)
+    )
 
 
-def day_of(day: date, zone: ZoneInfo) -> Period:
+def local_day(day: date, zone: ZoneInfo) -> TimePeriod:
     """A local day."""
-    return days_of(day, day, zone)
+    return local_day_range(day, day, zone)
 
 
 def last_of_month(year: int, month: int) -> date:
@@ -67,11 +69,11 @@ def last_of_month(year: int, month: int) -> date:
     return following - timedelta(days=1)
 
 
-def year_of(year: int, zone: ZoneInfo) -> Period:
+def local_year(year: int, zone: ZoneInfo) -> TimePeriod:
     """A local year."""
-    return days_of(date(year, 1, 1), date(year, 12, 31), zone)
+    return local_day_range(date(year, 1, 1), date(year, 12, 31), zone)
 
 
-def dates(first: date, last: date) -> list[date]:
+def list_dates(first: date, last: date) -> list[date]:
     """The dates from `first` to `last`, both included."""
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]

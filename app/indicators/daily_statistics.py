@@ -13,25 +13,32 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.calendar_periods import HOUR_US, Period, day_of
-from app.indicators.input_types import Floats, Hourly, Mean, lacking, mean_of, percent
+from app.indicators.calendar_periods import HOUR_US, TimePeriod, local_day
+from app.indicators.input_types import (
+    HourlySeries,
+    PeriodMean,
+    ValueArray,
+    compute_percent,
+    compute_period_mean,
+    find_no_value_reason,
+)
 
 RUN_HOURS: Final = 8
 RUN_LEAST: Final = 6
 DAY_COVERAGE: Final = 75.0
 
 
-def daily_means(hourly: Hourly, days: Sequence[date], zone: ZoneInfo) -> list[Mean]:
+def daily_means(hourly: HourlySeries, days: Sequence[date], zone: ZoneInfo) -> list[PeriodMean]:
     """The mean of each day, of three quarters of its hours at least."""
-    return [mean_of(hourly, day_of(day, zone), DAY_COVERAGE) for day in days]
+    return [compute_period_mean(hourly, local_day(day, zone), DAY_COVERAGE) for day in days]
 
 
-def daily_highest_runs(hourly: Hourly, days: Sequence[date], zone: ZoneInfo) -> list[Mean]:
+def daily_highest_runs(hourly: HourlySeries, days: Sequence[date], zone: ZoneInfo) -> list[PeriodMean]:
     """The highest running mean of eight hours of each day."""
-    return [_highest_run(hourly, day_of(day, zone)) for day in days]
+    return [_highest_run(hourly, local_day(day, zone)) for day in days]
 
 
-def running_means(found: Floats) -> Floats:
+def running_means(found: ValueArray) -> ValueArray:
     """The mean of each eight hours in a row, NaN where fewer than six have a value.
 
     Args:
@@ -49,14 +56,14 @@ def running_means(found: Floats) -> Floats:
     return means
 
 
-def _highest_run(hourly: Hourly, day: Period) -> Mean:
+def _highest_run(hourly: HourlySeries, day: TimePeriod) -> PeriodMean:
     hours = day.hours()
     if not hours:
         # A date that the clocks of a place left out: Samoa had no 30 December 2011.
-        return Mean(None, 0.0, "no_data")
+        return PeriodMean(None, 0.0, "no_data")
     found = hourly.on(range(hours[0] - (RUN_HOURS - 1) * HOUR_US, hours[-1] + HOUR_US, HOUR_US))
     runs = running_means(found)
     valid = runs[np.isfinite(runs)]
-    covered = percent(len(valid), len(runs))
-    reason = lacking(hourly.begun(day), covered, DAY_COVERAGE)
-    return Mean(float(valid.max()) if reason is None else None, covered, reason)
+    covered = compute_percent(len(valid), len(runs))
+    reason = find_no_value_reason(hourly.begun(day), covered, DAY_COVERAGE)
+    return PeriodMean(float(valid.max()) if reason is None else None, covered, reason)

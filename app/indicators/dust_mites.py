@@ -9,11 +9,25 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.calendar_periods import dates, days_of
+from app.indicators.calendar_periods import list_dates, local_day_range
 from app.indicators.daily_statistics import daily_means
-from app.indicators.index_results import Band, Citation, Component, Method, NoValueReason, Result, Text
-from app.indicators.input_types import Floats, Hourly, Mask, lacking, percent
-from app.indicators.result_builder import made
+from app.indicators.index_results import (
+    BilingualText,
+    IndexBand,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    NoValueReason,
+    ResultComponent,
+)
+from app.indicators.input_types import (
+    BoolArray,
+    HourlySeries,
+    ValueArray,
+    compute_percent,
+    find_no_value_reason,
+)
+from app.indicators.result_builder import build_result
 
 COVERAGE: Final = 75.0
 MITES_FEWEST_DAYS: Final = 14
@@ -31,15 +45,15 @@ PTERONYSSINUS_ABOVE: Final = 75.0
 OFTEN: Final = 50.0
 
 MITE_BANDS: Final = (
-    Band("controlled", Text("Too dry for mites", "Trop sec pour les acariens")),
-    Band("possible", Text("Mites can live", "Les acariens peuvent vivre")),
-    Band("favourable", Text("Mites thrive", "Les acariens prospèrent")),
+    IndexBand("controlled", BilingualText("Too dry for mites", "Trop sec pour les acariens")),
+    IndexBand("possible", BilingualText("Mites can live", "Les acariens peuvent vivre")),
+    IndexBand("favourable", BilingualText("Mites thrive", "Les acariens prospèrent")),
 )
-MITES: Final = Method(
+MITES: Final = IndexMethod(
     "mite-risk",
     1,
-    Text("Risk of house-dust mites", "Risque d'acariens"),
-    Citation(
+    BilingualText("Risk of house-dust mites", "Risque d'acariens"),
+    MethodCitation(
         "Arlian et al., J Allergy Clin Immunol 104 (1999) 852-856; Hashimoto et al., Med Entomol Zool 44 "
         "(1993) 185-195",
         "https://pubmed.ncbi.nlm.nih.gov/10518832/",
@@ -52,7 +66,7 @@ MITES: Final = Method(
     "%",
     "14 days at least; 75 % of the days, each with 75 % of its hours of both temperature and humidity.",
     (
-        Text(
+        BilingualText(
             "Of the air of the room: mattresses and carpets are damper and warmer.",
             "De l'air de la pièce : les matelas et tapis sont plus humides et plus chauds.",
         ),
@@ -60,9 +74,9 @@ MITES: Final = Method(
 )
 
 
-def mite_risk(
-    temperature: Hourly | None, humidity: Hourly | None, first: date, last: date, zone: ZoneInfo
-) -> Result:
+def compute_mite_risk(
+    temperature: HourlySeries | None, humidity: HourlySeries | None, first: date, last: date, zone: ZoneInfo
+) -> IndexResult:
     """How much the air of some weeks favours house-dust mites.
 
     Args:
@@ -78,18 +92,18 @@ def mite_risk(
         and of days that favour each species (`dry`, `farinae`, `pteronyssinus`), the mean humidity, and how
         many dry days in a row there were at the end (`dry_run`): mites die in 6 to 11 of them.
     """
-    period, days = days_of(first, last, zone), dates(first, last)
+    period, days = local_day_range(first, last, zone), list_dates(first, last)
     if temperature is None or humidity is None:
-        return made(MITES, period, None, 0.0, reason="metric_missing")
+        return build_result(MITES, period, None, 0.0, reason="metric_missing")
     means = zip(daily_means(temperature, days, zone), daily_means(humidity, days, zone), strict=True)
     both = [(warm.value, damp.value) for warm, damp in means]
     known = [(warm, damp) for warm, damp in both if warm is not None and damp is not None]
-    covered = percent(len(known), len(days))
-    reason: NoValueReason | None = lacking(humidity.begun(period), covered, COVERAGE)
+    covered = compute_percent(len(known), len(days))
+    reason: NoValueReason | None = find_no_value_reason(humidity.begun(period), covered, COVERAGE)
     if len(days) < MITES_FEWEST_DAYS:
         reason = "period_too_short"
     if reason is not None:
-        return made(MITES, period, None, covered, reason=reason)
+        return build_result(MITES, period, None, covered, reason=reason)
     warm, damp = np.array(known).T
     dry = damp < DRY_BELOW
     farinae, pteronyssinus = _farinae(warm, damp), _pteronyssinus(warm, damp)
@@ -97,26 +111,26 @@ def mite_risk(
     share = _share(farinae | pteronyssinus | holds)
     level = 1 if damp.mean() < DRY_BELOW else 3 if share >= OFTEN else 2
     components = (
-        Component("humidity", float(damp.mean()), "%RH", covered),
-        Component("dry", _share(dry), "%", covered),
-        Component("farinae", _share(farinae), "%", covered),
-        Component("pteronyssinus", _share(pteronyssinus), "%", covered),
-        Component("dry_run", float(_dry_run(both)), "d", covered),
+        ResultComponent("humidity", float(damp.mean()), "%RH", covered),
+        ResultComponent("dry", _share(dry), "%", covered),
+        ResultComponent("farinae", _share(farinae), "%", covered),
+        ResultComponent("pteronyssinus", _share(pteronyssinus), "%", covered),
+        ResultComponent("dry_run", float(_dry_run(both)), "d", covered),
     )
-    return made(MITES, period, share, covered, band=MITE_BANDS[level - 1], components=components)
+    return build_result(MITES, period, share, covered, band=MITE_BANDS[level - 1], components=components)
 
 
-def _farinae(warm: Floats, damp: Floats) -> Mask:
+def _farinae(warm: ValueArray, damp: ValueArray) -> BoolArray:
     # Where it thrives above 45 %RH but declines below 50, what declines counts.
     return (warm >= FARINAE_FROM) & (warm <= WARMEST) & (damp > FARINAE_ABOVE) & (damp >= DRY_BELOW)
 
 
-def _pteronyssinus(warm: Floats, damp: Floats) -> Mask:
+def _pteronyssinus(warm: ValueArray, damp: ValueArray) -> BoolArray:
     return (warm >= PTERONYSSINUS_FROM) & (warm <= WARMEST) & (damp > PTERONYSSINUS_ABOVE)
 
 
-def _share(days: Mask) -> float:
-    return percent(int(days.sum()), len(days))
+def _share(days: BoolArray) -> float:
+    return compute_percent(int(days.sum()), len(days))
 
 
 def _dry_run(days: list[tuple[float | None, float | None]]) -> int:

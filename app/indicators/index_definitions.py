@@ -13,55 +13,66 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES, atmo, eaqi
-from app.indicators.calendar_periods import Period
-from app.indicators.dust_mites import MITE_BANDS, mite_risk
-from app.indicators.index_results import Band, Method, Result
+from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES, compute_atmo, compute_eaqi
+from app.indicators.calendar_periods import TimePeriod
+from app.indicators.dust_mites import MITE_BANDS, compute_mite_risk
+from app.indicators.index_results import IndexBand, IndexMethod, IndexResult
 from app.indicators.indoor_air import (
     BENZENE_SCALE,
     CO2_SCALE,
     FORMALDEHYDE_WEEK_SCALE,
-    indoor_benzene,
-    indoor_co2,
-    indoor_formaldehyde_hour,
-    indoor_formaldehyde_week,
+    compute_indoor_benzene,
+    compute_indoor_co2,
+    compute_indoor_formaldehyde_hour,
+    compute_indoor_formaldehyde_week,
 )
-from app.indicators.input_types import Hourly, Levels, Samples
+from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels
 from app.indicators.method_registry import METHODS
-from app.indicators.mould_risk import MOULD_SCALE, mould_index
-from app.indicators.noise_emergence import noise_emergence
-from app.indicators.noise_levels import DEFAULT_COUNTRY, PARTS, lden_day, lden_year, leq
-from app.indicators.odour_hours import DETECTION, Rules, odour_hours, odour_summary
-from app.indicators.period_selection import PeriodLength, Slot
+from app.indicators.mould_risk import MOULD_SCALE, compute_mould_index
+from app.indicators.noise_emergence import compute_noise_emergence
+from app.indicators.noise_levels import (
+    DAY_PARTS,
+    DEFAULT_COUNTRY,
+    compute_lden_day,
+    compute_lden_year,
+    compute_leq,
+)
+from app.indicators.odour_hours import (
+    DETECTION_THRESHOLD,
+    EpisodeCriteria,
+    compute_odour_hours,
+    summarise_odour_episodes,
+)
+from app.indicators.period_selection import DatedPeriod, PeriodLength
 from app.indicators.thermal_comfort import (
-    CATEGORIES,
+    COMFORT_CATEGORIES,
     HUMIDEX_SCALE,
     LIGHT_BANDS,
     Season,
-    humidex,
-    light,
-    thermal_comfort,
+    compute_humidex,
+    compute_light,
+    compute_thermal_comfort,
 )
 from app.indicators.who_guidelines import (
-    who_24h,
-    who_days_over,
-    who_o3_8h,
-    who_o3_peak_season,
-    who_year,
+    compute_who_24h,
+    compute_who_days_over,
+    compute_who_o3_8h,
+    compute_who_o3_peak_season,
+    compute_who_year,
 )
 
 type PlaceSetting = Literal["indoor", "outdoor", "anywhere"]
-type Source = Literal["hours", "samples"]
-LENGTHS: Final[tuple[PeriodLength, ...]] = get_args(PeriodLength.__value__)
+type InputSource = Literal["hours", "samples"]
+PERIOD_LENGTHS: Final[tuple[PeriodLength, ...]] = get_args(PeriodLength.__value__)
 
-_EMPTY: Final = Levels(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+_EMPTY: Final = SoundLevels(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
 # August to December of the year before, and the seven hours before it.
 _SEASON_LEAD_H: Final = 154 * 24
 _RUN_LEAD_H: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class MethodOptions:
     """What the caller, or the place, decides.
 
     Attributes:
@@ -81,17 +92,17 @@ class Choices:
     use: str = "writing"
     material: str = "very_sensitive"
     area: str = "residential"
-    odour: float = DETECTION
-    noise: tuple[Period, ...] = ()
+    odour: float = DETECTION_THRESHOLD
+    noise: tuple[TimePeriod, ...] = ()
 
     @property
     def noise_begin(self) -> time:
         """When a day of noise begins."""
-        return PARTS[self.country][0].begin
+        return DAY_PARTS[self.country][0].begin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Material:
+class BoxMeasurements:
     """What a box measured, by metric; a metric that it does not measure is in none of them.
 
     Attributes:
@@ -100,16 +111,16 @@ class Material:
         samples: at the box's own interval.
     """
 
-    hourly: Mapping[str, Hourly]
-    levels: Mapping[str, Levels]
-    samples: Mapping[str, Samples]
+    hourly: Mapping[str, HourlySeries]
+    levels: Mapping[str, SoundLevels]
+    samples: Mapping[str, SampleSeries]
 
 
-type Compute = Callable[[Material, str, Slot, Choices], Result]
+type MethodFunction = Callable[[BoxMeasurements, str, DatedPeriod, MethodOptions], IndexResult]
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class IndexDefinition:
     """How a method is asked for.
 
     Attributes:
@@ -124,12 +135,12 @@ class Figure:
         only: the country outside of which it is not computed unasked.
     """
 
-    method: Method
-    compute: Compute
+    method: IndexMethod
+    compute: MethodFunction
     lengths: tuple[PeriodLength, ...]
     where: PlaceSetting = "outdoor"
     each: bool = False
-    source: Source = "hours"
+    source: InputSource = "hours"
     lead_h: int = 0
     noisy: bool = False
     only: str | None = None
@@ -139,12 +150,12 @@ class Figure:
         """Whether it is computed where no method is named: not what reads a year, or has to be told more."""
         return bool(self.lengths) and self.lengths[0] != "year"
 
-    def begin(self, choices: Choices) -> time:
+    def begin(self, choices: MethodOptions) -> time:
         """When its days begin."""
         return choices.noise_begin if self.noisy else time()
 
 
-def _missing(result: Result) -> Result:
+def _missing(result: IndexResult) -> IndexResult:
     """Say that the metric is not measured, of a method that was handed nothing."""
     parts = tuple(
         replace(part, reason="metric_missing") if part.reason else part for part in result.components
@@ -152,8 +163,10 @@ def _missing(result: Result) -> Result:
     return replace(result, reason="metric_missing", components=parts)
 
 
-def _of_levels(compute: Callable[[Levels, Slot, Choices], Result]) -> Compute:
-    def computed(material: Material, metric: str, slot: Slot, choices: Choices) -> Result:
+def _of_levels(compute: Callable[[SoundLevels, DatedPeriod, MethodOptions], IndexResult]) -> MethodFunction:
+    def computed(
+        material: BoxMeasurements, metric: str, slot: DatedPeriod, choices: MethodOptions
+    ) -> IndexResult:
         levels = material.levels.get(metric)
         if levels is None:
             return _missing(compute(_EMPTY, slot, choices))
@@ -162,19 +175,21 @@ def _of_levels(compute: Callable[[Levels, Slot, Choices], Result]) -> Compute:
     return computed
 
 
-def _of_samples(compute: Callable[[Samples, Slot, Choices], Result]) -> Compute:
-    def computed(material: Material, metric: str, slot: Slot, choices: Choices) -> Result:
+def _of_samples(compute: Callable[[SampleSeries, DatedPeriod, MethodOptions], IndexResult]) -> MethodFunction:
+    def computed(
+        material: BoxMeasurements, metric: str, slot: DatedPeriod, choices: MethodOptions
+    ) -> IndexResult:
         samples = material.samples.get(metric)
         if samples is None:
-            return _missing(compute(Samples.of([], [], 1.0), slot, choices))
+            return _missing(compute(SampleSeries.of([], [], 1.0), slot, choices))
         return compute(samples, slot, choices)
 
     return computed
 
 
-def _emergence(samples: Samples, slot: Slot, choices: Choices) -> Result:
-    levels = Levels.of_samples(samples.times, samples.values, samples.interval_s)
-    return noise_emergence(levels, choices.noise, slot.period, choices.zone)
+def _emergence(samples: SampleSeries, slot: DatedPeriod, choices: MethodOptions) -> IndexResult:
+    levels = SoundLevels.of_samples(samples.times, samples.values, samples.interval_s)
+    return compute_noise_emergence(levels, choices.noise, slot.period, choices.zone)
 
 
 _LONGER: Final[tuple[PeriodLength, ...]] = ("week", "weeks", "month", "year")
@@ -183,134 +198,148 @@ _FROM_DAY: Final[tuple[PeriodLength, ...]] = ("day", "hour", *_LONGER)
 _FROM_WEEKS: Final[tuple[PeriodLength, ...]] = ("weeks", "month", "year")
 
 _FIGURES: Final = (
-    Figure(METHODS["eaqi"], lambda m, _, s, __: eaqi(m.hourly, s.period.start_us), ("hour",)),
-    Figure(METHODS["atmo"], lambda m, _, s, c: atmo(m.hourly, s.first, c.zone), ("day",), only="FR"),
-    Figure(
+    IndexDefinition(
+        METHODS["eaqi"], lambda m, _, s, __: compute_eaqi(m.hourly, s.period.start_us), ("hour",)
+    ),
+    IndexDefinition(
+        METHODS["atmo"], lambda m, _, s, c: compute_atmo(m.hourly, s.first, c.zone), ("day",), only="FR"
+    ),
+    IndexDefinition(
         METHODS["who-24h"],
-        lambda m, metric, s, c: who_24h(metric, m.hourly.get(metric), s.first, c.zone),
+        lambda m, metric, s, c: compute_who_24h(metric, m.hourly.get(metric), s.first, c.zone),
         ("day",),
         each=True,
     ),
-    Figure(
+    IndexDefinition(
         METHODS["who-o3-8h"],
-        lambda m, metric, s, c: who_o3_8h(m.hourly.get(metric), s.first, c.zone),
+        lambda m, metric, s, c: compute_who_o3_8h(m.hourly.get(metric), s.first, c.zone),
         ("day",),
         lead_h=_RUN_LEAD_H,
     ),
-    Figure(
+    IndexDefinition(
         METHODS["who-year"],
-        lambda m, metric, s, c: who_year(metric, m.hourly.get(metric), s.first.year, c.zone),
+        lambda m, metric, s, c: compute_who_year(metric, m.hourly.get(metric), s.first.year, c.zone),
         ("year",),
         each=True,
     ),
-    Figure(
+    IndexDefinition(
         METHODS["who-o3-peak-season"],
-        lambda m, metric, s, c: who_o3_peak_season(m.hourly.get(metric), s.first.year, c.zone),
+        lambda m, metric, s, c: compute_who_o3_peak_season(m.hourly.get(metric), s.first.year, c.zone),
         ("year",),
         lead_h=_SEASON_LEAD_H,
     ),
-    Figure(
+    IndexDefinition(
         METHODS["who-days-over"],
-        lambda m, metric, s, c: who_days_over(metric, m.hourly.get(metric), s.first.year, c.zone),
+        lambda m, metric, s, c: compute_who_days_over(metric, m.hourly.get(metric), s.first.year, c.zone),
         ("year",),
         each=True,
         lead_h=_RUN_LEAD_H,
     ),
-    Figure(METHODS["leq"], _of_levels(lambda levels, s, _: leq(levels, s.period)), _FROM_HOUR, "anywhere"),
-    Figure(
+    IndexDefinition(
+        METHODS["leq"], _of_levels(lambda levels, s, _: compute_leq(levels, s.period)), _FROM_HOUR, "anywhere"
+    ),
+    IndexDefinition(
         METHODS["lden-day"],
-        _of_levels(lambda levels, s, c: lden_day(levels, s.first, c.zone, c.country)),
+        _of_levels(lambda levels, s, c: compute_lden_day(levels, s.first, c.zone, c.country)),
         ("day",),
         noisy=True,
     ),
-    Figure(
+    IndexDefinition(
         METHODS["lden-year"],
-        _of_levels(lambda levels, s, c: lden_year(levels, s.first.year, c.zone, c.country)),
+        _of_levels(lambda levels, s, c: compute_lden_year(levels, s.first.year, c.zone, c.country)),
         ("year",),
         noisy=True,
     ),
-    Figure(METHODS["noise-emergence"], _of_samples(_emergence), (), source="samples"),
-    Figure(
+    IndexDefinition(METHODS["noise-emergence"], _of_samples(_emergence), (), source="samples"),
+    IndexDefinition(
         METHODS["indoor-co2"],
-        lambda m, metric, s, _: indoor_co2(m.hourly.get(metric), s.period),
+        lambda m, metric, s, _: compute_indoor_co2(m.hourly.get(metric), s.period),
         _FROM_HOUR,
         "indoor",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["indoor-formaldehyde-hour"],
-        lambda m, _, s, __: indoor_formaldehyde_hour(
+        lambda m, _, s, __: compute_indoor_formaldehyde_hour(
             m.hourly.get("hcho"), m.hourly.get("temperature"), s.period
         ),
         _FROM_HOUR,
         "indoor",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["indoor-formaldehyde-week"],
-        lambda m, _, s, __: indoor_formaldehyde_week(
+        lambda m, _, s, __: compute_indoor_formaldehyde_week(
             m.hourly.get("hcho"), m.hourly.get("temperature"), s.period
         ),
         ("week",),
         "indoor",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["indoor-benzene"],
-        lambda m, metric, s, _: indoor_benzene(m.hourly.get(metric), s.period),
+        lambda m, metric, s, _: compute_indoor_benzene(m.hourly.get(metric), s.period),
         ("week",),
         "indoor",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["mite-risk"],
-        lambda m, _, s, c: mite_risk(
+        lambda m, _, s, c: compute_mite_risk(
             m.hourly.get("temperature"), m.hourly.get("humidity"), s.first, s.last, c.zone
         ),
         _FROM_WEEKS,
         "indoor",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["mould-index"],
-        lambda m, _, s, c: mould_index(
+        lambda m, _, s, c: compute_mould_index(
             m.hourly.get("temperature"), m.hourly.get("humidity"), s.period, material=c.material
         ),
         _FROM_WEEKS,
         "indoor",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["odour-episodes"],
-        _of_samples(lambda samples, s, c: odour_summary(samples, Rules(c.odour, c.odour), s.period)[0]),
+        _of_samples(
+            lambda samples, s, c: summarise_odour_episodes(
+                samples, EpisodeCriteria(c.odour, c.odour), s.period
+            )[0]
+        ),
         _FROM_DAY,
         "anywhere",
         source="samples",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["odour-hours"],
-        _of_samples(lambda samples, s, c: odour_hours(samples, s.period, threshold=c.odour, area=c.area)),
+        _of_samples(
+            lambda samples, s, c: compute_odour_hours(samples, s.period, threshold=c.odour, area=c.area)
+        ),
         _FROM_DAY,
         source="samples",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["thermal-comfort"],
-        lambda m, metric, s, c: thermal_comfort(m.hourly.get(metric), s.period, c.season),
+        lambda m, metric, s, c: compute_thermal_comfort(m.hourly.get(metric), s.period, c.season),
         _FROM_HOUR,
         "indoor",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["humidex"],
-        lambda m, _, s, __: humidex(m.hourly.get("temperature"), m.hourly.get("humidity"), s.period),
+        lambda m, _, s, __: compute_humidex(m.hourly.get("temperature"), m.hourly.get("humidity"), s.period),
         _FROM_HOUR,
         "anywhere",
     ),
-    Figure(
+    IndexDefinition(
         METHODS["light"],
-        lambda m, metric, s, c: light(m.hourly.get(metric), s.period, c.use),
+        lambda m, metric, s, c: compute_light(m.hourly.get(metric), s.period, c.use),
         _FROM_HOUR,
         "indoor",
     ),
 )
 
-FIGURES: Final[Mapping[str, Figure]] = MappingProxyType({each.method.name: each for each in _FIGURES})
+INDEX_DEFINITIONS: Final[Mapping[str, IndexDefinition]] = MappingProxyType(
+    {each.method.name: each for each in _FIGURES}
+)
 """Every method of the register."""
 
-BANDS: Final[Mapping[str, tuple[Band, ...]]] = MappingProxyType(
+BANDS_BY_METHOD: Final[Mapping[str, tuple[IndexBand, ...]]] = MappingProxyType(
     {
         "eaqi": EAQI_SCALES["pm2_5"].bands,
         "atmo": ATMO_SCALES["pm2_5"].bands,
@@ -319,17 +348,19 @@ BANDS: Final[Mapping[str, tuple[Band, ...]]] = MappingProxyType(
         "indoor-benzene": BENZENE_SCALE.bands,
         "mite-risk": MITE_BANDS,
         "mould-index": MOULD_SCALE.bands,
-        "thermal-comfort": CATEGORIES,
+        "thermal-comfort": COMFORT_CATEGORIES,
         "humidex": HUMIDEX_SCALE.bands,
         "light": LIGHT_BANDS[::-1],
     }
 )
 """The classes of each method that has some, the best one first."""
 
-_ORDER: Final = {band.key: place for bands in (MITE_BANDS, CATEGORIES) for place, band in enumerate(bands)}
+_ORDER: Final = {
+    band.key: place for bands in (MITE_BANDS, COMFORT_CATEGORIES) for place, band in enumerate(bands)
+}
 
 
-def gravity(result: Result) -> float:
+def worst_sort_key(result: IndexResult) -> float:
     """How bad a value is beside others of its method and metric: the highest one is the worst."""
     assert result.value is not None  # noqa: S101 (only what has a value is compared)
     if result.method == "light":

@@ -19,29 +19,31 @@ type NoValueReason = Literal[
 ]
 
 
-class Text(NamedTuple):
+class BilingualText(NamedTuple):
     """A text for people, in both languages."""
 
     en: str
     fr: str
 
 
-REASONS: Final[Mapping[NoValueReason, Text]] = MappingProxyType(
+NO_VALUE_REASONS: Final[Mapping[NoValueReason, BilingualText]] = MappingProxyType(
     {
-        "no_data": Text("No measurements", "Aucune mesure"),
-        "metric_missing": Text("The metric is not measured here", "La grandeur n'est pas mesurée ici"),
-        "coverage_too_low": Text(
+        "no_data": BilingualText("No measurements", "Aucune mesure"),
+        "metric_missing": BilingualText(
+            "The metric is not measured here", "La grandeur n'est pas mesurée ici"
+        ),
+        "coverage_too_low": BilingualText(
             "Too little of the period was measured", "Une trop petite part de la période a été mesurée"
         ),
-        "period_too_short": Text(
+        "period_too_short": BilingualText(
             "The period is shorter than the method needs",
             "La période est plus courte que la méthode ne l'exige",
         ),
-        "period_too_long": Text(
+        "period_too_long": BilingualText(
             "The period is longer than the method allows",
             "La période est plus longue que la méthode ne le permet",
         ),
-        "period_mixed": Text(
+        "period_mixed": BilingualText(
             "The period lies partly in the day and partly in the night",
             "La période est en partie de jour et en partie de nuit",
         ),
@@ -51,7 +53,7 @@ REASONS: Final[Mapping[NoValueReason, Text]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class IndexBand:
     """A class of an index.
 
     Attributes:
@@ -61,12 +63,12 @@ class Band:
     """
 
     key: str
-    label: Text
+    label: BilingualText
     colour: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Citation:
+class MethodCitation:
     """Where a method's numbers are from.
 
     Attributes:
@@ -89,7 +91,7 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class IndexMethod:
     """One way of computing one figure.
 
     Attributes:
@@ -106,17 +108,17 @@ class Method:
 
     name: str
     version: int
-    title: Text
-    citation: Citation
+    title: BilingualText
+    citation: MethodCitation
     period: MethodPeriod
     metrics: tuple[str, ...]
     unit: str
     coverage: str
-    notes: tuple[Text, ...] = ()
+    notes: tuple[BilingualText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class ResultComponent:
     """A part of a result: a pollutant, a part of the day, a share.
 
     Attributes:
@@ -133,13 +135,13 @@ class Component:
     value: float | None
     unit: str
     coverage: float
-    band: Band | None = None
+    band: IndexBand | None = None
     level: int | None = None
     reason: NoValueReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class IndexResult:
     """What a method gives for a period.
 
     Attributes:
@@ -168,10 +170,10 @@ class Result:
     value: float | None
     unit: str
     coverage: float
-    band: Band | None = None
+    band: IndexBand | None = None
     limit: float | None = None
     ratio: float | None = None
     exceeded: bool | None = None
-    components: tuple[Component, ...] = ()
+    components: tuple[ResultComponent, ...] = ()
     reason: NoValueReason | None = None
-    notes: tuple[Text, ...] = field(default=())
+    notes: tuple[BilingualText, ...] = field(default=())

@@ -7,11 +7,25 @@ from typing import Final
 
 import numpy as np
 
-from app.indicators.calendar_periods import DAY_US, Period
-from app.indicators.class_scales import Scale
-from app.indicators.index_results import Band, Citation, Component, Method, NoValueReason, Result, Text
-from app.indicators.input_types import Floats, Hourly, Mean, mean_of, percent
-from app.indicators.result_builder import made
+from app.indicators.band_scales import BandScale
+from app.indicators.calendar_periods import DAY_US, TimePeriod
+from app.indicators.index_results import (
+    BilingualText,
+    IndexBand,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    NoValueReason,
+    ResultComponent,
+)
+from app.indicators.input_types import (
+    HourlySeries,
+    PeriodMean,
+    ValueArray,
+    compute_percent,
+    compute_period_mean,
+)
+from app.indicators.result_builder import build_result
 
 COVERAGE: Final = 75.0
 WEEK_SHORTEST: Final = DAY_US * 9 // 2
@@ -23,43 +37,48 @@ ZERO_K: Final = 273.15
 ASSUMED_C: Final = 20.0
 STANDARD_HPA: Final = 1_013.25
 
-CO2_SCALE: Final = Scale.of(
+CO2_SCALE: Final = BandScale.of(
     (
-        Band("satisfactory", Text("Satisfactory renewal of air", "Renouvellement de l'air satisfaisant")),
-        Band("to_improve", Text("To be improved", "À améliorer")),
-        Band("insufficient", Text("Insufficient: act promptly", "Insuffisant : agir sans tarder")),
+        IndexBand(
+            "satisfactory",
+            BilingualText("Satisfactory renewal of air", "Renouvellement de l'air satisfaisant"),
+        ),
+        IndexBand("to_improve", BilingualText("To be improved", "À améliorer")),
+        IndexBand(
+            "insufficient", BilingualText("Insufficient: act promptly", "Insuffisant : agir sans tarder")
+        ),
     ),
     800,
     1_500,
 )
 _POLLUTANT_BANDS: Final = (
-    Band("within_guide", Text("Within the guide value", "Sous la valeur guide")),
-    Band("above_guide", Text("Above the guide value", "Au-dessus de la valeur guide")),
-    Band("act", Text("Act: look for the source", "Agir : rechercher la source")),
+    IndexBand("within_guide", BilingualText("Within the guide value", "Sous la valeur guide")),
+    IndexBand("above_guide", BilingualText("Above the guide value", "Au-dessus de la valeur guide")),
+    IndexBand("act", BilingualText("Act: look for the source", "Agir : rechercher la source")),
 )
-FORMALDEHYDE_WEEK_SCALE: Final = Scale.of(_POLLUTANT_BANDS, 30, 100)
-BENZENE_SCALE: Final = Scale.of(_POLLUTANT_BANDS, 2, 10)
+FORMALDEHYDE_WEEK_SCALE: Final = BandScale.of(_POLLUTANT_BANDS, 30, 100)
+BENZENE_SCALE: Final = BandScale.of(_POLLUTANT_BANDS, 2, 10)
 FORMALDEHYDE_HOUR_LIMIT: Final = 100.0
 
-_OCCUPIED: Final = Text(
+_OCCUPIED: Final = BilingualText(
     "Meant for rooms with people in them: an empty room says nothing.",
     "Vaut pour des pièces occupées : une pièce vide ne dit rien.",
 )
-ASSUMED: Final = Text(
+ASSUMED: Final = BilingualText(
     "In some hours no temperature was measured: 20 °C were taken for it.",
     "À certaines heures, aucune température n'a été mesurée : 20 °C ont été supposés.",
 )
-_REFERENCE: Final = Text(
+_REFERENCE: Final = BilingualText(
     "The law asks for a sampler and a laboratory; a sensor gives a hint.",
     "La loi demande un prélèvement et une analyse en laboratoire ; un capteur donne un indice.",
 )
 _HCSP: Final = "HCSP (2019), valeurs repères du formaldéhyde dans l'air intérieur; décret n° 2012-14 (France)"
 
-CO2: Final = Method(
+CO2: Final = IndexMethod(
     "indoor-co2",
     1,
-    Text("Indoor CO₂", "CO₂ intérieur"),
-    Citation(
+    BilingualText("Indoor CO₂", "CO₂ intérieur"),
+    MethodCitation(
         "Arrêté du 27 décembre 2022 (France), mesure à lecture directe du CO₂, article 4",
         "https://www.legifrance.gouv.fr/jorf/id/JORFTEXT000046830005",
         "verified",
@@ -71,11 +90,11 @@ CO2: Final = Method(
     "75 % of the hours of the period, each with 75 % of the hour.",
     (_OCCUPIED,),
 )
-FORMALDEHYDE_HOUR: Final = Method(
+FORMALDEHYDE_HOUR: Final = IndexMethod(
     "indoor-formaldehyde-hour",
     1,
-    Text("Indoor formaldehyde, hours", "Formaldéhyde intérieur, heures"),
-    Citation(
+    BilingualText("Indoor formaldehyde, hours", "Formaldéhyde intérieur, heures"),
+    MethodCitation(
         _HCSP,
         None,
         "unverified",
@@ -87,11 +106,11 @@ FORMALDEHYDE_HOUR: Final = Method(
     "75 % of the hours of the period, each with 75 % of the hour.",
     (_REFERENCE,),
 )
-FORMALDEHYDE_WEEK: Final = Method(
+FORMALDEHYDE_WEEK: Final = IndexMethod(
     "indoor-formaldehyde-week",
     1,
-    Text("Indoor formaldehyde, 4.5 to 7 days", "Formaldéhyde intérieur, 4,5 à 7 jours"),
-    Citation(
+    BilingualText("Indoor formaldehyde, 4.5 to 7 days", "Formaldéhyde intérieur, 4,5 à 7 jours"),
+    MethodCitation(
         _HCSP,
         None,
         "unverified",
@@ -104,11 +123,11 @@ FORMALDEHYDE_WEEK: Final = Method(
     "75 % of the hours of 4.5 to 7 days, each with 75 % of the hour.",
     (_REFERENCE,),
 )
-BENZENE: Final = Method(
+BENZENE: Final = IndexMethod(
     "indoor-benzene",
     1,
-    Text("Indoor benzene, 4.5 to 7 days", "Benzène intérieur, 4,5 à 7 jours"),
-    Citation(
+    BilingualText("Indoor benzene, 4.5 to 7 days", "Benzène intérieur, 4,5 à 7 jours"),
+    MethodCitation(
         "Décret n° 2011-1727 and décret n° 2012-14 (France): valeurs-guides et seuil d'action du benzène",
         "https://www.legifrance.gouv.fr/jorf/id/JORFTEXT000025105291",
         "unverified",
@@ -123,7 +142,9 @@ BENZENE: Final = Method(
 )
 
 
-def formaldehyde_ug_m3(ppb: Floats, temperature_c: Floats, pressure_hpa: float = STANDARD_HPA) -> Floats:
+def convert_formaldehyde_ug_m3(
+    ppb: ValueArray, temperature_c: ValueArray, pressure_hpa: float = STANDARD_HPA
+) -> ValueArray:
     """Formaldehyde by mass, from its share by volume: ppb · M · p / (R · T), the law of ideal gases.
 
     Args:
@@ -139,35 +160,38 @@ def formaldehyde_ug_m3(ppb: Floats, temperature_c: Floats, pressure_hpa: float =
     return ppb * mol_m3 * FORMALDEHYDE_G_MOL / 1_000.0
 
 
-def indoor_co2(hourly: Hourly | None, period: Period) -> Result:
+def compute_indoor_co2(hourly: HourlySeries | None, period: TimePeriod) -> IndexResult:
     """The class of the highest hourly mean of CO2 in a period.
 
     Returns:
         With the mean of the period (`mean`), and the shares of hours above the two bounds (`above_800`,
         `above_1500`, in percent) as components.
     """
-    highest = mean_of(hourly, period, COVERAGE, highest=True)
+    highest = compute_period_mean(hourly, period, COVERAGE, highest=True)
     if hourly is None or highest.value is None:
-        return made(CO2, period, None, highest.coverage, reason=highest.reason)
+        return build_result(CO2, period, None, highest.coverage, reason=highest.reason)
     found = hourly.on(period.hours())
     found = found[np.isfinite(found)]
     shares = tuple(
-        Component(
+        ResultComponent(
             f"above_{bound:g}",
-            percent(int(np.count_nonzero(found > bound)), len(found)),
+            compute_percent(int(np.count_nonzero(found > bound)), len(found)),
             "%",
             highest.coverage,
         )
         for bound in CO2_SCALE.bounds
     )
-    mean = Component("mean", float(found.mean()), "ppm", highest.coverage)
+    mean = ResultComponent("mean", float(found.mean()), "ppm", highest.coverage)
     band = CO2_SCALE.band(highest.value)
-    return made(CO2, period, highest.value, highest.coverage, band=band, components=(mean, *shares))
+    return build_result(CO2, period, highest.value, highest.coverage, band=band, components=(mean, *shares))
 
 
-def indoor_formaldehyde_hour(
-    ppb: Hourly | None, temperature: Hourly | None, period: Period, pressure_hpa: float = STANDARD_HPA
-) -> Result:
+def compute_indoor_formaldehyde_hour(
+    ppb: HourlySeries | None,
+    temperature: HourlySeries | None,
+    period: TimePeriod,
+    pressure_hpa: float = STANDARD_HPA,
+) -> IndexResult:
     """The highest hourly mean of formaldehyde in a period, by the value for one to four hours.
 
     Args:
@@ -177,8 +201,8 @@ def indoor_formaldehyde_hour(
         pressure_hpa: of the air.
     """
     hourly, assumed = _by_mass(ppb, temperature, period, pressure_hpa)
-    highest = mean_of(hourly, period, COVERAGE, highest=True)
-    return made(
+    highest = compute_period_mean(hourly, period, COVERAGE, highest=True)
+    return build_result(
         FORMALDEHYDE_HOUR,
         period,
         highest.value,
@@ -189,9 +213,12 @@ def indoor_formaldehyde_hour(
     )
 
 
-def indoor_formaldehyde_week(
-    ppb: Hourly | None, temperature: Hourly | None, period: Period, pressure_hpa: float = STANDARD_HPA
-) -> Result:
+def compute_indoor_formaldehyde_week(
+    ppb: HourlySeries | None,
+    temperature: HourlySeries | None,
+    period: TimePeriod,
+    pressure_hpa: float = STANDARD_HPA,
+) -> IndexResult:
     """The mean of formaldehyde over 4.5 to 7 days, by the guide value and the one from which to act.
 
     Args:
@@ -204,16 +231,18 @@ def indoor_formaldehyde_week(
     return _of_week(FORMALDEHYDE_WEEK, FORMALDEHYDE_WEEK_SCALE, hourly, period, assumed=assumed)
 
 
-def indoor_benzene(hourly: Hourly | None, period: Period) -> Result:
+def compute_indoor_benzene(hourly: HourlySeries | None, period: TimePeriod) -> IndexResult:
     """The mean of benzene over 4.5 to 7 days, by the guide value and the one from which to act."""
     return _of_week(BENZENE, BENZENE_SCALE, hourly, period, assumed=False)
 
 
-def _of_week(method: Method, scale: Scale, hourly: Hourly | None, period: Period, *, assumed: bool) -> Result:
-    mean, reason = mean_of(hourly, period, COVERAGE), _unfit(period)
+def _of_week(
+    method: IndexMethod, scale: BandScale, hourly: HourlySeries | None, period: TimePeriod, *, assumed: bool
+) -> IndexResult:
+    mean, reason = compute_period_mean(hourly, period, COVERAGE), _unfit(period)
     if reason is not None:
-        mean = Mean(None, mean.coverage, reason)
-    return made(
+        mean = PeriodMean(None, mean.coverage, reason)
+    return build_result(
         method,
         period,
         mean.value,
@@ -225,7 +254,7 @@ def _of_week(method: Method, scale: Scale, hourly: Hourly | None, period: Period
     )
 
 
-def _unfit(period: Period) -> NoValueReason | None:
+def _unfit(period: TimePeriod) -> NoValueReason | None:
     length = period.end_us - period.start_us
     if length < WEEK_SHORTEST:
         return "period_too_short"
@@ -234,8 +263,8 @@ def _unfit(period: Period) -> NoValueReason | None:
 
 
 def _by_mass(
-    ppb: Hourly | None, temperature: Hourly | None, period: Period, pressure_hpa: float
-) -> tuple[Hourly | None, bool]:
+    ppb: HourlySeries | None, temperature: HourlySeries | None, period: TimePeriod, pressure_hpa: float
+) -> tuple[HourlySeries | None, bool]:
     """Hourly means in µg/m³, and whether a temperature had to be assumed."""
     if ppb is None:
         return None, False
@@ -246,8 +275,10 @@ def _by_mass(
         hours = range(first, int(part.times[-1]) + 1, DAY_US // 24)
         known = temperature.on(hours)[(part.times - first) // (DAY_US // 24)]
     assumed = bool((part.valid & ~np.isfinite(known)).any())
-    mass = formaldehyde_ug_m3(part.values, np.where(np.isfinite(known), known, ASSUMED_C), pressure_hpa)
-    return Hourly(part.times, mass, part.coverage), assumed
+    mass = convert_formaldehyde_ug_m3(
+        part.values, np.where(np.isfinite(known), known, ASSUMED_C), pressure_hpa
+    )
+    return HourlySeries(part.times, mass, part.coverage), assumed
 
 
 METHODS: Final = (CO2, FORMALDEHYDE_HOUR, FORMALDEHYDE_WEEK, BENZENE)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.indicators.calendar_periods import HOUR_US, Period
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.index_results import NoValueReason
 from app.platform.kernel.instants import US_PER_S
 
@@ -24,13 +24,13 @@ Directive 2008/50/EC, Annex VII and XI. Directive (EU) 2024/2881 replaces it fro
 keeps this share is assumed: its text on it was not read.
 """
 
-type Floats = NDArray[np.float64]
-type Times = NDArray[np.int64]
-type Mask = NDArray[np.bool_]
+type ValueArray = NDArray[np.float64]
+type TimeArray = NDArray[np.int64]
+type BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hourly:
+class HourlySeries:
     """Means of hours.
 
     Attributes:
@@ -39,9 +39,9 @@ class Hourly:
         coverage: how much of the hour was measured, shape (n,).
     """
 
-    times: Times
-    values: Floats
-    coverage: Floats
+    times: TimeArray
+    values: ValueArray
+    coverage: ValueArray
 
     def __post_init__(self) -> None:
         _check_times(self.times, self.values, self.coverage)
@@ -50,21 +50,21 @@ class Hourly:
         _check_percent(self.coverage)
 
     @classmethod
-    def of(cls, times: ArrayLike, values: ArrayLike, coverage: ArrayLike = 100.0) -> "Hourly":
+    def of(cls, times: ArrayLike, values: ArrayLike, coverage: ArrayLike = 100.0) -> "HourlySeries":
         """Make a series of what numpy takes for arrays; one coverage may stand for all."""
         begins = np.asarray(times, dtype=np.int64)
         covered = np.broadcast_to(np.asarray(coverage, dtype=np.float64), begins.shape)
         return cls(begins, np.asarray(values, dtype=np.float64), covered)
 
     @property
-    def valid(self) -> Mask:
+    def valid(self) -> BoolArray:
         """Which hours have a value that is covered well enough, shape (n,)."""
         return np.isfinite(self.values) & (self.coverage >= HOUR_COVERAGE)
 
-    def within(self, period: Period) -> "Hourly":
+    def within(self, period: TimePeriod) -> "HourlySeries":
         """The hours that begin in a period."""
         low, high = np.searchsorted(self.times, [period.start_us, period.end_us])
-        return Hourly(self.times[low:high], self.values[low:high], self.coverage[low:high])
+        return HourlySeries(self.times[low:high], self.values[low:high], self.coverage[low:high])
 
     def at(self, start_us: int) -> tuple[float, float] | None:
         """The mean and the coverage of the hour that begins at an instant; None: it is not in the series."""
@@ -73,12 +73,12 @@ class Hourly:
             return None
         return float(self.values[index]), float(self.coverage[index])
 
-    def begun(self, period: Period) -> int:
+    def begun(self, period: TimePeriod) -> int:
         """How many hours begin in a period, valid or not."""
         low, high = self.times.searchsorted((period.start_us, period.end_us))
         return max(0, int(high - low))
 
-    def on(self, hours: range) -> Floats:
+    def on(self, hours: range) -> ValueArray:
         """The valid means of the hours that are asked for, NaN where there is none, shape (len(hours),)."""
         grid = np.full(len(hours), np.nan)
         if hours:
@@ -89,7 +89,7 @@ class Hourly:
         return grid
 
 
-class Mean(NamedTuple):
+class PeriodMean(NamedTuple):
     """A mean of hourly means, how well it is covered, and why there is none.
 
     Attributes:
@@ -103,12 +103,14 @@ class Mean(NamedTuple):
     reason: NoValueReason | None
 
 
-def percent(part: float, whole: float) -> float:
+def compute_percent(part: float, whole: float) -> float:
     """A part in percent of a whole, 0 to 100, to two decimals."""
     return min(100.0, max(0.0, round(100.0 * part / whole, 2))) if whole > 0 else 0.0
 
 
-def mean_of(hourly: Hourly | None, period: Period, least: float, *, highest: bool = False) -> Mean:
+def compute_period_mean(
+    hourly: HourlySeries | None, period: TimePeriod, least: float, *, highest: bool = False
+) -> PeriodMean:
     """The mean (or the highest) of a period's valid hours, each weighing the same.
 
     Args:
@@ -118,18 +120,18 @@ def mean_of(hourly: Hourly | None, period: Period, least: float, *, highest: boo
         highest: the highest hourly mean in place of the mean.
     """
     if hourly is None:
-        return Mean(None, 0.0, "metric_missing")
+        return PeriodMean(None, 0.0, "metric_missing")
     hours = period.hours()
     found = hourly.on(hours)
     found = found[np.isfinite(found)]
-    covered = percent(len(found), len(hours))
-    reason = lacking(hourly.begun(period), covered, least)
+    covered = compute_percent(len(found), len(hours))
+    reason = find_no_value_reason(hourly.begun(period), covered, least)
     if reason is not None:
-        return Mean(None, covered, reason)
-    return Mean(float(found.max() if highest else found.mean()), covered, None)
+        return PeriodMean(None, covered, reason)
+    return PeriodMean(float(found.max() if highest else found.mean()), covered, None)
 
 
-def lacking(count: int, covered: float, least: float) -> NoValueReason | None:
+def find_no_value_reason(count: int, covered: float, least: float) -> NoValueReason | None:
     """Why there is no value: nothing at all, or too little."""
     if count == 0:
         return "no_data"
@@ -137,7 +139,7 @@ def lacking(count: int, covered: float, least: float) -> NoValueReason | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
+class SampleSeries:
     """Samples at a box's own interval; each stands for the interval that begins at its time.
 
     Attributes:
@@ -146,8 +148,8 @@ class Samples:
         interval_s: how long a sample stands at most; less where the next one comes sooner.
     """
 
-    times: Times
-    values: Floats
+    times: TimeArray
+    values: ValueArray
     interval_s: float
 
     def __post_init__(self) -> None:
@@ -156,14 +158,14 @@ class Samples:
             raise ValueError("an interval is longer than nothing")
 
     @classmethod
-    def of(cls, times: ArrayLike, values: ArrayLike, interval_s: float) -> "Samples":
+    def of(cls, times: ArrayLike, values: ArrayLike, interval_s: float) -> "SampleSeries":
         """Make samples of what numpy takes for arrays; those without a value are left out."""
         begins, found = np.asarray(times, dtype=np.int64), np.asarray(values, dtype=np.float64)
         there = np.isfinite(found)
         return cls(begins[there], found[there], interval_s)
 
     @property
-    def ends(self) -> Times:
+    def ends(self) -> TimeArray:
         """Until when each sample stands, shape (n,)."""
         ends = self.times + round(self.interval_s * US_PER_S)
         ends[:-1] = np.minimum(ends[:-1], self.times[1:])
@@ -171,7 +173,7 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Levels:
+class SoundLevels:
     """Sound levels, each the energy mean of an interval.
 
     Attributes:
@@ -181,10 +183,10 @@ class Levels:
         seconds: how much of the interval was really measured, shape (n,): the weight of the level.
     """
 
-    starts: Times
-    ends: Times
-    values: Floats
-    seconds: Floats
+    starts: TimeArray
+    ends: TimeArray
+    values: ValueArray
+    seconds: ValueArray
 
     def __post_init__(self) -> None:
         _check_times(self.starts, self.ends, self.values, self.seconds)
@@ -197,21 +199,23 @@ class Levels:
             raise ValueError("what was measured of an interval is no more than all of it")
 
     @classmethod
-    def of_samples(cls, times: ArrayLike, values: ArrayLike, interval_s: float) -> "Levels":
+    def of_samples(cls, times: ArrayLike, values: ArrayLike, interval_s: float) -> "SoundLevels":
         """Levels of a box's interval each, such as LAeq of one minute; each begins at its time."""
-        samples = Samples.of(times, values, interval_s)
+        samples = SampleSeries.of(times, values, interval_s)
         ends = samples.ends
         return cls(samples.times, ends, samples.values, (ends - samples.times) / US_PER_S)
 
     @classmethod
-    def of_hours(cls, times: ArrayLike, values: ArrayLike, counts: ArrayLike, interval_s: float) -> "Levels":
+    def of_hours(
+        cls, times: ArrayLike, values: ArrayLike, counts: ArrayLike, interval_s: float
+    ) -> "SoundLevels":
         """Energy means of hours, and how many intervals each was made of."""
         begins, found = np.asarray(times, dtype=np.int64), np.asarray(values, dtype=np.float64)
         seconds = np.minimum(np.asarray(counts, dtype=np.float64) * interval_s, HOUR_US / US_PER_S)
         there = np.isfinite(found) & (seconds > 0)
         return cls(begins[there], begins[there] + HOUR_US, found[there], seconds[there])
 
-    def weights(self, period: Period) -> tuple[slice, Floats]:
+    def weights(self, period: TimePeriod) -> tuple[slice, ValueArray]:
         """What of a period was measured.
 
         Returns:
@@ -226,13 +230,13 @@ class Levels:
         return part, self.seconds[part] * (inside / (ends - starts))
 
 
-def _check_times(times: Times, *columns: NDArray[np.generic]) -> None:
+def _check_times(times: TimeArray, *columns: NDArray[np.generic]) -> None:
     if times.ndim != 1 or any(column.shape != times.shape for column in columns):
         raise ValueError("the columns of a series have one dimension and the same length")
     if len(times) > 1 and not (np.diff(times) > 0).all():
         raise ValueError("times ascend, and none occurs twice")
 
 
-def _check_percent(coverage: Floats) -> None:
+def _check_percent(coverage: ValueArray) -> None:
     if len(coverage) and not ((coverage >= 0) & (coverage <= 100)).all():  # noqa: PLR2004 (percent)
         raise ValueError("a coverage is 0 to 100 percent")

@@ -11,7 +11,7 @@ type RoomUse = Literal["writing", "cad", "drawing", "meeting", "reception", "fil
 type MouldMaterial = Literal["very_sensitive", "sensitive", "medium_resistant", "resistant"]
 type OdourArea = Literal["residential", "commercial", "village"]
 
-HEEDS: Final[Mapping[str, frozenset[str]]] = {
+SUPPORTED_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "lden-day": frozenset({"country"}),
     "lden-year": frozenset({"country"}),
     "thermal-comfort": frozenset({"season"}),

@@ -15,7 +15,7 @@ from app.indicators import (
     thermal_comfort,
     who_guidelines,
 )
-from app.indicators.index_results import Method
+from app.indicators.index_results import IndexMethod
 
 _MODULES: Final = (
     air_indices,
@@ -29,7 +29,7 @@ _MODULES: Final = (
     thermal_comfort,
 )
 
-METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+METHODS: Final[Mapping[str, IndexMethod]] = MappingProxyType(
     {method.name: method for module in _MODULES for method in module.METHODS}
 )
 """Every method, by topic."""

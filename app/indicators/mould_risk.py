@@ -9,11 +9,18 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from app.indicators.calendar_periods import Period
-from app.indicators.class_scales import Scale
-from app.indicators.index_results import Band, Citation, Component, Method, Result, Text
-from app.indicators.input_types import Hourly, lacking, percent
-from app.indicators.result_builder import made
+from app.indicators.band_scales import BandScale
+from app.indicators.calendar_periods import TimePeriod
+from app.indicators.index_results import (
+    BilingualText,
+    IndexBand,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    ResultComponent,
+)
+from app.indicators.input_types import HourlySeries, compute_percent, find_no_value_reason
+from app.indicators.result_builder import build_result
 
 COVERAGE: Final = 75.0
 MOULD_TOP: Final = 6.0
@@ -28,7 +35,7 @@ _DECLINE_LATER_PER_DAY: Final = 0.016
 _HOURS_A_DAY: Final = 24
 
 
-class Sensitivity(NamedTuple):
+class MouldSensitivity(NamedTuple):
     """How a class of materials takes mould: paces below and from index 1, the highest index, least RH."""
 
     early: float
@@ -39,29 +46,31 @@ class Sensitivity(NamedTuple):
     least_rh: float
 
 
-SENSITIVITIES: Final[Mapping[str, Sensitivity]] = {
-    "very_sensitive": Sensitivity(1.0, 2.0, 1.0, 7.0, 2.0, 80.0),
-    "sensitive": Sensitivity(0.578, 0.386, 0.3, 6.0, 1.0, 80.0),
-    "medium_resistant": Sensitivity(0.072, 0.097, 0.0, 5.0, 1.5, 85.0),
-    "resistant": Sensitivity(0.033, 0.014, 0.0, 3.0, 1.0, 85.0),
+SENSITIVITIES: Final[Mapping[str, MouldSensitivity]] = {
+    "very_sensitive": MouldSensitivity(1.0, 2.0, 1.0, 7.0, 2.0, 80.0),
+    "sensitive": MouldSensitivity(0.578, 0.386, 0.3, 6.0, 1.0, 80.0),
+    "medium_resistant": MouldSensitivity(0.072, 0.097, 0.0, 5.0, 1.5, 85.0),
+    "resistant": MouldSensitivity(0.033, 0.014, 0.0, 3.0, 1.0, 85.0),
 }
 """Pine sapwood is very sensitive, planed wood and board with paper sensitive, concrete medium resistant."""
 
-MOULD_SCALE: Final = Scale.of(
+MOULD_SCALE: Final = BandScale.of(
     (
-        Band("none", Text("No growth", "Aucune croissance")),
-        Band("microscopic", Text("Growth under the microscope", "Croissance visible au microscope")),
-        Band("visible", Text("Visible growth", "Croissance visible à l'œil nu")),
+        IndexBand("none", BilingualText("No growth", "Aucune croissance")),
+        IndexBand(
+            "microscopic", BilingualText("Growth under the microscope", "Croissance visible au microscope")
+        ),
+        IndexBand("visible", BilingualText("Visible growth", "Croissance visible à l'œil nu")),
     ),
     1,
     3,
     side="upper",
 )
-MOULD: Final = Method(
+MOULD: Final = IndexMethod(
     "mould-index",
     1,
-    Text("Mould index (VTT model)", "Indice de moisissure (modèle VTT)"),
-    Citation(
+    BilingualText("Mould index (VTT model)", "Indice de moisissure (modèle VTT)"),
+    MethodCitation(
         "Hukka and Viitanen, Wood Sci Technol 33 (1999) 475-485; classes of materials: Ojanen et al. (2010)",
         "https://doi.org/10.1007/s002260050131",
         "unverified",
@@ -74,7 +83,7 @@ MOULD: Final = Method(
     "1",
     "75 % of the hours of the period, each with 75 % of the hour of both; hours without stand still.",
     (
-        Text(
+        BilingualText(
             "Of the air of the room: the model wants the humidity at the surface, higher on cold walls.",
             "De l'air de la pièce : le modèle veut l'humidité en surface, plus élevée sur les murs froids.",
         ),
@@ -93,8 +102,8 @@ def critical_humidity(temperature_c: float, least_rh: float = 80.0) -> float:
     return max(least_rh, -0.00267 * t**3 + 0.160 * t**2 - 3.13 * t + 100.0)
 
 
-def mould_step(
-    index: float, dry_hours: int, temperature_c: float, humidity: float, material: Sensitivity
+def advance_mould_index(
+    index: float, dry_hours: int, temperature_c: float, humidity: float, material: MouldSensitivity
 ) -> tuple[float, int]:
     """The mould index and the dry hours in a row after one more hour.
 
@@ -113,15 +122,15 @@ def mould_step(
     return min(MOULD_TOP, index + pace * slowed / days / _HOURS_A_DAY), 0
 
 
-def mould_index(
-    temperature: Hourly | None,
-    humidity: Hourly | None,
-    period: Period,
+def compute_mould_index(
+    temperature: HourlySeries | None,
+    humidity: HourlySeries | None,
+    period: TimePeriod,
     *,
     material: str = "very_sensitive",
     begin: float = 0.0,
     dry_hours: int = 0,
-) -> Result:
+) -> IndexResult:
     """The mould index at the end of a period, stepped hour by hour.
 
     Args:
@@ -137,27 +146,29 @@ def mould_index(
         which it could grow, and the dry hours in a row at the end (with which to go on).
     """
     if temperature is None or humidity is None:
-        return made(MOULD, period, None, 0.0, reason="metric_missing")
+        return build_result(MOULD, period, None, 0.0, reason="metric_missing")
     hours = period.hours()
     warm, damp = temperature.on(hours), humidity.on(hours)
     there = np.isfinite(warm) & np.isfinite(damp)
-    covered = percent(int(there.sum()), len(hours))
-    reason = lacking(humidity.begun(period), covered, COVERAGE)
+    covered = compute_percent(int(there.sum()), len(hours))
+    reason = find_no_value_reason(humidity.begun(period), covered, COVERAGE)
     if reason is not None:
-        return made(MOULD, period, None, covered, reason=reason)
+        return build_result(MOULD, period, None, covered, reason=reason)
     of = SENSITIVITIES[material]
     index = highest = begin
     growing = 0
     for t, rh in zip(warm[there].tolist(), damp[there].tolist(), strict=True):
-        index, dry_hours = mould_step(index, dry_hours, t, rh, of)
+        index, dry_hours = advance_mould_index(index, dry_hours, t, rh, of)
         highest = max(highest, index)
         growing += dry_hours == 0
     components = (
-        Component("highest", highest, "1", covered, MOULD_SCALE.band(highest), MOULD_SCALE.level(highest)),
-        Component("growing", percent(growing, int(there.sum())), "%", covered),
-        Component("dry_hours", float(dry_hours), "h", covered),
+        ResultComponent(
+            "highest", highest, "1", covered, MOULD_SCALE.band(highest), MOULD_SCALE.level(highest)
+        ),
+        ResultComponent("growing", compute_percent(growing, int(there.sum())), "%", covered),
+        ResultComponent("dry_hours", float(dry_hours), "h", covered),
     )
-    return made(MOULD, period, index, covered, band=MOULD_SCALE.band(index), components=components)
+    return build_result(MOULD, period, index, covered, band=MOULD_SCALE.band(index), components=components)
 
 
 def _decline(dry_hours: int) -> float:

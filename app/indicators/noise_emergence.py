@@ -10,11 +10,18 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.calendar_periods import Period, instant, local_date
-from app.indicators.index_results import Citation, Component, Method, NoValueReason, Result, Text
-from app.indicators.input_types import Floats, Levels, lacking, percent
+from app.indicators.calendar_periods import TimePeriod, local_date, resolve_local_time
+from app.indicators.index_results import (
+    BilingualText,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    NoValueReason,
+    ResultComponent,
+)
+from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
 from app.indicators.noise_levels import UNIT, energy_mean
-from app.indicators.result_builder import made
+from app.indicators.result_builder import build_result
 
 DAY_LIMIT: Final = 5.0
 NIGHT_LIMIT: Final = 3.0
@@ -31,11 +38,11 @@ CORRECTIONS: Final[tuple[tuple[float, float], ...]] = (
 )
 """Up to how many seconds in all, included, how many dB are added; beyond the last none is."""
 
-EMERGENCE: Final = Method(
+EMERGENCE: Final = IndexMethod(
     "noise-emergence",
     1,
-    Text("Emergence of a noise in the neighbourhood", "Émergence d'un bruit de voisinage"),
-    Citation(
+    BilingualText("Emergence of a noise in the neighbourhood", "Émergence d'un bruit de voisinage"),
+    MethodCitation(
         "Code de la santé publique (France), article R1336-7",
         "https://www.legifrance.gouv.fr/codes/texte_lc/LEGITEXT000006072665/",
         "verified",
@@ -47,7 +54,7 @@ EMERGENCE: Final = Method(
     UNIT,
     "75 % of the time with the noise, and 75 % of the time without it.",
     (
-        Text(
+        BilingualText(
             "A hint, not a report: that needs a sound level meter of a class, on the spot (NF S 31-010).",
             "Un indice, pas un constat : celui-ci demande un sonomètre homologué, sur place (NF S 31-010).",
         ),
@@ -55,23 +62,25 @@ EMERGENCE: Final = Method(
 )
 
 
-def correction(duration_s: float) -> float:
+def duration_correction_db(duration_s: float) -> float:
     """How many dB are added to the limit for a noise that lasts so long in all."""
     return next((added for longest, added in CORRECTIONS if duration_s <= longest), 0.0)
 
 
-def limit(duration_s: float, *, night: bool) -> float:
+def emergence_limit_db(duration_s: float, *, night: bool) -> float:
     """By how many dB a noise may stand out, by how long it lasts in all."""
-    return (NIGHT_LIMIT if night else DAY_LIMIT) + correction(duration_s)
+    return (NIGHT_LIMIT if night else DAY_LIMIT) + duration_correction_db(duration_s)
 
 
 def is_night(at_us: int, zone: ZoneInfo) -> bool:
     """Whether it is night for the law: from 22 h to 7 h."""
     day = local_date(at_us, zone)
-    return not instant(day, DAY_BEGIN, zone) <= at_us < instant(day, DAY_END, zone)
+    return not resolve_local_time(day, DAY_BEGIN, zone) <= at_us < resolve_local_time(day, DAY_END, zone)
 
 
-def noise_emergence(levels: Levels, noisy: Sequence[Period], period: Period, zone: ZoneInfo) -> Result:
+def compute_noise_emergence(
+    levels: SoundLevels, noisy: Sequence[TimePeriod], period: TimePeriod, zone: ZoneInfo
+) -> IndexResult:
     """By how much a noise stands out in a period, by what the law allows.
 
     Args:
@@ -82,13 +91,15 @@ def noise_emergence(levels: Levels, noisy: Sequence[Period], period: Period, zon
 
     Returns:
         dB that the ambient level (energy mean while the noise is heard) lies above the residual level (while
-        it is not). Components: `ambient`, `residual`, `duration` (s) and `correction`.
+        it is not). Components: `ambient`, `residual`, `duration` (s) and `duration_correction_db`.
     """
-    spans = [Period(max(span.start_us, period.start_us), min(span.end_us, period.end_us)) for span in noisy]
+    spans = [
+        TimePeriod(max(span.start_us, period.start_us), min(span.end_us, period.end_us)) for span in noisy
+    ]
     spans = [span for span in spans if span.start_us < span.end_us]
     duration = sum(span.seconds for span in spans)
     night = is_night(period.start_us, zone)
-    allowed = limit(duration, night=night)
+    allowed = emergence_limit_db(duration, night=night)
     with_it = [levels.weights(span) for span in spans]
     part, all_weights = levels.weights(period)
     without = all_weights.copy()
@@ -105,11 +116,11 @@ def noise_emergence(levels: Levels, noisy: Sequence[Period], period: Period, zon
     components = (
         ambient,
         residual,
-        Component("duration", duration, "s", 100.0),
-        Component("correction", correction(duration), UNIT, 100.0),
+        ResultComponent("duration", duration, "s", 100.0),
+        ResultComponent("correction", duration_correction_db(duration), UNIT, 100.0),
     )
     covered = min(ambient.coverage, residual.coverage)
-    return made(
+    return build_result(
         EMERGENCE,
         period,
         value,
@@ -121,24 +132,24 @@ def noise_emergence(levels: Levels, noisy: Sequence[Period], period: Period, zon
     )
 
 
-def _mixed(period: Period, zone: ZoneInfo, *, night: bool) -> NoValueReason | None:
+def _mixed(period: TimePeriod, zone: ZoneInfo, *, night: bool) -> NoValueReason | None:
     """`period_mixed` where a period is not all of it in one day or one night."""
     day = local_date(period.start_us, zone)
-    turns = [instant(day, DAY_BEGIN, zone), instant(day, DAY_END, zone)]
+    turns = [resolve_local_time(day, DAY_BEGIN, zone), resolve_local_time(day, DAY_END, zone)]
     if night and period.start_us >= turns[1]:
-        turns = [instant(day + timedelta(days=1), DAY_BEGIN, zone)]
+        turns = [resolve_local_time(day + timedelta(days=1), DAY_BEGIN, zone)]
     inside = any(period.start_us < turn < period.end_us for turn in turns)
     return "period_mixed" if inside else None
 
 
-def _level(key: str, values: Floats, weights: Floats, seconds: float) -> Component:
+def _level(key: str, values: ValueArray, weights: ValueArray, seconds: float) -> ResultComponent:
     weights = np.maximum(weights, 0.0)
-    covered = percent(float(weights.sum()), seconds)
+    covered = compute_percent(float(weights.sum()), seconds)
     # What is left of an interval after subtracting all of it may be a rounding error.
-    reason = lacking(int(np.count_nonzero(weights > 1e-6)), covered, COVERAGE)  # noqa: PLR2004
+    reason = find_no_value_reason(int(np.count_nonzero(weights > 1e-6)), covered, COVERAGE)  # noqa: PLR2004
     if reason is not None:
-        return Component(key, None, UNIT, covered, reason=reason)
-    return Component(key, energy_mean(values, weights), UNIT, covered)
+        return ResultComponent(key, None, UNIT, covered, reason=reason)
+    return ResultComponent(key, energy_mean(values, weights), UNIT, covered)
 
 
 METHODS: Final = (EMERGENCE,)

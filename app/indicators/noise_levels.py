@@ -17,10 +17,16 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.calendar_periods import Period, instant, local_date
-from app.indicators.index_results import Citation, Component, Method, Result, Text
-from app.indicators.input_types import Floats, Levels, lacking, percent
-from app.indicators.result_builder import common_reason, least_covered, made
+from app.indicators.calendar_periods import TimePeriod, local_date, resolve_local_time
+from app.indicators.index_results import (
+    BilingualText,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    ResultComponent,
+)
+from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
+from app.indicators.result_builder import build_result, common_reason, lowest_coverage
 
 UNIT: Final = "dB"
 DAY_COVERAGE: Final = 75.0
@@ -28,7 +34,7 @@ YEAR_COVERAGE: Final = 75.0
 DEFAULT_COUNTRY: Final = "EU"
 
 
-class Part(NamedTuple):
+class DayPart(NamedTuple):
     """A part of the day.
 
     Attributes:
@@ -46,15 +52,15 @@ class Part(NamedTuple):
     penalty: float
 
 
-def _parts(day: int, evening: int, night: int) -> tuple[Part, ...]:
+def _parts(day: int, evening: int, night: int) -> tuple[DayPart, ...]:
     return (
-        Part("lday", time(day), time(evening), 12, 0),
-        Part("levening", time(evening), time(night), 4, 5),
-        Part("lnight", time(night), time(day), 8, 10),
+        DayPart("lday", time(day), time(evening), 12, 0),
+        DayPart("levening", time(evening), time(night), 4, 5),
+        DayPart("lnight", time(night), time(day), 8, 10),
     )
 
 
-PARTS: Final[Mapping[str, tuple[Part, ...]]] = {
+DAY_PARTS: Final[Mapping[str, tuple[DayPart, ...]]] = {
     DEFAULT_COUNTRY: _parts(7, 19, 23),
     "FR": _parts(6, 18, 22),
     # 34. BImSchV, § 2.
@@ -68,18 +74,18 @@ _BASIS: Final = (
     "Formula, weights, penalties and hours read in summaries of the directive and in notes of French "
     "authorities (6-18-22-6 h). The rule of coverage is ours: the directive is about modelled years."
 )
-_MEASURED: Final = Text(
+_MEASURED: Final = BilingualText(
     "Measured at the box with all that sounded there: maps are computed for one kind of source, 4 m above "
     "the ground, without the reflection of the facade.",
     "Mesuré au boîtier, toutes sources confondues : les cartes sont calculées par type de source, à 4 m du "
     "sol, sans la réflexion de la façade.",
 )
 
-LEQ: Final = Method(
+LEQ: Final = IndexMethod(
     "leq",
     1,
-    Text("Equivalent sound level", "Niveau sonore équivalent"),
-    Citation(
+    BilingualText("Equivalent sound level", "Niveau sonore équivalent"),
+    MethodCitation(
         "ISO 1996-1: equivalent continuous sound pressure level",
         None,
         "verified",
@@ -90,28 +96,28 @@ LEQ: Final = Method(
     UNIT,
     "75 % of the period.",
 )
-LDEN_DAY: Final = Method(
+LDEN_DAY: Final = IndexMethod(
     "lden-day",
     1,
-    Text("Day-evening-night level of one day", "Niveau jour-soir-nuit d'une journée"),
-    Citation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
+    BilingualText("Day-evening-night level of one day", "Niveau jour-soir-nuit d'une journée"),
+    MethodCitation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
     "day",
     ("laeq",),
     UNIT,
     "75 % of each part of the day, of the time that it really lasted.",
     (
-        Text(
+        BilingualText(
             "A figure of 24 hours: noise maps and their limits are of a whole year.",
             "Une valeur de 24 heures : les cartes de bruit et leurs limites portent sur une année entière.",
         ),
         _MEASURED,
     ),
 )
-LDEN_YEAR: Final = Method(
+LDEN_YEAR: Final = IndexMethod(
     "lden-year",
     1,
-    Text("Day-evening-night level of a year", "Niveau jour-soir-nuit d'une année"),
-    Citation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
+    BilingualText("Day-evening-night level of a year", "Niveau jour-soir-nuit d'une année"),
+    MethodCitation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
     "year",
     ("laeq",),
     UNIT,
@@ -120,7 +126,7 @@ LDEN_YEAR: Final = Method(
 )
 
 
-def energy_mean(values: Floats, weights: Floats | None = None) -> float:
+def energy_mean(values: ValueArray, weights: ValueArray | None = None) -> float:
     """The mean of levels by energy: 10·lg(Σ w·10^(L/10) / Σ w).
 
     Args:
@@ -136,7 +142,7 @@ def energy_mean(values: Floats, weights: Floats | None = None) -> float:
     return top + 10.0 * math.log10(float(np.average(energies, weights=weights)))
 
 
-def day_evening_night(levels: Mapping[str, float], parts: Sequence[Part]) -> float:
+def combine_day_parts(levels: Mapping[str, float], parts: Sequence[DayPart]) -> float:
     """The level of a day from those of its parts: 10·lg(Σ w·10^((L + penalty)/10) / 24).
 
     Args:
@@ -147,19 +153,23 @@ def day_evening_night(levels: Mapping[str, float], parts: Sequence[Part]) -> flo
     return energy_mean(values, np.array([part.weight for part in parts]))
 
 
-def noise_day(day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> Period:
+def noise_day(day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> TimePeriod:
     """The day that begins on a date with the first part of the day, and ends as the next one begins."""
-    begin = PARTS.get(country, PARTS[DEFAULT_COUNTRY])[0].begin
-    return Period(instant(day, begin, zone), instant(day + timedelta(days=1), begin, zone))
+    begin = DAY_PARTS.get(country, DAY_PARTS[DEFAULT_COUNTRY])[0].begin
+    return TimePeriod(
+        resolve_local_time(day, begin, zone), resolve_local_time(day + timedelta(days=1), begin, zone)
+    )
 
 
-def leq(levels: Levels, period: Period) -> Result:
+def compute_leq(levels: SoundLevels, period: TimePeriod) -> IndexResult:
     """The energy mean of a period."""
     part = _mean("leq", levels, [period])
-    return made(LEQ, period, part.value, part.coverage, reason=part.reason)
+    return build_result(LEQ, period, part.value, part.coverage, reason=part.reason)
 
 
-def lden_day(levels: Levels, day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> Result:
+def compute_lden_day(
+    levels: SoundLevels, day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY
+) -> IndexResult:
     """Lden of the 24 hours (23 or 25 where clocks change) that begin on a date with the day's first part.
 
     Args:
@@ -169,59 +179,69 @@ def lden_day(levels: Levels, day: date, zone: ZoneInfo, country: str = DEFAULT_C
         country: whose parts of the day are meant (ISO 3166-1); one that is not known has those of the EU.
 
     Returns:
-        With Lday, Levening, Lnight and the plain energy mean (`leq`) as components.
+        With Lday, Levening, Lnight and the plain energy mean (`compute_leq`) as components.
     """
     return _lden(LDEN_DAY, levels, noise_day(day, zone, country), zone, country=country, least=DAY_COVERAGE)
 
 
-def lden_year(levels: Levels, year: int, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> Result:
+def compute_lden_year(
+    levels: SoundLevels, year: int, zone: ZoneInfo, country: str = DEFAULT_COUNTRY
+) -> IndexResult:
     """Lden of a year: of the energy means of all its days, evenings and nights.
 
     The year's first day begins with the first part of 1 January; its last night is that of 31 December.
     """
     first, after = date(year, 1, 1), date(year + 1, 1, 1)
-    period = Period(noise_day(first, zone, country).start_us, noise_day(after, zone, country).start_us)
+    period = TimePeriod(noise_day(first, zone, country).start_us, noise_day(after, zone, country).start_us)
     return _lden(LDEN_YEAR, levels, period, zone, country=country, least=YEAR_COVERAGE)
 
 
 def _lden(
-    method: Method, levels: Levels, period: Period, zone: ZoneInfo, *, country: str, least: float
-) -> Result:
-    parts = PARTS.get(country, PARTS[DEFAULT_COUNTRY])
+    method: IndexMethod,
+    levels: SoundLevels,
+    period: TimePeriod,
+    zone: ZoneInfo,
+    *,
+    country: str,
+    least: float,
+) -> IndexResult:
+    parts = DAY_PARTS.get(country, DAY_PARTS[DEFAULT_COUNTRY])
     components = tuple(_mean(part.key, levels, list(_spans(part, period, zone)), least) for part in parts)
     found = {part.key: part.value for part in components if part.value is not None}
     shown = (*components, _mean("leq", levels, [period], least))
     if len(found) < len(parts):
         lowest = min(part.coverage for part in components)
         reason = common_reason(part for part in components if part.value is None)
-        return made(method, period, None, lowest, components=shown, reason=reason)
-    value = day_evening_night(found, parts)
-    return made(method, period, value, least_covered(components), components=shown)
+        return build_result(method, period, None, lowest, components=shown, reason=reason)
+    value = combine_day_parts(found, parts)
+    return build_result(method, period, value, lowest_coverage(components), components=shown)
 
 
-def _spans(part: Part, period: Period, zone: ZoneInfo) -> Iterator[Period]:
+def _spans(part: DayPart, period: TimePeriod, zone: ZoneInfo) -> Iterator[TimePeriod]:
     """When a part of the day is on, within a period."""
     day, last = local_date(period.start_us, zone) - timedelta(days=1), local_date(period.end_us, zone)
     while day <= last:
         ends_on = day if part.begin < part.end else day + timedelta(days=1)
-        start = max(period.start_us, instant(day, part.begin, zone))
-        end = min(period.end_us, instant(ends_on, part.end, zone))
+        start = max(period.start_us, resolve_local_time(day, part.begin, zone))
+        end = min(period.end_us, resolve_local_time(ends_on, part.end, zone))
         if start < end:
-            yield Period(start, end)
+            yield TimePeriod(start, end)
         day += timedelta(days=1)
 
 
-def _mean(key: str, levels: Levels, spans: Sequence[Period], least: float = DAY_COVERAGE) -> Component:
+def _mean(
+    key: str, levels: SoundLevels, spans: Sequence[TimePeriod], least: float = DAY_COVERAGE
+) -> ResultComponent:
     """The energy mean of what was measured in some spans of time."""
     found = [levels.weights(span) for span in spans]
     weights = np.concatenate([seconds for _, seconds in found]) if found else np.empty(0)
     measured = float(weights.sum())
-    covered = percent(measured, sum(span.seconds for span in spans))
-    reason = lacking(int(np.count_nonzero(weights)), covered, least)
+    covered = compute_percent(measured, sum(span.seconds for span in spans))
+    reason = find_no_value_reason(int(np.count_nonzero(weights)), covered, least)
     if reason is not None:
-        return Component(key, None, UNIT, covered, reason=reason)
+        return ResultComponent(key, None, UNIT, covered, reason=reason)
     values = np.concatenate([levels.values[part] for part, _ in found])
-    return Component(key, energy_mean(values, weights), UNIT, covered)
+    return ResultComponent(key, energy_mean(values, weights), UNIT, covered)
 
 
 METHODS: Final = (LEQ, LDEN_DAY, LDEN_YEAR)

@@ -9,25 +9,37 @@ from typing import Final
 
 import numpy as np
 
-from app.indicators.calendar_periods import HOUR_US, Period
-from app.indicators.index_results import Citation, Component, Method, Result, Text
-from app.indicators.input_types import HOUR_COVERAGE, Floats, Samples, lacking, percent
-from app.indicators.result_builder import made
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
+from app.indicators.index_results import (
+    BilingualText,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    ResultComponent,
+)
+from app.indicators.input_types import (
+    HOUR_COVERAGE,
+    SampleSeries,
+    ValueArray,
+    compute_percent,
+    find_no_value_reason,
+)
+from app.indicators.result_builder import build_result
 from app.platform.kernel.instants import US_PER_S
 
 COVERAGE: Final = 75.0
 UNIT: Final = "ou/m³"
-DETECTION: Final = 1.0
+DETECTION_THRESHOLD: Final = 1.0
 ODOUR_HOUR_SHARE: Final = 10.0
 ODOUR_HOUR_LIMITS: Final[Mapping[str, float]] = {"residential": 10.0, "commercial": 15.0, "village": 15.0}
 """Percent of the hours of a year that may smell, by the use of the area."""
 _SECONDS_AN_HOUR: Final = 3_600.0
 
-EPISODES: Final = Method(
+EPISODES: Final = IndexMethod(
     "odour-episodes",
     1,
-    Text("Odour episodes", "Épisodes d'odeur"),
-    Citation(
+    BilingualText("Odour episodes", "Épisodes d'odeur"),
+    MethodCitation(
         "EN 13725: odour concentration, of which 1 ou/m³ is the detection threshold",
         None,
         "verified",
@@ -39,17 +51,17 @@ EPISODES: Final = Method(
     "1",
     "75 % of the period.",
     (
-        Text(
+        BilingualText(
             "A sensor's figure in odour units is as good as its calibration with a panel of noses.",
             "Une valeur de capteur en unités d'odeur vaut ce que vaut son étalonnage par un jury de nez.",
         ),
     ),
 )
-ODOUR_HOURS: Final = Method(
+ODOUR_HOURS: Final = IndexMethod(
     "odour-hours",
     1,
-    Text("Odour hours", "Heures d'odeur"),
-    Citation(
+    BilingualText("Odour hours", "Heures d'odeur"),
+    MethodCitation(
         "TA Luft 2021 (Germany), Anhang 7 (formerly GIRL), table 22",
         None,
         "verified",
@@ -61,7 +73,7 @@ ODOUR_HOURS: Final = Method(
     "%",
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
-        Text(
+        BilingualText(
             "The limits are of a year, and of odours that noses recognise on the spot: an instrument that "
             "sees 1 ou/m³ tells what can be detected, not what it is.",
             "Les limites portent sur une année et sur des odeurs reconnues sur place par des nez : un "
@@ -72,7 +84,7 @@ ODOUR_HOURS: Final = Method(
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class EpisodeCriteria:
     """What makes an episode.
 
     Attributes:
@@ -96,7 +108,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
+class OdourEpisode:
     """A time in which it smelled.
 
     Attributes:
@@ -125,14 +137,16 @@ class Episode:
         return (self.end_us - self.start_us) / US_PER_S
 
 
-def odour_episodes(samples: Samples, rules: Rules) -> tuple[Episode, ...]:
+def find_odour_episodes(samples: SampleSeries, rules: EpisodeCriteria) -> tuple[OdourEpisode, ...]:
     """The episodes in a series, in order: found with hysteresis, then joined, then the short ones dropped."""
     spans = list(_joined(_spans(samples, rules), round(rules.gap_s * US_PER_S)))
     episodes = (_episode(samples, start, end, cleared=cleared) for start, end, cleared in spans)
     return tuple(episode for episode in episodes if episode.seconds >= rules.least_s)
 
 
-def odour_summary(samples: Samples, rules: Rules, period: Period) -> tuple[Result, tuple[Episode, ...]]:
+def summarise_odour_episodes(
+    samples: SampleSeries, rules: EpisodeCriteria, period: TimePeriod
+) -> tuple[IndexResult, tuple[OdourEpisode, ...]]:
     """How many episodes a period had.
 
     Returns:
@@ -140,22 +154,26 @@ def odour_summary(samples: Samples, rules: Rules, period: Period) -> tuple[Resul
         (`peak`) and the dose (`dose`, ou·h/m³) as components; and the episodes of what was measured in it.
     """
     part = _within(samples, period)
-    covered = percent(float(_seconds(part, period).sum()), period.seconds)
-    reason = lacking(len(part.times), covered, COVERAGE)
+    covered = compute_percent(float(_seconds(part, period).sum()), period.seconds)
+    reason = find_no_value_reason(len(part.times), covered, COVERAGE)
     if reason is not None:
-        return made(EPISODES, period, None, covered, reason=reason), ()
-    episodes = odour_episodes(part, rules)
+        return build_result(EPISODES, period, None, covered, reason=reason), ()
+    episodes = find_odour_episodes(part, rules)
     components = (
-        Component("duration", sum(episode.seconds for episode in episodes), "s", covered),
-        Component("peak", float(part.values.max()), UNIT, covered),
-        Component("dose", sum(episode.dose for episode in episodes), "ou·h/m³", covered),
+        ResultComponent("duration", sum(episode.seconds for episode in episodes), "s", covered),
+        ResultComponent("peak", float(part.values.max()), UNIT, covered),
+        ResultComponent("dose", sum(episode.dose for episode in episodes), "ou·h/m³", covered),
     )
-    return made(EPISODES, period, float(len(episodes)), covered, components=components), episodes
+    return build_result(EPISODES, period, float(len(episodes)), covered, components=components), episodes
 
 
-def odour_hours(
-    samples: Samples, period: Period, *, threshold: float = DETECTION, area: str = "residential"
-) -> Result:
+def compute_odour_hours(
+    samples: SampleSeries,
+    period: TimePeriod,
+    *,
+    threshold: float = DETECTION_THRESHOLD,
+    area: str = "residential",
+) -> IndexResult:
     """The share of hours in which it smells for a tenth of the time or more.
 
     Args:
@@ -166,31 +184,35 @@ def odour_hours(
 
     Returns:
         Percent of the hours that are covered well enough; components: how many those are (`hours`), and how
-        many of them smell (`odour_hours`).
+        many of them smell (`compute_odour_hours`).
     """
     limit = ODOUR_HOUR_LIMITS[area]
     hours = period.hours()
     valid = smelling = 0
     for start in hours:
-        hour = Period(start, start + HOUR_US)
+        hour = TimePeriod(start, start + HOUR_US)
         part = _within(samples, hour)
         seconds = _seconds(part, hour)
         measured = float(seconds.sum())
-        if percent(measured, _SECONDS_AN_HOUR) < HOUR_COVERAGE:
+        if compute_percent(measured, _SECONDS_AN_HOUR) < HOUR_COVERAGE:
             continue
         valid += 1
-        smelling += percent(float(seconds[part.values > threshold].sum()), measured) >= ODOUR_HOUR_SHARE
-    covered = percent(valid, len(hours))
-    reason = lacking(len(_within(samples, period).times), covered, COVERAGE)
+        smelling += (
+            compute_percent(float(seconds[part.values > threshold].sum()), measured) >= ODOUR_HOUR_SHARE
+        )
+    covered = compute_percent(valid, len(hours))
+    reason = find_no_value_reason(len(_within(samples, period).times), covered, COVERAGE)
     share = None if reason is not None else 100.0 * smelling / valid
     components = (
-        Component("hours", float(valid), "h", covered),
-        Component("odour_hours", float(smelling), "h", covered),
+        ResultComponent("hours", float(valid), "h", covered),
+        ResultComponent("odour_hours", float(smelling), "h", covered),
     )
-    return made(ODOUR_HOURS, period, share, covered, limit=limit, components=components, reason=reason)
+    return build_result(
+        ODOUR_HOURS, period, share, covered, limit=limit, components=components, reason=reason
+    )
 
 
-def _spans(samples: Samples, rules: Rules) -> Iterator[tuple[int, int, bool]]:
+def _spans(samples: SampleSeries, rules: EpisodeCriteria) -> Iterator[tuple[int, int, bool]]:
     """From the first sample above to the one that clears, or to a gap in the data."""
     longest = round(rules.gap_s * US_PER_S)
     start: int | None = None
@@ -224,14 +246,14 @@ def _joined(spans: Iterator[tuple[int, int, bool]], gap_us: int) -> Iterator[tup
         yield held
 
 
-def _episode(samples: Samples, start_us: int, end_us: int, *, cleared: bool) -> Episode:
-    period = Period(start_us, end_us)
+def _episode(samples: SampleSeries, start_us: int, end_us: int, *, cleared: bool) -> OdourEpisode:
+    period = TimePeriod(start_us, end_us)
     part = _within(samples, period)
     seconds = _seconds(part, period)
     measured = float(seconds.sum())
     dose = float((part.values * seconds).sum())
     top = int(part.values.argmax())
-    return Episode(
+    return OdourEpisode(
         start_us,
         end_us,
         float(part.values[top]),
@@ -243,13 +265,13 @@ def _episode(samples: Samples, start_us: int, end_us: int, *, cleared: bool) -> 
     )
 
 
-def _within(samples: Samples, period: Period) -> Samples:
+def _within(samples: SampleSeries, period: TimePeriod) -> SampleSeries:
     """The samples that begin in a period."""
     low, high = np.searchsorted(samples.times, [period.start_us, period.end_us])
-    return Samples(samples.times[low:high], samples.values[low:high], samples.interval_s)
+    return SampleSeries(samples.times[low:high], samples.values[low:high], samples.interval_s)
 
 
-def _seconds(samples: Samples, period: Period) -> Floats:
+def _seconds(samples: SampleSeries, period: TimePeriod) -> ValueArray:
     """How long each sample stands within a period, shape (n,)."""
     return (np.minimum(samples.ends, period.end_us) - samples.times) / US_PER_S
 

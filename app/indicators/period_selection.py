@@ -14,20 +14,20 @@ from zoneinfo import ZoneInfo
 from app.indicators.calendar_periods import (
     DAY_US,
     HOUR_US,
-    Period,
-    hour_of,
-    instant,
+    TimePeriod,
+    hour_containing,
     last_of_month,
     local_date,
+    resolve_local_time,
 )
 
 type PeriodLength = Literal["hour", "day", "week", "weeks", "month", "year"]
 
-DAYS: Final[dict[PeriodLength, int]] = {"day": 1, "week": 7, "weeks": 28}
+DAYS_BY_LENGTH: Final[dict[PeriodLength, int]] = {"day": 1, "week": 7, "weeks": 28}
 # A Monday, from which the buckets of series count too.
 _ORIGIN: Final = date(2000, 1, 3)
 _JANUARY: Final = 1
-SHORTEST_US: Final[dict[PeriodLength, int]] = {
+MIN_LENGTH_US: Final[dict[PeriodLength, int]] = {
     "hour": HOUR_US,
     "day": DAY_US - 2 * HOUR_US,
     "week": 7 * DAY_US - 2 * HOUR_US,
@@ -39,7 +39,7 @@ SHORTEST_US: Final[dict[PeriodLength, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class DatedPeriod:
     """A period to compute a figure of.
 
     Attributes:
@@ -48,50 +48,58 @@ class Slot:
         last: its last local date.
     """
 
-    period: Period
+    period: TimePeriod
     first: date
     last: date
 
     @classmethod
-    def of_days(cls, first: date, last: date, zone: ZoneInfo, begin: time = time()) -> "Slot":
+    def of_days(cls, first: date, last: date, zone: ZoneInfo, begin: time = time()) -> "DatedPeriod":
         """The local days from `first` to `last`, both included, each from `begin` on."""
         after = last + timedelta(days=1)
-        return cls(Period(instant(first, begin, zone), instant(after, begin, zone)), first, last)
+        return cls(
+            TimePeriod(resolve_local_time(first, begin, zone), resolve_local_time(after, begin, zone)),
+            first,
+            last,
+        )
 
     @classmethod
-    def of_hour(cls, at_us: int, zone: ZoneInfo) -> "Slot":
+    def of_hour(cls, at_us: int, zone: ZoneInfo) -> "DatedPeriod":
         """The hour of UTC that an instant lies in."""
         day = local_date(at_us, zone)
-        return cls(hour_of(at_us), day, day)
+        return cls(hour_containing(at_us), day, day)
 
 
-def last_over(length: PeriodLength, at_us: int, zone: ZoneInfo, begin: time = time()) -> Slot:
+def find_last_complete_period(
+    length: PeriodLength, at_us: int, zone: ZoneInfo, begin: time = time()
+) -> DatedPeriod:
     """The newest period that is over at an instant; one or four weeks end with the last day that is."""
     if length == "hour":
-        return Slot.of_hour(at_us // HOUR_US * HOUR_US - HOUR_US, zone)
+        return DatedPeriod.of_hour(at_us // HOUR_US * HOUR_US - HOUR_US, zone)
     day = local_date(at_us, zone)
-    while instant(day + timedelta(days=1), begin, zone) > at_us:
+    while resolve_local_time(day + timedelta(days=1), begin, zone) > at_us:
         day -= timedelta(days=1)
-    if length in DAYS:
-        return Slot.of_days(day - timedelta(days=DAYS[length] - 1), day, zone, begin)
+    if length in DAYS_BY_LENGTH:
+        return DatedPeriod.of_days(day - timedelta(days=DAYS_BY_LENGTH[length] - 1), day, zone, begin)
     after = day + timedelta(days=1)
     if length == "month":
         last = after.replace(day=1) - timedelta(days=1)
-        return Slot.of_days(last.replace(day=1), last, zone, begin)
+        return DatedPeriod.of_days(last.replace(day=1), last, zone, begin)
     last = date(after.year, _JANUARY, 1) - timedelta(days=1)
-    return Slot.of_days(date(last.year, _JANUARY, 1), last, zone, begin)
+    return DatedPeriod.of_days(date(last.year, _JANUARY, 1), last, zone, begin)
 
 
-def slots(length: PeriodLength, span: Period, zone: ZoneInfo, begin: time = time()) -> Iterator[Slot]:
+def periods_starting_in(
+    length: PeriodLength, span: TimePeriod, zone: ZoneInfo, begin: time = time()
+) -> Iterator[DatedPeriod]:
     """All periods that begin within a stretch of time, ascending."""
     if length == "hour":
         for start_us in span.hours():
-            yield Slot.of_hour(start_us, zone)
+            yield DatedPeriod.of_hour(start_us, zone)
         return
     first = _begun(length, local_date(span.start_us, zone) - timedelta(days=1))
     while True:
         last = _last(length, first)
-        slot = Slot.of_days(first, last, zone, begin)
+        slot = DatedPeriod.of_days(first, last, zone, begin)
         if slot.period.start_us >= span.end_us:
             return
         if slot.period.start_us >= span.start_us:
@@ -101,33 +109,33 @@ def slots(length: PeriodLength, span: Period, zone: ZoneInfo, begin: time = time
 
 def _begun(length: PeriodLength, day: date) -> date:
     """The first date of the period that a date lies in."""
-    if length in DAYS:
-        return day - timedelta(days=(day - _ORIGIN).days % DAYS[length])
+    if length in DAYS_BY_LENGTH:
+        return day - timedelta(days=(day - _ORIGIN).days % DAYS_BY_LENGTH[length])
     return day.replace(day=1) if length == "month" else date(day.year, _JANUARY, 1)
 
 
 def _last(length: PeriodLength, first: date) -> date:
-    if length in DAYS:
-        return first + timedelta(days=DAYS[length] - 1)
+    if length in DAYS_BY_LENGTH:
+        return first + timedelta(days=DAYS_BY_LENGTH[length] - 1)
     return last_of_month(first.year, first.month) if length == "month" else date(first.year, 12, 31)
 
 
-def ends(
+def periods_ending_in(
     length: PeriodLength, after_us: int, until_us: int, zone: ZoneInfo, begin: time = time()
-) -> Iterator[Slot]:
+) -> Iterator[DatedPeriod]:
     """All periods that end after an instant, and at or before another one, ascending.
 
-    One or four weeks end with each day, as those of `last_over` do.
+    One or four weeks end with each day, as those of `find_last_complete_period` do.
     """
     if length == "hour":
         first = after_us // HOUR_US * HOUR_US
         for start_us in range(first, until_us - HOUR_US + 1, HOUR_US):
-            yield Slot.of_hour(start_us, zone)
+            yield DatedPeriod.of_hour(start_us, zone)
         return
     day = local_date(after_us, zone) - timedelta(days=1)
-    while (end_us := instant(day, begin, zone)) <= until_us:
+    while (end_us := resolve_local_time(day, begin, zone)) <= until_us:
         if end_us > after_us:
-            slot = last_over(length, end_us, zone, begin)
+            slot = find_last_complete_period(length, end_us, zone, begin)
             if slot.period.end_us == end_us:
                 yield slot
         day += timedelta(days=1)

@@ -11,43 +11,52 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.box_queries import MAX_BOXES, stations_of
-from app.indicators.calendar_periods import Period
-from app.indicators.index_definitions import FIGURES, Choices
+from app.indicators.box_queries import MAX_BOXES, find_indexed_boxes
+from app.indicators.calendar_periods import TimePeriod
+from app.indicators.history_pages import build_history_page, resolve_period_length
+from app.indicators.index_definitions import INDEX_DEFINITIONS, MethodOptions
 from app.indicators.method_options import MouldMaterial, NoiseCountry, OdourArea, RoomUse
-from app.indicators.odour_hours import DETECTION
-from app.indicators.period_pages import history, length_of
+from app.indicators.odour_hours import DETECTION_THRESHOLD
 from app.indicators.period_selection import PeriodLength
 from app.indicators.schemas import (
     IndexHistoryOut,
     IndicesOut,
     MethodOut,
-    index_of,
-    value_of,
-    worst_shown,
+    to_index_out,
+    to_index_value_out,
+    to_worst_out,
 )
-from app.indicators.service import Place, check_effort, computed, figure_named, rows_now, worst_of
-from app.indicators.site_conditions import country_of, season_of
+from app.indicators.service import (
+    SiteContext,
+    check_read_budget,
+    compute_index_values,
+    find_index_definition,
+    find_worst_boxes,
+    list_current_computations,
+)
+from app.indicators.site_conditions import country_of_timezone, season_of
 from app.indicators.thermal_comfort import Season
-from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import InstantParameter, parse_instant_parameter
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page
-from app.platform.http.contract.problems import documented
-from app.platform.identity.principals import Principal, current_principal, requires
+from app.platform.http.contract.problems import document_problems
+from app.platform.identity.principals import Principal, current_principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.registry.models import Site
 from app.registry.repository import find_site
-from app.timeseries.series.series_arithmetic import check_range
+from app.timeseries.series.series_arithmetic import complete_range
 
 router: Final = APIRouter(prefix="/v1", tags=["Indices"])
-Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 
-_METHODS: Final = Page[MethodOut](data=[MethodOut.of(figure) for figure in FIGURES.values()], next=None)
-_NAMES: Final = sorted(FIGURES)
-_HISTORIES: Final = sorted(name for name, figure in FIGURES.items() if figure.lengths)
+_METHODS: Final = Page[MethodOut](
+    data=[MethodOut.of(figure) for figure in INDEX_DEFINITIONS.values()], next=None
+)
+_NAMES: Final = sorted(INDEX_DEFINITIONS)
+_HISTORIES: Final = sorted(name for name, figure in INDEX_DEFINITIONS.items() if figure.lengths)
 _MAX_NOISE: Final = 100
 # What is shown of a history where nothing is said.
 _SPANS: Final[dict[PeriodLength, timedelta]] = {
@@ -84,7 +93,7 @@ NoiseParameter = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class RequestedOptions:
     """What the caller chose, of what there is to choose; None: what fits the place."""
 
     country: NoiseCountry | None
@@ -94,20 +103,20 @@ class Said:
     area: OdourArea
     odour: float
 
-    def of(self, site: Site, at: datetime, noise: tuple[Period, ...] = ()) -> Place:
+    def of(self, site: Site, at: datetime, noise: tuple[TimePeriod, ...] = ()) -> SiteContext:
         """The site with these choices."""
         zone = ZoneInfo(site.timezone)
-        choices = Choices(
+        choices = MethodOptions(
             zone,
             self.season or season_of(at.astimezone(zone).date(), site.latitude),
-            self.country or country_of(site.timezone),
+            self.country or country_of_timezone(site.timezone),
             self.use,
             self.material,
             self.area,
             self.odour,
             noise,
         )
-        return Place(site, choices, season_said=self.season is not None)
+        return SiteContext(site, choices, season_said=self.season is not None)
 
 
 async def _said(
@@ -130,19 +139,19 @@ async def _said(
     area: Annotated[OdourArea, Query(description="For odour hours")] = "residential",
     odour: Annotated[
         float, Query(ge=0, le=1e7, allow_inf_nan=False, description="It smells above this, ou/m³")
-    ] = DETECTION,
-) -> Said:
-    return Said(country, season, use, material, area, odour)
+    ] = DETECTION_THRESHOLD,
+) -> RequestedOptions:
+    return RequestedOptions(country, season, use, material, area, odour)
 
 
-Choice = Annotated[Said, Depends(_said)]
+OptionsDependency = Annotated[RequestedOptions, Depends(_said)]
 
 
 @router.get(
     "/indices",
     operation_id="list_indices",
     summary="The methods of indices",
-    responses=documented(401),
+    responses=document_problems(401),
     dependencies=[Depends(current_principal)],
 )
 async def list_indices() -> Page[MethodOut]:
@@ -155,18 +164,18 @@ async def list_indices() -> Page[MethodOut]:
     operation_id="get_site_indices",
     summary="Indices of a site",
     response_model=IndicesOut,
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def get_site_indices(
     site_id: str,
     principal: Reader,
-    session: Reads,
-    choice: Choice,
+    session: ReadSessionDep,
+    choice: OptionsDependency,
     *,
     method: Annotated[
         list[str],
         Query(
-            max_length=len(FIGURES),
+            max_length=len(INDEX_DEFINITIONS),
             description="A method of `GET /v1/indices`; several by `method=a&method=b`. By default those "
             "that fit the place, save for those of a year",
             examples=[["eaqi", "lden-day"]],
@@ -191,18 +200,18 @@ async def get_site_indices(
     now = datetime.now(UTC)
     moment = now if at is None else min(at, now)
     place = choice.of(site, moment, _noises(noise))
-    stations = await stations_of(session, site.id, box, principal.visible())
-    rows = rows_now(place, stations, method, from_datetime(moment), period)
-    check_effort(rows)
-    found = await computed(session, place, rows)
+    stations = await find_indexed_boxes(session, site.id, box, principal.visible())
+    rows = list_current_computations(place, stations, method, from_datetime(moment), period)
+    check_read_budget(rows)
+    found = await compute_index_values(session, place, rows)
     return await _written(
         lambda: IndicesOut(
             site_id=str(site.id),
             at=moment,
             timezone=site.timezone,
             country=place.choices.country,
-            worst=[worst_shown(each) for each in worst_of(found)],
-            data=[index_of(each) for each in found],
+            worst=[to_worst_out(each) for each in find_worst_boxes(found)],
+            data=[to_index_out(each) for each in found],
         )
     )
 
@@ -212,13 +221,13 @@ async def get_site_indices(
     operation_id="list_site_index_history",
     summary="History of an index",
     response_model=IndexHistoryOut,
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_site_index_history(
     site_id: str,
     principal: Reader,
-    session: Reads,
-    choice: Choice,
+    session: ReadSessionDep,
+    choice: OptionsDependency,
     *,
     method: Annotated[
         str,
@@ -244,21 +253,23 @@ async def list_site_index_history(
     """
     site = await _site(session, site_id, principal)
     now = datetime.now(UTC)
-    figure = figure_named(method)
-    length = length_of(figure, period)
+    figure = find_index_definition(method)
+    length = resolve_period_length(figure, period)
     place = choice.of(site, now)
     last = now if to is None else to
-    span = check_range(last - _SPANS[length] if from_ is None else from_, last, now)
-    stations = await stations_of(session, site.id, box, principal.visible())
-    page = history(place, stations, figure, length=length, span=span, now=now, limit=limit, cursor=cursor)
-    found = await computed(session, place, page.rows)
+    span = complete_range(last - _SPANS[length] if from_ is None else from_, last, now)
+    stations = await find_indexed_boxes(session, site.id, box, principal.visible())
+    page = build_history_page(
+        place, stations, figure, length=length, span=span, now=now, limit=limit, cursor=cursor
+    )
+    found = await compute_index_values(session, place, page.rows)
     return await _written(
         lambda: IndexHistoryOut(
             site_id=str(site.id),
             timezone=site.timezone,
             country=place.choices.country,
             method=MethodOut.of(figure),
-            data=[value_of(each) for each in found],
+            data=[to_index_value_out(each) for each in found],
             next=page.following,
         )
     )
@@ -277,27 +288,28 @@ async def _site(session: AsyncSession, site_id: str, principal: Principal) -> Si
     return site
 
 
-def _noises(texts: Iterable[str]) -> tuple[Period, ...]:
+def _noises(texts: Iterable[str]) -> tuple[TimePeriod, ...]:
     """When noises are heard, ascending; those that overlap are one."""
-    found: list[Period] = []
+    found: list[TimePeriod] = []
     for period in sorted(_noise(text) for text in texts):
         if found and period.start_us <= found[-1].end_us:
-            found[-1] = Period(found[-1].start_us, max(found[-1].end_us, period.end_us))
+            found[-1] = TimePeriod(found[-1].start_us, max(found[-1].end_us, period.end_us))
         else:
             found.append(period)
     return tuple(found)
 
 
-def _noise(text: str) -> Period:
+def _noise(text: str) -> TimePeriod:
     """Read when a noise is heard (InvalidError `invalid_noise`)."""
     begin, _, end = text.partition("/")
     try:
-        period = Period(*(from_datetime(parse_instant_parameter(each)) for each in (begin, end)))
+        period = TimePeriod(*(from_datetime(parse_instant_parameter(each)) for each in (begin, end)))
     except RejectedError:
-        period = Period(0, 0)
+        period = TimePeriod(0, 0)
     if period.start_us >= period.end_us:
         raise InvalidError(
-            f"{shown(text)} is not `<begin>/<end>`, such as 2026-11-24T10:00:00Z/2026-11-24T10:20:00Z.",
+            f"{format_rejected_value(text)} is not `<begin>/<end>`, such as "
+            f"2026-11-24T10:00:00Z/2026-11-24T10:20:00Z.",
             code="invalid_noise",
         )
     return period

@@ -6,10 +6,16 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from app.indicators import index_results
-from app.indicators.index_definitions import Figure, PlaceSetting
-from app.indicators.index_results import CitationStatus, MethodPeriod, NoValueReason, Result, Text
+from app.indicators.index_definitions import IndexDefinition, PlaceSetting
+from app.indicators.index_results import (
+    BilingualText,
+    CitationStatus,
+    IndexResult,
+    MethodPeriod,
+    NoValueReason,
+)
 from app.indicators.period_selection import PeriodLength
-from app.indicators.service import Found
+from app.indicators.service import ComputedIndex
 from app.platform.kernel.instants import to_datetime
 
 _DIGITS: Final = 7
@@ -35,7 +41,7 @@ class BandOut(BaseModel):
     colour: str | None = Field(description="`#RRGGBB`, where the source gives one", examples=["#50CCAA"])
 
     @classmethod
-    def of(cls, band: index_results.Band | None) -> "BandOut | None":
+    def of(cls, band: index_results.IndexBand | None) -> "BandOut | None":
         """The shape of a band."""
         if band is None:
             return None
@@ -160,7 +166,7 @@ class MethodOut(BaseModel):
     notes: list[NoteOut] = Field(description="What a reader has to know")
 
     @classmethod
-    def of(cls, figure: Figure) -> "MethodOut":
+    def of(cls, figure: IndexDefinition) -> "MethodOut":
         """The shape of a method."""
         method = figure.method
         return cls(
@@ -191,12 +197,12 @@ class IndexHistoryOut(BaseModel):
     next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
 
 
-def value_of(found: Found) -> IndexValueOut:
+def to_index_value_out(found: ComputedIndex) -> IndexValueOut:
     """A value as it is shown."""
     return IndexValueOut(**_value(found))
 
 
-def index_of(found: Found) -> IndexOut:
+def to_index_out(found: ComputedIndex) -> IndexOut:
     """A value with its method, as they are shown."""
     method = found.row.figure.method
     return IndexOut(
@@ -209,7 +215,7 @@ def index_of(found: Found) -> IndexOut:
     )
 
 
-def worst_shown(found: Found) -> WorstOut:
+def to_worst_out(found: ComputedIndex) -> WorstOut:
     """The worst box's value, as it is shown."""
     return WorstOut(
         method=found.result.method,
@@ -221,7 +227,7 @@ def worst_shown(found: Found) -> WorstOut:
     )
 
 
-def _value(found: Found) -> dict[str, object]:
+def _value(found: ComputedIndex) -> dict[str, object]:
     result = found.result
     return {
         "box": found.row.station.id,
@@ -240,7 +246,7 @@ def _value(found: Found) -> dict[str, object]:
     }
 
 
-def _components(result: Result) -> list[ComponentOut]:
+def _components(result: IndexResult) -> list[ComponentOut]:
     return [
         ComponentOut(
             key=part.key,
@@ -255,10 +261,10 @@ def _components(result: Result) -> list[ComponentOut]:
     ]
 
 
-def _cited(method: index_results.Method) -> dict[str, object]:
+def _cited(method: index_results.IndexMethod) -> dict[str, object]:
     citation = method.citation
     return {"text": citation.document, "url": citation.url, "status": citation.status}
 
 
-def _notes(notes: tuple[Text, ...]) -> list[NoteOut]:
+def _notes(notes: tuple[BilingualText, ...]) -> list[NoteOut]:
     return [NoteOut(en=note.en, fr=note.fr) for note in notes]

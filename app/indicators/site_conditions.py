@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from app.indicators.index_definitions import Figure, PlaceSetting
+from app.indicators.index_definitions import IndexDefinition, PlaceSetting
 from app.indicators.noise_levels import DEFAULT_COUNTRY
 from app.indicators.thermal_comfort import Season
 
-KINDS: Final[Mapping[PlaceSetting, frozenset[str]]] = {
+KINDS_BY_SETTING: Final[Mapping[PlaceSetting, frozenset[str]]] = {
     "indoor": frozenset(
         {
             *("office", "school", "classroom", "nursery", "university", "home", "house", "flat", "dwelling"),
@@ -62,7 +62,7 @@ _TROPIC: Final = 23.44
 _APRIL, _OCTOBER = 4, 10
 
 
-def country_of(timezone: str) -> str:
+def country_of_timezone(timezone: str) -> str:
     """The country whose parts of the day are meant; `EU` where there are none of its own."""
     return _COUNTRIES.get(timezone, DEFAULT_COUNTRY)
 
@@ -76,7 +76,7 @@ def season_of(day: date, latitude: float) -> Season:
     return "heating" if (north if latitude > 0 else south) else "cooling"
 
 
-def belongs(figure: Figure, kinds: tuple[str | None, str], country: str) -> bool:
+def is_computed_by_default(figure: IndexDefinition, kinds: tuple[str | None, str], country: str) -> bool:
     """Whether a figure is computed unasked.
 
     Args:
@@ -87,5 +87,5 @@ def belongs(figure: Figure, kinds: tuple[str | None, str], country: str) -> bool
     """
     if not figure.unasked or figure.only not in {None, country}:
         return False
-    known = next((where for kind in kinds for where, of in KINDS.items() if kind in of), None)
+    known = next((where for kind in kinds for where, of in KINDS_BY_SETTING.items() if kind in of), None)
     return known is None or figure.where in {known, "anywhere"}

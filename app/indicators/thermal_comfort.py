@@ -9,32 +9,44 @@ from typing import Final, Literal
 
 import numpy as np
 
-from app.indicators.calendar_periods import Period
-from app.indicators.class_scales import Scale
-from app.indicators.index_results import Band, Citation, Component, Method, Result, Text
-from app.indicators.input_types import Hourly, lacking, mean_of, percent
-from app.indicators.result_builder import made
+from app.indicators.band_scales import BandScale
+from app.indicators.calendar_periods import TimePeriod
+from app.indicators.index_results import (
+    BilingualText,
+    IndexBand,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    ResultComponent,
+)
+from app.indicators.input_types import (
+    HourlySeries,
+    compute_percent,
+    compute_period_mean,
+    find_no_value_reason,
+)
+from app.indicators.result_builder import build_result
 
 COVERAGE: Final = 75.0
 type Season = Literal["heating", "cooling"]
 
-CATEGORIES: Final = (
-    Band("a", Text("Category A (high expectation)", "Catégorie A (attente élevée)")),
-    Band("b", Text("Category B (normal)", "Catégorie B (normale)")),
-    Band("c", Text("Category C (moderate)", "Catégorie C (modérée)")),
-    Band("outside", Text("Outside the categories", "Hors catégories")),
+COMFORT_CATEGORIES: Final = (
+    IndexBand("a", BilingualText("Category A (high expectation)", "Catégorie A (attente élevée)")),
+    IndexBand("b", BilingualText("Category B (normal)", "Catégorie B (normale)")),
+    IndexBand("c", BilingualText("Category C (moderate)", "Catégorie C (modérée)")),
+    IndexBand("outside", BilingualText("Outside the categories", "Hors catégories")),
 )
-RANGES: Final[Mapping[Season, tuple[tuple[float, float], ...]]] = {
+COMFORT_RANGES: Final[Mapping[Season, tuple[tuple[float, float], ...]]] = {
     "heating": ((21.0, 23.0), (20.0, 24.0), (19.0, 25.0)),
     "cooling": ((23.5, 25.5), (23.0, 26.0), (22.0, 27.0)),
 }
 """°C of categories A, B and C, both ends included: 22 ± 1, 2, 3 and 24.5 ± 1, 1.5, 2.5."""
 
-THERMAL: Final = Method(
+THERMAL: Final = IndexMethod(
     "thermal-comfort",
     1,
-    Text("Thermal comfort of sedentary rooms", "Confort thermique des pièces à activité sédentaire"),
-    Citation(
+    BilingualText("Thermal comfort of sedentary rooms", "Confort thermique des pièces à activité sédentaire"),
+    MethodCitation(
         "EN ISO 7730:2005, table A.5 (offices, classrooms); categories A to C have the ranges of I to III of "
         "EN 16798-1",
         None,
@@ -47,28 +59,33 @@ THERMAL: Final = Method(
     "°C",
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
-        Text(
+        BilingualText(
             "Of the air's temperature: the standard means that of air and walls together (operative).",
             "De la température de l'air : la norme entend celle de l'air et des parois ensemble (opérative).",
         ),
     ),
 )
 
-HUMIDEX_SCALE: Final = Scale(
+HUMIDEX_SCALE: Final = BandScale(
     (
-        Band("none", Text("Little or no discomfort", "Peu ou pas d'inconfort")),
-        Band("some", Text("Some discomfort", "Un certain inconfort")),
-        Band("great", Text("Great discomfort: avoid exertion", "Beaucoup d'inconfort : éviter l'effort")),
-        Band("dangerous", Text("Dangerous: heat stroke possible", "Danger : coup de chaleur possible")),
+        IndexBand("none", BilingualText("Little or no discomfort", "Peu ou pas d'inconfort")),
+        IndexBand("some", BilingualText("Some discomfort", "Un certain inconfort")),
+        IndexBand(
+            "great",
+            BilingualText("Great discomfort: avoid exertion", "Beaucoup d'inconfort : éviter l'effort"),
+        ),
+        IndexBand(
+            "dangerous", BilingualText("Dangerous: heat stroke possible", "Danger : coup de chaleur possible")
+        ),
     ),
     (30, 40, 45),
     ("upper", "upper", "lower"),
 )
-HUMIDEX: Final = Method(
+HUMIDEX: Final = IndexMethod(
     "humidex",
     1,
-    Text("Humidex", "Humidex"),
-    Citation(
+    BilingualText("Humidex", "Humidex"),
+    MethodCitation(
         "Masterton and Richardson (1979), Environment Canada: humidex",
         None,
         "verified",
@@ -80,33 +97,35 @@ HUMIDEX: Final = Method(
     "1",
     "75 % of the hours of the period, each with 75 % of the hour of both.",
     (
-        Text(
+        BilingualText(
             "For warm air: below 20 °C it says little.",
             "Pour l'air chaud : au-dessous de 20 °C, il est peu significatif.",
         ),
     ),
 )
 
-LIGHT_NEEDS: Final[Mapping[str, tuple[float, Text]]] = {
-    "writing": (500, Text("Writing, reading, data", "Écriture, lecture, saisie")),
-    "cad": (500, Text("CAD workstations", "Postes de CAO")),
-    "drawing": (750, Text("Technical drawing", "Dessin technique")),
-    "meeting": (500, Text("Meeting rooms", "Salles de réunion")),
-    "reception": (300, Text("Reception", "Accueil")),
-    "filing": (300, Text("Filing, copying", "Classement, copie")),
-    "archive": (200, Text("Archives", "Archives")),
-    "corridor": (100, Text("Corridors", "Couloirs")),
+LIGHT_NEEDS: Final[Mapping[str, tuple[float, BilingualText]]] = {
+    "writing": (500, BilingualText("Writing, reading, data", "Écriture, lecture, saisie")),
+    "cad": (500, BilingualText("CAD workstations", "Postes de CAO")),
+    "drawing": (750, BilingualText("Technical drawing", "Dessin technique")),
+    "meeting": (500, BilingualText("Meeting rooms", "Salles de réunion")),
+    "reception": (300, BilingualText("Reception", "Accueil")),
+    "filing": (300, BilingualText("Filing, copying", "Classement, copie")),
+    "archive": (200, BilingualText("Archives", "Archives")),
+    "corridor": (100, BilingualText("Corridors", "Couloirs")),
 }
 """lx at the place of the task, by the use of the room."""
 LIGHT_BANDS: Final = (
-    Band("too_dark", Text("Too dark for this use", "Trop sombre pour cet usage")),
-    Band("sufficient", Text("Enough light for this use", "Éclairement suffisant pour cet usage")),
+    IndexBand("too_dark", BilingualText("Too dark for this use", "Trop sombre pour cet usage")),
+    IndexBand(
+        "sufficient", BilingualText("Enough light for this use", "Éclairement suffisant pour cet usage")
+    ),
 )
-LIGHT: Final = Method(
+LIGHT: Final = IndexMethod(
     "light",
     1,
-    Text("Light by the use of a room", "Éclairement selon l'usage de la pièce"),
-    Citation(
+    BilingualText("Light by the use of a room", "Éclairement selon l'usage de la pièce"),
+    MethodCitation(
         "EN 12464-1: lighting of indoor work places",
         None,
         "verified",
@@ -117,7 +136,7 @@ LIGHT: Final = Method(
     "lx",
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
-        Text(
+        BilingualText(
             "Where the box stands; the standard means the place of the task. Take hours of work only.",
             "À l'endroit du boîtier ; la norme entend celui de la tâche. Prenez les heures de travail.",
         ),
@@ -125,16 +144,18 @@ LIGHT: Final = Method(
 )
 
 
-def category(temperature_c: float, season: Season) -> Band:
+def comfort_category(temperature_c: float, season: Season) -> IndexBand:
     """The best category that a temperature lies in."""
     rounded = round(temperature_c, 9)
-    for band, (low, high) in zip(CATEGORIES, RANGES[season], strict=False):
+    for band, (low, high) in zip(COMFORT_CATEGORIES, COMFORT_RANGES[season], strict=False):
         if low <= rounded <= high:
             return band
-    return CATEGORIES[-1]
+    return COMFORT_CATEGORIES[-1]
 
 
-def thermal_comfort(temperature: Hourly | None, period: Period, season: Season) -> Result:
+def compute_thermal_comfort(
+    temperature: HourlySeries | None, period: TimePeriod, season: Season
+) -> IndexResult:
     """The category of a period's mean temperature, and the share of hours in each category.
 
     Args:
@@ -142,17 +163,17 @@ def thermal_comfort(temperature: Hourly | None, period: Period, season: Season) 
         period: take the hours in which people are there.
         season: `heating`: clothed for winter; `cooling`: for summer.
     """
-    mean = mean_of(temperature, period, COVERAGE)
+    mean = compute_period_mean(temperature, period, COVERAGE)
     if temperature is None or mean.value is None:
-        return made(THERMAL, period, None, mean.coverage, reason=mean.reason)
+        return build_result(THERMAL, period, None, mean.coverage, reason=mean.reason)
     found = temperature.on(period.hours())
-    bands = [category(value, season) for value in found[np.isfinite(found)].tolist()]
+    bands = [comfort_category(value, season) for value in found[np.isfinite(found)].tolist()]
     components = tuple(
-        Component(band.key, percent(bands.count(band), len(bands)), "%", mean.coverage, band)
-        for band in CATEGORIES
+        ResultComponent(band.key, compute_percent(bands.count(band), len(bands)), "%", mean.coverage, band)
+        for band in COMFORT_CATEGORIES
     )
-    band = category(mean.value, season)
-    return made(THERMAL, period, mean.value, mean.coverage, band=band, components=components)
+    band = comfort_category(mean.value, season)
+    return build_result(THERMAL, period, mean.value, mean.coverage, band=band, components=components)
 
 
 def dew_point(temperature_c: float, humidity: float) -> float:
@@ -162,13 +183,15 @@ def dew_point(temperature_c: float, humidity: float) -> float:
     return b * gamma / (a - gamma)
 
 
-def humidex_of(temperature_c: float, dew_point_c: float) -> float:
+def humidex_from_dew_point(temperature_c: float, dew_point_c: float) -> float:
     """T + 0.5555·(6.11·exp(5417.7530·(1/273.16 - 1/(273.15 + dew point))) - 10)."""
     vapour = 6.11 * math.exp(5_417.753 * (1 / 273.16 - 1 / (273.15 + dew_point_c)))
     return temperature_c + 0.5555 * (vapour - 10.0)
 
 
-def humidex(temperature: Hourly | None, humidity: Hourly | None, period: Period) -> Result:
+def compute_humidex(
+    temperature: HourlySeries | None, humidity: HourlySeries | None, period: TimePeriod
+) -> IndexResult:
     """The highest humidex of a period's hours.
 
     Args:
@@ -177,20 +200,20 @@ def humidex(temperature: Hourly | None, humidity: Hourly | None, period: Period)
         period: any.
     """
     if temperature is None or humidity is None:
-        return made(HUMIDEX, period, None, 0.0, reason="metric_missing")
+        return build_result(HUMIDEX, period, None, 0.0, reason="metric_missing")
     hours = period.hours()
     warm, damp = temperature.on(hours), humidity.on(hours)
     there = np.isfinite(warm) & (damp > 0)
-    covered = percent(int(there.sum()), len(hours))
-    reason = lacking(temperature.begun(period), covered, COVERAGE)
+    covered = compute_percent(int(there.sum()), len(hours))
+    reason = find_no_value_reason(temperature.begun(period), covered, COVERAGE)
     if reason is not None:
-        return made(HUMIDEX, period, None, covered, reason=reason)
+        return build_result(HUMIDEX, period, None, covered, reason=reason)
     pairs = zip(warm[there].tolist(), damp[there].tolist(), strict=True)
-    value = max(humidex_of(t, dew_point(t, rh)) for t, rh in pairs)
-    return made(HUMIDEX, period, value, covered, band=HUMIDEX_SCALE.band(value))
+    value = max(humidex_from_dew_point(t, dew_point(t, rh)) for t, rh in pairs)
+    return build_result(HUMIDEX, period, value, covered, band=HUMIDEX_SCALE.band(value))
 
 
-def light(illuminance: Hourly | None, period: Period, use: str) -> Result:
+def compute_light(illuminance: HourlySeries | None, period: TimePeriod, use: str) -> IndexResult:
     """A period's mean illuminance by what the use of the room needs.
 
     Args:
@@ -202,10 +225,10 @@ def light(illuminance: Hourly | None, period: Period, use: str) -> Result:
         `limit` is the need, and `exceeded` says that there is more light than that.
     """
     need, _ = LIGHT_NEEDS[use]
-    mean = mean_of(illuminance, period, COVERAGE)
-    scale = Scale.of(LIGHT_BANDS, need, side="upper")
+    mean = compute_period_mean(illuminance, period, COVERAGE)
+    scale = BandScale.of(LIGHT_BANDS, need, side="upper")
     band = None if mean.value is None else scale.band(mean.value)
-    return made(LIGHT, period, mean.value, mean.coverage, limit=need, band=band, reason=mean.reason)
+    return build_result(LIGHT, period, mean.value, mean.coverage, limit=need, band=band, reason=mean.reason)
 
 
 METHODS: Final = (THERMAL, HUMIDEX, LIGHT)

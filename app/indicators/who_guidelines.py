@@ -9,13 +9,32 @@ from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.catalogue.metrics import BY_NAME
-from app.indicators.calendar_periods import Period, dates, day_of, days_of, last_of_month, year_of
-from app.indicators.class_scales import above
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.indicators.band_scales import exceeds_limit
+from app.indicators.calendar_periods import (
+    TimePeriod,
+    last_of_month,
+    list_dates,
+    local_day,
+    local_day_range,
+    local_year,
+)
 from app.indicators.daily_statistics import daily_highest_runs, daily_means
-from app.indicators.index_results import Citation, Component, Method, Result, Text
-from app.indicators.input_types import Hourly, Mean, lacking, mean_of, percent
-from app.indicators.result_builder import made
+from app.indicators.index_results import (
+    BilingualText,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    ResultComponent,
+)
+from app.indicators.input_types import (
+    HourlySeries,
+    PeriodMean,
+    compute_percent,
+    compute_period_mean,
+    find_no_value_reason,
+)
+from app.indicators.result_builder import build_result
 
 GUIDELINES_24H: Final[Mapping[str, float]] = {"pm2_5": 15, "pm10": 45, "no2": 25, "so2": 40, "co": 4}
 GUIDELINES_YEAR: Final[Mapping[str, float]] = {"pm2_5": 5, "pm10": 15, "no2": 10}
@@ -35,8 +54,8 @@ _MONTHS: Final = 12
 _URL: Final = "https://www.ncbi.nlm.nih.gov/books/NBK574591/"
 
 
-def _citation(coverage: str) -> Citation:
-    return Citation(
+def _citation(coverage: str) -> MethodCitation:
+    return MethodCitation(
         "WHO global air quality guidelines (2021), table 0.1",
         _URL,
         "verified",
@@ -46,30 +65,30 @@ def _citation(coverage: str) -> Citation:
 
 _OURS: Final = "The rule of coverage is that of European law; the guidelines set none."
 
-WHO_24H: Final = Method(
+WHO_24H: Final = IndexMethod(
     "who-24h",
     1,
-    Text("WHO guideline, 24 hours", "Ligne directrice OMS, 24 heures"),
+    BilingualText("WHO guideline, 24 hours", "Ligne directrice OMS, 24 heures"),
     _citation(_OURS),
     "day",
     tuple(GUIDELINES_24H),
     "µg/m³ (CO: mg/m³)",
     "75 % of the hours of the local day, each with 75 % of the hour.",
 )
-WHO_O3_8H: Final = Method(
+WHO_O3_8H: Final = IndexMethod(
     "who-o3-8h",
     1,
-    Text("WHO guideline, ozone over 8 hours", "Ligne directrice OMS, ozone sur 8 heures"),
+    BilingualText("WHO guideline, ozone over 8 hours", "Ligne directrice OMS, ozone sur 8 heures"),
     _citation(_OURS),
     "day",
     (_OZONE,),
     "µg/m³",
     "6 of 8 hours for each running mean, 75 % of the day's running means, each of the day it ends on.",
 )
-WHO_YEAR: Final = Method(
+WHO_YEAR: Final = IndexMethod(
     "who-year",
     2,
-    Text("WHO guideline, year", "Ligne directrice OMS, année"),
+    BilingualText("WHO guideline, year", "Ligne directrice OMS, année"),
     _citation(
         "The rule of coverage is the minimum data coverage of Directive (EU) 2024/2881, Annex V, point B, "
         "read in a transcription; for the years up to 2025 that of Directive 2008/50/EC, Annex I."
@@ -79,20 +98,22 @@ WHO_YEAR: Final = Method(
     "µg/m³",
     "85 % of the hours of the local year (90 % up to 2025), each with 75 % of the hour.",
 )
-WHO_O3_PEAK: Final = Method(
+WHO_O3_PEAK: Final = IndexMethod(
     "who-o3-peak-season",
     1,
-    Text("WHO guideline, ozone in the peak season", "Ligne directrice OMS, ozone en saison de pointe"),
+    BilingualText(
+        "WHO guideline, ozone in the peak season", "Ligne directrice OMS, ozone en saison de pointe"
+    ),
     _citation("The rule of coverage is ours. Of several seasons those that end in the year are meant."),
     "year",
     (_OZONE,),
     "µg/m³",
     "75 % of the days of each of six months in a row, each with its highest 8-hour mean.",
 )
-WHO_DAYS: Final = Method(
+WHO_DAYS: Final = IndexMethod(
     "who-days-over",
     1,
-    Text(
+    BilingualText(
         "Days over the WHO guideline for 24 (ozone: 8) hours",
         "Jours au-dessus de la ligne directrice OMS sur 24 (ozone : 8) heures",
     ),
@@ -102,35 +123,39 @@ WHO_DAYS: Final = Method(
     "d",
     "75 % of the days of the local year, each with 75 % of its hours.",
 )
-FEW_SEASONS: Final = Text(
+FEW_SEASONS_NOTE: Final = BilingualText(
     "Not every six months that end in the year are covered: the true peak season may be a worse one.",
     "Tous les semestres glissants finissant dans l'année ne sont pas couverts : la vraie saison de pointe "
     "peut être pire.",
 )
 
 
-def who_24h(metric: str, hourly: Hourly | None, day: date, zone: ZoneInfo) -> Result:
+def compute_who_24h(metric: str, hourly: HourlySeries | None, day: date, zone: ZoneInfo) -> IndexResult:
     """The mean of a local day by the guideline for 24 hours (KeyError: there is none for the metric)."""
-    limit, period = GUIDELINES_24H[metric], day_of(day, zone)
-    mean = mean_of(hourly, period, DAY_COVERAGE)
+    limit, period = GUIDELINES_24H[metric], local_day(day, zone)
+    mean = compute_period_mean(hourly, period, DAY_COVERAGE)
     return _of_mean(WHO_24H, metric, period, mean, limit)
 
 
-def who_year(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo) -> Result:
+def compute_who_year(metric: str, hourly: HourlySeries | None, year: int, zone: ZoneInfo) -> IndexResult:
     """The mean of a local year by the guideline for a year (KeyError: there is none for the metric)."""
-    limit, period = GUIDELINES_YEAR[metric], year_of(year, zone)
+    limit, period = GUIDELINES_YEAR[metric], local_year(year, zone)
     needed = YEAR_COVERAGE if year >= RECAST_YEAR else FORMER_YEAR_COVERAGE
-    return _of_mean(WHO_YEAR, metric, period, mean_of(hourly, period, needed), limit)
+    return _of_mean(WHO_YEAR, metric, period, compute_period_mean(hourly, period, needed), limit)
 
 
-def who_o3_8h(hourly: Hourly | None, day: date, zone: ZoneInfo) -> Result:
+def compute_who_o3_8h(hourly: HourlySeries | None, day: date, zone: ZoneInfo) -> IndexResult:
     """The highest running mean of ozone over 8 hours of a local day, by its guideline."""
-    period = day_of(day, zone)
-    mean = Mean(None, 0.0, "metric_missing") if hourly is None else daily_highest_runs(hourly, [day], zone)[0]
+    period = local_day(day, zone)
+    mean = (
+        PeriodMean(None, 0.0, "metric_missing")
+        if hourly is None
+        else daily_highest_runs(hourly, [day], zone)[0]
+    )
     return _of_mean(WHO_O3_8H, _OZONE, period, mean, GUIDELINE_O3_8H)
 
 
-def who_o3_peak_season(hourly: Hourly | None, year: int, zone: ZoneInfo) -> Result:
+def compute_who_o3_peak_season(hourly: HourlySeries | None, year: int, zone: ZoneInfo) -> IndexResult:
     """The mean of the daily highest 8-hour means of ozone in the worst six months that end in a year.
 
     Args:
@@ -141,29 +166,29 @@ def who_o3_peak_season(hourly: Hourly | None, year: int, zone: ZoneInfo) -> Resu
     Returns:
         With the period of that season; its months as components, `2025-04` to `2025-09`.
     """
-    whole = days_of(date(year - 1, _MONTHS - _SEASON_MONTHS + 2, 1), date(year, _MONTHS, 31), zone)
+    whole = local_day_range(date(year - 1, _MONTHS - _SEASON_MONTHS + 2, 1), date(year, _MONTHS, 31), zone)
     if hourly is None:
-        return made(WHO_O3_PEAK, whole, None, 0.0, limit=GUIDELINE_O3_PEAK, reason="metric_missing")
+        return build_result(WHO_O3_PEAK, whole, None, 0.0, limit=GUIDELINE_O3_PEAK, reason="metric_missing")
     months = [_month(hourly, year + (index // _MONTHS), index % _MONTHS + 1, zone) for index in range(-5, 12)]
     seasons = [months[begin : begin + _SEASON_MONTHS] for begin in range(_MONTHS)]
     good = [season for season in seasons if all(month.coverage >= DAY_COVERAGE for month in season)]
     if not good:
         best = max(min(month.coverage for month in season) for season in seasons)
-        reason = lacking(hourly.begun(whole), best, DAY_COVERAGE)
-        return made(WHO_O3_PEAK, whole, None, best, limit=GUIDELINE_O3_PEAK, reason=reason)
+        reason = find_no_value_reason(hourly.begun(whole), best, DAY_COVERAGE)
+        return build_result(WHO_O3_PEAK, whole, None, best, limit=GUIDELINE_O3_PEAK, reason=reason)
     worst = max(good, key=_season_mean)
-    return made(
+    return build_result(
         WHO_O3_PEAK,
-        Period(worst[0].period.start_us, worst[-1].period.end_us),
+        TimePeriod(worst[0].period.start_us, worst[-1].period.end_us),
         _season_mean(worst),
         min(month.coverage for month in worst),
         limit=GUIDELINE_O3_PEAK,
         components=tuple(month.component() for month in worst),
-        notes=(FEW_SEASONS,) if len(good) < len(seasons) else (),
+        notes=(FEW_SEASONS_NOTE,) if len(good) < len(seasons) else (),
     )
 
 
-def who_days_over(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo) -> Result:
+def compute_who_days_over(metric: str, hourly: HourlySeries | None, year: int, zone: ZoneInfo) -> IndexResult:
     """How many days of a local year lie above the short guideline, by how many may (KeyError: no guideline).
 
     Returns:
@@ -171,42 +196,44 @@ def who_days_over(metric: str, hourly: Hourly | None, year: int, zone: ZoneInfo)
         that the percentile lies above the guideline. Components: `p99`, and how many days count (`days`).
     """
     guideline = GUIDELINE_O3_8H if metric == _OZONE else GUIDELINES_24H[metric]
-    period = year_of(year, zone)
+    period = local_year(year, zone)
     if hourly is None:
-        return made(WHO_DAYS, period, None, 0.0, limit=0.0, reason="metric_missing")
-    days = dates(date(year, 1, 1), date(year, _MONTHS, 31))
+        return build_result(WHO_DAYS, period, None, 0.0, limit=0.0, reason="metric_missing")
+    days = list_dates(date(year, 1, 1), date(year, _MONTHS, 31))
     of_days = (daily_highest_runs if metric == _OZONE else daily_means)(hourly, days, zone)
     found = sorted(mean.value for mean in of_days if mean.value is not None)
-    covered = percent(len(found), len(days))
+    covered = compute_percent(len(found), len(days))
     rank = math.ceil(len(found) * PERCENTILE / 100)
     allowed = float(len(found) - rank)
-    reason = lacking(hourly.begun(period), covered, DAY_COVERAGE)
+    reason = find_no_value_reason(hourly.begun(period), covered, DAY_COVERAGE)
     if reason is not None:
-        return made(WHO_DAYS, period, None, covered, limit=allowed, reason=reason)
-    over = sum(above(value, guideline) for value in found)
+        return build_result(WHO_DAYS, period, None, covered, limit=allowed, reason=reason)
+    over = sum(exceeds_limit(value, guideline) for value in found)
     components = (
-        Component("p99", found[rank - 1], BY_NAME[metric].unit, covered),
-        Component("days", float(len(found)), "d", covered),
+        ResultComponent("p99", found[rank - 1], METRICS_BY_NAME[metric].unit, covered),
+        ResultComponent("days", float(len(found)), "d", covered),
     )
-    return made(WHO_DAYS, period, float(over), covered, limit=allowed, has_ratio=False, components=components)
+    return build_result(
+        WHO_DAYS, period, float(over), covered, limit=allowed, has_ratio=False, components=components
+    )
 
 
 class _Month:
     """A month of daily highest 8-hour means."""
 
-    def __init__(self, name: str, period: Period, values: list[float], days: int) -> None:
+    def __init__(self, name: str, period: TimePeriod, values: list[float], days: int) -> None:
         self.name, self.period, self.values = name, period, values
-        self.coverage = percent(len(values), days)
+        self.coverage = compute_percent(len(values), days)
 
-    def component(self) -> Component:
-        return Component(self.name, sum(self.values) / len(self.values), "µg/m³", self.coverage)
+    def component(self) -> ResultComponent:
+        return ResultComponent(self.name, sum(self.values) / len(self.values), "µg/m³", self.coverage)
 
 
-def _month(hourly: Hourly, year: int, month: int, zone: ZoneInfo) -> _Month:
+def _month(hourly: HourlySeries, year: int, month: int, zone: ZoneInfo) -> _Month:
     first, last = date(year, month, 1), last_of_month(year, month)
-    days = dates(first, last)
+    days = list_dates(first, last)
     values = [mean.value for mean in daily_highest_runs(hourly, days, zone) if mean.value is not None]
-    return _Month(f"{year}-{month:02}", days_of(first, last, zone), values, len(days))
+    return _Month(f"{year}-{month:02}", local_day_range(first, last, zone), values, len(days))
 
 
 def _season_mean(season: list[_Month]) -> float:
@@ -214,10 +241,12 @@ def _season_mean(season: list[_Month]) -> float:
     return sum(values) / len(values)
 
 
-def _of_mean(method: Method, metric: str, period: Period, mean: Mean, limit: float) -> Result:
-    unit = BY_NAME[metric].unit
-    part = Component(metric, mean.value, unit, mean.coverage, reason=mean.reason)
-    return made(
+def _of_mean(
+    method: IndexMethod, metric: str, period: TimePeriod, mean: PeriodMean, limit: float
+) -> IndexResult:
+    unit = METRICS_BY_NAME[metric].unit
+    part = ResultComponent(metric, mean.value, unit, mean.coverage, reason=mean.reason)
+    return build_result(
         method,
         period,
         mean.value,

@@ -12,7 +12,7 @@ import aiomqtt
 import msgspec
 
 from app.ingest.pipeline.batch_receipt import BoxAck
-from app.platform.broker.connection import broker_client
+from app.platform.broker.connection import make_broker_client
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import ACKS_FAILED, ACKS_SENT, get_logger
 
@@ -24,7 +24,7 @@ _SEQS_PER_MESSAGE = 500
 _REFUSED_PER_MESSAGE = 100
 
 
-def messages_of(box: str, ack: BoxAck) -> list[tuple[str, bytes]]:
+def build_ack_messages(box: str, ack: BoxAck) -> list[tuple[str, bytes]]:
     """The (topic, payload) messages that tell one box its news.
 
     Refused messages come last: what of them is named by its `seq` is known to the box by then.
@@ -63,7 +63,7 @@ class AckPublisher:
     def tell(self, acks: Mapping[str, BoxAck]) -> None:
         """Have these boxes told. Never waits: what does not fit is dropped and counted."""
         for box, ack in acks.items():
-            for message in messages_of(box, ack):
+            for message in build_ack_messages(box, ack):
                 try:
                     self._queue.put_nowait(message)
                 except asyncio.QueueFull:
@@ -94,7 +94,7 @@ class AckPublisher:
 
     def _client(self) -> aiomqtt.Client:
         version = aiomqtt.ProtocolVersion.V5
-        return broker_client(self._settings, timeout_s=5, identifier=self._client_id, protocol=version)
+        return make_broker_client(self._settings, timeout_s=5, identifier=self._client_id, protocol=version)
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         running: set[asyncio.Task[None]] = set()

@@ -17,22 +17,22 @@ from typing import Any
 import asyncpg
 
 from app.ingest.acks import AckPublisher
-from app.ingest.codec.message_intake import Intake, sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.commit_progress import Progress
-from app.ingest.pipeline.quota_cache import Allowances
-from app.ingest.pipeline.registry_snapshot import Registry
-from app.ingest.sources.message_source import Batch, Source
+from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.commit_progress import CommitProgress
+from app.ingest.pipeline.quota_cache import QuotaCache
+from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.ingest.sources.message_source import MessageBatch, MessageSource
 from app.ingest.sources.source_factory import make_source
-from app.notifications.events.outbox import wake
+from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.advisory_locks import CONSUMER
-from app.platform.db.database import TRANSIENT, is_transient
+from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.observability import metrics_and_logs as metrics
-from app.platform.observability.log_redaction import told
-from app.platform.observability.metrics_and_logs import get_logger, root_of
+from app.platform.observability.log_redaction import redact_error
+from app.platform.observability.metrics_and_logs import find_root_cause, get_logger
 from app.platform.runtime.heartbeat import WAITING
-from app.platform.runtime.process_runner import Role
+from app.platform.runtime.process_runner import ProcessContext
 
 _log = get_logger(__name__)
 _STANDBY_S = 1.0
@@ -54,10 +54,10 @@ class _LostError(Exception):
     batch: Mapping[str, Any] = MappingProxyType({})
 
 
-class Consumer:
+class IngestConsumer:
     """One consumer: holds the lock, its connection, and a source."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: ProcessContext) -> None:
         self._role = role
         self._settings = role.settings
         self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
@@ -72,7 +72,7 @@ class Consumer:
             began = time.monotonic()
             try:
                 await self._hold_and_consume()
-            except (_LostError, *TRANSIENT) as error:
+            except (_LostError, *DATABASE_ERRORS) as error:
                 self._wait_for_database(error.__cause__ or error)
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
                     wait = least  # it held for a while: this is a new trouble, not the old one
@@ -83,9 +83,9 @@ class Consumer:
     def _say_lost(self, error: BaseException, wait: float) -> None:
         why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}
         # A batch that took too long ends as a transaction that cannot be left: say how it began.
-        root = root_of(why)
-        more = {} if root is why else {"because": told(root)}
-        _log.warning("database_lost", error=told(why), **more, **batch, again_in_s=round(wait, 2))
+        root = find_root_cause(why)
+        more = {} if root is why else {"because": redact_error(root)}
+        _log.warning("database_lost", error=redact_error(why), **more, **batch, again_in_s=round(wait, 2))
 
     def _wait_for_database(self, why: BaseException | None) -> None:
         """Let `/readyz` tell that nothing is stored now, and why."""
@@ -107,8 +107,8 @@ class Consumer:
 
     async def _consume(self, connection: asyncpg.Connection) -> None:
         # With each connection anew: the database behind it may have been restored from a backup.
-        pipeline = Pipeline(
-            Registry(), sole=True, allowances=Allowances(self._settings.quotas.samples_per_day)
+        pipeline = IngestPipeline(
+            RegistryCache(), sole=True, allowances=QuotaCache(self._settings.quotas.samples_per_day)
         )
         source = make_source(self._settings)
         self._seen = dict.fromkeys(self._seen, 0)
@@ -123,7 +123,7 @@ class Consumer:
                 if len(batch) <= self._settings.ingest.batch_messages // 2:
                     await self._look_after(pipeline, connection)
             # Not needed, and so not waited for: the next consumer would count it together again.
-            with suppress(*TRANSIENT):
+            with suppress(*DATABASE_ERRORS):
                 async with asyncio.timeout(_WRITE_BACK_S):
                     await pipeline.write_back(connection)
         finally:
@@ -131,7 +131,9 @@ class Consumer:
             await self._acks.stop()
             metrics.INGEST_CONNECTED.set(0)
 
-    async def _next(self, source: Source, connection: asyncpg.Connection, pipeline: Pipeline) -> Batch | None:
+    async def _next(
+        self, source: MessageSource, connection: asyncpg.Connection, pipeline: IngestPipeline
+    ) -> MessageBatch | None:
         """The next batch; None when the role is told to stop. While none comes, what is due is done.
 
         Raises:
@@ -155,7 +157,7 @@ class Consumer:
             coming.cancel()
             told.cancel()
 
-    async def _look_after(self, pipeline: Pipeline, connection: asyncpg.Connection) -> None:
+    async def _look_after(self, pipeline: IngestPipeline, connection: asyncpg.Connection) -> None:
         """Do what is due though nothing comes, once a second, and only where all that came is stored.
 
         After a time without the broker what boxes sent meanwhile has to come first: nobody is silent whose
@@ -169,17 +171,19 @@ class Consumer:
         looking = pipeline.look_after(connection, now=datetime.now(UTC))
         try:
             receipt = await self._in_time(connection, looking)
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                 raise _LostError from error
             if not is_transient(error):
                 raise
             metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
-            _log.warning("look_tried_again", error=told(error))
+            _log.warning("look_tried_again", error=redact_error(error))
             return
         await self._after(connection, receipt)
 
-    async def _take(self, pipeline: Pipeline, connection: asyncpg.Connection, batch: Batch) -> None:
+    async def _take(
+        self, pipeline: IngestPipeline, connection: asyncpg.Connection, batch: MessageBatch
+    ) -> None:
         """Commit a batch: at once, but for one that holds too much once it is inflated."""
         begin = 0
         while begin < len(batch.topics) or not begin:
@@ -189,17 +193,17 @@ class Consumer:
             begin += max(intake.until, 1)
 
     async def _commit(
-        self, pipeline: Pipeline, connection: asyncpg.Connection, intake: Intake, now: datetime
+        self, pipeline: IngestPipeline, connection: asyncpg.Connection, intake: DecodedBatch, now: datetime
     ) -> None:
         wait = self._settings.ingest.reconnect_min_s
-        progress = Progress()
+        progress = CommitProgress()
         while True:
             began = time.monotonic()
             try:
                 committing = pipeline.commit(connection, intake, now=now, so_far=progress)
                 receipt = await self._in_time(connection, committing)
                 break
-            except TRANSIENT as error:
+            except DATABASE_ERRORS as error:
                 # After a time-out or a broken stream nobody knows in which state the connection is.
                 if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                     lost = _LostError()
@@ -209,7 +213,7 @@ class Consumer:
                     raise
                 # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
-                _log.warning("batch_tried_again", error=told(error), **_batch(intake, began))
+                _log.warning("batch_tried_again", error=redact_error(error), **_batch(intake, began))
                 self._wait_for_database(error)
                 await self._role.pause(wait)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
@@ -219,8 +223,8 @@ class Consumer:
         await self._after(connection, receipt)
 
     async def _in_time(
-        self, connection: asyncpg.Connection, committing: Coroutine[Any, Any, Receipt]
-    ) -> Receipt:
+        self, connection: asyncpg.Connection, committing: Coroutine[Any, Any, BatchReceipt]
+    ) -> BatchReceipt:
         """Wait for a commit; when the role is told to stop meanwhile, no longer than is decent.
 
         Raises:
@@ -245,8 +249,8 @@ class Consumer:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    def _sort(self, batch: Batch, now: datetime) -> Intake:
-        intake = sort_messages(
+    def _sort(self, batch: MessageBatch, now: datetime) -> DecodedBatch:
+        intake = decode_batch(
             batch.topics,
             batch.payloads,
             retained=batch.retained,
@@ -264,16 +268,16 @@ class Consumer:
         metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.until])))
         return intake
 
-    async def _after(self, connection: asyncpg.Connection, receipt: Receipt) -> None:
+    async def _after(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
         receipt.count()
         if self._settings.ingest.ack_enabled and receipt.acks:
             self._acks.tell(receipt.acks)
         if receipt.transitions:
             # The batch is committed: a failed wake-up costs the dispatcher's poll interval, not the batch.
-            with suppress(*TRANSIENT):
-                await wake(connection)
+            with suppress(*DATABASE_ERRORS):
+                await wake_dispatcher(connection)
 
-    def _observe(self, source: Source) -> None:
+    def _observe(self, source: MessageSource) -> None:
         counters = source.counters
         metrics.INGEST_CONNECTED.set(int(source.connected))
         if not source.connected:
@@ -293,7 +297,7 @@ class Consumer:
             self._seen[name] = total
 
 
-def _batch(intake: Intake, began: float) -> dict[str, Any]:
+def _batch(intake: DecodedBatch, began: float) -> dict[str, Any]:
     """What the log says of a batch that failed."""
     return {"batch_ran_s": round(time.monotonic() - began, 2), "messages": len(intake.messages)}
 
@@ -303,12 +307,12 @@ def _batch(intake: Intake, began: float) -> dict[str, Any]:
 _GARBAGE_AFTER = 200_000
 
 
-def spare_the_collector() -> None:
+def tune_garbage_collector() -> None:
     """Set Python's garbage collector for a process that does nothing but ingest."""
     gc.freeze()
     gc.set_threshold(_GARBAGE_AFTER, 10, 10)
 
 
-async def ingest(role: Role) -> None:
+async def run_ingest(role: ProcessContext) -> None:
     """The work of `vigie ingest`."""
-    await Consumer(role).run()
+    await IngestConsumer(role).run()

@@ -14,15 +14,15 @@ from app.ingest.codec.event_status_decoder import (
     OCTAVES,
     decode_http_events,
 )
-from app.ingest.codec.message_intake import Intake, Sent
-from app.ingest.http_ingest import TelemetryOutcome, read, take
-from app.platform.config.settings import Settings
-from app.platform.content_policy.refused_payloads import judged
+from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage
+from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body
+from app.platform.config.settings import VigieSettings
+from app.platform.content_policy.refused_payloads import assess_payload
 from app.platform.http.contract.fields import BOX_ID_PATTERN
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
-from app.platform.identity.principals import Principal, requires
-from app.platform.kernel.rejection_codes import RejectedError, Rejection
+from app.platform.identity.principals import Principal, require_scope
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 
 router: Final = APIRouter()
 
@@ -85,34 +85,34 @@ _SCHEMA: Final = {
 }
 
 
-async def _sort(request: Request, intake: Intake, now: datetime) -> None:
+async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
     """Read and decode a body. Of one that cannot be read nothing is kept: it may hold what has no basis.
 
     Raises:
         RejectedError: All of it is refused.
         UnreadableBodyError: It cannot be read.
     """
-    settings: Settings = request.app.state.settings
+    settings: VigieSettings = request.app.state.settings
     now_us = round(now.timestamp() * 1_000_000)
     future_us = round(settings.ingest.max_future_s * 1_000_000)
     try:
-        body = await read(request, intake)
+        body = await read_ingest_body(request, intake)
     finally:
-        intake.messages = [Sent(None, b"")]
+        intake.messages = [ReceivedMessage(None, b"")]
     check_media_type(request, body)
     try:
         box, decoded = decode_http_events(body, now_us, future_us)
     except RejectedError:
-        finding = judged(body).finding
+        finding = assess_payload(body).finding
         if finding is not None:
             raise RejectedError(finding.code, finding.detail) from None
         raise
     # Each as the message that it would be by MQTT, under the topic that tells its format.
-    intake.messages = [Sent(f"vigie/v1/{box}/event", part) for part, _ in decoded]
+    intake.messages = [ReceivedMessage(f"vigie/v1/{box}/event", part) for part, _ in decoded]
     intake.by_event = True
     for place, (part, event) in enumerate(decoded):
-        if isinstance(event, Rejection):
-            placed = Rejection(event.code, event.detail, event.seq, place, event.purpose)
+        if isinstance(event, InputRejection):
+            placed = InputRejection(event.code, event.detail, event.seq, place, event.purpose)
             intake.turn(place, box, placed, part)
         else:
             intake.events.append((box, event, place))
@@ -123,11 +123,11 @@ async def _sort(request: Request, intake: Intake, now: datetime) -> None:
     summary="Send events of a box",
     operation_id="post_events",
     response_model=TelemetryOutcome,
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 503),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},
 )
 async def post_events(
-    request: Request, principal: Annotated[Principal, Depends(requires("telemetry:write"))]
+    request: Request, principal: Annotated[Principal, Depends(require_scope("telemetry:write"))]
 ) -> JSONResponse:
     """Store up to 100 events of one box. The answer comes after the commit.
 
@@ -139,7 +139,10 @@ async def post_events(
     depends on the purposes that it has declared (docs/purposes.md).
     """
     now = datetime.now(UTC)
-    intake = Intake(
-        "http", [Sent(None, b"")], organisation_id=principal.organisation_id, limit=principal.visible()
+    intake = DecodedBatch(
+        "http",
+        [ReceivedMessage(None, b"")],
+        organisation_id=principal.organisation_id,
+        limit=principal.visible(),
     )
-    return await take(request, intake, _sort(request, intake, now), now)
+    return await ingest_request(request, intake, _sort(request, intake, now), now)

@@ -13,22 +13,22 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from app.ingest.codec.message_intake import Intake, Sent
+from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.commit_progress import Progress
-from app.ingest.pipeline.quota_step import next_day
-from app.notifications.events.outbox import wake
-from app.platform.config.settings import Settings
-from app.platform.db.database import TRANSIENT, is_transient
-from app.platform.http.contract.problems import problem
-from app.platform.http.contract.strict_body import content_encoding, read_body
-from app.platform.kernel.bounded_gzip import gunzip
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.commit_progress import CommitProgress
+from app.ingest.pipeline.quota_step import find_day_end
+from app.notifications.events.outbox import wake_dispatcher
+from app.platform.config.settings import VigieSettings
+from app.platform.db.database import DATABASE_ERRORS, is_transient
+from app.platform.http.contract.problems import make_problem_response
+from app.platform.http.contract.strict_body import read_body, read_content_encoding
+from app.platform.kernel.bounded_gzip import decompress_gzip
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError, VigieError
-from app.platform.kernel.rejection_codes import RejectedError, Rejection, status_of
-from app.platform.observability.log_redaction import told
-from app.platform.observability.metrics_and_logs import INGEST_RETRIES, get_logger, root_of
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError, get_rejection_status
+from app.platform.observability.log_redaction import redact_error
+from app.platform.observability.metrics_and_logs import INGEST_RETRIES, find_root_cause, get_logger
 
 _log = get_logger(__name__)
 _TRIES: Final = 3
@@ -58,14 +58,16 @@ class TelemetryOutcome(BaseModel):
     reasons: list[Reason]
 
 
-def retry_after(code: str, now: datetime) -> dict[str, str]:
+def build_retry_header(code: str, now: datetime) -> dict[str, str]:
     """The header that says when what is refused with this code may be sent again (429), if it is known."""
-    if status_of(code) != TooManyRequestsError.status:
+    if get_rejection_status(code) != TooManyRequestsError.status:
         return {}
-    return {"Retry-After": str(math.ceil((next_day(now) - now).total_seconds()))}
+    return {"Retry-After": str(math.ceil((find_day_end(now) - now).total_seconds()))}
 
 
-def reasons_of(refused: Iterable[Rejection], partly: Iterable[Rejection]) -> list[dict[str, Any]]:
+def describe_rejections(
+    refused: Iterable[InputRejection], partly: Iterable[InputRejection]
+) -> list[dict[str, Any]]:
     """What was refused, as an answer says it: as a whole, and in part."""
     return [
         {
@@ -81,7 +83,7 @@ def reasons_of(refused: Iterable[Rejection], partly: Iterable[Rejection]) -> lis
     ]
 
 
-def _answer(receipt: Receipt, now: datetime) -> JSONResponse:
+def _answer(receipt: BatchReceipt, now: datetime) -> JSONResponse:
     """200 when something was taken; the reason's own status when nothing was."""
     refusals = [entry.rejection for entry in receipt.turned]
     stored = receipt.stored + len(receipt.new_events)
@@ -91,42 +93,50 @@ def _answer(receipt: Receipt, now: datetime) -> JSONResponse:
         "duplicate": duplicate,
         "conflict": receipt.conflict,
         "rejected": len(refusals),
-        "reasons": reasons_of(refusals, (entry.rejection for entry in receipt.withheld)),
+        "reasons": describe_rejections(refusals, (entry.rejection for entry in receipt.withheld)),
     }
     if refusals and not stored + duplicate + receipt.conflict:
         first = refusals[0]
-        return problem(status_of(first.code), first.code, first.detail, outcome, retry_after(first.code, now))
+        return make_problem_response(
+            get_rejection_status(first.code),
+            first.code,
+            first.detail,
+            outcome,
+            build_retry_header(first.code, now),
+        )
     return JSONResponse(outcome)
 
 
-async def read(request: Request, intake: Intake) -> bytes:
+async def read_ingest_body(request: Request, intake: DecodedBatch) -> bytes:
     """Read a body into an intake, and take a declared gzip off it.
 
     Raises:
         UnreadableBodyError: as `read_body` does.
-        RejectedError: as `gunzip` does.
+        RejectedError: as `decompress_gzip` does.
     """
     body = await read_body(request, encodings=_GZIP)
-    intake.messages = [Sent(None, body)]
-    if content_encoding(request) in _GZIP:
-        settings: Settings = request.app.state.settings
-        body = gunzip(body, settings.api.max_body_bytes)
-        intake.messages = [Sent(None, body)]
+    intake.messages = [ReceivedMessage(None, body)]
+    if read_content_encoding(request) in _GZIP:
+        settings: VigieSettings = request.app.state.settings
+        body = decompress_gzip(body, settings.api.max_body_bytes)
+        intake.messages = [ReceivedMessage(None, body)]
     return body
 
 
-def keep_readable(intake: Intake) -> None:
+def rewrite_payload_as_json(intake: DecodedBatch) -> None:
     """Have a single sample in another format kept in Vigie's JSON, should it be refused later.
 
     By HTTP no topic tells the format, and who looks at it or sends it again has to know it.
     """
     if len(intake.rows) == 1:
         sample = encode_sample(intake.rows[0])
-        intake.messages = [Sent(None, b'{"box": "%b", "samples": [%b]}' % (intake.boxes[0].encode(), sample))]
+        intake.messages = [
+            ReceivedMessage(None, b'{"box": "%b", "samples": [%b]}' % (intake.boxes[0].encode(), sample))
+        ]
 
 
-async def take(
-    request: Request, intake: Intake, sorting: Awaitable[None], now: datetime, *, box: str | None = None
+async def ingest_request(
+    request: Request, intake: DecodedBatch, sorting: Awaitable[None], now: datetime, *, box: str | None = None
 ) -> JSONResponse:
     """Sort what came, store it with what was refused of it, and answer.
 
@@ -141,13 +151,13 @@ async def take(
         VigieError: the one of `sorting`; UnavailableError where nothing could be stored.
     """
     refused: VigieError | None = None
-    rejection: Rejection | None = None
+    rejection: InputRejection | None = None
     try:
         await sorting
     except RejectedError as error:
         rejection = error.rejection()
     except VigieError as error:
-        refused, rejection = error, Rejection(error.code, error.detail)
+        refused, rejection = error, InputRejection(error.code, error.detail)
     if rejection is not None:
         intake.turn(0, box, rejection)
     receipt = await _commit(request, intake, now)
@@ -156,15 +166,15 @@ async def take(
     return _answer(receipt, now)
 
 
-async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
+async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> BatchReceipt:
     """Store what came in.
 
     Raises:
         UnavailableError: the database cannot take it now, or not all of it.
     """
-    pipeline: Pipeline = request.app.state.pipeline
+    pipeline: IngestPipeline = request.app.state.pipeline
     pool: asyncpg.Pool = request.app.state.ingest_pool
-    progress = Progress()
+    progress = CommitProgress()
     for left in reversed(range(_TRIES)):
         began = time.monotonic()
         try:
@@ -173,17 +183,17 @@ async def _commit(request: Request, intake: Intake, now: datetime) -> Receipt:
                 receipt.count()
                 if receipt.transitions:
                     # Committed: a failed wake-up costs the dispatcher's poll interval, and no second commit.
-                    with suppress(*TRANSIENT):
-                        await wake(connection)
+                    with suppress(*DATABASE_ERRORS):
+                        await wake_dispatcher(connection)
                 return receipt
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             if not is_transient(error):
                 raise
             INGEST_RETRIES.labels(type(error).__name__).inc()
             _log.warning(
                 "telemetry_tried_again",
-                error=told(error),
-                because=told(root_of(error)),
+                error=redact_error(error),
+                because=redact_error(find_root_cause(error)),
                 batch_ran_s=round(time.monotonic() - began, 2),
                 left=left,
             )

@@ -20,31 +20,31 @@ from fastapi.security.base import SecurityBase
 from sqlalchemy import select
 
 from app.ingest.adapters.adapter_registry import ADAPTERS
-from app.ingest.adapters.adapter_types import Adapter, Arrival
+from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter
 from app.ingest.codec.exact_decoder import is_box_id
-from app.ingest.codec.message_intake import Intake, Sent, add_foreign
-from app.ingest.http_ingest import TelemetryOutcome, keep_readable, read, take
-from app.platform.broker.mosquitto_hash import mosquitto_hash, mosquitto_verify
-from app.platform.config.settings import Settings
+from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage, add_foreign_message
+from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json
+from app.platform.broker.mosquitto_hash import hash_mosquitto_password, verify_mosquitto_password
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
-from app.platform.identity.principals import bearer, current_principal, requires
+from app.platform.identity.principals import bearer, current_principal, require_scope
 from app.platform.kernel.errors import UnauthorisedError
-from app.platform.kernel.tenant_scope import Reach, reaching_everything
+from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.registry.models import Box
 
 router = APIRouter(prefix="/v1/adapters")
 
-_may_write: Final = requires("telemetry:write")
+_may_write: Final = require_scope("telemetry:write")
 _CREDENTIALS_LIMIT: Final = 1_024
 _WRONG: Final = "Sign in as the box (user: its id, password: its MQTT password), or with an API key."
 # Whether a box exists must not show in how long the answer takes.
-_NOBODY: Final = mosquitto_hash("nobody")
+_NOBODY: Final = hash_mosquitto_password("nobody")
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class PushSender:
     """Who pushes: a box itself, or whoever holds a key.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sender:
 
     box: str | None
     organisation_id: UUID
-    limit: Reach
+    limit: TenantScope
 
 
 class BoxAccount(SecurityBase):
@@ -80,7 +80,7 @@ class BoxAccount(SecurityBase):
 box_account = BoxAccount("A box's id and its MQTT password, where a device pushes by HTTP.")
 
 
-async def _as_box(database: Database, user: str, password: str) -> Sender:
+async def _as_box(database: Database, user: str, password: str) -> PushSender:
     """The box whose credentials these are (UnauthorisedError).
 
     Checking a password costs 0.1 ms (they are long and random, so the hash need not be slow): nothing is
@@ -90,20 +90,20 @@ async def _as_box(database: Database, user: str, password: str) -> Sender:
     if is_box_id(user):
         wanted = select(Box.organisation_id, Box.password_hash)
         wanted = wanted.where(Box.id == user, Box.deleted_at.is_(None))
-        with reaching_everything():
+        with run_with_full_scope():
             async with database.read() as session:
                 found = (await session.execute(wanted)).one_or_none()
-    right = mosquitto_verify(password, _NOBODY if found is None else found.password_hash)
+    right = verify_mosquitto_password(password, _NOBODY if found is None else found.password_hash)
     if found is None or not right:
         raise UnauthorisedError(_WRONG)
-    return Sender(user, found.organisation_id, Reach.of([found.organisation_id]))
+    return PushSender(user, found.organisation_id, TenantScope.of([found.organisation_id]))
 
 
 async def current_sender(
     request: Request,
     account: Annotated[HTTPBasicCredentials | None, Depends(box_account)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> Sender:
+) -> PushSender:
     """FastAPI dependency: who pushes, or 401 (a key without `telemetry:write`: 403)."""
     if account is not None:
         return await _as_box(request.app.state.database, account.username, account.password)
@@ -111,24 +111,32 @@ async def current_sender(
         raise UnauthorisedError(_WRONG)
     principal = await current_principal(request, credentials)
     await _may_write(principal)
-    return Sender(None, principal.organisation_id, principal.visible())
+    return PushSender(None, principal.organisation_id, principal.visible())
 
 
-async def _sort(request: Request, intake: Intake, adapter: Adapter, sender: Sender, now: datetime) -> None:
-    settings: Settings = request.app.state.settings
-    body = await read(request, intake)
+async def _sort(
+    request: Request, intake: DecodedBatch, adapter: FormatAdapter, sender: PushSender, now: datetime
+) -> None:
+    settings: VigieSettings = request.app.state.settings
+    body = await read_ingest_body(request, intake)
     check_media_type(request, body)
     future_us = round(settings.ingest.max_future_s * 1_000_000)
     now_us = round(now.timestamp() * 1_000_000)
-    add_foreign(intake, 0, adapter, Arrival(sender.box, now_us, future_us, settings.api.max_body_bytes))
-    keep_readable(intake)
+    add_foreign_message(
+        intake, 0, adapter, DecodeContext(sender.box, now_us, future_us, settings.api.max_body_bytes)
+    )
+    rewrite_payload_as_json(intake)
 
 
-def _endpoint(adapter: Adapter) -> Callable[..., Awaitable[JSONResponse]]:
-    async def push(request: Request, sender: Annotated[Sender, Depends(current_sender)]) -> JSONResponse:
+def _endpoint(adapter: FormatAdapter) -> Callable[..., Awaitable[JSONResponse]]:
+    async def push(request: Request, sender: Annotated[PushSender, Depends(current_sender)]) -> JSONResponse:
         now = datetime.now(UTC)
-        intake = Intake("http", [Sent(None, b"")], organisation_id=sender.organisation_id, limit=sender.limit)
-        return await take(request, intake, _sort(request, intake, adapter, sender, now), now, box=sender.box)
+        intake = DecodedBatch(
+            "http", [ReceivedMessage(None, b"")], organisation_id=sender.organisation_id, limit=sender.limit
+        )
+        return await ingest_request(
+            request, intake, _sort(request, intake, adapter, sender, now), now, box=sender.box
+        )
 
     push.__doc__ = f"""{adapter.title}.
 
@@ -138,7 +146,7 @@ def _endpoint(adapter: Adapter) -> Callable[..., Awaitable[JSONResponse]]:
     return push
 
 
-def _body(adapter: Adapter) -> dict[str, Any]:
+def _body(adapter: FormatAdapter) -> dict[str, Any]:
     content = {"schema": {"type": "object"}, "example": adapter.example}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
@@ -150,6 +158,6 @@ for _adapter in ADAPTERS:
             summary=_adapter.title,
             operation_id=f"push_{_adapter.name.replace('-', '_')}",
             response_model=TelemetryOutcome,
-            responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
+            responses=document_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
             openapi_extra=_body(_adapter),
         )(_endpoint(_adapter))

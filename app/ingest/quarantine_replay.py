@@ -6,7 +6,7 @@ is refused again stays where it is, under its new reason; nothing is quarantined
 nowhere does not stay: of such an entry its reason is left, without what it held. Boxes are told
 nothing, not even those with `ack`: they have long stopped waiting for it.
 
-Must not decide who may replay what: `app.quarantine.replay_claims` does.
+Must not decide who may replay what: `app.quarantine.replay_repository` does.
 """
 
 from collections.abc import Iterator
@@ -15,25 +15,37 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from app.audit.access_records import say_who
+from app.audit.audit_recorder import set_audit_actor
 from app.ingest.adapters.adapter_registry import ADAPTERS
-from app.ingest.adapters.adapter_types import Adapted, Arrival, Refusal, adapt_decoded, adapt_json
-from app.ingest.codec.message_intake import Intake, Sent, add_adapted, sort_messages
+from app.ingest.adapters.adapter_types import (
+    AdaptedMessage,
+    AdapterRejection,
+    DecodeContext,
+    adapt_decoded,
+    adapt_json,
+)
+from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage, add_adapted_message, decode_batch
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.platform.config.settings import Settings
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import RawConnection
-from app.platform.db.ingest_barrier import pass_gate
+from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.errors import ConflictError, NotFoundError, VigieError
 from app.platform.kernel.instants import format_us, from_datetime
-from app.platform.kernel.rejection_codes import NEVER_KEPT, RejectedError, Rejection
-from app.platform.kernel.strict_json import loads
-from app.platform.kernel.tenant_scope import Reach
-from app.platform.observability.log_redaction import told, where
+from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
+from app.platform.kernel.strict_json import parse_strict_json
+from app.platform.kernel.tenant_scope import TenantScope
+from app.platform.observability.log_redaction import list_error_frames, redact_error
 from app.platform.observability.metrics_and_logs import QUARANTINE_REPLAYS, get_logger
-from app.quarantine.entry_writer import replaying
-from app.quarantine.replay_claims import Held, hold, mark, passed_over, reconfigured
+from app.quarantine.entry_writer import suppress_quarantine_writes
+from app.quarantine.replay_repository import (
+    LockedQuarantineEntry,
+    find_boxes_with_newer_status,
+    find_reconfigured_boxes,
+    lock_entry,
+    record_replay_outcome,
+)
 
 _log = get_logger(__name__)
 # A box that is shared for less than the margin might not be any more when its samples are written.
@@ -47,7 +59,7 @@ WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND ($2::uuid[] IS NULL OR or
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """What became of an entry. The five counts add up to what it holds.
 
     Attributes:
@@ -64,14 +76,14 @@ class Replayed:
     duplicate: int
     conflict: int
     superseded: int
-    refusals: tuple[Rejection, ...]
-    withheld: tuple[Rejection, ...]
+    refusals: tuple[InputRejection, ...]
+    withheld: tuple[InputRejection, ...]
     woke: bool
 
     @property
     def has_what_is_never_kept(self) -> bool:
         """Whether something of it may be stored nowhere, nor stay where it was."""
-        return bool(self.withheld) or any(each.code in NEVER_KEPT for each in self.refusals)
+        return bool(self.withheld) or any(each.code in NEVER_STORED_CODES for each in self.refusals)
 
     def counts(self) -> dict[str, int]:
         """The same as numbers."""
@@ -88,15 +100,15 @@ class _HalvedError(Exception):
     """The database refused a part of an entry."""
 
 
-async def replay(
+async def replay_entry(
     connection: RawConnection,
-    pipeline: Pipeline,
+    pipeline: IngestPipeline,
     identifier: UUID,
-    visible: Reach,
+    visible: TenantScope,
     *,
-    settings: Settings,
+    settings: VigieSettings,
     now: datetime,
-) -> Replayed:
+) -> ReplayResult:
     """Replay one entry.
 
     Args:
@@ -113,21 +125,21 @@ async def replay(
         asyncpg.PostgresError, OSError, TimeoutError: nothing was changed, and it can be replayed again.
     """
     intake = _sorted(
-        _allowed(await hold(connection, identifier, visible), identifier), visible, settings, now
+        _allowed(await lock_entry(connection, identifier, visible), identifier), visible, settings, now
     )
     # Before the transaction: it closes the gate to all batches, and not for longer than it must.
     await _share(connection, intake, now)
     try:
         async with connection.transaction():
-            await pass_gate(connection)
-            entry = _allowed(await hold(connection, identifier, visible), identifier)
+            await pass_ingest_barrier(connection)
+            entry = _allowed(await lock_entry(connection, identifier, visible), identifier)
             superseded = await _leave_superseded(connection, intake, entry.received_at)
-            with replaying():
+            with suppress_quarantine_writes():
                 receipt = await _commit(connection, pipeline, intake, now)
             done = _replayed(intake, receipt, superseded)
             refused = None if not done.refusals else (done.refusals[0].code, done.refusals[0].detail)
-            await say_who(connection)
-            await mark(
+            await set_audit_actor(connection)
+            await record_replay_outcome(
                 connection,
                 identifier,
                 refused=refused,
@@ -147,7 +159,7 @@ async def replay(
     return done
 
 
-def _allowed(entry: Held | None, identifier: UUID) -> Held:
+def _allowed(entry: LockedQuarantineEntry | None, identifier: UUID) -> LockedQuarantineEntry:
     if entry is None:
         raise NotFoundError("quarantine entry", identifier)
     if entry.replayed_at is not None:
@@ -167,24 +179,26 @@ def _allowed(entry: Held | None, identifier: UUID) -> Held:
     return entry
 
 
-def _sorted(entry: Held, caller: Reach, settings: Settings, now: datetime) -> Intake:
+def _sorted(
+    entry: LockedQuarantineEntry, caller: TenantScope, settings: VigieSettings, now: datetime
+) -> DecodedBatch:
     """What the entry holds, as its door would have sorted it when it came, but for what is the future."""
     # Some formats have no time but that of their arrival, or one relative to it.
     received_us, now_us = (round(instant.timestamp() * 1_000_000) for instant in (entry.received_at, now))
     future_us = round(settings.ingest.max_future_s * 1_000_000) + now_us - received_us
     if entry.topic is None:
-        arrival = Arrival(entry.box, received_us, future_us, settings.api.max_body_bytes)
-        intake = Intake("http", [Sent(None, entry.payload)])
-        add_adapted(intake, 0, _adapted(entry.payload, arrival))
+        arrival = DecodeContext(entry.box, received_us, future_us, settings.api.max_body_bytes)
+        intake = DecodedBatch("http", [ReceivedMessage(None, entry.payload)])
+        add_adapted_message(intake, 0, _adapted(entry.payload, arrival))
     else:
-        intake = sort_messages([entry.topic], [entry.payload], now_us=received_us, max_future_us=future_us)
+        intake = decode_batch([entry.topic], [entry.payload], now_us=received_us, max_future_us=future_us)
     intake.door = entry.door
     intake.organisation_id = entry.organisation_id
     intake.limit = _limit(entry, caller)
     return intake
 
 
-def _limit(entry: Held, caller: Reach) -> Reach | None:
+def _limit(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | None:
     """Whose boxes alone may be written to; None for any.
 
     Not the caller's, where the entry is somebody's: an administrator who replays what a client sent to
@@ -193,31 +207,33 @@ def _limit(entry: Held, caller: Reach) -> Reach | None:
     if entry.organisation_id is None:
         return caller
     by_administrator = entry.door == "http" and entry.platform
-    return None if by_administrator else Reach.of([entry.organisation_id])
+    return None if by_administrator else TenantScope.of([entry.organisation_id])
 
 
-def _adapted(payload: bytes, arrival: Arrival) -> Adapted:
+def _adapted(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """What a body holds. No topic tells its format: Vigie's own is tried first, then the others."""
     readings = list(_readings(payload, arrival))
     return next((reading for reading in readings if reading.samples), readings[0])
 
 
-def _readings(payload: bytes, arrival: Arrival) -> Iterator[Adapted]:
+def _readings(payload: bytes, arrival: DecodeContext) -> Iterator[AdaptedMessage]:
     others = (each.decode for each in ADAPTERS if each.media_type is not None or each.pushes)
     for decode in (_own_format, *others):
         try:
             yield decode(payload, arrival)
         except RejectedError as error:
-            yield Adapted(refusals=[Refusal(arrival.box, error.rejection())])
+            yield AdaptedMessage(refusals=[AdapterRejection(arrival.box, error.rejection())])
         except Exception as error:  # noqa: BLE001 (a fault of an adapter must not hold up every replay after it)
-            _log.error("entry_not_read", error=told(error), at=where(error))
+            _log.error("entry_not_read", error=redact_error(error), at=list_error_frames(error))
             detail = f"Vigie failed on it: {type(error).__name__}. It is in the log."
-            yield Adapted(refusals=[Refusal(arrival.box, Rejection("undecodable", detail))])
+            yield AdaptedMessage(
+                refusals=[AdapterRejection(arrival.box, InputRejection("undecodable", detail))]
+            )
 
 
-def _own_format(payload: bytes, arrival: Arrival) -> Adapted:
+def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """A body of `POST /v1/telemetry`, or the part of one that was refused: a sample of a known box."""
-    document = loads(payload)
+    document = parse_strict_json(payload)
     is_part = isinstance(document, dict) and not {"box", "samples"} <= document.keys()
     if arrival.box is not None and is_part:
         return adapt_json(payload, arrival.box, arrival)
@@ -225,7 +241,7 @@ def _own_format(payload: bytes, arrival: Arrival) -> Adapted:
     return adapt_decoded(payload, box, decoded)
 
 
-async def _share(connection: RawConnection, intake: Intake, now: datetime) -> None:
+async def _share(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
     """Tell the consumer that it is not the only one who writes to these boxes."""
     limit = None if intake.limit is None else intake.limit.organisations
     rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), limit, now + _MARGIN)
@@ -233,26 +249,28 @@ async def _share(connection: RawConnection, intake: Intake, now: datetime) -> No
         await connection.execute("SELECT share_boxes($1, $2)", [key for (key,) in rows], now + _SHARED_FOR)
 
 
-async def _leave_superseded(connection: RawConnection, intake: Intake, since: datetime) -> int:
+async def _leave_superseded(connection: RawConnection, intake: DecodedBatch, since: datetime) -> int:
     """Take out statuses and configurations than which newer ones are known; how many these are."""
     before = len(intake.statuses) + len(intake.configs)
     if not before:
         return 0
-    passed = await passed_over(connection, [box for box, _, _ in intake.statuses], since)
+    passed = await find_boxes_with_newer_status(connection, [box for box, _, _ in intake.statuses], since)
     intake.statuses = [status for status in intake.statuses if status[0] not in passed]
-    changed = await reconfigured(connection, [box for box, _, _ in intake.configs], since)
+    changed = await find_reconfigured_boxes(connection, [box for box, _, _ in intake.configs], since)
     intake.configs = [config for config in intake.configs if config[0] not in changed]
     return before - len(intake.statuses) - len(intake.configs)
 
 
-async def _commit(connection: RawConnection, pipeline: Pipeline, intake: Intake, now: datetime) -> Receipt:
+async def _commit(
+    connection: RawConnection, pipeline: IngestPipeline, intake: DecodedBatch, now: datetime
+) -> BatchReceipt:
     """Put an entry through the pipeline within the caller's transaction."""
     try:
         return await _commit_whole(connection, pipeline, intake, now)
     except _HalvedError:
         # The pipeline counts on a transaction for each half: its temporary table is emptied at a commit.
         # Here that would come too late.
-        receipt = Receipt(intake.door)
+        receipt = BatchReceipt(intake.door)
         for index in range(len(intake)):
             one = intake.only(range(index, index + 1))
             receipt.add(await pipeline.commit(connection, one, now=now, whole=True))
@@ -261,8 +279,8 @@ async def _commit(connection: RawConnection, pipeline: Pipeline, intake: Intake,
 
 
 async def _commit_whole(
-    connection: RawConnection, pipeline: Pipeline, intake: Intake, now: datetime
-) -> Receipt:
+    connection: RawConnection, pipeline: IngestPipeline, intake: DecodedBatch, now: datetime
+) -> BatchReceipt:
     async with connection.transaction():
         receipt = await pipeline.commit(connection, intake, now=now, whole=True)
         if len(intake) > 1 and any(each.rejection.code == "storage_refused" for each in receipt.turned):
@@ -270,10 +288,10 @@ async def _commit_whole(
         return receipt
 
 
-def _replayed(intake: Intake, receipt: Receipt, superseded: int) -> Replayed:
+def _replayed(intake: DecodedBatch, receipt: BatchReceipt, superseded: int) -> ReplayResult:
     # An entry is one message: a status or a configuration is all that there is in it.
     others = 0 if receipt.turned else len(intake.statuses) + len(intake.configs)
-    return Replayed(
+    return ReplayResult(
         stored=receipt.stored + len(receipt.new_events) + others,
         duplicate=receipt.duplicate + receipt.repeated_events,
         conflict=receipt.conflict,

@@ -13,28 +13,32 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.ingest.http_ingest import TelemetryOutcome, reasons_of, retry_after
-from app.ingest.quarantine_replay import Replayed, replay
-from app.notifications.events.outbox import wake
-from app.platform.db.database import TRANSIENT, Database, is_transient
+from app.ingest.http_ingest import TelemetryOutcome, build_retry_header, describe_rejections
+from app.ingest.quarantine_replay import ReplayResult, replay_entry
+from app.notifications.events.outbox import wake_dispatcher
+from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
 from app.platform.http.contract.dependencies import get_database
-from app.platform.http.contract.fields import Body, Name
+from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
-from app.platform.http.contract.problems import documented, problem
+from app.platform.http.contract.problems import document_problems, make_problem_response
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import ConflictError, NotFoundError, UnavailableError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.rejection_codes import status_of
+from app.platform.kernel.rejection_codes import get_rejection_status
 from app.platform.observability.metrics_and_logs import get_logger
-from app.quarantine.queries import Filter
-from app.quarantine.replay_claims import COUNTED, count_due, due
+from app.quarantine.queries import QuarantineFilter
+from app.quarantine.replay_repository import (
+    REPLAYABLE_COUNT_LIMIT,
+    count_replayable_entries,
+    find_replayable_entries,
+)
 from app.quarantine.router import CODE
 from app.quarantine.schemas import Door
 
 _log = get_logger(__name__)
 router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_class=StrictRoute)
-Replayer = Annotated[Principal, Depends(requires("telemetry:write"))]
+Replayer = Annotated[Principal, Depends(require_scope("telemetry:write"))]
 
 _TRIES: Final = 3
 _MOST: Final = 1_000
@@ -52,7 +56,7 @@ class ReplayOutcome(TelemetryOutcome):
     superseded: int = Field(description="Statuses and configurations left, since newer ones are known")
 
 
-class ReplayWanted(Body):
+class ReplayWanted(RequestBody):
     """Which entries to replay: those that fit all that is given."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"box": "box-0001", "code": "unknown_box"}]})
@@ -84,11 +88,13 @@ class ReplaySummary(BaseModel):
     rejected: int
     superseded: int
     reasons: list[ReplayReason] = Field(description="Why what is refused still is, the most first")
-    left: int = Field(description=f"Entries that this call did not come to; {COUNTED:,}: so many or more")
+    left: int = Field(
+        description=f"Entries that this call did not come to; {REPLAYABLE_COUNT_LIMIT:,}: so many or more"
+    )
     next: str | None = Field(description="Give this as `cursor` to go on; null where nothing is left")
 
 
-async def _replay(request: Request, identifier: UUID, principal: Principal) -> Replayed:
+async def _replay(request: Request, identifier: UUID, principal: Principal) -> ReplayResult:
     """Replay one entry, tried again where that helps (UnavailableError where it does not)."""
     state = request.app.state
     pool: asyncpg.Pool = state.ingest_pool
@@ -96,7 +102,7 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
         try:
             async with pool.acquire(timeout=10) as connection:
                 now = datetime.now(UTC)
-                done = await replay(
+                done = await replay_entry(
                     connection,
                     state.pipeline,
                     identifier,
@@ -106,10 +112,10 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
                 )
                 if done.woke:
                     # Committed: a failed wake-up costs the dispatcher's poll interval, and no second replay.
-                    with suppress(*TRANSIENT):
-                        await wake(connection)
+                    with suppress(*DATABASE_ERRORS):
+                        await wake_dispatcher(connection)
                 return done
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             if not is_transient(error):
                 raise
             _log.warning("replay_tried_again", error=repr(error), left=left)
@@ -122,7 +128,7 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
     operation_id="replay_quarantine_entry",
     summary="Replay something that was refused",
     response_model=ReplayOutcome,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
 )
 async def replay_quarantine_entry(entry_id: str, request: Request, principal: Replayer) -> JSONResponse:
     """Take it in as if it had come now, once the cause of its refusal is mended.
@@ -134,15 +140,15 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
     done = await _replay(request, identifier, principal)
     counts = done.counts()
     _log.info("quarantine_entry_replayed", entry=str(identifier), key_id=str(principal.key_id), **counts)
-    outcome = {**counts, "reasons": reasons_of(done.refusals, done.withheld)}
+    outcome = {**counts, "reasons": describe_rejections(done.refusals, done.withheld)}
     if done.refusals and sum(counts.values()) == len(done.refusals):
         first = done.refusals[0]
-        return problem(
-            status_of(first.code),
+        return make_problem_response(
+            get_rejection_status(first.code),
             first.code,
             first.detail,
             outcome,
-            retry_after(first.code, datetime.now(UTC)),
+            build_retry_header(first.code, datetime.now(UTC)),
         )
     return JSONResponse(outcome)
 
@@ -151,7 +157,7 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
     "/replay",
     operation_id="replay_quarantine",
     summary="Replay much of what was refused",
-    responses=documented(400, 401, 403, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 413, 415, 422, 503),
 )
 async def replay_quarantine(
     body: ReplayWanted,
@@ -163,15 +169,15 @@ async def replay_quarantine(
 
     A call ends after `limit` entries, or after 20 seconds: give its `next` as `cursor` to go on.
     """
-    wanted = Filter(principal.visible(), body.box, body.code, body.door)
+    wanted = QuarantineFilter(principal.visible(), body.box, body.code, body.door)
     after: UUID | None = None
     if body.cursor is not None:
         (after,) = decode_cursor(_CURSOR, body.cursor, UUID)
     async with database.read() as session:
-        entries = await due(session, wanted, after, body.limit)
+        entries = await find_replayable_entries(session, wanted, after, body.limit)
     found, after = await _replay_each(request, principal, entries, after)
     async with database.read() as session:
-        left = await count_due(session, wanted, after)
+        left = await count_replayable_entries(session, wanted, after)
     summary = _summary(found, left, encode_cursor(_CURSOR, str(after)) if left and after else None)
     _log.info(
         "quarantine_replayed",
@@ -185,9 +191,9 @@ async def replay_quarantine(
 
 async def _replay_each(
     request: Request, principal: Principal, entries: list[UUID], after: UUID | None
-) -> tuple[list[Replayed], UUID | None]:
+) -> tuple[list[ReplayResult], UUID | None]:
     """Replay entries one by one; gives what became of them, and the last one that was looked at."""
-    found: list[Replayed] = []
+    found: list[ReplayResult] = []
     deadline = time.monotonic() + _WITHIN_S
     for identifier in entries:
         if time.monotonic() > deadline:
@@ -204,7 +210,7 @@ async def _replay_each(
     return found, after
 
 
-def _summary(found: list[Replayed], left: int, following: str | None) -> ReplaySummary:
+def _summary(found: list[ReplayResult], left: int, following: str | None) -> ReplaySummary:
     totals: Counter[str] = Counter()
     codes: Counter[str] = Counter()
     details: dict[str, str] = {}

@@ -8,25 +8,30 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.ingest.adapters.adapter_registry import BY_MEDIA_TYPE
-from app.ingest.adapters.adapter_types import Adapter, Arrival, adapt_decoded
-from app.ingest.codec.message_intake import Intake, Sent, add_adapted, add_foreign
+from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter, adapt_decoded
+from app.ingest.codec.message_intake import (
+    DecodedBatch,
+    ReceivedMessage,
+    add_adapted_message,
+    add_foreign_message,
+)
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.device_events_router import router as events
-from app.ingest.http_ingest import TelemetryOutcome, keep_readable, read, take
+from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json
 from app.ingest.push_router import router as pushes
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.fields import BOX_ID_PATTERN
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 
 router = APIRouter(tags=["Telemetry"])
 
 _UNITS: Final = {
     "type": "object",
-    "propertyNames": {"enum": sorted(BY_NAME)},
+    "propertyNames": {"enum": sorted(METRICS_BY_NAME)},
     # No enumeration: generators of clients make a name of each value, and find none for %.
     "additionalProperties": {"type": "string", "examples": ["ppb", "ppm", "µg/m³", "mg/m³"]},
 }
@@ -67,7 +72,7 @@ _SCHEMA: Final = {
                     "values": {
                         "type": "object",
                         "minProperties": 1,
-                        "propertyNames": {"enum": sorted(BY_NAME)},
+                        "propertyNames": {"enum": sorted(METRICS_BY_NAME)},
                         "additionalProperties": {"type": "number"},
                         "description": "Metric names of `GET /v1/metrics`, each with a number in its unit",
                     },
@@ -94,7 +99,7 @@ _GZIP_HEADER: Final = {
 }
 
 
-def _body(adapter: Adapter) -> dict[str, Any]:
+def _body(adapter: FormatAdapter) -> dict[str, Any]:
     schema: dict[str, Any] = {"description": adapter.title}
     if adapter.example is None:
         return {"schema": schema | {"type": "string", "format": "binary"}}
@@ -110,33 +115,33 @@ _BODIES: Final[dict[str, Any]] = {
 }
 
 
-def _adapter(request: Request) -> Adapter | None:
+def _adapter(request: Request) -> FormatAdapter | None:
     """The adapter of the declared media type; None for JSON, and for what is none of them."""
     message = Message()
     message["content-type"] = request.headers.get("content-type", "")
     return BY_MEDIA_TYPE.get(message.get_content_type())
 
 
-async def _sort(request: Request, intake: Intake, now: datetime) -> None:
+async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
     """Read and decode a body.
 
     Raises:
         RejectedError: All of it is refused.
         UnreadableBodyError: It cannot be read.
     """
-    settings: Settings = request.app.state.settings
+    settings: VigieSettings = request.app.state.settings
     now_us = round(now.timestamp() * 1_000_000)
     future_us = round(settings.ingest.max_future_s * 1_000_000)
-    body = await read(request, intake)
-    arrival = Arrival(None, now_us, future_us, settings.api.max_body_bytes)
+    body = await read_ingest_body(request, intake)
+    arrival = DecodeContext(None, now_us, future_us, settings.api.max_body_bytes)
     adapter = _adapter(request)
     if adapter is not None:
-        add_foreign(intake, 0, adapter, arrival)
-        keep_readable(intake)
+        add_foreign_message(intake, 0, adapter, arrival)
+        rewrite_payload_as_json(intake)
         return
     check_media_type(request, body)
     box, decoded = decode_http_telemetry(body, now_us, future_us)
-    add_adapted(intake, 0, adapt_decoded(body, box, decoded))
+    add_adapted_message(intake, 0, adapt_decoded(body, box, decoded))
     refused = {each.index for each in decoded.rejections}
     places = (place for place in range(len(intake.rows) + len(refused)) if place not in refused)
     intake.places = list(places)[: len(intake.rows)]
@@ -147,11 +152,11 @@ async def _sort(request: Request, intake: Intake, now: datetime) -> None:
     summary="Send samples of a box",
     operation_id="post_telemetry",
     response_model=TelemetryOutcome,
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
     openapi_extra={"parameters": [_GZIP_HEADER], "requestBody": {"required": True, "content": _BODIES}},
 )
 async def post_telemetry(
-    request: Request, principal: Annotated[Principal, Depends(requires("telemetry:write"))]
+    request: Request, principal: Annotated[Principal, Depends(require_scope("telemetry:write"))]
 ) -> JSONResponse:
     """Store up to 1,000 samples of one box. The answer comes after the commit.
 
@@ -163,10 +168,13 @@ async def post_telemetry(
     gzip where its Content-Encoding says so.
     """
     now = datetime.now(UTC)
-    intake = Intake(
-        "http", [Sent(None, b"")], organisation_id=principal.organisation_id, limit=principal.visible()
+    intake = DecodedBatch(
+        "http",
+        [ReceivedMessage(None, b"")],
+        organisation_id=principal.organisation_id,
+        limit=principal.visible(),
     )
-    return await take(request, intake, _sort(request, intake, now), now)
+    return await ingest_request(request, intake, _sort(request, intake, now), now)
 
 
 router.include_router(pushes)

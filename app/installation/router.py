@@ -9,6 +9,12 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 
+from app.installation.mail_server_check import (
+    TEST_LIMIT,
+    TEST_WINDOW_S,
+    TestMailLimiter,
+    send_test_mail,
+)
 from app.installation.models import StoredSetting
 from app.installation.schemas import (
     MailOut,
@@ -20,24 +26,23 @@ from app.installation.schemas import (
 )
 from app.installation.service import (
     check_administrator,
-    check_source,
+    check_not_set_by_environment,
     explain_address_refusal,
     find_setting,
-    store_mail,
+    store_mail_server,
     store_setting,
 )
-from app.installation.test_mails import TEST_LIMIT, TEST_WINDOW_S, TestCounter, send_test_mail
-from app.notifications.api.dependencies import Holder, Seal
+from app.notifications.api.dependencies import DatabaseDependency, SealerDependency
 from app.notifications.email.allowed_recipients import check_recipients
-from app.platform.config.settings import Settings
-from app.platform.http.contract.dependencies import Reads
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.problems import documented
+from app.platform.config.settings import VigieSettings
+from app.platform.http.contract.dependencies import ReadSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
-from app.platform.runtime.stored_settings import MAIL, PUBLIC_URL, Installation
+from app.platform.runtime.stored_settings import MAIL, PUBLIC_URL, InstallationSettings
 from app.registry.dependencies import OrganisationsReader, OrganisationsWriter
 
 router: Final = APIRouter(prefix="/v1/settings", tags=["Settings"], route_class=StrictRoute)
@@ -46,18 +51,18 @@ _SMTP: Final = "VIGIE_SMTP__HOST"
 _URL: Final = "VIGIE_API__PUBLIC_URL"
 
 
-async def _installation(request: Request) -> Installation:
-    installation: Installation = request.app.state.installation
+async def _installation(request: Request) -> InstallationSettings:
+    installation: InstallationSettings = request.app.state.installation
     return installation
 
 
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
+async def _settings(request: Request) -> VigieSettings:
+    settings: VigieSettings = request.app.state.settings
     return settings
 
 
-async def _tests(request: Request) -> TestCounter:
-    counter: TestCounter = request.app.state.mail_tests
+async def _tests(request: Request) -> TestMailLimiter:
+    counter: TestMailLimiter = request.app.state.mail_tests
     return counter
 
 
@@ -71,13 +76,13 @@ async def _writer(principal: OrganisationsWriter) -> Principal:
     return principal
 
 
-Known = Annotated[Installation, Depends(_installation)]
-Environment = Annotated[Settings, Depends(_settings)]
+InstallationDependency = Annotated[InstallationSettings, Depends(_installation)]
+Environment = Annotated[VigieSettings, Depends(_settings)]
 AdminReader = Annotated[Principal, Depends(_reader)]
 AdminWriter = Annotated[Principal, Depends(_writer)]
 
 
-def _mail(installation: Installation, row: StoredSetting | None) -> MailOut:
+def _mail(installation: InstallationSettings, row: StoredSetting | None) -> MailOut:
     smtp, source = installation.smtp, installation.mail_source
     has_password = None if source == "environment" else bool(smtp.password.get_secret_value())
     return MailOut(
@@ -93,7 +98,7 @@ def _mail(installation: Installation, row: StoredSetting | None) -> MailOut:
     )
 
 
-def _public_url(installation: Installation, row: StoredSetting | None) -> PublicUrlOut:
+def _public_url(installation: InstallationSettings, row: StoredSetting | None) -> PublicUrlOut:
     return PublicUrlOut(
         source=installation.public_url_source,
         url=installation.base_url,
@@ -102,9 +107,16 @@ def _public_url(installation: Installation, row: StoredSetting | None) -> Public
 
 
 @router.get(
-    "/mail", operation_id="get_mail_settings", summary="Read the mail server", responses=documented(401, 403)
+    "/mail",
+    operation_id="get_mail_settings",
+    summary="Read the mail server",
+    responses=document_problems(401, 403),
 )
-async def get_mail_settings(principal: AdminReader, session: Reads, installation: Known) -> MailOut:  # noqa: ARG001 (who may)
+async def get_mail_settings(
+    principal: AdminReader,  # noqa: ARG001 (who may)
+    session: ReadSessionDep,
+    installation: InstallationDependency,
+) -> MailOut:
     """The mail server that counts, and where it is set; the password is never shown."""
     return _mail(installation, await find_setting(session, MAIL))
 
@@ -113,28 +125,28 @@ async def get_mail_settings(principal: AdminReader, session: Reads, installation
     "/mail",
     operation_id="set_mail_settings",
     summary="Set the mail server",
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 503),
 )
 async def set_mail_settings(
     *,
     body: MailSet,
     principal: AdminWriter,
-    database: Holder,
-    installation: Known,
+    database: DatabaseDependency,
+    installation: InstallationDependency,
     settings: Environment,
-    sealer: Seal,
-    matching: Matching,
+    sealer: SealerDependency,
+    matching: PreconditionDep,
 ) -> MailOut:
     """Set the mail server that e-mail channels and invitations are sent through, without a restart.
 
     It counts within two seconds everywhere. Where the environment sets one (`VIGIE_SMTP__HOST`), that goes
     first, and the answer is 409 `set_by_environment`. Try it with `POST /v1/settings/mail/test`.
     """
-    check_source(installation.mail_source, _SMTP)
+    check_not_set_by_environment(installation.mail_source, _SMTP)
     now = datetime.now(UTC)
     async with database.write() as session:
         matching.check(_mail(installation, await find_setting(session, MAIL, lock=True)))
-        await store_mail(session, principal, body, smtp=settings.smtp, sealer=sealer, now=now)
+        await store_mail_server(session, principal, body, smtp=settings.smtp, sealer=sealer, now=now)
     await installation.refresh(database)
     async with database.read() as reader:
         return _mail(installation, await find_setting(reader, MAIL))
@@ -145,16 +157,16 @@ async def set_mail_settings(
     status_code=204,
     operation_id="delete_mail_settings",
     summary="Forget the mail server",
-    responses=documented(401, 403, 409),
+    responses=document_problems(401, 403, 409),
 )
 async def delete_mail_settings(
     principal: AdminWriter,  # noqa: ARG001 (who may)
-    database: Holder,
-    installation: Known,
-    matching: Matching,
+    database: DatabaseDependency,
+    installation: InstallationDependency,
+    matching: PreconditionDep,
 ) -> None:
     """Forget what was set here. Mails that are under way end as `not_configured`, and are tried again."""
-    check_source(installation.mail_source, _SMTP)
+    check_not_set_by_environment(installation.mail_source, _SMTP)
     async with database.write() as session:
         row = await find_setting(session, MAIL, lock=True)
         matching.check(_mail(installation, row))
@@ -167,13 +179,13 @@ async def delete_mail_settings(
     "/mail/test",
     operation_id="test_mail_settings",
     summary="Send a test mail",
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 429),
+    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429),
 )
 async def test_mail_settings(
     body: MailTest,
     principal: AdminWriter,  # noqa: ARG001 (who may)
-    installation: Known,
-    counter: Annotated[TestCounter, Depends(_tests)],
+    installation: InstallationDependency,
+    counter: Annotated[TestMailLimiter, Depends(_tests)],
 ) -> MailTestOut:
     """Send a test mail now, and tell what the mail server said.
 
@@ -189,7 +201,7 @@ async def test_mail_settings(
         )
     if smtp.username is not None and not smtp.password.get_secret_value():
         # Its password is the deliver role's alone.
-        check_source(installation.mail_source, "VIGIE_SMTP__PASSWORD of the deliver role")
+        check_not_set_by_environment(installation.mail_source, "VIGIE_SMTP__PASSWORD of the deliver role")
     (to,) = check_recipients([body.to], smtp.recipient_domains, field="body.to")
     if not counter.allows():
         raise TooManyRequestsError(
@@ -214,9 +226,13 @@ async def test_mail_settings(
     "/public-url",
     operation_id="get_public_url",
     summary="Read where clients reach the API",
-    responses=documented(401, 403),
+    responses=document_problems(401, 403),
 )
-async def get_public_url(principal: AdminReader, session: Reads, installation: Known) -> PublicUrlOut:  # noqa: ARG001 (who may)
+async def get_public_url(
+    principal: AdminReader,  # noqa: ARG001 (who may)
+    session: ReadSessionDep,
+    installation: InstallationDependency,
+) -> PublicUrlOut:
     """The address that links in mails, events and pages begin with, and where it is set."""
     return _public_url(installation, await find_setting(session, PUBLIC_URL))
 
@@ -225,22 +241,22 @@ async def get_public_url(principal: AdminReader, session: Reads, installation: K
     "/public-url",
     operation_id="set_public_url",
     summary="Set where clients reach the API",
-    responses=documented(400, 401, 403, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 409, 413, 415, 422),
 )
 async def set_public_url(
     *,
     body: PublicUrlSet,
     principal: AdminWriter,
-    database: Holder,
-    installation: Known,
-    matching: Matching,
+    database: DatabaseDependency,
+    installation: InstallationDependency,
+    matching: PreconditionDep,
 ) -> PublicUrlOut:
     """Set the address that links begin with, without a restart.
 
     Where the environment sets one (`VIGIE_API__PUBLIC_URL`), that goes first, and the answer is 409
     `set_by_environment`. An OpenID Connect provider sends people back to the environment's address alone.
     """
-    check_source(installation.public_url_source, _URL)
+    check_not_set_by_environment(installation.public_url_source, _URL)
     now = datetime.now(UTC)
     async with database.write() as session:
         matching.check(_public_url(installation, await find_setting(session, PUBLIC_URL, lock=True)))
@@ -255,16 +271,16 @@ async def set_public_url(
     status_code=204,
     operation_id="delete_public_url",
     summary="Forget where clients reach the API",
-    responses=documented(401, 403, 409),
+    responses=document_problems(401, 403, 409),
 )
 async def delete_public_url(
     principal: AdminWriter,  # noqa: ARG001 (who may)
-    database: Holder,
-    installation: Known,
-    matching: Matching,
+    database: DatabaseDependency,
+    installation: InstallationDependency,
+    matching: PreconditionDep,
 ) -> None:
     """Forget what was set here: links begin with the API's port on 127.0.0.1 again."""
-    check_source(installation.public_url_source, _URL)
+    check_not_set_by_environment(installation.public_url_source, _URL)
     async with database.write() as session:
         row = await find_setting(session, PUBLIC_URL, lock=True)
         matching.check(_public_url(installation, row))

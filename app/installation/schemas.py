@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import RequestBody
 from app.platform.runtime.stored_settings import Source
 
 _HOST = "mail.example.com"
@@ -51,7 +51,7 @@ Sender = Annotated[
 ]
 
 
-class MailSet(Body):
+class MailSet(RequestBody):
     """A mail server."""
 
     model_config = ConfigDict(
@@ -84,7 +84,7 @@ class MailSet(Body):
     sender: Sender
 
 
-class MailOut(Resource):
+class MailOut(ResourceModel):
     """The mail server that counts."""
 
     source: Annotated[Source, _SOURCE]
@@ -105,7 +105,7 @@ class MailOut(Resource):
     updated_at: datetime | None = Field(description="When it was set here; null where it was not")
 
 
-class MailTest(Body):
+class MailTest(RequestBody):
     """Whom a test mail goes to."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"to": "admin@example.com"}]})
@@ -128,7 +128,7 @@ class MailTestOut(BaseModel):
     duration_ms: float = Field(examples=[112.4])
 
 
-class PublicUrlSet(Body):
+class PublicUrlSet(RequestBody):
     """Where clients reach the API."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"url": _URL}]})
@@ -144,7 +144,7 @@ class PublicUrlSet(Body):
     ]
 
 
-class PublicUrlOut(Resource):
+class PublicUrlOut(ResourceModel):
     """Where clients reach the API, as links in mails, events and pages have it."""
 
     source: Annotated[Source, _SOURCE]

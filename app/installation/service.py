@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app.installation.models import StoredSetting
 from app.installation.schemas import MailSet
-from app.notifications.email.mime_message import From
+from app.notifications.email.mime_message import SenderAddress
 from app.notifications.http.ssrf_guard import check_url
 from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import ReadSession, WriteSession
@@ -16,7 +16,7 @@ from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
 from app.platform.runtime.stored_settings import MAIL, Source
 from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
-from app.platform.secrets.sealing import Sealer, require_key
+from app.platform.secrets.sealing import SecretSealer, require_encryption_key
 
 MAIL_PORTS: Final = (25, 465, 587, 2525)
 """Of a mail server that is set by the API, unless private addresses are allowed."""
@@ -31,7 +31,7 @@ def check_administrator(principal: Principal) -> None:
         raise ForbiddenError("Only the platform's administrators see and make the installation's settings.")
 
 
-def check_source(source: Source, variable: str) -> None:
+def check_not_set_by_environment(source: Source, variable: str) -> None:
     """Refuse to set what the environment sets (ConflictError `set_by_environment`)."""
     if source == "environment":
         raise ConflictError(
@@ -66,13 +66,13 @@ async def store_setting(
     await session.flush()
 
 
-async def store_mail(
+async def store_mail_server(
     session: WriteSession,
     principal: Principal,
     wanted: MailSet,
     *,
     smtp: SmtpSettings,
-    sealer: Sealer,
+    sealer: SecretSealer,
     now: datetime,
 ) -> None:
     """Store a mail server.
@@ -92,7 +92,7 @@ async def store_mail(
     """
     _check_server(wanted, allow_private=smtp.allow_private)
     try:
-        From.of(wanted.sender)
+        SenderAddress.of(wanted.sender)
     except InvalidError as error:
         raise error.at("body.sender") from None
     value = {"host": wanted.host, "port": wanted.port, "security": wanted.security}
@@ -102,7 +102,7 @@ async def store_mail(
 
 
 async def _secret(
-    session: WriteSession, wanted: MailSet, value: dict[str, Any], sealer: Sealer
+    session: WriteSession, wanted: MailSet, value: dict[str, Any], sealer: SecretSealer
 ) -> str | None:
     """The password, sealed: a stored one goes to no other server or account than it was given for."""
     if wanted.username is None:
@@ -110,7 +110,7 @@ async def _secret(
             raise _missing("username", "A password has an account: give `username` too.")
         return None
     if text := _plain(wanted.password):
-        require_key(sealer)
+        require_encryption_key(sealer)
         return INSTALLATION_SECRET.seal(sealer, text, MAIL)
     before = await find_setting(session, MAIL, lock=True)
     same = before is not None and before.value == value

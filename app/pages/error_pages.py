@@ -12,10 +12,16 @@ from typing import Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.indicators.index_results import Text
-from app.pages.page_layout import HTML, draw_page, page_headers, root_of, writing_for
+from app.indicators.index_results import BilingualText
+from app.pages.page_layout import (
+    HTML_MEDIA_TYPE,
+    build_page_headers,
+    choose_formatter,
+    read_root_path,
+    render_layout,
+)
 from app.platform.observability.request_ids import current_request_id
-from app.public_register.register_formats import Writing
+from app.public_register.register_formats import RegisterFormatter
 
 _PROBLEM: Final = b"application/problem+json"
 _REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-security-policy"})
@@ -24,11 +30,11 @@ _OTHERS: Final = "/static-offline-docs/"
 _READS: Final = frozenset({"GET", "HEAD"})
 _NOT_SIGNED_IN: Final = 401
 _SERVER: Final = 500
-_TEXTS: Final[Mapping[int, tuple[Text, Text]]] = MappingProxyType(
+_TEXTS: Final[Mapping[int, tuple[BilingualText, BilingualText]]] = MappingProxyType(
     {
         _NOT_SIGNED_IN: (
-            Text("Sign in to read this", "Connectez-vous pour lire ceci"),
-            Text(
+            BilingualText("Sign in to read this", "Connectez-vous pour lire ceci"),
+            BilingualText(
                 "This is for members of the organisation it belongs to. Open the description of the API, "
                 "press Authorize and paste an API key or the token of your session. Then execute there the "
                 "operation that this page's address names.",
@@ -38,19 +44,19 @@ _TEXTS: Final[Mapping[int, tuple[Text, Text]]] = MappingProxyType(
             ),
         ),
         404: (
-            Text("There is no such page", "Cette page n'existe pas"),
-            Text(
+            BilingualText("There is no such page", "Cette page n'existe pas"),
+            BilingualText(
                 "The address may be mistyped, or the page was removed.",
                 "L'adresse contient peut-être une erreur, ou la page a été supprimée.",
             ),
         ),
         429: (
-            Text("Too many requests", "Trop de requêtes"),
-            Text("Wait a minute, then try again.", "Attendez une minute, puis réessayez."),
+            BilingualText("Too many requests", "Trop de requêtes"),
+            BilingualText("Wait a minute, then try again.", "Attendez une minute, puis réessayez."),
         ),
         503: (
-            Text("Not available at the moment", "Service momentanément indisponible"),
-            Text(
+            BilingualText("Not available at the moment", "Service momentanément indisponible"),
+            BilingualText(
                 "Vigie cannot answer now. Try again in a minute.",
                 "Vigie ne peut pas répondre pour l'instant. Réessayez dans une minute.",
             ),
@@ -58,28 +64,30 @@ _TEXTS: Final[Mapping[int, tuple[Text, Text]]] = MappingProxyType(
     }
 )
 _FAULT: Final = (
-    Text("Something went wrong here", "Une erreur s'est produite"),
-    Text("The error has been logged. Try again later.", "L'erreur a été enregistrée. Réessayez plus tard."),
+    BilingualText("Something went wrong here", "Une erreur s'est produite"),
+    BilingualText(
+        "The error has been logged. Try again later.", "L'erreur a été enregistrée. Réessayez plus tard."
+    ),
 )
 _REFUSED: Final = (
-    Text("This request was refused", "Cette requête a été refusée"),
-    Text(
+    BilingualText("This request was refused", "Cette requête a été refusée"),
+    BilingualText(
         "The address cannot be used in this way. Go back, and follow a link.",
         "Cette adresse ne peut pas être utilisée ainsi. Revenez en arrière et suivez un lien.",
     ),
 )
 _LINKS: Final = (
-    ("/public", Text("Public register of sensors", "Registre public des capteurs")),
-    ("/docs/guides", Text("Guides", "Guides (en anglais)")),
-    ("/docs", Text("Description of the API", "Description de l'API (en anglais)")),
+    ("/public", BilingualText("Public register of sensors", "Registre public des capteurs")),
+    ("/docs/guides", BilingualText("Guides", "Guides (en anglais)")),
+    ("/docs", BilingualText("Description of the API", "Description de l'API (en anglais)")),
 )
-_REFERENCE: Final = Text(
+_REFERENCE: Final = BilingualText(
     "Reference for the operator of this installation:",
     "Référence à indiquer à l'exploitant de cette installation :",
 )
 
 
-class ErrorPages:
+class ErrorPageMiddleware:
     """Pure ASGI: replaces the body of a problem where a page is wanted."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -98,8 +106,12 @@ class ErrorPages:
                 headers = message.get("headers", [])
                 if dict(headers).get(b"content-type") == _PROBLEM and _has_page(scope, message["status"]):
                     page = _page(Request(scope), message["status"])
-                    writing = writing_for(Request(scope))
-                    own = {**page_headers(writing), "Content-Type": HTML, "Content-Length": str(len(page))}
+                    writing = choose_formatter(Request(scope))
+                    own = {
+                        **build_page_headers(writing),
+                        "Content-Type": HTML_MEDIA_TYPE,
+                        "Content-Length": str(len(page)),
+                    }
                     rest = [each for each in headers if each[0].lower() not in _REPLACED]
                     added = [(name.lower().encode(), value.encode()) for name, value in own.items()]
                     message = {**message, "headers": [*rest, *added, (b"vary", b"Accept, Accept-Language")]}
@@ -130,12 +142,12 @@ def _wants_page(scope: Scope) -> bool:
 
 
 def _page(request: Request, status: int) -> bytes:
-    writing: Writing = writing_for(request)
+    writing: RegisterFormatter = choose_formatter(request)
     title, text = _TEXTS.get(status, _FAULT if status >= _SERVER else _REFUSED)
-    return draw_page(
+    return render_layout(
         "error.html",
         writing,
-        root=root_of(request),
+        root=read_root_path(request),
         title=writing.said(title),
         path=request.url.path,
         said=writing.said(text),

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-GUIDES: Final = "/docs/guides"
+GUIDES_PATH: Final = "/docs/guides"
 _SHIPPED: Final = Path(__file__).parent / "manual"
 # An installed package brings the guides along; in a clone they are where people write them.
 ROOT: Final = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parents[2]
@@ -32,7 +32,7 @@ _DEEPEST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
+class GuideHeading:
     """A heading of a guide.
 
     Attributes:
@@ -47,7 +47,7 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Guide:
+class RenderedGuide:
     """A guide as a page has it.
 
     Attributes:
@@ -58,11 +58,11 @@ class Guide:
 
     title: str
     body: str
-    headings: tuple[Heading, ...]
+    headings: tuple[GuideHeading, ...]
 
 
 @cache
-def guide_names() -> Mapping[str, str]:
+def map_guide_sources() -> Mapping[str, str]:
     """The path of each guide's file below `ROOT`, by the name that its page has."""
     found = {"readme": "README.md", "changelog": "CHANGELOG.md"}
     for path in sorted((ROOT / "docs").rglob("*.md")):
@@ -73,7 +73,7 @@ def guide_names() -> Mapping[str, str]:
 
 
 @cache
-def guide_files() -> Mapping[str, tuple[Path, str]]:
+def map_guide_files() -> Mapping[str, tuple[Path, str]]:
     """The files that guides show or lead to, with their media types, by their path below `docs`."""
     base = ROOT / "docs"
     folders = (base / "img", base / "samples", base)
@@ -87,13 +87,13 @@ def guide_files() -> Mapping[str, tuple[Path, str]]:
 
 
 @cache
-def read_guide(name: str) -> Guide:
+def read_guide(name: str) -> RenderedGuide:
     """Render a guide (KeyError: there is none of this name)."""
-    source = guide_names()[name]
+    source = map_guide_sources()[name]
     return render_guide((ROOT / source).read_text(encoding="utf-8"), source)
 
 
-def render_guide(text: str, source: str) -> Guide:
+def render_guide(text: str, source: str) -> RenderedGuide:
     """Render a text.
 
     Args:
@@ -114,27 +114,27 @@ def render_guide(text: str, source: str) -> Guide:
     body = body.replace("<table>", '<div class="scroll" tabindex="0"><table>')
     body = body.replace("</table>", "</table></div>")
     title = headings[0].text if headings else source
-    return Guide(title, body, tuple(each for each in headings if 1 < each.level <= _DEEPEST))
+    return RenderedGuide(title, body, tuple(each for each in headings if 1 < each.level <= _DEEPEST))
 
 
-def slug(heading: str) -> str:
+def slugify_heading(heading: str) -> str:
     """The anchor of a heading, as the forges make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _name_headings(tokens: list[Token]) -> Iterator[Heading]:
+def _name_headings(tokens: list[Token]) -> Iterator[GuideHeading]:
     """Give each heading its anchor; of two alike the second gets a number."""
     seen: dict[str, int] = {}
     for opening, inline in pairwise(tokens):
         if opening.type != "heading_open":
             continue
         # The anchor is made of the text as it is written, the table of contents of what is shown.
-        anchor = slug(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", inline.content))
+        anchor = slugify_heading(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", inline.content))
         count = seen.get(anchor, 0)
         seen[anchor] = count + 1
         anchor = f"{anchor}-{count}" if count else anchor
         opening.attrSet("id", anchor)
-        yield Heading(int(opening.tag[1:]), anchor, _plain(inline))
+        yield GuideHeading(int(opening.tag[1:]), anchor, _plain(inline))
 
 
 def _plain(inline: Token) -> str:
@@ -147,27 +147,27 @@ def _adapt(token: Token, source: str) -> None:
         # Comments mark what is made from the code; guides have no other HTML.
         token.content = ""
     elif token.type == "link_open":
-        token.attrSet("href", page_address(str(token.attrGet("href")), source))
+        token.attrSet("href", resolve_guide_link(str(token.attrGet("href")), source))
     elif token.type == "image":
-        token.attrSet("src", page_address(str(token.attrGet("src")), source))
+        token.attrSet("src", resolve_guide_link(str(token.attrGet("src")), source))
         token.attrSet("loading", "lazy")
     elif style := token.attrs.pop("style", None):
         # The policy of these pages lets no style attributes in.
         token.attrSet("class", "number" if "right" in str(style) else "")
 
 
-def page_address(link: str, source: str) -> str:
+def resolve_guide_link(link: str, source: str) -> str:
     """Where a link of a guide leads on our pages; empty: what it names is not served."""
     parts = urlsplit(link)
     if parts.scheme or not parts.path:
         return link
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), unquote(parts.path)))
     anchor = f"#{parts.fragment}" if parts.fragment else ""
-    for name, file in guide_names().items():
+    for name, file in map_guide_sources().items():
         if file == path:
-            return f"{GUIDES}/{name}{anchor}"
+            return f"{GUIDES_PATH}/{name}{anchor}"
     below = path.removeprefix("docs/")
-    return f"{GUIDES}/{below}" if path != below and below in guide_files() else ""
+    return f"{GUIDES_PATH}/{below}" if path != below and below in map_guide_files() else ""
 
 
 def _unlink(tokens: list[Token]) -> None:
@@ -183,8 +183,8 @@ def _unlink(tokens: list[Token]) -> None:
 
 def list_guides() -> list[tuple[str, str]]:
     """Each guide's address and title, by title, without the decisions."""
-    names = [name for name in guide_names() if "/" not in name]
-    found = [(f"{GUIDES}/{name}", read_guide(name).title) for name in names]
+    names = [name for name in map_guide_sources() if "/" not in name]
+    found = [(f"{GUIDES_PATH}/{name}", read_guide(name).title) for name in names]
     return sorted(found, key=_by_title)
 
 
@@ -193,7 +193,7 @@ def _by_title(entry: tuple[str, str]) -> Any:  # noqa: ANN401 (a key to sort by)
 
 
 @cache
-def task_table() -> str:
+def render_task_table() -> str:
     """The table "to … read …" of the README: which guide helps with what."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Further\n")[2]
     rows = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("|"))

@@ -8,77 +8,91 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.pages.guide_rendering import (
-    GUIDES,
-    guide_files,
-    guide_names,
+    GUIDES_PATH,
     list_guides,
+    map_guide_files,
+    map_guide_sources,
     read_guide,
-    task_table,
+    render_task_table,
 )
-from app.pages.page_layout import HTML, draw_page, own_files, page_headers, root_of
+from app.pages.page_layout import (
+    HTML_MEDIA_TYPE,
+    build_page_headers,
+    load_page_assets,
+    read_root_path,
+    render_layout,
+)
 from app.platform.kernel.errors import NotFoundError
-from app.public_register.cached_responses import Made, answer, kept_for
-from app.public_register.register_formats import Writing
+from app.public_register.cached_responses import (
+    CachedResponse,
+    build_cache_headers,
+    make_conditional_response,
+)
+from app.public_register.register_formats import RegisterFormatter
 
 router: Final = APIRouter(include_in_schema=False)
 _FRESH_S: Final = 300
 _ICON_S: Final = 86_400
 _YEAR_S: Final = 31_536_000
 # The guides are written in English.
-_ENGLISH: Final = Writing("en")
+_ENGLISH: Final = RegisterFormatter("en")
 
 
 @cache
-def _index(root: str) -> Made:
-    body = draw_page(
+def _index(root: str) -> CachedResponse:
+    body = render_layout(
         "guides.html",
         _ENGLISH,
         root=root,
         title="Guides",
-        path=GUIDES,
-        tasks=task_table(),
+        path=GUIDES_PATH,
+        tasks=render_task_table(),
         guides=list_guides(),
     )
-    return Made.of(body.encode(), HTML)
+    return CachedResponse.of(body.encode(), HTML_MEDIA_TYPE)
 
 
 @cache
-def _page(name: str, root: str) -> Made:
+def _page(name: str, root: str) -> CachedResponse:
     guide = read_guide(name)
-    body = draw_page(
-        "guide.html", _ENGLISH, root=root, title=guide.title, path=f"{GUIDES}/{name}", guide=guide
+    body = render_layout(
+        "guide.html", _ENGLISH, root=root, title=guide.title, path=f"{GUIDES_PATH}/{name}", guide=guide
     )
-    return Made.of(body.encode(), HTML)
+    return CachedResponse.of(body.encode(), HTML_MEDIA_TYPE)
 
 
 @cache
-def _file(name: str) -> Made:
-    path, media_type = guide_files()[name]
-    return Made.of(path.read_bytes(), media_type)
+def _file(name: str) -> CachedResponse:
+    path, media_type = map_guide_files()[name]
+    return CachedResponse.of(path.read_bytes(), media_type)
 
 
-@router.get(GUIDES)
+@router.get(GUIDES_PATH)
 async def show_guides(request: Request) -> Response:
     """List the guides."""
-    made = await asyncio.to_thread(_index, root_of(request))
-    return answer(request, made, page_headers(_ENGLISH, **kept_for(_FRESH_S)))
+    made = await asyncio.to_thread(_index, read_root_path(request))
+    return make_conditional_response(
+        request, made, build_page_headers(_ENGLISH, **build_cache_headers(_FRESH_S))
+    )
 
 
-@router.get(GUIDES + "/{name:path}")
+@router.get(GUIDES_PATH + "/{name:path}")
 async def show_guide(name: str, request: Request) -> Response:
     """Show a guide, or a file that guides show."""
     if not name:
-        return RedirectResponse(f"{root_of(request)}{GUIDES}", status_code=308)
-    if name in guide_names():
-        made = await asyncio.to_thread(_page, name, root_of(request))
-        return answer(request, made, page_headers(_ENGLISH, **kept_for(_FRESH_S)))
-    if name in guide_files():
+        return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}", status_code=308)
+    if name in map_guide_sources():
+        made = await asyncio.to_thread(_page, name, read_root_path(request))
+        return make_conditional_response(
+            request, made, build_page_headers(_ENGLISH, **build_cache_headers(_FRESH_S))
+        )
+    if name in map_guide_files():
         made = await asyncio.to_thread(_file, name)
-        return answer(request, made, kept_for(_FRESH_S))
+        return make_conditional_response(request, made, build_cache_headers(_FRESH_S))
     # As the files are called, for whoever types what they read.
     plain = name.removesuffix(".md").removesuffix("/README").lower()
-    if plain != name and plain in guide_names():
-        return RedirectResponse(f"{root_of(request)}{GUIDES}/{plain}", status_code=308)
+    if plain != name and plain in map_guide_sources():
+        return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}/{plain}", status_code=308)
     raise NotFoundError("guide", name)
 
 
@@ -88,9 +102,9 @@ async def show_guide(name: str, request: Request) -> Response:
 async def show_file(request: Request) -> Response:
     """Serve an icon, a style sheet or a script of these pages."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    made = own_files().get(path)
+    made = load_page_assets().get(path)
     if made is None:
         raise NotFoundError("file", path)
     if "v" in request.query_params:
-        return answer(request, made, kept_for(_YEAR_S, immutable=True))
-    return answer(request, made, kept_for(_ICON_S))
+        return make_conditional_response(request, made, build_cache_headers(_YEAR_S, immutable=True))
+    return make_conditional_response(request, made, build_cache_headers(_ICON_S))

@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from app.platform.config.settings import Settings
-from app.public_register.cached_responses import Made
-from app.public_register.page_frame import Frame, rendered
-from app.public_register.page_language import language_of
-from app.public_register.register_formats import Writing
+from app.platform.config.settings import VigieSettings
+from app.public_register.cached_responses import CachedResponse
+from app.public_register.page_frame import PageContext, render_page
+from app.public_register.page_language import negotiate_language
+from app.public_register.register_formats import RegisterFormatter
 from app.public_register.static_files import FOLDER as REGISTER_FILES
 
-HTML: Final = "text/html; charset=utf-8"
-POLICY: Final = (
+HTML_MEDIA_TYPE: Final = "text/html; charset=utf-8"
+PAGE_CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
@@ -40,44 +40,54 @@ _FILES: Final[Mapping[str, tuple[Path, str]]] = {
 
 
 @cache
-def own_files() -> Mapping[str, Made]:
+def load_page_assets() -> Mapping[str, CachedResponse]:
     """The files of these pages, by their path."""
     return MappingProxyType(
-        {address: Made.of(path.read_bytes(), kind) for address, (path, kind) in _FILES.items()}
+        {address: CachedResponse.of(path.read_bytes(), kind) for address, (path, kind) in _FILES.items()}
     )
 
 
 def _versioned(address: str) -> str:
     """An address with a mark that changes when the file does."""
-    mark = hashlib.sha256(own_files()[address].body).hexdigest()[:10]
+    mark = hashlib.sha256(load_page_assets()[address].body).hexdigest()[:10]
     return f"{address}?v={mark}"
 
 
-def writing_for(request: Request) -> Writing:
+def choose_formatter(request: Request) -> RegisterFormatter:
     """The language of a request: that of its address, else the one that the browser prefers."""
-    return Writing(language_of(request.query_params.get("lang"), request.headers.get("accept-language", "")))
+    return RegisterFormatter(
+        negotiate_language(request.query_params.get("lang"), request.headers.get("accept-language", ""))
+    )
 
 
-def root_of(request: Request) -> str:
+def read_root_path(request: Request) -> str:
     """The path at which a proxy has the installation, as its public address says; empty: none."""
-    settings: Settings = request.app.state.settings
+    settings: VigieSettings = request.app.state.settings
     return urlsplit(settings.api.base_url).path
 
 
-def draw_page(template: str, writing: Writing, *, root: str, title: str, path: str, **more: Any) -> str:  # noqa: ANN401 (whatever the template takes)
+def render_layout(
+    template: str,
+    writing: RegisterFormatter,
+    *,
+    root: str,
+    title: str,
+    path: str,
+    **more: Any,  # noqa: ANN401 (whatever the template takes)
+) -> str:
     """Render a page of ours.
 
     Args:
         template: Its file.
         writing: Its language.
-        root: What stands before each of our paths (`root_of`).
+        root: What stands before each of our paths (`read_root_path`).
         title: Its title.
         path: Its address.
         **more: What else the template takes.
     """
-    page = rendered(
+    page = render_page(
         template,
-        Frame(writing, datetime.now(UTC)),
+        PageContext(writing, datetime.now(UTC)),
         folder=_TEMPLATES,
         title=title,
         path=path,
@@ -87,6 +97,6 @@ def draw_page(template: str, writing: Writing, *, root: str, title: str, path: s
     return _PATHS.sub(rf"\g<1>{root}/", page) if root else page
 
 
-def page_headers(writing: Writing, **more: str) -> dict[str, str]:
+def build_page_headers(writing: RegisterFormatter, **more: str) -> dict[str, str]:
     """The headers of a page of ours."""
-    return {"Content-Security-Policy": POLICY, "Content-Language": writing.language, **more}
+    return {"Content-Security-Policy": PAGE_CSP, "Content-Language": writing.language, **more}

@@ -13,21 +13,27 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from app.pages.page_layout import HTML, draw_page, page_headers, root_of, writing_for
+from app.pages.page_layout import (
+    HTML_MEDIA_TYPE,
+    build_page_headers,
+    choose_formatter,
+    read_root_path,
+    render_layout,
+)
 from app.pages.welcome_texts import ENDED, FAULTS, ROLES, WORDS
 from app.people import invitation_acceptance, oidc_router, password_service
-from app.people.context import WELCOME, Desk, People
-from app.people.invitation_acceptance import Offer
-from app.people.password_rules import LONGEST
+from app.people.context import WELCOME, PeopleContext, PeopleDependency
+from app.people.invitation_acceptance import InvitationPreview
+from app.people.password_rules import PASSWORD_MAX_LENGTH
 from app.people.password_verification import TokenRefusedError
 from app.people.schemas import InvitationAccept, PasswordReset, SessionCreated
-from app.people.sessions import From
-from app.platform.http.contract.anonymous_route import BODY_MAX
+from app.people.sessions import ClientInfo
+from app.platform.http.contract.anonymous_route import ANONYMOUS_BODY_MAX
 from app.platform.http.contract.body_scanner import check_body
 from app.platform.http.contract.forms import read_form
-from app.platform.http.contract.problems import field_code
+from app.platform.http.contract.problems import get_field_error_code
 from app.platform.kernel.errors import InvalidError, VigieError
-from app.public_register.register_formats import Writing
+from app.public_register.register_formats import RegisterFormatter
 
 router: Final = APIRouter(prefix=WELCOME, include_in_schema=False)
 _FIELDS: Final = ("token", "name", "password", "current_password")
@@ -40,12 +46,12 @@ _BUSY: Final = frozenset({429, 500, 503})
 @router.get("")
 async def show_entry(request: Request) -> Response:
     """The page of a link: its script sends the token; without one, the person pastes the link."""
-    writing = writing_for(request)
+    writing = choose_formatter(request)
     return _page(request, "enter", title=writing.said(WORDS["enter_title"]))
 
 
 @router.post("")
-async def show_offer(request: Request, people: Desk) -> Response:
+async def show_offer(request: Request, people: PeopleDependency) -> Response:
     """Show who invites to what, or the form of a new password."""
     try:
         given = await _read(request)
@@ -55,15 +61,17 @@ async def show_offer(request: Request, people: Desk) -> Response:
 
 
 @router.post("/accept")
-async def accept_invitation(request: Request, people: Desk) -> Response:
+async def accept_invitation(request: Request, people: PeopleDependency) -> Response:
     """Accept an invitation, and say what to do next; what is wrong is said beside the form."""
     given: dict[str, str] = {}
     try:
         given = await _read(request)
-        offer = await invitation_acceptance.read_offer(people, given.get("token", ""), datetime.now(UTC))
-        wanted = _accepted(given, writing_for(request))
-        signed_in = await invitation_acceptance.accept(
-            people, wanted, None, From.of(request), datetime.now(UTC)
+        offer = await invitation_acceptance.read_invitation_preview(
+            people, given.get("token", ""), datetime.now(UTC)
+        )
+        wanted = _accepted(given, choose_formatter(request))
+        signed_in = await invitation_acceptance.accept_open_invitation(
+            people, wanted, None, ClientInfo.of(request), datetime.now(UTC)
         )
     except TokenRefusedError:
         return await _offer(people, request, given)
@@ -73,16 +81,16 @@ async def accept_invitation(request: Request, people: Desk) -> Response:
 
 
 @router.post("/password")
-async def set_password(request: Request, people: Desk) -> Response:
+async def set_password(request: Request, people: PeopleDependency) -> Response:
     """Set a new password with a token."""
-    writing = writing_for(request)
+    writing = choose_formatter(request)
     given: dict[str, str] = {}
     try:
         given = await _read(request)
         wanted = _validated(PasswordReset, {"token": given.get("token"), "password": given.get("password")})
         chosen = wanted.password.get_secret_value()
         await password_service.reset_password(
-            people, wanted.token, chosen, From.of(request), datetime.now(UTC)
+            people, wanted.token, chosen, ClientInfo.of(request), datetime.now(UTC)
         )
     except TokenRefusedError:
         return await _offer(people, request, given)
@@ -94,9 +102,9 @@ async def set_password(request: Request, people: Desk) -> Response:
 
 
 @router.post("/provider")
-async def go_to_provider(request: Request, people: Desk) -> Response:
+async def go_to_provider(request: Request, people: PeopleDependency) -> Response:
     """Begin to accept an invitation through the OpenID Connect provider."""
-    writing = writing_for(request)
+    writing = choose_formatter(request)
     given: dict[str, str] = {}
     cookies = Response()
     try:
@@ -104,7 +112,7 @@ async def go_to_provider(request: Request, people: Desk) -> Response:
         provider = people.oidc
         if provider is None:
             return await _offer(people, request, given)
-        url = await oidc_router.accept_through(provider, people, given.get("token", ""), cookies)
+        url = await oidc_router.start_invitation_acceptance(provider, people, given.get("token", ""), cookies)
     except TokenRefusedError:
         return await _offer(people, request, given)
     except VigieError as error:
@@ -118,7 +126,7 @@ async def go_to_provider(request: Request, people: Desk) -> Response:
 
 
 async def _read(request: Request) -> dict[str, str]:
-    given = await read_form(request, _FIELDS, most=BODY_MAX, verbatim=_PASSWORDS)
+    given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX, verbatim=_PASSWORDS)
     # Bodies of REST are guarded where they are read; forms come another way.
     check_body(dict(given))
     # The whole link may have been pasted.
@@ -130,35 +138,42 @@ def _validated[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) 
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise InvalidError("A field cannot be taken.", code=field_code(error.errors()[0])) from None
+        raise InvalidError("A field cannot be taken.", code=get_field_error_code(error.errors()[0])) from None
 
 
-def _accepted(given: Mapping[str, str], writing: Writing) -> InvitationAccept:
+def _accepted(given: Mapping[str, str], writing: RegisterFormatter) -> InvitationAccept:
     """What a form accepts, in the language of its page; an empty field is one that was not given."""
     fields = {name: given[name] for name in _FIELDS if given.get(name)}
     return _validated(InvitationAccept, fields | {"locale": writing.language})
 
 
 async def _offer(
-    people: People, request: Request, given: Mapping[str, str], fault: VigieError | None = None
+    people: PeopleContext, request: Request, given: Mapping[str, str], fault: VigieError | None = None
 ) -> Response:
     """Show what a token is for: an invitation, a new password, or nothing any more."""
-    writing = writing_for(request)
+    writing = choose_formatter(request)
     if fault is not None and not given:
         return _refused(request, fault)
     token = given.get("token", "")
     now = datetime.now(UTC)
     if token.startswith(password_service.RESET_PREFIX):
         try:
-            _, user = await password_service.find_reset(people, token, now)
+            _, user = await password_service.find_reset_token(people, token, now)
         except TokenRefusedError:
             return _ended(request, "")
         lead = writing.filled(WORDS["reset_lead"], address=user.email)
         title = writing.said(WORDS["reset_title"])
         return _page(
-            request, "reset", fault, title=title, lead=lead, token=token, email=user.email, longest=LONGEST
+            request,
+            "reset",
+            fault,
+            title=title,
+            lead=lead,
+            token=token,
+            email=user.email,
+            longest=PASSWORD_MAX_LENGTH,
         )
-    offer = await invitation_acceptance.read_offer(people, token, now)
+    offer = await invitation_acceptance.read_invitation_preview(people, token, now)
     if offer is None or offer.state != "open":
         return _ended(request, "" if offer is None else offer.state)
     return _page(
@@ -177,11 +192,11 @@ async def _offer(
         provider=None
         if people.oidc is None
         else writing.filled(WORDS["provider"], provider=people.oidc.name),
-        longest=LONGEST,
+        longest=PASSWORD_MAX_LENGTH,
     )
 
 
-def _facts(offer: Offer, writing: Writing) -> list[tuple[str, str]]:
+def _facts(offer: InvitationPreview, writing: RegisterFormatter) -> list[tuple[str, str]]:
     sites = writing.said(WORDS["all_sites"]) if offer.sites is None else ", ".join(offer.sites)
     until = writing.filled(
         WORDS["open_until_value"], day=writing.day(offer.expires_at), clock=writing.clock(offer.expires_at)
@@ -199,7 +214,7 @@ def _facts(offer: Offer, writing: Writing) -> list[tuple[str, str]]:
 
 def _ended(request: Request, state: str) -> Response:
     """Say that a token is of no use, and why; 404 where there never was one."""
-    writing = writing_for(request)
+    writing = choose_formatter(request)
     title, said = ENDED[state]
     return _page(
         request,
@@ -210,8 +225,8 @@ def _ended(request: Request, state: str) -> Response:
     )
 
 
-def _member(people: People, request: Request, signed_in: SessionCreated, role: str) -> Response:
-    writing = writing_for(request)
+def _member(people: PeopleContext, request: Request, signed_in: SessionCreated, role: str) -> Response:
+    writing = choose_formatter(request)
     organisation = signed_in.organisation
     body = {"email": signed_in.user.email, "organisation_id": str(organisation.id)}
     return _page(
@@ -225,7 +240,7 @@ def _member(people: People, request: Request, signed_in: SessionCreated, role: s
     )
 
 
-def _sign_in(people: People, writing: Writing, fields: Mapping[str, str]) -> str:
+def _sign_in(people: PeopleContext, writing: RegisterFormatter, fields: Mapping[str, str]) -> str:
     """The command that signs in; of who has several accounts it names the organisation."""
     given = {"email": "…", **fields, "password": writing.said(WORDS["password_here"])}
     body = json.dumps(given, ensure_ascii=False).replace("'", "\\u0027")
@@ -234,7 +249,7 @@ def _sign_in(people: People, writing: Writing, fields: Mapping[str, str]) -> str
 
 def _refused(request: Request, fault: VigieError) -> Response:
     """The page of the link once more, with what is wrong."""
-    writing = writing_for(request)
+    writing = choose_formatter(request)
     return _page(request, "enter", fault, title=writing.said(WORDS["enter_title"]))
 
 
@@ -248,15 +263,15 @@ def _page(
     **more: Any,  # noqa: ANN401 (whatever the template takes)
 ) -> Response:
     """A page, which nobody may keep: it may have a token."""
-    writing = writing_for(request)
+    writing = choose_formatter(request)
     said = None
     if fault is not None:
         known = FAULTS.get(fault.code, FAULTS["busy" if fault.status in _BUSY else ""])
         said, status = writing.said(known), fault.status
-    body = draw_page(
+    body = render_layout(
         "welcome.html",
         writing,
-        root=root_of(request),
+        root=read_root_path(request),
         title=title,
         path=WELCOME,
         view=view,
@@ -266,4 +281,6 @@ def _page(
         other="fr" if writing.language == "en" else "en",
         **{"token": "", **more},
     )
-    return Response(body, status, page_headers(writing, **{"Cache-Control": "no-store"}), media_type=HTML)
+    return Response(
+        body, status, build_page_headers(writing, **{"Cache-Control": "no-store"}), media_type=HTML_MEDIA_TYPE
+    )

@@ -5,22 +5,22 @@ from typing import Annotated, Final, Self
 
 from fastapi import Depends, Request
 
-from app.people.oidc_provider import Provider
-from app.people.password_hashing import Hasher
-from app.people.sessions import Sessions
-from app.platform.config.people_settings import SessionSettings
-from app.platform.config.settings import Settings
+from app.people.oidc_provider import OidcProvider
+from app.people.password_hashing import PasswordHashingPool
+from app.people.sessions import SessionAuthenticator
+from app.platform.config.settings import VigieSettings
+from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.db.database import Database
 from app.platform.identity.principals import Principal, bearer, current_principal
 from app.platform.kernel.api_keys import hash_key
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
-from app.platform.runtime.stored_settings import Installation
+from app.platform.runtime.stored_settings import InstallationSettings
 
 WELCOME: Final = "/welcome"
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class PeopleContext:
     """The process's part in people's sign-in.
 
     Attributes:
@@ -34,20 +34,20 @@ class People:
 
     database: Database
     settings: SessionSettings
-    hasher: Hasher
-    sessions: Sessions
-    oidc: Provider | None
-    installation: Installation
+    hasher: PasswordHashingPool
+    sessions: SessionAuthenticator
+    oidc: OidcProvider | None
+    installation: InstallationSettings
 
     @classmethod
-    def of(cls, settings: Settings, database: Database, installation: Installation) -> Self:
+    def of(cls, settings: VigieSettings, database: Database, installation: InstallationSettings) -> Self:
         """The one that settings speak of. Nothing is connected."""
         return cls(
             database,
             settings.sessions,
-            Hasher(settings.sessions),
-            Sessions(database, settings.sessions),
-            Provider.of(settings.oidc, settings.api.base_url),
+            PasswordHashingPool(settings.sessions),
+            SessionAuthenticator(database, settings.sessions),
+            OidcProvider.of(settings.oidc, settings.api.base_url),
             installation,
         )
 
@@ -61,8 +61,8 @@ class People:
         return f"{self.base_url}{WELCOME}#{token}"
 
 
-async def _people(request: Request) -> People:
-    people: People = request.app.state.people
+async def _people(request: Request) -> PeopleContext:
+    people: PeopleContext = request.app.state.people
     return people
 
 
@@ -81,7 +81,7 @@ async def _token_hash(request: Request, _: Annotated[Principal, Depends(_person)
     return hash_key(credentials.credentials)
 
 
-Desk = Annotated[People, Depends(_people)]
+PeopleDependency = Annotated[PeopleContext, Depends(_people)]
 """What the routes stand on."""
 
 Person = Annotated[Principal, Depends(_person)]

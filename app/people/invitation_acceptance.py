@@ -17,22 +17,28 @@ from typing import Final, NamedTuple
 from sqlalchemy import select, update
 
 from app.people import repository
-from app.people.context import People
-from app.people.invitation_service import INVITATION_PREFIX, add_member, hold_organisation, make_user
+from app.people.context import PeopleContext
+from app.people.invitation_service import INVITATION_PREFIX, add_member, lock_organisation, make_user
 from app.people.member_roles import Role
 from app.people.models import Invitation, User
-from app.people.password_rules import check_password, normal_password
-from app.people.password_service import no_password, set_password
-from app.people.password_verification import Proven, Subjects, TokenRefusedError, count, prove
+from app.people.password_rules import check_password, normalise_password
+from app.people.password_service import make_no_password_error, set_password
+from app.people.password_verification import (
+    AttemptSubjects,
+    TokenRefusedError,
+    VerifiedUser,
+    count_attempt,
+    verify_password,
+)
 from app.people.schemas import InvitationAccept, SessionCreated
-from app.people.sessions import From, as_user
-from app.people.sign_in import admit
+from app.people.sessions import ClientInfo, make_user_caller
+from app.people.sign_in import complete_sign_in
 from app.platform.db.database import WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.identity.principals import Principal
-from app.platform.kernel.api_keys import hash_key, well_formed
+from app.platform.kernel.api_keys import hash_key, is_well_formed_key
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
-from app.platform.kernel.tenant_scope import reaching_everything, working_for
+from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope
 
 _PASSWORD: Final = "body.password"  # noqa: S105 (the name of a field)
 
@@ -46,12 +52,12 @@ class _Joining(NamedTuple):
         new: Whether the account is made now.
     """
 
-    proven: Proven
+    proven: VerifiedUser
     hashed: str | None
     new: bool
 
 
-class Offer(NamedTuple):
+class InvitationPreview(NamedTuple):
     """An invitation as a page shows it to who has its token.
 
     Attributes:
@@ -73,18 +79,20 @@ class Offer(NamedTuple):
     expires_at: datetime
 
 
-async def read_offer(people: People, token: str, now: datetime) -> Offer | None:
+async def read_invitation_preview(
+    people: PeopleContext, token: str, now: datetime
+) -> InvitationPreview | None:
     """Read what an invitation offers, whether or not it is still open; None where there is none."""
-    if not well_formed(token, INVITATION_PREFIX):
+    if not is_well_formed_key(token, INVITATION_PREFIX):
         return None
-    with reaching_everything():
+    with run_with_full_scope():
         async with people.database.read() as reader:
-            invitation = await repository.invitation_of(reader, hash_key(token))
+            invitation = await repository.find_invitation_by_token(reader, hash_key(token))
             if invitation is None:
                 return None
-            organisation, sites = await repository.places_of_invitation(reader, invitation)
-    return Offer(
-        repository.state_of(invitation, now),
+            organisation, sites = await repository.read_organisation_and_site_names(reader, invitation)
+    return InvitationPreview(
+        repository.compute_invitation_state(invitation, now),
         organisation,
         invitation.role,
         sites,
@@ -94,20 +102,24 @@ async def read_offer(people: People, token: str, now: datetime) -> Offer | None:
     )
 
 
-async def find_open(people: People, token: str, now: datetime) -> Invitation:
+async def find_open_invitation(people: PeopleContext, token: str, now: datetime) -> Invitation:
     """The invitation that a token is of (TokenRefusedError: there is none that is open)."""
-    if not well_formed(token, INVITATION_PREFIX):
+    if not is_well_formed_key(token, INVITATION_PREFIX):
         raise TokenRefusedError
-    with reaching_everything():
+    with run_with_full_scope():
         async with people.database.read() as reader:
-            invitation = await repository.invitation_of(reader, hash_key(token))
-    if invitation is None or repository.state_of(invitation, now) != "open":
+            invitation = await repository.find_invitation_by_token(reader, hash_key(token))
+    if invitation is None or repository.compute_invitation_state(invitation, now) != "open":
         raise TokenRefusedError
     return invitation
 
 
-async def accept(
-    people: People, wanted: InvitationAccept, caller: Principal | None, origin: From, now: datetime
+async def accept_open_invitation(
+    people: PeopleContext,
+    wanted: InvitationAccept,
+    caller: Principal | None,
+    origin: ClientInfo,
+    now: datetime,
 ) -> SessionCreated:
     """Accept an invitation, and sign in to its organisation.
 
@@ -123,27 +135,34 @@ async def accept(
         InvalidError: `name_and_password_needed`, `passwords_needed`, `name_not_taken`, `password_unchanged`,
             or the password is not taken.
         ForbiddenError: `invitation_for_another`: somebody else is signed in.
-        ConflictError: `already_member`; `account_exists`: the password is that of an account; `no_password`.
-        WrongCredentialsError, TooManyRequestsError, UnavailableError: As `proofs.prove`.
+        ConflictError: `already_member`; `account_exists`: the password is that of an account;
+        `make_no_password_error`. WrongCredentialsError, TooManyRequestsError, UnavailableError: As
+        `proofs.prove`.
     """
-    invitation = await find_open(people, wanted.token, now)
+    invitation = await find_open_invitation(people, wanted.token, now)
     if caller is not None and caller.kind == "user":
         joining = await _signed_in(people, invitation, wanted, caller, origin)
     elif wanted.current_password is not None:
         joining = await _known(people, invitation, wanted, origin)
     else:
         joining = await _new(people, invitation, wanted, origin, now)
-    with working_for(as_user(joining.proven.user)):
+    with run_as_caller(make_user_caller(joining.proven.user)):
         async with people.database.write() as session:
             user = await _join(session, invitation, joining, now)
-            return await admit(people, session, user, invitation.organisation_id, origin=origin, now=now)
+            return await complete_sign_in(
+                people, session, user, invitation.organisation_id, origin=origin, now=now
+            )
 
 
 async def _signed_in(
-    people: People, invitation: Invitation, wanted: InvitationAccept, caller: Principal, origin: From
+    people: PeopleContext,
+    invitation: Invitation,
+    wanted: InvitationAccept,
+    caller: Principal,
+    origin: ClientInfo,
 ) -> _Joining:
     """Who is signed in. The token of a sign-in alone gives nobody a password."""
-    with reaching_everything():
+    with run_with_full_scope():
         async with people.database.read() as reader:
             user = (await reader.scalars(select(User).where(User.id == caller.key_id))).one()
     if user.email != invitation.email:
@@ -153,9 +172,9 @@ async def _signed_in(
     if user.password_hash is not None:
         return await _known(people, invitation, wanted, origin, user)
     if wanted.password is not None or wanted.current_password is not None:
-        raise no_password()
+        raise make_no_password_error()
     _check_unnamed(wanted)
-    return _Joining(Proven(user), None, new=False)
+    return _Joining(VerifiedUser(user), None, new=False)
 
 
 def _check_unnamed(wanted: InvitationAccept) -> None:
@@ -172,7 +191,11 @@ def _check_unnamed(wanted: InvitationAccept) -> None:
 
 
 async def _known(
-    people: People, invitation: Invitation, wanted: InvitationAccept, origin: From, user: User | None = None
+    people: PeopleContext,
+    invitation: Invitation,
+    wanted: InvitationAccept,
+    origin: ClientInfo,
+    user: User | None = None,
 ) -> _Joining:
     """Who knows an account's password, and chooses another one."""
     if wanted.current_password is None or wanted.password is None:
@@ -184,18 +207,18 @@ async def _known(
     current, password = wanted.current_password.get_secret_value(), wanted.password.get_secret_value()
     wrong = "There is no account with the invitation's address that has this `current_password`."
     meant = None if user is None else user.id
-    proven = await prove(people, invitation.email, current, origin, user_id=meant, wrong=wrong)
+    proven = await verify_password(people, invitation.email, current, origin, user_id=meant, wrong=wrong)
     normal = check_password(password, (proven.user.name, invitation.email), field=_PASSWORD)
-    if normal == normal_password(current):
+    if normal == normalise_password(current):
         raise InvalidError(
             "The new password is the present one: choose another.", code="password_unchanged"
         ).at(_PASSWORD)
-    subjects = Subjects.of(invitation.email, origin)
+    subjects = AttemptSubjects.of(invitation.email, origin)
     return _Joining(proven, await people.hasher.hash(normal, subjects), new=False)
 
 
 async def _new(
-    people: People, invitation: Invitation, wanted: InvitationAccept, origin: From, now: datetime
+    people: PeopleContext, invitation: Invitation, wanted: InvitationAccept, origin: ClientInfo, now: datetime
 ) -> _Joining:
     """Who gets an account now. That there is one with this address only who has its password is told."""
     if wanted.name is None or wanted.password is None:
@@ -206,11 +229,11 @@ async def _new(
         )
     email, password = invitation.email, wanted.password.get_secret_value()
     normal = check_password(password, (wanted.name, email), field=_PASSWORD)
-    subjects = Subjects.of(email, origin)
-    await count(people, subjects)
-    with reaching_everything():
+    subjects = AttemptSubjects.of(email, origin)
+    await count_attempt(people, subjects)
+    with run_with_full_scope():
         async with people.database.read() as reader:
-            account = await repository.account_of(reader, email)
+            account = await repository.find_account_by_email(reader, email)
     # Somebody else may have given them that one. Where there is no account, it takes as long.
     if await people.hasher.verify(normal, None if account is None else account.password_hash, subjects):
         raise ConflictError(
@@ -220,8 +243,8 @@ async def _new(
         )
     hashed = await people.hasher.hash(normal, subjects)
     # Of the account's tries this was one: with invitations of one's own making, one could guess on for ever.
-    await attempt_limiter.take_back(people.database, subjects.address)
-    return _Joining(Proven(make_user(email, wanted.name, hashed, now, wanted.locale)), hashed, new=True)
+    await attempt_limiter.forget_attempt(people.database, subjects.address)
+    return _Joining(VerifiedUser(make_user(email, wanted.name, hashed, now, wanted.locale)), hashed, new=True)
 
 
 async def _join(session: WriteSession, invitation: Invitation, joining: _Joining, now: datetime) -> User:
@@ -233,7 +256,7 @@ async def _join(session: WriteSession, invitation: Invitation, joining: _Joining
     )
     if await session.scalar(use.values(accepted_at=now).returning(Invitation.id)) is None:
         raise TokenRefusedError
-    await hold_organisation(session, invitation.organisation_id)
+    await lock_organisation(session, invitation.organisation_id)
     if joining.new:
         user = joining.proven.user
         session.add(user)

@@ -11,19 +11,19 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.delivery.transport_types import Outcome, message_id
-from app.notifications.email.email_transport import Mailer
-from app.notifications.email.mail_formats import texts_of
-from app.notifications.email.mail_layout import as_html, as_text
-from app.notifications.email.mail_rendering import Mail
-from app.notifications.email.mime_message import Sent
+from app.notifications.delivery.transport_types import AttemptOutcome, build_message_id
+from app.notifications.email.email_transport import EmailTransport
+from app.notifications.email.mail_formats import get_mail_texts
+from app.notifications.email.mail_layout import render_html, render_plain_text
+from app.notifications.email.mail_rendering import RenderedMail
+from app.notifications.email.mime_message import DeliveryHeaders
 from app.people.context import WELCOME
-from app.people.invitation_texts import invitation_page
-from app.platform.db.database import TRANSIENT, Database, RawConnection
+from app.people.invitation_texts import build_invitation_page
+from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.runtime.stored_settings import Installation, is_set_within
+from app.platform.runtime.stored_settings import InstallationSettings, wait_until_set
 from app.platform.secrets.sealed_columns import INVITATION_TOKEN
-from app.platform.secrets.sealing import Sealer, SealError
+from app.platform.secrets.sealing import SealingError, SecretSealer
 
 SCHEDULE_S: Final = (5, 60, 600, 3600, 4 * 3600, 24 * 3600)
 """The waits after attempts that failed, in seconds; then a mail is given up."""
@@ -58,8 +58,8 @@ _ENDED: Final = "invitation_ended"  # accepted, replaced or over before the mail
 _log = get_logger(__name__)
 
 
-async def mail_invitations(
-    database: Database, installation: Installation, sealer: Sealer, stop: asyncio.Event
+async def run_invitation_mailer(
+    database: Database, installation: InstallationSettings, sealer: SecretSealer, stop: asyncio.Event
 ) -> None:
     """Mail what is due, again and again.
 
@@ -69,16 +69,16 @@ async def mail_invitations(
         sealer: Opens tokens.
         stop: Set when it is to end.
     """
-    async with Mailer(installation.smtp, installation) as mailer:
-        while not await is_set_within(stop, _EVERY_S):
+    async with EmailTransport(installation.smtp, installation) as mailer:
+        while not await wait_until_set(stop, _EVERY_S):
             try:
                 await mail_due_invitations(database, mailer, installation, sealer)
-            except TRANSIENT as error:
+            except DATABASE_ERRORS as error:
                 _log.warning("invitations_not_mailed", error=repr(error))
 
 
 async def mail_due_invitations(
-    database: Database, mailer: Mailer, installation: Installation, sealer: Sealer
+    database: Database, mailer: EmailTransport, installation: InstallationSettings, sealer: SecretSealer
 ) -> int:
     """Mail the invitations that are due; how many these were."""
     connection = await database.connect()
@@ -93,20 +93,20 @@ async def mail_due_invitations(
 
 async def _attempt(
     row: Any,  # noqa: ANN401 (a row)
-    mailer: Mailer,
-    installation: Installation,
-    sealer: Sealer,
-) -> Outcome | None:
+    mailer: EmailTransport,
+    installation: InstallationSettings,
+    sealer: SecretSealer,
+) -> AttemptOutcome | None:
     """Mail an invitation; None where there is nothing to mail any more."""
     if not row["open"] or row["mail_token"] is None:
         return None
     try:
         token = INVITATION_TOKEN.open(sealer, row["mail_token"], row["id"])
-    except SealError as error:
+    except SealingError as error:
         _log.warning("invitation_not_opened", invitation_id=str(row["id"]), error=str(error))
-        return Outcome("not_configured", None, None, 0.0)
-    texts = texts_of(row["language"])
-    page = invitation_page(
+        return AttemptOutcome("not_configured", None, None, 0.0)
+    texts = get_mail_texts(row["language"])
+    page = build_invitation_page(
         texts.language,
         organisation=row["organisation"],
         inviter=row["invited_by_name"],
@@ -114,12 +114,14 @@ async def _attempt(
         expires_at=row["expires_at"],
         link=f"{installation.base_url}{WELCOME}#{token}",
     )
-    mail = Mail(page.subject, as_text(page, texts), as_html(page, texts), texts.language)
-    sent = Sent(message_id(row["id"]), _TYPE)
+    mail = RenderedMail(
+        page.subject, render_plain_text(page, texts), render_html(page, texts), texts.language
+    )
+    sent = DeliveryHeaders(build_message_id(row["id"]), _TYPE)
     return await mailer.post(msgspec.json.encode(mail), [row["email"]], sent, datetime.now(UTC))
 
 
-async def _settle(connection: RawConnection, row: Any, outcome: Outcome | None) -> None:  # noqa: ANN401 (a row)
+async def _settle(connection: RawConnection, row: Any, outcome: AttemptOutcome | None) -> None:  # noqa: ANN401 (a row)
     """Write down what came of an attempt."""
     if outcome is None:
         await connection.execute(_GIVEN_UP, row["id"], _ENDED)

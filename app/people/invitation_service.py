@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.people import member_service, repository
-from app.people.context import People
+from app.people.context import PeopleContext
 from app.people.models import Invitation, Membership, User
 from app.people.schemas import InvitationCreate, Locale
 from app.platform.db.database import WriteSession
@@ -16,21 +16,21 @@ from app.platform.kernel.api_keys import generate_key, hash_key
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealed_columns import INVITATION_TOKEN
-from app.platform.secrets.sealing import Sealer
+from app.platform.secrets.sealing import SecretSealer
 from app.registry import service as sites
-from app.registry.key_expiry_rules import check_lasts
+from app.registry.key_expiry_rules import check_key_has_no_expiry
 from app.registry.models import Organisation
 
 INVITATION_PREFIX: Final = "vgi_"
 
 
-async def invite(
+async def invite_member(
     session: WriteSession,
     principal: Principal,
     wanted: InvitationCreate,
     *,
-    people: People,
-    sealer: Sealer,
+    people: PeopleContext,
+    sealer: SecretSealer,
     now: datetime,
 ) -> tuple[str, Invitation]:
     """Make an invitation; what the address had open in this organisation ends.
@@ -43,14 +43,16 @@ async def invite(
         ConflictError: `already_member`.
         InvalidError: `owner_of_sites`, `foreign_organisation`.
     """
-    member_service.check_may_give(principal, wanted.role)
+    member_service.check_role_grant(principal, wanted.role)
     # A person has no end, and can make keys that have none.
-    check_lasts(principal)
-    organisation = await sites.named_organisation(session, principal, wanted.organisation_id)
-    await member_service.check_sites(session, principal, organisation, wanted.role, wanted.site_ids)
+    check_key_has_no_expiry(principal)
+    organisation = await sites.resolve_organisation(session, principal, wanted.organisation_id)
+    await member_service.check_member_sites(session, principal, organisation, wanted.role, wanted.site_ids)
     if await repository.is_member(session, organisation.id, wanted.email):
         raise _already_member()
-    for former in await repository.open_invitations(session, wanted.email, now, organisation=organisation.id):
+    for former in await repository.lock_open_invitations(
+        session, wanted.email, now, organisation=organisation.id
+    ):
         former.revoked_at = now
         former.mail_token = None
     token = generate_key(INVITATION_PREFIX)
@@ -92,7 +94,7 @@ def make_user(email: str, name: str, password_hash: str | None, now: datetime, l
     )
 
 
-async def hold_organisation(session: WriteSession, organisation_id: UUID) -> None:
+async def lock_organisation(session: WriteSession, organisation_id: UUID) -> None:
     """Have whoever else adds or changes members of an organisation wait; before any of them is locked."""
     # What only refers to the organisation does not wait: a sign-in, which holds its person, would do so in a
     # circle.

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.notifications.email.mail_content import SUBJECT_LIMIT, Page
-from app.notifications.email.mail_formats import clean, cut, moment, texts_of
+from app.notifications.email.mail_content import SUBJECT_LIMIT, MailContent
+from app.notifications.email.mail_formats import clean_line, format_local_time, get_mail_texts, truncate_text
 from app.notifications.email.mail_texts import APOSTROPHE, NBSP
 from app.platform.kernel.instants import format_us, from_datetime
 
@@ -60,9 +60,9 @@ _WORDS: Final[Mapping[str, _Words]] = {
 }
 
 
-def invitation_page(
+def build_invitation_page(
     language: str, *, organisation: str, inviter: str, role: str, expires_at: datetime, link: str
-) -> Page:
+) -> MailContent:
     """Make the mail of an invitation.
 
     Args:
@@ -73,12 +73,15 @@ def invitation_page(
         expires_at: Until when it holds, aware.
         link: Where it is accepted, with the token.
     """
-    texts = texts_of(language)
+    texts = get_mail_texts(language)
     words = _WORDS[texts.language]
-    names = {"organisation": clean(organisation, _NAME_LIMIT), "inviter": clean(inviter, _NAME_LIMIT)}
-    until = moment(format_us(from_datetime(expires_at)), None, texts) or ""
-    return Page(
-        subject=cut(words.subject.format(**names), SUBJECT_LIMIT),
+    names = {
+        "organisation": clean_line(organisation, _NAME_LIMIT),
+        "inviter": clean_line(inviter, _NAME_LIMIT),
+    }
+    until = format_local_time(format_us(from_datetime(expires_at)), None, texts) or ""
+    return MailContent(
+        subject=truncate_text(words.subject.format(**names), SUBJECT_LIMIT),
         tone="info",
         word=words.tag,
         title=names["organisation"],

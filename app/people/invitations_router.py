@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import invitation_acceptance, invitation_service, repository
 from app.people.audit_notes import record_invitations
-from app.people.context import Desk
+from app.people.context import PeopleDependency
 from app.people.members_router import MembersReader, MembersWriter
 from app.people.models import Invitation
 from app.people.repository import InvitationState
@@ -19,26 +19,28 @@ from app.people.schemas import (
     InvitationOut,
     SessionCreated,
 )
-from app.people.sessions import From
+from app.people.sessions import ClientInfo
 from app.platform.http.contract.anonymous_route import AnonymousRoute
-from app.platform.http.contract.dependencies import Writes
-from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import bearer, caller_of
+from app.platform.identity.principals import authenticate_token, bearer
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.dependencies import OrganisationFilter
 
 router: Final = APIRouter(prefix="/v1/invitations", tags=["Members"], route_class=StrictRoute)
-anybody: Final = APIRouter(prefix="/v1/invitations", tags=["Members"], route_class=AnonymousRoute)
+anonymous_router: Final = APIRouter(prefix="/v1/invitations", tags=["Members"], route_class=AnonymousRoute)
 
 
-async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> Invitation:
+async def _get(
+    session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False
+) -> Invitation:
     row = await repository.find_invitation(session, parse_id(identifier, "invitation"), visible, lock=lock)
     if row is None:
         raise NotFoundError("invitation", identifier)
@@ -50,10 +52,14 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
     operation_id="create_invitation",
     summary="Invite somebody",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_invitation(
-    body: InvitationCreate, request: Request, principal: MembersWriter, session: Writes, people: Desk
+    body: InvitationCreate,
+    request: Request,
+    principal: MembersWriter,
+    session: WriteSessionDep,
+    people: PeopleDependency,
 ) -> InvitationCreated:
     """Invite somebody under an e-mail address, with a role that may do no more than the caller.
 
@@ -62,23 +68,23 @@ async def create_invitation(
     mailed, hand it over so that only the person reads it. It ends an earlier invitation of the same address.
     """
     now = datetime.now(UTC)
-    token, row = await invitation_service.invite(
+    token, row = await invitation_service.invite_member(
         session, principal, body, people=people, sealer=request.app.state.sealer, now=now
     )
     return InvitationCreated.of(row, now, token=token, link=people.link(token))
 
 
-@anybody.post(
+@anonymous_router.post(
     "/accept",
     operation_id="accept_invitation",
     summary="Accept an invitation",
     status_code=201,
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
 )
 async def accept_invitation(
     body: InvitationAccept,
     request: Request,
-    people: Desk,
+    people: PeopleDependency,
 ) -> SessionCreated:
     """Become a member, and sign in to the organisation.
 
@@ -92,17 +98,22 @@ async def accept_invitation(
     caller = None
     # Not as a dependency: the call asks for no key, and is documented so.
     if (credentials := await bearer(request)) is not None:
-        caller = await caller_of(request.app.state, credentials.credentials, now)
-    return await invitation_acceptance.accept(people, body, caller, From.of(request), now)
+        caller = await authenticate_token(request.app.state, credentials.credentials, now)
+    return await invitation_acceptance.accept_open_invitation(
+        people, body, caller, ClientInfo.of(request), now
+    )
 
 
 @router.get(
-    "", operation_id="list_invitations", summary="List invitations", responses=documented(401, 403, 422, 503)
+    "",
+    operation_id="list_invitations",
+    summary="List invitations",
+    responses=document_problems(401, 403, 422, 503),
 )
 async def list_invitations(
     principal: MembersReader,
-    session: Writes,
-    asked: Annotated[Pagination, Depends(repository.INVITATIONS.asked)],
+    session: WriteSessionDep,
+    asked: Annotated[PageRequest, Depends(repository.INVITATIONS.asked)],
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
@@ -122,9 +133,11 @@ async def list_invitations(
     "/{invitation_id}",
     operation_id="get_invitation",
     summary="Read an invitation",
-    responses=documented(401, 403, 404, 503),
+    responses=document_problems(401, 403, 404, 503),
 )
-async def get_invitation(invitation_id: str, principal: MembersReader, session: Writes) -> InvitationOut:
+async def get_invitation(
+    invitation_id: str, principal: MembersReader, session: WriteSessionDep
+) -> InvitationOut:
     """One invitation, without its token. Each reading is recorded."""
     row = await _get(session, invitation_id, principal.visible())
     await record_invitations(session, [row])
@@ -136,10 +149,10 @@ async def get_invitation(invitation_id: str, principal: MembersReader, session: 
     operation_id="revoke_invitation",
     summary="Revoke an invitation",
     status_code=204,
-    responses=documented(401, 403, 404, 409),
+    responses=document_problems(401, 403, 404, 409),
 )
 async def revoke_invitation(
-    invitation_id: str, principal: MembersWriter, session: Writes, matching: Matching
+    invitation_id: str, principal: MembersWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
     """Let nobody accept an invitation any more. It stays in the list for thirty days."""
     row = await _get(session, invitation_id, principal.visible(), lock=True)

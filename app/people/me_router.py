@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from sqlalchemy import select, update
 
 from app.people import password_service, repository
-from app.people.context import Desk, Person, TokenHash
+from app.people.context import PeopleDependency, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import (
     Me,
@@ -18,33 +18,33 @@ from app.people.schemas import (
     PlaceOut,
     SessionOut,
 )
-from app.people.sessions import From, is_open
+from app.people.sessions import ClientInfo, is_session_active
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, uuid_sort_key
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, current_principal
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.registry.models import Organisation
 
 router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=StrictRoute)
 _WHAT: Final = "sign-in"
 
 
-@router.get("", operation_id="get_me", summary="Who am I?", responses=documented(401))
-async def get_me(principal: Annotated[Principal, Depends(current_principal)], people: Desk) -> Me:
+@router.get("", operation_id="get_me", summary="Who am I?", responses=document_problems(401))
+async def get_me(principal: Annotated[Principal, Depends(current_principal)], people: PeopleDependency) -> Me:
     """Who calls, whom they work for, and what they may do; of a person, all that they are elsewhere too."""
     # Of the organisations that are not worked for just now, the database shows nothing.
-    with reaching_everything():
+    with run_with_full_scope():
         async with people.database.read() as session:
             places, user = [], None
             if principal.kind == "user":
-                places = await repository.places_of(session, principal.key_id)
+                places = await repository.list_memberships(session, principal.key_id)
                 user = await session.get(User, principal.key_id)
             organisation = await session.get(Organisation, principal.organisation_id)
     if organisation is None:
@@ -72,12 +72,12 @@ async def _myself(session: WriteSession, principal: Principal) -> User:
     "",
     operation_id="update_me",
     summary="Change one's name or language",
-    responses=documented(400, 401, 403, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 413, 415, 422),
 )
-async def update_me(body: MeChange, principal: Person, session: Writes) -> PersonOut:
+async def update_me(body: MeChange, principal: Person, session: WriteSessionDep) -> PersonOut:
     """Change the fields that are given. The address stays: it is what invitations are for."""
     user = await _myself(session, principal)
-    for name, value in given(body).items():
+    for name, value in collect_sent_fields(body).items():
         setattr(user, name, value)
         user.updated_at = datetime.now(UTC)
     await session.flush()
@@ -89,10 +89,10 @@ async def update_me(body: MeChange, principal: Person, session: Writes) -> Perso
     operation_id="change_password",
     summary="Change one's password",
     status_code=204,
-    responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
 )
 async def change_password(
-    body: PasswordChange, request: Request, principal: Person, token: TokenHash, people: Desk
+    body: PasswordChange, request: Request, principal: Person, token: TokenHash, people: PeopleDependency
 ) -> None:
     """Change the password. All other sign-ins of the person end."""
     await password_service.change_password(
@@ -101,15 +101,15 @@ async def change_password(
         body.current_password.get_secret_value(),
         body.new_password.get_secret_value(),
         token=token,
-        origin=From.of(request),
+        origin=ClientInfo.of(request),
         now=datetime.now(UTC),
     )
 
 
-_SESSIONS: Final = Orders(
+_SESSIONS: Final = SortOrders(
     "my_sessions",
-    (identifier(UserSession.id),),
-    {"created_at": (), "last_used_at": (instant(UserSession.last_used_at),)},
+    (uuid_sort_key(UserSession.id),),
+    {"created_at": (), "last_used_at": (instant_sort_key(UserSession.last_used_at),)},
     "created_at",
 )
 
@@ -118,18 +118,18 @@ _SESSIONS: Final = Orders(
     "/sessions",
     operation_id="list_my_sessions",
     summary="List one's sign-ins",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_my_sessions(
     principal: Person,
     token: TokenHash,
-    people: Desk,
-    session: Reads,
-    asked: Annotated[Pagination, Depends(_SESSIONS.asked)],
+    people: PeopleDependency,
+    session: ReadSessionDep,
+    asked: Annotated[PageRequest, Depends(_SESSIONS.asked)],
 ) -> Page[SessionOut]:
     """The person's sign-ins that hold, for whichever organisation, by default the oldest first."""
     wanted = select(UserSession).where(UserSession.user_id == principal.key_id)
-    wanted = wanted.where(is_open(people.settings, datetime.now(UTC)))
+    wanted = wanted.where(is_session_active(people.settings, datetime.now(UTC)))
     rows = (await session.scalars(_SESSIONS.page(wanted, asked))).all()
     page, following = _SESSIONS.cut(rows, asked)
     return Page(data=[SessionOut.of(row, token) for row in page], next=following)
@@ -140,15 +140,17 @@ async def list_my_sessions(
     operation_id="end_my_session",
     summary="End one of one's sign-ins",
     status_code=204,
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def end_my_session(session_id: str, principal: Person, people: Desk, session: Writes) -> None:
+async def end_my_session(
+    session_id: str, principal: Person, people: PeopleDependency, session: WriteSessionDep
+) -> None:
     """End a sign-in, such as one on a device that was lost."""
     now = datetime.now(UTC)
     end = update(UserSession).where(
         UserSession.id == parse_id(session_id, _WHAT),
         UserSession.user_id == principal.key_id,
-        is_open(people.settings, now),
+        is_session_active(people.settings, now),
     )
     if await session.scalar(end.values(revoked_at=now).returning(UserSession.id)) is None:
         raise NotFoundError(_WHAT, session_id)

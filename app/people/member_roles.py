@@ -7,7 +7,7 @@ owners' until it is written here.
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-from app.platform.identity.principals import ALL
+from app.platform.identity.principals import ALL_SCOPES
 
 Role = Literal["owner", "operator", "viewer", "installer"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -23,7 +23,7 @@ _READS: Final = (
 )
 SCOPES_OF: Final[Mapping[Role, tuple[str, ...]]] = {
     # Members, API keys, and all else.
-    "owner": (ALL,),
+    "owner": (ALL_SCOPES,),
     # What the organisation does day by day; not who may do it.
     "operator": (
         *_READS,

@@ -16,33 +16,33 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.people import repository
 from app.people.audit_notes import record_members
 from app.people.member_roles import SCOPES_OF, Role
-from app.people.models import Membership, PasswordReset, User
-from app.people.password_service import RESET_PREFIX, end_resets, no_password
+from app.people.models import Membership, PasswordResetToken, User
+from app.people.password_service import RESET_PREFIX, delete_reset_tokens, make_no_password_error
 from app.people.schemas import MemberChange
 from app.people.sessions import end_sessions
-from app.platform.config.people_settings import SessionSettings
+from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
-from app.platform.http.contract.etags import unchecked
-from app.platform.http.contract.fields import given
-from app.platform.identity.principals import ALL, Principal
+from app.platform.http.contract.etags import skip_precondition
+from app.platform.http.contract.fields import collect_sent_fields
+from app.platform.identity.principals import ALL_SCOPES, Principal
 from app.platform.kernel.api_keys import generate_key, hash_key
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
-from app.platform.kernel.tenant_scope import Reach, reaching_everything
+from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.registry import service as sites
-from app.registry.key_expiry_rules import check_lasts
+from app.registry.key_expiry_rules import check_key_has_no_expiry
 from app.registry.models import Organisation
 from app.registry.repository import find_organisation
 
 _WHAT: Final = "member"
 
 
-def check_may_give(principal: Principal, role: Role) -> None:
+def check_role_grant(principal: Principal, role: Role) -> None:
     """Refuse to give a role, or to touch who has it, that may do what the caller may not (ForbiddenError)."""
-    sites.check_covers(principal, SCOPES_OF[role])
+    sites.check_scopes_covered(principal, SCOPES_OF[role])
 
 
-async def check_sites(
+async def check_member_sites(
     session: WriteSession, principal: Principal, owner: Organisation, role: Role, site_ids: list[UUID] | None
 ) -> None:
     """Refuse sites that are not in the organisation's reach (NotFoundError), and owners of some sites only.
@@ -57,8 +57,8 @@ async def check_sites(
     await sites.check_key_sites(session, principal, owner, site_ids)
 
 
-async def get(
-    session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False
+async def get_member(
+    session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False
 ) -> tuple[Membership, User]:
     """One member (NotFoundError)."""
     found = await repository.find_member(session, parse_id(identifier, _WHAT), visible, lock=lock)
@@ -71,14 +71,14 @@ async def _to_change(
     session: WriteSession, principal: Principal, identifier: str
 ) -> tuple[Membership, User, Organisation]:
     """A member whom the caller may change. Whoever else changes members of the organisation waits."""
-    membership, _ = await get(session, identifier, principal.visible())
+    membership, _ = await get_member(session, identifier, principal.visible())
     organisation = await find_organisation(
         session, membership.organisation_id, principal.visible(), lock=True
     )
     if organisation is None:
         raise NotFoundError(_WHAT, identifier)
-    membership, user = await get(session, identifier, principal.visible(), lock=True)
-    check_may_give(principal, membership.role)
+    membership, user = await get_member(session, identifier, principal.visible(), lock=True)
+    check_role_grant(principal, membership.role)
     return membership, user, organisation
 
 
@@ -99,31 +99,31 @@ async def _check_all_theirs(session: WriteSession, principal: Principal, user: U
         ConflictError: `member_elsewhere`: otherwise each of them could take over the person's part in others.
         ForbiddenError: The person may do more somewhere than the caller.
     """
-    places = await repository.places_of(session, user.id)
+    places = await repository.list_memberships(session, user.id)
     if not all(principal.visible().includes(place.organisation.id) for place in places):
         raise ConflictError(
             "This person belongs to other organisations too: only an administrator of the platform may.",
             code="member_elsewhere",
         )
     for place in places:
-        check_may_give(principal, place.membership.role)
+        check_role_grant(principal, place.membership.role)
 
 
 def _is_more(role: Role, site_ids: list[UUID] | None, before: Membership) -> bool:
     """Whether a member may do anything with these that they might not before."""
     former, of_sites = SCOPES_OF[before.role], before.site_ids
     wider = of_sites is not None and (site_ids is None or not set(site_ids) <= set(of_sites))
-    return wider or (ALL not in former and not set(SCOPES_OF[role]) <= set(former))
+    return wider or (ALL_SCOPES not in former and not set(SCOPES_OF[role]) <= set(former))
 
 
-async def change(
+async def change_member(
     database: Database,
     principal: Principal,
     identifier: str,
     wanted: MemberChange,
     now: datetime,
     *,
-    check: Callable[[tuple[Membership, User]], None] = unchecked,
+    check: Callable[[tuple[Membership, User]], None] = skip_precondition,
 ) -> tuple[Membership, User]:
     """Change what a member that passes a check is, or whether the person may sign in at all.
 
@@ -134,18 +134,18 @@ async def change(
         ConflictError: `last_owner`, `member_elsewhere`.
         InvalidError: `owner_of_sites`.
     """
-    changes = given(wanted)
-    with reaching_everything() if "disabled" in changes else nullcontext():
+    changes = collect_sent_fields(wanted)
+    with run_with_full_scope() if "disabled" in changes else nullcontext():
         async with database.write() as session:
             membership, user, organisation = await _to_change(session, principal, identifier)
             check((membership, user))
             role: Role = changes.get("role", membership.role)
             site_ids = changes.get("site_ids", membership.site_ids)
-            check_may_give(principal, role)
-            await check_sites(session, principal, organisation, role, site_ids)
+            check_role_grant(principal, role)
+            await check_member_sites(session, principal, organisation, role, site_ids)
             disabled = changes.get("disabled", user.disabled_at is not None)
             if _is_more(role, site_ids, membership) or (user.disabled_at is not None and not disabled):
-                check_lasts(principal)
+                check_key_has_no_expiry(principal)
             if role != "owner" or disabled:
                 await _keep_an_owner(session, membership)
             if disabled != (user.disabled_at is not None):
@@ -154,7 +154,7 @@ async def change(
                 user.updated_at = now
                 # What ends so does not come back when the person may sign in again.
                 await end_sessions(session, user.id, now)
-                await end_resets(session, user.id)
+                await delete_reset_tokens(session, user.id)
             if (role, site_ids) != (membership.role, membership.site_ids):
                 membership.role, membership.site_ids, membership.updated_at = role, site_ids, now
             # Also where nothing changes, the answer shows the person.
@@ -162,21 +162,21 @@ async def change(
             return membership, user
 
 
-async def remove(
+async def remove_member(
     database: Database,
     principal: Principal,
     identifier: str,
     now: datetime,
     *,
-    check: Callable[[tuple[Membership, User]], None] = unchecked,
+    check: Callable[[tuple[Membership, User]], None] = skip_precondition,
 ) -> None:
     """Take a member that passes a check out of an organisation, and end their sign-ins there for good.
 
     Raises:
-        NotFoundError, ForbiddenError, ConflictError: As `change`.
+        NotFoundError, ForbiddenError, ConflictError: As `change_member`.
     """
     # Sign-ins are seen by their person alone.
-    with reaching_everything():
+    with run_with_full_scope():
         async with database.write() as session:
             membership, user, organisation = await _to_change(session, principal, identifier)
             check((membership, user))
@@ -185,21 +185,22 @@ async def remove(
             await session.delete(membership)
 
 
-async def make_reset(
+async def create_reset_token(
     database: Database, principal: Principal, identifier: str, settings: SessionSettings, now: datetime
-) -> tuple[str, PasswordReset]:
+) -> tuple[str, PasswordResetToken]:
     """Make a token with which a member gives themselves a new password; the ones before it end.
 
     Raises:
         NotFoundError: No such member.
         ForbiddenError: `own_password`, `outlives_key`, or a person who may do more than the caller.
-        ConflictError: `member_elsewhere`; `no_password`, where the person signs in through the provider.
+        ConflictError: `member_elsewhere`; `make_no_password_error`, where the person signs in through the
+        provider.
     """
-    check_lasts(principal)
-    with reaching_everything():
+    check_key_has_no_expiry(principal)
+    with run_with_full_scope():
         async with database.write() as session:
             # Whoever takes this person into another organisation waits, and then ends what is made here.
-            _, user = await get(session, identifier, principal.visible(), lock=True)
+            _, user = await get_member(session, identifier, principal.visible(), lock=True)
             if principal.kind == "user" and user.id == principal.key_id:
                 # Whoever found a token lying about could stay for good.
                 raise ForbiddenError(
@@ -208,10 +209,10 @@ async def make_reset(
             await _check_all_theirs(session, principal, user)
             if user.password_hash is None and not principal.platform:
                 # The provider says who they are. A password would let in whoever made the token.
-                raise no_password()
-            await end_resets(session, user.id)
+                raise make_no_password_error()
+            await delete_reset_tokens(session, user.id)
             token = generate_key(RESET_PREFIX)
-            row = PasswordReset(
+            row = PasswordResetToken(
                 id=new_id(),
                 user_id=user.id,
                 token_hash=hash_key(token),

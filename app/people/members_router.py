@@ -7,34 +7,36 @@ from fastapi import APIRouter, Depends, Query
 
 from app.people import member_service, repository
 from app.people.audit_notes import record_members
-from app.people.context import Desk
+from app.people.context import PeopleDependency
 from app.people.member_roles import Role
 from app.people.models import Membership, User
 from app.people.schemas import MemberChange, MemberOut, ResetCreated
-from app.platform.http.contract.dependencies import Writes
-from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.registry.dependencies import OrganisationFilter
 
 router: Final = APIRouter(prefix="/v1/members", tags=["Members"], route_class=StrictRoute)
-MembersReader = Annotated[Principal, Depends(requires("members:read"))]
-MembersWriter = Annotated[Principal, Depends(requires("members:write"))]
+MembersReader = Annotated[Principal, Depends(require_scope("members:read"))]
+MembersWriter = Annotated[Principal, Depends(require_scope("members:write"))]
 
 
 def _shown(member: tuple[Membership, User]) -> MemberOut:
     return MemberOut.of(*member)
 
 
-@router.get("", operation_id="list_members", summary="List members", responses=documented(401, 403, 422, 503))
+@router.get(
+    "", operation_id="list_members", summary="List members", responses=document_problems(401, 403, 422, 503)
+)
 async def list_members(
     principal: MembersReader,
-    session: Writes,
-    asked: Annotated[Pagination, Depends(repository.MEMBERS.asked)],
+    session: WriteSessionDep,
+    asked: Annotated[PageRequest, Depends(repository.MEMBERS.asked)],
     *,
     organisation: OrganisationFilter = None,
     role: Annotated[Role | None, Query(description="Only those who are this")] = None,
@@ -53,11 +55,11 @@ async def list_members(
     "/{member_id}",
     operation_id="get_member",
     summary="Read a member",
-    responses=documented(401, 403, 404, 503),
+    responses=document_problems(401, 403, 404, 503),
 )
-async def get_member(member_id: str, principal: MembersReader, session: Writes) -> MemberOut:
+async def get_member(member_id: str, principal: MembersReader, session: WriteSessionDep) -> MemberOut:
     """One member. Each reading is recorded."""
-    membership, user = await member_service.get(session, member_id, principal.visible())
+    membership, user = await member_service.get_member(session, member_id, principal.visible())
     await record_members(session, [membership])
     return MemberOut.of(membership, user)
 
@@ -66,10 +68,14 @@ async def get_member(member_id: str, principal: MembersReader, session: Writes) 
     "/{member_id}",
     operation_id="update_member",
     summary="Change a member",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def update_member(
-    member_id: str, body: MemberChange, principal: MembersWriter, people: Desk, matching: Matching
+    member_id: str,
+    body: MemberChange,
+    principal: MembersWriter,
+    people: PeopleDependency,
+    matching: PreconditionDep,
 ) -> MemberOut:
     """Change what a member is: the role, for which sites; it holds from their next call on.
 
@@ -77,7 +83,7 @@ async def update_member(
     signing in to any organisation: only who reaches all of theirs may set it.
     """
     return _shown(
-        await member_service.change(
+        await member_service.change_member(
             people.database, principal, member_id, body, datetime.now(UTC), check=matching.on(_shown)
         )
     )
@@ -88,15 +94,17 @@ async def update_member(
     operation_id="remove_member",
     summary="Remove a member",
     status_code=204,
-    responses=documented(401, 403, 404, 409),
+    responses=document_problems(401, 403, 404, 409),
 )
-async def remove_member(member_id: str, principal: MembersWriter, people: Desk, matching: Matching) -> None:
+async def remove_member(
+    member_id: str, principal: MembersWriter, people: PeopleDependency, matching: PreconditionDep
+) -> None:
     """Take a member out of the organisation, at once; their sign-ins there end.
 
     Who belongs to none any more is forgotten.
     """
     now = datetime.now(UTC)
-    await member_service.remove(people.database, principal, member_id, now, check=matching.on(_shown))
+    await member_service.remove_member(people.database, principal, member_id, now, check=matching.on(_shown))
 
 
 @router.post(
@@ -104,15 +112,17 @@ async def remove_member(member_id: str, principal: MembersWriter, people: Desk, 
     operation_id="create_password_reset",
     summary="Give a member a token for a new password",
     status_code=201,
-    responses=documented(401, 403, 404, 409),
+    responses=document_problems(401, 403, 404, 409),
 )
-async def create_password_reset(member_id: str, principal: MembersWriter, people: Desk) -> ResetCreated:
+async def create_password_reset(
+    member_id: str, principal: MembersWriter, people: PeopleDependency
+) -> ResetCreated:
     """Make a token with which the member chooses a new password, once. It is shown here and never again.
 
     Of a person who belongs to several organisations, only who reaches all of these may; of one who has no
     password, because they sign in through the OpenID Connect provider, only the platform's administrators.
     """
-    token, row = await member_service.make_reset(
+    token, row = await member_service.create_reset_token(
         people.database, principal, member_id, people.settings, datetime.now(UTC)
     )
     return ResetCreated(token=token, link=people.link(token), expires_at=row.expires_at)

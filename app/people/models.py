@@ -90,7 +90,7 @@ class UserSession(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
 
 
-class PasswordReset(Base):
+class PasswordResetToken(Base):
     """A token with which a person gives themselves a new password, once. It is kept as SHA-256."""
 
     __tablename__ = "password_resets"

@@ -16,9 +16,15 @@ import aiohttp
 import msgspec
 from joserfc.jwk import KeySet
 
-from app.people.oidc_state import Flight, Luggage
-from app.people.oidc_tokens import Expected, IdTokenError, UnknownKeyError, read_id_token, read_keys
-from app.platform.config.people_settings import OidcSettings, is_guarded
+from app.people.oidc_state import OidcSignInState, StateCookieSealer
+from app.people.oidc_tokens import (
+    ExpectedClaims,
+    IdTokenError,
+    UnknownKeyError,
+    parse_signing_keys,
+    verify_id_token,
+)
+from app.platform.config.sign_in_settings import OidcSettings, is_secure_provider_url
 from app.platform.kernel.errors import UnauthorisedError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 
@@ -45,7 +51,7 @@ class OidcUnavailableError(UnavailableError):
         super().__init__("The sign-in provider does not answer as it should: try again.")
 
 
-class Identity(NamedTuple):
+class VerifiedIdentity(NamedTuple):
     """Who somebody is at the provider.
 
     Attributes:
@@ -69,7 +75,7 @@ class _Document(NamedTuple):
     posts_secret: bool
 
 
-class Provider:
+class OidcProvider:
     """One provider.
 
     Args:
@@ -81,7 +87,7 @@ class Provider:
     def __init__(self, settings: OidcSettings, issuer: str, base_url: str) -> None:
         self.name = settings.name
         self.issuer = issuer
-        self.luggage = Luggage(settings.client_secret.get_secret_value())
+        self.luggage = StateCookieSealer(settings.client_secret.get_secret_value())
         self._settings = settings
         self._redirect = base_url + CALLBACK
         self._document: _Document | None = None
@@ -94,7 +100,7 @@ class Provider:
         """The one that settings speak of, if they do."""
         return None if settings.issuer is None else cls(settings, settings.issuer, base_url)
 
-    async def authorization_url(self, flight: Flight) -> str:
+    async def authorization_url(self, flight: OidcSignInState) -> str:
         """Where a browser goes to sign in (OidcUnavailableError)."""
         document = await self._published()
         query = {
@@ -110,7 +116,7 @@ class Provider:
         mark = "&" if "?" in document.authorization else "?"
         return f"{document.authorization}{mark}{urlencode(query)}"
 
-    async def identify(self, code: str, flight: Flight, now: datetime) -> Identity:
+    async def identify(self, code: str, flight: OidcSignInState, now: datetime) -> VerifiedIdentity:
         """Find out who came back with a code.
 
         Raises:
@@ -129,15 +135,17 @@ class Provider:
             raise OidcRefusedError("What the provider says of you is refused: start again.") from error
         if "email" not in claims and document.userinfo is not None:
             claims = {**await self._more(document.userinfo, answer, claims["sub"]), **claims}
-        return Identity(self.issuer, claims["sub"], claims)
+        return VerifiedIdentity(self.issuer, claims["sub"], claims)
 
-    async def _read(self, document: _Document, token: str, flight: Flight, now: datetime) -> dict[str, Any]:
-        expected = Expected(self.issuer, self._settings.client_id, flight.nonce)
+    async def _read(
+        self, document: _Document, token: str, flight: OidcSignInState, now: datetime
+    ) -> dict[str, Any]:
+        expected = ExpectedClaims(self.issuer, self._settings.client_id, flight.nonce)
         try:
-            return read_id_token(token, await self._signing_keys(document), expected, now)
+            return verify_id_token(token, await self._signing_keys(document), expected, now)
         except UnknownKeyError:
             keys = await self._signing_keys(document, patience_s=_KEYS_AGAIN_S)
-            return read_id_token(token, keys, expected, now)
+            return verify_id_token(token, keys, expected, now)
 
     async def _published(self) -> _Document:
         async with self._asking:
@@ -156,7 +164,7 @@ class Provider:
         for name, url in zip(names, urls, strict=True):
             if url is None and name == "userinfo_endpoint":
                 continue
-            if not isinstance(url, str) or not is_guarded(url.partition("?")[0]):
+            if not isinstance(url, str) or not is_secure_provider_url(url.partition("?")[0]):
                 _log.error("oidc_address_refused", issuer=self.issuer, name=name)
                 raise OidcUnavailableError
         methods = found.get("token_endpoint_auth_methods_supported")
@@ -167,11 +175,11 @@ class Provider:
     async def _signing_keys(self, document: _Document, *, patience_s: float = _KEEP_S) -> KeySet:
         async with self._asking:
             if self._keys is None or time.monotonic() - self._keys_at > patience_s:
-                self._keys = read_keys(await self._fetch("GET", document.keys))
+                self._keys = parse_signing_keys(await self._fetch("GET", document.keys))
                 self._keys_at = time.monotonic()
             return self._keys
 
-    async def _redeem(self, document: _Document, code: str, flight: Flight) -> Mapping[str, Any]:
+    async def _redeem(self, document: _Document, code: str, flight: OidcSignInState) -> Mapping[str, Any]:
         client, secret = self._settings.client_id, self._settings.client_secret.get_secret_value()
         form = {
             "grant_type": "authorization_code",

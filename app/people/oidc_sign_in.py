@@ -4,9 +4,10 @@ The first time an account or an invitation has to be there, and the provider has
 theirs. Nobody has shown that before: a password of that account may be another's, and ends with all sign-ins.
 An account that the provider has a name for is not found by its address, which may be another's by now.
 
-What lasts, the person confirms on a page of Vigie's (`Flight.confirmed`): that an invitation is accepted, and
-which account is theirs where several organisations know the address. Whoever invites an address could
-otherwise make a link by which its owner works for them unknowingly, and no longer reaches their employer.
+What lasts, the person confirms on a page of Vigie's (`OidcSignInState.confirmed`): that an invitation is
+accepted, and which account is theirs where several organisations know the address. Whoever invites an address
+could otherwise make a link by which its owner works for them unknowingly, and no longer reaches their
+employer.
 """
 
 import unicodedata
@@ -20,22 +21,22 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import repository
-from app.people.audit_notes import recording_refusals
-from app.people.context import People
-from app.people.invitation_service import add_member, hold_organisation, make_user
+from app.people.audit_notes import record_sign_in_refusals
+from app.people.context import PeopleContext
+from app.people.invitation_service import add_member, lock_organisation, make_user
 from app.people.models import Invitation, OidcIdentity, User
-from app.people.oidc_provider import Identity
-from app.people.oidc_state import Flight
+from app.people.oidc_provider import VerifiedIdentity
+from app.people.oidc_state import OidcSignInState
 from app.people.password_service import set_password
 from app.people.schemas import SessionCreated
-from app.people.sessions import From, as_user
-from app.people.sign_in import admit
+from app.people.sessions import ClientInfo, make_user_caller
+from app.people.sign_in import complete_sign_in
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import NAME_LIMIT, check_text
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.email_addresses import normal_address
+from app.platform.kernel.email_addresses import normalise_email_address
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from app.platform.kernel.tenant_scope import reaching_everything, working_for
+from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope
 from app.registry.models import Organisation
 
 
@@ -78,7 +79,7 @@ def _address(claims: Mapping[str, Any]) -> str | None:
     if claims.get("email_verified") is not True:
         return None
     try:
-        return normal_address(str(claims.get("email"))).lower()
+        return normalise_email_address(str(claims.get("email"))).lower()
     except InvalidError:
         return None
 
@@ -89,14 +90,16 @@ def _new_user(claims: Mapping[str, Any], email: str, now: datetime) -> User:
     return user
 
 
-async def _find(people: People, identity: Identity, flight: Flight, now: datetime) -> _Found:
+async def _find(
+    people: PeopleContext, identity: VerifiedIdentity, flight: OidcSignInState, now: datetime
+) -> _Found:
     known = (
         select(User)
         .join(OidcIdentity, OidcIdentity.user_id == User.id)
         .where(OidcIdentity.issuer == identity.issuer, OidcIdentity.subject == identity.subject)
     )
     email = _address(identity.claims)
-    with reaching_everything():
+    with run_with_full_scope():
         async with people.database.read() as session:
             user = await session.scalar(known)
             if user is not None and (found := await _stays(session, user, email, flight, now)) is not None:
@@ -111,7 +114,7 @@ async def _find(people: People, identity: Identity, flight: Flight, now: datetim
 
 
 async def _stays(
-    session: AsyncSession, user: User, email: str | None, flight: Flight, now: datetime
+    session: AsyncSession, user: User, email: str | None, flight: OidcSignInState, now: datetime
 ) -> _Found | None:
     """Somebody whom the provider's name leads to; None where it is to lead to another account.
 
@@ -123,8 +126,8 @@ async def _stays(
     """
     inviting = joined = frozenset[UUID]()
     if flight.confirmed and email is not None:
-        inviting = await repository.inviters(session, email, now)
-        joined = await repository.joined_by(session, email)
+        inviting = await repository.find_inviting_organisations(session, email, now)
+        joined = await repository.find_joined_organisations(session, email)
     mine = await _places(session, user)
     if flight.organisation in joined - mine:
         return None
@@ -137,7 +140,7 @@ async def _stays(
 
 
 async def _account(
-    session: AsyncSession, issuer: str, email: str, flight: Flight, now: datetime
+    session: AsyncSession, issuer: str, email: str, flight: OidcSignInState, now: datetime
 ) -> User | None:
     """The account that an address leads to; None where a new one is made, with an invitation.
 
@@ -145,14 +148,18 @@ async def _account(
         ConflictError: `organisation_unconfirmed`: nobody says which organisation is meant.
     """
     organisation = flight.organisation
-    user = await repository.account_of(session, email, organisation=organisation, unknown_to=issuer)
+    user = await repository.find_account_by_email(
+        session, email, organisation=organisation, unknown_to=issuer
+    )
     mine = frozenset[UUID]() if user is None else await _places(session, user)
     if flight.confirmed:
         return user if organisation in mine else None
     if not mine:
         return None
     # Whoever invited an address first may have made this account: it is not to be hers unasked.
-    known_to = await repository.inviters(session, email, now) | await repository.joined_by(session, email)
+    known_to = await repository.find_inviting_organisations(
+        session, email, now
+    ) | await repository.find_joined_organisations(session, email)
     if known_to - mine:
         raise await _unconfirmed(session, known_to)
     return user
@@ -160,11 +167,15 @@ async def _account(
 
 async def _places(session: AsyncSession, user: User) -> frozenset[UUID]:
     """The organisations that somebody belongs to."""
-    return frozenset(place.organisation.id for place in await repository.places_of(session, user.id))
+    return frozenset(place.organisation.id for place in await repository.list_memberships(session, user.id))
 
 
-async def sign_in(
-    people: People, identity: Identity, flight: Flight, origin: From, now: datetime
+async def sign_in_through_provider(
+    people: PeopleContext,
+    identity: VerifiedIdentity,
+    flight: OidcSignInState,
+    origin: ClientInfo,
+    now: datetime,
 ) -> SessionCreated:
     """Sign in somebody whom the provider vouches for.
 
@@ -174,16 +185,16 @@ async def sign_in(
         ConflictError: `account_exists`: two signed in at the same time, for the first time;
             `organisation_unconfirmed`: nobody says that an invitation is accepted, or which account is meant.
     """
-    async with recording_refusals(people, None):
+    async with record_sign_in_refusals(people, None):
         found = await _find(people, identity, flight, now)
-    with working_for(as_user(found.user)):
+    with run_as_caller(make_user_caller(found.user)):
         account = None if found.new else found.user
-        async with recording_refusals(people, account), people.database.write() as session:
+        async with record_sign_in_refusals(people, account), people.database.write() as session:
             try:
                 user = await _settle(session, found, identity, flight, now)
             except IntegrityError:
                 raise _linked_by_now() from None
-            return await admit(people, session, user, flight.organisation, origin=origin, now=now)
+            return await complete_sign_in(people, session, user, flight.organisation, origin=origin, now=now)
 
 
 def _linked_by_now() -> ConflictError:
@@ -201,7 +212,7 @@ async def _unconfirmed(session: AsyncSession, organisations: Iterable[UUID]) -> 
     )
 
 
-async def _chosen(session: WriteSession, email: str, flight: Flight, now: datetime) -> Invitation:
+async def _chosen(session: WriteSession, email: str, flight: OidcSignInState, now: datetime) -> Invitation:
     """The invitation that is accepted: of the organisation that the person confirmed.
 
     Raises:
@@ -209,7 +220,7 @@ async def _chosen(session: WriteSession, email: str, flight: Flight, now: dateti
         ConflictError: `organisation_unconfirmed`.
         NotFoundError: Others have invited them.
     """
-    invitations = await repository.open_invitations(session, email, now)
+    invitations = await repository.lock_open_invitations(session, email, now)
     if not invitations:
         raise _not_invited()
     if not flight.confirmed:
@@ -221,12 +232,12 @@ async def _chosen(session: WriteSession, email: str, flight: Flight, now: dateti
 
 
 async def _settle(
-    session: WriteSession, found: _Found, identity: Identity, flight: Flight, now: datetime
+    session: WriteSession, found: _Found, identity: VerifiedIdentity, flight: OidcSignInState, now: datetime
 ) -> User:
     invitation = None
     if not found.member:
         invitation = await _chosen(session, found.user.email, flight, now)
-        await hold_organisation(session, invitation.organisation_id)
+        await lock_organisation(session, invitation.organisation_id)
     if found.new:
         user = found.user
         session.add(user)
@@ -247,7 +258,7 @@ async def _settle(
     return user
 
 
-async def _link(session: WriteSession, found: _Found, identity: Identity, now: datetime) -> None:
+async def _link(session: WriteSession, found: _Found, identity: VerifiedIdentity, now: datetime) -> None:
     """Have the provider's name lead to an account (ConflictError `account_exists`: another one does)."""
     issuer, subject, user_id = identity.issuer, identity.subject, found.user.id
     others = select(OidcIdentity.user_id).where(OidcIdentity.issuer == issuer)

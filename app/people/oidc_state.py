@@ -13,16 +13,16 @@ from uuid import UUID
 
 import msgspec
 
-from app.platform.secrets.sealing import Sealer, SealError
+from app.platform.secrets.sealing import SealingError, SecretSealer
 
 COOKIE: Final = "vigie_oidc"
-LASTS_S: Final = 600
+STATE_LIFETIME_S: Final = 600
 """How long somebody may take at the provider (seconds)."""
 
 _CONTEXT: Final = "oidc flight"
 
 
-class Flight(msgspec.Struct, frozen=True):
+class OidcSignInState(msgspec.Struct, frozen=True):
     """A sign-in under way.
 
     Attributes:
@@ -56,10 +56,10 @@ class Flight(msgspec.Struct, frozen=True):
     def is_answered_by(self, state: str, now: datetime) -> bool:
         """Whether an answer is to this one, and in time."""
         age_s = now.timestamp() - self.begun
-        return age_s <= LASTS_S and secrets.compare_digest(state.encode(), self.state.encode())
+        return age_s <= STATE_LIFETIME_S and secrets.compare_digest(state.encode(), self.state.encode())
 
 
-class Luggage:
+class StateCookieSealer:
     """Seals what browsers keep.
 
     Args:
@@ -67,17 +67,17 @@ class Luggage:
     """
 
     def __init__(self, secret: str) -> None:
-        self._sealer = Sealer([hashlib.sha256(f"{_CONTEXT}\0{secret}".encode()).digest()])
+        self._sealer = SecretSealer([hashlib.sha256(f"{_CONTEXT}\0{secret}".encode()).digest()])
 
-    def pack(self, flight: Flight) -> str:
+    def pack(self, flight: OidcSignInState) -> str:
         """The value of the cookie."""
         sealed = self._sealer.seal(msgspec.json.encode(flight).decode(), _CONTEXT)
         return base64.urlsafe_b64encode(sealed.encode()).decode().rstrip("=")
 
-    def unpack(self, cookie: str) -> Flight | None:
+    def unpack(self, cookie: str) -> OidcSignInState | None:
         """What a cookie holds; None for one that is not ours."""
         try:
             sealed = base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4)).decode()
-            return msgspec.json.decode(self._sealer.open(sealed, _CONTEXT), type=Flight)
-        except (SealError, msgspec.MsgspecError, binascii.Error, ValueError):
+            return msgspec.json.decode(self._sealer.open(sealed, _CONTEXT), type=OidcSignInState)
+        except (SealingError, msgspec.MsgspecError, binascii.Error, ValueError):
             return None

@@ -24,7 +24,7 @@ class UnknownKeyError(IdTokenError):
     """It is signed with a key that is not among the provider's: it may have a new one."""
 
 
-class Expected(NamedTuple):
+class ExpectedClaims(NamedTuple):
     """What an ID token has to say.
 
     Attributes:
@@ -38,7 +38,7 @@ class Expected(NamedTuple):
     nonce: str
 
 
-def read_keys(document: Mapping[str, Any]) -> KeySet:
+def parse_signing_keys(document: Mapping[str, Any]) -> KeySet:
     """Read a provider's keys (RFC 7517), without those that sign nothing here.
 
     Raises:
@@ -62,7 +62,7 @@ def read_keys(document: Mapping[str, Any]) -> KeySet:
     return KeySet(list(keys))
 
 
-def read_id_token(token: str, keys: KeySet, expected: Expected, now: datetime) -> dict[str, Any]:
+def verify_id_token(token: str, keys: KeySet, expected: ExpectedClaims, now: datetime) -> dict[str, Any]:
     """Check an ID token (OpenID Connect Core 1.0, 3.1.3.7).
 
     Args:

@@ -16,9 +16,9 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from app.people.password_rules import normal_password
-from app.platform.config.people_settings import SessionSettings
-from app.platform.http.fairness.fair_semaphore import Turns
+from app.people.password_rules import normalise_password
+from app.platform.config.sign_in_settings import SessionSettings
+from app.platform.http.fairness.fair_semaphore import FairSemaphore
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 
 _PATIENCE_S: Final = 10.0
@@ -28,7 +28,7 @@ _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 
 
-class Hasher:
+class PasswordHashingPool:
     """Hashes passwords and checks them.
 
     Args:
@@ -43,7 +43,7 @@ class Hasher:
             hash_len=_HASH_BYTES,
             salt_len=_SALT_BYTES,
         )
-        self._turns = Turns(1, _WAITING)
+        self._turns = FairSemaphore(1, _WAITING)
         # Who has a turn is let in in the order of asking. As nobody is in that line twice, they take turns.
         self._places = asyncio.Semaphore(settings.hashes_at_once)
         # Of their own: whatever else is done in threads holds up nobody who signs in.
@@ -69,7 +69,7 @@ class Hasher:
 
     async def verify(self, password: str, hashed: str | None, subjects: tuple[str, str]) -> bool:
         """Tell whether a password is the one of a hash; None takes as long, and is never it (as `hash`)."""
-        normal = normal_password(password)
+        normal = normalise_password(password)
         right = await self._in_turn(subjects, lambda: self._verify(normal, hashed or self._nobody))
         return right and hashed is not None
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from app.platform.kernel.errors import InvalidError
 
-SHORTEST: Final = 12
-LONGEST: Final = 256
+PASSWORD_MIN_LENGTH: Final = 12
+PASSWORD_MAX_LENGTH: Final = 256
 _LEAST_LEFT: Final = 6
 _SHORTEST_WORD: Final = 3
 # Written as leet is read: `_LEET` maps 1 to l, 0 to o, and so on.
@@ -45,7 +45,7 @@ _FOLDS: Final = 8
 _REPEATED: Final = re.compile(r"(.+?)\1+", re.DOTALL)
 
 
-def normal_password(password: str) -> str:
+def normalise_password(password: str) -> str:
     """A password as it is hashed: in normal form KC, so that each keyboard writes the same one."""
     return unicodedata.normalize("NFKC", password)
 
@@ -64,16 +64,16 @@ def check_password(password: str, about: Sequence[str], *, field: str) -> str:
     Raises:
         InvalidError: `password_too_short`, `password_too_long`, `password_too_common`, `password_about_you`.
     """
-    normal = normal_password(password)
-    if len(normal) < SHORTEST:
+    normal = normalise_password(password)
+    if len(normal) < PASSWORD_MIN_LENGTH:
         raise InvalidError(
-            f"A password has at least {SHORTEST} characters: some words in a row do well.",
+            f"A password has at least {PASSWORD_MIN_LENGTH} characters: some words in a row do well.",
             code="password_too_short",
         ).at(field)
-    if len(normal) > LONGEST:
-        raise InvalidError(f"A password has at most {LONGEST} characters.", code="password_too_long").at(
-            field
-        )
+    if len(normal) > PASSWORD_MAX_LENGTH:
+        raise InvalidError(
+            f"A password has at most {PASSWORD_MAX_LENGTH} characters.", code="password_too_long"
+        ).at(field)
     plain = _plain(normal)
     if len(_rest(plain, _WORDS)) < _LEAST_LEFT:
         raise InvalidError(

@@ -6,59 +6,67 @@ from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
-from app.people.context import People
-from app.people.models import PasswordReset, User
+from app.people.context import PeopleContext
+from app.people.models import PasswordResetToken, User
 from app.people.password_rules import check_password
-from app.people.password_verification import Subjects, TokenRefusedError, prove
-from app.people.sessions import From, as_user, end_sessions
+from app.people.password_verification import AttemptSubjects, TokenRefusedError, verify_password
+from app.people.sessions import ClientInfo, end_sessions, make_user_caller
 from app.platform.db.database import WriteSession
-from app.platform.kernel.api_keys import hash_key, well_formed
+from app.platform.kernel.api_keys import hash_key, is_well_formed_key
 from app.platform.kernel.errors import ConflictError
-from app.platform.kernel.tenant_scope import reaching_everything, working_for
+from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope
 
 RESET_PREFIX: Final = "vgr_"
 
 
 async def change_password(
-    people: People, user_id: UUID, present: str, wanted: str, *, token: bytes, origin: From, now: datetime
+    people: PeopleContext,
+    user_id: UUID,
+    present: str,
+    wanted: str,
+    *,
+    token: bytes,
+    origin: ClientInfo,
+    now: datetime,
 ) -> None:
     """Give a person another password, and end their other sign-ins.
 
     Raises:
-        ConflictError: `no_password`: they sign in elsewhere.
+        ConflictError: `make_no_password_error`: they sign in elsewhere.
         InvalidError: The new one is not taken.
-        WrongCredentialsError, TooManyRequestsError, UnavailableError: As `prove`, of the present one.
+        WrongCredentialsError, TooManyRequestsError, UnavailableError: As `verify_password`, of the present
+        one.
     """
     async with people.database.read() as reader:
         user = (await reader.scalars(select(User).where(User.id == user_id))).one()
     if user.password_hash is None:
-        raise no_password()
+        raise make_no_password_error()
     normal = check_password(wanted, (user.name, user.email), field="body.new_password")
     wrong = "`current_password` is not your password. You stay signed in."
-    proven = await prove(people, user.email, present, origin, user_id=user_id, wrong=wrong)
-    hashed = await people.hasher.hash(normal, Subjects.of(user.email, origin))
+    proven = await verify_password(people, user.email, present, origin, user_id=user_id, wrong=wrong)
+    hashed = await people.hasher.hash(normal, AttemptSubjects.of(user.email, origin))
     async with people.database.write() as session:
         await set_password(session, await proven.hold(session), hashed, now, but=token)
 
 
-def no_password() -> ConflictError:
+def make_no_password_error() -> ConflictError:
     """The refusal of what takes a password to a person who has none."""
     return ConflictError(
         "This person has no password: they sign in through the OpenID Connect provider.", code="no_password"
     )
 
 
-async def find_reset(people: People, token: str, now: datetime) -> tuple[UUID, User]:
+async def find_reset_token(people: PeopleContext, token: str, now: datetime) -> tuple[UUID, User]:
     """Find the open token for a new password, and whose it is (TokenRefusedError)."""
-    if not well_formed(token, RESET_PREFIX):
+    if not is_well_formed_key(token, RESET_PREFIX):
         raise TokenRefusedError
     valid = (
-        select(PasswordReset.id, User)
-        .join(User, User.id == PasswordReset.user_id)
-        .where(PasswordReset.token_hash == hash_key(token), PasswordReset.used_at.is_(None))
-        .where(PasswordReset.expires_at > now, User.disabled_at.is_(None))
+        select(PasswordResetToken.id, User)
+        .join(User, User.id == PasswordResetToken.user_id)
+        .where(PasswordResetToken.token_hash == hash_key(token), PasswordResetToken.used_at.is_(None))
+        .where(PasswordResetToken.expires_at > now, User.disabled_at.is_(None))
     )
-    with reaching_everything():
+    with run_with_full_scope():
         async with people.database.read() as reader:
             found = (await reader.execute(valid)).one_or_none()
     if found is None:
@@ -66,7 +74,9 @@ async def find_reset(people: People, token: str, now: datetime) -> tuple[UUID, U
     return found[0], found[1]
 
 
-async def reset_password(people: People, token: str, wanted: str, origin: From, now: datetime) -> None:
+async def reset_password(
+    people: PeopleContext, token: str, wanted: str, origin: ClientInfo, now: datetime
+) -> None:
     """Give a new password to the person of a token, and end all their sign-ins.
 
     Raises:
@@ -75,16 +85,18 @@ async def reset_password(people: People, token: str, wanted: str, origin: From, 
         TooManyRequestsError: `too_many_requests_at_once`.
         UnavailableError: `too_busy`.
     """
-    identifier, known = await find_reset(people, token, now)
+    identifier, known = await find_reset_token(people, token, now)
     normal = check_password(wanted, (known.name, known.email), field="body.password")
-    hashed = await people.hasher.hash(normal, Subjects.of(known.email, origin))
-    with working_for(as_user(known)):
+    hashed = await people.hasher.hash(normal, AttemptSubjects.of(known.email, origin))
+    with run_as_caller(make_user_caller(known)):
         async with people.database.write() as session:
             # In the order of whoever ends tokens: first the person, then what is theirs.
             held = select(User).where(User.id == known.id, User.disabled_at.is_(None)).with_for_update()
             user = await session.scalar(held)
-            use = update(PasswordReset).where(PasswordReset.id == identifier, PasswordReset.used_at.is_(None))
-            used = await session.scalar(use.values(used_at=now).returning(PasswordReset.id))
+            use = update(PasswordResetToken).where(
+                PasswordResetToken.id == identifier, PasswordResetToken.used_at.is_(None)
+            )
+            used = await session.scalar(use.values(used_at=now).returning(PasswordResetToken.id))
             if user is None or used is None:
                 raise TokenRefusedError
             await set_password(session, user, hashed, now)
@@ -105,11 +117,13 @@ async def set_password(
     user.password_hash = hashed
     user.updated_at = now
     await end_sessions(session, user.id, now, but=but)
-    await end_resets(session, user.id)
+    await delete_reset_tokens(session, user.id)
 
 
-async def end_resets(session: WriteSession, user_id: UUID) -> None:
+async def delete_reset_tokens(session: WriteSession, user_id: UUID) -> None:
     """Let nobody make a new password of a person's with what was asked for before."""
     await session.execute(
-        delete(PasswordReset).where(PasswordReset.user_id == user_id, PasswordReset.used_at.is_(None))
+        delete(PasswordResetToken).where(
+            PasswordResetToken.user_id == user_id, PasswordResetToken.used_at.is_(None)
+        )
     )

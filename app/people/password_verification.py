@@ -11,16 +11,16 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.people import repository
-from app.people.audit_notes import recording_refusals
-from app.people.context import People
+from app.people.audit_notes import record_sign_in_refusals
+from app.people.context import PeopleContext
 from app.people.models import User
-from app.people.password_rules import normal_password
-from app.people.sessions import From
+from app.people.password_rules import normalise_password
+from app.people.sessions import ClientInfo
 from app.platform.db.database import WriteSession
 from app.platform.identity import attempt_limiter
-from app.platform.kernel.client_addresses import address_of
+from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import UnauthorisedError
-from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.kernel.tenant_scope import run_with_full_scope
 
 _CHECKS: Final = "checks:"
 
@@ -43,7 +43,7 @@ class TokenRefusedError(UnauthorisedError):
         super().__init__("The token is not a valid one, was used before, or has ended: ask for another one.")
 
 
-class Subjects(NamedTuple):
+class AttemptSubjects(NamedTuple):
     """By what tries are counted, and whose turn a hash takes.
 
     Attributes:
@@ -55,13 +55,13 @@ class Subjects(NamedTuple):
     account: str
 
     @classmethod
-    def of(cls, email: str, origin: From) -> Self:
+    def of(cls, email: str, origin: ClientInfo) -> Self:
         """Those of a call about an e-mail address."""
         digest = hashlib.sha256(email.encode()).hexdigest()
-        return cls(f"sign-in:{address_of(origin.address)}", f"account:{digest}")
+        return cls(f"sign-in:{make_address_subject(origin.address)}", f"account:{digest}")
 
 
-class Proven(NamedTuple):
+class VerifiedUser(NamedTuple):
     """A person whose password was right a moment ago.
 
     Attributes:
@@ -88,14 +88,14 @@ class Proven(NamedTuple):
         return user
 
 
-async def count(people: People, subjects: Subjects) -> None:
+async def count_attempt(people: PeopleContext, subjects: AttemptSubjects) -> None:
     """Count a try: among those that are taken back where they succeed, and among all.
 
     Raises:
         TooManyRequestsError: `too_many_attempts`.
     """
     limits = people.settings
-    await attempt_limiter.count_all(
+    await attempt_limiter.limit_attempts(
         people.database,
         {
             subjects.address: limits.attempts,
@@ -108,16 +108,16 @@ async def count(people: People, subjects: Subjects) -> None:
     )
 
 
-async def prove(
-    people: People,
+async def verify_password(
+    people: PeopleContext,
     email: str,
     password: str,
-    origin: From,
+    origin: ClientInfo,
     *,
     user_id: UUID | None = None,
     organisation: UUID | None = None,
     wrong: str | None = None,
-) -> Proven:
+) -> VerifiedUser:
     """Check a password.
 
     Args:
@@ -135,17 +135,19 @@ async def prove(
             `too_many_requests_at_once`.
         UnavailableError: `too_busy`.
     """
-    subjects = Subjects.of(email, origin)
-    await count(people, subjects)
-    with reaching_everything():
+    subjects = AttemptSubjects.of(email, origin)
+    await count_attempt(people, subjects)
+    with run_with_full_scope():
         async with people.database.read() as session:
-            user = await repository.account_of(session, email, user_id=user_id, organisation=organisation)
+            user = await repository.find_account_by_email(
+                session, email, user_id=user_id, organisation=organisation
+            )
     hashed = None if user is None or user.disabled_at is not None else user.password_hash
     right = await people.hasher.verify(password, hashed, subjects)
-    async with recording_refusals(people, user):
+    async with record_sign_in_refusals(people, user):
         if user is None or hashed is None or not right:
             raise WrongCredentialsError(wrong)
-    await attempt_limiter.take_back(people.database, *subjects)
+    await attempt_limiter.forget_attempt(people.database, *subjects)
     if not people.hasher.is_old(hashed):
-        return Proven(user)
-    return Proven(user, await people.hasher.hash(normal_password(password), subjects))
+        return VerifiedUser(user)
+    return VerifiedUser(user, await people.hasher.hash(normalise_password(password), subjects))

@@ -1,8 +1,8 @@
 """Queries on people, members and invitations.
 
-Those of a room that others look into take what the caller may see (`Reach`). Those before it is known who
-calls, and those on what is a person's own in whatever organisation, say so, and are called with the reach of
-the program itself. Nothing is decided here, and nothing committed.
+Those of a room that others look into take what the caller may see (`TenantScope`). Those before it is known
+who calls, and those on what is a person's own in whatever organisation, say so, and are called with the reach
+of the program itself. Nothing is decided here, and nothing committed.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,19 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people.models import Invitation, Membership, OidcIdentity, User
-from app.people.sessions import Place
+from app.people.sessions import OrganisationMembership
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name, text
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    name_sort_key,
+    text_sort_key,
+    uuid_sort_key,
+)
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Organisation, Site
-from app.registry.repository import named_like
+from app.registry.repository import contains_ignoring_case
 
 InvitationState = Literal["open", "accepted", "expired", "revoked"]
 
@@ -28,26 +35,32 @@ def _of_user(attribute: str) -> Callable[[tuple[Membership, User]], Any]:
     return lambda row: getattr(row[1], attribute)
 
 
-MEMBERS: Final = Orders(
+MEMBERS: Final = SortOrders(
     "members",
-    (identifier(Membership.id, lambda row: row[0].id),),
+    (uuid_sort_key(Membership.id, lambda row: row[0].id),),
     {
         "created_at": (),
-        "name": (name(User.name, _of_user("name")),),
-        "email": (text(User.email, _of_user("email")),),
-        "last_sign_in_at": (instant(User.last_sign_in_at, _of_user("last_sign_in_at"), nullable=True),),
+        "name": (name_sort_key(User.name, _of_user("name")),),
+        "email": (text_sort_key(User.email, _of_user("email")),),
+        "last_sign_in_at": (
+            instant_sort_key(User.last_sign_in_at, _of_user("last_sign_in_at"), nullable=True),
+        ),
     },
     "created_at",
 )
-INVITATIONS: Final = Orders(
+INVITATIONS: Final = SortOrders(
     "invitations",
-    (identifier(Invitation.id),),
-    {"created_at": (), "email": (text(Invitation.email),), "expires_at": (instant(Invitation.expires_at),)},
+    (uuid_sort_key(Invitation.id),),
+    {
+        "created_at": (),
+        "email": (text_sort_key(Invitation.email),),
+        "expires_at": (instant_sort_key(Invitation.expires_at),),
+    },
     "created_at",
 )
 
 
-async def account_of(
+async def find_account_by_email(
     session: AsyncSession,
     email: str,
     *,
@@ -80,7 +93,7 @@ async def account_of(
     return await session.scalar(wanted)
 
 
-async def places_of(session: AsyncSession, user_id: UUID) -> list[Place]:
+async def list_memberships(session: AsyncSession, user_id: UUID) -> list[OrganisationMembership]:
     """What a person is in all organisations, the first one first, whoever asks."""
     found = await session.execute(
         select(Membership, Organisation)
@@ -88,11 +101,11 @@ async def places_of(session: AsyncSession, user_id: UUID) -> list[Place]:
         .where(Membership.user_id == user_id)
         .order_by(Membership.id)
     )
-    return [Place(membership, organisation) for membership, organisation in found]
+    return [OrganisationMembership(membership, organisation) for membership, organisation in found]
 
 
 async def find_member(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> tuple[Membership, User] | None:
     """One membership, and whose it is; with `lock` neither changes until the transaction ends."""
     statement = (
@@ -109,8 +122,8 @@ async def find_member(
 
 async def list_members(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     role: str | None,
@@ -124,7 +137,9 @@ async def list_members(
     if role is not None:
         statement = statement.where(Membership.role == role)
     if search is not None:
-        statement = statement.where(or_(*(named_like(column, search) for column in (User.name, User.email))))
+        statement = statement.where(
+            or_(*(contains_ignoring_case(column, search) for column in (User.name, User.email)))
+        )
     rows = await session.execute(MEMBERS.page(statement, asked))
     return [(membership, user) for membership, user in rows]
 
@@ -157,7 +172,7 @@ def _in_state(state: InvitationState, now: datetime) -> ColumnElement[bool]:
     return waiting & (Invitation.expires_at <= now if state == "expired" else Invitation.expires_at > now)
 
 
-def state_of(row: Invitation, now: datetime) -> InvitationState:
+def compute_invitation_state(row: Invitation, now: datetime) -> InvitationState:
     """Whether an invitation can be accepted, or why not."""
     if row.accepted_at is not None:
         return "accepted"
@@ -167,7 +182,7 @@ def state_of(row: Invitation, now: datetime) -> InvitationState:
 
 
 async def find_invitation(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Invitation | None:
     """One invitation."""
     statement = select(Invitation).where(Invitation.id == identifier)
@@ -177,8 +192,8 @@ async def find_invitation(
 
 async def list_invitations(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     state: InvitationState | None,
@@ -192,16 +207,16 @@ async def list_invitations(
     if state is not None:
         statement = statement.where(_in_state(state, now))
     if search is not None:
-        statement = statement.where(named_like(Invitation.email, search))
+        statement = statement.where(contains_ignoring_case(Invitation.email, search))
     return (await session.scalars(INVITATIONS.page(statement, asked))).all()
 
 
-async def invitation_of(session: AsyncSession, token_hash: bytes) -> Invitation | None:
+async def find_invitation_by_token(session: AsyncSession, token_hash: bytes) -> Invitation | None:
     """The invitation of a token, whoever asks."""
     return await session.scalar(select(Invitation).where(Invitation.token_hash == token_hash))
 
 
-async def places_of_invitation(
+async def read_organisation_and_site_names(
     session: AsyncSession, invitation: Invitation
 ) -> tuple[str, tuple[str, ...] | None]:
     """The name of an invitation's organisation, and those of the only sites that it is for (None: all)."""
@@ -214,19 +229,19 @@ async def places_of_invitation(
     return name or "", tuple(await session.scalars(wanted))
 
 
-async def joined_by(session: AsyncSession, email: str) -> frozenset[UUID]:
+async def find_joined_organisations(session: AsyncSession, email: str) -> frozenset[UUID]:
     """The organisations that have a member with an address, by whichever account."""
     wanted = select(Membership.organisation_id).join(User, User.id == Membership.user_id)
     return frozenset(await session.scalars(wanted.where(User.email == email, User.disabled_at.is_(None))))
 
 
-async def inviters(session: AsyncSession, email: str, now: datetime) -> frozenset[UUID]:
+async def find_inviting_organisations(session: AsyncSession, email: str, now: datetime) -> frozenset[UUID]:
     """The organisations that have invited an address, and wait for an answer."""
     wanted = select(Invitation.organisation_id).where(Invitation.email == email, _in_state("open", now))
     return frozenset(await session.scalars(wanted))
 
 
-async def open_invitations(
+async def lock_open_invitations(
     session: WriteSession, email: str, now: datetime, *, organisation: UUID | None = None
 ) -> Sequence[Invitation]:
     """The invitations that an address has, of all organisations or one; locked."""

@@ -4,7 +4,7 @@ from typing import Final
 
 import asyncpg
 
-from app.platform.config.people_settings import SessionSettings
+from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.observability.metrics_and_logs import get_logger
 
 KEEP_DAYS: Final = 30
@@ -24,7 +24,7 @@ _USERS: Final = "DELETE FROM users u WHERE NOT EXISTS (SELECT FROM memberships m
 _log = get_logger(__name__)
 
 
-async def forget_people(connection: asyncpg.Connection, settings: SessionSettings) -> None:
+async def purge_people_data(connection: asyncpg.Connection, settings: SessionSettings) -> None:
     """Remove what has ended."""
     await connection.execute(_SESSIONS, settings.idle_s)
     await connection.execute(_RESETS)

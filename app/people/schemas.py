@@ -10,13 +10,13 @@ from pydantic.config import JsonDict
 
 from app.people.member_roles import Role
 from app.people.models import Invitation, Membership, User, UserSession
-from app.people.password_rules import LONGEST, SHORTEST
-from app.people.repository import InvitationState, state_of
-from app.people.sessions import Place
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Identifier, Name, TenantId, absent
+from app.people.password_rules import PASSWORD_MAX_LENGTH, PASSWORD_MIN_LENGTH
+from app.people.repository import InvitationState, compute_invitation_state
+from app.people.sessions import OrganisationMembership
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Identifier, Name, RequestBody, TenantId, make_omittable_field
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.email_addresses import MAX_LENGTH, normal_address
+from app.platform.kernel.email_addresses import MAX_ADDRESS_LENGTH, normalise_email_address
 from app.platform.kernel.errors import InvalidError
 from app.registry.models import Organisation
 
@@ -30,7 +30,7 @@ _TOKEN: Final = "vgi_" + "…"
 
 def _email(value: str) -> str:
     try:
-        return normal_address(value).lower()
+        return normalise_email_address(value).lower()
     except InvalidError as error:
         raise CodedValueError(error.code, error.detail) from None
 
@@ -39,16 +39,17 @@ Email = Annotated[
     str,
     AfterValidator(_email),
     Field(description="An e-mail address; capitals make no difference", examples=[_EMAIL]),
-    Field(max_length=MAX_LENGTH),
+    Field(max_length=MAX_ADDRESS_LENGTH),
 ]
 NewPassword = Annotated[
     SecretStr,
     Field(
-        max_length=LONGEST * 2,
-        description=f"{SHORTEST} to {LONGEST} characters, whichever; not one that everybody tries first",
+        max_length=PASSWORD_MAX_LENGTH * 2,
+        description=f"{PASSWORD_MIN_LENGTH} to {PASSWORD_MAX_LENGTH} characters, whichever; not one that "
+        f"everybody tries first",
     ),
 ]
-Password = Annotated[SecretStr, Field(max_length=LONGEST * 2)]
+Password = Annotated[SecretStr, Field(max_length=PASSWORD_MAX_LENGTH * 2)]
 Token = Annotated[str, Field(max_length=_TOKEN_LIMIT)]
 Locale = Literal["en", "fr"]
 SiteIds = Annotated[
@@ -65,7 +66,7 @@ def _example(**body: str) -> JsonDict:
     return {"examples": [dict(body)]}
 
 
-class SignIn(Body):
+class SignIn(RequestBody):
     """Who signs in."""
 
     model_config = ConfigDict(json_schema_extra=_example(email=_EMAIL, password=_WORDS))
@@ -77,7 +78,7 @@ class SignIn(Body):
     )
 
 
-class Switch(Body):
+class Switch(RequestBody):
     """Another organisation to work for."""
 
     model_config = ConfigDict(json_schema_extra=_example(organisation_id=_ORGANISATION))
@@ -107,7 +108,7 @@ class PlaceOut(BaseModel):
     site_ids: list[UUID] | None = Field(description="The only sites that it is for; null: all")
 
     @classmethod
-    def of(cls, place: Place) -> Self:
+    def of(cls, place: OrganisationMembership) -> Self:
         """The shape of a membership and its organisation."""
         membership, organisation = place
         return cls(
@@ -143,7 +144,7 @@ class SignedIn(BaseModel):
     memberships: list[PlaceOut]
 
     @classmethod
-    def of(cls, held: UserSession, user: User, places: Sequence[Place], **more: str) -> Self:
+    def of(cls, held: UserSession, user: User, places: Sequence[OrganisationMembership], **more: str) -> Self:
         """The shape of a sign-in."""
         working = next(place for place in places if place.organisation.id == held.organisation_id)
         return cls(
@@ -175,16 +176,16 @@ class Me(BaseModel):
     memberships: list[PlaceOut] = Field(description="All of the person's; none for an API key")
 
 
-class MeChange(Body):
+class MeChange(RequestBody):
     """What people may change of themselves."""
 
     model_config = ConfigDict(json_schema_extra=_example(name="Ada Lovelace", locale="fr"))
 
-    name: Name = absent()
-    locale: Locale = absent()
+    name: Name = make_omittable_field()
+    locale: Locale = make_omittable_field()
 
 
-class PasswordChange(Body):
+class PasswordChange(RequestBody):
     """A new password in place of the present one."""
 
     model_config = ConfigDict(json_schema_extra=_example(current_password=_WORDS, new_password=_WORDS + "!"))
@@ -213,7 +214,7 @@ class SessionOut(BaseModel):
         return cls(**values, current=row.token_hash == token_hash)
 
 
-class MemberOut(Resource):
+class MemberOut(ResourceModel):
     """A member of an organisation."""
 
     volatile = frozenset({"last_sign_in_at"})
@@ -243,17 +244,17 @@ class MemberOut(Resource):
         )
 
 
-class MemberChange(Body):
+class MemberChange(RequestBody):
     """What may change of a member."""
 
     model_config = ConfigDict(json_schema_extra=_example(role="operator"))
 
-    role: Role = absent()
-    site_ids: SiteIds = absent()
-    disabled: bool = absent()
+    role: Role = make_omittable_field()
+    site_ids: SiteIds = make_omittable_field()
+    disabled: bool = make_omittable_field()
 
 
-class InvitationCreate(Body):
+class InvitationCreate(RequestBody):
     """An invitation to be."""
 
     model_config = ConfigDict(json_schema_extra=_example(email=_EMAIL, role="operator"))
@@ -265,7 +266,7 @@ class InvitationCreate(Body):
     language: Annotated[Locale, Field(description="What its mail is written in")] = "en"
 
 
-class InvitationOut(Resource):
+class InvitationOut(ResourceModel):
     """An invitation, without its token."""
 
     volatile = frozenset({"state", "mail_status", "mail_reason", "mailed_at"})
@@ -303,7 +304,9 @@ class InvitationOut(Resource):
             *("created_at", "expires_at", "accepted_at", "revoked_at", "language"),
             *("mail_status", "mail_reason", "mailed_at"),
         )
-        return cls(**{name: getattr(row, name) for name in names}, state=state_of(row, now), **more)
+        return cls(
+            **{name: getattr(row, name) for name in names}, state=compute_invitation_state(row, now), **more
+        )
 
 
 class InvitationCreated(InvitationOut):
@@ -315,7 +318,7 @@ class InvitationCreated(InvitationOut):
     link: str = Field(description="Where it is accepted, with the token behind the `#`")
 
 
-class InvitationAccept(Body):
+class InvitationAccept(RequestBody):
     """Somebody who accepts an invitation."""
 
     model_config = ConfigDict(json_schema_extra=_example(token=_TOKEN, name="Ada Lovelace", password=_WORDS))
@@ -348,7 +351,7 @@ class ResetCreated(BaseModel):
     expires_at: datetime
 
 
-class PasswordReset(Body):
+class PasswordReset(RequestBody):
     """A new password, with a token in place of the present one."""
 
     model_config = ConfigDict(json_schema_extra=_example(token="vgr_" + "…", password=_WORDS))
@@ -364,7 +367,7 @@ class OidcOut(BaseModel):
     start: str = Field(description="Where a browser begins")
 
 
-class OidcStart(Body):
+class OidcStart(RequestBody):
     """Whom somebody means who goes to the provider: an organisation, or the one that an invitation is of."""
 
     model_config = ConfigDict(json_schema_extra=_example(invitation=_TOKEN))

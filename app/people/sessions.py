@@ -14,20 +14,25 @@ from sqlalchemy import ColumnElement, select, update
 
 from app.people.member_roles import SCOPES_OF
 from app.people.models import Membership, User, UserSession
-from app.platform.config.people_settings import SessionSettings
+from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
-from app.platform.identity.principals import Principal, clients_of, integrator_of, reach_in
-from app.platform.kernel.api_keys import SESSION_PREFIX, generate_key, hash_key, well_formed
+from app.platform.identity.principals import (
+    Principal,
+    resolve_tenant_scope,
+    select_client_ids,
+    select_integrator_id,
+)
+from app.platform.kernel.api_keys import SESSION_PREFIX, generate_key, hash_key, is_well_formed_key
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.ids import new_id
-from app.platform.kernel.tenant_scope import EVERYTHING, Caller, actor, working_for
+from app.platform.kernel.tenant_scope import FULL_SCOPE, ScopedCaller, format_actor, run_as_caller
 from app.registry.models import Organisation
 
 _TOUCH_EVERY: Final = timedelta(minutes=1)
 _AGENT_LIMIT: Final = 200
 
 
-class From(NamedTuple):
+class ClientInfo(NamedTuple):
     """Where a request comes from.
 
     Attributes:
@@ -39,13 +44,13 @@ class From(NamedTuple):
     user_agent: str
 
     @classmethod
-    def of(cls, request: Request) -> "From":
+    def of(cls, request: Request) -> "ClientInfo":
         """Where this request comes from."""
         said = request.headers.get("user-agent", "").replace("\0", "")
         return cls(request.client.host if request.client else "", said[:_AGENT_LIMIT])
 
 
-class Place(NamedTuple):
+class OrganisationMembership(NamedTuple):
     """What a person is, and where.
 
     Attributes:
@@ -57,12 +62,12 @@ class Place(NamedTuple):
     organisation: Organisation
 
 
-def as_user(user: User) -> Caller:
+def make_user_caller(user: User) -> ScopedCaller:
     """The program at work for a person whose organisation does not matter, or is not known yet."""
-    return Caller(EVERYTHING, actor("user", user.id, user.name))
+    return ScopedCaller(FULL_SCOPE, format_actor("user", user.id, user.name))
 
 
-def is_open(settings: SessionSettings, now: datetime) -> ColumnElement[bool]:
+def is_session_active(settings: SessionSettings, now: datetime) -> ColumnElement[bool]:
     """The condition of a sign-in that still holds."""
     return (
         UserSession.revoked_at.is_(None)
@@ -71,7 +76,9 @@ def is_open(settings: SessionSettings, now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _principal(user: User, place: Place, clients: Sequence[UUID], integrator_id: UUID | None) -> Principal:
+def _principal(
+    user: User, place: OrganisationMembership, clients: Sequence[UUID], integrator_id: UUID | None
+) -> Principal:
     membership, organisation = place
     owns = membership.role == "owner"
     return Principal(
@@ -80,14 +87,16 @@ def _principal(user: User, place: Place, clients: Sequence[UUID], integrator_id:
         # Its owners are the administrators: others of the platform reach as far, by the scopes of their role.
         platform=organisation.platform and owns,
         scopes=frozenset(SCOPES_OF[membership.role]),
-        reach=reach_in(organisation.id, clients, membership.site_ids, platform=organisation.platform),
+        reach=resolve_tenant_scope(
+            organisation.id, clients, membership.site_ids, platform=organisation.platform
+        ),
         name=user.name,
         kind="user",
         integrator_id=integrator_id,
     )
 
 
-class Sessions:
+class SessionAuthenticator:
     """Tells whom a token speaks for.
 
     Args:
@@ -106,12 +115,12 @@ class Sessions:
             UnauthorisedError: It is unknown, was ended, or its person is no member any more;
                 `session_expired` where its time is over.
         """
-        if not well_formed(token, SESSION_PREFIX):
+        if not is_well_formed_key(token, SESSION_PREFIX):
             raise UnauthorisedError("The token is not a valid one. Check that it was copied whole.")
         wanted = (
             select(
                 *(UserSession, User, Membership, Organisation),
-                *(clients_of(Organisation.id), integrator_of(Organisation.id)),
+                *(select_client_ids(Organisation.id), select_integrator_id(Organisation.id)),
             )
             .join(User, User.id == UserSession.user_id)
             .join(Organisation, Organisation.id == UserSession.organisation_id)
@@ -132,10 +141,10 @@ class Sessions:
             raise UnauthorisedError("The sign-in has ended: sign in again.", code="session_expired")
         if idle > _TOUCH_EVERY:
             await self._touch(user, held.id, now)
-        return _principal(user, Place(membership, organisation), clients, integrator_id)
+        return _principal(user, OrganisationMembership(membership, organisation), clients, integrator_id)
 
     async def _touch(self, user: User, identifier: UUID, now: datetime) -> None:
-        with working_for(as_user(user)):
+        with run_as_caller(make_user_caller(user)):
             async with self._database.write() as session:
                 await session.execute(
                     update(UserSession).where(UserSession.id == identifier).values(last_used_at=now)
@@ -147,7 +156,7 @@ async def open_session(
     user: User,
     organisation_id: UUID,
     *,
-    origin: From,
+    origin: ClientInfo,
     settings: SessionSettings,
     now: datetime,
 ) -> tuple[str, UserSession]:
@@ -158,7 +167,7 @@ async def open_session(
     Returns:
         The token, which nobody has but the caller, and its row.
     """
-    held = select(UserSession.id).where(UserSession.user_id == user.id, is_open(settings, now))
+    held = select(UserSession.id).where(UserSession.user_id == user.id, is_session_active(settings, now))
     surplus = held.order_by(UserSession.created_at.desc(), UserSession.id.desc()).offset(settings.at_once - 1)
     await session.execute(update(UserSession).where(UserSession.id.in_(surplus)).values(revoked_at=now))
     token = generate_key(SESSION_PREFIX)

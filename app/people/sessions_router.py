@@ -7,29 +7,29 @@ from fastapi import APIRouter, Request
 from sqlalchemy import select
 
 from app.people import password_service, repository, sign_in
-from app.people.context import Desk, Person, TokenHash
+from app.people.context import PeopleDependency, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
-from app.people.sessions import From
+from app.people.sessions import ClientInfo
 from app.platform.http.contract.anonymous_route import AnonymousRoute
-from app.platform.http.contract.dependencies import Writes
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.kernel.tenant_scope import run_with_full_scope
 
 router: Final = APIRouter(prefix="/v1/sessions", tags=["Sign-in"], route_class=StrictRoute)
-anybody: Final = APIRouter(prefix="/v1", tags=["Sign-in"], route_class=AnonymousRoute)
+anonymous_router: Final = APIRouter(prefix="/v1", tags=["Sign-in"], route_class=AnonymousRoute)
 
 
-@anybody.post(
+@anonymous_router.post(
     "/sessions",
     operation_id="sign_in",
     summary="Sign in",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
 )
-async def sign_in_with_password(body: SignIn, request: Request, people: Desk) -> SessionCreated:
+async def sign_in_with_password(body: SignIn, request: Request, people: PeopleDependency) -> SessionCreated:
     """Sign in with a password. The token is for `Authorization: Bearer vgs_…`, on every call.
 
     It works for one organisation, by default the one that the person joined first; `POST /v1/sessions/switch`
@@ -37,32 +37,36 @@ async def sign_in_with_password(body: SignIn, request: Request, people: Desk) ->
     wrong address and a wrong password look the same. Tries are limited by the caller's address and by the
     account (429). Past so many sign-ins at once the person's oldest one ends.
     """
-    return await sign_in.sign_in(people, body, From.of(request), datetime.now(UTC))
+    return await sign_in.sign_in_by_password(people, body, ClientInfo.of(request), datetime.now(UTC))
 
 
-@anybody.post(
+@anonymous_router.post(
     "/passwords/reset",
     operation_id="reset_password",
     summary="Choose a new password",
     status_code=204,
-    responses=documented(400, 401, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 401, 413, 415, 422, 429, 503),
 )
-async def reset_password(body: PasswordReset, request: Request, people: Desk) -> None:
+async def reset_password(body: PasswordReset, request: Request, people: PeopleDependency) -> None:
     """Choose a new password with a token from an owner of one's organisation. It ends all sign-ins."""
     wanted = body.password.get_secret_value()
-    await password_service.reset_password(people, body.token, wanted, From.of(request), datetime.now(UTC))
+    await password_service.reset_password(
+        people, body.token, wanted, ClientInfo.of(request), datetime.now(UTC)
+    )
 
 
 @router.post(
     "/switch",
     operation_id="switch_organisation",
     summary="Work for another organisation",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
-async def switch_organisation(body: Switch, principal: Person, token: TokenHash, people: Desk) -> SignedIn:
+async def switch_organisation(
+    body: Switch, principal: Person, token: TokenHash, people: PeopleDependency
+) -> SignedIn:
     """Have the token of this call work for another organisation of the person's from now on."""
     # Of the organisations that are not worked for just now, the database shows nothing.
-    with reaching_everything():
+    with run_with_full_scope():
         async with people.database.write() as session:
             # Whoever takes the person out of the organisation, and ends their sign-ins there, comes before or
             # after this.
@@ -70,7 +74,7 @@ async def switch_organisation(body: Switch, principal: Person, token: TokenHash,
             user = (await session.scalars(person)).one()
             wanted = select(UserSession).where(UserSession.token_hash == token)
             held = (await session.scalars(wanted)).one()
-            places = await repository.places_of(session, principal.key_id)
+            places = await repository.list_memberships(session, principal.key_id)
             if body.organisation_id not in {place.organisation.id for place in places}:
                 raise NotFoundError("organisation", body.organisation_id)
             held.organisation_id = body.organisation_id
@@ -83,9 +87,9 @@ async def switch_organisation(body: Switch, principal: Person, token: TokenHash,
     operation_id="sign_out",
     summary="Sign out",
     status_code=204,
-    responses=documented(401, 403),
+    responses=document_problems(401, 403),
 )
-async def sign_out(_: Person, token: TokenHash, session: Writes) -> None:
+async def sign_out(_: Person, token: TokenHash, session: WriteSessionDep) -> None:
     """End the sign-in that this call is made with."""
     held = (await session.scalars(select(UserSession).where(UserSession.token_hash == token))).one()
     held.revoked_at = datetime.now(UTC)

@@ -15,7 +15,7 @@ EXTENSION_MONTHS: Final = 2
 _MONTHS_OF_A_YEAR: Final = 12
 
 
-def months_later(instant: datetime, months: int) -> datetime:
+def add_months(instant: datetime, months: int) -> datetime:
     """The same time of day so many months later.
 
     Args:
@@ -27,6 +27,6 @@ def months_later(instant: datetime, months: int) -> datetime:
     return instant.replace(year=year, month=month, day=min(instant.day, monthrange(year, month)[1]))
 
 
-def due(received_at: datetime, *, extended: bool = False) -> datetime:
+def compute_due_at(received_at: datetime, *, extended: bool = False) -> datetime:
     """When the answer to what was received then is due."""
-    return months_later(received_at, ANSWER_MONTHS + (EXTENSION_MONTHS if extended else 0))
+    return add_months(received_at, ANSWER_MONTHS + (EXTENSION_MONTHS if extended else 0))

@@ -9,24 +9,24 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Alert
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant
+from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, uuid_sort_key
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.privacy_requests.models import RightsRequest
 from app.registry.models import Box
 from app.timeseries.storage.models import Event
 
-REQUESTS: Final = Orders(
+REQUESTS: Final = SortOrders(
     "rights_requests",
-    (identifier(RightsRequest.id),),
+    (uuid_sort_key(RightsRequest.id),),
     {
-        "received_at": (instant(RightsRequest.received_at),),
-        "due_at": (instant(RightsRequest.due_at),),
-        "closed_at": (instant(RightsRequest.closed_at, nullable=True),),
+        "received_at": (instant_sort_key(RightsRequest.received_at),),
+        "due_at": (instant_sort_key(RightsRequest.due_at),),
+        "closed_at": (instant_sort_key(RightsRequest.closed_at, nullable=True),),
     },
     "received_at",
 )
-SAMPLES_MOST: Final = 1_000_000
+MAX_COUNTED_SAMPLES: Final = 1_000_000
 _SAMPLES: Final = text(
     "SELECT count(*) FROM (SELECT FROM tenant_samples s WHERE s.box_key = ANY (:keys) "
     "AND s.time >= :begins AND s.time < :ends LIMIT :most) AS found"
@@ -35,8 +35,8 @@ _SAMPLES: Final = text(
 
 async def list_requests(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     site: UUID | None,
@@ -59,7 +59,7 @@ async def list_requests(
 
 
 async def get_request(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> RightsRequest:
     """One request.
 
@@ -84,7 +84,7 @@ async def find_by_reference(
     return await session.scalar(query.with_for_update() if lock else query)
 
 
-async def boxes_of(session: AsyncSession, site_id: UUID) -> Sequence[int]:
+async def list_box_keys(session: AsyncSession, site_id: UUID) -> Sequence[int]:
     """The keys of a site's boxes."""
     query = select(Box.key).where(Box.site_id == site_id, Box.deleted_at.is_(None))
     return (await session.scalars(query)).all()
@@ -93,8 +93,8 @@ async def boxes_of(session: AsyncSession, site_id: UUID) -> Sequence[int]:
 async def count_samples(
     session: AsyncSession, keys: Sequence[int], begins_at: datetime, ends_at: datetime
 ) -> int:
-    """How many samples of boxes there are of a time, up to `SAMPLES_MOST`."""
-    values = {"keys": list(keys), "begins": begins_at, "ends": ends_at, "most": SAMPLES_MOST}
+    """How many samples of boxes there are of a time, up to `MAX_COUNTED_SAMPLES`."""
+    values = {"keys": list(keys), "begins": begins_at, "ends": ends_at, "most": MAX_COUNTED_SAMPLES}
     return int((await session.execute(_SAMPLES, values)).scalar_one())
 
 

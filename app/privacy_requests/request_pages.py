@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from app.platform.config.settings import Settings
-from app.platform.http.contract.anonymous_route import BODY_MAX
+from app.platform.config.settings import VigieSettings
+from app.platform.http.contract.anonymous_route import ANONYMOUS_BODY_MAX
 from app.platform.http.contract.body_scanner import check_body
 from app.platform.http.contract.forms import read_form
-from app.platform.http.contract.problems import field_code
+from app.platform.http.contract.problems import get_field_error_code
 from app.platform.kernel.errors import InvalidError, VigieError
 from app.platform.kernel.instants import check_range, from_datetime
 from app.platform.kernel.rejection_codes import RejectedError
@@ -26,9 +26,9 @@ from app.privacy_requests import public_requests
 from app.privacy_requests.request_texts import FAULTS, KINDS, OUTCOMES, STATES, WORDS
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
 from app.public_register.context import Context, RegisterContext
-from app.public_register.page_frame import Frame, policy, rendered
-from app.public_register.page_language import language_of
-from app.public_register.register_formats import Writing
+from app.public_register.page_frame import PageContext, build_page_csp, render_page
+from app.public_register.page_language import negotiate_language
+from app.public_register.register_formats import RegisterFormatter
 
 PATH: Final = "/public/requests"
 router: Final = APIRouter(prefix=PATH, include_in_schema=False)
@@ -88,7 +88,7 @@ def _request(given: Mapping[str, str], zones: Mapping[str, ZoneInfo], language: 
         }
         return RightsRequestCreate.model_validate(fields)
     except ValidationError as error:
-        raise InvalidError("A field cannot be taken.", code=field_code(error.errors()[0])) from None
+        raise InvalidError("A field cannot be taken.", code=get_field_error_code(error.errors()[0])) from None
     except ValueError:
         raise InvalidError("A time cannot be read.", code="invalid_time") from None
 
@@ -101,12 +101,14 @@ def _page(
     shown: _Shown = _NOTHING,
 ) -> Response:
     """The page, which nobody may keep."""
-    settings: Settings = request.app.state.settings
-    language = language_of(request.query_params.get("lang"), request.headers.get("accept-language", ""))
-    writing = Writing(language)
-    frame = Frame(writing, datetime.now(UTC), context.tiles)
+    settings: VigieSettings = request.app.state.settings
+    language = negotiate_language(
+        request.query_params.get("lang"), request.headers.get("accept-language", "")
+    )
+    writing = RegisterFormatter(language)
+    frame = PageContext(writing, datetime.now(UTC), context.tiles)
     fault = None if shown.fault is None else FAULTS.get(shown.fault.code, FAULTS[""])
-    body = rendered(
+    body = render_page(
         "requests.html",
         frame,
         folder=TEMPLATES,
@@ -123,7 +125,7 @@ def _page(
         status=None if shown.status is None else _status(shown.status, writing),
     )
     headers = {
-        "Content-Security-Policy": policy(context.tiles),
+        "Content-Security-Policy": build_page_csp(context.tiles),
         "Content-Language": language,
         # The token is on it.
         "Cache-Control": "no-store",
@@ -133,11 +135,11 @@ def _page(
     return Response(body, 201 if shown.made else status, headers, media_type="text/html; charset=utf-8")
 
 
-def _made(made: RightsRequestMade, writing: Writing) -> dict[str, str]:
+def _made(made: RightsRequestMade, writing: RegisterFormatter) -> dict[str, str]:
     return {"reference": made.reference, "token": made.token, "due": writing.day(made.due_at)}
 
 
-def _status(status: RightsStatus, writing: Writing) -> dict[str, Any]:
+def _status(status: RightsStatus, writing: RegisterFormatter) -> dict[str, Any]:
     """How far a request is, as rows of what is told."""
     told = {
         "kind": writing.said(KINDS[status.kind]),
@@ -181,10 +183,10 @@ async def send_request(request: Request, context: Context) -> Response:
     state = request.app.state
     given: dict[str, str] = {}
     try:
-        given = await read_form(request, _FIELDS, most=BODY_MAX)
-        language = language_of(request.query_params.get("lang"), "")
+        given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX)
+        language = negotiate_language(request.query_params.get("lang"), "")
         body = _request(given, zones, language)
-        made = await public_requests.make(state.database, body, state.settings, host=_host(request))
+        made = await public_requests.submit_request(state.database, body, state.settings, host=_host(request))
     except VigieError as error:
         return _page(request, context, sites, given, _Shown(fault=error))
     return _page(request, context, sites, {}, _Shown(made=made))
@@ -193,21 +195,23 @@ async def send_request(request: Request, context: Context) -> Response:
 @router.post("/status")
 async def show_status(request: Request, context: Context) -> Response:
     """Show how far a request is to who has its token."""
-    return await _own(request, context, public_requests.look)
+    return await _own(request, context, public_requests.read_request_status)
 
 
 @router.post("/withdraw")
 async def withdraw_request(request: Request, context: Context) -> Response:
     """End a request for who has its token."""
-    return await _own(request, context, public_requests.withdraw)
+    return await _own(request, context, public_requests.withdraw_own_request)
 
 
-async def _own(request: Request, context: RegisterContext, door: public_requests.OfOwn) -> Response:
+async def _own(
+    request: Request, context: RegisterContext, door: public_requests.OwnRequestAction
+) -> Response:
     sites, _ = await _sites(context)
     state = request.app.state
     given: dict[str, str] = {}
     try:
-        given = await read_form(request, _FIELDS, most=BODY_MAX)
+        given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX)
         asked = RightsAsk(reference=given.get("reference", "")[:32], token=given.get("token", "")[:128])
         status = await door(state.database, asked, state.settings, host=_host(request))
     except ValidationError:

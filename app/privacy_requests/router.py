@@ -6,17 +6,17 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.access_records import Seen, record_access
+from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.anonymous_route import AnonymousRoute
-from app.platform.http.contract.dependencies import Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import parse_id
 from app.privacy_requests import public_requests, repository, service
@@ -39,22 +39,22 @@ from app.registry.dependencies import OrganisationFilter
 _PREFIX: Final = "/v1/rights-requests"
 _TAGS: Final = ["People's rights"]
 router: Final = APIRouter(prefix=_PREFIX, tags=[*_TAGS], route_class=StrictRoute)
-anybody: Final = APIRouter(prefix=_PREFIX, tags=[*_TAGS], route_class=AnonymousRoute)
+anonymous_router: Final = APIRouter(prefix=_PREFIX, tags=[*_TAGS], route_class=AnonymousRoute)
 
-_Reader = Annotated[Principal, Depends(requires("rights:read", whole=True))]
-_Writer = Annotated[Principal, Depends(requires("rights:write", whole=True))]
+_Reader = Annotated[Principal, Depends(require_scope("rights:read", whole=True))]
+_Writer = Annotated[Principal, Depends(require_scope("rights:write", whole=True))]
 
 
 def _host(request: Request) -> str | None:
     return request.client.host if request.client else None
 
 
-@anybody.post(
+@anonymous_router.post(
     "",
     operation_id="create_rights_request",
     summary="Use a right",
     status_code=201,
-    responses=documented(400, 404, 413, 415, 422, 429),
+    responses=document_problems(400, 404, 413, 415, 422, 429),
 )
 async def create_rights_request(body: RightsRequestCreate, request: Request) -> RightsRequestMade:
     """Ask what is held, object to it, or have it erased, corrected or restricted. Anybody may, without a key.
@@ -63,35 +63,41 @@ async def create_rights_request(body: RightsRequestCreate, request: Request) -> 
     token that is shown here and never again; nobody has to say who they are.
     """
     state = request.app.state
-    return await public_requests.make(state.database, body, state.settings, host=_host(request))
+    return await public_requests.submit_request(state.database, body, state.settings, host=_host(request))
 
 
-@anybody.post(
+@anonymous_router.post(
     "/status",
     operation_id="get_rights_request_status",
     summary="See how far a request is",
-    responses=documented(400, 404, 413, 415, 422, 429),
+    responses=document_problems(400, 404, 413, 415, 422, 429),
 )
 async def get_rights_request_status(body: RightsAsk, request: Request) -> RightsStatus:
     """What became of a request, and its answer, for who has its token."""
     state = request.app.state
-    return await public_requests.look(state.database, body, state.settings, host=_host(request))
+    return await public_requests.read_request_status(
+        state.database, body, state.settings, host=_host(request)
+    )
 
 
-@anybody.post(
+@anonymous_router.post(
     "/withdraw",
     operation_id="withdraw_rights_request",
     summary="Withdraw a request",
-    responses=documented(400, 404, 409, 413, 415, 422, 429),
+    responses=document_problems(400, 404, 409, 413, 415, 422, 429),
 )
 async def withdraw_rights_request(body: RightsAsk, request: Request) -> RightsStatus:
     """End a request that was not answered yet, for who has its token."""
     state = request.app.state
-    return await public_requests.withdraw(state.database, body, state.settings, host=_host(request))
+    return await public_requests.withdraw_own_request(
+        state.database, body, state.settings, host=_host(request)
+    )
 
 
 async def _record(session: WriteSession, rows: list[RightsRequest]) -> None:
-    await record_access(session, "rights_request", [Seen(row.organisation_id, row.id) for row in rows])
+    await record_access(
+        session, "rights_request", [AccessedSubject(row.organisation_id, row.id) for row in rows]
+    )
 
 
 async def _get(session: AsyncSession, identifier: str, principal: Principal) -> RightsRequest:
@@ -105,12 +111,12 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
     "",
     operation_id="list_rights_requests",
     summary="List requests",
-    responses=documented(401, 403, 422, 503),
+    responses=document_problems(401, 403, 422, 503),
 )
 async def list_rights_requests(
     principal: _Reader,
-    session: Writes,
-    asked: Annotated[Pagination, Depends(repository.REQUESTS.asked)],
+    session: WriteSessionDep,
+    asked: Annotated[PageRequest, Depends(repository.REQUESTS.asked)],
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only those about this site")] = None,
@@ -139,9 +145,11 @@ async def list_rights_requests(
     "/{request_id}",
     operation_id="get_rights_request",
     summary="Read a request",
-    responses=documented(401, 403, 404, 503),
+    responses=document_problems(401, 403, 404, 503),
 )
-async def get_rights_request(request_id: str, principal: _Reader, session: Writes) -> RightsRequestOut:
+async def get_rights_request(
+    request_id: str, principal: _Reader, session: WriteSessionDep
+) -> RightsRequestOut:
     """One request. Each reading is recorded."""
     row = await repository.get_request(session, parse_id(request_id, "request"), principal.visible())
     await _record(session, [row])
@@ -152,35 +160,41 @@ async def get_rights_request(request_id: str, principal: _Reader, session: Write
     "/{request_id}/findings",
     operation_id="get_rights_request_findings",
     summary="What is held of a request's site and time",
-    responses=documented(401, 403, 404, 422, 503),
+    responses=document_problems(401, 403, 404, 422, 503),
 )
-async def get_rights_request_findings(request_id: str, principal: _Reader, session: Writes) -> RightsFindings:
+async def get_rights_request_findings(
+    request_id: str, principal: _Reader, session: WriteSessionDep
+) -> RightsFindings:
     """Count what is held of a request's site and time; without a time, of the month before it."""
     row = await repository.get_request(session, parse_id(request_id, "request"), principal.visible())
     await _record(session, [row])
-    return await service.findings(session, row, datetime.now(UTC))
+    return await service.count_findings(session, row, datetime.now(UTC))
 
 
 @router.patch(
     "/{request_id}",
     operation_id="update_rights_request",
     summary="Change a request",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def update_rights_request(
-    request_id: str, body: RightsRequestChange, principal: _Writer, session: Writes, matching: Matching
+    request_id: str,
+    body: RightsRequestChange,
+    principal: _Writer,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> RightsRequestOut:
     """Say that a request is being worked on, or note something. Who made it sees the state, and no note."""
     now = datetime.now(UTC)
     row = await _get(session, request_id, principal)
     matching.check(RightsRequestOut.of(row, now))
-    changes = given(body)
+    changes = collect_sent_fields(body)
     if "state" in changes:
         service.check_open(row)
     for name, value in changes.items():
         setattr(row, name, value)
     if changes:
-        service.handled(row, principal, now)
+        service.record_handler(row, principal, now)
     await session.flush()
     return RightsRequestOut.of(row, now)
 
@@ -189,16 +203,20 @@ async def update_rights_request(
     "/{request_id}/extend",
     operation_id="extend_rights_request",
     summary="Take longer for a request",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def extend_rights_request(
-    request_id: str, body: RightsExtension, principal: _Writer, session: Writes, matching: Matching
+    request_id: str,
+    body: RightsExtension,
+    principal: _Writer,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> RightsRequestOut:
     """Extend a request's month by two more, once, within that month; who made it is told the reason."""
     now = datetime.now(UTC)
     row = await _get(session, request_id, principal)
     matching.check(RightsRequestOut.of(row, now))
-    service.extend(row, principal, body.reason, now)
+    service.extend_request(row, principal, body.reason, now)
     await session.flush()
     return RightsRequestOut.of(row, now)
 
@@ -207,16 +225,20 @@ async def extend_rights_request(
     "/{request_id}/answer",
     operation_id="answer_rights_request",
     summary="Answer a request",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def answer_rights_request(
-    request_id: str, body: RightsAnswer, principal: _Writer, session: Writes, matching: Matching
+    request_id: str,
+    body: RightsAnswer,
+    principal: _Writer,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> RightsRequestOut:
     """Answer a request, for good. What follows from it, such as an erasure, is done elsewhere."""
     now = datetime.now(UTC)
     row = await _get(session, request_id, principal)
     matching.check(RightsRequestOut.of(row, now))
-    service.answer(row, principal, body, now)
+    service.answer_request(row, principal, body, now)
     await session.flush()
     return RightsRequestOut.of(row, now)
 
@@ -226,10 +248,10 @@ async def answer_rights_request(
     operation_id="delete_rights_request",
     summary="Delete a request",
     status_code=204,
-    responses=documented(401, 403, 404, 409),
+    responses=document_problems(401, 403, 404, 409),
 )
 async def delete_rights_request(
-    request_id: str, principal: _Writer, session: Writes, matching: Matching
+    request_id: str, principal: _Writer, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
     """Remove a request that was answered or withdrawn; who made it can read it no more."""
     row = await _get(session, request_id, principal)

@@ -6,16 +6,16 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (
     TEXT_PATTERN,
-    Body,
     Description,
     Identifier,
     Instant,
     Name,
-    absent,
+    RequestBody,
     check_text,
+    make_omittable_field,
 )
 from app.platform.http.contract.problems import CodedValueError
 from app.privacy_requests.models import RightsRequest
@@ -47,7 +47,7 @@ Message = Annotated[
 """What somebody writes: up to 4,000 characters, lines allowed."""
 
 
-class RightsRequestCreate(Body):
+class RightsRequestCreate(RequestBody):
     """A request to be. Tell no more of yourself than is needed to answer."""
 
     model_config = ConfigDict(
@@ -94,7 +94,7 @@ class RightsRequestMade(BaseModel):
     due_at: datetime = Field(description="Until when it has to be answered: one month")
 
 
-class RightsAsk(Body):
+class RightsAsk(RequestBody):
     """Which request is meant, and the proof that it is one's own."""
 
     model_config = ConfigDict(
@@ -126,7 +126,7 @@ class RightsStatus(BaseModel):
         return cls.model_validate(row, from_attributes=True)
 
 
-class RightsRequestOut(Resource):
+class RightsRequestOut(ResourceModel):
     """A request, to those who answer it."""
 
     volatile = frozenset({"overdue"})
@@ -164,16 +164,16 @@ class RightsRequestOut(Resource):
         return cls(**known, overdue=row.closed_at is None and row.due_at < now)
 
 
-class RightsRequestChange(Body):
+class RightsRequestChange(RequestBody):
     """What may change of a request besides its answer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"state": "in_progress"}]})
 
-    state: Literal["received", "in_progress"] = absent()
-    note: Description | None = absent()
+    state: Literal["received", "in_progress"] = make_omittable_field()
+    note: Description | None = make_omittable_field()
 
 
-class RightsExtension(Body):
+class RightsExtension(RequestBody):
     """Why a request takes longer than a month: who made it is told."""
 
     model_config = ConfigDict(
@@ -183,7 +183,7 @@ class RightsExtension(Body):
     reason: Message
 
 
-class RightsAnswer(Body):
+class RightsAnswer(RequestBody):
     """The answer to a request."""
 
     model_config = ConfigDict(

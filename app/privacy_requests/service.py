@@ -15,13 +15,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.notifications.events.event_types import RIGHTS_RECEIVED
-from app.notifications.events.outbox import OutboxRecord, enqueue_in
+from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
 from app.platform.db.database import WriteSession
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
 from app.privacy_requests import repository
-from app.privacy_requests.deadlines import due
+from app.privacy_requests.deadlines import compute_due_at
 from app.privacy_requests.models import RightsRequest
 from app.privacy_requests.schemas import (
     EventCount,
@@ -36,7 +36,7 @@ from app.registry.models import Organisation, Site
 _LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _GROUP: Final = 5
 _TOKEN_BYTES: Final = 24
-LONGEST: Final = timedelta(days=31)
+MAX_FINDINGS_SPAN: Final = timedelta(days=31)
 """The longest time that findings are counted of."""
 
 
@@ -50,7 +50,7 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-async def owner_of(session: AsyncSession, site_id: UUID | None) -> UUID:
+async def find_responsible_organisation(session: AsyncSession, site_id: UUID | None) -> UUID:
     """Who has to answer for a site: its organisation; without a site the platform's own.
 
     Raises:
@@ -81,18 +81,18 @@ async def add_request(
         organisation_id=owner,
         state="received",
         received_at=now,
-        due_at=due(now),
+        due_at=compute_due_at(now),
         created_at=now,
         updated_at=now,
         **body.model_dump(),
     )
     session.add(row)
     await session.flush()
-    await enqueue_in(session, [told(row, RIGHTS_RECEIVED, now)])
+    await enqueue_session_events(session, [build_request_event(row, RIGHTS_RECEIVED, now)])
     return row, token
 
 
-def told(row: RightsRequest, type_: str, now: datetime) -> OutboxRecord:
+def build_request_event(row: RightsRequest, type_: str, now: datetime) -> OutboxRecord:
     """What endpoints are told of a request: never who made it, nor what they wrote."""
     payload = {
         "request_id": row.id,
@@ -107,7 +107,7 @@ def told(row: RightsRequest, type_: str, now: datetime) -> OutboxRecord:
     return OutboxRecord(new_id(), row.organisation_id, row.site_id, type_, payload, now)
 
 
-async def own_request(session: AsyncSession, asked: RightsAsk, *, lock: bool = False) -> RightsRequest:
+async def find_own_request(session: AsyncSession, asked: RightsAsk, *, lock: bool = False) -> RightsRequest:
     """The request whose reference and token somebody shows.
 
     Raises:
@@ -120,7 +120,7 @@ async def own_request(session: AsyncSession, asked: RightsAsk, *, lock: bool = F
     return row
 
 
-def withdraw(row: RightsRequest, now: datetime) -> None:
+def mark_withdrawn(row: RightsRequest, now: datetime) -> None:
     """End a request because who made it wishes so; ConflictError where it was answered."""
     check_open(row)
     row.state, row.closed_at, row.updated_at = "withdrawn", now, now
@@ -132,12 +132,12 @@ def check_open(row: RightsRequest) -> None:
         raise ConflictError("The request was answered or withdrawn before.", code="request_closed")
 
 
-def handled(row: RightsRequest, principal: Principal, now: datetime) -> None:
+def record_handler(row: RightsRequest, principal: Principal, now: datetime) -> None:
     """Note who changed a request."""
     row.handled_by, row.handled_kind, row.updated_at = principal.key_id, principal.kind, now
 
 
-def extend(row: RightsRequest, principal: Principal, reason: str, now: datetime) -> None:
+def extend_request(row: RightsRequest, principal: Principal, reason: str, now: datetime) -> None:
     """Extend a request's time by two months, once, and within the first one.
 
     Raises:
@@ -152,18 +152,18 @@ def extend(row: RightsRequest, principal: Principal, reason: str, now: datetime)
             code="request_overdue",
         )
     row.extended_at, row.extension_reason = now, reason
-    row.due_at = due(row.received_at, extended=True)
-    handled(row, principal, now)
+    row.due_at = compute_due_at(row.received_at, extended=True)
+    record_handler(row, principal, now)
 
 
-def answer(row: RightsRequest, principal: Principal, body: RightsAnswer, now: datetime) -> None:
+def answer_request(row: RightsRequest, principal: Principal, body: RightsAnswer, now: datetime) -> None:
     """Answer a request (ConflictError `request_closed`)."""
     check_open(row)
     row.state, row.outcome, row.answer, row.closed_at = "answered", body.outcome, body.answer, now
-    handled(row, principal, now)
+    record_handler(row, principal, now)
 
 
-async def findings(session: AsyncSession, row: RightsRequest, now: datetime) -> RightsFindings:
+async def count_findings(session: AsyncSession, row: RightsRequest, now: datetime) -> RightsFindings:
     """Count what is held of a request's site and time; without a time of its own, of the month before it.
 
     Raises:
@@ -172,11 +172,12 @@ async def findings(session: AsyncSession, row: RightsRequest, now: datetime) -> 
     ends_at = row.ends_at or min(now, row.received_at)
     if row.begins_at is not None and row.ends_at is None:
         # Since long ago: the first month of it, and what is later with the series' endpoints.
-        ends_at = max(row.begins_at, min(ends_at, row.begins_at + LONGEST))
-    begins_at = row.begins_at or ends_at - LONGEST
-    if ends_at - begins_at > LONGEST:
+        ends_at = max(row.begins_at, min(ends_at, row.begins_at + MAX_FINDINGS_SPAN))
+    begins_at = row.begins_at or ends_at - MAX_FINDINGS_SPAN
+    if ends_at - begins_at > MAX_FINDINGS_SPAN:
         raise InvalidError(
-            f"It is about more than {LONGEST.days} days: count by parts, with the series' endpoints.",
+            f"It is about more than {MAX_FINDINGS_SPAN.days} days: count by parts, with the series' "
+            f"endpoints.",
             code="range_too_large",
         )
     found = RightsFindings(
@@ -184,7 +185,7 @@ async def findings(session: AsyncSession, row: RightsRequest, now: datetime) -> 
     )
     if row.site_id is None:
         return found
-    keys = await repository.boxes_of(session, row.site_id)
+    keys = await repository.list_box_keys(session, row.site_id)
     found.boxes = len(keys)
     found.samples = await repository.count_samples(session, keys, begins_at, ends_at)
     counted = await repository.count_events(session, keys, begins_at, ends_at)

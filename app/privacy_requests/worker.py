@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 
 from app.notifications.events.event_types import RIGHTS_OVERDUE
-from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.config.rights_settings import RightsSettings
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
@@ -23,7 +23,7 @@ _FORGET: Final = "DELETE FROM rights_requests WHERE closed_at < now() - make_int
 _log = get_logger(__name__)
 
 
-async def look_after_requests(connection: asyncpg.Connection, settings: RightsSettings) -> None:
+async def process_overdue_requests(connection: asyncpg.Connection, settings: RightsSettings) -> None:
     """Tell of what is overdue, once, and remove what has been kept long enough.
 
     Args:
@@ -33,7 +33,7 @@ async def look_after_requests(connection: asyncpg.Connection, settings: RightsSe
     now = datetime.now(UTC)
     async with connection.transaction():
         rows = await connection.fetch(_OVERDUE, _AT_ONCE)
-        await enqueue(
+        await enqueue_events(
             connection,
             [
                 OutboxRecord(new_id(), row["organisation_id"], row["site_id"], RIGHTS_OVERDUE, dict(row), now)
@@ -41,7 +41,7 @@ async def look_after_requests(connection: asyncpg.Connection, settings: RightsSe
             ],
         )
     if rows:
-        await wake(connection)
+        await wake_dispatcher(connection)
     removed = await connection.execute(_FORGET, settings.keep_days)
     if removed != "DELETE 0":
         _log.info("rights_requests_forgotten", number=int(removed.rpartition(" ")[2]))

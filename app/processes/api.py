@@ -15,41 +15,41 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.alerts.service import close_alerts
 from app.audit.refused_accesses import RefusalsMiddleware
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.quota_cache import Allowances
-from app.ingest.pipeline.registry_snapshot import Registry
-from app.installation.test_mails import TestCounter
-from app.notifications.events.events_router import describe_events
-from app.notifications.http.self_call_guard import NoLoops
-from app.notifications.stream.stream_hub import Hub
-from app.pages.error_pages import ErrorPages
-from app.pages.guide_rendering import GUIDES
-from app.people.context import People
-from app.platform.config.settings import Settings
-from app.platform.db.database import TRANSIENT, Database
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.quota_cache import QuotaCache
+from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.installation.mail_server_check import TestMailLimiter
+from app.notifications.events.events_router import add_openapi_webhooks
+from app.notifications.http.self_call_guard import SelfCallMiddleware
+from app.notifications.stream.stream_hub import StreamHub
+from app.pages.error_pages import ErrorPageMiddleware
+from app.pages.guide_rendering import GUIDES_PATH
+from app.people.context import PeopleContext
+from app.platform.config.settings import VigieSettings
+from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import header_descriptions, problems
 from app.platform.http.contract.body_scanner import ForbiddenContentError
-from app.platform.http.contract.strict_query import known_parameters_only
+from app.platform.http.contract.strict_query import reject_unknown_parameters
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
-from app.platform.http.fairness.export_limits import ExportTurns
-from app.platform.http.middleware.method_guard import LiteralPaths
-from app.platform.http.middleware.middleware_order import install
-from app.platform.http.middleware.request_origin import OriginMiddleware
-from app.platform.http.openapi.swagger_page import add_docs
-from app.platform.identity.principals import known_principal
+from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.http.middleware.method_guard import MethodGuardMiddleware
+from app.platform.http.middleware.middleware_order import install_middleware
+from app.platform.http.middleware.request_origin import RequestOriginMiddleware
+from app.platform.http.openapi.swagger_page import add_docs_pages
+from app.platform.identity.principals import get_known_principal
 from app.platform.kernel.api_keys import SESSION_PREFIX
-from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.runtime.readiness import Probe
-from app.platform.runtime.stored_settings import Installation, end_soon
-from app.platform.secrets.sealing import Sealer
+from app.platform.runtime.readiness import ReadinessProbe
+from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks
+from app.platform.secrets.sealing import SecretSealer
 from app.processes.routers import ROUTERS
 from app.public_register.context import RegisterContext
-from app.registry.bootstrap import bootstrap
-from app.registry.quota_service import QuotaExceededError, count_refusal
-from app.registry.refusal_counts import count_at_rest
-from app.reports.process_pool import Printers
-from app.timeseries.exports.parquet_format import Encoders
+from app.registry.bootstrap import bootstrap_platform
+from app.registry.quota_service import OrganisationQuotaExceededError, count_quota_refusal
+from app.registry.refusal_counts import count_rest_refusal
+from app.reports.process_pool import ReportProcessPool
+from app.timeseries.exports.parquet_format import ParquetEncoderPool
 
 _DESCRIPTION = """
 Smart- and safe-city measurements: boxes send them by MQTT or HTTP, rules watch them, alerts go out as signed
@@ -109,7 +109,7 @@ def _tags(base_url: str) -> list[dict[str, Any]]:
         {
             "name": name,
             "description": text,
-            "externalDocs": {"description": "Guide", "url": f"{base_url}{GUIDES}/{guide}"},
+            "externalDocs": {"description": "Guide", "url": f"{base_url}{GUIDES_PATH}/{guide}"},
         }
         for name, text, guide in _TAGS
     ]
@@ -117,27 +117,29 @@ def _tags(base_url: str) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: Settings = app.state.settings
+    settings: VigieSettings = app.state.settings
     database = Database(settings.database, application="vigie-api", role="vigie_api", tenants=True)
     app.state.database = database
     app.state.bootstrap_key = (
         settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
     )
-    app.state.sealer = Sealer.of(settings.encryption)
-    app.state.installation = await Installation.of(settings, app.state.sealer, database)
-    app.state.mail_tests = TestCounter()
-    app.state.people = People.of(settings, database, app.state.installation)
+    app.state.sealer = SecretSealer.of(settings.encryption)
+    app.state.installation = await InstallationSettings.of(settings, app.state.sealer, database)
+    app.state.mail_tests = TestMailLimiter()
+    app.state.people = PeopleContext.of(settings, database, app.state.installation)
     app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
     if not app.state.sealer.ready:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
-    app.state.probe = Probe(settings, database)
-    app.state.pipeline = Pipeline(Registry(), allowances=Allowances(settings.quotas.samples_per_day))
+    app.state.probe = ReadinessProbe(settings, database)
+    app.state.pipeline = IngestPipeline(
+        RegistryCache(), allowances=QuotaCache(settings.quotas.samples_per_day)
+    )
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
-    app.state.stream_hub = await Hub.of(settings.api, database, app.state.installation)
-    app.state.export_turns = ExportTurns()
-    app.state.parquet_encoders = Encoders()
-    app.state.printers = Printers()
+    app.state.stream_hub = await StreamHub.of(settings.api, database, app.state.installation)
+    app.state.export_turns = ExportLimits()
+    app.state.parquet_encoders = ParquetEncoderPool()
+    app.state.printers = ReportProcessPool()
     app.state.register = await RegisterContext.of(database, settings.public_register)
     ending = asyncio.Event()
     following = asyncio.create_task(app.state.installation.follow(database, ending))
@@ -149,7 +151,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         ending.set()
-        await end_soon([following])
+        await stop_tasks([following])
         if beginning is not None:
             beginning.cancel()
             await asyncio.gather(beginning, return_exceptions=True)
@@ -162,10 +164,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _begin(database: Database, key: str | None) -> bool:
     """Make the platform's organisation and key where they are missing; False while the database cannot."""
     try:
-        with reaching_everything():
+        with run_with_full_scope():
             async with database.write() as session:
-                await bootstrap(session, key, datetime.now(UTC))
-    except TRANSIENT as error:
+                await bootstrap_platform(session, key, datetime.now(UTC))
+    except DATABASE_ERRORS as error:
         _log.warning("waiting_for_the_database", error=type(error).__name__)
         return False
     return True
@@ -182,27 +184,27 @@ async def _begin_later(database: Database, key: str | None) -> None:
 
 async def _over_quota(request: Request, error: Exception) -> JSONResponse:
     """Count what a quota refused, once its own transaction is rolled back, and say so."""
-    assert isinstance(error, QuotaExceededError)  # noqa: S101 (registered for this class alone)
-    await count_refusal(request.app.state.database, error, datetime.now(UTC))
-    return problems.problem_of(error)
+    assert isinstance(error, OrganisationQuotaExceededError)  # noqa: S101 (registered for this class alone)
+    await count_quota_refusal(request.app.state.database, error, datetime.now(UTC))
+    return problems.make_error_response(error)
 
 
 async def _forbidden(request: Request, error: Exception) -> JSONResponse:
     """Count what must never enter, once its own transaction is rolled back, and say so."""
     assert isinstance(error, ForbiddenContentError)  # noqa: S101 (registered for this class alone)
     path = request.path_params
-    await count_at_rest(
+    await count_rest_refusal(
         request.app.state.database,
         error.code,
-        known_principal(request.scope),
+        get_known_principal(request.scope),
         site=path.get("site_id"),
         box=path.get("box"),
         now=datetime.now(UTC),
     )
-    return problems.problem_of(error)
+    return problems.make_error_response(error)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: VigieSettings) -> FastAPI:
     """Build the REST application. Its lifespan connects to the database."""
     # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
     # page that loads scripts from elsewhere tells elsewhere who reads it.
@@ -212,7 +214,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_tags(settings.api.base_url),
         lifespan=_lifespan,
-        dependencies=[Depends(known_parameters_only)],
+        dependencies=[Depends(reject_unknown_parameters)],
         # A redirect would go to whatever host the request names.
         redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
@@ -223,23 +225,23 @@ def create_app(settings: Settings) -> FastAPI:
         servers=[{"url": "/", "description": "This installation"}],
     )
     app.state.settings = settings
-    problems.install(app)
-    app.add_exception_handler(QuotaExceededError, _over_quota)
+    problems.install_error_handlers(app)
+    app.add_exception_handler(OrganisationQuotaExceededError, _over_quota)
     app.add_exception_handler(ForbiddenContentError, _forbidden)
-    install(
+    install_middleware(
         app,
         settings,
         inside=[
-            Middleware(ErrorPages),
-            Middleware(NoLoops),
-            Middleware(LiteralPaths),
-            Middleware(OriginMiddleware),
+            Middleware(ErrorPageMiddleware),
+            Middleware(SelfCallMiddleware),
+            Middleware(MethodGuardMiddleware),
+            Middleware(RequestOriginMiddleware),
             Middleware(RefusalsMiddleware),
         ],
     )
     for router in ROUTERS:
         app.include_router(router)
-    describe_events(app.webhooks)
-    add_docs(app)
-    problems.describe(app, partial(header_descriptions.describe, app))
+    add_openapi_webhooks(app.webhooks)
+    add_docs_pages(app)
+    problems.complete_openapi(app, partial(header_descriptions.describe_headers, app))
     return app

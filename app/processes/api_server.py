@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.runtime.process_runner import Role, run_role
-from app.platform.runtime.server_timeouts import ImpatientProtocol
+from app.platform.runtime.process_runner import ProcessContext, run_role
+from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
 from app.processes.api import create_app
 
 _log = get_logger(__name__)
@@ -40,12 +40,12 @@ def _tidy() -> None:
     gc.set_threshold(_GARBAGE_AFTER, 20, 20)
 
 
-async def _api(role: Role) -> None:
+async def _api(role: ProcessContext) -> None:
     application = create_app(role.settings)
     _tidy()
     config = uvicorn.Config(
         application,
-        http=ImpatientProtocol.of(role.settings.api.patience_s),
+        http=TimeoutHttpProtocol.of(role.settings.api.patience_s),
         host=role.settings.api.host,
         port=role.settings.api.port,
         log_config=None,
@@ -76,10 +76,10 @@ async def _api(role: Role) -> None:
 
 def _close_unread(server: uvicorn.Server) -> None:
     for connection in tuple(server.server_state.connections):
-        if isinstance(connection, ImpatientProtocol):
+        if isinstance(connection, TimeoutHttpProtocol):
             connection.close_unread()
 
 
-def serve(settings: Settings) -> None:
+def serve_api(settings: VigieSettings) -> None:
     """Run the REST role until SIGTERM or SIGINT."""
     run_role("api", settings, _api)

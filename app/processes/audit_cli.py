@@ -16,12 +16,12 @@ import asyncpg
 import typer
 
 from app.audit import log_export as files
-from app.audit.hash_chain import Finding, Head, Verifier
-from app.audit.verification import read_entries, read_heads, verify
+from app.audit.hash_chain import ChainFinding, ChainHead, ChainVerifier
+from app.audit.verification import read_entries, read_heads, verify_log
 from app.platform.config.settings import DatabaseSettings, read_database_settings
-from app.standalone.command_connection import reached
-from app.standalone.secret_rotation import database_of
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.command_connection import connect_for_command
+from app.standalone.secret_rotation import find_installation_database
+from app.standalone.service_accounts import StandaloneError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,18 +36,18 @@ DataDir = Annotated[
 ]
 _SHOWN = 20
 _CANNOT = 2
-_FAULTS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, EmbeddedError)
+_FAULTS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, StandaloneError)
 
 
 @asynccontextmanager
-async def snapshot(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+async def open_log_snapshot(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
     """A connection that sees the whole log as it is now, whatever is written meanwhile.
 
     Raises:
         EmbeddedError: The database cannot be reached.
     """
     async with (
-        reached(settings, application="vigie-audit") as connection,
+        connect_for_command(settings, application="vigie-audit") as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         # A long log is read for longer than a transaction may be idle, a slow terminal in between.
@@ -76,12 +76,12 @@ def verify_command(
     """
     try:
         kept = [] if heads is None else list(_kept(heads, organisation))
-        verifier = Verifier(kept, partial=export is not None)
+        verifier = ChainVerifier(kept, partial=export is not None)
         if export is None:
             wrong = asyncio.run(_verify_database(verifier, organisation, data_dir))
         else:
             with export.open(encoding="utf-8") as lines:
-                wrong = _show(files.verify_lines(lines, verifier, organisation))
+                wrong = _show(files.verify_export(lines, verifier, organisation))
     except _FAULTS as error:
         _give_up(error)
     if not verifier.entries and not wrong:
@@ -103,9 +103,9 @@ def heads_command(*, organisation: Organisation = None, out: Out = None, data_di
     """Print where each organisation's log has come to, a line each: keep them away from the database."""
 
     async def lines() -> AsyncIterator[str]:
-        async with snapshot(_database(data_dir)) as connection:
+        async with open_log_snapshot(_database(data_dir)) as connection:
             for head in await read_heads(connection, organisation):
-                yield files.head_line(head)
+                yield files.format_head_line(head)
 
     _write(lines(), out)
 
@@ -117,42 +117,42 @@ def export_command(*, organisation: Organisation = None, out: Out = None, data_d
 
 
 async def _exported(organisation: UUID | None, data_dir: Path | None) -> AsyncIterator[str]:
-    async with snapshot(_database(data_dir)) as connection:
+    async with open_log_snapshot(_database(data_dir)) as connection:
         heads = {head.organisation_id: head for head in await read_heads(connection, organisation)}
         current: UUID | None = None
         entries = 0
         async for entry in read_entries(connection, organisation):
             if current is not None and entry.organisation_id != current:
                 if current in heads:
-                    yield files.last_line(heads[current], entries)
+                    yield files.format_end_line(heads[current], entries)
                 entries = 0
             current = entry.organisation_id
             entries += 1
-            yield files.line_of(entry)
+            yield files.format_entry_line(entry)
         if current in heads:
-            yield files.last_line(heads[current], entries)
+            yield files.format_end_line(heads[current], entries)
 
 
-def _kept(path: Path, organisation: UUID | None) -> Iterator[Head]:
+def _kept(path: Path, organisation: UUID | None) -> Iterator[ChainHead]:
     with path.open(encoding="utf-8") as lines:
-        found = files.read_heads(lines)
+        found = files.parse_heads(lines)
     if not found:
         raise ValueError(f"{path} has no heads: lines of JSON with organisation_id, position and hash")
     return (head for head in found if organisation in {None, head.organisation_id})
 
 
-async def _verify_database(verifier: Verifier, organisation: UUID | None, data_dir: Path | None) -> int:
+async def _verify_database(verifier: ChainVerifier, organisation: UUID | None, data_dir: Path | None) -> int:
     def progress(entries: int) -> None:
         typer.echo(f"{entries} entries …", err=True)
 
     shown = _Shown()
-    async with snapshot(_database(data_dir)) as connection:
-        async for finding in verify(connection, verifier, organisation, progress):
+    async with open_log_snapshot(_database(data_dir)) as connection:
+        async for finding in verify_log(connection, verifier, organisation, progress):
             shown.add(finding)
     return shown.end()
 
 
-def _show(findings: Iterable[Finding]) -> int:
+def _show(findings: Iterable[ChainFinding]) -> int:
     shown = _Shown()
     for finding in findings:
         shown.add(finding)
@@ -165,7 +165,7 @@ class _Shown:
     def __init__(self) -> None:
         self._count: Counter[UUID] = Counter()
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: ChainFinding) -> None:
         """Print one, or count it."""
         whose, position, code, detail = finding
         self._count[whose] += 1
@@ -198,7 +198,7 @@ def _write(lines: AsyncIterator[str], out: Path | None) -> None:
 
 def _database(data_dir: Path | None) -> DatabaseSettings:
     """Where the log is (EmbeddedError where that is a stack that does not run)."""
-    return database_of(data_dir, read_database_settings())
+    return find_installation_database(data_dir, read_database_settings())
 
 
 def _give_up(error: Exception) -> None:

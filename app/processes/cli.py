@@ -45,81 +45,92 @@ def up(
     ] = True,
 ) -> None:
     """Run the embedded stack: private PostgreSQL and Mosquitto, migrations, roles, demo."""
-    from app.standalone.up_command import Options, run  # noqa: PLC0415
+    from app.standalone.up_command import StackOptions, run_stack  # noqa: PLC0415
 
     names = tuple(role.strip() for role in roles.split(",") if role.strip())
-    options = Options(data_dir=data_dir, port=port, roles=names, demo=demo, services=services)
-    raise typer.Exit(run(options))
+    options = StackOptions(data_dir=data_dir, port=port, roles=names, demo=demo, services=services)
+    raise typer.Exit(run_stack(options))
 
 
 @app.command()
 def api() -> None:
     """Run the REST role."""
-    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    settings = admitted("api")
-    from app.processes.api_server import serve  # noqa: PLC0415 (a refusal need not wait for it)
+    settings = load_admitted_settings("api")
+    from app.processes.api_server import serve_api  # noqa: PLC0415 (a refusal need not wait for it)
 
-    serve(settings)
+    serve_api(settings)
 
 
 @app.command()
 def ingest() -> None:
     """Run the ingest role: drains the broker into the database. A second one stands by."""
-    from app.ingest.consumer import ingest as work  # noqa: PLC0415
-    from app.ingest.consumer import spare_the_collector  # noqa: PLC0415
+    from app.ingest.consumer import run_ingest as work  # noqa: PLC0415
+    from app.ingest.consumer import tune_garbage_collector  # noqa: PLC0415
     from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
-    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    spare_the_collector()
-    run_role("ingest", admitted("ingest"), work)
+    tune_garbage_collector()
+    run_role("ingest", load_admitted_settings("ingest"), work)
 
 
 @app.command()
 def deliver() -> None:
     """Run the delivery role: signed webhooks, channels, invitations."""
     from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
-    from app.processes.deliver import deliver as work  # noqa: PLC0415
-    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+    from app.processes.deliver import run_deliver as work  # noqa: PLC0415
+    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    run_role("deliver", admitted("deliver"), work)
+    run_role("deliver", load_admitted_settings("deliver"), work)
 
 
 @app.command()
 def maintain() -> None:
     """Run the maintenance role: gauges, broker accounts, clean-up."""
     from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
-    from app.processes.maintain import maintain as work  # noqa: PLC0415
-    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+    from app.processes.maintain import run_maintain as work  # noqa: PLC0415
+    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    run_role("maintain", admitted("maintain"), work)
+    run_role("maintain", load_admitted_settings("maintain"), work)
 
 
 @app.command()
 def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to")] = "head") -> None:
     """Bring the database to the newest schema."""
     from app.platform.db.schema_upgrade import upgrade  # noqa: PLC0415
-    from app.standalone.startup_checks import admitted  # noqa: PLC0415
+    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    upgrade(admitted("migrate").database, revision)
+    upgrade(load_admitted_settings("migrate").database, revision)
     typer.echo(f"The database is at {revision}.")
 
 
 @app.command()
 def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
     """Say what is missing on this machine, and the command that mends it."""
-    from app.standalone.doctor import mail, run  # noqa: PLC0415
-    from app.standalone.doctor_chunks import chunks  # noqa: PLC0415
-    from app.standalone.doctor_database import database, stored_mail  # noqa: PLC0415
-    from app.standalone.doctor_security import safety  # noqa: PLC0415
+    from app.standalone.doctor import check_mail_server, run_doctor  # noqa: PLC0415
+    from app.standalone.doctor_chunks import check_chunks  # noqa: PLC0415
+    from app.standalone.doctor_database import check_database_roles, check_stored_mail  # noqa: PLC0415
+    from app.standalone.doctor_security import check_security  # noqa: PLC0415
 
-    raise typer.Exit(run(data_dir, [*database(), *chunks(), *mail(_mail_fault), *stored_mail(), *safety()]))
+    raise typer.Exit(
+        run_doctor(
+            data_dir,
+            [
+                *check_database_roles(),
+                *check_chunks(),
+                *check_mail_server(_mail_fault),
+                *check_stored_mail(),
+                *check_security(),
+            ],
+        )
+    )
 
 
 def _mail_fault(settings: "SmtpSettings") -> tuple[str, str] | None:
-    from app.notifications.email.email_transport import fault_of  # noqa: PLC0415
+    from app.notifications.email.email_transport import find_smtp_fault  # noqa: PLC0415
 
-    return fault_of(settings)
+    return find_smtp_fault(settings)
 
 
 @app.command()

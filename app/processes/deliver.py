@@ -3,25 +3,25 @@
 import asyncio
 
 from app.notifications.delivery import dispatcher
-from app.people.invitation_mailer import mail_invitations
-from app.platform.runtime.process_runner import Role
-from app.platform.runtime.stored_settings import Installation, end_soon
-from app.platform.secrets.sealing import Sealer
+from app.people.invitation_mailer import run_invitation_mailer
+from app.platform.runtime.process_runner import ProcessContext
+from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks
+from app.platform.secrets.sealing import SecretSealer
 
 
-async def deliver(role: Role) -> None:
+async def run_deliver(role: ProcessContext) -> None:
     """The work of `vigie deliver`, until it is to end."""
     role.state = "delivering"
-    sealer = Sealer.of(role.settings.encryption)
-    installation = await Installation.of(role.settings, sealer, role.database)
+    sealer = SecretSealer.of(role.settings.encryption)
+    installation = await InstallationSettings.of(role.settings, sealer, role.database)
     beside = (
         asyncio.create_task(installation.follow(role.database, role.stop), name="settings"),
         asyncio.create_task(
-            mail_invitations(role.database, installation, sealer, role.stop), name="invitations"
+            run_invitation_mailer(role.database, installation, sealer, role.stop), name="invitations"
         ),
     )
     try:
-        await dispatcher.run(role.settings, role.database, role.stop, installation)
+        await dispatcher.run_dispatcher(role.settings, role.database, role.stop, installation)
     finally:
         role.stop.set()
-        await end_soon(beside)
+        await stop_tasks(beside)

@@ -19,20 +19,20 @@ from typing import Final
 
 import asyncpg
 
-from app.alerts.alert_timers import Sweeper
+from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
-from app.alerts.indicator_worker import IndexWorker
-from app.audit.head_witness import Witness
+from app.alerts.indicator_rule_worker import IndicatorRuleWorker
+from app.audit.head_logger import HeadLogger
 from app.incidents.worker import IncidentWorker
 from app.notifications.delivery import endpoint_states
-from app.notifications.delivery.delivery_leases import count_pending
-from app.notifications.delivery.retention import forget, forget_former_secrets
-from app.notifications.events.operator_events import announce_dropped, last_dropped, prune
-from app.notifications.events.quota_notices import forget_usage, tell_quotas
-from app.people.retention import forget_people
-from app.platform.broker.drop_monitor import RECENT_S, BrokerWatch
+from app.notifications.delivery.delivery_leases import count_pending_deliveries
+from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
+from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
+from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
+from app.people.retention import purge_people_data
+from app.platform.broker.drop_monitor import RECENT_S, BrokerDropMonitor
 from app.platform.db.advisory_locks import MAINTAINER
-from app.platform.db.database import TRANSIENT
+from app.platform.db.database import DATABASE_ERRORS
 from app.platform.http.contract import idempotency_keys
 from app.platform.observability.metrics_and_logs import (
     ALERTS_FIRING,
@@ -43,16 +43,16 @@ from app.platform.observability.metrics_and_logs import (
     OUTBOX_PENDING,
     get_logger,
 )
-from app.platform.runtime.heartbeat import BROKER, WAITING, say
-from app.platform.runtime.process_runner import Role
-from app.platform.runtime.stored_settings import Installation
-from app.platform.secrets.resealing import Resealer
-from app.platform.secrets.sealing import Sealer
-from app.privacy_requests.worker import look_after_requests
+from app.platform.runtime.heartbeat import BROKER_MONITOR, WAITING, write_heartbeat
+from app.platform.runtime.process_runner import ProcessContext
+from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.resealing import SecretResealer
+from app.platform.secrets.sealing import SecretSealer
+from app.privacy_requests.worker import process_overdue_requests
 from app.quarantine.entry_writer import purge_quarantine
-from app.registry.box_configurations import publish_due
-from app.registry.broker_password_file import sync
-from app.registry.refusal_counts import fold_door_refusals
+from app.registry.box_configurations import publish_due_configs
+from app.registry.broker_password_file import sync_password_file
+from app.registry.refusal_counts import fold_refusal_counts
 from app.rules.backtests.worker import BacktestWorker
 from app.timeseries.erasure.worker import ErasureWorker
 from app.timeseries.retention.worker import RetentionWorker
@@ -78,7 +78,7 @@ class _Job:
 
     name: str
     every_s: float
-    work: Callable[[Role, asyncpg.Connection], Awaitable[bool | None]]
+    work: Callable[[ProcessContext, asyncpg.Connection], Awaitable[bool | None]]
     due: float = 0.0
 
 
@@ -96,7 +96,7 @@ FROM delivery_groups g WHERE g.due_at IS NOT NULL AND NOT g.held
 """
 
 
-async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
+async def _show_counts(_: ProcessContext, connection: asyncpg.Connection) -> None:
     (alerts,) = await connection.fetch(_FIRING)
     ALERTS_FIRING.set(alerts["firing"])
     for by in ("silence", "inhibition"):
@@ -104,21 +104,21 @@ async def _show_counts(_: Role, connection: asyncpg.Connection) -> None:
     (groups,) = await connection.fetch(_GROUPS)
     GROUPS_WAITING.set(groups["groups"])
     GROUPS_OLDEST.set(max(groups["oldest"], 0))
-    OUTBOX_PENDING.set(await count_pending(connection))
-    troubled = await endpoint_states.count(connection)
+    OUTBOX_PENDING.set(await count_pending_deliveries(connection))
+    troubled = await endpoint_states.count_endpoint_states(connection)
     for state, number in troubled._asdict().items():
         ENDPOINTS_TROUBLED.labels(state).set(number)
 
 
-async def _keep_accounts(role: Role, _: asyncpg.Connection) -> None:
-    await sync(role.database, role.settings.broker, only_if_stale=True)
+async def _keep_accounts(role: ProcessContext, _: asyncpg.Connection) -> None:
+    await sync_password_file(role.database, role.settings.broker, only_if_stale=True)
 
 
-async def _publish_configs(role: Role, _: asyncpg.Connection) -> None:
-    await publish_due(role.database, role.settings.broker)
+async def _publish_configs(role: ProcessContext, _: asyncpg.Connection) -> None:
+    await publish_due_configs(role.database, role.settings.broker)
 
 
-async def _purge_boxes(_: Role, connection: asyncpg.Connection) -> bool:
+async def _purge_boxes(_: ProcessContext, connection: asyncpg.Connection) -> bool:
     """Remove deleted boxes and their samples. Returns whether more are left than there was time for."""
     until = time.monotonic() + _PURGE_S
     keys = await connection.fetch(
@@ -149,35 +149,35 @@ async def _remove_samples(connection: asyncpg.Connection, key: int) -> bool:
     return int(tag.rpartition(" ")[2]) == _SLICE
 
 
-async def _purge_quarantine(role: Role, connection: asyncpg.Connection) -> None:
+async def _purge_quarantine(role: ProcessContext, connection: asyncpg.Connection) -> None:
     removed = await purge_quarantine(connection, keep_days=role.settings.quarantine.keep_days)
     if removed:
         _log.info("quarantine_purged", entries=removed)
 
 
-async def _forget_deliveries(role: Role, connection: asyncpg.Connection) -> None:
-    await forget(connection, keep_days=role.settings.webhooks.keep_days)
+async def _forget_deliveries(role: ProcessContext, connection: asyncpg.Connection) -> None:
+    await delete_old_deliveries(connection, keep_days=role.settings.webhooks.keep_days)
 
 
-async def _forget_people(role: Role, connection: asyncpg.Connection) -> None:
-    await forget_people(connection, role.settings.sessions)
+async def _forget_people(role: ProcessContext, connection: asyncpg.Connection) -> None:
+    await purge_people_data(connection, role.settings.sessions)
 
 
-async def _look_after_requests(role: Role, connection: asyncpg.Connection) -> None:
-    await look_after_requests(connection, role.settings.rights)
+async def _look_after_requests(role: ProcessContext, connection: asyncpg.Connection) -> None:
+    await process_overdue_requests(connection, role.settings.rights)
 
 
-async def _prune(role: Role, connection: asyncpg.Connection) -> None:
-    await prune(connection, keep_days=role.settings.webhooks.keep_events_days)
+async def _prune(role: ProcessContext, connection: asyncpg.Connection) -> None:
+    await prune_outbox(connection, keep_days=role.settings.webhooks.keep_events_days)
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
     await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
-    await idempotency_keys.purge(connection)
-    await forget_usage(connection, datetime.now(UTC))
-    await fold_door_refusals(connection, datetime.now(UTC))
+    await idempotency_keys.delete_expired_keys(connection)
+    await delete_old_usage(connection, datetime.now(UTC))
+    await fold_refusal_counts(connection, datetime.now(UTC))
 
 
-async def _tell_quotas(role: Role, connection: asyncpg.Connection) -> None:
-    await tell_quotas(connection, role.settings.quotas, datetime.now(UTC))
+async def _tell_quotas(role: ProcessContext, connection: asyncpg.Connection) -> None:
+    await notify_quota_usage(connection, role.settings.quotas, datetime.now(UTC))
 
 
 class _Warden:
@@ -186,36 +186,36 @@ class _Warden:
     The watch itself goes on while the database is away, which is when a broker's queues fill.
     """
 
-    def __init__(self, watch: BrokerWatch) -> None:
+    def __init__(self, watch: BrokerDropMonitor) -> None:
         self.watch = watch
         self._announced = -_ANNOUNCE_EVERY_S
 
-    async def tell(self, _: Role, connection: asyncpg.Connection) -> None:
+    async def tell(self, _: ProcessContext, connection: asyncpg.Connection) -> None:
         """Announce what was dropped, and say in a heartbeat how the broker does."""
         watch = self.watch
         if not watch.running:
-            watch.start(await last_dropped(connection))
+            watch.start(await read_last_dropped(connection))
         dropped, started_at = watch.unannounced, watch.tally.started_at
         if dropped and started_at and time.monotonic() - self._announced >= _ANNOUNCE_EVERY_S:
             total = watch.tally.total
             now = datetime.now(UTC)
-            if await announce_dropped(
+            if await notify_dropped_messages(
                 connection, dropped=dropped, total=total, started_at=started_at, now=now
             ):
                 watch.unannounced -= dropped
                 self._announced = time.monotonic()
         recent = watch.recent()
         word = f"dropped {recent} messages in the last {RECENT_S / 60:g} minutes" if recent else ""
-        await say(connection, BROKER, word)
+        await write_heartbeat(connection, BROKER_MONITOR, word)
 
 
 class _Repeater:
     """Repeats to Alertmanager what fires, with links to where clients reach the API now."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: InstallationSettings) -> None:
         self._installation = installation
 
-    async def tell(self, role: Role, connection: asyncpg.Connection) -> None:
+    async def tell(self, role: ProcessContext, connection: asyncpg.Connection) -> None:
         """Make the repeats that are due."""
         await self._installation.refresh(role.database)
         await repeat_alerts(connection, role.settings.webhooks, self._installation.base_url)
@@ -225,47 +225,47 @@ def _jobs(
     warden: _Warden,
     *,
     backtests: BacktestWorker,
-    indices: IndexWorker,
+    indices: IndicatorRuleWorker,
     incidents: IncidentWorker,
-    resealer: Resealer,
+    resealer: SecretResealer,
     repeater: _Repeater,
 ) -> list[_Job]:
-    sweeper = Sweeper()
+    sweeper = AlertTimerRunner()
 
-    async def seal_anew(_: Role, connection: asyncpg.Connection) -> None:
-        await forget_former_secrets(connection)
+    async def seal_anew(_: ProcessContext, connection: asyncpg.Connection) -> None:
+        await delete_expired_secrets(connection)
         await resealer.turn(connection)
 
-    async def sweep_alerts(_: Role, connection: asyncpg.Connection) -> None:
+    async def sweep_alerts(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await sweeper.turn(connection)
 
-    async def try_rules(role: Role, connection: asyncpg.Connection) -> None:
+    async def try_rules(role: ProcessContext, connection: asyncpg.Connection) -> None:
         await backtests.tick(role.database, connection)
 
-    async def judge_indices(role: Role, connection: asyncpg.Connection) -> None:
+    async def judge_indices(role: ProcessContext, connection: asyncpg.Connection) -> None:
         await indices.tick(role.database, connection)
 
     rollups = RollupWorker()
 
-    async def roll_up(_: Role, connection: asyncpg.Connection) -> bool:
+    async def roll_up(_: ProcessContext, connection: asyncpg.Connection) -> bool:
         return await rollups.turn(connection)
 
-    async def show_rollups(_: Role, connection: asyncpg.Connection) -> None:
+    async def show_rollups(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await rollups.show(connection)
 
     retention = RetentionWorker()
 
-    async def remove_old(_: Role, connection: asyncpg.Connection) -> bool:
+    async def remove_old(_: ProcessContext, connection: asyncpg.Connection) -> bool:
         return await retention.turn(connection)
 
     erasures = ErasureWorker()
 
-    async def erase(_: Role, connection: asyncpg.Connection) -> bool:
+    async def erase(_: ProcessContext, connection: asyncpg.Connection) -> bool:
         return await erasures.turn(connection)
 
-    witness = Witness()
+    witness = HeadLogger()
 
-    async def tell_heads(_: Role, connection: asyncpg.Connection) -> None:
+    async def tell_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await witness.tell(connection)
 
     return [
@@ -294,9 +294,11 @@ def _jobs(
     ]
 
 
-async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer, repeater: _Repeater) -> None:
+async def _hold_and_work(
+    role: ProcessContext, warden: _Warden, resealer: SecretResealer, repeater: _Repeater
+) -> None:
     connection = await role.database.connect()
-    backtests, indices = BacktestWorker(), IndexWorker()
+    backtests, indices = BacktestWorker(), IndicatorRuleWorker()
     incidents = IncidentWorker(role.settings.incidents)
     jobs = _jobs(
         warden,
@@ -325,7 +327,7 @@ async def _hold_and_work(role: Role, warden: _Warden, resealer: Resealer, repeat
         connection.terminate()
 
 
-async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) -> None:
+async def _work(role: ProcessContext, connection: asyncpg.Connection, jobs: list[_Job]) -> None:
     for job in jobs:
         job.due -= _TICK_S
         if job.due > 0:
@@ -334,23 +336,23 @@ async def _work(role: Role, connection: asyncpg.Connection, jobs: list[_Job]) ->
         try:
             if await job.work(role, connection):
                 job.due = 0.0
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             # A job that fails (a file that cannot be written, say) must not keep the others from their turn.
             _log.warning("maintenance_failed", job=job.name, error=repr(error))
             # After a time-out or a broken stream nobody knows in which state the connection is.
             await connection.fetchval("SELECT 1", timeout=_PATIENCE_S)
 
 
-async def maintain(role: Role) -> None:
+async def run_maintain(role: ProcessContext) -> None:
     """The work of `vigie maintain`."""
-    warden = _Warden(BrokerWatch(role.settings.broker))
-    sealer = Sealer.of(role.settings.encryption)
-    resealer, repeater = Resealer(sealer), _Repeater(Installation(role.settings, sealer))
+    warden = _Warden(BrokerDropMonitor(role.settings.broker))
+    sealer = SecretSealer.of(role.settings.encryption)
+    resealer, repeater = SecretResealer(sealer), _Repeater(InstallationSettings(role.settings, sealer))
     try:
         while not role.stop.is_set():
             try:
                 await _hold_and_work(role, warden, resealer, repeater)
-            except TRANSIENT as error:
+            except DATABASE_ERRORS as error:
                 role.state = f"{WAITING}: {type(error).__name__}"
                 _log.warning("maintenance_interrupted", error=repr(error))
                 await role.pause(2.0)

@@ -8,9 +8,9 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from app.platform.kernel.instants import format_us, from_datetime
-from app.public_register.change_history import Entry
-from app.public_register.change_texts import sentence
-from app.public_register.register_formats import Writing
+from app.public_register.change_history import ChangeHistoryEntry
+from app.public_register.change_texts import describe_change
+from app.public_register.register_formats import RegisterFormatter
 
 MEDIA_TYPE: Final = "application/atom+xml"
 NAMESPACE: Final = "http://www.w3.org/2005/Atom"
@@ -19,9 +19,9 @@ _XML: Final = "http://www.w3.org/XML/1998/namespace"
 _UNTAKEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def feed(
-    entries: Sequence[Entry],
-    writing: Writing,
+def build_atom_feed(
+    entries: Sequence[ChangeHistoryEntry],
+    writing: RegisterFormatter,
     *,
     base: str,
     path: str,
@@ -54,12 +54,12 @@ def feed(
     for each in entries:
         change = each.change
         entry = ET.SubElement(root, "entry")
-        _text(entry, "title", f"{change.site_name}: {sentence(change, writing)}")
+        _text(entry, "title", f"{change.site_name}: {describe_change(change, writing)}")
         _text(entry, "id", _urn(f"{base}/public/changes/{each.first.id}"))
         _text(entry, "updated", format_us(from_datetime(change.at)))
         href = f"{base}/public/sites/{change.site_id}?lang={writing.language}"
         ET.SubElement(entry, "link", {"rel": "alternate", "type": "text/html", "href": href})
-        _text(entry, "content", sentence(change, writing)).set("type", "text")
+        _text(entry, "content", describe_change(change, writing)).set("type", "text")
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
 

@@ -7,14 +7,14 @@ from typing import Final
 
 from fastapi import Request, Response
 
-FRESH_S: Final = 30
+PAGE_MAX_AGE_S: Final = 30
 """How long a page may be shown again without asking (seconds)."""
 _LEAST_BYTES: Final = 1_000
 _NOT_MODIFIED: Final = 304
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CachedResponse:
     """An answer that many get: its bytes as they are and compressed, its media type and its tag."""
 
     body: bytes
@@ -23,13 +23,15 @@ class Made:
     tag: str
 
     @classmethod
-    def of(cls, body: bytes, media_type: str) -> "Made":
+    def of(cls, body: bytes, media_type: str) -> "CachedResponse":
         """Compress once what goes out often."""
         packed = gzip.compress(body, 6, mtime=0) if len(body) >= _LEAST_BYTES else None
         return cls(body, packed, media_type, hashlib.sha256(body).hexdigest()[:24])
 
 
-def answer(request: Request, made: Made, headers: dict[str, str], *, status: int = 200) -> Response:
+def make_conditional_response(
+    request: Request, made: CachedResponse, headers: dict[str, str], *, status: int = 200
+) -> Response:
     """Give it, or say that the client has it already.
 
     Args:
@@ -49,7 +51,7 @@ def answer(request: Request, made: Made, headers: dict[str, str], *, status: int
     return Response(made.body, status, told, media_type=made.media_type)
 
 
-def kept_for(seconds: int, *, immutable: bool = False) -> dict[str, str]:
+def build_cache_headers(seconds: int, *, immutable: bool = False) -> dict[str, str]:
     """Anybody may keep it for so long: it is public."""
     return {"Cache-Control": f"public, max-age={seconds}{', immutable' if immutable else ''}"}
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from app.public_register.register_model import Change
+from app.public_register.register_model import RegisterChange
 
-TOGETHER: Final = timedelta(hours=1)
+MERGE_WINDOW: Final = timedelta(hours=1)
 _COUNTED: Final = frozenset({"boxes_added", "boxes_removed", "boxes_moved"})
 _OF_PURPOSES: Final = frozenset(
     {
@@ -22,7 +22,7 @@ _OF_PURPOSES: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ChangeHistoryEntry:
     """Changes that happened together.
 
     Attributes:
@@ -30,12 +30,12 @@ class Entry:
         first: The oldest of them, by which the entry is known: it stays when others join.
     """
 
-    change: Change
-    first: Change
+    change: RegisterChange
+    first: RegisterChange
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ChangeHistoryPage:
     """A page of the history.
 
     Attributes:
@@ -43,11 +43,11 @@ class Page:
         before: The id from before which the next page goes on; None: there is none.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[ChangeHistoryEntry]
     before: int | None = None
 
 
-def group_changes(changes: Iterable[Change], most: int, *, is_all: bool = True) -> Page:
+def group_changes(changes: Iterable[RegisterChange], most: int, *, is_all: bool = True) -> ChangeHistoryPage:
     """Group changes, the newest first, into at most so many entries.
 
     Args:
@@ -55,25 +55,25 @@ def group_changes(changes: Iterable[Change], most: int, *, is_all: bool = True) 
         most: How many entries a page has.
         is_all: Whether there are no older ones than these.
     """
-    entries: list[Entry] = []
+    entries: list[ChangeHistoryEntry] = []
     open_at: dict[object, int] = {}
-    last: Change | None = None
+    last: RegisterChange | None = None
     for change in changes:
         key = _key(change)
         place = None if key is None else open_at.get(key)
-        if place is not None and entries[place].first.at - change.at <= TOGETHER:
+        if place is not None and entries[place].first.at - change.at <= MERGE_WINDOW:
             entries[place] = _joined(entries[place], change)
         elif len(entries) == most:
-            return Page(entries, None if last is None else last.id)
+            return ChangeHistoryPage(entries, None if last is None else last.id)
         else:
             if key is not None:
                 open_at[key] = len(entries)
             entries.append(_begun(change))
         last = change
-    return Page(entries, None if is_all or last is None else last.id)
+    return ChangeHistoryPage(entries, None if is_all or last is None else last.id)
 
 
-def _key(change: Change) -> object | None:
+def _key(change: RegisterChange) -> object | None:
     """What changes have in common that are told together; None: it is told by itself."""
     if change.kind in _COUNTED:
         return change.site_id, change.kind
@@ -83,18 +83,18 @@ def _key(change: Change) -> object | None:
     return None
 
 
-def _begun(change: Change) -> Entry:
+def _begun(change: RegisterChange) -> ChangeHistoryEntry:
     data: dict[str, Any] = dict(change.data)
     if "purpose" in data:
         data["purposes"] = [data.pop("purpose")]
-    return Entry(replace(change, data=data), change)
+    return ChangeHistoryEntry(replace(change, data=data), change)
 
 
-def _joined(entry: Entry, change: Change) -> Entry:
+def _joined(entry: ChangeHistoryEntry, change: RegisterChange) -> ChangeHistoryEntry:
     data: dict[str, Any] = dict(entry.change.data)
     if "purposes" in data:
         # In the order in which they happened, each once.
         data["purposes"] = list(dict.fromkeys([change.data["purpose"], *data["purposes"]]))
     else:
         data["count"] += change.data["count"]
-    return Entry(replace(entry.change, data=data), change)
+    return ChangeHistoryEntry(replace(entry.change, data=data), change)

@@ -4,99 +4,103 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from app.catalogue.purposes import BY_NAME
-from app.indicators.index_results import Text
+from app.catalogue.purposes import PURPOSES_BY_NAME
+from app.indicators.index_results import BilingualText
 from app.public_register.legal_texts import BASES
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import Change
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import RegisterChange
 
-_KINDS: Final[Mapping[str, Text]] = {
-    "site_added": Text("Site added to the register.", "Site ajouté au registre."),
-    "site_renamed": Text("Site renamed; it was called “{from}”.", "Site renommé ; il s'appelait « {from} »."),
-    "site_moved": Text("Site moved to another cell.", "Site déplacé vers une autre maille."),
-    "site_removed": Text("Site removed from the register.", "Site retiré du registre."),
-    "boxes_added": Text("Boxes added: {count}.", "Boîtiers ajoutés : {count}."),
-    "boxes_removed": Text("Boxes removed: {count}.", "Boîtiers retirés : {count}."),
-    "boxes_moved": Text(
+_KINDS: Final[Mapping[str, BilingualText]] = {
+    "site_added": BilingualText("Site added to the register.", "Site ajouté au registre."),
+    "site_renamed": BilingualText(
+        "Site renamed; it was called “{from}”.", "Site renommé ; il s'appelait « {from} »."
+    ),
+    "site_moved": BilingualText("Site moved to another cell.", "Site déplacé vers une autre maille."),
+    "site_removed": BilingualText("Site removed from the register.", "Site retiré du registre."),
+    "boxes_added": BilingualText("Boxes added: {count}.", "Boîtiers ajoutés : {count}."),
+    "boxes_removed": BilingualText("Boxes removed: {count}.", "Boîtiers retirés : {count}."),
+    "boxes_moved": BilingualText(
         "Boxes moved to another cell: {count}.", "Boîtiers déplacés vers une autre maille : {count}."
     ),
-    "address_changed": Text("Address of the site changed.", "Adresse du site modifiée."),
-    "licence_changed": Text(
+    "address_changed": BilingualText("Address of the site changed.", "Adresse du site modifiée."),
+    "licence_changed": BilingualText(
         "Licence of open data changed: {from} → {to}.",
         "Licence des données ouvertes modifiée : {from} → {to}.",
     ),
-    "defaults_withdrawn": Text(
+    "defaults_withdrawn": BilingualText(
         "Publication by default ended: {purposes}. The operator had not decided on it; figures are "
         "published again once the operator decides so.",
         "Fin de la publication par défaut : {purposes}. Elle ne résultait d'aucune décision de l'exploitant "
         "; les données seront de nouveau publiées lorsqu'il le décidera.",
     ),
-    "purpose_declared": Text(
+    "purpose_declared": BilingualText(
         "Purpose declared: {purposes}. Legal basis: {basis}.",
         "Finalité déclarée : {purposes}. Base légale : {basis}.",
     ),
-    "purpose_changed": Text(
+    "purpose_changed": BilingualText(
         "Purpose changed: {purposes} ({changes}).", "Finalité modifiée : {purposes} ({changes})."
     ),
-    "purpose_approved": Text(
+    "purpose_approved": BilingualText(
         "Purpose approved by a second person: {purposes}.",
         "Finalité approuvée par une seconde personne : {purposes}.",
     ),
-    "purpose_approval_withdrawn": Text(
+    "purpose_approval_withdrawn": BilingualText(
         "Approval of a purpose ended: {purposes}. No data are accepted for it until it is approved again.",
         "Fin de l'approbation d'une finalité : {purposes}. Aucune donnée n'est acceptée avant une nouvelle "
         "approbation.",
     ),
-    "purpose_ended": Text("Purpose ended: {purposes}.", "Finalité terminée : {purposes}."),
-    "retention_changed": Text("Storage period changed: {kept}.", "Durée de conservation modifiée : {kept}."),
-    "precision_changed": Text(
+    "purpose_ended": BilingualText("Purpose ended: {purposes}.", "Finalité terminée : {purposes}."),
+    "retention_changed": BilingualText(
+        "Storage period changed: {kept}.", "Durée de conservation modifiée : {kept}."
+    ),
+    "precision_changed": BilingualText(
         "Precision of the locations changed from {from} to {to}.",
         "Précision des emplacements passée de {from} à {to}.",
     ),
 }
-_SEVERAL: Final[Mapping[str, Text]] = {
-    "purpose_declared": Text(
+_SEVERAL: Final[Mapping[str, BilingualText]] = {
+    "purpose_declared": BilingualText(
         "Purposes declared: {purposes}. Legal basis: {basis}.",
         "Finalités déclarées : {purposes}. Base légale : {basis}.",
     ),
-    "purpose_changed": Text(
+    "purpose_changed": BilingualText(
         "Purposes changed: {purposes} ({changes}).", "Finalités modifiées : {purposes} ({changes})."
     ),
-    "purpose_approved": Text(
+    "purpose_approved": BilingualText(
         "Purposes approved by a second person: {purposes}.",
         "Finalités approuvées par une seconde personne : {purposes}.",
     ),
-    "purpose_approval_withdrawn": Text(
+    "purpose_approval_withdrawn": BilingualText(
         "Approval of purposes ended: {purposes}. No data are accepted for them until they are approved "
         "again.",
         "Fin de l'approbation de finalités : {purposes}. Aucune donnée n'est acceptée avant une nouvelle "
         "approbation.",
     ),
-    "purpose_ended": Text("Purposes ended: {purposes}.", "Finalités terminées : {purposes}."),
+    "purpose_ended": BilingualText("Purposes ended: {purposes}.", "Finalités terminées : {purposes}."),
 }
-_FIELDS: Final[Mapping[str, Text]] = {
-    "legal_basis": Text("legal basis", "base légale"),
-    "legal_reference": Text("reference text", "texte de référence"),
-    "controller": Text("controller", "responsable du traitement"),
-    "contact": Text("contact", "contact"),
-    "impact_assessment": Text("impact assessment", "analyse d'impact"),
-    "notice": Text("notice to the public", "information du public"),
-    "description": Text("description (English)", "description (anglais)"),
-    "description_fr": Text("description (French)", "description (français)"),
-    "open_data": Text("publication of figures", "publication des données"),
-    "starts_at": Text("beginning", "début"),
-    "ends_at": Text("end", "fin"),
+_FIELDS: Final[Mapping[str, BilingualText]] = {
+    "legal_basis": BilingualText("legal basis", "base légale"),
+    "legal_reference": BilingualText("reference text", "texte de référence"),
+    "controller": BilingualText("controller", "responsable du traitement"),
+    "contact": BilingualText("contact", "contact"),
+    "impact_assessment": BilingualText("impact assessment", "analyse d'impact"),
+    "notice": BilingualText("notice to the public", "information du public"),
+    "description": BilingualText("description (English)", "description (anglais)"),
+    "description_fr": BilingualText("description (French)", "description (français)"),
+    "open_data": BilingualText("publication of figures", "publication des données"),
+    "starts_at": BilingualText("beginning", "début"),
+    "ends_at": BilingualText("end", "fin"),
 }
-_FROM_TO: Final = Text("{field}: {from} → {to}", "{field} : {from} → {to}")
-_OWN: Final = Text("{purpose}: {kept}", "{purpose} : {kept}")
-_OTHERWISE: Final = Text("all else: {kept}", "tout le reste : {kept}")
-_NOT_SET: Final = Text("not set", "non définie")
-_BEGINNING_NOT_SET: Final = Text("not set", "non défini")
+_FROM_TO: Final = BilingualText("{field}: {from} → {to}", "{field} : {from} → {to}")
+_OWN: Final = BilingualText("{purpose}: {kept}", "{purpose} : {kept}")
+_OTHERWISE: Final = BilingualText("all else: {kept}", "tout le reste : {kept}")
+_NOT_SET: Final = BilingualText("not set", "non définie")
+_BEGINNING_NOT_SET: Final = BilingualText("not set", "non défini")
 """Of the only field whose name is masculine in French."""
-_TRUTH: Final = {True: Text("yes", "oui"), False: Text("no", "non")}
+_TRUTH: Final = {True: BilingualText("yes", "oui"), False: BilingualText("no", "non")}
 
 
-def sentence(change: Change, writing: Writing) -> str:
+def describe_change(change: RegisterChange, writing: RegisterFormatter) -> str:
     """What a change says."""
     several = len(change.data.get("purposes") or ()) > 1
     known = (_SEVERAL if several and change.kind in _SEVERAL else _KINDS).get(change.kind)
@@ -105,7 +109,7 @@ def sentence(change: Change, writing: Writing) -> str:
     return writing.filled(known, **_values(change, writing))
 
 
-def _values(change: Change, writing: Writing) -> dict[str, str]:
+def _values(change: RegisterChange, writing: RegisterFormatter) -> dict[str, str]:
     data = change.data
     match change.kind:
         case "site_renamed":
@@ -130,14 +134,14 @@ def _values(change: Change, writing: Writing) -> dict[str, str]:
             return {}
 
 
-def _step(value: int | str | None, writing: Writing) -> str:
+def _step(value: int | str | None, writing: RegisterFormatter) -> str:
     """A width of cells, or a licence."""
     if value is None:
         return writing.said(_NOT_SET)
     return writing.length(value) if isinstance(value, int) else value
 
 
-def _kept(data: Mapping[str, Any], writing: Writing) -> str:
+def _kept(data: Mapping[str, Any], writing: RegisterFormatter) -> str:
     """How long data are kept from then on: in general, and for each purpose that has days of its own."""
     removes = data["removes"]
     general = writing.kept(data["days"], removes=removes)
@@ -148,12 +152,12 @@ def _kept(data: Mapping[str, Any], writing: Writing) -> str:
     return writing.listed([*own, writing.filled(_OTHERWISE, kept=general)]) if own else general
 
 
-def _purpose(name: str, writing: Writing) -> str:
-    known = next((each for key, each in BY_NAME.items() if key == name), None)
-    return name if known is None else writing.said(Text(known.title, known.title_fr))
+def _purpose(name: str, writing: RegisterFormatter) -> str:
+    known = next((each for key, each in PURPOSES_BY_NAME.items() if key == name), None)
+    return name if known is None else writing.said(BilingualText(known.title, known.title_fr))
 
 
-def _change(name: str, told: Mapping[str, Any] | None, writing: Writing) -> str:
+def _change(name: str, told: Mapping[str, Any] | None, writing: RegisterFormatter) -> str:
     field = writing.said(_FIELDS[name]) if name in _FIELDS else name
     if told is None:
         return field
@@ -167,7 +171,7 @@ def _change(name: str, told: Mapping[str, Any] | None, writing: Writing) -> str:
     )
 
 
-def _shown(name: str, value: object, writing: Writing) -> str:
+def _shown(name: str, value: object, writing: RegisterFormatter) -> str:
     if value is None:
         return writing.said(_BEGINNING_NOT_SET if name == "starts_at" else _NOT_SET)
     if isinstance(value, bool):

@@ -12,19 +12,19 @@ from app.platform.db.database import Database
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.public_register import queries
-from app.public_register.change_history import Page, group_changes
-from app.public_register.map_tiles import Tiles
-from app.public_register.register_model import OpenData, Recent, Register, SiteEntry
-from app.public_register.ttl_cache import Shelf
+from app.public_register.change_history import ChangeHistoryPage, group_changes
+from app.public_register.map_tiles import MapTileSource
+from app.public_register.register_model import OpenData, PublishedSite, RecentMeasurements, RegisterSnapshot
+from app.public_register.ttl_cache import TtlCache
 
 CONNECTIONS: Final = 2
 """Database connections of a process for the register: whoever else works has others."""
 
-REGISTER_S: Final = 5.0
+REGISTER_TTL_S: Final = 5.0
 """How old what is shown may be (seconds); figures of open data may be ten times as old."""
 
 
-RECENT_S: Final = 60.0
+RECENT_TTL_S: Final = 60.0
 """How old the newest values may be (seconds)."""
 _FIGURES: Final = 32
 _SEARCHES: Final = 16
@@ -44,30 +44,30 @@ class RegisterContext:
     """
 
     pool: asyncpg.Pool
-    tiles: Tiles
+    tiles: MapTileSource
     licence: str | None = None
-    shelf: Shelf = field(default_factory=Shelf)
-    figures: Shelf = field(default_factory=lambda: Shelf(_FIGURES))
-    searches: Shelf = field(default_factory=lambda: Shelf(_SEARCHES))
+    shelf: TtlCache = field(default_factory=TtlCache)
+    figures: TtlCache = field(default_factory=lambda: TtlCache(_FIGURES))
+    searches: TtlCache = field(default_factory=lambda: TtlCache(_SEARCHES))
 
     @classmethod
     async def of(cls, database: Database, settings: RegisterSettings) -> "RegisterContext":
         """Make it; connections are made when they are needed."""
         pool = await database.pool(size=CONNECTIONS, eager=False, role=queries.ROLE)
-        return cls(pool, Tiles.of(settings), settings.licence or None)
+        return cls(pool, MapTileSource.of(settings), settings.licence or None)
 
     async def close(self) -> None:
         """Close the connections."""
         await self.pool.close()
 
-    async def register(self) -> Register:
+    async def register(self) -> RegisterSnapshot:
         """All that is published but figures and history."""
-        return await self.shelf.get("register", REGISTER_S, self._read)
+        return await self.shelf.get("register", REGISTER_TTL_S, self._read)
 
-    async def _read(self) -> Register:
+    async def _read(self) -> RegisterSnapshot:
         return await queries.read_register(self.pool, self.licence)
 
-    async def site(self, site_id: str) -> tuple[Register, SiteEntry]:
+    async def site(self, site_id: str) -> tuple[RegisterSnapshot, PublishedSite]:
         """A site, and the register that it is in (NotFoundError)."""
         register = await self.register()
         found = register.sites.get(parse_id(site_id, "site"))
@@ -75,32 +75,32 @@ class RegisterContext:
             raise NotFoundError("site", site_id)
         return register, found
 
-    async def open_data(self, register: Register, site: SiteEntry) -> OpenData:
+    async def open_data(self, register: RegisterSnapshot, site: PublishedSite) -> OpenData:
         """The published figures of a site."""
         metrics = site.open_metrics
 
         async def read() -> OpenData:
             return await queries.read_open_data(self.pool, site.id, metrics, register.at)
 
-        return await self.figures.get((site.id, metrics), 10 * REGISTER_S, read)
+        return await self.figures.get((site.id, metrics), 10 * REGISTER_TTL_S, read)
 
-    async def recent(self, site: SiteEntry) -> Recent:
+    async def recent(self, site: PublishedSite) -> RecentMeasurements:
         """The newest published values of a site, and its last 24 hours."""
 
-        async def read() -> Recent:
+        async def read() -> RecentMeasurements:
             return await queries.read_recent(self.pool, site)
 
-        return await self.figures.get(("recent", site.id, site.open_metrics), RECENT_S, read)
+        return await self.figures.get(("recent", site.id, site.open_metrics), RECENT_TTL_S, read)
 
-    async def changes(self, site_id: UUID | None, before: int | None = None) -> Page:
+    async def changes(self, site_id: UUID | None, before: int | None = None) -> ChangeHistoryPage:
         """A page of the history."""
 
-        async def read() -> Page:
+        async def read() -> ChangeHistoryPage:
             found = await queries.read_changes(self.pool, site_id, before)
-            is_all = len(found) < queries.CHANGES_READ
-            return group_changes(found, queries.CHANGES_PAGE, is_all=is_all)
+            is_all = len(found) < queries.HISTORY_READ_LIMIT
+            return group_changes(found, queries.HISTORY_PAGE_SIZE, is_all=is_all)
 
-        return await self.shelf.get(("changes", site_id, before), REGISTER_S, read)
+        return await self.shelf.get(("changes", site_id, before), REGISTER_TTL_S, read)
 
 
 async def _context(request: Request) -> RegisterContext:

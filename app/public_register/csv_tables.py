@@ -10,9 +10,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.instants import format_us, from_datetime
-from app.public_register.register_model import OpenData, PurposeEntry, Recent, Register, SiteEntry
+from app.public_register.register_model import (
+    OpenData,
+    PublishedPurpose,
+    PublishedSite,
+    RecentMeasurements,
+    RegisterSnapshot,
+)
 
 REGISTER_COLUMNS: Final = (
     *("site_id", "site", "operator", "kind", "longitude", "latitude", "precision_m", "boxes"),
@@ -26,25 +32,25 @@ DATA_COLUMNS: Final = ("time", "span", "metric", "unit", "mean", "values")
 """A line for each mean."""
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-type Cell = str | float | bool | datetime | None
+type CsvValue = str | float | bool | datetime | None
 
 
-def safe(text: str) -> str:
+def escape_formula(text: str) -> str:
     """A text that no spreadsheet computes."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _cell(value: Cell) -> str:
+def _cell(value: CsvValue) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
         return format_us(from_datetime(value))
-    return safe(value) if isinstance(value, str) else f"{value:.10g}"
+    return escape_formula(value) if isinstance(value, str) else f"{value:.10g}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)
@@ -52,7 +58,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     return out.getvalue()
 
 
-def of_register(register: Register) -> str:
+def format_register_csv(register: RegisterSnapshot) -> str:
     """All sites and purposes."""
     return _table(
         REGISTER_COLUMNS,
@@ -60,7 +66,7 @@ def of_register(register: Register) -> str:
     )
 
 
-def _line(site: SiteEntry, each: PurposeEntry, now: datetime) -> list[Cell]:
+def _line(site: PublishedSite, each: PublishedPurpose, now: datetime) -> list[CsvValue]:
     return [
         str(site.id),
         site.name,
@@ -94,21 +100,21 @@ def _line(site: SiteEntry, each: PurposeEntry, now: datetime) -> list[Cell]:
     ]
 
 
-def of_recent(recent: Recent) -> str:
+def format_recent_csv(recent: RecentMeasurements) -> str:
     """The published figures of a site's last day: newest values, then means of quarters of an hour."""
-    rows: list[list[Cell]] = []
+    rows: list[list[CsvValue]] = []
     for each in recent.metrics:
-        unit = BY_NAME[each.metric].unit
+        unit = METRICS_BY_NAME[each.metric].unit
         if each.newest is not None:
             rows.append([each.newest.time, "newest", each.metric, unit, each.newest.mean, each.newest.count])
         rows += [[value.time, "quarter", each.metric, unit, value.mean, value.count] for value in each.values]
     return _table(DATA_COLUMNS, rows)
 
 
-def of_data(data: OpenData) -> str:
+def format_open_data_csv(data: OpenData) -> str:
     """The published figures of a site: means of hours, then of days."""
-    rows: list[list[Cell]] = [
-        [value.time, span, metric, BY_NAME[metric].unit, round(value.mean, 3), value.count]
+    rows: list[list[CsvValue]] = [
+        [value.time, span, metric, METRICS_BY_NAME[metric].unit, round(value.mean, 3), value.count]
         for span, series in (("hour", data.hours), ("day", data.days))
         for metric, values in series.items()
         for value in values

@@ -7,26 +7,31 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.spdx_licences import licence_page
+from app.platform.kernel.spdx_licences import get_licence_url
 from app.public_register import atom_feed, csv_tables, dtpr
 from app.public_register import register_geojson as geojson
-from app.public_register.cached_responses import FRESH_S, Made, answer, kept_for
-from app.public_register.context import REGISTER_S, Context, RegisterContext
-from app.public_register.page_language import language_of
+from app.public_register.cached_responses import (
+    PAGE_MAX_AGE_S,
+    CachedResponse,
+    build_cache_headers,
+    make_conditional_response,
+)
+from app.public_register.context import REGISTER_TTL_S, Context, RegisterContext
+from app.public_register.page_language import negotiate_language
 from app.public_register.page_texts import WORDS
-from app.public_register.recent_schemas import PublicRecent, recent_document
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import Register
+from app.public_register.recent_schemas import PublicRecent, build_recent_document
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import RegisterSnapshot
 from app.public_register.register_schemas import (
     PublicRegister,
     PublicSite,
-    register_document,
-    site_document,
+    build_register_document,
+    build_site_document,
 )
-from app.public_register.register_search import LONGEST, Asked, narrow_register
-from app.public_register.ttl_cache import Shelf
+from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery, filter_register
+from app.public_register.ttl_cache import TtlCache
 
 router: Final = APIRouter(prefix="/public", tags=["Public register"])
 _JSON: Final = "application/json"
@@ -41,7 +46,7 @@ _Language = Annotated[
 _Words = Annotated[
     str,
     Query(
-        max_length=LONGEST,
+        max_length=MAX_QUERY_CHARS,
         description="Words of names, operators and addresses, or a latitude and a longitude",
         examples=["43.6, 1.44"],
     ),
@@ -49,7 +54,7 @@ _Words = Annotated[
 _Purpose = Annotated[
     str,
     Query(
-        max_length=LONGEST,
+        max_length=MAX_QUERY_CHARS,
         description="Only sites with this purpose declared and in force; `undeclared`: those with none",
         examples=["noise"],
     ),
@@ -78,7 +83,7 @@ def _named(site_id: str) -> str:
 
 async def _shown(
     request: Request,
-    shelf: Shelf,
+    shelf: TtlCache,
     key: Hashable,
     media_type: str,
     make: Callable[[], Awaitable[bytes]],
@@ -86,18 +91,18 @@ async def _shown(
     name: str = "",
     licence: str | None = None,
 ) -> Response:
-    async def made() -> Made:
-        return Made.of(await make(), media_type)
+    async def made() -> CachedResponse:
+        return CachedResponse.of(await make(), media_type)
 
-    found = await shelf.get(("data", key), REGISTER_S, made)
+    found = await shelf.get(("data", key), REGISTER_TTL_S, made)
     # Whoever shows the register on a page of their own may: it is public, and knows of no caller.
-    headers = {"Access-Control-Allow-Origin": "*", **kept_for(FRESH_S)}
+    headers = {"Access-Control-Allow-Origin": "*", **build_cache_headers(PAGE_MAX_AGE_S)}
     if name:
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if licence:
         # A table has no place of its own for it (RFC 4946).
-        headers["Link"] = f'<{licence_page(licence)}>; rel="license"'
-    return answer(request, found, headers)
+        headers["Link"] = f'<{get_licence_url(licence)}>; rel="license"'
+    return make_conditional_response(request, found, headers)
 
 
 @router.get(
@@ -115,24 +120,24 @@ async def register_geojson(
     With `q` or `purpose` it has what the list of the register shows of the same search.
     """
 
-    def make(register: Register) -> bytes:
-        return _encode(geojson.of_sites(list(register.sites.values())))
+    def make(register: RegisterSnapshot) -> bytes:
+        return _encode(geojson.build_sites_geojson(list(register.sites.values())))
 
-    return await _found(request, context, Asked(q.strip(), purpose), geojson.MEDIA_TYPE, make)
+    return await _found(request, context, SiteSearchQuery(q.strip(), purpose), geojson.MEDIA_TYPE, make)
 
 
 async def _found(
     request: Request,
     context: RegisterContext,
-    asked: Asked,
+    asked: SiteSearchQuery,
     media_type: str,
-    make: Callable[[Register], bytes],
+    make: Callable[[RegisterSnapshot], bytes],
     *,
     name: str = "",
 ) -> Response:
     """Answer with the sites that a search finds. Searches with the same result share a cached document."""
     whole = await context.register()
-    register = narrow_register(whole, asked) if asked != Asked() else whole
+    register = filter_register(whole, asked) if asked != SiteSearchQuery() else whole
     is_whole = len(register.sites) == len(whole.sites)
 
     async def made() -> bytes:
@@ -159,10 +164,12 @@ async def register_csv(
     With `q` or `purpose` it has what the list of the register shows of the same search.
     """
 
-    def make(register: Register) -> bytes:
-        return csv_tables.of_register(register).encode()
+    def make(register: RegisterSnapshot) -> bytes:
+        return csv_tables.format_register_csv(register).encode()
 
-    return await _found(request, context, Asked(q.strip(), purpose), _CSV, make, name="register.csv")
+    return await _found(
+        request, context, SiteSearchQuery(q.strip(), purpose), _CSV, make, name="register.csv"
+    )
 
 
 @router.get(
@@ -179,10 +186,10 @@ async def register_json(
     With `q` or `purpose` it has what the list of the register shows of the same search.
     """
 
-    def make(register: Register) -> bytes:
-        return register_document(register).model_dump_json().encode()
+    def make(register: RegisterSnapshot) -> bytes:
+        return build_register_document(register).model_dump_json().encode()
 
-    return await _found(request, context, Asked(q.strip(), purpose), _JSON, make)
+    return await _found(request, context, SiteSearchQuery(q.strip(), purpose), _JSON, make)
 
 
 @router.get(
@@ -202,7 +209,7 @@ async def changes_atom(request: Request, context: Context, lang: _Language = Non
     operation_id="get_register_site_geojson",
     summary="A site of the register as GeoJSON",
     response_class=Response,
-    responses={**_media(geojson.MEDIA_TYPE), **documented(404)},
+    responses={**_media(geojson.MEDIA_TYPE), **document_problems(404)},
 )
 async def site_geojson(site_id: str, request: Request, context: Context) -> Response:
     """The site, its boxes, and the cells in which they lie."""
@@ -210,7 +217,7 @@ async def site_geojson(site_id: str, request: Request, context: Context) -> Resp
 
     async def make() -> bytes:
         _, site = await context.site(site_id)
-        return _encode(geojson.of_site(site))
+        return _encode(geojson.build_site_geojson(site))
 
     return await _shown(request, context.shelf, ("geojson", named), geojson.MEDIA_TYPE, make)
 
@@ -220,7 +227,7 @@ async def site_geojson(site_id: str, request: Request, context: Context) -> Resp
     operation_id="get_register_site",
     summary="A site of the register as JSON",
     response_model=PublicSite,
-    responses=documented(404),
+    responses=document_problems(404),
 )
 async def site_json(site_id: str, request: Request, context: Context) -> Response:
     """All that is public of a site, but for its figures."""
@@ -228,7 +235,7 @@ async def site_json(site_id: str, request: Request, context: Context) -> Respons
 
     async def make() -> bytes:
         register, site = await context.site(site_id)
-        return site_document(site, register.at).model_dump_json().encode()
+        return build_site_document(site, register.at).model_dump_json().encode()
 
     return await _shown(request, context.shelf, ("json", named), _JSON, make)
 
@@ -238,7 +245,7 @@ async def site_json(site_id: str, request: Request, context: Context) -> Respons
     operation_id="get_register_site_data",
     summary="Open data of a site as CSV",
     response_class=Response,
-    responses={**_media("text/csv", text=True), **documented(404)},
+    responses={**_media("text/csv", text=True), **document_problems(404)},
 )
 async def site_data(site_id: str, request: Request, context: Context) -> Response:
     """Means over the site's boxes, of the hours of seven days and the days of a year.
@@ -249,7 +256,7 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
     register, site = await context.site(site_id)
 
     async def make() -> bytes:
-        return csv_tables.of_data(await context.open_data(register, site)).encode()
+        return csv_tables.format_open_data_csv(await context.open_data(register, site)).encode()
 
     name = f"vigie-{named}.csv"
     return await _shown(request, context.shelf, ("csv", named), _CSV, make, name=name, licence=site.licence)
@@ -260,7 +267,7 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
     operation_id="get_register_site_recent",
     summary="Newest open data of a site",
     response_model=PublicRecent,
-    responses=documented(404),
+    responses=document_problems(404),
 )
 async def site_recent(site_id: str, request: Request, context: Context) -> Response:
     """The newest value of each published metric, and its last 24 hours, with indices and coverage.
@@ -272,7 +279,7 @@ async def site_recent(site_id: str, request: Request, context: Context) -> Respo
     _, site = await context.site(site_id)
 
     async def make() -> bytes:
-        return recent_document(site, await context.recent(site)).model_dump_json().encode()
+        return build_recent_document(site, await context.recent(site)).model_dump_json().encode()
 
     return await _shown(request, context.shelf, ("recent", named), _JSON, make, licence=site.licence)
 
@@ -282,7 +289,7 @@ async def site_recent(site_id: str, request: Request, context: Context) -> Respo
     operation_id="get_register_site_recent_csv",
     summary="Newest open data of a site as CSV",
     response_class=Response,
-    responses={**_media("text/csv", text=True), **documented(404)},
+    responses={**_media("text/csv", text=True), **document_problems(404)},
 )
 async def site_recent_csv(site_id: str, request: Request, context: Context) -> Response:
     """The same as CSV, without indices: `span` is `newest` or `quarter` (of an hour)."""
@@ -290,7 +297,7 @@ async def site_recent_csv(site_id: str, request: Request, context: Context) -> R
     _, site = await context.site(site_id)
 
     async def make() -> bytes:
-        return csv_tables.of_recent(await context.recent(site)).encode()
+        return csv_tables.format_recent_csv(await context.recent(site)).encode()
 
     name = f"vigie-{named}-recent.csv"
     return await _shown(
@@ -303,7 +310,7 @@ async def site_recent_csv(site_id: str, request: Request, context: Context) -> R
     operation_id="get_register_site_dtpr",
     summary="A site in the words of DTPR",
     response_class=Response,
-    responses={**_media(_JSON, example=_CHAIN), **documented(404)},
+    responses={**_media(_JSON, example=_CHAIN), **document_problems(404)},
 )
 async def site_dtpr(site_id: str, request: Request, context: Context) -> Response:
     """A datachain of Digital Trust for Places and Routines for each purpose that is in force."""
@@ -311,7 +318,7 @@ async def site_dtpr(site_id: str, request: Request, context: Context) -> Respons
 
     async def make() -> bytes:
         _, site = await context.site(site_id)
-        return _encode(dtpr.datachains(site, Writing("en")))
+        return _encode(dtpr.build_datachains(site, RegisterFormatter("en")))
 
     return await _shown(request, context.shelf, ("dtpr", named), _JSON, make)
 
@@ -321,7 +328,7 @@ async def site_dtpr(site_id: str, request: Request, context: Context) -> Respons
     operation_id="get_register_site_changes",
     summary="A site's history as a feed",
     response_class=Response,
-    responses={**_media(atom_feed.MEDIA_TYPE, text=True), **documented(404)},
+    responses={**_media(atom_feed.MEDIA_TYPE, text=True), **document_problems(404)},
 )
 async def site_changes_atom(
     site_id: str, request: Request, context: Context, lang: _Language = None
@@ -334,7 +341,7 @@ async def site_changes_atom(
 async def _feed(
     request: Request, context: RegisterContext, site_id: str | None, lang: str | None
 ) -> Response:
-    writing = Writing(language_of(lang, request.headers.get("accept-language", "")))
+    writing = RegisterFormatter(negotiate_language(lang, request.headers.get("accept-language", "")))
 
     base: str = request.app.state.installation.base_url
 
@@ -348,7 +355,7 @@ async def _feed(
             licence = site.licence
         entries = (await context.changes(wanted)).entries
         rights = "" if licence is None else writing.licence(licence)
-        return atom_feed.feed(
+        return atom_feed.build_atom_feed(
             entries, writing, base=base, path=path, title=title, now=register.at, rights=rights
         )
 

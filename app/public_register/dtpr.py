@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.catalogue.purposes import PurposeName
-from app.indicators.index_results import Text
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import PurposeEntry, SiteEntry
+from app.indicators.index_results import BilingualText
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import PublishedPurpose, PublishedSite
 
 VERSION: Final = "2025-08-29T00:00:00Z"
 """Of the elements."""
@@ -25,52 +25,68 @@ ATTRIBUTION: Final = "DTPR taxonomy by Helpful Places (https://dtpr.io), CC BY 4
 
 type Category = Literal["accountable", "purpose", "tech", "data", "process", "access", "storage", "retention"]
 
-CATEGORIES: Final[Mapping[Category, tuple[Text, Text]]] = {
+CATEGORIES: Final[Mapping[Category, tuple[BilingualText, BilingualText]]] = {
     "accountable": (
-        Text("Accountable", "Responsable"),
-        Text("Who answers for it?", "Qui en répond ?"),
+        BilingualText("Accountable", "Responsable"),
+        BilingualText("Who answers for it?", "Qui en répond ?"),
     ),
-    "purpose": (Text("Purpose", "Objectif"), Text("Why?", "Pourquoi ?")),
-    "tech": (Text("Technology", "Technologie"), Text("With what?", "Avec quoi ?")),
-    "data": (Text("Data type", "Type de données"), Text("Which data?", "Quelles données ?")),
-    "process": (Text("Processing", "Traitement"), Text("What is done with it?", "Qu'en fait-on ?")),
-    "access": (Text("Access", "Accès"), Text("Who sees it?", "Qui y accède ?")),
-    "storage": (Text("Storage", "Stockage"), Text("Where is it kept?", "Où est-ce conservé ?")),
-    "retention": (Text("Retention", "Rétention"), Text("For how long?", "Combien de temps ?")),
+    "purpose": (BilingualText("Purpose", "Objectif"), BilingualText("Why?", "Pourquoi ?")),
+    "tech": (BilingualText("Technology", "Technologie"), BilingualText("With what?", "Avec quoi ?")),
+    "data": (
+        BilingualText("Data type", "Type de données"),
+        BilingualText("Which data?", "Quelles données ?"),
+    ),
+    "process": (
+        BilingualText("Processing", "Traitement"),
+        BilingualText("What is done with it?", "Qu'en fait-on ?"),
+    ),
+    "access": (BilingualText("Access", "Accès"), BilingualText("Who sees it?", "Qui y accède ?")),
+    "storage": (
+        BilingualText("Storage", "Stockage"),
+        BilingualText("Where is it kept?", "Où est-ce conservé ?"),
+    ),
+    "retention": (
+        BilingualText("Retention", "Rétention"),
+        BilingualText("For how long?", "Combien de temps ?"),
+    ),
 }
 """The categories of the type `device` in their order; the questions are ours."""
 
-NAMES: Final[Mapping[str, Text]] = {
-    "organization": Text("Organization", "Organisation"),
-    "ecology": Text("Ecology", "Écologie"),
-    "health": Text("Health", "Santé"),
-    "inform": Text("Inform", "Informer"),
-    "safety_security": Text("Safety & Security", "Tranquillité Prévention"),
-    "planning_decision_making": Text("Planning & Decision-making", "Planification et prise de décision"),
-    "air_quality": Text("Air Quality", "Qualité de l'air"),
-    "sound_level_meter": Text("Sound Level Meter", "Sonomètre"),
-    "microphone": Text("Microphone", "Microphone"),
-    "thermometer": Text("Thermometer", "Thermomètre"),
-    "video_camera": Text("Video camera", "Caméra vidéo"),
-    "values_time": Text("Values / Time", "Valeurs / Temps"),
-    "boolean": Text("Boolean", "Booléen"),
-    "aggregated": Text("Aggregated", "Agrégé"),
-    "raw_data": Text("Raw data", "Données brutes"),
-    "de_identified": Text("De-identified", "Dé-identifié"),
-    "available_to_download": Text("Available to download", "Disponible pour le téléchargement"),
-    "available_to_3rd_parties": Text("Available to 3rd parties", "Données mises à la disposition de tiers"),
-    "available_to_the_accountable_organization": Text(
+ELEMENT_NAMES: Final[Mapping[str, BilingualText]] = {
+    "organization": BilingualText("Organization", "Organisation"),
+    "ecology": BilingualText("Ecology", "Écologie"),
+    "health": BilingualText("Health", "Santé"),
+    "inform": BilingualText("Inform", "Informer"),
+    "safety_security": BilingualText("Safety & Security", "Tranquillité Prévention"),
+    "planning_decision_making": BilingualText(
+        "Planning & Decision-making", "Planification et prise de décision"
+    ),
+    "air_quality": BilingualText("Air Quality", "Qualité de l'air"),
+    "sound_level_meter": BilingualText("Sound Level Meter", "Sonomètre"),
+    "microphone": BilingualText("Microphone", "Microphone"),
+    "thermometer": BilingualText("Thermometer", "Thermomètre"),
+    "video_camera": BilingualText("Video camera", "Caméra vidéo"),
+    "values_time": BilingualText("Values / Time", "Valeurs / Temps"),
+    "boolean": BilingualText("Boolean", "Booléen"),
+    "aggregated": BilingualText("Aggregated", "Agrégé"),
+    "raw_data": BilingualText("Raw data", "Données brutes"),
+    "de_identified": BilingualText("De-identified", "Dé-identifié"),
+    "available_to_download": BilingualText("Available to download", "Disponible pour le téléchargement"),
+    "available_to_3rd_parties": BilingualText(
+        "Available to 3rd parties", "Données mises à la disposition de tiers"
+    ),
+    "available_to_the_accountable_organization": BilingualText(
         "Available to the accountable organization",
         "Données mises à la disposition de l'organisation responsable",
     ),
-    "not_available_to_me": Text("Not available to me", "Non disponible pour moi"),
-    "data_retained": Text("Retained {duration}", "Retenu {duration}"),
+    "not_available_to_me": BilingualText("Not available to me", "Non disponible pour moi"),
+    "data_retained": BilingualText("Retained {duration}", "Retenu {duration}"),
 }
 """Names of the elements that are used, by DTPR's ids."""
 
-type Elements = Mapping[Category, tuple[str, ...]]
+type CategoryElements = Mapping[Category, tuple[str, ...]]
 
-OF_PURPOSES: Final[Mapping[PurposeName, Elements]] = {
+ELEMENTS_BY_PURPOSE: Final[Mapping[PurposeName, CategoryElements]] = {
     "air_quality": {
         "purpose": ("ecology", "health"),
         "tech": ("air_quality",),
@@ -117,7 +133,7 @@ OF_PURPOSES: Final[Mapping[PurposeName, Elements]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class DtprElement:
     """An element of a datachain, with DTPR's variables filled in."""
 
     category: Category
@@ -125,10 +141,12 @@ class Element:
     variables: Mapping[str, str]
 
 
-def elements(site: SiteEntry, purpose: PurposeEntry, writing: Writing) -> list[Element]:
+def select_elements(
+    site: PublishedSite, purpose: PublishedPurpose, writing: RegisterFormatter
+) -> list[DtprElement]:
     """What DTPR calls the parts of a purpose of a site, in the order of the categories."""
     found: dict[Category, list[str]] = {
-        name: list(ids) for name, ids in OF_PURPOSES[purpose.known.name].items()
+        name: list(ids) for name, ids in ELEMENTS_BY_PURPOSE[purpose.known.name].items()
     }
     found["accountable"] = ["organization"]
     found["access"] = ["available_to_the_accountable_organization"]
@@ -143,18 +161,18 @@ def elements(site: SiteEntry, purpose: PurposeEntry, writing: Writing) -> list[E
         found["retention"] = ["data_retained"]
     values = {"data_retained": {} if days is None else {"duration": writing.days(days)}}
     return [
-        Element(category, each, values.get(each, {}))
+        DtprElement(category, each, values.get(each, {}))
         for category in CATEGORIES
         for each in found.get(category, ())
     ]
 
 
-def named(element: Element, writing: Writing) -> str:
+def format_element_name(element: DtprElement, writing: RegisterFormatter) -> str:
     """An element's name with its variables."""
-    return writing.filled(NAMES[element.id], **element.variables)
+    return writing.filled(ELEMENT_NAMES[element.id], **element.variables)
 
 
-def datachains(site: SiteEntry, english: Writing) -> dict[str, Any]:
+def build_datachains(site: PublishedSite, english: RegisterFormatter) -> dict[str, Any]:
     """A datachain for each purpose of a site that its operator has declared, and that is in force."""
     return {
         "site_id": str(site.id),
@@ -174,9 +192,9 @@ def _template() -> dict[str, Any]:
     return {
         "type": "device",
         "version": VERSION,
-        "title": _locales(Text("Device datachain", "Chaîne de données d'un appareil")),
+        "title": _locales(BilingualText("Device datachain", "Chaîne de données d'un appareil")),
         "description": _locales(
-            Text("What a box measures, and what for", "Ce qu'un boîtier mesure, et pourquoi")
+            BilingualText("What a box measures, and what for", "Ce qu'un boîtier mesure, et pourquoi")
         ),
         "categories": [
             {
@@ -191,11 +209,11 @@ def _template() -> dict[str, Any]:
     }
 
 
-def _instance(site: SiteEntry, purpose: PurposeEntry, english: Writing) -> dict[str, Any]:
+def _instance(site: PublishedSite, purpose: PublishedPurpose, english: RegisterFormatter) -> dict[str, Any]:
     known = purpose.known
     places: dict[Category, int] = {}
     chosen: list[dict[str, Any]] = []
-    for each in elements(site, purpose, english):
+    for each in select_elements(site, purpose, english):
         place = places.get(each.category, 0)
         places[each.category] = place + 1
         chosen.append(
@@ -206,7 +224,7 @@ def _instance(site: SiteEntry, purpose: PurposeEntry, english: Writing) -> dict[
                 "variables": [{"id": name, "value": value} for name, value in each.variables.items()],
             }
         )
-    title = Text(f"{site.name}: {known.title}", f"{site.name} : {known.title_fr}")
+    title = BilingualText(f"{site.name}: {known.title}", f"{site.name} : {known.title_fr}")
     return {
         "title": _locales(title),
         "created_at": purpose.declared_at.isoformat().replace("+00:00", "Z"),
@@ -214,5 +232,5 @@ def _instance(site: SiteEntry, purpose: PurposeEntry, english: Writing) -> dict[
     }
 
 
-def _locales(text: Text) -> list[dict[str, str]]:
+def _locales(text: BilingualText) -> list[dict[str, str]]:
     return [{"locale": "en", "value": text.en}, {"locale": "fr", "value": text.fr}]

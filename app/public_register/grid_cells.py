@@ -11,20 +11,20 @@ METRES_PER_DEGREE: Final = 111_320.0
 """Of a meridian."""
 _LAST: Final = 88
 
-type Ring = list[list[float]]
+type LinearRing = list[list[float]]
 """A closed line of [longitude, latitude], counter-clockwise as RFC 7946 has exterior rings."""
 
 
-def steps(latitude: float, metres: int) -> tuple[float, float]:
+def compute_cell_size(latitude: float, metres: int) -> tuple[float, float]:
     """How wide and how high a cell is (degrees), around a latitude (degrees)."""
     high = metres / METRES_PER_DEGREE
     band = min(math.floor(abs(latitude)), _LAST) + 0.5
     return high / math.cos(math.radians(band)), high
 
 
-def ring(longitude: float, latitude: float, metres: int) -> Ring:
+def build_cell_ring(longitude: float, latitude: float, metres: int) -> LinearRing:
     """The border of the cell around its middle; it does not cross the antimeridian nor a pole."""
-    wide, high = (step / 2 for step in steps(latitude, metres))
+    wide, high = (step / 2 for step in compute_cell_size(latitude, metres))
     west, east = max(-180.0, longitude - wide), min(180.0, longitude + wide)
     south, north = max(-90.0, latitude - high), min(90.0, latitude + high)
     corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 
 from app.platform.kernel.instants import format_us, from_datetime
-from app.public_register.change_history import Entry, Page
-from app.public_register.change_texts import sentence
-from app.public_register.guide_texts import ABOUT
-from app.public_register.page_frame import Frame, in_language, rendered
+from app.public_register.about_texts import ABOUT
+from app.public_register.change_history import ChangeHistoryEntry, ChangeHistoryPage
+from app.public_register.change_texts import describe_change
+from app.public_register.page_frame import PageContext, build_localized_url, render_page
 from app.public_register.page_texts import WORDS
-from app.public_register.register_model import Register, SiteEntry
+from app.public_register.register_model import PublishedSite, RegisterSnapshot
 
 
-def lines(entries: Sequence[Entry], frame: Frame, register: Register) -> list[dict[str, str]]:
+def build_change_rows(
+    entries: Sequence[ChangeHistoryEntry], frame: PageContext, register: RegisterSnapshot
+) -> list[dict[str, str]]:
     """Entries as their template has them. A site that is in the register no more has no page."""
     writing = frame.writing
     return [
@@ -20,37 +22,39 @@ def lines(entries: Sequence[Entry], frame: Frame, register: Register) -> list[di
             "day": writing.day(each.at),
             "site": each.site_name,
             "href": frame.to(f"/public/sites/{each.site_id}") if each.site_id in register.sites else "",
-            "said": sentence(each, writing),
+            "said": describe_change(each, writing),
         }
         for each in (entry.change for entry in entries)
     ]
 
 
-def changes_page(page: Page, register: Register, frame: Frame, *, site: SiteEntry | None) -> str:
+def render_changes_page(
+    page: ChangeHistoryPage, register: RegisterSnapshot, frame: PageContext, *, site: PublishedSite | None
+) -> str:
     """The history of all sites, or of one."""
     writing = frame.writing
     query = {} if site is None else {"site": str(site.id)}
     path = "/public/changes"
     feed = "/public/changes.atom" if site is None else f"/public/sites/{site.id}/changes.atom"
-    return rendered(
+    return render_page(
         "changes.html",
         frame,
         title=writing.word("nav_changes"),
         path=path,
         query=query,
-        data=[(in_language(feed, writing.language), "Atom")],
+        data=[(build_localized_url(feed, writing.language), "Atom")],
         heading=writing.word("nav_changes")
         if site is None
         else writing.filled(WORDS["history_of"], name=site.name),
-        changes=lines(page.entries, frame, register),
+        changes=build_change_rows(page.entries, frame, register),
         older="" if page.before is None else frame.to(path, **query, before=page.before),
     )
 
 
-def about_page(frame: Frame) -> str:
+def render_about_page(frame: PageContext) -> str:
     """How to read the register."""
     writing = frame.writing
-    return rendered(
+    return render_page(
         "about.html",
         frame,
         title=writing.word("nav_about"),
@@ -62,6 +66,6 @@ def about_page(frame: Frame) -> str:
     )
 
 
-def missing_page(frame: Frame) -> str:
+def render_missing_page(frame: PageContext) -> str:
     """Of a site that is not there."""
-    return rendered("missing.html", frame, title=frame.writing.word("missing_title"), path="/public")
+    return render_page("missing.html", frame, title=frame.writing.word("missing_title"), path="/public")

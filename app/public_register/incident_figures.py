@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.acoustics.wilson_interval import wilson
+from app.acoustics.wilson_interval import compute_wilson_interval
 
 _YEAR_DAYS = 365.0
 LEAST_DAYS = 7.0
@@ -36,7 +36,7 @@ class IncidentFigures:
     @property
     def interval(self) -> tuple[float, float] | None:
         """In which that share is with 95 %, however few were reviewed; None: none was."""
-        return wilson(self.confirmed, self.confirmed + self.dismissed)
+        return compute_wilson_interval(self.confirmed, self.confirmed + self.dismissed)
 
     @property
     def false_alarms_per_year(self) -> float | None:

@@ -3,38 +3,42 @@
 from collections.abc import Mapping
 from typing import Final
 
-from app.indicators.index_results import Text
-from app.public_register.register_model import Standing
+from app.indicators.index_results import BilingualText
+from app.public_register.register_model import PurposeStanding
 
-BASES: Final[Mapping[str, tuple[Text, Text]]] = {
+BASES: Final[Mapping[str, tuple[BilingualText, BilingualText]]] = {
     "consent": (
-        Text("Consent (GDPR, Article 6(1)(a))", "Consentement (RGPD, article 6, § 1, a)"),
-        Text(
+        BilingualText("Consent (GDPR, Article 6(1)(a))", "Consentement (RGPD, article 6, § 1, a)"),
+        BilingualText(
             "The persons concerned have agreed, and may withdraw that at any time.",
             "Les personnes concernées ont donné leur accord et peuvent le retirer à tout moment.",
         ),
     ),
     "contract": (
-        Text("Contract (GDPR, Article 6(1)(b))", "Contrat (RGPD, article 6, § 1, b)"),
-        Text(
+        BilingualText("Contract (GDPR, Article 6(1)(b))", "Contrat (RGPD, article 6, § 1, b)"),
+        BilingualText(
             "The processing is necessary for a contract with the persons concerned.",
             "C'est nécessaire à l'exécution d'un contrat avec les personnes concernées.",
         ),
     ),
     "legal_obligation": (
-        Text("Legal obligation (GDPR, Article 6(1)(c))", "Obligation légale (RGPD, article 6, § 1, c)"),
-        Text("A law obliges the controller to do so.", "La loi oblige le responsable à le faire."),
+        BilingualText(
+            "Legal obligation (GDPR, Article 6(1)(c))", "Obligation légale (RGPD, article 6, § 1, c)"
+        ),
+        BilingualText("A law obliges the controller to do so.", "La loi oblige le responsable à le faire."),
     ),
     "vital_interests": (
-        Text("Vital interests (GDPR, Article 6(1)(d))", "Intérêts vitaux (RGPD, article 6, § 1, d)"),
-        Text(
+        BilingualText("Vital interests (GDPR, Article 6(1)(d))", "Intérêts vitaux (RGPD, article 6, § 1, d)"),
+        BilingualText(
             "It is necessary to protect a person's life.",
             "C'est nécessaire pour protéger la vie d'une personne.",
         ),
     ),
     "public_task": (
-        Text("Public task (GDPR, Article 6(1)(e))", "Mission d'intérêt public (RGPD, article 6, § 1, e)"),
-        Text(
+        BilingualText(
+            "Public task (GDPR, Article 6(1)(e))", "Mission d'intérêt public (RGPD, article 6, § 1, e)"
+        ),
+        BilingualText(
             "It is necessary for a task in the public interest that a law gives to the controller. You may "
             "object.",
             "C'est nécessaire à une mission d'intérêt public qu'un texte confie au responsable. Vous pouvez "
@@ -42,8 +46,10 @@ BASES: Final[Mapping[str, tuple[Text, Text]]] = {
         ),
     ),
     "legitimate_interests": (
-        Text("Legitimate interests (GDPR, Article 6(1)(f))", "Intérêts légitimes (RGPD, article 6, § 1, f)"),
-        Text(
+        BilingualText(
+            "Legitimate interests (GDPR, Article 6(1)(f))", "Intérêts légitimes (RGPD, article 6, § 1, f)"
+        ),
+        BilingualText(
             "The controller has an interest that yours do not outweigh. You may object.",
             "Le responsable y a un intérêt légitime sur lequel les vôtres ne prévalent pas. Vous pouvez "
             "vous y "
@@ -51,23 +57,23 @@ BASES: Final[Mapping[str, tuple[Text, Text]]] = {
         ),
     ),
     "law_enforcement": (
-        Text(
+        BilingualText(
             "Law enforcement (Directive (EU) 2016/680)",
             "Prévention et poursuite d'infractions (directive (UE) 2016/680)",
         ),
-        Text(
+        BilingualText(
             "A competent authority prevents or prosecutes offences by a law that it has to name.",
             "Une autorité compétente prévient ou poursuit des infractions, en vertu d'un texte qu'elle "
             "doit citer.",
         ),
     ),
     "other_law": (
-        Text("Another law", "Un autre texte"),
-        Text("A law that is named here.", "Un texte cité ici."),
+        BilingualText("Another law", "Un autre texte"),
+        BilingualText("A law that is named here.", "Un texte cité ici."),
     ),
     "not_personal_data": (
-        Text("No personal data", "Aucune donnée personnelle"),
-        Text(
+        BilingualText("No personal data", "Aucune donnée personnelle"),
+        BilingualText(
             "The operator states that the measurements describe the air, sound levels or the equipment, and "
             "no person.",
             "L'exploitant déclare que les mesures renseignent sur l'air, les niveaux sonores ou le matériel, "
@@ -80,59 +86,59 @@ BASES: Final[Mapping[str, tuple[Text, Text]]] = {
 LICENCES_FR: Final[Mapping[str, str]] = {"etalab-2.0": "Licence Ouverte 2.0 (Etalab)"}
 """French names of licences that SPDX lists in English only, by their identifiers."""
 
-STANDINGS: Final[Mapping[Standing, Text]] = {
-    "in_force": Text("in force", "en vigueur"),
-    "not_yet": Text("not yet in force", "pas encore en vigueur"),
-    "awaiting_approval": Text("awaiting approval", "en attente d'approbation"),
-    "ended": Text("ended", "terminée"),
+STANDINGS: Final[Mapping[PurposeStanding, BilingualText]] = {
+    "in_force": BilingualText("in force", "en vigueur"),
+    "not_yet": BilingualText("not yet in force", "pas encore en vigueur"),
+    "awaiting_approval": BilingualText("awaiting approval", "en attente d'approbation"),
+    "ended": BilingualText("ended", "terminée"),
 }
 """Where a purpose stands."""
 
-SEVERITIES: Final[Mapping[str, Text]] = {
-    "critical": Text("critical", "critique"),
-    "warning": Text("warning", "avertissement"),
-    "info": Text("information", "information"),
+SEVERITIES: Final[Mapping[str, BilingualText]] = {
+    "critical": BilingualText("critical", "critique"),
+    "warning": BilingualText("warning", "avertissement"),
+    "info": BilingualText("information", "information"),
 }
 """Severities of alerts, the gravest first."""
 
-REFUSALS: Final[Mapping[str, Text]] = {
-    "purpose_not_declared": Text("the purpose is not declared", "la finalité n'est pas déclarée"),
-    "purpose_not_approved": Text("the purpose is not approved", "la finalité n'est pas approuvée"),
-    "purpose_ended": Text("the purpose has ended", "la finalité est terminée"),
-    "unknown_event_type": Text("an event of no known type", "un événement de type inconnu"),
-    "forbidden_content": Text("forbidden content", "un contenu interdit"),
-    "camera_coupling": Text(
+REFUSALS: Final[Mapping[str, BilingualText]] = {
+    "purpose_not_declared": BilingualText("the purpose is not declared", "la finalité n'est pas déclarée"),
+    "purpose_not_approved": BilingualText("the purpose is not approved", "la finalité n'est pas approuvée"),
+    "purpose_ended": BilingualText("the purpose has ended", "la finalité est terminée"),
+    "unknown_event_type": BilingualText("an event of no known type", "un événement de type inconnu"),
+    "forbidden_content": BilingualText("forbidden content", "un contenu interdit"),
+    "camera_coupling": BilingualText(
         "a camera coupled with a sound event", "une caméra couplée à un événement sonore"
     ),
 }
 """Codes of refusals that have words of their own; the others are shown as they are."""
 
-NO_PURPOSE: Final = Text("without a purpose", "sans finalité")
+NO_PURPOSE: Final = BilingualText("without a purpose", "sans finalité")
 """What a refusal is of that has none."""
 
-KEPT: Final[Mapping[str, Text]] = {
-    "ever": Text("without limit of time", "sans limite de durée"),
-    "removed": Text("{}, then removed", "{}, puis suppression"),
-    "refused": Text(
+KEPT: Final[Mapping[str, BilingualText]] = {
+    "ever": BilingualText("without limit of time", "sans limite de durée"),
+    "removed": BilingualText("{}, then removed", "{}, puis suppression"),
+    "refused": BilingualText(
         "data older than {} are rejected on receipt; stored data are not removed automatically",
         "les données de plus de {} sont rejetées à la réception ; les données enregistrées ne sont pas "
         "supprimées automatiquement",
     ),
-    "summaries": Text("Hourly and daily means: {}.", "Moyennes par heure et par jour : {}."),
-    "summaries_ever": Text(
+    "summaries": BilingualText("Hourly and daily means: {}.", "Moyennes par heure et par jour : {}."),
+    "summaries_ever": BilingualText(
         "Hourly and daily means: without limit of time.",
         "Moyennes par heure et par jour : sans limite de durée.",
     ),
-    "day_one": Text("{} day", "{} jour"),
-    "day_many": Text("{} days", "{} jours"),
+    "day_one": BilingualText("{} day", "{} jour"),
+    "day_many": BilingualText("{} days", "{} jours"),
 }
 """How long data are kept."""
 
-SPANS: Final[Mapping[str, Text]] = {
-    "both": Text("from {start} to {end}", "du {start} au {end}"),
-    "start": Text("since {start}", "depuis le {start}"),
-    "from": Text("from {start} on", "à partir du {start}"),
-    "end": Text("until {end}", "jusqu'au {end}"),
-    "open": Text("without an end", "sans terme"),
+SPANS: Final[Mapping[str, BilingualText]] = {
+    "both": BilingualText("from {start} to {end}", "du {start} au {end}"),
+    "start": BilingualText("since {start}", "depuis le {start}"),
+    "from": BilingualText("from {start} on", "à partir du {start}"),
+    "end": BilingualText("until {end}", "jusqu'au {end}"),
+    "open": BilingualText("without an end", "sans terme"),
 }
 """From when to when a purpose holds."""

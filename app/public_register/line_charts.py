@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from app.catalogue.metrics import Metric
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import Value
-from app.reports.render.chart_axes import Axis, rounded, value_marks
-from app.reports.render.number_formats import typeset
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import SiteMean
+from app.reports.render.chart_axes import AxisScale, build_value_ticks, round_axis_bounds
+from app.reports.render.number_formats import typeset_text
 
 WIDTH: Final = 720
 HEIGHT: Final = 200
@@ -24,21 +24,21 @@ _GAP: Final = 1.6
 _DOT: Final = 2
 _LEAST_LEVELS: Final = 10.0
 
-type Span = Literal["quarter", "hour", "day"]
+type ChartResolution = Literal["quarter", "hour", "day"]
 
-_LENGTHS: Final[dict[Span, timedelta]] = {
+_LENGTHS: Final[dict[ChartResolution, timedelta]] = {
     "quarter": timedelta(days=1),
     "hour": timedelta(days=7),
     "day": timedelta(days=365),
 }
-_WIDTHS: Final[dict[Span, float]] = {"quarter": 900.0, "hour": 3600.0, "day": 86_400.0}
-_HEADINGS: Final[dict[Span, str]] = {"quarter": "of_a_day", "hour": "week", "day": "of_a_year"}
+_WIDTHS: Final[dict[ChartResolution, float]] = {"quarter": 900.0, "hour": 3600.0, "day": 86_400.0}
+_HEADINGS: Final[dict[ChartResolution, str]] = {"quarter": "of_a_day", "hour": "week", "day": "of_a_year"}
 _EVERY_H: Final = 6
 _CLEAR: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class PixelTick:
     """A place on an axis, and what stands there."""
 
     at: int
@@ -46,7 +46,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class LineChart:
     """A chart: `said` is its text alternative, `rows` are its numbers, by day or by month."""
 
     title: str
@@ -54,20 +54,20 @@ class Chart:
     heading: str
     said: str
     path: str
-    across: list[Mark]
-    up: list[Mark]
+    across: list[PixelTick]
+    up: list[PixelTick]
     rows: list[tuple[str, str]]
 
 
-def chart(
+def draw_line_chart(
     metric: Metric,
-    values: Sequence[Value],
-    span: Span,
+    values: Sequence[SiteMean],
+    span: ChartResolution,
     now: datetime,
-    writing: Writing,
+    writing: RegisterFormatter,
     *,
     spacing_s: float = 0.0,
-) -> Chart:
+) -> LineChart:
     """Draw the means of quarters of an hour of a day, of hours of seven days, or of days of a year.
 
     Args:
@@ -83,9 +83,9 @@ def chart(
     means = [value.mean for value in values]
     low = 0.0 if metric.kind == "gauge" and min(means) >= 0 else min(means)
     spare = max(0.0, _LEAST_LEVELS - (max(means) - low)) / 2 if metric.kind == "level" else 0.0
-    bottom, top, step = rounded(low - spare, max(max(means) + spare, low + 1e-9))
-    x = Axis(start.timestamp(), end.timestamp(), LEFT, WIDTH - RIGHT)
-    y = Axis(bottom, top, HEIGHT - BOTTOM, TOP)
+    bottom, top, step = round_axis_bounds(low - spare, max(max(means) + spare, low + 1e-9))
+    x = AxisScale(start.timestamp(), end.timestamp(), LEFT, WIDTH - RIGHT)
+    y = AxisScale(bottom, top, HEIGHT - BOTTOM, TOP)
     formats = writing.formats
     unit = formats.unit(metric.unit)
 
@@ -96,19 +96,19 @@ def chart(
     said = writing.word("chart_summary").format(
         title=title, low=shown(min(means)), high=shown(max(means)), last=shown(means[-1])
     )
-    return Chart(
+    return LineChart(
         title=title,
         unit=unit,
         heading=writing.word(_HEADINGS[span]),
-        said=typeset(said, writing.language),
+        said=typeset_text(said, writing.language),
         path=_path(values, x, y, max(_WIDTHS[span], spacing_s)),
         across=_MARKS[span](x, start, end, writing),
-        up=[Mark(round(mark.at), mark.label) for mark in value_marks(y, step, formats)],
+        up=[PixelTick(round(mark.at), mark.label) for mark in build_value_ticks(y, step, formats)],
         rows=_rows(metric, values, span, writing),
     )
 
 
-def _path(values: Sequence[Value], x: Axis, y: Axis, width_s: float) -> str:
+def _path(values: Sequence[SiteMean], x: AxisScale, y: AxisScale, width_s: float) -> str:
     lines: list[list[tuple[int, int]]] = []
     before: datetime | None = None
     for value in values:
@@ -131,17 +131,17 @@ def _drawn(line: Sequence[tuple[int, int]]) -> str:
     return f"M{across} {up}{''.join(steps)}"
 
 
-def _days(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
+def _days(x: AxisScale, start: datetime, end: datetime, writing: RegisterFormatter) -> list[PixelTick]:
     day = start.date() + timedelta(days=1)
     marks = []
     while day <= end.date():
         midnight = datetime(day.year, day.month, day.day, tzinfo=writing.zone)
-        marks.append(Mark(round(x.at(midnight.timestamp())), f"{day.day}"))
+        marks.append(PixelTick(round(x.at(midnight.timestamp())), f"{day.day}"))
         day += timedelta(days=1)
     return marks
 
 
-def _clocks(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
+def _clocks(x: AxisScale, start: datetime, end: datetime, writing: RegisterFormatter) -> list[PixelTick]:
     """Every sixth hour by the site's clocks."""
     at = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     marks = []
@@ -151,40 +151,42 @@ def _clocks(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[M
         # The first one would stand on the numbers of the other axis.
         if local.hour % _EVERY_H == 0 and place > LEFT + _CLEAR:
             label = f"{local.hour}\xa0h" if writing.language == "fr" else f"{local:%H:%M}"
-            marks.append(Mark(place, label))
+            marks.append(PixelTick(place, label))
     return marks
 
 
-def _months(x: Axis, start: datetime, end: datetime, writing: Writing) -> list[Mark]:
+def _months(x: AxisScale, start: datetime, end: datetime, writing: RegisterFormatter) -> list[PixelTick]:
     marks = []
     year, month = start.year, start.month
     while (year, month) < (end.year, end.month):
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)  # noqa: PLR2004 (months)
         first = datetime(year, month, 1, tzinfo=writing.zone)
-        marks.append(Mark(round(x.at(first.timestamp())), f"{month}"))
+        marks.append(PixelTick(round(x.at(first.timestamp())), f"{month}"))
     return marks
 
 
 _MARKS: Final = {"quarter": _clocks, "hour": _days, "day": _months}
 
 
-def _rows(metric: Metric, values: Sequence[Value], span: Span, writing: Writing) -> list[tuple[str, str]]:
+def _rows(
+    metric: Metric, values: Sequence[SiteMean], span: ChartResolution, writing: RegisterFormatter
+) -> list[tuple[str, str]]:
     """Means of the hours of quarters, the days of hours, or the months of days, weighed by their values."""
     if span == "quarter":
         return _hours(metric, values, writing)
-    groups: dict[date, list[Value]] = {}
+    groups: dict[date, list[SiteMean]] = {}
     for value in values:
         local = value.time.astimezone(writing.zone).date()
         groups.setdefault(local if span == "hour" else local.replace(day=1), []).append(value)
     name = writing.formats.short_day if span == "hour" else writing.formats.month
     return [
-        (name(day), writing.formats.measured(mean_of(metric, group), metric.unit))
+        (name(day), writing.formats.measured(compute_weighted_mean(metric, group), metric.unit))
         for day, group in groups.items()
     ]
 
 
-def _hours(metric: Metric, values: Sequence[Value], writing: Writing) -> list[tuple[str, str]]:
-    groups: dict[datetime, list[Value]] = {}
+def _hours(metric: Metric, values: Sequence[SiteMean], writing: RegisterFormatter) -> list[tuple[str, str]]:
+    groups: dict[datetime, list[SiteMean]] = {}
     for value in values:
         groups.setdefault(value.time.replace(minute=0, second=0, microsecond=0), []).append(value)
     today = values[-1].time.astimezone(writing.zone).date()
@@ -196,12 +198,12 @@ def _hours(metric: Metric, values: Sequence[Value], writing: Writing) -> list[tu
         return clock if day == today else f"{writing.formats.short_day(day)}, {clock}"
 
     return [
-        (name(hour), writing.formats.measured(mean_of(metric, group), metric.unit))
+        (name(hour), writing.formats.measured(compute_weighted_mean(metric, group), metric.unit))
         for hour, group in groups.items()
     ]
 
 
-def mean_of(metric: Metric, values: Sequence[Value]) -> float:
+def compute_weighted_mean(metric: Metric, values: Sequence[SiteMean]) -> float:
     """The mean of means, weighed by their values; of levels that of the energy, 10·log10(Σn·10^(L/10)/Σn)."""
     count = sum(value.count for value in values)
     if metric.kind == "level":

@@ -28,7 +28,7 @@ _KINDS: Final[dict[int, TilesKind]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
+class MapTileSource:
     """Where the map's ground comes from.
 
     Attributes:
@@ -44,14 +44,14 @@ class Tiles:
     file: Path | None = None
 
     @classmethod
-    def of(cls, settings: RegisterSettings) -> "Tiles":
+    def of(cls, settings: RegisterSettings) -> "MapTileSource":
         """Read what the settings name.
 
         Raises:
             ValueError: The file is no PMTiles archive of version 3, or cannot be read.
         """
         if settings.tiles_file is not None:
-            kind = read_kind(settings.tiles_file)
+            kind = read_tile_type(settings.tiles_file)
             return cls(TILES_PATH, settings.tiles_credit, kind, settings.tiles_file)
         return cls(settings.tiles_url, settings.tiles_credit, "url" if settings.tiles_url else "")
 
@@ -64,11 +64,11 @@ class Tiles:
         return f"{parts.scheme}://{parts.netloc}"
 
 
-NO_TILES: Final = Tiles()
+NO_TILES: Final = MapTileSource()
 """The map has outlines of land, out of the program's own files."""
 
 
-def read_kind(path: Path) -> TilesKind:
+def read_tile_type(path: Path) -> TilesKind:
     """Read of which kind the tiles of an archive are.
 
     Raises:

@@ -13,16 +13,16 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.public_register.map_tiles import NO_TILES, Tiles
+from app.public_register.map_tiles import NO_TILES, MapTileSource
 from app.public_register.page_texts import WORDS
-from app.public_register.register_formats import Writing
-from app.public_register.static_files import address
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.static_files import build_static_url
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PageContext:
     """What a page is made in.
 
     Attributes:
@@ -31,22 +31,22 @@ class Frame:
         tiles: The ground of its map.
     """
 
-    writing: Writing
+    writing: RegisterFormatter
     now: datetime
-    tiles: Tiles = NO_TILES
+    tiles: MapTileSource = NO_TILES
 
     def to(self, path: str, **query: object) -> str:
         """An address of the register in the page's language; queries without a value are left out."""
-        return in_language(path, self.writing.language, **query)
+        return build_localized_url(path, self.writing.language, **query)
 
 
-def in_language(path: str, language: str, **query: object) -> str:
+def build_localized_url(path: str, language: str, **query: object) -> str:
     """An address with its language and what else is asked."""
     given = {name: value for name, value in query.items() if value not in {None, ""}}
     return f"{path}?{urlencode({**given, 'lang': language})}"
 
 
-def policy(tiles: Tiles) -> str:
+def build_page_csp(tiles: MapTileSource) -> str:
     """The Content-Security-Policy of a page: its own files and nothing else, but for the operator's tiles."""
     images = " ".join(["img-src 'self' data:", *([tiles.origin] if tiles.origin else [])])
     # No page of another site shows these in a frame, with a form of its own over theirs.
@@ -63,13 +63,13 @@ def _environment(folder: Path | None) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["file"] = address
+    environment.globals["file"] = build_static_url
     return environment
 
 
-def rendered(
+def render_page(
     template: str,
-    frame: Frame,
+    frame: PageContext,
     *,
     title: str,
     path: str,
@@ -103,8 +103,8 @@ def rendered(
             title=title,
             path=path,
             to=frame.to,
-            here=lambda language: in_language(path, language, **asked),
-            feed=in_language(feed, writing.language),
+            here=lambda language: build_localized_url(path, language, **asked),
+            feed=build_localized_url(feed, writing.language),
             data=data or [],
             made=made,
             colon=" : " if writing.language == "fr" else ": ",
@@ -114,6 +114,6 @@ def rendered(
     )
 
 
-def _word(writing: Writing) -> Any:  # noqa: ANN401 (a function of a template)
+def _word(writing: RegisterFormatter) -> Any:  # noqa: ANN401 (a function of a template)
     said = {key: writing.said(text) for key, text in WORDS.items()}
     return said.__getitem__

@@ -3,7 +3,7 @@
 from app.reports.report_input import ReportLanguage
 
 
-def language_of(asked: str | None, accepted: str) -> ReportLanguage:
+def negotiate_language(asked: str | None, accepted: str) -> ReportLanguage:
     """English or French.
 
     Args:

@@ -9,16 +9,21 @@ from fastapi.responses import FileResponse
 
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.public_register.cached_responses import FRESH_S, Made, answer, kept_for
-from app.public_register.context import REGISTER_S, Context, RegisterContext
-from app.public_register.history_pages import about_page, changes_page, missing_page
-from app.public_register.list_page import index_page
-from app.public_register.page_frame import Frame, policy
-from app.public_register.page_language import language_of
-from app.public_register.register_formats import Writing
-from app.public_register.register_search import LONGEST, Asked
-from app.public_register.site_page import Figures, site_page
-from app.public_register.static_files import files
+from app.public_register.cached_responses import (
+    PAGE_MAX_AGE_S,
+    CachedResponse,
+    build_cache_headers,
+    make_conditional_response,
+)
+from app.public_register.context import REGISTER_TTL_S, Context, RegisterContext
+from app.public_register.history_pages import render_about_page, render_changes_page, render_missing_page
+from app.public_register.list_page import render_index_page
+from app.public_register.page_frame import PageContext, build_page_csp
+from app.public_register.page_language import negotiate_language
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery
+from app.public_register.site_page import PublishedFigures, render_site_page
+from app.public_register.static_files import load_static_files
 
 router: Final = APIRouter(prefix="/public", include_in_schema=False)
 _HTML: Final = "text/html; charset=utf-8"
@@ -33,16 +38,18 @@ _MOST_PAGES: Final = 10_000
 _LONGEST_NUMBER: Final = 15
 
 
-def _frame(request: Request, context: RegisterContext, now: datetime) -> Frame:
-    language = language_of(request.query_params.get("lang"), request.headers.get("accept-language", ""))
-    return Frame(Writing(language), now, context.tiles)
+def _frame(request: Request, context: RegisterContext, now: datetime) -> PageContext:
+    language = negotiate_language(
+        request.query_params.get("lang"), request.headers.get("accept-language", "")
+    )
+    return PageContext(RegisterFormatter(language), now, context.tiles)
 
 
 async def _shown(
     request: Request,
     context: RegisterContext,
     key: Hashable,
-    make: Callable[[Frame], Awaitable[str]],
+    make: Callable[[PageContext], Awaitable[str]],
     *,
     status: int = 200,
     more: Mapping[str, str] | None = None,
@@ -51,17 +58,17 @@ async def _shown(
     register = await context.register()
     frame = _frame(request, context, register.at)
 
-    async def made() -> Made:
-        return Made.of((await make(frame)).encode(), _HTML)
+    async def made() -> CachedResponse:
+        return CachedResponse.of((await make(frame)).encode(), _HTML)
 
-    page = await context.shelf.get((key, frame.writing.language, status), REGISTER_S, made)
+    page = await context.shelf.get((key, frame.writing.language, status), REGISTER_TTL_S, made)
     headers = {
-        "Content-Security-Policy": policy(context.tiles),
+        "Content-Security-Policy": build_page_csp(context.tiles),
         "Content-Language": frame.writing.language,
-        **kept_for(FRESH_S if status < 400 else 0),  # noqa: PLR2004 (an HTTP status)
+        **build_cache_headers(PAGE_MAX_AGE_S if status < 400 else 0),  # noqa: PLR2004 (an HTTP status)
         **(more or {}),
     }
-    return answer(request, page, headers, status=status)
+    return make_conditional_response(request, page, headers, status=status)
 
 
 def _number(text: str | None, most: int) -> int | None:
@@ -75,14 +82,14 @@ def _number(text: str | None, most: int) -> int | None:
 async def index(request: Request, context: Context) -> Response:
     """The map and the list."""
     query = request.query_params
-    asked = Asked(
-        query.get("q", "")[:LONGEST].strip(),
-        query.get("purpose", "")[:LONGEST],
+    asked = SiteSearchQuery(
+        query.get("q", "")[:MAX_QUERY_CHARS].strip(),
+        query.get("purpose", "")[:MAX_QUERY_CHARS],
         _number(query.get("page"), _MOST_PAGES) or 1,
     )
 
-    async def make(frame: Frame) -> str:
-        return index_page(await context.register(), asked, frame)
+    async def make(frame: PageContext) -> str:
+        return render_index_page(await context.register(), asked, frame)
 
     return await _shown(request, context, ("index", asked), make, more=_NEAR_ME)
 
@@ -95,12 +102,14 @@ async def site(site_id: str, request: Request, context: Context) -> Response:
     except NotFoundError:
         return await _missing(request, context)
 
-    async def make(frame: Frame) -> str:
+    async def make(frame: PageContext) -> str:
         register, entry = await context.site(site_id)
         data = await context.open_data(register, entry)
         changes = await context.changes(entry.id)
         recent = await context.recent(entry)
-        return site_page(register, entry, Figures(data, recent), changes.entries[:_LAST], frame)
+        return render_site_page(
+            register, entry, PublishedFigures(data, recent), changes.entries[:_LAST], frame
+        )
 
     return await _shown(request, context, ("site", found.id), make)
 
@@ -116,9 +125,9 @@ async def changes(request: Request, context: Context) -> Response:
     except NotFoundError:
         return await _missing(request, context)
 
-    async def make(frame: Frame) -> str:
+    async def make(frame: PageContext) -> str:
         entry = None if wanted is None else register.sites.get(wanted)
-        return changes_page(await context.changes(wanted, before), register, frame, site=entry)
+        return render_changes_page(await context.changes(wanted, before), register, frame, site=entry)
 
     return await _shown(request, context, ("changes page", wanted, before), make)
 
@@ -127,8 +136,8 @@ async def changes(request: Request, context: Context) -> Response:
 async def about(request: Request, context: Context) -> Response:
     """How to read the register."""
 
-    async def make(frame: Frame) -> str:
-        return about_page(frame)
+    async def make(frame: PageContext) -> str:
+        return render_about_page(frame)
 
     return await _shown(request, context, "about", make)
 
@@ -136,10 +145,12 @@ async def about(request: Request, context: Context) -> Response:
 @router.get("/static/{name:path}")
 async def static(name: str, request: Request) -> Response:
     """One of the register's own files."""
-    found = files().get(name)
+    found = load_static_files().get(name)
     if found is None:
         raise NotFoundError("file", name)
-    return answer(request, found, kept_for(_YEAR_S, immutable="v" in request.query_params))
+    return make_conditional_response(
+        request, found, build_cache_headers(_YEAR_S, immutable="v" in request.query_params)
+    )
 
 
 @router.get("/tiles.pmtiles")
@@ -148,11 +159,11 @@ async def tiles(context: Context) -> Response:
     file = context.tiles.file
     if file is None or not file.is_file():
         raise NotFoundError("file", "tiles.pmtiles")
-    return FileResponse(file, headers=kept_for(_TILES_S), media_type="application/vnd.pmtiles")
+    return FileResponse(file, headers=build_cache_headers(_TILES_S), media_type="application/vnd.pmtiles")
 
 
 async def _missing(request: Request, context: RegisterContext) -> Response:
-    async def make(frame: Frame) -> str:
-        return missing_page(frame)
+    async def make(frame: PageContext) -> str:
+        return render_missing_page(frame)
 
     return await _shown(request, context, "missing", make, status=404)

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.catalogue.device_event_types import EVENT_TYPE_OF
-from app.indicators.index_results import Text
+from app.indicators.index_results import BilingualText
 from app.public_register import dtpr
 from app.public_register.legal_texts import BASES, KEPT, STANDINGS
 from app.public_register.page_texts import WORDS
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import OpenData, PurposeEntry, Register, SiteEntry
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import OpenData, PublishedPurpose, PublishedSite, RegisterSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PurposeStatement:
     """What a purpose says under one heading.
 
     Attributes:
@@ -32,16 +32,18 @@ class Answer:
 class _Asked:
     """What answers are made of."""
 
-    site: SiteEntry
+    site: PublishedSite
     data: OpenData
-    writing: Writing
-    register: Register
+    writing: RegisterFormatter
+    register: RegisterSnapshot
 
 
-type _Field = Callable[[PurposeEntry, _Asked], Answer]
+type _Field = Callable[[PublishedPurpose, _Asked], PurposeStatement]
 
 
-def purpose_parts(site: SiteEntry, data: OpenData, writing: Writing, register: Register) -> dict[str, Any]:
+def build_purpose_context(
+    site: PublishedSite, data: OpenData, writing: RegisterFormatter, register: RegisterSnapshot
+) -> dict[str, Any]:
     """Make what the template has of purposes: common answers, those that differ, rows, and mere defaults."""
     asked = _Asked(site, data, writing, register)
     answers = {
@@ -62,12 +64,14 @@ def purpose_parts(site: SiteEntry, data: OpenData, writing: Writing, register: R
     }
 
 
-def title_of(purpose: PurposeEntry, writing: Writing) -> str:
+def format_purpose_title(purpose: PublishedPurpose, writing: RegisterFormatter) -> str:
     """What people call a purpose."""
-    return writing.said(Text(purpose.known.title, purpose.known.title_fr))
+    return writing.said(BilingualText(purpose.known.title, purpose.known.title_fr))
 
 
-def description_of(purpose: PurposeEntry, writing: Writing) -> tuple[str | None, str]:
+def select_purpose_description(
+    purpose: PublishedPurpose, writing: RegisterFormatter
+) -> tuple[str | None, str]:
     """The operator's words in the language, or in the other one; and which that is, where it is the other."""
     texts = {"en": purpose.description, "fr": purpose.description_fr}
     other = "en" if writing.language == "fr" else "fr"
@@ -76,11 +80,11 @@ def description_of(purpose: PurposeEntry, writing: Writing) -> tuple[str | None,
     return texts[other], other if texts[other] else ""
 
 
-def _row(each: PurposeEntry, asked: _Asked) -> dict[str, Any]:
-    description, language = description_of(each, asked.writing)
+def _row(each: PublishedPurpose, asked: _Asked) -> dict[str, Any]:
+    description, language = select_purpose_description(each, asked.writing)
     return {
         "name": each.purpose,
-        "title": title_of(each, asked.writing),
+        "title": format_purpose_title(each, asked.writing),
         "in_force": each.in_force,
         "sensitive": each.sensitive,
         "standing": asked.writing.said(STANDINGS[each.standing(asked.register.at)]),
@@ -90,7 +94,7 @@ def _row(each: PurposeEntry, asked: _Asked) -> dict[str, Any]:
     }
 
 
-def _measures(each: PurposeEntry, asked: _Asked) -> dict[str, str]:
+def _measures(each: PublishedPurpose, asked: _Asked) -> dict[str, str]:
     writing, known = asked.writing, each.known
     names = writing.formats.words
     measured = [name for name in known.metrics if name in asked.data.measured]
@@ -103,26 +107,26 @@ def _measures(each: PurposeEntry, asked: _Asked) -> dict[str, str]:
         if others and not measured
         else "",
         "events": ", ".join(
-            writing.said(Text(EVENT_TYPE_OF[name].title, EVENT_TYPE_OF[name].title_fr))
+            writing.said(BilingualText(EVENT_TYPE_OF[name].title, EVENT_TYPE_OF[name].title_fr))
             for name in known.events
         ),
     }
 
 
 def _grouped(
-    answers: Sequence[Answer], purposes: Sequence[PurposeEntry], writing: Writing
-) -> list[tuple[str, Answer]]:
+    answers: Sequence[PurposeStatement], purposes: Sequence[PublishedPurpose], writing: RegisterFormatter
+) -> list[tuple[str, PurposeStatement]]:
     """Each answer once, with the purposes that it is of."""
-    titles: dict[Answer, list[str]] = {}
+    titles: dict[PurposeStatement, list[str]] = {}
     for answer, purpose in zip(answers, purposes, strict=True):
-        titles.setdefault(answer, []).append(title_of(purpose, writing))
+        titles.setdefault(answer, []).append(format_purpose_title(purpose, writing))
     return [(writing.joined(named), answer) for answer, named in titles.items()]
 
 
-def _defaults(purposes: Sequence[PurposeEntry], asked: _Asked) -> list[str]:
+def _defaults(purposes: Sequence[PublishedPurpose], asked: _Asked) -> list[str]:
     """What came with the site: a line for each that is measured, and one for all others."""
     writing = asked.writing
-    found = {title_of(each, writing): _measures(each, asked)["measured"] for each in purposes}
+    found = {format_purpose_title(each, writing): _measures(each, asked)["measured"] for each in purposes}
     lines = [
         writing.filled(WORDS["default_measured"], title=title, names=names)
         for title, names in found.items()
@@ -134,67 +138,73 @@ def _defaults(purposes: Sequence[PurposeEntry], asked: _Asked) -> list[str]:
     return lines
 
 
-def _chain(each: PurposeEntry, asked: _Asked) -> dict[str, Any]:
+def _chain(each: PublishedPurpose, asked: _Asked) -> dict[str, Any]:
     """A purpose in the words of DTPR: each category with its elements."""
     writing, retention = asked.writing, asked.site.retention
     names: dict[str, list[str]] = {}
-    for one in dtpr.elements(asked.site, each, writing):
-        names.setdefault(one.category, []).append(dtpr.named(one, writing))
+    for one in dtpr.select_elements(asked.site, each, writing):
+        names.setdefault(one.category, []).append(dtpr.format_element_name(one, writing))
     # DTPR has no element for data that are kept for good: the page says so all the same.
     names.setdefault("retention", [writing.kept(retention.days(each.purpose), removes=retention.removes)])
     return {
-        "title": title_of(each, writing),
+        "title": format_purpose_title(each, writing),
         "categories": [
             (writing.said(title), names.get(category, [])) for category, (title, _) in dtpr.CATEGORIES.items()
         ],
     }
 
 
-def _basis(each: PurposeEntry, asked: _Asked) -> Answer:
+def _basis(each: PublishedPurpose, asked: _Asked) -> PurposeStatement:
     basis = BASES.get(each.legal_basis or "")
     if basis is None:
-        return Answer(each.legal_basis or "")
-    return Answer(*map(asked.writing.said, basis))
+        return PurposeStatement(each.legal_basis or "")
+    return PurposeStatement(*map(asked.writing.said, basis))
 
 
-def _controller(each: PurposeEntry, asked: _Asked) -> Answer:
+def _controller(each: PublishedPurpose, asked: _Asked) -> PurposeStatement:
     given = each.controller
-    return Answer(given or asked.writing.filled(WORDS["controller_default"], name=asked.site.operator))
+    return PurposeStatement(
+        given or asked.writing.filled(WORDS["controller_default"], name=asked.site.operator)
+    )
 
 
-def _contact(each: PurposeEntry, _: _Asked) -> Answer:
+def _contact(each: PublishedPurpose, _: _Asked) -> PurposeStatement:
     contact = each.contact
     if contact is None:
-        return Answer("")
+        return PurposeStatement("")
     if " " in contact:
-        return Answer(contact)
+        return PurposeStatement(contact)
     if contact.startswith(("https://", "http://")):
-        return Answer(contact, href=contact)
-    return Answer(contact, href=f"mailto:{contact}" if contact.count("@") == 1 else "")
+        return PurposeStatement(contact, href=contact)
+    return PurposeStatement(contact, href=f"mailto:{contact}" if contact.count("@") == 1 else "")
 
 
-def _retention(each: PurposeEntry, asked: _Asked) -> Answer:
+def _retention(each: PublishedPurpose, asked: _Asked) -> PurposeStatement:
     retention, writing = asked.site.retention, asked.writing
     said = writing.kept(retention.days(each.purpose), removes=retention.removes)
     if not each.known.metrics:
-        return Answer(said)
+        return PurposeStatement(said)
     if retention.summaries_days is None:
-        return Answer(f"{said}. {writing.said(KEPT['summaries_ever'])}")
-    return Answer(f"{said}. {writing.said(KEPT['summaries']).format(writing.days(retention.summaries_days))}")
+        return PurposeStatement(f"{said}. {writing.said(KEPT['summaries_ever'])}")
+    return PurposeStatement(
+        f"{said}. {writing.said(KEPT['summaries']).format(writing.days(retention.summaries_days))}"
+    )
 
 
-def _notice(each: PurposeEntry, _: _Asked) -> Answer:
+def _notice(each: PublishedPurpose, _: _Asked) -> PurposeStatement:
     notice = each.notice or ""
-    return Answer(notice, href=notice if notice.startswith(("https://", "http://")) else "")
+    return PurposeStatement(notice, href=notice if notice.startswith(("https://", "http://")) else "")
 
 
-def _approval(each: PurposeEntry, asked: _Asked) -> Answer:
+def _approval(each: PublishedPurpose, asked: _Asked) -> PurposeStatement:
     if each.approved_at is not None:
-        return Answer(asked.writing.day(each.approved_at))
-    return Answer(asked.writing.word("approval_missing" if each.sensitive else "approval_not_needed"))
+        return PurposeStatement(asked.writing.day(each.approved_at))
+    return PurposeStatement(
+        asked.writing.word("approval_missing" if each.sensitive else "approval_not_needed")
+    )
 
 
-def _open_data(each: PurposeEntry, asked: _Asked) -> Answer:
+def _open_data(each: PublishedPurpose, asked: _Asked) -> PurposeStatement:
     if each.sensitive:
         key = "open_never"
     elif not each.open_data:
@@ -203,19 +213,19 @@ def _open_data(each: PurposeEntry, asked: _Asked) -> Answer:
         data = asked.data
         drawn = any(data.hours.get(name) or data.days.get(name) for name in each.known.metrics)
         key = "open_yes" if drawn else "open_none_yet"
-    return Answer(asked.writing.word(key))
+    return PurposeStatement(asked.writing.word(key))
 
 
 _FIELDS: Final[Mapping[str, _Field]] = {
     "legal_basis": _basis,
-    "legal_reference": lambda each, _: Answer(each.legal_reference or ""),
+    "legal_reference": lambda each, _: PurposeStatement(each.legal_reference or ""),
     "controller": _controller,
     "contact": _contact,
     "retention": _retention,
-    "duration": lambda each, asked: Answer(
+    "duration": lambda each, asked: PurposeStatement(
         asked.writing.span(each.starts_at, each.ends_at, asked.register.at)
     ),
-    "impact_assessment": lambda each, _: Answer(each.impact_assessment or ""),
+    "impact_assessment": lambda each, _: PurposeStatement(each.impact_assessment or ""),
     "notice": _notice,
     "approval": _approval,
     "open_data": _open_data,
@@ -223,11 +233,13 @@ _FIELDS: Final[Mapping[str, _Field]] = {
 """Headings, by their key in `WORDS`, in the order in which they are shown."""
 
 
-def of_which(answers: Sequence[tuple[str, PurposeEntry]], writing: Writing) -> list[str]:
+def format_values_by_purpose(
+    answers: Sequence[tuple[str, PublishedPurpose]], writing: RegisterFormatter
+) -> list[str]:
     """Give answers of purposes, each once; where they differ, with the purposes that each is of."""
     titles: dict[str, list[str]] = {}
     for value, purpose in answers:
-        titles.setdefault(value, []).append(title_of(purpose, writing))
+        titles.setdefault(value, []).append(format_purpose_title(purpose, writing))
     if len(titles) == 1:
         return list(titles)
     return [

@@ -17,26 +17,26 @@ import numpy as np
 from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSES
 from app.public_register.incident_figures import IncidentFigures
-from app.public_register.recent_values import BoxSamples, RecentGatherer
+from app.public_register.recent_values import BoxSamples, RecentAggregator
 from app.public_register.register_model import (
     AlertCount,
-    BoxEntry,
-    Change,
+    AlertRecipient,
     OpenData,
-    PurposeEntry,
-    Recent,
-    Recipient,
+    PublishedBox,
+    PublishedPurpose,
+    PublishedSite,
+    RecentMeasurements,
     RefusalCount,
-    Register,
-    SiteEntry,
-    Value,
+    RegisterChange,
+    RegisterSnapshot,
+    SiteMean,
 )
-from app.registry.retention_settings import Retention
+from app.registry.retention_settings import RetentionSettings
 
 ROLE: Final = "vigie_public"
-CHANGES_PAGE: Final = 100
+HISTORY_PAGE_SIZE: Final = 100
 """So many entries of the history are on a page."""
-CHANGES_READ: Final = 2_000
+HISTORY_READ_LIMIT: Final = 2_000
 """So many lines are read for it: what happened together is one entry."""
 _LEVELS: Final = [metric.name for metric in CATALOGUE if metric.kind == "level"]
 _PLACE: Final = {purpose.name: place for place, purpose in enumerate(PURPOSES)}
@@ -69,7 +69,7 @@ _HOURS_OF: Final = timedelta(days=7)
 _DAYS_OF: Final = timedelta(days=365)
 
 
-async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Register:
+async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> RegisterSnapshot:
     """All that is published, of one moment, but for figures and history.
 
     Args:
@@ -79,16 +79,16 @@ async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Regis
     async with pool.acquire() as connection, _one_moment(connection):
         at: datetime = await connection.fetchval("SELECT now()")
         sites = await connection.fetch(_SITES)
-        boxes = _by_site(BoxEntry(**row) for row in await connection.fetch(_BOXES))
-        purposes = _by_site(PurposeEntry(**row) for row in await connection.fetch(_PURPOSES))
-        recipients = _by_site(Recipient(**row) for row in await connection.fetch(_RECIPIENTS))
+        boxes = _by_site(PublishedBox(**row) for row in await connection.fetch(_BOXES))
+        purposes = _by_site(PublishedPurpose(**row) for row in await connection.fetch(_PURPOSES))
+        recipients = _by_site(AlertRecipient(**row) for row in await connection.fetch(_RECIPIENTS))
         alerts = _by_site(AlertCount(**row) for row in await connection.fetch(_ALERTS))
         incidents = {row["site_id"]: IncidentFigures(**row) for row in await connection.fetch(_INCIDENTS)}
         refusals = _by_site(RefusalCount(**row) for row in await connection.fetch(_REFUSALS))
-    found: dict[UUID, SiteEntry] = {}
+    found: dict[UUID, PublishedSite] = {}
     for row in sites:
         key: UUID = row["id"]
-        found[key] = SiteEntry(
+        found[key] = PublishedSite(
             **_site(row, licence),
             boxes=tuple(boxes[key]),
             purposes=tuple(
@@ -102,14 +102,16 @@ async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Regis
             refusals=tuple(refusals[key]),
             incidents=incidents.get(key),
         )
-    return Register(at, found, tuple(refusals[None]))
+    return RegisterSnapshot(at, found, tuple(refusals[None]))
 
 
-async def read_changes(pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None) -> list[Change]:
+async def read_changes(
+    pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None
+) -> list[RegisterChange]:
     """The history, the newest first: of all sites or of one, from before a line on; enough for a page."""
     async with pool.acquire() as connection:
-        rows = await connection.fetch(_CHANGES, site_id, before, CHANGES_READ)
-    return [Change(**{**row, "data": json.loads(row["data"])}) for row in rows]
+        rows = await connection.fetch(_CHANGES, site_id, before, HISTORY_READ_LIMIT)
+    return [RegisterChange(**{**row, "data": json.loads(row["data"])}) for row in rows]
 
 
 async def read_open_data(
@@ -132,7 +134,7 @@ async def read_open_data(
     return OpenData(frozenset(row["metric"] for row in measured), _series(hours), _series(days))
 
 
-async def read_recent(pool: asyncpg.Pool, site: SiteEntry) -> Recent:
+async def read_recent(pool: asyncpg.Pool, site: PublishedSite) -> RecentMeasurements:
     """What was measured of a site's open metrics within 24 hours, minutes after it was measured.
 
     Args:
@@ -142,7 +144,7 @@ async def read_recent(pool: asyncpg.Pool, site: SiteEntry) -> Recent:
     names = site.open_metrics
     columns = "".join(f', "{name}"' for name in names)
     async with pool.acquire() as connection, _one_moment(connection):
-        gatherer = RecentGatherer(site, await connection.fetchval("SELECT now()"))
+        gatherer = RecentAggregator(site, await connection.fetchval("SELECT now()"))
         if names:
             # Some boxes at a time: a site may have hundreds.
             query = _RECENT.format(columns=columns)
@@ -161,7 +163,7 @@ def _one_moment(connection: asyncpg.pool.PoolConnectionProxy) -> asyncpg.transac
     return connection.transaction(isolation="repeatable_read", readonly=True)
 
 
-def _by_site[T: (BoxEntry, PurposeEntry, Recipient, AlertCount, RefusalCount)](
+def _by_site[T: (PublishedBox, PublishedPurpose, AlertRecipient, AlertCount, RefusalCount)](
     entries: Iterable[T],
 ) -> dict[UUID | None, list[T]]:
     found: dict[UUID | None, list[T]] = defaultdict(list)
@@ -183,7 +185,7 @@ def _site(row: asyncpg.Record, licence: str | None) -> dict[str, Any]:
         "created_at",
         "address",
     )
-    retention = Retention.of_columns(
+    retention = RetentionSettings.of_columns(
         row["retention_days"],
         row["retention_purposes"],
         row["summaries_days"],
@@ -196,8 +198,8 @@ def _site(row: asyncpg.Record, licence: str | None) -> dict[str, Any]:
     }
 
 
-def _series(rows: Iterable[asyncpg.Record]) -> dict[str, list[Value]]:
-    found: dict[str, list[Value]] = {}
+def _series(rows: Iterable[asyncpg.Record]) -> dict[str, list[SiteMean]]:
+    found: dict[str, list[SiteMean]] = {}
     for row in rows:
-        found.setdefault(row["metric"], []).append(Value(row["time"], row["mean"], row["count"]))
+        found.setdefault(row["metric"], []).append(SiteMean(row["time"], row["mean"], row["count"]))
     return found

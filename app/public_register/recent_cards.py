@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from app.catalogue.metrics import BY_NAME
-from app.indicators.index_results import REASONS
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.indicators.index_results import NO_VALUE_REASONS
 from app.public_register import line_charts
 from app.public_register.page_texts import WORDS
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import IndexValue, Recent, RecentMetric, Value
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import IndexValue, RecentMeasurements, RecentMetric, SiteMean
 
 
-def recent_parts(recent: Recent, writing: Writing) -> dict[str, Any]:
+def build_recent_context(recent: RecentMeasurements, writing: RegisterFormatter) -> dict[str, Any]:
     """Make what the template has of the last day: indices of the site, and a card for each metric."""
     return {
         "indices": [_index(each, writing) for each in recent.indices],
@@ -18,8 +18,8 @@ def recent_parts(recent: Recent, writing: Writing) -> dict[str, Any]:
     }
 
 
-def _card(each: RecentMetric, recent: Recent, writing: Writing) -> dict[str, Any]:
-    metric = BY_NAME[each.metric]
+def _card(each: RecentMetric, recent: RecentMeasurements, writing: RegisterFormatter) -> dict[str, Any]:
+    metric = METRICS_BY_NAME[each.metric]
     formats = writing.formats
     left_out = ""
     if each.left_out:
@@ -32,7 +32,7 @@ def _card(each: RecentMetric, recent: Recent, writing: Writing) -> dict[str, Any
         "coverage": writing.word("coverage").format(share=formats.percent(each.coverage)),
         "left_out": left_out,
         "indices": [_index(index, writing) for index in each.indices],
-        "chart": line_charts.chart(
+        "chart": line_charts.draw_line_chart(
             metric, each.values, "quarter", recent.at, writing, spacing_s=float(each.spacing_s)
         )
         if each.values
@@ -40,7 +40,7 @@ def _card(each: RecentMetric, recent: Recent, writing: Writing) -> dict[str, Any
     }
 
 
-def _when(newest: Value, writing: Writing) -> str:
+def _when(newest: SiteMean, writing: RegisterFormatter) -> str:
     at = writing.word("newest_at").format(
         day=writing.day(newest.time), clock=writing.clock_there(newest.time)
     )
@@ -49,7 +49,7 @@ def _when(newest: Value, writing: Writing) -> str:
     return at + writing.word("newest_of").format(count=writing.number(newest.count))
 
 
-def _index(each: IndexValue, writing: Writing) -> dict[str, str]:
+def _index(each: IndexValue, writing: RegisterFormatter) -> dict[str, str]:
     """An index in a sentence; its colour is told too, never alone."""
     formats = writing.formats
     if each.band is not None:
@@ -66,7 +66,7 @@ def _index(each: IndexValue, writing: Writing) -> dict[str, str]:
     if value or each.reason is None:
         said = writing.filled(WORDS["index_of"], **of, share=formats.percent(each.coverage))
     else:
-        reason = writing.said(REASONS[each.reason])
+        reason = writing.said(NO_VALUE_REASONS[each.reason])
         said = writing.filled(WORDS["index_without"], **of, reason=reason[0].lower() + reason[1:])
     return {
         "value": value,

@@ -7,9 +7,15 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
-from app.catalogue.metrics import BY_NAME
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import IndexValue, Recent, RecentMetric, SiteEntry, Value
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import (
+    IndexValue,
+    PublishedSite,
+    RecentMeasurements,
+    RecentMetric,
+    SiteMean,
+)
 from app.public_register.register_schemas import PublicText
 
 _METRIC: Final[JsonDict] = {
@@ -86,7 +92,7 @@ class PublicRecent(BaseModel):
     )
 
 
-def recent_document(site: SiteEntry, recent: Recent) -> PublicRecent:
+def build_recent_document(site: PublishedSite, recent: RecentMeasurements) -> PublicRecent:
     """Give the last day of a site as JSON has it."""
     return PublicRecent(
         site_id=site.id,
@@ -101,9 +107,10 @@ def _metric(each: RecentMetric) -> PublicRecentMetric:
     return PublicRecentMetric(
         metric=each.metric,
         title=PublicText(
-            en=Writing("en").formats.words(each.metric), fr=Writing("fr").formats.words(each.metric)
+            en=RegisterFormatter("en").formats.words(each.metric),
+            fr=RegisterFormatter("fr").formats.words(each.metric),
         ),
-        unit=BY_NAME[each.metric].unit,
+        unit=METRICS_BY_NAME[each.metric].unit,
         newest=None if each.newest is None else _value(each.newest),
         coverage=each.coverage,
         left_out=each.left_out,
@@ -112,7 +119,7 @@ def _metric(each: RecentMetric) -> PublicRecentMetric:
     )
 
 
-def _value(value: Value) -> PublicValue:
+def _value(value: SiteMean) -> PublicValue:
     return PublicValue(time=value.time, mean=value.mean, values=value.count)
 
 

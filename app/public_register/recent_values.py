@@ -12,15 +12,21 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.catalogue.metrics import BY_NAME, Metric
-from app.indicators.index_definitions import FIGURES, Choices, Material, gravity
-from app.indicators.index_results import Component, Method, Result, Text
-from app.indicators.input_types import Floats, Hourly, Levels, Times
-from app.indicators.period_selection import Slot, last_over
-from app.indicators.site_conditions import belongs, country_of, season_of
+from app.catalogue.metrics import METRICS_BY_NAME, Metric
+from app.indicators.index_definitions import INDEX_DEFINITIONS, BoxMeasurements, MethodOptions, worst_sort_key
+from app.indicators.index_results import BilingualText, IndexMethod, IndexResult, ResultComponent
+from app.indicators.input_types import HourlySeries, SoundLevels, TimeArray, ValueArray
+from app.indicators.period_selection import DatedPeriod, find_last_complete_period
+from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.public_register.register_model import IndexValue, Recent, RecentMetric, SiteEntry, Value
-from app.timeseries.quality.quality_flags import Flag, Judge, Samples, any_of
+from app.public_register.register_model import (
+    IndexValue,
+    PublishedSite,
+    RecentMeasurements,
+    RecentMetric,
+    SiteMean,
+)
+from app.timeseries.quality.quality_flags import Flag, FlagEvaluator, MetricSamples, combine_flags
 
 DAY_S: Final = 86_400
 QUARTER_S: Final = 900
@@ -29,7 +35,7 @@ _DAY_US: Final = DAY_S * US_PER_S
 _QUARTER_US: Final = QUARTER_S * US_PER_S
 _HOUR_US: Final = _HOUR_S * US_PER_S
 _DIGITS: Final = 7
-DOUBTFUL: Final[tuple[Flag, ...]] = ("out_of_range", "spike", "flat_line", "warm_up")
+EXCLUDED_FLAGS: Final[tuple[Flag, ...]] = ("out_of_range", "spike", "flat_line", "warm_up")
 """Flags of values that are left out."""
 
 
@@ -46,8 +52,8 @@ class BoxSamples:
 
     kind: str | None
     interval_s: int
-    times: Times
-    values: Mapping[str, Floats]
+    times: TimeArray
+    values: Mapping[str, ValueArray]
 
 
 @dataclass(slots=True)
@@ -61,7 +67,7 @@ class _Sums:
     interval_s: int = 1
 
 
-class RecentGatherer:
+class RecentAggregator:
     """Gathers a site's last day, box by box, so that the samples of one box at a time are in memory.
 
     Args:
@@ -69,17 +75,17 @@ class RecentGatherer:
         now: When it was read.
     """
 
-    def __init__(self, site: SiteEntry, now: datetime) -> None:
+    def __init__(self, site: PublishedSite, now: datetime) -> None:
         self._site = site
         self._now = now
         self._now_us = from_datetime(now)
         self._sums: dict[str, _Sums] = {}
-        self._results: dict[tuple[str, str | None], list[Result]] = {}
+        self._results: dict[tuple[str, str | None], list[IndexResult]] = {}
         zone = ZoneInfo(site.timezone)
-        self._choices = Choices(
-            zone, season_of(now.astimezone(zone).date(), site.latitude), country_of(site.timezone)
+        self._choices = MethodOptions(
+            zone, season_of(now.astimezone(zone).date(), site.latitude), country_of_timezone(site.timezone)
         )
-        self._slot: Slot = last_over("hour", self._now_us, zone)
+        self._slot: DatedPeriod = find_last_complete_period("hour", self._now_us, zone)
         self._starts = {
             metric: from_datetime(each.starts_at)
             for each in site.active
@@ -89,26 +95,26 @@ class RecentGatherer:
 
     def add(self, box: BoxSamples) -> None:
         """Add a box."""
-        hourly: dict[str, Hourly] = {}
-        levels: dict[str, Levels] = {}
+        hourly: dict[str, HourlySeries] = {}
+        levels: dict[str, SoundLevels] = {}
         for name, values in box.values.items():
-            metric = BY_NAME[name]
+            metric = METRICS_BY_NAME[name]
             times, kept = self._kept(metric, box, values)
             if not len(times):
                 continue
             starts, means, counts = _grouped(metric, times, kept, _HOUR_US)
             if metric.kind == "level":
-                levels[name] = Levels.of_hours(starts, means, counts, box.interval_s)
+                levels[name] = SoundLevels.of_hours(starts, means, counts, box.interval_s)
             else:
                 covered = np.minimum(100.0, 100.0 * counts * box.interval_s / _HOUR_S)
-                hourly[name] = Hourly.of(starts, means, covered)
-        self._compute(box.kind, Material(hourly, levels, {}))
+                hourly[name] = HourlySeries.of(starts, means, covered)
+        self._compute(box.kind, BoxMeasurements(hourly, levels, {}))
 
-    def _kept(self, metric: Metric, box: BoxSamples, values: Floats) -> tuple[Times, Floats]:
+    def _kept(self, metric: Metric, box: BoxSamples, values: ValueArray) -> tuple[TimeArray, ValueArray]:
         """Take what has no flag, and add it to the sums; gives it."""
-        judge = Judge.of(metric, box.interval_s, DOUBTFUL)
-        samples = Samples(box.times, values, np.zeros(len(values), np.bool_))
-        doubtful = any_of(judge.flags(samples), len(values))
+        judge = FlagEvaluator.of(metric, box.interval_s, EXCLUDED_FLAGS)
+        samples = MetricSamples(box.times, values, np.zeros(len(values), np.bool_))
+        doubtful = combine_flags(judge.flags(samples), len(values))
         since = max(self._now_us - _DAY_US, self._starts.get(metric.name, 0))
         within = ~np.isnan(values) & (box.times > since)
         kept = within & ~doubtful
@@ -126,20 +132,20 @@ class RecentGatherer:
                 whole[1] += float(count)
         return times, found
 
-    def _compute(self, kind: str | None, material: Material) -> None:
+    def _compute(self, kind: str | None, material: BoxMeasurements) -> None:
         """Compute the indices of a box for the last hour that is over."""
         measured = material.hourly.keys() | material.levels.keys()
-        for figure in FIGURES.values():
+        for figure in INDEX_DEFINITIONS.values():
             if "hour" not in figure.lengths or figure.source != "hours":
                 continue
-            if not belongs(figure, (kind, self._site.kind), self._choices.country):
+            if not is_computed_by_default(figure, (kind, self._site.kind), self._choices.country):
                 continue
             metrics = [name for name in figure.method.metrics if name in measured]
             for metric in (metrics if figure.each else [None]) if metrics else []:
                 result = figure.compute(material, metric or metrics[0], self._slot, self._choices)
                 self._results.setdefault((figure.method.name, metric), []).append(result)
 
-    def result(self) -> Recent:
+    def result(self) -> RecentMeasurements:
         """Give what was gathered."""
         worst = [_worst(found) for found in self._results.values()]
         # An index of several metrics says of each how it stands.
@@ -149,7 +155,7 @@ class RecentGatherer:
             for name, index in _of_metrics(results):
                 parts.setdefault(name, []).append(index)
         order = {name: place for place, name in enumerate(self._site.open_metrics)}
-        return Recent(
+        return RecentMeasurements(
             self._now,
             tuple(
                 self._metric(name, self._sums[name], tuple(parts.get(name, ())))
@@ -159,12 +165,12 @@ class RecentGatherer:
         )
 
     def _metric(self, name: str, sums: _Sums, indices: tuple[IndexValue, ...]) -> RecentMetric:
-        metric = BY_NAME[name]
+        metric = METRICS_BY_NAME[name]
         return RecentMetric(
             name,
             _newest(metric, sums.newest),
             [
-                Value(to_datetime(start), _mean(metric, total, count), round(count))
+                SiteMean(to_datetime(start), _mean(metric, total, count), round(count))
                 for start, (total, count) in sorted(sums.quarters.items())
             ],
             round(100 * sum(sums.covered) / len(sums.covered), 1),
@@ -186,7 +192,9 @@ def _mean(metric: Metric, total: float, count: float) -> float:
     return float(f"{mean:.{_DIGITS}g}")
 
 
-def _grouped(metric: Metric, times: Times, values: Floats, width_us: int) -> tuple[Times, Floats, Floats]:
+def _grouped(
+    metric: Metric, times: TimeArray, values: ValueArray, width_us: int
+) -> tuple[TimeArray, ValueArray, ValueArray]:
     """Means of stretches of time that have values: when each begins, its mean, of how many values."""
     starts, places = np.unique(times // width_us * width_us, return_inverse=True)
     level = metric.kind == "level"
@@ -196,7 +204,7 @@ def _grouped(metric: Metric, times: Times, values: Floats, width_us: int) -> tup
     return starts, 10 * np.log10(means) if level else means, counts
 
 
-def _newest(metric: Metric, found: Iterable[tuple[int, float, int]]) -> Value | None:
+def _newest(metric: Metric, found: Iterable[tuple[int, float, int]]) -> SiteMean | None:
     """The mean of the newest values of boxes: of those whose value is as recent as the newest one."""
     newest = sorted(found, reverse=True)
     if not newest:
@@ -208,23 +216,23 @@ def _newest(metric: Metric, found: Iterable[tuple[int, float, int]]) -> Value | 
         if at_us - time_us <= max(QUARTER_S, 2 * interval_s) * US_PER_S
     ]
     total = sum(_power(metric, value) for value in recent)
-    return Value(to_datetime(at_us), _mean(metric, total, len(recent)), len(recent))
+    return SiteMean(to_datetime(at_us), _mean(metric, total, len(recent)), len(recent))
 
 
-def _method(result: Result) -> Method:
-    return FIGURES[result.method].method
+def _method(result: IndexResult) -> IndexMethod:
+    return INDEX_DEFINITIONS[result.method].method
 
 
-def _worst(results: list[Result]) -> Result:
+def _worst(results: list[IndexResult]) -> IndexResult:
     """The worst of several boxes; where none has a value, the one that was measured best."""
     valued = [each for each in results if each.value is not None]
-    return max(valued, key=gravity) if valued else max(results, key=lambda each: each.coverage)
+    return max(valued, key=worst_sort_key) if valued else max(results, key=lambda each: each.coverage)
 
 
-def _index(result: Result, part: Component | None = None) -> IndexValue:
+def _index(result: IndexResult, part: ResultComponent | None = None) -> IndexValue:
     of = result if part is None else part
     # The notes of a method are of its whole.
-    notes: tuple[Text, ...] = result.notes if part is None else ()
+    notes: tuple[BilingualText, ...] = result.notes if part is None else ()
     return IndexValue(
         result.method,
         _method(result).title,
@@ -239,10 +247,10 @@ def _index(result: Result, part: Component | None = None) -> IndexValue:
     )
 
 
-def _of_metrics(results: list[Result]) -> Iterable[tuple[str, IndexValue]]:
+def _of_metrics(results: list[IndexResult]) -> Iterable[tuple[str, IndexValue]]:
     """What an index says of each metric: by its parts, or of the only one that it is of."""
     metrics = _method(results[0]).metrics
-    parts: dict[str, list[tuple[Component, Result]]] = {}
+    parts: dict[str, list[tuple[ResultComponent, IndexResult]]] = {}
     for result in results:
         for part in result.components:
             if part.key in metrics and part.reason != "metric_missing":

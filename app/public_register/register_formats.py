@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
 
-from app.indicators.index_results import Text
-from app.platform.kernel.spdx_licences import licence_title
+from app.indicators.index_results import BilingualText
+from app.platform.kernel.spdx_licences import get_licence_title
 from app.public_register.legal_texts import KEPT, LICENCES_FR, SPANS
 from app.public_register.page_texts import WORDS
-from app.reports.render.number_formats import Formats, typeset
+from app.reports.render.number_formats import ReportFormatter, typeset_text
 from app.reports.report_input import ReportLanguage
 
 _KILOMETRE: Final = 1000
@@ -20,7 +20,7 @@ _LOCALES: Final = {"en": "en_GB", "fr": "fr_FR"}
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class RegisterFormatter:
     """A language, and the clocks of a place.
 
     Attributes:
@@ -32,19 +32,19 @@ class Writing:
     zone: ZoneInfo = _UTC
 
     @property
-    def formats(self) -> Formats:
+    def formats(self) -> ReportFormatter:
         """The formats of reports, which are the same."""
-        return Formats(self.language, self.zone)
+        return ReportFormatter(self.language, self.zone)
 
-    def said(self, text: Text) -> str:
+    def said(self, text: BilingualText) -> str:
         """A text of ours, with its language's typography."""
-        return typeset(text.fr if self.language == "fr" else text.en, self.language)
+        return typeset_text(text.fr if self.language == "fr" else text.en, self.language)
 
     def word(self, key: str) -> str:
         """One of `WORDS`."""
         return self.said(WORDS[key])
 
-    def filled(self, text: Text, **values: str) -> str:
+    def filled(self, text: BilingualText, **values: str) -> str:
         """A text of ours with what is told in it; what others wrote keeps its own typography."""
         return self.said(text).format(**values)
 
@@ -87,7 +87,7 @@ class Writing:
         """A licence by its name and its identifier."""
         if self.language == "fr" and identifier in LICENCES_FR:
             return LICENCES_FR[identifier]
-        title = licence_title(identifier)
+        title = get_licence_title(identifier)
         return identifier if title == identifier else f"{title} ({identifier})"
 
     def days(self, count: int) -> str:

@@ -3,24 +3,24 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from app.public_register.grid_cells import ring
-from app.public_register.register_model import BoxEntry, SiteEntry
+from app.public_register.grid_cells import build_cell_ring
+from app.public_register.register_model import PublishedBox, PublishedSite
 
 MEDIA_TYPE: Final = "application/geo+json"
 
-type Feature = dict[str, Any]
-type Collection = dict[str, Any]
+type GeoJsonFeature = dict[str, Any]
+type FeatureCollection = dict[str, Any]
 
 
-def of_sites(sites: Iterable[SiteEntry]) -> Collection:
+def build_sites_geojson(sites: Iterable[PublishedSite]) -> FeatureCollection:
     """A point for each site, and one for each box that has a place of its own."""
-    features: list[Feature] = []
+    features: list[GeoJsonFeature] = []
     for site in sites:
         features += [_site(site), *_boxes(site)]
     return _collection(features)
 
 
-def of_site(site: SiteEntry) -> Collection:
+def build_site_geojson(site: PublishedSite) -> FeatureCollection:
     """The same of one site, with the cells of its places."""
     places = {
         (site.longitude, site.latitude),
@@ -30,10 +30,10 @@ def of_site(site: SiteEntry) -> Collection:
             if (x := box.longitude) is not None and (y := box.latitude) is not None
         ),
     }
-    cells: list[Feature] = [
+    cells: list[GeoJsonFeature] = [
         {
             "type": "Feature",
-            "geometry": {"type": "Polygon", "coordinates": [ring(x, y, site.precision_m)]},
+            "geometry": {"type": "Polygon", "coordinates": [build_cell_ring(x, y, site.precision_m)]},
             "properties": {"kind": "cell", "precision_m": site.precision_m},
         }
         for x, y in sorted(places)
@@ -41,7 +41,7 @@ def of_site(site: SiteEntry) -> Collection:
     return _collection([_site(site), *_boxes(site), *cells])
 
 
-def _site(site: SiteEntry) -> Feature:
+def _site(site: PublishedSite) -> GeoJsonFeature:
     return {
         "type": "Feature",
         "id": str(site.id),
@@ -63,7 +63,7 @@ def _site(site: SiteEntry) -> Feature:
     }
 
 
-def _boxes(site: SiteEntry) -> Iterable[Feature]:
+def _boxes(site: PublishedSite) -> Iterable[GeoJsonFeature]:
     for box in site.boxes:
         if (place := _place(box)) is not None:
             yield {
@@ -79,7 +79,7 @@ def _boxes(site: SiteEntry) -> Iterable[Feature]:
             }
 
 
-def _place(box: BoxEntry) -> dict[str, Any] | None:
+def _place(box: PublishedBox) -> dict[str, Any] | None:
     if box.longitude is None or box.latitude is None:
         return None
     return _point(box.longitude, box.latitude)
@@ -89,8 +89,8 @@ def _point(longitude: float, latitude: float) -> dict[str, Any]:
     return {"type": "Point", "coordinates": [longitude, latitude]}
 
 
-def _collection(features: Sequence[Feature]) -> Collection:
-    found: Collection = {"type": "FeatureCollection"}
+def _collection(features: Sequence[GeoJsonFeature]) -> FeatureCollection:
+    found: FeatureCollection = {"type": "FeatureCollection"}
     points = [
         point
         for feature in features

@@ -9,20 +9,20 @@ from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from app.catalogue.purposes import BY_NAME, Purpose
-from app.indicators.index_results import Band, NoValueReason, Text
+from app.catalogue.purposes import PURPOSES_BY_NAME, Purpose
+from app.indicators.index_results import BilingualText, IndexBand, NoValueReason
 from app.public_register.incident_figures import IncidentFigures
-from app.registry.retention_settings import Retention
+from app.registry.retention_settings import RetentionSettings
 
-type Origin = Literal["default", "operator"]
+type PurposeOrigin = Literal["default", "operator"]
 """Whether a purpose came with its site, or its operator has declared it."""
 
-type Standing = Literal["in_force", "not_yet", "awaiting_approval", "ended"]
+type PurposeStanding = Literal["in_force", "not_yet", "awaiting_approval", "ended"]
 """Whether a purpose holds: only for one in force anything is taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class BoxEntry:
+class PublishedBox:
     """A box.
 
     Attributes:
@@ -40,7 +40,7 @@ class BoxEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class PurposeEntry:
+class PublishedPurpose:
     """A purpose that a site has declared, as `app.registry.models.SitePurpose` has it, without persons."""
 
     site_id: UUID
@@ -60,7 +60,7 @@ class PurposeEntry:
     declared_at: datetime
     approved_at: datetime | None
     in_force: bool
-    origin: Origin = "operator"
+    origin: PurposeOrigin = "operator"
 
     @property
     def is_declared(self) -> bool:
@@ -70,9 +70,9 @@ class PurposeEntry:
     @property
     def known(self) -> Purpose:
         """What the catalogue says of it."""
-        return next(each for name, each in BY_NAME.items() if name == self.purpose)
+        return next(each for name, each in PURPOSES_BY_NAME.items() if name == self.purpose)
 
-    def standing(self, now: datetime) -> Standing:
+    def standing(self, now: datetime) -> PurposeStanding:
         """Whether it holds, and why not."""
         if self.in_force:
             return "in_force"
@@ -84,7 +84,7 @@ class PurposeEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipient:
+class AlertRecipient:
     """Whom alerts go to: its name, where the operator gave one, and the kind of the way."""
 
     site_id: UUID
@@ -119,7 +119,7 @@ class RefusalCount:
 
 
 @dataclass(frozen=True, slots=True)
-class SiteEntry:
+class PublishedSite:
     """A site with all that is public of it.
 
     Attributes:
@@ -139,11 +139,11 @@ class SiteEntry:
     precision_m: int
     longitude: float
     latitude: float
-    retention: Retention
+    retention: RetentionSettings
     created_at: datetime
-    boxes: tuple[BoxEntry, ...] = ()
-    purposes: tuple[PurposeEntry, ...] = ()
-    recipients: tuple[Recipient, ...] = ()
+    boxes: tuple[PublishedBox, ...] = ()
+    purposes: tuple[PublishedPurpose, ...] = ()
+    recipients: tuple[AlertRecipient, ...] = ()
     alerts: tuple[AlertCount, ...] = ()
     refusals: tuple[RefusalCount, ...] = ()
     incidents: IncidentFigures | None = None
@@ -151,12 +151,12 @@ class SiteEntry:
     licence: str | None = None
 
     @property
-    def declared(self) -> tuple[PurposeEntry, ...]:
+    def declared(self) -> tuple[PublishedPurpose, ...]:
         """The purposes that the operator has declared, whether they are in force or not."""
         return tuple(each for each in self.purposes if each.is_declared)
 
     @property
-    def active(self) -> tuple[PurposeEntry, ...]:
+    def active(self) -> tuple[PublishedPurpose, ...]:
         """Those of them that are in force."""
         return tuple(each for each in self.declared if each.in_force)
 
@@ -167,16 +167,16 @@ class SiteEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
+class RegisterSnapshot:
     """All of it, at one moment."""
 
     at: datetime
-    sites: Mapping[UUID, SiteEntry]
+    sites: Mapping[UUID, PublishedSite]
     unattributed: tuple[RefusalCount, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RegisterChange:
     """One line of the history. `data` has what its kind tells (`migrations/register_history.py`)."""
 
     id: int
@@ -188,7 +188,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class SiteMean:
     """A mean over all boxes of a site: from when on, of how many values."""
 
     time: datetime
@@ -211,15 +211,15 @@ class IndexValue:
     """
 
     method: str
-    title: Text
+    title: BilingualText
     start: datetime
     end: datetime
     value: float | None
     unit: str
-    band: Band | None
+    band: IndexBand | None
     coverage: float
     reason: NoValueReason | None = None
-    notes: tuple[Text, ...] = ()
+    notes: tuple[BilingualText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +237,8 @@ class RecentMetric:
     """
 
     metric: str
-    newest: Value | None
-    values: Sequence[Value]
+    newest: SiteMean | None
+    values: Sequence[SiteMean]
     coverage: float
     left_out: int
     spacing_s: int
@@ -246,7 +246,7 @@ class RecentMetric:
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentMeasurements:
     """What was measured of open metrics within the last 24 hours.
 
     Attributes:
@@ -271,5 +271,5 @@ class OpenData:
     """
 
     measured: frozenset[str]
-    hours: Mapping[str, Sequence[Value]]
-    days: Mapping[str, Sequence[Value]]
+    hours: Mapping[str, Sequence[SiteMean]]
+    days: Mapping[str, Sequence[SiteMean]]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
 from app.catalogue.device_event_types import EVENT_TYPE_OF
-from app.public_register.register_model import PurposeEntry, RefusalCount, Register, SiteEntry
+from app.public_register.register_model import PublishedPurpose, PublishedSite, RefusalCount, RegisterSnapshot
 
 
 class PublicText(BaseModel):
@@ -195,7 +195,7 @@ def _refusals(refusals: tuple[RefusalCount, ...]) -> list[PublicRefusals]:
     ]
 
 
-def _purpose(site: SiteEntry, each: PurposeEntry, now: datetime) -> PublicPurpose:
+def _purpose(site: PublishedSite, each: PublishedPurpose, now: datetime) -> PublicPurpose:
     known = each.known
     told: dict[str, Any] = {
         name: getattr(each, name) for name in PublicPurpose.model_fields if hasattr(each, name)
@@ -221,7 +221,7 @@ def _purpose(site: SiteEntry, each: PurposeEntry, now: datetime) -> PublicPurpos
     )
 
 
-def site_document(site: SiteEntry, now: datetime) -> PublicSite:
+def build_site_document(site: PublishedSite, now: datetime) -> PublicSite:
     """A site as JSON has it."""
     figures = site.incidents
     return PublicSite(
@@ -265,11 +265,11 @@ def site_document(site: SiteEntry, now: datetime) -> PublicSite:
     )
 
 
-def register_document(register: Register) -> PublicRegister:
+def build_register_document(register: RegisterSnapshot) -> PublicRegister:
     """All of it as JSON."""
     return PublicRegister(
         format_version=1,
         made_at=register.at,
-        sites=[site_document(site, register.at) for site in register.sites.values()],
+        sites=[build_site_document(site, register.at) for site in register.sites.values()],
         refusals=_refusals(register.unattributed),
     )

@@ -6,23 +6,28 @@ from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from app.catalogue.metrics import BY_NAME
-from app.platform.kernel.spdx_licences import licence_page
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.kernel.spdx_licences import get_licence_url
 from app.public_register import line_charts
-from app.public_register.change_history import Entry
-from app.public_register.history_pages import lines
+from app.public_register.change_history import ChangeHistoryEntry
+from app.public_register.history_pages import build_change_rows
 from app.public_register.incident_figures import LEAST_DAYS, IncidentFigures
 from app.public_register.legal_texts import BASES, SEVERITIES
-from app.public_register.list_page import kind_of, line_of, refusal_rows
-from app.public_register.page_frame import Frame, in_language, rendered
+from app.public_register.list_page import build_refusal_rows, format_site_kind, format_site_summary
+from app.public_register.page_frame import PageContext, build_localized_url, render_page
 from app.public_register.page_texts import WORDS
-from app.public_register.purpose_table import description_of, of_which, purpose_parts, title_of
-from app.public_register.recent_cards import recent_parts
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import OpenData, Recent, Register, SiteEntry
+from app.public_register.purpose_table import (
+    build_purpose_context,
+    format_purpose_title,
+    format_values_by_purpose,
+    select_purpose_description,
+)
+from app.public_register.recent_cards import build_recent_context
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import OpenData, PublishedSite, RecentMeasurements, RegisterSnapshot
 
 _BOXES: Final = 100
-_SPANS: Final[tuple[tuple[line_charts.Span, str], ...]] = (("hour", "hours"), ("day", "days"))
+_SPANS: Final[tuple[tuple[line_charts.ChartResolution, str], ...]] = (("hour", "hours"), ("day", "days"))
 _AREA: Final = SimpleNamespace(
     WIDTH=line_charts.WIDTH,
     HEIGHT=line_charts.HEIGHT,
@@ -34,22 +39,26 @@ _AREA: Final = SimpleNamespace(
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class PublishedFigures:
     """What is published of a site: means of hours and days, and the last day as it was measured."""
 
     data: OpenData
-    recent: Recent
+    recent: RecentMeasurements
 
 
-def site_page(
-    register: Register, site: SiteEntry, figures: Figures, changes: Sequence[Entry], frame: Frame
+def render_site_page(
+    register: RegisterSnapshot,
+    site: PublishedSite,
+    figures: PublishedFigures,
+    changes: Sequence[ChangeHistoryEntry],
+    frame: PageContext,
 ) -> str:
     """All that is public of a site."""
     data, recent = figures.data, figures.recent
-    writing = Writing(frame.writing.language, ZoneInfo(site.timezone))
+    writing = RegisterFormatter(frame.writing.language, ZoneInfo(site.timezone))
     path = f"/public/sites/{site.id}"
     language = writing.language
-    return rendered(
+    return render_page(
         "site.html",
         frame,
         title=site.name,
@@ -61,30 +70,30 @@ def site_page(
             (f"{path}/recent.json", writing.word("of_a_day_json")),
             (f"{path}/recent.csv", writing.word("of_a_day_csv")),
             (f"{path}/dtpr.json", "DTPR"),
-            (in_language(f"{path}/changes.atom", language), "Atom"),
+            (build_localized_url(f"{path}/changes.atom", language), "Atom"),
         ],
         site=site,
-        line=line_of(site, writing),
+        line=format_site_summary(site, writing),
         short=_short(site, writing),
-        purposes=purpose_parts(site, data, writing, register),
-        recent=recent_parts(recent, writing),
+        purposes=build_purpose_context(site, data, writing, register),
+        recent=build_recent_context(recent, writing),
         licence=_licence(site, writing),
         precision=_precision(site, writing),
         boxes=_boxes(site, writing),
         recipients=_recipients(site, writing),
         alerts=_alerts(site, writing),
         incidents=_incidents(site.incidents, writing) if site.incidents is not None else None,
-        refusals=refusal_rows(site.refusals, writing),
+        refusals=build_refusal_rows(site.refusals, writing),
         charts=_charts(site, data, register, writing),
         area=_AREA,
-        changes=lines(changes, replace(frame, writing=writing), register),
+        changes=build_change_rows(changes, replace(frame, writing=writing), register),
     )
 
 
-def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str | list[str]]]:
+def _short(site: PublishedSite, writing: RegisterFormatter) -> list[tuple[str, str | list[str]]]:
     """The six answers, each in a line, or in one for each purpose that has another one."""
     active = site.active
-    descriptions = [text for each in active if (text := description_of(each, writing)[0])]
+    descriptions = [text for each in active if (text := select_purpose_description(each, writing)[0])]
     bases = [
         (writing.said(BASES[basis][0]), each)
         for each in active
@@ -101,17 +110,17 @@ def _short(site: SiteEntry, writing: Writing) -> list[tuple[str, str | list[str]
     return [
         (
             writing.word("what"),
-            writing.joined([title_of(each, writing) for each in active]) or missing,
+            writing.joined([format_purpose_title(each, writing) for each in active]) or missing,
         ),
         (writing.word("where"), _where(site, writing)),
         (writing.word("why"), list(dict.fromkeys(descriptions)) or missing),
-        (writing.word("by_what_right"), of_which(bases, writing) or missing),
-        (writing.word("how_long"), of_which(kept, writing) or writing.word("none")),
+        (writing.word("by_what_right"), format_values_by_purpose(bases, writing) or missing),
+        (writing.word("how_long"), format_values_by_purpose(kept, writing) or writing.word("none")),
         (writing.word("who"), writing.listed([*who, *contacts])),
     ]
 
 
-def _where(site: SiteEntry, writing: Writing) -> str:
+def _where(site: PublishedSite, writing: RegisterFormatter) -> str:
     place = writing.word("where_said").format(
         size=writing.length(site.precision_m),
         latitude=_degrees(site.latitude, site.precision_m, writing),
@@ -119,26 +128,26 @@ def _where(site: SiteEntry, writing: Writing) -> str:
     )
     if site.address:
         place = writing.filled(WORDS["where_address"], address=site.address, place=place)
-    return f"{kind_of(site, writing)}, {place}"
+    return f"{format_site_kind(site, writing)}, {place}"
 
 
-def _degrees(value: float, metres: int, writing: Writing) -> str:
+def _degrees(value: float, metres: int, writing: RegisterFormatter) -> str:
     """Degrees with the digits that the grid leaves."""
     digits = {1: 5, 10: 5, 100: 4, 1000: 3}.get(metres, 2)
     return f"{writing.number(value, digits)}°"
 
 
-def _licence(site: SiteEntry, writing: Writing) -> dict[str, str] | None:
+def _licence(site: PublishedSite, writing: RegisterFormatter) -> dict[str, str] | None:
     if site.licence is None:
         return None
-    return {"text": writing.licence(site.licence), "href": licence_page(site.licence)}
+    return {"text": writing.licence(site.licence), "href": get_licence_url(site.licence)}
 
 
-def _precision(site: SiteEntry, writing: Writing) -> str:
+def _precision(site: PublishedSite, writing: RegisterFormatter) -> str:
     return writing.word("precision_said").format(size=writing.length(site.precision_m))
 
 
-def _boxes(site: SiteEntry, writing: Writing) -> dict[str, Any]:
+def _boxes(site: PublishedSite, writing: RegisterFormatter) -> dict[str, Any]:
     rows = [
         {
             "id": box.id,
@@ -156,14 +165,14 @@ def _boxes(site: SiteEntry, writing: Writing) -> dict[str, Any]:
     }
 
 
-def _recipients(site: SiteEntry, writing: Writing) -> list[str]:
+def _recipients(site: PublishedSite, writing: RegisterFormatter) -> list[str]:
     return [
         f"{each.recipient or writing.word('unnamed')}{writing.word('comma')}{writing.word(f'by_{each.kind}')}"
         for each in site.recipients
     ]
 
 
-def _alerts(site: SiteEntry, writing: Writing) -> list[list[str]]:
+def _alerts(site: PublishedSite, writing: RegisterFormatter) -> list[list[str]]:
     by = {each.severity: each for each in site.alerts}
     return [
         [writing.said(text), writing.number(by[name].month), writing.number(by[name].year)]
@@ -172,7 +181,7 @@ def _alerts(site: SiteEntry, writing: Writing) -> list[list[str]]:
     ]
 
 
-def _incidents(figures: IncidentFigures, writing: Writing) -> dict[str, Any]:
+def _incidents(figures: IncidentFigures, writing: RegisterFormatter) -> dict[str, Any]:
     precision = writing.word("precision_unknown")
     if figures.precision is not None and figures.interval is not None:
         shares = {"share": figures.precision, "low": figures.interval[0], "high": figures.interval[1]}
@@ -194,12 +203,14 @@ def _incidents(figures: IncidentFigures, writing: Writing) -> dict[str, Any]:
     return {"said": said, "rows": rows}
 
 
-def _charts(site: SiteEntry, data: OpenData, register: Register, writing: Writing) -> list[dict[str, Any]]:
+def _charts(
+    site: PublishedSite, data: OpenData, register: RegisterSnapshot, writing: RegisterFormatter
+) -> list[dict[str, Any]]:
     found = []
     for name in site.open_metrics:
-        metric = BY_NAME[name]
+        metric = METRICS_BY_NAME[name]
         drawn = [
-            line_charts.chart(metric, values, span, register.at, writing)
+            line_charts.draw_line_chart(metric, values, span, register.at, writing)
             for span, series in _SPANS
             if (values := getattr(data, series).get(name))
         ]

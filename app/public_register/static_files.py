@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from app.public_register.cached_responses import Made
+from app.public_register.cached_responses import CachedResponse
 
 FOLDER: Final = Path(__file__).parent / "static"
 _TYPES: Final = {
@@ -25,15 +25,15 @@ _NAMES: Final = (
 
 
 @cache
-def files() -> Mapping[str, Made]:
+def load_static_files() -> Mapping[str, CachedResponse]:
     """All of them, by name."""
     return MappingProxyType(
-        {name: Made.of((FOLDER / name).read_bytes(), _TYPES[Path(name).suffix]) for name in _NAMES}
+        {name: CachedResponse.of((FOLDER / name).read_bytes(), _TYPES[Path(name).suffix]) for name in _NAMES}
     )
 
 
 @cache
-def address(name: str) -> str:
+def build_static_url(name: str) -> str:
     """Where one is, with a mark that changes when the file does."""
     mark = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:10]
     return f"/public/static/{name}?v={mark}"

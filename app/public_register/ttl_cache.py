@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.platform.db.database import TRANSIENT
+from app.platform.db.database import DATABASE_ERRORS
 
 _MOST: Final = 200
 _STALE_S: Final = 600.0
@@ -23,7 +23,7 @@ class _Kept:
     at: float
 
 
-class Shelf:
+class TtlCache:
     """Things by key.
 
     Args:
@@ -57,7 +57,7 @@ class Shelf:
         try:
             # One who goes away takes it from nobody else.
             made: T = await asyncio.shield(making)
-        except TRANSIENT:
+        except DATABASE_ERRORS:
             if kept is None or now - kept.at > _STALE_S:
                 raise
             made = kept.value

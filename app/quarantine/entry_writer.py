@@ -15,7 +15,7 @@ from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 
 # A refused payload is kept to find the fault; it is cut, or quarantine would be a way to fill disks.
-KEPT_BYTES = 65_536
+MAX_PAYLOAD_BYTES = 65_536
 _DETAIL_CHARACTERS = 500
 # Several short transactions: none of them holds back a replay, or what is written meanwhile.
 _PURGE_SLICE: Final = 5_000
@@ -38,7 +38,7 @@ DELETE FROM quarantine WHERE id = ANY (ARRAY(
 _replaying: ContextVar[bool] = ContextVar("replaying", default=False)
 
 
-class Refused(NamedTuple):
+class RejectedInput(NamedTuple):
     """One thing that was refused at a door.
 
     Attributes:
@@ -61,7 +61,7 @@ class Refused(NamedTuple):
 
 
 @contextmanager
-def replaying() -> Iterator[None]:
+def suppress_quarantine_writes() -> Iterator[None]:
     """Within the block nothing new is written: what is replayed is in quarantine already."""
     token = _replaying.set(True)
     try:
@@ -75,18 +75,18 @@ def is_replaying() -> bool:
     return _replaying.get()
 
 
-def cleaned(text: str) -> str:
+def sanitise_text(text: str) -> str:
     """PostgreSQL's text holds neither NUL nor lone surrogates."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-def shortened(detail: str) -> str:
+def truncate_detail(detail: str) -> str:
     """A detail as it is kept."""
-    return cleaned(detail[:_DETAIL_CHARACTERS])
+    return sanitise_text(detail[:_DETAIL_CHARACTERS])
 
 
-async def quarantine(
-    connection: RawConnection, refused: Sequence[Refused], *, door: str, now: datetime
+async def write_quarantine_entries(
+    connection: RawConnection, refused: Sequence[RejectedInput], *, door: str, now: datetime
 ) -> None:
     """Store refused things in the caller's transaction."""
     if not refused or is_replaying():
@@ -95,11 +95,11 @@ async def quarantine(
         (
             new_id(),
             entry.organisation_id,
-            None if entry.box is None else cleaned(entry.box),
+            None if entry.box is None else sanitise_text(entry.box),
             entry.code,
-            shortened(entry.detail),
-            None if entry.topic is None else cleaned(entry.topic),
-            entry.payload[:KEPT_BYTES],
+            truncate_detail(entry.detail),
+            None if entry.topic is None else sanitise_text(entry.topic),
+            entry.payload[:MAX_PAYLOAD_BYTES],
             len(entry.payload) if entry.size is None else entry.size,
         )
         for entry in refused

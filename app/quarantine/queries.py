@@ -14,16 +14,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from app.platform.http.contract.pagination import decode_cursor
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, text_of_cursor
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    parse_cursor_text,
+    uuid_sort_key,
+)
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box
-from app.timeseries.series.reading_queries import conditions
+from app.timeseries.series.reading_queries import build_conditions
 from app.timeseries.storage.models import QuarantineEntry
 
-QUARANTINE: Final = Orders(
+QUARANTINE: Final = SortOrders(
     "quarantine",
-    (identifier(QuarantineEntry.id, lambda row: row[0].id),),
-    {"id": (), "received_at": (instant(QuarantineEntry.received_at, lambda row: row[0].received_at),)},
+    (uuid_sort_key(QuarantineEntry.id, lambda row: row[0].id),),
+    {
+        "id": (),
+        "received_at": (instant_sort_key(QuarantineEntry.received_at, lambda row: row[0].received_at),),
+    },
     "-id",
 )
 # A thousand entries of 64 KiB are no list that anybody reads.
@@ -33,7 +42,7 @@ type Grouping = Literal["code", "box", "day"]
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class QuarantineFilter:
     """Which entries are asked for; None asks nothing.
 
     Attributes:
@@ -47,7 +56,7 @@ class Filter:
         replayed: whether a replay has taken all of it.
     """
 
-    visible: Reach
+    visible: TenantScope
     box: str | None = None
     code: str | None = None
     door: str | None = None
@@ -59,7 +68,7 @@ class Filter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same, for a query."""
         entry = QuarantineEntry
-        found = [*self.visible.within(entry.organisation_id), *conditions(self._wanted())]
+        found = [*self.visible.within(entry.organisation_id), *build_conditions(self._wanted())]
         if self.visible.sites is not None:
             here = select(Box.id).where(*self.visible.within(Box.organisation_id, Box.site_id))
             found.append(entry.box.in_(here))
@@ -67,7 +76,7 @@ class Filter:
 
     def of_anybody(self) -> list[ColumnElement[bool]]:
         """The same, whoever may see them."""
-        return [*conditions(self._wanted()), *self._replayed()]
+        return [*build_conditions(self._wanted()), *self._replayed()]
 
     def _wanted(self) -> tuple[tuple[Any, Any, Any], ...]:
         entry = QuarantineEntry
@@ -87,8 +96,8 @@ class Filter:
         return [at.is_not(None) if self.replayed else at.is_(None)]
 
 
-async def list_entries(
-    session: AsyncSession, wanted: Filter, asked: Pagination
+async def list_quarantine_entries(
+    session: AsyncSession, wanted: QuarantineFilter, asked: PageRequest
 ) -> Sequence[Row[QuarantineEntry, bytes, int]]:
     """Entries with the beginning of what is kept and its length, one more than are asked for."""
     entry = QuarantineEntry
@@ -98,15 +107,19 @@ async def list_entries(
     return (await session.execute(QUARANTINE.page(statement, asked))).all()
 
 
-async def find_entry(session: AsyncSession, identifier: UUID, visible: Reach) -> QuarantineEntry | None:
+async def find_quarantine_entry(
+    session: AsyncSession, identifier: UUID, visible: TenantScope
+) -> QuarantineEntry | None:
     """One entry."""
     return await session.scalar(
-        select(QuarantineEntry).where(QuarantineEntry.id == identifier, *Filter(visible).conditions())
+        select(QuarantineEntry).where(
+            QuarantineEntry.id == identifier, *QuarantineFilter(visible).conditions()
+        )
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class QuarantineGroupCount:
     """One group, and its place in the list.
 
     Attributes:
@@ -123,8 +136,8 @@ class Counted:
 
 
 async def count_by_day(
-    session: AsyncSession, wanted: Filter, cursor: str | None, limit: int
-) -> list[Counted]:
+    session: AsyncSession, wanted: QuarantineFilter, cursor: str | None, limit: int
+) -> list[QuarantineGroupCount]:
     """The newest day (UTC) first, one more than `limit`."""
     entry = QuarantineEntry
     # Written out: two parameters of the same value would be two different days to GROUP BY.
@@ -134,12 +147,18 @@ async def count_by_day(
         (before,) = decode_cursor("quarantine_day", cursor, date.fromisoformat)
         statement = statement.where(day < before)
     rows = await session.execute(statement.group_by(day).order_by(day.desc()).limit(limit + 1))
-    return [Counted({"day": found}, count, done, (found.isoformat(),)) for found, count, done in rows]
+    return [
+        QuarantineGroupCount({"day": found}, count, done, (found.isoformat(),)) for found, count, done in rows
+    ]
 
 
-async def count_by_text(
-    session: AsyncSession, wanted: Filter, group: Literal["code", "box"], cursor: str | None, limit: int
-) -> list[Counted]:
+async def count_by_code_or_box(
+    session: AsyncSession,
+    wanted: QuarantineFilter,
+    group: Literal["code", "box"],
+    cursor: str | None,
+    limit: int,
+) -> list[QuarantineGroupCount]:
     """By code and door, or by box: the most first, one more than `limit`."""
     entry = QuarantineEntry
     count = func.count()
@@ -149,14 +168,14 @@ async def count_by_text(
     statement = select(name, count, func.count(entry.replayed_at), *columns).where(*wanted.conditions())
     statement = statement.group_by(*columns)
     if cursor is not None:
-        least, last = decode_cursor(f"quarantine_{group}", cursor, _count, text_of_cursor)
+        least, last = decode_cursor(f"quarantine_{group}", cursor, _count, parse_cursor_text)
         statement = statement.having(
             or_(count < literal(least), (count == literal(least)) & (name > literal(last)))
         )
     rows = await session.execute(statement.order_by(count.desc(), name).limit(limit + 1))
     names = [column.key for column in columns]
     return [
-        Counted(dict(zip(names, rest, strict=True)), number, done, (number, found))
+        QuarantineGroupCount(dict(zip(names, rest, strict=True)), number, done, (number, found))
         for found, number, done, *rest in rows
     ]
 
@@ -168,7 +187,7 @@ def _count(value: object) -> int:
     return value
 
 
-def readable(kept: bytes, *, whole: bool) -> tuple[str, Literal["utf-8", "base64"]]:
+def decode_payload(kept: bytes, *, whole: bool) -> tuple[str, Literal["utf-8", "base64"]]:
     """What came, as text where it is text; a character that the cut went through is left out."""
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(kept, final=whole), "utf-8"

@@ -5,27 +5,27 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy import delete
 
-from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.fields import InstantParameter, Name
-from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.observability.metrics_and_logs import get_logger
 from app.quarantine import queries
-from app.quarantine.queries import QUARANTINE, Filter, readable
+from app.quarantine.queries import QUARANTINE, QuarantineFilter, decode_payload
 from app.quarantine.schemas import QuarantineCount, QuarantineCounts, QuarantineOut
 from app.registry.dependencies import OrganisationFilter
-from app.timeseries.series.events_router import check_order
+from app.timeseries.series.events_router import check_event_range
 from app.timeseries.storage.models import QuarantineEntry
 
 _log = get_logger(__name__)
 router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_class=StrictRoute)
-Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
-Writer = Annotated[Principal, Depends(requires("telemetry:write"))]
+Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
+Writer = Annotated[Principal, Depends(require_scope("telemetry:write"))]
 CODE: Final = "^[a-z0-9_]{1,64}$"
 _PLAIN: Final = (
     *("id", "received_at", "box", "door", "code", "detail", "topic", "payload_bytes"),
@@ -47,16 +47,16 @@ async def _filter(
         bool | None, Query(description="Only what a replay has taken since, or only what it has not")
     ] = None,
     organisation: OrganisationFilter = None,
-) -> Filter:
-    check_order(from_, to)
-    return Filter(principal.visible(), box, code, door, from_, to, replayed, organisation)
+) -> QuarantineFilter:
+    check_event_range(from_, to)
+    return QuarantineFilter(principal.visible(), box, code, door, from_, to, replayed, organisation)
 
 
-Wanted = Annotated[Filter, Depends(_filter)]
+Wanted = Annotated[QuarantineFilter, Depends(_filter)]
 
 
 def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
-    payload, encoding = readable(beginning, whole=len(beginning) == row.payload_bytes)
+    payload, encoding = decode_payload(beginning, whole=len(beginning) == row.payload_bytes)
     return QuarantineOut(
         **{name: getattr(row, name) for name in _PLAIN},
         payload=payload,
@@ -66,16 +66,16 @@ def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
 
 
 @router.get(
-    "", operation_id="list_quarantine", summary="What was refused", responses=documented(401, 403, 422)
+    "", operation_id="list_quarantine", summary="What was refused", responses=document_problems(401, 403, 422)
 )
 async def list_quarantine(
-    wanted: Wanted, session: Reads, asked: Annotated[Pagination, Depends(QUARANTINE.asked)]
+    wanted: Wanted, session: ReadSessionDep, asked: Annotated[PageRequest, Depends(QUARANTINE.asked)]
 ) -> Page[QuarantineOut]:
     """What was refused, by default the newest first, with the beginning of what came (2 KiB).
 
     What could not be said to be of any organisation's box is for the platform's administrators.
     """
-    rows = await queries.list_entries(session, wanted, asked)
+    rows = await queries.list_quarantine_entries(session, wanted, asked)
     page, following = QUARANTINE.cut(rows, asked)
     return Page(data=[_out(entry, beginning, kept) for entry, beginning, kept in page], next=following)
 
@@ -84,12 +84,12 @@ async def list_quarantine(
     "/counts",
     operation_id="count_quarantine",
     summary="How much was refused",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
     response_model_exclude_unset=True,
 )
 async def count_quarantine(
     wanted: Wanted,
-    session: Reads,
+    session: ReadSessionDep,
     group_by: Annotated[
         Literal["code", "box", "day"],
         Query(description="By reason code and door, by box, or by day of arrival (UTC)"),
@@ -104,8 +104,8 @@ async def count_quarantine(
     if group_by == "day":
         rows = await queries.count_by_day(session, wanted, cursor, limit)
     else:
-        rows = await queries.count_by_text(session, wanted, group_by, cursor, limit)
-    page, following = cut(rows, limit, lambda row: encode_cursor(f"quarantine_{group_by}", *row.place))
+        rows = await queries.count_by_code_or_box(session, wanted, group_by, cursor, limit)
+    page, following = cut_page(rows, limit, lambda row: encode_cursor(f"quarantine_{group_by}", *row.place))
     return QuarantineCounts(
         data=[QuarantineCount(**row.of, count=row.count, replayed=row.replayed) for row in page],
         next=following,
@@ -116,12 +116,12 @@ async def count_quarantine(
     "/{entry_id}",
     operation_id="get_quarantine_entry",
     summary="One thing that was refused",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_quarantine_entry(entry_id: str, principal: Reader, session: Reads) -> QuarantineOut:
+async def get_quarantine_entry(entry_id: str, principal: Reader, session: ReadSessionDep) -> QuarantineOut:
     """One entry, with all that is kept of what came (64 KiB)."""
     identifier = parse_id(entry_id, "quarantine entry")
-    row = await queries.find_entry(session, identifier, principal.visible())
+    row = await queries.find_quarantine_entry(session, identifier, principal.visible())
     if row is None:
         raise NotFoundError("quarantine entry", entry_id)
     return _out(row, row.payload, len(row.payload))
@@ -132,13 +132,15 @@ async def get_quarantine_entry(entry_id: str, principal: Reader, session: Reads)
     operation_id="delete_quarantine_entry",
     summary="Delete something that was refused",
     status_code=204,
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def delete_quarantine_entry(entry_id: str, principal: Writer, session: Writes) -> None:
+async def delete_quarantine_entry(entry_id: str, principal: Writer, session: WriteSessionDep) -> None:
     """Delete an entry with what it holds, for good. That it was, and by which key, is in the log."""
     identifier = parse_id(entry_id, "quarantine entry")
     entry = QuarantineEntry
-    statement = delete(entry).where(entry.id == identifier, *Filter(principal.visible()).conditions())
+    statement = delete(entry).where(
+        entry.id == identifier, *QuarantineFilter(principal.visible()).conditions()
+    )
     gone = (await session.execute(statement.returning(entry.code, entry.replayed_at))).one_or_none()
     if gone is None:
         raise NotFoundError("quarantine entry", entry_id)

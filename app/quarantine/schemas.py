@@ -6,12 +6,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.etags import ResourceModel
 
 type Door = Literal["mqtt", "http"]
 
 
-class QuarantineOut(Resource):
+class QuarantineOut(ResourceModel):
     """Something that was refused, and why."""
 
     model_config = ConfigDict(

@@ -6,18 +6,18 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import ApiKey
-from app.platform.kernel.api_keys import generate_key, hash_key, hint
+from app.platform.kernel.api_keys import generate_key, hash_key, make_key_hint
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import key_expiry_rules, repository, service
 from app.registry.dependencies import (
     DefaultQuotas,
@@ -27,15 +27,15 @@ from app.registry.dependencies import (
     OrganisationsWriter,
     check_expiry,
 )
-from app.registry.quota_service import check_room
+from app.registry.quota_service import check_quota
 from app.registry.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
-_Asked = Annotated[Pagination, Depends(repository.API_KEYS.asked)]
+_Asked = Annotated[PageRequest, Depends(repository.API_KEYS.asked)]
 
 
-async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> ApiKey:
-    row = await repository.find_key(session, parse_id(identifier, "API key"), visible, lock=lock)
+async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> ApiKey:
+    row = await repository.find_api_key(session, parse_id(identifier, "API key"), visible, lock=lock)
     if row is None:
         raise NotFoundError("API key", identifier)
     return row
@@ -46,27 +46,27 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
     operation_id="create_api_key",
     summary="Create an API key",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_api_key(
-    body: KeyCreate, principal: OrganisationsWriter, session: Writes, defaults: DefaultQuotas
+    body: KeyCreate, principal: OrganisationsWriter, session: WriteSessionDep, defaults: DefaultQuotas
 ) -> KeyCreated:
     """Make a key. It is shown in the answer and never again.
 
     It cannot do more than the key that makes it, nor last longer.
     """
     now = datetime.now(UTC)
-    service.check_covers(principal, body.scopes)
-    key_expiry_rules.check_outlives(principal, None, body.expires_at)
+    service.check_scopes_covered(principal, body.scopes)
+    key_expiry_rules.check_expiry_within_key(principal, None, body.expires_at)
     check_expiry(body.expires_at, now)
-    organisation = await service.named_organisation(session, principal, body.organisation_id)
+    organisation = await service.resolve_organisation(session, principal, body.organisation_id)
     await service.check_key_sites(session, principal, organisation, body.site_ids)
     key = generate_key()
     row = ApiKey(
         id=new_id(),
         organisation_id=organisation.id,
         name=body.name,
-        hint=hint(key),
+        hint=make_key_hint(key),
         hash=hash_key(key),
         scopes=body.scopes,
         site_ids=body.site_ids,
@@ -77,14 +77,16 @@ async def create_api_key(
     )
     session.add(row)
     await session.flush()
-    await check_room(session, "api_keys", {row.organisation_id: 1}, defaults, principal.visible())
+    await check_quota(session, "api_keys", {row.organisation_id: 1}, defaults, principal.visible())
     return KeyCreated(**KeyOut.of(row).model_dump(), key=key)
 
 
-@router.get("", operation_id="list_api_keys", summary="List API keys", responses=documented(401, 403, 422))
+@router.get(
+    "", operation_id="list_api_keys", summary="List API keys", responses=document_problems(401, 403, 422)
+)
 async def list_api_keys(
     principal: OrganisationsReader,
-    session: Reads,
+    session: ReadSessionDep,
     asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
@@ -92,7 +94,7 @@ async def list_api_keys(
     q: NameFilter = None,
 ) -> Page[KeyOut]:
     """API keys, by default the oldest first: how each begins, never the key."""
-    rows = await repository.list_keys(
+    rows = await repository.list_api_keys(
         session, principal.visible(), asked, organisation=organisation, revoked=revoked, search=q
     )
     page, following = repository.API_KEYS.cut(rows, asked)
@@ -100,9 +102,12 @@ async def list_api_keys(
 
 
 @router.get(
-    "/{key_id}", operation_id="get_api_key", summary="Read an API key", responses=documented(401, 403, 404)
+    "/{key_id}",
+    operation_id="get_api_key",
+    summary="Read an API key",
+    responses=document_problems(401, 403, 404),
 )
-async def get_api_key(key_id: str, principal: OrganisationsReader, session: Reads) -> KeyOut:
+async def get_api_key(key_id: str, principal: OrganisationsReader, session: ReadSessionDep) -> KeyOut:
     """One API key that is in use, without the key."""
     return KeyOut.of(await _get(session, key_id, principal.visible()))
 
@@ -111,10 +116,14 @@ async def get_api_key(key_id: str, principal: OrganisationsReader, session: Read
     "/{key_id}",
     operation_id="update_api_key",
     summary="Change an API key",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_api_key(
-    key_id: str, body: KeyChange, principal: OrganisationsWriter, session: Writes, matching: Matching
+    key_id: str,
+    body: KeyChange,
+    principal: OrganisationsWriter,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> KeyOut:
     """Change the name or the end of a key that may do no more than the caller's.
 
@@ -122,11 +131,11 @@ async def update_api_key(
     """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
-    service.check_covers(principal, row.scopes)
+    service.check_scopes_covered(principal, row.scopes)
     if "expires_at" in body.model_fields_set:
-        key_expiry_rules.check_outlives(principal, row.id, body.expires_at)
+        key_expiry_rules.check_expiry_within_key(principal, row.id, body.expires_at)
         check_expiry(body.expires_at, datetime.now(UTC))
-    for name, value in given(body).items():
+    for name, value in collect_sent_fields(body).items():
         setattr(row, name, value)
     await session.flush()
     return KeyOut.of(row)
@@ -137,10 +146,10 @@ async def update_api_key(
     operation_id="revoke_api_key",
     summary="Revoke an API key",
     status_code=204,
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def revoke_api_key(
-    key_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
+    key_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
     """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`.
 
@@ -149,5 +158,5 @@ async def revoke_api_key(
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
     if row.id != principal.key_id:
-        service.check_covers(principal, row.scopes, to="revoke")
+        service.check_scopes_covered(principal, row.scopes, to="revoke")
     row.revoked_at = datetime.now(UTC)

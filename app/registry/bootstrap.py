@@ -6,13 +6,13 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.platform.db.database import WriteSession
-from app.platform.identity.principals import ALL, ApiKey
-from app.platform.kernel.api_keys import hash_key, hint
+from app.platform.identity.principals import ALL_SCOPES, ApiKey
+from app.platform.kernel.api_keys import hash_key, make_key_hint
 from app.platform.kernel.ids import new_id
 from app.registry.models import Organisation
 
 
-async def bootstrap(session: WriteSession, key: str | None, now: datetime) -> None:
+async def bootstrap_platform(session: WriteSession, key: str | None, now: datetime) -> None:
     """Make the platform's organisation where there is none, and let `key` be its administrator's.
 
     May run in several processes at once. A key that was set before and revoked stays revoked. Where all is
@@ -39,9 +39,9 @@ async def bootstrap(session: WriteSession, key: str | None, now: datetime) -> No
                 id=new_id(),
                 organisation_id=platform_id,
                 name="bootstrap",
-                hint=hint(key),
+                hint=make_key_hint(key),
                 hash=hash_key(key),
-                scopes=[ALL],
+                scopes=[ALL_SCOPES],
                 platform=True,
                 created_at=now,
             )

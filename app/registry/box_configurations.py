@@ -15,12 +15,12 @@ import aiomqtt
 from sqlalchemy import ARRAY, Integer, Row, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.platform.broker.connection import broker_client
+from app.platform.broker.connection import make_broker_client
 from app.platform.config.settings import BrokerSettings
-from app.platform.db.advisory_locks import PUBLISHER
+from app.platform.db.advisory_locks import CONFIG_PUBLISHER
 from app.platform.db.database import Database, RawConnection, ReadSession, WriteSession
 from app.platform.kernel.ids import new_id
-from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.models import BoxConfig
 
@@ -42,12 +42,12 @@ _PUBLISHED: Final = text(
 _log = get_logger(__name__)
 
 
-async def read(session: ReadSession | WriteSession, box_key: int) -> BoxConfig:
+async def read_box_config(session: ReadSession | WriteSession, box_key: int) -> BoxConfig:
     """What is known of a box's configuration; all None where nothing is."""
     return await session.get(BoxConfig, box_key) or BoxConfig(box_key=box_key)
 
 
-async def read_desired(session: ReadSession | WriteSession, keys: Sequence[int]) -> dict[int, Any]:
+async def read_desired_configs(session: ReadSession | WriteSession, keys: Sequence[int]) -> dict[int, Any]:
     """The desired configurations of boxes by their keys, where there are any."""
     query = select(BoxConfig.box_key, BoxConfig.desired).where(
         BoxConfig.box_key == any_(literal(list(keys), ARRAY(Integer))), BoxConfig.desired.is_not(None)
@@ -55,7 +55,7 @@ async def read_desired(session: ReadSession | WriteSession, keys: Sequence[int])
     return {key: desired for key, desired in await session.execute(query)}  # noqa: C416 (rows are no pairs)
 
 
-async def desire(
+async def set_desired_config(
     session: WriteSession, keys: Sequence[int], desired: dict[str, Any] | None, now: datetime
 ) -> None:
     """Say what boxes should be configured to; None: nothing more. Publish after the commit."""
@@ -69,7 +69,7 @@ async def desire(
     )
 
 
-async def withdraw(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
+async def clear_desired_config(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
     """Take back what was desired of boxes that go: their ids may become other boxes'."""
     await session.execute(
         text("UPDATE box_configs SET desired = NULL, desired_at = :now WHERE box_key = ANY(:keys)"),
@@ -77,7 +77,7 @@ async def withdraw(session: WriteSession, keys: Sequence[int], now: datetime) ->
     )
 
 
-async def store_reported(
+async def store_reported_configs(
     connection: RawConnection, reported: Mapping[int, Mapping[str, Any]], *, now: datetime
 ) -> None:
     """Store what boxes (by their keys) say of their configuration, in the caller's transaction."""
@@ -96,18 +96,18 @@ async def store_reported(
     )
 
 
-async def publish_due(database: Database, broker: BrokerSettings) -> bool:
+async def publish_due_configs(database: Database, broker: BrokerSettings) -> bool:
     """Publish, retained, every configuration that is due. False when the broker could not be reached."""
     # Whatever is due goes out, whoever asks for it.
-    with reaching_everything():
+    with run_with_full_scope():
         return await _publish_due(database, broker)
 
 
-async def publish_for(database: Database, broker: BrokerSettings, seconds: float) -> None:
+async def publish_configs_within(database: Database, broker: BrokerSettings, seconds: float) -> None:
     """Publish what is due for as long as there is time; the maintenance role publishes the rest."""
     loop = asyncio.get_running_loop()
     ends = loop.time() + seconds
-    while loop.time() < ends and await publish_due(database, broker):
+    while loop.time() < ends and await publish_due_configs(database, broker):
         async with database.read() as reader:
             if not (await reader.execute(_DUE, {"most": 1})).all():
                 return
@@ -119,7 +119,7 @@ async def _publish_due(database: Database, broker: BrokerSettings) -> bool:
             return True
     # One publisher at a time: of two, the slower one could put an older configuration over a newer one.
     async with database.write() as session:
-        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PUBLISHER})
+        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CONFIG_PUBLISHER})
         due = (await session.execute(_DUE, {"most": _AT_ONCE})).all()
         return await _publish(session, broker, due)
 
@@ -129,7 +129,7 @@ async def _publish(
 ) -> bool:
     try:
         name = f"vigie-config-{new_id().hex[-12:]}"
-        async with broker_client(broker, timeout_s=_PATIENCE_S, identifier=name) as client:
+        async with make_broker_client(broker, timeout_s=_PATIENCE_S, identifier=name) as client:
             for box, key, desired, desired_at in due:
                 payload = b"" if desired is None else json.dumps(desired).encode()
                 await client.publish(f"vigie/v1/{box}/config", payload, qos=1, retain=True)

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import ConfigDict, Field
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import Reads, get_database
-from app.platform.http.contract.etags import Matching, Precondition, Resource
-from app.platform.http.contract.fields import Body
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.dependencies import ReadSessionDep, get_database
+from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
+from app.platform.http.contract.fields import RequestBody
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_configurations, box_repository
 from app.registry.box_schemas import DesiredConfig
@@ -18,11 +18,11 @@ from app.registry.dependencies import BoxesWriter, SitesReader
 from app.registry.models import BoxConfig
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
-Connected = Annotated[Database, Depends(get_database)]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 _EXAMPLE: Final[dict[str, Any]] = {"interval_s": 60, "leds": False, "noise": {"weighting": "A"}}
 
 
-class ConfigChange(Body):
+class ConfigChange(RequestBody):
     """The desired configuration, whole. Its fields are the box's own."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"config": _EXAMPLE}]})
@@ -30,7 +30,7 @@ class ConfigChange(Body):
     config: DesiredConfig
 
 
-class ConfigOut(Resource):
+class ConfigOut(ResourceModel):
     """What a box should be configured to, and what it says that it is."""
 
     volatile = frozenset({"published", "reported", "reported_at", "in_force"})
@@ -62,19 +62,19 @@ class ConfigOut(Resource):
     "/{box}/config",
     operation_id="get_box_config",
     summary="What a box is configured to",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_box_config(box: str, principal: SitesReader, session: Reads) -> ConfigOut:
+async def get_box_config(box: str, principal: SitesReader, session: ReadSessionDep) -> ConfigOut:
     """Compare what was desired with what the box last reported."""
     found = await box_repository.get_box(session, box, principal.visible())
-    return ConfigOut.of(await box_configurations.read(session, found.key))
+    return ConfigOut.of(await box_configurations.read_box_config(session, found.key))
 
 
 @router.put(
     "/{box}/config",
     operation_id="put_box_config",
     summary="Configure a box",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def put_box_config(
     *,
@@ -82,8 +82,8 @@ async def put_box_config(
     body: ConfigChange,
     request: Request,
     principal: BoxesWriter,
-    database: Connected,
-    matching: Matching,
+    database: DatabaseDependency,
+    matching: PreconditionDep,
 ) -> ConfigOut:
     """Publish a desired configuration, retained, on `vigie/v1/{box}/config`.
 
@@ -97,10 +97,14 @@ async def put_box_config(
     "/{box}/config",
     operation_id="delete_box_config",
     summary="Configure a box no more",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def delete_box_config(
-    box: str, request: Request, principal: BoxesWriter, database: Connected, matching: Matching
+    box: str,
+    request: Request,
+    principal: BoxesWriter,
+    database: DatabaseDependency,
+    matching: PreconditionDep,
 ) -> ConfigOut:
     """Take back the desired configuration, and remove the retained message."""
     return await _change(request, database, principal, box, None, matching=matching)
@@ -113,12 +117,12 @@ async def _change(
     box: str,
     desired: dict[str, Any] | None,
     *,
-    matching: Precondition,
+    matching: IfMatchPrecondition,
 ) -> ConfigOut:
     async with database.write() as session:
         found = await box_repository.get_box(session, box, principal.visible(), lock=True)
-        matching.check(ConfigOut.of(await box_configurations.read(session, found.key)))
-        await box_configurations.desire(session, [found.key], desired, datetime.now(UTC))
-    await box_configurations.publish_due(database, request.app.state.settings.broker)
+        matching.check(ConfigOut.of(await box_configurations.read_box_config(session, found.key)))
+        await box_configurations.set_desired_config(session, [found.key], desired, datetime.now(UTC))
+    await box_configurations.publish_due_configs(database, request.app.state.settings.broker)
     async with database.read() as reader:
-        return ConfigOut.of(await box_configurations.read(reader, found.key))
+        return ConfigOut.of(await box_configurations.read_box_config(reader, found.key))

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.box_schemas import BULK_MAX, BoxCreated
 from app.registry.labels import check_attribute_name
 from app.registry.spreadsheet_csv import (
     TRUTH,
     DecimalMark,
-    Fault,
-    Rows,
     TableError,
-    check_ungrouped,
+    TableFault,
+    TableRows,
+    check_no_thousands_separator,
     decode_text,
 )
 
@@ -52,7 +52,7 @@ _FORMULA: Final = frozenset("=+-@\t\r")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class BoxTable:
     """A table that was read.
 
     Attributes:
@@ -64,11 +64,11 @@ class Table:
 
     document: dict[str, Any]
     lines: Sequence[int]
-    faults: Sequence[Fault] = ()
+    faults: Sequence[TableFault] = ()
     absent: Sequence[str] = ()
 
 
-def read_table(body: bytes, charset: str | None = None) -> Table:
+def read_box_table(body: bytes, charset: str | None = None) -> BoxTable:
     """Read a table with a header, as spreadsheets write it (`app.registry.spreadsheet_csv`).
 
     Rows without any text are passed over. Not more rows are read than tell that they are too many. What one
@@ -79,11 +79,11 @@ def read_table(body: bytes, charset: str | None = None) -> Table:
         TableError: Nothing of it can be read: codes `invalid_encoding`, `empty_body`, `invalid_csv`,
             `too_many_columns`.
     """
-    rows = Rows.of(decode_text(body, charset))
+    rows = TableRows.of(decode_text(body, charset))
     numbered = iter(rows)
     header = next(numbered, None)
     if header is None:
-        raise TableError(Fault(1, "body", "empty_body", "There is no header to read"))
+        raise TableError(TableFault(1, "body", "empty_body", "There is no header to read"))
     line, names = header
     columns = _Columns.of(line, names, DecimalMark(rows.separator))
     boxes: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ def read_table(body: bytes, charset: str | None = None) -> Table:
         for count, (line, row) in enumerate(numbered):
             if count == BULK_MAX:
                 faults.append(
-                    Fault(1, "table", "too_many_boxes", f"At most {BULK_MAX} boxes are taken at once")
+                    TableFault(1, "table", "too_many_boxes", f"At most {BULK_MAX} boxes are taken at once")
                 )
                 break
             box, wrong = columns.box(line, row)
@@ -104,7 +104,7 @@ def read_table(body: bytes, charset: str | None = None) -> Table:
     except TableError as error:
         faults += error.faults
     absent = [name for name in _REQUIRED if name not in columns.names]
-    return Table({"boxes": boxes}, lines, faults, absent)
+    return BoxTable({"boxes": boxes}, lines, faults, absent)
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class _Columns:
     """The columns of a table: their names, None for one that is at fault; and how many empty ones follow."""
 
     names: Sequence[str | None]
-    faults: Sequence[Fault]
+    faults: Sequence[TableFault]
     mark: DecimalMark
     empty: int = 0
 
@@ -120,9 +120,9 @@ class _Columns:
     def of(cls, line: int, header: Sequence[str], mark: DecimalMark) -> "_Columns":
         if len(header) > COLUMNS_MAX:
             detail = f"The table has {len(header)} columns, of {COLUMNS_MAX} at most"
-            raise TableError(Fault(line, "header", "too_many_columns", detail))
+            raise TableError(TableFault(line, "header", "too_many_columns", detail))
         names: list[str | None] = []
-        faults: list[Fault] = []
+        faults: list[TableFault] = []
         named = len(header)
         # Spreadsheets save empty columns behind those with something in them.
         while named and not header[named - 1].strip():
@@ -132,13 +132,13 @@ class _Columns:
             try:
                 _check_name(name, place, names)
             except CodedValueError as error:
-                faults.append(Fault(line, "header", error.code, str(error)))
+                faults.append(TableFault(line, "header", error.code, str(error)))
                 names.append(None)
             else:
                 names.append(name)
         return cls(names, faults, mark, len(header) - named)
 
-    def box(self, line: int, row: Sequence[str]) -> tuple[dict[str, Any] | None, list[Fault]]:
+    def box(self, line: int, row: Sequence[str]) -> tuple[dict[str, Any] | None, list[TableFault]]:
         """A row's box without the cells at fault (None where cells cannot be told apart), and the faults."""
         named = len(self.names)
         if self.empty and not any(cell.strip() for cell in row[named:]):
@@ -146,10 +146,10 @@ class _Columns:
         if self.empty and len(row) == named + self.empty:
             place = next(place for place, cell in enumerate(row, 1) if place > named and cell.strip())
             detail = f"Cell {place} has a text, but column {place} has no name"
-            return None, [Fault(line, "row", "invalid_csv", detail)]
+            return None, [TableFault(line, "row", "invalid_csv", detail)]
         if len(row) != named:
             detail = f"The row has {len(row)} cells, the header {len(self.names)}"
-            return None, [Fault(line, "row", "invalid_csv", detail)]
+            return None, [TableFault(line, "row", "invalid_csv", detail)]
         faults = []
         cells: dict[str, str] = {}
         for name, cell in zip(self.names, row, strict=True):
@@ -158,10 +158,12 @@ class _Columns:
             try:
                 cells[name] = self._plain(name, text)
             except CodedValueError as error:
-                faults.append(Fault(line, name, error.code, str(error)))
+                faults.append(TableFault(line, name, error.code, str(error)))
         if len(_PLACE & cells.keys()) == 1:
             if not any(fault.field in _PLACE for fault in faults):
-                faults.append(Fault(line, "location", "missing_field", "longitude and latitude go together"))
+                faults.append(
+                    TableFault(line, "location", "missing_field", "longitude and latitude go together")
+                )
             cells = {name: cell for name, cell in cells.items() if name not in _PLACE}
         return _box(cells), faults
 
@@ -169,7 +171,7 @@ class _Columns:
         attribute = name.startswith(ATTRIBUTE)
         plain = self.mark.plain(cell) if attribute or name in _PLACE else cell
         if name in _NUMBERS and (_WHOLE if name == "interval_s" else _DECIMAL).fullmatch(plain) is None:
-            check_ungrouped(cell)
+            check_no_thousands_separator(cell)
         return plain
 
 
@@ -180,7 +182,9 @@ def _check_name(name: str, place: int, before: Sequence[str | None]) -> None:
         check_attribute_name(name.removeprefix(ATTRIBUTE))
     elif name not in COLUMNS:
         there = ", ".join((*COLUMNS, f"{ATTRIBUTE}NAME"))
-        raise CodedValueError("unknown_field", f"There is no column {shown(name)}. There are: {there}")
+        raise CodedValueError(
+            "unknown_field", f"There is no column {format_rejected_value(name)}. There are: {there}"
+        )
     if name in before:
         raise CodedValueError("duplicate_key", f"The column {name} occurs twice")
 
@@ -209,7 +213,7 @@ def _box(cells: dict[str, str]) -> dict[str, Any]:
     return box
 
 
-def write_table(boxes: Iterable[BoxCreated]) -> str:
+def write_credentials_table(boxes: Iterable[BoxCreated]) -> str:
     """New boxes with their credentials, one a row; the header comes first.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it. Passwords never begin so.

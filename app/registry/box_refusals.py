@@ -21,7 +21,7 @@ WHERE excluded.refused_at > r.refused_at + make_interval(secs => $4)
 """
 
 
-async def note_box_refusals(connection: RawConnection, codes: Mapping[int, str], *, now: datetime) -> None:
+async def record_box_refusals(connection: RawConnection, codes: Mapping[int, str], *, now: datetime) -> None:
     """Note the newest refusals of boxes, by their keys, in the caller's transaction."""
     if codes:
         await connection.execute(_NOTE, now, list(codes), list(codes.values()), NOTED_EVERY_S)

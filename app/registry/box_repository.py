@@ -42,14 +42,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.http.contract.sorting import Orders, Pagination, instant, number
-from app.platform.http.contract.sorting import name as name_key
-from app.platform.http.contract.sorting import text as text_key
+from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, number_sort_key
+from app.platform.http.contract.sorting import name_sort_key as name_key
+from app.platform.http.contract.sorting import text_sort_key as text_key
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_refusals import NOTED_EVERY_S
 from app.registry.models import Box, Site
-from app.registry.repository import named_like
+from app.registry.repository import contains_ignoring_case
 
 # Written by the room above. Of its columns only those that tell how a box lives are read here.
 _STATES: Final = table(
@@ -80,15 +80,15 @@ def _of_box(attribute: str) -> Callable[[BoxRow], Any]:
     return lambda row: getattr(row[0], attribute)
 
 
-BOXES: Final = Orders(
+BOXES: Final = SortOrders(
     "boxes",
     (text_key(Box.id, _of_box("id"), read=check_box_id),),
     {
         "id": (),
         "name": (name_key(Box.name, _of_box("name"), nullable=True),),
-        "created_at": (instant(Box.created_at, _of_box("created_at")),),
-        "last_heard_at": (instant(_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
-        "battery": (number(Box.battery.expression, _of_box("battery"), nullable=True),),
+        "created_at": (instant_sort_key(Box.created_at, _of_box("created_at")),),
+        "last_heard_at": (instant_sort_key(_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
+        "battery": (number_sort_key(Box.battery.expression, _of_box("battery"), nullable=True),),
     },
     "id",
 )
@@ -132,7 +132,7 @@ class BoxFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class SilenceCriterion:
     """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`.
 
     The condition adds `NOTED_EVERY_S`: the stored time of the last MQTT sample may be that old.
@@ -161,7 +161,7 @@ class Silence:
         return self.activity() == "silent"
 
 
-def box_path(identifier: str) -> str:
+def parse_box_id(identifier: str) -> str:
     """Check a box's id from a path: what cannot be one does not exist (NotFoundError)."""
     try:
         return check_box_id(identifier)
@@ -169,23 +169,25 @@ def box_path(identifier: str) -> str:
         raise NotFoundError("box", identifier) from None
 
 
-def _living[*R](statement: Select[*R], visible: Reach) -> Select[*R]:
+def _living[*R](statement: Select[*R], visible: TenantScope) -> Select[*R]:
     statement = statement.where(Box.deleted_at.is_(None))
     return statement.where(*visible.within(Box.organisation_id, Box.site_id))
 
 
-async def get_box(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> Box:
+async def get_box(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> Box:
     """One box (NotFoundError). With `lock` nobody else can change it until the transaction ends."""
-    statement = _living(select(Box), visible).where(Box.id == box_path(identifier))
+    statement = _living(select(Box), visible).where(Box.id == parse_box_id(identifier))
     found = await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
     if found is None:
         raise NotFoundError("box", identifier)
     return found
 
 
-async def get_measuring(session: AsyncSession, identifier: str, visible: Reach) -> Row[int, str, int, str]:
+async def get_box_sampling_info(
+    session: AsyncSession, identifier: str, visible: TenantScope
+) -> Row[int, str, int, str]:
     """A box's key, id, interval (s) and its site's time zone (NotFoundError)."""
-    values = {"identifier": box_path(identifier)}
+    values = {"identifier": parse_box_id(identifier)}
     found = (await session.execute(_measuring(visible), values)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
@@ -194,13 +196,13 @@ async def get_measuring(session: AsyncSession, identifier: str, visible: Reach) 
 
 # Made once of each reach: making it takes as long as asking it.
 @lru_cache(64)
-def _measuring(visible: Reach) -> Select[int, str, int, str]:
+def _measuring(visible: TenantScope) -> Select[int, str, int, str]:
     statement = select(Box.key, Box.id, Box.interval_s, Site.timezone).join(Site, Site.id == Box.site_id)
     return _living(statement, visible).where(Box.id == bindparam("identifier"))
 
 
 def _rows(
-    silence: Silence,
+    silence: SilenceCriterion,
 ) -> Select[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]:
     states, refusals = _STATES.c, _REFUSALS.c
     columns = (
@@ -211,14 +213,16 @@ def _rows(
 
 
 def _with_activity[*R](statement: Select[*R]) -> Select[*R]:
-    """Join to boxes what `Silence` looks at: without it, a condition on it would multiply the boxes."""
+    """Join what `SilenceCriterion` reads; without the join, its condition would multiply the boxes."""
     statement = statement.outerjoin(_STATES, _STATES.c.box_key == Box.key)
     return statement.outerjoin(_REFUSALS, _REFUSALS.c.box_key == Box.key)
 
 
-async def get_box_row(session: AsyncSession, identifier: str, visible: Reach, silence: Silence) -> BoxRow:
+async def get_box_row(
+    session: AsyncSession, identifier: str, visible: TenantScope, silence: SilenceCriterion
+) -> BoxRow:
     """One box and how it lives (NotFoundError)."""
-    statement = _living(_rows(silence), visible).where(Box.id == box_path(identifier))
+    statement = _living(_rows(silence), visible).where(Box.id == parse_box_id(identifier))
     found = (await session.execute(statement)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
@@ -227,10 +231,10 @@ async def get_box_row(session: AsyncSession, identifier: str, visible: Reach, si
 
 async def list_boxes(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
-    silence: Silence,
+    silence: SilenceCriterion,
     wanted: BoxFilter,
 ) -> Sequence[BoxRow]:
     """Boxes, one more than are asked for.
@@ -267,8 +271,12 @@ class InactiveRow(NamedTuple):
     code: str | None
 
 
-async def read_inactive(
-    session: AsyncSession, visible: Reach, silence: Silence, organisation: UUID | None, most: int
+async def read_inactive_boxes(
+    session: AsyncSession,
+    visible: TenantScope,
+    silence: SilenceCriterion,
+    organisation: UUID | None,
+    most: int,
 ) -> tuple[list[BoxCounts], list[InactiveRow]]:
     """Count boxes by activity, site by site, and list silent and refused ones.
 
@@ -311,11 +319,11 @@ async def read_inactive(
 
 async def select_boxes(
     session: AsyncSession,
-    visible: Reach,
+    visible: TenantScope,
     *,
     ids: Sequence[str] | None,
     wanted: BoxFilter | None,
-    silence: Silence,
+    silence: SilenceCriterion,
     most: int,
 ) -> Sequence[Box]:
     """Boxes of a list of ids, or that fit a filter; by id, as many as `most`."""
@@ -327,13 +335,15 @@ async def select_boxes(
     return (await session.scalars(statement.order_by(Box.id).limit(most))).all()
 
 
-async def lock_boxes(session: WriteSession, keys: Sequence[int | None], visible: Reach) -> Sequence[Box]:
+async def lock_boxes(
+    session: WriteSession, keys: Sequence[int | None], visible: TenantScope
+) -> Sequence[Box]:
     """Those of the boxes that are still there; nobody else can change them until the transaction ends."""
     statement = _living(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
     return (await session.scalars(statement.order_by(Box.key).with_for_update(key_share=True))).all()
 
 
-def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]]:
+def _conditions(wanted: BoxFilter, silence: SilenceCriterion) -> list[ColumnElement[bool]]:
     skew, late_share = func.abs(_STATES.c.clock_skew_ms), _LATE_SHARE
     # Made only for a value that is given: a column cannot be compared with None.
     comparisons: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
@@ -352,7 +362,9 @@ def _conditions(wanted: BoxFilter, silence: Silence) -> list[ColumnElement[bool]
     if wanted.state is not None:
         conditions.append(Box.state.is_(None) if wanted.state == "unknown" else Box.state == wanted.state)
     if wanted.search is not None:
-        conditions.append(or_(*(named_like(column, wanted.search) for column in (Box.id, Box.name))))
+        conditions.append(
+            or_(*(contains_ignoring_case(column, wanted.search) for column in (Box.id, Box.name)))
+        )
     if wanted.activity is not None:
         conditions.append(silence.activity() == wanted.activity)
     if wanted.silent is not None:
@@ -375,13 +387,13 @@ async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) ->
     return added
 
 
-async def move(session: WriteSession, keys: Sequence[int], site_id: UUID, now: datetime) -> None:
+async def move_boxes(session: WriteSession, keys: Sequence[int], site_id: UUID, now: datetime) -> None:
     """Put boxes at another site."""
     moved = {"site_id": site_id, "updated_at": now}
     await session.execute(update(Box).where(Box.key.in_(keys)).values(moved))
 
 
-async def mark_deleted(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
+async def mark_boxes_deleted(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
     """Delete boxes and their credentials, but not their rows."""
     gone = {"deleted_at": now, "updated_at": now, "password_hash": "", "state": None, "state_at": None}
     await session.execute(update(Box).where(Box.key.in_(keys)).values(gone))

@@ -16,8 +16,16 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, BoxId, Identifier, Name, Point, TenantId, absent
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import (
+    BoxId,
+    Identifier,
+    Name,
+    Point,
+    RequestBody,
+    TenantId,
+    make_omittable_field,
+)
 from app.platform.http.contract.problems import FAULTS_LIMIT, CodedValueError
 from app.platform.kernel.instants import to_datetime
 from app.platform.kernel.rejection_codes import RejectedError
@@ -78,7 +86,7 @@ _NEW: Final[dict[str, Any]] = {"silent": False, "activity": "active"}
 _ACK: Final = Field(description="Publish to the box which samples are committed; it keeps them until then")
 
 
-class BoxCreate(Body):
+class BoxCreate(RequestBody):
     """A box to be."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -129,7 +137,7 @@ def _until_enough(boxes: object, validate: ValidatorFunctionWrapHandler) -> list
     return taken
 
 
-class BoxesCreate(Body):
+class BoxesCreate(RequestBody):
     """Boxes to be: all of them or, if one is faulty, none."""
 
     model_config = ConfigDict(
@@ -143,24 +151,24 @@ class BoxesCreate(Body):
     ]
 
 
-class BoxChange(Body):
+class BoxChange(RequestBody):
     """What may change of a box. Moving it to another site of the organisation closes its alerts."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Pont-Neuf, north end", "interval_s": 30}]}
     )
 
-    site_id: Identifier = absent()
-    name: Name | None = absent()
-    location: Point | None = absent()
-    interval_s: Interval = absent()
-    ack: Annotated[bool, _ACK] = absent()
-    kind: Annotated[BoxKind, _KIND] | None = absent()
-    tags: Tags = absent()
-    attributes: Attributes = absent()
+    site_id: Identifier = make_omittable_field()
+    name: Name | None = make_omittable_field()
+    location: Point | None = make_omittable_field()
+    interval_s: Interval = make_omittable_field()
+    ack: Annotated[bool, _ACK] = make_omittable_field()
+    kind: Annotated[BoxKind, _KIND] | None = make_omittable_field()
+    tags: Tags = make_omittable_field()
+    attributes: Attributes = make_omittable_field()
 
 
-class BoxOut(Resource):
+class BoxOut(ResourceModel):
     """A connected box."""
 
     volatile = frozenset({*_TOLD, *_LIFE, "silent", "activity"})

@@ -10,12 +10,12 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import Reads, Writes, get_database
-from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_repository, service
 from app.registry.box_repository import BoxFilter
@@ -29,16 +29,16 @@ from app.registry.box_schemas import (
 )
 from app.registry.dependencies import (
     BoxesWriter,
+    CurrentSilenceCriterion,
     OrganisationFilter,
-    Silences,
     SitesReader,
-    current_silence,
-    sync_accounts,
+    get_silence_criterion,
+    sync_broker_accounts,
 )
 from app.registry.labels import TAGS_MAX, BoxKind, Tag
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
-Connected = Annotated[Database, Depends(get_database)]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 async def _filter(
@@ -93,10 +93,10 @@ async def _filter(
     operation_id="create_box",
     summary="Create a box",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def create_box(
-    body: BoxCreate, request: Request, principal: BoxesWriter, database: Connected
+    body: BoxCreate, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> BoxCreated:
     """Register a box. Its credentials are shown in the answer and never again; they work at once."""
     settings = request.app.state.settings
@@ -104,17 +104,17 @@ async def create_box(
         (made,) = await service.add_boxes(
             session, principal.visible(), [body], settings, datetime.now(UTC), numbered=False
         )
-    await sync_accounts(request, database)
+    await sync_broker_accounts(request, database)
     return BoxCreated.with_password(made.box, made.password)
 
 
-@router.get("", operation_id="list_boxes", summary="List boxes", responses=documented(401, 403, 422))
+@router.get("", operation_id="list_boxes", summary="List boxes", responses=document_problems(401, 403, 422))
 async def list_boxes(
     principal: SitesReader,
-    session: Reads,
-    silence: Silences,
+    session: ReadSessionDep,
+    silence: CurrentSilenceCriterion,
     wanted: Annotated[BoxFilter, Depends(_filter)],
-    asked: Annotated[Pagination, Depends(box_repository.BOXES.asked)],
+    asked: Annotated[PageRequest, Depends(box_repository.BOXES.asked)],
 ) -> Page[BoxOut]:
     """Boxes, by default by their ids: what they say of themselves, and what their samples say of them."""
     rows = await box_repository.list_boxes(
@@ -124,8 +124,12 @@ async def list_boxes(
     return Page(data=[BoxOut.of(row) for row in page], next=following)
 
 
-@router.get("/{box}", operation_id="get_box", summary="Read a box", responses=documented(401, 403, 404))
-async def get_box(box: str, principal: SitesReader, session: Reads, silence: Silences) -> BoxOut:
+@router.get(
+    "/{box}", operation_id="get_box", summary="Read a box", responses=document_problems(401, 403, 404)
+)
+async def get_box(
+    box: str, principal: SitesReader, session: ReadSessionDep, silence: CurrentSilenceCriterion
+) -> BoxOut:
     """One box, with what it last said of itself, and what its samples say of it."""
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
@@ -134,7 +138,7 @@ async def get_box(box: str, principal: SitesReader, session: Reads, silence: Sil
     "/{box}",
     operation_id="update_box",
     summary="Change a box",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_box(
     *,
@@ -142,8 +146,8 @@ async def update_box(
     body: BoxChange,
     request: Request,
     principal: BoxesWriter,
-    session: Writes,
-    matching: Matching,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> BoxOut:
     """Change the fields that are given. Its id cannot change: it is part of every topic."""
     await service.change_box(
@@ -155,7 +159,7 @@ async def update_box(
         now=datetime.now(UTC),
         check=matching.on(BoxOut.steady),
     )
-    silence = await current_silence(request)
+    silence = await get_silence_criterion(request)
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
@@ -164,10 +168,14 @@ async def update_box(
     operation_id="delete_box",
     summary="Delete a box",
     status_code=204,
-    responses=documented(401, 403, 404, 503),
+    responses=document_problems(401, 403, 404, 503),
 )
 async def delete_box(
-    box: str, request: Request, principal: BoxesWriter, database: Connected, matching: Matching
+    box: str,
+    request: Request,
+    principal: BoxesWriter,
+    database: DatabaseDependency,
+    matching: PreconditionDep,
 ) -> None:
     """Delete a box: its alerts close, its account at the broker ends, and its id is free again."""
     closer = request.app.state.close_alerts
@@ -175,22 +183,22 @@ async def delete_box(
         await service.delete_box(
             session, principal, box, closer, datetime.now(UTC), check=matching.on(BoxOut.steady)
         )
-    await sync_accounts(request, database)
+    await sync_broker_accounts(request, database)
 
 
 @router.post(
     "/{box}/credentials",
     operation_id="rotate_box_credentials",
     summary="Give a box new credentials",
-    responses=documented(401, 403, 404, 503),
+    responses=document_problems(401, 403, 404, 503),
 )
 async def rotate_box_credentials(
-    box: str, request: Request, principal: BoxesWriter, database: Connected
+    box: str, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> CredentialsOut:
     """Make a new password for a box. It is shown here and never again; the former one ends at once."""
     async with database.write() as session:
         made = await service.rotate_password(session, principal, box, datetime.now(UTC))
-    await sync_accounts(request, database)
+    await sync_broker_accounts(request, database)
     return CredentialsOut(credentials=Credentials(username=made.box.id, password=made.password))
 
 
@@ -198,14 +206,18 @@ async def rotate_box_credentials(
     "/{box}/credentials/revoke",
     operation_id="revoke_box_credentials",
     summary="Revoke a box's credentials",
-    responses=documented(401, 403, 404, 503),
+    responses=document_problems(401, 403, 404, 503),
 )
 async def revoke_box_credentials(
-    box: str, request: Request, principal: BoxesWriter, database: Connected, silence: Silences
+    box: str,
+    request: Request,
+    principal: BoxesWriter,
+    database: DatabaseDependency,
+    silence: CurrentSilenceCriterion,
 ) -> BoxOut:
     """Disconnect a box and let it in no more, until it is given new credentials. It stays registered."""
     async with database.write() as session:
         await service.revoke_password(session, principal, box, datetime.now(UTC))
-    await sync_accounts(request, database)
+    await sync_broker_accounts(request, database)
     async with database.read() as reader:
         return BoxOut.of(await box_repository.get_box_row(reader, box, principal.visible(), silence))

@@ -1,9 +1,9 @@
 """The accounts at the broker: Mosquitto's password file, rendered from the database.
 
 Owns `broker.password_file`: the lines of `broker.static_password_file`, one line for a probe, one for each
-living box, and one for each organisation that reads its alerts by MQTT (`broker_accounts`). Call `sync` after
-the commit that changed credentials and before the response. Must not change the database. Where no password
-file is set the accounts are the operator's own job, and this does nothing.
+living box, and one for each organisation that reads its alerts by MQTT (`broker_accounts`). Call
+`sync_password_file` after the commit that changed credentials and before the response. Must not change the
+database. Where no password file is set the accounts are the operator's own job, and this does nothing.
 
 Mosquitto reads the file again on SIGHUP, and checks the password of every connected client against it, which
 stops it for 0.05 ms a client (measured). So changes that come together share one rewrite, and the broker is
@@ -26,12 +26,12 @@ import aiomqtt
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.platform.broker.connection import broker_client
-from app.platform.broker.mosquitto_hash import password_line
+from app.platform.broker.connection import make_broker_client
+from app.platform.broker.mosquitto_hash import format_password_line
 from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database
-from app.platform.kernel.atomic_files import replace_text
-from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.kernel.atomic_files import replace_file_text
+from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
 
 PROBE: Final = "$probe"
@@ -81,7 +81,7 @@ class _Accounts:
     async def _rewrite(self, database: Database, mark: int, *, only_if_stale: bool) -> None:
         # Under the file's lock: rows read before it could be older than those in the file.
         # The broker's file has everybody's, whoever asked for it to be written.
-        with reaching_everything():
+        with run_with_full_scope():
             async with database.read() as session:
                 lines: str = (await session.execute(_LINES)).scalar_one()
         if (
@@ -92,7 +92,7 @@ class _Accounts:
             return
         password = secrets.token_urlsafe(18)
         os.ftruncate(mark, 0)
-        await asyncio.to_thread(self._write, lines, password_line(PROBE, password))
+        await asyncio.to_thread(self._write, lines, format_password_line(PROBE, password))
         pid = self._broker()
         if pid is None:
             _log.info("broker_not_told", reason="not running here; it reads the file when it starts")
@@ -122,7 +122,7 @@ class _Accounts:
         # In a folder that hands its group on, the group is the broker's, which must be able to read.
         shared = bool(self._path.parent.stat().st_mode & stat.S_ISGID)
         mode = None if self._path.exists() else 0o640 if shared else 0o600
-        replace_text(self._path, self._render(lines, probe), mode=mode)
+        replace_file_text(self._path, self._render(lines, probe), mode=mode)
 
     def _broker(self) -> int | None:
         """The broker's process number, if the process that has it is a Mosquitto."""
@@ -149,7 +149,7 @@ class _Accounts:
         probe = self._settings.model_copy(update={"username": PROBE, "password": SecretStr(password)})
         name = f"vigie-probe-{secrets.token_hex(8)}"
         try:
-            async with broker_client(probe, timeout_s=_PATIENCE_S, identifier=name):
+            async with make_broker_client(probe, timeout_s=_PATIENCE_S, identifier=name):
                 return True
         except (aiomqtt.MqttError, OSError):
             return False
@@ -187,7 +187,9 @@ def _try_lock(descriptor: int) -> bool:
 _known: WeakKeyDictionary[Database, dict[Path, _Accounts]] = WeakKeyDictionary()
 
 
-async def sync(database: Database, settings: BrokerSettings, *, only_if_stale: bool = False) -> None:
+async def sync_password_file(
+    database: Database, settings: BrokerSettings, *, only_if_stale: bool = False
+) -> None:
     """Bring the broker's accounts up to date with the database, and wait until they are in force.
 
     A broker that is not running, or does not answer within two seconds, is no error: the file is right, and

@@ -52,7 +52,7 @@ class BoxStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class BulkPlanInputs:
     """What a plan needs to know beside the boxes.
 
     Attributes:
@@ -64,12 +64,12 @@ class Surroundings:
     configs: Mapping[int, Any]
 
 
-def missing(identifier: str, key: int | None = None) -> BoxStep:
+def make_not_found_step(identifier: str, key: int | None = None) -> BoxStep:
     """The step of a box that is not there."""
     return BoxStep(identifier, key, "error", "not_found", f"There is no box {identifier!r}.")
 
 
-def plan_step(box: Box, operation: Operation, around: Surroundings) -> BoxStep:
+def plan_step(box: Box, operation: Operation, around: BulkPlanInputs) -> BoxStep:
     """What an operation does to a box."""
     match operation:
         case ConfigureBoxes():
@@ -130,7 +130,7 @@ def _step(box: Box, before: Mapping[str, Any], after: Mapping[str, Any]) -> BoxS
     )
 
 
-def preview_token(operation: Operation, steps: Iterable[BoxStep]) -> str:
+def compute_preview_token(operation: Operation, steps: Iterable[BoxStep]) -> str:
     """A token that is the same for the same operation with the same steps on the same boxes, and no other."""
     told = [[step.key, step.id, step.result, step.code, step.before, step.after] for step in steps]
     document = [

@@ -9,20 +9,20 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import get_database
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ForbiddenError
 from app.registry import box_configurations, bulk_service, service
-from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_table
+from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_credentials_table
 from app.registry.box_schemas import BoxCreated, BoxesCreate, BoxesCreated, Credentials
-from app.registry.bulk_plan import BoxStep, preview_token
+from app.registry.bulk_plan import BoxStep, compute_preview_token
 from app.registry.bulk_schemas import BoxesChanged, BoxesOperation, BoxResult
 from app.registry.bulk_service import BulkContext
 from app.registry.csv_route import MEDIA_TYPE, TableRoute, check_table, wants_table
-from app.registry.dependencies import BoxesWriter, Silences, sync_accounts
+from app.registry.dependencies import BoxesWriter, CurrentSilenceCriterion, sync_broker_accounts
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=TableRoute)
-Connected = Annotated[Database, Depends(get_database)]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 _CREDENTIALS: Final = (
     f"{','.join(ANSWER_COLUMNS)}\r\nbox-0001,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,box-0001,…\r\n"
 )
@@ -35,7 +35,7 @@ _CREDENTIALS: Final = (
     status_code=201,
     response_model=BoxesCreated,
     responses={
-        **documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        **document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
         201: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _CREDENTIALS}}},
     },
     openapi_extra={
@@ -46,7 +46,7 @@ _CREDENTIALS: Final = (
     },
 )
 async def create_boxes(
-    body: BoxesCreate, request: Request, principal: BoxesWriter, database: Connected
+    body: BoxesCreate, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> BoxesCreated | Response:
     """Register up to 1,000 boxes: all of them or, if one is faulty, none.
 
@@ -61,13 +61,16 @@ async def create_boxes(
             session, principal.visible(), body.boxes, settings, datetime.now(UTC), numbered=True
         )
         check_table(request)
-    await sync_accounts(request, database)
+    await sync_broker_accounts(request, database)
     boxes = [BoxCreated.with_password(box, password) for box, password in made]
     if not wants_table(request):
         return BoxesCreated(data=boxes)
     headers = {"Cache-Control": "no-store"}
     return Response(
-        write_table(boxes), status_code=201, media_type=f"{MEDIA_TYPE}; charset=utf-8", headers=headers
+        write_credentials_table(boxes),
+        status_code=201,
+        media_type=f"{MEDIA_TYPE}; charset=utf-8",
+        headers=headers,
     )
 
 
@@ -88,10 +91,14 @@ _SHARE_OF_PUBLISHING: Final = 0.25
     "/operations",
     operation_id="change_boxes",
     summary="Change many boxes",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def change_boxes(
-    body: BoxesOperation, request: Request, principal: BoxesWriter, database: Connected, silence: Silences
+    body: BoxesOperation,
+    request: Request,
+    principal: BoxesWriter,
+    database: DatabaseDependency,
+    silence: CurrentSilenceCriterion,
 ) -> BoxesChanged:
     """Configure, label, move or delete up to 10,000 boxes, or rotate or revoke their credentials.
 
@@ -118,10 +125,10 @@ async def change_boxes(
         lambda: asyncio.get_running_loop().time() > ends,
     )
     async with database.read() as reader:
-        planned = await bulk_service.plan(reader, body, context)
+        planned = await bulk_service.plan_operation(reader, body, context)
     if body.dry_run:
         return _answer(body, planned, reads=reads)
-    done = await bulk_service.carry_out(body, planned, context)
+    done = await bulk_service.execute_plan(body, planned, context)
     if any(step.result == "changed" for step in done):
         await _bring_to_broker(body, request, database, seconds * _SHARE_OF_PUBLISHING)
     return _answer(body, done, reads=reads)
@@ -132,9 +139,9 @@ async def _bring_to_broker(
 ) -> None:
     """Bring the broker up to date, once for all boxes; configurations that do not go out now do so soon."""
     if body.operation.type == "configure":
-        await box_configurations.publish_for(database, request.app.state.settings.broker, seconds)
+        await box_configurations.publish_configs_within(database, request.app.state.settings.broker, seconds)
     elif body.operation.type in {"rotate_credentials", "revoke_credentials", "delete"}:
-        await sync_accounts(request, database, mend="send the operation again")
+        await sync_broker_accounts(request, database, mend="send the operation again")
 
 
 def _answer(body: BoxesOperation, steps: Sequence[BoxStep], *, reads: bool) -> BoxesChanged:
@@ -160,6 +167,6 @@ def _answer(body: BoxesOperation, steps: Sequence[BoxStep], *, reads: bool) -> B
         changed=counts["changed"],
         unchanged=counts["unchanged"],
         failed=counts["error"],
-        preview=preview_token(body.operation, steps) if body.dry_run else None,
+        preview=compute_preview_token(body.operation, steps) if body.dry_run else None,
         results=results,
     )

@@ -13,7 +13,14 @@ from pydantic import (
     model_validator,
 )
 
-from app.platform.http.contract.fields import Body, BoxId, Identifier, Name, absent, check_box_id
+from app.platform.http.contract.fields import (
+    BoxId,
+    Identifier,
+    Name,
+    RequestBody,
+    check_box_id,
+    make_omittable_field,
+)
 from app.platform.http.contract.problems import FAULTS_LIMIT, CodedValueError
 from app.registry.box_repository import BoxFilter
 from app.registry.box_schemas import Credentials, DesiredConfig
@@ -46,7 +53,7 @@ def _is_box_id(value: object) -> bool:
         return False
 
 
-class BoxSelection(Body):
+class BoxSelection(RequestBody):
     """Boxes that fit all that is given, as the parameters of `GET /v1/boxes` do."""
 
     model_config = ConfigDict(
@@ -77,14 +84,14 @@ class BoxSelection(Body):
         return BoxFilter(search=values.pop("q"), tags=values.pop("tag"), **values)
 
 
-class ConfigureBoxes(Body):
+class ConfigureBoxes(RequestBody):
     """Set the desired configuration of each box, whole; null takes it back."""
 
     type: Literal["configure"]
     config: DesiredConfig | None
 
 
-class TagsChange(Body):
+class TagsChange(RequestBody):
     """How tags change: some are added and removed, or all are replaced."""
 
     add: Tags = Field(default_factory=list)
@@ -97,7 +104,7 @@ class TagsChange(Body):
         return self
 
 
-class AttributesChange(Body):
+class AttributesChange(RequestBody):
     """How attributes change: some are set and removed, or all are replaced."""
 
     set: Attributes = Field(default_factory=dict)
@@ -115,15 +122,15 @@ def _check_one_way(*, replaces: bool, changes: bool) -> None:
         raise CodedValueError("replace_or_change", "Give `replace`, or what to change, not both")
 
 
-class LabelBoxes(Body):
+class LabelBoxes(RequestBody):
     """Change kind, tags and attributes: those that are given."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 2})
 
     type: Literal["label"]
     kind: BoxKind | None = Field(None, description="The new kind; null: none. Left out: it stays")
-    tags: TagsChange = absent()
-    attributes: AttributesChange = absent()
+    tags: TagsChange = make_omittable_field()
+    attributes: AttributesChange = make_omittable_field()
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -132,26 +139,26 @@ class LabelBoxes(Body):
         return self
 
 
-class MoveBoxes(Body):
+class MoveBoxes(RequestBody):
     """Move each box to another site of its organisation. The alerts of the boxes that move close."""
 
     type: Literal["move"]
     site_id: Identifier
 
 
-class RotateCredentials(Body):
+class RotateCredentials(RequestBody):
     """Give each box a new password. It is in this answer and never shown again; the former one ends."""
 
     type: Literal["rotate_credentials"]
 
 
-class RevokeCredentials(Body):
+class RevokeCredentials(RequestBody):
     """Disconnect each box and let it in no more, until it gets new credentials."""
 
     type: Literal["revoke_credentials"]
 
 
-class DeleteBoxes(Body):
+class DeleteBoxes(RequestBody):
     """Delete each box: its alerts close, its account at the broker ends, and its id is free again."""
 
     type: Literal["delete"]
@@ -163,7 +170,7 @@ Operation = Annotated[
 ]
 
 
-class BoxesOperation(Body):
+class BoxesOperation(RequestBody):
     """An operation on many boxes: on those of a filter (`select`), or on those of a list (`ids`)."""
 
     model_config = ConfigDict(
@@ -275,6 +282,6 @@ class BoxesChanged(BaseModel):
     results: list[BoxResult] = Field(description="By id; of a list in its order")
 
 
-def move_target(operation: Operation) -> UUID | None:
+def get_target_site_id(operation: Operation) -> UUID | None:
     """The site that boxes are moved to; None where they are not moved."""
     return operation.site_id if isinstance(operation, MoveBoxes) else None

@@ -12,17 +12,23 @@ from datetime import datetime
 from itertools import batched, zip_longest
 from typing import Final
 
-from app.platform.broker.mosquitto_hash import mosquitto_hash
+from app.platform.broker.mosquitto_hash import hash_mosquitto_password
 from app.platform.db.database import Database, ReadSession, WriteSession, is_transient
-from app.platform.db.ingest_barrier import close_gate
+from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.db.protocols import AlertCloser
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
-from app.platform.observability.log_redaction import told
+from app.platform.observability.log_redaction import redact_error
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry import box_configurations, box_repository, repository
-from app.registry.box_repository import Silence
-from app.registry.bulk_plan import BoxStep, Surroundings, missing, plan_step, preview_token
+from app.registry.box_repository import SilenceCriterion
+from app.registry.bulk_plan import (
+    BoxStep,
+    BulkPlanInputs,
+    compute_preview_token,
+    make_not_found_step,
+    plan_step,
+)
 from app.registry.bulk_schemas import (
     OPERATION_MAX,
     BoxesOperation,
@@ -32,10 +38,10 @@ from app.registry.bulk_schemas import (
     MoveBoxes,
     RevokeCredentials,
     RotateCredentials,
-    move_target,
+    get_target_site_id,
 )
 from app.registry.models import Box
-from app.registry.service import new_password
+from app.registry.service import generate_box_password
 
 # A slice that closes the gate holds up every box's samples: 100 boxes take about 0.1 s.
 _SLICE: Final = 500
@@ -57,7 +63,7 @@ class BulkContext:
 
     database: Database
     principal: Principal
-    silence: Silence
+    silence: SilenceCriterion
     close_alerts: AlertCloser
     is_late: Callable[[], bool]
 
@@ -67,7 +73,7 @@ class BulkContext:
         return self.silence.now
 
 
-async def plan(session: ReadSession, wanted: BoxesOperation, context: BulkContext) -> list[BoxStep]:
+async def plan_operation(session: ReadSession, wanted: BoxesOperation, context: BulkContext) -> list[BoxStep]:
     """Plan an operation for each of its boxes.
 
     Raises:
@@ -75,7 +81,7 @@ async def plan(session: ReadSession, wanted: BoxesOperation, context: BulkContex
         InvalidError: `too_many_boxes`.
     """
     visible = context.principal.visible()
-    target = move_target(wanted.operation)
+    target = get_target_site_id(wanted.operation)
     site = None if target is None else await repository.find_site(session, target, visible)
     if target is not None and site is None:
         raise NotFoundError("site", target)
@@ -93,11 +99,13 @@ async def plan(session: ReadSession, wanted: BoxesOperation, context: BulkContex
             code="too_many_boxes",
         )
     desired = await _desired(session, wanted, found)
-    around = Surroundings(None if site is None else site.organisation_id, desired)
+    around = BulkPlanInputs(None if site is None else site.organisation_id, desired)
     steps = {box.id: plan_step(box, wanted.operation, around) for box in found}
     if wanted.ids is None:
         return list(steps.values())
-    return [steps.get(identifier) or missing(identifier) for identifier in dict.fromkeys(wanted.ids)]
+    return [
+        steps.get(identifier) or make_not_found_step(identifier) for identifier in dict.fromkeys(wanted.ids)
+    ]
 
 
 async def _desired(
@@ -105,10 +113,10 @@ async def _desired(
 ) -> dict[int, object]:
     if not isinstance(wanted.operation, ConfigureBoxes):
         return {}
-    return await box_configurations.read_desired(session, [box.key for box in boxes])
+    return await box_configurations.read_desired_configs(session, [box.key for box in boxes])
 
 
-async def carry_out(
+async def execute_plan(
     wanted: BoxesOperation, planned: Sequence[BoxStep], context: BulkContext
 ) -> list[BoxStep]:
     """Carry out a plan, slice by slice.
@@ -120,7 +128,7 @@ async def carry_out(
     Raises:
         ConflictError: `selection_changed`: it is not what was previewed.
     """
-    if wanted.preview is not None and wanted.preview != preview_token(wanted.operation, planned):
+    if wanted.preview is not None and wanted.preview != compute_preview_token(wanted.operation, planned):
         raise ConflictError(
             "The boxes, or what would change of them, are not those of the preview any more. Nothing was "
             "changed. Make a new preview.",
@@ -141,7 +149,7 @@ async def carry_out(
             # What earlier slices have committed has to be answered; of the first one nothing is.
             if not done or not is_transient(error):
                 raise
-            _log.warning("bulk_operation_broken_off", done=len(done), error=told(error))
+            _log.warning("bulk_operation_broken_off", done=len(done), error=redact_error(error))
             rest = "The database could not store it. Send it again."
             done |= {step.id: _failed(step, "unavailable", rest) for step in to_do[len(done) :]}
             break
@@ -161,21 +169,21 @@ async def _carry_out_slice(
     new = await asyncio.to_thread(_new_passwords, len(steps)) if rotates else {}
     async with context.database.write() as session:
         if isinstance(operation, MoveBoxes | DeleteBoxes):
-            await close_gate(session)
+            await close_ingest_barrier(session)
         visible = context.principal.visible()
-        target = move_target(operation)
-        sites = {} if target is None else await repository.hold_sites(session, [target], visible)
+        target = get_target_site_id(operation)
+        sites = {} if target is None else await repository.lock_sites(session, [target], visible)
         locked = await box_repository.lock_boxes(session, [step.key for step in steps], visible)
         boxes = {box.id: box for box in locked}
         owners = [site.organisation_id for site in sites.values()]
-        around = Surroundings(
+        around = BulkPlanInputs(
             owners[0] if owners else None, await _desired(session, wanted, list(boxes.values()))
         )
         done: dict[str, BoxStep] = {}
         for step, password in zip_longest(steps, new):
             box = boxes.get(step.id)
             if box is None or box.key != step.key:
-                fresh = missing(step.id, step.key)
+                fresh = make_not_found_step(step.id, step.key)
             elif (fresh := plan_step(box, operation, around)) != step and wanted.preview is not None:
                 fresh = _failed(
                     step, "changed_meanwhile", "It was changed since the preview. Look at it again."
@@ -192,7 +200,10 @@ async def _carry_out_slice(
 
 def _new_passwords(count: int) -> dict[str, str]:
     """New passwords, each with its hash."""
-    return {password: mosquitto_hash(password) for password in (new_password() for _ in range(count))}
+    return {
+        password: hash_mosquitto_password(password)
+        for password in (generate_box_password() for _ in range(count))
+    }
 
 
 def _change_box(box: Box, step: BoxStep, hashes: Mapping[str, str], now: datetime) -> None:
@@ -215,11 +226,11 @@ async def _change_together(
     keys, now = [box.key for box in boxes], context.now
     match operation:
         case ConfigureBoxes():
-            await box_configurations.desire(session, keys, operation.config, now)
+            await box_configurations.set_desired_config(session, keys, operation.config, now)
         case DeleteBoxes():
-            await box_repository.mark_deleted(session, keys, now)
-            await box_configurations.withdraw(session, keys, now)
+            await box_repository.mark_boxes_deleted(session, keys, now)
+            await box_configurations.clear_desired_config(session, keys, now)
             await context.close_alerts(session, reason="box_deleted", now=now, box_keys=keys)
         case MoveBoxes():
-            await box_repository.move(session, keys, operation.site_id, now)
+            await box_repository.move_boxes(session, keys, operation.site_id, now)
             await context.close_alerts(session, reason="box_moved", now=now, box_keys=keys)

@@ -35,7 +35,7 @@ def generate_code() -> str:
     return _grouped(body + _check(body))
 
 
-def read_code(text: str) -> str | None:
+def parse_code(text: str) -> str | None:
     """The code that somebody typed, whatever its case, spaces and hyphens; None where it cannot be one."""
     code = "".join(text.split()).replace("-", "").upper()
     if len(code) != LENGTH or any(character not in _VALUES for character in code):
@@ -44,10 +44,10 @@ def read_code(text: str) -> str | None:
 
 
 def hash_code(code: str) -> bytes:
-    """What is stored of a code as `generate_code` and `read_code` give it (32 bytes)."""
+    """What is stored of a code as `generate_code` and `parse_code` give it (32 bytes)."""
     return hashlib.pbkdf2_hmac("sha256", code.encode(), _SALT, _ROUNDS)
 
 
-def code_hint(code: str) -> str:
+def get_code_hint(code: str) -> str:
     """The beginning of a code, enough to tell one's codes apart in a list."""
     return code[:_SHOWN]

@@ -8,16 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import Database
 from app.platform.http.contract.anonymous_route import AnonymousRoute
-from app.platform.http.contract.dependencies import Reads, Writes, get_database
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.dependencies import (
@@ -25,7 +25,7 @@ from app.registry.dependencies import (
     OrganisationFilter,
     SitesReader,
     SitesWriter,
-    sync_accounts,
+    sync_broker_accounts,
 )
 from app.registry.enrolment_schemas import (
     CLAIM_LONGEST,
@@ -36,16 +36,16 @@ from app.registry.enrolment_schemas import (
     ClaimState,
     Redemption,
 )
-from app.registry.key_expiry_rules import check_outlives
+from app.registry.key_expiry_rules import check_expiry_within_key
 from app.registry.models import Claim
 
 router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=StrictRoute)
-_Asked = Annotated[Pagination, Depends(enrolment_repository.CLAIMS.asked)]
-anybody: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=AnonymousRoute)
-Connected = Annotated[Database, Depends(get_database)]
+_Asked = Annotated[PageRequest, Depends(enrolment_repository.CLAIMS.asked)]
+anonymous_router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=AnonymousRoute)
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
-async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False) -> Claim:
+async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> Claim:
     row = await enrolment_repository.find_claim(session, parse_id(identifier, "claim"), visible, lock=lock)
     if row is None:
         raise NotFoundError("claim", identifier)
@@ -57,23 +57,23 @@ async def _get(session: AsyncSession, identifier: str, visible: Reach, *, lock: 
     operation_id="create_claim",
     summary="Create a claim code",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
-async def create_claim(body: ClaimCreate, principal: SitesWriter, session: Writes) -> ClaimCreated:
+async def create_claim(body: ClaimCreate, principal: SitesWriter, session: WriteSessionDep) -> ClaimCreated:
     """Make a code for an installer. It is shown in the answer and never again."""
     now = datetime.now(UTC)
     row, code = await enrolment_service.make_claim(session, principal, body, now)
     return ClaimCreated(**ClaimOut.of(row, now).model_dump(), code=code)
 
 
-@anybody.post(
+@anonymous_router.post(
     "/redeem",
     operation_id="redeem_claim",
     summary="Register a box with a claim code",
     status_code=201,
-    responses=documented(400, 404, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 404, 409, 413, 415, 422, 429, 503),
 )
-async def redeem_claim(body: Redemption, request: Request, database: Connected) -> BoxCreated:
+async def redeem_claim(body: Redemption, request: Request, database: DatabaseDependency) -> BoxCreated:
     """Register a box at the claim's site, without an API key.
 
     Its credentials are shown in the answer and never again; they work at once. Attempts are limited by
@@ -81,15 +81,15 @@ async def redeem_claim(body: Redemption, request: Request, database: Connected) 
     """
     host = request.client.host if request.client else None
     settings = request.app.state.settings
-    made = await enrolment_service.redeem(database, body, settings, host=host, now=datetime.now(UTC))
-    await sync_accounts(request, database)
+    made = await enrolment_service.redeem_claim(database, body, settings, host=host, now=datetime.now(UTC))
+    await sync_broker_accounts(request, database)
     return BoxCreated.with_password(made.box, made.password)
 
 
-@router.get("", operation_id="list_claims", summary="List claims", responses=documented(401, 403, 422))
+@router.get("", operation_id="list_claims", summary="List claims", responses=document_problems(401, 403, 422))
 async def list_claims(
     principal: SitesReader,
-    session: Reads,
+    session: ReadSessionDep,
     asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
@@ -114,9 +114,12 @@ async def list_claims(
 
 
 @router.get(
-    "/{claim_id}", operation_id="get_claim", summary="Read a claim", responses=documented(401, 403, 404)
+    "/{claim_id}",
+    operation_id="get_claim",
+    summary="Read a claim",
+    responses=document_problems(401, 403, 404),
 )
-async def get_claim(claim_id: str, principal: SitesReader, session: Reads) -> ClaimOut:
+async def get_claim(claim_id: str, principal: SitesReader, session: ReadSessionDep) -> ClaimOut:
     """One claim, without its code."""
     return ClaimOut.of(await _get(session, claim_id, principal.visible()), datetime.now(UTC))
 
@@ -125,22 +128,26 @@ async def get_claim(claim_id: str, principal: SitesReader, session: Reads) -> Cl
     "/{claim_id}",
     operation_id="update_claim",
     summary="Change a claim",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_claim(
-    claim_id: str, body: ClaimChange, principal: SitesWriter, session: Writes, matching: Matching
+    claim_id: str,
+    body: ClaimChange,
+    principal: SitesWriter,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> ClaimOut:
     """Change the name of a claim, or when it ends: at most 90 days from now."""
     now = datetime.now(UTC)
     row = await _get(session, claim_id, principal.visible(), lock=True)
     matching.check(ClaimOut.of(row, now))
-    changes = given(body)
+    changes = collect_sent_fields(body)
     if "expires_at" in changes and changes["expires_at"] <= now:
         raise InvalidError("`expires_at` has passed. To end a claim, delete it.", code="expired")
     if "expires_at" in changes and changes["expires_at"] > now + CLAIM_LONGEST:
         raise InvalidError("`expires_at` is more than 90 days ahead.", code="invalid_duration")
     if "expires_at" in changes:
-        check_outlives(principal, None, changes["expires_at"])
+        check_expiry_within_key(principal, None, changes["expires_at"])
     for name, value in changes.items():
         setattr(row, name, value)
     await session.flush()
@@ -152,9 +159,11 @@ async def update_claim(
     operation_id="revoke_claim",
     summary="Revoke a claim",
     status_code=204,
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def revoke_claim(claim_id: str, principal: SitesWriter, session: Writes, matching: Matching) -> None:
+async def revoke_claim(
+    claim_id: str, principal: SitesWriter, session: WriteSessionDep, matching: PreconditionDep
+) -> None:
     """Let a code register no more boxes. The claim stays in the list; its boxes stay as they are."""
     row = await _get(session, claim_id, principal.visible(), lock=True)
     now = datetime.now(UTC)

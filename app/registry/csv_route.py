@@ -16,13 +16,13 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from app.platform.http.contract.body_scanner import check_body
-from app.platform.http.contract.problems import field_code
+from app.platform.http.contract.problems import get_field_error_code
 from app.platform.http.contract.strict_body import StrictRoute, UnreadableBodyError, read_body
 from app.platform.kernel.errors import VigieError
-from app.platform.kernel.rejection_codes import REASONS
-from app.registry.box_csv import ATTRIBUTE, Table, read_table
+from app.platform.kernel.rejection_codes import REJECTION_REASONS
+from app.registry.box_csv import ATTRIBUTE, BoxTable, read_box_table
 from app.registry.box_schemas import BULK_FAULTS, BoxCreate
-from app.registry.spreadsheet_csv import Fault, TableError, UnknownCharsetError
+from app.registry.spreadsheet_csv import TableError, TableFault, UnknownCharsetError
 
 MEDIA_TYPE: Final = "text/csv"
 _FAILED: Final = 500
@@ -37,7 +37,7 @@ class FaultyTableError(VigieError):
         omitted: How many more there are.
     """
 
-    def __init__(self, faults: Iterable[Fault], omitted: int = 0) -> None:
+    def __init__(self, faults: Iterable[TableFault], omitted: int = 0) -> None:
         listed = sorted(faults, key=attrgetter("line"))
         first = listed[0]
         omitted += max(0, len(listed) - BULK_FAULTS)
@@ -47,7 +47,7 @@ class FaultyTableError(VigieError):
             code=first.code,
             extra={"errors": errors, "errors_omitted": omitted},
         )
-        self.status = REASONS[first.code].status if first.code in REASONS else 422
+        self.status = REJECTION_REASONS[first.code].status if first.code in REJECTION_REASONS else 422
 
 
 class TableRoute(StrictRoute):
@@ -94,7 +94,7 @@ def check_table(request: Request) -> None:
 
     Call it in the transaction that stores the rows, which then stores none.
     """
-    faults: Sequence[Fault] = getattr(request.state, "table_faults", ())
+    faults: Sequence[TableFault] = getattr(request.state, "table_faults", ())
     if faults:
         raise FaultyTableError(faults)
 
@@ -108,9 +108,9 @@ def wants_table(request: Request) -> bool:
     return False
 
 
-def _read(body: bytes, charset: str | None) -> Table:
+def _read(body: bytes, charset: str | None) -> BoxTable:
     try:
-        return read_table(body, charset)
+        return read_box_table(body, charset)
     except TableError as error:
         raise FaultyTableError(error.faults) from None
     except UnknownCharsetError:
@@ -120,18 +120,19 @@ def _read(body: bytes, charset: str | None) -> Table:
         ) from None
 
 
-def _validated(table: Table) -> Table:
+def _validated(table: BoxTable) -> BoxTable:
     """The table with all faults of fields. Of a box at fault it keeps id and site, if these are right.
 
     The database checks those too, and stores nothing of a table with faults.
     """
     first = [
-        Fault(1, name, "missing_field", f"The table has no column {name}. Add it") for name in table.absent
+        TableFault(1, name, "missing_field", f"The table has no column {name}. Add it")
+        for name in table.absent
     ]
     faults = [*table.faults, *first]
     if table.absent:
         # Each row lacks the same.
-        return Table({"boxes": []}, [], faults)
+        return BoxTable({"boxes": []}, [], faults)
     boxes = table.document["boxes"]
     for place, box in enumerate(boxes):
         try:
@@ -148,7 +149,7 @@ def _validated(table: Table) -> Table:
         for line, box in zip(table.lines, boxes, strict=True)
         if line not in wrong or _named(box)
     ]
-    return Table({"boxes": [box for _, box in to_check]}, [line for line, _ in to_check], faults)
+    return BoxTable({"boxes": [box for _, box in to_check]}, [line for line, _ in to_check], faults)
 
 
 def _named(box: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -161,10 +162,10 @@ def _named(box: Mapping[str, Any]) -> dict[str, Any] | None:
     return named
 
 
-def _together(table: Table, error: VigieError) -> FaultyTableError:
+def _together(table: BoxTable, error: VigieError) -> FaultyTableError:
     """The faults of a table, and those that the database has found in its other rows."""
     found = [
-        Fault(table.lines[each["index"]], each["field"], each["code"], each["detail"])
+        TableFault(table.lines[each["index"]], each["field"], each["code"], each["detail"])
         for each in error.extra.get("errors", [{"index": 0, "field": "table"} | _said(error)])
     ]
     return FaultyTableError([*table.faults, *found], error.extra.get("errors_omitted", 0))
@@ -174,7 +175,7 @@ def _said(error: VigieError) -> dict[str, Any]:
     return {"code": error.code, "detail": error.detail}
 
 
-def _as_json(request: Request, table: Table) -> Request:
+def _as_json(request: Request, table: BoxTable) -> Request:
     headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
     scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
     made = Request(scope, request.receive)
@@ -182,21 +183,21 @@ def _as_json(request: Request, table: Table) -> Request:
     return made
 
 
-def _fault(entry: Mapping[str, Any], lines: Sequence[int]) -> Fault:
+def _fault(entry: Mapping[str, Any], lines: Sequence[int]) -> TableFault:
     # ("body", "boxes", index, field …), or less where the list as a whole is at fault.
     location = tuple(entry["loc"])[2:]
     detail = str(entry["msg"]).removeprefix("Value error, ")
     if not location:
-        return Fault(1, "table", field_code(entry), detail)
+        return TableFault(1, "table", get_field_error_code(entry), detail)
     match location[1:]:
         case ("attributes", name, *_):
             field = f"{ATTRIBUTE}{name}"
         case path:
             field = _PLACE.get(path) or ".".join(map(str, path))
-    return Fault(lines[location[0]], field, field_code(entry), detail)
+    return TableFault(lines[location[0]], field, get_field_error_code(entry), detail)
 
 
-def _name_lines(error: VigieError, table: Table) -> None:
+def _name_lines(error: VigieError, table: BoxTable) -> None:
     for part in (error.extra, *error.extra.get("errors", [])):
         if "index" in part:
             part["line"] = table.lines[part.pop("index")]

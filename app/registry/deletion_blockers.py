@@ -42,7 +42,7 @@ def _number(of: type[Any] | FromClause, *where: ColumnElement[bool]) -> ScalarSe
     return select(func.count()).select_from(of).where(*where).scalar_subquery()
 
 
-async def count_remaining(session: AsyncSession, organisation_id: UUID) -> dict[str, int]:
+async def count_deletion_blockers(session: AsyncSession, organisation_id: UUID) -> dict[str, int]:
     """How much an organisation has of what keeps it, by kind, as far as the caller sees it.
 
     Kinds that it has none of are left out.
@@ -61,7 +61,7 @@ async def count_remaining(session: AsyncSession, organisation_id: UUID) -> dict[
     return {str(kind): number for kind, number in found.mappings().one().items() if number}
 
 
-def not_empty(remaining: Mapping[str, int]) -> ConflictError:
+def make_not_empty_error(remaining: Mapping[str, int]) -> ConflictError:
     """The refusal to delete an organisation that has this left; empty: it came just now, or is not shown."""
     if remaining:
         said = ", ".join(

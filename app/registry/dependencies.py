@@ -8,17 +8,17 @@ from fastapi import Depends, Query, Request
 from app.platform.config.quota_settings import QuotaSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.fields import Identifier, Name
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry import broker_password_file
-from app.registry.box_repository import Silence
+from app.registry.box_repository import SilenceCriterion
 
-OrganisationsReader = Annotated[Principal, Depends(requires("organisations:read"))]
-OrganisationsWriter = Annotated[Principal, Depends(requires("organisations:write"))]
-SitesReader = Annotated[Principal, Depends(requires("sites:read"))]
-SitesWriter = Annotated[Principal, Depends(requires("sites:write"))]
-BoxesWriter = Annotated[Principal, Depends(requires("boxes:write"))]
+OrganisationsReader = Annotated[Principal, Depends(require_scope("organisations:read"))]
+OrganisationsWriter = Annotated[Principal, Depends(require_scope("organisations:write"))]
+SitesReader = Annotated[Principal, Depends(require_scope("sites:read"))]
+SitesWriter = Annotated[Principal, Depends(require_scope("sites:write"))]
+BoxesWriter = Annotated[Principal, Depends(require_scope("boxes:write"))]
 OrganisationFilter = Annotated[
     Identifier | None, Query(description="Only of this organisation (for the platform's administrators)")
 ]
@@ -36,12 +36,12 @@ DefaultQuotas = Annotated[QuotaSettings, Depends(_default_quotas)]
 """What an organisation may have that was given no quotas of its own."""
 
 
-async def current_silence(request: Request) -> Silence:
+async def get_silence_criterion(request: Request) -> SilenceCriterion:
     """When a box counts as silent, now."""
-    return Silence(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
+    return SilenceCriterion(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
 
 
-Silences = Annotated[Silence, Depends(current_silence)]
+CurrentSilenceCriterion = Annotated[SilenceCriterion, Depends(get_silence_criterion)]
 
 _log = get_logger(__name__)
 
@@ -52,7 +52,7 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
         raise InvalidError("`expires_at` has passed. Give a time to come, or null.", code="expired")
 
 
-async def sync_accounts(
+async def sync_broker_accounts(
     request: Request, database: Database, *, mend: str = "ask for new credentials of the box"
 ) -> None:
     """Bring the broker's accounts up to date; call it after the commit that changed them.
@@ -66,7 +66,7 @@ async def sync_accounts(
         UnavailableError: `broker_accounts`: the change is stored, and not yet in force at the broker.
     """
     try:
-        await broker_password_file.sync(database, request.app.state.settings.broker)
+        await broker_password_file.sync_password_file(database, request.app.state.settings.broker)
     except (OSError, TimeoutError) as error:
         _log.error("broker_accounts_not_written", exc_info=error)
         raise UnavailableError(

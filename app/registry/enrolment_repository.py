@@ -12,36 +12,42 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name
-from app.platform.kernel.tenant_scope import EVERYTHING, Reach
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    name_sort_key,
+    uuid_sort_key,
+)
+from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
 from app.registry.models import Claim, ProvisioningKey
-from app.registry.repository import named_like
+from app.registry.repository import contains_ignoring_case
 
-CLAIMS: Final = Orders(
+CLAIMS: Final = SortOrders(
     "claims",
-    (identifier(Claim.id),),
+    (uuid_sort_key(Claim.id),),
     {
         "created_at": (),
-        "name": (name(Claim.name, nullable=True),),
-        "expires_at": (instant(Claim.expires_at),),
-        "last_used_at": (instant(Claim.last_used_at, nullable=True),),
+        "name": (name_sort_key(Claim.name, nullable=True),),
+        "expires_at": (instant_sort_key(Claim.expires_at),),
+        "last_used_at": (instant_sort_key(Claim.last_used_at, nullable=True),),
     },
     "created_at",
 )
-PROVISIONING_KEYS: Final = Orders(
+PROVISIONING_KEYS: Final = SortOrders(
     "provisioning_keys",
-    (identifier(ProvisioningKey.id),),
+    (uuid_sort_key(ProvisioningKey.id),),
     {
         "created_at": (),
-        "name": (name(ProvisioningKey.name),),
-        "expires_at": (instant(ProvisioningKey.expires_at, nullable=True),),
-        "last_used_at": (instant(ProvisioningKey.last_used_at, nullable=True),),
+        "name": (name_sort_key(ProvisioningKey.name),),
+        "expires_at": (instant_sort_key(ProvisioningKey.expires_at, nullable=True),),
+        "last_used_at": (instant_sort_key(ProvisioningKey.last_used_at, nullable=True),),
     },
     "created_at",
 )
 
 
-def _claims(visible: Reach) -> Select[Claim]:
+def _claims(visible: TenantScope) -> Select[Claim]:
     statement = select(Claim)
     return statement.where(*visible.within(Claim.organisation_id, Claim.site_id))
 
@@ -59,22 +65,22 @@ def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
 
 
 async def find_claim(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Claim | None:
     """One claim; with `lock` nobody else changes or uses it until the transaction ends."""
     statement = _claims(visible).where(Claim.id == identifier)
     return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
-async def claim_of(session: AsyncSession, digest: bytes) -> Claim | None:
+async def find_claim_by_hash(session: AsyncSession, digest: bytes) -> Claim | None:
     """The claim of a code, by its hash."""
-    return await session.scalar(_claims(EVERYTHING).where(Claim.hash == digest))
+    return await session.scalar(_claims(FULL_SCOPE).where(Claim.hash == digest))
 
 
 async def list_claims(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     site: UUID | None,
@@ -91,7 +97,7 @@ async def list_claims(
     if state is not None:
         statement = statement.where(_in_state(state, now))
     if search is not None:
-        statement = statement.where(named_like(Claim.name, search))
+        statement = statement.where(contains_ignoring_case(Claim.name, search))
     return (await session.scalars(CLAIMS.page(statement, asked))).all()
 
 
@@ -102,28 +108,28 @@ async def use_claim(session: WriteSession, identifier: UUID, now: datetime) -> b
     return (await session.scalar(statement.returning(Claim.id))) is not None
 
 
-def _keys(visible: Reach) -> Select[ProvisioningKey]:
+def _keys(visible: TenantScope) -> Select[ProvisioningKey]:
     statement = select(ProvisioningKey)
     return statement.where(*visible.within(ProvisioningKey.organisation_id, ProvisioningKey.site_id))
 
 
-async def find_key(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+async def find_provisioning_key(
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> ProvisioningKey | None:
     """One provisioning key, revoked or not; `lock` as for claims."""
     statement = _keys(visible).where(ProvisioningKey.id == identifier)
     return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
-async def key_of(session: AsyncSession, digest: bytes) -> ProvisioningKey | None:
+async def find_provisioning_key_by_hash(session: AsyncSession, digest: bytes) -> ProvisioningKey | None:
     """The provisioning key of a hash."""
-    return await session.scalar(_keys(EVERYTHING).where(ProvisioningKey.hash == digest))
+    return await session.scalar(_keys(FULL_SCOPE).where(ProvisioningKey.hash == digest))
 
 
-async def list_keys(
+async def list_provisioning_keys(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     site: UUID | None,
@@ -138,11 +144,11 @@ async def list_keys(
     if site is not None:
         statement = statement.where(ProvisioningKey.site_id == site)
     if search is not None:
-        statement = statement.where(named_like(ProvisioningKey.name, search))
+        statement = statement.where(contains_ignoring_case(ProvisioningKey.name, search))
     return (await session.scalars(PROVISIONING_KEYS.page(statement, asked))).all()
 
 
-async def use_key(session: WriteSession, identifier: UUID, now: datetime) -> bool:
+async def use_provisioning_key(session: WriteSession, identifier: UUID, now: datetime) -> bool:
     """Count a box; False where the key has no more to give. Others wait until the transaction ends."""
     key = ProvisioningKey
     statement = update(key).where(

@@ -6,8 +6,16 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, BoxId, Identifier, Instant, Name, Point, absent
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import (
+    BoxId,
+    Identifier,
+    Instant,
+    Name,
+    Point,
+    RequestBody,
+    make_omittable_field,
+)
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError
@@ -39,7 +47,7 @@ def _lifetime(value: str) -> str:
     return value
 
 
-class ClaimCreate(Body):
+class ClaimCreate(RequestBody):
     """A claim to be: a code with which an installer registers boxes at a site."""
 
     model_config = ConfigDict(
@@ -58,16 +66,16 @@ class ClaimCreate(Body):
     ] = "P7D"
 
 
-class ClaimChange(Body):
+class ClaimChange(RequestBody):
     """What may change of a claim."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2030-12-01T00:00:00Z"}]})
 
-    name: Name | None = absent()
-    expires_at: Instant = absent()
+    name: Name | None = make_omittable_field()
+    expires_at: Instant = make_omittable_field()
 
 
-class ClaimOut(Resource):
+class ClaimOut(ResourceModel):
     """A claim, without its code."""
 
     volatile = frozenset({"state", "used", "last_used_at"})
@@ -91,7 +99,7 @@ class ClaimOut(Resource):
         names = ("id", "organisation_id", "site_id", "name", "hint", "boxes", "used")
         times = ("created_at", "expires_at", "last_used_at", "revoked_at")
         values = {name: getattr(row, name) for name in (*names, *times)}
-        return cls(**values, state=claim_state(row, now))
+        return cls(**values, state=compute_claim_state(row, now))
 
 
 class ClaimCreated(ClaimOut):
@@ -102,7 +110,7 @@ class ClaimCreated(ClaimOut):
     code: str = Field(examples=["7Q4F-K9MX-2HTC"])
 
 
-def claim_state(row: Claim, now: datetime) -> ClaimState:
+def compute_claim_state(row: Claim, now: datetime) -> ClaimState:
     """Whether a claim can be redeemed, or why not."""
     if row.revoked_at is not None:
         return "revoked"
@@ -111,7 +119,7 @@ def claim_state(row: Claim, now: datetime) -> ClaimState:
     return "expired" if row.expires_at <= now else "open"
 
 
-class NewBox(Body):
+class NewBox(RequestBody):
     """A box that registers itself, or is registered where it hangs."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_BOX]})
@@ -142,7 +150,7 @@ class Redemption(NewBox):
     code: str = Field(max_length=64, description="In any case, with or without its hyphens")
 
 
-class ProvisioningKeyCreate(Body):
+class ProvisioningKeyCreate(RequestBody):
     """A provisioning key to be: whatever box has it registers itself at a site."""
 
     model_config = ConfigDict(
@@ -158,17 +166,17 @@ class ProvisioningKeyCreate(Body):
     limit: Annotated[int | None, Field(ge=1, le=1_000_000, description="Of boxes; null: none")] = None
 
 
-class ProvisioningKeyChange(Body):
+class ProvisioningKeyChange(RequestBody):
     """What may change of a provisioning key."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 800}]})
 
-    name: Name = absent()
-    expires_at: Instant | None = absent()
-    limit: Annotated[int | None, Field(ge=1, le=1_000_000)] = absent()
+    name: Name = make_omittable_field()
+    expires_at: Instant | None = make_omittable_field()
+    limit: Annotated[int | None, Field(ge=1, le=1_000_000)] = make_omittable_field()
 
 
-class ProvisioningKeyOut(Resource):
+class ProvisioningKeyOut(ResourceModel):
     """A provisioning key, without the key."""
 
     volatile = frozenset({"used", "last_used_at"})

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.identity.principals import Principal
-from app.platform.kernel.api_keys import generate_key, hash_key, hint, well_formed
-from app.platform.kernel.client_addresses import address_of
+from app.platform.kernel.api_keys import generate_key, hash_key, is_well_formed_key, make_key_hint
+from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import (
     ConflictError,
     ForbiddenError,
@@ -25,18 +25,24 @@ from app.platform.kernel.errors import (
 )
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
-from app.platform.kernel.tenant_scope import EVERYTHING, Caller, Reach, actor, working_for
+from app.platform.kernel.tenant_scope import (
+    FULL_SCOPE,
+    ScopedCaller,
+    TenantScope,
+    format_actor,
+    run_as_caller,
+)
 from app.platform.observability.metrics_and_logs import BOXES_ENROLLED
 from app.registry import enrolment_repository, repository, service
-from app.registry.claim_codes import code_hint, generate_code, hash_code, read_code
+from app.registry.claim_codes import generate_code, get_code_hint, hash_code, parse_code
 from app.registry.enrolment_schemas import (
     ClaimCreate,
     NewBox,
     ProvisioningKeyCreate,
     Redemption,
-    claim_state,
+    compute_claim_state,
 )
-from app.registry.key_expiry_rules import check_outlives
+from app.registry.key_expiry_rules import check_expiry_within_key
 from app.registry.models import Claim, ProvisioningKey, Site
 
 KEY_PREFIX: Final = "vgp_"
@@ -47,7 +53,7 @@ _CLOSED: Final = {
 }
 
 
-class EnrolmentOffError(VigieError):
+class EnrolmentDisabledError(VigieError):
     """Boxes do not register themselves here: `enrolment.enabled` is off."""
 
     status = 404
@@ -68,7 +74,7 @@ class UnknownClaimError(VigieError):
 
 
 async def _site(session: WriteSession, principal: Principal, identifier: UUID) -> Site:
-    found = await repository.hold_sites(session, [identifier], principal.visible())
+    found = await repository.lock_sites(session, [identifier], principal.visible())
     if not found:
         raise NotFoundError("site", identifier)
     return next(iter(found.values()))
@@ -84,7 +90,7 @@ async def make_claim(
         ForbiddenError: `outlives_key`.
     """
     ends = now + timedelta(seconds=parse_iso_duration(wanted.expires_in))
-    check_outlives(principal, None, ends)
+    check_expiry_within_key(principal, None, ends)
     site = await _site(session, principal, wanted.site_id)
     code = generate_code()
     row = Claim(
@@ -92,7 +98,7 @@ async def make_claim(
         organisation_id=site.organisation_id,
         site_id=site.id,
         name=wanted.name,
-        hint=code_hint(code),
+        hint=get_code_hint(code),
         hash=await asyncio.to_thread(hash_code, code),
         boxes=wanted.boxes,
         used=0,
@@ -104,9 +110,9 @@ async def make_claim(
     return row, code
 
 
-async def redeem(
-    database: Database, wanted: Redemption, settings: Settings, *, host: str | None, now: datetime
-) -> service.NewBox:
+async def redeem_claim(
+    database: Database, wanted: Redemption, settings: VigieSettings, *, host: str | None, now: datetime
+) -> service.BoxWithPassword:
     """Register a box with a claim code.
 
     Args:
@@ -122,38 +128,38 @@ async def redeem(
         UnknownClaimError: No claim has this code.
         ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, `box_exists`, or `quota_exceeded`.
     """
-    address = address_of(host)
+    address = make_address_subject(host)
     limits = settings.enrolment
     most, window_s = limits.attempts, limits.attempts_window_s
-    await attempt_limiter.count(database, address, most=most, window_s=window_s)
-    code = read_code(wanted.code)
+    await attempt_limiter.limit_attempt(database, address, most=most, window_s=window_s)
+    code = parse_code(wanted.code)
     if code is None:
         raise InvalidError(
             "The code is mistyped: compare it with what was written down.", code="claim_mistyped"
         )
     digest = await asyncio.to_thread(hash_code, code)
-    subject = attempt_limiter.code_of(digest)
-    await attempt_limiter.count(database, subject, most=most, window_s=window_s)
+    subject = attempt_limiter.make_code_subject(digest)
+    await attempt_limiter.limit_attempt(database, subject, most=most, window_s=window_s)
     # Whose site it is only the claim says.
-    with working_for(Caller(EVERYTHING, actor("claim", None, "claim code"))):
+    with run_as_caller(ScopedCaller(FULL_SCOPE, format_actor("claim", None, "claim code"))):
         async with database.write() as session:
             made = await _claim_box(session, digest, wanted, settings, now)
-    await attempt_limiter.take_back(database, address, subject)
+    await attempt_limiter.forget_attempt(database, address, subject)
     BOXES_ENROLLED.labels("claim").inc()
     return made
 
 
 async def _claim_box(
-    session: WriteSession, digest: bytes, wanted: NewBox, settings: Settings, now: datetime
-) -> service.NewBox:
-    claim = await enrolment_repository.claim_of(session, digest)
+    session: WriteSession, digest: bytes, wanted: NewBox, settings: VigieSettings, now: datetime
+) -> service.BoxWithPassword:
+    claim = await enrolment_repository.find_claim_by_hash(session, digest)
     if claim is None:
         raise UnknownClaimError
     _check_open(claim, now)
     # The site's lock, which this takes, comes before the claim's: so does whoever deletes the site.
     (made,) = await service.add_boxes(
         session,
-        Reach.of([claim.organisation_id]),
+        TenantScope.of([claim.organisation_id]),
         [wanted.at(claim.site_id)],
         settings,
         now,
@@ -168,13 +174,13 @@ async def _claim_box(
 
 
 def _check_open(claim: Claim, now: datetime) -> None:
-    state = claim_state(claim, now)
+    state = compute_claim_state(claim, now)
     if state != "open":
         code, detail = _CLOSED[state]
         raise ConflictError(detail, code=code)
 
 
-async def make_key(
+async def make_provisioning_key(
     session: WriteSession, principal: Principal, wanted: ProvisioningKeyCreate, now: datetime
 ) -> tuple[ProvisioningKey, str]:
     """Make a provisioning key for one of the caller's sites. Returns the key too.
@@ -183,7 +189,7 @@ async def make_key(
         NotFoundError: The caller sees no such site.
         ForbiddenError: `outlives_key`.
     """
-    check_outlives(principal, None, wanted.expires_at)
+    check_expiry_within_key(principal, None, wanted.expires_at)
     site = await _site(session, principal, wanted.site_id)
     key = generate_key(KEY_PREFIX)
     row = ProvisioningKey(
@@ -191,7 +197,7 @@ async def make_key(
         organisation_id=site.organisation_id,
         site_id=site.id,
         name=wanted.name,
-        hint=hint(key, KEY_PREFIX),
+        hint=make_key_hint(key, KEY_PREFIX),
         hash=hash_key(key),
         id_prefix=wanted.id_prefix,
         box_limit=wanted.limit,
@@ -204,20 +210,20 @@ async def make_key(
     return row, key
 
 
-def check_may_give(principal: Principal) -> None:
+def check_key_grant(principal: Principal) -> None:
     """Refuse a provisioning key to whoever may not register boxes itself (ForbiddenError)."""
-    service.check_covers(principal, ["sites:write"])
+    service.check_scopes_covered(principal, ["sites:write"])
 
 
-def check_on(settings: Settings) -> None:
+def check_enrolment_enabled(settings: VigieSettings) -> None:
     """Refuse where boxes do not register themselves (EnrolmentOffError)."""
     if not settings.enrolment.enabled:
-        raise EnrolmentOffError
+        raise EnrolmentDisabledError
 
 
-async def provision(
-    database: Database, key: str | None, wanted: NewBox, settings: Settings, now: datetime
-) -> service.NewBox:
+async def provision_box(
+    database: Database, key: str | None, wanted: NewBox, settings: VigieSettings, now: datetime
+) -> service.BoxWithPassword:
     """Register a box with a provisioning key.
 
     Raises:
@@ -226,10 +232,12 @@ async def provision(
         ForbiddenError: `id_prefix`.
         ConflictError: `box_exists`, `provisioning_limit`, or `quota_exceeded`.
     """
-    check_on(settings)
-    if key is None or not well_formed(key, KEY_PREFIX):
+    check_enrolment_enabled(settings)
+    if key is None or not is_well_formed_key(key, KEY_PREFIX):
         raise UnauthorisedError(f"Send `Authorization: Bearer {KEY_PREFIX}…` with a provisioning key.")
-    with working_for(Caller(EVERYTHING, actor("provisioning_key", None, hint(key, KEY_PREFIX)))):
+    with run_as_caller(
+        ScopedCaller(FULL_SCOPE, format_actor("provisioning_key", None, make_key_hint(key, KEY_PREFIX)))
+    ):
         async with database.write() as session:
             made = await _provision_box(session, key, wanted, settings, now)
     BOXES_ENROLLED.labels("provisioning_key").inc()
@@ -237,9 +245,9 @@ async def provision(
 
 
 async def _provision_box(
-    session: WriteSession, key: str, wanted: NewBox, settings: Settings, now: datetime
-) -> service.NewBox:
-    row = await enrolment_repository.key_of(session, hash_key(key))
+    session: WriteSession, key: str, wanted: NewBox, settings: VigieSettings, now: datetime
+) -> service.BoxWithPassword:
+    row = await enrolment_repository.find_provisioning_key_by_hash(session, hash_key(key))
     if row is None or row.revoked_at is not None:
         raise UnauthorisedError("The provisioning key is unknown or was revoked.")
     if row.expires_at is not None and row.expires_at <= now:
@@ -248,13 +256,13 @@ async def _provision_box(
         raise ForbiddenError(f"The box's id must begin with {row.id_prefix!r}.", code="id_prefix")
     (made,) = await service.add_boxes(
         session,
-        Reach.of([row.organisation_id]),
+        TenantScope.of([row.organisation_id]),
         [wanted.at(row.site_id)],
         settings,
         now,
         numbered=False,
     )
-    if not await enrolment_repository.use_key(session, row.id, now):
+    if not await enrolment_repository.use_provisioning_key(session, row.id, now):
         raise ConflictError(
             "The provisioning key has registered as many boxes as it may.", code="provisioning_limit"
         )

@@ -1,6 +1,6 @@
 """That no key outlives the one that makes or prolongs it, nor do persons or codes that register boxes.
 
-That it may do no more is `app.registry.service.check_covers`, which people's roles go by too.
+That it may do no more is `app.registry.service.check_scopes_covered`, which people's roles go by too.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ForbiddenError
 
 
-def check_lasts(principal: Principal) -> None:
+def check_key_has_no_expiry(principal: Principal) -> None:
     """Refuse a key that ends what would let somebody in for good (ForbiddenError `outlives_key`)."""
     if principal.expires_at is not None:
         raise ForbiddenError(
@@ -20,7 +20,7 @@ def check_lasts(principal: Principal) -> None:
         )
 
 
-def check_outlives(principal: Principal, key_id: UUID | None, ends: datetime | None) -> None:
+def check_expiry_within_key(principal: Principal, key_id: UUID | None, ends: datetime | None) -> None:
     """Refuse a key, or a code that registers boxes, that would outlive the key that makes or prolongs it.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
-from app.platform.http.contract.fields import NAME_LIMIT, NAME_PATTERN, check_text, few
+from app.platform.http.contract.fields import NAME_LIMIT, NAME_PATTERN, check_text, limit_field_count
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 
 TAGS_MAX: Final = 20
 ATTRIBUTES_MAX: Final = 50
@@ -29,7 +29,8 @@ def check_box_kind(value: str) -> str:
     """Check a box's kind (CodedValueError `invalid_kind`)."""
     if _BOX_KIND.fullmatch(value) is None:
         raise CodedValueError(
-            "invalid_kind", f"{shown(value)}: 1 to 64 of the characters a-z 0-9 _ - make a box's kind"
+            "invalid_kind",
+            f"{format_rejected_value(value)}: 1 to 64 of the characters a-z 0-9 _ - make a box's kind",
         )
     return value
 
@@ -38,7 +39,8 @@ def check_tag(value: str) -> str:
     """Check one tag (CodedValueError `invalid_tag`)."""
     if _TAG.fullmatch(value) is None:
         raise CodedValueError(
-            "invalid_tag", f"{shown(value)}: 1 to 64 of the characters A-Z a-z 0-9 : _ . / - make a tag"
+            "invalid_tag",
+            f"{format_rejected_value(value)}: 1 to 64 of the characters A-Z a-z 0-9 : _ . / - make a tag",
         )
     return value
 
@@ -48,7 +50,8 @@ def check_attribute_name(value: str) -> str:
     if _NAME.fullmatch(value) is None:
         raise CodedValueError(
             "invalid_attribute",
-            f"{shown(value)}: a lower-case letter, then up to 62 of a-z 0-9 _ make an attribute's name",
+            f"{format_rejected_value(value)}: a lower-case letter, then up to 62 of a-z 0-9 _ make an "
+            f"attribute's name",
         )
     return value
 
@@ -132,7 +135,7 @@ Attributes = Annotated[
         "Replaced as a whole; null: none",
         examples=[{"night_limit": 55.0, "street": "rue de Metz"}],
     ),
-    few(ATTRIBUTES_MAX, "attributes"),
+    limit_field_count(ATTRIBUTES_MAX, "attributes"),
     WithJsonSchema(_ATTRIBUTES_SCHEMA, mode="serialization"),
     _or_empty(dict, Annotated[dict[str, AttributeValue], WithJsonSchema(_ATTRIBUTES_SCHEMA)] | None),
 ]

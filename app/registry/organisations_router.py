@@ -7,18 +7,18 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.exc import IntegrityError
 
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.registry import repository
-from app.registry.deletion_blockers import count_remaining, not_empty
+from app.registry.deletion_blockers import count_deletion_blockers, make_not_empty_error
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -26,13 +26,13 @@ from app.registry.dependencies import (
     OrganisationsWriter,
 )
 from app.registry.models import Organisation
-from app.registry.quota_service import check_room
+from app.registry.quota_service import check_quota
 from app.registry.schemas import OrganisationChange, OrganisationCreate, OrganisationOut
 
 OrganisationKind = Literal["platform", "integrator", "client"]
 
 router: Final = APIRouter(prefix="/v1/organisations", tags=["Organisations"], route_class=StrictRoute)
-_Asked = Annotated[Pagination, Depends(repository.ORGANISATIONS.asked)]
+_Asked = Annotated[PageRequest, Depends(repository.ORGANISATIONS.asked)]
 
 
 async def _parent(session: WriteSession, principal: Principal, wanted: OrganisationCreate) -> Organisation:
@@ -63,10 +63,13 @@ async def _parent(session: WriteSession, principal: Principal, wanted: Organisat
     operation_id="create_organisation",
     summary="Create an organisation",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_organisation(
-    body: OrganisationCreate, principal: OrganisationsWriter, session: Writes, defaults: DefaultQuotas
+    body: OrganisationCreate,
+    principal: OrganisationsWriter,
+    session: WriteSessionDep,
+    defaults: DefaultQuotas,
 ) -> OrganisationOut:
     """Make a tenant: the platform's administrators any, integrators their clients.
 
@@ -86,7 +89,7 @@ async def create_organisation(
     session.add(row)
     await session.flush()
     if parent.kind == "integrator":
-        await check_room(session, "clients", {parent.id: 1}, defaults, principal.visible())
+        await check_quota(session, "clients", {parent.id: 1}, defaults, principal.visible())
     return OrganisationOut.of(row)
 
 
@@ -94,11 +97,11 @@ async def create_organisation(
     "",
     operation_id="list_organisations",
     summary="List organisations",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_organisations(
     principal: OrganisationsReader,
-    session: Reads,
+    session: ReadSessionDep,
     asked: _Asked,
     *,
     kind: Annotated[OrganisationKind | None, Query(description="Only of this kind")] = None,
@@ -120,10 +123,10 @@ async def list_organisations(
     "/{organisation_id}",
     operation_id="get_organisation",
     summary="Read an organisation",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def get_organisation(
-    organisation_id: str, principal: OrganisationsReader, session: Reads
+    organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> OrganisationOut:
     """One organisation."""
     identifier = parse_id(organisation_id, "organisation")
@@ -137,14 +140,14 @@ async def get_organisation(
     "/{organisation_id}",
     operation_id="update_organisation",
     summary="Change an organisation",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_organisation(
     organisation_id: str,
     body: OrganisationChange,
     principal: OrganisationsWriter,
-    session: Writes,
-    matching: Matching,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> OrganisationOut:
     """Change the fields that are given."""
     identifier = parse_id(organisation_id, "organisation")
@@ -152,7 +155,7 @@ async def update_organisation(
     if row is None:
         raise NotFoundError("organisation", organisation_id)
     matching.check(OrganisationOut.of(row))
-    for name, value in given(body).items():
+    for name, value in collect_sent_fields(body).items():
         setattr(row, name, value)
         row.updated_at = datetime.now(UTC)
     await session.flush()
@@ -164,10 +167,10 @@ async def update_organisation(
     operation_id="delete_organisation",
     summary="Delete an organisation",
     status_code=204,
-    responses=documented(401, 403, 404, 409),
+    responses=document_problems(401, 403, 404, 409),
 )
 async def delete_organisation(
-    organisation_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
+    organisation_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
     """Delete an organisation that has no clients, sites, boxes, rules or webhooks left.
 
@@ -184,10 +187,10 @@ async def delete_organisation(
         raise ConflictError("The platform's own organisation stays.", code="platform_organisation")
     if row.id == principal.organisation_id:
         raise ForbiddenError("The key is of this organisation: only whose client it is may delete it.")
-    if remaining := await count_remaining(session, row.id):
-        raise not_empty(remaining)
+    if remaining := await count_deletion_blockers(session, row.id):
+        raise make_not_empty_error(remaining)
     try:
         await session.delete(row)
         await session.flush()
     except IntegrityError:
-        raise not_empty({}) from None
+        raise make_not_empty_error({}) from None

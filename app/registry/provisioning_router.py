@@ -9,16 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import Database
 from app.platform.http.contract.anonymous_route import AnonymousRoute
-from app.platform.http.contract.dependencies import Reads, Writes, get_database
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import Identifier, given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.dependencies import (
@@ -27,7 +27,7 @@ from app.registry.dependencies import (
     OrganisationsReader,
     OrganisationsWriter,
     check_expiry,
-    sync_accounts,
+    sync_broker_accounts,
 )
 from app.registry.enrolment_schemas import (
     NewBox,
@@ -36,13 +36,13 @@ from app.registry.enrolment_schemas import (
     ProvisioningKeyCreated,
     ProvisioningKeyOut,
 )
-from app.registry.key_expiry_rules import check_outlives
+from app.registry.key_expiry_rules import check_expiry_within_key
 from app.registry.models import ProvisioningKey
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
-_Asked = Annotated[Pagination, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]
-anybody: Final = APIRouter(tags=["Enrolment"], route_class=AnonymousRoute)
-Connected = Annotated[Database, Depends(get_database)]
+_Asked = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]
+anonymous_router: Final = APIRouter(tags=["Enrolment"], route_class=AnonymousRoute)
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 _KEYS: Final = "/v1/provisioning-keys"
 _bearer: Final = HTTPBearer(
     auto_error=False,
@@ -52,26 +52,26 @@ _bearer: Final = HTTPBearer(
 
 
 async def _get(
-    session: AsyncSession, identifier: str, visible: Reach, *, lock: bool = False
+    session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False
 ) -> ProvisioningKey:
     wanted = parse_id(identifier, "provisioning key")
-    row = await enrolment_repository.find_key(session, wanted, visible, lock=lock)
+    row = await enrolment_repository.find_provisioning_key(session, wanted, visible, lock=lock)
     if row is None:
         raise NotFoundError("provisioning key", identifier)
     return row
 
 
-@anybody.post(
+@anonymous_router.post(
     "/v1/provision",
     operation_id="provision_box",
     summary="Register a box with a provisioning key",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def provision_box(
     body: NewBox,
     request: Request,
-    database: Connected,
+    database: DatabaseDependency,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> BoxCreated:
     """Register the box that calls. Its credentials are shown in the answer and never again.
@@ -80,10 +80,10 @@ async def provision_box(
     (`enrolment_off`) where boxes do not register themselves, which is the default.
     """
     key = bearer.credentials if bearer else None
-    made = await enrolment_service.provision(
+    made = await enrolment_service.provision_box(
         database, key, body, request.app.state.settings, datetime.now(UTC)
     )
-    await sync_accounts(request, database)
+    await sync_broker_accounts(request, database)
     return BoxCreated.with_password(made.box, made.password)
 
 
@@ -92,20 +92,20 @@ async def provision_box(
     operation_id="create_provisioning_key",
     summary="Create a provisioning key",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_provisioning_key(
-    body: ProvisioningKeyCreate, request: Request, principal: OrganisationsWriter, session: Writes
+    body: ProvisioningKeyCreate, request: Request, principal: OrganisationsWriter, session: WriteSessionDep
 ) -> ProvisioningKeyCreated:
     """Make a key for a fleet. It is shown in the answer and never again. The caller needs `sites:write` too.
 
     404 (`enrolment_off`) where boxes do not register themselves, which is the default.
     """
-    enrolment_service.check_on(request.app.state.settings)
-    enrolment_service.check_may_give(principal)
+    enrolment_service.check_enrolment_enabled(request.app.state.settings)
+    enrolment_service.check_key_grant(principal)
     now = datetime.now(UTC)
     check_expiry(body.expires_at, now)
-    row, key = await enrolment_service.make_key(session, principal, body, now)
+    row, key = await enrolment_service.make_provisioning_key(session, principal, body, now)
     return ProvisioningKeyCreated.of(row, key=key)
 
 
@@ -113,11 +113,11 @@ async def create_provisioning_key(
     _KEYS,
     operation_id="list_provisioning_keys",
     summary="List provisioning keys",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_provisioning_keys(
     principal: OrganisationsReader,
-    session: Reads,
+    session: ReadSessionDep,
     asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
@@ -126,7 +126,7 @@ async def list_provisioning_keys(
     q: NameFilter = None,
 ) -> Page[ProvisioningKeyOut]:
     """Provisioning keys, by default the oldest first: how each begins, never the key."""
-    rows = await enrolment_repository.list_keys(
+    rows = await enrolment_repository.list_provisioning_keys(
         session,
         principal.visible(),
         asked,
@@ -143,10 +143,10 @@ async def list_provisioning_keys(
     f"{_KEYS}/{{key_id}}",
     operation_id="get_provisioning_key",
     summary="Read a provisioning key",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def get_provisioning_key(
-    key_id: str, principal: OrganisationsReader, session: Reads
+    key_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> ProvisioningKeyOut:
     """One provisioning key, without the key."""
     return ProvisioningKeyOut.of(await _get(session, key_id, principal.visible()))
@@ -156,23 +156,23 @@ async def get_provisioning_key(
     f"{_KEYS}/{{key_id}}",
     operation_id="update_provisioning_key",
     summary="Change a provisioning key",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_provisioning_key(
     key_id: str,
     body: ProvisioningKeyChange,
     principal: OrganisationsWriter,
-    session: Writes,
-    matching: Matching,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> ProvisioningKeyOut:
     """Change the name, the end or the limit of a key. The caller needs `sites:write` too."""
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(ProvisioningKeyOut.of(row))
-    enrolment_service.check_may_give(principal)
-    changes = given(body)
+    enrolment_service.check_key_grant(principal)
+    changes = collect_sent_fields(body)
     check_expiry(changes.get("expires_at"), datetime.now(UTC))
     if "expires_at" in changes:
-        check_outlives(principal, None, changes["expires_at"])
+        check_expiry_within_key(principal, None, changes["expires_at"])
     for name, value in changes.items():
         setattr(row, "box_limit" if name == "limit" else name, value)
     await session.flush()
@@ -184,10 +184,10 @@ async def update_provisioning_key(
     operation_id="revoke_provisioning_key",
     summary="Revoke a provisioning key",
     status_code=204,
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def revoke_provisioning_key(
-    key_id: str, principal: OrganisationsWriter, session: Writes, matching: Matching
+    key_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
     """Let a key register no more boxes. It stays in the list; its boxes stay as they are."""
     row = await _get(session, key_id, principal.visible(), lock=True)

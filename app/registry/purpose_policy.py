@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from app.catalogue.metrics import COLUMNS
-from app.catalogue.purposes import BY_NAME, OF_METRICS, Purpose, PurposeName
+from app.catalogue.purposes import PURPOSES_BY_NAME, SAMPLE_PURPOSES, Purpose, PurposeName
 
-type Refused = tuple[PurposeName, str]
+type PurposeRefusal = tuple[PurposeName, str]
 """A purpose, and the code for which its values are refused."""
 
 _NEVER: Final = 2**63
@@ -22,12 +22,12 @@ _DETAILS: Final[Mapping[str, str]] = {
 }
 
 
-def detail_of(code: str, purpose: str) -> str:
+def describe_purpose_refusal(code: str, purpose: str) -> str:
     """What to change, for people; of what was sent it says nothing."""
     return _DETAILS[code].format(purpose)
 
 
-class Permit(NamedTuple):
+class PurposePolicy(NamedTuple):
     """What a site has declared of one purpose.
 
     Attributes:
@@ -64,10 +64,10 @@ def _columns(purpose: Purpose) -> tuple[int, ...]:
     return tuple(map(COLUMNS.index, purpose.metrics))
 
 
-_METRICS: Final = tuple((purpose.name, _columns(purpose), purpose.sensitive) for purpose in OF_METRICS)
+_METRICS: Final = tuple((purpose.name, _columns(purpose), purpose.sensitive) for purpose in SAMPLE_PURPOSES)
 
 
-class SitePermits:
+class SitePurposePolicies:
     """What one site may take. Nobody changes it: a site that declares something else has a new one.
 
     Attributes:
@@ -77,7 +77,7 @@ class SitePermits:
 
     __slots__ = ("_bounded", "first_refusal_us", "permits")
 
-    def __init__(self, permits: Mapping[str, Permit]) -> None:
+    def __init__(self, permits: Mapping[str, PurposePolicy]) -> None:
         self.permits = permits
         self._bounded: list[tuple[PurposeName, tuple[int, ...]]] = []
         self.first_refusal_us = _NEVER
@@ -99,11 +99,11 @@ class SitePermits:
         permit = self.permits.get(purpose)
         if permit is None:
             return "purpose_not_declared"
-        return permit.refusal(time_us, now_us, sensitive=BY_NAME[purpose].sensitive)
+        return permit.refusal(time_us, now_us, sensitive=PURPOSES_BY_NAME[purpose].sensitive)
 
     def sift(
         self, values: tuple[float | None, ...], time_us: int, now_us: int
-    ) -> tuple[tuple[float | None, ...], list[Refused]]:
+    ) -> tuple[tuple[float | None, ...], list[PurposeRefusal]]:
         """Take out of a sample what may not be stored.
 
         Args:
@@ -114,7 +114,7 @@ class SitePermits:
         Returns:
             What is left, and for which purposes values were taken out; these are in the catalogue's order.
         """
-        refused: list[Refused] = []
+        refused: list[PurposeRefusal] = []
         left: list[float | None] | None = None
         for name, columns in self._bounded:
             if all(values[place] is None for place in columns):
@@ -128,5 +128,5 @@ class SitePermits:
         return values if left is None else tuple(left), refused
 
 
-NOTHING_DECLARED: Final = SitePermits({})
+NOTHING_DECLARED: Final = SitePurposePolicies({})
 """Of a site that has declared nothing: it may take nothing."""

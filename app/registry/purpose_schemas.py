@@ -7,12 +7,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.catalogue.device_event_types import EventForm, EventType
-from app.catalogue.purposes import PURPOSE_OF_EVENT, Purpose, PurposeName
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Description, Instant, Name, absent
+from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, Purpose, PurposeName
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Description, Instant, Name, RequestBody, make_omittable_field
 from app.registry.models import Site, SitePurpose
-from app.registry.purpose_service import retention_of
-from app.registry.purpose_states import LegalBasis, PurposeState, missing, state_of
+from app.registry.purpose_service import get_retention_settings
+from app.registry.purpose_states import LegalBasis, PurposeState, compute_purpose_state, find_missing_fields
 
 REQUIRED: Final = (
     *("legal_basis", "legal_reference", "controller", "contact", "impact_assessment", "notice"),
@@ -84,11 +84,11 @@ class CatalogueEventOut(BaseModel):
             title=kind.title,
             title_fr=kind.title_fr,
             form=kind.form,
-            purpose=PURPOSE_OF_EVENT[kind.name],
+            purpose=PURPOSE_BY_EVENT_TYPE[kind.name],
         )
 
 
-class SitePurposeSet(Body):
+class SitePurposeSet(RequestBody):
     """A declaration of a purpose. What is left out is as null is."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -124,10 +124,12 @@ class SitePurposeChange(SitePurposeSet):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"contact": "privacy@toulouse.example"}]})
 
-    open_data: Annotated[bool, Field(description="Whether its figures are published")] = absent()
+    open_data: Annotated[bool, Field(description="Whether its figures are published")] = (
+        make_omittable_field()
+    )
 
 
-class PurposeEnd(Body):
+class PurposeEnd(RequestBody):
     """When a purpose is to end."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"at": "2099-01-01T00:00:00Z"}]})
@@ -145,7 +147,7 @@ class MissingOut(BaseModel):
     )
 
 
-class SitePurposeOut(Resource):
+class SitePurposeOut(ResourceModel):
     """A purpose at a site, as it was declared, and what holds of it now."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"state"})
@@ -188,8 +190,8 @@ class SitePurposeOut(Resource):
     @classmethod
     def of(cls, site: Site, purpose: Purpose, row: SitePurpose | None, now: datetime) -> "SitePurposeOut":
         """The shape of a purpose at a site, whether it is declared or not."""
-        retention = retention_of(site)
-        lacking = [] if row is None else missing(purpose, row, retention)
+        retention = get_retention_settings(site)
+        lacking = [] if row is None else find_missing_fields(purpose, row, retention)
         columns = (*_WORDS, "declared_by", "declared_kind", "declared_at", "approved_by", "approved_at")
         said = {name: None if row is None else getattr(row, name) for name in columns}
         return cls(
@@ -200,7 +202,7 @@ class SitePurposeOut(Resource):
             sensitive=purpose.sensitive,
             metrics=list(purpose.metrics),
             event_types=list(purpose.events),
-            state=state_of(purpose, row, retention, now),
+            state=compute_purpose_state(purpose, row, retention, now),
             missing=[MissingOut(field=e.field, detail=e.detail, where=e.where) for e in lacking],
             retention_days=retention.days(purpose.name),
             removes=retention.removes,

@@ -14,17 +14,22 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalogue.purposes import BY_NAME, PURPOSES, Purpose, PurposeName
+from app.catalogue.purposes import PURPOSES, PURPOSES_BY_NAME, Purpose, PurposeName
 from app.platform.db.database import WriteSession
-from app.platform.db.ingest_barrier import close_gate
+from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import current_caller
 from app.registry import repository
 from app.registry.models import Site, SitePurpose
-from app.registry.purpose_states import LONGEST_DAYS, is_weaker, missing, too_late
-from app.registry.retention_settings import Retention
+from app.registry.purpose_states import (
+    SENSITIVE_PURPOSE_MAX_DAYS,
+    exceeds_longest_duration,
+    find_missing_fields,
+    is_retention_weaker,
+)
+from app.registry.retention_settings import RetentionSettings
 
 # Who made a key, and who made the key that made it: people are at the beginning.
 _MAKERS: Final = text("""
@@ -47,14 +52,14 @@ class PersonRequiredError(ForbiddenError):
     code = "person_required"
 
 
-def retention_of(site: Site) -> Retention:
+def get_retention_settings(site: Site) -> RetentionSettings:
     """What a site has set."""
-    return Retention(
+    return RetentionSettings(
         site.retention_days, site.retention_purposes, site.summaries_days, site.retention_removes
     )
 
 
-async def find_site(
+async def get_site(
     session: AsyncSession, identifier: str, principal: Principal, *, lock: bool = False
 ) -> Site:
     """One site (NotFoundError)."""
@@ -64,7 +69,7 @@ async def find_site(
     return row
 
 
-def known(name: str) -> Purpose:
+def get_purpose(name: str) -> Purpose:
     """A purpose of the catalogue (NotFoundError)."""
     found = next((purpose for purpose in PURPOSES if purpose.name == name), None)
     if found is None:
@@ -72,13 +77,13 @@ def known(name: str) -> Purpose:
     return found
 
 
-async def declared_at(session: AsyncSession, site: Site) -> dict[str, SitePurpose]:
+async def read_site_purposes(session: AsyncSession, site: Site) -> dict[str, SitePurpose]:
     """What a site has declared, by purpose."""
     rows = await session.scalars(select(SitePurpose).where(SitePurpose.site_id == site.id))
     return {row.purpose: row for row in rows}
 
 
-async def find(
+async def find_site_purpose(
     session: AsyncSession, site: Site, purpose: Purpose, *, lock: bool = False
 ) -> SitePurpose | None:
     """What a site has declared of a purpose."""
@@ -86,13 +91,13 @@ async def find(
     return await session.scalar(statement.with_for_update() if lock else statement)
 
 
-async def moment(session: AsyncSession) -> datetime:
+async def read_database_clock(session: AsyncSession) -> datetime:
     """The database's clock."""
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     return now
 
 
-async def begin(
+async def lock_site_purpose(
     session: WriteSession, identifier: str, name: str, principal: Principal
 ) -> tuple[Site, Purpose, SitePurpose | None]:
     """Lock what is to be changed: the site, and what it has declared.
@@ -100,14 +105,14 @@ async def begin(
     Raises:
         NotFoundError: there is no such site, or no such purpose.
     """
-    purpose = known(name)
-    await find_site(session, identifier, principal)
-    await close_gate(session)
-    site = await find_site(session, identifier, principal, lock=True)
-    return site, purpose, await find(session, site, purpose, lock=True)
+    purpose = get_purpose(name)
+    await get_site(session, identifier, principal)
+    await close_ingest_barrier(session)
+    site = await get_site(session, identifier, principal, lock=True)
+    return site, purpose, await find_site_purpose(session, site, purpose, lock=True)
 
 
-def check(purpose: Purpose, row: SitePurpose, now: datetime) -> None:
+def check_declaration(purpose: Purpose, row: SitePurpose, now: datetime) -> None:
     """Refuse a declaration that contradicts itself.
 
     Raises:
@@ -121,9 +126,9 @@ def check(purpose: Purpose, row: SitePurpose, now: datetime) -> None:
         )
     if not purpose.sensitive:
         return
-    if row.ends_at is not None and too_late(row.ends_at, now):
+    if row.ends_at is not None and exceeds_longest_duration(row.ends_at, now):
         raise InvalidError(
-            f"A sensitive purpose lasts {LONGEST_DAYS} days at most: it is declared anew then.",
+            f"A sensitive purpose lasts {SENSITIVE_PURPOSE_MAX_DAYS} days at most: it is declared anew then.",
             code="ends_too_late",
         ).at("body.ends_at")
     if row.open_data:
@@ -132,7 +137,7 @@ def check(purpose: Purpose, row: SitePurpose, now: datetime) -> None:
         )
 
 
-async def declare(
+async def declare_purpose(
     session: WriteSession,
     site: Site,
     purpose: Purpose,
@@ -147,9 +152,9 @@ async def declare(
     put back: where an earlier one, or none, is asked for, the former stays, or now where that lies ahead.
 
     Raises:
-        InvalidError: as `check` does.
+        InvalidError: as `check_declaration` does.
     """
-    now = await moment(session)
+    now = await read_database_clock(session)
     is_new = row is None
     if row is None:
         row = SitePurpose(
@@ -174,7 +179,7 @@ async def declare(
     floor = now if had_ended else begun
     if floor is not None and (row.starts_at is None or row.starts_at < floor):
         row.starts_at = floor
-    check(purpose, row, now)
+    check_declaration(purpose, row, now)
     if changed:
         row.declared_by, row.declared_kind = principal.key_id, principal.kind
         row.declared_at = row.updated_at = now
@@ -183,14 +188,14 @@ async def declare(
     return row
 
 
-async def end(session: WriteSession, row: SitePurpose, at: datetime | None) -> SitePurpose:
+async def end_purpose(session: WriteSession, row: SitePurpose, at: datetime | None) -> SitePurpose:
     """End a purpose, now or at a time to come; the approval stays.
 
     Raises:
         ConflictError: `purpose_ended`: it has ended already.
         InvalidError: `expired`, `ends_too_late`: the time has passed, or is later than it ends anyway.
     """
-    now = await moment(session)
+    now = await read_database_clock(session)
     if row.ends_at is not None and row.ends_at <= now:
         raise ConflictError("It has ended already.", code="purpose_ended")
     if at is not None and at <= now:
@@ -205,29 +210,30 @@ async def end(session: WriteSession, row: SitePurpose, at: datetime | None) -> S
     return row
 
 
-async def approve(
+async def approve_purpose(
     session: WriteSession, site: Site, purpose: Purpose, row: SitePurpose, principal: Principal
 ) -> SitePurpose:
     """Approve a sensitive purpose: from now on its data are taken, or from its beginning on.
 
     Raises:
         ForbiddenError: `person_required`: a key is nobody in particular. `limited_to_sites`.
-        ConflictError: `approval_not_needed`, `purpose_ended`, `purpose_incomplete` (`missing` says what),
+        ConflictError: `approval_not_needed`, `purpose_ended`, `purpose_incomplete` (`find_missing_fields`
+        says what),
             `same_person`.
     """
     if principal.kind != "user":
         raise PersonRequiredError("Only a person who signed in can approve: a key is nobody in particular.")
     principal.check_whole()
-    now = await moment(session)
+    now = await read_database_clock(session)
     if not purpose.sensitive:
         raise ConflictError("This purpose needs no approval.", code="approval_not_needed")
     if row.ends_at is not None and row.ends_at <= now:
         raise ConflictError("It has ended. Declare it anew first.", code="purpose_ended")
-    lacking = missing(purpose, row, retention_of(site))
+    lacking = find_missing_fields(purpose, row, get_retention_settings(site))
     if lacking:
         named = ", ".join(dict.fromkeys(each.field for each in lacking))
         raise ConflictError(
-            f"It lacks: {named}. `missing` says where each is set.",
+            f"It lacks: {named}. `find_missing_fields` says where each is set.",
             code="purpose_incomplete",
             extra={"missing": [{"field": e.field, "detail": e.detail, "where": e.where} for e in lacking]},
         )
@@ -254,14 +260,16 @@ async def _declarers(session: AsyncSession, row: SitePurpose) -> set[UUID]:
     return {row.declared_by, *map(UUID, found)}
 
 
-async def withdraw_weakened(session: WriteSession, site: Site, before: Retention) -> None:
+async def revoke_weakened_approvals(session: WriteSession, site: Site, before: RetentionSettings) -> None:
     """Take the approval of those sensitive purposes away whose data the site would keep longer now.
 
     The caller has closed the gate, before it locked the site: no batch is under way that knows the approval.
     """
-    after = retention_of(site)
+    after = get_retention_settings(site)
     names: list[PurposeName] = [
-        name for name, each in BY_NAME.items() if each.sensitive and is_weaker(each, before, after)
+        name
+        for name, each in PURPOSES_BY_NAME.items()
+        if each.sensitive and is_retention_weaker(each, before, after)
     ]
     if not names:
         return
@@ -276,5 +284,5 @@ async def withdraw_weakened(session: WriteSession, site: Site, before: Retention
     )
     for row in rows:
         row.approved_by = row.approved_at = None
-        row.updated_at = await moment(session)
+        row.updated_at = await read_database_clock(session)
     await session.flush()

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
 from app.catalogue.purposes import Purpose
-from app.registry.retention_settings import Retention
+from app.registry.retention_settings import RetentionSettings
 
 PurposeState = Literal["not_declared", "incomplete", "awaiting_approval", "upcoming", "active", "ended"]
 """What holds of a purpose at a site. Data are taken in `active` alone."""
@@ -29,12 +29,12 @@ LegalBasis = Literal[
 """By what right: article 6 of the GDPR in its own order, the law-enforcement directive, another law, or that
 no personal data are processed."""
 
-LONGEST_DAYS: Final = 5 * 365 + 1
+SENSITIVE_PURPOSE_MAX_DAYS: Final = 5 * 365 + 1
 """A sensitive purpose ends after this at the latest, five years with a leap day: it is declared anew then."""
 _TEXTS: Final = ("legal_reference", "controller", "contact", "impact_assessment", "notice", "description")
 
 
-class Declaration(Protocol):
+class PurposeDeclaration(Protocol):
     """What is declared: the columns of `SitePurpose` that count."""
 
     @property
@@ -48,7 +48,7 @@ class Declaration(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingPurposeField:
     """Something that a sensitive purpose lacks: which field, what is wrong with it, and where it is set."""
 
     field: str
@@ -56,15 +56,17 @@ class Missing:
     where: str
 
 
-def missing(purpose: Purpose, declared: Declaration, retention: Retention) -> list[Missing]:
+def find_missing_fields(
+    purpose: Purpose, declared: PurposeDeclaration, retention: RetentionSettings
+) -> list[MissingPurposeField]:
     """What a declaration lacks before it can be approved; nothing where the purpose is not sensitive."""
     if not purpose.sensitive:
         return []
     here = f"PATCH /v1/sites/{{site_id}}/purposes/{purpose.name}"
-    found: list[Missing] = []
+    found: list[MissingPurposeField] = []
 
     def lacks(field: str, detail: str, where: str = here) -> None:
-        found.append(Missing(field, detail, where))
+        found.append(MissingPurposeField(field, detail, where))
 
     if declared.legal_basis is None:
         lacks("legal_basis", "By what right is not said.")
@@ -79,7 +81,9 @@ def missing(purpose: Purpose, declared: Declaration, retention: Retention) -> li
     return found
 
 
-def _check_retention(purpose: Purpose, retention: Retention, lacks: Callable[[str, str, str], None]) -> None:
+def _check_retention(
+    purpose: Purpose, retention: RetentionSettings, lacks: Callable[[str, str, str], None]
+) -> None:
     where = "PUT /v1/sites/{site_id}/retention"
     if retention.days(purpose.name) is None:
         lacks("retention", f"For how many days it is kept is not set (`purposes.{purpose.name}`).", where)
@@ -87,8 +91,8 @@ def _check_retention(purpose: Purpose, retention: Retention, lacks: Callable[[st
         lacks("retention", "The site does not remove what is older (`removes`).", where)
 
 
-def state_of(
-    purpose: Purpose, declared: Declaration | None, retention: Retention, now: datetime
+def compute_purpose_state(
+    purpose: Purpose, declared: PurposeDeclaration | None, retention: RetentionSettings, now: datetime
 ) -> PurposeState:
     """What holds of a purpose now."""
     if declared is None:
@@ -96,18 +100,18 @@ def state_of(
     if declared.ends_at is not None and declared.ends_at <= now:
         return "ended"
     if purpose.sensitive and declared.approved_at is None:
-        return "incomplete" if missing(purpose, declared, retention) else "awaiting_approval"
+        return "incomplete" if find_missing_fields(purpose, declared, retention) else "awaiting_approval"
     if declared.starts_at is not None and declared.starts_at > now:
         return "upcoming"
     return "active"
 
 
-def too_late(ends_at: datetime, now: datetime) -> bool:
+def exceeds_longest_duration(ends_at: datetime, now: datetime) -> bool:
     """Whether a sensitive purpose would last too long."""
-    return ends_at > now + timedelta(days=LONGEST_DAYS)
+    return ends_at > now + timedelta(days=SENSITIVE_PURPOSE_MAX_DAYS)
 
 
-def is_weaker(purpose: Purpose, before: Retention, after: Retention) -> bool:
+def is_retention_weaker(purpose: Purpose, before: RetentionSettings, after: RetentionSettings) -> bool:
     """Whether data of a purpose would be kept longer than before, or be removed no more."""
     was, now = (each.days(purpose.name) if each.removes else None for each in (before, after))
     # What was kept for ever cannot be kept longer.

@@ -7,14 +7,14 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.platform.config.quota_settings import QUOTA_MAX
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import RequestBody
 
 _MOST: Final = Field(ge=0, le=QUOTA_MAX)
 _Quota = Annotated[int, _MOST]
 
 
-class QuotasSet(Body):
+class QuotasSet(RequestBody):
     """What an organisation may have. What is left out, or null, is the installation's default."""
 
     model_config = ConfigDict(
@@ -29,7 +29,7 @@ class QuotasSet(Body):
     samples_per_day: _Quota | None = Field(None, description="Samples stored in a day (UTC)")
 
 
-class QuotasOut(Resource):
+class QuotasOut(ResourceModel):
     """What an organisation was given; null: what the installation gives to all."""
 
     sites: int | None

@@ -5,7 +5,7 @@ together. Who was given none is held by the installation's default, each by itse
 be refused for its integrator's quota, of which it is told nothing but that.
 
 Must not know samples: ingest takes room for those itself (`app.ingest.pipeline.quota_cache`), by
-`load_accounts`.
+`load_sample_quotas`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.config.quota_settings import QUOTAS, SAMPLES, Quota, QuotaSettings
-from app.platform.db.database import Database, RawConnection, WriteSession, ending_plainly
+from app.platform.db.database import Database, RawConnection, WriteSession, suspend_commit_step
 from app.platform.kernel.errors import ConflictError
-from app.platform.kernel.tenant_scope import Reach, reaching_everything
+from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.platform.observability.metrics_and_logs import QUOTA_REFUSED, get_logger
 from app.registry.models import Organisation
 
@@ -82,7 +82,7 @@ LEFT JOIN (
 """
 
 
-class QuotaExceededError(ConflictError):
+class OrganisationQuotaExceededError(ConflictError):
     """What is asked for exceeds a quota.
 
     Attributes:
@@ -110,12 +110,12 @@ class QuotaExceededError(ConflictError):
         self.organisations = frozenset(organisations)
 
 
-async def check_room(
+async def check_quota(
     session: WriteSession,
     quota: Quota,
     added: Mapping[UUID, int],
     settings: QuotaSettings,
-    visible: Reach,
+    visible: TenantScope,
 ) -> None:
     """Refuse what was just made in this transaction where it exceeds a quota.
 
@@ -140,7 +140,7 @@ async def check_room(
             continue
         number = sum(added[other] for other, its, _, _ in rows if its == holder)
         told = holder == owner or visible.includes(holder)
-        raise QuotaExceededError(
+        raise OrganisationQuotaExceededError(
             quota,
             number,
             (owner, holder),
@@ -149,7 +149,9 @@ async def check_room(
         )
 
 
-async def count_refusal(database: Database, error: QuotaExceededError, now: datetime) -> None:
+async def count_quota_refusal(
+    database: Database, error: OrganisationQuotaExceededError, now: datetime
+) -> None:
     """Count what was refused, in a transaction of its own: the one that was refused is rolled back.
 
     Never fails: what was refused stays refused.
@@ -162,19 +164,19 @@ async def count_refusal(database: Database, error: QuotaExceededError, now: date
         "number": error.number,
     }
     try:
-        with reaching_everything(), ending_plainly():
+        with run_with_full_scope(), suspend_commit_step():
             async with database.write() as session:
                 await session.execute(_REFUSED, counted)
     except (SQLAlchemyError, OSError, TimeoutError) as failure:
         _log.warning("refusal_not_counted", quota=error.quota, error=repr(failure))
 
 
-def given_quotas(row: Organisation) -> dict[Quota, int | None]:
+def get_assigned_quotas(row: Organisation) -> dict[Quota, int | None]:
     """The quotas that an organisation was given; None where it has the installation's default."""
     return {quota: getattr(row, f"quota_{quota}") for quota in QUOTAS}
 
 
-class Use(NamedTuple):
+class QuotaUsage(NamedTuple):
     """What of a quota is used.
 
     Attributes:
@@ -190,9 +192,9 @@ class Use(NamedTuple):
     with_clients: bool
 
 
-async def read_use(
+async def read_quota_usage(
     session: AsyncSession, organisation_id: UUID, settings: QuotaSettings, day: date
-) -> dict[Quota, Use]:
+) -> dict[Quota, QuotaUsage]:
     """What an organisation within the caller's reach uses of each quota."""
     rows = await session.execute(
         _USE,
@@ -202,10 +204,10 @@ async def read_use(
             "defaults": [settings.default(quota) for quota in QUOTAS],
         },
     )
-    return {which: Use(most, used, refused, tree) for which, most, tree, used, refused in rows}
+    return {which: QuotaUsage(most, used, refused, tree) for which, most, tree, used, refused in rows}
 
 
-class AccountRow(NamedTuple):
+class SampleQuotaRow(NamedTuple):
     """What one organisation has used of one quota of samples: its own, or its integrator's."""
 
     owner: UUID
@@ -215,7 +217,9 @@ class AccountRow(NamedTuple):
     refused: int
 
 
-async def load_accounts(connection: RawConnection, day: date, default: int | None) -> list[AccountRow]:
+async def load_sample_quotas(
+    connection: RawConnection, day: date, default: int | None
+) -> list[SampleQuotaRow]:
     """The quotas of samples that hold for each organisation, and what each has used and was refused that day.
 
     Of a quota that several share, what they have used together is the sum over its `holder`.
@@ -225,4 +229,4 @@ async def load_accounts(connection: RawConnection, day: date, default: int | Non
         day: UTC.
         default: the installation's; None: only who was given a quota is held by one.
     """
-    return [AccountRow(*row) for row in await connection.fetch(_ACCOUNTS, day, SAMPLES, default)]
+    return [SampleQuotaRow(*row) for row in await connection.fetch(_ACCOUNTS, day, SAMPLES, default)]

@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.config.quota_settings import QuotaSettings
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError
@@ -18,7 +18,7 @@ from app.registry import repository
 from app.registry.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
 from app.registry.models import Organisation
 from app.registry.quota_schemas import QuotasOut, QuotasSet, UsageOut, UseOut
-from app.registry.quota_service import Use, given_quotas, read_use
+from app.registry.quota_service import QuotaUsage, get_assigned_quotas, read_quota_usage
 
 router: Final = APIRouter(
     prefix="/v1/organisations/{organisation_id}", tags=["Organisations"], route_class=StrictRoute
@@ -56,7 +56,7 @@ async def _check_gives(
         raise ForbiddenError(
             "Quotas are given by the platform's administrators, and by a client's integrator."
         )
-    for quota, own in given_quotas(giver).items():
+    for quota, own in get_assigned_quotas(giver).items():
         most = defaults.default(quota) if own is None else own
         asked: int | None = getattr(wanted, quota)
         if most is not None and asked is not None and asked > most:
@@ -68,29 +68,29 @@ async def _check_gives(
     "/quotas",
     operation_id="get_organisation_quotas",
     summary="Read an organisation's quotas",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def get_organisation_quotas(
-    organisation_id: str, principal: OrganisationsReader, session: Reads
+    organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> QuotasOut:
     """What it was given. `GET …/usage` has what goes for it, with what is used."""
-    return QuotasOut(**given_quotas(await _organisation(session, organisation_id, principal)))
+    return QuotasOut(**get_assigned_quotas(await _organisation(session, organisation_id, principal)))
 
 
 @router.put(
     "/quotas",
     operation_id="set_organisation_quotas",
     summary="Set an organisation's quotas",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def set_organisation_quotas(
     *,
     organisation_id: str,
     body: QuotasSet,
     principal: OrganisationsWriter,
-    session: Writes,
+    session: WriteSessionDep,
     defaults: DefaultQuotas,
-    matching: Matching,
+    matching: PreconditionDep,
 ) -> QuotasOut:
     """Give an organisation other quotas, in place of all that it had.
 
@@ -98,16 +98,16 @@ async def set_organisation_quotas(
     integrator was given holds for it and its clients together. What there is too much of already stays.
     """
     row = await _organisation(session, organisation_id, principal, lock=True)
-    matching.check(QuotasOut(**given_quotas(row)))
+    matching.check(QuotasOut(**get_assigned_quotas(row)))
     await _check_gives(session, principal, row, body, defaults)
     for quota, most in body.model_dump().items():
         setattr(row, f"quota_{quota}", most)
     row.updated_at = datetime.now(UTC)
     await session.flush()
-    return QuotasOut(**given_quotas(row))
+    return QuotasOut(**get_assigned_quotas(row))
 
 
-def _shown(use: Use) -> UseOut:
+def _shown(use: QuotaUsage) -> UseOut:
     remaining = None if use.limit is None else max(use.limit - use.used, 0)
     return UseOut(**use._asdict(), remaining=remaining)
 
@@ -116,15 +116,15 @@ def _shown(use: Use) -> UseOut:
     "/usage",
     operation_id="get_organisation_usage",
     summary="What an organisation uses of its quotas",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def get_organisation_usage(
-    organisation_id: str, principal: OrganisationsReader, session: Reads, defaults: DefaultQuotas
+    organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep, defaults: DefaultQuotas
 ) -> UsageOut:
     """What it may have, what it has, and what it was refused today."""
     row = await _organisation(session, organisation_id, principal)
     today = datetime.now(UTC).date()
-    uses = await read_use(session, row.id, defaults, today)
+    uses = await read_quota_usage(session, row.id, defaults, today)
     return UsageOut(
         organisation_id=row.id,
         day=today,

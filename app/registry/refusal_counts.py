@@ -11,22 +11,22 @@ from uuid import UUID
 from sqlalchemy import Date, Text, Uuid, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.platform.db.database import Database, RawConnection, ending_plainly
+from app.platform.db.database import Database, RawConnection, suspend_commit_step
 from app.platform.identity.principals import Principal
-from app.platform.kernel.tenant_scope import reaching_everything
-from app.platform.observability.log_redaction import told
+from app.platform.kernel.tenant_scope import run_with_full_scope
+from app.platform.observability.log_redaction import redact_error
 from app.platform.observability.metrics_and_logs import DOOR_REFUSALS, get_logger
 
 _log = get_logger(__name__)
 
 
-class DoorRefusal(NamedTuple):
+class RefusalCountKey(NamedTuple):
     """What is counted together.
 
     Attributes:
         organisation_id: whose box it was, or whose key; None where neither is known.
         site_id: where the box stands, where that is known.
-        code: one of `app.platform.kernel.rejection_codes.NEVER_KEPT`.
+        code: one of `app.platform.kernel.rejection_codes.NEVER_STORED_CODES`.
         purpose: by the catalogue's name, where it is known.
     """
 
@@ -83,8 +83,8 @@ _ADD_ONE: Final = text(
 )
 
 
-async def add_door_refusals(
-    connection: RawConnection, counts: Mapping[DoorRefusal, int], *, door: str, now: datetime
+async def add_refusal_counts(
+    connection: RawConnection, counts: Mapping[RefusalCountKey, int], *, door: str, now: datetime
 ) -> None:
     """Add to the counts of the day (UTC).
 
@@ -99,7 +99,7 @@ async def add_door_refusals(
         await connection.execute(_ADD, now.date(), door, *columns, list(counts.values()))
 
 
-async def count_at_rest(
+async def count_rest_refusal(
     database: Database,
     code: str,
     principal: Principal | None,
@@ -116,7 +116,7 @@ async def count_at_rest(
     DOOR_REFUSALS.labels("rest", code).inc()
     owner, place = None if principal is None else principal.organisation_id, None
     try:
-        with reaching_everything(), ending_plainly():
+        with run_with_full_scope(), suspend_commit_step():
             async with database.write() as session:
                 found = (await session.execute(_PLACE, {"site": site, "box": box})).one_or_none()
                 if found is not None and principal is not None and principal.visible().includes(*found):
@@ -124,9 +124,9 @@ async def count_at_rest(
                 row = {"day": now.date(), "owner": owner, "site": place, "code": code}
                 await session.execute(_ADD_ONE, row)
     except (SQLAlchemyError, OSError, TimeoutError) as failure:
-        _log.warning("refusal_not_counted", code=code, error=told(failure))
+        _log.warning("refusal_not_counted", code=code, error=redact_error(failure))
 
 
-async def fold_door_refusals(connection: RawConnection, now: datetime) -> None:
+async def fold_refusal_counts(connection: RawConnection, now: datetime) -> None:
     """Sum up the days that are over: a row for each thing that is counted, whoever wrote it."""
     await connection.execute(_FOLD, now.date())

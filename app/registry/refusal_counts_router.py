@@ -9,19 +9,19 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Text, cast, func, literal, select, tuple_
 
 from app.catalogue.purposes import PurposeName
-from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import Identifier, InstantParameter
 from app.platform.http.contract.pagination import (
     DEFAULT_LIMIT,
     Cursor,
     Limit,
-    cut,
+    cut_page,
     decode_cursor,
     encode_cursor,
 )
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.dependencies import OrganisationFilter, SitesReader
 from app.registry.models import DOOR_REFUSALS
 
@@ -69,7 +69,7 @@ class RefusalsOut(BaseModel):
     next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
 
 
-class Wanted(NamedTuple):
+class RefusalCountQuery(NamedTuple):
     """Which counts are asked for; None asks nothing. Days from `first`, before `last`."""
 
     first: date
@@ -80,7 +80,7 @@ class Wanted(NamedTuple):
     door: str | None
     purpose: str | None
 
-    def conditions(self, visible: Reach) -> list[ColumnElement[bool]]:
+    def conditions(self, visible: TenantScope) -> list[ColumnElement[bool]]:
         """The same for a query; what is nobody's is seen by the platform's administrators alone."""
         asked = (
             (_COLUMNS.site_id, self.site_id),
@@ -110,7 +110,7 @@ async def _wanted(  # noqa: PLR0917 (one for each parameter)
     code: Annotated[RefusalCode | None, Query(description="Only for this reason")] = None,
     door: Annotated[RefusalDoor | None, Query(description="Only at this door")] = None,
     purpose: Annotated[PurposeName | None, Query(description="Only of this purpose")] = None,
-) -> Wanted:
+) -> RefusalCountQuery:
     now = datetime.now(UTC)
     last = now.date() + timedelta(days=1)
     if to is not None:
@@ -118,19 +118,19 @@ async def _wanted(  # noqa: PLR0917 (one for each parameter)
     first = (now - timedelta(days=_DEFAULT_DAYS) if from_ is None else from_.astimezone(UTC)).date()
     if from_ is not None and to is not None and from_ > to:
         raise InvalidError("`from` is after `to`", code="range_reversed")
-    return Wanted(first, last, site, organisation, code, door, purpose)
+    return RefusalCountQuery(first, last, site, organisation, code, door, purpose)
 
 
 @router.get(
     "",
     operation_id="list_refusals",
     summary="What was refused and is kept nowhere",
-    responses=documented(401, 403),
+    responses=document_problems(401, 403),
 )
 async def list_refusals(
     principal: SitesReader,
-    session: Reads,
-    wanted: Annotated[Wanted, Depends(_wanted)],
+    session: ReadSessionDep,
+    wanted: Annotated[RefusalCountQuery, Depends(_wanted)],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> RefusalsOut:
@@ -149,7 +149,7 @@ async def list_refusals(
         key = decode_cursor(_CURSOR, cursor, date.fromisoformat, *[_plain] * (len(_ORDER) - 1))
         page = page.where(tuple_(*_ORDER) > tuple_(*(literal(part) for part in key)))
     page = page.group_by(_COLUMNS.day, *_WHOSE, *_WHAT).order_by(*_ORDER).limit(limit + 1)
-    rows, following = cut((await session.execute(page)).all(), limit, _cursor_of)
+    rows, following = cut_page((await session.execute(page)).all(), limit, _cursor_of)
     names = RefusalsOfDay.model_fields
     return RefusalsOut(
         total=sum(totals.values()),

@@ -11,44 +11,50 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, SQLColumnExpression, column, exists, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    name_sort_key,
+    uuid_sort_key,
+)
 from app.platform.identity.principals import ApiKey
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Organisation, Site
 
 # Rules belong to a room above this one: only whether there are any matters here.
 _RULES: Final = table("rules", column("site_id"), column("deleted_at"))
 
 # Ids are made in the order of creation.
-ORGANISATIONS: Final = Orders(
+ORGANISATIONS: Final = SortOrders(
     "organisations",
-    (identifier(Organisation.id),),
-    {"created_at": (), "name": (name(Organisation.name),)},
+    (uuid_sort_key(Organisation.id),),
+    {"created_at": (), "name": (name_sort_key(Organisation.name),)},
     "created_at",
 )
-API_KEYS: Final = Orders(
+API_KEYS: Final = SortOrders(
     "api_keys",
-    (identifier(ApiKey.id),),
+    (uuid_sort_key(ApiKey.id),),
     {
         "created_at": (),
-        "name": (name(ApiKey.name),),
-        "last_used_at": (instant(ApiKey.last_used_at, nullable=True),),
-        "expires_at": (instant(ApiKey.expires_at, nullable=True),),
+        "name": (name_sort_key(ApiKey.name),),
+        "last_used_at": (instant_sort_key(ApiKey.last_used_at, nullable=True),),
+        "expires_at": (instant_sort_key(ApiKey.expires_at, nullable=True),),
     },
     "created_at",
 )
-SITES: Final = Orders(
-    "sites", (identifier(Site.id),), {"created_at": (), "name": (name(Site.name),)}, "created_at"
+SITES: Final = SortOrders(
+    "sites", (uuid_sort_key(Site.id),), {"created_at": (), "name": (name_sort_key(Site.name),)}, "created_at"
 )
 
 
-def named_like(column: SQLColumnExpression[Any], part: str) -> ColumnElement[bool]:
+def contains_ignoring_case(column: SQLColumnExpression[Any], part: str) -> ColumnElement[bool]:
     """The condition that a part occurs in a text, in any case."""
     return func.strpos(func.lower(column), part.lower()) > 0
 
 
 async def find_organisation(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Organisation | None:
     """One organisation; with `lock` nobody else changes it, while what refers to it may come."""
     statement = select(Organisation).where(Organisation.id == identifier)
@@ -58,8 +64,8 @@ async def find_organisation(
 
 async def list_organisations(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     kind: str | None,
     parent: UUID | None,
@@ -72,34 +78,34 @@ async def list_organisations(
     if parent is not None:
         statement = statement.where(Organisation.parent_id == parent)
     if search is not None:
-        statement = statement.where(named_like(Organisation.name, search))
+        statement = statement.where(contains_ignoring_case(Organisation.name, search))
     return (await session.scalars(ORGANISATIONS.page(statement, asked))).all()
 
 
-async def clients_of(session: AsyncSession, parent: UUID) -> Sequence[UUID]:
+async def list_client_ids(session: AsyncSession, parent: UUID) -> Sequence[UUID]:
     """The organisations whose parent this is."""
     return (await session.scalars(select(Organisation.id).where(Organisation.parent_id == parent))).all()
 
 
-def _keys(visible: Reach, *, revoked: bool) -> Select[ApiKey]:
+def _keys(visible: TenantScope, *, revoked: bool) -> Select[ApiKey]:
     statement = select(ApiKey).where(
         ApiKey.revoked_at.is_not(None) if revoked else ApiKey.revoked_at.is_(None)
     )
     return statement.where(*visible.within(ApiKey.organisation_id))
 
 
-async def find_key(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False
+async def find_api_key(
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> ApiKey | None:
     """One key that was not revoked; with `lock` nobody else changes it until the transaction ends."""
     statement = _keys(visible, revoked=False).where(ApiKey.id == identifier)
     return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
-async def list_keys(
+async def list_api_keys(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     revoked: bool,
@@ -110,17 +116,17 @@ async def list_keys(
     if organisation is not None:
         statement = statement.where(ApiKey.organisation_id == organisation)
     if search is not None:
-        statement = statement.where(named_like(ApiKey.name, search))
+        statement = statement.where(contains_ignoring_case(ApiKey.name, search))
     return (await session.scalars(API_KEYS.page(statement, asked))).all()
 
 
-def _sites(visible: Reach) -> Select[Site]:
+def _sites(visible: TenantScope) -> Select[Site]:
     statement = select(Site)
     return statement.where(*visible.within(Site.organisation_id, Site.id))
 
 
 async def find_site(
-    session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False, closed: bool = False
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False, closed: bool = False
 ) -> Site | None:
     """One site.
 
@@ -138,7 +144,9 @@ async def find_site(
     return await session.scalar(statement)
 
 
-async def hold_sites(session: AsyncSession, identifiers: Sequence[UUID], visible: Reach) -> dict[UUID, Site]:
+async def lock_sites(
+    session: AsyncSession, identifiers: Sequence[UUID], visible: TenantScope
+) -> dict[UUID, Site]:
     """Those of the sites that exist, by id; they cannot be deleted until the transaction ends."""
     statement = _sites(visible).where(Site.id.in_(identifiers)).order_by(Site.id)
     found = await session.scalars(statement.with_for_update(read=True, key_share=True))
@@ -147,8 +155,8 @@ async def hold_sites(session: AsyncSession, identifiers: Sequence[UUID], visible
 
 async def list_sites(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     kind: str | None,
@@ -161,7 +169,7 @@ async def list_sites(
     if kind is not None:
         statement = statement.where(Site.kind == kind)
     if search is not None:
-        statement = statement.where(named_like(Site.name, search))
+        statement = statement.where(contains_ignoring_case(Site.name, search))
     return (await session.scalars(SITES.page(statement, asked))).all()
 
 

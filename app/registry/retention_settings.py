@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.catalogue.metrics import COLUMNS
-from app.catalogue.purposes import OF_EVENTS, OF_METRICS, PURPOSE_OF
+from app.catalogue.purposes import EVENT_PURPOSES, PURPOSE_BY_METRIC, SAMPLE_PURPOSES
 
 DAY_US: Final = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
+class RetentionSettings:
     """What a site has set.
 
     Attributes:
@@ -34,7 +34,7 @@ class Retention:
     @classmethod
     def of_columns(
         cls, default_days: int | None, purposes: str, summaries_days: int | None, *, removes: bool = True
-    ) -> "Retention":
+    ) -> "RetentionSettings":
         """What columns of `sites` say; `purposes` is the JSON of an object."""
         return cls(default_days, json.loads(purposes), summaries_days, removes)
 
@@ -51,14 +51,14 @@ class Retention:
 
     def event_ages_us(self) -> dict[str, int]:
         """How old events may be at the door (µs), by purpose; what is not there is never too old."""
-        days = ((purpose.name, self.event_days(purpose.name)) for purpose in OF_EVENTS)
+        days = ((purpose.name, self.event_days(purpose.name)) for purpose in EVENT_PURPOSES)
         return {name: each * DAY_US for name, each in days if each is not None}
 
     def short_of_samples(self) -> str | None:
         """A purpose whose samples would outlive their summaries; None where there is none."""
         if self.summaries_days is None:
             return None
-        for purpose in OF_METRICS:
+        for purpose in SAMPLE_PURPOSES:
             days = self.days(purpose.name)
             if days is None or days > self.summaries_days:
                 return purpose.name
@@ -66,7 +66,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Ages:
+class SampleAgeLimits:
     """How old samples may be at a door (µs): as old as the longest of the purposes that they serve.
 
     Attributes:
@@ -80,9 +80,9 @@ class Ages:
     columns: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, retention: Retention) -> "Ages | None":
+    def of(cls, retention: RetentionSettings) -> "SampleAgeLimits | None":
         """What a site's settings say; None where nothing is too old."""
-        days = [retention.days(PURPOSE_OF[name]) for name in COLUMNS]
+        days = [retention.days(PURPOSE_BY_METRIC[name]) for name in COLUMNS]
         limited = [each * DAY_US for each in days if each is not None]
         if not limited:
             return None

@@ -10,22 +10,22 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
-from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (
-    Body,
     Identifier,
     Instant,
-    Kind,
     Name,
     Point,
+    RequestBody,
+    SiteKind,
     TenantId,
     Timezone,
-    absent,
+    make_omittable_field,
 )
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.identity.principals import ALL, SCOPES, ApiKey
-from app.platform.kernel.rejection_codes import shown
-from app.platform.kernel.spdx_licences import LICENCE_PATTERN, licence_of
+from app.platform.identity.principals import ALL_SCOPES, SCOPES, ApiKey
+from app.platform.kernel.rejection_codes import format_rejected_value
+from app.platform.kernel.spdx_licences import LICENCE_PATTERN, normalise_licence_id
 from app.registry.labels import Attributes
 from app.registry.models import Organisation, Site
 
@@ -34,7 +34,7 @@ RETENTION_DAYS_MAX: Final = 36_500
 KEY_SITES_MAX: Final = 200
 
 
-class OrganisationCreate(Body):
+class OrganisationCreate(RequestBody):
     """A tenant to be."""
 
     model_config = ConfigDict(
@@ -56,15 +56,15 @@ class OrganisationCreate(Body):
     )
 
 
-class OrganisationChange(Body):
+class OrganisationChange(RequestBody):
     """What may change of an organisation."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Toulouse Métropole"}]})
 
-    name: Name = absent()
+    name: Name = make_omittable_field()
 
 
-class OrganisationOut(Resource):
+class OrganisationOut(ResourceModel):
     """A tenant."""
 
     id: UUID
@@ -83,14 +83,15 @@ class OrganisationOut(Resource):
 
 def _check_scopes(scopes: list[str]) -> list[str]:
     for scope in scopes:
-        if scope != ALL and scope not in SCOPES:
+        if scope != ALL_SCOPES and scope not in SCOPES:
             raise CodedValueError(
-                "unknown_scope", f"{shown(scope)} is not a scope: {ALL}, {', '.join(SCOPES)}"
+                "unknown_scope",
+                f"{format_rejected_value(scope)} is not a scope: {ALL_SCOPES}, {', '.join(SCOPES)}",
             )
     return sorted(set(scopes))
 
 
-type Scope = Annotated[str, Field(json_schema_extra={"enum": [ALL, *SCOPES]})]
+type Scope = Annotated[str, Field(json_schema_extra={"enum": [ALL_SCOPES, *SCOPES]})]
 """One of the scopes, or all of them."""
 
 Scopes = Annotated[
@@ -98,13 +99,13 @@ Scopes = Annotated[
     Field(
         min_length=1,
         max_length=len(SCOPES) + 1,
-        description=f"`{ALL}` for all that its organisation may, or some of: {', '.join(SCOPES)}",
+        description=f"`{ALL_SCOPES}` for all that its organisation may, or some of: {', '.join(SCOPES)}",
     ),
     AfterValidator(_check_scopes),
 ]
 
 
-class KeyCreate(Body):
+class KeyCreate(RequestBody):
     """An API key to be."""
 
     model_config = ConfigDict(
@@ -129,16 +130,16 @@ class KeyCreate(Body):
     expires_at: Instant | None = Field(None, description="After this the key is refused; null: never")
 
 
-class KeyChange(Body):
+class KeyChange(RequestBody):
     """What may change of a key. Its scopes may not: make another key."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2030-01-01T00:00:00Z"}]})
 
-    name: Name = absent()
-    expires_at: Instant | None = absent()
+    name: Name = make_omittable_field()
+    expires_at: Instant | None = make_omittable_field()
 
 
-class KeyOut(Resource):
+class KeyOut(ResourceModel):
     """An API key, without the key."""
 
     volatile = frozenset({"last_used_at"})
@@ -200,9 +201,9 @@ _ADDRESS: Final = Field(
 
 def _check_licence(name: str) -> str:
     try:
-        return licence_of(name)
+        return normalise_licence_id(name)
     except ValueError as error:
-        raise CodedValueError("unknown_licence", f"{shown(name)} {error}") from None
+        raise CodedValueError("unknown_licence", f"{format_rejected_value(name)} {error}") from None
 
 
 Licence = Annotated[
@@ -217,7 +218,7 @@ Licence = Annotated[
 ]
 
 
-class SiteCreate(Body):
+class SiteCreate(RequestBody):
     """A site to be."""
 
     model_config = ConfigDict(
@@ -237,7 +238,7 @@ class SiteCreate(Body):
 
     organisation_id: TenantId = None
     name: Name
-    kind: Annotated[Kind, Field(description="A lower-case word of yours: street, office, airport, …")]
+    kind: Annotated[SiteKind, Field(description="A lower-case word of yours: street, office, airport, …")]
     timezone: Annotated[Timezone, Field(description="Says what a day is in this site's figures")]
     location: Point
     retention_days: Annotated[int, _RETENTION] | None = None
@@ -247,25 +248,25 @@ class SiteCreate(Body):
     attributes: Attributes = Field(default_factory=dict)
 
 
-class SiteChange(Body):
+class SiteChange(RequestBody):
     """What may change of a site."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Rue d'Alsace", "retention_days": None}]}
     )
 
-    name: Name = absent()
-    kind: Kind = absent()
-    timezone: Timezone = absent()
-    location: Point = absent()
-    retention_days: Annotated[int, _RETENTION] | None = absent()
-    register_precision_m: Precision = absent()
-    address: Annotated[Name, _ADDRESS] | None = absent()
-    open_data_licence: Licence | None = absent()
-    attributes: Attributes = absent()
+    name: Name = make_omittable_field()
+    kind: SiteKind = make_omittable_field()
+    timezone: Timezone = make_omittable_field()
+    location: Point = make_omittable_field()
+    retention_days: Annotated[int, _RETENTION] | None = make_omittable_field()
+    register_precision_m: Precision = make_omittable_field()
+    address: Annotated[Name, _ADDRESS] | None = make_omittable_field()
+    open_data_licence: Licence | None = make_omittable_field()
+    attributes: Attributes = make_omittable_field()
 
 
-class SiteOut(Resource):
+class SiteOut(ResourceModel):
     """A place where boxes stand."""
 
     id: UUID

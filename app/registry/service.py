@@ -13,19 +13,19 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from app.platform.broker.mosquitto_hash import mosquitto_hash
-from app.platform.config.settings import Settings
+from app.platform.broker.mosquitto_hash import hash_mosquitto_password
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import WriteSession
-from app.platform.db.ingest_barrier import close_gate
+from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.db.protocols import AlertCloser
-from app.platform.http.contract.etags import unchecked
-from app.platform.identity.principals import ALL, Principal
+from app.platform.http.contract.etags import skip_precondition
+from app.platform.identity.principals import ALL_SCOPES, Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_configurations, box_repository, quota_service, repository
 from app.registry.box_schemas import BULK_FAULTS, BoxChange, BoxCreate
 from app.registry.models import Box, Organisation
-from app.registry.retention_settings import Retention
+from app.registry.retention_settings import RetentionSettings
 
 # The accounts that are not boxes': the access rules of the broker name them. And the consumer's client id,
 # where it was not changed: a listener that makes client ids of user names would hand such a box its session.
@@ -34,14 +34,16 @@ _PASSWORD_BYTES: Final = 24
 _NOT_FOUND: Final = NotFoundError.status
 
 
-class NewBox(NamedTuple):
+class BoxWithPassword(NamedTuple):
     """A box that was made just now, with the only copy of its password."""
 
     box: Box
     password: str
 
 
-async def named_organisation(session: WriteSession, principal: Principal, named: UUID | None) -> Organisation:
+async def resolve_organisation(
+    session: WriteSession, principal: Principal, named: UUID | None
+) -> Organisation:
     """The organisation that a new thing belongs to (NotFoundError, or InvalidError for a foreign one)."""
     identifier = principal.owner(named)
     organisation = await repository.find_organisation(session, identifier, principal.visible())
@@ -50,7 +52,7 @@ async def named_organisation(session: WriteSession, principal: Principal, named:
     return organisation
 
 
-def check_covers(principal: Principal, scopes: Sequence[str], *, to: str = "give") -> None:
+def check_scopes_covered(principal: Principal, scopes: Sequence[str], *, to: str = "give") -> None:
     """Refuse to give, prolong or revoke what the caller itself may not do (ForbiddenError).
 
     Args:
@@ -58,7 +60,9 @@ def check_covers(principal: Principal, scopes: Sequence[str], *, to: str = "give
         scopes: The key's.
         to: What is to be done with them, for people.
     """
-    lacking = [] if ALL in principal.scopes else [scope for scope in scopes if not principal.may(scope)]
+    lacking = (
+        [] if ALL_SCOPES in principal.scopes else [scope for scope in scopes if not principal.may(scope)]
+    )
     if lacking:
         raise ForbiddenError(
             f"{principal.called} cannot {to} what it lacks: {', '.join(lacking)}.", extra={"scopes": lacking}
@@ -71,15 +75,15 @@ async def check_key_sites(
     """Refuse to limit a key to sites that are not its organisation's or its clients' (NotFoundError)."""
     if site_ids is None:
         return
-    allowed = [owner.id, *await repository.clients_of(session, owner.id)]
-    reach = Reach.of(filter(principal.visible().includes, allowed))
-    found = await repository.hold_sites(session, site_ids, reach)
+    allowed = [owner.id, *await repository.list_client_ids(session, owner.id)]
+    reach = TenantScope.of(filter(principal.visible().includes, allowed))
+    found = await repository.lock_sites(session, site_ids, reach)
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
 
 
-def check_summaries(retention: Retention) -> None:
+def check_summary_retention(retention: RetentionSettings) -> None:
     """Refuse settings by which summaries would go before what they sum up (InvalidError)."""
     purpose = retention.short_of_samples()
     if purpose is not None:
@@ -89,7 +93,7 @@ def check_summaries(retention: Retention) -> None:
         )
 
 
-def new_password() -> str:
+def generate_box_password() -> str:
     """A password for a box: 190 bits of chance.
 
     It begins with a letter or a digit: with a `-` a shell would take it for an option, a spreadsheet for a
@@ -102,13 +106,13 @@ def new_password() -> str:
 
 async def add_boxes(
     session: WriteSession,
-    visible: Reach,
+    visible: TenantScope,
     wanted: Sequence[BoxCreate],
-    settings: Settings,
+    settings: VigieSettings,
     now: datetime,
     *,
     numbered: bool,
-) -> list[NewBox]:
+) -> list[BoxWithPassword]:
     """Make boxes: all of them, or none.
 
     Args:
@@ -123,13 +127,13 @@ async def add_boxes(
         ConflictError: `box_exists`, `quota_exceeded`.
         NotFoundError: A site does not exist.
     """
-    sites = await repository.hold_sites(session, [box.site_id for box in wanted], visible)
+    sites = await repository.lock_sites(session, [box.site_id for box in wanted], visible)
     seen: set[str] = set()
     faults: dict[int, ConflictError | NotFoundError] = {}
     rows: list[dict[str, Any]] = []
-    passwords = [new_password() for _ in wanted]
+    passwords = [generate_box_password() for _ in wanted]
     # 0.1 ms each: a thousand of them would hold up every other request.
-    hashes = await asyncio.to_thread(lambda: [mosquitto_hash(password) for password in passwords])
+    hashes = await asyncio.to_thread(lambda: [hash_mosquitto_password(password) for password in passwords])
     for index, (box, password_hash) in enumerate(zip(wanted, hashes, strict=True)):
         site = sites.get(box.site_id)
         if site is None or box.organisation_id not in {None, site.organisation_id}:
@@ -145,8 +149,8 @@ async def add_boxes(
             faults[index] = _taken(box.id)
     _refuse(dict(sorted(faults.items())), numbered=numbered)
     owners = Counter(box.organisation_id for box in added.values())
-    await quota_service.check_room(session, "boxes", owners, settings.quotas, visible)
-    return [NewBox(added[box.id], password) for box, password in zip(wanted, passwords, strict=True)]
+    await quota_service.check_quota(session, "boxes", owners, settings.quotas, visible)
+    return [BoxWithPassword(added[box.id], password) for box, password in zip(wanted, passwords, strict=True)]
 
 
 def _refuse(faults: Mapping[int, ConflictError | NotFoundError], *, numbered: bool) -> None:
@@ -197,17 +201,17 @@ async def change_box(
     *,
     close_alerts: AlertCloser,
     now: datetime,
-    check: Callable[[Box], None] = unchecked,
+    check: Callable[[Box], None] = skip_precondition,
 ) -> None:
     """Change a box that passes a check. The alerts and waits of the rules that it leaves by moving end."""
     fields = change.model_fields_set
     if "site_id" in fields:
-        await close_gate(session)
+        await close_ingest_barrier(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     check(box)
     moves = "site_id" in fields and change.site_id != box.site_id
-    if moves and change.site_id not in await repository.hold_sites(
-        session, [change.site_id], Reach.of([box.organisation_id], principal.visible().sites)
+    if moves and change.site_id not in await repository.lock_sites(
+        session, [change.site_id], TenantScope.of([box.organisation_id], principal.visible().sites)
     ):
         raise NotFoundError("site", change.site_id)
     if "location" in fields:
@@ -229,30 +233,30 @@ async def delete_box(
     close_alerts: AlertCloser,
     now: datetime,
     *,
-    check: Callable[[Box], None] = unchecked,
+    check: Callable[[Box], None] = skip_precondition,
 ) -> None:
     """Delete a box that passes a check: its alerts close, its credentials end, its id is free.
 
     Its samples go later.
     """
-    await close_gate(session)
+    await close_ingest_barrier(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     check(box)
-    await box_repository.mark_deleted(session, [box.key], now)
-    await box_configurations.withdraw(session, [box.key], now)
+    await box_repository.mark_boxes_deleted(session, [box.key], now)
+    await box_configurations.clear_desired_config(session, [box.key], now)
     await close_alerts(session, reason="box_deleted", now=now, box_keys=[box.key])
 
 
 async def rotate_password(
     session: WriteSession, principal: Principal, identifier: str, now: datetime
-) -> NewBox:
+) -> BoxWithPassword:
     """Give a box a new password; the former one no longer works."""
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
-    password = new_password()
-    box.password_hash = mosquitto_hash(password)
+    password = generate_box_password()
+    box.password_hash = hash_mosquitto_password(password)
     box.revoked_at = None
     box.updated_at = now
-    return NewBox(box, password)
+    return BoxWithPassword(box, password)
 
 
 async def revoke_password(

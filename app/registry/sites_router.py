@@ -6,13 +6,13 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.exc import IntegrityError
 
-from app.platform.db.ingest_barrier import close_gate
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import Kind, given
+from app.platform.db.ingest_barrier import close_ingest_barrier
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import SiteKind, collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
@@ -25,13 +25,13 @@ from app.registry.dependencies import (
     SitesWriter,
 )
 from app.registry.models import Site
-from app.registry.purpose_service import retention_of
-from app.registry.quota_service import check_room
-from app.registry.retention_settings import Retention
+from app.registry.purpose_service import get_retention_settings
+from app.registry.quota_service import check_quota
+from app.registry.retention_settings import RetentionSettings
 from app.registry.schemas import SiteChange, SiteCreate, SiteOut
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
-_Asked = Annotated[Pagination, Depends(repository.SITES.asked)]
+_Asked = Annotated[PageRequest, Depends(repository.SITES.asked)]
 
 
 @router.post(
@@ -39,14 +39,14 @@ _Asked = Annotated[Pagination, Depends(repository.SITES.asked)]
     operation_id="create_site",
     summary="Create a site",
     status_code=201,
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_site(
-    body: SiteCreate, principal: SitesWriter, session: Writes, defaults: DefaultQuotas
+    body: SiteCreate, principal: SitesWriter, session: WriteSessionDep, defaults: DefaultQuotas
 ) -> SiteOut:
     """Make a site. Boxes are put there with `POST /v1/boxes`."""
     principal.check_whole()
-    organisation = await service.named_organisation(session, principal, body.organisation_id)
+    organisation = await service.resolve_organisation(session, principal, body.organisation_id)
     now = datetime.now(UTC)
     row = Site(
         id=new_id(),
@@ -66,18 +66,18 @@ async def create_site(
     )
     session.add(row)
     await session.flush()
-    await check_room(session, "sites", {row.organisation_id: 1}, defaults, principal.visible())
+    await check_quota(session, "sites", {row.organisation_id: 1}, defaults, principal.visible())
     return SiteOut.of(row)
 
 
-@router.get("", operation_id="list_sites", summary="List sites", responses=documented(401, 403, 422))
+@router.get("", operation_id="list_sites", summary="List sites", responses=document_problems(401, 403, 422))
 async def list_sites(
     principal: SitesReader,
-    session: Reads,
+    session: ReadSessionDep,
     asked: _Asked,
     *,
     organisation: OrganisationFilter = None,
-    kind: Annotated[Kind | None, Query(description="Only of this kind")] = None,
+    kind: Annotated[SiteKind | None, Query(description="Only of this kind")] = None,
     q: NameFilter = None,
 ) -> Page[SiteOut]:
     """Sites, by default the oldest first."""
@@ -88,8 +88,10 @@ async def list_sites(
     return Page(data=[SiteOut.of(row) for row in page], next=following)
 
 
-@router.get("/{site_id}", operation_id="get_site", summary="Read a site", responses=documented(401, 403, 404))
-async def get_site(site_id: str, principal: SitesReader, session: Reads) -> SiteOut:
+@router.get(
+    "/{site_id}", operation_id="get_site", summary="Read a site", responses=document_problems(401, 403, 404)
+)
+async def get_site(site_id: str, principal: SitesReader, session: ReadSessionDep) -> SiteOut:
     """One site."""
     row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible())
     if row is None:
@@ -101,31 +103,37 @@ async def get_site(site_id: str, principal: SitesReader, session: Reads) -> Site
     "/{site_id}",
     operation_id="update_site",
     summary="Change a site",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_site(
-    site_id: str, body: SiteChange, principal: SitesWriter, session: Writes, matching: Matching
+    site_id: str,
+    body: SiteChange,
+    principal: SitesWriter,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> SiteOut:
     """Change the fields that are given."""
     if "retention_days" in body.model_fields_set:
         # An approval may go with it, and is not to be gone while a batch relies on it.
-        await purpose_service.find_site(session, site_id, principal)
-        await close_gate(session)
+        await purpose_service.get_site(session, site_id, principal)
+        await close_ingest_barrier(session)
     row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site_id)
     matching.check(SiteOut.of(row))
-    changes = given(body)
-    before = retention_of(row)
+    changes = collect_sent_fields(body)
+    before = get_retention_settings(row)
     if changes.pop("location", None) is not None:
         changes |= {"longitude": body.location.longitude, "latitude": body.location.latitude}
     for name, value in changes.items():
         setattr(row, name, value)
         row.updated_at = datetime.now(UTC)
     if "retention_days" in changes:
-        service.check_summaries(Retention(row.retention_days, row.retention_purposes, row.summaries_days))
+        service.check_summary_retention(
+            RetentionSettings(row.retention_days, row.retention_purposes, row.summaries_days)
+        )
     await session.flush()
-    await purpose_service.withdraw_weakened(session, row, before)
+    await purpose_service.revoke_weakened_approvals(session, row, before)
     return SiteOut.of(row)
 
 
@@ -134,9 +142,11 @@ async def update_site(
     operation_id="delete_site",
     summary="Delete a site",
     status_code=204,
-    responses=documented(401, 403, 404, 409),
+    responses=document_problems(401, 403, 404, 409),
 )
-async def delete_site(site_id: str, principal: SitesWriter, session: Writes, matching: Matching) -> None:
+async def delete_site(
+    site_id: str, principal: SitesWriter, session: WriteSessionDep, matching: PreconditionDep
+) -> None:
     """Delete a site that has neither boxes nor rules left; the record of its alerts goes with it.
 
     Deleting a rule closes its alerts, and tells whoever was told of them; with the site they would be gone.

@@ -48,7 +48,7 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,15}([.,])[0-9]{1,15}([eE][+-]?[0-9]{1,2}
 _GROUPED: Final = re.compile(r"-?[0-9]{1,3}(?:[ .,'\u2019\u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?")
 
 
-class Fault(NamedTuple):
+class TableFault(NamedTuple):
     """What is wrong with a table; `line` counts from 1."""
 
     line: int
@@ -60,7 +60,7 @@ class Fault(NamedTuple):
 class TableError(ValueError):
     """A table that cannot be read on."""
 
-    def __init__(self, *faults: Fault) -> None:
+    def __init__(self, *faults: TableFault) -> None:
         super().__init__(faults[0].detail)
         self.faults = faults
 
@@ -87,10 +87,12 @@ def decode_text(body: bytes, charset: str | None) -> str:
         line = body.count(b"\n", 0, error.start) + 1
         declared = "" if charset is None else f", as which it is declared, or begins as {encoding}"
         raise TableError(
-            Fault(line, "body", "invalid_encoding", f"The table is not {_named(encoding)}{declared}. {_SAVE}")
+            TableFault(
+                line, "body", "invalid_encoding", f"The table is not {_named(encoding)}{declared}. {_SAVE}"
+            )
         ) from None
     if not text.strip():
-        raise TableError(Fault(1, "body", "empty_body", "There is nothing to read"))
+        raise TableError(TableFault(1, "body", "empty_body", "There is nothing to read"))
     return text
 
 
@@ -119,7 +121,7 @@ def _encoding(body: bytes, charset: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TableRows:
     """The rows of a table that have any text, the header first, each with the line that it begins on.
 
     Attributes:
@@ -131,7 +133,7 @@ class Rows:
     _skipped: int
 
     @classmethod
-    def of(cls, text: str) -> "Rows":
+    def of(cls, text: str) -> "TableRows":
         """Find the separator: what a line `sep=;` says, or the one that the header has.
 
         Raises:
@@ -142,7 +144,9 @@ class Rows:
             if named is not None:
                 found = named[1] or line.rstrip("\r\n")[-1]
                 if found not in SEPARATORS:
-                    raise TableError(Fault(1, "header", "invalid_csv", f"Cells are separated by {_CHOICES}"))
+                    raise TableError(
+                        TableFault(1, "header", "invalid_csv", f"Cells are separated by {_CHOICES}")
+                    )
                 return cls(found, text, 1)
             if line.strip():
                 return cls(_separator(number, line), text, 0)
@@ -161,7 +165,7 @@ class Rows:
                     yield line, row
                 line = self._skipped + reader.line_num + 1
         except csv.Error as error:
-            raise TableError(Fault(line, "row", "invalid_csv", f"This is not CSV: {error}")) from None
+            raise TableError(TableFault(line, "row", "invalid_csv", f"This is not CSV: {error}")) from None
 
 
 _CHOICES: Final = ", ".join(SEPARATORS.values())
@@ -172,7 +176,7 @@ def _separator(number: int, header: str) -> str:
     if len(found) > 1:
         named = " and ".join(SEPARATORS[each] for each in found)
         raise TableError(
-            Fault(
+            TableFault(
                 number, "header", "invalid_csv", f"The header has {named}: separate all cells by one of them"
             )
         )
@@ -183,7 +187,7 @@ def _lines(text: str) -> Iterator[str]:
     for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if len(line) > _LINE_MAX:
             detail = f"The line has {len(line)} characters, of {_LINE_MAX} at most"
-            raise TableError(Fault(number, "row", "invalid_csv", detail))
+            raise TableError(TableFault(number, "row", "invalid_csv", detail))
         yield line
 
 
@@ -224,7 +228,7 @@ class DecimalMark:
         return cell.replace(",", ".")
 
 
-def check_ungrouped(cell: str) -> None:
+def check_no_thousands_separator(cell: str) -> None:
     """Refuse a number with thousands separators (CodedValueError `ambiguous_number`)."""
     if _GROUPED.fullmatch(cell):
         raise CodedValueError("ambiguous_number", f"{cell}: write the number without thousands separators")

@@ -12,21 +12,21 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 
-from app.platform.broker.mosquitto_hash import mosquitto_hash
+from app.platform.broker.mosquitto_hash import hash_mosquitto_password
 from app.platform.db.database import WriteSession
 from app.registry.models import BrokerAccount
-from app.registry.service import new_password
+from app.registry.service import generate_box_password
 
 MARK: Final = "@"
 """What the name of such an account, and so its level in topics, begins with."""
 
 
-def username_of(organisation_id: UUID) -> str:
+def make_account_username(organisation_id: UUID) -> str:
     """The name of an organisation's account."""
     return f"{MARK}{organisation_id}"
 
 
-async def give_account(session: WriteSession, organisation_id: UUID, now: datetime) -> str:
+async def issue_account(session: WriteSession, organisation_id: UUID, now: datetime) -> str:
     """Make an organisation's account, or give it a new password: the former one no longer works.
 
     Args:
@@ -37,9 +37,9 @@ async def give_account(session: WriteSession, organisation_id: UUID, now: dateti
     Returns:
         The only copy of its password.
     """
-    password = new_password()
-    hashed = mosquitto_hash(password)
-    values = {"username": username_of(organisation_id), "organisation_id": organisation_id}
+    password = generate_box_password()
+    hashed = hash_mosquitto_password(password)
+    values = {"username": make_account_username(organisation_id), "organisation_id": organisation_id}
     statement = insert(BrokerAccount).values(**values, password_hash=hashed, created_at=now)
     await session.execute(
         statement.on_conflict_do_update(index_elements=["username"], set_={"password_hash": hashed})
@@ -47,6 +47,6 @@ async def give_account(session: WriteSession, organisation_id: UUID, now: dateti
     return password
 
 
-async def withdraw_account(session: WriteSession, organisation_id: UUID) -> None:
+async def delete_account(session: WriteSession, organisation_id: UUID) -> None:
     """Remove an organisation's account; nothing happens where it has none."""
     await session.execute(delete(BrokerAccount).where(BrokerAccount.organisation_id == organisation_id))

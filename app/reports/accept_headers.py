@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def preferred(header: str, offered: Sequence[str], *, separator: str) -> str:
+def select_preferred_offer(header: str, offered: Sequence[str], *, separator: str) -> str:
     """What of an offer a client wants most; the first one where it says nothing, or wants none of it.
 
     Args:

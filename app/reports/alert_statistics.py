@@ -11,27 +11,27 @@ from sqlalchemy import ColumnElement, Float, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Alert
-from app.indicators.calendar_periods import Period
+from app.indicators.calendar_periods import TimePeriod
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.platform.kernel.tenant_scope import Reach
-from app.reports.report_input import AlertMaterial, AlertsMaterial, ReportLanguage
+from app.platform.kernel.tenant_scope import TenantScope
+from app.reports.report_input import AlertStatistics, ReportAlert, ReportLanguage
 from app.rules.definitions.models import Rule
 from app.rules.definitions.severity import SEVERITIES
-from app.rules.presets.preset_origin import localized_name
+from app.rules.presets.preset_origin import translate_rule_name
 
-LONGEST: Final = 10
+MAX_LISTED_ALERTS: Final = 10
 """So many alerts are told one by one."""
 
 
-async def alerts_of(
+async def read_alert_statistics(
     session: AsyncSession,
     site_id: UUID,
-    visible: Reach,
-    spans: tuple[Period, Period],
+    visible: TenantScope,
+    spans: tuple[TimePeriod, TimePeriod],
     now: datetime,
     *,
     language: ReportLanguage,
-) -> AlertsMaterial:
+) -> AlertStatistics:
     """The alerts of a site.
 
     Args:
@@ -73,7 +73,7 @@ async def alerts_of(
             *of_site, Alert.started_at < first, (Alert.resolved_at >= first) | Alert.resolved_at.is_(None)
         )
     )
-    return AlertsMaterial(
+    return AlertStatistics(
         by_severity={severity: getattr(row, severity) for severity in SEVERITIES},
         before=row.before,
         went_on=went_on or 0,
@@ -91,7 +91,7 @@ def _count(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
 
 async def _longest(
     session: AsyncSession, conditions: list[ColumnElement[bool]], now: datetime, language: ReportLanguage
-) -> list[AlertMaterial]:
+) -> list[ReportAlert]:
     lasted: ColumnElement[Any] = func.coalesce(Alert.resolved_at, now) - Alert.started_at
     rows = await session.execute(
         select(
@@ -101,11 +101,11 @@ async def _longest(
         .join(Rule, Rule.id == Alert.rule_id)
         .where(*conditions)
         .order_by(lasted.desc(), Alert.id)
-        .limit(LONGEST)
+        .limit(MAX_LISTED_ALERTS)
     )
     return [
-        AlertMaterial(
-            localized_name(rule, preset, language),
+        ReportAlert(
+            translate_rule_name(rule, preset, language),
             *(severity, box),
             from_datetime(began),
             None if ended is None else from_datetime(ended),

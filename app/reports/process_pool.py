@@ -16,14 +16,14 @@ from uuid import UUID
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from app.platform.http.fairness.fair_semaphore import Turns
+from app.platform.http.fairness.fair_semaphore import FairSemaphore
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.reports.report_input import ReportFormat
 
-WITHIN_S: Final = 50.0
+REPORT_TIMEOUT_S: Final = 50.0
 """A report that is not made by then is given up, the wait for a place included: below `api.deadline_s`."""
-PLACE_WITHIN_S: Final = 20.0
+SLOT_TIMEOUT_S: Final = 20.0
 """Whoever has no place by then is sent away: what is left is enough for the largest reports."""
 
 _CHILD: Final = "app.reports.report_process"
@@ -37,7 +37,7 @@ _TOLD: Final = 2_000
 _log = get_logger(__name__)
 
 
-class Printers:
+class ReportProcessPool:
     """The child processes of one process: one of each form for an integrator with its clients, few in all.
 
     Places go around: the next one is that of the integrator that has not had one for longest.
@@ -47,8 +47,8 @@ class Printers:
         place_within_s: the longest that a place is waited for (s).
     """
 
-    def __init__(self, *, within_s: float = WITHIN_S, place_within_s: float = PLACE_WITHIN_S) -> None:
-        self._turns = {form: Turns(1, _WAITING, together=count) for form, count in _TOGETHER.items()}
+    def __init__(self, *, within_s: float = REPORT_TIMEOUT_S, place_within_s: float = SLOT_TIMEOUT_S) -> None:
+        self._turns = {form: FairSemaphore(1, _WAITING, together=count) for form, count in _TOGETHER.items()}
         self._within_s = within_s
         self._place_within_s = place_within_s
 
@@ -81,7 +81,7 @@ class Printers:
             finally:
                 turns.leave(tree)
 
-    async def _enter(self, turns: Turns, tree: UUID) -> None:
+    async def _enter(self, turns: FairSemaphore, tree: UUID) -> None:
         entered = False
         with suppress(TimeoutError):
             async with asyncio.timeout(self._place_within_s):

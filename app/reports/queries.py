@@ -13,91 +13,97 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalogue.metrics import BY_NAME
-from app.indicators.box_queries import Station
-from app.indicators.calendar_periods import HOUR_US, Period
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.indicators.box_queries import IndexedBox
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US
 from app.registry.models import Box
-from app.reports.report_input import REPORTED, FlagsMaterial, Hours
-from app.timeseries.quality.neighbouring_samples import Piece, Span, pieces
-from app.timeseries.quality.quality_flags import FLAGS, Flag, Judge
-from app.timeseries.rollups.hourly_means import HourMeans, hourly_means
-from app.timeseries.rollups.hourly_means import Hours as Wanted
-from app.timeseries.rollups.rollup_columns import Columns, shortened
+from app.reports.report_input import REPORTED_METRICS, FlagCounts, HourlySummaries
+from app.timeseries.quality.neighbouring_samples import (
+    SampleSpan,
+    SamplesWithContext,
+    read_samples_with_context,
+)
+from app.timeseries.quality.quality_flags import FLAGS, Flag, FlagEvaluator
+from app.timeseries.rollups.hourly_means import HourlyMeansQuery as Wanted
+from app.timeseries.rollups.hourly_means import HourMeans, read_hourly_means
+from app.timeseries.rollups.rollup_columns import RollupColumns, round_to_stored_precision
 
-MAX_FLAGGED: Final = 600_000
+MAX_FLAG_SAMPLES: Final = 600_000
 """So many samples are looked at for flags."""
 # Hours that are read at once.
 _TOGETHER: Final = 60_000
 
 
-async def names_of(session: AsyncSession, keys: Sequence[int]) -> dict[int, str | None]:
+async def read_box_names(session: AsyncSession, keys: Sequence[int]) -> dict[int, str | None]:
     """What clients call their boxes, by key."""
     rows = await session.execute(select(Box.key, Box.name).where(Box.key.in_(keys)))
     return {key: name for key, name in rows}  # noqa: C416 (dict() does not take rows as pairs)
 
 
-async def hours_of(
-    session: AsyncSession, stations: Sequence[Station], period: Period
-) -> dict[int, list[Hours]]:
+async def read_hourly_summaries(
+    session: AsyncSession, stations: Sequence[IndexedBox], period: TimePeriod
+) -> dict[int, list[HourlySummaries]]:
     """Summaries of the boxes' hours, by box, metric by metric, as series show them."""
     first = max(period.start_us // HOUR_US * HOUR_US, EARLIEST_US)
     last = min(-(-period.end_us // HOUR_US) * HOUR_US, LATEST_US)
     wanted = [
-        Wanted(station.key, BY_NAME[name], first, last, station.interval_s)
+        Wanted(station.key, METRICS_BY_NAME[name], first, last, station.interval_s)
         for station in stations
-        for name in REPORTED
+        for name in REPORTED_METRICS
         if name in station.metrics
     ]
-    found: dict[int, list[Hours]] = {station.key: [] for station in stations}
+    found: dict[int, list[HourlySummaries]] = {station.key: [] for station in stations}
     together = max(1, _TOGETHER * HOUR_US // (last - first))
     for start in range(0, len(wanted), together):
         some = wanted[start : start + together]
-        read = await hourly_means(session, some, highs=True)
+        read = await read_hourly_means(session, some, highs=True)
         for each, means in zip(some, await asyncio.to_thread(_packed, some, read), strict=True):
             found[each.key].append(means)
     return found
 
 
-def _packed(wanted: Sequence[Wanted], read: Sequence[HourMeans]) -> list[Hours]:
-    packed: list[Hours] = []
+def _packed(wanted: Sequence[Wanted], read: Sequence[HourMeans]) -> list[HourlySummaries]:
+    packed: list[HourlySummaries] = []
     for each, found in zip(wanted, read, strict=True):
-        means = shortened(each.metric, found.means, found.lows, found.counts)
+        means = round_to_stored_precision(each.metric, found.means, found.lows, found.counts)
         highs = np.empty(0) if found.highs is None else found.highs
         packed.append(
-            Hours.of(each.metric.name, Columns(found.times, found.counts, means, found.lows, highs))
+            HourlySummaries.of(
+                each.metric.name, RollupColumns(found.times, found.counts, means, found.lows, highs)
+            )
         )
     return packed
 
 
-async def flags_of(
-    session: AsyncSession, stations: Sequence[Station], period: Period
-) -> FlagsMaterial | None:
+async def count_flags(
+    session: AsyncSession, stations: Sequence[IndexedBox], period: TimePeriod
+) -> FlagCounts | None:
     """How many samples of a period have each flag; None where there are too many to look at."""
-    wanted = [(station, name) for station in stations for name in REPORTED if name in station.metrics]
+    wanted = [(station, name) for station in stations for name in REPORTED_METRICS if name in station.metrics]
     expected = sum(period.seconds / station.interval_s for station, _ in wanted)
-    if expected > MAX_FLAGGED:
+    if expected > MAX_FLAG_SAMPLES:
         return None
     total, found = 0, Counter[Flag]()
     for station, name in wanted:
-        metric = BY_NAME[name]
-        judge = Judge.of(metric, station.interval_s, FLAGS)
+        metric = METRICS_BY_NAME[name]
+        judge = FlagEvaluator.of(metric, station.interval_s, FLAGS)
         # Twice as many as the box's interval lets expect: it may have been another one then.
-        span = Span(station.key, metric, period.start_us, period.end_us, 2 * MAX_FLAGGED)
+        span = SampleSpan(station.key, metric, period.start_us, period.end_us, 2 * MAX_FLAG_SAMPLES)
         try:
-            async for piece in pieces(session, span, judge):
+            async for piece in read_samples_with_context(session, span, judge):
                 count, flags = await asyncio.to_thread(_counted, judge, piece)
                 total += count
                 found.update(flags)
         except InvalidError:
             return None
-        if total > MAX_FLAGGED:
+        if total > MAX_FLAG_SAMPLES:
             return None
-    return FlagsMaterial(total, {flag: found[flag] for flag in FLAGS})
+    return FlagCounts(total, {flag: found[flag] for flag in FLAGS})
 
 
-def _counted(judge: Judge, piece: Piece) -> tuple[int, dict[Flag, int]]:
+def _counted(judge: FlagEvaluator, piece: SamplesWithContext) -> tuple[int, dict[Flag, int]]:
     flags = judge.flags(piece.samples)
     there = np.isfinite(piece.samples.values[piece.own])
     return int(there.sum()), {name: int((which[piece.own] & there).sum()) for name, which in flags.items()}

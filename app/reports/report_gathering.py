@@ -11,32 +11,32 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.box_queries import MAX_SAMPLES, Station
-from app.indicators.calendar_periods import Period
-from app.indicators.index_definitions import FIGURES, Choices, Figure
-from app.indicators.index_results import Result
-from app.indicators.period_selection import Slot
-from app.indicators.service import Place, Row, computed, metrics_of
-from app.indicators.site_conditions import belongs, country_of, season_of
+from app.indicators.box_queries import MAX_SAMPLES, IndexedBox
+from app.indicators.calendar_periods import TimePeriod
+from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions
+from app.indicators.index_results import IndexResult
+from app.indicators.period_selection import DatedPeriod
+from app.indicators.service import IndexComputation, SiteContext, compute_index_values, select_metrics
+from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
 from app.platform.kernel.instants import from_datetime
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Site
 from app.registry.repository import find_organisation
 from app.reports import queries
-from app.reports.alert_statistics import alerts_of
+from app.reports.alert_statistics import read_alert_statistics
 from app.reports.report_input import (
-    AlertsMaterial,
-    BoxMaterial,
-    Material,
+    AlertStatistics,
+    ReportBoxInput,
     ReportFormat,
+    ReportInput,
     ReportLanguage,
     ReportLength,
 )
-from app.reports.report_periods import before
+from app.reports.report_periods import find_previous_slot
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReportRequest:
     """What is asked for.
 
     Attributes:
@@ -48,20 +48,22 @@ class Wanted:
     """
 
     length: ReportLength
-    slot: Slot
+    slot: DatedPeriod
     language: ReportLanguage
     form: ReportFormat
-    visible: Reach
+    visible: TenantScope
     alerts: bool
     now: datetime
 
 
 _SAMPLED: Final = tuple(
-    figure for figure in FIGURES.values() if figure.source == "samples" and figure.unasked
+    figure for figure in INDEX_DEFINITIONS.values() if figure.source == "samples" and figure.unasked
 )
 
 
-async def gathered(session: AsyncSession, site: Site, stations: list[Station], wanted: Wanted) -> Material:
+async def gather_report_input(
+    session: AsyncSession, site: Site, stations: list[IndexedBox], wanted: ReportRequest
+) -> ReportInput:
     """All that a report on a site is made of.
 
     Args:
@@ -71,16 +73,18 @@ async def gathered(session: AsyncSession, site: Site, stations: list[Station], w
         wanted: what is asked for.
     """
     zone = ZoneInfo(site.timezone)
-    choices = Choices(zone, season_of(wanted.slot.last, site.latitude), country_of(site.timezone))
-    place = Place(site, choices, season_said=False)
-    earlier = before(wanted.slot, zone)
+    choices = MethodOptions(
+        zone, season_of(wanted.slot.last, site.latitude), country_of_timezone(site.timezone)
+    )
+    place = SiteContext(site, choices, season_said=False)
+    earlier = find_previous_slot(wanted.slot, zone)
     span = _span(earlier, wanted.slot, choices)
     figures = {station.key: _figures_of(place, station) for station in stations}
     sampled = await _sampled(session, place, stations, wanted)
-    names = await queries.names_of(session, [station.key for station in stations])
-    hours = await queries.hours_of(session, stations, span)
+    names = await queries.read_box_names(session, [station.key for station in stations])
+    hours = await queries.read_hourly_summaries(session, stations, span)
     boxes = [
-        BoxMaterial(
+        ReportBoxInput(
             id=station.id,
             name=names.get(station.key),
             interval_s=station.interval_s,
@@ -91,7 +95,7 @@ async def gathered(session: AsyncSession, site: Site, stations: list[Station], w
         for station in stations
     ]
     organisation = await find_organisation(session, site.organisation_id, wanted.visible)
-    return Material(
+    return ReportInput(
         length=wanted.length,
         first=wanted.slot.first,
         last=wanted.slot.last,
@@ -106,52 +110,56 @@ async def gathered(session: AsyncSession, site: Site, stations: list[Station], w
         made_us=from_datetime(wanted.now),
         boxes=boxes,
         alerts=await _alerts(session, site, wanted, earlier),
-        flags=await queries.flags_of(session, stations, wanted.slot.period),
+        flags=await queries.count_flags(session, stations, wanted.slot.period),
         odours_left_out=sampled is None,
     )
 
 
-def _span(earlier: Slot, slot: Slot, choices: Choices) -> Period:
+def _span(earlier: DatedPeriod, slot: DatedPeriod, choices: MethodOptions) -> TimePeriod:
     """From the period before on, to the end of the last day of noise."""
-    noisy = Slot.of_days(slot.last, slot.last, choices.zone, choices.noise_begin)
-    return Period(earlier.period.start_us, max(slot.period.end_us, noisy.period.end_us))
+    noisy = DatedPeriod.of_days(slot.last, slot.last, choices.zone, choices.noise_begin)
+    return TimePeriod(earlier.period.start_us, max(slot.period.end_us, noisy.period.end_us))
 
 
-def _figures_of(place: Place, station: Station) -> list[tuple[str, str | None]]:
+def _figures_of(place: SiteContext, station: IndexedBox) -> list[tuple[str, str | None]]:
     """The figures that a box has unasked, but for those of samples, which are computed here."""
     return [
         (figure.method.name, metric)
-        for figure in FIGURES.values()
+        for figure in INDEX_DEFINITIONS.values()
         if figure.source == "hours" and _fits(place, station, figure)
-        for metric in metrics_of(station, figure, unasked=True)
+        for metric in select_metrics(station, figure, unasked=True)
     ]
 
 
-def _fits(place: Place, station: Station, figure: Figure) -> bool:
-    return belongs(figure, (station.kind, place.site.kind), place.choices.country)
+def _fits(place: SiteContext, station: IndexedBox, figure: IndexDefinition) -> bool:
+    return is_computed_by_default(figure, (station.kind, place.site.kind), place.choices.country)
 
 
 async def _sampled(
-    session: AsyncSession, place: Place, stations: list[Station], wanted: Wanted
-) -> dict[int, list[Result]] | None:
+    session: AsyncSession, place: SiteContext, stations: list[IndexedBox], wanted: ReportRequest
+) -> dict[int, list[IndexResult]] | None:
     """Results of figures of samples, by box; None where there are too many samples to look at."""
     rows = [
-        Row(station, figure, metric, wanted.slot)
+        IndexComputation(station, figure, metric, wanted.slot)
         for station in stations
         for figure in _SAMPLED
         if _fits(place, station, figure)
-        for metric in metrics_of(station, figure, unasked=True)
+        for metric in select_metrics(station, figure, unasked=True)
     ]
     if sum(row.effort[1] for row in rows) > MAX_SAMPLES:
         return None
-    found: dict[int, list[Result]] = {station.key: [] for station in stations}
-    for row, result in await computed(session, place, rows):
+    found: dict[int, list[IndexResult]] = {station.key: [] for station in stations}
+    for row, result in await compute_index_values(session, place, rows):
         found[row.station.key].append(result)
     return found
 
 
-async def _alerts(session: AsyncSession, site: Site, wanted: Wanted, earlier: Slot) -> AlertsMaterial | None:
+async def _alerts(
+    session: AsyncSession, site: Site, wanted: ReportRequest, earlier: DatedPeriod
+) -> AlertStatistics | None:
     if not wanted.alerts:
         return None
     spans = (wanted.slot.period, earlier.period)
-    return await alerts_of(session, site.id, wanted.visible, spans, wanted.now, language=wanted.language)
+    return await read_alert_statistics(
+        session, site.id, wanted.visible, spans, wanted.now, language=wanted.language
+    )

@@ -9,15 +9,15 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from app.indicators.index_results import Result
+from app.indicators.index_results import IndexResult
 from app.timeseries.quality.quality_flags import Flag
-from app.timeseries.rollups.rollup_columns import Columns
+from app.timeseries.rollups.rollup_columns import RollupColumns
 
 type ReportLength = Literal["day", "month"]
 type ReportLanguage = Literal["en", "fr"]
 type ReportFormat = Literal["html", "pdf"]
 
-REPORTED: Final = (
+REPORTED_METRICS: Final = (
     *("pm2_5", "pm10", "no2", "o3", "so2", "co"),
     *("laeq", "co2", "tvoc", "hcho", "benzene", "odour", "temperature", "humidity", "illuminance"),
 )
@@ -26,7 +26,7 @@ REPORTED: Final = (
 _HOUR_US: Final = 3_600_000_000
 
 
-class Hours(msgspec.Struct, frozen=True):
+class HourlySummaries(msgspec.Struct, frozen=True):
     """Summaries of hours of one metric, as arrays of bytes: of a hundred boxes there are a million.
 
     Attributes:
@@ -45,7 +45,7 @@ class Hours(msgspec.Struct, frozen=True):
     highs: bytes
 
     @classmethod
-    def of(cls, metric: str, found: Columns) -> "Hours":
+    def of(cls, metric: str, found: RollupColumns) -> "HourlySummaries":
         """Pack summaries of whole hours."""
         return cls(
             metric,
@@ -54,15 +54,15 @@ class Hours(msgspec.Struct, frozen=True):
             *(each.astype(np.float64).tobytes() for each in (found.means, found.lows, found.highs)),
         )
 
-    def columns(self) -> Columns:
+    def columns(self) -> RollupColumns:
         """The same to compute with."""
         means, lows, highs = (np.frombuffer(each, np.float64) for each in (self.means, self.lows, self.highs))
         hours = np.frombuffer(self.hours, np.int32).astype(np.int64)
         counts = np.frombuffer(self.counts, np.int32).astype(np.int64)
-        return Columns(hours * _HOUR_US, counts, means, lows, highs)
+        return RollupColumns(hours * _HOUR_US, counts, means, lows, highs)
 
 
-class BoxMaterial(msgspec.Struct, frozen=True):
+class ReportBoxInput(msgspec.Struct, frozen=True):
     """A box and what it measured.
 
     Attributes:
@@ -76,12 +76,12 @@ class BoxMaterial(msgspec.Struct, frozen=True):
     id: str
     name: str | None
     interval_s: int
-    hours: list[Hours]
+    hours: list[HourlySummaries]
     figures: list[tuple[str, str | None]]
-    sampled: list[Result]
+    sampled: list[IndexResult]
 
 
-class AlertMaterial(msgspec.Struct, frozen=True):
+class ReportAlert(msgspec.Struct, frozen=True):
     """An alert, as far as a report tells of it."""
 
     rule: str
@@ -91,7 +91,7 @@ class AlertMaterial(msgspec.Struct, frozen=True):
     ended_us: int | None
 
 
-class AlertsMaterial(msgspec.Struct, frozen=True):
+class AlertStatistics(msgspec.Struct, frozen=True):
     """The alerts that began in the period.
 
     Attributes:
@@ -112,17 +112,17 @@ class AlertsMaterial(msgspec.Struct, frozen=True):
     acknowledged: int
     waited_s: float | None
     longest_wait_s: float | None
-    longest: list[AlertMaterial]
+    longest: list[ReportAlert]
 
 
-class FlagsMaterial(msgspec.Struct, frozen=True):
+class FlagCounts(msgspec.Struct, frozen=True):
     """How many samples were looked at, and how many of them have each flag."""
 
     samples: int
     flags: dict[Flag, int]
 
 
-class Material(msgspec.Struct, frozen=True):
+class ReportInput(msgspec.Struct, frozen=True):
     """All that a report is made of.
 
     Attributes:
@@ -153,11 +153,11 @@ class Material(msgspec.Struct, frozen=True):
     language: ReportLanguage
     form: ReportFormat
     made_us: int
-    boxes: list[BoxMaterial]
-    alerts: AlertsMaterial | None
-    flags: FlagsMaterial | None
+    boxes: list[ReportBoxInput]
+    alerts: AlertStatistics | None
+    flags: FlagCounts | None
     odours_left_out: bool
 
 
-pack: Final = msgspec.msgpack.Encoder().encode
-unpack: Final = msgspec.msgpack.Decoder(Material).decode
+pack_report_input: Final = msgspec.msgpack.Encoder().encode
+unpack_report_input: Final = msgspec.msgpack.Decoder(ReportInput).decode

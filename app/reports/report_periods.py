@@ -9,7 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.indicators.calendar_periods import last_of_month, local_date
-from app.indicators.period_selection import Slot, last_over
+from app.indicators.period_selection import DatedPeriod, find_last_complete_period
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US
 
@@ -18,34 +18,34 @@ _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 _FIRST: Final = local_date(EARLIEST_US, ZoneInfo("UTC")) + timedelta(days=2)
 
 
-def day_slot(day: date | None, zone: ZoneInfo, now_us: int) -> Slot:
+def resolve_day_slot(day: date | None, zone: ZoneInfo, now_us: int) -> DatedPeriod:
     """A day that is over; by default the last one (InvalidError `period_not_over`, `time_out_of_range`)."""
     if day is None:
-        return last_over("day", now_us, zone)
+        return find_last_complete_period("day", now_us, zone)
     if day >= local_date(now_us, zone):
-        raise _not_over("day", last_over("day", now_us, zone).first.isoformat())
+        raise _not_over("day", find_last_complete_period("day", now_us, zone).first.isoformat())
     _check(day)
-    return Slot.of_days(day, day, zone)
+    return DatedPeriod.of_days(day, day, zone)
 
 
-def month_slot(month: str | None, zone: ZoneInfo, now_us: int) -> Slot:
+def resolve_month_slot(month: str | None, zone: ZoneInfo, now_us: int) -> DatedPeriod:
     """The same of a month, such as `2026-11` (InvalidError also `invalid_value`)."""
     if month is None:
-        return last_over("month", now_us, zone)
+        return find_last_complete_period("month", now_us, zone)
     match = _MONTH.fullmatch(month)
     if match is None or match[1] == "0000":
         raise InvalidError("`month` is a year and a month, such as 2026-11.", code="invalid_value")
     first = date(int(match[1]), int(match[2]), 1)
     if first >= local_date(now_us, zone).replace(day=1):
-        raise _not_over("month", f"{last_over('month', now_us, zone).first:%Y-%m}")
+        raise _not_over("month", f"{find_last_complete_period('month', now_us, zone).first:%Y-%m}")
     _check(first)
-    return Slot.of_days(first, last_of_month(first.year, first.month), zone)
+    return DatedPeriod.of_days(first, last_of_month(first.year, first.month), zone)
 
 
-def before(slot: Slot, zone: ZoneInfo) -> Slot:
+def find_previous_slot(slot: DatedPeriod, zone: ZoneInfo) -> DatedPeriod:
     """The day before a day, the month before a month."""
     last = slot.first - timedelta(days=1)
-    return Slot.of_days(last if slot.first == slot.last else last.replace(day=1), last, zone)
+    return DatedPeriod.of_days(last if slot.first == slot.last else last.replace(day=1), last, zone)
 
 
 def _not_over(what: str, last: str) -> InvalidError:

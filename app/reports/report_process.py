@@ -11,9 +11,9 @@ import resource
 import sys
 from typing import Any, Final
 
-MEMORY_BYTES: Final = 1_500_000_000
+MEMORY_LIMIT_BYTES: Final = 1_500_000_000
 """Of addresses: it takes 480 MB of memory for the largest reports."""
-PROCESSOR_S: Final = 35
+CPU_LIMIT_S: Final = 35
 _NICER: Final = 5
 _REFUSED: Final = (
     "socket.",
@@ -28,11 +28,11 @@ _REFUSED: Final = (
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
 
-class ForbiddenError(Exception):
+class SandboxViolationError(Exception):
     """What a report has no use for was tried."""
 
 
-def confine(memory: int = MEMORY_BYTES, processor_s: int = PROCESSOR_S) -> None:
+def confine_process(memory: int = MEMORY_LIMIT_BYTES, processor_s: int = CPU_LIMIT_S) -> None:
     """Give up what is not needed: further memory and time, writing files, the network, other programs.
 
     Args:
@@ -47,7 +47,7 @@ def confine(memory: int = MEMORY_BYTES, processor_s: int = PROCESSOR_S) -> None:
 
     def refuse(event: str, details: tuple[Any, ...]) -> None:
         if event.startswith(_REFUSED) or (event == "open" and details[2] & _WRITING):
-            raise ForbiddenError(event)
+            raise SandboxViolationError(event)
 
     sys.addaudithook(refuse)
 
@@ -55,18 +55,18 @@ def confine(memory: int = MEMORY_BYTES, processor_s: int = PROCESSOR_S) -> None:
 def main() -> None:
     """Make the report."""
     # Libraries are loaded first: what they need of the system is no matter of what clients wrote.
-    from app.reports.render.report_page import page_of  # noqa: PLC0415 (after this process's own beginning)
-    from app.reports.report_input import unpack  # noqa: PLC0415
+    from app.reports.render.report_page import render_report  # noqa: PLC0415 (after this process's own beginning)
+    from app.reports.report_input import unpack_report_input  # noqa: PLC0415
 
-    material = unpack(sys.stdin.buffer.read())
+    material = unpack_report_input(sys.stdin.buffer.read())
     if material.form == "pdf":
-        from app.reports.render.pdf_writer import pdf_of  # noqa: PLC0415 (a second that HTML need not wait)
+        from app.reports.render.pdf_writer import render_pdf  # noqa: PLC0415 (a second that HTML need not wait)
 
-        confine()
-        made = pdf_of(page_of(material))
+        confine_process()
+        made = render_pdf(render_report(material))
     else:
-        confine()
-        made = page_of(material).html.encode()
+        confine_process()
+        made = render_report(material).html.encode()
     sys.stdout.buffer.write(made)
 
 

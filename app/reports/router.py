@@ -10,23 +10,23 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from app.indicators.box_queries import MAX_BOXES, stations_of
-from app.indicators.period_selection import Slot
+from app.indicators.box_queries import MAX_BOXES, find_indexed_boxes
+from app.indicators.period_selection import DatedPeriod
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import get_database, in_the_loop
-from app.platform.http.contract.problems import documented
-from app.platform.identity.principals import Principal, requires
+from app.platform.http.contract.dependencies import get_database, make_async_dependency
+from app.platform.http.contract.problems import document_problems
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
 from app.registry.models import Site
 from app.registry.repository import find_site
-from app.reports.accept_headers import preferred
-from app.reports.process_pool import Printers
-from app.reports.render.csp import policy
-from app.reports.report_gathering import Wanted, gathered
-from app.reports.report_input import ReportFormat, ReportLanguage, ReportLength, pack
-from app.reports.report_periods import day_slot, month_slot
+from app.reports.accept_headers import select_preferred_offer
+from app.reports.process_pool import ReportProcessPool
+from app.reports.render.csp import build_report_csp
+from app.reports.report_gathering import ReportRequest, gather_report_input
+from app.reports.report_input import ReportFormat, ReportLanguage, ReportLength, pack_report_input
+from app.reports.report_periods import resolve_day_slot, resolve_month_slot
 
 router: Final = APIRouter(prefix="/v1", tags=["Reports"])
 
@@ -34,12 +34,12 @@ _MEDIA_TYPES: Final[dict[ReportFormat, str]] = {"html": "text/html", "pdf": "app
 _LANGUAGES: Final[tuple[ReportLanguage, ...]] = ("en", "fr")
 _NAME: Final = 60
 
-Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 BoxesParameter = Annotated[
     list[str], Query(max_length=MAX_BOXES, description="Only this box of the site; several by `box=a&box=b`")
 ]
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    **documented(401, 403, 404, 422, 429, 503),
+    **document_problems(401, 403, 404, 422, 429, 503),
     200: {
         "description": "The report",
         "content": {
@@ -50,7 +50,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-class Asked:
+class ReportOptions:
     """What both reports take.
 
     Attributes:
@@ -73,14 +73,14 @@ class Asked:
         box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
     ) -> None:
         by_type = {name: kind for kind, name in _MEDIA_TYPES.items()}
-        accepted = preferred(request.headers.get("accept", ""), list(by_type), separator="/")
-        spoken = preferred(request.headers.get("accept-language", ""), _LANGUAGES, separator="-")
+        accepted = select_preferred_offer(request.headers.get("accept", ""), list(by_type), separator="/")
+        spoken = select_preferred_offer(request.headers.get("accept-language", ""), _LANGUAGES, separator="-")
         self.form = form or by_type[accepted]
         self.language: ReportLanguage = language or ("fr" if spoken == "fr" else "en")
         self.boxes = box
 
 
-Choice = Annotated[Asked, Depends(in_the_loop(Asked))]
+Choice = Annotated[ReportOptions, Depends(make_async_dependency(ReportOptions))]
 
 
 @router.get(
@@ -108,7 +108,7 @@ async def get_site_daily_report(
     boxes at most.
     """
     given = _Given(site_id, request, principal, database, asked)
-    return await _report(given, "day", partial(day_slot, day))
+    return await _report(given, "day", partial(resolve_day_slot, day))
 
 
 @router.get(
@@ -136,7 +136,7 @@ async def get_site_monthly_report(
 ) -> Response:
     """The same on a month: by day instead of by hour."""
     given = _Given(site_id, request, principal, database, asked)
-    return await _report(given, "month", partial(month_slot, month))
+    return await _report(given, "month", partial(resolve_month_slot, month))
 
 
 class _Given(NamedTuple):
@@ -146,30 +146,32 @@ class _Given(NamedTuple):
     request: Request
     principal: Principal
     database: Database
-    asked: Asked
+    asked: ReportOptions
 
 
-async def _report(given: _Given, length: ReportLength, slot_of: Callable[[ZoneInfo, int], Slot]) -> Response:
+async def _report(
+    given: _Given, length: ReportLength, slot_of: Callable[[ZoneInfo, int], DatedPeriod]
+) -> Response:
     principal, asked, now = given.principal, given.asked, datetime.now(UTC)
     visible = principal.visible()
-    printers: Printers = given.request.app.state.printers
+    printers: ReportProcessPool = given.request.app.state.printers
     async with printers.place(principal.tree, asked.form, given.request.receive):
         async with given.database.read() as session:
             site = await find_site(session, parse_id(given.site_id, "site"), visible)
             if site is None:
                 raise NotFoundError("site", given.site_id)
             slot = slot_of(ZoneInfo(site.timezone), from_datetime(now))
-            stations = await stations_of(session, site.id, asked.boxes, visible)
+            stations = await find_indexed_boxes(session, site.id, asked.boxes, visible)
             may = principal.may("alerts:read")
-            wanted = Wanted(length, slot, asked.language, asked.form, visible, may, now)
-            material = await gathered(session, site, stations, wanted)
+            wanted = ReportRequest(length, slot, asked.language, asked.form, visible, may, now)
+            material = await gather_report_input(session, site, stations, wanted)
         # The connection is given back: the child takes longer than all queries.
-        made = await printers.printed(pack(material))
+        made = await printers.printed(pack_report_input(material))
     period = f"{slot.first:%Y-%m-%d}" if length == "day" else f"{slot.first:%Y-%m}"
     return Response(made, media_type=_MEDIA_TYPES[asked.form], headers=_headers(site, asked, period))
 
 
-def _headers(site: Site, asked: Asked, period: str) -> dict[str, str]:
+def _headers(site: Site, asked: ReportOptions, period: str) -> dict[str, str]:
     plain = unicodedata.normalize("NFKD", site.name).encode("ascii", "ignore").decode().lower()
     words = "".join(char if char.isalnum() else " " for char in plain).split()
     name = "-".join(["vigie", *words])[:_NAME]
@@ -177,5 +179,5 @@ def _headers(site: Site, asked: Asked, period: str) -> dict[str, str]:
         "Content-Language": asked.language,
         "Content-Disposition": f'inline; filename="{name}-{period}-{asked.language}.{asked.form}"',
         "Vary": "Accept, Accept-Language",
-        "Content-Security-Policy": f"{policy()}; frame-ancestors 'none'",
+        "Content-Security-Policy": f"{build_report_csp()}; frame-ancestors 'none'",
     }

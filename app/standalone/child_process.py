@@ -18,17 +18,17 @@ _TAIL_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StopStep:
     """One stage of a stop: a signal, and how long to wait after it (seconds)."""
 
     signal: signal.Signals
     patience_s: float
 
 
-GENTLE = (Step(signal.SIGTERM, 6.0),)
+GENTLE_STOP = (StopStep(signal.SIGTERM, 6.0),)
 
 
-def rotate(log: Path, limit: int = _LOG_LIMIT) -> None:
+def rotate_log(log: Path, limit: int = _LOG_LIMIT) -> None:
     """Move a log aside when it has grown past `limit` bytes; three old ones are kept."""
     if not log.exists() or log.stat().st_size <= limit:
         return
@@ -39,7 +39,7 @@ def rotate(log: Path, limit: int = _LOG_LIMIT) -> None:
     log.replace(log.with_name(f"{log.name}.1"))
 
 
-def tail(log: Path, lines: int = 15) -> str:
+def read_log_tail(log: Path, lines: int = 15) -> str:
     """The last lines of a log; empty when there is none."""
     if not log.exists():
         return ""
@@ -48,7 +48,7 @@ def tail(log: Path, lines: int = 15) -> str:
         return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
 
-class Child:
+class ChildProcess:
     """A running child process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -63,13 +63,13 @@ class Child:
         environment: Mapping[str, str],
         log: Path,
         folder: Path | None = None,
-    ) -> "Child":
+    ) -> "ChildProcess":
         """Start `arguments` with exactly `environment`; both outputs are appended to `log`.
 
         The session of its own keeps a terminal's Ctrl-C away from it: the supervisor alone decides the
         order in which things stop.
         """
-        rotate(log)
+        rotate_log(log)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -104,7 +104,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    async def stop(self, steps: Sequence[Step] = GENTLE) -> int:
+    async def stop(self, steps: Sequence[StopStep] = GENTLE_STOP) -> int:
         """Go through `steps` until the process has ended, then end what is left of its group by force."""
         if self._process.returncode is not None:
             return self._process.returncode

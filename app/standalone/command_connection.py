@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.platform.config.settings import DatabaseSettings
 from app.platform.db.database import Database
-from app.standalone.database_logins import FAULTS
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.database_logins import CONNECTION_ERRORS
+from app.standalone.service_accounts import StandaloneError
 
 _PORT: Final = "5432"
 _PLACE: Final = re.compile(r"/.*|(\[[^\]]+\]|[^:\[\]]+):\d+")
@@ -24,7 +24,7 @@ _UNNAMED: Final = "the address in VIGIE_DATABASE__URL"
 
 
 @asynccontextmanager
-async def reached(
+async def connect_for_command(
     settings: DatabaseSettings, *, application: str, role: str | None = None
 ) -> AsyncIterator[asyncpg.Connection]:
     """A connection as the settings say; the other arguments are those of `Database`.
@@ -35,9 +35,10 @@ async def reached(
     try:
         database = Database(settings, application=application, role=role)
         connection = await database.connect()
-    except (*FAULTS, SQLAlchemyError) as error:
-        raise EmbeddedError(
-            f"the database at {place(settings.url)} cannot be reached: {_reason(error)}. Check that "
+    except (*CONNECTION_ERRORS, SQLAlchemyError) as error:
+        raise StandaloneError(
+            f"the database at {format_host_port(settings.url)} cannot be reached: {_reason(error)}. Check "
+            f"that "
             "PostgreSQL runs there, and that VIGIE_DATABASE__URL (or --data-dir) names it, with its account"
         ) from None
     try:
@@ -47,7 +48,7 @@ async def reached(
         await database.close()
 
 
-def place(url: str) -> str:
+def format_host_port(url: str) -> str:
     """The `host:port` of an address; of several all of them."""
     parts = urlsplit(url)
     # A password with a `/`, `?` or `#` that was not written as %2F and so on: its rest is no host.

@@ -27,17 +27,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.platform.kernel.atomic_files import replace_text
-from app.standalone.service_accounts import Account, EmbeddedError, can_reach
+from app.platform.kernel.atomic_files import replace_file_text
+from app.standalone.service_accounts import StandaloneError, SystemAccount, can_reach
 
-ELSEWHERE = Path("/var/lib/vigie")
-MEMORY = Path("/dev/shm")  # noqa: S108  # the folders in it are named for their owner, and are checked
+SYSTEM_SERVICES_ROOT = Path("/var/lib/vigie")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the folders in it are named for their owner, and are checked
 _METRICS = "vigie-metrics-"
 _OWNER = "owner"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DataDirectory:
     """The paths of one data directory."""
 
     root: Path
@@ -85,11 +85,11 @@ class Layout:
     @property
     def metrics(self) -> Path:
         """PROMETHEUS_MULTIPROC_DIR of the roles: in memory where the system has such a folder."""
-        if not os.access(MEMORY, os.W_OK | os.X_OK):
+        if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
             return self.root / "metrics"
         # By the path as well: a copied data directory is another stack.
         name = hashlib.sha256(self.marker().encode()).hexdigest()[:16]
-        return MEMORY / f"{_METRICS}{os.geteuid()}-{name}"
+        return SHARED_MEMORY / f"{_METRICS}{os.geteuid()}-{name}"
 
     @property
     def services(self) -> Path:
@@ -105,29 +105,29 @@ class Layout:
         return f"{self.instance()}@{os.path.realpath(self.root)}"
 
 
-def open_layout(root: Path) -> Layout:
+def open_data_directory(root: Path) -> DataDirectory:
     """Make the data directory, or take the one that is there.
 
     Raises:
         EmbeddedError: it is a file, belongs to somebody else, or cannot be written.
     """
-    layout = Layout(root.absolute())
+    layout = DataDirectory(root.absolute())
     try:
         if not layout.root.exists():
             # Services run by other accounts pass through, without seeing what is inside.
             layout.root.mkdir(parents=True)
             layout.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
         if not layout.instance_file.exists():
-            replace_text(layout.instance_file, secrets.token_hex(16))
+            replace_file_text(layout.instance_file, secrets.token_hex(16))
         owner = layout.instance_file.stat().st_uid
         if owner != os.geteuid():
-            raise EmbeddedError(
+            raise StandaloneError(
                 f"{layout.root} belongs to {_user_name(owner)}: start it as that user, "
                 "or choose another with --data-dir"
             )
         layout.logs.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise EmbeddedError(f"the data directory {layout.root} cannot be used: {error.strerror}") from error
+        raise StandaloneError(f"the data directory {layout.root} cannot be used: {error.strerror}") from error
     return layout
 
 
@@ -138,7 +138,7 @@ def _user_name(uid: int) -> str:
 
 
 @contextlib.contextmanager
-def locked(layout: Layout) -> Iterator[None]:
+def lock_data_directory(layout: DataDirectory) -> Iterator[None]:
     """Hold the data directory.
 
     The kernel lets go of the lock when the process ends, however it ends. Children do not inherit it.
@@ -152,7 +152,7 @@ def locked(layout: Layout) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise EmbeddedError(
+            raise StandaloneError(
                 f"a stack already runs on {layout.root} (supervisor: process {holder}); "
                 "stop it first, or start a second one with another --data-dir and --port 0"
             ) from error
@@ -162,7 +162,9 @@ def locked(layout: Layout) -> Iterator[None]:
         yield
 
 
-def place_services(layout: Layout, *accounts: Account | None, elsewhere: Path = ELSEWHERE) -> Path:
+def place_services(
+    layout: DataDirectory, *accounts: SystemAccount | None, elsewhere: Path = SYSTEM_SERVICES_ROOT
+) -> Path:
     """Where the services' files are, reachable by `accounts`; decided once and then kept.
 
     Raises:
@@ -184,33 +186,35 @@ def place_services(layout: Layout, *accounts: Account | None, elsewhere: Path = 
         try:
             link.rename(target)
         except OSError as error:
-            raise EmbeddedError(
+            raise StandaloneError(
                 f"{others[0].name} can no longer reach {link}, and it cannot be moved to {target} "
                 f"({error.strerror}): move {layout.root} back to where it was"
             ) from error
     target.mkdir(exist_ok=True)
     target.chmod(0o711)
-    replace_text(target / "owner", os.path.realpath(layout.root))
+    replace_file_text(target / "owner", os.path.realpath(layout.root))
     link.symlink_to(target)
     return target
 
 
-def _follow(layout: Layout, link: Path) -> Path:
+def _follow(layout: DataDirectory, link: Path) -> Path:
     target = link.readlink()
     if not target.is_dir():
-        raise EmbeddedError(f"{target} is gone, and the database with it: remove {layout.root} to begin anew")
+        raise StandaloneError(
+            f"{target} is gone, and the database with it: remove {layout.root} to begin anew"
+        )
     here = os.path.realpath(layout.root)
     note = target / "owner"
     owner = note.read_text() if note.exists() else here
-    if owner != here and Layout(Path(owner)).instance() == layout.instance():
-        raise EmbeddedError(
+    if owner != here and DataDirectory(Path(owner)).instance() == layout.instance():
+        raise StandaloneError(
             f"{layout.root} is a copy of {owner} without its database: remove {layout.root} to begin anew"
         )
-    replace_text(note, here)
+    replace_file_text(note, here)
     return target
 
 
-def stale_services(elsewhere: Path = ELSEWHERE) -> list[Path]:
+def find_stale_services(elsewhere: Path = SYSTEM_SERVICES_ROOT) -> list[Path]:
     """Folders of services whose data directory is gone."""
     if not elsewhere.is_dir():
         return []
@@ -218,12 +222,12 @@ def stale_services(elsewhere: Path = ELSEWHERE) -> list[Path]:
     for folder in sorted(elsewhere.iterdir()):
         note = folder / "owner"
         with contextlib.suppress(OSError):
-            if note.exists() and Layout(Path(note.read_text())).instance() != folder.name:
+            if note.exists() and DataDirectory(Path(note.read_text())).instance() != folder.name:
                 stale.append(folder)
     return stale
 
 
-def clear_metrics(layout: Layout) -> None:
+def clear_metrics(layout: DataDirectory) -> None:
     """Make the folder of figures, without those of earlier processes.
 
     Raises:
@@ -231,7 +235,7 @@ def clear_metrics(layout: Layout) -> None:
     """
     remove_metrics(layout)
     shutil.rmtree(layout.root / "metrics", ignore_errors=True)  # where releases before 0.2 had them
-    for folder in MEMORY.glob(f"{_METRICS}{os.geteuid()}-*"):
+    for folder in SHARED_MEMORY.glob(f"{_METRICS}{os.geteuid()}-*"):
         # What a supervisor that was killed has left, and whose data directory is gone since.
         with contextlib.suppress(OSError):
             if not (folder / _OWNER).readlink().exists():
@@ -242,9 +246,9 @@ def clear_metrics(layout: Layout) -> None:
         # A link has room even where no file has.
         (folder / _OWNER).symlink_to(layout.root)
     except OSError as error:
-        raise EmbeddedError(f"the folder of figures {folder} cannot be made: {error.strerror}") from error
+        raise StandaloneError(f"the folder of figures {folder} cannot be made: {error.strerror}") from error
 
 
-def remove_metrics(layout: Layout) -> None:
+def remove_metrics(layout: DataDirectory) -> None:
     """Remove the folder of figures; nothing happens when it is not there."""
     shutil.rmtree(layout.metrics, ignore_errors=True)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from app.standalone.private_postgres import LOGINS
-from app.standalone.security_audit import Login
+from app.standalone.security_audit import LoginPrivileges
 
 if TYPE_CHECKING:
     from app.platform.config.settings import DatabaseSettings
 
 PATIENCE_S: Final = 5.0
-FAULTS: Final = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
+CONNECTION_ERRORS: Final = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What asking may raise. Neither is to be shown: the address is in there, with its password."""
 
 # Of everybody's roles a superuser is a member: that it owns the tables says nothing more of it.
@@ -30,25 +30,27 @@ FROM pg_roles r WHERE r.rolname = session_user
 """
 
 
-async def ask(connection: asyncpg.Connection) -> Login:
+async def read_login(connection: asyncpg.Connection) -> LoginPrivileges:
     """What a connection's database says of who logged in."""
     row = await connection.fetchrow(_LOGIN, LOGINS)
     if row is None:
         raise ValueError("nobody is logged in")
-    return Login(row["name"], row["superuser"], row["owner"], tuple(row["holds"]))
+    return LoginPrivileges(row["name"], row["superuser"], row["owner"], tuple(row["holds"]))
 
 
-def login_of(settings: "DatabaseSettings", patience_s: float = PATIENCE_S) -> Login | None:
+def connect_and_read_login(
+    settings: "DatabaseSettings", patience_s: float = PATIENCE_S
+) -> LoginPrivileges | None:
     """Ask the database of the settings; None where it does not answer. Blocks, for seconds at most."""
 
-    async def look() -> Login:
+    async def look() -> LoginPrivileges:
         connection = await asyncpg.connect(settings.url, timeout=patience_s, command_timeout=patience_s)
         try:
-            return await ask(connection)
+            return await read_login(connection)
         finally:
             await connection.close()
 
     try:
         return asyncio.run(look())
-    except FAULTS:
+    except CONNECTION_ERRORS:
         return None

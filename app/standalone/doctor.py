@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.standalone import private_mosquitto, private_postgres
-from app.standalone.data_directory import ELSEWHERE, Layout, stale_services
-from app.standalone.free_ports import is_free
-from app.standalone.orphan_processes import marked_remains, postgres_remains
-from app.standalone.service_accounts import EmbeddedError, can_reach, program, service_account
+from app.standalone.data_directory import SYSTEM_SERVICES_ROOT, DataDirectory, find_stale_services
+from app.standalone.free_ports import is_port_free
+from app.standalone.orphan_processes import find_marked_orphans, find_postgres_orphans
+from app.standalone.service_accounts import StandaloneError, can_reach, find_program, find_service_account
 
 if TYPE_CHECKING:
     from app.platform.config.settings import SmtpSettings
@@ -33,7 +33,7 @@ _PDF_LIBRARIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One line: `ok`, `note` (works, but worth knowing) or `missing` (must be mended)."""
 
     state: Literal["ok", "note", "missing"]
@@ -46,9 +46,9 @@ class Finding:
         return f"{self.state:<8} {self.what}: {self.detail}{arrow}"
 
 
-def run(data_dir: Path = Path(".vigie"), more: Iterable[Finding] = ()) -> int:
+def run_doctor(data_dir: Path = Path(".vigie"), more: Iterable[DoctorFinding] = ()) -> int:
     """Print the findings, and `more` of them; gives 1 when something is missing, else 0."""
-    findings = [*examine(Layout(data_dir.absolute())), *more]
+    findings = [*examine_machine(DataDirectory(data_dir.absolute())), *more]
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
     missing = sum(finding.state == "missing" for finding in findings)
@@ -56,7 +56,7 @@ def run(data_dir: Path = Path(".vigie"), more: Iterable[Finding] = ()) -> int:
     return 1 if missing else 0
 
 
-def examine(layout: Layout) -> Iterator[Finding]:
+def examine_machine(layout: DataDirectory) -> Iterator[DoctorFinding]:
     """All findings, from the machine to the data directory."""
     yield _python()
     yield from _settings()
@@ -69,55 +69,59 @@ def examine(layout: Layout) -> Iterator[Finding]:
     yield _disk(layout)
     yield _port()
     yield from _remains(layout)
-    for folder in stale_services():
-        yield Finding("note", "stale services", f"{folder}: its data directory is gone", f"rm -r {folder}")
+    for folder in find_stale_services():
+        yield DoctorFinding(
+            "note", "stale services", f"{folder}: its data directory is gone", f"rm -r {folder}"
+        )
 
 
-def _python() -> Finding:
+def _python() -> DoctorFinding:
     found = platform.python_version()
     if sys.version_info[:2] < _OLDEST_PYTHON:
-        return Finding(
+        return DoctorFinding(
             "missing", "Python", f"{found} is too old, 3.12 is needed", f"{_APT} python3 python3-venv"
         )
-    return Finding("ok", "Python", found)
+    return DoctorFinding("ok", "Python", found)
 
 
-def _settings() -> Iterator[Finding]:
+def _settings() -> Iterator[DoctorFinding]:
     # Here: what they are made with may be what is missing.
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
-    from app.platform.secrets.sealing import key_name  # noqa: PLC0415
+    from app.platform.secrets.sealing import derive_key_name  # noqa: PLC0415
 
     what = "encryption key"
     try:
         encryption = read_settings().encryption
-        names = [key_name(key) for key in encryption.key_bytes()]
+        names = [derive_key_name(key) for key in encryption.key_bytes()]
     except InvalidSettingsError as error:
-        yield Finding("missing", "settings", str(error), "set what is named right (docs/operations.md)")
+        yield DoctorFinding("missing", "settings", str(error), "set what is named right (docs/operations.md)")
         return
     except ValueError as error:
-        yield Finding("missing", what, str(error), "set VIGIE_ENCRYPTION__KEYS_FILE right")
+        yield DoctorFinding("missing", what, str(error), "set VIGIE_ENCRYPTION__KEYS_FILE right")
         return
     if not names:
         none = (
             "none is set: `vigie up` uses the one that it keeps (nothing to do); roles that you run yourself "
             "need VIGIE_ENCRYPTION__KEYS (docs/operations.md)"
         )
-        yield Finding("ok", what, none)
+        yield DoctorFinding("ok", what, none)
         return
     also = f", also opens what {', '.join(names[1:])} sealed" if names[1:] else ""
-    yield Finding("ok", what, f"seals with {names[0]}{also}")
+    yield DoctorFinding("ok", what, f"seals with {names[0]}{also}")
 
 
-def _unknown_settings() -> Iterator[Finding]:
+def _unknown_settings() -> Iterator[DoctorFinding]:
     """Name each variable that no setting has; nothing where there is none."""
-    from app.standalone.unknown_settings import describe_unknown, unknown_settings  # noqa: PLC0415 (as above)
+    from app.standalone.unknown_settings import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
 
-    for each in unknown_settings():
+    for each in find_unknown_settings():
         mend = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
-        yield Finding("note", "unknown setting", describe_unknown(each), mend)
+        yield DoctorFinding("note", "unknown setting", describe_unknown_setting(each), mend)
 
 
-def mail(fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]") -> Iterator[Finding]:
+def check_mail_server(
+    fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]",
+) -> Iterator[DoctorFinding]:
     """What is said of the mail server; nothing where there is none.
 
     Args:
@@ -134,17 +138,17 @@ def mail(fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]") -> Iterat
         return
     if fault := fault_of(smtp):
         variable, why = fault
-        yield Finding("missing", what, f"{variable}: {why}", f"set {variable} right (docs/email.md)")
+        yield DoctorFinding("missing", what, f"{variable}: {why}", f"set {variable} right (docs/email.md)")
     else:
-        yield Finding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; it was not asked")
+        yield DoctorFinding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; it was not asked")
 
 
-def _reports() -> Finding:
+def _reports() -> DoctorFinding:
     """Whether reports can be laid out as PDF; as HTML they always can."""
     absent = [package for library, package in _PDF_LIBRARIES.items() if not _loads(library)]
     if absent:
-        return Finding("note", "reports", "only as HTML: PDFs need more", f"{_APT} {' '.join(absent)}")
-    return Finding("ok", "reports", "as HTML and PDF")
+        return DoctorFinding("note", "reports", "only as HTML: PDFs need more", f"{_APT} {' '.join(absent)}")
+    return DoctorFinding("ok", "reports", "as HTML and PDF")
 
 
 def _loads(library: str) -> bool:
@@ -162,14 +166,16 @@ def _told(path: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _database() -> Iterator[Finding]:
-    folder = private_postgres.binaries()
+def _database() -> Iterator[DoctorFinding]:
+    folder = private_postgres.find_postgres_binaries()
     if folder is None:
         package = f"postgresql-{private_postgres.MAJOR}"
         mend = f"{_APT} {package} {package}-timescaledb"
-        yield Finding("missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", mend)
+        yield DoctorFinding(
+            "missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", mend
+        )
         return
-    yield Finding("ok", "PostgreSQL", f"{_told(folder / 'postgres', '--version')} in {folder}")
+    yield DoctorFinding("ok", "PostgreSQL", f"{_told(folder / 'postgres', '--version')} in {folder}")
     tell = folder / "pg_config"
     library = Path(_told(tell, "--pkglibdir")) if tell.exists() else folder.parent / "lib"
     share = (
@@ -180,82 +186,86 @@ def _database() -> Iterator[Finding]:
     control = share / "extension" / "timescaledb.control"
     if not (library / "timescaledb.so").exists() or not control.exists():
         mend = f"{_APT} postgresql-{private_postgres.MAJOR}-timescaledb"
-        yield Finding("missing", "TimescaleDB", f"no library in {library}", mend)
+        yield DoctorFinding("missing", "TimescaleDB", f"no library in {library}", mend)
         return
     found = re.search(r"default_version\s*=\s*'([^']+)'", control.read_text())
     version = found[1] if found else "of unknown version"
     # The community edition's library lies beside the other; Debian ships the Apache edition only.
     community = any(library.glob("timescaledb-tsl-*.so"))
-    yield Finding("ok", "TimescaleDB", f"{version}, {'community' if community else 'Apache'} edition")
+    yield DoctorFinding("ok", "TimescaleDB", f"{version}, {'community' if community else 'Apache'} edition")
 
 
-def _broker() -> Finding:
-    path = private_mosquitto.binary()
+def _broker() -> DoctorFinding:
+    path = private_mosquitto.find_mosquitto()
     if path is None:
-        return Finding("missing", "Mosquitto", "not installed", f"{_APT} mosquitto mosquitto-clients")
-    version = private_mosquitto.version(path)
+        return DoctorFinding("missing", "Mosquitto", "not installed", f"{_APT} mosquitto mosquitto-clients")
+    version = private_mosquitto.read_mosquitto_version(path)
     shown = ".".join(map(str, version)) or "unknown version"
     if version < private_mosquitto.OLDEST:
-        return Finding("missing", "Mosquitto", f"{shown} is too old, 2.0 is needed", f"{_APT} mosquitto")
-    return Finding("ok", "Mosquitto", f"{shown} at {path}")
+        return DoctorFinding(
+            "missing", "Mosquitto", f"{shown} is too old, 2.0 is needed", f"{_APT} mosquitto"
+        )
+    return DoctorFinding("ok", "Mosquitto", f"{shown} at {path}")
 
 
-def _accounts() -> Iterator[Finding]:
-    if program("setpriv") is None:
-        yield Finding("missing", "setpriv", "not installed", f"{_APT} util-linux")
+def _accounts() -> Iterator[DoctorFinding]:
+    if find_program("setpriv") is None:
+        yield DoctorFinding("missing", "setpriv", "not installed", f"{_APT} util-linux")
     if os.geteuid() != 0:
-        yield Finding("ok", "accounts", "the services run as you")
+        yield DoctorFinding("ok", "accounts", "the services run as you")
         return
     for what, names, package in (
         ("PostgreSQL", ("postgres",), f"postgresql-{private_postgres.MAJOR}"),
         ("Mosquitto", ("mosquitto", "nobody"), "mosquitto"),
     ):
         try:
-            account = service_account(*names)
-        except EmbeddedError as error:
-            yield Finding("missing", f"account of {what}", str(error), f"{_APT} {package}")
+            account = find_service_account(*names)
+        except StandaloneError as error:
+            yield DoctorFinding("missing", f"account of {what}", str(error), f"{_APT} {package}")
         else:
-            yield Finding("ok", f"account of {what}", account.name if account else "you")
+            yield DoctorFinding("ok", f"account of {what}", account.name if account else "you")
 
 
-def _data_directory(layout: Layout) -> Iterator[Finding]:
+def _data_directory(layout: DataDirectory) -> Iterator[DoctorFinding]:
     what, root = "data directory", layout.root
     if not root.exists():
         above = next(parent for parent in root.parents if parent.exists())
         if os.access(above, os.W_OK | os.X_OK):
-            yield Finding("ok", what, f"{root} will be made by `vigie up`")
+            yield DoctorFinding("ok", what, f"{root} will be made by `vigie up`")
         else:
-            yield Finding("missing", what, f"{above} cannot be written", "vigie up --data-dir DIR")
+            yield DoctorFinding("missing", what, f"{above} cannot be written", "vigie up --data-dir DIR")
         return
     owner = root.stat().st_uid
     if not root.is_dir() or not os.access(root, os.W_OK | os.X_OK):
-        yield Finding("missing", what, f"{root} cannot be written", "vigie up --data-dir DIR")
+        yield DoctorFinding("missing", what, f"{root} cannot be written", "vigie up --data-dir DIR")
         return
     if layout.instance() and layout.instance_file.stat().st_uid != os.geteuid():
-        yield Finding("missing", what, f"{root} belongs to user {owner}", "vigie up --data-dir DIR")
+        yield DoctorFinding("missing", what, f"{root} belongs to user {owner}", "vigie up --data-dir DIR")
         return
-    yield Finding(
+    yield DoctorFinding(
         "ok", what, f"{root}, {'in use by a running stack' if _is_locked(layout) else 'no stack runs on it'}"
     )
     if layout.services.is_symlink() and not layout.services.exists():
         gone = f"{layout.services.readlink()} is gone, and the database with it"
-        yield Finding("missing", "services", gone, f"rm -r {root}")
+        yield DoctorFinding("missing", "services", gone, f"rm -r {root}")
     elif layout.services.is_symlink():
-        yield Finding(
+        yield DoctorFinding(
             "ok", "services", f"in {layout.services.readlink()}, where their accounts can reach them"
         )
     elif layout.services.exists() and os.geteuid() == 0 and not _reachable(layout.services):
-        yield Finding("note", "services", f"will move to {ELSEWHERE}, where their accounts can reach them")
+        yield DoctorFinding(
+            "note", "services", f"will move to {SYSTEM_SERVICES_ROOT}, where their accounts can reach them"
+        )
 
 
 def _reachable(folder: Path) -> bool:
     try:
-        return can_reach(service_account("postgres"), folder)
-    except EmbeddedError:
+        return can_reach(find_service_account("postgres"), folder)
+    except StandaloneError:
         return True
 
 
-def _is_locked(layout: Layout) -> bool:
+def _is_locked(layout: DataDirectory) -> bool:
     if not layout.lock_file.exists():
         return False
     with layout.lock_file.open() as file:
@@ -266,29 +276,29 @@ def _is_locked(layout: Layout) -> bool:
     return False
 
 
-def _disk(layout: Layout) -> Finding:
+def _disk(layout: DataDirectory) -> DoctorFinding:
     above = next(folder for folder in (layout.root, *layout.root.parents) if folder.exists())
     free = shutil.disk_usage(above).free
     shown = f"{free / 2**30:.1f} GiB free at {above}"
     if free < _LEAST_DISK:
-        return Finding(
+        return DoctorFinding(
             "missing", "disk", f"{shown}, 1 GiB is needed", "free some, or vigie up --data-dir DIR"
         )
-    return Finding("ok", "disk", shown)
+    return DoctorFinding("ok", "disk", shown)
 
 
-def _port() -> Finding:
-    if is_free(_API_PORT):
-        return Finding("ok", "port", f"{_API_PORT} is free")
-    return Finding("note", "port", f"{_API_PORT} is taken", "vigie up --port 0")
+def _port() -> DoctorFinding:
+    if is_port_free(_API_PORT):
+        return DoctorFinding("ok", "port", f"{_API_PORT} is free")
+    return DoctorFinding("note", "port", f"{_API_PORT} is taken", "vigie up --port 0")
 
 
-def _remains(layout: Layout) -> Iterator[Finding]:
+def _remains(layout: DataDirectory) -> Iterator[DoctorFinding]:
     if not layout.root.is_dir() or _is_locked(layout):
         return
-    left = marked_remains(layout.marker()) + postgres_remains(layout.services / "postgres" / "data")
+    left = find_marked_orphans(layout.marker()) + find_postgres_orphans(layout.services / "postgres" / "data")
     if left:
         numbers = ", ".join(map(str, sorted(set(left))))
-        yield Finding(
+        yield DoctorFinding(
             "note", "leftovers", f"processes {numbers} of an earlier run", "vigie up (it ends them first)"
         )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
-from app.standalone.doctor import Finding
-from app.standalone.doctor_database import named
+from app.standalone.doctor import DoctorFinding
+from app.standalone.doctor_database import find_named_database
 
 if TYPE_CHECKING:
     from app.platform.config.settings import DatabaseSettings
@@ -27,7 +27,7 @@ WHERE is_compressed AND hypertable_name IN ('samples', 'hourly', 'daily')
 """
 
 
-class Edition(NamedTuple):
+class TimescaleEdition(NamedTuple):
     """What TimescaleDB there is.
 
     Attributes:
@@ -41,27 +41,27 @@ class Edition(NamedTuple):
     compressed: int
 
 
-def chunks() -> Iterator[Finding]:
+def check_chunks() -> Iterator[DoctorFinding]:
     """The edition, and chunks that are compressed; nothing where no database is named."""
-    if (settings := named()) is not None:
-        yield from examine(settings)
+    if (settings := find_named_database()) is not None:
+        yield from examine_chunks(settings)
 
 
-def examine(settings: "DatabaseSettings") -> Iterator[Finding]:
+def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
     """The same of a database. Blocks, for seconds."""
-    from app.standalone.database_logins import FAULTS  # noqa: PLC0415 (what it is made with may be missing)
+    from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (what it is made with may be missing)
 
     try:
         edition = asyncio.run(_look(settings.url))
-    except FAULTS:
+    except CONNECTION_ERRORS:
         return  # told with the roles
     if edition is None:
         return  # told by `vigie migrate`
     said = f"{edition.version}, edition {edition.license}: chunks are not compressed"
     if not edition.compressed:
-        yield Finding("ok", _WHAT, said)
+        yield DoctorFinding("ok", _WHAT, said)
         return
-    yield Finding(
+    yield DoctorFinding(
         "missing",
         _WHAT,
         f"{edition.compressed} chunks are compressed: the Apache edition reads them as empty, and answers, "
@@ -71,7 +71,7 @@ def examine(settings: "DatabaseSettings") -> Iterator[Finding]:
     )
 
 
-async def _look(url: str) -> Edition | None:
+async def _look(url: str) -> TimescaleEdition | None:
     from app.standalone.database_logins import PATIENCE_S  # noqa: PLC0415 (as above)
 
     connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
@@ -79,6 +79,6 @@ async def _look(url: str) -> Edition | None:
         row = await connection.fetchrow(_EDITION)
         if row is None:
             return None
-        return Edition(row[0], row[1] or "unknown", int(await connection.fetchval(_COMPRESSED)))
+        return TimescaleEdition(row[0], row[1] or "unknown", int(await connection.fetchval(_COMPRESSED)))
     finally:
         await connection.close()

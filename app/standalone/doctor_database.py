@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from app.standalone.doctor import Finding
+from app.standalone.doctor import DoctorFinding
 from app.standalone.private_postgres import LOGINS
 
 if TYPE_CHECKING:
     from app.platform.config.settings import DatabaseSettings
-    from app.standalone.security_audit import Login
+    from app.standalone.security_audit import LoginPrivileges
 
 _WHAT: Final = "database roles"
 
 
-def database() -> Iterator[Finding]:
+def check_database_roles() -> Iterator[DoctorFinding]:
     """Whether this login may work under the processes' roles; nothing where no database is named."""
-    if (settings := named()) is not None:
-        yield from examine(settings)
+    if (settings := find_named_database()) is not None:
+        yield from examine_roles(settings)
 
 
-def named() -> "DatabaseSettings | None":
+def find_named_database() -> "DatabaseSettings | None":
     """The database that the settings name; None where they do not, or where they are not valid."""
     # Here: what they are made with may be what is missing.
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
@@ -35,26 +35,26 @@ def named() -> "DatabaseSettings | None":
     return settings if "url" in settings.model_fields_set else None
 
 
-def stored_mail() -> Iterator[Finding]:
+def check_stored_mail() -> Iterator[DoctorFinding]:
     """The mail server that was set by the API; nothing where the environment sets one, or no database."""
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as above)
-    from app.standalone.database_logins import FAULTS  # noqa: PLC0415 (as above)
+    from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:
         smtp = read_settings().smtp
     except InvalidSettingsError:
         return
-    if smtp.host is not None or (settings := named()) is None:
+    if smtp.host is not None or (settings := find_named_database()) is None:
         return
     try:
         found = asyncio.run(_stored_mail(settings.url))
-    except (*FAULTS, asyncpg.PostgresError):
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError):
         return  # what is wrong with the database is told above
     where = "none: set one with PUT /v1/settings/mail, or VIGIE_SMTP__HOST (docs/email.md)"
     if found is not None:
         value = json.loads(found)
         where = f"{value['host']}, port {value['port']}, {value['security']}; set by the API"
-    yield Finding("note" if found is None else "ok", "mail server", where)
+    yield DoctorFinding("note" if found is None else "ok", "mail server", where)
 
 
 async def _stored_mail(url: str) -> str | None:
@@ -71,51 +71,51 @@ async def _stored_mail(url: str) -> str | None:
     return row
 
 
-def examine(settings: "DatabaseSettings") -> Iterator[Finding]:
+def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
     """The roles of a database's server, as the login of the settings finds them. Blocks, for seconds."""
-    from app.standalone.database_logins import FAULTS  # noqa: PLC0415 (as above)
+    from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:
         login, missing = asyncio.run(_look(settings.url))
-    except FAULTS as error:
+    except CONNECTION_ERRORS as error:
         # Neither the address nor the error's text, which may have it: a password is in there.
-        yield Finding("note", _WHAT, f"the database does not answer ({type(error).__name__})")
+        yield DoctorFinding("note", _WHAT, f"the database does not answer ({type(error).__name__})")
         return
     mend = f"psql -v owner={login.name} -f deploy/roles.sql, as an administrator of the server"
     refused = [name for name in LOGINS if name not in login.holds]
     if missing:
-        yield Finding("missing", _WHAT, f"there is no {', '.join(missing)}", mend)
+        yield DoctorFinding("missing", _WHAT, f"there is no {', '.join(missing)}", mend)
     elif login.name in LOGINS:
-        yield Finding("ok", _WHAT, f"{login.name} is the login of one process")
+        yield DoctorFinding("ok", _WHAT, f"{login.name} is the login of one process")
     elif refused:
-        yield Finding("missing", _WHAT, f"{login.name} may not SET ROLE {', '.join(refused)}", mend)
+        yield DoctorFinding("missing", _WHAT, f"{login.name} may not SET ROLE {', '.join(refused)}", mend)
     else:
-        yield Finding("ok", _WHAT, f"{login.name} may work as each")
+        yield DoctorFinding("ok", _WHAT, f"{login.name} may work as each")
         yield from _too_much(login)
 
 
-def _too_much(login: "Login") -> Iterator[Finding]:
+def _too_much(login: "LoginPrivileges") -> Iterator[DoctorFinding]:
     """What a login may that is not one process's own: SET ROLE NONE makes a process its login again."""
     mend = "VIGIE_DATABASE__URL of each process with its own login (docs/operations.md, Database roles)"
     no_start = "api, ingest, deliver and maintain do not start with it"
     if login.superuser:
-        yield Finding("missing", _WHAT, f"nothing in the database holds {login.name}: {no_start}", mend)
+        yield DoctorFinding("missing", _WHAT, f"nothing in the database holds {login.name}: {no_start}", mend)
     elif login.owner:
         owns = f"{login.name} owns the tables, which only `vigie migrate` needs: {no_start}"
-        yield Finding("note", _WHAT, owns, mend)
+        yield DoctorFinding("note", _WHAT, owns, mend)
     else:
         several = f"{login.name} holds several roles: who breaks into one process works as any of them"
-        yield Finding("note", _WHAT, several, mend)
+        yield DoctorFinding("note", _WHAT, several, mend)
 
 
-async def _look(url: str) -> "tuple[Login, list[str]]":
+async def _look(url: str) -> "tuple[LoginPrivileges, list[str]]":
     """Who logs in, and which roles are missing."""
-    from app.standalone.database_logins import PATIENCE_S, ask  # noqa: PLC0415 (as above)
+    from app.standalone.database_logins import PATIENCE_S, read_login  # noqa: PLC0415 (as above)
 
     connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
     try:
         there = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
         known = {row["rolname"] for row in there}
-        return await ask(connection), [name for name in LOGINS if name not in known]
+        return await read_login(connection), [name for name in LOGINS if name not in known]
     finally:
         await connection.close()

@@ -3,7 +3,7 @@
 import random
 import socket
 
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.service_accounts import StandaloneError
 
 LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral range (32768 and up): no outgoing connection can sit on a remembered port.
@@ -11,7 +11,7 @@ _FIRST, _LAST = 20_000, 32_000
 _TRIES = 200
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
+def is_port_free(port: int, host: str = LOOPBACK) -> bool:
     """Tell whether a server could listen on `port` now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # As servers do: connections of a server that has ended do not count.
@@ -24,28 +24,28 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def require_free(port: int, host: str) -> None:
+def require_free_port(port: int, host: str) -> None:
     """Check that the API could listen on `port`.
 
     Raises:
         EmbeddedError: it could not.
     """
-    if not is_free(port, host):
-        raise EmbeddedError(
+    if not is_port_free(port, host):
+        raise StandaloneError(
             f"port {port} is taken: choose another with --port N, or any free one with --port 0"
         )
 
 
-def free_port(preferred: int | None = None) -> int:
+def find_free_port(preferred: int | None = None) -> int:
     """A port on loopback that is free now: `preferred` where it still is, else one at random.
 
     Raises:
         OSError: none was found.
     """
-    if preferred and is_free(preferred):
+    if preferred and is_port_free(preferred):
         return preferred
     for _ in range(_TRIES):
         port = random.randint(_FIRST, _LAST)  # noqa: S311  # spread, not secrecy
-        if is_free(port):
+        if is_port_free(port):
             return port
     raise OSError(f"no free port between {_FIRST} and {_LAST}")

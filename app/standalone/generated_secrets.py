@@ -9,10 +9,10 @@ from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.private_postgres import LOGINS
 from app.standalone.secret_store import generate_password
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.service_accounts import StandaloneError
 
 
-def block(keys_file: Path | None) -> str:
+def generate_env_lines(keys_file: Path | None) -> str:
     """Lines of a `.env` file with every secret that the roles need, each made by chance.
 
     Args:
@@ -55,7 +55,7 @@ def _written(path: Path, key: str) -> Path:
         # Never over keys that there are: what they sealed opens with no other.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise EmbeddedError(f"{path} cannot be made: {error.strerror}") from error
+        raise StandaloneError(f"{path} cannot be made: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{key}\n")
     return path

@@ -46,7 +46,7 @@ pattern read vigie/v1/%u/alerts/#
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BrokerLimits:
     """What the broker holds for one client that is away or slow."""
 
     queued_messages: int = 5_000_000
@@ -107,22 +107,24 @@ class TlsListener:
         return lines
 
 
-def limits_for(total_bytes: int) -> Limits:
+def choose_broker_limits(total_bytes: int) -> BrokerLimits:
     """Limits that a machine with this much memory can bear.
 
     The defaults of Mosquitto lose data in silence (1,000 queued messages), and 0, its "no limit", has
     bugs: so large numbers, bounded by bytes.
     """
-    return Limits(queued_bytes=max(64 * _MIB, min(total_bytes // 8, 2 * _GIB)))
+    return BrokerLimits(queued_bytes=max(64 * _MIB, min(total_bytes // 8, 2 * _GIB)))
 
 
-def render(*, port: int, home: Path, limits: Limits, tls: TlsListener | None = None) -> str:
+def render_mosquitto_config(
+    *, port: int, home: Path, limits: BrokerLimits, tls: TlsListener | None = None
+) -> str:
     """The text of `mosquitto.conf`.
 
     Args:
         port: where it listens, on 127.0.0.1.
         home: the folder with `passwords`, `acl` and `data/`.
-        limits: see `limits_for`.
+        limits: see `choose_broker_limits`.
         tls: another listener.
     """
     lines = [

@@ -21,7 +21,7 @@ def _processes() -> Iterator[Path]:
             yield entry
 
 
-def postgres_remains(data: Path) -> list[int]:
+def find_postgres_orphans(data: Path) -> list[int]:
     """The processes of the cluster in `data`: the postmaster and its backends all work in that folder."""
     found = []
     wanted = os.path.realpath(data)
@@ -34,7 +34,7 @@ def postgres_remains(data: Path) -> list[int]:
     return found
 
 
-def marked_remains(marker: str) -> list[int]:
+def find_marked_orphans(marker: str) -> list[int]:
     """The processes that were started with `marker` as their value of VIGIE_STACK."""
     wanted = f"{MARKER}={marker}".encode()
     found = []
@@ -52,7 +52,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-async def stop_postgres_remains(data: Path, patience_s: float = 10.0) -> None:
+async def stop_postgres_orphans(data: Path, patience_s: float = 10.0) -> None:
     """Stop a cluster that still runs in `data`, then drop a `postmaster.pid` that no longer means anything.
 
     The file is removed only when no process of the cluster is left: while one is, it is what keeps a
@@ -60,7 +60,7 @@ async def stop_postgres_remains(data: Path, patience_s: float = 10.0) -> None:
     """
     deadline = time.monotonic() + patience_s
     pid_file = data / "postmaster.pid"
-    while remains := postgres_remains(data):
+    while remains := find_postgres_orphans(data):
         left = deadline - time.monotonic()
         # First a fast stop (rolls back, writes everything), then an immediate one, then force.
         number = signal.SIGINT if left > patience_s / 2 else signal.SIGQUIT if left > 0 else signal.SIGKILL
@@ -82,11 +82,11 @@ def _recorded_postmaster(pid_file: Path) -> int:
         return 0
 
 
-async def stop_marked_remains(marker: str, patience_s: float = 10.0) -> list[int]:
+async def stop_marked_orphans(marker: str, patience_s: float = 10.0) -> list[int]:
     """Stop what an earlier supervisor of the same stack left; gives the numbers of what was found."""
-    first = marked_remains(marker)
+    first = find_marked_orphans(marker)
     deadline = time.monotonic() + patience_s
-    while remains := marked_remains(marker):
+    while remains := find_marked_orphans(marker):
         number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
         for pid in remains:
             _signal(pid, number)

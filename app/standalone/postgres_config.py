@@ -13,7 +13,7 @@ host all all 127.0.0.1/32 scram-sha-256
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class PostgresMemory:
     """How much the server may use, in MiB."""
 
     shared_buffers: int
@@ -22,13 +22,13 @@ class Memory:
     work_mem: int
 
 
-def memory_for(total_bytes: int) -> Memory:
+def choose_postgres_memory(total_bytes: int) -> PostgresMemory:
     """Shares of the machine's memory that leave most of it to others, with caps.
 
     An embedded server has neighbours (the broker, the roles, a developer's browser), so it takes an
     eighth for itself, at most 2 GiB.
     """
-    return Memory(
+    return PostgresMemory(
         shared_buffers=max(64, min(total_bytes // 8, 2 * _GIB) // _MIB),
         effective_cache_size=max(128, min(total_bytes // 2, 16 * _GIB) // _MIB),
         maintenance_work_mem=max(32, min(total_bytes // 32, _GIB // 2) // _MIB),
@@ -41,7 +41,7 @@ def _text(settings: Mapping[str, str]) -> str:
     return "\n".join(["# Written by Vigie at each start: changes are lost.", *lines, ""])
 
 
-def render(*, port: int, total_bytes: int, durable: bool) -> str:
+def render_postgres_config(*, port: int, total_bytes: int, durable: bool) -> str:
     """The text of `postgresql.conf`.
 
     Args:
@@ -49,7 +49,7 @@ def render(*, port: int, total_bytes: int, durable: bool) -> str:
         total_bytes: the machine's memory.
         durable: False switches off everything that survives a crash of the machine: for tests only.
     """
-    memory = memory_for(total_bytes if durable else min(total_bytes, _GIB))
+    memory = choose_postgres_memory(total_bytes if durable else min(total_bytes, _GIB))
     settings = {
         "listen_addresses": "'127.0.0.1'",
         "port": str(port),

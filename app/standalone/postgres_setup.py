@@ -8,8 +8,8 @@ from pathlib import Path
 
 import asyncpg
 
-from app.platform.kernel.atomic_files import replace_text
-from app.standalone.service_accounts import EmbeddedError
+from app.platform.kernel.atomic_files import replace_file_text
+from app.standalone.service_accounts import StandaloneError
 
 _PATIENCE_S = 10.0
 # The API stores what comes in by HTTP as the ingest role does, and reads the public register as one that sees
@@ -72,7 +72,7 @@ async def make_extension(admin_url: str, superuser_url: str, memory: Path) -> No
     finally:
         await outside.close()
     if available is None:
-        raise EmbeddedError("TimescaleDB is missing: apt-get install postgresql-17-timescaledb")
+        raise StandaloneError("TimescaleDB is missing: apt-get install postgresql-17-timescaledb")
     last = _remembered(memory) or available
     inside = await asyncpg.connect(superuser_url, timeout=_PATIENCE_S)
     try:
@@ -83,7 +83,7 @@ async def make_extension(admin_url: str, superuser_url: str, memory: Path) -> No
             await inside.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     finally:
         await inside.close()
-    replace_text(memory, available)
+    replace_file_text(memory, available)
 
 
 def _remembered(memory: Path) -> str:

@@ -19,35 +19,35 @@ from pathlib import Path
 import aiomqtt
 import psutil
 
-from app.platform.broker.mosquitto_hash import password_line
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.broker.mosquitto_hash import format_password_line
+from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone import mosquitto_config
-from app.standalone.child_process import Child, Step, tail
-from app.standalone.free_ports import LOOPBACK, free_port
+from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
+from app.standalone.free_ports import LOOPBACK, find_free_port
 from app.standalone.private_service import PrivateService
 from app.standalone.service_accounts import (
-    Account,
-    EmbeddedError,
-    program,
-    run_as,
-    service_account,
-    with_files,
+    StandaloneError,
+    SystemAccount,
+    build_file_limit_command,
+    build_run_as_command,
+    find_program,
+    find_service_account,
 )
-from app.standalone.service_directories import Home, make_folder
+from app.standalone.service_directories import ServiceDirectory, make_folder
 
 OLDEST = (2, 0)
 _START_PATIENCE_S = 60.0  # a large store of queued messages is read first
 # Written to disk on a stop: everything that is queued.
-_STOP = (Step(signal.SIGTERM, 6.0),)
+_STOP = (StopStep(signal.SIGTERM, 6.0),)
 _PORT_TRIES = 5
 
 
-def binary() -> Path | None:
+def find_mosquitto() -> Path | None:
     """Where Mosquitto's program is."""
-    return program("mosquitto", "/usr/sbin", "/usr/local/sbin")
+    return find_program("mosquitto", "/usr/sbin", "/usr/local/sbin")
 
 
-def version(path: Path) -> tuple[int, ...]:
+def read_mosquitto_version(path: Path) -> tuple[int, ...]:
     """The version that a program tells of itself; empty when it tells none."""
     told = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
         [str(path), "-h"], check=False, capture_output=True, text=True, timeout=10
@@ -83,21 +83,21 @@ class PrivateMosquitto(PrivateService):
         durable: bool = False,
         port: int | None = None,
         log: Path | None = None,
-        limits: mosquitto_config.Limits | None = None,
+        limits: mosquitto_config.BrokerLimits | None = None,
         environment: Mapping[str, str] | None = None,
         tls: mosquitto_config.TlsListener | None = None,
     ) -> None:
         if not accounts:
-            raise EmbeddedError("a broker without accounts would serve nobody")
+            raise StandaloneError("a broker without accounts would serve nobody")
         self.folder = folder.absolute()
         self.log = (log or self.folder / "mosquitto.log").absolute()
         self.port = port or 0
         self.accounts = dict(accounts)
         self._fixed_port = port
         self._tls = tls
-        self._limits = limits or mosquitto_config.limits_for(psutil.virtual_memory().total)
-        self._account: Account | None = service_account("mosquitto", "nobody")
-        self._home = Home(self.folder, self._account, durable=durable)
+        self._limits = limits or mosquitto_config.choose_broker_limits(psutil.virtual_memory().total)
+        self._account: SystemAccount | None = find_service_account("mosquitto", "nobody")
+        self._home = ServiceDirectory(self.folder, self._account, durable=durable)
         self._environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(environment or {})}
 
     @property
@@ -121,42 +121,42 @@ class PrivateMosquitto(PrivateService):
         Raises:
             EmbeddedError: the program is missing, or the broker does not start; the text ends with its log.
         """
-        path = binary()
+        path = find_mosquitto()
         if path is None:
-            raise EmbeddedError("Mosquitto is missing: apt-get install mosquitto")
+            raise StandaloneError("Mosquitto is missing: apt-get install mosquitto")
         self._write_files()
         memory = self._home.path / "port"
         last = int(memory.read_text()) if memory.exists() else None
         failure = ""
         for _ in range(_PORT_TRIES):
-            self.port = self._fixed_port or free_port(last)
-            text = mosquitto_config.render(
+            self.port = self._fixed_port or find_free_port(last)
+            text = mosquitto_config.render_mosquitto_config(
                 port=self.port, home=self._home.path, limits=self._limits, tls=self._tls
             )
             self._write("mosquitto.conf", text)
             # Each box that is connected is an open file.
-            command = with_files([str(path), "-c", str(self._home.path / "mosquitto.conf")])
-            self.child = await Child.start(
-                run_as(self._account, command),
+            command = build_file_limit_command([str(path), "-c", str(self._home.path / "mosquitto.conf")])
+            self.child = await ChildProcess.start(
+                build_run_as_command(self._account, command),
                 environment=self._environment,
                 log=self.log,
                 folder=self._home.path,
             )
             if await self._answers(self.child):
-                replace_text(memory, str(self.port))
+                replace_file_text(memory, str(self.port))
                 self._fixed_port = self.port  # others have been told by now
                 # Written by us, not by the broker: whoever sends a signal to this number trusts it.
-                replace_text(self.pid_file, f"{self.child.pid}\n")
+                replace_file_text(self.pid_file, f"{self.child.pid}\n")
                 return
-            failure = tail(self.log)
+            failure = read_log_tail(self.log)
             # Somebody may have taken the port between our look and the broker's.
             if "Address already in use" not in failure:
                 break
             last = None
         self.child = None
-        raise EmbeddedError(f"Mosquitto does not start:\n{failure}")
+        raise StandaloneError(f"Mosquitto does not start:\n{failure}")
 
-    async def stop(self, steps: tuple[Step, ...] = _STOP) -> None:
+    async def stop(self, steps: tuple[StopStep, ...] = _STOP) -> None:
         """Stop the broker; sessions and queues are written to disk and found again by `start`."""
         self.pid_file.unlink(missing_ok=True)
         if self.child is not None:
@@ -178,7 +178,9 @@ class PrivateMosquitto(PrivateService):
         # The set-group-id bit hands the group on to files that others write here: the broker must read them.
         make_folder(home, 0o700 if self._account is None else 0o2750, self._account, group_only=True)
         make_folder(home / "data", 0o700, self._account)
-        lines = "".join(f"{password_line(name, password)}\n" for name, password in self.accounts.items())
+        lines = "".join(
+            f"{format_password_line(name, password)}\n" for name, password in self.accounts.items()
+        )
         self._write("passwords.static", lines)
         # Boxes that are already in the file keep their lines: they may connect before it is written anew.
         kept = "".join(
@@ -193,17 +195,17 @@ class PrivateMosquitto(PrivateService):
             try:
                 self._write(name, path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise EmbeddedError(
+                raise StandaloneError(
                     f"{path} cannot be read, which the TLS listener needs: {error}"
                 ) from error
 
     def _write(self, name: str, text: str) -> None:
         path = self._home.path / name
-        replace_text(path, text, mode=0o600 if self._account is None else 0o640)
+        replace_file_text(path, text, mode=0o600 if self._account is None else 0o640)
         if self._account is not None:
             os.chown(path, 0, self._account.gid)
 
-    async def _answers(self, child: Child) -> bool:
+    async def _answers(self, child: ChildProcess) -> bool:
         """Wait until a login succeeds; False when the process ended or the patience did."""
         deadline = time.monotonic() + _START_PATIENCE_S
         username, password = next(iter(self.accounts.items()))

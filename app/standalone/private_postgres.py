@@ -21,14 +21,20 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone import postgres_config, postgres_setup
-from app.standalone.child_process import Child, Step, tail
-from app.standalone.free_ports import LOOPBACK, free_port
-from app.standalone.orphan_processes import stop_postgres_remains
+from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
+from app.standalone.free_ports import LOOPBACK, find_free_port
+from app.standalone.orphan_processes import stop_postgres_orphans
 from app.standalone.private_service import PrivateService
-from app.standalone.service_accounts import Account, EmbeddedError, program, run_as, service_account
-from app.standalone.service_directories import Home, make_folder
+from app.standalone.service_accounts import (
+    StandaloneError,
+    SystemAccount,
+    build_run_as_command,
+    find_program,
+    find_service_account,
+)
+from app.standalone.service_directories import ServiceDirectory, make_folder
 
 MAJOR = 17
 DATABASE = "vigie"
@@ -36,13 +42,13 @@ OWNER = "vigie"
 SUPERUSER = "postgres"
 LOGINS = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
 _START_PATIENCE_S = 120.0  # the recovery of 2 GB of write-ahead log on a slow disk
-_STOP = (Step(signal.SIGINT, 8.0), Step(signal.SIGQUIT, 2.0))
+_STOP = (StopStep(signal.SIGINT, 8.0), StopStep(signal.SIGQUIT, 2.0))
 _PORT_TRIES = 5
 
 
-def binaries() -> Path | None:
+def find_postgres_binaries() -> Path | None:
     """The folder of PostgreSQL 17's programs; None where there is none, or only another version."""
-    found = program("postgres", f"/usr/lib/postgresql/{MAJOR}/bin", f"/usr/pgsql-{MAJOR}/bin")
+    found = find_program("postgres", f"/usr/lib/postgresql/{MAJOR}/bin", f"/usr/pgsql-{MAJOR}/bin")
     if found is None:
         return None
     path = found.resolve()
@@ -53,7 +59,7 @@ def binaries() -> Path | None:
     return path.parent if right and (path.parent / "initdb").exists() else None
 
 
-def address(port: int, user: str, password: str, database: str) -> str:
+def build_postgres_url(port: int, user: str, password: str, database: str) -> str:
     """A connection string, in the form that asyncpg and SQLAlchemy take."""
     return f"postgresql://{user}:{password}@{LOOPBACK}:{port}/{database}"
 
@@ -87,8 +93,8 @@ class PrivatePostgres(PrivateService):
         self.port = port or 0
         self._fixed_port = port
         self._durable = durable
-        self._account: Account | None = service_account("postgres")
-        self._home = Home(self.folder, self._account, durable=durable)
+        self._account: SystemAccount | None = find_service_account("postgres")
+        self._home = ServiceDirectory(self.folder, self._account, durable=durable)
         self._environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(environment or {})}
         self._passwords: dict[str, str] = {}
         self._bin: Path | None = None
@@ -96,21 +102,21 @@ class PrivatePostgres(PrivateService):
     @property
     def url(self) -> str:
         """The database `vigie`, as its owner: not a superuser."""
-        return address(self.port, OWNER, self._passwords[OWNER], DATABASE)
+        return build_postgres_url(self.port, OWNER, self._passwords[OWNER], DATABASE)
 
     def url_of(self, login: str) -> str:
         """The database `vigie`, as one of LOGINS."""
-        return address(self.port, login, self._passwords[login], DATABASE)
+        return build_postgres_url(self.port, login, self._passwords[login], DATABASE)
 
     @property
     def superuser_url(self) -> str:
         """The database `vigie`, as the superuser."""
-        return address(self.port, SUPERUSER, self._passwords[SUPERUSER], DATABASE)
+        return build_postgres_url(self.port, SUPERUSER, self._passwords[SUPERUSER], DATABASE)
 
     @property
     def _admin_url(self) -> str:
         """A database without the extension, as the superuser: for work on the others."""
-        return address(self.port, SUPERUSER, self._passwords[SUPERUSER], "postgres")
+        return build_postgres_url(self.port, SUPERUSER, self._passwords[SUPERUSER], "postgres")
 
     @property
     def data(self) -> Path:
@@ -123,16 +129,16 @@ class PrivatePostgres(PrivateService):
         Raises:
             EmbeddedError: a program is missing, or the server does not start; the text ends with its log.
         """
-        self._bin = binaries()
+        self._bin = find_postgres_binaries()
         if self._bin is None:
-            raise EmbeddedError(f"PostgreSQL {MAJOR} is missing: apt-get install postgresql-{MAJOR}")
+            raise StandaloneError(f"PostgreSQL {MAJOR} is missing: apt-get install postgresql-{MAJOR}")
         home = self._home.open()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         # The folder stays ours; only `data` is the server's, so that it cannot swap files that we write.
         make_folder(home, 0o750, self._account, group_only=True)
         self._load_passwords(home)
-        await stop_postgres_remains(self.data)
+        await stop_postgres_orphans(self.data)
         if not (self.data / "PG_VERSION").exists():
             await self._initialise(home)
         await self._launch(home)
@@ -140,14 +146,14 @@ class PrivatePostgres(PrivateService):
         await postgres_setup.make_database(self._admin_url, DATABASE, OWNER, self._passwords[OWNER], logins)
         await postgres_setup.make_extension(self._admin_url, self.superuser_url, home / "timescaledb")
 
-    async def stop(self, steps: tuple[Step, ...] = _STOP) -> None:
+    async def stop(self, steps: tuple[StopStep, ...] = _STOP) -> None:
         """Stop the server: open transactions are rolled back, everything committed is written."""
         if self.child is None:
             return
         child, self.child = self.child, None
         await child.stop(steps)
         # After a hard end the backends notice within moments; none may outlive this call.
-        await stop_postgres_remains(self.data)
+        await stop_postgres_orphans(self.data)
 
     def kill(self) -> None:
         """End the postmaster at once (SIGKILL), as a crash would; `start` recovers."""
@@ -161,20 +167,20 @@ class PrivatePostgres(PrivateService):
     async def create_database(self, name: str, *, template: str = DATABASE) -> str:
         """Make one more database, owned by the same role, as a copy of `template`; gives its address."""
         await postgres_setup.copy_database(self._admin_url, name, template=template, owner=OWNER)
-        return address(self.port, OWNER, self._passwords[OWNER], name)
+        return build_postgres_url(self.port, OWNER, self._passwords[OWNER], name)
 
     def _load_passwords(self, home: Path) -> None:
         path = home / "passwords.json"
         if not path.exists():
             if (self.data / "PG_VERSION").exists():
-                raise EmbeddedError(f"{path} is gone: the cluster beside it cannot be opened without it")
-            replace_text(path, "{}", mode=0o600)
+                raise StandaloneError(f"{path} is gone: the cluster beside it cannot be opened without it")
+            replace_file_text(path, "{}", mode=0o600)
         known = json.loads(path.read_text(encoding="utf-8"))
         missing = [user for user in (SUPERUSER, OWNER, *LOGINS) if user not in known]
         if missing:
             # Those of an older release have fewer.
             known |= {user: secrets.token_urlsafe(24) for user in missing}
-            replace_text(path, json.dumps(known), mode=0o600)
+            replace_file_text(path, json.dumps(known), mode=0o600)
         self._passwords = known
 
     async def _initialise(self, home: Path) -> None:
@@ -183,7 +189,7 @@ class PrivatePostgres(PrivateService):
         shutil.rmtree(fresh, ignore_errors=True)
         make_folder(fresh, 0o700, self._account)
         password = fresh.with_name("password.tmp")
-        replace_text(password, self._passwords[SUPERUSER], mode=0o600)
+        replace_file_text(password, self._passwords[SUPERUSER], mode=0o600)
         if self._account is not None:
             os.chown(password, self._account.uid, self._account.gid)
         arguments = [
@@ -200,7 +206,7 @@ class PrivatePostgres(PrivateService):
 
     def _program(self, name: str) -> Path:
         if self._bin is None:
-            raise EmbeddedError(f"PostgreSQL {MAJOR} is missing")
+            raise StandaloneError(f"PostgreSQL {MAJOR} is missing")
         return self._bin / name
 
     async def _run(self, arguments: list[str], home: Path) -> None:
@@ -208,14 +214,14 @@ class PrivatePostgres(PrivateService):
         try:
             status = await child.wait()
         except asyncio.CancelledError:
-            await child.stop((Step(signal.SIGTERM, 2.0),))
+            await child.stop((StopStep(signal.SIGTERM, 2.0),))
             raise
         if status != 0:
-            raise EmbeddedError(f"{Path(arguments[0]).name} failed ({status}):\n{tail(self.log)}")
+            raise StandaloneError(f"{Path(arguments[0]).name} failed ({status}):\n{read_log_tail(self.log)}")
 
-    async def _spawn(self, arguments: list[str], home: Path, death_signal: str) -> Child:
-        return await Child.start(
-            run_as(self._account, arguments, death_signal=death_signal),
+    async def _spawn(self, arguments: list[str], home: Path, death_signal: str) -> ChildProcess:
+        return await ChildProcess.start(
+            build_run_as_command(self._account, arguments, death_signal=death_signal),
             environment=self._environment,
             log=self.log,
             folder=home,
@@ -227,11 +233,13 @@ class PrivatePostgres(PrivateService):
         total = psutil.virtual_memory().total
         failure = ""
         for _ in range(_PORT_TRIES):
-            self.port = self._fixed_port or free_port(last)
+            self.port = self._fixed_port or find_free_port(last)
             last = None
-            text = postgres_config.render(port=self.port, total_bytes=total, durable=self._durable)
+            text = postgres_config.render_postgres_config(
+                port=self.port, total_bytes=total, durable=self._durable
+            )
             for name, content in (("postgresql.conf", text), ("pg_hba.conf", postgres_config.ACCESS_RULES)):
-                replace_text(home / name, content, mode=0o640)
+                replace_file_text(home / name, content, mode=0o640)
                 if self._account is not None:
                     os.chown(home / name, 0, self._account.gid)
             self.child = await self._spawn(
@@ -248,17 +256,17 @@ class PrivatePostgres(PrivateService):
                 "INT",
             )
             if await self._answers(self.child):
-                replace_text(memory, str(self.port))
+                replace_file_text(memory, str(self.port))
                 self._fixed_port = self.port  # others have been told by now
                 return
-            failure = tail(self.log)
+            failure = read_log_tail(self.log)
             # Somebody may have taken the port between our look and the server's.
             if "could not bind" not in failure:
                 break
         self.child = None
-        raise EmbeddedError(f"PostgreSQL does not start:\n{failure}")
+        raise StandaloneError(f"PostgreSQL does not start:\n{failure}")
 
-    async def _answers(self, child: Child) -> bool:
+    async def _answers(self, child: ChildProcess) -> bool:
         """Wait until a real query is answered; False when the process ended or the patience did."""
         deadline = time.monotonic() + _START_PATIENCE_S
         while child.returncode is None and time.monotonic() < deadline:

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import ClassVar, Self
 
-from app.standalone.child_process import Child
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.child_process import ChildProcess
+from app.standalone.service_accounts import StandaloneError
 
 
 class PrivateService(ABC):
@@ -17,7 +17,7 @@ class PrivateService(ABC):
     """
 
     title: ClassVar[str]
-    child: Child | None = None
+    child: ChildProcess | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -55,5 +55,5 @@ class PrivateService(ABC):
             EmbeddedError: it was not started.
         """
         if self.child is None:
-            raise EmbeddedError(f"{self.title} is not running")
+            raise StandaloneError(f"{self.title} is not running")
         return self.child.pid

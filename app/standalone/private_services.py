@@ -4,20 +4,20 @@ import signal
 from collections.abc import Callable
 
 from app.platform.config.settings import TlsListenerSettings
-from app.standalone.child_process import Child, Step
-from app.standalone.data_directory import Layout, place_services
+from app.standalone.child_process import ChildProcess, StopStep
+from app.standalone.data_directory import DataDirectory, place_services
 from app.standalone.mosquitto_config import TlsListener
 from app.standalone.orphan_processes import MARKER
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import LOGINS, PrivatePostgres
-from app.standalone.process_commands import Services
-from app.standalone.process_keeper import Keeper, Tell
-from app.standalone.secret_store import Secrets
-from app.standalone.service_accounts import EmbeddedError, service_account
+from app.standalone.process_commands import ServiceConnections
+from app.standalone.process_keeper import MessageSink, ProcessKeeper
+from app.standalone.secret_store import StackSecrets
+from app.standalone.service_accounts import StandaloneError, find_service_account
 
-_STOP_BROKER = (Step(signal.SIGTERM, 2.5),)
-_STOP_DATABASE = (Step(signal.SIGINT, 2.5), Step(signal.SIGQUIT, 1.0))
-_HURRY_BROKER = (Step(signal.SIGTERM, 0.3),)
+_STOP_BROKER = (StopStep(signal.SIGTERM, 2.5),)
+_STOP_DATABASE = (StopStep(signal.SIGINT, 2.5), StopStep(signal.SIGQUIT, 1.0))
+_HURRY_BROKER = (StopStep(signal.SIGTERM, 0.3),)
 
 
 class PrivateServices:
@@ -29,10 +29,14 @@ class PrivateServices:
         tls_listener: the broker's listener for boxes elsewhere.
     """
 
-    def __init__(self, layout: Layout, secrets: Secrets, tls_listener: TlsListenerSettings) -> None:
-        self.keepers: dict[str, Keeper] = {}
+    def __init__(
+        self, layout: DataDirectory, secrets: StackSecrets, tls_listener: TlsListenerSettings
+    ) -> None:
+        self.keepers: dict[str, ProcessKeeper] = {}
         self._secrets = secrets
-        folder = place_services(layout, service_account("postgres"), service_account("mosquitto", "nobody"))
+        folder = place_services(
+            layout, find_service_account("postgres"), find_service_account("mosquitto", "nobody")
+        )
         # Without the marker: a server left behind is known by its folder, and stopped in its own way.
         self._postgres = PrivatePostgres(folder / "postgres", log=layout.logs / "postgres.log")
         self._mosquitto = PrivateMosquitto(
@@ -44,7 +48,7 @@ class PrivateServices:
             tls=_listener(tls_listener),
         )
 
-    async def begin(self, tell: Tell, changed: Callable[[int], None]) -> Services:
+    async def begin(self, tell: MessageSink, changed: Callable[[int], None]) -> ServiceConnections:
         """Start both, wait for each to answer, and keep them alive from then on.
 
         Raises:
@@ -55,7 +59,7 @@ class PrivateServices:
         await self._begin("postgres", self._postgres, tell, changed)
         tell("Mosquitto …")
         await self._begin("mosquitto", self._mosquitto, tell, changed)
-        return Services(
+        return ServiceConnections(
             database=self._postgres.url,
             logins={login.removeprefix("vigie_"): self._postgres.url_of(login) for login in LOGINS},
             broker_port=self._mosquitto.port,
@@ -79,16 +83,16 @@ class PrivateServices:
         self,
         name: str,
         service: PrivatePostgres | PrivateMosquitto,
-        tell: Tell,
+        tell: MessageSink,
         changed: Callable[[int], None],
     ) -> None:
-        async def start() -> Child:
+        async def start() -> ChildProcess:
             await service.start()
             if service.child is None:
-                raise EmbeddedError(f"{name} was stopped while it started")
+                raise StandaloneError(f"{name} was stopped while it started")
             return service.child
 
-        self.keepers[name] = Keeper(name, start, tell, changed)
+        self.keepers[name] = ProcessKeeper(name, start, tell, changed)
         await self.keepers[name].begin()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.standalone.orphan_processes import MARKER
-from app.standalone.service_accounts import run_as
+from app.standalone.service_accounts import build_run_as_command
 
 ROLES = ("api", "ingest", "deliver", "maintain")
 # A role may die at any moment without loss, and must not outlive its supervisor even when it hangs.
@@ -23,7 +23,7 @@ _SECRETS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class StackOptions:
     """What `vigie up` was asked for.
 
     `data_dir`: where everything is kept. `port`: the API's; 0 picks a free one. `roles`: which of ROLES
@@ -39,7 +39,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class ServiceConnections:
     """What the roles must know of the private services.
 
     `database` is the address for its owner, `logins` those for each role.
@@ -55,15 +55,15 @@ class Services:
     pid_file: Path
 
 
-def command(*words: str) -> list[str]:
+def build_command(*words: str) -> list[str]:
     """The command line of `vigie <words>`, by this very Python.
 
     `-P` keeps the working directory out of the module path: another folder named `app` may be there.
     """
-    return run_as(None, [sys.executable, "-P", "-m", "app", *words], death_signal=_DEATH_SIGNAL)
+    return build_run_as_command(None, [sys.executable, "-P", "-m", "app", *words], death_signal=_DEATH_SIGNAL)
 
 
-def environment(
+def build_stack_environment(
     *,
     marker: str,
     metrics: Path,
@@ -72,7 +72,7 @@ def environment(
     admin_key: str,
     keys_file: Path,
     roles: Sequence[str],
-    services: Services | None,
+    services: ServiceConnections | None,
     base: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """What the environments of all roles hold: the supervisor's own, with what it decides on top.
@@ -123,14 +123,14 @@ def environment(
     return {**asked, **inherited, **decided}
 
 
-def environment_of(
+def build_process_environment(
     role: str, variables: Mapping[str, str], logins: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The environment of one process: `variables`, without the secrets that it has no use for.
 
     Args:
         role: One of ROLES, or what else is run: `migrate`, `demo`.
-        variables: What `environment` gave.
+        variables: What `build_stack_environment` gave.
         logins: Addresses of the private database for each role; others are given the owner's.
     """
     own = {"VIGIE_DATABASE__URL": logins[role]} if logins and role in logins else {}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from app.standalone.child_process import Child
+from app.standalone.child_process import ChildProcess
 
 FIRST_PAUSE_S = 0.5
 # Short enough that a stack whose disk was full is ready again within 30 s of there being room.
@@ -31,11 +31,11 @@ class BackOff:
         return pause
 
 
-type Start = Callable[[], Awaitable[Child]]
-type Tell = Callable[[str], None]
+type ChildStarter = Callable[[], Awaitable[ChildProcess]]
+type MessageSink = Callable[[str], None]
 
 
-class Keeper:
+class ProcessKeeper:
     """One child and its restarts.
 
     Args:
@@ -45,9 +45,11 @@ class Keeper:
         changed: is called after each start and each end with the number of the process that came or went.
     """
 
-    def __init__(self, name: str, start: Start, tell: Tell, changed: Callable[[int], None]) -> None:
+    def __init__(
+        self, name: str, start: ChildStarter, tell: MessageSink, changed: Callable[[int], None]
+    ) -> None:
         self.name = name
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
         self.crashes = 0
         self._start = start
         self._tell = tell
@@ -76,7 +78,7 @@ class Keeper:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self, child: ChildProcess) -> None:
         back_off = BackOff()
         while True:
             status = await child.wait()
@@ -89,7 +91,7 @@ class Keeper:
             self._changed(child.pid)
             self._tell(f"{self.name} runs again (process {child.pid})")
 
-    async def _again(self, back_off: BackOff, pause: float) -> Child:
+    async def _again(self, back_off: BackOff, pause: float) -> ChildProcess:
         failure = ""
         while True:
             await asyncio.sleep(pause)

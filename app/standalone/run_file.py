@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.kernel.atomic_files import replace_file_text
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class StackAddresses:
     """Addresses and credentials that do not change while the stack runs."""
 
     api: str | None
@@ -21,7 +21,7 @@ class Reach:
     database: str
 
 
-def write_run_file(path: Path, reach: Reach, pids: Mapping[str, int]) -> None:
+def write_run_file(path: Path, reach: StackAddresses, pids: Mapping[str, int]) -> None:
     """Write the file as a whole (0600): a reader finds it complete or not at all."""
     content = {
         "ready": True,
@@ -36,7 +36,7 @@ def write_run_file(path: Path, reach: Reach, pids: Mapping[str, int]) -> None:
         "database": reach.database,
         "pids": dict(pids),
     }
-    replace_text(path, json.dumps(content, indent=1) + "\n", mode=0o600)
+    replace_file_text(path, json.dumps(content, indent=1) + "\n", mode=0o600)
 
 
 def remove_run_file(path: Path) -> None:

@@ -13,19 +13,19 @@ from typing import Any, Final
 
 import aiohttp
 
-from app.platform.config.encryption_settings import EncryptionSettings, encryption_key
-from app.platform.config.settings import DatabaseSettings, Settings
-from app.platform.kernel.atomic_files import replace_text
-from app.platform.secrets.sealing import generate_encryption_key, key_name
-from app.standalone.data_directory import Layout
+from app.platform.config.encryption_settings import EncryptionSettings, parse_encryption_key
+from app.platform.config.settings import DatabaseSettings, VigieSettings
+from app.platform.kernel.atomic_files import replace_file_text
+from app.platform.secrets.sealing import derive_key_name, generate_encryption_key
+from app.standalone.data_directory import DataDirectory
 from app.standalone.secret_store import (
-    alone,
     change_secrets,
     generate_password,
-    kept_secrets,
-    write_keys,
+    load_secrets,
+    lock_secrets,
+    write_key_file,
 )
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.service_accounts import StandaloneError
 
 SETTLE_S: Final = 60.0
 """How long what was sealed before a new key came may take to be stored (a transaction lasts half as long)."""
@@ -35,7 +35,7 @@ _ADMINISTRATOR: Final = "administrator"
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class RotationTarget:
     """Where an installation has its keys and its database.
 
     Attributes:
@@ -49,11 +49,11 @@ class Installation:
     title: str
     encryption: EncryptionSettings
     database: DatabaseSettings | None
-    layout: Layout | None
-    settings: Settings
+    layout: DataDirectory | None
+    settings: VigieSettings
 
 
-def installation(data_dir: Path | None, settings: Settings) -> Installation:
+def find_rotation_target(data_dir: Path | None, settings: VigieSettings) -> RotationTarget:
     """The installation that is meant.
 
     Args:
@@ -64,23 +64,25 @@ def installation(data_dir: Path | None, settings: Settings) -> Installation:
         EmbeddedError: There is none.
     """
     if _is_named(data_dir, settings.database):
-        return Installation("the settings' database", settings.encryption, settings.database, None, settings)
+        return RotationTarget(
+            "the settings' database", settings.encryption, settings.database, None, settings
+        )
     layout = _layout(data_dir)
     if not layout.secrets_file.exists() or not layout.keys_file.exists():
-        raise EmbeddedError(
+        raise StandaloneError(
             f"no stack was started on {layout.root}: name another with --data-dir, or set "
             "VIGIE_DATABASE__URL and VIGIE_ENCRYPTION__KEYS_FILE as the roles have them"
         )
     database = _database_of(layout, settings.database)
     encryption = EncryptionSettings(keys_file=layout.keys_file)
-    return Installation(f"the stack on {layout.root}", encryption, database, layout, settings)
+    return RotationTarget(f"the stack on {layout.root}", encryption, database, layout, settings)
 
 
-def database_of(data_dir: Path | None, settings: DatabaseSettings) -> DatabaseSettings:
+def find_installation_database(data_dir: Path | None, settings: DatabaseSettings) -> DatabaseSettings:
     """The database of the installation that is meant, for who needs no key of it.
 
     Args:
-        data_dir: As for `installation`.
+        data_dir: As for `find_rotation_target`.
         settings: Those of the environment.
 
     Raises:
@@ -91,7 +93,7 @@ def database_of(data_dir: Path | None, settings: DatabaseSettings) -> DatabaseSe
     layout = _layout(data_dir)
     found = _database_of(layout, settings)
     if found is None:
-        raise EmbeddedError(
+        raise StandaloneError(
             f"no stack runs on {layout.root}: start it, name another with --data-dir, or set "
             "VIGIE_DATABASE__URL"
         )
@@ -102,11 +104,11 @@ def _is_named(data_dir: Path | None, settings: DatabaseSettings) -> bool:
     return data_dir is None and "url" in settings.model_fields_set
 
 
-def _layout(data_dir: Path | None) -> Layout:
-    return Layout((data_dir or Path(".vigie")).absolute())
+def _layout(data_dir: Path | None) -> DataDirectory:
+    return DataDirectory((data_dir or Path(".vigie")).absolute())
 
 
-def _database_of(layout: Layout, settings: DatabaseSettings) -> DatabaseSettings | None:
+def _database_of(layout: DataDirectory, settings: DatabaseSettings) -> DatabaseSettings | None:
     """The database of a stack; None where it does not run."""
     if not layout.run_file.exists():
         return None
@@ -114,7 +116,7 @@ def _database_of(layout: Layout, settings: DatabaseSettings) -> DatabaseSettings
     return settings.model_copy(update={"url": url})
 
 
-def add_key(where: Installation) -> list[str]:
+def add_encryption_key(where: RotationTarget) -> list[str]:
     """Put a new encryption key before those that there are; gives the names of all, the first one first.
 
     Raises:
@@ -123,20 +125,20 @@ def add_key(where: Installation) -> list[str]:
     new = generate_encryption_key()
     if where.layout is None:
         path = _own_file(where.encryption)
-        with alone(path):
-            replace_text(path, "\n".join([new, *path.read_text(encoding="utf-8").split(), ""]))
+        with lock_secrets(path):
+            replace_file_text(path, "\n".join([new, *path.read_text(encoding="utf-8").split(), ""]))
     else:
         path = where.layout.secrets_file
-        with alone(path):
+        with lock_secrets(path):
             _check_kept_seals(where)
-            kept = kept_secrets(path)
+            kept = load_secrets(path)
             former = (kept.encryption_key, *kept.former_encryption_keys)
             change_secrets(path, encryption_key=new, former_encryption_keys=former)
-            write_keys(where.layout, where.settings.encryption)
-    return names(where)
+            write_key_file(where.layout, where.settings.encryption)
+    return list_key_names(where)
 
 
-def remove_keys(where: Installation, in_use: Collection[str], now: float | None = None) -> list[str]:
+def remove_unused_keys(where: RotationTarget, in_use: Collection[str], now: float | None = None) -> list[str]:
     """Take away the keys after the first that seal nothing any more; gives their names.
 
     Args:
@@ -150,42 +152,42 @@ def remove_keys(where: Installation, in_use: Collection[str], now: float | None 
     path = _own_file(where.encryption) if where.layout is None else where.layout.keys_file
     age_s = (time.time() if now is None else now) - path.stat().st_mtime
     if age_s < SETTLE_S:
-        raise EmbeddedError(
+        raise StandaloneError(
             f"the keys were changed {age_s:.0f} s ago: what was sealed before may not be stored yet; "
             f"wait until {SETTLE_S:g} s have passed"
         )
     if where.layout is None:
-        with alone(path):
+        with lock_secrets(path):
             first, *others = path.read_text(encoding="utf-8").split()
             left = [key for key in others if _name(key) in in_use]
-            replace_text(path, "\n".join([first, *left, ""]))
+            replace_file_text(path, "\n".join([first, *left, ""]))
         return [_name(key) for key in others if key not in left]
     secrets_file = where.layout.secrets_file
-    with alone(secrets_file):
-        former = kept_secrets(secrets_file).former_encryption_keys
+    with lock_secrets(secrets_file):
+        former = load_secrets(secrets_file).former_encryption_keys
         kept = tuple(key for key in former if _name(key) in in_use)
         change_secrets(secrets_file, former_encryption_keys=kept)
-        write_keys(where.layout, where.settings.encryption)
+        write_key_file(where.layout, where.settings.encryption)
     return [_name(key) for key in former if key not in kept]
 
 
-def names(where: Installation) -> list[str]:
+def list_key_names(where: RotationTarget) -> list[str]:
     """What the keys are called, the first one first (EmbeddedError where they cannot be read)."""
     try:
-        return [key_name(key) for key in where.encryption.key_bytes()]
+        return [derive_key_name(key) for key in where.encryption.key_bytes()]
     except ValueError as error:
-        raise EmbeddedError(str(error)) from error
+        raise StandaloneError(str(error)) from error
 
 
-def replace_broker_passwords(layout: Layout) -> None:
+def replace_broker_passwords(layout: DataDirectory) -> None:
     """New passwords for the accounts `ingest` and `gateway`, from the next start on."""
-    with alone(layout.secrets_file):
+    with lock_secrets(layout.secrets_file):
         change_secrets(
             layout.secrets_file, ingest_password=generate_password(), gateway_password=generate_password()
         )
 
 
-async def replace_admin_key(layout: Layout, settings: Settings) -> bool:
+async def replace_admin_key(layout: DataDirectory, settings: VigieSettings) -> bool:
     """Make a new administrator's key at the running API, keep it, and revoke the one before.
 
     Returns:
@@ -195,7 +197,7 @@ async def replace_admin_key(layout: Layout, settings: Settings) -> bool:
         EmbeddedError: The API does not run, or refused; or the key is the settings' own.
     """
     if settings.bootstrap_admin_key is not None:
-        raise EmbeddedError(
+        raise StandaloneError(
             "VIGIE_BOOTSTRAP_ADMIN_KEY gives the key: make one with it (`POST /v1/api-keys`), set that, "
             "start again, and revoke the former one"
         )
@@ -203,22 +205,22 @@ async def replace_admin_key(layout: Layout, settings: Settings) -> bool:
         run = json.loads(layout.run_file.read_text(encoding="utf-8"))
         api, former = run["api"], run["admin_key"]
     except (OSError, ValueError, KeyError) as error:
-        raise EmbeddedError(f"no stack runs on {layout.root}: start it first") from error
+        raise StandaloneError(f"no stack runs on {layout.root}: start it first") from error
     if api is None:
-        raise EmbeddedError("the stack runs without an API, which makes keys")
+        raise StandaloneError("the stack runs without an API, which makes keys")
     timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
     async with aiohttp.ClientSession(base_url=api, timeout=timeout, raise_for_status=True) as session:
         try:
             old = await _key_id(session, former)
             body = {"name": _ADMINISTRATOR, "scopes": ["*"]}
             made = await _call(session, "POST", "/v1/api-keys", former, body)
-            with alone(layout.secrets_file):
+            with lock_secrets(layout.secrets_file):
                 change_secrets(layout.secrets_file, admin_key=made["key"])
-            replace_text(layout.run_file, json.dumps(run | {"admin_key": made["key"]}, indent=1) + "\n")
+            replace_file_text(layout.run_file, json.dumps(run | {"admin_key": made["key"]}, indent=1) + "\n")
             if old is not None:
                 await _call(session, "DELETE", f"/v1/api-keys/{old}", made["key"])
         except aiohttp.ClientError as error:
-            raise EmbeddedError(f"the API refused: {error}") from error
+            raise StandaloneError(f"the API refused: {error}") from error
     return old is not None
 
 
@@ -244,26 +246,26 @@ async def _call(
 
 def _own_file(encryption: EncryptionSettings) -> Path:
     if encryption.keys or encryption.keys_file is None:
-        raise EmbeddedError(
+        raise StandaloneError(
             "VIGIE_ENCRYPTION__KEYS gives the keys by value, or nothing does: move them to a file (0600), "
             "one a line, and name it in VIGIE_ENCRYPTION__KEYS_FILE; or change the variable, and start again"
         )
     return encryption.keys_file
 
 
-def _check_kept_seals(where: Installation) -> None:
+def _check_kept_seals(where: RotationTarget) -> None:
     """A new key that is kept would seal nothing where the operator gives keys (EmbeddedError)."""
     if where.layout is None:
         return
-    kept = kept_secrets(where.layout.secrets_file)
+    kept = load_secrets(where.layout.secrets_file)
     # All of them: an earlier change may have been cut short before the file was written.
     known = {_name(key) for key in (kept.encryption_key, *kept.former_encryption_keys)}
-    if where.settings.encryption.key_bytes() or names(where)[0] not in known:
-        raise EmbeddedError(
+    if where.settings.encryption.key_bytes() or list_key_names(where)[0] not in known:
+        raise StandaloneError(
             "VIGIE_ENCRYPTION__KEYS or VIGIE_ENCRYPTION__KEYS_FILE gives the key that seals: put a new one "
             "before it there (`openssl rand -base64 32`), and start `vigie up` again"
         )
 
 
 def _name(key: str) -> str:
-    return key_name(encryption_key(key))
+    return derive_key_name(parse_encryption_key(key))

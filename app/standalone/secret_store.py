@@ -17,14 +17,14 @@ from typing import Any
 
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.kernel.api_keys import generate_key
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.secrets.sealing import generate_encryption_key
-from app.standalone.data_directory import Layout
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.data_directory import DataDirectory
+from app.standalone.service_accounts import StandaloneError
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
+class StackSecrets:
     """What a stack must remember to be the same stack again.
 
     Attributes:
@@ -49,7 +49,7 @@ def generate_password() -> str:
     return secrets.token_urlsafe(24)
 
 
-def keep_secrets(path: Path, admin_key: str | None) -> Secrets:
+def load_or_create_secrets(path: Path, admin_key: str | None) -> StackSecrets:
     """Read the secrets, or make and write those that are missing.
 
     Args:
@@ -59,10 +59,10 @@ def keep_secrets(path: Path, admin_key: str | None) -> Secrets:
     Raises:
         EmbeddedError: the file is not what was written.
     """
-    with alone(path):
+    with lock_secrets(path):
         kept = _read(path)
         ingest_password = _text(kept, "ingest_password") or generate_password()
-        found = Secrets(
+        found = StackSecrets(
             admin_key=admin_key or _text(kept, "admin_key") or generate_key(),
             gateway_password=_text(kept, "gateway_password") or generate_password(),
             ingest_password=ingest_password,
@@ -75,31 +75,31 @@ def keep_secrets(path: Path, admin_key: str | None) -> Secrets:
         return found
 
 
-def change_secrets(path: Path, **changes: Any) -> Secrets:  # noqa: ANN401 (whatever the fields hold)
-    """Change some of the secrets that are kept; to be called within `alone`.
+def change_secrets(path: Path, **changes: Any) -> StackSecrets:  # noqa: ANN401 (whatever the fields hold)
+    """Change some of the secrets that are kept; to be called within `lock_secrets`.
 
     Raises:
         EmbeddedError: there are none, or not all of them.
     """
-    found = replace(kept_secrets(path), **changes)
+    found = replace(load_secrets(path), **changes)
     _write(path, found)
     return found
 
 
-def kept_secrets(path: Path) -> Secrets:
+def load_secrets(path: Path) -> StackSecrets:
     """The secrets that are kept (EmbeddedError where there are none)."""
     kept = _read(path)
     try:
         former = tuple(map(str, kept.pop("former_encryption_keys", ())))
-        return Secrets(**kept, former_encryption_keys=former)
+        return StackSecrets(**kept, former_encryption_keys=former)
     except TypeError as error:
-        raise EmbeddedError(
+        raise StandaloneError(
             f"{path} does not hold all secrets of a stack: `vigie up` has to have run on it"
         ) from error
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def lock_secrets(path: Path) -> Iterator[None]:
     """Keep others from changing the secrets: of two that read, change and write, one would be lost."""
     with path.with_name("secrets.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -112,19 +112,19 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")).items())
     except (ValueError, AttributeError) as error:
-        raise EmbeddedError(f"{path} cannot be read: {error}") from error
+        raise StandaloneError(f"{path} cannot be read: {error}") from error
 
 
 def _text(kept: dict[str, Any], name: str) -> str:
     return str(kept.get(name) or "")
 
 
-def _as_json(found: Secrets) -> dict[str, Any]:
+def _as_json(found: StackSecrets) -> dict[str, Any]:
     return {**asdict(found), "former_encryption_keys": list(found.former_encryption_keys)}
 
 
-def _write(path: Path, found: Secrets) -> None:
-    replace_text(path, json.dumps(_as_json(found), indent=1), mode=0o600)
+def _write(path: Path, found: StackSecrets) -> None:
+    replace_file_text(path, json.dumps(_as_json(found), indent=1), mode=0o600)
 
 
 def _client_id(password: str) -> str:
@@ -136,7 +136,7 @@ def _client_id(password: str) -> str:
     return f"vigie-ingest-{hashlib.sha256(password.encode()).hexdigest()[:16]}"
 
 
-def encryption_keys(settings: EncryptionSettings, kept: Secrets) -> list[str]:
+def list_encryption_keys(settings: EncryptionSettings, kept: StackSecrets) -> list[str]:
     """The keys that the roles get, in base64: the operator's own, then those that are kept.
 
     The kept ones come last wherever the operator gives keys: what they sealed before can still be opened.
@@ -151,15 +151,15 @@ def encryption_keys(settings: EncryptionSettings, kept: Secrets) -> list[str]:
     try:
         own = [base64.b64encode(key).decode() for key in settings.key_bytes()]
     except ValueError as error:
-        raise EmbeddedError(f"VIGIE_ENCRYPTION__KEYS_FILE: {error}") from error
+        raise StandaloneError(f"VIGIE_ENCRYPTION__KEYS_FILE: {error}") from error
     return list(dict.fromkeys([*own, kept.encryption_key, *kept.former_encryption_keys]))
 
 
-def write_keys(layout: Layout, settings: EncryptionSettings) -> None:
-    """Write the file of keys that the roles follow; to be called within `alone`.
+def write_key_file(layout: DataDirectory, settings: EncryptionSettings) -> None:
+    """Write the file of keys that the roles follow; to be called within `lock_secrets`.
 
     Raises:
-        EmbeddedError: as `encryption_keys`, or nothing is kept.
+        EmbeddedError: as `list_encryption_keys`, or nothing is kept.
     """
-    keys = encryption_keys(settings, kept_secrets(layout.secrets_file))
-    replace_text(layout.keys_file, "\n".join([*keys, ""]), mode=0o600)
+    keys = list_encryption_keys(settings, load_secrets(layout.secrets_file))
+    replace_file_text(layout.keys_file, "\n".join([*keys, ""]), mode=0o600)

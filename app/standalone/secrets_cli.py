@@ -15,9 +15,9 @@ import typer
 
 if TYPE_CHECKING:
     from app.platform.db.database import RawConnection
-    from app.platform.secrets.resealing import Use
-    from app.platform.secrets.sealing import Sealer
-    from app.standalone.secret_rotation import Installation
+    from app.platform.secrets.resealing import SealingKeyUsage
+    from app.platform.secrets.sealing import SecretSealer
+    from app.standalone.secret_rotation import RotationTarget
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -32,7 +32,7 @@ DataDir = Annotated[
 ]
 
 
-class What(StrEnum):
+class ReplaceableSecret(StrEnum):
     """What can be replaced."""
 
     ENCRYPTION = "encryption"
@@ -53,18 +53,18 @@ def generate(
     ] = None,
 ) -> None:
     """Print the secrets of a new installation, as lines of a `.env` file. Nothing is kept."""
-    from app.standalone.generated_secrets import block  # noqa: PLC0415
+    from app.standalone.generated_secrets import generate_env_lines  # noqa: PLC0415
 
     with _refusing():
-        typer.echo(block(keys_file), nl=False)
+        typer.echo(generate_env_lines(keys_file), nl=False)
 
 
 @app.command()
 def rotate(
     *,
     what: Annotated[
-        What, typer.Option(help="The encryption key, or secrets of `vigie up`")
-    ] = What.ENCRYPTION,
+        ReplaceableSecret, typer.Option(help="The encryption key, or secrets of `vigie up`")
+    ] = ReplaceableSecret.ENCRYPTION,
     data_dir: DataDir = None,
 ) -> None:
     """Replace a secret by a new one."""
@@ -72,13 +72,13 @@ def rotate(
 
     with _refusing():
         where = _where(data_dir)
-        if what is What.ENCRYPTION:
-            new, *former = secret_rotation.add_key(where)
+        if what is ReplaceableSecret.ENCRYPTION:
+            new, *former = secret_rotation.add_encryption_key(where)
             typer.echo(_rotated(new, former))
             return
         if where.layout is None:
             _refuse("these are secrets of `vigie up`: name its --data-dir; else docs/operations.md says how")
-        if what is What.BROKER:
+        if what is ReplaceableSecret.BROKER:
             secret_rotation.replace_broker_passwords(where.layout)
             typer.echo(
                 "The broker's accounts `ingest` and `gateway` have new passwords when `vigie up` is started "
@@ -106,11 +106,11 @@ def _rotated(new: str, former: list[str]) -> str:
 @app.command()
 def status(*, data_dir: DataDir = None) -> None:
     """Say how many secrets are sealed with which key; exits 1 while some are not under the first one."""
-    from app.platform.secrets.resealing import uses  # noqa: PLC0415
+    from app.platform.secrets.resealing import count_sealed_values  # noqa: PLC0415
 
-    async def look(connection: "RawConnection", sealer: "Sealer") -> int:
-        found = await uses(connection)
-        for line in report(sealer.names, found):
+    async def look(connection: "RawConnection", sealer: "SecretSealer") -> int:
+        found = await count_sealed_values(connection)
+        for line in format_status_lines(sealer.names, found):
             typer.echo(line)
         first = sealer.names[0] if sealer.names else None
         return _LEFT if any(use.key is None or use.key != first for use in found) else 0
@@ -118,7 +118,7 @@ def status(*, data_dir: DataDir = None) -> None:
     _with_database(data_dir, look)
 
 
-def report(keys: list[str], found: "list[Use]") -> Iterator[str]:
+def format_status_lines(keys: list[str], found: "list[SealingKeyUsage]") -> Iterator[str]:
     """The lines of `status`.
 
     Args:
@@ -139,7 +139,7 @@ def report(keys: list[str], found: "list[Use]") -> Iterator[str]:
         yield "There is no key."
 
 
-def _places(found: "list[Use]", key: str | None) -> str:
+def _places(found: "list[SealingKeyUsage]", key: str | None) -> str:
     mine = [use for use in found if use.key == key]
     total = sum(use.values for use in mine)
     each = ", ".join(f"{use.column} {use.values}" for use in mine)
@@ -149,10 +149,10 @@ def _places(found: "list[Use]", key: str | None) -> str:
 @app.command()
 def reseal(*, data_dir: DataDir = None) -> None:
     """Seal at once under the first key whatever is not; exits 1 where something is left."""
-    from app.platform.secrets.resealing import Resealer  # noqa: PLC0415
+    from app.platform.secrets.resealing import SecretResealer  # noqa: PLC0415
 
-    async def seal(connection: "RawConnection", sealer: "Sealer") -> int:
-        left = await Resealer(sealer).turn(connection)
+    async def seal(connection: "RawConnection", sealer: "SecretSealer") -> int:
+        left = await SecretResealer(sealer).turn(connection)
         if left:
             typer.echo(f"{left} are left: what cannot be opened, or was being changed just now.")
             return _LEFT
@@ -165,36 +165,38 @@ def reseal(*, data_dir: DataDir = None) -> None:
 @app.command()
 def forget(*, data_dir: DataDir = None) -> None:
     """Remove former encryption keys that nothing in the database is sealed with any more."""
-    from app.platform.secrets.resealing import uses  # noqa: PLC0415
-    from app.standalone.secret_rotation import names, remove_keys  # noqa: PLC0415
+    from app.platform.secrets.resealing import count_sealed_values  # noqa: PLC0415
+    from app.standalone.secret_rotation import list_key_names, remove_unused_keys  # noqa: PLC0415
 
-    async def look(connection: "RawConnection", _: "Sealer") -> int:
-        in_use = {use.key for use in await uses(connection) if use.key is not None}
+    async def look(connection: "RawConnection", _: "SecretSealer") -> int:
+        in_use = {use.key for use in await count_sealed_values(connection) if use.key is not None}
         where = _where(data_dir)
-        removed = remove_keys(where, in_use)
-        typer.echo(f"Removed: {', '.join(removed) or 'none'}. Left: {', '.join(names(where))}.")
+        removed = remove_unused_keys(where, in_use)
+        typer.echo(f"Removed: {', '.join(removed) or 'none'}. Left: {', '.join(list_key_names(where))}.")
         return 0
 
     _with_database(data_dir, look)
 
 
-def _where(data_dir: Path | None) -> "Installation":
+def _where(data_dir: Path | None) -> "RotationTarget":
     from app.platform.config.settings import read_settings  # noqa: PLC0415
-    from app.standalone.secret_rotation import installation  # noqa: PLC0415
+    from app.standalone.secret_rotation import find_rotation_target  # noqa: PLC0415
 
-    return installation(data_dir, read_settings())
+    return find_rotation_target(data_dir, read_settings())
 
 
-def _with_database(data_dir: Path | None, work: "Callable[[RawConnection, Sealer], Awaitable[int]]") -> None:
+def _with_database(
+    data_dir: Path | None, work: "Callable[[RawConnection, SecretSealer], Awaitable[int]]"
+) -> None:
     """Do something with the installation's database and keys; its status is the command's."""
-    from app.platform.secrets.sealing import Sealer  # noqa: PLC0415
-    from app.standalone.command_connection import reached  # noqa: PLC0415
+    from app.platform.secrets.sealing import SecretSealer  # noqa: PLC0415
+    from app.standalone.command_connection import connect_for_command  # noqa: PLC0415
 
-    async def run(where: "Installation") -> int:
+    async def run(where: "RotationTarget") -> int:
         if where.database is None:
             _refuse(f"{where.title} does not run: start it first")
-        async with reached(where.database, application="vigie-secrets", role=_ROLE) as connection:
-            return await work(connection, Sealer.of(where.encryption))
+        async with connect_for_command(where.database, application="vigie-secrets", role=_ROLE) as connection:
+            return await work(connection, SecretSealer.of(where.encryption))
 
     with _refusing():
         raise typer.Exit(asyncio.run(run(_where(data_dir))))
@@ -203,15 +205,15 @@ def _with_database(data_dir: Path | None, work: "Callable[[RawConnection, Sealer
 @contextmanager
 def _refusing() -> Iterator[None]:
     """Turn what cannot be done into a line and exit status 2."""
-    from app.platform.db.database import TRANSIENT  # noqa: PLC0415
-    from app.platform.secrets.sealing import SealError  # noqa: PLC0415
-    from app.standalone.service_accounts import EmbeddedError  # noqa: PLC0415
+    from app.platform.db.database import DATABASE_ERRORS  # noqa: PLC0415
+    from app.platform.secrets.sealing import SealingError  # noqa: PLC0415
+    from app.standalone.service_accounts import StandaloneError  # noqa: PLC0415
 
     try:
         yield
-    except (EmbeddedError, SealError) as error:
+    except (StandaloneError, SealingError) as error:
         _refuse(str(error))
-    except TRANSIENT as error:
+    except DATABASE_ERRORS as error:
         _refuse(f"it failed: {type(error).__name__}: {error}")
 
 

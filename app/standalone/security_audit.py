@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from app.platform.config.security_findings import INSECURITIES, Code, RoleName
-from app.platform.config.settings import IngestSettings, Settings
-from app.platform.kernel.api_keys import PREFIX, well_formed
+from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
+from app.platform.config.settings import IngestSettings, VigieSettings
+from app.platform.kernel.api_keys import API_KEY_PREFIX, is_well_formed_key
 
 _SHORT: Final = 8
 _FEW: Final = 4
@@ -52,7 +52,7 @@ _WELL_KNOWN: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Insecure:
+class SecurityFinding:
     """One finding.
 
     Attributes:
@@ -60,16 +60,16 @@ class Insecure:
         variable: the setting, or the file, at fault.
     """
 
-    code: Code
+    code: SecurityFindingCode
     variable: str
 
     def __str__(self) -> str:
-        known = INSECURITIES[self.code]
+        known = SECURITY_FINDING_TYPES[self.code]
         return f"{self.code}: {self.variable}: {known.danger}; set {known.mend}"
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginPrivileges:
     """What the database says of the account that logs in, whatever role it takes afterwards.
 
     Attributes:
@@ -86,7 +86,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SettingsEnvironment:
     """What counts besides the settings.
 
     Attributes:
@@ -99,7 +99,7 @@ class Surroundings:
     libpq: Mapping[str, str] = field(default_factory=dict)
     passfile: bool = False
     modes: Mapping[str, int] = field(default_factory=dict)
-    login: Login | None = None
+    login: LoginPrivileges | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class _Address:
 
     @property
     def remote(self) -> bool:
-        return any(not is_local(host) for host in self.hosts)
+        return any(not is_local_host(host) for host in self.hosts)
 
     @property
     def sockets(self) -> bool:
@@ -122,7 +122,7 @@ class _Address:
         return all(host.startswith("/") for host in self.hosts)
 
 
-def is_local(host: str) -> bool:
+def is_local_host(host: str) -> bool:
     """Tell whether a host is this machine itself: a loopback address, `localhost`, a Unix socket."""
     if host.startswith("/") or host == "localhost" or host.endswith(".localhost"):
         return True
@@ -140,7 +140,7 @@ def _host(text: str) -> str:
     return text if text.startswith("/") else text.partition(":")[0]
 
 
-def _address(settings: Settings, around: Surroundings) -> _Address:
+def _address(settings: VigieSettings, around: SettingsEnvironment) -> _Address:
     parts = urlsplit(settings.database.url)
     account, _, places = parts.netloc.rpartition("@")
     user, _, password = account.partition(":")
@@ -159,7 +159,7 @@ def _address(settings: Settings, around: Surroundings) -> _Address:
     )
 
 
-def is_weak(password: str, *names: str) -> bool:
+def is_weak_password(password: str, *names: str) -> bool:
     """Tell whether a password is among the first that are tried; `names` are those of the account."""
     plain = password.casefold()
     return (
@@ -170,53 +170,53 @@ def is_weak(password: str, *names: str) -> bool:
     )
 
 
-def _database_without_password(settings: Settings, around: Surroundings) -> bool:
+def _database_without_password(settings: VigieSettings, around: SettingsEnvironment) -> bool:
     address = _address(settings, around)
     return not (address.password or address.sockets or address.certificate or around.passfile)
 
 
-def _database_weak_password(settings: Settings, around: Surroundings) -> bool:
+def _database_weak_password(settings: VigieSettings, around: SettingsEnvironment) -> bool:
     address = _address(settings, around)
-    return bool(address.password) and is_weak(address.password, address.user)
+    return bool(address.password) and is_weak_password(address.password, address.user)
 
 
-def _database_without_tls(settings: Settings, around: Surroundings) -> bool:
+def _database_without_tls(settings: VigieSettings, around: SettingsEnvironment) -> bool:
     address = _address(settings, around)
     return address.remote and address.sslmode not in _ENCRYPTED
 
 
-def _database_superuser(settings: Settings, around: Surroundings) -> bool:
+def _database_superuser(settings: VigieSettings, around: SettingsEnvironment) -> bool:
     known = around.login is not None and around.login.superuser
     return known or _address(settings, around).user == "postgres"
 
 
-def _database_owner(_: Settings, around: Surroundings) -> bool:
+def _database_owner(_: VigieSettings, around: SettingsEnvironment) -> bool:
     return around.login is not None and around.login.owner
 
 
-def _broker_without_password(settings: Settings, _: Surroundings) -> bool:
+def _broker_without_password(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     broker = settings.broker
     return not broker.password.get_secret_value() and broker.tls.certificate_file is None
 
 
-def _broker_weak_password(settings: Settings, _: Surroundings) -> bool:
+def _broker_weak_password(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     password = settings.broker.password.get_secret_value()
-    return bool(password) and is_weak(password, settings.broker.username)
+    return bool(password) and is_weak_password(password, settings.broker.username)
 
 
-def _broker_without_tls(settings: Settings, _: Surroundings) -> bool:
-    return not is_local(settings.broker.host) and not settings.broker.tls.enabled
+def _broker_without_tls(settings: VigieSettings, _: SettingsEnvironment) -> bool:
+    return not is_local_host(settings.broker.host) and not settings.broker.tls.enabled
 
 
-def _session_guessable(settings: Settings, _: Surroundings) -> bool:
+def _session_guessable(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     return bool(settings.ingest.client_id == IngestSettings.model_fields["client_id"].default)
 
 
-def _webhooks_private(settings: Settings, _: Surroundings) -> bool:
+def _webhooks_private(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     return settings.webhooks.allow_private
 
 
-def _keys(settings: Settings) -> tuple[str, list[bytes]]:
+def _keys(settings: VigieSettings) -> tuple[str, list[bytes]]:
     """The keys, and the variable that they are in; none where the file is gone, which others tell."""
     encryption = settings.encryption
     variable = "VIGIE_ENCRYPTION__KEYS" if encryption.keys else "VIGIE_ENCRYPTION__KEYS_FILE"
@@ -226,11 +226,11 @@ def _keys(settings: Settings) -> tuple[str, list[bytes]]:
         return variable, []
 
 
-def _encryption_without_key(settings: Settings, _: Surroundings) -> bool:
+def _encryption_without_key(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     return not _keys(settings)[1]
 
 
-def _encryption_weak_key(settings: Settings, _: Surroundings) -> str | None:
+def _encryption_weak_key(settings: VigieSettings, _: SettingsEnvironment) -> str | None:
     variable, keys = _keys(settings)
     # 32 bytes of chance have some thirty values, and about twenty that are no letters.
     weak = any(
@@ -239,40 +239,40 @@ def _encryption_weak_key(settings: Settings, _: Surroundings) -> str | None:
     return variable if weak else None
 
 
-def _encryption_key_twice(settings: Settings, _: Surroundings) -> str | None:
+def _encryption_key_twice(settings: VigieSettings, _: SettingsEnvironment) -> str | None:
     variable, keys = _keys(settings)
     return variable if len(set(keys)) < len(keys) else None
 
 
-def _admin_key_weak(settings: Settings, _: Surroundings) -> bool:
+def _admin_key_weak(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     if settings.bootstrap_admin_key is None:
         return False
     key = settings.bootstrap_admin_key.get_secret_value()
-    return not well_formed(key) or len(set(key.removeprefix(PREFIX))) < _FEW_OF_A_KEY
+    return not is_well_formed_key(key) or len(set(key.removeprefix(API_KEY_PREFIX))) < _FEW_OF_A_KEY
 
 
-def _api_without_tls(settings: Settings, _: Surroundings) -> str | None:
+def _api_without_tls(settings: VigieSettings, _: SettingsEnvironment) -> str | None:
     scheme, *rest = settings.api.public_url.split("://", 1)
-    if scheme == "http" and not is_local(_host(rest[0].partition("/")[0])):
+    if scheme == "http" and not is_local_host(_host(rest[0].partition("/")[0])):
         return "VIGIE_API__PUBLIC_URL"
-    return "VIGIE_API__HOST" if scheme != "https" and not is_local(settings.api.host) else None
+    return "VIGIE_API__HOST" if scheme != "https" and not is_local_host(settings.api.host) else None
 
 
-def _smtp_without_tls(settings: Settings, _: Surroundings) -> bool:
+def _smtp_without_tls(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     smtp = settings.smtp
-    return smtp.host is not None and smtp.security == "none" and not is_local(smtp.host)
+    return smtp.host is not None and smtp.security == "none" and not is_local_host(smtp.host)
 
 
-def _enrolment_open(settings: Settings, _: Surroundings) -> bool:
+def _enrolment_open(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     enrolment = settings.enrolment
     return enrolment.enabled and enrolment.attempts > enrolment.attempts_window_s
 
 
-def _file_open(_: Settings, around: Surroundings) -> str | None:
+def _file_open(_: VigieSettings, around: SettingsEnvironment) -> str | None:
     return next((variable for variable, mode in around.modes.items() if mode & _OPEN), None)
 
 
-def _secret_twice(settings: Settings, around: Surroundings) -> str | None:
+def _secret_twice(settings: VigieSettings, around: SettingsEnvironment) -> str | None:
     admin = settings.bootstrap_admin_key
     held = {
         "VIGIE_DATABASE__URL": _address(settings, around).password,
@@ -285,7 +285,9 @@ def _secret_twice(settings: Settings, around: Surroundings) -> str | None:
     return found[-1] if found else None
 
 
-_CHECKS: Final[dict[Code, Callable[[Settings, Surroundings], bool | str | None]]] = {
+_CHECKS: Final[
+    dict[SecurityFindingCode, Callable[[VigieSettings, SettingsEnvironment], bool | str | None]]
+] = {
     "database_without_password": _database_without_password,
     "database_weak_password": _database_weak_password,
     "database_without_tls": _database_without_tls,
@@ -309,7 +311,9 @@ _CHECKS: Final[dict[Code, Callable[[Settings, Surroundings], bool | str | None]]
 """Each tells whether it is so, or names the variable where there are several."""
 
 
-def insecure(settings: Settings, role: RoleName, around: Surroundings) -> Iterator[Insecure]:
+def find_insecure_settings(
+    settings: VigieSettings, role: ProcessRoleName, around: SettingsEnvironment
+) -> Iterator[SecurityFinding]:
     """What is insecure for one role, in the order of INSECURITIES.
 
     Args:
@@ -317,7 +321,7 @@ def insecure(settings: Settings, role: RoleName, around: Surroundings) -> Iterat
         role: Which one; what does not concern it is left out.
         around: What counts besides.
     """
-    for code, known in INSECURITIES.items():
+    for code, known in SECURITY_FINDING_TYPES.items():
         found = _CHECKS[code](settings, around) if role in known.roles else None
         if found:
-            yield Insecure(code, found if isinstance(found, str) else known.variables[0])
+            yield SecurityFinding(code, found if isinstance(found, str) else known.variables[0])

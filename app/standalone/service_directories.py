@@ -9,10 +9,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from app.standalone.service_accounts import Account, EmbeddedError, can_reach
+from app.standalone.service_accounts import StandaloneError, SystemAccount, can_reach
 
 
-def make_folder(folder: Path, mode: int, account: Account | None = None, *, group_only: bool = False) -> Path:
+def make_folder(
+    folder: Path, mode: int, account: SystemAccount | None = None, *, group_only: bool = False
+) -> Path:
     """Make `folder` (or take the one that is there), with `mode`, owned by `account`.
 
     With `group_only` the account may only read: owner stays root, the group is the account's.
@@ -24,14 +26,14 @@ def make_folder(folder: Path, mode: int, account: Account | None = None, *, grou
     return folder
 
 
-class Home:
+class ServiceDirectory:
     """The folder of one service.
 
     `folder` itself where `account` can reach it; else, and only if `durable` is false, a temporary folder
     that lives as long as this object is open, with `folder/home` pointing to it.
     """
 
-    def __init__(self, folder: Path, account: Account | None, *, durable: bool) -> None:
+    def __init__(self, folder: Path, account: SystemAccount | None, *, durable: bool) -> None:
         self.folder = folder.absolute()
         self.account = account
         self._durable = durable
@@ -51,7 +53,7 @@ class Home:
             return self.path
         if self._durable or self.account is None:
             who = self.account.name if self.account else "this user"
-            raise EmbeddedError(f"{who} cannot reach {self.folder}")
+            raise StandaloneError(f"{who} cannot reach {self.folder}")
         self._temporary = Path(tempfile.mkdtemp(prefix="vigie-"))
         self._temporary.chmod(0o711)
         link = self.folder / "home"

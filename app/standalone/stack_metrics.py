@@ -34,7 +34,7 @@ _UNREACHABLE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class StackMetrics:
     """Totals: as `/metrics` has them, since the roles started; None where nothing of Vigie is exposed."""
 
     messages: float | None = None
@@ -45,7 +45,7 @@ class Figures:
     deliveries: Mapping[str, float] = field(default_factory=dict)
 
 
-def parse(text: str) -> Figures:
+def parse_metrics(text: str) -> StackMetrics:
     """Sum what is wanted over its labels. Pure; unknown lines are passed over."""
     totals: dict[str, float] = {}
     deliveries: dict[str, float] = defaultdict(float)
@@ -64,7 +64,7 @@ def parse(text: str) -> Figures:
             deliveries[outcome[1]] += value
     # A counter with labels is exposed from its first event on: until then there was none.
     missing = 0.0 if any(name.startswith("vigie_") for name in totals) else None
-    return Figures(
+    return StackMetrics(
         messages=totals.get("vigie_ingest_messages_total", missing),
         stored=totals.get("vigie_samples_stored_total", missing),
         duplicates=totals.get("vigie_samples_duplicate_total", missing),
@@ -74,12 +74,14 @@ def parse(text: str) -> Figures:
     )
 
 
-async def scrape(session: aiohttp.ClientSession, api: str, token: SecretStr | None) -> Figures | None:
+async def scrape_metrics(
+    session: aiohttp.ClientSession, api: str, token: SecretStr | None
+) -> StackMetrics | None:
     """Ask the API, with the token of its metrics; None when it does not answer (it may be restarting)."""
     headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
     try:
         async with session.get(f"{api}/metrics", timeout=_PATIENCE, headers=headers) as response:
-            return parse(await response.text()) if response.ok else None
+            return parse_metrics(await response.text()) if response.ok else None
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None
 
@@ -100,7 +102,7 @@ class DatabaseTotals:
         self._earlier: Counter[str] | None = None
         self._counted: Mapping[str, float] = {}
 
-    async def complete(self, figures: Figures | None) -> Figures | None:
+    async def complete(self, figures: StackMetrics | None) -> StackMetrics | None:
         """Return the figures with the totals of the database; None stays None."""
         if figures is None:
             return None
@@ -142,7 +144,7 @@ class DatabaseTotals:
             )
 
 
-async def is_ready(session: aiohttp.ClientSession, api: str) -> bool:
+async def is_api_ready(session: aiohttp.ClientSession, api: str) -> bool:
     """Tell whether `/readyz` answers 200."""
     try:
         async with session.get(f"{api}/readyz", timeout=_PATIENCE) as response:

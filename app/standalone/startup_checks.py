@@ -13,24 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from app.platform.config.security_findings import INSECURITIES, Code, RoleName
-from app.platform.config.settings import InvalidSettingsError, Settings, get_settings
+from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
+from app.platform.config.settings import InvalidSettingsError, VigieSettings, get_settings
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
-from app.standalone.data_directory import Layout
-from app.standalone.database_logins import login_of
+from app.standalone.data_directory import DataDirectory
+from app.standalone.database_logins import connect_and_read_login
 from app.standalone.orphan_processes import MARKER
-from app.standalone.security_audit import Insecure, Surroundings, insecure
+from app.standalone.security_audit import SecurityFinding, SettingsEnvironment, find_insecure_settings
 from app.standalone.unknown_settings import log_unknown_settings, print_unknown_settings
 
 REFUSED: Final = 2
 _PATIENCE_S: Final = 3.0  # a role may start before its database does
-SERVICES: Final[frozenset[Code]] = frozenset(
-    code for code in INSECURITIES if code.startswith(("database_", "broker_"))
+SERVICES: Final[frozenset[SecurityFindingCode]] = frozenset(
+    code for code in SECURITY_FINDING_TYPES if code.startswith(("database_", "broker_"))
 )
 """What is the operator's own to answer for where `vigie up` brings no services along."""
 
-_ROLES: Final[tuple[RoleName, ...]] = ("api", "ingest", "deliver", "maintain")
-_DECIDED: Final[frozenset[Code]] = frozenset({"webhooks_private", "encryption_without_key"})
+_ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "ingest", "deliver", "maintain")
+_DECIDED: Final[frozenset[SecurityFindingCode]] = frozenset({"webhooks_private", "encryption_without_key"})
 """What `vigie up` decides itself in any case."""
 
 _WITH_SERVICES: Final = _DECIDED | SERVICES | {"session_guessable"}
@@ -39,7 +39,7 @@ _WITH_SERVICES: Final = _DECIDED | SERVICES | {"session_guessable"}
 _log = get_logger(__name__)
 
 
-def admitted(role: RoleName) -> Settings:
+def load_admitted_settings(role: ProcessRoleName) -> VigieSettings:
     """Give the settings of a role that may start with them; logs what was allowed by name, and unknown names.
 
     Raises:
@@ -51,13 +51,17 @@ def admitted(role: RoleName) -> Settings:
     except InvalidSettingsError:
         print_unknown_settings()  # how logs are written is among the settings
         raise
-    if in_stack(os.environ):
+    if is_stack_child(os.environ):
         return settings
     log_unknown_settings(settings.log, role)
-    login = login_of(settings.database, _PATIENCE_S) if role in _ROLES else None
-    found = list(insecure(settings, role, replace(look(settings, role, os.environ), login=login)))
+    login = connect_and_read_login(settings.database, _PATIENCE_S) if role in _ROLES else None
+    found = list(
+        find_insecure_settings(
+            settings, role, replace(read_settings_environment(settings, role, os.environ), login=login)
+        )
+    )
     if refused := [each for each in found if each.code not in settings.allow_insecure]:
-        sys.stderr.write(f"vigie: {refusal(refused, f'{role} does not start')}\n")
+        sys.stderr.write(f"vigie: {format_refusal(refused, f'{role} does not start')}\n")
         raise SystemExit(REFUSED)
     unknown = login is None and role in _ROLES
     if found or unknown:
@@ -69,18 +73,22 @@ def admitted(role: RoleName) -> Settings:
     return settings
 
 
-def findings(
-    settings: Settings, roles: Iterable[str] = _ROLES, environ: Mapping[str, str] = os.environ
-) -> list[Insecure]:
+def find_role_insecurities(
+    settings: VigieSettings, roles: Iterable[str] = _ROLES, environ: Mapping[str, str] = os.environ
+) -> list[SecurityFinding]:
     """What is insecure for any of some roles, each once."""
-    names: list[RoleName] = [role for role in _ROLES if role in roles]
-    found = [each for role in names for each in insecure(settings, role, look(settings, role, environ))]
+    names: list[ProcessRoleName] = [role for role in _ROLES if role in roles]
+    found = [
+        each
+        for role in names
+        for each in find_insecure_settings(settings, role, read_settings_environment(settings, role, environ))
+    ]
     return list(dict.fromkeys(found))
 
 
-def of_stack(
-    settings: Settings, roles: Iterable[str] = _ROLES, *, services: bool
-) -> tuple[list[Insecure], list[Insecure]]:
+def check_stack_settings(
+    settings: VigieSettings, roles: Iterable[str] = _ROLES, *, services: bool
+) -> tuple[list[SecurityFinding], list[SecurityFinding]]:
     """What is insecure for `vigie up`: what it refuses to start with, and what it tells of only.
 
     Args:
@@ -89,12 +97,12 @@ def of_stack(
         services: Whether it brings PostgreSQL and the broker along.
     """
     waived = _WITH_SERVICES if services else _DECIDED
-    known = [each for each in findings(settings, roles) if each.code not in waived]
+    known = [each for each in find_role_insecurities(settings, roles) if each.code not in waived]
     refused = [each for each in known if each.code in SERVICES and each.code not in settings.allow_insecure]
     return refused, [each for each in known if each not in refused]
 
 
-def refusal(found: Iterable[Insecure], what: str) -> str:
+def format_refusal(found: Iterable[SecurityFinding], what: str) -> str:
     """A line for each finding, and how they are allowed by name; shows no secret."""
     codes = ", ".join(f'"{each.code}"' for each in found)
     lines = "".join(f"\n  {each}" for each in found)
@@ -105,28 +113,30 @@ def refusal(found: Iterable[Insecure], what: str) -> str:
     )
 
 
-def in_stack(environ: Mapping[str, str]) -> bool:
+def is_stack_child(environ: Mapping[str, str]) -> bool:
     """Tell whether `vigie up` started this process.
 
     A variable alone may be left over or copied: besides, our parent must be who holds the data directory.
     """
     marker = environ.get(MARKER, "")
-    layout = Layout(Path(marker.partition("@")[2] or os.devnull))
+    layout = DataDirectory(Path(marker.partition("@")[2] or os.devnull))
     try:
         return layout.marker() == marker and layout.lock_file.read_text().strip() == str(os.getppid())
     except OSError:
         return False
 
 
-def look(settings: Settings, role: RoleName, environ: Mapping[str, str]) -> Surroundings:
+def read_settings_environment(
+    settings: VigieSettings, role: ProcessRoleName, environ: Mapping[str, str]
+) -> SettingsEnvironment:
     """What counts besides the settings: PostgreSQL's own variables, and the modes of files with secrets."""
     passfile = Path(environ.get("PGPASSFILE") or Path(environ.get("HOME") or "/nonexistent") / ".pgpass")
     files: dict[str, Path | None] = {".env": Path(".env")}
-    if role in INSECURITIES["broker_without_password"].roles:
+    if role in SECURITY_FINDING_TYPES["broker_without_password"].roles:
         files["VIGIE_BROKER__TLS__KEY_FILE"] = settings.broker.tls.key_file
-    if role in INSECURITIES["encryption_without_key"].roles and not settings.encryption.keys:
+    if role in SECURITY_FINDING_TYPES["encryption_without_key"].roles and not settings.encryption.keys:
         files["VIGIE_ENCRYPTION__KEYS_FILE"] = settings.encryption.keys_file
-    return Surroundings(
+    return SettingsEnvironment(
         libpq={name: value for name, value in environ.items() if name.startswith("PG")},
         passfile=passfile.is_file(),
         modes=dict(_modes(files)),

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.standalone.run_file import Reach
-from app.standalone.stack_metrics import Figures
+from app.standalone.run_file import StackAddresses
+from app.standalone.stack_metrics import StackMetrics
 
 PLAIN_EVERY_S = 10.0
 LIVE_EVERY_S = 1.0
@@ -26,7 +26,7 @@ _GONE = (BrokenPipeError, OSError, ValueError)
 
 
 @dataclass(slots=True)
-class Rate:
+class MessageRate:
     """Messages a second, from totals that may begin again at zero when a role restarts."""
 
     _total: float | None = None
@@ -41,26 +41,26 @@ class Rate:
         return max(0.0, total - before) / since
 
 
-def count(value: float | None) -> str:
+def format_total(value: float | None) -> str:
     """A total with thin groups; a dash where it is unknown."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
-def rows(figures: Figures | None, rate: float | None) -> list[tuple[str, str]]:
+def build_metric_rows(figures: StackMetrics | None, rate: float | None) -> list[tuple[str, str]]:
     """Name and value of each figure shown. Pure."""
-    seen = figures or Figures()
-    delivered = ", ".join(f"{count(n)} {outcome}" for outcome, n in sorted(seen.deliveries.items()))
+    seen = figures or StackMetrics()
+    delivered = ", ".join(f"{format_total(n)} {outcome}" for outcome, n in sorted(seen.deliveries.items()))
     return [
-        ("messages/s", count(rate)),
-        ("samples stored", count(seen.stored)),
-        ("duplicates", count(seen.duplicates)),
-        ("quarantined", count(seen.quarantined)),
-        ("alerts firing", count(seen.firing)),
+        ("messages/s", format_total(rate)),
+        ("samples stored", format_total(seen.stored)),
+        ("duplicates", format_total(seen.duplicates)),
+        ("quarantined", format_total(seen.quarantined)),
+        ("alerts firing", format_total(seen.firing)),
         ("webhooks", delivered or UNKNOWN),
     ]
 
 
-class LastingConsole(Console):
+class PipeSafeConsole(Console):
     """A console that falls silent when nobody reads it any more, instead of ending the program."""
 
     def on_broken_pipe(self) -> None:
@@ -68,7 +68,7 @@ class LastingConsole(Console):
         self.quiet = True
 
 
-class Display:
+class StartupScreen:
     """The supervisor's voice.
 
     Attributes:
@@ -77,11 +77,11 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or LastingConsole(highlight=False, soft_wrap=True)
+        self._console = console or PipeSafeConsole(highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
-        self._rate = Rate()
-        self._reach: Reach | None = None
+        self._rate = MessageRate()
+        self._reach: StackAddresses | None = None
         self.demo_key: str | None = None
         self.admin_key: str | None = None
         self._demo_told = False
@@ -100,7 +100,7 @@ class Display:
                 return
             self._events.append(f"{time.strftime('%H:%M:%S')}  {line}")
 
-    def ready(self, reach: Reach) -> None:
+    def ready(self, reach: StackAddresses) -> None:
         """Show the addresses, and from now on the figures."""
         self._reach = reach
         self.say(f"Ready in {time.monotonic() - self._began:.1f} s. Ctrl-C stops everything.")
@@ -113,7 +113,7 @@ class Display:
             self._live = Live(self._table(None, None), console=self._console, auto_refresh=False)
             self._live.start(refresh=True)
 
-    def update(self, figures: Figures | None, at_s: float) -> None:
+    def update(self, figures: StackMetrics | None, at_s: float) -> None:
         """Show new figures, read at `at_s` on any steady clock (seconds)."""
         rate = self._rate.next(figures.messages if figures else None, at_s)
         with contextlib.suppress(*_GONE):
@@ -124,7 +124,7 @@ class Display:
                     self._demo_told = True
                     self.say(f"  {'demo key':<16}{self.demo_key}")
                     self.say(f"  {'demo city':<16}{_DEMO_CITY}")
-                self.say(" · ".join(f"{value} {name}" for name, value in rows(figures, rate)))
+                self.say(" · ".join(f"{value} {name}" for name, value in build_metric_rows(figures, rate)))
 
     def close(self) -> None:
         """End the live table, leaving its last state on the screen."""
@@ -143,11 +143,11 @@ class Display:
         demo = [("demo key", self.demo_key), ("demo city", _DEMO_CITY)] if self.demo_key else []
         return [*web, ("MQTT", mqtt), ("admin key", self.admin_key or reach.admin_key), *demo]
 
-    def _table(self, figures: Figures | None, rate: float | None) -> Table:
+    def _table(self, figures: StackMetrics | None, rate: float | None) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2), title="Vigie", title_justify="left")
         table.add_column(style="dim")
         table.add_column(overflow="fold")
-        for name, value in [*self._addresses(), ("", ""), *rows(figures, rate)]:
+        for name, value in [*self._addresses(), ("", ""), *build_metric_rows(figures, rate)]:
             table.add_row(name, value)
         for event in self._events:
             table.add_row("", Text(event, style="yellow"))

@@ -17,28 +17,40 @@ import aiohttp
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import SecretStr
 
-from app.platform.config.settings import Settings
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.config.settings import VigieSettings
+from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.observability.metric_files import trim_metric_files
-from app.standalone.child_process import Child, Step, tail
-from app.standalone.data_directory import Layout, clear_metrics, remove_metrics
-from app.standalone.free_ports import free_port, require_free
+from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
+from app.standalone.data_directory import DataDirectory, clear_metrics, remove_metrics
+from app.standalone.free_ports import find_free_port, require_free_port
 from app.standalone.make_watch import MakeWatch
-from app.standalone.orphan_processes import stop_marked_remains
+from app.standalone.orphan_processes import stop_marked_orphans
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_services import PrivateServices
-from app.standalone.process_commands import Options, Services, command, environment, environment_of
-from app.standalone.process_keeper import Keeper
-from app.standalone.run_file import Reach, read_demo_key, remove_run_file, write_run_file
-from app.standalone.secret_store import Secrets, alone, keep_secrets, kept_secrets, write_keys
-from app.standalone.service_accounts import EmbeddedError
-from app.standalone.stack_metrics import DatabaseTotals, is_ready, scrape
-from app.standalone.startup_screen import Display
+from app.standalone.process_commands import (
+    ServiceConnections,
+    StackOptions,
+    build_command,
+    build_process_environment,
+    build_stack_environment,
+)
+from app.standalone.process_keeper import ProcessKeeper
+from app.standalone.run_file import StackAddresses, read_demo_key, remove_run_file, write_run_file
+from app.standalone.secret_store import (
+    StackSecrets,
+    load_or_create_secrets,
+    load_secrets,
+    lock_secrets,
+    write_key_file,
+)
+from app.standalone.service_accounts import StandaloneError
+from app.standalone.stack_metrics import DatabaseTotals, is_api_ready, scrape_metrics
+from app.standalone.startup_screen import StartupScreen
 
 # `deliver` takes 6 s at most (`app.notifications.delivery.dispatcher.END_S`): what it cannot end it gives
 # back by then. Then 2.5 s for the broker and 3.5 s for the database: together under the 15 s that a stop may
 # take.
-_STOP_ROLE = (Step(signal.SIGTERM, 7.0),)
+_STOP_ROLE = (StopStep(signal.SIGTERM, 7.0),)
 _READY_PATIENCE_S = 90.0
 _SETTLE_S = 1.0
 _CRASHES_BORNE = 3
@@ -49,18 +61,20 @@ _REPAIR_S = 1.0
 class Supervisor:
     """One run of the stack; `layout` is locked by the caller."""
 
-    def __init__(self, options: Options, layout: Layout, settings: Settings, display: Display) -> None:
+    def __init__(
+        self, options: StackOptions, layout: DataDirectory, settings: VigieSettings, display: StartupScreen
+    ) -> None:
         self._options = options
         self._layout = layout
         self._settings = settings
         self._display = display
         self._logins: Mapping[str, str] = {}
-        self._secrets: Secrets | None = None
+        self._secrets: StackSecrets | None = None
         self._services: PrivateServices | None = None
-        self._roles: dict[str, Keeper] = {}
-        self._demo: Keeper | None = None
-        self._migration: Child | None = None
-        self._reach: Reach | None = None
+        self._roles: dict[str, ProcessKeeper] = {}
+        self._demo: ProcessKeeper | None = None
+        self._migration: ChildProcess | None = None
+        self._reach: StackAddresses | None = None
         self._ready = False
         self._has_stale_run_file = False
         self._stop = asyncio.Event()
@@ -82,7 +96,7 @@ class Supervisor:
             await self._until_stop(self._start())
             if not self._stop.is_set():
                 await self._until_stop(self._watch())
-        except EmbeddedError as error:
+        except StandaloneError as error:
             self._display.close()
             self._display.say(f"vigie: {error}")
             status = 1
@@ -122,20 +136,22 @@ class Supervisor:
 
     async def _start(self) -> None:
         remove_run_file(self._layout.run_file)
-        if left := await stop_marked_remains(self._layout.marker()):
+        if left := await stop_marked_orphans(self._layout.marker()):
             self._display.say(f"An earlier run had left {len(left)} processes; they are stopped.")
         clear_metrics(self._layout)
         host, port = self._settings.api.host, self._api_port()
         given = self._settings.bootstrap_admin_key
-        self._secrets = keep_secrets(self._layout.secrets_file, given.get_secret_value() if given else None)
-        with alone(self._layout.secrets_file):
-            write_keys(self._layout, self._settings.encryption)
+        self._secrets = load_or_create_secrets(
+            self._layout.secrets_file, given.get_secret_value() if given else None
+        )
+        with lock_secrets(self._layout.secrets_file):
+            write_key_file(self._layout, self._settings.encryption)
         services = None
         if self._options.services:
             self._services = PrivateServices(self._layout, self._secrets, self._settings.tls_listener)
             services = await self._services.begin(self._display.say, self._changed)
             self._logins = services.logins
-        variables = environment(
+        variables = build_stack_environment(
             marker=self._layout.marker(),
             metrics=self._layout.metrics.absolute(),
             host=host,
@@ -162,28 +178,28 @@ class Supervisor:
         if "api" not in self._options.roles:
             return port
         if port == 0:
-            port = free_port(int(memory.read_text()) if memory.exists() else None)
-            replace_text(memory, str(port))
+            port = find_free_port(int(memory.read_text()) if memory.exists() else None)
+            replace_file_text(memory, str(port))
         else:
-            require_free(port, host)
+            require_free_port(port, host)
         return port
 
     async def _migrate(self, variables: dict[str, str]) -> None:
         self._display.say("Migrations …")
         log = self._layout.logs / "migrate.log"
-        own = environment_of("migrate", variables)
-        self._migration = await Child.start(command("migrate"), environment=own, log=log)
+        own = build_process_environment("migrate", variables)
+        self._migration = await ChildProcess.start(build_command("migrate"), environment=own, log=log)
         status = await self._migration.wait()
         if status != 0:
-            raise EmbeddedError(f"the migrations failed ({status}); {log} ends with:\n{tail(log)}")
+            raise StandaloneError(f"the migrations failed ({status}); {log} ends with:\n{read_log_tail(log)}")
         self._migration = None
 
-    def _keeper(self, name: str, words: tuple[str, ...], variables: dict[str, str]) -> Keeper:
-        async def start() -> Child:
-            own = environment_of(name, variables, self._logins)
-            return await Child.start(command(*words), environment=own, log=self._log(name))
+    def _keeper(self, name: str, words: tuple[str, ...], variables: dict[str, str]) -> ProcessKeeper:
+        async def start() -> ChildProcess:
+            own = build_process_environment(name, variables, self._logins)
+            return await ChildProcess.start(build_command(*words), environment=own, log=self._log(name))
 
-        return Keeper(name, start, self._display.say, self._changed)
+        return ProcessKeeper(name, start, self._display.say, self._changed)
 
     def _log(self, name: str) -> Path:
         return self._layout.logs / f"{name}.log"
@@ -199,29 +215,30 @@ class Supervisor:
             while True:
                 for role, keeper in self._roles.items():
                     if keeper.crashes >= _CRASHES_BORNE:
-                        raise EmbeddedError(
-                            f"{role} does not start; {self._log(role)} ends with:\n{tail(self._log(role))}"
+                        raise StandaloneError(
+                            f"{role} does not start; {self._log(role)} ends "
+                            f"with:\n{read_log_tail(self._log(role))}"
                         )
                 if "api" in self._roles:
-                    done = await is_ready(session, _url(host, port))
+                    done = await is_api_ready(session, _url(host, port))
                 else:
                     # Without an API nobody tells: having stayed alive must do.
                     done = time.monotonic() > settled
                 if done and all(keeper.pid is not None for keeper in self._roles.values()):
                     return
                 if time.monotonic() > deadline:
-                    raise EmbeddedError(
+                    raise StandaloneError(
                         f"the roles are not ready after {_READY_PATIENCE_S:g} s: "
                         f"see the logs in {self._layout.logs}"
                     )
                 await asyncio.sleep(0.1)
 
-    def _describe(self, host: str, port: int, services: Services | None) -> Reach:
+    def _describe(self, host: str, port: int, services: ServiceConnections | None) -> StackAddresses:
         broker = self._settings.broker
         if self._secrets is None:
-            raise EmbeddedError("the secrets were not read")
+            raise StandaloneError("the secrets were not read")
         own = services is not None
-        return Reach(
+        return StackAddresses(
             api=_url(host, port) if "api" in self._options.roles else None,
             admin_key=self._secrets.admin_key,
             mqtt_host=PrivateMosquitto.host if own else broker.host,
@@ -231,7 +248,7 @@ class Supervisor:
             database=services.database if services else self._settings.database.url,
         )
 
-    def _keepers(self) -> dict[str, Keeper]:
+    def _keepers(self) -> dict[str, ProcessKeeper]:
         return {**(self._services.keepers if self._services else {}), **self._roles}
 
     def _changed(self, pid: int) -> None:
@@ -239,7 +256,8 @@ class Supervisor:
         if all(keeper.pid != pid for keeper in keepers.values()):
             # It has ended: its gauges must not be shown as a living process's.
             with contextlib.suppress(OSError):
-                mark_process_dead(pid, str(self._layout.metrics))  # type: ignore[no-untyped-call]  # it has no hints
+                mark_process_dead(pid, str(self._layout.metrics))  # type: ignore[no-untyped-call]
+                # it has no hints
                 trim_metric_files(self._layout.metrics, pid)
         self._write_run_file()
 
@@ -251,7 +269,7 @@ class Supervisor:
         try:
             reach = replace(self._reach, admin_key=self._admin_key())
             write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
-        except (OSError, ValueError, EmbeddedError) as error:
+        except (OSError, ValueError, StandaloneError) as error:
             if not self._has_stale_run_file:
                 self._display.say(f"{self._layout.run_file} cannot be written, and is tried again: {error}")
             self._has_stale_run_file = True
@@ -260,7 +278,7 @@ class Supervisor:
 
     def _admin_key(self) -> str:
         """Read the administrator's key: `vigie secrets rotate` may have replaced it meanwhile."""
-        return kept_secrets(self._layout.secrets_file).admin_key
+        return load_secrets(self._layout.secrets_file).admin_key
 
     async def _watch(self) -> None:
         token = self._settings.api.metrics_token
@@ -277,10 +295,10 @@ class Supervisor:
         self, session: aiohttp.ClientSession, token: SecretStr | None, totals: DatabaseTotals
     ) -> None:
         api = self._reach.api if self._reach else None
-        figures = await totals.complete(await scrape(session, api, token)) if api else None
+        figures = await totals.complete(await scrape_metrics(session, api, token)) if api else None
         if self._options.demo:
             self._display.demo_key = read_demo_key(self._layout.demo_file)
-        with contextlib.suppress(OSError, ValueError, EmbeddedError):
+        with contextlib.suppress(OSError, ValueError, StandaloneError):
             self._display.admin_key = self._admin_key()
         self._display.update(figures, time.monotonic())
 
@@ -310,7 +328,7 @@ class Supervisor:
         if keepers:
             self._display.say("Stopped.")
 
-    async def _hastened(self, stopping: Awaitable[object], children: list[Child]) -> None:
+    async def _hastened(self, stopping: Awaitable[object], children: list[ChildProcess]) -> None:
         """Wait for `stopping`; at a second Ctrl-C end the children by force instead."""
         work = asyncio.ensure_future(stopping)
         told = asyncio.create_task(self._hurry.wait())

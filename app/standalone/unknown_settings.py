@@ -6,23 +6,23 @@ It never refuses to start, because other programs may share the prefix `VIGIE_`.
 import os
 import sys
 
-from app.platform.config.setting_names import UnknownName, find_unknown_names, known_names
-from app.platform.config.setting_sources import read_names
-from app.platform.config.settings import LogSettings, Settings
+from app.platform.config.setting_names import UnknownSetting, find_misspelt_settings, list_setting_names
+from app.platform.config.setting_sources import read_variable_names
+from app.platform.config.settings import LogSettings, VigieSettings
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.standalone.orphan_processes import MARKER
 
 _log = get_logger(__name__)
 
 
-def unknown_settings() -> list[UnknownName]:
+def find_unknown_settings() -> list[UnknownSetting]:
     """Find the names in the environment and in `.env` that no setting has."""
-    return find_unknown_names(read_names(os.environ), known_names(Settings))
+    return find_misspelt_settings(read_variable_names(os.environ), list_setting_names(VigieSettings))
 
 
 def log_unknown_settings(settings: LogSettings, role: str) -> None:
     """Log a warning for each name that no setting has."""
-    if found := unknown_settings():
+    if found := find_unknown_settings():
         configure_logging(settings, role=role)
     for each in found:
         _log.warning("unknown_setting", setting=each.name, nearest=each.nearest, source=each.source)
@@ -34,15 +34,15 @@ def print_unknown_settings() -> None:
     A child of `vigie up` prints none: it has the names of the supervisor, which has printed them.
     """
     if MARKER in os.environ:
-        from app.standalone.startup_checks import in_stack  # noqa: PLC0415 (it logs what this module finds)
+        from app.standalone.startup_checks import is_stack_child  # noqa: PLC0415 (it logs what this module finds)
 
-        if in_stack(os.environ):
+        if is_stack_child(os.environ):
             return
-    for each in unknown_settings():
-        sys.stderr.write(f"vigie: unknown setting: {describe_unknown(each)}\n")
+    for each in find_unknown_settings():
+        sys.stderr.write(f"vigie: unknown setting: {describe_unknown_setting(each)}\n")
 
 
-def describe_unknown(found: UnknownName) -> str:
+def describe_unknown_setting(found: UnknownSetting) -> str:
     """Say which name is ignored, where it stands, and which setting may be meant."""
     where = "in .env" if found.source == ".env" else "in the environment"
     meant = "" if found.nearest is None else f" Did you mean {found.nearest}?"

@@ -3,21 +3,21 @@
 import asyncio
 import sys
 
-from app.platform.config.settings import InvalidSettingsError, Settings, get_settings
-from app.standalone.data_directory import Layout, locked, open_layout
-from app.standalone.free_ports import require_free
-from app.standalone.process_commands import ROLES, Options
-from app.standalone.service_accounts import EmbeddedError
-from app.standalone.startup_checks import REFUSED, of_stack, refusal
-from app.standalone.startup_screen import Display
+from app.platform.config.settings import InvalidSettingsError, VigieSettings, get_settings
+from app.standalone.data_directory import DataDirectory, lock_data_directory, open_data_directory
+from app.standalone.free_ports import require_free_port
+from app.standalone.process_commands import ROLES, StackOptions
+from app.standalone.service_accounts import StandaloneError
+from app.standalone.startup_checks import REFUSED, check_stack_settings, format_refusal
+from app.standalone.startup_screen import StartupScreen
 from app.standalone.supervisor import Supervisor
 
-__all__ = ["ROLES", "Options", "run"]
+__all__ = ["ROLES", "StackOptions", "run_stack"]
 
 _NOT_STARTED = 1
 
 
-def run(options: Options) -> int:
+def run_stack(options: StackOptions) -> int:
     """Run the stack until SIGINT or SIGTERM.
 
     Returns:
@@ -31,26 +31,26 @@ def run(options: Options) -> int:
         return _refuse("--port takes a number from 0 to 65535")
     try:
         settings = get_settings()
-        refused, told = of_stack(settings, options.roles, services=options.services)
+        refused, told = check_stack_settings(settings, options.roles, services=options.services)
         if refused:
-            return _refuse(refusal(refused, "the stack does not start"))
+            return _refuse(format_refusal(refused, "the stack does not start"))
         for each in told:
             sys.stderr.write(f"vigie: insecure: {each}\n")
         if not options.data_dir.exists() and "api" in options.roles and options.port:
             # A stack that cannot start leaves nothing behind.
             try:
-                require_free(options.port, settings.api.host)
-            except EmbeddedError as error:
+                require_free_port(options.port, settings.api.host)
+            except StandaloneError as error:
                 return _refuse(str(error), _NOT_STARTED)
-        layout = open_layout(options.data_dir)
-        with locked(layout):
+        layout = open_data_directory(options.data_dir)
+        with lock_data_directory(layout):
             return asyncio.run(_supervise(options, layout, settings))
-    except (InvalidSettingsError, EmbeddedError) as error:
+    except (InvalidSettingsError, StandaloneError) as error:
         return _refuse(str(error))
 
 
-async def _supervise(options: Options, layout: Layout, settings: Settings) -> int:
-    return await Supervisor(options, layout, settings, Display()).run()
+async def _supervise(options: StackOptions, layout: DataDirectory, settings: VigieSettings) -> int:
+    return await Supervisor(options, layout, settings, StartupScreen()).run()
 
 
 def _refuse(reason: str, status: int = REFUSED) -> int:

@@ -10,7 +10,7 @@ import time
 import asyncpg
 import httpx
 
-from app.notifications.http.signing import sign
+from app.notifications.http.signing import sign_message
 from bench.competitors.task import say
 
 _NEXT = """
@@ -30,7 +30,7 @@ async def _work(pool: asyncpg.Pool, client: httpx.AsyncClient, url: str, secret:
             "content-type": "application/json",
             "webhook-id": identifier,
             "webhook-timestamp": str(now),
-            "webhook-signature": sign(secret, identifier, now, row["body"]),
+            "webhook-signature": sign_message(secret, identifier, now, row["body"]),
         }
         answer = await client.post(url, content=row["body"], headers=headers)
         await pool.execute(_DONE, row["id"], answer.status_code)

@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 import uvloop
 
-from app.notifications.http.signing import sign
+from app.notifications.http.signing import sign_message
 from bench.competitors.task import say
 
 _AT_ONCE = 8
@@ -23,7 +23,7 @@ async def _work(client: aiohttp.ClientSession, jobs: Iterator[asyncpg.Record], u
             "content-type": "application/json",
             "webhook-id": identifier,
             "webhook-timestamp": str(now),
-            "webhook-signature": sign(secret, identifier, now, row["body"]),
+            "webhook-signature": sign_message(secret, identifier, now, row["body"]),
         }
         async with client.post(url, data=row["body"], headers=headers) as answer:
             await answer.read()

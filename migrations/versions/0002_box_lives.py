@@ -13,9 +13,9 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# The number of app.platform.db.advisory_locks.GATE. One statement, so that no caller can be suspended in the
-# middle of it. The rows of boxes come before that of the registry, which a trigger of the update takes:
-# whoever changes a box has locked its row first.
+# The number of app.platform.db.advisory_locks.INGEST_BARRIER. One statement, so that no caller can be
+# suspended in the middle of it. The rows of boxes come before that of the registry, which a trigger of the
+# update takes: whoever changes a box has locked its row first.
 _SHARE = """
 CREATE FUNCTION share_boxes(keys integer[], until timestamptz) RETURNS void
 LANGUAGE sql SET lock_timeout = '5s' AS $$

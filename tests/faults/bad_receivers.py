@@ -14,7 +14,7 @@ import trustme
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from app.notifications.http.guarded_resolver import Found, GuardedResolver
+from app.notifications.http.guarded_resolver import GuardedResolver, ResolvedAddresses
 from tests.integration.notifications.receivers import receiving, status, talking
 
 _HARMLESS: Final = "93.184.215.14"
@@ -56,7 +56,7 @@ class Names(AbstractResolver):
         self._lenient = GuardedResolver(allow_private=True, ask=self.ask)
         self._strict = GuardedResolver(allow_private=False, ask=self.ask)
 
-    async def ask(self, host: str, port: int, family: socket.AddressFamily) -> Found:
+    async def ask(self, host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         del port, family
         count = self.asked[host] = self.asked.get(host, 0) + 1
         answers = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet
@@ -41,7 +41,7 @@ def report(pytestconfig: pytest.Config, size: Size) -> Report:
 
 @pytest.fixture
 async def fleet(
-    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: Settings, tmp_path: Path
+    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: VigieSettings, tmp_path: Path
 ) -> Fleet:
     boxes = [f"box-{number:02}" for number in range(20)]
     made = Fleet(tenant.client, mosquitto, settings.database.url, boxes, tmp_path / "ledger")

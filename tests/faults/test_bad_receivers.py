@@ -8,11 +8,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.notifications.delivery.dispatcher import Dispatcher
-from app.notifications.http.http_sender import Sender
-from app.platform.config.settings import Settings
+from app.notifications.delivery.dispatcher import DeliveryDispatcher
+from app.notifications.http.http_transport import HttpTransport
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.secrets.sealing import Sealer
+from app.platform.secrets.sealing import SecretSealer
 from tests.faults.bad_receivers import EXPECTED, Bad, Names
 from tests.faults.harness import Outcome, Report, Size
 from tests.integration.notifications.helpers import (
@@ -39,7 +39,7 @@ async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_17_bad_receivers(
-    settings: Settings, database: Database, connection: asyncpg.Connection, size: Size, report: Report
+    settings: VigieSettings, database: Database, connection: asyncpg.Connection, size: Size, report: Report
 ) -> None:
     """While every bad receiver has attempts under way, a good one gets all of its events as soon as alone."""
     chosen = with_webhooks(
@@ -59,9 +59,11 @@ async def test_17_bad_receivers(
         }
         await add_endpoint(connection, organisation, receiver.url, events=["good"])
         pool = await database.pool(size=4)
-        sender = Sender(chosen.webhooks, Sealer([]), names, bad.trusted)  # type: ignore[arg-type] # guarded
+        sender = HttpTransport(chosen.webhooks, SecretSealer([]), names, bad.trusted)  # type: ignore[arg-type] # guarded
         async with sender:
-            dispatcher = asyncio.create_task(Dispatcher(chosen.webhooks, pool, sender).run(database, stop))
+            dispatcher = asyncio.create_task(
+                DeliveryDispatcher(chosen.webhooks, pool, sender).run(database, stop)
+            )
             await emit(connection, *(event(organisation, type_="good") for _ in range(good)))
             await receiver.wait(good, 60)
             await until(lambda: _all_tried(connection, good), patience_s=60)

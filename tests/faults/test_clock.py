@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import Settings
-from app.platform.kernel.atomic_files import replace_text
+from app.platform.config.settings import VigieSettings
+from app.platform.kernel.atomic_files import replace_file_text
 from tests import shifted_clock
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet
@@ -36,7 +36,7 @@ class Clock:
         }
 
     def set(self, offset: str) -> None:
-        replace_text(self._offset, offset)  # never read when it is half written
+        replace_file_text(self._offset, offset)  # never read when it is half written
 
     def seen(self, log: Path, hours: int) -> bool:
         """Whether a process's own log carries the other time."""
@@ -80,7 +80,7 @@ async def test_14_clock_jumps(
     *,
     fleet: Fleet,
     tenant: Tenant,
-    settings: Settings,
+    settings: VigieSettings,
     size: Size,
     report: Report,
     tmp_path: Path,

@@ -18,15 +18,15 @@ import httpx
 import psutil
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
-from app.platform.runtime.readiness import Probe
-from app.standalone.free_ports import free_port
-from app.standalone.mosquitto_config import Limits
+from app.platform.runtime.readiness import ReadinessProbe
+from app.standalone.free_ports import find_free_port
+from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
-from app.standalone.service_accounts import Account, run_as
+from app.standalone.service_accounts import SystemAccount, build_run_as_command
 from tests.conftest import ACCOUNTS, Tenant, client_of, new_application, new_tenant, running
 from tests.faults.disks import fill, small_disk
 from tests.faults.fleet import Fleet, body, leave_session
@@ -41,15 +41,15 @@ _MIB = 2**20
 
 
 @asynccontextmanager
-async def probing(settings: Settings) -> AsyncIterator[Probe]:
+async def probing(settings: VigieSettings) -> AsyncIterator[ReadinessProbe]:
     """What `/readyz` of a stack asks, which needs its consumer too."""
     api = settings.api.model_copy(update={"ready_requires": ["database", "migrations", "ingest"]})
     database = Database(settings.database, application="readiness")
-    yield Probe(settings.model_copy(update={"api": api}), database)
+    yield ReadinessProbe(settings.model_copy(update={"api": api}), database)
     await database.close()
 
 
-async def _is_ready(probe: Probe, *, patience_s: float = 30.0) -> None:
+async def _is_ready(probe: ReadinessProbe, *, patience_s: float = 30.0) -> None:
     async def ask() -> bool:
         return (await probe.readiness()).ready
 
@@ -70,7 +70,13 @@ def _hanging(pids: list[int]) -> Iterator[None]:
 
 
 async def test_07_postgres_hangs(
-    *, fleet: Fleet, postgres: PrivatePostgres, settings: Settings, size: Size, report: Report, tmp_path: Path
+    *,
+    fleet: Fleet,
+    postgres: PrivatePostgres,
+    settings: VigieSettings,
+    size: Size,
+    report: Report,
+    tmp_path: Path,
 ) -> None:
     """The backends stop; the postmaster goes on making new ones, which answer."""
     async with role("ingest", tmp_path) as ingest, probing(settings) as probe:
@@ -103,12 +109,12 @@ class Cramped:
     fleet: Fleet
     server: PrivatePostgres
     disk: Path
-    settings: Settings
+    settings: VigieSettings
 
 
 @pytest.fixture
 async def cramped(
-    settings: Settings, mosquitto: PrivateMosquitto, admin_key: str, tmp_path: Path
+    settings: VigieSettings, mosquitto: PrivateMosquitto, admin_key: str, tmp_path: Path
 ) -> AsyncIterator[Cramped]:
     async with AsyncExitStack() as stack:
         disk = stack.enter_context(small_disk(256))
@@ -194,7 +200,7 @@ async def test_12_queue_overflow(
     *,
     fleet: Fleet,
     api: httpx.AsyncClient,
-    settings: Settings,
+    settings: VigieSettings,
     database: Database,
     size: Size,
     report: Report,
@@ -202,14 +208,14 @@ async def test_12_queue_overflow(
 ) -> None:
     """Twice the queue while no consumer is there: what does not fit is seen, counted, and told."""
     queue = size.of(200, 5000)
-    limits = Limits(queued_messages=queue)
+    limits = BrokerLimits(queued_messages=queue)
     async with (
         PrivateMosquitto(tmp_path / "broker", accounts=ACCOUNTS, limits=limits) as broker,
         receiving(status(204)) as receiver,
         dispatching(with_webhooks(settings, poll_s=0.5), database),
     ):
         fleet.broker = broker
-        port = free_port()
+        port = find_free_port()
         elsewhere = {"VIGIE_BROKER__PORT": str(broker.port), "VIGIE_METRICS_PORT": str(port)}
         wanted = {"url": receiver.url, "events": ["platform.messages_dropped"]}
         (await api.post("/v1/webhooks", json=wanted)).raise_for_status()
@@ -242,9 +248,9 @@ async def test_12_queue_overflow(
 def _most_descriptors(pid: int, number: int) -> None:
     """Give a process so many descriptors, whoever it runs as; it may be given more again."""
     process = psutil.Process(pid)
-    account = Account(process.username(), process.uids().real, process.gids().real)
+    account = SystemAccount(process.username(), process.uids().real, process.gids().real)
     arguments = ["prlimit", f"--pid={pid}", f"--nofile={number}:"]
-    command = run_as(None if account.uid == os.geteuid() else account, arguments)
+    command = build_run_as_command(None if account.uid == os.geteuid() else account, arguments)
     subprocess.run(command, check=True)  # noqa: S603 (no shell)
 
 
@@ -263,7 +269,7 @@ async def test_19_descriptors_exhausted(
     *, fleet: Fleet, postgres: PrivatePostgres, tenant: Tenant, size: Size, report: Report, tmp_path: Path
 ) -> None:
     """With 64 descriptors each, broker and API are occupied, and ingest has none for a new connection."""
-    port = free_port()
+    port = find_free_port()
     broker = PrivateMosquitto(tmp_path / "broker", accounts=ACCOUNTS)
     async with broker:
         fleet.broker = broker

@@ -12,7 +12,7 @@ import aiomqtt
 import httpx
 import pytest
 
-from app.standalone.free_ports import free_port
+from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.faults.fleet import Fleet, body
@@ -61,7 +61,7 @@ async def test_10_slow_clients(
     *, fleet: Fleet, tenant: Tenant, mosquitto: PrivateMosquitto, size: Size, report: Report, tmp_path: Path
 ) -> None:
     """At a byte a second: a box at the broker, and three clients of the API. All others are served."""
-    port = free_port()
+    port = find_free_port()
     patience_s = size.of(1, 30)
     async with (
         role("api", tmp_path, VIGIE_API__PORT=str(port), VIGIE_API__PATIENCE_S=str(patience_s)),

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.platform.db.database import Database
-from app.standalone.free_ports import free_port
+from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant
 from tests.faults.harness import Outcome, Report, Size
 from tests.faults.proxy import Proxy, proxied
@@ -127,7 +127,7 @@ async def test_21_streams_cut(
 ) -> None:
     """Each client gets each event once, in the same order, though the API is killed meanwhile as well."""
     fate, organisation = random.Random(7), UUID(tenant.id)  # noqa: S311 (a fault, repeatable)
-    many, port = size.of(600, 20_000), free_port()
+    many, port = size.of(600, 20_000), find_free_port()
     api = RoleProcess("api", tmp_path / "api.log")
     (tmp_path / "second").mkdir()
     async with (

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from app.notifications.delivery.transport_types import message_id
+from app.notifications.delivery.transport_types import build_message_id
 from app.platform.db.database import Database
 from tests.faults.harness import Outcome, Report, Size
 from tests.integration.notifications.helpers import add_endpoint, add_organisation, emit, event
@@ -107,7 +107,7 @@ async def _thousands(connection: asyncpg.Connection, url: str, count: int) -> se
     await add_endpoint(connection, organisation, url)
     records = [event(organisation) for _ in range(count)]
     await emit(connection, *records)
-    return {message_id(record.id) for record in records}
+    return {build_message_id(record.id) for record in records}
 
 
 @pytest.mark.timeout(300)

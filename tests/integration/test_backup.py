@@ -8,14 +8,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.audit.hash_chain import Verifier
-from app.audit.verification import verify
+from app.audit.hash_chain import ChainVerifier
+from app.audit.verification import verify_log
 from app.standalone import private_postgres as programs
 from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Tenant
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
-_BIN = programs.binaries() or Path()
+_BIN = programs.find_postgres_binaries() or Path()
 _TABLES = """
     SELECT c.oid::regclass::text, relrowsecurity AND relforcerowsecurity
     FROM pg_class c WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1
@@ -82,10 +82,10 @@ async def test_what_the_owner_dumps_a_superuser_restores_whole(
     tables, rows = after
     assert sum(held for _, held in tables) > 20
     assert (rows["samples"], rows["webhook_endpoints"], rows["organisations"]) == (1, 1, 3)
-    verifier = Verifier(())
+    verifier = ChainVerifier(())
     await target.execute("SET vigie.reach = 'all'")
     async with target.transaction():
-        assert [finding async for finding in verify(target, verifier, None, lambda _: None)] == []
+        assert [finding async for finding in verify_log(target, verifier, None, lambda _: None)] == []
     assert verifier.entries > 0
     assert await target.fetchval("SELECT count(*) FROM audit_log WHERE organisation_id = $1", UUID(tenant.id))
     await target.close()

@@ -6,13 +6,13 @@ import asyncpg
 
 from app.platform.config.settings import DatabaseSettings
 from app.standalone import doctor_chunks
-from app.standalone.doctor import Finding
+from app.standalone.doctor import DoctorFinding
 from app.standalone.private_postgres import PrivatePostgres
 
 
-async def found(url: str) -> list[Finding]:
+async def found(url: str) -> list[DoctorFinding]:
     settings = DatabaseSettings.model_validate({"url": url})
-    return await asyncio.to_thread(lambda: list(doctor_chunks.examine(settings)))
+    return await asyncio.to_thread(lambda: list(doctor_chunks.examine_chunks(settings)))
 
 
 async def test_chunks_that_are_compressed_are_told(postgres: PrivatePostgres, database_url: str) -> None:

@@ -9,15 +9,15 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from app.notifications.events.operator_events import last_dropped, prune
+from app.notifications.events.operator_events import prune_outbox, read_last_dropped
 from app.notifications.http.webhook_secrets import open_secret
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.runtime.process_runner import Role
-from app.platform.secrets.sealing import Sealer
+from app.platform.runtime.process_runner import ProcessContext
+from app.platform.secrets.sealing import SecretSealer
 from app.processes import maintain as maintain_module
-from app.processes.maintain import _Job, _purge_boxes, _work, maintain
-from app.standalone.mosquitto_config import Limits
+from app.processes.maintain import _Job, _purge_boxes, _work, run_maintain
+from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
 from tests.faults.fleet import leave_session
@@ -28,16 +28,16 @@ from tests.scenarios.processes import until
 
 
 @asynccontextmanager
-async def maintaining(settings: Settings, database: Database) -> AsyncIterator[Role]:
+async def maintaining(settings: VigieSettings, database: Database) -> AsyncIterator[ProcessContext]:
     async with working_as("maintain", database) as opened:
-        role = Role("maintain", settings, opened)
-        working = asyncio.create_task(maintain(role))
+        role = ProcessContext("maintain", settings, opened)
+        working = asyncio.create_task(run_maintain(role))
         yield role
         role.stop.set()
         await asyncio.wait_for(working, 10)
 
 
-async def test_one_works_and_the_other_stands_by(settings: Settings, database: Database) -> None:
+async def test_one_works_and_the_other_stands_by(settings: VigieSettings, database: Database) -> None:
     async with maintaining(settings, database) as first:
         await asyncio.sleep(0.5)
         async with maintaining(settings, database) as second:
@@ -53,7 +53,7 @@ async def test_one_works_and_the_other_stands_by(settings: Settings, database: D
 
 
 async def test_a_job_that_fails_keeps_no_other_from_its_turn(
-    settings: Settings, database: Database, tmp_path: Path
+    settings: VigieSettings, database: Database, tmp_path: Path
 ) -> None:
     broker = settings.broker.model_copy(update={"password_file": tmp_path / "absent" / "passwords"})
     connection = await database.connect()
@@ -69,7 +69,7 @@ async def test_a_job_that_fails_keeps_no_other_from_its_turn(
 
 @pytest.mark.usefixtures("api")  # which makes the platform's organisation
 async def test_what_the_broker_drops_is_told_once_over_restarts(
-    settings: Settings, database: Database, tmp_path: Path
+    settings: VigieSettings, database: Database, tmp_path: Path
 ) -> None:
     connection = await database.connect()
 
@@ -77,7 +77,7 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
         query = "SELECT (payload->>'dropped')::int FROM outbox WHERE type = $1 ORDER BY position"
         return [number for (number,) in await connection.fetch(query, "platform.messages_dropped")]
 
-    limits = Limits(queued_messages=5)
+    limits = BrokerLimits(queued_messages=5)
     async with PrivateMosquitto(tmp_path / "broker", accounts=ACCOUNTS, limits=limits) as broker:
         await leave_session(broker, "away")
         mine = settings.model_copy(
@@ -92,8 +92,8 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
             assert await until(told) == [7]
         # As after a day, but for the newest, which says how far was told.
         await connection.execute("UPDATE outbox SET fanned_out_at = now() - interval '2 days'")
-        await prune(connection, keep_days=1)
-        known = await last_dropped(connection)
+        await prune_outbox(connection, keep_days=1)
+        known = await read_last_dropped(connection)
         assert known is not None
         assert known.total == 7
         async with maintaining(mine, database) as again:
@@ -107,7 +107,7 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
 
 
 async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
-    settings: Settings,
+    settings: VigieSettings,
     database: Database,
     tenant: Tenant,
     site_id: str,
@@ -126,7 +126,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     await connection.execute("UPDATE boxes SET deleted_at = now() - interval '1 hour'")
     left: list[tuple[int, int]] = []
 
-    async def count(_: Role, __: asyncpg.Connection) -> None:
+    async def count(_: ProcessContext, __: asyncpg.Connection) -> None:
         boxes = await connection.fetchval("SELECT count(*) FROM boxes")
         left.append((boxes, await connection.fetchval("SELECT count(*) FROM samples")))
 
@@ -134,7 +134,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     async with working_as("maintain", database) as opened:
         working = await opened.connect()
         for _ in range(7):
-            await _work(Role("maintain", settings, opened), working, jobs)
+            await _work(ProcessContext("maintain", settings, opened), working, jobs)
         await working.close()
     await connection.close()
     # Two samples at a time, or what is left of a box; then it is not due any more.
@@ -143,7 +143,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
 
 
 async def test_secrets_are_sealed_and_old_deliveries_forgotten(
-    settings: Settings, database: Database
+    settings: VigieSettings, database: Database
 ) -> None:
     connection = await database.connect()
     owner = await add_organisation(connection)
@@ -160,5 +160,5 @@ async def test_secrets_are_sealed_and_old_deliveries_forgotten(
     async with maintaining(settings, database):
         await until(done)
     stored = await connection.fetchval("SELECT secret FROM webhook_endpoints")
-    assert open_secret(Sealer.of(settings.encryption), endpoint, stored) == secret
+    assert open_secret(SecretSealer.of(settings.encryption), endpoint, stored) == secret
     await connection.close()

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from app.catalogue.metrics import CATALOGUE
 from app.platform.config.settings import DatabaseSettings
 from app.platform.db.database import Base
-from app.platform.db.schema_upgrade import downgrade, head, upgrade
+from app.platform.db.schema_upgrade import downgrade, find_head_revision, upgrade
 from app.standalone.private_postgres import PrivatePostgres
 from tests.integration.notifications.helpers import until
 
@@ -33,7 +33,7 @@ async def test_down_to_nothing_and_up_again(postgres: PrivatePostgres) -> None:
     await asyncio.to_thread(upgrade, settings)
     await asyncio.to_thread(upgrade, settings)
     connection = await asyncpg.connect(settings.url)
-    assert await connection.fetchval("SELECT version_num FROM alembic_version") == head()
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == find_head_revision()
     await connection.close()
 
 

@@ -15,14 +15,14 @@ from sqlalchemy import text
 from app.platform.config.settings import DatabaseSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
-from app.platform.kernel.tenant_scope import EVERYTHING, Caller, working_for
+from app.platform.kernel.tenant_scope import FULL_SCOPE, ScopedCaller, run_as_caller
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone import doctor_database, private_postgres
 from app.standalone.private_postgres import LOGINS, PrivatePostgres
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "roles.sql"
 NAME = "city"
-_PSQL = (private_postgres.binaries() or Path()) / "psql"
+_PSQL = (private_postgres.find_postgres_binaries() or Path()) / "psql"
 
 
 async def psql(url: str, *arguments: str) -> tuple[int, str]:
@@ -64,7 +64,7 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
         Exception, match="the roles vigie_api, vigie_deliver, vigie_ingest, vigie_maintain are"
     ):
         await asyncio.to_thread(upgrade, settings)
-    (missing,) = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
+    (missing,) = await asyncio.to_thread(lambda: list(doctor_database.examine_roles(settings)))
     assert missing.state == "missing"
     assert missing.mend == f"psql -v owner={NAME} -f deploy/roles.sql, as an administrator of the server"
     for _ in range(2):
@@ -80,13 +80,13 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
     )
     await connection.close()
     await asyncio.to_thread(upgrade, settings)
-    found = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
+    found = await asyncio.to_thread(lambda: list(doctor_database.examine_roles(settings)))
     assert [each.state for each in found] == ["ok", "note"]
     assert "owns the tables" in found[1].detail
     # The one login for all: it works as the API, and sees what that one's caller may.
     database = Database(settings, application="tests", role="vigie_api", tenants=True)
     who, count = text("SELECT current_user"), text("SELECT count(*) FROM organisations")
-    with working_for(Caller(EVERYTHING)):
+    with run_as_caller(ScopedCaller(FULL_SCOPE)):
         async with database.read() as session:
             assert await session.scalar(who) == "vigie_api"
             assert await session.scalar(count) == 0
@@ -110,11 +110,11 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
 # One process for all: to load the modules takes longer than to look at a login.
 _ADMITTED = """
 import os, sys
-from app.standalone.startup_checks import admitted
+from app.standalone.startup_checks import load_admitted_settings
 for url, role in zip(sys.argv[1::2], sys.argv[2::2]):
     if not os.fork():
         os.environ["VIGIE_DATABASE__URL"] = url
-        admitted(role)
+        load_admitted_settings(role)
         break
     _, status = os.wait()
     print(f"\\0{os.waitstatus_to_exitcode(status)}", end="\\1", flush=True)
@@ -144,7 +144,9 @@ async def start(*cases: tuple[str, str]) -> list[tuple[int, str]]:
 async def states(url: str) -> list[str]:
     """What `vigie doctor` says of a login."""
     settings = DatabaseSettings.model_validate({"url": url})
-    return [each.state for each in await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))]
+    return [
+        each.state for each in await asyncio.to_thread(lambda: list(doctor_database.examine_roles(settings)))
+    ]
 
 
 ROLES = ("api", "ingest", "deliver", "maintain")
@@ -220,6 +222,6 @@ async def test_a_role_that_may_not_be_taken_is_told_of(bare: tuple[str, Database
     connection = await asyncpg.connect(admin)
     await connection.execute(f"REVOKE vigie_deliver FROM {NAME}")
     await connection.close()
-    (found,) = await asyncio.to_thread(lambda: list(doctor_database.examine(settings)))
+    (found,) = await asyncio.to_thread(lambda: list(doctor_database.examine_roles(settings)))
     assert (found.state, "vigie_deliver" in found.detail) == ("missing", True)
     assert "deploy/roles.sql" in found.mend

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from app.standalone.free_ports import free_port
+from app.standalone.free_ports import find_free_port
 from tests.nursery import ForkedProcess
 
 
@@ -88,7 +88,7 @@ async def serves(url: str) -> bool:
 @contextlib.asynccontextmanager
 async def serving(folder: Path, **environment: str) -> AsyncIterator[str]:
     """Run the API on a free port for the length of a block. Gives its address once it is ready."""
-    port = free_port()
+    port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     async with role("api", folder, VIGIE_API__PORT=str(port), **environment):
         await until(lambda: serves(url), patience_s=90)

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import RoleProcess, role, until
@@ -106,7 +106,7 @@ class City:
 
 @pytest.fixture
 async def city(
-    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: Settings, receiver: Receiver
+    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: VigieSettings, receiver: Receiver
 ) -> AsyncIterator[City]:
     client = tenant.client
     made = await client.post("/v1/boxes", json={"id": "street-1", "site_id": site_id})

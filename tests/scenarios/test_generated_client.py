@@ -11,7 +11,7 @@ import openapi_python_client
 import pytest
 from openapi_python_client.config import Config, ConfigFile, MetaType
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from tests.integration.notifications.receivers import receiving, status
 from tests.openapi import openapi_document
 from tests.scenarios.processes import role, serving, until
@@ -86,7 +86,7 @@ def test_models_have_names_that_people_would_choose(package: Path) -> None:
 
 
 @pytest.fixture
-async def url(settings: Settings, tmp_path: Path) -> AsyncIterator[str]:
+async def url(settings: VigieSettings, tmp_path: Path) -> AsyncIterator[str]:
     """A live stack: the API and the dispatcher as processes."""
     assert settings.bootstrap_admin_key is not None
     async with serving(tmp_path) as address, role("deliver", tmp_path):

@@ -12,14 +12,14 @@ import pytest
 from jsonschema import Draft7Validator
 
 from app.ingest.adapters.adapter_registry import ADAPTERS
-from app.ingest.codec.message_intake import Intake, sort_messages
+from app.ingest.codec.message_intake import DecodedBatch, decode_batch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.ingest.pipeline.batch_receipt import BoxAck, identify_message
 from app.ingest.sources.source_options import TOPICS
 from app.notifications.events.event_examples import EXAMPLES as EVENT_EXAMPLES
 from app.notifications.events.event_examples import ORGANISATION, SITE
-from app.notifications.formats import Rendering, render
-from app.notifications.mqtt.mqtt_transport import topic_of
+from app.notifications.formats import RenderContext, render_event
+from app.notifications.mqtt.mqtt_transport import build_delivery_topic
 from app.platform.kernel.instants import parse_rfc3339
 from tests import asyncapi
 from tests.integration.notifications.helpers import claim_of
@@ -54,8 +54,8 @@ def examples() -> list[tuple[str, str, bytes]]:
     return found
 
 
-def sort(topic: str, payload: bytes) -> Intake:
-    return sort_messages([topic], [payload], now_us=NOW, max_future_us=MAX_FUTURE_US)
+def sort(topic: str, payload: bytes) -> DecodedBatch:
+    return decode_batch([topic], [payload], now_us=NOW, max_future_us=MAX_FUTURE_US)
 
 
 def test_it_is_valid_and_up_to_date() -> None:
@@ -116,8 +116,8 @@ def test_an_acknowledgement_is_what_the_program_writes() -> None:
 @pytest.mark.parametrize("type_", EVENT_EXAMPLES)
 def test_alerts_are_what_the_program_writes(type_: str, format_: str, schema: str) -> None:
     body = json.dumps(EVENT_EXAMPLES[type_]).encode()
-    event = Rendering(body, uuid4(), UUID(ORGANISATION), UUID(SITE), "https://vigie.example.com")
-    written = json.loads(render("mqtt", format_, event))
+    event = RenderContext(body, uuid4(), UUID(ORGANISATION), UUID(SITE), "https://vigie.example.com")
+    written = json.loads(render_event("mqtt", format_, event))
     wanted = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"][schema])
     assert list(Draft7Validator(wanted).iter_errors(written)) == []
     assert set(written) <= set(wanted["properties"])
@@ -126,7 +126,7 @@ def test_alerts_are_what_the_program_writes(type_: str, format_: str, schema: st
 def test_alerts_have_the_topic_of_the_program() -> None:
     claim = claim_of("", "", b"{}", site_id=uuid4(), type="alert.resolved")
     parts = {"organisation": claim.organisation_id, "site": claim.site_id, "type": claim.type}
-    assert CHANNELS["alerts"]["address"].format(**parts) == topic_of(claim)
+    assert CHANNELS["alerts"]["address"].format(**parts) == build_delivery_topic(claim)
 
 
 @pytest.mark.parametrize(

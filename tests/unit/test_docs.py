@@ -21,27 +21,27 @@ from pydantic import BaseModel, SecretStr
 
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.catalogue.metrics import CATALOGUE
-from app.catalogue.purposes import PURPOSE_OF_EVENT, PURPOSES
+from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, PURPOSES
 from app.catalogue.units import FACTORS, MOLAR_MASSES
 from app.ingest.adapters.sensor_community_adapter import METRICS
 from app.notifications.delivery import transport_types
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events import event_examples
 from app.notifications.events.event_types import EVENTS
-from app.notifications.formats import Rendering, render
-from app.notifications.http.service_channels import HTTP_CHANNELS, build_request
+from app.notifications.formats import RenderContext, render_event
+from app.notifications.http.service_channels import HTTP_CHANNELS, build_channel_request
 from app.people.member_roles import SCOPES_OF
-from app.platform.config.security_findings import INSECURITIES
-from app.platform.config.settings import Settings
+from app.platform.config.security_findings import SECURITY_FINDING_TYPES
+from app.platform.config.settings import VigieSettings
 from app.platform.identity.principals import SCOPES
 from app.platform.kernel.errors import VigieError
-from app.platform.kernel.rejection_codes import REASONS
+from app.platform.kernel.rejection_codes import REJECTION_REASONS
 from app.platform.observability import metrics_and_logs
 from app.processes.api import create_app
 from app.rules.presets.preset_list import PRESETS
-from app.rules.presets.preset_types import Applicability, Citation
+from app.rules.presets.preset_types import LegalValidity, PresetCitation
 from app.standalone import mosquitto_config
-from app.timeseries.quality.plausible_ranges import LIMITS
+from app.timeseries.quality.plausible_ranges import PLAUSIBLE_LIMITS
 from tests.integration import bad_calls, bad_input
 from tests.unit.catalogue import tables as acoustic_tables
 from tests.unit.indicators import tables as city_tables
@@ -102,10 +102,10 @@ def flat(model: BaseModel, prefix: str) -> Iterator[tuple[str, str, str]]:
             yield f"`{variable}`", shown(value), field.description or ""
 
 
-def defaults() -> Settings:
+def defaults() -> VigieSettings:
     """The settings as they are without any environment."""
-    values: dict[str, Any] = {name: field.default for name, field in Settings.model_fields.items()}
-    return Settings.model_construct(**values)
+    values: dict[str, Any] = {name: field.default for name, field in VigieSettings.model_fields.items()}
+    return VigieSettings.model_construct(**values)
 
 
 def settings_table() -> str:
@@ -121,7 +121,7 @@ def insecurities_table() -> str:
             known.mend,
             ", ".join(known.roles),
         )
-        for code, known in INSECURITIES.items()
+        for code, known in SECURITY_FINDING_TYPES.items()
     ]
     return rows("code", "where", "what may come of it", "set instead", "who does not start", body=body)
 
@@ -138,7 +138,7 @@ def metrics_table() -> str:
 
 
 def reasons_table() -> str:
-    body = [(f"`{code}`", str(reason.status), reason.title) for code, reason in REASONS.items()]
+    body = [(f"`{code}`", str(reason.status), reason.title) for code, reason in REJECTION_REASONS.items()]
     return rows("code", "status", "meaning", body=body)
 
 
@@ -227,14 +227,14 @@ def event_types_table() -> str:
             kind.title,
             kind.title_fr,
             carries[kind.form],
-            f"`{PURPOSE_OF_EVENT[kind.name]}`",
+            f"`{PURPOSE_BY_EVENT_TYPE[kind.name]}`",
         )
         for kind in EVENT_TYPES
     ]
     return rows("type", "what", "en français", "what it may carry", "purpose", body=body)
 
 
-def cited(citation: Citation | None) -> str:
+def cited(citation: PresetCitation | None) -> str:
     if citation is None:
         return ""
     place = citation.document if citation.article is None else f"{citation.document}: {citation.article}"
@@ -257,7 +257,7 @@ def presets_table() -> str:
     return rows("preset", "title", "en français", "what it says", "applies", "source", body=body)
 
 
-def _span(applies: Applicability) -> str:
+def _span(applies: LegalValidity) -> str:
     """The days on which numbers are law."""
     first, end = applies
     return " ".join(
@@ -275,7 +275,7 @@ def quality_table() -> str:
 
     body = []
     for metric in CATALOGUE:
-        limits = LIMITS[metric.name]
+        limits = PLAUSIBLE_LIMITS[metric.name]
         low = "" if limits.low is None else f"from {limits.low:,g}"
         high = "" if limits.high is None else f"to {limits.high:,g}"
         rests = ", ".join(f"{rest:g}" for rest in sorted(limits.rests))
@@ -371,20 +371,20 @@ def bad_rest() -> str:
 
 def event_in(format_: str) -> str:
     """The end of an alert as one format has it."""
-    event = Rendering(
+    event = RenderContext(
         json.dumps(event_examples.EXAMPLES["alert.resolved"], ensure_ascii=False).encode(),
         UUID(event_examples.EVENT_ID),
         UUID(event_examples.ORGANISATION),
         UUID(event_examples.SITE),
         "https://vigie.example.com",
     )
-    sent = json.loads(render("webhook", format_, event))
+    sent = json.loads(render_event("webhook", format_, event))
     return f"```json\n{json.dumps(sent, ensure_ascii=False, indent=2)}\n```\n"
 
 
 def channel_message(kind: str) -> str:
     """What a channel of a kind is posted of an alert that fires."""
-    event = Rendering(
+    event = RenderContext(
         json.dumps(event_examples.EXAMPLES["alert.firing"]).encode(),
         UUID(event_examples.EVENT_ID),
         UUID(event_examples.ORGANISATION),
@@ -394,7 +394,9 @@ def channel_message(kind: str) -> str:
     )
     target = {"url": "https://example.com", "topic": "ville-alertes"}
     credentials = {"url": "https://example.com", "routing_key": "a1b2c3d4e5f60718293a4b5c6d7e8f90"}
-    sent = json.loads(build_request(kind, target, credentials, render(kind, "native", event)).body)
+    sent = json.loads(
+        build_channel_request(kind, target, credentials, render_event(kind, "native", event)).body
+    )
     return f"```json\n{json.dumps(sent, ensure_ascii=False, indent=2)}\n```\n"
 
 
@@ -495,7 +497,9 @@ def test_every_setting_and_metric_has_a_meaning() -> None:
 def test_every_code_of_a_problem_is_documented() -> None:
     documented = problem_codes((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
     known = codes_in_program()
-    assert known - documented - set(REASONS) == set(), "add these to `Codes of problems` in docs/api.md"
+    assert known - documented - set(REJECTION_REASONS) == set(), (
+        "add these to `Codes of problems` in docs/api.md"
+    )
     assert documented - known == set(), "docs/api.md documents codes that nothing raises"
 
 

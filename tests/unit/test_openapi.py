@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.processes.api import create_app
 from tests.integration.access.routes import OPEN
 from tests.openapi import openapi_document
@@ -131,4 +131,4 @@ def test_every_answer_that_is_a_problem_is_one_of_the_named() -> None:
 
 
 def test_the_document_is_the_same_in_each_process() -> None:
-    assert create_app(Settings(_env_file=None)).openapi() == DOCUMENT
+    assert create_app(VigieSettings(_env_file=None)).openapi() == DOCUMENT

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import app.processes.api  # noqa: F401 (it has all of them)
-from app.platform.http.contract.fields import Body
+from app.platform.http.contract.fields import RequestBody
 from app.registry.box_schemas import BoxesCreate
 
 MANY = 2_000
@@ -20,16 +20,16 @@ MUCH: tuple[Any, ...] = (
 )
 
 
-def models(base: type[Body]) -> Iterator[type[Body]]:
+def models(base: type[RequestBody]) -> Iterator[type[RequestBody]]:
     for each in base.__subclasses__():
         yield each
         yield from models(each)
 
 
-BODIES = sorted({each for each in models(Body) if each.__module__.startswith("app.")}, key=repr)
+BODIES = sorted({each for each in models(RequestBody) if each.__module__.startswith("app.")}, key=repr)
 
 
-def faults(model: type[Body], body: object) -> int:
+def faults(model: type[RequestBody], body: object) -> int:
     try:
         model.model_validate(body)
     except ValidationError as error:
@@ -38,7 +38,7 @@ def faults(model: type[Body], body: object) -> int:
 
 
 @pytest.mark.parametrize("model", BODIES)
-def test_too_much_of_anything_makes_few_faults(model: type[Body]) -> None:
+def test_too_much_of_anything_makes_few_faults(model: type[RequestBody]) -> None:
     assert faults(model, MUCH[-1]) <= FEW
     many = {
         name: found

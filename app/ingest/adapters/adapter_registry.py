@@ -13,9 +13,9 @@ from app.ingest.adapters import (
     senml_adapter,
     sensor_community_adapter,
 )
-from app.ingest.adapters.adapter_types import Adapter
+from app.ingest.adapters.adapter_types import FormatAdapter
 
-ADAPTERS: Final[tuple[Adapter, ...]] = (
+ADAPTERS: Final[tuple[FormatAdapter, ...]] = (
     cbor_adapter.ADAPTER,
     gzip_adapter.ADAPTER,
     senml_adapter.ADAPTER,
@@ -31,7 +31,7 @@ _FORMATS: Final = "vigie/v1/+/telemetry/+"
 """One filter for every format of a box's own topics. It must not overlap with that of plain telemetry, or a
 broker would deliver such messages twice."""
 
-UNKNOWN: Final = "unknown"
+UNKNOWN_FORMAT: Final = "unknown"
 """The kind of a topic under a box's telemetry that no adapter has."""
 
 
@@ -60,8 +60,8 @@ _PATTERNS: Final = tuple(
 _ANY_FORMAT: Final = _pattern("vigie/v1/{box}/telemetry/+")
 
 
-def route(topic: str) -> tuple[str, str] | None:
-    """The box that a topic names and the adapter's name, `UNKNOWN` for a format that there is not.
+def match_topic(topic: str) -> tuple[str, str] | None:
+    """The box that a topic names and the adapter's name, `UNKNOWN_FORMAT` for a format that there is not.
 
     None where the topic is not one of a box at all.
     """
@@ -70,4 +70,4 @@ def route(topic: str) -> tuple[str, str] | None:
         if match is not None:
             return match[1], name
     match = _ANY_FORMAT.fullmatch(topic)
-    return None if match is None else (match[1], UNKNOWN)
+    return None if match is None else (match[1], UNKNOWN_FORMAT)

@@ -1,7 +1,7 @@
 """What an adapter is: a pure function from the bytes of one message to samples and refusals.
 
 Owns the shapes between an adapter and the doors, and the helpers that several adapters share. Must not know
-any format. Pure: no database, no HTTP, no clock; what an adapter needs of the world is in `Arrival`.
+any format. Pure: no database, no HTTP, no clock; what an adapter needs of the world is in `DecodeContext`.
 """
 
 import json
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.ingest.codec.batch_recovery import UNREADABLE, recover_batch, with_seq
-from app.ingest.codec.exact_decoder import DecodedTelemetry, Row, is_box_id, with_units
+from app.ingest.codec.batch_recovery import UNREADABLE, add_seq, recover_batch
+from app.ingest.codec.exact_decoder import DecodedTelemetry, Row, is_box_id, merge_units
 from app.ingest.codec.telemetry_codec import decode_telemetry
-from app.platform.kernel.rejection_codes import RejectedError, Rejection, shown
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class DecodeContext:
     """What is known of a message beside its bytes.
 
     Attributes:
@@ -35,7 +35,7 @@ class Arrival:
     max_bytes: int
 
 
-class Refusal(NamedTuple):
+class AdapterRejection(NamedTuple):
     """One thing that was refused.
 
     Attributes:
@@ -46,12 +46,12 @@ class Refusal(NamedTuple):
     """
 
     box: str | None
-    rejection: Rejection
+    rejection: InputRejection
     part: bytes | None = None
 
 
 @dataclass(slots=True)
-class Adapted:
+class AdaptedMessage:
     """What one message holds.
 
     Attributes:
@@ -63,17 +63,17 @@ class Adapted:
     """
 
     samples: list[tuple[str, Row]] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[AdapterRejection] = field(default_factory=list)
     ignored: int = 0
     inflated: int = 0
 
 
-type Decode = Callable[[bytes, Arrival], Adapted]
+type MessageDecoder = Callable[[bytes, DecodeContext], AdaptedMessage]
 """Decodes one message. Raises RejectedError where all of it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
+class FormatAdapter:
     """One format, and how a message of it is recognised.
 
     Attributes:
@@ -89,20 +89,21 @@ class Adapter:
 
     name: str
     title: str
-    decode: Decode
+    decode: MessageDecoder
     topic: str | None = None
     media_type: str | None = None
     pushes: bool = False
     example: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
 
 
-def a_box(value: object, where: str) -> str:
+def require_box_id(value: object, where: str) -> str:
     """Return a box's id that a message names (`wrong_type`, `invalid_box_id`)."""
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: a text is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a text is due")
     if not is_box_id(value):
         raise RejectedError(
-            "invalid_box_id", f"{where} {shown(value)} is not 1 to 64 letters, digits, _ and -"
+            "invalid_box_id",
+            f"{where} {format_rejected_value(value)} is not 1 to 64 letters, digits, _ and -",
         )
     return value
 
@@ -115,7 +116,7 @@ class _RawBatch(msgspec.Struct):
 _raw_batch = msgspec.json.Decoder(_RawBatch)
 
 
-def sample_parts(payload: bytes, rejections: list[Rejection]) -> list[bytes | None]:
+def extract_rejected_parts(payload: bytes, rejections: list[InputRejection]) -> list[bytes | None]:
     """The part of a message in Vigie's JSON that each refusal concerns: its sample; None for all of it.
 
     A sample that is sent again alone means the same: it has the units of its batch.
@@ -132,10 +133,10 @@ def sample_parts(payload: bytes, rejections: list[Rejection]) -> list[bytes | No
 
 
 def _alone(sample: bytes, units: dict[str, str] | None) -> bytes:
-    return json.dumps(with_units(json.loads(sample), units)).encode() if units else sample
+    return json.dumps(merge_units(json.loads(sample), units)).encode() if units else sample
 
 
-def adapt_json(payload: bytes, box: str, arrival: Arrival) -> Adapted:
+def adapt_json(payload: bytes, box: str, arrival: DecodeContext) -> AdaptedMessage:
     """Decode a message in Vigie's own JSON; of a batch that strict JSON cannot read, each sample by itself.
 
     On the topics of other formats too, since a part of a message that was refused is kept as such, and is
@@ -149,17 +150,17 @@ def adapt_json(payload: bytes, box: str, arrival: Arrival) -> Adapted:
         return adapt_decoded(payload, box, decoded)
     recovered = recover_batch(payload, rejection, arrival.now_us, arrival.max_future_us)
     if recovered is None:
-        return Adapted(refusals=[Refusal(box, with_seq(rejection, payload))])
-    return Adapted(
+        return AdaptedMessage(refusals=[AdapterRejection(box, add_seq(rejection, payload))])
+    return AdaptedMessage(
         [(box, row) for row in recovered.samples],
-        [Refusal(box, each, part) for each, part in recovered.refusals],
+        [AdapterRejection(box, each, part) for each, part in recovered.refusals],
     )
 
 
-def adapt_decoded(payload: bytes, box: str, decoded: DecodedTelemetry) -> Adapted:
+def adapt_decoded(payload: bytes, box: str, decoded: DecodedTelemetry) -> AdaptedMessage:
     """What a message in Vigie's own JSON was decoded to, as an adapter's answer."""
-    parts = sample_parts(payload, decoded.rejections)
-    return Adapted(
+    parts = extract_rejected_parts(payload, decoded.rejections)
+    return AdaptedMessage(
         [(box, row) for row in decoded.samples],
-        [Refusal(box, each, part) for each, part in zip(decoded.rejections, parts, strict=True)],
+        [AdapterRejection(box, each, part) for each, part in zip(decoded.rejections, parts, strict=True)],
     )

@@ -16,21 +16,27 @@ from typing import Any, Final
 
 import cbor2
 
-from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, Refusal, adapt_json
-from app.ingest.codec.batch_recovery import MAX_RECOVERED, too_many
+from app.ingest.adapters.adapter_types import (
+    AdaptedMessage,
+    AdapterRejection,
+    DecodeContext,
+    FormatAdapter,
+    adapt_json,
+)
+from app.ingest.codec.batch_recovery import MAX_RECOVERED, explain_too_many_samples
 from app.ingest.codec.exact_decoder import (
     MAX_ITEMS,
     MAX_SAMPLES,
     decode_document,
     decode_http_document,
     decode_sample,
-    with_units,
+    merge_units,
 )
-from app.ingest.codec.field_checks import readable_seq
+from app.ingest.codec.field_checks import extract_seq
 from app.platform.content_policy.content_scanner import examine_document
-from app.platform.kernel.bounded_gzip import MAGIC
+from app.platform.kernel.bounded_gzip import GZIP_MAGIC
 from app.platform.kernel.instants import US_PER_S, format_us
-from app.platform.kernel.rejection_codes import RejectedError, Rejection, shown
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import MAX_DEPTH
 
 _TIME_TEXT, _TIME_EPOCH, _BIG, _BIG_NEGATIVE, _SELF_DESCRIBED = 0, 1, 2, 3, 55_799
@@ -84,7 +90,7 @@ def _counted_tags() -> dict[int, Any]:
     return {tag: kept(tag) for tag in _TAGS}
 
 
-def read(payload: bytes) -> Any:  # noqa: ANN401 (a document; what it is, is what the codec finds out)
+def read_cbor(payload: bytes) -> Any:  # noqa: ANN401 (a document; what it is, is what the codec finds out)
     """Read one CBOR document as what strict JSON would have given, with `_Foreign` for what JSON has not.
 
     Raises:
@@ -99,7 +105,7 @@ def _decoded(payload: bytes) -> Any:  # noqa: ANN401 (a tree of any of CBOR's ty
         raise RejectedError("empty_body", "there is no CBOR document: the body is empty")
     if len(payload) > _MAX_BYTES:
         raise RejectedError("body_too_large", f"the message is larger than {_MAX_BYTES} bytes")
-    if payload.startswith(MAGIC):
+    if payload.startswith(GZIP_MAGIC):
         raise RejectedError("unsupported_encoding", "this is gzip: declare Content-Encoding: gzip")
     stream = io.BytesIO(payload)
     try:
@@ -131,7 +137,9 @@ def _refused(error: Exception) -> RejectedError:
     if isinstance(cause, UnicodeDecodeError):
         return RejectedError("invalid_encoding", "a text is not UTF-8")
     if "Duplicate map key" in text:
-        return RejectedError("duplicate_key", f"a key occurs twice in one map: {shown(text[-40:])}")
+        return RejectedError(
+            "duplicate_key", f"a key occurs twice in one map: {format_rejected_value(text[-40:])}"
+        )
     if "nesting depth" in text or isinstance(error, RecursionError):
         return RejectedError("nesting_too_deep", f"the nesting is deeper than {MAX_DEPTH}")
     return RejectedError("invalid_cbor", f"this is not one CBOR document: {ascii(text)[1:200]}")
@@ -190,7 +198,7 @@ def _instant(seconds: float) -> object:
         return _Foreign("a time of tag 1 out of range")
 
 
-def decode(payload: bytes, arrival: Arrival) -> Adapted:
+def decode_cbor(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """Decode a message; of a box that is not known from elsewhere it has to say which."""
     if arrival.box is not None and payload.startswith(b"{"):
         return adapt_json(payload, arrival.box, arrival)
@@ -212,7 +220,7 @@ def _guard(raw: Any) -> None:  # noqa: ANN401 (a tree of any of CBOR's types)
         raise RejectedError(finding.code, finding.detail) from None
 
 
-def _adapted(raw: Any, arrival: Arrival) -> Adapted:  # noqa: ANN401 (as above)
+def _adapted(raw: Any, arrival: DecodeContext) -> AdaptedMessage:  # noqa: ANN401 (as above)
     try:
         document = _Plain().of(raw)
         if arrival.box is None:
@@ -224,10 +232,10 @@ def _adapted(raw: Any, arrival: Arrival) -> Adapted:  # noqa: ANN401 (as above)
             raise
         if error.code in _UNREADABLE and _is_batch(raw):
             return _by_sample(raw["samples"], arrival.box, arrival)
-        return Adapted(refusals=[Refusal(arrival.box, error.rejection(seq=readable_seq(raw)))])
-    return Adapted(
+        return AdaptedMessage(refusals=[AdapterRejection(arrival.box, error.rejection(seq=extract_seq(raw)))])
+    return AdaptedMessage(
         [(box, row) for row in decoded.samples],
-        [Refusal(box, each, _part(document, raw, each)) for each in decoded.rejections],
+        [AdapterRejection(box, each, _part(document, raw, each)) for each in decoded.rejections],
     )
 
 
@@ -237,11 +245,13 @@ def _is_batch(raw: Any) -> bool:  # noqa: ANN401 (as above)
     return isinstance(raw["samples"], list) and 0 < len(raw["samples"]) <= MAX_RECOVERED
 
 
-def _by_sample(samples: list[Any], box: str, arrival: Arrival) -> Adapted:
+def _by_sample(samples: list[Any], box: str, arrival: DecodeContext) -> AdaptedMessage:
     """Judge each sample of a batch by itself, where all of it would have been refused for one of them."""
-    adapted, plain = Adapted(), _Plain()
+    adapted, plain = AdaptedMessage(), _Plain()
     for index, sample in enumerate(samples):
-        rejection = Rejection("too_many_samples", too_many(len(samples)), readable_seq(sample), index)
+        rejection = InputRejection(
+            "too_many_samples", explain_too_many_samples(len(samples)), extract_seq(sample), index
+        )
         try:
             if index < MAX_SAMPLES:
                 row = decode_sample(plain.of(sample), arrival.now_us, arrival.max_future_us)
@@ -249,11 +259,11 @@ def _by_sample(samples: list[Any], box: str, arrival: Arrival) -> Adapted:
                 continue
         except RejectedError as error:
             rejection = error.rejection(seq=rejection.seq, index=index)
-        adapted.refusals.append(Refusal(box, rejection, cbor2.dumps(sample)))
+        adapted.refusals.append(AdapterRejection(box, rejection, cbor2.dumps(sample)))
     return adapted
 
 
-def _part(document: Any, raw: Any, rejection: Rejection) -> bytes | None:  # noqa: ANN401 (documents)
+def _part(document: Any, raw: Any, rejection: InputRejection) -> bytes | None:  # noqa: ANN401 (documents)
     """The refused sample: in Vigie's JSON where that can say it, as CBOR where it cannot."""
     if rejection.index is None:
         return None
@@ -265,13 +275,13 @@ def _part(document: Any, raw: Any, rejection: Rejection) -> bytes | None:  # noq
 
 def _alone(batch: dict[str, Any], index: int) -> Any:  # noqa: ANN401 (a part of a document)
     sample = batch["samples"][index]
-    return with_units(sample, batch["units"]) if "units" in batch else sample
+    return merge_units(sample, batch["units"]) if "units" in batch else sample
 
 
-ADAPTER: Final = Adapter(
+ADAPTER: Final = FormatAdapter(
     "cbor",
     "Telemetry in CBOR (RFC 8949)",
-    decode,
+    decode_cbor,
     topic="vigie/v1/{box}/telemetry/cbor",
     media_type="application/cbor",
 )

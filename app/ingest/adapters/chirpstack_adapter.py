@@ -13,11 +13,17 @@ import re
 from collections import deque
 from typing import Final
 
-from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX
-from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, Refusal, adapt_json
+from app.catalogue.metrics import COLUMNS, INDEX, METRICS_BY_NAME
+from app.ingest.adapters.adapter_types import (
+    AdaptedMessage,
+    AdapterRejection,
+    DecodeContext,
+    FormatAdapter,
+    adapt_json,
+)
 from app.ingest.codec.exact_decoder import read_json
-from app.ingest.codec.field_checks import a_number, an_instant, an_object, readable_seq
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.ingest.codec.field_checks import extract_seq, require_instant, require_number, require_object
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import Json
 
 CAYENNE: Final = {
@@ -31,24 +37,26 @@ CAYENNE: Final = {
 _CHANNEL: Final = re.compile(r"[0-9]{1,3}")
 
 
-def decode(payload: bytes, arrival: Arrival) -> Adapted:
+def decode_uplink(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """Decode an uplink event of a known device."""
     if arrival.box is None:
         raise RejectedError("missing_field", "the topic names no device")
-    event = an_object(read_json(payload), "the event")
+    event = require_object(read_json(payload), "the event")
     if "values" in event and "deviceInfo" not in event:
         return adapt_json(payload, arrival.box, arrival)
-    seq = readable_seq({"seq": event.get("fCnt")})
+    seq = extract_seq({"seq": event.get("fCnt")})
     try:
         _check_event(event, arrival.box)
-        time_us = an_instant(event["time"], arrival.now_us, arrival.max_future_us)
+        time_us = require_instant(event["time"], arrival.now_us, arrival.max_future_us)
         values, ignored = _values(event)
     except RejectedError as error:
-        return Adapted([], [Refusal(arrival.box, error.rejection(seq=seq), _without_frame(event))])
+        return AdaptedMessage(
+            [], [AdapterRejection(arrival.box, error.rejection(seq=seq), _without_frame(event))]
+        )
     row: list[float | None] = [None] * len(COLUMNS)
     for name, value in values.items():
         row[INDEX[name]] = value
-    return Adapted([(arrival.box, (time_us, seq, tuple(row)))], ignored=ignored)
+    return AdaptedMessage([(arrival.box, (time_us, seq, tuple(row)))], ignored=ignored)
 
 
 def _without_frame(event: dict[str, Json]) -> bytes:
@@ -59,22 +67,26 @@ def _without_frame(event: dict[str, Json]) -> bytes:
 def _check_event(event: dict[str, Json], box: str) -> None:
     if "time" not in event:
         raise RejectedError("missing_field", "the event has no time")
-    named = an_object(event.get("deviceInfo", {}), "deviceInfo").get("devEui", box)
+    named = require_object(event.get("deviceInfo", {}), "deviceInfo").get("devEui", box)
     if not isinstance(named, str) or named.lower() != box.lower():
-        raise RejectedError("invalid_box_id", f"devEui is {shown(named)}, and the topic names {box}")
+        raise RejectedError(
+            "invalid_box_id", f"devEui is {format_rejected_value(named)}, and the topic names {box}"
+        )
 
 
 def _values(event: dict[str, Json]) -> tuple[dict[str, float], int]:
     """The values of an event by metric, and how many others there are."""
-    decoded = an_object(event.get("object") or {}, "object")
+    decoded = require_object(event.get("object") or {}, "object")
     found, ignored = _found(decoded)
     values = {}
     for name, value in found.items():
-        metric = BY_NAME[name]
-        values[name] = a_number(value, f"object.{name}", metric.minimum, metric.maximum, metric.unit)
+        metric = METRICS_BY_NAME[name]
+        values[name] = require_number(value, f"object.{name}", metric.minimum, metric.maximum, metric.unit)
     if decoded and not values:
         names = ", ".join(list(decoded)[:5])
-        raise RejectedError("unknown_metric", f"object has no metric of the catalogue, but {shown(names)}")
+        raise RejectedError(
+            "unknown_metric", f"object has no metric of the catalogue, but {format_rejected_value(names)}"
+        )
     signal = _signal(event)
     if signal is not None:
         values.setdefault("rssi", signal)
@@ -92,7 +104,7 @@ def _found(decoded: dict[str, Json]) -> tuple[dict[str, Json], int]:
         name, value = waiting.popleft()
         name, value, more = _unfolded(name, value)
         ignored += more
-        if name in BY_NAME and name not in found and not isinstance(value, dict):
+        if name in METRICS_BY_NAME and name not in found and not isinstance(value, dict):
             if value is not None:
                 found[name] = value
         elif isinstance(value, dict):
@@ -108,7 +120,7 @@ def _unfolded(name: str, value: Json) -> tuple[str, Json, int]:
         return name, value, 0
     if name in CAYENNE and value and all(map(_CHANNEL.fullmatch, value)):
         return CAYENNE[name], value[min(value, key=int)], len(value) - 1
-    if name in BY_NAME and "value" in value:
+    if name in METRICS_BY_NAME and "value" in value:
         return name, value["value"], len(value) - 1
     return name, value, 0
 
@@ -117,7 +129,7 @@ def _signal(event: dict[str, Json]) -> float | None:
     """How well the gateway that heard it best has heard it (dBm)."""
     heard = event.get("rxInfo")
     gateways = heard if isinstance(heard, list) else []
-    bounds = BY_NAME["rssi"]
+    bounds = METRICS_BY_NAME["rssi"]
     signals = []
     for gateway in gateways:
         signal = gateway.get("rssi") if isinstance(gateway, dict) else None
@@ -126,9 +138,9 @@ def _signal(event: dict[str, Json]) -> float | None:
     return max((each for each in signals if bounds.minimum <= each <= bounds.maximum), default=None)
 
 
-ADAPTER: Final = Adapter(
+ADAPTER: Final = FormatAdapter(
     "chirpstack",
     "The uplink event of ChirpStack 4 (MQTT integration, JSON)",
-    decode,
+    decode_uplink,
     topic="application/+/device/{box}/event/up",
 )

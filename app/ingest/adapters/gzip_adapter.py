@@ -6,18 +6,18 @@ off by the door. A message that is not compressed is taken as it is.
 
 from typing import Final
 
-from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, adapt_json
-from app.platform.kernel.bounded_gzip import MAGIC, gunzip
+from app.ingest.adapters.adapter_types import AdaptedMessage, DecodeContext, FormatAdapter, adapt_json
+from app.platform.kernel.bounded_gzip import GZIP_MAGIC, decompress_gzip
 from app.platform.kernel.rejection_codes import RejectedError
 
 
-def decode(payload: bytes, arrival: Arrival) -> Adapted:
+def decode_gzip(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """Decode a message of a known box."""
     if arrival.box is None:
         raise RejectedError("missing_field", "no box is named: declare gzip as the content encoding")
-    if not payload.startswith(MAGIC):
+    if not payload.startswith(GZIP_MAGIC):
         return adapt_json(payload, arrival.box, arrival)
-    inflated = gunzip(payload, arrival.max_bytes)
+    inflated = decompress_gzip(payload, arrival.max_bytes)
     adapted = adapt_json(inflated, arrival.box, arrival)
     # What was refused is kept as text: on this topic that is read as well.
     adapted.refusals = [
@@ -27,6 +27,9 @@ def decode(payload: bytes, arrival: Arrival) -> Adapted:
     return adapted
 
 
-ADAPTER: Final = Adapter(
-    "gzip", "JSON telemetry, compressed with gzip (RFC 1952)", decode, topic="vigie/v1/{box}/telemetry/gzip"
+ADAPTER: Final = FormatAdapter(
+    "gzip",
+    "JSON telemetry, compressed with gzip (RFC 1952)",
+    decode_gzip,
+    topic="vigie/v1/{box}/telemetry/gzip",
 )

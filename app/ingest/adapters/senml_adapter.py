@@ -12,13 +12,20 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX
-from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, Refusal, a_box, adapt_json
-from app.ingest.adapters.senml_units import BY_UNIT, conversion, converted
+from app.catalogue.metrics import COLUMNS, INDEX, METRICS_BY_NAME
+from app.ingest.adapters.adapter_types import (
+    AdaptedMessage,
+    AdapterRejection,
+    DecodeContext,
+    FormatAdapter,
+    adapt_json,
+    require_box_id,
+)
+from app.ingest.adapters.senml_units import BY_UNIT, convert_value, find_conversion
 from app.ingest.codec.exact_decoder import MAX_SAMPLES, read_json
-from app.ingest.codec.field_checks import a_number, an_array, an_object, not_ahead
+from app.ingest.codec.field_checks import require_array, require_not_future, require_number, require_object
 from app.platform.kernel.instants import LATEST_US, US_PER_S, check_range
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import Json
 
 MAX_RECORDS: Final = 5_000
@@ -55,9 +62,11 @@ class _Base:
                 self.fields[key] = _number(record[key], key)
         version = record.get("bver", _VERSION)
         if isinstance(version, bool) or not isinstance(version, int):
-            raise RejectedError("wrong_type", f"bver is {shown(version)}: an integer is due")
+            raise RejectedError("wrong_type", f"bver is {format_rejected_value(version)}: an integer is due")
         if not 0 < version <= _VERSION:
-            raise RejectedError("value_out_of_bounds", f"bver is {shown(version)}: 1 to {_VERSION} are known")
+            raise RejectedError(
+                "value_out_of_bounds", f"bver is {format_rejected_value(version)}: 1 to {_VERSION} are known"
+            )
 
     def text(self, key: str) -> str | None:
         found = self.fields.get(key)
@@ -68,12 +77,12 @@ class _Base:
         return found if isinstance(found, int | float) else 0
 
 
-def decode(payload: bytes, arrival: Arrival) -> Adapted:
+def decode_pack(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """Decode a pack."""
     document = read_json(payload)
     if arrival.box is not None and isinstance(document, dict):
         return adapt_json(payload, arrival.box, arrival)
-    records = an_array(document, "the pack")
+    records = require_array(document, "the pack")
     if not records:
         raise RejectedError("empty_batch", "the pack has no records")
     if len(records) > MAX_RECORDS:
@@ -87,20 +96,20 @@ def decode(payload: bytes, arrival: Arrival) -> Adapted:
 class _Pack:
     """A pack while it is read."""
 
-    def __init__(self, arrival: Arrival) -> None:
+    def __init__(self, arrival: DecodeContext) -> None:
         self._arrival = arrival
         self._base = _Base()
         self._found: dict[tuple[str, int], list[list[float | None]]] = {}
-        self._refusals: list[Refusal] = []
+        self._refusals: list[AdapterRejection] = []
 
     def add(self, record: Json, index: int) -> None:
         """Take one record. RejectedError where none of those after it could be read."""
         place: _Place | None = None
         try:
-            read = an_object(record, "the record")
+            read = require_object(record, "the record")
         except RejectedError as error:
             rejection = error.rejection(index=index)
-            self._refusals.append(Refusal(self._arrival.box, rejection, _encoded([record])))
+            self._refusals.append(AdapterRejection(self._arrival.box, rejection, _encoded([record])))
             return
         self._base.take(read)
         try:
@@ -110,7 +119,7 @@ class _Pack:
             self._put(place, time_us, _value(self._base, read, place.metric))
         except RejectedError as error:
             box = self._arrival.box if place is None else place.box
-            self._refusals.append(Refusal(box, error.rejection(index=index), self._alone(read)))
+            self._refusals.append(AdapterRejection(box, error.rejection(index=index), self._alone(read)))
 
     def _put(self, place: _Place, time_us: int, value: float) -> None:
         """Put a value beside the others of its box and time.
@@ -135,14 +144,14 @@ class _Pack:
             bases["bt"] = now + start
         return _encoded([{**record, **bases}])
 
-    def adapted(self) -> Adapted:
+    def adapted(self) -> AdaptedMessage:
         """What was found. RejectedError for more samples than a message may have."""
         samples = [(key, row) for key, rows in self._found.items() for row in rows]
         if len(samples) > MAX_SAMPLES:
             raise RejectedError(
                 "too_many_samples", f"there are {len(samples)} samples: at most {MAX_SAMPLES} go in one pack"
             )
-        return Adapted(
+        return AdaptedMessage(
             [(box, (time_us, None, tuple(row))) for (box, time_us), row in samples], self._refusals
         )
 
@@ -153,7 +162,7 @@ def _encoded(pack: list[Json]) -> bytes:
 
 def _text(value: Json, where: str) -> str:
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: a text is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a text is due")
     if len(value) > _MAX_NAME:
         raise RejectedError("text_too_long", f"{where} has {len(value)} characters: at most {_MAX_NAME}")
     return value
@@ -161,7 +170,7 @@ def _text(value: Json, where: str) -> str:
 
 def _number(value: Json, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: a number is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a number is due")
     return value
 
 
@@ -169,7 +178,9 @@ def _check_labels(record: dict[str, Json]) -> None:
     """A label that ends in an underscore has to be understood (RFC 8428, section 4.4); others need not."""
     for label in record:
         if label.endswith("_"):
-            raise RejectedError("unknown_field", f"{shown(label)} has to be understood, and is not")
+            raise RejectedError(
+                "unknown_field", f"{format_rejected_value(label)} has to be understood, and is not"
+            )
 
 
 def _place(base: _Base, record: dict[str, Json], known: str | None) -> _Place:
@@ -179,17 +190,21 @@ def _place(base: _Base, record: dict[str, Json], known: str | None) -> _Place:
     if "\0" in name:
         raise RejectedError("nul_in_text", "the name holds a NUL character")
     if name and (len(name) > _MAX_NAME or _NAME.fullmatch(name) is None):
-        raise RejectedError("invalid_text", f"the name {shown(name)} is none of SenML's")
+        raise RejectedError("invalid_text", f"the name {format_rejected_value(name)} is none of SenML's")
     match = _LAST.fullmatch(name.rstrip(":/"))
     head, last = (match[1] or "", match[2]) if match else ("", "")
     owner = head.rstrip(":/").replace("/", ":").rpartition(":")[2]
-    if last in BY_NAME:
+    if last in METRICS_BY_NAME:
         return _Place(_owner(owner, known), last)
     if last and known is not None and last != known:
-        raise RejectedError("unknown_metric", f"{shown(last)} is not a metric: see the catalogue")
+        raise RejectedError(
+            "unknown_metric", f"{format_rejected_value(last)} is not a metric: see the catalogue"
+        )
     metric = BY_UNIT.get(unit or "")
     if metric is None:
-        raise RejectedError("unknown_metric", f"the name {shown(name)} ends in no metric: see the catalogue")
+        raise RejectedError(
+            "unknown_metric", f"the name {format_rejected_value(name)} ends in no metric: see the catalogue"
+        )
     return _Place(_owner(last, known), metric)
 
 
@@ -198,9 +213,11 @@ def _owner(named: str, known: str | None) -> str:
     if known is None:
         if not named:
             raise RejectedError("missing_field", "the name does not say which box: box-0001:temperature")
-        return a_box(named, "the box in the name")
+        return require_box_id(named, "the box in the name")
     if named not in {"", known}:
-        raise RejectedError("invalid_box_id", f"the name is of {shown(named)}, the message of {known}")
+        raise RejectedError(
+            "invalid_box_id", f"the name is of {format_rejected_value(named)}, the message of {known}"
+        )
     return known
 
 
@@ -208,17 +225,19 @@ def _unit(base: _Base, record: dict[str, Json]) -> str | None:
     return _text(record["u"], "u") if "u" in record else base.text("bu")
 
 
-def _time_us(base: _Base, record: dict[str, Json], arrival: Arrival) -> int:
+def _time_us(base: _Base, record: dict[str, Json], arrival: DecodeContext) -> int:
     """A record's time: less than 2^28 seconds are relative to its arrival."""
     seconds = base.number("bt") + _number(record.get("t", 0), "t")
     if not -_TIME_LIMIT_S < seconds < _TIME_LIMIT_S:
-        raise RejectedError("time_out_of_range", f"time {shown(seconds)} is out of range: seconds are due")
+        raise RejectedError(
+            "time_out_of_range", f"time {format_rejected_value(seconds)} is out of range: seconds are due"
+        )
     start = arrival.now_us if seconds < _RELATIVE_BELOW_S else 0
     time_us = start + round(seconds * US_PER_S)
     if time_us < 0:
-        raise RejectedError("time_out_of_range", f"time {shown(seconds)} is before 1970")
+        raise RejectedError("time_out_of_range", f"time {format_rejected_value(seconds)} is before 1970")
     check_range(time_us)
-    return not_ahead(time_us, arrival.now_us, arrival.max_future_us)
+    return require_not_future(time_us, arrival.now_us, arrival.max_future_us)
 
 
 def _value(base: _Base, record: dict[str, Json], metric: str) -> float:
@@ -231,21 +250,21 @@ def _value(base: _Base, record: dict[str, Json], metric: str) -> float:
             raise RejectedError("wrong_type", f"s is a sum over time, and {metric} is measured at a time")
         raise RejectedError("missing_field", "the record has no v")
     value = base.number("bv") + _number(record.get("v", 0), "v")
-    due = BY_NAME[metric]
-    by = conversion(metric, _unit(base, record))
+    due = METRICS_BY_NAME[metric]
+    by = find_conversion(metric, _unit(base, record))
     try:
-        value = converted(value, by)
+        value = convert_value(value, by)
     except OverflowError:
         raise RejectedError(
             "number_out_of_range", f"bv and v of {metric} are past what a double holds"
         ) from None
-    return a_number(value, metric, due.minimum, due.maximum, due.unit)
+    return require_number(value, metric, due.minimum, due.maximum, due.unit)
 
 
-ADAPTER: Final = Adapter(
+ADAPTER: Final = FormatAdapter(
     "senml",
     "SenML (RFC 8428) in JSON",
-    decode,
+    decode_pack,
     topic="vigie/v1/{box}/telemetry/senml",
     media_type="application/senml+json",
     example=(

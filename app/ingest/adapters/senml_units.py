@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from app.catalogue.metrics import BY_NAME, CATALOGUE, Metric
+from app.catalogue.metrics import CATALOGUE, METRICS_BY_NAME, Metric
 from app.catalogue.units import FACTORS
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 
 _DECIMALS: Final = 9
 
 
-class Conversion(NamedTuple):
+class UnitConversion(NamedTuple):
     """`value * times / over + plus`: dividing by 100 keeps decimals that multiplying by 0.01 does not."""
 
     times: float = 1
@@ -22,21 +22,21 @@ class Conversion(NamedTuple):
     plus: float = 0
 
 
-_SAME: Final = Conversion()
+_SAME: Final = UnitConversion()
 
-CONVERSIONS: Final[Mapping[str, Mapping[str, Conversion]]] = MappingProxyType(
+CONVERSIONS: Final[Mapping[str, Mapping[str, UnitConversion]]] = MappingProxyType(
     {
-        "°C": {"Cel": _SAME, "K": Conversion(plus=-273.15)},
+        "°C": {"Cel": _SAME, "K": UnitConversion(plus=-273.15)},
         "%RH": {"%RH": _SAME},
-        "hPa": {"hPa": _SAME, "Pa": Conversion(over=100)},
+        "hPa": {"hPa": _SAME, "Pa": UnitConversion(over=100)},
         "lx": {"lx": _SAME},
-        "dB": {"dB": _SAME, "Bspl": Conversion(times=10)},
-        "dBm": {"dBm": _SAME, "dBW": Conversion(plus=30)},
-        "%": {"%EL": _SAME, "%": _SAME, "/100": _SAME, "/": Conversion(times=100)},
-        "ppm": {"ppm": _SAME, "/": Conversion(times=1e6)},
-        "ppb": {"ppm": Conversion(times=1e3), "/": Conversion(times=1e9)},
-        "µg/m³": {"ug/m3": _SAME, "kg/m3": Conversion(times=1e9)},
-        "mg/m³": {"ug/m3": Conversion(over=1e3), "kg/m3": Conversion(times=1e6)},
+        "dB": {"dB": _SAME, "Bspl": UnitConversion(times=10)},
+        "dBm": {"dBm": _SAME, "dBW": UnitConversion(plus=30)},
+        "%": {"%EL": _SAME, "%": _SAME, "/100": _SAME, "/": UnitConversion(times=100)},
+        "ppm": {"ppm": _SAME, "/": UnitConversion(times=1e6)},
+        "ppb": {"ppm": UnitConversion(times=1e3), "/": UnitConversion(times=1e9)},
+        "µg/m³": {"ug/m3": _SAME, "kg/m3": UnitConversion(times=1e9)},
+        "mg/m³": {"ug/m3": UnitConversion(over=1e3), "kg/m3": UnitConversion(times=1e6)},
         "ou/m³": {},
     }
 )
@@ -64,7 +64,7 @@ BY_UNIT: Final[Mapping[str, str]] = MappingProxyType(_only())
 """The metric of a unit that only one metric is measured in."""
 
 
-def conversion(metric: str, unit: str | None) -> Conversion:
+def find_conversion(metric: str, unit: str | None) -> UnitConversion:
     """How values in a unit of SenML become those of a metric; without a unit they are.
 
     Raises:
@@ -72,25 +72,25 @@ def conversion(metric: str, unit: str | None) -> Conversion:
     """
     if unit is None:
         return _SAME
-    due: Metric = BY_NAME[metric]
+    due: Metric = METRICS_BY_NAME[metric]
     units = {**_of_gas(metric), **CONVERSIONS.get(due.unit, {})}
     if unit not in units:
         names = ", ".join(units) or "no unit of SenML is"
-        raise RejectedError("wrong_unit", f"{shown(unit)} does not measure {metric}: {names}")
+        raise RejectedError("wrong_unit", f"{format_rejected_value(unit)} does not measure {metric}: {names}")
     return units[unit]
 
 
-def _of_gas(metric: str) -> dict[str, Conversion]:
+def _of_gas(metric: str) -> dict[str, UnitConversion]:
     """How a gas becomes its metric's unit, also from a mass to a volume; empty where it is not of one gas."""
     factors = FACTORS.get(metric, {})
     return {
-        unit: Conversion(times=factors[name] * many)
+        unit: UnitConversion(times=factors[name] * many)
         for unit, (name, many) in _OF_GASES.items()
         if name in factors
     }
 
 
-def converted(value: float, by: Conversion) -> float:
+def convert_value(value: float, by: UnitConversion) -> float:
     """A value in the catalogue's unit. An integer that needs no conversion stays one."""
     if by == _SAME:
         return value

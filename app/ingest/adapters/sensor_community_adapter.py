@@ -10,11 +10,17 @@ they are left out, and counted. (`P1` and `P2` without a sensor's name are the p
 import re
 from typing import Final
 
-from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX
-from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, Refusal, a_box
+from app.catalogue.metrics import COLUMNS, INDEX, METRICS_BY_NAME
+from app.ingest.adapters.adapter_types import (
+    AdaptedMessage,
+    AdapterRejection,
+    DecodeContext,
+    FormatAdapter,
+    require_box_id,
+)
 from app.ingest.codec.exact_decoder import read_json
-from app.ingest.codec.field_checks import a_number, a_text, an_array, an_object
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.ingest.codec.field_checks import require_array, require_number, require_object, require_text
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import MAX_TEXT, Json
 
 METRICS: Final[dict[str, tuple[str, ...]]] = {
@@ -49,9 +55,9 @@ _NUMBER: Final = re.compile(r"\s*(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:dBm)?\s*
 _CHIPS: Final = {"esp8266id": "esp8266-", "esp32id": "esp32-"}
 
 
-def decode(payload: bytes, arrival: Arrival) -> Adapted:
+def decode_push(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """Decode a push. Without an account of the box itself, the chip's id names it: `esp8266-12331981`."""
-    message = an_object(read_json(payload), "the push")
+    message = require_object(read_json(payload), "the push")
     box = _box(message) if arrival.box is None else arrival.box
     try:
         found = _found(message)
@@ -60,14 +66,14 @@ def decode(payload: bytes, arrival: Arrival) -> Adapted:
         for metric, value in values.items():
             row[INDEX[metric]] = value
     except RejectedError as error:
-        return Adapted([], [Refusal(box, error.rejection())])
-    return Adapted([(box, (arrival.now_us, None, tuple(row)))], ignored=len(found) - len(values))
+        return AdaptedMessage([], [AdapterRejection(box, error.rejection())])
+    return AdaptedMessage([(box, (arrival.now_us, None, tuple(row)))], ignored=len(found) - len(values))
 
 
 def _box(message: dict[str, Json]) -> str:
     for label, prefix in _CHIPS.items():
         if label in message:
-            return a_box(f"{prefix}{a_text(message[label], label)}", label)
+            return require_box_id(f"{prefix}{require_text(message[label], label)}", label)
     raise RejectedError("missing_field", "the push names no box: sign in as the box, or send esp8266id")
 
 
@@ -75,19 +81,19 @@ def _found(message: dict[str, Json]) -> dict[str, Json]:
     """The values of a push by their type."""
     if "sensordatavalues" not in message:
         raise RejectedError("missing_field", "the push has no sensordatavalues")
-    entries = an_array(message["sensordatavalues"], "sensordatavalues")
+    entries = require_array(message["sensordatavalues"], "sensordatavalues")
     if len(entries) > MAX_VALUES:
         raise RejectedError("too_many_samples", f"there are {len(entries)} values: at most {MAX_VALUES}")
     found: dict[str, Json] = {}
     for index, entry in enumerate(entries):
         where = f"sensordatavalues[{index}]"
-        value = an_object(entry, where)
+        value = require_object(entry, where)
         for label in ("value_type", "value"):
             if label not in value:
                 raise RejectedError("missing_field", f"{where} has no {label}")
-        kind = a_text(value["value_type"], f"{where}.value_type", MAX_TEXT)
+        kind = require_text(value["value_type"], f"{where}.value_type", MAX_TEXT)
         if kind in found:
-            raise RejectedError("duplicate_key", f"{shown(kind)} occurs twice in one push")
+            raise RejectedError("duplicate_key", f"{format_rejected_value(kind)} occurs twice in one push")
         found[kind] = value["value"]
     return found
 
@@ -101,8 +107,8 @@ def _values(found: dict[str, Json]) -> dict[str, float]:
         number = _number(found[kind], kind)
         if metric == "pressure":
             number /= _PA_PER_HPA
-        due = BY_NAME[metric]
-        values[metric] = a_number(number, kind, due.minimum, due.maximum, due.unit)
+        due = METRICS_BY_NAME[metric]
+        values[metric] = require_number(number, kind, due.minimum, due.maximum, due.unit)
     if not values:
         raise RejectedError("empty_values", "no value of the push has a metric: see docs/adapters.md")
     return values
@@ -114,14 +120,14 @@ def _number(value: Json, kind: str) -> float:
         return value
     match = _NUMBER.fullmatch(value) if isinstance(value, str) and len(value) <= MAX_TEXT else None
     if match is None:
-        raise RejectedError("wrong_type", f"{kind} is {shown(value)}: a number is due")
+        raise RejectedError("wrong_type", f"{kind} is {format_rejected_value(value)}: a number is due")
     return float(match[1])
 
 
-ADAPTER: Final = Adapter(
+ADAPTER: Final = FormatAdapter(
     "sensor-community",
     "The JSON push of Sensor.Community's firmware (airRohr)",
-    decode,
+    decode_push,
     pushes=True,
     example={
         "esp8266id": "12331981",

@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from app.ingest.codec.exact_decoder import MAX_ITEMS, MAX_SAMPLES, Row, decode_sample
-from app.ingest.codec.field_checks import readable_seq
+from app.ingest.codec.field_checks import extract_seq
 from app.ingest.codec.telemetry_codec import decode_singles
 from app.platform.kernel.instants import MAX_INTEGER
-from app.platform.kernel.rejection_codes import RejectedError, Rejection
-from app.platform.kernel.strict_json import TEXT_OR_BRACKET, Json, loads
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError
+from app.platform.kernel.strict_json import TEXT_OR_BRACKET, Json, parse_strict_json
 
 MAX_RECOVERED: Final = 10_000
 """How many samples of one message are judged and named; a message with more is refused as a whole."""
@@ -47,11 +47,11 @@ class RecoveredBatch(NamedTuple):
     """
 
     samples: list[Row]
-    refusals: list[tuple[Rejection, bytes]]
+    refusals: list[tuple[InputRejection, bytes]]
 
 
 def recover_batch(
-    payload: bytes, rejection: Rejection, now_us: int, max_future_us: int
+    payload: bytes, rejection: InputRejection, now_us: int, max_future_us: int
 ) -> RecoveredBatch | None:
     """Judge the samples of a batch by themselves.
 
@@ -76,33 +76,36 @@ def recover_batch(
     rows = decode_singles(texts[:MAX_SAMPLES], now_us, max_future_us)
     for index, (text, row) in enumerate(zip(texts, rows, strict=False)):
         judged = _judge(text, index, now_us, max_future_us) if row is None else row
-        if isinstance(judged, Rejection):
+        if isinstance(judged, InputRejection):
             recovered.refusals.append((judged, text))
         else:
             recovered.samples.append(judged)
     recovered.refusals.extend(
-        (Rejection("too_many_samples", too_many(len(texts)), find_seq(text), index), text)
+        (
+            InputRejection("too_many_samples", explain_too_many_samples(len(texts)), find_seq(text), index),
+            text,
+        )
         for index, text in enumerate(texts[MAX_SAMPLES:], MAX_SAMPLES)
     )
     if rest is not None:
         begin = len(payload) - len(rest)
         detail = f"From byte {begin} on the message is no batch, or is cut short; what is before it was read."
-        recovered.refusals.append((Rejection("invalid_json", detail), rest))
+        recovered.refusals.append((InputRejection("invalid_json", detail), rest))
     return recovered
 
 
-def too_many(count: int) -> str:
+def explain_too_many_samples(count: int) -> str:
     """Say why a sample behind the first 1,000 of a message is refused."""
     return f"There are {count} samples: at most {MAX_SAMPLES} go in one message. Send this one in another."
 
 
-def _judge(text: bytes, index: int, now_us: int, max_future_us: int) -> Row | Rejection:
+def _judge(text: bytes, index: int, now_us: int, max_future_us: int) -> Row | InputRejection:
     document: Json = None
     try:
-        document = loads(text)
+        document = parse_strict_json(text)
         return decode_sample(document, now_us, max_future_us)
     except RejectedError as error:
-        seq = find_seq(text) if document is None else readable_seq(document)
+        seq = find_seq(text) if document is None else extract_seq(document)
         return error.rejection(seq=seq, index=index)
 
 
@@ -165,6 +168,6 @@ def find_seq(text: bytes) -> int | None:
     return None
 
 
-def with_seq(rejection: Rejection, text: bytes) -> Rejection:
+def add_seq(rejection: InputRejection, text: bytes) -> InputRejection:
     """Return a refusal of something that strict JSON cannot read, with its `seq` where that is found."""
     return rejection if rejection.seq is not None else replace(rejection, seq=find_seq(text))

@@ -12,27 +12,27 @@ from typing import Final, Literal
 import msgspec
 
 from app.catalogue.device_event_types import EVENT_TYPE_OF, EventForm, EventType
-from app.catalogue.metrics import BY_NAME
-from app.catalogue.purposes import PURPOSE_OF_EVENT
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE
 from app.ingest.codec.batch_recovery import find_seq
 from app.ingest.codec.exact_decoder import is_box_id
 from app.ingest.codec.field_checks import (
-    a_number,
-    a_text,
-    an_array,
-    an_instant,
-    an_integer,
-    an_object,
     check_keys,
-    readable_seq,
+    extract_seq,
+    require_array,
+    require_instant,
+    require_integer,
+    require_number,
+    require_object,
+    require_text,
 )
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.platform.content_policy.content_scanner import examine_document
-from app.platform.kernel.rejection_codes import RejectedError, Rejection, shown
-from app.platform.kernel.strict_json import Json, check_texts, loads
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value
+from app.platform.kernel.strict_json import Json, check_texts, parse_strict_json
 
-type State = Literal["online", "offline"]
-type Phase = Literal["begin", "end"]
+type OnlineState = Literal["online", "offline"]
+type EventPhase = Literal["begin", "end"]
 """Whether what an event of the form `state` tells of begins or ends."""
 
 MAX_CANDIDATES: Final = 32
@@ -60,13 +60,13 @@ _REQUIRED: Final[Mapping[EventForm, tuple[str, ...]]] = {"count": ("count",), "s
 NAME_PATTERN: Final = "^[a-z0-9][a-z0-9_.:-]{0,63}$"
 """A class or a model: a name of a catalogue, and no free text."""
 _NAME: Final = re.compile(NAME_PATTERN)
-_PHASES: Final[dict[str, Phase]] = {"begin": "begin", "end": "end"}
+_PHASES: Final[dict[str, EventPhase]] = {"begin": "begin", "end": "end"}
 _CANDIDATE: Final = ("class", "model", "confidence")
 _STATUS: Final = ("state", "firmware", "battery", "rssi")
-_STATES: Final[dict[str, State]] = {"online": "online", "offline": "offline"}
+_STATES: Final[dict[str, OnlineState]] = {"online": "online", "offline": "offline"}
 
 
-class Candidate(msgspec.Struct, frozen=True, rename={"class_": "class"}, omit_defaults=True):
+class EventCandidate(msgspec.Struct, frozen=True, rename={"class_": "class"}, omit_defaults=True):
     """One thing that the box takes an event for, with its confidence of 0 to 1."""
 
     class_: str
@@ -74,7 +74,7 @@ class Candidate(msgspec.Struct, frozen=True, rename={"class_": "class"}, omit_de
     model: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class DeviceEvent(msgspec.Struct, frozen=True):
     """Something that a box itself recognised.
 
     Attributes:
@@ -92,28 +92,30 @@ class Event(msgspec.Struct, frozen=True):
     time_us: int
     seq: int | None
     type: str
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[EventCandidate, ...] = ()
     level_db: float | None = None
     clock_error_ms: float | None = None
     spectrum: dict[str, float] | None = None
     count: int | None = None
-    state: Phase | None = None
+    state: EventPhase | None = None
 
 
-class Status(msgspec.Struct, frozen=True):
+class BoxStatus(msgspec.Struct, frozen=True):
     """How a box says it is: its Last Will says `offline` for it. Charge in %, signal in dBm."""
 
-    state: State
+    state: OnlineState
     firmware: str | None = None
     battery: float | None = None
     rssi: float | None = None
 
 
-def decode_event(payload: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US) -> Event | Rejection:
+def decode_event(
+    payload: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US
+) -> DeviceEvent | InputRejection:
     """Decode an event message, or say why it cannot be taken, and of which purpose it was."""
     document: Json = None
     try:
-        document = loads(payload)
+        document = parse_strict_json(payload)
     except RejectedError as error:
         return error.rejection(seq=find_seq(payload))
     return _judged(document, now_us, max_future_us)
@@ -121,7 +123,7 @@ def decode_event(payload: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US
 
 def decode_http_events(
     body: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US
-) -> tuple[str, list[tuple[bytes, Event | Rejection]]]:
+) -> tuple[str, list[tuple[bytes, DeviceEvent | InputRejection]]]:
     """Decode the body of `POST /v1/events`: `{"box": "box-0001", "events": [...]}`.
 
     Returns:
@@ -131,14 +133,14 @@ def decode_http_events(
     Raises:
         RejectedError: The body as a whole cannot be taken.
     """
-    document = an_object(loads(body), "the body")
+    document = require_object(parse_strict_json(body), "the body")
     check_keys(document, ("box", "events"), ("box", "events"), "the body")
     box = document["box"]
     if not isinstance(box, str):
-        raise RejectedError("wrong_type", f"box is {shown(box)}: a text is due")
+        raise RejectedError("wrong_type", f"box is {format_rejected_value(box)}: a text is due")
     if not is_box_id(box):
         raise RejectedError("invalid_box_id", "box is not 1 to 64 letters, digits, _ and -")
-    events = an_array(document["events"], "events")
+    events = require_array(document["events"], "events")
     if not events:
         raise RejectedError("empty_batch", "events is empty")
     if len(events) > MAX_EVENTS:
@@ -148,48 +150,48 @@ def decode_http_events(
     return box, [(msgspec.json.encode(event), _judged(event, now_us, max_future_us)) for event in events]
 
 
-def _judged(document: Json, now_us: int, max_future_us: int) -> Event | Rejection:
+def _judged(document: Json, now_us: int, max_future_us: int) -> DeviceEvent | InputRejection:
     try:
-        event = _event(an_object(document, "the event"), now_us, max_future_us)
-        return guarded(document, event)
+        event = _event(require_object(document, "the event"), now_us, max_future_us)
+        return check_content(document, event)
     except RejectedError as error:
         kind = document.get("type") if isinstance(document, dict) else None
-        purpose = PURPOSE_OF_EVENT.get(kind) if isinstance(kind, str) else None
-        return Rejection(error.code, error.detail, readable_seq(document), purpose=purpose)
+        purpose = PURPOSE_BY_EVENT_TYPE.get(kind) if isinstance(kind, str) else None
+        return InputRejection(error.code, error.detail, extract_seq(document), purpose=purpose)
 
 
-def decode_status(payload: bytes) -> Status | Rejection:
+def decode_status(payload: bytes) -> BoxStatus | InputRejection:
     """Decode a status message, or say why it cannot be taken."""
     try:
-        document = loads(payload)
-        status = _status(an_object(document, "the status"))
-        return status if status.firmware is None else guarded(document, status)
+        document = parse_strict_json(payload)
+        status = _status(require_object(document, "the status"))
+        return status if status.firmware is None else check_content(document, status)
     except RejectedError as error:
         return error.rejection()
 
 
-def decode_reported_config(payload: bytes) -> dict[str, Json] | Rejection:
+def decode_reported_config(payload: bytes) -> dict[str, Json] | InputRejection:
     """Decode a configuration that a box reports: an object of at most 16 KiB, or why it cannot be taken."""
     if len(payload) > MAX_CONFIG_BYTES:
-        return Rejection(
+        return InputRejection(
             "body_too_large",
             f"the configuration has {len(payload)} bytes: at most {MAX_CONFIG_BYTES} are taken",
         )
     try:
-        config = an_object(loads(payload), "the configuration")
+        config = require_object(parse_strict_json(payload), "the configuration")
         check_texts(config, _MAX_CONFIG_TEXT)
     except RejectedError as error:
         return error.rejection()
-    return guarded(config, config)
+    return check_content(config, config)
 
 
-def guarded[Message](document: Json, message: Message) -> Message | Rejection:
+def check_content[Message](document: Json, message: Message) -> Message | InputRejection:
     """A message that was taken, or why its texts may not enter."""
     finding = examine_document(document)
-    return message if finding is None else Rejection(finding.code, finding.detail, readable_seq(document))
+    return message if finding is None else InputRejection(finding.code, finding.detail, extract_seq(document))
 
 
-def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> Event:
+def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> DeviceEvent:
     # First: of what is of no known type nothing is kept, whatever else is wrong with it.
     form = _type(event).form
     check_texts(event)
@@ -199,17 +201,17 @@ def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> Event:
         (*_EVERY, *_OF_FORM[form]),
         f"an event of the type {event['type']}",
     )
-    candidates = an_array(event.get("candidates", []), "candidates")
+    candidates = require_array(event.get("candidates", []), "candidates")
     if len(candidates) > MAX_CANDIDATES:
         raise RejectedError(
             "too_many_candidates",
             f"there are {len(candidates)} candidates: at most {MAX_CANDIDATES} are taken",
         )
-    level = BY_NAME["lcpeak"]
+    level = METRICS_BY_NAME["lcpeak"]
     error = _MAX_CLOCK_ERROR_MS
-    return Event(
-        time_us=an_instant(event["time"], now_us, max_future_us),
-        seq=an_integer(event["seq"], "seq") if "seq" in event else None,
+    return DeviceEvent(
+        time_us=require_instant(event["time"], now_us, max_future_us),
+        seq=require_integer(event["seq"], "seq") if "seq" in event else None,
         type=str(event["type"]),
         candidates=tuple(_candidate(item, f"candidates[{index}]") for index, item in enumerate(candidates)),
         level_db=_optional(event, "level_db", level.minimum, level.maximum, level.unit),
@@ -225,52 +227,52 @@ def _type(event: dict[str, Json]) -> EventType:
         raise RejectedError("missing_field", "an event has no type")
     kind = event["type"]
     if not isinstance(kind, str):
-        raise RejectedError("wrong_type", f"type is {shown(kind)}: a text is due")
+        raise RejectedError("wrong_type", f"type is {format_rejected_value(kind)}: a text is due")
     if kind not in EVENT_TYPE_OF:
         raise RejectedError("unknown_event_type", UNKNOWN_TYPE)
     return EVENT_TYPE_OF[kind]
 
 
 def _spectrum(value: Json) -> dict[str, float]:
-    bands = an_object(value, "spectrum")
+    bands = require_object(value, "spectrum")
     check_keys(bands, (), OCTAVES, "spectrum")
     if not bands:
         raise RejectedError("empty_values", "spectrum has no bands")
-    level = BY_NAME["lcpeak"]
+    level = METRICS_BY_NAME["lcpeak"]
     return {
-        band: a_number(bands[band], f"spectrum.{band}", level.minimum, level.maximum, level.unit)
+        band: require_number(bands[band], f"spectrum.{band}", level.minimum, level.maximum, level.unit)
         for band in OCTAVES
         if band in bands
     }
 
 
 def _count(value: Json) -> int:
-    count = an_integer(value, "count")
+    count = require_integer(value, "count")
     if count > MAX_COUNT:
         raise RejectedError("value_out_of_bounds", f"count is {count}: 0 to {MAX_COUNT} is possible")
     return count
 
 
-def _phase(value: Json) -> Phase:
+def _phase(value: Json) -> EventPhase:
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"state is {shown(value)}: a text is due")
+        raise RejectedError("wrong_type", f"state is {format_rejected_value(value)}: a text is due")
     if value not in _PHASES:
         raise RejectedError("unknown_state", "state of an event is neither begin nor end")
     return _PHASES[value]
 
 
-def _candidate(value: Json, where: str) -> Candidate:
-    candidate = an_object(value, where)
+def _candidate(value: Json, where: str) -> EventCandidate:
+    candidate = require_object(value, where)
     check_keys(candidate, ("class", "confidence"), _CANDIDATE, where)
-    return Candidate(
+    return EventCandidate(
         class_=_name(candidate["class"], f"{where}.class"),
-        confidence=a_number(candidate["confidence"], f"{where}.confidence", 0, 1),
+        confidence=require_number(candidate["confidence"], f"{where}.confidence", 0, 1),
         model=_name(candidate["model"], f"{where}.model") if "model" in candidate else None,
     )
 
 
 def _name(value: Json, where: str) -> str:
-    name = a_text(value, where)
+    name = require_text(value, where)
     if _NAME.fullmatch(name) is None:
         raise RejectedError(
             "invalid_text", f"{where} is no name: 1 to 64 lower-case letters, digits, _ . : and - are due"
@@ -278,22 +280,24 @@ def _name(value: Json, where: str) -> str:
     return name
 
 
-def _status(status: dict[str, Json]) -> Status:
+def _status(status: dict[str, Json]) -> BoxStatus:
     check_texts(status)
     check_keys(status, ("state",), _STATUS, "a status")
     state = status["state"]
     if not isinstance(state, str):
-        raise RejectedError("wrong_type", f"state is {shown(state)}: a text is due")
+        raise RejectedError("wrong_type", f"state is {format_rejected_value(state)}: a text is due")
     if state not in _STATES:
-        raise RejectedError("unknown_state", f"state is {shown(state)}: online or offline is due")
-    battery, rssi = BY_NAME["battery"], BY_NAME["rssi"]
-    return Status(
+        raise RejectedError(
+            "unknown_state", f"state is {format_rejected_value(state)}: online or offline is due"
+        )
+    battery, rssi = METRICS_BY_NAME["battery"], METRICS_BY_NAME["rssi"]
+    return BoxStatus(
         state=_STATES[state],
-        firmware=a_text(status["firmware"], "firmware") if "firmware" in status else None,
+        firmware=require_text(status["firmware"], "firmware") if "firmware" in status else None,
         battery=_optional(status, "battery", battery.minimum, battery.maximum, battery.unit),
         rssi=_optional(status, "rssi", rssi.minimum, rssi.maximum, rssi.unit),
     )
 
 
 def _optional(found: dict[str, Json], key: str, minimum: float, maximum: float, unit: str) -> float | None:
-    return a_number(found[key], key, minimum, maximum, unit) if key in found else None
+    return require_number(found[key], key, minimum, maximum, unit) if key in found else None

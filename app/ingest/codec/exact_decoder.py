@@ -11,20 +11,20 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX, Metric
-from app.catalogue.units import convert, factor_of
+from app.catalogue.metrics import COLUMNS, INDEX, METRICS_BY_NAME, Metric
+from app.catalogue.units import convert_to_metric_unit, get_unit_factor
 from app.ingest.codec.field_checks import (
-    a_number,
-    an_array,
-    an_instant,
-    an_integer,
-    an_object,
     check_keys,
-    readable_seq,
+    extract_seq,
+    require_array,
+    require_instant,
+    require_integer,
+    require_number,
+    require_object,
 )
-from app.platform.kernel.bounded_gzip import MAGIC
-from app.platform.kernel.rejection_codes import RejectedError, Rejection, shown
-from app.platform.kernel.strict_json import Json, check_texts, loads
+from app.platform.kernel.bounded_gzip import GZIP_MAGIC
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value
+from app.platform.kernel.strict_json import Json, check_texts, parse_strict_json
 
 MAX_SAMPLES: Final = 1_000
 """How many samples one message may have."""
@@ -46,7 +46,7 @@ class DecodedTelemetry(NamedTuple):
     """What a telemetry message holds: the samples that can be taken, in order, and why the others cannot."""
 
     samples: list[Row]
-    rejections: list[Rejection]
+    rejections: list[InputRejection]
 
 
 def is_box_id(text: str) -> bool:
@@ -65,7 +65,7 @@ def decode_exact(payload: bytes, now_us: int, max_future_us: int) -> DecodedTele
         document = read_json(payload)
         return decode_document(document, now_us, max_future_us)
     except RejectedError as error:
-        return DecodedTelemetry([], [error.rejection(seq=readable_seq(document))])
+        return DecodedTelemetry([], [error.rejection(seq=extract_seq(document))])
 
 
 def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedTelemetry:
@@ -74,7 +74,7 @@ def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedT
     Raises:
         RejectedError: The message as a whole cannot be taken.
     """
-    message = an_object(document, "the message")
+    message = require_object(document, "the message")
     if "samples" not in message:
         return DecodedTelemetry([decode_sample(message, now_us, max_future_us)], [])
     check_texts(list(message))
@@ -102,14 +102,16 @@ def decode_http_document(document: Json, now_us: int, max_future_us: int) -> tup
     Raises:
         RejectedError: The body as a whole cannot be taken.
     """
-    message = an_object(document, "the body")
+    message = require_object(document, "the body")
     check_texts(list(message))
     check_keys(message, ("box", "samples"), ("box", "samples", "units"), "the body")
     box = message["box"]
     if not isinstance(box, str):
-        raise RejectedError("wrong_type", f"box is {shown(box)}: a text is due")
+        raise RejectedError("wrong_type", f"box is {format_rejected_value(box)}: a text is due")
     if not is_box_id(box):
-        raise RejectedError("invalid_box_id", f"box {shown(box)} is not 1 to 64 letters, digits, _ and -")
+        raise RejectedError(
+            "invalid_box_id", f"box {format_rejected_value(box)} is not 1 to 64 letters, digits, _ and -"
+        )
     return box, _each(_samples(message), now_us, max_future_us)
 
 
@@ -118,7 +120,7 @@ def read_json(payload: bytes) -> Json:
 
     Neither a gzip header nor a map of CBOR can begin a text in UTF-8.
     """
-    if payload.startswith(MAGIC):
+    if payload.startswith(GZIP_MAGIC):
         raise RejectedError(
             "unsupported_encoding",
             "this is gzip: publish it on telemetry/gzip, or declare Content-Encoding: gzip",
@@ -131,11 +133,11 @@ def read_json(payload: bytes) -> Json:
     # Before it is read: a kilobyte of gzip may hold half a million empty objects.
     if payload.count(b",") >= MAX_ITEMS:
         raise RejectedError("too_many_samples", f"there are more than {MAX_ITEMS} items in one message")
-    return loads(payload)
+    return parse_strict_json(payload)
 
 
 def _samples(message: dict[str, Json]) -> list[Json]:
-    samples = an_array(message["samples"], "samples")
+    samples = require_array(message["samples"], "samples")
     if not samples:
         raise RejectedError("empty_batch", "samples is empty")
     if len(samples) > MAX_SAMPLES:
@@ -144,12 +146,12 @@ def _samples(message: dict[str, Json]) -> list[Json]:
         )
     if "units" not in message:
         return samples
-    units = an_object(message["units"], "units")
+    units = require_object(message["units"], "units")
     _factors(units)
-    return [with_units(sample, units) for sample in samples]
+    return [merge_units(sample, units) for sample in samples]
 
 
-def with_units(sample: Json, units: Mapping[str, Json]) -> Json:
+def merge_units(sample: Json, units: Mapping[str, Json]) -> Json:
     """Return a sample with the units of its batch, of which its own override those of the same metric."""
     if not isinstance(sample, dict) or not isinstance(own := sample.get("units", {}), dict):
         return sample
@@ -163,7 +165,7 @@ def _each(samples: list[Json], now_us: int, max_future_us: int) -> DecodedTeleme
         try:
             decoded.samples.append(decode_sample(sample, now_us, max_future_us))
         except RejectedError as error:
-            decoded.rejections.append(error.rejection(seq=readable_seq(sample), index=index))
+            decoded.rejections.append(error.rejection(seq=extract_seq(sample), index=index))
     return decoded
 
 
@@ -173,13 +175,13 @@ def decode_sample(value: Json, now_us: int, max_future_us: int) -> Row:
     Raises:
         RejectedError: The sample cannot be taken.
     """
-    sample = an_object(value, "the sample")
+    sample = require_object(value, "the sample")
     check_texts(sample)
     check_keys(sample, _SAMPLE_REQUIRED, _SAMPLE, "a sample")
-    seq = an_integer(sample["seq"], "seq") if "seq" in sample else None
-    time_us = an_instant(sample["time"], now_us, max_future_us)
-    factors = _factors(an_object(sample["units"], "units")) if "units" in sample else {}
-    return time_us, seq, _values(an_object(sample["values"], "values"), factors)
+    seq = require_integer(sample["seq"], "seq") if "seq" in sample else None
+    time_us = require_instant(sample["time"], now_us, max_future_us)
+    factors = _factors(require_object(sample["units"], "units")) if "units" in sample else {}
+    return time_us, seq, _values(require_object(sample["values"], "values"), factors)
 
 
 def _factors(units: dict[str, Json]) -> dict[str, float]:
@@ -187,17 +189,22 @@ def _factors(units: dict[str, Json]) -> dict[str, float]:
     factors = {}
     for name, unit in units.items():
         if not isinstance(unit, str):
-            raise RejectedError("wrong_type", f"units.{shown(name)} is {shown(unit)}: a text is due")
-        factor = factor_of(_metric(name).name, unit)
+            raise RejectedError(
+                "wrong_type",
+                f"units.{format_rejected_value(name)} is {format_rejected_value(unit)}: a text is due",
+            )
+        factor = get_unit_factor(_metric(name).name, unit)
         if factor != 1:
             factors[name] = factor
     return factors
 
 
 def _metric(name: str) -> Metric:
-    metric = BY_NAME.get(name)
+    metric = METRICS_BY_NAME.get(name)
     if metric is None:
-        raise RejectedError("unknown_metric", f"{shown(name)} is not a metric: see the catalogue")
+        raise RejectedError(
+            "unknown_metric", f"{format_rejected_value(name)} is not a metric: see the catalogue"
+        )
     return metric
 
 
@@ -209,7 +216,7 @@ def _values(values: dict[str, Json], factors: dict[str, float]) -> tuple[float |
         metric = _metric(name)
         where = f"values.{name}"
         if name in factors:
-            value = convert(a_number(value, where, -math.inf, math.inf), factors[name])  # noqa: PLW2901 (in its own unit from here on)
+            value = convert_to_metric_unit(require_number(value, where, -math.inf, math.inf), factors[name])  # noqa: PLW2901 (in its own unit from here on)
             where = f"{where}, converted,"
-        row[INDEX[name]] = a_number(value, where, metric.minimum, metric.maximum, metric.unit)
+        row[INDEX[name]] = require_number(value, where, metric.minimum, metric.maximum, metric.unit)
     return tuple(row)

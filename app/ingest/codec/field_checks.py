@@ -15,7 +15,7 @@ from app.platform.kernel.instants import (
     parse_epoch_ms,
     parse_rfc3339,
 )
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import MAX_TEXT, Json
 
 # Control, format (zero-width, bidirectional), private and unassigned characters, line and paragraph
@@ -23,17 +23,17 @@ from app.platform.kernel.strict_json import MAX_TEXT, Json
 _UNWANTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def an_object(value: Json, where: str) -> dict[str, Json]:
+def require_object(value: Json, where: str) -> dict[str, Json]:
     """Return an object (`wrong_type` for anything else)."""
     if not isinstance(value, dict):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: an object is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an object is due")
     return value
 
 
-def an_array(value: Json, where: str) -> list[Json]:
+def require_array(value: Json, where: str) -> list[Json]:
     """Return an array (`wrong_type` for anything else)."""
     if not isinstance(value, list):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: an array is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an array is due")
     return value
 
 
@@ -43,13 +43,15 @@ def check_keys(
     """Refuse unknown and missing fields (`unknown_field`, `missing_field`)."""
     for key in found:
         if key not in allowed:
-            raise RejectedError("unknown_field", f"{where} has no field {shown(key)}: {', '.join(allowed)}")
+            raise RejectedError(
+                "unknown_field", f"{where} has no field {format_rejected_value(key)}: {', '.join(allowed)}"
+            )
     for key in required:
         if key not in found:
             raise RejectedError("missing_field", f"{where} has no {key}")
 
 
-def a_number(value: Json, where: str, minimum: float, maximum: float, unit: str = "") -> float:
+def require_number(value: Json, where: str, minimum: float, maximum: float, unit: str = "") -> float:
     """Return a number within bounds, both included, as a float; the sign of -0.0 is kept.
 
     Raises:
@@ -57,29 +59,33 @@ def a_number(value: Json, where: str, minimum: float, maximum: float, unit: str 
             `value_out_of_bounds`.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: a number is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a number is due")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise RejectedError(
-            "integer_too_large", f"{where} is {shown(value)}: integers past 2^53 are not kept"
+            "integer_too_large", f"{where} is {format_rejected_value(value)}: integers past 2^53 are not kept"
         )
     if not minimum <= value <= maximum:
         bounds = f"{minimum:.12g} to {maximum:.12g} {unit}".rstrip()
-        raise RejectedError("value_out_of_bounds", f"{where} is {shown(value)}: {bounds} is possible")
+        raise RejectedError(
+            "value_out_of_bounds", f"{where} is {format_rejected_value(value)}: {bounds} is possible"
+        )
     return float(value)
 
 
-def an_integer(value: Json, where: str) -> int:
+def require_integer(value: Json, where: str) -> int:
     """Return an integer of 0 to 2^53 (else `wrong_type`, `integer_too_large` or `value_out_of_bounds`)."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: an integer is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an integer is due")
     if abs(value) > MAX_INTEGER:
-        raise RejectedError("integer_too_large", f"{where} is {shown(value)}: integers go to 2^53")
+        raise RejectedError(
+            "integer_too_large", f"{where} is {format_rejected_value(value)}: integers go to 2^53"
+        )
     if value < 0:
         raise RejectedError("value_out_of_bounds", f"{where} is {value}: it counts up from 0")
     return value
 
 
-def a_text(value: Json, where: str, max_text: int = MAX_TEXT) -> str:
+def require_text(value: Json, where: str, max_text: int = MAX_TEXT) -> str:
     """Return a printable text of at least one character.
 
     Raises:
@@ -88,7 +94,7 @@ def a_text(value: Json, where: str, max_text: int = MAX_TEXT) -> str:
             normal form C, or holds control or invisible characters.
     """
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"{where} is {shown(value)}: a text is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a text is due")
     if "\0" in value:
         raise RejectedError("nul_in_text", f"{where} holds a NUL character")
     if len(value) > max_text:
@@ -98,13 +104,15 @@ def a_text(value: Json, where: str, max_text: int = MAX_TEXT) -> str:
     if not value:
         raise RejectedError("invalid_text", f"{where} is empty")
     if not unicodedata.is_normalized("NFC", value):
-        raise RejectedError("invalid_text", f"{where} {shown(value)} is not in normal form C")
+        raise RejectedError("invalid_text", f"{where} {format_rejected_value(value)} is not in normal form C")
     if any(unicodedata.category(character) in _UNWANTED for character in value):
-        raise RejectedError("invalid_text", f"{where} {shown(value)} holds control or invisible characters")
+        raise RejectedError(
+            "invalid_text", f"{where} {format_rejected_value(value)} holds control or invisible characters"
+        )
     return value
 
 
-def readable_seq(value: Json) -> int | None:
+def extract_seq(value: Json) -> int | None:
     """Return the `seq` of a sample or event that is refused, where there is one to name in the answer."""
     seq = value.get("seq") if isinstance(value, dict) else None
     if isinstance(seq, int) and not isinstance(seq, bool) and 0 <= seq <= MAX_INTEGER:
@@ -112,7 +120,7 @@ def readable_seq(value: Json) -> int | None:
     return None
 
 
-def an_instant(value: Json, now_us: int, max_future_us: int) -> int:
+def require_instant(value: Json, now_us: int, max_future_us: int) -> int:
     """Return the field `time` as microseconds since the epoch: RFC 3339, or an integer of milliseconds.
 
     Raises:
@@ -127,12 +135,13 @@ def an_instant(value: Json, now_us: int, max_future_us: int) -> int:
         time_us = parse_epoch_ms(value)
     else:
         raise RejectedError(
-            "wrong_type", f"time is {shown(value)}: RFC 3339 or an integer of milliseconds is due"
+            "wrong_type",
+            f"time is {format_rejected_value(value)}: RFC 3339 or an integer of milliseconds is due",
         )
-    return not_ahead(time_us, now_us, max_future_us)
+    return require_not_future(time_us, now_us, max_future_us)
 
 
-def not_ahead(time_us: int, now_us: int, max_future_us: int) -> int:
+def require_not_future(time_us: int, now_us: int, max_future_us: int) -> int:
     """Return an instant (µs since the epoch) that does not lie too far ahead of now (`time_in_future`)."""
     if time_us > now_us + max_future_us:
         raise RejectedError(

@@ -12,32 +12,32 @@ from operator import le
 from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
 
-from app.catalogue.purposes import PURPOSE_OF_EVENT
+from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE
 from app.ingest.adapters import adapter_registry as adapters
-from app.ingest.adapters.adapter_types import Adapted, Adapter, Arrival, adapt_json
+from app.ingest.adapters.adapter_types import AdaptedMessage, DecodeContext, FormatAdapter, adapt_json
 from app.ingest.codec.event_status_decoder import (
-    Event,
-    Status,
+    BoxStatus,
+    DeviceEvent,
     decode_event,
     decode_reported_config,
     decode_status,
 )
-from app.ingest.codec.payload_policy import Guard, refusal
+from app.ingest.codec.payload_policy import PayloadGuard, build_content_rejection
 from app.ingest.codec.telemetry_codec import Row, decode_singles, encode_sample, parse_topic
-from app.platform.kernel.rejection_codes import NEVER_KEPT, RejectedError, Rejection
-from app.platform.kernel.tenant_scope import Reach
-from app.platform.observability.log_redaction import told, where
+from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
+from app.platform.kernel.tenant_scope import TenantScope
+from app.platform.observability.log_redaction import list_error_frames, redact_error
 from app.platform.observability.metrics_and_logs import INGEST_IGNORED, get_logger
 
 
-class Sent(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """One message of a batch, as it came. `topic` is None at the HTTP door."""
 
     topic: str | None
     payload: bytes
 
 
-class Turned(NamedTuple):
+class BatchRejection(NamedTuple):
     """One refusal: which message, whose, why, and the part of the payload that is concerned.
 
     `size` is how many bytes it was, where they may not be kept and `part` is empty.
@@ -45,12 +45,12 @@ class Turned(NamedTuple):
 
     origin: int
     box: str | None
-    rejection: Rejection
+    rejection: InputRejection
     part: bytes
     size: int | None = None
 
 
-class Messages(Sequence[Sent]):
+class MessageColumns(Sequence[ReceivedMessage]):
     """Messages as two columns: of most of them nobody ever asks for more than their place."""
 
     def __init__(self, topics: Sequence[str], payloads: Sequence[bytes]) -> None:
@@ -62,20 +62,20 @@ class Messages(Sequence[Sent]):
         return len(self._topics)
 
     @overload
-    def __getitem__(self, index: int) -> Sent: ...
+    def __getitem__(self, index: int) -> ReceivedMessage: ...
 
     @overload
-    def __getitem__(self, index: slice) -> "Messages": ...
+    def __getitem__(self, index: slice) -> "MessageColumns": ...
 
-    def __getitem__(self, index: int | slice) -> "Sent | Messages":
+    def __getitem__(self, index: int | slice) -> "ReceivedMessage | MessageColumns":
         """One message, or some of them."""
         if isinstance(index, slice):
-            return Messages(self._topics[index], self._payloads[index])
-        return Sent(self._topics[index], self._payloads[index])
+            return MessageColumns(self._topics[index], self._payloads[index])
+        return ReceivedMessage(self._topics[index], self._payloads[index])
 
 
 @dataclass(slots=True)
-class Intake:
+class DecodedBatch:
     """A sorted batch. `origins` are indexes into `messages`.
 
     Attributes:
@@ -96,35 +96,39 @@ class Intake:
     """
 
     door: str
-    messages: Sequence[Sent]
+    messages: Sequence[ReceivedMessage]
     boxes: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     origins: list[int] = field(default_factory=list)
-    events: list[tuple[str, Event, int]] = field(default_factory=list)
-    statuses: list[tuple[str, Status, int]] = field(default_factory=list)
+    events: list[tuple[str, DeviceEvent, int]] = field(default_factory=list)
+    statuses: list[tuple[str, BoxStatus, int]] = field(default_factory=list)
     configs: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
-    turned: list[Turned] = field(default_factory=list)
+    turned: list[BatchRejection] = field(default_factory=list)
     organisation_id: UUID | None = None
-    limit: Reach | None = None
+    limit: TenantScope | None = None
     places: list[int] = field(default_factory=list)
     by_event: bool = False
     correlations: Mapping[int, bytes] = field(default_factory=dict)
     until: int = field(init=False)
-    guard: Guard = field(default_factory=Guard)
+    guard: PayloadGuard = field(default_factory=PayloadGuard)
 
     def __post_init__(self) -> None:
         self.until = len(self.messages)
 
-    def turn(self, origin: int, box: str | None, rejection: Rejection, part: bytes | None = None) -> None:
+    def turn(
+        self, origin: int, box: str | None, rejection: InputRejection, part: bytes | None = None
+    ) -> None:
         """Refuse a message, or a part of it: what must never enter is found here, and kept no further."""
         judgement = self.guard.judge(origin, self.messages[origin], box, part)
         kept = self.messages[origin].payload if part is None else part
         if judgement.finding is not None:
-            self.turned.append(Turned(origin, box, refusal(judgement.finding, rejection), b""))
+            self.turned.append(
+                BatchRejection(origin, box, build_content_rejection(judgement.finding, rejection), b"")
+            )
         elif judgement.readable:
-            self.turned.append(Turned(origin, box, rejection, kept))
+            self.turned.append(BatchRejection(origin, box, rejection, kept))
         else:
-            self.turned.append(Turned(origin, box, rejection, b"", len(kept)))
+            self.turned.append(BatchRejection(origin, box, rejection, b"", len(kept)))
 
     def __len__(self) -> int:
         """How many things there are to store: samples, events, statuses, configurations and refusals."""
@@ -154,7 +158,7 @@ class Intake:
             (origin, kind, place) for kind, part in enumerate(origins) for place, origin in enumerate(part)
         )
 
-    def only(self, picked: range) -> "Intake":
+    def only(self, picked: range) -> "DecodedBatch":
         """Some of the things to store, by the order of arrival, and in that order."""
         places: list[list[int]] = [[], [], [], [], []]
         for _, kind, place in self.arrivals()[picked.start : picked.stop]:
@@ -172,7 +176,7 @@ class Intake:
             turned=[self.turned[place] for place in turned],
         )
 
-    def refused(self, detail: str) -> "Intake":
+    def refused(self, detail: str) -> "DecodedBatch":
         """What becomes of a single thing that the database refuses: a refusal, under the same box and seq."""
         box: str | None
         seq: int | None = None
@@ -183,16 +187,18 @@ class Intake:
             part = encode_sample(self.rows[0])  # of a message with many samples only this one is refused
         elif self.events:
             box, seq, origin = self.events[0][0], self.events[0][1].seq, self.events[0][2]
-            purpose = PURPOSE_OF_EVENT.get(self.events[0][1].type)
+            purpose = PURPOSE_BY_EVENT_TYPE.get(self.events[0][1].type)
         elif self.statuses or self.configs:
             box, _, origin = (*self.statuses, *self.configs)[0]
         else:
             origin, box, former, part, _ = self.turned[0]
-            if former.code in NEVER_KEPT:
+            if former.code in NEVER_STORED_CODES:
                 # The database's words may have of it what nobody is to keep.
                 detail, seq, part = "It was refused, and could not be counted.", former.seq, b""
-        rejection = Rejection("storage_refused", detail, seq, purpose=purpose)
-        turned = [Turned(origin, box, rejection, self.messages[origin].payload if part is None else part)]
+        rejection = InputRejection("storage_refused", detail, seq, purpose=purpose)
+        turned = [
+            BatchRejection(origin, box, rejection, self.messages[origin].payload if part is None else part)
+        ]
         return replace(
             self, boxes=[], rows=[], origins=[], places=[], events=[], statuses=[], configs=[], turned=turned
         )
@@ -211,7 +217,7 @@ def _route(topic: str) -> tuple[str, str] | None:
 
     A topic may have 64 KiB: such are not kept.
     """
-    answer = parse_topic(topic) or adapters.route(topic)
+    answer = parse_topic(topic) or adapters.match_topic(topic)
     if len(topic) <= _KNOWN_LENGTH:
         if len(_KNOWN_TOPICS) >= _KNOWN_LIMIT:
             _KNOWN_TOPICS.clear()
@@ -233,11 +239,11 @@ class _Clock:
     max_future_us: int
     inflated: int = 0
 
-    def arrival(self, box: str) -> Arrival:
-        return Arrival(box, self.now_us, self.max_future_us, _INFLATED_BYTES)
+    def arrival(self, box: str) -> DecodeContext:
+        return DecodeContext(box, self.now_us, self.max_future_us, _INFLATED_BYTES)
 
 
-def sort_messages(
+def decode_batch(
     topics: Sequence[str],
     payloads: Sequence[bytes],
     *,
@@ -245,8 +251,8 @@ def sort_messages(
     poison: Sequence[bytes] = (),
     now_us: int,
     max_future_us: int,
-) -> Intake:
-    """Sort a batch of MQTT messages, or as many of the first as memory allows: see `Intake.until`.
+) -> DecodedBatch:
+    """Sort a batch of MQTT messages, or as many of the first as memory allows: see `DecodedBatch.until`.
 
     Args:
         topics: one per message.
@@ -256,7 +262,7 @@ def sort_messages(
         now_us: the time of arrival (µs since the epoch).
         max_future_us: how far a sample's time may lie ahead of it.
     """
-    intake = Intake("mqtt", Messages(topics, payloads))
+    intake = DecodedBatch("mqtt", MessageColumns(topics, payloads))
     clock = _Clock(now_us, max_future_us)
     kept = frozenset(retained)
     quick: list[int] = []
@@ -286,31 +292,33 @@ def sort_messages(
     intake.put_in_order()
     for packet in poison if intake.until == len(topics) else ():
         origin = len(intake.messages)
-        intake.messages = [*intake.messages, Sent(None, packet)]
+        intake.messages = [*intake.messages, ReceivedMessage(None, packet)]
         detail = "An MQTT packet that could not be read came again and again"
-        intake.turn(origin, None, Rejection("malformed_packet", detail))
+        intake.turn(origin, None, InputRejection("malformed_packet", detail))
     return intake
 
 
 @contextmanager
-def _guarded(intake: Intake, origin: int, box: str | None) -> Iterator[None]:
+def _guarded(intake: DecodedBatch, origin: int, box: str | None) -> Iterator[None]:
     """Refuse a message that our own code fails on: it would come again, and end the role each time."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 (whatever it is, it must not come again for ever)
         # Neither the topic nor the error's own words: both may have of it what nobody is to keep.
-        _log.error("message_not_sorted", error=told(error), at=where(error))
-        rejection = Rejection("undecodable", f"Vigie failed on it: {type(error).__name__}. It is in the log.")
+        _log.error("message_not_sorted", error=redact_error(error), at=list_error_frames(error))
+        rejection = InputRejection(
+            "undecodable", f"Vigie failed on it: {type(error).__name__}. It is in the log."
+        )
         intake.turn(origin, box, rejection)
 
 
-def add_telemetry(intake: Intake, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
+def add_telemetry(intake: DecodedBatch, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
     """Sort one telemetry message that is a batch, or bad, or written in an unusual way."""
-    arrival = Arrival(box, now_us, max_future_us, 0)
-    add_adapted(intake, origin, adapt_json(intake.messages[origin].payload, box, arrival))
+    arrival = DecodeContext(box, now_us, max_future_us, 0)
+    add_adapted_message(intake, origin, adapt_json(intake.messages[origin].payload, box, arrival))
 
 
-def add_adapted(intake: Intake, origin: int, adapted: Adapted) -> None:
+def add_adapted_message(intake: DecodedBatch, origin: int, adapted: AdaptedMessage) -> None:
     """Add what a message was decoded to."""
     intake.boxes.extend(box for box, _ in adapted.samples)
     intake.rows.extend(row for _, row in adapted.samples)
@@ -319,36 +327,40 @@ def add_adapted(intake: Intake, origin: int, adapted: Adapted) -> None:
         intake.turn(origin, box, rejection, part)
 
 
-def add_foreign(intake: Intake, origin: int, adapter: Adapter, arrival: Arrival) -> Adapted:
+def add_foreign_message(
+    intake: DecodedBatch, origin: int, adapter: FormatAdapter, arrival: DecodeContext
+) -> AdaptedMessage:
     """Sort one message in another format than Vigie's own."""
     try:
         adapted = adapter.decode(intake.messages[origin].payload, arrival)
     except RejectedError as error:
         intake.turn(origin, arrival.box, error.rejection())
-        return Adapted()
+        return AdaptedMessage()
     if adapted.ignored:
         INGEST_IGNORED.labels(adapter.name).inc(adapted.ignored)
-    add_adapted(intake, origin, adapted)
+    add_adapted_message(intake, origin, adapted)
     return adapted
 
 
 def _sort_other(
-    intake: Intake, origin: int, route: tuple[str, str] | None, clock: _Clock, *, is_retained: bool
+    intake: DecodedBatch, origin: int, route: tuple[str, str] | None, clock: _Clock, *, is_retained: bool
 ) -> None:
     """Sort a message that is not plain telemetry, or is a retained one."""
-    refused: Rejection | None = None
+    refused: InputRejection | None = None
     box: str | None = None
     if route is None:
-        refused = Rejection(
+        refused = InputRejection(
             "topic",
             "No box publishes on this topic: vigie/v1/{box}/telemetry, event, status, config/reported",
         )
     else:
         box, kind = route
         if is_retained and kind not in _RETAINED:
-            refused = Rejection("retained_message", "Publish telemetry and events without the retain flag")
+            refused = InputRejection(
+                "retained_message", "Publish telemetry and events without the retain flag"
+            )
         elif kind in adapters.BY_NAME:
-            adapted = add_foreign(intake, origin, adapters.BY_NAME[kind], clock.arrival(box))
+            adapted = add_foreign_message(intake, origin, adapters.BY_NAME[kind], clock.arrival(box))
             clock.inflated += adapted.inflated
         else:
             refused = _sort_own(intake, origin, box, kind, clock)
@@ -356,10 +368,10 @@ def _sort_other(
         intake.turn(origin, box, refused)
 
 
-def _sort_own(intake: Intake, origin: int, box: str, kind: str, clock: _Clock) -> Rejection | None:
+def _sort_own(intake: DecodedBatch, origin: int, box: str, kind: str, clock: _Clock) -> InputRejection | None:
     """Sort a message of Vigie's own that is not telemetry; why, where it is refused."""
     payload = intake.messages[origin].payload
-    decoded: Status | Event | dict[str, Any] | Rejection
+    decoded: BoxStatus | DeviceEvent | dict[str, Any] | InputRejection
     if kind == "status":
         decoded = decode_status(payload)
     elif kind == "config/reported":
@@ -368,10 +380,10 @@ def _sort_own(intake: Intake, origin: int, box: str, kind: str, clock: _Clock) -
         decoded = decode_event(payload, clock.now_us, clock.max_future_us)
     else:
         names = ", ".join(each.topic for each in adapters.ADAPTERS if each.topic is not None)
-        return Rejection("topic", f"Telemetry in other formats has its own topics: {names}")
-    if isinstance(decoded, Status):
+        return InputRejection("topic", f"Telemetry in other formats has its own topics: {names}")
+    if isinstance(decoded, BoxStatus):
         intake.statuses.append((box, decoded, origin))
-    elif isinstance(decoded, Event):
+    elif isinstance(decoded, DeviceEvent):
         intake.events.append((box, decoded, origin))
     elif isinstance(decoded, dict):
         intake.configs.append((box, decoded, origin))

@@ -9,25 +9,25 @@ Of a batch no more than so many bytes are examined: of what is refused after tha
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.platform.content_policy.content_scanner import NOT_EXAMINED, Finding, examine_topic
-from app.platform.content_policy.refused_payloads import SEEN_BYTES, Judgement, judged
-from app.platform.kernel.rejection_codes import Rejection
+from app.platform.content_policy.content_scanner import NOT_EXAMINED_FINDING, ContentFinding, examine_topic
+from app.platform.content_policy.refused_payloads import SEEN_BYTES, PayloadAssessment, assess_payload
+from app.platform.kernel.rejection_codes import InputRejection
 
 EXAMINED_BYTES: Final = 2**20
 """How much of a batch is examined: one or two seconds of work in the worst case (0.1 s for 64 KiB of
 quotation marks); of what is refused beyond that only the count stays."""
 
-_UNSEEN: Final = Judgement(None, readable=False)
+_UNSEEN: Final = PayloadAssessment(None, readable=False)
 _FOREIGN_LEVEL: Final = 2
 
 
-def refusal(finding: Finding, former: Rejection) -> Rejection:
+def build_content_rejection(finding: ContentFinding, former: InputRejection) -> InputRejection:
     """A refusal with the guard's reason in place of its own."""
-    return Rejection(finding.code, finding.detail, former.seq, former.index, former.purpose)
+    return InputRejection(finding.code, finding.detail, former.seq, former.index, former.purpose)
 
 
 @dataclass(slots=True)
-class Guard:
+class PayloadGuard:
     """The guard of one batch.
 
     Attributes:
@@ -36,11 +36,11 @@ class Guard:
     """
 
     examined: int = 0
-    whole: tuple[int, Judgement] | None = field(default=None, repr=False)
+    whole: tuple[int, PayloadAssessment] | None = field(default=None, repr=False)
 
     def judge(
         self, origin: int, message: tuple[str | None, bytes], box: str | None, part: bytes | None
-    ) -> Judgement:
+    ) -> PayloadAssessment:
         """Judge what is refused.
 
         Args:
@@ -53,7 +53,7 @@ class Guard:
         topic, payload = message
         finding = None if topic is None else _of_topic(topic, box)
         if finding is not None:
-            return Judgement(finding, readable=False)
+            return PayloadAssessment(finding, readable=False)
         if self.whole is None or self.whole[0] != origin:
             self.whole = (origin, self._judged(payload))
         judgement = self.whole[1]
@@ -62,17 +62,17 @@ class Guard:
             judgement = self._judged(part)
         return judgement
 
-    def _judged(self, data: bytes) -> Judgement:
+    def _judged(self, data: bytes) -> PayloadAssessment:
         if self.examined >= EXAMINED_BYTES:
             return _UNSEEN
         self.examined += min(len(data), SEEN_BYTES)
-        return judged(data)
+        return assess_payload(data)
 
 
-def _of_topic(topic: str, box: str | None) -> Finding | None:
+def _of_topic(topic: str, box: str | None) -> ContentFinding | None:
     """A topic's levels are names; that of a box is not: who registers it has chosen it."""
     if len(topic) > SEEN_BYTES:
-        return NOT_EXAMINED
+        return NOT_EXAMINED_FINDING
     levels = topic.split("/")
     named = {box} if box is not None else set(levels[_FOREIGN_LEVEL : _FOREIGN_LEVEL + 1])
     return examine_topic(topic, skip=named)

@@ -10,24 +10,24 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ingest.codec.event_status_decoder import Event
-from app.ingest.codec.message_intake import Intake, Turned
+from app.ingest.codec.event_status_decoder import DeviceEvent
+from app.ingest.codec.message_intake import BatchRejection, DecodedBatch
 from app.ingest.codec.telemetry_codec import Row, encode_sample
-from app.ingest.pipeline.batch_receipt import BoxAck, Receipt, identify_message
-from app.ingest.pipeline.history_cache import Pasts
-from app.ingest.pipeline.quota_cache import UNLIMITED, Accounts
-from app.ingest.pipeline.registry_snapshot import BoxEntry, Edition
-from app.ingest.pipeline.rule_context import Walks
+from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_message
+from app.ingest.pipeline.history_cache import HistoryCache
+from app.ingest.pipeline.quota_cache import UNLIMITED, DailyQuotas
+from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
+from app.ingest.pipeline.rule_context import RuleContext
 from app.platform.db.database import RawConnection
-from app.platform.kernel.rejection_codes import NEVER_KEPT, Rejection
+from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.registry.box_status import StatusRow
-from app.registry.refusal_counts import DoorRefusal
-from app.rules.engine.rule_evaluator import SiteRules, Transition
-from app.timeseries.storage.batch_groups import Groups
+from app.registry.refusal_counts import RefusalCountKey
+from app.rules.engine.threshold_evaluator import AlertTransition, BoxRuleSet
+from app.timeseries.storage.batch_groups import BoxGroups
 from app.timeseries.storage.box_states import BoxStates, Slots
 from app.timeseries.storage.event_writer import StoredEvent
-from app.timeseries.storage.ingest_totals import Usage
-from app.timeseries.storage.sample_columns import SampleBlock, Values
+from app.timeseries.storage.ingest_totals import SampleQuotaUsage
+from app.timeseries.storage.sample_columns import ColumnValues, SampleBlock
 from app.timeseries.storage.sample_writer import WriteOutcome
 
 # How many places of samples without a `seq` a box is told of one message.
@@ -43,7 +43,7 @@ class UnsharedBoxesError(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Recalled:
+class BatchSamples:
     """The samples of a batch in columns, and the boxes that they are of, in the order of their keys.
 
     Attributes:
@@ -57,17 +57,17 @@ class Recalled:
     """
 
     block: SampleBlock
-    groups: Groups
-    boxes: list[BoxEntry]
+    groups: BoxGroups
+    boxes: list[RegisteredBox]
     slots: Slots
-    rules: Sequence[SiteRules]
+    rules: Sequence[BoxRuleSet]
     new: NDArray[np.bool_] = field(init=False)
     old: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         self.new = np.zeros(len(self.boxes), np.bool_)
 
-    def fresh_of(self, place: int) -> tuple[list[int], list[tuple[int, Values]]]:
+    def fresh_of(self, place: int) -> tuple[list[int], list[tuple[int, ColumnValues]]]:
         """Of the samples of one box that were stored, in order: index, and (time in µs, values)."""
         times, values = self.block.times, self.block.values
         indexes = [index for index in self.groups.of(place) if index not in self.old]
@@ -75,7 +75,7 @@ class Recalled:
 
 
 @dataclass(slots=True)
-class Work:
+class BatchContext:
     """One batch under way. Filled from top to bottom.
 
     Attributes:
@@ -101,37 +101,37 @@ class Work:
     """
 
     connection: RawConnection
-    registry: Edition
-    intake: Intake
+    registry: RegistrySnapshot
+    intake: DecodedBatch
     now: datetime
     states: BoxStates = field(default_factory=BoxStates)
     guess: tuple[int, ...] = ()
     sole: bool = False
     careful: bool = False
     effort: int = 0
-    pasts: Pasts | None = None
-    accounts: Accounts = UNLIMITED
+    pasts: HistoryCache | None = None
+    accounts: DailyQuotas = UNLIMITED
     organisation_id: UUID | None = None
     now_us: int = 0
-    turned: list[Turned] = field(default_factory=list)
+    turned: list[BatchRejection] = field(default_factory=list)
     rows: Sequence[Row] = ()
-    sample_boxes: Sequence[BoxEntry] = ()
+    sample_boxes: Sequence[RegisteredBox] = ()
     origins: Sequence[int] = ()
     over: Counter[UUID] = field(default_factory=Counter)
-    recalled: Recalled | None = None
+    recalled: BatchSamples | None = None
     shared: frozenset[int] = frozenset()
-    walks: Walks = field(default_factory=Walks)
-    events: list[tuple[BoxEntry, Event, int]] = field(default_factory=list)
+    walks: RuleContext = field(default_factory=RuleContext)
+    events: list[tuple[RegisteredBox, DeviceEvent, int]] = field(default_factory=list)
     statuses: dict[int, StatusRow] = field(default_factory=dict)
     configs: dict[int, dict[str, Any]] = field(default_factory=dict)
     outcome: WriteOutcome = field(default_factory=WriteOutcome)
     late: int = 0
-    usage: Mapping[UUID, Usage] = field(default_factory=dict)
-    transitions: list[Transition] = field(default_factory=list)
+    usage: Mapping[UUID, SampleQuotaUsage] = field(default_factory=dict)
+    transitions: list[AlertTransition] = field(default_factory=list)
     new_events: list[StoredEvent] = field(default_factory=list)
     judged_us: int = 0
-    withheld: list[Turned] = field(default_factory=list)
-    also: Counter[DoorRefusal] = field(default_factory=Counter)
+    withheld: list[BatchRejection] = field(default_factory=list)
+    also: Counter[RefusalCountKey] = field(default_factory=Counter)
     _batches: set[int] | None = None
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class Work:
         self.now_us = self.judged_us = round(self.now.timestamp() * 1_000_000)
         self.turned = list(self.intake.turned)
 
-    def find(self, box_id: str) -> BoxEntry | None:
+    def find(self, box_id: str) -> RegisteredBox | None:
         """The registered box of this id, if the sender may write to it."""
         box = self.registry.boxes.get(box_id)
         limit = self.intake.limit
@@ -147,15 +147,15 @@ class Work:
             return box
         return None
 
-    def refuse(self, origin: int, box: str, rejection: Rejection) -> None:
+    def refuse(self, origin: int, box: str, rejection: InputRejection) -> None:
         """Refuse something that was readable."""
         # What was erased is not to be found among what was refused.
-        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
         kept = b"" if forget else self.intake.messages[origin].payload
-        self.turned.append(Turned(origin, box, rejection, kept))
+        self.turned.append(BatchRejection(origin, box, rejection, kept))
 
     def refuse_sample(
-        self, origin: int, box: str, rejection: Rejection, row: Row, *, is_cut: bool = False
+        self, origin: int, box: str, rejection: InputRejection, row: Row, *, is_cut: bool = False
     ) -> None:
         """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each.
 
@@ -163,10 +163,10 @@ class Work:
         """
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
-        forget = rejection.code == "erased_range" or rejection.code in NEVER_KEPT
+        forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
         apart = is_cut or self.withheld or origin in self._batches or self._is_foreign(origin)
         if apart and not forget:
-            self.turned.append(Turned(origin, box, rejection, encode_sample(row)))
+            self.turned.append(BatchRejection(origin, box, rejection, encode_sample(row)))
         else:
             self.refuse(origin, box, rejection)
 
@@ -175,10 +175,10 @@ class Work:
         topic = self.intake.messages[origin].topic
         return topic is not None and not topic.endswith("/telemetry")
 
-    def receipt(self) -> Receipt:
+    def receipt(self) -> BatchReceipt:
         """Sum up, once the transaction is committed."""
         new = {event.place for event in self.new_events}
-        return Receipt(
+        return BatchReceipt(
             door=self.intake.door,
             stored=self.outcome.stored,
             duplicate=len(self.outcome.duplicates),

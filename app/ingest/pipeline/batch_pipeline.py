@@ -22,9 +22,10 @@
       └▶ commit
       └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
 
-Both doors, MQTT and HTTP, call `Pipeline.commit`. It returns what happened; nothing is acknowledged here. A
-batch that the database refuses is halved until the sample at fault is found: that one goes to quarantine,
-and all others are stored. A batch that no values could have saved (the schema is another one) is not touched.
+Both doors, MQTT and HTTP, call `IngestPipeline.commit`. It returns what happened; nothing is acknowledged
+here. A batch that the database refuses is halved until the sample at fault is found: that one goes to
+quarantine, and all others are stored. A batch that no values could have saved (the schema is another one) is
+not touched.
 
 The gate comes before all rows; rows of `boxes` and `box_configs` before those of `box_states`. Whoever else
 takes several of them keeps that order.
@@ -38,42 +39,47 @@ from uuid import UUID
 
 import asyncpg
 
-from app.alerts.transition_recorder import record
-from app.ingest.codec.message_intake import Intake
-from app.ingest.pipeline.batch_context import UnsharedBoxesError, Work
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.batch_splitter import portion
-from app.ingest.pipeline.commit_progress import Progress
-from app.ingest.pipeline.evaluate_step import evaluate
-from app.ingest.pipeline.history_cache import Pasts
-from app.ingest.pipeline.quarantine_step import count_refused, note_refused, quarantine_refused
-from app.ingest.pipeline.quota_cache import Allowances
-from app.ingest.pipeline.quota_step import quota, usage
-from app.ingest.pipeline.registry_snapshot import Edition, Registry
-from app.ingest.pipeline.resolve_step import resolve
-from app.ingest.pipeline.rule_context import keep, trim
-from app.ingest.pipeline.sample_steps import mark_hours, recall, remember, store
-from app.ingest.pipeline.timers import look_after
-from app.platform.db.database import RawConnection, is_transient, is_unfit
-from app.platform.db.ingest_barrier import pass_gate
-from app.platform.observability.log_redaction import told
+from app.alerts.transition_recorder import record_transitions
+from app.ingest.codec.message_intake import DecodedBatch
+from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.batch_splitter import choose_transaction_size
+from app.ingest.pipeline.commit_progress import CommitProgress
+from app.ingest.pipeline.evaluate_step import evaluate_rules
+from app.ingest.pipeline.history_cache import HistoryCache
+from app.ingest.pipeline.quarantine_step import count_refused, quarantine_refused, record_last_refusals
+from app.ingest.pipeline.quota_cache import QuotaCache
+from app.ingest.pipeline.quota_step import count_quota_usage, enforce_quotas
+from app.ingest.pipeline.registry_snapshot import RegistryCache, RegistrySnapshot
+from app.ingest.pipeline.resolve_step import resolve_boxes
+from app.ingest.pipeline.rule_context import cache_histories, trim_histories
+from app.ingest.pipeline.rule_timers import process_due_timers
+from app.ingest.pipeline.sample_steps import (
+    load_batch_state,
+    mark_stale_hours,
+    store_samples,
+    update_box_states,
+)
+from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
+from app.platform.db.ingest_barrier import pass_ingest_barrier
+from app.platform.observability.log_redaction import redact_error
 from app.platform.observability.metrics_and_logs import INGEST_RETRIES, INGEST_STEP, get_logger
-from app.registry.box_configurations import store_reported
+from app.registry.box_configurations import store_reported_configs
 from app.registry.box_status import store_statuses
-from app.timeseries.rollups.stale_marks import heed
+from app.timeseries.rollups.stale_marks import sync_marks_epoch
 from app.timeseries.storage.box_states import BoxStates
 from app.timeseries.storage.event_writer import EventRow, store_events
-from app.timeseries.storage.ingest_totals import Totals, add_totals
+from app.timeseries.storage.ingest_totals import BatchTotals, add_totals
 
 _log = get_logger(__name__)
 
 
-async def _alerts(work: Work) -> None:
+async def _alerts(work: BatchContext) -> None:
     if work.transitions:
-        await record(work.connection, work.transitions, boxes=_names(work), now=work.now)
+        await record_transitions(work.connection, work.transitions, boxes=_names(work), now=work.now)
 
 
-def _names(work: Work) -> dict[int, str]:
+def _names(work: BatchContext) -> dict[int, str]:
     """The ids of the boxes that transitions name."""
     keys = {step.box_key for step in work.transitions}
     keys |= {key for step in work.transitions if step.cause is not None for key in step.cause.boxes}
@@ -81,7 +87,7 @@ def _names(work: Work) -> dict[int, str]:
     return {key: box.id for key, box in found if box is not None}
 
 
-async def _events(work: Work) -> None:
+async def _events(work: BatchContext) -> None:
     rows = [
         EventRow(
             box.key,
@@ -101,37 +107,37 @@ async def _events(work: Work) -> None:
     work.new_events = await store_events(work.connection, rows, now=work.now)
 
 
-async def _statuses(work: Work) -> None:
+async def _statuses(work: BatchContext) -> None:
     await store_statuses(work.connection, work.statuses, now=work.now)
 
 
-async def _configs(work: Work) -> None:
-    await store_reported(work.connection, work.configs, now=work.now)
+async def _configs(work: BatchContext) -> None:
+    await store_reported_configs(work.connection, work.configs, now=work.now)
 
 
-async def _totals(work: Work) -> None:
+async def _totals(work: BatchContext) -> None:
     outcome = work.outcome
-    totals = Totals(
+    totals = BatchTotals(
         outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(work.turned), work.late
     )
-    work.usage = usage(work)
+    work.usage = count_quota_usage(work)
     await add_totals(work.connection, totals, work.usage, door=work.intake.door, now=work.now)
 
 
-STEPS: Final[tuple[tuple[str, Callable[[Work], Awaitable[None]]], ...]] = (
-    ("resolve", resolve),
-    ("quota", quota),
+STEPS: Final[tuple[tuple[str, Callable[[BatchContext], Awaitable[None]]], ...]] = (
+    ("resolve", resolve_boxes),
+    ("quota", enforce_quotas),
     ("statuses", _statuses),
     ("configs", _configs),
-    ("recall", recall),
-    ("store", store),
+    ("recall", load_batch_state),
+    ("store", store_samples),
     ("events", _events),
-    ("evaluate", evaluate),
-    ("remember", remember),
-    ("mark", mark_hours),
+    ("evaluate", evaluate_rules),
+    ("remember", update_box_states),
+    ("mark", mark_stale_hours),
     ("alerts", _alerts),
     ("quarantine", quarantine_refused),
-    ("noted", note_refused),
+    ("noted", record_last_refusals),
     ("counted", count_refused),
     ("totals", _totals),
 )
@@ -144,12 +150,12 @@ _TIMERS: Final = {
 _SHARED_FOR: Final = timedelta(days=1)
 
 
-def _release(edition: Edition | None) -> None:
+def _release(edition: RegistrySnapshot | None) -> None:
     if edition is not None:
         edition.readers -= 1
 
 
-class Pipeline:
+class IngestPipeline:
     """The second part of the way: takes a sorted batch, and commits it.
 
     Args:
@@ -160,10 +166,10 @@ class Pipeline:
     """
 
     def __init__(
-        self, registry: Registry, *, sole: bool = False, allowances: Allowances | None = None
+        self, registry: RegistryCache, *, sole: bool = False, allowances: QuotaCache | None = None
     ) -> None:
         self.registry = registry
-        self._allowances = Allowances() if allowances is None else allowances
+        self._allowances = QuotaCache() if allowances is None else allowances
         self._sole = sole
         self._states = BoxStates()
         # Boxes whose rules may have changed, and sites that may have lost boxes: they are looked at once,
@@ -171,17 +177,17 @@ class Pipeline:
         self._ripe: set[int] = set()
         self._upset: set[UUID] | None = None
         self._guess: tuple[int, ...] = ()
-        self._pasts = None if sole else Pasts()
+        self._pasts = None if sole else HistoryCache()
 
     async def commit(
         self,
         connection: RawConnection,
-        intake: Intake,
+        intake: DecodedBatch,
         *,
         now: datetime,
-        so_far: Progress | None = None,
+        so_far: CommitProgress | None = None,
         whole: bool = False,
-    ) -> Receipt:
+    ) -> BatchReceipt:
         """Store a batch in one transaction, or in several where its rules are many; say what became of it.
 
         Args:
@@ -192,10 +198,11 @@ class Pipeline:
             whole: this is part of a larger transaction: nothing is cut, and nothing kept of it.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` or `is_unfit` accepts;
+            asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` or `is_schema_mismatch`
+            accepts;
                 nothing that was not stored is in quarantine, and the batch can be given again.
         """
-        progress = Progress() if so_far is None else so_far
+        progress = CommitProgress() if so_far is None else so_far
         if progress.receipt is None:
             progress.rest = intake
         while progress.rest is not None:
@@ -203,19 +210,19 @@ class Pipeline:
         return progress.outcome(intake)
 
     async def _some(
-        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
-    ) -> tuple[Receipt, Intake | None]:
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+    ) -> tuple[BatchReceipt, DecodedBatch | None]:
         """Store as much of a batch as one transaction should judge; returns what is left of it as well."""
         try:
             return await self._attempt(connection, intake, now, whole=whole)
         except Exception as error:
-            if is_transient(error) or is_unfit(error):
+            if is_transient(error) or is_schema_mismatch(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
-            _log.warning("batch_refused_by_database", things=len(intake), error=told(error))
+            _log.warning("batch_refused_by_database", things=len(intake), error=redact_error(error))
             return await self._bisect(connection, intake, now, error, whole=whole), None
 
-    async def look_after(self, connection: RawConnection, *, now: datetime) -> Receipt:
+    async def look_after(self, connection: RawConnection, *, now: datetime) -> BatchReceipt:
         """Do what is due although nothing came: silence, active hours, events that leave their window.
 
         For the consumer alone, and only while no messages wait: what is in the broker's queue has happened.
@@ -224,13 +231,15 @@ class Pipeline:
             asyncpg.PostgresError, OSError, TimeoutError: nothing was done.
         """
         states = self._states
-        edition: Edition | None = None
+        edition: RegistrySnapshot | None = None
         try:
             async with connection.transaction():
-                await pass_gate(connection)
+                await pass_ingest_barrier(connection)
                 edition, _ = await self._forget_changed(connection, states)
-                work = Work(connection, edition, Intake("mqtt", ()), now, states, sole=self._sole)
-                boxes, sites = await look_after(work, self._ripe, self._upset)
+                work = BatchContext(
+                    connection, edition, DecodedBatch("mqtt", ()), now, states, sole=self._sole
+                )
+                boxes, sites = await process_due_timers(work, self._ripe, self._upset)
                 await _alerts(work)
         except BaseException:
             states.clear()
@@ -240,14 +249,14 @@ class Pipeline:
         # Only now: what was rolled back has to be looked at again.
         self._ripe -= boxes
         self._upset = sites
-        trim(states, work.walks)
+        trim_histories(states, work.walks)
         return work.receipt()
 
     async def write_back(self, connection: RawConnection) -> None:
         """Write what the states in memory are ahead of their rows: before this process ends, that is kind."""
         try:
             async with connection.transaction():
-                await pass_gate(connection)
+                await pass_ingest_barrier(connection)
                 # As for a batch: what others have changed since the last one is not to be undone.
                 _release((await self._forget_changed(connection, self._states))[0])
                 await self._states.save_all(connection)
@@ -256,8 +265,8 @@ class Pipeline:
             raise
 
     async def _attempt(
-        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
-    ) -> tuple[Receipt, Intake | None]:
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+    ) -> tuple[BatchReceipt, DecodedBatch | None]:
         careful = False
         while True:
             try:
@@ -275,26 +284,26 @@ class Pipeline:
                 careful = True
 
     async def _transact(
-        self, connection: RawConnection, intake: Intake, now: datetime, *, careful: bool, whole: bool
-    ) -> tuple[Receipt, Intake | None]:
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, careful: bool, whole: bool
+    ) -> tuple[BatchReceipt, DecodedBatch | None]:
         states = self._states if self._sole else BoxStates()
         clock = time.perf_counter
         began = clock()
-        edition: Edition | None = None
-        rest: Intake | None = None
+        edition: RegistrySnapshot | None = None
+        rest: DecodedBatch | None = None
         try:
             async with connection.transaction():
-                await pass_gate(connection)
+                await pass_ingest_barrier(connection)
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
                 edition, at_us = await self._forget_changed(connection, states)
                 # A replay is for what a quota has refused, too: it may just have been raised.
                 accounts = await self._allowances.refresh(connection, now, at_once=whole)
-                enough, effort = portion(intake, edition, states)
+                enough, effort = choose_transaction_size(intake, edition, states)
                 if enough < len(intake) and not whole:
                     rest = intake.only(range(enough, len(intake)))
                     intake = intake.only(range(enough))
-                work = Work(
+                work = BatchContext(
                     connection,
                     edition,
                     intake,
@@ -325,12 +334,14 @@ class Pipeline:
             self._allowances.note(accounts, {owner: each.stored for owner, each in work.usage.items()})
         if work.recalled is not None:
             self._guess = work.recalled.block.used
-            trim(states, work.walks)
+            trim_histories(states, work.walks)
         if self._pasts is not None and not whole:
-            keep(self._pasts, states, work.walks)
+            cache_histories(self._pasts, states, work.walks)
         return work.receipt(), rest
 
-    async def _forget_changed(self, connection: RawConnection, states: BoxStates) -> tuple[Edition, int]:
+    async def _forget_changed(
+        self, connection: RawConnection, states: BoxStates
+    ) -> tuple[RegistrySnapshot, int]:
         """Refresh the registry, and forget the states that whoever changed it may have changed too.
 
         Returns:
@@ -342,7 +353,7 @@ class Pipeline:
         try:
             if changes.everything:
                 states.clear()
-                self._pasts = None if self._sole else Pasts()
+                self._pasts = None if self._sole else HistoryCache()
                 self._ripe = set(edition.waiting()) if self._sole else set()
                 self._upset = None
             elif changes.boxes or changes.sites:
@@ -355,19 +366,19 @@ class Pipeline:
                 if self._pasts is not None:
                     self._pasts.forget(keys)
                 await states.drop(connection, keys)
-            heed(states, changes.epoch)
+            sync_marks_epoch(states, changes.epoch)
         except BaseException:
             _release(edition)
             raise
         return edition, changes.at_us
 
     async def _bisect(
-        self, connection: RawConnection, intake: Intake, now: datetime, cause: Exception, *, whole: bool
-    ) -> Receipt:
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, cause: Exception, *, whole: bool
+    ) -> BatchReceipt:
         """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
         total = len(intake)
         if total <= 1:
-            refused = intake.refused(f"The database refuses it: {told(cause)}") if total else intake
+            refused = intake.refused(f"The database refuses it: {redact_error(cause)}") if total else intake
             return (await self._attempt(connection, refused, now, whole=whole))[0]
         middle = total // 2
         receipt = await self._half(connection, intake.only(range(middle)), now, whole=whole)
@@ -375,15 +386,15 @@ class Pipeline:
         return receipt
 
     async def _half(
-        self, connection: RawConnection, intake: Intake, now: datetime, *, whole: bool
-    ) -> Receipt:
-        progress = Progress(intake)
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+    ) -> BatchReceipt:
+        progress = CommitProgress(intake)
         again = len(intake) == 1
         while progress.rest is not None:
             try:
                 progress.take(*await self._attempt(connection, progress.rest, now, whole=whole))
             except Exception as error:
-                if is_transient(error) or is_unfit(error):
+                if is_transient(error) or is_schema_mismatch(error):
                     raise
                 # What the database did not refuse may be a fault of the moment, and no sample's.
                 if again and not isinstance(error, asyncpg.PostgresError):

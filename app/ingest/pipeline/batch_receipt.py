@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.ingest.codec.message_intake import Turned
-from app.platform.kernel.rejection_codes import NEVER_KEPT
+from app.ingest.codec.message_intake import BatchRejection
+from app.platform.kernel.rejection_codes import NEVER_STORED_CODES
 from app.platform.observability import metrics_and_logs as metrics
 
 # Boxes choose the types of their events, and each type makes a Prometheus series.
@@ -63,7 +63,7 @@ def identify_message(payload: bytes, correlation: bytes | None) -> dict[str, Any
 
 
 @dataclass(slots=True)
-class Receipt:
+class BatchReceipt:
     """The outcome of a batch, after its commit.
 
     Attributes:
@@ -87,12 +87,12 @@ class Receipt:
     late: int = 0
     new_events: list[str] = field(default_factory=list)
     repeated_events: int = 0
-    turned: list[Turned] = field(default_factory=list)
-    withheld: list[Turned] = field(default_factory=list)
+    turned: list[BatchRejection] = field(default_factory=list)
+    withheld: list[BatchRejection] = field(default_factory=list)
     transitions: list[tuple[str, str]] = field(default_factory=list)
     acks: dict[str, BoxAck] = field(default_factory=dict)
 
-    def add(self, other: "Receipt") -> None:
+    def add(self, other: "BatchReceipt") -> None:
         """Add the outcome of another part of the same batch."""
         self.stored += other.stored
         self.duplicate += other.duplicate
@@ -123,7 +123,7 @@ class Receipt:
             metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
         for code, number in Counter(turned.rejection.code for turned in self.turned).items():
             metrics.QUARANTINED.labels(self.door, code).inc(number)
-            if code in NEVER_KEPT:
+            if code in NEVER_STORED_CODES:
                 metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
         for code, number in Counter(turned.rejection.code for turned in self.withheld).items():
             metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)

@@ -8,9 +8,9 @@ half a minute the database would end the transaction, for ever the same one.
 from collections.abc import Iterable
 from typing import Final
 
-from app.ingest.codec.message_intake import Intake
-from app.ingest.pipeline.registry_snapshot import BoxEntry, Edition
-from app.rules.engine.box_rule_set import SiteRules
+from app.ingest.codec.message_intake import DecodedBatch
+from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
+from app.rules.engine.box_rule_set import BoxRuleSet
 from app.timeseries.storage.box_states import BoxStates
 
 # Parts of conditions that are looked at, some 5 µs each.
@@ -18,12 +18,14 @@ _ENOUGH: Final = 200_000
 # Values of the past that are read in the time of one part.
 _READ_FOR_ONE: Final = 3
 # Beside others in one process, such as the calls of an API.
-LONG: Final = 2_000
+LONG_EVALUATION: Final = 2_000
 
 _SAMPLES, _EVENTS = 0, 1
 
 
-def portion(intake: Intake, edition: Edition, states: BoxStates) -> tuple[int, int]:
+def choose_transaction_size(
+    intake: DecodedBatch, edition: RegistrySnapshot, states: BoxStates
+) -> tuple[int, int]:
     """How many things of a batch, in the order of arrival, are enough for one transaction, but at least one.
 
     Returns:
@@ -38,7 +40,7 @@ def portion(intake: Intake, edition: Edition, states: BoxStates) -> tuple[int, i
     first = {
         box.id: before
         for box, its in zip(boxes, rules, strict=True)
-        if its.reach_us and (before := to_read(box, its, states))
+        if its.reach_us and (before := estimate_history_cost(box, its, states))
     }
     if heaviest + sum(first.values()) <= _ENOUGH:
         return len(intake), heaviest
@@ -55,7 +57,7 @@ def portion(intake: Intake, edition: Edition, states: BoxStates) -> tuple[int, i
     return len(intake), spent
 
 
-def to_read(box: BoxEntry, rules: SiteRules, states: BoxStates) -> int:
+def estimate_history_cost(box: RegisteredBox, rules: BoxRuleSet, states: BoxStates) -> int:
     """What it takes to read the past of a box, if that is not in memory, counted in parts of conditions."""
     slot = states.slots.get(box.key)
     if slot is not None and slot in states.extras:
@@ -63,11 +65,11 @@ def to_read(box: BoxEntry, rules: SiteRules, states: BoxStates) -> int:
     return rules.reach_us // (box.interval_s * 1_000_000 * _READ_FOR_ONE)
 
 
-def as_many(boxes: Iterable[tuple[BoxEntry, SiteRules]], states: BoxStates) -> int:
+def count_boxes_per_transaction(boxes: Iterable[tuple[RegisteredBox, BoxRuleSet]], states: BoxStates) -> int:
     """How many of these boxes, but at least one, can be looked at in one transaction."""
     spent = count = 0
     for box, rules in boxes:
-        spent += to_read(box, rules, states) + rules.effort
+        spent += estimate_history_cost(box, rules, states) + rules.effort
         if spent > _ENOUGH and count:
             break
         count += 1

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from app.ingest.codec.message_intake import Intake
-from app.ingest.pipeline.batch_receipt import Receipt
+from app.ingest.codec.message_intake import DecodedBatch
+from app.ingest.pipeline.batch_receipt import BatchReceipt
 
 
 @dataclass(slots=True)
-class Progress:
+class CommitProgress:
     """How far a batch is committed.
 
     Attributes:
@@ -15,10 +15,10 @@ class Progress:
         receipt: what became of the parts that are committed; None before the first.
     """
 
-    rest: Intake | None = None
-    receipt: Receipt | None = None
+    rest: DecodedBatch | None = None
+    receipt: BatchReceipt | None = None
 
-    def take(self, receipt: Receipt, rest: Intake | None) -> None:
+    def take(self, receipt: BatchReceipt, rest: DecodedBatch | None) -> None:
         """Take note of a part, and of what is left."""
         if self.receipt is None:
             self.receipt = receipt
@@ -26,6 +26,6 @@ class Progress:
             self.receipt.add(receipt)
         self.rest = rest
 
-    def outcome(self, intake: Intake) -> Receipt:
+    def outcome(self, intake: DecodedBatch) -> BatchReceipt:
         """What became of all parts."""
-        return Receipt(intake.door) if self.receipt is None else self.receipt
+        return BatchReceipt(intake.door) if self.receipt is None else self.receipt

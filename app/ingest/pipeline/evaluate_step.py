@@ -12,72 +12,77 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from app.ingest.pipeline.batch_context import Work
-from app.ingest.pipeline.batch_splitter import LONG
-from app.ingest.pipeline.rule_context import Walks
+from app.ingest.pipeline.batch_context import BatchContext
+from app.ingest.pipeline.batch_splitter import LONG_EVALUATION
+from app.ingest.pipeline.rule_context import RuleContext
 from app.platform.kernel.ids import new_id
-from app.rules.engine.rule_evaluator import gated, may_begin
-from app.rules.engine.stateful_evaluator import BoxTrack, Found, Seen, Walk
-from app.rules.engine.value_windows import SeenEvent
-from app.timeseries.storage.batch_groups import any_of
+from app.rules.engine.stateful_evaluator import (
+    BoxEvaluation,
+    EvaluatorInput,
+    OrderedTransitions,
+    StatefulEvaluator,
+)
+from app.rules.engine.threshold_evaluator import evaluate_box_indexed, prefilter_samples
+from app.rules.engine.value_windows import BoxEvent
+from app.timeseries.storage.batch_groups import reduce_flags_by_box
 from app.timeseries.storage.box_states import BoxStates
 
 _FIRST: Final = -1.0
 
 
-async def evaluate(work: Work) -> None:
+async def evaluate_rules(work: BatchContext) -> None:
     """Apply each box's rules to what is new, and those on its site as a whole."""
-    if work.sole or work.effort < LONG:
+    if work.sole or work.effort < LONG_EVALUATION:
         _evaluate(work)
     else:
         # Others are served by the same process meanwhile.
         await asyncio.to_thread(_evaluate, work)
 
 
-def _evaluate(work: Work) -> None:
+def _evaluate(work: BatchContext) -> None:
     found = _pass_gates(work)
     if work.walks.tracks:
-        found += lead(work.walks, _coming(work))
+        found += run_stateful_rules(work.walks, _coming(work))
     # Of one sample first what its gates let through. Stable: otherwise as it was found.
     found.sort(key=itemgetter(0))
     work.transitions.extend(transition for _, transition in found)
 
 
-def _pass_gates(work: Work) -> Found:
+def _pass_gates(work: BatchContext) -> OrderedTransitions:
     recalled = work.recalled
     if recalled is None:
         return []
     groups, states, rules = recalled.groups, work.states, recalled.rules
     outside = np.empty(len(recalled.block), np.bool_)
-    outside[groups.order] = may_begin(
+    outside[groups.order] = prefilter_samples(
         recalled.block.matrix[groups.order], recalled.block.used, rules, groups.counts
     )
-    concerned = any_of(outside, groups) | states.busy[recalled.slots]
-    found: Found = []
+    concerned = reduce_flags_by_box(outside, groups) | states.busy[recalled.slots]
+    found: OrderedTransitions = []
     for place in np.flatnonzero(concerned).tolist():
         slot = int(recalled.slots[place])
         indexes, samples = recalled.fresh_of(place)
         # What is surely new is newer than every watermark.
         marks = {} if recalled.new[place] else states.settle(slot)
         key = recalled.boxes[place].key
-        told, changed = gated(rules[place], states.rules[slot], marks, samples, key, new_id)
+        told, changed = evaluate_box_indexed(rules[place], states.rules[slot], marks, samples, key, new_id)
         found += [(_FIRST if index < 0 else indexes[index], transition) for index, transition in told]
         if changed:
             states.rules_changed(slot)
     return found
 
 
-def _coming(work: Work) -> dict[int, list[Seen]]:
+def _coming(work: BatchContext) -> dict[int, list[EvaluatorInput]]:
     """What came of the boxes that walk, each in the order of arrival."""
     tracks = work.walks.tracks
-    coming: dict[int, list[Seen]] = {key: [] for key in tracks}
+    coming: dict[int, list[EvaluatorInput]] = {key: [] for key in tracks}
     recalled = work.recalled
     if recalled is not None:
         for place, box in enumerate(recalled.boxes):
             if box.key in tracks:
                 indexes, samples = recalled.fresh_of(place)
                 coming[box.key] = [
-                    Seen(index, box.key, time_us, values)
+                    EvaluatorInput(index, box.key, time_us, values)
                     for index, (time_us, values) in zip(indexes, samples, strict=True)
                 ]
     for place, late in work.new_events:
@@ -87,14 +92,14 @@ def _coming(work: Work) -> dict[int, list[Seen]]:
             share = (origin + 1) / (len(work.intake.messages) + 1)
             order = bisect_left(work.origins, origin) - 1 + share
             candidates = msgspec.to_builtins(event.candidates)
-            seen = SeenEvent(event.time_us, candidates)
-            coming[box.key].append(Seen(order, box.key, event.time_us, None, (event.type, seen)))
+            seen = BoxEvent(event.time_us, candidates)
+            coming[box.key].append(EvaluatorInput(order, box.key, event.time_us, None, (event.type, seen)))
     return coming
 
 
-def lead(walks: Walks, coming: dict[int, list[Seen]]) -> Found:
+def run_stateful_rules(walks: RuleContext, coming: dict[int, list[EvaluatorInput]]) -> OrderedTransitions:
     """Lead what came through the rules that have to see each of it."""
-    found: Found = []
+    found: OrderedTransitions = []
     for boxes, walk in _ways(walks):
         seen = [each for key in boxes for each in coming.get(key, ())]
         seen.sort(key=itemgetter(0))
@@ -106,9 +111,9 @@ def lead(walks: Walks, coming: dict[int, list[Seen]]) -> Found:
     return found
 
 
-def look(walks: Walks, states: BoxStates, at_us: int) -> Found:
+def apply_due_timers(walks: RuleContext, states: BoxStates, at_us: int) -> OrderedTransitions:
     """Let happen what is due by a time though nothing comes."""
-    found: Found = []
+    found: OrderedTransitions = []
     for boxes, walk in _ways(walks):
         walk.drop_gone(at_us)
         for key in boxes:
@@ -124,11 +129,11 @@ def look(walks: Walks, states: BoxStates, at_us: int) -> Found:
     return found
 
 
-def _ways(walks: Walks) -> Iterator[tuple[dict[int, BoxTrack], Walk]]:
+def _ways(walks: RuleContext) -> Iterator[tuple[dict[int, BoxEvaluation], StatefulEvaluator]]:
     """One for each site with rules on it as a whole, with its boxes, and one for each other box."""
     alone = dict(walks.tracks)
     for site in walks.sites.values():
         boxes = {key: alone.pop(key) for key in site.view.members if key in alone}
-        yield boxes, Walk(boxes, site, new_id, live=True)
+        yield boxes, StatefulEvaluator(boxes, site, new_id, live=True)
     for key, track in alone.items():
-        yield {key: track}, Walk({key: track}, None, new_id, live=True)
+        yield {key: track}, StatefulEvaluator({key: track}, None, new_id, live=True)

@@ -8,7 +8,7 @@ works on it, and put back after the commit.
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from app.rules.engine.value_windows import History, Needs
+from app.rules.engine.value_windows import BoxHistory, RuleLookback
 
 # Values, 16 bytes each.
 _KEPT: Final = 1_000_000
@@ -16,12 +16,12 @@ _KEPT: Final = 1_000_000
 
 class _Past(NamedTuple):
     total: int
-    needs: Needs
-    history: History
+    needs: RuleLookback
+    history: BoxHistory
     size: int
 
 
-class Pasts:
+class HistoryCache:
     """Histories by box key. The one that was used longest ago is forgotten first."""
 
     def __init__(self, limit: int = _KEPT) -> None:
@@ -33,14 +33,14 @@ class Pasts:
         """How many boxes it has something of."""
         return len(self._pasts)
 
-    def take(self, key: int, total: int | None, needs: Needs) -> History | None:
+    def take(self, key: int, total: int | None, needs: RuleLookback) -> BoxHistory | None:
         """Take out the history of a box, if it is that of a row that has counted so many samples."""
         past = self._pop(key)
         if past is None or past.total != total or past.needs != needs:
             return None
         return past.history
 
-    def put(self, key: int, total: int | None, needs: Needs, history: History) -> None:
+    def put(self, key: int, total: int | None, needs: RuleLookback, history: BoxHistory) -> None:
         """Keep a history, as it is once the row has counted so many samples.
 
         Not one with events: no row counts these.

@@ -1,8 +1,8 @@
 """The steps for what was refused: most of it is quarantined; some may only ever be counted.
 
-Owns what of a refusal is kept. What `app.platform.kernel.rejection_codes.NEVER_KEPT` names leaves a count
-behind and nothing else, whichever step or codec refused it. Must not judge anything: what is refused, and
-why, is settled when these steps begin.
+Owns what of a refusal is kept. What `app.platform.kernel.rejection_codes.NEVER_STORED_CODES` names leaves a
+count behind and nothing else, whichever step or codec refused it. Must not judge anything: what is refused,
+and why, is settled when these steps begin.
 """
 
 import re
@@ -11,39 +11,39 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.catalogue.purposes import (
-    BY_NAME,
-    OF_EVENTS,
-    OF_METRICS,
-    PURPOSE_OF,
-    PURPOSE_OF_EVENT,
+    EVENT_PURPOSES,
+    PURPOSE_BY_EVENT_TYPE,
+    PURPOSE_BY_METRIC,
     PURPOSES,
+    PURPOSES_BY_NAME,
+    SAMPLE_PURPOSES,
     Purpose,
     PurposeName,
 )
-from app.ingest.codec.message_intake import Turned
-from app.ingest.pipeline.batch_context import Work
-from app.ingest.pipeline.registry_snapshot import BoxEntry
-from app.platform.kernel.rejection_codes import NEVER_KEPT, title_of
-from app.quarantine.entry_writer import Refused, is_replaying, quarantine
-from app.registry.box_refusals import note_box_refusals
-from app.registry.refusal_counts import DoorRefusal, add_door_refusals
+from app.ingest.codec.message_intake import BatchRejection
+from app.ingest.pipeline.batch_context import BatchContext
+from app.ingest.pipeline.registry_snapshot import RegisteredBox
+from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, get_rejection_title
+from app.quarantine.entry_writer import RejectedInput, is_replaying, write_quarantine_entries
+from app.registry.box_refusals import record_box_refusals
+from app.registry.refusal_counts import RefusalCountKey, add_refusal_counts
 
 # What is refused for one of these was permitted, or what was not has been taken out.
 _JUDGED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})
 _OF_NO_PURPOSE: Final = frozenset({"status", "reported"})
 _PURPOSE_OF_NAME: Final = {
-    name.encode(): purpose for name, purpose in (*PURPOSE_OF.items(), *PURPOSE_OF_EVENT.items())
+    name.encode(): purpose for name, purpose in (*PURPOSE_BY_METRIC.items(), *PURPOSE_BY_EVENT_TYPE.items())
 }
 # Names of metrics and types of events, quoted as in JSON: whatever topic they came by, they say what it is.
 _NAMED: Final = re.compile(rb'"(' + b"|".join(_PURPOSE_OF_NAME) + rb')"')
 
 
-async def quarantine_refused(work: Work) -> None:
+async def quarantine_refused(work: BatchContext) -> None:
     """Store what was refused and may be kept, so that it can be looked at, mended and replayed."""
     refused = []
     for turned in work.turned:
         rejection = turned.rejection
-        if rejection.code in NEVER_KEPT:
+        if rejection.code in NEVER_STORED_CODES:
             continue
         box = None if turned.box is None else work.find(turned.box)
         topic = work.intake.messages[turned.origin].topic
@@ -51,20 +51,20 @@ async def quarantine_refused(work: Work) -> None:
             rejection.code in _JUDGED or _has_basis(work, box, rejection.purpose, topic, turned.part)
         )
         refused.append(
-            Refused(
+            RejectedInput(
                 work.organisation_id if box is None else box.organisation_id,
                 turned.box,
                 rejection.code,
-                rejection.detail if has_basis else title_of(rejection.code),
+                rejection.detail if has_basis else get_rejection_title(rejection.code),
                 topic,
                 turned.part if has_basis else b"",
                 len(turned.part) if turned.size is None else turned.size,
             )
         )
-    await quarantine(work.connection, refused, door=work.intake.door, now=work.now)
+    await write_quarantine_entries(work.connection, refused, door=work.intake.door, now=work.now)
 
 
-def _may_be_kept(turned: Turned) -> bool:
+def _may_be_kept(turned: BatchRejection) -> bool:
     """Whether it is not older than its site keeps what is sensitive: the quarantine would keep it longer."""
     purpose = next((each for each in PURPOSES if each.name == turned.rejection.purpose), None)
     return turned.rejection.code != "time_too_old" or purpose is None or not purpose.sensitive
@@ -74,7 +74,9 @@ def _named_in(part: bytes) -> set[PurposeName]:
     return {_PURPOSE_OF_NAME[name] for name in _NAMED.findall(part)}
 
 
-def _has_basis(work: Work, box: BoxEntry | None, purpose: str | None, topic: str | None, part: bytes) -> bool:
+def _has_basis(
+    work: BatchContext, box: RegisteredBox | None, purpose: str | None, topic: str | None, part: bytes
+) -> bool:
     """Whether what could not be read may be kept: all that it may be has to be permitted.
 
     Of a box that nobody has registered it is not known what its site has declared: what needs no approval may
@@ -88,15 +90,15 @@ def _has_basis(work: Work, box: BoxEntry | None, purpose: str | None, topic: str
     elif kind in _OF_NO_PURPOSE:
         usual = ()
     else:
-        usual = OF_EVENTS if kind == "event" else OF_METRICS
-    purposes = {*usual, *(BY_NAME[name] for name in _named_in(part))}
+        usual = EVENT_PURPOSES if kind == "event" else SAMPLE_PURPOSES
+    purposes = {*usual, *(PURPOSES_BY_NAME[name] for name in _named_in(part))}
     if box is None:
         return not any(each.sensitive for each in purposes)
     permits, now_us = work.registry.permits(box.site_id), work.judged_us
     return all(permits.refusal(each.name, now_us, now_us) is None for each in purposes)
 
 
-async def note_refused(work: Work) -> None:
+async def record_last_refusals(work: BatchContext) -> None:
     """Note of each box why something of it was last refused: it is not silent, though nothing is stored.
 
     But for events that may be kept nowhere: a time of theirs would tell that there was one.
@@ -108,22 +110,24 @@ async def note_refused(work: Work) -> None:
         box = None if turned.box is None else work.find(turned.box)
         code, topic = turned.rejection.code, work.intake.messages[turned.origin].topic
         is_event = work.intake.by_event or (topic is not None and topic.endswith("/event"))
-        if box is not None and not (is_event and code in NEVER_KEPT):
+        if box is not None and not (is_event and code in NEVER_STORED_CODES):
             codes[box.key] = code
-    await note_box_refusals(work.connection, codes, now=work.now)
+    await record_box_refusals(work.connection, codes, now=work.now)
 
 
-async def count_refused(work: Work) -> None:
+async def count_refused(work: BatchContext) -> None:
     """Count what may not be kept, by whose it was, its code and its purpose."""
     counts = Counter(work.also)
-    counts.update(_counted(work, turned) for turned in work.turned if turned.rejection.code in NEVER_KEPT)
+    counts.update(
+        _counted(work, turned) for turned in work.turned if turned.rejection.code in NEVER_STORED_CODES
+    )
     counts.update(_counted(work, turned) for turned in work.withheld)
-    await add_door_refusals(work.connection, counts, door=work.intake.door, now=work.now)
+    await add_refusal_counts(work.connection, counts, door=work.intake.door, now=work.now)
 
 
-def _counted(work: Work, turned: Turned) -> DoorRefusal:
+def _counted(work: BatchContext, turned: BatchRejection) -> RefusalCountKey:
     rejection = turned.rejection
     box = None if turned.box is None else work.find(turned.box)
     if box is None:
-        return DoorRefusal(work.organisation_id, None, rejection.code, rejection.purpose)
-    return DoorRefusal(box.organisation_id, box.site_id, rejection.code, rejection.purpose)
+        return RefusalCountKey(work.organisation_id, None, rejection.code, rejection.purpose)
+    return RefusalCountKey(box.organisation_id, box.site_id, rejection.code, rejection.purpose)

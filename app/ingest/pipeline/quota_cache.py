@@ -13,13 +13,13 @@ from typing import Final
 from uuid import UUID
 
 from app.platform.db.database import RawConnection
-from app.registry.quota_service import AccountRow, load_accounts
+from app.registry.quota_service import SampleQuotaRow, load_sample_quotas
 
 _EVERY_S: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class Account:
+class SampleQuota:
     """A quota of samples, of one organisation or of an integrator and its clients together.
 
     Attributes:
@@ -38,19 +38,19 @@ class Account:
         return max(self.most - self.used, 0)
 
 
-class Accounts:
+class DailyQuotas:
     """The quotas that hold on one day, as they were when they were read, and what was stored since."""
 
-    def __init__(self, rows: Iterable[AccountRow] = ()) -> None:
-        holders: dict[UUID, Account] = {}
-        self._of: dict[UUID, list[Account]] = {}
+    def __init__(self, rows: Iterable[SampleQuotaRow] = ()) -> None:
+        holders: dict[UUID, SampleQuota] = {}
+        self._of: dict[UUID, list[SampleQuota]] = {}
         for row in rows:
-            account = holders.setdefault(row.holder, Account(row.holder, row.most, 0))
+            account = holders.setdefault(row.holder, SampleQuota(row.holder, row.most, 0))
             account.used += row.used
             self._of.setdefault(row.owner, []).append(account)
         self._all = tuple(holders.values())
 
-    def of(self, organisation_id: UUID) -> Sequence[Account]:
+    def of(self, organisation_id: UUID) -> Sequence[SampleQuota]:
         """The quotas that hold for an organisation: its own, its integrator's, both or none."""
         return self._of.get(organisation_id, ())
 
@@ -65,10 +65,10 @@ class Accounts:
                 account.used += samples
 
 
-UNLIMITED: Final = Accounts()
+UNLIMITED: Final = DailyQuotas()
 
 
-class Allowances:
+class QuotaCache:
     """One process's knowledge of the quotas of samples.
 
     Args:
@@ -91,7 +91,9 @@ class Allowances:
         self._day: date | None = None
         self._read_at = 0.0
 
-    async def refresh(self, connection: RawConnection, now: datetime, *, at_once: bool = False) -> Accounts:
+    async def refresh(
+        self, connection: RawConnection, now: datetime, *, at_once: bool = False
+    ) -> DailyQuotas:
         """The quotas of a day, read anew where they are too old, or of another day.
 
         Args:
@@ -101,11 +103,11 @@ class Allowances:
         """
         began = self._clock()
         if at_once or now.date() != self._day or began - self._read_at >= self._every_s:
-            accounts = Accounts(await load_accounts(connection, now.date(), self._default))
+            accounts = DailyQuotas(await load_sample_quotas(connection, now.date(), self._default))
             self.accounts, self._day, self._read_at = accounts, now.date(), began
         return self.accounts
 
-    def note(self, accounts: Accounts, stored: Mapping[UUID, int]) -> None:
+    def note(self, accounts: DailyQuotas, stored: Mapping[UUID, int]) -> None:
         """Take note of what was committed under quotas that `refresh` gave.
 
         Not where they were read anew meanwhile: then it may be counted among what was read.

@@ -18,13 +18,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.ingest.pipeline.rule_assignments import NO_RULES, Rulebook
+from app.ingest.pipeline.rule_assignments import NO_RULES, RuleAssignments
 from app.platform.db.database import RawConnection
-from app.registry.purpose_policy import NOTHING_DECLARED, Permit, SitePermits
-from app.registry.retention_settings import Ages, Retention
-from app.rules.definitions.repository import ChangedRule, load_changed
-from app.rules.engine.rule_evaluator import SiteRules
+from app.registry.purpose_policy import NOTHING_DECLARED, PurposePolicy, SitePurposePolicies
+from app.registry.retention_settings import RetentionSettings, SampleAgeLimits
+from app.rules.definitions.repository import ChangedRule, load_changed_rules
 from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.threshold_evaluator import BoxRuleSet
 
 _VERSION: Final = (
     "SELECT version, marks_epoch, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM registry"
@@ -52,7 +52,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(slots=True, eq=False)
-class BoxEntry:
+class RegisteredBox:
     """A registered box. Nobody changes it: a box that was changed has a new one.
 
     Attributes:
@@ -64,7 +64,8 @@ class BoxEntry:
         shared_until_us: until when other processes too may write to it (µs since the epoch; 0: never did).
         interval_s: how often it samples, in seconds.
         kind, tags, attributes: what rules may ask of it.
-        owner: the number of its organisation in `Edition.owners`: numbers are counted sooner than ids.
+        owner: the number of its organisation in `RegistrySnapshot.owners`: numbers are counted sooner than
+        ids.
     """
 
     key: int
@@ -80,7 +81,7 @@ class BoxEntry:
     owner: int = 0
 
 
-class Changes(NamedTuple):
+class RegistryChanges(NamedTuple):
     """What a refresh has brought: whose states may have been changed by somebody else.
 
     Attributes:
@@ -101,7 +102,7 @@ class Changes(NamedTuple):
     at_us: int = 0
 
 
-_NOTHING: Final = Changes()
+_NOTHING: Final = RegistryChanges()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +113,19 @@ class _Site:
     attributes: Mapping[str, Any]
 
 
-class _RulesOfBoxes(dict[int, SiteRules]):
+class _RulesOfBoxes(dict[int, BoxRuleSet]):
     """Box key → its rules, found out when they are first asked for."""
 
-    def __init__(self, edition: "Edition") -> None:
+    def __init__(self, edition: "RegistrySnapshot") -> None:
         super().__init__()
         self._edition = edition
 
-    def __missing__(self, key: int) -> SiteRules:
+    def __missing__(self, key: int) -> BoxRuleSet:
         found = self[key] = self._edition.find_rules(key)
         return found
 
 
-class Edition:
+class RegistrySnapshot:
     """Boxes, sites and rules as they were at one version.
 
     Attributes:
@@ -136,8 +137,8 @@ class Edition:
         readers: how many transactions work on it; it is not changed as long as one does.
     """
 
-    def __init__(self, rulebook: Rulebook | None = None) -> None:
-        self.boxes: dict[str, BoxEntry] = {}
+    def __init__(self, rulebook: RuleAssignments | None = None) -> None:
+        self.boxes: dict[str, RegisteredBox] = {}
         self.shared: dict[int, int] = {}
         self.erased: dict[int, Sequence[Sequence[int]]] = {}
         self.by_site: dict[UUID, frozenset[int]] = {}
@@ -146,17 +147,17 @@ class Edition:
         self._numbers: dict[UUID, int] = {}
         self._ids: dict[int, str] = {}
         self._site_of: dict[int, UUID] = {}
-        self._ages: dict[UUID, Ages] = {}
+        self._ages: dict[UUID, SampleAgeLimits] = {}
         self._event_us: dict[UUID, Mapping[str, int]] = {}
-        self._permits: dict[UUID, SitePermits] = {}
+        self._permits: dict[UUID, SitePurposePolicies] = {}
         self._first_refusal_us: int | None = None
         self._sites: dict[UUID, _Site] = {}
-        self._rulebook = Rulebook() if rulebook is None else rulebook
+        self._rulebook = RuleAssignments() if rulebook is None else rulebook
         self._rules_of = _RulesOfBoxes(self)
 
-    def copy(self) -> "Edition":
+    def copy(self) -> "RegistrySnapshot":
         """Another one that says the same, and can be changed."""
-        made = Edition(self._rulebook.copy())
+        made = RegistrySnapshot(self._rulebook.copy())
         made.boxes, made.shared, made.by_site = dict(self.boxes), dict(self.shared), dict(self.by_site)
         # Nothing of these is ever taken away or changed: all editions have the same.
         made.owners, made._numbers = self.owners, self._numbers
@@ -176,7 +177,7 @@ class Edition:
         """Whether any rule has to see every sample."""
         return self._rulebook.walks
 
-    def ages(self, site_id: UUID) -> Ages | None:
+    def ages(self, site_id: UUID) -> SampleAgeLimits | None:
         """How old samples may be; None where nothing is too old."""
         return self._ages.get(site_id)
 
@@ -199,7 +200,7 @@ class Edition:
             return frozenset()
         return frozenset(site for site, each in self._permits.items() if each.first_refusal_us <= now_us)
 
-    def permits(self, site_id: UUID) -> SitePermits:
+    def permits(self, site_id: UUID) -> SitePurposePolicies:
         """What a site may take."""
         return self._permits.get(site_id, NOTHING_DECLARED)
 
@@ -207,18 +208,18 @@ class Edition:
         """Whether what a box measured then was erased."""
         return any(first <= time_us < last for first, last in self.erased.get(key, ()))
 
-    def box(self, key: int) -> BoxEntry | None:
+    def box(self, key: int) -> RegisteredBox | None:
         """The box of this key, if it is registered."""
         box_id = self._ids.get(key)
         return None if box_id is None else self.boxes[box_id]
 
-    def facts(self, box: BoxEntry) -> BoxFacts:
+    def facts(self, box: RegisteredBox) -> BoxFacts:
         """What rules may ask of a box: its attributes have the site's under them."""
         site = self._sites.get(box.site_id)
         attributes = box.attributes if site is None else {**site.attributes, **box.attributes}
         return BoxFacts(box.key, box.id, box.interval_s, box.kind, box.tags, attributes)
 
-    def find_rules(self, key: int) -> SiteRules:
+    def find_rules(self, key: int) -> BoxRuleSet:
         """The enabled rules of a box, ready to evaluate."""
         box = self.box(key)
         site = None if box is None else self._sites.get(box.site_id)
@@ -226,7 +227,7 @@ class Edition:
             return NO_RULES
         return self._rulebook.of(box.site_id, site.timezone, site.attributes, self.facts(box))
 
-    def rules_of_each(self, boxes: Iterable[BoxEntry]) -> list[SiteRules]:
+    def rules_of_each(self, boxes: Iterable[RegisteredBox]) -> list[BoxRuleSet]:
         """The enabled rules of each box."""
         return list(map(self._rules_of.__getitem__, map(_key_of, boxes)))
 
@@ -243,7 +244,7 @@ class Edition:
         boxes: Sequence[asyncpg.Record],
         rules: Sequence[ChangedRule],
         purposes: Sequence[asyncpg.Record] = (),
-    ) -> Changes:
+    ) -> RegistryChanges:
         """Take rows that were made, changed or deleted; says what this may have changed."""
         altered = self._take_sites(sites)
         self._take_purposes(purposes)
@@ -251,14 +252,14 @@ class Edition:
         self._rulebook.take(rules)
         self._rules_of.clear()
         altered |= {row["site_id"] for row in rules}
-        return Changes(frozenset(row["key"] for row in boxes), frozenset(altered), frozenset(touched))
+        return RegistryChanges(frozenset(row["key"] for row in boxes), frozenset(altered), frozenset(touched))
 
     def _take_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
         """Take sites; returns those whose rules mean something else now."""
         altered = set()
         for site_id, days, purposes, removes, timezone, attributes in rows:
-            retention = Retention.of_columns(days, purposes, None, removes=removes)
-            _set(self._ages, site_id, Ages.of(retention))
+            retention = RetentionSettings.of_columns(days, purposes, None, removes=removes)
+            _set(self._ages, site_id, SampleAgeLimits.of(retention))
             _set(self._event_us, site_id, retention.event_ages_us() or None)
             site = _Site(timezone, _decode(attributes))
             if self._sites.get(site_id) != site:
@@ -268,11 +269,11 @@ class Edition:
 
     def _take_purposes(self, rows: Sequence[asyncpg.Record]) -> None:
         """Take what sites have declared."""
-        changed: dict[UUID, dict[str, Permit]] = {}
+        changed: dict[UUID, dict[str, PurposePolicy]] = {}
         for site_id, purpose, starts_us, ends_us, approved in rows:
-            changed.setdefault(site_id, {})[purpose] = Permit(starts_us, ends_us, approved)
+            changed.setdefault(site_id, {})[purpose] = PurposePolicy(starts_us, ends_us, approved)
         for site_id, permits in changed.items():
-            self._permits[site_id] = SitePermits({**self.permits(site_id).permits, **permits})
+            self._permits[site_id] = SitePurposePolicies({**self.permits(site_id).permits, **permits})
         if changed:
             self._first_refusal_us = None
 
@@ -321,8 +322,8 @@ def _set[T](known: dict[UUID, T], site_id: UUID, value: T | None) -> None:
         known[site_id] = value
 
 
-def _entry(row: asyncpg.Record, owner: int) -> BoxEntry:
-    return BoxEntry(
+def _entry(row: asyncpg.Record, owner: int) -> RegisteredBox:
+    return RegisteredBox(
         row["key"],
         row["id"],
         row["organisation_id"],
@@ -337,7 +338,7 @@ def _entry(row: asyncpg.Record, owner: int) -> BoxEntry:
     )
 
 
-class Registry:
+class RegistryCache:
     """One process's copy of boxes, sites and rules.
 
     Attributes:
@@ -347,10 +348,10 @@ class Registry:
 
     def __init__(self) -> None:
         self.version = 0
-        self.edition = Edition()
+        self.edition = RegistrySnapshot()
         self._refreshing = asyncio.Lock()
 
-    async def refresh(self, connection: RawConnection) -> Changes:
+    async def refresh(self, connection: RawConnection) -> RegistryChanges:
         """Bring the copy up to what the caller's transaction sees."""
         ((version, epoch, at_us),) = await connection.fetch(_VERSION)
         if version == self.version:
@@ -364,11 +365,11 @@ class Registry:
             since = self.version if version > self.version else 0
             sites = await connection.fetch(_SITES, since)
             boxes = await connection.fetch(_BOXES, since)
-            rules = await load_changed(connection, since)
+            rules = await load_changed_rules(connection, since)
             purposes = await connection.fetch(_PURPOSES, since)
             # From here on nothing waits: others never see a half of it.
             if not since:
-                self.edition = Edition()
+                self.edition = RegistrySnapshot()
             elif self.edition.readers:
                 self.edition = self.edition.copy()
             changes = self.edition.take(sites, boxes, rules, purposes)

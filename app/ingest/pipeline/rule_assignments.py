@@ -1,6 +1,6 @@
 """Which rules apply to which box, compiled: with the site's hours and the box's attributes.
 
-Owns the sharing: boxes to which the same rules apply in the same way have one `SiteRules` between them, so
+Owns the sharing: boxes to which the same rules apply in the same way have one `BoxRuleSet` between them, so
 that a batch of ten thousand boxes needs no more than one. Compiles when asked; must not read the database.
 """
 
@@ -10,15 +10,20 @@ from uuid import UUID
 
 from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.definitions.repository import ChangedRule
-from app.rules.definitions.rule_changes import indices_of
-from app.rules.engine.rule_evaluator import CompiledRule, SiteRules, compile_rule, compile_site
+from app.rules.definitions.rule_changes import count_index_conditions
 from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.threshold_evaluator import (
+    BoxRuleSet,
+    CompiledRule,
+    compile_box_rules,
+    compile_rule,
+)
 
 _log = get_logger(__name__)
-NO_RULES: Final = compile_site(())
+NO_RULES: Final = compile_box_rules(())
 
 
-class Rulebook:
+class RuleAssignments:
     """The enabled rules of all sites."""
 
     def __init__(self) -> None:
@@ -26,11 +31,11 @@ class Rulebook:
         self._site_of: dict[UUID, UUID] = {}
         self._walking: set[UUID] = set()
         self._compiled: dict[tuple[Any, ...], CompiledRule | None] = {}
-        self._shared: dict[tuple[int, ...], SiteRules] = {}
+        self._shared: dict[tuple[int, ...], BoxRuleSet] = {}
 
-    def copy(self) -> "Rulebook":
+    def copy(self) -> "RuleAssignments":
         """Another one that says the same, and can be changed."""
-        made = Rulebook()
+        made = RuleAssignments()
         made._by_site, made._site_of = dict(self._by_site), dict(self._site_of)
         made._walking = set(self._walking)
         made._compiled, made._shared = dict(self._compiled), dict(self._shared)
@@ -55,7 +60,7 @@ class Rulebook:
             rules = of(row["site_id"] if site_id is None else site_id)
             rules.pop(row["id"], None)
             # Samples do not concern rules on indices: they are judged when periods are over.
-            if row["enabled"] and not row["deleted"] and not indices_of(row["definition"]):
+            if row["enabled"] and not row["deleted"] and not count_index_conditions(row["definition"]):
                 of(row["site_id"])[row["id"]] = row
                 self._site_of[row["id"]] = row["site_id"]
         walking = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}
@@ -68,7 +73,7 @@ class Rulebook:
         """Whether any rule has to see every sample."""
         return bool(self._walking)
 
-    def of(self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts) -> SiteRules:
+    def of(self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts) -> BoxRuleSet:
         """The rules for one box.
 
         Args:
@@ -95,7 +100,7 @@ class Rulebook:
         key = tuple(map(id, chosen))
         known = self._shared.get(key)
         if known is None:
-            known = self._shared[key] = compile_site(chosen)
+            known = self._shared[key] = compile_box_rules(chosen)
         return known
 
     def _compile(self, row: ChangedRule, timezone: str, attributes: Mapping[str, Any]) -> CompiledRule | None:

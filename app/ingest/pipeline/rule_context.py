@@ -10,17 +10,22 @@ from typing import Final
 from uuid import UUID
 
 from app.catalogue.metrics import COLUMNS
-from app.ingest.pipeline.history_cache import Pasts
-from app.ingest.pipeline.registry_snapshot import BoxEntry, Edition
+from app.ingest.pipeline.history_cache import HistoryCache
+from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.platform.db.database import RawConnection
-from app.rules.engine.rule_evaluator import SiteRules
 from app.rules.engine.snapshot import BoxView, SiteView
-from app.rules.engine.stateful_evaluator import BoxTrack, SiteTrack, next_due
-from app.rules.engine.value_windows import History, SeenEvent
+from app.rules.engine.stateful_evaluator import BoxEvaluation, SiteEvaluation, find_next_due_us
+from app.rules.engine.threshold_evaluator import BoxRuleSet
+from app.rules.engine.value_windows import BoxEvent, BoxHistory
 from app.timeseries.storage.box_states import BoxStates
-from app.timeseries.storage.latest_values import Latest
-from app.timeseries.storage.rule_lookback import Reach, Wanted, past_events, past_values
-from app.timeseries.storage.site_states import SiteRow, lock_sites, write_sites
+from app.timeseries.storage.latest_values import LatestValues
+from app.timeseries.storage.rule_lookback import (
+    LookbackQuery,
+    LookbackRange,
+    read_past_events,
+    read_past_values,
+)
+from app.timeseries.storage.site_states import SiteStateRow, lock_site_states, write_site_states
 
 # How many values and events rules may keep to look back at, 16 bytes each; what is beyond is read again.
 _KEPT: Final = 16_000_000
@@ -29,7 +34,7 @@ _AT_ONCE: Final = 200
 
 
 @dataclass(slots=True, eq=False)
-class Walks:
+class RuleContext:
     """The boxes and sites of a batch whose rules have to see every sample.
 
     Attributes:
@@ -40,19 +45,19 @@ class Walks:
             had kept, else 0; of those that others write to.
     """
 
-    tracks: dict[int, BoxTrack] = field(default_factory=dict)
+    tracks: dict[int, BoxEvaluation] = field(default_factory=dict)
     slots: dict[int, int] = field(default_factory=dict)
-    sites: dict[UUID, SiteTrack] = field(default_factory=dict)
+    sites: dict[UUID, SiteEvaluation] = field(default_factory=dict)
     patience: dict[int, int] = field(default_factory=dict)
 
     def due_of_box(self, key: int, states: BoxStates) -> int | None:
         """When a box has to be looked at though nothing comes (µs): a box that delivers is given time."""
-        due = next_due(self.tracks[key])
+        due = find_next_due_us(self.tracks[key])
         return None if due is None else max(due, states.patience(self.slots[key]))
 
-    def due_of_site(self, site: SiteTrack, states: BoxStates) -> int | None:
+    def due_of_site(self, site: SiteEvaluation, states: BoxStates) -> int | None:
         """When a site has to be looked at though nothing comes (µs)."""
-        due = next_due(site)
+        due = find_next_due_us(site)
         if due is None:
             return None
         slots = states.slots
@@ -64,7 +69,7 @@ class Walks:
 
 
 @dataclass(frozen=True, slots=True)
-class Opener:
+class RuleContextLoader:
     """Opens walks in a transaction.
 
     Attributes:
@@ -77,22 +82,24 @@ class Opener:
     """
 
     connection: RawConnection
-    registry: Edition
+    registry: RegistrySnapshot
     states: BoxStates
     sole: bool
     now_us: int
-    pasts: Pasts | None = None
+    pasts: HistoryCache | None = None
 
-    async def open(self, boxes: Iterable[tuple[BoxEntry, SiteRules]], *, every: bool = False) -> Walks:
+    async def open(
+        self, boxes: Iterable[tuple[RegisteredBox, BoxRuleSet]], *, every: bool = False
+    ) -> RuleContext:
         """Open the walks of those boxes that need one; with `every`, of all of them.
 
         Args:
             boxes: each once, with its rules; their states are in memory, locked where others write to them.
             every: also where nothing but a sample of a certain metric could change anything.
         """
-        states, walks = self.states, Walks()
-        sites: dict[UUID, BoxEntry | None] = {}
-        missing: dict[int, tuple[History, Wanted]] = {}
+        states, walks = self.states, RuleContext()
+        sites: dict[UUID, RegisteredBox | None] = {}
+        missing: dict[int, tuple[BoxHistory, LookbackQuery]] = {}
         for box, rules in boxes:
             slot = states.slots[box.key]
             if not (every or rules.walked or rules.across):
@@ -102,25 +109,27 @@ class Opener:
             if history is None and self.pasts is not None:
                 history = self.pasts.take(box.key, states.totals.get(box.key), rules.needs)
             if history is None:
-                history = History(rules.needs)
+                history = BoxHistory(rules.needs)
                 missing[box.key] = history, _wanted(rules, latest)
             # Put last: what was used longest ago is forgotten first.
             states.extras.pop(slot, None)
             states.extras[slot] = history
             view = BoxView(self.registry.facts(box), latest, history, rules.needs)
-            walks.tracks[box.key] = BoxTrack(view, rules, states.rules[slot])
+            walks.tracks[box.key] = BoxEvaluation(view, rules, states.rules[slot])
             if rules.across:
                 sites.setdefault(box.site_id, box)
         await self._fill(missing, {key: walks.tracks[key].view for key in missing})
         await self.open_sites(walks, sites)
         return walks
 
-    async def open_sites(self, walks: Walks, sites: Mapping[UUID, BoxEntry | None]) -> None:
+    async def open_sites(self, walks: RuleContext, sites: Mapping[UUID, RegisteredBox | None]) -> None:
         """Lock the states of sites (given with any of their boxes), and have a look at all their boxes.
 
         Of a site that has no box (None) no rule is left.
         """
-        locked = await lock_sites(self.connection, sorted(site for site in sites if site not in walks.sites))
+        locked = await lock_site_states(
+            self.connection, sorted(site for site in sites if site not in walks.sites)
+        )
         registry = self.registry
         keys = {site_id: sorted(registry.by_site.get(site_id, ())) for site_id in locked}
         views = await self._look_at(
@@ -137,9 +146,9 @@ class Opener:
             members = {key: views[key] for key in keys[site_id] if key in views}
             box = sites[site_id]
             across = () if box is None else registry.rules_of_each([box])[0].across
-            walks.sites[site_id] = SiteTrack(SiteView(members), across, states)
+            walks.sites[site_id] = SiteEvaluation(SiteView(members), across, states)
 
-    async def _look_at(self, walks: Walks, boxes: Mapping[int, BoxEntry]) -> dict[int, BoxView]:
+    async def _look_at(self, walks: RuleContext, boxes: Mapping[int, RegisteredBox]) -> dict[int, BoxView]:
         """Views of boxes of which nothing came: from memory where nobody else writes, else as committed."""
         states, registry = self.states, self.registry
         own = {key for key in boxes if self.sole and registry.shared.get(key, 0) <= self.now_us}
@@ -149,13 +158,13 @@ class Opener:
         latest |= peeked
         walks.patience |= patience
         views: dict[int, BoxView] = {}
-        missing: dict[int, tuple[History, Wanted]] = {}
+        missing: dict[int, tuple[BoxHistory, LookbackQuery]] = {}
         for (key, box), rules in zip(boxes.items(), registry.rules_of_each(boxes.values()), strict=True):
             slot = states.slots[key] if key in own else None
             history = None if slot is None else states.extras.get(slot)
             known = latest.get(key, {})
             if history is None:
-                history = History(rules.needs)
+                history = BoxHistory(rules.needs)
                 missing[key] = history, _wanted(rules, known)
                 if slot is not None:
                     states.extras[slot] = history
@@ -164,50 +173,52 @@ class Opener:
         return views
 
     async def _fill(
-        self, missing: Mapping[int, tuple[History, Wanted]], views: Mapping[int, BoxView]
+        self, missing: Mapping[int, tuple[BoxHistory, LookbackQuery]], views: Mapping[int, BoxView]
     ) -> None:
         """Read what histories begin with, some boxes at a time: no statement may take long."""
         keys = list(missing)
         for begin in range(0, len(keys), _AT_ONCE):
             wanted = {key: missing[key][1] for key in keys[begin : begin + _AT_ONCE]}
-            for past in await past_values(self.connection, wanted):
+            for past in await read_past_values(self.connection, wanted):
                 missing[past.box_key][0].add(past.column, past.time_us, past.value)
-            for event in await past_events(self.connection, wanted):
+            for event in await read_past_events(self.connection, wanted):
                 history, want = missing[event.box_key]
-                seen = SeenEvent(event.time_us, event.candidates)
+                seen = BoxEvent(event.time_us, event.candidates)
                 history.add_event(event.type, seen, want.events[event.type])
                 views[event.box_key].events_us[event.type] = event.time_us
 
 
-def _wanted(rules: SiteRules, latest: Latest) -> Wanted:
+def _wanted(rules: BoxRuleSet, latest: LatestValues) -> LookbackQuery:
     """How far back windows reach: each from the newest value of its own metric, which may lag behind."""
-    columns: dict[int, Reach] = {}
+    columns: dict[int, LookbackRange] = {}
     for span in rules.needs.spans:
         known = latest.get(COLUMNS[span.column])
         if known is not None:
             newest_us = int(known[1])
             after_us = newest_us - span.window_us
-            columns[span.column] = Reach(min(after_us, columns.get(span.column, (after_us,))[0]), newest_us)
-    return Wanted(columns, rules.needs.events)
+            columns[span.column] = LookbackRange(
+                min(after_us, columns.get(span.column, (after_us,))[0]), newest_us
+            )
+    return LookbackQuery(columns, rules.needs.events)
 
 
-async def close(connection: RawConnection, walks: Walks, states: BoxStates) -> None:
+async def save_rule_context(connection: RawConnection, walks: RuleContext, states: BoxStates) -> None:
     """Take what came of walks into the states, and write those of sites."""
     for key, track in walks.tracks.items():
         slot = walks.slots[key]
         states.set_due(slot, walks.due_of_box(key, states))
         if track.changed:
             states.rules_changed(slot)
-    await write_sites(
+    await write_site_states(
         connection,
         {
-            site_id: SiteRow(site.state, walks.due_of_site(site, states))
+            site_id: SiteStateRow(site.state, walks.due_of_site(site, states))
             for site_id, site in walks.sites.items()
         },
     )
 
 
-def trim(states: BoxStates, used: Walks) -> None:
+def trim_histories(states: BoxStates, used: RuleContext) -> None:
     """Forget what is kept to look back at, once it is too much, but for the boxes in use."""
     total = sum(map(len, states.extras.values()))
     if total <= _KEPT:
@@ -219,7 +230,7 @@ def trim(states: BoxStates, used: Walks) -> None:
             return
 
 
-def keep(pasts: Pasts, states: BoxStates, walks: Walks) -> None:
+def cache_histories(pasts: HistoryCache, states: BoxStates, walks: RuleContext) -> None:
     """Keep the pasts of a batch's boxes, once it is committed."""
     for key, track in walks.tracks.items():
         pasts.put(key, states.totals.get(key), track.rules.needs, track.view.history)

@@ -12,15 +12,15 @@ from typing import Final
 
 import numpy as np
 
-from app.ingest.pipeline.batch_context import Recalled, UnsharedBoxesError, Work
-from app.ingest.pipeline.registry_snapshot import BoxEntry
-from app.ingest.pipeline.rule_context import Opener, close
-from app.ingest.pipeline.silence_fast_path import rest_of_silence
-from app.timeseries.rollups.stale_marks import mark, unmarked
-from app.timeseries.storage.batch_groups import group, surely_new
+from app.ingest.pipeline.batch_context import BatchContext, BatchSamples, UnsharedBoxesError
+from app.ingest.pipeline.registry_snapshot import RegisteredBox
+from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
+from app.ingest.pipeline.silence_fast_path import find_boxes_without_silence
+from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
+from app.timeseries.storage.batch_groups import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.box_states import NO_KIND
-from app.timeseries.storage.late_values import late_values
-from app.timeseries.storage.metric_bitmask import covers, kinds_of
+from app.timeseries.storage.late_values import find_late_values
+from app.timeseries.storage.metric_bitmask import compute_metric_bitmasks, has_all_metrics
 from app.timeseries.storage.sample_columns import make_block
 from app.timeseries.storage.sample_writer import SampleRow, append_samples, write_samples
 
@@ -28,7 +28,7 @@ from app.timeseries.storage.sample_writer import SampleRow, append_samples, writ
 _MARGIN_US: Final = 3_600_000_000
 
 
-async def recall(work: Work) -> None:
+async def load_batch_state(work: BatchContext) -> None:
     """Put the samples into columns, and have the states of all boxes concerned in memory.
 
     Raises:
@@ -45,33 +45,35 @@ async def recall(work: Work) -> None:
     if recalled is not None and any(
         rules.walked or rules.across or rules.timed for rules in set(recalled.rules)
     ):
-        still = rest_of_silence(recalled, work.states, work.now_us)
+        still = find_boxes_without_silence(recalled, work.states, work.now_us)
         places = np.flatnonzero(~still).tolist()
         chosen += [(recalled.boxes[place], recalled.rules[place]) for place in places]
     if not chosen:
         return
-    opener = Opener(work.connection, work.registry, work.states, work.sole, work.now_us, work.pasts)
+    opener = RuleContextLoader(
+        work.connection, work.registry, work.states, work.sole, work.now_us, work.pasts
+    )
     work.walks = await opener.open(chosen)
 
 
-async def _recall_samples(work: Work, others: Sequence[BoxEntry]) -> frozenset[int]:
+async def _recall_samples(work: BatchContext, others: Sequence[RegisteredBox]) -> frozenset[int]:
     """Have the states of the samples' boxes in memory, and those of others too; returns who is locked."""
     if not work.rows:
-        return await have(work, others)
+        return await load_box_states(work, others)
     block = make_block([box.key for box in work.sample_boxes], work.rows, work.guess)
-    groups = group(block)
+    groups = group_block_by_box(block)
     boxes = list(map(work.sample_boxes.__getitem__, groups.first.tolist()))
-    shared = await have(work, [*boxes, *others])
+    shared = await load_box_states(work, [*boxes, *others])
     keys = block.keys[groups.first].tolist()
     slots = np.fromiter(map(work.states.slots.__getitem__, keys), np.intp, len(keys))
-    recalled = Recalled(block, groups, boxes, slots, work.registry.rules_of_each(boxes))
+    recalled = BatchSamples(block, groups, boxes, slots, work.registry.rules_of_each(boxes))
     if not work.careful:
-        recalled.new = surely_new(block, groups, work.states.newest[slots])
+        recalled.new = find_in_order_boxes(block, groups, work.states.newest[slots])
     work.recalled = recalled
     return shared
 
 
-async def have(work: Work, boxes: Sequence[BoxEntry]) -> frozenset[int]:
+async def load_box_states(work: BatchContext, boxes: Sequence[RegisteredBox]) -> frozenset[int]:
     """Have the states of boxes in memory; returns the keys of those that others may write to, locked.
 
     Raises:
@@ -93,7 +95,7 @@ async def have(work: Work, boxes: Sequence[BoxEntry]) -> frozenset[int]:
     return frozenset(shared)
 
 
-async def store(work: Work) -> None:
+async def store_samples(work: BatchContext) -> None:
     """Write the samples; what is not surely new by the careful path."""
     recalled = work.recalled
     if recalled is None:
@@ -110,33 +112,35 @@ async def store(work: Work) -> None:
         recalled.boxes[place].key: work.states.settle(int(recalled.slots[place]))
         for place in np.flatnonzero(~recalled.new).tolist()
     }
-    found = await write_samples(work.connection, rows, lambda old: late_values(rows, old, known))
+    found = await write_samples(work.connection, rows, lambda old: find_late_values(rows, old, known))
     work.outcome.stored += found.stored
     work.outcome.duplicates = [others[place] for place in found.duplicates]
     work.outcome.conflicts = [others[place] for place in found.conflicts]
     recalled.old = frozenset((*work.outcome.duplicates, *work.outcome.conflicts))
 
 
-async def mark_hours(work: Work) -> None:
+async def mark_stale_hours(work: BatchContext) -> None:
     """Mark the hours whose roll-ups do not know of the samples yet."""
     recalled = work.recalled
     if recalled is not None:
-        hours = unmarked(recalled.block, recalled.groups, recalled.slots, recalled.old, work.states)
-        await mark(work.connection, *hours)
+        hours = collect_unmarked_hours(
+            recalled.block, recalled.groups, recalled.slots, recalled.old, work.states
+        )
+        await write_stale_marks(work.connection, *hours)
 
 
-async def remember(work: Work) -> None:
+async def update_box_states(work: BatchContext) -> None:
     """Take the samples into the boxes' states, and write back those that are due."""
     states = work.states
     if work.recalled is not None:
         _advance(work, work.recalled)
-    await close(work.connection, work.walks, states)
+    await save_rule_context(work.connection, work.walks, states)
     await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
     # From the end of this transaction on others may write to them. Nobody tells when they no longer can.
     await states.drop(work.connection, work.shared)
 
 
-def _advance(work: Work, recalled: Recalled) -> None:
+def _advance(work: BatchContext, recalled: BatchSamples) -> None:
     groups, states, new = recalled.groups, work.states, recalled.new
     states.advance_in_order(
         recalled.slots[new], recalled.block.times[groups.last][new], groups.counts[new], work.now_us
@@ -149,13 +153,13 @@ def _advance(work: Work, recalled: Recalled) -> None:
         work.late += states.advance_slowly(slot, fresh, int(groups.counts[place]), work.now_us)
 
 
-def _keep_tails(work: Work, recalled: Recalled) -> None:
+def _keep_tails(work: BatchContext, recalled: BatchSamples) -> None:
     """Keep the last sample of each box whose samples are all new, as what its latest values are made of.
 
     A sample with all the metrics of the one before makes that one superfluous: usual, and quick.
     """
     groups, states, rows = recalled.groups, work.states, work.rows
-    kinds = kinds_of(recalled.block)
+    kinds = compute_metric_bitmasks(recalled.block)
     places = np.flatnonzero(recalled.new)
     slots = recalled.slots[places]
     of_last = kinds[groups.last[places]]
@@ -174,7 +178,7 @@ def _keep_tails(work: Work, recalled: Recalled) -> None:
         for index in groups.of(place):
             kind = int(kinds[index])
             before_it = int(states.kinds[slot])
-            if before_it != NO_KIND and not covers(kind, before_it):
+            if before_it != NO_KIND and not has_all_metrics(kind, before_it):
                 states.settle(slot)
             states.tails[slot] = rows[index]
             states.kinds[slot] = kind

@@ -6,12 +6,12 @@ Fleets have such a rule on every box, and it has nothing to say as long as sampl
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ingest.pipeline.batch_context import Recalled
-from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, patience
-from app.timeseries.storage.metric_bitmask import kinds_of
+from app.ingest.pipeline.batch_context import BatchSamples
+from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
+from app.timeseries.storage.metric_bitmask import compute_metric_bitmasks
 
 
-def rest_of_silence(recalled: Recalled, states: BoxStates, now_us: int) -> NDArray[np.bool_]:
+def find_boxes_without_silence(recalled: BatchSamples, states: BoxStates, now_us: int) -> NDArray[np.bool_]:
     """Tell of which boxes nothing can come of their silence rules in this batch; says when they are due.
 
     That is where nothing has begun, all samples are new and in order, none came later after the one before it
@@ -33,8 +33,10 @@ def rest_of_silence(recalled: Recalled, states: BoxStates, now_us: int) -> NDArr
         # What is not in the newest sample may have been silent for longer than the box.
         before = states.kinds[slots]
         still &= (before & bits == bits) & (before != NO_KIND)
-        kinds = kinds_of(recalled.block)[groups.order]
+        kinds = compute_metric_bitmasks(recalled.block)[groups.order]
         still &= np.bitwise_and.reduceat(kinds, groups.starts) & bits == bits
     last = recalled.block.times[groups.last[still]]
-    states.set_dues(slots[still], np.maximum(last + quiet[still], patience(last, np.int64(now_us))))
+    states.set_dues(
+        slots[still], np.maximum(last + quiet[still], compute_grace_end_us(last, np.int64(now_us)))
+    )
     return still

@@ -18,8 +18,8 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from app.ingest.sources.batch_queue import Inbox
-from app.ingest.sources.message_source import Counters
+from app.ingest.sources.batch_queue import BatchQueue
+from app.ingest.sources.message_source import SourceCounters
 from app.ingest.sources.mqtt_wire import PoisonLedger, publish_packet_id
 from app.ingest.sources.reconnecting_session import SessionEndedError
 
@@ -34,7 +34,7 @@ _OVERHEAD_BYTES = 8  # what a message has on the wire besides topic and payload
 _FORGIVE_S = 1.0
 
 
-class Link:
+class AiomqttConnection:
     """An aiomqtt client whose reading, writing and packets are handled here.
 
     Args:
@@ -50,7 +50,7 @@ class Link:
     """
 
     def __init__(
-        self, client: aiomqtt.Client, inbox: Inbox, counters: Counters, ledger: PoisonLedger
+        self, client: aiomqtt.Client, inbox: BatchQueue, counters: SourceCounters, ledger: PoisonLedger
     ) -> None:
         self.client = client
         self.paho: PahoClient = client._client  # noqa: SLF001 - the rest of the class needs it

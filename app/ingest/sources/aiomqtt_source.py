@@ -15,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from app.ingest.sources.aiomqtt_connection import REFUSED, Link
+from app.ingest.sources.aiomqtt_connection import REFUSED, AiomqttConnection
 from app.ingest.sources.reconnecting_session import MqttSource, SessionEndedError
 from app.ingest.sources.source_options import MqttOptions
 
@@ -36,10 +36,10 @@ class AiomqttSource(MqttSource):
     def __init__(self, options: MqttOptions, *, protocol: ProtocolVersion = ProtocolVersion.V5) -> None:
         super().__init__(options)
         self._protocol = protocol
-        self._link: Link | None = None
+        self._link: AiomqttConnection | None = None
 
     async def _session(self) -> None:
-        link = Link(self._client(), self._inbox, self._counters, self._ledger)
+        link = AiomqttConnection(self._client(), self._inbox, self._counters, self._ledger)
         self._link = link
         self._inbox.attach(link)
         subscribing: asyncio.Future[None] | None = None
@@ -90,7 +90,7 @@ class AiomqttSource(MqttSource):
         client._client.connect_timeout = options.connect_timeout_s  # noqa: SLF001 - aiomqtt does not pass it on
         return client
 
-    async def _connect(self, link: Link) -> None:
+    async def _connect(self, link: AiomqttConnection) -> None:
         """Open the socket in a thread (paho blocks there), then wait for CONNACK.
 
         aiomqtt's own context manager is not used: it cannot be cancelled without leaking the socket
@@ -111,7 +111,7 @@ class AiomqttSource(MqttSource):
         except MqttConnectError as error:
             raise SessionEndedError(f"refused: {error.rc}") from None
 
-    async def _subscribe(self, link: Link) -> None:
+    async def _subscribe(self, link: AiomqttConnection) -> None:
         if self._protocol is ProtocolVersion.V5:
             options = SubscribeOptions(
                 qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
@@ -127,7 +127,7 @@ class AiomqttSource(MqttSource):
             if (code if isinstance(code, int) else code.value) >= REFUSED:
                 raise SessionEndedError(f"subscription refused: {code}")
 
-    async def _take_down(self, link: Link) -> None:
+    async def _take_down(self, link: AiomqttConnection) -> None:
         """Close in good order if the peer lets us, at once otherwise."""
         if link.paho.is_connected() and not link.ended.done():
             link.disconnect()

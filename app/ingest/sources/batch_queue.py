@@ -13,10 +13,10 @@ import time
 from collections import deque
 from typing import Protocol
 
-from app.ingest.sources.message_source import Batch, Counters, SourceStoppedError
+from app.ingest.sources.message_source import MessageBatch, SourceCounters, SourceStoppedError
 
 
-class Flow(Protocol):
+class PausableReader(Protocol):
     """What can be told to stop and go on reading; an asyncio transport is one."""
 
     def pause_reading(self) -> None:
@@ -26,7 +26,7 @@ class Flow(Protocol):
         """Go on reading."""
 
 
-class Delivery:
+class BatchToken:
     """The token of a batch: the connection that delivered it, its packet ids (None: QoS 0), its bytes."""
 
     __slots__ = ("acknowledged", "generation", "packet_ids", "size")
@@ -38,7 +38,7 @@ class Delivery:
         self.acknowledged = False
 
 
-class Inbox:
+class BatchQueue:
     """Fills batches on one side and hands them out on the other, on one event loop.
 
     Args:
@@ -53,7 +53,7 @@ class Inbox:
 
     def __init__(
         self,
-        counters: Counters,
+        counters: SourceCounters,
         *,
         batch_messages: int,
         batch_bytes: int,
@@ -74,7 +74,7 @@ class Inbox:
         self._batch_delay_s = batch_delay_s
         self._window = window
         self._pending_limit_bytes = pending_limit_bytes
-        self._full: deque[Batch] = deque()
+        self._full: deque[MessageBatch] = deque()
         self._generation = 0
         self._size = 0  # bytes in the open batch
         self._counted = 0  # messages of the open batch that are in the counters already
@@ -82,7 +82,7 @@ class Inbox:
         self._opened_at = 0.0  # monotonic, for the delay
         self._pending_bytes = 0  # open, waiting or handed out, and not acknowledged
         self._pending_messages = 0
-        self._flow: Flow | None = None
+        self._flow: PausableReader | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -109,7 +109,7 @@ class Inbox:
         """Messages received and not acknowledged, wherever they are."""
         return self._pending_messages
 
-    def attach(self, flow: Flow) -> None:
+    def attach(self, flow: PausableReader) -> None:
         """Take a new connection, whose reading is paused and resumed from here."""
         self._flow = flow
 
@@ -162,7 +162,7 @@ class Inbox:
 
     # -- the pipeline's side
 
-    async def next_batch(self) -> Batch:
+    async def next_batch(self) -> MessageBatch:
         """Wait for a batch, as ``Source.next_batch`` says."""
         if self._waiter is not None:
             raise RuntimeError("a source has one consumer at a time")
@@ -181,14 +181,14 @@ class Inbox:
                 self._waiter = None
                 self._cancel_timer()
 
-    def acknowledge(self, batch: Batch) -> list[int | None] | None:
+    def acknowledge(self, batch: MessageBatch) -> list[int | None] | None:
         """Account for an acknowledgement.
 
         Returns:
             The packet ids to acknowledge to the broker, or None when the delivery is stale or done.
         """
         delivery = batch.token
-        if not isinstance(delivery, Delivery):
+        if not isinstance(delivery, BatchToken):
             raise TypeError("the batch is another source's")
         if delivery.generation != self._generation or delivery.acknowledged:
             self._counters.stale_acks += 1
@@ -217,13 +217,13 @@ class Inbox:
         self._counted = 0
 
     def _close(self) -> None:
-        batch = Batch(
+        batch = MessageBatch(
             topics=self.topics,
             payloads=self.payloads,
             retained=self.retained,
             poison=self._poison,
             received_at=self._received_at,
-            token=Delivery(self._generation, self.packet_ids, self._size),
+            token=BatchToken(self._generation, self.packet_ids, self._size),
             correlations=self.correlations,
         )
         self._full.append(batch)
@@ -235,7 +235,7 @@ class Inbox:
             return 0.0  # nothing more can arrive before something is acknowledged
         return self._opened_at + self._batch_delay_s - time.monotonic()
 
-    def _take(self) -> Batch | None:
+    def _take(self) -> MessageBatch | None:
         if not self._full:
             if not self._size or self._wait_left() > 0:
                 return None

@@ -18,7 +18,7 @@ class SourceStoppedError(Exception):
     """Raised by ``next_batch`` once the source was stopped: no batch will ever come."""
 
 
-class Batch:
+class MessageBatch:
     """Messages that were received together, as parallel lists (no object per message).
 
     Attributes:
@@ -57,11 +57,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.topics)
 
-    def since(self, begin: int) -> "Batch":
+    def since(self, begin: int) -> "MessageBatch":
         """The messages from one on, and what is to come with the last of them."""
         if not begin:
             return self
-        return Batch(
+        return MessageBatch(
             topics=self.topics[begin:],
             payloads=self.payloads[begin:],
             retained=[index - begin for index in self.retained if index >= begin],
@@ -73,7 +73,7 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Counters:
+class SourceCounters:
     """What a source has seen since it was made. Only ever counted up.
 
     Attributes:
@@ -81,7 +81,7 @@ class Counters:
         bytes: Bytes of those messages.
         reconnects: Connections established after the first one.
         malformed: Unreadable packets seen, each sighting of the same one included.
-        poison: Unreadable packets that were skipped and handed out in ``Batch.poison``.
+        poison: Unreadable packets that were skipped and handed out in ``MessageBatch.poison``.
         stale_acks: Batches acknowledged in vain, because their connection was gone: they come again.
         pauses: Times at which reading was paused because too many bytes waited for acknowledgement.
     """
@@ -95,13 +95,13 @@ class Counters:
     pauses: int = 0
 
 
-class Source(Protocol):
+class MessageSource(Protocol):
     """A place that messages come from."""
 
     async def start(self) -> None:
         """Begin to connect, in the background; returns at once. A refusal is retried, never raised."""
 
-    async def next_batch(self) -> Batch:
+    async def next_batch(self) -> MessageBatch:
         """Wait for the next batch: closed by its number of messages, its bytes or its age.
 
         One consumer at a time. Cancelling the wait loses nothing.
@@ -110,7 +110,7 @@ class Source(Protocol):
             SourceStoppedError: The source was stopped.
         """
 
-    def acknowledge(self, batch: Batch) -> None:
+    def acknowledge(self, batch: MessageBatch) -> None:
         """Acknowledge all of a batch; to be called in arrival order, after the commit.
 
         Harmless (and counted) when the connection that delivered the batch is gone, and when called twice.
@@ -124,5 +124,5 @@ class Source(Protocol):
         """Whether the source is connected and subscribed."""
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> SourceCounters:
         """The live counters."""

@@ -14,8 +14,8 @@ from typing import cast
 
 import mqtt5
 
-from app.ingest.sources.batch_queue import Inbox
-from app.ingest.sources.message_source import Counters
+from app.ingest.sources.batch_queue import BatchQueue
+from app.ingest.sources.message_source import SourceCounters
 from app.ingest.sources.mqtt_wire import PoisonLedger, packet_length, publish_packet_id
 from app.ingest.sources.reconnecting_session import SessionEndedError
 
@@ -45,7 +45,7 @@ def _is_panic(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handshake:
+class MqttHandshake:
     """What is said first, encoded, and the bounds of the connection."""
 
     connect: bytes
@@ -69,7 +69,9 @@ class Mqtt5Connection(asyncio.Protocol):
         closed: Done once the transport is closed.
     """
 
-    def __init__(self, inbox: Inbox, counters: Counters, ledger: PoisonLedger, handshake: Handshake) -> None:
+    def __init__(
+        self, inbox: BatchQueue, counters: SourceCounters, ledger: PoisonLedger, handshake: MqttHandshake
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[SessionEndedError] = loop.create_future()

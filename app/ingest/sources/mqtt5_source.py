@@ -8,7 +8,7 @@ import asyncio
 
 import mqtt5
 
-from app.ingest.sources.mqtt5_connection import Handshake, Mqtt5Connection
+from app.ingest.sources.mqtt5_connection import Mqtt5Connection, MqttHandshake
 from app.ingest.sources.reconnecting_session import MqttSource, SessionEndedError
 from app.ingest.sources.source_options import MqttOptions
 
@@ -16,7 +16,7 @@ _CLOSE_TIMEOUT_S = 1.0
 _SUBSCRIBE_ID = 1
 
 
-def _handshake(options: MqttOptions) -> Handshake:
+def _handshake(options: MqttOptions) -> MqttHandshake:
     """Encode what is said first: a session that outlives the connection, bounded by a Receive Maximum."""
     connect = mqtt5.ConnectPacket(
         options.client_id,
@@ -41,7 +41,7 @@ def _handshake(options: MqttOptions) -> Handshake:
             for topic in options.topics
         ],
     )
-    return Handshake(
+    return MqttHandshake(
         connect=connect.write(),
         subscribe=subscribe.write(),
         keepalive_s=options.keepalive_s,

@@ -11,8 +11,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
-from app.ingest.sources.batch_queue import Inbox
-from app.ingest.sources.message_source import Batch, Counters
+from app.ingest.sources.batch_queue import BatchQueue
+from app.ingest.sources.message_source import MessageBatch, SourceCounters
 from app.ingest.sources.mqtt_wire import PoisonLedger, encode_pubacks
 from app.ingest.sources.source_options import MqttOptions
 from app.platform.observability.metrics_and_logs import get_logger
@@ -31,8 +31,8 @@ class MqttSource(ABC):
 
     def __init__(self, options: MqttOptions) -> None:
         self._options = options
-        self._counters = Counters()
-        self._inbox = Inbox(
+        self._counters = SourceCounters()
+        self._inbox = BatchQueue(
             self._counters,
             batch_messages=options.batch_messages,
             batch_bytes=options.batch_bytes,
@@ -56,7 +56,7 @@ class MqttSource(ABC):
         return self._connected
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> SourceCounters:
         """The live counters."""
         return self._counters
 
@@ -70,11 +70,11 @@ class MqttSource(ABC):
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="mqtt-source")
 
-    async def next_batch(self) -> Batch:
+    async def next_batch(self) -> MessageBatch:
         """Wait for the next batch, as ``Source`` says."""
         return await self._inbox.next_batch()
 
-    def acknowledge(self, batch: Batch) -> None:
+    def acknowledge(self, batch: MessageBatch) -> None:
         """Acknowledge a batch, as ``Source`` says: all its PUBACKs in one write."""
         packet_ids = self._inbox.acknowledge(batch)
         if packet_ids is None:

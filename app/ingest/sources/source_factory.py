@@ -3,14 +3,14 @@
 from aiomqtt.client import ProtocolVersion
 
 from app.ingest.sources.aiomqtt_source import AiomqttSource
-from app.ingest.sources.message_source import Source
+from app.ingest.sources.message_source import MessageSource
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.source_options import MqttOptions
-from app.platform.broker.connection import tls_context
-from app.platform.config.settings import Settings
+from app.platform.broker.connection import make_tls_context
+from app.platform.config.settings import VigieSettings
 
 
-def options_from(settings: Settings) -> MqttOptions:
+def build_mqtt_options(settings: VigieSettings) -> MqttOptions:
     """Translate the settings into what an MQTT source is told."""
     broker, ingest = settings.broker, settings.ingest
     return MqttOptions(
@@ -28,13 +28,13 @@ def options_from(settings: Settings) -> MqttOptions:
         batch_bytes=ingest.batch_bytes,
         batch_delay_s=ingest.batch_delay_ms / 1000,
         pending_limit_bytes=ingest.buffer_bytes,
-        tls=tls_context(broker),
+        tls=make_tls_context(broker),
     )
 
 
-def make_source(settings: Settings) -> Source:
+def make_source(settings: VigieSettings) -> MessageSource:
     """Make the source that the settings name; nothing is connected before its ``start``."""
-    options = options_from(settings)
+    options = build_mqtt_options(settings)
     if settings.ingest.source == "aiomqtt":
         version = ProtocolVersion.V5 if settings.ingest.protocol == "5" else ProtocolVersion.V311
         return AiomqttSource(options, protocol=version)

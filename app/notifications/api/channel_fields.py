@@ -16,18 +16,18 @@ from app.notifications.api.endpoint_fields import (
     Sites,
 )
 from app.notifications.api.endpoint_schemas import Enabled, Rate
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Description, TenantId
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Description, RequestBody, TenantId
 
 Language = Annotated[Literal["en", "fr"], Field(description="What messages are written in")]
 
 
-def grouped_by_rule() -> Grouping:
+def build_chat_grouping() -> Grouping:
     """Return how alerts are put together by default in chats."""
     return Grouping(by=["site", "rule"], wait="PT10S", interval="PT5M")
 
 
-class ChannelBase(Body):
+class ChannelCreateBase(RequestBody):
     """What every channel to be has."""
 
     organisation_id: TenantId = None
@@ -39,7 +39,7 @@ class ChannelBase(Body):
     enabled: Enabled = True
 
 
-class ChannelOutBase(Resource):
+class ChannelOutBase(ResourceModel):
     """What every channel has."""
 
     id: UUID

@@ -15,9 +15,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from app.notifications.api.channel_fields import ChannelBase, ChannelOutBase, Language
+from app.notifications.api.channel_fields import ChannelCreateBase, ChannelOutBase, Language
 from app.notifications.api.endpoint_fields import (
-    EVENTS_TOLD,
+    EVENTS_DESCRIPTION,
     GROUPING,
     SEVERE_EVENTS,
     Events,
@@ -30,12 +30,12 @@ from app.notifications.api.endpoint_schemas import Rate
 from app.notifications.api.service_channel_schemas import (
     HTTP_EXAMPLES,
     HTTP_FIELDS,
-    OUT,
+    OUT_BY_KIND,
     AlertmanagerCreate,
     AlertmanagerOut,
     ChatCreate,
     ChatOut,
-    HttpOut,
+    HttpChannelOut,
     NtfyCreate,
     NtfyOut,
     PagerDutyCreate,
@@ -51,10 +51,10 @@ from app.notifications.delivery.models import Endpoint
 from app.notifications.email.allowed_recipients import MAX_RECIPIENTS
 from app.notifications.events.event_types import ALL_EVENTS
 from app.notifications.http.service_channels import HTTP_CHANNELS
-from app.notifications.mqtt.mqtt_transport import root_of
-from app.platform.http.contract.fields import Body, Description, absent
+from app.notifications.mqtt.mqtt_transport import build_topic_root
+from app.platform.http.contract.fields import Description, RequestBody, make_omittable_field
 from app.platform.http.contract.problems import CodedValueError
-from app.registry.subscriber_accounts import username_of
+from app.registry.subscriber_accounts import make_account_username
 
 type ChannelKind = Literal["email", "mqtt", "slack", "teams", "discord", "pagerduty", "ntfy", "alertmanager"]
 """What a channel may be."""
@@ -84,25 +84,25 @@ def _mail_grouping() -> Grouping:
     return Grouping(by=["site", "rule"], wait="PT30S", interval="PT5M")
 
 
-class EmailCreate(ChannelBase):
+class EmailCreate(ChannelCreateBase):
     """Mails to be sent."""
 
     kind: Literal["email"]
     to: Recipients
     language: Language = "en"
     notices: Notices = True
-    events: Annotated[Events, Field(description=f"{EVENTS_TOLD}. Left out: {', '.join(SEVERE_EVENTS)}")] = (
-        Field(default_factory=lambda: list(SEVERE_EVENTS))
-    )
+    events: Annotated[
+        Events, Field(description=f"{EVENTS_DESCRIPTION}. Left out: {', '.join(SEVERE_EVENTS)}")
+    ] = Field(default_factory=lambda: list(SEVERE_EVENTS))
     grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=_mail_grouping)
 
 
-class MqttCreate(ChannelBase):
+class MqttCreate(ChannelCreateBase):
     """Messages to be published at the broker; an organisation has one such channel at most."""
 
     kind: Literal["mqtt"]
     format: MqttFormat = "native"
-    events: Annotated[Events, Field(description=f"{EVENTS_TOLD}. Left out: `{ALL_EVENTS}`")] = Field(
+    events: Annotated[Events, Field(description=f"{EVENTS_DESCRIPTION}. Left out: `{ALL_EVENTS}`")] = Field(
         default_factory=lambda: [ALL_EVENTS]
     )
     grouping: Annotated[Grouping | None, GROUPING] = None
@@ -164,18 +164,20 @@ EXAMPLES: Final[dict[str, Example]] = {
 }
 """One for each kind, and more, for Swagger UI."""
 
-FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+FIELDS_BY_KIND: Final[Mapping[str, tuple[str, ...]]] = {
     "email": ("to", "language", "notices", "grouping"),
     "mqtt": ("format", "grouping"),
     **HTTP_FIELDS,
 }
 """The fields that not every kind has, by kind."""
 
-OF_A_KIND: Final = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
+KIND_SPECIFIC_FIELDS: Final = tuple(
+    dict.fromkeys(name for names in FIELDS_BY_KIND.values() for name in names)
+)
 """All of these."""
 
 
-class ChannelChange(Body):
+class ChannelChange(RequestBody):
     """What may change of a channel; each kind takes the fields that it was made with.
 
     Where the `url` of a channel with a secret changes, the secret has to be given again.
@@ -183,24 +185,24 @@ class ChannelChange(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"events": ["*"], "enabled": True}]})
 
-    to: Recipients = absent()
-    language: Language = absent()
-    notices: Notices = absent()
-    format: MqttFormat = absent()
-    url: ServiceUrl = absent()
-    routing_key: RoutingKey = absent()
-    topic: Topic = absent()
-    token: Token | None = absent()
-    username: Username | None = absent()
-    password: Password | None = absent()
-    events: Events = absent()
-    site_ids: Sites | None = absent()
-    min_severity: MinSeverity = absent()
-    grouping: Annotated[Grouping | None, GROUPING] = absent()
-    rate_per_s: Rate | None = absent()
-    description: Description | None = absent()
-    recipient: Recipient = absent()
-    enabled: bool = absent()
+    to: Recipients = make_omittable_field()
+    language: Language = make_omittable_field()
+    notices: Notices = make_omittable_field()
+    format: MqttFormat = make_omittable_field()
+    url: ServiceUrl = make_omittable_field()
+    routing_key: RoutingKey = make_omittable_field()
+    topic: Topic = make_omittable_field()
+    token: Token | None = make_omittable_field()
+    username: Username | None = make_omittable_field()
+    password: Password | None = make_omittable_field()
+    events: Events = make_omittable_field()
+    site_ids: Sites | None = make_omittable_field()
+    min_severity: MinSeverity = make_omittable_field()
+    grouping: Annotated[Grouping | None, GROUPING] = make_omittable_field()
+    rate_per_s: Rate | None = make_omittable_field()
+    description: Description | None = make_omittable_field()
+    recipient: Recipient = make_omittable_field()
+    enabled: bool = make_omittable_field()
 
 
 class EmailOut(ChannelOutBase):
@@ -260,30 +262,36 @@ type ChannelCreated = Annotated[
 """A new channel; `kind` says which."""
 
 
-def shown(row: Endpoint) -> EmailOut | MqttOut | HttpOut:
+def present_channel(row: Endpoint) -> EmailOut | MqttOut | HttpChannelOut:
     """The shape of a row."""
     stored: dict[str, Any] = {column.key: getattr(row, column.key) for column in row.__mapper__.columns}
     if row.kind == "email":
         return EmailOut.model_validate({**stored, **(row.target or {})})
-    if row.kind in OUT:
+    if row.kind in OUT_BY_KIND:
         has_token = row.credentials is not None
-        return OUT[row.kind].model_validate({**stored, "has_token": has_token, **(row.target or {})})
+        return OUT_BY_KIND[row.kind].model_validate({**stored, "has_token": has_token, **(row.target or {})})
     organisation = row.organisation_id
     return MqttOut.model_validate(
-        {**stored, "username": username_of(organisation), "topic": f"{root_of(organisation)}/#"}
+        {
+            **stored,
+            "username": make_account_username(organisation),
+            "topic": f"{build_topic_root(organisation)}/#",
+        }
     )
 
 
-def created(row: Endpoint, password: str | None) -> EmailOut | MqttCreated | HttpOut:
+def present_created_channel(row: Endpoint, password: str | None) -> EmailOut | MqttCreated | HttpChannelOut:
     """The shape of a new row, with its password where it has one."""
-    channel = shown(row)
+    channel = present_channel(row)
     if not isinstance(channel, MqttOut):
         return channel
     if password is None:
         raise ValueError("a new MQTT channel has a password")
-    return MqttCreated(**channel.model_dump(), credentials=credentials_of(row.organisation_id, password))
+    return MqttCreated(
+        **channel.model_dump(), credentials=build_broker_credentials(row.organisation_id, password)
+    )
 
 
-def credentials_of(organisation_id: UUID, password: str) -> BrokerCredentials:
+def build_broker_credentials(organisation_id: UUID, password: str) -> BrokerCredentials:
     """An organisation's account at the broker, with its password."""
-    return BrokerCredentials(username=username_of(organisation_id), password=password)
+    return BrokerCredentials(username=make_account_username(organisation_id), password=password)

@@ -11,27 +11,27 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 
 from app.notifications.api.channels_schemas import (
-    FIELDS,
-    OF_A_KIND,
+    FIELDS_BY_KIND,
+    KIND_SPECIFIC_FIELDS,
     ChannelChange,
     EmailCreate,
     MqttCreate,
 )
 from app.notifications.api.endpoint_fields import Grouping
-from app.notifications.api.service_channel_schemas import HttpCreate
-from app.notifications.api.service_channel_service import UrlRules, aim_anew, aim_new
-from app.notifications.api.webhook_service import apply_change, check_sites
+from app.notifications.api.service_channel_schemas import HttpChannelCreate
+from app.notifications.api.service_channel_service import UrlRules, resolve_changed_target, set_channel_target
+from app.notifications.api.webhook_service import apply_endpoint_change, check_site_ownership
 from app.notifications.delivery.models import Endpoint
 from app.notifications.email.allowed_recipients import check_recipients
 from app.notifications.http.service_channels import HTTP_CHANNELS
 from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError
 from app.platform.kernel.ids import new_id
-from app.registry.service import named_organisation
-from app.registry.subscriber_accounts import give_account, withdraw_account
+from app.registry.service import resolve_organisation
+from app.registry.subscriber_accounts import delete_account, issue_account
 
 _ONE_MQTT: Final = "uq_webhook_endpoints_mqtt"
 _MAIL_AIMS: Final = ("to", "language", "notices")
@@ -40,7 +40,7 @@ _MAIL_AIMS: Final = ("to", "language", "notices")
 async def add_channel(
     session: WriteSession,
     principal: Principal,
-    wanted: EmailCreate | MqttCreate | HttpCreate,
+    wanted: EmailCreate | MqttCreate | HttpChannelCreate,
     *,
     smtp: SmtpSettings,
     rules: UrlRules,
@@ -60,8 +60,8 @@ async def add_channel(
         _require_mail_server(smtp)
         recipients = check_recipients(wanted.to, smtp.recipient_domains)
         target = {"to": recipients, "language": wanted.language, "notices": wanted.notices}
-    owner = await named_organisation(session, principal, wanted.organisation_id)
-    await check_sites(session, wanted.site_ids, owner.id)
+    owner = await resolve_organisation(session, principal, wanted.organisation_id)
+    await check_site_ownership(session, wanted.site_ids, owner.id)
     channel = Endpoint(
         id=new_id(),
         organisation_id=owner.id,
@@ -81,7 +81,7 @@ async def add_channel(
         updated_at=now,
     )
     if not isinstance(wanted, EmailCreate | MqttCreate):
-        aim_new(channel, wanted, rules)
+        set_channel_target(channel, wanted, rules)
     session.add(channel)
     try:
         await session.flush()
@@ -94,10 +94,10 @@ async def add_channel(
         ) from None
     if not isinstance(wanted, MqttCreate):
         return channel, None
-    return channel, await give_account(session, owner.id, now)
+    return channel, await issue_account(session, owner.id, now)
 
 
-def _grouping_of(wanted: EmailCreate | MqttCreate | HttpCreate) -> dict[str, Any] | None:
+def _grouping_of(wanted: EmailCreate | MqttCreate | HttpChannelCreate) -> dict[str, Any] | None:
     grouping: Grouping | None = getattr(wanted, "grouping", None)
     return grouping.model_dump() if grouping else None
 
@@ -125,9 +125,9 @@ async def change_channel(
         InvalidError: `unknown_field` for one that channels of other kinds have; as for a new one.
         NotFoundError: One of the sites does not exist.
     """
-    fields = given(change)
-    for name in OF_A_KIND:
-        if name in fields and name not in FIELDS[channel.kind]:
+    fields = collect_sent_fields(change)
+    for name in KIND_SPECIFIC_FIELDS:
+        if name in fields and name not in FIELDS_BY_KIND[channel.kind]:
             unknown = InvalidError(
                 f"A channel of the kind {channel.kind} has no such field.", code="unknown_field"
             )
@@ -135,22 +135,24 @@ async def change_channel(
     if "to" in fields:
         fields["to"] = check_recipients(change.to, smtp.recipient_domains)
     if channel.kind in HTTP_CHANNELS:
-        aim = aim_anew(channel, fields, rules)
+        aim = resolve_changed_target(channel, fields, rules)
         fields = {
-            name: value for name, value in fields.items() if name == "grouping" or name not in OF_A_KIND
+            name: value
+            for name, value in fields.items()
+            if name == "grouping" or name not in KIND_SPECIFIC_FIELDS
         }
         fields |= {} if aim is None else aim._asdict()
     else:
         aims = {name: fields.pop(name) for name in _MAIL_AIMS if name in fields}
         if aims:
             fields["target"] = {**(channel.target or {}), **aims}
-    await apply_change(session, channel, fields, now)
+    await apply_endpoint_change(session, channel, fields, now)
 
 
 async def delete_channel(session: WriteSession, channel: Endpoint) -> None:
     """Delete a channel with its deliveries; one of MQTT with its account at the broker."""
     if channel.kind == "mqtt":
-        await withdraw_account(session, channel.organisation_id)
+        await delete_account(session, channel.organisation_id)
     await session.delete(channel)
     await session.flush()
 
@@ -169,7 +171,7 @@ async def rotate_password(session: WriteSession, channel: Endpoint, now: datetim
             "Only channels of the kind mqtt have a password.", code="channel_without_password"
         )
     channel.updated_at = now
-    return channel.organisation_id, await give_account(session, channel.organisation_id, now)
+    return channel.organisation_id, await issue_account(session, channel.organisation_id, now)
 
 
 def _require_mail_server(smtp: SmtpSettings) -> None:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.notifications.api import delivery_queries, webhook_service
-from app.notifications.api.delivery_queries import DELIVERIES, Filters
+from app.notifications.api.delivery_queries import DELIVERIES, DeliveryFilters
 from app.notifications.api.delivery_schemas import (
     LISTED_ATTEMPTS,
     SHOWN_ATTEMPTS,
@@ -23,28 +23,28 @@ from app.notifications.api.delivery_schemas import (
     EventId,
     FailureReason,
 )
-from app.notifications.api.dependencies import Holder, Noun, Reader, Writer
+from app.notifications.api.dependencies import DatabaseDependency, EndpointNoun, Reader, Writer
 from app.notifications.api.endpoint_fields import State
 from app.notifications.api.endpoint_schemas import TestOut
 from app.notifications.delivery import replay_one
 from app.notifications.delivery.models import Delivery
-from app.notifications.delivery.transport_types import message_id
-from app.notifications.events.outbox import wake_after
-from app.platform.http.contract.dependencies import Reads, in_the_loop
+from app.notifications.delivery.transport_types import build_message_id
+from app.notifications.events.outbox import wake_dispatcher_after
+from app.platform.http.contract.dependencies import ReadSessionDep, make_async_dependency
 from app.platform.http.contract.fields import InstantParameter
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.tenant_scope import EVERYTHING, Reach
+from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
 
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
 
 _LOOKED = (
-    f"Looked for among the newest {delivery_queries.LOOKED_THROUGH:,} that the other filters leave: for "
+    f"Looked for among the newest {delivery_queries.SEARCH_LIMIT:,} that the other filters leave: for "
     "older ones give `to`"
 )
 
@@ -69,11 +69,11 @@ class _Asked:
     to: Annotated[InstantParameter | None, Query(description="Created before this")] = None
     replay: Annotated[UUID | None, Query(description="Last sent again with this replay")] = None
 
-    def filters(self, *, endpoint: UUID | None = None, organisation: UUID | None = None) -> Filters:
+    def filters(self, *, endpoint: UUID | None = None, organisation: UUID | None = None) -> DeliveryFilters:
         """The same, for the query (InvalidError `range_reversed`)."""
         if self.from_ is not None and self.to is not None and self.from_ >= self.to:
             raise InvalidError("`from` has to be before `to`.", code="range_reversed")
-        return Filters(
+        return DeliveryFilters(
             endpoint=endpoint,
             organisation=organisation,
             state=self.state,
@@ -86,16 +86,18 @@ class _Asked:
         )
 
 
-_Wanted = Annotated[_Asked, Depends(in_the_loop(_Asked))]
-_Page = Annotated[Pagination, Depends(DELIVERIES.asked)]
+_Wanted = Annotated[_Asked, Depends(make_async_dependency(_Asked))]
+_Page = Annotated[PageRequest, Depends(DELIVERIES.asked)]
 
 
 async def _page(
-    session: AsyncSession, visible: Reach, wanted: Filters, asked: Pagination
+    session: AsyncSession, visible: TenantScope, wanted: DeliveryFilters, asked: PageRequest
 ) -> Page[DeliveryOut]:
     rows = await delivery_queries.list_deliveries(session, visible, wanted, asked)
     kept, following = DELIVERIES.cut(rows, asked)
-    attempts = await delivery_queries.attempts_of(session, [row.id for row, _ in kept], LISTED_ATTEMPTS)
+    attempts = await delivery_queries.find_last_attempts(
+        session, [row.id for row, _ in kept], LISTED_ATTEMPTS
+    )
     return Page(
         data=[DeliveryOut.of(row, kind, attempts.get(row.id, [])) for row, kind in kept], next=following
     )
@@ -105,12 +107,12 @@ async def _page(
     "/deliveries",
     operation_id="list_all_deliveries",
     summary="List deliveries of all endpoints",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_all_deliveries(
     *,
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     wanted: _Wanted,
     asked: _Page,
     endpoint: Annotated[UUID | None, Query(description="Of this webhook or channel")] = None,
@@ -125,14 +127,14 @@ async def list_all_deliveries(
     "/deliveries/{delivery}",
     operation_id="get_delivery",
     summary="Read a delivery",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_delivery(delivery: str, principal: Reader, session: Reads) -> DeliveryDetail:
+async def get_delivery(delivery: str, principal: Reader, session: ReadSessionDep) -> DeliveryDetail:
     """With the body that is sent, and the last attempts."""
     identifier = parse_id(delivery, "delivery")
     found = await delivery_queries.find_delivery(session, identifier, principal.visible())
     row, kind = _present(found, delivery)
-    attempts = await delivery_queries.attempts_of(session, [row.id], SHOWN_ATTEMPTS)
+    attempts = await delivery_queries.find_last_attempts(session, [row.id], SHOWN_ATTEMPTS)
     return DeliveryDetail.of(row, kind, attempts.get(row.id, []))
 
 
@@ -141,9 +143,9 @@ async def get_delivery(delivery: str, principal: Reader, session: Reads) -> Deli
     status_code=202,
     operation_id="replay_delivery",
     summary="Send a delivery again",
-    responses=documented(401, 403, 404, 429),
+    responses=document_problems(401, 403, 404, 429),
 )
-async def replay_delivery(delivery: str, principal: Writer, database: Holder) -> DeliveryOut:
+async def replay_delivery(delivery: str, principal: Writer, database: DatabaseDependency) -> DeliveryOut:
     """Due now, whatever its state: the same body and `webhook-id`, and the retry schedule from its beginning.
 
     For a disabled endpoint it waits until that is enabled. Not while it is being sent, nor within 10 seconds
@@ -151,11 +153,11 @@ async def replay_delivery(delivery: str, principal: Writer, database: Holder) ->
     """
     identifier = parse_id(delivery, "delivery")
     async with database.write() as session:
-        found = await replay_one.replay(session, identifier, principal.visible())
+        found = await replay_one.replay_single_delivery(session, identifier, principal.visible())
         row, kind = _present(found, delivery)
-        attempts = await delivery_queries.attempts_of(session, [row.id], LISTED_ATTEMPTS)
+        attempts = await delivery_queries.find_last_attempts(session, [row.id], LISTED_ATTEMPTS)
         replayed = DeliveryOut.of(row, kind, attempts.get(row.id, []))
-    await wake_after(database)
+    await wake_dispatcher_after(database)
     return replayed
 
 
@@ -165,7 +167,7 @@ def _present(found: tuple[Delivery, str] | None, text: str) -> tuple[Delivery, s
     return found
 
 
-def add_log(to: APIRouter, noun: Noun, *, tag: str, list_as: str) -> None:
+def add_delivery_log_route(to: APIRouter, noun: EndpointNoun, *, tag: str, list_as: str) -> None:
     """Add an endpoint's log below its path.
 
     Args:
@@ -180,13 +182,13 @@ def add_log(to: APIRouter, noun: Noun, *, tag: str, list_as: str) -> None:
         tags=[tag],
         operation_id=list_as,
         summary=f"List a {noun}'s deliveries" if noun == "channel" else "List an endpoint's deliveries",
-        responses=documented(401, 403, 404, 422),
+        responses=document_problems(401, 403, 404, 422),
     )
     async def list_deliveries(
         *,
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
-        session: Reads,
+        session: ReadSessionDep,
         wanted: _Wanted,
         asked: _Page,
     ) -> Page[DeliveryOut]:
@@ -195,11 +197,11 @@ def add_log(to: APIRouter, noun: Noun, *, tag: str, list_as: str) -> None:
             session, parse_id(identifier, noun), principal, noun=noun
         )
         # The endpoint is the caller's: that its deliveries are too need not be asked again.
-        return await _page(session, EVERYTHING, wanted.filters(endpoint=endpoint.id), asked)
+        return await _page(session, FULL_SCOPE, wanted.filters(endpoint=endpoint.id), asked)
 
 
-def add_test(to: APIRouter, noun: Noun, *, tag: str) -> None:
-    """Add an endpoint's test below its path; the arguments are those of `add_log`."""
+def add_test_route(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
+    """Add an endpoint's test below its path; the arguments are those of `add_delivery_log_route`."""
 
     @to.post(
         f"/v1/{noun}s/{{{noun}}}/test",
@@ -207,10 +209,10 @@ def add_test(to: APIRouter, noun: Noun, *, tag: str) -> None:
         tags=[tag],
         operation_id=f"test_{noun}",
         summary="Send a test event",
-        responses=documented(401, 403, 404, 409, 429),
+        responses=document_problems(401, 403, 404, 409, 429),
     )
     async def send_test(
-        identifier: Annotated[str, Path(alias=noun)], principal: Writer, database: Holder
+        identifier: Annotated[str, Path(alias=noun)], principal: Writer, database: DatabaseDependency
     ) -> TestOut:
         """Sends a `webhook.test` there, whatever is subscribed to; the deliveries show what came of it.
 
@@ -220,6 +222,6 @@ def add_test(to: APIRouter, noun: Noun, *, tag: str) -> None:
             endpoint = await webhook_service.get_endpoint(
                 session, parse_id(identifier, noun), principal, noun=noun, hold=True
             )
-            event_id = await webhook_service.send_test(session, endpoint, datetime.now(UTC))
-        await wake_after(database)
-        return TestOut(event_id=event_id, webhook_id=message_id(event_id))
+            event_id = await webhook_service.send_test_event(session, endpoint, datetime.now(UTC))
+        await wake_dispatcher_after(database)
+        return TestOut(event_id=event_id, webhook_id=build_message_id(event_id))

@@ -31,17 +31,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased, defer
 
 from app.notifications.delivery.models import Attempt, Delivery, Endpoint
-from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.kernel.ids import first_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 
-DELIVERIES: Final = Orders("deliveries", (identifier(Delivery.id, lambda row: row[0].id),), {"id": ()}, "-id")
+DELIVERIES: Final = SortOrders(
+    "deliveries", (uuid_sort_key(Delivery.id, lambda row: row[0].id),), {"id": ()}, "-id"
+)
 """The orders of deliveries: that in which they were made, either way."""
 
-LOOKED_THROUGH: Final = 50_000
+SEARCH_LIMIT: Final = 50_000
 """Among how many deliveries those of a type, or with a reason, are looked for: of these there is no index."""
 
-CLOCKS: Final = timedelta(days=1)
+CLOCK_SKEW: Final = timedelta(days=1)
 """How much later than its delivery an event may claim to have happened: clocks differ."""
 
 
@@ -49,7 +51,7 @@ _LOWEST: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
+class DeliveryFilters:
     """Which deliveries are listed; None: whichever.
 
     Attributes:
@@ -76,7 +78,7 @@ class Filters:
 
 
 async def find_delivery(
-    session: AsyncSession, identifier: UUID, visible: Reach
+    session: AsyncSession, identifier: UUID, visible: TenantScope
 ) -> tuple[Delivery, str] | None:
     """One delivery, with its body, and its endpoint's kind."""
     statement = select(Delivery, _kind()).where(Delivery.id == identifier)
@@ -86,7 +88,7 @@ async def find_delivery(
 
 
 async def list_deliveries(
-    session: AsyncSession, visible: Reach, wanted: Filters, asked: Pagination
+    session: AsyncSession, visible: TenantScope, wanted: DeliveryFilters, asked: PageRequest
 ) -> Sequence[tuple[Delivery, str]]:
     """Deliveries and their endpoints' kinds, without bodies; one more than are asked for."""
     statement = select(Delivery, _kind()).options(defer(Delivery.body, raiseload=True))
@@ -106,7 +108,7 @@ async def list_deliveries(
     return [(delivery, kind) for delivery, kind in rows]
 
 
-def in_state(state: str) -> BindParameter[str]:
+def build_state_literal(state: str) -> BindParameter[str]:
     """A state for a query. It stands in the text: there are indexes of one state alone, which have to fit."""
     return bindparam(None, state, Text, literal_execute=True)
 
@@ -116,10 +118,10 @@ def _kind() -> ScalarSelect[str]:
     return select(Endpoint.kind).where(Endpoint.id == Delivery.endpoint_id).scalar_subquery()
 
 
-def _narrowed(statement: Select[Delivery, str], wanted: Filters) -> Select[Delivery, str]:
+def _narrowed(statement: Select[Delivery, str], wanted: DeliveryFilters) -> Select[Delivery, str]:
     equal: tuple[tuple[Any, object], ...] = (
         (Delivery.endpoint_id, wanted.endpoint),
-        (Delivery.state, None if wanted.state is None else in_state(wanted.state)),
+        (Delivery.state, None if wanted.state is None else build_state_literal(wanted.state)),
         (Delivery.event_id, wanted.event),
         (Delivery.replay_id, wanted.replay),
     )
@@ -128,20 +130,20 @@ def _narrowed(statement: Select[Delivery, str], wanted: Filters) -> Select[Deliv
             statement = statement.where(column == value)
     if wanted.since is not None:
         statement = statement.where(Delivery.created_at >= wanted.since)
-        statement = statement.where(Delivery.id >= first_id(wanted.since - CLOCKS))
+        statement = statement.where(Delivery.id >= first_id(wanted.since - CLOCK_SKEW))
     if wanted.until is not None:
         statement = statement.where(Delivery.created_at < wanted.until)
     return statement
 
 
 def _oldest_looked_at(statement: Select[Delivery, str]) -> ColumnElement[UUID]:
-    """The oldest of the newest `LOOKED_THROUGH` that a statement finds; below all where these are fewer."""
+    """The oldest of the newest `SEARCH_LIMIT` that a statement finds; below all where these are fewer."""
     ids = statement.with_only_columns(Delivery.id).order_by(Delivery.id.desc())
-    oldest = ids.offset(LOOKED_THROUGH - 1).limit(1).correlate(None).scalar_subquery()
+    oldest = ids.offset(SEARCH_LIMIT - 1).limit(1).correlate(None).scalar_subquery()
     return func.coalesce(oldest, literal(_LOWEST))
 
 
-def _sifted(statement: Select[Delivery, str], wanted: Filters) -> Select[Delivery, str]:
+def _sifted(statement: Select[Delivery, str], wanted: DeliveryFilters) -> Select[Delivery, str]:
     """Narrow a statement by what has no index."""
     if wanted.types:
         statement = statement.where(Delivery.type.in_(wanted.types))
@@ -152,7 +154,7 @@ def _sifted(statement: Select[Delivery, str], wanted: Filters) -> Select[Deliver
     return statement
 
 
-async def attempts_of(
+async def find_last_attempts(
     session: AsyncSession, delivery_ids: Sequence[UUID], most: int
 ) -> dict[UUID, list[Attempt]]:
     """The last attempts of each of the deliveries, at most so many of one, the first first."""

@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, Field
 from app.notifications.api.endpoint_fields import Format, Kind, State
 from app.notifications.delivery.grouping import GROUP_EVENT
 from app.notifications.delivery.models import Attempt, Delivery
-from app.notifications.delivery.transport_types import REASONS, message_id
+from app.notifications.delivery.transport_types import REASONS, build_message_id
 from app.notifications.events.event_types import ALERT_REPEAT, EVENTS, TEST_EVENT
-from app.platform.http.contract.etags import Resource, Shown
+from app.platform.http.contract.etags import ResourceModel, ResponseModel
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 
 LISTED_ATTEMPTS: Final = 20
 """Of each delivery of a list."""
@@ -31,14 +31,17 @@ _MESSAGE: Final = re.compile("msg_([0-9a-f]{32})")
 def _check_type(value: str) -> str:
     if value not in _TYPES:
         raise CodedValueError(
-            "unknown_event_type", f"{shown(value)} is not a delivery's type: {', '.join(sorted(_TYPES))}"
+            "unknown_event_type",
+            f"{format_rejected_value(value)} is not a delivery's type: {', '.join(sorted(_TYPES))}",
         )
     return value
 
 
 def _check_reason(value: str) -> str:
     if value not in REASONS:
-        raise CodedValueError("invalid_value", f"{shown(value)} is not a reason: {', '.join(REASONS)}")
+        raise CodedValueError(
+            "invalid_value", f"{format_rejected_value(value)} is not a reason: {', '.join(REASONS)}"
+        )
     return value
 
 
@@ -48,7 +51,8 @@ def _check_event(value: str) -> str:
         return str(UUID(found[1] if found else value))
     except ValueError:
         raise CodedValueError(
-            "invalid_value", f"{shown(value)} is neither an event's id nor a webhook-id (msg_…)"
+            "invalid_value",
+            f"{format_rejected_value(value)} is neither an event's id nor a webhook-id (msg_…)",
         ) from None
 
 
@@ -95,7 +99,7 @@ class AttemptOut(BaseModel):
         )
 
 
-class DeliveryOut(Shown):
+class DeliveryOut(ResponseModel):
     """One event, or a group of them, for one endpoint."""
 
     id: UUID
@@ -127,7 +131,7 @@ class DeliveryOut(Shown):
         return cls.model_validate(_fields(row, kind, attempts))
 
 
-class DeliveryDetail(DeliveryOut, Resource):
+class DeliveryDetail(DeliveryOut, ResourceModel):
     """One event, or a group of them, for one endpoint, with what is sent."""
 
     body: dict[str, Any] = Field(
@@ -151,7 +155,7 @@ def _fields(row: Delivery, kind: str, attempts: Sequence[Attempt]) -> dict[str, 
         "endpoint_id": row.endpoint_id,
         "endpoint_kind": kind,
         "event_id": row.event_id,
-        "webhook_id": message_id(row.event_id),
+        "webhook_id": build_message_id(row.event_id),
         "type": row.type,
         "format": row.format,
         "site_id": row.site_id,

@@ -8,22 +8,22 @@ from app.notifications.http.service_channels import HTTP_CHANNELS
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import get_database
-from app.platform.identity.principals import Principal, requires
-from app.platform.secrets.sealing import Sealer
+from app.platform.identity.principals import Principal, require_scope
+from app.platform.secrets.sealing import SecretSealer
 
-type Noun = Literal["webhook", "channel"]
+type EndpointNoun = Literal["webhook", "channel"]
 """What an endpoint is called in paths: `/v1/{noun}s/{id}`."""
 
-KINDS: Final[dict[Noun, tuple[str, ...]]] = {
+KINDS: Final[dict[EndpointNoun, tuple[str, ...]]] = {
     "webhook": ("webhook",),
     "channel": ("email", "mqtt", *HTTP_CHANNELS),
 }
 """Which kinds of endpoints are found there."""
 
-READING: Final = "webhooks:read"
-Reader = Annotated[Principal, Depends(requires(READING))]
-Writer = Annotated[Principal, Depends(requires("webhooks:write"))]
-Holder = Annotated[Database, Depends(get_database)]
+READ_SCOPE: Final = "webhooks:read"
+Reader = Annotated[Principal, Depends(require_scope(READ_SCOPE))]
+Writer = Annotated[Principal, Depends(require_scope("webhooks:write"))]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 async def _settings(request: Request) -> WebhookSettings:
@@ -36,12 +36,12 @@ async def _public_url(request: Request) -> str:
     return url
 
 
-async def _sealer(request: Request) -> Sealer:
-    sealer: Sealer = request.app.state.sealer
+async def _sealer(request: Request) -> SecretSealer:
+    sealer: SecretSealer = request.app.state.sealer
     return sealer
 
 
-Settings = Annotated[WebhookSettings, Depends(_settings)]
+WebhookSettingsDependency = Annotated[WebhookSettings, Depends(_settings)]
 PublicUrl = Annotated[str, Depends(_public_url)]
 """Where clients reach the API; empty where nobody said."""
-Seal = Annotated[Sealer, Depends(_sealer)]
+SealerDependency = Annotated[SecretSealer, Depends(_sealer)]

@@ -11,10 +11,10 @@ from pydantic.config import JsonDict
 
 from app.notifications.delivery.grouping import GROUP_EVENT, LABELS
 from app.notifications.events.event_types import ALL_EVENTS, EVENTS
-from app.platform.http.contract.fields import DURATION, Body, Identifier, Name
+from app.platform.http.contract.fields import DURATION, Identifier, Name, RequestBody
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.instants import parse_iso_duration
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 
 DEFAULT_EVENTS: Final = ("alert.firing", "alert.resolved")
 """What an endpoint subscribes to that does not say."""
@@ -53,17 +53,18 @@ def _check_events(events: list[str]) -> list[str]:
     for event in events:
         if event != ALL_EVENTS and event not in EVENTS:
             raise CodedValueError(
-                "unknown_event_type", f"{shown(event)} is not an event: {ALL_EVENTS}, {', '.join(EVENTS)}"
+                "unknown_event_type",
+                f"{format_rejected_value(event)} is not an event: {ALL_EVENTS}, {', '.join(EVENTS)}",
             )
     return list(dict.fromkeys(events))
 
 
-def default_events(min_severity: str | None) -> list[str]:
+def choose_default_events(min_severity: str | None) -> list[str]:
     """What is subscribed to where nothing is said, given the least severity."""
     return list(DEFAULT_EVENTS if min_severity is None else SEVERE_EVENTS)
 
 
-EVENTS_TOLD: Final = (
+EVENTS_DESCRIPTION: Final = (
     f"Which events are sent: `{ALL_EVENTS}` for all, also those to come, or some of: {', '.join(EVENTS)}"
 )
 """What `events` means, for the field of a model."""
@@ -76,7 +77,7 @@ Events = Annotated[
     Field(
         min_length=1,
         max_length=32,
-        description=EVENTS_TOLD,
+        description=EVENTS_DESCRIPTION,
     ),
     AfterValidator(_check_events),
 ]
@@ -100,7 +101,7 @@ MinSeverity = Annotated[
 GROUPING_EXAMPLE: Final[JsonDict] = {"by": ["site", "rule"], "wait": "PT10S", "interval": "PT5M"}
 
 
-def span(
+def build_duration_validator(
     longest_s: float, called: str, *, shortest_s: float = 0, shortest_called: str = "nothing"
 ) -> AfterValidator:
     """A check that a text is an ISO 8601 duration within these seconds (`invalid_duration`).
@@ -118,15 +119,19 @@ def span(
         except RejectedError as error:
             raise CodedValueError(error.code, error.detail) from None
         if seconds > longest_s:
-            raise CodedValueError("invalid_duration", f"{shown(value)} is longer than {called}")
+            raise CodedValueError(
+                "invalid_duration", f"{format_rejected_value(value)} is longer than {called}"
+            )
         if seconds < shortest_s:
-            raise CodedValueError("invalid_duration", f"{shown(value)} is shorter than {shortest_called}")
+            raise CodedValueError(
+                "invalid_duration", f"{format_rejected_value(value)} is shorter than {shortest_called}"
+            )
         return value
 
     return AfterValidator(check)
 
 
-class Grouping(Body):
+class Grouping(RequestBody):
     """How the events of alerts are put together in one notification."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [GROUPING_EXAMPLE]})
@@ -142,13 +147,13 @@ class Grouping(Body):
     ]
     wait: Annotated[
         str,
-        span(_LONGEST_WAIT_S, "15 minutes"),
+        build_duration_validator(_LONGEST_WAIT_S, "15 minutes"),
         DURATION,
         Field(description="From the first event to the notification: ISO 8601, up to PT15M"),
     ] = "PT10S"
     interval: Annotated[
         str,
-        span(_LONGEST_INTERVAL_S, "a day"),
+        build_duration_validator(_LONGEST_INTERVAL_S, "a day"),
         DURATION,
         Field(description="From one notification of a group to its next, at least: ISO 8601, up to P1D"),
     ] = "PT5M"

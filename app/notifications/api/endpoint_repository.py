@@ -15,17 +15,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.notifications.delivery.models import Endpoint
 from app.notifications.events.event_types import TEST_EVENT
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    name_sort_key,
+    uuid_sort_key,
+)
 from app.platform.kernel.ids import first_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 
-ENDPOINTS: Final = Orders(
+ENDPOINTS: Final = SortOrders(
     "webhooks",
-    (identifier(Endpoint.id),),
+    (uuid_sort_key(Endpoint.id),),
     {
         "created_at": (),
-        "updated_at": (instant(Endpoint.updated_at),),
-        "description": (name(Endpoint.description, nullable=True),),
+        "updated_at": (instant_sort_key(Endpoint.updated_at),),
+        "description": (name_sort_key(Endpoint.description, nullable=True),),
     },
     "created_at",
 )
@@ -35,7 +41,7 @@ CHANNELS: Final = replace(ENDPOINTS, kind="channels")
 """The orders of channels."""
 
 
-def _endpoints(visible: Reach, kinds: Sequence[str]) -> Select[Endpoint]:
+def _endpoints(visible: TenantScope, kinds: Sequence[str]) -> Select[Endpoint]:
     statement = select(Endpoint).where(Endpoint.kind.in_(kinds))
     return statement.where(*visible.within(Endpoint.organisation_id))
 
@@ -43,7 +49,7 @@ def _endpoints(visible: Reach, kinds: Sequence[str]) -> Select[Endpoint]:
 async def find_endpoint(
     session: AsyncSession,
     identifier: UUID,
-    visible: Reach,
+    visible: TenantScope,
     *,
     kinds: Sequence[str] = ("webhook",),
     lock: bool = False,
@@ -67,13 +73,13 @@ async def find_endpoint(
 
 async def list_endpoints(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     organisation: UUID | None,
     enabled: bool | None,
     kinds: Sequence[str] = ("webhook",),
-    orders: Orders = ENDPOINTS,
+    orders: SortOrders = ENDPOINTS,
 ) -> Sequence[Endpoint]:
     """Endpoints, and one more than are asked for where there are more."""
     statement = _endpoints(visible, kinds)
@@ -95,7 +101,7 @@ _TESTS: Final = text(
 )
 
 
-async def recent_tests(
+async def count_recent_tests(
     session: AsyncSession, endpoint: Endpoint, since: datetime
 ) -> tuple[int, datetime | None]:
     """How many tests an endpoint was sent after an instant, or is about to be, and when the first was."""

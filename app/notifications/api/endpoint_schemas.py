@@ -21,15 +21,21 @@ from app.notifications.api.endpoint_fields import (
     MinSeverity,
     Recipient,
     Sites,
-    default_events,
-    span,
+    build_duration_validator,
+    choose_default_events,
 )
 from app.notifications.api.header_fields import MASKED, Headers
 from app.notifications.delivery.models import Endpoint
-from app.notifications.http.signing import secret_bytes
+from app.notifications.http.signing import decode_secret
 from app.notifications.http.ssrf_guard import MAX_LENGTH
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import DURATION, Body, Description, TenantId, absent
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import (
+    DURATION,
+    Description,
+    RequestBody,
+    TenantId,
+    make_omittable_field,
+)
 from app.platform.http.contract.problems import CodedValueError
 
 _LONGEST_OVERLAP_S: Final = 7 * 86_400
@@ -47,7 +53,7 @@ _URL_EXAMPLE: Final = "https://example.com/hooks/vigie"
 
 def _check_secret(secret: str) -> str:
     try:
-        secret_bytes(secret)
+        decode_secret(secret)
     except ValueError as error:
         raise CodedValueError("invalid_webhook_secret", str(error)) from None
     return secret
@@ -104,7 +110,7 @@ _FULL_EXAMPLE: Final[JsonDict] = {
 }
 
 
-class EndpointCreate(Body):
+class EndpointCreate(RequestBody):
     """An endpoint to be."""
 
     model_config = ConfigDict(
@@ -135,11 +141,11 @@ class EndpointCreate(Body):
     @model_validator(mode="after")
     def _usual_events(self) -> Self:
         if "events" not in self.model_fields_set:
-            self.events = default_events(self.min_severity)
+            self.events = choose_default_events(self.min_severity)
         return self
 
 
-class EndpointChange(Body):
+class EndpointChange(RequestBody):
     """What may change of an endpoint. `headers` replaces all of them; null removes them."""
 
     model_config = ConfigDict(
@@ -151,21 +157,21 @@ class EndpointChange(Body):
         }
     )
 
-    url: Url = absent()
-    format: BodyFormat = absent()
-    events: Events = absent()
-    site_ids: Sites | None = absent()
-    min_severity: MinSeverity = absent()
-    grouping: Annotated[Grouping | None, GROUPING] = absent()
-    headers: Headers | None = absent()
-    rate_per_s: Rate | None = absent()
-    concurrency: Concurrency | None = absent()
-    description: Description | None = absent()
-    recipient: Recipient = absent()
-    enabled: bool = absent()
+    url: Url = make_omittable_field()
+    format: BodyFormat = make_omittable_field()
+    events: Events = make_omittable_field()
+    site_ids: Sites | None = make_omittable_field()
+    min_severity: MinSeverity = make_omittable_field()
+    grouping: Annotated[Grouping | None, GROUPING] = make_omittable_field()
+    headers: Headers | None = make_omittable_field()
+    rate_per_s: Rate | None = make_omittable_field()
+    concurrency: Concurrency | None = make_omittable_field()
+    description: Description | None = make_omittable_field()
+    recipient: Recipient = make_omittable_field()
+    enabled: bool = make_omittable_field()
 
 
-class EndpointOut(Resource):
+class EndpointOut(ResourceModel):
     """Where a client wants its alerts sent."""
 
     # Former secrets end by themselves.
@@ -220,14 +226,14 @@ class EndpointCreated(EndpointOut):
     )
 
 
-class SecretRotate(Body):
+class SecretRotate(RequestBody):
     """How a secret is replaced."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "P1D"}]})
 
     overlap: Annotated[
         str,
-        span(_LONGEST_OVERLAP_S, "7 days"),
+        build_duration_validator(_LONGEST_OVERLAP_S, "7 days"),
         DURATION,
         Field(
             description="How long the former secrets go on signing beside the new one: ISO 8601, up to P7D; "

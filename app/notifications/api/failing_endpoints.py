@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, and_, cast, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.notifications.api.delivery_queries import in_state
+from app.notifications.api.delivery_queries import build_state_literal
 from app.notifications.api.endpoint_targets import describe_target
 from app.notifications.delivery.models import Delivery, Endpoint, EndpointState
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 
 MOST_COUNTED: Final = 10_000
 """How many waiting deliveries of an endpoint are counted, at most."""
@@ -24,7 +24,7 @@ _DISABLED: Final = and_(Endpoint.enabled.is_(False), Endpoint.disabled_reason.is
 _FAILING: Final = and_(Endpoint.enabled.is_(True), EndpointState.consecutive_failures > 0)
 
 
-class TroubleCounts(NamedTuple):
+class EndpointFailureCounts(NamedTuple):
     """How many endpoints there are, fail, and were disabled as they failed."""
 
     total: int
@@ -32,7 +32,7 @@ class TroubleCounts(NamedTuple):
     disabled: int
 
 
-class TroubledEndpoint(NamedTuple):
+class FailingEndpointRow(NamedTuple):
     """An endpoint that gets nothing through; the fields are those of `FailingEndpoint` on the wire."""
 
     endpoint_id: UUID
@@ -46,21 +46,23 @@ class TroubledEndpoint(NamedTuple):
     pending: int
 
 
-async def count_troubles(session: AsyncSession, visible: Reach, organisation: UUID | None) -> TroubleCounts:
+async def count_failing_endpoints(
+    session: AsyncSession, visible: TenantScope, organisation: UUID | None
+) -> EndpointFailureCounts:
     """Count the endpoints of a caller, and those that get nothing through."""
     counts = (func.count(), func.count().filter(_FAILING), func.count().filter(_DISABLED))
     statement = select(*counts).select_from(Endpoint)
     statement = statement.outerjoin(EndpointState, EndpointState.endpoint_id == Endpoint.id)
     found = (await session.execute(statement.where(*_within(visible, organisation)))).one()
-    return TroubleCounts(*found)
+    return EndpointFailureCounts(*found)
 
 
-async def list_troubles(
-    session: AsyncSession, visible: Reach, organisation: UUID | None, most: int
-) -> list[TroubledEndpoint]:
+async def list_failing_endpoints(
+    session: AsyncSession, visible: TenantScope, organisation: UUID | None, most: int
+) -> list[FailingEndpointRow]:
     """List the endpoints that get nothing through, the longest failing first."""
     waiting = select(literal(1)).where(
-        Delivery.endpoint_id == Endpoint.id, Delivery.state == in_state("pending")
+        Delivery.endpoint_id == Endpoint.id, Delivery.state == build_state_literal("pending")
     )
     some = waiting.limit(MOST_COUNTED).correlate(Endpoint).subquery()
     columns: Sequence[ColumnElement[Any]] = (
@@ -82,7 +84,7 @@ async def list_troubles(
     statement = statement.where(*_within(visible, organisation), or_(_FAILING, _DISABLED))
     statement = statement.order_by(EndpointState.failing_since.nulls_last(), Endpoint.id).limit(most)
     return [
-        TroubledEndpoint(
+        FailingEndpointRow(
             identifier,
             kind,
             describe_target(kind, url, target),
@@ -94,6 +96,6 @@ async def list_troubles(
     ]
 
 
-def _within(visible: Reach, organisation: UUID | None) -> list[ColumnElement[bool]]:
+def _within(visible: TenantScope, organisation: UUID | None) -> list[ColumnElement[bool]]:
     found = list(visible.within(Endpoint.organisation_id))
     return found if organisation is None else [*found, Endpoint.organisation_id == organisation]

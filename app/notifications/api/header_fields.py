@@ -9,9 +9,9 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from app.platform.http.contract.fields import few
+from app.platform.http.contract.fields import limit_field_count
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 
 HEADERS_LIMIT: Final = 20
 NAME_LIMIT: Final = 100
@@ -52,7 +52,8 @@ def _read(name: str) -> str:
 def _check_header(name: str, value: str) -> None:
     if _NAME.fullmatch(name) is None:
         raise CodedValueError(
-            "invalid_header", f"{shown(name)} is not a header's name: letters, digits, - and _, at most 100"
+            "invalid_header",
+            f"{format_rejected_value(name)} is not a header's name: letters, digits, - and _, at most 100",
         )
     lower = _read(name)
     if lower in _OURS or lower.startswith(_OUR_PREFIXES):
@@ -81,7 +82,7 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 Headers = Annotated[
     dict[str, str],
     AfterValidator(_check_headers),
-    few(HEADERS_LIMIT, "headers", "invalid_header"),
+    limit_field_count(HEADERS_LIMIT, "headers", "invalid_header"),
     WithJsonSchema(
         {
             "type": "object",

@@ -47,7 +47,7 @@ FROM deliveries WHERE endpoint_id = :endpoint AND state = 'pending'
 """)
 
 
-async def health_of(session: AsyncSession, endpoint: Endpoint, window: str) -> HealthOut:
+async def read_endpoint_health(session: AsyncSession, endpoint: Endpoint, window: str) -> HealthOut:
     """Tell how an endpoint is doing.
 
     Args:

@@ -5,16 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from app.notifications.api import health_queries, webhook_service
-from app.notifications.api.dependencies import Noun, Reader
-from app.notifications.api.endpoint_fields import span
+from app.notifications.api.dependencies import EndpointNoun, Reader
+from app.notifications.api.endpoint_fields import build_duration_validator
 from app.notifications.api.health_schemas import HealthOut
-from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import DURATION
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.ids import parse_id
 
 
-def add_health(to: APIRouter, noun: Noun, *, tag: str) -> None:
+def add_health_route(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
     """Add health below an endpoint's path.
 
     Args:
@@ -28,15 +28,15 @@ def add_health(to: APIRouter, noun: Noun, *, tag: str) -> None:
         tags=[tag],
         operation_id=f"get_{noun}_health",
         summary="How deliveries are going",
-        responses=documented(401, 403, 404, 422),
+        responses=document_problems(401, 403, 404, 422),
     )
     async def get_health(
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
-        session: Reads,
+        session: ReadSessionDep,
         window: Annotated[
             str,
-            span(
+            build_duration_validator(
                 health_queries.LONGEST_S,
                 "7 days",
                 shortest_s=health_queries.SHORTEST_S,
@@ -50,4 +50,4 @@ def add_health(to: APIRouter, noun: Noun, *, tag: str) -> None:
         endpoint = await webhook_service.get_endpoint(
             session, parse_id(identifier, noun), principal, noun=noun
         )
-        return await health_queries.health_of(session, endpoint, window)
+        return await health_queries.read_endpoint_health(session, endpoint, window)

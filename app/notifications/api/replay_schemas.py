@@ -9,12 +9,12 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from app.notifications.api.delivery_schemas import DeliveryType
 from app.notifications.api.endpoint_fields import State
 from app.notifications.delivery.models import Replay
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Instant
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Instant, RequestBody
 from app.platform.http.contract.problems import CodedValueError
 
 
-class Progress(NamedTuple):
+class ReplayProgress(NamedTuple):
     """What has become of the deliveries of a replay; one that was sent again since counts with the later."""
 
     delivered: int = 0
@@ -26,7 +26,7 @@ def _usual() -> list[State]:
     return ["failed"]
 
 
-class ReplayCreate(Body):
+class ReplayCreate(RequestBody):
     """Which deliveries of an endpoint are sent again."""
 
     model_config = ConfigDict(
@@ -63,7 +63,7 @@ class ReplayCreate(Body):
         return self
 
 
-class ReplayOut(Resource):
+class ReplayOut(ResourceModel):
     """A replay and how far it is."""
 
     id: UUID
@@ -88,7 +88,7 @@ class ReplayOut(Resource):
     finished_at: datetime | None = Field(description="When it was done or cancelled")
 
     @classmethod
-    def of(cls, row: Replay, progress: Progress) -> "ReplayOut":
+    def of(cls, row: Replay, progress: ReplayProgress) -> "ReplayOut":
         """The shape of a row, with what became of its deliveries."""
         stored = {name: getattr(row, name) for name in cls.model_fields if name in row.__mapper__.columns}
         return cls.model_validate({**stored, **progress._asdict()})

@@ -11,24 +11,24 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.notifications.api.delivery_queries import CLOCKS, in_state
-from app.notifications.api.replay_schemas import Progress, ReplayCreate
+from app.notifications.api.delivery_queries import CLOCK_SKEW, build_state_literal
+from app.notifications.api.replay_schemas import ReplayCreate, ReplayProgress
 from app.notifications.delivery.models import Delivery, Endpoint, Replay
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import first_id, new_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 
-REPLAYS: Final = Orders("replays", (identifier(Replay.id),), {"created_at": ()}, "-created_at")
+REPLAYS: Final = SortOrders("replays", (uuid_sort_key(Replay.id),), {"created_at": ()}, "-created_at")
 """The orders of replays."""
 
 RUNNING_LIMIT: Final = 5
 """Replays of an endpoint that may be running at once."""
 
 
-async def create(
+async def create_replay(
     session: WriteSession, principal: Principal, endpoint: Endpoint, wanted: ReplayCreate, now: datetime
 ) -> Replay:
     """Begin a replay; wake the dispatcher after the commit.
@@ -65,7 +65,7 @@ async def create(
         types=wanted.types,
         state="running",
         replayed=0,
-        after_id=first_id(wanted.since - CLOCKS),
+        after_id=first_id(wanted.since - CLOCK_SKEW),
         created_at=now,
         created_by=principal.key_id,
     )
@@ -84,7 +84,7 @@ def _meant(replay: Replay) -> Select[int]:
         .where(
             Delivery.endpoint_id == replay.endpoint_id,
             Delivery.id > replay.after_id,
-            Delivery.state.in_([in_state(state) for state in replay.states]),
+            Delivery.state.in_([build_state_literal(state) for state in replay.states]),
             Delivery.created_at >= replay.since,
             Delivery.created_at < replay.until,
         )
@@ -92,7 +92,9 @@ def _meant(replay: Replay) -> Select[int]:
     return statement if replay.types is None else statement.where(Delivery.type.in_(replay.types))
 
 
-async def find(session: AsyncSession, identifier: UUID, visible: Reach, *, lock: bool = False) -> Replay:
+async def find_replay(
+    session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
+) -> Replay:
     """One replay that the caller may see (NotFoundError)."""
     statement = select(Replay).where(Replay.id == identifier)
     statement = statement.where(*visible.within(Replay.organisation_id))
@@ -102,13 +104,15 @@ async def find(session: AsyncSession, identifier: UUID, visible: Reach, *, lock:
     return found
 
 
-async def page(session: AsyncSession, endpoint_id: UUID, asked: Pagination) -> Sequence[Replay]:
+async def list_replays(session: AsyncSession, endpoint_id: UUID, asked: PageRequest) -> Sequence[Replay]:
     """Replays of an endpoint, and one more than are asked for where there are more."""
     statement = select(Replay).where(Replay.endpoint_id == endpoint_id)
     return (await session.scalars(REPLAYS.page(statement, asked))).all()
 
 
-async def progress_of(session: AsyncSession, replays: Sequence[Replay]) -> dict[UUID, Progress]:
+async def read_replay_progress(
+    session: AsyncSession, replays: Sequence[Replay]
+) -> dict[UUID, ReplayProgress]:
     """What has become of the deliveries of each of the replays."""
     counted: dict[UUID, dict[str, int]] = {replay.id: {} for replay in replays}
     if counted:
@@ -120,17 +124,17 @@ async def progress_of(session: AsyncSession, replays: Sequence[Replay]) -> dict[
         for replay_id, state, count in await session.execute(statement):
             if replay_id is not None:
                 counted[replay_id][state] = count
-    return {replay_id: Progress(**counts) for replay_id, counts in counted.items()}
+    return {replay_id: ReplayProgress(**counts) for replay_id, counts in counted.items()}
 
 
-async def cancel(session: WriteSession, identifier: UUID, visible: Reach, now: datetime) -> None:
+async def cancel_replay(session: WriteSession, identifier: UUID, visible: TenantScope, now: datetime) -> None:
     """End a replay: what is not yet marked stays as it is. One that is cancelled already stays so.
 
     Raises:
         NotFoundError: The caller sees no such replay.
         ConflictError: `replay_finished`.
     """
-    replay = await find(session, identifier, visible, lock=True)
+    replay = await find_replay(session, identifier, visible, lock=True)
     if replay.state == "done":
         raise ConflictError(
             "All of it is due, or was sent: there is nothing to cancel.", code="replay_finished"

@@ -6,8 +6,19 @@ from typing import Annotated, Final, Literal
 from fastapi.openapi.models import Example
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from app.notifications.api.channel_fields import ChannelBase, ChannelOutBase, Language, grouped_by_rule
-from app.notifications.api.endpoint_fields import EVENTS_TOLD, GROUPING, SEVERE_EVENTS, Events, Grouping
+from app.notifications.api.channel_fields import (
+    ChannelCreateBase,
+    ChannelOutBase,
+    Language,
+    build_chat_grouping,
+)
+from app.notifications.api.endpoint_fields import (
+    EVENTS_DESCRIPTION,
+    GROUPING,
+    SEVERE_EVENTS,
+    Events,
+    Grouping,
+)
 from app.notifications.http.service_channels import HTTP_CHANNELS
 from app.notifications.http.ssrf_guard import MAX_LENGTH
 from app.platform.http.contract.problems import CodedValueError
@@ -90,22 +101,22 @@ Password = Annotated[
         examples=["correct horse battery staple"],
     ),
 ]
-_EVENTS: Final = Field(description=f"{EVENTS_TOLD}. Left out: {', '.join(SEVERE_EVENTS)}")
-_PAGED: Final = Field(description=f"{EVENTS_TOLD}. Left out: {', '.join(PAGED_EVENTS)}")
+_EVENTS: Final = Field(description=f"{EVENTS_DESCRIPTION}. Left out: {', '.join(SEVERE_EVENTS)}")
+_PAGED: Final = Field(description=f"{EVENTS_DESCRIPTION}. Left out: {', '.join(PAGED_EVENTS)}")
 ChatKind = Literal["slack", "teams", "discord"]
 
 
-class ChatCreate(ChannelBase):
+class ChatCreate(ChannelCreateBase):
     """Messages to a channel of Slack (incoming webhook), Microsoft Teams (Workflows) or Discord (webhook)."""
 
     kind: ChatKind
     url: SecretUrl
     language: Language = "en"
     events: Annotated[Events, _EVENTS] = Field(default_factory=lambda: list(SEVERE_EVENTS))
-    grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=grouped_by_rule)
+    grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=build_chat_grouping)
 
 
-class NtfyCreate(ChannelBase):
+class NtfyCreate(ChannelCreateBase):
     """Messages to a topic of ntfy."""
 
     kind: Literal["ntfy"]
@@ -114,10 +125,10 @@ class NtfyCreate(ChannelBase):
     token: Token | None = None
     language: Language = "en"
     events: Annotated[Events, _EVENTS] = Field(default_factory=lambda: list(SEVERE_EVENTS))
-    grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=grouped_by_rule)
+    grouping: Annotated[Grouping | None, GROUPING] = Field(default_factory=build_chat_grouping)
 
 
-class PagerDutyCreate(ChannelBase):
+class PagerDutyCreate(ChannelCreateBase):
     """Events to a service of PagerDuty: an alert is triggered, acknowledged and resolved under its id."""
 
     kind: Literal["pagerduty"]
@@ -127,7 +138,7 @@ class PagerDutyCreate(ChannelBase):
     events: Annotated[Events, _PAGED] = Field(default_factory=lambda: list(PAGED_EVENTS))
 
 
-class AlertmanagerCreate(ChannelBase):
+class AlertmanagerCreate(ChannelCreateBase):
     """Alerts to an Alertmanager (API v2), whose routes lead on."""
 
     kind: Literal["alertmanager"]
@@ -174,13 +185,13 @@ class AlertmanagerOut(ChannelOutBase):
     username: str | None = Field(description="The account; null: none", examples=["vigie"])
 
 
-type HttpCreate = ChatCreate | NtfyCreate | PagerDutyCreate | AlertmanagerCreate
+type HttpChannelCreate = ChatCreate | NtfyCreate | PagerDutyCreate | AlertmanagerCreate
 """A channel by HTTP to be."""
 
-type HttpOut = ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut
+type HttpChannelOut = ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut
 """A channel by HTTP."""
 
-OUT: Final[dict[str, type[ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut]]] = {
+OUT_BY_KIND: Final[dict[str, type[ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut]]] = {
     **dict.fromkeys(("slack", "teams", "discord"), ChatOut),
     "ntfy": NtfyOut,
     "pagerduty": PagerDutyOut,

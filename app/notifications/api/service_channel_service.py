@@ -8,13 +8,13 @@ from typing import Any, Final, NamedTuple
 
 from yarl import URL
 
-from app.notifications.api.service_channel_schemas import HTTP_FIELDS, HttpCreate
+from app.notifications.api.service_channel_schemas import HTTP_FIELDS, HttpChannelCreate
 from app.notifications.delivery.models import Endpoint
-from app.notifications.http.self_call_guard import check_foreign
+from app.notifications.http.self_call_guard import reject_own_url
 from app.notifications.http.service_channels import HTTP_CHANNELS, seal_credentials
 from app.notifications.http.ssrf_guard import CODE, check_url
 from app.platform.kernel.errors import InvalidError
-from app.platform.secrets.sealing import Sealer, require_key
+from app.platform.secrets.sealing import SecretSealer, require_encryption_key
 
 _SECRETS: Final = ("routing_key", "token", "password")
 
@@ -30,17 +30,17 @@ class UrlRules(NamedTuple):
 
     allow_private: bool
     public_url: str
-    sealer: Sealer
+    sealer: SecretSealer
 
 
-class Aim(NamedTuple):
+class ChannelTarget(NamedTuple):
     """Where a channel goes: `target` and `credentials` of its row."""
 
     target: dict[str, Any]
     credentials: str | None
 
 
-def aim_new(channel: Endpoint, wanted: HttpCreate, rules: UrlRules) -> None:
+def set_channel_target(channel: Endpoint, wanted: HttpChannelCreate, rules: UrlRules) -> None:
     """Set where a new channel goes.
 
     Raises:
@@ -52,7 +52,9 @@ def aim_new(channel: Endpoint, wanted: HttpCreate, rules: UrlRules) -> None:
     channel.target, channel.credentials = _aim(channel, {}, given, rules)
 
 
-def aim_anew(channel: Endpoint, fields: Mapping[str, Any], rules: UrlRules) -> Aim | None:
+def resolve_changed_target(
+    channel: Endpoint, fields: Mapping[str, Any], rules: UrlRules
+) -> ChannelTarget | None:
     """Return where a channel goes after a change; None where that stays as it is (errors as for a new one).
 
     Args:
@@ -65,7 +67,9 @@ def aim_anew(channel: Endpoint, fields: Mapping[str, Any], rules: UrlRules) -> A
     return _aim(channel, channel.target or {}, given, rules) if given else None
 
 
-def _aim(channel: Endpoint, before: Mapping[str, Any], given: Mapping[str, Any], rules: UrlRules) -> Aim:
+def _aim(
+    channel: Endpoint, before: Mapping[str, Any], given: Mapping[str, Any], rules: UrlRules
+) -> ChannelTarget:
     kind = HTTP_CHANNELS[channel.kind]
     if "url" in given:
         _check_address(channel.kind, given["url"], rules)
@@ -82,16 +86,16 @@ def _aim(channel: Endpoint, before: Mapping[str, Any], given: Mapping[str, Any],
         needed = next(name for name in HTTP_FIELDS[channel.kind] if name in _SECRETS)
         raise _missing(needed, f"the address or the account changes: give `{needed}` again")
     if not secrets:
-        return Aim(target, channel.credentials)
+        return ChannelTarget(target, channel.credentials)
     sealed = {name: value for name, value in secrets.items() if value is not None}
     if sealed:
-        require_key(rules.sealer)
-    return Aim(target, seal_credentials(rules.sealer, channel.id, sealed))
+        require_encryption_key(rules.sealer)
+    return ChannelTarget(target, seal_credentials(rules.sealer, channel.id, sealed))
 
 
 def _check_address(kind: str, url: str, rules: UrlRules) -> None:
     try:
-        check_foreign(check_url(url, allow_private=rules.allow_private), rules.public_url)
+        reject_own_url(check_url(url, allow_private=rules.allow_private), rules.public_url)
     except InvalidError as error:
         raise error.at("body.url") from None
     if kind == "alertmanager" and "?" in url:

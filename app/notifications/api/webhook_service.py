@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.notifications.api import endpoint_repository
-from app.notifications.api.dependencies import KINDS, Noun
+from app.notifications.api.dependencies import KINDS, EndpointNoun
 from app.notifications.api.endpoint_schemas import (
     EndpointChange,
     EndpointCreate,
@@ -18,29 +18,29 @@ from app.notifications.api.header_fields import MASKED
 from app.notifications.delivery import endpoint_states, waiting_groups
 from app.notifications.delivery.models import Endpoint
 from app.notifications.events.event_types import TEST_EVENT
-from app.notifications.events.outbox import OutboxRecord, enqueue_in
-from app.notifications.http.self_call_guard import check_foreign
+from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
+from app.notifications.http.self_call_guard import reject_own_url
 from app.notifications.http.signing import generate_secret
 from app.notifications.http.ssrf_guard import check_url
 from app.notifications.http.webhook_secrets import (
     FORMER_LIMIT,
-    alive,
+    filter_active_secrets,
     open_headers,
-    retired,
+    retire_secret,
     seal_headers,
     seal_secret,
 )
 from app.platform.db.database import ReadSession, WriteSession
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.secrets.sealing import Sealer, SealError, require_key
-from app.registry.repository import hold_sites
-from app.registry.service import named_organisation
+from app.platform.secrets.sealing import SealingError, SecretSealer, require_encryption_key
+from app.registry.repository import lock_sites
+from app.registry.service import resolve_organisation
 
 MOST_TESTS: Final = 10
 """Of an endpoint, within `TESTS_WITHIN`."""
@@ -49,14 +49,14 @@ TESTS_WITHIN: Final = timedelta(minutes=1)
 _log = get_logger(__name__)
 
 
-async def add_endpoint(
+async def add_webhook(
     session: WriteSession,
     principal: Principal,
     wanted: EndpointCreate,
     *,
     allow_private: bool,
     public_url: str,
-    sealer: Sealer,
+    sealer: SecretSealer,
     now: datetime,
 ) -> tuple[Endpoint, str]:
     """Make a webhook, with a secret, which is given too.
@@ -67,9 +67,9 @@ async def add_endpoint(
         UnavailableError: `encryption_key_missing`.
     """
     _check_url(wanted.url, public_url, allow_private=allow_private)
-    require_key(sealer)
-    owner = await named_organisation(session, principal, wanted.organisation_id)
-    await check_sites(session, wanted.site_ids, owner.id)
+    require_encryption_key(sealer)
+    owner = await resolve_organisation(session, principal, wanted.organisation_id)
+    await check_site_ownership(session, wanted.site_ids, owner.id)
     identifier, secret = new_id(), wanted.secret or generate_secret()
     endpoint = Endpoint(
         id=identifier,
@@ -97,14 +97,14 @@ async def add_endpoint(
     return endpoint, secret
 
 
-async def change_endpoint(
+async def change_webhook(
     session: WriteSession,
     endpoint: Endpoint,
     change: EndpointChange,
     *,
     allow_private: bool,
     public_url: str,
-    sealer: Sealer,
+    sealer: SecretSealer,
     now: datetime,
 ) -> None:
     """Change what is given of a webhook (errors as for a new one).
@@ -118,17 +118,17 @@ async def change_endpoint(
         sealer: Seals headers.
         now: The time of the change.
     """
-    fields = given(change)
+    fields = collect_sent_fields(change)
     if "url" in fields:
         _check_url(change.url, public_url, allow_private=allow_private)
     if "headers" in fields:
         if change.headers:
-            require_key(sealer)
+            require_encryption_key(sealer)
         fields["headers"] = seal_headers(sealer, endpoint.id, change.headers or {})
-    await apply_change(session, endpoint, fields, now)
+    await apply_endpoint_change(session, endpoint, fields, now)
 
 
-async def apply_change(
+async def apply_endpoint_change(
     session: WriteSession, endpoint: Endpoint, fields: dict[str, Any], now: datetime
 ) -> None:
     """Write changed columns of an endpoint of any kind.
@@ -147,12 +147,12 @@ async def apply_change(
         NotFoundError: One of `site_ids` is not a site of the endpoint's organisation.
     """
     if "site_ids" in fields:
-        await check_sites(session, fields["site_ids"], endpoint.organisation_id)
+        await check_site_ownership(session, fields["site_ids"], endpoint.organisation_id)
     if "grouping" in fields:
         grouping = fields["grouping"]
         fields = {**fields, "grouping": grouping.model_dump() if grouping else None}
         if fields["grouping"] != endpoint.grouping:
-            await waiting_groups.flush(session, endpoint.id)
+            await waiting_groups.flush_endpoint_groups(session, endpoint.id)
     elsewhere = any(
         name in fields and fields[name] != getattr(endpoint, name)
         for name in ("url", "target", "credentials")
@@ -160,7 +160,7 @@ async def apply_change(
     if fields.get("enabled"):
         fields = {**fields, "disabled_reason": None, "disabled_at": None}
     if fields.get("enabled") or elsewhere:
-        await endpoint_states.reset(session, endpoint.id)
+        await endpoint_states.reset_failures(session, endpoint.id)
     for name, value in fields.items():
         setattr(endpoint, name, value)
     if fields:
@@ -169,7 +169,7 @@ async def apply_change(
 
 
 async def rotate_secret(
-    session: WriteSession, endpoint: Endpoint, wanted: SecretRotate, sealer: Sealer, now: datetime
+    session: WriteSession, endpoint: Endpoint, wanted: SecretRotate, sealer: SecretSealer, now: datetime
 ) -> tuple[str, datetime | None]:
     """Give a webhook another secret; what signed before goes on doing so until the overlap ends.
 
@@ -187,12 +187,12 @@ async def rotate_secret(
         ConflictError: `too_many_secrets`.
         UnavailableError: `encryption_key_missing`.
     """
-    require_key(sealer)
+    require_encryption_key(sealer)
     if endpoint.secret is None:
         raise RuntimeError(f"the webhook {endpoint.id} has no secret")
     overlap_s = parse_iso_duration(wanted.overlap)
     until = now + timedelta(seconds=overlap_s)
-    former = retired(endpoint.secret, endpoint.former_secrets, now, until)
+    former = retire_secret(endpoint.secret, endpoint.former_secrets, now, until)
     if len(former) > FORMER_LIMIT:
         raise ConflictError(
             f"{FORMER_LIMIT} former secrets sign already: wait until one ends (`secret_expires`), or end all "
@@ -207,17 +207,20 @@ async def rotate_secret(
     return secret, until if former else None
 
 
-def shown(endpoint: Endpoint, sealer: Sealer, now: datetime) -> EndpointOut:
+def present_webhook(endpoint: Endpoint, sealer: SecretSealer, now: datetime) -> EndpointOut:
     """Give a webhook as its readers may see it: of headers the names, of secrets when they end."""
     headers: dict[str, str] | None = None
     if endpoint.headers is not None:
         try:
             opened = open_headers(sealer, endpoint.id, endpoint.headers)
             headers = dict.fromkeys(opened, MASKED)
-        except SealError as error:
+        except SealingError as error:
             _log.warning("headers_cannot_be_opened", endpoint_id=str(endpoint.id), error=str(error))
             headers = {MASKED: MASKED}
-    ends = sorted(datetime.fromisoformat(each["expires_at"]) for each in alive(endpoint.former_secrets, now))
+    ends = sorted(
+        datetime.fromisoformat(each["expires_at"])
+        for each in filter_active_secrets(endpoint.former_secrets, now)
+    )
     return EndpointOut.of(endpoint, headers, ends)
 
 
@@ -226,7 +229,7 @@ async def get_endpoint(
     identifier: UUID,
     principal: Principal,
     *,
-    noun: Noun = "webhook",
+    noun: EndpointNoun = "webhook",
     lock: bool = False,
     hold: bool = False,
 ) -> Endpoint:
@@ -239,7 +242,7 @@ async def get_endpoint(
     return endpoint
 
 
-async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) -> UUID:
+async def send_test_event(session: WriteSession, endpoint: Endpoint, now: datetime) -> UUID:
     """Put a test event for one endpoint into the outbox; return the event's id.
 
     It is attempted soon, also where the endpoint's state says that nothing is for a while.
@@ -255,7 +258,7 @@ async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) ->
     """
     if not endpoint.enabled:
         raise ConflictError("The endpoint is disabled: enable it first.", code="endpoint_disabled")
-    recent, first = await endpoint_repository.recent_tests(session, endpoint, now - TESTS_WITHIN)
+    recent, first = await endpoint_repository.count_recent_tests(session, endpoint, now - TESTS_WITHIN)
     if recent >= MOST_TESTS and first is not None:
         wait_s = math.ceil((first + TESTS_WITHIN - now).total_seconds())
         raise TooManyRequestsError(
@@ -276,23 +279,23 @@ async def send_test(session: WriteSession, endpoint: Endpoint, now: datetime) ->
         },
         created_at=now,
     )
-    await endpoint_states.allow_one(session, endpoint.id)
-    await enqueue_in(session, [event])
+    await endpoint_states.half_open_breaker(session, endpoint.id)
+    await enqueue_session_events(session, [event])
     return event.id
 
 
 def _check_url(url: str, public_url: str, *, allow_private: bool) -> None:
     try:
-        check_foreign(check_url(url, allow_private=allow_private), public_url)
+        reject_own_url(check_url(url, allow_private=allow_private), public_url)
     except InvalidError as error:
         raise error.at("body.url") from None
 
 
-async def check_sites(session: WriteSession, site_ids: Sequence[UUID] | None, owner: UUID) -> None:
+async def check_site_ownership(session: WriteSession, site_ids: Sequence[UUID] | None, owner: UUID) -> None:
     """Refuse sites that are not the endpoint's own organisation's (NotFoundError)."""
     if site_ids is None:
         return
-    found = await hold_sites(session, site_ids, Reach.of([owner]))
+    found = await lock_sites(session, site_ids, TenantScope.of([owner]))
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)

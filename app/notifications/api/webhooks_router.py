@@ -11,7 +11,14 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from app.notifications.api import endpoint_repository, webhook_service
-from app.notifications.api.dependencies import Holder, PublicUrl, Reader, Seal, Settings, Writer
+from app.notifications.api.dependencies import (
+    DatabaseDependency,
+    PublicUrl,
+    Reader,
+    SealerDependency,
+    WebhookSettingsDependency,
+    Writer,
+)
 from app.notifications.api.endpoint_repository import ENDPOINTS
 from app.notifications.api.endpoint_schemas import (
     ROTATIONS,
@@ -24,15 +31,15 @@ from app.notifications.api.endpoint_schemas import (
 )
 from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import DefaultQuotas
-from app.registry.quota_service import check_room
+from app.registry.quota_service import check_quota
 
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
@@ -42,16 +49,16 @@ router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
     status_code=201,
     operation_id="create_webhook",
     summary="Register an endpoint",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def create_webhook(
     *,
     body: EndpointCreate,
     principal: Writer,
-    session: Writes,
-    settings: Settings,
+    session: WriteSessionDep,
+    settings: WebhookSettingsDependency,
     public_url: PublicUrl,
-    sealer: Seal,
+    sealer: SealerDependency,
     defaults: DefaultQuotas,
 ) -> EndpointCreated:
     """Have alerts posted to a URL of yours.
@@ -60,7 +67,7 @@ async def create_webhook(
     The URL must be https and lead to a public address; redirects are not followed.
     """
     now = datetime.now(UTC)
-    endpoint, secret = await webhook_service.add_endpoint(
+    endpoint, secret = await webhook_service.add_webhook(
         session,
         principal,
         body,
@@ -69,22 +76,24 @@ async def create_webhook(
         sealer=sealer,
         now=now,
     )
-    await check_room(session, "webhooks", {endpoint.organisation_id: 1}, defaults, principal.visible())
-    return EndpointCreated(**webhook_service.shown(endpoint, sealer, now).model_dump(), secret=secret)
+    await check_quota(session, "webhooks", {endpoint.organisation_id: 1}, defaults, principal.visible())
+    return EndpointCreated(
+        **webhook_service.present_webhook(endpoint, sealer, now).model_dump(), secret=secret
+    )
 
 
 @router.get(
     "/webhooks",
     operation_id="list_webhooks",
     summary="List endpoints",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_webhooks(
     *,
     principal: Reader,
-    session: Reads,
-    sealer: Seal,
-    asked: Annotated[Pagination, Depends(ENDPOINTS.asked)],
+    session: ReadSessionDep,
+    sealer: SealerDependency,
+    asked: Annotated[PageRequest, Depends(ENDPOINTS.asked)],
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
 ) -> Page[EndpointOut]:
@@ -94,37 +103,39 @@ async def list_webhooks(
     )
     kept, following = ENDPOINTS.cut(rows, asked)
     now = datetime.now(UTC)
-    return Page(data=[webhook_service.shown(row, sealer, now) for row in kept], next=following)
+    return Page(data=[webhook_service.present_webhook(row, sealer, now) for row in kept], next=following)
 
 
 @router.get(
     "/webhooks/{webhook}",
     operation_id="get_webhook",
     summary="Read an endpoint",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_webhook(webhook: str, principal: Reader, session: Reads, sealer: Seal) -> EndpointOut:
+async def get_webhook(
+    webhook: str, principal: Reader, session: ReadSessionDep, sealer: SealerDependency
+) -> EndpointOut:
     """The secret is not shown, nor are the values of headers."""
     endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal)
-    return webhook_service.shown(endpoint, sealer, datetime.now(UTC))
+    return webhook_service.present_webhook(endpoint, sealer, datetime.now(UTC))
 
 
 @router.patch(
     "/webhooks/{webhook}",
     operation_id="update_webhook",
     summary="Change an endpoint",
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def update_webhook(
     *,
     webhook: str,
     body: EndpointChange,
     principal: Writer,
-    session: Writes,
-    settings: Settings,
+    session: WriteSessionDep,
+    settings: WebhookSettingsDependency,
     public_url: PublicUrl,
-    sealer: Seal,
-    matching: Matching,
+    sealer: SealerDependency,
+    matching: PreconditionDep,
 ) -> EndpointOut:
     """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again.
 
@@ -133,8 +144,8 @@ async def update_webhook(
     """
     endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     now = datetime.now(UTC)
-    matching.check(webhook_service.shown(endpoint, sealer, now))
-    await webhook_service.change_endpoint(
+    matching.check(webhook_service.present_webhook(endpoint, sealer, now))
+    await webhook_service.change_webhook(
         session,
         endpoint,
         body,
@@ -143,7 +154,7 @@ async def update_webhook(
         sealer=sealer,
         now=now,
     )
-    return webhook_service.shown(endpoint, sealer, now)
+    return webhook_service.present_webhook(endpoint, sealer, now)
 
 
 @router.delete(
@@ -151,10 +162,14 @@ async def update_webhook(
     status_code=204,
     operation_id="delete_webhook",
     summary="Delete an endpoint",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def delete_webhook(
-    webhook: str, principal: Writer, database: Holder, sealer: Seal, matching: Matching
+    webhook: str,
+    principal: Writer,
+    database: DatabaseDependency,
+    sealer: SealerDependency,
+    matching: PreconditionDep,
 ) -> Response:
     """Its deliveries go with it, also those that are pending, and what waits to be put together.
 
@@ -163,9 +178,9 @@ async def delete_webhook(
     identifier = parse_id(webhook, "webhook")
 
     def shown(row: Endpoint) -> EndpointOut:
-        return webhook_service.shown(row, sealer, datetime.now(UTC))
+        return webhook_service.present_webhook(row, sealer, datetime.now(UTC))
 
-    await endpoint_removal.empty(database, identifier, principal, "webhook", matching.on(shown))
+    await endpoint_removal.empty_endpoint(database, identifier, principal, "webhook", matching.on(shown))
     async with database.write() as session:
         endpoint = await webhook_service.get_endpoint(session, identifier, principal, lock=True)
         await session.delete(endpoint)
@@ -177,13 +192,13 @@ async def delete_webhook(
     "/webhooks/{webhook}/rotate-secret",
     operation_id="rotate_webhook_secret",
     summary="Replace an endpoint's secret",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def rotate_secret(
     webhook: str,
     principal: Writer,
-    session: Writes,
-    sealer: Seal,
+    session: WriteSessionDep,
+    sealer: SealerDependency,
     body: Annotated[SecretRotate | None, Body(openapi_examples=ROTATIONS)] = None,
 ) -> SecretOut:
     """From now on every attempt is signed with the new secret, also those of older events.

@@ -20,11 +20,11 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.delivery.transport_types import Claim
+from app.notifications.delivery.transport_types import LeasedDelivery
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection
 
-AHEAD: Final = 8
+PREFETCH_FACTOR: Final = 8
 """So many times its places are leased for an endpoint that answers soon: it need not wait for a claim."""
 
 MOST_BYTES: Final = 64 * 2**20
@@ -80,7 +80,8 @@ RECURSIVE waiting AS (
         limits.depth + CASE WHEN strict THEN {_LATE} ELSE 0 END
             + CASE WHEN replaying THEN {_REPLAYED} ELSE 0 END AS looked_at
     FROM known CROSS JOIN LATERAL (
-        SELECT places * CASE WHEN deep AND NOT suspect AND places > 1 THEN {AHEAD} ELSE 1 END AS depth
+        SELECT places * CASE WHEN deep AND NOT suspect AND places > 1 THEN {PREFETCH_FACTOR} ELSE 1 END AS
+        depth
     ) AS limits
     WHERE known.share IS NULL OR known.most > 0
 )
@@ -221,7 +222,7 @@ WHERE delivery.id = held.id AND delivery.leased_until = held.leased_until
 _PENDING: Final = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
 
 
-class Busy(NamedTuple):
+class EndpointLoad(NamedTuple):
     """An endpoint that this process has leases of.
 
     Attributes:
@@ -237,7 +238,7 @@ class Busy(NamedTuple):
     held: bool = False
 
 
-class Room(NamedTuple):
+class KindCapacity(NamedTuple):
     """How much more of a kind may be leased: of one that has a capacity of its own.
 
     Attributes:
@@ -249,7 +250,7 @@ class Room(NamedTuple):
     free: int
 
 
-class Lease(NamedTuple):
+class DeliveryLease(NamedTuple):
     """A claimed delivery, and what its endpoint may have.
 
     Attributes:
@@ -258,21 +259,21 @@ class Lease(NamedTuple):
         suspect: Its last attempt failed, or none has succeeded yet.
     """
 
-    claimed: Claim
+    claimed: LeasedDelivery
     places: int
     suspect: bool
 
 
-async def claim(
+async def lease_due_deliveries(
     connection: RawConnection,
     settings: WebhookSettings,
     *,
     places: int,
     suspects: int,
-    busy: Collection[Busy] = (),
-    kinds: Collection[Room] = (),
+    busy: Collection[EndpointLoad] = (),
+    kinds: Collection[KindCapacity] = (),
     most_bytes: int = MOST_BYTES,
-) -> list[Lease]:
+) -> list[DeliveryLease]:
     """Lease deliveries that are due: each organisation's first, and of it each endpoint's, before any second.
 
     Then the longest due of those whose last attempt succeeded, and of the others, in turn with these, who was
@@ -294,11 +295,11 @@ async def claim(
     rows = await connection.fetch(
         _CLAIM, *room, places, settings.lease_s, of_owner, suspects_of_owner, most_bytes
     )
-    return [Lease(_claim_of(row), row["places"], row["suspect"]) for row in rows]
+    return [DeliveryLease(_claim_of(row), row["places"], row["suspect"]) for row in rows]
 
 
 def _room(
-    settings: WebhookSettings, busy: Collection[Busy], suspects: int, kinds: Collection[Room]
+    settings: WebhookSettings, busy: Collection[EndpointLoad], suspects: int, kinds: Collection[KindCapacity]
 ) -> tuple[Any, ...]:
     ids, leases, quick, held = map(list, zip(*busy, strict=True)) if busy else ([], [], [], [])
     names, free = map(list, zip(*kinds, strict=True)) if kinds else ([], [])
@@ -306,20 +307,20 @@ def _room(
     return share, ids, leases, quick, held, settings.breaker_failures, suspects, names, free
 
 
-def _claim_of(row: Any) -> Claim:  # noqa: ANN401 (a row)
+def _claim_of(row: Any) -> LeasedDelivery:  # noqa: ANN401 (a row)
     *plain, target, secret, former, headers, credentials, _, _ = row
     former = [] if former == "[]" else msgspec.json.decode(former)
     where = None if target is None else msgspec.json.decode(target)
-    return Claim._make((*plain, where, secret, former, headers, credentials))
+    return LeasedDelivery._make((*plain, where, secret, former, headers, credentials))
 
 
-async def next_due_in(
+async def compute_next_due_s(
     connection: RawConnection,
     settings: WebhookSettings,
     *,
     suspects: int = 1,
-    busy: Collection[Busy] = (),
-    kinds: Collection[Room] = (),
+    busy: Collection[EndpointLoad] = (),
+    kinds: Collection[KindCapacity] = (),
 ) -> float | None:
     """Return in how many seconds something can be claimed, or a waiting group is due; the arguments as above.
 
@@ -329,14 +330,14 @@ async def next_due_in(
     return seconds
 
 
-async def release(connection: RawConnection, claims: Sequence[Claim]) -> None:
+async def release_leases(connection: RawConnection, claims: Sequence[LeasedDelivery]) -> None:
     """Give up leases at once: the deliveries are due again for whoever claims next."""
     await connection.execute(
         _RELEASE, [claimed.id for claimed in claims], [claimed.leased_until for claimed in claims]
     )
 
 
-async def count_pending(connection: RawConnection) -> int:
+async def count_pending_deliveries(connection: RawConnection) -> int:
     """Count deliveries that are neither delivered nor given up."""
     count: int = await connection.fetchval(_PENDING)
     return count

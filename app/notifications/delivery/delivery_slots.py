@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from app.notifications.delivery.delivery_leases import Busy, Lease, Room
-from app.notifications.delivery.transport_types import Claim
+from app.notifications.delivery.delivery_leases import DeliveryLease, EndpointLoad, KindCapacity
+from app.notifications.delivery.transport_types import LeasedDelivery
 
 SLOW_S: Final = 1.0
 """An endpoint with an attempt that has been under way for longer gets no further place until one ends."""
@@ -34,10 +34,10 @@ _SPARED: Final = (0.0, 1 / 8, 1 / 4)
 
 
 @dataclass(slots=True)
-class Leased:
+class HeldLease:
     """A lease that this process holds, and until when it may be attempted or recorded (monotonic)."""
 
-    lease: Lease
+    lease: DeliveryLease
     deadline: float
 
 
@@ -73,7 +73,7 @@ class _Lane:
     count: int = 0
     # Which of its kind's turns it waits in.
     listed: OrderedDict[UUID, None] | None = None
-    waiting: deque[Leased] = field(default_factory=deque)
+    waiting: deque[HeldLease] = field(default_factory=deque)
     # Lease → when its attempt began, the oldest first.
     running: dict[tuple[UUID, datetime], float] = field(default_factory=dict)
 
@@ -82,7 +82,7 @@ class _Lane:
         return now - oldest > SLOW_S
 
 
-class Lanes:
+class DeliverySlots:
     """The leases of a process.
 
     Args:
@@ -102,13 +102,13 @@ class Lanes:
         self._enough = [of_owner - int(of_owner * part) for part in _SPARED]
         self._owners: dict[UUID, _Owner] = {}
         self._lanes: dict[UUID, _Lane] = {}
-        self._back: list[Claim] = []
+        self._back: list[LeasedDelivery] = []
         self.leased = 0
         self.running = 0
         self.waiting = 0
         self.bytes = 0
 
-    def add(self, leases: Iterable[Lease], deadline: float) -> None:
+    def add(self, leases: Iterable[DeliveryLease], deadline: float) -> None:
         """Take in what was claimed."""
         for lease in leases:
             endpoint_id = lease.claimed.endpoint_id
@@ -119,7 +119,7 @@ class Lanes:
                 owner.lanes.add(endpoint_id)
                 lane = self._lanes[endpoint_id] = _Lane(kind, owner, lease.places, lease.suspect)
             lane.places, lane.suspect = lease.places, lease.suspect
-            lane.waiting.append(Leased(lease, deadline))
+            lane.waiting.append(HeldLease(lease, deadline))
             lane.count += 1
             lane.kind.leased += 1
             self.leased += 1
@@ -127,7 +127,7 @@ class Lanes:
             self.waiting += 1
             self._list(endpoint_id, lane)
 
-    def next(self, now: float) -> Leased | None:
+    def next(self, now: float) -> HeldLease | None:
         """Begin the next attempt: the endpoints that have something waiting, and a place, take turns."""
         for name, kind in self._kinds.items():
             if kind.capacity is not None and kind.running >= kind.capacity:
@@ -139,7 +139,7 @@ class Lanes:
                 return leased
         return None
 
-    def _next_of(self, kind: _Kind, now: float) -> Leased | None:
+    def _next_of(self, kind: _Kind, now: float) -> HeldLease | None:
         for turns, spared in zip(kind.turns, self._spared, strict=True):
             while turns and self._places - self.running > spared:
                 endpoint_id, _ = turns.popitem(last=False)
@@ -151,7 +151,7 @@ class Lanes:
                     return leased
         return None
 
-    def _begin(self, lane: _Lane, now: float) -> Leased | None:
+    def _begin(self, lane: _Lane, now: float) -> HeldLease | None:
         if lane.slow(now):
             self._give_back(lane)
         while lane.waiting and self._has_room(lane):
@@ -167,7 +167,7 @@ class Lanes:
             return leased
         return None
 
-    def ended(self, claimed: Claim, *, delivered: bool, now: float) -> None:
+    def ended(self, claimed: LeasedDelivery, *, delivered: bool, now: float) -> None:
         """An attempt has ended: its place is free, its lease is not yet."""
         lane = self._lanes[claimed.endpoint_id]
         began = lane.running.pop(_key(claimed))
@@ -184,7 +184,7 @@ class Lanes:
             for endpoint_id in lane.owner.lanes:
                 self._list(endpoint_id, self._lanes[endpoint_id])
 
-    def settled(self, claims: Iterable[Claim]) -> None:
+    def settled(self, claims: Iterable[LeasedDelivery]) -> None:
         """What was recorded, given back, or given up: its lease is no longer ours."""
         for claimed in claims:
             lane = self._lanes[claimed.endpoint_id]
@@ -199,7 +199,7 @@ class Lanes:
                 if not lane.owner.lanes:
                     del self._owners[claimed.organisation_id]
 
-    def take_back(self, now: float, *, everything: bool = False) -> list[Claim]:
+    def take_back(self, now: float, *, everything: bool = False) -> list[LeasedDelivery]:
         """What is to be given back to the database; `settled` belongs after it."""
         for lane in self._lanes.values():
             if everything or lane.slow(now):
@@ -210,17 +210,17 @@ class Lanes:
         back, self._back = self._back, []
         return back
 
-    def busy(self, now: float) -> list[Busy]:
+    def busy(self, now: float) -> list[EndpointLoad]:
         """The endpoints of which something is leased here."""
         return [
-            Busy(endpoint_id, lane.count, lane.quick, lane.slow(now))
+            EndpointLoad(endpoint_id, lane.count, lane.quick, lane.slow(now))
             for endpoint_id, lane in self._lanes.items()
         ]
 
-    def room(self) -> list[Room]:
+    def room(self) -> list[KindCapacity]:
         """How much more may be leased of each kind that has a capacity."""
         return [
-            Room(name, max(0, kind.capacity * _LEASES - kind.leased))
+            KindCapacity(name, max(0, kind.capacity * _LEASES - kind.leased))
             for name, kind in self._kinds.items()
             if kind.capacity is not None
         ]
@@ -255,5 +255,5 @@ class Lanes:
         lane.waiting.clear()
 
 
-def _key(claimed: Claim) -> tuple[UUID, datetime]:
+def _key(claimed: LeasedDelivery) -> tuple[UUID, datetime]:
     return claimed.id, claimed.leased_until

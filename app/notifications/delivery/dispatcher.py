@@ -19,14 +19,14 @@ from typing import Any, Final
 import asyncpg
 
 from app.notifications.delivery import delivery_leases, replay_worker, waiting_groups
-from app.notifications.delivery.delivery_slots import SLOW_S, Lanes, Leased
-from app.notifications.delivery.fanout import FannedOut, FanOut
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen
-from app.notifications.delivery.outcome_recorder import Recorder, Settled
-from app.notifications.delivery.outcome_sql import Record
-from app.notifications.delivery.transport_types import Claim, Outcome, Transport
-from app.notifications.delivery.transports import CAPACITY, Transports
-from app.platform.config.settings import Settings, WebhookSettings
+from app.notifications.delivery.delivery_slots import SLOW_S, DeliverySlots, HeldLease
+from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult
+from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups
+from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
+from app.notifications.delivery.outcome_sql import AttemptRecord
+from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
+from app.notifications.delivery.transports import CAPACITY, TransportRegistry
+from app.platform.config.settings import VigieSettings, WebhookSettings
 from app.platform.db.database import Database, RawConnection
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import (
@@ -38,8 +38,8 @@ from app.platform.observability.metrics_and_logs import (
     OUTBOX_PENDING,
     get_logger,
 )
-from app.platform.runtime.stored_settings import Installation
-from app.platform.secrets.sealing import Sealer
+from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.sealing import SecretSealer
 
 DRAIN_S: Final = 4.0
 """How long a stop waits for the attempts under way, in seconds."""
@@ -60,8 +60,11 @@ _CUT_S: Final = 0.5  # for what is cancelled
 _log = get_logger(__name__)
 
 
-async def run(
-    settings: Settings, database: Database, stop: asyncio.Event, installation: Installation | None = None
+async def run_dispatcher(
+    settings: VigieSettings,
+    database: Database,
+    stop: asyncio.Event,
+    installation: InstallationSettings | None = None,
 ) -> None:
     """Deliver until `stop` is set, then let the attempts under way end.
 
@@ -71,9 +74,9 @@ async def run(
     if pool is None:
         return
     try:
-        installation = installation or Installation(settings, Sealer.of(settings.encryption))
-        async with Transports(settings, installation) as transports:
-            await Dispatcher(settings.webhooks, pool, transports, installation).run(database, stop)
+        installation = installation or InstallationSettings(settings, SecretSealer.of(settings.encryption))
+        async with TransportRegistry(settings, installation) as transports:
+            await DeliveryDispatcher(settings.webhooks, pool, transports, installation).run(database, stop)
     finally:
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -105,7 +108,7 @@ def _left(until: float) -> float:
     return max(0.0, until - time.monotonic())
 
 
-class Dispatcher:
+class DeliveryDispatcher:
     """One process's deliveries.
 
     Args:
@@ -120,30 +123,30 @@ class Dispatcher:
         self,
         settings: WebhookSettings,
         pool: asyncpg.Pool,
-        transport: Transport,
-        installation: Installation | None = None,
+        transport: DeliveryTransport,
+        installation: InstallationSettings | None = None,
         capacity: Mapping[str, int] = CAPACITY,
     ) -> None:
         self._settings = settings
         self._installation = installation
         self._pool = pool
         self._transport = transport
-        self._fan_out = FanOut(settings)
-        self._recorder = Recorder(settings, pool, self._settled)
-        self._lanes = Lanes(settings.total_timeout_s, settings.concurrency, capacity)
+        self._fan_out = AdaptiveFanOut(settings)
+        self._recorder = OutcomeRecorder(settings, pool, self._settled)
+        self._lanes = DeliverySlots(settings.total_timeout_s, settings.concurrency, capacity)
         self._capacity = capacity
         self._most_leased = settings.concurrency * _LEASES
         self._wake = asyncio.Event()
         self._news = True
         self._stopping = False
-        self._under_way: dict[asyncio.Task[None], Claim] = {}
+        self._under_way: dict[asyncio.Task[None], LeasedDelivery] = {}
         # Of the database's clock, read off with our monotonic one in between.
         self._clock: tuple[datetime, float] | None = None
         self._looked: dict[str, float] = {}
 
     async def run(self, database: Database, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set; then drain."""
-        listening = asyncio.create_task(listen(database, self._heard), name="listen")
+        listening = asyncio.create_task(listen_for_wakeups(database, self._heard), name="listen")
         rounds = asyncio.create_task(self._rounds(stop), name="rounds")
         recording = asyncio.create_task(self._recorder.run(), name="record")
         stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -204,7 +207,7 @@ class Dispatcher:
         async with self._pool.acquire() as connection:
             # The poll: for wake-ups that were lost.
             news = self._news or self._due("outbox", self._settings.poll_s)
-            fanned = FannedOut(0)
+            fanned = FanOutResult(0)
             if news:
                 self._looked["outbox"] = time.monotonic()
                 self._news = False
@@ -215,8 +218,8 @@ class Dispatcher:
             more = False
             if news or not self._lanes.leased or self._due("groups", _GROUPS_EVERY_S):
                 self._looked["groups"] = time.monotonic()
-                more = await waiting_groups.send_due(connection, self._settings, links)
-                more = await replay_worker.step(connection) or more
+                more = await waiting_groups.send_due_groups(connection, self._settings, links)
+                more = await replay_worker.replay_next_slice(connection) or more
             await self._give_back(connection, self._lanes.take_back(time.monotonic()))
             wanted, claimed = await self._claim(connection)
             await self._count(connection)
@@ -238,7 +241,7 @@ class Dispatcher:
             longest = min(longest, SLOW_S)  # then what waits for a slow endpoint is given back
         if not asked:
             return longest
-        due_in = await delivery_leases.next_due_in(
+        due_in = await delivery_leases.compute_next_due_s(
             connection,
             self._settings,
             suspects=self._suspects(),
@@ -260,7 +263,7 @@ class Dispatcher:
         if wanted <= 0 or most_bytes <= 0 or (wanted < self._most_leased // 8 and self._lanes.waiting):
             return 0, 0
         began = time.monotonic()
-        leases = await delivery_leases.claim(
+        leases = await delivery_leases.lease_due_deliveries(
             connection,
             self._settings,
             places=wanted,
@@ -291,12 +294,12 @@ class Dispatcher:
         then, mark = self._clock
         return then + timedelta(seconds=time.monotonic() - mark)
 
-    async def _deliver(self, first: Leased) -> None:
+    async def _deliver(self, first: HeldLease) -> None:
         """Make an attempt after the other, as long as there are some whose turn it is."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("this runs as a task")
-        leased: Leased | None = first
+        leased: HeldLease | None = first
         while leased is not None:
             self._under_way[task] = leased.lease.claimed
             await self._attempt(leased)
@@ -304,7 +307,7 @@ class Dispatcher:
             # An end can make room for two: of its kind, and of all.
             self._start()
 
-    async def _attempt(self, leased: Leased) -> None:
+    async def _attempt(self, leased: HeldLease) -> None:
         claimed = leased.lease.claimed
         started_at = self._now()
         try:
@@ -313,14 +316,14 @@ class Dispatcher:
             log = _log.bind(**_names(claimed))
             # Recorded like any failure: left to its lease it would come back at once and for ever.
             log.exception("attempt_failed")
-            outcome = Outcome("internal_error", None, None, 0.0)
+            outcome = AttemptOutcome("internal_error", None, None, 0.0)
         DELIVERIES.labels(outcome=outcome.reason).inc()
         DELIVERY_SECONDS.observe(outcome.duration_ms / 1000)
         self._lanes.ended(claimed, delivered=outcome.delivered, now=time.monotonic())
-        record = Record(new_id(), claimed, outcome, started_at, self._now(), None)
+        record = AttemptRecord(new_id(), claimed, outcome, started_at, self._now(), None)
         self._recorder.put(record, leased.deadline)
 
-    def _settled(self, settled: Sequence[Settled]) -> None:
+    def _settled(self, settled: Sequence[RecordingResult]) -> None:
         """Told by the recorder: these leases are no longer ours."""
         chatty = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._lanes.settled(each.ended.record.claimed for each in settled)
@@ -351,13 +354,13 @@ class Dispatcher:
         DELIVERIES_LEASED.set(self._lanes.leased)
         if self._due("counts", _COUNT_EVERY_S):
             self._looked["counts"] = time.monotonic()
-            OUTBOX_PENDING.set(await delivery_leases.count_pending(connection))
+            OUTBOX_PENDING.set(await delivery_leases.count_pending_deliveries(connection))
 
-    async def _give_back(self, connection: RawConnection, back: Sequence[Claim]) -> None:
+    async def _give_back(self, connection: RawConnection, back: Sequence[LeasedDelivery]) -> None:
         if not back:
             return
         try:
-            await delivery_leases.release(connection, back)
+            await delivery_leases.release_leases(connection, back)
         finally:
             # What could not be released is free when its lease ends.
             self._lanes.settled(back)
@@ -384,15 +387,15 @@ class Dispatcher:
             await asyncio.wait(last, timeout=_PATIENCE_S)
         return last
 
-    async def _release(self, left: Sequence[Claim]) -> None:
+    async def _release(self, left: Sequence[LeasedDelivery]) -> None:
         try:
             async with self._pool.acquire() as connection:
-                await delivery_leases.release(connection, left)
+                await delivery_leases.release_leases(connection, left)
         except DATABASE_ERRORS as error:
             _log.warning("release_failed", error=str(error) or type(error).__name__)
 
 
-def _names(claimed: Claim) -> dict[str, str]:
+def _names(claimed: LeasedDelivery) -> dict[str, str]:
     return {
         "delivery_id": str(claimed.id),
         "endpoint_id": str(claimed.endpoint_id),

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from app.notifications.delivery.transport_types import Outcome
+from app.notifications.delivery.transport_types import AttemptOutcome
 
 MOST_STEPS: Final = 6
 """An endpoint that is slowed down gets an attempt every 2^6 seconds at least."""
@@ -33,7 +33,7 @@ _MOST_DOUBLINGS: Final = 30
 _DAY_S: Final = 86_400.0
 
 
-class Health(NamedTuple):
+class EndpointHealth(NamedTuple):
     """What `endpoint_states` holds of an endpoint, but for its tokens.
 
     `consecutive_failures` counts failures that were under way together up to the breaker's limit, and no
@@ -52,10 +52,11 @@ class Health(NamedTuple):
     slow_step: int = 0
 
 
-class Limits(NamedTuple):
+class HealthLimits(NamedTuple):
     """The settings that decide (see `WebhookSettings`); times in seconds, `jitter` a share.
 
-    `quiet_s` is made of them (`quiet_after`): after so long without a failure the next one begins anew.
+    `quiet_s` is made of them (`compute_quiet_period_s`): after so long without a failure the next one begins
+    anew.
     """
 
     breaker_failures: int
@@ -67,7 +68,7 @@ class Limits(NamedTuple):
     quiet_s: float
 
 
-class Verdict(StrEnum):
+class HealthAction(StrEnum):
     """What an outcome leads to besides."""
 
     WARN = "warn"
@@ -75,7 +76,7 @@ class Verdict(StrEnum):
     DISABLE_GONE = "gone"
 
 
-def quiet_after(schedule_s: Sequence[float], retry_after_max_s: float, jitter: float) -> float:
+def compute_quiet_period_s(schedule_s: Sequence[float], retry_after_max_s: float, jitter: float) -> float:
     """How many seconds without a failure mean that nothing was tried, and not that nothing succeeded.
 
     Longer than any wait between two attempts of a delivery, and a day at least.
@@ -83,7 +84,7 @@ def quiet_after(schedule_s: Sequence[float], retry_after_max_s: float, jitter: f
     return 1.5 * max(_DAY_S, (1 + jitter) * max(0.0, *schedule_s, retry_after_max_s))
 
 
-def asked_to_wait(outcome: Outcome, limits: Limits) -> float | None:
+def get_requested_wait_s(outcome: AttemptOutcome, limits: HealthLimits) -> float | None:
     """For how many seconds a receiver asked to be left alone, or has to be; None where it did not."""
     if outcome.retry_after_s is not None and outcome.reason == QUOTA_EXCEEDED:
         return outcome.retry_after_s
@@ -94,15 +95,15 @@ def asked_to_wait(outcome: Outcome, limits: Limits) -> float | None:
     return min(max(outcome.retry_after_s, 0.0), limits.retry_after_max_s)
 
 
-def after(
-    health: Health,
-    outcome: Outcome,
+def update_health(
+    health: EndpointHealth,
+    outcome: AttemptOutcome,
     *,
     started_at: datetime,
     ended_at: datetime,
-    limits: Limits,
+    limits: HealthLimits,
     chance: float,
-) -> tuple[Health, Verdict | None]:
+) -> tuple[EndpointHealth, HealthAction | None]:
     """Give an endpoint's state after an attempt.
 
     Args:
@@ -123,7 +124,7 @@ def after(
     return _verdict(failed, ended_at, limits)
 
 
-def _succeeded(health: Health, started_at: datetime, now: datetime, stretch: float) -> Health:
+def _succeeded(health: EndpointHealth, started_at: datetime, now: datetime, stretch: float) -> EndpointHealth:
     step = health.slow_step
     opens = [] if health.open_until is None or health.open_until <= now else [health.open_until]
     if not _together(health, started_at):
@@ -141,8 +142,12 @@ def _succeeded(health: Health, started_at: datetime, now: datetime, stretch: flo
 
 
 def _failed(
-    health: Health, outcome: Outcome, limits: Limits, stretch: float, times: tuple[datetime, datetime]
-) -> Health:
+    health: EndpointHealth,
+    outcome: AttemptOutcome,
+    limits: HealthLimits,
+    stretch: float,
+    times: tuple[datetime, datetime],
+) -> EndpointHealth:
     started_at, now = times
     together = _together(health, started_at)
     failures, step = health.consecutive_failures, health.slow_step
@@ -156,7 +161,7 @@ def _failed(
         doublings = min(failures - limits.breaker_failures, _MOST_DOUBLINGS)
         waits.append(min(limits.breaker_max_s, float(2**doublings)) * stretch)
     if outcome.status in _ASKED_TO_WAIT or outcome.reason == QUOTA_EXCEEDED:
-        waits.append(asked_to_wait(outcome, limits) or 0.0)
+        waits.append(get_requested_wait_s(outcome, limits) or 0.0)
     opens = [now + timedelta(seconds=wait) for wait in waits if wait > 0]
     if health.open_until is not None:
         opens.append(health.open_until)
@@ -173,13 +178,13 @@ def _failed(
     )
 
 
-def _together(health: Health, started_at: datetime) -> bool:
+def _together(health: EndpointHealth, started_at: datetime) -> bool:
     """Whether an attempt was under way already when the last failure ended."""
     return health.last_failure_at is not None and started_at < health.last_failure_at
 
 
 def _failing_since(
-    health: Health, outcome: Outcome, limits: Limits, now: datetime
+    health: EndpointHealth, outcome: AttemptOutcome, limits: HealthLimits, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
     """Since when an endpoint fails, and when that was told of, with one more failure.
 
@@ -194,14 +199,16 @@ def _failing_since(
     return health.failing_since if ours else health.failing_since or now, health.noticed_at
 
 
-def _verdict(failed: Health, now: datetime, limits: Limits) -> tuple[Health, Verdict | None]:
+def _verdict(
+    failed: EndpointHealth, now: datetime, limits: HealthLimits
+) -> tuple[EndpointHealth, HealthAction | None]:
     if failed.last_reason == GONE:
-        return failed, Verdict.DISABLE_GONE
+        return failed, HealthAction.DISABLE_GONE
     if failed.last_reason in _OURS or failed.failing_since is None:
         return failed, None
     failing_s = (now - failed.failing_since).total_seconds()
     if failing_s >= limits.disable_after_s and failed.consecutive_failures >= limits.breaker_failures:
-        return failed, Verdict.DISABLE_FAILING
+        return failed, HealthAction.DISABLE_FAILING
     if failing_s >= limits.warn_after_s and failed.noticed_at is None:
-        return failed._replace(noticed_at=now), Verdict.WARN
+        return failed._replace(noticed_at=now), HealthAction.WARN
     return failed, None

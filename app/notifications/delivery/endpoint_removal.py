@@ -10,13 +10,13 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.notifications.api.dependencies import Noun
+from app.notifications.api.dependencies import EndpointNoun
 from app.notifications.api.webhook_service import get_endpoint
 from app.notifications.delivery.models import Endpoint
 from app.platform.db.database import Database
 from app.platform.identity.principals import Principal
 
-AT_ONCE: Final = 5000
+DELIVERIES_PER_TRANSACTION: Final = 5000
 """Deliveries of one transaction, which go with their attempts."""
 
 _GROUPS_AT_ONCE: Final = 100  # each may have some hundred events
@@ -44,11 +44,11 @@ SELECT key FROM removed ORDER BY key DESC LIMIT 1
 """)
 
 
-async def empty(
+async def empty_endpoint(
     database: Database,
     identifier: UUID,
     principal: Principal,
-    noun: Noun,
+    noun: EndpointNoun,
     check: Callable[[Endpoint], None],
 ) -> None:
     """Disable an endpoint, and remove its deliveries and groups, each slice in a transaction of its own.
@@ -70,7 +70,10 @@ async def empty(
         check(endpoint)
         endpoint.enabled = False
     last: UUID | str | None
-    for statement, first, most in ((_DELIVERIES, _FIRST, AT_ONCE), (_GROUPS, "", _GROUPS_AT_ONCE)):
+    for statement, first, most in (
+        (_DELIVERIES, _FIRST, DELIVERIES_PER_TRANSACTION),
+        (_GROUPS, "", _GROUPS_AT_ONCE),
+    ):
         last = first
         while last is not None:
             async with database.write() as session:

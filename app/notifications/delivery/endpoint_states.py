@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.notifications.api.endpoint_targets import describe_target
-from app.notifications.delivery.endpoint_health import SLOW_DOWN, Health, Verdict
+from app.notifications.delivery.endpoint_health import SLOW_DOWN, EndpointHealth, HealthAction
 from app.notifications.events.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.db.database import RawConnection, WriteSession
@@ -25,7 +25,7 @@ from app.platform.kernel.ids import new_id
 MOST_COUNTED: Final = 10_000
 """How many pending deliveries a notice counts at most."""
 
-_FIELDS: Final = Health._fields
+_FIELDS: Final = EndpointHealth._fields
 _MAKE: Final = """
 INSERT INTO endpoint_states (endpoint_id)
 SELECT id FROM webhook_endpoints WHERE id = ANY ($1::uuid[])
@@ -85,7 +85,7 @@ FROM (
 """
 
 
-class Known(NamedTuple):
+class LockedEndpoint(NamedTuple):
     """An endpoint with its state, both locked.
 
     Attributes:
@@ -106,10 +106,10 @@ class Known(NamedTuple):
     url: str | None
     target: str | None
     description: str | None
-    health: Health
+    health: EndpointHealth
 
 
-class Counts(NamedTuple):
+class EndpointStateCounts(NamedTuple):
     """How many endpoints are in each state; one that is slowed down is not counted as open too."""
 
     open: int
@@ -117,12 +117,14 @@ class Counts(NamedTuple):
     disabled: int
 
 
-async def make(connection: RawConnection, ids: Collection[UUID]) -> None:
+async def create_missing_states(connection: RawConnection, ids: Collection[UUID]) -> None:
     """Make the states that are missing; nothing for endpoints that are gone, or locked by somebody else."""
     await connection.execute(_MAKE, list(ids))
 
 
-async def lock(connection: RawConnection, ids: Collection[UUID], *, whole: bool) -> list[Known]:
+async def lock_endpoints(
+    connection: RawConnection, ids: Collection[UUID], *, whole: bool
+) -> list[LockedEndpoint]:
     """Lock endpoints and their states; those that are gone are left out, and those that others have locked.
 
     Args:
@@ -131,26 +133,30 @@ async def lock(connection: RawConnection, ids: Collection[UUID], *, whole: bool)
         whole: Lock them against changes too: one may have to be disabled.
     """
     rows = await connection.fetch(_LOCK_WHOLE if whole else _LOCK_KEY, list(ids))
-    own = len(Known._fields) - 1
-    return [Known._make((*row[:own], Health._make(row[own:]))) for row in map(tuple, rows)]
+    own = len(LockedEndpoint._fields) - 1
+    return [LockedEndpoint._make((*row[:own], EndpointHealth._make(row[own:]))) for row in map(tuple, rows)]
 
 
-async def there(connection: RawConnection, ids: Collection[UUID]) -> set[UUID]:
+async def find_existing_endpoints(connection: RawConnection, ids: Collection[UUID]) -> set[UUID]:
     """Which of some endpoints exist, locked or not."""
     if not ids:
         return set()
     return {row["id"] for row in await connection.fetch(_THERE, list(ids))}
 
 
-async def write(connection: RawConnection, changed: Sequence[tuple[UUID, Health]]) -> None:
+async def write_states(connection: RawConnection, changed: Sequence[tuple[UUID, EndpointHealth]]) -> None:
     """Write states that the caller has locked."""
     if changed:
         columns = zip(*((endpoint_id, *health) for endpoint_id, health in changed), strict=True)
         await connection.execute(_WRITE, *map(list, columns))
 
 
-async def act(
-    connection: RawConnection, known: Known, health: Health, verdict: Verdict, now: datetime
+async def apply_health_action(
+    connection: RawConnection,
+    known: LockedEndpoint,
+    health: EndpointHealth,
+    verdict: HealthAction,
+    now: datetime,
 ) -> OutboxRecord:
     """Do what a verdict says to an endpoint that the caller has locked; give the notice of it.
 
@@ -161,8 +167,8 @@ async def act(
         verdict: Warn, or disable and why.
         now: The database's time.
     """
-    reason = Verdict.DISABLE_FAILING if verdict is Verdict.WARN else verdict
-    if verdict is not Verdict.WARN:
+    reason = HealthAction.DISABLE_FAILING if verdict is HealthAction.WARN else verdict
+    if verdict is not HealthAction.WARN:
         await connection.execute(_DISABLE, known.id, reason.value)
     data: dict[str, Any] = {
         "endpoint_id": known.id,
@@ -176,11 +182,11 @@ async def act(
         "last_status": health.last_status,
         "pending": await connection.fetchval(_PENDING, known.id, MOST_COUNTED),
     }
-    type_ = ENDPOINT_FAILING if verdict is Verdict.WARN else ENDPOINT_DISABLED
+    type_ = ENDPOINT_FAILING if verdict is HealthAction.WARN else ENDPOINT_DISABLED
     return OutboxRecord(new_id(), known.organisation_id, None, type_, data, now)
 
 
-async def reset(session: WriteSession, endpoint_id: UUID) -> None:
+async def reset_failures(session: WriteSession, endpoint_id: UUID) -> None:
     """Forget an endpoint's failures: it was enabled, or leads elsewhere. The caller has locked the endpoint.
 
     What it was last told stays, and its tokens.
@@ -188,7 +194,7 @@ async def reset(session: WriteSession, endpoint_id: UUID) -> None:
     await session.execute(_RESET, {"endpoint": endpoint_id})
 
 
-async def allow_one(session: AsyncSession, endpoint_id: UUID) -> None:
+async def half_open_breaker(session: AsyncSession, endpoint_id: UUID) -> None:
     """Have an endpoint of which nothing is attempted for a while attempted now, one delivery at a time.
 
     Deliveries may be locked after this, not before: the recorder locks states first.
@@ -196,7 +202,7 @@ async def allow_one(session: AsyncSession, endpoint_id: UUID) -> None:
     await session.execute(_ALLOW_ONE, {"endpoint": endpoint_id})
 
 
-async def count(connection: RawConnection) -> Counts:
+async def count_endpoint_states(connection: RawConnection) -> EndpointStateCounts:
     """Count the endpoints that are attempted rarely, or not at all, without their owners having said so."""
     (row,) = await connection.fetch(_COUNT, list(SLOW_DOWN))
-    return Counts(**row)
+    return EndpointStateCounts(**row)

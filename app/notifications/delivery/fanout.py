@@ -15,21 +15,26 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery.body_cache import Bodies
-from app.notifications.delivery.grouping import AlertData, Plan
+from app.notifications.delivery.body_cache import EventBodyCache
+from app.notifications.delivery.grouping import AlertRoutingData, GroupingPlan
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
-from app.notifications.delivery.waiting_groups import GroupedEvent, gather
+from app.notifications.delivery.waiting_groups import GroupedEvent, add_to_groups
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events.outbox import wake_streams
-from app.notifications.events.site_names import site_names
-from app.notifications.events.subscriptions import BEGINNING, Happened, Subscription, wants
-from app.notifications.formats import WORDED, Rendering
-from app.notifications.formats.native import build_body
-from app.notifications.http.service_channels import ORDERED
+from app.notifications.events.site_names import read_site_names
+from app.notifications.events.subscriptions import (
+    BEGINNING,
+    CandidateEvent,
+    EndpointSubscription,
+    matches_subscription,
+)
+from app.notifications.formats import TEXT_KINDS, RenderContext
+from app.notifications.formats.native import build_native_body
+from app.notifications.http.service_channels import ORDERED_KINDS
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.settings import WebhookSettings
-from app.platform.db.advisory_locks import STREAM
-from app.platform.db.database import RawConnection, is_transient, is_unfit
+from app.platform.db.advisory_locks import STREAM_POSITIONS
+from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.observability.metrics_and_logs import EVENTS_UNFIT, GROUPED_EVENTS, get_logger
 
 BATCH: Final = 500
@@ -79,7 +84,7 @@ WHERE done.position = placed.position
 """
 
 
-class FannedOut(NamedTuple):
+class FanOutResult(NamedTuple):
     """What a fan-out did. True where it took something.
 
     Attributes:
@@ -116,11 +121,11 @@ class _Wanted(NamedTuple):
     """An event, and the endpoints that want it."""
 
     event: Any
-    alert: AlertData | None
-    by: list[Subscription]
+    alert: AlertRoutingData | None
+    by: list[EndpointSubscription]
 
 
-class FanOut:
+class AdaptiveFanOut:
     """One process's fan-outs: after one that fails the next takes fewer events, down to the one at fault.
 
     Args:
@@ -131,8 +136,8 @@ class FanOut:
         self._settings = settings
         self._most = BATCH
 
-    async def step(self, connection: RawConnection, public_url: str | None = None) -> FannedOut:
-        """Fan out a batch (see `fan_out`).
+    async def step(self, connection: RawConnection, public_url: str | None = None) -> FanOutResult:
+        """Fan out a batch (see `fan_out_events`).
 
         Args:
             connection: Outside a transaction.
@@ -142,21 +147,21 @@ class FanOut:
             Exception: What the database raises where it is not a matter of the events.
         """
         try:
-            done = await fan_out(connection, self._settings, public_url, most=self._most)
+            done = await fan_out_events(connection, self._settings, public_url, most=self._most)
         except Exception as error:
             most, self._most = self._most, max(1, self._most // 2)
             if not _is_of_data(error):
                 raise
             _log.warning("fan_out_failed", events=most, error=str(error) or type(error).__name__)
-            return FannedOut(0, more=True)
+            return FanOutResult(0, more=True)
         if done:
             self._most = BATCH
         return done
 
 
-async def fan_out(
+async def fan_out_events(
     connection: RawConnection, settings: WebhookSettings, public_url: str | None = None, *, most: int = BATCH
-) -> FannedOut:
+) -> FanOutResult:
     """Turn waiting events into deliveries, or put them into groups, in order, in one transaction.
 
     Where more than `MOST_MADE` deliveries would come of them the rest waits for the next time.
@@ -170,17 +175,17 @@ async def fan_out(
     """
     url = public_url or ApiSettings().base_url
     async with connection.transaction():
-        if not await connection.fetchval(_ALONE, STREAM):
-            return FannedOut(0, blocked=True)
+        if not await connection.fetchval(_ALONE, STREAM_POSITIONS):
+            return FanOutResult(0, blocked=True)
         waiting = await _waiting(connection, most)
         if not waiting.events:
-            return FannedOut(0, blocked=waiting.blocked)
+            return FanOutResult(0, blocked=waiting.blocked)
         spread = _spread if most > 1 else _spread_or_nothing
         taken, grouped = await spread(connection, waiting, settings, url)
         await connection.execute(_DONE, [event["position"] for event in waiting.events[:taken]])
     await wake_streams(connection)
     GROUPED_EVENTS.inc(grouped)
-    return FannedOut(taken, waiting.full or taken < len(waiting.events), waiting.blocked)
+    return FanOutResult(taken, waiting.full or taken < len(waiting.events), waiting.blocked)
 
 
 async def _waiting(connection: RawConnection, most: int) -> _Waiting:
@@ -207,10 +212,10 @@ async def _spread(
 ) -> tuple[int, int]:
     """Make deliveries and groups of as many events as fit; how many they are, and how many go into groups."""
     wanted, taken = _fitting(_paired(waiting.events, waiting.endpoints))
-    sites = await site_names(connection, _sites_in_words(wanted))
+    sites = await read_site_names(connection, _sites_in_words(wanted))
     single, grouped = _made(wanted, sites, settings, public_url)
     await add_deliveries(connection, single)
-    await gather(connection, grouped)
+    await add_to_groups(connection, grouped)
     return taken, len(grouped)
 
 
@@ -236,23 +241,25 @@ async def _spread_or_nothing(
 def _is_of_data(error: Exception) -> bool:
     """Tell whether what failed may be due to the events, and not to the database's state or its schema."""
     if isinstance(error, asyncpg.PostgresError):
-        return not is_transient(error) and not is_unfit(error)
+        return not is_transient(error) and not is_schema_mismatch(error)
     return isinstance(error, _FAULTS)
 
 
 def _paired(events: Sequence[Any], endpoints: Sequence[Any]) -> Iterator[_Wanted]:
     """Pair events with the endpoints that want them, one after the other."""
-    by_owner: defaultdict[UUID, list[Subscription]] = defaultdict(list)
+    by_owner: defaultdict[UUID, list[EndpointSubscription]] = defaultdict(list)
     for endpoint in endpoints:
-        by_owner[endpoint["organisation_id"]].append(Subscription.of(endpoint))
+        by_owner[endpoint["organisation_id"]].append(EndpointSubscription.of(endpoint))
     for event in events:
-        there: Collection[Subscription] = by_owner.get(event["organisation_id"], ())
+        there: Collection[EndpointSubscription] = by_owner.get(event["organisation_id"], ())
         if not there:
             yield _Wanted(event, None, [])
             continue
-        happened = Happened.of(event["type"], event["site_id"], event["payload"])
+        happened = CandidateEvent.of(event["type"], event["site_id"], event["payload"])
         yield _Wanted(
-            event, happened.alert, [subscription for subscription in there if wants(subscription, happened)]
+            event,
+            happened.alert,
+            [subscription for subscription in there if matches_subscription(subscription, happened)],
         )
 
 
@@ -277,11 +284,13 @@ def _sites_in_words(wanted: Sequence[_Wanted]) -> set[UUID]:
         event["site_id"]
         for event, alert, by in wanted
         if event["site_id"] is not None
-        and any(subscription.kind in WORDED and _is_alone(subscription.plan, alert) for subscription in by)
+        and any(
+            subscription.kind in TEXT_KINDS and _is_alone(subscription.plan, alert) for subscription in by
+        )
     }
 
 
-def _is_alone(plan: Plan | None, alert: AlertData | None) -> bool:
+def _is_alone(plan: GroupingPlan | None, alert: AlertRoutingData | None) -> bool:
     return plan is None or alert is None
 
 
@@ -292,9 +301,9 @@ def _made(
     single: list[NewDelivery] = []
     grouped: list[GroupedEvent] = []
     for event, alert, by in wanted:
-        body = build_body(event["type"], event["created_at"], event["payload"], public_url)
-        rendering = Rendering(body, event["id"], event["organisation_id"], event["site_id"], public_url)
-        bodies = Bodies(rendering, sites)
+        body = build_native_body(event["type"], event["created_at"], event["payload"], public_url)
+        rendering = RenderContext(body, event["id"], event["organisation_id"], event["site_id"], public_url)
+        bodies = EventBodyCache(rendering, sites)
         for subscription in by:
             if subscription.plan is None or alert is None:
                 single.append(_single(event, subscription, alert, bodies.of(subscription), settings))
@@ -305,8 +314,8 @@ def _made(
 
 def _single(
     event: Any,  # noqa: ANN401 (a row)
-    subscription: Subscription,
-    alert: AlertData | None,
+    subscription: EndpointSubscription,
+    alert: AlertRoutingData | None,
     body: bytes,
     settings: WebhookSettings,
 ) -> NewDelivery:
@@ -321,11 +330,17 @@ def _single(
         created_at=event["created_at"],
         now=event["now"],
         settings=settings,
-        alert_id=alert.alert_id if alert is not None and subscription.kind in ORDERED else None,
+        alert_id=alert.alert_id if alert is not None and subscription.kind in ORDERED_KINDS else None,
     )
 
 
-def _grouped(event: Any, endpoint_id: UUID, plan: Plan, alert: AlertData, body: bytes) -> GroupedEvent:  # noqa: ANN401 (a row)
+def _grouped(
+    event: Any,  # noqa: ANN401 (a row)
+    endpoint_id: UUID,
+    plan: GroupingPlan,
+    alert: AlertRoutingData,
+    body: bytes,
+) -> GroupedEvent:
     return GroupedEvent(
         endpoint_id=endpoint_id,
         organisation_id=event["organisation_id"],

@@ -65,7 +65,7 @@ WHERE known.group_id = decided.group_id AND known.alert_id = decided.alert_id
 """
 
 
-async def sort_out(connection: RawConnection, group_ids: Sequence[UUID]) -> None:
+async def apply_group_mutes(connection: RawConnection, group_ids: Sequence[UUID]) -> None:
     """Mark as `held` what is held back of groups, delete what nobody is to hear of, and unmark the rest.
 
     Args:

@@ -30,7 +30,7 @@ MOST_EVENTS: Final = 500
 _ALERTS: Final = "alert."
 
 
-class Plan(NamedTuple):
+class GroupingPlan(NamedTuple):
     """How an endpoint's events are put together.
 
     Attributes:
@@ -58,7 +58,7 @@ class _Stored(msgspec.Struct):
     interval: str
 
 
-class AlertData(msgspec.Struct):
+class AlertRoutingData(msgspec.Struct):
     """What is read of an event's data to decide where it goes."""
 
     alert_id: UUID
@@ -71,13 +71,13 @@ class AlertData(msgspec.Struct):
     state: str = "firing"
     sequence: int = 0
 
-    def key(self, plan: Plan) -> str:
+    def key(self, plan: GroupingPlan) -> str:
         """The key of its group: the labels as a JSON object, which the notification shows as `group`."""
         labels = {LABELS[name]: getattr(self, LABELS[name]) for name in plan.by}
         return msgspec.json.encode(labels).decode()
 
 
-def read_alert(type_: str, payload: str) -> AlertData | None:
+def parse_alert_data(type_: str, payload: str) -> AlertRoutingData | None:
     """Read the data of an event; None for one that is not of an alert, which goes on its own.
 
     Args:
@@ -87,7 +87,7 @@ def read_alert(type_: str, payload: str) -> AlertData | None:
     if not type_.startswith(_ALERTS):
         return None
     try:
-        return msgspec.json.decode(payload, type=AlertData)
+        return msgspec.json.decode(payload, type=AlertRoutingData)
     except msgspec.ValidationError:
         # Whatever it is, it must not hold up the events after it.
         return None
@@ -97,7 +97,7 @@ class _Site(msgspec.Struct):
     site_id: UUID | None = None
 
 
-def site_of(key: str) -> UUID | None:
+def parse_group_site(key: str) -> UUID | None:
     """Return the site that all events of a group are on, where its key says so."""
     try:
         return msgspec.json.decode(key, type=_Site).site_id
@@ -105,7 +105,7 @@ def site_of(key: str) -> UUID | None:
         return None
 
 
-class Latest(NamedTuple):
+class LatestAlertEvent(NamedTuple):
     """The latest event of one alert in a group, and how many events of this alert it stands for."""
 
     body: bytes
@@ -113,7 +113,7 @@ class Latest(NamedTuple):
 
 
 def build_group_body(
-    key: str, timestamp: datetime, events: Sequence[Latest], *, firing: int, resolved: int
+    key: str, timestamp: datetime, events: Sequence[LatestAlertEvent], *, firing: int, resolved: int
 ) -> bytes:
     """Return the bytes of the body of a notification of several events.
 

@@ -10,12 +10,12 @@ from itertools import batched
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.notifications.delivery.retry_schedule import next_due
+from app.notifications.delivery.retry_schedule import compute_next_attempt
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 
-AT_ONCE: Final = 1000
+DELIVERIES_PER_STATEMENT: Final = 1000
 """Deliveries of one statement."""
 
 # Each body once, whoever is sent it: a message of the protocol has no room for a thousand copies.
@@ -81,7 +81,7 @@ class NewDelivery(NamedTuple):
             settings: The schedule.
             alert_id: The alert whose deliveries to this endpoint are sent in their order; None: in any order.
         """
-        due = next_due(settings.schedule_s, 0, now, settings.jitter, random.random)
+        due = compute_next_attempt(settings.schedule_s, 0, now, settings.jitter, random.random)
         return cls(
             id=new_id(),
             organisation_id=organisation_id,
@@ -100,7 +100,7 @@ class NewDelivery(NamedTuple):
 _BODY: Final = NewDelivery._fields.index("body")
 
 
-class Places:
+class BodyDeduplicator:
     """Gives equal bodies one place, from 1, in an array that is passed once."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Places:
 
 async def add_deliveries(connection: RawConnection, made: Sequence[NewDelivery]) -> None:
     """Write deliveries in the caller's transaction; of an endpoint and an event there is one at most."""
-    for slice_ in batched(made, AT_ONCE):
-        places = Places()
+    for slice_ in batched(made, DELIVERIES_PER_STATEMENT):
+        places = BodyDeduplicator()
         rows = [(*each[:_BODY], places.of(each.body), *each[_BODY + 1 :]) for each in slice_]
         await connection.execute(_ADD, *map(list, zip(*rows, strict=True)), places.bodies())

@@ -31,7 +31,9 @@ _PROOF_EVERY_S: Final = 30.0
 _log = get_logger(__name__)
 
 
-async def listen(database: Database, heard: Callable[[], None], *, channel: str = CHANNEL) -> None:
+async def listen_for_wakeups(
+    database: Database, heard: Callable[[], None], *, channel: str = CHANNEL
+) -> None:
     """Call `heard` at each wake-up, and at each (re)connection: one may have been missed. Ends by cancel."""
     wait = _FIRST_WAIT_S
     while True:

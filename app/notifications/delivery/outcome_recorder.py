@@ -21,21 +21,21 @@ import asyncpg
 from app.notifications.delivery import endpoint_states
 from app.notifications.delivery.endpoint_health import (
     GONE,
-    Health,
-    Limits,
-    Verdict,
-    after,
-    asked_to_wait,
-    quiet_after,
+    EndpointHealth,
+    HealthAction,
+    HealthLimits,
+    compute_quiet_period_s,
+    get_requested_wait_s,
+    update_health,
 )
-from app.notifications.delivery.endpoint_states import Known
+from app.notifications.delivery.endpoint_states import LockedEndpoint
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS
-from app.notifications.delivery.outcome_sql import Record, already_made
-from app.notifications.delivery.outcome_sql import record as write_records
-from app.notifications.delivery.retry_schedule import next_due
-from app.notifications.delivery.transport_types import Outcome
+from app.notifications.delivery.outcome_sql import AttemptRecord, find_recorded_attempts
+from app.notifications.delivery.outcome_sql import write_attempt_records as write_records
+from app.notifications.delivery.retry_schedule import compute_next_attempt
+from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
-from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection, is_transient
 from app.platform.observability.metrics_and_logs import ENDPOINT_NOTICES, RECORD_BATCH, get_logger
@@ -48,7 +48,7 @@ _LOCKED_OUT_S: Final = 0.03  # an endpoint that is locked is asked for again
 _log = get_logger(__name__)
 
 
-class Ended(NamedTuple):
+class QueuedAttempt(NamedTuple):
     """An attempt that is to be recorded.
 
     Attributes:
@@ -56,7 +56,7 @@ class Ended(NamedTuple):
         deadline: Until when it is tried (`time.monotonic`): when the lease runs out it is sent again.
     """
 
-    record: Record
+    record: AttemptRecord
     deadline: float
 
 
@@ -72,33 +72,33 @@ class _Written(NamedTuple):
     locked_out: Collection[UUID]
 
 
-class Settled(NamedTuple):
+class RecordingResult(NamedTuple):
     """What became of a record: its attempt's number, None where it was not written."""
 
-    ended: Ended
+    ended: QueuedAttempt
     number: int | None
 
 
-def limits_of(settings: WebhookSettings) -> Limits:
+def build_health_limits(settings: WebhookSettings) -> HealthLimits:
     """The limits that the settings say."""
-    plain = {name: getattr(settings, name) for name in Limits._fields if name != "quiet_s"}
-    quiet_s = quiet_after(settings.schedule_s, settings.retry_after_max_s, settings.jitter)
-    return Limits(**plain, quiet_s=quiet_s)
+    plain = {name: getattr(settings, name) for name in HealthLimits._fields if name != "quiet_s"}
+    quiet_s = compute_quiet_period_s(settings.schedule_s, settings.retry_after_max_s, settings.jitter)
+    return HealthLimits(**plain, quiet_s=quiet_s)
 
 
-def due_again(ended: Record, settings: WebhookSettings, limits: Limits) -> Record:
+def schedule_retry(ended: AttemptRecord, settings: WebhookSettings, limits: HealthLimits) -> AttemptRecord:
     """Give a failed attempt's next due time: the schedule's, or later where the receiver asked for it."""
     if ended.outcome.delivered or ended.outcome.reason == GONE:
         return ended
     count = ended.claimed.attempt_count + 1
-    due_at = next_due(settings.schedule_s, count, ended.ended_at, settings.jitter, random.random)
-    wait = asked_to_wait(ended.outcome, limits)
+    due_at = compute_next_attempt(settings.schedule_s, count, ended.ended_at, settings.jitter, random.random)
+    wait = get_requested_wait_s(ended.outcome, limits)
     if due_at is not None and wait is not None:
         due_at = max(due_at, ended.ended_at + timedelta(seconds=wait))
     return ended._replace(due_at=due_at)
 
 
-class Recorder:
+class OutcomeRecorder:
     """Records outcomes; `run` it as a task.
 
     Args:
@@ -108,18 +108,21 @@ class Recorder:
     """
 
     def __init__(
-        self, settings: WebhookSettings, pool: asyncpg.Pool, settled: Callable[[Sequence[Settled]], None]
+        self,
+        settings: WebhookSettings,
+        pool: asyncpg.Pool,
+        settled: Callable[[Sequence[RecordingResult]], None],
     ) -> None:
         self._settings = settings
-        self._limits = limits_of(settings)
+        self._limits = build_health_limits(settings)
         # From the start: of a series that is born at 1 Prometheus sees no increase.
         for type_ in NOTICES:
             ENDPOINT_NOTICES.labels(type_)
         self._pool = pool
         self._settled = settled
-        self._waiting: list[Ended] = []
+        self._waiting: list[QueuedAttempt] = []
         # Of endpoints that were locked by somebody else, until it is time to ask again (`time.monotonic`).
-        self._locked_out: list[Ended] = []
+        self._locked_out: list[QueuedAttempt] = []
         self._again_at = 0.0
         # Endpoints that have a state: it need not be made.
         self._made: set[UUID] = set()
@@ -127,9 +130,9 @@ class Recorder:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def put(self, record: Record, deadline: float) -> None:
+    def put(self, record: AttemptRecord, deadline: float) -> None:
         """Have an attempt recorded soon."""
-        self._waiting.append(Ended(due_again(record, self._settings, self._limits), deadline))
+        self._waiting.append(QueuedAttempt(schedule_retry(record, self._settings, self._limits), deadline))
         self._idle.clear()
         self._come.set()
 
@@ -162,17 +165,17 @@ class Recorder:
             self._waiting += self._locked_out
             self._locked_out = []
 
-    def _put_off(self, batch: Sequence[Ended]) -> None:
+    def _put_off(self, batch: Sequence[QueuedAttempt]) -> None:
         """Keep records of endpoints that are locked for a little later, as long as their leases last."""
         if not batch:
             return
         if not self._locked_out:
             self._again_at = time.monotonic() + _LOCKED_OUT_S
         late = [ended for ended in batch if ended.deadline < self._again_at]
-        self._settled([Settled(ended, None) for ended in late])
+        self._settled([RecordingResult(ended, None) for ended in late])
         self._locked_out += [ended for ended in batch if ended.deadline >= self._again_at]
 
-    async def _write(self, batch: list[Ended]) -> None:
+    async def _write(self, batch: list[QueuedAttempt]) -> None:
         """Write a batch; try again while leases last, and each on its own where one of them is at fault."""
         wait = _FIRST_WAIT_S
         while batch:
@@ -192,58 +195,65 @@ class Recorder:
             # Of a lease that has run out the delivery is sent again, which receivers know by the id.
             limit = time.monotonic() + wait
             late = [ended for ended in batch if ended.deadline < limit]
-            self._settled([Settled(ended, None) for ended in late])
+            self._settled([RecordingResult(ended, None) for ended in late])
             batch = [ended for ended in batch if ended.deadline >= limit]
             if batch:
                 await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
 
-    def _done(self, batch: Sequence[Ended], written: _Written) -> None:
+    def _done(self, batch: Sequence[QueuedAttempt], written: _Written) -> None:
         out = [ended for ended in batch if ended.record.claimed.endpoint_id in written.locked_out]
         done = [ended for ended in batch if ended.record.claimed.endpoint_id not in written.locked_out]
         self._put_off(out)
         if done:
             RECORD_BATCH.observe(len(done))
-            self._settled([Settled(ended, written.numbers.get(ended.record.claimed.id)) for ended in done])
+            self._settled(
+                [RecordingResult(ended, written.numbers.get(ended.record.claimed.id)) for ended in done]
+            )
 
-    async def _record(self, records: Sequence[Record]) -> _Written:
+    async def _record(self, records: Sequence[AttemptRecord]) -> _Written:
         async with self._pool.acquire() as connection:
             async with connection.transaction():
                 locked, locked_out = await self._lock(connection, records)
                 free = [each for each in records if each.claimed.endpoint_id not in locked_out]
                 numbers = await write_records(connection, free) if free else {}
                 # Of what is written a second time, its commit being unknown, nothing follows any more.
-                repeated = await already_made(
+                repeated = await find_recorded_attempts(
                     connection, [each for each in free if each.claimed.id not in numbers]
                 )
                 fresh = [each for each in free if each.id not in repeated]
                 notices = await self._judge(connection, locked, _by_endpoint(fresh))
-                await enqueue(connection, notices)
+                await enqueue_events(connection, notices)
             self._made.update(known.id for known in locked)
             if notices:
                 await _tell(connection, notices)
         return _Written(numbers, locked_out)
 
     async def _lock(
-        self, connection: RawConnection, records: Sequence[Record]
-    ) -> tuple[list[Known], set[UUID]]:
+        self, connection: RawConnection, records: Sequence[AttemptRecord]
+    ) -> tuple[list[LockedEndpoint], set[UUID]]:
         """Lock the records' endpoints: those that it got, and those that somebody else has locked."""
         ids = {each.claimed.endpoint_id for each in records}
         if len(self._made) > _MOST_REMEMBERED:
             self._made.clear()
         if new := ids - self._made:
-            await endpoint_states.make(connection, new)
+            await endpoint_states.create_missing_states(connection, new)
         failed = any(not each.outcome.delivered for each in records)
-        locked = await endpoint_states.lock(connection, ids, whole=failed)
-        locked_out = await endpoint_states.there(connection, ids - {known.id for known in locked})
+        locked = await endpoint_states.lock_endpoints(connection, ids, whole=failed)
+        locked_out = await endpoint_states.find_existing_endpoints(
+            connection, ids - {known.id for known in locked}
+        )
         self._made -= locked_out
         return locked, locked_out
 
     async def _judge(
-        self, connection: RawConnection, locked: Sequence[Known], by_endpoint: Mapping[UUID, Sequence[Record]]
+        self,
+        connection: RawConnection,
+        locked: Sequence[LockedEndpoint],
+        by_endpoint: Mapping[UUID, Sequence[AttemptRecord]],
     ) -> list[OutboxRecord]:
         """Bring the endpoints' states up to date, and do what follows; gives the notices of it."""
-        changed: list[tuple[UUID, Health]] = []
+        changed: list[tuple[UUID, EndpointHealth]] = []
         notices: list[OutboxRecord] = []
         for known in locked:
             if known.id not in by_endpoint:
@@ -253,15 +263,19 @@ class Recorder:
             # Disabled already, or meanwhile by its owner: there is nothing to tell.
             for verdict in verdicts if known.enabled else []:
                 ended_at = by_endpoint[known.id][-1].ended_at
-                notices.append(await endpoint_states.act(connection, known, health, verdict, ended_at))
-        await endpoint_states.write(connection, changed)
+                notices.append(
+                    await endpoint_states.apply_health_action(connection, known, health, verdict, ended_at)
+                )
+        await endpoint_states.write_states(connection, changed)
         return notices
 
-    def _judged(self, health: Health, records: Sequence[Record]) -> tuple[Health, list[Verdict]]:
+    def _judged(
+        self, health: EndpointHealth, records: Sequence[AttemptRecord]
+    ) -> tuple[EndpointHealth, list[HealthAction]]:
         """A state after several attempts, in the order of their ends; a disabling ends what they lead to."""
-        verdicts: list[Verdict] = []
+        verdicts: list[HealthAction] = []
         for each in records:
-            health, verdict = after(
+            health, verdict = update_health(
                 health,
                 each.outcome,
                 started_at=each.started_at,
@@ -269,25 +283,25 @@ class Recorder:
                 limits=self._limits,
                 chance=random.random(),  # noqa: S311 (spread, not secrecy)
             )
-            final = bool(verdicts) and verdicts[-1] is not Verdict.WARN
+            final = bool(verdicts) and verdicts[-1] is not HealthAction.WARN
             if verdict is not None and not final:
                 verdicts.append(verdict)
         return health, verdicts
 
 
-def _by_endpoint(records: Sequence[Record]) -> dict[UUID, list[Record]]:
+def _by_endpoint(records: Sequence[AttemptRecord]) -> dict[UUID, list[AttemptRecord]]:
     """Each endpoint's, in the order in which they ended."""
-    by_endpoint: dict[UUID, list[Record]] = {}
+    by_endpoint: dict[UUID, list[AttemptRecord]] = {}
     for each in sorted(records, key=lambda each: each.ended_at):
         by_endpoint.setdefault(each.claimed.endpoint_id, []).append(each)
     return by_endpoint
 
 
-def _plain(ended: Ended) -> Ended:
+def _plain(ended: QueuedAttempt) -> QueuedAttempt:
     """The same without what the receiver said: the database did not take it."""
     outcome = ended.record.outcome
     reason = outcome.reason if outcome.delivered else "internal_error"
-    plain = ended.record._replace(outcome=Outcome(reason, None, None, outcome.duration_ms))
+    plain = ended.record._replace(outcome=AttemptOutcome(reason, None, None, outcome.duration_ms))
     return ended._replace(record=plain)
 
 
@@ -300,15 +314,15 @@ async def _tell(connection: RawConnection, notices: Sequence[OutboxRecord]) -> N
             "endpoint_notice", type=notice.type, endpoint_id=str(data["endpoint_id"]), reason=data["reason"]
         )
     try:
-        await wake(connection)
+        await wake_dispatcher(connection)
     except DATABASE_ERRORS as error:
         _log.warning("wake_failed", error=str(error) or type(error).__name__)
 
 
-def _batch(waiting: Sequence[Ended]) -> tuple[list[Ended], list[Ended]]:
+def _batch(waiting: Sequence[QueuedAttempt]) -> tuple[list[QueuedAttempt], list[QueuedAttempt]]:
     """What is written next, and what after it: of a delivery there is one record at most in a batch."""
-    chosen: dict[UUID, Ended] = {}
-    later: list[Ended] = []
+    chosen: dict[UUID, QueuedAttempt] = {}
+    later: list[QueuedAttempt] = []
     for ended in waiting:
         known = ended.record.claimed.id
         if len(chosen) < MOST_AT_ONCE and known not in chosen:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.notifications.delivery.transport_types import Claim, Outcome
+from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.platform.db.database import RawConnection
 
 # A delivered message is delivered, whoever holds the lease by now. A failure counts only for the lease under
@@ -49,7 +49,7 @@ RETURNING delivery_id, number
 _MADE: Final = "SELECT id FROM delivery_attempts WHERE id = ANY ($1::uuid[])"
 
 
-class Record(NamedTuple):
+class AttemptRecord(NamedTuple):
     """An attempt that has ended.
 
     Attributes:
@@ -62,14 +62,16 @@ class Record(NamedTuple):
     """
 
     id: UUID
-    claimed: Claim
-    outcome: Outcome
+    claimed: LeasedDelivery
+    outcome: AttemptOutcome
     started_at: datetime
     ended_at: datetime
     due_at: datetime | None
 
 
-async def record(connection: RawConnection, records: Sequence[Record]) -> dict[UUID, int]:
+async def write_attempt_records(
+    connection: RawConnection, records: Sequence[AttemptRecord]
+) -> dict[UUID, int]:
     """Write down attempts and what they mean for their deliveries, in one statement.
 
     Args:
@@ -94,7 +96,7 @@ async def record(connection: RawConnection, records: Sequence[Record]) -> dict[U
     return {row["delivery_id"]: row["number"] for row in rows}
 
 
-async def already_made(connection: RawConnection, records: Sequence[Record]) -> set[UUID]:
+async def find_recorded_attempts(connection: RawConnection, records: Sequence[AttemptRecord]) -> set[UUID]:
     """The ids of those that were recorded before: their first record's commit was not known to succeed."""
     if not records:
         return set()

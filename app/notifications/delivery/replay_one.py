@@ -16,9 +16,9 @@ from app.notifications.delivery import endpoint_states
 from app.notifications.delivery.models import Delivery
 from app.platform.db.database import WriteSession
 from app.platform.kernel.errors import TooManyRequestsError
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 
-APART: Final = timedelta(seconds=10)
+MIN_REPLAY_INTERVAL: Final = timedelta(seconds=10)
 """From one replay of a delivery, or its attempt, to the next."""
 
 _LOCK: Final = text(
@@ -31,7 +31,7 @@ _LOCK: Final = text(
 )
 
 
-class Standing(NamedTuple):
+class DeliverySnapshot(NamedTuple):
     """How a delivery stands `now`: its own columns, and its last attempt's (None: it has none)."""
 
     state: str
@@ -43,7 +43,7 @@ class Standing(NamedTuple):
     now: datetime
 
 
-def may_be_sent_at(standing: Standing) -> datetime:
+def compute_earliest_replay(standing: DeliverySnapshot) -> datetime:
     """When a delivery may be sent again at the earliest; not later than now where it may be at once.
 
     Not while an attempt is under way. Where it was sent again already, which shows by its having had more
@@ -54,13 +54,15 @@ def may_be_sent_at(standing: Standing) -> datetime:
         waits.append(standing.leased_until)
     if standing.number is not None and standing.number > standing.attempt_count:
         if standing.started_at is not None:
-            waits.append(standing.started_at + APART)
+            waits.append(standing.started_at + MIN_REPLAY_INTERVAL)
         if standing.state == "pending" and standing.due_at is not None and not standing.attempt_count:
-            waits.append(min(standing.due_at, standing.now) + APART)
+            waits.append(min(standing.due_at, standing.now) + MIN_REPLAY_INTERVAL)
     return max(waits)
 
 
-async def replay(session: WriteSession, identifier: UUID, visible: Reach) -> tuple[Delivery, str] | None:
+async def replay_single_delivery(
+    session: WriteSession, identifier: UUID, visible: TenantScope
+) -> tuple[Delivery, str] | None:
     """Make a delivery due now, at the beginning of its schedule; give it, and its endpoint's kind.
 
     It is attempted soon, also where the endpoint's state says that nothing is for a while.
@@ -75,12 +77,12 @@ async def replay(session: WriteSession, identifier: UUID, visible: Reach) -> tup
     if found is None:
         return None
     # Before the delivery is locked, as the recorder does it.
-    await endpoint_states.allow_one(session, found[0].endpoint_id)
+    await endpoint_states.half_open_breaker(session, found[0].endpoint_id)
     row = (await session.execute(_LOCK, {"id": identifier})).one_or_none()
     if row is None:
         return None
-    standing = Standing(*row)
-    wait_s = math.ceil((may_be_sent_at(standing) - standing.now).total_seconds())
+    standing = DeliverySnapshot(*row)
+    wait_s = math.ceil((compute_earliest_replay(standing) - standing.now).total_seconds())
     if wait_s > 0:
         raise TooManyRequestsError(
             "It is being sent, or was sent again a moment ago: see what comes of that with "

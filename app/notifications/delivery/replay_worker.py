@@ -1,7 +1,7 @@
 """Sending many deliveries of an endpoint again, a slice at a time; asked for in REST (`replay_service`).
 
-The dispatcher calls `step` in its rounds: each marks the next slice of the oldest replay that is running, and
-what is marked is due like any other delivery. Must not send anything.
+The dispatcher calls `replay_next_slice` in its rounds: each marks the next slice of the oldest replay that is
+running, and what is marked is due like any other delivery. Must not send anything.
 
 What is marked is little at a time, and what is new is claimed before it (`claims`).
 """
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from app.platform.db.database import RawConnection
 
-ENOUGH: Final = 500
+MAX_DUE_DELIVERIES: Final = 500
 """Nothing is added to so many deliveries of an endpoint that are due."""
 
 _RATED_S: Final = 60  # nor to what keeps an endpoint with a rate busy for so many seconds
@@ -25,7 +25,7 @@ SELECT asked.id, asked.endpoint_id, since, until, states, types, after_id,
     enough.count - waiting.count AS room
 FROM delivery_replays AS asked JOIN webhook_endpoints AS endpoint ON endpoint.id = asked.endpoint_id
 CROSS JOIN LATERAL (
-    SELECT least({ENOUGH}, ceil(endpoint.rate_per_s * {_RATED_S}))::integer AS count
+    SELECT least({MAX_DUE_DELIVERIES}, ceil(endpoint.rate_per_s * {_RATED_S}))::integer AS count
 ) AS enough CROSS JOIN LATERAL (
     SELECT count(*)::integer AS count FROM (
         SELECT FROM deliveries AS due
@@ -69,7 +69,7 @@ WHERE id = $1
 """
 
 
-async def step(connection: RawConnection, *, slice_: int = ENOUGH) -> bool:
+async def replay_next_slice(connection: RawConnection, *, slice_: int = MAX_DUE_DELIVERIES) -> bool:
     """Make the next slice of a running replay due: of the oldest whose endpoint has not enough to do.
 
     Args:

@@ -95,14 +95,16 @@ WHERE id IN (
 """
 
 
-class Removed(NamedTuple):
+class RemovedDeliveries(NamedTuple):
     """How many deliveries were removed; `pending` of them were yet to be sent."""
 
     deliveries: int
     pending: int
 
 
-async def forget(connection: RawConnection, *, keep_days: int, slice_: int = _AT_ONCE) -> Removed:
+async def delete_old_deliveries(
+    connection: RawConnection, *, keep_days: int, slice_: int = _AT_ONCE
+) -> RemovedDeliveries:
     """Remove deliveries that are older, with their attempts, and replays that ended as long ago.
 
     Of a delivery that stays the newest `MOST_ATTEMPTS` attempts are kept.
@@ -133,7 +135,7 @@ async def forget(connection: RawConnection, *, keep_days: int, slice_: int = _AT
         _log.warning("pending_deliveries_expired", deliveries=pending, keep_days=keep_days)
     if total:
         _log.info("deliveries_removed", deliveries=total)
-    return Removed(total, pending)
+    return RemovedDeliveries(total, pending)
 
 
 async def _forget_groups(connection: RawConnection, cutoff: datetime, slice_: int) -> None:
@@ -150,6 +152,6 @@ async def _forget_groups(connection: RawConnection, cutoff: datetime, slice_: in
         _log.warning("grouped_events_expired", alerts=total)
 
 
-async def forget_former_secrets(connection: RawConnection) -> None:
+async def delete_expired_secrets(connection: RawConnection) -> None:
     """Forget secrets that sign no more; who changes an endpoint now is not waited for."""
     await connection.execute(_FORMER)

@@ -13,7 +13,7 @@ MOST_S: Final = float("9" * _MOST_DIGITS)
 """The longest wait that a Retry-After is read as: thirty years are as good as for ever."""
 
 
-def next_due(
+def compute_next_attempt(
     schedule: Sequence[float],
     attempt_count: int,
     now: datetime,
@@ -38,7 +38,7 @@ def next_due(
     return now + timedelta(seconds=schedule[attempt_count] * (1 + jitter * random()))
 
 
-def retry_after_s(text: str, now: datetime) -> float | None:
+def parse_retry_after(text: str, now: datetime) -> float | None:
     """Read a Retry-After (RFC 9110, 10.2.3): in how many seconds, 0 to `MOST_S`; None where it says nothing.
 
     Args:

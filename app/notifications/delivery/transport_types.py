@@ -31,7 +31,7 @@ REASONS: Final = (
 """Why an attempt ended as it did. Stable: clients and dashboards match them."""
 
 
-class Outcome(NamedTuple):
+class AttemptOutcome(NamedTuple):
     """What came of an attempt.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
         return self.reason == DELIVERED
 
 
-class Claim(NamedTuple):
+class LeasedDelivery(NamedTuple):
     """A delivery that this process may attempt until its lease ends.
 
     Attributes:
@@ -102,17 +102,17 @@ class Claim(NamedTuple):
     @property
     def message_id(self) -> str:
         """The `webhook-id`: of the event, so the same on every attempt and replay."""
-        return message_id(self.event_id)
+        return build_message_id(self.event_id)
 
 
-def message_id(event_id: UUID) -> str:
+def build_message_id(event_id: UUID) -> str:
     """Return the `webhook-id` of an event."""
     return f"msg_{event_id.hex}"
 
 
-class Transport(Protocol):
+class DeliveryTransport(Protocol):
     """A way out. Must end in bounded time and memory, whatever the other side does."""
 
-    async def send(self, claimed: Claim, now: datetime) -> Outcome:
+    async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
         """Attempt a delivery at `now` (the database's time). Failures are outcomes, not exceptions."""
         ...

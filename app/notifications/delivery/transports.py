@@ -10,15 +10,15 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
-from app.notifications.delivery.transport_types import Claim, Outcome, Transport
-from app.notifications.email.email_transport import CONNECTIONS, Mailer
-from app.notifications.http.http_sender import Sender
+from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
+from app.notifications.email.email_transport import CONNECTIONS, EmailTransport
+from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.service_channels import HTTP_CHANNELS
-from app.notifications.mqtt.mqtt_transport import Publisher
-from app.platform.config.settings import Settings
+from app.notifications.mqtt.mqtt_transport import MqttTransport
+from app.platform.config.settings import VigieSettings
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.runtime.stored_settings import Installation
-from app.platform.secrets.sealing import Sealer
+from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.sealing import SecretSealer
 
 CAPACITY: Final = {"email": CONNECTIONS, "mqtt": 32}
 """By kind, how many attempts one process has under way at most: all of these go to one server. What is not
@@ -28,7 +28,7 @@ _CLOSE_S: Final = 1.0
 _log = get_logger(__name__)
 
 
-class Transports:
+class TransportRegistry:
     """Every way out that this installation has. Open with `async with`.
 
     Args:
@@ -36,21 +36,23 @@ class Transports:
         installation: What administrators have set by the API.
     """
 
-    def __init__(self, settings: Settings, installation: Installation | None = None) -> None:
+    def __init__(self, settings: VigieSettings, installation: InstallationSettings | None = None) -> None:
         self._settings = settings
         self._installation = installation
         self._opened = AsyncExitStack()
-        self._by_kind: dict[str, Transport] = {}
+        self._by_kind: dict[str, DeliveryTransport] = {}
 
     async def __aenter__(self) -> Self:
         settings, opened = self._settings, self._opened
-        sealer = Sealer.of(settings.encryption)
+        sealer = SecretSealer.of(settings.encryption)
         if not sealer.ready:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
-        sender = await opened.enter_async_context(Sender(settings.webhooks, sealer))
+        sender = await opened.enter_async_context(HttpTransport(settings.webhooks, sealer))
         self._by_kind |= dict.fromkeys(("webhook", *HTTP_CHANNELS), sender)
-        self._by_kind["email"] = await opened.enter_async_context(Mailer(settings.smtp, self._installation))
-        self._by_kind["mqtt"] = await opened.enter_async_context(Publisher(settings.broker))
+        self._by_kind["email"] = await opened.enter_async_context(
+            EmailTransport(settings.smtp, self._installation)
+        )
+        self._by_kind["mqtt"] = await opened.enter_async_context(MqttTransport(settings.broker))
         return self
 
     async def __aexit__(
@@ -65,9 +67,9 @@ class Transports:
             _log.warning("close_given_up", after_s=_CLOSE_S)
             closing.cancel()
 
-    async def send(self, claimed: Claim, now: datetime) -> Outcome:
+    async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
         """Attempt a delivery by the way that its endpoint's kind goes."""
         transport = self._by_kind.get(claimed.kind)
         if transport is None:
-            return Outcome("not_configured", None, None, 0.0)
+            return AttemptOutcome("not_configured", None, None, 0.0)
         return await transport.send(claimed, now)

@@ -19,33 +19,33 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from app.notifications.delivery.body_cache import Bodies
-from app.notifications.delivery.group_mutes import sort_out
+from app.notifications.delivery.body_cache import EventBodyCache
+from app.notifications.delivery.group_mutes import apply_group_mutes
 from app.notifications.delivery.grouping import (
     GROUP_EVENT,
     MOST_EVENTS,
-    Latest,
-    Plan,
+    GroupingPlan,
+    LatestAlertEvent,
     build_group_body,
-    site_of,
+    parse_group_site,
 )
-from app.notifications.delivery.new_deliveries import NewDelivery, Places, add_deliveries
+from app.notifications.delivery.new_deliveries import BodyDeduplicator, NewDelivery, add_deliveries
 from app.notifications.email.mail_rendering import SiteName
-from app.notifications.events.site_names import site_names
-from app.notifications.formats import WORDED, Rendering
+from app.notifications.events.site_names import read_site_names
+from app.notifications.formats import TEXT_KINDS, RenderContext
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.ids import new_id
 
-AT_ONCE: Final = 10
+GROUPS_PER_TRANSACTION: Final = 10
 """Groups that one transaction sends: each may have five hundred events."""
 
-LOOK_AGAIN_S: Final = 5
+MUTE_RECHECK_S: Final = 5
 """After how many seconds is looked again whether what was held back is muted still."""
 
 _GATHERED_AT_ONCE: Final = 1000  # rows of one statement
-_FORGOTTEN_AT_ONCE: Final = 10 * AT_ONCE
+_FORGOTTEN_AT_ONCE: Final = 10 * GROUPS_PER_TRANSACTION
 # The first event opens a group, also one in which all that waits is held back. One that was sent waits until
 # its interval has passed, if that is later.
 _OPEN: Final = """
@@ -113,7 +113,7 @@ _EMPTY: Final = "DELETE FROM group_events WHERE group_id = ANY ($1::uuid[]) AND 
 _CLOSE: Final = f"""
 UPDATE delivery_groups AS sent SET idle_until = given.idle_until, held = given.held,
     due_at = CASE WHEN given.held
-        THEN greatest(now() + interval '{LOOK_AGAIN_S} seconds', given.idle_until) END
+        THEN greatest(now() + interval '{MUTE_RECHECK_S} seconds', given.idle_until) END
 FROM (
     SELECT id, idle_until, EXISTS (SELECT FROM group_events WHERE group_id = closed.id) AS held
     FROM unnest($1::uuid[], $2::timestamptz[]) AS closed (id, idle_until)
@@ -164,7 +164,7 @@ class GroupedEvent:
 
     endpoint_id: UUID
     organisation_id: UUID
-    plan: Plan
+    plan: GroupingPlan
     key: str
     alert_id: UUID
     position: int
@@ -178,7 +178,7 @@ class GroupedEvent:
     begins: bool = False
 
 
-async def gather(connection: RawConnection, events: Sequence[GroupedEvent]) -> None:
+async def add_to_groups(connection: RawConnection, events: Sequence[GroupedEvent]) -> None:
     """Put events into their groups, in the caller's transaction, which holds their endpoints.
 
     Args:
@@ -199,7 +199,7 @@ async def gather(connection: RawConnection, events: Sequence[GroupedEvent]) -> N
         )
         ids.update({(row["endpoint_id"], row["key"]): row["id"] for row in opened})
     for latest in batched(_latest(events), _GATHERED_AT_ONCE):
-        places = Places()
+        places = BodyDeduplicator()
         rows = [
             (
                 *(ids[event.endpoint_id, event.key], event.alert_id, event.position, event.events_count),
@@ -228,7 +228,7 @@ def _latest(events: Sequence[GroupedEvent]) -> list[GroupedEvent]:
     return list(kept.values())
 
 
-async def send_due(
+async def send_due_groups(
     connection: RawConnection, settings: WebhookSettings, public_url: str | None = None
 ) -> bool:
     """Make the deliveries of groups that are due, the longest due first, and close these groups.
@@ -247,9 +247,9 @@ async def send_due(
     if not await connection.fetchval(_IS_DUE):
         return False
     async with connection.transaction():
-        groups = await connection.fetch(_TAKE, AT_ONCE)
+        groups = await connection.fetch(_TAKE, GROUPS_PER_TRANSACTION)
         ids = [group["id"] for group in groups]
-        await sort_out(connection, ids)
+        await apply_group_mutes(connection, ids)
         url = public_url or ApiSettings().base_url
         made = {group["id"]: await _delivery(connection, group, settings, url) for group in groups}
         await add_deliveries(connection, [delivery for delivery in made.values() if delivery is not None])
@@ -257,7 +257,7 @@ async def send_due(
         ends = [_idle_until(group, sent=made[group["id"]] is not None) for group in groups]
         await connection.execute(_CLOSE, ids, ends)
         await connection.execute(_FORGET, _FORGOTTEN_AT_ONCE)
-    return len(groups) == AT_ONCE
+    return len(groups) == GROUPS_PER_TRANSACTION
 
 
 async def _delivery(
@@ -271,16 +271,20 @@ async def _delivery(
     if counts["firing"] + counts["resolved"] == 0:
         return None
     events = await connection.fetch(_EVENTS, group["id"], MOST_EVENTS)
-    event = Rendering(
-        body=build_group_body(group["key"], group["now"], [Latest(*event) for event in events], **counts),
+    event = RenderContext(
+        body=build_group_body(
+            group["key"], group["now"], [LatestAlertEvent(*event) for event in events], **counts
+        ),
         event_id=new_id(),
         organisation_id=group["organisation_id"],
-        site_id=site_of(group["key"]),
+        site_id=parse_group_site(group["key"]),
         public_url=public_url,
     )
     target: dict[str, Any] = msgspec.json.decode(group["target"]) if group["target"] else {}
-    sites = await _sites(connection, events) if group["kind"] in WORDED else {}
-    body = Bodies(event, sites).body(group["kind"], group["format"], str(target.get("language", "en")))
+    sites = await _sites(connection, events) if group["kind"] in TEXT_KINDS else {}
+    body = EventBodyCache(event, sites).body(
+        group["kind"], group["format"], str(target.get("language", "en"))
+    )
     return NewDelivery.to(
         group["endpoint_id"],
         group["organisation_id"],
@@ -298,7 +302,7 @@ async def _delivery(
 async def _sites(connection: RawConnection, events: Sequence[Any]) -> dict[str, SiteName]:
     """The names of the sites that the events of a group are on."""
     sites = {_site(event["body"]) for event in events}
-    return await site_names(connection, {site for site in sites if site is not None})
+    return await read_site_names(connection, {site for site in sites if site is not None})
 
 
 def _site(body: bytes) -> UUID | None:
@@ -316,11 +320,11 @@ def _idle_until(group: Any, *, sent: bool) -> datetime:  # noqa: ANN401 (a row)
     if not sent:
         before: datetime | None = group["idle_until"]
         return before or now
-    plan = Plan.of(group["grouping"])
+    plan = GroupingPlan.of(group["grouping"])
     return now if plan is None else now + timedelta(seconds=plan.interval_s)
 
 
-async def flush(session: WriteSession, endpoint_id: UUID) -> None:
+async def flush_endpoint_groups(session: WriteSession, endpoint_id: UUID) -> None:
     """Make all that waits for an endpoint due now: it is put together otherwise from here on.
 
     The caller has locked the endpoint: nobody gathers or sends for it meanwhile.

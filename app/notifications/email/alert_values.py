@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from app.notifications.email.event_bodies import Alert, Band, Cause, Index
+from app.notifications.email.event_bodies import MailAlertCause, MailAlertData, MailIndexBand, MailIndexCause
 from app.notifications.email.mail_formats import (
-    clean,
-    duration,
-    measured,
-    metric_words,
-    moment,
-    percent,
-    unit_of,
+    clean_line,
+    describe_metric,
+    format_duration,
+    format_local_time,
+    format_measurement,
+    format_percent,
+    get_metric_unit,
 )
-from app.notifications.email.mail_texts import Texts
+from app.notifications.email.mail_texts import MailTexts
 from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError
 
@@ -31,9 +31,9 @@ _WORD: Final = 64
 _TITLE: Final = 120
 
 
-def figure_of(alert: Alert, texts: Texts) -> str:
+def format_alert_value(alert: MailAlertData, texts: MailTexts) -> str:
     """Write in short what was measured and what it was compared with; empty where there is nothing to say."""
-    cause = alert.cause or Cause()
+    cause = alert.cause or MailAlertCause()
     value = alert.resolved_value if alert.state == RESOLVED else alert.value
     if cause.event is not None:
         return _event_words(cause.event, texts)
@@ -47,74 +47,76 @@ def figure_of(alert: Alert, texts: Texts) -> str:
     return "" if alert.metric is None else _value(alert, alert.metric, value, texts)
 
 
-def _index_figure(alert: Alert, index: Index, value: float, texts: Texts) -> str:
-    figure = f"{_index_name(index, texts)} {measured(value, _index_unit(index), texts)}"
+def _index_figure(alert: MailAlertData, index: MailIndexCause, value: float, texts: MailTexts) -> str:
+    figure = f"{_index_name(index, texts)} {format_measurement(value, _index_unit(index), texts)}"
     if alert.state == RESOLVED:
         return figure
     figure += f", {words}" if (words := _band_words(index.band, texts)) else ""
-    limit = "" if alert.threshold is None else measured(alert.threshold, "", texts)
+    limit = "" if alert.threshold is None else format_measurement(alert.threshold, "", texts)
     limit = limit or _band_words(index.limit_band, texts)
     return f"{figure} ({texts.limit.format(limit)})" if limit else figure
 
 
-def _index_name(index: Index, texts: Texts) -> str:
+def _index_name(index: MailIndexCause, texts: MailTexts) -> str:
     title = index.title_fr if texts.language == "fr" else index.title
-    name = clean(title or index.method, _TITLE)
-    return name if index.metric is None else f"{name} ({clean(index.metric, _WORD)})"
+    name = clean_line(title or index.method, _TITLE)
+    return name if index.metric is None else f"{name} ({clean_line(index.metric, _WORD)})"
 
 
-def _index_unit(index: Index) -> str:
+def _index_unit(index: MailIndexCause) -> str:
     """The unit of its value; empty of what has none."""
-    return "" if index.unit == _NO_UNIT else clean(index.unit, _WORD)
+    return "" if index.unit == _NO_UNIT else clean_line(index.unit, _WORD)
 
 
-def _band_words(band: Band | None, texts: Texts) -> str:
+def _band_words(band: MailIndexBand | None, texts: MailTexts) -> str:
     if band is None:
         return ""
-    return clean(band.label_fr if texts.language == "fr" else band.label, _WORD)
+    return clean_line(band.label_fr if texts.language == "fr" else band.label, _WORD)
 
 
-def _value(alert: Alert, metric: str, value: float, texts: Texts) -> str:
-    unit = unit_of(metric, None if alert.cause is None else alert.cause.function)
-    figure = f"{clean(metric, _WORD)} {measured(value, unit, texts)}"
+def _value(alert: MailAlertData, metric: str, value: float, texts: MailTexts) -> str:
+    unit = get_metric_unit(metric, None if alert.cause is None else alert.cause.function)
+    figure = f"{clean_line(metric, _WORD)} {format_measurement(value, unit, texts)}"
     if alert.threshold is None or alert.state == RESOLVED:
         return figure
     # Of a range the bound is one of two; the unit is needed no second time.
     limit = texts.upper_bound if alert.clear is None else texts.limit
-    return f"{figure} ({limit.format(measured(alert.threshold, '', texts))})"
+    return f"{figure} ({limit.format(format_measurement(alert.threshold, '', texts))})"
 
 
-def _silence(metric: str | None, seconds: float, texts: Texts) -> str:
-    lasted = duration(seconds, texts)
+def _silence(metric: str | None, seconds: float, texts: MailTexts) -> str:
+    lasted = format_duration(seconds, texts)
     if metric is None:
         return texts.silence.format(lasted)
-    return texts.silence_of.format(metric=clean(metric, _WORD), duration=lasted)
+    return texts.silence_of.format(metric=clean_line(metric, _WORD), duration=lasted)
 
 
-def _event_words(event: Mapping[str, object], texts: Texts) -> str:
+def _event_words(event: Mapping[str, object], texts: MailTexts) -> str:
     """Name what a box has recognised, with its candidate and how sure it is."""
-    kind = clean(str(event.get("type") or ""), _WORD)
-    parts = [clean(str(event[name]), _WORD) for name in ("class", "model") if event.get(name)]
+    kind = clean_line(str(event.get("type") or ""), _WORD)
+    parts = [clean_line(str(event[name]), _WORD) for name in ("class", "model") if event.get(name)]
     confidence = event.get("confidence")
     if isinstance(confidence, int | float):
-        parts.append(percent(confidence, texts))
+        parts.append(format_percent(confidence, texts))
     words = texts.recognised.get(kind, kind)
     return f"{words} ({', '.join(parts)})" if parts else words
 
 
-def comparison(alert: Alert, zone: str | None, texts: Texts) -> Iterator[tuple[str, str | None]]:
+def list_comparison_values(
+    alert: MailAlertData, zone: str | None, texts: MailTexts
+) -> Iterator[tuple[str, str | None]]:
     """Give what was measured or recognised, and what it was compared with, as (name of a label, value)."""
-    cause = alert.cause or Cause()
+    cause = alert.cause or MailAlertCause()
     if cause.event is not None:
         yield "event", _event_words(cause.event, texts)
-        yield "event_at", moment(str(cause.event.get("time")), zone, texts, seconds=True)
+        yield "event_at", format_local_time(str(cause.event.get("time")), zone, texts, seconds=True)
         if alert.threshold:
-            yield "confidence", percent(alert.threshold, texts)
+            yield "confidence", format_percent(alert.threshold, texts)
     elif cause.function == _NO_DATA:
         if alert.metric is not None:
-            yield "value", metric_words(alert.metric, texts)
-        yield "silent", None if alert.value is None else duration(alert.value, texts)
-        yield "allowed", None if alert.threshold is None else duration(alert.threshold, texts)
+            yield "value", describe_metric(alert.metric, texts)
+        yield "silent", None if alert.value is None else format_duration(alert.value, texts)
+        yield "allowed", None if alert.threshold is None else format_duration(alert.threshold, texts)
     elif cause.index is not None:
         yield from _index_values(alert, cause.index, zone, texts)
     elif alert.metric is not None:
@@ -122,49 +124,51 @@ def comparison(alert: Alert, zone: str | None, texts: Texts) -> Iterator[tuple[s
 
 
 def _index_values(
-    alert: Alert, index: Index, zone: str | None, texts: Texts
+    alert: MailAlertData, index: MailIndexCause, zone: str | None, texts: MailTexts
 ) -> Iterator[tuple[str, str | None]]:
     """The index, of which period, its class, and what it was compared with."""
     unit = _index_unit(index)
     words = _index_name(index, texts)
     if alert.value is not None:
-        words += f"{texts.colon}{measured(alert.value, unit, texts)}"
+        words += f"{texts.colon}{format_measurement(alert.value, unit, texts)}"
     band = _band_words(index.band, texts)
     yield "value", f"{words}, {band}" if band else words
     if index.period is not None:
-        yield "period_end", moment(str(index.period.get("end")), zone, texts)
+        yield "period_end", format_local_time(str(index.period.get("end")), zone, texts)
     if alert.threshold is not None:
-        yield "limit", measured(alert.threshold, unit, texts)
+        yield "limit", format_measurement(alert.threshold, unit, texts)
     elif index.limit_band is not None:
         yield "limit", _band_words(index.limit_band, texts)
     if alert.clear is not None and alert.clear != alert.threshold:
-        yield "clear", measured(alert.clear, unit, texts)
+        yield "clear", format_measurement(alert.clear, unit, texts)
     if alert.resolved_value is not None:
-        yield "resolved_value", measured(alert.resolved_value, unit, texts)
+        yield "resolved_value", format_measurement(alert.resolved_value, unit, texts)
 
 
-def _values(alert: Alert, metric: str, cause: Cause, texts: Texts) -> Iterator[tuple[str, str]]:
-    unit = unit_of(metric, cause.function)
-    words = metric_words(metric, texts) + _over(cause, texts)
+def _values(
+    alert: MailAlertData, metric: str, cause: MailAlertCause, texts: MailTexts
+) -> Iterator[tuple[str, str]]:
+    unit = get_metric_unit(metric, cause.function)
+    words = describe_metric(metric, texts) + _over(cause, texts)
     if alert.value is not None:
-        words += f"{texts.colon}{measured(alert.value, unit, texts)}"
+        words += f"{texts.colon}{format_measurement(alert.value, unit, texts)}"
     yield "value", words
     if alert.threshold is not None:
         name = "upper_bound" if alert.clear is None else "limit"
-        yield name, measured(alert.threshold, unit, texts)
+        yield name, format_measurement(alert.threshold, unit, texts)
     if alert.clear is not None and alert.clear != alert.threshold:
-        yield "clear", measured(alert.clear, unit, texts)
+        yield "clear", format_measurement(alert.clear, unit, texts)
     if alert.resolved_value is not None:
-        yield "resolved_value", measured(alert.resolved_value, unit, texts)
+        yield "resolved_value", format_measurement(alert.resolved_value, unit, texts)
 
 
-def _over(cause: Cause, texts: Texts) -> str:
+def _over(cause: MailAlertCause, texts: MailTexts) -> str:
     """The function of a window, in words; empty for a plain value."""
     if cause.function is None:
         return ""
-    words = texts.functions.get(cause.function) or clean(cause.function, _WORD)
+    words = texts.functions.get(cause.function) or clean_line(cause.function, _WORD)
     with suppress(RejectedError):
         if cause.window is not None:
-            window = duration(parse_iso_duration(cause.window), texts)
+            window = format_duration(parse_iso_duration(cause.window), texts)
             words = texts.over.format(function=words, window=window)
     return f", {words}"

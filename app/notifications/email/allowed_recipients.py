@@ -6,7 +6,11 @@ Pure: asks no name server, and no mail server whether there is such a mailbox.
 from collections.abc import Sequence
 from typing import Final
 
-from app.platform.kernel.email_addresses import domain_of, normal_address, refused
+from app.platform.kernel.email_addresses import (
+    get_email_domain,
+    make_invalid_address_error,
+    normalise_email_address,
+)
 from app.platform.kernel.errors import InvalidError
 
 MAX_RECIPIENTS: Final = 20
@@ -42,22 +46,24 @@ def check_recipients(
 
 
 def _checked(given: str, domains: Sequence[str]) -> str:
-    address = normal_address(given)
-    if not is_public(address, domains):
-        raise refused(given, "its domain has no dot: it leads to a machine of this installation's network")
-    if not is_allowed(address, domains):
+    address = normalise_email_address(given)
+    if not is_public_recipient(address, domains):
+        raise make_invalid_address_error(
+            given, "its domain has no dot: it leads to a machine of this installation's network"
+        )
+    if not is_allowed_recipient(address, domains):
         raise InvalidError(
-            f"This installation sends no mail to {domain_of(address)}: only to {', '.join(domains)}.",
+            f"This installation sends no mail to {get_email_domain(address)}: only to {', '.join(domains)}.",
             code="recipient_domain_not_allowed",
         )
     return address
 
 
-def is_public(address: str, domains: Sequence[str]) -> bool:
+def is_public_recipient(address: str, domains: Sequence[str]) -> bool:
     """Tell whether an address leads out of this network, or to a domain that is named."""
-    return "." in domain_of(address) or (bool(domains) and is_allowed(address, domains))
+    return "." in get_email_domain(address) or (bool(domains) and is_allowed_recipient(address, domains))
 
 
-def is_allowed(address: str, domains: Sequence[str]) -> bool:
+def is_allowed_recipient(address: str, domains: Sequence[str]) -> bool:
     """Tell whether mails may go to the domain of an address; `domains` as `check_recipients` has it."""
-    return not domains or domain_of(address) in {domain.strip().lower() for domain in domains}
+    return not domains or get_email_domain(address) in {domain.strip().lower() for domain in domains}

@@ -16,16 +16,20 @@ from typing import Final, Self
 
 import msgspec
 
-from app.notifications.delivery.transport_types import DELIVERED, Claim, Outcome
-from app.notifications.email.allowed_recipients import MAX_RECIPIENTS, is_allowed, is_public
-from app.notifications.email.mail_quota import Quota, QuotaExceededError
-from app.notifications.email.mime_message import From, Sent, build_message
-from app.notifications.email.smtp_exchange import Server, StoppedError, exchange
+from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
+from app.notifications.email.allowed_recipients import (
+    MAX_RECIPIENTS,
+    is_allowed_recipient,
+    is_public_recipient,
+)
+from app.notifications.email.mail_quota import HourlyMailQuota, MailQuotaExceededError
+from app.notifications.email.mime_message import DeliveryHeaders, SenderAddress, build_mime_message
+from app.notifications.email.smtp_exchange import SmtpAttemptError, SmtpServer, send_smtp_message
 from app.platform.config.settings import SmtpSettings
-from app.platform.kernel.email_addresses import normal_address
+from app.platform.kernel.email_addresses import normalise_email_address
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.runtime.stored_settings import Installation, StoredSmtp
+from app.platform.runtime.stored_settings import InstallationSettings, StoredSmtpSettings
 
 CONNECTIONS: Final = 4
 """To the mail server at once, of a process: servers allow one client few of them."""
@@ -47,7 +51,7 @@ class _SettingError(Exception):
         self.why = why
 
 
-class Mailer:
+class EmailTransport:
     """Sends mails. Open with `async with`.
 
     Args:
@@ -55,14 +59,14 @@ class Mailer:
         installation: Where the mail server is asked for before each mail: it may change.
     """
 
-    def __init__(self, settings: SmtpSettings, installation: Installation | None = None) -> None:
+    def __init__(self, settings: SmtpSettings, installation: InstallationSettings | None = None) -> None:
         self._settings = settings if installation is None else installation.smtp
         self._installation = installation
-        self._server: Server | None = None
-        self._sender: From | None = None
+        self._server: SmtpServer | None = None
+        self._sender: SenderAddress | None = None
         # Nobody waits for one where no more attempts are begun (`app.notifications.delivery.delivery_slots`).
         self._places = asyncio.Semaphore(CONNECTIONS)
-        self._quota = Quota(settings.mails_per_hour)
+        self._quota = HourlyMailQuota(settings.mails_per_hour)
 
     async def __aenter__(self) -> Self:
         # In a thread: files are read.
@@ -85,7 +89,7 @@ class Mailer:
         except _SettingError as error:
             _log.error("mail_not_configured", setting=error.variable, error=error.why)
         else:
-            self._server = Server(
+            self._server = SmtpServer(
                 settings.host,
                 settings.port,
                 settings.security,
@@ -94,7 +98,7 @@ class Mailer:
                 settings.password,
                 settings.timeout_s,
                 self._sender.domain,
-                settings.allow_private if isinstance(settings, StoredSmtp) else None,
+                settings.allow_private if isinstance(settings, StoredSmtpSettings) else None,
             )
 
     async def _follow(self) -> None:
@@ -105,7 +109,7 @@ class Mailer:
         await asyncio.to_thread(self._prepare)
         _log.info("mail_server_changed", host=self._settings.host)
 
-    async def send(self, claimed: Claim, now: datetime) -> Outcome:
+    async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
         """Send one mail to all recipients of a channel, and say what came of it. Raises nothing.
 
         Delivered means that the server took it for at least one of them; the answer names those that it
@@ -116,12 +120,12 @@ class Mailer:
             with self._quota.place(claimed.organisation_id, time.monotonic()) as place:
                 code, answer = await self._attempt(claimed, now)
                 place.taken = True
-            outcome = Outcome(DELIVERED, code, _fit(answer), 0.0)
-        except QuotaExceededError as full:
+            outcome = AttemptOutcome(DELIVERED, code, _fit(answer), 0.0)
+        except MailQuotaExceededError as full:
             most = self._settings.mails_per_hour
             told = f"This organisation has sent {most} mails in an hour."
-            outcome = Outcome("quota_exceeded", None, told, 0.0, full.retry_after_s)
-        except StoppedError as stop:
+            outcome = AttemptOutcome("quota_exceeded", None, told, 0.0, full.retry_after_s)
+        except SmtpAttemptError as stop:
             if stop.inside:
                 _log.warning(
                     "mail_server_trouble",
@@ -130,21 +134,23 @@ class Mailer:
                     error=_fit(stop.inside),
                     delivery_id=str(claimed.id),
                 )
-            outcome = Outcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
+            outcome = AttemptOutcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
         return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
 
-    def _patience(self, claimed: Claim, now: datetime) -> float:
+    def _patience(self, claimed: LeasedDelivery, now: datetime) -> float:
         """How long an attempt may last, the wait for a connection's place included: less than its lease."""
         lease_s = (claimed.leased_until - now).total_seconds()
         return min(2 * self._settings.timeout_s, _LONGEST_S, max(0.0, lease_s * _OF_LEASE))
 
-    async def _attempt(self, claimed: Claim, now: datetime) -> tuple[int, str]:
+    async def _attempt(self, claimed: LeasedDelivery, now: datetime) -> tuple[int, str]:
         await self._follow()
         to = self._allowed((claimed.target or {}).get("to") or [])
-        sent = Sent(claimed.message_id, claimed.type, claimed.id, claimed.endpoint_id)
+        sent = DeliveryHeaders(claimed.message_id, claimed.type, claimed.id, claimed.endpoint_id)
         return await self._hand_over(claimed.body, to, sent, now, self._patience(claimed, now))
 
-    async def post(self, body: bytes, to: Sequence[str], sent: Sent, now: datetime) -> Outcome:
+    async def post(
+        self, body: bytes, to: Sequence[str], sent: DeliveryHeaders, now: datetime
+    ) -> AttemptOutcome:
         """Send a mail that is no delivery of a channel's, and say what came of it. Raises nothing.
 
         Args:
@@ -158,54 +164,60 @@ class Mailer:
             await self._follow()
             patience_s = min(2 * self._settings.timeout_s, _LONGEST_S)
             code, answer = await self._hand_over(body, self._allowed(to), sent, now, patience_s)
-            outcome = Outcome(DELIVERED, code, _fit(answer), 0.0)
-        except StoppedError as stop:
+            outcome = AttemptOutcome(DELIVERED, code, _fit(answer), 0.0)
+        except SmtpAttemptError as stop:
             if stop.inside:
                 _log.warning(
                     "mail_server_trouble", reason=stop.reason, status=stop.status, error=_fit(stop.inside)
                 )
-            outcome = Outcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
+            outcome = AttemptOutcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
         return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
 
     async def _hand_over(
-        self, body: bytes, to: Sequence[str], sent: Sent, now: datetime, patience_s: float
+        self, body: bytes, to: Sequence[str], sent: DeliveryHeaders, now: datetime, patience_s: float
     ) -> tuple[int, str]:
         if self._server is None or self._sender is None:
-            raise StoppedError("not_configured")
+            raise SmtpAttemptError("not_configured")
         try:
-            message = build_message(body, self._sender, to, sent, now)
+            message = build_mime_message(body, self._sender, to, sent, now)
         except (msgspec.DecodeError, ValueError) as error:
             _log.exception("mail_not_made", message_id=sent.message_id)
-            raise StoppedError("internal_error") from error
+            raise SmtpAttemptError("internal_error") from error
         deadline = asyncio.get_running_loop().time() + patience_s
         try:
             async with asyncio.timeout_at(deadline):
                 await self._places.acquire()
         except TimeoutError as error:
-            raise StoppedError("timeout") from error
+            raise SmtpAttemptError("timeout") from error
         try:
-            return await exchange(self._server, self._sender.address, to, message, deadline)
+            return await send_smtp_message(self._server, self._sender.address, to, message, deadline)
         finally:
             self._places.release()
 
     def _allowed(self, given: Sequence[str]) -> list[str]:
         """Those that mails may still go to: the setting may have changed since they were given."""
         if self._server is None:
-            raise StoppedError("not_configured")
+            raise SmtpAttemptError("not_configured")
         try:
-            checked = [normal_address(str(address)) for address in given][:MAX_RECIPIENTS]
+            checked = [normalise_email_address(str(address)) for address in given][:MAX_RECIPIENTS]
         except InvalidError as error:
-            raise StoppedError("not_configured", answer=error.detail) from error
+            raise SmtpAttemptError("not_configured", answer=error.detail) from error
         if not checked:
-            raise StoppedError("not_configured", answer="There are no recipients.")
+            raise SmtpAttemptError("not_configured", answer="There are no recipients.")
         domains = self._settings.recipient_domains
-        to = [each for each in checked if is_allowed(each, domains) and is_public(each, domains)]
+        to = [
+            each
+            for each in checked
+            if is_allowed_recipient(each, domains) and is_public_recipient(each, domains)
+        ]
         if not to:
-            raise StoppedError("address_refused", answer="This installation sends no mail to these domains.")
+            raise SmtpAttemptError(
+                "address_refused", answer="This installation sends no mail to these domains."
+            )
         return to
 
 
-def fault_of(settings: SmtpSettings) -> tuple[str, str] | None:
+def find_smtp_fault(settings: SmtpSettings) -> tuple[str, str] | None:
     """Which variable keeps mails from being sent, and why; None: none does. Asks no server."""
     try:
         _read(settings)
@@ -214,10 +226,10 @@ def fault_of(settings: SmtpSettings) -> tuple[str, str] | None:
     return None
 
 
-def _read(settings: SmtpSettings) -> tuple[From, ssl.SSLContext | None]:
+def _read(settings: SmtpSettings) -> tuple[SenderAddress, ssl.SSLContext | None]:
     """Read who mails come from, and what the server's certificate is checked against (`_SettingError`)."""
     try:
-        sender = From.of(settings.sender)
+        sender = SenderAddress.of(settings.sender)
         if settings.security == "none":
             return sender, None
         return sender, ssl.create_default_context(cafile=settings.ca_file)

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 
-class Band(msgspec.Struct):
+class MailIndexBand(msgspec.Struct):
     """A class of an index."""
 
     label: str = ""
     label_fr: str = ""
 
 
-class Index(msgspec.Struct):
+class MailIndexCause(msgspec.Struct):
     """An index of a city that decided."""
 
     method: str = ""
@@ -24,27 +24,27 @@ class Index(msgspec.Struct):
     metric: str | None = None
     period: dict[str, Any] | None = None
     unit: str = ""
-    band: Band | None = None
-    limit_band: Band | None = None
+    band: MailIndexBand | None = None
+    limit_band: MailIndexBand | None = None
 
 
-class Cause(msgspec.Struct):
+class MailAlertCause(msgspec.Struct):
     """The part of a rule's condition that decided."""
 
     function: str | None = None
     window: str | None = None
     event: dict[str, Any] | None = None
     boxes: list[str] = []
-    index: Index | None = None
+    index: MailIndexCause | None = None
 
 
-class Acknowledger(msgspec.Struct):
+class MailAcknowledger(msgspec.Struct):
     """Who acknowledged an alert."""
 
     name: str | None = None
 
 
-class Alert(msgspec.Struct):
+class MailAlertData(msgspec.Struct):
     """The data of an event of an alert."""
 
     alert_id: str | None = None
@@ -67,7 +67,7 @@ class Alert(msgspec.Struct):
     resolved_value: float | None = None
     resolution: str | None = None
     acknowledged_at: str | None = None
-    acknowledged_by: Acknowledger | str | None = None
+    acknowledged_by: MailAcknowledger | str | None = None
     link: str | None = None
     sentence: str | None = None
     sentence_fr: str | None = None
@@ -76,36 +76,36 @@ class Alert(msgspec.Struct):
     description: str | None = None
     assignee: str | None = None
     sequence: int | None = None
-    cause: Cause | None = None
+    cause: MailAlertCause | None = None
 
 
-class AlertEvent(msgspec.Struct):
+class MailAlertEvent(msgspec.Struct):
     """An event of an alert; `events_count` in a group: how many events it stands for."""
 
     type: str
-    data: Alert
+    data: MailAlertData
     timestamp: str | None = None
     events_count: int = 1
 
 
-class Group(msgspec.Struct):
+class MailGroupData(msgspec.Struct):
     """The data of `alert.group`."""
 
-    events: list[AlertEvent]
+    events: list[MailAlertEvent]
     group: dict[str, str | None] = {}
     firing: int = 0
     resolved: int = 0
     truncated: int = 0
 
 
-class GroupEvent(msgspec.Struct):
+class MailGroupEvent(msgspec.Struct):
     """A notification of several events."""
 
     type: str
-    data: Group
+    data: MailGroupData
 
 
-class AnyEvent(msgspec.Struct):
+class MailEvent(msgspec.Struct):
     """Any event."""
 
     type: str = ""

@@ -5,14 +5,14 @@ Every text in here is cleaned (`app.notifications.email.mail_formats`), and not 
 
 from typing import Final, Literal, NamedTuple
 
-type Tone = Literal["critical", "warning", "info", "resolved", "plain"]
+type MailTone = Literal["critical", "warning", "info", "resolved", "plain"]
 """Which colour: of a severity, of what is over, or of what is neither."""
 
 SUBJECT_LIMIT: Final = 150
 """Of a subject, in characters."""
 
 
-class Item(NamedTuple):
+class MailListItem(NamedTuple):
     """One line of a list.
 
     Attributes:
@@ -23,14 +23,14 @@ class Item(NamedTuple):
         link: Where it leads; None: nowhere.
     """
 
-    tone: Tone
+    tone: MailTone
     word: str
     title: str
     detail: str
     link: str | None = None
 
 
-class Page(NamedTuple):
+class MailContent(NamedTuple):
     """A mail.
 
     Attributes:
@@ -48,13 +48,13 @@ class Page(NamedTuple):
     """
 
     subject: str
-    tone: Tone
+    tone: MailTone
     word: str
     title: str
     lead: str
     rows: tuple[tuple[str, str], ...] = ()
     advice: tuple[str, ...] = ()
-    items: tuple[Item, ...] = ()
+    items: tuple[MailListItem, ...] = ()
     more: str | None = None
     footer: tuple[str, ...] = ()
     link: str | None = None

@@ -1,7 +1,7 @@
 """How mails write numbers, times and what others have named, in each language. Pure: no clock, no I/O.
 
 Owns the typography: decimal commas and the spaces that do not break in French, times by the clocks on the
-site's walls. Whatever others have written passes through `clean` or `clean_lines` before it is shown.
+site's walls. Whatever others have written passes through `clean_line` or `clean_lines` before it is shown.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import CATALOGUE
-from app.notifications.email.mail_texts import NBSP, Texts
+from app.notifications.email.mail_texts import NBSP, MailTexts
 from app.notifications.email.mail_texts_en import ENGLISH
 from app.notifications.email.mail_texts_fr import FRENCH
 from app.platform.kernel.instants import parse_rfc3339, to_datetime
@@ -33,12 +33,12 @@ _COUNT, _RATE = "count", "rate"
 _ODOUR_UNIT, _ODOUR_UNIT_FR = "ou/m³", "uoE/m³"
 
 
-def texts_of(language: str) -> Texts:
+def get_mail_texts(language: str) -> MailTexts:
     """Return the texts of a language; English ones where there are none of it."""
     return FRENCH if language == FRENCH.language else ENGLISH
 
 
-def clean(text: str, limit: int) -> str:
+def clean_line(text: str, limit: int) -> str:
     """Return a text on one line of at most `limit` characters, without what is invisible.
 
     Characters that turn the direction of writing are left out too: a name must not rearrange a mail.
@@ -46,7 +46,7 @@ def clean(text: str, limit: int) -> str:
     shown = text[: _READ * limit]
     if not (shown.isascii() and shown.isprintable()):
         shown = "".join(map(_visible, shown))
-    return cut(_SPACES.sub(" ", shown).strip(), limit)
+    return truncate_text(_SPACES.sub(" ", shown).strip(), limit)
 
 
 def _visible(char: str) -> str:
@@ -58,21 +58,21 @@ def _visible(char: str) -> str:
 
 def clean_lines(text: str, limit: int) -> list[str]:
     """Return the lines of a text that are not empty, cleaned; `limit` characters at most altogether."""
-    lines = (clean(line, limit) for line in text[:limit].splitlines())
+    lines = (clean_line(line, limit) for line in text[:limit].splitlines())
     return [line for line in lines if line]
 
 
-def cut(text: str, limit: int) -> str:
+def truncate_text(text: str, limit: int) -> str:
     """Cut a text to `limit` characters, and show that it was."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def counted(count: int, forms: tuple[str, str], texts: Texts) -> str:
+def format_count(count: int, forms: tuple[str, str], texts: MailTexts) -> str:
     """Fill a count into the form for one, or for several."""
-    return forms[count > 1].format(number(count, texts))
+    return forms[count > 1].format(format_number(count, texts))
 
 
-def number(value: float, texts: Texts) -> str:
+def format_number(value: float, texts: MailTexts) -> str:
     """Write a number: two decimals, below 1 three significant digits."""
     if abs(value) >= _HUGE:
         written = f"{value:.6g}"
@@ -95,7 +95,7 @@ def _trimmed(written: str) -> str:
     return written.rstrip("0").rstrip(".") if "." in written else written
 
 
-def unit_of(metric: str | None, function: str | None) -> str:
+def get_metric_unit(metric: str | None, function: str | None) -> str:
     """Return the unit of what a metric, or a function of it, comes to; empty where there is none."""
     known = _METRICS.get(metric or "")
     if known is None or function == _COUNT:
@@ -103,31 +103,31 @@ def unit_of(metric: str | None, function: str | None) -> str:
     return f"{known.unit}/h" if function == _RATE else known.unit
 
 
-def unit_in(unit: str, texts: Texts) -> str:
+def localize_unit(unit: str, texts: MailTexts) -> str:
     """Write a unit as its readers' language does."""
     return unit.replace(_ODOUR_UNIT, _ODOUR_UNIT_FR) if texts.language == "fr" else unit
 
 
-def measured(value: float, unit: str, texts: Texts) -> str:
+def format_measurement(value: float, unit: str, texts: MailTexts) -> str:
     """Write a value with its unit."""
-    return number(value, texts) + (f"{NBSP}{unit_in(unit, texts)}" if unit else "")
+    return format_number(value, texts) + (f"{NBSP}{localize_unit(unit, texts)}" if unit else "")
 
 
-def percent(share: float, texts: Texts) -> str:
+def format_percent(share: float, texts: MailTexts) -> str:
     """Write a share of 1 as percent."""
-    return number(share * 100, texts) + texts.percent
+    return format_number(share * 100, texts) + texts.percent
 
 
-def metric_words(metric: str, texts: Texts) -> str:
+def describe_metric(metric: str, texts: MailTexts) -> str:
     """Describe a metric: in words and by its name."""
     known = _METRICS.get(metric)
     if known is None:
-        return clean(metric, 64)
+        return clean_line(metric, 64)
     words = known.description_fr if texts.language == "fr" else known.description
     return f"{words} ({known.name})".translate(texts.apostrophes)
 
 
-def duration(seconds: float, texts: Texts) -> str:
+def format_duration(seconds: float, texts: MailTexts) -> str:
     """Write a time span by its two largest units, such as `1 h 30 min`."""
     whole = max(0, round(seconds))
     days, rest = divmod(whole, _DAY_S)
@@ -139,7 +139,7 @@ def duration(seconds: float, texts: Texts) -> str:
     return " ".join(f"{count}{NBSP}{unit}" for count, unit in told)
 
 
-def clock_time(at: time, texts: Texts, *, seconds: bool = False) -> str:
+def format_clock_time(at: time, texts: MailTexts, *, seconds: bool = False) -> str:
     """Write a time of day: `21:11`, in French `21 h 11`, with seconds `21 h 11 min 05 s`."""
     if texts.language != "fr":
         return f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
@@ -147,7 +147,7 @@ def clock_time(at: time, texts: Texts, *, seconds: bool = False) -> str:
     return f"{clock}{NBSP}min{NBSP}{at:%S}{NBSP}s" if seconds else clock
 
 
-def zone_of(name: str | None) -> tuple[tzinfo, str]:
+def find_time_zone(name: str | None) -> tuple[tzinfo, str]:
     """Return a time zone and its name; UTC where there is no such zone."""
     if name is None:
         return UTC, "UTC"
@@ -157,7 +157,7 @@ def zone_of(name: str | None) -> tuple[tzinfo, str]:
         return UTC, "UTC"
 
 
-def instant(text: str | None) -> datetime | None:
+def parse_instant(text: str | None) -> datetime | None:
     """Read an RFC 3339 time; None for what is none."""
     if text is None:
         return None
@@ -167,7 +167,9 @@ def instant(text: str | None) -> datetime | None:
         return None
 
 
-def moment(text: str | None, zone: str | None, texts: Texts, *, seconds: bool = False) -> str | None:
+def format_local_time(
+    text: str | None, zone: str | None, texts: MailTexts, *, seconds: bool = False
+) -> str | None:
     """Write a time by the clocks of a zone, which is named; None for what is no time.
 
     Args:
@@ -176,16 +178,16 @@ def moment(text: str | None, zone: str | None, texts: Texts, *, seconds: bool = 
         texts: Those of the language.
         seconds: Whether seconds are shown.
     """
-    at = instant(text)
+    at = parse_instant(text)
     if at is None:
         return None
-    where, called = zone_of(zone)
+    where, called = find_time_zone(zone)
     try:
         local = at.astimezone(where)
     except OverflowError:
         local, called = at, "UTC"
     day = texts.first if local.day == 1 else str(local.day)
-    clock = clock_time(local.time(), texts, seconds=seconds)
+    clock = format_clock_time(local.time(), texts, seconds=seconds)
     return texts.moment.format(
         day=day, month=texts.months[local.month - 1], year=local.year, clock=clock, zone=called
     )

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Final
 
-from app.notifications.email.mail_content import Item, Page, Tone
-from app.notifications.email.mail_texts import Texts
+from app.notifications.email.mail_content import MailContent, MailListItem, MailTone
+from app.notifications.email.mail_texts import MailTexts
 
 _WIDTH: Final = 72
-_COLOURS: Final[Mapping[Tone, str]] = {
+_COLOURS: Final[Mapping[MailTone, str]] = {
     "critical": "#b3261e",
     "warning": "#8a5a00",
     "info": "#1a5fb4",
@@ -25,7 +25,7 @@ _FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,
 _CELL: Final = "padding:3px 12px 3px 0;vertical-align:top;text-align:left;font-size:14px;line-height:1.45;"
 
 
-def as_text(page: Page, texts: Texts) -> str:
+def render_plain_text(page: MailContent, texts: MailTexts) -> str:
     """Lay a mail out as plain text, in lines of 72 characters where words allow it."""
     parts = [_paragraph(f"[{page.word}] {page.title}"), _paragraph(page.lead)]
     if page.rows:
@@ -45,7 +45,7 @@ def as_text(page: Page, texts: Texts) -> str:
     return f"{body}\n\n-- \n{footer}\n"
 
 
-def _item_text(item: Item, texts: Texts) -> str:
+def _item_text(item: MailListItem, texts: MailTexts) -> str:
     line = f"- [{item.word}] {item.title}" + (f"{texts.colon}{item.detail}" if item.detail else "")
     return f"{line} {item.link}" if item.link else line
 
@@ -64,12 +64,12 @@ def _wrapped(line: str, indent: str) -> str:
     )
 
 
-def as_html(page: Page, texts: Texts) -> str:
+def render_html(page: MailContent, texts: MailTexts) -> str:
     """Lay a mail out as HTML."""
     return "".join(_html(page, texts))
 
 
-def _html(page: Page, texts: Texts) -> Iterator[str]:
+def _html(page: MailContent, texts: MailTexts) -> Iterator[str]:
     yield (
         f'<!DOCTYPE html>\n<html lang="{escape(texts.language)}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
@@ -117,7 +117,7 @@ def _table(rows: Iterator[str]) -> str:
     )
 
 
-def _item_html(item: Item) -> str:
+def _item_html(item: MailListItem) -> str:
     title = escape(item.title)
     if item.link:
         title = f'<a href="{escape(item.link)}">{title}</a>'
@@ -128,7 +128,7 @@ def _item_html(item: Item) -> str:
     )
 
 
-def _badge(tone: Tone, word: str) -> str:
+def _badge(tone: MailTone, word: str) -> str:
     return (
         f'<span style="display:inline-block;padding:2px 8px;border-radius:4px;font-size:13px;'
         f'font-weight:bold;color:#ffffff;background-color:{_COLOURS[tone]};">{escape(word)}</span>'

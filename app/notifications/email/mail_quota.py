@@ -14,7 +14,7 @@ HOUR_S: Final = 3600.0
 _UNDER_WAY_S: Final = 30.0  # no attempt lasts longer
 
 
-class QuotaExceededError(Exception):
+class MailQuotaExceededError(Exception):
     """The hour's mails are sent; there is room again in `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: float) -> None:
@@ -22,14 +22,14 @@ class QuotaExceededError(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Place:
+class MailReservation:
     """A mail that is under way. Set `taken` where the server took it."""
 
     def __init__(self) -> None:
         self.taken = False
 
 
-class Quota:
+class HourlyMailQuota:
     """The mails of the last hour, by organisation.
 
     Args:
@@ -42,7 +42,7 @@ class Quota:
         self._under_way: dict[UUID, int] = {}
 
     @contextmanager
-    def place(self, organisation: UUID, now: float) -> Iterator[Place]:
+    def place(self, organisation: UUID, now: float) -> Iterator[MailReservation]:
         """Keep room for one mail while it is sent.
 
         Args:
@@ -52,7 +52,7 @@ class Quota:
         Raises:
             QuotaExceededError: There is none.
         """
-        place = Place()
+        place = MailReservation()
         if not self._most:
             yield place
             return
@@ -60,7 +60,7 @@ class Quota:
         sent = self._sent.get(organisation, ())
         under_way = self._under_way.get(organisation, 0)
         if len(sent) + under_way >= self._most:
-            raise QuotaExceededError(sent[0] + HOUR_S - now if sent else _UNDER_WAY_S)
+            raise MailQuotaExceededError(sent[0] + HOUR_S - now if sent else _UNDER_WAY_S)
         self._under_way[organisation] = under_way + 1
         try:
             yield place

@@ -10,22 +10,22 @@ from typing import Final
 import msgspec
 
 from app.notifications.delivery.grouping import GROUP_EVENT
-from app.notifications.email.alert_mail import SiteName, alert_page
-from app.notifications.email.event_bodies import AlertEvent, AnyEvent, GroupEvent
-from app.notifications.email.group_mail import group_page
+from app.notifications.email.alert_mail import SiteName, build_alert_mail
+from app.notifications.email.event_bodies import MailAlertEvent, MailEvent, MailGroupEvent
+from app.notifications.email.group_mail import build_group_mail
 from app.notifications.email.incident_mail import PREFIX as INCIDENTS
-from app.notifications.email.incident_mail import incident_page
-from app.notifications.email.mail_content import Page
-from app.notifications.email.mail_formats import texts_of
-from app.notifications.email.mail_layout import as_html, as_text
-from app.notifications.email.notice_mail import notice_page
+from app.notifications.email.incident_mail import build_incident_mail
+from app.notifications.email.mail_content import MailContent
+from app.notifications.email.mail_formats import get_mail_texts
+from app.notifications.email.mail_layout import render_html, render_plain_text
+from app.notifications.email.notice_mail import build_notice_mail
 
-__all__ = ("Mail", "SiteName", "event_page", "render_mail")
+__all__ = ("RenderedMail", "SiteName", "build_event_mail", "render_mail")
 
 _ALERTS: Final = "alert."
 
 
-class Mail(msgspec.Struct):
+class RenderedMail(msgspec.Struct):
     """A mail that is made, but addressed to nobody yet.
 
     Attributes:
@@ -58,31 +58,33 @@ def render_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> by
     Raises:
         msgspec.DecodeError: The body is not JSON.
     """
-    texts = texts_of(language)
-    page = event_page(body, language, sites)
-    mail = Mail(page.subject, as_text(page, texts), as_html(page, texts), texts.language, page.thread)
+    texts = get_mail_texts(language)
+    page = build_event_mail(body, language, sites)
+    mail = RenderedMail(
+        page.subject, render_plain_text(page, texts), render_html(page, texts), texts.language, page.thread
+    )
     return msgspec.json.encode(mail)
 
 
-def event_page(body: bytes, language: str, sites: Mapping[str, SiteName]) -> Page:
+def build_event_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> MailContent:
     """Read the event as what it says that it is; what does not look like it is listed as it stands.
 
     The arguments are those of `render_mail`.
     """
-    texts = texts_of(language)
+    texts = get_mail_texts(language)
     try:
-        event = msgspec.json.decode(body, type=AnyEvent)
+        event = msgspec.json.decode(body, type=MailEvent)
     except msgspec.ValidationError:
-        return notice_page(AnyEvent(data={"body": msgspec.json.decode(body)}), texts)
+        return build_notice_mail(MailEvent(data={"body": msgspec.json.decode(body)}), texts)
     try:
         if event.type == GROUP_EVENT:
-            return group_page(msgspec.json.decode(body, type=GroupEvent).data, sites, texts)
+            return build_group_mail(msgspec.json.decode(body, type=MailGroupEvent).data, sites, texts)
         # Of an alert whose event is new the alert can be told all the same; without one there is nothing.
         if event.type.startswith(_ALERTS) and event.data.get("alert_id") is not None:
-            return alert_page(msgspec.json.decode(body, type=AlertEvent), sites, texts)
+            return build_alert_mail(msgspec.json.decode(body, type=MailAlertEvent), sites, texts)
         if event.type.startswith(INCIDENTS) and event.type in texts.notices and event.data.get("incident_id"):
-            return incident_page(event, sites, texts)
+            return build_incident_mail(event, sites, texts)
     except msgspec.ValidationError:
         # Of a later version, perhaps: told in its own words, not lost.
         pass
-    return notice_page(event, texts)
+    return build_notice_mail(event, texts)

@@ -13,7 +13,7 @@ APOSTROPHE: Final = "\u2019"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
+class MailTexts:
     """The texts of one language.
 
     Attributes:

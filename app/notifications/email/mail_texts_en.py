@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from app.notifications.email.mail_texts import NBSP, Texts
+from app.notifications.email.mail_texts import NBSP, MailTexts
 
-ENGLISH: Final = Texts(
+ENGLISH: Final = MailTexts(
     language="en",
     digits={},
     apostrophes={},

@@ -1,15 +1,16 @@
 """What mails say in French. Data only, but for its typography.
 
-The texts are written as on a keyboard; `typeset` gives them the apostrophes and the spaces that do not break.
+The texts are written as on a keyboard; `typeset_french` gives them the apostrophes and the spaces that do not
+break.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.notifications.email.mail_texts import APOSTROPHE, NBSP, THIN_NBSP, Texts
+from app.notifications.email.mail_texts import APOSTROPHE, NBSP, THIN_NBSP, MailTexts
 
-_AS_TYPED: Final = Texts(
+_AS_TYPED: Final = MailTexts(
     language="fr",
     digits={ord(","): THIN_NBSP, ord("."): ","},
     apostrophes={ord("'"): APOSTROPHE},
@@ -237,7 +238,7 @@ _AS_TYPED: Final = Texts(
 )
 
 
-def typeset(text: str) -> str:
+def typeset_french(text: str) -> str:
     """Give a text its apostrophes, and the spaces that do not break before and after punctuation."""
     for mark in ";!?":
         text = text.replace(f" {mark}", f"{THIN_NBSP}{mark}")
@@ -246,14 +247,14 @@ def typeset(text: str) -> str:
     return text
 
 
-def typeset_all(value: Any) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
+def typeset_french_texts(value: Any) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
     """Typeset each text of a tuple or a mapping; what is no text stays as it is."""
     if isinstance(value, str):
-        return typeset(value)
+        return typeset_french(value)
     if isinstance(value, tuple):
-        return tuple(map(typeset_all, value))
+        return tuple(map(typeset_french_texts, value))
     if isinstance(value, Mapping):
-        return {key: typeset_all(each) for key, each in value.items()}
+        return {key: typeset_french_texts(each) for key, each in value.items()}
     return value
 
 
@@ -262,8 +263,8 @@ _AS_THEY_ARE: Final = ("digits", "apostrophes")
 FRENCH: Final = dataclasses.replace(
     _AS_TYPED,
     **{
-        field.name: typeset_all(getattr(_AS_TYPED, field.name))
-        for field in dataclasses.fields(Texts)
+        field.name: typeset_french_texts(getattr(_AS_TYPED, field.name))
+        for field in dataclasses.fields(MailTexts)
         if field.name not in _AS_THEY_ARE
     },
 )

@@ -17,16 +17,16 @@ from uuid import UUID
 import msgspec
 
 from app.notifications.email.mail_content import SUBJECT_LIMIT
-from app.notifications.email.mail_formats import clean
-from app.notifications.email.mail_rendering import Mail
-from app.platform.kernel.email_addresses import domain_of, normal_address
+from app.notifications.email.mail_formats import clean_line
+from app.notifications.email.mail_rendering import RenderedMail
+from app.platform.kernel.email_addresses import get_email_domain, normalise_email_address
 
 # Seven bits and short lines: every server takes them as they are, and no signature breaks on the way.
 _POLICY: Final = SMTP.clone(cte_type="7bit")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-class From(NamedTuple):
+class SenderAddress(NamedTuple):
     """Who mails come from.
 
     Attributes:
@@ -45,15 +45,15 @@ class From(NamedTuple):
             InvalidError: `invalid_email_address`.
         """
         name, address = parseaddr(written)
-        return cls(clean(name, 100), normal_address(address))
+        return cls(clean_line(name, 100), normalise_email_address(address))
 
     @property
     def domain(self) -> str:
         """What mails are told apart under: of the address."""
-        return domain_of(self.address)
+        return get_email_domain(self.address)
 
 
-class Sent(NamedTuple):
+class DeliveryHeaders(NamedTuple):
     """What a message says of its delivery in headers.
 
     Attributes:
@@ -69,7 +69,9 @@ class Sent(NamedTuple):
     endpoint_id: UUID | None = None
 
 
-def build_message(body: bytes, sender: From, to: Sequence[str], sent: Sent, now: datetime) -> bytes:
+def build_mime_message(
+    body: bytes, sender: SenderAddress, to: Sequence[str], sent: DeliveryHeaders, now: datetime
+) -> bytes:
     """Make the message.
 
     All recipients are in `To`: they are one team's list, and see who else was told. `Message-ID` stays the
@@ -89,11 +91,11 @@ def build_message(body: bytes, sender: From, to: Sequence[str], sent: Sent, now:
     Raises:
         msgspec.DecodeError, ValueError: The body is not a Mail, or an address is none.
     """
-    mail = msgspec.json.decode(body, type=Mail)
+    mail = msgspec.json.decode(body, type=RenderedMail)
     message = EmailMessage(policy=_POLICY)
     message["From"] = Address(sender.name, addr_spec=sender.address)
     message["To"] = [Address(addr_spec=address) for address in to]
-    message["Subject"] = clean(mail.subject, SUBJECT_LIMIT)
+    message["Subject"] = clean_line(mail.subject, SUBJECT_LIMIT)
     message["Date"] = format_datetime(now.astimezone(UTC))
     message["Message-ID"] = f"<{sent.message_id}@{sender.domain}>"
     if mail.thread is not None and _TOKEN.fullmatch(mail.thread):

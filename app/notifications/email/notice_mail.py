@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.notifications.email.event_bodies import AnyEvent
-from app.notifications.email.mail_content import SUBJECT_LIMIT, Page
-from app.notifications.email.mail_formats import clean, cut, moment, number
-from app.notifications.email.mail_texts import Texts
+from app.notifications.email.event_bodies import MailEvent
+from app.notifications.email.mail_content import SUBJECT_LIMIT, MailContent
+from app.notifications.email.mail_formats import clean_line, format_local_time, format_number, truncate_text
+from app.notifications.email.mail_texts import MailTexts
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
     MESSAGES_DROPPED,
@@ -27,7 +27,7 @@ _QUOTA_ROWS: Final = ("quota", "limit_of_quota", "used", "refused", "resets_at")
 _TIMES: Final = frozenset({"failing_since", "broker_started_at", "resets_at"})
 
 
-def notice_page(event: AnyEvent, texts: Texts) -> Page:
+def build_notice_mail(event: MailEvent, texts: MailTexts) -> MailContent:
     """Make the mail of an event that is not of alerts; times are in UTC."""
     if event.type == TEST_EVENT:
         if "endpoint_id" not in event.data:
@@ -45,12 +45,12 @@ def notice_page(event: AnyEvent, texts: Texts) -> Page:
     return _of_anything(event, texts)
 
 
-def _of_endpoint(event: AnyEvent, texts: Texts) -> Page:
+def _of_endpoint(event: MailEvent, texts: MailTexts) -> MailContent:
     name = event.type
     if name == ENDPOINT_DISABLED:
         name += ".gone" if event.data.get("reason") == "gone" else ".failing"
     title, lead = texts.notices[name]
-    target = clean(str(event.data.get("target") or event.data.get("description") or ""), _SUBJECT_PART)
+    target = clean_line(str(event.data.get("target") or event.data.get("description") or ""), _SUBJECT_PART)
     page = _page(
         texts,
         title,
@@ -62,7 +62,7 @@ def _of_endpoint(event: AnyEvent, texts: Texts) -> Page:
     return page._replace(thread=f"endpoint-{endpoint}" if endpoint else None)
 
 
-def _of_quota(event: AnyEvent, texts: Texts) -> Page:
+def _of_quota(event: MailEvent, texts: MailTexts) -> MailContent:
     title, lead = texts.notices[event.type]
     # `limit` is what an alert is compared with.
     data = {**event.data, "limit_of_quota": event.data.get("limit")}
@@ -72,21 +72,23 @@ def _of_quota(event: AnyEvent, texts: Texts) -> Page:
     return page._replace(thread=f"quota-{organisation}" if organisation else None)
 
 
-def _of_anything(event: AnyEvent, texts: Texts) -> Page:
+def _of_anything(event: MailEvent, texts: MailTexts) -> MailContent:
     """Whatever it is: its type, its time, and what is in it under its own names."""
-    kind = clean(event.type, _SUBJECT_PART) or "?"
+    kind = clean_line(event.type, _SUBJECT_PART) or "?"
     title, lead = texts.other
     rows = [(texts.labels["type"], kind)]
-    if at := moment(event.timestamp, None, texts):
+    if at := format_local_time(event.timestamp, None, texts):
         rows.append((texts.labels["timestamp"], at))
     rows += list(_flat(event.data, "", _DEEPEST))[:_MOST_ROWS]
     return _page(texts, title.format(type=kind), lead, title.format(type=kind), tuple(rows))
 
 
-def _page(texts: Texts, title: str, lead: str, about: str, rows: tuple[tuple[str, str], ...] = ()) -> Page:
+def _page(
+    texts: MailTexts, title: str, lead: str, about: str, rows: tuple[tuple[str, str], ...] = ()
+) -> MailContent:
     word = texts.tags["other"]
-    return Page(
-        subject=cut(f"[{word}] {about}", SUBJECT_LIMIT),
+    return MailContent(
+        subject=truncate_text(f"[{word}] {about}", SUBJECT_LIMIT),
         tone="plain",
         word=word,
         title=title,
@@ -96,32 +98,34 @@ def _page(texts: Texts, title: str, lead: str, about: str, rows: tuple[tuple[str
     )
 
 
-def _named_rows(data: Mapping[str, Any], names: tuple[str, ...], texts: Texts) -> tuple[tuple[str, str], ...]:
+def _named_rows(
+    data: Mapping[str, Any], names: tuple[str, ...], texts: MailTexts
+) -> tuple[tuple[str, str], ...]:
     rows = ((texts.labels[name], _value(name, data.get(name), texts)) for name in names)
     return tuple((label, value) for label, value in rows if value)
 
 
-def _value(name: str, value: object, texts: Texts) -> str:
+def _value(name: str, value: object, texts: MailTexts) -> str:
     if value is None:
         return ""
     if name == "kind":
-        return texts.kinds.get(str(value)) or clean(str(value), _LIMIT)
+        return texts.kinds.get(str(value)) or clean_line(str(value), _LIMIT)
     if name == "quota":
-        return texts.quotas.get(str(value)) or clean(str(value), _LIMIT)
+        return texts.quotas.get(str(value)) or clean_line(str(value), _LIMIT)
     if name in _TIMES:
-        return moment(str(value), None, texts) or clean(str(value), _LIMIT)
+        return format_local_time(str(value), None, texts) or clean_line(str(value), _LIMIT)
     if isinstance(value, int | float) and name != "last_status":
-        return number(value, texts)
-    return clean(str(value), _LIMIT)
+        return format_number(value, texts)
+    return clean_line(str(value), _LIMIT)
 
 
 def _flat(data: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[str, str]]:
     """What is in an object, as rows; what is in lists is only counted."""
     for name, value in data.items():
-        label = f"{before}{clean(name, _SUBJECT_PART)}"
+        label = f"{before}{clean_line(name, _SUBJECT_PART)}"
         if isinstance(value, dict) and depth:
             yield from _flat(value, f"{label}.", depth - 1)
         elif isinstance(value, list | dict):
             yield label, f"({len(value)})"
         elif value is not None:
-            yield label, clean(str(value), _LIMIT)
+            yield label, clean_line(str(value), _LIMIT)

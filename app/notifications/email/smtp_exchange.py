@@ -17,8 +17,8 @@ from typing import Final, Literal, NamedTuple
 import aiosmtplib
 from pydantic import SecretStr
 
-from app.notifications.http.guarded_resolver import lookup
-from app.notifications.http.ssrf_guard import refusal
+from app.notifications.http.guarded_resolver import resolve_host
+from app.notifications.http.ssrf_guard import find_address_refusal
 
 _QUIT_S: Final = 0.5
 _TEMPORARY: Final = range(400, 500)
@@ -26,7 +26,7 @@ _FINAL: Final = range(500, 600)
 _LOGIN_FIRST: Final = frozenset({530, 534, 535, 538})  # RFC 4954: answers to who has not logged in
 
 
-class Server(NamedTuple):
+class SmtpServer(NamedTuple):
     """The mail server.
 
     Attributes:
@@ -51,7 +51,7 @@ class Server(NamedTuple):
     allow_private: bool | None = None
 
 
-class StoppedError(Exception):
+class SmtpAttemptError(Exception):
     """The attempt ends here.
 
     Attributes:
@@ -76,8 +76,8 @@ class StoppedError(Exception):
         self.inside = inside
 
 
-async def exchange(
-    server: Server, sender: str, to: Sequence[str], message: bytes, deadline: float
+async def send_smtp_message(
+    server: SmtpServer, sender: str, to: Sequence[str], message: bytes, deadline: float
 ) -> tuple[int, str]:
     """Hand a message over to the server.
 
@@ -107,7 +107,7 @@ async def exchange(
         async with asyncio.timeout_at(deadline):
             opened = await _connect(server)
     except TimeoutError as error:
-        raise StoppedError("connect_timeout") from error
+        raise SmtpAttemptError("connect_timeout") from error
     try:
         async with asyncio.timeout_at(deadline):
             await _greet(client, server, opened)
@@ -126,16 +126,16 @@ async def exchange(
     return answer
 
 
-async def _connect(server: Server) -> socket.socket:
+async def _connect(server: SmtpServer) -> socket.socket:
     """Open a connection to the first of the server's addresses that answers in its share of the time."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(server.timeout_s):
-            found = await lookup(server.host, server.port, socket.AF_UNSPEC)
+            found = await resolve_host(server.host, server.port, socket.AF_UNSPEC)
     except OSError as error:  # TimeoutError is one
-        raise StoppedError("name_unresolved", inside=str(error)) from error
+        raise SmtpAttemptError("name_unresolved", inside=str(error)) from error
     _check_addresses(server, [address for _, address in found])
-    stop = StoppedError("name_unresolved")
+    stop = SmtpAttemptError("name_unresolved")
     for family, address in found:
         opened = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -144,10 +144,10 @@ async def _connect(server: Server) -> socket.socket:
                 await loop.sock_connect(opened, (address, server.port))
         except TimeoutError:
             opened.close()
-            stop = StoppedError("connect_timeout")
+            stop = SmtpAttemptError("connect_timeout")
         except OSError as error:
             opened.close()
-            stop = StoppedError("connect_failed", inside=str(error))
+            stop = SmtpAttemptError("connect_failed", inside=str(error))
         except BaseException:
             opened.close()
             raise
@@ -156,37 +156,39 @@ async def _connect(server: Server) -> socket.socket:
     raise stop
 
 
-def _check_addresses(server: Server, addresses: Sequence[str]) -> None:
+def _check_addresses(server: SmtpServer, addresses: Sequence[str]) -> None:
     """Refuse a server that is guarded at an address that nothing may be sent to."""
     if server.allow_private is None:
         return
     for address in addresses:
-        why = refusal(ip_address(address), allow_private=server.allow_private)
+        why = find_address_refusal(ip_address(address), allow_private=server.allow_private)
         if why is not None:
-            raise StoppedError("address_refused", inside=f"{server.host} is at {address}, which {why}")
+            raise SmtpAttemptError("address_refused", inside=f"{server.host} is at {address}, which {why}")
 
 
-async def _greet(client: aiosmtplib.SMTP, server: Server, opened: socket.socket) -> None:
+async def _greet(client: aiosmtplib.SMTP, server: SmtpServer, opened: socket.socket) -> None:
     """Get as far as the server's readiness to take a message from this account."""
     await client.connect(sock=opened)
     if server.security == "starttls":
         await client.ehlo()
         if not client.supports_extension("starttls"):
-            raise StoppedError("tls_failed", inside="The server offers no STARTTLS.")
+            raise SmtpAttemptError("tls_failed", inside="The server offers no STARTTLS.")
         try:
             await client.starttls()
         except aiosmtplib.SMTPResponseException as error:
-            raise StoppedError("tls_failed", _status(error.code), inside=error.message) from error
+            raise SmtpAttemptError("tls_failed", _status(error.code), inside=error.message) from error
     if server.username is None:
         return
     await client.ehlo()
     if not client.supported_auth_methods:
-        raise StoppedError("login_refused", inside="The server offers no way of logging in that is known.")
+        raise SmtpAttemptError(
+            "login_refused", inside="The server offers no way of logging in that is known."
+        )
     try:
         await client.login(server.username, server.password.get_secret_value())
     except aiosmtplib.SMTPAuthenticationError as error:
         reason = "mail_deferred" if error.code in _TEMPORARY else "login_refused"
-        raise StoppedError(reason, _status(error.code), inside=error.message) from error
+        raise SmtpAttemptError(reason, _status(error.code), inside=error.message) from error
 
 
 async def _hand_over(
@@ -211,25 +213,25 @@ async def _hand_over(
     return response.code, response.message + refusals
 
 
-def _stopped_by(error: Exception) -> StoppedError:
+def _stopped_by(error: Exception) -> SmtpAttemptError:
     """Name what went wrong on the way."""
     cause = error.__cause__ if isinstance(error, aiosmtplib.SMTPConnectError) and error.__cause__ else error
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return _refused_with(error.code, error.message)
     if isinstance(cause, ssl.SSLError):
-        return StoppedError("tls_failed", inside=str(cause))
+        return SmtpAttemptError("tls_failed", inside=str(cause))
     # A handshake that lasts too long ends as a connection that was aborted.
     if isinstance(cause, TimeoutError | ConnectionAbortedError):
-        return StoppedError("timeout")
-    return StoppedError("response_broken", inside=str(error))
+        return SmtpAttemptError("timeout")
+    return SmtpAttemptError("response_broken", inside=str(error))
 
 
-def _refused_with(code: int, said: str) -> StoppedError:
+def _refused_with(code: int, said: str) -> SmtpAttemptError:
     """What an answer of the server's comes to; what it says to our account is not for clients."""
     reason = _reason_of(code)
     if reason == "login_refused":
-        return StoppedError(reason, _status(code), inside=said)
-    return StoppedError(reason, _status(code), said)
+        return SmtpAttemptError(reason, _status(code), inside=said)
+    return SmtpAttemptError(reason, _status(code), said)
 
 
 def _reason_of(code: int) -> str:

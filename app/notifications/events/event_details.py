@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.notifications.email.mail_formats import unit_of
+from app.notifications.email.mail_formats import get_metric_unit
 from app.notifications.events.outbox_record import OutboxRecord
 from app.notifications.sentences import SENTENCES, condition_node, event_sentence
 from app.platform.db.database import RawConnection
@@ -37,7 +37,7 @@ class _Details(NamedTuple):
     rules: dict[str, dict[str, Any]]
 
 
-async def describe_events(
+async def add_event_details(
     connection: RawConnection, records: Sequence[OutboxRecord]
 ) -> Sequence[OutboxRecord]:
     """Return events with `site_name`, `box_name`, `unit`, `sentence` and `sentence_fr` in their payloads.
@@ -83,7 +83,7 @@ def _described(record: OutboxRecord, details: _Details) -> OutboxRecord:
     condition = None
     if "alert_id" in payload:
         payload["box_name"] = details.boxes.get(payload.get("box") or "")
-        payload["unit"] = unit_of_cause(payload.get("metric"), cause)
+        payload["unit"] = get_cause_unit(payload.get("metric"), cause)
         definition = details.rules.get(str(payload.get("rule_id")))
         condition = condition_node(definition, str(cause.get("path") or ""))
     alone = site in details.alone
@@ -92,7 +92,7 @@ def _described(record: OutboxRecord, details: _Details) -> OutboxRecord:
     return record._replace(payload=payload)
 
 
-def unit_of_cause(metric: str | None, cause: dict[str, Any]) -> str | None:
+def get_cause_unit(metric: str | None, cause: dict[str, Any]) -> str | None:
     """Return the unit of an alert's value: seconds of a silence; None where it has none.
 
     Args:
@@ -102,5 +102,5 @@ def unit_of_cause(metric: str | None, cause: dict[str, Any]) -> str | None:
     if cause.get("function") == "no_data":
         return "s"
     index = cause.get("index")
-    unit = unit_of(metric, cause.get("function")) if index is None else str(index.get("unit") or "")
+    unit = get_metric_unit(metric, cause.get("function")) if index is None else str(index.get("unit") or "")
     return None if unit in ("", "1") else unit

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 
-class Envelope(BaseModel):
+class EventEnvelope(BaseModel):
     """What every body has."""
 
     timestamp: datetime = Field(description="When Vigie wrote the event")

@@ -17,7 +17,7 @@ from app.notifications.events.event_types import (
 from app.notifications.events.incident_event_schemas import EXAMPLES as INCIDENTS
 from app.notifications.sentences import SENTENCES, event_sentence
 
-type Example = dict[str, Any]
+type EventExample = dict[str, Any]
 
 ORGANISATION: Final = "01a20ff2-3b1c-7e44-9d0a-5a1f0c2b7d10"
 SITE: Final = "01a20ff2-6f03-7a91-8c55-0be1d94f2a37"
@@ -28,7 +28,7 @@ _OTHER_ALERT: Final = "01a21017-b012-74d8-a2b1-93d07f4c6e15"
 _KEY: Final = "01a20ff3-52a7-7d18-9b60-7c1e8f3a2d49"
 _ENDPOINT: Final = "01a20ffa-8e77-7b62-91c4-6d2f8a0e3b59"
 
-_FIRING: Final[Example] = {
+_FIRING: Final[EventExample] = {
     "alert_id": _ALERT,
     "rule_id": _RULE,
     "rule_name": "Particules fines",
@@ -66,14 +66,19 @@ _FIRING: Final[Example] = {
         "index": None,
     },
 }
-_CRITICAL: Final[Example] = {**_FIRING, "value": 61.7, "severity": "critical", "highest_severity": "critical"}
-_RESOLVED: Final[Example] = {
+_CRITICAL: Final[EventExample] = {
+    **_FIRING,
+    "value": 61.7,
+    "severity": "critical",
+    "highest_severity": "critical",
+}
+_RESOLVED: Final[EventExample] = {
     "state": "resolved",
     "resolved_at": "2026-11-24T11:02:00Z",
     "resolved_value": 18.4,
     "resolution": "cleared",
 }
-_NOTICE: Final[Example] = {
+_NOTICE: Final[EventExample] = {
     "endpoint_id": _ENDPOINT,
     "organisation_id": ORGANISATION,
     "kind": "webhook",
@@ -108,7 +113,7 @@ _RIGHTS: Final = {
 }
 
 
-def _body(type_: str, at: str, data: Example) -> Example:
+def _body(type_: str, at: str, data: EventExample) -> EventExample:
     said = {}
     if "alert_id" in data:
         said = {
@@ -133,7 +138,7 @@ _OTHER_END: Final = _body(
     },
 )
 
-EXAMPLES: Final[Mapping[str, Example]] = {
+EXAMPLES: Final[Mapping[str, EventExample]] = {
     example["type"]: example
     for example in (
         _BEGINNING,

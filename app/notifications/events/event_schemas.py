@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from app.notifications.api.endpoint_fields import Kind
 from app.notifications.delivery.grouping import GROUP_EVENT, MOST_EVENTS
-from app.notifications.events.event_envelope import Envelope
+from app.notifications.events.event_envelope import EventEnvelope
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
@@ -24,7 +24,7 @@ from app.notifications.events.event_types import (
     RIGHTS_RECEIVED,
     TEST_EVENT,
 )
-from app.notifications.events.incident_event_schemas import INCIDENTS
+from app.notifications.events.incident_event_schemas import INCIDENT_EVENT_SCHEMAS
 from app.platform.config.quota_settings import Quota
 
 type Severity = Literal["info", "warning", "critical"]
@@ -195,75 +195,75 @@ class DroppedData(BaseModel):
     broker_started_at: datetime
 
 
-class AlertFiring(Envelope):
+class AlertFiring(EventEnvelope):
     """A rule fires, on a box or on a site as a whole."""
 
     type: Literal["alert.firing"]
     data: AlertData
 
 
-class AlertEscalated(Envelope):
+class AlertEscalated(EventEnvelope):
     """The severity of an alert went up."""
 
     type: Literal["alert.escalated"]
     data: ChangedData
 
 
-class AlertDeescalated(Envelope):
+class AlertDeescalated(EventEnvelope):
     """The severity of an alert went down."""
 
     type: Literal["alert.deescalated"]
     data: ChangedData
 
 
-class AlertResolved(Envelope):
+class AlertResolved(EventEnvelope):
     """A sample resolved an alert, or it was closed."""
 
     type: Literal["alert.resolved"]
     data: AlertData
 
 
-class AlertAcknowledged(Envelope):
+class AlertAcknowledged(EventEnvelope):
     """Somebody acknowledged an alert."""
 
     type: Literal["alert.acknowledged"]
     data: AlertData
 
 
-class AlertReminder(Envelope):
+class AlertReminder(EventEnvelope):
     """An alert still fires, and nobody has acknowledged it."""
 
     type: Literal["alert.reminder"]
     data: AlertData
 
 
-class Counted(BaseModel):
+class GroupedEventCount(BaseModel):
     """How many events of its alert one in a group stands for."""
 
     events_count: int
 
 
-class GroupedFiring(AlertFiring, Counted):
+class GroupedFiring(AlertFiring, GroupedEventCount):
     """As on its own."""
 
 
-class GroupedEscalated(AlertEscalated, Counted):
+class GroupedEscalated(AlertEscalated, GroupedEventCount):
     """As on its own."""
 
 
-class GroupedDeescalated(AlertDeescalated, Counted):
+class GroupedDeescalated(AlertDeescalated, GroupedEventCount):
     """As on its own."""
 
 
-class GroupedResolved(AlertResolved, Counted):
+class GroupedResolved(AlertResolved, GroupedEventCount):
     """As on its own."""
 
 
-class GroupedAcknowledged(AlertAcknowledged, Counted):
+class GroupedAcknowledged(AlertAcknowledged, GroupedEventCount):
     """As on its own."""
 
 
-class GroupedReminder(AlertReminder, Counted):
+class GroupedReminder(AlertReminder, GroupedEventCount):
     """As on its own."""
 
 
@@ -288,70 +288,70 @@ class GroupData(BaseModel):
     truncated: int = Field(description="How many are not listed")
 
 
-class AlertGroup(Envelope):
+class AlertGroup(EventEnvelope):
     """Events of alerts, put together as the endpoint's `grouping` says."""
 
     type: Literal["alert.group"]
     data: GroupData
 
 
-class EndpointFailing(Envelope):
+class EndpointFailing(EventEnvelope):
     """Another endpoint of the organisation has failed for a day."""
 
     type: Literal["endpoint.failing"]
     data: NoticeData
 
 
-class EndpointDisabled(Envelope):
+class EndpointDisabled(EventEnvelope):
     """Another endpoint of the organisation was disabled: gone, or failing for too long."""
 
     type: Literal["endpoint.disabled"]
     data: NoticeData
 
 
-class QuotaWarning(Envelope):
+class QuotaWarning(EventEnvelope):
     """Four fifths of the samples of the day are used. Once a day."""
 
     type: Literal["quota.warning"]
     data: QuotaData
 
 
-class QuotaExceeded(Envelope):
+class QuotaExceeded(EventEnvelope):
     """A quota is used up: what exceeds it is refused. Once a day for each quota."""
 
     type: Literal["quota.exceeded"]
     data: QuotaData
 
 
-class RightsReceived(Envelope):
+class RightsReceived(EventEnvelope):
     """Somebody uses a right: it has to be answered within a month. Not who, nor what they wrote."""
 
     type: Literal["rights.received"]
     data: RightsData
 
 
-class RightsOverdue(Envelope):
+class RightsOverdue(EventEnvelope):
     """A request was not answered in time. Once for each."""
 
     type: Literal["rights.overdue"]
     data: RightsData
 
 
-class MessagesDropped(Envelope):
+class MessagesDropped(EventEnvelope):
     """The broker dropped messages; for the platform's own organisation."""
 
     type: Literal["platform.messages_dropped"]
     data: DroppedData
 
 
-class WebhookTest(Envelope):
+class WebhookTest(EventEnvelope):
     """Somebody asked for a test. Goes to one endpoint, whatever it subscribes to."""
 
     type: Literal["webhook.test"]
     data: TestData
 
 
-SENT: Final[Mapping[str, type[Envelope]]] = {
+EVENT_SCHEMAS: Final[Mapping[str, type[EventEnvelope]]] = {
     "alert.firing": AlertFiring,
     "alert.escalated": AlertEscalated,
     "alert.deescalated": AlertDeescalated,
@@ -359,7 +359,7 @@ SENT: Final[Mapping[str, type[Envelope]]] = {
     "alert.acknowledged": AlertAcknowledged,
     "alert.reminder": AlertReminder,
     GROUP_EVENT: AlertGroup,
-    **INCIDENTS,
+    **INCIDENT_EVENT_SCHEMAS,
     ENDPOINT_FAILING: EndpointFailing,
     ENDPOINT_DISABLED: EndpointDisabled,
     QUOTA_WARNING: QuotaWarning,

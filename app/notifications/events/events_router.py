@@ -11,15 +11,17 @@ from fastapi import APIRouter, Body, Depends, Header, Response
 from pydantic import BaseModel, Field
 from starlette.routing import BaseRoute
 
-from app.notifications.events.event_envelope import Envelope
+from app.notifications.events.event_envelope import EventEnvelope
 from app.notifications.events.event_examples import EXAMPLES
-from app.notifications.events.event_schemas import SENT
+from app.notifications.events.event_schemas import EVENT_SCHEMAS
 from app.notifications.events.event_types import EVENTS
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.identity.principals import requires
+from app.platform.http.contract.problems import document_problems
+from app.platform.identity.principals import require_scope
 
-router: Final = APIRouter(prefix="/v1", tags=["Webhooks"], dependencies=[Depends(requires("webhooks:read"))])
+router: Final = APIRouter(
+    prefix="/v1", tags=["Webhooks"], dependencies=[Depends(require_scope("webhooks:read"))]
+)
 
 
 class EventTypeOut(BaseModel):
@@ -34,7 +36,7 @@ class EventTypeOut(BaseModel):
     example: dict[str, Any]
 
 
-def _described(type_: str, body: type[Envelope]) -> EventTypeOut:
+def _described(type_: str, body: type[EventEnvelope]) -> EventTypeOut:
     return EventTypeOut(
         type=type_,
         description=(body.__doc__ or "").strip(),
@@ -44,14 +46,16 @@ def _described(type_: str, body: type[Envelope]) -> EventTypeOut:
     )
 
 
-_ALL: Final = Page[EventTypeOut](data=[_described(type_, body) for type_, body in SENT.items()], next=None)
+_ALL: Final = Page[EventTypeOut](
+    data=[_described(type_, body) for type_, body in EVENT_SCHEMAS.items()], next=None
+)
 
 
 @router.get(
     "/event-types",
     operation_id="list_event_types",
     summary="The catalogue of events",
-    responses=documented(401, 403),
+    responses=document_problems(401, 403),
 )
 async def list_event_types() -> Page[EventTypeOut]:
     """Every type that is sent, with the schema of its body and an example. Expect fields to be added."""
@@ -64,7 +68,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def describe_events(webhooks: APIRouter) -> None:
+def add_openapi_webhooks(webhooks: APIRouter) -> None:
     """Put what Vigie calls into an application's `webhooks`."""
     webhooks.routes.extend(_receivers())
 
@@ -73,7 +77,7 @@ def describe_events(webhooks: APIRouter) -> None:
 def _receivers() -> Sequence[BaseRoute]:
     # The same for every application of a process.
     webhooks = APIRouter()
-    for type_, body in SENT.items():
+    for type_, body in EVENT_SCHEMAS.items():
         webhooks.add_api_route(
             type_,
             _receiver(type_, body),
@@ -90,7 +94,7 @@ def _receivers() -> Sequence[BaseRoute]:
     return webhooks.routes
 
 
-def _receiver(type_: str, body: type[Envelope]) -> Callable[..., None]:
+def _receiver(type_: str, body: type[EventEnvelope]) -> Callable[..., None]:
     """What a client's route would look like; FastAPI reads its signature."""
 
     def receive(

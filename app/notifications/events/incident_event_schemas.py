@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.notifications.events.event_envelope import Envelope
+from app.notifications.events.event_envelope import EventEnvelope
 from app.notifications.events.event_types import (
     INCIDENT_CONFIRMED,
     INCIDENT_DETECTED,
@@ -104,35 +104,35 @@ class IncidentData(BaseModel):
     )
 
 
-class IncidentDetected(Envelope):
+class IncidentDetected(EventEnvelope):
     """Boxes heard what may be a gunshot or an explosion. Nobody has looked at it."""
 
     type: Literal["incident.detected"]
     data: IncidentData
 
 
-class IncidentUpdated(Envelope):
+class IncidentUpdated(EventEnvelope):
     """Later events changed what is known of an open incident in a way that matters."""
 
     type: Literal["incident.updated"]
     data: IncidentData
 
 
-class IncidentConfirmed(Envelope):
+class IncidentConfirmed(EventEnvelope):
     """A person found that it was one."""
 
     type: Literal["incident.confirmed"]
     data: IncidentData
 
 
-class IncidentDismissed(Envelope):
+class IncidentDismissed(EventEnvelope):
     """A person found that it was none; or nothing is left of it (`outcome` says which)."""
 
     type: Literal["incident.dismissed"]
     data: IncidentData
 
 
-INCIDENTS: Final[Mapping[str, type[Envelope]]] = {
+INCIDENT_EVENT_SCHEMAS: Final[Mapping[str, type[EventEnvelope]]] = {
     INCIDENT_DETECTED: IncidentDetected,
     INCIDENT_UPDATED: IncidentUpdated,
     INCIDENT_CONFIRMED: IncidentConfirmed,

@@ -10,13 +10,13 @@ from typing import Final
 import msgspec
 
 from app.notifications.events.event_types import MESSAGES_DROPPED
-from app.notifications.events.outbox import OutboxRecord, enqueue, wake
-from app.platform.broker.sys_metrics import Known
+from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
+from app.platform.broker.sys_metrics import AnnouncedDrops
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 
 _OWNER = "SELECT id FROM organisations WHERE platform"
-# The newest stays in the outbox (see `prune`): it says what was told before.
+# The newest stays in the outbox (see `prune_outbox`): it says what was told before.
 _AT_ONCE: Final = 5000
 _LAST = "SELECT payload::text FROM outbox WHERE type = $1 ORDER BY position DESC LIMIT 1"
 # The oldest are looked at, not all: events are fanned out in about the order in which they were written.
@@ -40,7 +40,7 @@ class _Data(msgspec.Struct):
     broker_started_at: datetime
 
 
-async def announce_dropped(
+async def notify_dropped_messages(
     connection: RawConnection, *, dropped: int, total: int, started_at: datetime, now: datetime
 ) -> bool:
     """Tell the platform's endpoints, and wake the dispatcher.
@@ -64,21 +64,21 @@ async def announce_dropped(
         "total": total,
         "broker_started_at": started_at,
     }
-    await enqueue(connection, [OutboxRecord(new_id(), owner, None, MESSAGES_DROPPED, payload, now)])
-    await wake(connection)
+    await enqueue_events(connection, [OutboxRecord(new_id(), owner, None, MESSAGES_DROPPED, payload, now)])
+    await wake_dispatcher(connection)
     return True
 
 
-async def last_dropped(connection: RawConnection) -> Known | None:
+async def read_last_dropped(connection: RawConnection) -> AnnouncedDrops | None:
     """Give what was last told; None when nothing ever was."""
     payload = await connection.fetchval(_LAST, MESSAGES_DROPPED)
     if payload is None:
         return None
     data = msgspec.json.decode(payload, type=_Data)
-    return Known(data.total, data.broker_started_at)
+    return AnnouncedDrops(data.total, data.broker_started_at)
 
 
-async def prune(connection: RawConnection, *, keep_days: int) -> None:
+async def prune_outbox(connection: RawConnection, *, keep_days: int) -> None:
     """Remove events that were fanned out so long ago, but for the newest of the platform's own.
 
     Args:

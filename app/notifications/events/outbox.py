@@ -12,19 +12,19 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.notifications.delivery.models import OutboxEntry
-from app.notifications.events.event_details import describe_events
+from app.notifications.events.event_details import add_event_details
 from app.notifications.events.outbox_record import OutboxRecord
-from app.platform.db.database import Database, RawConnection, WriteSession, driver_connection
+from app.platform.db.database import Database, RawConnection, WriteSession, get_driver_connection
 from app.platform.observability.metrics_and_logs import get_logger
 
 __all__ = (
     "CHANNEL",
     "STREAM_CHANNEL",
     "OutboxRecord",
-    "enqueue",
-    "enqueue_in",
-    "wake",
-    "wake_after",
+    "enqueue_events",
+    "enqueue_session_events",
+    "wake_dispatcher",
+    "wake_dispatcher_after",
     "wake_streams",
 )
 
@@ -44,15 +44,15 @@ ORDER BY place
 """
 
 
-async def enqueue(connection: RawConnection, records: Sequence[OutboxRecord]) -> None:
+async def enqueue_events(connection: RawConnection, records: Sequence[OutboxRecord]) -> None:
     """Write events in the caller's transaction, in the order given, in one statement.
 
     Those of alerts and incidents get the names, the unit and the sentence that people read.
-    After the commit the caller should `wake` the dispatcher; its poll finds them otherwise.
+    After the commit the caller should `wake_dispatcher` the dispatcher; its poll finds them otherwise.
     """
     if not records:
         return
-    records = await describe_events(connection, records)
+    records = await add_event_details(connection, records)
     await connection.execute(
         _ENQUEUE,
         [record.id for record in records],
@@ -65,11 +65,11 @@ async def enqueue(connection: RawConnection, records: Sequence[OutboxRecord]) ->
     )
 
 
-async def enqueue_in(session: WriteSession, records: Sequence[OutboxRecord]) -> None:
-    """Write events in the transaction of a session, in the order given; described as by `enqueue`."""
+async def enqueue_session_events(session: WriteSession, records: Sequence[OutboxRecord]) -> None:
+    """Write events in the transaction of a session, in the order given; described as by `enqueue_events`."""
     if not records:
         return
-    records = await describe_events(await driver_connection(session), records)
+    records = await add_event_details(await get_driver_connection(session), records)
     rows = [
         # UUIDs and datetimes become text here: SQLAlchemy's own JSON serializer refuses them.
         {**record._asdict(), "payload": msgspec.to_builtins(record.payload)}
@@ -78,7 +78,7 @@ async def enqueue_in(session: WriteSession, records: Sequence[OutboxRecord]) -> 
     await session.execute(insert(OutboxEntry), rows)
 
 
-async def wake(connection: RawConnection) -> None:
+async def wake_dispatcher(connection: RawConnection) -> None:
     """Wake the dispatcher, in a transaction of its own, after the events' commit.
 
     Raises:
@@ -100,7 +100,7 @@ async def wake_streams(connection: RawConnection) -> None:
     await connection.execute(f"NOTIFY {STREAM_CHANNEL}")
 
 
-async def wake_after(database: Database) -> None:
+async def wake_dispatcher_after(database: Database) -> None:
     """Wake the dispatcher after a committed session's block.
 
     Never fails: what was committed stands, and the dispatcher's poll finds it without being woken.

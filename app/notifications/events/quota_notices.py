@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from app.notifications.events.event_types import QUOTA_EXCEEDED, QUOTA_WARNING
-from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.config.quota_settings import SAMPLES, Quota, QuotaSettings
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
-from app.registry.quota_service import load_accounts
+from app.registry.quota_service import load_sample_quotas
 
 _KEEP_DAYS: Final = 35
 _WARN_FROM: Final = 0.8
@@ -54,7 +54,7 @@ class _Standing(NamedTuple):
         return QUOTA_WARNING if self.limit and self.used >= _WARN_FROM * self.limit else None
 
 
-async def tell_quotas(connection: RawConnection, settings: QuotaSettings, now: datetime) -> None:
+async def notify_quota_usage(connection: RawConnection, settings: QuotaSettings, now: datetime) -> None:
     """Tell what was not told yet of today, and of the end of yesterday.
 
     Args:
@@ -71,7 +71,7 @@ async def tell_quotas(connection: RawConnection, settings: QuotaSettings, now: d
                 await _tell(connection, standing, event, day, now)
                 told = True
     if told:
-        await wake(connection)
+        await wake_dispatcher(connection)
 
 
 async def _standings(
@@ -83,7 +83,7 @@ async def _standings(
         for organisation_id, quota, number in await connection.fetch(_REFUSED, day)
     }
     used: dict[tuple[UUID, int], int] = {}
-    for row in await load_accounts(connection, day, settings.default(SAMPLES)):
+    for row in await load_sample_quotas(connection, day, settings.default(SAMPLES)):
         used[row.holder, row.most] = used.get((row.holder, row.most), 0) + row.used
     found = [
         _Standing(holder, SAMPLES, most, number, refused.pop((holder, SAMPLES), 0))
@@ -110,10 +110,10 @@ async def _tell(connection: RawConnection, standing: _Standing, event: str, day:
             await connection.execute(_NOTE, standing.organisation_id, standing.quota, day, QUOTA_WARNING)
         await connection.execute(_NOTE, standing.organisation_id, standing.quota, day, event)
         record = OutboxRecord(new_id(), standing.organisation_id, None, event, payload, now)
-        await enqueue(connection, [record])
+        await enqueue_events(connection, [record])
 
 
-async def forget_usage(connection: RawConnection, now: datetime) -> None:
+async def delete_old_usage(connection: RawConnection, now: datetime) -> None:
     """Remove what is known of days that are long over."""
     for statement in _PRUNE:
         await connection.execute(statement, now.date() - timedelta(days=_KEEP_DAYS))

@@ -10,7 +10,7 @@ from app.platform.db.database import RawConnection
 _NAMES: Final = "SELECT id, name, timezone FROM sites WHERE id = ANY ($1::uuid[])"
 
 
-async def site_names(connection: RawConnection, site_ids: Collection[UUID]) -> dict[str, SiteName]:
+async def read_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> dict[str, SiteName]:
     """Give what mails call some sites, by their ids as text; those that are gone are not in it."""
     if not site_ids:
         return {}

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.delivery.grouping import AlertData, Plan, read_alert
+from app.notifications.delivery.grouping import AlertRoutingData, GroupingPlan, parse_alert_data
 from app.notifications.events.event_types import (
     ALL_EVENTS,
     NOTICES,
@@ -27,7 +27,7 @@ _ESCALATION: Final = "alert.escalated"
 _EMAIL: Final = "email"
 
 
-class Subscription(NamedTuple):
+class EndpointSubscription(NamedTuple):
     """What an endpoint wants, and in which form.
 
     Attributes:
@@ -45,7 +45,7 @@ class Subscription(NamedTuple):
     endpoint_id: UUID
     events: Collection[str]
     site_ids: Collection[UUID] | None
-    plan: Plan | None = None
+    plan: GroupingPlan | None = None
     kind: str = "webhook"
     format: str = "native"
     language: str = "en"
@@ -60,7 +60,7 @@ class Subscription(NamedTuple):
             endpoint_id=row["id"],
             events=row["events"],
             site_ids=row["site_ids"],
-            plan=Plan.of(row["grouping"]),
+            plan=GroupingPlan.of(row["grouping"]),
             kind=row["kind"],
             format=row["format"],
             language=str(target.get("language", "en")),
@@ -69,7 +69,7 @@ class Subscription(NamedTuple):
         )
 
 
-class Happened(NamedTuple):
+class CandidateEvent(NamedTuple):
     """An event of the endpoint's own organisation.
 
     Attributes:
@@ -82,19 +82,19 @@ class Happened(NamedTuple):
     type: str
     site_id: UUID | None
     payload: str
-    alert: AlertData | None
+    alert: AlertRoutingData | None
 
     @classmethod
     def of(cls, type_: str, site_id: UUID | None, payload: str) -> Self:
         """Read an event (`payload` is JSON text)."""
-        return cls(type_, site_id, payload, read_alert(type_, payload))
+        return cls(type_, site_id, payload, parse_alert_data(type_, payload))
 
 
 class _Concerned(msgspec.Struct):
     endpoint_id: str | None = None
 
 
-def wants(subscription: Subscription, event: Happened) -> bool:
+def matches_subscription(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
     """Tell whether an event of the endpoint's own organisation goes to it."""
     if event.type == TEST_EVENT:
         return _concerns(event, subscription)
@@ -105,11 +105,11 @@ def wants(subscription: Subscription, event: Happened) -> bool:
     if not _is_grave_enough(subscription, event.alert):
         return False
     return _subscribes(subscription, event.type) or (
-        BEGINNING in subscription.events and enters(subscription, event)
+        BEGINNING in subscription.events and enters_severity_range(subscription, event)
     )
 
 
-def enters(subscription: Subscription, event: Happened) -> bool:
+def enters_severity_range(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
     """Tell whether an event takes its alert into the endpoint's range: as far as it knows, it begins."""
     alert, least = event.alert, _rank(subscription.min_severity)
     if event.type != _ESCALATION or alert is None or least is None:
@@ -118,11 +118,11 @@ def enters(subscription: Subscription, event: Happened) -> bool:
     return before is not None and after is not None and before < least <= after
 
 
-def _subscribes(subscription: Subscription, type_: str) -> bool:
+def _subscribes(subscription: EndpointSubscription, type_: str) -> bool:
     return type_ in subscription.events or ALL_EVENTS in subscription.events
 
 
-def _wants_notice(subscription: Subscription, event: Happened) -> bool:
+def _wants_notice(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
     """A notice is of no site. Mails tell it all the same, to those who subscribe and those who let it be.
 
     Never for the one that it is about.
@@ -134,7 +134,7 @@ def _wants_notice(subscription: Subscription, event: Happened) -> bool:
     return subscription.site_ids is None and _subscribes(subscription, event.type)
 
 
-def _concerns(event: Happened, subscription: Subscription) -> bool:
+def _concerns(event: CandidateEvent, subscription: EndpointSubscription) -> bool:
     try:
         concerned = msgspec.json.decode(event.payload, type=_Concerned)
     except msgspec.ValidationError:
@@ -142,7 +142,7 @@ def _concerns(event: Happened, subscription: Subscription) -> bool:
     return concerned.endpoint_id == str(subscription.endpoint_id)
 
 
-def _is_grave_enough(subscription: Subscription, alert: AlertData | None) -> bool:
+def _is_grave_enough(subscription: EndpointSubscription, alert: AlertRoutingData | None) -> bool:
     if subscription.min_severity is None or alert is None:
         return True
     highest, least = _rank(alert.highest_severity or alert.severity), _rank(subscription.min_severity)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.notifications.delivery.transport_types import message_id
+from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.email.mail_rendering import SiteName, render_mail
 from app.notifications.formats import (
     alertmanager_api,
@@ -21,7 +21,7 @@ from app.notifications.formats import (
     slack,
     teams,
 )
-from app.notifications.formats.chat_message import ChatMessage, read_message
+from app.notifications.formats.chat_message import ChatMessage, build_chat_message
 
 NATIVE: Final = "native"
 CLOUDEVENTS: Final = "cloudevents"
@@ -30,18 +30,18 @@ ALERTMANAGER: Final = "alertmanager"
 _EMAIL: Final = "email"
 _MQTT: Final = "mqtt"
 _CHATS: Final[Mapping[str, Callable[[ChatMessage], bytes]]] = {
-    "slack": slack.render,
-    "teams": teams.render,
-    "discord": discord.render,
-    "pagerduty": pagerduty.render,
-    "ntfy": ntfy.render,
+    "slack": slack.render_slack_message,
+    "teams": teams.render_teams_message,
+    "discord": discord.render_discord_message,
+    "pagerduty": pagerduty.render_pagerduty_event,
+    "ntfy": ntfy.render_ntfy_message,
 }
 
-WORDED: Final = frozenset({_EMAIL, *_CHATS})
+TEXT_KINDS: Final = frozenset({_EMAIL, *_CHATS})
 """The kinds of endpoints that are sent words, in a language, with the names of sites."""
 
 
-class Rendering(NamedTuple):
+class RenderContext(NamedTuple):
     """An event, with what its forms need beside it.
 
     Attributes:
@@ -63,7 +63,7 @@ class Rendering(NamedTuple):
     sites: Mapping[str, SiteName] = {}
 
 
-def render(kind: str, format_: str, event: Rendering) -> bytes:
+def render_event(kind: str, format_: str, event: RenderContext) -> bytes:
     """Return what an endpoint is sent of an event.
 
     Args:
@@ -77,19 +77,27 @@ def render(kind: str, format_: str, event: Rendering) -> bytes:
     if kind == _EMAIL:
         return render_mail(event.body, event.language, event.sites)
     if kind in _CHATS:
-        return _CHATS[kind](read_message(event.body, event.language, event.sites, event.public_url))
+        return _CHATS[kind](build_chat_message(event.body, event.language, event.sites, event.public_url))
     if kind == ALERTMANAGER:
-        return alertmanager_api.render(event.body, event.organisation_id, event.public_url)
+        return alertmanager_api.render_alertmanager_alerts(
+            event.body, event.organisation_id, event.public_url
+        )
     if format_ == NATIVE:
         # Over MQTT there are no headers that could say which message it is.
-        return native.with_id(event.body, message_id(event.event_id)) if kind == _MQTT else event.body
+        return (
+            native.add_message_id(event.body, build_message_id(event.event_id))
+            if kind == _MQTT
+            else event.body
+        )
     if format_ == CLOUDEVENTS:
-        return cloudevents.render(
+        return cloudevents.render_cloudevent(
             event.body,
-            message_id=message_id(event.event_id),
+            message_id=build_message_id(event.event_id),
             organisation_id=event.organisation_id,
             site_id=event.site_id,
         )
     if format_ == ALERTMANAGER:
-        return alertmanager_webhook.render(event.body, event.organisation_id, event.public_url)
+        return alertmanager_webhook.render_alertmanager_webhook(
+            event.body, event.organisation_id, event.public_url
+        )
     raise ValueError(f"there is no format {format_}")

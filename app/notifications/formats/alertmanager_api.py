@@ -2,9 +2,10 @@
 
 Alertmanager knows an alert by its labels, of which `severity` is one: an alert whose severity changes is two
 alerts there, and the former one ends in the same request. An alert that fires is given an end hours ahead
-(`LASTS`): it does not end because Vigie is away for a while, and not never where its channel is deleted.
-Alertmanager keeps alerts in memory alone, so those that fire are sent again now and then
-(`app.alerts.alertmanager_repeats`). Schema: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml.
+(`FIRING_LIFETIME`): it does not end because Vigie is away for a while, and not never where its channel is
+deleted. Alertmanager keeps alerts in memory alone, so those that fire are sent again now and then
+(`app.alerts.alertmanager_repeats`). Schema:
+https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml.
 """
 
 from collections.abc import Iterable
@@ -14,17 +15,17 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.email.mail_formats import instant
+from app.notifications.email.mail_formats import parse_instant
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.formats import native
-from app.notifications.formats.alertmanager_webhook import FIRING, alert_entry, other_entry
+from app.notifications.formats.alertmanager_webhook import FIRING, build_alert_entry, build_non_alert_entry
 from app.notifications.sentences import event_sentence
 from app.platform.kernel.instants import format_us, from_datetime
 
-LASTS: Final = timedelta(hours=4)
+FIRING_LIFETIME: Final = timedelta(hours=4)
 """How long an alert stays active at Alertmanager after it was last sent as firing."""
 
-TEST_LASTS: Final = timedelta(minutes=5)
+TEST_LIFETIME: Final = timedelta(minutes=5)
 """The same of a test."""
 
 _KEPT: Final = ("labels", "annotations", "startsAt", "endsAt", "generatorURL")
@@ -32,12 +33,12 @@ _KEPT: Final = ("labels", "annotations", "startsAt", "endsAt", "generatorURL")
 type _Entry = dict[str, Any]
 
 
-def render(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
+def render_alertmanager_alerts(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
     """Return an event as a list of alerts; the arguments are those of `alertmanager.render`."""
     return msgspec.json.encode(list(_entries(body, organisation_id, public_url)))
 
 
-def render_many(bodies: Iterable[bytes], organisation_id: UUID, public_url: str) -> bytes:
+def render_alertmanager_events(bodies: Iterable[bytes], organisation_id: UUID, public_url: str) -> bytes:
     """Return several events as one list of alerts."""
     return msgspec.json.encode(
         [entry for body in bodies for entry in _entries(body, organisation_id, public_url)]
@@ -45,16 +46,16 @@ def render_many(bodies: Iterable[bytes], organisation_id: UUID, public_url: str)
 
 
 def _entries(body: bytes, organisation_id: UUID, public_url: str) -> Iterable[_Entry]:
-    event = native.read(body)
+    event = native.parse_native_body(body)
     data: dict[str, Any] = msgspec.json.decode(event.data)
     if "alert_id" in data:
-        entry = alert_entry(event.timestamp, data, public_url)
+        entry = build_alert_entry(event.timestamp, data, public_url)
         entry["annotations"]["alert_id"] = str(data["alert_id"])
     else:
-        entry = other_entry(event.type, event.timestamp, data, organisation_id, public_url)
+        entry = build_non_alert_entry(event.type, event.timestamp, data, organisation_id, public_url)
     if sentence := event_sentence(event.type, data):
         entry["annotations"]["summary"] = sentence
-    lasts = TEST_LASTS if event.type == TEST_EVENT else LASTS
+    lasts = TEST_LIFETIME if event.type == TEST_EVENT else FIRING_LIFETIME
     posted = _posted(entry, event.timestamp, lasts)
     former = data.get("previous_severity")
     if former and former != data.get("severity"):
@@ -83,7 +84,7 @@ def _in_order(posted: _Entry) -> _Entry:
 
 
 def _instant(text: str) -> datetime:
-    found = instant(text)
+    found = parse_instant(text)
     if found is None:
         raise ValueError(f"{text[:40]!r} is no time")
     return found

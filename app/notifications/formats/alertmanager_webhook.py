@@ -74,7 +74,7 @@ type _Data = dict[str, Any]
 type _Alert = dict[str, Any]
 
 
-def render(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
+def render_alertmanager_webhook(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
     """Return an event, or a group of them, as Alertmanager would send it.
 
     Args:
@@ -82,22 +82,22 @@ def render(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
         organisation_id: Whose it is.
         public_url: Where clients reach the API; the links are below it.
     """
-    event = native.read(body)
+    event = native.parse_native_body(body)
     data: _Data = msgspec.json.decode(event.data)
     if event.type == GROUP_EVENT:
         return _render_group(data, public_url)
     if "alert_id" in data:
-        alert = alert_entry(event.timestamp, data, public_url)
+        alert = build_alert_entry(event.timestamp, data, public_url)
         key = {"alert_id": str(data["alert_id"])}
     else:
-        alert = other_entry(event.type, event.timestamp, data, organisation_id, public_url)
+        alert = build_non_alert_entry(event.type, event.timestamp, data, organisation_id, public_url)
         key = {"alertname": alert["labels"]["alertname"], "fingerprint": alert["fingerprint"]}
     group = {"alertname": alert["labels"]["alertname"]}
     return _message([alert], key, group, firing=alert["status"] == FIRING, public_url=public_url)
 
 
 def _render_group(data: _Data, public_url: str) -> bytes:
-    alerts = [alert_entry(event["timestamp"], event["data"], public_url) for event in data["events"]]
+    alerts = [build_alert_entry(event["timestamp"], event["data"], public_url) for event in data["events"]]
     labels = _texts(data["group"].items())
     key = {name: labels.get(name, "") for name in data["group"]}
     return _message(
@@ -135,7 +135,7 @@ def _message(
     )
 
 
-def alert_entry(timestamp: str, data: _Data, public_url: str) -> _Alert:
+def build_alert_entry(timestamp: str, data: _Data, public_url: str) -> _Alert:
     """Return an alert in the state in which an event left it."""
     resolved = data.get("state") == _RESOLVED
     name = str(data.get("rule_name") or "VigieAlert")
@@ -186,7 +186,9 @@ def _index_title(data: _Data) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def other_entry(type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str) -> _Alert:
+def build_non_alert_entry(
+    type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str
+) -> _Alert:
     """Return what is not of an alert, as one. An incident ends with its review: somebody has seen to it."""
     known = _OTHERS.get(type_)
     name, severity, summary = known or (f"Vigie {type_}", _INFO, type_)

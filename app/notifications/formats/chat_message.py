@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.notifications.email.mail_content import Item, Page, Tone
-from app.notifications.email.mail_formats import texts_of
-from app.notifications.email.mail_rendering import SiteName, event_page
-from app.notifications.events.event_links import event_link
+from app.notifications.email.mail_content import MailContent, MailListItem, MailTone
+from app.notifications.email.mail_formats import get_mail_texts
+from app.notifications.email.mail_rendering import SiteName, build_event_mail
+from app.notifications.events.event_links import build_event_link
 from app.notifications.sentences import event_sentence
 
-EMOJI: Final[Mapping[Tone, str]] = {
+EMOJI: Final[Mapping[MailTone, str]] = {
     "critical": "\U0001f534",
     "warning": "\U0001f7e0",
     "info": "\U0001f535",
@@ -24,7 +24,7 @@ EMOJI: Final[Mapping[Tone, str]] = {
 }
 """What a headline begins with: red, orange and blue circle, a tick, an information sign."""
 
-COLOURS: Final[Mapping[Tone, int]] = {
+COLOURS: Final[Mapping[MailTone, int]] = {
     "critical": 0xB3261E,
     "warning": 0x8A5A00,
     "info": 0x1A5FB4,
@@ -50,7 +50,7 @@ class ChatMessage(NamedTuple):
     type: str
     timestamp: str | None
     data: Mapping[str, Any]
-    page: Page
+    page: MailContent
     sentence: str
     language: str
     link: str
@@ -63,7 +63,7 @@ class ChatMessage(NamedTuple):
     @property
     def link_words(self) -> str:
         """What the link is called."""
-        return texts_of(self.language).open
+        return get_mail_texts(self.language).open
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
@@ -81,7 +81,7 @@ class ChatMessage(NamedTuple):
         """What is to be done, as the rule says it; may be empty."""
         if not self.page.advice:
             return ""
-        texts = texts_of(self.language)
+        texts = get_mail_texts(self.language)
         return "\n".join((f"{texts.advice}{texts.colon.rstrip()}", *self.page.advice))
 
 
@@ -91,7 +91,9 @@ class _Event(msgspec.Struct):
     data: dict[str, Any] = {}
 
 
-def read_message(body: bytes, language: str, sites: Mapping[str, SiteName], public_url: str) -> ChatMessage:
+def build_chat_message(
+    body: bytes, language: str, sites: Mapping[str, SiteName], public_url: str
+) -> ChatMessage:
     """Put an event into words.
 
     Args:
@@ -104,19 +106,19 @@ def read_message(body: bytes, language: str, sites: Mapping[str, SiteName], publ
         msgspec.DecodeError: The body is not JSON, or has not the members of an event.
     """
     event = msgspec.json.decode(body, type=_Event)
-    language = texts_of(language).language
+    language = get_mail_texts(language).language
     return ChatMessage(
         type=event.type,
         timestamp=event.timestamp,
         data=event.data,
-        page=event_page(body, language, sites),
+        page=build_event_mail(body, language, sites),
         sentence=event_sentence(event.type, event.data, language),
         language=language,
-        link=event_link(public_url, event.data) or public_url,
+        link=build_event_link(public_url, event.data) or public_url,
     )
 
 
-def _line(item: Item) -> str:
+def _line(item: MailListItem) -> str:
     detail = f": {item.detail}" if item.detail else ""
     return f"{EMOJI[item.tone]} {item.title}{detail}"
 
@@ -125,7 +127,7 @@ def split_lines(lines: tuple[str, ...], limit: int) -> Iterator[str]:
     """Put lines together in texts of at most `limit` characters; a longer line is cut."""
     text = ""
     for line in lines:
-        cut = cut_text(line, limit)
+        cut = truncate_text(line, limit)
         if text and len(text) + 1 + len(cut) > limit:
             yield text
             text = cut
@@ -135,12 +137,12 @@ def split_lines(lines: tuple[str, ...], limit: int) -> Iterator[str]:
         yield text
 
 
-def cut_text(text: str, limit: int) -> str:
+def truncate_text(text: str, limit: int) -> str:
     """Cut a text to `limit` characters, and show that it was."""
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
-def cut_bytes(text: str, limit: int) -> str:
+def truncate_utf8(text: str, limit: int) -> str:
     """Cut a text to `limit` bytes of UTF-8, and show that it was."""
     raw = text.encode()
     if len(raw) <= limit:

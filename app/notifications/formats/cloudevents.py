@@ -21,7 +21,7 @@ class _Subject(msgspec.Struct):
     incident_id: str | None = None
 
 
-def render(body: bytes, *, message_id: str, organisation_id: UUID, site_id: UUID | None) -> bytes:
+def render_cloudevent(body: bytes, *, message_id: str, organisation_id: UUID, site_id: UUID | None) -> bytes:
     """Return an event as a CloudEvent.
 
     Args:
@@ -30,7 +30,7 @@ def render(body: bytes, *, message_id: str, organisation_id: UUID, site_id: UUID
         organisation_id: Whose it is.
         site_id: The site that it concerns, if it is one.
     """
-    event = native.read(body)
+    event = native.parse_native_body(body)
     envelope: dict[str, Any] = {
         "specversion": "1.0",
         "id": message_id,

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.email.mail_formats import instant
-from app.notifications.formats.chat_message import COLOURS, ChatMessage, cut_text
+from app.notifications.email.mail_formats import parse_instant
+from app.notifications.formats.chat_message import COLOURS, ChatMessage, truncate_text
 
 TITLE_LIMIT: Final = 256
 DESCRIPTION_LIMIT: Final = 4096
@@ -23,7 +23,7 @@ _MARKDOWN: Final = re.compile(r"([\\*_~`|>\[\]()#<:@-])")
 _BROKEN: Final = re.compile(r"\\+$")
 
 
-def render(message: ChatMessage) -> bytes:
+def render_discord_message(message: ChatMessage) -> bytes:
     """Return a message as Discord takes it."""
     title = _fitted(message.headline, TITLE_LIMIT)
     text = "\n".join((message.sentence, *message.lines, *filter(None, (message.advice,))))
@@ -36,7 +36,7 @@ def render(message: ChatMessage) -> bytes:
         "color": COLOURS[message.page.tone],
         "fields": fields,
     }
-    if instant(message.timestamp) is not None:
+    if parse_instant(message.timestamp) is not None:
         embed["timestamp"] = message.timestamp
     return msgspec.json.encode({"embeds": [embed], "allowed_mentions": {"parse": []}})
 
@@ -63,4 +63,4 @@ def _fitted(text: str, limit: int) -> str:
     slashes = _BROKEN.search(head)
     if slashes is not None and len(slashes.group()) % 2:
         head = head[:-1]
-    return cut_text(head.rstrip() + "…", limit)
+    return truncate_text(head.rstrip() + "…", limit)

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from app.notifications.events.event_links import with_link
+from app.notifications.events.event_links import add_event_link
 from app.platform.kernel.instants import format_us, from_datetime
 
 
-class Native(msgspec.Struct):
+class NativeBody(msgspec.Struct):
     """A body taken apart; `data` is JSON that nobody has read yet."""
 
     type: str
@@ -16,7 +16,7 @@ class Native(msgspec.Struct):
     data: msgspec.Raw
 
 
-def build_body(type_: str, timestamp: datetime, payload: str, public_url: str | None = None) -> bytes:
+def build_native_body(type_: str, timestamp: datetime, payload: str, public_url: str | None = None) -> bytes:
     """Return the bytes of a webhook's body: type, timestamp (RFC 3339, UTC), and data.
 
     Args:
@@ -29,16 +29,16 @@ def build_body(type_: str, timestamp: datetime, payload: str, public_url: str | 
     return b'{"type":%b,"timestamp":"%b","data":%b}' % (
         msgspec.json.encode(type_),
         at.encode(),
-        (payload if public_url is None else with_link(payload, public_url)).encode(),
+        (payload if public_url is None else add_event_link(payload, public_url)).encode(),
     )
 
 
-def read(body: bytes) -> Native:
+def parse_native_body(body: bytes) -> NativeBody:
     """Take a body apart (msgspec.DecodeError, which is a ValueError, where it is none)."""
-    return msgspec.json.decode(body, type=Native)
+    return msgspec.json.decode(body, type=NativeBody)
 
 
-def with_id(body: bytes, message_id: str) -> bytes:
+def add_message_id(body: bytes, message_id: str) -> bytes:
     """Return a body with the message's id as its first member."""
     # A body is an object that is not empty: what is added goes behind its first brace.
     return b'{"id":"%b",%b' % (message_id.encode(), body[1:])

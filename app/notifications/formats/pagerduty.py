@@ -16,7 +16,7 @@ from app.notifications.events.event_types import (
     INCIDENT_DISMISSED,
     TEST_EVENT,
 )
-from app.notifications.formats.chat_message import ChatMessage, cut_text
+from app.notifications.formats.chat_message import ChatMessage, truncate_text
 
 SUMMARY_LIMIT: Final = 1024
 KEY_LIMIT: Final = 255
@@ -35,7 +35,7 @@ _ABOUT: Final = ("alert_id", "incident_id", "request_id")
 _FIELDS: Final = (("component", "metric"), ("group", "site_name"), ("class", "rule_name"))
 
 
-def render(message: ChatMessage) -> bytes:
+def render_pagerduty_event(message: ChatMessage) -> bytes:
     """Return an event as PagerDuty takes it, but for the routing key."""
     action = _ACTIONS.get(message.type, "trigger")
     event: dict[str, Any] = {"event_action": action, "dedup_key": _key(message)}
@@ -63,12 +63,12 @@ def _key(message: ChatMessage) -> str:
 
 def _payload(message: ChatMessage) -> dict[str, Any]:
     data = message.data
-    details = {label: cut_text(value, _DETAIL_LIMIT) for label, value in message.facts}
+    details = {label: truncate_text(value, _DETAIL_LIMIT) for label, value in message.facts}
     if message.advice:
         details["advice"] = message.advice
     payload: dict[str, Any] = {
-        "summary": cut_text(message.sentence or message.page.subject, SUMMARY_LIMIT),
-        "source": cut_text(
+        "summary": truncate_text(message.sentence or message.page.subject, SUMMARY_LIMIT),
+        "source": truncate_text(
             str(data.get("box_name") or data.get("box") or data.get("site_name") or _SOURCE), 255
         ),
         "severity": _severity(message),
@@ -76,7 +76,7 @@ def _payload(message: ChatMessage) -> dict[str, Any]:
     }
     if message.timestamp is not None:
         payload["timestamp"] = data.get("started_at") or message.timestamp
-    payload |= {name: cut_text(str(data[key]), 255) for name, key in _FIELDS if data.get(key)}
+    payload |= {name: truncate_text(str(data[key]), 255) for name, key in _FIELDS if data.get(key)}
     return payload
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.formats.chat_message import ChatMessage, cut_text, split_lines
+from app.notifications.formats.chat_message import ChatMessage, split_lines, truncate_text
 
 HEADER_LIMIT: Final = 150
 TEXT_LIMIT: Final = 3000
@@ -21,7 +21,7 @@ _LIST_BLOCKS: Final = 10
 type _Block = dict[str, Any]
 
 
-def render(message: ChatMessage) -> bytes:
+def render_slack_message(message: ChatMessage) -> bytes:
     """Return a message as Slack takes it."""
     blocks = [
         {"type": "header", "text": _plain(message.headline, HEADER_LIMIT)},
@@ -32,9 +32,11 @@ def render(message: ChatMessage) -> bytes:
     if message.advice:
         blocks.append(_section(message.advice))
     link = f"<{_escaped(message.link)}|{_escaped(message.link_words)}>"
-    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": cut_text(link, TEXT_LIMIT)}]})
+    blocks.append(
+        {"type": "context", "elements": [{"type": "mrkdwn", "text": truncate_text(link, TEXT_LIMIT)}]}
+    )
     # What notifications show, where blocks cannot be.
-    fallback = _escaped(cut_text(f"{message.headline}\n{message.sentence}", TEXT_LIMIT))
+    fallback = _escaped(truncate_text(f"{message.headline}\n{message.sentence}", TEXT_LIMIT))
     return msgspec.json.encode({"text": fallback, "blocks": blocks})
 
 
@@ -49,7 +51,7 @@ def _section(text: str) -> _Block:
 
 def _plain(text: str, limit: int) -> _Block:
     # `emoji`: whether `:name:` becomes one; names of others are shown as they are written.
-    return {"type": "plain_text", "text": cut_text(text, limit) or "-", "emoji": False}
+    return {"type": "plain_text", "text": truncate_text(text, limit) or "-", "emoji": False}
 
 
 def _escaped(text: str) -> str:

@@ -8,15 +8,15 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.email.mail_content import Tone
-from app.notifications.formats.chat_message import ChatMessage, cut_text
+from app.notifications.email.mail_content import MailTone
+from app.notifications.formats.chat_message import ChatMessage, truncate_text
 
 VERSION: Final = "1.5"
 SIZE_LIMIT: Final = 28 * 1024
 
 _CARD: Final = "application/vnd.microsoft.card.adaptive"
 _SCHEMA: Final = "http://adaptivecards.io/schemas/adaptive-card.json"
-_COLOURS: Final[dict[Tone, str]] = {
+_COLOURS: Final[dict[MailTone, str]] = {
     "critical": "Attention",
     "warning": "Warning",
     "info": "Accent",
@@ -28,7 +28,7 @@ _TEXT_LIMIT: Final = 2000
 type _Element = dict[str, Any]
 
 
-def render(message: ChatMessage) -> bytes:
+def render_teams_message(message: ChatMessage) -> bytes:
     """Return a message as a Workflow takes it; lines of a list are left out until it is small enough."""
     for lines in (len(message.lines), 20, 10, 0):
         made = _message(message, lines)
@@ -51,7 +51,7 @@ def _message(message: ChatMessage, lines: int) -> bytes:
         "$schema": _SCHEMA,
         "type": "AdaptiveCard",
         "version": VERSION,
-        "fallbackText": cut_text(message.sentence, _TEXT_LIMIT),
+        "fallbackText": truncate_text(message.sentence, _TEXT_LIMIT),
         "body": body,
         "actions": [{"type": "Action.OpenUrl", "title": message.link_words, "url": message.link}],
         "msteams": {"width": "Full"},
@@ -65,4 +65,4 @@ def _text(*runs: _Element) -> _Element:
 
 
 def _run(text: str, **how: str | bool) -> _Element:
-    return {"type": "TextRun", "text": cut_text(text, _TEXT_LIMIT), **how}
+    return {"type": "TextRun", "text": truncate_text(text, _TEXT_LIMIT), **how}

@@ -14,26 +14,26 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from app.notifications.http.ssrf_guard import refusal
+from app.notifications.http.ssrf_guard import find_address_refusal
 
-type Found = list[tuple[socket.AddressFamily, str]]
-type Lookup = Callable[[str, int, socket.AddressFamily], Awaitable[Found]]
+type ResolvedAddresses = list[tuple[socket.AddressFamily, str]]
+type HostLookup = Callable[[str, int, socket.AddressFamily], Awaitable[ResolvedAddresses]]
 
 
 class AddressRefusedError(OSError):
     """A host has an address that nothing may be sent to. An OSError, so that aiohttp hands it on whole."""
 
 
-async def lookup(host: str, port: int, family: socket.AddressFamily) -> Found:
+async def resolve_host(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
     """Ask the system's resolver, in a thread of its own.
 
     Neither the event loop's threads (a handful, which names that hang would use up for everybody) nor those
     of a pool (which the end of the process would wait for).
     """
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Found] = loop.create_future()
+    answer: asyncio.Future[ResolvedAddresses] = loop.create_future()
 
-    def settle(found: Found, error: OSError | None) -> None:
+    def settle(found: ResolvedAddresses, error: OSError | None) -> None:
         if answer.done():
             return
         if error is None:
@@ -42,7 +42,7 @@ async def lookup(host: str, port: int, family: socket.AddressFamily) -> Found:
             answer.set_exception(error)
 
     def ask() -> None:
-        found: Found = []
+        found: ResolvedAddresses = []
         failure: OSError | None = None
         try:
             infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
@@ -68,7 +68,7 @@ class GuardedResolver(AbstractResolver):
         ask: How a name is looked up.
     """
 
-    def __init__(self, *, allow_private: bool, ask: Lookup = lookup) -> None:
+    def __init__(self, *, allow_private: bool, ask: HostLookup = resolve_host) -> None:
         self._allow_private = allow_private
         self._ask = ask
 
@@ -86,7 +86,7 @@ class GuardedResolver(AbstractResolver):
         if not found:
             raise OSError(f"{host} has no address")
         for _, text in found:
-            why = refusal(ip_address(text), allow_private=self._allow_private)
+            why = find_address_refusal(ip_address(text), allow_private=self._allow_private)
             if why is not None:
                 raise AddressRefusedError(f"{host} resolves to {text}, which {why}")
         numeric: Any = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
 from app.notifications.http.ssrf_guard import CODE
-from app.platform.http.contract.problems import problem_of
+from app.platform.http.contract.problems import make_error_response
 from app.platform.kernel.client_addresses import is_loopback
 from app.platform.kernel.errors import ForbiddenError, InvalidError
 
@@ -24,7 +24,7 @@ _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OUR_ID: Final = re.compile("msg_[0-9a-f]{32}")
 
 
-class NoLoops:
+class SelfCallMiddleware:
     """ASGI middleware that refuses what would change something and was sent by Vigie: 403 `own_webhook`."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -41,7 +41,7 @@ class NoLoops:
             "program of yours between the two.",
             code="own_webhook",
         )
-        await problem_of(error)(scope, receive, send)
+        await make_error_response(error)(scope, receive, send)
 
 
 def _is_ours(headers: Headers) -> bool:
@@ -50,7 +50,7 @@ def _is_ours(headers: Headers) -> bool:
     return _OUR_ID.fullmatch(headers.get("webhook-id", "")) is not None
 
 
-def check_foreign(url: URL, public_url: str) -> None:
+def reject_own_url(url: URL, public_url: str) -> None:
     """Refuse a URL at the host where clients reach the API, whatever the port.
 
     On a loopback address, where other programs listen too, the port decides.

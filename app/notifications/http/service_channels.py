@@ -14,7 +14,7 @@ import msgspec
 
 from app.notifications.delivery.transport_types import DELIVERED
 from app.platform.secrets.sealed_columns import CHANNEL_CREDENTIALS
-from app.platform.secrets.sealing import Sealer
+from app.platform.secrets.sealing import SecretSealer
 
 ALERTS_PATH: Final = "/api/v2/alerts"
 """Of Alertmanager, below its address."""
@@ -22,7 +22,7 @@ ALERTS_PATH: Final = "/api/v2/alerts"
 _REFUSED: Final = "http_error"
 
 
-class HttpChannel(NamedTuple):
+class HttpChannelSpec(NamedTuple):
     """A service.
 
     Attributes:
@@ -36,17 +36,17 @@ class HttpChannel(NamedTuple):
     url: str | None = None
 
 
-HTTP_CHANNELS: Final[Mapping[str, HttpChannel]] = {
-    "slack": HttpChannel(frozenset({200}), url_is_secret=True),
-    "teams": HttpChannel(frozenset({200, 202}), url_is_secret=True),
-    "discord": HttpChannel(frozenset({200, 204}), url_is_secret=True),
-    "pagerduty": HttpChannel(frozenset({202}), url="https://events.pagerduty.com/v2/enqueue"),
-    "ntfy": HttpChannel(frozenset({200}), url="https://ntfy.sh"),
-    "alertmanager": HttpChannel(frozenset({200})),
+HTTP_CHANNELS: Final[Mapping[str, HttpChannelSpec]] = {
+    "slack": HttpChannelSpec(frozenset({200}), url_is_secret=True),
+    "teams": HttpChannelSpec(frozenset({200, 202}), url_is_secret=True),
+    "discord": HttpChannelSpec(frozenset({200, 204}), url_is_secret=True),
+    "pagerduty": HttpChannelSpec(frozenset({202}), url="https://events.pagerduty.com/v2/enqueue"),
+    "ntfy": HttpChannelSpec(frozenset({200}), url="https://ntfy.sh"),
+    "alertmanager": HttpChannelSpec(frozenset({200})),
 }
 """By the kind of channel."""
 
-ORDERED: Final = frozenset(HTTP_CHANNELS)
+ORDERED_KINDS: Final = frozenset(HTTP_CHANNELS)
 """The kinds to which an alert's events are sent one after the other: none of them knows which is newer."""
 
 
@@ -58,14 +58,14 @@ class ChannelRequest(NamedTuple):
     body: bytes
 
 
-def seal_credentials(sealer: Sealer, endpoint_id: UUID, credentials: Mapping[str, str]) -> str | None:
+def seal_credentials(sealer: SecretSealer, endpoint_id: UUID, credentials: Mapping[str, str]) -> str | None:
     """Seal a channel's credentials; None where it has none."""
     if not credentials:
         return None
     return CHANNEL_CREDENTIALS.seal(sealer, json.dumps(dict(credentials)), endpoint_id)
 
 
-def open_credentials(sealer: Sealer, endpoint_id: UUID, stored: str | None) -> dict[str, str]:
+def open_credentials(sealer: SecretSealer, endpoint_id: UUID, stored: str | None) -> dict[str, str]:
     """Give a channel's credentials (SealError where they cannot be opened)."""
     if stored is None:
         return {}
@@ -73,7 +73,7 @@ def open_credentials(sealer: Sealer, endpoint_id: UUID, stored: str | None) -> d
     return opened
 
 
-def build_request(
+def build_channel_request(
     kind: str, target: Mapping[str, Any], credentials: Mapping[str, str], body: bytes
 ) -> ChannelRequest:
     """Make the request of a delivery.
@@ -112,7 +112,7 @@ def _basic(username: str | None, credentials: Mapping[str, str]) -> dict[str, st
     return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-def judge_answer(kind: str, reason: str, status: int | None, text: str | None) -> str:
+def classify_service_response(kind: str, reason: str, status: int | None, text: str | None) -> str:
     """Tell whether a service took a message: what is a success in general may be none of its own.
 
     Args:

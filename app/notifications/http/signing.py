@@ -22,7 +22,7 @@ def generate_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
-def secret_bytes(secret: str) -> bytes:
+def decode_secret(secret: str) -> bytes:
     """Return the key that a secret stands for: 24 to 64 bytes.
 
     Raises:
@@ -39,7 +39,7 @@ def secret_bytes(secret: str) -> bytes:
     return key
 
 
-def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+def sign_message(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """Return the `webhook-signature` of a message: `v1,` and base64.
 
     Args:
@@ -54,5 +54,5 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     if "." in message_id:
         raise ValueError("a message id holds no dot")
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    digest = hmac.digest(secret_bytes(secret), signed, hashlib.sha256)
+    digest = hmac.digest(decode_secret(secret), signed, hashlib.sha256)
     return f"{VERSION},{base64.b64encode(digest).decode()}"

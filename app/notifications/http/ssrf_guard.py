@@ -20,7 +20,7 @@ from app.platform.kernel.errors import InvalidError
 CODE: Final = "webhook_url_not_allowed"
 MAX_LENGTH: Final = 2048
 
-type Address = IPv4Address | IPv6Address
+type IpAddress = IPv4Address | IPv6Address
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
@@ -82,7 +82,7 @@ _RESERVED_V6: Final = (
 )
 
 
-def refusal(address: Address, *, allow_private: bool) -> str | None:
+def find_address_refusal(address: IpAddress, *, allow_private: bool) -> str | None:
     """Say why nothing may be sent to an address; None where it is allowed.
 
     Args:
@@ -172,7 +172,7 @@ def _check_port(text: str | None, scheme: str, *, allow_private: bool) -> None:
 def _check_host(host: str, *, allow_private: bool) -> None:
     if host.startswith("["):
         try:
-            address: Address = IPv6Address(host[1:-1])
+            address: IpAddress = IPv6Address(host[1:-1])
         except ValueError:
             raise _refused(f"{host} is not an IPv6 address") from None
         _check_literal(address, allow_private=allow_private)
@@ -193,7 +193,7 @@ def _check_host(host: str, *, allow_private: bool) -> None:
         raise _refused(f"{host[:60]} is a name of a local network")
 
 
-def _check_literal(address: Address, *, allow_private: bool) -> None:
-    why = refusal(address, allow_private=allow_private)
+def _check_literal(address: IpAddress, *, allow_private: bool) -> None:
+    why = find_address_refusal(address, allow_private=allow_private)
     if why is not None:
         raise _refused(f"{address} {why}")

@@ -11,24 +11,24 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.platform.secrets.sealed_columns import WEBHOOK_HEADERS, WEBHOOK_SECRET
-from app.platform.secrets.sealing import Sealer
+from app.platform.secrets.sealing import SecretSealer
 
 FORMER_LIMIT: Final = 5
 """Former secrets of an endpoint that may sign at once: each one is a signature more in every request."""
 
 
-def seal_secret(sealer: Sealer, endpoint_id: UUID, secret: str) -> str:
+def seal_secret(sealer: SecretSealer, endpoint_id: UUID, secret: str) -> str:
     """Seal an endpoint's secret (SealError where there is no key)."""
     return WEBHOOK_SECRET.seal(sealer, secret, endpoint_id)
 
 
-def open_secret(sealer: Sealer, endpoint_id: UUID, stored: str) -> str:
+def open_secret(sealer: SecretSealer, endpoint_id: UUID, stored: str) -> str:
     """Give an endpoint's secret (SealError where it cannot be opened)."""
     return WEBHOOK_SECRET.open(sealer, stored, endpoint_id)
 
 
-def signing_secrets(
-    sealer: Sealer,
+def open_signing_secrets(
+    sealer: SecretSealer,
     endpoint_id: UUID,
     secret: str,
     former: Sequence[Mapping[str, Any]],
@@ -46,16 +46,16 @@ def signing_secrets(
     Raises:
         SealError: One cannot be opened.
     """
-    kept = [each["secret"] for each in alive(former, now)]
+    kept = [each["secret"] for each in filter_active_secrets(former, now)]
     return [open_secret(sealer, endpoint_id, stored) for stored in (secret, *kept)]
 
 
-def alive(former: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
+def filter_active_secrets(former: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
     """Give those of `former_secrets` that still sign."""
     return [dict(each) for each in former if datetime.fromisoformat(each["expires_at"]) > now]
 
 
-def retired(
+def retire_secret(
     secret: str, former: Sequence[Mapping[str, Any]], now: datetime, until: datetime
 ) -> list[dict[str, Any]]:
     """Give `former_secrets` as they are once a new secret has taken the place of `secret`.
@@ -70,17 +70,17 @@ def retired(
         return []
     kept = [
         {**each, "expires_at": min(datetime.fromisoformat(each["expires_at"]), until).isoformat()}
-        for each in alive(former, now)
+        for each in filter_active_secrets(former, now)
     ]
     return [{"secret": secret, "expires_at": until.isoformat()}, *kept]
 
 
-def seal_headers(sealer: Sealer, endpoint_id: UUID, headers: Mapping[str, str]) -> str | None:
+def seal_headers(sealer: SecretSealer, endpoint_id: UUID, headers: Mapping[str, str]) -> str | None:
     """Seal an endpoint's own headers; None where there are none."""
     return WEBHOOK_HEADERS.seal(sealer, json.dumps(dict(headers)), endpoint_id) if headers else None
 
 
-def open_headers(sealer: Sealer, endpoint_id: UUID, stored: str | None) -> dict[str, str]:
+def open_headers(sealer: SecretSealer, endpoint_id: UUID, stored: str | None) -> dict[str, str]:
     """Give an endpoint's own headers (SealError where they cannot be opened)."""
     if stored is None:
         return {}

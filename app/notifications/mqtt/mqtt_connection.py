@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from app.platform.broker.connection import broker_client
+from app.platform.broker.connection import make_broker_client
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
 
@@ -29,7 +29,7 @@ _NOBODY: Final = 0x10
 _log = get_logger(__name__)
 
 
-class Refusal(NamedTuple):
+class BrokerRefusal(NamedTuple):
     """Why something did not come about.
 
     Attributes:
@@ -41,7 +41,7 @@ class Refusal(NamedTuple):
     told: str | None = None
 
 
-class Link:
+class PublisherConnection:
     """A connection to the broker; it begins to be made at once. Needs a running loop.
 
     Args:
@@ -54,7 +54,7 @@ class Link:
     """
 
     def __init__(self, settings: BrokerSettings, *, timeout_s: float) -> None:
-        self.refusal: Refusal | None = None
+        self.refusal: BrokerRefusal | None = None
         self.ended_at = 0.0
         self._settings = settings
         self._timeout_s = timeout_s
@@ -62,7 +62,7 @@ class Link:
         self._paho: PahoClient | None = None
         self._begun: asyncio.Future[None] = self._loop.create_future()
         self._opened = False
-        self._waiting: dict[int, asyncio.Future[Refusal | str | None]] = {}
+        self._waiting: dict[int, asyncio.Future[BrokerRefusal | str | None]] = {}
         self._task = asyncio.create_task(self._live(), name="publish")
 
     @property
@@ -70,7 +70,7 @@ class Link:
         """Whether the broker let us in, be it over by now or not."""
         return self._opened
 
-    async def publish(self, topic: str, payload: bytes, media_type: str) -> Refusal | str | None:
+    async def publish(self, topic: str, payload: bytes, media_type: str) -> BrokerRefusal | str | None:
         """Publish a message at QoS 1, as soon as there is a connection, and wait for the broker to take it.
 
         Waits without end where the broker does not answer: the caller has a limit.
@@ -85,15 +85,15 @@ class Link:
         properties.ContentType = media_type
         info = self._paho.publish(topic, payload, qos=1, properties=properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            return Refusal("response_broken", info.rc.name)
-        answer: asyncio.Future[Refusal | str | None] = self._loop.create_future()
+            return BrokerRefusal("response_broken", info.rc.name)
+        answer: asyncio.Future[BrokerRefusal | str | None] = self._loop.create_future()
         self._waiting[info.mid] = answer
         try:
             return await answer
         finally:
             self._waiting.pop(info.mid, None)
 
-    def end(self, refusal: Refusal) -> None:
+    def end(self, refusal: BrokerRefusal) -> None:
         """End it now; whoever waits for an answer is told `refusal`."""
         self._end(refusal)
         self._task.cancel()
@@ -106,7 +106,7 @@ class Link:
         await asyncio.wait((self._task,), timeout=patience_s)
 
     async def _live(self) -> None:
-        refusal = Refusal("response_broken", "the connection was closed")
+        refusal = BrokerRefusal("response_broken", "the connection was closed")
         try:
             await self._connected()
         except (aiomqtt.MqttError, OSError) as error:
@@ -121,14 +121,14 @@ class Link:
             )
         except Exception:  # noqa: BLE001 (the task's end is the only one to hear of it: it is in the log)
             _log.exception("broker_connection_failed")
-            refusal = Refusal("internal_error")
+            refusal = BrokerRefusal("internal_error")
         finally:
             self._end(refusal)
 
     async def _connected(self) -> None:
         """Connect, and stay connected until the connection is lost (MqttError) or this is cancelled."""
         try:
-            client = broker_client(
+            client = make_broker_client(
                 self._settings, timeout_s=self._timeout_s, protocol=aiomqtt.ProtocolVersion.V5
             )
         except OSError as error:
@@ -163,7 +163,7 @@ class Link:
         else:
             answer.set_result(_refused_by(code, "response_broken"))
 
-    def _end(self, refusal: Refusal) -> None:
+    def _end(self, refusal: BrokerRefusal) -> None:
         if self.refusal is not None:
             return
         self.refusal = refusal
@@ -176,22 +176,22 @@ class Link:
                 answer.set_result(refusal)
 
 
-def _refused_by(code: ReasonCode, reason: str) -> Refusal:
+def _refused_by(code: ReasonCode, reason: str) -> BrokerRefusal:
     """What the broker said of a message is for the log: it concerns the roles' account."""
     _log.warning("publish_refused", reason=reason, error=str(code))
-    return Refusal(reason)
+    return BrokerRefusal(reason)
 
 
-def _refusal_of(error: Exception) -> Refusal:
+def _refusal_of(error: Exception) -> BrokerRefusal:
     """Why a connection could not be made. aiomqtt hides the system's error behind its own."""
     if isinstance(error, MqttConnectError):
         code = error.rc.value if isinstance(error.rc, ReasonCode) else error.rc
-        return Refusal("login_refused" if code in _LOGIN_REFUSED else "connect_failed")
+        return BrokerRefusal("login_refused" if code in _LOGIN_REFUSED else "connect_failed")
     cause = error.__context__ if isinstance(error, aiomqtt.MqttError) else error
     if isinstance(cause, ssl.SSLError):
-        return Refusal("tls_failed")
+        return BrokerRefusal("tls_failed")
     if isinstance(cause, socket.gaierror):
-        return Refusal("name_unresolved")
+        return BrokerRefusal("name_unresolved")
     if isinstance(cause, TimeoutError):
-        return Refusal("connect_timeout")
-    return Refusal("connect_failed")
+        return BrokerRefusal("connect_timeout")
+    return BrokerRefusal("connect_failed")

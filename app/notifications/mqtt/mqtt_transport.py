@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Final, Self
 from uuid import UUID
 
-from app.notifications.delivery.transport_types import DELIVERED, Claim, Outcome
+from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
 from app.notifications.formats import cloudevents
-from app.notifications.mqtt.mqtt_connection import Link, Refusal
+from app.notifications.mqtt.mqtt_connection import BrokerRefusal, PublisherConnection
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
-from app.registry.subscriber_accounts import username_of
+from app.registry.subscriber_accounts import make_account_username
 
 TIMEOUT_S: Final = 5.0
 """The longest that an attempt takes, in seconds."""
@@ -34,17 +34,17 @@ _MEDIA_TYPES: Final = {"cloudevents": cloudevents.CONTENT_TYPE}
 _log = get_logger(__name__)
 
 
-def root_of(organisation_id: UUID) -> str:
+def build_topic_root(organisation_id: UUID) -> str:
     """What the topics of an organisation's alerts begin with."""
-    return f"vigie/v1/{username_of(organisation_id)}/alerts"
+    return f"vigie/v1/{make_account_username(organisation_id)}/alerts"
 
 
-def topic_of(claimed: Claim) -> str:
+def build_delivery_topic(claimed: LeasedDelivery) -> str:
     """The topic that a delivery is published on."""
-    return f"{root_of(claimed.organisation_id)}/{claimed.site_id or _NO_SITE}/{claimed.type}"
+    return f"{build_topic_root(claimed.organisation_id)}/{claimed.site_id or _NO_SITE}/{claimed.type}"
 
 
-class Publisher:
+class MqttTransport:
     """Publishes deliveries of MQTT channels. A context manager.
 
     Args:
@@ -53,8 +53,8 @@ class Publisher:
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        self._link: Link | None = None
-        self._failure = Refusal("connect_failed")
+        self._link: PublisherConnection | None = None
+        self._failure = BrokerRefusal("connect_failed")
         self._wait_s = _FIRST_WAIT_S
         self._rest_until = 0.0
 
@@ -66,32 +66,32 @@ class Publisher:
         if link is not None:
             await link.close(TIMEOUT_S)
 
-    async def send(self, claimed: Claim, now: datetime) -> Outcome:  # noqa: ARG002 (other ways out need it)
+    async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:  # noqa: ARG002 (other ways out need it)
         """Publish a delivery, and wait for the broker to take it."""
         began = time.perf_counter()
         answer = await self._publish(claimed)
-        reason, told = answer if isinstance(answer, Refusal) else (DELIVERED, answer)
-        return Outcome(reason, None, told, (time.perf_counter() - began) * 1000)
+        reason, told = answer if isinstance(answer, BrokerRefusal) else (DELIVERED, answer)
+        return AttemptOutcome(reason, None, told, (time.perf_counter() - began) * 1000)
 
-    async def _publish(self, claimed: Claim) -> Refusal | str | None:
+    async def _publish(self, claimed: LeasedDelivery) -> BrokerRefusal | str | None:
         if len(claimed.body) > BODY_LIMIT:
             _log.error("message_too_large", delivery_id=str(claimed.id), bytes=len(claimed.body))
-            return Refusal("internal_error", f"{len(claimed.body)} bytes are more than a broker takes")
+            return BrokerRefusal("internal_error", f"{len(claimed.body)} bytes are more than a broker takes")
         link = self._current()
-        if isinstance(link, Refusal):
+        if isinstance(link, BrokerRefusal):
             return link
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 media_type = _MEDIA_TYPES.get(claimed.format, _MEDIA_TYPE)
-                return await link.publish(topic_of(claimed), claimed.body, media_type)
+                return await link.publish(build_delivery_topic(claimed), claimed.body, media_type)
         except TimeoutError:
             if not link.opened:
-                return Refusal("connect_timeout")
+                return BrokerRefusal("connect_timeout")
             # A connection that does not answer may be dead: what comes next gets another one.
-            link.end(Refusal("response_broken", "the broker did not answer in time"))
-            return Refusal("timeout")
+            link.end(BrokerRefusal("response_broken", "the broker did not answer in time"))
+            return BrokerRefusal("timeout")
 
-    def _current(self) -> Link | Refusal:
+    def _current(self) -> PublisherConnection | BrokerRefusal:
         """The connection there is, or a new one; why not, while the broker is left alone."""
         link = self._link
         if link is not None and link.refusal is None:
@@ -105,5 +105,5 @@ class Publisher:
                 self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
         if asyncio.get_running_loop().time() < self._rest_until:
             return self._failure
-        self._link = Link(self._settings, timeout_s=_CONNECT_S)
+        self._link = PublisherConnection(self._settings, timeout_s=_CONNECT_S)
         return self._link

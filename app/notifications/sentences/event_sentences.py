@@ -7,25 +7,32 @@ sentence: what is missing is left out.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from app.notifications.email.mail_formats import clean, counted, instant, moment, percent, unit_of
+from app.notifications.email.mail_formats import (
+    clean_line,
+    format_count,
+    format_local_time,
+    format_percent,
+    get_metric_unit,
+    parse_instant,
+)
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.sentences.rule_sentences import (
-    Json,
-    Language,
-    compare_words,
-    count_boxes,
+    JsonObject,
+    SentenceWords,
+    describe_comparison,
     describe_condition,
     describe_timing,
+    format_box_count,
 )
 from app.notifications.sentences.value_formats import (
     NAME_LIMIT,
-    begin_sentence,
-    function_words,
-    metric_name,
-    seconds_of,
-    spell_time,
-    unit_of_index,
-    with_unit,
+    capitalize_sentence,
+    describe_function,
+    format_metric_name,
+    format_with_unit,
+    get_index_unit,
+    parse_duration_s,
+    spell_duration,
 )
 
 ALERTS: Final = "alert."
@@ -42,10 +49,10 @@ _STORED: Final = {language: key for key, language in SENTENCES.items()}
 
 def event_sentence(
     type_: str,
-    data: Json,
+    data: JsonObject,
     language: str = "en",
     *,
-    condition: Json | None = None,
+    condition: JsonObject | None = None,
     one_box: bool = False,
 ) -> str:
     """Say what happened.
@@ -63,19 +70,19 @@ def event_sentence(
     stored = data.get(_STORED.get(language, "sentence"))
     if isinstance(stored, str) and stored:
         return stored
-    words = Language.of(language)
+    words = SentenceWords.of(language)
     if type_ == GROUP:
         return _group(data, words)
     if type_.startswith(ALERTS) and "alert_id" in data:
-        return begin_sentence(
+        return capitalize_sentence(
             _alert(type_, _Alert.of(data, condition, words, one_box=one_box)), words.phrases
         )
     if type_ in words.phrases.incidents:
-        return begin_sentence(_incident(type_, data, words), words.phrases)
+        return capitalize_sentence(_incident(type_, data, words), words.phrases)
     return _notice(type_, data, words)
 
 
-def condition_node(definition: Json | None, path: str) -> Json | None:
+def condition_node(definition: JsonObject | None, path: str) -> JsonObject | None:
     """Return the condition of the level that a `cause.path` lies in; None where there is no such level.
 
     Args:
@@ -89,11 +96,11 @@ def condition_node(definition: Json | None, path: str) -> Json | None:
     return found if isinstance(found, Mapping) else None
 
 
-def place_words(data: Json, words: Language, *, one_box: bool = False) -> str:
+def describe_place(data: JsonObject, words: SentenceWords, *, one_box: bool = False) -> str:
     """Name the site of an event, and its box where that tells more."""
     phrases = words.phrases
-    site = clean(str(data.get("site_name") or ""), NAME_LIMIT)
-    box = clean(str(data.get("box_name") or data.get("box") or ""), NAME_LIMIT)
+    site = clean_line(str(data.get("site_name") or ""), NAME_LIMIT)
+    box = clean_line(str(data.get("box_name") or data.get("box") or ""), NAME_LIMIT)
     if not site:
         return box or phrases.unnamed_site
     if not box or one_box or box == site:
@@ -114,20 +121,22 @@ class _Alert(NamedTuple):
         words: Those of the language.
     """
 
-    data: Json
-    cause: Json
-    condition: Json | None
-    node: Json | None
+    data: JsonObject
+    cause: JsonObject
+    condition: JsonObject | None
+    node: JsonObject | None
     steps: Sequence[str]
     place: str
-    words: Language
+    words: SentenceWords
 
     @classmethod
-    def of(cls, data: Json, condition: Json | None, words: Language, *, one_box: bool) -> Self:
+    def of(
+        cls, data: JsonObject, condition: JsonObject | None, words: SentenceWords, *, one_box: bool
+    ) -> Self:
         """Find the part of the condition that decided."""
-        cause: Json = data.get("cause") or {}
+        cause: JsonObject = data.get("cause") or {}
         node, steps = _node_at(condition, str(cause.get("path") or ""))
-        place = place_words(data, words, one_box=one_box)
+        place = describe_place(data, words, one_box=one_box)
         return cls(data, cause, condition, node, steps, place, words)
 
 
@@ -145,22 +154,22 @@ def _alert(type_: str, alert: _Alert) -> str:
     if type_ == "alert.reminder":
         return said + phrases.reminded
     if type_ == "alert.acknowledged":
-        return said + phrases.acknowledged.format(who=who_words(data.get("acknowledged_by")))
+        return said + phrases.acknowledged.format(who=format_acknowledger(data.get("acknowledged_by")))
     return said
 
 
-def who_words(acknowledged_by: object) -> str:
+def format_acknowledger(acknowledged_by: object) -> str:
     """Name who acknowledged an alert; a question mark where that is not known.
 
     Args:
         acknowledged_by: `{"kind", "id", "name"}`, or a name, as events had it before.
     """
     name = acknowledged_by.get("name") if isinstance(acknowledged_by, Mapping) else acknowledged_by
-    return clean(str(name or ""), NAME_LIMIT) or "?"
+    return clean_line(str(name or ""), NAME_LIMIT) or "?"
 
 
-def _rule(data: Json) -> str:
-    return clean(str(data.get("rule_name") or ""), NAME_LIMIT) or "?"
+def _rule(data: JsonObject) -> str:
+    return clean_line(str(data.get("rule_name") or ""), NAME_LIMIT) or "?"
 
 
 def _state(alert: _Alert) -> str:
@@ -172,7 +181,7 @@ def _state(alert: _Alert) -> str:
         return phrases.whole.format(rule=_rule(data), place=alert.place, held=held, clause=clause)
     if condition is not None and "boxes" in condition:
         clause = describe_condition(condition["boxes"], words)
-        count = count_boxes(len(alert.cause.get("boxes") or ()), words)
+        count = format_box_count(len(alert.cause.get("boxes") or ()), words)
         return phrases.boxes.format(count=count, place=alert.place, clause=clause) + held
     leaf = _decided(alert)
     if leaf is None:
@@ -185,7 +194,7 @@ def _state(alert: _Alert) -> str:
     return leaf + phrases.completed.format(held=held, clause=describe_condition(condition, words))
 
 
-def _node_at(condition: Json | None, path: str) -> tuple[Json | None, Sequence[str]]:
+def _node_at(condition: JsonObject | None, path: str) -> tuple[JsonObject | None, Sequence[str]]:
     """Follow a cause's path into the level's condition; with the keys on the way."""
     steps = path.split("/")[3:] if path.startswith("levels/") else path.split("/")[1:]
     node: Any = condition
@@ -209,9 +218,9 @@ def _held(alert: _Alert) -> str:
 
 def _between(alert: _Alert, begin: str, end: str, phrase: str) -> str:
     """Say how long it was from one time of an alert to another; empty for less than a second."""
-    first, last = (instant(_text(alert.data.get(key))) for key in (begin, end))
+    first, last = (parse_instant(_text(alert.data.get(key))) for key in (begin, end))
     seconds = 0.0 if first is None or last is None else (last - first).total_seconds()
-    return phrase.format(time=spell_time(seconds, alert.words.phrases)) if seconds >= 1 else ""
+    return phrase.format(time=spell_duration(seconds, alert.words.phrases)) if seconds >= 1 else ""
 
 
 def _text(value: object) -> str | None:
@@ -239,10 +248,10 @@ def _decided(alert: _Alert) -> str | None:
 
 def _silence(alert: _Alert) -> str:
     phrases, metric = alert.words.phrases, alert.data.get("metric")
-    time = spell_time(alert.data["value"], phrases)
+    time = spell_duration(alert.data["value"], phrases)
     if metric is None:
         return phrases.silence.format(place=alert.place, time=time)
-    name = metric_name(str(metric), phrases, alert.words.texts)
+    name = format_metric_name(str(metric), phrases, alert.words.texts)
     return phrases.silence_of.format(place=alert.place, time=time, metric=name)
 
 
@@ -250,11 +259,11 @@ def _compared(alert: _Alert) -> str:
     """Say what the value was compared with; where the rule is not known, by its two numbers."""
     threshold, value = alert.data.get("threshold"), alert.data["value"]
     if alert.node is not None and alert.node.get("operator") is not None:
-        return compare_words(alert.node, "", alert.words, threshold=threshold)
+        return describe_comparison(alert.node, "", alert.words, threshold=threshold)
     if threshold is None or alert.data.get("clear") is None:
         return ""
     sign = ">" if value > threshold else "<" if value < threshold else "="
-    return compare_words({"operator": sign, "threshold": threshold}, "", alert.words)
+    return describe_comparison({"operator": sign, "threshold": threshold}, "", alert.words)
 
 
 def _reading(alert: _Alert, value: float, lasted: str | None = None) -> str:
@@ -262,56 +271,60 @@ def _reading(alert: _Alert, value: float, lasted: str | None = None) -> str:
     phrases, texts = alert.words.phrases, alert.words.texts
     metric, function = str(alert.data["metric"]), alert.cause.get("function")
     filled = {
-        "metric": metric_name(metric, phrases, texts),
+        "metric": format_metric_name(metric, phrases, texts),
         "place": alert.place,
-        "value": with_unit(value, unit_of(metric, function), texts),
+        "value": format_with_unit(value, get_metric_unit(metric, function), texts),
         "lasted": lasted or "",
     }
     if function is None:
         return (phrases.reading if lasted is None else phrases.back).format(**filled)
     window = {"percentile": (alert.node or {}).get("percentile"), **alert.cause}
     pattern = phrases.window if lasted is None else phrases.back_window
-    return pattern.format(**filled, **function_words(window, phrases, texts))
+    return pattern.format(**filled, **describe_function(window, phrases, texts))
 
 
-def _index(alert: _Alert, index: Json) -> str:
+def _index(alert: _Alert, index: JsonObject) -> str:
     words = alert.words
     phrases = words.phrases
     value = _index_value(alert.data["value"], index, words)
     said = phrases.index.format(title=_title(index, words), place=alert.place, value=value)
     label = "label_fr" if phrases.language == "fr" else "label"
     if band := (index.get("band") or {}).get(label):
-        said += f", {phrases.band.format(band=clean(str(band), NAME_LIMIT))}"
+        said += f", {phrases.band.format(band=clean_line(str(band), NAME_LIMIT))}"
     if limit := (index.get("limit_band") or {}).get(label):
-        return f"{said} ({phrases.band_limit.format(band=clean(str(limit), NAME_LIMIT))})"
+        return f"{said} ({phrases.band_limit.format(band=clean_line(str(limit), NAME_LIMIT))})"
     compared = _compared(alert)
     return f"{said}, {compared}" if compared else said
 
 
-def _title(index: Json, words: Language) -> str:
+def _title(index: JsonObject, words: SentenceWords) -> str:
     title = index.get("title_fr" if words.phrases.language == "fr" else "title") or index.get("method")
-    name = clean(str(title), NAME_LIMIT).translate(words.texts.apostrophes)
+    name = clean_line(str(title), NAME_LIMIT).translate(words.texts.apostrophes)
     metric = index.get("metric")
-    return name if metric is None else f"{name} ({metric_name(str(metric), words.phrases, words.texts)})"
+    return (
+        name if metric is None else f"{name} ({format_metric_name(str(metric), words.phrases, words.texts)})"
+    )
 
 
-def _index_value(value: float, index: Json, words: Language) -> str:
-    return with_unit(value, unit_of_index(index.get("unit")), words.texts)
+def _index_value(value: float, index: JsonObject, words: SentenceWords) -> str:
+    return format_with_unit(value, get_index_unit(index.get("unit")), words.texts)
 
 
-def _recognised(alert: _Alert, event: Json) -> str:
+def _recognised(alert: _Alert, event: JsonObject) -> str:
     words, phrases = alert.words, alert.words.phrases
     kind = str(event.get("type") or "")
-    what = words.texts.recognised.get(kind) or clean(kind, NAME_LIMIT)
+    what = words.texts.recognised.get(kind) or clean_line(kind, NAME_LIMIT)
     said = phrases.recognised.format(what=what, place=alert.place)
-    details = [clean(str(event[key]), NAME_LIMIT) for key in ("class", "model") if event.get(key)]
+    details = [clean_line(str(event[key]), NAME_LIMIT) for key in ("class", "model") if event.get(key)]
     if isinstance(event.get("confidence"), int | float):
-        details.append(percent(event["confidence"], words.texts))
+        details.append(format_percent(event["confidence"], words.texts))
     if details:
         said += f" ({', '.join(details)})"
     node = alert.node or {}
-    count, window = node.get("count") or 1, seconds_of(node.get("window"))
-    return said + (phrases.counted.format(count=count, time=spell_time(window, phrases)) if count > 1 else "")
+    count, window = node.get("count") or 1, parse_duration_s(node.get("window"))
+    return said + (
+        phrases.counted.format(count=count, time=spell_duration(window, phrases)) if count > 1 else ""
+    )
 
 
 def _ended(alert: _Alert) -> str:
@@ -329,50 +342,50 @@ def _ended(alert: _Alert) -> str:
             return phrases.back_index.format(title=title, place=alert.place, value=shown, lasted=lasted)
         if data.get("metric") is not None and cause.get("event") is None:
             return _reading(alert, value, lasted)
-    reason = words.texts.resolutions.get(why) or clean(why, NAME_LIMIT) or "?"
+    reason = words.texts.resolutions.get(why) or clean_line(why, NAME_LIMIT) or "?"
     return phrases.over.format(rule=_rule(data), place=alert.place, why=reason, lasted=lasted)
 
 
-def _group(data: Json, words: Language) -> str:
+def _group(data: JsonObject, words: SentenceWords) -> str:
     """Say how many alerts fire and have ended, and what the first of them is."""
     texts = words.texts
     forms = {"firing": texts.firing, "resolved": texts.resolved}
-    counts = ", ".join(counted(data[key], each, texts) for key, each in forms.items() if data.get(key))
-    first: Json = next(iter(data.get("events") or ()), {})
+    counts = ", ".join(format_count(data[key], each, texts) for key, each in forms.items() if data.get(key))
+    first: JsonObject = next(iter(data.get("events") or ()), {})
     said = event_sentence(str(first.get("type")), first.get("data") or {}, words.phrases.language)
     if not counts or not said:
         return counts or said
     return words.phrases.group.format(counts=counts, first=said)
 
 
-def _notice(type_: str, data: Json, words: Language) -> str:
+def _notice(type_: str, data: JsonObject, words: SentenceWords) -> str:
     if type_ == TEST_EVENT:
         return words.texts.test[1]
     notices = words.texts.notices
     found = notices.get(type_) or notices.get(f"{type_}.{data.get('reason')}")
     if found is not None:
-        target = clean(str(data.get("target") or ""), NAME_LIMIT)
+        target = clean_line(str(data.get("target") or ""), NAME_LIMIT)
         return f"{target}{words.texts.colon}{found[1]}" if target else found[1]
     if type_ in words.phrases.requests:
-        due = moment(_text(data.get("due_at")), None, words.texts) or "?"
-        reference = clean(str(data.get("reference")), NAME_LIMIT)
+        due = format_local_time(_text(data.get("due_at")), None, words.texts) or "?"
+        reference = clean_line(str(data.get("reference")), NAME_LIMIT)
         return words.phrases.requests[type_].format(reference=reference, due=due)
-    return clean(str(data.get("message") or ""), NAME_LIMIT)
+    return clean_line(str(data.get("message") or ""), NAME_LIMIT)
 
 
-def _incident(type_: str, data: Json, words: Language) -> str:
+def _incident(type_: str, data: JsonObject, words: SentenceWords) -> str:
     phrases = words.phrases
-    site = clean(str(data.get("site_name") or ""), NAME_LIMIT) or phrases.unnamed_site
+    site = clean_line(str(data.get("site_name") or ""), NAME_LIMIT) or phrases.unnamed_site
     classes = data.get("classes") or ()
     likeliest = str(classes[0].get("class") or "") if classes else ""
     what = words.texts.recognised["gunshot"]
-    details = [clean(likeliest, NAME_LIMIT)] if likeliest else []
+    details = [clean_line(likeliest, NAME_LIMIT)] if likeliest else []
     if isinstance(data.get("probability"), int | float):
-        details.append(percent(data["probability"], words.texts))
+        details.append(format_percent(data["probability"], words.texts))
     said = phrases.incidents[type_].format(
         what=what,
         where=phrases.incident_place.format(place=site),
-        outcome=clean(str(data.get("outcome") or "?"), NAME_LIMIT),
+        outcome=clean_line(str(data.get("outcome") or "?"), NAME_LIMIT),
     )
     if details and type_ in {"incident.detected", "incident.updated"}:
         said += f" ({', '.join(details)})"

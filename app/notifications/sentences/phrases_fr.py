@@ -1,12 +1,13 @@
 """The phrases of sentences in French. Data only.
 
-They are written as on a keyboard; `typeset_all` gives them apostrophes and the spaces that do not break.
+They are written as on a keyboard; `typeset_french_texts` gives them apostrophes and the spaces that do not
+break.
 """
 
 import dataclasses
 from typing import Final
 
-from app.notifications.email.mail_texts_fr import typeset_all
+from app.notifications.email.mail_texts_fr import typeset_french_texts
 from app.notifications.sentences.phrases import SentencePhrases
 from app.notifications.sentences.phrases_en import METRICS
 
@@ -143,7 +144,7 @@ _AS_TYPED: Final = SentencePhrases(
 FRENCH: Final = dataclasses.replace(
     _AS_TYPED,
     **{
-        field.name: typeset_all(getattr(_AS_TYPED, field.name))
+        field.name: typeset_french_texts(getattr(_AS_TYPED, field.name))
         for field in dataclasses.fields(SentencePhrases)
         if field.name != "language"
     },

@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.notifications.email.mail_formats import clean, measured, metric_words, number, unit_of
-from app.notifications.email.mail_texts import Texts
+from app.notifications.email.mail_formats import (
+    clean_line,
+    describe_metric,
+    format_measurement,
+    format_number,
+    get_metric_unit,
+)
+from app.notifications.email.mail_texts import MailTexts
 from app.notifications.sentences.phrases import SentencePhrases
 from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError
@@ -16,12 +22,12 @@ _NO_UNIT: Final = "1"
 _PERCENTILE: Final = "percentile"
 
 
-def metric_name(metric: str, phrases: SentencePhrases, texts: Texts) -> str:
+def format_metric_name(metric: str, phrases: SentencePhrases, texts: MailTexts) -> str:
     """Return the short name of a metric, as it stands inside a sentence."""
-    return phrases.metrics.get(metric) or metric_words(metric, texts)
+    return phrases.metrics.get(metric) or describe_metric(metric, texts)
 
 
-def spell_time(seconds: float, phrases: SentencePhrases) -> str:
+def spell_duration(seconds: float, phrases: SentencePhrases) -> str:
     """Write a duration by its two largest units, in words: `1 hour 30 minutes`."""
     left = max(0, round(seconds))
     parts: list[str] = []
@@ -34,7 +40,7 @@ def spell_time(seconds: float, phrases: SentencePhrases) -> str:
     return " ".join(parts[:2]) or phrases.units[-1][2].format(0)
 
 
-def seconds_of(duration: object) -> float:
+def parse_duration_s(duration: object) -> float:
     """Read an ISO 8601 duration as seconds; 0 for what is none."""
     if not isinstance(duration, str):
         return 0.0
@@ -44,7 +50,7 @@ def seconds_of(duration: object) -> float:
         return 0.0
 
 
-def function_words(node: Mapping[str, Any], phrases: SentencePhrases, texts: Texts) -> dict[str, str]:
+def describe_function(node: Mapping[str, Any], phrases: SentencePhrases, texts: MailTexts) -> dict[str, str]:
     """Name a function over a window: `function`, such as `mean`, and `over`, such as ` over 24 hours`.
 
     Args:
@@ -53,31 +59,31 @@ def function_words(node: Mapping[str, Any], phrases: SentencePhrases, texts: Tex
         texts: Those of the language.
     """
     name = str(node.get("function"))
-    words = texts.functions.get(name) or clean(name, NAME_LIMIT)
+    words = texts.functions.get(name) or clean_line(name, NAME_LIMIT)
     share = node.get("percentile")
     if name == _PERCENTILE and isinstance(share, int | float):
-        words = phrases.percentile.format(n=number(share, texts))
-    length = seconds_of(node.get("window"))
-    over = phrases.over_window.format(window=spell_time(length, phrases)) if length else ""
+        words = phrases.percentile.format(n=format_number(share, texts))
+    length = parse_duration_s(node.get("window"))
+    over = phrases.over_window.format(window=spell_duration(length, phrases)) if length else ""
     return {"function": words, "over": over}
 
 
-def unit_of_node(node: Mapping[str, Any]) -> str:
+def get_comparison_unit(node: Mapping[str, Any]) -> str:
     """Return the unit of what a comparison of samples compares."""
-    return unit_of(node.get("metric"), node.get("function"))
+    return get_metric_unit(node.get("metric"), node.get("function"))
 
 
-def unit_of_index(unit: object) -> str:
+def get_index_unit(unit: object) -> str:
     """Return the unit of an index; empty of one that has none."""
-    return "" if unit == _NO_UNIT or not isinstance(unit, str) else clean(unit, NAME_LIMIT)
+    return "" if unit == _NO_UNIT or not isinstance(unit, str) else clean_line(unit, NAME_LIMIT)
 
 
-def with_unit(value: float, unit: str, texts: Texts) -> str:
+def format_with_unit(value: float, unit: str, texts: MailTexts) -> str:
     """Write a value with its unit."""
-    return measured(value, unit, texts)
+    return format_measurement(value, unit, texts)
 
 
-def begin_sentence(text: str, phrases: SentencePhrases) -> str:
+def capitalize_sentence(text: str, phrases: SentencePhrases) -> str:
     """Begin an English sentence with a capital; French ones begin with the name of a place.
 
     In English all spaces are plain: programs compare these sentences.

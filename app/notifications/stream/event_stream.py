@@ -16,13 +16,13 @@ from uuid import UUID
 import msgspec
 from fastapi.sse import format_sse_event
 
-from app.notifications.delivery.grouping import read_alert
+from app.notifications.delivery.grouping import parse_alert_data
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS
-from app.notifications.delivery.transport_types import message_id
+from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.event_types import SEVERITIES
-from app.notifications.formats.native import build_body, with_id
-from app.notifications.stream.stream_hub import PATIENCE_S, Hub, Place
-from app.notifications.stream.stream_queries import EventPage, Newest, StreamedEvent, read_page
+from app.notifications.formats.native import add_message_id, build_native_body
+from app.notifications.stream.stream_hub import PATIENCE_S, StreamHub, StreamSlot
+from app.notifications.stream.stream_queries import StreamedEvent, StreamHead, StreamPage, read_event_page
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import format_us, from_datetime
@@ -40,7 +40,7 @@ _MARGIN: Final = timedelta(minutes=1)
 _log = get_logger(__name__)
 
 
-class Mark(NamedTuple):
+class StreamCursor(NamedTuple):
     """How far a client is: up to a position, and up to a time.
 
     No event of the organisation that has a higher position got it before `at`. The time tells whether some
@@ -55,7 +55,7 @@ class Mark(NamedTuple):
         return encode_cursor(_CURSOR, organisation.hex, self.position, int(self.at.timestamp()))
 
     @classmethod
-    def read(cls, token: str, organisation: UUID, newest: Newest) -> "Mark":
+    def read(cls, token: str, organisation: UUID, newest: StreamHead) -> "StreamCursor":
         """Read a token back.
 
         Raises:
@@ -76,12 +76,12 @@ class Mark(NamedTuple):
             raise refused
         return cls(position, at)
 
-    def is_kept(self, newest: Newest, keep_days: int) -> bool:
+    def is_kept(self, newest: StreamHead, keep_days: int) -> bool:
         """Whether every event after it is still there."""
         return self.at >= newest.at - timedelta(days=keep_days) + _MARGIN
 
 
-class EventFilter(NamedTuple):
+class StreamFilter(NamedTuple):
     """What a client wants. None means everything.
 
     `min_severity` leaves out alerts that never were so grave; what has no severity passes.
@@ -99,7 +99,7 @@ class EventFilter(NamedTuple):
             return False
         if self.min_severity is None:
             return True
-        alert = read_alert(event.type, event.payload)
+        alert = parse_alert_data(event.type, event.payload)
         # As endpoints do: of an alert that was grave enough once, the end is told too.
         severity = None if alert is None else alert.highest_severity or alert.severity
         return severity not in SEVERITIES or (
@@ -107,26 +107,26 @@ class EventFilter(NamedTuple):
         )
 
 
-def reset_event(oldest: datetime | None, mark: Mark, organisation: UUID) -> bytes:
+def format_reset_event(oldest: datetime | None, mark: StreamCursor, organisation: UUID) -> bytes:
     """What says that events are missing: those before `oldest` (None: before now) are not kept any more."""
     data = {
         "oldest": None if oldest is None else _text(oldest),
         "detail": "Events were missed that are not kept any more. Read with GET /v1/alerts what is firing "
         "and what has resolved; what is still kept of events follows.",
     }
-    body = build_body(RESET, mark.at, msgspec.json.encode(data).decode())
+    body = build_native_body(RESET, mark.at, msgspec.json.encode(data).decode())
     return format_sse_event(event=RESET, data_str=body.decode(), id=mark.token(organisation))
 
 
-def event_block(event: StreamedEvent, organisation: UUID, public_url: str | None = None) -> bytes:
+def format_event_block(event: StreamedEvent, organisation: UUID, public_url: str | None = None) -> bytes:
     """An event on the wire. Its data is a webhook's body, with the `webhook-id` in it as `id`."""
-    body = build_body(event.type, event.created_at, event.payload, public_url)
-    data = with_id(body, message_id(event.id)).decode()
-    token = Mark(event.position, event.fanned_out_at).token(organisation)
+    body = build_native_body(event.type, event.created_at, event.payload, public_url)
+    data = add_message_id(body, build_message_id(event.id)).decode()
+    token = StreamCursor(event.position, event.fanned_out_at).token(organisation)
     return format_sse_event(event=event.type, data_str=data, id=token)
 
 
-def keep_alive(token: str) -> bytes:
+def format_keep_alive(token: str) -> bytes:
     """Write a comment that shows that the stream lives, and how far it is.
 
     No block: after an `id`, some clients (httpx-sse) take an empty line alone for an event without data, and
@@ -146,7 +146,7 @@ def _text(instant: datetime) -> str:
     return format_us(from_datetime(instant.astimezone(UTC)))
 
 
-class Stream:
+class EventStream:
     """The blocks of one stream, until it is told to end or the caller's key is no longer good.
 
     Args:
@@ -160,11 +160,11 @@ class Stream:
 
     def __init__(
         self,
-        hub: Hub,
-        place: Place,
+        hub: StreamHub,
+        place: StreamSlot,
         *,
-        mark: Mark,
-        wanted: EventFilter,
+        mark: StreamCursor,
+        wanted: StreamFilter,
         allowed: Callable[[], Awaitable[bool]],
         reset: bytes = b"",
     ) -> None:
@@ -181,13 +181,13 @@ class Stream:
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield what is to be written; the next events are read once the last ones are."""
         # Lines without an empty one behind them: no client takes them for an event.
-        yield b"retry: %d\n" % _RETRY_MS + (self._reset or keep_alive(self.token))
+        yield b"retry: %d\n" % _RETRY_MS + (self._reset or format_keep_alive(self.token))
         while await self._goes_on():
             self._place.woken.clear()
             page = await self._read()
             blocks = self._rendered(page)
             if not blocks and self._silent_for() >= self._hub.settings.stream_keepalive_s:
-                blocks = keep_alive(self.token)
+                blocks = format_keep_alive(self.token)
             if blocks:
                 self._written = time.monotonic()
                 yield blocks
@@ -205,11 +205,11 @@ class Stream:
         # Spread: after a restart everybody comes back in the same second.
         return time.monotonic() + CHECK_EVERY_S * random.uniform(0.8, 1.0)  # noqa: S311 (no secrecy)
 
-    async def _read(self) -> EventPage | None:
+    async def _read(self) -> StreamPage | None:
         """The next page; None while the database is away."""
         try:
             async with asyncio.timeout(PATIENCE_S), self._hub.pool.acquire() as connection:
-                page = await read_page(connection, self._place.organisation, self._mark.position)
+                page = await read_event_page(connection, self._place.organisation, self._mark.position)
         except DATABASE_ERRORS as error:
             if not self._away:
                 # Once: the hub says each second that it is away, and there are hundreds of streams.
@@ -219,7 +219,7 @@ class Stream:
         self._away = False
         return page
 
-    def _rendered(self, page: EventPage | None) -> bytes:
+    def _rendered(self, page: StreamPage | None) -> bytes:
         """The blocks of a page. The mark moves on, also past what is left out."""
         if page is None:
             return b""
@@ -227,12 +227,14 @@ class Stream:
         wanted = [event for event in page.events if self._wanted.passes(event)]
         if page.events:
             last = page.events[-1]
-            self._mark = Mark(last.position, last.fanned_out_at)
+            self._mark = StreamCursor(last.position, last.fanned_out_at)
         if not page.full:
             # Also past what others have: all that is up to there has been seen, and need not be looked at.
-            self._mark = Mark(max(self._mark.position, page.newest), page.at)
+            self._mark = StreamCursor(max(self._mark.position, page.newest), page.at)
         STREAM_EVENTS.inc(len(wanted))
-        return b"".join(event_block(event, organisation, self._hub.installation.base_url) for event in wanted)
+        return b"".join(
+            format_event_block(event, organisation, self._hub.installation.base_url) for event in wanted
+        )
 
     async def _pause(self) -> None:
         if self._place.ended:

@@ -12,14 +12,14 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen
+from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups
 from app.notifications.events.outbox import STREAM_CHANNEL
-from app.notifications.stream.stream_queries import read_newest, read_news
+from app.notifications.stream.stream_queries import read_stream_head, read_updated_organisations
 from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import Database
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 from app.platform.observability.metrics_and_logs import STREAMS_OPEN, get_logger
-from app.platform.runtime.stored_settings import Installation
+from app.platform.runtime.stored_settings import InstallationSettings
 
 PATIENCE_S: Final = 5.0
 """Longest wait for an answer of the database (seconds): then it is asked again."""
@@ -36,7 +36,7 @@ def _too_many(detail: str) -> TooManyRequestsError:
     return TooManyRequestsError(detail, code="too_many_streams", retry_after_s=_COME_BACK_S)
 
 
-class Place:
+class StreamSlot:
     """One stream's place: woken when its organisation has something new, or when it must end.
 
     Args:
@@ -56,7 +56,7 @@ class Place:
         self.woken.set()
 
 
-class Hub:
+class StreamHub:
     """The streams of one process.
 
     Args:
@@ -66,13 +66,17 @@ class Hub:
     """
 
     def __init__(
-        self, settings: ApiSettings, database: Database, pool: asyncpg.Pool, installation: Installation
+        self,
+        settings: ApiSettings,
+        database: Database,
+        pool: asyncpg.Pool,
+        installation: InstallationSettings,
     ) -> None:
         self.settings = settings
         self.installation = installation
         self.pool = pool
         self._database = database
-        self._places: dict[UUID, set[Place]] = {}
+        self._places: dict[UUID, set[StreamSlot]] = {}
         # How far the last look saw; None: nobody has looked.
         self._seen: int | None = None
         self._news = asyncio.Event()
@@ -80,12 +84,14 @@ class Hub:
         self._stopped = False
 
     @classmethod
-    async def of(cls, settings: ApiSettings, database: Database, installation: Installation) -> "Hub":
+    async def of(
+        cls, settings: ApiSettings, database: Database, installation: InstallationSettings
+    ) -> "StreamHub":
         """A hub with a pool of its own. Nothing is connected before the first stream."""
         return cls(settings, database, await database.pool(size=_POOL, eager=False), installation)
 
     @contextmanager
-    def place(self, organisation: UUID, tree: UUID) -> Iterator[Place]:
+    def place(self, organisation: UUID, tree: UUID) -> Iterator[StreamSlot]:
         """A place for a stream of an organisation, for the length of a block.
 
         Args:
@@ -97,7 +103,7 @@ class Hub:
             UnavailableError: This process is stopping.
         """
         self._check(organisation, tree)
-        made = Place(organisation, tree)
+        made = StreamSlot(organisation, tree)
         self._places.setdefault(organisation, set()).add(made)
         self._watch()
         STREAMS_OPEN.inc()
@@ -146,7 +152,7 @@ class Hub:
         except TimeoutError:
             self.pool.terminate()
 
-    def _all(self) -> list[Place]:
+    def _all(self) -> list[StreamSlot]:
         return [place for there in self._places.values() for place in there]
 
     def _watch(self) -> None:
@@ -164,7 +170,8 @@ class Hub:
 
     async def _listen(self) -> None:
         listening = asyncio.create_task(
-            listen(self._database, self._news.set, channel=STREAM_CHANNEL), name="listen to streams"
+            listen_for_wakeups(self._database, self._news.set, channel=STREAM_CHANNEL),
+            name="listen to streams",
         )
         try:
             while True:
@@ -185,10 +192,10 @@ class Hub:
         try:
             async with asyncio.timeout(PATIENCE_S), self.pool.acquire() as connection:
                 if self._seen is None:
-                    self._seen = (await read_newest(connection)).position
+                    self._seen = (await read_stream_head(connection)).position
                     having = list(self._places)
                 else:
-                    news = await read_news(connection, self._seen)
+                    news = await read_updated_organisations(connection, self._seen)
                     self._seen = max(news.values(), default=self._seen)
                     having = list(news)
         except DATABASE_ERRORS as error:

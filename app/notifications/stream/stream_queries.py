@@ -51,7 +51,7 @@ class StreamedEvent(NamedTuple):
     fanned_out_at: datetime
 
 
-class EventPage(NamedTuple):
+class StreamPage(NamedTuple):
     """Events in their order.
 
     Attributes:
@@ -70,7 +70,7 @@ class EventPage(NamedTuple):
         return len(self.events) == PAGE
 
 
-class Newest(NamedTuple):
+class StreamHead(NamedTuple):
     """How far all streams are.
 
     Attributes:
@@ -84,28 +84,28 @@ class Newest(NamedTuple):
     given: int
 
 
-async def read_page(connection: RawConnection, organisation: UUID, after: int) -> EventPage:
+async def read_event_page(connection: RawConnection, organisation: UUID, after: int) -> StreamPage:
     """Read the next `PAGE` events of an organisation, at most, after a position."""
     rows = await connection.fetch(_PAGE, organisation, after, PAGE)
     events = [StreamedEvent(*row[2:]) for row in rows if row["stream_position"] is not None]
-    return EventPage(rows[0]["at"], rows[0]["newest"] or 0, events)
+    return StreamPage(rows[0]["at"], rows[0]["newest"] or 0, events)
 
 
-async def read_newest(connection: RawConnection) -> Newest:
+async def read_stream_head(connection: RawConnection) -> StreamHead:
     """Tell how far all streams are now."""
     row = await connection.fetchrow(_NEWEST)
     if row is None:
         raise RuntimeError("a SELECT without FROM gave no row")
-    return Newest(row["at"], row["newest"] or 0, row["given"])
+    return StreamHead(row["at"], row["newest"] or 0, row["given"])
 
 
-async def read_oldest(connection: RawConnection, organisation: UUID, after: int) -> datetime | None:
+async def read_oldest_time(connection: RawConnection, organisation: UUID, after: int) -> datetime | None:
     """When the first event of an organisation after a position happened; None where none is kept."""
     happened: datetime | None = await connection.fetchval(_OLDEST, organisation, after)
     return happened
 
 
-async def read_news(connection: RawConnection, after: int) -> dict[UUID, int]:
+async def read_updated_organisations(connection: RawConnection, after: int) -> dict[UUID, int]:
     """The organisations that have events after a position, with the newest one's."""
     rows = await connection.fetch(_NEWS, after)
     return {row["organisation_id"]: row["newest"] for row in rows}

@@ -18,17 +18,17 @@ from fastapi.sse import EventSourceResponse
 from pydantic import Field
 
 from app.notifications.events.event_types import ALL_EVENTS, EVENTS, TEST_EVENT
-from app.notifications.stream.event_stream import EventFilter, Mark, Stream, reset_event
-from app.notifications.stream.stream_hub import PATIENCE_S, Hub, Place
-from app.notifications.stream.stream_queries import read_newest, read_oldest
-from app.platform.db.database import TRANSIENT, Database
+from app.notifications.stream.event_stream import EventStream, StreamCursor, StreamFilter, format_reset_event
+from app.notifications.stream.stream_hub import PATIENCE_S, StreamHub, StreamSlot
+from app.notifications.stream.stream_queries import read_oldest_time, read_stream_head
+from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract.dependencies import get_database
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, bearer, caller_of, requires
+from app.platform.identity.principals import Principal, authenticate_token, bearer, require_scope
 from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError, UnauthorisedError
-from app.platform.kernel.rejection_codes import shown
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.rejection_codes import format_rejected_value
+from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.repository import find_organisation, find_site
 
@@ -59,25 +59,25 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         },
         "content": {"text/event-stream": {"example": _EXAMPLE}},
     },
-    **documented(401, 403, 404, 422, 429, 503),
+    **document_problems(401, 403, 404, 422, 429, 503),
 }
 _log = get_logger(__name__)
 
 
-async def _hub(request: Request) -> Hub:
-    hub: Hub = request.app.state.stream_hub
+async def _hub(request: Request) -> StreamHub:
+    hub: StreamHub = request.app.state.stream_hub
     return hub
 
 
-_Hub = Annotated[Hub, Depends(_hub)]
+_Hub = Annotated[StreamHub, Depends(_hub)]
 _Holder = Annotated[Database, Depends(get_database)]
-_MAY_LISTEN: Final = requires("alerts:read", whole=True)
+_MAY_LISTEN: Final = require_scope("alerts:read", whole=True)
 _Reader = Annotated[Principal, Depends(_MAY_LISTEN)]
 
 
 class _Wanted(NamedTuple):
     organisation: UUID
-    events: EventFilter
+    events: StreamFilter
 
 
 def _types(given: list[str] | None) -> frozenset[str] | None:
@@ -88,7 +88,8 @@ def _types(given: list[str] | None) -> frozenset[str] | None:
     for name in sorted(names):
         if name != ALL_EVENTS and name not in _TYPES:
             raise InvalidError(
-                f"{shown(name)} is not an event: {ALL_EVENTS}, {', '.join(_TYPES)}", code="unknown_event_type"
+                f"{format_rejected_value(name)} is not an event: {ALL_EVENTS}, {', '.join(_TYPES)}",
+                code="unknown_event_type",
             )
     return None if ALL_EVENTS in names else frozenset(names)
 
@@ -113,18 +114,18 @@ async def _wanted(
 ) -> _Wanted:
     """Read the parameters. Whose events they are, and which of them."""
     owner = principal.organisation_id if organisation is None else organisation
-    events = EventFilter(_types(types), site, min_severity)
+    events = StreamFilter(_types(types), site, min_severity)
     async with database.read() as session:
         if await find_organisation(session, owner, principal.visible()) is None:
             raise NotFoundError("organisation", owner)
-        if site is not None and await find_site(session, site, Reach.of([owner])) is None:
+        if site is not None and await find_site(session, site, TenantScope.of([owner])) is None:
             raise NotFoundError("site", site)
     return _Wanted(owner, events)
 
 
 class _Seat(NamedTuple):
     wanted: _Wanted
-    place: Place
+    place: StreamSlot
 
 
 async def _seat(
@@ -150,12 +151,12 @@ class _KeyCheck:
         """Look the key up. While the database is away nothing could be read either: the stream goes on."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                principal = await caller_of(self._state, self._key, datetime.now(UTC))
+                principal = await authenticate_token(self._state, self._key, datetime.now(UTC))
             # The same that opened the stream: whoever is limited to sites meanwhile is not to hear of others.
             _MAY_LISTEN.check(principal)
         except (UnauthorisedError, ForbiddenError):
             return False
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             _log.warning("stream_key_not_checked", error=repr(error))
             return True
         return principal.visible().includes(self._organisation)
@@ -197,15 +198,15 @@ async def stream_events(
     organisation = wanted.organisation
     reset = b""
     async with asyncio.timeout(PATIENCE_S), hub.pool.acquire() as connection:
-        newest = await read_newest(connection)
-        mark = Mark(newest.position, newest.at)
+        newest = await read_stream_head(connection)
+        mark = StreamCursor(newest.position, newest.at)
         if token is not None:
-            mark = Mark.read(token, organisation, newest)
+            mark = StreamCursor.read(token, organisation, newest)
             if not mark.is_kept(newest, request.app.state.settings.webhooks.keep_events_days):
-                oldest = await read_oldest(connection, organisation, mark.position)
+                oldest = await read_oldest_time(connection, organisation, mark.position)
                 mark = mark._replace(at=newest.at)
-                reset = reset_event(oldest, mark, organisation)
-    stream = Stream(
+                reset = format_reset_event(oldest, mark, organisation)
+    stream = EventStream(
         hub,
         place,
         mark=mark,

@@ -7,7 +7,7 @@ import aiomqtt
 from app.platform.config.settings import BrokerSettings
 
 
-def tls_context(broker: BrokerSettings) -> ssl.SSLContext | None:
+def make_tls_context(broker: BrokerSettings) -> ssl.SSLContext | None:
     """What TLS to the broker needs, its name checked against its certificate; None where none is spoken.
 
     Raises:
@@ -22,7 +22,7 @@ def tls_context(broker: BrokerSettings) -> ssl.SSLContext | None:
     return context
 
 
-def broker_client(
+def make_broker_client(
     broker: BrokerSettings,
     *,
     timeout_s: float,
@@ -38,7 +38,7 @@ def broker_client(
         protocol: 3.1.1 is enough where nothing of version 5 is used.
 
     Raises:
-        OSError: as `tls_context` does.
+        OSError: as `make_tls_context` does.
     """
     return aiomqtt.Client(
         broker.host,
@@ -48,5 +48,5 @@ def broker_client(
         identifier=identifier,
         protocol=protocol,
         timeout=timeout_s,
-        tls_context=tls_context(broker),
+        tls_context=make_tls_context(broker),
     )

@@ -16,8 +16,8 @@ from typing import Final
 
 import aiomqtt
 
-from app.platform.broker.connection import broker_client
-from app.platform.broker.sys_metrics import TOPICS, Known, Tally
+from app.platform.broker.connection import make_broker_client
+from app.platform.broker.sys_metrics import TOPICS, AnnouncedDrops, BrokerCounters
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability import metrics_and_logs as metrics
 from app.platform.observability.metrics_and_logs import get_logger
@@ -31,7 +31,7 @@ _LONGEST_WAIT_S: Final = 5.0
 _log = get_logger(__name__)
 
 
-class BrokerWatch:
+class BrokerDropMonitor:
     """One watch of one broker. `start` and `stop` may be called again and again.
 
     Attributes:
@@ -40,7 +40,7 @@ class BrokerWatch:
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
-        self.tally = Tally()
+        self.tally = BrokerCounters()
         self.unannounced = 0
         self._settings = settings
         self._drops: deque[tuple[float, int]] = deque()
@@ -51,10 +51,10 @@ class BrokerWatch:
         """Whether it was started, and not stopped since."""
         return self._task is not None
 
-    def start(self, known: Known | None) -> None:
+    def start(self, known: AnnouncedDrops | None) -> None:
         """Begin to watch; `known` is what was announced before."""
         if self._task is None:
-            self.tally = Tally(known)
+            self.tally = BrokerCounters(known)
             self._task = asyncio.create_task(self._run(), name="broker-watch")
 
     async def stop(self) -> None:
@@ -77,7 +77,7 @@ class BrokerWatch:
         try:
             while True:
                 try:
-                    async with broker_client(self._settings, timeout_s=5) as client:
+                    async with make_broker_client(self._settings, timeout_s=5) as client:
                         for topic in TOPICS:
                             await client.subscribe(topic)
                         self.tally.connected()

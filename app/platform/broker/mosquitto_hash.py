@@ -16,7 +16,7 @@ _HASH_BYTES = 64
 _FIELDS = 5
 
 
-def mosquitto_hash(password: str, *, salt: bytes | None = None, iterations: int = ITERATIONS) -> str:
+def hash_mosquitto_password(password: str, *, salt: bytes | None = None, iterations: int = ITERATIONS) -> str:
     """Hash a password the way that `mosquitto_passwd` does.
 
     Args:
@@ -32,20 +32,20 @@ def mosquitto_hash(password: str, *, salt: bytes | None = None, iterations: int 
     return f"$7${iterations}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
-def mosquitto_verify(password: str, hashed: str) -> bool:
+def verify_mosquitto_password(password: str, hashed: str) -> bool:
     """Tell whether `password` is the one that `hashed` was made from; False for any other format."""
     fields = hashed.split("$")
     if len(fields) != _FIELDS or fields[:2] != ["", "7"] or not fields[2].isdecimal():
         return False
     try:
         salt = base64.b64decode(fields[3], validate=True)
-        again = mosquitto_hash(password, salt=salt, iterations=int(fields[2]))
+        again = hash_mosquitto_password(password, salt=salt, iterations=int(fields[2]))
     except (binascii.Error, ValueError):
         return False
     return hmac.compare_digest(again, hashed)
 
 
-def password_line(username: str, password: str) -> str:
+def format_password_line(username: str, password: str) -> str:
     """One line of a password file, without its line end.
 
     Raises:
@@ -53,4 +53,4 @@ def password_line(username: str, password: str) -> str:
     """
     if not username or ":" in username or not username.isprintable() or any(c.isspace() for c in username):
         raise ValueError(f"{username!r} cannot be an MQTT username")
-    return f"{username}:{mosquitto_hash(password)}"
+    return f"{username}:{hash_mosquitto_password(password)}"

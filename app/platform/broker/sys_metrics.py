@@ -27,7 +27,7 @@ _SAME_RUN: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class AnnouncedDrops:
     """How far a counter of dropped messages was told of before.
 
     Attributes:
@@ -53,7 +53,7 @@ class _Counter:
 
 
 @dataclass(slots=True)
-class Tally:
+class BrokerCounters:
     """The broker's figures, and what rose since they were last settled.
 
     Attributes:
@@ -62,7 +62,7 @@ class Tally:
         started_at: when the broker started.
     """
 
-    known: Known | None = None
+    known: AnnouncedDrops | None = None
     figures: dict[str, int] = field(default_factory=dict)
     started_at: datetime | None = None
     _dropped: _Counter = field(default_factory=_Counter)

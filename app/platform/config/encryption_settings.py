@@ -27,7 +27,7 @@ class EncryptionSettings(BaseModel):
     @classmethod
     def _whole(cls, value: list[SecretStr]) -> list[SecretStr]:
         for key in value:
-            encryption_key(key.get_secret_value())
+            parse_encryption_key(key.get_secret_value())
         return value
 
     @field_validator("keys_file")
@@ -44,11 +44,11 @@ class EncryptionSettings(BaseModel):
             ValueError: `keys_file` cannot be read by now, or holds something else.
         """
         if self.keys or self.keys_file is None:
-            return [encryption_key(key.get_secret_value()) for key in self.keys]
+            return [parse_encryption_key(key.get_secret_value()) for key in self.keys]
         return _keys_in(self.keys_file)
 
 
-class KeysFile:
+class EncryptionKeyFile:
     """A file of keys that is read again when it was replaced or changed.
 
     Args:
@@ -79,7 +79,7 @@ class KeysFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def encryption_key(text: str) -> bytes:
+def parse_encryption_key(text: str) -> bytes:
     """The key that a text stands for (ValueError; it does not show the text)."""
     try:
         key = base64.b64decode(text, validate=True)
@@ -97,4 +97,4 @@ def _keys_in(path: Path) -> list[bytes]:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from None
     if not texts:
         raise ValueError(f"{path} holds no key")
-    return [encryption_key(text) for text in texts]
+    return [parse_encryption_key(text) for text in texts]

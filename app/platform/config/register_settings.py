@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from app.platform.kernel.spdx_licences import licence_of
+from app.platform.kernel.spdx_licences import normalise_licence_id
 
 # What a Content-Security-Policy can name, and the map fills in: no quotes, spaces, semicolons.
 _TILES: Final = re.compile(r"https?://[A-Za-z0-9.{}-]+(:\d{1,5})?/[^\s;,'\"<>]*")
@@ -46,7 +46,7 @@ class RegisterSettings(BaseModel):
     @field_validator("licence")
     @classmethod
     def _listed(cls, value: str) -> str:
-        return licence_of(value) if value else value
+        return normalise_licence_id(value) if value else value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -7,7 +7,7 @@ it, `insecure` finds.
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-type Code = Literal[
+type SecurityFindingCode = Literal[
     "database_without_password",
     "database_weak_password",
     "database_without_tls",
@@ -29,18 +29,18 @@ type Code = Literal[
     "secret_twice",
 ]
 
-type RoleName = Literal["api", "ingest", "deliver", "maintain", "migrate"]
+type ProcessRoleName = Literal["api", "ingest", "deliver", "maintain", "migrate"]
 
-_ROLES: Final[tuple[RoleName, ...]] = ("api", "ingest", "deliver", "maintain")
-_DATABASE: Final[tuple[RoleName, ...]] = (*_ROLES, "migrate")
-_SEALING: Final[tuple[RoleName, ...]] = ("api", "deliver", "maintain")
+_ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "ingest", "deliver", "maintain")
+_DATABASE: Final[tuple[ProcessRoleName, ...]] = (*_ROLES, "migrate")
+_SEALING: Final[tuple[ProcessRoleName, ...]] = ("api", "deliver", "maintain")
 _PASSWORD: Final = "a password of chance (`vigie secrets generate`)"  # noqa: S105 (advice, no secret)
 _LOGIN: Final = "the process's own login (`vigie_api`, `vigie_ingest` …), which `deploy/roles.sql` makes"
 _KEY: Final = "a key of 32 bytes of chance (`vigie secrets generate`)"
 
 
 @dataclass(frozen=True, slots=True)
-class Insecurity:
+class SecurityFindingType:
     """One thing that settings can have wrong.
 
     Attributes:
@@ -53,123 +53,123 @@ class Insecurity:
     variables: tuple[str, ...]
     danger: str
     mend: str
-    roles: tuple[RoleName, ...]
+    roles: tuple[ProcessRoleName, ...]
 
 
-INSECURITIES: Final[dict[Code, Insecurity]] = {
-    "database_without_password": Insecurity(
+SECURITY_FINDING_TYPES: Final[dict[SecurityFindingCode, SecurityFindingType]] = {
+    "database_without_password": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
         "whoever reaches the database's port may be let in",
         f"{_PASSWORD} in the URL, in `PGPASSWORD` or in a password file; or use a socket",
         _DATABASE,
     ),
-    "database_weak_password": Insecurity(
+    "database_weak_password": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
         "the database's password is short or well-known: it is tried first",
         _PASSWORD,
         _DATABASE,
     ),
-    "database_without_tls": Insecurity(
+    "database_without_tls": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
         "all data go over the network in clear, or to whoever answers in the database's place",
         "`PGSSLMODE=verify-full` (at least `require`), which applies to each role",
         _DATABASE,
     ),
-    "database_superuser": Insecurity(
+    "database_superuser": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
         "a superuser passes by the isolation of organisations in the database, and may run programs; an "
         "account with BYPASSRLS does the former",
         _LOGIN,
         _ROLES,
     ),
-    "database_owner": Insecurity(
+    "database_owner": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
         "the tables are this login's: who breaks into the process may switch off the isolation of "
         "organisations, and the audit log",
         _LOGIN,
         _ROLES,
     ),
-    "broker_without_password": Insecurity(
+    "broker_without_password": SecurityFindingType(
         ("VIGIE_BROKER__PASSWORD",),
         "a broker that lets the roles in without a password lets everybody publish for every box",
         f"{_PASSWORD}, and `allow_anonymous false` at the broker; or a client certificate",
         _ROLES,
     ),
-    "broker_weak_password": Insecurity(
+    "broker_weak_password": SecurityFindingType(
         ("VIGIE_BROKER__PASSWORD",),
         "the password of the account that reads every box is short or well-known",
         _PASSWORD,
         _ROLES,
     ),
-    "broker_without_tls": Insecurity(
+    "broker_without_tls": SecurityFindingType(
         ("VIGIE_BROKER__TLS__ENABLED",),
         "the broker's password and all samples go over the network in clear",
         "true, with `VIGIE_BROKER__TLS__CA_FILE` where the certificate is of your own authority",
         _ROLES,
     ),
-    "session_guessable": Insecurity(
+    "session_guessable": SecurityFindingType(
         ("VIGIE_INGEST__CLIENT_ID",),
         "a client that connects under this well-known id takes over the session, and what is queued in it",
         "a name with some chance in it (`vigie secrets generate`); drain the session of the old name first",
         ("ingest",),
     ),
-    "webhooks_private": Insecurity(
+    "webhooks_private": SecurityFindingType(
         ("VIGIE_WEBHOOKS__ALLOW_PRIVATE",),
         "clients can have requests sent to this machine and its network, and in clear",
         "false",
         ("api", "deliver"),
     ),
-    "encryption_without_key": Insecurity(
+    "encryption_without_key": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS_FILE",),
         "webhooks' secrets can be neither sealed nor opened; what is there in clear stays so",
         f"{_KEY}, in this file or in `VIGIE_ENCRYPTION__KEYS`",
         _SEALING,
     ),
-    "encryption_weak_key": Insecurity(
+    "encryption_weak_key": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"),
         "a key is a text or a pattern, which can be guessed",
         f"{_KEY}, before the one there is",
         _SEALING,
     ),
-    "encryption_key_twice": Insecurity(
+    "encryption_key_twice": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"),
         "the same key stands there twice: what should have replaced it does not",
         "each key once, the newest one first",
         _SEALING,
     ),
-    "admin_key_weak": Insecurity(
+    "admin_key_weak": SecurityFindingType(
         ("VIGIE_BOOTSTRAP_ADMIN_KEY",),
         "the administrator's key may do everything, and is none that Vigie made: it may be guessed, and "
         "scanners of leaked keys do not know it",
         "a key that `vigie secrets generate` made",
         ("api",),
     ),
-    "api_without_tls": Insecurity(
+    "api_without_tls": SecurityFindingType(
         ("VIGIE_API__HOST", "VIGIE_API__PUBLIC_URL"),
         "API keys go over the network in clear",
         "`VIGIE_API__HOST=127.0.0.1` behind a proxy that speaks TLS, and its `https://…` in "
         "`VIGIE_API__PUBLIC_URL`",
         ("api",),
     ),
-    "smtp_without_tls": Insecurity(
+    "smtp_without_tls": SecurityFindingType(
         ("VIGIE_SMTP__SECURITY",),
         "mails, and the mail server's password, go over the network in clear",
         "`starttls` or `tls`",
         ("deliver",),
     ),
-    "enrolment_open": Insecurity(
+    "enrolment_open": SecurityFindingType(
         ("VIGIE_ENROLMENT__ATTEMPTS",),
         "one address may try more than one claim code a second",
         "20 attempts in a window of 600 seconds (the defaults), or so",
         ("api",),
     ),
-    "file_open": Insecurity(
+    "file_open": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS_FILE", "VIGIE_BROKER__TLS__KEY_FILE", ".env"),
         "every account of this machine can read the secrets in it, or a group can change them",
         "`chmod 600` on the file, owned by the role's user",
         _DATABASE,
     ),
-    "secret_twice": Insecurity(
+    "secret_twice": SecurityFindingType(
         (
             "VIGIE_DATABASE__URL",
             "VIGIE_BROKER__PASSWORD",
@@ -183,4 +183,4 @@ INSECURITIES: Final[dict[Code, Insecurity]] = {
 }
 """By code; all codes are here."""
 
-CODES: Final[tuple[Code, ...]] = get_args(Code.__value__)
+SECURITY_FINDING_CODES: Final[tuple[SecurityFindingCode, ...]] = get_args(SecurityFindingCode.__value__)

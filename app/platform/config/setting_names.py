@@ -10,10 +10,10 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel
 
-type Source = Literal["environment", ".env"]
+type VariableSource = Literal["environment", ".env"]
 """Where a name stands."""
 
-PREFIX: Final = "VIGIE_"
+SETTING_PREFIX: Final = "VIGIE_"
 
 OTHER_NAMES: Final = frozenset(
     {"VIGIE_COMMIT", "VIGIE_FUZZ_KEYS", "VIGIE_FUZZ_OWNERS", "VIGIE_FUZZ_SEED", "VIGIE_STACK"}
@@ -32,7 +32,7 @@ _LINK: Final = re.compile(
 )
 
 
-class UnknownName(NamedTuple):
+class UnknownSetting(NamedTuple):
     """A name that no setting has.
 
     Attributes:
@@ -43,10 +43,10 @@ class UnknownName(NamedTuple):
 
     name: str
     nearest: str | None
-    source: Source
+    source: VariableSource
 
 
-def known_names(model: type[BaseModel], prefix: str = PREFIX) -> frozenset[str]:
+def list_setting_names(model: type[BaseModel], prefix: str = SETTING_PREFIX) -> frozenset[str]:
     """List the variables of a model's fields; one that has parts is also known as a whole, as JSON."""
     return frozenset(_names(model, prefix))
 
@@ -66,29 +66,31 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 (a ty
         yield from _models(argument)
 
 
-def find_unknown_names(names: Mapping[str, Source], known: Collection[str]) -> list[UnknownName]:
+def find_misspelt_settings(
+    names: Mapping[str, VariableSource], known: Collection[str]
+) -> list[UnknownSetting]:
     """Find the names that begin with `VIGIE_`, in any case, and that no setting has.
 
     In a `.env` file also those whose prefix is misspelt (`VIGE_SMTP__HOST`).
 
     Args:
         names: Each name, and where it stands.
-        known: What `known_names` lists.
+        known: What `list_setting_names` lists.
     """
     ours = {*known, *OTHER_NAMES, *_service_links(names)}
-    known_rests = {name.removeprefix(PREFIX): name for name in sorted(known)}
+    known_rests = {name.removeprefix(SETTING_PREFIX): name for name in sorted(known)}
     found = []
     for name, source in names.items():
         word = _first_word(name)
         rest = _rest(word)
-        has_prefix = name.upper().startswith(PREFIX)
+        has_prefix = name.upper().startswith(SETTING_PREFIX)
         if rest is None or name.upper() in ours or not (has_prefix or source == ".env"):
             continue
         cutoff = _SIMILAR if has_prefix else _SIMILAR_WITHOUT_PREFIX
         near = get_close_matches(rest, known_rests, n=1, cutoff=cutoff)
         if has_prefix or near:
             shown = word if word == name else f"{word}…"
-            found.append(UnknownName(shown, known_rests[near[0]] if near else None, source))
+            found.append(UnknownSetting(shown, known_rests[near[0]] if near else None, source))
     return found
 
 
@@ -101,16 +103,16 @@ def _first_word(name: str) -> str:
 def _rest(name: str) -> str | None:
     """Give what follows the prefix, or a misspelt one; None where there is neither."""
     upper = name.upper()
-    bare = PREFIX.removesuffix("_")
+    bare = SETTING_PREFIX.removesuffix("_")
     if upper.startswith(bare):
         return upper.removeprefix(bare).removeprefix("_")
     head, _, rest = upper.partition("_")
     return rest if SequenceMatcher(None, head, bare).ratio() >= _SIMILAR_PREFIX else None
 
 
-def _service_links(names: Mapping[str, Source]) -> Iterator[str]:
+def _service_links(names: Mapping[str, VariableSource]) -> Iterator[str]:
     """List the names that Kubernetes has set."""
-    ours = [name for name in names if name.startswith(PREFIX)]
+    ours = [name for name in names if name.startswith(SETTING_PREFIX)]
     services = [name.removesuffix(_LINK_HOST) for name in ours if name.endswith(_LINK_HOST)]
     for service in services:
         yield from (n for n in ours if n.startswith(service) and _LINK.fullmatch(n.removeprefix(service)))

@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.platform.config.setting_names import PREFIX, Source
+from app.platform.config.setting_names import SETTING_PREFIX, VariableSource
 
 _ENV_FILE: Final = ".env"
 
@@ -44,11 +44,11 @@ class _EnvFile(_Decoding, DotEnvSettingsSource):
     """A file of variables."""
 
 
-class SourcedSettings(BaseSettings):
+class EnvironmentSettings(BaseSettings):
     """Settings that are read so."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
+        env_prefix=SETTING_PREFIX,
         env_nested_delimiter="__",
         env_file=_ENV_FILE,
         extra="ignore",
@@ -71,16 +71,16 @@ class SourcedSettings(BaseSettings):
         return init_settings, variables, _EnvFile(settings_cls, env_file=file), file_secret_settings
 
 
-def read_names(environ: Iterable[str]) -> dict[str, Source]:
+def read_variable_names(environ: Iterable[str]) -> dict[str, VariableSource]:
     """List all names in the environment and in the `.env` file, as they are written, without their values.
 
     A file that cannot be read has none: the settings themselves fail of it. Nor has a pipe, which may give
     its text once only.
     """
-    names: dict[str, Source] = {}
+    names: dict[str, VariableSource] = {}
     if Path(_ENV_FILE).is_file():
         try:
-            file = DotEnvSettingsSource(SourcedSettings, case_sensitive=True, env_ignore_empty=False)
+            file = DotEnvSettingsSource(EnvironmentSettings, case_sensitive=True, env_ignore_empty=False)
         except (OSError, ValueError):
             pass
         else:

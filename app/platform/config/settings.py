@@ -21,13 +21,13 @@ from pydantic import (
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.config.incident_settings import IncidentSettings
-from app.platform.config.people_settings import OidcSettings, SessionSettings
 from app.platform.config.quota_settings import QuotaSettings
 from app.platform.config.register_settings import RegisterSettings
 from app.platform.config.rights_settings import RightsSettings
-from app.platform.config.security_findings import Code
-from app.platform.config.setting_sources import SourcedSettings
+from app.platform.config.security_findings import SecurityFindingCode
+from app.platform.config.setting_sources import EnvironmentSettings
 from app.platform.config.setting_types import Port, Seconds
+from app.platform.config.sign_in_settings import OidcSettings, SessionSettings
 
 
 class DatabaseSettings(BaseModel):
@@ -253,13 +253,13 @@ class LogSettings(BaseModel):
     format: Literal["json", "console"] = Field("json", description="`json`: one object a line")
 
 
-class OnlyDatabase(SourcedSettings):
+class DatabaseOnlySettings(EnvironmentSettings):
     """What tools need that connect to the database and do no more: no key, no file."""
 
     database: DatabaseSettings = DatabaseSettings()
 
 
-class Settings(OnlyDatabase):
+class VigieSettings(DatabaseOnlySettings):
     """The whole configuration of one process."""
 
     broker: BrokerSettings = BrokerSettings()
@@ -283,7 +283,7 @@ class Settings(OnlyDatabase):
     bootstrap_admin_key: SecretStr | None = Field(
         None, description="The first platform administrator's API key"
     )
-    allow_insecure: list[Code] = Field(
+    allow_insecure: list[SecurityFindingCode] = Field(
         [], description="Codes of insecure settings with which the roles start all the same"
     )
 
@@ -323,7 +323,7 @@ def _written(name: str, path: list[str], fault: str) -> str | None:
     """How a variable is written that is no list, or not in parts; None where the fault is another one."""
     if fault not in {"list_type", "model_type"}:
         return None
-    default: Any = reduce(getattr, path[1:], Settings.model_fields[path[0]].default)
+    default: Any = reduce(getattr, path[1:], VigieSettings.model_fields[path[0]].default)
     if isinstance(default, BaseModel):
         part = next(iter(type(default).model_fields)).upper()
         return f"is no setting itself: set its parts, such as {name}__{part}"
@@ -331,10 +331,10 @@ def _written(name: str, path: list[str], fault: str) -> str | None:
     return f"must be a list in JSON, written like {name}='{shown}'"
 
 
-def read_settings() -> Settings:
+def read_settings() -> VigieSettings:
     """Read the settings as they are now (InvalidSettingsError where they make no sense)."""
     try:
-        return Settings()
+        return VigieSettings()
     except ValidationError as error:
         raise InvalidSettingsError(error) from None
 
@@ -342,13 +342,13 @@ def read_settings() -> Settings:
 def read_database_settings() -> DatabaseSettings:
     """The same of the database alone: whatever the others are, and without the files that they name."""
     try:
-        return OnlyDatabase().database
+        return DatabaseOnlySettings().database
     except ValidationError as error:
         raise InvalidSettingsError(error) from None
 
 
 @cache
-def get_settings() -> Settings:
+def get_settings() -> VigieSettings:
     """Read the settings once per process.
 
     Raises:

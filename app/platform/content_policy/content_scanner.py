@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.platform.content_policy import encoded_runs as runs
-from app.platform.content_policy.forbidden_field_names import name_class
+from app.platform.content_policy.forbidden_field_names import classify_field_name
 
-type Kind = Literal[
+type ContentKind = Literal[
     "encoded_media",
     "media",
     "number_array",
@@ -40,10 +40,10 @@ _LONGEST_BYTES: Final = 64
 _PATH_LIMIT: Final = 64
 _BIG_NUMBERS: Final = (2, 3)
 
-CODES: Final = ("forbidden_content", "camera_coupling")
+CONTENT_CODES: Final = ("forbidden_content", "camera_coupling")
 """The reason codes that findings have."""
 
-_WHAT: Final[Mapping[Kind, str]] = {
+_WHAT: Final[Mapping[ContentKind, str]] = {
     "encoded_media": "encoded bytes in a text",
     "media": "sound, image, video or a file",
     "number_array": f"more than {runs.NUMBERS_LIMIT} numbers in one array",
@@ -58,7 +58,7 @@ _WHAT: Final[Mapping[Kind, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ContentFinding:
     """What must not enter, found.
 
     Attributes:
@@ -66,7 +66,7 @@ class Finding:
         path: where in a document, of names that are harmless; empty for the whole.
     """
 
-    kind: Kind
+    kind: ContentKind
     path: str = ""
 
     @property
@@ -82,7 +82,7 @@ class Finding:
         return f"It carries {_WHAT[self.kind]}, which must never enter: it was kept nowhere (docs/privacy.md)"
 
 
-NOT_EXAMINED: Final = Finding("not_examined")
+NOT_EXAMINED_FINDING: Final = ContentFinding("not_examined")
 """The finding of a guard that has failed."""
 
 
@@ -127,11 +127,11 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(one, text) if "\\" in text else text
 
 
-class Examination:
+class ContentExamination:
     """One look at one document: pieces add up."""
 
     def __init__(self, *, persons: bool) -> None:
-        self._encoded = runs.Encoded()
+        self._encoded = runs.EncodedRunCounter()
         self._persons = persons
         self._names: set[str] = set()
         self._depth = 0
@@ -141,26 +141,26 @@ class Examination:
         """Whether addresses and numbers of persons must not be in it either: not where people write."""
         return self._persons
 
-    def of_name(self, name: str) -> Kind | None:
+    def of_name(self, name: str) -> ContentKind | None:
         """A name: of a field, or of a thing."""
         if name in self._names:
             return None
         self._names.add(name)
         if len(self._names) > _MOST_NAMES:
             return "not_examined"
-        return name_class(name) or self.of_text(name)
+        return classify_field_name(name) or self.of_text(name)
 
-    def of_text(self, text: str, *, solid: bool = True) -> Kind | None:
+    def of_text(self, text: str, *, solid: bool = True) -> ContentKind | None:
         """A text of which nothing is known but itself."""
-        if len(text) > runs.NUMBERS_LIMIT and runs.numbers_in(text) > runs.NUMBERS_LIMIT:
+        if len(text) > runs.NUMBERS_LIMIT and runs.count_consecutive_numbers(text) > runs.NUMBERS_LIMIT:
             return "number_array"
         return "encoded_media" if self._encoded.found_in(text, solid=solid) else None
 
-    def of_value(self, name: str, text: str) -> Kind | None:
+    def of_value(self, name: str, text: str) -> ContentKind | None:
         """A text that stands in a field of this name."""
         if name in _NAMING and (self._persons or not (name in _PEOPLES or " " in text)):
             last = _LAST_PART.search(text)
-            named = name_class(last[0] if last is not None and name in {"n", "bn"} else text)
+            named = classify_field_name(last[0] if last is not None and name in {"n", "bn"} else text)
             if named is not None:
                 return named
         if name in _IDENTIFYING and len(text) <= _LONGEST_ID:
@@ -171,7 +171,7 @@ class Examination:
             return self._of_inner(text)
         return self.of_text(text)
 
-    def _of_inner(self, text: str) -> Kind | None:
+    def _of_inner(self, text: str) -> ContentKind | None:
         if self._depth >= _LAYERS:
             return "not_examined"
         self._depth += 1
@@ -180,7 +180,7 @@ class Examination:
         finally:
             self._depth -= 1
 
-    def of_source(self, source: str) -> Kind | None:
+    def of_source(self, source: str) -> ContentKind | None:
         """A document's source, whether or not it can be read as one."""
         plain = '"' not in source
         found = self.of_text(source, solid=plain)
@@ -202,10 +202,10 @@ class Examination:
         for bare in _BARE_NAMES.findall(outside):
             if (found := self.of_name(bare)) is not None:
                 return found
-        return "encoded_media" if runs.joined_is_encoded(texts) else None
+        return "encoded_media" if runs.is_encoded_when_joined(texts) else None
 
 
-def examine_text(text: str, *, name: str = "", persons: bool = True) -> Finding | None:
+def examine_text(text: str, *, name: str = "", persons: bool = True) -> ContentFinding | None:
     """Examine one text.
 
     Args:
@@ -213,26 +213,26 @@ def examine_text(text: str, *, name: str = "", persons: bool = True) -> Finding 
         name: the field that it stands in, where that says what it is about.
         persons: whether addresses, plates and numbers of persons must not be in it either.
     """
-    kind = Examination(persons=persons).of_value(name, text)
-    return None if kind is None else Finding(kind)
+    kind = ContentExamination(persons=persons).of_value(name, text)
+    return None if kind is None else ContentFinding(kind)
 
 
-def examine_name(name: str) -> Finding | None:
+def examine_name(name: str) -> ContentFinding | None:
     """Examine a name that somebody gave a field or a thing."""
-    kind = Examination(persons=True).of_name(name)
-    return None if kind is None else Finding(kind)
+    kind = ContentExamination(persons=True).of_name(name)
+    return None if kind is None else ContentFinding(kind)
 
 
-def examine_source(source: str) -> Finding | None:
+def examine_source(source: str) -> ContentFinding | None:
     """Examine what should be a document, whether it can be read or not: cut short, with NaN and the like."""
-    kind = Examination(persons=True).of_source(source)
+    kind = ContentExamination(persons=True).of_source(source)
     if kind is None:
         try:
             document = json.loads(source)
         except (ValueError, RecursionError):
             return None
         return examine_document(document)
-    return Finding(kind)
+    return ContentFinding(kind)
 
 
 def examine_document(
@@ -241,7 +241,7 @@ def examine_document(
     persons: bool = True,
     own_names: Collection[str] = (),
     exempt: Collection[str] = (),
-) -> Finding | None:
+) -> ContentFinding | None:
     """Examine a decoded document: its names, its texts, its bytes and its arrays.
 
     Args:
@@ -250,59 +250,61 @@ def examine_document(
         own_names: names that are the program's own: they are not judged, what is below them is.
         exempt: names below which nothing is judged, where they are the document's own fields: not further in.
     """
-    return _Walk(Examination(persons=persons), frozenset(own_names), frozenset(exempt)).of(document, "", "")
+    return _Walk(ContentExamination(persons=persons), frozenset(own_names), frozenset(exempt)).of(
+        document, "", ""
+    )
 
 
 class _Walk:
     """Goes through a document."""
 
-    def __init__(self, examination: Examination, own: frozenset[str], exempt: frozenset[str]) -> None:
+    def __init__(self, examination: ContentExamination, own: frozenset[str], exempt: frozenset[str]) -> None:
         self._examination = examination
         self._own = own
         self._exempt = exempt
         self._numbers = 0
 
-    def of(self, value: Any, name: str, path: str) -> Finding | None:  # noqa: ANN401 (as above)
+    def of(self, value: Any, name: str, path: str) -> ContentFinding | None:  # noqa: ANN401 (as above)
         if isinstance(value, str):
             return _found(self._examination.of_value(name, value), path)
         if isinstance(value, bytes | bytearray):
             too_long = len(value) > _LONGEST_BYTES
-            return Finding("media", path) if too_long or runs.is_media(bytes(value)) else None
+            return ContentFinding("media", path) if too_long or runs.is_media(bytes(value)) else None
         if isinstance(value, Mapping):
             return self._mapping(value, path)
         if isinstance(value, list | tuple):
             return self._array(value, name, path)
         return self._tagged(getattr(value, "tag", None), getattr(value, "value", None), name, path)
 
-    def _tagged(self, tag: object, value: Any, name: str, path: str) -> Finding | None:  # noqa: ANN401 (as above)
+    def _tagged(self, tag: object, value: Any, name: str, path: str) -> ContentFinding | None:  # noqa: ANN401 (as above)
         """A tag of CBOR. The bytes of a big number are its digits: it is refused as one, and not kept."""
         if tag in _BIG_NUMBERS and isinstance(value, bytes):
-            return Finding("media", path) if runs.is_media(value) else None
+            return ContentFinding("media", path) if runs.is_media(value) else None
         return None if value is None else self.of(value, name, path)
 
-    def _mapping(self, found: Mapping[Any, Any], path: str) -> Finding | None:
+    def _mapping(self, found: Mapping[Any, Any], path: str) -> ContentFinding | None:
         if _is_numbered(found):
-            return Finding("number_array", path)
+            return ContentFinding("number_array", path)
         for key, value in found.items():
             if not path and key in self._exempt:
                 continue
             name = key if isinstance(key, str) else ""
             if name not in self._own and (kind := self._of_key(key)) is not None:
-                return Finding(kind, path)
+                return ContentFinding(kind, path)
             if (finding := self.of(value, name, _below(path, name))) is not None:
                 return finding
         return self._joined(_texts(found), path)
 
-    def _of_key(self, key: object) -> Kind | None:
+    def _of_key(self, key: object) -> ContentKind | None:
         if isinstance(key, str):
             return self._examination.of_name(key)
         return "media" if isinstance(key, bytes) and len(key) > _LONGEST_BYTES else None
 
-    def _array(self, items: list[Any] | tuple[Any, ...], name: str, path: str) -> Finding | None:
+    def _array(self, items: list[Any] | tuple[Any, ...], name: str, path: str) -> ContentFinding | None:
         numbers = _count_numbers(items)
         self._numbers += numbers
         if numbers > runs.NUMBERS_LIMIT or self._numbers > runs.NUMBERS_SUM:
-            return Finding("number_array", path)
+            return ContentFinding("number_array", path)
         if name == "boxes" and not self._examination.persons and _are_euis(items):
             return None
         for index, item in enumerate(items):
@@ -311,8 +313,8 @@ class _Walk:
                 return finding
         return self._joined((text for item in items for text in _texts(item)), path)
 
-    def _joined(self, texts: Iterable[str], path: str) -> Finding | None:
-        return _found("encoded_media" if runs.joined_is_encoded(texts) else None, path)
+    def _joined(self, texts: Iterable[str], path: str) -> ContentFinding | None:
+        return _found("encoded_media" if runs.is_encoded_when_joined(texts) else None, path)
 
 
 def _are_euis(items: Collection[Any]) -> bool:
@@ -320,8 +322,8 @@ def _are_euis(items: Collection[Any]) -> bool:
     return all(isinstance(item, str) and _EUI.fullmatch(item) for item in items)
 
 
-def _found(kind: Kind | None, path: str) -> Finding | None:
-    return None if kind is None else Finding(kind, path)
+def _found(kind: ContentKind | None, path: str) -> ContentFinding | None:
+    return None if kind is None else ContentFinding(kind, path)
 
 
 def _below(path: str, name: str) -> str:
@@ -359,20 +361,20 @@ def _is_numbered(found: Mapping[Any, Any]) -> bool:
     return len(numbers) > runs.NUMBERS_LIMIT and len(stems) * 8 < len(numbers)
 
 
-def examine_topic(topic: str, *, skip: Collection[str] = ()) -> Finding | None:
+def examine_topic(topic: str, *, skip: Collection[str] = ()) -> ContentFinding | None:
     """Examine the levels of a topic as names; those in `skip` (a box's id) as texts."""
-    examination = Examination(persons=False)
+    examination = ContentExamination(persons=False)
     for level in topic.split("/")[:_PATH_LIMIT]:
         kind = examination.of_text(level) if level in skip else examination.of_name(level)
         if kind is not None:
-            return Finding(kind)
+            return ContentFinding(kind)
     return None
 
 
 __all__ = [
-    "CODES",
-    "Finding",
-    "Kind",
+    "CONTENT_CODES",
+    "ContentFinding",
+    "ContentKind",
     "examine_document",
     "examine_name",
     "examine_source",

@@ -96,7 +96,7 @@ def is_media(data: bytes) -> bool:
     )
 
 
-def changes(text: str) -> float:
+def compute_change_share(text: str) -> float:
     """The share of neighbours among letters and digits that are of different kinds; 0 for less than two."""
     pairs = len(text) - len(_NOT_ALPHANUMERIC.findall(text)) - 1
     return len(_CHANGE.findall(text)) / pairs if pairs > 0 else 0.0
@@ -104,10 +104,10 @@ def changes(text: str) -> float:
 
 def looks_encoded(text: str) -> bool:
     """Tell whether a run of base64's characters is no word, number or identifier."""
-    return changes(text) >= _CHANGES and len(set(text)) > _FEW
+    return compute_change_share(text) >= _CHANGES and len(set(text)) > _FEW
 
 
-def numbers_in(text: str) -> int:
+def count_consecutive_numbers(text: str) -> int:
     """How many numbers follow each other at most in a text, brackets and commas between them."""
     return max((len(_ONE_NUMBER.findall(found[0])) for found in _NUMBERS.finditer(text)), default=0)
 
@@ -146,7 +146,7 @@ def _is_number(token: str) -> bool:
     return token.isdecimal()
 
 
-class Encoded:
+class EncodedRunCounter:
     """Adds up the encoded pieces of one document."""
 
     def __init__(self) -> None:
@@ -210,21 +210,25 @@ class Encoded:
         if len(joined) <= 2 * RUN_LIMIT or len(joined) == len(text):
             return False
         return any(
-            len(found) > 2 * RUN_LIMIT and changes(found) >= _CHANGES_JOINED and not _is_number(found)
+            len(found) > 2 * RUN_LIMIT
+            and compute_change_share(found) >= _CHANGES_JOINED
+            and not _is_number(found)
             for found in _TOKEN.findall(joined)
         )
 
 
-def joined_is_encoded(texts: Iterable[str]) -> bool:
+def is_encoded_when_joined(texts: Iterable[str]) -> bool:
     """Tell whether short texts are the pieces of one run, one after the other; of those that repeat, once."""
     pieces = (text for text in dict.fromkeys(texts) if len(text) <= RUN_LIMIT and not _UUID.fullmatch(text))
     joined = _CUTS.sub("", "".join(pieces))
     return any(
-        len(found) > 2 * RUN_LIMIT and changes(found) >= _CHANGES_JOINED and not _is_number(found)
+        len(found) > 2 * RUN_LIMIT
+        and compute_change_share(found) >= _CHANGES_JOINED
+        and not _is_number(found)
         for found in _TOKEN.findall(joined)
     )
 
 
-def is_opaque(text: str) -> bool:
+def has_overlong_number(text: str) -> bool:
     """Tell whether a text has a number of more digits than any has: nothing is known of what it says."""
     return _DIGITS.search(text) is not None

@@ -13,7 +13,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final, Literal
 
-type NameClass = Literal["sound", "image", "biometric", "person", "prediction", "camera"]
+type FieldNameClass = Literal["sound", "image", "biometric", "person", "prediction", "camera"]
 """What a name stands for."""
 
 _SEPARATORS: Final = re.compile(r"[^0-9A-Za-z]+")
@@ -97,7 +97,7 @@ _PREDICTION: Final = _words(
     """
 )
 # A name that is nothing but this word. Before and behind others the word means something else.
-_ALONE: Final[dict[str, NameClass]] = {
+_ALONE: Final[dict[str, FieldNameClass]] = {
     **dict.fromkeys(("frame", "frames", "clip", "clips", "stream", "streams"), "image"),
     **dict.fromkeys(("words", "mots", "worter", "palabras", "spoken"), "sound"),
     **dict.fromkeys(("template", "templates", "gabarit", "huella", "huellas"), "biometric"),
@@ -105,9 +105,9 @@ _ALONE: Final[dict[str, NameClass]] = {
     **dict.fromkeys(("person", "persons", "citizen", "visitor", "passerby"), "person"),
 }
 # As above, and without a number behind it: the MAC-10 is a firearm.
-_EXACT: Final[dict[str, NameClass]] = {"mac": "person", "macs": "person"}
+_EXACT: Final[dict[str, FieldNameClass]] = {"mac": "person", "macs": "person"}
 # Words in this order, whatever stands around them.
-_TOGETHER: Final[dict[str, NameClass]] = {
+_TOGETHER: Final[dict[str, FieldNameClass]] = {
     **dict.fromkeys(
         _phrases(
             """
@@ -169,7 +169,7 @@ _JUDGEMENT: Final = _words(
     prevision vorhersage bewertung prediccion puntuacion
     """
 )
-_SINGLE: Final[dict[str, NameClass]] = {
+_SINGLE: Final[dict[str, FieldNameClass]] = {
     **dict.fromkeys(_SOUND, "sound"),
     **dict.fromkeys(_IMAGE, "image"),
     **dict.fromkeys(_BIOMETRIC, "biometric"),
@@ -178,12 +178,12 @@ _SINGLE: Final[dict[str, NameClass]] = {
     **dict.fromkeys(_CAMERA, "camera"),
 }
 # The same where somebody wrote several words as one: `licenseplate`, `riskscore`, `imagedata`.
-_COMPACT: Final[dict[str, NameClass]] = {
+_COMPACT: Final[dict[str, FieldNameClass]] = {
     **{words.replace(" ", ""): kind for words, kind in _TOGETHER.items() if len(words) > 5},  # noqa: PLR2004
     **{judged + judgement: "prediction" for judged in _JUDGED for judgement in _JUDGEMENT},
 }
 # Nothing harmless begins so.
-_BEGINNINGS: Final[tuple[tuple[str, NameClass], ...]] = (
+_BEGINNINGS: Final[tuple[tuple[str, FieldNameClass], ...]] = (
     *((each, "camera") for each in ("camera", "kamera", "videosurv", "videoprot", "videouberw", "onvif")),
     *((each, "sound") for each in ("audio", "spectrogram")),
     *((each, "image") for each in ("video", "imagedat", "imagefile", "imageurl", "thumbnail", "snapshot")),
@@ -209,7 +209,7 @@ _HARMLESS: Final = frozenset({"videoanalytics"})
 """The purpose `video_analytics`: counts and states without persons, once it is approved."""
 
 
-def words_of(name: str) -> tuple[str, ...]:
+def split_name_words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case and without accents; the first 128 characters of it."""
     plain = name[:_LONGEST]
     if "%" in plain or "\\" in plain or "&" in plain:
@@ -221,9 +221,9 @@ def words_of(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8_192)
-def name_class(name: str) -> NameClass | None:
+def classify_field_name(name: str) -> FieldNameClass | None:
     """What must never come that a field of this name would carry; None where the name says nothing of it."""
-    words = _without_equipment(words_of(name))
+    words = _without_equipment(split_name_words(name))
     compact = "".join(words)
     if not words or compact in _HARMLESS:
         return None
@@ -249,7 +249,7 @@ def _without_equipment(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-def _of_words(words: tuple[str, ...]) -> NameClass | None:
+def _of_words(words: tuple[str, ...]) -> FieldNameClass | None:
     # `h264` and `mp3` come apart at their digits: pairs are looked at as one word too.
     for index, word in enumerate(words):
         pair = word + words[index + 1] if index + 1 < len(words) else word
@@ -272,5 +272,5 @@ _OF_THINGS: Final = _words(
 )
 
 
-def _judged(words: tuple[str, ...]) -> NameClass | None:
+def _judged(words: tuple[str, ...]) -> FieldNameClass | None:
     return None if _OF_THINGS.intersection(words) else "prediction"

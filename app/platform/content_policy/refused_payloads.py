@@ -13,9 +13,9 @@ from typing import Final
 
 from app.platform.content_policy import encoded_runs as runs
 from app.platform.content_policy.content_scanner import (
-    NOT_EXAMINED,
-    Examination,
-    Finding,
+    NOT_EXAMINED_FINDING,
+    ContentExamination,
+    ContentFinding,
     examine_source,
 )
 
@@ -30,7 +30,7 @@ _PRINTED: Final = re.compile(rb"[A-Za-z][0-9A-Za-z_.-]{4,63}+")
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class PayloadAssessment:
     """What was found out about refused bytes.
 
     Attributes:
@@ -38,32 +38,32 @@ class Judgement:
         readable: whether it is text that may be kept for whoever looks for the cause.
     """
 
-    finding: Finding | None
+    finding: ContentFinding | None
     readable: bool
 
 
-def judged(payload: bytes) -> Judgement:
+def assess_payload(payload: bytes) -> PayloadAssessment:
     """Judge refused bytes. Never fails: a guard that cannot say lets nothing through."""
     try:
         return _judged(payload, _LAYERS)
     except Exception:  # noqa: BLE001 (whatever it is: nothing of it may be kept)
-        return Judgement(NOT_EXAMINED, readable=False)
+        return PayloadAssessment(NOT_EXAMINED_FINDING, readable=False)
 
 
-def _judged(payload: bytes, depth: int) -> Judgement:
+def _judged(payload: bytes, depth: int) -> PayloadAssessment:
     seen = payload[:SEEN_BYTES]
     if seen.startswith(_GZIP) and depth:
-        return Judgement(_judged(_inflated(seen), depth - 1).finding, readable=False)
+        return PayloadAssessment(_judged(_inflated(seen), depth - 1).finding, readable=False)
     if runs.is_media(seen):
-        return Judgement(Finding("media"), readable=False)
+        return PayloadAssessment(ContentFinding("media"), readable=False)
     text = _as_text(seen, cut=len(payload) > len(seen))
     if text is None:
-        return Judgement(_printed(seen), readable=False)
+        return PayloadAssessment(_printed(seen), readable=False)
     finding = examine_source(text)
     if finding is not None and finding.kind == "not_examined":
         # Too many names for any message: it is refused already, and is not kept.
-        return Judgement(None, readable=False)
-    return Judgement(finding, readable=finding is None and not runs.is_opaque(text))
+        return PayloadAssessment(None, readable=False)
+    return PayloadAssessment(finding, readable=finding is None and not runs.has_overlong_number(text))
 
 
 def _as_text(seen: bytes, *, cut: bool) -> str | None:
@@ -77,7 +77,7 @@ def _as_text(seen: bytes, *, cut: bool) -> str | None:
     return None if _CONTROL.search(text) else text
 
 
-def _printed(seen: bytes) -> Finding | None:
+def _printed(seen: bytes) -> ContentFinding | None:
     """What the readable parts of bytes say that are no text: names in CBOR that was cut, UTF-16."""
     if seen[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in seen[:4]:
         for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
@@ -88,13 +88,13 @@ def _printed(seen: bytes) -> Finding | None:
             if found is not None:
                 return found
         return None
-    examination = Examination(persons=False)
+    examination = ContentExamination(persons=False)
     for found in _PRINTED.findall(seen):
         # Of CBOR the length of a short text is a letter before it.
         for word in (found.decode(), found[1:].decode()):
             kind = examination.of_name(word)
             if kind is not None and kind != "not_examined":
-                return Finding(kind)
+                return ContentFinding(kind)
     return None
 
 

@@ -14,14 +14,14 @@ CONSUMER: Final = 7_309_021_175
 MAINTAINER: Final = 7_309_021_176
 """One maintainer works, others stand by."""
 
-PUBLISHER: Final = 7_309_021_177
+CONFIG_PUBLISHER: Final = 7_309_021_177
 """One process at a time publishes desired configurations."""
 
-GATE: Final = 7_309_021_178
+INGEST_BARRIER: Final = 7_309_021_178
 """The ingest barrier: batches share it, a change of what they rely on holds it alone (migration 0002)."""
 
-STREAM: Final = 7_309_021_179
+STREAM_POSITIONS: Final = 7_309_021_179
 """Events get their places in streams from one fan-out at a time, until it is committed."""
 
-CLOSING: Final = 7_309_021_180
+BARRIER_QUEUE: Final = 7_309_021_180
 """One at a time waits to close the gate: who comes later stands behind the batches that wait for that one."""

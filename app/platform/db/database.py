@@ -18,11 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from app.platform.config.settings import DatabaseSettings
-from app.platform.db.idle_connections import watch_idle
-from app.platform.db.rls_begin import TellingConnection
-from app.platform.kernel.tenant_scope import EVERYTHING, NOTHING, Caller
+from app.platform.db.idle_connections import replace_lost_connections
+from app.platform.db.rls_begin import TenantScopedConnection
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller
 
-NAMING = {
+NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -36,7 +36,7 @@ type RawConnection = asyncpg.Connection | PoolConnectionProxy
 LOOKUP_CONNECTIONS: Final = 2
 """Connections that a process may hold besides, for lookups of one statement."""
 
-TRANSIENT = (
+DATABASE_ERRORS = (
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
@@ -65,10 +65,10 @@ def is_transient(error: BaseException) -> bool:
         return (error.sqlstate or "")[:2] in _PASSING
     if isinstance(error, SQLAlchemyError):
         return isinstance(error, PoolTimeoutError)
-    return isinstance(error, TRANSIENT)
+    return isinstance(error, DATABASE_ERRORS)
 
 
-def is_unfit(error: BaseException) -> bool:
+def is_schema_mismatch(error: BaseException) -> bool:
     """Tell whether the schema does not fit the program: no values would have been taken.
 
     A migration that was not run, or rights that were not granted: it passes once the operator has done so.
@@ -79,7 +79,7 @@ def is_unfit(error: BaseException) -> bool:
 class Base(DeclarativeBase):
     """The base of every mapped class."""
 
-    metadata = MetaData(naming_convention=NAMING)
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
 class ReadSession(AsyncSession):
@@ -90,7 +90,7 @@ class WriteSession(AsyncSession):
     """A session that commits when its block ends without an error."""
 
 
-async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
+async def get_driver_connection(session: AsyncSession) -> asyncpg.Connection:
     """Return the driver's connection of a session, in the session's transaction if one has begun."""
     raw = await (await session.connection()).get_raw_connection()
     connection = raw.driver_connection
@@ -104,7 +104,7 @@ _LAST_STEP: ContextVar[Callable[[WriteSession], Awaitable[None]] | None] = Conte
 
 
 @contextmanager
-def ending_with(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator[None]:
+def add_commit_step(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator[None]:
     """Have each transaction of `Database.write` within a block end with a step, committed with it."""
     token = _LAST_STEP.set(step)
     try:
@@ -114,8 +114,8 @@ def ending_with(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator[Non
 
 
 @contextmanager
-def ending_plainly() -> Iterator[None]:
-    """Have transactions within a block end without the step of `ending_with`.
+def suspend_commit_step() -> Iterator[None]:
+    """Have transactions within a block end without the step of `add_commit_step`.
 
     For what is written beside a request's work, and whether or not that is done: what is counted and recorded
     of it.
@@ -175,11 +175,11 @@ class Database:
                 "timeout": 10,
                 "command_timeout": self.settings.command_timeout_s,
                 "server_settings": told,
-                "connection_class": TellingConnection if self._tenants else asyncpg.Connection,
+                "connection_class": TenantScopedConnection if self._tenants else asyncpg.Connection,
             },
             **options,
         )
-        watch_idle(engine.sync_engine)
+        replace_lost_connections(engine.sync_engine)
         return engine
 
     @asynccontextmanager
@@ -226,7 +226,7 @@ class Database:
         return {
             **({} if role is None else {"role": role}),
             # Whoever logs in may reach everything by default: each transaction says whom it is for.
-            **(Caller(EVERYTHING if everything else NOTHING).settings() if self._tenants else {}),
+            **(ScopedCaller(FULL_SCOPE if everything else EMPTY_SCOPE).settings() if self._tenants else {}),
             "application_name": self._application,
             "timezone": "UTC",
             "tcp_keepalives_idle": "3",

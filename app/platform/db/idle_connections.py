@@ -12,18 +12,18 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-ASKED_AFTER_S: Final = 30.0
+PING_AFTER_S: Final = 30.0
 """An idle connection is asked after so long (s)."""
 
 _SINCE: Final = "vigie.idle_since"
 
 
-def knows_its_end(connection: asyncpg.Connection) -> bool:
+def is_connection_lost(connection: asyncpg.Connection) -> bool:
     """Whether the end of a connection was seen: the server said good-bye, or its machine did for it."""
     return connection.is_closed()
 
 
-def watch_idle(engine: Engine) -> None:
+def replace_lost_connections(engine: Engine) -> None:
     """Have connections that were lost replaced when they are taken out of an engine's pool.
 
     Args:
@@ -36,10 +36,10 @@ def watch_idle(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _taken_up(connection: Any, entry: ConnectionPoolEntry, _: Any) -> None:  # noqa: ANN401 (DBAPI)
-        if knows_its_end(connection.driver_connection):
+        if is_connection_lost(connection.driver_connection):
             raise DisconnectionError
         since = entry.info.pop(_SINCE, None)
-        if since is None or time.monotonic() - since < ASKED_AFTER_S:
+        if since is None or time.monotonic() - since < PING_AFTER_S:
             return
         try:
             engine.dialect.do_ping(connection)

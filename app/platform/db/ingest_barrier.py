@@ -5,10 +5,10 @@ box, or lets another process write to it, closes the gate first: then no batch i
 sees what was committed. The gate comes before every row lock, so that nobody waits in a circle.
 
 Whoever waits to close it keeps later batches out. So nobody closes it as often as they like: one at a time
-waits (`CLOSING`), and behind it stand the batches that came meanwhile, which pass before it is closed again;
-and an organisation that has closed it leaves it open for as long, an integrator and its clients together.
-That turn is taken before any connection and lock: whoever waits for it holds up nobody else. The order is
-turn, `CLOSING`, `GATE`, rows.
+waits (`BARRIER_QUEUE`), and behind it stand the batches that came meanwhile, which pass before it is closed
+again; and an organisation that has closed it leaves it open for as long, an integrator and its clients
+together. That turn is taken before any connection and lock: whoever waits for it holds up nobody else. The
+order is turn, `BARRIER_QUEUE`, `INGEST_BARRIER`, rows.
 """
 
 import asyncio
@@ -19,32 +19,34 @@ from typing import Final
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from app.platform.db.advisory_locks import CLOSING, GATE
+from app.platform.db.advisory_locks import BARRIER_QUEUE, INGEST_BARRIER
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.tenant_scope import current_caller
 
 _OPEN_FOR: Final = 1.0  # as long as batches waited for this caller
 _LONGEST_REST_S: Final = 1.0
 _MANY: Final = 1000
-_PASS: Final = f"SELECT pg_advisory_xact_lock_shared({GATE})"
+_PASS: Final = f"SELECT pg_advisory_xact_lock_shared({INGEST_BARRIER})"
 # A batch that hangs must not hang all the others behind whoever waits for it, nor a process that was
 # suspended with the gate closed.
 _QUEUE: Final = text(
     "SELECT set_config('lock_timeout', '5s', true),"
-    f" set_config('idle_in_transaction_session_timeout', '10s', true), pg_advisory_xact_lock({CLOSING})"
+    f" set_config('idle_in_transaction_session_timeout', '10s', true), pg_advisory_xact_lock({BARRIER_QUEUE})"
 )
 # With the gate closed everybody waits for what its closer waits for.
-_CLOSE: Final = text(f"SELECT pg_advisory_xact_lock({GATE}), set_config('lock_timeout', '2s', true)")
+_CLOSE: Final = text(
+    f"SELECT pg_advisory_xact_lock({INGEST_BARRIER}), set_config('lock_timeout', '2s', true)"
+)
 _TURN: Final = "vigie_turn_at_gate"
 
 
-async def pass_gate(connection: RawConnection) -> None:
+async def pass_ingest_barrier(connection: RawConnection) -> None:
     """Let a batch through: until its transaction ends nobody closes the gate."""
     await connection.execute(_PASS)
 
 
-async def close_gate_now_and_then(connection: RawConnection) -> None:
-    """The same as `close_gate` for a process that works alone and seldom: it takes no turn.
+async def close_ingest_barrier_unqueued(connection: RawConnection) -> None:
+    """The same as `close_ingest_barrier` for a process that works alone and seldom: it takes no turn.
 
     Args:
         connection: in a transaction that has locked nothing.
@@ -53,7 +55,7 @@ async def close_gate_now_and_then(connection: RawConnection) -> None:
     await connection.execute(_CLOSE.text)
 
 
-async def close_gate(session: WriteSession) -> None:
+async def close_ingest_barrier(session: WriteSession) -> None:
     """Wait for the batches under way, and let none begin until the caller's transaction ends.
 
     Call it before anything else in the transaction, which may have to wait; once more does nothing.

@@ -33,7 +33,7 @@ def downgrade(settings: DatabaseSettings, revision: str) -> None:
     command.downgrade(_config(settings), revision)
 
 
-def head() -> str:
+def find_head_revision() -> str:
     """The newest revision that this program knows."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     if revision is None:
@@ -41,7 +41,7 @@ def head() -> str:
     return revision
 
 
-async def current(session: ReadSession) -> str | None:
+async def read_current_revision(session: ReadSession) -> str | None:
     """The database's revision; None before the first migration."""
     present = await session.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
     if not present:

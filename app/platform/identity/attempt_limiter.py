@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from app.platform.db.database import Database, ending_plainly
+from app.platform.db.database import Database, suspend_commit_step
 from app.platform.kernel.errors import TooManyRequestsError
 
 # Asked first, and without a lock: whoever goes on regardless must not keep the database waiting.
@@ -39,12 +39,12 @@ _TAKE_BACK: Final = text(
 )
 
 
-def code_of(digest: bytes) -> str:
+def make_code_subject(digest: bytes) -> str:
     """By what a code is counted."""
     return f"code:{digest.hex()}"
 
 
-async def count(database: Database, subject: str, *, most: int, window_s: float) -> None:
+async def limit_attempt(database: Database, subject: str, *, most: int, window_s: float) -> None:
     """Count an attempt.
 
     Args:
@@ -56,10 +56,10 @@ async def count(database: Database, subject: str, *, most: int, window_s: float)
     Raises:
         TooManyRequestsError: `too_many_attempts`, until the window is over.
     """
-    await count_all(database, {subject: most}, window_s=window_s)
+    await limit_attempts(database, {subject: most}, window_s=window_s)
 
 
-async def count_all(database: Database, limits: Mapping[str, int], *, window_s: float) -> None:
+async def limit_attempts(database: Database, limits: Mapping[str, int], *, window_s: float) -> None:
     """Count an attempt by several things at once; by none where one of them is used up already.
 
     Args:
@@ -76,7 +76,7 @@ async def count_all(database: Database, limits: Mapping[str, int], *, window_s: 
     if rest_s is not None:
         raise _too_many(rest_s)
     used_up = []
-    with ending_plainly():
+    with suspend_commit_step():
         async with database.write() as session:
             # In one order, or two of them could wait for each other.
             for subject in sorted(limits):
@@ -95,9 +95,9 @@ def _too_many(rest_s: float) -> TooManyRequestsError:
     return TooManyRequestsError(f"Too many attempts: wait {wait_s} s.", retry_after_s=wait_s)
 
 
-async def take_back(database: Database, *subjects: str) -> None:
+async def forget_attempt(database: Database, *subjects: str) -> None:
     """Forget an attempt that succeeded."""
-    with ending_plainly():
+    with suspend_commit_step():
         async with database.write() as session:
             for subject in sorted(subjects):
                 await session.execute(_TAKE_BACK, {"subject": subject})

@@ -35,15 +35,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from starlette.datastructures import State
 
 from app.platform.db.database import Base, Database
-from app.platform.kernel.api_keys import hash_key, well_formed
+from app.platform.kernel.api_keys import hash_key, is_well_formed_key
 from app.platform.kernel.errors import ForbiddenError, InvalidError, UnauthorisedError
 from app.platform.kernel.tenant_scope import (
-    EVERYTHING,
-    Caller,
-    Reach,
-    actor,
-    reaching_everything,
-    work_for,
+    FULL_SCOPE,
+    ScopedCaller,
+    TenantScope,
+    format_actor,
+    run_with_full_scope,
+    set_current_caller,
 )
 
 SCOPES = (
@@ -68,7 +68,7 @@ SCOPES = (
     "rights:read",
     "rights:write",
 )
-ALL = "*"
+ALL_SCOPES = "*"
 # What has a scope may do what is a part of it.
 _COVERED_BY = {"boxes:write": "sites:write"}
 # What concerns an organisation as a whole is not for those who are limited to some of its sites.
@@ -135,7 +135,7 @@ class Principal:
     organisation_id: UUID
     platform: bool
     scopes: frozenset[str]
-    reach: Reach
+    reach: TenantScope
     name: str = ""
     kind: str = field(default="key")
     expires_at: datetime | None = None
@@ -157,7 +157,7 @@ class Principal:
 
     def has(self, scope: str) -> bool:
         """Tell whether it was given a scope, though perhaps for some sites alone."""
-        return ALL in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
+        return ALL_SCOPES in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
 
     def rights(self) -> dict[str, Any]:
         """What the caller may do and reach now, as JSON, for `still_has`.
@@ -182,13 +182,13 @@ class Principal:
             and all(self.has(scope) for scope in rights["scopes"])
         )
 
-    def visible(self) -> Reach:
+    def visible(self) -> TenantScope:
         """What queries are limited to."""
         return self.reach
 
-    def caller(self) -> Caller:
+    def caller(self) -> ScopedCaller:
         """Whom its transactions are for."""
-        return Caller(self.reach, actor(self.kind, self.key_id, self.name), self.tree)
+        return ScopedCaller(self.reach, format_actor(self.kind, self.key_id, self.name), self.tree)
 
     def owner(self, named: UUID | None) -> UUID:
         """The organisation that a new thing belongs to: the caller's, or another one that it reaches."""
@@ -211,15 +211,15 @@ class Principal:
             )
 
 
-def clients_of(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[Sequence[UUID]]:
-    """SQL: the organisations whose parent this is, as an array; what `reach_in` asks for."""
+def select_client_ids(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[Sequence[UUID]]:
+    """SQL: the organisations whose parent this is, as an array; what `resolve_tenant_scope` asks for."""
     # Under a name of its own: the query around it may be of organisations too.
     client = _ORGANISATIONS.alias("client")
     children = select(client.c.id).where(client.c.parent_id == organisation_id)
     return func.array(children.scalar_subquery())
 
 
-def integrator_of(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[UUID | None]:
+def select_integrator_id(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[UUID | None]:
     """SQL: the integrator whose client this organisation is; NULL where it is nobody's, or the platform's."""
     own, parent = _ORGANISATIONS.alias("own"), _ORGANISATIONS.alias("parent")
     return (
@@ -232,13 +232,13 @@ def integrator_of(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[U
 
 # Made once: making it takes longer than asking it, and each request asks it.
 _WITH_HASH: Final = select(
-    ApiKey, clients_of(ApiKey.organisation_id), integrator_of(ApiKey.organisation_id)
+    ApiKey, select_client_ids(ApiKey.organisation_id), select_integrator_id(ApiKey.organisation_id)
 ).where(ApiKey.hash == bindparam("hash"))
 
 
-def reach_in(
+def resolve_tenant_scope(
     organisation_id: UUID, clients: Iterable[UUID], site_ids: Iterable[UUID] | None, *, platform: bool
-) -> Reach:
+) -> TenantScope:
     """How far a key or a member of an organisation reaches.
 
     Args:
@@ -248,11 +248,11 @@ def reach_in(
         platform: whether that is the platform's own organisation: without sites to hold it, it reaches all.
     """
     if platform and site_ids is None:
-        return EVERYTHING
-    return Reach.of([organisation_id, *clients], site_ids)
+        return FULL_SCOPE
+    return TenantScope.of([organisation_id, *clients], site_ids)
 
 
-class Authenticator(Protocol):
+class TokenAuthenticator(Protocol):
     """Finds whom a token of another kind than API keys speaks for (`app.state.authenticators`, by prefix)."""
 
     async def __call__(self, token: str, now: datetime) -> Principal:
@@ -260,7 +260,7 @@ class Authenticator(Protocol):
         ...
 
 
-async def caller_of(state: State, token: str, now: datetime) -> Principal:
+async def authenticate_token(state: State, token: str, now: datetime) -> Principal:
     """Find whom a token speaks for, of whatever kind it is (UnauthorisedError).
 
     Args:
@@ -268,18 +268,20 @@ async def caller_of(state: State, token: str, now: datetime) -> Principal:
         token: An API key, or one of another kind.
         now: The time.
     """
-    others: dict[str, Authenticator] = state.authenticators
+    others: dict[str, TokenAuthenticator] = state.authenticators
     for prefix, authenticator in others.items():
         if token.startswith(prefix):
             return await authenticator(token, now)
-    return await authenticate(state.database, token, state.bootstrap_key, now)
+    return await authenticate_api_key(state.database, token, state.bootstrap_key, now)
 
 
-async def authenticate(database: Database, key: str, bootstrap: str | None, now: datetime) -> Principal:
+async def authenticate_api_key(
+    database: Database, key: str, bootstrap: str | None, now: datetime
+) -> Principal:
     """Find whom a key speaks for. UnauthorisedError for a wrong, expired or revoked one."""
     is_bootstrap = bootstrap is not None and hmac.compare_digest(key.encode(), bootstrap.encode())
     # The checksum spares the database a query for every invented key.
-    if not is_bootstrap and not well_formed(key):
+    if not is_bootstrap and not is_well_formed_key(key):
         raise UnauthorisedError("The API key is not a valid one. Check that it was copied whole.")
     async with database.look_up() as session:
         found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
@@ -289,7 +291,7 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
     if record.expires_at is not None and record.expires_at <= now:
         raise UnauthorisedError("The API key has expired.", code="key_expired")
     if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
-        with reaching_everything():
+        with run_with_full_scope():
             async with database.write() as writer:
                 await writer.execute(update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now))
     return Principal(
@@ -298,14 +300,16 @@ async def authenticate(database: Database, key: str, bootstrap: str | None, now:
         # Whoever is limited to sites administers nothing.
         record.platform and record.site_ids is None,
         frozenset(record.scopes),
-        reach_in(record.organisation_id, clients, record.site_ids, platform=record.platform),
+        resolve_tenant_scope(record.organisation_id, clients, record.site_ids, platform=record.platform),
         record.name,
         expires_at=record.expires_at,
         integrator_id=integrator_id,
     )
 
 
-def when_known(scope: MutableMapping[str, Any], step: Callable[[Principal], Awaitable[None]]) -> None:
+def add_authentication_step(
+    scope: MutableMapping[str, Any], step: Callable[[Principal], Awaitable[None]]
+) -> None:
     """Have a step done as soon as the caller of a request is known, before anything is done for it.
 
     Nothing is held meanwhile: it may wait, and it may refuse (a VigieError). A request without a caller, or
@@ -314,7 +318,7 @@ def when_known(scope: MutableMapping[str, Any], step: Callable[[Principal], Awai
     scope.setdefault(_MEETINGS, []).append(step)
 
 
-def known_principal(scope: Mapping[str, Any]) -> Principal | None:
+def get_known_principal(scope: Mapping[str, Any]) -> Principal | None:
     """The caller of a request, where that was looked up already."""
     known: Principal | None = scope.get(_PRINCIPAL)
     return known
@@ -324,27 +328,27 @@ async def current_principal(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
     """FastAPI dependency: the caller, or 401. The key is looked up once a request."""
-    if (known := known_principal(request.scope)) is not None:
-        work_for(known.caller())
+    if (known := get_known_principal(request.scope)) is not None:
+        set_current_caller(known.caller())
         return known
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
-    found = await caller_of(request.app.state, credentials.credentials, datetime.now(UTC))
+    found = await authenticate_token(request.app.state, credentials.credentials, datetime.now(UTC))
     for step in request.scope.get(_MEETINGS, ()):
         await step(found)
     # Only now: whom a step refuses is not to be found here by another dependency.
     request.scope[_PRINCIPAL] = found
-    work_for(found.caller())
+    set_current_caller(found.caller())
     return found
 
 
-async def identify(request: Request) -> Principal:
+async def authenticate_request(request: Request) -> Principal:
     """Look for the caller ahead of the dependencies: 401 before anything else of a request is read."""
     return await current_principal(request, await bearer(request))
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
+class ScopeRequirement:
     """A FastAPI dependency: the caller, if it may; else 403.
 
     Attributes:
@@ -373,13 +377,13 @@ class Requirement:
             principal.check_whole()
 
 
-def reading_of(scope: str) -> str:
+def derive_read_scope(scope: str) -> str:
     """The scope with which one may read what another lets one change."""
     return f"{_COVERED_BY.get(scope, scope).partition(':')[0]}:read"
 
 
-def requires(scope: str, *, whole: bool = False) -> Requirement:
-    """The dependency on a scope, which is one of SCOPES; the arguments are those of `Requirement`."""
+def require_scope(scope: str, *, whole: bool = False) -> ScopeRequirement:
+    """The dependency on a scope, which is one of SCOPES; the arguments are those of `ScopeRequirement`."""
     if scope not in SCOPES:
         raise ValueError(scope)
-    return Requirement(scope, whole)
+    return ScopeRequirement(scope, whole)

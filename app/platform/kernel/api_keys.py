@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import zlib
 
-PREFIX = "vg_"
+API_KEY_PREFIX = "vg_"
 SESSION_PREFIX = "vgs_"
 """Of what people get when they sign in (`app.people`)."""
 
@@ -26,13 +26,13 @@ def _checksum(body: str) -> str:
     return "".join(reversed(digits))
 
 
-def generate_key(prefix: str = PREFIX) -> str:
+def generate_key(prefix: str = API_KEY_PREFIX) -> str:
     """A new key, as it is shown once to its owner; another prefix makes a key of another kind."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
     return f"{prefix}{body}{_checksum(body)}"
 
 
-def well_formed(key: str, prefix: str = PREFIX) -> bool:
+def is_well_formed_key(key: str, prefix: str = API_KEY_PREFIX) -> bool:
     """Tell whether the checksum is right; says nothing of whether the key exists."""
     body = key.removeprefix(prefix)
     if len(key) != len(prefix) + _RANDOM + _CHECK or not key.startswith(prefix) or not body.isascii():
@@ -45,6 +45,6 @@ def hash_key(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def hint(key: str, prefix: str = PREFIX) -> str:
+def make_key_hint(key: str, prefix: str = API_KEY_PREFIX) -> str:
     """The beginning of a key, enough to tell one's keys apart in a list."""
     return key[: len(prefix) + 6]

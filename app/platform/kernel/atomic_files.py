@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def replace_text(path: Path, text: str, *, mode: int | None = None) -> None:
+def replace_file_text(path: Path, text: str, *, mode: int | None = None) -> None:
     """Write `text` beside `path` and rename it into place.
 
     Args:

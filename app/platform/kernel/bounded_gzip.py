@@ -9,13 +9,13 @@ from typing import Final
 
 from app.platform.kernel.rejection_codes import RejectedError
 
-MAGIC: Final = b"\x1f\x8b"
+GZIP_MAGIC: Final = b"\x1f\x8b"
 """How gzip begins, and no JSON or CBOR that Vigie takes."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
-def gunzip(data: bytes, most: int) -> bytes:
+def decompress_gzip(data: bytes, most: int) -> bytes:
     """Inflate one gzip member.
 
     Args:

@@ -3,7 +3,7 @@
 import ipaddress
 
 
-def address_of(host: str | None) -> str:
+def make_address_subject(host: str | None) -> str:
     """By what an address is counted: an IPv6 one by its network of 64 bits, which one customer has."""
     try:
         address = ipaddress.ip_address(host or "")

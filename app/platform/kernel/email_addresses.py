@@ -11,7 +11,7 @@ from typing import Final
 
 from app.platform.kernel.errors import InvalidError
 
-MAX_LENGTH: Final = 254
+MAX_ADDRESS_LENGTH: Final = 254
 """Of an address, in characters (RFC 5321)."""
 
 _MAX_LOCAL: Final = 64
@@ -24,25 +24,25 @@ _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
-def normal_address(address: str) -> str:
+def normalise_email_address(address: str) -> str:
     """Return an address with its domain in lower case.
 
     Raises:
         InvalidError: `invalid_email_address`; the detail says what is wrong.
     """
     local, at, domain = address.rpartition("@")
-    if not at or len(address) > MAX_LENGTH or len(local) > _MAX_LOCAL:
-        raise refused(address, "an address is name@example.com, of at most 254 characters")
+    if not at or len(address) > MAX_ADDRESS_LENGTH or len(local) > _MAX_LOCAL:
+        raise make_invalid_address_error(address, "an address is name@example.com, of at most 254 characters")
     if not address.isascii():
-        raise refused(address, "write it in ASCII, the domain as punycode (xn--…)")
+        raise make_invalid_address_error(address, "write it in ASCII, the domain as punycode (xn--…)")
     if not _LOCAL.fullmatch(local) or _ENCODED in local:
-        raise refused(
+        raise make_invalid_address_error(
             address,
             "before the @ are letters, digits and #$&'*+/=?^_`{}~- with single dots between, but not =?",
         )
     # What ends in a number is an address of a machine, not a domain.
     if not _DOMAIN.fullmatch(domain) or domain.rpartition(".")[2].isdecimal():
-        raise refused(address, "what follows the @ is not a domain")
+        raise make_invalid_address_error(address, "what follows the @ is not a domain")
     normal = f"{local}@{domain.lower()}"
     try:
         # The headers of mails are made of it: what cannot stand there must not be found out at the sending.
@@ -50,16 +50,16 @@ def normal_address(address: str) -> str:
     except (HeaderParseError, ValueError, IndexError):
         fits = False
     if not fits:
-        raise refused(address, "it cannot stand in a mail's header")
+        raise make_invalid_address_error(address, "it cannot stand in a mail's header")
     return normal
 
 
-def domain_of(address: str) -> str:
+def get_email_domain(address: str) -> str:
     """Return what follows the last @ of an address."""
     return address.rpartition("@")[2]
 
 
-def refused(address: str, why: str) -> InvalidError:
+def make_invalid_address_error(address: str, why: str) -> InvalidError:
     """The error of what is no address: `invalid_email_address`."""
     # Letters of other alphabets as they were written, for they are often what is wrong; nothing unprintable.
     written = repr(address[:_SHOWN_LIMIT]) + ("..." if len(address) > _SHOWN_LIMIT else "")

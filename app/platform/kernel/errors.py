@@ -109,7 +109,7 @@ class MalformedRequestError(VigieError):
         self.status = status
 
 
-class DeadlineError(VigieError):
+class DeadlineExceededError(VigieError):
     """It took too long, and was given up."""
 
     status = 504

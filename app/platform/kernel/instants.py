@@ -13,7 +13,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 
 US_PER_S: Final = 1_000_000
 US_PER_MS: Final = 1_000
@@ -59,38 +59,46 @@ def parse_rfc3339(text: str) -> int:
     """
     match = _INSTANT.fullmatch(text) if len(text) <= _TEXT_LIMIT else None
     if match is None:
-        raise RejectedError("invalid_time", f"{shown(text)} is not RFC 3339, such as 2026-11-24T10:00:00Z")
+        raise RejectedError(
+            "invalid_time", f"{format_rejected_value(text)} is not RFC 3339, such as 2026-11-24T10:00:00Z"
+        )
     year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
     fraction, utc, sign, zone_hour, zone_minute = match.group(7, 8, 9, 10, 11)
     if hour >= _HOURS or minute >= _MINUTES or second >= _SECONDS_PER_MINUTE:
         raise RejectedError(
             "invalid_time",
-            f"{shown(text)}: hours go to 23, minutes and seconds to 59 (midnight is 00:00 of the day that "
+            f"{format_rejected_value(text)}: hours go to 23, minutes and seconds to 59 (midnight is 00:00 of "
+            f"the day that "
             "begins, a leap second is the second before it)",
         )
     if utc is None and sign is None:
         raise RejectedError(
-            "time_without_zone", f"{shown(text)} has no zone: add Z or an offset such as +01:00"
+            "time_without_zone",
+            f"{format_rejected_value(text)} has no zone: add Z or an offset such as +01:00",
         )
     if year == 0:
-        raise RejectedError("time_out_of_range", f"{shown(text)}: there is no year 0000")
+        raise RejectedError("time_out_of_range", f"{format_rejected_value(text)}: there is no year 0000")
     try:
         days = date(year, month, day).toordinal() - _EPOCH_DAY
     except ValueError:
-        raise RejectedError("invalid_time", f"{shown(text)}: there is no such day") from None
+        raise RejectedError("invalid_time", f"{format_rejected_value(text)}: there is no such day") from None
     seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
     if sign is not None:
         seconds -= _offset_s(text, sign, int(zone_hour), int(zone_minute))
     micros = seconds * US_PER_S + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
     if not _FIRST_US <= micros < _END_US:
-        raise RejectedError("time_out_of_range", f"{shown(text)} is outside the years 1 to 9999")
+        raise RejectedError(
+            "time_out_of_range", f"{format_rejected_value(text)} is outside the years 1 to 9999"
+        )
     return micros
 
 
 def _offset_s(text: str, sign: str, hours: int, minutes: int) -> int:
     """Return a zone's offset from UTC in seconds."""
     if hours >= _HOURS or minutes >= _MINUTES:
-        raise RejectedError("invalid_time", f"{shown(text)}: a zone goes from -23:59 to +23:59")
+        raise RejectedError(
+            "invalid_time", f"{format_rejected_value(text)}: a zone goes from -23:59 to +23:59"
+        )
     offset = hours * 3_600 + minutes * 60
     return -offset if sign == "-" else offset
 
@@ -103,7 +111,9 @@ def parse_epoch_ms(value: int) -> int:
             the years 2000 to 9998, with a hint where it looks like seconds.
     """
     if abs(value) > MAX_INTEGER:
-        raise RejectedError("integer_too_large", f"time {shown(value)} is past 2^53: milliseconds are due")
+        raise RejectedError(
+            "integer_too_large", f"time {format_rejected_value(value)} is past 2^53: milliseconds are due"
+        )
     if value < 0:
         raise RejectedError("time_out_of_range", f"time {value} is negative: milliseconds since 1970 are due")
     if value in _SECONDS:
@@ -176,16 +186,18 @@ def parse_iso_duration(text: str) -> float:
     if match is None and len(text) <= _TEXT_LIMIT and _OTHER_UNITS.fullmatch(text):
         raise RejectedError(
             "invalid_duration",
-            f"{shown(text)}: weeks, months and years are not taken: write days (P7D); minutes are PT10M",
+            f"{format_rejected_value(text)}: weeks, months and years are not taken: write days (P7D); "
+            f"minutes are PT10M",
         )
     # A T with nothing behind it, and a P alone, fit the pattern but not the standard.
     if days is None and hours is None and minutes is None and seconds is None:
         raise RejectedError(
-            "invalid_duration", f"{shown(text)} is not an ISO 8601 duration such as PT10M or P1DT12H"
+            "invalid_duration",
+            f"{format_rejected_value(text)} is not an ISO 8601 duration such as PT10M or P1DT12H",
         )
     if designator is not None and hours is None and minutes is None and seconds is None:
-        raise RejectedError("invalid_duration", f"{shown(text)}: nothing follows the T")
+        raise RejectedError("invalid_duration", f"{format_rejected_value(text)}: nothing follows the T")
     total = int(days or 0) * 86_400 + int(hours or 0) * 3_600 + int(minutes or 0) * 60 + float(seconds or 0)
     if total > MAX_DURATION_S:
-        raise RejectedError("invalid_duration", f"{shown(text)} is longer than 366 days")
+        raise RejectedError("invalid_duration", f"{format_rejected_value(text)} is longer than 366 days")
     return total

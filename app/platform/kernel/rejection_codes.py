@@ -1,8 +1,8 @@
 """The table of reason codes: why an input was refused, the same at both doors.
 
 Owns the codes (stable: clients and dashboards match them), their REST status and their titles, and the two
-shapes that carry one: `Rejection` (data) and `RejectedError` (raised by pure parsers). Must not know HTTP,
-MQTT or a database.
+shapes that carry one: `InputRejection` (data) and `RejectedError` (raised by pure parsers). Must not know
+HTTP, MQTT or a database.
 
 A 400 says that the document cannot be read, and covers all of it; a 413 or 422 says what in a readable
 document cannot be taken, and covers no more than the sample it was found in.
@@ -23,78 +23,82 @@ _ESCAPES: Final = re.compile(r"\\\\|\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
 _EXAMINED: Final = 4_096
 
 
-class Reason(NamedTuple):
+class RejectionReason(NamedTuple):
     """A reason code's REST status and its title, which never changes from one refusal to the next."""
 
     status: int
     title: str
 
 
-REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
+REJECTION_REASONS: Final[Mapping[str, RejectionReason]] = MappingProxyType(
     {
         # The document cannot be read.
-        "invalid_encoding": Reason(400, "The text is not UTF-8, or begins with a byte-order mark"),
-        "empty_body": Reason(400, "There is nothing to read"),
-        "invalid_json": Reason(400, "This is not one JSON document"),
-        "invalid_cbor": Reason(400, "This is not one CBOR document"),
-        "invalid_gzip": Reason(400, "This is not one gzip member"),
-        "number_out_of_range": Reason(400, "A number is too large to be read"),
-        "nesting_too_deep": Reason(400, "The document is nested too deeply"),
-        "lone_surrogate": Reason(400, "A text holds half of a surrogate pair"),
-        "duplicate_key": Reason(400, "A key occurs twice in one object"),
+        "invalid_encoding": RejectionReason(400, "The text is not UTF-8, or begins with a byte-order mark"),
+        "empty_body": RejectionReason(400, "There is nothing to read"),
+        "invalid_json": RejectionReason(400, "This is not one JSON document"),
+        "invalid_cbor": RejectionReason(400, "This is not one CBOR document"),
+        "invalid_gzip": RejectionReason(400, "This is not one gzip member"),
+        "number_out_of_range": RejectionReason(400, "A number is too large to be read"),
+        "nesting_too_deep": RejectionReason(400, "The document is nested too deeply"),
+        "lone_surrogate": RejectionReason(400, "A text holds half of a surrogate pair"),
+        "duplicate_key": RejectionReason(400, "A key occurs twice in one object"),
         # It is too much.
-        "body_too_large": Reason(413, "The body is too large"),
-        "too_many_samples": Reason(413, "There are too many samples in one message"),
-        "too_many_candidates": Reason(413, "There are too many candidates in one event"),
-        "text_too_long": Reason(413, "A text is too long"),
+        "body_too_large": RejectionReason(413, "The body is too large"),
+        "too_many_samples": RejectionReason(413, "There are too many samples in one message"),
+        "too_many_candidates": RejectionReason(413, "There are too many candidates in one event"),
+        "text_too_long": RejectionReason(413, "A text is too long"),
         # It is in another format.
-        "unsupported_media_type": Reason(415, "The content type is not supported"),
-        "unsupported_encoding": Reason(415, "The content encoding is not supported"),
+        "unsupported_media_type": RejectionReason(415, "The content type is not supported"),
+        "unsupported_encoding": RejectionReason(415, "The content encoding is not supported"),
         # It does not come.
-        "body_too_slow": Reason(408, "The body did not arrive in time"),
+        "body_too_slow": RejectionReason(408, "The body did not arrive in time"),
         # It concerns nothing that is known.
-        "unknown_box": Reason(404, "No such box"),
+        "unknown_box": RejectionReason(404, "No such box"),
         # It can be read, but not taken.
-        "nul_in_text": Reason(422, "A text holds a NUL character"),
-        "invalid_text": Reason(422, "A text is empty or holds characters that are not allowed"),
-        "wrong_type": Reason(422, "A value has the wrong type"),
-        "missing_field": Reason(422, "A required field is missing"),
-        "unknown_field": Reason(422, "A field is not known"),
-        "unknown_metric": Reason(422, "A metric is not in the catalogue"),
-        "value_out_of_bounds": Reason(422, "A value is outside its bounds"),
-        "wrong_unit": Reason(422, "A unit does not measure what the metric does"),
-        "integer_too_large": Reason(422, "An integer is past 2^53"),
-        "invalid_time": Reason(422, "A time is not RFC 3339"),
-        "time_without_zone": Reason(422, "A time has no zone"),
-        "time_out_of_range": Reason(422, "A time is out of range"),
-        "time_in_future": Reason(422, "A time is too far in the future"),
-        "time_too_old": Reason(422, "A time is older than the site's retention"),
-        "erased_range": Reason(422, "What was measured then was erased, and is not taken again"),
-        "invalid_duration": Reason(422, "A duration is not ISO 8601, or too long"),
-        "empty_batch": Reason(422, "There are no samples in the message"),
-        "empty_values": Reason(422, "There are no values in the sample"),
-        "invalid_box_id": Reason(422, "A box id is not valid"),
-        "unknown_event_type": Reason(422, "An event's type is not valid"),
-        "unknown_state": Reason(422, "A box's state is not known"),
+        "nul_in_text": RejectionReason(422, "A text holds a NUL character"),
+        "invalid_text": RejectionReason(422, "A text is empty or holds characters that are not allowed"),
+        "wrong_type": RejectionReason(422, "A value has the wrong type"),
+        "missing_field": RejectionReason(422, "A required field is missing"),
+        "unknown_field": RejectionReason(422, "A field is not known"),
+        "unknown_metric": RejectionReason(422, "A metric is not in the catalogue"),
+        "value_out_of_bounds": RejectionReason(422, "A value is outside its bounds"),
+        "wrong_unit": RejectionReason(422, "A unit does not measure what the metric does"),
+        "integer_too_large": RejectionReason(422, "An integer is past 2^53"),
+        "invalid_time": RejectionReason(422, "A time is not RFC 3339"),
+        "time_without_zone": RejectionReason(422, "A time has no zone"),
+        "time_out_of_range": RejectionReason(422, "A time is out of range"),
+        "time_in_future": RejectionReason(422, "A time is too far in the future"),
+        "time_too_old": RejectionReason(422, "A time is older than the site's retention"),
+        "erased_range": RejectionReason(422, "What was measured then was erased, and is not taken again"),
+        "invalid_duration": RejectionReason(422, "A duration is not ISO 8601, or too long"),
+        "empty_batch": RejectionReason(422, "There are no samples in the message"),
+        "empty_values": RejectionReason(422, "There are no values in the sample"),
+        "invalid_box_id": RejectionReason(422, "A box id is not valid"),
+        "unknown_event_type": RejectionReason(422, "An event's type is not valid"),
+        "unknown_state": RejectionReason(422, "A box's state is not known"),
         # It has no basis, or may never enter.
-        "purpose_not_declared": Reason(403, "The site has not declared the purpose of this"),
-        "purpose_not_approved": Reason(403, "The site's declaration of this purpose is not approved"),
-        "purpose_ended": Reason(403, "The purpose of this has ended at the site"),
-        "forbidden_content": Reason(422, "It holds what may never enter"),
-        "camera_coupling": Reason(422, "A camera is not to be coupled with what was heard"),
+        "purpose_not_declared": RejectionReason(403, "The site has not declared the purpose of this"),
+        "purpose_not_approved": RejectionReason(
+            403, "The site's declaration of this purpose is not approved"
+        ),
+        "purpose_ended": RejectionReason(403, "The purpose of this has ended at the site"),
+        "forbidden_content": RejectionReason(422, "It holds what may never enter"),
+        "camera_coupling": RejectionReason(422, "A camera is not to be coupled with what was heard"),
         # It is more than the organisation may send.
-        "quota_exceeded": Reason(429, "The organisation has stored as many samples as it may in a day"),
+        "quota_exceeded": RejectionReason(
+            429, "The organisation has stored as many samples as it may in a day"
+        ),
         # Only the broker's door can see these; the status is what the same would deserve by REST.
-        "retained_message": Reason(422, "A retained message is not a measurement of now"),
-        "topic": Reason(422, "The topic is not one of a box"),
-        "undecodable": Reason(422, "Vigie failed to read it, which is a fault of Vigie"),
-        "storage_refused": Reason(422, "The database cannot hold it"),
-        "malformed_packet": Reason(400, "An MQTT packet cannot be read"),
+        "retained_message": RejectionReason(422, "A retained message is not a measurement of now"),
+        "topic": RejectionReason(422, "The topic is not one of a box"),
+        "undecodable": RejectionReason(422, "Vigie failed to read it, which is a fault of Vigie"),
+        "storage_refused": RejectionReason(422, "The database cannot hold it"),
+        "malformed_packet": RejectionReason(400, "An MQTT packet cannot be read"),
     }
 )
 """Every reason code. Codes are added, never renamed."""
 
-NEVER_KEPT: Final = frozenset(
+NEVER_STORED_CODES: Final = frozenset(
     {
         *("purpose_not_declared", "purpose_not_approved", "purpose_ended"),
         *("forbidden_content", "camera_coupling", "unknown_event_type"),
@@ -107,22 +111,22 @@ purpose or a type of event is named as Vigie's own catalogue has it.
 """
 
 
-def status_of(code: str) -> int:
+def get_rejection_status(code: str) -> int:
     """Return the REST status of a reason code (KeyError for a code that is not in the table)."""
-    return REASONS[code].status
+    return REJECTION_REASONS[code].status
 
 
-def title_of(code: str) -> str:
+def get_rejection_title(code: str) -> str:
     """Return the title of a reason code (KeyError for a code that is not in the table)."""
-    return REASONS[code].title
+    return REJECTION_REASONS[code].title
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class InputRejection:
     """Something that was refused.
 
     Attributes:
-        code: A key of `REASONS`.
+        code: A key of `REJECTION_REASONS`.
         detail: What to change, naming the field and the value, cut short.
         seq: The sample's sequence number where it could be read, for the box's acknowledgement.
         index: The sample's position in its message; None where the whole message was refused.
@@ -138,14 +142,14 @@ class Rejection:
     @property
     def status(self) -> int:
         """The REST status of the code."""
-        return status_of(self.code)
+        return get_rejection_status(self.code)
 
 
 class RejectedError(ValueError):
     """An input was refused; raised by pure parsers, caught where the input came in.
 
     Attributes:
-        code: A key of `REASONS`.
+        code: A key of `REJECTION_REASONS`.
         detail: What to change, for people; at most 400 characters, free of control characters.
     """
 
@@ -157,12 +161,12 @@ class RejectedError(ValueError):
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
 
-    def rejection(self, *, seq: int | None = None, index: int | None = None) -> Rejection:
+    def rejection(self, *, seq: int | None = None, index: int | None = None) -> InputRejection:
         """Return the same refusal as data, placed in its message."""
-        return Rejection(self.code, self.detail, seq, index)
+        return InputRejection(self.code, self.detail, seq, index)
 
 
-def shown(value: object) -> str:
+def format_rejected_value(value: object) -> str:
     """Return a value as a detail shows it: ASCII, without control characters, at most 40 characters.
 
     Containers are named, not written out: they can be large, and their contents are nobody's concern here. So

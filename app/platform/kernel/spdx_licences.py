@@ -14,7 +14,7 @@ def _identifiers() -> dict[str, str]:
     return {name.casefold(): name for name, each in LICENSES.items() if not each.deprecated_id}
 
 
-def licence_of(name: str) -> str:
+def normalise_licence_id(name: str) -> str:
     """Spell an identifier as SPDX does, whatever its case.
 
     Raises:
@@ -28,12 +28,12 @@ def licence_of(name: str) -> str:
     return found
 
 
-def licence_title(identifier: str) -> str:
+def get_licence_title(identifier: str) -> str:
     """Give the name of a licence in words; an identifier that SPDX no longer lists stands for itself."""
     found = LICENSES.get(identifier)
     return identifier if found is None else found.name
 
 
-def licence_page(identifier: str) -> str:
+def get_licence_url(identifier: str) -> str:
     """Give the address of a licence's text at SPDX."""
     return _PAGE.format(identifier)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
@@ -30,7 +30,7 @@ _INTEGER_SAFE: Final = 300
 _HALF_ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def loads(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
+def parse_strict_json(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
     """Read one JSON document.
 
     Integers come back as `int` (of at most 309 digits), all other numbers as finite `float`.
@@ -49,23 +49,25 @@ def loads(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
     except json.JSONDecodeError as error:
         raise RejectedError("invalid_json", _syntax_detail(error, len(text))) from None
     if _HALF_ESCAPED.search(data):
-        for found in texts(document):
+        for found in iterate_texts(document):
             if not _is_whole(found):
-                raise RejectedError("lone_surrogate", f"{shown(found)} holds half of a surrogate pair")
+                raise RejectedError(
+                    "lone_surrogate", f"{format_rejected_value(found)} holds half of a surrogate pair"
+                )
     return document
 
 
-def texts(value: Json) -> Iterator[str]:
+def iterate_texts(value: Json) -> Iterator[str]:
     """Yield every text of a document, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from texts(item)
+            yield from iterate_texts(item)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield key
-            yield from texts(item)
+            yield from iterate_texts(item)
 
 
 def check_texts(value: Json, max_text: int = MAX_TEXT) -> None:
@@ -74,12 +76,13 @@ def check_texts(value: Json, max_text: int = MAX_TEXT) -> None:
     Raises:
         RejectedError: `nul_in_text` or `text_too_long`.
     """
-    for text in texts(value):
+    for text in iterate_texts(value):
         if "\0" in text:
-            raise RejectedError("nul_in_text", f"{shown(text)} holds a NUL character")
+            raise RejectedError("nul_in_text", f"{format_rejected_value(text)} holds a NUL character")
         if len(text) > max_text:
             raise RejectedError(
-                "text_too_long", f"{shown(text)} has {len(text)} characters: at most {max_text} are taken"
+                "text_too_long",
+                f"{format_rejected_value(text)} has {len(text)} characters: at most {max_text} are taken",
             )
 
 
@@ -136,7 +139,9 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise RejectedError("duplicate_key", f"the key {shown(key)} occurs twice in one object")
+                raise RejectedError(
+                    "duplicate_key", f"the key {format_rejected_value(key)} occurs twice in one object"
+                )
             seen.add(key)
     return found
 

@@ -1,8 +1,8 @@
 """How far a caller reaches: which organisations, and which of their sites.
 
-Owns the filter that every query for a caller has (`Reach`), and the caller of the running request, whom the
-database's row-level security is told of with each transaction (`app.platform.db.database`). The two are to
-agree: a query that forgets the one is held by the other.
+Owns the filter that every query for a caller has (`TenantScope`), and the caller of the running request, whom
+the database's row-level security is told of with each transaction (`app.platform.db.database`). The two are
+to agree: a query that forgets the one is held by the other.
 """
 
 import json
@@ -17,7 +17,7 @@ from sqlalchemy import ARRAY, ColumnElement, SQLColumnExpression, Uuid, any_, li
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class TenantScope:
     """What a caller may see.
 
     Attributes:
@@ -29,7 +29,7 @@ class Reach:
     sites: tuple[UUID, ...] | None = None
 
     @classmethod
-    def of(cls, organisations: Iterable[UUID], sites: Iterable[UUID] | None = None) -> "Reach":
+    def of(cls, organisations: Iterable[UUID], sites: Iterable[UUID] | None = None) -> "TenantScope":
         """Some organisations, and perhaps only some of their sites."""
         return cls(tuple(sorted(set(organisations))), None if sites is None else tuple(sorted(set(sites))))
 
@@ -67,12 +67,12 @@ def _one_of(
     return column == any_(literal(list(wanted), ARRAY(Uuid)))
 
 
-EVERYTHING: Final = Reach(None)
-NOTHING: Final = Reach(())
+FULL_SCOPE: Final = TenantScope(None)
+EMPTY_SCOPE: Final = TenantScope(())
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ScopedCaller:
     """Whom a transaction is for.
 
     Attributes:
@@ -81,7 +81,7 @@ class Caller:
         tree: with whom it takes turns: its integrator, or its organisation; None: those of the same reach.
     """
 
-    reach: Reach
+    reach: TenantScope
     actor: str = ""
     tree: UUID | None = None
 
@@ -97,7 +97,7 @@ class Caller:
         }
 
 
-def actor(kind: str, identifier: object, name: str) -> str:
+def format_actor(kind: str, identifier: object, name: str) -> str:
     """How the audit log names somebody.
 
     Args:
@@ -109,7 +109,7 @@ def actor(kind: str, identifier: object, name: str) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
-def came_from(address: str | None, request_id: str | None) -> None:
+def set_request_origin(address: str | None, request_id: str | None) -> None:
     """Say where what this task works on came from: the audit log has it.
 
     Args:
@@ -120,23 +120,23 @@ def came_from(address: str | None, request_id: str | None) -> None:
 
 
 _NO_SITE: Final = str(UUID(int=0))
-NOBODY: Final = Caller(NOTHING)
-_CALLER: ContextVar[Caller] = ContextVar("vigie_caller", default=NOBODY)
+NO_CALLER: Final = ScopedCaller(EMPTY_SCOPE)
+_CALLER: ContextVar[ScopedCaller] = ContextVar("vigie_caller", default=NO_CALLER)
 _ORIGIN: ContextVar[str] = ContextVar("vigie_origin", default="")
 
 
-def current_caller() -> Caller:
+def current_caller() -> ScopedCaller:
     """Whom this task works for; nobody, who sees nothing, where nothing was said."""
     return _CALLER.get()
 
 
-def work_for(caller: Caller) -> None:
+def set_current_caller(caller: ScopedCaller) -> None:
     """From now on this task works for a caller."""
     _CALLER.set(caller)
 
 
 @contextmanager
-def working_for(caller: Caller) -> Iterator[None]:
+def run_as_caller(caller: ScopedCaller) -> Iterator[None]:
     """Work for a caller within a block, and for whoever it was afterwards."""
     token = _CALLER.set(caller)
     try:
@@ -146,10 +146,10 @@ def working_for(caller: Caller) -> Iterator[None]:
 
 
 @contextmanager
-def reaching_everything() -> Iterator[None]:
+def run_with_full_scope() -> Iterator[None]:
     """Work for the program itself within a block: on what is nobody's, or before it is known whose it is.
 
     Who asked stays in the audit log.
     """
-    with working_for(replace(current_caller(), reach=EVERYTHING)):
+    with run_as_caller(replace(current_caller(), reach=FULL_SCOPE)):
         yield

@@ -38,8 +38,8 @@ class _Span(NamedTuple):
     end: int
 
 
-class Hours:
-    """When something is active, in a time zone. Made by `make_hours`.
+class WeeklyHours:
+    """When something is active, in a time zone. Made by `make_weekly_hours`.
 
     For each UTC day that is asked for it keeps the instants at which it goes on, off, on, …, with those
     shortly before the day and the first one after it.
@@ -101,13 +101,13 @@ class Hours:
             for span in self._spans:
                 if (ordinal - 1) % 7 not in span.days:
                     continue
-                begin = find_instant(ordinal, span.begin, self._zone, second=False)
-                end = find_instant(ordinal, span.end, self._zone, second=True)
+                begin = find_local_instant(ordinal, span.begin, self._zone, second=False)
+                end = find_local_instant(ordinal, span.end, self._zone, second=True)
                 if begin < end:
                     yield begin, end
 
 
-def find_instant(ordinal: int, minutes: int, zone: ZoneInfo, *, second: bool) -> int:
+def find_local_instant(ordinal: int, minutes: int, zone: ZoneInfo, *, second: bool) -> int:
     """Find where a local time lies, in µs since the epoch.
 
     Args:
@@ -137,7 +137,7 @@ def _jump(zone: ZoneInfo, low_s: int, high_s: int) -> int:
     return high_s
 
 
-def make_hours(spans: Sequence[Mapping[str, Any]], timezone: str) -> Hours:
+def make_weekly_hours(spans: Sequence[Mapping[str, Any]], timezone: str) -> WeeklyHours:
     """Make hours of spans as rules and silences store them.
 
     Args:
@@ -149,17 +149,17 @@ def make_hours(spans: Sequence[Mapping[str, Any]], timezone: str) -> Hours:
     Raises:
         KeyError, ValueError: they were not validated.
     """
-    return Hours([_span(span) for span in spans], ZoneInfo(timezone))
+    return WeeklyHours([_span(span) for span in spans], ZoneInfo(timezone))
 
 
-def minutes_of(text: str) -> int:
+def parse_minutes_of_day(text: str) -> int:
     """Read `HH:MM` as minutes since midnight (ValueError)."""
     hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)
 
 
 def _span(span: Mapping[str, Any]) -> _Span:
-    begin, end = minutes_of(span["from"]), minutes_of(span["to"])
+    begin, end = parse_minutes_of_day(span["from"]), parse_minutes_of_day(span["to"])
     days = span.get("days")
     return _Span(
         frozenset(range(7) if days is None else map(DAYS.index, days)),

@@ -14,7 +14,7 @@ _FRAMES: Final = 6
 _CONCERNED: Final = ("schema_name", "table_name", "column_name", "constraint_name", "data_type_name")
 
 
-def told(error: BaseException) -> str:
+def redact_error(error: BaseException) -> str:
     """An error's class; of one of PostgreSQL's also its code, and the names of table, column, constraint."""
     if isinstance(error, OSError) or (
         isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError | ValueError)
@@ -28,7 +28,7 @@ def told(error: BaseException) -> str:
     return " ".join([name, error.sqlstate or "", *(each for each in named if each)]).strip()
 
 
-def where(error: BaseException) -> list[str]:
+def list_error_frames(error: BaseException) -> list[str]:
     """The last calls before an error, as `file:line function`, the innermost last."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     return [f"{frame.filename.rpartition('/app/')[2]}:{frame.lineno} {frame.name}" for frame in frames]

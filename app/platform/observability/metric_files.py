@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 # What the library calls its files, by type and by how gauges are combined, with the bytes that are reserved.
 # Ingest was seen to use 113 KiB of histograms; the API needs 2.7 KiB for each route that is called.
 _RESERVED_BYTES: Final[Mapping[str, int]] = {
@@ -30,14 +30,14 @@ def reserve_metric_files() -> bool:
     Returns:
         False if the figures were to be shared and are not: the process then keeps them to itself.
     """
-    folder = os.environ.get(VARIABLE)
+    folder = os.environ.get(MULTIPROCESS_VARIABLE)
     if folder is None:
         return True
     try:
         for prefix, size in _RESERVED_BYTES.items():
             _reserve(Path(folder) / f"{prefix}_{os.getpid()}.db", size)
     except OSError:
-        del os.environ[VARIABLE]
+        del os.environ[MULTIPROCESS_VARIABLE]
         return False
     return True
 
@@ -73,5 +73,5 @@ def _reserve(path: Path, size: int) -> None:
         os.close(descriptor)
 
 
-SHARED: Final = reserve_metric_files()
+METRICS_SHARED: Final = reserve_metric_files()
 """Whether this process's figures are where they were to be."""

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TextIO
 
-from app.platform.observability.metric_files import SHARED, VARIABLE
+from app.platform.observability.metric_files import METRICS_SHARED, MULTIPROCESS_VARIABLE
 
 # isort: split
 # prometheus_client decides at its import whether figures are shared: the files are reserved by then.
@@ -279,7 +279,7 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
     for noisy in ("uvicorn.access", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(role=role, pid=os.getpid())
-    if not SHARED:
+    if not METRICS_SHARED:
         get_logger(__name__).warning("metrics_not_shared", reason="no room for their files")
 
 
@@ -289,7 +289,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def root_of(error: BaseException) -> BaseException:
+def find_root_cause(error: BaseException) -> BaseException:
     """The error with which it began: what comes of a broken connection hides why it broke."""
     seen = {id(error)}
     while (before := error.__cause__ or error.__context__) is not None and id(before) not in seen:
@@ -298,9 +298,9 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-def exposition() -> bytes:
+def render_metrics() -> bytes:
     """The Prometheus text of this process, or of all roles in the multi-process mode."""
-    if VARIABLE not in os.environ:
+    if MULTIPROCESS_VARIABLE not in os.environ:
         return generate_latest(PROCESS_REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # its stub lacks the types

@@ -16,12 +16,12 @@ def current_request_id() -> str | None:
     return _current.get()
 
 
-def begin_request(given: bytes | None) -> Token[str | None]:
+def begin_request_id(given: bytes | None) -> Token[str | None]:
     """Give this task's request its client's id, where that has the form of one; else a new one."""
     fit = given is not None and _FORM.fullmatch(given)
     return _current.set(given.decode("ascii") if given is not None and fit else str(new_id()))
 
 
-def end_request(token: Token[str | None]) -> None:
+def end_request_id(token: Token[str | None]) -> None:
     """Forget it."""
     _current.reset(token)

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from app import __version__
-from app.platform.http.contract.operator_auth import asks_as_operator, operators_only
-from app.platform.http.contract.problems import documented
-from app.platform.observability.metrics_and_logs import exposition
+from app.platform.http.contract.operator_auth import is_operator_request, require_operator
+from app.platform.http.contract.problems import document_problems
+from app.platform.observability.metrics_and_logs import render_metrics
 from app.platform.runtime.readiness import Health, Readiness
 from app.platform.runtime.release import current_commit
 
@@ -42,7 +42,7 @@ async def readyz(request: Request) -> JSONResponse:
     Why one has failed is told to whoever may read `/metrics`; for others `detail` is empty.
     """
     readiness: Readiness = await request.app.state.probe.readiness()
-    if not asks_as_operator(request):
+    if not is_operator_request(request):
         readiness = readiness.without_details()
     return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
 
@@ -54,12 +54,15 @@ async def readyz(request: Request) -> JSONResponse:
     operation_id="get_prometheus_metrics",
     response_class=Response,
     response_description="Prometheus' text format",
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **documented(401, 403)},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **document_problems(401, 403),
+    },
 )
-async def prometheus(_: Annotated[None, Depends(operators_only)]) -> Response:
+async def prometheus(_: Annotated[None, Depends(require_operator)]) -> Response:
     """Give this process's metrics; in the embedded stack, those of all roles.
 
     For whoever shows the token of `VIGIE_API__METRICS_TOKEN`; where none is set, for clients on the same
     machine.
     """
-    return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

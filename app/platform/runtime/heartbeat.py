@@ -9,14 +9,14 @@ from typing import Final
 
 import asyncpg
 
-from app.platform.db.database import TRANSIENT, Database
+from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.observability.metrics_and_logs import get_logger
 
 EVERY_S = 2.0
 STALE_S = 10.0
 WAITING: Final = "waiting for the database"
 """What a role says while its own work gets no answer, or none that it can use."""
-BROKER: Final = "broker"
+BROKER_MONITOR: Final = "broker"
 """Not a role: under this name the one who watches the broker says how it does; nothing when all is well."""
 
 _BEAT = (
@@ -31,12 +31,12 @@ def instance_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-async def say(connection: asyncpg.Connection, role: str, state: str) -> None:
+async def write_heartbeat(connection: asyncpg.Connection, role: str, state: str) -> None:
     """Write one heartbeat of this process."""
     await connection.execute(_BEAT, role, instance_name(), state, timeout=EVERY_S * 2)
 
 
-async def beat(database: Database, role: str, state: Callable[[], str], stop: asyncio.Event) -> None:
+async def run_heartbeat(database: Database, role: str, state: Callable[[], str], stop: asyncio.Event) -> None:
     """Write the role's state every two seconds, on a connection of its own, until `stop`.
 
     While the database is away nothing is written: that is what its age then shows. Where the connection
@@ -52,8 +52,8 @@ async def beat(database: Database, role: str, state: Callable[[], str], stop: as
             try:
                 if connection is None or connection.is_closed():
                     connection = await database.connect()
-                await say(connection, role, WAITING if loop.time() < doubtful_until else state())
-            except TRANSIENT as error:
+                await write_heartbeat(connection, role, WAITING if loop.time() < doubtful_until else state())
+            except DATABASE_ERRORS as error:
                 _log.warning("heartbeat_failed", error=repr(error))
                 if isinstance(error, TimeoutError):
                     doubtful_until = loop.time() + STALE_S
@@ -64,6 +64,6 @@ async def beat(database: Database, role: str, state: Callable[[], str], stop: as
                 await asyncio.wait_for(stop.wait(), EVERY_S)
     finally:
         if connection is not None and not connection.is_closed():
-            with suppress(*TRANSIENT):
+            with suppress(*DATABASE_ERRORS):
                 await connection.execute("DELETE FROM heartbeats WHERE instance = $1", instance, timeout=1)
             connection.terminate()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
-from app.platform.runtime.heartbeat import beat
+from app.platform.runtime.heartbeat import run_heartbeat
 
 _log = get_logger(__name__)
 # Together less than the 15 seconds in which a whole stack has to end.
@@ -21,7 +21,7 @@ _CLOSE_S = 2.0
 
 
 @dataclass(slots=True)
-class Role:
+class ProcessContext:
     """What a role's work is given.
 
     Attributes:
@@ -33,7 +33,7 @@ class Role:
     """
 
     name: str
-    settings: Settings
+    settings: VigieSettings
     database: Database
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     state: str = "starting"
@@ -44,29 +44,29 @@ class Role:
             await asyncio.wait_for(self.stop.wait(), seconds)
 
 
-Work = Callable[[Role], Awaitable[None]]
+ProcessWork = Callable[[ProcessContext], Awaitable[None]]
 
 
 async def _nothing() -> None:
     """End what was not begun."""
 
 
-async def _serve_metrics(role: Role) -> Callable[[], Awaitable[None]]:
+async def _serve_metrics(role: ProcessContext) -> Callable[[], Awaitable[None]]:
     if not role.settings.metrics_port:
         return _nothing
-    from app.platform.runtime.process_metrics import serve_metrics  # noqa: PLC0415 (loading it costs a third of a start)
+    from app.platform.runtime.metrics_server import serve_metrics  # noqa: PLC0415 (loading it costs a third of a start)
 
     return await serve_metrics(role.settings, role.name, lambda: role.state)
 
 
-async def _run(name: str, settings: Settings, work: Work) -> None:
-    role = Role(
+async def _run(name: str, settings: VigieSettings, work: ProcessWork) -> None:
+    role = ProcessContext(
         name, settings, Database(settings.database, application=f"vigie-{name}", role=f"vigie_{name}")
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, role.stop.set)
-    pulse = asyncio.create_task(beat(role.database, name, lambda: role.state, role.stop))
+    pulse = asyncio.create_task(run_heartbeat(role.database, name, lambda: role.state, role.stop))
     end_metrics = await _serve_metrics(role)
     _log.info("role_started")
     try:
@@ -82,7 +82,7 @@ async def _run(name: str, settings: Settings, work: Work) -> None:
         _log.info("role_stopped")
 
 
-async def _work_until_told(role: Role, work: Work) -> None:
+async def _work_until_told(role: ProcessContext, work: ProcessWork) -> None:
     """Do the work; once told to stop it may drain for a while, and is cancelled then."""
     working = asyncio.ensure_future(work(role))
     told = asyncio.create_task(role.stop.wait())
@@ -100,7 +100,7 @@ async def _work_until_told(role: Role, work: Work) -> None:
         working.cancel()
 
 
-def run_role(name: str, settings: Settings, work: Work) -> None:
+def run_role(name: str, settings: VigieSettings, work: ProcessWork) -> None:
     """Run a role until SIGTERM or SIGINT; returns when it has drained."""
     configure_logging(settings.log, role=name)
     uvloop.run(_run(name, settings, work))

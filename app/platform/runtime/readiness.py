@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.platform.broker.connection import broker_client
-from app.platform.config.settings import Settings
+from app.platform.broker.connection import make_broker_client
+from app.platform.config.settings import VigieSettings
 from app.platform.db import schema_upgrade
 from app.platform.db.database import Database
-from app.platform.runtime.heartbeat import BROKER, STALE_S, WAITING, instance_name
+from app.platform.runtime.heartbeat import BROKER_MONITOR, STALE_S, WAITING, instance_name
 
 _PATIENCE_S = 2.0
 _ROLES = ("ingest", "deliver", "maintain")
@@ -58,7 +58,7 @@ class Readiness(BaseModel):
         return Readiness(ready=self.ready, dependencies=plain)
 
 
-class Beat(NamedTuple):
+class HeartbeatRow(NamedTuple):
     """One row of `heartbeats`; its age in seconds, by the server's clock."""
 
     role: str
@@ -72,7 +72,7 @@ class Beat(NamedTuple):
         return self.age_s <= STALE_S
 
 
-def database_fault(beats: Sequence[Beat], instance: str) -> str:
+def find_database_fault(beats: Sequence[HeartbeatRow], instance: str) -> str:
     """Say what heartbeats know of a database that answers a question; empty where all is well.
 
     A question that is answered is not enough: the roles' own connections may hang, or their writes be refused
@@ -91,7 +91,7 @@ def database_fault(beats: Sequence[Beat], instance: str) -> str:
     return ""
 
 
-def role_fault(beats: Sequence[Beat], role: str) -> str:
+def find_role_fault(beats: Sequence[HeartbeatRow], role: str) -> str:
     """Say why a role does not do its work; empty where at least one of its processes does."""
     mine = [beat for beat in beats if beat.role == role]
     if not mine:
@@ -106,12 +106,12 @@ def role_fault(beats: Sequence[Beat], role: str) -> str:
     return f"is {telling}" if telling else "only stands by: what held its lock ended, and the lock did not"
 
 
-def broker_worry(beats: Sequence[Beat]) -> str:
+def find_broker_warning(beats: Sequence[HeartbeatRow]) -> str:
     """Say what the watch of the broker found; empty where it found nothing."""
-    return next((beat.state for beat in beats if beat.role == BROKER and beat.fresh), "")
+    return next((beat.state for beat in beats if beat.role == BROKER_MONITOR and beat.fresh), "")
 
 
-class Probe:
+class ReadinessProbe:
     """Asks the dependencies, at most once a second, however often `/readyz` is called.
 
     Args:
@@ -120,7 +120,9 @@ class Probe:
         patience_s: how long one of them may take to answer, in seconds.
     """
 
-    def __init__(self, settings: Settings, database: Database, *, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(
+        self, settings: VigieSettings, database: Database, *, patience_s: float = _PATIENCE_S
+    ) -> None:
         self._settings = settings
         self._database = database
         self._patience_s = patience_s
@@ -152,29 +154,29 @@ class Probe:
         """Name → fault, empty where all is well; and what is known of the broker."""
         try:
             async with asyncio.timeout(self._patience_s), self._database.read() as session:
-                revision = await schema_upgrade.current(session)
+                revision = await schema_upgrade.read_current_revision(session)
                 if revision is None:
                     fault = "not migrated: run `vigie migrate`"
                     unknown = dict.fromkeys(_ROLES, "unknown: the database is not migrated")
                     return {"database": "", "migrations": fault, **unknown}, ""
-                beats = [Beat(*row) for row in await session.execute(text(_BEATS))]
+                beats = [HeartbeatRow(*row) for row in await session.execute(text(_BEATS))]
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return dict.fromkeys(("database", "migrations", *_ROLES), self._named(error)), ""
-        expected = schema_upgrade.head()
+        expected = schema_upgrade.find_head_revision()
         stale = (
             "" if revision == expected else f"is at {revision}, should be at {expected}: run `vigie migrate`"
         )
         faults = {
-            "database": database_fault(beats, instance_name()),
+            "database": find_database_fault(beats, instance_name()),
             "migrations": stale,
-            **{role: role_fault(beats, role) for role in _ROLES},
+            **{role: find_role_fault(beats, role) for role in _ROLES},
         }
-        return faults, broker_worry(beats)
+        return faults, find_broker_warning(beats)
 
     async def _ask_broker(self) -> str:
         try:
             async with asyncio.timeout(self._patience_s):
-                async with broker_client(self._settings.broker, timeout_s=self._patience_s):
+                async with make_broker_client(self._settings.broker, timeout_s=self._patience_s):
                     return ""
         except (aiomqtt.MqttError, OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"

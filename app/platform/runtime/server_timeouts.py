@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.platform.http.contract.problems import problem_of
+from app.platform.http.contract.problems import make_error_response
 from app.platform.kernel.errors import MalformedRequestError
 
 _HEADERS: Final = (
@@ -31,11 +31,11 @@ def _unreadable(detail: str, error: BaseException | None, rest: bytes) -> tuple[
         code = "headers_too_large"
         if b"\n" not in rest:
             status, code = 414, "uri_too_long"
-    problem = problem_of(MalformedRequestError(detail, status=status, code=code))
+    problem = make_error_response(MalformedRequestError(detail, status=status, code=code))
     return status, bytes(problem.body)
 
 
-class ImpatientProtocol(H11Protocol):
+class TimeoutHttpProtocol(H11Protocol):
     """A connection that is closed when its client takes longer than `patience_s` seconds for one step.
 
     Uvicorn itself waits for ever: a client that sends a byte now and then would keep its connection, and a
@@ -48,7 +48,7 @@ class ImpatientProtocol(H11Protocol):
     _reading: asyncio.TimerHandle | None = None
 
     @classmethod
-    def of(cls, patience_s: float) -> "type[ImpatientProtocol]":
+    def of(cls, patience_s: float) -> "type[TimeoutHttpProtocol]":
         """The protocol with another patience (seconds)."""
         return type(cls.__name__, (cls,), {"patience_s": patience_s})
 

@@ -13,12 +13,12 @@ from typing import Any, Final, Literal, Self
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.platform.config.settings import Settings, SmtpSettings
-from app.platform.db.database import TRANSIENT, Database
-from app.platform.kernel.tenant_scope import reaching_everything
+from app.platform.config.settings import SmtpSettings, VigieSettings
+from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
-from app.platform.secrets.sealing import Sealer, SealError
+from app.platform.secrets.sealing import SealingError, SecretSealer
 
 MAIL: Final = "mail"
 PUBLIC_URL: Final = "public_url"
@@ -35,11 +35,11 @@ READ: Final = text("SELECT name, value, private, secret FROM installation_settin
 _log = get_logger(__name__)
 
 
-class StoredSmtp(SmtpSettings):
+class StoredSmtpSettings(SmtpSettings):
     """A mail server that was set by the API: where it may be is guarded."""
 
 
-class Installation:
+class InstallationSettings:
     """What counts now.
 
     Args:
@@ -47,7 +47,7 @@ class Installation:
         sealer: Opens the mail server's password.
     """
 
-    def __init__(self, settings: Settings, sealer: Sealer) -> None:
+    def __init__(self, settings: VigieSettings, sealer: SecretSealer) -> None:
         self._settings = settings
         self._sealer = sealer
         self._rows: dict[str, tuple[Any, Any, Any]] = {}
@@ -55,10 +55,10 @@ class Installation:
         self._public_url = ""
 
     @classmethod
-    async def of(cls, settings: Settings, sealer: Sealer, database: Database) -> Self:
+    async def of(cls, settings: VigieSettings, sealer: SecretSealer, database: Database) -> Self:
         """The one of a process; a database that is away is looked at again later."""
         made = cls(settings, sealer)
-        with suppress(*TRANSIENT):
+        with suppress(*DATABASE_ERRORS):
             await made.refresh(database)
         return made
 
@@ -95,7 +95,7 @@ class Installation:
 
     async def refresh(self, database: Database) -> None:
         """Read what is stored."""
-        with reaching_everything():
+        with run_with_full_scope():
             async with database.read() as session:
                 rows = {row[0]: (row[1], row[2], row[3]) for row in await session.execute(READ)}
         if rows == self._rows:
@@ -114,22 +114,24 @@ class Installation:
         value, private, secret = row
         try:
             password = "" if secret is None else INSTALLATION_SECRET.open(self._sealer, secret, MAIL)
-        except SealError as error:
+        except SealingError as error:
             _log.warning("mail_password_not_opened", error=str(error))
             return None
         usual = self._settings.smtp.model_dump()
-        return StoredSmtp.model_construct(**{**usual, **value, **private, "password": SecretStr(password)})
+        return StoredSmtpSettings.model_construct(
+            **{**usual, **value, **private, "password": SecretStr(password)}
+        )
 
     async def follow(self, database: Database, stop: asyncio.Event) -> None:
         """Look again and again, until `stop` is set."""
-        while not await is_set_within(stop, EVERY_S):
+        while not await wait_until_set(stop, EVERY_S):
             try:
                 await self.refresh(database)
-            except TRANSIENT as error:
+            except DATABASE_ERRORS as error:
                 _log.debug("installation_settings_not_read", error=repr(error))
 
 
-async def is_set_within(stop: asyncio.Event, seconds: float) -> bool:
+async def wait_until_set(stop: asyncio.Event, seconds: float) -> bool:
     """Wait for an event, for some seconds at most; tell whether it is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -137,7 +139,7 @@ async def is_set_within(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
-async def end_soon(tasks: Sequence[asyncio.Task[None]], seconds: float = 1.0) -> None:
+async def stop_tasks(tasks: Sequence[asyncio.Task[None]], seconds: float = 1.0) -> None:
     """Wait for tasks that were asked to end, then cancel those that did not."""
     await asyncio.wait(tasks, timeout=seconds)
     for task in tasks:

@@ -13,7 +13,7 @@ import msgspec
 from app.platform.db.database import RawConnection
 from app.platform.observability.metrics_and_logs import SECRETS_TO_SEAL, get_logger
 from app.platform.secrets.sealed_columns import SEALED, SealedColumn
-from app.platform.secrets.sealing import PREFIX, Sealer, SealError
+from app.platform.secrets.sealing import SEALED_PREFIX, SealingError, SecretSealer
 
 _log = get_logger(__name__)
 _AT_ONCE: Final = 200
@@ -21,7 +21,7 @@ _NO_KEY: Final = "sealed:0:"  # nothing begins so
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class SealingKeyUsage:
     """How many values of a column are sealed with one key.
 
     Attributes:
@@ -35,16 +35,18 @@ class Use:
     values: int
 
 
-async def uses(connection: RawConnection, columns: Sequence[SealedColumn] = SEALED) -> list[Use]:
+async def count_sealed_values(
+    connection: RawConnection, columns: Sequence[SealedColumn] = SEALED
+) -> list[SealingKeyUsage]:
     """What is sealed with which key, column by column."""
     found = []
     for column in columns:
         rows = await connection.fetch(
             f"SELECT CASE WHEN starts_with(value, $1) THEN split_part(value, ':', 3) END AS key, "  # noqa: S608 (names of SEALED)
             f"count(*) AS values FROM ({_values(column)}) AS found GROUP BY 1 ORDER BY 1",
-            PREFIX,
+            SEALED_PREFIX,
         )
-        found += [Use(column.name, row["key"], row["values"]) for row in rows]
+        found += [SealingKeyUsage(column.name, row["key"], row["values"]) for row in rows]
     return found
 
 
@@ -57,7 +59,7 @@ def _values(column: SealedColumn) -> str:
     )
 
 
-class Resealer:
+class SecretResealer:
     """Keeps secrets under the newest key; remembers what it has complained of.
 
     Args:
@@ -65,7 +67,7 @@ class Resealer:
         columns: Which are looked through.
     """
 
-    def __init__(self, sealer: Sealer, columns: Sequence[SealedColumn] = SEALED) -> None:
+    def __init__(self, sealer: SecretSealer, columns: Sequence[SealedColumn] = SEALED) -> None:
         self._sealer = sealer
         self._columns = columns
         self._told: set[tuple[str, str]] = set()
@@ -82,8 +84,10 @@ class Resealer:
             while last is not None:
                 async with connection.transaction():
                     last = await self._slice(connection, column, last, current)
-        name = current.removeprefix(PREFIX).removesuffix(":")
-        left = sum(use.values for use in await uses(connection, self._columns) if use.key != name)
+        name = current.removeprefix(SEALED_PREFIX).removesuffix(":")
+        left = sum(
+            use.values for use in await count_sealed_values(connection, self._columns) if use.key != name
+        )
         SECRETS_TO_SEAL.set(left)
         return left
 
@@ -112,7 +116,7 @@ class Resealer:
         """The value sealed anew; as it is, where it cannot be opened or there is no key."""
         try:
             return column.anew(self._sealer, stored, *key)
-        except SealError as error:
+        except SealingError as error:
             row = ",".join(map(str, key))
             if (column.table, row) not in self._told:
                 self._told.add((column.table, row))

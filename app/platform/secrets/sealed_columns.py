@@ -7,7 +7,7 @@ lost with the old key: whoever adds one adds its entry. Must not import the room
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.platform.secrets.sealing import Sealer, is_sealed
+from app.platform.secrets.sealing import SecretSealer, is_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,17 @@ class SealedColumn:
         """`table.column`."""
         return f"{self.table}.{self.column}"
 
-    def seal(self, sealer: Sealer, text: str, *key: Any) -> str:  # noqa: ANN401 (of whatever type keys are)
+    def seal(self, sealer: SecretSealer, text: str, *key: Any) -> str:  # noqa: ANN401 (of whatever type keys are)
         """Seal a value of the row with this key (SealError where there is no encryption key)."""
         return sealer.seal(text, self.context.format(*key))
 
-    def open(self, sealer: Sealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
+    def open(self, sealer: SecretSealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
         """Open a value of the row with this key (SealError where it cannot be)."""
         if self.clear is not None and stored.startswith(self.clear) and not is_sealed(stored):
             return stored
         return sealer.open(stored, self.context.format(*key))
 
-    def anew(self, sealer: Sealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
+    def anew(self, sealer: SecretSealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
         """Give a value as it is sealed now: itself where that is with the first key already (SealError)."""
         if sealer.current is not None and stored.startswith(sealer.current):
             return stored

@@ -16,11 +16,11 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.platform.config.encryption_settings import KEY_BYTES, EncryptionSettings, KeysFile
+from app.platform.config.encryption_settings import KEY_BYTES, EncryptionKeyFile, EncryptionSettings
 from app.platform.kernel.errors import UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 
-PREFIX: Final = "sealed:1:"
+SEALED_PREFIX: Final = "sealed:1:"
 _NONCE_BYTES: Final = 12
 _NAME_LENGTH: Final = 8
 _log = get_logger(__name__)
@@ -30,11 +30,11 @@ _NO_KEY: Final = (
 )
 
 
-class SealError(Exception):
+class SealingError(Exception):
     """Something cannot be sealed or opened; the text says which key is missing, and shows no secret."""
 
 
-class Sealer:
+class SecretSealer:
     """Seals with its first key, opens with all of them.
 
     Where the keys are in a file, it follows that file: a key that is put there seals from then on.
@@ -44,7 +44,7 @@ class Sealer:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._file: KeysFile | None = None
+        self._file: EncryptionKeyFile | None = None
         self._take(keys)
 
     @classmethod
@@ -55,11 +55,11 @@ class Sealer:
             SealError: The file of keys cannot be read any more; what else is wrong, the settings refuse.
         """
         # Before it is read: what comes in between is noticed.
-        file = None if settings.keys or settings.keys_file is None else KeysFile(settings.keys_file)
+        file = None if settings.keys or settings.keys_file is None else EncryptionKeyFile(settings.keys_file)
         try:
             sealer = cls(settings.key_bytes())
         except ValueError as error:
-            raise SealError(str(error)) from None
+            raise SealingError(str(error)) from None
         sealer._file = file
         return sealer
 
@@ -72,7 +72,7 @@ class Sealer:
     def current(self) -> str | None:
         """The beginning of all that is sealed with the first key."""
         self._follow()
-        return None if self._first is None else f"{PREFIX}{self._first}:"
+        return None if self._first is None else f"{SEALED_PREFIX}{self._first}:"
 
     @property
     def names(self) -> list[str]:
@@ -82,9 +82,9 @@ class Sealer:
 
     def _take(self, keys: Sequence[bytes]) -> None:
         if any(len(key) != KEY_BYTES for key in keys):
-            raise SealError(f"an encryption key has {KEY_BYTES} bytes, in base64")
-        self._keys = {key_name(key): AESGCM(key) for key in keys}
-        self._first = key_name(keys[0]) if keys else None
+            raise SealingError(f"an encryption key has {KEY_BYTES} bytes, in base64")
+        self._keys = {derive_key_name(key): AESGCM(key) for key in keys}
+        self._first = derive_key_name(keys[0]) if keys else None
         self._hashes_with = [hmac.digest(key, b"fingerprint", "sha256") for key in keys]
 
     def _follow(self) -> None:
@@ -120,10 +120,10 @@ class Sealer:
         """
         self._follow()
         if self._first is None:
-            raise SealError("no encryption key is set (VIGIE_ENCRYPTION__KEYS)")
+            raise SealingError("no encryption key is set (VIGIE_ENCRYPTION__KEYS)")
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = nonce + self._keys[self._first].encrypt(nonce, text.encode(), context.encode())
-        return f"{PREFIX}{self._first}:{base64.b64encode(sealed).decode()}"
+        return f"{SEALED_PREFIX}{self._first}:{base64.b64encode(sealed).decode()}"
 
     def open(self, sealed: str, context: str) -> str:
         """Open what `seal` gave.
@@ -131,31 +131,31 @@ class Sealer:
         Raises:
             SealError: It was sealed with a key that is not here, for another context, or is damaged.
         """
-        name, _, text = sealed.removeprefix(PREFIX).partition(":")
+        name, _, text = sealed.removeprefix(SEALED_PREFIX).partition(":")
         if not is_sealed(sealed) or not text:
-            raise SealError("it is not sealed")
+            raise SealingError("it is not sealed")
         if name not in self._keys:
             # Another process may have sealed it with a key that came after our last look.
             self._follow()
         cipher = self._keys.get(name)
         if cipher is None:
-            raise SealError(f"it is sealed with the key {name}, which is not among VIGIE_ENCRYPTION__KEYS")
+            raise SealingError(f"it is sealed with the key {name}, which is not among VIGIE_ENCRYPTION__KEYS")
         try:
             raw = base64.b64decode(text, validate=True)
             return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context.encode()).decode()
         except (InvalidTag, binascii.Error, ValueError):
-            raise SealError("it is damaged, or was sealed for something else") from None
+            raise SealingError("it is damaged, or was sealed for something else") from None
 
 
-def require_key(sealer: Sealer) -> None:
+def require_encryption_key(sealer: SecretSealer) -> None:
     """Refuse what would have to be sealed where there is no key (UnavailableError)."""
     if not sealer.ready:
         raise UnavailableError(_NO_KEY, code="encryption_key_missing")
 
 
 def is_sealed(text: str) -> bool:
-    """Whether a text is one that `Sealer.seal` gave."""
-    return text.startswith(PREFIX)
+    """Whether a text is one that `SecretSealer.seal` gave."""
+    return text.startswith(SEALED_PREFIX)
 
 
 def generate_encryption_key() -> str:
@@ -163,6 +163,6 @@ def generate_encryption_key() -> str:
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
-def key_name(key: bytes) -> str:
+def derive_key_name(key: bytes) -> str:
     """What a key is called in what it sealed: the beginning of its hash."""
     return hashlib.sha256(key).hexdigest()[:_NAME_LENGTH]

@@ -2,20 +2,20 @@
 
 from typing import Final
 
-from app.reports.render.number_formats import Formats, named
-from app.reports.render.page_blocks import Cell, Section, Table
-from app.reports.render.report_statistics import Computed
+from app.reports.render.number_formats import ReportFormatter, clean_name
+from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_statistics import ReportStatistics
 from app.reports.render.report_texts import WORDS
-from app.reports.report_input import AlertMaterial, AlertsMaterial
+from app.reports.report_input import AlertStatistics, ReportAlert
 
 _SEVERITIES: Final = ("critical", "warning", "info")
 _COLOURS: Final = {"critical": "#b91c1c", "warning": "#d97706", "info": "#2563eb"}
 _US: Final = 1e6
 
 
-def alerts(report: Computed, formats: Formats) -> Section:
+def build_alert_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """How many alerts there were, how grave, how long, and how soon somebody took charge."""
-    section = Section("alerts", formats.said(WORDS["alerts"]))
+    section = ReportSection("alerts", formats.said(WORDS["alerts"]))
     found = report.material.alerts
     if found is None:
         section.paragraphs.append(formats.said(WORDS["alerts_not_shown"]))
@@ -29,7 +29,7 @@ def alerts(report: Computed, formats: Formats) -> Section:
     return section
 
 
-def _points(found: AlertsMaterial, total: int, formats: Formats) -> list[str]:
+def _points(found: AlertStatistics, total: int, formats: ReportFormatter) -> list[str]:
     points = [formats.said(WORDS["alerts_before"]).format(count=formats.number(found.before))]
     if found.went_on:
         points.append(formats.said(WORDS["alerts_went_on"]).format(count=formats.number(found.went_on)))
@@ -48,44 +48,44 @@ def _points(found: AlertsMaterial, total: int, formats: Formats) -> list[str]:
     return points
 
 
-def _counts(found: AlertsMaterial, total: int, formats: Formats) -> Table:
-    head = [Cell(formats.said(WORDS["severity"])), Cell(formats.said(WORDS["count"]), number=True)]
+def _counts(found: AlertStatistics, total: int, formats: ReportFormatter) -> ReportTable:
+    head = [TableCell(formats.said(WORDS["severity"])), TableCell(formats.said(WORDS["count"]), number=True)]
     rows = [
         [
-            Cell(formats.said(WORDS[each]), header=True, swatch=_COLOURS[each]),
-            Cell(formats.number(found.by_severity.get(each, 0)), number=True),
+            TableCell(formats.said(WORDS[each]), header=True, swatch=_COLOURS[each]),
+            TableCell(formats.number(found.by_severity.get(each, 0)), number=True),
         ]
         for each in _SEVERITIES
     ]
     rows.append(
         [
-            Cell(formats.said(WORDS["total"]), header=True),
-            Cell(formats.number(total), number=True, strong=True),
+            TableCell(formats.said(WORDS["total"]), header=True),
+            TableCell(formats.number(total), number=True, strong=True),
         ]
     )
-    return Table(formats.said(WORDS["alerts_count"]), head, rows)
+    return ReportTable(formats.said(WORDS["alerts_count"]), head, rows)
 
 
-def _longest(found: AlertsMaterial, report: Computed, formats: Formats) -> Table:
-    head = [Cell(formats.said(WORDS[each])) for each in ("rule", "severity", "box", "began")]
-    head.append(Cell(formats.said(WORDS["lasted"]), number=True))
+def _longest(found: AlertStatistics, report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
+    head = [TableCell(formats.said(WORDS[each])) for each in ("rule", "severity", "box", "began")]
+    head.append(TableCell(formats.said(WORDS["lasted"]), number=True))
     labels = {box.id: box.label for box in report.boxes}
     rows = []
     for alert in found.longest:
         box = formats.said(WORDS["whole_site"]) if alert.box is None else labels.get(alert.box, alert.box)
         rows.append(
             [
-                Cell(named(alert.rule), header=True),
-                Cell(formats.said(WORDS[alert.severity]), swatch=_COLOURS.get(alert.severity)),
-                Cell(box),
-                Cell(formats.moment(alert.started_us)),
-                Cell(_lasted(alert, report, formats), number=True),
+                TableCell(clean_name(alert.rule), header=True),
+                TableCell(formats.said(WORDS[alert.severity]), swatch=_COLOURS.get(alert.severity)),
+                TableCell(box),
+                TableCell(formats.moment(alert.started_us)),
+                TableCell(_lasted(alert, report, formats), number=True),
             ]
         )
-    return Table(formats.said(WORDS["alerts_longest"]), head, rows)
+    return ReportTable(formats.said(WORDS["alerts_longest"]), head, rows)
 
 
-def _lasted(alert: AlertMaterial, report: Computed, formats: Formats) -> str:
+def _lasted(alert: ReportAlert, report: ReportStatistics, formats: ReportFormatter) -> str:
     ended = alert.ended_us or report.material.made_us
     duration = formats.duration((ended - alert.started_us) / _US)
     return duration if alert.ended_us else formats.said(WORDS["lasts"]).format(duration=duration)

@@ -8,22 +8,22 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from app.reports.render.number_formats import named
+from app.reports.render.number_formats import clean_name
 
 _ELLIPSIS: Final = "…"
 
 
-def labels_of(boxes: Sequence[tuple[str, str | None]]) -> list[str]:
+def make_unique_labels(boxes: Sequence[tuple[str, str | None]]) -> list[str]:
     """The labels of boxes, each another: the name, with the id where several have the same.
 
     Args:
         boxes: the id of each, and what its client calls it.
     """
-    labels = [named(name) if name else box for box, name in boxes]
+    labels = [clean_name(name) if name else box for box, name in boxes]
     # A name with an id behind it may be what a further box is called: that one gets its id too.
     while alike := _alike(labels):
         changed = [
-            with_id(label, box) if place in alike else label
+            append_box_id(label, box) if place in alike else label
             for place, (label, (box, _)) in enumerate(zip(labels, boxes, strict=True))
         ]
         if changed == labels:
@@ -32,12 +32,12 @@ def labels_of(boxes: Sequence[tuple[str, str | None]]) -> list[str]:
     return labels
 
 
-def with_id(label: str, box: str) -> str:
+def append_box_id(label: str, box: str) -> str:
     """A label that has the box's id in it."""
     return label if label == box or label.endswith(_behind(box)) else label + _behind(box)
 
 
-def shortened(labels: Sequence[str], limit: int) -> list[str]:
+def shorten_labels(labels: Sequence[str], limit: int) -> list[str]:
     """Labels of at most so many characters, each another where the whole ones are.
 
     They are cut at their end; in their middle where that leaves several alike; else numbered.

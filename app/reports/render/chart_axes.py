@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.indicators.period_selection import Slot
+from app.indicators.period_selection import DatedPeriod
 from app.platform.kernel.instants import from_datetime
-from app.reports.render.number_formats import Formats
+from app.reports.render.number_formats import ReportFormatter
 
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LEAST: Final = 1e-3
@@ -18,7 +18,7 @@ _FEW_DAYS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class AxisTick:
     """A place on an axis, and what stands there."""
 
     at: float
@@ -26,7 +26,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class AxisScale:
     """From values to places: `low` lies at `start`, `high` at `end`."""
 
     low: float
@@ -40,7 +40,7 @@ class Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
 
-def rounded(low: float, high: float, *, marks: int = 4) -> tuple[float, float, float]:
+def round_axis_bounds(low: float, high: float, *, marks: int = 4) -> tuple[float, float, float]:
     """Round ends of an axis that holds two values, and the step of its marks."""
     span = max(high - low, _LEAST, abs(high) * _LEAST)
     rough = span / marks
@@ -49,17 +49,17 @@ def rounded(low: float, high: float, *, marks: int = 4) -> tuple[float, float, f
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step
 
 
-def value_marks(axis: Axis, step: float, formats: Formats) -> list[Mark]:
+def build_value_ticks(axis: AxisScale, step: float, formats: ReportFormatter) -> list[AxisTick]:
     """The marks of values, with as many decimals as the step needs."""
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     if round(step, decimals) != round(step, 6):
         decimals += 1
     count = round((axis.high - axis.low) / step)
     values = [axis.low + place * step for place in range(count + 1)]
-    return [Mark(axis.at(value), formats.number(value, decimals)) for value in values]
+    return [AxisTick(axis.at(value), formats.number(value, decimals)) for value in values]
 
 
-def time_marks(axis: Axis, slot: Slot, formats: Formats) -> list[Mark]:
+def build_time_ticks(axis: AxisScale, slot: DatedPeriod, formats: ReportFormatter) -> list[AxisTick]:
     """The marks of local hours of a day, or of days of a month."""
     if (slot.last - slot.first).days < _FEW_DAYS:
         begin = datetime.combine(slot.first, datetime.min.time(), tzinfo=formats.zone)
@@ -67,9 +67,10 @@ def time_marks(axis: Axis, slot: Slot, formats: Formats) -> list[Mark]:
         after = datetime.combine(slot.first + timedelta(days=1), datetime.min.time(), tzinfo=formats.zone)
         hours.append((after, "24"))
         suffix = f"{chr(0xA0)}h"
-        return [Mark(axis.at(float(from_datetime(moment))), label + suffix) for moment, label in hours]
+        return [AxisTick(axis.at(float(from_datetime(moment))), label + suffix) for moment, label in hours]
     days = [slot.first.replace(day=day) for day in _DAYS if day <= slot.last.day]
     noons = [datetime(day.year, day.month, day.day, 12, tzinfo=formats.zone) for day in days]
     return [
-        Mark(axis.at(float(from_datetime(noon))), f"{day.day}") for noon, day in zip(noons, days, strict=True)
+        AxisTick(axis.at(float(from_datetime(noon))), f"{day.day}")
+        for noon, day in zip(noons, days, strict=True)
     ]

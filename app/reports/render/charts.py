@@ -10,17 +10,23 @@ from typing import Final
 
 import numpy as np
 
-from app.indicators.index_results import Text
-from app.indicators.period_selection import Slot
-from app.reports.render.chart_axes import Axis, Mark, rounded, time_marks, value_marks
-from app.reports.render.number_formats import Formats
-from app.reports.render.page_blocks import Cell, Table
+from app.indicators.index_results import BilingualText
+from app.indicators.period_selection import DatedPeriod
+from app.reports.render.chart_axes import (
+    AxisScale,
+    AxisTick,
+    build_time_ticks,
+    build_value_ticks,
+    round_axis_bounds,
+)
+from app.reports.render.number_formats import ReportFormatter
+from app.reports.render.page_blocks import ReportTable, TableCell
 from app.reports.render.report_texts import WORDS
 
-type Series = Mapping[int, float]
+type ChartSeries = Mapping[int, float]
 """Values by the instants (µs since the epoch) at whose middle they lie."""
 
-FEW: Final = 4
+MAX_BOX_LINES: Final = 4
 """So many boxes have a line each."""
 COLOURS: Final = ("#1f5fa8", "#c2410c", "#0f766e", "#7c3aed")
 DASHES: Final = ("", "6 3", "2 2.5", "8 3 2 3")
@@ -32,7 +38,7 @@ _LEAST_SPANS: Final[Mapping[str, float]] = {"dB": 10.0, "°C": 5.0, "%RH": 20.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """A line of a chart: its SVG path, and how it is told from others."""
 
     label: str
@@ -42,7 +48,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class ChartLimit:
     """A level that values are compared with; `shown` is its label with the level."""
 
     value: float
@@ -52,7 +58,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Shade:
+class ShadedInterval:
     """A stretch of time with a ground of its own."""
 
     start: float
@@ -62,7 +68,7 @@ class Shade:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class ReportChart:
     """A chart as its template draws it, with what it says in words and in numbers.
 
     Attributes:
@@ -76,26 +82,26 @@ class Chart:
     title: str
     unit: str
     said: str
-    table: Table
+    table: ReportTable
     width: float
     height: float
     plot: tuple[float, float, float, float]
-    across: list[Mark]
-    up: list[Mark]
-    lines: list[Line] = field(default_factory=list)
+    across: list[AxisTick]
+    up: list[AxisTick]
+    lines: list[ChartLine] = field(default_factory=list)
     band: str = ""
     band_label: str = ""
-    limits: list[Limit] = field(default_factory=list)
-    shades: list[Shade] = field(default_factory=list)
+    limits: list[ChartLimit] = field(default_factory=list)
+    shades: list[ShadedInterval] = field(default_factory=list)
     numbers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChartSpec:
     """What a chart is of.
 
     Attributes:
-        key, title, unit: as in `Chart`.
+        key, title, unit: as in `ReportChart`.
         series: by the boxes' labels, in their order.
         slot: the period.
         width_us: how long a value stands for (µs): a longer gap breaks a line.
@@ -108,16 +114,16 @@ class Asked:
     key: str
     title: str
     unit: str
-    series: Sequence[tuple[str, Series]]
-    slot: Slot
+    series: Sequence[tuple[str, ChartSeries]]
+    slot: DatedPeriod
     width_us: int
-    limits: Sequence[Limit] = ()
+    limits: Sequence[ChartLimit] = ()
     shades: Sequence[tuple[int, int, str, str]] = ()
     zero: bool = True
     size: tuple[float, float] = (340.0, 150.0)
 
 
-def chart(asked: Asked, formats: Formats) -> Chart | None:
+def draw_report_chart(asked: ChartSpec, formats: ReportFormatter) -> ReportChart | None:
     """Draw a chart; None where there is nothing to draw."""
     given = [(label, series) for label, series in asked.series if series]
     if not given:
@@ -128,13 +134,13 @@ def chart(asked: Asked, formats: Formats) -> Chart | None:
     # What hardly moves must not look as if it did.
     spare = max(0.0, _LEAST_SPANS.get(asked.unit, 0.0) - (high - low)) / 2
     low, high = (low, high) if asked.zero else (low - spare, high + spare)
-    bottom, top, step = rounded(low, high if high > low else low + 1)
+    bottom, top, step = round_axis_bounds(low, high if high > low else low + 1)
     width, height = asked.size
     start, end = asked.slot.period
-    x = Axis(float(start), float(end), _LEFT, width - _RIGHT)
-    y = Axis(bottom, top, height - _BOTTOM, _TOP)
+    x = AxisScale(float(start), float(end), _LEFT, width - _RIGHT)
+    y = AxisScale(bottom, top, height - _BOTTOM, _TOP)
     lines, band = _lines(given, x, y, asked.width_us, formats)
-    return Chart(
+    return ReportChart(
         key=asked.key,
         title=asked.title,
         unit=formats.unit(asked.unit),
@@ -143,17 +149,17 @@ def chart(asked: Asked, formats: Formats) -> Chart | None:
         width=width,
         height=height,
         plot=(_LEFT, _TOP, width - _RIGHT, height - _BOTTOM),
-        across=time_marks(x, asked.slot, formats),
-        up=value_marks(y, step, formats),
+        across=build_time_ticks(x, asked.slot, formats),
+        up=build_value_ticks(y, step, formats),
         lines=lines,
         band=band,
         band_label=formats.said(WORDS["range_of_boxes"]).format(count=len(given)) if band else "",
         limits=[
-            Limit(each.value, each.label, y.at(each.value), _limit_said(each, asked, formats))
+            ChartLimit(each.value, each.label, y.at(each.value), _limit_said(each, asked, formats))
             for each in asked.limits
         ],
         shades=[
-            Shade(
+            ShadedInterval(
                 x.at(max(begin, start)),
                 round(x.at(min(after, end)) - x.at(max(begin, start)), 1),
                 label,
@@ -166,29 +172,33 @@ def chart(asked: Asked, formats: Formats) -> Chart | None:
 
 
 def _lines(
-    given: Sequence[tuple[str, Series]], x: Axis, y: Axis, width_us: int, formats: Formats
-) -> tuple[list[Line], str]:
-    if len(given) <= FEW:
+    given: Sequence[tuple[str, ChartSeries]],
+    x: AxisScale,
+    y: AxisScale,
+    width_us: int,
+    formats: ReportFormatter,
+) -> tuple[list[ChartLine], str]:
+    if len(given) <= MAX_BOX_LINES:
         looks = zip(COLOURS, DASHES, strict=True)
         return [
-            Line(label, _path(series, x, y, width_us), colour, dash)
+            ChartLine(label, _path(series, x, y, width_us), colour, dash)
             for (label, series), (colour, dash) in zip(given, looks, strict=False)
         ], ""
-    label, highest = highest_of(given)
-    middle = {at: values[1] for at, values in summary(given).items()}
+    label, highest = find_highest_series(given)
+    middle = {at: values[1] for at, values in summarise_series(given).items()}
     lines = [
-        Line(formats.said(WORDS["median_of_boxes"]), _path(middle, x, y, width_us), _MEDIAN, DASHES[1]),
-        Line(label, _path(highest, x, y, width_us), COLOURS[1]),
+        ChartLine(formats.said(WORDS["median_of_boxes"]), _path(middle, x, y, width_us), _MEDIAN, DASHES[1]),
+        ChartLine(label, _path(highest, x, y, width_us), COLOURS[1]),
     ]
-    return lines, _area(summary(given), x, y, width_us)
+    return lines, _area(summarise_series(given), x, y, width_us)
 
 
-def highest_of(given: Sequence[tuple[str, Series]]) -> tuple[str, Series]:
+def find_highest_series(given: Sequence[tuple[str, ChartSeries]]) -> tuple[str, ChartSeries]:
     """Of several boxes the one with the highest mean of what is drawn."""
     return max(given, key=lambda each: sum(each[1].values()) / len(each[1]))
 
 
-def summary(given: Sequence[tuple[str, Series]]) -> dict[int, tuple[float, float, float]]:
+def summarise_series(given: Sequence[tuple[str, ChartSeries]]) -> dict[int, tuple[float, float, float]]:
     """The lowest value, the median and the highest one of several boxes, by instant."""
     by: dict[int, list[float]] = {}
     for _, series in given:
@@ -208,7 +218,7 @@ def _runs(series: Mapping[int, object], width_us: int) -> list[list[int]]:
     return runs
 
 
-def _path(series: Series, x: Axis, y: Axis, width_us: int) -> str:
+def _path(series: ChartSeries, x: AxisScale, y: AxisScale, width_us: int) -> str:
     parts: list[str] = []
     for run in _runs(series, width_us):
         points = [f"{x.at(at)} {y.at(series[at])}" for at in run]
@@ -217,7 +227,9 @@ def _path(series: Series, x: Axis, y: Axis, width_us: int) -> str:
     return "".join(parts)
 
 
-def _area(summaries: Mapping[int, tuple[float, float, float]], x: Axis, y: Axis, width_us: int) -> str:
+def _area(
+    summaries: Mapping[int, tuple[float, float, float]], x: AxisScale, y: AxisScale, width_us: int
+) -> str:
     parts: list[str] = []
     for run in _runs(summaries, width_us):
         upper = [f"{x.at(at)} {y.at(summaries[at][2])}" for at in run]
@@ -226,7 +238,7 @@ def _area(summaries: Mapping[int, tuple[float, float, float]], x: Axis, y: Axis,
     return "".join(parts)
 
 
-def _when(at: int, asked: Asked, formats: Formats) -> str:
+def _when(at: int, asked: ChartSpec, formats: ReportFormatter) -> str:
     """When a value is of: it lies in the middle of its hour or day."""
     begin = at - asked.width_us // 2
     if asked.slot.first == asked.slot.last:
@@ -234,7 +246,7 @@ def _when(at: int, asked: Asked, formats: Formats) -> str:
     return formats.short_day(formats.local(at).date())
 
 
-def _said(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -> str:
+def _said(asked: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter) -> str:
     points = [(value, at, label) for label, series in given for at, value in series.items()]
     (low, low_at, low_box), (high, high_at, high_box) = min(points), max(points)
     words = formats.said(WORDS["chart_said"]).format(
@@ -250,34 +262,38 @@ def _said(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -
     return " ".join([words, *(f"{_limit_said(each, asked, formats)}." for each in asked.limits)])
 
 
-def _limit_said(limit: Limit, asked: Asked, formats: Formats) -> str:
+def _limit_said(limit: ChartLimit, asked: ChartSpec, formats: ReportFormatter) -> str:
     return f"{limit.label}{formats.said(WORDS['colon'])}{formats.limit(limit.value, asked.unit)}"
 
 
-def _table(asked: Asked, given: Sequence[tuple[str, Series]], formats: Formats) -> Table:
+def _table(
+    asked: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter
+) -> ReportTable:
     """What is drawn, in numbers."""
     unit = formats.unit(asked.unit)
     caption = f"{asked.title} ({unit})" if unit else asked.title
     when = formats.said(WORDS["hour" if asked.slot.first == asked.slot.last else "day"])
-    if len(given) <= FEW:
+    if len(given) <= MAX_BOX_LINES:
         columns = given
     else:
-        label, highest = highest_of(given)
-        found = summary(given)
+        label, highest = find_highest_series(given)
+        found = summarise_series(given)
         names = [formats.said(WORDS[each]) for each in ("lowest", "median", "highest")]
         columns = [(name, {at: found[at][place] for at in found}) for place, name in enumerate(names)]
         columns.append((label, highest))
     times = sorted({at for _, series in given for at in series})
     rows = [
         [
-            Cell(_when(at, asked, formats), header=True),
-            *(Cell(formats.value(series.get(at), asked.unit), number=True) for _, series in columns),
+            TableCell(_when(at, asked, formats), header=True),
+            *(TableCell(formats.value(series.get(at), asked.unit), number=True) for _, series in columns),
         ]
         for at in times
     ]
-    return Table(caption, [Cell(when), *(Cell(label, number=True) for label, _ in columns)], rows)
+    return ReportTable(
+        caption, [TableCell(when), *(TableCell(label, number=True) for label, _ in columns)], rows
+    )
 
 
-def guideline(value: float, words: Text, formats: Formats) -> Limit:
+def make_guideline_limit(value: float, words: BilingualText, formats: ReportFormatter) -> ChartLimit:
     """A level with what it is called."""
-    return Limit(value, formats.said(words))
+    return ChartLimit(value, formats.said(words))

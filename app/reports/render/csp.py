@@ -10,13 +10,13 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 @cache
-def style() -> str:
+def read_style_sheet() -> str:
     """The style sheet, which stands in every page."""
     return (TEMPLATES / "style.css").read_text()
 
 
 @cache
-def policy() -> str:
+def build_report_csp() -> str:
     """The Content-Security-Policy of a page: nothing is loaded, no script runs, one style sheet holds."""
-    digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(read_style_sheet().encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

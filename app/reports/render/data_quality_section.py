@@ -2,27 +2,27 @@
 
 from typing import Final
 
-from app.indicators.index_definitions import FIGURES
-from app.indicators.index_results import Method, Text
-from app.indicators.noise_levels import PARTS
-from app.reports.render.main_findings import WHO, coverage_of
-from app.reports.render.number_formats import Formats, typeset
-from app.reports.render.page_blocks import Cell, Section, Table
-from app.reports.render.report_statistics import Computed, silent_hours
+from app.indicators.index_definitions import INDEX_DEFINITIONS
+from app.indicators.index_results import BilingualText, IndexMethod
+from app.indicators.noise_levels import DAY_PARTS
+from app.reports.render.main_findings import WHO_METHODS, compute_coverage
+from app.reports.render.number_formats import ReportFormatter, typeset_text
+from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_statistics import ReportStatistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, WORDS
 
 _ROWS: Final = 10
 _READ: Final = ("day", "measured", "worst", "decibels", "alerts", "sensors")
 
 
-def quality(report: Computed, formats: Formats) -> Section:
+def build_quality_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """How much was measured, which boxes were silent, and how many values have flags."""
-    section = Section("quality", formats.said(WORDS["quality"]))
+    section = ReportSection("quality", formats.said(WORDS["quality"]))
     if not report.boxes:
         section.paragraphs.append(formats.said(WORDS["short_no_boxes"]))
         return section
     section.points.append(
-        formats.said(WORDS["quality_coverage"]).format(coverage=formats.percent(coverage_of(report)))
+        formats.said(WORDS["quality_coverage"]).format(coverage=formats.percent(compute_coverage(report)))
     )
     silent = [box.label for box in report.boxes if not box.now]
     if silent:
@@ -39,19 +39,19 @@ def quality(report: Computed, formats: Formats) -> Section:
     return section
 
 
-def _gaps(report: Computed, formats: Formats) -> Table | None:
+def _gaps(report: ReportStatistics, formats: ReportFormatter) -> ReportTable | None:
     """The boxes with hours without any value, those with the most of them first."""
-    found = [(box, *silent_hours(box, report.slot.period)) for box in report.measured]
+    found = [(box, *count_silent_hours(box, report.slot.period)) for box in report.measured]
     found = sorted((each for each in found if each[1]), key=lambda each: -each[1])
     if not found:
         return None
-    head = [Cell(formats.said(WORDS["box"]))]
-    head += [Cell(formats.said(WORDS[each]), number=True) for each in ("gap_total", "gap_longest")]
+    head = [TableCell(formats.said(WORDS["box"]))]
+    head += [TableCell(formats.said(WORDS[each]), number=True) for each in ("gap_total", "gap_longest")]
     rows = [
         [
-            Cell(box.label, header=True),
-            Cell(formats.number(total), number=True),
-            Cell(formats.number(longest), number=True),
+            TableCell(box.label, header=True),
+            TableCell(formats.number(total), number=True),
+            TableCell(formats.number(longest), number=True),
         ]
         for box, total, longest in found[:_ROWS]
     ]
@@ -59,10 +59,10 @@ def _gaps(report: Computed, formats: Formats) -> Table | None:
     hours = formats.number(len(report.slot.period.hours()))
     caption = formats.said(WORDS["quality_gaps"]).format(hours=hours)
     note = formats.said(WORDS["more_boxes"]).format(count=more) if more > 0 else ""
-    return Table(caption, head, rows, note=note)
+    return ReportTable(caption, head, rows, note=note)
 
 
-def _flags(section: Section, report: Computed, formats: Formats) -> None:
+def _flags(section: ReportSection, report: ReportStatistics, formats: ReportFormatter) -> None:
     flags = report.material.flags
     if flags is None:
         section.points.append(formats.said(WORDS["quality_flags_left_out"]))
@@ -73,25 +73,25 @@ def _flags(section: Section, report: Computed, formats: Formats) -> None:
     if not any(flags.flags.values()):
         section.points.append(formats.said(WORDS["quality_no_flags"]).format(samples=samples))
         return
-    head = [Cell(formats.said(WORDS["flag"]))]
-    head += [Cell(formats.said(WORDS[each]), number=True) for each in ("count", "share")]
+    head = [TableCell(formats.said(WORDS["flag"]))]
+    head += [TableCell(formats.said(WORDS[each]), number=True) for each in ("count", "share")]
     rows = [
         [
-            Cell(formats.said(WORDS[flag]), header=True),
-            Cell(formats.number(count), number=True),
-            Cell(formats.percent(100.0 * count / flags.samples), number=True),
+            TableCell(formats.said(WORDS[flag]), header=True),
+            TableCell(formats.number(count), number=True),
+            TableCell(formats.percent(100.0 * count / flags.samples), number=True),
         ]
         for flag, count in flags.flags.items()
         if count
     ]
     caption = formats.said(WORDS["quality_flags"]).format(samples=samples)
-    section.tables.append(Table(caption, head, rows, note=formats.said(WORDS["quality_kept"])))
+    section.tables.append(ReportTable(caption, head, rows, note=formats.said(WORDS["quality_kept"])))
 
 
-def reading(report: Computed, formats: Formats) -> Section:
+def build_reading_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """How to read the report."""
-    section = Section("reading", formats.said(WORDS["reading"]))
-    begin = PARTS.get(report.material.country, PARTS["EU"])[0].begin.hour
+    section = ReportSection("reading", formats.said(WORDS["reading"]))
+    begin = DAY_PARTS.get(report.material.country, DAY_PARTS["EU"])[0].begin.hour
     section.terms = [
         (formats.said(WORDS[f"read_{each}"]), [formats.said(WORDS[f"read_{each}_text"]).format(begin=begin)])
         for each in _READ
@@ -99,28 +99,28 @@ def reading(report: Computed, formats: Formats) -> Section:
     return section
 
 
-def methods(report: Computed, formats: Formats) -> Section:
+def build_methods_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """The methods that were used: version, what they need, source, what a reader has to know."""
-    section = Section("methods", formats.said(WORDS["methods"]))
+    section = ReportSection("methods", formats.said(WORDS["methods"]))
     used = dict.fromkeys(name for name, _ in report.values)
     for name in used:
-        method = FIGURES[name].method
+        method = INDEX_DEFINITIONS[name].method
         section.terms.append((formats.said(method.title), _of_method(method, report, formats)))
     if not used:
         section.paragraphs.append(formats.said(WORDS["no_methods"]))
     return section
 
 
-def _cited(source: Text, formats: Formats) -> str:
+def _cited(source: BilingualText, formats: ReportFormatter) -> str:
     """A source; one that keeps its own title keeps its typography too."""
-    return formats.said(source) if source.en != source.fr else typeset(source.en, "en")
+    return formats.said(source) if source.en != source.fr else typeset_text(source.en, "en")
 
 
-def _of_method(method: Method, report: Computed, formats: Formats) -> list[str]:
+def _of_method(method: IndexMethod, report: ReportStatistics, formats: ReportFormatter) -> list[str]:
     # Rules and sources are fixed texts too, though no words of `WORDS`.
-    rule = formats.said(Text(method.coverage, COVERAGES_FR[method.name]))
+    rule = formats.said(BilingualText(method.coverage, COVERAGES_FR[method.name]))
     document = method.citation.document
-    source = Text(document, CITATIONS_FR.get(document, document))
+    source = BilingualText(document, CITATIONS_FR.get(document, document))
     parts = [
         formats.said(WORDS["method_version"]).format(name=method.name, version=method.version),
         formats.said(WORDS["method_coverage"]).format(rule=rule),
@@ -129,7 +129,7 @@ def _of_method(method: Method, report: Computed, formats: Formats) -> list[str]:
     ]
     if method.citation.status == "unverified":
         parts.append(formats.said(WORDS["unverified"]))
-    if method.name in WHO:
+    if method.name in WHO_METHODS:
         parts.append(formats.said(WORDS["who_percentile"]))
     told = [
         note

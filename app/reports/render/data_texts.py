@@ -3,101 +3,101 @@
 from collections.abc import Mapping
 from typing import Final
 
-from app.indicators.index_results import Text
+from app.indicators.index_results import BilingualText
 
-DATA_WORDS: Final[Mapping[str, Text]] = {
+DATA_WORDS: Final[Mapping[str, BilingualText]] = {
     # Quality.
-    "quality": Text("How good the data are", "Qualité des données"),
-    "quality_coverage": Text(
+    "quality": BilingualText("How good the data are", "Qualité des données"),
+    "quality_coverage": BilingualText(
         "Measured: {coverage} of what the boxes' intervals let expect, over all boxes and quantities.",
         "Mesuré : {coverage} de ce que les intervalles des boîtiers laissent attendre, tous boîtiers et "
         "grandeurs confondus.",
     ),
-    "quality_silent": Text("Silent all the time: {boxes}.", "Muets tout du long : {boxes}."),
-    "quality_gaps": Text(
+    "quality_silent": BilingualText("Silent all the time: {boxes}.", "Muets tout du long : {boxes}."),
+    "quality_gaps": BilingualText(
         "Hours without any value, of {hours} in the period",
         "Heures sans aucune valeur, sur {hours} dans la période",
     ),
-    "quality_no_gaps": Text(
+    "quality_no_gaps": BilingualText(
         "No box was without a value for a whole hour.",
         "Aucun boîtier n'est resté une heure entière sans valeur.",
     ),
-    "gap_total": Text("Hours without values", "Heures sans valeur"),
-    "gap_longest": Text("In a row at most", "D'affilée au plus"),
-    "more_boxes": Text("{count} more", "{count} de plus"),
-    "quality_flags": Text("Flags, of {samples} values", "Signalements, sur {samples} valeurs"),
-    "quality_no_flags": Text(
+    "gap_total": BilingualText("Hours without values", "Heures sans valeur"),
+    "gap_longest": BilingualText("In a row at most", "D'affilée au plus"),
+    "more_boxes": BilingualText("{count} more", "{count} de plus"),
+    "quality_flags": BilingualText("Flags, of {samples} values", "Signalements, sur {samples} valeurs"),
+    "quality_no_flags": BilingualText(
         "None of {samples} values has a flag.",
         "Aucune des {samples} valeurs n'est signalée.",
     ),
-    "quality_flags_left_out": Text(
+    "quality_flags_left_out": BilingualText(
         "Flags of single values were not counted: there are too many values to look at for one report.",
         "Les signalements de valeurs n'ont pas été comptés : il y a trop de valeurs à examiner pour un "
         "rapport.",
     ),
-    "flag": Text("Flag", "Signalement"),
-    "share": Text("Share", "Part"),
-    "out_of_range": Text("Outside of what is usual", "Hors de l'étendue habituelle"),
-    "spike": Text("Spike among its neighbours", "Pic isolé parmi ses voisines"),
-    "flat_line": Text("Has not moved for long", "Immobile depuis longtemps"),
-    "warm_up": Text("Warming up after a gap", "Mise en chauffe après une coupure"),
-    "late": Text("Came late", "Arrivée en retard"),
-    "quality_kept": Text(
+    "flag": BilingualText("Flag", "Signalement"),
+    "share": BilingualText("Share", "Part"),
+    "out_of_range": BilingualText("Outside of what is usual", "Hors de l'étendue habituelle"),
+    "spike": BilingualText("Spike among its neighbours", "Pic isolé parmi ses voisines"),
+    "flat_line": BilingualText("Has not moved for long", "Immobile depuis longtemps"),
+    "warm_up": BilingualText("Warming up after a gap", "Mise en chauffe après une coupure"),
+    "late": BilingualText("Came late", "Arrivée en retard"),
+    "quality_kept": BilingualText(
         "Flagged values are part of all figures: nothing is left out, and nothing filled in.",
         "Les valeurs signalées comptent dans tous les chiffres : rien n'est écarté, et rien n'est comblé.",
     ),
     # How to read it.
-    "reading": Text("How to read this", "Comment lire ce rapport"),
-    "read_day": Text("Days and hours", "Jours et heures"),
-    "read_day_text": Text(
+    "reading": BilingualText("How to read this", "Comment lire ce rapport"),
+    "read_day": BilingualText("Days and hours", "Jours et heures"),
+    "read_day_text": BilingualText(
         "Days go from midnight to midnight by the clocks of the site. A day of noise begins with the "
         "first part of the day ({begin} h) and ends a day later, so that no night is cut in two.",
         "Les jours vont de minuit à minuit aux horloges du site. Une journée de bruit commence avec la "
         "première partie du jour ({begin} h) et finit un jour plus tard, pour ne couper aucune nuit.",
     ),
-    "read_measured": Text("Measured", "Mesuré"),
-    "read_measured_text": Text(
+    "read_measured": BilingualText("Measured", "Mesuré"),
+    "read_measured_text": BilingualText(
         "How much of a period was measured, in percent. Where it is too little for a method there is no "
         "value, and the reason stands in its place.",
         "La part de la période qui a été mesurée, en pour cent. Quand elle est trop faible pour une "
         "méthode, il n'y a pas de valeur, et la raison figure à sa place.",
     ),
-    "read_sensors": Text("Boxes", "Boîtiers"),
-    "read_sensors_text": Text(
+    "read_sensors": BilingualText("Boxes", "Boîtiers"),
+    "read_sensors_text": BilingualText(
         "The boxes are indicative instruments at one place each. They are no reference stations: what "
         "they show is of where they stand, and proves no breach of law.",
         "Les boîtiers sont des instruments indicatifs, chacun en un lieu. Ce ne sont pas des stations de "
         "référence : ils disent ce qu'il en est là où ils sont, et ne prouvent aucune infraction.",
     ),
-    "read_worst": Text("Worst value", "Pire valeur"),
-    "read_worst_text": Text(
+    "read_worst": BilingualText("Worst value", "Pire valeur"),
+    "read_worst_text": BilingualText(
         "What is said of the site is that of its worst box. Other boxes were better.",
         "Ce qui est dit du site est ce que dit son pire boîtier. Les autres étaient meilleurs.",
     ),
-    "read_decibels": Text("Decibels", "Décibels"),
-    "read_decibels_text": Text(
+    "read_decibels": BilingualText("Decibels", "Décibels"),
+    "read_decibels_text": BilingualText(
         "Levels are averaged by energy: 3 dB more are twice the sound energy, 10 dB more are heard as "
         "about twice as loud.",
         "Les niveaux sont moyennés en énergie : 3 dB de plus doublent l'énergie sonore, 10 dB de plus "
         "s'entendent environ deux fois plus fort.",
     ),
-    "read_alerts": Text("Alerts", "Alertes"),
-    "read_alerts_text": Text(
+    "read_alerts": BilingualText("Alerts", "Alertes"),
+    "read_alerts_text": BilingualText(
         "Those that began in the period, each by the highest severity that it had. How long it took "
         "until somebody took charge is counted from when the alert was made.",
         "Celles qui ont commencé dans la période, chacune à la gravité la plus haute qu'elle a eue. Le "
         "temps de prise en charge est compté depuis la création de l'alerte.",
     ),
     # Methods.
-    "methods": Text("Methods and sources", "Méthodes et sources"),
-    "method_version": Text("{name}, version {version}", "{name}, version {version}"),
-    "method_coverage": Text("Needs: {rule}", "Exige : {rule}"),
-    "method_source": Text("Source: {source}", "Source : {source}"),
-    "unverified": Text(
+    "methods": BilingualText("Methods and sources", "Méthodes et sources"),
+    "method_version": BilingualText("{name}, version {version}", "{name}, version {version}"),
+    "method_coverage": BilingualText("Needs: {rule}", "Exige : {rule}"),
+    "method_source": BilingualText("Source: {source}", "Source : {source}"),
+    "unverified": BilingualText(
         "Some number of it could not be confirmed in the source: check it before you rely on it.",
         "Un de ses nombres n'a pas pu être confirmé dans la source : à vérifier avant de s'y fier.",
     ),
-    "no_methods": Text("No method was used.", "Aucune méthode n'a été employée."),
+    "no_methods": BilingualText("No method was used.", "Aucune méthode n'a été employée."),
 }
 """Part of `WORDS`."""
 
@@ -186,21 +186,21 @@ COVERAGES_FR: Final[Mapping[str, str]] = {
 }
 """The methods' rules of coverage in French, by the method's name; in English they are the methods' own."""
 
-SITE_KINDS: Final[Mapping[str, Text]] = {
-    "street": Text("Street", "Rue"),
-    "road": Text("Road", "Route"),
-    "square": Text("Square", "Place"),
-    "park": Text("Park", "Parc"),
-    "school": Text("School", "École"),
-    "office": Text("Office", "Bureaux"),
-    "airport": Text("Airport", "Aéroport"),
-    "home": Text("Home", "Logement"),
-    "hospital": Text("Hospital", "Hôpital"),
-    "library": Text("Library", "Bibliothèque"),
-    "museum": Text("Museum", "Musée"),
-    "harbour": Text("Harbour", "Port"),
-    "port": Text("Port", "Port"),
-    "industry": Text("Industry", "Industrie"),
-    "construction": Text("Construction site", "Chantier"),
+SITE_KINDS: Final[Mapping[str, BilingualText]] = {
+    "street": BilingualText("Street", "Rue"),
+    "road": BilingualText("Road", "Route"),
+    "square": BilingualText("Square", "Place"),
+    "park": BilingualText("Park", "Parc"),
+    "school": BilingualText("School", "École"),
+    "office": BilingualText("Office", "Bureaux"),
+    "airport": BilingualText("Airport", "Aéroport"),
+    "home": BilingualText("Home", "Logement"),
+    "hospital": BilingualText("Hospital", "Hôpital"),
+    "library": BilingualText("Library", "Bibliothèque"),
+    "museum": BilingualText("Museum", "Musée"),
+    "harbour": BilingualText("Harbour", "Port"),
+    "port": BilingualText("Port", "Port"),
+    "industry": BilingualText("Industry", "Industrie"),
+    "construction": BilingualText("Construction site", "Chantier"),
 }
 """What some kinds of places are called; others are shown as their client wrote them."""

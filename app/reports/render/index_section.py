@@ -2,21 +2,32 @@
 
 from typing import Final
 
-from app.indicators.index_definitions import FIGURES
-from app.indicators.index_results import REASONS
-from app.reports.render.labels import GOOD_ABOVE, colour_of, shown, title_of, when
-from app.reports.render.number_formats import NONE, Formats
-from app.reports.render.page_blocks import Cell, Section, Table
-from app.reports.render.report_statistics import Computed, Value, reason, worst
+from app.indicators.index_definitions import INDEX_DEFINITIONS
+from app.indicators.index_results import NO_VALUE_REASONS
+from app.reports.render.figure_labels import (
+    HIGHER_IS_BETTER,
+    choose_band_colour,
+    format_figure_title,
+    format_figure_value,
+    format_value_period,
+)
+from app.reports.render.number_formats import NO_VALUE, ReportFormatter
+from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_statistics import (
+    FigureValue,
+    ReportStatistics,
+    explain_missing_value,
+    find_worst_value,
+)
 from app.reports.render.report_texts import WORDS
 
 _HEAD: Final = ("figure", "worst_value", "class", "compared_with", "where", "measured_share")
 _NUMBERS: Final = frozenset({"worst_value", "measured_share"})
 
 
-def indices(report: Computed, formats: Formats) -> Section:
+def build_index_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """The section."""
-    section = Section("indices", formats.said(WORDS["indices"]))
+    section = ReportSection("indices", formats.said(WORDS["indices"]))
     if report.material.odours_left_out:
         section.notes = [formats.said(WORDS["odours_left_out"])]
     rows = [_row(values, report, formats) for values in report.values.values()]
@@ -24,64 +35,68 @@ def indices(report: Computed, formats: Formats) -> Section:
         section.paragraphs.append(formats.said(WORDS["no_indices"]))
         return section
     section.paragraphs.append(formats.said(WORDS["indices_intro"]))
-    head = [Cell(formats.said(WORDS[each]), number=each in _NUMBERS) for each in _HEAD]
+    head = [TableCell(formats.said(WORDS[each]), number=each in _NUMBERS) for each in _HEAD]
     section.tables.append(
-        Table(formats.said(WORDS["indices"]), head, rows, note=_unfinished(report, formats), looks="figures")
+        ReportTable(
+            formats.said(WORDS["indices"]), head, rows, note=_unfinished(report, formats), looks="figures"
+        )
     )
     return section
 
 
-def _unfinished(report: Computed, formats: Formats) -> str:
+def _unfinished(report: ReportStatistics, formats: ReportFormatter) -> str:
     late = [name for name in sorted(report.unfinished) if (name, None) not in report.values]
     if not late:
         return ""
-    titles = formats.joined([formats.said(FIGURES[name].method.title) for name in late])
+    titles = formats.joined([formats.said(INDEX_DEFINITIONS[name].method.title) for name in late])
     return formats.said(WORDS["unfinished"]).format(titles=titles)
 
 
-def _row(values: list[Value], report: Computed, formats: Formats) -> list[Cell]:
-    found = worst(values)
-    title = Cell(title_of(values[0], formats), small=_days_over(values, report, formats), header=True)
+def _row(values: list[FigureValue], report: ReportStatistics, formats: ReportFormatter) -> list[TableCell]:
+    found = find_worst_value(values)
+    title = TableCell(
+        format_figure_title(values[0], formats), small=_days_over(values, report, formats), header=True
+    )
     if found is None:
-        because = formats.said(REASONS[reason(values)])
+        because = formats.said(NO_VALUE_REASONS[explain_missing_value(values)])
         cover = max(value.result.coverage for value in values)
         return [
             title,
-            Cell(NONE, small=because),
-            Cell(""),
-            Cell(""),
-            Cell(""),
-            Cell(formats.percent(cover), number=True),
+            TableCell(NO_VALUE, small=because),
+            TableCell(""),
+            TableCell(""),
+            TableCell(""),
+            TableCell(formats.percent(cover), number=True),
         ]
     result = found.result
     band = (
-        Cell("")
+        TableCell("")
         if result.band is None
-        else Cell(formats.said(result.band.label), swatch=colour_of(result.band))
+        else TableCell(formats.said(result.band.label), swatch=choose_band_colour(result.band))
     )
     return [
         title,
-        Cell(shown(found, formats), number=True),
+        TableCell(format_figure_value(found, formats), number=True),
         band,
         _limit(found, formats),
-        Cell(found.box.label, small=when(found, report, formats)),
-        Cell(formats.percent(result.coverage), small=_without(values, formats), number=True),
+        TableCell(found.box.label, small=format_value_period(found, report, formats)),
+        TableCell(formats.percent(result.coverage), small=_without(values, formats), number=True),
     ]
 
 
-def _limit(value: Value, formats: Formats) -> Cell:
+def _limit(value: FigureValue, formats: ReportFormatter) -> TableCell:
     result = value.result
     if result.limit is None:
-        return Cell("")
-    words = ("reached", "not_reached") if result.method in GOOD_ABOVE else ("exceeded", "kept")
+        return TableCell("")
+    words = ("reached", "not_reached") if result.method in HIGHER_IS_BETTER else ("exceeded", "kept")
     said = formats.said(WORDS[words[0] if result.exceeded else words[1]])
     if result.ratio is not None:
         said += f" ({formats.times(result.ratio)})"
-    strong = bool(result.exceeded) != (result.method in GOOD_ABOVE)
-    return Cell(formats.limit(result.limit, result.unit), small=said, strong=strong)
+    strong = bool(result.exceeded) != (result.method in HIGHER_IS_BETTER)
+    return TableCell(formats.limit(result.limit, result.unit), small=said, strong=strong)
 
 
-def _days_over(values: list[Value], report: Computed, formats: Formats) -> str:
+def _days_over(values: list[FigureValue], report: ReportStatistics, formats: ReportFormatter) -> str:
     """Of guidelines day by day: on how many days some box exceeded, of those with a value."""
     if report.is_day or values[0].slot.first != values[0].slot.last or values[0].result.limit is None:
         return ""
@@ -93,7 +108,7 @@ def _days_over(values: list[Value], report: Computed, formats: Formats) -> str:
     return f"{formats.said(WORDS['days_over'])}{formats.said(WORDS['colon'])}{cell}"
 
 
-def _without(values: list[Value], formats: Formats) -> str:
+def _without(values: list[FigureValue], formats: ReportFormatter) -> str:
     """How many boxes that have the figure have no value of it at all."""
     boxes = {value.box.place for value in values}
     there = {value.box.place for value in values if value.result.value is not None}

@@ -5,33 +5,33 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
-from app.indicators.index_definitions import gravity
-from app.indicators.index_results import Band
+from app.indicators.index_definitions import worst_sort_key
+from app.indicators.index_results import IndexBand
 from app.indicators.indoor_air import CO2_SCALE
-from app.reports.render.box_names import shortened
-from app.reports.render.labels import colour_of, ink_on, title_of
-from app.reports.render.number_formats import Formats
-from app.reports.render.page_blocks import Cell, Field, Strip, StripRow, Table
-from app.reports.render.report_statistics import Computed, Value
+from app.reports.render.box_names import shorten_labels
+from app.reports.render.figure_labels import choose_band_colour, choose_text_colour, format_figure_title
+from app.reports.render.number_formats import ReportFormatter
+from app.reports.render.page_blocks import IndexStrip, ReportTable, StripField, StripRow, TableCell
+from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
 
-ROWS: Final = 8
+MAX_BOX_ROWS: Final = 8
 """So many boxes have a row of their own: those with the worst values."""
 _WIDTH, _LABEL, _TALL, _HEAD = 700.0, 132.0, 17.0, 15.0
 _NONE: Final = "#f1f5f9"
 _LETTERS: Final = 24
 
-SCALES: Final[Mapping[str, tuple[Band, ...]]] = {
+SCALES: Final[Mapping[str, tuple[IndexBand, ...]]] = {
     "eaqi": EAQI_SCALES["pm2_5"].bands,
     "atmo": ATMO_SCALES["pm2_5"].bands,
     "indoor-co2": CO2_SCALE.bands,
 }
 """The classes of the methods that strips are of, from the best one to the worst."""
 
-type _Fields = dict[int, Value]
+type _Fields = dict[int, FigureValue]
 
 
-def strip(report: Computed, formats: Formats) -> tuple[Strip, str] | None:
+def build_index_strip(report: ReportStatistics, formats: ReportFormatter) -> tuple[IndexStrip, str] | None:
     """The strip, and what stands below it; None where no index could be computed."""
     there = [value for value in report.strip if value.result.band is not None]
     if not there:
@@ -42,20 +42,20 @@ def strip(report: Computed, formats: Formats) -> tuple[Strip, str] | None:
     for value in there:
         at = _place(value, report)
         for fields in (site, by_box.setdefault(value.box.place, {})):
-            if at not in fields or gravity(value.result) > gravity(fields[at].result):
+            if at not in fields or worst_sort_key(value.result) > worst_sort_key(fields[at].result):
                 fields[at] = value
     worst_first = sorted(by_box, key=lambda place: -_gravity(by_box[place]))
     whole = formats.said(WORDS["site_worst"])
     rows = [(whole, site)] if len(by_box) > 1 else []
-    _, *labels = shortened([whole, *(box.label for box in report.boxes)], _LETTERS)
-    rows += [(labels[place], by_box[place]) for place in sorted(worst_first[:ROWS])]
+    _, *labels = shorten_labels([whole, *(box.label for box in report.boxes)], _LETTERS)
+    rows += [(labels[place], by_box[place]) for place in sorted(worst_first[:MAX_BOX_ROWS])]
     side = round((_WIDTH - _LABEL) / len(starts), 2)
-    more = len(by_box) - ROWS
-    note = formats.said(WORDS["strip_more"]).format(count=ROWS, more=more) if more > 0 else ""
-    title = title_of(there[0], formats)
+    more = len(by_box) - MAX_BOX_ROWS
+    note = formats.said(WORDS["strip_more"]).format(count=MAX_BOX_ROWS, more=more) if more > 0 else ""
+    title = format_figure_title(there[0], formats)
     if there[0].figure.lengths == ("hour",) and not report.is_day:
         title += f"{formats.said(WORDS['comma'])}{formats.said(WORDS['strip_worst_hour'])}"
-    made = Strip(
+    made = IndexStrip(
         key="strip",
         title=formats.said(WORDS["strip_day" if report.is_day else "strip_month"]).format(title=title),
         said=_said(site, formats),
@@ -68,37 +68,37 @@ def strip(report: Computed, formats: Formats) -> tuple[Strip, str] | None:
             for place, at in enumerate(starts)
         ],
         rows=[_row(number, label, fields, starts, side) for number, (label, fields) in enumerate(rows)],
-        legend=legend_of(there[0].result.method, formats),
+        legend=build_legend(there[0].result.method, formats),
         table=_table(site, starts, report, formats),
     )
     return made, note
 
 
-def _starts(report: Computed) -> list[int]:
+def _starts(report: ReportStatistics) -> list[int]:
     if report.is_day:
         return list(report.slot.period.hours())
     return [day.period.start_us for day in report.days]
 
 
-def _place(value: Value, report: Computed) -> int:
+def _place(value: FigureValue, report: ReportStatistics) -> int:
     if report.is_day:
         return value.slot.period.start_us
     day = (value.slot.first - report.slot.first).days
     return report.days[day].period.start_us
 
 
-def _head(at: int, report: Computed, formats: Formats) -> str:
+def _head(at: int, report: ReportStatistics, formats: ReportFormatter) -> str:
     local = formats.local(at)
     return str(local.hour) if report.is_day else str(local.day)
 
 
 def _gravity(fields: _Fields) -> float:
     """How bad a box was: its worst field, then how many there are of such."""
-    found = [float(level_of(value)) for value in fields.values()]
+    found = [float(find_band_level(value)) for value in fields.values()]
     return max(found) + sum(found) / (100.0 * len(found))
 
 
-def level_of(value: Value) -> int:
+def find_band_level(value: FigureValue) -> int:
     """The class as a number, from 1 (best)."""
     keys = [band.key for band in SCALES[value.result.method]]
     return keys.index(value.result.band.key) + 1 if value.result.band is not None else 0
@@ -108,27 +108,31 @@ def _row(number: int, label: str, fields: _Fields, starts: list[int], side: floa
     made = []
     for place, at in enumerate(starts):
         value = fields.get(at)
-        fill = colour_of(value.result.band) if value is not None else None
-        level = "" if value is None else str(level_of(value))
-        made.append(Field(round(_LABEL + side * place, 2), fill or _NONE, ink_on(fill or _NONE), level))
+        fill = choose_band_colour(value.result.band) if value is not None else None
+        level = "" if value is None else str(find_band_level(value))
+        made.append(
+            StripField(
+                round(_LABEL + side * place, 2), fill or _NONE, choose_text_colour(fill or _NONE), level
+            )
+        )
     return StripRow(_HEAD + _TALL * number, label, made)
 
 
-def legend_of(method: str, formats: Formats) -> list[tuple[str, str]]:
+def build_legend(method: str, formats: ReportFormatter) -> list[tuple[str, str]]:
     """The colour of each class, and its number and name."""
     return [
-        (colour_of(band) or _NONE, f"{level} {formats.said(band.label)}")
+        (choose_band_colour(band) or _NONE, f"{level} {formats.said(band.label)}")
         for level, band in enumerate(SCALES[method], 1)
     ]
 
 
-def counts(site: _Fields) -> Counter[str]:
+def count_bands(site: _Fields) -> Counter[str]:
     """How many fields have each class, by its key."""
     return Counter(value.result.band.key for value in site.values() if value.result.band is not None)
 
 
-def _said(site: _Fields, formats: Formats) -> str:
-    found = counts(site)
+def _said(site: _Fields, formats: ReportFormatter) -> str:
+    found = count_bands(site)
     bands = SCALES[next(iter(site.values())).result.method]
     classes = [
         formats.said(WORDS["class_times"]).format(band=formats.said(band.label), count=found[band.key])
@@ -138,15 +142,23 @@ def _said(site: _Fields, formats: Formats) -> str:
     return formats.said(WORDS["strip_said"]).format(classes="; ".join(classes))
 
 
-def _table(site: _Fields, starts: list[int], report: Computed, formats: Formats) -> Table:
+def _table(
+    site: _Fields, starts: list[int], report: ReportStatistics, formats: ReportFormatter
+) -> ReportTable:
     """The classes of the site's worst box, in words."""
     words = WORDS["hour" if report.is_day else "day"]
-    head = [Cell(formats.said(each)) for each in (words, WORDS["class"], WORDS["where"])]
+    head = [TableCell(formats.said(each)) for each in (words, WORDS["class"], WORDS["where"])]
     rows = []
     for at in starts:
         value = site.get(at)
         when = formats.clock(at) if report.is_day else formats.short_day(formats.local(at).date())
         band = None if value is None else value.result.band
         said = formats.said(band.label) if band is not None else formats.said(WORDS["no_value"])
-        rows.append([Cell(when, header=True), Cell(said), Cell("" if value is None else value.box.label)])
-    return Table(formats.said(WORDS["site_worst"]), head, rows)
+        rows.append(
+            [
+                TableCell(when, header=True),
+                TableCell(said),
+                TableCell("" if value is None else value.box.label),
+            ]
+        )
+    return ReportTable(formats.said(WORDS["site_worst"]), head, rows)

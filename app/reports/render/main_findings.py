@@ -6,17 +6,22 @@ Owns which findings there are and their order; three to six sentences where some
 from collections.abc import Iterator
 from typing import Final
 
-from app.catalogue.metrics import BY_NAME
-from app.indicators.index_definitions import gravity
-from app.reports.render.labels import part_of, shown, title_of, when
-from app.reports.render.number_formats import Formats
-from app.reports.render.period_comparison import Compared, compared
-from app.reports.render.report_statistics import Computed, Value, worst
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.indicators.index_definitions import worst_sort_key
+from app.reports.render.figure_labels import (
+    find_component_value,
+    format_figure_title,
+    format_figure_value,
+    format_value_period,
+)
+from app.reports.render.number_formats import ReportFormatter
+from app.reports.render.period_comparison import MeanComparison, compare_period_means
+from app.reports.render.report_statistics import FigureValue, ReportStatistics, find_worst_value
 from app.reports.render.report_texts import WORDS
 
-MOST: Final = 6
+MAX_FINDINGS: Final = 6
 _INDICES: Final = ("atmo", "eaqi")
-WHO: Final = ("who-24h", "who-o3-8h")
+WHO_METHODS: Final = ("who-24h", "who-o3-8h")
 """What is compared with a guideline of the WHO for a day."""
 # What has moved by less than that is not told in a sentence.
 _PERCENT: Final = 5.0
@@ -25,24 +30,24 @@ _TOLD: Final = 3
 _COMPARED: Final = frozenset({"pm2_5", "pm10", "no2", "o3", "laeq", "co2"})
 
 
-def findings(report: Computed, formats: Formats) -> list[str]:
+def build_main_findings(report: ReportStatistics, formats: ReportFormatter) -> list[str]:
     """The sentences, the gravest matters first."""
     if not report.boxes:
         return [formats.said(WORDS["short_no_boxes"])]
     if not report.measured:
         count = formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"])
         return [formats.said(WORDS["short_no_data"]).format(boxes=count)]
-    return list(_sentences(report, formats))[:MOST]
+    return list(_sentences(report, formats))[:MAX_FINDINGS]
 
 
-def _sentences(report: Computed, formats: Formats) -> Iterator[str]:
+def _sentences(report: ReportStatistics, formats: ReportFormatter) -> Iterator[str]:
     for each in (_coverage, _index, _who, _noise, _rooms, _alerts, _changes):
         sentence = each(report, formats)
         if sentence:
             yield sentence
 
 
-def coverage_of(report: Computed) -> float:
+def compute_coverage(report: ReportStatistics) -> float:
     """How much of what was due was measured, over all boxes and metrics, percent."""
     due = sum(report.slot.period.seconds / box.interval_s * max(1, len(box.hours)) for box in report.boxes)
     there = sum(
@@ -53,7 +58,7 @@ def coverage_of(report: Computed) -> float:
     return 100.0 * there / due if due else 0.0
 
 
-def _coverage(report: Computed, formats: Formats) -> str:
+def _coverage(report: ReportStatistics, formats: ReportFormatter) -> str:
     count = len(report.boxes) - len(report.measured)
     silent = ""
     if count:
@@ -62,78 +67,78 @@ def _coverage(report: Computed, formats: Formats) -> str:
         )
     return formats.said(WORDS["short_coverage"]).format(
         boxes=formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"]),
-        coverage=formats.percent(coverage_of(report)),
+        coverage=formats.percent(compute_coverage(report)),
         silent=silent,
     )
 
 
-def headline(report: Computed) -> Value | None:
+def find_headline_value(report: ReportStatistics) -> FigureValue | None:
     """The worst value of the index of air that holds at the site."""
     for name in _INDICES:
-        found = worst(report.values.get((name, None), []))
+        found = find_worst_value(report.values.get((name, None), []))
         if found is not None:
             return found
     return None
 
 
-def _index(report: Computed, formats: Formats) -> str:
-    found = headline(report)
+def _index(report: ReportStatistics, formats: ReportFormatter) -> str:
+    found = find_headline_value(report)
     if found is None or found.result.band is None:
         return ""
     return formats.said(WORDS["short_index"]).format(
-        title=title_of(found, formats),
+        title=format_figure_title(found, formats),
         band=formats.said(found.result.band.label),
         box=_named(found, formats),
-        when=when(found, report, formats) or formats.short_day(found.slot.first),
+        when=format_value_period(found, report, formats) or formats.short_day(found.slot.first),
     )
 
 
-def _named(value: Value, formats: Formats) -> str:
+def _named(value: FigureValue, formats: ReportFormatter) -> str:
     return formats.box(value.box.label, value.box.id)
 
 
-def guidelines(report: Computed) -> dict[str, list[Value]]:
+def group_guideline_values(report: ReportStatistics) -> dict[str, list[FigureValue]]:
     """What was compared with a guideline of the WHO for a day, by metric: values alone."""
-    found: dict[str, list[Value]] = {}
+    found: dict[str, list[FigureValue]] = {}
     for (name, metric), values in report.values.items():
-        if name in WHO:
+        if name in WHO_METHODS:
             there = [value for value in values if value.result.value is not None]
             if there:
                 found[metric or values[0].figure.method.metrics[0]] = there
     return found
 
 
-def most_days(values: list[Value]) -> tuple[Value, int]:
+def find_most_exceeding_box(values: list[FigureValue]) -> tuple[FigureValue, int]:
     """Of guidelines day by day, of the box that exceeded on most days, and of several such of the highest.
 
     Returns:
         Its worst value, and on how many days it exceeded.
     """
-    by_box: dict[int, list[Value]] = {}
+    by_box: dict[int, list[FigureValue]] = {}
     for value in values:
         by_box.setdefault(value.box.place, []).append(value)
     found = [
         (highest, sum(bool(value.result.exceeded) for value in each))
         for each in by_box.values()
-        if (highest := worst(each)) is not None
+        if (highest := find_worst_value(each)) is not None
     ]
-    return max(found, key=lambda pair: (pair[1], gravity(pair[0].result)))
+    return max(found, key=lambda pair: (pair[1], worst_sort_key(pair[0].result)))
 
 
-def _who(report: Computed, formats: Formats) -> str:
-    by_metric = guidelines(report)
+def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
+    by_metric = group_guideline_values(report)
     if not by_metric:
         return ""
     parts: list[str] = []
     for metric, values in by_metric.items():
         if not any(value.result.exceeded for value in values):
             continue
-        value, days = most_days(values)
+        value, days = find_most_exceeding_box(values)
         key = "short_who_part" if report.is_day else "short_who_part_days"
         parts.append(
             formats.said(WORDS[key]).format(
                 metric=formats.symbol(metric),
-                value=shown(value, formats),
+                value=format_figure_value(value, formats),
                 ratio=formats.times(value.result.ratio or 0.0),
                 limit=formats.limit(value.result.limit, value.result.unit),
                 box=_named(value, formats),
@@ -148,36 +153,38 @@ def _who(report: Computed, formats: Formats) -> str:
     return f"{said} {formats.said(WORDS['who_percentile'])}"
 
 
-def _noise(report: Computed, formats: Formats) -> str:
-    found = worst(report.values.get(("lden-day", None), []))
+def _noise(report: ReportStatistics, formats: ReportFormatter) -> str:
+    found = find_worst_value(report.values.get(("lden-day", None), []))
     if found is not None:
-        night = part_of(found, "lnight")
+        night = find_component_value(found, "lnight")
         return formats.said(WORDS["short_lden"]).format(
             box=_named(found, formats),
-            value=shown(found, formats),
+            value=format_figure_value(found, formats),
             night=formats.said(WORDS["short_night"]).format(value=formats.measured(night, "dB"))
             if night
             else "",
             when=formats.short_day(found.slot.first),
         )
-    loudest = worst(report.values.get(("leq", None), []))
+    loudest = find_worst_value(report.values.get(("leq", None), []))
     if loudest is None:
         return ""
     return formats.said(WORDS["short_leq"]).format(
-        box=_named(loudest, formats), value=shown(loudest, formats)
+        box=_named(loudest, formats), value=format_figure_value(loudest, formats)
     )
 
 
-def _rooms(report: Computed, formats: Formats) -> str:
-    found = worst(report.values.get(("indoor-co2", None), []))
+def _rooms(report: ReportStatistics, formats: ReportFormatter) -> str:
+    found = find_worst_value(report.values.get(("indoor-co2", None), []))
     if found is None or found.result.band is None:
         return ""
     return formats.said(WORDS["short_co2"]).format(
-        box=_named(found, formats), value=shown(found, formats), band=formats.said(found.result.band.label)
+        box=_named(found, formats),
+        value=format_figure_value(found, formats),
+        band=formats.said(found.result.band.label),
     )
 
 
-def _alerts(report: Computed, formats: Formats) -> str:
+def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
     alerts = report.material.alerts
     if alerts is None:
         return ""
@@ -194,18 +201,18 @@ def _alerts(report: Computed, formats: Formats) -> str:
     )
 
 
-def change_of(each: Compared, formats: Formats) -> str:
+def format_change(each: MeanComparison, formats: ReportFormatter) -> str:
     """How much a mean has moved: in percent where there is one."""
     if each.percent is None:
-        return formats.signed(each.change, BY_NAME[each.metric].unit)
+        return formats.signed(each.change, METRICS_BY_NAME[each.metric].unit)
     sign = "+" if each.percent > 0 else "\u2212"
     return sign + formats.percent(abs(each.percent))
 
 
-def _changes(report: Computed, formats: Formats) -> str:
+def _changes(report: ReportStatistics, formats: ReportFormatter) -> str:
     told = [
-        f"{formats.symbol(each.metric)} {change_of(each, formats)}"
-        for each in compared(report)
+        f"{formats.symbol(each.metric)} {format_change(each, formats)}"
+        for each in compare_period_means(report)
         if each.metric in _COMPARED
         and (abs(each.percent) >= _PERCENT if each.percent is not None else abs(each.change) >= _DECIBELS)
     ]

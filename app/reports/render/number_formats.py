@@ -15,15 +15,15 @@ from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_decimal, format_percent
 
-from app.catalogue.metrics import BY_NAME
-from app.indicators.index_results import Text
-from app.notifications.email.mail_formats import clean, duration, texts_of, unit_in
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.indicators.index_results import BilingualText
+from app.notifications.email.mail_formats import clean_line, format_duration, get_mail_texts, localize_unit
 from app.platform.kernel.instants import to_datetime
 from app.reports.report_input import ReportLanguage
 
 NBSP: Final = "\xa0"
-THIN: Final = "\u202f"
-NONE: Final = "\u2013"
+NARROW_NBSP: Final = "\u202f"
+NO_VALUE: Final = "\u2013"
 """What stands where there is no value."""
 NAME_LIMIT: Final = 60
 
@@ -48,7 +48,7 @@ _HIGH: Final = {"%RH": "%"}
 
 
 @dataclass(frozen=True, slots=True)
-class Formats:
+class ReportFormatter:
     """The formats of a language and a time zone.
 
     Attributes:
@@ -59,9 +59,9 @@ class Formats:
     language: ReportLanguage
     zone: ZoneInfo
 
-    def said(self, text: Text) -> str:
+    def said(self, text: BilingualText) -> str:
         """A text of ours in the language, with its typography."""
-        return typeset(text.fr if self.language == "fr" else text.en, self.language)
+        return typeset_text(text.fr if self.language == "fr" else text.en, self.language)
 
     def number(self, value: float, decimals: int = 0) -> str:
         """A number with so many decimals."""
@@ -72,25 +72,25 @@ class Formats:
     def value(self, value: float | None, unit: str) -> str:
         """A value without its unit, with the digits that it deserves; a dash where there is none."""
         if value is None or not math.isfinite(value):
-            return NONE
+            return NO_VALUE
         decimals = _DECIMALS.get(unit, 0)
         return self.number(value, 0 if unit == "µg/m³" and abs(value) >= _LARGE else decimals)
 
     def measured(self, value: float | None, unit: str) -> str:
         """A value with its unit."""
         text, shown = self.value(value, unit), self.unit(unit)
-        return f"{text}{NBSP}{shown}" if shown and text != NONE else text
+        return f"{text}{NBSP}{shown}" if shown and text != NO_VALUE else text
 
     def limit(self, value: float | None, unit: str) -> str:
         """A level that a text has set, as it has it: a limit of 15 is not one of 15.0."""
         if value is None:
-            return NONE
+            return NO_VALUE
         text = str(format_decimal(value, format="#,##0.##", locale=_LOCALES[self.language]))
         return text + (f"{NBSP}{self.unit(unit)}" if self.unit(unit) else "")
 
     def unit(self, unit: str) -> str:
         """A unit as people read it; empty of numbers without one."""
-        return "" if unit == "1" else unit_in(_HIGH.get(unit, unit), texts_of(self.language))
+        return "" if unit == "1" else localize_unit(_HIGH.get(unit, unit), get_mail_texts(self.language))
 
     def signed(self, value: float, unit: str) -> str:
         """A change, with its sign and its unit."""
@@ -106,7 +106,7 @@ class Formats:
             whole = min(99, max(1, whole))
         return format_percent(
             whole / 100,
-            format="#,##0%" if self.language == "en" else f"#,##0{THIN}%",
+            format="#,##0%" if self.language == "en" else f"#,##0{NARROW_NBSP}%",
             locale=_LOCALES[self.language],
         )
 
@@ -151,9 +151,9 @@ class Formats:
 
     def duration(self, seconds: float) -> str:
         """A span of time by its two largest units."""
-        return duration(seconds, texts_of(self.language))
+        return format_duration(seconds, get_mail_texts(self.language))
 
-    def counted(self, count: int, one: Text, several: Text) -> str:
+    def counted(self, count: int, one: BilingualText, several: BilingualText) -> str:
         """A count with its noun: nought is plural in English and singular in French."""
         single = count == 1 or (count == 0 and self.language == "fr")
         return self.said(one if single else several).format(self.number(count))
@@ -176,19 +176,19 @@ class Formats:
 
     def words(self, metric: str) -> str:
         """A metric in words."""
-        known = BY_NAME[metric]
-        return self.said(Text(known.description, known.description_fr))
+        known = METRICS_BY_NAME[metric]
+        return self.said(BilingualText(known.description, known.description_fr))
 
 
-def typeset(text: str, language: ReportLanguage) -> str:
+def typeset_text(text: str, language: ReportLanguage) -> str:
     """A text of ours with its language's typography: spaces that do not break, curly apostrophes."""
     text = text.replace("'", "\u2019")
     if language == "fr":
-        text = re.sub(r" ([;?!%])", THIN + r"\1", text)
+        text = re.sub(r" ([;?!%])", NARROW_NBSP + r"\1", text)
         text = re.sub(r" (:|»)", NBSP + r"\1", text).replace("« ", "«" + NBSP)
     return re.sub(r"(\d) (?=(µg|mg|uoE|dB|ppm|ppb|°C|h\b|lx|hPa|m\b|mm\b|min\b|%))", r"\1" + NBSP, text)
 
 
-def named(text: str) -> str:
+def clean_name(text: str) -> str:
     """What a client calls something, on one line, without what is invisible."""
-    return clean(text, NAME_LIMIT) or NONE
+    return clean_line(text, NAME_LIMIT) or NO_VALUE

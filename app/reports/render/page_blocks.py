@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.reports.render.charts import Chart
+    from app.reports.render.charts import ReportChart
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A cell of a table.
 
     Attributes:
@@ -30,18 +30,18 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """A table with its caption; `note` stands below; `looks` is a class of the style sheet."""
 
     caption: str
-    head: list[Cell]
-    rows: list[list[Cell]]
+    head: list[TableCell]
+    rows: list[list[TableCell]]
     note: str = ""
     looks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class StripField:
     """A field of a strip: its colour, the colour of its text, what it says."""
 
     x: float
@@ -56,11 +56,11 @@ class StripRow:
 
     y: float
     label: str
-    fields: list[Field]
+    fields: list[StripField]
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class IndexStrip:
     """Fields of colour, hour by hour or day by day; `legend` has a colour and its class's name."""
 
     key: str
@@ -73,11 +73,11 @@ class Strip:
     heads: list[tuple[float, str]]
     rows: list[StripRow]
     legend: list[tuple[str, str]]
-    table: Table
+    table: ReportTable
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class KeyFigureTile:
     """A figure that is seen first."""
 
     label: str
@@ -87,15 +87,15 @@ class Tile:
 
 
 @dataclass(slots=True)
-class Section:
+class ReportSection:
     """A section of the page, in the order in which its template sets the parts."""
 
     key: str
     title: str
     paragraphs: list[str] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
-    strips: list[Strip] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    charts: list["Chart"] = field(default_factory=list)
+    strips: list[IndexStrip] = field(default_factory=list)
+    tables: list[ReportTable] = field(default_factory=list)
+    charts: list["ReportChart"] = field(default_factory=list)
     terms: list[tuple[str, list[str]]] = field(default_factory=list)
     notes: Sequence[str] = ()

@@ -11,13 +11,13 @@ from typing import Any, Final
 from weasyprint import CSS, HTML
 from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse
 
-from app.reports.render.report_page import Page
+from app.reports.render.report_page import RenderedReport
 
 # What a sheet for screens has besides is no fault worth a line.
 logging.getLogger("weasyprint").setLevel(logging.ERROR)
 
 
-class Nothing(URLFetcher):  # type: ignore[misc] # it has no types
+class DenyAllFetcher(URLFetcher):  # type: ignore[misc] # it has no types
     """Fetches no address: neither from the network nor from the machine's own files."""
 
     def fetch(self, url: str, headers: object = None) -> URLFetcherResponse:  # noqa: ARG002 (WeasyPrint's own shape)
@@ -26,7 +26,7 @@ class Nothing(URLFetcher):  # type: ignore[misc] # it has no types
 
 
 _VARIANT: Final = "pdf/ua-1"
-FULL_ENOUGH: Final = 0.4
+MIN_LAST_PAGE_FILL: Final = 0.4
 """A last page that is filled less is nearly empty."""
 _END: Final = "end"
 # Tried in turn. At most 6 % smaller: what is set smallest stays readable. Style sheets of a user are stronger
@@ -41,14 +41,14 @@ _LAYOUTS: Final = (
 _SECONDS: Final = 10.0
 
 
-def pdf_of(page: Page) -> bytes:
+def render_pdf(page: RenderedReport) -> bytes:
     """Lay out a page (FatalURLFetchingError: something in it is to be fetched)."""
-    html = HTML(string=page.html, url_fetcher=Nothing())
+    html = HTML(string=page.html, url_fetcher=DenyAllFetcher())
     began = process_time()
     best = html.render(pdf_variant=_VARIANT)
     most = _filled(best)
     for tried, layout in enumerate(_LAYOUTS, 1):
-        if most >= FULL_ENOUGH or process_time() - began > _SECONDS * tried / (tried + 1):
+        if most >= MIN_LAST_PAGE_FILL or process_time() - began > _SECONDS * tried / (tried + 1):
             break
         document = html.render(stylesheets=[CSS(string=layout)], pdf_variant=_VARIANT)
         if (filled := _filled(document)) > most:

@@ -19,15 +19,25 @@ from app.reports.render import (
     data_quality_section,
     index_section,
 )
-from app.reports.render.csp import TEMPLATES, policy, style
-from app.reports.render.index_strips import strip
-from app.reports.render.labels import colour_of, shown, title_of, when
-from app.reports.render.main_findings import coverage_of, findings, guidelines, headline
-from app.reports.render.number_formats import Formats, named
-from app.reports.render.page_blocks import Section, Tile
-from app.reports.render.report_statistics import Computed, computed, worst
+from app.reports.render.csp import TEMPLATES, build_report_csp, read_style_sheet
+from app.reports.render.figure_labels import (
+    choose_band_colour,
+    format_figure_title,
+    format_figure_value,
+    format_value_period,
+)
+from app.reports.render.index_strips import build_index_strip
+from app.reports.render.main_findings import (
+    build_main_findings,
+    compute_coverage,
+    find_headline_value,
+    group_guideline_values,
+)
+from app.reports.render.number_formats import ReportFormatter, clean_name
+from app.reports.render.page_blocks import KeyFigureTile, ReportSection
+from app.reports.render.report_statistics import ReportStatistics, compute_report_statistics, find_worst_value
 from app.reports.render.report_texts import SITE_KINDS, WORDS
-from app.reports.report_input import Material
+from app.reports.report_input import ReportInput
 
 _TILES: Final = 4
 _HOURS: Final = 24
@@ -37,7 +47,7 @@ _UNIT: Final = re.compile(r"(?:\d[\d.,\u202f]*\xa0)?\b(?:µg|mg|ou|uoE)/m³")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RenderedReport:
     """A page and what a PDF tells of itself."""
 
     html: str
@@ -73,11 +83,11 @@ def _unbroken(context: Context, text: str) -> Markup:
     return Markup(_UNIT.sub(r'<span class="unbroken">\g<0></span>', escaped))  # noqa: S704 (escaped)
 
 
-def page_of(material: Material) -> Page:
+def render_report(material: ReportInput) -> RenderedReport:
     """Make a report."""
-    report = computed(material)
-    formats = Formats(material.language, report.zone)
-    site = named(material.site)
+    report = compute_report_statistics(material)
+    formats = ReportFormatter(material.language, report.zone)
+    site = clean_name(material.site)
     kind = formats.said(WORDS["report_day" if report.is_day else "report_month"])
     period = formats.day(report.slot.first) if report.is_day else formats.month(report.slot.first)
     title = f"{kind} \u2013 {site} \u2013 {period}"
@@ -92,20 +102,20 @@ def page_of(material: Material) -> Page:
             kind=kind,
             site=site,
             period=period[0].upper() + period[1:],
-            organisation=named(material.organisation) if material.organisation else "",
+            organisation=clean_name(material.organisation) if material.organisation else "",
             facts=_facts(report, formats),
             tiles=_tiles(report, formats),
             sections=_sections(report, formats),
             words={key: formats.said(text) for key, text in WORDS.items()},
             # Our own file, and no text of anybody's is set into it.
-            style=Markup(style()),  # noqa: S704
-            policy=policy(),
+            style=Markup(read_style_sheet()),  # noqa: S704
+            policy=build_report_csp(),
         )
     )
-    return Page(html, title)
+    return RenderedReport(html, title)
 
 
-def _facts(report: Computed, formats: Formats) -> list[tuple[str, str]]:
+def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str, str]]:
     """What the head says: each with its name."""
     material, period = report.material, report.slot.period
     said = formats.said(WORDS["from_to"]).format(
@@ -120,7 +130,9 @@ def _facts(report: Computed, formats: Formats) -> list[tuple[str, str]]:
     made = formats.said(WORDS["made_at"]).format(
         day=formats.day(formats.local(material.made_us).date()), clock=formats.clock(material.made_us)
     )
-    kind = formats.said(SITE_KINDS[material.kind]) if material.kind in SITE_KINDS else named(material.kind)
+    kind = (
+        formats.said(SITE_KINDS[material.kind]) if material.kind in SITE_KINDS else clean_name(material.kind)
+    )
     return [
         (formats.said(WORDS["period"]), said),
         (formats.said(WORDS["time_zone"]), material.timezone),
@@ -130,28 +142,40 @@ def _facts(report: Computed, formats: Formats) -> list[tuple[str, str]]:
     ]
 
 
-def _sections(report: Computed, formats: Formats) -> list[Section]:
+def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[ReportSection]:
     """What there is to say, in its order; a section without anything in it is left out."""
-    short = Section("short", formats.said(WORDS["in_short"]), points=findings(report, formats))
-    found = strip(report, formats)
+    short = ReportSection(
+        "short", formats.said(WORDS["in_short"]), points=build_main_findings(report, formats)
+    )
+    found = build_index_strip(report, formats)
     if found is not None:
         short.strips = [found[0]]
         short.notes = [found[1]] if found[1] else []
     sections = [short]
     if report.measured:
-        sections += [index_section.indices(report, formats)]
-        charts = (chart_sections.air, chart_sections.noise, chart_sections.rooms)
+        sections += [index_section.build_index_section(report, formats)]
+        charts = (
+            chart_sections.build_air_section,
+            chart_sections.build_noise_section,
+            chart_sections.build_rooms_section,
+        )
         sections += [made for make in charts if (made := make(report, formats)).charts]
-        sections += [box_sections.comparison(report, formats), box_sections.by_box(report, formats)]
-    sections += [alert_section.alerts(report, formats), data_quality_section.quality(report, formats)]
+        sections += [
+            box_sections.build_comparison_section(report, formats),
+            box_sections.build_box_section(report, formats),
+        ]
+    sections += [
+        alert_section.build_alert_section(report, formats),
+        data_quality_section.build_quality_section(report, formats),
+    ]
     return [
         *sections,
-        data_quality_section.reading(report, formats),
-        data_quality_section.methods(report, formats),
+        data_quality_section.build_reading_section(report, formats),
+        data_quality_section.build_methods_section(report, formats),
     ]
 
 
-def _tiles(report: Computed, formats: Formats) -> list[Tile]:
+def _tiles(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
     """The figures that are seen first."""
     if not report.measured:
         return []
@@ -161,55 +185,67 @@ def _tiles(report: Computed, formats: Formats) -> list[Tile]:
         *_room(report, formats),
         *_alerts(report, formats),
     ]
-    share = Tile(
+    share = KeyFigureTile(
         formats.said(WORDS["tile_coverage"]),
-        formats.percent(coverage_of(report)),
+        formats.percent(compute_coverage(report)),
         formats.said(WORDS["of_the_period"]),
     )
     return [*found[:_TILES], share][: _TILES + 1]
 
 
-def _air(report: Computed, formats: Formats) -> list[Tile]:
+def _air(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
     tiles = []
-    index = headline(report)
+    index = find_headline_value(report)
     if index is not None and index.result.band is not None:
-        moment = when(index, report, formats)
+        moment = format_value_period(index, report, formats)
         more = f"{index.box.label}{formats.said(WORDS['comma'])}{moment}" if moment else index.box.label
-        label = title_of(index, formats)
-        tiles.append(Tile(label, formats.said(index.result.band.label), more, colour_of(index.result.band)))
-    compared = guidelines(report)
+        label = format_figure_title(index, formats)
+        tiles.append(
+            KeyFigureTile(
+                label, formats.said(index.result.band.label), more, choose_band_colour(index.result.band)
+            )
+        )
+    compared = group_guideline_values(report)
     if compared:
         over = sum(any(value.result.exceeded for value in values) for values in compared.values())
         more = formats.said(WORDS["of_pollutants"]).format(count=len(compared))
-        tiles.append(Tile(formats.said(WORDS["tile_who"]), formats.number(over), more))
+        tiles.append(KeyFigureTile(formats.said(WORDS["tile_who"]), formats.number(over), more))
     return tiles
 
 
-def _noise(report: Computed, formats: Formats) -> list[Tile]:
-    loudest = worst(report.values.get(("lden-day", None), []))
+def _noise(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
+    loudest = find_worst_value(report.values.get(("lden-day", None), []))
     label = "tile_noise_day" if report.is_day else "tile_noise_month"
     if loudest is None:
-        loudest, label = worst(report.values.get(("leq", None), [])), "tile_leq"
+        loudest, label = find_worst_value(report.values.get(("leq", None), [])), "tile_leq"
     return (
         []
         if loudest is None
-        else [Tile(formats.said(WORDS[label]), shown(loudest, formats), loudest.box.label)]
+        else [
+            KeyFigureTile(
+                formats.said(WORDS[label]), format_figure_value(loudest, formats), loudest.box.label
+            )
+        ]
     )
 
 
-def _room(report: Computed, formats: Formats) -> list[Tile]:
-    highest = worst(report.values.get(("indoor-co2", None), []))
+def _room(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
+    highest = find_worst_value(report.values.get(("indoor-co2", None), []))
     if highest is None:
         return []
-    colour = colour_of(highest.result.band)
-    return [Tile(formats.said(WORDS["tile_co2"]), shown(highest, formats), highest.box.label, colour)]
+    colour = choose_band_colour(highest.result.band)
+    return [
+        KeyFigureTile(
+            formats.said(WORDS["tile_co2"]), format_figure_value(highest, formats), highest.box.label, colour
+        )
+    ]
 
 
-def _alerts(report: Computed, formats: Formats) -> list[Tile]:
+def _alerts(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
     found = report.material.alerts
     label = formats.said(WORDS["tile_alerts"])
     if found is None:
-        return [Tile(label, formats.value(None, "1"), formats.said(WORDS["not_shown"]))]
+        return [KeyFigureTile(label, formats.value(None, "1"), formats.said(WORDS["not_shown"]))]
     critical = found.by_severity.get("critical", 0)
     more = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
-    return [Tile(label, formats.number(sum(found.by_severity.values())), more)]
+    return [KeyFigureTile(label, formats.number(sum(found.by_severity.values())), more)]

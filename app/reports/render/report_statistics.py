@@ -12,29 +12,29 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators import index_definitions
-from app.indicators.calendar_periods import HOUR_US, Period, dates
-from app.indicators.index_definitions import FIGURES, Choices, Figure, gravity
-from app.indicators.index_results import NoValueReason, Result
-from app.indicators.input_types import Hourly, Levels
-from app.indicators.period_selection import Slot, slots
+from app.indicators.calendar_periods import HOUR_US, TimePeriod, list_dates
+from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions, worst_sort_key
+from app.indicators.index_results import IndexResult, NoValueReason
+from app.indicators.input_types import HourlySeries, SoundLevels
+from app.indicators.period_selection import DatedPeriod, periods_starting_in
 from app.indicators.site_conditions import season_of
-from app.reports.render.box_names import labels_of
-from app.reports.report_input import BoxMaterial, Material
-from app.reports.report_periods import before
+from app.reports.render.box_names import make_unique_labels
+from app.reports.report_input import ReportBoxInput, ReportInput
+from app.reports.report_periods import find_previous_slot
 from app.timeseries.rollups import rollup_columns
-from app.timeseries.rollups.rollup_columns import Columns
+from app.timeseries.rollups.rollup_columns import RollupColumns
 
-ENOUGH: Final = 75.0
+MIN_COVERAGE_PERCENT: Final = 75.0
 """Of a mean that is compared so much of its period has to be measured, percent."""
-LEFT_OUT: Final = frozenset({"light"})
+EXCLUDED_FIGURES: Final = frozenset({"light"})
 """Figures that are meant of hours of use, which nobody has told: a mean with nights in it says nothing."""
 _HOUR_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Statistic:
+class MetricStatistics:
     """What a metric of a box came to in a period; `coverage` in percent."""
 
     count: int
@@ -62,21 +62,21 @@ class BoxFigures:
     id: str
     label: str
     interval_s: int
-    hours: Mapping[str, Columns]
-    now: Mapping[str, Statistic]
-    before: Mapping[str, Statistic]
-    material: index_definitions.Material
+    hours: Mapping[str, RollupColumns]
+    now: Mapping[str, MetricStatistics]
+    before: Mapping[str, MetricStatistics]
+    material: index_definitions.BoxMeasurements
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class FigureValue:
     """A figure of a box and a period."""
 
     box: BoxFigures
-    figure: Figure
+    figure: IndexDefinition
     metric: str | None
-    slot: Slot
-    result: Result
+    slot: DatedPeriod
+    result: IndexResult
 
     @property
     def of(self) -> tuple[str, str | None]:
@@ -85,17 +85,17 @@ class Value:
 
 
 @dataclass(eq=False)
-class Computed:
+class ReportStatistics:
     """All figures of a report."""
 
-    material: Material
+    material: ReportInput
     zone: ZoneInfo
-    slot: Slot
-    earlier: Slot
-    choices: Choices
+    slot: DatedPeriod
+    earlier: DatedPeriod
+    choices: MethodOptions
     boxes: list[BoxFigures]
-    values: dict[tuple[str, str | None], list[Value]] = field(default_factory=dict)
-    strip: list[Value] = field(default_factory=list)
+    values: dict[tuple[str, str | None], list[FigureValue]] = field(default_factory=dict)
+    strip: list[FigureValue] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
 
     @property
@@ -104,9 +104,11 @@ class Computed:
         return self.material.length == "day"
 
     @cached_property
-    def days(self) -> list[Slot]:
+    def days(self) -> list[DatedPeriod]:
         """The days of the period."""
-        return [Slot.of_days(day, day, self.zone) for day in dates(self.slot.first, self.slot.last)]
+        return [
+            DatedPeriod.of_days(day, day, self.zone) for day in list_dates(self.slot.first, self.slot.last)
+        ]
 
     @cached_property
     def measured(self) -> list[BoxFigures]:
@@ -114,33 +116,35 @@ class Computed:
         return [box for box in self.boxes if box.now]
 
 
-def computed(material: Material) -> Computed:
+def compute_report_statistics(material: ReportInput) -> ReportStatistics:
     """Compute what a report tells."""
     zone = ZoneInfo(material.timezone)
-    slot = Slot.of_days(material.first, material.last, zone)
-    earlier = before(slot, zone)
-    choices = Choices(zone, season_of(slot.last, material.latitude), material.country)
-    labels = labels_of([(box.id, box.name) for box in material.boxes])
+    slot = DatedPeriod.of_days(material.first, material.last, zone)
+    earlier = find_previous_slot(slot, zone)
+    choices = MethodOptions(zone, season_of(slot.last, material.latitude), material.country)
+    labels = make_unique_labels([(box.id, box.name) for box in material.boxes])
     boxes = [
         _box(place, box, label, (slot, earlier))
         for place, (box, label) in enumerate(zip(material.boxes, labels, strict=True))
     ]
-    report = Computed(material, zone, slot, earlier, choices, boxes)
+    report = ReportStatistics(material, zone, slot, earlier, choices, boxes)
     for box, of in zip(boxes, material.boxes, strict=True):
         for name, metric in of.figures:
-            if name in LEFT_OUT:
+            if name in EXCLUDED_FIGURES:
                 continue
-            _add(report, box, FIGURES[name], metric)
+            _add(report, box, INDEX_DEFINITIONS[name], metric)
         for result in of.sampled:
-            figure = FIGURES[result.method]
-            report.values.setdefault((result.method, None), []).append(Value(box, figure, None, slot, result))
-    order = list(FIGURES)
+            figure = INDEX_DEFINITIONS[result.method]
+            report.values.setdefault((result.method, None), []).append(
+                FigureValue(box, figure, None, slot, result)
+            )
+    order = list(INDEX_DEFINITIONS)
     report.values = dict(sorted(report.values.items(), key=lambda each: order.index(each[0][0])))
     report.strip = _strip(report)
     return report
 
 
-def _box(place: int, box: BoxMaterial, label: str, spans: tuple[Slot, Slot]) -> BoxFigures:
+def _box(place: int, box: ReportBoxInput, label: str, spans: tuple[DatedPeriod, DatedPeriod]) -> BoxFigures:
     """A box with its statistics of the period and of the one before it."""
     hours = {each.metric: each.columns() for each in box.hours}
     return BoxFigures(
@@ -155,75 +159,89 @@ def _box(place: int, box: BoxMaterial, label: str, spans: tuple[Slot, Slot]) -> 
     )
 
 
-def _material(hours: Mapping[str, Columns], interval_s: int) -> index_definitions.Material:
-    hourly: dict[str, Hourly] = {}
-    levels: dict[str, Levels] = {}
+def _material(hours: Mapping[str, RollupColumns], interval_s: int) -> index_definitions.BoxMeasurements:
+    hourly: dict[str, HourlySeries] = {}
+    levels: dict[str, SoundLevels] = {}
     for metric, found in hours.items():
-        if BY_NAME[metric].kind == "level":
-            levels[metric] = Levels.of_hours(found.times, found.means, found.counts, interval_s)
+        if METRICS_BY_NAME[metric].kind == "level":
+            levels[metric] = SoundLevels.of_hours(found.times, found.means, found.counts, interval_s)
         else:
             covered = np.minimum(100.0, 100.0 * found.counts * interval_s / _HOUR_S)
-            hourly[metric] = Hourly.of(found.times, found.means, covered)
-    return index_definitions.Material(hourly, levels, {})
+            hourly[metric] = HourlySeries.of(found.times, found.means, covered)
+    return index_definitions.BoxMeasurements(hourly, levels, {})
 
 
-def within(found: Columns, period: Period) -> Columns:
+def select_hours(found: RollupColumns, period: TimePeriod) -> RollupColumns:
     """The hours that begin in a period."""
     low, high = np.searchsorted(found.times, [period.start_us, period.end_us])
     return found.only(slice(int(low), int(high)))
 
 
-def statistic(found: Columns, metric: str, interval_s: int, period: Period) -> Statistic | None:
+def compute_metric_statistics(
+    found: RollupColumns, metric: str, interval_s: int, period: TimePeriod
+) -> MetricStatistics | None:
     """What a period's hours come to together; None where nothing was measured."""
-    part = within(found, period)
+    part = select_hours(found, period)
     if not len(part):
         return None
-    level = BY_NAME[metric].kind == "level"
-    whole = rollup_columns.merge([part.begun(np.zeros(len(part), np.int64))], level=level)
+    level = METRICS_BY_NAME[metric].kind == "level"
+    whole = rollup_columns.merge_columns([part.begun(np.zeros(len(part), np.int64))], level=level)
     count = int(whole.counts[0])
     covered = min(100.0, 100.0 * count * interval_s / period.seconds)
-    return Statistic(count, float(whole.means[0]), float(whole.lows[0]), float(whole.highs[0]), covered)
+    return MetricStatistics(
+        count, float(whole.means[0]), float(whole.lows[0]), float(whole.highs[0]), covered
+    )
 
 
-def _statistics(hours: Mapping[str, Columns], interval_s: int, period: Period) -> dict[str, Statistic]:
-    found = {metric: statistic(each, metric, interval_s, period) for metric, each in hours.items()}
+def _statistics(
+    hours: Mapping[str, RollupColumns], interval_s: int, period: TimePeriod
+) -> dict[str, MetricStatistics]:
+    found = {
+        metric: compute_metric_statistics(each, metric, interval_s, period) for metric, each in hours.items()
+    }
     return {metric: each for metric, each in found.items() if each is not None}
 
 
-def _add(report: Computed, box: BoxFigures, figure: Figure, metric: str | None) -> None:
+def _add(report: ReportStatistics, box: BoxFigures, figure: IndexDefinition, metric: str | None) -> None:
     name = figure.method.name
     chosen = _slots(report, figure, box)
     over = [slot for slot in chosen if slot.period.end_us <= report.material.made_us]
     if len(over) < len(chosen):
         report.unfinished.add(name)
-    values = [value_of(report, box, figure, metric, slot) for slot in over]
+    values = [compute_figure_value(report, box, figure, metric, slot) for slot in over]
     if values:
         report.values.setdefault((name, metric), []).extend(values)
 
 
-def value_of(report: Computed, box: BoxFigures, figure: Figure, metric: str | None, slot: Slot) -> Value:
+def compute_figure_value(
+    report: ReportStatistics, box: BoxFigures, figure: IndexDefinition, metric: str | None, slot: DatedPeriod
+) -> FigureValue:
     """Compute a figure of a box."""
     choices = replace(report.choices, season=season_of(slot.last, report.material.latitude))
     result = figure.compute(box.material, metric or figure.method.metrics[0], slot, choices)
-    return Value(box, figure, metric, slot, result)
+    return FigureValue(box, figure, metric, slot, result)
 
 
-def _slots(report: Computed, figure: Figure, box: BoxFigures) -> list[Slot]:
+def _slots(report: ReportStatistics, figure: IndexDefinition, box: BoxFigures) -> list[DatedPeriod]:
     """Of which periods a figure is: of all of it where it can be, else of each day, hour or week in it."""
     begin, period = figure.begin(report.choices), report.slot.period
     if report.material.length in figure.lengths:
-        return [Slot.of_days(report.slot.first, report.slot.last, report.zone, begin)]
+        return [DatedPeriod.of_days(report.slot.first, report.slot.last, report.zone, begin)]
     if "day" in figure.lengths:
-        return [Slot.of_days(day.first, day.last, report.zone, begin) for day in report.days]
+        return [DatedPeriod.of_days(day.first, day.last, report.zone, begin) for day in report.days]
     if figure.lengths == ("hour",):
-        hours = list(slots("hour", period, report.zone))
+        hours = list(periods_starting_in("hour", period, report.zone))
         return hours if report.is_day else _worst_hours(report, figure, box)
     if report.is_day or figure.lengths[0] != "week":
         return []
-    return [slot for slot in slots("week", period, report.zone) if slot.period.end_us <= period.end_us]
+    return [
+        slot
+        for slot in periods_starting_in("week", period, report.zone)
+        if slot.period.end_us <= period.end_us
+    ]
 
 
-def _worst_hours(report: Computed, figure: Figure, box: BoxFigures) -> list[Slot]:
+def _worst_hours(report: ReportStatistics, figure: IndexDefinition, box: BoxFigures) -> list[DatedPeriod]:
     """Hours among which the worst one of each day is: those of each pollutant's highest mean.
 
     A class never falls as a concentration rises, and an index is its worst pollutant's class.
@@ -236,24 +254,24 @@ def _worst_hours(report: Computed, figure: Figure, box: BoxFigures) -> list[Slot
             if part is not None and part.valid.any():
                 times, values = part.times[part.valid], part.values[part.valid]
                 found.add(int(times[int(values.argmax())]))
-    return [Slot.of_hour(start_us, report.zone) for start_us in sorted(found)]
+    return [DatedPeriod.of_hour(start_us, report.zone) for start_us in sorted(found)]
 
 
-def by_box(values: Iterable[Value]) -> dict[int, list[Value]]:
+def group_values_by_box(values: Iterable[FigureValue]) -> dict[int, list[FigureValue]]:
     """Values by their boxes' numbers."""
-    found: dict[int, list[Value]] = {}
+    found: dict[int, list[FigureValue]] = {}
     for value in values:
         found.setdefault(value.box.place, []).append(value)
     return found
 
 
-def worst(values: Iterable[Value]) -> Value | None:
+def find_worst_value(values: Iterable[FigureValue]) -> FigureValue | None:
     """The worst of what has a value: the first one of several."""
     there = [value for value in values if value.result.value is not None]
-    return max(there, key=lambda value: gravity(value.result)) if there else None
+    return max(there, key=lambda value: worst_sort_key(value.result)) if there else None
 
 
-def reason(values: Sequence[Value]) -> NoValueReason:
+def explain_missing_value(values: Sequence[FigureValue]) -> NoValueReason:
     """Why there is no value at all: of several reasons the one that says most of what is there."""
     found = {value.result.reason for value in values}
     for each in ("coverage_too_low", "period_too_short", "no_data"):
@@ -262,7 +280,7 @@ def reason(values: Sequence[Value]) -> NoValueReason:
     return "metric_missing"
 
 
-def _strip(report: Computed) -> list[Value]:
+def _strip(report: ReportStatistics) -> list[FigureValue]:
     """The values of the index that is shown hour by hour, or day by day.
 
     The index of air that holds there, or how well rooms are aired where there is none.
@@ -273,22 +291,24 @@ def _strip(report: Computed) -> list[Value]:
             return values
     if ("indoor-co2", None) not in report.values:
         return []
-    figure = FIGURES["indoor-co2"]
-    parts = list(slots("hour", report.slot.period, report.zone)) if report.is_day else report.days
+    figure = INDEX_DEFINITIONS["indoor-co2"]
+    parts = (
+        list(periods_starting_in("hour", report.slot.period, report.zone)) if report.is_day else report.days
+    )
     return [
-        value_of(report, box, figure, None, slot)
+        compute_figure_value(report, box, figure, None, slot)
         for box in report.boxes
         if "co2" in box.hours
         for slot in parts
     ]
 
 
-def silent_hours(box: BoxFigures, period: Period) -> tuple[int, int]:
+def count_silent_hours(box: BoxFigures, period: TimePeriod) -> tuple[int, int]:
     """In how many hours of a period a box measured nothing, and how many of them lay in a row at most."""
     hours = np.array(period.hours(), np.int64)
     heard = np.zeros(len(hours), np.bool_)
     for found in box.hours.values():
-        part = within(found, period).times
+        part = select_hours(found, period).times
         heard[(part - hours[0]) // HOUR_US] = True
     longest = run = 0
     for quiet in (~heard).tolist():

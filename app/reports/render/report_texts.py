@@ -7,310 +7,316 @@ French typography (spaces that do not break) is set by `formats.typeset`.
 from collections.abc import Mapping
 from typing import Final
 
-from app.indicators.index_results import Text
+from app.indicators.index_results import BilingualText
 from app.reports.render.data_texts import CITATIONS_FR, COVERAGES_FR, DATA_WORDS, SITE_KINDS
 
 __all__ = ["CITATIONS_FR", "COVERAGES_FR", "SITE_KINDS", "WORDS"]
 
-WORDS: Final[Mapping[str, Text]] = {
+WORDS: Final[Mapping[str, BilingualText]] = {
     # The head.
-    "report_day": Text("Daily report", "Rapport journalier"),
-    "report_month": Text("Monthly report", "Rapport mensuel"),
-    "client": Text("Client", "Client"),
-    "place": Text("Kind of place", "Type de lieu"),
-    "time_zone": Text("Time zone", "Fuseau horaire"),
-    "period": Text("Period", "Période"),
-    "from_to": Text(
+    "report_day": BilingualText("Daily report", "Rapport journalier"),
+    "report_month": BilingualText("Monthly report", "Rapport mensuel"),
+    "client": BilingualText("Client", "Client"),
+    "place": BilingualText("Kind of place", "Type de lieu"),
+    "time_zone": BilingualText("Time zone", "Fuseau horaire"),
+    "period": BilingualText("Period", "Période"),
+    "from_to": BilingualText(
         "{first}, {first_at} to {last}, {last_at}",
         "du {first}, {first_at} au {last}, {last_at}",
     ),
-    "hours_of_day": Text(
+    "hours_of_day": BilingualText(
         "a day of {hours} hours (clocks changed)",
         "jour de {hours} heures (changement d'heure)",
     ),
-    "made": Text("Made", "Établi"),
-    "made_at": Text("{day}, {clock}", "{day}, {clock}"),
-    "boxes": Text("Boxes", "Boîtiers"),
-    "of": Text("of", "sur"),
-    "colon": Text(": ", " : "),
-    "comma": Text(", ", ", "),
+    "made": BilingualText("Made", "Établi"),
+    "made_at": BilingualText("{day}, {clock}", "{day}, {clock}"),
+    "boxes": BilingualText("Boxes", "Boîtiers"),
+    "of": BilingualText("of", "sur"),
+    "colon": BilingualText(": ", " : "),
+    "comma": BilingualText(", ", ", "),
     # Counts.
-    "box_one": Text("{} box", "{} boîtier"),
-    "box_many": Text("{} boxes", "{} boîtiers"),
-    "alert_one": Text("{} alert", "{} alerte"),
-    "alert_many": Text("{} alerts", "{} alertes"),
-    "day_one": Text("{} day", "{} jour"),
-    "day_many": Text("{} days", "{} jours"),
+    "box_one": BilingualText("{} box", "{} boîtier"),
+    "box_many": BilingualText("{} boxes", "{} boîtiers"),
+    "alert_one": BilingualText("{} alert", "{} alerte"),
+    "alert_many": BilingualText("{} alerts", "{} alertes"),
+    "day_one": BilingualText("{} day", "{} jour"),
+    "day_many": BilingualText("{} days", "{} jours"),
     # Tiles.
-    "tile_co2": Text("Highest CO₂, mean of an hour", "CO₂ le plus élevé, moyenne horaire"),
-    "tile_who": Text("WHO guidelines exceeded", "Lignes directrices OMS dépassées"),
-    "tile_noise_day": Text("Loudest Lden", "Lden le plus fort"),
-    "tile_noise_month": Text("Loudest Lden of a day", "Lden journalier le plus fort"),
-    "tile_leq": Text("Loudest mean level", "Niveau moyen le plus fort"),
-    "tile_alerts": Text("Alerts", "Alertes"),
-    "tile_coverage": Text("Measured", "Mesuré"),
-    "of_pollutants": Text("of {count} pollutants measured", "sur {count} polluants mesurés"),
-    "critical_one": Text("{} of them critical", "dont {} critique"),
-    "critical_many": Text("{} of them critical", "dont {} critiques"),
-    "of_the_period": Text("of what was due", "de ce qui était attendu"),
-    "not_shown": Text("not shown", "non montrées"),
+    "tile_co2": BilingualText("Highest CO₂, mean of an hour", "CO₂ le plus élevé, moyenne horaire"),
+    "tile_who": BilingualText("WHO guidelines exceeded", "Lignes directrices OMS dépassées"),
+    "tile_noise_day": BilingualText("Loudest Lden", "Lden le plus fort"),
+    "tile_noise_month": BilingualText("Loudest Lden of a day", "Lden journalier le plus fort"),
+    "tile_leq": BilingualText("Loudest mean level", "Niveau moyen le plus fort"),
+    "tile_alerts": BilingualText("Alerts", "Alertes"),
+    "tile_coverage": BilingualText("Measured", "Mesuré"),
+    "of_pollutants": BilingualText("of {count} pollutants measured", "sur {count} polluants mesurés"),
+    "critical_one": BilingualText("{} of them critical", "dont {} critique"),
+    "critical_many": BilingualText("{} of them critical", "dont {} critiques"),
+    "of_the_period": BilingualText("of what was due", "de ce qui était attendu"),
+    "not_shown": BilingualText("not shown", "non montrées"),
     # In short.
-    "in_short": Text("In short", "L'essentiel"),
-    "short_coverage": Text(
+    "in_short": BilingualText("In short", "L'essentiel"),
+    "short_coverage": BilingualText(
         "{boxes} measured {coverage} of what was due{silent}.",
         "{boxes} : {coverage} des mesures attendues sont là{silent}.",
     ),
-    "short_silent_one": Text("; one was silent all the time", " ; un est resté muet tout du long"),
-    "short_silent_many": Text(
+    "short_silent_one": BilingualText("; one was silent all the time", " ; un est resté muet tout du long"),
+    "short_silent_many": BilingualText(
         "; {count} were silent all the time",
         " ; {count} sont restés muets tout du long",
     ),
-    "short_no_boxes": Text(
+    "short_no_boxes": BilingualText(
         "There are no boxes at this site: nothing was measured, and nothing can be said of the period.",
         "Ce site n'a aucun boîtier : rien n'a été mesuré, et rien ne peut être dit de la période.",
     ),
-    "short_no_data": Text(
+    "short_no_data": BilingualText(
         "None of the site's boxes ({boxes}) measured anything in this period: nothing can be said of it.",
         "Aucun boîtier du site ({boxes}) n'a rien mesuré sur la période : rien ne peut en être dit.",
     ),
-    "short_index": Text(
+    "short_index": BilingualText(
         "{title}: at worst “{band}”, at {box} ({when}).",
         "{title} : au pire « {band} », au boîtier {box} ({when}).",
     ),
-    "short_who_none": Text(
+    "short_who_none": BilingualText(
         "No guideline of the WHO for a day was exceeded, of those for {metrics}.",
         "Aucune ligne directrice journalière de l'OMS n'a été dépassée, parmi celles sur {metrics}.",
     ),
-    "short_who": Text(
+    "short_who": BilingualText(
         "The WHO guideline was exceeded for {parts}.",
         "La ligne directrice de l'OMS a été dépassée pour {parts}.",
     ),
-    "who_percentile": Text(
+    "who_percentile": BilingualText(
         "The WHO means the 99th percentile of a year's days: 3 to 4 days a year may lie above, so that one "
         "such day is no breach of the guideline.",
         "L'OMS entend le 99e centile des jours d'une année : 3 à 4 jours par an peuvent être au-dessus, et "
         "un seul jour ne suffit donc pas à enfreindre la ligne directrice.",
     ),
-    "short_who_part": Text(
+    "short_who_part": BilingualText(
         "{metric} ({value}, {ratio} the guideline of {limit}, at {box})",
         "{metric} ({value}, soit {ratio} la valeur de {limit}, au boîtier {box})",
     ),
-    "short_who_part_days": Text(
+    "short_who_part_days": BilingualText(
         "{metric} (on {days} at {box}; at most {ratio} the guideline of {limit})",
         "{metric} (pendant {days} au boîtier {box} ; au plus {ratio} la valeur de {limit})",
     ),
-    "short_lden": Text(
+    "short_lden": BilingualText(
         "The loudest place was {box}: Lden {value}{night}, {when}.",
         "L'endroit le plus bruyant était celui du boîtier {box} : Lden de {value}{night}, {when}.",
     ),
-    "short_night": Text(", night {value}", ", nuit {value}"),
-    "short_leq": Text(
+    "short_night": BilingualText(", night {value}", ", nuit {value}"),
+    "short_leq": BilingualText(
         "The loudest place was {box}, with a mean level of {value}.",
         "L'endroit le plus bruyant était celui du boîtier {box}, avec un niveau moyen de {value}.",
     ),
-    "short_co2": Text(
+    "short_co2": BilingualText(
         "CO₂ rose highest at {box}: {value} over an hour (“{band}”).",
         "Le CO₂ est monté le plus haut au boîtier {box} : {value} sur une heure (« {band} »).",
     ),
-    "short_alerts_none": Text("No alert began.", "Aucune alerte n'a commencé."),
-    "short_alerts": Text(
+    "short_alerts_none": BilingualText("No alert began.", "Aucune alerte n'a commencé."),
+    "short_alerts": BilingualText(
         "{alerts} began{critical}; the longest lasted {longest}.",
         "{alerts} ont commencé{critical} ; la plus longue a duré {longest}.",
     ),
-    "short_alert": Text(
+    "short_alert": BilingualText(
         "{alerts} began{critical}; it lasted {longest}.",
         "{alerts} a commencé{critical} ; elle a duré {longest}.",
     ),
-    "short_critical": Text(", {critical}", ", {critical}"),
-    "short_compared": Text("Against {before}: {parts}.", "Par rapport {before} : {parts}."),
-    "against_day": Text("the day before", "à la veille"),
-    "against_month": Text("the month before", "au mois précédent"),
+    "short_critical": BilingualText(", {critical}", ", {critical}"),
+    "short_compared": BilingualText("Against {before}: {parts}.", "Par rapport {before} : {parts}."),
+    "against_day": BilingualText("the day before", "à la veille"),
+    "against_month": BilingualText("the month before", "au mois précédent"),
     # The strip.
-    "strip_day": Text("Hour by hour: {title}", "Heure par heure : {title}"),
-    "strip_month": Text("Day by day: {title}", "Jour par jour : {title}"),
-    "strip_worst_hour": Text("worst hour of each day", "pire heure de chaque jour"),
-    "site_worst": Text("Whole site (worst)", "Site entier (pire)"),
-    "no_value": Text("No value", "Pas de valeur"),
-    "strip_said": Text(
+    "strip_day": BilingualText("Hour by hour: {title}", "Heure par heure : {title}"),
+    "strip_month": BilingualText("Day by day: {title}", "Jour par jour : {title}"),
+    "strip_worst_hour": BilingualText("worst hour of each day", "pire heure de chaque jour"),
+    "site_worst": BilingualText("Whole site (worst)", "Site entier (pire)"),
+    "no_value": BilingualText("No value", "Pas de valeur"),
+    "strip_said": BilingualText(
         "Classes of the site's worst box: {classes}.",
         "Classes du pire boîtier du site : {classes}.",
     ),
-    "class_times": Text("{band}: {count}", "{band} : {count}"),
-    "strip_more": Text(
+    "class_times": BilingualText("{band}: {count}", "{band} : {count}"),
+    "strip_more": BilingualText(
         "Shown are the {count} boxes with the worst values; {more} further ones are part of the first row.",
         "Sont montrés les {count} boîtiers aux pires valeurs ; {more} autres comptent dans la première "
         "ligne.",
     ),
     # Indices.
-    "indices": Text("Indices and guidelines", "Indices et valeurs de référence"),
-    "indices_intro": Text(
+    "indices": BilingualText("Indices and guidelines", "Indices et valeurs de référence"),
+    "indices_intro": BilingualText(
         "Of each figure the box with the worst value: as indices of air have it, that is the site's.",
         "De chaque grandeur, le boîtier à la pire valeur : comme le veulent les indices de l'air, c'est "
         "celle du site.",
     ),
-    "figure": Text("Figure", "Grandeur"),
-    "worst_value": Text("Worst value", "Pire valeur"),
-    "where": Text("Where", "Où"),
-    "when": Text("When", "Quand"),
-    "class": Text("Class", "Classe"),
-    "compared_with": Text("Compared with", "Référence"),
-    "measured_share": Text("Measured", "Mesuré"),
-    "exceeded": Text("exceeded", "dépassée"),
-    "kept": Text("kept", "respectée"),
-    "reached": Text("reached", "atteint"),
-    "not_reached": Text("not reached", "non atteint"),
-    "days_over": Text("Days over", "Jours au-dessus"),
-    "days_over_cell": Text("{over} of {total}", "{over} sur {total}"),
-    "boxes_without": Text(
+    "figure": BilingualText("Figure", "Grandeur"),
+    "worst_value": BilingualText("Worst value", "Pire valeur"),
+    "where": BilingualText("Where", "Où"),
+    "when": BilingualText("When", "Quand"),
+    "class": BilingualText("Class", "Classe"),
+    "compared_with": BilingualText("Compared with", "Référence"),
+    "measured_share": BilingualText("Measured", "Mesuré"),
+    "exceeded": BilingualText("exceeded", "dépassée"),
+    "kept": BilingualText("kept", "respectée"),
+    "reached": BilingualText("reached", "atteint"),
+    "not_reached": BilingualText("not reached", "non atteint"),
+    "days_over": BilingualText("Days over", "Jours au-dessus"),
+    "days_over_cell": BilingualText("{over} of {total}", "{over} sur {total}"),
+    "boxes_without": BilingualText(
         "{count} of {total} boxes without a value",
         "{count} boîtiers sur {total} sans valeur",
     ),
-    "no_indices": Text(
+    "no_indices": BilingualText(
         "No figure could be computed of what was measured here.",
         "Aucune grandeur n'a pu être calculée à partir de ce qui a été mesuré ici.",
     ),
-    "unfinished": Text(
+    "unfinished": BilingualText(
         "Not there yet: {titles}. A day of noise ends in the morning after it.",
         "Pas encore disponible : {titles}. Une journée de bruit finit le lendemain matin.",
     ),
-    "odours_left_out": Text(
+    "odours_left_out": BilingualText(
         "Left out: figures of odours, for which there would have been too many samples to look at.",
         "Omis : les grandeurs d'odeur, pour lesquelles il aurait fallu lire trop d'échantillons.",
     ),
-    "count": Text("Count", "Nombre"),
+    "count": BilingualText("Count", "Nombre"),
     # Charts.
-    "air": Text("Air", "Air"),
-    "noise": Text("Noise", "Bruit"),
-    "rooms": Text("Rooms: comfort and air", "Intérieur : confort et air"),
-    "hourly_means": Text("{metric}, means of hours", "{metric}, moyennes horaires"),
-    "daily_means": Text("{metric}, means of days", "{metric}, moyennes journalières"),
-    "daily_o3": Text(
+    "air": BilingualText("Air", "Air"),
+    "noise": BilingualText("Noise", "Bruit"),
+    "rooms": BilingualText("Rooms: comfort and air", "Intérieur : confort et air"),
+    "hourly_means": BilingualText("{metric}, means of hours", "{metric}, moyennes horaires"),
+    "daily_means": BilingualText("{metric}, means of days", "{metric}, moyennes journalières"),
+    "daily_o3": BilingualText(
         "{metric}, highest mean of 8 hours of each day",
         "{metric}, moyenne maximale sur 8 heures de chaque jour",
     ),
-    "daily_co2": Text(
+    "daily_co2": BilingualText(
         "{metric}, highest mean of an hour of each day", "{metric}, moyenne horaire maximale de chaque jour"
     ),
-    "limit_24h": Text("WHO, 24 h", "OMS, 24 h"),
-    "limit_8h": Text("WHO, 8 h", "OMS, 8 h"),
-    "limit_co2_low": Text("to be improved above", "à améliorer au-dessus"),
-    "limit_co2_high": Text("insufficient above", "insuffisant au-dessus"),
-    "hourly_noise": Text(
+    "limit_24h": BilingualText("WHO, 24 h", "OMS, 24 h"),
+    "limit_8h": BilingualText("WHO, 8 h", "OMS, 8 h"),
+    "limit_co2_low": BilingualText("to be improved above", "à améliorer au-dessus"),
+    "limit_co2_high": BilingualText("insufficient above", "insuffisant au-dessus"),
+    "hourly_noise": BilingualText(
         "Sound level, energy means of hours",
         "Niveau sonore, moyennes énergétiques horaires",
     ),
-    "daily_lden": Text(
+    "daily_lden": BilingualText(
         "Day-evening-night level (Lden) of each day",
         "Niveau jour-soir-nuit (Lden) de chaque jour",
     ),
-    "daily_lnight": Text("Night level of each day", "Niveau de nuit de chaque jour"),
-    "lday": Text("Day", "Jour"),
-    "levening": Text("Evening", "Soirée"),
-    "lnight": Text("Night", "Nuit"),
-    "lden": Text("Lden", "Lden"),
-    "leq": Text("Mean level", "Niveau moyen"),
-    "noise_table_day": Text("Levels of the parts of the day, dB", "Niveaux des parties de la journée, dB"),
-    "noise_table_month": Text(
+    "daily_lnight": BilingualText("Night level of each day", "Niveau de nuit de chaque jour"),
+    "lday": BilingualText("Day", "Jour"),
+    "levening": BilingualText("Evening", "Soirée"),
+    "lnight": BilingualText("Night", "Nuit"),
+    "lden": BilingualText("Lden", "Lden"),
+    "leq": BilingualText("Mean level", "Niveau moyen"),
+    "noise_table_day": BilingualText(
+        "Levels of the parts of the day, dB", "Niveaux des parties de la journée, dB"
+    ),
+    "noise_table_month": BilingualText(
         "Levels of the loudest day of each box, dB",
         "Niveaux de la journée la plus bruyante de chaque boîtier, dB",
     ),
-    "noise_parts": Text(
+    "noise_parts": BilingualText(
         "Day {day}, evening {evening}, night {night}; in Lden evenings weigh 5 dB more, nights 10 dB more.",
         "Jour {day}, soirée {evening}, nuit {night} ; dans Lden, la soirée pèse 5 dB de plus, la nuit 10 "
         "dB de plus.",
     ),
-    "from_until": Text("{first} to {last} h", "de {first} à {last} h"),
-    "range_of_boxes": Text(
+    "from_until": BilingualText("{first} to {last} h", "de {first} à {last} h"),
+    "range_of_boxes": BilingualText(
         "Lowest to highest of {count} boxes",
         "Du plus bas au plus haut de {count} boîtiers",
     ),
-    "median_of_boxes": Text("Median of the boxes", "Médiane des boîtiers"),
-    "lowest": Text("Lowest", "Plus bas"),
-    "median": Text("Median", "Médiane"),
-    "highest": Text("Highest", "Plus haut"),
-    "hour": Text("Hour", "Heure"),
-    "day": Text("Day", "Jour"),
-    "chart_numbers": Text("The numbers of this chart", "Les chiffres de ce graphique"),
-    "chart_said": Text(
+    "median_of_boxes": BilingualText("Median of the boxes", "Médiane des boîtiers"),
+    "lowest": BilingualText("Lowest", "Plus bas"),
+    "median": BilingualText("Median", "Médiane"),
+    "highest": BilingualText("Highest", "Plus haut"),
+    "hour": BilingualText("Hour", "Heure"),
+    "day": BilingualText("Day", "Jour"),
+    "chart_numbers": BilingualText("The numbers of this chart", "Les chiffres de ce graphique"),
+    "chart_said": BilingualText(
         "{title}, {boxes}: lowest {low} ({low_box}, {low_at}), highest {high} ({high_box}, {high_at}).",
         "{title}, {boxes} : minimum {low} ({low_box}, {low_at}), maximum {high} ({high_box}, {high_at}).",
     ),
-    "chart_key": Text("Key", "Légende"),
+    "chart_key": BilingualText("Key", "Légende"),
     # The period before.
-    "comparison": Text("The period before", "La période précédente"),
-    "comparison_day": Text(
+    "comparison": BilingualText("The period before", "La période précédente"),
+    "comparison_day": BilingualText(
         "Means of the boxes, beside {before}",
         "Moyennes des boîtiers, à côté du {before}",
     ),
-    "comparison_month": Text(
+    "comparison_month": BilingualText(
         "Means of the boxes, beside {before}",
         "Moyennes des boîtiers, à côté de {before}",
     ),
-    "comparison_note": Text(
+    "comparison_note": BilingualText(
         "Of boxes that measured 75 % of both periods. Levels are averaged by energy; decibels and "
         "degrees have no percent.",
         "Boîtiers ayant mesuré 75 % des deux périodes. Les niveaux sonores sont moyennés en énergie ; "
         "décibels et degrés n'ont pas de pourcentage.",
     ),
-    "comparison_none": Text(
+    "comparison_none": BilingualText(
         "No box measured enough of both periods to set them beside each other.",
         "Aucun boîtier n'a assez mesuré sur les deux périodes pour les comparer.",
     ),
-    "metric": Text("Quantity", "Grandeur mesurée"),
-    "this_period": Text("This period", "Cette période"),
-    "period_before": Text("Before", "Avant"),
-    "change": Text("Change", "Évolution"),
+    "metric": BilingualText("Quantity", "Grandeur mesurée"),
+    "this_period": BilingualText("This period", "Cette période"),
+    "period_before": BilingualText("Before", "Avant"),
+    "change": BilingualText("Change", "Évolution"),
     # Boxes.
-    "by_box": Text("Box by box", "Boîtier par boîtier"),
-    "by_box_many": Text(
+    "by_box": BilingualText("Box by box", "Boîtier par boîtier"),
+    "by_box_many": BilingualText(
         "{boxes}. Those with the worst values come first; a star marks the highest mean of a column.",
         "{boxes}. Ceux aux pires valeurs viennent d'abord ; un astérisque marque la moyenne la plus "
         "élevée d'une colonne.",
     ),
-    "box": Text("Box", "Boîtier"),
-    "mean": Text("Mean", "Moyenne"),
-    "minimum": Text("Lowest", "Minimum"),
-    "maximum": Text("Highest", "Maximum"),
-    "silent_box": Text("Measured nothing in this period.", "N'a rien mesuré sur la période."),
-    "means_of": Text(
+    "box": BilingualText("Box", "Boîtier"),
+    "mean": BilingualText("Mean", "Moyenne"),
+    "minimum": BilingualText("Lowest", "Minimum"),
+    "maximum": BilingualText("Highest", "Maximum"),
+    "silent_box": BilingualText("Measured nothing in this period.", "N'a rien mesuré sur la période."),
+    "means_of": BilingualText(
         "Mean of the period, and the lowest and the highest value",
         "Moyenne de la période, et valeurs minimale et maximale",
     ),
-    "between": Text("{low} to {high}", "{low} à {high}"),
+    "between": BilingualText("{low} to {high}", "{low} à {high}"),
     # Alerts.
-    "alerts": Text("Alerts", "Alertes"),
-    "alerts_not_shown": Text(
+    "alerts": BilingualText("Alerts", "Alertes"),
+    "alerts_not_shown": BilingualText(
         "Left out: this report was asked for with a key that may not read alerts.",
         "Omis : ce rapport a été demandé avec une clé qui ne peut pas lire les alertes.",
     ),
-    "alerts_none": Text("No alert began in this period.", "Aucune alerte n'a commencé sur la période."),
-    "alerts_count": Text("Alerts that began, by severity", "Alertes ayant commencé, par gravité"),
-    "alerts_before": Text("In the period before: {count}.", "Sur la période précédente : {count}."),
-    "alerts_went_on": Text(
+    "alerts_none": BilingualText(
+        "No alert began in this period.", "Aucune alerte n'a commencé sur la période."
+    ),
+    "alerts_count": BilingualText("Alerts that began, by severity", "Alertes ayant commencé, par gravité"),
+    "alerts_before": BilingualText("In the period before: {count}.", "Sur la période précédente : {count}."),
+    "alerts_went_on": BilingualText(
         "Had begun earlier and went on: {count}.",
         "Commencées avant et encore en cours au début : {count}.",
     ),
-    "alerts_firing": Text(
+    "alerts_firing": BilingualText(
         "On still when this report was made: {count}.",
         "Encore en cours à l'établissement du rapport : {count}.",
     ),
-    "alerts_acknowledged": Text(
+    "alerts_acknowledged": BilingualText(
         "Somebody took charge of {count} of them: of half within {half}, of the last one after {longest}.",
         "Quelqu'un a pris en charge {count} d'entre elles : la moitié en {half} au plus, la dernière "
         "après {longest}.",
     ),
-    "alerts_unacknowledged": Text("Nobody took charge of any of them.", "Personne n'en a pris en charge."),
-    "alerts_longest": Text("Those that lasted longest", "Celles qui ont duré le plus longtemps"),
-    "rule": Text("Rule", "Règle"),
-    "severity": Text("Severity", "Gravité"),
-    "info": Text("Information", "Information"),
-    "warning": Text("Warning", "Avertissement"),
-    "critical": Text("Critical", "Critique"),
-    "began": Text("Began", "Début"),
-    "lasted": Text("Lasted", "Durée"),
-    "lasts": Text("{duration}, on still", "{duration}, en cours"),
-    "whole_site": Text("Whole site", "Site entier"),
-    "total": Text("Total", "Total"),
+    "alerts_unacknowledged": BilingualText(
+        "Nobody took charge of any of them.", "Personne n'en a pris en charge."
+    ),
+    "alerts_longest": BilingualText("Those that lasted longest", "Celles qui ont duré le plus longtemps"),
+    "rule": BilingualText("Rule", "Règle"),
+    "severity": BilingualText("Severity", "Gravité"),
+    "info": BilingualText("Information", "Information"),
+    "warning": BilingualText("Warning", "Avertissement"),
+    "critical": BilingualText("Critical", "Critique"),
+    "began": BilingualText("Began", "Début"),
+    "lasted": BilingualText("Lasted", "Durée"),
+    "lasts": BilingualText("{duration}, on still", "{duration}, en cours"),
+    "whole_site": BilingualText("Whole site", "Site entier"),
+    "total": BilingualText("Total", "Total"),
     **DATA_WORDS,
 }
 """Every text of a report, by what it is for."""

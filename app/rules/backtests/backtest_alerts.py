@@ -9,17 +9,17 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from app.platform.kernel.instants import US_PER_S, format_us
-from app.rules.definitions.severity import SEVERITIES, highest
-from app.rules.engine.alert_state_machine import Transition
+from app.rules.definitions.severity import SEVERITIES, find_highest_severity
+from app.rules.engine.alert_state_machine import AlertTransition
 
-KEPT: Final = 10_000
+ALERTS_LIMIT: Final = 10_000
 """Alerts that a result lists."""
 
-Side = Literal["both", "candidate", "present"]
+ComparedSide = Literal["both", "candidate", "present"]
 
 
 @dataclass(slots=True)
-class Trial:
+class SimulatedAlert:
     """An alert that would have been.
 
     Attributes:
@@ -40,7 +40,7 @@ class Trial:
     value: float | None
     threshold: float | None
     metric: str | None
-    found_in: Side | None = None
+    found_in: ComparedSide | None = None
 
     def lasted_us(self, until_us: int) -> int:
         """How long it fired; of one that still does, up to `until_us`."""
@@ -62,7 +62,7 @@ class Trial:
         }
 
 
-class Collector:
+class AlertCollector:
     """Takes a rule's transitions as they come.
 
     Attributes:
@@ -70,15 +70,15 @@ class Collector:
         count: of all alerts.
     """
 
-    def __init__(self, limit: int = KEPT) -> None:
-        self.kept: list[Trial] = []
+    def __init__(self, limit: int = ALERTS_LIMIT) -> None:
+        self.kept: list[SimulatedAlert] = []
         self.count = 0
         self._limit = limit
-        self._open: dict[UUID, Trial] = {}
+        self._open: dict[UUID, SimulatedAlert] = {}
         self._firing_us = 0
         self._longest_us = 0
 
-    def take(self, transitions: Iterable[Transition]) -> None:
+    def take(self, transitions: Iterable[AlertTransition]) -> None:
         """Go on with transitions, in their order."""
         for told in transitions:
             if told.kind == "firing":
@@ -86,12 +86,12 @@ class Collector:
                 continue
             trial = self._open[told.alert_id]
             if told.severity is not None:
-                trial.severity = highest((trial.severity, told.severity))
+                trial.severity = find_highest_severity((trial.severity, told.severity))
             if told.kind == "resolved":
                 trial.resolved_us = told.time_us
                 self._end(self._open.pop(told.alert_id), told.time_us)
 
-    def carry(self, transitions: Sequence[Transition], first_us: int) -> None:
+    def carry(self, transitions: Sequence[AlertTransition], first_us: int) -> None:
         """Take what came about before the first moment: what goes on then counts from then on, the rest not.
 
         Args:
@@ -119,9 +119,9 @@ class Collector:
             "longest_s": self._longest_us / US_PER_S,
         }
 
-    def _begin(self, told: Transition) -> None:
+    def _begin(self, told: AlertTransition) -> None:
         cause = told.cause
-        trial = Trial(
+        trial = SimulatedAlert(
             told.box_key,
             told.severity or SEVERITIES[0],
             told.pending_since_us,
@@ -136,19 +136,21 @@ class Collector:
         if len(self.kept) < self._limit:
             self.kept.append(trial)
 
-    def _end(self, trial: Trial, until_us: int) -> None:
+    def _end(self, trial: SimulatedAlert, until_us: int) -> None:
         lasted_us = trial.lasted_us(until_us)
         self._firing_us += lasted_us
         self._longest_us = max(self._longest_us, lasted_us)
 
 
-def compare(candidate: Sequence[Trial], present: Sequence[Trial], until_us: int) -> None:
+def compare_alerts(
+    candidate: Sequence[SimulatedAlert], present: Sequence[SimulatedAlert], until_us: int
+) -> None:
     """Mark each alert of two rules by who made it: both, where those of one box overlap in time."""
-    theirs: dict[int | None, list[Trial]] = {}
+    theirs: dict[int | None, list[SimulatedAlert]] = {}
     for trial in present:
         trial.found_in = "present"
         theirs.setdefault(trial.box_key, []).append(trial)
-    ours: dict[int | None, list[Trial]] = {}
+    ours: dict[int | None, list[SimulatedAlert]] = {}
     for trial in candidate:
         trial.found_in = "candidate"
         ours.setdefault(trial.box_key, []).append(trial)
@@ -156,7 +158,7 @@ def compare(candidate: Sequence[Trial], present: Sequence[Trial], until_us: int)
         _compare_box(trials, theirs.get(key, []), until_us)
 
 
-def _compare_box(ours: list[Trial], theirs: list[Trial], until_us: int) -> None:
+def _compare_box(ours: list[SimulatedAlert], theirs: list[SimulatedAlert], until_us: int) -> None:
     """Alerts of one rule on one box never overlap: two lists in order are walked side by side."""
     for trials in (ours, theirs):
         trials.sort(key=lambda trial: trial.started_us)

@@ -19,15 +19,21 @@ import asyncpg
 
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
-from app.rules.backtests.backtest_alerts import Collector, compare
-from app.rules.backtests.indicator_backtest import INDEX_WORK_LIMIT, IndexTrial
-from app.rules.backtests.sample_pages import Place, Reader, Run, count_samples, read_place
-from app.rules.backtests.sample_replay import Replay
-from app.rules.definitions.rule_changes import indices_of
+from app.rules.backtests.backtest_alerts import AlertCollector, compare_alerts
+from app.rules.backtests.indicator_backtest import INDEX_WORK_LIMIT, IndexBacktest
+from app.rules.backtests.rule_simulator import RuleSimulator
+from app.rules.backtests.sample_pages import (
+    BacktestSite,
+    SampleReader,
+    SampleRun,
+    count_samples,
+    read_backtest_site,
+)
+from app.rules.definitions.rule_changes import count_index_conditions
 from app.rules.engine.compiled_conditions import SilenceLeaf
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.indicators.indicator_query import Locality
+from app.rules.indicators.indicator_query import SiteLocality
 
 WORK_LIMIT: Final = 200_000_000
 """Samples, times the parts of what is tried on each of them: that is about ten minutes' work."""
@@ -35,26 +41,26 @@ WORK_LIMIT: Final = 200_000_000
 _COUNTED: Final = timedelta(days=31)
 
 
-class UntriedError(Exception):
+class BacktestError(Exception):
     """The rule cannot be tried; `code` says why."""
 
     code: ClassVar[str]
 
 
-class GoneError(UntriedError):
+class SiteGoneError(BacktestError):
     """The site is no more."""
 
     code = "site_gone"
 
 
-class TooMuchError(UntriedError):
+class WorkLimitError(BacktestError):
     """There are more samples than are tried at a time: see WORK_LIMIT."""
 
     code = "too_much_work"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BacktestRequest:
     """What a back-test is asked for.
 
     Attributes:
@@ -75,7 +81,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Progress:
+class BacktestProgress:
     """How far a back-test is; totals are None until they are known."""
 
     samples_total: int | None = None
@@ -84,10 +90,10 @@ class Progress:
     boxes_done: int = 0
 
 
-type Report = Callable[[Progress], Awaitable[None]]
+type ReportProgress = Callable[[BacktestProgress], Awaitable[None]]
 """Called after each page; what it raises ends the back-test."""
 
-type Turn = Callable[[], AbstractAsyncContextManager[None]]
+type EvaluationSlot = Callable[[], AbstractAsyncContextManager[None]]
 """Makes a turn: whoever enters it has the processor, and others wait. What it raises ends the back-test."""
 
 
@@ -104,14 +110,14 @@ class _Contender:
         parts: of its conditions.
     """
 
-    def __init__(self, asked: Asked, rule: Mapping[str, Any], place: Place) -> None:
+    def __init__(self, asked: BacktestRequest, rule: Mapping[str, Any], place: BacktestSite) -> None:
         self._asked = asked
         self._rule = rule
         self._place = place
         self._compiled: dict[tuple[tuple[str, Any], ...], CompiledRule] = {}
         self._general = general = self._compile({})
-        self.found = Collector()
-        everywhere = Replay(self.compile, place.boxes)
+        self.found = AlertCollector()
+        everywhere = RuleSimulator(self.compile, place.boxes)
         self.keys = frozenset(everywhere.boxes)
         self.merged = everywhere.merged
         self._replay = everywhere
@@ -141,10 +147,10 @@ class _Contender:
 
     def begin(self, boxes: Sequence[BoxFacts]) -> None:
         """Begin anew, with these boxes."""
-        self._replay = Replay(self.compile, boxes)
+        self._replay = RuleSimulator(self.compile, boxes)
         self._known = frozenset(self._replay.boxes)
 
-    def warm(self, runs: Sequence[Run]) -> None:
+    def warm(self, runs: Sequence[SampleRun]) -> None:
         """Take what was stored before the range: rules look back at it."""
         for run in runs:
             if run.box_key not in self._known:
@@ -158,7 +164,7 @@ class _Contender:
         """Come to the beginning of the range: a silence that was long enough before goes on from there."""
         self.found.carry(self._replay.finish(first_us - 1), first_us)
 
-    def feed(self, runs: Sequence[Run]) -> None:
+    def feed(self, runs: Sequence[SampleRun]) -> None:
         """Go on with what was stored."""
         for run in runs:
             if run.box_key not in self._known:
@@ -174,8 +180,12 @@ class _Contender:
         self.found.settle(until_us)
 
 
-async def run(
-    connection: asyncpg.Connection, database: Database, asked: Asked, report: Report, turn: Turn
+async def run_backtest(
+    connection: asyncpg.Connection,
+    database: Database,
+    asked: BacktestRequest,
+    report: ReportProgress,
+    turn: EvaluationSlot,
 ) -> dict[str, Any]:
     """Try a rule, and the one that it is compared with.
 
@@ -194,18 +204,18 @@ async def run(
         TooMuchError: samples times parts are more than WORK_LIMIT.
         KeyError, ValueError: the rule cannot be understood: it was not validated.
     """
-    place = await read_place(connection, asked.site_id, asked.boxes)
+    place = await read_backtest_site(connection, asked.site_id, asked.boxes)
     if place is None:
-        raise GoneError(asked.site_id)
+        raise SiteGoneError(asked.site_id)
     # What has not happened yet is no silence.
     last = min(asked.last, await connection.fetchval("SELECT now()"))
     rules = [_contender(asked, rule, place) for rule in (asked.rule, asked.against) if rule is not None]
     sampled = [rule for rule in rules if isinstance(rule, _Contender)]
-    indexed = [rule for rule in rules if isinstance(rule, IndexTrial)]
+    indexed = [rule for rule in rules if isinstance(rule, IndexBacktest)]
     keys = frozenset().union(*(rule.keys for rule in sampled))
     boxes = [facts for facts in place.boxes if facts.key in keys]
     reads = any(rule.columns for rule in sampled)
-    progress = Progress(
+    progress = BacktestProgress(
         samples_total=None if reads or indexed else 0,
         boxes_total=len(boxes) + sum(len(rule.keys) for rule in indexed),
     )
@@ -227,17 +237,17 @@ async def run(
 
 async def _try_indices(  # noqa: PLR0917 (all of them are what a back-test has at hand)
     database: Database,
-    rules: Sequence[IndexTrial],
+    rules: Sequence[IndexBacktest],
     within: tuple[datetime, datetime],
-    progress: Progress,
-    report: Report,
-    turn: Turn,
+    progress: BacktestProgress,
+    report: ReportProgress,
+    turn: EvaluationSlot,
 ) -> None:
     """Try rules on indices: what they look at is counted in periods."""
     first_us, last_us = map(from_datetime, within)
     counts = [await rule.begin(database, first_us, last_us) for rule in rules]
     if (values := sum(value for value, _ in counts)) > INDEX_WORK_LIMIT:
-        raise TooMuchError(values)
+        raise WorkLimitError(values)
     progress.samples_total = (progress.samples_total or 0) + sum(periods for _, periods in counts)
 
     async def step(periods: int, boxes: int) -> None:
@@ -254,8 +264,8 @@ async def _count(  # noqa: PLR0917 (all of them are what a back-test has at hand
     boxes: Sequence[BoxFacts],
     within: tuple[datetime, datetime],
     limit: int,
-    progress: Progress,
-    report: Report,
+    progress: BacktestProgress,
+    report: ReportProgress,
 ) -> None:
     """Count what there is to do; a month at a time, for a box may have sent every second of a year."""
     total = 0
@@ -265,20 +275,22 @@ async def _count(  # noqa: PLR0917 (all of them are what a back-test has at hand
             until = min(first + _COUNTED, within[1])
             total += await count_samples(connection, facts.key, first, until)
             if total > limit:
-                raise TooMuchError(total)
+                raise WorkLimitError(total)
             await report(progress)
             first = until
     progress.samples_total = total
 
 
-def _contender(asked: Asked, rule: Mapping[str, Any], place: Place) -> "_Contender | IndexTrial":
-    if not indices_of(rule["definition"]):
+def _contender(
+    asked: BacktestRequest, rule: Mapping[str, Any], place: BacktestSite
+) -> "_Contender | IndexBacktest":
+    if not count_index_conditions(rule["definition"]):
         return _Contender(asked, rule, place)
-    where = Locality(place.timezone, place.latitude)
-    return IndexTrial(_row(asked, rule), where, place.attributes, place.boxes)
+    where = SiteLocality(place.timezone, place.latitude)
+    return IndexBacktest(_row(asked, rule), where, place.attributes, place.boxes)
 
 
-def _row(asked: Asked, rule: Mapping[str, Any]) -> dict[str, Any]:
+def _row(asked: BacktestRequest, rule: Mapping[str, Any]) -> dict[str, Any]:
     """A rule as `compile_rule` takes it."""
     return {
         "id": UUID(int=0) if rule["id"] is None else UUID(rule["id"]),
@@ -293,18 +305,25 @@ def _row(asked: Asked, rule: Mapping[str, Any]) -> dict[str, Any]:
 class _Trial:
     """The rules of a back-test on their way through what was stored."""
 
-    def __init__(self, connection: asyncpg.Connection, rules: Sequence[_Contender], turn: Turn) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, rules: Sequence[_Contender], turn: EvaluationSlot
+    ) -> None:
         self._rules = rules
         self._turn = turn
         self._silences = frozenset().union(*(rule.silences for rule in rules))
-        self._reader = Reader(
+        self._reader = SampleReader(
             connection,
             frozenset().union(*(rule.columns for rule in rules)),
             frozenset().union(*(rule.events for rule in rules)),
         )
 
     async def go(
-        self, boxes: Sequence[BoxFacts], first: datetime, last: datetime, progress: Progress, report: Report
+        self,
+        boxes: Sequence[BoxFacts],
+        first: datetime,
+        last: datetime,
+        progress: BacktestProgress,
+        report: ReportProgress,
     ) -> None:
         """Try the rules on some boxes, from the beginning of the range to its end."""
         for rule in self._rules:
@@ -337,7 +356,7 @@ class _Trial:
         async with self._turn():
             await asyncio.to_thread(work, given)
 
-    def _warm(self, runs: Sequence[Run]) -> None:
+    def _warm(self, runs: Sequence[SampleRun]) -> None:
         for rule in self._rules:
             rule.warm(runs)
 
@@ -345,7 +364,7 @@ class _Trial:
         for rule in self._rules:
             rule.start(first_us)
 
-    def _judge(self, runs: Sequence[Run]) -> None:
+    def _judge(self, runs: Sequence[SampleRun]) -> None:
         for rule in self._rules:
             rule.feed(runs)
 
@@ -355,16 +374,16 @@ class _Trial:
 
 
 def _result(
-    rules: Sequence[_Contender | IndexTrial],
-    place: Place,
-    progress: Progress,
+    rules: Sequence[_Contender | IndexBacktest],
+    place: BacktestSite,
+    progress: BacktestProgress,
     until_us: int,
     elapsed_s: float,
 ) -> dict[str, Any]:
     names = {facts.key: facts.id for facts in place.boxes}
     candidate, *present = rules
     if present:
-        compare(candidate.found.kept, present[0].found.kept, until_us)
+        compare_alerts(candidate.found.kept, present[0].found.kept, until_us)
     result = _shown(candidate, names, until_us)
     result["summary"] |= {
         "samples": progress.samples_done,
@@ -383,7 +402,7 @@ def _result(
     return result
 
 
-def _shown(rule: _Contender | IndexTrial, names: Mapping[int, str], until_us: int) -> dict[str, Any]:
+def _shown(rule: _Contender | IndexBacktest, names: Mapping[int, str], until_us: int) -> dict[str, Any]:
     found = rule.found
     return {
         "summary": found.summary(),

@@ -13,16 +13,27 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from app.indicators.box_queries import Station
+from app.indicators.box_queries import IndexedBox
 from app.platform.db.database import Database
 from app.platform.kernel.instants import US_PER_S
-from app.rules.backtests.backtest_alerts import Collector
+from app.rules.backtests.backtest_alerts import AlertCollector
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.indicators.indicator_assignments import Concern, concerns
+from app.rules.indicators.indicator_assignments import RuleAssignment, compile_rule_assignments
 from app.rules.indicators.indicator_conditions import IndexView
-from app.rules.indicators.indicator_evaluator import Moment, judge, moments_of, newest_end, slots_for
-from app.rules.indicators.indicator_query import Locality
-from app.rules.indicators.indicator_values import Came, effort_of, results_of, stations_for
+from app.rules.indicators.indicator_evaluator import (
+    PeriodEnd,
+    evaluate_index_rule,
+    find_newest_period_end,
+    list_period_ends,
+    select_periods,
+)
+from app.rules.indicators.indicator_query import SiteLocality
+from app.rules.indicators.indicator_values import (
+    BoxIndexResults,
+    compute_results,
+    count_values_read,
+    load_stations,
+)
 
 INDEX_WORK_LIMIT: Final = 50_000_000
 """Hourly means and samples that are looked at, each as often as a period has it."""
@@ -32,13 +43,13 @@ _PART_US: Final = 31 * 86_400 * US_PER_S
 _TOGETHER: Final = 10
 _EVERYTHING: Final = text("SELECT set_config('vigie.reach', 'all', true)")
 
-type Step = Callable[[int, int], Awaitable[None]]
+type ReportPeriods = Callable[[int, int], Awaitable[None]]
 """Told of how many periods more something is known, and how many boxes more are done."""
 
-type Turn = Callable[[], AbstractAsyncContextManager[None]]
+type EvaluationSlot = Callable[[], AbstractAsyncContextManager[None]]
 
 
-class IndexTrial:
+class IndexBacktest:
     """One rule on indices that is tried.
 
     Args:
@@ -51,33 +62,35 @@ class IndexTrial:
     def __init__(
         self,
         row: Mapping[str, Any],
-        place: Locality,
+        place: SiteLocality,
         attributes: Mapping[str, Any],
         boxes: Sequence[BoxFacts],
     ) -> None:
-        self.found = Collector()
-        self._concerns = list(concerns(row, place, attributes, boxes))
+        self.found = AlertCollector()
+        self._concerns = list(compile_rule_assignments(row, place, attributes, boxes))
         self._boxes = {key: facts for concern in self._concerns for key, facts in concern.boxes.items()}
-        self._stations: dict[int, Station] = {}
+        self._stations: dict[int, IndexedBox] = {}
         self.keys = frozenset(self._boxes)
 
     async def begin(self, database: Database, first_us: int, last_us: int) -> tuple[int, int]:
         """Count what there is to do: the values that are looked at, and the periods of all boxes."""
         async with database.read() as session:
             await session.execute(_EVERYTHING)
-            self._stations = await stations_for(session, list(self._boxes.values()))
+            self._stations = await load_stations(session, list(self._boxes.values()))
         return await asyncio.to_thread(self._effort, first_us, last_us)
 
     def _effort(self, first_us: int, last_us: int) -> tuple[int, int]:
         values = periods = 0
         for concern in self._concerns:
             moments = _moments(concern, first_us, last_us)
-            wanted = slots_for(concern.rule.asks, moments, concern.place)
-            values += sum(effort_of(self._stations[key], wanted) for key in concern.boxes)
+            wanted = select_periods(concern.rule.asks, moments, concern.place)
+            values += sum(count_values_read(self._stations[key], wanted) for key in concern.boxes)
             periods += len(moments) * len(concern.boxes)
         return values, periods
 
-    async def go(self, database: Database, first_us: int, last_us: int, step: Step, turn: Turn) -> None:
+    async def go(
+        self, database: Database, first_us: int, last_us: int, step: ReportPeriods, turn: EvaluationSlot
+    ) -> None:
         """Try it from the beginning of the range to its end."""
         for concern in self._concerns:
             await self._try(database, concern, (first_us, last_us), step, turn)
@@ -85,7 +98,12 @@ class IndexTrial:
         self.found.settle(last_us)
 
     async def _try(
-        self, database: Database, concern: Concern, within: tuple[int, int], step: Step, turn: Turn
+        self,
+        database: Database,
+        concern: RuleAssignment,
+        within: tuple[int, int],
+        step: ReportPeriods,
+        turn: EvaluationSlot,
     ) -> None:
         first_us, last_us = within
         moments = _moments(concern, first_us, last_us)
@@ -97,8 +115,8 @@ class IndexTrial:
             views = {
                 key: IndexView.of(facts, concern.rule.asks, came[key]) for key, facts in concern.boxes.items()
             }
-            reached = [Moment(end_us) for end_us in now]
-            done = judge(concern.rule, views, concern.box, state, reached, until_us, uuid4)
+            reached = [PeriodEnd(end_us) for end_us in now]
+            done = evaluate_index_rule(concern.rule, views, concern.box, state, reached, until_us, uuid4)
             state = done.held, done.judged_us
             if until_us == first_us:
                 self.found.carry(done.transitions, first_us)
@@ -110,16 +128,21 @@ class IndexTrial:
             begun, until_us = until_us, min(until_us + _PART_US, last_us)
 
     async def _compute(
-        self, database: Database, concern: Concern, moments: Sequence[int], step: Step, turn: Turn
-    ) -> tuple[dict[int, Came], int]:
+        self,
+        database: Database,
+        concern: RuleAssignment,
+        moments: Sequence[int],
+        step: ReportPeriods,
+        turn: EvaluationSlot,
+    ) -> tuple[dict[int, BoxIndexResults], int]:
         """What came out of each box, and of how many of its periods it is known."""
-        wanted = slots_for(concern.rule.asks, moments, concern.place)
-        found: dict[int, Came] = {}
+        wanted = select_periods(concern.rule.asks, moments, concern.place)
+        found: dict[int, BoxIndexResults] = {}
         for keys in batched(concern.boxes, _TOGETHER):
             async with turn(), database.read() as session:
                 await session.execute(_EVERYTHING)
                 asked = [(self._stations[key], wanted) for key in keys]
-                found |= await results_of(session, concern.place, asked)
+                found |= await compute_results(session, concern.place, asked)
             await step(0, 0)
         ends = frozenset(moments)
         known = {
@@ -131,6 +154,6 @@ class IndexTrial:
         return found, len(known)
 
 
-def _moments(concern: Concern, first_us: int, last_us: int) -> list[int]:
+def _moments(concern: RuleAssignment, first_us: int, last_us: int) -> list[int]:
     asks, place = concern.rule.asks, concern.place
-    return [newest_end(asks, first_us, place), *moments_of(asks, first_us, last_us, place)]
+    return [find_newest_period_end(asks, first_us, place), *list_period_ends(asks, first_us, last_us, place)]

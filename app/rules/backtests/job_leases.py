@@ -12,11 +12,11 @@ import msgspec
 
 from app.platform.db.database import RawConnection
 from app.platform.observability.metrics_and_logs import BACKTESTS_FINISHED
-from app.rules.backtests.backtest_run import Asked, Progress
+from app.rules.backtests.backtest_run import BacktestProgress, BacktestRequest
 
 LEASE_S: Final = 60.0
 KEPT_DAYS: Final = 7
-ATTEMPTS: Final = 3
+ATTEMPTS_LIMIT: Final = 3
 """A back-test that nobody finishes in so many attempts is given up: it may be what ends those who try."""
 
 # What somebody began comes first. Then organisations take turns: who has waited longest since its last one.
@@ -66,15 +66,15 @@ FROM backtests WHERE state IN ('queued', 'running')
 _PRUNE: Final = "DELETE FROM backtests WHERE finished_at < now() - make_interval(days => $1)"
 
 
-class Claim(NamedTuple):
+class BacktestLease(NamedTuple):
     """A back-test that this process works on, as long as it renews its lease."""
 
     id: UUID
     attempt: int
-    asked: Asked
+    asked: BacktestRequest
 
 
-class Unfinished(NamedTuple):
+class BacktestBacklog(NamedTuple):
     """How many back-tests wait and are under way, and how long the oldest that waits has done so (s)."""
 
     waiting: int
@@ -82,13 +82,13 @@ class Unfinished(NamedTuple):
     oldest_s: float
 
 
-async def claim(connection: RawConnection, busy: Collection[UUID] = ()) -> Claim | None:
+async def lease_backtest(connection: RawConnection, busy: Collection[UUID] = ()) -> BacktestLease | None:
     """Take the back-test whose turn it is; None where none waits. `busy`: organisations to leave out."""
-    while (row := await connection.fetchrow(_CLAIM, LEASE_S, ATTEMPTS, list(busy))) is not None:
+    while (row := await connection.fetchrow(_CLAIM, LEASE_S, ATTEMPTS_LIMIT, list(busy))) is not None:
         if row["state"] != "running":
             BACKTESTS_FINISHED.labels(row["state"]).inc()
             continue
-        asked = Asked(
+        asked = BacktestRequest(
             row["organisation_id"],
             row["site_id"],
             msgspec.json.decode(row["rule"]),
@@ -97,20 +97,20 @@ async def claim(connection: RawConnection, busy: Collection[UUID] = ()) -> Claim
             row["begins_at"],
             row["ends_at"],
         )
-        return Claim(row["id"], row["attempts"], asked)
+        return BacktestLease(row["id"], row["attempts"], asked)
     return None
 
 
-async def renew(connection: RawConnection, held: Claim, progress: Progress) -> bool:
+async def renew_lease(connection: RawConnection, held: BacktestLease, progress: BacktestProgress) -> bool:
     """Go on holding a back-test, and tell how far it is; False where it is held no more."""
     renewed = await connection.fetchval(_RENEW, held.id, held.attempt, LEASE_S, *_numbers(progress))
     return renewed is not None
 
 
-async def finish(
+async def finish_backtest(
     connection: RawConnection,
-    held: Claim,
-    progress: Progress,
+    held: BacktestLease,
+    progress: BacktestProgress,
     *,
     result: Mapping[str, Any] | None = None,
     error: str | None = None,
@@ -123,22 +123,22 @@ async def finish(
         BACKTESTS_FINISHED.labels(state).inc()
 
 
-async def release(connection: RawConnection, held: Claim) -> None:
+async def release_lease(connection: RawConnection, held: BacktestLease) -> None:
     """Leave it to whoever claims next, at once, as if it had not been begun."""
     await connection.execute(_RELEASE, held.id, held.attempt)
 
 
-async def count(connection: RawConnection) -> Unfinished:
+async def count_unfinished(connection: RawConnection) -> BacktestBacklog:
     """Count those that are not finished."""
     (row,) = await connection.fetch(_COUNT)
     oldest = row["now"] if row["oldest"] is None else row["oldest"]
-    return Unfinished(row["waiting"], row["running"], (row["now"] - oldest).total_seconds())
+    return BacktestBacklog(row["waiting"], row["running"], (row["now"] - oldest).total_seconds())
 
 
-async def prune(connection: RawConnection) -> None:
+async def prune_backtests(connection: RawConnection) -> None:
     """Remove what was finished a week ago."""
     await connection.execute(_PRUNE, KEPT_DAYS)
 
 
-def _numbers(progress: Progress) -> tuple[int | None, int, int | None, int]:
+def _numbers(progress: BacktestProgress) -> tuple[int | None, int, int | None, int]:
     return progress.samples_total, progress.samples_done, progress.boxes_total, progress.boxes_done

@@ -8,14 +8,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
-from app.platform.identity.principals import requires
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
+from app.platform.identity.principals import require_scope
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import BACKTESTS_FINISHED
 from app.rules.backtests import service
 from app.rules.backtests.models import Backtest
@@ -30,15 +30,15 @@ _LONGEST_WAIT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.1
 _UNFINISHED: Final = ("queued", "running")
 # What comes of a back-test has measured values.
-_SEES_VALUES: Final = (Depends(requires("telemetry:read")),)
+_SEES_VALUES: Final = (Depends(require_scope("telemetry:read")),)
 
 
-async def _await(database: Database, backtest_id: UUID, visible: Reach, wait_s: float) -> Backtest:
+async def _await(database: Database, backtest_id: UUID, visible: TenantScope, wait_s: float) -> Backtest:
     """Look at a back-test until it is finished, or the time is up."""
     until = time.monotonic() + wait_s
     while True:
         async with database.read() as session:
-            found = await service.find(session, backtest_id, visible, result=True)
+            found = await service.find_backtest(session, backtest_id, visible, result=True)
         left_s = until - time.monotonic()
         if found.state not in _UNFINISHED or left_s <= 0:
             return found
@@ -52,7 +52,7 @@ async def _await(database: Database, backtest_id: UUID, visible: Reach, wait_s: 
     dependencies=_SEES_VALUES,
     responses={
         202: {"model": BacktestResult, "description": "It goes on: look at it again"},
-        **documented(400, 401, 403, 404, 413, 415, 422, 429),
+        **document_problems(400, 401, 403, 404, 413, 415, 422, 429),
     },
 )
 async def create_backtest(
@@ -76,7 +76,7 @@ async def create_backtest(
     alerts have measured values: the key needs `telemetry:read` too.
     """
     async with database.write() as session:
-        backtest_id = await service.create(session, principal, body)
+        backtest_id = await service.enqueue_backtest(session, principal, body)
     found = await _await(database, backtest_id, principal.visible(), wait)
     if found.state in _UNFINISHED:
         response.status_code = 202
@@ -87,18 +87,18 @@ async def create_backtest(
     "/backtests",
     summary="List back-tests",
     operation_id="list_backtests",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_backtests(
     principal: Reader,
-    session: Reads,
-    asked: Annotated[Pagination, Depends(service.BACKTESTS.asked)],
+    session: ReadSessionDep,
+    asked: Annotated[PageRequest, Depends(service.BACKTESTS.asked)],
     *,
     state: Annotated[State | None, Query(description="Only those in this state")] = None,
     site: Annotated[Identifier | None, Query(description="Only of this site")] = None,
 ) -> Page[BacktestOut]:
     """List back-tests, by default the newest first, without results. Finished ones are kept for a week."""
-    found = await service.page(session, principal.visible(), asked, state=state, site_id=site)
+    found = await service.read_backtest_page(session, principal.visible(), asked, state=state, site_id=site)
     rows, following = service.BACKTESTS.cut(found, asked)
     return Page(data=[BacktestOut.of(row) for row in rows], next=following)
 
@@ -108,12 +108,14 @@ async def list_backtests(
     summary="Read a back-test",
     operation_id="get_backtest",
     dependencies=_SEES_VALUES,
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_backtest(principal: Reader, session: Reads, backtest_id: str) -> BacktestResult:
+async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: str) -> BacktestResult:
     """Read how far a back-test is, and its result once it is done: the key needs `telemetry:read` too."""
     identifier = parse_id(backtest_id, "back-test")
-    return BacktestResult.of(await service.find(session, identifier, principal.visible(), result=True))
+    return BacktestResult.of(
+        await service.find_backtest(session, identifier, principal.visible(), result=True)
+    )
 
 
 @router.delete(
@@ -121,11 +123,13 @@ async def get_backtest(principal: Reader, session: Reads, backtest_id: str) -> B
     status_code=204,
     summary="Cancel a back-test",
     operation_id="cancel_backtest",
-    responses=documented(401, 403, 404, 409),
+    responses=document_problems(401, 403, 404, 409),
 )
 async def cancel_backtest(principal: Writer, database: Opened, backtest_id: str) -> None:
     """Cancel a back-test that waits or is under way; it stays in the list. A finished one: 409."""
     async with database.write() as session:
-        cancelled = await service.cancel(session, parse_id(backtest_id, "back-test"), principal.visible())
+        cancelled = await service.mark_backtest_cancelled(
+            session, parse_id(backtest_id, "back-test"), principal.visible()
+        )
     if cancelled:
         BACKTESTS_FINISHED.labels("cancelled").inc()

@@ -18,12 +18,12 @@ import msgspec
 from app.catalogue.metrics import CATALOGUE, COLUMNS
 from app.platform.kernel.instants import to_datetime
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.engine.value_windows import SeenEvent
+from app.rules.engine.value_windows import BoxEvent
 
-PAGE: Final = 10_000
+PAGE_LIMIT: Final = 10_000
 """Samples in a page."""
 
-type Values = tuple[float | None, ...]
+type SampleValues = tuple[float | None, ...]
 
 _MICROS: Final = "(extract(epoch FROM time) * 1000000)::bigint"
 _BOXES: Final = """
@@ -50,7 +50,7 @@ _SEARCHED: Final = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BacktestSite:
     """A site, and those of its boxes that a rule is tried on.
 
     Attributes:
@@ -66,18 +66,18 @@ class Place:
     latitude: float
 
 
-class Run(NamedTuple):
+class SampleRun(NamedTuple):
     """Samples of one box, one after the other; or one event of it."""
 
     box_key: int
     times: Sequence[int] = ()
-    values: Sequence[Values] = ()
-    event: tuple[str, SeenEvent] | None = None
+    values: Sequence[SampleValues] = ()
+    event: tuple[str, BoxEvent] | None = None
 
 
-async def read_place(
+async def read_backtest_site(
     connection: asyncpg.Connection, site_id: UUID, boxes: Sequence[str] | None
-) -> Place | None:
+) -> BacktestSite | None:
     """Read a site and its boxes, with the site's attributes under theirs; None where it is gone."""
     site = await connection.fetchrow(
         "SELECT timezone, latitude, attributes::text AS attributes FROM sites WHERE id = $1", site_id
@@ -97,7 +97,7 @@ async def read_place(
         )
         for row in rows
     )
-    return Place(site["timezone"], common, tuple(facts), site["latitude"])
+    return BacktestSite(site["timezone"], common, tuple(facts), site["latitude"])
 
 
 async def count_samples(connection: asyncpg.Connection, box_key: int, first: datetime, last: datetime) -> int:
@@ -106,7 +106,7 @@ async def count_samples(connection: asyncpg.Connection, box_key: int, first: dat
     return count
 
 
-class Reader:
+class SampleReader:
     """Reads what some rules look at.
 
     Args:
@@ -123,15 +123,15 @@ class Reader:
         self._wanted = bool(columns)
         # From the first column to the last: one between them that is not wanted costs no more than a NULL.
         begin, end = (min(columns), max(columns) + 1) if columns else (0, 0)
-        self._before: Values = (None,) * begin
-        self._after: Values = (None,) * (len(COLUMNS) - end)
+        self._before: SampleValues = (None,) * begin
+        self._after: SampleValues = (None,) * (len(COLUMNS) - end)
         self._listed = ", ".join(
             f'"{CATALOGUE[index].name}"' if index in columns else "NULL::real" for index in range(begin, end)
         )
 
     async def pages(
         self, keys: Sequence[int], first: datetime, last: datetime
-    ) -> AsyncIterator[tuple[int, list[Run]]]:
+    ) -> AsyncIterator[tuple[int, list[SampleRun]]]:
         """Read boxes' samples and events from `first` on, before `last`, all in the order of their times.
 
         Yields:
@@ -148,7 +148,7 @@ class Reader:
             yield len(rows), _woven(self._runs(rows), events)
             first = following
 
-    async def newest(self, key: int, column: int | None, before: datetime) -> Run | None:
+    async def newest(self, key: int, column: int | None, before: datetime) -> SampleRun | None:
         """Find the newest sample of a box before a time, whatever its age, that was on time.
 
         Args:
@@ -173,7 +173,7 @@ class Reader:
         if not self._wanted:
             return (), end
         # The samples of one instant have to fit into a page with room to spare.
-        limit = max(PAGE, 2 * len(keys))
+        limit = max(PAGE_LIMIT, 2 * len(keys))
         rows = await self._connection.fetch(self._query(len(keys)), keys, first, end, limit)
         if len(rows) < limit:
             return rows, end
@@ -193,19 +193,19 @@ class Reader:
             ORDER BY {order} LIMIT $4
         """  # noqa: S608 (names of the catalogue, and constants)
 
-    async def _read_events(self, keys: Sequence[int], first: datetime, last: datetime) -> list[Run]:
+    async def _read_events(self, keys: Sequence[int], first: datetime, last: datetime) -> list[SampleRun]:
         if not self._events:
             return []
         rows = await self._connection.fetch(_EVENTS, keys, self._events, first, last)
         return [
-            Run(
+            SampleRun(
                 row["box_key"],
-                event=(row["type"], SeenEvent(row["us"], msgspec.json.decode(row["candidates"]))),
+                event=(row["type"], BoxEvent(row["us"], msgspec.json.decode(row["candidates"]))),
             )
             for row in rows
         ]
 
-    def _runs(self, rows: Sequence[asyncpg.Record]) -> list[Run]:
+    def _runs(self, rows: Sequence[asyncpg.Record]) -> list[SampleRun]:
         runs = []
         before, after = self._before, self._after
         for key, group in groupby(rows, key=itemgetter(_KEY)):
@@ -214,7 +214,7 @@ class Reader:
             for place, row in enumerate(of_box):
                 if row[_LATE]:
                     values[place] = _on_time(values[place], row[_LATE])
-            runs.append(Run(key, [row[_TIME] for row in of_box], values))
+            runs.append(SampleRun(key, [row[_TIME] for row in of_box], values))
         return runs
 
 
@@ -232,17 +232,17 @@ def _on_time_query(listed: str, column: int | None) -> str:
     """  # noqa: S608 (names of the catalogue, and constants)
 
 
-def _on_time(values: Values, late: int) -> Values:
+def _on_time(values: SampleValues, late: int) -> SampleValues:
     return tuple(None if late >> index & 1 else value for index, value in enumerate(values))
 
 
-def _woven(runs: list[Run], events: Sequence[Run]) -> list[Run]:
+def _woven(runs: list[SampleRun], events: Sequence[SampleRun]) -> list[SampleRun]:
     """Put events in their places among samples; of the same instant samples come first."""
     if not events:
         return runs
     # Samples one by one: only rules on events come here.
     single = [
-        Run(run.box_key, (time_us,), (values,))
+        SampleRun(run.box_key, (time_us,), (values,))
         for run in runs
         for time_us, values in zip(run.times, run.values, strict=True)
     ]

@@ -6,19 +6,19 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, BoxId, Identifier, Instant, Name
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import BoxId, Identifier, Instant, Name, RequestBody
 from app.platform.http.contract.problems import CodedValueError
-from app.rules.backtests.backtest_alerts import KEPT, Side
+from app.rules.backtests.backtest_alerts import ALERTS_LIMIT, ComparedSide
 from app.rules.backtests.backtest_run import WORK_LIMIT
 from app.rules.backtests.indicator_backtest import INDEX_WORK_LIMIT
 from app.rules.backtests.job_leases import KEPT_DAYS
 from app.rules.backtests.models import Backtest
 from app.rules.definitions.rule_examples import EXAMPLES
-from app.rules.definitions.schemas import Definition, DryRun, Text
+from app.rules.definitions.schemas import DryRun, RuleDefinition, Text
 from app.rules.definitions.severity import Severity
 
-LONGEST: Final = timedelta(days=366)
+MAX_RANGE: Final = timedelta(days=366)
 BOXES_LIMIT: Final = 1_000
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -36,7 +36,7 @@ _RULE: Final[dict[str, Any]] = EXAMPLES["threshold"]["value"]
 _RANGE: Final = {"from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
 
 
-class TrialRule(Definition):
+class TrialRule(RuleDefinition):
     """A rule that is tried: as `POST /v1/rules` takes it, without `enabled`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_RULE]})
@@ -47,7 +47,7 @@ class TrialRule(Definition):
     dry_run: DryRun = False
 
 
-class BacktestCreate(Body):
+class BacktestCreate(RequestBody):
     """What to try, and on which samples."""
 
     model_config = ConfigDict(
@@ -96,8 +96,8 @@ class BacktestCreate(Body):
     def _range(self) -> Self:
         if self.from_ >= self.to:
             raise CodedValueError("range_reversed", "`from` must be before `to`")
-        if self.to - self.from_ > LONGEST:
-            raise CodedValueError("range_too_large", f"At most {LONGEST.days} days are tried at a time")
+        if self.to - self.from_ > MAX_RANGE:
+            raise CodedValueError("range_too_large", f"At most {MAX_RANGE.days} days are tried at a time")
         return self
 
 
@@ -140,7 +140,7 @@ class TrialAlert(BaseModel):
     value: float | None
     threshold: float | None
     metric: str | None
-    found_in: Side | None = Field(
+    found_in: ComparedSide | None = Field(
         description="Whether both rules made it (on the same box, at overlapping times), or which one "
         "did; null where nothing was compared"
     )
@@ -163,7 +163,7 @@ class Result(BaseModel):
     """What came of a back-test."""
 
     summary: TrialSummary
-    alerts: list[TrialAlert] = Field(description=f"Box by box, in their order; at most {KEPT:,}")
+    alerts: list[TrialAlert] = Field(description=f"Box by box, in their order; at most {ALERTS_LIMIT:,}")
     truncated: int = Field(description="Alerts that are counted, and neither listed nor compared")
     against: Against | None
 
@@ -198,7 +198,7 @@ class BacktestOut(BaseModel):
         return cls(**_fields(row))
 
 
-class BacktestResult(BacktestOut, Resource):
+class BacktestResult(BacktestOut, ResourceModel):
     """A back-test, with what came of it."""
 
     result: Result | None = Field(description="Null until it is done")

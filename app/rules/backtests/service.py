@@ -8,28 +8,28 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import undefer
 
 from app.platform.db.database import ReadSession, WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Organisation
 from app.rules.backtests.models import Backtest
 from app.rules.backtests.schemas import BacktestCreate
 from app.rules.definitions import repository
 from app.rules.definitions.models import Rule, RuleVersion
-from app.rules.definitions.rule_changes import boxes_named
+from app.rules.definitions.rule_changes import iterate_rule_boxes
 
-WAITING: Final = 3
+WAITING_LIMIT: Final = 3
 """Back-tests of an organisation that may wait or be under way."""
 
 _RETRY_S: Final = 30
 _UNFINISHED: Final = ("queued", "running")
 
-BACKTESTS: Final = Orders("backtests", (identifier(Backtest.id),), {"created_at": ()}, "-created_at")
+BACKTESTS: Final = SortOrders("backtests", (uuid_sort_key(Backtest.id),), {"created_at": ()}, "-created_at")
 
 
-async def create(session: WriteSession, principal: Principal, wanted: BacktestCreate) -> UUID:
+async def enqueue_backtest(session: WriteSession, principal: Principal, wanted: BacktestCreate) -> UUID:
     """Put a back-test into the queue.
 
     Raises:
@@ -46,7 +46,7 @@ async def create(session: WriteSession, principal: Principal, wanted: BacktestCr
     site_id = wanted.site_id or home
     if site_id is None:
         raise InvalidError("Name the site whose samples are meant: `site_id`.", code="site_missing")
-    owner = await repository.site_owner(session, site_id, principal.visible())
+    owner = await repository.find_site_owner(session, site_id, principal.visible())
     if owner is None:
         raise NotFoundError("site", site_id)
     await _check_boxes(session, site_id, wanted.boxes)
@@ -72,7 +72,9 @@ async def create(session: WriteSession, principal: Principal, wanted: BacktestCr
     return backtest.id
 
 
-async def find(session: ReadSession, backtest_id: UUID, visible: Reach, *, result: bool = False) -> Backtest:
+async def find_backtest(
+    session: ReadSession, backtest_id: UUID, visible: TenantScope, *, result: bool = False
+) -> Backtest:
     """Read a back-test, with its result where that is wanted (NotFoundError)."""
     query = select(Backtest).where(Backtest.id == backtest_id, *_owned(visible))
     if result:
@@ -83,8 +85,8 @@ async def find(session: ReadSession, backtest_id: UUID, visible: Reach, *, resul
     return found
 
 
-async def page(
-    session: ReadSession, visible: Reach, asked: Pagination, *, state: str | None, site_id: UUID | None
+async def read_backtest_page(
+    session: ReadSession, visible: TenantScope, asked: PageRequest, *, state: str | None, site_id: UUID | None
 ) -> Sequence[Backtest]:
     """Read a page of back-tests, and one more, without their results."""
     query = select(Backtest).where(*_owned(visible))
@@ -95,7 +97,7 @@ async def page(
     return (await session.scalars(BACKTESTS.page(query, asked))).all()
 
 
-async def cancel(session: WriteSession, backtest_id: UUID, visible: Reach) -> bool:
+async def mark_backtest_cancelled(session: WriteSession, backtest_id: UUID, visible: TenantScope) -> bool:
     """Cancel a back-test; who works on it notices within a second or so. False: it was cancelled before.
 
     Raises:
@@ -139,7 +141,7 @@ async def _candidate(
     return _as_json(version), found.site_id
 
 
-async def _rule(session: WriteSession, rule_id: UUID, visible: Reach) -> Rule:
+async def _rule(session: WriteSession, rule_id: UUID, visible: TenantScope) -> Rule:
     query = select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None))
     query = query.where(*visible.within(Rule.organisation_id, Rule.site_id))
     found = await session.scalar(query)
@@ -173,8 +175,8 @@ async def _check_named(session: WriteSession, site_id: UUID, definition: dict[st
 
     `within`: the field of the body that gave the rule.
     """
-    named = {box: path for path, box in boxes_named(definition)}
-    missing = named.keys() - await repository.boxes_of(session, site_id, named.keys()) if named else ()
+    named = {box: path for path, box in iterate_rule_boxes(definition)}
+    missing = named.keys() - await repository.find_site_boxes(session, site_id, named.keys()) if named else ()
     for box in sorted(missing):
         place = ".".join(map(str, named[box]))
         where = f"{within}.{place}" if within == "rule" else f"{within} ({place})"
@@ -191,13 +193,13 @@ async def _check_room(session: WriteSession, organisation_id: UUID) -> None:
             Backtest.organisation_id == organisation_id, Backtest.state.in_(_UNFINISHED)
         )
     )
-    if (waiting or 0) >= WAITING:
+    if (waiting or 0) >= WAITING_LIMIT:
         raise TooManyRequestsError(
-            f"{WAITING} back-tests wait already: wait for one of them, or cancel it.",
+            f"{WAITING_LIMIT} back-tests wait already: wait for one of them, or cancel it.",
             retry_after_s=_RETRY_S,
             code="too_many_backtests",
         )
 
 
-def _owned(visible: Reach) -> tuple[Any, ...]:
+def _owned(visible: TenantScope) -> tuple[Any, ...]:
     return visible.within(Backtest.organisation_id, Backtest.site_id)

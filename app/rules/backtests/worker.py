@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.platform.db.database import TRANSIENT, Database, is_transient
+from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
 from app.platform.observability.metrics_and_logs import (
     BACKTESTS_OLDEST,
     BACKTESTS_RUNNING,
@@ -21,10 +21,10 @@ from app.platform.observability.metrics_and_logs import (
     get_logger,
 )
 from app.rules.backtests import job_leases
-from app.rules.backtests.backtest_run import Progress, UntriedError, run
-from app.rules.backtests.job_leases import Claim
+from app.rules.backtests.backtest_run import BacktestError, BacktestProgress, run_backtest
+from app.rules.backtests.job_leases import BacktestLease
 
-LANES: Final = 4
+CONCURRENCY_LIMIT: Final = 4
 """So many are under way at once."""
 
 _log = get_logger(__name__)
@@ -60,17 +60,17 @@ class BacktestWorker:
             connection: for what is done here and now.
         """
         if time.monotonic() - self._pruned_at >= _PRUNE_EVERY_S:
-            await job_leases.prune(connection)
+            await job_leases.prune_backtests(connection)
             self._pruned_at = time.monotonic()
         self._working = {owner: task for owner, task in self._working.items() if not task.done()}
         self._stopping = False
-        while len(self._working) < LANES:
-            held = await job_leases.claim(connection, self._working)
+        while len(self._working) < CONCURRENCY_LIMIT:
+            held = await job_leases.lease_backtest(connection, self._working)
             if held is None:
                 break
             self._working[held.asked.organisation_id] = asyncio.create_task(self._work(database, held))
         if time.monotonic() - self._shown_at >= _SHOW_EVERY_S:
-            found = await job_leases.count(connection)
+            found = await job_leases.count_unfinished(connection)
             BACKTESTS_WAITING.set(found.waiting)
             BACKTESTS_RUNNING.set(found.running)
             BACKTESTS_OLDEST.set(found.oldest_s)
@@ -98,11 +98,11 @@ class BacktestWorker:
                 raise _StoppedError
             yield
 
-    async def _work(self, database: Database, held: Claim) -> None:
+    async def _work(self, database: Database, held: BacktestLease) -> None:
         """Try a rule; whatever happens, this ends without an error."""
         try:
             connection = await database.connect()
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             # Its lease runs out, then it is claimed again.
             _log.warning("backtest_interrupted", backtest=str(held.id), error=repr(error))
             return
@@ -111,38 +111,38 @@ class BacktestWorker:
         except _LostError:
             _log.info("backtest_given_up", backtest=str(held.id))
         except _StoppedError:
-            with suppress(*TRANSIENT):
-                await job_leases.release(connection, held)
-        except TRANSIENT as error:
+            with suppress(*DATABASE_ERRORS):
+                await job_leases.release_lease(connection, held)
+        except DATABASE_ERRORS as error:
             _log.warning("backtest_interrupted", backtest=str(held.id), error=repr(error))
         finally:
             connection.terminate()
 
-    async def _try(self, database: Database, connection: asyncpg.Connection, held: Claim) -> None:
+    async def _try(self, database: Database, connection: asyncpg.Connection, held: BacktestLease) -> None:
         renewed_at = time.monotonic()
-        last = Progress()
+        last = BacktestProgress()
 
-        async def report(progress: Progress) -> None:
+        async def report(progress: BacktestProgress) -> None:
             nonlocal renewed_at, last
             last = progress
             if self._stopping:
                 raise _StoppedError
             if time.monotonic() - renewed_at >= _RENEW_EVERY_S:
                 renewed_at = time.monotonic()
-                if not await job_leases.renew(connection, held, progress):
+                if not await job_leases.renew_lease(connection, held, progress):
                     raise _LostError
 
         try:
-            result = await run(connection, database, held.asked, report, self._turn)
+            result = await run_backtest(connection, database, held.asked, report, self._turn)
         except (_LostError, _StoppedError):
             raise
-        except UntriedError as error:
-            await job_leases.finish(connection, held, last, error=error.code)
+        except BacktestError as error:
+            await job_leases.finish_backtest(connection, held, last, error=error.code)
         except Exception as error:
             if is_transient(error):
                 raise
             _log.exception("backtest_failed", backtest=str(held.id))
-            await job_leases.finish(connection, held, last, error="internal")
+            await job_leases.finish_backtest(connection, held, last, error="internal")
         else:
-            await job_leases.finish(connection, held, last, result=result)
+            await job_leases.finish_backtest(connection, held, last, result=result)
             _log.info("backtest_done", backtest=str(held.id), **result["summary"])

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from app.catalogue.metrics import BY_NAME
-from app.platform.http.contract.fields import Body, BoxId
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.http.contract.fields import BoxId, RequestBody
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 from app.rules.definitions.condition_fields import (
     AttributeOperand,
     MetricName,
@@ -19,42 +19,44 @@ from app.rules.definitions.condition_fields import (
     Period,
     WindowLength,
     Word,
-    known,
-    missing,
-    refused,
+    get_operand_number,
+    make_missing_refusal,
+    make_refusal,
 )
 
 Operator = Literal[">", ">=", "<", "<="]
-Side = Literal["inside", "outside"]
+RangeSide = Literal["inside", "outside"]
 Function = Literal["mean", "min", "max", "sum", "percentile", "energy_mean", "rate", "spread", "count"]
 
 OPERATORS: Final[tuple[Operator, ...]] = get_args(Operator)
 UPWARD: Final = frozenset({">", ">="})
 """The operators whose alarming side is above the threshold; for the others it is below, as in a mirror."""
-SIDES: Final[tuple[Side, ...]] = get_args(Side)
+SIDES: Final[tuple[RangeSide, ...]] = get_args(RangeSide)
 COUNT_LIMIT: Final = 10_000
 _SIGNS: Final = " ".join(f"`{sign}`" for sign in (*OPERATORS, *SIDES))
 
 
-def stored(value: Any) -> Any:  # noqa: ANN401 (a field of any type)
+def to_stored_json(value: Any) -> Any:  # noqa: ANN401 (a field of any type)
     """The JSON of a field as it is stored: complete, without what was left out and has no default."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return list(map(stored, value)) if isinstance(value, list) else value
+    return list(map(to_stored_json, value)) if isinstance(value, list) else value
 
 
 def _sign(value: object) -> object:
     # By hand: each form of a comparison knows half of them.
     if isinstance(value, str) and value not in OPERATORS and value not in SIDES:
-        raise CodedValueError("invalid_value", f"{shown(value)}: an operator is one of {_SIGNS}")
+        raise CodedValueError(
+            "invalid_value", f"{format_rejected_value(value)}: an operator is one of {_SIGNS}"
+        )
     return value
 
 
-Sign = BeforeValidator(_sign)
+OperatorCheck = BeforeValidator(_sign)
 """Names all operators where there is no such one."""
 
 
-class Node(Body):
+class ConditionNode(RequestBody):
     """A condition, or a part of one."""
 
     # Nodes hold nodes: none can be built before all are there.
@@ -62,11 +64,11 @@ class Node(Body):
 
     def stored(self) -> dict[str, Any]:
         """The node as it is stored: complete."""
-        found: dict[str, Any] = stored(self)
+        found: dict[str, Any] = to_stored_json(self)
         return found
 
 
-class LeafNode(Node):
+class LeafNode(ConditionNode):
     """A node that asks something of one box."""
 
     box: Annotated[
@@ -110,9 +112,9 @@ class _Compared(LeafNode):
     def _function(self) -> Self:
         if not isinstance(self, _Windowed):
             return self
-        function, kind = self.function, BY_NAME[self.metric].kind
+        function, kind = self.function, METRICS_BY_NAME[self.metric].kind
         if kind == "level" and function in {"mean", "sum"}:
-            raise refused(
+            raise make_refusal(
                 ("function",),
                 CodedValueError(
                     "arithmetic_mean_of_decibels",
@@ -120,14 +122,14 @@ class _Compared(LeafNode):
                 ),
             )
         if kind != "level" and function == "energy_mean":
-            raise refused(
+            raise make_refusal(
                 ("function",),
                 CodedValueError("not_a_level", f"{self.metric} is not in decibels: use mean"),
             )
         if function == "percentile" and self.percentile is None:
-            raise missing("percentile")
+            raise make_missing_refusal("percentile")
         if function != "percentile" and self.percentile is not None:
-            raise refused(
+            raise make_refusal(
                 ("percentile",),
                 CodedValueError(
                     "unknown_field", f"`percentile` goes with the function of this name, not {function}"
@@ -140,7 +142,9 @@ class ThresholdNode(_Compared):
     """The newest value, compared with a number."""
 
     operator: Annotated[
-        Operator, Sign, Field(description="A sample is *above* where `value operator threshold` holds")
+        Operator,
+        OperatorCheck,
+        Field(description="A sample is *above* where `value operator threshold` holds"),
     ]
     threshold: Annotated[Operand, Field(description="In the metric's unit")]
     clear: Annotated[
@@ -153,24 +157,24 @@ class ThresholdNode(_Compared):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        self.clear = cleared(self.operator, self.threshold, self.clear)
+        self.clear = resolve_clear(self.operator, self.threshold, self.clear)
         return self
 
 
-def cleared(
+def resolve_clear(
     operator: Operator, threshold: float | AttributeOperand, clear: float | AttributeOperand | None
 ) -> float | AttributeOperand:
     """Give where a comparison clears: at its threshold where nothing is said (`invalid_clear`)."""
     if clear is None:
         # A null that was sent means the same as no `clear`.
         return threshold
-    high, low = known(threshold), known(clear)
+    high, low = get_operand_number(threshold), get_operand_number(clear)
     if high is None or low is None:
         return clear
     upward = operator in UPWARD
     if low > high if upward else low < high:
         side = "below" if upward else "above"
-        raise refused(
+        raise make_refusal(
             ("clear",),
             CodedValueError(
                 "invalid_clear",
@@ -184,7 +188,7 @@ def cleared(
 class RangeNode(_Compared):
     """The newest value, inside or outside of a range. The bounds belong to the inside."""
 
-    operator: Annotated[Side, Sign]
+    operator: Annotated[RangeSide, OperatorCheck]
     low: Annotated[Operand, Field(description="In the metric's unit")]
     high: Annotated[Operand, Field(description="In the metric's unit")]
     margin: Annotated[
@@ -198,13 +202,13 @@ class RangeNode(_Compared):
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
-        low, high = known(self.low), known(self.high)
+        low, high = get_operand_number(self.low), get_operand_number(self.high)
         if low is None or high is None:
             return self
         if low > high:
-            raise refused(("high",), CodedValueError("invalid_range", "`high` is `low` or above it"))
+            raise make_refusal(("high",), CodedValueError("invalid_range", "`high` is `low` or above it"))
         if self.operator == "outside" and low + self.margin > high - self.margin:
-            raise refused(
+            raise make_refusal(
                 ("margin",),
                 CodedValueError(
                     "invalid_margin", "No value is that far inside the range: it would never resolve"

@@ -11,21 +11,21 @@ from pydantic import Field, GetCoreSchemaHandler, ValidationError, create_model,
 from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
-from app.rules.definitions.condition_fields import Number, SomeBoxes, Wait, refused
+from app.platform.kernel.rejection_codes import format_rejected_value
+from app.rules.definitions.condition_fields import Number, SomeBoxes, Wait, make_refusal
 from app.rules.definitions.condition_leaves import (
     COUNT_LIMIT,
     OPERATORS,
     SIDES,
+    ConditionNode,
     EventNode,
-    Node,
     RangeNode,
     SilenceNode,
     ThresholdNode,
     WindowedRangeNode,
     WindowedThresholdNode,
 )
-from app.rules.definitions.condition_trees import DEPTH_LIMIT, NODES_LIMIT, parts
+from app.rules.definitions.condition_trees import DEPTH_LIMIT, NODES_LIMIT, iterate_parts
 from app.rules.definitions.index_conditions import IndexBandNode, IndexNode
 
 REPEAT_LIMIT: Final = 1_000
@@ -39,15 +39,17 @@ _TIMING: Final = ("for", "repeat", "keep_firing_for")
 class _Picked:
     """Validates a node as the one class that its keys name."""
 
-    def __init__(self, classes: Callable[[], Mapping[type[Node], type[Node]]], *, whole: bool) -> None:
+    def __init__(
+        self, classes: Callable[[], Mapping[type[ConditionNode], type[ConditionNode]]], *, whole: bool
+    ) -> None:
         self.classes = classes
         self.whole = whole
 
     def __get_pydantic_core_schema__(self, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         classes = self.classes()
 
-        def pick(value: object, _: core_schema.ValidatorFunctionWrapHandler) -> Node:
-            if isinstance(value, Node):
+        def pick(value: object, _: core_schema.ValidatorFunctionWrapHandler) -> ConditionNode:
+            if isinstance(value, ConditionNode):
                 return value
             if self.whole:
                 _check_size(value)
@@ -61,29 +63,29 @@ class _Picked:
         return core_schema.no_info_wrap_validator_function(pick, union)
 
 
-SomeNode = Annotated[Node, _Picked(lambda: {each: each for each in NODES}, whole=False)]
+SomeNode = Annotated[ConditionNode, _Picked(lambda: {each: each for each in NODES}, whole=False)]
 """A part of a condition."""
 
 
-class AllNode(Node):
+class AllNode(ConditionNode):
     """All of these hold."""
 
     all_: Annotated[list[SomeNode], Field(alias="all", min_length=1, max_length=NODES_LIMIT)]
 
 
-class AnyNode(Node):
+class AnyNode(ConditionNode):
     """One of these holds, at least."""
 
     any_: Annotated[list[SomeNode], Field(alias="any", min_length=1, max_length=NODES_LIMIT)]
 
 
-class NotNode(Node):
+class NotNode(ConditionNode):
     """This does not hold. What is unknown stays unknown."""
 
     not_: Annotated[SomeNode, Field(alias="not")]
 
 
-class BoxesNode(Node):
+class BoxesNode(ConditionNode):
     """Enough of the site's boxes do this. The rule is then on the site as a whole."""
 
     boxes: Annotated[SomeNode, Field(description="Asked of each box")]
@@ -102,7 +104,7 @@ class BoxesNode(Node):
         return self
 
 
-class Timing(Node):
+class ConditionTiming(ConditionNode):
     """What stands beside a condition as a whole. Waiting is in measurement time: the samples' own."""
 
     for_: Annotated[
@@ -123,7 +125,7 @@ class Timing(Node):
     ] = "PT0S"
 
 
-NODES: Final[tuple[type[Node], ...]] = (
+NODES: Final[tuple[type[ConditionNode], ...]] = (
     ThresholdNode,
     RangeNode,
     WindowedThresholdNode,
@@ -137,10 +139,10 @@ NODES: Final[tuple[type[Node], ...]] = (
     NotNode,
     BoxesNode,
 )
-_WHOLE: Final[dict[type[Node], type[Node]]] = {
+_WHOLE: Final[dict[type[ConditionNode], type[ConditionNode]]] = {
     each: create_model(
         f"{each.__name__.removesuffix('Node')}Condition",
-        __base__=(Timing, each),
+        __base__=(ConditionTiming, each),
         __doc__=each.__doc__,
         __module__=__name__,
         __config__=None,
@@ -148,11 +150,11 @@ _WHOLE: Final[dict[type[Node], type[Node]]] = {
     for each in NODES
 }
 
-Condition = Annotated[Node, _Picked(lambda: _WHOLE, whole=True)]
+Condition = Annotated[ConditionNode, _Picked(lambda: _WHOLE, whole=True)]
 """A whole condition: a node, with `for`, `repeat` and `keep_firing_for` beside its keys."""
 
 
-def _with_fields(kind: type[Node], error: ValidationError) -> ValidationError:
+def _with_fields(kind: type[ConditionNode], error: ValidationError) -> ValidationError:
     """Have the refusal of a field that a node does not have list those that it has."""
     faults = error.errors()
     unknown = {
@@ -179,14 +181,14 @@ def _with_fields(kind: type[Node], error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data("condition", found)
 
 
-def _class_of(value: object) -> type[Node]:
+def _class_of(value: object) -> type[ConditionNode]:
     """Tell which node a value is meant to be.
 
     Raises:
         CodedValueError: `wrong_type`, `unknown_condition` or `ambiguous_condition`.
     """
     if not isinstance(value, dict):
-        raise CodedValueError("wrong_type", f"{shown(value)}: an object is due")
+        raise CodedValueError("wrong_type", f"{format_rejected_value(value)}: an object is due")
     marks = [mark for mark in _MARKS if mark in value]
     if "index" not in value and any(key in value for key in _COMPARING):
         marks.append("operator")
@@ -208,7 +210,7 @@ def _class_of(value: object) -> type[Node]:
     return _BY_MARK[mark] if mark != "operator" else _comparison(value)
 
 
-_BY_MARK: Final[dict[str, type[Node]]] = {
+_BY_MARK: Final[dict[str, type[ConditionNode]]] = {
     "all": AllNode,
     "any": AnyNode,
     "not": NotNode,
@@ -218,7 +220,7 @@ _BY_MARK: Final[dict[str, type[Node]]] = {
 }
 
 
-def _comparison(value: dict[str, Any]) -> type[Node]:
+def _comparison(value: dict[str, Any]) -> type[ConditionNode]:
     sign = value.get("operator")
     if sign in SIDES or sign in OPERATORS:
         ranged = sign in SIDES
@@ -235,14 +237,14 @@ def _check_size(condition: object) -> None:
     Raises:
         ValidationError: `condition_too_deep` or `condition_too_large`, at the first part too many.
     """
-    for number, part in enumerate(parts(condition), 1):
+    for number, part in enumerate(iterate_parts(condition), 1):
         if part.depth > DEPTH_LIMIT:
-            raise refused(
+            raise make_refusal(
                 part.path,
                 CodedValueError("condition_too_deep", f"Conditions are nested at most {DEPTH_LIMIT} deep"),
             )
         if number > NODES_LIMIT:
-            raise refused(
+            raise make_refusal(
                 part.path,
                 CodedValueError("condition_too_large", f"A condition has at most {NODES_LIMIT} parts"),
             )

@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple
 DEPTH_LIMIT: Final = 6
 NODES_LIMIT: Final = 50
 
-Path = tuple[str | int, ...]
+ConditionPath = tuple[str | int, ...]
 """Keys and places in lists, from the condition down."""
 
 _MANY: Final = ("all", "any")
 _ONE: Final = ("not", "boxes")
 
 
-class Part(NamedTuple):
+class ConditionPart(NamedTuple):
     """A part of a condition.
 
     Attributes:
@@ -28,7 +28,7 @@ class Part(NamedTuple):
         each_box: whether it is asked of each box: it stands under `boxes`.
     """
 
-    path: Path
+    path: ConditionPath
     node: Any
     depth: int
     each_box: bool
@@ -44,9 +44,9 @@ class Part(NamedTuple):
         return isinstance(self.node, Mapping) and not any(key in self.node for key in (*_MANY, *_ONE))
 
 
-def parts(condition: object) -> Iterator[Part]:
+def iterate_parts(condition: object) -> Iterator[ConditionPart]:
     """Yield a condition and its parts, each before its own parts; at most NODES_LIMIT of any list."""
-    waiting = [Part((), condition, 1, each_box=False)]
+    waiting = [ConditionPart((), condition, 1, each_box=False)]
     while waiting:
         part = waiting.pop()
         yield part
@@ -54,33 +54,35 @@ def parts(condition: object) -> Iterator[Part]:
             waiting += reversed(list(_below(part, part.node)))
 
 
-def _below(part: Part, node: Mapping[str, Any]) -> Iterator[Part]:
+def _below(part: ConditionPart, node: Mapping[str, Any]) -> Iterator[ConditionPart]:
     for key in _MANY:
         below = node.get(key)
         if isinstance(below, list):
             # One more than may be: enough to see that they are too many.
             for place, child in enumerate(islice(below, NODES_LIMIT + 1)):
-                yield Part((*part.path, key, place), child, part.depth + 1, part.each_box)
+                yield ConditionPart((*part.path, key, place), child, part.depth + 1, part.each_box)
     for key in _ONE:
         if key in node:
-            yield Part((*part.path, key), node[key], part.depth + 1, part.each_box or key == "boxes")
+            yield ConditionPart((*part.path, key), node[key], part.depth + 1, part.each_box or key == "boxes")
 
 
-def on_site(condition: object) -> bool:
+def is_site_condition(condition: object) -> bool:
     """Tell whether a condition is on a site as a whole: it counts boxes, or names one."""
     return any(
-        part.across or "box" in part.node for part in parts(condition) if isinstance(part.node, Mapping)
+        part.across or "box" in part.node
+        for part in iterate_parts(condition)
+        if isinstance(part.node, Mapping)
     )
 
 
-def index_parts(condition: object) -> int:
+def count_index_parts(condition: object) -> int:
     """Count the parts of a condition that look at a city's index."""
-    return sum(part.leaf and "index" in part.node for part in parts(condition))
+    return sum(part.leaf and "index" in part.node for part in iterate_parts(condition))
 
 
-def named_boxes(condition: object) -> Iterator[tuple[Path, str]]:
+def iterate_named_boxes(condition: object) -> Iterator[tuple[ConditionPath, str]]:
     """Yield the ids of boxes that a valid condition names, with the path of each."""
-    for part in parts(condition):
+    for part in iterate_parts(condition):
         if "box" in part.node:
             yield (*part.path, "box"), part.node["box"]
         for place, box in enumerate((part.node.get("scope") or {}).get("boxes", ())):

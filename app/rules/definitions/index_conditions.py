@@ -7,22 +7,28 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from app.indicators.index_definitions import BANDS, FIGURES
-from app.indicators.method_options import HEEDS, MouldMaterial, NoiseCountry, OdourArea, RoomUse
+from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
+from app.indicators.method_options import SUPPORTED_OPTIONS, MouldMaterial, NoiseCountry, OdourArea, RoomUse
 from app.indicators.period_selection import PeriodLength
 from app.indicators.thermal_comfort import Season
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
-from app.rules.definitions.condition_fields import MetricName, Number, Operand, missing, refused
-from app.rules.definitions.condition_leaves import LeafNode, Operator, Sign, cleared
-from app.rules.indicators.indicator_conditions import rank_of
-from app.rules.indicators.indicator_query import CHOICES
+from app.platform.kernel.rejection_codes import format_rejected_value
+from app.rules.definitions.condition_fields import (
+    MetricName,
+    Number,
+    Operand,
+    make_missing_refusal,
+    make_refusal,
+)
+from app.rules.definitions.condition_leaves import LeafNode, Operator, OperatorCheck, resolve_clear
+from app.rules.indicators.indicator_conditions import rank_band
+from app.rules.indicators.indicator_query import QUERY_CHOICES
 
-INDEX_NAMES: Final = sorted(name for name, figure in FIGURES.items() if figure.lengths)
+INDEX_NAMES: Final = sorted(name for name, figure in INDEX_DEFINITIONS.items() if figure.lengths)
 """The methods that rules can ask for: all that are of a period."""
 
 
-BAND_NAMES: Final = sorted({band.key for bands in BANDS.values() for band in bands})
+BAND_NAMES: Final = sorted({band.key for bands in BANDS_BY_METHOD.values() for band in bands})
 BandName = Annotated[str, Field(json_schema_extra={"enum": BAND_NAMES})]
 
 
@@ -30,7 +36,8 @@ def _method(name: str) -> str:
     if name not in INDEX_NAMES:
         raise CodedValueError(
             "unknown_method",
-            f"{shown(name)} is no method that rules can ask for; there are {', '.join(INDEX_NAMES)}",
+            f"{format_rejected_value(name)} is no method that rules can ask for; there are "
+            f"{', '.join(INDEX_NAMES)}",
         )
     return name
 
@@ -74,31 +81,31 @@ class _IndexNode(LeafNode):
 
     @model_validator(mode="after")
     def _of_the_method(self) -> Self:
-        figure = FIGURES[self.index]
+        figure = INDEX_DEFINITIONS[self.index]
         if self.period is None:
             self.period = figure.lengths[0]
         elif self.period not in figure.lengths:
-            raise refused(
+            raise make_refusal(
                 ("period",),
                 CodedValueError("invalid_period", f"{self.index} is of: {', '.join(figure.lengths)}"),
             )
         metrics = figure.method.metrics
         if figure.each and self.metric is None:
-            raise missing("metric", detail=f"Field required: one of {', '.join(metrics)}")
+            raise make_missing_refusal("metric", detail=f"Field required: one of {', '.join(metrics)}")
         if not figure.each and self.metric is not None:
-            raise refused(
+            raise make_refusal(
                 ("metric",),
                 CodedValueError("choice_not_of_index", f"{self.index} has one value: leave `metric` out"),
             )
         if self.metric is not None and self.metric not in metrics:
-            raise refused(
+            raise make_refusal(
                 ("metric",),
                 CodedValueError("metric_not_of_index", f"{self.index} is of: {', '.join(metrics)}"),
             )
-        heeded = HEEDS.get(self.index, frozenset())
-        for name in CHOICES:
+        heeded = SUPPORTED_OPTIONS.get(self.index, frozenset())
+        for name in QUERY_CHOICES:
             if getattr(self, name) is not None and name not in heeded:
-                raise refused(
+                raise make_refusal(
                     (name,),
                     CodedValueError(
                         "choice_not_of_index",
@@ -112,7 +119,7 @@ class _IndexNode(LeafNode):
 class IndexNode(_IndexNode):
     """A city's index of each period that is over, compared with a number."""
 
-    operator: Annotated[Operator, Sign]
+    operator: Annotated[Operator, OperatorCheck]
     threshold: Annotated[Operand, Field(description="In the method's unit")]
     clear: Annotated[
         Operand | None,
@@ -124,7 +131,7 @@ class IndexNode(_IndexNode):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        self.clear = cleared(self.operator, self.threshold, self.clear)
+        self.clear = resolve_clear(self.operator, self.threshold, self.clear)
         return self
 
 
@@ -153,11 +160,11 @@ class IndexBandNode(_IndexNode):
             if (name := getattr(self, field)) is not None:
                 ranks[field] = _rank(self.index, field, name)
         if ranks["band"] == 1:
-            raise refused(
+            raise make_refusal(
                 ("band",), CodedValueError("unknown_band", "Each value is of the best class or a worse one")
             )
         if ranks.get("clear_band", 0) >= ranks["band"]:
-            raise refused(
+            raise make_refusal(
                 ("clear_band",),
                 CodedValueError("invalid_clear", "`clear_band` is better than `band`: else it would resolve"),
             )
@@ -166,11 +173,11 @@ class IndexBandNode(_IndexNode):
 
 def _rank(method: str, field: str, name: str) -> float:
     try:
-        return rank_of(method, name)
+        return rank_band(method, name)
     except KeyError:
-        names = [band.key for band in BANDS.get(method, ())]
+        names = [band.key for band in BANDS_BY_METHOD.get(method, ())]
         detail = f"The classes of {method}, the best one first: {', '.join(names)}"
-        raise refused(
+        raise make_refusal(
             (field,),
             CodedValueError("unknown_band", detail if names else f"{method} has no classes: give a number"),
         ) from None

@@ -1,6 +1,6 @@
 """Queries on rules. Must not decide anything: what may change, and what follows from it, is the service's.
 
-A deleted rule is kept for its alerts; no query here but `load_changed` finds it.
+A deleted rule is kept for its alerts; no query here but `load_changed_rules` finds it.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,13 +13,20 @@ from sqlalchemy import Integer, Text, any_, cast, func, literal, literal_column,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, JSONPATH
 
 from app.platform.db.database import RawConnection, ReadSession, WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name, number
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    name_sort_key,
+    number_sort_key,
+    uuid_sort_key,
+)
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import NOTHING, Reach
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 from app.registry.models import Box, Site
-from app.registry.repository import named_like
+from app.registry.repository import contains_ignoring_case
 from app.rules.definitions.models import Rule
-from app.rules.definitions.severity import rank
+from app.rules.definitions.severity import rank_severity
 
 _CHANGED = """
 SELECT id, version, organisation_id, site_id, name, definition::text AS definition, effort, dry_run, enabled,
@@ -33,14 +40,14 @@ _LOOKS_AT = cast("$.levels.**.metric ? (@ == $metric)", JSONPATH)
 
 
 _RANK = literal_column("CASE rules.severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END", Integer)
-RULES: Final = Orders(
+RULES: Final = SortOrders(
     "rules",
-    (identifier(Rule.id),),
+    (uuid_sort_key(Rule.id),),
     {
         "created_at": (),
-        "name": (name(Rule.name),),
-        "updated_at": (instant(Rule.updated_at),),
-        "severity": (number(_RANK, lambda row: rank(row.severity)),),
+        "name": (name_sort_key(Rule.name),),
+        "updated_at": (instant_sort_key(Rule.updated_at),),
+        "severity": (number_sort_key(_RANK, lambda row: rank_severity(row.severity)),),
     },
     "created_at",
 )
@@ -78,7 +85,7 @@ class RuleFilter:
         search: only those in whose name this occurs, in any case.
     """
 
-    visible: Reach = NOTHING
+    visible: TenantScope = EMPTY_SCOPE
     site_id: UUID | None = None
     enabled: bool | None = None
     dry_run: bool | None = None
@@ -89,7 +96,7 @@ class RuleFilter:
     search: str | None = None
 
 
-async def load_changed(connection: RawConnection, since_revision: int) -> list[ChangedRule]:
+async def load_changed_rules(connection: RawConnection, since_revision: int) -> list[ChangedRule]:
     """Read the rules whose revision is greater than `since_revision`, whatever their state."""
     rows = await connection.fetch(_CHANGED, since_revision)
     return [
@@ -111,7 +118,7 @@ async def load_changed(connection: RawConnection, since_revision: int) -> list[C
     ]
 
 
-async def find(session: ReadSession, rule_id: UUID, visible: Reach) -> Rule:
+async def find_rule(session: ReadSession, rule_id: UUID, visible: TenantScope) -> Rule:
     """Read a rule. NotFoundError for a deleted one, or another organisation's."""
     rule = await session.scalar(
         select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None), *_owned(visible))
@@ -121,7 +128,7 @@ async def find(session: ReadSession, rule_id: UUID, visible: Reach) -> Rule:
     return rule
 
 
-async def lock(session: WriteSession, rule_id: UUID, visible: Reach) -> Rule:
+async def lock_rule(session: WriteSession, rule_id: UUID, visible: TenantScope) -> Rule:
     """Read a rule to change it: of two who change it at once, the second waits for the first.
 
     FOR NO KEY UPDATE leaves batches free to insert alerts that refer to the rule.
@@ -136,7 +143,7 @@ async def lock(session: WriteSession, rule_id: UUID, visible: Reach) -> Rule:
     return rule
 
 
-async def page(session: ReadSession, wanted: RuleFilter, asked: Pagination) -> Sequence[Rule]:
+async def read_rule_page(session: ReadSession, wanted: RuleFilter, asked: PageRequest) -> Sequence[Rule]:
     """Read a page of rules, and one more."""
     query = select(Rule).where(Rule.deleted_at.is_(None), *_owned(wanted.visible))
     if wanted.site_id is not None:
@@ -155,11 +162,11 @@ async def page(session: ReadSession, wanted: RuleFilter, asked: Pagination) -> S
     if wanted.organisation_id is not None:
         query = query.where(Rule.organisation_id == wanted.organisation_id)
     if wanted.search is not None:
-        query = query.where(named_like(Rule.name, wanted.search))
+        query = query.where(contains_ignoring_case(Rule.name, wanted.search))
     return (await session.scalars(RULES.page(query, asked))).all()
 
 
-async def boxes_of(session: WriteSession, site_id: UUID, named: Collection[str]) -> frozenset[str]:
+async def find_site_boxes(session: WriteSession, site_id: UUID, named: Collection[str]) -> frozenset[str]:
     """Tell which of these ids are those of boxes of a site."""
     query = select(Box.id).where(
         Box.site_id == site_id, Box.id == any_(literal(list(named), ARRAY(Text))), Box.deleted_at.is_(None)
@@ -167,7 +174,7 @@ async def boxes_of(session: WriteSession, site_id: UUID, named: Collection[str])
     return frozenset(await session.scalars(query))
 
 
-async def effort_of(session: WriteSession, site_id: UUID, *, but: UUID | None = None) -> int:
+async def sum_rule_efforts(session: WriteSession, site_id: UUID, *, but: UUID | None = None) -> int:
     """Add up the efforts of a site's enabled rules, without one of them."""
     query = select(func.coalesce(func.sum(Rule.effort), 0)).where(
         Rule.site_id == site_id, Rule.enabled, Rule.deleted_at.is_(None)
@@ -177,7 +184,7 @@ async def effort_of(session: WriteSession, site_id: UUID, *, but: UUID | None = 
     return int(await session.scalar(query) or 0)
 
 
-async def definitions_on_indices(
+async def find_index_definitions(
     session: WriteSession, site_id: UUID, *, but: UUID | None = None
 ) -> Sequence[dict[str, Any]]:
     """Read the definitions of a site's enabled rules on indices, without one of them."""
@@ -192,7 +199,7 @@ async def definitions_on_indices(
     return (await session.scalars(query)).all()
 
 
-async def site_owner(session: WriteSession, site_id: UUID, visible: Reach) -> UUID | None:
+async def find_site_owner(session: WriteSession, site_id: UUID, visible: TenantScope) -> UUID | None:
     """Tell whose a site is; None where the caller sees no such site. It stays until the transaction ends."""
     query = select(Site.organisation_id).where(Site.id == site_id)
     query = query.where(*visible.within(Site.organisation_id, Site.id))
@@ -200,5 +207,5 @@ async def site_owner(session: WriteSession, site_id: UUID, visible: Reach) -> UU
     return owner
 
 
-def _owned(visible: Reach) -> tuple[Any, ...]:
+def _owned(visible: TenantScope) -> tuple[Any, ...]:
     return visible.within(Rule.organisation_id, Rule.site_id)

@@ -7,16 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from pydantic import AfterValidator
 
-from app.notifications.events.outbox import wake_after
+from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.database import Database, WriteSession
 from app.platform.db.protocols import AlertCloser
-from app.platform.http.contract.dependencies import Reads, Writes, get_database
-from app.platform.http.contract.etags import Matching, unchecked
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.etags import PreconditionDep, skip_precondition
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import NameFilter, OrganisationFilter
 from app.rules.definitions import repository, rule_versions, service
@@ -41,8 +41,8 @@ class RuleRoute(StrictRoute):
 
 router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)
 
-Reader = Annotated[Principal, Depends(requires("rules:read"))]
-Writer = Annotated[Principal, Depends(requires("rules:write"))]
+Reader = Annotated[Principal, Depends(require_scope("rules:read"))]
+Writer = Annotated[Principal, Depends(require_scope("rules:write"))]
 
 
 async def _closer(request: Request) -> AlertCloser:
@@ -63,10 +63,10 @@ Opened = Annotated[Database, Depends(get_database)]
     status_code=201,
     summary="Create a rule",
     operation_id="create_rule",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_rule(
-    principal: Writer, session: Writes, body: Annotated[RuleCreate, Body(openapi_examples=EXAMPLES)]
+    principal: Writer, session: WriteSessionDep, body: Annotated[RuleCreate, Body(openapi_examples=EXAMPLES)]
 ) -> RuleOut:
     """Watch the boxes of a site, from the next sample on.
 
@@ -84,19 +84,19 @@ async def create_rule(
 
     A value older than `max_age` is not known. What is not known neither fires nor resolves.
     """
-    return RuleOut.of(await service.create(session, principal, body, datetime.now(UTC)))
+    return RuleOut.of(await service.add_rule(session, principal, body, datetime.now(UTC)))
 
 
 @router.get(
     "",
     summary="List rules",
     operation_id="list_rules",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_rules(
     *,
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     site: Annotated[str | None, Query(description="Only this site's")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
     dry_run: Annotated[bool | None, Query(description="Only those on trial, or only the others")] = None,
@@ -114,7 +114,7 @@ async def list_rules(
     ] = None,
     organisation: OrganisationFilter = None,
     q: NameFilter = None,
-    asked: Annotated[Pagination, Depends(repository.RULES.asked)],
+    asked: Annotated[PageRequest, Depends(repository.RULES.asked)],
 ) -> Page[RuleOut]:
     """List rules by default in the order of their creation. Deleted ones are not shown."""
     wanted = RuleFilter(
@@ -128,7 +128,7 @@ async def list_rules(
         organisation_id=organisation,
         search=q,
     )
-    rows, following = repository.RULES.cut(await repository.page(session, wanted, asked), asked)
+    rows, following = repository.RULES.cut(await repository.read_rule_page(session, wanted, asked), asked)
     return Page(data=[RuleOut.of(row) for row in rows], next=following)
 
 
@@ -136,18 +136,18 @@ async def list_rules(
     "/{rule_id}",
     summary="Read a rule",
     operation_id="get_rule",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_rule(principal: Reader, session: Reads, rule_id: str) -> RuleOut:
+async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> RuleOut:
     """Read one rule."""
-    return RuleOut.of(await repository.find(session, parse_id(rule_id, "rule"), principal.visible()))
+    return RuleOut.of(await repository.find_rule(session, parse_id(rule_id, "rule"), principal.visible()))
 
 
 @router.patch(
     "/{rule_id}",
     summary="Change a rule",
     operation_id="update_rule",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_rule(
     *,
@@ -156,7 +156,7 @@ async def update_rule(
     close_alerts: Closer,
     rule_id: str,
     body: RuleChange,
-    matching: Matching,
+    matching: PreconditionDep,
 ) -> RuleOut:
     """Change the fields given; conditions, levels and lists are replaced as a whole.
 
@@ -175,26 +175,26 @@ async def _change(
     rule_id: str,
     wanted: RuleChange,
     *,
-    check: Callable[[Rule], None] = unchecked,
+    check: Callable[[Rule], None] = skip_precondition,
 ) -> RuleOut:
     key, now = parse_id(rule_id, "rule"), datetime.now(UTC)
     return await _changing(
         database,
-        lambda session: service.change(
+        lambda session: service.change_rule(
             session, principal, key, wanted, close_alerts=close_alerts, now=now, check=check
         ),
     )
 
 
 async def _changing(
-    database: Database, change: Callable[[WriteSession], Awaitable[service.Changed]]
+    database: Database, change: Callable[[WriteSession], Awaitable[service.RuleChangeOutcome]]
 ) -> RuleOut:
     # A session of its own: the dispatcher is woken once the commit is done.
     async with database.write() as session:
         changed = await change(session)
         shown = RuleOut.of(changed.rule)
     if changed.closed:
-        await wake_after(database)
+        await wake_dispatcher_after(database)
     return shown
 
 
@@ -202,7 +202,7 @@ async def _changing(
     "/{rule_id}/dry-run",
     summary="Put a rule on trial",
     operation_id="dry_run_rule",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def dry_run_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
     """Have a rule fire and resolve as ever, and tell nobody of it. What it has firing is closed."""
@@ -213,7 +213,7 @@ async def dry_run_rule(principal: Writer, database: Opened, close_alerts: Closer
     "/{rule_id}/go-live",
     summary="End a rule's trial",
     operation_id="go_live_rule",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def go_live_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
     """Have a rule's alerts told again. It begins anew: the alerts of the trial are closed."""
@@ -224,19 +224,21 @@ async def go_live_rule(principal: Writer, database: Opened, close_alerts: Closer
     "/{rule_id}/versions",
     summary="List a rule's versions",
     operation_id="list_rule_versions",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_rule_versions(
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     rule_id: str,
-    asked: Annotated[Pagination, Depends(rule_versions.VERSIONS.asked)],
+    asked: Annotated[PageRequest, Depends(rule_versions.VERSIONS.asked)],
 ) -> Page[RuleVersionOut]:
     """List what a rule was, by default the newest first, and which key changed it.
 
     Deleted rules keep theirs.
     """
-    found = await rule_versions.page(session, parse_id(rule_id, "rule"), principal.visible(), asked)
+    found = await rule_versions.read_version_page(
+        session, parse_id(rule_id, "rule"), principal.visible(), asked
+    )
     rows, following = rule_versions.VERSIONS.cut(found, asked)
     return Page(data=[RuleVersionOut.of(*row) for row in rows], next=following)
 
@@ -245,11 +247,13 @@ async def list_rule_versions(
     "/{rule_id}/versions/{version}",
     summary="Read a version of a rule",
     operation_id="get_rule_version",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_rule_version(principal: Reader, session: Reads, rule_id: str, version: str) -> RuleVersionOut:
+async def get_rule_version(
+    principal: Reader, session: ReadSessionDep, rule_id: str, version: str
+) -> RuleVersionOut:
     """Read what a rule was when an alert fired: alerts have its `rule_version`."""
-    found = await rule_versions.find(session, parse_id(rule_id, "rule"), version, principal.visible())
+    found = await rule_versions.find_version(session, parse_id(rule_id, "rule"), version, principal.visible())
     return RuleVersionOut.of(*found)
 
 
@@ -257,7 +261,7 @@ async def get_rule_version(principal: Reader, session: Reads, rule_id: str, vers
     "/{rule_id}/versions/{version}/restore",
     summary="Make a rule what it was",
     operation_id="restore_rule_version",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def restore_rule_version(
     principal: Writer,
@@ -275,7 +279,9 @@ async def restore_rule_version(
     key, now = parse_id(rule_id, "rule"), datetime.now(UTC)
     return await _changing(
         database,
-        lambda session: service.restore(session, principal, key, version, close_alerts=close_alerts, now=now),
+        lambda session: service.restore_version(
+            session, principal, key, version, close_alerts=close_alerts, now=now
+        ),
     )
 
 
@@ -284,14 +290,14 @@ async def restore_rule_version(
     status_code=204,
     summary="Delete a rule",
     operation_id="delete_rule",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def delete_rule(
-    principal: Writer, database: Opened, close_alerts: Closer, rule_id: str, matching: Matching
+    principal: Writer, database: Opened, close_alerts: Closer, rule_id: str, matching: PreconditionDep
 ) -> None:
     """Delete a rule. What it has firing is closed (`resolution` `rule_deleted`); its alerts stay readable."""
     async with database.write() as session:
-        closed = await service.delete(
+        closed = await service.remove_rule(
             session,
             principal,
             parse_id(rule_id, "rule"),
@@ -300,4 +306,4 @@ async def delete_rule(
             check=matching.on(RuleOut.of),
         )
     if closed:
-        await wake_after(database)
+        await wake_dispatcher_after(database)

@@ -4,28 +4,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.kernel.errors import InvalidError
-from app.rules.definitions.condition_leaves import stored
-from app.rules.definitions.condition_trees import Path, index_parts, named_boxes
+from app.rules.definitions.condition_leaves import to_stored_json
+from app.rules.definitions.condition_trees import ConditionPath, count_index_parts, iterate_named_boxes
 from app.rules.definitions.schemas import RuleChange
 from app.rules.engine.rule_compiler import compile_rule
 
-DEFINED: Final = ("scope", "active", "max_age", "escalations", "remind_every")
+DEFINITION_FIELDS: Final = ("scope", "active", "max_age", "escalations", "remind_every")
 """What a definition has beside its levels, by the names that bodies have for it."""
 # What decides when a rule fires, beside its levels.
 _DECIDING: Final = ("scope", "active", "max_age")
 _CONDITION: Final = "condition"
 
 
-def changed(definition: Mapping[str, Any], change: RuleChange) -> dict[str, Any]:
+def apply_rule_change(definition: Mapping[str, Any], change: RuleChange) -> dict[str, Any]:
     """Give the definition that a change leads to.
 
     Raises:
         InvalidError: `condition_or_levels`: of a ladder neither severity nor condition changes alone.
     """
-    fields = given(change)
-    new = dict(definition) | {name: stored(fields[name]) for name in DEFINED if name in fields}
+    fields = collect_sent_fields(change)
+    new = dict(definition) | {
+        name: to_stored_json(fields[name]) for name in DEFINITION_FIELDS if name in fields
+    }
     if "levels" in fields:
         new["levels"] = [_level(level.severity, level.condition) for level in change.levels]
     elif {"severity", _CONDITION} & fields.keys():
@@ -35,15 +37,15 @@ def changed(definition: Mapping[str, Any], change: RuleChange) -> dict[str, Any]
                 "The rule has levels: give `levels`, or both `severity` and `condition` in their place.",
                 code="condition_or_levels",
             )
-        new["levels"] = [first | {name: stored(fields[name]) for name in first if name in fields}]
+        new["levels"] = [first | {name: to_stored_json(fields[name]) for name in first if name in fields}]
     return new
 
 
 def _level(severity: str, condition: Any) -> dict[str, Any]:  # noqa: ANN401 (a node of any kind)
-    return {"severity": severity, _CONDITION: stored(condition)}
+    return {"severity": severity, _CONDITION: to_stored_json(condition)}
 
 
-def begins_anew(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def should_restart_rule(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Tell whether a definition asks something else than the one before it.
 
     The severity of a single level, escalations and reminders are no part of the question.
@@ -57,7 +59,7 @@ def _question(definition: Mapping[str, Any]) -> list[Any]:
     return [asked, *(definition[name] for name in _DECIDING)]
 
 
-def effort_of(definition: Mapping[str, Any]) -> int:
+def compute_effort(definition: Mapping[str, Any]) -> int:
     """Count the parts of a definition that are looked at for each sample; 0 where a gate spares that.
 
     No part of a rule on indices is.
@@ -67,17 +69,17 @@ def effort_of(definition: Mapping[str, Any]) -> int:
     return 0 if rule.column is not None or rule.asks else rule.parts
 
 
-def indices_of(definition: Mapping[str, Any]) -> int:
+def count_index_conditions(definition: Mapping[str, Any]) -> int:
     """Count the parts of a definition that look at an index."""
-    return sum(index_parts(level[_CONDITION]) for level in definition["levels"])
+    return sum(count_index_parts(level[_CONDITION]) for level in definition["levels"])
 
 
-def boxes_named(definition: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+def iterate_rule_boxes(definition: Mapping[str, Any]) -> Iterator[tuple[ConditionPath, str]]:
     """Yield the ids of boxes that a definition names, with the path that a body has for each."""
     for place, box in enumerate((definition["scope"] or {}).get("boxes", ())):
         yield ("scope", "boxes", place), box
     levels = definition["levels"]
     for place, level in enumerate(levels):
-        where: Path = (_CONDITION,) if len(levels) == 1 else ("levels", place, _CONDITION)
-        for path, box in named_boxes(level[_CONDITION]):
+        where: ConditionPath = (_CONDITION,) if len(levels) == 1 else ("levels", place, _CONDITION)
+        for path, box in iterate_named_boxes(level[_CONDITION]):
             yield (*where, *path), box

@@ -8,17 +8,17 @@ from uuid import UUID
 from sqlalchemy import Text, Uuid, column, func, select, table
 
 from app.platform.db.database import ReadSession, WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, number
+from app.platform.http.contract.sorting import PageRequest, SortOrders, number_sort_key
 from app.platform.identity.principals import ApiKey
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.definitions.models import Rule, RuleVersion
 
-LARGEST = 2**31 - 1
+LARGEST_VERSION = 2**31 - 1
 """The greatest number that a version can have."""
 
 
-class Known(NamedTuple):
+class AuthoredVersion(NamedTuple):
     """A version, and what the key or the person that made it is called now; None where there is none."""
 
     version: RuleVersion
@@ -35,15 +35,15 @@ _WITH_KEY = (
 )
 
 
-VERSIONS: Final = Orders(
+VERSIONS: Final = SortOrders(
     "rule_versions",
-    (number(RuleVersion.version.expression, lambda known: known.version.version),),
+    (number_sort_key(RuleVersion.version.expression, lambda known: known.version.version),),
     {"version": ()},
     "-version",
 )
 
 
-def note(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> None:
+def record_version(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> None:
     """Have a rule as it is now written down, in the transaction of its change."""
     session.add(
         RuleVersion(
@@ -61,7 +61,9 @@ def note(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> 
     )
 
 
-async def page(session: ReadSession, rule_id: UUID, visible: Reach, asked: Pagination) -> Sequence[Known]:
+async def read_version_page(
+    session: ReadSession, rule_id: UUID, visible: TenantScope, asked: PageRequest
+) -> Sequence[AuthoredVersion]:
     """Read a page of a rule's versions, and one more, of a deleted rule too.
 
     Raises:
@@ -70,10 +72,12 @@ async def page(session: ReadSession, rule_id: UUID, visible: Reach, asked: Pagin
     await _seen(session, rule_id, visible)
     query = _WITH_KEY.where(RuleVersion.rule_id == rule_id)
     rows = (await session.execute(VERSIONS.page(query, asked))).all()
-    return [Known(*row) for row in rows]
+    return [AuthoredVersion(*row) for row in rows]
 
 
-async def find(session: ReadSession | WriteSession, rule_id: UUID, version: str, visible: Reach) -> Known:
+async def find_version(
+    session: ReadSession | WriteSession, rule_id: UUID, version: str, visible: TenantScope
+) -> AuthoredVersion:
     """Read one version of a rule, of a deleted rule too.
 
     Raises:
@@ -81,16 +85,18 @@ async def find(session: ReadSession | WriteSession, rule_id: UUID, version: str,
     """
     await _seen(session, rule_id, visible)
     number = (
-        int(version) if version.isascii() and version.isdecimal() and len(version) <= len(str(LARGEST)) else 0
+        int(version)
+        if version.isascii() and version.isdecimal() and len(version) <= len(str(LARGEST_VERSION))
+        else 0
     )
     query = _WITH_KEY.where(RuleVersion.rule_id == rule_id, RuleVersion.version == number)
-    found = (await session.execute(query)).one_or_none() if number <= LARGEST else None
+    found = (await session.execute(query)).one_or_none() if number <= LARGEST_VERSION else None
     if found is None:
         raise NotFoundError("version", version)
-    return Known(*found)
+    return AuthoredVersion(*found)
 
 
-async def _seen(session: ReadSession | WriteSession, rule_id: UUID, visible: Reach) -> None:
+async def _seen(session: ReadSession | WriteSession, rule_id: UUID, visible: TenantScope) -> None:
     query = select(Rule.id).where(Rule.id == rule_id)
     query = query.where(*visible.within(Rule.organisation_id, Rule.site_id))
     if await session.scalar(query) is None:

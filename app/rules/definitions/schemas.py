@@ -7,36 +7,42 @@ from pydantic import AfterValidator, ConfigDict, Field, ModelWrapValidatorHandle
 
 from app.platform.http.contract.fields import (
     DURATION,
-    Body,
     Description,
     Identifier,
     Name,
+    RequestBody,
     TenantId,
-    absent,
+    make_omittable_field,
 )
 from app.platform.http.contract.missing_fields import MissingField, validate_with_missing
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.http.contract.weekly_hour_fields import HoursSpans
-from app.rules.definitions.condition_fields import Period, SomeBoxes, refused, seconds, within
-from app.rules.definitions.condition_leaves import stored
+from app.rules.definitions.condition_fields import (
+    Period,
+    SomeBoxes,
+    make_duration_check,
+    make_refusal,
+    parse_seconds,
+)
+from app.rules.definitions.condition_leaves import to_stored_json
 from app.rules.definitions.condition_schemas import Condition
-from app.rules.definitions.condition_trees import Path, on_site, parts
+from app.rules.definitions.condition_trees import ConditionPath, is_site_condition, iterate_parts
 from app.rules.definitions.rule_examples import EXAMPLES
-from app.rules.definitions.severity import SEVERITIES, Severity, rank
+from app.rules.definitions.severity import SEVERITIES, Severity, rank_severity
 
 ESCALATIONS_LIMIT: Final = 5
 MAX_AGE: Final = "PT1H"
 """How old a value may be, where a rule does not say."""
 
 
-class Level(Body):
+class Level(RequestBody):
     """One step of a ladder."""
 
     severity: Severity
     condition: Condition
 
 
-class Escalation(Body):
+class Escalation(RequestBody):
     """What becomes of an alert that nobody acknowledges."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"after": "PT30M", "severity": "critical"}]})
@@ -49,8 +55,8 @@ class Escalation(Body):
 
 def _ladder(levels: list[Level]) -> list[Level]:
     for place in range(1, len(levels)):
-        if rank(levels[place].severity) <= rank(levels[place - 1].severity):
-            raise refused(
+        if rank_severity(levels[place].severity) <= rank_severity(levels[place - 1].severity):
+            raise make_refusal(
                 (place, "severity"),
                 CodedValueError("levels_not_ascending", "Each level is graver than the one before it"),
             )
@@ -60,8 +66,10 @@ def _ladder(levels: list[Level]) -> list[Level]:
 def _steps(escalations: list[Escalation]) -> list[Escalation]:
     for place in range(1, len(escalations)):
         before, step = escalations[place - 1], escalations[place]
-        if seconds(step.after) <= seconds(before.after) or rank(step.severity) < rank(before.severity):
-            raise refused(
+        if parse_seconds(step.after) <= parse_seconds(before.after) or rank_severity(
+            step.severity
+        ) < rank_severity(before.severity):
+            raise make_refusal(
                 (place,),
                 CodedValueError(
                     "escalations_not_ascending",
@@ -96,31 +104,31 @@ Escalations = Annotated[
     AfterValidator(_steps),
 ]
 Reminding = Annotated[
-    Annotated[str, AfterValidator(within("PT1M", "P31D")), DURATION] | None,
+    Annotated[str, AfterValidator(make_duration_check("PT1M", "P31D")), DURATION] | None,
     Field(description="How often to tell of a firing alert that nobody acknowledges: `alert.reminder`"),
 ]
 Text = Annotated[Description | None, Field(description="What to do about it; alerts show it")]
 DryRun = Annotated[bool, Field(description="Whether its alerts are recorded, and told to nobody")]
 
 
-def _each_condition(body: "_Conditions") -> Iterator[tuple[Path, dict[str, Any]]]:
+def _each_condition(body: "_Conditions") -> Iterator[tuple[ConditionPath, dict[str, Any]]]:
     if "condition" in body.model_fields_set:
         yield ("condition",), body.condition.stored()
     for place, level in enumerate(body.levels if "levels" in body.model_fields_set else ()):
         yield ("levels", place, "condition"), level.condition.stored()
 
 
-class _Conditions(Body):
+class _Conditions(RequestBody):
     """What a rule asks: one condition, or a ladder of them."""
 
-    severity: Severity = absent()
-    condition: SingleCondition = absent()
-    levels: Levels = absent()
+    severity: Severity = make_omittable_field()
+    condition: SingleCondition = make_omittable_field()
+    levels: Levels = make_omittable_field()
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if "levels" in self.model_fields_set and self.model_fields_set & {"severity", "condition"}:
-            raise refused(
+            raise make_refusal(
                 ("levels",),
                 CodedValueError(
                     "condition_or_levels", "Give `severity` and `condition`, or `levels`: one of the two"
@@ -133,11 +141,11 @@ class _Conditions(Body):
         leaves = [
             ((*where, *part.path), "index" in part.node)
             for where, condition in _each_condition(self)
-            for part in parts(condition)
+            for part in iterate_parts(condition)
             if part.leaf
         ]
         if len({indexed for _, indexed in leaves}) > 1:
-            raise refused(
+            raise make_refusal(
                 next(path for path, indexed in leaves if not indexed),
                 CodedValueError(
                     "mixed_condition",
@@ -150,20 +158,20 @@ class _Conditions(Body):
     @model_validator(mode="after")
     def _whole_site(self) -> Self:
         conditions = list(_each_condition(self))
-        if not any(on_site(condition) for _, condition in conditions):
+        if not any(is_site_condition(condition) for _, condition in conditions):
             return self
         for where, condition in conditions:
-            for part in parts(condition):
+            for part in iterate_parts(condition):
                 path = (*where, *part.path)
                 if part.each_box and (part.across or "box" in part.node):
-                    raise refused(
+                    raise make_refusal(
                         path,
                         CodedValueError(
                             "nested_boxes", "What stands under `boxes` is asked of each box itself"
                         ),
                     )
                 if part.leaf and not part.each_box and "box" not in part.node:
-                    raise refused(
+                    raise make_refusal(
                         path,
                         CodedValueError(
                             "leaf_without_box",
@@ -173,7 +181,7 @@ class _Conditions(Body):
         return self
 
 
-class Definition(_Conditions):
+class RuleDefinition(_Conditions):
     """What a rule asks, and what becomes of its alerts."""
 
     scope: Scoped = None
@@ -198,15 +206,15 @@ class Definition(_Conditions):
             "levels": [
                 {"severity": level.severity, "condition": level.condition.stored()} for level in levels
             ],
-            "scope": stored(self.scope),
-            "active": stored(self.active),
+            "scope": to_stored_json(self.scope),
+            "active": to_stored_json(self.active),
             "max_age": self.max_age,
-            "escalations": stored(self.escalations),
+            "escalations": to_stored_json(self.escalations),
             "remind_every": self.remind_every,
         }
 
 
-class _Named(Body):
+class _Named(RequestBody):
     """What a rule is called, and where it holds."""
 
     organisation_id: TenantId = None
@@ -215,7 +223,7 @@ class _Named(Body):
     description: Text = None
 
 
-class RuleCreate(Definition, _Named):
+class RuleCreate(RuleDefinition, _Named):
     """A rule to be."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLES["threshold"]["value"]]})
@@ -237,12 +245,12 @@ class RuleChange(_Conditions):
         }
     )
 
-    name: Name = absent()
-    description: Text = absent()
-    scope: Scoped = absent()
-    active: Active = absent()
-    max_age: MaxAge = absent()
-    escalations: Escalations = absent()
-    remind_every: Reminding = absent()
-    enabled: bool = absent()
-    dry_run: DryRun = absent()
+    name: Name = make_omittable_field()
+    description: Text = make_omittable_field()
+    scope: Scoped = make_omittable_field()
+    active: Active = make_omittable_field()
+    max_age: MaxAge = make_omittable_field()
+    escalations: Escalations = make_omittable_field()
+    remind_every: Reminding = make_omittable_field()
+    enabled: bool = make_omittable_field()
+    dry_run: DryRun = make_omittable_field()

@@ -14,25 +14,25 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from app.platform.db.database import WriteSession
-from app.platform.db.ingest_barrier import close_gate
+from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.db.protocols import AlertCloser
-from app.platform.http.contract.etags import unchecked
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.etags import skip_precondition
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
 from app.rules.definitions import repository, rule_versions
 from app.rules.definitions.models import Rule, RuleVersion
 from app.rules.definitions.rule_changes import (
-    DEFINED,
-    begins_anew,
-    boxes_named,
-    changed,
-    effort_of,
-    indices_of,
+    DEFINITION_FIELDS,
+    apply_rule_change,
+    compute_effort,
+    count_index_conditions,
+    iterate_rule_boxes,
+    should_restart_rule,
 )
 from app.rules.definitions.schemas import RuleChange, RuleCreate
-from app.rules.definitions.severity import highest
+from app.rules.definitions.severity import find_highest_severity
 
 _COLUMNS = ("name", "description", "enabled", "dry_run")
 INDEX_LIMIT: Final = 100
@@ -41,14 +41,14 @@ INDEX_LIMIT: Final = 100
 EFFORT_LIMIT: Final = 2_000
 
 
-class Changed(NamedTuple):
+class RuleChangeOutcome(NamedTuple):
     """A rule after a change, and how many alerts were closed by it."""
 
     rule: Rule
     closed: int
 
 
-async def create(
+async def add_rule(
     session: WriteSession,
     principal: Principal,
     wanted: RuleCreate,
@@ -64,15 +64,15 @@ async def create(
             `too_many_conditions` for a site whose rules are enough.
     """
     named = None if wanted.organisation_id is None else principal.owner(wanted.organisation_id)
-    owner = await repository.site_owner(session, wanted.site_id, principal.visible())
+    owner = await repository.find_site_owner(session, wanted.site_id, principal.visible())
     if owner is None or named not in {None, owner}:
         raise NotFoundError("site", wanted.site_id)
     definition = wanted.definition() | ({} if preset is None else {"preset": dict(preset)})
     await _check_boxes(session, wanted.site_id, definition)
-    effort = effort_of(definition)
+    effort = compute_effort(definition)
     if wanted.enabled:
         await _check_effort(session, wanted.site_id, effort)
-        await _check_indices(session, wanted.site_id, indices_of(definition))
+        await _check_indices(session, wanted.site_id, count_index_conditions(definition))
     rule = Rule(
         id=new_id(),
         organisation_id=owner,
@@ -90,12 +90,12 @@ async def create(
     )
     session.add(rule)
     await session.flush()
-    rule_versions.note(session, rule, principal.key_id, now)
+    rule_versions.record_version(session, rule, principal.key_id, now)
     await session.flush()
     return rule
 
 
-async def change(
+async def change_rule(
     session: WriteSession,
     principal: Principal,
     rule_id: UUID,
@@ -104,8 +104,8 @@ async def change(
     close_alerts: AlertCloser,
     now: datetime,
     within: str = "body",
-    check: Callable[[Rule], None] = unchecked,
-) -> Changed:
+    check: Callable[[Rule], None] = skip_precondition,
+) -> RuleChangeOutcome:
     """Change a rule that passes a check; what is given as it was changes nothing.
 
     `within` is where refusals say that the fault is.
@@ -115,20 +115,20 @@ async def change(
         InvalidError: `condition_or_levels`; `unknown_box_in_rule` for a box that is not of the site;
             `too_many_conditions` for a site whose rules are enough.
     """
-    await close_gate(session)
-    rule = await repository.lock(session, rule_id, principal.visible())
+    await close_ingest_barrier(session)
+    rule = await repository.lock_rule(session, rule_id, principal.visible())
     check(rule)
-    fields = given(wanted)
-    old, definition = rule.definition, changed(rule.definition, wanted)
+    fields = collect_sent_fields(wanted)
+    old, definition = rule.definition, apply_rule_change(rule.definition, wanted)
     new: dict[str, Any] = {name: fields[name] for name in _COLUMNS if name in fields}
     new |= {
         "definition": definition,
         "severity": _severity(definition),
-        "effort": effort_of(definition),
+        "effort": compute_effort(definition),
     }
     new = {name: value for name, value in new.items() if getattr(rule, name) != value}
     if not new:
-        return Changed(rule, 0)
+        return RuleChangeOutcome(rule, 0)
     if "definition" in new:
         # Boxes that were named before may have left since: that is no reason to refuse another change.
         await _check_boxes(session, rule.site_id, definition, known=old, within=within)
@@ -136,8 +136,8 @@ async def change(
     # Less than before is never refused.
     if new.get("enabled", rule.enabled) and (new.get("enabled") or effort > rule.effort):
         await _check_effort(session, rule.site_id, effort, but=rule.id)
-    indices = indices_of(definition)
-    if new.get("enabled", rule.enabled) and (new.get("enabled") or indices > indices_of(old)):
+    indices = count_index_conditions(definition)
+    if new.get("enabled", rule.enabled) and (new.get("enabled") or indices > count_index_conditions(old)):
         await _check_indices(session, rule.site_id, indices, but=rule.id)
     for name, value in new.items():
         setattr(rule, name, value)
@@ -145,18 +145,18 @@ async def change(
     rule.updated_at = now
     # Before the alerts: see AlertCloser for the order of the locks.
     await session.flush()
-    rule_versions.note(session, rule, principal.key_id, now)
+    rule_versions.record_version(session, rule, principal.key_id, now)
     await session.flush()
     if new.get("enabled") is False:
         reason = "rule_disabled"
-    elif "dry_run" in new or begins_anew(old, definition):
+    elif "dry_run" in new or should_restart_rule(old, definition):
         reason = "rule_changed"
     else:
-        return Changed(rule, 0)
-    return Changed(rule, await close_alerts(session, reason=reason, now=now, rule_id=rule.id))
+        return RuleChangeOutcome(rule, 0)
+    return RuleChangeOutcome(rule, await close_alerts(session, reason=reason, now=now, rule_id=rule.id))
 
 
-async def restore(
+async def restore_version(
     session: WriteSession,
     principal: Principal,
     rule_id: UUID,
@@ -164,7 +164,7 @@ async def restore(
     *,
     close_alerts: AlertCloser,
     now: datetime,
-) -> Changed:
+) -> RuleChangeOutcome:
     """Make a rule again what it was in a version, by a change like any other.
 
     Raises:
@@ -173,10 +173,10 @@ async def restore(
             what rules may not have any more.
     """
     # Before the version is read, or a connection would be held by who waits for a turn.
-    await close_gate(session)
-    known = await rule_versions.find(session, rule_id, version, principal.visible())
+    await close_ingest_barrier(session)
+    known = await rule_versions.find_version(session, rule_id, version, principal.visible())
     wanted = _as_change(known.version)
-    return await change(
+    return await change_rule(
         session, principal, rule_id, wanted, close_alerts=close_alerts, now=now, within="version"
     )
 
@@ -184,7 +184,7 @@ async def restore(
 def _as_change(version: RuleVersion) -> RuleChange:
     """All that a version holds, as the change that leads to it."""
     fields = {name: getattr(version, name) for name in _COLUMNS}
-    fields |= {name: version.definition[name] for name in DEFINED}
+    fields |= {name: version.definition[name] for name in DEFINITION_FIELDS}
     levels = version.definition["levels"]
     fields |= levels[0] if len(levels) == 1 else {"levels": levels}
     try:
@@ -197,39 +197,39 @@ def _as_change(version: RuleVersion) -> RuleChange:
         ) from None
 
 
-async def delete(
+async def remove_rule(
     session: WriteSession,
     principal: Principal,
     rule_id: UUID,
     *,
     close_alerts: AlertCloser,
     now: datetime,
-    check: Callable[[Rule], None] = unchecked,
+    check: Callable[[Rule], None] = skip_precondition,
 ) -> int:
     """Delete a rule that passes a check, and return how many alerts were closed by it.
 
     The row is kept: its alerts refer to it.
     """
-    await close_gate(session)
-    rule = await repository.lock(session, rule_id, principal.visible())
+    await close_ingest_barrier(session)
+    rule = await repository.lock_rule(session, rule_id, principal.visible())
     check(rule)
     rule.deleted_at = now
     rule.updated_at = now
     rule.version += 1
     await session.flush()
-    rule_versions.note(session, rule, principal.key_id, now)
+    rule_versions.record_version(session, rule, principal.key_id, now)
     await session.flush()
     return await close_alerts(session, reason="rule_deleted", now=now, rule_id=rule.id)
 
 
 def _severity(definition: Mapping[str, Any]) -> str:
-    return highest(level["severity"] for level in definition["levels"])
+    return find_highest_severity(level["severity"] for level in definition["levels"])
 
 
 async def _check_effort(
     session: WriteSession, site_id: UUID, effort: int, *, but: UUID | None = None
 ) -> None:
-    others = await repository.effort_of(session, site_id, but=but)
+    others = await repository.sum_rule_efforts(session, site_id, but=but)
     if effort and others + effort > EFFORT_LIMIT:
         raise InvalidError(
             f"This rule has {effort} conditions that look at every sample, and the site's other rules have "
@@ -244,7 +244,9 @@ async def _check_indices(
 ) -> None:
     if not indices:
         return
-    others = sum(map(indices_of, await repository.definitions_on_indices(session, site_id, but=but)))
+    others = sum(
+        map(count_index_conditions, await repository.find_index_definitions(session, site_id, but=but))
+    )
     if others + indices > INDEX_LIMIT:
         raise InvalidError(
             f"This rule has {indices} conditions that look at indices, and the site's other rules have "
@@ -260,11 +262,11 @@ async def _check_boxes(
     known: Mapping[str, Any] | None = None,
     within: str = "body",
 ) -> None:
-    before = frozenset() if known is None else frozenset(box for _, box in boxes_named(known))
-    named = {path: box for path, box in boxes_named(definition) if box not in before}
+    before = frozenset() if known is None else frozenset(box for _, box in iterate_rule_boxes(known))
+    named = {path: box for path, box in iterate_rule_boxes(definition) if box not in before}
     if not named:
         return
-    present = await repository.boxes_of(session, site_id, set(named.values()))
+    present = await repository.find_site_boxes(session, site_id, set(named.values()))
     for path, box in named.items():
         if box not in present:
             where = ".".join(map(str, (within, *path)))

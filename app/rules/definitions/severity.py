@@ -9,11 +9,11 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 """From the lightest to the gravest."""
 
 
-def rank(severity: str) -> int:
+def rank_severity(severity: str) -> int:
     """Tell how grave a severity is: 0 for the lightest (ValueError for none of SEVERITIES)."""
     return SEVERITIES.index(severity)
 
 
-def highest(severities: Iterable[str]) -> Severity:
+def find_highest_severity(severities: Iterable[str]) -> Severity:
     """Give the gravest of some severities (ValueError where there are none, or one is none of SEVERITIES)."""
-    return SEVERITIES[max(map(rank, severities))]
+    return SEVERITIES[max(map(rank_severity, severities))]

@@ -7,12 +7,12 @@ from uuid import UUID
 from pydantic import BaseModel, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from app.platform.http.contract.etags import Resource
+from app.platform.http.contract.etags import ResourceModel
 from app.rules.definitions.condition_schemas import Condition
 from app.rules.definitions.models import Rule, RuleVersion
 from app.rules.definitions.schemas import Active, Escalation, Level, Scoped
 from app.rules.definitions.severity import Severity
-from app.rules.presets.preset_origin import modified
+from app.rules.presets.preset_origin import is_preset_modified
 
 
 class PresetOrigin(BaseModel):
@@ -86,7 +86,7 @@ class _Identified(BaseModel):
     version: int = Field(description="Counts up with each change; alerts name the one they fired under")
 
 
-class RuleOut(_Defined, _Identified, Resource):
+class RuleOut(_Defined, _Identified, ResourceModel):
     """What is watched at a site, and what follows."""
 
     preset_modified: bool = Field(
@@ -114,7 +114,7 @@ class RuleOut(_Defined, _Identified, Resource):
         return cls(
             **{name: getattr(row, name) for name in names},
             **_shown(row.definition),
-            preset_modified=modified(row.definition),
+            preset_modified=is_preset_modified(row.definition),
         )
 
 
@@ -125,7 +125,7 @@ class _Numbered(BaseModel):
     version: int
 
 
-class RuleVersionOut(_Defined, _Numbered, Resource):
+class RuleVersionOut(_Defined, _Numbered, ResourceModel):
     """A rule as it was from one change to the next."""
 
     deleted: bool = Field(description="Whether the rule was deleted by this change")

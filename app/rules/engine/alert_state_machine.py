@@ -20,15 +20,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from app.rules.engine.compiled_conditions import Cause
-from app.rules.engine.rule_compiler import CompiledRule, Level
+from app.rules.engine.compiled_conditions import ConditionCause
+from app.rules.engine.rule_compiler import CompiledLevel, CompiledRule
 from app.rules.engine.snapshot import NEVER
-from app.rules.engine.thresholds import Verdict
+from app.rules.engine.thresholds import ConditionVerdict
 
-State = dict[str, list[Any]]
+RuleStates = dict[str, list[Any]]
 """Rule key → state, as above."""
 
-Reason = Literal["threshold", "escalated", "deescalated", "cleared", "out_of_hours", "rule_gone"]
+TransitionReason = Literal["threshold", "escalated", "deescalated", "cleared", "out_of_hours", "rule_gone"]
 
 _PENDING: Final = 0
 _FIRING: Final = 1
@@ -36,7 +36,7 @@ _FIRING: Final = 1
 _PLAIN: Final = 3
 
 
-class Transition(NamedTuple):
+class AlertTransition(NamedTuple):
     """An alert fired, changed its severity, or resolved.
 
     Attributes:
@@ -59,11 +59,11 @@ class Transition(NamedTuple):
     box_key: int | None
     time_us: int
     severity: str | None
-    cause: Cause | None
+    cause: ConditionCause | None
     pending_since_us: int
     alert_id: UUID
     sequence: int
-    reason: Reason
+    reason: TransitionReason
 
     @property
     def value(self) -> float | None:
@@ -71,35 +71,35 @@ class Transition(NamedTuple):
         return None if self.cause is None else self.cause.value
 
 
-type Step = tuple[list[Any] | None, Transition | None]
+type StateChange = tuple[list[Any] | None, AlertTransition | None]
 """The new state of a rule, None where it is at rest, and the transition, if there is one."""
 
 
-def take_apart(stored: list[Any] | None) -> tuple[list[Any] | None, int]:
+def split_state(stored: list[Any] | None) -> tuple[list[Any] | None, int]:
     """Give a stored state without `looked_us`, None where the rule is at rest; and that time, or NEVER."""
     if stored is None or len(stored) == _PLAIN:
         return stored, NEVER
     return (stored[:_PLAIN] if any(stored[2]) else None), stored[_PLAIN]
 
 
-def put_together(rule: CompiledRule, held: list[Any] | None, looked_us: int) -> list[Any] | None:
-    """The contrary of `take_apart`."""
+def join_state(rule: CompiledRule, held: list[Any] | None, looked_us: int) -> list[Any] | None:
+    """The contrary of `split_state`."""
     if looked_us == NEVER:
         return held
     return [*(held or (rule.version, None, [None] * len(rule.levels))), looked_us]
 
 
-def advance(  # noqa: PLR0917 (called for every sample that may change something, where keywords cost time)
+def advance_state(  # noqa: PLR0917 (called for every sample that may change something, where keywords cost time)
     rule: CompiledRule,
     held: list[Any] | None,
     at_us: int,
-    verdicts: Sequence[Verdict],
-    cause_of: Callable[[int], Cause],
+    verdicts: Sequence[ConditionVerdict],
+    cause_of: Callable[[int], ConditionCause],
     new_alert_id: Callable[[], UUID],
     box_key: int | None,
     *,
     counts: bool = True,
-) -> Step:
+) -> StateChange:
     """Take a rule from one moment to the next.
 
     Args:
@@ -137,7 +137,7 @@ def advance(  # noqa: PLR0917 (called for every sample that may change something
         return ([rule.version, None, after] if any(after) else None), told
     if highest == alert[4]:
         return [held[0] if held else rule.version, alert, after], None
-    reason: Reason = "escalated" if highest > alert[4] else "deescalated"
+    reason: TransitionReason = "escalated" if highest > alert[4] else "deescalated"
     alert = [alert[0], alert[1] + 1, told_us, alert[3], highest]
     told = _told("changed", rule, box_key, told_us, alert, reason, cause_of(highest))
     return [held[0] if held else rule.version, alert, after], told
@@ -157,7 +157,7 @@ type _LevelState = list[Any] | None
 
 
 def _advance_level(
-    level: Level, state: _LevelState, at_us: int, verdict: Verdict, *, counts: bool
+    level: CompiledLevel, state: _LevelState, at_us: int, verdict: ConditionVerdict, *, counts: bool
 ) -> _LevelState:
     """The state of one level after a moment; the same object where nothing changed."""
     raises, holds = verdict
@@ -173,7 +173,7 @@ def _advance_level(
     return [_FIRING, since, at_us] if cleared is None else state
 
 
-def _wait(level: Level, state: _LevelState, at_us: int, *, raises: bool, counts: bool) -> _LevelState:
+def _wait(level: CompiledLevel, state: _LevelState, at_us: int, *, raises: bool, counts: bool) -> _LevelState:
     if not raises:
         return None
     since, count = (at_us, 1) if state is None else (state[1], state[2])
@@ -190,11 +190,11 @@ def _told(  # noqa: PLR0917 (what a transition is made of)
     box_key: int | None,
     at_us: int,
     alert: Sequence[Any],
-    reason: Reason,
-    cause: Cause | None,
-) -> Transition:
+    reason: TransitionReason,
+    cause: ConditionCause | None,
+) -> AlertTransition:
     level = min(alert[4], len(rule.levels) - 1)
-    return Transition(
+    return AlertTransition(
         kind,
         rule,
         rule.id,
@@ -209,9 +209,9 @@ def _told(  # noqa: PLR0917 (what a transition is made of)
     )
 
 
-def end_hours(rule: CompiledRule, held: list[Any], at_us: int, box_key: int | None) -> Step:
+def end_active_hours(rule: CompiledRule, held: list[Any], at_us: int, box_key: int | None) -> StateChange:
     """Put a rule to rest whose active hours have ended since its state was entered; else leave it."""
-    ends = hours_end(rule, held)
+    ends = find_hours_end(rule, held)
     if ends is None or ends > at_us:
         return held, None
     alert = held[1]
@@ -222,7 +222,7 @@ def end_hours(rule: CompiledRule, held: list[Any], at_us: int, box_key: int | No
     return None, _told("resolved", rule, box_key, max(ends, alert[2]), ended, "out_of_hours", None)
 
 
-def hours_end(rule: CompiledRule, held: list[Any]) -> int | None:
+def find_hours_end(rule: CompiledRule, held: list[Any]) -> int | None:
     """When the active hours end in which a state was entered; None where they never do."""
     if rule.hours is None:
         return None
@@ -230,13 +230,15 @@ def hours_end(rule: CompiledRule, held: list[Any]) -> int | None:
     return rule.hours.next_change(entered) if rule.hours.active(entered) else entered
 
 
-def leave(key: str, held: Sequence[Any], time_us: int, box_key: int | None) -> Transition | None:
+def resolve_removed_rule(
+    key: str, held: Sequence[Any], time_us: int, box_key: int | None
+) -> AlertTransition | None:
     """End the state of a rule that is gone."""
     alert = held[1]
     if alert is None:
         return None
     alert_id, sequence, told_us, since, _ = alert
-    return Transition(
+    return AlertTransition(
         "resolved",
         None,
         UUID(key),
@@ -251,13 +253,13 @@ def leave(key: str, held: Sequence[Any], time_us: int, box_key: int | None) -> T
     )
 
 
-def own_due(rule: CompiledRule, held: list[Any] | None, after_us: int) -> int | None:
+def find_timer_due_us(rule: CompiledRule, held: list[Any] | None, after_us: int) -> int | None:
     """When waiting of the rule's own ends that needs no sample: its hours and, where it is timed, `for`."""
     if held is None:
         if rule.hours is None or not rule.timed or rule.hours.active(after_us):
             return None
         return rule.hours.next_change(after_us)
-    ends = hours_end(rule, held)
+    ends = find_hours_end(rule, held)
     # Overdue where the site's clock is another by now.
     found = [] if ends is None else [max(ends, after_us + 1)]
     if rule.timed:

@@ -7,19 +7,19 @@ from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from app.rules.engine.compiled_conditions import Node
+from app.rules.engine.compiled_conditions import CompiledNode
 from app.rules.engine.snapshot import NEVER, BoxView
-from app.rules.engine.thresholds import Verdict
+from app.rules.engine.thresholds import ConditionVerdict
 
 
-class Count(NamedTuple):
+class BoxCount(NamedTuple):
     """Of how many boxes an answer is true, and of how many it is not known."""
 
     sure: int
     unknown: int
 
 
-class Tally:
+class BoxCounter:
     """The verdicts of a condition on each of some boxes.
 
     Args:
@@ -27,10 +27,10 @@ class Tally:
         members: box key → its view, of those that are counted.
     """
 
-    def __init__(self, node: Node, members: Mapping[int, BoxView]) -> None:
+    def __init__(self, node: CompiledNode, members: Mapping[int, BoxView]) -> None:
         self._node = node
         self._members = members
-        self._verdicts: dict[int, Verdict] = {}
+        self._verdicts: dict[int, ConditionVerdict] = {}
         # When a verdict has to be looked at again though nothing came; what is no longer so is left in it.
         self._until: dict[int, int | None] = {}
         self._ripe: list[tuple[int, int]] = []
@@ -43,7 +43,7 @@ class Tally:
         self._due_read = 0
         self._due_after_us = NEVER
 
-    def count(self, news: Sequence[int], at_us: int) -> tuple[Count, Count]:
+    def count(self, news: Sequence[int], at_us: int) -> tuple[BoxCount, BoxCount]:
         """Count at a time.
 
         Args:
@@ -113,5 +113,5 @@ class Tally:
         if until is not None:
             heappush(self._ripe, (until, key))
 
-    def _of(self, side: int) -> Count:
-        return Count(self._counts.get((side, True), 0), self._counts.get((side, None), 0))
+    def _of(self, side: int) -> BoxCount:
+        return BoxCount(self._counts.get((side, True), 0), self._counts.get((side, None), 0))

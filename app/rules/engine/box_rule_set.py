@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from app.catalogue.metrics import COLUMNS
 from app.rules.engine.compiled_conditions import SilenceLeaf
-from app.rules.engine.rule_compiler import CompiledRule, merge_needs
-from app.rules.engine.value_windows import Needs
+from app.rules.engine.rule_compiler import CompiledRule, merge_lookbacks
+from app.rules.engine.value_windows import RuleLookback
 
 # Gates look at values before they are rounded as they are stored: a hair's breadth wider is always right.
 _HAIR: Final = 1e-6
@@ -21,7 +21,7 @@ _NOTHING: Final = 1e-37
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SiteRules:
+class BoxRuleSet:
     """The rules of a site that apply to a box, with what makes their evaluation quick.
 
     Attributes:
@@ -48,7 +48,7 @@ class SiteRules:
     high: NDArray[np.float64]
     walked: tuple[CompiledRule, ...] = ()
     timed: tuple[CompiledRule, ...] = ()
-    needs: Needs = field(default_factory=Needs)
+    needs: RuleLookback = field(default_factory=RuleLookback)
     across: tuple[CompiledRule, ...] = ()
     watched: tuple[int, ...] = ()
     quiet: tuple[int, frozenset[int | None]] | None = None
@@ -59,7 +59,7 @@ class SiteRules:
         return bool(self.gates or self.walked or self.across)
 
 
-def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
+def compile_box_rules(rules: Sequence[CompiledRule]) -> BoxRuleSet:
     """Put the rules that apply to a box together."""
     ordered = sorted(rules, key=lambda rule: (-1 if rule.column is None else rule.column, rule.key))
     of_box = [rule for rule in ordered if not rule.whole_site]
@@ -77,8 +77,8 @@ def compile_site(rules: Sequence[CompiledRule]) -> SiteRules:
     looked_at = (
         range(len(COLUMNS)) if timed or across else chain.from_iterable(rule.columns for rule in walked)
     )
-    needs = merge_needs(rule.needs for rule in ordered)
-    return SiteRules(
+    needs = merge_lookbacks(rule.needs for rule in ordered)
+    return BoxRuleSet(
         {rule.key: rule for rule in of_box},
         by_column,
         gates,

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, Protocol
 
 from app.catalogue.metrics import COLUMNS
 from app.rules.engine.snapshot import NEVER, BoxView
-from app.rules.engine.thresholds import UNKNOWN, Limit, Verdict
-from app.rules.engine.value_windows import EventFilter, Needs, SeenEvent, Span
+from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict, ValueLimit
+from app.rules.engine.value_windows import BoxEvent, EventMatcher, RuleLookback, WindowSpec
 
-type View = Any
+type ConditionView = Any
 """A BoxView, or for a rule on the site as a whole a SiteView: which one, the compiler has seen to."""
 
 
-class Cause(NamedTuple):
+class ConditionCause(NamedTuple):
     """The part of a condition that decided.
 
     Attributes:
@@ -45,33 +45,33 @@ class Cause(NamedTuple):
     figure: dict[str, Any] | None = None
 
 
-class Node(Protocol):
+class CompiledNode(Protocol):
     """A part of a condition."""
 
     @property
     def path(self) -> str:
         """Where it stands in the rule."""
 
-    def judge(self, view: View, at_us: int) -> Verdict:
+    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Tell whether it raises at a time, and whether it still holds."""
 
-    def due(self, view: View, after_us: int) -> int | None:
+    def due(self, view: ConditionView, after_us: int) -> int | None:
         """The first time after this one at which the answer may be another though nothing comes."""
 
-    def until(self, view: View, at_us: int) -> int | None:
+    def until(self, view: ConditionView, at_us: int) -> int | None:
         """Up to when what it says at a time stays true though nothing comes; None: for ever."""
 
-    def cause(self, view: View, at_us: int) -> Cause:
+    def cause(self, view: ConditionView, at_us: int) -> ConditionCause:
         """What to say of it to people."""
 
-    def parts(self) -> Iterator["Node"]:
+    def parts(self) -> Iterator["CompiledNode"]:
         """Itself and all that is in it."""
 
-    def needs(self) -> Needs:
+    def needs(self) -> RuleLookback:
         """How far it alone looks back."""
 
 
-class Leaf:
+class CompiledLeaf:
     """What parts without parts of their own have in common."""
 
     __slots__ = ()
@@ -80,34 +80,34 @@ class Leaf:
         """Itself."""
         yield self
 
-    def due(self, view: View, after_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
+    def due(self, view: ConditionView, after_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
         """Nothing changes it but what comes."""
         return None
 
-    def until(self, view: View, at_us: int) -> int | None:
+    def until(self, view: ConditionView, at_us: int) -> int | None:
         """Up to when it stays true: until it is due."""
         due = self.due(view, at_us)
         return None if due is None else due - 1
 
-    def needs(self) -> Needs:
+    def needs(self) -> RuleLookback:
         """It looks back at nothing."""
-        return Needs()
+        return RuleLookback()
 
 
 @dataclass(frozen=True, slots=True)
-class ValueLeaf(Leaf):
+class ValueLeaf(CompiledLeaf):
     """The newest value of a metric, against a limit; not known once it is older than `max_age_us`."""
 
     path: str
     column: int
-    limit: Limit
+    limit: ValueLimit
     max_age_us: int
 
-    def judge(self, view: BoxView, at_us: int) -> Verdict:
+    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of the newest value."""
         known = view.value(self.column)
         if known is None or at_us - known[1] > self.max_age_us:
-            return UNKNOWN
+            return UNKNOWN_VERDICT
         return self.limit.judge(known[0])
 
     def until(self, view: BoxView, at_us: int) -> int | None:
@@ -115,10 +115,10 @@ class ValueLeaf(Leaf):
         time_us = view.time(self.column)
         return None if time_us == NEVER or at_us - time_us > self.max_age_us else time_us + self.max_age_us
 
-    def cause(self, view: BoxView, at_us: int) -> Cause:  # noqa: ARG002 (the protocol's)
+    def cause(self, view: BoxView, at_us: int) -> ConditionCause:  # noqa: ARG002 (the protocol's)
         """The newest value."""
         known = view.value(self.column)
-        return Cause(
+        return ConditionCause(
             COLUMNS[self.column],
             None if known is None else known[0],
             self.limit.threshold,
@@ -132,7 +132,7 @@ class ValueLeaf(Leaf):
 
 
 @dataclass(frozen=True, slots=True)
-class WindowLeaf(Leaf):
+class WindowLeaf(CompiledLeaf):
     """What a metric comes to over a window, against a limit.
 
     Not known until the values span three quarters of the window, or as long as fewer than `coverage` percent
@@ -140,9 +140,9 @@ class WindowLeaf(Leaf):
     """
 
     path: str
-    span: Span
+    span: WindowSpec
     function: str
-    limit: Limit
+    limit: ValueLimit
     percentile: float | None = None
     coverage: float | None = None
     certain: bool = False
@@ -155,30 +155,30 @@ class WindowLeaf(Leaf):
         )
         return window.come_to(self.function, self.percentile), speaks
 
-    def judge(self, view: BoxView, at_us: int) -> Verdict:
+    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of what the window comes to."""
         value, speaks = self._value(view, at_us)
         if value is None:
-            return UNKNOWN
+            return UNKNOWN_VERDICT
         verdict = self.limit.judge(value)
         if speaks or (self.certain and verdict[0]):
             return verdict
-        return UNKNOWN
+        return UNKNOWN_VERDICT
 
     def until(self, view: BoxView, at_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
         """As long as no value leaves the window."""
         oldest = view.history.windows[self.span].oldest_us
         return None if oldest is None else oldest + self.span.window_us - 1
 
-    def needs(self) -> Needs:
+    def needs(self) -> RuleLookback:
         """Its window."""
-        return Needs(frozenset({self.span}))
+        return RuleLookback(frozenset({self.span}))
 
-    def cause(self, view: BoxView, at_us: int) -> Cause:
+    def cause(self, view: BoxView, at_us: int) -> ConditionCause:
         """What the window comes to."""
         value, _ = self._value(view, at_us)
         limit = self.limit
-        return Cause(
+        return ConditionCause(
             COLUMNS[self.span.column],
             value,
             limit.threshold,
@@ -192,18 +192,18 @@ class WindowLeaf(Leaf):
 
 
 @dataclass(frozen=True, slots=True)
-class SilenceLeaf(Leaf):
+class SilenceLeaf(CompiledLeaf):
     """No sample of a box, or none with a metric, for a while. Not known of what was never heard."""
 
     path: str
     column: int | None
     quiet_us: int
 
-    def judge(self, view: BoxView, at_us: int) -> Verdict:
+    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of the time since the newest value."""
         last = view.time(self.column)
         if last == NEVER:
-            return UNKNOWN
+            return UNKNOWN_VERDICT
         silent = at_us - last >= self.quiet_us
         return silent, silent
 
@@ -213,17 +213,17 @@ class SilenceLeaf(Leaf):
         ripe = last + self.quiet_us
         return ripe if last != NEVER and ripe > after_us else None
 
-    def cause(self, view: BoxView, at_us: int) -> Cause:
+    def cause(self, view: BoxView, at_us: int) -> ConditionCause:
         """How many seconds it has lasted, against how many it may."""
         last = view.time(self.column)
         seconds = None if last == NEVER else (at_us - last) / 1_000_000
         metric = None if self.column is None else COLUMNS[self.column]
         allowed = self.quiet_us / 1_000_000
-        return Cause(metric, seconds, allowed, allowed, "no_data", None, self.path, None, ())
+        return ConditionCause(metric, seconds, allowed, allowed, "no_data", None, self.path, None, ())
 
 
 @dataclass(frozen=True, slots=True)
-class EventLeaf(Leaf):
+class EventLeaf(CompiledLeaf):
     """At least `count` events of a type within a window, each with a candidate that fits."""
 
     path: str
@@ -234,13 +234,13 @@ class EventLeaf(Leaf):
     class_: str | None = None
     model: str | None = None
 
-    def _found(self, view: BoxView, at_us: int) -> Sequence[SeenEvent]:
+    def _found(self, view: BoxView, at_us: int) -> Sequence[BoxEvent]:
         return view.history.fitting(self._asked(), at_us - self.window_us, at_us)
 
-    def _asked(self) -> EventFilter:
-        return EventFilter(self.kind, self.confidence, self.class_, self.model)
+    def _asked(self) -> EventMatcher:
+        return EventMatcher(self.kind, self.confidence, self.class_, self.model)
 
-    def judge(self, view: BoxView, at_us: int) -> Verdict:
+    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of how many there were."""
         enough = len(self._found(view, at_us)) >= self.count
         return enough, enough
@@ -250,15 +250,17 @@ class EventLeaf(Leaf):
         leaving = view.history.next_event_us(self.kind, after_us - self.window_us)
         return None if leaving is None else leaving + self.window_us
 
-    def needs(self) -> Needs:
+    def needs(self) -> RuleLookback:
         """Its window."""
-        return Needs(events={self.kind: self.window_us})
+        return RuleLookback(events={self.kind: self.window_us})
 
-    def cause(self, view: BoxView, at_us: int) -> Cause:
+    def cause(self, view: BoxView, at_us: int) -> ConditionCause:
         """The newest event that fits."""
         found = self._found(view, at_us)
         if not found:
-            return Cause(None, None, self.confidence, None, None, self.window_us, self.path, None, ())
+            return ConditionCause(
+                None, None, self.confidence, None, None, self.window_us, self.path, None, ()
+            )
         event = found[-1]
         fit = self._asked().best(event) or {}
         told = {
@@ -269,4 +271,6 @@ class EventLeaf(Leaf):
             "model": fit.get("model"),
         }
         confidence = fit.get("confidence")
-        return Cause(None, confidence, self.confidence, None, None, self.window_us, self.path, told, ())
+        return ConditionCause(
+            None, confidence, self.confidence, None, None, self.window_us, self.path, told, ()
+        )

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.rules.engine.box_counter import Count, Tally
-from app.rules.engine.compiled_conditions import Cause, Node, View
-from app.rules.engine.snapshot import BoxFacts, BoxView, Scope, SiteView
-from app.rules.engine.thresholds import UNKNOWN, Verdict
-from app.rules.engine.value_windows import Needs
+from app.rules.engine.box_counter import BoxCount, BoxCounter
+from app.rules.engine.compiled_conditions import CompiledNode, ConditionCause, ConditionView
+from app.rules.engine.snapshot import BoxFacts, BoxView, CompiledScope, SiteView
+from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict
+from app.rules.engine.value_windows import RuleLookback
 
 
-def _earliest(nodes: Sequence[Node], view: View, after_us: int) -> int | None:
+def _earliest(nodes: Sequence[CompiledNode], view: ConditionView, after_us: int) -> int | None:
     found = [due for node in nodes if (due := node.due(view, after_us)) is not None]
     return min(found, default=None)
 
@@ -34,24 +34,24 @@ class _Branch:
     """What parts with parts have in common."""
 
     __slots__ = ()
-    nodes: tuple[Node, ...]
+    nodes: tuple[CompiledNode, ...]
 
     def parts(self) -> Iterator[Any]:
         yield self
         for node in self.nodes:
             yield from node.parts()
 
-    def needs(self) -> Needs:
-        return Needs()
+    def needs(self) -> RuleLookback:
+        return RuleLookback()
 
-    def due(self, view: View, after_us: int) -> int | None:
+    def due(self, view: ConditionView, after_us: int) -> int | None:
         return _earliest(self.nodes, view, after_us)
 
-    def until(self, view: View, at_us: int) -> int | None:
+    def until(self, view: ConditionView, at_us: int) -> int | None:
         found = [until for node in self.nodes if (until := node.until(view, at_us)) is not None]
         return min(found, default=None)
 
-    def cause(self, view: View, at_us: int) -> Cause:
+    def cause(self, view: ConditionView, at_us: int) -> ConditionCause:
         for node in self.nodes:
             if node.judge(view, at_us)[0]:
                 return node.cause(view, at_us)
@@ -59,13 +59,13 @@ class _Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class All(_Branch):
+class AllOf(_Branch):
     """Each of them."""
 
     path: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: View, at_us: int) -> Verdict:
+    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Kleene's and."""
         verdicts = [node.judge(view, at_us) for node in self.nodes]
         return _all([raises for raises, _ in verdicts]), _all([holds for _, holds in verdicts])
@@ -76,9 +76,9 @@ class AnyOf(_Branch):
     """One of them at least."""
 
     path: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: View, at_us: int) -> Verdict:
+    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Kleene's or."""
         verdicts = [node.judge(view, at_us) for node in self.nodes]
         return (
@@ -88,57 +88,57 @@ class AnyOf(_Branch):
 
 
 @dataclass(frozen=True, slots=True)
-class Not(_Branch):
+class NegatedNode(_Branch):
     """The contrary: raises when what is in it has cleared."""
 
     path: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: View, at_us: int) -> Verdict:
+    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Both sides turned round, and exchanged."""
         raises, holds = self.nodes[0].judge(view, at_us)
         return _not(holds), _not(raises)
 
 
 @dataclass(frozen=True, slots=True)
-class OfBox(_Branch):
+class NamedBoxNode(_Branch):
     """A leaf that names its box, in a rule on the site as a whole."""
 
     path: str
     box: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[CompiledNode, ...]
 
     def takes(self, box: BoxFacts) -> bool:
         """Tell whether it looks at a box."""
         return box.id == self.box
 
-    def judge(self, view: SiteView, at_us: int) -> Verdict:
+    def judge(self, view: SiteView, at_us: int) -> ConditionVerdict:
         """As the box gives it; not known of a box that is not there."""
         member = view.named(self.box)
-        return UNKNOWN if member is None else self.nodes[0].judge(member, at_us)
+        return UNKNOWN_VERDICT if member is None else self.nodes[0].judge(member, at_us)
 
     def due(self, view: SiteView, after_us: int) -> int | None:
         """As the box gives it."""
         member = view.named(self.box)
         return None if member is None else self.nodes[0].due(member, after_us)
 
-    def cause(self, view: SiteView, at_us: int) -> Cause:
+    def cause(self, view: SiteView, at_us: int) -> ConditionCause:
         """As the box gives it."""
         member = view.named(self.box)
         if member is None:
-            return Cause(None, None, None, None, None, None, self.path, None, ())
+            return ConditionCause(None, None, None, None, None, None, self.path, None, ())
         return self.nodes[0].cause(member, at_us)._replace(boxes=(member.facts.key,))
 
 
 @dataclass(frozen=True, slots=True)
-class Across(_Branch):
+class BoxQuorum(_Branch):
     """At least so many boxes of a site, or such a share of them."""
 
     path: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[CompiledNode, ...]
     at_least: int | None = None
     share: float | None = None
-    scope: Scope | None = None
+    scope: CompiledScope | None = None
 
     def takes(self, box: BoxFacts) -> bool:
         """Tell whether it looks at a box."""
@@ -147,20 +147,20 @@ class Across(_Branch):
     def _members(self, view: SiteView) -> list[BoxView]:
         return [member for member in view.members.values() if self.takes(member.facts)]
 
-    def judge(self, view: SiteView, at_us: int) -> Verdict:
+    def judge(self, view: SiteView, at_us: int) -> ConditionVerdict:
         """Counted: not known as long as those that are not known could decide it."""
         tally, total = self._tally(view)
         raises, holds = tally.count(view.news, at_us)
         return self._enough(raises, total), self._enough(holds, total)
 
-    def _tally(self, view: SiteView) -> tuple[Tally, int]:
-        known: tuple[Tally, int] | None = view.tallies.get(id(self))
+    def _tally(self, view: SiteView) -> tuple[BoxCounter, int]:
+        known: tuple[BoxCounter, int] | None = view.tallies.get(id(self))
         if known is None:
             members = {key: member for key, member in view.members.items() if self.takes(member.facts)}
-            known = view.tallies[id(self)] = Tally(self.nodes[0], members), len(members)
+            known = view.tallies[id(self)] = BoxCounter(self.nodes[0], members), len(members)
         return known
 
-    def _enough(self, count: Count, total: int) -> bool | None:
+    def _enough(self, count: BoxCount, total: int) -> bool | None:
         if self._reached(count.sure, total):
             return True
         return None if self._reached(count.sure + count.unknown, total) else False
@@ -174,12 +174,12 @@ class Across(_Branch):
         """The first of any box."""
         return self._tally(view)[0].due(view.news, after_us)
 
-    def cause(self, view: SiteView, at_us: int) -> Cause:
+    def cause(self, view: SiteView, at_us: int) -> ConditionCause:
         """Of the first box that raises it, and which ones do."""
         members = self._members(view)
         raising = [member for member in members if self.nodes[0].judge(member, at_us)[0]]
         chosen = next(iter(raising or members), None)
         if chosen is None:
-            return Cause(None, None, None, None, None, None, self.path, None, ())
+            return ConditionCause(None, None, None, None, None, None, self.path, None, ())
         keys = tuple(member.facts.key for member in raising)
         return self.nodes[0].cause(chosen, at_us)._replace(boxes=keys)

@@ -11,14 +11,14 @@ from uuid import UUID
 
 from app.catalogue.metrics import COLUMNS, INDEX
 from app.platform.kernel.instants import US_PER_S, parse_iso_duration
-from app.platform.kernel.weekly_hours import Hours, make_hours
-from app.rules.engine.compiled_conditions import EventLeaf, Node, SilenceLeaf, ValueLeaf, WindowLeaf
-from app.rules.engine.condition_combinations import Across, All, AnyOf, Not, OfBox
-from app.rules.engine.snapshot import Attributes, BoxFacts, Scope, make_scope
-from app.rules.engine.thresholds import Band, Limit, compare
-from app.rules.engine.value_windows import FUNCTIONS, Needs, Span
-from app.rules.indicators.indicator_conditions import IndexLeaf, rank_of
-from app.rules.indicators.indicator_query import IndexAsk, ask_of
+from app.platform.kernel.weekly_hours import WeeklyHours, make_weekly_hours
+from app.rules.engine.compiled_conditions import CompiledNode, EventLeaf, SilenceLeaf, ValueLeaf, WindowLeaf
+from app.rules.engine.condition_combinations import AllOf, AnyOf, BoxQuorum, NamedBoxNode, NegatedNode
+from app.rules.engine.snapshot import Attributes, BoxFacts, CompiledScope, compile_scope
+from app.rules.engine.thresholds import RangeLimit, ValueLimit, make_limit
+from app.rules.engine.value_windows import WINDOW_FUNCTIONS, RuleLookback, WindowSpec
+from app.rules.indicators.indicator_conditions import IndexLeaf, rank_band
+from app.rules.indicators.indicator_query import IndexQuery, parse_index_query
 
 MAX_AGE: Final = "PT1H"
 """How old a value may be, where a rule does not say."""
@@ -31,7 +31,7 @@ _HAIR: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class CompiledLevel:
     """One step of a rule's ladder, with a condition of its own.
 
     Attributes:
@@ -43,7 +43,7 @@ class Level:
     """
 
     severity: str
-    node: Node
+    node: CompiledNode
     for_us: int
     repeat: int
     keep_us: int
@@ -90,23 +90,23 @@ class CompiledRule:
     site_id: UUID
     name: str
     dry_run: bool
-    levels: tuple[Level, ...]
-    hours: Hours | None
-    scope: Scope | None
+    levels: tuple[CompiledLevel, ...]
+    hours: WeeklyHours | None
+    scope: CompiledScope | None
     escalations: tuple[tuple[int, str], ...]
     remind_us: int | None
     attributes: tuple[str, ...]
-    across: tuple[Across | OfBox, ...]
+    across: tuple[BoxQuorum | NamedBoxNode, ...]
     column: int | None
-    limits: tuple[Limit, ...]
+    limits: tuple[ValueLimit, ...]
     only: int | None
     columns: frozenset[int]
     events: frozenset[str]
     silences: frozenset[tuple[int | None, int]]
     timed: bool
     ripens: bool
-    needs: Needs
-    asks: frozenset[IndexAsk]
+    needs: RuleLookback
+    asks: frozenset[IndexQuery]
     parts: int
     look_back_us: int
 
@@ -143,7 +143,7 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         RejectedError: `invalid_duration`.
         ValueError: what else cannot be understood.
     """
-    scope = make_scope(definition.get("scope"))
+    scope = compile_scope(definition.get("scope"))
     owner = "" if _goes_by_one_column(definition) else str(id)
     reader = _Reader(attributes or {}, _us(definition.get("max_age") or MAX_AGE), scope, owner)
     levels = tuple(
@@ -164,14 +164,14 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         name=name,
         dry_run=dry_run,
         levels=levels,
-        hours=None if spans is None else make_hours(spans, timezone),
+        hours=None if spans is None else make_weekly_hours(spans, timezone),
         scope=scope,
         escalations=tuple(
             sorted((_us(step["after"]), step["severity"]) for step in definition.get("escalations") or ())
         ),
         remind_us=None if not definition.get("remind_every") else _us(definition["remind_every"]),
         attributes=tuple(sorted(reader.asked)),
-        across=tuple(part for part in parts if isinstance(part, Across | OfBox)),
+        across=tuple(part for part in parts if isinstance(part, BoxQuorum | NamedBoxNode)),
         column=(column := _only_column(levels) if spans is None else None),
         limits=() if column is None else tuple(_limits(levels)),
         only=next(iter(columns)) if len(columns) == 1 and not events else None,
@@ -181,8 +181,9 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         timed=any(isinstance(part, SilenceLeaf | EventLeaf) for part in parts),
         # An event that leaves its window begins nothing, but for a `not`.
         ripens=any(isinstance(part, SilenceLeaf) for part in parts)
-        or any(isinstance(part, EventLeaf) for part in parts) & any(isinstance(part, Not) for part in parts),
-        needs=merge_needs(part.needs() for part in parts),
+        or any(isinstance(part, EventLeaf) for part in parts)
+        & any(isinstance(part, NegatedNode) for part in parts),
+        needs=merge_lookbacks(part.needs() for part in parts),
         asks=frozenset(part.ask for part in parts if isinstance(part, IndexLeaf)),
         parts=len(parts),
         look_back_us=0 if column is not None else max(map(_look_back, parts)),
@@ -208,7 +209,7 @@ def _us(duration: str) -> int:
     return round(parse_iso_duration(duration) * US_PER_S)
 
 
-def _look_back(part: Node) -> int:
+def _look_back(part: CompiledNode) -> int:
     if isinstance(part, ValueLeaf):
         return part.max_age_us
     if isinstance(part, WindowLeaf):
@@ -218,7 +219,7 @@ def _look_back(part: Node) -> int:
     return part.window_us if isinstance(part, EventLeaf) else 0
 
 
-def _columns(parts: Sequence[Node]) -> Iterator[int]:
+def _columns(parts: Sequence[CompiledNode]) -> Iterator[int]:
     for part in parts:
         if isinstance(part, ValueLeaf):
             yield part.column
@@ -228,42 +229,44 @@ def _columns(parts: Sequence[Node]) -> Iterator[int]:
             yield from range(len(COLUMNS)) if part.column is None else (part.column,)
 
 
-def _only_column(levels: Sequence[Level]) -> int | None:
+def _only_column(levels: Sequence[CompiledLevel]) -> int | None:
     """The column of a rule that compares plain values of one metric, and can be gated by it."""
     columns = {level.node.column if isinstance(level.node, ValueLeaf) else None for level in levels}
     return columns.pop() if len(columns) == 1 else None
 
 
-def _limits(levels: Sequence[Level]) -> Iterator[Limit]:
+def _limits(levels: Sequence[CompiledLevel]) -> Iterator[ValueLimit]:
     for level in levels:
         if isinstance(level.node, ValueLeaf):
             yield level.node.limit
 
 
-def merge_needs(each: Iterator[Needs]) -> Needs:
+def merge_lookbacks(each: Iterator[RuleLookback]) -> RuleLookback:
     """How far back all of them together look."""
-    spans: set[Span] = set()
+    spans: set[WindowSpec] = set()
     events: dict[str, int] = {}
     for needs in each:
         spans |= needs.spans
         for kind, window_us in needs.events.items():
             events[kind] = max(window_us, events.get(kind, 0))
-    return Needs(frozenset(spans), events)
+    return RuleLookback(frozenset(spans), events)
 
 
 class _Reader:
     """Reads the levels of one definition, for one set of attributes."""
 
-    def __init__(self, attributes: Attributes, max_age_us: int, scope: Scope | None, owner: str) -> None:
+    def __init__(
+        self, attributes: Attributes, max_age_us: int, scope: CompiledScope | None, owner: str
+    ) -> None:
         self.asked: set[str] = set()
         self._owner = owner
         self._scope = scope
         self._attributes = attributes
         self._max_age_us = max_age_us
 
-    def level(self, stored: Mapping[str, Any], path: str) -> Level:
+    def level(self, stored: Mapping[str, Any], path: str) -> CompiledLevel:
         condition = stored["condition"]
-        return Level(
+        return CompiledLevel(
             stored["severity"],
             self.node(condition, path),
             _us(condition.get("for") or "PT0S"),
@@ -271,26 +274,26 @@ class _Reader:
             _us(condition.get("keep_firing_for") or "PT0S"),
         )
 
-    def node(self, stored: Mapping[str, Any], path: str) -> Node:
-        for key, kind in (("all", All), ("any", AnyOf)):
+    def node(self, stored: Mapping[str, Any], path: str) -> CompiledNode:
+        for key, kind in (("all", AllOf), ("any", AnyOf)):
             if key in stored:
                 inner = stored[key]
                 nodes = tuple(self.node(part, f"{path}/{key}/{place}") for place, part in enumerate(inner))
                 return kind(path, nodes)
         if "not" in stored:
-            return Not(path, (self.node(stored["not"], f"{path}/not"),))
+            return NegatedNode(path, (self.node(stored["not"], f"{path}/not"),))
         if "boxes" in stored:
-            return Across(
+            return BoxQuorum(
                 path,
                 (self.node(stored["boxes"], f"{path}/boxes"),),
                 stored.get("at_least"),
                 stored.get("share"),
-                make_scope(stored.get("scope")) or self._scope,
+                compile_scope(stored.get("scope")) or self._scope,
             )
         leaf = self._leaf(stored, path)
-        return leaf if not stored.get("box") else OfBox(path, stored["box"], (leaf,))
+        return leaf if not stored.get("box") else NamedBoxNode(path, stored["box"], (leaf,))
 
-    def _leaf(self, stored: Mapping[str, Any], path: str) -> Node:
+    def _leaf(self, stored: Mapping[str, Any], path: str) -> CompiledNode:
         if "event" in stored:
             return EventLeaf(
                 path,
@@ -311,12 +314,12 @@ class _Reader:
         function = stored.get("function")
         if function is None:
             return ValueLeaf(path, column, limit, self._max_age_us)
-        if function not in FUNCTIONS:
+        if function not in WINDOW_FUNCTIONS:
             raise KeyError(function)
         upward = stored["operator"] in {">", ">="}
         return WindowLeaf(
             path,
-            Span(column, _us(stored["window"]), self._owner),
+            WindowSpec(column, _us(stored["window"]), self._owner),
             function,
             limit,
             stored.get("percentile"),
@@ -326,19 +329,19 @@ class _Reader:
         )
 
     def _index(self, stored: Mapping[str, Any], path: str) -> IndexLeaf:
-        ask, band = ask_of(stored), stored.get("band")
+        ask, band = parse_index_query(stored), stored.get("band")
         if band is None:
             return IndexLeaf(path, ask, self._limit(stored))
         clear = stored.get("clear_band")
-        limit = compare(
-            ">=", rank_of(ask.method, band), None if clear is None else rank_of(ask.method, clear)
+        limit = make_limit(
+            ">=", rank_band(ask.method, band), None if clear is None else rank_band(ask.method, clear)
         )
         return IndexLeaf(path, ask, limit, band)
 
-    def _limit(self, stored: Mapping[str, Any]) -> Limit:
+    def _limit(self, stored: Mapping[str, Any]) -> ValueLimit:
         operator = stored["operator"]
         if operator in {"inside", "outside"}:
-            return Band(
+            return RangeLimit(
                 operator,
                 self._number(stored["low"]),
                 self._number(stored["high"]),
@@ -346,7 +349,7 @@ class _Reader:
             )
         threshold = self._number(stored["threshold"])
         clear = stored.get("clear")
-        return compare(operator, threshold, threshold if clear is None else self._number(clear))
+        return make_limit(operator, threshold, threshold if clear is None else self._number(clear))
 
     def _number(self, stored: Any) -> float | None:  # noqa: ANN401 (a number, or an object that names one)
         if not isinstance(stored, Mapping):

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.rules.engine.value_windows import History, Needs, SeenEvent
-from app.timeseries.storage.float32 import as_stored
+from app.rules.engine.value_windows import BoxEvent, BoxHistory, RuleLookback
+from app.timeseries.storage.float32 import round_to_float32
 
 _EVERY: Final = tuple(range(len(COLUMNS)))
 # After so many it is cheaper to count anew than to remember.
@@ -43,7 +43,7 @@ class BoxFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class CompiledScope:
     """Which boxes of a site are meant: those that fit each of the lists that are given."""
 
     boxes: frozenset[str] | None = None
@@ -59,12 +59,12 @@ class Scope:
         )
 
 
-def make_scope(definition: Mapping[str, Sequence[str]] | None) -> Scope | None:
+def compile_scope(definition: Mapping[str, Sequence[str]] | None) -> CompiledScope | None:
     """Compile a stored scope; None means every box."""
     if not definition:
         return None
     given = {name: frozenset(definition[name]) for name in ("boxes", "kinds", "tags") if definition.get(name)}
-    return Scope(**given) if given else None
+    return CompiledScope(**given) if given else None
 
 
 class BoxView:
@@ -85,8 +85,8 @@ class BoxView:
         self,
         facts: BoxFacts,
         latest: Mapping[str, Sequence[Any]],
-        history: History,
-        needs: Needs,
+        history: BoxHistory,
+        needs: RuleLookback,
     ) -> None:
         self.facts = facts
         self.needs = needs
@@ -103,7 +103,7 @@ class BoxView:
     def value(self, column: int) -> tuple[float, int] | None:
         """The newest value of a column, as stored, and its time; None where there was none."""
         known = self.values.get(column)
-        return None if known is None else (as_stored(column, known[0]), known[1])
+        return None if known is None else (round_to_float32(column, known[0]), known[1])
 
     def time(self, column: int | None) -> int:
         """The time of the newest value of a column, or of any; NEVER where there was none."""
@@ -140,7 +140,7 @@ class BoxView:
                 continue
             self.values[column] = (value, time_us)
             if column in history.columns:
-                history.add(column, time_us, as_stored(column, value))
+                history.add(column, time_us, round_to_float32(column, value))
         if fresh and time_us > self.newest_us:
             self.newest_us = time_us
         return fresh
@@ -149,7 +149,7 @@ class BoxView:
         """Tell whether rules look at events of this type, and this one is newer than all of it."""
         return kind in self.needs.events and time_us > self.events_us.get(kind, NEVER)
 
-    def take_event(self, kind: str, event: SeenEvent) -> bool:
+    def take_event(self, kind: str, event: BoxEvent) -> bool:
         """Move forward with an event; False where no rule looks at its type, or it was late."""
         if not self.event_on_time(kind, event.time_us):
             return False

@@ -14,22 +14,22 @@ from uuid import UUID
 
 from app.catalogue.metrics import COLUMNS
 from app.rules.engine.alert_state_machine import (
-    State,
-    Transition,
-    advance,
-    end_hours,
-    leave,
-    own_due,
-    put_together,
-    take_apart,
+    AlertTransition,
+    RuleStates,
+    advance_state,
+    end_active_hours,
+    find_timer_due_us,
+    join_state,
+    resolve_removed_rule,
+    split_state,
 )
-from app.rules.engine.box_rule_set import SiteRules
-from app.rules.engine.compiled_conditions import Cause, View
+from app.rules.engine.box_rule_set import BoxRuleSet
+from app.rules.engine.compiled_conditions import ConditionCause, ConditionView
 from app.rules.engine.rule_compiler import CompiledRule
 from app.rules.engine.snapshot import NEVER, BoxView, SiteView
-from app.rules.engine.value_windows import SeenEvent
+from app.rules.engine.value_windows import BoxEvent
 
-LAST: Final = math.inf
+LAST_ORDER: Final = math.inf
 """The order of what comes after all that came."""
 # How far back hours still begin something: before a sample, which may have waited as long as Vigie was down;
 # and before a tick, which comes every second.
@@ -37,7 +37,7 @@ _BEFORE_SAMPLE_US: Final = 7 * 86_400_000_000
 _BEFORE_TICK_US: Final = 86_400_000_000
 
 
-class Seen(NamedTuple):
+class EvaluatorInput(NamedTuple):
     """Something that came: a sample, or an event.
 
     Attributes:
@@ -52,21 +52,21 @@ class Seen(NamedTuple):
     box_key: int
     time_us: int
     values: Sequence[float | None] | None = None
-    event: tuple[str, SeenEvent] | None = None
+    event: tuple[str, BoxEvent] | None = None
 
 
 @dataclass(slots=True, eq=False)
-class BoxTrack:
+class BoxEvaluation:
     """A box on its way: what is known of it, its rules and their states."""
 
     view: BoxView
-    rules: SiteRules
-    state: State
+    rules: BoxRuleSet
+    state: RuleStates
     changed: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class SiteTrack:
+class SiteEvaluation:
     """A site on its way: its boxes, the rules on it as a whole, and their states.
 
     `clocks`: rule key → the newest time of anything that the rule looks at, found out when it is first asked
@@ -75,18 +75,18 @@ class SiteTrack:
 
     view: SiteView
     rules: Sequence[CompiledRule]
-    state: State
+    state: RuleStates
     changed: bool = False
     clocks: dict[str, int] = field(default_factory=dict)
 
 
-type Track = BoxTrack | SiteTrack
+type RuleEvaluation = BoxEvaluation | SiteEvaluation
 
-type Found = list[tuple[float, Transition]]
+type OrderedTransitions = list[tuple[float, AlertTransition]]
 """Transitions, each with the order of what brought it about."""
 
 
-class Walk:
+class StatefulEvaluator:
     """One way, of one box or of all boxes of a site.
 
     Args:
@@ -99,8 +99,8 @@ class Walk:
 
     def __init__(
         self,
-        boxes: Mapping[int, BoxTrack],
-        site: SiteTrack | None,
+        boxes: Mapping[int, BoxEvaluation],
+        site: SiteEvaluation | None,
         new_alert_id: Callable[[], UUID],
         *,
         live: bool = False,
@@ -110,10 +110,10 @@ class Walk:
         self._live = live
         for track in boxes.values():
             track.view.columns = track.rules.watched
-        self.found: Found = []
+        self.found: OrderedTransitions = []
         self._new_alert_id = new_alert_id
 
-    def take(self, seen: Seen) -> None:
+    def take(self, seen: EvaluatorInput) -> None:
         """Go on with one thing that came. What is late changes nothing."""
         track = self.boxes[seen.box_key]
         view = track.view
@@ -148,12 +148,12 @@ class Walk:
 
     def catch_up_box(self, key: int, until_us: int) -> None:
         """The same for what is due to one box."""
-        self._catch_up_box(self.boxes[key], until_us, LAST, until_us - _BEFORE_TICK_US)
+        self._catch_up_box(self.boxes[key], until_us, LAST_ORDER, until_us - _BEFORE_TICK_US)
 
     def catch_up_site(self, until_us: int) -> None:
         """The same for what is due to the site as a whole."""
         if self.site is not None:
-            self._catch_up_site(self.site, until_us, LAST, until_us - _BEFORE_TICK_US)
+            self._catch_up_site(self.site, until_us, LAST_ORDER, until_us - _BEFORE_TICK_US)
 
     def look_again(self) -> None:
         """Judge the site as it is: boxes may have left it, or be others by now.
@@ -166,20 +166,20 @@ class Walk:
             if site is None or (_at_rest(rule, site) and not rule.ripens):
                 continue
             if (at_us := _looked(rule, site)) != NEVER:
-                self._judge(rule, site, at_us, LAST, counts=False)
+                self._judge(rule, site, at_us, LAST_ORDER, counts=False)
 
     def drop_gone(self, time_us: int) -> None:
         """End the states of rules that are gone; of the boxes' gated rules too."""
         for track in (*self.boxes.values(), *(() if self.site is None else (self.site,))):
             for key in [key for key in track.state if not _is_known(key, track)]:
-                told = leave(key, track.state.pop(key), time_us, _key_of(track))
+                told = resolve_removed_rule(key, track.state.pop(key), time_us, _key_of(track))
                 track.changed = True
                 if told is not None:
                     self.found.append((NEVER, told))
 
-    def _refuted(self, track: BoxTrack, fresh: Sequence[int]) -> frozenset[str]:
+    def _refuted(self, track: BoxEvaluation, fresh: Sequence[int]) -> frozenset[str]:
         """The rules that a tick looked at when there was a silence, which this sample ends."""
-        ways: list[tuple[Sequence[CompiledRule], State]] = [(track.rules.walked, track.state)]
+        ways: list[tuple[Sequence[CompiledRule], RuleStates]] = [(track.rules.walked, track.state)]
         if self.site is not None:
             ways.append((self.site.rules, self.site.state))
         return frozenset(
@@ -187,13 +187,13 @@ class Walk:
             for rules, states in ways
             for rule in rules
             if rule.silences
-            and (looked_us := take_apart(states.get(rule.key))[1]) != NEVER
+            and (looked_us := split_state(states.get(rule.key))[1]) != NEVER
             and _was_silent(rule, track.view, fresh, looked_us)
         )
 
     def _judge_site(  # noqa: PLR0917 (called for every sample of a site)
         self,
-        site: SiteTrack,
+        site: SiteEvaluation,
         view: BoxView,
         fresh: Sequence[int],
         kind: str | None,
@@ -207,24 +207,26 @@ class Walk:
                 at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
                 self._judge(rule, site, at_us, order, refutes=rule.key in refuted)
 
-    def _catch_up_box(self, track: BoxTrack, until_us: int, order: float, since_us: int) -> None:
+    def _catch_up_box(self, track: BoxEvaluation, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules.timed:
             self._catch_up(rule, track, until_us, order, since_us)
 
-    def _catch_up_site(self, track: SiteTrack, until_us: int, order: float, since_us: int) -> None:
+    def _catch_up_site(self, track: SiteEvaluation, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules:
             if rule.timed or rule.hours is not None:
                 self._catch_up(rule, track, until_us, order, since_us)
 
-    def _catch_up(self, rule: CompiledRule, track: Track, until_us: int, order: float, since_us: int) -> None:
+    def _catch_up(
+        self, rule: CompiledRule, track: RuleEvaluation, until_us: int, order: float, since_us: int
+    ) -> None:
         after_us = _looked(rule, track)
-        while (due := due_of(rule, track, after_us)) is not None and due <= until_us:
+        while (due := find_rule_due_us(rule, track, after_us)) is not None and due <= until_us:
             if due < since_us and self._live and rule.hours is not None and _at_rest(rule, track):
                 after_us = rule.hours.began(since_us)
                 # Kept: else it would be due for ever.
-                track.state[rule.key] = [*(put_together(rule, None, after_us) or ())]
+                track.state[rule.key] = [*(join_state(rule, None, after_us) or ())]
                 track.changed = True
-                due = due_of(rule, track, after_us)
+                due = find_rule_due_us(rule, track, after_us)
                 if due is None or due > until_us:
                     return
                 since_us = due
@@ -234,7 +236,7 @@ class Walk:
     def _judge(
         self,
         rule: CompiledRule,
-        track: Track,
+        track: RuleEvaluation,
         at_us: int,
         order: float,
         *,
@@ -242,7 +244,7 @@ class Walk:
         refutes: bool = False,
     ) -> None:
         """Judge a rule at a moment; `refutes`: a sample has ended a silence that the rule waits for."""
-        held, looked_us = take_apart(track.state.get(rule.key))
+        held, looked_us = split_state(track.state.get(rule.key))
         # Its time does not go back, not even for a sample that a tick was ahead of; but for one that ends a
         # silence.
         if not refutes:
@@ -253,7 +255,7 @@ class Walk:
         if after is held and ahead_us == looked_us:
             return
         track.changed = True
-        kept = put_together(rule, after, ahead_us)
+        kept = join_state(rule, after, ahead_us)
         if kept is None:
             track.state.pop(rule.key, None)
         else:
@@ -262,30 +264,30 @@ class Walk:
     def _step(
         self,
         rule: CompiledRule,
-        track: Track,
+        track: RuleEvaluation,
         held: list[Any] | None,
         at_us: int,
         *,
         counts: bool,
-    ) -> tuple[list[Any] | None, list[Transition]]:
-        return step(rule, track.view, held, at_us, self._new_alert_id, _key_of(track), counts=counts)
+    ) -> tuple[list[Any] | None, list[AlertTransition]]:
+        return advance_rule(rule, track.view, held, at_us, self._new_alert_id, _key_of(track), counts=counts)
 
 
-def step(  # noqa: PLR0917 (called for every sample)
+def advance_rule(  # noqa: PLR0917 (called for every sample)
     rule: CompiledRule,
-    view: View,
+    view: ConditionView,
     held: list[Any] | None,
     at_us: int,
     new_alert_id: Callable[[], UUID],
     key: int | None,
     *,
     counts: bool = True,
-) -> tuple[list[Any] | None, list[Transition]]:
+) -> tuple[list[Any] | None, list[AlertTransition]]:
     """The state of a rule after a moment, the same object where nothing changed, and what is told of it."""
-    found: list[Transition] = []
+    found: list[AlertTransition] = []
     if rule.hours is not None:
         if held is not None:
-            held, told = end_hours(rule, held, at_us, key)
+            held, told = end_active_hours(rule, held, at_us, key)
             found += [] if told is None else [told]
         if not rule.hours.active(at_us):
             return held, found
@@ -293,10 +295,10 @@ def step(  # noqa: PLR0917 (called for every sample)
     if held is None and not any(raises for raises, _ in verdicts):
         return None, found
 
-    def cause(level: int) -> Cause:
+    def cause(level: int) -> ConditionCause:
         return rule.levels[level].node.cause(view, at_us)
 
-    after, told = advance(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
+    after, told = advance_state(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
     return after, found + ([] if told is None else [told])
 
 
@@ -310,13 +312,13 @@ def _was_silent(rule: CompiledRule, view: BoxView, fresh: Sequence[int], at_us: 
     )
 
 
-def _at_rest(rule: CompiledRule, track: Track) -> bool:
-    return take_apart(track.state.get(rule.key))[0] is None
+def _at_rest(rule: CompiledRule, track: RuleEvaluation) -> bool:
+    return split_state(track.state.get(rule.key))[0] is None
 
 
-def _is_known(key: str, track: Track) -> bool:
+def _is_known(key: str, track: RuleEvaluation) -> bool:
     """Tell whether a rule is still one of a box, or of a site: there it looks at one box at least."""
-    if isinstance(track, BoxTrack):
+    if isinstance(track, BoxEvaluation):
         return key in track.rules.by_key
     members = track.view.members.values()
     return any(
@@ -324,9 +326,9 @@ def _is_known(key: str, track: Track) -> bool:
     )
 
 
-def _clock(rule: CompiledRule, track: Track) -> int:
+def _clock(rule: CompiledRule, track: RuleEvaluation) -> int:
     """The newest time of anything that the rule looks at."""
-    if isinstance(track, BoxTrack):
+    if isinstance(track, BoxEvaluation):
         return _newest(rule, track.view)
     if rule.key not in track.clocks:
         members = (member for member in track.view.members.values() if rule.looks_at(member.facts))
@@ -344,18 +346,18 @@ def _newest(rule: CompiledRule, view: BoxView) -> int:
     return max((newest, *(view.events_us.get(kind, NEVER) for kind in rule.events)))
 
 
-def _looked(rule: CompiledRule, track: Track) -> int:
+def _looked(rule: CompiledRule, track: RuleEvaluation) -> int:
     """Up to when what was due to a rule is done."""
-    return max(_clock(rule, track), take_apart(track.state.get(rule.key))[1])
+    return max(_clock(rule, track), split_state(track.state.get(rule.key))[1])
 
 
-def due_of(rule: CompiledRule, track: Track, after_us: int) -> int | None:
+def find_rule_due_us(rule: CompiledRule, track: RuleEvaluation, after_us: int) -> int | None:
     """The first time after this one at which a rule has to be looked at though nothing comes."""
     if after_us == NEVER:
         # Nothing ever came that it looks at.
         return None
-    held, _ = take_apart(track.state.get(rule.key))
-    found = own_due(rule, held, after_us)
+    held, _ = split_state(track.state.get(rule.key))
+    found = find_timer_due_us(rule, held, after_us)
     if rule.ripens or (held is not None and rule.timed):
         for level in rule.levels:
             due = level.node.due(track.view, after_us)
@@ -364,15 +366,15 @@ def due_of(rule: CompiledRule, track: Track, after_us: int) -> int | None:
     return found
 
 
-def next_due(track: Track) -> int | None:
+def find_next_due_us(track: RuleEvaluation) -> int | None:
     """The next time at which a box, or a site, has to be looked at though nothing comes."""
-    if isinstance(track, SiteTrack):
+    if isinstance(track, SiteEvaluation):
         rules = [rule for rule in track.rules if rule.timed or rule.hours is not None]
     else:
         rules = list(track.rules.timed)
-    dues = [due_of(rule, track, _looked(rule, track)) for rule in rules]
+    dues = [find_rule_due_us(rule, track, _looked(rule, track)) for rule in rules]
     return min((due for due in dues if due is not None), default=None)
 
 
-def _key_of(track: Track) -> int | None:
-    return track.view.facts.key if isinstance(track, BoxTrack) else None
+def _key_of(track: RuleEvaluation) -> int | None:
+    return track.view.facts.key if isinstance(track, BoxEvaluation) else None

@@ -8,13 +8,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-type Verdict = tuple[bool | None, bool | None]
+type ConditionVerdict = tuple[bool | None, bool | None]
 """(raises, holds): None where it is not known."""
 
-UNKNOWN: Verdict = (None, None)
+UNKNOWN_VERDICT: ConditionVerdict = (None, None)
 
 
-class Limit(Protocol):
+class ValueLimit(Protocol):
     """A comparison with a number, or two of them, in the metric's unit."""
 
     @property
@@ -25,7 +25,7 @@ class Limit(Protocol):
     def clear(self) -> float | None:
         """What a value has to come back to; None where it is not known, or is not one number."""
 
-    def judge(self, value: float) -> Verdict:
+    def judge(self, value: float) -> ConditionVerdict:
         """Tell of a value whether it raises, and whether it still holds what was raised."""
 
     def gate(self) -> tuple[float, float]:
@@ -33,17 +33,17 @@ class Limit(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Above:
+class AboveLimit:
     """`>` and, with `inclusive`, `>=`."""
 
     threshold: float | None
     clear: float | None
     inclusive: bool = False
 
-    def judge(self, value: float) -> Verdict:
+    def judge(self, value: float) -> ConditionVerdict:
         """Raises beyond the threshold; cleared at or below `clear`, unless the value raises."""
         if self.threshold is None or self.clear is None:
-            return UNKNOWN
+            return UNKNOWN_VERDICT
         raises = value > self.threshold or (self.inclusive and value == self.threshold)
         return raises, raises or value > self.clear
 
@@ -53,17 +53,17 @@ class Above:
 
 
 @dataclass(frozen=True, slots=True)
-class Below:
+class BelowLimit:
     """`<` and, with `inclusive`, `<=`: the mirror image of Above."""
 
     threshold: float | None
     clear: float | None
     inclusive: bool = False
 
-    def judge(self, value: float) -> Verdict:
+    def judge(self, value: float) -> ConditionVerdict:
         """Raises below the threshold; cleared at or above `clear`, unless the value raises."""
         if self.threshold is None or self.clear is None:
-            return UNKNOWN
+            return UNKNOWN_VERDICT
         raises = value < self.threshold or (self.inclusive and value == self.threshold)
         return raises, raises or value < self.clear
 
@@ -73,7 +73,7 @@ class Below:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class RangeLimit:
     """`inside` or `outside` of a range, both bounds belonging to the inside."""
 
     side: Literal["inside", "outside"]
@@ -91,10 +91,10 @@ class Band:
         """A range does not clear at one number."""
         return None
 
-    def judge(self, value: float) -> Verdict:
+    def judge(self, value: float) -> ConditionVerdict:
         """Cleared `margin` within the range (`outside`), or more than `margin` away from it (`inside`)."""
         if self.low is None or self.high is None:
-            return UNKNOWN
+            return UNKNOWN_VERDICT
         within = self.low <= value <= self.high
         if self.side == "outside":
             well_within = self.low + self.margin <= value <= self.high - self.margin
@@ -108,7 +108,7 @@ class Band:
         return (self.low, self.high) if self.side == "outside" else (math.inf, -math.inf)
 
 
-def compare(operator: str, threshold: float | None, clear: float | None) -> Limit:
+def make_limit(operator: str, threshold: float | None, clear: float | None) -> ValueLimit:
     """Make the limit of an operator; a `clear` of None is the threshold.
 
     Raises:
@@ -116,5 +116,5 @@ def compare(operator: str, threshold: float | None, clear: float | None) -> Limi
     """
     if operator not in {">", ">=", "<", "<="}:
         raise KeyError(operator)
-    kind = Above if operator[0] == ">" else Below
+    kind = AboveLimit if operator[0] == ">" else BelowLimit
     return kind(threshold, threshold if clear is None else clear, operator.endswith("="))

@@ -14,7 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-FUNCTIONS: Final = ("mean", "min", "max", "sum", "percentile", "energy_mean", "rate", "spread", "count")
+WINDOW_FUNCTIONS: Final = (
+    "mean",
+    "min",
+    "max",
+    "sum",
+    "percentile",
+    "energy_mean",
+    "rate",
+    "spread",
+    "count",
+)
 _STEPS: Final = 1_000_000
 _ENERGY_STEPS: Final = 1_000_000_000
 _HOUR_US: Final = 3_600_000_000
@@ -23,7 +33,7 @@ _SPAN: Final = 0.75
 _COMPACT: Final = 64
 
 
-class Span(NamedTuple):
+class WindowSpec(NamedTuple):
     """Which values: of which column, and for how long back (µs).
 
     `owner`: the rule that has the window for itself, as its clock is not that of the column alone: if it were
@@ -35,7 +45,7 @@ class Span(NamedTuple):
     owner: str = ""
 
 
-class Window:
+class ValueWindow:
     """The values of one metric of one box that are younger than the window, in the order of their times."""
 
     __slots__ = ("_begin", "_energy", "_high", "_low", "_sorted", "_sum", "_times", "_values", "window_us")
@@ -192,13 +202,13 @@ class Window:
 
 
 _COME_TO: Final[Mapping[str, Any]] = {
-    "mean": Window._mean,  # noqa: SLF001 (of the class above)
-    "sum": Window._total,  # noqa: SLF001
-    "energy_mean": Window._energy_mean,  # noqa: SLF001
-    "min": Window._minimum,  # noqa: SLF001
-    "max": Window._maximum,  # noqa: SLF001
-    "spread": Window._spread,  # noqa: SLF001
-    "rate": Window._rate,  # noqa: SLF001
+    "mean": ValueWindow._mean,  # noqa: SLF001 (of the class above)
+    "sum": ValueWindow._total,  # noqa: SLF001
+    "energy_mean": ValueWindow._energy_mean,  # noqa: SLF001
+    "min": ValueWindow._minimum,  # noqa: SLF001
+    "max": ValueWindow._maximum,  # noqa: SLF001
+    "spread": ValueWindow._spread,  # noqa: SLF001
+    "rate": ValueWindow._rate,  # noqa: SLF001
 }
 
 
@@ -213,14 +223,14 @@ def _push(extremes: deque[tuple[float, int]], value: float, time_us: int) -> Non
     extremes.append((value, time_us))
 
 
-class SeenEvent(NamedTuple):
+class BoxEvent(NamedTuple):
     """An event, as far as rules look at it: its time, and what it is held for with which confidence."""
 
     time_us: int
     candidates: Sequence[Mapping[str, Any]]
 
 
-class EventFilter(NamedTuple):
+class EventMatcher(NamedTuple):
     """Which events are meant: of a type, with a candidate that is held for this with such confidence."""
 
     kind: str
@@ -228,7 +238,7 @@ class EventFilter(NamedTuple):
     class_: str | None = None
     model: str | None = None
 
-    def best(self, event: SeenEvent) -> Mapping[str, Any] | None:
+    def best(self, event: BoxEvent) -> Mapping[str, Any] | None:
         """The best candidate that fits; an event without candidates fits where nothing is asked of them."""
         asked = self.class_ is not None or self.model is not None or self.confidence > 0
         if not event.candidates and not asked:
@@ -244,7 +254,7 @@ class EventFilter(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class RuleLookback:
     """How far back the rules of a box look.
 
     Attributes:
@@ -252,14 +262,14 @@ class Needs:
         events: type → how long its events are kept (µs).
     """
 
-    spans: frozenset[Span] = frozenset()
+    spans: frozenset[WindowSpec] = frozenset()
     events: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.spans or self.events)
 
 
-class History:
+class BoxHistory:
     """What a box sent, as far back as its rules look.
 
     Attributes:
@@ -270,11 +280,11 @@ class History:
 
     __slots__ = ("_by_column", "_fitting", "columns", "events", "windows")
 
-    def __init__(self, needs: Needs) -> None:
-        self.windows = {span: Window(span.window_us) for span in sorted(needs.spans)}
-        self.events: dict[str, list[SeenEvent]] = {kind: [] for kind in needs.events}
-        self._fitting: dict[EventFilter, list[SeenEvent]] = {}
-        self._by_column: dict[int, list[Window]] = {}
+    def __init__(self, needs: RuleLookback) -> None:
+        self.windows = {span: ValueWindow(span.window_us) for span in sorted(needs.spans)}
+        self.events: dict[str, list[BoxEvent]] = {kind: [] for kind in needs.events}
+        self._fitting: dict[EventMatcher, list[BoxEvent]] = {}
+        self._by_column: dict[int, list[ValueWindow]] = {}
         for span, window in self.windows.items():
             self._by_column.setdefault(span.column, []).append(window)
         self.columns = frozenset(self._by_column)
@@ -289,7 +299,7 @@ class History:
             window.add(time_us, value)
             window.move(time_us)
 
-    def add_event(self, kind: str, event: SeenEvent, keep_us: int) -> None:
+    def add_event(self, kind: str, event: BoxEvent, keep_us: int) -> None:
         """Take an event that is newer than all of its type; what is too old by then is let go."""
         events = self.events[kind]
         events.append(event)
@@ -300,7 +310,7 @@ class History:
                     fitting.append(event)
                 del fitting[: bisect_right(fitting, event.time_us - keep_us, key=_time_of)]
 
-    def fitting(self, asked: EventFilter, after_us: int, until_us: int) -> Sequence[SeenEvent]:
+    def fitting(self, asked: EventMatcher, after_us: int, until_us: int) -> Sequence[BoxEvent]:
         """The events that fit of a span of time: after the one instant, not after the other.
 
         Which ones fit is found out once for each event: with many in a long window that is what costs.
@@ -320,5 +330,5 @@ class History:
         return events[place].time_us if place < len(events) else None
 
 
-def _time_of(event: SeenEvent) -> int:
+def _time_of(event: BoxEvent) -> int:
     return event.time_us

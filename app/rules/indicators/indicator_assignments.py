@@ -10,14 +10,14 @@ from typing import Any
 from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.indicators.indicator_query import Locality
-from app.rules.indicators.indicator_states import WHOLE_SITE, IndexSite, Key
+from app.rules.indicators.indicator_query import SiteLocality
+from app.rules.indicators.indicator_states import WHOLE_SITE, IndexSite, IndexStateKey
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Concern:
+class RuleAssignment:
     """A rule on a box, or on its site as a whole.
 
     Attributes:
@@ -30,15 +30,15 @@ class Concern:
     rule: CompiledRule
     box: int | None
     boxes: Mapping[int, BoxFacts]
-    place: Locality
+    place: SiteLocality
 
     @property
-    def key(self) -> Key:
+    def key(self) -> IndexStateKey:
         """Of its state."""
         return self.rule.id, WHOLE_SITE if self.box is None else self.box
 
 
-def concerns_of(sites: Iterable[IndexSite]) -> dict[Key, Concern]:
+def compile_assignments(sites: Iterable[IndexSite]) -> dict[IndexStateKey, RuleAssignment]:
     """Make the concerns of some sites, in the order of boxes, then of rules."""
     found = [concern for site in sites for concern in _of_site(site)]
     # What concerns a box stands together: what is computed of it serves all.
@@ -46,18 +46,18 @@ def concerns_of(sites: Iterable[IndexSite]) -> dict[Key, Concern]:
     return {concern.key: concern for concern in found}
 
 
-def _of_site(site: IndexSite) -> Iterator[Concern]:
+def _of_site(site: IndexSite) -> Iterator[RuleAssignment]:
     for row in site.rules:
         try:
-            yield from concerns(row, site.place, site.attributes, site.boxes)
+            yield from compile_rule_assignments(row, site.place, site.attributes, site.boxes)
         except (LookupError, TypeError, ValueError) as error:
             # Of a newer version, or written by hand: one rule must not stop all others.
             _log.error("rule_not_understood", rule_id=str(row["id"]), error=repr(error))
 
 
-def concerns(
-    row: Mapping[str, Any], place: Locality, attributes: Mapping[str, Any], boxes: Iterable[BoxFacts]
-) -> Iterator[Concern]:
+def compile_rule_assignments(
+    row: Mapping[str, Any], place: SiteLocality, attributes: Mapping[str, Any], boxes: Iterable[BoxFacts]
+) -> Iterator[RuleAssignment]:
     """Compile a rule for its boxes: those of its scope, or all together where it is on the site as a whole.
 
     Raises:
@@ -76,9 +76,9 @@ def concerns(
     if general.whole_site:
         looked = {facts.key: facts for facts in boxes if general.looks_at(facts)}
         if looked:
-            yield Concern(compile_for(attributes, general.attributes), None, looked, place)
+            yield RuleAssignment(compile_for(attributes, general.attributes), None, looked, place)
         return
     for facts in boxes:
         if general.scope is None or general.scope.takes(facts):
             rule = compile_for(facts.attributes, general.attributes)
-            yield Concern(rule, facts.key, {facts.key: facts}, place)
+            yield RuleAssignment(rule, facts.key, {facts.key: facts}, place)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from app.indicators.index_definitions import BANDS
-from app.indicators.index_results import Band, Result
+from app.indicators.index_definitions import BANDS_BY_METHOD
+from app.indicators.index_results import IndexBand, IndexResult
 from app.platform.kernel.instants import format_us
-from app.rules.engine.compiled_conditions import Cause, Leaf
+from app.rules.engine.compiled_conditions import CompiledLeaf, ConditionCause
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.engine.thresholds import UNKNOWN, Limit, Verdict
-from app.rules.indicators.indicator_query import IndexAsk
+from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict, ValueLimit
+from app.rules.indicators.indicator_query import IndexQuery
 
-type Computed = Mapping[tuple[IndexAsk, int], Result | None]
+type ComputedIndices = Mapping[tuple[IndexQuery, int], IndexResult | None]
 """What came out, by what was asked and the end of the period (µs); None: it would read too much."""
 
 _end_of = itemgetter(0)
@@ -34,10 +34,10 @@ class IndexView:
     """
 
     facts: BoxFacts
-    results: dict[IndexAsk, list[tuple[int, Result | None]]] = field(default_factory=dict)
+    results: dict[IndexQuery, list[tuple[int, IndexResult | None]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, facts: BoxFacts, asks: Iterable[IndexAsk], computed: Computed) -> "IndexView":
+    def of(cls, facts: BoxFacts, asks: Iterable[IndexQuery], computed: ComputedIndices) -> "IndexView":
         """A view of what was computed of a box."""
         wanted = frozenset(asks)
         view = cls(facts, {ask: [] for ask in wanted})
@@ -46,7 +46,7 @@ class IndexView:
                 insort(view.results[ask], (end_us, result), key=_end_of)
         return view
 
-    def newest(self, ask: IndexAsk, at_us: int) -> Result | None:
+    def newest(self, ask: IndexQuery, at_us: int) -> IndexResult | None:
         """What came out of the newest period that is over at a time; a period ends as its last µs does."""
         found = self.results.get(ask, [])
         place = bisect_right(found, at_us + 1, key=_end_of)
@@ -54,28 +54,32 @@ class IndexView:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexLeaf(Leaf):
+class IndexLeaf(CompiledLeaf):
     """An index, against a limit: its value or, with `least`, the number of its class from 1 (the best)."""
 
     path: str
-    ask: IndexAsk
-    limit: Limit
+    ask: IndexQuery
+    limit: ValueLimit
     least: str | None = None
 
-    def judge(self, view: IndexView, at_us: int) -> Verdict:
+    def judge(self, view: IndexView, at_us: int) -> ConditionVerdict:
         """Of the newest period that is over."""
         result = view.newest(self.ask, at_us)
         if result is None or result.value is None:
-            return UNKNOWN
+            return UNKNOWN_VERDICT
         if self.least is None:
             return self.limit.judge(result.value)
-        return UNKNOWN if result.band is None else self.limit.judge(rank_of(self.ask.method, result.band.key))
+        return (
+            UNKNOWN_VERDICT
+            if result.band is None
+            else self.limit.judge(rank_band(self.ask.method, result.band.key))
+        )
 
-    def cause(self, view: IndexView, at_us: int) -> Cause:
+    def cause(self, view: IndexView, at_us: int) -> ConditionCause:
         """The index, with its method and the period."""
         result = view.newest(self.ask, at_us)
         by_value = self.least is None
-        return Cause(
+        return ConditionCause(
             None,
             None if result is None else result.value,
             self.limit.threshold if by_value else None,
@@ -88,9 +92,9 @@ class IndexLeaf(Leaf):
             self._told(result),
         )
 
-    def _told(self, result: Result | None) -> dict[str, Any]:
+    def _told(self, result: IndexResult | None) -> dict[str, Any]:
         method = self.ask.figure.method
-        limit = next((band for band in BANDS.get(method.name, ()) if band.key == self.least), None)
+        limit = next((band for band in BANDS_BY_METHOD.get(method.name, ()) if band.key == self.least), None)
         return {
             "method": method.name,
             "version": method.version,
@@ -107,13 +111,13 @@ class IndexLeaf(Leaf):
         }
 
 
-def rank_of(method: str, band: str) -> float:
+def rank_band(method: str, band: str) -> float:
     """The number of a method's class, from 1 (KeyError for one that it does not have)."""
-    for place, each in enumerate(BANDS[method], 1):
+    for place, each in enumerate(BANDS_BY_METHOD[method], 1):
         if each.key == band:
             return float(place)
     raise KeyError(band)
 
 
-def _named(band: Band | None) -> dict[str, str] | None:
+def _named(band: IndexBand | None) -> dict[str, str] | None:
     return None if band is None else {"key": band.key, "label": band.label.en, "label_fr": band.label.fr}

@@ -9,44 +9,46 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.indicators.period_selection import Slot
+from app.indicators.period_selection import DatedPeriod
 from app.platform.kernel.instants import US_PER_S
-from app.rules.engine.alert_state_machine import Transition, end_hours, hours_end
+from app.rules.engine.alert_state_machine import AlertTransition, end_active_hours, find_hours_end
 from app.rules.engine.rule_compiler import CompiledRule
 from app.rules.engine.snapshot import SiteView
-from app.rules.engine.stateful_evaluator import step
+from app.rules.engine.stateful_evaluator import advance_rule
 from app.rules.indicators.indicator_conditions import IndexView
-from app.rules.indicators.indicator_query import IndexAsk, Locality
+from app.rules.indicators.indicator_query import IndexQuery, SiteLocality
 
 
-class Moment(NamedTuple):
+class PeriodEnd(NamedTuple):
     """The end of one or more periods (µs); `settled`: more of them is not waited for."""
 
     end_us: int
     settled: bool = True
 
 
-class Outcome(NamedTuple):
+class IndexEvaluation(NamedTuple):
     """Where a rule is after some moments: its state, the end of the newest period judged, what is told."""
 
     held: list[Any] | None
     judged_us: int
-    transitions: list[Transition]
+    transitions: list[AlertTransition]
 
 
-def moments_of(asks: Collection[IndexAsk], after_us: int, until_us: int, place: Locality) -> list[int]:
+def list_period_ends(
+    asks: Collection[IndexQuery], after_us: int, until_us: int, place: SiteLocality
+) -> list[int]:
     """The ends of all periods after an instant, and at or before another one, ascending."""
     return sorted({slot.period.end_us for ask in asks for slot in ask.ends(after_us, until_us, place)})
 
 
-def newest_end(asks: Collection[IndexAsk], at_us: int, place: Locality) -> int:
+def find_newest_period_end(asks: Collection[IndexQuery], at_us: int, place: SiteLocality) -> int:
     """The end of the newest period that is over at an instant."""
     return max(ask.last_over(at_us, place).period.end_us for ask in asks)
 
 
-def slots_for(
-    asks: Collection[IndexAsk], moments: Sequence[int], place: Locality
-) -> dict[IndexAsk, list[Slot]]:
+def select_periods(
+    asks: Collection[IndexQuery], moments: Sequence[int], place: SiteLocality
+) -> dict[IndexQuery, list[DatedPeriod]]:
     """The periods that are looked at at some moments, ascending."""
     if not moments:
         return {}
@@ -55,15 +57,15 @@ def slots_for(
     }
 
 
-def judge(  # noqa: PLR0917 (a rule, what it looks at, where it is, and how far to go)
+def evaluate_index_rule(  # noqa: PLR0917 (a rule, what it looks at, where it is, and how far to go)
     rule: CompiledRule,
     views: Mapping[int, IndexView],
     key: int | None,
     state: tuple[list[Any] | None, int],
-    moments: Sequence[Moment],
+    moments: Sequence[PeriodEnd],
     until_us: int,
     new_alert_id: Callable[[], UUID],
-) -> Outcome:
+) -> IndexEvaluation:
     """Take a rule from moment to moment.
 
     Args:
@@ -77,25 +79,25 @@ def judge(  # noqa: PLR0917 (a rule, what it looks at, where it is, and how far 
         new_alert_id: called once for each alert that fires.
     """
     held, judged_us = state
-    found: list[Transition] = []
+    found: list[AlertTransition] = []
     for moment in moments:
         at_us = moment.end_us - 1
         # What a site counts is counted anew: each period is another for all of its boxes.
         view = SiteView(views) if key is None else views[key]  # type: ignore[arg-type]
         if not moment.settled and all(level.node.judge(view, at_us)[0] is None for level in rule.levels):
             continue
-        held, told = step(rule, view, held, at_us, new_alert_id, key)
+        held, told = advance_rule(rule, view, held, at_us, new_alert_id, key)
         found += told
         judged_us = moment.end_us
-    ends = None if held is None else hours_end(rule, held)
+    ends = None if held is None else find_hours_end(rule, held)
     if held is not None and ends is not None and ends <= until_us:
-        held, ended = end_hours(rule, held, ends, key)
+        held, ended = end_active_hours(rule, held, ends, key)
         found += [] if ended is None else [ended]
         judged_us = max(judged_us, ends)
-    return Outcome(held, judged_us, [_rounded(told) for told in found])
+    return IndexEvaluation(held, judged_us, [_rounded(told) for told in found])
 
 
-def _rounded(told: Transition) -> Transition:
+def _rounded(told: AlertTransition) -> AlertTransition:
     return told._replace(time_us=_up(told.time_us), pending_since_us=_up(told.pending_since_us))
 
 

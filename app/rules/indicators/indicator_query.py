@@ -10,19 +10,24 @@ from datetime import time
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
-from app.indicators.index_definitions import FIGURES, Choices, Figure
-from app.indicators.noise_levels import PARTS
-from app.indicators.odour_hours import DETECTION
-from app.indicators.period_selection import PeriodLength, Slot, ends, last_over
-from app.indicators.site_conditions import country_of, season_of
+from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions
+from app.indicators.noise_levels import DAY_PARTS
+from app.indicators.odour_hours import DETECTION_THRESHOLD
+from app.indicators.period_selection import (
+    DatedPeriod,
+    PeriodLength,
+    find_last_complete_period,
+    periods_ending_in,
+)
+from app.indicators.site_conditions import country_of_timezone, season_of
 from app.indicators.thermal_comfort import Season
 
-CHOICES: Final = ("country", "season", "use", "material", "area", "odour")
+QUERY_CHOICES: Final = ("country", "season", "use", "material", "area", "odour")
 """What may be chosen beside method, period and metric."""
 
 
 @dataclass(frozen=True, slots=True)
-class Locality:
+class SiteLocality:
     """Where a site is, as far as its figures need it."""
 
     timezone: str
@@ -35,7 +40,7 @@ class Locality:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexAsk:
+class IndexQuery:
     """A figure that a condition looks at; two conditions that ask the same share what is computed.
 
     Attributes:
@@ -56,48 +61,48 @@ class IndexAsk:
     odour: float | None = None
 
     @property
-    def figure(self) -> Figure:
+    def figure(self) -> IndexDefinition:
         """How the method is asked for."""
-        return FIGURES[self.method]
+        return INDEX_DEFINITIONS[self.method]
 
-    def begin(self, place: Locality) -> time:
+    def begin(self, place: SiteLocality) -> time:
         """When its days begin."""
         if not self.figure.noisy:
             return time()
-        return PARTS[self.country or country_of(place.timezone)][0].begin
+        return DAY_PARTS[self.country or country_of_timezone(place.timezone)][0].begin
 
-    def ends(self, after_us: int, until_us: int, place: Locality) -> Iterator[Slot]:
+    def ends(self, after_us: int, until_us: int, place: SiteLocality) -> Iterator[DatedPeriod]:
         """Its periods that end after an instant, and at or before another one, ascending."""
-        return ends(self.length, after_us, until_us, place.zone, self.begin(place))
+        return periods_ending_in(self.length, after_us, until_us, place.zone, self.begin(place))
 
-    def last_over(self, at_us: int, place: Locality) -> Slot:
+    def last_over(self, at_us: int, place: SiteLocality) -> DatedPeriod:
         """Its newest period that is over at an instant."""
-        return last_over(self.length, at_us, place.zone, self.begin(place))
+        return find_last_complete_period(self.length, at_us, place.zone, self.begin(place))
 
-    def choices(self, slot: Slot, place: Locality) -> Choices:
+    def choices(self, slot: DatedPeriod, place: SiteLocality) -> MethodOptions:
         """What was chosen, or fits the place and the period."""
         season = cast("Season | None", self.season)
-        return Choices(
+        return MethodOptions(
             place.zone,
             season or season_of(slot.last, place.latitude),
-            self.country or country_of(place.timezone),
+            self.country or country_of_timezone(place.timezone),
             self.use or "writing",
             self.material or "very_sensitive",
             self.area or "residential",
-            DETECTION if self.odour is None else self.odour,
+            DETECTION_THRESHOLD if self.odour is None else self.odour,
         )
 
 
-def ask_of(stored: Mapping[str, Any]) -> IndexAsk:
+def parse_index_query(stored: Mapping[str, Any]) -> IndexQuery:
     """Read what a stored condition asks.
 
     Raises:
         KeyError: no such method.
         ValueError: a period that it cannot be of.
     """
-    figure = FIGURES[stored["index"]]
+    figure = INDEX_DEFINITIONS[stored["index"]]
     length = stored.get("period") or figure.lengths[0]
     if length not in figure.lengths:
         raise ValueError(length)
-    chosen = {name: stored.get(name) for name in ("metric", *CHOICES)}
-    return IndexAsk(figure.method.name, length, **chosen)
+    chosen = {name: stored.get(name) for name in ("metric", *QUERY_CHOICES)}
+    return IndexQuery(figure.method.name, length, **chosen)

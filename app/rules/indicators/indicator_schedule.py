@@ -10,24 +10,24 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import text
 
-from app.indicators.period_selection import Slot
+from app.indicators.period_selection import DatedPeriod
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import US_PER_S
-from app.rules.engine.alert_state_machine import hours_end
-from app.rules.indicators.indicator_assignments import Concern
+from app.rules.engine.alert_state_machine import find_hours_end
+from app.rules.indicators.indicator_assignments import RuleAssignment
 from app.rules.indicators.indicator_conditions import IndexView
 from app.rules.indicators.indicator_evaluator import (
-    Moment,
-    Outcome,
-    judge,
-    moments_of,
-    newest_end,
-    slots_for,
+    IndexEvaluation,
+    PeriodEnd,
+    evaluate_index_rule,
+    find_newest_period_end,
+    list_period_ends,
+    select_periods,
 )
-from app.rules.indicators.indicator_query import IndexAsk, Locality
-from app.rules.indicators.indicator_states import State
-from app.rules.indicators.indicator_values import Came, results_of, stations_for
+from app.rules.indicators.indicator_query import IndexQuery, SiteLocality
+from app.rules.indicators.indicator_states import IndexRuleState
+from app.rules.indicators.indicator_values import BoxIndexResults, compute_results, load_stations
 
 _MINUTE_US: Final = 60 * US_PER_S
 SETTLE_US: Final = 2 * _MINUTE_US
@@ -38,7 +38,7 @@ HORIZON_US: Final = 31 * 24 * 60 * _MINUTE_US
 """What was over longer ago is not judged any more, but for the newest period."""
 OPEN_US: Final = 7 * 24 * 60 * _MINUTE_US
 """How long a period of which nothing is known is left open, for a box that delivers what it had kept."""
-MOST: Final = 200
+PERIODS_LIMIT: Final = 200
 """So many periods of a rule are judged in one transaction: more than are left open."""
 # Periods end on quarters of an hour: time zones differ by those.
 _QUARTER_US: Final = 15 * _MINUTE_US
@@ -47,7 +47,7 @@ _LATER_US: Final = 5 * _MINUTE_US
 _EVERYTHING: Final = text("SELECT set_config('vigie.reach', 'all', true)")
 
 
-class Look(NamedTuple):
+class ScheduledEvaluation(NamedTuple):
     """What is to be judged of a rule.
 
     Attributes:
@@ -58,20 +58,22 @@ class Look(NamedTuple):
         seen: what all of it depends on: where that is as it was, so is what comes out.
     """
 
-    concern: Concern
-    state: State
-    moments: list[Moment]
+    concern: RuleAssignment
+    state: IndexRuleState
+    moments: list[PeriodEnd]
     until_us: int
     seen: tuple[object, ...]
 
 
-def is_due(concern: Concern, state: State, clock_us: int) -> bool:
+def is_evaluation_due(concern: RuleAssignment, state: IndexRuleState, clock_us: int) -> bool:
     """Tell whether there is anything to look at: a period is over, or the rule's hours."""
     until_us = clock_us - SETTLE_US
     return bool(_over(concern, state, until_us)) or _leaves_hours(concern, state, until_us)
 
 
-def look(concern: Concern, state: State, newest: Mapping[int, int], clock_us: int) -> tuple[Look | None, int]:
+def schedule_evaluation(
+    concern: RuleAssignment, state: IndexRuleState, newest: Mapping[int, int], clock_us: int
+) -> tuple[ScheduledEvaluation | None, int]:
     """Find out what is to be judged.
 
     Args:
@@ -84,9 +86,9 @@ def look(concern: Concern, state: State, newest: Mapping[int, int], clock_us: in
         What is to be judged, if anything, and when to look again.
     """
     until_us = clock_us - SETTLE_US
-    due_us = next_look(concern, state, clock_us)
+    due_us = find_next_evaluation_us(concern, state, clock_us)
     heard = [newest.get(box, 0) for box in concern.boxes]
-    moments: list[Moment] = []
+    moments: list[PeriodEnd] = []
     for end_us in _over(concern, state, until_us):
         if clock_us < end_us + GRACE_US and any(
             heard_us < end_us and (concern.box is not None or heard_us >= end_us - GRACE_US)
@@ -95,7 +97,7 @@ def look(concern: Concern, state: State, newest: Mapping[int, int], clock_us: in
             due_us, until_us = min(end_us + GRACE_US, clock_us + _AGAIN_US), end_us - 1
             break
         settled = min(heard, default=0) >= end_us or end_us <= clock_us - OPEN_US
-        moments.append(Moment(end_us, settled))
+        moments.append(PeriodEnd(end_us, settled))
     if moments and not moments[-1].settled:
         due_us = min(due_us, clock_us + _LATER_US)
     leaves = _leaves_hours(concern, state, until_us)
@@ -104,66 +106,68 @@ def look(concern: Concern, state: State, newest: Mapping[int, int], clock_us: in
     last_us = moments[-1].end_us if moments else 0
     # What came after the last moment is nothing new to it.
     seen = (state, moments[-1:], leaves, *(min(heard_us, last_us) for heard_us in heard))
-    return Look(concern, state, moments, until_us, seen), due_us
+    return ScheduledEvaluation(concern, state, moments, until_us, seen), due_us
 
 
-def next_look(concern: Concern, state: State, clock_us: int) -> int:
+def find_next_evaluation_us(concern: RuleAssignment, state: IndexRuleState, clock_us: int) -> int:
     """When more may be over than is now."""
     until_us = clock_us - SETTLE_US
     next_us = until_us // _QUARTER_US * _QUARTER_US + _QUARTER_US
-    ends = None if state.held is None else hours_end(concern.rule, state.held)
+    ends = None if state.held is None else find_hours_end(concern.rule, state.held)
     if ends is not None and ends > until_us:
         next_us = min(next_us, ends)
     return next_us + SETTLE_US
 
 
-def _leaves_hours(concern: Concern, state: State, until_us: int) -> bool:
+def _leaves_hours(concern: RuleAssignment, state: IndexRuleState, until_us: int) -> bool:
     """Tell whether the hours have ended in which a rule came to where it is."""
-    ends = None if state.held is None else hours_end(concern.rule, state.held)
+    ends = None if state.held is None else find_hours_end(concern.rule, state.held)
     return ends is not None and ends <= until_us
 
 
-def _over(concern: Concern, state: State, until_us: int) -> list[int]:
+def _over(concern: RuleAssignment, state: IndexRuleState, until_us: int) -> list[int]:
     """The ends of the periods that are to be judged, ascending."""
     asks, place = concern.rule.asks, concern.place
-    found = moments_of(asks, max(state.judged_us, until_us - HORIZON_US), until_us, place)
-    newest = newest_end(asks, until_us, place)
+    found = list_period_ends(asks, max(state.judged_us, until_us - HORIZON_US), until_us, place)
+    newest = find_newest_period_end(asks, until_us, place)
     if not found and newest > state.judged_us:
         found = [newest]
-    return found[:MOST]
+    return found[:PERIODS_LIMIT]
 
 
-async def compute(database: Database, looks: Sequence[Look]) -> dict[int, Came]:
+async def compute_indices(
+    database: Database, looks: Sequence[ScheduledEvaluation]
+) -> dict[int, BoxIndexResults]:
     """Compute the indices that are looked at, of each box once."""
-    wanted: dict[int, dict[IndexAsk, dict[int, Slot]]] = {}
+    wanted: dict[int, dict[IndexQuery, dict[int, DatedPeriod]]] = {}
     boxes = {facts.key: facts for each in looks for facts in each.concern.boxes.values()}
-    sites: dict[Locality, set[int]] = {}
+    sites: dict[SiteLocality, set[int]] = {}
     for each in looks:
         ends = [moment.end_us for moment in each.moments]
-        for ask, slots in slots_for(each.concern.rule.asks, ends, each.concern.place).items():
+        for ask, slots in select_periods(each.concern.rule.asks, ends, each.concern.place).items():
             sites.setdefault(each.concern.place, set()).update(each.concern.boxes)
             for box in each.concern.boxes:
                 of_box = wanted.setdefault(box, {}).setdefault(ask, {})
                 of_box |= {slot.period.end_us: slot for slot in slots}
     if not wanted:
         return {}
-    found: dict[int, Came] = {}
+    found: dict[int, BoxIndexResults] = {}
     async with database.read() as session:
         await session.execute(_EVERYTHING)
-        stations = await stations_for(session, [boxes[key] for key in wanted])
+        stations = await load_stations(session, [boxes[key] for key in wanted])
         for place, keys in sites.items():
             asked = [
                 (stations[key], {ask: list(slots.values()) for ask, slots in wanted[key].items()})
                 for key in sorted(keys)
             ]
-            found |= await results_of(session, place, asked)
+            found |= await compute_results(session, place, asked)
     return found
 
 
-def outcome_of(each: Look, came: Mapping[int, Came]) -> Outcome:
+def evaluate_scheduled(each: ScheduledEvaluation, came: Mapping[int, BoxIndexResults]) -> IndexEvaluation:
     """Judge a rule by what came out of its boxes."""
     concern, (judged_us, held) = each.concern, each.state
     asks = concern.rule.asks
     views = {key: IndexView.of(facts, asks, came.get(key, {})) for key, facts in concern.boxes.items()}
     state = (held, judged_us)
-    return judge(concern.rule, views, concern.box, state, each.moments, each.until_us, new_id)
+    return evaluate_index_rule(concern.rule, views, concern.box, state, each.moments, each.until_us, new_id)

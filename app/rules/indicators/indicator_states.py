@@ -13,12 +13,12 @@ import msgspec
 
 from app.platform.db.database import RawConnection
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.indicators.indicator_query import Locality
+from app.rules.indicators.indicator_query import SiteLocality
 
 WHOLE_SITE: Final = 0
 """The key of a box that stands for a site as a whole."""
 
-type Key = tuple[UUID, int]
+type IndexStateKey = tuple[UUID, int]
 """A rule, and a box or WHOLE_SITE."""
 
 _ASKS: Final = "jsonb_path_exists(definition, '$.levels[*].condition.**.index')"
@@ -60,7 +60,7 @@ FROM unnest($1::integer[], $2::bigint[]) AS t (box_key, after_us)
 """
 
 
-class State(NamedTuple):
+class IndexRuleState(NamedTuple):
     """How far a rule is judged, and where it is (`app.rules.engine.alert_state_machine`)."""
 
     judged_us: int
@@ -77,19 +77,19 @@ class IndexSite(NamedTuple):
         rules: rows of `rules`, as `compile_rule` takes them.
     """
 
-    place: Locality
+    place: SiteLocality
     attributes: Mapping[str, Any]
     boxes: Sequence[BoxFacts]
     rules: Sequence[Mapping[str, Any]]
 
 
-async def registry_version(connection: RawConnection) -> int:
+async def read_registry_version(connection: RawConnection) -> int:
     """The number that moves with each change of a box, a site or a rule."""
     version: int = await connection.fetchval("SELECT version FROM registry")
     return version
 
 
-async def load_sites(connection: RawConnection) -> list[IndexSite]:
+async def load_index_sites(connection: RawConnection) -> list[IndexSite]:
     """Read all sites that have enabled rules on indices."""
     rules: dict[UUID, list[dict[str, Any]]] = {}
     for row in await connection.fetch(_RULES):
@@ -112,7 +112,7 @@ async def load_sites(connection: RawConnection) -> list[IndexSite]:
         boxes.setdefault(row["site_id"], []).append(facts)
     return [
         IndexSite(
-            Locality(sites[key]["timezone"], sites[key]["latitude"]),
+            SiteLocality(sites[key]["timezone"], sites[key]["latitude"]),
             common[key],
             boxes.get(key, []),
             of_site,
@@ -122,23 +122,25 @@ async def load_sites(connection: RawConnection) -> list[IndexSite]:
     ]
 
 
-async def load_states(connection: RawConnection) -> dict[Key, State]:
+async def load_states(connection: RawConnection) -> dict[IndexStateKey, IndexRuleState]:
     """Read how far all rules are judged."""
     return _states(await connection.fetch(_STATES))
 
 
-async def lock_states(connection: RawConnection, keys: Iterable[Key]) -> dict[Key, State]:
+async def lock_states(
+    connection: RawConnection, keys: Iterable[IndexStateKey]
+) -> dict[IndexStateKey, IndexRuleState]:
     """Read some of them, and lock them until the transaction ends."""
     return _states(await connection.fetch(_LOCK, *_apart(keys)))
 
 
-async def begin_states(connection: RawConnection, states: Mapping[Key, State]) -> None:
+async def insert_states(connection: RawConnection, states: Mapping[IndexStateKey, IndexRuleState]) -> None:
     """Write where rules begin, at rest; where they have begun already nothing changes."""
     judged = [state.judged_us for state in states.values()]
     await connection.execute(_BEGIN, *_apart(states), judged)
 
 
-async def write_states(connection: RawConnection, states: Mapping[Key, State]) -> None:
+async def write_states(connection: RawConnection, states: Mapping[IndexStateKey, IndexRuleState]) -> None:
     """Write how far rules are judged."""
     if states:
         held = [
@@ -149,26 +151,26 @@ async def write_states(connection: RawConnection, states: Mapping[Key, State]) -
         await connection.execute(_WRITE, *_apart(states), judged, held)
 
 
-async def forget_states(connection: RawConnection, keys: Iterable[Key]) -> None:
+async def delete_states(connection: RawConnection, keys: Iterable[IndexStateKey]) -> None:
     """Remove the states of rules that are gone."""
     await connection.execute(_DELETE, *_apart(keys))
 
 
-async def newest_of(connection: RawConnection, after: Mapping[int, int]) -> dict[int, int]:
+async def read_newest_sample_times(connection: RawConnection, after: Mapping[int, int]) -> dict[int, int]:
     """The time (µs) of the newest sample of each box that has one at or after a time (µs) of its own."""
     rows = await connection.fetch(_NEWEST, list(after), list(after.values()))
     return {key: newest for key, newest in rows if newest is not None}
 
 
-def _states(rows: Iterable[Any]) -> dict[Key, State]:
+def _states(rows: Iterable[Any]) -> dict[IndexStateKey, IndexRuleState]:
     return {
-        (row["rule_id"], row["box_key"]): State(
+        (row["rule_id"], row["box_key"]): IndexRuleState(
             row["judged_us"], None if row["state"] is None else msgspec.json.decode(row["state"])
         )
         for row in rows
     }
 
 
-def _apart(keys: Iterable[Key]) -> tuple[list[UUID], list[int]]:
+def _apart(keys: Iterable[IndexStateKey]) -> tuple[list[UUID], list[int]]:
     listed = list(keys)
     return [rule for rule, _ in listed], [box for _, box in listed]

@@ -11,53 +11,53 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.box_queries import Station
-from app.indicators.index_results import Result
-from app.indicators.period_selection import Slot
-from app.indicators.service import Place, Row, computed
+from app.indicators.box_queries import IndexedBox
+from app.indicators.index_results import IndexResult
+from app.indicators.period_selection import DatedPeriod
+from app.indicators.service import IndexComputation, SiteContext, compute_index_values
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.models import Site
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.indicators.indicator_query import CHOICES, IndexAsk, Locality
-from app.timeseries.series.latest_queries import metrics_of_boxes
+from app.rules.indicators.indicator_query import QUERY_CHOICES, IndexQuery, SiteLocality
+from app.timeseries.series.latest_queries import find_metrics_of_boxes
 
 # So much is computed at a time: results with all their parts are large.
 _ROWS: Final = 10_000
 
 _log = get_logger(__name__)
 
-type Wanted = Mapping[IndexAsk, Sequence[Slot]]
-type Came = dict[tuple[IndexAsk, int], Result | None]
+type RequestedPeriods = Mapping[IndexQuery, Sequence[DatedPeriod]]
+type BoxIndexResults = dict[tuple[IndexQuery, int], IndexResult | None]
 """By what was asked, and the end of the period (µs). None: it would read too much, and is not known."""
-type _Task = tuple[Station, IndexAsk, Slot]
+type _Task = tuple[IndexedBox, IndexQuery, DatedPeriod]
 
 
-async def stations_for(session: AsyncSession, boxes: Sequence[BoxFacts]) -> dict[int, Station]:
+async def load_stations(session: AsyncSession, boxes: Sequence[BoxFacts]) -> dict[int, IndexedBox]:
     """Boxes as their figures need them, with what they ever measured; by their keys."""
-    measured = await metrics_of_boxes(session, [facts.key for facts in boxes]) if boxes else {}
+    measured = await find_metrics_of_boxes(session, [facts.key for facts in boxes]) if boxes else {}
     return {
-        facts.key: Station(
+        facts.key: IndexedBox(
             facts.key, facts.id, facts.interval_s, facts.kind, measured.get(facts.id, frozenset())
         )
         for facts in boxes
     }
 
 
-def effort_of(station: Station, wanted: Wanted) -> int:
+def count_values_read(station: IndexedBox, wanted: RequestedPeriods) -> int:
     """How many values are read for what is wanted of a box."""
     return sum(_row((station, ask, slot)).effort[1] for ask, slots in wanted.items() for slot in slots)
 
 
-async def results_of(
-    session: AsyncSession, place: Locality, wanted: Sequence[tuple[Station, Wanted]]
-) -> dict[int, Came]:
+async def compute_results(
+    session: AsyncSession, place: SiteLocality, wanted: Sequence[tuple[IndexedBox, RequestedPeriods]]
+) -> dict[int, BoxIndexResults]:
     """Compute what is wanted of some boxes of a site, by their keys."""
-    found: dict[int, Came] = {station.key: {} for station, _ in wanted}
+    found: dict[int, BoxIndexResults] = {station.key: {} for station, _ in wanted}
     alike: dict[tuple[object, ...], list[_Task]] = defaultdict(list)
     for station, asked in wanted:
         for ask, slots in asked.items():
-            chosen = tuple(getattr(ask, name) for name in CHOICES)
+            chosen = tuple(getattr(ask, name) for name in QUERY_CHOICES)
             alike[chosen] += [(station, ask, slot) for slot in slots]
     for tasks in alike.values():
         for part in batched(tasks, _ROWS):
@@ -66,14 +66,14 @@ async def results_of(
 
 
 async def _compute(
-    session: AsyncSession, place: Locality, tasks: Sequence[_Task], found: dict[int, Came]
+    session: AsyncSession, place: SiteLocality, tasks: Sequence[_Task], found: dict[int, BoxIndexResults]
 ) -> None:
     """Compute what is asked with the same choices; of each alone where it would be too much."""
     _, ask, slot = tasks[0]
     site = Site(timezone=place.timezone, latitude=place.latitude)
-    where = Place(site, ask.choices(slot, place), season_said=ask.season is not None)
+    where = SiteContext(site, ask.choices(slot, place), season_said=ask.season is not None)
     try:
-        results = [each.result for each in await computed(session, where, list(map(_row, tasks)))]
+        results = [each.result for each in await compute_index_values(session, where, list(map(_row, tasks)))]
     except InvalidError as error:
         if len(tasks) > 1:
             for task in tasks:
@@ -87,6 +87,6 @@ async def _compute(
         found[station.key][asked, period.period.end_us] = slim
 
 
-def _row(task: _Task) -> Row:
+def _row(task: _Task) -> IndexComputation:
     station, ask, slot = task
-    return Row(station, ask.figure, ask.metric, slot)
+    return IndexComputation(station, ask.figure, ask.metric, slot)

@@ -5,28 +5,28 @@ The numbers are a choice of ours, made for boxes that send every minute or so.
 
 from typing import Any, Final
 
-from app.rules.presets.preset_types import Preset, PresetRule, Text
+from app.rules.presets.preset_types import Preset, PresetRule, PresetText
 
 # A rule for each: a box that lacks a metric must not keep a rule on another one from being decided.
 _WATCHED: Final = {
-    "pm2_5": Text("PM2.5", "PM2,5"),
-    "no2": Text("NO₂", "NO₂"),
-    "o3": Text("Ozone", "Ozone"),
-    "laeq": Text("Noise", "Bruit"),
-    "temperature": Text("Temperature", "Température"),
+    "pm2_5": PresetText("PM2.5", "PM2,5"),
+    "no2": PresetText("NO₂", "NO₂"),
+    "o3": PresetText("Ozone", "Ozone"),
+    "laeq": PresetText("Noise", "Bruit"),
+    "temperature": PresetText("Temperature", "Température"),
 }
-_WHICH: Final = Text(
+_WHICH: Final = PresetText(
     "It watches PM2.5, NO₂, ozone, noise (LAeq) and temperature, with a rule for each; for another metric, "
     "make a rule of the same kind.",
     "Sont suivis les PM2,5, le NO₂, l'ozone, le bruit (LAeq) et la température, par une règle chacun ; pour "
     "une autre mesure, créez une règle semblable.",
 )
-_VISIT: Final = Text(
+_VISIT: Final = PresetText(
     "Look at the box: power, radio, antenna. If other boxes of the site are silent too, look at the gateway.",
     "Allez voir le boîtier : alimentation, radio, antenne. Si d'autres boîtiers du site se taisent, voyez la "
     "passerelle.",
 )
-_SENSOR: Final = Text(
+_SENSOR: Final = PresetText(
     "Restart the box; if it stays so, have the sensor cleaned or replaced. Do not trust its values "
     "meanwhile.",
     "Redémarrez le boîtier ; si cela dure, faites nettoyer ou remplacer l'élément. D'ici là, ne vous fiez "
@@ -34,14 +34,16 @@ _SENSOR: Final = Text(
 )
 
 
-def _one(preset: str, title: Text, description: Text, advice: Text, *, condition: dict[str, Any]) -> Preset:
+def _one(
+    preset: str, title: PresetText, description: PresetText, advice: PresetText, *, condition: dict[str, Any]
+) -> Preset:
     rule = PresetRule(title, {"severity": "warning", "condition": condition})
     return Preset(preset, 1, title, description, advice, None, (), (rule,))
 
 
-def _silent_metric(metric: str, of: Text) -> PresetRule:
+def _silent_metric(metric: str, of: PresetText) -> PresetRule:
     return PresetRule(
-        Text(f"{of.en}: values are missing", f"{of.fr} : mesures absentes"),
+        PresetText(f"{of.en}: values are missing", f"{of.fr} : mesures absentes"),
         {
             "severity": "warning",
             "condition": {"all": [{"no_data": "PT1H", "metric": metric}, {"not": {"no_data": "PT15M"}}]},
@@ -49,9 +51,9 @@ def _silent_metric(metric: str, of: Text) -> PresetRule:
     )
 
 
-def _flat(metric: str, of: Text) -> PresetRule:
+def _flat(metric: str, of: PresetText) -> PresetRule:
     return PresetRule(
-        Text(f"{of.en}: the value does not move", f"{of.fr} : valeur figée"),
+        PresetText(f"{of.en}: the value does not move", f"{of.fr} : valeur figée"),
         {
             "severity": "info",
             "condition": {
@@ -68,12 +70,12 @@ def _flat(metric: str, of: Text) -> PresetRule:
 
 _TAMPER: Final = _one(
     "tamper",
-    Text("Somebody handles the box", "Quelqu'un manipule le boîtier"),
-    Text(
+    PresetText("Somebody handles the box", "Quelqu'un manipule le boîtier"),
+    PresetText(
         "The box sent a `tamper` event: it was opened, moved or struck.",
         "Le boîtier a envoyé un événement `tamper` : il a été ouvert, déplacé ou heurté.",
     ),
-    Text(
+    PresetText(
         "If no technician is there, look at the box, and renew its credentials if it was opened.",
         "Si aucun technicien n'est sur place, allez voir le boîtier et renouvelez ses identifiants s'il a "
         "été ouvert.",
@@ -82,8 +84,8 @@ _TAMPER: Final = _one(
 )
 _SILENT: Final = _one(
     "box-silent",
-    Text("A box is silent", "Un boîtier se tait"),
-    Text(
+    PresetText("A box is silent", "Un boîtier se tait"),
+    PresetText(
         "Nothing came from a box for 15 minutes. For boxes that send less often, choose a longer time.",
         "Rien n'est venu d'un boîtier depuis 15 minutes. Pour des boîtiers qui envoient moins souvent, "
         "choisissez plus long.",
@@ -94,8 +96,8 @@ _SILENT: Final = _one(
 _SITE_SILENT: Final = Preset(
     "site-silent",
     1,
-    Text("A whole site is silent", "Tout un site se tait"),
-    Text(
+    PresetText("A whole site is silent", "Tout un site se tait"),
+    PresetText(
         "Nothing came for 10 minutes from 90 % of a site's boxes. It fires before `box-silent` does, and "
         "goes on for 30 minutes after boxes have come back: an inhibition from this rule to that of "
         "`box-silent`, equal in `site`, keeps the alerts of single boxes quiet meanwhile. A box that never "
@@ -109,7 +111,7 @@ _SITE_SILENT: Final = Preset(
         "sont plus d'un dixième, donnez à la règle un `scope`. Pour des boîtiers qui envoient moins souvent "
         "que toutes les quelques minutes, choisissez plus long.",
     ),
-    Text(
+    PresetText(
         "Look at what the boxes share: power, gateway, network. If all is well there, visit the site.",
         "Voyez ce que les boîtiers partagent : alimentation, passerelle, réseau. Si tout y va bien, allez "
         "sur place.",
@@ -118,7 +120,7 @@ _SITE_SILENT: Final = Preset(
     (),
     (
         PresetRule(
-            Text("A whole site is silent", "Tout un site se tait"),
+            PresetText("A whole site is silent", "Tout un site se tait"),
             {
                 "severity": "critical",
                 "condition": {"boxes": {"no_data": "PT10M"}, "share": 90, "keep_firing_for": "PT30M"},
@@ -129,8 +131,8 @@ _SITE_SILENT: Final = Preset(
 _METRIC_SILENT: Final = Preset(
     "metric-silent",
     2,
-    Text("A box sends, but not everything", "Un boîtier envoie, mais pas tout"),
-    Text(
+    PresetText("A box sends, but not everything", "Un boîtier envoie, mais pas tout"),
+    PresetText(
         "A metric that a box had sent is missing for an hour, while the box goes on sending others. "
         f"{_WHICH.en}",
         "Une mesure qu'un boîtier envoyait manque depuis une heure, alors qu'il en envoie d'autres. "
@@ -144,8 +146,8 @@ _METRIC_SILENT: Final = Preset(
 _FLAT: Final = Preset(
     "flat-line",
     2,
-    Text("A sensor hangs", "Un élément de mesure est figé"),
-    Text(
+    PresetText("A sensor hangs", "Un élément de mesure est figé"),
+    PresetText(
         f"A metric had one and the same value for six hours: the air is never so still. {_WHICH.en}",
         "Une mesure a eu une seule et même valeur pendant six heures : l'air n'est jamais si calme. "
         f"{_WHICH.fr}",
@@ -155,16 +157,16 @@ _FLAT: Final = Preset(
     (),
     tuple(_flat(metric, of) for metric, of in _WATCHED.items()),
 )
-_BATTERY_TITLE: Final = Text("Low battery", "Batterie faible")
+_BATTERY_TITLE: Final = PresetText("Low battery", "Batterie faible")
 _BATTERY: Final = Preset(
     "low-battery",
     1,
     _BATTERY_TITLE,
-    Text(
+    PresetText(
         "The battery is below 20 %; critical below 10 %.",
         "La batterie est sous 20 % ; critique sous 10 %.",
     ),
-    Text(
+    PresetText(
         "Plan a visit; look at the solar panel, if there is one.",
         "Prévoyez une visite ; regardez le panneau solaire, s'il y en a un.",
     ),

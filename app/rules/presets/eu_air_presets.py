@@ -8,48 +8,48 @@ for more pollutants than ozone.
 from datetime import date
 from typing import Final
 
-from app.rules.presets.outdoor_air_presets import METRIC_WORDS, OVER, Level, make_mean_preset
-from app.rules.presets.preset_types import Applicability, Citation, Preset, Text
+from app.rules.presets.outdoor_air_presets import METRIC_WORDS, WINDOW_WORDS, PresetLevel, make_mean_preset
+from app.rules.presets.preset_types import LegalValidity, Preset, PresetCitation, PresetText
 
 RECAST_FROM: Final = date(2026, 12, 12)
 """Directive (EU) 2024/2881 applies, and Directive 2008/50/EC is repealed, from this day on."""
 
 _2030: Final = date(2030, 1, 1)
-_UNTIL_RECAST: Final = Applicability(None, RECAST_FROM)
-_UNTIL_2030: Final = Applicability(RECAST_FROM, _2030)
-_FROM_RECAST: Final = Applicability(RECAST_FROM)
-_FROM_2030: Final = Applicability(_2030)
+_UNTIL_RECAST: Final = LegalValidity(None, RECAST_FROM)
+_UNTIL_2030: Final = LegalValidity(RECAST_FROM, _2030)
+_FROM_RECAST: Final = LegalValidity(RECAST_FROM)
+_FROM_2030: Final = LegalValidity(_2030)
 
 _URL_2008: Final = "https://eur-lex.europa.eu/eli/dir/2008/50/oj"
-_EU_2008: Final = Citation("Directive 2008/50/EC", "Annex XI, section B", _URL_2008)
-_EU_2008_ALERT: Final = Citation(
+_EU_2008: Final = PresetCitation("Directive 2008/50/EC", "Annex XI, section B", _URL_2008)
+_EU_2008_ALERT: Final = PresetCitation(
     "Directive 2008/50/EC", "Annex XI, section B; Annex XII, section A", _URL_2008
 )
-_EU_2008_OZONE: Final = Citation("Directive 2008/50/EC", "Annex XII, section B", _URL_2008)
+_EU_2008_OZONE: Final = PresetCitation("Directive 2008/50/EC", "Annex XII, section B", _URL_2008)
 
 
-def _recast(article: str) -> Citation:
+def _recast(article: str) -> PresetCitation:
     # The annex was read in a transcription, not in the Official Journal itself.
     url = "https://eur-lex.europa.eu/eli/dir/2024/2881/oj"
-    return Citation("Directive (EU) 2024/2881", article, url, unverified=True)
+    return PresetCitation("Directive (EU) 2024/2881", article, url, unverified=True)
 
 
 _LIMITS_NOW: Final = _recast("Annex I, section 1, table 2")
 _LIMITS_2030: Final = _recast("Annex I, section 1, table 1 (to be attained by 1 January 2030)")
 _THRESHOLDS: Final = _recast("Annex I, section 4")
 
-_INFORM: Final = Text(
+_INFORM: Final = PresetText(
     "Check against the regional air quality network, then inform people as your plan says: sensitive people "
     "stay indoors and avoid effort.",
     "Vérifiez auprès du réseau régional de surveillance, puis informez la population selon votre plan : les "
     "personnes sensibles restent à l'intérieur et évitent les efforts.",
 )
 
-_LIMIT: Final = Text("EU limit value", "Valeur limite européenne")
-_FORMER: Final = Text("EU limit value of 2008", "Valeur limite européenne de 2008")
-_LATER: Final = Text("EU limit value of 2030", "Valeur limite européenne de 2030")
-_LEVELS: Final = Text("EU thresholds", "Seuils européens")
-_FORMER_LEVELS: Final = Text("EU thresholds of 2008", "Seuils européens de 2008")
+_LIMIT: Final = PresetText("EU limit value", "Valeur limite européenne")
+_FORMER: Final = PresetText("EU limit value of 2008", "Valeur limite européenne de 2008")
+_LATER: Final = PresetText("EU limit value of 2030", "Valeur limite européenne de 2030")
+_LEVELS: Final = PresetText("EU thresholds", "Seuils européens")
+_FORMER_LEVELS: Final = PresetText("EU thresholds of 2008", "Seuils européens de 2008")
 # The third hourly mean in a row is complete two hours after the first.
 _THREE_HOURS: Final = {"for": "PT2H"}
 
@@ -58,13 +58,13 @@ def _slug(metric: str, window: str) -> str:
     return f"{metric.replace('_', '-')}-{window[2:].lower()}"
 
 
-def _allowed(threshold: float, unit: str, over: Text, times: int | None) -> Text:
-    often = Text("", "")
+def _allowed(threshold: float, unit: str, over: PresetText, times: int | None) -> PresetText:
+    often = PresetText("", "")
     if times is not None:
-        often = Text(
+        often = PresetText(
             f" It may be passed {times} times a year.", f" Elle peut être dépassée {times} fois par an."
         )
-    return Text(
+    return PresetText(
         f"The mean {over.en} is above {threshold:g} {unit}, the limit value.{often.en}",
         f"La moyenne {over.fr} dépasse {threshold:g} {unit}, la valeur limite.{often.fr}",
     )
@@ -74,9 +74,9 @@ def _limit(
     metric: str, threshold: float, window: str, times: int | None, unit: str = "µg/m³"
 ) -> tuple[Preset, ...]:
     """Makes the presets of a limit value that both directives have: the former's, and the recast's."""
-    description = _allowed(threshold, unit, OVER[window], times)
+    description = _allowed(threshold, unit, WINDOW_WORDS[window], times)
     slug = _slug(metric, window)
-    level: Level = ("warning", threshold, {})
+    level: PresetLevel = ("warning", threshold, {})
     return tuple(
         make_mean_preset(
             preset, source, citation, metric, window, level, description=description, applies=applies
@@ -91,7 +91,7 @@ def _limit(
 def _limit_of_2030(
     metric: str, threshold: float, window: str, times: int | None, unit: str = "µg/m³"
 ) -> Preset:
-    known = _allowed(threshold, unit, OVER[window], times)
+    known = _allowed(threshold, unit, WINDOW_WORDS[window], times)
     return make_mean_preset(
         f"eu-2030-{_slug(metric, window)}",
         _LATER,
@@ -99,14 +99,16 @@ def _limit_of_2030(
         metric,
         window,
         ("info", threshold, {}),
-        description=Text(f"{known.en} It applies from 2030 on.", f"{known.fr} Elle s'applique dès 2030."),
+        description=PresetText(
+            f"{known.en} It applies from 2030 on.", f"{known.fr} Elle s'applique dès 2030."
+        ),
         applies=_FROM_2030,
     )
 
 
 def _limit_with_alert_of_2008(metric: str, limit: float, times: int, alert: float) -> Preset:
     """Makes the preset of an hourly limit value and the alert threshold of three hours in a row."""
-    known = _allowed(limit, "µg/m³", OVER["PT1H"], times)
+    known = _allowed(limit, "µg/m³", WINDOW_WORDS["PT1H"], times)
     return make_mean_preset(
         f"eu-{metric}-1h",
         _FORMER,
@@ -115,7 +117,7 @@ def _limit_with_alert_of_2008(metric: str, limit: float, times: int, alert: floa
         "PT1H",
         ("warning", limit, {}),
         ("critical", alert, _THREE_HOURS),
-        description=Text(
+        description=PresetText(
             f"{known.en} Critical: above {alert:g} µg/m³ in three consecutive hours, the alert threshold.",
             f"{known.fr} Critique : au-dessus de {alert:g} µg/m³ trois heures de suite, le seuil d'alerte.",
         ),
@@ -132,7 +134,7 @@ def _hourly_limit_of_2026(metric: str, limit: float, times: int) -> Preset:
         metric,
         "PT1H",
         ("warning", limit, {}),
-        description=_allowed(limit, "µg/m³", OVER["PT1H"], times),
+        description=_allowed(limit, "µg/m³", WINDOW_WORDS["PT1H"], times),
         applies=_UNTIL_2030,
     )
 
@@ -147,7 +149,7 @@ def _hourly_thresholds(metric: str, information: float, alert: float) -> Preset:
         "PT1H",
         ("warning", information, {}),
         ("critical", alert, _THREE_HOURS),
-        description=Text(
+        description=PresetText(
             f"The mean over an hour is above {information:g} µg/m³, from which sensitive people have to be "
             f"informed. Critical: above {alert:g} µg/m³ in three consecutive hours, the alert threshold.",
             f"La moyenne sur une heure dépasse {information:g} µg/m³, seuil d'information des personnes "
@@ -168,7 +170,7 @@ def _daily_thresholds(metric: str, level: float) -> Preset:
         metric,
         "PT24H",
         ("critical", level, {}),
-        description=Text(
+        description=PresetText(
             f"The mean over 24 hours is above {level:g} µg/m³: the information threshold of {name.en}, and "
             "its alert threshold, which authorities judge over up to three days.",
             f"La moyenne sur 24 heures dépasse {level:g} µg/m³ : le seuil d'information des {name.fr}, et "
@@ -179,7 +181,7 @@ def _daily_thresholds(metric: str, level: float) -> Preset:
     )
 
 
-def _ozone(preset: str, source: Text, citation: Citation, applies: Applicability) -> Preset:
+def _ozone(preset: str, source: PresetText, citation: PresetCitation, applies: LegalValidity) -> Preset:
     return make_mean_preset(
         preset,
         source,
@@ -188,7 +190,7 @@ def _ozone(preset: str, source: Text, citation: Citation, applies: Applicability
         "PT1H",
         ("warning", 180, {}),
         ("critical", 240, {}),
-        description=Text(
+        description=PresetText(
             "The mean over an hour is above 180 µg/m³, from which sensitive people have to be informed; "
             "critical above 240 µg/m³, from which everybody is at risk.",
             "La moyenne sur une heure dépasse 180 µg/m³, seuil d'information des personnes sensibles ; "

@@ -7,7 +7,14 @@ not that the law was broken.
 
 from typing import Any, Final
 
-from app.rules.presets.preset_types import ALWAYS, Applicability, Citation, Preset, PresetRule, Text
+from app.rules.presets.preset_types import (
+    ALWAYS,
+    LegalValidity,
+    Preset,
+    PresetCitation,
+    PresetRule,
+    PresetText,
+)
 
 _OUTDOORS: Final = ("street", "square", "park", "school", "industry", "port", "airport")
 # What European law asks of the values of an hour or a day before their mean counts.
@@ -15,29 +22,29 @@ _COVERAGE: Final = 75
 # It resolves some way below the limit: a mean that hovers about it makes one alert, not twenty.
 _CLEAR: Final = 0.9
 METRIC_WORDS: Final = {
-    "pm2_5": Text("PM2.5", "PM2,5"),
-    "pm10": Text("PM10", "PM10"),
-    "no2": Text("NO₂", "NO₂"),
-    "so2": Text("SO₂", "SO₂"),
-    "co": Text("CO", "CO"),
-    "o3": Text("ozone", "ozone"),
+    "pm2_5": PresetText("PM2.5", "PM2,5"),
+    "pm10": PresetText("PM10", "PM10"),
+    "no2": PresetText("NO₂", "NO₂"),
+    "so2": PresetText("SO₂", "SO₂"),
+    "co": PresetText("CO", "CO"),
+    "o3": PresetText("ozone", "ozone"),
 }
-OVER: Final = {
-    "PT1H": Text("over an hour", "sur une heure"),
-    "PT8H": Text("over 8 hours", "sur 8 heures"),
-    "PT24H": Text("over 24 hours", "sur 24 heures"),
+WINDOW_WORDS: Final = {
+    "PT1H": PresetText("over an hour", "sur une heure"),
+    "PT8H": PresetText("over 8 hours", "sur 8 heures"),
+    "PT24H": PresetText("over 24 hours", "sur 24 heures"),
 }
 
-type Level = tuple[str, float, dict[str, Any]]
+type PresetLevel = tuple[str, float, dict[str, Any]]
 """A severity, its threshold in the metric's unit, and more of its condition."""
 
-_WHO: Final = Citation(
+_WHO: Final = PresetCitation(
     "WHO global air quality guidelines (2021)",
     "Table 0.1: recommended short-term levels",
     "https://www.who.int/publications/i/item/9789240034228",
 )
 
-_AVOID: Final = Text(
+_AVOID: Final = PresetText(
     "Look for a source nearby (works, traffic, fire) and compare with other boxes. If it is no fault of one "
     "box, advise sensitive people to avoid effort outdoors.",
     "Cherchez une source proche (chantier, trafic, feu) et comparez avec d'autres boîtiers. Si ce n'est pas "
@@ -60,14 +67,14 @@ def _mean(metric: str, threshold: float, window: str, **more: Any) -> dict[str, 
 
 def make_mean_preset(
     preset: str,
-    source: Text,
-    citation: Citation,
+    source: PresetText,
+    citation: PresetCitation,
     metric: str,
     window: str,
-    *levels: Level,
-    description: Text,
-    advice: Text = _AVOID,
-    applies: Applicability = ALWAYS,
+    *levels: PresetLevel,
+    description: PresetText,
+    advice: PresetText = _AVOID,
+    applies: LegalValidity = ALWAYS,
 ) -> Preset:
     """Makes a preset of one rule on the mean of a metric.
 
@@ -82,8 +89,8 @@ def make_mean_preset(
         advice: what to do when it fires.
         applies: from when until when the thresholds apply in law.
     """
-    of, over = METRIC_WORDS[metric], OVER[window]
-    title = Text(f"{source.en}: {of.en} {over.en}", f"{source.fr} : {of.fr} {over.fr}")
+    of, over = METRIC_WORDS[metric], WINDOW_WORDS[window]
+    title = PresetText(f"{source.en}: {of.en} {over.en}", f"{source.fr} : {of.fr} {over.fr}")
     made = [
         {"severity": severity, "condition": _mean(metric, threshold, window, **more)}
         for severity, threshold, more in levels
@@ -93,11 +100,11 @@ def make_mean_preset(
     return Preset(preset, 1, title, description, advice, citation, _OUTDOORS, rules, applies)
 
 
-_GUIDELINE: Final = Text("WHO guideline", "Ligne directrice de l'OMS")
+_GUIDELINE: Final = PresetText("WHO guideline", "Ligne directrice de l'OMS")
 
 
 def _who(metric: str, threshold: float, window: str, unit: str = "µg/m³") -> Preset:
-    over = OVER[window]
+    over = WINDOW_WORDS[window]
     return make_mean_preset(
         f"who-{metric.replace('_', '-')}-{window[2:].lower()}",
         _GUIDELINE,
@@ -105,7 +112,7 @@ def _who(metric: str, threshold: float, window: str, unit: str = "µg/m³") -> P
         metric,
         window,
         ("info", threshold, {}),
-        description=Text(
+        description=PresetText(
             f"The mean {over.en} is above {threshold:g} {unit}, the level of 2021 for health. The guideline "
             "allows three to four such days a year.",
             f"La moyenne {over.fr} dépasse {threshold:g} {unit}, le niveau de 2021 pour la santé. La ligne "

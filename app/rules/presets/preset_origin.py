@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from app.rules.definitions.schemas import Definition
+from app.rules.definitions.schemas import RuleDefinition
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_types import Language, PresetRule
 
@@ -12,18 +12,18 @@ from app.rules.presets.preset_types import Language, PresetRule
 _COMPARED: Final = ("levels", "active", "max_age", "escalations", "remind_every")
 
 
-def made_of(rule: PresetRule) -> dict[str, Any]:
+def build_definition(rule: PresetRule) -> dict[str, Any]:
     """Give the definition, as it is stored, of what a preset's rule makes."""
-    return Definition.model_validate(dict(rule.body)).definition()
+    return RuleDefinition.model_validate(dict(rule.body)).definition()
 
 
 @cache
 def _made(preset_id: str) -> tuple[Mapping[str, Any], ...]:
     preset = PRESETS.get(preset_id)
-    return () if preset is None else tuple(made_of(rule) for rule in preset.rules)
+    return () if preset is None else tuple(build_definition(rule) for rule in preset.rules)
 
 
-def modified(definition: Mapping[str, Any]) -> bool:
+def is_preset_modified(definition: Mapping[str, Any]) -> bool:
     """Tell whether a stored definition is none of those that its preset makes now.
 
     True of a preset that is no more; False of a rule that was made by hand. The scope does not count.
@@ -36,12 +36,12 @@ def modified(definition: Mapping[str, Any]) -> bool:
     )
 
 
-def colon(language: Language) -> str:
+def get_name_separator(language: Language) -> str:
     """Return the colon between a name of the client's own and a preset's, with the language's spacing."""
     return " :" if language == "fr" else ":"
 
 
-def localized_name(name: str, preset_id: str | None, language: Language) -> str:
+def translate_rule_name(name: str, preset_id: str | None, language: Language) -> str:
     """Translate the name of a rule that a preset gave it; a name that a person gave stays as it is.
 
     Args:
@@ -55,6 +55,6 @@ def localized_name(name: str, preset_id: str | None, language: Language) -> str:
             given = rule.name.to(known)
             if name == given:
                 return rule.name.to(language)
-            if name.endswith(behind := f"{colon(known)} {given}"):
-                return f"{name.removesuffix(behind)}{colon(language)} {rule.name.to(language)}"
+            if name.endswith(behind := f"{get_name_separator(known)} {given}"):
+                return f"{name.removesuffix(behind)}{get_name_separator(language)} {rule.name.to(language)}"
     return name

@@ -14,7 +14,7 @@ _METRIC: Final = "metric"
 _INDEX: Final = "index"
 
 
-class Text(NamedTuple):
+class PresetText(NamedTuple):
     """A text for people, in both languages."""
 
     en: str
@@ -26,7 +26,7 @@ class Text(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Citation:
+class PresetCitation:
     """Where the numbers of a preset are from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Citation:
     unverified: bool = False
 
 
-class Applicability(NamedTuple):
+class LegalValidity(NamedTuple):
     """From when until when the numbers of a preset apply in law.
 
     Attributes:
@@ -58,7 +58,7 @@ class Applicability(NamedTuple):
         return (self.first is None or self.first <= day) and (self.end is None or day < self.end)
 
 
-ALWAYS: Final = Applicability()
+ALWAYS: Final = LegalValidity()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class PresetRule:
         body: the other fields of a rule as `POST /v1/rules` takes them, without a site.
     """
 
-    name: Text
+    name: PresetText
     body: Mapping[str, Any]
 
 
@@ -92,13 +92,13 @@ class Preset:
 
     id: str
     version: int
-    title: Text
-    description: Text
-    advice: Text
-    citation: Citation | None
+    title: PresetText
+    description: PresetText
+    advice: PresetText
+    citation: PresetCitation | None
     kinds: tuple[str, ...]
     rules: tuple[PresetRule, ...]
-    applies: Applicability = ALWAYS
+    applies: LegalValidity = ALWAYS
 
     @property
     def metrics(self) -> tuple[str, ...]:

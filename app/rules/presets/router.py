@@ -6,9 +6,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel
 
-from app.platform.http.contract.dependencies import Writes
-from app.platform.http.contract.fields import Kind
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.fields import SiteKind
+from app.platform.http.contract.problems import document_problems
 from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.router import Reader, RuleRoute, Writer
 from app.rules.definitions.stored_rule_schemas import RuleOut
@@ -37,17 +37,17 @@ def _site_kind(kind: str | None) -> str | None:
     "",
     summary="List presets of rules",
     operation_id="list_rule_presets",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_rule_presets(
     _: Reader,
     kind: Annotated[
-        Kind | None,
+        SiteKind | None,
         AfterValidator(_site_kind),
         Query(
             description="Only those for this kind of site, and those for any",
-            examples=[*service.KINDS],
-            json_schema_extra={"enum": [*service.KINDS]},
+            examples=[*service.PRESET_SITE_KINDS],
+            json_schema_extra={"enum": [*service.PRESET_SITE_KINDS]},
         ),
     ] = None,
     metric: Annotated[MetricName | None, Query(description="Only those that look at this metric")] = None,
@@ -64,7 +64,7 @@ async def list_rule_presets(
 
     Each names where its numbers are from. They are rules like any other once they are applied.
     """
-    found = service.fitting(kind=kind, metric=metric, on=on)
+    found = service.filter_presets(kind=kind, metric=metric, on=on)
     return PresetList(data=[PresetOut.of(preset, language) for preset in found])
 
 
@@ -72,11 +72,11 @@ async def list_rule_presets(
     "/{preset_id}",
     summary="Read a preset",
     operation_id="get_rule_preset",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def get_rule_preset(_: Reader, preset_id: str, language: Spoken = _ENGLISH) -> PresetOut:
     """Read one preset, with the rules that it makes."""
-    return PresetOut.of(service.find(preset_id), language)
+    return PresetOut.of(service.find_preset(preset_id), language)
 
 
 @router.post(
@@ -84,17 +84,21 @@ async def get_rule_preset(_: Reader, preset_id: str, language: Spoken = _ENGLISH
     status_code=201,
     summary="Use a preset at a site",
     operation_id="apply_rule_preset",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def apply_rule_preset(
-    principal: Writer, session: Writes, preset_id: str, body: PresetApply, language: Spoken = _ENGLISH
+    principal: Writer,
+    session: WriteSessionDep,
+    preset_id: str,
+    body: PresetApply,
+    language: Spoken = _ENGLISH,
 ) -> PresetApplied:
     """Make a preset's rules at a site: all of them, or none.
 
     Each names its `preset`, whatever is changed of it later; `preset_modified` tells whether something was.
     Where the site has rules of this preset already it is 409 `preset_applied`, unless `again` is true.
     """
-    made = await service.apply(
-        session, principal, service.find(preset_id), body, language=language, now=datetime.now(UTC)
+    made = await service.apply_preset(
+        session, principal, service.find_preset(preset_id), body, language=language, now=datetime.now(UTC)
     )
     return PresetApplied(rules=[RuleOut.of(rule) for rule in made])

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Identifier, Name, absent
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Identifier, Name, RequestBody, make_omittable_field
 from app.rules.definitions.schemas import Active, DryRun, Scoped
 from app.rules.definitions.stored_rule_schemas import RuleOut
 from app.rules.presets.preset_types import Language, Preset
@@ -32,7 +32,7 @@ class PresetRuleOut(BaseModel):
     rule: dict[str, Any] = Field(description="The other fields of a body of `POST /v1/rules`, without a site")
 
 
-class PresetOut(Resource):
+class PresetOut(ResourceModel):
     """Rules for a purpose, ready to be used at a site."""
 
     id: str = Field(examples=["who-pm2-5-24h"])
@@ -80,17 +80,19 @@ class PresetOut(Resource):
         )
 
 
-class PresetOverrides(Body):
+class PresetOverrides(RequestBody):
     """What of a preset's rules is to be otherwise. What is left out stays as the preset has it."""
 
-    name: Annotated[Name, Field(description="With several rules: goes before the name of each")] = absent()
-    scope: Scoped = absent()
-    active: Active = absent()
-    enabled: bool = absent()
-    dry_run: DryRun = absent()
+    name: Annotated[Name, Field(description="With several rules: goes before the name of each")] = (
+        make_omittable_field()
+    )
+    scope: Scoped = make_omittable_field()
+    active: Active = make_omittable_field()
+    enabled: bool = make_omittable_field()
+    dry_run: DryRun = make_omittable_field()
 
 
-class PresetApply(Body):
+class PresetApply(RequestBody):
     """Where to use a preset."""
 
     model_config = ConfigDict(

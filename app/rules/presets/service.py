@@ -8,31 +8,33 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, NotFoundError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.models import Site
 from app.rules.definitions import service
-from app.rules.definitions.condition_leaves import stored
+from app.rules.definitions.condition_leaves import to_stored_json
 from app.rules.definitions.models import Rule
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.presets.preset_list import PRESETS
-from app.rules.presets.preset_origin import colon
+from app.rules.presets.preset_origin import get_name_separator
 from app.rules.presets.preset_types import Language, Preset, PresetRule
 from app.rules.presets.schemas import PresetApply
 
 NAME_LIMIT = 200
-KINDS: Final = tuple(sorted({kind for preset in PRESETS.values() for kind in preset.kinds}))
+PRESET_SITE_KINDS: Final = tuple(sorted({kind for preset in PRESETS.values() for kind in preset.kinds}))
 """The kinds of sites that presets are for."""
 
 
 def check_site_kind(kind: str) -> str:
     """Check that there are presets for a kind of site (CodedValueError `unknown_kind`)."""
-    if kind not in KINDS:
+    if kind not in PRESET_SITE_KINDS:
         raise CodedValueError(
-            "unknown_kind", f"No preset is for {shown(kind)} in particular; there are {', '.join(KINDS)}"
+            "unknown_kind",
+            f"No preset is for {format_rejected_value(kind)} in particular; there are "
+            f"{', '.join(PRESET_SITE_KINDS)}",
         )
     return kind
 
@@ -40,11 +42,13 @@ def check_site_kind(kind: str) -> str:
 def check_preset(preset_id: str) -> str:
     """Check that there is a preset of this id (CodedValueError `unknown_preset`)."""
     if preset_id not in PRESETS:
-        raise CodedValueError("unknown_preset", f"{shown(preset_id)} is no preset (GET /v1/rule-presets)")
+        raise CodedValueError(
+            "unknown_preset", f"{format_rejected_value(preset_id)} is no preset (GET /v1/rule-presets)"
+        )
     return preset_id
 
 
-def find(preset_id: str) -> Preset:
+def find_preset(preset_id: str) -> Preset:
     """Give a preset (NotFoundError)."""
     preset = PRESETS.get(preset_id)
     if preset is None:
@@ -52,7 +56,7 @@ def find(preset_id: str) -> Preset:
     return preset
 
 
-def fitting(*, kind: str | None, metric: str | None, on: date | None = None) -> Iterator[Preset]:
+def filter_presets(*, kind: str | None, metric: str | None, on: date | None = None) -> Iterator[Preset]:
     """Yield the presets for a kind of site, those that look at a metric, and those that apply on a day."""
     for preset in PRESETS.values():
         if on is not None and not preset.applies.includes(on):
@@ -63,7 +67,7 @@ def fitting(*, kind: str | None, metric: str | None, on: date | None = None) -> 
             yield preset
 
 
-async def apply(
+async def apply_preset(
     session: WriteSession,
     principal: Principal,
     preset: Preset,
@@ -89,7 +93,7 @@ async def apply(
         await _check_new(session, wanted.site_id, preset)
     origin = {"id": preset.id, "version": preset.version}
     return [
-        await service.create(session, principal, _body(preset, rule, wanted, language), now, preset=origin)
+        await service.add_rule(session, principal, _body(preset, rule, wanted, language), now, preset=origin)
         for rule in preset.rules
     ]
 
@@ -117,9 +121,9 @@ def _body(preset: Preset, rule: PresetRule, wanted: PresetApply, language: Langu
         "name": rule.name.to(language),
         "description": preset.advice.to(language),
     }
-    for name, value in given(wanted.overrides).items():
+    for name, value in collect_sent_fields(wanted.overrides).items():
         if name == "name" and len(preset.rules) > 1:
-            fields["name"] = f"{value}{colon(language)} {fields['name']}"[:NAME_LIMIT]
+            fields["name"] = f"{value}{get_name_separator(language)} {fields['name']}"[:NAME_LIMIT]
         else:
-            fields[name] = stored(value)
+            fields[name] = to_stored_json(value)
     return RuleCreate.model_validate(fields)

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from app.rules.presets.preset_types import Citation, Preset, PresetRule, Text
+from app.rules.presets.preset_types import Preset, PresetCitation, PresetRule, PresetText
 
 _PLACES: Final = ("street", "square", "park", "school", "airport", "port", "industry", "home")
 # What a mean covers has to lie within the hours that it is judged by: they begin one window later.
@@ -20,12 +20,12 @@ def _energy_mean(threshold: Any, window: str, **more: Any) -> dict[str, Any]:  #
     }
 
 
-_NIGHT_TITLE: Final = Text("Night noise", "Bruit nocturne")
+_NIGHT_TITLE: Final = PresetText("Night noise", "Bruit nocturne")
 _NIGHT_NOISE: Final = Preset(
     "night-noise",
     1,
     _NIGHT_TITLE,
-    Text(
+    PresetText(
         "In the night from 22 to 6 h the energy mean over an hour is above 45 dB(A), what the WHO recommends "
         "for road traffic at night; a warning above 55 dB(A), its interim target. The rule is on from 23 to "
         "6 h: the first hour that lies wholly in the night ends at 23 h. Both numbers are means of all "
@@ -36,11 +36,11 @@ _NIGHT_NOISE: Final = Preset(
         "23 h. Les deux valeurs sont des moyennes de toutes les nuits d'une année : une heure seule n'est "
         "qu'un indice.",
     ),
-    Text(
+    PresetText(
         "See whether it comes back at the same hour: deliveries, terraces and works can be moved.",
         "Voyez si cela revient à la même heure : livraisons, terrasses et chantiers peuvent être déplacés.",
     ),
-    Citation(
+    PresetCitation(
         "WHO environmental noise guidelines for the European region (2018), road traffic; WHO night noise "
         "guidelines for Europe (2009), interim target"
     ),
@@ -60,7 +60,7 @@ _NIGHT_NOISE: Final = Preset(
 )
 
 
-def _emergence(name: Text, attribute: str, begin: str, end: str) -> PresetRule:
+def _emergence(name: PresetText, attribute: str, begin: str, end: str) -> PresetRule:
     return PresetRule(
         name,
         {
@@ -74,8 +74,8 @@ def _emergence(name: Text, attribute: str, begin: str, end: str) -> PresetRule:
 _NEIGHBOURS: Final = Preset(
     "neighbourhood-noise",
     2,
-    Text("Neighbourhood noise: emergence", "Bruit de voisinage : émergence"),
-    Text(
+    PresetText("Neighbourhood noise: emergence", "Bruit de voisinage : émergence"),
+    PresetText(
         "The energy mean over half an hour is above what is allowed at this place. The law allows so much "
         "above the background: 5 dB(A) from 7 to 22 h, 3 dB(A) at night, and 3 dB(A) more for a noise of 20 "
         "minutes to 2 hours. The rules are on from 7:30 to 22 h and from 22:30 to 7 h: the first half-hours "
@@ -89,24 +89,24 @@ _NEIGHBOURS: Final = Preset(
         "donnez les sommes comme attributs du boîtier ou du site : `noise_limit_day` et "
         "`noise_limit_night`. Sans eux, la règle se tait.",
     ),
-    Text(
+    PresetText(
         "Find out what makes the noise, and talk to whoever does. A report needs a measurement on the spot.",
         "Cherchez ce qui fait le bruit et parlez à son auteur. Un constat demande une mesure sur place.",
     ),
-    Citation(
+    PresetCitation(
         "Code de la santé publique (France)",
         "Articles R1336-6 and R1336-7",
     ),
     _PLACES,
     (
         _emergence(
-            Text("Neighbourhood noise by day", "Bruit de voisinage le jour"),
+            PresetText("Neighbourhood noise by day", "Bruit de voisinage le jour"),
             "noise_limit_day",
             "07:30",
             "22:00",
         ),
         _emergence(
-            Text("Neighbourhood noise by night", "Bruit de voisinage la nuit"),
+            PresetText("Neighbourhood noise by night", "Bruit de voisinage la nuit"),
             "noise_limit_night",
             "22:30",
             "07:00",
@@ -114,18 +114,18 @@ _NEIGHBOURS: Final = Preset(
     ),
 )
 
-_SHOT_TITLE: Final = Text("Gunshot", "Coup de feu")
+_SHOT_TITLE: Final = PresetText("Gunshot", "Coup de feu")
 _GUNSHOT: Final = Preset(
     "gunshot",
     1,
     _SHOT_TITLE,
-    Text(
+    PresetText(
         "A box recognised a gunshot, with a confidence of 0.8 or more. Fireworks and exhausts are taken for "
         "shots now and then.",
         "Un boîtier a reconnu un coup de feu, avec une confiance d'au moins 0,8. Pétards et échappements "
         "sont parfois pris pour des tirs.",
     ),
-    Text(
+    PresetText(
         "See whether other boxes heard it, and follow your procedure. Nobody goes there alone.",
         "Voyez si d'autres boîtiers l'ont entendu et suivez votre procédure. Personne n'y va seul.",
     ),

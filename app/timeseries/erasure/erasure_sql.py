@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from app.platform.db.database import RawConnection
 from app.timeseries.retention.expiry_limits import NEVER
 from app.timeseries.rollups.refresh import HOUR
-from app.timeseries.rollups.rollup_queries import midnight
+from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 _MINUTE: Final = timedelta(minutes=1)
 _RANGE: Final = "box_key = $1 AND time >= $2 AND time < $3"
@@ -76,20 +76,20 @@ WHERE box = $1 AND organisation_id = $2 AND received_at >= $3 AND received_at < 
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class ErasureRange:
     """What a box measured from `first` on, before `last`."""
 
     first: datetime
     last: datetime
 
     @classmethod
-    def of(cls, begins_at: datetime | None, ends_at: datetime) -> "Range":
+    def of(cls, begins_at: datetime | None, ends_at: datetime) -> "ErasureRange":
         """The range of an erasure; without a beginning that of all that was."""
         return cls(begins_at or NEVER, ends_at)
 
 
 async def remove_samples(
-    connection: RawConnection, key: int, when: Range, most: int
+    connection: RawConnection, key: int, when: ErasureRange, most: int
 ) -> Sequence[tuple[datetime]]:
     """Remove the earliest samples of the range; returns their times, in order."""
     rows = await connection.fetch(_SAMPLES, key, when.first, when.last, most)
@@ -97,15 +97,15 @@ async def remove_samples(
 
 
 async def remove_events(
-    connection: RawConnection, key: int, when: Range, most: int
+    connection: RawConnection, key: int, when: ErasureRange, most: int
 ) -> Sequence[tuple[datetime, str]]:
     """Remove the earliest events of the range; returns their times and types, in order."""
     rows = await connection.fetch(_EVENTS, key, when.first, when.last, most)
     return sorted((row["time"], row["type"]) for row in rows)
 
 
-async def remove_rest(
-    connection: RawConnection, key: int, box: str, organisation: object, when: Range
+async def remove_remaining_data(
+    connection: RawConnection, key: int, box: str, organisation: object, when: ErasureRange
 ) -> dict[str, int]:
     """Remove what is left once samples and events are gone: summaries, marks, what was refused.
 
@@ -120,7 +120,9 @@ async def remove_rest(
     removed = {
         "hourly": int(hours),
         "daily": _number(
-            await connection.execute(_DAILY, *bounds, zone, midnight(when.first, ZoneInfo(zone), up=False))
+            await connection.execute(
+                _DAILY, *bounds, zone, find_local_midnight(when.first, ZoneInfo(zone), up=False)
+            )
         ),
         "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
         + _number(await connection.execute(_DAY_MARKS, *bounds)),
@@ -132,7 +134,7 @@ async def remove_rest(
     return removed
 
 
-def cut_hours(when: Range) -> list[tuple[datetime, datetime]]:
+def find_partial_hours(when: ErasureRange) -> list[tuple[datetime, datetime]]:
     """The hours (UTC) that a range cuts in two: two at most."""
     firsts = {
         edge.replace(minute=0, second=0, microsecond=0)
@@ -141,21 +143,22 @@ def cut_hours(when: Range) -> list[tuple[datetime, datetime]]:
     return [(first, first + HOUR) for first in sorted(firsts)]
 
 
-def cut_days(when: Range, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+def find_partial_days(when: ErasureRange, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
     """The days of a time zone that a range cuts in two: two at most."""
     days = {
-        (midnight(edge, zone, up=False), midnight(edge, zone, up=True)) for edge in (when.first, when.last)
+        (find_local_midnight(edge, zone, up=False), find_local_midnight(edge, zone, up=True))
+        for edge in (when.first, when.last)
     }
     return sorted((first, last) for first, last in days if first != last)
 
 
-async def _have_made_anew(connection: RawConnection, key: int, when: Range, zone: ZoneInfo) -> None:
+async def _have_made_anew(connection: RawConnection, key: int, when: ErasureRange, zone: ZoneInfo) -> None:
     """Have hours and days summarised that are cut and over: others are to come, as the roll-ups know."""
     before = datetime.now(UTC) - _MINUTE
-    hours = [(first, last) for first, last in cut_hours(when) if last < before]
+    hours = [(first, last) for first, last in find_partial_hours(when) if last < before]
     if hours:
         await connection.execute(_HOURS_ANEW, key, hours[0][0], hours[-1][1])
-    days = [(first, last) for first, last in cut_days(when, zone) if first > NEVER and last < before]
+    days = [(first, last) for first, last in find_partial_days(when, zone) if first > NEVER and last < before]
     if days:
         await connection.executemany(_DAY_ANEW, [(key, first, last) for first, last in days])
 

@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-BEGIN: Final = bytes(32).hex()
+EMPTY_REMOVAL_DIGEST: Final = bytes(32).hex()
 """The chain of nothing."""
 
 
-def extend(chain: str, lines: Iterable[str]) -> str:
+def extend_removal_digest(chain: str, lines: Iterable[str]) -> str:
     """A chain with more lines; both as hexadecimal digits."""
     known = bytes.fromhex(chain)
     for line in lines:

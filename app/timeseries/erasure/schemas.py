@@ -6,15 +6,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Instant, Name
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Instant, Name, RequestBody
 from app.timeseries.erasure.models import Erasure
 
 ErasureState = Literal["queued", "running", "done"]
 _REMOVED: Final = ("samples", "events", "hourly", "daily", "rollup_marks", "box_states", "quarantine")
 
 
-class ErasureCreate(Body):
+class ErasureCreate(RequestBody):
     """What to erase, and why."""
 
     model_config = ConfigDict(
@@ -55,7 +55,7 @@ class ErasedOut(BaseModel):
     quarantine: int = Field(description="What was refused, as it came")
 
 
-class ErasureOut(Resource):
+class ErasureOut(ResourceModel):
     """An erasure: how far it is, and what it removed."""
 
     id: UUID

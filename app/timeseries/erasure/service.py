@@ -11,25 +11,25 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, exists, func, insert, select, text
 
 from app.platform.db.database import ReadSession, WriteSession
-from app.platform.db.ingest_barrier import close_gate
-from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.db.ingest_barrier import close_ingest_barrier
+from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.platform.kernel.ids import new_id, parse_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_repository, repository
 from app.registry.models import Box
 from app.timeseries.erasure.models import Erasure, ErasureBox
-from app.timeseries.erasure.removal_digest import BEGIN
+from app.timeseries.erasure.removal_digest import EMPTY_REMOVAL_DIGEST
 from app.timeseries.erasure.schemas import ErasureCreate
 
-UNFINISHED: Final = 20
+MAX_UNFINISHED_ERASURES: Final = 20
 """Erasures of an organisation that may be unfinished."""
-RANGES: Final = 100
+MAX_ERASED_RANGES: Final = 100
 """Ranges that a box may have of which nothing is taken; such as touch are one."""
 
 _RETRY_S: Final = 30
-ERASURES: Final = Orders("erasures", (identifier(Erasure.id),), {"created_at": ()}, "-created_at")
+ERASURES: Final = SortOrders("erasures", (uuid_sort_key(Erasure.id),), {"created_at": ()}, "-created_at")
 # What was erased before stays erased.
 _CLOSE_RANGE: Final = text("""
 UPDATE boxes SET erased = erased + tstzmultirange(tstzrange(:first, :last, '[)')) WHERE key = ANY (:keys)
@@ -37,7 +37,7 @@ RETURNING (SELECT count(*) FROM unnest(erased))
 """)
 
 
-async def erase_box(
+async def request_box_erasure(
     session: WriteSession, principal: Principal, box_id: str, wanted: ErasureCreate, now: datetime
 ) -> Erasure:
     """Ask for a range of a box to be erased.
@@ -49,19 +49,19 @@ async def erase_box(
         TooManyRequestsError: `too_many_erasures`.
     """
     _check(wanted, now)
-    await close_gate(session)
+    await close_ingest_barrier(session)
     box = await box_repository.get_box(session, box_id, principal.visible(), lock=True)
     made = _made(principal, box.organisation_id, box.site_id, wanted, now)
     made.box = box.id
     return await _ask(session, made, [box.key])
 
 
-async def erase_site(
+async def request_site_erasure(
     session: WriteSession, principal: Principal, site: str, wanted: ErasureCreate, now: datetime
 ) -> Erasure:
-    """Ask for a range of all boxes of a site to be erased; the errors are those of `erase_box`."""
+    """Ask for a range of all boxes of a site to be erased; the errors are those of `request_box_erasure`."""
     _check(wanted, now)
-    await close_gate(session)
+    await close_ingest_barrier(session)
     row = await repository.find_site(session, parse_id(site, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site)
@@ -84,7 +84,7 @@ def _made(
         reason=wanted.reason,
         created_by=principal.key_id,
         created_at=now,
-        chain=BEGIN,
+        chain=EMPTY_REMOVAL_DIGEST,
     )
 
 
@@ -109,7 +109,7 @@ async def _ask(session: WriteSession, made: Erasure, keys: Sequence[int]) -> Era
             Erasure.organisation_id == made.organisation_id, Erasure.finished_at.is_(None)
         )
     )
-    if (unfinished or 0) >= UNFINISHED:
+    if (unfinished or 0) >= MAX_UNFINISHED_ERASURES:
         raise TooManyRequestsError(
             f"The organisation has {unfinished} erasures that are not finished. Wait for one of them.",
             code="too_many_erasures",
@@ -117,9 +117,10 @@ async def _ask(session: WriteSession, made: Erasure, keys: Sequence[int]) -> Era
         )
     values: dict[str, Any] = {"first": made.begins_at, "last": made.ends_at, "keys": list(keys)}
     ranges = (await session.scalars(_CLOSE_RANGE, values)).all()
-    if max(ranges, default=0) > RANGES:
+    if max(ranges, default=0) > MAX_ERASED_RANGES:
         raise ConflictError(
-            f"The box has {RANGES} erased ranges. Erase a range that touches some of them: they become one.",
+            f"The box has {MAX_ERASED_RANGES} erased ranges. Erase a range that touches some of them: they "
+            f"become one.",
             code="too_many_erased_ranges",
         )
     made.boxes_total = len(keys)
@@ -131,7 +132,7 @@ async def _ask(session: WriteSession, made: Erasure, keys: Sequence[int]) -> Era
     return made
 
 
-def _seen(visible: Reach, of: ColumnElement[bool]) -> Select[Erasure]:
+def _seen(visible: TenantScope, of: ColumnElement[bool]) -> Select[Erasure]:
     return select(Erasure).where(*visible.within(Erasure.organisation_id, Erasure.site_id), of)
 
 
@@ -147,10 +148,10 @@ async def _of_site(session: ReadSession, principal: Principal, site: str) -> Col
     return Erasure.site_id == row.id
 
 
-async def page(
+async def list_erasures(
     session: ReadSession,
     principal: Principal,
-    asked: Pagination,
+    asked: PageRequest,
     *,
     box: str | None = None,
     site: str = "",
@@ -160,7 +161,7 @@ async def page(
     return (await session.scalars(ERASURES.page(_seen(principal.visible(), of), asked))).all()
 
 
-async def find(
+async def find_erasure(
     session: ReadSession, principal: Principal, erasure_id: str, *, box: str | None = None, site: str = ""
 ) -> Erasure:
     """One of these (NotFoundError)."""

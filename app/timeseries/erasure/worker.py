@@ -13,12 +13,17 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.platform.db.ingest_barrier import close_gate_now_and_then
+from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
 from app.platform.observability.metrics_and_logs import ERASED, ERASURES_WAITING, get_logger
-from app.timeseries.erasure.erasure_sql import Range, remove_events, remove_rest, remove_samples
-from app.timeseries.erasure.removal_digest import extend
-from app.timeseries.retention.latest_value_expiry import have_states_dropped
+from app.timeseries.erasure.erasure_sql import (
+    ErasureRange,
+    remove_events,
+    remove_remaining_data,
+    remove_samples,
+)
+from app.timeseries.erasure.removal_digest import extend_removal_digest
+from app.timeseries.retention.latest_value_expiry import invalidate_box_states
 
 _log = get_logger(__name__)
 # How long it works before other jobs of the process have their turn.
@@ -97,7 +102,7 @@ class _Work:
         self._connection = connection
         self._id = row["id"]
         self._organisation = row["organisation_id"]
-        self._when = Range.of(row["begins_at"], row["ends_at"])
+        self._when = ErasureRange.of(row["begins_at"], row["ends_at"])
         self._progress: dict[str, int] = json.loads(row["progress"])
         self._chain: str = row["chain"]
         self._until = until
@@ -132,12 +137,12 @@ class _Work:
             while full:
                 async with self._connection.transaction():
                     gone = await remove(self._connection, key, self._when, _SLICE)
-                    await self._note({table: len(gone)}, lines(table, box, gone))
+                    await self._note({table: len(gone)}, format_removal_lines(table, box, gone))
                 full = len(gone) == _SLICE
                 if full and self._is_over():
                     return False
         async with self._connection.transaction():
-            removed = await remove_rest(self._connection, key, box, self._organisation, self._when)
+            removed = await remove_remaining_data(self._connection, key, box, self._organisation, self._when)
             await self._note(removed)
             await self._connection.execute(_MARK, self._id, [key], "emptied")
         return not self._is_over()
@@ -146,9 +151,9 @@ class _Work:
         """Take latest values away, where the consumer cannot bring them back."""
         first, last = (from_datetime(edge) for edge in (self._when.first, self._when.last))
         async with self._connection.transaction():
-            await close_gate_now_and_then(self._connection)
+            await close_ingest_barrier_unqueued(self._connection)
             values = await self._connection.fetchval(_SETTLE, keys, first, last)
-            await have_states_dropped(self._connection, keys)
+            await invalidate_box_states(self._connection, keys)
             await self._note({"box_states": values})
             await self._connection.execute(_MARK, self._id, keys, "done")
             await self._connection.execute(_DONE, self._id)
@@ -159,12 +164,12 @@ class _Work:
         for table, count in removed.items():
             progress[table] = progress.get(table, 0) + count
             ERASED.labels(table).inc(count)
-        chain = extend(self._chain, identities)
+        chain = extend_removal_digest(self._chain, identities)
         await self._connection.execute(_NOTE, self._id, json.dumps(progress), chain)
         self._progress, self._chain = progress, chain
 
 
-def lines(table: str, box: str, identities: Iterable[tuple[Any, ...]]) -> Iterable[str]:
+def format_removal_lines(table: str, box: str, identities: Iterable[tuple[Any, ...]]) -> Iterable[str]:
     """What the chain has of rows: their times, and what else is part of their identity."""
     for moment, *more in identities:
         at = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -14,19 +14,19 @@ from sqlalchemy import ColumnElement, Select, case, collate, func, literal, sele
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalogue.metrics import BY_NAME, COLUMNS
+from app.catalogue.metrics import COLUMNS, METRICS_BY_NAME
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.instants import check_range, parse_rfc3339, to_datetime
-from app.platform.kernel.rejection_codes import RejectedError, shown
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Site
-from app.timeseries.series.latest_queries import newer_samples
+from app.timeseries.series.latest_queries import read_newer_samples
 from app.timeseries.storage.box_states import NEVER
 from app.timeseries.storage.models import BoxState
 
-BOXES_MOST: Final = 100
+MAX_NAMED_BOXES: Final = 100
 """Boxes that are named at once: more make an address that is too long. Sites may have any number."""
 
 _box_id: Final = collate(Box.id, "C")
@@ -35,7 +35,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _AT_ONCE: Final = 1_000
 
 
-class Position(NamedTuple):
+class RowPosition(NamedTuple):
     """A row's place in the order.
 
     Attributes:
@@ -57,13 +57,14 @@ class Position(NamedTuple):
             return cls(box, to_datetime(time_us))
         except (CodedValueError, RejectedError) as error:
             raise InvalidError(
-                f"{shown(text)} is not a box's id, a comma, and the time of a row, as the file has them.",
+                f"{format_rejected_value(text)} is not a box's id, a comma, and the time of a row, as the "
+                f"file has them.",
                 code="invalid_position",
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ExportSelection:
     """The boxes that an export is of.
 
     Attributes:
@@ -72,7 +73,7 @@ class Selection:
         boxes: one of these; empty: any.
     """
 
-    visible: Reach
+    visible: TenantScope
     sites: tuple[UUID, ...] = ()
     boxes: tuple[str, ...] = ()
 
@@ -86,7 +87,7 @@ class Selection:
         return found
 
     def page(
-        self, span: "Span", start: Position | None, boxes: int, end: datetime | None = None
+        self, span: "ExportSpan", start: RowPosition | None, boxes: int, end: datetime | None = None
     ) -> Select[*tuple[Any, ...]]:
         """The next boxes in order, with `since` and `before`: between which their rows lie.
 
@@ -133,7 +134,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ExportSpan:
     """What is exported of the boxes.
 
     Attributes:
@@ -145,16 +146,16 @@ class Span:
 
     first: datetime
     last: datetime
-    start: Position | None = None
-    until: Position | None = None
+    start: RowPosition | None = None
+    until: RowPosition | None = None
 
 
-def behind(position: Position) -> Position:
+def advance_position(position: RowPosition) -> RowPosition:
     """The first place behind a row."""
-    return position if position.time is None else Position(position.box, position.time + _MICROSECOND)
+    return position if position.time is None else RowPosition(position.box, position.time + _MICROSECOND)
 
 
-async def check_named(session: AsyncSession, selection: Selection) -> None:
+async def check_selection_exists(session: AsyncSession, selection: ExportSelection) -> None:
     """See that all sites and boxes that are named are there.
 
     Raises:
@@ -162,9 +163,9 @@ async def check_named(session: AsyncSession, selection: Selection) -> None:
         NotFoundError: one of them is not, or is not the caller's.
     """
     visible = selection.visible
-    if len(selection.boxes) > BOXES_MOST:
+    if len(selection.boxes) > MAX_NAMED_BOXES:
         raise InvalidError(
-            f"At most {BOXES_MOST} boxes can be named at once: name their sites, or export in parts.",
+            f"At most {MAX_NAMED_BOXES} boxes can be named at once: name their sites, or export in parts.",
             code="too_many_boxes",
         )
     if selection.sites:
@@ -174,25 +175,25 @@ async def check_named(session: AsyncSession, selection: Selection) -> None:
             if site not in there:
                 raise NotFoundError("site", site)
     if selection.boxes:
-        named = select(Box.id).where(*Selection(visible, boxes=selection.boxes).conditions())
+        named = select(Box.id).where(*ExportSelection(visible, boxes=selection.boxes).conditions())
         known = set(await session.scalars(named))
         for box in selection.boxes:
             if box not in known:
                 raise NotFoundError("box", box)
 
 
-async def organisations_of(session: AsyncSession, selection: Selection) -> Sequence[UUID]:
+async def find_selected_organisations(session: AsyncSession, selection: ExportSelection) -> Sequence[UUID]:
     """Whose the boxes are."""
     query = select(Box.organisation_id).distinct().where(*selection.conditions())
     return (await session.scalars(query.order_by(Box.organisation_id))).all()
 
 
-async def shortest_interval(session: AsyncSession, selection: Selection) -> int:
+async def find_shortest_interval(session: AsyncSession, selection: ExportSelection) -> int:
     """How often the box samples that does so most often (s); one second where there is none."""
     return await session.scalar(select(func.min(Box.interval_s)).where(*selection.conditions())) or 1
 
 
-async def metrics_of(session: AsyncSession, selection: Selection) -> list[str]:
+async def find_measured_metrics(session: AsyncSession, selection: ExportSelection) -> list[str]:
     """All metrics that the boxes ever sent, of those in the catalogue.
 
     The span itself, which may be long, is not looked through: what a box sent is known of its latest values.
@@ -204,6 +205,6 @@ async def metrics_of(session: AsyncSession, selection: Selection) -> list[str]:
     marks = marks.join(BoxState, Box.key == BoxState.box_key).where(*selection.conditions())
     newest = (await session.execute(marks)).all()
     for portion in batched(newest, _AT_ONCE):
-        for _, _, *values in await newer_samples(session, dict(portion)):
+        for _, _, *values in await read_newer_samples(session, dict(portion)):
             found.update(name for name, value in zip(COLUMNS, values, strict=True) if value is not None)
-    return [name for name in BY_NAME if name in found]
+    return [name for name in METRICS_BY_NAME if name in found]

@@ -19,15 +19,15 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.instants import to_datetime
 from app.registry.models import Box, Site
-from app.timeseries.exports.box_selection import Position, Selection, Span
-from app.timeseries.exports.bucket_layout import Bucketing, clamped
-from app.timeseries.exports.row_slices import Packing, Reading, Slice
-from app.timeseries.exports.row_source import Column
-from app.timeseries.rollups.rollup_queries import summaries
-from app.timeseries.series.aggregates import aggregated
+from app.timeseries.exports.box_selection import ExportSelection, ExportSpan, RowPosition
+from app.timeseries.exports.bucket_layout import BucketLayout, clamp_span
+from app.timeseries.exports.row_slices import ExportReader, PackedSlice, RowPacker
+from app.timeseries.exports.row_source import ExportColumn
+from app.timeseries.rollups.rollup_queries import read_bucket_summaries
+from app.timeseries.series.aggregates import compute_aggregates
 
 ROWS: Final = 5_000
 """Of a slice, at most; fewer where a row has many columns."""
@@ -38,7 +38,7 @@ _LONG_S: Final = 0.5
 _BOXES: Final = 100
 
 
-class Place(NamedTuple):
+class ExportedBox(NamedTuple):
     """A box, as far as its rows need it."""
 
     key: int
@@ -50,7 +50,7 @@ class Place(NamedTuple):
     timezone: str
 
 
-class Table(NamedTuple):
+class BucketRows(NamedTuple):
     """Rows of one box, ascending.
 
     Attributes:
@@ -59,7 +59,7 @@ class Table(NamedTuple):
         values: of each column a list as long as `times`, None where there is no value.
     """
 
-    box: Place
+    box: ExportedBox
     times: list[datetime]
     values: list[list[float | None]]
 
@@ -76,13 +76,13 @@ class BucketExport:
         columns: of values, in the file's order.
     """
 
-    selection: Selection
-    span: Span
+    selection: ExportSelection
+    span: ExportSpan
     metrics: tuple[str, ...]
-    bucketing: Bucketing
-    columns: tuple[Column, ...]
+    bucketing: BucketLayout
+    columns: tuple[ExportColumn, ...]
 
-    async def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
+    async def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
         """All rows in order. Between two slices nothing is held."""
         start = self.span.start
         more = bool(self.columns)
@@ -92,11 +92,11 @@ class BucketExport:
                 rows = sum(len(table.times) for table in tables)
                 packed = await self._packed(session, tables, packing) if rows else ()
             if rows:
-                yield Slice(rows, packed)
+                yield PackedSlice(rows, packed)
 
     async def some(
-        self, session: AsyncSession, start: Position | None
-    ) -> tuple[list[Table], Position | None, bool]:
+        self, session: AsyncSession, start: RowPosition | None
+    ) -> tuple[list[BucketRows], RowPosition | None, bool]:
         """Rows from a place on, as many as are read at once.
 
         Returns:
@@ -104,7 +104,7 @@ class BucketExport:
         """
         began = time.monotonic()
         most = max(1, min(ROWS, _VALUES // len(self.columns)))
-        found: list[Table] = []
+        found: list[BucketRows] = []
         rows = 0
         boxes = await self._boxes(session, start)
         for box in boxes:
@@ -113,22 +113,26 @@ class BucketExport:
                 rows += len(table.times)
                 found.append(table)
                 if rows >= most or time.monotonic() - began >= _LONG_S:
-                    return found, Position(box.id, window[1]), True
-            start = Position(box.id, None)
+                    return found, RowPosition(box.id, window[1]), True
+            start = RowPosition(box.id, None)
         return found, start, len(boxes) == _BOXES
 
-    async def _boxes(self, session: AsyncSession, start: Position | None) -> list[Place]:
+    async def _boxes(self, session: AsyncSession, start: RowPosition | None) -> list[ExportedBox]:
         page = self.selection.page(self.span, start, _BOXES).add_columns(Box.interval_s, Site.timezone)
         rows = (await session.execute(page)).all()
         return [
-            Place(row.key, row.id, row.site_id, row.longitude, row.latitude, row.interval_s, row.timezone)
+            ExportedBox(
+                row.key, row.id, row.site_id, row.longitude, row.latitude, row.interval_s, row.timezone
+            )
             for row in rows
         ]
 
-    def _windows(self, box: Place, start: Position | None, rows: int) -> Iterator[tuple[datetime, datetime]]:
+    def _windows(
+        self, box: ExportedBox, start: RowPosition | None, rows: int
+    ) -> Iterator[tuple[datetime, datetime]]:
         """What of a box is left: whole buckets, save where the span cuts one in two."""
         zone = ZoneInfo(box.timezone)
-        first, last = clamped(self.span.first, self.span.last)
+        first, last = clamp_span(self.span.first, self.span.last)
         if start is not None and start.box == box.id and start.time is not None:
             first = max(first, self.bucketing.from_row(start.time, zone))
         until = self.span.until
@@ -136,33 +140,37 @@ class BucketExport:
             last = min(last, self.bucketing.after_row(until.time, zone))
         return self.bucketing.windows(first, last, zone, box.interval_s, rows)
 
-    async def _table(self, session: AsyncSession, box: Place, window: tuple[datetime, datetime]) -> Table:
+    async def _table(
+        self, session: AsyncSession, box: ExportedBox, window: tuple[datetime, datetime]
+    ) -> BucketRows:
         """The rows of a window: the buckets in which any of the metrics has a value."""
         of = []
         for name in self.metrics:
-            series = self.bucketing.series(box.key, BY_NAME[name], box.timezone, window)
-            of.append((BY_NAME[name], await summaries(session, series)))
+            series = self.bucketing.series(box.key, METRICS_BY_NAME[name], box.timezone, window)
+            of.append((METRICS_BY_NAME[name], await read_bucket_summaries(session, series)))
         times = np.unique(np.concatenate([found.times for _, found in of]))
         values: list[list[float | None]] = []
         for metric, found in of:
             places = np.searchsorted(times, found.times).tolist()
-            shown = aggregated(found, metric, self.bucketing.bucket, ZoneInfo(box.timezone), box.interval_s)
+            shown = compute_aggregates(
+                found, metric, self.bucketing.bucket, ZoneInfo(box.timezone), box.interval_s
+            )
             for name in self.bucketing.fitting(metric):
                 column: list[float | None] = [None] * len(times)
                 for place, value in zip(places, shown[name], strict=True):
                     column[place] = value
                 values.append(column)
-        return Table(box, [to_datetime(moment) for moment in times.tolist()], values)
+        return BucketRows(box, [to_datetime(moment) for moment in times.tolist()], values)
 
     async def _packed(
-        self, session: AsyncSession, tables: Sequence[Table], packing: Packing
+        self, session: AsyncSession, tables: Sequence[BucketRows], packing: RowPacker
     ) -> tuple[Any, ...]:
         page = _page(tables, self.columns)
         (row,) = (await session.execute(select(*packing.pack(page, self.columns)).select_from(page))).all()
         return tuple(row)
 
 
-def _page(tables: Sequence[Table], columns: Sequence[Column]) -> CTE:
+def _page(tables: Sequence[BucketRows], columns: Sequence[ExportColumn]) -> CTE:
     """Rows as PostgreSQL is sent them: an array for each column."""
     given: dict[str, tuple[TypeEngine[Any], list[Any]]] = {
         "id": (Text(), [table.box.id for table in tables for _ in table.times]),

@@ -12,15 +12,15 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.catalogue.metrics import BY_NAME, Metric
+from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
-from app.timeseries.exports.row_source import Column
-from app.timeseries.rollups.rollup_columns import begin
-from app.timeseries.rollups.rollup_queries import Series
-from app.timeseries.series.aggregates import LEVELS, aggregates_named, quantiles_of
+from app.timeseries.exports.row_source import ExportColumn
+from app.timeseries.rollups.rollup_columns import floor_to_buckets
+from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
+from app.timeseries.series.aggregates import LEVEL_AGGREGATES, find_required_quantiles, parse_aggregate_names
 from app.timeseries.series.bucket_query import MAX_SAMPLES
-from app.timeseries.series.series_arithmetic import Bucket
+from app.timeseries.series.series_arithmetic import BucketWidth
 
 MAX_BUCKETS: Final = 1_000_000
 """So many buckets of each box may lie in the span: a year of minutes, and more."""
@@ -39,7 +39,7 @@ _WHAT: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Bucketing:
+class BucketLayout:
     """Into which buckets readings are put, and what each has.
 
     Attributes:
@@ -47,15 +47,15 @@ class Bucketing:
         names: the aggregates, in the order in which they were asked for.
     """
 
-    bucket: Bucket
+    bucket: BucketWidth
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, bucket: str, aggregates: str | None, first: datetime, last: datetime) -> Self:
         """Check it (InvalidError `invalid_bucket`, `invalid_aggregate`, `range_too_large`)."""
-        width = Bucket.parse(bucket)
-        names = aggregates_named(aggregates)
-        first, last = clamped(first, last)
+        width = BucketWidth.parse(bucket)
+        names = parse_aggregate_names(aggregates)
+        first, last = clamp_span(first, last)
         if first >= last:
             raise InvalidError("Samples are of the years 2000 to 9998.", code="range_too_large")
         if (last - first).total_seconds() > width.seconds * MAX_BUCKETS:
@@ -69,20 +69,28 @@ class Bucketing:
 
     def fitting(self, metric: Metric) -> tuple[str, ...]:
         """The aggregates that a metric has: L10, L50 and L90 are of sound levels alone."""
-        return tuple(name for name in self.names if name not in LEVELS or metric.kind == "level")
+        return tuple(name for name in self.names if name not in LEVEL_AGGREGATES or metric.kind == "level")
 
-    def columns(self, metrics: Sequence[str]) -> tuple[Column, ...]:
+    def columns(self, metrics: Sequence[str]) -> tuple[ExportColumn, ...]:
         """A column for each metric and aggregate (InvalidError `invalid_aggregate`)."""
-        found = tuple(_column(BY_NAME[name], of) for name in metrics for of in self.fitting(BY_NAME[name]))
+        found = tuple(
+            _column(METRICS_BY_NAME[name], of)
+            for name in metrics
+            for of in self.fitting(METRICS_BY_NAME[name])
+        )
         if metrics and not found:
             raise InvalidError(
                 "l10, l50 and l90 are for sound levels, of which none is exported.", code="invalid_aggregate"
             )
         return found
 
-    def series(self, key: int, metric: Metric, timezone: str, window: tuple[datetime, datetime]) -> Series:
+    def series(
+        self, key: int, metric: Metric, timezone: str, window: tuple[datetime, datetime]
+    ) -> BoxSeriesQuery:
         """A window of a box, as series have it."""
-        return Series(key, metric, self.bucket, timezone, *window, quantiles_of(self.fitting(metric)))
+        return BoxSeriesQuery(
+            key, metric, self.bucket, timezone, *window, find_required_quantiles(self.fitting(metric))
+        )
 
     def check_samples(self, interval_s: int) -> None:
         """Refuse buckets that hold too much to be looked at (InvalidError `range_too_large`).
@@ -101,7 +109,7 @@ class Bucketing:
 
     @property
     def _rolled_up(self) -> bool:
-        return self.series(0, BY_NAME["laeq"], "UTC", (_FIRST, _LAST)).rolled_up is not None
+        return self.series(0, METRICS_BY_NAME["laeq"], "UTC", (_FIRST, _LAST)).rolled_up is not None
 
     def windows(
         self, first: datetime, last: datetime, zone: ZoneInfo, interval_s: int, rows: int
@@ -125,7 +133,7 @@ class Bucketing:
 
     def begin(self, moment: datetime, zone: ZoneInfo) -> datetime:
         """When the bucket begins in which an instant lies."""
-        return to_datetime(int(begin(np.array([from_datetime(moment)]), self.bucket, zone)[0]))
+        return to_datetime(int(floor_to_buckets(np.array([from_datetime(moment)]), self.bucket, zone)[0]))
 
     def from_row(self, moment: datetime, zone: ZoneInfo) -> datetime:
         """Where the first bucket begins that begins at an instant or later."""
@@ -137,20 +145,24 @@ class Bucketing:
         return self._after(self.begin(moment, zone), zone, 1)
 
     def _after(self, begun: datetime, zone: ZoneInfo, buckets: int) -> datetime:
-        wide = Bucket(self.bucket.text, self.bucket.seconds * buckets, self.bucket.local)
+        wide = BucketWidth(self.bucket.text, self.bucket.seconds * buckets, self.bucket.local)
         # Where clocks jump at midnight the day begins an hour later than others.
         return self.begin(wide.end_of(begun, zone), zone)
 
 
-def clamped(first: datetime, last: datetime) -> tuple[datetime, datetime]:
+def clamp_span(first: datetime, last: datetime) -> tuple[datetime, datetime]:
     """A span as far as there can be samples: at the far ends of time there are no buckets to count from."""
     return max(first, _FIRST), min(last, _LAST)
 
 
-def _column(metric: Metric, of: str) -> Column:
+def _column(metric: Metric, of: str) -> ExportColumn:
     unit = {"count": "1", "coverage": "%"}.get(of, metric.unit)
     what = _WHAT.get(of)
     if what is None:
-        what = f"exceeded {of[1:]} % of the time" if of in LEVELS else f"quantile 0.{of[1:]} of the bucket"
+        what = (
+            f"exceeded {of[1:]} % of the time"
+            if of in LEVEL_AGGREGATES
+            else f"quantile 0.{of[1:]} of the bucket"
+        )
     # Means have more digits than four bytes hold, and counts more than they can count.
-    return Column(f"{metric.name}_{of}", unit, f"{metric.description}: {what}", double=True)
+    return ExportColumn(f"{metric.name}_{of}", unit, f"{metric.description}: {what}", double=True)

@@ -7,15 +7,15 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-from app.timeseries.exports.box_selection import Position, behind
+from app.timeseries.exports.box_selection import RowPosition, advance_position
 from app.timeseries.exports.bucket_export import BucketExport
-from app.timeseries.exports.export_parts import Named, Part
-from app.timeseries.exports.row_slices import Reading
+from app.timeseries.exports.export_parts import CountedPart, PartReference
+from app.timeseries.exports.row_slices import ExportReader
 
 _WITHIN_S: Final = 20.0
 
 
-class BucketParts:
+class BucketPartPlanner:
     """The parts of an export in buckets.
 
     Args:
@@ -29,17 +29,17 @@ class BucketParts:
         self._rows = rows
         self._number = number
 
-    async def listed(self, reading: Reading, *, most: int) -> tuple[list[Part], str | None]:
+    async def listed(self, reading: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
         """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
-        found: list[Part] = []
+        found: list[CountedPart] = []
         began = time.monotonic()
         async for part in self._all(reading):
             found.append(part)
             if len(found) == most or time.monotonic() - began >= _WITHIN_S:
-                return found, Named(part.number + 1, behind(part.until), None).token()
+                return found, PartReference(part.number + 1, advance_position(part.until), None).token()
         return found, None
 
-    async def _all(self, reading: Reading) -> AsyncIterator[Part]:
+    async def _all(self, reading: ExportReader) -> AsyncIterator[CountedPart]:
         begun, start, more = self._export.span.start, self._export.span.start, bool(self._export.columns)
         counted, first, last = 0, "", None
         number = self._number
@@ -49,9 +49,9 @@ class BucketParts:
             for table in tables:
                 for moment in table.times:
                     if last is not None and counted == self._rows:
-                        yield Part(number, begun, last, counted, first)
-                        begun, number, counted, first = behind(last), number + 1, 0, ""
+                        yield CountedPart(number, begun, last, counted, first)
+                        begun, number, counted, first = advance_position(last), number + 1, 0, ""
                     first = first or table.box.id
-                    last, counted = Position(table.box.id, moment), counted + 1
+                    last, counted = RowPosition(table.box.id, moment), counted + 1
         if last is not None and counted:
-            yield Part(number, begun, last, counted, first)
+            yield CountedPart(number, begun, last, counted, first)

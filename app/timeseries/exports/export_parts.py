@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
-from app.timeseries.exports.box_selection import Position, behind
-from app.timeseries.exports.row_order import Piece, Seen, Walk
-from app.timeseries.exports.row_slices import Export, Reading
+from app.timeseries.exports.box_selection import RowPosition, advance_position
+from app.timeseries.exports.row_scan import AdaptiveRowScan, ScanOutcome, ScanRange
+from app.timeseries.exports.row_slices import ExportReader, SampleExport
 
 ROWS_MOST: Final = 1_000_000
 """Of a part."""
@@ -34,7 +34,7 @@ _WITHIN_S: Final = 20.0
 _NUMBERS_MOST: Final = 1_000_000_000
 
 
-class Part(NamedTuple):
+class CountedPart(NamedTuple):
     """A part.
 
     Attributes:
@@ -46,13 +46,13 @@ class Part(NamedTuple):
     """
 
     number: int
-    start: Position | None
-    until: Position
+    start: RowPosition | None
+    until: RowPosition
     rows: int
     first_box: str
 
 
-class Named(NamedTuple):
+class PartReference(NamedTuple):
     """A part as a client names it.
 
     Attributes:
@@ -62,8 +62,8 @@ class Named(NamedTuple):
     """
 
     number: int
-    start: Position | None
-    until: Position | None
+    start: RowPosition | None
+    until: RowPosition | None
 
     def token(self) -> str:
         """What names it."""
@@ -76,14 +76,14 @@ class Named(NamedTuple):
         return cls(number, _place(*places[:2]), _place(*places[2:]))
 
 
-def _written(place: Position | None) -> tuple[str | None, int | None]:
+def _written(place: RowPosition | None) -> tuple[str | None, int | None]:
     if place is None:
         return None, None
     return place.box, None if place.time is None else from_datetime(place.time)
 
 
-def _place(box: str | None, micros: int | None) -> Position | None:
-    return None if box is None else Position(box, None if micros is None else to_datetime(micros))
+def _place(box: str | None, micros: int | None) -> RowPosition | None:
+    return None if box is None else RowPosition(box, None if micros is None else to_datetime(micros))
 
 
 def _number(value: object) -> int:
@@ -103,7 +103,7 @@ def _micros(value: object) -> int | None:
     raise ValueError(value)
 
 
-class Parts:
+class SamplePartPlanner:
     """The parts of an export, counted one after the other.
 
     Args:
@@ -112,7 +112,7 @@ class Parts:
         number: of the first part.
     """
 
-    def __init__(self, export: Export, *, rows: int, number: int = 1) -> None:
+    def __init__(self, export: SampleExport, *, rows: int, number: int = 1) -> None:
         self._export = export
         self._rows = rows
         self._number = number
@@ -122,38 +122,40 @@ class Parts:
         self._last_time: datetime | None = None
         self._counted = 0
 
-    async def listed(self, reading: Reading, *, most: int) -> tuple[list[Part], str | None]:
+    async def listed(self, reading: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
         """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
-        found: list[Part] = []
+        found: list[CountedPart] = []
         began = time.monotonic()
         async for part in self._all(reading):
             found.append(part)
             counted = sum(each.rows for each in found)
             if len(found) == most or counted >= _COUNTED_MOST or time.monotonic() - began >= _WITHIN_S:
-                return found, Named(self._number, behind(part.until), None).token()
+                return found, PartReference(self._number, advance_position(part.until), None).token()
         return found, None
 
-    async def _all(self, reading: Reading) -> AsyncIterator[Part]:
-        walk = Walk(self._export.span, _PIECE)
+    async def _all(self, reading: ExportReader) -> AsyncIterator[CountedPart]:
+        walk = AdaptiveRowScan(self._export.span, _PIECE)
         while self._export.columns and (piece := walk.next()) is not None:
             answer = await reading.read(self._counts(piece))
             ((looked, last, over, counts),) = answer.rows
             whole = [(box, rows) for box, rows in json.loads(counts or "[]") if over is None or box < over]
-            seen = Seen(sum(rows for _, rows in whole), looked, last, over, answer.seconds)
+            seen = ScanOutcome(sum(rows for _, rows in whole), looked, last, over, answer.seconds)
             walk.seen(piece, seen)
             for box, rows in whole:
                 async for part in self._take(reading, piece, box, rows):
                     yield part
         if self._counted:
-            yield self._ended(Position(self._last, None))
+            yield self._ended(RowPosition(self._last, None))
 
-    async def _take(self, reading: Reading, piece: Piece, box: str, rows: int) -> AsyncIterator[Part]:
+    async def _take(
+        self, reading: ExportReader, piece: ScanRange, box: str, rows: int
+    ) -> AsyncIterator[CountedPart]:
         """Add the rows of a box in a piece; gives the parts that end meanwhile."""
         done = 0
         while rows:
             if self._counted == self._rows:
                 # It ended with the piece before, or with the box before.
-                yield self._ended(Position(self._last, self._last_time))
+                yield self._ended(RowPosition(self._last, self._last_time))
             taken = min(rows, self._rows - self._counted)
             self._first = self._first or box
             self._counted, done, rows = self._counted + taken, done + taken, rows - taken
@@ -161,16 +163,16 @@ class Parts:
             if rows:
                 answer = await reading.read(self._time(piece, box, done))
                 ((end,),) = answer.rows
-                yield self._ended(Position(box, end))
+                yield self._ended(RowPosition(box, end))
 
-    def _ended(self, until: Position) -> Part:
-        part = Part(self._number, self._start, until, self._counted, self._first)
+    def _ended(self, until: RowPosition) -> CountedPart:
+        part = CountedPart(self._number, self._start, until, self._counted, self._first)
         self._number += 1
-        self._start = behind(until)
+        self._start = advance_position(until)
         self._first, self._counted = "", 0
         return part
 
-    def _counts(self, piece: Piece) -> Select[*tuple[Any, ...]]:
+    def _counts(self, piece: ScanRange) -> Select[*tuple[Any, ...]]:
         """The query of what is seen of a piece, and its boxes' rows: `[[id, rows], …]`."""
         looked, found, over = self._export.found(piece, _PIECE)
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
@@ -183,7 +185,7 @@ class Parts:
             listed,
         )
 
-    def _time(self, piece: Piece, box: str, number: int) -> Select[*tuple[Any, ...]]:
+    def _time(self, piece: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
         """The query of the time of a box's row in a piece: the one of this number, from 1 on."""
         only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
         _, found, _ = only.found(piece, _PIECE)

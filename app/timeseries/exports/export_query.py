@@ -12,30 +12,30 @@ from uuid import UUID
 from fastapi import Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.http.contract.fields import Identifier, InstantParameter
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import format_us, from_datetime
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.timeseries.exports.box_selection import (
-    Position,
-    Selection,
-    Span,
-    behind,
-    check_named,
-    metrics_of,
-    shortest_interval,
+    ExportSelection,
+    ExportSpan,
+    RowPosition,
+    advance_position,
+    check_selection_exists,
+    find_measured_metrics,
+    find_shortest_interval,
 )
 from app.timeseries.exports.bucket_export import BucketExport
-from app.timeseries.exports.bucket_layout import Bucketing
-from app.timeseries.exports.row_slices import Export, Exported
+from app.timeseries.exports.bucket_layout import BucketLayout
+from app.timeseries.exports.row_slices import RowExport, SampleExport
 from app.timeseries.exports.row_source import RawSamples
 from app.timeseries.series.bucket_parameters import (
     AggregatesParameter,
     BucketParameter,
-    refuse_unbucketed,
+    check_bucket_parameters,
 )
-from app.timeseries.series.series_arithmetic import check_range, metric_named
+from app.timeseries.series.series_arithmetic import complete_range, find_metric
 
 PATH: Final = "/v1/readings/export"
 
@@ -43,7 +43,7 @@ _LISTED_MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExportQuery:
     """What a client asks for.
 
     Attributes:
@@ -62,15 +62,19 @@ class Asked:
     first: datetime
     last: datetime
     whole: bool
-    bucketing: Bucketing | None = None
+    bucketing: BucketLayout | None = None
 
-    def selection(self, visible: Reach) -> Selection:
+    def selection(self, visible: TenantScope) -> ExportSelection:
         """The boxes, of those that the caller reaches."""
-        return Selection(visible, self.sites, self.boxes)
+        return ExportSelection(visible, self.sites, self.boxes)
 
     async def export(
-        self, session: AsyncSession, visible: Reach, start: Position | None, until: Position | None
-    ) -> Export | BucketExport:
+        self,
+        session: AsyncSession,
+        visible: TenantScope,
+        start: RowPosition | None,
+        until: RowPosition | None,
+    ) -> SampleExport | BucketExport:
         """What is exported.
 
         Args:
@@ -84,15 +88,15 @@ class Asked:
             NotFoundError: a box or a site is not there.
         """
         selection = self.selection(visible)
-        await check_named(session, selection)
+        await check_selection_exists(session, selection)
         metrics = self.metrics
         if metrics is None:
-            metrics = tuple(await metrics_of(session, selection))
-        span = Span(self.first, self.last, start, until)
+            metrics = tuple(await find_measured_metrics(session, selection))
+        span = ExportSpan(self.first, self.last, start, until)
         if self.bucketing is None:
-            return Export(selection, span, RawSamples.of(metrics, self.first, self.last))
+            return SampleExport(selection, span, RawSamples.of(metrics, self.first, self.last))
         columns = self.bucketing.columns(metrics)
-        self.bucketing.check_samples(await shortest_interval(session, selection))
+        self.bucketing.check_samples(await find_shortest_interval(session, selection))
         return BucketExport(selection, span, metrics, self.bucketing, columns)
 
     def check_whole(self) -> None:
@@ -104,13 +108,13 @@ class Asked:
                 code="range_required",
             )
 
-    def address(self, export: Exported, **more: str) -> str:
+    def address(self, export: RowExport, **more: str) -> str:
         """The path with all that was asked for, and what was not said as it was taken."""
         told = [
             *more.items(),
             *self.said(),
-            ("from", instant(self.first)),
-            ("to", instant(self.last)),
+            ("from", format_row_time(self.first)),
+            ("to", format_row_time(self.last)),
             *(("site", str(site)) for site in self.sites),
             *(("box", box) for box in self.boxes),
             *(("metric", name) for name in export.metrics),
@@ -124,12 +128,12 @@ class Asked:
         return [("bucket", self.bucketing.bucket.text), ("aggregates", ",".join(self.bucketing.names))]
 
 
-def instant(moment: datetime) -> str:
+def format_row_time(moment: datetime) -> str:
     """A time as the files have it."""
     return format_us(from_datetime(moment))
 
 
-async def asked(
+async def parse_export_query(
     *,
     site: Annotated[
         list[Identifier] | None,
@@ -144,7 +148,7 @@ async def asked(
         Query(
             max_length=_LISTED_MOST,
             description="A metric of the catalogue, or several; by default all that the boxes ever sent",
-            json_schema_extra={"items": {"type": "string", "enum": sorted(BY_NAME)}},
+            json_schema_extra={"items": {"type": "string", "enum": sorted(METRICS_BY_NAME)}},
         ),
     ] = None,
     from_: Annotated[
@@ -153,33 +157,33 @@ async def asked(
     to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
     bucket: BucketParameter = None,
     aggregates: AggregatesParameter = None,
-) -> Asked:
+) -> ExportQuery:
     """Read the parameters.
 
     Raises:
         InvalidError: `unknown_metric`, `range_reversed`, `bucket_missing`, or one of buckets.
     """
     if bucket is None:
-        refuse_unbucketed(aggregates, "none")
-    named = None if metric is None else {metric_named(name).name for name in metric}
-    first, last = check_range(from_, to, datetime.now(UTC))
-    return Asked(
+        check_bucket_parameters(aggregates, "none")
+    named = None if metric is None else {find_metric(name).name for name in metric}
+    first, last = complete_range(from_, to, datetime.now(UTC))
+    return ExportQuery(
         tuple(dict.fromkeys(site or ())),
         tuple(dict.fromkeys(box or ())),
-        None if named is None else tuple(name for name in BY_NAME if name in named),
+        None if named is None else tuple(name for name in METRICS_BY_NAME if name in named),
         first,
         last,
         None not in (named, from_, to),
-        None if bucket is None else Bucketing.of(bucket, aggregates, first, last),
+        None if bucket is None else BucketLayout.of(bucket, aggregates, first, last),
     )
 
 
-def beginning(after: Position | None, start: Position | None) -> Position | None:
+def resolve_start_position(after: RowPosition | None, start: RowPosition | None) -> RowPosition | None:
     """Where a file begins, or is gone on with: behind the last row that is there, and not before its part."""
     if after is None or start is None:
-        return start if after is None else behind(after)
-    return max(behind(after), start, key=_order)
+        return start if after is None else advance_position(after)
+    return max(advance_position(after), start, key=_order)
 
 
-def _order(place: Position) -> tuple[str, bool, int]:
+def _order(place: RowPosition) -> tuple[str, bool, int]:
     return place.box, place.time is None, 0 if place.time is None else from_datetime(place.time)

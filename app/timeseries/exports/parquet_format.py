@@ -16,8 +16,8 @@ from sqlalchemy import CTE, ColumnElement, Text, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import BYTEA, aggregate_order_by
 
 from app.platform.kernel.errors import TooManyRequestsError
-from app.timeseries.exports.row_slices import Slice
-from app.timeseries.exports.row_source import Column
+from app.timeseries.exports.row_slices import PackedSlice
+from app.timeseries.exports.row_source import ExportColumn
 
 MEDIA_TYPE: Final = "application/vnd.apache.parquet"
 
@@ -42,7 +42,7 @@ class ParquetFormat:
 
     media_type = MEDIA_TYPE
 
-    def pack(self, page: CTE, columns: Sequence[Column]) -> Sequence[ColumnElement[Any]]:
+    def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
         """The boxes as JSON, then the bytes of the times and of each column."""
         runs = (
             select(page.c.id, cast(page.c.site_id, Text).label("site"), func.count().label("rows"))
@@ -59,17 +59,17 @@ class ParquetFormat:
         return [boxes, _bytes(page, func.timestamptz_send(page.c.time)), *values]
 
 
-class Encoder:
+class ParquetEncoder:
     """A child process that writes one file."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def begin(self, columns: Sequence[Column]) -> bytes:
+    async def begin(self, columns: Sequence[ExportColumn]) -> bytes:
         """Say of which columns the file is; gives its first bytes."""
         return await self._exchange(json.dumps([each._asdict() for each in columns]).encode())
 
-    async def add(self, found: Slice) -> bytes:
+    async def add(self, found: PackedSlice) -> bytes:
         """Send a slice; gives what of the file was written since, often nothing."""
         boxes, *columns = found.packed
         # PostgreSQL writes a line for each element.
@@ -97,7 +97,7 @@ class Encoder:
             return await source.readexactly(int.from_bytes(await source.readexactly(_LENGTH_BYTES)))
 
 
-class Encoders:
+class ParquetEncoderPool:
     """The child processes of one process; so many at once."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Encoders:
             )
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[Encoder]:
+    async def one(self) -> AsyncIterator[ParquetEncoder]:
         """A child for the length of a block; what it did not end then is ended.
 
         Raises:
@@ -130,7 +130,7 @@ class Encoders:
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
             try:
-                yield Encoder(process)
+                yield ParquetEncoder(process)
             finally:
                 with suppress(ProcessLookupError):
                     process.kill()
@@ -139,8 +139,8 @@ class Encoders:
             self._running -= 1
 
 
-async def chunks(
-    slices: AsyncIterator[Slice], columns: Sequence[Column], encoder: Encoder
+async def stream_parquet(
+    slices: AsyncIterator[PackedSlice], columns: Sequence[ExportColumn], encoder: ParquetEncoder
 ) -> AsyncIterator[bytes]:
     """The file, as it is written; the first slice is read before its first byte."""
     begun = False

@@ -61,7 +61,7 @@ class _Written:
         return data
 
 
-def schema_of(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
+def build_schema(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
     """The file's schema: units and descriptions are the fields' metadata."""
     values = [
         pa.field(
@@ -84,7 +84,7 @@ def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))
 
 
-def batch_of(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
+def decode_record_batch(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
     """The rows of one slice.
 
     Args:
@@ -109,7 +109,7 @@ def batch_of(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
     return pa.record_batch(arrays, schema=schema)
 
 
-class Writer:
+class ParquetFileWriter:
     """One file, written slice by slice.
 
     Args:
@@ -117,7 +117,7 @@ class Writer:
     """
 
     def __init__(self, columns: Sequence[Mapping[str, Any]]) -> None:
-        self._schema = schema_of(columns)
+        self._schema = build_schema(columns)
         self._sink = _Written()
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, "w"), self._schema, compression=_COMPRESSION
@@ -127,7 +127,7 @@ class Writer:
 
     def add(self, frame: memoryview) -> None:
         """Take a slice; a row group is written when there are enough of them."""
-        batch = batch_of(self._schema, frame)
+        batch = decode_record_batch(self._schema, frame)
         self._waiting.append(batch)
         self._rows += batch.num_rows
         if self._rows >= ROWS_PER_GROUP:
@@ -160,12 +160,12 @@ def _frame(source: BinaryIO) -> bytes | None:
     return data if len(data) == wanted else None
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
+def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
     """Write a file for whoever is at the other end, until that one has ended it, or is gone."""
     head = _frame(source)
     if head is None:
         return
-    writer = Writer(json.loads(head))
+    writer = ParquetFileWriter(json.loads(head))
     going = True
     while going:
         answer = writer.taken()
@@ -187,4 +187,4 @@ if __name__ == "__main__":
     os.nice(_NICER)
     # One slice after the other: further threads would have memory of their own, and nothing to do.
     pa.set_cpu_count(1)
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    write_parquet_stream(sys.stdin.buffer, sys.stdout.buffer)

@@ -14,31 +14,36 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 
-from app.audit.access_records import Seen, record_access
+from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import Reads, get_database
+from app.platform.http.contract.dependencies import ReadSessionDep, get_database
 from app.platform.http.contract.pagination import CURSOR_LIMIT, Cursor, Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.fairness.export_limits import ExportTurns
-from app.platform.identity.principals import Principal, bearer, caller_of, requires
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.identity.principals import Principal, authenticate_token, bearer, require_scope
 from app.platform.kernel.errors import InvalidError, MalformedRequestError
-from app.platform.kernel.tenant_scope import Caller
+from app.platform.kernel.tenant_scope import ScopedCaller
 from app.timeseries.exports import parquet_format
-from app.timeseries.exports.box_selection import Position, organisations_of
+from app.timeseries.exports.box_selection import RowPosition, find_selected_organisations
 from app.timeseries.exports.bucket_export import BucketExport
-from app.timeseries.exports.bucket_parts import BucketParts
-from app.timeseries.exports.export_parts import ROWS_MOST, Named, Parts
-from app.timeseries.exports.export_query import Asked, asked, beginning, instant
-from app.timeseries.exports.row_slices import Exported, Reading
+from app.timeseries.exports.bucket_parts import BucketPartPlanner
+from app.timeseries.exports.export_parts import ROWS_MOST, PartReference, SamplePartPlanner
+from app.timeseries.exports.export_query import (
+    ExportQuery,
+    format_row_time,
+    parse_export_query,
+    resolve_start_position,
+)
+from app.timeseries.exports.row_slices import ExportReader, RowExport
 from app.timeseries.exports.schemas import ExportPart
 from app.timeseries.exports.text_formats import TEXT_FORMATS
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Format = Literal["csv", "ndjson", "geojson", "parquet"]
 
-_MAY_READ: Final = requires("telemetry:read")
+_MAY_READ: Final = require_scope("telemetry:read")
 _Reader = Annotated[Principal, Depends(_MAY_READ)]
-_Asked = Annotated[Asked, Depends(asked)]
+_Asked = Annotated[ExportQuery, Depends(parse_export_query)]
 _PARTS_MOST: Final = 100
 # A key that was revoked reads on for no longer than this.
 _LOOK_EVERY_S: Final = 60.0
@@ -82,10 +87,10 @@ class _StillMay:
         self._caller = principal.caller()
         self._look_at = time.monotonic() + _LOOK_EVERY_S
 
-    async def __call__(self) -> Caller:
+    async def __call__(self) -> ScopedCaller:
         """The caller (UnauthorisedError, ForbiddenError: its key was revoked, or may not read any more)."""
         if time.monotonic() >= self._look_at:
-            principal = await caller_of(self._state, self._key, datetime.now(UTC))
+            principal = await authenticate_token(self._state, self._key, datetime.now(UTC))
             _MAY_READ.check(principal)
             self._caller = principal.caller()
             self._look_at = time.monotonic() + _LOOK_EVERY_S
@@ -97,20 +102,20 @@ async def _reading(
     principal: _Reader,
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
     database: Annotated[Database, Depends(get_database)],
-) -> Reading:
-    turns: ExportTurns = request.app.state.export_turns
+) -> ExportReader:
+    turns: ExportLimits = request.app.state.export_turns
     caller = _StillMay(request, credentials.credentials, principal)
-    return Reading(database, turns, caller, principal.tree)
+    return ExportReader(database, turns, caller, principal.tree)
 
 
-_Reading = Annotated[Reading, Depends(_reading)]
+_Reading = Annotated[ExportReader, Depends(_reading)]
 
 
 class _Place(NamedTuple):
     """What an export holds until the last byte, or until the client has gone."""
 
     held: AsyncExitStack
-    encoders: parquet_format.Encoders
+    encoders: parquet_format.ParquetEncoderPool
 
 
 async def _place(request: Request, principal: _Reader, reading: _Reading) -> AsyncIterator[_Place]:
@@ -131,7 +136,7 @@ async def _place(request: Request, principal: _Reader, reading: _Reading) -> Asy
     summary="Readings as a file",
     response_class=StreamingResponse,
     responses={
-        **documented(400, 401, 403, 404, 422, 429, 503),
+        **document_problems(400, 401, 403, 404, 422, 429, 503),
         200: {"description": "The file, as it is read", "content": _CONTENT},
     },
 )
@@ -166,8 +171,8 @@ async def export_readings(
     Parquet, which cannot be gone on with, is had in parts. One at a time for an organisation: others are 429
     `too_many_exports`. Each is recorded in the audit log.
     """
-    last = None if after is None else Position.read(after)
-    named = Named(0, None, None) if part is None else Named.read(part)
+    last = None if after is None else RowPosition.read(after)
+    named = PartReference(0, None, None) if part is None else PartReference.read(part)
     if after is not None or part is not None:
         given.check_whole()
     if after is not None and format_ == "parquet":
@@ -176,14 +181,14 @@ async def export_readings(
             code="after_not_taken",
         )
     async with reading.database.read() as session:
-        start = beginning(last, named.start)
+        start = resolve_start_position(last, named.start)
         export = await given.export(session, principal.visible(), start, named.until)
     address = given.address(export, format=format_, **({} if part is None else {"part": part}))
     if format_ == "parquet":
         encoder = await place.held.enter_async_context(place.encoders.one())
         media_type = parquet_format.MEDIA_TYPE
         slices = export.slices(reading, parquet_format.ParquetFormat())
-        chunks = parquet_format.chunks(slices, export.columns, encoder)
+        chunks = parquet_format.stream_parquet(slices, export.columns, encoder)
     else:
         text = TEXT_FORMATS[format_]
         media_type = text.media_type
@@ -206,22 +211,24 @@ async def _whole(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
         yield chunk
 
 
-async def _record(database: Database, export: Exported, details: dict[str, Any]) -> None:
+async def _record(database: Database, export: RowExport, details: dict[str, Any]) -> None:
     """Record in the logs of those whose boxes they are that readings leave, before any does."""
     selection, span = export.selection, export.span
     told = {
-        "from": instant(span.first),
-        "to": instant(span.last),
+        "from": format_row_time(span.first),
+        "to": format_row_time(span.last),
         "sites": [str(site) for site in selection.sites],
         "boxes": list(selection.boxes),
         **details,
     }
     async with database.write() as session:
-        whose = await organisations_of(session, selection)
-        await record_access(session, "readings", [Seen(each, None) for each in whose], details=told)
+        whose = await find_selected_organisations(session, selection)
+        await record_access(
+            session, "readings", [AccessedSubject(each, None) for each in whose], details=told
+        )
 
 
-def _name(given: Asked, number: int, format_: str) -> str:
+def _name(given: ExportQuery, number: int, format_: str) -> str:
     """What a browser calls the file."""
     span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (given.first, given.last))
     part = f"-part-{number:04}" if number else ""
@@ -233,12 +240,12 @@ def _name(given: Asked, number: int, format_: str) -> str:
     "/readings/export/parts",
     operation_id="list_export_parts",
     summary="An export in parts",
-    responses=documented(401, 403, 404, 422, 429, 503),
+    responses=document_problems(401, 403, 404, 422, 429, 503),
 )
 async def list_export_parts(
     *,
     principal: _Reader,
-    session: Reads,
+    session: ReadSessionDep,
     given: _Asked,
     reading: _Reading,
     format_: Annotated[Format, Query(alias="format", description="What the files are")] = "parquet",
@@ -253,15 +260,15 @@ async def list_export_parts(
     In the order of the rows. A page has fewer parts than `limit` where there is much to count: go on until
     `next` is null. With `cursor` goes what went with the first page, and `from` and `to` with both.
     """
-    begun = Named(1, None, None) if cursor is None else Named.read(cursor)
+    begun = PartReference(1, None, None) if cursor is None else PartReference.read(cursor)
     export = await given.export(session, principal.visible(), begun.start, None)
     # What is read from here on has transactions of its own.
     await session.close()
-    parts: Parts | BucketParts
+    parts: SamplePartPlanner | BucketPartPlanner
     if isinstance(export, BucketExport):
-        parts = BucketParts(export, rows=rows_per_part, number=begun.number)
+        parts = BucketPartPlanner(export, rows=rows_per_part, number=begun.number)
     else:
-        parts = Parts(export, rows=rows_per_part, number=begun.number)
+        parts = SamplePartPlanner(export, rows=rows_per_part, number=begun.number)
     found, following = await parts.listed(reading, most=limit)
     return Page(
         data=[
@@ -273,7 +280,7 @@ async def list_export_parts(
                 last_box=part.until.box,
                 rows=part.rows,
                 href=given.address(
-                    export, format=format_, part=Named(part.number, part.start, part.until).token()
+                    export, format=format_, part=PartReference(part.number, part.start, part.until).token()
                 ),
             )
             for part in found

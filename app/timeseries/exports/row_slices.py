@@ -14,11 +14,11 @@ from uuid import UUID
 from sqlalchemy import CTE, ColumnElement, Row, ScalarSelect, Select, func, select, true
 
 from app.platform.db.database import Database, ReadSession
-from app.platform.http.fairness.export_limits import ExportTurns
-from app.platform.kernel.tenant_scope import Caller, working_for
-from app.timeseries.exports.box_selection import Selection, Span
-from app.timeseries.exports.row_order import Piece, Seen, Walk
-from app.timeseries.exports.row_source import Column, Source
+from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
+from app.timeseries.exports.box_selection import ExportSelection, ExportSpan
+from app.timeseries.exports.row_scan import AdaptiveRowScan, ScanOutcome, ScanRange
+from app.timeseries.exports.row_source import ExportColumn, RowSource
 
 ROWS: Final = 5_000
 """Of a slice, at most."""
@@ -29,10 +29,10 @@ _BEHIND_ALL: Final = "~"
 _REST: Final = 1.0
 
 
-class Packing(Protocol):
+class RowPacker(Protocol):
     """How rows become bytes: in the query."""
 
-    def pack(self, page: CTE, columns: Sequence[Column]) -> Sequence[ColumnElement[Any]]:
+    def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
         """What of a slice's rows is asked for: aggregates over `page`, in the order of (id, time).
 
         `page` has `id`, `site_id`, `longitude` and `latitude` of the box, `time`, and each column.
@@ -40,7 +40,7 @@ class Packing(Protocol):
         ...
 
 
-class Slice(NamedTuple):
+class PackedSlice(NamedTuple):
     """Some rows.
 
     Attributes:
@@ -52,7 +52,7 @@ class Slice(NamedTuple):
     packed: tuple[Any, ...]
 
 
-class Answer(NamedTuple):
+class TimedResult(NamedTuple):
     """What the database says, and how long that took it (seconds)."""
 
     rows: Sequence[Row[*tuple[Any, ...]]]
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ExportReader:
     """By what a process reads an export.
 
     Attributes:
@@ -71,8 +71,8 @@ class Reading:
     """
 
     database: Database
-    turns: ExportTurns
-    caller: Callable[[], Awaitable[Caller]]
+    turns: ExportLimits
+    caller: Callable[[], Awaitable[ScopedCaller]]
     tree: UUID
 
     @asynccontextmanager
@@ -80,28 +80,28 @@ class Reading:
         """A turn and a transaction, for the length of a block."""
         caller = await self.caller()
         async with self.turns.piece(self.tree, rest=_REST):
-            with working_for(caller):
+            with run_as_caller(caller):
                 async with self.database.read() as session:
                     yield session
 
-    async def read(self, statement: Select[*tuple[Any, ...]]) -> Answer:
+    async def read(self, statement: Select[*tuple[Any, ...]]) -> TimedResult:
         """Ask the database, in a turn and a transaction of its own."""
         async with self.turn() as session:
             began = time.monotonic()
             rows = (await session.execute(statement)).all()
-            return Answer(rows, time.monotonic() - began)
+            return TimedResult(rows, time.monotonic() - began)
 
 
-class Exported(Protocol):
+class RowExport(Protocol):
     """What is exported, whatever the rows are: samples, or buckets."""
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> ExportSelection:
         """The boxes."""
         ...
 
     @property
-    def span(self) -> Span:
+    def span(self) -> ExportSpan:
         """Of time, and of the order."""
         ...
 
@@ -111,17 +111,17 @@ class Exported(Protocol):
         ...
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[ExportColumn, ...]:
         """Of values, in the file's order."""
         ...
 
-    def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
+    def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
         """All rows in order."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class SampleExport:
     """Samples that are exported, and of what.
 
     Attributes:
@@ -130,12 +130,12 @@ class Export:
         source: the rows.
     """
 
-    selection: Selection
-    span: Span
-    source: Source
+    selection: ExportSelection
+    span: ExportSpan
+    source: RowSource
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[ExportColumn, ...]:
         """Of values, in the file's order."""
         return self.source.columns
 
@@ -144,7 +144,7 @@ class Export:
         """Of which there are values."""
         return tuple(column.name for column in self.source.columns)
 
-    def found(self, piece: Piece, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
+    def found(self, piece: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
         """The parts of a query on a piece.
 
         Args:
@@ -167,7 +167,7 @@ class Export:
         over = select(func.min(totals.c.id)).where(totals.c.total > rows).scalar_subquery()
         return looked, found, over
 
-    def statement(self, piece: Piece, packing: Packing, *, rows: int) -> Select[*tuple[Any, ...]]:
+    def statement(self, piece: ScanRange, packing: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
         """The query of a slice: what is seen of a piece (but for the time it takes), and its rows packed.
 
         Args:
@@ -185,13 +185,13 @@ class Export:
             *packing.pack(page, self.columns),
         ).select_from(page)
 
-    async def slices(self, reading: Reading, packing: Packing) -> AsyncIterator[Slice]:
+    async def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
         """All rows in order. Between two slices nothing is held."""
-        walk, rows = Walk(self.span, ROWS), ROWS
+        walk, rows = AdaptiveRowScan(self.span, ROWS), ROWS
         # Boxes that never sent anything have no columns either.
         while self.columns and (piece := walk.next()) is not None:
             answer = await reading.read(self.statement(piece, packing, rows=rows))
             ((found, looked, last, over, *packed),) = answer.rows
-            walk.seen(piece, Seen(found, looked, last, over, answer.seconds))
+            walk.seen(piece, ScanOutcome(found, looked, last, over, answer.seconds))
             if found:
-                yield Slice(found, tuple(packed))
+                yield PackedSlice(found, tuple(packed))

@@ -15,7 +15,7 @@ from app.catalogue.metrics import CATALOGUE
 from app.timeseries.storage.models import TENANT_SAMPLES
 
 
-class Column(NamedTuple):
+class ExportColumn(NamedTuple):
     """A column of values.
 
     Attributes:
@@ -31,11 +31,11 @@ class Column(NamedTuple):
     double: bool
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Rows of boxes by time, a time at most once for each box."""
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[ExportColumn, ...]:
         """The columns of values, in the file's order."""
         ...
 
@@ -62,7 +62,7 @@ class RawSamples:
         last: when it ends, excluded.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[ExportColumn, ...]
     first: datetime
     last: datetime
 
@@ -71,7 +71,7 @@ class RawSamples:
         """Samples with these metrics, whose columns stand in the order of the catalogue."""
         wanted = set(metrics)
         columns = tuple(
-            Column(metric.name, metric.unit, metric.description, metric.storage != "real")
+            ExportColumn(metric.name, metric.unit, metric.description, metric.storage != "real")
             for metric in CATALOGUE
             if metric.name in wanted
         )

@@ -14,8 +14,8 @@ from sqlalchemy import CTE, ColumnElement, Text, func, literal
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from app.timeseries.exports.row_slices import Slice
-from app.timeseries.exports.row_source import Column
+from app.timeseries.exports.row_slices import PackedSlice
+from app.timeseries.exports.row_source import ExportColumn
 
 # A function of PostgreSQL takes 100 arguments at most.
 _ARGUMENTS: Final = 90
@@ -43,14 +43,14 @@ def _time(page: CTE) -> ColumnElement[str]:
     return func.left(as_type(func.to_json(page.c.time), Text), -len('+00:00"'))
 
 
-def _csv(page: CTE, columns: Sequence[Column]) -> ColumnElement[str]:
+def _csv(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
     parts: list[_Part] = [page.c.id, ",", page.c.site_id, ",", func.substr(_time(page), 2), "Z"]
     for column in columns:
         parts += [",", page.c[column.name]]
     return _joined(*parts, "\r\n")
 
 
-def _members(page: CTE, columns: Sequence[Column]) -> list[ColumnElement[str]]:
+def _members(page: CTE, columns: Sequence[ExportColumn]) -> list[ColumnElement[str]]:
     """A comma, name and value of each column; NULL where there is no value."""
     return [
         literal(f',"{column.name}":', Text).concat(as_type(page.c[column.name], Text)) for column in columns
@@ -62,12 +62,12 @@ def _named(page: CTE) -> list[_Part]:
     return ['"box":"', page.c.id, '","site":"', page.c.site_id, '","time":', _time(page), 'Z"']
 
 
-def _ndjson(page: CTE, columns: Sequence[Column]) -> ColumnElement[str]:
+def _ndjson(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
     values = func.substr(_joined(*_members(page, columns)), 2)
     return _joined("{", *_named(page), ',"values":{', values, "}}\n")
 
 
-def _geojson(page: CTE, columns: Sequence[Column]) -> ColumnElement[str]:
+def _geojson(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
     place: list[_Part] = [page.c.longitude, ",", page.c.latitude]
     return _joined(
         ',{"type":"Feature","geometry":{"type":"Point","coordinates":[',
@@ -79,7 +79,7 @@ def _geojson(page: CTE, columns: Sequence[Column]) -> ColumnElement[str]:
     )
 
 
-def csv_head(columns: Sequence[Column]) -> str:
+def format_csv_header(columns: Sequence[ExportColumn]) -> str:
     """The header line."""
     return ",".join(("box", "site", "time", *(column.name for column in columns))) + "\r\n"
 
@@ -97,18 +97,18 @@ class TextFormat:
     """
 
     media_type: str
-    line: Callable[[CTE, Sequence[Column]], ColumnElement[str]]
-    head: Callable[[Sequence[Column]], str] = lambda _: ""
+    line: Callable[[CTE, Sequence[ExportColumn]], ColumnElement[str]]
+    head: Callable[[Sequence[ExportColumn]], str] = lambda _: ""
     tail: str = ""
     separated: bool = False
 
-    def pack(self, page: CTE, columns: Sequence[Column]) -> Sequence[ColumnElement[Any]]:
+    def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
         """One text: the lines of a slice."""
         line = self.line(page, columns)
         return [func.string_agg(line, aggregate_order_by(literal("", Text), page.c.id, page.c.time))]
 
     async def chunks(
-        self, slices: AsyncIterator[Slice], columns: Sequence[Column], *, resumed: bool
+        self, slices: AsyncIterator[PackedSlice], columns: Sequence[ExportColumn], *, resumed: bool
     ) -> AsyncIterator[bytes]:
         """The file, a slice at a time. The first one comes with the head: a refusal is told before it.
 
@@ -127,7 +127,7 @@ class TextFormat:
 
 
 TEXT_FORMATS: Final[Mapping[str, TextFormat]] = {
-    "csv": TextFormat("text/csv; charset=utf-8; header=present", _csv, csv_head),
+    "csv": TextFormat("text/csv; charset=utf-8; header=present", _csv, format_csv_header),
     "ndjson": TextFormat("application/x-ndjson", _ndjson),
     "geojson": TextFormat(
         "application/geo+json",

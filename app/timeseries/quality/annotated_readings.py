@@ -17,15 +17,32 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.timeseries.quality import repository, unflagged_buckets
-from app.timeseries.quality.correction_arithmetic import WITHIN_US, Definition, correct, nearest
-from app.timeseries.quality.neighbouring_samples import Piece, Span, pieces, too_large
-from app.timeseries.quality.quality_flags import FLAGS, VERSION, Flag, Judge, any_of
-from app.timeseries.quality.quality_parameters import Treatment
-from app.timeseries.rollups.rollup_columns import Columns, Floats, Ints, grid, nothing, shortened
-from app.timeseries.rollups.rollup_queries import Series
+from app.timeseries.quality.correction_arithmetic import (
+    MAX_HUMIDITY_DISTANCE_US,
+    CorrectionDefinition,
+    apply_corrections,
+    find_nearest_values,
+)
+from app.timeseries.quality.neighbouring_samples import (
+    SampleSpan,
+    SamplesWithContext,
+    make_too_large_error,
+    read_samples_with_context,
+)
+from app.timeseries.quality.quality_flags import FLAGS, FLAGS_VERSION, Flag, FlagEvaluator, combine_flags
+from app.timeseries.quality.quality_parameters import QualityOptions
+from app.timeseries.rollups.rollup_columns import (
+    Floats,
+    Ints,
+    RollupColumns,
+    list_bucket_starts,
+    make_empty_columns,
+    round_to_stored_precision,
+)
+from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
 from app.timeseries.series.bucket_query import MAX_SAMPLES
-from app.timeseries.series.reading_queries import Measured
-from app.timeseries.series.series_arithmetic import as_stored
+from app.timeseries.series.reading_queries import MeasuredBox
+from app.timeseries.series.series_arithmetic import to_shortest_decimal
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 # The flags of each set of bits, as they are written.
@@ -35,7 +52,7 @@ _NAMES: Final = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Treated:
+class AnnotatedReadings:
     """Raw values, and what was done to them.
 
     Attributes:
@@ -48,20 +65,20 @@ class Treated:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Summarised:
+class AnnotatedBuckets:
     """The same of buckets: `columns` are their summaries."""
 
-    columns: Columns
+    columns: RollupColumns
     about: dict[str, Any]
 
 
-async def annotated(
+async def annotate_readings(
     session: AsyncSession,
-    box: Measured,
+    box: MeasuredBox,
     metric: Metric,
     rows: Sequence[tuple[datetime, float]],
-    treatment: Treatment,
-) -> Treated:
+    treatment: QualityOptions,
+) -> AnnotatedReadings:
     """Raw values of a page with what is asked beside them (InvalidError `range_too_large`).
 
     Args:
@@ -71,9 +88,9 @@ async def annotated(
         rows: time and value, ascending.
         treatment: what is asked.
     """
-    definitions: list[Definition] = []
+    definitions: list[CorrectionDefinition] = []
     if treatment.corrected and rows:
-        definitions = await repository.in_force(
+        definitions = await repository.find_corrections_in_force(
             session, box.key, metric.name, rows[0][0], rows[-1][0] + _MICROSECOND
         )
     times = np.array([from_datetime(time) for time, _ in rows], np.int64)
@@ -81,27 +98,33 @@ async def annotated(
     humid = _humid(definitions)
     bits, humidity = np.zeros(len(rows), np.uint8), np.full(len(rows), np.nan)
     if rows and (treatment.flags or humid):
-        judge = Judge.of(metric, box.interval_s, FLAGS if treatment.flags else ())
+        judge = FlagEvaluator.of(metric, box.interval_s, FLAGS if treatment.flags else ())
         range_us = int(times[0]), int(times[-1]) + 1
         span = _span(box.key, metric, range_us, judge, humid=humid)
-        async for piece in pieces(session, span, judge):
+        async for piece in read_samples_with_context(session, span, judge):
             await asyncio.to_thread(_annotate, piece, judge, times, bits, humidity)
     more: list[dict[str, Any]] = [{} for _ in rows]
     if treatment.flags:
         more = [{"flags": _NAMES[each]} for each in bits.tolist()]
     if treatment.corrected:
-        corrected = correct(times, values, humidity, definitions)
+        corrected = apply_corrections(times, values, humidity, definitions)
         for each, value in zip(more, _seven(metric, corrected).tolist(), strict=True):
             # NaN is not itself.
             each.update({"corrected": value} if value == value else _UNKNOWN)  # noqa: PLR0124
     points = [{"time": time, "value": value} | each for (time, value), each in zip(rows, more, strict=True)]
-    return Treated(points, _about(treatment, definitions, _used(times, definitions)))
+    return AnnotatedReadings(points, _about(treatment, definitions, _used(times, definitions)))
 
 
 _UNKNOWN: Final[Mapping[str, Any]] = {"corrected": None, "uncorrected": "no_humidity"}
 
 
-def _annotate(piece: Piece, judge: Judge, times: Ints, bits: Any, humidity: Floats) -> None:  # noqa: ANN401 (an array)
+def _annotate(
+    piece: SamplesWithContext,
+    judge: FlagEvaluator,
+    times: Ints,
+    bits: Any,  # noqa: ANN401 (an array)
+    humidity: Floats,
+) -> None:
     """Note the flags, and the humidity nearest to them, of those of a page that a piece has."""
     own = piece.samples.times[piece.own]
     places = np.searchsorted(own, times)
@@ -115,44 +138,48 @@ def _annotate(piece: Piece, judge: Judge, times: Ints, bits: Any, humidity: Floa
         humidity[there] = _humidity(piece)[places[there]]
 
 
-async def summarised(
-    session: AsyncSession, asked: Series, interval_s: int, treatment: Treatment
-) -> Summarised:
+async def summarise_unflagged_samples(
+    session: AsyncSession, asked: BoxSeriesQuery, interval_s: int, treatment: QualityOptions
+) -> AnnotatedBuckets:
     """Buckets of what is left of samples, corrected where that is asked (InvalidError `range_too_large`)."""
     metric = asked.metric
-    definitions: list[Definition] = []
+    definitions: list[CorrectionDefinition] = []
     if treatment.corrected:
-        definitions = await repository.in_force(session, asked.key, metric.name, asked.first, asked.last)
-    judge = Judge.of(metric, interval_s, treatment.exclude)
+        definitions = await repository.find_corrections_in_force(
+            session, asked.key, metric.name, asked.first, asked.last
+        )
+    judge = FlagEvaluator.of(metric, interval_s, treatment.exclude)
     range_us = from_datetime(asked.first), from_datetime(asked.last)
     span = _span(asked.key, metric, range_us, judge, humid=_humid(definitions))
     kept: list[tuple[Ints, Floats]] = []
-    used: set[Definition] = set()
-    async for piece in pieces(session, span, judge):
+    used: set[CorrectionDefinition] = set()
+    async for piece in read_samples_with_context(session, span, judge):
         used.update(_used(piece.samples.times[piece.own], definitions))
         kept.append(await asyncio.to_thread(_kept, piece, judge, definitions))
     columns = await asyncio.to_thread(_columns, asked, kept, corrected=bool(used))
-    return Summarised(columns, _about(treatment, definitions, used))
+    return AnnotatedBuckets(columns, _about(treatment, definitions, used))
 
 
-def _kept(piece: Piece, judge: Judge, definitions: Sequence[Definition]) -> tuple[Ints, Floats]:
+def _kept(
+    piece: SamplesWithContext, judge: FlagEvaluator, definitions: Sequence[CorrectionDefinition]
+) -> tuple[Ints, Floats]:
     """Times and values of the samples that count."""
     samples, own = piece.samples, piece.own
-    flagged = any_of(judge.flags(samples), len(samples.times))[own]
+    flagged = combine_flags(judge.flags(samples), len(samples.times))[own]
     times, values = samples.times[own], samples.values[own]
     if definitions:
         humidity = _humidity(piece) if len(piece.humidity) else np.full(len(times), np.nan)
-        values = correct(times, values, humidity, definitions)
+        values = apply_corrections(times, values, humidity, definitions)
     counts = ~flagged & ~np.isnan(values)
     return times[counts], values[counts]
 
 
-def _columns(asked: Series, kept: Sequence[tuple[Ints, Floats]], *, corrected: bool) -> Columns:
+def _columns(asked: BoxSeriesQuery, kept: Sequence[tuple[Ints, Floats]], *, corrected: bool) -> RollupColumns:
     if not kept:
-        return nothing(asked.quantiles)
+        return make_empty_columns(asked.quantiles)
     metric = asked.metric
-    edges = grid(asked.first, asked.last, asked.bucket, ZoneInfo(asked.timezone))
-    found = unflagged_buckets.summarise(
+    edges = list_bucket_starts(asked.first, asked.last, asked.bucket, ZoneInfo(asked.timezone))
+    found = unflagged_buckets.summarise_by_bucket(
         np.concatenate([times for times, _ in kept]),
         np.concatenate([values for _, values in kept]),
         edges,
@@ -162,60 +189,64 @@ def _columns(asked: Series, kept: Sequence[tuple[Ints, Floats]], *, corrected: b
     lows, highs = (
         _seven(metric, each) if corrected else _shortest(metric, each) for each in (found.lows, found.highs)
     )
-    return Columns(found.times, found.counts, found.means, lows, highs, found.quantiles)
+    return RollupColumns(found.times, found.counts, found.means, lows, highs, found.quantiles)
 
 
-def _humidity(piece: Piece) -> Floats:
+def _humidity(piece: SamplesWithContext) -> Floats:
     """The humidity nearest to each of a piece's own samples."""
     known = ~np.isnan(piece.humidity)
     times = piece.samples.times
-    return nearest(times[piece.own], times[known], piece.humidity[known])
+    return find_nearest_values(times[piece.own], times[known], piece.humidity[known])
 
 
-def _span(key: int, metric: Metric, range_us: tuple[int, int], judge: Judge, *, humid: bool) -> Span:
+def _span(
+    key: int, metric: Metric, range_us: tuple[int, int], judge: FlagEvaluator, *, humid: bool
+) -> SampleSpan:
     """What has to be read for a range (InvalidError `range_too_large`)."""
     first_us, last_us = range_us
-    around_us = WITHIN_US if humid else 0
+    around_us = MAX_HUMIDITY_DISTANCE_US if humid else 0
     width_us = last_us - first_us + max(judge.before_us, around_us) + max(judge.after_us, around_us)
     expected = width_us / US_PER_S / judge.interval_s
     if expected > MAX_SAMPLES:
-        raise too_large(expected, MAX_SAMPLES)
-    return Span(key, metric, first_us, last_us, MAX_SAMPLES, around_us, humid)
+        raise make_too_large_error(expected, MAX_SAMPLES)
+    return SampleSpan(key, metric, first_us, last_us, MAX_SAMPLES, around_us, humid)
 
 
-def _humid(definitions: Sequence[Definition]) -> bool:
+def _humid(definitions: Sequence[CorrectionDefinition]) -> bool:
     return any(each.kind == "humidity" for each in definitions)
 
 
-def _used(times: Ints, definitions: Sequence[Definition]) -> set[Definition]:
+def _used(times: Ints, definitions: Sequence[CorrectionDefinition]) -> set[CorrectionDefinition]:
     """Those in force at any of these times."""
     return {each for each in definitions if len(times[each.holds(times)])}
 
 
 def _seven(metric: Metric, values: Floats) -> Floats:
     """What was computed, as means are shown."""
-    return shortened(metric, values, values, np.zeros(len(values), np.int64))
+    return round_to_stored_precision(metric, values, values, np.zeros(len(values), np.int64))
 
 
 def _shortest(metric: Metric, values: Floats) -> Floats:
     """What was measured, as raw values are shown."""
-    return np.array([as_stored(metric, value) for value in values.tolist()], np.float64)
+    return np.array([to_shortest_decimal(metric, value) for value in values.tolist()], np.float64)
 
 
-def _about(treatment: Treatment, definitions: Sequence[Definition], used: set[Definition]) -> dict[str, Any]:
+def _about(
+    treatment: QualityOptions, definitions: Sequence[CorrectionDefinition], used: set[CorrectionDefinition]
+) -> dict[str, Any]:
     """What an answer says of what was done."""
     said: dict[str, Any] = {}
     if treatment.exclude:
         said["exclude"] = list[Flag](treatment.exclude)
     if treatment.flags or treatment.exclude:
-        said["flags_version"] = VERSION
+        said["flags_version"] = FLAGS_VERSION
     if treatment.corrected:
         said["corrected"] = True
         said["corrections"] = [_told(each) for each in definitions if each in used]
     return said
 
 
-def _told(definition: Definition) -> dict[str, Any]:
+def _told(definition: CorrectionDefinition) -> dict[str, Any]:
     numbers = (
         {"gain": definition.gain, "offset": definition.offset}
         if definition.kind == "linear"

@@ -17,22 +17,22 @@ import numpy as np
 from app.platform.kernel.instants import US_PER_S
 from app.timeseries.rollups.rollup_columns import Floats, Ints
 
-type Kind = Literal["linear", "humidity"]
+type FormulaKind = Literal["linear", "humidity"]
 
-ORDER: Final[tuple[Kind, ...]] = ("humidity", "linear")
+CORRECTION_ORDER: Final[tuple[FormulaKind, ...]] = ("humidity", "linear")
 """In which order they are applied."""
-WITHIN_US: Final = 600 * US_PER_S
+MAX_HUMIDITY_DISTANCE_US: Final = 600 * US_PER_S
 """So far in time a sample may be from the humidity that it is corrected with."""
 HIGHEST_RH: Final = 95.0
 """Humidity counts as this where it is higher (%): at 100 % particles would be water alone."""
 # Water's density to that of the dry particles (g/cm³).
 _DENSITY: Final = 1.65
-OPTICAL: Final = frozenset({"pm1", "pm2_5", "pm4", "pm10"})
+OPTICAL_METRICS: Final = frozenset({"pm1", "pm2_5", "pm4", "pm10"})
 """Metrics that may be measured by light scattered at particles, which grow in moist air."""
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class CorrectionDefinition:
     """A correction, in force from `first_us` on, before `last_us`.
 
     Attributes:
@@ -45,7 +45,7 @@ class Definition:
     """
 
     id: UUID
-    kind: Kind
+    kind: FormulaKind
     first_us: int
     last_us: int | None
     gain: float = 1.0
@@ -58,7 +58,9 @@ class Definition:
         return slice(begin, None if self.last_us is None else int(np.searchsorted(times, self.last_us)))
 
 
-def correct(times: Ints, values: Floats, humidity: Floats, definitions: Sequence[Definition]) -> Floats:
+def apply_corrections(
+    times: Ints, values: Floats, humidity: Floats, definitions: Sequence[CorrectionDefinition]
+) -> Floats:
     """Apply corrections to samples.
 
     Args:
@@ -71,18 +73,18 @@ def correct(times: Ints, values: Floats, humidity: Floats, definitions: Sequence
         What was measured where none is in force; NaN where one needs a humidity that is not known.
     """
     corrected = values.astype(np.float64, copy=True)
-    for kind in ORDER:
+    for kind in CORRECTION_ORDER:
         for each in definitions:
             if each.kind == kind:
                 place = each.holds(times)
                 if kind == "humidity":
-                    corrected[place] /= growth(humidity[place], each.kappa)
+                    corrected[place] /= compute_growth_factor(humidity[place], each.kappa)
                 else:
                     corrected[place] = each.gain * corrected[place] + each.offset
     return corrected
 
 
-def growth(humidity: Floats, kappa: float) -> Floats:
+def compute_growth_factor(humidity: Floats, kappa: float) -> Floats:
     """How much heavier particles look in moist air than dry: κ-Köhler theory, of their bulk.
 
     C = 1 + (κ / 1.65) / (1/aw - 1), where aw is the relative humidity as a share (`HIGHEST_RH` at most), and
@@ -98,7 +100,9 @@ def growth(humidity: Floats, kappa: float) -> Floats:
     return factor
 
 
-def nearest(times: Ints, known: Ints, values: Floats, within_us: int = WITHIN_US) -> Floats:
+def find_nearest_values(
+    times: Ints, known: Ints, values: Floats, within_us: int = MAX_HUMIDITY_DISTANCE_US
+) -> Floats:
     """For each time the value that is known nearest to it, of two equally near the earlier one.
 
     Args:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import INDEX, Metric
-from app.platform.db.database import driver_connection
+from app.platform.db.database import get_driver_connection
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, US_PER_S, to_datetime
-from app.timeseries.quality.quality_flags import Judge, Samples
+from app.timeseries.quality.quality_flags import FlagEvaluator, MetricSamples
 from app.timeseries.rollups.rollup_columns import Floats
 
-PIECE: Final = 200_000
+SAMPLES_PER_READ: Final = 200_000
 """So many samples are read at a time."""
-HELD: Final = 1_000_000
+MAX_SAMPLES_IN_MEMORY: Final = 1_000_000
 """So many are in memory at once: a piece, and what lies around it. A day of ten a second is fewer."""
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
@@ -36,7 +36,7 @@ ORDER BY time LIMIT {limit:d}
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SampleSpan:
     """What is read of a box.
 
     Attributes:
@@ -58,7 +58,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class SamplesWithContext:
     """Samples of which those from `first` on, before `last` (places), have all around them that they need.
 
     Attributes:
@@ -67,12 +67,14 @@ class Piece:
         own: the places that this piece is for: those of other pieces are others.
     """
 
-    samples: Samples
+    samples: MetricSamples
     humidity: Floats
     own: slice
 
 
-async def pieces(session: AsyncSession, span: Span, judge: Judge) -> AsyncIterator[Piece]:
+async def read_samples_with_context(
+    session: AsyncSession, span: SampleSpan, judge: FlagEvaluator
+) -> AsyncIterator[SamplesWithContext]:
     """Read a span, with what its flags go by (InvalidError `range_too_large`)."""
     before_us = max(judge.before_us, span.around_us)
     after_us = max(judge.after_us, span.around_us)
@@ -80,18 +82,18 @@ async def pieces(session: AsyncSession, span: Span, judge: Judge) -> AsyncIterat
     end = min(span.last_us + after_us, LATEST_US)
     done, looked = span.first_us, 0
     # All of a query's stretch is sorted, whatever is taken of it: it has about as much as a piece takes.
-    width_us = PIECE * judge.interval_s * US_PER_S
+    width_us = SAMPLES_PER_READ * judge.interval_s * US_PER_S
     carried = _Columns.of(b"", span)
     while done < span.last_us:
         read = await _read(session, span, at, min(at + width_us, end), needs_all=judge.needs_all)
         count = len(read.rows)
         looked += count
         if looked > span.most:
-            raise too_large(looked, span.most)
+            raise make_too_large_error(looked, span.most)
         carried = carried.and_then(read)
-        if len(carried.rows) > HELD:
-            raise too_large(len(carried.rows), HELD)
-        if count == PIECE:
+        if len(carried.rows) > MAX_SAMPLES_IN_MEMORY:
+            raise make_too_large_error(len(carried.rows), MAX_SAMPLES_IN_MEMORY)
+        if count == SAMPLES_PER_READ:
             following = int(read.times[-1]) + 1
             width_us = following - at
         else:
@@ -106,7 +108,7 @@ async def pieces(session: AsyncSession, span: Span, judge: Judge) -> AsyncIterat
             done = until
 
 
-def too_large(looked: float, most: int) -> InvalidError:
+def make_too_large_error(looked: float, most: int) -> InvalidError:
     """What whoever asks for too much is told."""
     return InvalidError(
         f"Flags and corrections are made of samples, of which at most {most:,} are looked at, with those "
@@ -123,7 +125,7 @@ class _Columns:
     humid: bool
 
     @classmethod
-    def of(cls, data: bytes, span: Span) -> "_Columns":
+    def of(cls, data: bytes, span: SampleSpan) -> "_Columns":
         kind = ">f4" if span.metric.storage == "real" else ">f8"
         fields = [("time", ">i8"), ("value", kind), ("late", "?")]
         if span.humidity:
@@ -149,17 +151,19 @@ class _Columns:
     def since(self, time_us: int) -> "_Columns":
         return _Columns(self.rows[np.searchsorted(self.times, time_us) :], self.humid)
 
-    def piece(self, own: slice) -> Piece:
+    def piece(self, own: slice) -> SamplesWithContext:
         humidity = self.rows["humidity"].astype(np.float64) if self.humid else np.empty(0)
-        return Piece(
-            Samples(self.times, self.rows["value"].astype(np.float64), self.rows["late"].astype(np.bool_)),
+        return SamplesWithContext(
+            MetricSamples(
+                self.times, self.rows["value"].astype(np.float64), self.rows["late"].astype(np.bool_)
+            ),
             humidity,
             own,
         )
 
 
 async def _read(
-    session: AsyncSession, span: Span, first_us: int, last_us: int, *, needs_all: bool
+    session: AsyncSession, span: SampleSpan, first_us: int, last_us: int, *, needs_all: bool
 ) -> _Columns:
     name = span.metric.name
     wanted = [f'"{each}" IS NOT NULL' for each in (name, *(["humidity"] if span.humidity else []))]
@@ -171,14 +175,14 @@ async def _read(
         first=to_datetime(first_us).isoformat(),
         last=to_datetime(last_us).isoformat(),
         condition="" if needs_all else f" AND ({' OR '.join(wanted)})",
-        limit=PIECE,
+        limit=SAMPLES_PER_READ,
     )
     received = bytearray()
 
     async def keep(data: bytes) -> None:
         received.extend(data)
 
-    connection = await driver_connection(session)
+    connection = await get_driver_connection(session)
     # Names are the catalogue's; key and times are numbers and instants of ours: COPY takes no parameters.
     await connection.copy_from_query(statement, output=keep, format="binary")
     return _Columns.of(bytes(received[_HEADER_BYTES:-_TRAILER_BYTES]), span)

@@ -14,7 +14,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PlausibleLimits:
     """What is usual of a metric.
 
     Attributes:
@@ -44,21 +44,23 @@ _SPS30: Final = "Sensirion SPS30: 0 to 1,000 µg/m³"
 _LEVELS: Final = "noise floor of good microphones, acoustic overload of MEMS ones (130 dB)"
 
 
-def _dust(floor: float, high: float = 1_000.0, why: str = _SPS30) -> Limits:
+def _dust(floor: float, high: float = 1_000.0, why: str = _SPS30) -> PlausibleLimits:
     # Fan and laser: SPS30 up to 30 s, Plantower PMS5003 30 s at least. A dead one stays at 0.
-    return Limits(0.0, high, why, floor, 4 * _HOUR, warm_up_s=2 * _MINUTE)
+    return PlausibleLimits(0.0, high, why, floor, 4 * _HOUR, warm_up_s=2 * _MINUTE)
 
 
-def _cell(high: float, why: str, floor: float, *, hours: int = 4) -> Limits:
+def _cell(high: float, why: str, floor: float, *, hours: int = 4) -> PlausibleLimits:
     # Electrochemical cells drift for about an hour after they were without their bias.
-    return Limits(0.0, high, why, floor, hours * _HOUR, _ZERO, _HOUR)
+    return PlausibleLimits(0.0, high, why, floor, hours * _HOUR, _ZERO, _HOUR)
 
 
-def _level(floor: float | None, low: float = 20.0, high: float = 130.0, why: str = _LEVELS) -> Limits:
-    return Limits(low, high, why, floor, _HOUR)
+def _level(
+    floor: float | None, low: float = 20.0, high: float = 130.0, why: str = _LEVELS
+) -> PlausibleLimits:
+    return PlausibleLimits(low, high, why, floor, _HOUR)
 
 
-LIMITS: Final[Mapping[str, Limits]] = MappingProxyType(
+PLAUSIBLE_LIMITS: Final[Mapping[str, PlausibleLimits]] = MappingProxyType(
     {
         "pm1": _dust(10.0),
         "pm2_5": _dust(10.0),
@@ -70,7 +72,7 @@ LIMITS: Final[Mapping[str, Limits]] = MappingProxyType(
         "so2": _cell(1_000.0, "EN 14212: certification range", 40.0),
         "co": _cell(100.0, "EN 14626: certification range", 2.0, hours=6),
         # No air outdoors has less than 350 ppm. Sensors that calibrate themselves stay at their 400.
-        "co2": Limits(
+        "co2": PlausibleLimits(
             350.0,
             5_000.0,
             "less is nowhere in the open air; Sensirion SCD41: up to 5,000 ppm",
@@ -80,7 +82,7 @@ LIMITS: Final[Mapping[str, Limits]] = MappingProxyType(
             3 * _MINUTE,
         ),
         # A heated film of metal oxide.
-        "tvoc": Limits(
+        "tvoc": PlausibleLimits(
             0.0, 60_000.0, "Sensirion SGP30: up to 60,000 ppb", 200.0, 4 * _HOUR, _ZERO, 15 * _MINUTE
         ),
         "h2s": _cell(100_000.0, "cells for outdoor use: up to 100 ppm", 50.0, hours=6),
@@ -88,17 +90,19 @@ LIMITS: Final[Mapping[str, Limits]] = MappingProxyType(
         "hcho": _cell(1_000.0, "Sensirion SFA30: up to 1,000 ppb", 50.0, hours=6),
         "benzene": _cell(50.0, "EN 14662-3: certification range", 5.0, hours=6),
         # The hottest air measured had 56.7 °C: a warmer box stands in the sun.
-        "temperature": Limits(-40.0, 60.0, "Bosch BME280: from -40 °C; no air is warmer", 2.0, 6 * _HOUR),
+        "temperature": PlausibleLimits(
+            -40.0, 60.0, "Bosch BME280: from -40 °C; no air is warmer", 2.0, 6 * _HOUR
+        ),
         # Fog keeps it at the end of its range (99.9 of a DHT22).
-        "humidity": Limits(
+        "humidity": PlausibleLimits(
             1.0, 100.0, "a sensor that says 0 is broken or away", 10.0, 6 * _HOUR, frozenset({99.9, 100.0})
         ),
         # Some boxes send whole hectopascals.
-        "pressure": Limits(
+        "pressure": PlausibleLimits(
             500.0, 1_085.0, "from the highest town to the highest pressure measured", 1.5, 12 * _HOUR
         ),
         # Clouds and shadows make spikes of their own.
-        "illuminance": Limits(0.0, 130_000.0, "full sun", None, 2 * _HOUR, _ZERO),
+        "illuminance": PlausibleLimits(0.0, 130_000.0, "full sun", None, 2 * _HOUR, _ZERO),
         "laeq": _level(20.0),
         # Single events are what these two are for.
         "lamax": _level(None, high=140.0),
@@ -107,12 +111,12 @@ LIMITS: Final[Mapping[str, Limits]] = MappingProxyType(
         "la50": _level(10.0),
         "la90": _level(8.0),
         # No range is agreed upon, and plumes come and go.
-        "odour": Limits(0.0),
-        "battery": Limits(0.0, 100.0, "a full battery", 15.0),
-        "rssi": Limits(-150.0, -20.0, "from LoRa's sensitivity to an antenna beside the box"),
+        "odour": PlausibleLimits(0.0),
+        "battery": PlausibleLimits(0.0, 100.0, "a full battery", 15.0),
+        "rssi": PlausibleLimits(-150.0, -20.0, "from LoRa's sensitivity to an antenna beside the box"),
     }
 )
 """The limits of each metric of the catalogue."""
 
-NONE: Final = Limits()
+NO_PLAUSIBLE_LIMITS: Final = PlausibleLimits()
 """Those of a metric that has none: nothing but what came late is flagged."""

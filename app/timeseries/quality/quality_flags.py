@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import US_PER_S
-from app.timeseries.quality.plausible_ranges import LIMITS, NONE, Limits
+from app.timeseries.quality.plausible_ranges import NO_PLAUSIBLE_LIMITS, PLAUSIBLE_LIMITS, PlausibleLimits
 from app.timeseries.rollups.rollup_columns import Floats, Ints
 
 type Flag = Literal["out_of_range", "spike", "flat_line", "warm_up", "late"]
 type Bools = NDArray[np.bool_]
 
-VERSION: Final = 1
+FLAGS_VERSION: Final = 1
 """Of the rules and numbers that flags go by: it is counted up when any of them changes."""
 FLAGS: Final[tuple[Flag, ...]] = ("out_of_range", "spike", "flat_line", "warm_up", "late")
 
@@ -43,7 +43,7 @@ _AT_ONCE: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
+class MetricSamples:
     """Samples of a box, ascending, one of each place in every column.
 
     Attributes:
@@ -58,7 +58,7 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class FlagEvaluator:
     """How samples of one metric of one box are judged.
 
     Attributes:
@@ -67,14 +67,14 @@ class Judge:
         wanted: which flags are asked for.
     """
 
-    limits: Limits
+    limits: PlausibleLimits
     interval_s: int
     wanted: frozenset[Flag]
 
     @classmethod
-    def of(cls, metric: Metric, interval_s: int, wanted: Collection[Flag]) -> "Judge":
+    def of(cls, metric: Metric, interval_s: int, wanted: Collection[Flag]) -> "FlagEvaluator":
         """For a metric of the catalogue."""
-        return cls(LIMITS.get(metric.name, NONE), interval_s, frozenset(wanted))
+        return cls(PLAUSIBLE_LIMITS.get(metric.name, NO_PLAUSIBLE_LIMITS), interval_s, frozenset(wanted))
 
     @property
     def gap_us(self) -> int:
@@ -115,7 +115,7 @@ class Judge:
         """Whether samples matter that have no value of the metric: they tell that the box was on."""
         return self._warms_up
 
-    def flags(self, samples: Samples) -> dict[Flag, Bools]:
+    def flags(self, samples: MetricSamples) -> dict[Flag, Bools]:
         """Tell of each sample which of the wanted flags it has; those without a value have none."""
         measured = ~np.isnan(samples.values)
         times, values = samples.times[measured], samples.values[measured]
@@ -124,7 +124,9 @@ class Judge:
             if flag not in self.wanted:
                 continue
             if flag == "warm_up":
-                found[flag] = warm_up(samples.times, self.gap_us, self.limits.warm_up_s * US_PER_S) & measured
+                found[flag] = (
+                    flag_warm_up(samples.times, self.gap_us, self.limits.warm_up_s * US_PER_S) & measured
+                )
             elif flag == "late":
                 found[flag] = samples.late & measured
             else:
@@ -135,22 +137,22 @@ class Judge:
     def _of_values(self, flag: Flag, times: Ints, values: Floats) -> Bools:
         limits, flat_us = self.limits, self.flat_us
         if flag == "out_of_range":
-            return out_of_range(values, limits.low, limits.high)
+            return flag_out_of_range(values, limits.low, limits.high)
         if flag == "spike" and limits.spike_floor is not None:
-            return spikes(times, values, self.near_us, limits.spike_floor)
+            return flag_spikes(times, values, self.near_us, limits.spike_floor)
         if flag == "flat_line" and flat_us is not None:
             # As they are stored: 99.9 in four bytes is not quite 99.9.
             resting = np.isin(values.astype(np.float32), np.array(list(limits.rests), np.float32))
-            return flat_lines(times, values, self.near_us, flat_us) & ~resting
+            return flag_flat_lines(times, values, self.near_us, flat_us) & ~resting
         return np.zeros(len(values), np.bool_)
 
 
-def out_of_range(values: Floats, low: float | None, high: float | None) -> Bools:
+def flag_out_of_range(values: Floats, low: float | None, high: float | None) -> Bools:
     """Whether values lie outside a range whose ends belong to it."""
     return (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
 
 
-def spikes(times: Ints, values: Floats, near_us: int, floor: float) -> Bools:
+def flag_spikes(times: Ints, values: Floats, near_us: int, floor: float) -> Bools:
     """Hampel's identifier: whether values are far from the median of those around them.
 
     A window has a value and as many others before as after it, five or as few as three, none of them farther
@@ -203,7 +205,7 @@ def _extremes(values: Floats, width: int) -> tuple[Floats, Floats]:
     return lowest, highest
 
 
-def flat_lines(times: Ints, values: Floats, near_us: int, flat_us: int) -> Bools:
+def flag_flat_lines(times: Ints, values: Floats, near_us: int, flat_us: int) -> Bools:
     """Whether values belong to a run of the same one that lasts `flat_us` or longer, from its first on.
 
     A run ends where two values are farther apart than `near_us`.
@@ -217,7 +219,7 @@ def flat_lines(times: Ints, values: Floats, near_us: int, flat_us: int) -> Bools
     return np.repeat(long, np.diff(starts, append=len(values)))
 
 
-def warm_up(times: Ints, gap_us: int, warm_up_us: int) -> Bools:
+def flag_warm_up(times: Ints, gap_us: int, warm_up_us: int) -> Bools:
     """Whether samples lie less than `warm_up_us` after the first one after a gap, or the first of all."""
     if warm_up_us == 0 or not len(times):
         return np.zeros(len(times), np.bool_)
@@ -226,7 +228,7 @@ def warm_up(times: Ints, gap_us: int, warm_up_us: int) -> Bools:
     return times - since < warm_up_us
 
 
-def any_of(flags: Mapping[Flag, Bools], count: int) -> Bools:
+def combine_flags(flags: Mapping[Flag, Bools], count: int) -> Bools:
     """Whether samples have at least one of these flags."""
     found = np.zeros(count, np.bool_)
     for each in flags.values():

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from fastapi import Query
 
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 from app.timeseries.quality.quality_flags import FLAGS, Flag
 
 _NAMED: Final = "|".join(FLAGS)
@@ -38,7 +38,7 @@ CorrectedParameter = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class QualityOptions:
     """What is asked beside values.
 
     Attributes:
@@ -52,7 +52,7 @@ class Treatment:
     corrected: bool
 
     @classmethod
-    def of(cls, *, flags: bool, exclude: str | None, corrected: bool, bucketed: bool) -> "Treatment":
+    def of(cls, *, flags: bool, exclude: str | None, corrected: bool, bucketed: bool) -> "QualityOptions":
         """Check it.
 
         Raises:
@@ -80,6 +80,7 @@ def _parsed(text: str) -> tuple[Flag, ...]:
     for name in names:
         if name not in FLAGS:
             raise InvalidError(
-                f"The flag {shown(name)} is not one of {', '.join(FLAGS)}.", code="unknown_flag"
+                f"The flag {format_rejected_value(name)} is not one of {', '.join(FLAGS)}.",
+                code="unknown_flag",
             )
     return tuple(flag for flag in FLAGS if flag in names)

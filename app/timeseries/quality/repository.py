@@ -9,24 +9,24 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant
+from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, uuid_sort_key
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.instants import from_datetime
 from app.registry.models import Box
-from app.timeseries.quality.correction_arithmetic import Definition, Kind
+from app.timeseries.quality.correction_arithmetic import CorrectionDefinition, FormulaKind
 from app.timeseries.quality.models import Correction
 
-CORRECTIONS: Final = Orders(
+CORRECTIONS: Final = SortOrders(
     "corrections",
-    (identifier(Correction.id),),
-    {"valid_from": (instant(Correction.valid_from),), "created_at": ()},
+    (uuid_sort_key(Correction.id),),
+    {"valid_from": (instant_sort_key(Correction.valid_from),), "created_at": ()},
     "valid_from",
 )
-_KINDS: Final[dict[str, Kind]] = {"linear": "linear", "humidity": "humidity"}
+_KINDS: Final[dict[str, FormulaKind]] = {"linear": "linear", "humidity": "humidity"}
 
 
 async def list_corrections(
-    session: AsyncSession, box: Box, asked: Pagination, *, metric: str | None
+    session: AsyncSession, box: Box, asked: PageRequest, *, metric: str | None
 ) -> Sequence[Correction]:
     """Those of a box, and one more than are asked for where there are more."""
     query = select(Correction).where(Correction.box_key == box.key)
@@ -51,7 +51,7 @@ async def count_corrections(session: WriteSession, box: Box) -> int:
     return (await session.scalars(select(func.count()).where(Correction.box_key == box.key))).one()
 
 
-async def find_overlapping(session: WriteSession, wanted: Correction) -> Correction | None:
+async def find_overlapping_correction(session: WriteSession, wanted: Correction) -> Correction | None:
     """Another one of the same kind, box and metric, which holds at some time when this one does."""
     query = select(Correction).where(
         Correction.box_key == wanted.box_key,
@@ -65,9 +65,9 @@ async def find_overlapping(session: WriteSession, wanted: Correction) -> Correct
     return (await session.scalars(query.order_by(Correction.valid_from).limit(1))).one_or_none()
 
 
-async def in_force(
+async def find_corrections_in_force(
     session: AsyncSession, key: int, metric: str, first: datetime, last: datetime
-) -> list[Definition]:
+) -> list[CorrectionDefinition]:
     """What corrects a box's values of a metric from `first` on, before `last`, by when it begins."""
     query = (
         select(Correction)
@@ -80,7 +80,7 @@ async def in_force(
         .order_by(Correction.valid_from, Correction.id)
     )
     return [
-        Definition(
+        CorrectionDefinition(
             row.id,
             _KINDS[row.kind],
             from_datetime(row.valid_from),

@@ -5,14 +5,14 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
 
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.fields import given
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.registry import box_repository
 from app.registry.dependencies import SitesWriter
@@ -22,7 +22,7 @@ from app.timeseries.quality.repository import CORRECTIONS
 from app.timeseries.quality.schemas import CorrectionChange, CorrectionCreate, CorrectionOut, Measured
 
 router: Final = APIRouter(prefix="/v1/boxes/{box}/corrections", tags=["Readings"], route_class=StrictRoute)
-_Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+_Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 
 
 @router.post(
@@ -30,10 +30,10 @@ _Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
     status_code=201,
     summary="Define a correction",
     operation_id="create_correction",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_correction(
-    box: str, principal: SitesWriter, session: Writes, body: CorrectionCreate
+    box: str, principal: SitesWriter, session: WriteSessionDep, body: CorrectionCreate
 ) -> CorrectionOut:
     """Say how a box's values of a metric are corrected for a time.
 
@@ -49,15 +49,15 @@ async def create_correction(
     "",
     summary="List a box's corrections",
     operation_id="list_corrections",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_corrections(
     *,
     box: str,
     principal: _Reader,
-    session: Reads,
+    session: ReadSessionDep,
     metric: Annotated[Measured | None, Query(description="Only of this metric")] = None,
-    asked: Annotated[Pagination, Depends(CORRECTIONS.asked)],
+    asked: Annotated[PageRequest, Depends(CORRECTIONS.asked)],
 ) -> Page[CorrectionOut]:
     """List the corrections of a box, ended ones among them, by default in the order of `valid_from`."""
     found = await box_repository.get_box(session, box, principal.visible())
@@ -70,9 +70,11 @@ async def list_corrections(
     "/{correction_id}",
     summary="Read a correction",
     operation_id="get_correction",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_correction(box: str, principal: _Reader, session: Reads, correction_id: str) -> CorrectionOut:
+async def get_correction(
+    box: str, principal: _Reader, session: ReadSessionDep, correction_id: str
+) -> CorrectionOut:
     """Read one correction of a box."""
     identifier = parse_id(correction_id, "correction")
     found = await box_repository.get_box(session, box, principal.visible())
@@ -83,16 +85,16 @@ async def get_correction(box: str, principal: _Reader, session: Reads, correctio
     "/{correction_id}",
     summary="End a correction",
     operation_id="update_correction",
-    responses=documented(400, 401, 403, 404, 409, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def update_correction(
     *,
     box: str,
     principal: SitesWriter,
-    session: Writes,
+    session: WriteSessionDep,
     correction_id: str,
     body: CorrectionChange,
-    matching: Matching,
+    matching: PreconditionDep,
 ) -> CorrectionOut:
     """Give a correction another end, or none (null), or another note.
 
@@ -108,7 +110,7 @@ async def update_correction(
             session,
             principal,
             (box, parse_id(correction_id, "correction")),
-            given(body),
+            collect_sent_fields(body),
             datetime.now(UTC),
             check=matching.on(shown),
         )
@@ -120,10 +122,10 @@ async def update_correction(
     status_code=204,
     summary="Delete a correction",
     operation_id="delete_correction",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def delete_correction(
-    box: str, principal: SitesWriter, session: Writes, correction_id: str, matching: Matching
+    box: str, principal: SitesWriter, session: WriteSessionDep, correction_id: str, matching: PreconditionDep
 ) -> None:
     """Delete a correction that was a mistake: values of its time are read as if it had never been.
 

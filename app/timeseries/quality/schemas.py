@@ -6,11 +6,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from app.catalogue.metrics import BY_NAME
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body, Description, Instant
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Description, Instant, RequestBody
 from app.platform.http.contract.problems import CodedValueError
-from app.timeseries.quality.correction_arithmetic import OPTICAL
+from app.timeseries.quality.correction_arithmetic import OPTICAL_METRICS
 from app.timeseries.quality.models import Correction
 
 type CorrectionKind = Literal["linear", "humidity"]
@@ -20,7 +20,7 @@ _UNTIL: Final = "Of the first sample that it is not for any more; null: it has n
 
 
 def _known(value: str) -> str:
-    if value not in BY_NAME:
+    if value not in METRICS_BY_NAME:
         raise CodedValueError("unknown_metric", "It is not in the catalogue: see GET /v1/metrics")
     return value
 
@@ -28,11 +28,11 @@ def _known(value: str) -> str:
 Measured = Annotated[
     str,
     AfterValidator(_known),
-    Field(description="A metric of `GET /v1/metrics`", json_schema_extra={"enum": sorted(BY_NAME)}),
+    Field(description="A metric of `GET /v1/metrics`", json_schema_extra={"enum": sorted(METRICS_BY_NAME)}),
 ]
 
 
-class CorrectionCreate(Body):
+class CorrectionCreate(RequestBody):
     """A correction to be."""
 
     model_config = ConfigDict(
@@ -87,8 +87,10 @@ class CorrectionCreate(Body):
             )
         if all(getattr(self, name) is None for name in own):
             raise CodedValueError("missing_field", f"Give {' or '.join(sorted(own))}")
-        if self.kind == "humidity" and self.metric not in OPTICAL:
-            raise CodedValueError("invalid_value", f"Humidity is corrected of {', '.join(sorted(OPTICAL))}")
+        if self.kind == "humidity" and self.metric not in OPTICAL_METRICS:
+            raise CodedValueError(
+                "invalid_value", f"Humidity is corrected of {', '.join(sorted(OPTICAL_METRICS))}"
+            )
         return self
 
     def parameters(self) -> dict[str, float]:
@@ -101,7 +103,7 @@ class CorrectionCreate(Body):
         return {"kappa": float(self.kappa or 0.0)}
 
 
-class CorrectionChange(Body):
+class CorrectionChange(RequestBody):
     """What may change of a correction: when it ends, and what is said of it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"valid_until": "2030-03-01T00:00:00Z"}]})
@@ -137,7 +139,7 @@ class CorrectionUsed(BaseModel):
     valid_until: datetime | None = Field(description=_UNTIL)
 
 
-class CorrectionOut(Resource):
+class CorrectionOut(ResourceModel):
     """How a box's values of a metric are corrected for a time. What was measured stays as it is."""
 
     model_config = ConfigDict(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.etags import unchecked
+from app.platform.http.contract.etags import skip_precondition
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError
 from app.platform.kernel.ids import new_id
@@ -65,7 +65,7 @@ async def change_correction(
     fields: Mapping[str, Any],
     now: datetime,
     *,
-    check: Callable[[Correction], None] = unchecked,
+    check: Callable[[Correction], None] = skip_precondition,
 ) -> Correction:
     """Change the end of a correction that passes a check, or what is said of it.
 
@@ -102,7 +102,7 @@ def _check_order(first: datetime, last: datetime | None) -> None:
 
 
 async def _check_alone(session: WriteSession, wanted: Correction) -> None:
-    other = await repository.find_overlapping(session, wanted)
+    other = await repository.find_overlapping_correction(session, wanted)
     if other is not None:
         end = "has no end" if other.valid_until is None else f"holds until {other.valid_until.isoformat()}"
         raise ConflictError(

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.timeseries.rollups.rollup_columns import Columns, Floats, Ints, nothing
+from app.timeseries.rollups.rollup_columns import Floats, Ints, RollupColumns, make_empty_columns
 from app.timeseries.rollups.rollup_queries import QUANTILES
 
 
-def summarise(times: Ints, values: Floats, edges: Ints, quantiles: Sequence[str], *, level: bool) -> Columns:
+def summarise_by_bucket(
+    times: Ints, values: Floats, edges: Ints, quantiles: Sequence[str], *, level: bool
+) -> RollupColumns:
     """Summarise samples by bucket.
 
     Args:
@@ -22,13 +24,13 @@ def summarise(times: Ints, values: Floats, edges: Ints, quantiles: Sequence[str]
         A summary of each bucket that has a value. Extremes are as they came.
     """
     if not len(times):
-        return nothing(quantiles)
+        return make_empty_columns(quantiles)
     buckets = np.searchsorted(edges, times, side="right") - 1
     starts = np.concatenate([[0], np.flatnonzero(buckets[1:] != buckets[:-1]) + 1])
     counts = np.diff(starts, append=len(times)).astype(np.int64)
     totals = np.add.reduceat(10.0 ** (values / 10.0) if level else values, starts)
     means = totals / counts
-    return Columns(
+    return RollupColumns(
         edges[buckets[starts]],
         counts,
         10.0 * np.log10(means) if level else means,

@@ -11,23 +11,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.catalogue.purposes import OF_EVENTS, OF_METRICS, PURPOSE_OF_EVENT
-from app.registry.retention_settings import Retention
-from app.timeseries.rollups.rollup_queries import midnight
+from app.catalogue.purposes import EVENT_PURPOSES, PURPOSE_BY_EVENT_TYPE, SAMPLE_PURPOSES
+from app.registry.retention_settings import RetentionSettings
+from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """The limit of what is kept for ever: nothing was measured before it."""
 SUMMARIES: Final = "summaries"
 """How roll-ups are called where purposes are listed."""
-_EVENTS_ALONE: Final = tuple(purpose.name for purpose in OF_EVENTS if not purpose.metrics)
-SPANS: Final = (*(purpose.name for purpose in OF_METRICS), *_EVENTS_ALONE, SUMMARIES)
-"""All that has a limit, in the order of `Limits.listed`."""
-TYPES: Final = tuple(PURPOSE_OF_EVENT)
-"""All types of events, in the order of `Limits.of_types`."""
+_EVENTS_ALONE: Final = tuple(purpose.name for purpose in EVENT_PURPOSES if not purpose.metrics)
+EXPIRY_CATEGORIES: Final = (*(purpose.name for purpose in SAMPLE_PURPOSES), *_EVENTS_ALONE, SUMMARIES)
+"""All that has a limit, in the order of `ExpiryLimits.listed`."""
+EXPIRY_EVENT_TYPES: Final = tuple(PURPOSE_BY_EVENT_TYPE)
+"""All types of events, in the order of `ExpiryLimits.of_types`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ExpiryLimits:
     """What lies before is too old.
 
     Attributes:
@@ -43,16 +43,16 @@ class Limits:
     hourly: datetime
 
     @classmethod
-    def of(cls, retention: Retention, timezone: str, now: datetime) -> "Limits":
+    def of(cls, retention: RetentionSettings, timezone: str, now: datetime) -> "ExpiryLimits":
         """The limits at a moment, as if the site removed what is too old."""
         zone = ZoneInfo(timezone)
 
         def limit(days: int | None, of: ZoneInfo = zone) -> datetime:
-            return NEVER if days is None else midnight(now - timedelta(days=days), of, up=False)
+            return NEVER if days is None else find_local_midnight(now - timedelta(days=days), of, up=False)
 
         return cls(
-            {purpose.name: limit(retention.days(purpose.name)) for purpose in OF_METRICS},
-            {purpose.name: limit(retention.days(purpose.name)) for purpose in OF_EVENTS},
+            {purpose.name: limit(retention.days(purpose.name)) for purpose in SAMPLE_PURPOSES},
+            {purpose.name: limit(retention.days(purpose.name)) for purpose in EVENT_PURPOSES},
             limit(retention.summaries_days),
             limit(retention.summaries_days, ZoneInfo("UTC")),
         )
@@ -70,7 +70,7 @@ class Limits:
     @property
     def of_types(self) -> list[datetime]:
         """Those of events, in the order of TYPES."""
-        return [self.events[purpose] for purpose in PURPOSE_OF_EVENT.values()]
+        return [self.events[purpose] for purpose in PURPOSE_BY_EVENT_TYPE.values()]
 
     @property
     def of_other_types(self) -> datetime:

@@ -9,28 +9,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from app.catalogue.purposes import OF_METRICS
+from app.catalogue.purposes import SAMPLE_PURPOSES
 
 
 def _values(place: int) -> str:
-    return f"num_nonnulls({', '.join(f's."{name}"' for name in OF_METRICS[place].metrics)})"
+    return f"num_nonnulls({', '.join(f's."{name}"' for name in SAMPLE_PURPOSES[place].metrics)})"
 
 
 def _before(place: int, limits: str) -> str:
     return f"s.time < ({limits})[{place + 1}]"
 
 
-_PLACES: Final = range(len(OF_METRICS))
+_PLACES: Final = range(len(SAMPLE_PURPOSES))
 
 
-def gone(limits: str) -> str:
+def expired_row_sql(limits: str) -> str:
     """SQL: whether nothing is left of the row `s`. `limits` is the SQL of a timestamptz[]."""
     return " AND ".join(f"({_before(place, limits)} OR {_values(place)} = 0)" for place in _PLACES)
 
 
-def counts(limits: str) -> str:
-    """SQL: a select list over rows `s`, for `Counted.of`."""
-    parts = ["count(*) AS rows", f"count(*) FILTER (WHERE {gone(limits)}) AS samples"]
+def expired_counts_sql(limits: str) -> str:
+    """SQL: a select list over rows `s`, for `ExpiredCounts.of`."""
+    parts = ["count(*) AS rows", f"count(*) FILTER (WHERE {expired_row_sql(limits)}) AS samples"]
     for place in _PLACES:
         old = f"FILTER (WHERE {_before(place, limits)} AND {_values(place)} > 0)"
         parts += [
@@ -42,14 +42,14 @@ def counts(limits: str) -> str:
 
 
 @dataclass(slots=True)
-class Extent:
+class PurposeExtent:
     """Values of one purpose: how many, and the times of the first and the last sample that have some."""
 
     values: int = 0
     first: datetime | None = None
     last: datetime | None = None
 
-    def add(self, other: "Extent") -> None:
+    def add(self, other: "PurposeExtent") -> None:
         """Take others in."""
         self.values += other.values
         if other.first is not None and other.last is not None:
@@ -58,7 +58,7 @@ class Extent:
 
 
 @dataclass(slots=True)
-class Counted:
+class ExpiredCounts:
     """What of some samples is too old.
 
     Attributes:
@@ -69,16 +69,16 @@ class Counted:
 
     rows: int = 0
     samples: int = 0
-    purposes: dict[str, Extent] = field(
-        default_factory=lambda: {purpose.name: Extent() for purpose in OF_METRICS}
+    purposes: dict[str, PurposeExtent] = field(
+        default_factory=lambda: {purpose.name: PurposeExtent() for purpose in SAMPLE_PURPOSES}
     )
 
     @classmethod
-    def of(cls, row: Mapping[Any, Any]) -> "Counted":
-        """What `counts` gave."""
-        found: dict[str, Extent] = {
-            purpose.name: Extent(row[f"values_{place}"], row[f"first_{place}"], row[f"last_{place}"])
-            for place, purpose in enumerate(OF_METRICS)
+    def of(cls, row: Mapping[Any, Any]) -> "ExpiredCounts":
+        """What `expired_counts_sql` gave."""
+        found: dict[str, PurposeExtent] = {
+            purpose.name: PurposeExtent(row[f"values_{place}"], row[f"first_{place}"], row[f"last_{place}"])
+            for place, purpose in enumerate(SAMPLE_PURPOSES)
         }
         return cls(row["rows"], row["samples"], found)
 
@@ -87,7 +87,7 @@ class Counted:
         """How many values go."""
         return sum(extent.values for extent in self.purposes.values())
 
-    def add(self, other: "Counted") -> None:
+    def add(self, other: "ExpiredCounts") -> None:
         """Take others in."""
         self.rows += other.rows
         self.samples += other.samples

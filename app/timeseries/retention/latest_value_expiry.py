@@ -7,11 +7,11 @@ were changed: upon that their states are dropped, and read again.
 from collections.abc import Sequence
 from typing import Final
 
-from app.catalogue.purposes import PURPOSE_OF
+from app.catalogue.purposes import PURPOSE_BY_METRIC
 from app.platform.db.database import RawConnection
-from app.platform.db.ingest_barrier import close_gate_now_and_then
+from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
-from app.timeseries.retention.expiry_limits import Limits
+from app.timeseries.retention.expiry_limits import ExpiryLimits
 
 _OLD: Final = "unnest($2::text[], $3::bigint[]) AS m (metric, before)"
 _STALE: Final = f"""
@@ -30,19 +30,19 @@ UPDATE box_states s SET latest = coalesce((
 _STAMP: Final = "UPDATE boxes SET erased = erased WHERE key = ANY ($1::int[])"
 
 
-async def have_states_dropped(connection: RawConnection, keys: Sequence[int]) -> None:
+async def invalidate_box_states(connection: RawConnection, keys: Sequence[int]) -> None:
     """Have the consumer read these boxes' states again; the caller's transaction has closed the gate."""
     await connection.execute(_STAMP, keys)
 
 
-async def forget_latest(connection: RawConnection, keys: Sequence[int], limits: Limits) -> int:
+async def remove_expired_latest(connection: RawConnection, keys: Sequence[int], limits: ExpiryLimits) -> int:
     """Take latest values of boxes away that are older than the limits; returns of how many boxes."""
-    before = [from_datetime(limits.metrics[purpose]) for purpose in PURPOSE_OF.values()]
-    rows = await connection.fetch(_STALE, keys, list(PURPOSE_OF), before)
+    before = [from_datetime(limits.metrics[purpose]) for purpose in PURPOSE_BY_METRIC.values()]
+    rows = await connection.fetch(_STALE, keys, list(PURPOSE_BY_METRIC), before)
     stale = [row["box_key"] for row in rows]
     if stale:
         async with connection.transaction():
-            await close_gate_now_and_then(connection)
-            await connection.execute(_FORGET, stale, list(PURPOSE_OF), before)
-            await have_states_dropped(connection, stale)
+            await close_ingest_barrier_unqueued(connection)
+            await connection.execute(_FORGET, stale, list(PURPOSE_BY_METRIC), before)
+            await invalidate_box_states(connection, stale)
     return len(stale)

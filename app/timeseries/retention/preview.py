@@ -13,10 +13,10 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalogue.purposes import OF_EVENTS, OF_METRICS, PURPOSE_OF, PURPOSE_OF_EVENT
+from app.catalogue.purposes import EVENT_PURPOSES, PURPOSE_BY_EVENT_TYPE, PURPOSE_BY_METRIC, SAMPLE_PURPOSES
 from app.timeseries.retention import expiry_sql
-from app.timeseries.retention.expiry_limits import NEVER, SPANS, TYPES, Limits
-from app.timeseries.retention.expiry_sql import Counted, Extent
+from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
+from app.timeseries.retention.expiry_sql import ExpiredCounts, PurposeExtent
 
 SAMPLES_LIMIT: Final = 2_000_000
 """So many samples are looked at, and so many events."""
@@ -34,7 +34,7 @@ GROUP BY b.key ORDER BY b.key
 """)
 _LIMITS: Final = "CAST(:limits AS timestamptz[])"
 _COUNT: Final = text(f"""
-SELECT {expiry_sql.counts(_LIMITS)} FROM (
+SELECT {expiry_sql.expired_counts_sql(_LIMITS)} FROM (
     SELECT n.* FROM unnest(CAST(:keys AS integer[]), CAST(:firsts AS timestamptz[])) AS k (key, first),
     LATERAL (
         SELECT * FROM tenant_samples t
@@ -67,7 +67,7 @@ _REMOVED: Final = text("SELECT * FROM removals WHERE site_id = :site")
 
 
 @dataclass(slots=True)
-class Preview:
+class ExpiryPreview:
     """What would go.
 
     Attributes:
@@ -78,18 +78,18 @@ class Preview:
         hourly, daily: rows of roll-ups, by purpose.
     """
 
-    limits: Limits
+    limits: ExpiryLimits
     complete: bool = True
-    samples: Counted = field(default_factory=Counted)
-    events: dict[str, Extent] = field(
-        default_factory=lambda: {purpose.name: Extent() for purpose in OF_EVENTS}
+    samples: ExpiredCounts = field(default_factory=ExpiredCounts)
+    events: dict[str, PurposeExtent] = field(
+        default_factory=lambda: {purpose.name: PurposeExtent() for purpose in EVENT_PURPOSES}
     )
     hourly: dict[str, int] = field(default_factory=dict)
     daily: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RemovalProgress:
     """How far removal is: boxes that are cleaned up to today's limits, and what was removed so far."""
 
     boxes: int
@@ -102,9 +102,9 @@ class Progress:
     updated_at: datetime | None = None
 
 
-async def preview(session: AsyncSession, site_id: UUID, limits: Limits) -> Preview:
+async def count_expired_data(session: AsyncSession, site_id: UUID, limits: ExpiryLimits) -> ExpiryPreview:
     """Count what of a site would go."""
-    found = Preview(limits)
+    found = ExpiryPreview(limits)
     await _samples(session, site_id, found)
     if any(limit != NEVER for limit in limits.events.values()):
         await _events(session, site_id, found)
@@ -114,25 +114,30 @@ async def preview(session: AsyncSession, site_id: UUID, limits: Limits) -> Previ
         counts = getattr(found, table)
         rows = await session.execute(text(_SUMMARIES.format(table=table)), {"site": site_id, "last": limit})
         for row in rows:
-            purpose = PURPOSE_OF[row.metric]
+            purpose = PURPOSE_BY_METRIC[row.metric]
             counts[purpose] = counts.get(purpose, 0) + row[1]
     return found
 
 
-async def _events(session: AsyncSession, site_id: UUID, found: Preview) -> None:
+async def _events(session: AsyncSession, site_id: UUID, found: ExpiryPreview) -> None:
     limits = found.limits
-    values = {"site": site_id, "types": list(TYPES), "limits": limits.of_types, "room": SAMPLES_LIMIT}
+    values = {
+        "site": site_id,
+        "types": list(EXPIRY_EVENT_TYPES),
+        "limits": limits.of_types,
+        "room": SAMPLES_LIMIT,
+    }
     total = 0
     for row in await session.execute(_EVENTS, {**values, "others": limits.of_other_types}):
-        purpose = PURPOSE_OF_EVENT.get(row.type, "acoustic_safety")
-        found.events[purpose].add(Extent(row.events, row.first, row.last))
+        purpose = PURPOSE_BY_EVENT_TYPE.get(row.type, "acoustic_safety")
+        found.events[purpose].add(PurposeExtent(row.events, row.first, row.last))
         total += row.events
     found.complete &= total < SAMPLES_LIMIT
 
 
-async def _samples(session: AsyncSession, site_id: UUID, found: Preview) -> None:
+async def _samples(session: AsyncSession, site_id: UUID, found: ExpiryPreview) -> None:
     limits = found.limits
-    names = [purpose.name for purpose in OF_METRICS]
+    names = [purpose.name for purpose in SAMPLE_PURPOSES]
     values = {"site": site_id, "names": names, "limits": limits.of_samples, "never": NEVER}
     boxes = (await session.execute(_BOXES, values)).all()
     room = SAMPLES_LIMIT
@@ -149,8 +154,8 @@ async def _samples(session: AsyncSession, site_id: UUID, found: Preview) -> None
 
 
 async def _count(
-    session: AsyncSession, keys: Sequence[int], firsts: Sequence[datetime], limits: Limits, room: int
-) -> Counted:
+    session: AsyncSession, keys: Sequence[int], firsts: Sequence[datetime], limits: ExpiryLimits, room: int
+) -> ExpiredCounts:
     values = {
         "keys": list(keys),
         "firsts": list(firsts),
@@ -159,17 +164,19 @@ async def _count(
         "limits": limits.of_samples,
         "room": room,
     }
-    return Counted.of((await session.execute(_COUNT, values)).mappings().one())
+    return ExpiredCounts.of((await session.execute(_COUNT, values)).mappings().one())
 
 
-async def progress(session: AsyncSession, site_id: UUID, limits: Limits) -> Progress:
+async def read_removal_progress(
+    session: AsyncSession, site_id: UUID, limits: ExpiryLimits
+) -> RemovalProgress:
     """How far the removal of a site is."""
-    values = {"site": site_id, "names": list(SPANS), "limits": limits.listed, "never": NEVER}
+    values = {"site": site_id, "names": list(EXPIRY_CATEGORIES), "limits": limits.listed, "never": NEVER}
     boxes = (await session.execute(_PROGRESS, values)).one()
     removed = (await session.execute(_REMOVED, {"site": site_id})).one_or_none()
     if removed is None:
-        return Progress(boxes.total, boxes.done)
-    return Progress(
+        return RemovalProgress(boxes.total, boxes.done)
+    return RemovalProgress(
         boxes.total,
         boxes.done,
         removed.samples,

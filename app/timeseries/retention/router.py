@@ -6,10 +6,10 @@ from typing import Final
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.db.ingest_barrier import close_gate
-from app.platform.http.contract.dependencies import Reads, Writes
-from app.platform.http.contract.etags import Matching
-from app.platform.http.contract.problems import documented
+from app.platform.db.ingest_barrier import close_ingest_barrier
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import NotFoundError
@@ -17,11 +17,11 @@ from app.platform.kernel.ids import parse_id
 from app.registry import repository
 from app.registry.dependencies import SitesReader, SitesWriter
 from app.registry.models import Site
-from app.registry.purpose_service import retention_of, withdraw_weakened
-from app.registry.retention_settings import Retention
-from app.registry.service import check_summaries
-from app.timeseries.retention.expiry_limits import Limits
-from app.timeseries.retention.preview import preview, progress
+from app.registry.purpose_service import get_retention_settings, revoke_weakened_approvals
+from app.registry.retention_settings import RetentionSettings
+from app.registry.service import check_summary_retention
+from app.timeseries.retention.expiry_limits import ExpiryLimits
+from app.timeseries.retention.preview import count_expired_data, read_removal_progress
 from app.timeseries.retention.schemas import RetentionOut, RetentionPreview, RetentionSet
 
 router: Final = APIRouter(prefix="/v1/sites/{site_id}/retention", tags=["Sites"], route_class=StrictRoute)
@@ -35,17 +35,17 @@ async def _site(session: AsyncSession, identifier: str, principal: Principal, *,
 
 
 async def _shown(session: AsyncSession, site: Site) -> RetentionOut:
-    limits = Limits.of(retention_of(site), site.timezone, datetime.now(UTC))
-    return RetentionOut.of(site, await progress(session, site.id, limits))
+    limits = ExpiryLimits.of(get_retention_settings(site), site.timezone, datetime.now(UTC))
+    return RetentionOut.of(site, await read_removal_progress(session, site.id, limits))
 
 
 @router.get(
     "",
     operation_id="get_site_retention",
     summary="How long a site keeps what is measured",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_site_retention(site_id: str, principal: SitesReader, session: Reads) -> RetentionOut:
+async def get_site_retention(site_id: str, principal: SitesReader, session: ReadSessionDep) -> RetentionOut:
     """What was set, what holds for each purpose, and how far removal is."""
     return await _shown(session, await _site(session, site_id, principal))
 
@@ -54,10 +54,14 @@ async def get_site_retention(site_id: str, principal: SitesReader, session: Read
     "",
     operation_id="set_site_retention",
     summary="Set how long a site keeps what is measured",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def set_site_retention(
-    site_id: str, body: RetentionSet, principal: SitesWriter, session: Writes, matching: Matching
+    site_id: str,
+    body: RetentionSet,
+    principal: SitesWriter,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
 ) -> RetentionOut:
     """Give a site other settings, in place of all that it had; `default_days` is its `retention_days`.
 
@@ -66,19 +70,19 @@ async def set_site_retention(
     """
     await _site(session, site_id, principal)
     # An approval may go with it, and is not to be gone while a batch relies on it.
-    await close_gate(session)
+    await close_ingest_barrier(session)
     site = await _site(session, site_id, principal, lock=True)
     matching.check(await _shown(session, site))
     settings = body.settings()
-    check_summaries(settings)
-    before = retention_of(site)
+    check_summary_retention(settings)
+    before = get_retention_settings(site)
     site.retention_days = settings.default_days
     site.retention_purposes = dict(settings.purposes)
     site.summaries_days = settings.summaries_days
     site.retention_removes = settings.removes
     site.updated_at = datetime.now(UTC)
     await session.flush()
-    await withdraw_weakened(session, site, before)
+    await revoke_weakened_approvals(session, site, before)
     return await _shown(session, site)
 
 
@@ -86,32 +90,32 @@ async def set_site_retention(
     "/preview",
     operation_id="get_site_retention_preview",
     summary="What a site's settings would remove now",
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
 async def get_site_retention_preview(
-    site_id: str, principal: SitesReader, session: Reads
+    site_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> RetentionPreview:
     """Count what is too old by the settings as they are, whether they remove or not. Nothing is changed."""
     site = await _site(session, site_id, principal)
-    return await _preview(session, site, retention_of(site))
+    return await _preview(session, site, get_retention_settings(site))
 
 
 @router.post(
     "/preview",
     operation_id="preview_site_retention",
     summary="What other settings would remove now",
-    responses=documented(400, 401, 403, 404, 413, 415, 422),
+    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def preview_site_retention(
-    site_id: str, body: RetentionSet, principal: SitesReader, session: Reads
+    site_id: str, body: RetentionSet, principal: SitesReader, session: ReadSessionDep
 ) -> RetentionPreview:
     """Count what would go if these settings held, and were to remove. Nothing is changed."""
     site = await _site(session, site_id, principal)
     settings = body.settings()
-    check_summaries(settings)
+    check_summary_retention(settings)
     return await _preview(session, site, settings)
 
 
-async def _preview(session: AsyncSession, site: Site, settings: Retention) -> RetentionPreview:
-    limits = Limits.of(settings, site.timezone, datetime.now(UTC))
-    return RetentionPreview.of(await preview(session, site.id, limits))
+async def _preview(session: AsyncSession, site: Site, settings: RetentionSettings) -> RetentionPreview:
+    limits = ExpiryLimits.of(settings, site.timezone, datetime.now(UTC))
+    return RetentionPreview.of(await count_expired_data(session, site.id, limits))

@@ -5,32 +5,34 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.catalogue.purposes import BY_NAME, PURPOSES, Purpose, PurposeName
-from app.platform.http.contract.etags import Resource
-from app.platform.http.contract.fields import Body
+from app.catalogue.purposes import PURPOSES, PURPOSES_BY_NAME, Purpose, PurposeName
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.models import Site
-from app.registry.purpose_service import retention_of
-from app.registry.retention_settings import Retention
+from app.registry.purpose_service import get_retention_settings
+from app.registry.retention_settings import RetentionSettings
 from app.registry.schemas import RETENTION_DAYS_MAX
 from app.timeseries.retention.expiry_limits import NEVER
-from app.timeseries.retention.expiry_sql import Extent
-from app.timeseries.retention.preview import Preview, Progress
+from app.timeseries.retention.expiry_sql import PurposeExtent
+from app.timeseries.retention.preview import ExpiryPreview, RemovalProgress
 
 _Days = Annotated[int, Field(ge=1, le=RETENTION_DAYS_MAX)]
-_NAMES: Final = ", ".join(BY_NAME)
+_NAMES: Final = ", ".join(PURPOSES_BY_NAME)
 
 
 def _known(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
     if isinstance(value, dict):
         for name in value:
-            if name not in BY_NAME:
-                raise CodedValueError("unknown_purpose", f"{shown(name)} is not a purpose: {_NAMES}")
+            if name not in PURPOSES_BY_NAME:
+                raise CodedValueError(
+                    "unknown_purpose", f"{format_rejected_value(name)} is not a purpose: {_NAMES}"
+                )
     return value
 
 
-class RetentionSet(Body):
+class RetentionSet(RequestBody):
     """How long a site keeps what its boxes measure. What is left out is as null is."""
 
     model_config = ConfigDict(
@@ -61,9 +63,9 @@ class RetentionSet(Body):
         False, description="Whether what is older is removed. False: it is refused when it comes, and stays"
     )
 
-    def settings(self) -> Retention:
+    def settings(self) -> RetentionSettings:
         """The same as the rest of the program has it."""
-        return Retention(
+        return RetentionSettings(
             self.default_days,
             {str(name): days for name, days in self.purposes.items()},
             self.summaries_days,
@@ -101,7 +103,7 @@ class RemovalOut(BaseModel):
     last_removed_at: datetime | None = Field(description="When something was removed last; null: never")
 
 
-class RetentionOut(Resource):
+class RetentionOut(ResourceModel):
     """How long a site keeps what its boxes measure, and how far removal is."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"removal"})
@@ -114,13 +116,15 @@ class RetentionOut(Resource):
     removal: RemovalOut
 
     @classmethod
-    def of(cls, site: Site, progress: Progress) -> "RetentionOut":
+    def of(cls, site: Site, progress: RemovalProgress) -> "RetentionOut":
         """The shape of a site's settings."""
-        settings = retention_of(site)
+        settings = get_retention_settings(site)
         removed = {name: getattr(progress, name) for name in RemovedOut.model_fields}
         return cls(
             default_days=settings.default_days,
-            purposes={name: settings.purposes[name] for name in BY_NAME if name in settings.purposes},
+            purposes={
+                name: settings.purposes[name] for name in PURPOSES_BY_NAME if name in settings.purposes
+            },
             summaries_days=settings.summaries_days,
             removes=settings.removes,
             effective=_effective(settings),
@@ -133,7 +137,7 @@ class RetentionOut(Resource):
         )
 
 
-def _effective(settings: Retention) -> list[PurposeRetention]:
+def _effective(settings: RetentionSettings) -> list[PurposeRetention]:
     return [
         PurposeRetention(
             purpose=purpose.name,
@@ -176,7 +180,7 @@ class RetentionPreview(BaseModel):
     purposes: list[PurposePreview] = Field(description="The same by purpose")
 
     @classmethod
-    def of(cls, found: Preview) -> "RetentionPreview":
+    def of(cls, found: ExpiryPreview) -> "RetentionPreview":
         """The shape of what was counted."""
         return cls(
             complete=found.complete,
@@ -189,12 +193,12 @@ class RetentionPreview(BaseModel):
         )
 
 
-def _purpose(found: Preview, purpose: Purpose) -> PurposePreview:
+def _purpose(found: ExpiryPreview, purpose: Purpose) -> PurposePreview:
     name = purpose.name
-    values = found.samples.purposes.get(name, Extent())
-    events = found.events.get(name, Extent())
+    values = found.samples.purposes.get(name, PurposeExtent())
+    events = found.events.get(name, PurposeExtent())
     limits = {**found.limits.events, **found.limits.metrics}
-    both = Extent()
+    both = PurposeExtent()
     for extent in (values, events):
         both.add(extent)
     return PurposePreview(

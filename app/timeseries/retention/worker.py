@@ -16,16 +16,16 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from app.catalogue.purposes import OF_METRICS
+from app.catalogue.purposes import SAMPLE_PURPOSES
 from app.platform.observability.metrics_and_logs import RETENTION_REMOVED, RETENTION_WAITING, get_logger
-from app.registry.retention_settings import Retention
+from app.registry.retention_settings import RetentionSettings
 from app.timeseries.retention import expiry_sql
-from app.timeseries.retention.expiry_limits import NEVER, SPANS, TYPES, Limits
-from app.timeseries.retention.expiry_sql import Counted
-from app.timeseries.retention.latest_value_expiry import forget_latest
-from app.timeseries.retention.progress import advance
-from app.timeseries.rollups.adaptive_slices import Aside
-from app.timeseries.rollups.rollup_queries import midnight
+from app.timeseries.retention.cleaning_progress import advance_cleaning_progress
+from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
+from app.timeseries.retention.expiry_sql import ExpiredCounts
+from app.timeseries.retention.latest_value_expiry import remove_expired_latest
+from app.timeseries.rollups.adaptive_slices import BoxBackoff
+from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 _log = get_logger(__name__)
 # How long it works before other jobs of the process have their turn.
@@ -78,9 +78,9 @@ SELECT f.time AS first, (
 FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT 1) AS f
 """
 _RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
-_COUNT: Final = f"SELECT {expiry_sql.counts('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
-_DELETE: Final = f"DELETE FROM samples s WHERE {_RANGE} AND {expiry_sql.gone('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
-# Each type is kept as its purpose is; what no catalogue has, as `Limits.of_other_types` says.
+_COUNT: Final = f"SELECT {expiry_sql.expired_counts_sql('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
+_DELETE: Final = f"DELETE FROM samples s WHERE {_RANGE} AND {expiry_sql.expired_row_sql('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
+# Each type is kept as its purpose is; what no catalogue has, as `ExpiryLimits.of_other_types` says.
 _DELETE_EVENTS: Final = """
 DELETE FROM events WHERE box_key = $1 AND (time, type) IN (
     SELECT e.time, e.type FROM events e
@@ -107,7 +107,7 @@ class _Site:
 
     id: UUID
     timezone: str
-    limits: Limits
+    limits: ExpiryLimits
     removed: Counter[str] = field(default_factory=Counter)
 
 
@@ -117,7 +117,7 @@ class RetentionWorker:
     def __init__(self) -> None:
         self._place = 0
         self._looked_at = -_CHUNKS_EVERY_S
-        self._aside = Aside(time.monotonic)
+        self._aside = BoxBackoff(time.monotonic)
 
     async def turn(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether more could be done now."""
@@ -142,7 +142,9 @@ class RetentionWorker:
                 break
         else:
             waiting = [
-                await connection.fetchval(_WAITING, site.id, list(SPANS), site.limits.listed, NEVER)
+                await connection.fetchval(
+                    _WAITING, site.id, list(EXPIRY_CATEGORIES), site.limits.listed, NEVER
+                )
                 for site in sites
             ]
             RETENTION_WAITING.set(sum(waiting))
@@ -165,10 +167,18 @@ class RetentionWorker:
     async def _clean(self, connection: asyncpg.Connection, site: _Site, until: float) -> bool:
         """Clean boxes of a site; returns whether some are left that could be cleaned now."""
         limits = site.limits
-        about = list(SPANS), limits.listed, NEVER, site.timezone, limits.newest, _BOXES, self._aside.keys
+        about = (
+            list(EXPIRY_CATEGORIES),
+            limits.listed,
+            NEVER,
+            site.timezone,
+            limits.newest,
+            _BOXES,
+            self._aside.keys,
+        )
         boxes = await connection.fetch(_READY, site.id, *about)
         # Before they are noted as cleaned: what fails now is done again.
-        await forget_latest(connection, [box["key"] for box in boxes], limits)
+        await remove_expired_latest(connection, [box["key"] for box in boxes], limits)
         finished = True
         for box in boxes:
             with self._aside.failing(box["key"]):
@@ -183,8 +193,8 @@ class RetentionWorker:
 
 
 def _site(row: asyncpg.Record, now: datetime) -> _Site:
-    retention = Retention.of_columns(row["retention_days"], row["purposes"], row["summaries_days"])
-    return _Site(row["id"], row["timezone"], Limits.of(retention, row["timezone"], now))
+    retention = RetentionSettings.of_columns(row["retention_days"], row["purposes"], row["summaries_days"])
+    return _Site(row["id"], row["timezone"], ExpiryLimits.of(retention, row["timezone"], now))
 
 
 async def _clean_box(connection: asyncpg.Connection, site: _Site, box: asyncpg.Record, until: float) -> bool:
@@ -204,7 +214,7 @@ async def _clean_box(connection: asyncpg.Connection, site: _Site, box: asyncpg.R
             hourly=await _remove_summaries(connection, "hourly", key, site.limits.hourly),
             daily=await _remove_summaries(connection, "daily", key, site.limits.daily),
         )
-        await advance(connection, key, SPANS, site.limits.listed)
+        await advance_cleaning_progress(connection, key, EXPIRY_CATEGORIES, site.limits.listed)
         await _count(connection, site, gone)
     return time.monotonic() < until
 
@@ -223,11 +233,11 @@ async def _clean_samples(
         stretch = await connection.fetchrow(_STRETCH, box["key"], first, last, *bounds)
         if stretch is None:
             return True
-        first = midnight(stretch["first"], zone, up=False)
+        first = find_local_midnight(stretch["first"], zone, up=False)
         # The last whole day that ends before the sample that is too many, or the first day of all.
-        end = midnight(stretch["last"] or stretch["first"] + _STEP_LONGEST, zone, up=False)
+        end = find_local_midnight(stretch["last"] or stretch["first"] + _STEP_LONGEST, zone, up=False)
         if end <= first:
-            end = midnight(stretch["first"] + timedelta(microseconds=1), zone, up=True)
+            end = find_local_midnight(stretch["first"] + timedelta(microseconds=1), zone, up=True)
         end = min(end, last)
         await _clean_days(connection, site, box["key"], first, end)
         first = end
@@ -245,18 +255,18 @@ async def _clean_days(
     limits = site.limits
     async with connection.transaction(isolation="repeatable_read"):
         (row,) = await connection.fetch(_COUNT, key, first, last, limits.of_samples)
-        found = Counted.of(dict(row))
+        found = ExpiredCounts.of(dict(row))
         if found.samples:
             await connection.execute(_DELETE, key, first, last, limits.of_samples)
         if found.samples < found.rows:
-            for purpose in OF_METRICS:
+            for purpose in SAMPLE_PURPOSES:
                 end = min(last, limits.metrics[purpose.name])
                 if found.purposes[purpose.name].values and end > first:
                     await connection.execute(
                         "SELECT retention_clear($1, $2, $3, $4)", key, first, end, list(purpose.metrics)
                     )
         ends = {name: min(last, limit) for name, limit in limits.metrics.items() if limit > first}
-        await advance(connection, key, list(ends), list(ends.values()))
+        await advance_cleaning_progress(connection, key, list(ends), list(ends.values()))
         await _count(connection, site, Counter(samples=found.samples, values=found.values))
 
 
@@ -265,7 +275,7 @@ async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) 
     limits = site.limits
     if all(limit == NEVER for limit in limits.events.values()):
         return False
-    about = list(TYPES), limits.of_types, limits.of_other_types
+    about = list(EXPIRY_EVENT_TYPES), limits.of_types, limits.of_other_types
     async with connection.transaction():
         removed = _number(await connection.execute(_DELETE_EVENTS, key, *about, _EVENTS))
         await _count(connection, site, Counter(events=removed))

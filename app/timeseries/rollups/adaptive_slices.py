@@ -22,12 +22,12 @@ _ASIDE_S, _ASIDE_LONGEST_S = 3_600.0, 86_400.0
 _TOGETHER_S: Final = 5.0
 
 
-def within_s(count: int) -> float | None:
+def get_slice_timeout_s(count: int) -> float | None:
     """How long a slice of so many may take (s): several are to be quick, or are tried one by one."""
     return _TOGETHER_S if count > 1 else None
 
 
-class Aside:
+class BoxBackoff:
     """The boxes that are left aside.
 
     Args:
@@ -62,7 +62,7 @@ class Aside:
             raise
 
 
-class Portion:
+class SliceSizer:
     """How many of a kind are worked off in one slice.
 
     Args:
@@ -76,7 +76,7 @@ class Portion:
         self.size = min(_FIRST, most)
 
     @contextmanager
-    def slice(self, keys: Sequence[int], aside: Aside) -> Iterator[None]:
+    def slice(self, keys: Sequence[int], aside: BoxBackoff) -> Iterator[None]:
         """Work on so many, whose boxes these are; an error goes on to whoever asked."""
         began = self._clock()
         try:

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import asyncpg
 
-from app.catalogue.purposes import PURPOSE_OF
+from app.catalogue.purposes import PURPOSE_BY_METRIC
 from app.platform.observability.metrics_and_logs import get_logger
-from app.timeseries.rollups.adaptive_slices import Aside, Portion
-from app.timeseries.rollups.refresh import HOUR, Spans
+from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer
+from app.timeseries.rollups.refresh import HOUR, BoxSpans
 
 _log = get_logger(__name__)
 _HOURS_MOST: Final = 168
@@ -74,10 +74,10 @@ UPDATE rollup_states SET
 WHERE box_key = $1 AND backfill_next = $3
 """
 
-type Summarise = Callable[[asyncpg.Connection, Spans], Awaitable[None]]
+type Summarise = Callable[[asyncpg.Connection, BoxSpans], Awaitable[None]]
 
 
-async def follow_zones(connection: asyncpg.Connection) -> None:
+async def sync_time_zones(connection: asyncpg.Connection) -> None:
     """Note the zones of new boxes, and have the days of those made anew whose zone is another one."""
     async with connection.transaction():
         rows = await connection.fetch(_FOLLOW)
@@ -85,13 +85,17 @@ async def follow_zones(connection: asyncpg.Connection) -> None:
         if changed := list(formers):
             await connection.execute(_ANEW, changed)
             await connection.execute(
-                _FORGET_DAYS, changed, list(formers.values()), list(PURPOSE_OF), list(PURPOSE_OF.values())
+                _FORGET_DAYS,
+                changed,
+                list(formers.values()),
+                list(PURPOSE_BY_METRIC),
+                list(PURPOSE_BY_METRIC.values()),
             )
             await connection.execute(_FORGET_DAY_MARKS, changed)
             _log.info("rollup_days_anew", boxes=len(changed))
 
 
-class Backfill:
+class RollupBackfill:
     """Summarises what was there before.
 
     Args:
@@ -99,10 +103,10 @@ class Backfill:
         clock: seconds of a clock that never goes back.
     """
 
-    def __init__(self, aside: Aside, clock: Callable[[], float]) -> None:
+    def __init__(self, aside: BoxBackoff, clock: Callable[[], float]) -> None:
         self._aside = aside
         self._clock = clock
-        self._hours_at_once = Portion(_HOURS_MOST, clock)
+        self._hours_at_once = SliceSizer(_HOURS_MOST, clock)
         # Organisations take turns: a fleet that changes its time zone does not come before everybody else.
         self._served: UUID | None = None
 
@@ -130,7 +134,7 @@ class Backfill:
         return True
 
 
-def _hours_of(key: int, first: datetime, last: datetime) -> Spans:
+def _hours_of(key: int, first: datetime, last: datetime) -> BoxSpans:
     count = (last - first) // HOUR
     firsts = [first + place * HOUR for place in range(count)]
-    return Spans([key] * count, firsts, [start + HOUR for start in firsts])
+    return BoxSpans([key] * count, firsts, [start + HOUR for start in firsts])

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import CATALOGUE, Metric
 from app.platform.kernel.instants import US_PER_S, to_datetime
 from app.timeseries.rollups.rollup_columns import Floats, Ints
-from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql, merged
+from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql, merge_doubtful_spans
 from app.timeseries.rollups.stale_marks import HOUR_US
 
 _DAY_US: Final = 24 * HOUR_US
@@ -70,7 +70,7 @@ def _sampled(metrics: Sequence[Metric], *, highs: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Hours:
+class HourlyMeansQuery:
     """Which hours of a metric of a box are wanted.
 
     Attributes:
@@ -145,8 +145,8 @@ type _Doubts = Mapping[tuple[int, int, int], list[tuple[int, int]] | None]
 type _Rows = Sequence[Sequence[Any]]
 
 
-async def hourly_means(
-    session: AsyncSession, wanted: Sequence[Hours], *, highs: bool = False
+async def read_hourly_means(
+    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], *, highs: bool = False
 ) -> list[HourMeans]:
     """Summaries of the hours of many boxes: for each that is wanted, in their order.
 
@@ -167,18 +167,18 @@ async def hourly_means(
     return await asyncio.to_thread(_together, wanted, doubts, stored, sampled)
 
 
-def _span(wanted: Iterable[Hours]) -> dict[str, object]:
+def _span(wanted: Iterable[HourlyMeansQuery]) -> dict[str, object]:
     return {
         "first": to_datetime(min(each.first_us for each in wanted)),
         "last": to_datetime(max(each.last_us for each in wanted)),
     }
 
 
-def _window(each: Hours) -> tuple[int, int, int]:
+def _window(each: HourlyMeansQuery) -> tuple[int, int, int]:
     return each.key, each.first_us, each.last_us
 
 
-async def _doubts(session: AsyncSession, wanted: Sequence[Hours]) -> _Doubts:
+async def _doubts(session: AsyncSession, wanted: Sequence[HourlyMeansQuery]) -> _Doubts:
     """By box and window, the stretches that roll-ups may not know; None: look at the samples of all of it."""
     values = {"keys": sorted({each.key for each in wanted}), **_span(wanted)}
     marked: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -191,13 +191,13 @@ async def _doubts(session: AsyncSession, wanted: Sequence[Hours]) -> _Doubts:
     for stretches in marked.values():
         stretches.sort()
     return {
-        (key, first, last): merged(marked[key], first, last) if key in known else None
+        (key, first, last): merge_doubtful_spans(marked[key], first, last) if key in known else None
         for key, first, last in {_window(each) for each in wanted}
     }
 
 
 async def _from_roll_ups(
-    session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts, *, highs: bool
+    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], doubts: _Doubts, *, highs: bool
 ) -> _Rows:
     """Days of roll-ups, by the place in what is wanted, ascending: (place, day, counts, means, lowest …)."""
     asked = [(place, each) for place, each in enumerate(wanted) if doubts[_window(each)] is not None]
@@ -220,7 +220,7 @@ async def _from_roll_ups(
 
 
 async def _from_samples(
-    session: AsyncSession, wanted: Sequence[Hours], doubts: _Doubts, *, highs: bool
+    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], doubts: _Doubts, *, highs: bool
 ) -> dict[tuple[_Stretch, str], list[Sequence[Any]]]:
     """Summaries that are made now, by stretch and metric: (hour, count, mean, lowest …), ascending."""
     width = 4 if highs else 3
@@ -252,7 +252,7 @@ async def _from_samples(
     return found
 
 
-def _stretches(each: Hours, doubts: _Doubts) -> list[_Stretch]:
+def _stretches(each: HourlyMeansQuery, doubts: _Doubts) -> list[_Stretch]:
     doubtful = doubts[_window(each)]
     if doubtful is None:
         return [_Stretch(each.first_us, each.last_us, each.key)]
@@ -275,7 +275,7 @@ def _portions(stretches: Iterable[_Stretch], intervals: Mapping[int, int]) -> It
 
 
 def _together(
-    wanted: Sequence[Hours],
+    wanted: Sequence[HourlyMeansQuery],
     doubts: _Doubts,
     stored: _Rows,
     sampled: Mapping[tuple[_Stretch, str], Sequence[Sequence[Any]]],

@@ -109,7 +109,7 @@ HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(slots=True)
-class Spans:
+class BoxSpans:
     """Stretches of time of boxes, in columns: each from `first` on, before `last`."""
 
     keys: Sequence[int]
@@ -121,17 +121,17 @@ class Spans:
         return len(self.keys)
 
 
-async def refresh_hours(connection: RawConnection, spans: Spans, within_s: float | None = None) -> None:
+async def refresh_hours(connection: RawConnection, spans: BoxSpans, within_s: float | None = None) -> None:
     """Summarise hours anew; each span is one (TimeoutError: it takes longer than that)."""
     await _run(connection, _HOURS, spans, within_s)
 
 
-async def refresh_days(connection: RawConnection, spans: Spans, within_s: float | None = None) -> None:
+async def refresh_days(connection: RawConnection, spans: BoxSpans, within_s: float | None = None) -> None:
     """The same of local days, which have 23 to 25 hours where clocks change."""
     await _run(connection, _DAYS, spans, within_s)
 
 
-async def _run(connection: RawConnection, statement: str, spans: Spans, within_s: float | None) -> None:
+async def _run(connection: RawConnection, statement: str, spans: BoxSpans, within_s: float | None) -> None:
     if len(spans):
         await connection.execute(
             statement,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.timeseries.series.series_arithmetic import Bucket
+from app.timeseries.series.series_arithmetic import BucketWidth
 
 type Ints = NDArray[np.int64]
 type Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ _DIGITS: Final = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Columns:
+class RollupColumns:
     """Summaries, one of each place in every column.
 
     Attributes:
@@ -53,9 +53,9 @@ class Columns:
         """How many summaries there are."""
         return len(self.times)
 
-    def only(self, chosen: NDArray[np.bool_] | slice) -> "Columns":
+    def only(self, chosen: NDArray[np.bool_] | slice) -> "RollupColumns":
         """Those that are chosen."""
-        return Columns(
+        return RollupColumns(
             self.times[chosen],
             self.counts[chosen],
             self.means[chosen],
@@ -64,19 +64,19 @@ class Columns:
             {name: values[chosen] for name, values in self.quantiles.items()},
         )
 
-    def begun(self, times: Ints) -> "Columns":
+    def begun(self, times: Ints) -> "RollupColumns":
         """The same, said of other times."""
-        return Columns(times, self.counts, self.means, self.lows, self.highs, self.quantiles)
+        return RollupColumns(times, self.counts, self.means, self.lows, self.highs, self.quantiles)
 
 
-def nothing(quantiles: Sequence[str] = ()) -> Columns:
+def make_empty_columns(quantiles: Sequence[str] = ()) -> RollupColumns:
     """No summary at all."""
     none = np.empty(0, np.float64)
     whole = np.empty(0, np.int64)
-    return Columns(whole, whole, none, none, none, dict.fromkeys(quantiles, none))
+    return RollupColumns(whole, whole, none, none, none, dict.fromkeys(quantiles, none))
 
 
-def merge(parts: Sequence[Columns], *, level: bool) -> Columns:
+def merge_columns(parts: Sequence[RollupColumns], *, level: bool) -> RollupColumns:
     """Put summaries together that begin at the same time, ascending.
 
     Args:
@@ -102,7 +102,7 @@ def merge(parts: Sequence[Columns], *, level: bool) -> Columns:
     mean = np.add.reduceat(weighed, starts) / totals
     mean = 10.0 * np.log10(mean) if level else mean
     alone = np.diff(starts, append=len(times)) == 1
-    return Columns(
+    return RollupColumns(
         times[starts],
         totals,
         np.where(alone, means[starts], mean),
@@ -112,10 +112,10 @@ def merge(parts: Sequence[Columns], *, level: bool) -> Columns:
     )
 
 
-def _concatenated(parts: Sequence[Columns]) -> Columns:
+def _concatenated(parts: Sequence[RollupColumns]) -> RollupColumns:
     if len(parts) == 1:
         return parts[0]
-    return Columns(
+    return RollupColumns(
         np.concatenate([part.times for part in parts]),
         np.concatenate([part.counts for part in parts]),
         np.concatenate([part.means for part in parts]),
@@ -125,8 +125,8 @@ def _concatenated(parts: Sequence[Columns]) -> Columns:
     )
 
 
-def _picked(columns: Columns, order: NDArray[np.intp]) -> Columns:
-    return Columns(
+def _picked(columns: RollupColumns, order: NDArray[np.intp]) -> RollupColumns:
+    return RollupColumns(
         columns.times[order],
         columns.counts[order],
         columns.means[order],
@@ -136,7 +136,7 @@ def _picked(columns: Columns, order: NDArray[np.intp]) -> Columns:
     )
 
 
-def begin(times: Ints, bucket: Bucket, zone: ZoneInfo) -> Ints:
+def floor_to_buckets(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
     """When the buckets begin in which instants lie (µs since the epoch), as `time_bucket` has it."""
     if not bucket.local:
         width = bucket.seconds * US_PER_S
@@ -154,7 +154,7 @@ def begin(times: Ints, bucket: Bucket, zone: ZoneInfo) -> Ints:
     return found
 
 
-def local_days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+def find_local_days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
     """The days of a time zone that have an instant from `first` on, before `last`: when they begin and end.
 
     A midnight that comes twice, as clocks go back, is the first of the two; PostgreSQL says the second.
@@ -173,9 +173,9 @@ def _midnight(days: int, zone: ZoneInfo) -> datetime:
     return datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
 
 
-def grid(first: datetime, last: datetime, bucket: Bucket, zone: ZoneInfo) -> Ints:
+def list_bucket_starts(first: datetime, last: datetime, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
     """When each bucket begins that has an instant from `first` on, before `last` (µs since the epoch)."""
-    start = int(begin(np.array([from_datetime(first)]), bucket, zone)[0])
+    start = int(floor_to_buckets(np.array([from_datetime(first)]), bucket, zone)[0])
     if not bucket.local:
         return np.arange(start, from_datetime(last), bucket.seconds * US_PER_S, dtype=np.int64)
     days = bucket.seconds // _DAY_S
@@ -187,7 +187,7 @@ def grid(first: datetime, last: datetime, bucket: Bucket, zone: ZoneInfo) -> Int
     return np.array(found, np.int64)
 
 
-def shortened(metric: Metric, values: Floats, like: Floats, counts: Ints) -> Floats:
+def round_to_stored_precision(metric: Metric, values: Floats, like: Floats, counts: Ints) -> Floats:
     """Means as they are shown: no digits that a float of four bytes does not hold.
 
     Args:

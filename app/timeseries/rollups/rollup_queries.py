@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.timeseries.rollups import rollup_columns
-from app.timeseries.rollups.rollup_columns import Columns, Ints
+from app.timeseries.rollups.rollup_columns import Ints, RollupColumns
 from app.timeseries.rollups.stale_marks import HOUR_US
-from app.timeseries.series.series_arithmetic import Bucket
+from app.timeseries.series.series_arithmetic import BucketWidth
 
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
@@ -70,7 +70,7 @@ def extreme_sql(function: str, metric: Metric) -> str:
     return f"{found}::text::float8" if metric.storage == "real" else found
 
 
-def _of_samples(metric: Metric, bucket: Bucket, quantiles: Sequence[str]) -> str:
+def _of_samples(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) -> str:
     """SQL: summaries of stretches of samples by bucket. Names are the catalogue's."""
     column = f's."{metric.name}"'
     value = f"{column}::float8"
@@ -93,7 +93,7 @@ def _of_samples(metric: Metric, bucket: Bucket, quantiles: Sequence[str]) -> str
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class BoxSeriesQuery:
     """What is asked for: one metric of one box, in buckets, from `first` on, before `last`.
 
     Attributes:
@@ -107,7 +107,7 @@ class Series:
 
     key: int
     metric: Metric
-    bucket: Bucket
+    bucket: BucketWidth
     timezone: str
     first: datetime
     last: datetime
@@ -123,7 +123,7 @@ class Series:
         return table if fits else None
 
 
-async def summaries(session: AsyncSession, asked: Series) -> Columns:
+async def read_bucket_summaries(session: AsyncSession, asked: BoxSeriesQuery) -> RollupColumns:
     """One summary for each bucket that has a value, ascending."""
     table = asked.rolled_up
     if table is None:
@@ -144,24 +144,27 @@ async def summaries(session: AsyncSession, asked: Series) -> Columns:
     spans = list(_spans(asked, first, last, doubtful))
     parts = [stored.only(keep)]
     if parts[0].times.size:
-        parts[0] = parts[0].begun(rollup_columns.begin(parts[0].times, asked.bucket, zone))
+        parts[0] = parts[0].begun(rollup_columns.floor_to_buckets(parts[0].times, asked.bucket, zone))
     # Few stretches are asked for one by one: the planner then looks at their chunks alone.
     together = [spans] if len(spans) > _FEW else [[span] for span in spans]
     parts += [await _from_samples(session, asked, each) for each in together]
-    return rollup_columns.merge(parts, level=asked.metric.kind == "level")
+    return rollup_columns.merge_columns(parts, level=asked.metric.kind == "level")
 
 
-def _whole(asked: Series, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+def _whole(asked: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
     """The whole hours or local days within the range; None where there is none."""
     if asked.bucket.local:
-        first, last = midnight(asked.first, zone, up=True), midnight(asked.last, zone, up=False)
+        first, last = (
+            find_local_midnight(asked.first, zone, up=True),
+            find_local_midnight(asked.last, zone, up=False),
+        )
     else:
         first = to_datetime(-(-from_datetime(asked.first) // HOUR_US) * HOUR_US)
         last = to_datetime(from_datetime(asked.last) // HOUR_US * HOUR_US)
     return (first, last) if first < last else None
 
 
-def midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
+def find_local_midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
     """The local midnight at or before an instant, with `up` the one at or after it; in UTC."""
     date = moment.astimezone(zone).date()
     begun = datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
@@ -172,7 +175,7 @@ def midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
 
 
 async def _doubtful(
-    session: AsyncSession, asked: Series, first: datetime, last: datetime
+    session: AsyncSession, asked: BoxSeriesQuery, first: datetime, last: datetime
 ) -> list[tuple[int, int]] | None:
     """Stretches (µs) of which roll-ups may not know all, merged, in order; None: look at the samples."""
     values = {"key": asked.key, "first": first, "last": last, "days": asked.bucket.local}
@@ -186,15 +189,17 @@ async def _doubtful(
         # All of a day is, where an hour of it is.
         found = [
             (
-                from_datetime(midnight(to_datetime(begin), zone, up=False)),
-                from_datetime(midnight(to_datetime(end), zone, up=True)),
+                from_datetime(find_local_midnight(to_datetime(begin), zone, up=False)),
+                from_datetime(find_local_midnight(to_datetime(end), zone, up=True)),
             )
             for begin, end in found
         ]
-    return merged(found, from_datetime(first), from_datetime(last))
+    return merge_doubtful_spans(found, from_datetime(first), from_datetime(last))
 
 
-def merged(doubtful: Iterable[tuple[int, int]], begin_us: int, end_us: int) -> list[tuple[int, int]] | None:
+def merge_doubtful_spans(
+    doubtful: Iterable[tuple[int, int]], begin_us: int, end_us: int
+) -> list[tuple[int, int]] | None:
     """Stretches that are in doubt (µs, in order), as far as they lie between two instants, merged.
 
     None: there are so many that nothing is gained any more by looking at roll-ups in between.
@@ -212,7 +217,7 @@ def merged(doubtful: Iterable[tuple[int, int]], begin_us: int, end_us: int) -> l
 
 
 def _spans(
-    asked: Series, first: datetime, last: datetime, doubtful: Sequence[tuple[int, int]]
+    asked: BoxSeriesQuery, first: datetime, last: datetime, doubtful: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[datetime, datetime]]:
     if asked.first < first:
         yield asked.first, first
@@ -223,8 +228,8 @@ def _spans(
 
 
 async def _from_samples(
-    session: AsyncSession, asked: Series, spans: Sequence[tuple[datetime, datetime]]
-) -> Columns:
+    session: AsyncSession, asked: BoxSeriesQuery, spans: Sequence[tuple[datetime, datetime]]
+) -> RollupColumns:
     values: dict[str, object] = {
         "key": asked.key,
         "width": asked.bucket.width,
@@ -238,13 +243,15 @@ async def _from_samples(
     statement = text(_of_samples(asked.metric, asked.bucket, asked.quantiles))
     rows = (await session.execute(statement, values)).all()
     if not rows:
-        return rollup_columns.nothing(asked.quantiles)
+        return rollup_columns.make_empty_columns(asked.quantiles)
     of = list(zip(*rows, strict=True))
     quantiles = np.array(of[5], np.float64) if asked.quantiles else None
     times = np.array(of[0], np.int64)
-    return Columns(
+    return RollupColumns(
         # Of a midnight that comes twice PostgreSQL says the second, behind samples of its day.
-        rollup_columns.begin(times, asked.bucket, ZoneInfo(asked.timezone)) if asked.bucket.local else times,
+        rollup_columns.floor_to_buckets(times, asked.bucket, ZoneInfo(asked.timezone))
+        if asked.bucket.local
+        else times,
         np.array(of[1], np.int64),
         np.array(of[2], np.float64),
         np.array(of[3], np.float64),
@@ -254,8 +261,8 @@ async def _from_samples(
 
 
 async def _from_roll_up(
-    session: AsyncSession, asked: Series, table: str, first: datetime, last: datetime
-) -> Columns:
+    session: AsyncSession, asked: BoxSeriesQuery, table: str, first: datetime, last: datetime
+) -> RollupColumns:
     hourly = table == "hourly"
     begun = first.replace(hour=0, minute=0, second=0, microsecond=0) if hourly else first
     rows = (
@@ -265,13 +272,13 @@ async def _from_roll_up(
         )
     ).all()
     if not rows:
-        return rollup_columns.nothing(asked.quantiles)
+        return rollup_columns.make_empty_columns(asked.quantiles)
     of = list(zip(*rows, strict=True))
     times: Ints = np.array(of[0], np.int64)
     if hourly:
         times = (times[:, None] + np.arange(24) * HOUR_US).ravel()
     count, mean, low, high, *more = (np.array(values, np.float64).ravel() for values in of[1:])
     counts = np.nan_to_num(count).astype(np.int64)
-    found = Columns(times, counts, mean, low, high, dict(zip(asked.quantiles, more, strict=True)))
+    found = RollupColumns(times, counts, mean, low, high, dict(zip(asked.quantiles, more, strict=True)))
     within = (found.counts > 0) & (times >= from_datetime(first)) & (times < from_datetime(last))
     return found.only(within)

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.http.contract.dependencies import Reads, Writes
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.fields import Instant
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import ForbiddenError
-from app.timeseries.series.reading_queries import get_measured
+from app.timeseries.series.reading_queries import get_measured_box
 
 router: Final = APIRouter(prefix="/v1/roll-ups", tags=["Service"], route_class=StrictRoute)
 
@@ -111,10 +111,10 @@ async def _progress(session: AsyncSession) -> RollUpsOut:
     "",
     operation_id="get_roll_ups",
     summary="How far roll-ups are",
-    responses=documented(401, 403),
+    responses=document_problems(401, 403),
 )
 async def get_roll_ups(
-    principal: Annotated[Principal, Depends(requires("telemetry:read"))], session: Reads
+    principal: Annotated[Principal, Depends(require_scope("telemetry:read"))], session: ReadSessionDep
 ) -> RollUpsOut:
     """What is yet to be summarised, over all organisations."""
     _operator(principal)
@@ -126,11 +126,11 @@ async def get_roll_ups(
     operation_id="create_roll_up_backfill",
     summary="Have the past summarised anew",
     status_code=202,
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def create_roll_up_backfill(
-    principal: Annotated[Principal, Depends(requires("sites:write"))],
-    session: Writes,
+    principal: Annotated[Principal, Depends(require_scope("sites:write"))],
+    session: WriteSessionDep,
     body: Annotated[BackfillRequest, Body()],
 ) -> RollUpsOut:
     """Summarise what is stored of a box, or of all, once more; `GET /v1/roll-ups` tells how far it is.
@@ -139,6 +139,6 @@ async def create_roll_up_backfill(
     Until it is done the series concerned are read from the samples.
     """
     _operator(principal)
-    key = None if body.box is None else (await get_measured(session, body.box, principal.visible())).key
+    key = None if body.box is None else (await get_measured_box(session, body.box, principal.visible())).key
     await session.execute(_ANEW, {"key": key, "first": body.from_})
     return await _progress(session)

@@ -7,7 +7,7 @@ themselves in marked hours, and are right at any moment.
 A mark for every batch would be a row for almost every sample of a live fleet. The consumer therefore keeps
 in mind the hour that it has marked last for each box, and says nothing until the box comes to another one.
 Marks are taken away, so what is kept in mind can be wrong: whoever is about to take some counts up
-`registry.marks_epoch` first, waits for the transactions that may not have seen that (`Epochs`), and takes
+`registry.marks_epoch` first, waits for the transactions that may not have seen that (`MarkEpochs`), and takes
 only marks of earlier epochs. The consumer forgets what it keeps in mind when the epoch has moved, and writes
 the same mark with the new epoch.
 """
@@ -17,9 +17,9 @@ from typing import Final
 
 import numpy as np
 
-from app.platform.db.advisory_locks import GATE
+from app.platform.db.advisory_locks import INGEST_BARRIER
 from app.platform.db.database import RawConnection
-from app.timeseries.storage.batch_groups import Groups
+from app.timeseries.storage.batch_groups import BoxGroups
 from app.timeseries.storage.box_states import UNMARKED, BoxStates, Slots
 from app.timeseries.storage.sample_columns import SampleBlock
 
@@ -40,12 +40,12 @@ _UNDER_WAY: Final = f"""
 SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND classid::bigint = {GATE >> 32} AND objid::bigint = {GATE & 0xFFFFFFFF}
+    AND classid::bigint = {INGEST_BARRIER >> 32} AND objid::bigint = {INGEST_BARRIER & 0xFFFFFFFF}
 """  # noqa: S608 (a constant)
 
 
-def unmarked(
-    block: SampleBlock, groups: Groups, slots: Slots, old: frozenset[int], states: BoxStates
+def collect_unmarked_hours(
+    block: SampleBlock, groups: BoxGroups, slots: Slots, old: frozenset[int], states: BoxStates
 ) -> tuple[list[int], list[int]]:
     """The hours of a batch that are to be marked, and have the states keep them in mind.
 
@@ -72,7 +72,7 @@ def unmarked(
     return (pairs >> _BITS).tolist(), (pairs & ((1 << _BITS) - 1)).tolist()
 
 
-async def mark(connection: RawConnection, keys: Sequence[int], hours: Sequence[int]) -> None:
+async def write_stale_marks(connection: RawConnection, keys: Sequence[int], hours: Sequence[int]) -> None:
     """Mark hours of boxes, in the transaction that stores their samples.
 
     Args:
@@ -84,7 +84,7 @@ async def mark(connection: RawConnection, keys: Sequence[int], hours: Sequence[i
         await connection.execute(_MARK, keys, hours)
 
 
-class Epochs:
+class MarkEpochs:
     """Ends epochs of marks without holding up anybody: for the one process that takes marks away."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Epochs:
         return {row[0] for row in await connection.fetch(_UNDER_WAY)}
 
 
-def heed(states: BoxStates, epoch: int) -> None:
+def sync_marks_epoch(states: BoxStates, epoch: int) -> None:
     """Keep nothing in mind of another epoch than this one."""
     if states.marks_epoch != epoch:
         states.marked[:] = UNMARKED

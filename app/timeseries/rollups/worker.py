@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from app.platform.observability.metrics_and_logs import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS, get_logger
-from app.timeseries.retention.progress import look_again
+from app.timeseries.retention.cleaning_progress import rewind_cleaning_progress
 from app.timeseries.rollups import backfill
-from app.timeseries.rollups.adaptive_slices import Aside, Portion, within_s
-from app.timeseries.rollups.refresh import HOUR, Spans, refresh_days, refresh_hours
-from app.timeseries.rollups.rollup_columns import local_days
-from app.timeseries.rollups.stale_marks import Epochs
+from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer, get_slice_timeout_s
+from app.timeseries.rollups.refresh import HOUR, BoxSpans, refresh_days, refresh_hours
+from app.timeseries.rollups.rollup_columns import find_local_days
+from app.timeseries.rollups.stale_marks import MarkEpochs
 
 _log = get_logger(__name__)
 # An epoch ends this often at most: each time the consumer marks anew what it still writes to.
@@ -69,18 +69,18 @@ class RollupWorker:
     """Call `turn` now and then, from one process alone."""
 
     def __init__(self) -> None:
-        self._epochs = Epochs()
+        self._epochs = MarkEpochs()
         self._ending = False
         self._ended_at = -_EVERY_S
-        self._aside = Aside(time.monotonic)
-        self._hours_at_once = Portion(_HOURS_MOST, time.monotonic)
-        self._days_at_once = Portion(_DAYS_MOST, time.monotonic)
-        self._backfill = backfill.Backfill(self._aside, time.monotonic)
+        self._aside = BoxBackoff(time.monotonic)
+        self._hours_at_once = SliceSizer(_HOURS_MOST, time.monotonic)
+        self._days_at_once = SliceSizer(_DAYS_MOST, time.monotonic)
+        self._backfill = backfill.RollupBackfill(self._aside, time.monotonic)
 
     async def turn(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether more could be done now."""
         until = time.monotonic() + _TURN_S
-        await backfill.follow_zones(connection)
+        await backfill.sync_time_zones(connection)
         await self._end_epoch(connection)
         more = await self._hours(connection, until)
         more = await self._days(connection, until) or more
@@ -110,7 +110,7 @@ class RollupWorker:
             rows = await connection.fetch(_HOURS, self._epochs.ended, self._aside.keys, size)
             if rows:
                 keys, hours = [row["box_key"] for row in rows], [row["hour"] for row in rows]
-                spans = Spans(keys, hours, [hour + HOUR for hour in hours])
+                spans = BoxSpans(keys, hours, [hour + HOUR for hour in hours])
                 with self._hours_at_once.slice(keys, self._aside):
                     async with connection.transaction():
                         await self._summarise(connection, spans)
@@ -118,9 +118,9 @@ class RollupWorker:
             if len(rows) < size or time.monotonic() >= until:
                 return len(rows) == size
 
-    async def _summarise(self, connection: asyncpg.Connection, hours: Spans) -> None:
-        await refresh_hours(connection, hours, within_s(len(hours)))
-        await look_again(connection, hours)
+    async def _summarise(self, connection: asyncpg.Connection, hours: BoxSpans) -> None:
+        await refresh_hours(connection, hours, get_slice_timeout_s(len(hours)))
+        await rewind_cleaning_progress(connection, hours)
         await _mark_days(connection, hours)
         ROLLUPS.labels("hour").inc(len(hours))
 
@@ -133,21 +133,21 @@ class RollupWorker:
             days: list[datetime] = [row["day"] for row in rows]
             with self._days_at_once.slice(keys, self._aside):
                 async with connection.transaction():
-                    spans = Spans(keys, days, [row["until"] for row in rows])
-                    await refresh_days(connection, spans, within_s(len(rows)))
+                    spans = BoxSpans(keys, days, [row["until"] for row in rows])
+                    await refresh_days(connection, spans, get_slice_timeout_s(len(rows)))
                     await connection.execute(_TAKE_DAYS, keys, days)
             ROLLUPS.labels("day").inc(len(rows))
         return True
 
 
-async def _mark_days(connection: asyncpg.Connection, hours: Spans) -> None:
+async def _mark_days(connection: asyncpg.Connection, hours: BoxSpans) -> None:
     """Mark the days of each box's site in which hours lie: one, or two where an hour ends one."""
     zones = {row["box_key"]: row["timezone"] for row in await connection.fetch(_ZONES, list(set(hours.keys)))}
     days = {
         (key, *day)
         for key, first, last in zip(hours.keys, hours.firsts, hours.lasts, strict=True)
         if key in zones
-        for day in local_days(first, last, ZoneInfo(zones[key]))
+        for day in find_local_days(first, last, ZoneInfo(zones[key]))
     }
     if days:
         await connection.execute(_MARK_DAYS, *map(list, zip(*sorted(days), strict=True)))

@@ -19,13 +19,19 @@ from numpy.typing import NDArray
 from app.catalogue.metrics import Metric
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.platform.kernel.rejection_codes import shown
-from app.timeseries.rollups.rollup_columns import Columns, Floats, Ints, grid, shortened
-from app.timeseries.series.series_arithmetic import Bucket
+from app.platform.kernel.rejection_codes import format_rejected_value
+from app.timeseries.rollups.rollup_columns import (
+    Floats,
+    Ints,
+    RollupColumns,
+    list_bucket_starts,
+    round_to_stored_precision,
+)
+from app.timeseries.series.series_arithmetic import BucketWidth
 
 type Fill = Literal["none", "null", "previous", "linear"]
 
-PLAIN: Final = ("avg", "min", "max", "count", "coverage")
+DEFAULT_AGGREGATES: Final = ("avg", "min", "max", "count", "coverage")
 """What each bucket has, where nothing else is asked for."""
 QUANTILE_OF: Final[Mapping[str, str]] = {
     "p10": "p10",
@@ -37,16 +43,16 @@ QUANTILE_OF: Final[Mapping[str, str]] = {
     "l50": "p50",
     "l90": "p10",
 }
-AGGREGATES: Final = (*PLAIN, *QUANTILE_OF)
-LEVELS: Final = frozenset({"l10", "l50", "l90"})
+AGGREGATES: Final = (*DEFAULT_AGGREGATES, *QUANTILE_OF)
+LEVEL_AGGREGATES: Final = frozenset({"l10", "l50", "l90"})
 """Aggregates that sound levels alone have."""
 
 
 def parse_aggregates(text: str | None, metric: Metric) -> tuple[str, ...]:
     """Read a list such as `avg,p95` (InvalidError `invalid_aggregate`)."""
-    names = aggregates_named(text)
+    names = parse_aggregate_names(text)
     for name in names:
-        if name in LEVELS and metric.kind != "level":
+        if name in LEVEL_AGGREGATES and metric.kind != "level":
             raise InvalidError(
                 f"{name} is for sound levels; {metric.name} has {QUANTILE_OF[name]}.",
                 code="invalid_aggregate",
@@ -54,27 +60,27 @@ def parse_aggregates(text: str | None, metric: Metric) -> tuple[str, ...]:
     return names
 
 
-def aggregates_named(text: str | None) -> tuple[str, ...]:
+def parse_aggregate_names(text: str | None) -> tuple[str, ...]:
     """The same of any metric (InvalidError `invalid_aggregate`)."""
     if text is None:
-        return PLAIN
+        return DEFAULT_AGGREGATES
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in AGGREGATES:
             raise InvalidError(
-                f"The aggregate {shown(name)} is not one of {', '.join(AGGREGATES)}.",
+                f"The aggregate {format_rejected_value(name)} is not one of {', '.join(AGGREGATES)}.",
                 code="invalid_aggregate",
             )
     return names
 
 
-def quantiles_of(names: Sequence[str]) -> tuple[str, ...]:
+def find_required_quantiles(names: Sequence[str]) -> tuple[str, ...]:
     """Which quantiles are needed for these aggregates."""
     return tuple(dict.fromkeys(QUANTILE_OF[name] for name in names if name in QUANTILE_OF))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Page:
+class BucketPage:
     """Buckets as they are shown.
 
     Attributes:
@@ -86,18 +92,18 @@ class Page:
     following: int | None
 
 
-def written(
-    found: Columns,
+def format_bucket_page(
+    found: RollupColumns,
     *,
     metric: Metric,
-    bucket: Bucket,
+    bucket: BucketWidth,
     zone: ZoneInfo,
     interval_s: int,
     names: Sequence[str],
     limit: int,
     whole: tuple[datetime, datetime] | None = None,
     fill: Fill = "none",
-) -> Page:
+) -> BucketPage:
     """Write buckets as points, as many as fit.
 
     Args:
@@ -113,12 +119,14 @@ def written(
             before it, or values between those of its neighbours.
     """
     if fill != "none" and whole is not None:
-        found = filled(found, grid(*whole, bucket, zone), fill)
+        found = fill_gaps(found, list_bucket_starts(*whole, bucket, zone), fill)
     following = int(found.times[limit]) if len(found) > limit else None
     found = found.only(slice(limit))
-    columns = aggregated(found, metric, bucket, zone, interval_s)
+    columns = compute_aggregates(found, metric, bucket, zone, interval_s)
     point = _point(tuple(names))
-    return Page(list(map(point, rfc3339(found.times), *(columns[name] for name in names))), following)
+    return BucketPage(
+        list(map(point, format_rfc3339(found.times), *(columns[name] for name in names))), following
+    )
 
 
 @cache
@@ -127,7 +135,7 @@ def _point(names: tuple[str, ...]) -> Callable[..., msgspec.Struct]:
     return msgspec.defstruct("Point", ["time", *names], gc=False)
 
 
-def filled(found: Columns, times: Ints, fill: Fill) -> Columns:
+def fill_gaps(found: RollupColumns, times: Ints, fill: Fill) -> RollupColumns:
     """Put a bucket at each of the times; those without a value have a count of nought."""
     places = np.searchsorted(times, found.times)
     counts = np.zeros(len(times), np.int64)
@@ -143,7 +151,7 @@ def filled(found: Columns, times: Ints, fill: Fill) -> Columns:
             return np.interp(times, found.times, values, left=np.nan, right=np.nan)
         return whole
 
-    return Columns(
+    return RollupColumns(
         times,
         counts,
         spread(found.means),
@@ -153,16 +161,16 @@ def filled(found: Columns, times: Ints, fill: Fill) -> Columns:
     )
 
 
-def aggregated(
-    found: Columns, metric: Metric, bucket: Bucket, zone: ZoneInfo, interval_s: int
+def compute_aggregates(
+    found: RollupColumns, metric: Metric, bucket: BucketWidth, zone: ZoneInfo, interval_s: int
 ) -> dict[str, list[Any]]:
     """Each aggregate as a list, null where there is none."""
-    means = shortened(metric, found.means, found.lows, found.counts)
+    means = round_to_stored_precision(metric, found.means, found.lows, found.counts)
     quantiles = {
-        name: _nullable(shortened(metric, values, found.lows, found.counts))
+        name: _nullable(round_to_stored_precision(metric, values, found.lows, found.counts))
         for name, values in found.quantiles.items()
     }
-    expected = widths(found.times, bucket, zone) / interval_s
+    expected = compute_bucket_widths(found.times, bucket, zone) / interval_s
     covered = np.minimum(100.0, np.round(100.0 * found.counts / expected, 2))
     return {
         "avg": _nullable(means),
@@ -179,7 +187,7 @@ def _nullable(values: Floats) -> list[float | None]:
     return [None if isnan(value) else value for value in listed] if np.isnan(values).any() else [*listed]
 
 
-def widths(times: Ints, bucket: Bucket, zone: ZoneInfo) -> NDArray[np.float64]:
+def compute_bucket_widths(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> NDArray[np.float64]:
     """How long the buckets are that begin at these times, in seconds: local days have 23 to 25 hours."""
     if not bucket.local:
         return np.full(len(times), float(bucket.seconds))
@@ -187,7 +195,7 @@ def widths(times: Ints, bucket: Bucket, zone: ZoneInfo) -> NDArray[np.float64]:
     return (np.array(ends, np.int64) - times) / US_PER_S
 
 
-def rfc3339(times: Ints) -> list[str]:
+def format_rfc3339(times: Ints) -> list[str]:
     """Instants (µs since the epoch) as RFC 3339 in UTC; six decimals of a second where any needs them."""
     unit: Literal["s", "us"] = "us" if (times % US_PER_S).any() else "s"
     texts: list[str] = np.datetime_as_string(times.astype("datetime64[us]"), unit, "UTC").tolist()

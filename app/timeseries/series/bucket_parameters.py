@@ -42,7 +42,7 @@ FillParameter = Annotated[
 ]
 
 
-def refuse_unbucketed(aggregates: str | None, fill: Fill) -> None:
+def check_bucket_parameters(aggregates: str | None, fill: Fill) -> None:
     """Refuse what means something of buckets alone, where there are none (InvalidError `bucket_missing`)."""
     if aggregates is not None or fill != "none":
         raise InvalidError(

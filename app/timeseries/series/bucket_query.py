@@ -11,11 +11,17 @@ from zoneinfo import ZoneInfo
 from app.catalogue.metrics import Metric
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
-from app.timeseries.rollups.rollup_columns import Columns
-from app.timeseries.rollups.rollup_queries import Series
-from app.timeseries.series.aggregates import Fill, Page, parse_aggregates, quantiles_of, written
-from app.timeseries.series.reading_queries import Measured
-from app.timeseries.series.series_arithmetic import Bucket
+from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
+from app.timeseries.series.aggregates import (
+    BucketPage,
+    Fill,
+    find_required_quantiles,
+    format_bucket_page,
+    parse_aggregates,
+)
+from app.timeseries.series.reading_queries import MeasuredBox
+from app.timeseries.series.series_arithmetic import BucketWidth
 
 MAX_SAMPLES: Final = 5_000_000
 """So many samples are looked at for one series; what roll-ups know does not count."""
@@ -25,7 +31,7 @@ _LAST: Final = to_datetime(LATEST_US)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BucketQuery:
     """A series in buckets.
 
     Attributes:
@@ -37,7 +43,7 @@ class Asked:
     """
 
     metric: Metric
-    bucket: Bucket
+    bucket: BucketWidth
     first: datetime
     last: datetime
     names: tuple[str, ...]
@@ -45,8 +51,13 @@ class Asked:
 
     @classmethod
     def of(
-        cls, metric: Metric, bucket: Bucket, span: tuple[datetime, datetime], names: str | None, fill: Fill
-    ) -> "Asked":
+        cls,
+        metric: Metric,
+        bucket: BucketWidth,
+        span: tuple[datetime, datetime],
+        names: str | None,
+        fill: Fill,
+    ) -> "BucketQuery":
         """Check it (InvalidError `range_too_large`, `invalid_aggregate`)."""
         bucket.check_span(*span)
         first, last = max(span[0], _FIRST), min(span[1], _LAST)
@@ -54,7 +65,7 @@ class Asked:
             raise InvalidError("Samples are of the years 2000 to 9998.", code="range_too_large")
         return cls(metric, bucket, first, last, parse_aggregates(names, metric), fill)
 
-    def series(self, box: Measured, start: datetime | None = None) -> Series:
+    def series(self, box: MeasuredBox, start: datetime | None = None) -> BoxSeriesQuery:
         """The same of one box, from a later start on where one is given (InvalidError `range_too_large`)."""
         series = self.sampled(box, start)
         samples = (self.last - series.first).total_seconds() / box.interval_s
@@ -68,21 +79,23 @@ class Asked:
             )
         return series
 
-    def sampled(self, box: Measured, start: datetime | None = None) -> Series:
+    def sampled(self, box: MeasuredBox, start: datetime | None = None) -> BoxSeriesQuery:
         """The same, whose bounds its reader sees to: all of it is read from samples."""
-        return Series(
+        return BoxSeriesQuery(
             box.key,
             self.metric,
             self.bucket,
             box.timezone,
             self._from(start),
             self.last,
-            quantiles_of(self.names),
+            find_required_quantiles(self.names),
         )
 
-    def write(self, box: Measured, found: Columns, limit: int, start: datetime | None = None) -> Page:
+    def write(
+        self, box: MeasuredBox, found: RollupColumns, limit: int, start: datetime | None = None
+    ) -> BucketPage:
         """A page of it, from `start` on."""
-        return written(
+        return format_bucket_page(
             found,
             metric=self.metric,
             bucket=self.bucket,

@@ -19,7 +19,7 @@ from app.timeseries.rollups.rollup_columns import Floats, Ints
 _POSTGRES_EPOCH_US: Final = EARLIEST_US
 
 
-class Stretch(NamedTuple):
+class BoxTimeRange(NamedTuple):
     """What is wanted of a box: from the first instant on, before the last (µs since the epoch)."""
 
     key: int
@@ -27,7 +27,7 @@ class Stretch(NamedTuple):
     last_us: int
 
 
-class Values(NamedTuple):
+class TimedValues(NamedTuple):
     """Values and when each was measured (µs since the epoch), ascending."""
 
     times: Ints
@@ -57,11 +57,11 @@ def _statement(metric: Metric) -> str:
     """  # noqa: S608 (catalogue names and constants)
 
 
-async def values_of(
-    session: AsyncSession, metric: Metric, stretches: Sequence[Stretch], *, most: int
-) -> list[Values] | None:
+async def read_bulk_values(
+    session: AsyncSession, metric: Metric, stretches: Sequence[BoxTimeRange], *, most: int
+) -> list[TimedValues] | None:
     """The values in each of some stretches, in their order; None: there are more than `most` in all."""
-    found = [Values(np.empty(0, np.int64), np.empty(0, np.float64))] * len(stretches)
+    found = [TimedValues(np.empty(0, np.int64), np.empty(0, np.float64))] * len(stretches)
     if not stretches:
         return found
     values = {
@@ -75,7 +75,7 @@ async def values_of(
     total = 0
     for place, count, times, measured in await session.execute(text(_statement(metric)), values):
         total += count
-        found[place - 1] = Values(
+        found[place - 1] = TimedValues(
             np.frombuffer(times, ">i8").astype(np.int64) + _POSTGRES_EPOCH_US,
             np.frombuffer(measured, ">f8").astype(np.float64),
         )

@@ -7,12 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Row
 
-from app.platform.http.contract.dependencies import Reads
+from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import Identifier, InstantParameter
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import documented
-from app.platform.http.contract.sorting import Pagination
-from app.platform.identity.principals import Principal, requires
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.sorting import PageRequest
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError
 from app.registry import box_repository
 from app.timeseries.series import reading_queries
@@ -20,8 +20,8 @@ from app.timeseries.series.schemas import EventOut
 from app.timeseries.storage.models import Event
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
-Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
-_Asked = Annotated[Pagination, Depends(reading_queries.EVENTS.asked)]
+Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
+_Asked = Annotated[PageRequest, Depends(reading_queries.EVENTS.asked)]
 Type = Annotated[
     str | None, Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only of this type", examples=["gunshot"])
 ]
@@ -29,13 +29,13 @@ From = Annotated[InstantParameter | None, Query(alias="from", description="Measu
 To = Annotated[InstantParameter | None, Query(description="Measured before this")]
 
 
-def check_order(first: InstantParameter | None, last: InstantParameter | None) -> None:
+def check_event_range(first: InstantParameter | None, last: InstantParameter | None) -> None:
     """Refuse a range that ends before it begins (InvalidError `range_reversed`)."""
     if first is not None and last is not None and first >= last:
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
 
 
-def _page(rows: Sequence[Row[Event, str, UUID]], asked: Pagination) -> Page[EventOut]:
+def _page(rows: Sequence[Row[Event, str, UUID]], asked: PageRequest) -> Page[EventOut]:
     page, following = reading_queries.EVENTS.cut(rows, asked)
     plain = (
         *(
@@ -65,12 +65,12 @@ def _page(rows: Sequence[Row[Event, str, UUID]], asked: Pagination) -> Page[Even
     "/boxes/{box}/events",
     operation_id="list_box_events",
     summary="Events of a box",
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_box_events(
     box: str,
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     *,
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
@@ -78,20 +78,23 @@ async def list_box_events(
     asked: _Asked,
 ) -> Page[EventOut]:
     """What a box recognised, by default the newest arrival first."""
-    check_order(from_, to)
+    check_event_range(from_, to)
     found = await box_repository.get_box(session, box, principal.visible())
-    rows = await reading_queries.list_events(
+    rows = await reading_queries.read_events(
         session, principal.visible(), asked, box_key=found.key, kind=kind, first=from_, last=to
     )
     return _page(rows, asked)
 
 
 @router.get(
-    "/events", operation_id="list_events", summary="Events of all boxes", responses=documented(401, 403, 422)
+    "/events",
+    operation_id="list_events",
+    summary="Events of all boxes",
+    responses=document_problems(401, 403, 422),
 )
 async def list_events(
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     *,
     site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
     kind: Annotated[Type, Query(alias="type")] = None,
@@ -100,8 +103,8 @@ async def list_events(
     asked: _Asked,
 ) -> Page[EventOut]:
     """What the boxes of the organisation recognised, by default the newest arrival first."""
-    check_order(from_, to)
-    rows = await reading_queries.list_events(
+    check_event_range(from_, to)
+    rows = await reading_queries.read_events(
         session, principal.visible(), asked, site=site, kind=kind, first=from_, last=to
     )
     return _page(rows, asked)

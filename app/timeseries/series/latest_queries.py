@@ -18,21 +18,21 @@ from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.instants import format_us
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Site
 from app.timeseries.storage.box_states import NEVER
-from app.timeseries.storage.float32 import as_stored
-from app.timeseries.storage.latest_values import portions
+from app.timeseries.storage.float32 import round_to_float32
+from app.timeseries.storage.latest_values import split_by_recency
 from app.timeseries.storage.models import BoxState
 
 SITE_LATEST: Final = "site_latest"
 # As far as three decimals survive in four bytes.
 _SURE: Final = 1000.0
 
-type Latest = dict[str, tuple[float, int]]
+type LatestByMetric = dict[str, tuple[float, int]]
 """Metric → (value, µs since the epoch) of the newest sample that has it."""
 
-_decode = msgspec.json.Decoder(Latest.__value__).decode
+_decode = msgspec.json.Decoder(LatestByMetric.__value__).decode
 _encode = msgspec.json.Encoder().encode
 # So many rows of box_states are kept as they are shown. One has half a kilobyte, as a row and as shown.
 _KEPT: Final = 8192
@@ -69,7 +69,7 @@ _ROWS: Final = select(
 ).join(BoxState, BoxState.box_key == Box.key)
 
 
-class Found(NamedTuple):
+class BoxLatestValues(NamedTuple):
     """The latest values of a box.
 
     Attributes:
@@ -80,9 +80,9 @@ class Found(NamedTuple):
 
     box: str
     row: str
-    latest: Latest | None
+    latest: LatestByMetric | None
 
-    def values(self) -> Latest:
+    def values(self) -> LatestByMetric:
         """Metric → (value, µs) of the newest sample that has it."""
         return _decode(self.row) if self.latest is None else self.latest
 
@@ -98,40 +98,40 @@ def _rest_of_row(row: str) -> bytes:
     return _rest(_decode(row))
 
 
-def _rest(latest: Latest) -> bytes:
+def _rest(latest: LatestByMetric) -> bytes:
     """What comes after a box's id: the object without its brace."""
     return _encode(_shown(latest))[1:]
 
 
-async def latest_of_box(session: AsyncSession, box: Box) -> msgspec.Raw:
+async def read_box_latest(session: AsyncSession, box: Box) -> msgspec.Raw:
     """The latest values of one box, as they are shown."""
     found = await _latest_of_boxes(session, [box.key])
-    return next(found, Found(box.id, "{}", None)).written()
+    return next(found, BoxLatestValues(box.id, "{}", None)).written()
 
 
-async def metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
+async def find_metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
     """What some boxes ever measured, by their ids, for whoever goes on to read that."""
     found = {each.box: INDEX.keys() & each.values().keys() for each in await _latest_of_boxes(session, keys)}
     await session.execute(_PLANNED_AS_BEFORE)
     return {box: frozenset(metrics) for box, metrics in found.items()}
 
 
-async def values_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, Latest]:
+async def read_latest_values(session: AsyncSession, keys: Sequence[int]) -> dict[str, LatestByMetric]:
     """The latest values of some boxes, by their ids; of those that never measured anything there are none."""
     found = {each.box: each.values() for each in await _latest_of_boxes(session, keys)}
     await session.execute(_PLANNED_AS_BEFORE)
     return found
 
 
-async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[Found]:
+async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[BoxLatestValues]:
     """Those of some boxes that have a state, in no order."""
     rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
     return await _brought_forward(session, rows.all())
 
 
-async def latest_of_site(
-    session: AsyncSession, site_id: UUID, visible: Reach, cursor: str | None, limit: int
-) -> list[Found]:
+async def read_site_latest(
+    session: AsyncSession, site_id: UUID, visible: TenantScope, cursor: str | None, limit: int
+) -> list[BoxLatestValues]:
     """Those of the boxes of a site, in the order of their ids, one more than `limit` (NotFoundError)."""
     last = "" if cursor is None else decode_cursor(SITE_LATEST, cursor, check_box_id)[0]
     values = {"site": site_id, "last": last, "limit": limit + 1}
@@ -146,7 +146,7 @@ async def latest_of_site(
 
 # Made once of each reach.
 @lru_cache(64)
-def _of_site(visible: Reach) -> Select[int, str, str, int]:
+def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
     return (
         _ROWS.where(Box.site_id == bindparam("site"), Box.deleted_at.is_(None), Box.id > bindparam("last"))
         .where(*visible.within(Box.organisation_id, Box.site_id))
@@ -155,24 +155,26 @@ def _of_site(visible: Reach) -> Select[int, str, str, int]:
     )
 
 
-async def _brought_forward(session: AsyncSession, rows: Sequence[Row[int, str, str, int]]) -> Iterator[Found]:
+async def _brought_forward(
+    session: AsyncSession, rows: Sequence[Row[int, str, str, int]]
+) -> Iterator[BoxLatestValues]:
     """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
     newer: dict[int, list[Any]] = {}
-    for sample in await newer_samples(session, {key: newest for key, _, _, newest in rows}):
+    for sample in await read_newer_samples(session, {key: newest for key, _, _, newest in rows}):
         newer.setdefault(sample[0], []).append(sample)
-    return (Found(box, row, _with(row, newer.get(key, ()))) for key, box, row, _ in rows)
+    return (BoxLatestValues(box, row, _with(row, newer.get(key, ()))) for key, box, row, _ in rows)
 
 
-def _with(row: str, samples: Sequence[Any]) -> Latest | None:
+def _with(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
     if not samples:
         return None
-    latest: Latest = _decode(row)
+    latest: LatestByMetric = _decode(row)
     for _, time_us, *values in samples:
-        take(latest, time_us, values)
+        apply_sample(latest, time_us, values)
     return latest
 
 
-async def newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
+async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
     """Samples that the pipeline has stored since the rows of `box_states` were written.
 
     Args:
@@ -184,12 +186,12 @@ async def newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> lis
     """
     found: list[Any] = []
     await session.execute(_PLANNED)
-    for keys, times, bound in portions(newest):
+    for keys, times, bound in split_by_recency(newest):
         found += (await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})).all()
     return found
 
 
-def take(latest: Latest, time_us: int, values: Sequence[float | None]) -> None:
+def apply_sample(latest: LatestByMetric, time_us: int, values: Sequence[float | None]) -> None:
     """Bring latest values forward by a sample: a value or None for each of COLUMNS."""
     for name, value in zip(COLUMNS, values, strict=True):
         if value is not None and (name not in latest or latest[name][1] < time_us):
@@ -202,7 +204,7 @@ def _text(time_us: int) -> str:
     return format_us(time_us)
 
 
-def _shown(latest: Latest) -> dict[str, Any]:
+def _shown(latest: LatestByMetric) -> dict[str, Any]:
     """Latest values as they are shown.
 
     A metric that a newer version knew is not: it has neither unit nor bounds here.
@@ -217,7 +219,7 @@ def _shown(latest: Latest) -> dict[str, Any]:
             # Of most values, which have few decimals, the first is sure, and quicker to tell.
             name: value
             if -_SURE < value < _SURE and value * 1000.0 % 1.0 == 0.0
-            else as_stored(INDEX[name], value)
+            else round_to_float32(INDEX[name], value)
             for name, (value, _) in latest.items()
         },
         "times": dict.fromkeys(latest, text)

@@ -4,17 +4,17 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Response
 
-from app.platform.http.contract.dependencies import Reads, json_answer
-from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut, encode_cursor
-from app.platform.http.contract.problems import documented
-from app.platform.identity.principals import Principal, requires
+from app.platform.http.contract.dependencies import ReadSessionDep, make_json_response
+from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
+from app.platform.http.contract.problems import document_problems
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.registry import box_repository
 from app.timeseries.series import latest_queries
 from app.timeseries.series.schemas import Latest
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
-Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 
 
 @router.get(
@@ -22,12 +22,12 @@ Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
     operation_id="get_box_latest",
     summary="Newest values of a box",
     response_model=Latest,
-    responses=documented(401, 403, 404),
+    responses=document_problems(401, 403, 404),
 )
-async def get_box_latest(box: str, principal: Reader, session: Reads) -> Response:
+async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
     """The newest value of each metric that the box ever sent, by measurement time."""
     found = await box_repository.get_box(session, box, principal.visible())
-    return json_answer(await latest_queries.latest_of_box(session, found))
+    return make_json_response(await latest_queries.read_box_latest(session, found))
 
 
 @router.get(
@@ -35,13 +35,17 @@ async def get_box_latest(box: str, principal: Reader, session: Reads) -> Respons
     operation_id="list_site_latest",
     summary="Newest values of a site's boxes",
     response_model=Page[Latest],
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_site_latest(
-    site_id: str, principal: Reader, session: Reads, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    site_id: str,
+    principal: Reader,
+    session: ReadSessionDep,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
 ) -> Response:
     """The same for each box of a site, in the order of their ids."""
     identifier = parse_id(site_id, "site")
-    rows = await latest_queries.latest_of_site(session, identifier, principal.visible(), cursor, limit)
-    page, following = cut(rows, limit, lambda row: encode_cursor(latest_queries.SITE_LATEST, row.box))
-    return json_answer({"data": [row.written() for row in page], "next": following})
+    rows = await latest_queries.read_site_latest(session, identifier, principal.visible(), cursor, limit)
+    page, following = cut_page(rows, limit, lambda row: encode_cursor(latest_queries.SITE_LATEST, row.box))
+    return make_json_response({"data": [row.written() for row in page], "next": following})

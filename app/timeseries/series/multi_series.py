@@ -18,34 +18,34 @@ from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
-from app.platform.kernel.tenant_scope import Reach
-from app.registry.box_repository import box_path
+from app.platform.kernel.tenant_scope import TenantScope
+from app.registry.box_repository import parse_box_id
 from app.registry.models import Box, Site
 from app.timeseries.rollups import rollup_columns
-from app.timeseries.rollups.rollup_columns import Columns
-from app.timeseries.rollups.rollup_queries import Series, summaries
-from app.timeseries.series.aggregates import rfc3339
-from app.timeseries.series.bucket_query import Asked
-from app.timeseries.series.reading_queries import Measured, measurable, readings
-from app.timeseries.series.series_arithmetic import Bucket
+from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
+from app.timeseries.series.aggregates import format_rfc3339
+from app.timeseries.series.bucket_query import BucketQuery
+from app.timeseries.series.reading_queries import MeasuredBox, parse_sample_instant, read_metric_values
+from app.timeseries.series.series_arithmetic import BucketWidth
 
 MAX_BOXES: Final = 100
 """So many boxes can be named; a site may have more."""
 MAX_SERIES: Final = 200
 
 _SEVERAL: Final = "several"
-_HOURS: Final = Bucket.parse("1h")
-_DAYS: Final = Bucket.parse("1d")
+_HOURS: Final = BucketWidth.parse("1h")
+_DAYS: Final = BucketWidth.parse("1d")
 _LONG: Final = timedelta(days=400)
 # Of each series as many samples may be looked at as of one alone: what takes longer comes on the next page.
 _PAGE_S: Final = 10.0
 
 
-async def measured_of(
-    session: AsyncSession, boxes: Sequence[str], site: str | None, visible: Reach
-) -> list[Measured]:
+async def find_measured_boxes(
+    session: AsyncSession, boxes: Sequence[str], site: str | None, visible: TenantScope
+) -> list[MeasuredBox]:
     """The boxes that are named, and those of a site, by their ids (NotFoundError, `boxes_missing`)."""
-    named = {box_path(identifier) for identifier in boxes}
+    named = {parse_box_id(identifier) for identifier in boxes}
     if not named and site is None:
         raise InvalidError("Name boxes with `box`, or a `site`.", code="boxes_missing")
     site_id = None if site is None else parse_id(site, "site")
@@ -63,13 +63,13 @@ async def measured_of(
         .order_by(Box.id)
         .limit(MAX_BOXES + MAX_SERIES + 1)
     )
-    found = [Measured(*row) for row in rows]
+    found = [MeasuredBox(*row) for row in rows]
     for identifier in sorted(named - {box.id for box in found}):
         raise NotFoundError("box", identifier)
     return found
 
 
-def check_series(boxes: Sequence[Measured], metrics: Sequence[Metric]) -> None:
+def check_series_count(boxes: Sequence[MeasuredBox], metrics: Sequence[Metric]) -> None:
     """Refuse what would be more than 200 series (InvalidError `too_many_series`)."""
     if len(boxes) * len(metrics) > MAX_SERIES:
         raise InvalidError(
@@ -80,20 +80,24 @@ def check_series(boxes: Sequence[Measured], metrics: Sequence[Metric]) -> None:
         )
 
 
-async def whole(
-    session: AsyncSession, box: Measured, metric: Metric, period: tuple[datetime, datetime]
-) -> Columns:
+async def summarise_period(
+    session: AsyncSession, box: MeasuredBox, metric: Metric, period: tuple[datetime, datetime]
+) -> RollupColumns:
     """One summary of a whole period; none where nothing was measured."""
     first = max(period[0], to_datetime(EARLIEST_US))
     last = min(period[1], to_datetime(LATEST_US))
     if first >= last:
-        return rollup_columns.nothing()
+        return rollup_columns.make_empty_columns()
     bucket = _HOURS if last - first < _LONG else _DAYS
-    found = await summaries(session, Series(box.key, metric, bucket, box.timezone, first, last))
-    return rollup_columns.merge([found.begun(np.zeros(len(found), np.int64))], level=metric.kind == "level")
+    found = await read_bucket_summaries(
+        session, BoxSeriesQuery(box.key, metric, bucket, box.timezone, first, last)
+    )
+    return rollup_columns.merge_columns(
+        [found.begun(np.zeros(len(found), np.int64))], level=metric.kind == "level"
+    )
 
 
-class Pages:
+class SeriesPager:
     """Series in their order, a page at a time.
 
     Args:
@@ -106,10 +110,10 @@ class Pages:
     def __init__(
         self,
         session: AsyncSession,
-        boxes: Sequence[Measured],
+        boxes: Sequence[MeasuredBox],
         metrics: Sequence[Metric],
         span: tuple[datetime, datetime],
-        asked: Mapping[str, Asked] | None,
+        asked: Mapping[str, BucketQuery] | None,
     ) -> None:
         self._session = session
         self._series = [(box, metric) for box in boxes for metric in metrics]
@@ -141,7 +145,11 @@ class Pages:
         if cursor is None:
             return 0, None
         box, metric, time_us = decode_cursor(
-            _SEVERAL, cursor, check_box_id, str, lambda part: None if part is None else measurable(part)
+            _SEVERAL,
+            cursor,
+            check_box_id,
+            str,
+            lambda part: None if part is None else parse_sample_instant(part),
         )
         for number, (each, of) in enumerate(self._series):
             # A box that is gone by now is passed over.
@@ -150,19 +158,23 @@ class Pages:
         return len(self._series), None
 
     async def _some(
-        self, box: Measured, metric: Metric, start: datetime | None, limit: int
+        self, box: MeasuredBox, metric: Metric, start: datetime | None, limit: int
     ) -> tuple[dict[str, Any], int | None]:
         head = {"box": box.id, "metric": metric.name, "unit": metric.unit}
         if self._asked is None:
             first = self._span[0] if start is None else max(start, self._span[0])
-            rows = await readings(self._session, box, metric, first=first, last=self._span[1], limit=limit)
-            times = rfc3339(np.array([from_datetime(time) for time, _ in rows[:limit]], np.int64))
+            rows = await read_metric_values(
+                self._session, box, metric, first=first, last=self._span[1], limit=limit
+            )
+            times = format_rfc3339(np.array([from_datetime(time) for time, _ in rows[:limit]], np.int64))
             points = [
                 {"time": time, "value": value} for time, (_, value) in zip(times, rows[:limit], strict=True)
             ]
             later = from_datetime(rows[limit - 1][0]) + 1 if len(rows) > limit else None
             return {**head, "points": points}, later
         asked = self._asked[metric.name]
-        page = asked.write(box, await summaries(self._session, asked.series(box, start)), limit, start)
+        page = asked.write(
+            box, await read_bucket_summaries(self._session, asked.series(box, start)), limit, start
+        )
         zone = box.timezone if asked.bucket.local else "UTC"
         return {**head, "bucket": asked.bucket.text, "timezone": zone, "points": page.points}, page.following

@@ -7,13 +7,13 @@ from typing import Any
 from app.catalogue.metrics import Metric
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import format_us, from_datetime, parse_iso_duration
-from app.platform.kernel.rejection_codes import RejectedError, shown
-from app.timeseries.rollups.rollup_columns import Columns, shortened
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
+from app.timeseries.rollups.rollup_columns import RollupColumns, round_to_stored_precision
 
 type Period = tuple[datetime, datetime]
 
 
-def earlier(span: Period, text: str) -> Period:
+def parse_reference_period(span: Period, text: str) -> Period:
     """The period to compare with (InvalidError `invalid_duration`, `range_reversed`).
 
     Args:
@@ -26,7 +26,8 @@ def earlier(span: Period, text: str) -> Period:
             back = timedelta(seconds=parse_iso_duration(text))
         except RejectedError:
             raise InvalidError(
-                f"{shown(text)} is neither `previous` nor a duration such as P7D.", code="invalid_duration"
+                f"{format_rejected_value(text)} is neither `previous` nor a duration such as P7D.",
+                code="invalid_duration",
             ) from None
     try:
         return span[0] - back, span[1] - back
@@ -34,8 +35,8 @@ def earlier(span: Period, text: str) -> Period:
         return datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)
 
 
-def entry(
-    box: str, metric: Metric, interval_s: int, periods: Sequence[Period], sides: Sequence[Columns]
+def compare_metric_periods(
+    box: str, metric: Metric, interval_s: int, periods: Sequence[Period], sides: Sequence[RollupColumns]
 ) -> dict[str, Any]:
     """A box and a metric in both periods, and what has changed from the second to the first.
 
@@ -59,7 +60,7 @@ def entry(
     }
 
 
-def _side(metric: Metric, interval_s: int, period: Period, found: Columns) -> dict[str, Any]:
+def _side(metric: Metric, interval_s: int, period: Period, found: RollupColumns) -> dict[str, Any]:
     first, last = period
     said: dict[str, Any] = {"from": format_us(from_datetime(first)), "to": format_us(from_datetime(last))}
     if not len(found):
@@ -68,7 +69,7 @@ def _side(metric: Metric, interval_s: int, period: Period, found: Columns) -> di
     expected = (last - first).total_seconds() / interval_s
     return {
         **said,
-        "avg": float(shortened(metric, found.means, found.lows, found.counts)[0]),
+        "avg": float(round_to_stored_precision(metric, found.means, found.lows, found.counts)[0]),
         "min": float(found.lows[0]),
         "max": float(found.highs[0]),
         "count": count,

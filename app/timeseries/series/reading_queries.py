@@ -14,16 +14,16 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Double, Integer, Row, Select, Text, bindparam, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalogue.metrics import BY_NAME, Metric
+from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.http.contract.pagination import decode_cursor
-from app.platform.http.contract.sorting import Orders, Pagination, identifier
+from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_repository
 from app.registry.models import Box
 from app.timeseries.storage.models import TENANT_SAMPLES, Event
 
-EVENTS: Final = Orders("events", (identifier(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
+EVENTS: Final = SortOrders("events", (uuid_sort_key(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
 # Samples are of these times alone.
 _EARLIEST: Final = to_datetime(EARLIEST_US)
 _LATEST: Final = to_datetime(LATEST_US)
@@ -31,7 +31,7 @@ _WIDER: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredBox:
     """A box, as far as its readings need it."""
 
     key: int
@@ -40,19 +40,19 @@ class Measured:
     timezone: str
 
 
-async def get_measured(session: AsyncSession, identifier: str, visible: Reach) -> Measured:
+async def get_measured_box(session: AsyncSession, identifier: str, visible: TenantScope) -> MeasuredBox:
     """A box with its site's time zone (NotFoundError)."""
-    return Measured(*await box_repository.get_measuring(session, identifier, visible))
+    return MeasuredBox(*await box_repository.get_box_sampling_info(session, identifier, visible))
 
 
-def cursor_time(kind: str, cursor: str) -> datetime:
+def decode_time_cursor(kind: str, cursor: str) -> datetime:
     """The time that a cursor of a series holds (InvalidError `invalid_cursor`)."""
     found: datetime
-    (found,) = decode_cursor(kind, cursor, measurable)
+    (found,) = decode_cursor(kind, cursor, parse_sample_instant)
     return found
 
 
-def measurable(micros: Any) -> datetime:  # noqa: ANN401 (whatever a cursor has)
+def parse_sample_instant(micros: Any) -> datetime:  # noqa: ANN401 (whatever a cursor has)
     """An instant (µs since the epoch) of which there may be samples, or just behind (ValueError)."""
     if type(micros) is not int or not EARLIEST_US <= micros <= LATEST_US:
         raise ValueError(micros)
@@ -64,7 +64,7 @@ def _shortest(column: ColumnElement[float], metric: Metric) -> ColumnElement[flo
     return cast(cast(column, Text), Double) if metric.storage == "real" else column
 
 
-class Sampling(Protocol):
+class SamplingBox(Protocol):
     """Whatever samples: a box, by its key, and how often it does (s)."""
 
     @property
@@ -78,8 +78,8 @@ class Sampling(Protocol):
         ...
 
 
-async def readings(
-    session: AsyncSession, box: Sampling, metric: Metric, *, first: datetime, last: datetime, limit: int
+async def read_metric_values(
+    session: AsyncSession, box: SamplingBox, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
     """(time, value) from `first` on, before `last`, ascending, one more than `limit`.
 
@@ -110,7 +110,7 @@ async def _stretch(
 @cache
 def _readings(name: str) -> Select[datetime, float]:
     column, time = TENANT_SAMPLES.c[name], TENANT_SAMPLES.c.time
-    statement = select(time, _shortest(column, BY_NAME[name])).where(
+    statement = select(time, _shortest(column, METRICS_BY_NAME[name])).where(
         TENANT_SAMPLES.c.box_key == bindparam("key"),
         time >= bindparam("first"),
         time < bindparam("last"),
@@ -119,19 +119,19 @@ def _readings(name: str) -> Select[datetime, float]:
     return statement.order_by(time).limit(bindparam("limit", type_=Integer))
 
 
-Wanted = tuple[Any, Callable[[Any, Any], Any], Any]
+OptionalCondition = tuple[Any, Callable[[Any, Any], Any], Any]
 """A value, how a column must compare with it, and the column; None asks nothing."""
 
 
-def conditions(wanted: Iterable[Wanted]) -> list[ColumnElement[bool]]:
+def build_conditions(wanted: Iterable[OptionalCondition]) -> list[ColumnElement[bool]]:
     """The conditions whose values are given."""
     return [compare(column, value) for value, compare, column in wanted if value is not None]
 
 
-async def list_events(
+async def read_events(
     session: AsyncSession,
-    visible: Reach,
-    asked: Pagination,
+    visible: TenantScope,
+    asked: PageRequest,
     *,
     box_key: int | None = None,
     site: UUID | None = None,
@@ -142,12 +142,14 @@ async def list_events(
     """Events with their box's id and site, one more than are asked for."""
     statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
     statement = statement.where(Box.deleted_at.is_(None))
-    wanted: tuple[Wanted, ...] = (
+    wanted: tuple[OptionalCondition, ...] = (
         (box_key, eq, Event.box_key),
         (site, eq, Box.site_id),
         (kind, eq, Event.type),
         (first, ge, Event.time),
         (last, lt, Event.time),
     )
-    statement = statement.where(*conditions(wanted), *visible.within(Event.organisation_id, Box.site_id))
+    statement = statement.where(
+        *build_conditions(wanted), *visible.within(Event.organisation_id, Box.site_id)
+    )
     return (await session.execute(EVENTS.page(statement, asked))).all()

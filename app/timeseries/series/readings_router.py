@@ -6,20 +6,20 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from app.catalogue.metrics import BY_NAME, Metric
-from app.platform.http.contract.dependencies import Reads, json_answer
-from app.platform.http.contract.pagination import Cursor, cut, encode_cursor
-from app.platform.http.contract.problems import documented
-from app.platform.identity.principals import Principal, requires
+from app.catalogue.metrics import METRICS_BY_NAME, Metric
+from app.platform.http.contract.dependencies import ReadSessionDep, make_json_response
+from app.platform.http.contract.pagination import Cursor, cut_page, encode_cursor
+from app.platform.http.contract.problems import document_problems
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.instants import from_datetime
-from app.timeseries.quality.annotated_readings import annotated, summarised
+from app.timeseries.quality.annotated_readings import annotate_readings, summarise_unflagged_samples
 from app.timeseries.quality.quality_parameters import (
     CorrectedParameter,
     ExcludeParameter,
     FlagsParameter,
-    Treatment,
+    QualityOptions,
 )
-from app.timeseries.rollups.rollup_queries import summaries
+from app.timeseries.rollups.rollup_queries import read_bucket_summaries
 from app.timeseries.series import reading_queries
 from app.timeseries.series.bucket_parameters import (
     AggregatesParameter,
@@ -27,15 +27,15 @@ from app.timeseries.series.bucket_parameters import (
     FillParameter,
     FromParameter,
     ToParameter,
-    refuse_unbucketed,
+    check_bucket_parameters,
 )
-from app.timeseries.series.bucket_query import Asked
-from app.timeseries.series.reading_queries import Measured
+from app.timeseries.series.bucket_query import BucketQuery
+from app.timeseries.series.reading_queries import MeasuredBox
 from app.timeseries.series.schemas import BucketedReadings, Readings
-from app.timeseries.series.series_arithmetic import Bucket, check_range, metric_named
+from app.timeseries.series.series_arithmetic import BucketWidth, complete_range, find_metric
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
-Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 
 _MAX_POINTS: Final = 10_000
 _DEFAULT_POINTS: Final = 1_000
@@ -48,12 +48,12 @@ _BUCKETS: Final = "buckets"
     operation_id="get_box_readings",
     summary="A series of a box",
     response_model=Readings | BucketedReadings,
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def get_box_readings(
     box: str,
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     *,
     metric: Annotated[
         str,
@@ -61,7 +61,7 @@ async def get_box_readings(
             max_length=64,
             description="A metric of the catalogue",
             examples=["pm2_5"],
-            json_schema_extra={"enum": sorted(BY_NAME)},
+            json_schema_extra={"enum": sorted(METRICS_BY_NAME)},
         ),
     ],
     from_: FromParameter = None,
@@ -85,63 +85,71 @@ async def get_box_readings(
     What was measured is never changed. `flags` says what is odd about it, `exclude` leaves that out of
     buckets, `corrected` applies the box's corrections: made of samples, of 5,000,000 at most.
     """
-    entry = metric_named(metric)
-    span = check_range(from_, to, datetime.now(UTC))
-    treatment = Treatment.of(flags=flags, exclude=exclude, corrected=corrected, bucketed=bucket is not None)
+    entry = find_metric(metric)
+    span = complete_range(from_, to, datetime.now(UTC))
+    treatment = QualityOptions.of(
+        flags=flags, exclude=exclude, corrected=corrected, bucketed=bucket is not None
+    )
     if bucket is None:
-        refuse_unbucketed(aggregates, fill)
-        measured = await reading_queries.get_measured(session, box, principal.visible())
-        start = None if cursor is None else reading_queries.cursor_time(_RAW, cursor)
+        check_bucket_parameters(aggregates, fill)
+        measured = await reading_queries.get_measured_box(session, box, principal.visible())
+        start = None if cursor is None else reading_queries.decode_time_cursor(_RAW, cursor)
         return await _raw(session, measured, entry, span, treatment, start=start, limit=limit)
-    asked = Asked.of(entry, Bucket.parse(bucket), span, aggregates, fill)
-    measured = await reading_queries.get_measured(session, box, principal.visible())
-    start = None if cursor is None else reading_queries.cursor_time(_BUCKETS, cursor)
+    asked = BucketQuery.of(entry, BucketWidth.parse(bucket), span, aggregates, fill)
+    measured = await reading_queries.get_measured_box(session, box, principal.visible())
+    start = None if cursor is None else reading_queries.decode_time_cursor(_BUCKETS, cursor)
     return await _bucketed(session, measured, asked, treatment, start=start, limit=limit)
 
 
 async def _raw(
-    session: Reads,
-    box: Measured,
+    session: ReadSessionDep,
+    box: MeasuredBox,
     metric: Metric,
     span: tuple[datetime, datetime],
-    treatment: Treatment,
+    treatment: QualityOptions,
     *,
     start: datetime | None,
     limit: int,
 ) -> Response:
     # A time is there once: what follows a cursor is what is later, by at least a microsecond.
     first = span[0] if start is None else max(span[0], start)
-    rows = await reading_queries.readings(session, box, metric, first=first, last=span[1], limit=limit)
-    page, following = cut(rows, limit, lambda row: encode_cursor(_RAW, from_datetime(row[0]) + 1))
+    rows = await reading_queries.read_metric_values(
+        session, box, metric, first=first, last=span[1], limit=limit
+    )
+    page, following = cut_page(rows, limit, lambda row: encode_cursor(_RAW, from_datetime(row[0]) + 1))
     points: Sequence[Mapping[str, Any]]
     about: Mapping[str, Any] = {}
     if treatment:
-        treated = await annotated(session, box, metric, [(time, value) for time, value in page], treatment)
+        treated = await annotate_readings(
+            session, box, metric, [(time, value) for time, value in page], treatment
+        )
         points, about = treated.points, treated.about
     else:
         points = [{"time": time, "value": value} for time, value in page]
     named = {"box": box.id, "metric": metric.name, "unit": metric.unit}
-    return json_answer({**named, **about, "points": points, "next": following})
+    return make_json_response({**named, **about, "points": points, "next": following})
 
 
 async def _bucketed(
-    session: Reads,
-    box: Measured,
-    asked: Asked,
-    treatment: Treatment,
+    session: ReadSessionDep,
+    box: MeasuredBox,
+    asked: BucketQuery,
+    treatment: QualityOptions,
     *,
     start: datetime | None,
     limit: int,
 ) -> Response:
     about: Mapping[str, Any] = {}
     if treatment:
-        treated = await summarised(session, asked.sampled(box, start), box.interval_s, treatment)
+        treated = await summarise_unflagged_samples(
+            session, asked.sampled(box, start), box.interval_s, treatment
+        )
         found, about = treated.columns, treated.about
     else:
-        found = await summaries(session, asked.series(box, start))
+        found = await read_bucket_summaries(session, asked.series(box, start))
     page = asked.write(box, found, limit, start)
     following = None if page.following is None else encode_cursor(_BUCKETS, page.following)
-    return json_answer(
+    return make_json_response(
         {
             "box": box.id,
             "metric": asked.metric.name,

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.catalogue.metrics import BY_NAME, Metric
+from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 
 MAX_BUCKETS: Final = 10_000
 DEFAULT_SPAN: Final = timedelta(days=1)
@@ -25,17 +25,18 @@ _SURE_DIGITS, _MOST_DIGITS = 6, 9
 _SMALLEST_NORMAL: Final = 2.0**-126
 
 
-def metric_named(name: str) -> Metric:
+def find_metric(name: str) -> Metric:
     """An entry of the catalogue (InvalidError `unknown_metric`)."""
-    metric = BY_NAME.get(name)
+    metric = METRICS_BY_NAME.get(name)
     if metric is None:
         raise InvalidError(
-            f"The metric {shown(name)} is not in the catalogue: see GET /v1/metrics.", code="unknown_metric"
+            f"The metric {format_rejected_value(name)} is not in the catalogue: see GET /v1/metrics.",
+            code="unknown_metric",
         )
     return metric
 
 
-def as_stored(metric: Metric, value: float) -> float:
+def to_shortest_decimal(metric: Metric, value: float) -> float:
     """A value as the metric's column keeps it: the shortest decimal that gives the same four-byte float.
 
     12.4 stays 12.4, though the nearest float of four bytes is 12.399999618530273. It is what PostgreSQL
@@ -53,7 +54,7 @@ def as_stored(metric: Metric, value: float) -> float:
     return float(f"{kept:.{_MOST_DIGITS}g}")
 
 
-def check_range(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+def complete_range(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
     """Complete a range: up to now, over 24 hours, where it is not said (InvalidError `range_reversed`)."""
     last = end if end is not None else now
     first = start if start is not None else last - DEFAULT_SPAN
@@ -63,7 +64,7 @@ def check_range(start: datetime | None, end: datetime | None, now: datetime) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class BucketWidth:
     """A width of time, such as `15m`.
 
     Days and weeks are those of the site's time zone, weeks begin on Monday; everything shorter divides UTC.
@@ -74,13 +75,14 @@ class Bucket:
     local: bool
 
     @classmethod
-    def parse(cls, text: str) -> "Bucket":
+    def parse(cls, text: str) -> "BucketWidth":
         """Read a width: a whole number and s, m, h, d or w (InvalidError `invalid_bucket`)."""
         match = _BUCKET.fullmatch(text)
         seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
         if match is None or seconds > _LONGEST_S:
             raise InvalidError(
-                f"The bucket {shown(text)} is not one such as 30s, 15m, 1h, 1d or 1w, of ten years at most.",
+                f"The bucket {format_rejected_value(text)} is not one such as 30s, 15m, 1h, 1d or 1w, of ten "
+                f"years at most.",
                 code="invalid_bucket",
             )
         return cls(text, seconds, match[2] in "dw")
@@ -96,7 +98,8 @@ class Bucket:
         if span <= self.seconds * MAX_BUCKETS:
             return
         fitting = next(
-            (text for text in _SUGGESTED if span <= Bucket.parse(text).seconds * MAX_BUCKETS), _SUGGESTED[-1]
+            (text for text in _SUGGESTED if span <= BucketWidth.parse(text).seconds * MAX_BUCKETS),
+            _SUGGESTED[-1],
         )
         raise InvalidError(
             f"The range would give more than {MAX_BUCKETS} buckets of {self.text}. Try `bucket={fitting}`, "

@@ -5,11 +5,11 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from app.catalogue.metrics import BY_NAME
-from app.platform.http.contract.dependencies import Reads, json_answer
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.http.contract.dependencies import ReadSessionDep, make_json_response
 from app.platform.http.contract.pagination import Cursor
-from app.platform.http.contract.problems import documented
-from app.platform.identity.principals import Principal, requires
+from app.platform.http.contract.problems import document_problems
+from app.platform.identity.principals import Principal, require_scope
 from app.timeseries.series import multi_series
 from app.timeseries.series.bucket_parameters import (
     AggregatesParameter,
@@ -17,15 +17,15 @@ from app.timeseries.series.bucket_parameters import (
     FillParameter,
     FromParameter,
     ToParameter,
-    refuse_unbucketed,
+    check_bucket_parameters,
 )
-from app.timeseries.series.bucket_query import Asked
-from app.timeseries.series.period_comparison import earlier, entry
-from app.timeseries.series.series_arithmetic import Bucket, check_range, metric_named
+from app.timeseries.series.bucket_query import BucketQuery
+from app.timeseries.series.period_comparison import compare_metric_periods, parse_reference_period
+from app.timeseries.series.series_arithmetic import BucketWidth, complete_range, find_metric
 from app.timeseries.series.series_schemas import ComparisonsOut, SeriesPage
 
 router: Final = APIRouter(prefix="/v1/readings", tags=["Readings"])
-Reader = Annotated[Principal, Depends(requires("telemetry:read"))]
+Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 
 _MAX_POINTS: Final = 10_000
 _DEFAULT_POINTS: Final = 1_000
@@ -43,10 +43,10 @@ MetricsParameter = Annotated[
     list[str],
     Query(
         min_length=1,
-        max_length=len(BY_NAME),
+        max_length=len(METRICS_BY_NAME),
         description="A metric of the catalogue; several by `metric=a&metric=b`",
         examples=[["pm2_5", "no2"]],
-        json_schema_extra={"items": {"type": "string", "enum": sorted(BY_NAME)}},
+        json_schema_extra={"items": {"type": "string", "enum": sorted(METRICS_BY_NAME)}},
     ),
 ]
 
@@ -56,11 +56,11 @@ MetricsParameter = Annotated[
     operation_id="list_readings",
     summary="Series of several boxes and metrics",
     response_model=SeriesPage,
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def list_readings(
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     *,
     metric: MetricsParameter,
     box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
@@ -79,18 +79,18 @@ async def list_readings(
     next page goes on with, and ends early where much has to be read. A series without a value has no points.
     At most 200 series.
     """
-    metrics = [metric_named(name) for name in dict.fromkeys(metric)]
-    span = check_range(from_, to, datetime.now(UTC))
+    metrics = [find_metric(name) for name in dict.fromkeys(metric)]
+    span = complete_range(from_, to, datetime.now(UTC))
     asked = None
     if bucket is None:
-        refuse_unbucketed(aggregates, fill)
+        check_bucket_parameters(aggregates, fill)
     else:
-        width = Bucket.parse(bucket)
-        asked = {each.name: Asked.of(each, width, span, aggregates, fill) for each in metrics}
-    boxes = await multi_series.measured_of(session, box, site, principal.visible())
-    multi_series.check_series(boxes, metrics)
-    page = multi_series.Pages(session, boxes, metrics, span, asked)
-    return json_answer(await page.read(limit, cursor))
+        width = BucketWidth.parse(bucket)
+        asked = {each.name: BucketQuery.of(each, width, span, aggregates, fill) for each in metrics}
+    boxes = await multi_series.find_measured_boxes(session, box, site, principal.visible())
+    multi_series.check_series_count(boxes, metrics)
+    page = multi_series.SeriesPager(session, boxes, metrics, span, asked)
+    return make_json_response(await page.read(limit, cursor))
 
 
 @router.get(
@@ -98,11 +98,11 @@ async def list_readings(
     operation_id="get_readings_comparison",
     summary="A period beside an earlier one",
     response_model=ComparisonsOut,
-    responses=documented(401, 403, 404, 422),
+    responses=document_problems(401, 403, 404, 422),
 )
 async def get_readings_comparison(
     principal: Reader,
-    session: Reads,
+    session: ReadSessionDep,
     *,
     metric: MetricsParameter,
     box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
@@ -126,14 +126,16 @@ async def get_readings_comparison(
     Both periods are equally long. `change` is how much the mean has moved: in the metric's unit, and in
     percent of the earlier one (not for decibels, which have no share).
     """
-    metrics = [metric_named(name) for name in dict.fromkeys(metric)]
-    span = check_range(from_, to, datetime.now(UTC))
-    before = earlier(span, with_)
-    boxes = await multi_series.measured_of(session, box, site, principal.visible())
-    multi_series.check_series(boxes, metrics)
+    metrics = [find_metric(name) for name in dict.fromkeys(metric)]
+    span = complete_range(from_, to, datetime.now(UTC))
+    before = parse_reference_period(span, with_)
+    boxes = await multi_series.find_measured_boxes(session, box, site, principal.visible())
+    multi_series.check_series_count(boxes, metrics)
     found = []
     for each in boxes:
         for of in metrics:
-            sides = [await multi_series.whole(session, each, of, period) for period in (span, before)]
-            found.append(entry(each.id, of, each.interval_s, (span, before), sides))
-    return json_answer({"data": found})
+            sides = [
+                await multi_series.summarise_period(session, each, of, period) for period in (span, before)
+            ]
+            found.append(compare_metric_periods(each.id, of, each.interval_s, (span, before), sides))
+    return make_json_response({"data": found})

@@ -12,7 +12,7 @@ from app.timeseries.storage.sample_columns import SampleBlock
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Groups:
+class BoxGroups:
     """A block's samples, grouped by box.
 
     Attributes:
@@ -49,15 +49,17 @@ class Groups:
         return rows
 
 
-def group(block: SampleBlock) -> Groups:
+def group_block_by_box(block: SampleBlock) -> BoxGroups:
     """Group a block that has samples."""
     order = np.argsort(block.keys, kind="stable")
     sorted_keys = block.keys[order]
     starts = np.concatenate([[0], np.flatnonzero(sorted_keys[1:] != sorted_keys[:-1]) + 1])
-    return Groups(order, starts, np.diff(starts, append=len(order)))
+    return BoxGroups(order, starts, np.diff(starts, append=len(order)))
 
 
-def surely_new(block: SampleBlock, groups: Groups, newest: NDArray[np.int64]) -> NDArray[np.bool_]:
+def find_in_order_boxes(
+    block: SampleBlock, groups: BoxGroups, newest: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Tell for each box whether all its samples are in order and newer than all that it had.
 
     Args:
@@ -72,6 +74,6 @@ def surely_new(block: SampleBlock, groups: Groups, newest: NDArray[np.int64]) ->
     return np.logical_and.reduceat(rising, groups.starts)
 
 
-def any_of(flags: NDArray[np.bool_], groups: Groups) -> NDArray[np.bool_]:
+def reduce_flags_by_box(flags: NDArray[np.bool_], groups: BoxGroups) -> NDArray[np.bool_]:
     """Tell for each box whether the flag of any of its samples is set; `flags` as the block has them."""
     return np.logical_or.reduceat(flags[groups.order], groups.starts)

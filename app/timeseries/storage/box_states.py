@@ -20,12 +20,18 @@ from numpy.typing import NDArray
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import US_PER_S
 from app.registry.box_refusals import NOTED_EVERY_S
-from app.timeseries.storage.latest_values import NEWER, Latest, advance, portions, take_newer
-from app.timeseries.storage.sample_columns import Values
+from app.timeseries.storage.latest_values import (
+    NEWER_VALUES_SQL,
+    LatestValues,
+    advance_latest,
+    apply_newer_row,
+    split_by_recency,
+)
+from app.timeseries.storage.sample_columns import ColumnValues
 
 type Slots = NDArray[np.intp]
 type Times = NDArray[np.int64] | np.int64
-type Tail = tuple[int, int | None, Values]
+type Tail = tuple[int, int | None, ColumnValues]
 """A sample as decoded: µs since the epoch, `seq`, values."""
 
 _decode = msgspec.json.Decoder(dict[str, list[Any]]).decode
@@ -79,7 +85,7 @@ WHERE b.box_key = c.box_key
 """
 
 
-def patience(newest: Times, heard: Times) -> Times:
+def compute_grace_end_us(newest: Times, heard: Times) -> Times:
     """Up to when boxes that deliver what they had kept are to be given time (µs), 0 for all others.
 
     Args:
@@ -113,7 +119,7 @@ class BoxStates:
     def clear(self) -> None:
         """Forget all: after a transaction that failed, memory may be ahead of the database."""
         self.slots: dict[int, int] = {}
-        self.latest: list[Latest] = []
+        self.latest: list[LatestValues] = []
         self.rules: list[dict[str, list[Any]]] = []
         self.tails: list[Tail | None] = []
         self._keys: list[int] = []
@@ -158,15 +164,15 @@ class BoxStates:
             self.totals |= {row["box_key"]: row["samples"] for row in rows}
         beyond = {
             row["box_key"]: dict(row)
-            for portion in portions(lagging)
-            for row in await connection.fetch(NEWER, *portion)
+            for portion in split_by_recency(lagging)
+            for row in await connection.fetch(NEWER_VALUES_SQL, *portion)
         }
         slots = self._take_slots(len(missing))
         newest_of: list[int] = []
         for key, slot in zip(missing, slots, strict=True):
             latest, rules, newest = known.get(key, ({}, {}, NEVER))
             if key in beyond:
-                newest = take_newer(latest, beyond[key])
+                newest = apply_newer_row(latest, beyond[key])
             self.slots[key] = slot
             self._keys[slot], self.latest[slot], self.rules[slot], self.tails[slot] = key, latest, rules, None
             newest_of.append(newest)
@@ -184,22 +190,26 @@ class BoxStates:
     @staticmethod
     async def peek(
         connection: RawConnection, keys: Sequence[int]
-    ) -> tuple[dict[int, Latest], dict[int, int]]:
+    ) -> tuple[dict[int, LatestValues], dict[int, int]]:
         """The latest values of boxes that others write to, as they are committed; nothing is kept.
 
         Returns:
-            Key → latest values; key → up to when it is to be given time (`patience`).
+            Key → latest values; key → up to when it is to be given time (`compute_grace_end_us`).
         """
         if not keys:
             return {}, {}
         rows = await connection.fetch(_READ, list(keys))
-        found: dict[int, Latest] = {row["box_key"]: _decode(row["latest"]) for row in rows}
+        found: dict[int, LatestValues] = {row["box_key"]: _decode(row["latest"]) for row in rows}
         newest = {row["box_key"]: row["newest_us"] for row in rows}
-        for portion in portions({row["box_key"]: row["newest_us"] for row in rows if not row["exact"]}):
-            for row in await connection.fetch(NEWER, *portion):
-                newest[row["box_key"]] = take_newer(found[row["box_key"]], dict(row))
+        for portion in split_by_recency(
+            {row["box_key"]: row["newest_us"] for row in rows if not row["exact"]}
+        ):
+            for row in await connection.fetch(NEWER_VALUES_SQL, *portion):
+                newest[row["box_key"]] = apply_newer_row(found[row["box_key"]], dict(row))
         return found, {
-            row["box_key"]: int(patience(np.int64(newest[row["box_key"]]), np.int64(row["heard_us"])))
+            row["box_key"]: int(
+                compute_grace_end_us(np.int64(newest[row["box_key"]]), np.int64(row["heard_us"]))
+            )
             for row in rows
         }
 
@@ -265,16 +275,18 @@ class BoxStates:
         self._samples[slots] += counts
         self._skew[slots] = np.minimum(self._skew[slots], now_us - newest)
 
-    def settle(self, slot: int) -> Latest:
+    def settle(self, slot: int) -> LatestValues:
         """Bring the tail into `latest`, and return that: what is known of the box, whole."""
         latest, tail = self.latest[slot], self.tails[slot]
         if tail is not None:
-            advance(latest, ((tail[0], tail[2]),))
+            advance_latest(latest, ((tail[0], tail[2]),))
             self.tails[slot] = None
             self.kinds[slot] = NO_KIND
         return latest
 
-    def advance_slowly(self, slot: int, fresh: Sequence[tuple[int, Values]], sent: int, now_us: int) -> int:
+    def advance_slowly(
+        self, slot: int, fresh: Sequence[tuple[int, ColumnValues]], sent: int, now_us: int
+    ) -> int:
         """Take note of a box whose samples were late, repeated or out of order; returns how many were late.
 
         Args:
@@ -283,7 +295,7 @@ class BoxStates:
             sent: how many came, repeats among them.
             now_us: when they came in (µs).
         """
-        late = advance(self.latest[slot], fresh)
+        late = advance_latest(self.latest[slot], fresh)
         newest = max((time_us for time_us, _ in fresh), default=NEVER)
         if newest > self.newest[slot]:
             self.newest[slot] = newest
@@ -302,7 +314,7 @@ class BoxStates:
 
     def patience(self, slot: int) -> int:
         """Up to when a box that delivers what it had kept is to be given time (µs), 0 for any other."""
-        return int(patience(self.newest[slot], self._heard[slot]))
+        return int(compute_grace_end_us(self.newest[slot], self._heard[slot]))
 
     def set_due(self, slot: int, due_us: int | None) -> None:
         """Say when the box has to be looked at; its row may say an earlier time, never a later one."""

@@ -14,7 +14,7 @@ _REAL: Final = tuple(metric.storage == "real" for metric in CATALOGUE)
 _SURE: Final = 1000.0
 
 
-def as_stored(column: int, value: float) -> float:
+def round_to_float32(column: int, value: float) -> float:
     """The value that comes back when this one is stored: the shortest decimal of the nearest `real`.
 
     Args:

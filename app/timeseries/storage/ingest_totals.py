@@ -9,7 +9,7 @@ from app.platform.config.quota_settings import SAMPLES
 from app.platform.db.database import RawConnection
 
 
-class Totals(NamedTuple):
+class BatchTotals(NamedTuple):
     """What became of the samples of a batch; the first four add up to what was sent."""
 
     stored: int = 0
@@ -19,7 +19,7 @@ class Totals(NamedTuple):
     late: int = 0
 
 
-class Usage(NamedTuple):
+class SampleQuotaUsage(NamedTuple):
     """What an organisation has used of its quota of samples, and how many were refused for it."""
 
     stored: int = 0
@@ -47,7 +47,12 @@ ON CONFLICT (day, organisation_id, quota, writer) DO UPDATE SET
 
 
 async def add_totals(
-    connection: RawConnection, totals: Totals, usage: Mapping[UUID, Usage], *, door: str, now: datetime
+    connection: RawConnection,
+    totals: BatchTotals,
+    usage: Mapping[UUID, SampleQuotaUsage],
+    *,
+    door: str,
+    now: datetime,
 ) -> None:
     """Add a batch to the totals of its day (UTC), and to those of each organisation.
 

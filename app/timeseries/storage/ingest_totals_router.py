@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 
-from app.platform.http.contract.dependencies import Reads
-from app.platform.http.contract.problems import documented
-from app.platform.identity.principals import Principal, requires
+from app.platform.http.contract.dependencies import ReadSessionDep
+from app.platform.http.contract.problems import document_problems
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import ForbiddenError
 from app.timeseries.storage.models import IngestTotal
 
@@ -40,11 +40,11 @@ class IngestTotals(BaseModel):
     "",
     operation_id="list_ingest_totals",
     summary="How much came in, day by day",
-    responses=documented(401, 403, 422),
+    responses=document_problems(401, 403, 422),
 )
 async def list_ingest_totals(
-    principal: Annotated[Principal, Depends(requires("telemetry:read"))],
-    session: Reads,
+    principal: Annotated[Principal, Depends(require_scope("telemetry:read"))],
+    session: ReadSessionDep,
     since: Annotated[date | None, Query(description="Only from this day on")] = None,
 ) -> IngestTotals:
     """Count what each door took in, over all organisations, the last 366 days at most.

@@ -6,12 +6,12 @@ Late values are stored, and seen by no rule; which ones they were is stored with
 from collections.abc import Collection, Mapping, Sequence
 
 from app.catalogue.metrics import COLUMNS
-from app.timeseries.storage.latest_values import Latest
+from app.timeseries.storage.latest_values import LatestValues
 from app.timeseries.storage.sample_writer import SampleRow
 
 
-def late_values(
-    rows: Sequence[SampleRow], old: Collection[int], known: Mapping[int, Latest]
+def find_late_values(
+    rows: Sequence[SampleRow], old: Collection[int], known: Mapping[int, LatestValues]
 ) -> dict[int, int]:
     """Tell which values of samples are late.
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS
 from app.platform.kernel.instants import to_datetime
-from app.timeseries.storage.sample_columns import Values
+from app.timeseries.storage.sample_columns import ColumnValues
 
-type Latest = dict[str, list[Any]]
+type LatestValues = dict[str, list[Any]]
 """Metric → [value, µs since the epoch] of the newest sample that has it."""
 
 _MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
@@ -25,7 +25,7 @@ def _newest(name: str, storage: str) -> str:
     return f'last({value}, s.time) {having} AS "{name}", {time} AS "{name} at"'
 
 
-def newer(keys: str, newest: str, bound: str, *, source: str = "samples") -> str:
+def newer_values_sql(keys: str, newest: str, bound: str, *, source: str = "samples") -> str:
     """SQL: one row for each box that has samples beyond its row of `box_states`.
 
     Args:
@@ -54,14 +54,14 @@ def newer(keys: str, newest: str, bound: str, *, source: str = "samples") -> str
         """  # noqa: S608 (catalogue names, and the callers' placeholders)
 
 
-NEWER: Final = newer("$1::int[]", "$2::bigint[]", "$3::timestamptz")
-"""`newer` for asyncpg."""
+NEWER_VALUES_SQL: Final = newer_values_sql("$1::int[]", "$2::bigint[]", "$3::timestamptz")
+"""`newer_values_sql` for asyncpg."""
 
 _RECENT_US: Final = 14 * 86_400_000_000
 
 
-def portions(newest: Mapping[int, int]) -> Iterator[tuple[list[int], list[int], datetime]]:
-    """What to ask `newer` for, given `newest_us` by box: (keys, newest, bound), at most twice.
+def split_by_recency(newest: Mapping[int, int]) -> Iterator[tuple[list[int], list[int], datetime]]:
+    """What to ask `newer_values_sql` for, given `newest_us` by box: (keys, newest, bound), at most twice.
 
     Boxes that fell silent long ago are asked for on their own, or they would make the others look through
     all that has been stored since.
@@ -75,8 +75,8 @@ def portions(newest: Mapping[int, int]) -> Iterator[tuple[list[int], list[int], 
             yield list(chosen), list(chosen.values()), to_datetime(min(chosen.values()))
 
 
-def take_newer(latest: Latest, row: Mapping[str, Any]) -> int:
-    """Bring latest values forward with a row of `newer`; returns the newest sample's time (µs)."""
+def apply_newer_row(latest: LatestValues, row: Mapping[str, Any]) -> int:
+    """Bring latest values forward with a row of `newer_values_sql`; returns the newest sample's time (µs)."""
     for name in COLUMNS:
         at = row[f"{name} at"]
         if at is not None and (name not in latest or latest[name][1] < at):
@@ -85,7 +85,7 @@ def take_newer(latest: Latest, row: Mapping[str, Any]) -> int:
     return newest
 
 
-def advance(latest: Latest, samples: Sequence[tuple[int, Values]]) -> int:
+def advance_latest(latest: LatestValues, samples: Sequence[tuple[int, ColumnValues]]) -> int:
     """Bring a box's latest values forward with (time in µs, values) pairs.
 
     Returns:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.timeseries.storage.sample_columns import SampleBlock
 
 
-def kinds_of(block: SampleBlock) -> NDArray[np.int64]:
+def compute_metric_bitmasks(block: SampleBlock) -> NDArray[np.int64]:
     """The kind of each sample of a block; never negative."""
     bits = np.left_shift(np.int64(1), np.array(block.used, np.int64))
     absent = np.isnan(block.matrix)
@@ -20,6 +20,6 @@ def kinds_of(block: SampleBlock) -> NDArray[np.int64]:
     return kinds
 
 
-def covers(later: int, earlier: int) -> bool:
+def has_all_metrics(later: int, earlier: int) -> bool:
     """Tell whether a sample of the later kind has every metric of the earlier one."""
     return not earlier & ~later

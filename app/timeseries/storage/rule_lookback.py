@@ -31,7 +31,7 @@ ORDER BY k.box_key, e.time, k.type
 _decode = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
-class Reach(NamedTuple):
+class LookbackRange(NamedTuple):
     """A stretch of time: after the one instant, up to the other (µs since the epoch)."""
 
     after_us: int
@@ -39,7 +39,7 @@ class Reach(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LookbackQuery:
     """What of a box is wanted.
 
     Attributes:
@@ -48,7 +48,7 @@ class Wanted:
         events: type → how long before the newest of it (µs).
     """
 
-    columns: Mapping[int, Reach]
+    columns: Mapping[int, LookbackRange]
     events: Mapping[str, int]
 
 
@@ -93,26 +93,28 @@ class _Stretch(NamedTuple):
     """What is read at once: metrics of a box whose reaches overlap."""
 
     box_key: int
-    reach: Reach
-    columns: Mapping[int, Reach]
+    reach: LookbackRange
+    columns: Mapping[int, LookbackRange]
 
 
-def _stretches(box_key: int, columns: Mapping[int, Reach]) -> Iterator[_Stretch]:
+def _stretches(box_key: int, columns: Mapping[int, LookbackRange]) -> Iterator[_Stretch]:
     """One for most boxes. A metric that was last seen long ago has its own: what lies between is not read."""
-    held: dict[int, Reach] = {}
-    whole = Reach(0, 0)
+    held: dict[int, LookbackRange] = {}
+    whole = LookbackRange(0, 0)
     for column, reach in sorted(columns.items(), key=lambda pair: pair[1]):
         if held and reach.after_us > whole.until_us:
             yield _Stretch(box_key, whole, held)
             held = {}
         after = whole.after_us if held else reach.after_us
-        whole = Reach(after, max(whole.until_us, reach.until_us) if held else reach.until_us)
+        whole = LookbackRange(after, max(whole.until_us, reach.until_us) if held else reach.until_us)
         held[column] = reach
     if held:
         yield _Stretch(box_key, whole, held)
 
 
-async def past_values(connection: RawConnection, wanted: Mapping[int, Wanted]) -> Iterator[PastValue]:
+async def read_past_values(
+    connection: RawConnection, wanted: Mapping[int, LookbackQuery]
+) -> Iterator[PastValue]:
     """Read the on-time values that are wanted of each box (by key), of each metric in the order of time."""
     stretches = [found for key, want in wanted.items() for found in _stretches(key, want.columns)]
     if not stretches:
@@ -141,7 +143,7 @@ async def past_values(connection: RawConnection, wanted: Mapping[int, Wanted]) -
     return each()
 
 
-async def past_events(connection: RawConnection, wanted: Mapping[int, Wanted]) -> list[PastEvent]:
+async def read_past_events(connection: RawConnection, wanted: Mapping[int, LookbackQuery]) -> list[PastEvent]:
     """Read the on-time events that are wanted of each box (by key), in the order of their times."""
     asked = [(key, kind, keep) for key, want in wanted.items() for kind, keep in want.events.items()]
     if not asked:

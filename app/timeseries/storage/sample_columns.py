@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS
 
-type Values = tuple[float | None, ...]
+type ColumnValues = tuple[float | None, ...]
 """A value or None for each of COLUMNS."""
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -47,7 +47,7 @@ class SampleBlock:
     keys: NDArray[np.int32]
     times: NDArray[np.int64]
     seqs: NDArray[np.int64]
-    values: Sequence[Values]
+    values: Sequence[ColumnValues]
     used: tuple[int, ...]
     matrix: NDArray[np.float64]
 
@@ -57,12 +57,12 @@ class SampleBlock:
 
     @property
     def fields(self) -> list[str]:
-        """The columns of `samples` that `encode` gives, in its order."""
+        """The columns of `samples` that `encode_copy` gives, in its order."""
         return ["box_key", "time", "seq", *(COLUMNS[index] for index in self.used)]
 
 
 def make_block(
-    keys: Sequence[int], rows: Sequence[tuple[int, int | None, Values]], guess: tuple[int, ...] = ()
+    keys: Sequence[int], rows: Sequence[tuple[int, int | None, ColumnValues]], guess: tuple[int, ...] = ()
 ) -> SampleBlock:
     """Turn decoded samples into columns.
 
@@ -84,7 +84,9 @@ def make_block(
     )
 
 
-def _matrix(values: Sequence[Values], guess: tuple[int, ...]) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+def _matrix(
+    values: Sequence[ColumnValues], guess: tuple[int, ...]
+) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     if len(guess) > 1:
         flat = np.fromiter(
             chain.from_iterable(map(itemgetter(*guess), values)), np.float64, len(values) * len(guess)
@@ -102,7 +104,7 @@ def _matrix(values: Sequence[Values], guess: tuple[int, ...]) -> tuple[tuple[int
     return used, matrix
 
 
-def encode(block: SampleBlock, picked: NDArray[np.intp]) -> bytes | None:
+def encode_copy(block: SampleBlock, picked: NDArray[np.intp]) -> bytes | None:
     """The bytes of a binary COPY of the picked samples, whose columns are `block.fields`.
 
     Samples with the same fields stand together, otherwise in the order of `picked`. None where there are too
@@ -159,7 +161,7 @@ def _records(  # noqa: PLR0917 (the columns of one table, in their order)
     return table.tobytes()
 
 
-def records(block: SampleBlock, picked: NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
+def iterate_copy_records(block: SampleBlock, picked: NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
     """The picked samples as tuples: (key, µs since the epoch, `seq` or None, the used values or None)."""
     for index in picked.tolist():
         seq = int(block.seqs[index])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.catalogue.metrics import CATALOGUE, COLUMNS
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import US_PER_S, to_datetime
-from app.timeseries.storage.sample_columns import SampleBlock, encode, records
+from app.timeseries.storage.sample_columns import SampleBlock, encode_copy, iterate_copy_records
 
 # PostgreSQL counts time from 2000; COPY takes a bigint here because making a datetime costs as much as
 # parsing the whole sample.
@@ -64,11 +64,14 @@ async def append_samples(connection: RawConnection, block: SampleBlock, picked: 
     """
     if not len(picked):
         return
-    data = encode(block, picked)
+    data = encode_copy(block, picked)
     if data is None:
         await connection.copy_records_to_table(
             "samples",
-            records=((key, to_datetime(time_us), *rest) for key, time_us, *rest in records(block, picked)),
+            records=(
+                (key, to_datetime(time_us), *rest)
+                for key, time_us, *rest in iterate_copy_records(block, picked)
+            ),
             columns=block.fields,
         )
     else:
@@ -128,7 +131,7 @@ async def write_samples(
     return outcome
 
 
-async def stored_identities(
+async def find_stored_identities(
     connection: RawConnection, identities: Sequence[tuple[int, int]]
 ) -> frozenset[int]:
     """Which of these (box's key, µs since the epoch) are stored already: their indexes."""
@@ -143,12 +146,12 @@ async def _looked_up(
 ) -> list[asyncpg.Record]:
     """The rows of a query on rows `i` of these times; `{}` stands for what is stored of their identity."""
     found: list[asyncpg.Record] = []
-    for stretch in stretches(times):
+    for stretch in find_week_ranges(times):
         found += await connection.fetch(query.format(_same_identity(*stretch)), *arguments)
     return found
 
 
-def stretches(times: Iterable[int]) -> list[tuple[int, int]]:
+def find_week_ranges(times: Iterable[int]) -> list[tuple[int, int]]:
     """Whole weeks in which all times lie (µs): from, before; a few at most, the newest first.
 
     The planner looks into the chunks of these alone. There is a chunk for each week of history, and a single

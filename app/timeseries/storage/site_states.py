@@ -32,14 +32,14 @@ _DUE: Final = "SELECT site_id FROM site_states WHERE due_us <= $1 ORDER BY due_u
 _OPEN: Final = "SELECT site_id FROM site_states WHERE rules <> '{}'"
 
 
-class SiteRow(NamedTuple):
+class SiteStateRow(NamedTuple):
     """The states of a site's rules, and when they have to be looked at though nothing comes."""
 
     rules: dict[str, list[Any]]
     due_us: int | None
 
 
-async def lock_sites(
+async def lock_site_states(
     connection: RawConnection, site_ids: Collection[UUID]
 ) -> dict[UUID, dict[str, list[Any]]]:
     """Lock the states of sites until the transaction ends, after those of boxes; what is gone is left out."""
@@ -52,7 +52,7 @@ async def lock_sites(
     return {row["site_id"]: _decode(row["rules"]) for row in rows}
 
 
-async def write_sites(connection: RawConnection, rows: Mapping[UUID, SiteRow]) -> None:
+async def write_site_states(connection: RawConnection, rows: Mapping[UUID, SiteStateRow]) -> None:
     """Write the states of sites that are locked, where they have changed."""
     if rows:
         await connection.execute(
@@ -63,11 +63,11 @@ async def write_sites(connection: RawConnection, rows: Mapping[UUID, SiteRow]) -
         )
 
 
-async def due_sites(connection: RawConnection, at_us: int, limit: int) -> list[UUID]:
+async def find_due_sites(connection: RawConnection, at_us: int, limit: int) -> list[UUID]:
     """The sites that have to be looked at by this time, the longest due first."""
     return [row["site_id"] for row in await connection.fetch(_DUE, at_us, limit)]
 
 
-async def open_sites(connection: RawConnection) -> list[UUID]:
+async def find_sites_with_active_rules(connection: RawConnection) -> list[UUID]:
     """The sites on which a rule is not at rest."""
     return [row["site_id"] for row in await connection.fetch(_OPEN)]

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.private_postgres import DATABASE, PrivatePostgres
@@ -31,7 +31,7 @@ class Worlds:
 async def worlds(postgres: PrivatePostgres, admin_key: str) -> AsyncIterator[Worlds]:
     url = await postgres.create_database("world", template=DATABASE)
     encryption = {"keys": [generate_encryption_key()]}
-    settings = Settings.model_validate(
+    settings = VigieSettings.model_validate(
         {
             "database": {"url": url},
             "bootstrap_admin_key": admin_key,
@@ -56,7 +56,7 @@ def stock(request: pytest.FixtureRequest, stock: Databases, worlds: Worlds) -> D
 
 
 @pytest.fixture
-def settings(settings: Settings, worlds: Worlds) -> Settings:
+def settings(settings: VigieSettings, worlds: Worlds) -> VigieSettings:
     """Boxes may register themselves: what leads there has routes too."""
     enrolment = settings.enrolment.model_copy(update={"enabled": True})
     return settings.model_copy(update={"enrolment": enrolment, "encryption": worlds.encryption})

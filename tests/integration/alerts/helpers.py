@@ -9,13 +9,18 @@ from uuid import UUID
 
 import asyncpg
 
-from app.alerts.alert_timers import sweep
+from app.alerts.alert_timers import run_alert_timers
 from app.alerts.service import close_alerts
-from app.alerts.transition_recorder import record
+from app.alerts.transition_recorder import record_transitions
 from app.platform.db.database import Database
-from app.platform.db.ingest_barrier import pass_gate
+from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.ids import new_id
-from app.rules.engine.rule_evaluator import Cause, CompiledRule, Transition, compile_rule
+from app.rules.engine.threshold_evaluator import (
+    AlertTransition,
+    CompiledRule,
+    ConditionCause,
+    compile_rule,
+)
 from tests.roles import working_as
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -23,7 +28,7 @@ START_US = 1_795_500_000_000_000
 MINUTE = 60_000_000
 
 
-def cause(value: float | None = 31.2, **other: Any) -> Cause:  # noqa: ANN401 (fields of Cause)
+def cause(value: float | None = 31.2, **other: Any) -> ConditionCause:  # noqa: ANN401 (fields of Cause)
     given: dict[str, Any] = {
         "metric": "pm2_5",
         "value": value,
@@ -35,7 +40,7 @@ def cause(value: float | None = 31.2, **other: Any) -> Cause:  # noqa: ANN401 (f
         "event": None,
         "boxes": (),
     }
-    return Cause(**given | other)
+    return ConditionCause(**given | other)
 
 
 @dataclass
@@ -52,12 +57,12 @@ class Story:
         kind: Any,  # noqa: ANN401 (a Literal of Transition)
         minute: float,
         severity: str | None,
-        why: Cause | None,
+        why: ConditionCause | None,
         reason: Any,  # noqa: ANN401 (the same)
-    ) -> Transition:
+    ) -> AlertTransition:
         self.sequence += 1
         at = START_US + round(minute * MINUTE)
-        return Transition(
+        return AlertTransition(
             kind,
             None if reason == "rule_gone" else self.rule,
             self.rule.id,
@@ -71,16 +76,20 @@ class Story:
             reason,
         )
 
-    def fires(self, minute: float, severity: str = "warning", why: Cause | None = None) -> Transition:
+    def fires(
+        self, minute: float, severity: str = "warning", why: ConditionCause | None = None
+    ) -> AlertTransition:
         return self._step("firing", minute, severity, why or cause(), "threshold")
 
-    def rises(self, minute: float, severity: str, why: Cause | None = None) -> Transition:
+    def rises(self, minute: float, severity: str, why: ConditionCause | None = None) -> AlertTransition:
         return self._step("changed", minute, severity, why or cause(99), "escalated")
 
-    def falls(self, minute: float, severity: str, why: Cause | None = None) -> Transition:
+    def falls(self, minute: float, severity: str, why: ConditionCause | None = None) -> AlertTransition:
         return self._step("changed", minute, severity, why or cause(26), "deescalated")
 
-    def ends(self, minute: float, reason: str = "cleared", why: Cause | None = None) -> Transition:
+    def ends(
+        self, minute: float, reason: str = "cleared", why: ConditionCause | None = None
+    ) -> AlertTransition:
         return self._step("resolved", minute, None, why, reason)
 
 
@@ -110,20 +119,20 @@ class Street:
     async def add_rule(self, name: str = "dust", **other: Any) -> CompiledRule:  # noqa: ANN401 (columns and parts of a definition)
         return await add_rule(self.connection, self.organisation_id, self.site_id, name, **other)
 
-    async def batch(self, *transitions: Transition) -> int:
+    async def batch(self, *transitions: AlertTransition) -> int:
         async with self.connection.transaction():
             return await self.play(*transitions)
 
-    async def play(self, *transitions: Transition) -> int:
+    async def play(self, *transitions: AlertTransition) -> int:
         """Record transitions in the transaction that is open."""
-        await pass_gate(self.connection)
-        return await record(self.connection, transitions, boxes=self.boxes, now=NOW)
+        await pass_ingest_barrier(self.connection)
+        return await record_transitions(self.connection, transitions, boxes=self.boxes, now=NOW)
 
     async def sweep(self) -> int:
         async with working_as("maintain", self.database) as opened:
             connection = await opened.connect()
             try:
-                return await sweep(connection)
+                return await run_alert_timers(connection)
             finally:
                 await connection.close()
 

@@ -4,10 +4,10 @@ import asyncio
 import json
 from datetime import timedelta
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.kernel.ids import new_id
-from app.platform.runtime.process_runner import Role
-from app.processes.maintain import maintain
+from app.platform.runtime.process_runner import ProcessContext
+from app.processes.maintain import run_maintain
 from tests.integration.alerts.helpers import Street
 from tests.roles import working_as
 from tests.scenarios.processes import until
@@ -190,13 +190,13 @@ async def test_the_window_of_a_schedule_rolls_on(street: Street) -> None:
     assert (await street.alert())["suppressed"] is None
 
 
-async def test_the_maintainer_does_it(street: Street, settings: Settings) -> None:
+async def test_the_maintainer_does_it(street: Street, settings: VigieSettings) -> None:
     await street.silence({"boxes": ["alerts-1"]})
     await street.batch(street.story().fires(1))
     await street.end_silences()
     async with working_as("maintain", street.database) as opened:
-        role = Role("maintain", settings, opened)
-        working = asyncio.create_task(maintain(role))
+        role = ProcessContext("maintain", settings, opened)
+        working = asyncio.create_task(run_maintain(role))
         assert await until(street.told) == ["firing"]
         role.stop.set()
         await asyncio.wait_for(working, 10)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from app.alerts.alertmanager_repeats import repeat_alerts
-from app.alerts.transition_recorder import record
+from app.alerts.transition_recorder import record_transitions
 from app.notifications.http.service_channels import seal_credentials
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.db.ingest_barrier import pass_gate
-from app.platform.secrets.sealing import Sealer
-from app.rules.engine.rule_evaluator import Transition
+from app.platform.db.ingest_barrier import pass_ingest_barrier
+from app.platform.secrets.sealing import SecretSealer
+from app.rules.engine.threshold_evaluator import AlertTransition
 from tests.integration.alerts.alertmanager import ACCOUNT, Alertmanager, alertmanager
 from tests.integration.alerts.helpers import Street
 from tests.integration.notifications.helpers import add_endpoint, dispatching, until, with_webhooks
@@ -26,17 +26,17 @@ from tests.roles import working_as
 URL = "https://vigie.example.com"
 
 
-async def add_channel(street: Street, settings: Settings, url: str, **other: Any) -> Any:  # noqa: ANN401 (an id)
+async def add_channel(street: Street, settings: VigieSettings, url: str, **other: Any) -> Any:  # noqa: ANN401 (an id)
     target = {"url": url, "username": ACCOUNT[0]}
     channel, _ = await add_endpoint(
         street.connection, street.organisation_id, None, kind="alertmanager", target=target, **other
     )
-    sealed = seal_credentials(Sealer.of(settings.encryption), channel, {"password": ACCOUNT[1]})
+    sealed = seal_credentials(SecretSealer.of(settings.encryption), channel, {"password": ACCOUNT[1]})
     await street.connection.execute("UPDATE webhook_endpoints SET credentials = $1", sealed)
     return channel
 
 
-async def repeat(street: Street, settings: Settings) -> int:
+async def repeat(street: Street, settings: VigieSettings) -> int:
     """Make the repeats that are due, as `vigie maintain` does."""
     async with working_as("maintain", street.database) as opened:
         connection = await opened.connect()
@@ -46,11 +46,11 @@ async def repeat(street: Street, settings: Settings) -> int:
             await connection.close()
 
 
-async def play(street: Street, *transitions: Transition) -> None:
+async def play(street: Street, *transitions: AlertTransition) -> None:
     """Record transitions as if they came now."""
     async with street.connection.transaction():
-        await pass_gate(street.connection)
-        await record(street.connection, transitions, boxes=street.boxes, now=datetime.now(UTC))
+        await pass_ingest_barrier(street.connection)
+        await record_transitions(street.connection, transitions, boxes=street.boxes, now=datetime.now(UTC))
 
 
 async def wake(street: Street) -> None:
@@ -78,7 +78,7 @@ def _shows(server: Alertmanager, wanted: Callable[[list[dict[str, Any]]], bool])
 
 
 async def test_an_alert_appears_rises_and_ends_and_opsgenie_is_told_by_its_route(
-    street: Street, settings: Settings, database: Database, tmp_path: Path
+    street: Street, settings: VigieSettings, database: Database, tmp_path: Path
 ) -> None:
     async with receiving(status(202)) as opsgenie, alertmanager(tmp_path / "am", opsgenie.url) as server:
         await add_channel(street, settings, server.url)
@@ -117,7 +117,7 @@ def _severities(alerts: list[dict[str, Any]]) -> list[str]:
 
 
 async def test_what_alertmanager_forgot_is_there_again_with_the_next_repeat(
-    street: Street, settings: Settings, database: Database, tmp_path: Path
+    street: Street, settings: VigieSettings, database: Database, tmp_path: Path
 ) -> None:
     async with receiving(status(202)) as opsgenie:
         async with alertmanager(tmp_path / "am", opsgenie.url) as server:
@@ -140,7 +140,7 @@ async def test_what_alertmanager_forgot_is_there_again_with_the_next_repeat(
 
 
 async def test_a_repeat_is_due_every_five_minutes_and_takes_the_place_of_the_one_before(
-    street: Street, settings: Settings
+    street: Street, settings: VigieSettings
 ) -> None:
     await add_channel(street, settings, "http://127.0.0.1:9")
     story = street.story()
@@ -177,7 +177,7 @@ async def test_a_repeat_is_due_every_five_minutes_and_takes_the_place_of_the_one
     ],
 )
 async def test_a_repeat_is_of_what_the_channel_wants(
-    street: Street, settings: Settings, channel: dict[str, Any], count: int
+    street: Street, settings: VigieSettings, channel: dict[str, Any], count: int
 ) -> None:
     if "site_ids" in channel:
         channel = {"site_ids": [street.rule.id]}
@@ -186,7 +186,7 @@ async def test_a_repeat_is_of_what_the_channel_wants(
     assert await repeat(street, settings) == count
 
 
-async def test_what_is_silenced_is_not_repeated(street: Street, settings: Settings) -> None:
+async def test_what_is_silenced_is_not_repeated(street: Street, settings: VigieSettings) -> None:
     await add_channel(street, settings, "http://127.0.0.1:9")
     await play(street, street.story().fires(0))
     await street.silence({"rule": [str(street.rule.id)]})

@@ -6,8 +6,8 @@ from typing import Any
 import asyncpg
 from fastapi import FastAPI
 
-from app.notifications.delivery.fanout import fan_out
-from app.notifications.delivery.waiting_groups import send_due
+from app.notifications.delivery.fanout import fan_out_events
+from app.notifications.delivery.waiting_groups import send_due_groups
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of
@@ -77,8 +77,8 @@ async def test_it_lists_what_was_sent_alone_and_in_groups(
     await watched.send((1, 30), (3, 31))
     dispatcher = await database.connect()
     try:
-        await fan_out(dispatcher, WebhookSettings())
-        await send_due(dispatcher, WebhookSettings())
+        await fan_out_events(dispatcher, WebhookSettings())
+        await send_due_groups(dispatcher, WebhookSettings())
     finally:
         await dispatcher.close()
     deliveries = (await explanation(watched))["deliveries"]

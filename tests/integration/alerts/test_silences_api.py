@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.alerts import muting_service
-from app.alerts.alert_timers import sweep
+from app.alerts.alert_timers import run_alert_timers
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
@@ -180,14 +180,14 @@ async def test_a_silence_shows_what_it_mutes_and_ends_it(watched: Watched, datab
     assert await mutes(silence) == [firing["id"]]
     assert await mutes(other) == await mutes(later) == []
     connection = await database.connect()
-    await sweep(connection)
+    await run_alert_timers(connection)
     muted = await watched.alert()
     assert muted["suppressed"] == {"silences": [silence["id"]], "inhibited_by": []}
     assert muted["notified"] is True
     # Nothing but its end is told of what is muted.
     await watched.client.post(f"/v1/alerts/{firing['id']}/acknowledge")
     await watched.client.post(f"/v1/silences/{silence['id']}/expire")
-    await sweep(connection)
+    await run_alert_timers(connection)
     assert (await watched.alert())["suppressed"] is None
     assert await mutes(silence) == []
     types = await connection.fetch("SELECT type FROM outbox ORDER BY position")
@@ -290,7 +290,7 @@ async def test_an_administrator_who_names_nobodys_things_has_to_say_whose_are_me
 async def test_an_organisation_has_so_many_silences_and_no_more(
     tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(muting_service, "SILENCES_MOST", 2)
+    monkeypatch.setattr(muting_service, "MAX_SILENCES", 2)
     first = await make(tenant.client)
     await make(tenant.client, starts_at=at(minutes=5))
     body = {"matchers": BOXES, "ends_at": at(hours=1), "comment": "works"}
@@ -307,7 +307,7 @@ async def test_an_organisation_has_so_many_silences_and_no_more(
 async def test_an_organisation_has_so_many_inhibitions_and_no_more(
     tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(muting_service, "INHIBITIONS_MOST", 1)
+    monkeypatch.setattr(muting_service, "MAX_INHIBITIONS", 1)
     body = {"name": "i", "source": BOXES, "target": {"severities": ["info"]}, "equal": ["box"]}
     (await tenant.client.post("/v1/inhibitions", json=body)).raise_for_status()
     answer = await tenant.client.post("/v1/inhibitions", json=body)

@@ -7,11 +7,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.alerts import alert_timers as sweeping
-from app.alerts.alert_timers import Sweeper, sweep
-from app.platform.config.settings import Settings
+from app.alerts.alert_timers import AlertTimerRunner, run_alert_timers
+from app.platform.config.settings import VigieSettings
 from app.platform.kernel.ids import new_id
-from app.platform.runtime.process_runner import Role
-from app.processes.maintain import maintain
+from app.platform.runtime.process_runner import ProcessContext
+from app.processes.maintain import run_maintain
 from tests import shifted_clock
 from tests.integration.alerts.helpers import NOW, Street, make_street
 from tests.roles import working_as
@@ -65,7 +65,7 @@ async def test_what_fails_of_one_organisation_is_counted_and_the_others_are_done
         await overdue(each)
     await street.connection.execute(trouble, street.organisation_id)
     failed = metric("vigie_sweep_failures_total", reason=reason)
-    sweeper = Sweeper()
+    sweeper = AlertTimerRunner()
     assert await sweeper.turn(street.connection) == 2
     assert [await of(each, "alert.reminder") for each in (street, *others)] == [0, 1, 1]
     assert metric("vigie_sweep_failures_total", reason=reason) == failed + 1
@@ -100,7 +100,7 @@ async def test_whoever_takes_long_is_found_out_and_rests(
         return 0
 
     monkeypatch.setattr(sweeping, "_do", do)
-    sweeper = Sweeper()
+    sweeper = AlertTimerRunner()
     await sweeper.turn(street.connection)
     await sweeper.turn(street.connection)
     assert looks == [2, 1, 1]
@@ -122,14 +122,14 @@ async def test_a_statement_that_takes_too_long_is_ended_and_the_turn_goes_on(
     monkeypatch.setattr(sweeping, "_PATIENCE", "SET LOCAL statement_timeout = '100ms'")
     failed = metric("vigie_sweep_failures_total", reason="QueryCanceledError")
     blocker = await street.database.connect()
-    sweeper = Sweeper()
+    sweeper = AlertTimerRunner()
     async with blocker.transaction():
         await blocker.execute("LOCK TABLE boxes IN ACCESS EXCLUSIVE MODE")
         async with asyncio.timeout(5):
             assert await sweeper.turn(street.connection) == 0
     await blocker.close()
     assert metric("vigie_sweep_failures_total", reason="QueryCanceledError") == failed + 1
-    assert await sweep(street.connection) == 1
+    assert await run_alert_timers(street.connection) == 1
 
 
 async def _wait_in_a_group(street: Street, *, held: bool, age: str) -> None:
@@ -160,7 +160,9 @@ async def _wait_in_a_group(street: Street, *, held: bool, age: str) -> None:
     )
 
 
-async def test_the_maintainer_shows_what_is_muted_and_what_waits(street: Street, settings: Settings) -> None:
+async def test_the_maintainer_shows_what_is_muted_and_what_waits(
+    street: Street, settings: VigieSettings
+) -> None:
     await street.silence({"boxes": ["alerts-1"]})
     await street.inhibit({"boxes": ["alerts-2"]}, {"boxes": ["alerts-1"]}, "site")
     await street.batch(street.story().fires(1), street.story(street.second).fires(1))
@@ -182,8 +184,8 @@ async def test_the_maintainer_shows_what_is_muted_and_what_waits(street: Street,
         return await shown() == wanted
 
     async with working_as("maintain", street.database) as opened:
-        role = Role("maintain", settings, opened)
-        working = asyncio.create_task(maintain(role))
+        role = ProcessContext("maintain", settings, opened)
+        working = asyncio.create_task(run_maintain(role))
         assert await until(right), await shown()
         assert 89 < metric("vigie_groups_oldest_waiting_seconds") < 120
         role.stop.set()

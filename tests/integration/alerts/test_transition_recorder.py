@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.platform.db.ingest_barrier import pass_gate
+from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import to_datetime
 from tests.integration.alerts.helpers import MINUTE, NOW, START_US, Street, cause
@@ -402,7 +402,7 @@ async def test_closing_needs_a_rule_or_a_box(street: Street) -> None:
 async def test_closing_waits_for_a_batch_under_way_and_closes_what_it_fired(street: Street) -> None:
     """The box was at rest when the rule went; the batch knew the rule, and fires all the same."""
     async with street.connection.transaction():
-        await pass_gate(street.connection)
+        await pass_ingest_barrier(street.connection)
         closing = asyncio.create_task(street.close(reason="rule_deleted", rule_id=street.rule.id))
         await asyncio.sleep(0.3)
         assert not closing.done()

@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.api_keys import hash_key
 from tests.conftest import Tenant
@@ -78,7 +78,7 @@ async def test_the_life_of_each_thing(tenant: Tenant, site_id: str, owner: async
 async def test_neither_secrets_nor_data_of_persons_are_in_it(
     tenant: Tenant,
     site_id: str,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
     root: asyncpg.Connection,
 ) -> None:
@@ -135,7 +135,7 @@ async def test_what_fails_is_not_in_it_and_what_changes_nothing_neither(
 
 
 async def test_what_the_program_does_is_not_in_it(
-    tenant: Tenant, site_id: str, settings: Settings, owner: asyncpg.Connection
+    tenant: Tenant, site_id: str, settings: VigieSettings, owner: asyncpg.Connection
 ) -> None:
     await done(tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id}))
     before = await entries(owner, tenant.id)

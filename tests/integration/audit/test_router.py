@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.audit import router
-from app.audit.hash_chain import Verifier
-from app.audit.log_export import verify_lines
-from app.platform.config.settings import Settings
+from app.audit.hash_chain import ChainVerifier
+from app.audit.log_export import verify_export
+from app.platform.config.settings import VigieSettings
 from tests.conftest import Tenant, client_of
 from tests.integration.audit.logs import actions, entries, last
 
@@ -120,8 +120,8 @@ async def test_an_export_can_be_verified_somewhere_else(
     answer = await tenant.client.get("/v1/audit/export")
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     lines = answer.text.splitlines()
-    verifier = Verifier(partial=True)
-    assert list(verify_lines(lines, verifier)) == []
+    verifier = ChainVerifier(partial=True)
+    assert list(verify_export(lines, verifier)) == []
     told = await last(owner, tenant.id)
     assert (told["action"], told["after"]) == (
         "audit.read",
@@ -133,7 +133,7 @@ async def test_an_export_can_be_verified_somewhere_else(
     part = await tenant.client.get("/v1/audit/export", params={"from": since})
     found = part.text.splitlines()
     assert json.loads(found[0])["position"] == 3
-    assert list(verify_lines(found, Verifier(partial=True))) == []
+    assert list(verify_export(found, ChainVerifier(partial=True))) == []
 
 
 @pytest.mark.usefixtures("site_id")
@@ -157,7 +157,7 @@ async def test_addresses_are_not_shown_without_an_entry(
     *,
     application: FastAPI,
     tenant: Tenant,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
     owner: asyncpg.Connection,
     root: asyncpg.Connection,

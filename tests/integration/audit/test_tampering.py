@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner
 
-from app.audit.hash_chain import START, Finding, Head, Verifier, digest
-from app.audit.verification import read_heads, verify
+from app.audit.hash_chain import GENESIS_HASH, ChainFinding, ChainHead, ChainVerifier, hash_record
+from app.audit.verification import read_heads, verify_log
 from app.processes.audit_cli import app as commands
 from tests.conftest import Tenant
 
@@ -31,8 +31,8 @@ async def log(tenant: Tenant, other_tenant: Tenant, site_id: str) -> UUID:
     return UUID(tenant.id)
 
 
-async def findings(connection: asyncpg.Connection, kept: list[Head] | None = None) -> list[Finding]:
-    found = verify(connection, Verifier(kept or ()), None, lambda _: None)
+async def findings(connection: asyncpg.Connection, kept: list[ChainHead] | None = None) -> list[ChainFinding]:
+    found = verify_log(connection, ChainVerifier(kept or ()), None, lambda _: None)
     return [finding async for finding in found]
 
 
@@ -120,7 +120,7 @@ async def forge(root: asyncpg.Connection, log: UUID, position: int) -> None:
     assert row is not None
     record = json.dumps({**json.loads(row["record"]), "position": position})
     values = {**row, "position": position, "record": record, "previous": row["hash"]}
-    values["hash"] = digest(row["hash"], record)
+    values["hash"] = hash_record(row["hash"], record)
     places = ", ".join(f"${place + 1}" for place in range(len(values)))
     await root.execute(
         f"INSERT INTO audit_log ({', '.join(values)}) VALUES ({places})",  # noqa: S608 (names of ours)
@@ -177,7 +177,7 @@ async def test_what_was_done_to_it_is_found(log: UUID, root: asyncpg.Connection)
 
 async def rewrite(root: asyncpg.Connection, log: UUID) -> None:
     """Another past, with hashes that fit, and a head that does too."""
-    previous = START
+    previous = GENESIS_HASH
     for row in await root.fetch("SELECT * FROM audit_log WHERE organisation_id = $1 ORDER BY position", log):
         record = row["record"].replace("name 1", "name X")
         made = hashlib.sha256(previous + record.encode()).digest()

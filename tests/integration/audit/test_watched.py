@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 
 # Tables that people do not change, or whose changes are recorded elsewhere.
@@ -184,7 +184,7 @@ async def refused(connection: asyncpg.Connection, statements: Sequence[str]) -> 
 
 
 @pytest.mark.parametrize("role", ["vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain"])
-async def test_no_process_writes_the_log(settings: Settings, role: str) -> None:
+async def test_no_process_writes_the_log(settings: VigieSettings, role: str) -> None:
     database = Database(settings.database, application="tests", role=role)
     connection = await database.connect()
     await connection.execute("SELECT set_config('vigie.reach', 'all', false)")

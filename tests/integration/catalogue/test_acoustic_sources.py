@@ -7,7 +7,7 @@ import pytest
 
 from app.catalogue.acoustic_sources import CATALOGUE
 from app.catalogue.schemas import AcousticSourceOut, AcousticSourcePage
-from app.platform.http.contract.etags import Resource, Shape
+from app.platform.http.contract.etags import EtagPolicy, ResourceModel
 from tests.conftest import Tenant
 
 LIST = "/v1/acoustic-sources"
@@ -136,9 +136,9 @@ async def test_who_has_this_version_is_sent_nothing(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     ("path", "model"), [(LIST, AcousticSourcePage), (f"{LIST}/glock-17", AcousticSourceOut)]
 )
-async def test_another_version_has_another_tag(tenant: Tenant, path: str, model: type[Resource]) -> None:
+async def test_another_version_has_another_tag(tenant: Tenant, path: str, model: type[ResourceModel]) -> None:
     answer = (await tenant.client.get(path)).raise_for_status()
-    shape = Shape.of(model)
+    shape = EtagPolicy.of(model)
     assert shape is not None
     assert answer.headers["etag"] == f'"{shape.tag(answer.json())}"'
     next_version = {**answer.json(), "catalogue_version": CATALOGUE.version + 1}

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.config.settings import DatabaseSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.standalone.private_postgres import PrivatePostgres
@@ -56,7 +56,7 @@ async def test_sites_have_the_environmental_ones_and_keep_their_events(postgres:
     assert not any(row["ends_at"] or row["sensitive"] for row in rows)
     assert await connection.fetchval("SELECT count(*) FROM events") == 2
 
-    pipeline = Pipeline(Registry())
+    pipeline = IngestPipeline(RegistryCache())
 
     async def send() -> list[str]:
         """A sample and a gunshot; gives the codes of what is refused."""
@@ -66,7 +66,7 @@ async def test_sites_have_the_environmental_ones_and_keep_their_events(postgres:
             "telemetry": {"time": time, "values": {"pm2_5": 1.0, "laeq": 50.0, "odour": 1.0, "battery": 1.0}},
             "event": {"time": time, "type": "gunshot"},
         }
-        intake = sort_messages(
+        intake = decode_batch(
             [f"vigie/v1/b/{kind}" for kind in bodies],
             [json.dumps(body).encode() for body in bodies.values()],
             now_us=round(now.timestamp() * 1_000_000),

@@ -10,10 +10,10 @@ from typing import Any, Final
 import asyncpg
 
 from app.incidents.worker import IncidentWorker
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.config.incident_settings import IncidentSettings
 from simulators.events import Event
 from simulators.shots import Place, Shot, heard
@@ -49,12 +49,12 @@ class Square:
     door: asyncpg.Connection
     maintainer: asyncpg.Connection
     settings: IncidentSettings = field(default_factory=lambda: IncidentSettings(gather_s=0))
-    pipeline: Pipeline = field(default_factory=lambda: Pipeline(Registry(), sole=True))
+    pipeline: IngestPipeline = field(default_factory=lambda: IngestPipeline(RegistryCache(), sole=True))
 
-    async def send(self, reports: Sequence[Report]) -> Receipt:
+    async def send(self, reports: Sequence[Report]) -> BatchReceipt:
         """Have the consumer store events, in the order given."""
         now = datetime.now(UTC)
-        intake = sort_messages(
+        intake = decode_batch(
             [f"vigie/v1/{box}/event" for box, _ in reports],
             [json.dumps(event).encode() for _, event in reports],
             retained=(),

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from app.incidents import worker_writes
-from app.incidents.event_clustering import found_of
+from app.incidents.event_clustering import cluster_events
 from app.incidents.worker import IncidentWorker
 from app.notifications.events import outbox
 from app.platform.config.incident_settings import IncidentSettings
@@ -300,14 +300,14 @@ async def test_whoever_dies_before_the_end_has_told_nothing(
     square: Square, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await square.send(shot())
-    enqueue = outbox.enqueue
+    enqueue = outbox.enqueue_events
 
     async def dying(connection: asyncpg.Connection, records: Any) -> None:  # noqa: ANN401 (whatever is told)
         await enqueue(connection, records)
         # As `kill -9` of the process does, just before the commit.
         connection.terminate()
 
-    monkeypatch.setattr(worker_writes, "enqueue", dying)
+    monkeypatch.setattr(worker_writes, "enqueue_events", dying)
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await square.work()
     monkeypatch.undo()
@@ -342,9 +342,9 @@ async def test_what_cannot_be_computed_keeps_nothing_else_of_its_site_waiting(
     def fails(heard: Any, settings: Any, *, crowded: bool) -> Any:  # noqa: ANN401 (what found_of takes)
         if any(each.time_us > latest - 60_000_000 for each in heard):
             raise ArithmeticError
-        return found_of(heard, settings, crowded=crowded)
+        return cluster_events(heard, settings, crowded=crowded)
 
-    monkeypatch.setattr("app.incidents.worker.found_of", fails)
+    monkeypatch.setattr("app.incidents.worker.cluster_events", fails)
     # What came last is looked at first, and fails.
     await square.work()
     (incident,) = await square.incidents()

@@ -6,29 +6,29 @@ from typing import Any
 
 import pytest
 
-from app.indicators.air_indices import atmo, eaqi
-from app.indicators.calendar_periods import Period, day_of, days_of, hour_of
-from app.indicators.dust_mites import mite_risk
-from app.indicators.index_definitions import FIGURES
-from app.indicators.index_results import Result
+from app.indicators.air_indices import compute_atmo, compute_eaqi
+from app.indicators.calendar_periods import TimePeriod, hour_containing, local_day, local_day_range
+from app.indicators.dust_mites import compute_mite_risk
+from app.indicators.index_definitions import INDEX_DEFINITIONS
+from app.indicators.index_results import IndexResult
 from app.indicators.indoor_air import (
-    indoor_benzene,
-    indoor_co2,
-    indoor_formaldehyde_hour,
-    indoor_formaldehyde_week,
+    compute_indoor_benzene,
+    compute_indoor_co2,
+    compute_indoor_formaldehyde_hour,
+    compute_indoor_formaldehyde_week,
 )
-from app.indicators.input_types import Levels
-from app.indicators.mould_risk import mould_index
-from app.indicators.noise_emergence import noise_emergence
-from app.indicators.noise_levels import lden_day, lden_year, leq
-from app.indicators.odour_hours import Rules, odour_hours, odour_summary
-from app.indicators.thermal_comfort import humidex, light, thermal_comfort
+from app.indicators.input_types import SoundLevels
+from app.indicators.mould_risk import compute_mould_index
+from app.indicators.noise_emergence import compute_noise_emergence
+from app.indicators.noise_levels import compute_lden_day, compute_lden_year, compute_leq
+from app.indicators.odour_hours import EpisodeCriteria, compute_odour_hours, summarise_odour_episodes
+from app.indicators.thermal_comfort import compute_humidex, compute_light, compute_thermal_comfort
 from app.indicators.who_guidelines import (
-    who_24h,
-    who_days_over,
-    who_o3_8h,
-    who_o3_peak_season,
-    who_year,
+    compute_who_24h,
+    compute_who_days_over,
+    compute_who_o3_8h,
+    compute_who_o3_peak_season,
+    compute_who_year,
 )
 from tests.conftest import Tenant
 from tests.integration.indicators.town import PARIS, Record, ask, measure, us
@@ -87,49 +87,53 @@ async def office(tenant: Tenant) -> str:
     return site
 
 
-def outdoors() -> dict[tuple[str, str | None], Result]:
+def outdoors() -> dict[tuple[str, str | None], IndexResult]:
     series = {name: STREET.hourly(name) for name in ("pm2_5", "no2", "o3")}
     levels, odour = STREET.levels(), STREET.samples("odour")
-    hour, day = hour_of(us("2026-03-30T04:00")), day_of(SUNDAY, PARIS)
-    found: dict[tuple[str, str | None], Result] = {
-        ("eaqi", None): eaqi(series, hour.start_us),
-        ("atmo", None): atmo(series, SUNDAY, PARIS),
-        ("who-o3-8h", None): who_o3_8h(series["o3"], SUNDAY, PARIS),
-        ("leq", None): leq(levels, hour),
-        ("lden-day", None): lden_day(levels, SUNDAY, PARIS, "FR"),
-        ("odour-episodes", None): odour_summary(odour, Rules(1.5, 1.5), day)[0],
-        ("odour-hours", None): odour_hours(odour, day, threshold=1.5),
-        ("who-o3-peak-season", None): who_o3_peak_season(series["o3"], 2025, PARIS),
-        ("lden-year", None): lden_year(levels, 2025, PARIS, "FR"),
+    hour, day = hour_containing(us("2026-03-30T04:00")), local_day(SUNDAY, PARIS)
+    found: dict[tuple[str, str | None], IndexResult] = {
+        ("eaqi", None): compute_eaqi(series, hour.start_us),
+        ("atmo", None): compute_atmo(series, SUNDAY, PARIS),
+        ("who-o3-8h", None): compute_who_o3_8h(series["o3"], SUNDAY, PARIS),
+        ("leq", None): compute_leq(levels, hour),
+        ("lden-day", None): compute_lden_day(levels, SUNDAY, PARIS, "FR"),
+        ("odour-episodes", None): summarise_odour_episodes(odour, EpisodeCriteria(1.5, 1.5), day)[0],
+        ("odour-hours", None): compute_odour_hours(odour, day, threshold=1.5),
+        ("who-o3-peak-season", None): compute_who_o3_peak_season(series["o3"], 2025, PARIS),
+        ("lden-year", None): compute_lden_year(levels, 2025, PARIS, "FR"),
     }
     for metric in ("pm2_5", "no2"):
-        found["who-24h", metric] = who_24h(metric, series[metric], SUNDAY, PARIS)
-        found["who-year", metric] = who_year(metric, series[metric], 2025, PARIS)
+        found["who-24h", metric] = compute_who_24h(metric, series[metric], SUNDAY, PARIS)
+        found["who-year", metric] = compute_who_year(metric, series[metric], 2025, PARIS)
     for metric in ("pm2_5", "no2", "o3"):
-        found["who-days-over", metric] = who_days_over(metric, series[metric], 2025, PARIS)
+        found["who-days-over", metric] = compute_who_days_over(metric, series[metric], 2025, PARIS)
     return found
 
 
-def indoors() -> dict[tuple[str, str | None], Result]:
+def indoors() -> dict[tuple[str, str | None], IndexResult]:
     of = {name: OFFICE.hourly(name) for name in OFFICE.values}
-    hour = hour_of(us("2026-03-30T04:00"))
-    week, first = days_of(date(2026, 3, 23), SUNDAY, PARIS), date(2026, 3, 2)
+    hour = hour_containing(us("2026-03-30T04:00"))
+    week, first = local_day_range(date(2026, 3, 23), SUNDAY, PARIS), date(2026, 3, 2)
     return {
-        ("indoor-co2", None): indoor_co2(of["co2"], hour),
-        ("indoor-formaldehyde-hour", None): indoor_formaldehyde_hour(of["hcho"], of["temperature"], hour),
-        ("indoor-formaldehyde-week", None): indoor_formaldehyde_week(of["hcho"], of["temperature"], week),
-        ("indoor-benzene", None): indoor_benzene(of["benzene"], week),
-        ("mite-risk", None): mite_risk(of["temperature"], of["humidity"], first, SUNDAY, PARIS),
-        ("mould-index", None): mould_index(
-            of["temperature"], of["humidity"], days_of(first, SUNDAY, PARIS), material="sensitive"
+        ("indoor-co2", None): compute_indoor_co2(of["co2"], hour),
+        ("indoor-formaldehyde-hour", None): compute_indoor_formaldehyde_hour(
+            of["hcho"], of["temperature"], hour
         ),
-        ("thermal-comfort", None): thermal_comfort(of["temperature"], hour, "heating"),
-        ("humidex", None): humidex(of["temperature"], of["humidity"], hour),
-        ("light", None): light(of["illuminance"], hour, "corridor"),
+        ("indoor-formaldehyde-week", None): compute_indoor_formaldehyde_week(
+            of["hcho"], of["temperature"], week
+        ),
+        ("indoor-benzene", None): compute_indoor_benzene(of["benzene"], week),
+        ("mite-risk", None): compute_mite_risk(of["temperature"], of["humidity"], first, SUNDAY, PARIS),
+        ("mould-index", None): compute_mould_index(
+            of["temperature"], of["humidity"], local_day_range(first, SUNDAY, PARIS), material="sensitive"
+        ),
+        ("thermal-comfort", None): compute_thermal_comfort(of["temperature"], hour, "heating"),
+        ("humidex", None): compute_humidex(of["temperature"], of["humidity"], hour),
+        ("light", None): compute_light(of["illuminance"], hour, "corridor"),
     }
 
 
-def check(shown: Mapping[str, Any], result: Result) -> None:
+def check(shown: Mapping[str, Any], result: IndexResult) -> None:
     """An answer says what the function gave."""
     start, end = (shown["period"][name].replace("Z", "") for name in ("start", "end"))
     assert (us(start), us(end)) == (result.start_us, result.end_us)
@@ -153,7 +157,7 @@ async def test_what_a_street_and_an_office_come_to_is_what_the_functions_give(
     tenant: Tenant, street: str, office: str
 ) -> None:
     wanted = outdoors()
-    yearly = {name for name, _ in wanted if FIGURES[name].lengths[0] == "year"}
+    yearly = {name for name, _ in wanted if INDEX_DEFINITIONS[name].lengths[0] == "year"}
     answer = await ask(tenant.client, street, at=AT, odour=1.5)
     found = by_name(answer, "loud")
     # Unasked there is nothing of rooms, and nothing of a year.
@@ -176,9 +180,9 @@ async def test_what_a_street_and_an_office_come_to_is_what_the_functions_give(
         assert result.value is not None, each
         check(by_name(answer, "room")[each], result)
     assert by_name(answer, "mute") == {}
-    assert wanted.keys() | rooms.keys() >= {(name, None) for name in FIGURES if not FIGURES[name].each} - {
-        ("noise-emergence", None)
-    }
+    assert wanted.keys() | rooms.keys() >= {
+        (name, None) for name in INDEX_DEFINITIONS if not INDEX_DEFINITIONS[name].each
+    } - {("noise-emergence", None)}
 
 
 async def test_the_worst_box_is_the_site_and_what_was_not_measured_has_no_value(
@@ -188,7 +192,7 @@ async def test_the_worst_box_is_the_site_and_what_was_not_measured_has_no_value(
     # Away for ten hours of daylight, it has no level of that day.
     quiet = by_name(answer, "quiet")
     assert (quiet["lden-day", None]["value"], quiet["lden-day", None]["reason"]) == (None, "coverage_too_low")
-    check(quiet["lden-day", None], lden_day(QUIET.levels(), SUNDAY, PARIS, "FR"))
+    check(quiet["lden-day", None], compute_lden_day(QUIET.levels(), SUNDAY, PARIS, "FR"))
     assert {each["box"]: each["value"] for each in answer["data"] if each["method"] == "eaqi"}["quiet"] == 1.0
     assert [(each["method"], each["box"]) for each in answer["worst"]] == [
         ("lden-day", "loud"),
@@ -197,7 +201,7 @@ async def test_the_worst_box_is_the_site_and_what_was_not_measured_has_no_value(
     # Who is asked by name answers, though it never measured that.
     assert quiet["indoor-co2", None]["reason"] == "metric_missing"
     other = await ask(tenant.client, street, at=AT, method="lden-day", box="loud", country="EU")
-    check(other["data"][0], lden_day(STREET.levels(), SUNDAY, PARIS, "EU"))
+    check(other["data"][0], compute_lden_day(STREET.levels(), SUNDAY, PARIS, "EU"))
 
 
 async def test_a_noise_stands_out_of_the_rest_of_its_day_or_night(tenant: Tenant, street: str) -> None:
@@ -210,16 +214,16 @@ async def test_a_noise_stands_out_of_the_rest_of_its_day_or_night(tenant: Tenant
     answer = await ask(
         tenant.client, street, box="loud", method="noise-emergence", noise=[f"{a}/{b}" for a, b in spans]
     )
-    levels = Levels.of_samples(STREET.times, STREET.values["laeq"], 600)
+    levels = SoundLevels.of_samples(STREET.times, STREET.values["laeq"], 600)
     noisy = [
-        Period(us("2026-03-28T10:00"), us("2026-03-28T11:30")),
-        Period(us("2026-03-28T23:00"), us("2026-03-29T00:00")),
+        TimePeriod(us("2026-03-28T10:00"), us("2026-03-28T11:30")),
+        TimePeriod(us("2026-03-28T23:00"), us("2026-03-29T00:00")),
     ]
-    day = Period(us("2026-03-28T06:00"), us("2026-03-28T21:00"))
-    night = Period(us("2026-03-28T21:00"), us("2026-03-29T05:00"))
+    day = TimePeriod(us("2026-03-28T06:00"), us("2026-03-28T21:00"))
+    night = TimePeriod(us("2026-03-28T21:00"), us("2026-03-29T05:00"))
     assert len(answer["data"]) == 2
     for shown, period in zip(answer["data"], (day, night), strict=True):
-        result = noise_emergence(levels, noisy, period, PARIS)
+        result = compute_noise_emergence(levels, noisy, period, PARIS)
         assert result.value is not None
         check(shown, result)
 
@@ -250,12 +254,12 @@ async def test_a_history_has_each_period_of_each_box_once_whatever_the_pages(
         assert [(each["box"], each["metric"]) for each in found] == [each[:2] for each in wanted]
         for shown, (box, metric, day) in zip(found, wanted, strict=True):
             record = STREET if box == "loud" else QUIET
-            check(shown, who_24h(metric, record.hourly(metric), day, PARIS))
+            check(shown, compute_who_24h(metric, record.hourly(metric), day, PARIS))
     # The 29th is the hour shorter, and what is not over is not there.
     hours = await ask(tenant.client, street, "/history", method="leq", box="loud", period="day", **span)
-    days = [day_of(day, PARIS) for day in (SATURDAY, SUNDAY)]
+    days = [local_day(day, PARIS) for day in (SATURDAY, SUNDAY)]
     for shown, period in zip(hours["data"], days, strict=True):
-        check(shown, leq(STREET.levels(), period))
+        check(shown, compute_leq(STREET.levels(), period))
     assert [(end - start) // 3_600_000_000 for start, end in days] == [24, 23]
 
 
@@ -281,7 +285,7 @@ async def test_what_cannot_be_answered_is_refused_with_what_to_ask_instead(
 
 async def test_the_methods_are_listed(tenant: Tenant) -> None:
     page = (await tenant.client.get("/v1/indices")).raise_for_status().json()
-    assert [each["name"] for each in page["data"]] == list(FIGURES)
+    assert [each["name"] for each in page["data"]] == list(INDEX_DEFINITIONS)
     (mould,) = (each for each in page["data"] if each["name"] == "mould-index")
     assert mould["citation"]["status"] == "unverified"
     assert (mould["periods"], mould["where"]) == (["weeks", "month", "year"], "indoor")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.indicators import inputs as materials_module
+from app.indicators import input_queries as materials_module
 from tests.conftest import Tenant
 from tests.integration.indicators.town import Record, ask, measure
 

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 
 from app.indicators.calendar_periods import HOUR_US
-from app.indicators.input_types import Floats, Hourly, Levels, Samples, Times
+from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels, TimeArray, ValueArray
 from tests.conftest import Tenant
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -23,8 +23,8 @@ def us(text: str) -> int:
 class Record:
     """What a box measured, each value at its own time, at the box's interval."""
 
-    times: Times
-    values: dict[str, Floats]
+    times: TimeArray
+    values: dict[str, ValueArray]
     interval_s: int
 
     @classmethod
@@ -42,22 +42,22 @@ class Record:
             self.times[keep], {name: row[keep] for name, row in self.values.items()}, self.interval_s
         )
 
-    def hours(self, metric: str, *, energy: bool = False) -> tuple[Times, Floats, Times]:
+    def hours(self, metric: str, *, energy: bool = False) -> tuple[TimeArray, ValueArray, TimeArray]:
         hours = self.times // HOUR_US * HOUR_US
         begins = np.unique(hours)
         parts = [self.values[metric][hours == begin] for begin in begins]
         means = [10 * np.log10(np.mean(10 ** (part / 10))) if energy else part.mean() for part in parts]
         return begins, np.array(means), np.array([len(part) for part in parts])
 
-    def hourly(self, metric: str) -> Hourly:
+    def hourly(self, metric: str) -> HourlySeries:
         begins, means, counts = self.hours(metric)
-        return Hourly.of(begins, means, 100.0 * counts * self.interval_s / 3_600)
+        return HourlySeries.of(begins, means, 100.0 * counts * self.interval_s / 3_600)
 
-    def levels(self) -> Levels:
-        return Levels.of_hours(*self.hours("laeq", energy=True), self.interval_s)
+    def levels(self) -> SoundLevels:
+        return SoundLevels.of_hours(*self.hours("laeq", energy=True), self.interval_s)
 
-    def samples(self, metric: str) -> Samples:
-        return Samples.of(self.times, self.values[metric], self.interval_s)
+    def samples(self, metric: str) -> SampleSeries:
+        return SampleSeries.of(self.times, self.values[metric], self.interval_s)
 
 
 async def measure(tenant: Tenant, site: str, box: str, record: Record) -> None:

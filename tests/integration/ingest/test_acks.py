@@ -8,14 +8,14 @@ from typing import Any
 import aiomqtt
 import asyncpg
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import role, until
 
 
 async def test_a_box_is_told_what_is_committed_and_what_was_refused(
-    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: Settings, tmp_path: Path
+    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: VigieSettings, tmp_path: Path
 ) -> None:
     body = {"id": "acked", "site_id": site_id, "ack": True}
     password = (await tenant.client.post("/v1/boxes", json=body)).raise_for_status().json()["credentials"]

@@ -11,10 +11,10 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from app.ingest.consumer import ingest
-from app.platform.config.settings import Settings
+from app.ingest.consumer import run_ingest
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.runtime.process_runner import Role
+from app.platform.runtime.process_runner import ProcessContext
 from app.standalone.private_postgres import PrivatePostgres
 from tests import shifted_clock
 from tests.conftest import ACCOUNTS, Tenant
@@ -35,9 +35,9 @@ async def holder(database: Database) -> int | None:
 
 
 @pytest.fixture
-async def consumer(settings: Settings, database: Database) -> AsyncIterator[Role]:
-    role = Role("ingest", settings, database)
-    working = asyncio.create_task(ingest(role))
+async def consumer(settings: VigieSettings, database: Database) -> AsyncIterator[ProcessContext]:
+    role = ProcessContext("ingest", settings, database)
+    working = asyncio.create_task(run_ingest(role))
     yield role
     role.stop.set()
     await asyncio.wait_for(working, 10)
@@ -60,7 +60,7 @@ async def test_an_idle_consumer_notices_that_it_lost_its_lock(
 
 @shifted_clock.WAITS_IN_POSTGRESQL
 async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
-    consumer: Role, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+    consumer: ProcessContext, settings: VigieSettings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.ingest.consumer._DRAIN_S", 1.0)
     connection = await database.connect()
@@ -83,8 +83,8 @@ async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
 
 
 async def test_a_box_that_falls_silent_is_noticed_though_nothing_comes(
-    consumer: Role,
-    settings: Settings,
+    consumer: ProcessContext,
+    settings: VigieSettings,
     tenant: Tenant,
     site_id: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -106,7 +106,7 @@ async def test_a_box_that_falls_silent_is_noticed_though_nothing_comes(
 
 
 async def test_a_batch_that_is_large_once_inflated_is_stored_in_parts(
-    consumer: Role, settings: Settings, database: Database, tenant: Tenant, site_id: str
+    consumer: ProcessContext, settings: VigieSettings, database: Database, tenant: Tenant, site_id: str
 ) -> None:
     (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
     async with asyncio.timeout(30):
@@ -123,7 +123,7 @@ async def test_a_batch_that_is_large_once_inflated_is_stored_in_parts(
     await connection.close()
 
 
-async def publish(settings: Settings, topic: str, *payloads: bytes) -> None:
+async def publish(settings: VigieSettings, topic: str, *payloads: bytes) -> None:
     async with aiomqtt.Client(
         settings.broker.host, settings.broker.port, username="gateway", password=ACCOUNTS["gateway"]
     ) as client:

@@ -11,16 +11,21 @@ import asyncpg
 import pytest
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.rules.definitions.repository import load_changed
-from app.rules.engine.rule_evaluator import SiteRules, compile_rule, compile_site, evaluate_box
-from app.timeseries.storage.latest_values import advance
+from app.rules.definitions.repository import load_changed_rules
+from app.rules.engine.threshold_evaluator import (
+    BoxRuleSet,
+    compile_box_rules,
+    compile_rule,
+    evaluate_box,
+)
+from app.timeseries.storage.latest_values import advance_latest
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
@@ -32,7 +37,7 @@ BOXES = ("box-0", "box-1", "box-2")
 class Oracle:
     """What must become of samples, one by one, in a few lines and without a database."""
 
-    rules: SiteRules
+    rules: BoxRuleSet
     stored: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
     latest: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     states: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
@@ -56,7 +61,7 @@ class Oracle:
             latest, state = self.latest.setdefault(box, {}), self.states.setdefault(box, {})
             found, _ = evaluate_box(self.rules, state, latest, rows, 0, new_id)
             transitions[box] = [(step.kind, step.time_us) for step in found]
-            counts["late"] += advance(latest, rows)
+            counts["late"] += advance_latest(latest, rows)
         counts["transitions"] = sorted(kind for steps in transitions.values() for kind, _ in steps)
         return counts
 
@@ -69,18 +74,18 @@ class Consumer:
         self.take_over()
 
     def take_over(self) -> None:
-        self.pipeline = Pipeline(Registry(), sole=True)
+        self.pipeline = IngestPipeline(RegistryCache(), sole=True)
 
     async def take(
         self,
         samples: Sequence[tuple[str, int, Mapping[str, float]]],
         *,
         after: timedelta = timedelta(),
-        by_http: Pipeline | None = None,
-    ) -> Receipt:
+        by_http: IngestPipeline | None = None,
+    ) -> BatchReceipt:
         """Take samples; `after` is how far the clock has gone on, `by_http` another process that does it."""
         now = datetime.now(UTC) + after
-        intake = sort_messages(
+        intake = decode_batch(
             [f"vigie/v1/{box}/telemetry" for box, _, _ in samples],
             [
                 json.dumps({"time": to_datetime(time_us).isoformat(), "values": values}).encode()
@@ -92,7 +97,7 @@ class Consumer:
         return await (by_http or self.pipeline).commit(self.connection, intake, now=now)
 
 
-def summary(receipt: Receipt) -> dict[str, Any]:
+def summary(receipt: BatchReceipt) -> dict[str, Any]:
     return {
         "stored": receipt.stored,
         "duplicate": receipt.duplicate,
@@ -123,10 +128,10 @@ async def add_rule(tenant: Tenant, site_id: str, metric: str, threshold: float, 
     return identifier
 
 
-async def site_rules(connection: asyncpg.Connection) -> SiteRules:
+async def site_rules(connection: asyncpg.Connection) -> BoxRuleSet:
     names = ("id", "version", "organisation_id", "site_id", "name", "definition")
-    rows = await load_changed(connection, 0)
-    return compile_site([compile_rule(**{name: row[name] for name in names}) for row in rows])  # type: ignore[literal-required] # (names of its columns)
+    rows = await load_changed_rules(connection, 0)
+    return compile_box_rules([compile_rule(**{name: row[name] for name in names}) for row in rows])  # type: ignore[literal-required] # (names of its columns)
 
 
 def some_samples(dice: random.Random, clock: dict[str, int]) -> list[tuple[str, int, Mapping[str, float]]]:
@@ -199,7 +204,7 @@ async def test_a_box_that_also_sends_by_http_is_shared_and_nothing_is_lost_betwe
         )
         return answer
 
-    async def by_mqtt(second: float, value: float) -> Receipt:
+    async def by_mqtt(second: float, value: float) -> BatchReceipt:
         return await consumer.take([("box-0", at + round(second * 1_000_000), {"pm2_5": value})])
 
     assert (await by_mqtt(0, 1)).stored == 1
@@ -229,7 +234,7 @@ async def test_what_the_other_door_did_is_known_after_the_box_is_no_longer_share
     consumer: Consumer, tenant: Tenant, site_id: str
 ) -> None:
     await add_rule(tenant, site_id, "pm2_5", 25)
-    at, api = from_datetime(START), Pipeline(Registry())
+    at, api = from_datetime(START), IngestPipeline(RegistryCache())
     await consumer.take([("box-0", at, {"pm2_5": 1.0})], by_http=api)
     await consumer.take([("box-0", at + 1_000_000, {"pm2_5": 2.0})])
     late_in_the_day = timedelta(hours=22)
@@ -259,7 +264,7 @@ async def test_a_row_is_exact_no_longer_once_its_box_is_not_shared(
     def each(second: float) -> list[tuple[str, int, Mapping[str, float]]]:
         return [(name, at + round(second * 1_000_000), {"pm2_5": 1.0}) for name in names]
 
-    await consumer.take(each(0), by_http=Pipeline(Registry()))
+    await consumer.take(each(0), by_http=IngestPipeline(RegistryCache()))
     await consumer.take(each(5), after=timedelta(hours=25))
     # A clock that is set back: the boxes are shared ones again, and their rows are read again.
     assert (await consumer.take(each(4), after=timedelta(hours=23))).late == 70

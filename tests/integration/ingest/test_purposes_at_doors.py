@@ -14,10 +14,10 @@ import asyncpg
 import httpx
 import pytest
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.purposes import approve
@@ -35,11 +35,11 @@ class Doors:
         self.owner = owner
         self.client = client
         self.site_id = site_id
-        self.pipeline = Pipeline(Registry(), sole=True)
+        self.pipeline = IngestPipeline(RegistryCache(), sole=True)
 
-    async def mqtt(self, kind: str, *bodies: dict[str, Any], now: datetime | None = None) -> Receipt:
+    async def mqtt(self, kind: str, *bodies: dict[str, Any], now: datetime | None = None) -> BatchReceipt:
         now = datetime.now(UTC) if now is None else now
-        intake = sort_messages(
+        intake = decode_batch(
             [f"vigie/v1/{BOX}/{kind}"] * len(bodies),
             [json.dumps(body).encode() for body in bodies],
             now_us=round(now.timestamp() * 1_000_000),

@@ -12,10 +12,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 
@@ -27,13 +27,13 @@ class Door:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.pipeline = Pipeline(Registry(), sole=True)
+        self.pipeline = IngestPipeline(RegistryCache(), sole=True)
 
     async def take(
         self, *messages: tuple[str, Any], retained: Sequence[int] = (), now: datetime | None = None
-    ) -> Receipt:
+    ) -> BatchReceipt:
         now = now or datetime.now(UTC)
-        intake = sort_messages(
+        intake = decode_batch(
             [topic for topic, _ in messages],
             [body if isinstance(body, bytes) else json.dumps(body).encode() for _, body in messages],
             retained=retained,

@@ -24,7 +24,7 @@ from jsonschema import Draft7Validator
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.box import ReferenceBox, Sample, SampleQueue, encode_samples
 from tests import asyncapi
@@ -94,13 +94,13 @@ class Surroundings:
     tenant: Tenant
     site_id: str
     mosquitto: PrivateMosquitto
-    settings: Settings
+    settings: VigieSettings
     folder: Path
 
 
 @pytest.fixture
 def around(
-    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: Settings, tmp_path: Path
+    tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: VigieSettings, tmp_path: Path
 ) -> Surroundings:
     return Surroundings(tenant, site_id, mosquitto, settings, tmp_path)
 

@@ -17,13 +17,13 @@ import uvloop
 from aiomqtt.client import ProtocolVersion
 
 from app.ingest.sources.aiomqtt_source import AiomqttSource
-from app.ingest.sources.message_source import Batch
+from app.ingest.sources.message_source import MessageBatch
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.reconnecting_session import MqttSource
-from app.ingest.sources.source_factory import make_source, options_from
+from app.ingest.sources.source_factory import build_mqtt_options, make_source
 from app.ingest.sources.source_options import TOPICS, MqttOptions
-from app.platform.broker.mosquitto_hash import password_line
-from app.platform.config.settings import Settings
+from app.platform.broker.mosquitto_hash import format_password_line
+from app.platform.config.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.integration.ingest.source_peers import Proxy, ScriptedBroker
 
@@ -94,9 +94,9 @@ async def publish(port: int, topic: str, *payloads: bytes, qos: int = 1, retain:
             await client.publish(topic, payload, qos=qos, retain=retain)
 
 
-async def take(source: MqttSource, count: int, *, acknowledge: bool = True) -> list[Batch]:
+async def take(source: MqttSource, count: int, *, acknowledge: bool = True) -> list[MessageBatch]:
     """Batches with that many messages together, and nothing more within a moment."""
-    batches: list[Batch] = []
+    batches: list[MessageBatch] = []
     async with asyncio.timeout(15):
         while sum(map(len, batches)) < count:
             batches.append(await source.next_batch())
@@ -111,7 +111,7 @@ async def nothing_comes(source: MqttSource, within: float = 0.3) -> None:
         await asyncio.wait_for(source.next_batch(), within)
 
 
-def payloads(batches: list[Batch]) -> list[bytes]:
+def payloads(batches: list[MessageBatch]) -> list[bytes]:
     return [payload for batch in batches for payload in batch.payloads]
 
 
@@ -317,7 +317,7 @@ async def test_a_refused_password_is_tried_again_until_it_is_mended(
         await asyncio.sleep(1.0)
         assert not source.connected
         with broker.password_file.open("a") as file:
-            file.write(f"{password_line(box, 'late')}\n")
+            file.write(f"{format_password_line(box, 'late')}\n")
         os.kill(broker.pid, signal.SIGHUP)
         await until(lambda: source.connected)
         async with aiomqtt.Client(
@@ -475,13 +475,13 @@ def test_the_same_on_uvloop(broker: PrivateMosquitto, box: str, kind: str) -> No
 async def test_the_settings_choose(
     broker: PrivateMosquitto, box: str, ingest: dict[str, str], expected: type[MqttSource]
 ) -> None:
-    settings = Settings.model_validate(
+    settings = VigieSettings.model_validate(
         {
             "broker": {"port": broker.port, "password": ACCOUNTS["ingest"]},
             "ingest": {"client_id": f"consumer-{box}", **ingest},
         }
     )
-    assert options_from(settings).topics == TOPICS
+    assert build_mqtt_options(settings).topics == TOPICS
     source = make_source(settings)
     assert isinstance(source, expected)
     async with running(source):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import asyncpg
 
 from app.platform.config.settings import DatabaseSettings
-from app.platform.db.advisory_locks import GATE
+from app.platform.db.advisory_locks import INGEST_BARRIER
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.standalone.private_postgres import PrivatePostgres
 
@@ -51,7 +51,7 @@ async def test_a_box_goes_as_far_as_the_newest_of_its_values(postgres: PrivatePo
         held = await connection.fetchval(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"
             " AND (classid::bigint << 32) + objid::bigint = $1",
-            GATE,
+            INGEST_BARRIER,
         )
         assert held == 1
     stamped = await connection.fetch("SELECT id FROM boxes WHERE revision > $1", before)

@@ -19,19 +19,25 @@ import pytest
 from fastapi import FastAPI
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.ingest.codec.message_intake import sort_messages
+from app.ingest.codec.message_intake import decode_batch
 from app.ingest.pipeline import batch_pipeline as pipelines
-from app.ingest.pipeline.batch_context import Work
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
-from app.platform.config.settings import Settings
+from app.ingest.pipeline.batch_context import BatchContext
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.rules.definitions.repository import load_changed
-from app.rules.engine.rule_evaluator import SiteRules, State, compile_rule, compile_site, evaluate_box
-from app.timeseries.storage.latest_values import Latest, advance
+from app.rules.definitions.repository import load_changed_rules
+from app.rules.engine.threshold_evaluator import (
+    BoxRuleSet,
+    RuleStates,
+    compile_box_rules,
+    compile_rule,
+    evaluate_box,
+)
+from app.timeseries.storage.latest_values import LatestValues, advance_latest
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
@@ -49,8 +55,8 @@ class Box:
 
     site: str
     stored: dict[int, Mapping[str, float]] = field(default_factory=dict)
-    latest: Latest = field(default_factory=dict)
-    states: State = field(default_factory=dict)
+    latest: LatestValues = field(default_factory=dict)
+    states: RuleStates = field(default_factory=dict)
 
 
 class Model:
@@ -58,7 +64,7 @@ class Model:
 
     def __init__(self, site: str) -> None:
         self.boxes = {box: Box(site) for box in BOXES}
-        self.rules: dict[str, SiteRules] = {}
+        self.rules: dict[str, BoxRuleSet] = {}
 
     def take(self, samples: Sequence[Sample]) -> dict[str, Any]:
         counts: dict[str, Any] = {"stored": 0, "duplicate": 0, "conflict": 0, "late": 0, "refused": 0}
@@ -75,10 +81,10 @@ class Model:
                 box.stored[time_us] = values
                 filled = {INDEX[metric]: value for metric, value in values.items()}
                 row = [(time_us, tuple(filled.get(column) for column in range(len(COLUMNS))))]
-                site = self.rules.get(box.site, compile_site(()))
+                site = self.rules.get(box.site, compile_box_rules(()))
                 found, _ = evaluate_box(site, box.states, box.latest, row, 0, new_id)
                 steps += [step.kind for step in found]
-                counts["late"] += advance(box.latest, row)
+                counts["late"] += advance_latest(box.latest, row)
         return counts | {"transitions": sorted(steps)}
 
     def forget_rule(self, rule: str) -> None:
@@ -86,7 +92,7 @@ class Model:
             box.states.pop(rule, None)
 
 
-def summary(receipt: Receipt) -> dict[str, Any]:
+def summary(receipt: BatchReceipt) -> dict[str, Any]:
     return {
         "stored": receipt.stored,
         "duplicate": receipt.duplicate,
@@ -106,9 +112,9 @@ class Trouble:
         monkeypatch.setattr(pipelines, "STEPS", steps)
 
     def _guarded(
-        self, name: str, step: Callable[[Work], Awaitable[None]]
-    ) -> Callable[[Work], Awaitable[None]]:
-        async def run(work: Work) -> None:
+        self, name: str, step: Callable[[BatchContext], Awaitable[None]]
+    ) -> Callable[[BatchContext], Awaitable[None]]:
+        async def run(work: BatchContext) -> None:
             await step(work)
             if self.at is not None and self.at[0] == name:
                 cancelled, self.at = self.at[1], None
@@ -132,8 +138,8 @@ class World:
         self.connection, *self.others = connections
         self.sites = sites
         self.model = Model(sites[0])
-        self.consumer = Pipeline(Registry(), sole=True)
-        self.apis = [Pipeline(Registry()) for _ in self.others]
+        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.apis = [IngestPipeline(RegistryCache()) for _ in self.others]
         self.rules: dict[str, str] = {}
         self.now = datetime.now(UTC)
         self.clock = dict.fromkeys(BOXES, from_datetime(START))
@@ -166,9 +172,9 @@ class World:
         return found
 
     async def take(
-        self, pipeline: Pipeline, connection: asyncpg.Connection, samples: Sequence[Sample]
-    ) -> Receipt:
-        intake = sort_messages(
+        self, pipeline: IngestPipeline, connection: asyncpg.Connection, samples: Sequence[Sample]
+    ) -> BatchReceipt:
+        intake = decode_batch(
             [f"vigie/v1/{box}/telemetry" for box, _, _ in samples],
             [
                 json.dumps({"time": to_datetime(time_us).isoformat(), "values": values}).encode()
@@ -226,10 +232,12 @@ class World:
     async def _read_rules(self) -> None:
         names = ("id", "version", "organisation_id", "site_id", "name", "definition")
         rows = [
-            row for row in await load_changed(self.connection, 0) if row["enabled"] and not row["deleted"]
+            row
+            for row in await load_changed_rules(self.connection, 0)
+            if row["enabled"] and not row["deleted"]
         ]
         self.model.rules = {
-            site: compile_site(
+            site: compile_box_rules(
                 [
                     compile_rule(**{name: row[name] for name in names})  # type: ignore[literal-required] # (names of its columns)
                     for row in rows
@@ -256,7 +264,7 @@ class World:
     async def another_consumer(self) -> None:
         if self.dice.random() < 0.5:
             await self.consumer.write_back(self.connection)
-        self.consumer = Pipeline(Registry(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), sole=True)
 
     async def fail(self, trouble: Trouble) -> None:
         """A transaction fails, or is given up together with its connection; its batch comes again."""
@@ -267,7 +275,7 @@ class World:
         trouble.at = None
         if taking.cancelled():
             await self.connection.execute("ROLLBACK")
-            self.consumer = Pipeline(Registry(), sole=True)
+            self.consumer = IngestPipeline(RegistryCache(), sole=True)
         elif (error := taking.exception()) is not None:
             assert isinstance(error, asyncpg.DeadlockDetectedError)
         await self.take(self.consumer, self.connection, samples)
@@ -312,7 +320,7 @@ async def connections(database: Database) -> AsyncIterator[list[asyncpg.Connecti
 
 
 @pytest.fixture
-async def sites(application: FastAPI, settings: Settings, tenant: Tenant, site_id: str) -> list[str]:
+async def sites(application: FastAPI, settings: VigieSettings, tenant: Tenant, site_id: str) -> list[str]:
     # Accounts at the broker are not what this is about, and each costs it a moment.
     broker = settings.broker.model_copy(update={"password_file": None})
     application.state.settings = settings.model_copy(update={"broker": broker})

@@ -10,7 +10,7 @@ import pytest
 
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
-from app.timeseries.storage.rule_lookback import past_values
+from app.timeseries.storage.rule_lookback import read_past_values
 from tests.conftest import Tenant
 from tests.integration.ingest.pipeline import test_rule_context
 from tests.integration.ingest.pipeline.test_rule_context import (
@@ -74,9 +74,9 @@ async def test_a_rule_that_others_read_meanwhile_disturbs_no_batch(
             other = await database.connect()
             await door.other.registry.refresh(other)
             other.terminate()
-        return await past_values(connection, wanted)
+        return await read_past_values(connection, wanted)
 
-    monkeypatch.setattr("app.ingest.pipeline.rule_context.past_values", between)
+    monkeypatch.setattr("app.ingest.pipeline.rule_context.read_past_values", between)
     receipt = await door.take([pm("box-0", T0 + S, 11)], by_http=True)
     assert done
     assert (receipt.stored, receipt.turned) == (1, [])
@@ -297,9 +297,9 @@ async def test_a_window_is_read_once_by_a_door_to_which_its_box_comes_again(
 
     async def counted(connection: asyncpg.Connection, wanted: Mapping[int, Any]) -> Any:  # noqa: ANN401 (as it is)
         read.extend(wanted)
-        return await past_values(connection, wanted)
+        return await read_past_values(connection, wanted)
 
-    monkeypatch.setattr("app.ingest.pipeline.rule_context.past_values", counted)
+    monkeypatch.setattr("app.ingest.pipeline.rule_context.read_past_values", counted)
     stream = [pm("box-0", T0 + n * S, 20 + n) for n in range(30)]
     for sent in stream[:10]:
         await door.take([sent], by_http=True)

@@ -9,14 +9,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.installation.test_mails import TEST_LIMIT
+from app.installation.mail_server_check import TEST_LIMIT
 from app.notifications.email import smtp_exchange
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.runtime.stored_settings import Installation
-from app.platform.secrets.sealing import Sealer
-from app.processes.deliver import deliver
-from app.standalone.doctor_database import stored_mail
+from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.sealing import SecretSealer
+from app.processes.deliver import run_deliver
+from app.standalone.doctor_database import check_stored_mail
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.helpers import until
 from tests.integration.notifications.mail_servers import ACCOUNT, mailbox
@@ -34,7 +34,7 @@ MAIL: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def private_servers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def private_servers(settings: VigieSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mail servers of these tests are on this machine, and without TLS."""
     monkeypatch.setattr(settings.smtp, "allow_private", True)
     monkeypatch.setattr(settings.smtp, "timeout_s", 2.0)
@@ -126,7 +126,7 @@ async def test_only_administrators_of_the_platform_see_and_set_it(
 
 
 async def test_what_the_environment_sets_goes_first(
-    api: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    api: httpx.AsyncClient, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(api, **MAIL)
     await put(api, "public-url", url="https://vigie.example.com/")
@@ -159,7 +159,7 @@ async def test_what_the_environment_sets_goes_first(
 async def test_no_mail_server_within_the_network_nor_without_tls(
     *,
     api: httpx.AsyncClient,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
     change: dict[str, Any],
     field: str,
@@ -172,7 +172,11 @@ async def test_no_mail_server_within_the_network_nor_without_tls(
 
 
 async def test_a_name_that_leads_into_the_network_is_not_connected_to(
-    *, api: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, owner: asyncpg.Connection
+    *,
+    api: httpx.AsyncClient,
+    settings: VigieSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: asyncpg.Connection,
 ) -> None:
     async with mailbox() as server:
         await put(api, **local(server.port, host="localhost", username=None, password=None))
@@ -189,7 +193,7 @@ async def test_a_name_that_leads_into_the_network_is_not_connected_to(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "mail.example.com"])
 async def test_a_test_mail_to_a_private_server_says_what_to_set(
-    *, api: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch, host: str
+    *, api: httpx.AsyncClient, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     await put(api, **local(587, host=host, username=None, password=None))
     monkeypatch.setattr(settings.smtp, "allow_private", False)
@@ -197,7 +201,7 @@ async def test_a_test_mail_to_a_private_server_says_what_to_set(
     async def lookup(*_: object) -> list[tuple[socket.AddressFamily, str]]:
         return [(socket.AF_INET, "127.0.0.1")]
 
-    monkeypatch.setattr(smtp_exchange, "lookup", lookup)
+    monkeypatch.setattr(smtp_exchange, "resolve_host", lookup)
     application = new_application(settings)
     async with running(application) as app, client_of(app, api.headers["Authorization"][7:]) as client:
         tested = (await client.post("/v1/settings/mail/test", json={"to": "a@example.com"})).json()
@@ -268,19 +272,19 @@ async def test_a_test_mail_tells_what_the_server_said(api: httpx.AsyncClient) ->
 class _Role:
     """What the deliver role needs of its process."""
 
-    def __init__(self, settings: Settings, database: Database, stop: asyncio.Event) -> None:
+    def __init__(self, settings: VigieSettings, database: Database, stop: asyncio.Event) -> None:
         self.settings, self.database, self.stop, self.state = settings, database, stop, ""
 
 
 async def test_a_mail_server_counts_without_a_restart_in_every_process(
-    *, api: httpx.AsyncClient, tenant: Tenant, database: Database, settings: Settings
+    *, api: httpx.AsyncClient, tenant: Tenant, database: Database, settings: VigieSettings
 ) -> None:
     settings.webhooks.poll_s = 0.2
     settings.webhooks.schedule_s = [0, 1, 1, 1, 1, 1, 1]
     async with mailbox() as server, working_as("deliver", database) as opened:
         stop = asyncio.Event()
         role: Any = _Role(settings, opened, stop)
-        task = asyncio.create_task(deliver(role))
+        task = asyncio.create_task(run_deliver(role))
         try:
             body = {"kind": "email", "to": ["night@ville.example"], "grouping": None}
             refused = await tenant.client.post("/v1/channels", json=body)
@@ -320,7 +324,7 @@ async def test_a_mail_server_counts_without_a_restart_in_every_process(
 
 
 async def test_the_environments_password_is_not_the_apis_to_try(
-    api: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    api: httpx.AsyncClient, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings.smtp, "host", "mail.example.com")
     monkeypatch.setattr(settings.smtp, "username", "vigie")
@@ -330,20 +334,20 @@ async def test_the_environments_password_is_not_the_apis_to_try(
 
 
 async def test_the_doctor_knows_it(api: httpx.AsyncClient) -> None:
-    (before,) = await asyncio.to_thread(lambda: list(stored_mail()))
+    (before,) = await asyncio.to_thread(lambda: list(check_stored_mail()))
     assert (before.state, before.what) == ("note", "mail server")
     await put(api, **MAIL)
-    (after,) = await asyncio.to_thread(lambda: list(stored_mail()))
+    (after,) = await asyncio.to_thread(lambda: list(check_stored_mail()))
     assert after.state == "ok"
     assert "mail.example.com" in after.detail
     assert PASSWORD not in str(after)
 
 
 async def test_other_processes_of_the_api_know_it_soon(
-    api: httpx.AsyncClient, database: Database, settings: Settings
+    api: httpx.AsyncClient, database: Database, settings: VigieSettings
 ) -> None:
     async with working_as("deliver", database) as opened:
-        other = await Installation.of(settings, Sealer.of(settings.encryption), opened)
+        other = await InstallationSettings.of(settings, SecretSealer.of(settings.encryption), opened)
         stop = asyncio.Event()
         following = asyncio.create_task(other.follow(opened, stop))
         assert other.mail_source == "none"
@@ -389,6 +393,6 @@ async def test_a_change_of_what_nobody_has_seen_is_refused(api: httpx.AsyncClien
 
 
 async def test_without_a_key_no_password_is_stored(api: httpx.AsyncClient, application: FastAPI) -> None:
-    application.state.sealer = Sealer([])
+    application.state.sealer = SecretSealer([])
     answer = await api.put("/v1/settings/mail", json=MAIL)
     assert (answer.status_code, answer.json()["code"]) == (503, "encryption_key_missing")

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from app.notifications.delivery import dispatcher
-from app.notifications.delivery.transport_types import Claim
-from app.notifications.events.outbox import OutboxRecord, enqueue, wake
+from app.notifications.delivery.transport_types import LeasedDelivery
+from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.notifications.http.signing import generate_secret
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.roles import working_as
@@ -23,7 +23,7 @@ SITE, RULE = uuid4(), uuid4()
 """Where `alert_event` says that its alerts are, and of which rule."""
 
 
-def with_webhooks(settings: Settings, **changes: Any) -> Settings:  # noqa: ANN401 (whatever a setting holds)
+def with_webhooks(settings: VigieSettings, **changes: Any) -> VigieSettings:  # noqa: ANN401 (whatever a setting holds)
     usual = {
         "allow_private": True,
         "connect_timeout_s": 1.0,
@@ -74,7 +74,7 @@ async def add_endpoint(
     return endpoint, secret
 
 
-def claim_of(url: str, secret: str, body: bytes, **changes: Any) -> Claim:  # noqa: ANN401 (fields of a claim)
+def claim_of(url: str, secret: str, body: bytes, **changes: Any) -> LeasedDelivery:  # noqa: ANN401 (fields of a claim)
     """A claim as the database would give it; its secret may be in clear."""
     now = datetime.now(UTC)
     usual: dict[str, Any] = {
@@ -97,7 +97,7 @@ def claim_of(url: str, secret: str, body: bytes, **changes: Any) -> Claim:  # no
         "former_secrets": [],
         "headers": None,
     }
-    return Claim(**{**usual, **changes})
+    return LeasedDelivery(**{**usual, **changes})
 
 
 def event(organisation: UUID, *, type_: str = "alert.firing", site_id: UUID | None = None) -> OutboxRecord:
@@ -131,16 +131,16 @@ def alert_event(
 async def emit(connection: asyncpg.Connection, *records: OutboxRecord) -> None:
     """Commit events, then wake the dispatcher."""
     async with connection.transaction():
-        await enqueue(connection, records)
-    await wake(connection)
+        await enqueue_events(connection, records)
+    await wake_dispatcher(connection)
 
 
 @asynccontextmanager
-async def dispatching(settings: Settings, database: Database) -> AsyncIterator[asyncio.Event]:
+async def dispatching(settings: VigieSettings, database: Database) -> AsyncIterator[asyncio.Event]:
     """Run a dispatcher under its role; gives the event that stops it."""
     stop = asyncio.Event()
     async with working_as("deliver", database) as opened:
-        task = asyncio.create_task(dispatcher.run(settings, opened, stop))
+        task = asyncio.create_task(dispatcher.run_dispatcher(settings, opened, stop))
         try:
             yield stop
         finally:

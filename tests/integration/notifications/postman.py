@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from app.notifications.delivery.fanout import fan_out
-from app.notifications.delivery.waiting_groups import send_due
+from app.notifications.delivery.fanout import fan_out_events
+from app.notifications.delivery.waiting_groups import send_due_groups
 from app.platform.config.settings import WebhookSettings
 from tests.integration.alerts.helpers import Street
 from tests.integration.notifications.helpers import add_endpoint
@@ -31,7 +31,7 @@ class Postman:
 
     async def gather(self) -> None:
         """What happened waits in its groups, or is a delivery."""
-        while await fan_out(self.connection, self.settings):
+        while await fan_out_events(self.connection, self.settings):
             pass
 
     async def send(self) -> None:
@@ -41,7 +41,7 @@ class Postman:
             "UPDATE delivery_groups SET due_at = due_at - interval '1 hour', "
             "idle_until = idle_until - interval '1 hour'"
         )
-        await send_due(self.connection, self.settings)
+        await send_due_groups(self.connection, self.settings)
 
     async def got(self, endpoint: Any = None) -> list[tuple[str, ...]]:  # noqa: ANN401 (an id)
         """The types of the events of each delivery, the oldest first."""

@@ -13,10 +13,10 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from app.notifications.delivery.fanout import fan_out
+from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.config.settings import WebhookSettings
-from app.platform.runtime.server_timeouts import ImpatientProtocol
+from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
 from app.processes.api_server import _Server
 from tests.integration.notifications.helpers import emit
 
@@ -150,7 +150,7 @@ async def serving(application: FastAPI, patience_s: float = 30.0) -> AsyncIterat
     listener.listen(100)
     config = uvicorn.Config(
         application,
-        http=ImpatientProtocol.of(patience_s),
+        http=TimeoutHttpProtocol.of(patience_s),
         lifespan="off",
         log_config=None,
         timeout_graceful_shutdown=5,
@@ -169,6 +169,6 @@ async def serving(application: FastAPI, patience_s: float = 30.0) -> AsyncIterat
 async def tell(connection: asyncpg.Connection, *records: OutboxRecord) -> list[str]:
     """Commit events and fan them out; gives their ids as webhooks have them."""
     await emit(connection, *records)
-    while await fan_out(connection, WebhookSettings()):
+    while await fan_out_events(connection, WebhookSettings()):
         pass
     return [f"msg_{record.id.hex}" for record in records]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_tenant
 
 MAIL = {"kind": "email", "to": ["night-shift@example.com"]}
@@ -17,7 +17,7 @@ URL = "https://example.com/hooks/vigie"
 
 
 @pytest.fixture(autouse=True)
-def mail_server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def mail_server(settings: VigieSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings.smtp, "host", "mail.example.com")
 
 
@@ -123,7 +123,7 @@ async def test_of_two_who_open_an_mqtt_channel_at_once_one_does(tenant: Tenant) 
 
 
 async def test_without_a_mail_server_there_are_no_mails(
-    tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings.smtp, "host", None)
     answer = await tenant.client.post("/v1/channels", json=MAIL)
@@ -133,7 +133,7 @@ async def test_without_a_mail_server_there_are_no_mails(
 
 
 async def test_recipients_are_limited_to_the_installation_s_domains(
-    tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await create(tenant.client, **MAIL)
     monkeypatch.setattr(settings.smtp, "recipient_domains", ["example.org"])
@@ -194,7 +194,7 @@ async def test_what_cannot_be_a_channel(tenant: Tenant, body: dict[str, Any], co
     ],
 )
 async def test_what_is_wrong_is_named_by_the_place_that_the_client_knows(
-    tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], field: str
+    tenant: Tenant, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], field: str
 ) -> None:
     monkeypatch.setattr(settings.smtp, "recipient_domains", ["example.com"])
     answer = (await tenant.client.post("/v1/channels", json=body)).json()
@@ -335,7 +335,7 @@ async def test_an_organisation_with_a_channel_is_not_deleted(api: httpx.AsyncCli
 
 
 async def test_passwords_are_kept_as_hashes(
-    tenant: Tenant, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     made = await create(tenant.client, kind="mqtt")
     (row,) = await connection.fetch("SELECT * FROM broker_accounts")

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import (
     add_endpoint,
@@ -27,7 +27,7 @@ from tests.nursery import ForkedProcess
 
 
 @pytest.fixture
-def short_leases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def short_leases(settings: VigieSettings, monkeypatch: pytest.MonkeyPatch) -> VigieSettings:
     monkeypatch.setenv("VIGIE_WEBHOOKS__TOTAL_TIMEOUT_S", "1.0")
     monkeypatch.setenv("VIGIE_WEBHOOKS__LEASE_S", "1.5")
     monkeypatch.setenv("VIGIE_WEBHOOKS__POLL_S", "0.2")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.notifications.delivery.transport_types import Claim, Outcome
-from app.notifications.email.email_transport import CONNECTIONS, Mailer
+from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
+from app.notifications.email.email_transport import CONNECTIONS, EmailTransport
 from app.notifications.email.mail_rendering import render_mail
 from app.platform.config.settings import SmtpSettings
 from app.platform.kernel.ids import new_id
@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 24, 10, 10, 2, tzinfo=UTC)
 TO = ["day@ville.example", "night@ville.example"]
 
 
-def claim(body: object = None, language: str = "fr", **changes: Any) -> Claim:  # noqa: ANN401 (fields of a claim)
+def claim(body: object = None, language: str = "fr", **changes: Any) -> LeasedDelivery:  # noqa: ANN401 (fields of a claim)
     mail = render_mail(json.dumps(body or alert()).encode(), language, SITES)
     usual: dict[str, Any] = {
         "kind": "email",
@@ -43,8 +43,8 @@ def claim(body: object = None, language: str = "fr", **changes: Any) -> Claim:  
     return claim_of("", "", mail)._replace(**{**usual, **changes})
 
 
-async def send(settings: SmtpSettings, claimed: Claim | None = None) -> Outcome:
-    async with Mailer(settings) as mailer:
+async def send(settings: SmtpSettings, claimed: LeasedDelivery | None = None) -> AttemptOutcome:
+    async with EmailTransport(settings) as mailer:
         return await mailer.send(claimed or claim(), NOW)
 
 
@@ -220,7 +220,7 @@ async def test_a_body_that_is_no_mail_is_our_fault() -> None:
 async def test_no_more_connections_at_once_than_servers_like() -> None:
     async with mailbox() as server:
         server.delay_s = 0.1
-        async with Mailer(smtp(server.port)) as mailer:
+        async with EmailTransport(smtp(server.port)) as mailer:
             outcomes = await asyncio.gather(*(mailer.send(claim(), NOW) for _ in range(3 * CONNECTIONS)))
     assert all(outcome.delivered for outcome in outcomes)
     assert server.most == CONNECTIONS
@@ -230,7 +230,7 @@ async def test_no_more_connections_at_once_than_servers_like() -> None:
 async def test_the_wait_for_a_place_is_part_of_the_time() -> None:
     async with mailbox() as server:
         server.delay_s = 0.8
-        async with Mailer(smtp(server.port)) as mailer:
+        async with EmailTransport(smtp(server.port)) as mailer:
             short = claim(leased_until=NOW + timedelta(seconds=0.6 / 0.75))
             first = [asyncio.create_task(mailer.send(claim(), NOW)) for _ in range(CONNECTIONS)]
             await asyncio.sleep(0)
@@ -245,7 +245,7 @@ async def test_an_organisation_sends_so_many_mails_in_an_hour() -> None:
     nobody = {"to": ["b@ville.example"]}
     async with (
         mailbox({"b@ville.example": "550 5.1.1 unknown"}) as server,
-        Mailer(smtp(server.port, mails_per_hour=3)) as mailer,
+        EmailTransport(smtp(server.port, mails_per_hour=3)) as mailer,
     ):
         # What the server does not take does not count.
         refused = await mailer.send(claim(organisation_id=flood, target=nobody), NOW)
@@ -264,6 +264,6 @@ async def test_an_organisation_sends_so_many_mails_in_an_hour() -> None:
 
 
 async def test_no_limit_is_no_limit() -> None:
-    async with mailbox() as server, Mailer(smtp(server.port, mails_per_hour=0)) as mailer:
+    async with mailbox() as server, EmailTransport(smtp(server.port, mails_per_hour=0)) as mailer:
         outcomes = await asyncio.gather(*(mailer.send(claim(), NOW) for _ in range(5)))
     assert all(outcome.delivered for outcome in outcomes)

@@ -15,16 +15,16 @@ from jsonschema import Draft202012Validator
 from standardwebhooks import Webhook
 
 from app.notifications.delivery import endpoint_states
-from app.notifications.delivery.endpoint_health import Verdict
-from app.notifications.delivery.fanout import fan_out
-from app.notifications.delivery.transport_types import message_id
-from app.notifications.events.event_schemas import SENT
+from app.notifications.delivery.endpoint_health import HealthAction
+from app.notifications.delivery.fanout import fan_out_events
+from app.notifications.delivery.transport_types import build_message_id
+from app.notifications.events.event_schemas import EVENT_SCHEMAS
 from app.notifications.events.event_types import EVENTS, NOTICES
-from app.notifications.events.operator_events import announce_dropped
-from app.notifications.events.outbox import enqueue
-from app.platform.config.settings import Settings
+from app.notifications.events.operator_events import notify_dropped_messages
+from app.notifications.events.outbox import enqueue_events
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.rules.engine.rule_evaluator import CompiledRule
+from app.rules.engine.threshold_evaluator import CompiledRule
 from tests.conftest import Tenant
 from tests.integration.alerts.helpers import NOW, Street, cause, make_street
 from tests.integration.notifications.helpers import (
@@ -54,7 +54,7 @@ async def street(database: Database, connection: asyncpg.Connection) -> Street:
 
 
 @pytest.fixture
-def postman(street: Street, settings: Settings) -> Postman:
+def postman(street: Street, settings: VigieSettings) -> Postman:
     return Postman(street, settings.webhooks)
 
 
@@ -95,7 +95,7 @@ async def test_what_alerts_tell_is_of_the_catalogues_shapes_to_the_last_field(
     told = await bodies(postman, plain)
     groups = await bodies(postman, grouped)
     for body in told + groups:
-        SENT[body["type"]].model_validate_json(json.dumps(body), extra="forbid")
+        EVENT_SCHEMAS[body["type"]].model_validate_json(json.dumps(body), extra="forbid")
     assert {body["type"] for body in told} == {
         name for name in EVENTS if name.startswith("alert.") and name != "alert.acknowledged"
     }
@@ -104,7 +104,7 @@ async def test_what_alerts_tell_is_of_the_catalogues_shapes_to_the_last_field(
 
 
 async def test_what_people_and_the_platform_cause_is_of_its_shape_too(
-    tenant: Tenant, site_id: str, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, site_id: str, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     await tenant.client.post("/v1/boxes", json={"id": "box-0001", "site_id": site_id})
     condition = {"metric": "pm2_5", "operator": ">", "threshold": 25, "for": "PT0S"}
@@ -119,13 +119,13 @@ async def test_what_people_and_the_platform_cause_is_of_its_shape_too(
     (alert,) = (await tenant.client.get("/v1/alerts")).json()["data"]
     await tenant.client.post(f"/v1/alerts/{alert['id']}/acknowledge")
     (await tenant.client.post(f"/v1/webhooks/{endpoint}/test")).raise_for_status()
-    assert await announce_dropped(connection, dropped=3, total=7, started_at=NOW, now=NOW)
+    assert await notify_dropped_messages(connection, dropped=3, total=7, started_at=NOW, now=NOW)
     street = Street(connection, None, UUID(tenant.id), UUID(site_id), {}, None)  # type: ignore[arg-type] # unused
     postman = Postman(street, settings.webhooks)
     await postman.gather()
     told = await bodies(postman, endpoint) + await bodies(postman, watching)
     for body in told:
-        SENT[body["type"]].model_validate_json(json.dumps(body), extra="forbid")
+        EVENT_SCHEMAS[body["type"]].model_validate_json(json.dumps(body), extra="forbid")
     assert {body["type"] for body in told} == {
         "alert.firing",
         "alert.acknowledged",
@@ -178,7 +178,7 @@ async def test_a_groups_delivery_has_its_site_its_format_and_its_id(postman: Pos
     }
     for endpoint in (by_site, by_severity):
         row = rows[endpoint]
-        assert json.loads(row["body"])["id"] == message_id(row["event_id"])
+        assert json.loads(row["body"])["id"] == build_message_id(row["event_id"])
     assert "Quai" in json.loads(rows[mail]["body"])["text"]
 
 
@@ -191,7 +191,7 @@ async def test_a_groups_delivery_has_its_site_its_format_and_its_id(postman: Pos
     ],
 )
 async def test_a_receiver_is_told_what_it_gets(
-    database: Database, connection: asyncpg.Connection, settings: Settings, format_: str, media_type: str
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings, format_: str, media_type: str
 ) -> None:
     api = settings.api.model_copy(update={"public_url": "https://vigie.example.com/"})
     organisation = await add_organisation(connection)
@@ -207,9 +207,11 @@ async def test_a_receiver_is_told_what_it_gets(
         assert json.loads(got.body)["externalURL"] == "https://vigie.example.com"
 
 
-@pytest.mark.parametrize("verdict", [Verdict.WARN, Verdict.DISABLE_FAILING, Verdict.DISABLE_GONE])
+@pytest.mark.parametrize(
+    "verdict", [HealthAction.WARN, HealthAction.DISABLE_FAILING, HealthAction.DISABLE_GONE]
+)
 async def test_a_notice_is_of_its_shape_and_reaches_the_mailbox(
-    connection: asyncpg.Connection, settings: Settings, verdict: Verdict
+    connection: asyncpg.Connection, settings: VigieSettings, verdict: HealthAction
 ) -> None:
     organisation = await add_organisation(connection)
     endpoint, _ = await add_endpoint(connection, organisation, URL)
@@ -218,16 +220,16 @@ async def test_a_notice_is_of_its_shape_and_reaches_the_mailbox(
     )
     plain, _ = await add_endpoint(connection, organisation, URL, events=sorted(NOTICES))
     async with connection.transaction():
-        await endpoint_states.make(connection, [endpoint])
-        (known,) = await endpoint_states.lock(connection, [endpoint], whole=True)
-        notice = await endpoint_states.act(connection, known, known.health, verdict, NOW)
-        await enqueue(connection, [notice])
-    await fan_out(connection, settings.webhooks)
+        await endpoint_states.create_missing_states(connection, [endpoint])
+        (known,) = await endpoint_states.lock_endpoints(connection, [endpoint], whole=True)
+        notice = await endpoint_states.apply_health_action(connection, known, known.health, verdict, NOW)
+        await enqueue_events(connection, [notice])
+    await fan_out_events(connection, settings.webhooks)
     rows = {row["endpoint_id"]: row for row in await connection.fetch("SELECT * FROM deliveries")}
     assert rows.keys() == {mail, plain}
     body = rows[plain]["body"]
     assert notice.type in NOTICES
-    SENT[notice.type].model_validate_json(body, extra="forbid")
+    EVENT_SCHEMAS[notice.type].model_validate_json(body, extra="forbid")
     assert URL.rstrip("/") in json.loads(rows[mail]["body"])["text"]
 
 
@@ -235,7 +237,7 @@ async def test_the_catalogue_is_there_for_who_may_read_webhooks(
     api: httpx.AsyncClient, tenant: Tenant
 ) -> None:
     listed = (await tenant.client.get("/v1/event-types")).raise_for_status().json()
-    assert [one["type"] for one in listed["data"]] == list(SENT)
+    assert [one["type"] for one in listed["data"]] == list(EVENT_SCHEMAS)
     assert listed["next"] is None
     for one in listed["data"]:
         assert one["description"]

@@ -8,9 +8,9 @@ import asyncpg
 from prometheus_client import REGISTRY
 from standardwebhooks import Webhook
 
-from app.notifications.delivery.transport_types import message_id
-from app.notifications.events.outbox import enqueue
-from app.platform.config.settings import Settings
+from app.notifications.delivery.transport_types import build_message_id
+from app.notifications.events.outbox import enqueue_events
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import (
     RULE,
@@ -31,7 +31,7 @@ GROUPING = {"by": ["site", "rule"], "wait": "PT1S", "interval": "PT0S"}
 
 
 async def test_two_hundred_boxes_that_fire_within_the_wait_make_one_notification(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     boxes = [f"box-{number:04}" for number in range(200)]
@@ -65,7 +65,7 @@ async def test_two_hundred_boxes_that_fire_within_the_wait_make_one_notification
     assert {(one["type"], one["events_count"]) for one in data["events"]} == {("alert.firing", 1)}
     row = await connection.fetchrow("SELECT event_id, type, created_at, body FROM deliveries")
     assert row is not None
-    assert first.headers["webhook-id"] == message_id(row["event_id"])
+    assert first.headers["webhook-id"] == build_message_id(row["event_id"])
     assert (row["type"], row["body"]) == ("alert.group", first.body)
     assert datetime.fromisoformat(body["timestamp"]) == row["created_at"]
     assert await attempts(connection) == [(1, "http_error", 500), (2, "delivered", 204)]
@@ -73,7 +73,7 @@ async def test_two_hundred_boxes_that_fire_within_the_wait_make_one_notification
 
 
 async def test_a_group_is_sent_when_it_is_due_by_whoever_is_awake(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
@@ -98,7 +98,7 @@ async def test_a_group_is_sent_when_it_is_due_by_whoever_is_awake(
 
 
 async def test_a_wait_of_nothing_goes_at_once_with_what_came_together(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     alert = uuid4()
@@ -119,7 +119,7 @@ async def test_a_wait_of_nothing_goes_at_once_with_what_came_together(
 
 
 async def test_what_waited_while_nobody_delivered_is_sent_once(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
@@ -140,12 +140,12 @@ async def test_what_waited_while_nobody_delivered_is_sent_once(
 
 
 async def test_an_event_that_no_grouping_can_read_holds_up_nothing(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
         await add_endpoint(connection, organisation, receiver.url, grouping={**GROUPING, "wait": "PT0S"})
-        await enqueue(connection, [alert_event(organisation, severity=7), alert_event(organisation)])
+        await enqueue_events(connection, [alert_event(organisation, severity=7), alert_event(organisation)])
         async with dispatching(with_webhooks(settings), database):
             got = await receiver.wait(2)
     assert sorted(json.loads(request.body)["type"] for request in got) == ["alert.firing", "alert.group"]

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery.transport_types import message_id
+from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import OutboxRecord
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
@@ -30,7 +30,7 @@ TO = ["day@ville.example", "night@ville.example"]
 GROUPING = {"by": ["site", "rule"], "wait": "PT1S", "interval": "PT0S"}
 
 
-def with_mail(settings: Settings, port: int, **changes: Any) -> Settings:  # noqa: ANN401 (whatever a setting holds)
+def with_mail(settings: VigieSettings, port: int, **changes: Any) -> VigieSettings:  # noqa: ANN401 (whatever a setting holds)
     # With waits between attempts in which a test can mend the server.
     schedule = [0, 0.5, 2, 2, 2]
     return with_webhooks(settings, schedule_s=schedule).model_copy(update={"smtp": smtp(port, **changes)})
@@ -48,7 +48,12 @@ def pm_alert(tenant: Tenant, site_id: str, **data: Any) -> OutboxRecord:  # noqa
 
 
 async def test_boxes_that_fire_together_are_one_mail_in_the_channel_s_language(
-    *, tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection, settings: Settings
+    *,
+    tenant: Tenant,
+    site_id: str,
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
 ) -> None:
     site = (await tenant.client.get(f"/v1/sites/{site_id}")).json()
     target = {"to": TO, "language": "fr", "notices": True}
@@ -71,14 +76,19 @@ async def test_boxes_that_fire_together_are_one_mail_in_the_channel_s_language(
     assert part(message, "html").count("box-") == 30
     row = await connection.fetchrow("SELECT event_id, type, body FROM deliveries")
     assert row is not None
-    assert message["Message-ID"] == f"<{message_id(row['event_id'])}@ville.example>"
+    assert message["Message-ID"] == f"<{build_message_id(row['event_id'])}@ville.example>"
     assert message["X-Vigie-Event"] == row["type"] == "alert.group"
     assert message["References"] == f"<{json.loads(row['body'])['thread']}@ville.example>"
     assert await attempts(connection) == [(1, "delivered", 250)]
 
 
 async def test_what_is_deferred_comes_later_as_the_same_mail_and_an_alert_is_one_thread(
-    *, tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection, settings: Settings
+    *,
+    tenant: Tenant,
+    site_id: str,
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
 ) -> None:
     target = {"to": TO[:1], "language": "en", "notices": True}
     await add_endpoint(connection, UUID(tenant.id), None, kind="email", target=target)
@@ -115,7 +125,12 @@ async def test_what_is_deferred_comes_later_as_the_same_mail_and_an_alert_is_one
 
 
 async def test_a_mail_server_that_is_not_set_up_is_said_and_webhooks_go_on(
-    *, tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection, settings: Settings
+    *,
+    tenant: Tenant,
+    site_id: str,
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
 ) -> None:
     target = {"to": TO, "language": "en", "notices": True}
     await add_endpoint(connection, UUID(tenant.id), None, kind="email", target=target)

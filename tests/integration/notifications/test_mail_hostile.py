@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.notifications.delivery.transport_types import Claim, Outcome
-from app.notifications.email.email_transport import ANSWER_LIMIT, Mailer
+from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
+from app.notifications.email.email_transport import ANSWER_LIMIT, EmailTransport
 from tests.integration.notifications.helpers import claim_of
 from tests.integration.notifications.mail_servers import HOST, Talk, hostile, mailbox, smtp
 
@@ -25,7 +25,7 @@ SLACK_S = 4.0
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-def claim(text: str = "t", **changes: Any) -> Claim:  # noqa: ANN401 (fields of a claim)
+def claim(text: str = "t", **changes: Any) -> LeasedDelivery:  # noqa: ANN401 (fields of a claim)
     mail = json.dumps({"subject": "s", "text": text, "html": "<p>t</p>"}).encode()
     usual: dict[str, Any] = {
         "kind": "email",
@@ -36,9 +36,13 @@ def claim(text: str = "t", **changes: Any) -> Claim:  # noqa: ANN401 (fields of 
     return claim_of("", "", mail)._replace(**{**usual, **changes})
 
 
-async def send(port: int, claimed: Claim | None = None, **settings: Any) -> tuple[Outcome, float]:  # noqa: ANN401
+async def send(
+    port: int,
+    claimed: LeasedDelivery | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> tuple[AttemptOutcome, float]:
     """Attempt a delivery; gives how long it took, in seconds."""
-    async with Mailer(smtp(port, timeout_s=PATIENCE_S, **settings)) as mailer:
+    async with EmailTransport(smtp(port, timeout_s=PATIENCE_S, **settings)) as mailer:
         begun = time.monotonic()
         outcome = await mailer.send(claimed or claim(), NOW)
         return outcome, time.monotonic() - begun
@@ -270,7 +274,7 @@ async def test_a_connection_that_is_never_taken() -> None:
     ("lease_s", "longest_s"), [(0.4, 0.4), (0.0, 0.1), (-5.0, 0.1)], ids=["short", "over", "long over"]
 )
 async def test_an_attempt_is_over_before_its_lease(lease_s: float, longest_s: float) -> None:
-    async with hostile(silent) as port, Mailer(smtp(port, timeout_s=60)) as mailer:
+    async with hostile(silent) as port, EmailTransport(smtp(port, timeout_s=60)) as mailer:
         begun = time.monotonic()
         outcome = await mailer.send(claim(leased_until=NOW + timedelta(seconds=lease_s)), NOW)
         took_s = time.monotonic() - begun
@@ -286,7 +290,7 @@ async def test_a_stop_cuts_an_attempt_short_and_leaves_nothing_open() -> None:
         await reader.read()
         gone.set()
 
-    async with hostile(talk) as port, Mailer(smtp(port, timeout_s=60)) as mailer:
+    async with hostile(talk) as port, EmailTransport(smtp(port, timeout_s=60)) as mailer:
         task = asyncio.create_task(mailer.send(claim(), NOW))
         await asyncio.sleep(0.2)
         task.cancel()
@@ -297,7 +301,7 @@ async def test_a_stop_cuts_an_attempt_short_and_leaves_nothing_open() -> None:
 
 
 async def test_other_mails_go_on_while_one_hangs() -> None:
-    async with mailbox() as server, Mailer(smtp(server.port)) as mailer:
+    async with mailbox() as server, EmailTransport(smtp(server.port)) as mailer:
         server.delay_s = 0.5
         slow = asyncio.create_task(mailer.send(claim(), NOW))
         await asyncio.sleep(0.1)

@@ -15,11 +15,11 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.notifications.events.event_examples import EXAMPLES, ORGANISATION
-from app.notifications.formats import Rendering, render
-from app.notifications.http.http_sender import Sender
+from app.notifications.formats import RenderContext, render_event
+from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.signing import generate_secret
 from app.platform.config.settings import WebhookSettings
-from app.platform.secrets.sealing import Sealer
+from app.platform.secrets.sealing import SecretSealer
 from tests.integration.notifications.helpers import claim_of
 from tests.integration.notifications.receivers import Got, receiving, status
 
@@ -30,7 +30,7 @@ SECRET, FORMER, EXPIRED = generate_secret(), generate_secret(), generate_secret(
 async def sent(body: bytes, former: Sequence[dict[str, str]] = (), **claim: Any) -> Got:  # noqa: ANN401 (fields of a claim)
     """What a receiver gets of a body."""
     settings = WebhookSettings.model_validate({"allow_private": True, "total_timeout_s": 5.0})
-    async with receiving(status(204)) as receiver, Sender(settings, Sealer([])) as sender:
+    async with receiving(status(204)) as receiver, HttpTransport(settings, SecretSealer([])) as sender:
         claimed = claim_of(receiver.url, SECRET, body, former_secrets=list(former), **claim)
         outcome = await sender.send(claimed, datetime.now(UTC))
     assert outcome.delivered
@@ -76,8 +76,8 @@ async def test_both_languages_verify_each_format(format_: str) -> None:
     example = {**EXAMPLES["alert.firing"], "timestamp": "2026-11-24T10:10:02Z"}
     example["data"] = {**example["data"], "rule_name": "Été — « poussière » 😷"}
     body = json.dumps(example, ensure_ascii=False).encode()
-    event = Rendering(body, UUID(int=1), UUID(ORGANISATION), None, "https://vigie.example.com")
-    got = await sent(render("webhook", format_, event), format=format_)
+    event = RenderContext(body, UUID(int=1), UUID(ORGANISATION), None, "https://vigie.example.com")
+    got = await sent(render_event("webhook", format_, event), format=format_)
     types = {"native": "alert.firing", "cloudevents": "vigie.alert.firing", "alertmanager": "4"}
     assert in_python(SECRET, got)
     assert await in_node((SECRET, got)) == [{"type": types[format_]}]

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.processes.api import create_app
 from tests.conftest import Tenant, client_of, running
 from tests.openapi import openapi_document
@@ -119,7 +119,7 @@ class World:
 
 
 @pytest.fixture
-async def application(settings: Settings) -> AsyncIterator[FastAPI]:
+async def application(settings: VigieSettings) -> AsyncIterator[FastAPI]:
     """With all that an operator may switch on."""
     able = {
         "enrolment": settings.enrolment.model_copy(update={"enabled": True}),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.scenarios.processes import serving
 
@@ -30,7 +30,7 @@ SEED = os.environ.get("VIGIE_FUZZ_SEED", "20261126")
 
 
 @pytest.fixture
-async def url(settings: Settings, tmp_path: Path) -> AsyncIterator[str]:
+async def url(settings: VigieSettings, tmp_path: Path) -> AsyncIterator[str]:
     """The API as a process, where boxes may register themselves too, and nobody asks too often."""
     assert settings.bootstrap_admin_key is not None
     async with serving(tmp_path, VIGIE_ENROLMENT__ENABLED="true", **UNLIMITED) as address:
@@ -92,14 +92,16 @@ async def test_in_short(url: str, keys: Path) -> None:
 # An API that says of everybody that they reach everything, to its own filters and to the database.
 _LEAK = """
 import app.platform.identity.principals
-from app.platform.kernel.tenant_scope import EVERYTHING
-app.platform.identity.principals.reach_in = lambda *_, **__: EVERYTHING
+from app.platform.kernel.tenant_scope import FULL_SCOPE
+app.platform.identity.principals.resolve_tenant_scope = lambda *_, **__: FULL_SCOPE
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_it_finds_a_tenant_that_sees_another(settings: Settings, keys: Path, tmp_path: Path) -> None:
+async def test_it_finds_a_tenant_that_sees_another(
+    settings: VigieSettings, keys: Path, tmp_path: Path
+) -> None:
     assert settings.bootstrap_admin_key is not None
     (tmp_path / "sitecustomize.py").write_text(_LEAK)
     async with serving(tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}", **UNLIMITED) as address:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.streams import serving
 from tests.integration.people.folk import PASSWORD, Folk
@@ -184,7 +184,7 @@ async def test_a_new_password(folk: Folk, tenant: Tenant, anybody: httpx.AsyncCl
     ).status_code == 404
 
 
-async def test_behind_a_path_of_a_proxy_all_leads_there(settings: Settings, folk: Folk) -> None:
+async def test_behind_a_path_of_a_proxy_all_leads_there(settings: VigieSettings, folk: Folk) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     api = settings.api.model_copy(update={"public_url": "https://city.example.com/vigie/"})
     proxied = new_application(settings.model_copy(update={"api": api}))

@@ -7,12 +7,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.notifications.email.email_transport import Mailer
+from app.notifications.email.email_transport import EmailTransport
 from app.people.invitation_mailer import SCHEDULE_S, mail_due_invitations
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.runtime.stored_settings import Installation
-from app.platform.secrets.sealing import Sealer
+from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.sealing import SecretSealer
 from tests.conftest import Tenant
 from tests.integration.notifications.mail_servers import hostile, mailbox, part, smtp
 from tests.roles import working_as
@@ -20,7 +20,7 @@ from tests.roles import working_as
 WHO = {"email": "ada@example.com", "role": "operator"}
 
 
-def use(settings: Settings, monkeypatch: pytest.MonkeyPatch, port: int, **changes: Any) -> None:  # noqa: ANN401 (settings)
+def use(settings: VigieSettings, monkeypatch: pytest.MonkeyPatch, port: int, **changes: Any) -> None:  # noqa: ANN401 (settings)
     """Have the environment's mail server be one beside the test, for the application too."""
     for name, value in smtp(port, **changes).model_dump().items():
         monkeypatch.setattr(settings.smtp, name, value)
@@ -38,12 +38,12 @@ async def read(tenant: Tenant, invitation: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-async def mail(settings: Settings, database: Database) -> int:
+async def mail(settings: VigieSettings, database: Database) -> int:
     """Mail what is due, as `vigie deliver` does."""
     async with working_as("deliver", database) as opened:
-        sealer = Sealer.of(settings.encryption)
-        installation = await Installation.of(settings, sealer, opened)
-        async with Mailer(installation.smtp, installation) as mailer:
+        sealer = SecretSealer.of(settings.encryption)
+        installation = await InstallationSettings.of(settings, sealer, opened)
+        async with EmailTransport(installation.smtp, installation) as mailer:
             return await mail_due_invitations(opened, mailer, installation, sealer)
 
 
@@ -62,7 +62,7 @@ async def test_an_invitation_is_mailed_in_its_language_with_the_link_that_works(
     *,
     tenant: Tenant,
     database: Database,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
     language: str,
     subject: str,
@@ -100,7 +100,7 @@ async def test_an_invitation_is_mailed_in_its_language_with_the_link_that_works(
 
 
 async def test_without_a_mail_server_nothing_is_mailed_and_the_link_is_there(
-    tenant: Tenant, database: Database, settings: Settings
+    tenant: Tenant, database: Database, settings: VigieSettings
 ) -> None:
     made = await invite(tenant)
     assert made["mail_status"] is None
@@ -112,7 +112,7 @@ async def test_a_mail_that_is_deferred_is_tried_again_and_then_given_up(
     *,
     tenant: Tenant,
     database: Database,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
     owner: asyncpg.Connection,
 ) -> None:
@@ -140,7 +140,7 @@ async def test_a_mail_that_is_deferred_is_tried_again_and_then_given_up(
 
 
 async def test_what_was_revoked_or_taken_the_place_of_is_not_mailed(
-    *, tenant: Tenant, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    *, tenant: Tenant, database: Database, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with mailbox() as server:
         use(settings, monkeypatch, server.port)
@@ -159,7 +159,7 @@ async def test_what_was_revoked_or_taken_the_place_of_is_not_mailed(
 
 
 async def test_domains_that_mails_may_not_go_to_get_none(
-    *, tenant: Tenant, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    *, tenant: Tenant, database: Database, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with mailbox() as server:
         use(settings, monkeypatch, server.port, recipient_domains=["ville.example"])
@@ -174,7 +174,7 @@ async def test_a_process_that_dies_meanwhile_leaves_the_mail_to_the_next_one(
     *,
     tenant: Tenant,
     database: Database,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
     owner: asyncpg.Connection,
 ) -> None:
@@ -195,7 +195,7 @@ async def test_the_names_of_others_make_no_headers(
     *,
     tenant: Tenant,
     database: Database,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
     owner: asyncpg.Connection,
 ) -> None:
@@ -215,7 +215,7 @@ async def _silent(reader: Any, writer: Any) -> None:  # noqa: ANN401 (streams)
 
 
 async def test_a_mail_server_that_says_nothing_is_not_waited_for_for_ever(
-    *, tenant: Tenant, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    *, tenant: Tenant, database: Database, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with hostile(_silent) as port:
         use(settings, monkeypatch, port, timeout_s=0.3)

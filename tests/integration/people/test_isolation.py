@@ -8,9 +8,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.people.retention import forget_people
+from app.people.retention import purge_people_data
 from app.platform.db.database import Database
-from app.platform.kernel.tenant_scope import Caller, Reach, actor
+from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, format_actor
 from tests.conftest import Tenant
 from tests.integration.people.folk import Folk
 from tests.roles import working_as
@@ -18,7 +18,7 @@ from tests.roles import working_as
 TABLES = ("users", "memberships", "invitations", "user_sessions", "password_resets", "oidc_identities")
 
 
-async def told(connection: asyncpg.Connection, caller: Caller) -> None:
+async def told(connection: asyncpg.Connection, caller: ScopedCaller) -> None:
     for name, value in caller.settings().items():
         await connection.execute("SELECT set_config($1, $2, false)", name, value)
 
@@ -57,20 +57,23 @@ async def test_the_api_sees_of_people_what_its_caller_may(
     connection = await database.connect()
     await connection.execute("SET ROLE vigie_api")
     nobody = dict.fromkeys(TABLES, 0)
-    await told(connection, Caller(Reach(())))
+    await told(connection, ScopedCaller(TenantScope(())))
     assert await counts(connection) == nobody
     # A key of the organisation's sees its people, and nothing of how they sign in.
-    await told(connection, Caller(Reach.of([organisation]), actor("key", ada, "a key with her id")))
+    await told(
+        connection,
+        ScopedCaller(TenantScope.of([organisation]), format_actor("key", ada, "a key with her id")),
+    )
     there = {"users": 1, "memberships": 1, "invitations": 2, "password_resets": 1}
     assert await counts(connection) == {**nobody, **there}
     # The person sees what is hers, whomever she works for.
-    await told(connection, Caller(Reach(()), actor("user", ada, "Ada")))
+    await told(connection, ScopedCaller(TenantScope(()), format_actor("user", ada, "Ada")))
     hers = {name: 1 for name in TABLES if name != "invitations"}
     assert await counts(connection) == {**nobody, **hers}
     # What she is, she does not say.
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await connection.execute("UPDATE memberships SET role = 'owner', updated_at = now()")
-    await told(connection, Caller(Reach.of([organisation]), actor("user", ada, "Ada")))
+    await told(connection, ScopedCaller(TenantScope.of([organisation]), format_actor("user", ada, "Ada")))
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await connection.execute(
             "INSERT INTO memberships VALUES (gen_random_uuid(), $1, $2, 'owner', NULL, now(), now())",
@@ -142,7 +145,7 @@ async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
             *(UUID(ada.id), str(offset).encode(), offset),
         )
     await connection.execute("SET ROLE vigie_maintain")
-    await forget_people(connection, application.state.people.settings)
+    await purge_people_data(connection, application.state.people.settings)
     await connection.execute("RESET ROLE")
     # Who belongs nowhere is gone with all that was theirs; who belongs elsewhere stays.
     names = await connection.fetch("SELECT name FROM users ORDER BY name")

@@ -1,12 +1,12 @@
 """What people and keys of one organisation may ask together, by what the database says of whose they are."""
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from tests.conftest import client_of, new_application, running
 from tests.integration.people.folk import Folk
 
 
 async def test_sign_ins_keys_and_clients_of_an_integrator_do_not_add_up(
-    settings: Settings, admin_key: str
+    settings: VigieSettings, admin_key: str
 ) -> None:
     few = {"organisation_rate_per_s": 0.001, "organisation_rate_burst": 30, "integrator_factor": 1}
     api = settings.api.model_validate({**settings.api.model_dump(), **few})

@@ -18,7 +18,7 @@ from joserfc import jwt
 
 from app.people import repository
 from app.people.oidc_state import COOKIE
-from app.standalone.free_ports import free_port
+from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant
 from tests.integration.people.folk import PASSWORD, Folk, refusal
 from tests.integration.people.provider import CLIENT_ID, CLIENT_SECRET, LyingProvider, signed
@@ -198,7 +198,7 @@ async def test_who_is_known_joins_the_organisation_that_they_name(
     first = (await accept(anybody, await folk.invite("ada@example.com", "viewer", tenant.id))).json()
     # Who names none, or one of theirs, needs no invitation: none is looked for.
     with monkeypatch.context() as patched:
-        patched.delattr(repository, "inviters")
+        patched.delattr(repository, "find_inviting_organisations")
         for params in ({}, {"organisation": tenant.id}):
             assert (await sign_in(anybody, **params)).json()["organisation"]["id"] == tenant.id
     assert refusal(await sign_in(anybody, organisation=other_tenant.id)) == (404, "not_found")
@@ -423,7 +423,7 @@ async def test_trying_comes_to_an_end(anybody: httpx.AsyncClient, application: F
 @pytest.fixture
 async def mock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """A provider that others wrote, in a process of its own."""
-    port = free_port()
+    port = find_free_port()
     person = {"sub": "ada", "email": "ada@example.com", "email_verified": True, "name": "Ada"}
     command = ("-m", "oidc_provider_mock", "-p", str(port), "-n", "true", "--user-claims", json.dumps(person))
     process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.platform.db.database import Database
-from app.platform.db.ingest_barrier import pass_gate
+from app.platform.db.ingest_barrier import pass_ingest_barrier
 from tests.conftest import Tenant
 from tests.integration.people.folk import Folk, refusal
 
@@ -203,7 +203,7 @@ async def test_no_batch_is_under_way_when_a_retention_takes_an_approval(
         ]
         for method, path, body in weaker:
             async with batch.transaction():
-                await pass_gate(batch)
+                await pass_ingest_barrier(batch)
                 waiting = asyncio.ensure_future(tenant.client.request(method, path, json=body))
                 done, _ = await asyncio.wait([waiting], timeout=0.3)
                 assert not done

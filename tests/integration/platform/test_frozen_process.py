@@ -4,12 +4,12 @@ import asyncio
 
 from sqlalchemy import text
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.db.ingest_barrier import close_gate, pass_gate
+from app.platform.db.ingest_barrier import close_ingest_barrier, pass_ingest_barrier
 
 
-async def test_a_frozen_process_keeps_its_locks_for_a_while_only(settings: Settings) -> None:
+async def test_a_frozen_process_keeps_its_locks_for_a_while_only(settings: VigieSettings) -> None:
     impatient = settings.database.model_copy(update={"command_timeout_s": 1.0})
     database = Database(impatient, application="frozen")
     batches = await database.connect()
@@ -20,10 +20,10 @@ async def test_a_frozen_process_keeps_its_locks_for_a_while_only(settings: Setti
             await batches.execute("SELECT version FROM registry FOR UPDATE", timeout=10)
         await frozen.invalidate()
     async with database.write() as session:
-        await close_gate(session)
+        await close_ingest_barrier(session)
         bound = await session.scalar(text("SHOW idle_in_transaction_session_timeout"))
     assert bound == "10s"
     async with batches.transaction():
-        await pass_gate(batches)
+        await pass_ingest_barrier(batches)
     await batches.close()
     await database.close()

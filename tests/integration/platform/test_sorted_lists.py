@@ -9,11 +9,11 @@ import httpx
 import pytest
 from sqlalchemy import Connection, event, text
 
-from app.alerts.repository import ALERTS, AlertFilter, page
+from app.alerts.repository import ALERTS, AlertFilter, list_alerts
 from app.platform.db.database import Database
 from app.platform.http.contract.pagination import encode_cursor
-from app.platform.http.contract.sorting import Pagination
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.http.contract.sorting import PageRequest
+from app.platform.kernel.tenant_scope import TenantScope
 from tests.conftest import Tenant
 from tests.openapi import openapi_document
 
@@ -212,17 +212,17 @@ INDEXES = {
 }
 
 
-async def plan_of(database: Database, organisation: str, asked: Pagination) -> str:
+async def plan_of(database: Database, organisation: str, asked: PageRequest) -> str:
     """How the server finds a page, of the very statement that the list asks with."""
     statements: list[tuple[str, Any]] = []
 
     def keep(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:  # noqa: ANN401 (a driver's)
         statements.append((statement, parameters))
 
-    wanted = AlertFilter(Reach.of([UUID(organisation)]))
+    wanted = AlertFilter(TenantScope.of([UUID(organisation)]))
     event.listen(database.engine.sync_engine, "before_cursor_execute", keep)
     async with database.read() as session:
-        await page(session, wanted, asked)
+        await list_alerts(session, wanted, asked)
         event.remove(database.engine.sync_engine, "before_cursor_execute", keep)
         statement, parameters = statements[-1]
         plan = await (await session.connection()).exec_driver_sql(f"EXPLAIN {statement}", parameters)
@@ -245,7 +245,7 @@ async def test_alerts_are_found_in_each_order_by_an_index(tenant: Tenant, databa
         assert len({row["id"] for row in rows}) == 200
         check_order(rows, sort)
         for place in (None, cursor):
-            plan = await plan_of(database, tenant.id, Pagination(sort, 100, place))
+            plan = await plan_of(database, tenant.id, PageRequest(sort, 100, place))
             used = set(re.findall(r"using (\w+) on alerts", plan))
             assert used <= INDEXES[sort.removeprefix("-")], (sort, plan)
             assert len(used) == 1, (sort, plan)

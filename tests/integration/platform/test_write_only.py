@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from tests.conftest import Tenant, client_of
 
 WRITES = [
@@ -22,7 +22,7 @@ WEBHOOK = {"url": "https://example.com/hooks/vigie"}
 
 
 @pytest.fixture(autouse=True)
-def mail_server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def mail_server(settings: VigieSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings.smtp, "host", "mail.example.com")
 
 

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 
 from app.platform.config.rights_settings import RightsSettings
 from app.platform.db.database import Database
-from app.privacy_requests.deadlines import due
-from app.privacy_requests.worker import look_after_requests
+from app.privacy_requests.deadlines import compute_due_at
+from app.privacy_requests.worker import process_overdue_requests
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import Folk, refusal
 from tests.roles import working_as
@@ -36,7 +36,7 @@ async def test_a_request_is_made_read_extended_and_answered(
 ) -> None:
     made = await ask(anybody, site_id=site, name="Ada Lovelace", contact="ada@example.org", language="fr")
     received = datetime.fromisoformat(made["received_at"])
-    assert datetime.fromisoformat(made["due_at"]) == due(received)
+    assert datetime.fromisoformat(made["due_at"]) == compute_due_at(received)
     (listed,) = (await tenant.client.get(f"/v1/rights-requests?site={site}&state=received")).json()["data"]
     assert (listed["message"], listed["contact"], listed["language"]) == (WORDS, "ada@example.org", "fr")
     assert made["token"] not in str(listed)
@@ -44,7 +44,7 @@ async def test_a_request_is_made_read_extended_and_answered(
     worked = await tenant.client.patch(path, json={"state": "in_progress", "note": "ask the town hall"})
     assert worked.json()["handled_kind"] == "key"
     extended = await tenant.client.post(f"{path}/extend", json={"reason": "Three authorities."})
-    assert datetime.fromisoformat(extended.json()["due_at"]) == due(received, extended=True)
+    assert datetime.fromisoformat(extended.json()["due_at"]) == compute_due_at(received, extended=True)
     again = await tenant.client.post(f"{path}/extend", json={"reason": "More."})
     assert refusal(again) == (409, "request_extended")
     status = (await anybody.post("/v1/rights-requests/status", json=proof(made))).json()
@@ -188,7 +188,7 @@ async def test_what_is_overdue_is_told_once_and_what_ended_long_ago_goes(
     async with working_as("maintain", database) as opened:
         working = await opened.connect()
         for _ in range(2):
-            await look_after_requests(working, RightsSettings())
+            await process_overdue_requests(working, RightsSettings())
         await working.close()
     told = await owner.fetch("SELECT payload->>'reference' FROM outbox WHERE type = 'rights.overdue'")
     assert [reference for (reference,) in told] == [made["reference"]]

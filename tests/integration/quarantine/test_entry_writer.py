@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.platform.db.database import Database
-from app.quarantine.entry_writer import Refused, purge_quarantine, quarantine
+from app.quarantine.entry_writer import RejectedInput, purge_quarantine, write_quarantine_entries
 from tests.conftest import Tenant
 from tests.integration.timeseries.lists import listed
 
@@ -22,10 +22,10 @@ async def refused(tenant: Tenant, database: Database) -> None:
     own = UUID(tenant.id)
     connection = await database.connect()
     try:
-        await quarantine(
+        await write_quarantine_entries(
             connection,
             [
-                Refused(
+                RejectedInput(
                     own,
                     "box-1",
                     "unknown_metric",
@@ -33,7 +33,7 @@ async def refused(tenant: Tenant, database: Database) -> None:
                     "vigie/v1/box-1/telemetry",
                     b'{"values":{"warp":1}}',
                 ),
-                Refused(
+                RejectedInput(
                     own, "box-1", "invalid_encoding", "not UTF-8", "vigie/v1/box-1/telemetry", b"\xff\xfe"
                 ),
             ],
@@ -41,11 +41,11 @@ async def refused(tenant: Tenant, database: Database) -> None:
             now=NOW,
         )
         long = ("é" * 40_000).encode()
-        await quarantine(
+        await write_quarantine_entries(
             connection,
             [
-                Refused(own, "box-2", "unknown_metric", "no warp", None, b"x" + long),
-                Refused(None, "gh\x00ost", "unknown_box", "who?", None, b""),
+                RejectedInput(own, "box-2", "unknown_metric", "no warp", None, b"x" + long),
+                RejectedInput(None, "gh\x00ost", "unknown_box", "who?", None, b""),
             ],
             door="http",
             now=NOW + timedelta(minutes=1),
@@ -124,10 +124,14 @@ async def test_counts_come_by_reason_box_and_day_in_pages(
         days: list[list[str | None]] = [["a", "b", "c"], ["a", "b", None], ["a", None]]
         for day, boxes in enumerate(days):
             refused = [
-                Refused(own, box, f"code_{box or 'none'}", "d", "t", b"x") for box in boxes for _ in range(2)
+                RejectedInput(own, box, f"code_{box or 'none'}", "d", "t", b"x")
+                for box in boxes
+                for _ in range(2)
             ]
-            await quarantine(connection, refused, door="mqtt", now=NOW + timedelta(days=day))
-        await quarantine(connection, [Refused(None, "z", "code_z", "d", None, b"x")], door="http", now=NOW)
+            await write_quarantine_entries(connection, refused, door="mqtt", now=NOW + timedelta(days=day))
+        await write_quarantine_entries(
+            connection, [RejectedInput(None, "z", "code_z", "d", None, b"x")], door="http", now=NOW
+        )
         await connection.execute("UPDATE quarantine SET replayed_at = now() WHERE box = 'b'")
     finally:
         await connection.close()

@@ -10,9 +10,13 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.registry.box_configurations import publish_due, publish_for, store_reported
+from app.registry.box_configurations import (
+    publish_configs_within,
+    publish_due_configs,
+    store_reported_configs,
+)
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 
@@ -70,24 +74,24 @@ async def test_what_is_reported_is_compared(tenant: Tenant, database: Database, 
     key = await connection.fetchval("SELECT key FROM boxes WHERE id = 'tuned'")
     now = await connection.fetchval("SELECT now()")
     for reported, in_force in (({"interval_s": 60}, False), (CONFIG, True)):
-        await store_reported(connection, {key: reported}, now=now)
+        await store_reported_configs(connection, {key: reported}, now=now)
         seen = (await tenant.client.get("/v1/boxes/tuned/config")).json()
         assert (seen["reported"], seen["in_force"]) == (reported, in_force)
     await connection.close()
 
 
 async def test_of_what_was_only_reported_nothing_is_published(
-    tenant: Tenant, database: Database, settings: Settings, mosquitto: PrivateMosquitto, password: str
+    tenant: Tenant, database: Database, settings: VigieSettings, mosquitto: PrivateMosquitto, password: str
 ) -> None:
     connection = await database.connect()
     key = await connection.fetchval("SELECT key FROM boxes WHERE id = 'tuned'")
-    await store_reported(connection, {key: CONFIG}, now=await connection.fetchval("SELECT now()"))
+    await store_reported_configs(connection, {key: CONFIG}, now=await connection.fetchval("SELECT now()"))
     await connection.close()
     heard = []
     async with aiomqtt.Client(mosquitto.host, mosquitto.port, username="tuned", password=password) as client:
         await client.subscribe("vigie/v1/tuned/config", qos=1)
         began = asyncio.get_running_loop().time()
-        await publish_for(database, settings.broker, 3)
+        await publish_configs_within(database, settings.broker, 3)
         assert asyncio.get_running_loop().time() - began < 2
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.3):
@@ -99,7 +103,7 @@ async def test_of_what_was_only_reported_nothing_is_published(
 
 
 async def test_without_a_broker_it_is_kept_and_published_later(
-    application: FastAPI, tenant: Tenant, mosquitto: PrivateMosquitto, settings: Settings, password: str
+    application: FastAPI, tenant: Tenant, mosquitto: PrivateMosquitto, settings: VigieSettings, password: str
 ) -> None:
     wrong = settings.broker.model_copy(update={"password": SecretStr("wrong")})
     application.state.settings = settings.model_copy(update={"broker": wrong})
@@ -107,7 +111,7 @@ async def test_without_a_broker_it_is_kept_and_published_later(
         (await tenant.client.put("/v1/boxes/tuned/config", json={"config": CONFIG})).raise_for_status().json()
     )
     assert (put["desired"], put["published"]) == (CONFIG, False)
-    assert await publish_due(application.state.database, settings.broker)
+    assert await publish_due_configs(application.state.database, settings.broker)
     assert (await tenant.client.get("/v1/boxes/tuned/config")).json()["published"]
     assert await retained(mosquitto, password) == CONFIG
     # The broker is shared by the tests of a session: leave nothing retained.

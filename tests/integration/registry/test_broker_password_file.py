@@ -11,8 +11,8 @@ import aiomqtt
 import pytest
 from sqlalchemy import text
 
-from app.platform.broker.mosquitto_hash import mosquitto_hash
-from app.platform.config.settings import BrokerSettings, Settings
+from app.platform.broker.mosquitto_hash import hash_mosquitto_password
+from app.platform.config.settings import BrokerSettings, VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel import atomic_files
 from app.registry import broker_password_file
@@ -44,7 +44,12 @@ async def add_box(database: Database, site_id: str, identifier: str, password: s
                 " (id, organisation_id, site_id, interval_s, ack, password_hash, created_at, updated_at)"
                 " SELECT :id, organisation_id, id, 60, false, :hash, :now, :now FROM sites WHERE id = :site"
             ),
-            {"id": identifier, "hash": mosquitto_hash(password), "now": datetime.now(UTC), "site": site_id},
+            {
+                "id": identifier,
+                "hash": hash_mosquitto_password(password),
+                "now": datetime.now(UTC),
+                "site": site_id,
+            },
         )
 
 
@@ -59,30 +64,30 @@ def rewriting(database: Database, path: Path) -> bool:
 
 
 async def test_without_a_password_file_nothing_is_done(database: Database) -> None:
-    await broker_password_file.sync(database, BrokerSettings(password_file=None))
+    await broker_password_file.sync_password_file(database, BrokerSettings(password_file=None))
 
 
 async def test_ten_callers_at_once_are_served_by_few_rewrites(
     site_id: str,
     database: Database,
-    settings: Settings,
+    settings: VigieSettings,
     mosquitto: PrivateMosquitto,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await broker_password_file.sync(database, settings.broker)
+    await broker_password_file.sync_password_file(database, settings.broker)
     rewrites: list[str] = []
 
     def replace_text(path: Path, content: str, *, mode: int | None = None) -> None:
         rewrites.append(content)
-        atomic_files.replace_text(path, content, mode=mode)
+        atomic_files.replace_file_text(path, content, mode=mode)
 
-    monkeypatch.setattr(broker_password_file, "replace_text", replace_text)
+    monkeypatch.setattr(broker_password_file, "replace_file_text", replace_text)
 
     async def make(number: int, *, after: asyncio.Event) -> None:
         await add_box(database, site_id, f"box-{number}", f"password-{number}")
         ready.release()
         await after.wait()
-        await broker_password_file.sync(database, settings.broker)
+        await broker_password_file.sync_password_file(database, settings.broker)
         assert await accepts(mosquitto, f"box-{number}", f"password-{number}")
 
     # Nine come while the first one's rewrite is under way, however long each of them takes to come.
@@ -106,15 +111,15 @@ async def test_ten_callers_at_once_are_served_by_few_rewrites(
 
 
 async def test_two_processes_do_not_undo_each_other(
-    site_id: str, database: Database, settings: Settings, mosquitto: PrivateMosquitto
+    site_id: str, database: Database, settings: VigieSettings, mosquitto: PrivateMosquitto
 ) -> None:
     second = Database(settings.database, application="tests-second")
     try:
         for number in range(6):
             await add_box(database, site_id, f"box-{number}", "secret")
             await asyncio.gather(
-                broker_password_file.sync(database, settings.broker),
-                broker_password_file.sync(second, settings.broker),
+                broker_password_file.sync_password_file(database, settings.broker),
+                broker_password_file.sync_password_file(second, settings.broker),
             )
             assert await accepts(mosquitto, f"box-{number}", "secret")
     finally:
@@ -122,20 +127,20 @@ async def test_two_processes_do_not_undo_each_other(
 
 
 async def test_a_file_that_is_right_is_left_alone(
-    site_id: str, database: Database, settings: Settings, mosquitto: PrivateMosquitto
+    site_id: str, database: Database, settings: VigieSettings, mosquitto: PrivateMosquitto
 ) -> None:
-    await broker_password_file.sync(database, settings.broker)
+    await broker_password_file.sync_password_file(database, settings.broker)
     before = inode(mosquitto.password_file)
-    await broker_password_file.sync(database, settings.broker, only_if_stale=True)
+    await broker_password_file.sync_password_file(database, settings.broker, only_if_stale=True)
     assert inode(mosquitto.password_file) == before
     await add_box(database, site_id, "box-1", "secret")
-    await broker_password_file.sync(database, settings.broker, only_if_stale=True)
+    await broker_password_file.sync_password_file(database, settings.broker, only_if_stale=True)
     assert inode(mosquitto.password_file) != before
     assert await accepts(mosquitto, "box-1", "secret")
     # Written by somebody who did not live to tell the broker.
     (mosquitto.password_file.parent / ".passwords.lock").write_text("")
     before = inode(mosquitto.password_file)
-    await broker_password_file.sync(database, settings.broker, only_if_stale=True)
+    await broker_password_file.sync_password_file(database, settings.broker, only_if_stale=True)
     assert inode(mosquitto.password_file) != before
 
 
@@ -147,14 +152,14 @@ async def test_a_broker_that_is_not_there_is_no_error(site_id: str, database: Da
         if pid is not None:
             pid_file.write_text(pid)
         settings = BrokerSettings(password_file=folder / "passwords", pid_file=pid_file)
-        await broker_password_file.sync(database, settings)
+        await broker_password_file.sync_password_file(database, settings)
     written = folder / "passwords"
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert re.fullmatch(r"\$probe:\S+\nbox-1:\$7\$101\$\S+\n", written.read_text())
 
 
 async def test_a_folder_that_cannot_be_written_is_told_to_the_client(
-    tenant: Tenant, site_id: str, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, site_id: str, settings: VigieSettings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings.broker, "password_file", folder / "missing" / "passwords")
     answer = await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})

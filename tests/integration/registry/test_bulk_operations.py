@@ -124,7 +124,7 @@ async def test_a_box_that_changes_between_plan_and_lock_is_an_error_of_its_own(
     await make(tenant, site_id, "a", "b", "c")
     wanted: dict[str, Any] = {"ids": ["a", "b", "c"], "operation": {"type": "label", "tags": {"add": ["x"]}}}
     shown = await operate(tenant.client, **wanted, dry_run=True)
-    carry_out = bulk_service.carry_out
+    carry_out = bulk_service.execute_plan
 
     async def after_others(*arguments: Any) -> Any:  # noqa: ANN401 (those of `carry_out`)
         await tenant.client.patch("/v1/boxes/a", json={"tags": ["y"]})
@@ -132,7 +132,7 @@ async def test_a_box_that_changes_between_plan_and_lock_is_an_error_of_its_own(
         await make(tenant, site_id, "b")
         return await carry_out(*arguments)
 
-    monkeypatch.setattr(bulk_service, "carry_out", after_others)
+    monkeypatch.setattr(bulk_service, "execute_plan", after_others)
     done = await operate(tenant.client, **wanted, preview=shown["preview"])
     assert results(done) == {"a": "changed_meanwhile", "b": "not_found", "c": "changed"}
     assert [(await box(tenant, each))["tags"] for each in "abc"] == [["y"], [], ["x"]]
@@ -163,13 +163,13 @@ async def test_credentials_are_rotated_and_revoked_and_the_accounts_written_once
 ) -> None:
     old = await make(tenant, site_id, "a", "b")
     writes = []
-    sync = broker_password_file.sync
+    sync = broker_password_file.sync_password_file
 
     async def counted(*arguments: Any, **more: Any) -> None:  # noqa: ANN401 (those of `sync`)
         writes.append(arguments)
         await sync(*arguments, **more)
 
-    monkeypatch.setattr(broker_password_file, "sync", counted)
+    monkeypatch.setattr(broker_password_file, "sync_password_file", counted)
     key = {"Idempotency-Key": "rotate-1"}
     body = {"ids": ["a", "b", "gone"], "operation": {"type": "rotate_credentials"}}
     answer = await tenant.client.post(PATH, json=body, headers=key)

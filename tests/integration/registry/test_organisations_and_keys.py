@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from tests.conftest import Tenant, client_of
 
 
@@ -192,7 +192,7 @@ OUTLIVES = (403, "outlives_key")
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
+def settings(settings: VigieSettings) -> VigieSettings:
     """Boxes may register themselves."""
     enrolment = settings.enrolment.model_copy(update={"enabled": True})
     return settings.model_copy(update={"enrolment": enrolment})

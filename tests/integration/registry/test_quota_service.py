@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from app.platform.config.quota_settings import QUOTAS
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of
 
@@ -176,7 +176,11 @@ async def test_installers_are_told_as_clearly(api: httpx.AsyncClient, tenant: Te
 
 
 async def test_boxes_that_register_themselves_are_told_too(
-    settings: Settings, api: httpx.AsyncClient, tenant: Tenant, site_id: str, monkeypatch: pytest.MonkeyPatch
+    settings: VigieSettings,
+    api: httpx.AsyncClient,
+    tenant: Tenant,
+    site_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(settings.enrolment, "enabled", True)
     monkeypatch.setattr(settings.quotas, "boxes", 1)
@@ -192,7 +196,7 @@ async def test_boxes_that_register_themselves_are_told_too(
 
 
 async def test_keys_webhooks_and_channels_have_quotas(
-    settings: Settings, api: httpx.AsyncClient, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    settings: VigieSettings, api: httpx.AsyncClient, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings.smtp, "host", "mail.example.com")
     await give(api, tenant.id, api_keys=2, webhooks=1)  # one key is the tenant's own
@@ -266,7 +270,7 @@ async def test_an_integrators_quota_holds_for_its_clients_together(
 
 
 async def test_an_installations_default_holds_for_each_by_itself(
-    settings: Settings,
+    settings: VigieSettings,
     application: FastAPI,
     api: httpx.AsyncClient,
     integrator: Tenant,

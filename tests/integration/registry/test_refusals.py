@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.platform.db.database import Database
-from app.registry.refusal_counts import DoorRefusal, add_door_refusals
+from app.registry.refusal_counts import RefusalCountKey, add_refusal_counts
 from tests.conftest import Tenant
 
 NOW = datetime.now(UTC)
@@ -82,12 +82,12 @@ async def counted(database: Database, tenant: Tenant, site_id: str) -> None:
     connection = await database.connect()
     for days in range(40):
         counts = {
-            DoorRefusal(owner, site, "purpose_ended", "noise"): 2,
-            DoorRefusal(owner, site, "forbidden_content", None): 1,
-            DoorRefusal(owner, None, "forbidden_content", None): 1,
-            DoorRefusal(None, None, "camera_coupling", None): 5,
+            RefusalCountKey(owner, site, "purpose_ended", "noise"): 2,
+            RefusalCountKey(owner, site, "forbidden_content", None): 1,
+            RefusalCountKey(owner, None, "forbidden_content", None): 1,
+            RefusalCountKey(None, None, "camera_coupling", None): 5,
         }
-        await add_door_refusals(connection, counts, door="mqtt", now=NOW - timedelta(days=days))
+        await add_refusal_counts(connection, counts, door="mqtt", now=NOW - timedelta(days=days))
     await connection.close()
 
 

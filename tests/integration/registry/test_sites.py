@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.platform.db.database import Database
-from app.platform.http.contract.fields import timezones
+from app.platform.http.contract.fields import list_timezones
 from tests.conftest import Tenant
 
 SITE = {
@@ -187,4 +187,4 @@ async def test_the_catalogue_names_units_and_bounds(tenant: Tenant) -> None:
 async def test_every_time_zone_that_is_taken_is_known_to_the_database(database: Database) -> None:
     async with database.read() as session:
         known = set(await session.scalars(text("SELECT name FROM pg_timezone_names")))
-    assert timezones() - known == set()
+    assert list_timezones() - known == set()

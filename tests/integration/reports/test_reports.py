@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from starlette.types import Message
 from weasyprint.urls import FatalURLFetchingError
 
-from app.reports.process_pool import Printers
-from app.reports.render.number_formats import Formats
-from app.reports.render.pdf_writer import pdf_of
-from app.reports.render.report_page import Page
+from app.reports.process_pool import ReportProcessPool
+from app.reports.render.number_formats import ReportFormatter
+from app.reports.render.pdf_writer import render_pdf
+from app.reports.render.report_page import RenderedReport
 from app.rules.presets.preset_list import PRESETS
 from tests.conftest import Tenant, client_of
 from tests.integration.indicators.town import PARIS, Record, ask, measure
@@ -39,7 +39,7 @@ RULE = {
     "severity": "critical",
     "condition": {"metric": "pm2_5", "operator": ">", "threshold": 39, "clear": 38},
 }
-ENGLISH, FRENCH = Formats("en", PARIS), Formats("fr", PARIS)
+ENGLISH, FRENCH = ReportFormatter("en", PARIS), ReportFormatter("fr", PARIS)
 
 
 @pytest.fixture
@@ -316,13 +316,15 @@ async def test_hostile_names_are_text_in_a_pdf_too(tenant: Tenant, street: str) 
 )
 def test_a_pdf_fetches_nothing(part: str) -> None:
     with pytest.raises(FatalURLFetchingError):
-        pdf_of(Page(f"<!doctype html><html lang=en><title>x</title><body>{part}</body></html>", "x"))
+        render_pdf(
+            RenderedReport(f"<!doctype html><html lang=en><title>x</title><body>{part}</body></html>", "x")
+        )
 
 
 CONFINED = """
 import socket, subprocess, sys
-from app.reports.report_process import ForbiddenError, confine
-confine(memory=600_000_000)
+from app.reports.report_process import SandboxViolationError, confine_process
+confine_process(memory=600_000_000)
 refused = []
 for name, act in {
     "socket": lambda: socket.create_connection(("127.0.0.1", 1)),
@@ -333,7 +335,7 @@ for name, act in {
 }.items():
     try:
         act()
-    except (ForbiddenError, OSError, MemoryError) as error:
+    except (SandboxViolationError, OSError, MemoryError) as error:
         refused.append(f"{name} {type(error).__name__}")
 print(*refused, sep=";")
 """
@@ -353,17 +355,17 @@ async def test_the_child_has_given_up_network_programs_files_and_memory() -> Non
 async def test_what_is_not_made_in_time_is_given_up(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    application.state.printers = Printers(within_s=0.01)
+    application.state.printers = ReportProcessPool(within_s=0.01)
     answer = await tenant.client.get(f"/v1/sites/{street}/reports/day")
     assert (answer.status_code, answer.json()["code"]) == (503, "report_not_made")
     with pytest.raises(Exception, match="could not be made"):
-        await Printers().printed(b"no material")
+        await ReportProcessPool().printed(b"no material")
 
 
 async def test_one_organisation_does_not_take_all_places(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    printers: Printers = application.state.printers
+    printers: ReportProcessPool = application.state.printers
     calls = [
         tenant.client.get(f"/v1/sites/{street}/reports/day", params={"date": str(DAY), "box": "quiet"})
         for _ in range(6)
@@ -379,7 +381,7 @@ async def test_one_organisation_does_not_take_all_places(
 
 
 async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: Tenant, street: str) -> None:
-    printers: Printers = application.state.printers
+    printers: ReportProcessPool = application.state.printers
     asked = tenant.client.build_request("GET", f"/v1/sites/{street}/reports/month?month=2026-03&format=pdf")
     scope = {
         "type": "http",

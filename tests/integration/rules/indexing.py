@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from app.alerts.indicator_worker import IndexWorker
+from app.alerts.indicator_rule_worker import IndicatorRuleWorker
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
 from app.timeseries.rollups.worker import RollupWorker
@@ -36,7 +36,7 @@ def told(moment: str | None) -> float | None:
 class Judge:
     """Somebody who judges as the maintain role does."""
 
-    worker: IndexWorker
+    worker: IndicatorRuleWorker
     database: Database
     connection: asyncpg.Connection
 
@@ -54,7 +54,7 @@ async def judging(database: Database) -> AsyncIterator[Judge]:
     async with working_as("maintain", database) as opened:
         connection = await opened.connect()
         try:
-            yield Judge(IndexWorker(), opened, connection)
+            yield Judge(IndicatorRuleWorker(), opened, connection)
         finally:
             connection.terminate()
 

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.instants import format_us, from_datetime
 from app.rules.backtests.worker import BacktestWorker
@@ -65,12 +65,12 @@ async def send(tenant: Tenant, database: Database, site_id: str, stations: list[
     )
     # As if the network had held some of them back for ten minutes.
     flow = [flow[index] for index in sorted(range(len(flow)), key=lambda n: n + 40 * (n % 31 == 0))]
-    pipeline, now = Pipeline(Registry()), datetime.now(UTC)
+    pipeline, now = IngestPipeline(RegistryCache()), datetime.now(UTC)
     connection = await database.connect()
     try:
         late = sum([await _take(connection, pipeline, batch, now) for batch in batched(flow, 500)])
         # Long after: whatever became silent in the end has been noticed.
-        consumer = Pipeline(Registry(), sole=True)
+        consumer = IngestPipeline(RegistryCache(), sole=True)
         while (await consumer.look_after(connection, now=now + timedelta(minutes=2))).transitions:
             pass
         return late
@@ -79,9 +79,9 @@ async def send(tenant: Tenant, database: Database, site_id: str, stations: list[
 
 
 async def _take(
-    connection: asyncpg.Connection, pipeline: Pipeline, batch: Sequence[Flowing], now: datetime
+    connection: asyncpg.Connection, pipeline: IngestPipeline, batch: Sequence[Flowing], now: datetime
 ) -> int:
-    intake = sort_messages(
+    intake = decode_batch(
         [f"vigie/v1/{box}/telemetry" for _, box, _ in batch],
         [json.dumps({"time": format_us(us), "values": values}).encode() for us, _, values in batch],
         now_us=from_datetime(now),

@@ -7,12 +7,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.runtime.process_runner import Role
-from app.processes.maintain import maintain
+from app.platform.runtime.process_runner import ProcessContext
+from app.processes.maintain import run_maintain
 from app.rules.backtests import job_leases, sample_pages
-from app.rules.backtests.backtest_run import Progress
+from app.rules.backtests.backtest_run import BacktestProgress
 from app.rules.backtests.worker import BacktestWorker
 from tests.conftest import Tenant
 from tests.integration.rules.backtesting import (
@@ -90,9 +90,9 @@ async def test_organisations_take_turns(
     for _ in range(2):
         await ask(other_tenant, wait=0, status=202, rule=rule(), site_id=theirs)
     turns = []
-    while (held := await job_leases.claim(connection)) is not None:
+    while (held := await job_leases.lease_backtest(connection)) is not None:
         turns.append(str(held.asked.organisation_id))
-        await job_leases.finish(connection, held, Progress(), result={})
+        await job_leases.finish_backtest(connection, held, BacktestProgress(), result={})
     assert turns == [tenant.id, other_tenant.id, tenant.id, other_tenant.id, tenant.id]
 
 
@@ -102,20 +102,20 @@ async def test_what_was_left_is_begun_again_and_given_up_in_the_end(
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     path = f"/v1/rules/backtests/{made['id']}"
     held = None
-    for attempt in range(1, job_leases.ATTEMPTS + 1):
-        held = await job_leases.claim(connection)
+    for attempt in range(1, job_leases.ATTEMPTS_LIMIT + 1):
+        held = await job_leases.lease_backtest(connection)
         assert held is not None
         assert held.attempt == attempt
         assert (await tenant.client.get(path)).json()["state"] == "running"
-        assert await job_leases.claim(connection) is None
+        assert await job_leases.lease_backtest(connection) is None
         # Whoever worked on it died, and a minute passed.
         await connection.execute("UPDATE backtests SET leased_until = now() - interval '1 second'")
-    assert await job_leases.claim(connection) is None
+    assert await job_leases.lease_backtest(connection) is None
     found = (await tenant.client.get(path)).json()
     assert (found["state"], found["error"]) == ("failed", "interrupted")
     # The one that was overtaken has nothing to say any more.
     assert held is not None
-    assert not await job_leases.renew(connection, held, Progress())
+    assert not await job_leases.renew_lease(connection, held, BacktestProgress())
 
 
 async def test_one_that_is_cancelled_under_way_ends(
@@ -127,7 +127,7 @@ async def test_one_that_is_cancelled_under_way_ends(
 ) -> None:
     await box(tenant, site_id, "one")
     await store(connection, "one", [1.0] * 500)
-    monkeypatch.setattr(sample_pages, "PAGE", 1)
+    monkeypatch.setattr(sample_pages, "PAGE_LIMIT", 1)
     monkeypatch.setattr("app.rules.backtests.worker._RENEW_EVERY_S", 0.0)
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     path = f"/v1/rules/backtests/{made['id']}"
@@ -153,14 +153,14 @@ async def test_one_that_is_stopped_is_left_to_the_next(
 ) -> None:
     await box(tenant, site_id, "one")
     await store(connection, "one", [30.0] * 500)
-    monkeypatch.setattr(sample_pages, "PAGE", 1)
+    monkeypatch.setattr(sample_pages, "PAGE_LIMIT", 1)
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     worker = BacktestWorker()
     await worker.tick(database, connection)
     await worker.stop()
     path = f"/v1/rules/backtests/{made['id']}"
     assert (await tenant.client.get(path)).json()["state"] == "queued"
-    monkeypatch.setattr(sample_pages, "PAGE", 10_000)
+    monkeypatch.setattr(sample_pages, "PAGE_LIMIT", 10_000)
     again = BacktestWorker()
     await again.tick(database, connection)
     await again.idle()
@@ -191,7 +191,7 @@ async def test_what_is_a_week_old_goes(
     await connection.execute(
         "UPDATE backtests SET finished_at = now() - interval '8 days' WHERE id = $1", UUID(old["id"])
     )
-    await job_leases.prune(connection)
+    await job_leases.prune_backtests(connection)
     left = (await tenant.client.get("/v1/rules/backtests")).json()["data"]
     assert [each["id"] for each in left] == [new["id"]]
 
@@ -209,7 +209,7 @@ async def test_the_maintain_role_works_on_them_beside_its_other_duties(
     site_id: str,
     database: Database,
     connection: asyncpg.Connection,
-    settings: Settings,
+    settings: VigieSettings,
 ) -> None:
     await box(tenant, site_id, "one")
     await store(connection, "one", [30, 10])
@@ -217,8 +217,8 @@ async def test_the_maintain_role_works_on_them_beside_its_other_duties(
         "INSERT INTO heartbeats VALUES ('api', 'gone', 'serving', now() - interval '1 hour')"
     )
     async with working_as("maintain", database) as opened:
-        role = Role("maintain", settings, opened)
-        maintaining = asyncio.create_task(maintain(role))
+        role = ProcessContext("maintain", settings, opened)
+        maintaining = asyncio.create_task(run_maintain(role))
         found = await ask(tenant, rule=rule(), site_id=site_id)
         role.stop.set()
         await asyncio.wait_for(maintaining, 10)

@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.rules.backtesting import (
@@ -137,7 +137,7 @@ async def test_as_the_same_rule_does_that_is_made_live(
         assert sent.json()["stored"] == 1, sent.text
     body = rule(SILENT, site_id=site_id, name="Silent")
     made = (await tenant.client.post("/v1/rules", json=body)).raise_for_status().json()
-    consumer = Pipeline(Registry(), sole=True)
+    consumer = IngestPipeline(RegistryCache(), sole=True)
     for _ in range(3):
         await consumer.look_after(connection, now=datetime.now(UTC) + timedelta(minutes=2))
     alerts = (await tenant.client.get("/v1/alerts")).json()["data"]

@@ -36,15 +36,15 @@ async def test_a_long_one_keeps_no_other_organisation_waiting(  # noqa: PLR0917 
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begun, go_on, read = asyncio.Event(), asyncio.Event(), sample_pages.Reader._read
+    begun, go_on, read = asyncio.Event(), asyncio.Event(), sample_pages.SampleReader._read
 
-    async def slow(reader: sample_pages.Reader, *what: Any) -> Any:  # noqa: ANN401 (a page)
+    async def slow(reader: sample_pages.SampleReader, *what: Any) -> Any:  # noqa: ANN401 (a page)
         if not begun.is_set():
             begun.set()
             await go_on.wait()
         return await read(reader, *what)
 
-    monkeypatch.setattr(sample_pages.Reader, "_read", slow)
+    monkeypatch.setattr(sample_pages.SampleReader, "_read", slow)
     await box(tenant, site_id, "one")
     await store(connection, "one", [1.0])
     theirs = (await other_tenant.client.post("/v1/sites", json=SITE)).raise_for_status().json()["id"]
@@ -79,7 +79,7 @@ async def test_only_so_many_are_under_way(  # noqa: PLR0917 (fixtures)
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backtest_worker, "LANES", 1)
+    monkeypatch.setattr(backtest_worker, "CONCURRENCY_LIMIT", 1)
     theirs = (await other_tenant.client.post("/v1/sites", json=SITE)).raise_for_status().json()["id"]
     first = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     second = await ask(other_tenant, wait=0, status=202, rule=rule(), site_id=theirs)

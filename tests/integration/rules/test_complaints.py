@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from app.alerts.alert_timers import sweep
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.alerts.alert_timers import run_alert_timers
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
 from tests.conftest import Tenant
@@ -42,11 +42,11 @@ class Street:
         self.client = tenant.client
         self.site_id = site_id
         self.connection = connection
-        self.consumer = Pipeline(Registry(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), sole=True)
 
     def die(self) -> None:
         """The consumer is killed, and another one takes its place: nothing was written back."""
-        self.consumer = Pipeline(Registry(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), sole=True)
 
     async def rule(self, condition: Mapping[str, Any] | None = None, **other: Any) -> str:  # noqa: ANN401 (as JSON)
         body = {"site_id": self.site_id, "name": "Dust", **other}
@@ -57,16 +57,16 @@ class Street:
         identifier: str = made.json()["id"]
         return identifier
 
-    async def send(self, *samples: Sample) -> Receipt:
+    async def send(self, *samples: Sample) -> BatchReceipt:
         """Samples in one batch, by minutes from START or by their own times."""
         topics = [f"vigie/v1/{BOX}/telemetry"] * len(samples)
         bodies = [json.dumps({"time": at(when), "values": values}).encode() for when, values in samples]
         now = datetime.now(UTC)
-        intake = sort_messages(topics, bodies, now_us=from_datetime(now), max_future_us=0)
+        intake = decode_batch(topics, bodies, now_us=from_datetime(now), max_future_us=0)
         assert not intake.turned
         return await self.consumer.commit(self.connection, intake, now=now)
 
-    async def dust(self, *samples: tuple[float | datetime, float]) -> Receipt:
+    async def dust(self, *samples: tuple[float | datetime, float]) -> BatchReceipt:
         return await self.send(*((when, {"pm2_5": value}) for when, value in samples))
 
     async def tick(self, when: float | datetime) -> None:
@@ -187,7 +187,7 @@ async def test_a_rule_on_trial_wakes_nobody_and_its_alerts_can_be_read(street: S
     await street.dust((0, 40), (1, 5), (2, 40))
     trial = (await street.client.get("/v1/alerts", params={"dry_run": "true"})).json()["data"]
     assert [alert["state"] for alert in trial] == ["firing", "resolved"]
-    await sweep(street.connection)
+    await run_alert_timers(street.connection)
     assert await street.alerts() == []
     assert await street.told() == []
 
@@ -240,14 +240,14 @@ async def test_an_end_is_told_exactly_when_the_beginning_was(street: Street) -> 
         (await street.client.post(f"/v1/silences/{each['id']}/expire")).raise_for_status()
     await street.dust((2, 40))
     expire = await silenced()
-    await sweep(street.connection)
+    await run_alert_timers(street.connection)
     await street.dust((3, 5))
     # The end of what everybody had heard of comes through a silence.
     assert await street.told() == ["firing", "resolved"]
     await street.dust((4, 40))
     assert await street.told() == ["firing", "resolved"]
     await street.client.post(expire)
-    await sweep(street.connection)
+    await run_alert_timers(street.connection)
     # And what was muted when it fired, and fires still, is told once nothing mutes it.
     assert await street.told() == ["firing", "resolved", "firing"]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from tests.conftest import Tenant
@@ -12,7 +12,7 @@ SOON = 2.1 / 60
 
 
 async def test_on_the_way_back_they_are_disabled_and_what_they_fired_is_closed(
-    tenant: Tenant, site_id: str, database: Database, settings: Settings
+    tenant: Tenant, site_id: str, database: Database, settings: VigieSettings
 ) -> None:
     box = await add_box(tenant, site_id, "corner")
     await send(tenant, box, [5, 5, 5])

@@ -11,7 +11,7 @@ import pytest
 from app.platform.db.database import Database, WriteSession
 from app.platform.identity.principals import Principal
 from app.platform.kernel.ids import new_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.definitions import service
 from app.rules.definitions.schemas import RuleChange, RuleCreate
 from tests.conftest import Tenant
@@ -162,19 +162,23 @@ async def test_a_rule_that_asks_something_else_begins_anew(
     reason: str | None,
 ) -> None:
     principal = Principal(
-        new_id(), UUID(tenant.id), platform=False, scopes=frozenset({"*"}), reach=Reach.of([UUID(tenant.id)])
+        new_id(),
+        UUID(tenant.id),
+        platform=False,
+        scopes=frozenset({"*"}),
+        reach=TenantScope.of([UUID(tenant.id)]),
     )
     now = datetime.now(UTC)
     closing = Closing()
     async with database.write() as session:
         body = RuleCreate.model_validate({"site_id": site_id, "name": "r", **before})
-        rule = await service.create(session, principal, body, now)
+        rule = await service.add_rule(session, principal, body, now)
     async with database.write() as session:
-        changed = await service.change(
+        changed = await service.change_rule(
             session, principal, rule.id, RuleChange.model_validate(change), close_alerts=closing, now=now
         )
     assert closing.reasons == ([] if reason is None else [reason])
     assert changed.closed == len(closing.reasons)
     async with database.write() as session:
-        await service.delete(session, principal, rule.id, close_alerts=closing, now=now)
+        await service.remove_rule(session, principal, rule.id, close_alerts=closing, now=now)
     assert closing.reasons[-1] == "rule_deleted"

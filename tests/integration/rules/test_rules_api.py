@@ -8,7 +8,7 @@ import pytest
 
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
-from app.rules.definitions.repository import load_changed
+from app.rules.definitions.repository import load_changed_rules
 from tests.conftest import Tenant
 
 CONDITION = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT10M"}
@@ -247,16 +247,16 @@ async def test_the_pipeline_reads_what_changed_and_nothing_else(
     second = await make(tenant.client, site_id)
     connection = await database.connect()
     try:
-        rows = await load_changed(connection, 0)
+        rows = await load_changed_rules(connection, 0)
         assert [(str(row["id"]), row["definition"], row["enabled"], row["deleted"]) for row in rows] == [
             (first["id"], DEFINITION, True, False),
             (second["id"], DEFINITION, True, False),
         ]
         newest = max(row["revision"] for row in rows)
-        assert await load_changed(connection, newest) == []
+        assert await load_changed_rules(connection, newest) == []
         await tenant.client.patch(f"/v1/rules/{first['id']}", json={"enabled": False})
         await tenant.client.delete(f"/v1/rules/{second['id']}")
-        rows = await load_changed(connection, newest)
+        rows = await load_changed_rules(connection, newest)
         assert [(str(row["id"]), row["version"], row["enabled"], row["deleted"]) for row in rows] == [
             (first["id"], 2, False, False),
             (second["id"], 2, True, True),

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.alerts.alert_timers import sweep
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.alerts.alert_timers import run_alert_timers
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
 from tests.conftest import Tenant
@@ -23,7 +23,7 @@ class Site:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.consumer = Pipeline(Registry(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), sole=True)
         self.boxes = [f"silent-{uuid4().hex[:8]}" for _ in range(4)]
         self.rules: dict[str, str] = {}
 
@@ -51,7 +51,7 @@ class Site:
             at = now.isoformat().replace("+00:00", "Z")
             body = json.dumps({"time": at, "values": {"temperature": 20}}).encode()
             topics = [f"vigie/v1/{box}/telemetry" for box in sending]
-            intake = sort_messages(
+            intake = decode_batch(
                 topics, [body] * len(topics), now_us=from_datetime(now), max_future_us=60_000_000
             )
             assert not intake.turned
@@ -86,11 +86,11 @@ async def test_only_the_site_is_told_of_while_all_of_it_is_off_line(
         await site.pass_time(range(35, 40), first)
         await site.pass_time(range(40, 50), first, second)
         await site.pass_time(range(50, 55), first, second, third)
-        await sweep(connection)
+        await run_alert_timers(connection)
         assert await site.told() == [("firing", "site-silent", None)]
         # The site has been well for half an hour: the one that is dead is told of.
         await site.pass_time(range(55, 75), first, second, third)
-        await sweep(connection)
+        await run_alert_timers(connection)
         assert await site.told() == [
             ("firing", "site-silent", None),
             ("resolved", "site-silent", None),

@@ -9,8 +9,8 @@ import aiohttp
 import asyncpg
 import pytest
 
-from app.platform.config.settings import Settings
-from app.standalone.free_ports import free_port
+from app.platform.config.settings import VigieSettings
+from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.target import Target
 from tests.conftest import ACCOUNTS
@@ -26,7 +26,7 @@ async def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
 
 @pytest.fixture
 async def target(
-    settings: Settings,
+    settings: VigieSettings,
     mosquitto: PrivateMosquitto,
     admin_key: str,
     tmp_path: Path,
@@ -34,7 +34,7 @@ async def target(
 ) -> AsyncIterator[Target]:
     """Where the simulators are pointed to, with a run file as `vigie up` writes it."""
     assert settings.broker.port == mosquitto.port
-    port = free_port()
+    port = find_free_port()
     monkeypatch.setenv("VIGIE_API__PORT", str(port))
     run = {
         "ready": True,

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from app.notifications.stream.event_stream import Mark
+from app.notifications.stream.event_stream import StreamCursor
 from app.platform.db.database import Database
 from simulators.listen import Wish, follow
 from simulators.rest import ApiError
@@ -78,7 +78,7 @@ async def test_it_says_what_is_missing_and_what_is_refused(
 ) -> None:
     lines: list[str] = []
     await tell(connection, event(UUID(tenant.id)))
-    ancient = Mark(0, datetime.now(UTC) - timedelta(days=30)).token(UUID(tenant.id))
+    ancient = StreamCursor(0, datetime.now(UTC) - timedelta(days=30)).token(UUID(tenant.id))
     async with serving(application) as url:
         wish = Wish(after=ancient, organisation="Tenant", count=1)
         assert await follow(url, admin_key, wish, lines.append) == 0

@@ -11,13 +11,13 @@ import asyncpg
 import psutil
 import pytest
 
-from app.platform.broker.mosquitto_hash import password_line
-from app.platform.kernel.atomic_files import replace_text
-from app.standalone.child_process import Child
-from app.standalone.mosquitto_config import Limits
+from app.platform.broker.mosquitto_hash import format_password_line
+from app.platform.kernel.atomic_files import replace_file_text
+from app.standalone.child_process import ChildProcess
+from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
-from app.standalone.service_accounts import Account, EmbeddedError, can_reach, run_as
+from app.standalone.service_accounts import StandaloneError, SystemAccount, build_run_as_command, can_reach
 
 ACCOUNTS = {"ingest": "ingest pw", "gateway": "gateway:pw"}
 ROOT = os.geteuid() == 0
@@ -87,7 +87,7 @@ async def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     async with PrivatePostgres(tmp_path / "pg", durable=False) as pg:
         await pg.stop()
         (pg.data / "global" / "pg_control").rename(pg.data / "global" / "elsewhere")
-        with pytest.raises(EmbeddedError, match="pg_control"):
+        with pytest.raises(StandaloneError, match="pg_control"):
             await pg.start()
         (pg.data / "global" / "elsewhere").rename(pg.data / "global" / "pg_control")
         await pg.start()
@@ -97,7 +97,7 @@ async def test_lost_passwords_are_named(tmp_path: Path) -> None:
     async with PrivatePostgres(tmp_path / "pg", durable=False) as pg:
         await pg.stop()
         (pg.data.parent / "passwords.json").rename(tmp_path / "elsewhere")
-        with pytest.raises(EmbeddedError, match=r"passwords\.json is gone"):
+        with pytest.raises(StandaloneError, match=r"passwords\.json is gone"):
             await pg.start()
 
 
@@ -150,8 +150,8 @@ async def test_nobody_enters_without_a_password(tmp_path: Path) -> None:
 
 async def test_a_new_password_file_is_read_on_the_signal(tmp_path: Path) -> None:
     async with PrivateMosquitto(tmp_path / "mq", accounts=ACCOUNTS) as mq:
-        text = mq.static_password_file.read_text() + password_line("box-1", "secret") + "\n"
-        replace_text(mq.password_file, text)
+        text = mq.static_password_file.read_text() + format_password_line("box-1", "secret") + "\n"
+        replace_file_text(mq.password_file, text)
         assert int(mq.pid_file.read_text()) == mq.pid
         os.kill(mq.pid, signal.SIGHUP)
         async with asyncio.timeout(10):
@@ -165,7 +165,9 @@ async def test_a_new_password_file_is_read_on_the_signal(tmp_path: Path) -> None
 
 async def test_boxes_of_the_last_run_may_connect_before_the_file_is_written_anew(tmp_path: Path) -> None:
     async with PrivateMosquitto(tmp_path / "mq", accounts=ACCOUNTS) as mq:
-        replace_text(mq.password_file, mq.password_file.read_text() + password_line("box-1", "secret") + "\n")
+        replace_file_text(
+            mq.password_file, mq.password_file.read_text() + format_password_line("box-1", "secret") + "\n"
+        )
         port = mq.port
         await mq.stop()
         assert not mq.pid_file.exists()
@@ -177,7 +179,7 @@ async def test_boxes_of_the_last_run_may_connect_before_the_file_is_written_anew
 
 async def test_more_than_the_brokers_default_is_queued_and_survives_a_restart(tmp_path: Path) -> None:
     count = 1_500
-    async with PrivateMosquitto(tmp_path / "mq", accounts=ACCOUNTS, limits=Limits()) as mq:
+    async with PrivateMosquitto(tmp_path / "mq", accounts=ACCOUNTS, limits=BrokerLimits()) as mq:
         async with client(mq, "ingest", ACCOUNTS["ingest"], "consumer") as consumer:
             await consumer.subscribe("vigie/v1/+/telemetry", qos=1)
         async with client(mq, "gateway", ACCOUNTS["gateway"]) as gateway:
@@ -202,12 +204,12 @@ async def test_an_outsized_packet_ends_its_connection_only(tmp_path: Path) -> No
 
 
 async def test_a_broker_without_accounts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EmbeddedError, match="without accounts"):
+    with pytest.raises(StandaloneError, match="without accounts"):
         PrivateMosquitto(tmp_path / "mq", accounts={})
 
 
 if ROOT:
-    NOBODY = Account("nobody", 65_534, 65_534)
+    NOBODY = SystemAccount("nobody", 65_534, 65_534)
 
     async def test_services_of_root_run_as_somebody_else(tmp_path: Path) -> None:
         async with PrivateMosquitto(tmp_path / "mq", accounts=ACCOUNTS) as mq:
@@ -217,7 +219,7 @@ if ROOT:
 
     async def test_a_lasting_cluster_is_not_put_where_it_would_be_lost(tmp_path: Path) -> None:
         # pytest's own folder is closed to others.
-        with pytest.raises(EmbeddedError, match="cannot reach"):
+        with pytest.raises(StandaloneError, match="cannot reach"):
             await PrivatePostgres(tmp_path / "pg").start()
 
     PROGRAM = """
@@ -244,8 +246,8 @@ asyncio.run(main(Path(sys.argv[1])))
         with tempfile.TemporaryDirectory(prefix=f"vigie-{who}-") as name:
             os.chown(name, NOBODY.uid, NOBODY.gid)
             log = tmp_path_factory.mktemp("ordinary") / "log"
-            child = await Child.start(
-                run_as(NOBODY, [sys.executable, "-c", PROGRAM, name]),
+            child = await ChildProcess.start(
+                build_run_as_command(NOBODY, [sys.executable, "-c", PROGRAM, name]),
                 environment={"PATH": os.environ["PATH"], "HOME": name},
                 log=log,
                 folder=Path(name),

@@ -8,14 +8,16 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.platform.config.settings import Settings
-from app.standalone.stack_metrics import DatabaseTotals, Figures
+from app.platform.config.settings import VigieSettings
+from app.standalone.stack_metrics import DatabaseTotals, StackMetrics
 
-FRESH = Figures(messages=3, stored=2, duplicates=0, quarantined=0, firing=1, deliveries={"delivered": 1.0})
+FRESH = StackMetrics(
+    messages=3, stored=2, duplicates=0, quarantined=0, firing=1, deliveries={"delivered": 1.0}
+)
 
 
 @pytest.fixture
-async def connection(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+async def connection(settings: VigieSettings) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(settings.database.url)
     # Attempts without the deliveries, endpoints and alerts that they would need.
     await connection.execute(
@@ -40,7 +42,7 @@ async def attempt(connection: asyncpg.Connection, reason: str) -> None:
 
 
 async def test_a_second_start_goes_on_from_what_is_stored(
-    settings: Settings, connection: asyncpg.Connection
+    settings: VigieSettings, connection: asyncpg.Connection
 ) -> None:
     for reason in ("delivered", "delivered", "delivered", "timeout"):
         await attempt(connection, reason)
@@ -53,17 +55,17 @@ async def test_a_second_start_goes_on_from_what_is_stored(
         assert shown.deliveries == {"delivered": 3, "timeout": 1}
         await attempt(connection, "delivered")
         await connection.execute("UPDATE ingest_totals SET stored = stored + 10 WHERE door = 'http'")
-        later = await totals.complete(Figures(deliveries={"delivered": 2.0}))
+        later = await totals.complete(StackMetrics(deliveries={"delivered": 2.0}))
         assert later is not None
         assert (later.stored, later.deliveries) == (5210, {"delivered": 4, "timeout": 1})
         # The processes count anew.
-        again = await totals.complete(Figures(deliveries={}))
+        again = await totals.complete(StackMetrics(deliveries={}))
         assert again is not None
         assert again.deliveries == {"delivered": 4, "timeout": 1}
 
 
 async def test_a_database_that_goes_away_leaves_the_totals_as_they_were(
-    settings: Settings, connection: asyncpg.Connection
+    settings: VigieSettings, connection: asyncpg.Connection
 ) -> None:
     async with aclosing(DatabaseTotals(settings.database.url)) as totals:
         await totals.complete(FRESH)

@@ -19,18 +19,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr, ValidationError
 
 from app.ingest.sources.source_factory import make_source
-from app.platform.broker.connection import broker_client, tls_context
+from app.platform.broker.connection import make_broker_client, make_tls_context
 from app.platform.config.settings import (
     BrokerSettings,
     BrokerTlsSettings,
-    Settings,
     TlsListenerSettings,
+    VigieSettings,
 )
-from app.platform.kernel.atomic_files import replace_text
-from app.standalone.free_ports import free_port
+from app.platform.kernel.atomic_files import replace_file_text
+from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import TlsListener
 from app.standalone.private_mosquitto import PrivateMosquitto
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.service_accounts import StandaloneError
 from simulators.mqtt import Link, linked
 from simulators.target import Broker
 
@@ -93,7 +93,7 @@ async def broker(
     """A broker with both listeners, and the port of the second one."""
     listener = TlsListener(
         host="127.0.0.1",
-        port=free_port(),
+        port=find_free_port(),
         certificate_file=keys.certificate,
         key_file=keys.key,
         client_ca_file=keys.client_ca,
@@ -209,7 +209,7 @@ async def test_a_certificate_alone_names_the_box_until_it_is_revoked(keys: Keys)
 async def test_a_box_without_a_line_in_the_password_file_is_disconnected(keys: Keys) -> None:
     async with broker(keys, "certificate") as (mq, port):
         lines = mq.password_file.read_text().splitlines(keepends=True)
-        replace_text(mq.password_file, "".join(line for line in lines if not line.startswith("box-1:")))
+        replace_file_text(mq.password_file, "".join(line for line in lines if not line.startswith("box-1:")))
         with pytest.raises(aiomqtt.MqttError):
             await listen_through(box(keys, port, "box-1", certificate="box-1"), mq.pid)
         assert not await enters(port, trusting(keys, "box-1"), "box-1")
@@ -228,20 +228,20 @@ async def test_the_roles_reach_a_broker_by_tls(keys: Keys) -> None:
         certificate, key = keys.box("roles")
         tls = BrokerTlsSettings(enabled=True, ca_file=keys.ca, certificate_file=certificate, key_file=key)
         settings = BrokerSettings(port=port, username="ingest", password=SecretStr("ingest-pw"), tls=tls)
-        async with broker_client(settings, timeout_s=5) as client:
+        async with make_broker_client(settings, timeout_s=5) as client:
             await client.publish("vigie/v1/box-1/ack", b"{}", qos=1, timeout=5)
         unsure = settings.model_copy(update={"tls": tls.model_copy(update={"ca_file": None})})
-        assert not await enters(port, tls_context(unsure), "ingest")
-        assert tls_context(BrokerSettings()) is None
+        assert not await enters(port, make_tls_context(unsure), "ingest")
+        assert make_tls_context(BrokerSettings()) is None
         lost = settings.model_copy(update={"tls": tls.model_copy(update={"ca_file": keys.folder / "none"})})
         with pytest.raises(OSError, match="No such file"):
-            broker_client(lost, timeout_s=5)
+            make_broker_client(lost, timeout_s=5)
 
 
 @pytest.mark.parametrize("source", ["mqtt5", "aiomqtt"])
 async def test_both_sources_read_by_tls(keys: Keys, source: Literal["mqtt5", "aiomqtt"]) -> None:
     async with broker(keys, "password") as (_, port):
-        settings = Settings(_env_file=None)
+        settings = VigieSettings(_env_file=None)
         settings.ingest.source = source
         tls = BrokerTlsSettings(enabled=True, ca_file=keys.ca)
         settings.broker = BrokerSettings(
@@ -276,7 +276,7 @@ async def test_simulators_reach_it_too(keys: Keys, monkeypatch: pytest.MonkeyPat
 
 async def test_a_listener_whose_files_are_not_there_names_them(keys: Keys) -> None:
     keys.key.unlink()
-    with pytest.raises(EmbeddedError, match=r"key\.pem cannot be read"):
+    with pytest.raises(StandaloneError, match=r"key\.pem cannot be read"):
         async with broker(keys, "password"):
             pass
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
-from app.standalone.data_directory import locked, open_layout
+from app.standalone.data_directory import lock_data_directory, open_data_directory
 
 FILE = "VIGIE_SMTP__HOTS=hunter2\nVIGE_SMTP__HOST=hunter2\nVIGIE_SMTP__PORT=587\nVITE_API_HOST=hunter2\n"
 ENVIRONMENT = {"VIGIE_WEBHOKS__LEASE": "hunter2", "VIGIE_FUZZ_SEED": "1"}
@@ -98,8 +98,8 @@ def test_other_commands_print_them(tmp_path: Path) -> None:
 
 
 def test_a_child_of_a_stack_leaves_them_to_the_supervisor(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
-    with locked(layout):
+    layout = open_data_directory(tmp_path / "d")
+    with lock_data_directory(layout):
         for words in (("migrate",), ("ingest",), ("simulate", "replay", "--data", "none")):
             done = run(tmp_path, *words, **SAFE, VIGIE_STACK=layout.marker(), VIGIE_API__PORT="none")
             assert done.returncode != 0

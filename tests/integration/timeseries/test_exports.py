@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi import FastAPI
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.timeseries.exports import export_parts, parquet_format, row_slices
 from tests.conftest import Tenant, client_of
 from tests.integration.timeseries.exported import PATH, SPAN, START, Row, Written, export, fill, write
@@ -101,7 +101,7 @@ async def test_parquet_has_types_units_and_the_stored_floats(tenant: Tenant, wri
     numbers = {"pm2_5": "float", "temperature": "float", "pressure": "double", "laeq": "float"}
     assert types == {"box": text, "site": text, "time": "timestamp[us, tz=UTC]", **numbers}
     for name in METRICS:
-        assert file.schema_arrow.field(name).metadata[b"unit"].decode() == BY_NAME[name].unit
+        assert file.schema_arrow.field(name).metadata[b"unit"].decode() == METRICS_BY_NAME[name].unit
     column = file.metadata.row_group(0).column(0)
     assert column.compression == "ZSTD"
     kept: list[Row] = []
@@ -116,7 +116,7 @@ async def test_parquet_has_types_units_and_the_stored_floats(tenant: Tenant, wri
 
 
 def _stored(name: str, value: float) -> float:
-    return float(np.float32(value)) if BY_NAME[name].storage == "real" else value
+    return float(np.float32(value)) if METRICS_BY_NAME[name].storage == "real" else value
 
 
 def sorted_values(values: dict[str, float]) -> list[tuple[str, float]]:

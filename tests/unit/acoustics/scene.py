@@ -6,23 +6,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.class_pooling import Candidate
-from app.acoustics.local_plane import Frame
-from app.acoustics.localisation_inputs import Arrival, Box, Settings
-from app.acoustics.sound_events import Event
-from app.acoustics.speed_of_sound import Conditions
+from app.acoustics.class_pooling import ClassCandidate
+from app.acoustics.local_plane import TangentPlane
+from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings, SoundArrival
+from app.acoustics.sound_events import SoundEvent
+from app.acoustics.speed_of_sound import AirConditions
 
-FRAME = Frame(2.35, 48.86)
+FRAME = TangentPlane(2.35, 48.86)
 PLACES = ((0.0, 0.0), (820.0, 60.0), (90.0, 760.0), (700.0, 830.0), (420.0, 390.0), (60.0, 410.0))
-PISTOL = (Candidate("pistol", 0.8, "glock-17"), Candidate("firework", 0.1))
+PISTOL = (ClassCandidate("pistol", 0.8, "glock-17"), ClassCandidate("firework", 0.1))
 START_US = 1_790_000_000_000_000
 # The speed that the requirement's formula gives at 15 °C.
 SPEED = 331.3 * math.sqrt(1 + 15 / 273.15)
-SETTINGS = Settings(Conditions(15.0))
+SETTINGS = LocalisationSettings(AirConditions(15.0))
 
 
-def boxes_at(places: Sequence[tuple[float, float]] = PLACES, frame: Frame = FRAME) -> dict[str, Box]:
-    return {f"b{at}": Box(f"b{at}", *frame.to_degrees(*place)) for at, place in enumerate(places)}
+def boxes_at(
+    places: Sequence[tuple[float, float]] = PLACES, frame: TangentPlane = FRAME
+) -> dict[str, BoxPosition]:
+    return {f"b{at}": BoxPosition(f"b{at}", *frame.to_degrees(*place)) for at, place in enumerate(places)}
 
 
 def heard(
@@ -32,22 +34,24 @@ def heard(
     after_s: float = 0.0,
     errors_s: Mapping[int, float] | None = None,
     clock_ms: float = 0.1,
-) -> list[Arrival]:
+) -> list[SoundArrival]:
     out = []
     for at, place in enumerate(places):
         seconds = after_s + math.dist(source, place) / SPEED + (errors_s or {}).get(at, 0.0)
-        out.append(Arrival(f"b{at}", START_US + round(seconds * 1e6), clock_ms))
+        out.append(SoundArrival(f"b{at}", START_US + round(seconds * 1e6), clock_ms))
     return out
 
 
-def events_of(arrivals: Sequence[Arrival], name: str = "e") -> list[Event]:
+def events_of(arrivals: Sequence[SoundArrival], name: str = "e") -> list[SoundEvent]:
     return [
-        Event(f"{name}-{each.box}", each.box, each.time_us, PISTOL, each.level_db, each.clock_error_ms)
+        SoundEvent(f"{name}-{each.box}", each.box, each.time_us, PISTOL, each.level_db, each.clock_error_ms)
         for each in arrivals
     ]
 
 
-def grid_search(arrivals: Sequence[Arrival], places: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+def grid_search(
+    arrivals: Sequence[SoundArrival], places: Sequence[tuple[float, float]]
+) -> NDArray[np.float64]:
     """The place of least squares, by looking everywhere, ever more closely: slow, and nothing else."""
     times = np.array([(each.time_us - START_US) / 1e6 for each in arrivals])
     at = np.array(places)

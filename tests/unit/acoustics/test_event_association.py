@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.acoustics.event_association import associate, continued
-from app.acoustics.event_links import horizon_us
-from app.acoustics.localisation_inputs import Box
-from app.acoustics.sound_events import Event, Incident
+from app.acoustics.event_association import associate_events, match_incidents
+from app.acoustics.event_links import compute_horizon_us
+from app.acoustics.localisation_inputs import BoxPosition
+from app.acoustics.sound_events import SoundEvent, SoundIncident
 from bench import acoustic
 from bench.acoustic_world import Faults
 from tests.unit.acoustics.scene import PISTOL, SETTINGS, SPEED, START_US, boxes_at, events_of, heard
@@ -20,15 +20,15 @@ BOXES = boxes_at()
 SHOT = (300.0, 500.0)
 
 
-def told(events: list[Event]) -> tuple[Incident, ...]:
-    return associate(events, BOXES, SETTINGS)
+def told(events: list[SoundEvent]) -> tuple[SoundIncident, ...]:
+    return associate_events(events, BOXES, SETTINGS)
 
 
-def echo(event: Event, after_ms: float) -> Event:
+def echo(event: SoundEvent, after_ms: float) -> SoundEvent:
     return replace(event, id=f"{event.id}-echo", time_us=event.time_us + round(after_ms * 1e3))
 
 
-def burst(rounds: int, step_s: float) -> list[Event]:
+def burst(rounds: int, step_s: float) -> list[SoundEvent]:
     return [event for at in range(rounds) for event in events_of(heard(SHOT, after_s=at * step_s), f"r{at}")]
 
 
@@ -43,7 +43,7 @@ def test_one_shot_is_one_incident() -> None:
 @given(st.randoms(use_true_random=False))
 def test_any_order_of_delivery_gives_the_same_incidents(chance: random.Random) -> None:
     events = [*burst(3, 0.1), *events_of(heard((700.0, 100.0), after_s=0.8), "other")]
-    events += [echo(events[2], 130), echo(events[8], 250), Event("f", "b3", START_US + 900_000)]
+    events += [echo(events[2], 130), echo(events[8], 250), SoundEvent("f", "b3", START_US + 900_000)]
     expected = told(events)
     shuffled = [*events, *chance.sample(events, 5)]
     chance.shuffle(shuffled)
@@ -51,7 +51,11 @@ def test_any_order_of_delivery_gives_the_same_incidents(chance: random.Random) -
 
 
 def test_every_event_is_in_exactly_one_incident() -> None:
-    events = [*burst(3, 0.1), Event("f", "b3", START_US + 900_000), Event("g", "b1", START_US + 60_000_000)]
+    events = [
+        *burst(3, 0.1),
+        SoundEvent("f", "b3", START_US + 900_000),
+        SoundEvent("g", "b1", START_US + 60_000_000),
+    ]
     ids = [event.id for incident in told(events) for event in incident.events]
     assert sorted(ids) == sorted(event.id for event in events)
 
@@ -79,10 +83,10 @@ def test_whatever_boxes_report_becomes_incidents(
 ) -> None:
     # Boxes in one place, on a line, or out of earshot; clocks that are a day off; events at one instant.
     events = [
-        Event(str(at), f"b{box % len(places)}", START_US + after, PISTOL, level, clock)
+        SoundEvent(str(at), f"b{box % len(places)}", START_US + after, PISTOL, level, clock)
         for at, (box, after, clock, level) in enumerate(reports)
     ]
-    incidents = associate(events, boxes_at(places), SETTINGS)
+    incidents = associate_events(events, boxes_at(places), SETTINGS)
     assert sorted(event.id for each in incidents for event in each.events) == sorted(e.id for e in events)
 
 
@@ -147,7 +151,7 @@ def test_a_late_event_refines_the_incident_it_belongs_to() -> None:
     other = events_of(heard((100.0, 100.0), after_s=60), "x")
     before = told([*shot[:4], *other])
     after = told([*shot, *other])
-    assert continued(before, after) == {0: 0, 1: 1}
+    assert match_incidents(before, after) == {0: 0, 1: 1}
     old, new = before[0].location.position, after[0].location.position
     assert old is not None
     assert new is not None
@@ -155,9 +159,9 @@ def test_a_late_event_refines_the_incident_it_belongs_to() -> None:
 
 
 def test_the_horizon_is_how_long_sound_takes_across_the_hearing_range() -> None:
-    assert horizon_us(SETTINGS) > SETTINGS.range_m / SPEED * 1e6
-    assert horizon_us(replace(SETTINGS, range_m=100.0)) == 2_000_000
-    assert horizon_us(SETTINGS, clock_error_ms=1_000.0) > horizon_us(SETTINGS) + 4_000_000
+    assert compute_horizon_us(SETTINGS) > SETTINGS.range_m / SPEED * 1e6
+    assert compute_horizon_us(replace(SETTINGS, range_m=100.0)) == 2_000_000
+    assert compute_horizon_us(SETTINGS, clock_error_ms=1_000.0) > compute_horizon_us(SETTINGS) + 4_000_000
 
 
 def test_an_earlier_late_event_moves_no_incident_to_another() -> None:
@@ -165,7 +169,7 @@ def test_an_earlier_late_event_moves_no_incident_to_another() -> None:
     before = told(shots)
     first = replace(shots[0], id="new", time_us=shots[0].time_us - 20_000_000)
     after = told([first, *shots])
-    assert continued(before, after) == {1: 0, 2: 1}
+    assert match_incidents(before, after) == {1: 0, 2: 1}
 
 
 def test_what_it_was_is_told_with_it() -> None:
@@ -177,7 +181,7 @@ def test_what_it_was_is_told_with_it() -> None:
 
 def test_a_box_that_is_not_known_is_refused() -> None:
     with pytest.raises(KeyError):
-        told([Event("e", "nowhere", START_US), Event("f", "b0", START_US)])
+        told([SoundEvent("e", "nowhere", START_US), SoundEvent("f", "b0", START_US)])
 
 
 def test_simulated_shots_that_overlap_are_told_apart() -> None:
@@ -192,13 +196,14 @@ def test_many_boxes_with_bad_clocks_do_not_keep_the_worker_busy(spread_us: int) 
     # Each can be of one sound with each: 50 arrivals, of which 1,225 pairs could be wrong, took minutes.
     draw = random.Random(3)  # noqa: S311 (a simulation)
     boxes = {
-        f"b{at:02}": Box(f"b{at:02}", 1.44 + 0.003 * (at % 8), 43.6 + 0.003 * (at // 8)) for at in range(50)
+        f"b{at:02}": BoxPosition(f"b{at:02}", 1.44 + 0.003 * (at % 8), 43.6 + 0.003 * (at // 8))
+        for at in range(50)
     }
     events = [
-        Event(f"e{at:03}", f"b{at % 50:02}", START_US + draw.randrange(spread_us), (), None, 250.0)
+        SoundEvent(f"e{at:03}", f"b{at % 50:02}", START_US + draw.randrange(spread_us), (), None, 250.0)
         for at in range(100)
     ]
     began = time.process_time()
-    found = associate(events, boxes, SETTINGS)
+    found = associate_events(events, boxes, SETTINGS)
     assert sum(len(each.events) for each in found) == len(events)
     assert time.process_time() - began < 5

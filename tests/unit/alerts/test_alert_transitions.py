@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.alerts.alert_transitions import dues, iso_duration
+from app.alerts.alert_transitions import compute_due_times, format_iso_duration
 from app.platform.kernel.instants import parse_iso_duration
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -22,11 +22,14 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
     ],
 )
 def test_a_time_span_is_written_as_it_is_read(micros: int, text: str) -> None:
-    assert iso_duration(micros) == text
+    assert format_iso_duration(micros) == text
     assert parse_iso_duration(text) == micros / 1_000_000
 
 
 def test_what_is_due_is_counted_from_now() -> None:
     steps = [[60_000_000, "warning"], [120_000_000, "critical"]]
-    assert dues(steps, 5_000_000, NOW) == (NOW + timedelta(minutes=1), NOW + timedelta(seconds=5))
-    assert dues([], None, NOW) == (None, None)
+    assert compute_due_times(steps, 5_000_000, NOW) == (
+        NOW + timedelta(minutes=1),
+        NOW + timedelta(seconds=5),
+    )
+    assert compute_due_times([], None, NOW) == (None, None)

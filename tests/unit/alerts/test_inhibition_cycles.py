@@ -5,20 +5,25 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.alerts.inhibition_cycles import Place, outside
+from app.alerts.inhibition_cycles import InhibitionSide, find_muters_outside_cycles
 
 ALERTS = [UUID(int=number) for number in range(1, 8)]
 HUBS = [UUID(int=number) for number in range(100, 104)]
 places = st.lists(
     st.builds(
-        Place, st.sampled_from(HUBS), st.just("[]"), st.sampled_from(ALERTS), st.booleans(), st.booleans()
+        InhibitionSide,
+        st.sampled_from(HUBS),
+        st.just("[]"),
+        st.sampled_from(ALERTS),
+        st.booleans(),
+        st.booleans(),
     ),
     max_size=25,
     unique_by=lambda place: (place.inhibition, place.alert),
 )
 
 
-def edges(found: list[Place]) -> set[tuple[UUID, UUID]]:
+def edges(found: list[InhibitionSide]) -> set[tuple[UUID, UUID]]:
     """Which alert would mute which, by the definition."""
     return {
         (one.alert, other.alert)
@@ -39,9 +44,9 @@ def reached(start: UUID, pairs: set[tuple[UUID, UUID]]) -> set[UUID]:
 
 
 @given(places)
-def test_of_each_alert_those_are_given_that_it_does_not_reach_itself(found: list[Place]) -> None:
+def test_of_each_alert_those_are_given_that_it_does_not_reach_itself(found: list[InhibitionSide]) -> None:
     pairs = edges(found)
-    given_ = outside(found, ALERTS, 10)
+    given_ = find_muters_outside_cycles(found, ALERTS, 10)
     for alert, sources in given_.items():
         expected = {one for one, other in pairs if other == alert and one not in reached(alert, pairs)}
         assert set(sources) == expected
@@ -49,18 +54,20 @@ def test_of_each_alert_those_are_given_that_it_does_not_reach_itself(found: list
 
 
 @given(places)
-def test_nothing_goes_round_any_more(found: list[Place]) -> None:
+def test_nothing_goes_round_any_more(found: list[InhibitionSide]) -> None:
     """The lowest numbers are the gravest: those mute, and what each does not reach itself."""
     pairs = edges(found)
-    given_ = outside(found, ALERTS, 10)
+    given_ = find_muters_outside_cycles(found, ALERTS, 10)
     kept = {(one, other) for one, other in pairs if one < other or one in given_.get(other, [])}
     assert all(alert not in reached(alert, kept) for alert in ALERTS)
 
 
 def test_the_oldest_are_given_and_no_more_than_asked_for() -> None:
-    found = [Place(HUBS[0], "[]", alert, source=True, target=False) for alert in reversed(ALERTS[1:])]
-    found.append(Place(HUBS[0], "[]", ALERTS[0], source=False, target=True))
-    assert outside(found, ALERTS[:1], 2) == {ALERTS[0]: ALERTS[1:3]}
+    found = [
+        InhibitionSide(HUBS[0], "[]", alert, source=True, target=False) for alert in reversed(ALERTS[1:])
+    ]
+    found.append(InhibitionSide(HUBS[0], "[]", ALERTS[0], source=False, target=True))
+    assert find_muters_outside_cycles(found, ALERTS[:1], 2) == {ALERTS[0]: ALERTS[1:3]}
 
 
 def test_a_long_chain_is_followed() -> None:
@@ -68,10 +75,11 @@ def test_a_long_chain_is_followed() -> None:
     alerts = [UUID(int=number + 1) for number in range(count)]
     hubs = [UUID(int=number + count * 2) for number in range(count)]
     found = [
-        Place(hub, "[]", alert, source=True, target=False) for hub, alert in zip(hubs, alerts, strict=True)
+        InhibitionSide(hub, "[]", alert, source=True, target=False)
+        for hub, alert in zip(hubs, alerts, strict=True)
     ]
     found += [
-        Place(hub, "[]", alert, source=False, target=True)
+        InhibitionSide(hub, "[]", alert, source=False, target=True)
         for hub, alert in zip(hubs, [*alerts[1:], alerts[0]], strict=True)
     ]
-    assert outside(found, alerts, 10) == {alert: [] for alert in alerts}
+    assert find_muters_outside_cycles(found, alerts, 10) == {alert: [] for alert in alerts}

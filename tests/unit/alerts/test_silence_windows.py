@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.alerts.muting_schemas import LocalTime
-from app.alerts.silence_windows import Window, end_of, next_window
+from app.alerts.silence_windows import SilenceWindow, find_next_window, resolve_silence_end
 
 SECOND = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 NIGHT = [{"from": "22:00", "to": "06:00"}]
@@ -16,31 +16,33 @@ def utc(day: int, hour: int, minute: int = 0) -> datetime:
 @pytest.mark.parametrize(
     ("now", "window"),
     [
-        (utc(24, 12), Window(utc(24, 21), utc(25, 5))),
-        (utc(24, 21), Window(utc(24, 21), utc(25, 5))),
-        (utc(25, 2), Window(utc(25, 2), utc(25, 5))),
-        (utc(25, 5), Window(utc(25, 21), utc(26, 5))),
+        (utc(24, 12), SilenceWindow(utc(24, 21), utc(25, 5))),
+        (utc(24, 21), SilenceWindow(utc(24, 21), utc(25, 5))),
+        (utc(25, 2), SilenceWindow(utc(25, 2), utc(25, 5))),
+        (utc(25, 5), SilenceWindow(utc(25, 21), utc(26, 5))),
     ],
 )
-def test_the_window_that_is_on_or_the_next_one(now: datetime, window: Window) -> None:
-    assert next_window(NIGHT, "Europe/Paris", now) == window
+def test_the_window_that_is_on_or_the_next_one(now: datetime, window: SilenceWindow) -> None:
+    assert find_next_window(NIGHT, "Europe/Paris", now) == window
 
 
 def test_spans_that_touch_are_one_window() -> None:
     spans = [{"from": "22:00", "to": "24:00"}, {"from": "00:00", "to": "06:00"}]
-    assert next_window(spans, "Europe/Paris", utc(24, 22)).end == utc(25, 5)
+    assert find_next_window(spans, "Europe/Paris", utc(24, 22)).end == utc(25, 5)
 
 
 def test_what_is_always_on_has_no_end() -> None:
-    assert next_window([{"from": "00:00", "to": "00:00"}], "UTC", utc(1, 0)) == Window(utc(1, 0), None)
+    assert find_next_window([{"from": "00:00", "to": "00:00"}], "UTC", utc(1, 0)) == SilenceWindow(
+        utc(1, 0), None
+    )
 
 
 def test_what_is_never_on_has_no_window() -> None:
-    assert next_window([], "UTC", utc(1, 0)) == Window(None, None)
+    assert find_next_window([], "UTC", utc(1, 0)) == SilenceWindow(None, None)
 
 
 def test_hours_are_those_of_the_clocks_on_the_wall() -> None:
-    before = next_window(NIGHT, "Europe/Paris", datetime(2026, 10, 24, 12, tzinfo=UTC))
+    before = find_next_window(NIGHT, "Europe/Paris", datetime(2026, 10, 24, 12, tzinfo=UTC))
     assert before.start == datetime(2026, 10, 24, 20, tzinfo=UTC)
     assert before.end is not None
     # In this night the clocks go back.
@@ -79,4 +81,4 @@ def _until(time: str, days: int | None = None) -> LocalTime:
     ],
 )
 def test_a_local_time_is_one_instant(until: LocalTime, begin: datetime, end: datetime) -> None:
-    assert end_of(until, "Europe/Paris", begin) == end
+    assert resolve_silence_end(until, "Europe/Paris", begin) == end

@@ -9,39 +9,45 @@ from uuid import UUID
 
 import pytest
 
-from app.audit.hash_chain import START, Entry, Head, Verifier, digest
-from app.audit.log_export import head_line, last_line, line_of, read_heads, verify_lines
+from app.audit.hash_chain import GENESIS_HASH, ChainEntry, ChainHead, ChainVerifier, hash_record
+from app.audit.log_export import (
+    format_end_line,
+    format_entry_line,
+    format_head_line,
+    parse_heads,
+    verify_export,
+)
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 GUIDE = Path(__file__).parents[3] / "docs" / "audit.md"
 
 
-def chain(organisation: UUID, length: int) -> list[Entry]:
-    made: list[Entry] = []
-    previous = START
+def chain(organisation: UUID, length: int) -> list[ChainEntry]:
+    made: list[ChainEntry] = []
+    previous = GENESIS_HASH
     for position in range(1, length + 1):
         record = json.dumps(
             {"organisation_id": str(organisation), "position": position, "name": "é\u2028"},
             ensure_ascii=False,
         )
-        made.append(Entry(organisation, position, record, previous, digest(previous, record)))
+        made.append(ChainEntry(organisation, position, record, previous, hash_record(previous, record)))
         previous = made[-1].hash
     return made
 
 
-def head_of(entries: list[Entry]) -> Head:
-    return Head(entries[-1].organisation_id, entries[-1].position, entries[-1].hash)
+def head_of(entries: list[ChainEntry]) -> ChainHead:
+    return ChainHead(entries[-1].organisation_id, entries[-1].position, entries[-1].hash)
 
 
-def exported(*logs: list[Entry]) -> list[str]:
+def exported(*logs: list[ChainEntry]) -> list[str]:
     lines = []
     for log in logs:
-        lines += [*map(line_of, log), last_line(head_of(log), len(log))]
+        lines += [*map(format_entry_line, log), format_end_line(head_of(log), len(log))]
     return lines
 
 
-def codes(lines: list[str], kept: list[Head] | None = None) -> list[tuple[str, int]]:
-    found = verify_lines(lines, Verifier(kept or (), partial=True))
+def codes(lines: list[str], kept: list[ChainHead] | None = None) -> list[tuple[str, int]]:
+    found = verify_export(lines, ChainVerifier(kept or (), partial=True))
     return [(finding.code, finding.position) for finding in found]
 
 
@@ -50,8 +56,8 @@ def test_what_is_whole_is_whole() -> None:
     kept = [head_of(one[:2]), head_of(one), head_of(other)]
     assert codes(exported(one, other), kept) == []
     # Of some days: what came before them is not there to be looked at.
-    assert codes([*map(line_of, one[2:]), last_line(head_of(one), 3)]) == []
-    assert codes([last_line(head_of(one), 0)]) == []
+    assert codes([*map(format_entry_line, one[2:]), format_end_line(head_of(one), 3)]) == []
+    assert codes([format_end_line(head_of(one), 0)]) == []
 
 
 def test_what_is_missing_in_a_file_is_found() -> None:
@@ -69,25 +75,25 @@ def test_a_log_is_not_anothers() -> None:
 
 def test_a_record_that_is_none_is_altered() -> None:
     for record in ("", "[]", "{}", "nonsense"):
-        entry = Entry(ONE, 1, record, START, digest(START, record))
-        assert [finding.code for finding in Verifier().look(entry)] == ["altered"]
+        entry = ChainEntry(ONE, 1, record, GENESIS_HASH, hash_record(GENESIS_HASH, record))
+        assert [finding.code for finding in ChainVerifier().look(entry)] == ["altered"]
 
 
 def test_another_hash_than_the_one_that_was_kept_is_a_rewritten_log() -> None:
     log = chain(ONE, 3)
-    kept = [Head(ONE, 2, bytes(32)), Head(OTHER, 7, bytes(32))]
+    kept = [ChainHead(ONE, 2, bytes(32)), ChainHead(OTHER, 7, bytes(32))]
     assert codes(exported(log), kept) == [("rewritten", 2), ("removed", 7)]
 
 
 def test_heads_are_read_from_the_programs_log_too() -> None:
     head = head_of(chain(ONE, 3))
-    logged = {"event": "audit_head", "level": "info", **json.loads(head_line(head))}
-    lines = ["", "text", '{"event": "other"}', "[]", json.dumps(logged), head_line(head)]
-    assert read_heads(lines) == [head, head]
+    logged = {"event": "audit_head", "level": "info", **json.loads(format_head_line(head))}
+    lines = ["", "text", '{"event": "other"}', "[]", json.dumps(logged), format_head_line(head)]
+    assert parse_heads(lines) == [head, head]
 
 
 @pytest.mark.parametrize(
-    "line", ["", "x", "[]", "{}", '{"organisation_id": "1"}', head_line(Head(ONE, 1, b""))]
+    "line", ["", "x", "[]", "{}", '{"organisation_id": "1"}', format_head_line(ChainHead(ONE, 1, b""))]
 )
 def test_what_is_no_export_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="line 1 is not"):

@@ -12,8 +12,13 @@ import msgspec
 import pytest
 
 import app.catalogue
-from app.catalogue.acoustic_sources import CATALOGUE, Catalogue, folded, parse
-from app.ingest.codec.event_status_decoder import Candidate, Event, decode_event
+from app.catalogue.acoustic_sources import (
+    CATALOGUE,
+    AcousticSourceCatalogue,
+    fold_source_text,
+    parse_catalogue,
+)
+from app.ingest.codec.event_status_decoder import DeviceEvent, EventCandidate, decode_event
 from app.platform.kernel.instants import parse_rfc3339
 from simulators.events import GUNS, make_event
 
@@ -28,7 +33,7 @@ DIGESTS: Final = {
 }
 
 
-def digest(catalogue: Catalogue) -> str:
+def digest(catalogue: AcousticSourceCatalogue) -> str:
     data = (catalogue.classes, catalogue.mechanisms, catalogue.firearms, catalogue.look_alikes)
     return hashlib.sha256(msgspec.json.encode(data, order="deterministic")).hexdigest()[:12]
 
@@ -51,7 +56,7 @@ def test_the_digest_is_of_all_data(of: str, before: str, after: str) -> None:
     texts = {"document": DOCUMENT, "firearms": FIREARMS}
     assert before in texts[of]
     texts[of] = texts[of].replace(before, after, 1)
-    assert digest(parse(texts["document"], texts["firearms"])) != digest(CATALOGUE)
+    assert digest(parse_catalogue(texts["document"], texts["firearms"])) != digest(CATALOGUE)
 
 
 def test_versions_follow_each_other_in_time() -> None:
@@ -97,15 +102,15 @@ def test_a_box_may_send_what_is_not_in_it() -> None:
     payload = b"""{"time": "2026-11-24T22:14:03Z", "type": "gunshot",
         "candidates": [{"class": "railgun", "model": "mk-1", "confidence": 0.5}]}"""
     event = decode_event(payload, parse_rfc3339("2026-11-24T22:14:05Z"))
-    assert isinstance(event, Event)
-    assert [*event.candidates] == [Candidate("railgun", 0.5, "mk-1")]
+    assert isinstance(event, DeviceEvent)
+    assert [*event.candidates] == [EventCandidate("railgun", 0.5, "mk-1")]
     assert "railgun" not in CATALOGUE.classes
 
 
 def test_one_calibre_is_written_in_one_way() -> None:
     written: dict[str, set[str]] = {}
     for each in CATALOGUE.firearms:
-        written.setdefault(re.sub(r"[^a-z0-9]", "", folded(each.calibre)), set()).add(each.calibre)
+        written.setdefault(re.sub(r"[^a-z0-9]", "", fold_source_text(each.calibre)), set()).add(each.calibre)
     assert [names for names in written.values() if len(names) > 1] == []
 
 
@@ -167,7 +172,7 @@ GLOCK = "glock-17,Glock 17,Glock,pistol,9×19 mm Parabellum,short_recoil,semi,su
 def test_a_row_that_does_not_fit_is_named(changed: str, fault: str) -> None:
     assert f"{GLOCK}\n" in FIREARMS
     with pytest.raises(ValueError, match=fault):
-        parse(DOCUMENT, FIREARMS.replace(f"{GLOCK}\n", f"{changed}\n"))
+        parse_catalogue(DOCUMENT, FIREARMS.replace(f"{GLOCK}\n", f"{changed}\n"))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +194,7 @@ def test_a_row_that_does_not_fit_is_named(changed: str, fault: str) -> None:
 def test_a_document_that_does_not_fit_is_refused(before: str, after: str, fault: str) -> None:
     assert before in DOCUMENT
     with pytest.raises(ValueError, match=fault):
-        parse(DOCUMENT.replace(before, after, 1), FIREARMS)
+        parse_catalogue(DOCUMENT.replace(before, after, 1), FIREARMS)
 
 
 @pytest.mark.parametrize(
@@ -202,4 +207,4 @@ def test_a_document_that_does_not_fit_is_refused(before: str, after: str, fault:
     ],
 )
 def test_texts_are_searched_as_people_type_them(text: str, expected: str) -> None:
-    assert folded(text) == expected
+    assert fold_source_text(text) == expected

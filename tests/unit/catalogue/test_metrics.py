@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from app.catalogue.metrics import BY_NAME, CATALOGUE, COLUMNS, INDEX, Metric
+from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX, METRICS_BY_NAME, Metric
 
 CONTRACT = (
     "pm1 pm2_5 pm4 pm10 no no2 o3 so2 co co2 tvoc h2s nh3 hcho benzene temperature humidity pressure "
@@ -58,14 +58,14 @@ def test_names_can_be_columns_and_keys() -> None:
     for position, metric in enumerate(CATALOGUE):
         assert metric.name.isidentifier()
         assert metric.name == metric.name.lower()
-        assert BY_NAME[metric.name] is metric
+        assert METRICS_BY_NAME[metric.name] is metric
         assert INDEX[metric.name] == position
 
 
 def test_the_catalogue_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        cast("dict[str, Metric]", BY_NAME)["warp"] = CATALOGUE[0]
-    assert isinstance(BY_NAME, Mapping)
+        cast("dict[str, Metric]", METRICS_BY_NAME)["warp"] = CATALOGUE[0]
+    assert isinstance(METRICS_BY_NAME, Mapping)
 
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=COLUMNS)
@@ -80,13 +80,13 @@ def test_an_entry_is_complete(metric: Metric) -> None:
 
 @pytest.mark.parametrize(("name", "lowest", "highest"), MEASURED)
 def test_what_was_measured_is_within_bounds(name: str, lowest: float, highest: float) -> None:
-    assert BY_NAME[name].minimum <= lowest
-    assert highest <= BY_NAME[name].maximum
+    assert METRICS_BY_NAME[name].minimum <= lowest
+    assert highest <= METRICS_BY_NAME[name].maximum
 
 
 @pytest.mark.parametrize(("name", "value"), NOT_MEASURED)
 def test_what_no_instrument_measured_is_outside(name: str, value: float) -> None:
-    assert not BY_NAME[name].minimum <= value <= BY_NAME[name].maximum
+    assert not METRICS_BY_NAME[name].minimum <= value <= METRICS_BY_NAME[name].maximum
 
 
 def test_six_digits_survive_in_a_real_and_pressure_needs_more() -> None:
@@ -96,7 +96,7 @@ def test_six_digits_survive_in_a_real_and_pressure_needs_more() -> None:
     for text in ("12.4", "58.31", "101.325", "-40.125", "99999.5"):
         assert float(f"{stored(float(text)):.6g}") == float(f"{float(text):.6g}")
     assert f"{stored(1030.1004):.8g}" != "1030.1004"
-    assert BY_NAME["pressure"].storage == "double precision"
+    assert METRICS_BY_NAME["pressure"].storage == "double precision"
     assert {metric.storage for metric in CATALOGUE if metric.name != "pressure"} == {"real"}
 
 
@@ -110,5 +110,5 @@ def test_a_day_of_a_real_station_is_within_bounds() -> None:
     for text in files.values():
         for row in csv.DictReader(text.splitlines(), delimiter=";"):
             for key, value in row.items():
-                metric = BY_NAME[columns[key]]
+                metric = METRICS_BY_NAME[columns[key]]
                 assert metric.minimum <= float(value) <= metric.maximum

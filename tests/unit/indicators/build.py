@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from app.indicators.calendar_periods import HOUR_US
-from app.indicators.input_types import Floats, Hourly, Times
+from app.indicators.input_types import HourlySeries, TimeArray, ValueArray
 
 
 def us(text: str) -> int:
@@ -14,16 +14,16 @@ def us(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000_000
 
 
-def hours_from(start_us: int, count: int) -> Times:
+def hours_from(start_us: int, count: int) -> TimeArray:
     return start_us + HOUR_US * np.arange(count, dtype=np.int64)
 
 
-def hourly(start_us: int, values: ArrayLike, coverage: ArrayLike = 100.0) -> Hourly:
+def hourly(start_us: int, values: ArrayLike, coverage: ArrayLike = 100.0) -> HourlySeries:
     found = np.asarray(values, dtype=np.float64)
-    return Hourly.of(hours_from(start_us, len(found)), found, coverage)
+    return HourlySeries.of(hours_from(start_us, len(found)), found, coverage)
 
 
-def constant(start_us: int, end_us: int, value: float) -> Hourly:
+def constant(start_us: int, end_us: int, value: float) -> HourlySeries:
     """The same mean for every hour of a period."""
     return hourly(start_us, np.full((end_us - start_us) // HOUR_US, value))
 
@@ -33,6 +33,6 @@ def step_of(value: float) -> float:
     return float(np.nextafter(np.float32(value), np.float32(np.inf))) - float(np.float32(value))
 
 
-def energy(levels: Floats) -> float:
+def energy(levels: ValueArray) -> float:
     """The energy mean as the textbook writes it."""
     return float(10 * np.log10(np.mean(10 ** (levels / 10))))

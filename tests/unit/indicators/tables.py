@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import time
 from functools import partial
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators import (
     mould_risk,
     noise_emergence,
@@ -14,11 +14,11 @@ from app.indicators import (
     who_guidelines,
 )
 from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
-from app.indicators.class_scales import Scale
-from app.indicators.index_definitions import BANDS, FIGURES
-from app.indicators.index_results import REASONS, Band
+from app.indicators.band_scales import BandScale
+from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
+from app.indicators.index_results import NO_VALUE_REASONS, IndexBand
 from app.indicators.method_registry import METHODS
-from app.indicators.site_conditions import KINDS
+from app.indicators.site_conditions import KINDS_BY_SETTING
 from tests.unit.markdown import rows
 
 
@@ -45,7 +45,7 @@ def methods() -> str:
 
 
 def kinds() -> str:
-    body = [(name, ", ".join(f"`{kind}`" for kind in sorted(of))) for name, of in KINDS.items()]
+    body = [(name, ", ".join(f"`{kind}`" for kind in sorted(of))) for name, of in KINDS_BY_SETTING.items()]
     return rows("place", "kinds", body=body)
 
 
@@ -56,17 +56,17 @@ def periods() -> str:
             figure.where if figure.unasked else "",
             ", ".join(f"`{length}`" for length in figure.lengths) or "told by `noise`",
         )
-        for name, figure in FIGURES.items()
+        for name, figure in INDEX_DEFINITIONS.items()
     ]
     return rows("method", "unasked where", "periods", body=body)
 
 
 def reasons() -> str:
-    body = [(f"`{code}`", text.en, text.fr) for code, text in REASONS.items()]
+    body = [(f"`{code}`", text.en, text.fr) for code, text in NO_VALUE_REASONS.items()]
     return rows("reason", "meaning", "en français", body=body)
 
 
-def bounds(scales: Mapping[str, Scale]) -> str:
+def bounds(scales: Mapping[str, BandScale]) -> str:
     bands = next(iter(scales.values())).bands
     names = [f"{band.label.en} / {band.label.fr} (`{band.colour}`)" for band in bands]
     body = [
@@ -85,7 +85,7 @@ def guidelines() -> str:
         ("`who-o3-peak-season`: worst six months", {"o3": who_guidelines.GUIDELINE_O3_PEAK}),
     ]
     body = [
-        (what, *(f"{levels[of]:g} {BY_NAME[of].unit}" if of in levels else "" for of in metrics))
+        (what, *(f"{levels[of]:g} {METRICS_BY_NAME[of].unit}" if of in levels else "" for of in metrics))
         for what, levels in lines
     ]
     return rows("figure", *(f"`{metric}`" for metric in metrics), body=body)
@@ -98,7 +98,7 @@ def clock(at: time) -> str:
 def parts_of_the_day() -> str:
     body = [
         (f"`{country}`", *(f"{clock(part.begin)}-{clock(part.end)} h" for part in parts))
-        for country, parts in noise_levels.PARTS.items()
+        for country, parts in noise_levels.DAY_PARTS.items()
     ]
     return rows("country", "day", "evening", "night", body=body)
 
@@ -130,12 +130,12 @@ def categories() -> str:
             band.label.en,
             *(
                 f"{low:g}-{high:g} °C"
-                for low, high in (ranges[level] for ranges in thermal_comfort.RANGES.values())
+                for low, high in (ranges[level] for ranges in thermal_comfort.COMFORT_RANGES.values())
             ),
         )
-        for level, band in enumerate(thermal_comfort.CATEGORIES[:-1])
+        for level, band in enumerate(thermal_comfort.COMFORT_CATEGORIES[:-1])
     ]
-    return rows("category", *thermal_comfort.RANGES, body=body)
+    return rows("category", *thermal_comfort.COMFORT_RANGES, body=body)
 
 
 def needs() -> str:
@@ -149,12 +149,12 @@ def needs() -> str:
 def bands() -> str:
     body = [
         (f"`{method}`", *(", ".join(each) for each in zip(*map(_class, found), strict=True)))
-        for method, found in BANDS.items()
+        for method, found in BANDS_BY_METHOD.items()
     ]
     return rows("method", "classes", "in English", "en français", body=body)
 
 
-def _class(band: Band) -> tuple[str, str, str]:
+def _class(band: IndexBand) -> tuple[str, str, str]:
     return f"`{band.key}`", band.label.en, band.label.fr
 
 

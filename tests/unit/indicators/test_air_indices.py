@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.air_indices import PARTIAL, atmo, eaqi
-from app.indicators.calendar_periods import day_of
-from app.indicators.index_results import Result
+from app.indicators.air_indices import PARTIAL_ATMO_NOTE, compute_atmo, compute_eaqi
+from app.indicators.calendar_periods import local_day
+from app.indicators.index_results import IndexResult
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -46,11 +46,11 @@ EDGES = [
 ]
 
 
-def index_of(method: str, metric: str, value: float) -> Result:
+def index_of(method: str, metric: str, value: float) -> IndexResult:
     """The index where one pollutant stands still all day."""
-    period = day_of(DAY, PARIS)
+    period = local_day(DAY, PARIS)
     series = {metric: constant(period.start_us, period.end_us, value)}
-    return eaqi(series, HOUR) if method == "eaqi" else atmo(series, DAY, PARIS)
+    return compute_eaqi(series, HOUR) if method == "eaqi" else compute_atmo(series, DAY, PARIS)
 
 
 @pytest.mark.parametrize(("citation", "method", "metric", "level", "bound"), EDGES)
@@ -68,14 +68,14 @@ def test_a_bound_belongs_to_the_lower_band(
 def test_the_noise_of_a_sum_is_no_other_band() -> None:
     assert index_of("eaqi", "pm2_5", float(np.nextafter(15.0, 16.0))).value == 2
     # Three hours of 14.9, 15.0 and 15.1 make 15 by hand, and a little more or less by float.
-    period = day_of(DAY, PARIS)
+    period = local_day(DAY, PARIS)
     values = np.resize([14.9, 15.1, 15.0], 24) + 5.0
-    assert atmo({"pm2_5": hourly(period.start_us, values)}, DAY, PARIS).value == 2
+    assert compute_atmo({"pm2_5": hourly(period.start_us, values)}, DAY, PARIS).value == 2
 
 
 def test_the_worst_pollutant_wins_and_each_has_its_band() -> None:
     values = {"pm2_5": 4.0, "pm10": 50.0, "no2": 101.0, "o3": 61.0, "so2": 1.0}
-    result = eaqi({metric: hourly(HOUR, [value]) for metric, value in values.items()}, HOUR + 59)
+    result = compute_eaqi({metric: hourly(HOUR, [value]) for metric, value in values.items()}, HOUR + 59)
     assert (result.value, result.start_us, result.end_us) == (5, HOUR, HOUR + 3_600_000_000)
     assert {part.key: part.level for part in result.components} == {
         "pm2_5": 1,
@@ -86,7 +86,7 @@ def test_the_worst_pollutant_wins_and_each_has_its_band() -> None:
     }
     assert result.band is not None
     assert result.band.colour == "#960032"
-    assert PARTIAL not in result.notes
+    assert PARTIAL_ATMO_NOTE not in result.notes
 
 
 def test_an_hour_needs_three_quarters_and_says_what_is_not_there() -> None:
@@ -95,7 +95,7 @@ def test_an_hour_needs_three_quarters_and_says_what_is_not_there() -> None:
         "pm10": hourly(HOUR, [200.0], 74.99),
         "o3": hourly(HOUR + 3_600_000_000, [200.0]),
     }
-    result = eaqi(series, HOUR)
+    result = compute_eaqi(series, HOUR)
     assert (result.value, result.coverage, result.reason) == (1, 75.0, None)
     assert {part.key: (part.coverage, part.reason) for part in result.components} == {
         "pm2_5": (75.0, None),
@@ -104,7 +104,7 @@ def test_an_hour_needs_three_quarters_and_says_what_is_not_there() -> None:
         "o3": (0.0, "no_data"),
         "so2": (0.0, "metric_missing"),
     }
-    assert PARTIAL in result.notes
+    assert PARTIAL_ATMO_NOTE in result.notes
 
 
 @pytest.mark.parametrize(
@@ -116,16 +116,16 @@ def test_an_hour_needs_three_quarters_and_says_what_is_not_there() -> None:
     ],
 )
 def test_without_any_value_there_is_a_reason(series: dict[str, object], reason: str) -> None:
-    result = eaqi(series, HOUR)  # type: ignore[arg-type]
+    result = compute_eaqi(series, HOUR)  # type: ignore[arg-type]
     assert (result.value, result.band, result.reason) == (None, None, reason)
 
 
 def test_gases_count_by_their_highest_hour_and_particles_by_their_mean() -> None:
-    period = day_of(DAY, PARIS)
+    period = local_day(DAY, PARIS)
     peak = np.full(24, 10.0)
     peak[13] = 241.0
     series = {metric: hourly(period.start_us, peak) for metric in ("no2", "o3", "so2", "pm10", "pm2_5")}
-    found = {part.key: part for part in atmo(series, DAY, PARIS).components}
+    found = {part.key: part for part in compute_atmo(series, DAY, PARIS).components}
     assert [found[metric].value for metric in ("no2", "o3", "so2")] == [241.0] * 3
     assert [found[metric].level for metric in ("no2", "o3", "so2")] == [5, 5, 3]
     assert found["pm10"].value == found["pm2_5"].value == pytest.approx((23 * 10 + 241) / 24)
@@ -133,14 +133,14 @@ def test_gases_count_by_their_highest_hour_and_particles_by_their_mean() -> None
 
 @pytest.mark.parametrize(("day", "hours", "enough"), [(DAY, 24, 18), (SPRING, 23, 18), (AUTUMN, 25, 19)])
 def test_a_day_needs_three_quarters_of_the_hours_it_has(day: date, hours: int, enough: int) -> None:
-    period = day_of(day, PARIS)
+    period = local_day(day, PARIS)
     assert len(period.hours()) == hours
-    few = atmo({"no2": hourly(period.start_us, np.full(enough - 1, 50.0))}, day, PARIS)
+    few = compute_atmo({"no2": hourly(period.start_us, np.full(enough - 1, 50.0))}, day, PARIS)
     assert (few.value, few.reason) == (None, "coverage_too_low")
-    found = atmo({"no2": hourly(period.start_us, np.full(enough, 50.0))}, day, PARIS)
+    found = compute_atmo({"no2": hourly(period.start_us, np.full(enough, 50.0))}, day, PARIS)
     assert (found.value, found.coverage) == (2, round(100 * enough / hours, 2))
     # What lies before and after the day does not count.
-    around = atmo({"no2": hourly(period.start_us - 86_400_000_000, np.full(24, 500.0))}, day, PARIS)
+    around = compute_atmo({"no2": hourly(period.start_us - 86_400_000_000, np.full(24, 500.0))}, day, PARIS)
     assert around.reason == "no_data"
 
 
@@ -166,13 +166,13 @@ def test_a_day_of_real_air(sensor: str, hours: int, worst: str, day: str | None)
             [part.mean() if len(part) else np.nan for part in found],
             [min(100.0, 100 * len(part) / 24) for part in found],
         )
-    results = [eaqi(series, us(f"2019-03-10T{hour:02}:00")) for hour in range(24)]
+    results = [compute_eaqi(series, us(f"2019-03-10T{hour:02}:00")) for hour in range(24)]
     valued = [result for result in results if result.value is not None]
     assert len(valued) == hours
     worst_of_day = max(valued, key=lambda result: result.value or 0)
     assert worst_of_day.band is not None
     assert worst_of_day.band.key == worst
-    whole = atmo(series, date(2019, 3, 10), ZoneInfo("Europe/London"))
+    whole = compute_atmo(series, date(2019, 3, 10), ZoneInfo("Europe/London"))
     assert (whole.band.key if whole.band else None) == day
 
 
@@ -192,9 +192,9 @@ def test_more_of_a_pollutant_is_never_better(which: tuple[str, str], values: lis
 @given(st.lists(st.tuples(st.floats(0, 500), st.floats(0, 100)), min_size=1, max_size=24))
 def test_coverage_is_a_percentage(rows: list[tuple[float, float]]) -> None:
     values, coverage = np.array(rows).T
-    period = day_of(DAY, PARIS)
+    period = local_day(DAY, PARIS)
     series = {"pm10": hourly(period.start_us, values, coverage)}
-    for result in (eaqi(series, period.start_us), atmo(series, DAY, PARIS)):
+    for result in (compute_eaqi(series, period.start_us), compute_atmo(series, DAY, PARIS)):
         assert 0 <= result.coverage <= 100
         assert all(0 <= part.coverage <= 100 for part in result.components)
         assert (result.value is None) == (result.reason is not None)

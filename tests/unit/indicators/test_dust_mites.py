@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from app.indicators.calendar_periods import day_of
-from app.indicators.dust_mites import mite_risk
-from app.indicators.index_results import Result
-from app.indicators.input_types import Hourly
+from app.indicators.calendar_periods import local_day
+from app.indicators.dust_mites import compute_mite_risk
+from app.indicators.index_results import IndexResult
+from app.indicators.input_types import HourlySeries
 from tests.unit.indicators.build import hourly, step_of
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -19,20 +19,20 @@ ARLIAN = "Arlian et al. (1999)"
 HASHIMOTO = "Hashimoto et al. (1993)"
 
 
-def by_day(values: list[float]) -> Hourly:
+def by_day(values: list[float]) -> HourlySeries:
     """Hourly means that give each day its mean."""
     found: list[float] = []
     for offset, value in enumerate(values):
-        found += [value] * len(day_of(FIRST + timedelta(days=offset), PARIS).hours())
-    return hourly(day_of(FIRST, PARIS).start_us, found)
+        found += [value] * len(local_day(FIRST + timedelta(days=offset), PARIS).hours())
+    return hourly(local_day(FIRST, PARIS).start_us, found)
 
 
-def risk(warm: list[float], damp: list[float]) -> Result:
+def risk(warm: list[float], damp: list[float]) -> IndexResult:
     last = FIRST + timedelta(days=len(damp) - 1)
-    return mite_risk(by_day(warm), by_day(damp), FIRST, last, PARIS)
+    return compute_mite_risk(by_day(warm), by_day(damp), FIRST, last, PARIS)
 
 
-def part(result: Result, key: str) -> float | None:
+def part(result: IndexResult, key: str) -> float | None:
     return next(found.value for found in result.components if found.key == key)
 
 
@@ -98,7 +98,7 @@ def test_coverage() -> None:
     assert risk([20.0] * 13, [60.0] * 13).reason == "period_too_short"
     last = FIRST + timedelta(days=19)
     # Fifteen of twenty days are enough, of both.
-    assert mite_risk(by_day([20.0] * 20), by_day([60.0] * 15), FIRST, last, PARIS).coverage == 75.0
-    few = mite_risk(by_day([20.0] * 14), by_day([60.0] * 20), FIRST, last, PARIS)
+    assert compute_mite_risk(by_day([20.0] * 20), by_day([60.0] * 15), FIRST, last, PARIS).coverage == 75.0
+    few = compute_mite_risk(by_day([20.0] * 14), by_day([60.0] * 20), FIRST, last, PARIS)
     assert (few.value, few.coverage, few.reason) == (None, 70.0, "coverage_too_low")
-    assert mite_risk(None, by_day([60.0] * 20), FIRST, last, PARIS).reason == "metric_missing"
+    assert compute_mite_risk(None, by_day([60.0] * 20), FIRST, last, PARIS).reason == "metric_missing"

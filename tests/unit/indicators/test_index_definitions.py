@@ -7,30 +7,32 @@ from typing import get_args
 import pytest
 
 from app.indicators import method_options
-from app.indicators.calendar_periods import Period
+from app.indicators.calendar_periods import TimePeriod
 from app.indicators.dust_mites import MITE_BANDS, MITES
-from app.indicators.index_definitions import FIGURES, gravity
+from app.indicators.index_definitions import INDEX_DEFINITIONS, worst_sort_key
 from app.indicators.method_registry import METHODS
 from app.indicators.mould_risk import SENSITIVITIES
-from app.indicators.noise_levels import PARTS
+from app.indicators.noise_levels import DAY_PARTS
 from app.indicators.odour_hours import ODOUR_HOUR_LIMITS
-from app.indicators.result_builder import made
-from app.indicators.site_conditions import belongs, country_of, season_of
-from app.indicators.thermal_comfort import LIGHT_NEEDS, Season, light, thermal_comfort
+from app.indicators.result_builder import build_result
+from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
+from app.indicators.thermal_comfort import LIGHT_NEEDS, Season, compute_light, compute_thermal_comfort
 from tests.unit.indicators.build import constant, us
 
-HOUR = Period(us("2026-03-29T10:00"), us("2026-03-29T11:00"))
+HOUR = TimePeriod(us("2026-03-29T10:00"), us("2026-03-29T11:00"))
 
 
 def test_every_method_can_be_asked_for() -> None:
-    assert {name: figure.method for name, figure in FIGURES.items()} == dict(METHODS)
+    assert {name: figure.method for name, figure in INDEX_DEFINITIONS.items()} == dict(METHODS)
     # One that reads samples has to be of a metric of its own.
-    assert all(len(each.method.metrics) == 1 for each in FIGURES.values() if each.source == "samples")
+    assert all(
+        len(each.method.metrics) == 1 for each in INDEX_DEFINITIONS.values() if each.source == "samples"
+    )
 
 
 def test_what_can_be_chosen_is_what_there_is() -> None:
     for said, there in (
-        (method_options.NoiseCountry, PARTS),
+        (method_options.NoiseCountry, DAY_PARTS),
         (method_options.RoomUse, LIGHT_NEEDS),
         (method_options.MouldMaterial, SENSITIVITIES),
         (method_options.OdourArea, ODOUR_HOUR_LIMITS),
@@ -50,14 +52,17 @@ def test_what_can_be_chosen_is_what_there_is() -> None:
     ],
 )
 def test_a_place_has_the_figures_of_its_kind(kinds: tuple[str | None, str], wanted: list[bool]) -> None:
-    found = [belongs(FIGURES[name], kinds, "FR") for name in ("eaqi", "indoor-co2", "leq", "who-year")]
+    found = [
+        is_computed_by_default(INDEX_DEFINITIONS[name], kinds, "FR")
+        for name in ("eaqi", "indoor-co2", "leq", "who-year")
+    ]
     assert found == [*wanted, True, False]
-    assert not belongs(FIGURES["atmo"], kinds, "DE")
+    assert not is_computed_by_default(INDEX_DEFINITIONS["atmo"], kinds, "DE")
 
 
 def test_countries_and_seasons_follow_from_where_a_place_is() -> None:
     zones = ("Europe/Paris", "Indian/Reunion", "Europe/Berlin", "Europe/Madrid", "UTC")
-    assert [country_of(zone) for zone in zones] == ["FR", "FR", "DE", "EU", "EU"]
+    assert [country_of_timezone(zone) for zone in zones] == ["FR", "FR", "DE", "EU", "EU"]
     months = {
         latitude: [month for month in range(1, 13) if season_of(date(2026, month, 15), latitude) == "heating"]
         for latitude in (48.0, -34.0, 5.0)
@@ -66,11 +71,13 @@ def test_countries_and_seasons_follow_from_where_a_place_is() -> None:
 
 
 def test_the_worst_is_the_darkest_and_the_least_comfortable() -> None:
-    dark, bright = (light(constant(*HOUR, lux), HOUR, "writing") for lux in (100.0, 900.0))
-    assert gravity(dark) > gravity(bright)
+    dark, bright = (compute_light(constant(*HOUR, lux), HOUR, "writing") for lux in (100.0, 900.0))
+    assert worst_sort_key(dark) > worst_sort_key(bright)
     season: Season = "heating"
-    fine, cold, hot = (thermal_comfort(constant(*HOUR, degrees), HOUR, season) for degrees in (22, 15, 30))
-    assert gravity(fine) < gravity(cold) == gravity(hot)
-    mites = made(MITES, HOUR, 40.0, 100.0, band=MITE_BANDS[1])
+    fine, cold, hot = (
+        compute_thermal_comfort(constant(*HOUR, degrees), HOUR, season) for degrees in (22, 15, 30)
+    )
+    assert worst_sort_key(fine) < worst_sort_key(cold) == worst_sort_key(hot)
+    mites = build_result(MITES, HOUR, 40.0, 100.0, band=MITE_BANDS[1])
     dry = replace(mites, value=60.0, band=MITE_BANDS[0])
-    assert gravity(dry) < gravity(mites) < gravity(replace(mites, value=41.0))
+    assert worst_sort_key(dry) < worst_sort_key(mites) < worst_sort_key(replace(mites, value=41.0))

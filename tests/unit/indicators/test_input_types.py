@@ -8,22 +8,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.indicators.band_scales import BandScale, exceeds_limit
 from app.indicators.calendar_periods import (
     HOUR_US,
-    Period,
-    day_of,
-    days_of,
-    instant,
+    TimePeriod,
     last_of_month,
-    year_of,
+    local_day,
+    local_day_range,
+    local_year,
+    resolve_local_time,
 )
-from app.indicators.class_scales import Scale, above
-from app.indicators.index_results import Band, Text
-from app.indicators.input_types import Hourly, Levels, Samples, mean_of, percent
+from app.indicators.index_results import BilingualText, IndexBand
+from app.indicators.input_types import (
+    HourlySeries,
+    SampleSeries,
+    SoundLevels,
+    compute_percent,
+    compute_period_mean,
+)
 from tests.unit.indicators.build import hourly, us
 
 START = us("2025-06-02T00:00")
-BANDS = tuple(Band(key, Text(key, key)) for key in "abc")
+BANDS = tuple(IndexBand(key, BilingualText(key, key)) for key in "abc")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +46,7 @@ BANDS = tuple(Band(key, Text(key, key)) for key in "abc")
 )
 def test_odd_hours_are_refused(times: list[int], values: list[float], coverage: float) -> None:
     with pytest.raises(ValueError, match=r"columns|ascend|whole hours|percent"):
-        Hourly.of(times, values, coverage)
+        HourlySeries.of(times, values, coverage)
 
 
 @pytest.mark.parametrize(
@@ -57,23 +63,23 @@ def test_odd_levels_are_refused(
     starts: list[int], ends: list[int], values: list[float], seconds: list[float]
 ) -> None:
     with pytest.raises(ValueError, match=r"intervals|level|measured"):
-        Levels(
+        SoundLevels(
             np.array(starts), np.array(ends), np.array(values, dtype=float), np.array(seconds, dtype=float)
         )
 
 
 def test_samples_stand_until_the_next_one() -> None:
-    samples = Samples.of([0, 30_000_000, 200_000_000], [1.0, np.nan, 2.0], 60)
+    samples = SampleSeries.of([0, 30_000_000, 200_000_000], [1.0, np.nan, 2.0], 60)
     assert samples.ends.tolist() == [60_000_000, 260_000_000]
-    assert Samples.of([0, 30_000_000], [1.0, 2.0], 60).ends.tolist() == [30_000_000, 90_000_000]
-    assert Samples.of([0], [1.0], 0.5).ends.tolist() == [500_000]
+    assert SampleSeries.of([0, 30_000_000], [1.0, 2.0], 60).ends.tolist() == [30_000_000, 90_000_000]
+    assert SampleSeries.of([0], [1.0], 0.5).ends.tolist() == [500_000]
     with pytest.raises(ValueError, match="interval"):
-        Samples.of([0], [1.0], 0)
+        SampleSeries.of([0], [1.0], 0)
 
 
 def test_hours_weigh_what_was_measured_of_them() -> None:
     hours = [START + number * HOUR_US for number in range(5)]
-    levels = Levels.of_hours(hours, [50, 60, np.nan, 70, 80], [3_600, 0, 10, 1, 9_999], 1)
+    levels = SoundLevels.of_hours(hours, [50, 60, np.nan, 70, 80], [3_600, 0, 10, 1, 9_999], 1)
     assert levels.starts.tolist() == [hours[0], hours[3], hours[4]]
     assert levels.seconds.tolist() == [3_600, 1, 3_600]
     assert levels.values.tolist() == [50, 70, 80]
@@ -84,16 +90,19 @@ def test_hours_are_found_on_a_grid() -> None:
     grid = series.on(range(START - HOUR_US, START + 5 * HOUR_US, HOUR_US))
     assert np.array_equal(grid, [np.nan, 1, np.nan, np.nan, 4, np.nan], equal_nan=True)
     assert series.valid.tolist() == [True, False, False, True]
-    assert Hourly.of([START], [1.0]).coverage.tolist() == [100.0]
+    assert HourlySeries.of([START], [1.0]).coverage.tolist() == [100.0]
     assert (series.at(START + 2 * HOUR_US), series.at(START + 4 * HOUR_US), series.at(START + 1)) == (
         (3.0, 74.0),
         None,
         None,
     )
-    mean = mean_of(series, Period(START, START + 2 * HOUR_US), 50)
+    mean = compute_period_mean(series, TimePeriod(START, START + 2 * HOUR_US), 50)
     assert (mean.value, mean.coverage, mean.reason) == (1, 50, None)
-    assert mean_of(series, Period(START, START + 2 * HOUR_US), 50.01).reason == "coverage_too_low"
-    assert mean_of(None, Period(START, START + HOUR_US), 50) == (None, 0.0, "metric_missing")
+    assert (
+        compute_period_mean(series, TimePeriod(START, START + 2 * HOUR_US), 50.01).reason
+        == "coverage_too_low"
+    )
+    assert compute_period_mean(None, TimePeriod(START, START + HOUR_US), 50) == (None, 0.0, "metric_missing")
 
 
 PARIS, KOLKATA, BEIRUT = ZoneInfo("Europe/Paris"), ZoneInfo("Asia/Kolkata"), ZoneInfo("Asia/Beirut")
@@ -111,7 +120,7 @@ PARIS, KOLKATA, BEIRUT = ZoneInfo("Europe/Paris"), ZoneInfo("Asia/Kolkata"), Zon
     ],
 )
 def test_local_days(day: date, zone: ZoneInfo, hours: int) -> None:
-    period = day_of(day, zone)
+    period = local_day(day, zone)
     assert period.seconds == hours * 3600
     assert len(period.hours()) == hours
     first = datetime.fromtimestamp(period.start_us / 1e6, zone)
@@ -120,31 +129,41 @@ def test_local_days(day: date, zone: ZoneInfo, hours: int) -> None:
 
 
 def test_days_follow_one_another() -> None:
-    assert days_of(date(2025, 1, 1), date(2025, 12, 31), PARIS) == year_of(2025, PARIS)
-    assert day_of(date(2025, 3, 30), PARIS).end_us == day_of(date(2025, 3, 31), PARIS).start_us
+    assert local_day_range(date(2025, 1, 1), date(2025, 12, 31), PARIS) == local_year(2025, PARIS)
+    assert local_day(date(2025, 3, 30), PARIS).end_us == local_day(date(2025, 3, 31), PARIS).start_us
     assert [last_of_month(2024, month).day for month in (1, 2, 12)] == [31, 29, 31]
-    assert instant(date(2025, 10, 26), time(2, 30), PARIS) == us("2025-10-26T00:30")
+    assert resolve_local_time(date(2025, 10, 26), time(2, 30), PARIS) == us("2025-10-26T00:30")
 
 
 def test_scales() -> None:
-    scale = Scale(BANDS, (1, 2), ("lower", "upper"))
+    scale = BandScale(BANDS, (1, 2), ("lower", "upper"))
     assert [scale.level(value) for value in (0.9, 1, 1.1, 1.9, 2, 2.1)] == [1, 1, 2, 2, 3, 3]
     assert scale.band(2).key == "c"
     for bounds in ((1,), (2, 1), (1, 1)):
         with pytest.raises(ValueError, match="scale"):
-            Scale.of(BANDS, *bounds)
+            BandScale.of(BANDS, *bounds)
 
 
 def test_percent() -> None:
-    assert [percent(1, 3), percent(0.5, 1), percent(2, 1), percent(-1, 1)] == [33.33, 50.0, 100.0, 0.0]
-    assert percent(1, 0) == 0.0
+    assert [
+        compute_percent(1, 3),
+        compute_percent(0.5, 1),
+        compute_percent(2, 1),
+        compute_percent(-1, 1),
+    ] == [33.33, 50.0, 100.0, 0.0]
+    assert compute_percent(1, 0) == 0.0
 
 
 def test_what_equals_a_limit_is_not_above_it() -> None:
-    assert [above(value, 0.3) for value in (0.1 + 0.2, 0.3, 0.3 + 1e-8, 0.2)] == [False, False, True, False]
+    assert [exceeds_limit(value, 0.3) for value in (0.1 + 0.2, 0.3, 0.3 + 1e-8, 0.2)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(-1e9, 1e9), st.floats(0, 1e9))
 def test_percent_stays_a_percentage(part: float, whole: float) -> None:
-    assert 0 <= percent(part, whole) <= 100
+    assert 0 <= compute_percent(part, whole) <= 100

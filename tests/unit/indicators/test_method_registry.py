@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators import index_results
-from app.indicators.index_results import REASONS, Method
+from app.indicators.index_results import NO_VALUE_REASONS, IndexMethod
 from app.indicators.method_registry import METHODS
 
 ROOT = Path(__file__).parents[3]
@@ -18,16 +18,16 @@ def test_every_method_is_registered_once() -> None:
     found = []
     for path in sorted((ROOT / "app" / "indicators").glob("*.py")):
         module = import_module(f"app.indicators.{path.stem}")
-        found += [value for value in vars(module).values() if isinstance(value, Method)]
+        found += [value for value in vars(module).values() if isinstance(value, IndexMethod)]
     assert {method.name for method in found} == set(METHODS)
     assert len({id(method) for method in found}) == len(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
-def test_a_method_says_what_it_is(method: Method) -> None:
+def test_a_method_says_what_it_is(method: IndexMethod) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", method.name)
     assert method.version >= 1
-    assert all(metric in BY_NAME for metric in method.metrics)
+    assert all(metric in METRICS_BY_NAME for metric in method.metrics)
     assert all(text.strip() for text in (*method.title, method.citation.document, method.citation.basis))
     assert all(text.strip() for note in method.notes for text in note)
     # A rule of coverage has a number.
@@ -63,4 +63,4 @@ def test_what_is_not_verified_says_so_wherever_it_is_cited() -> None:
 
 
 def test_every_reason_has_its_words() -> None:
-    assert set(REASONS) == set(index_results.NoValueReason.__value__.__args__)
+    assert set(NO_VALUE_REASONS) == set(index_results.NoValueReason.__value__.__args__)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.calendar_periods import HOUR_US, Period
-from app.indicators.index_results import Result
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
+from app.indicators.index_results import IndexResult
 from app.indicators.mould_risk import (
     MOULD_SCALE,
     SENSITIVITIES,
+    advance_mould_index,
+    compute_mould_index,
     critical_humidity,
-    mould_index,
-    mould_step,
 )
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
@@ -23,9 +23,9 @@ PINE = SENSITIVITIES["very_sensitive"]
 VTT = "Hukka and Viitanen (1999)"
 
 
-def after(hours: int, warm: float, damp: float, **more: float) -> Result:
-    period = Period(START, START + hours * HOUR_US)
-    return mould_index(constant(*period, warm), constant(*period, damp), period, **more)  # type: ignore[arg-type]
+def after(hours: int, warm: float, damp: float, **more: float) -> IndexResult:
+    period = TimePeriod(START, START + hours * HOUR_US)
+    return compute_mould_index(constant(*period, warm), constant(*period, damp), period, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_the_first_hours_grow_as_by_hand() -> None:
     """At 22 °C and 90 %RH: x = 0.5, Mmax = 1 + 3.5 - 0.5 = 4, t = 7·exp(…) days for an index of one."""
     days = 7 * math.exp(-0.68 * math.log(22) - 13.9 * math.log(90) + 66.02)
     slowed = 1 - math.exp(2.3 * (0 - 4.0))
-    index, dry_hours = mould_step(0.0, 5, 22.0, 90.0, PINE)
+    index, dry_hours = advance_mould_index(0.0, 5, 22.0, 90.0, PINE)
     assert index == pytest.approx(slowed / days / 24), VTT
     assert dry_hours == 0
     # From an index of one on it grows at twice the pace.
     late = 2 * (1 - math.exp(2.3 * (1.0 - 4.0))) / days / 24
-    assert mould_step(1.0, 0, 22.0, 90.0, PINE)[0] == pytest.approx(1.0 + late)
+    assert advance_mould_index(1.0, 0, 22.0, 90.0, PINE)[0] == pytest.approx(1.0 + late)
 
 
 def test_it_never_passes_the_highest_index_of_its_humidity() -> None:
@@ -82,7 +82,7 @@ def test_it_never_passes_the_highest_index_of_its_humidity() -> None:
     ],
 )
 def test_where_it_can_grow(warm: float, damp: float, grows: bool) -> None:  # noqa: FBT001 (a column)
-    _, dry = mould_step(0.5, 0, warm, damp, PINE)
+    _, dry = advance_mould_index(0.5, 0, warm, damp, PINE)
     assert (dry == 0) is grows, VTT
 
 
@@ -106,8 +106,8 @@ def test_it_goes_on_where_it_stopped() -> None:
     whole = after(100, 20.0, 60.0, begin=2.0)
     first = after(30, 20.0, 60.0, begin=2.0)
     assert first.value is not None
-    period = Period(START + 30 * HOUR_US, START + 100 * HOUR_US)
-    rest = mould_index(
+    period = TimePeriod(START + 30 * HOUR_US, START + 100 * HOUR_US)
+    rest = compute_mould_index(
         constant(*period, 20.0), constant(*period, 60.0), period, begin=first.value, dry_hours=30
     )
     assert rest.value == pytest.approx(whole.value)
@@ -130,17 +130,17 @@ def test_bands(index: float, band: str) -> None:
 
 
 def test_hours_that_were_not_measured_stand_still() -> None:
-    period = Period(START, START + 100 * HOUR_US)
+    period = TimePeriod(START, START + 100 * HOUR_US)
     damp = np.full(100, 95.0)
     covered = np.full(100, 100.0)
     covered[10:35] = 50.0
-    result = mould_index(constant(*period, 22.0), hourly(START, damp, covered), period)
+    result = compute_mould_index(constant(*period, 22.0), hourly(START, damp, covered), period)
     assert result.coverage == 75.0
     assert result.value == pytest.approx(after(75, 22.0, 95.0).value)
     covered[9] = 50.0
-    few = mould_index(constant(*period, 22.0), hourly(START, damp, covered), period)
+    few = compute_mould_index(constant(*period, 22.0), hourly(START, damp, covered), period)
     assert (few.value, few.band, few.reason) == (None, None, "coverage_too_low")
-    assert mould_index(None, constant(*period, 95.0), period).reason == "metric_missing"
+    assert compute_mould_index(None, constant(*period, 95.0), period).reason == "metric_missing"
 
 
 @settings(max_examples=30, deadline=None)
@@ -154,6 +154,6 @@ def test_hours_that_were_not_measured_stand_still() -> None:
 def test_an_index_stays_between_none_and_all(
     material: str, warm: float, damp: float, index: float, dry: int
 ) -> None:
-    after_one, hours = mould_step(index, dry, warm, damp, SENSITIVITIES[material])
+    after_one, hours = advance_mould_index(index, dry, warm, damp, SENSITIVITIES[material])
     assert 0 <= after_one <= 6
     assert hours in {0, dry + 1}

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.calendar_periods import HOUR_US, Period, day_of, year_of
-from app.indicators.index_results import Result
-from app.indicators.input_types import Floats, Levels
+from app.indicators.calendar_periods import HOUR_US, TimePeriod, local_day, local_year
+from app.indicators.index_results import IndexResult
+from app.indicators.input_types import SoundLevels, ValueArray
 from app.indicators.noise_levels import (
-    PARTS,
-    day_evening_night,
+    DAY_PARTS,
+    combine_day_parts,
+    compute_lden_day,
+    compute_lden_year,
+    compute_leq,
     energy_mean,
-    lden_day,
-    lden_year,
-    leq,
     noise_day,
 )
 from tests.unit.indicators.build import energy, us
@@ -57,7 +57,7 @@ def shifted(days: int) -> tuple[list[int], list[float]]:
 
 def continuous(first: date) -> tuple[list[int], list[float]]:
     """The street's minutes one after another from a local midnight on, whatever the clocks did."""
-    start = day_of(first, PARIS).start_us
+    start = local_day(first, PARIS).start_us
     return [start + MINUTE_US * number for number in range(len(STREET_ROWS))], [row[1] for row in STREET_ROWS]
 
 
@@ -84,7 +84,7 @@ def by_hand(times: list[int], values: list[float], day: date, country: str) -> d
     return {**levels, "lden": float(10 * np.log10(penalised / 24))}
 
 
-def figures(result: Result) -> dict[str, float | None]:
+def figures(result: IndexResult) -> dict[str, float | None]:
     parts = {part.key: part.value for part in result.components if part.key != "leq"}
     return {**parts, "lden": result.value}
 
@@ -93,7 +93,7 @@ def figures(result: Result) -> dict[str, float | None]:
 @pytest.mark.parametrize("day", [21, 22, 23, 24])
 def test_a_street_as_computed_by_hand(country: str, day: int) -> None:
     times, values = shifted(0)
-    result = lden_day(Levels.of_samples(times, values, 60), date(2025, 3, day), PARIS, country)
+    result = compute_lden_day(SoundLevels.of_samples(times, values, 60), date(2025, 3, day), PARIS, country)
     assert figures(result) == pytest.approx(by_hand(times, values, date(2025, 3, day), country), abs=1e-9), (
         DIRECTIVE
     )
@@ -106,14 +106,14 @@ def test_the_night_in_which_summer_time_begins_has_seven_hours(country: str) -> 
     times, values = shifted(7)
     assert len(times) == 7_200 - 60
     day = date(2025, 3, 29)
-    result = lden_day(Levels.of_samples(times, values, 60), day, PARIS, country)
+    result = compute_lden_day(SoundLevels.of_samples(times, values, 60), day, PARIS, country)
     assert result.end_us - result.start_us == 23 * HOUR_US
     assert figures(result) == pytest.approx(by_hand(times, values, day, country), abs=1e-9)
     assert [part.coverage for part in result.components] == [100.0] * 4
     # The hour that the clock left out is no gap: seven hours are all of this night.
     shorter = [(time, value) for time, value in zip(times, values, strict=True) if not _in_night(time, 2, 3)]
-    left = Levels.of_samples([time for time, _ in shorter], [value for _, value in shorter], 60)
-    found = lden_day(left, day, PARIS, country)
+    left = SoundLevels.of_samples([time for time, _ in shorter], [value for _, value in shorter], 60)
+    found = compute_lden_day(left, day, PARIS, country)
     assert next(part.coverage for part in found.components if part.key == "lnight") == pytest.approx(
         100 * 5 / 7, abs=0.01
     )
@@ -131,7 +131,7 @@ def _in_night(time: int, *hours: int) -> bool:
 def test_the_night_in_which_summer_time_ends_has_nine_hours(country: str) -> None:
     times, values = continuous(date(2025, 10, 24))
     day = date(2025, 10, 25)
-    result = lden_day(Levels.of_samples(times, values, 60), day, PARIS, country)
+    result = compute_lden_day(SoundLevels.of_samples(times, values, 60), day, PARIS, country)
     assert result.end_us - result.start_us == 25 * HOUR_US
     assert figures(result) == pytest.approx(by_hand(times, values, day, country), abs=1e-9)
     assert [part.coverage for part in result.components] == [100.0] * 4
@@ -142,8 +142,8 @@ def test_the_weights_are_the_directives_whatever_the_night_lasted() -> None:
     period = noise_day(day, PARIS, "FR")
     quiet = np.arange(period.start_us, period.end_us, HOUR_US)
     nights = quiet >= us("2025-03-29T21:00")
-    levels = Levels.of_samples(quiet, np.where(nights, 60.0, 50.0), 3600)
-    result = lden_day(levels, day, PARIS, "FR")
+    levels = SoundLevels.of_samples(quiet, np.where(nights, 60.0, 50.0), 3600)
+    result = compute_lden_day(levels, day, PARIS, "FR")
     expected = 10 * np.log10((12 * 10**5 + 4 * 10**5.5 + 8 * 10**7) / 24)
     assert int(nights.sum()) == 7
     assert result.value == pytest.approx(float(expected))
@@ -151,12 +151,12 @@ def test_the_weights_are_the_directives_whatever_the_night_lasted() -> None:
 
 def test_a_steady_level_and_its_penalties() -> None:
     """Lden of a level that never changes lies 6.4 dB above it."""
-    parts = PARTS["EU"]
-    assert day_evening_night({"lday": 50, "levening": 50, "lnight": 50}, parts) == pytest.approx(
+    parts = DAY_PARTS["EU"]
+    assert combine_day_parts({"lday": 50, "levening": 50, "lnight": 50}, parts) == pytest.approx(
         56.395, abs=0.001
     )
-    assert day_evening_night({"lday": 50, "levening": 45, "lnight": 40}, parts) == pytest.approx(50.0)
-    assert [(part.key, part.weight, part.penalty) for part in PARTS["FR"]] == [
+    assert combine_day_parts({"lday": 50, "levening": 45, "lnight": 40}, parts) == pytest.approx(50.0)
+    assert [(part.key, part.weight, part.penalty) for part in DAY_PARTS["FR"]] == [
         ("lday", 12, 0),
         ("levening", 4, 5),
         ("lnight", 8, 10),
@@ -191,17 +191,19 @@ def test_the_hour_that_is_loud(source: str, country: str, hour: int, part: str) 
     period = noise_day(day, PARIS, country)
     times = np.arange(period.start_us, period.end_us, HOUR_US)
     loud = [datetime.fromtimestamp(time / 1e6, PARIS).hour == hour for time in times.tolist()]
-    result = lden_day(Levels.of_samples(times, np.where(loud, 90.0, 30.0), 3600), day, PARIS, country)
+    result = compute_lden_day(
+        SoundLevels.of_samples(times, np.where(loud, 90.0, 30.0), 3600), day, PARIS, country
+    )
     assert [found.key for found in result.components[:3] if (found.value or 0) > 70] == [part], source
 
 
 def test_an_interval_counts_where_it_lies() -> None:
     """One of 90 minutes over 18 h gives an hour to the day and half an hour to the evening."""
     start = us("2025-06-02T15:00")
-    levels = Levels(
+    levels = SoundLevels(
         np.array([start]), np.array([start + 90 * MINUTE_US]), np.array([60.0]), np.array([2_700.0])
     )
-    parts = lden_day(levels, date(2025, 6, 2), PARIS, "FR").components
+    parts = compute_lden_day(levels, date(2025, 6, 2), PARIS, "FR").components
     # Half of the interval was measured.
     assert [part.coverage for part in parts[:3]] == [
         round(100 * 1800 / 43_200, 2),
@@ -213,18 +215,20 @@ def test_an_interval_counts_where_it_lies() -> None:
 def test_hours_with_their_counts_are_as_good_as_their_minutes() -> None:
     times, values = shifted(0)
     kept = [(time, value) for time, value in zip(times, values, strict=True) if not _left_out(time)]
-    minutes = Levels.of_samples([time for time, _ in kept], [value for _, value in kept], 60)
+    minutes = SoundLevels.of_samples([time for time, _ in kept], [value for _, value in kept], 60)
     table: dict[int, list[float]] = {}
     for time, value in kept:
         table.setdefault(time // HOUR_US * HOUR_US, []).append(value)
-    hours = Levels.of_hours(
+    hours = SoundLevels.of_hours(
         list(table),
         [energy(np.array(listed)) for listed in table.values()],
         [len(listed) for listed in table.values()],
         60,
     )
     for country in ("FR", "EU"):
-        fine, coarse = (lden_day(levels, date(2025, 3, 22), PARIS, country) for levels in (minutes, hours))
+        fine, coarse = (
+            compute_lden_day(levels, date(2025, 3, 22), PARIS, country) for levels in (minutes, hours)
+        )
         assert figures(coarse) == pytest.approx(figures(fine), abs=1e-9)
         assert [part.coverage for part in coarse.components] == [part.coverage for part in fine.components]
         assert coarse.coverage < 100
@@ -237,20 +241,23 @@ def _left_out(time: int) -> bool:
 
 def test_a_day_says_that_it_is_no_year() -> None:
     times, values = shifted(0)
-    levels = Levels.of_samples(times, values, 60)
-    day, year = lden_day(levels, date(2025, 3, 22), PARIS, "FR"), lden_year(levels, 2025, PARIS, "FR")
+    levels = SoundLevels.of_samples(times, values, 60)
+    day, year = (
+        compute_lden_day(levels, date(2025, 3, 22), PARIS, "FR"),
+        compute_lden_year(levels, 2025, PARIS, "FR"),
+    )
     assert any("24 hours" in note.en for note in day.notes)
     assert not any("24 hours" in note.en for note in year.notes)
     assert (year.method, year.value, year.reason) == ("lden-year", None, "coverage_too_low")
 
 
 def test_a_year_is_the_energy_mean_of_all_its_parts() -> None:
-    period = year_of(2025, PARIS)
+    period = local_year(2025, PARIS)
     start = noise_day(date(2025, 1, 1), PARIS, "FR").start_us
     times = np.arange(start, period.end_us + 6 * HOUR_US, HOUR_US)
     clock = np.array([datetime.fromtimestamp(time / 1e6, PARIS).hour for time in times.tolist()])
     values = 50.0 + 15 * np.sin(np.arange(len(times)) / 7.0)
-    result = lden_year(Levels.of_samples(times, values, 3600), 2025, PARIS, "FR")
+    result = compute_lden_year(SoundLevels.of_samples(times, values, 3600), 2025, PARIS, "FR")
     day, evening = (clock >= 6) & (clock < 18), (clock >= 18) & (clock < 22)
     ld, le, ln = energy(values[day]), energy(values[evening]), energy(values[~(day | evening)])
     assert figures(result)["lday"] == pytest.approx(ld)
@@ -267,8 +274,8 @@ def test_a_part_that_is_not_covered_leaves_no_level() -> None:
     nights = [
         index for index, time in enumerate(times) if datetime.fromtimestamp(time / 1e6, PARIS).hour < 22
     ]
-    levels = Levels.of_samples([times[i] for i in nights], [values[i] for i in nights], 60)
-    result = lden_day(levels, date(2025, 3, 22), PARIS, "EU")
+    levels = SoundLevels.of_samples([times[i] for i in nights], [values[i] for i in nights], 60)
+    result = compute_lden_day(levels, date(2025, 3, 22), PARIS, "EU")
     assert {part.key: part.reason for part in result.components} == {
         "lday": None,
         "levening": None,
@@ -277,9 +284,9 @@ def test_a_part_that_is_not_covered_leaves_no_level() -> None:
     }
     # Without 22 to 24 h the evening has three of four hours, and the night seven of eight.
     assert [part.coverage for part in result.components[:3]] == [100.0, 75.0, 87.5]
-    empty = Levels.of_samples([], [], 60)
-    assert lden_day(empty, date(2025, 3, 22), PARIS).reason == "no_data"
-    assert leq(empty, Period(0, HOUR_US)).reason == "no_data"
+    empty = SoundLevels.of_samples([], [], 60)
+    assert compute_lden_day(empty, date(2025, 3, 22), PARIS).reason == "no_data"
+    assert compute_leq(empty, TimePeriod(0, HOUR_US)).reason == "no_data"
 
 
 LEVELS = st.lists(st.floats(-30, 200), min_size=1, max_size=30).map(np.array)
@@ -287,7 +294,7 @@ LEVELS = st.lists(st.floats(-30, 200), min_size=1, max_size=30).map(np.array)
 
 @settings(max_examples=50, deadline=None)
 @given(LEVELS)
-def test_the_energy_mean_lies_between_the_arithmetic_mean_and_the_highest(values: Floats) -> None:
+def test_the_energy_mean_lies_between_the_arithmetic_mean_and_the_highest(values: ValueArray) -> None:
     found = energy_mean(values)
     assert values.mean() - 1e-9 <= found <= values.max() + 1e-9
     assert found == pytest.approx(energy(values), abs=1e-9)
@@ -305,11 +312,13 @@ def test_dividing_intervals_changes_nothing(rows: list[tuple[int, float]], piece
     ends = start + MINUTE_US * np.cumsum([minutes for minutes, _ in rows])
     starts = np.concatenate([[start], ends[:-1]])
     values = np.array([level for _, level in rows])
-    whole = Levels(starts, ends, values, (ends - starts) / 1e6)
+    whole = SoundLevels(starts, ends, values, (ends - starts) / 1e6)
     cuts = np.linspace(starts, ends, pieces + 1).astype(np.int64)
     finer_starts, finer_ends = cuts[:-1].T.ravel(), cuts[1:].T.ravel()
-    finer = Levels(finer_starts, finer_ends, np.repeat(values, pieces), (finer_ends - finer_starts) / 1e6)
-    one, many = (lden_day(levels, day, PARIS, "FR") for levels in (whole, finer))
+    finer = SoundLevels(
+        finer_starts, finer_ends, np.repeat(values, pieces), (finer_ends - finer_starts) / 1e6
+    )
+    one, many = (compute_lden_day(levels, day, PARIS, "FR") for levels in (whole, finer))
     assert one.reason == many.reason
     for first, second in zip(one.components, many.components, strict=True):
         assert first.coverage == pytest.approx(second.coverage, abs=0.011)
@@ -328,7 +337,8 @@ def test_a_louder_hour_is_never_quieter(hour: int, more: float) -> None:
     louder = values.copy()
     louder[hour] += more
     low, high = (
-        lden_day(Levels.of_samples(times, found, 3600), day, PARIS).value for found in (values, louder)
+        compute_lden_day(SoundLevels.of_samples(times, found, 3600), day, PARIS).value
+        for found in (values, louder)
     )
     assert low is not None
     assert high is not None

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.indicators.calendar_periods import HOUR_US, Period
-from app.indicators.period_selection import SHORTEST_US, PeriodLength, Slot, ends, last_over, slots
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
+from app.indicators.period_selection import (
+    MIN_LENGTH_US,
+    DatedPeriod,
+    PeriodLength,
+    find_last_complete_period,
+    periods_ending_in,
+    periods_starting_in,
+)
 from tests.unit.indicators.build import us
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -33,11 +40,14 @@ LENGTHS: tuple[PeriodLength, ...] = ("hour", "day", "week", "weeks", "month", "y
     ],
 )
 def test_the_last_period_ended_at_the_latest_now(length: PeriodLength, at: str, start: str, end: str) -> None:
-    assert last_over(length, us(at), PARIS).period == Period(us(start), us(end))
+    assert find_last_complete_period(length, us(at), PARIS).period == TimePeriod(us(start), us(end))
 
 
 def test_a_day_may_begin_at_another_time_than_midnight() -> None:
-    of = [last_over("day", us(at), PARIS, time(6)) for at in ("2026-03-29T03:59", "2026-03-29T04:00")]
+    of = [
+        find_last_complete_period("day", us(at), PARIS, time(6))
+        for at in ("2026-03-29T03:59", "2026-03-29T04:00")
+    ]
     assert [slot.first for slot in of] == [date(2026, 3, 27), date(2026, 3, 28)]
     # The night in which the clocks go forward is an hour shorter.
     assert [(slot.period.end_us - slot.period.start_us) // HOUR_US for slot in of] == [24, 23]
@@ -45,10 +55,10 @@ def test_a_day_may_begin_at_another_time_than_midnight() -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_periods_follow_each_other_and_begin_in_the_range(length: PeriodLength) -> None:
-    span = Period(us("2024-02-10T11:30"), us("2026-04-02T00:00"))
+    span = TimePeriod(us("2024-02-10T11:30"), us("2026-04-02T00:00"))
     if length == "hour":
-        span = Period(us("2026-03-28T11:30"), us("2026-03-29T09:30"))
-    found = list(slots(length, span, PARIS))
+        span = TimePeriod(us("2026-03-28T11:30"), us("2026-03-29T09:30"))
+    found = list(periods_starting_in(length, span, PARIS))
     assert len(found) > 1
     for slot, following in pairwise(found):
         assert slot.period.end_us == following.period.start_us
@@ -56,14 +66,14 @@ def test_periods_follow_each_other_and_begin_in_the_range(length: PeriodLength) 
     assert span.start_us <= starts[0] < found[0].period.end_us - found[0].period.start_us + span.start_us
     assert starts[-1] < span.end_us <= found[-1].period.end_us
     # What a range is measured by is never more than a period really is.
-    assert min(slot.period.end_us - slot.period.start_us for slot in found) >= SHORTEST_US[length]
+    assert min(slot.period.end_us - slot.period.start_us for slot in found) >= MIN_LENGTH_US[length]
 
 
 def test_weeks_begin_on_mondays_and_months_on_their_first() -> None:
-    span = Period(us("2026-01-01T00:00"), us("2026-06-01T00:00"))
+    span = TimePeriod(us("2026-01-01T00:00"), us("2026-06-01T00:00"))
 
-    def of(length: PeriodLength) -> list[Slot]:
-        return list(slots(length, span, PARIS))
+    def of(length: PeriodLength) -> list[DatedPeriod]:
+        return list(periods_starting_in(length, span, PARIS))
 
     assert {slot.first.weekday() for slot in of("week")} == {0}
     assert {(slot.last - slot.first).days for slot in of("weeks")} == {27}
@@ -72,7 +82,9 @@ def test_weeks_begin_on_mondays_and_months_on_their_first() -> None:
 
 
 def test_a_range_that_is_over_before_it_begins_has_none() -> None:
-    assert [list(slots(length, Period(10**15, 10**14), PARIS)) for length in LENGTHS] == [[]] * len(LENGTHS)
+    assert [list(periods_starting_in(length, TimePeriod(10**15, 10**14), PARIS)) for length in LENGTHS] == [
+        []
+    ] * len(LENGTHS)
 
 
 @given(
@@ -90,7 +102,7 @@ def test_what_ends_in_a_range_is_what_is_newest_at_each_time_of_it(
     place = ZoneInfo(zone)
     # Days end on halves of hours somewhere.
     moments = range(after, until + 1, HOUR_US // 2)
-    newest = dict.fromkeys(last_over(length, at, place, begin) for at in moments)
-    assert list(ends(length, after, until, place, begin)) == [
+    newest = dict.fromkeys(find_last_complete_period(length, at, place, begin) for at in moments)
+    assert list(periods_ending_in(length, after, until, place, begin)) == [
         slot for slot in newest if after < slot.period.end_us <= until
     ]

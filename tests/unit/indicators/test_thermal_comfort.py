@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from app.indicators.calendar_periods import HOUR_US, Period
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.thermal_comfort import (
     Season,
+    compute_humidex,
+    compute_light,
+    compute_thermal_comfort,
     dew_point,
-    humidex,
-    humidex_of,
-    light,
-    thermal_comfort,
+    humidex_from_dew_point,
 )
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 START = us("2025-06-02T00:00")
-DAY = Period(START, START + 24 * HOUR_US)
+DAY = TimePeriod(START, START + 24 * HOUR_US)
 ISO = "EN ISO 7730:2005, table A.5"
 
 
@@ -35,14 +35,14 @@ def test_categories(
 ) -> None:
     low, high = ends
     values = (low - step_of(low), low, low + step_of(low), high - step_of(high), high, high + step_of(high))
-    bands = [thermal_comfort(constant(*DAY, value), DAY, season).band for value in values]
+    bands = [compute_thermal_comfort(constant(*DAY, value), DAY, season).band for value in values]
     expected = [outside, inside, inside, inside, inside, outside]
     assert [band.key for band in bands if band] == expected, citation
 
 
 def test_shares_of_hours_and_coverage() -> None:
     values = np.array([22.0] * 12 + [24.5] * 6)
-    result = thermal_comfort(hourly(START, values), DAY, "heating")
+    result = compute_thermal_comfort(hourly(START, values), DAY, "heating")
     assert result.value == pytest.approx(values.mean())
     assert (result.band and result.band.key, result.coverage) == ("a", 75.0)
     assert {part.key: part.value for part in result.components} == {
@@ -51,7 +51,7 @@ def test_shares_of_hours_and_coverage() -> None:
         "c": pytest.approx(33.33),
         "outside": 0.0,
     }
-    few = thermal_comfort(hourly(START, values[:17]), DAY, "heating")
+    few = compute_thermal_comfort(hourly(START, values[:17]), DAY, "heating")
     assert (few.value, few.band, few.reason) == (None, None, "coverage_too_low")
 
 
@@ -64,7 +64,7 @@ def test_shares_of_hours_and_coverage() -> None:
     ],
 )
 def test_humidex_of_a_dew_point(source: str, celsius: float, dew: float, expected: int) -> None:
-    assert round(humidex_of(celsius, dew)) == expected, source
+    assert round(humidex_from_dew_point(celsius, dew)) == expected, source
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_degrees_of_discomfort(citation: str, bound: float, below: str, at: str,
     low, high = 10.0, 40.0
     for _ in range(200):
         middle = (low + high) / 2
-        low, high = (middle, high) if humidex_of(middle, middle) < bound else (low, middle)
+        low, high = (middle, high) if humidex_from_dew_point(middle, middle) < bound else (low, middle)
     found = []
     for value in (low - 1e-6, high, high + 1e-6):
-        band = humidex(constant(*DAY, value), constant(*DAY, 100.0), DAY).band
+        band = compute_humidex(constant(*DAY, value), constant(*DAY, 100.0), DAY).band
         found.append(band.key if band else None)
     assert found == [below, at, beyond], citation
 
@@ -103,13 +103,13 @@ def test_degrees_of_discomfort(citation: str, bound: float, below: str, at: str,
 def test_the_highest_hour_counts_and_both_are_needed() -> None:
     warm = np.full(24, 20.0)
     warm[15] = 35.0
-    result = humidex(hourly(START, warm), constant(*DAY, 50.0), DAY)
-    assert result.value == pytest.approx(humidex_of(35.0, dew_point(35.0, 50.0)))
-    part = humidex(hourly(START, warm), hourly(START, np.full(17, 50.0)), DAY)
+    result = compute_humidex(hourly(START, warm), constant(*DAY, 50.0), DAY)
+    assert result.value == pytest.approx(humidex_from_dew_point(35.0, dew_point(35.0, 50.0)))
+    part = compute_humidex(hourly(START, warm), hourly(START, np.full(17, 50.0)), DAY)
     assert (part.value, part.reason) == (None, "coverage_too_low")
-    assert humidex(hourly(START, warm), None, DAY).reason == "metric_missing"
+    assert compute_humidex(hourly(START, warm), None, DAY).reason == "metric_missing"
     # Air without any water has no dew point: such hours have no humidex.
-    assert humidex(hourly(START, warm), constant(*DAY, 0.0), DAY).reason == "coverage_too_low"
+    assert compute_humidex(hourly(START, warm), constant(*DAY, 0.0), DAY).reason == "coverage_too_low"
 
 
 EN = "EN 12464-1, secondary tables"
@@ -130,8 +130,8 @@ EN = "EN 12464-1, secondary tables"
 )
 def test_light(citation: str, use: str, need: float) -> None:
     step = step_of(need)
-    found = [light(constant(*DAY, value), DAY, use) for value in (need - step, need, need + step)]
+    found = [compute_light(constant(*DAY, value), DAY, use) for value in (need - step, need, need + step)]
     bands = [result.band.key for result in found if result.band]
     assert bands == ["too_dark", "sufficient", "sufficient"], citation
     assert [result.limit for result in found] == [need] * 3
-    assert light(None, DAY, use).reason == "metric_missing"
+    assert compute_light(None, DAY, use).reason == "metric_missing"

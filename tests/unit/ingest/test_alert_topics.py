@@ -6,12 +6,12 @@ from uuid import UUID
 import aiomqtt
 import pytest
 
-from app.ingest.codec.message_intake import sort_messages
+from app.ingest.codec.message_intake import decode_batch
 from app.ingest.sources.source_options import TOPICS
-from app.registry.subscriber_accounts import username_of
+from app.registry.subscriber_accounts import make_account_username
 from app.standalone.mosquitto_config import ACCESS_RULES
 
-READER = username_of(UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e12"))
+READER = make_account_username(UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e12"))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_ingest_subscribes_to_no_alerts(rest: str) -> None:
 @pytest.mark.parametrize("topic", re.findall(r"^pattern write (\S+)$", ACCESS_RULES, re.MULTILINE))
 def test_what_a_reader_of_alerts_may_publish_is_quarantined(topic: str) -> None:
     payload = b'{"time": "2026-11-24T10:00:00Z", "values": {"pm2_5": 12.4}}'
-    intake = sort_messages([topic.replace("%u", READER)], [payload], now_us=0, max_future_us=0)
+    intake = decode_batch([topic.replace("%u", READER)], [payload], now_us=0, max_future_us=0)
     (turned,) = intake.turned
     assert (turned.rejection.code, turned.box) == ("topic", None)
     assert (intake.rows, intake.events, intake.statuses, intake.configs) == ([], [], [], [])

@@ -7,11 +7,11 @@ from typing import Any, cast
 import asyncpg
 from structlog.testing import capture_logs
 
-from app.ingest.consumer import Consumer
-from app.platform.config.settings import Settings
+from app.ingest.consumer import IngestConsumer
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.observability.metrics_and_logs import root_of
-from app.platform.runtime.process_runner import Role
+from app.platform.observability.metrics_and_logs import find_root_cause
+from app.platform.runtime.process_runner import ProcessContext
 
 
 class _Broken:
@@ -26,8 +26,8 @@ class _Broken:
 
 
 async def test_a_batch_that_took_too_long_is_named_as_the_cause() -> None:
-    role = Role("ingest", Settings(_env_file=None), cast("Database", None))
-    consumer = Consumer(role)
+    role = ProcessContext("ingest", VigieSettings(_env_file=None), cast("Database", None))
+    consumer = IngestConsumer(role)
     intake = SimpleNamespace(messages=[1, 2, 3])
     connection = SimpleNamespace(is_closed=lambda: True)
 
@@ -50,7 +50,7 @@ async def test_a_batch_that_took_too_long_is_named_as_the_cause() -> None:
 def test_the_root_of_an_error_is_found_however_it_hangs_together() -> None:
     first, second, third = KeyError("a"), ValueError("b"), TypeError("c")
     third.__cause__, second.__context__ = second, first
-    assert root_of(third) is first
+    assert find_root_cause(third) is first
     first.__context__ = third
-    assert root_of(third) is first
-    assert root_of(OSError("alone")).args == ("alone",)
+    assert find_root_cause(third) is first
+    assert find_root_cause(OSError("alone")).args == ("alone",)

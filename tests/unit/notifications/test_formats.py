@@ -7,17 +7,17 @@ from uuid import UUID
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
-from app.notifications.delivery.body_cache import Bodies
+from app.notifications.delivery.body_cache import EventBodyCache
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events.event_examples import EVENT_ID, EXAMPLES, ORGANISATION, SITE
 from app.notifications.events.event_types import ALL_EVENTS
-from app.notifications.events.subscriptions import Subscription
-from app.notifications.formats import Rendering, render
+from app.notifications.events.subscriptions import EndpointSubscription
+from app.notifications.formats import RenderContext, render_event
 from app.notifications.formats.cloudevents import CONTENT_TYPE
 
 
-def rendering(body: bytes, site_id: str | None = SITE) -> Rendering:
-    return Rendering(
+def rendering(body: bytes, site_id: str | None = SITE) -> RenderContext:
+    return RenderContext(
         body,
         UUID(EVENT_ID),
         UUID(ORGANISATION),
@@ -33,12 +33,12 @@ def body_of(type_: str) -> bytes:
 @pytest.mark.parametrize("type_", EXAMPLES)
 def test_a_webhooks_native_body_is_sent_as_it_is(type_: str) -> None:
     body = body_of(type_)
-    assert render("webhook", "native", rendering(body)) is body
+    assert render_event("webhook", "native", rendering(body)) is body
 
 
 @pytest.mark.parametrize("type_", EXAMPLES)
 def test_over_mqtt_the_native_body_has_its_id_first(type_: str) -> None:
-    sent = render("mqtt", "native", rendering(body_of(type_)))
+    sent = render_event("mqtt", "native", rendering(body_of(type_)))
     assert sent.startswith(b'{"id":"msg_01a21017c4e97abfa8ae97180a390a41",')
     assert json.loads(sent) == {"id": f"msg_{UUID(EVENT_ID).hex}", **EXAMPLES[type_]}
 
@@ -46,7 +46,7 @@ def test_over_mqtt_the_native_body_has_its_id_first(type_: str) -> None:
 @pytest.mark.parametrize("kind", ["webhook", "mqtt"])
 @pytest.mark.parametrize("type_", EXAMPLES)
 def test_others_read_our_cloudevents(kind: str, type_: str) -> None:
-    sent = render(kind, "cloudevents", rendering(body_of(type_)))
+    sent = render_event(kind, "cloudevents", rendering(body_of(type_)))
     event = from_http_event(HTTPMessage({"content-type": CONTENT_TYPE}, sent))
     example = EXAMPLES[type_]
     assert event.get_specversion() == "1.0"
@@ -63,19 +63,19 @@ def test_others_read_our_cloudevents(kind: str, type_: str) -> None:
 
 
 def test_what_concerns_no_site_comes_from_the_organisation() -> None:
-    sent = json.loads(render("webhook", "cloudevents", rendering(body_of("webhook.test"), None)))
+    sent = json.loads(render_event("webhook", "cloudevents", rendering(body_of("webhook.test"), None)))
     assert sent["source"] == f"/organisations/{ORGANISATION}"
 
 
 def test_a_cloudevents_data_is_the_native_one_to_the_byte() -> None:
     data = b'{"value": 1e2,"name":"Rue d\'Alsace \xe2\x80\x94 \xc3\xa9t\xc3\xa9 \\" ,\\"data\\":"}'
     body = b'{"type":"alert.firing","timestamp":"2026-11-24T10:10:02Z","data":%b}' % data
-    assert render("webhook", "cloudevents", rendering(body)).endswith(b'"data":%b}' % data)
+    assert render_event("webhook", "cloudevents", rendering(body)).endswith(b'"data":%b}' % data)
 
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ValueError, match="no format xml"):
-        render("webhook", "xml", rendering(b"{}"))
+        render_event("webhook", "xml", rendering(b"{}"))
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
@@ -84,7 +84,7 @@ def test_a_mail_is_a_mail_whatever_the_format(type_: str, language: str) -> None
     event = rendering(body_of(type_))._replace(
         language=language, sites={SITE: SiteName("Quai Lucien-Lombard", "Europe/Paris")}
     )
-    made = {render("email", format_, event) for format_ in ("native", "cloudevents", "alertmanager")}
+    made = {render_event("email", format_, event) for format_ in ("native", "cloudevents", "alertmanager")}
     sent = json.loads(made.pop())
     assert made == set()
     assert sent["subject"]
@@ -95,16 +95,16 @@ def test_a_mail_is_a_mail_whatever_the_format(type_: str, language: str) -> None
 
 def test_a_form_that_cannot_be_made_holds_up_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     body = b'{"type":"alert.group","timestamp":"2026-11-24T10:10:02Z","data":{"group":7}}'
-    bodies = Bodies(rendering(body), {})
+    bodies = EventBodyCache(rendering(body), {})
     assert bodies.body("webhook", "alertmanager", "en") == body
     assert "render_failed" in capsys.readouterr().out
 
 
 def test_a_form_is_made_once_for_all_who_are_sent_the_same() -> None:
-    bodies = Bodies(rendering(body_of("alert.firing")), {})
+    bodies = EventBodyCache(rendering(body_of("alert.firing")), {})
 
     def made(kind: str, format_: str, language: str = "en") -> bytes:
-        subscription = Subscription(UUID(int=0), [ALL_EVENTS], None, kind=kind, format=format_)
+        subscription = EndpointSubscription(UUID(int=0), [ALL_EVENTS], None, kind=kind, format=format_)
         return bodies.of(subscription._replace(language=language))
 
     assert made("webhook", "alertmanager") is made("webhook", "alertmanager", "fr")

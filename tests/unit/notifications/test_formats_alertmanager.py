@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from app.notifications.events.event_examples import EXAMPLES, ORGANISATION
-from app.notifications.formats.alertmanager_webhook import MOST_CHARACTERS, NEVER, render
+from app.notifications.formats.alertmanager_webhook import MOST_CHARACTERS, NEVER, render_alertmanager_webhook
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "data" / "alertmanager-webhook-v4.schema.json").read_text(encoding="utf-8")
@@ -21,7 +21,9 @@ URL = "https://vigie.example.com"
 
 
 def rendered(example: dict[str, Any], organisation: str = ORGANISATION) -> dict[str, Any]:
-    sent: dict[str, Any] = json.loads(render(json.dumps(example).encode(), UUID(organisation), URL))
+    sent: dict[str, Any] = json.loads(
+        render_alertmanager_webhook(json.dumps(example).encode(), UUID(organisation), URL)
+    )
     VALIDATOR.validate(sent)
     return sent
 

@@ -12,11 +12,15 @@ from jsonschema import Draft202012Validator
 
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events.event_examples import EXAMPLES, ORGANISATION, SITE
-from app.notifications.formats import Rendering, render
-from app.notifications.formats.alertmanager_api import LASTS, TEST_LASTS, render_many
+from app.notifications.formats import RenderContext, render_event
+from app.notifications.formats.alertmanager_api import (
+    FIRING_LIFETIME,
+    TEST_LIFETIME,
+    render_alertmanager_events,
+)
 from app.notifications.formats.ntfy import MESSAGE_LIMIT
 from app.notifications.formats.teams import SIZE_LIMIT
-from app.notifications.http.service_channels import HTTP_CHANNELS, build_request
+from app.notifications.http.service_channels import HTTP_CHANNELS, build_channel_request
 from tests.service_schemas import SCHEMAS
 
 URL = "https://vigie.example.com"
@@ -30,10 +34,10 @@ VALIDATORS = {kind: Draft202012Validator(schema) for kind, schema in SCHEMAS.ite
 
 def made(kind: str, body: dict[str, Any], language: str = "en") -> bytes:
     """The bytes that a service of a kind is posted."""
-    event = Rendering(
+    event = RenderContext(
         json.dumps(body).encode(), UUID(int=7), UUID(ORGANISATION), UUID(SITE), URL, language, SITES
     )
-    return build_request(kind, TARGET, CREDENTIALS, render(kind, "native", event)).body
+    return build_channel_request(kind, TARGET, CREDENTIALS, render_event(kind, "native", event)).body
 
 
 def sent(kind: str, body: dict[str, Any], language: str = "en") -> Any:  # noqa: ANN401 (JSON)
@@ -181,11 +185,11 @@ def test_a_paging_service_knows_incidents_and_notices_apart() -> None:
 
 
 def test_the_routing_key_is_in_no_body_that_is_stored() -> None:
-    event = Rendering(
+    event = RenderContext(
         json.dumps(EXAMPLES["alert.firing"]).encode(), UUID(int=7), UUID(ORGANISATION), None, URL
     )
     for kind in KINDS:
-        stored = render(kind, "native", event)
+        stored = render_event(kind, "native", event)
         assert KEY.encode() not in stored
         assert b"/secret" not in stored
 
@@ -210,7 +214,7 @@ def test_alertmanager_keeps_an_alert_for_hours_and_ends_it_when_it_is_over() -> 
     assert firing["annotations"]["alert_id"] == data["alert_id"]
     assert firing["annotations"]["summary"].startswith("PM2.5 at ")
     assert firing["startsAt"] == data["started_at"]
-    assert _instant(firing["endsAt"]) - _instant(EXAMPLES["alert.firing"]["timestamp"]) == LASTS
+    assert _instant(firing["endsAt"]) - _instant(EXAMPLES["alert.firing"]["timestamp"]) == FIRING_LIFETIME
     (over,) = sent("alertmanager", changed("alert.resolved", severity="warning"))
     assert over["labels"] == firing["labels"]
     assert over["endsAt"] == EXAMPLES["alert.resolved"]["data"]["resolved_at"]
@@ -226,7 +230,7 @@ def test_at_alertmanager_another_severity_is_another_alert_and_ends_the_former_o
 
 def test_a_test_at_alertmanager_ends_by_itself() -> None:
     (test,) = sent("alertmanager", EXAMPLES["webhook.test"])
-    assert _instant(test["endsAt"]) - _instant(test["startsAt"]) == TEST_LASTS
+    assert _instant(test["endsAt"]) - _instant(test["startsAt"]) == TEST_LIFETIME
 
 
 def test_an_alert_that_ends_before_it_begins_is_none_that_alertmanager_would_refuse() -> None:
@@ -236,7 +240,7 @@ def test_an_alert_that_ends_before_it_begins_is_none_that_alertmanager_would_ref
 
 def test_many_alerts_are_one_list() -> None:
     bodies = [json.dumps(EXAMPLES[type_]).encode() for type_ in ("alert.firing", "alert.resolved")]
-    listed = json.loads(render_many(bodies, UUID(ORGANISATION), URL))
+    listed = json.loads(render_alertmanager_events(bodies, UUID(ORGANISATION), URL))
     VALIDATORS["alertmanager"].validate(listed)
     assert len(listed) == 2
-    assert timedelta(hours=1) <= LASTS <= timedelta(days=1)
+    assert timedelta(hours=1) <= FIRING_LIFETIME <= timedelta(days=1)

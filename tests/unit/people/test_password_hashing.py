@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from app.people import password_hashing
-from app.people.password_hashing import Hasher
-from app.platform.config.people_settings import SessionSettings
+from app.people.password_hashing import PasswordHashingPool
+from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 from tests.integration.notifications.helpers import until
 from tests.integration.people.folk import PASSWORD
@@ -27,7 +27,7 @@ class Slow:
         most: How many were hashed at once.
     """
 
-    def __init__(self, hasher: Hasher) -> None:
+    def __init__(self, hasher: PasswordHashingPool) -> None:
         self._argon = hasher._argon
         self._go = threading.Semaphore(0)
         self._lock = threading.Lock()
@@ -60,12 +60,12 @@ class Slow:
 
 
 @pytest.fixture
-def hasher() -> Hasher:
-    return Hasher(CHEAP)
+def hasher() -> PasswordHashingPool:
+    return PasswordHashingPool(CHEAP)
 
 
 @pytest.fixture
-def slow(hasher: Hasher, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+def slow(hasher: PasswordHashingPool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     made = Slow(hasher)
     monkeypatch.setattr(hasher, "_argon", made)
     yield made
@@ -73,7 +73,7 @@ def slow(hasher: Hasher, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
 
 
 async def test_hashes_are_made_in_threads_of_their_own(
-    hasher: Hasher, monkeypatch: pytest.MonkeyPatch
+    hasher: PasswordHashingPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = SimpleNamespace(hash=lambda _: threading.current_thread().name)
     monkeypatch.setattr(hasher, "_argon", named)
@@ -81,7 +81,9 @@ async def test_hashes_are_made_in_threads_of_their_own(
 
 
 @asynccontextmanager
-async def hashing_for(hasher: Hasher, *whose: tuple[str, str]) -> AsyncIterator[list[asyncio.Task[str]]]:
+async def hashing_for(
+    hasher: PasswordHashingPool, *whose: tuple[str, str]
+) -> AsyncIterator[list[asyncio.Task[str]]]:
     """Ask for hashes, in this order; each password is the account's name."""
     tasks = []
     for subjects in whose:
@@ -95,7 +97,7 @@ async def hashing_for(hasher: Hasher, *whose: tuple[str, str]) -> AsyncIterator[
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_password_is_that_of_its_hash_alone(hasher: Hasher) -> None:
+async def test_a_password_is_that_of_its_hash_alone(hasher: PasswordHashingPool) -> None:
     hashed = await hasher.hash(PASSWORD, ADA)
     assert await hasher.verify(PASSWORD, hashed, ADA)
     assert not await hasher.verify(PASSWORD + " ", hashed, ADA)
@@ -107,7 +109,7 @@ async def test_a_password_is_that_of_its_hash_alone(hasher: Hasher) -> None:
     "flood", [[("one", "ada")] * 6, [(f"{n}", "ada") for n in range(6)], [("one", f"{n}") for n in range(6)]]
 )
 async def test_one_account_or_address_leaves_room_for_others(
-    hasher: Hasher, slow: Slow, flood: list[tuple[str, str]]
+    hasher: PasswordHashingPool, slow: Slow, flood: list[tuple[str, str]]
 ) -> None:
     async with hashing_for(hasher, *flood, BOB) as tasks:
         # Of all that the flood asks for, one is made: there are two places.
@@ -121,7 +123,7 @@ async def test_one_account_or_address_leaves_room_for_others(
     assert slow.most == 2
 
 
-async def test_subjects_take_turns(hasher: Hasher, slow: Slow) -> None:
+async def test_subjects_take_turns(hasher: PasswordHashingPool, slow: Slow) -> None:
     async with hashing_for(hasher, *[ADA] * 3, *[BOB] * 3, *[EVE] * 3) as tasks:
         await slow.has_begun(2)
         for number in range(3, 10):
@@ -135,7 +137,9 @@ async def test_subjects_take_turns(hasher: Hasher, slow: Slow) -> None:
 
 
 @pytest.mark.parametrize("same", ["address", "account"])
-async def test_too_many_of_one_are_refused_at_once(hasher: Hasher, slow: Slow, same: str) -> None:
+async def test_too_many_of_one_are_refused_at_once(
+    hasher: PasswordHashingPool, slow: Slow, same: str
+) -> None:
     def subjects(number: int) -> tuple[str, str]:
         return ("ada's", f"{number}") if same == "address" else (f"{number}", "ada")
 
@@ -152,7 +156,9 @@ async def test_too_many_of_one_are_refused_at_once(hasher: Hasher, slow: Slow, s
     assert await hasher.hash(PASSWORD, subjects(99))
 
 
-async def test_a_flood_from_one_address_leaves_its_account_to_others(hasher: Hasher, slow: Slow) -> None:
+async def test_a_flood_from_one_address_leaves_its_account_to_others(
+    hasher: PasswordHashingPool, slow: Slow
+) -> None:
     async with hashing_for(hasher, *[ADA] * 6, ("elsewhere", "ada")) as tasks:
         await slow.has_begun(1)
         slow.let(2)
@@ -164,7 +170,7 @@ async def test_a_flood_from_one_address_leaves_its_account_to_others(hasher: Has
 
 
 async def test_who_waits_too_long_is_sent_away(
-    hasher: Hasher, slow: Slow, monkeypatch: pytest.MonkeyPatch
+    hasher: PasswordHashingPool, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with hashing_for(hasher, ADA, BOB) as tasks:
         await slow.has_begun(2)
@@ -180,7 +186,9 @@ async def test_who_waits_too_long_is_sent_away(
     assert len(hasher._turns) == 0
 
 
-async def test_who_goes_leaves_the_place_taken_until_the_thread_is_done(hasher: Hasher, slow: Slow) -> None:
+async def test_who_goes_leaves_the_place_taken_until_the_thread_is_done(
+    hasher: PasswordHashingPool, slow: Slow
+) -> None:
     async with hashing_for(hasher, ADA, BOB) as tasks:
         await slow.has_begun(2)
         for task in tasks:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.people import password_rules
-from app.people.password_rules import LONGEST, check_password, normal_password
+from app.people.password_rules import PASSWORD_MAX_LENGTH, check_password, normalise_password
 from app.platform.kernel.errors import InvalidError
 
 ABOUT = ("Ada Lovelace", "ada.lovelace@example.com")
@@ -82,7 +82,7 @@ def test_each_keyboard_writes_the_same_one() -> None:
     composed, apart = "caf\u00e9 sous la pluie", "cafe\u0301 sous la pluie"
     assert composed != apart
     assert check_password(composed, (), field="x") == check_password(apart, (), field="x")
-    assert normal_password(composed) == normal_password(apart)
+    assert normalise_password(composed) == normalise_password(apart)
 
 
 class Counting:
@@ -108,7 +108,7 @@ def repeating(levels: int) -> str:
 def test_what_repeats_itself_over_and_over_is_searched_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     counting = Counting(password_rules._REPEATED)
     monkeypatch.setattr(password_rules, "_REPEATED", counting)
-    assert refusal(repeating(8)[:LONGEST]) is None
+    assert refusal(repeating(8)[:PASSWORD_MAX_LENGTH]) is None
     # Once for each of the two rules.
     assert len(counting.searched) == 2 * password_rules._FOLDS
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.processes.audit_cli import app
-from app.standalone.command_connection import place
+from app.standalone.command_connection import format_host_port
 
 
 @pytest.mark.parametrize("command", ["verify", "heads", "export"])
@@ -72,4 +72,4 @@ def test_where_it_is_is_told_without_the_password(
 ) -> None:
     for variable in ("PGHOST", "PGPORT"):
         monkeypatch.delenv(variable, raising=False)
-    assert place(url) == told
+    assert format_host_port(url) == told

@@ -7,23 +7,23 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.public_register.change_history import Page, group_changes
-from app.public_register.change_texts import sentence
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import Change
+from app.public_register.change_history import ChangeHistoryPage, group_changes
+from app.public_register.change_texts import describe_change
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import RegisterChange
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 HERE, THERE = UUID(int=1), UUID(int=2)
 
 
-def change(number: int, minutes: float, kind: str, site: Any = HERE, **data: Any) -> Change:  # noqa: ANN401
-    return Change(number, NOW - timedelta(minutes=minutes), site, "A", kind, data)
+def change(number: int, minutes: float, kind: str, site: Any = HERE, **data: Any) -> RegisterChange:  # noqa: ANN401
+    return RegisterChange(number, NOW - timedelta(minutes=minutes), site, "A", kind, data)
 
 
 def test_two_hundred_boxes_one_by_one_are_one_line() -> None:
     found = group_changes([change(200 - n, n, "boxes_added", count=1) for n in range(200)], 100)
     (entry,) = found.entries
-    assert sentence(entry.change, Writing("en")) == "Boxes added: 200."
+    assert describe_change(entry.change, RegisterFormatter("en")) == "Boxes added: 200."
     assert (entry.change.id, entry.first.id) == (200, 1)
 
 
@@ -44,7 +44,7 @@ def test_what_lies_apart_in_time_place_or_kind_stays_apart() -> None:
 
 
 def test_purposes_that_say_the_same_are_told_together() -> None:
-    english, french = Writing("en"), Writing("fr")
+    english, french = RegisterFormatter("en"), RegisterFormatter("fr")
     declared: dict[str, Any] = {"legal_basis": "public_task", "sensitive": False}
     found = group_changes(
         [
@@ -54,12 +54,12 @@ def test_purposes_that_say_the_same_are_told_together() -> None:
         ],
         100,
     )
-    said = [sentence(each.change, english) for each in found.entries]
+    said = [describe_change(each.change, english) for each in found.entries]
     assert said == [
         "Purposes declared: Air quality and Noise. Legal basis: Public task (GDPR, Article 6(1)(e)).",
         "Purpose declared: Odours. Legal basis: not set.",
     ]
-    assert sentence(found.entries[1].change, french).startswith("Finalité déclarée\xa0: Odeurs")
+    assert describe_change(found.entries[1].change, french).startswith("Finalité déclarée\xa0: Odeurs")
 
 
 @given(
@@ -75,7 +75,9 @@ def test_no_change_is_lost_or_told_twice_between_pages(happened: list[tuple[str,
     ]
     total, before, pages = 0, None, 0
     while True:
-        page: Page = group_changes([each for each in changes if before is None or each.id < before], most)
+        page: ChangeHistoryPage = group_changes(
+            [each for each in changes if before is None or each.id < before], most
+        )
         assert len(page.entries) <= most
         total += sum(each.change.data["count"] for each in page.entries)
         before, pages = page.before, pages + 1

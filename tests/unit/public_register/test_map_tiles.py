@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.platform.config.register_settings import RegisterSettings
-from app.public_register.map_tiles import TILES_PATH, Tiles, TilesKind
+from app.public_register.map_tiles import TILES_PATH, MapTileSource, TilesKind
 
 
 def archive(path: Path, tile_type: int, magic: bytes = b"PMTiles\x03") -> Path:
@@ -18,7 +18,7 @@ def archive(path: Path, tile_type: int, magic: bytes = b"PMTiles\x03") -> Path:
 )
 def test_the_header_says_which_tiles_there_are(tmp_path: Path, tile_type: int, kind: TilesKind) -> None:
     settings = RegisterSettings(tiles_file=archive(tmp_path / "a", tile_type), tiles_credit="OSM")
-    tiles = Tiles.of(settings)
+    tiles = MapTileSource.of(settings)
     assert (tiles.url, tiles.kind, tiles.credit, tiles.origin) == (TILES_PATH, kind, "OSM", "")
 
 
@@ -32,11 +32,11 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         (archive(tmp_path / "odd", 99), "unknown type"),
     ):
         with pytest.raises(ValueError, match=said) as error:
-            Tiles.of(RegisterSettings(tiles_file=path))
+            MapTileSource.of(RegisterSettings(tiles_file=path))
         assert "VIGIE_PUBLIC_REGISTER__TILES_FILE" in str(error.value)
 
 
 def test_pictures_of_another_host_open_the_policy_for_that_host() -> None:
-    tiles = Tiles.of(RegisterSettings(tiles_url="https://{s}.tiles.example/{z}/{x}/{y}.png"))
+    tiles = MapTileSource.of(RegisterSettings(tiles_url="https://{s}.tiles.example/{z}/{x}/{y}.png"))
     assert tiles.origin == "https://*.tiles.example"
-    assert Tiles.of(RegisterSettings()) == Tiles()
+    assert MapTileSource.of(RegisterSettings()) == MapTileSource()

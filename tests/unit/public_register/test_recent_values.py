@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from app.platform.kernel.instants import from_datetime
-from app.public_register.csv_tables import of_recent
-from app.public_register.recent_cards import recent_parts
-from app.public_register.recent_schemas import recent_document
-from app.public_register.recent_values import BoxSamples, RecentGatherer
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import Recent, SiteEntry
+from app.public_register.csv_tables import format_recent_csv
+from app.public_register.recent_cards import build_recent_context
+from app.public_register.recent_schemas import build_recent_document
+from app.public_register.recent_values import BoxSamples, RecentAggregator
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import PublishedSite, RecentMeasurements
 from tests.unit.public_register.test_register_parts import purpose, site
 
 # A quarter past: the last hour that is over is from 11 to 12.
@@ -30,11 +30,11 @@ def noisy(count: int, middle: float) -> Any:  # noqa: ANN401
     return middle + 0.1 * np.sin(np.arange(count))
 
 
-def gathered(*boxes: BoxSamples, place: SiteEntry | None = None) -> Recent:
+def gathered(*boxes: BoxSamples, place: PublishedSite | None = None) -> RecentMeasurements:
     open_site = site(
         purpose("air_quality", open_data=True), purpose("noise", open_data=True), purpose("odour")
     )
-    gatherer = RecentGatherer(place or open_site, NOW)
+    gatherer = RecentAggregator(place or open_site, NOW)
     for box in boxes:
         gatherer.add(box)
     return gatherer.result()
@@ -74,7 +74,9 @@ def test_doubtful_values_are_left_out_and_counted() -> None:
     # A box that says the same for hours is broken: nothing of it is shown.
     (flat,) = gathered(box({"pm2_5": np.full(600, 10.0)})).metrics
     assert (flat.newest, list(flat.values), flat.left_out) == (None, [], 600)
-    card = recent_parts(gathered(box({"pm2_5": np.full(600, 10.0)})), Writing("en"))["cards"][0]
+    card = build_recent_context(gathered(box({"pm2_5": np.full(600, 10.0)})), RegisterFormatter("en"))[
+        "cards"
+    ][0]
     assert (card["value"], card["chart"]) == ("", None)
 
 
@@ -108,7 +110,9 @@ def test_too_little_of_an_hour_has_no_index_and_says_why() -> None:
     (pm,) = gathered(box({"pm2_5": noisy(20, 10.0)}, times)).metrics
     (index,) = pm.indices
     assert (index.value, index.reason) == (None, "coverage_too_low")
-    card = recent_parts(gathered(box({"pm2_5": noisy(20, 10.0)}, times)), Writing("fr"))["cards"][0]
+    card = build_recent_context(gathered(box({"pm2_5": noisy(20, 10.0)}, times)), RegisterFormatter("fr"))[
+        "cards"
+    ][0]
     assert not card["indices"][0]["value"]
     assert card["indices"][0]["said"].endswith(
         "\xa0h\xa000\xa0: une trop petite part de la période a été mesurée"
@@ -126,16 +130,16 @@ def test_noise_has_the_energy_mean_of_the_last_hour() -> None:
 def test_nothing_measured_is_nothing_shown() -> None:
     found = gathered()
     assert (found.metrics, found.indices) == ((), ())
-    assert recent_document(site(), found).metrics == []
+    assert build_recent_document(site(), found).metrics == []
 
 
 def test_the_same_as_data() -> None:
     found = gathered(box({"laeq": noisy(60, 60.0)}))
-    document = recent_document(site(licence="etalab-2.0"), found)
+    document = build_recent_document(site(licence="etalab-2.0"), found)
     assert document.licence == "etalab-2.0"
     (metric,) = document.metrics
     assert metric.title.fr == "Niveau sonore équivalent, pondéré A"
-    lines = of_recent(found).splitlines()
+    lines = format_recent_csv(found).splitlines()
     assert lines[0] == "time,span,metric,unit,mean,values"
     assert lines[1].startswith("2026-11-27T12:15:00Z,newest,laeq,dB,")
     assert len(lines) == 2 + len(metric.values)
@@ -144,5 +148,5 @@ def test_the_same_as_data() -> None:
 def test_boxes_of_one_value_an_hour_are_one_line() -> None:
     times = from_datetime(NOW) - 60 * MINUTE_US * np.arange(20, -1, -1, dtype=np.int64)
     found = gathered(box({"laeq": noisy(21, 60.0)}, times, interval_s=3600))
-    card = recent_parts(found, Writing("en"))["cards"][0]
+    card = build_recent_context(found, RegisterFormatter("en"))["cards"][0]
     assert card["chart"].path.count("M") == 1

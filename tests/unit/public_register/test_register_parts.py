@@ -20,48 +20,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.catalogue.purposes import PURPOSES
-from app.indicators.index_results import Text
+from app.indicators.index_results import BilingualText
 from app.public_register import (
+    about_texts,
     atom_feed,
     change_texts,
     csv_tables,
     dtpr,
-    guide_texts,
     legal_texts,
     line_charts,
     page_texts,
     register_geojson,
 )
-from app.public_register.cached_responses import Made
-from app.public_register.change_history import Entry
-from app.public_register.grid_cells import METRES_PER_DEGREE, ring, steps
-from app.public_register.list_page import index_page
-from app.public_register.map_tiles import Tiles
-from app.public_register.page_frame import Frame, policy
-from app.public_register.page_language import language_of
-from app.public_register.register_formats import Writing
+from app.public_register.cached_responses import CachedResponse
+from app.public_register.change_history import ChangeHistoryEntry
+from app.public_register.grid_cells import METRES_PER_DEGREE, build_cell_ring, compute_cell_size
+from app.public_register.list_page import render_index_page
+from app.public_register.map_tiles import MapTileSource
+from app.public_register.page_frame import PageContext, build_page_csp
+from app.public_register.page_language import negotiate_language
+from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import (
-    BoxEntry,
-    Change,
-    PurposeEntry,
-    Register,
-    SiteEntry,
-    Value,
+    PublishedBox,
+    PublishedPurpose,
+    PublishedSite,
+    RegisterChange,
+    RegisterSnapshot,
+    SiteMean,
 )
-from app.public_register.register_search import Asked, search
-from app.public_register.static_files import FOLDER, files
-from app.public_register.ttl_cache import Shelf
-from app.registry.retention_settings import Retention
+from app.public_register.register_search import SiteSearchQuery, search_sites
+from app.public_register.static_files import FOLDER, load_static_files
+from app.public_register.ttl_cache import TtlCache
+from app.registry.retention_settings import RetentionSettings
 
 NOW: Final = datetime(2026, 11, 27, 12, tzinfo=UTC)
 SITE: Final = UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11")
-ENGLISH: Final = Writing("en")
-FRENCH: Final = Writing("fr")
+ENGLISH: Final = RegisterFormatter("en")
+FRENCH: Final = RegisterFormatter("fr")
 
 
-def purpose(name: str, **more: Any) -> PurposeEntry:  # noqa: ANN401
+def purpose(name: str, **more: Any) -> PublishedPurpose:  # noqa: ANN401
     fields: dict[str, Any] = {
         "legal_basis": "public_task",
         "declared_at": NOW,
@@ -76,47 +76,48 @@ def purpose(name: str, **more: Any) -> PurposeEntry:  # noqa: ANN401
         ),
         **more,
     }
-    return PurposeEntry(site_id=SITE, purpose=name, **fields)
+    return PublishedPurpose(site_id=SITE, purpose=name, **fields)
 
 
-def site(*purposes: PurposeEntry, name: str = "Rue d'Alsace", **more: Any) -> SiteEntry:  # noqa: ANN401
-    boxes = (BoxEntry("3f9c2a7d10be", SITE, date(2026, 1, 2), 1.4451, 43.6045),)
-    return SiteEntry(
-        SITE, "Toulouse", name, "street", "Europe/Paris", 100, 1.4437, 43.6044, Retention(), NOW, boxes,
+def site(*purposes: PublishedPurpose, name: str = "Rue d'Alsace", **more: Any) -> PublishedSite:  # noqa: ANN401
+    boxes = (PublishedBox("3f9c2a7d10be", SITE, date(2026, 1, 2), 1.4451, 43.6045),)
+    return PublishedSite(
+        SITE, "Toulouse", name, "street", "Europe/Paris", 100, 1.4437, 43.6044, RetentionSettings(), NOW,
+        boxes,
         purposes, **more,
     )  # fmt: skip
 
 
-def register(*sites: SiteEntry) -> Register:
-    return Register(NOW, {each.id: each for each in sites}, ())
+def register(*sites: PublishedSite) -> RegisterSnapshot:
+    return RegisterSnapshot(NOW, {each.id: each for each in sites}, ())
 
 
 @given(st.floats(-180, 180), st.floats(-85, 85), st.sampled_from([1, 10, 100, 1000, 10_000]))
 def test_a_cell_is_as_wide_as_it_says_and_finer_ones_lie_within_coarser_ones(
     longitude: float, latitude: float, metres: int
 ) -> None:
-    wide, high = steps(latitude, metres)
+    wide, high = compute_cell_size(latitude, metres)
     assert high * METRES_PER_DEGREE == pytest.approx(metres)
     # Within a degree of latitude the width of a degree of longitude changes, at 85° by a tenth.
     across = wide * METRES_PER_DEGREE * math.cos(math.radians(latitude))
     assert across == pytest.approx(metres, rel=0.12)
-    finer = steps(latitude, 1)
+    finer = compute_cell_size(latitude, 1)
     assert wide / finer[0] == pytest.approx(metres)
     assert high / finer[1] == pytest.approx(metres)
-    line = ring(longitude, latitude, metres)
+    line = build_cell_ring(longitude, latitude, metres)
     assert line[0] == line[-1]
 
 
 def test_geojson_is_rfc_7946() -> None:
     entry = site(purpose("noise"))
     for found in (
-        register_geojson.of_sites([entry]),
-        register_geojson.of_site(entry),
-        register_geojson.of_sites([]),
+        register_geojson.build_sites_geojson([entry]),
+        register_geojson.build_site_geojson(entry),
+        register_geojson.build_sites_geojson([]),
     ):
         geojson_pydantic.FeatureCollection.model_validate(found)
         assert "crs" not in found
-    whole = register_geojson.of_site(entry)
+    whole = register_geojson.build_site_geojson(entry)
     kinds = [each["properties"]["kind"] for each in whole["features"]]
     assert kinds == ["site", "box", "cell", "cell"]
     (line,) = whole["features"][2]["geometry"]["coordinates"]
@@ -130,7 +131,7 @@ def test_geojson_is_rfc_7946() -> None:
 
 def test_a_table_has_no_formula_and_its_numbers_stay_numbers() -> None:
     entry = site(purpose("noise", controller="=1+1"), name='@SUM("a";1)\r\nb')
-    text = csv_tables.of_register(register(entry))
+    text = csv_tables.format_register_csv(register(entry))
     (head, line) = list(csv.reader(io.StringIO(text, newline="")))
     assert tuple(head) == csv_tables.REGISTER_COLUMNS
     row = dict(zip(head, line, strict=True))
@@ -138,17 +139,17 @@ def test_a_table_has_no_formula_and_its_numbers_stay_numbers() -> None:
     assert row["controller"] == "'=1+1"
     assert (row["longitude"], row["boxes"], row["standing"]) == ("1.4437", "1", "in_force")
     assert text.endswith("\r\n")
-    assert csv_tables.safe("-5") == "'-5"
-    assert csv_tables.safe("a-5") == "a-5"
+    assert csv_tables.escape_formula("-5") == "'-5"
+    assert csv_tables.escape_formula("a-5") == "a-5"
 
 
 def test_a_feed_has_what_rfc_4287_asks_for() -> None:
     changes = [
-        Change(2, NOW, SITE, "A <b> & c", "boxes_added", {"count": 3}),
-        Change(1, NOW - timedelta(days=1), SITE, "A", "site_added", {"kind": "street"}),
+        RegisterChange(2, NOW, SITE, "A <b> & c", "boxes_added", {"count": 3}),
+        RegisterChange(1, NOW - timedelta(days=1), SITE, "A", "site_added", {"kind": "street"}),
     ]
-    entries = [Entry(each, each) for each in changes]
-    data = atom_feed.feed(
+    entries = [ChangeHistoryEntry(each, each) for each in changes]
+    data = atom_feed.build_atom_feed(
         entries,
         FRENCH,
         base="https://x.example",
@@ -176,23 +177,28 @@ def test_a_feed_has_what_rfc_4287_asks_for() -> None:
 
 
 def test_each_purpose_has_elements_of_dtpr_and_each_element_a_name() -> None:
-    assert set(dtpr.OF_PURPOSES) == {each.name for each in PURPOSES}
-    used = {name for elements in dtpr.OF_PURPOSES.values() for names in elements.values() for name in names}
-    assert used <= dtpr.NAMES.keys()
+    assert set(dtpr.ELEMENTS_BY_PURPOSE) == {each.name for each in PURPOSES}
+    used = {
+        name
+        for elements in dtpr.ELEMENTS_BY_PURPOSE.values()
+        for names in elements.values()
+        for name in names
+    }
+    assert used <= dtpr.ELEMENT_NAMES.keys()
     entry = site(
         *(purpose(each.name, sensitive=each.sensitive, open_data=not each.sensitive) for each in PURPOSES)
     )
-    found = dtpr.datachains(entry, ENGLISH)["datachains"]
+    found = dtpr.build_datachains(entry, ENGLISH)["datachains"]
     assert len(found) == len(PURPOSES)
     for chain in found:
         categories = {each["id"] for each in chain["datachain"]["categories"]}
         ids = [each["element_id"] for each in chain["instance"]["elements"]]
         assert {each["category_id"] for each in chain["instance"]["elements"]} <= categories
-        assert set(ids) <= dtpr.NAMES.keys()
+        assert set(ids) <= dtpr.ELEMENT_NAMES.keys()
         # Of where an operator stores its data nothing is known.
         assert all(each["category_id"] != "storage" for each in chain["instance"]["elements"])
     acoustic = next(each for each in entry.purposes if each.purpose == "acoustic_safety")
-    ids = [each.id for each in dtpr.elements(entry, acoustic, ENGLISH)]
+    ids = [each.id for each in dtpr.select_elements(entry, acoustic, ENGLISH)]
     assert "not_available_to_me" in ids
     assert "available_to_download" not in ids
 
@@ -200,16 +206,16 @@ def test_each_purpose_has_elements_of_dtpr_and_each_element_a_name() -> None:
 def test_data_are_retained_in_the_words_of_dtpr_only_where_they_are_removed() -> None:
     each = purpose("noise")
     for retention, kept in (
-        (Retention(30, removes=True), ["30\xa0jours"]),
-        (Retention(30), []),
-        (Retention(), []),
+        (RetentionSettings(30, removes=True), ["30\xa0jours"]),
+        (RetentionSettings(30), []),
+        (RetentionSettings(), []),
     ):
-        entry = SiteEntry(
+        entry = PublishedSite(
             SITE, "T", "n", "street", "UTC", 100, 0, 0, retention, NOW, purposes=(each,)
         )  # fmt: skip
         found = [
             one.variables["duration"].replace(" ", "\xa0")
-            for one in dtpr.elements(entry, each, FRENCH)
+            for one in dtpr.select_elements(entry, each, FRENCH)
             if one.category == "retention"
         ]
         assert found == kept
@@ -228,7 +234,7 @@ def test_data_are_retained_in_the_words_of_dtpr_only_where_they_are_removed() ->
     ],
 )
 def test_languages(asked: str | None, accepted: str, language: str) -> None:
-    assert language_of(asked, accepted) == language
+    assert negotiate_language(asked, accepted) == language
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -236,13 +242,15 @@ def texts() -> Iterator[tuple[str, str]]:
         for table in vars(module).values():
             if isinstance(table, dict | MappingProxyType):
                 for text in table.values():
-                    yield from text if isinstance(text, tuple) and not isinstance(text, Text) else [text]
-    for heading, paragraphs in guide_texts.ABOUT:
+                    yield from (
+                        text if isinstance(text, tuple) and not isinstance(text, BilingualText) else [text]
+                    )
+    for heading, paragraphs in about_texts.ABOUT:
         yield from (heading, *paragraphs)
 
 
 def test_both_languages_say_the_same_things() -> None:
-    pairs = [each for each in texts() if isinstance(each, Text)]
+    pairs = [each for each in texts() if isinstance(each, BilingualText)]
     assert len(pairs) > 150
     for pair in pairs:
         assert pair.en.strip()
@@ -254,49 +262,55 @@ def test_both_languages_say_the_same_things() -> None:
 def test_search_heeds_neither_case_nor_accents() -> None:
     entry = site(purpose("noise"), name="Médiathèque José-Cabanis")
     for q, found in (("mediatheque CABANIS", 1), ("toulouse", 1), ("gare", 0), ("", 1)):
-        assert len(search(register(entry), Asked(q)).sites) == found
-    assert len(search(register(entry), Asked(purpose="noise")).sites) == 1
-    assert search(register(entry), Asked(purpose="odour")).sites == []
+        assert len(search_sites(register(entry), SiteSearchQuery(q)).sites) == found
+    assert len(search_sites(register(entry), SiteSearchQuery(purpose="noise")).sites) == 1
+    assert search_sites(register(entry), SiteSearchQuery(purpose="odour")).sites == []
 
 
 def test_what_others_wrote_is_escaped() -> None:
     entry = site(purpose("noise"), name="<script>alert(1)</script>")
-    html = index_page(register(entry), Asked(q='"><img src=x>'), Frame(ENGLISH, NOW))
+    html = render_index_page(register(entry), SiteSearchQuery(q='"><img src=x>'), PageContext(ENGLISH, NOW))
     assert "<script>alert" not in html
     assert "<img" not in html
 
 
 def test_the_policy_lets_in_tiles_and_nothing_else() -> None:
-    assert "tile" not in policy(Tiles())
-    tiles = Tiles("https://{s}.tiles.example:8443/{z}/{x}/{y}.png", kind="url")
-    assert "img-src 'self' data: https://*.tiles.example:8443;" in policy(tiles)
+    assert "tile" not in build_page_csp(MapTileSource())
+    tiles = MapTileSource("https://{s}.tiles.example:8443/{z}/{x}/{y}.png", kind="url")
+    assert "img-src 'self' data: https://*.tiles.example:8443;" in build_page_csp(tiles)
     for word in ("unsafe", "script-src", " * "):
-        assert word not in policy(tiles)
+        assert word not in build_page_csp(tiles)
     # An archive is served by the API itself.
-    assert policy(Tiles("/public/tiles.pmtiles", kind="vector")) == policy(Tiles())
+    assert build_page_csp(MapTileSource("/public/tiles.pmtiles", kind="vector")) == build_page_csp(
+        MapTileSource()
+    )
 
 
 def test_a_mean_of_levels_is_that_of_the_energy() -> None:
-    values = [Value(NOW, 60.0, 1), Value(NOW, 70.0, 1)]
-    assert line_charts.mean_of(BY_NAME["laeq"], values) == pytest.approx(67.404, abs=1e-3)
-    assert line_charts.mean_of(BY_NAME["pm10"], [Value(NOW, 10, 3), Value(NOW, 20, 1)]) == pytest.approx(12.5)
+    values = [SiteMean(NOW, 60.0, 1), SiteMean(NOW, 70.0, 1)]
+    assert line_charts.compute_weighted_mean(METRICS_BY_NAME["laeq"], values) == pytest.approx(
+        67.404, abs=1e-3
+    )
+    assert line_charts.compute_weighted_mean(
+        METRICS_BY_NAME["pm10"], [SiteMean(NOW, 10, 3), SiteMean(NOW, 20, 1)]
+    ) == pytest.approx(12.5)
 
 
 def test_a_line_is_broken_where_nothing_was_measured() -> None:
     hours = [0, 1, 2, 9, 10]
-    values = [Value(NOW - timedelta(hours=20 - hour), 10.0 + hour, 60) for hour in hours]
-    paris = Writing("fr", ZoneInfo("Europe/Paris"))
-    drawn = line_charts.chart(BY_NAME["pm10"], values, "hour", NOW, paris)
+    values = [SiteMean(NOW - timedelta(hours=20 - hour), 10.0 + hour, 60) for hour in hours]
+    paris = RegisterFormatter("fr", ZoneInfo("Europe/Paris"))
+    drawn = line_charts.draw_line_chart(METRICS_BY_NAME["pm10"], values, "hour", NOW, paris)
     assert drawn.path.count("M") == 2
     assert drawn.path.count("l") == 3
     # A point alone has a size.
-    alone = line_charts.chart(BY_NAME["pm10"], values[:1], "hour", NOW, paris)
+    alone = line_charts.draw_line_chart(METRICS_BY_NAME["pm10"], values[:1], "hour", NOW, paris)
     assert alone.path.count("a2 2") == 2
     assert "entre 10,0\xa0µg/m³ et 20,0\xa0µg/m³" in drawn.said
 
 
 async def test_a_crowd_waits_for_one_read_and_sees_what_was_there_when_it_fails() -> None:
-    shelf, reads = Shelf(most=2), 0
+    shelf, reads = TtlCache(most=2), 0
 
     async def read() -> int:
         nonlocal reads
@@ -325,7 +339,7 @@ def test_the_libraries_files_are_those_of_its_package_and_go_into_the_wheel() ->
     for name, digest in LIBRARIES.items():
         assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == digest
     there = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
-    assert there == {*files(), "SOURCES.md"}
+    assert there == {*load_static_files(), "SOURCES.md"}
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
     assert "app" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
@@ -337,17 +351,22 @@ def test_own_files_name_no_other_host() -> None:
 
 
 def test_what_is_packed_is_the_same() -> None:
-    made = Made.of(b"a" * 5_000, "text/plain")
+    made = CachedResponse.of(b"a" * 5_000, "text/plain")
     assert made.packed is not None
     assert len(made.packed) < 100
-    assert Made.of(b"a", "text/plain").packed is None
+    assert CachedResponse.of(b"a", "text/plain").packed is None
 
 
 @pytest.mark.parametrize("odd", ["\ufffe", "\uffff", "\x0b", "\ud800"])
 def test_no_name_makes_a_feed_unreadable(odd: str) -> None:
-    change = Change(1, NOW, SITE, f"A{odd}B", "site_renamed", {"from": f"C{odd}"})
-    data = atom_feed.feed(
-        [Entry(change, change)], ENGLISH, base="https://x.example", path="/public/changes", title=odd, now=NOW
+    change = RegisterChange(1, NOW, SITE, f"A{odd}B", "site_renamed", {"from": f"C{odd}"})
+    data = atom_feed.build_atom_feed(
+        [ChangeHistoryEntry(change, change)],
+        ENGLISH,
+        base="https://x.example",
+        path="/public/changes",
+        title=odd,
+        now=NOW,
     )
     root = ET.fromstring(data)  # noqa: S314 (our own)
     said = root.findtext(f"{{{atom_feed.NAMESPACE}}}entry/{{{atom_feed.NAMESPACE}}}title") or ""
@@ -355,4 +374,4 @@ def test_no_name_makes_a_feed_unreadable(odd: str) -> None:
 
 
 def test_no_other_sites_page_shows_one_in_a_frame() -> None:
-    assert policy(Tiles()).endswith("frame-ancestors 'none'")
+    assert build_page_csp(MapTileSource()).endswith("frame-ancestors 'none'")

@@ -7,23 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.public_register.list_page import index_page
-from app.public_register.page_frame import Frame
-from app.public_register.register_formats import Writing
-from app.public_register.register_model import Register, SiteEntry
-from app.public_register.register_search import UNDECLARED, Asked, Place, distance_m, read_place, search
-from app.registry.retention_settings import Retention
+from app.public_register.list_page import render_index_page
+from app.public_register.page_frame import PageContext
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_model import PublishedSite, RegisterSnapshot
+from app.public_register.register_search import (
+    UNDECLARED,
+    GeoPoint,
+    SiteSearchQuery,
+    compute_distance_m,
+    parse_coordinates,
+    search_sites,
+)
+from app.registry.retention_settings import RetentionSettings
 from tests.unit.public_register.test_register_parts import purpose
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 _SPACE = UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11")
 
 
-def site(name: str, latitude: float, longitude: float, **more: object) -> SiteEntry:
+def site(name: str, latitude: float, longitude: float, **more: object) -> PublishedSite:
     fields = {"purposes": (purpose("noise"),), **more}
-    return SiteEntry(
+    return PublishedSite(
         uuid5(_SPACE, name), "Toulouse", name, "street", "Europe/Paris", 100, longitude, latitude,
-        Retention(), NOW, **fields,  # type: ignore[arg-type]
+        RetentionSettings(), NOW, **fields,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -32,11 +39,11 @@ CITY = [
     site("Blagnac", 43.6291, 1.3638, purposes=(purpose("noise", origin="default"),)),
     site("Aberdeen", 57.1497, -2.0943),
 ]
-REGISTER = Register(NOW, {each.id: each for each in CITY}, ())
+REGISTER = RegisterSnapshot(NOW, {each.id: each for each in CITY}, ())
 
 
-def names(asked: Asked) -> list[str]:
-    return [each.name for each in search(REGISTER, asked).sites]
+def names(asked: SiteSearchQuery) -> list[str]:
+    return [each.name for each in search_sites(REGISTER, asked).sites]
 
 
 @pytest.mark.parametrize(
@@ -62,47 +69,49 @@ def names(asked: Asked) -> list[str]:
     ],
 )
 def test_a_place_is_read_as_people_write_it(text: str, place: tuple[float, float] | None) -> None:
-    found = read_place(text)
+    found = parse_coordinates(text)
     assert (None if found is None else (found.latitude, found.longitude)) == place
 
 
 @given(st.text(max_size=100))
 def test_no_text_is_too_odd_for_a_search(text: str) -> None:
-    search(REGISTER, Asked(text))
+    search_sites(REGISTER, SiteSearchQuery(text))
 
 
 def test_a_distance_is_that_of_a_sphere() -> None:
     # A degree of a meridian; Toulouse and Aberdeen lie 1,527 km apart.
-    assert distance_m(Place(0, 0), Place(1, 0)) == pytest.approx(111_195, rel=1e-4)
-    assert distance_m(Place(0, 179.5), Place(0, -179.5)) == pytest.approx(111_195, rel=1e-4)
-    assert distance_m(Place(90, 0), Place(-90, 0)) == pytest.approx(20_015_115, rel=1e-4)
+    assert compute_distance_m(GeoPoint(0, 0), GeoPoint(1, 0)) == pytest.approx(111_195, rel=1e-4)
+    assert compute_distance_m(GeoPoint(0, 179.5), GeoPoint(0, -179.5)) == pytest.approx(111_195, rel=1e-4)
+    assert compute_distance_m(GeoPoint(90, 0), GeoPoint(-90, 0)) == pytest.approx(20_015_115, rel=1e-4)
 
 
 def test_what_is_near_comes_first_and_the_nearest_where_nothing_is() -> None:
-    assert names(Asked("43.6044, 1.4437")) == ["Capitole", "Blagnac"]
-    assert names(Asked("43.6291, 1.3638")) == ["Blagnac", "Capitole"]
-    far = search(REGISTER, Asked("48.85, 2.35"))
+    assert names(SiteSearchQuery("43.6044, 1.4437")) == ["Capitole", "Blagnac"]
+    assert names(SiteSearchQuery("43.6291, 1.3638")) == ["Blagnac", "Capitole"]
+    far = search_sites(REGISTER, SiteSearchQuery("48.85, 2.35"))
     assert far.is_far
     assert [each.name for each in far.sites] == ["Blagnac", "Capitole", "Aberdeen"]
 
 
 def test_an_address_is_searched_and_a_purpose_counts_where_it_was_declared() -> None:
-    assert names(Asked("31000")) == ["Capitole"]
-    assert names(Asked("rue bruit")) == ["Capitole", "Aberdeen"]
-    assert names(Asked("street noise capitole")) == ["Capitole"]
-    assert names(Asked(purpose="noise")) == ["Capitole", "Aberdeen"]
-    assert names(Asked(purpose=UNDECLARED)) == ["Blagnac"]
+    assert names(SiteSearchQuery("31000")) == ["Capitole"]
+    assert names(SiteSearchQuery("rue bruit")) == ["Capitole", "Aberdeen"]
+    assert names(SiteSearchQuery("street noise capitole")) == ["Capitole"]
+    assert names(SiteSearchQuery(purpose="noise")) == ["Capitole", "Aberdeen"]
+    assert names(SiteSearchQuery(purpose=UNDECLARED)) == ["Blagnac"]
 
 
 def test_totals_map_and_list_are_of_what_was_found() -> None:
-    page = index_page(REGISTER, Asked("43.6, 1.44", "noise"), Frame(Writing("en"), NOW))
+    page = render_index_page(
+        REGISTER, SiteSearchQuery("43.6, 1.44", "noise"), PageContext(RegisterFormatter("en"), NOW)
+    )
     assert "<dt>Sites</dt><dd>1</dd>" in page
     assert 'data-places="/public/register.geojson?q=43.6%2C+1.44&amp;purpose=noise"' in page
     for form in ("geojson", "csv", "json"):
         assert f'href="/public/register.{form}?q=43.6%2C+1.44&amp;purpose=noise"' in page
     assert "about 600 m away" in page
     assert "1 site within 10 km of this place" in page
-    whole = index_page(REGISTER, Asked(), Frame(Writing("fr"), NOW))
+    whole = render_index_page(REGISTER, SiteSearchQuery(), PageContext(RegisterFormatter("fr"), NOW))
     assert "<dt>Sites</dt><dd>3</dd>" in whole
     assert 'data-places="/public/register.geojson"' in whole
     assert "pas encore déclaré par l\u2019exploitant" in whole

@@ -7,24 +7,24 @@ from datetime import UTC, datetime
 import pytest
 
 from app.platform.kernel.ids import new_id
-from app.registry.box_csv import COLUMNS, EXAMPLE, read_table, write_table
+from app.registry.box_csv import COLUMNS, EXAMPLE, read_box_table, write_credentials_table
 from app.registry.box_schemas import BULK_MAX, BoxCreated, BoxesCreate
 from app.registry.models import Box
-from app.registry.spreadsheet_csv import Fault, TableError
+from app.registry.spreadsheet_csv import TableError, TableFault
 
 SITE = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
 
 
-def faults_of(body: bytes) -> list[Fault]:
+def faults_of(body: bytes) -> list[TableFault]:
     """Everything that is wrong with a table, whether or not some of it could be read."""
     try:
-        return list(read_table(body).faults)
+        return list(read_box_table(body).faults)
     except TableError as error:
         return list(error.faults)
 
 
 def test_the_example_is_one() -> None:
-    table = read_table(EXAMPLE.encode())
+    table = read_box_table(EXAMPLE.encode())
     boxes = BoxesCreate.model_validate(table.document).boxes
     assert table.lines == [2, 3]
     assert [box.id for box in boxes] == ["box-0001", "box-0002"]
@@ -44,7 +44,7 @@ def test_the_example_is_one() -> None:
 def test_what_spreadsheets_write_is_read() -> None:
     rows = (f'a;{SITE};"Rue d\'Alsace; nord"', ";;", "", f'"b";{SITE};"two\r\nlines"', f"c;{SITE};")
     text = "\r\n".join(("\ufeffID;Site_ID;name", *rows, ""))
-    table = read_table(text.encode())
+    table = read_box_table(text.encode())
     assert table.document["boxes"] == [
         {"id": "a", "site_id": SITE, "name": "Rue d'Alsace; nord"},
         {"id": "b", "site_id": SITE, "name": "two\r\nlines"},
@@ -58,7 +58,7 @@ def test_what_is_not_of_its_columns_form_stays_a_text() -> None:
     text = f"{','.join(COLUMNS)}\n{row}".removesuffix(",")
     assert faults_of(text.encode())[0][:3] == (2, "location", "missing_field")
     text = "id,longitude,latitude,interval_s,ack\na,1e3,43'6,1.5,1\n"
-    assert read_table(text.encode()).document["boxes"] == [
+    assert read_box_table(text.encode()).document["boxes"] == [
         {
             "id": "a",
             "location": {"type": "Point", "coordinates": ["1e3", "43'6"]},
@@ -84,7 +84,7 @@ def test_what_is_not_of_its_columns_form_stays_a_text() -> None:
 )
 def test_what_looks_like_a_number_is_one_among_attributes(cell: str, value: float | str) -> None:
     text = f"id,attribute:first,ATTRIBUTE:second,tags\na,{cell},,x| y\nb,,,\n"
-    first, second = read_table(text.encode()).document["boxes"]
+    first, second = read_box_table(text.encode()).document["boxes"]
     assert first == {"id": "a", "attributes": {"first": value}, "tags": ["x", "y"]}
     assert second == {"id": "b"}
 
@@ -134,7 +134,7 @@ def test_every_fault_of_header_and_rows_is_named() -> None:
 
 def test_more_rows_than_are_taken_are_not_read() -> None:
     for row in ("box\n", "box,more\n"):
-        table = read_table(b"id\n" + row.encode() * 5 * BULK_MAX)
+        table = read_box_table(b"id\n" + row.encode() * 5 * BULK_MAX)
         assert table.faults[-1][:3] == (1, "table", "too_many_boxes")
         assert len(table.faults) == 1 if row == "box\n" else BULK_MAX + 1
 
@@ -154,7 +154,7 @@ def test_no_cell_of_the_answer_is_a_formula(name: str) -> None:
         created_at=now,
         updated_at=now,
     )
-    text = write_table([BoxCreated.with_password(row, "word")])
+    text = write_credentials_table([BoxCreated.with_password(row, "word")])
     header, cells = csv.reader(io.StringIO(text, newline=""))
     assert dict(zip(header, cells, strict=True)) == {
         "id": "'-1-1",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.platform.http.contract.problems import field_code
+from app.platform.http.contract.problems import get_field_error_code
 from app.registry.box_schemas import BoxChange, BoxCreate
 from app.registry.labels import ATTRIBUTES_MAX, TAGS_MAX
 
@@ -18,7 +18,7 @@ def refusal(field: str, value: Any) -> str:  # noqa: ANN401 (whatever JSON holds
         BoxCreate.model_validate({**BOX, field: value})
     error = refused.value.errors()[0]
     assert error["loc"][0] == field
-    return field_code(dict(error))
+    return get_field_error_code(dict(error))
 
 
 @pytest.mark.parametrize(

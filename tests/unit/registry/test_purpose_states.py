@@ -2,12 +2,16 @@
 
 import pytest
 
-from app.catalogue.purposes import BY_NAME
-from app.registry.purpose_states import is_weaker
-from app.registry.retention_settings import Retention
+from app.catalogue.purposes import PURPOSES_BY_NAME
+from app.registry.purpose_states import is_retention_weaker
+from app.registry.retention_settings import RetentionSettings
 
-EVER, MONTH, YEAR = Retention(), Retention(30, removes=True), Retention(365, removes=True)
-REFUSED = Retention(30)
+EVER, MONTH, YEAR = (
+    RetentionSettings(),
+    RetentionSettings(30, removes=True),
+    RetentionSettings(365, removes=True),
+)
+REFUSED = RetentionSettings(30)
 
 
 @pytest.mark.parametrize(
@@ -24,5 +28,7 @@ REFUSED = Retention(30)
         (MONTH, REFUSED, True),
     ],
 )
-def test_only_what_is_kept_longer_is_weaker(before: Retention, after: Retention, *, weaker: bool) -> None:
-    assert is_weaker(BY_NAME["acoustic_safety"], before, after) is weaker
+def test_only_what_is_kept_longer_is_weaker(
+    before: RetentionSettings, after: RetentionSettings, *, weaker: bool
+) -> None:
+    assert is_retention_weaker(PURPOSES_BY_NAME["acoustic_safety"], before, after) is weaker

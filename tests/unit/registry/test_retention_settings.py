@@ -4,11 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.catalogue.purposes import BY_NAME, OF_METRICS, PURPOSE_OF
-from app.registry.retention_settings import DAY_US, Ages, Retention
+from app.catalogue.purposes import PURPOSE_BY_METRIC, PURPOSES_BY_NAME, SAMPLE_PURPOSES
+from app.registry.retention_settings import DAY_US, RetentionSettings, SampleAgeLimits
 
 _DAYS = st.none() | st.integers(1, 400)
-_RETENTION = st.builds(Retention, _DAYS, st.dictionaries(st.sampled_from(sorted(BY_NAME)), _DAYS))
+_RETENTION = st.builds(
+    RetentionSettings, _DAYS, st.dictionaries(st.sampled_from(sorted(PURPOSES_BY_NAME)), _DAYS)
+)
 
 
 def row(*names: str) -> list[float | None]:
@@ -19,41 +21,41 @@ def row(*names: str) -> list[float | None]:
 
 
 def test_the_default_holds_where_nothing_else_is_said() -> None:
-    retention = Retention(365, {"noise": 30, "odour": None})
+    retention = RetentionSettings(365, {"noise": 30, "odour": None})
     assert [retention.days(name) for name in ("noise", "odour", "air_quality")] == [30, None, 365]
 
 
 def test_without_purposes_ages_are_as_they_were() -> None:
-    ages = Ages.of(Retention(2))
+    ages = SampleAgeLimits.of(RetentionSettings(2))
     assert ages is not None
     assert ages.exceeded(2 * DAY_US, row("laeq")) is None
     assert ages.exceeded(2 * DAY_US + 1, row("laeq")) == 2 * DAY_US
-    assert Ages.of(Retention()) is None
-    assert Ages.of(Retention(None, {"acoustic_safety": 3})) is None
+    assert SampleAgeLimits.of(RetentionSettings()) is None
+    assert SampleAgeLimits.of(RetentionSettings(None, {"acoustic_safety": 3})) is None
 
 
 @given(_RETENTION, st.sets(st.sampled_from(COLUMNS), min_size=1, max_size=4), st.integers(0, 401 * DAY_US))
 @settings(max_examples=60)
 def test_a_sample_may_be_as_old_as_the_longest_of_its_purposes(
-    retention: Retention, names: set[str], age_us: int
+    retention: RetentionSettings, names: set[str], age_us: int
 ) -> None:
-    days = [retention.days(PURPOSE_OF[name]) for name in names]
+    days = [retention.days(PURPOSE_BY_METRIC[name]) for name in names]
     longest = None if None in days else max(each for each in days if each is not None) * DAY_US
-    ages = Ages.of(retention)
+    ages = SampleAgeLimits.of(retention)
     found = None if ages is None else ages.exceeded(age_us, row(*names))
     assert found == (longest if longest is not None and age_us > longest else None)
 
 
 def test_events_are_refused_for_their_age_where_they_would_be_removed_again() -> None:
-    assert Retention(5).event_days("acoustic_safety") is None
-    assert Retention(5, removes=True).event_days("acoustic_safety") == 5
-    assert Retention(5, {"acoustic_safety": 3}).event_days("acoustic_safety") == 3
-    assert Retention(5, {"acoustic_safety": None}, removes=True).event_days("acoustic_safety") is None
+    assert RetentionSettings(5).event_days("acoustic_safety") is None
+    assert RetentionSettings(5, removes=True).event_days("acoustic_safety") == 5
+    assert RetentionSettings(5, {"acoustic_safety": 3}).event_days("acoustic_safety") == 3
+    assert RetentionSettings(5, {"acoustic_safety": None}, removes=True).event_days("acoustic_safety") is None
 
 
 def test_summaries_may_not_go_before_what_they_sum_up() -> None:
-    assert Retention(30, {}, 30).short_of_samples() is None
-    assert Retention(30, {"acoustic_safety": None}, 30).short_of_samples() is None
-    assert Retention(31, {}, 30).short_of_samples() == OF_METRICS[0].name
-    assert Retention(None, {}, 30).short_of_samples() == OF_METRICS[0].name
-    assert Retention(30, {"odour": 31}, 30).short_of_samples() == "odour"
+    assert RetentionSettings(30, {}, 30).short_of_samples() is None
+    assert RetentionSettings(30, {"acoustic_safety": None}, 30).short_of_samples() is None
+    assert RetentionSettings(31, {}, 30).short_of_samples() == SAMPLE_PURPOSES[0].name
+    assert RetentionSettings(None, {}, 30).short_of_samples() == SAMPLE_PURPOSES[0].name
+    assert RetentionSettings(30, {"odour": 31}, 30).short_of_samples() == "odour"

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.platform.http.contract.problems import CodedValueError
-from app.registry.box_csv import read_table
+from app.registry.box_csv import read_box_table
 from app.registry.spreadsheet_csv import (
     DecimalMark,
     TableError,
     UnknownCharsetError,
-    check_ungrouped,
+    check_no_thousands_separator,
     decode_text,
 )
 
@@ -36,13 +36,13 @@ READ = [
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
 @pytest.mark.parametrize("separator_line", ["", "sep=;\r\n", '"sep=;"\r\n', "SEP=;\n"])
 def test_what_excel_writes_in_french_and_german(text: str, encoding: str, separator_line: str) -> None:
-    table = read_table((separator_line + text).encode(encoding))
+    table = read_box_table((separator_line + text).encode(encoding))
     assert (table.document["boxes"], table.faults) == (READ, [])
     assert table.lines == ([3, 4] if separator_line else [2, 3])
 
 
 def test_tabs_separate_cells_too() -> None:
-    table = read_table(FRENCH.replace("Été; nord", "Été, nord").replace(";", "\t").encode())
+    table = read_box_table(FRENCH.replace("Été; nord", "Été, nord").replace(";", "\t").encode())
     assert table.document["boxes"][0] == READ[0]
     assert table.document["boxes"][1]["name"] == "Rue de l\u2019Été, nord"
 
@@ -104,7 +104,7 @@ def test_a_number_that_could_be_another_is_refused(separator: str, before: str, 
 @pytest.mark.parametrize("cell", ["1.234,5", "1 234", "1\u202f234,56", "1,234.5", "1'234", "1.234.567"])
 def test_thousands_separators_are_refused(cell: str) -> None:
     with pytest.raises(CodedValueError) as caught:
-        check_ungrouped(cell)
+        check_no_thousands_separator(cell)
     assert caught.value.code == "ambiguous_number"
 
 

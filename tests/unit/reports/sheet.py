@@ -11,18 +11,18 @@ import numpy as np
 import tinyhtml5
 
 from app.indicators.calendar_periods import HOUR_US
-from app.indicators.period_selection import Slot
+from app.indicators.period_selection import DatedPeriod
 from app.reports.report_input import (
-    AlertMaterial,
-    AlertsMaterial,
-    BoxMaterial,
-    FlagsMaterial,
-    Hours,
-    Material,
+    AlertStatistics,
+    FlagCounts,
+    HourlySummaries,
+    ReportAlert,
+    ReportBoxInput,
+    ReportInput,
     ReportLanguage,
     ReportLength,
 )
-from app.timeseries.rollups.rollup_columns import Columns
+from app.timeseries.rollups.rollup_columns import RollupColumns
 
 PARIS = ZoneInfo("Europe/Paris")
 INTERVAL_S = 300
@@ -44,7 +44,7 @@ LEVELS = {
     "humidity": 70.0,
 }
 _ROOM = {"co2": 700.0, "temperature": 21.0, "humidity": 55.0, "illuminance": 320.0}
-ALERTS = AlertsMaterial(
+ALERTS = AlertStatistics(
     {"info": 3, "warning": 5, "critical": 1},
     before=7,
     went_on=2,
@@ -52,30 +52,30 @@ ALERTS = AlertsMaterial(
     acknowledged=4,
     waited_s=340.0,
     longest_wait_s=3_725.0,
-    longest=[AlertMaterial("Fine particles", "critical", "box-0000", 0, 4 * HOUR_US)],
+    longest=[ReportAlert("Fine particles", "critical", "box-0000", 0, 4 * HOUR_US)],
 )
 
 
-def hours(metric: str, slot: Slot, level: float, seed: int) -> Hours:
+def hours(metric: str, slot: DatedPeriod, level: float, seed: int) -> HourlySummaries:
     """Means of hours about a level, from the period before on."""
     start = slot.period.start_us // HOUR_US * HOUR_US - _LEAD_H * HOUR_US
     times = np.arange(start, slot.period.end_us + 8 * HOUR_US, HOUR_US)
     chance = np.random.default_rng(seed)
     values = np.round(level * chance.uniform(0.6, 1.4, len(times)), 1)
     counts = np.full(len(times), 3_600 // INTERVAL_S)
-    return Hours.of(metric, Columns(times, counts, values, values * 0.8, values * 1.2))
+    return HourlySummaries.of(metric, RollupColumns(times, counts, values, values * 0.8, values * 1.2))
 
 
 def box(
-    number: int, slot: Slot, *, name: str | None = None, inside: bool = False, silent: bool = False
-) -> BoxMaterial:
+    number: int, slot: DatedPeriod, *, name: str | None = None, inside: bool = False, silent: bool = False
+) -> ReportBoxInput:
     levels = {} if silent else _ROOM if inside else LEVELS
     measured = [
         hours(metric, slot, level, 31 * number + place)
         for place, (metric, level) in enumerate(levels.items())
     ]
     figures = [] if silent else ROOM if inside else FIGURES
-    return BoxMaterial(f"box-{number:04d}", name, INTERVAL_S, measured, figures, [])
+    return ReportBoxInput(f"box-{number:04d}", name, INTERVAL_S, measured, figures, [])
 
 
 def material(
@@ -88,22 +88,20 @@ def material(
     site: str = "Rue d'Alsace-Lorraine",
     inside: bool = False,
     silent: Sequence[int] = (),
-    alerts: AlertsMaterial | None = ALERTS,
+    alerts: AlertStatistics | None = ALERTS,
     **more: Any,  # noqa: ANN401 (fields of Material)
-) -> Material:
+) -> ReportInput:
     start = first or date(2026, 10, 1)
     last = start if length == "day" else date(2026, 10, 31)
-    slot = Slot.of_days(start, last, PARIS)
+    slot = DatedPeriod.of_days(start, last, PARIS)
     fields: dict[str, Any] = {
         "organisation": "Ville démo",
         "kind": "office" if inside else "street",
-        "flags": FlagsMaterial(
-            1_200, {"out_of_range": 0, "spike": 2, "flat_line": 0, "warm_up": 0, "late": 1}
-        ),
+        "flags": FlagCounts(1_200, {"out_of_range": 0, "spike": 2, "flat_line": 0, "warm_up": 0, "late": 1}),
         "odours_left_out": False,
         **more,
     }
-    return Material(
+    return ReportInput(
         length=length,
         first=start,
         last=last,

@@ -7,8 +7,8 @@ import pytest
 
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import from_datetime
-from app.reports.accept_headers import preferred
-from app.reports.report_periods import before, day_slot, month_slot
+from app.reports.accept_headers import select_preferred_offer
+from app.reports.report_periods import find_previous_slot, resolve_day_slot, resolve_month_slot
 from tests.unit.reports.sheet import PARIS
 
 MIDNIGHT = from_datetime(datetime(2026, 11, 1, tzinfo=PARIS))
@@ -16,26 +16,31 @@ AUCKLAND = ZoneInfo("Pacific/Auckland")
 
 
 def test_the_last_one_that_is_over_is_meant() -> None:
-    assert day_slot(None, PARIS, MIDNIGHT).first == date(2026, 10, 31)
-    assert day_slot(None, PARIS, MIDNIGHT - 1).first == date(2026, 10, 30)
-    assert month_slot(None, PARIS, MIDNIGHT).first == date(2026, 10, 1)
-    assert month_slot(None, PARIS, MIDNIGHT - 1).first == date(2026, 9, 1)
+    assert resolve_day_slot(None, PARIS, MIDNIGHT).first == date(2026, 10, 31)
+    assert resolve_day_slot(None, PARIS, MIDNIGHT - 1).first == date(2026, 10, 30)
+    assert resolve_month_slot(None, PARIS, MIDNIGHT).first == date(2026, 10, 1)
+    assert resolve_month_slot(None, PARIS, MIDNIGHT - 1).first == date(2026, 9, 1)
     # It is later there: the last day is another one.
-    assert day_slot(None, AUCKLAND, MIDNIGHT).first == date(2026, 10, 31)
-    assert day_slot(date(2026, 10, 31), AUCKLAND, MIDNIGHT).last == date(2026, 10, 31)
+    assert resolve_day_slot(None, AUCKLAND, MIDNIGHT).first == date(2026, 10, 31)
+    assert resolve_day_slot(date(2026, 10, 31), AUCKLAND, MIDNIGHT).last == date(2026, 10, 31)
 
 
 def test_a_month_has_its_days_and_a_day_its_hours() -> None:
-    october = month_slot("2026-10", PARIS, MIDNIGHT)
+    october = resolve_month_slot("2026-10", PARIS, MIDNIGHT)
     assert (october.first, october.last) == (date(2026, 10, 1), date(2026, 10, 31))
     assert october.period.seconds == (31 * 24 + 1) * 3_600
-    assert day_slot(date(2026, 3, 29), PARIS, MIDNIGHT).period.seconds == 23 * 3_600
-    leap = month_slot("2024-02", PARIS, MIDNIGHT)
+    assert resolve_day_slot(date(2026, 3, 29), PARIS, MIDNIGHT).period.seconds == 23 * 3_600
+    leap = resolve_month_slot("2024-02", PARIS, MIDNIGHT)
     assert leap.last == date(2024, 2, 29)
-    assert (before(leap, PARIS).first, before(leap, PARIS).last) == (date(2024, 1, 1), date(2024, 1, 31))
-    first = day_slot(date(2024, 3, 1), PARIS, MIDNIGHT)
-    assert before(first, PARIS).first == date(2024, 2, 29)
-    assert before(month_slot("2024-01", PARIS, MIDNIGHT), PARIS).first == date(2023, 12, 1)
+    assert (find_previous_slot(leap, PARIS).first, find_previous_slot(leap, PARIS).last) == (
+        date(2024, 1, 1),
+        date(2024, 1, 31),
+    )
+    first = resolve_day_slot(date(2024, 3, 1), PARIS, MIDNIGHT)
+    assert find_previous_slot(first, PARIS).first == date(2024, 2, 29)
+    assert find_previous_slot(resolve_month_slot("2024-01", PARIS, MIDNIGHT), PARIS).first == date(
+        2023, 12, 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,9 +54,9 @@ def test_a_month_has_its_days_and_a_day_its_hours() -> None:
 )
 def test_other_days_are_refused(day: date, code: str) -> None:
     with pytest.raises(InvalidError) as refused:
-        day_slot(day, PARIS, MIDNIGHT)
+        resolve_day_slot(day, PARIS, MIDNIGHT)
     assert refused.value.code == code
-    assert day_slot(date(2000, 1, 3), PARIS, MIDNIGHT).first == date(2000, 1, 3)
+    assert resolve_day_slot(date(2000, 1, 3), PARIS, MIDNIGHT).first == date(2000, 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +73,9 @@ def test_other_days_are_refused(day: date, code: str) -> None:
 )
 def test_other_months_are_refused(month: str, code: str) -> None:
     with pytest.raises(InvalidError) as refused:
-        month_slot(month, PARIS, MIDNIGHT)
+        resolve_month_slot(month, PARIS, MIDNIGHT)
     assert refused.value.code == code
-    assert month_slot("2000-02", UTC_ZONE, MIDNIGHT).first == date(2000, 2, 1)
+    assert resolve_month_slot("2000-02", UTC_ZONE, MIDNIGHT).first == date(2000, 2, 1)
 
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -93,7 +98,7 @@ TYPES, LANGUAGES = ("text/html", "application/pdf"), ("en", "fr")
     ],
 )
 def test_a_client_says_what_it_takes(header: str, wanted: str) -> None:
-    assert preferred(header, TYPES, separator="/") == wanted
+    assert select_preferred_offer(header, TYPES, separator="/") == wanted
 
 
 @pytest.mark.parametrize(
@@ -110,9 +115,9 @@ def test_a_client_says_what_it_takes(header: str, wanted: str) -> None:
     ],
 )
 def test_and_in_which_language(header: str, wanted: str) -> None:
-    assert preferred(header, LANGUAGES, separator="-") == wanted
+    assert select_preferred_offer(header, LANGUAGES, separator="-") == wanted
 
 
 def test_utc_has_the_same_days() -> None:
     now = from_datetime(datetime(2026, 11, 1, tzinfo=UTC))
-    assert day_slot(None, UTC_ZONE, now).first == date(2026, 10, 31)
+    assert resolve_day_slot(None, UTC_ZONE, now).first == date(2026, 10, 31)

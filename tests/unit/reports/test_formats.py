@@ -4,13 +4,13 @@ from datetime import date, datetime
 
 import pytest
 
-from app.indicators.index_results import Text
+from app.indicators.index_results import BilingualText
 from app.platform.kernel.instants import from_datetime
-from app.reports.render.chart_axes import Axis, rounded, value_marks
-from app.reports.render.number_formats import NONE, Formats, named, typeset
+from app.reports.render.chart_axes import AxisScale, build_value_ticks, round_axis_bounds
+from app.reports.render.number_formats import NO_VALUE, ReportFormatter, clean_name, typeset_text
 from tests.unit.reports.sheet import PARIS
 
-EN, FR = Formats("en", PARIS), Formats("fr", PARIS)
+EN, FR = ReportFormatter("en", PARIS), ReportFormatter("fr", PARIS)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ EN, FR = Formats("en", PARIS), Formats("fr", PARIS)
         (54.6, "%RH", "55\xa0%", "55\xa0%"),
         (-0.04, "°C", "0.0\xa0°C", "0,0\xa0°C"),
         (3.0, "1", "3", "3"),
-        (None, "dB", NONE, NONE),
-        (float("nan"), "dB", NONE, NONE),
+        (None, "dB", NO_VALUE, NO_VALUE),
+        (float("nan"), "dB", NO_VALUE, NO_VALUE),
     ],
 )
 def test_values_have_the_digits_that_they_deserve(
@@ -35,7 +35,7 @@ def test_values_have_the_digits_that_they_deserve(
 
 
 def test_limits_are_as_their_source_has_them() -> None:
-    assert [EN.limit(each, "µg/m³") for each in (15, 2.5, None)] == ["15\xa0µg/m³", "2.5\xa0µg/m³", NONE]
+    assert [EN.limit(each, "µg/m³") for each in (15, 2.5, None)] == ["15\xa0µg/m³", "2.5\xa0µg/m³", NO_VALUE]
     assert FR.limit(2.5, "µg/m³") == "2,5\xa0µg/m³"
 
 
@@ -60,7 +60,7 @@ def test_dates_and_times_are_those_of_the_language() -> None:
 
 
 def test_nought_is_plural_in_english_and_singular_in_french() -> None:
-    one, several = Text("{} day", "{} jour"), Text("{} days", "{} jours")
+    one, several = BilingualText("{} day", "{} jour"), BilingualText("{} days", "{} jours")
     assert [EN.counted(count, one, several) for count in (0, 1, 2)] == ["0 days", "1 day", "2 days"]
     assert [FR.counted(count, one, several) for count in (0, 1, 2)] == ["0 jour", "1 jour", "2 jours"]
 
@@ -74,25 +74,25 @@ def test_changes_have_a_sign_unless_they_are_none() -> None:
 
 
 def test_french_marks_stand_behind_spaces_that_do_not_break() -> None:
-    assert typeset("Fait : l'air « bon » ; 75 % de 15 µg/m³ ?", "fr") == (
+    assert typeset_text("Fait : l'air « bon » ; 75 % de 15 µg/m³ ?", "fr") == (
         "Fait\xa0: l\u2019air «\xa0bon\xa0»\u202f; 75\u202f% de 15\xa0µg/m³\u202f?"
     )
 
 
 def test_names_of_clients_are_one_line_without_what_turns_a_page_around() -> None:
-    assert named(" A\nb\u202ec\x00 ") == "A bc"
-    assert named("\u200e") == NONE
-    assert len(named("x" * 500)) == 60
+    assert clean_name(" A\nb\u202ec\x00 ") == "A bc"
+    assert clean_name("\u200e") == NO_VALUE
+    assert len(clean_name("x" * 500)) == 60
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0, 0.31), (0, 17), (47.2, 71.9), (-8.5, 3), (0, 1_900), (20, 20.001)]
 )
 def test_axes_are_round_and_hold_what_is_drawn(low: float, high: float) -> None:
-    bottom, top, step = rounded(low, high)
+    bottom, top, step = round_axis_bounds(low, high)
     assert bottom <= low
     assert top >= high
     assert 1 <= round((top - bottom) / step) <= 7
-    marks = value_marks(Axis(bottom, top, 100, 0), step, EN)
+    marks = build_value_ticks(AxisScale(bottom, top, 100, 0), step, EN)
     assert len({mark.label for mark in marks}) == len(marks)
     assert (marks[0].at, marks[-1].at) == (100, 0)

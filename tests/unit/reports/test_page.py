@@ -14,26 +14,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.index_results import Text
+from app.indicators.index_results import BilingualText
 from app.indicators.method_registry import METHODS
-from app.reports.render.csp import TEMPLATES, policy
+from app.reports.render.csp import TEMPLATES, build_report_csp
+from app.reports.render.figure_labels import choose_text_colour
 from app.reports.render.index_strips import SCALES
-from app.reports.render.labels import ink_on
-from app.reports.render.number_formats import Formats, named, typeset
-from app.reports.render.pdf_writer import pdf_of
-from app.reports.render.report_page import page_of
-from app.reports.render.report_statistics import computed, silent_hours
+from app.reports.render.number_formats import ReportFormatter, clean_name, typeset_text
+from app.reports.render.pdf_writer import render_pdf
+from app.reports.render.report_page import render_report
+from app.reports.render.report_statistics import compute_report_statistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS
 from app.reports.report_input import (
-    AlertMaterial,
-    FlagsMaterial,
-    Material,
+    FlagCounts,
+    ReportAlert,
+    ReportInput,
     ReportLanguage,
     ReportLength,
-    pack,
-    unpack,
+    pack_report_input,
+    unpack_report_input,
 )
-from app.rules.presets.service import KINDS
+from app.rules.presets.service import PRESET_SITE_KINDS
 from app.timeseries.quality.quality_flags import FLAGS
 from tests.unit.reports.sheet import ALERTS, LEVELS, PARIS, material, parsed, sections, tables, text
 
@@ -49,12 +49,12 @@ HOSTILE = (
 
 def test_material_comes_out_of_its_packing_as_it_went_in() -> None:
     given_ = material(boxes=1, inside=True)
-    assert unpack(pack(given_)) == given_
+    assert unpack_report_input(pack_report_input(given_)) == given_
 
 
 @pytest.mark.parametrize("length", ["day", "month"])
 def test_a_page_has_all_its_parts(length: ReportLength) -> None:
-    html = page_of(material(length=length)).html
+    html = render_report(material(length=length)).html
     root = parsed(html)
     assert list(sections(root)) == [
         *(
@@ -83,7 +83,7 @@ def test_a_page_has_all_its_parts(length: ReportLength) -> None:
 
 def test_a_finding_names_the_place_that_the_table_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LEVELS, "no2", 50.0)
-    root = parsed(page_of(material(boxes=6)).html)
+    root = parsed(render_report(material(boxes=6)).html)
     said = next(each for each in map(text, root.iter("li")) if each.startswith("The WHO guideline"))
     rows = tables(root)["Indices and guidelines"]
     exceeded = [row for row in rows if "exceeded" in row["Compared with"] and row["Figure"].startswith("WHO")]
@@ -94,7 +94,7 @@ def test_a_finding_names_the_place_that_the_table_names(monkeypatch: pytest.Monk
 
 
 def test_a_page_can_be_read_without_seeing_it() -> None:
-    root = parsed(page_of(material(language="fr", boxes=5)).html)
+    root = parsed(render_report(material(language="fr", boxes=5)).html)
     assert root.get("lang") == "fr"
     assert len(list(root.iter("h1"))) == 1
     for each in root.iter("svg"):
@@ -121,12 +121,12 @@ def test_each_class_can_be_read_on_its_colour() -> None:
 
     for bands in SCALES.values():
         for colour in [band.colour for band in bands if band.colour]:
-            light, dark = sorted((luminance(colour), luminance(ink_on(colour))), reverse=True)
+            light, dark = sorted((luminance(colour), luminance(choose_text_colour(colour))), reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, colour
 
 
 def test_a_page_asks_for_nothing_and_runs_nothing() -> None:
-    root = parsed(page_of(material()).html)
+    root = parsed(render_report(material()).html)
     tags = {each.tag for each in root.iter()}
     assert not tags & {
         "script",
@@ -150,33 +150,33 @@ def test_a_page_asks_for_nothing_and_runs_nothing() -> None:
     assert "url(" not in style
     assert "@import" not in style
     meta = {each.get("http-equiv"): each.get("content") for each in root.iter("meta")}
-    assert meta["Content-Security-Policy"] == policy()
-    assert policy().startswith("default-src 'none'; style-src 'sha256-")
+    assert meta["Content-Security-Policy"] == build_report_csp()
+    assert build_report_csp().startswith("default-src 'none'; style-src 'sha256-")
 
 
 @cache
 def plain_tags() -> list[str]:
     """The elements of a page whose names are plain."""
     of = material(boxes=1, site="A", box_name="B", organisation="C", kind="D")
-    return [each.tag for each in parsed(page_of(of).html).iter()]
+    return [each.tag for each in parsed(render_report(of).html).iter()]
 
 
 @settings(max_examples=20)
 @given(name=st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=80)))
 def test_names_are_text_wherever_they_stand(name: str) -> None:
     of = material(boxes=1, site=name, box_name=name, organisation=name, kind=name)
-    page = page_of(of)
+    page = render_report(of)
     root = parsed(page.html)
     # Whatever it is: the page has the parts that it always has, and the name as it was cleaned.
     assert [each.tag for each in root.iter()] == plain_tags()
-    assert text(next(root.iter("h1"))) == re.sub(r"\s+", " ", named(name)).strip()
-    assert named(name) in page.title
+    assert text(next(root.iter("h1"))) == re.sub(r"\s+", " ", clean_name(name)).strip()
+    assert clean_name(name) in page.title
 
 
 @pytest.mark.parametrize("boxes", [0, 2])
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_a_site_without_data_gets_an_honest_report(boxes: int, language: ReportLanguage) -> None:
-    root = parsed(page_of(material(boxes=boxes, silent=range(boxes), language=language)).html)
+    root = parsed(render_report(material(boxes=boxes, silent=range(boxes), language=language)).html)
     assert list(sections(root)) == ["short", "alerts", "quality", "reading", "methods"]
     points = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
     assert len(points) == 1
@@ -190,14 +190,14 @@ def test_a_site_without_data_gets_an_honest_report(boxes: int, language: ReportL
 
 
 def test_what_is_silent_is_told_and_is_no_mean() -> None:
-    root = parsed(page_of(material(boxes=3, silent=[1])).html)
+    root = parsed(render_report(material(boxes=3, silent=[1])).html)
     assert "3 boxes measured 93% of what was due; one was silent all the time." in text(root)
     assert "Silent all the time: box-0001." in text(sections(root)["quality"])
     assert "Measured nothing in this period." in text(sections(root)["boxes"])
 
 
 def test_alerts_that_may_not_be_read_are_left_out_with_a_word() -> None:
-    root = parsed(page_of(material(alerts=None)).html)
+    root = parsed(render_report(material(alerts=None)).html)
     assert text(sections(root)["alerts"]) == (
         "Alerts Left out: this report was asked for with a key that may not read alerts."
     )
@@ -206,7 +206,7 @@ def test_alerts_that_may_not_be_read_are_left_out_with_a_word() -> None:
 
 def test_many_boxes_stay_readable() -> None:
     for count in (9, 30):
-        root = parsed(page_of(material(boxes=count)).html)
+        root = parsed(render_report(material(boxes=count)).html)
         found = tables(sections(root)["boxes"])
         assert [len(each) for each in found.values()] == [count]
         # Each chart draws three things, and says which.
@@ -219,7 +219,7 @@ def test_many_boxes_stay_readable() -> None:
 
 
 def test_rooms_have_their_own_figures() -> None:
-    root = parsed(page_of(material(inside=True, boxes=2, length="month")).html)
+    root = parsed(render_report(material(inside=True, boxes=2, length="month")).html)
     assert "rooms" in sections(root)
     titles = [row["Figure"] for row in next(iter(tables(sections(root)["indices"]).values()))]
     assert any(title.startswith("Indoor CO₂") for title in titles)
@@ -231,23 +231,23 @@ def test_rooms_have_their_own_figures() -> None:
 )
 def test_days_on_which_clocks_change_have_the_hours_that_they_had(day: date, hours: int) -> None:
     of = material(first=day)
-    root = parsed(page_of(of).html)
+    root = parsed(render_report(of).html)
     strip = root.find(".//figure[@class='wide strip']")
     assert strip is not None
     assert len(list(strip.iterfind(".//tbody/tr"))) == hours
     assert (f"a day of {hours} hours" in text(root)) == (hours != 24)
-    report = computed(of)
+    report = compute_report_statistics(of)
     assert report.boxes[0].now["pm2_5"].count == hours * 12
     assert report.boxes[0].now["pm2_5"].coverage == 100
-    assert silent_hours(report.boxes[0], report.slot.period) == (0, 0)
+    assert count_silent_hours(report.boxes[0], report.slot.period) == (0, 0)
 
 
 def test_a_day_of_noise_that_is_not_over_has_no_level_yet() -> None:
     of = material()
     early = {name: getattr(of, name) for name in of.__struct_fields__} | {
-        "made_us": computed(of).slot.period.end_us + 1
+        "made_us": compute_report_statistics(of).slot.period.end_us + 1
     }
-    root = parsed(page_of(Material(**early)).html)
+    root = parsed(render_report(ReportInput(**early)).html)
     assert "Not there yet: Day-evening-night level of one day." in text(root)
     assert "Lden" not in text(sections(root)["short"])
 
@@ -263,7 +263,7 @@ def test_both_languages_say_the_same_things() -> None:
         assert placeholders(words.en) == placeholders(words.fr), key
     assert set(COVERAGES_FR) == set(METHODS)
     assert set(CITATIONS_FR) <= {method.citation.document for method in METHODS.values()}
-    assert set(KINDS) <= set(SITE_KINDS)
+    assert set(PRESET_SITE_KINDS) <= set(SITE_KINDS)
     assert set(FLAGS) <= set(WORDS)
     assert all(words.en and words.fr for words in SITE_KINDS.values())
 
@@ -296,12 +296,12 @@ ALIKE = re.compile(
 @pytest.mark.parametrize("inside", [False, True])
 def test_nothing_is_left_untranslated(length: ReportLength, *, inside: bool) -> None:
     english, french = (
-        words_of(page_of(material(length=length, language=language, inside=inside)).html)
+        words_of(render_report(material(length=length, language=language, inside=inside)).html)
         for language in ("en", "fr")
     )
     # What has a title of its own is cited by it.
-    sources = {typeset(method.citation.document, "en") for method in METHODS.values()}
-    sources -= {typeset(document, "en") for document in CITATIONS_FR}
+    sources = {typeset_text(method.citation.document, "en") for method in METHODS.values()}
+    sources -= {typeset_text(document, "en") for document in CITATIONS_FR}
     alike = {part for part in english & french if not ALIKE.search(part)}
     assert {part for part in alike if not any(source in part for source in sources)} == set()
 
@@ -329,7 +329,7 @@ def test_one_day_above_is_not_taken_for_a_breach_of_a_guideline(monkeypatch: pyt
     told = {"en": "3 to 4 days a year may lie above", "fr": "3 à 4 jours par an peuvent être au-dessus"}
     for language, words in told.items():
         monkeypatch.setitem(LEVELS, "no2", 50.0)
-        root = parsed(page_of(material(length="month", language=language)).html)  # type: ignore[arg-type]
+        root = parsed(render_report(material(length="month", language=language)).html)  # type: ignore[arg-type]
         said = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
         assert any("NO₂" in each and words in each for each in said), said
         # Each of the methods says so too, whether something was exceeded or not.
@@ -338,14 +338,14 @@ def test_one_day_above_is_not_taken_for_a_breach_of_a_guideline(monkeypatch: pyt
         assert not [each for each in terms if words in each and "who-" not in each]
     for metric in ("pm2_5", "pm10", "no2", "o3"):
         monkeypatch.setitem(LEVELS, metric, 1.0)
-    root = parsed(page_of(material()).html)
+    root = parsed(render_report(material()).html)
     assert "3 to 4 days" not in text(sections(root)["short"])
 
 
 def test_levels_stand_above_the_plot_and_not_on_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LEVELS, "no2", 50.0)
     for inside, key, words in ((False, "air", "WHO, 24 h: 25 µg/m³"), (True, "rooms", "above: 800 ppm · ")):
-        root = parsed(page_of(material(length="month", inside=inside)).html)
+        root = parsed(render_report(material(length="month", inside=inside)).html)
         found = [each for each in sections(root)[key].iter("text") if each.get("class") == "limits"]
         assert any(words in text(each) for each in found)
         for svg in sections(root)[key].iter("svg"):
@@ -354,13 +354,13 @@ def test_levels_stand_above_the_plot_and_not_on_its_lines(monkeypatch: pytest.Mo
 
 
 def test_where_there_are_no_values_none_is_said_to_have_no_flag() -> None:
-    flags = FlagsMaterial(0, dict.fromkeys(FLAGS, 0))
+    flags = FlagCounts(0, dict.fromkeys(FLAGS, 0))
     for language, words in (("en", "has a flag"), ("fr", "signalée")):
         none, some = (
-            text(sections(parsed(page_of(material(language=language, **more)).html))["quality"])  # type: ignore[arg-type]
+            text(sections(parsed(render_report(material(language=language, **more)).html))["quality"])  # type: ignore[arg-type]
             for more in (
                 {"silent": [0, 1], "flags": flags},
-                {"flags": FlagsMaterial(9, dict.fromkeys(FLAGS, 0))},
+                {"flags": FlagCounts(9, dict.fromkeys(FLAGS, 0))},
             )
         )
         assert words not in none
@@ -368,11 +368,11 @@ def test_where_there_are_no_values_none_is_said_to_have_no_flag() -> None:
 
 
 def test_in_french_a_box_is_no_place_that_one_is_at() -> None:
-    said = text(sections(parsed(page_of(material(language="fr")).html))["short"])
+    said = text(sections(parsed(render_report(material(language="fr")).html))["short"])
     assert "au boîtier box-000" in said
     assert "celui du boîtier box-000" in said
     said = text(
-        sections(parsed(page_of(material(language="fr", boxes=1, box_name="Place du Capitole")).html))[
+        sections(parsed(render_report(material(language="fr", boxes=1, box_name="Place du Capitole")).html))[
             "short"
         ]
     )
@@ -384,12 +384,12 @@ def test_apostrophes_are_all_of_one_kind_but_in_names() -> None:
     for language in ("en", "fr"):
         for inside in (False, True):
             of = material(language=language, inside=inside, site="A", length="month")
-            assert "'" not in text(parsed(page_of(of).html).find("body"))  # type: ignore[arg-type]
-    assert text(next(parsed(page_of(material(site="L'Île")).html).iter("h1"))) == "L'Île"
+            assert "'" not in text(parsed(render_report(of).html).find("body"))  # type: ignore[arg-type]
+    assert text(next(parsed(render_report(material(site="L'Île")).html).iter("h1"))) == "L'Île"
 
 
 def test_units_are_not_broken_over_lines() -> None:
-    root = parsed(page_of(material(length="month", language="fr")).html)
+    root = parsed(render_report(material(length="month", language="fr")).html)
     whole = [each for each in root.iter("span") if each.get("class") == "unbroken"]
     assert {text(each).split()[-1] for each in whole} == {"µg/m³"}
     for each in root.iter():
@@ -409,7 +409,7 @@ def heads_of_indices(box_name: str) -> dict[str, float]:
             found[said.strip()] = round(page[0] * line[4] + page[4], 1)
 
     # The first page alone, which has all heads and, before them, one "Mesuré" of the tiles.
-    pypdf.PdfReader(io.BytesIO(pdf_of(page_of(of)))).pages[0].extract_text(visitor_text=visit)
+    pypdf.PdfReader(io.BytesIO(render_pdf(render_report(of)))).pages[0].extract_text(visitor_text=visit)
     return found
 
 
@@ -431,7 +431,7 @@ def printed(length: ReportLength, language: ReportLanguage, boxes: int, *, insid
     """A report as a PDF, and the page that it is of."""
     severities = ("info", "warning", "critical")
     longest = [
-        AlertMaterial(
+        ReportAlert(
             RULE_NAMES[n % 3],
             severities[n % 3],
             None if n == 3 else f"box-{n % boxes:04d}",
@@ -451,8 +451,8 @@ def printed(length: ReportLength, language: ReportLanguage, boxes: int, *, insid
         msgspec.structs.replace(box, name=BOX_NAMES[n] if n < len(BOX_NAMES) else None)
         for n, box in enumerate(of.boxes)
     ]
-    page = page_of(msgspec.structs.replace(of, form="pdf", boxes=named_boxes))
-    return page.html, pdf_of(page)
+    page = render_report(msgspec.structs.replace(of, form="pdf", boxes=named_boxes))
+    return page.html, render_pdf(page)
 
 
 @pytest.mark.parametrize(
@@ -492,5 +492,5 @@ def test_a_long_name_leaves_the_table_of_indices_its_columns() -> None:
 
 
 def test_formats_of_a_text_do_not_read_names_as_formats() -> None:
-    formats = Formats("en", PARIS)
-    assert formats.said(Text("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"
+    formats = ReportFormatter("en", PARIS)
+    assert formats.said(BilingualText("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"

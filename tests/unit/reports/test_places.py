@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
-from app.reports.process_pool import Printers
-from app.reports.report_input import ReportFormat, pack
+from app.reports.process_pool import ReportProcessPool
+from app.reports.report_input import ReportFormat, pack_report_input
 from tests.unit.reports.sheet import material
 
 A, B, C = (uuid4() for _ in range(3))
@@ -38,7 +38,7 @@ class Client:
 class Held:
     """Reports under way that take until they are told to end."""
 
-    printers: Printers
+    printers: ReportProcessPool
     begun: list[str] = field(default_factory=list)
     ends: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class Held:
 
 @asynccontextmanager
 async def held(
-    printers: Printers, **reports: UUID
+    printers: ReportProcessPool, **reports: UUID
 ) -> AsyncIterator[tuple[Held, dict[str, asyncio.Task[None]]]]:
     """Reports that were asked for one after the other."""
     under_way = Held(printers)
@@ -92,7 +92,7 @@ def children() -> list[psutil.Process]:
 
 
 async def test_organisations_take_turns_at_the_places() -> None:
-    async with held(Printers(), a=A, b=B, a2=A, a3=A, b2=B, c=C) as (under_way, _):
+    async with held(ReportProcessPool(), a=A, b=B, a2=A, a3=A, b2=B, c=C) as (under_way, _):
         assert under_way.begun == ["a", "b"]
         # Whoever has had none goes before those who asked for more of theirs long before.
         under_way.ends["b"].set()
@@ -106,14 +106,14 @@ async def test_organisations_take_turns_at_the_places() -> None:
 
 
 async def test_pages_do_not_wait_for_layout() -> None:
-    async with held(Printers(), a=A, b=B) as (under_way, tasks):
+    async with held(ReportProcessPool(), a=A, b=B) as (under_way, tasks):
         tasks["page"] = asyncio.create_task(under_way.make("page", C, "html"))
         await settled()
         assert under_way.begun == ["a", "b", "page"]
 
 
 async def test_a_place_is_not_waited_for_longer_than_there_is_time_left() -> None:
-    async with held(printers := Printers(place_within_s=0.02), a=A, b=B):
+    async with held(printers := ReportProcessPool(place_within_s=0.02), a=A, b=B):
         with pytest.raises(TooManyRequestsError) as refused:
             async with printers.place(C, "pdf", Client().receive):
                 pytest.fail("there is no place")
@@ -122,7 +122,7 @@ async def test_a_place_is_not_waited_for_longer_than_there_is_time_left() -> Non
 
 
 async def test_what_takes_too_long_is_given_up_wherever_it_is() -> None:
-    printers = Printers(within_s=0.02)
+    printers = ReportProcessPool(within_s=0.02)
     with pytest.raises(UnavailableError) as given_up:
         async with printers.place(A, "pdf", Client().receive):
             await asyncio.Event().wait()
@@ -131,7 +131,7 @@ async def test_what_takes_too_long_is_given_up_wherever_it_is() -> None:
 
 
 async def test_what_fails_in_a_place_fails_as_it_would_elsewhere() -> None:
-    printers = Printers()
+    printers = ReportProcessPool()
     for error in (TimeoutError("of another"), KeyError("x")):
         with pytest.raises(type(error)) as raised:
             async with printers.place(A, "pdf", Client().receive):
@@ -147,7 +147,7 @@ async def test_who_hangs_up_waits_no_more() -> None:
         async with printers.place(C, "pdf", client.receive):
             pytest.fail("nobody is there to have it")
 
-    async with held(printers := Printers(), a=A, b=B):
+    async with held(printers := ReportProcessPool(), a=A, b=B):
         asking = asyncio.create_task(waiting())
         await settled()
         assert printers.lines == 3
@@ -158,11 +158,11 @@ async def test_who_hangs_up_waits_no_more() -> None:
 
 
 async def test_the_child_of_a_client_that_hangs_up_is_ended() -> None:
-    client, printers = Client(), Printers()
+    client, printers = Client(), ReportProcessPool()
 
     async def asking() -> bytes:
         async with printers.place(A, "pdf", client.receive):
-            return await printers.printed(pack(material(length="month", boxes=8)))
+            return await printers.printed(pack_report_input(material(length="month", boxes=8)))
 
     assert not children()
     making = asyncio.create_task(asking())

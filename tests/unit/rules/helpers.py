@@ -7,14 +7,20 @@ from uuid import UUID
 
 from app.catalogue.metrics import COLUMNS, INDEX
 from app.platform.kernel.instants import parse_rfc3339
-from app.rules.engine.alert_state_machine import Transition
-from app.rules.engine.box_rule_set import compile_site
+from app.rules.engine.alert_state_machine import AlertTransition
+from app.rules.engine.box_rule_set import compile_box_rules
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.engine.rule_evaluator import gated
 from app.rules.engine.snapshot import BoxFacts, BoxView, SiteView
-from app.rules.engine.stateful_evaluator import BoxTrack, Seen, SiteTrack, Walk, next_due
-from app.rules.engine.value_windows import History, SeenEvent
-from app.timeseries.storage.float32 import as_stored
+from app.rules.engine.stateful_evaluator import (
+    BoxEvaluation,
+    EvaluatorInput,
+    SiteEvaluation,
+    StatefulEvaluator,
+    find_next_due_us,
+)
+from app.rules.engine.threshold_evaluator import evaluate_box_indexed
+from app.rules.engine.value_windows import BoxEvent, BoxHistory
+from app.timeseries.storage.float32 import round_to_float32
 
 MINUTE = 60_000_000
 # A Sunday; the minutes of these tests are counted from here.
@@ -83,7 +89,7 @@ class Thing(NamedTuple):
     box: int
     time_us: int
     values: Row | None = None
-    event: tuple[str, SeenEvent] | None = None
+    event: tuple[str, BoxEvent] | None = None
 
 
 class Told(NamedTuple):
@@ -99,7 +105,7 @@ class Told(NamedTuple):
     sequence: int
 
 
-def told(transition: Transition) -> Told:
+def told(transition: AlertTransition) -> Told:
     """What is compared of a transition."""
     return Told(
         transition.kind,
@@ -136,7 +142,7 @@ class Stage:
         site_attributes: Mapping[str, Any] | None = None,
     ) -> None:
         self.rules = {
-            box.key: compile_site(
+            box.key: compile_box_rules(
                 [
                     rule
                     for number, definition in definitions.items()
@@ -157,8 +163,8 @@ class Stage:
         ]
         self.boxes = boxes
         self.stored: dict[tuple[int, int], list[tuple[int, float]]] = {}
-        self.events: dict[tuple[int, str], list[SeenEvent]] = {}
-        self.transitions: list[Transition] = []
+        self.events: dict[tuple[int, str], list[BoxEvent]] = {}
+        self.transitions: list[AlertTransition] = []
         self.new_id = ids()
         self.states: dict[int, Any] = {box.key: {} for box in boxes}
         self.site_state: Any = {}
@@ -169,11 +175,11 @@ class Stage:
         self.states = {key: json.loads(json.dumps(state)) for key, state in self.states.items()}
         self.site_state = json.loads(json.dumps(self.site_state))
         self.tracks = {
-            box.key: BoxTrack(self._view(box), self.rules[box.key], self.states[box.key])
+            box.key: BoxEvaluation(self._view(box), self.rules[box.key], self.states[box.key])
             for box in self.boxes
         }
         self.site = (
-            SiteTrack(
+            SiteEvaluation(
                 SiteView({key: track.view for key, track in self.tracks.items()}),
                 self.across,
                 self.site_state,
@@ -184,7 +190,7 @@ class Stage:
 
     def _view(self, box: BoxFacts) -> BoxView:
         needs = self.rules[box.key].needs
-        history = History(needs)
+        history = BoxHistory(needs)
         past: list[tuple[int, int, float]] = []
         for (key, column), seen in self.stored.items():
             if key == box.key:
@@ -192,7 +198,7 @@ class Stage:
                 longest = max((span.window_us for span in needs.spans if span.column == column), default=0)
                 past += [(time, column, value) for time, value in seen if time > newest - longest]
         for time, column, value in sorted(past):
-            history.add(column, time, as_stored(column, value))
+            history.add(column, time, round_to_float32(column, value))
         for (key, kind), events in self.events.items():
             if key == box.key and kind in needs.events:
                 for event in events:
@@ -208,17 +214,17 @@ class Stage:
 
     def batch(self, things: Sequence[Thing]) -> list[Told]:
         """Lead a batch through the gates, then on the walk; returns what is told of it."""
-        found: list[tuple[float, Transition]] = []
+        found: list[tuple[float, AlertTransition]] = []
         for key, track in self.tracks.items():
             mine = [(place, thing) for place, thing in enumerate(things) if thing.box == key and thing.values]
             samples = [(thing.time_us, thing.values) for _, thing in mine if thing.values is not None]
             marks = self._latest(key)
-            steps, _ = gated(track.rules, track.state, marks, samples, key, self.new_id)
+            steps, _ = evaluate_box_indexed(track.rules, track.state, marks, samples, key, self.new_id)
             found += [(mine[place][0] if place >= 0 else -1, step) for place, step in steps]
-        walk = Walk(self.tracks, self.site, self.new_id)
+        walk = StatefulEvaluator(self.tracks, self.site, self.new_id)
         for place, thing in enumerate(things):
             self._store(thing)
-            walk.take(Seen(place, *thing))
+            walk.take(EvaluatorInput(place, *thing))
         return self._tell(found + walk.found)
 
     def _store(self, thing: Thing) -> None:
@@ -234,7 +240,7 @@ class Stage:
             if not events or events[-1].time_us < thing.time_us:
                 events.append(event)
 
-    def _tell(self, found: list[tuple[float, Transition]]) -> list[Told]:
+    def _tell(self, found: list[tuple[float, AlertTransition]]) -> list[Told]:
         found.sort(key=lambda entry: entry[0])
         transitions = [transition for _, transition in found]
         self.transitions += transitions
@@ -242,14 +248,14 @@ class Stage:
 
     def tick(self, minute: float) -> list[Told]:
         """Let happen what is due up to then."""
-        walk = Walk(self.tracks, self.site, self.new_id)
+        walk = StatefulEvaluator(self.tracks, self.site, self.new_id)
         walk.catch_up(at(minute))
         return self._tell(walk.found)
 
     def due(self) -> float | None:
         """The minute at which anything has to be looked at though nothing comes."""
         tracks = [*self.tracks.values(), *(() if self.site is None else (self.site,))]
-        found = min((due for track in tracks if (due := next_due(track)) is not None), default=None)
+        found = min((due for track in tracks if (due := find_next_due_us(track)) is not None), default=None)
         return None if found is None else (found - START) / MINUTE
 
     def sample(self, minute: float, box: int = 1, **given: float) -> list[Told]:
@@ -274,7 +280,7 @@ def move(view: BoxView, time_us: int, values: Row) -> None:
 
 def event(minute: float, kind: str, box: int, candidates: Sequence[Mapping[str, Any]]) -> Thing:
     """An event as a thing that comes."""
-    return Thing(box, at(minute), None, (kind, SeenEvent(at(minute), candidates)))
+    return Thing(box, at(minute), None, (kind, BoxEvent(at(minute), candidates)))
 
 
 def brief(found: Iterable[Told]) -> list[tuple[str, float]]:

@@ -6,15 +6,15 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from app.indicators.index_definitions import BANDS, FIGURES
-from app.ingest.pipeline.rule_assignments import Rulebook
+from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
+from app.ingest.pipeline.rule_assignments import RuleAssignments
 from app.platform.http.contract.problems import CodedValueError
 from app.rules.definitions.index_conditions import INDEX_NAMES
 from app.rules.definitions.repository import ChangedRule
-from app.rules.definitions.rule_changes import effort_of, indices_of
+from app.rules.definitions.rule_changes import compute_effort, count_index_conditions
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.indicators.indicator_conditions import IndexLeaf, rank_of
+from app.rules.indicators.indicator_conditions import IndexLeaf, rank_band
 
 SITE = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 EAQI = {"index": "eaqi", "operator": ">=", "threshold": 4, "clear": 3}
@@ -107,7 +107,7 @@ def test_what_is_stored_is_complete_and_is_taken_again() -> None:
 
 @pytest.mark.parametrize("name", INDEX_NAMES)
 def test_every_method_with_periods_can_be_asked_for(name: str) -> None:
-    figure = FIGURES[name]
+    figure = INDEX_DEFINITIONS[name]
     for length in figure.lengths:
         condition: dict[str, Any] = {"index": name, "period": length, "operator": ">", "threshold": 1}
         if figure.each:
@@ -116,11 +116,11 @@ def test_every_method_with_periods_can_be_asked_for(name: str) -> None:
         assert (ask.figure, ask.length) == (figure, length)
 
 
-@pytest.mark.parametrize("name", sorted(BANDS))
+@pytest.mark.parametrize("name", sorted(BANDS_BY_METHOD))
 def test_classes_are_told_apart_from_the_best_to_the_worst(name: str) -> None:
-    ranks = [rank_of(name, band.key) for band in BANDS[name]]
+    ranks = [rank_band(name, band.key) for band in BANDS_BY_METHOD[name]]
     assert ranks == list(range(1, len(ranks) + 1))
-    worst = BANDS[name][-1].key
+    worst = BANDS_BY_METHOD[name][-1].key
     node = compiled({"index": name, "band": worst}).levels[0].node
     assert isinstance(node, IndexLeaf)
     assert node.limit.judge(ranks[-1]) == (True, True)
@@ -141,8 +141,8 @@ def test_a_class_holds_until_a_better_one() -> None:
 
 def test_samples_have_nothing_to_do_with_it() -> None:
     definition = made({"any": [EAQI, {"not": EAQI}]})
-    assert effort_of(definition) == 0
-    assert indices_of(definition) == 2
+    assert compute_effort(definition) == 0
+    assert count_index_conditions(definition) == 2
     rule = compiled({"any": [EAQI, {"not": EAQI}]})
     assert (rule.columns, rule.events, rule.timed, rule.needs.spans) == (
         frozenset(),
@@ -163,7 +163,7 @@ def test_samples_have_nothing_to_do_with_it() -> None:
         deleted=False,
         revision=1,
     )
-    book = Rulebook()
+    book = RuleAssignments()
     book.take([row])
     assert not book.walks
     assert book._by_site[UUID(int=1)] == {}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.rules.engine.snapshot import BoxFacts
-from app.rules.engine.stateful_evaluator import Walk
+from app.rules.engine.stateful_evaluator import StatefulEvaluator
 from tests.unit.rules.helpers import Stage, Told, brief, single, told
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))
@@ -14,7 +14,7 @@ SILENT = {"no_data": "PT5M"}
 
 
 def look_again(stage: Stage) -> list[Told]:
-    walk = Walk(stage.tracks, stage.site, stage.new_id)
+    walk = StatefulEvaluator(stage.tracks, stage.site, stage.new_id)
     walk.look_again()
     return [told(transition) for _, transition in walk.found]
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.platform.http.contract.problems import field_code
+from app.platform.http.contract.problems import get_field_error_code
 from app.platform.kernel.ids import new_id
 from app.rules.definitions.rule_examples import EXAMPLES
-from app.rules.definitions.schemas import Definition, RuleChange, RuleCreate
-from app.rules.definitions.severity import SEVERITIES, highest, rank
+from app.rules.definitions.schemas import RuleChange, RuleCreate, RuleDefinition
+from app.rules.definitions.severity import SEVERITIES, find_highest_severity, rank_severity
 from app.rules.engine.rule_compiler import compile_rule
 
 THRESHOLD: dict[str, Any] = {"metric": "pm2_5", "operator": ">", "threshold": 25}
@@ -21,15 +21,19 @@ TIMING: dict[str, Any] = {"for": "PT0S", "repeat": 1, "keep_firing_for": "PT0S"}
 
 
 def stored(condition: dict[str, Any]) -> dict[str, Any]:
-    found = Definition.model_validate({"severity": "info", "condition": condition}).definition()
+    found = RuleDefinition.model_validate({"severity": "info", "condition": condition}).definition()
     level: dict[str, Any] = found["levels"][0]["condition"]
     return level
 
 
-def faults(body: dict[str, Any], shape: type[Definition | RuleChange] = Definition) -> list[tuple[str, str]]:
+def faults(
+    body: dict[str, Any], shape: type[RuleDefinition | RuleChange] = RuleDefinition
+) -> list[tuple[str, str]]:
     with pytest.raises(ValidationError) as caught:
         shape.model_validate(body)
-    return [(".".join(map(str, fault["loc"])), field_code(fault)) for fault in caught.value.errors()]
+    return [
+        (".".join(map(str, fault["loc"])), get_field_error_code(fault)) for fault in caught.value.errors()
+    ]
 
 
 def faults_of(condition: object) -> list[tuple[str, str]]:
@@ -188,14 +192,14 @@ def test_a_refusal_points_at_the_one_part_that_is_wrong(condition: object, where
 )
 def test_a_refusal_says_what_would_be_right(condition: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValidationError) as caught:
-        Definition.model_validate({"severity": "info", "condition": condition})
+        RuleDefinition.model_validate({"severity": "info", "condition": condition})
     (fault,) = caught.value.errors()
     assert [word for word in words if word not in fault["msg"]] == []
 
 
 def test_a_rule_without_severity_may_have_levels() -> None:
     with pytest.raises(ValidationError) as caught:
-        Definition.model_validate({"condition": SILENT})
+        RuleDefinition.model_validate({"condition": SILENT})
     assert "or `levels`" in caught.value.errors()[0]["msg"]
 
 
@@ -341,6 +345,6 @@ def test_what_surrounds_the_condition_is_checked(field: str, value: object, wher
 
 
 def test_severities_have_an_order() -> None:
-    assert [rank(severity) for severity in SEVERITIES] == [0, 1, 2]
-    assert highest(["warning", "critical", "info"]) == "critical"
-    assert highest(["info"]) == "info"
+    assert [rank_severity(severity) for severity in SEVERITIES] == [0, 1, 2]
+    assert find_highest_severity(["warning", "critical", "info"]) == "critical"
+    assert find_highest_severity(["info"]) == "info"

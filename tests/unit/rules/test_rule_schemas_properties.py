@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.catalogue.metrics import CATALOGUE
-from app.platform.http.contract.problems import field_code
+from app.platform.http.contract.problems import get_field_error_code
 from app.platform.kernel.ids import new_id
 from app.rules.definitions.condition_leaves import UPWARD
-from app.rules.definitions.condition_trees import DEPTH_LIMIT, NODES_LIMIT, parts
-from app.rules.definitions.schemas import Definition
+from app.rules.definitions.condition_trees import DEPTH_LIMIT, NODES_LIMIT, iterate_parts
+from app.rules.definitions.schemas import RuleDefinition
 from app.rules.engine.rule_compiler import compile_rule
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -125,13 +125,13 @@ def conditions(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def fits(condition: dict[str, Any]) -> bool:
-    found = list(parts(condition))
+    found = list(iterate_parts(condition))
     return len(found) <= NODES_LIMIT and max(part.depth for part in found) <= DEPTH_LIMIT
 
 
 def read(condition: object) -> dict[str, Any]:
     body = {"severity": "info", "condition": condition}
-    found: dict[str, Any] = Definition.model_validate(body).definition()["levels"][0]["condition"]
+    found: dict[str, Any] = RuleDefinition.model_validate(body).definition()["levels"][0]["condition"]
     return found
 
 
@@ -157,12 +157,12 @@ def refusal(condition: object) -> list[ErrorDetails]:
 @given(conditions())
 def test_what_is_valid_is_stored_and_read_back_the_same(condition: dict[str, Any]) -> None:
     if not fits(condition):
-        assert [field_code(fault)[:14] for fault in refusal(condition)] == ["condition_too_"]
+        assert [get_field_error_code(fault)[:14] for fault in refusal(condition)] == ["condition_too_"]
         return
     complete = read(condition)
     assert holds(complete, condition)
     assert read(json.loads(json.dumps(complete))) == complete
-    definition = Definition.model_validate({"severity": "info", "condition": condition}).definition()
+    definition = RuleDefinition.model_validate({"severity": "info", "condition": condition}).definition()
     compile_rule(new_id(), 1, new_id(), new_id(), "any", definition)
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from app.alerts.muting_schemas import InhibitionCreate, SilenceCreate
 from app.platform.kernel.ids import new_id
 from app.rules.definitions.schemas import RuleCreate
-from app.rules.engine.rule_evaluator import compile_rule
+from app.rules.engine.threshold_evaluator import compile_rule
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "docs" / "rules.md"

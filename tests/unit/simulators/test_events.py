@@ -3,7 +3,7 @@
 import json
 import random
 
-from app.ingest.codec.event_status_decoder import Event, decode_event
+from app.ingest.codec.event_status_decoder import DeviceEvent, decode_event
 from simulators.events import GUNS, describe, make_event
 
 NOW_US = 1_790_000_000_000_000
@@ -18,7 +18,7 @@ def test_events_are_what_the_codec_takes() -> None:
     for seq in range(200):
         event = make_event(chance, seq, NOW_US)
         decoded = decode_event(json.dumps(event).encode(), NOW_US)
-        assert isinstance(decoded, Event), decoded
+        assert isinstance(decoded, DeviceEvent), decoded
         assert decoded.type == event["type"]
 
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from simulators.chance import drift, key_of, uniform
 from simulators.patterns import KINDS, Box, Episode, measure, metrics
 
@@ -36,14 +36,14 @@ WEEKEND = ["2026-11-21", "2026-11-22", "2026-11-28", "2026-11-29"]
 
 
 def test_the_kinds_together_measure_the_whole_catalogue() -> None:
-    assert frozenset().union(*(metrics(kind) for kind in KINDS)) == BY_NAME.keys()
+    assert frozenset().union(*(metrics(kind) for kind in KINDS)) == METRICS_BY_NAME.keys()
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_year_stays_within_bounds(kind: str) -> None:
     for step in range(3_000):
         for metric, value in measure(box(kind), 1_767_225_600 + step * 10_519.0).items():
-            assert BY_NAME[metric].minimum <= value <= BY_NAME[metric].maximum, metric
+            assert METRICS_BY_NAME[metric].minimum <= value <= METRICS_BY_NAME[metric].maximum, metric
 
 
 def test_the_same_seed_box_and_time_give_the_same_values_in_any_order() -> None:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from simulators.cli import SHIPPED
 from simulators.sensor_community import between, load, on_day, parse_time, shifted, to_unit
 
@@ -112,7 +112,7 @@ def test_what_is_shipped_is_a_day_of_nineteen_stations_within_the_catalogues_bou
         assert times == sorted(set(times))
         for sample in station.samples:
             for metric, value in sample.values.items():
-                assert BY_NAME[metric].minimum <= value <= BY_NAME[metric].maximum
+                assert METRICS_BY_NAME[metric].minimum <= value <= METRICS_BY_NAME[metric].maximum
 
 
 def test_a_span_of_time_and_a_shift() -> None:

@@ -5,20 +5,20 @@ from pathlib import Path
 import pytest
 
 from app.standalone.data_directory import (
-    MEMORY,
-    Layout,
+    SHARED_MEMORY,
+    DataDirectory,
     clear_metrics,
-    locked,
-    open_layout,
+    find_stale_services,
+    lock_data_directory,
+    open_data_directory,
     place_services,
     remove_metrics,
-    stale_services,
 )
-from app.standalone.service_accounts import Account, EmbeddedError
+from app.standalone.service_accounts import StandaloneError, SystemAccount
 
 ROOT = os.geteuid() == 0
 # An account that cannot pass through a folder of mode 0700 that is not its own.
-STRANGER = Account("nobody", 65_534, 65_534) if ROOT else None
+STRANGER = SystemAccount("nobody", 65_534, 65_534) if ROOT else None
 
 
 def mode(path: Path) -> int:
@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
 
 
 def test_a_new_directory_is_private(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "with a space" / ".vigie")
+    layout = open_data_directory(tmp_path / "with a space" / ".vigie")
     assert mode(layout.root) == (0o711 if ROOT else 0o700)
     assert mode(layout.instance_file) == 0o600
     assert mode(layout.logs) == 0o700
@@ -34,37 +34,41 @@ def test_a_new_directory_is_private(tmp_path: Path) -> None:
 
 
 def test_the_name_is_kept(tmp_path: Path) -> None:
-    assert open_layout(tmp_path / "d").instance() == open_layout(tmp_path / "d").instance()
+    assert open_data_directory(tmp_path / "d").instance() == open_data_directory(tmp_path / "d").instance()
 
 
 def test_the_mode_of_a_directory_that_was_there_is_left_alone(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     theirs.chmod(0o750)
-    open_layout(theirs)
+    open_data_directory(theirs)
     assert mode(theirs) == 0o750
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EmbeddedError, match="cannot be used"):
-        open_layout(tmp_path / "file")
+    with pytest.raises(StandaloneError, match="cannot be used"):
+        open_data_directory(tmp_path / "file")
 
 
 def test_the_lock_is_held_once(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
-    with locked(layout), pytest.raises(EmbeddedError, match=f"process {os.getpid()}"), locked(layout):
+    layout = open_data_directory(tmp_path / "d")
+    with (
+        lock_data_directory(layout),
+        pytest.raises(StandaloneError, match=f"process {os.getpid()}"),
+        lock_data_directory(layout),
+    ):
         pass
-    with locked(layout):
+    with lock_data_directory(layout):
         assert layout.lock_file.read_text() == f"{os.getpid()}\n"
 
 
 def test_figures_are_in_memory_and_go_with_their_stack(tmp_path: Path) -> None:
-    layout, gone = open_layout(tmp_path / "d"), open_layout(tmp_path / "gone")
+    layout, gone = open_data_directory(tmp_path / "d"), open_data_directory(tmp_path / "gone")
     clear_metrics(gone)
     shutil.rmtree(gone.root)
     clear_metrics(layout)
-    assert layout.metrics.is_relative_to(MEMORY)
+    assert layout.metrics.is_relative_to(SHARED_MEMORY)
     assert mode(layout.metrics) == 0o700
     assert not gone.metrics.exists(), "what a killed supervisor has left is removed by the next one"
     (layout.metrics / "counter_1.db").touch()
@@ -75,25 +79,25 @@ def test_figures_are_in_memory_and_go_with_their_stack(tmp_path: Path) -> None:
 
 
 def test_a_foreign_folder_of_figures_is_not_used(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
+    layout = open_data_directory(tmp_path / "d")
     layout.metrics.symlink_to(tmp_path)
     try:
-        with pytest.raises(EmbeddedError, match="figures"):
+        with pytest.raises(StandaloneError, match="figures"):
             clear_metrics(layout)
     finally:
         layout.metrics.unlink()
 
 
 def test_the_marker_tells_a_copy_from_the_original(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
+    layout = open_data_directory(tmp_path / "d")
     shutil.copytree(layout.root, tmp_path / "copy")
-    copy = Layout(tmp_path / "copy")
+    copy = DataDirectory(tmp_path / "copy")
     assert copy.instance() == layout.instance()
     assert copy.marker() != layout.marker()
 
 
 def test_services_stay_where_their_accounts_can_reach_them(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
+    layout = open_data_directory(tmp_path / "d")
     assert place_services(layout, None, elsewhere=tmp_path / "elsewhere") == layout.services
     assert not (tmp_path / "elsewhere").exists()
 
@@ -101,10 +105,10 @@ def test_services_stay_where_their_accounts_can_reach_them(tmp_path: Path) -> No
 if ROOT:
     # Only root has accounts to run services as; everybody else's services run as themselves.
 
-    def placed(tmp_path: Path) -> tuple[Layout, Path]:
+    def placed(tmp_path: Path) -> tuple[DataDirectory, Path]:
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o700)
-        layout = open_layout(closed / ".vigie")
+        layout = open_data_directory(closed / ".vigie")
         return layout, place_services(layout, STRANGER, elsewhere=tmp_path / "elsewhere")
 
     def test_services_go_elsewhere_where_the_account_cannot_reach_them(tmp_path: Path) -> None:
@@ -118,19 +122,20 @@ if ROOT:
         layout, folder = placed(tmp_path)
         layout.root.rename(tmp_path / "moved")
         assert (
-            place_services(Layout(tmp_path / "moved"), STRANGER, elsewhere=tmp_path / "elsewhere") == folder
+            place_services(DataDirectory(tmp_path / "moved"), STRANGER, elsewhere=tmp_path / "elsewhere")
+            == folder
         )
-        assert stale_services(tmp_path / "elsewhere") == []
+        assert find_stale_services(tmp_path / "elsewhere") == []
 
     def test_a_copy_does_not_share_the_originals_services(tmp_path: Path) -> None:
         layout, _ = placed(tmp_path)
         shutil.copytree(layout.root, tmp_path / "copy", symlinks=True)
-        with pytest.raises(EmbeddedError, match="is a copy of"):
-            place_services(Layout(tmp_path / "copy"), STRANGER, elsewhere=tmp_path / "elsewhere")
+        with pytest.raises(StandaloneError, match="is a copy of"):
+            place_services(DataDirectory(tmp_path / "copy"), STRANGER, elsewhere=tmp_path / "elsewhere")
 
     def test_services_follow_when_their_directory_becomes_unreachable(tmp_path: Path) -> None:
         # pytest's own folder is closed to others, so a first placement needs no account.
-        layout = open_layout(tmp_path / "d")
+        layout = open_data_directory(tmp_path / "d")
         (place_services(layout, elsewhere=tmp_path / "elsewhere") / "witness").write_text("data")
         folder = place_services(layout, STRANGER, elsewhere=tmp_path / "elsewhere")
         assert (folder / "witness").read_text() == "data"
@@ -138,11 +143,11 @@ if ROOT:
     def test_lost_services_are_not_made_anew_in_silence(tmp_path: Path) -> None:
         layout, folder = placed(tmp_path)
         shutil.rmtree(folder)
-        with pytest.raises(EmbeddedError, match="is gone"):
+        with pytest.raises(StandaloneError, match="is gone"):
             place_services(layout, STRANGER, elsewhere=tmp_path / "elsewhere")
 
     def test_services_of_a_removed_directory_are_found(tmp_path: Path) -> None:
         layout, folder = placed(tmp_path)
-        assert stale_services(tmp_path / "elsewhere") == []
+        assert find_stale_services(tmp_path / "elsewhere") == []
         shutil.rmtree(layout.root)
-        assert stale_services(tmp_path / "elsewhere") == [folder]
+        assert find_stale_services(tmp_path / "elsewhere") == [folder]

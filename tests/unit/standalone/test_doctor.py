@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.notifications.email.email_transport import fault_of
-from app.platform.secrets.sealing import key_name
+from app.notifications.email.email_transport import find_smtp_fault
+from app.platform.secrets.sealing import derive_key_name
 from app.processes.cli import app
 from app.standalone import doctor, private_mosquitto, private_postgres
-from app.standalone.data_directory import Layout, locked, open_layout
+from app.standalone.data_directory import DataDirectory, lock_data_directory, open_data_directory
 
 
-def states(layout: Layout) -> dict[str, str]:
-    return {finding.what: finding.state for finding in doctor.examine(layout)}
+def states(layout: DataDirectory) -> dict[str, str]:
+    return {finding.what: finding.state for finding in doctor.examine_machine(layout)}
 
 
 def test_nothing_is_missing_where_the_tests_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.run(tmp_path / ".vigie") == 0
+    assert doctor.run_doctor(tmp_path / ".vigie") == 0
     told = capsys.readouterr().out
     assert told.endswith("Everything is there.\n")
     for what in ("Python", "PostgreSQL", "TimescaleDB", "Mosquitto", "data directory", "disk"):
@@ -35,9 +35,9 @@ def test_the_command_looks_at_the_data_directory_that_is_named(tmp_path: Path) -
 def test_what_is_missing_comes_with_the_command_that_mends_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private_postgres, "binaries", lambda: None)
-    monkeypatch.setattr(private_mosquitto, "binary", lambda: None)
-    assert doctor.run(tmp_path / ".vigie") == 1
+    monkeypatch.setattr(private_postgres, "find_postgres_binaries", lambda: None)
+    monkeypatch.setattr(private_mosquitto, "find_mosquitto", lambda: None)
+    assert doctor.run_doctor(tmp_path / ".vigie") == 1
     told = capsys.readouterr().out
     assert "missing  PostgreSQL" in told
     assert "apt-get install postgresql-17 postgresql-17-timescaledb" in told
@@ -49,10 +49,10 @@ def test_the_encryption_key_is_named_and_never_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    layout = Layout(tmp_path / "d")
+    layout = DataDirectory(tmp_path / "d")
     for name in ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"):
         monkeypatch.delenv(name, raising=False)
-    (told,) = [str(each) for each in doctor.examine(layout) if each.what == "encryption key"]
+    (told,) = [str(each) for each in doctor.examine_machine(layout) if each.what == "encryption key"]
     assert told.startswith("ok ")
     assert "`vigie up` uses the one that it keeps (nothing to do)" in told
     # Nothing that would have to be set, and take the place of the key that is kept.
@@ -61,12 +61,15 @@ def test_the_encryption_key_is_named_and_never_shown(
     file = tmp_path / "keys"
     file.write_text(f"{new}\n{old}\n")
     monkeypatch.setenv("VIGIE_ENCRYPTION__KEYS_FILE", str(file))
-    doctor.run(tmp_path / "d")
+    doctor.run_doctor(tmp_path / "d")
     told = capsys.readouterr().out
-    assert f"seals with {key_name(b'n' * 32)}, also opens what {key_name(b'o' * 32)} sealed" in told
+    assert (
+        f"seals with {derive_key_name(b'n' * 32)}, also opens what {derive_key_name(b'o' * 32)} sealed"
+        in told
+    )
     assert new not in told
     monkeypatch.setenv("VIGIE_ENCRYPTION__KEYS", '["hunter2"]')
-    assert doctor.run(tmp_path / "d") == 1
+    assert doctor.run_doctor(tmp_path / "d") == 1
     told = capsys.readouterr().out
     assert "missing  settings" in told
     assert "VIGIE_ENCRYPTION__KEYS: a key must be 32 bytes in base64" in told
@@ -76,29 +79,31 @@ def test_the_encryption_key_is_named_and_never_shown(
 def test_the_mail_servers_settings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VIGIE_SMTP__HOST", raising=False)
-    assert list(doctor.mail(fault_of)) == []
+    assert list(doctor.check_mail_server(find_smtp_fault)) == []
     monkeypatch.setenv("VIGIE_SMTP__HOST", "mail.example.com")
     monkeypatch.setenv("VIGIE_SMTP__SENDER", "Vigie <vigie@example.com>")
-    (found,) = doctor.mail(fault_of)
+    (found,) = doctor.check_mail_server(find_smtp_fault)
     assert (found.state, found.what) == ("ok", "mail server")
     monkeypatch.setenv("VIGIE_SMTP__CA_FILE", str(tmp_path / "none.pem"))
-    (found,) = doctor.mail(fault_of)
+    (found,) = doctor.check_mail_server(find_smtp_fault)
     assert (found.state, found.detail[:20]) == ("missing", "VIGIE_SMTP__CA_FILE:")
     monkeypatch.setenv("VIGIE_SMTP__SENDER", "nobody")
-    (found,) = doctor.mail(fault_of)
+    (found,) = doctor.check_mail_server(find_smtp_fault)
     assert (found.state, found.detail[:19]) == ("missing", "VIGIE_SMTP__SENDER:")
-    assert doctor.run(tmp_path / "d", [found]) == 1
+    assert doctor.run_doctor(tmp_path / "d", [found]) == 1
 
 
 def test_a_running_stack_is_seen(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
-    with locked(layout):
-        found = [str(finding) for finding in doctor.examine(layout) if finding.what == "data directory"]
+    layout = open_data_directory(tmp_path / "d")
+    with lock_data_directory(layout):
+        found = [
+            str(finding) for finding in doctor.examine_machine(layout) if finding.what == "data directory"
+        ]
     assert "in use by a running stack" in found[0]
 
 
 def test_lost_services_are_named(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
+    layout = open_data_directory(tmp_path / "d")
     (tmp_path / "elsewhere").mkdir()
     layout.services.symlink_to(tmp_path / "elsewhere")
     assert states(layout)["services"] == "ok"
@@ -108,7 +113,7 @@ def test_lost_services_are_named(tmp_path: Path) -> None:
 
 def test_a_file_in_the_data_directorys_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "d").write_text("")
-    assert states(Layout(tmp_path / "d"))["data directory"] == "missing"
+    assert states(DataDirectory(tmp_path / "d"))["data directory"] == "missing"
 
 
 def test_without_what_lays_out_pdfs_reports_are_html(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.standalone.secrets_cli import app
-from app.standalone.security_audit import Surroundings, insecure
-from app.standalone.startup_checks import findings
+from app.standalone.security_audit import SettingsEnvironment, find_insecure_settings
+from app.standalone.startup_checks import find_role_insecurities
 from tests.unit.test_docs import defaults, flat
 
 RUNNER = CliRunner()
@@ -20,20 +20,20 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _printed(*arguments: str) -> Settings:
+def _printed(*arguments: str) -> VigieSettings:
     done = RUNNER.invoke(app, ["generate", *arguments])
     assert done.exit_code == 0, done.output
     file = Path(".env")
     file.write_text(done.output)
     file.chmod(0o600)
-    return Settings()
+    return VigieSettings()
 
 
 def test_with_what_is_printed_every_role_starts(tmp_path: Path) -> None:
-    assert findings(_printed()) == []
-    assert list(insecure(Settings(), "migrate", Surroundings())) == []
+    assert find_role_insecurities(_printed()) == []
+    assert list(find_insecure_settings(VigieSettings(), "migrate", SettingsEnvironment())) == []
     by_file = _printed("--keys-file", "keys")
-    assert findings(by_file) == []
+    assert find_role_insecurities(by_file) == []
     assert by_file.encryption.keys_file == tmp_path / "keys"
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
 

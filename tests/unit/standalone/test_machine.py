@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from app.standalone.free_ports import free_port, is_free
+from app.standalone.free_ports import find_free_port, is_port_free
 from app.standalone.make_watch import MakeWatch
-from app.standalone.orphan_processes import MARKER, marked_remains, stop_marked_remains
-from app.standalone.service_accounts import EmbeddedError, can_reach, run_as, service_account
+from app.standalone.orphan_processes import MARKER, find_marked_orphans, stop_marked_orphans
+from app.standalone.service_accounts import (
+    StandaloneError,
+    build_run_as_command,
+    can_reach,
+    find_service_account,
+)
 
 
 def test_a_port_in_use_is_not_free() -> None:
@@ -19,44 +24,44 @@ def test_a_port_in_use_is_not_free() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
         port = taken.getsockname()[1]
-        assert not is_free(port)
-        assert free_port(port) != port
+        assert not is_port_free(port)
+        assert find_free_port(port) != port
 
 
 def test_a_remembered_port_is_taken_again() -> None:
-    port = free_port()
-    assert is_free(port)
-    assert free_port(port) == port
+    port = find_free_port()
+    assert is_port_free(port)
+    assert find_free_port(port) == port
 
 
 def test_the_service_account_is_ours_unless_we_are_root() -> None:
-    account = service_account("no-such-account", "nobody")
+    account = find_service_account("no-such-account", "nobody")
     if os.geteuid() == 0:
         assert account is not None
         assert account.name == "nobody"
-        with pytest.raises(EmbeddedError, match="no-such-account"):
-            service_account("no-such-account")
+        with pytest.raises(StandaloneError, match="no-such-account"):
+            find_service_account("no-such-account")
     else:
         assert account is None
 
 
 def test_root_is_never_a_service_account() -> None:
     if os.geteuid() == 0:
-        with pytest.raises(EmbeddedError):
-            service_account("root")
+        with pytest.raises(StandaloneError):
+            find_service_account("root")
     else:
-        assert service_account("root") is None
+        assert find_service_account("root") is None
 
 
 def test_reach_is_asked_of_the_system(tmp_path: Path) -> None:
-    account = service_account("nobody")
+    account = find_service_account("nobody")
     assert can_reach(account, Path("/"))
     tmp_path.chmod(0o700)
     assert can_reach(account, tmp_path) is (account is None)
 
 
 def test_a_child_dies_with_its_parent() -> None:
-    inner = run_as(None, ["sleep", "60"], death_signal="KILL")
+    inner = build_run_as_command(None, ["sleep", "60"], death_signal="KILL")
     code = (
         f"import subprocess, time; p = subprocess.Popen({inner!r}); print(p.pid, flush=True); time.sleep(60)"
     )
@@ -76,11 +81,11 @@ async def test_leftovers_are_known_by_their_marker_and_strangers_are_left_alone(
     ours = subprocess.Popen(["sleep", "60"], env={**os.environ, MARKER: marker})  # noqa: ASYNC220, S607
     other = subprocess.Popen(["sleep", "60"], env={**os.environ, MARKER: f"{marker}-2"})  # noqa: ASYNC220, S607
     try:
-        _until(lambda: marked_remains(marker) == [ours.pid])
-        assert await stop_marked_remains(marker) == [ours.pid]
+        _until(lambda: find_marked_orphans(marker) == [ours.pid])
+        assert await stop_marked_orphans(marker) == [ours.pid]
         assert ours.wait(5) == -signal.SIGTERM
         assert other.poll() is None
-        assert await stop_marked_remains(marker) == []
+        assert await stop_marked_orphans(marker) == []
     finally:
         for process in (ours, other):
             process.kill()

@@ -2,9 +2,15 @@ import json
 import sys
 from pathlib import Path
 
-from app.standalone.process_commands import ROLES, Services, command, environment, environment_of
+from app.standalone.process_commands import (
+    ROLES,
+    ServiceConnections,
+    build_command,
+    build_process_environment,
+    build_stack_environment,
+)
 
-SERVICES = Services(
+SERVICES = ServiceConnections(
     logins={"api": "postgresql://vigie_api:own@127.0.0.1:5432/vigie"},
     database="postgresql://vigie:pw@127.0.0.1:2/vigie",
     broker_port=3,
@@ -17,11 +23,11 @@ SERVICES = Services(
 
 
 def make(
-    services: Services | None,
+    services: ServiceConnections | None,
     base: dict[str, str],
     roles: tuple[str, ...] = ("api",),
 ) -> dict[str, str]:
-    return environment(
+    return build_stack_environment(
         marker="id@/d",
         metrics=Path("/d/metrics"),
         host="127.0.0.1",
@@ -82,7 +88,7 @@ def test_readiness_waits_for_the_roles_that_run_and_no_other() -> None:
 
 
 def test_a_role_is_run_by_this_python_and_dies_with_its_parent() -> None:
-    words = command("simulate", "demo")
+    words = build_command("simulate", "demo")
     assert words[-6:] == [sys.executable, "-P", "-m", "app", "simulate", "demo"]
     assert "--pdeathsig=KILL" in words
 
@@ -96,7 +102,7 @@ def test_secrets_are_given_to_those_alone_that_use_them() -> None:
     }
     every = make(SERVICES, base)
     held = {
-        role: {name for name in every if name in environment_of(role, every)}
+        role: {name for name in every if name in build_process_environment(role, every)}
         for role in (*ROLES, "migrate", "demo")
     }
     key = {"VIGIE_BOOTSTRAP_ADMIN_KEY"}
@@ -110,4 +116,4 @@ def test_secrets_are_given_to_those_alone_that_use_them() -> None:
         "migrate": key | sealing | mail,
         "demo": key | sealing | mail,
     }
-    assert environment_of("demo", every)["HOME"] == "/home/x"
+    assert build_process_environment("demo", every)["HOME"] == "/home/x"

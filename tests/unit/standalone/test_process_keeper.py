@@ -6,9 +6,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.standalone.child_process import Child
-from app.standalone.process_keeper import BackOff, Keeper
-from app.standalone.service_accounts import EmbeddedError
+from app.standalone.child_process import ChildProcess
+from app.standalone.process_keeper import BackOff, ProcessKeeper
+from app.standalone.service_accounts import StandaloneError
 
 
 async def until(condition: object, patience_s: float = 10.0) -> None:
@@ -35,12 +35,12 @@ async def test_a_crashed_child_is_started_again(tmp_path: Path) -> None:
     told: list[str] = []
     changes: list[int] = []
 
-    async def start() -> Child:
-        return await Child.start(
+    async def start() -> ChildProcess:
+        return await ChildProcess.start(
             [sys.executable, "-c", "import time; time.sleep(60)"], environment={}, log=tmp_path / "log"
         )
 
-    keeper = Keeper("sleeper", start, told.append, changes.append)
+    keeper = ProcessKeeper("sleeper", start, told.append, changes.append)
     await keeper.begin()
     first = keeper.pid
     assert first is not None
@@ -56,22 +56,22 @@ async def test_a_crashed_child_is_started_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [EmbeddedError("not yet"), OSError("not yet"), asyncpg.DiskFullError("not yet")], ids=repr
+    "failure", [StandaloneError("not yet"), OSError("not yet"), asyncpg.DiskFullError("not yet")], ids=repr
 )
 async def test_a_start_that_fails_is_tried_again(tmp_path: Path, failure: Exception) -> None:
     told: list[str] = []
     starts = 0
 
-    async def start() -> Child:
+    async def start() -> ChildProcess:
         nonlocal starts
         starts += 1
         if starts == 2:
             raise failure
-        return await Child.start(
+        return await ChildProcess.start(
             [sys.executable, "-c", "import time; time.sleep(60)"], environment={}, log=tmp_path / "log"
         )
 
-    keeper = Keeper("sleeper", start, told.append, lambda _: None)
+    keeper = ProcessKeeper("sleeper", start, told.append, lambda _: None)
     await keeper.begin()
     assert keeper.child is not None
     keeper.child.kill()

@@ -6,13 +6,22 @@ from typing import Any
 
 import pytest
 
-from app.platform.config.security_findings import CODES, INSECURITIES, RoleName
-from app.platform.config.settings import Settings
-from app.platform.kernel.api_keys import _checksum, generate_key, well_formed
+from app.platform.config.security_findings import (
+    SECURITY_FINDING_CODES,
+    SECURITY_FINDING_TYPES,
+    ProcessRoleName,
+)
+from app.platform.config.settings import VigieSettings
+from app.platform.kernel.api_keys import _checksum, generate_key, is_well_formed_key
 from app.platform.secrets.sealing import generate_encryption_key
-from app.standalone.security_audit import Login, Surroundings, insecure, is_local
+from app.standalone.security_audit import (
+    LoginPrivileges,
+    SettingsEnvironment,
+    find_insecure_settings,
+    is_local_host,
+)
 
-ROLES: tuple[RoleName, ...] = ("api", "ingest", "deliver", "maintain", "migrate")
+ROLES: tuple[ProcessRoleName, ...] = ("api", "ingest", "deliver", "maintain", "migrate")
 KEY, OTHER = generate_encryption_key(), generate_encryption_key()
 SAFE: dict[str, Any] = {
     "database": {"url": "postgresql://vigie:Rk2-aVw81nq@127.0.0.1/vigie"},
@@ -21,7 +30,7 @@ SAFE: dict[str, Any] = {
     "encryption": {"keys": [KEY]},
     "bootstrap_admin_key": generate_key(),
 }
-NONE = Surroundings()
+NONE = SettingsEnvironment()
 REMOTE = "postgresql://vigie:Rk2-aVw81nq@db.example.com/vigie"
 PASSPHRASE = base64.b64encode(b"correct horse battery staple !!!").decode()
 POOR = "vg_" + "0" * 32 + _checksum("0" * 32)
@@ -30,20 +39,22 @@ ZEROS = base64.b64encode(bytes(32)).decode()
 type Changes = dict[str, Any]
 
 
-def found(role: RoleName, changes: Changes, around: Surroundings = NONE) -> list[tuple[str, str]]:
+def found(
+    role: ProcessRoleName, changes: Changes, around: SettingsEnvironment = NONE
+) -> list[tuple[str, str]]:
     body = {**SAFE, **changes}
     for name, value in changes.items():
         if isinstance(value, dict):
             body[name] = {**SAFE.get(name, {}), **value}
-    settings = Settings.model_validate(body)
-    return [(each.code, each.variable) for each in insecure(settings, role, around)]
+    settings = VigieSettings.model_validate(body)
+    return [(each.code, each.variable) for each in find_insecure_settings(settings, role, around)]
 
 
 def url(text: str) -> Changes:
     return {"database": {"url": text}}
 
 
-CASES: tuple[tuple[str, RoleName, Changes, Surroundings, str], ...] = (
+CASES: tuple[tuple[str, ProcessRoleName, Changes, SettingsEnvironment, str], ...] = (
     (
         "database_without_password",
         "migrate",
@@ -68,7 +79,7 @@ CASES: tuple[tuple[str, RoleName, Changes, Surroundings, str], ...] = (
         "database_without_tls",
         "api",
         url("postgresql://a:Rk2-aVw81nq@/v"),
-        Surroundings({"PGHOST": "10.0.0.7"}),
+        SettingsEnvironment({"PGHOST": "10.0.0.7"}),
         "DATABASE__URL",
     ),
     (
@@ -119,16 +130,28 @@ CASES: tuple[tuple[str, RoleName, Changes, Surroundings, str], ...] = (
         NONE,
         "ENROLMENT__ATTEMPTS",
     ),
-    ("database_superuser", "api", {}, Surroundings(login=Login("root", True, False)), "DATABASE__URL"),
-    ("database_owner", "deliver", {}, Surroundings(login=Login("vigie", False, True)), "DATABASE__URL"),
-    ("file_open", "ingest", {}, Surroundings(modes={"VIGIE_X": 0o600, "VIGIE_Y": 0o604}), "Y"),
-    ("file_open", "migrate", {}, Surroundings(modes={"VIGIE_X": 0o660}), "X"),
+    (
+        "database_superuser",
+        "api",
+        {},
+        SettingsEnvironment(login=LoginPrivileges("root", True, False)),
+        "DATABASE__URL",
+    ),
+    (
+        "database_owner",
+        "deliver",
+        {},
+        SettingsEnvironment(login=LoginPrivileges("vigie", False, True)),
+        "DATABASE__URL",
+    ),
+    ("file_open", "ingest", {}, SettingsEnvironment(modes={"VIGIE_X": 0o600, "VIGIE_Y": 0o604}), "Y"),
+    ("file_open", "migrate", {}, SettingsEnvironment(modes={"VIGIE_X": 0o660}), "X"),
     ("secret_twice", "api", {"broker": {"password": "Rk2-aVw81nq"}}, NONE, "BROKER__PASSWORD"),
 )
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nothing_is_said_of_what_is_safe(role: RoleName) -> None:
+def test_nothing_is_said_of_what_is_safe(role: ProcessRoleName) -> None:
     assert found(role, {}) == []
 
 
@@ -138,16 +161,16 @@ def test_nothing_is_said_of_what_is_safe(role: RoleName) -> None:
     ids=[f"{number}-{case[0]}" for number, case in enumerate(CASES)],
 )
 def test_what_is_insecure_is_named_with_its_variable(
-    code: str, role: RoleName, changes: Changes, around: Surroundings, variable: str
+    code: str, role: ProcessRoleName, changes: Changes, around: SettingsEnvironment, variable: str
 ) -> None:
     assert found(role, changes, around) == [(code, f"VIGIE_{variable}")]
-    others: list[RoleName] = [role for role in ROLES if role not in INSECURITIES[code].roles]  # type: ignore[index]  # of CASES
+    others: list[ProcessRoleName] = [role for role in ROLES if role not in SECURITY_FINDING_TYPES[code].roles]  # type: ignore[index]  # of CASES
     assert all(found(other, changes, around) == [] for other in others)
 
 
 def test_every_code_has_a_case() -> None:
-    assert well_formed(POOR)
-    assert {case[0] for case in CASES} == set(CODES) == set(INSECURITIES)
+    assert is_well_formed_key(POOR)
+    assert {case[0] for case in CASES} == set(SECURITY_FINDING_CODES) == set(SECURITY_FINDING_TYPES)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +178,16 @@ def test_every_code_has_a_case() -> None:
     [
         (url("postgresql:///vigie?host=/run/postgresql"), NONE),
         (url("postgresql://vigie@%2Frun%2Fpostgresql/vigie"), NONE),
-        (url("postgresql://vigie@127.0.0.1/vigie"), Surroundings({"PGPASSWORD": "Rk2-aVw81nq"})),
-        (url("postgresql://vigie@127.0.0.1/vigie"), Surroundings(passfile=True)),
-        (url(REMOTE), Surroundings({"PGSSLMODE": "verify-full"})),
-        ({}, Surroundings(login=Login("vigie_api", False, False, ("vigie_api", "vigie_ingest")))),
-        (url(f"{REMOTE}?sslmode=require"), Surroundings({"PGSSLMODE": "disable"})),
+        (url("postgresql://vigie@127.0.0.1/vigie"), SettingsEnvironment({"PGPASSWORD": "Rk2-aVw81nq"})),
+        (url("postgresql://vigie@127.0.0.1/vigie"), SettingsEnvironment(passfile=True)),
+        (url(REMOTE), SettingsEnvironment({"PGSSLMODE": "verify-full"})),
+        (
+            {},
+            SettingsEnvironment(
+                login=LoginPrivileges("vigie_api", False, False, ("vigie_api", "vigie_ingest"))
+            ),
+        ),
+        (url(f"{REMOTE}?sslmode=require"), SettingsEnvironment({"PGSSLMODE": "disable"})),
         (url("postgresql://vigie@db/v?sslmode=verify-full&sslcert=/c.pem"), NONE),
         ({"broker": {"host": "mq.example.com", "tls": {"enabled": True}}}, NONE),
         ({"broker": {"password": "", "tls": {"enabled": True, "certificate_file": "/c.pem"}}}, NONE),
@@ -173,14 +201,14 @@ def test_every_code_has_a_case() -> None:
     ],
     ids=str,
 )
-def test_what_looks_like_it_and_is_safe_is_let_be(changes: Changes, around: Surroundings) -> None:
+def test_what_looks_like_it_and_is_safe_is_let_be(changes: Changes, around: SettingsEnvironment) -> None:
     assert [case for role in ROLES for case in found(role, changes, around)] == []
 
 
 def test_findings_say_what_mends_them_and_show_no_secret() -> None:
     weak = {"database": {"url": "postgresql://a:changeme@db/v"}, "bootstrap_admin_key": "sixteen-letters!"}
-    settings = Settings.model_validate({**SAFE, **weak})
-    texts = [str(each) for each in insecure(settings, "api", NONE)]
+    settings = VigieSettings.model_validate({**SAFE, **weak})
+    texts = [str(each) for each in find_insecure_settings(settings, "api", NONE)]
     assert len(texts) == 3
     assert "; set a password of chance (`vigie secrets generate`)" in texts[0]
     assert not any(secret in text for text in texts for secret in ("changeme", "sixteen-letters!"))
@@ -189,17 +217,19 @@ def test_findings_say_what_mends_them_and_show_no_secret() -> None:
 def test_a_keys_file_that_is_gone_is_as_no_key(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"{KEY}\n{KEY}\n")
-    settings = Settings.model_validate({**SAFE, "encryption": {"keys_file": file}})
-    assert [str(each.variable) for each in insecure(settings, "api", NONE)] == ["VIGIE_ENCRYPTION__KEYS_FILE"]
+    settings = VigieSettings.model_validate({**SAFE, "encryption": {"keys_file": file}})
+    assert [str(each.variable) for each in find_insecure_settings(settings, "api", NONE)] == [
+        "VIGIE_ENCRYPTION__KEYS_FILE"
+    ]
     file.unlink()
-    assert [each.code for each in insecure(settings, "api", NONE)] == ["encryption_without_key"]
+    assert [each.code for each in find_insecure_settings(settings, "api", NONE)] == ["encryption_without_key"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "db.localhost", "/run/x"])
 def test_this_machine_is_local(host: str) -> None:
-    assert is_local(host)
+    assert is_local_host(host)
 
 
 @pytest.mark.parametrize("host", ["", "::", "10.0.0.1", "localhost.example.com", "db"])
 def test_others_are_not(host: str) -> None:
-    assert not is_local(host)
+    assert not is_local_host(host)

@@ -1,4 +1,4 @@
-from app.standalone.stack_metrics import Figures, parse
+from app.standalone.stack_metrics import StackMetrics, parse_metrics
 
 TEXT = """\
 # HELP vigie_ingest_messages_total Messages
@@ -19,7 +19,7 @@ vigie_alerts_firing not-a-number
 
 
 def test_totals_are_summed_over_labels() -> None:
-    assert parse(TEXT) == Figures(
+    assert parse_metrics(TEXT) == StackMetrics(
         messages=105,
         stored=1000,
         duplicates=7,
@@ -30,9 +30,9 @@ def test_totals_are_summed_over_labels() -> None:
 
 
 def test_what_is_not_exposed_is_unknown() -> None:
-    assert parse("") == Figures()
+    assert parse_metrics("") == StackMetrics()
 
 
 def test_a_counter_that_has_not_counted_yet_is_zero() -> None:
-    figures = parse("vigie_alerts_firing 3\n")
+    figures = parse_metrics("vigie_alerts_firing 3\n")
     assert (figures.firing, figures.quarantined, figures.stored) == (3.0, 0.0, 0.0)

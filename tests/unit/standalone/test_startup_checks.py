@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.security_findings import CODES
-from app.platform.config.settings import Settings, get_settings
+from app.platform.config.security_findings import SECURITY_FINDING_CODES
+from app.platform.config.settings import VigieSettings, get_settings
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
-from app.standalone.data_directory import locked, open_layout
-from app.standalone.doctor_security import safety
-from app.standalone.startup_checks import in_stack, look, of_stack
+from app.standalone.data_directory import lock_data_directory, open_data_directory
+from app.standalone.doctor_security import check_security
+from app.standalone.startup_checks import check_stack_settings, is_stack_child, read_settings_environment
 
 SAFE = {
     "VIGIE_DATABASE__URL": "postgresql://vigie:Rk2-aVw81nq@127.0.0.1:1/vigie",
@@ -90,12 +90,12 @@ def test_what_is_allowed_must_be_a_code(tmp_path: Path) -> None:
 
 
 def test_the_marker_of_a_stack_alone_makes_no_child_of_it(tmp_path: Path) -> None:
-    layout = open_layout(tmp_path / "d")
+    layout = open_data_directory(tmp_path / "d")
     environment = {"VIGIE_STACK": layout.marker()}
-    with locked(layout):
+    with lock_data_directory(layout):
         # We hold it ourselves: a child of ours is one of the stack, we are none.
-        assert not in_stack(environment)
-        code = "import os; from app.standalone.startup_checks import in_stack; print(in_stack(os.environ))"
+        assert not is_stack_child(environment)
+        code = "import os; from app.standalone.startup_checks import is_stack_child; print(is_stack_child(os.environ))"
         told = [
             subprocess.run(  # noqa: S603 (our own program)
                 [sys.executable, "-c", code],
@@ -107,26 +107,26 @@ def test_the_marker_of_a_stack_alone_makes_no_child_of_it(tmp_path: Path) -> Non
             for marker in (layout.marker(), f"other@{layout.root}", "nonsense")
         ]
     assert told == ["True", "False", "False"]
-    assert not in_stack({})
+    assert not is_stack_child({})
 
 
-def settings(**more: object) -> Settings:
-    return Settings.model_validate({"database": {"url": "postgresql://v@db/v"}, **more})
+def settings(**more: object) -> VigieSettings:
+    return VigieSettings.model_validate({"database": {"url": "postgresql://v@db/v"}, **more})
 
 
 def test_a_stack_decides_on_its_services_unless_they_are_the_operators() -> None:
     open_api = {"api": {"host": "10.0.0.5"}}
-    refused, told = of_stack(settings(**open_api), services=True)
+    refused, told = check_stack_settings(settings(**open_api), services=True)
     assert (refused, [each.code for each in told]) == ([], ["api_without_tls"])
-    refused, told = of_stack(settings(**open_api), services=False)
+    refused, told = check_stack_settings(settings(**open_api), services=False)
     assert [each.code for each in refused] == [
         "database_without_password",
         "database_without_tls",
         "broker_without_password",
     ]
     assert [each.code for each in told] == ["api_without_tls", "session_guessable"]
-    allowed = settings(allow_insecure=list(CODES))
-    refused, told = of_stack(allowed, services=False)
+    allowed = settings(allow_insecure=list(SECURITY_FINDING_CODES))
+    refused, told = check_stack_settings(allowed, services=False)
     assert refused == []
     assert "database_without_tls" in [each.code for each in told]
 
@@ -147,20 +147,22 @@ def test_a_closed_folder_closes_its_files() -> None:
         file.write_text(generate_encryption_key())
         file.chmod(0o644)
         given = settings(encryption={"keys_file": file})
-        assert look(given, "api", {}).modes["VIGIE_ENCRYPTION__KEYS_FILE"] == 0
+        assert read_settings_environment(given, "api", {}).modes["VIGIE_ENCRYPTION__KEYS_FILE"] == 0
         folder.chmod(0o755)
-        assert look(given, "api", {}).modes["VIGIE_ENCRYPTION__KEYS_FILE"] == 0o644
-        assert "VIGIE_ENCRYPTION__KEYS_FILE" not in look(given, "ingest", {}).modes
+        assert read_settings_environment(given, "api", {}).modes["VIGIE_ENCRYPTION__KEYS_FILE"] == 0o644
+        assert "VIGIE_ENCRYPTION__KEYS_FILE" not in read_settings_environment(given, "ingest", {}).modes
 
 
 def test_the_doctor_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert [str(each) for each in safety()] == ["ok       insecure setting: none that concerns `vigie up`"]
+    assert [str(each) for each in check_security()] == [
+        "ok       insecure setting: none that concerns `vigie up`"
+    ]
     for name, value in SAFE.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("VIGIE_ALLOW_INSECURE", '["session_guessable"]')
     monkeypatch.setenv("VIGIE_WEBHOOKS__ALLOW_PRIVATE", "true")
-    found = {each.detail.partition(":")[0]: each for each in safety()}
+    found = {each.detail.partition(":")[0]: each for each in check_security()}
     assert {code: each.state for code, each in found.items()} == {
         "webhooks_private": "missing",
         "session_guessable": "note",

@@ -2,11 +2,17 @@ import io
 
 from rich.console import Console
 
-from app.standalone.run_file import Reach
-from app.standalone.stack_metrics import Figures
-from app.standalone.startup_screen import Display, LastingConsole, Rate, count, rows
+from app.standalone.run_file import StackAddresses
+from app.standalone.stack_metrics import StackMetrics
+from app.standalone.startup_screen import (
+    MessageRate,
+    PipeSafeConsole,
+    StartupScreen,
+    build_metric_rows,
+    format_total,
+)
 
-REACH = Reach(
+REACH = StackAddresses(
     api="http://127.0.0.1:8000",
     admin_key="vg_key",
     mqtt_host="127.0.0.1",
@@ -23,7 +29,7 @@ class ClosedPipe(io.StringIO):
 
 
 def test_the_rate_needs_two_readings_and_survives_a_restart_of_the_counter() -> None:
-    rate = Rate()
+    rate = MessageRate()
     assert rate.next(100.0, 10.0) is None
     assert rate.next(300.0, 12.0) == 100.0
     assert rate.next(50.0, 13.0) == 0.0
@@ -32,23 +38,23 @@ def test_the_rate_needs_two_readings_and_survives_a_restart_of_the_counter() -> 
 
 
 def test_unknown_figures_are_shown_as_unknown() -> None:
-    assert count(None) == "-"
-    assert count(1234567.0) == "1,234,567"
-    assert all(value == "-" for _, value in rows(None, None))
+    assert format_total(None) == "-"
+    assert format_total(1234567.0) == "1,234,567"
+    assert all(value == "-" for _, value in build_metric_rows(None, None))
 
 
 def test_deliveries_are_shown_by_outcome() -> None:
-    shown = dict(rows(Figures(deliveries={"failed": 1.0, "delivered": 1200.0}), None))
+    shown = dict(build_metric_rows(StackMetrics(deliveries={"failed": 1.0, "delivered": 1200.0}), None))
     assert shown["webhooks"] == "1,200 delivered, 1 failed"
 
 
 def test_without_a_terminal_plain_lines_are_written() -> None:
     out = io.StringIO()
-    display = Display(Console(file=out, soft_wrap=True))
+    display = StartupScreen(Console(file=out, soft_wrap=True))
     display.say("PostgreSQL …")
     display.ready(REACH)
-    display.update(Figures(messages=10), 1.0)
-    display.update(Figures(messages=30), 2.0)
+    display.update(StackMetrics(messages=10), 1.0)
+    display.update(StackMetrics(messages=30), 2.0)
     display.close()
     text = out.getvalue()
     assert "http://127.0.0.1:8000/docs" in text
@@ -60,32 +66,32 @@ def test_without_a_terminal_plain_lines_are_written() -> None:
 
 def test_on_a_terminal_one_table_is_kept_up_to_date() -> None:
     out = io.StringIO()
-    display = Display(Console(file=out, force_terminal=True, width=100))
+    display = StartupScreen(Console(file=out, force_terminal=True, width=100))
     display.ready(REACH)
-    display.update(Figures(stored=5), 1.0)
+    display.update(StackMetrics(stored=5), 1.0)
     display.say("api ended (-9)")
-    display.update(Figures(stored=6), 2.0)
+    display.update(StackMetrics(stored=6), 2.0)
     display.close()
     assert "samples stored" in out.getvalue()
     assert "api ended (-9)" in out.getvalue()
 
 
 def test_a_closed_pipe_disturbs_nothing() -> None:
-    display = Display(LastingConsole(file=ClosedPipe()))
+    display = StartupScreen(PipeSafeConsole(file=ClosedPipe()))
     display.say("into the void")
     display.ready(REACH)
-    display.update(Figures(), 1.0)
+    display.update(StackMetrics(), 1.0)
     display.close()
 
 
 def test_the_demo_key_is_told_once_it_is_known() -> None:
     out = io.StringIO()
-    display = Display(Console(file=out, width=200))
+    display = StartupScreen(Console(file=out, width=200))
     display.ready(REACH)
-    display.update(Figures(), 1.0)
+    display.update(StackMetrics(), 1.0)
     assert "demo key" not in out.getvalue()
     display.demo_key = "vg_demo"
-    display.update(Figures(), 2.0)
-    display.update(Figures(), 3.0)
+    display.update(StackMetrics(), 2.0)
+    display.update(StackMetrics(), 3.0)
     assert out.getvalue().count("vg_demo") == 1
     assert out.getvalue().count("Aberdeen, replay of 10 March 2019") == 1

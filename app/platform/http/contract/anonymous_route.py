@@ -4,11 +4,11 @@ from typing import Final
 
 from app.platform.http.contract.strict_body import StrictRoute
 
-BODY_MAX: Final = 16_384
+ANONYMOUS_BODY_MAX: Final = 16_384
 """Bytes; a box with the longest of names has a tenth of it."""
 
 
 class AnonymousRoute(StrictRoute):
-    """A strict route whose body has at most `BODY_MAX` bytes, whatever `api.max_body_bytes` allows."""
+    """A strict route that limits the body to `ANONYMOUS_BODY_MAX` bytes, below `api.max_body_bytes`."""
 
-    max_body = BODY_MAX
+    max_body = ANONYMOUS_BODY_MAX

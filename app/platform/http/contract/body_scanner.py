@@ -9,7 +9,7 @@ here: who is to be told, and who answers for a site, are persons by design (docs
 
 from typing import Final
 
-from app.platform.content_policy.content_scanner import NOT_EXAMINED, Finding, examine_document
+from app.platform.content_policy.content_scanner import NOT_EXAMINED_FINDING, ContentFinding, examine_document
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.strict_json import Json
 
@@ -29,7 +29,7 @@ EXEMPT: Final = frozenset(
 class ForbiddenContentError(InvalidError):
     """A body carries what must never enter; its code is the guard's."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: ContentFinding) -> None:
         super().__init__(finding.detail, code=finding.code)
         self.at(f"body.{finding.path}" if finding.path else "body")
 
@@ -39,6 +39,6 @@ def check_body(document: Json) -> None:
     try:
         finding = examine_document(document, persons=False, exempt=EXEMPT)
     except Exception:  # noqa: BLE001 (a guard that cannot say lets nothing through)
-        finding = NOT_EXAMINED
+        finding = NOT_EXAMINED_FINDING
     if finding is not None:
         raise ForbiddenContentError(finding) from None

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @dataclass(slots=True)
-class Answer:
+class BufferedResponse:
     """A response.
 
     Attributes:
@@ -37,9 +37,9 @@ class Answer:
         await send({"type": "http.response.body", "body": self.body})
 
 
-async def record(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:
+async def buffer_response(app: ASGIApp, scope: Scope, receive: Receive) -> BufferedResponse:
     """Have a request answered, and give the answer in place of sending it."""
-    answer = Answer(500)
+    answer = BufferedResponse(500)
     body = bytearray()
 
     async def heard(message: Message) -> None:

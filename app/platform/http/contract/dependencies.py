@@ -12,7 +12,7 @@ from app.platform.db.database import Database, ReadSession, WriteSession
 _encode = msgspec.json.Encoder().encode
 
 
-def in_the_loop[T](make: Callable[..., T]) -> Callable[..., Awaitable[T]]:
+def make_async_dependency[T](make: Callable[..., T]) -> Callable[..., Awaitable[T]]:
     """A class as a FastAPI dependency that is made in the loop, of its constructor's parameters."""
 
     async def made(**given: Any) -> T:  # noqa: ANN401 (whatever the constructor takes)
@@ -23,7 +23,7 @@ def in_the_loop[T](make: Callable[..., T]) -> Callable[..., Awaitable[T]]:
     return made
 
 
-def json_answer(content: Mapping[str, Any] | msgspec.Raw) -> Response:
+def make_json_response(content: Mapping[str, Any] | msgspec.Raw) -> Response:
     """An answer as JSON, without a model for each of its points: ten thousand of these take long."""
     return Response(_encode(content), media_type="application/json")
 
@@ -48,5 +48,5 @@ async def _write(database: Annotated[Database, Depends(get_database)]) -> AsyncI
 
 # scope="function": the session's commit happens before the response is sent. FastAPI's default would tell
 # the client 201 first, and fail to commit afterwards.
-Reads = Annotated[ReadSession, Depends(_read, scope="function")]
-Writes = Annotated[WriteSession, Depends(_write, scope="function")]
+ReadSessionDep = Annotated[ReadSession, Depends(_read, scope="function")]
+WriteSessionDep = Annotated[WriteSession, Depends(_write, scope="function")]

@@ -12,44 +12,44 @@ from typing import Any, Final, TypedDict
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.http.contract.response_headers import at_the_head, with_headers
+from app.platform.http.contract.response_headers import append_headers, map_response_start
 
-NOTICE: Final = timedelta(days=180)
+MIN_NOTICE_PERIOD: Final = timedelta(days=180)
 """The least time between a route's deprecation and its end."""
 
 _EXTENSION: Final = "x-deprecation"
 
 
-class RouteArguments(TypedDict):
+class DeprecatedRouteArguments(TypedDict):
     """Arguments of a route's decorator."""
 
     deprecated: bool
     openapi_extra: dict[str, Any]
 
 
-def deprecated(
+def mark_deprecated(
     *, since: datetime, sunset: datetime, link: str, openapi_extra: Mapping[str, Any] | None = None
-) -> RouteArguments:
+) -> DeprecatedRouteArguments:
     """Mark a route deprecated.
 
     Args:
         since: From when on it should not be used any more (aware).
-        sunset: When it will be gone (aware), at least `NOTICE` later.
+        sunset: When it will be gone (aware), at least `MIN_NOTICE_PERIOD` later.
         link: Where it says what to use instead: a URL, or a path of this API.
         openapi_extra: What the route says there besides.
 
     Raises:
         ValueError: The end comes too soon, or the link could not stand in a header.
     """
-    if sunset - since < NOTICE:
-        raise ValueError(f"a route is deprecated for {NOTICE.days} days at least before it goes")
+    if sunset - since < MIN_NOTICE_PERIOD:
+        raise ValueError(f"a route is deprecated for {MIN_NOTICE_PERIOD.days} days at least before it goes")
     if not link.isascii() or set(link) & set("<> \r\n"):
         raise ValueError("a link in a header has neither spaces nor angle brackets")
     entry = {"since": since.isoformat(), "sunset": sunset.isoformat(), "link": link}
     return {"deprecated": True, "openapi_extra": {**(openapi_extra or {}), _EXTENSION: entry}}
 
 
-class Deprecations:
+class DeprecationMiddleware:
     """ASGI middleware that tells clients of deprecated routes, whatever these answer."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -63,9 +63,9 @@ class Deprecations:
 
         def told(message: Message) -> Message:
             deprecated = getattr(scope.get("route"), "deprecated", None)
-            return with_headers(message, _headers(scope["route"])) if deprecated else message
+            return append_headers(message, _headers(scope["route"])) if deprecated else message
 
-        await self._app(scope, receive, at_the_head(send, told))
+        await self._app(scope, receive, map_response_start(send, told))
 
 
 def _headers(route: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 (whatever kind of route it is)

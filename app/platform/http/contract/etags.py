@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from app.platform.http.contract.buffered_response import Answer
+from app.platform.http.contract.buffered_response import BufferedResponse
 from app.platform.kernel.errors import VigieError
 
 ETAG: Final = "ETag"
@@ -34,11 +34,11 @@ _SHOWN: Final = frozenset({200, 201})
 _ABOUT: Final = frozenset({b"etag", b"cache-control", b"vary", b"date", b"content-location", b"expires"})
 
 
-class Shown(BaseModel):
+class ResponseModel(BaseModel):
     """A thing as whoever may read it is shown it, with what others wrote."""
 
 
-class Resource(Shown):
+class ResourceModel(ResponseModel):
     """A thing of its own, as it is shown: its answers have an ETag.
 
     Attributes:
@@ -58,14 +58,14 @@ class PreconditionFailedError(VigieError):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """How tags of a kind of resource are made; the attributes are those of `Resource`."""
+class EtagPolicy:
+    """How tags of a kind of resource are made; the attributes are those of `ResourceModel`."""
 
     volatile: frozenset[str]
     once: frozenset[str]
 
     @classmethod
-    def of(cls, model: object) -> "Shape | None":
+    def of(cls, model: object) -> "EtagPolicy | None":
         """The shape of a model, or of a choice of models; None where it is not of resources alone."""
         if isinstance(model, TypeAliasType):
             return cls.of(model.__value__)
@@ -80,7 +80,7 @@ class Shape:
                 frozenset().union(*(shape.volatile for shape in known)),
                 frozenset().union(*(shape.once for shape in known)),
             )
-        if isinstance(model, type) and issubclass(model, Resource):
+        if isinstance(model, type) and issubclass(model, ResourceModel):
             return cls(model.volatile, model.once)
         return None
 
@@ -97,7 +97,7 @@ def _digest(document: Mapping[str, Any]) -> str:
     return base64.urlsafe_b64encode(short).decode().rstrip("=")
 
 
-def tagged(answer: Answer, shape: Shape, scope: Scope) -> Answer:
+def add_etag(answer: BufferedResponse, shape: EtagPolicy, scope: Scope) -> BufferedResponse:
     """An answer with its ETag; to a GET of what the client has already, 304."""
     if answer.status not in _SHOWN or not answer.header(b"content-type").startswith(b"application/json"):
         return answer
@@ -105,8 +105,8 @@ def tagged(answer: Answer, shape: Shape, scope: Scope) -> Answer:
     headers = [*answer.headers, (b"etag", f'"{tag}"'.encode())]
     given = ",".join(Headers(scope=scope).getlist(IF_NONE_MATCH))
     if scope["method"] == "GET" and _names(given, tag):
-        return Answer(304, [each for each in headers if each[0] in _ABOUT])
-    return Answer(answer.status, headers, answer.body)
+        return BufferedResponse(304, [each for each in headers if each[0] in _ABOUT])
+    return BufferedResponse(answer.status, headers, answer.body)
 
 
 def _names(given: str, tag: str) -> bool:
@@ -114,7 +114,7 @@ def _names(given: str, tag: str) -> bool:
     return given.strip() == _ANY or any(each == tag for _, each in _TAG.findall(given))
 
 
-class Precondition:
+class IfMatchPrecondition:
     """What a change depends on: nothing, or that the resource is as the client has seen it.
 
     Args:
@@ -126,7 +126,7 @@ class Precondition:
         # Weak tags never match (RFC 9110, 13.1.1).
         self._wanted = {tag.partition(".")[0] for weak, tag in _TAG.findall(if_match or "") if not weak}
 
-    def check(self, shown: Resource) -> None:
+    def check(self, shown: ResourceModel) -> None:
         """Compare with a row that was locked, and is not changed yet.
 
         Raises:
@@ -134,14 +134,14 @@ class Precondition:
         """
         if self._anything:
             return
-        shape = Shape(shown.volatile, shown.once)
+        shape = EtagPolicy(shown.volatile, shown.once)
         steady = replace(shape, once=shape.once | shape.volatile, volatile=frozenset())
         if steady.tag(shown.model_dump(mode="json", by_alias=True)) not in self._wanted:
             raise PreconditionFailedError(
                 "It was changed since you read it: read it again, and decide anew what to change."
             )
 
-    def on[T](self, shown: Callable[[T], Resource]) -> Callable[[T], None]:
+    def on[T](self, shown: Callable[[T], ResourceModel]) -> Callable[[T], None]:
         """The check as services take it: of a row, which is shown so."""
 
         def check(row: T) -> None:
@@ -156,12 +156,12 @@ async def _precondition(
         str | None,
         Header(alias=IF_MATCH, description="ETags: carried out only if the resource still has one of them"),
     ] = None,
-) -> Precondition:
-    return Precondition(if_match)
+) -> IfMatchPrecondition:
+    return IfMatchPrecondition(if_match)
 
 
-Matching = Annotated[Precondition, Depends(_precondition)]
+PreconditionDep = Annotated[IfMatchPrecondition, Depends(_precondition)]
 
 
-def unchecked(_: object) -> None:
+def skip_precondition(_: object) -> None:
     """The check of whoever does not care what was there before."""

@@ -37,7 +37,7 @@ from app.platform.kernel.instants import (
     parse_rfc3339,
     to_datetime,
 )
-from app.platform.kernel.rejection_codes import RejectedError, shown
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 
 NAME_LIMIT: Final = 200
 TEXT_LIMIT: Final = 2000
@@ -61,7 +61,7 @@ _DURATION_REST: Final = (
 _EARTH: Final = ((-180.0, 180.0, "longitude"), (-90.0, 90.0, "latitude"))
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """The base of every request body, and of its parts: no unknown field, no silent conversion."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -78,7 +78,7 @@ class Body(BaseModel):
         return {name: value[name] for name in value if name in kept}
 
 
-def few(limit: int, what: str, code: str = "invalid_value") -> BeforeValidator:
+def limit_field_count(limit: int, what: str, code: str = "invalid_value") -> BeforeValidator:
     """Refuse an object of too many fields before any is looked at: pydantic would count them afterwards."""
 
     def check(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
@@ -93,12 +93,12 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-def absent() -> Any:  # noqa: ANN401 (it stands in for a value of the field's own type)
-    """The default of a PATCH field that may be left out, but not be null. Read such bodies with `given`."""
+def make_omittable_field() -> Any:  # noqa: ANN401 (it stands in for a value of the field's own type)
+    """The default of a PATCH field that may be absent but not null (`collect_sent_fields`)."""
     return Field(default=None, json_schema_extra=_without_default)
 
 
-def given(body: Body) -> dict[str, Any]:
+def collect_sent_fields(body: RequestBody) -> dict[str, Any]:
     """The fields of a PATCH that the client sent, as Python values."""
     return {name: getattr(body, name) for name in body.model_fields_set}
 
@@ -123,7 +123,9 @@ def check_text(value: str, *, limit: int, lines: bool = False) -> str:
         if character in _TURNING or (
             unicodedata.category(character) in {"Cc", "Cs"} and character not in allowed
         ):
-            raise CodedValueError("invalid_text", f"The character {shown(character)} is not taken in a text")
+            raise CodedValueError(
+                "invalid_text", f"The character {format_rejected_value(character)} is not taken in a text"
+            )
     if not unicodedata.is_normalized("NFC", value):
         raise CodedValueError(
             "name_not_normalised",
@@ -138,31 +140,33 @@ def check_box_id(value: str) -> str:
     """Check a box's id: it stands in topics and is an MQTT username (CodedValueError `invalid_box_id`)."""
     if _BOX_ID.fullmatch(value) is None:
         raise CodedValueError(
-            "invalid_box_id", f"{shown(value)}: 1 to 64 of the characters A-Z a-z 0-9 _ - make a box's id"
+            "invalid_box_id",
+            f"{format_rejected_value(value)}: 1 to 64 of the characters A-Z a-z 0-9 _ - make a box's id",
         )
     return value
 
 
-def check_kind(value: str) -> str:
+def check_site_kind_format(value: str) -> str:
     """Check a site's kind (CodedValueError `invalid_kind`)."""
     if _KIND.fullmatch(value) is None:
         raise CodedValueError(
-            "invalid_kind", f"{shown(value)}: a lower-case word of at most 32, such as street"
+            "invalid_kind", f"{format_rejected_value(value)}: a lower-case word of at most 32, such as street"
         )
     return value
 
 
 @cache
-def timezones() -> frozenset[str]:
+def list_timezones() -> frozenset[str]:
     """The names of all time zones that this machine knows."""
     return frozenset(available_timezones()) - {"localtime", "Factory"}
 
 
 def check_timezone(value: str) -> str:
     """Check that a time zone is one of the IANA database (CodedValueError `unknown_timezone`)."""
-    if len(value) > _ZONE_LIMIT or value not in timezones():
+    if len(value) > _ZONE_LIMIT or value not in list_timezones():
         raise CodedValueError(
-            "unknown_timezone", f"{shown(value)} is not an IANA time zone such as Europe/Paris"
+            "unknown_timezone",
+            f"{format_rejected_value(value)} is not an IANA time zone such as Europe/Paris",
         )
     return value
 
@@ -172,7 +176,8 @@ def _coordinates(value: list[float]) -> list[float]:
         if not least <= number <= most:
             raise CodedValueError(
                 "location_out_of_range",
-                f"{what} {shown(number)} is not within {least:g} and {most:g}; longitude comes first",
+                f"{what} {format_rejected_value(number)} is not within {least:g} and {most:g}; longitude "
+                f"comes first",
             )
     return [float(number) for number in value]
 
@@ -241,7 +246,9 @@ BoxId = Annotated[
 ]
 """A box's id."""
 
-Kind = Annotated[str, AfterValidator(check_kind), WithJsonSchema({"type": "string", "pattern": KIND_PATTERN})]
+SiteKind = Annotated[
+    str, AfterValidator(check_site_kind_format), WithJsonSchema({"type": "string", "pattern": KIND_PATTERN})
+]
 """A site's kind."""
 
 Timezone = Annotated[str, AfterValidator(check_timezone), Field(examples=["Europe/Paris"])]
@@ -290,7 +297,7 @@ InstantParameter = Annotated[
 """A time in a query: RFC 3339 with a zone, or milliseconds since the epoch."""
 
 
-class Point(Body):
+class Point(RequestBody):
     """A place: a GeoJSON Point in WGS 84."""
 
     model_config = ConfigDict(

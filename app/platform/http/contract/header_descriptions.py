@@ -12,7 +12,7 @@ from fastapi.routing import iter_route_contexts
 
 from app.platform.http.contract.etags import ETAG, IF_MATCH, IF_NONE_MATCH
 from app.platform.http.contract.idempotency import HEADER, PATTERN
-from app.platform.http.contract.problems import documented
+from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 
 _KEY: Final[dict[str, Any]] = {
@@ -36,7 +36,7 @@ _IF_NONE_MATCH: Final[dict[str, Any]] = {
 }
 
 
-def describe(app: FastAPI, document: dict[str, Any]) -> None:
+def describe_headers(app: FastAPI, document: dict[str, Any]) -> None:
     """Put the headers into the OpenAPI document of an application."""
     for operation, route in _operations(app, document):
         if route.takes_key:
@@ -78,5 +78,5 @@ def _describe_unshown(operation: dict[str, Any], scopes: Iterable[str]) -> None:
 
 
 def _may_answer(operation: dict[str, Any], *statuses: int) -> None:
-    for status, answer in documented(*statuses).items():
+    for status, answer in document_problems(*statuses).items():
         operation["responses"].setdefault(str(status), answer)

@@ -14,14 +14,14 @@ from typing import Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.db.database import TRANSIENT, Database, ending_with
+from app.platform.db.database import DATABASE_ERRORS, Database, add_commit_step
 from app.platform.http.contract import idempotency_keys
 from app.platform.http.contract.body_scanner import check_body
-from app.platform.http.contract.buffered_response import Answer, record
+from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.secrets.sealing import Sealer, require_key
+from app.platform.secrets.sealing import SecretSealer, require_encryption_key
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -34,12 +34,12 @@ _FAILED: Final = 500
 _REFUSED: Final = 400
 
 
-def has_key(scope: Scope) -> bool:
+def has_idempotency_key(scope: Scope) -> bool:
     """Tell whether a request names a key."""
     return any(name == _NAME for name, _ in scope["headers"])
 
 
-def key_of(request: Request) -> str:
+def read_idempotency_key(request: Request) -> str:
     """The key that a request names, in either form: as it is, or in the quotes of RFC 9651.
 
     Raises:
@@ -57,20 +57,20 @@ def key_of(request: Request) -> str:
     return quoted[1] if quoted else given[0]
 
 
-def refuse(request: Request) -> None:
+def refuse_idempotency_key(request: Request) -> None:
     """Refuse a key where there is no caller whose it could be.
 
     Raises:
         InvalidError: `idempotency_key_not_taken`.
     """
-    key_of(request)
+    read_idempotency_key(request)
     raise InvalidError(
         f"This call is made without an API key, and takes no `{HEADER}`: its answer would be anybody's.",
         code="idempotency_key_not_taken",
     )
 
 
-async def once(app: ASGIApp, request: Request, principal: Principal, body: bytes, send: Send) -> None:
+async def execute_once(app: ASGIApp, request: Request, principal: Principal, body: bytes, send: Send) -> None:
     """Have a request answered once under its key, or answer it as it was answered before.
 
     Args:
@@ -86,18 +86,20 @@ async def once(app: ASGIApp, request: Request, principal: Principal, body: bytes
         ForbiddenError: the same.
         UnavailableError: `encryption_key_missing`.
     """
-    key = key_of(request)
+    key = read_idempotency_key(request)
     database: Database = request.app.state.database
-    sealer: Sealer = request.app.state.sealer
-    require_key(sealer)
-    claim = await idempotency_keys.claim(database, principal, key, _identity(request, body), sealer)
-    if isinstance(claim, Answer):
+    sealer: SecretSealer = request.app.state.sealer
+    require_encryption_key(sealer)
+    claim = await idempotency_keys.claim_idempotency_key(
+        database, principal, key, _identity(request, body), sealer
+    )
+    if isinstance(claim, BufferedResponse):
         claim.headers.append((REPLAYED.lower().encode(), b"true"))
         await claim.send(send)
         return
     try:
-        with ending_with(claim.mark):
-            answer = await record(app, request.scope, _again(body, request.receive))
+        with add_commit_step(claim.mark):
+            answer = await buffer_response(app, request.scope, _again(body, request.receive))
     except (Exception, asyncio.CancelledError):
         # Cancelled: it took too long. What it had not committed by then it never will.
         await _settle(database, claim, sealer, None)
@@ -107,7 +109,10 @@ async def once(app: ASGIApp, request: Request, principal: Principal, body: bytes
 
 
 async def _settle(
-    database: Database, claim: idempotency_keys.Claim, sealer: Sealer, answer: Answer | None
+    database: Database,
+    claim: idempotency_keys.IdempotencyClaim,
+    sealer: SecretSealer,
+    answer: BufferedResponse | None,
 ) -> None:
     """Keep an answer, or free its key. Where neither can be done the answer goes out all the same."""
     try:
@@ -117,7 +122,7 @@ async def _settle(
             # A refusal changed nothing, and may be asked for again: kept, whoever asks for what is not there
             # would fill the table.
             await claim.keep(database, sealer, answer, anyway=answer.status < _REFUSED)
-    except TRANSIENT as error:
+    except DATABASE_ERRORS as error:
         _log.warning("answer_not_kept", holder=str(claim.holder), error=repr(error))
 
 

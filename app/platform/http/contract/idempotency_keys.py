@@ -19,12 +19,12 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.platform.db.database import Base, Database, RawConnection, WriteSession
-from app.platform.http.contract.buffered_response import Answer
+from app.platform.http.contract.buffered_response import BufferedResponse
 from app.platform.kernel.errors import ConflictError, ForbiddenError
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealed_columns import IDEMPOTENCY_ANSWER
-from app.platform.secrets.sealing import Sealer, SealError
+from app.platform.secrets.sealing import SealingError, SecretSealer
 
 if TYPE_CHECKING:
     from app.platform.identity.principals import Principal  # it knows HTTP, and this does not
@@ -92,7 +92,7 @@ class IdempotencyKey(Base):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class IdempotencyClaim:
     """The right to carry out the request of a key.
 
     Attributes:
@@ -130,9 +130,11 @@ class Claim:
             ConflictError: `idempotency_key_in_use`: it took too long, and another request has the key.
         """
         if not await session.scalar(_MARK, self.values()):
-            raise in_use()
+            raise make_key_in_use_error()
 
-    async def keep(self, database: Database, sealer: Sealer, answer: Answer, *, anyway: bool) -> None:
+    async def keep(
+        self, database: Database, sealer: SecretSealer, answer: BufferedResponse, *, anyway: bool
+    ) -> None:
         """Keep the answer for those who ask again.
 
         Args:
@@ -154,9 +156,9 @@ class Claim:
             await session.execute(_RELEASE, self.values())
 
 
-async def claim(
-    database: Database, principal: "Principal", key: str, request: bytes, sealer: Sealer
-) -> Claim | Answer:
+async def claim_idempotency_key(
+    database: Database, principal: "Principal", key: str, request: bytes, sealer: SecretSealer
+) -> IdempotencyClaim | BufferedResponse:
     """Claim a key, or give the answer that is kept under it.
 
     Args:
@@ -171,7 +173,7 @@ async def claim(
             one runs, `idempotency_outcome_unknown` where it was carried out and its answer is lost.
         ForbiddenError: `idempotency_rights_lost`: the caller may do less than it could then.
     """
-    wanted = Claim(principal.organisation_id, principal.key_id, key, new_id(), principal.rights())
+    wanted = IdempotencyClaim(principal.organisation_id, principal.key_id, key, new_id(), principal.rights())
     values = wanted.values()
     # Of a key that was replaced meanwhile too.
     known = sealer.fingerprints(request)
@@ -187,7 +189,7 @@ async def claim(
     if found.answer is not None:
         try:
             kept, rights = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
-        except SealError as error:
+        except SealingError as error:
             _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
             raise _lost() from None
     if found.fingerprint not in known:
@@ -204,11 +206,11 @@ async def claim(
             )
         return kept
     if found.state == "running" or found.held:
-        raise in_use()
+        raise make_key_in_use_error()
     raise _lost()
 
 
-def in_use() -> ConflictError:
+def make_key_in_use_error() -> ConflictError:
     """The refusal of a request whose twin is still carried out."""
     error = ConflictError(
         "The first request with this Idempotency-Key is still carried out: ask again for its answer.",
@@ -226,22 +228,22 @@ def _lost() -> ConflictError:
     )
 
 
-async def purge(connection: RawConnection) -> int:
+async def delete_expired_keys(connection: RawConnection) -> int:
     """Remove what has expired; return how much that was."""
     tag = await connection.execute("DELETE FROM idempotency_keys WHERE expires_at <= now()")
     return int(tag.rpartition(" ")[2])
 
 
-def _written(answer: Answer, rights: Mapping[str, Any]) -> str:
+def _written(answer: BufferedResponse, rights: Mapping[str, Any]) -> str:
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers]
     body = base64.b64encode(answer.body).decode()
     return json.dumps({"headers": headers, "body": body, "rights": dict(rights)})
 
 
-def _read(status: int, written: str) -> tuple[Answer, dict[str, Any]]:
+def _read(status: int, written: str) -> tuple[BufferedResponse, dict[str, Any]]:
     stored = json.loads(written)
     if "rights" not in stored:
         # Kept by a version that did not note whose it could be: it is not shown.
         raise _lost()
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored["headers"]]
-    return Answer(status, headers, base64.b64decode(stored["body"])), stored["rights"]
+    return BufferedResponse(status, headers, base64.b64decode(stored["body"])), stored["rights"]

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.contract.request_head import head_of
+from app.platform.http.contract.request_head import read_request_head
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
 
 _SIGN_IN: Final = "Send `Authorization: Bearer …` with the token of VIGIE_API__METRICS_TOKEN."
@@ -30,16 +30,16 @@ def is_operator(bearer: str | None, host: str | None, settings: ApiSettings) -> 
     return host is not None and _is_here(host)
 
 
-def asks_as_operator(request: Request) -> bool:
+def is_operator_request(request: Request) -> bool:
     """The same of a request to the API."""
-    head = head_of(request.scope)
+    head = read_request_head(request.scope)
     host = None if head.forwarded or request.client is None else request.client.host
     return is_operator(head.bearer, host, request.app.state.settings.api)
 
 
-async def operators_only(request: Request) -> None:
+async def require_operator(request: Request) -> None:
     """FastAPI dependency: 401 or 403 for everybody else."""
-    if asks_as_operator(request):
+    if is_operator_request(request):
         return
     settings: ApiSettings = request.app.state.settings.api
     if settings.metrics_token is not None:

@@ -42,7 +42,7 @@ def encode_cursor(kind: str, *key: str | float | None) -> str:
     return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
 
 
-def kind_of(cursor: str) -> str | None:
+def read_cursor_kind(cursor: str) -> str | None:
     """Of which list a cursor is, if it is one."""
     opened = _open(cursor)
     return None if opened is None else opened[0]
@@ -82,7 +82,9 @@ def decode_cursor(kind: str, cursor: str, *types: Callable[[Any], Any]) -> list[
         raise refused from None
 
 
-def cut[R](rows: Sequence[R], limit: int, cursor_of: Callable[[R], str]) -> tuple[Sequence[R], str | None]:
+def cut_page[R](
+    rows: Sequence[R], limit: int, cursor_of: Callable[[R], str]
+) -> tuple[Sequence[R], str | None]:
     """Cut what a query for `limit + 1` rows gave: the page's rows, and the next cursor if there is more."""
     if len(rows) <= limit:
         return rows, None

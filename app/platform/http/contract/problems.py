@@ -12,11 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
-from app.platform.db.database import TRANSIENT, is_transient, is_unfit
-from app.platform.http.openapi.openapi_finalizer import any_problem, finish, operations
+from app.platform.db.database import DATABASE_ERRORS, is_schema_mismatch, is_transient
+from app.platform.http.openapi.openapi_finalizer import (
+    finalize_document,
+    iterate_operations,
+    list_common_problems,
+)
 from app.platform.kernel.errors import VigieError
-from app.platform.kernel.rejection_codes import REASONS
-from app.platform.observability.log_redaction import told, where
+from app.platform.kernel.rejection_codes import REJECTION_REASONS
+from app.platform.observability.log_redaction import list_error_frames, redact_error
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.observability.request_ids import current_request_id
 
@@ -92,7 +96,7 @@ class Problem(BaseModel):
     )
 
 
-def problem(
+def make_problem_response(
     status: int,
     code: str,
     detail: str,
@@ -112,7 +116,7 @@ def problem(
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
-def field_code(error: Mapping[str, Any]) -> str:
+def get_field_error_code(error: Mapping[str, Any]) -> str:
     """The stable code of one of pydantic's errors."""
     kind = str(error["type"])
     if kind in _CODES:
@@ -138,15 +142,15 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
         FieldProblem(
             # Unknown fields have the client's names.
             field=".".join(str(part)[:_FIELD_LIMIT] for part in fault["loc"]),
-            code=field_code(fault),
+            code=get_field_error_code(fault),
             detail=_DETAILS.get(fault["type"], re.sub(r"^Value error, ", "", str(fault["msg"]))),
         )
         for fault in error.errors()[:FAULTS_LIMIT]
     ]
     first = faults[0]
-    status = REASONS[first.code].status if first.code in REASONS else 422
+    status = REJECTION_REASONS[first.code].status if first.code in REJECTION_REASONS else 422
     more = len(error.errors()) - len(faults)
-    return problem(
+    return make_problem_response(
         status,
         first.code,
         _all_faults(faults) + (f"; and {more} more" if more else ""),
@@ -164,10 +168,10 @@ def _all_faults(faults: Sequence[FieldProblem]) -> str:
 
 def _vigie(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, VigieError)  # noqa: S101 (registered for this class alone)
-    return problem_of(error)
+    return make_error_response(error)
 
 
-def problem_of(error: VigieError) -> JSONResponse:
+def make_error_response(error: VigieError) -> JSONResponse:
     """The response to one of our errors, for whoever answers without raising it."""
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
     if error.status == 408:  # noqa: PLR2004 (an HTTP status)
@@ -175,7 +179,7 @@ def problem_of(error: VigieError) -> JSONResponse:
         headers["Connection"] = "close"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    return problem(error.status, error.code, error.detail, error.extra, headers)
+    return make_problem_response(error.status, error.code, error.detail, error.extra, headers)
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
@@ -194,7 +198,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 405:  # noqa: PLR2004 (an HTTP status)
         headers["Allow"] = ", ".join(_methods(request))
         detail = f"{request.method} is not possible here, but {headers['Allow']}."
-    return problem(error.status_code, code, detail, headers=headers)
+    return make_problem_response(error.status_code, code, detail, headers=headers)
 
 
 def _methods(request: Request) -> list[str]:
@@ -213,44 +217,48 @@ def _methods(request: Request) -> list[str]:
 
 def _gone(_: Request, __: Exception) -> JSONResponse:
     # Nobody hears the answer; it keeps a client's broken connection from being taken for a fault of ours.
-    return problem(400, "client_disconnected", "The request ended before its body did.")
+    return make_problem_response(400, "client_disconnected", "The request ended before its body did.")
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:
-    if is_unfit(error):
+    if is_schema_mismatch(error):
         # The same at both doors: a box keeps its samples until the operator has run the migrations.
         _log.error("schema_unfit", path=request.scope["path"], method=request.method, exc_info=error)
         detail = "The database does not fit this program: run `vigie migrate`, then try again."
-        return problem(503, "unavailable", detail, headers={"Retry-After": "10"})
+        return make_problem_response(503, "unavailable", detail, headers={"Retry-After": "10"})
     if not is_transient(error):
-        return unexpected(request, error)
-    _log.warning("database_away", path=request.scope["path"], method=request.method, error=told(error))
+        return handle_unexpected_error(request, error)
+    _log.warning(
+        "database_away", path=request.scope["path"], method=request.method, error=redact_error(error)
+    )
     detail = "The database cannot answer now. Nothing was changed: try again."
-    return problem(503, "unavailable", detail, headers={"Retry-After": "1"})
+    return make_problem_response(503, "unavailable", detail, headers={"Retry-After": "1"})
 
 
-def unexpected(request: Request, error: Exception) -> JSONResponse:
+def handle_unexpected_error(request: Request, error: Exception) -> JSONResponse:
     """Answer what nobody foresaw, and log it."""
     # Not the error's own words: they may cite what was sent.
     _log.error(
         "unexpected_error",
         path=request.scope["path"],
         method=request.method,
-        error=told(error),
-        at=where(error),
+        error=redact_error(error),
+        at=list_error_frames(error),
     )
-    return problem(500, "internal", "Something went wrong here. It has been logged; try again later.")
+    return make_problem_response(
+        500, "internal", "Something went wrong here. It has been logged; try again later."
+    )
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Have every error of the application leave as problem+json."""
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(VigieError, _vigie)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for kind in TRANSIENT:
+    for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, _database)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(Exception, handle_unexpected_error)
 
 
 _EXAMPLE_CODES = {
@@ -275,11 +283,11 @@ _EXAMPLE_CODES = {
 }
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route: which problems it can answer with.
 
     Those that any route can answer with need not be named:
-    `app.platform.http.openapi.openapi_finalizer.any_problem` has them.
+    `app.platform.http.openapi.openapi_finalizer.list_common_problems` has them.
     """
     return {
         status: {
@@ -301,7 +309,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def describe(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -> None:
+def complete_openapi(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -> None:
     """Complete the OpenAPI document with problems, descriptions and examples (`openapi_finalizer`).
 
     Args:
@@ -320,14 +328,14 @@ def describe(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -> None:
         schemas["Problem"] = schema
         for describe_more in further:
             describe_more(made)
-        problems = {str(status): response for status, response in documented(*_TITLES).items()}
-        for path, _, operation in operations(made):
+        problems = {str(status): response for status, response in document_problems(*_TITLES).items()}
+        for path, _, operation in iterate_operations(made):
             answers = operation["responses"]
             if "HTTPValidationError" in str(answers.get("422", "")):
                 del answers["422"]
-            for status in any_problem(path, operation):
+            for status in list_common_problems(path, operation):
                 answers.setdefault(status, problems[status])
-        finish(made, problems)
+        finalize_document(made, problems)
         return made
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way of extending the document

@@ -9,7 +9,7 @@ _FORWARDS: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"
 _SCHEME: Final = b"bearer "
 
 
-class Head(NamedTuple):
+class RequestHead(NamedTuple):
     """A request's head.
 
     Attributes:
@@ -27,9 +27,9 @@ class Head(NamedTuple):
     forwarded: bool
 
 
-def head_of(scope: Scope) -> Head:
+def read_request_head(scope: Scope) -> RequestHead:
     """The head of a request, read at the first call."""
-    known: Head | None = scope.get(_KEY)
+    known: RequestHead | None = scope.get(_KEY)
     if known is not None:
         return known
     bearer = request_id = host = None
@@ -44,7 +44,7 @@ def head_of(scope: Scope) -> Head:
             host = value
         elif name in _FORWARDS:
             forwarded = True
-    scope[_KEY] = head = Head(bearer, request_id, host, size, forwarded)
+    scope[_KEY] = head = RequestHead(bearer, request_id, host, size, forwarded)
     return head
 
 

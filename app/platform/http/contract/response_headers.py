@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from starlette.types import Message, Send
 
 
-def at_the_head(send: Send, step: Callable[[Message], Message]) -> Send:
+def map_response_start(send: Send, step: Callable[[Message], Message]) -> Send:
     """A `send` whose answer's head goes through a step, which gives it back or another one."""
 
     async def sending(message: Message) -> None:
@@ -14,6 +14,6 @@ def at_the_head(send: Send, step: Callable[[Message], Message]) -> Send:
     return sending
 
 
-def with_headers(message: Message, more: Iterable[tuple[bytes, bytes]]) -> Message:
+def append_headers(message: Message, more: Iterable[tuple[bytes, bytes]]) -> Message:
     """A head with further headers, named in lower case."""
     return {**message, "headers": [*message.get("headers", ()), *more]}

@@ -27,15 +27,15 @@ from app.platform.http.contract.pagination import (
     DEFAULT_LIMIT,
     Cursor,
     Limit,
-    cut,
+    cut_page,
     decode_cursor,
     encode_cursor,
-    kind_of,
+    read_cursor_kind,
 )
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.errors import InvalidError
 
-NAMES: Final = "und-x-icu"
+NAME_COLLATION: Final = "und-x-icu"
 """The collation of what people named: `é` stands by `e`, and capitals make no difference to the place."""
 
 _LARGEST: Final = 2**62
@@ -48,7 +48,7 @@ _ABOUT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SortKey:
     """What rows are sorted by.
 
     Attributes:
@@ -68,48 +68,55 @@ class Key:
         return literal(value, self.column.type)
 
 
-def identifier(column: Any, of: Callable[[Any], Any] | None = None) -> Key:  # noqa: ANN401 (a mapped column)
+def uuid_sort_key(column: Any, of: Callable[[Any], Any] | None = None) -> SortKey:  # noqa: ANN401 (a mapped column)
     """A UUID. `of` takes it out of a row; by default it is the row's attribute."""
     value = of or attrgetter(column.key)
-    return Key(column.expression, lambda row: str(value(row)), UUID)
+    return SortKey(column.expression, lambda row: str(value(row)), UUID)
 
 
-def instant(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bool = False) -> Key:  # noqa: ANN401 (a mapped column)
-    """A time; the arguments are those of `identifier`."""
+def instant_sort_key(
+    column: Any,  # noqa: ANN401 (a mapped column)
+    of: Callable[[Any], Any] | None = None,
+    *,
+    nullable: bool = False,
+) -> SortKey:
+    """A time; the arguments are those of `uuid_sort_key`."""
     value = of or attrgetter(column.key)
 
     def write(row: object) -> str | None:
         at = value(row)
         return None if at is None else at.isoformat()
 
-    return Key(column.expression, write, _optional(_instant) if nullable else _instant, nullable)
+    return SortKey(column.expression, write, _optional(_instant) if nullable else _instant, nullable)
 
 
-def text(
+def text_sort_key(
     column: Any,  # noqa: ANN401 (a mapped column)
     of: Callable[[Any], Any] | None = None,
     *,
     read: Callable[[Any], str] | None = None,
-) -> Key:
+) -> SortKey:
     """A text in the order of its characters' numbers: of ids and addresses. `read` says what it can be."""
-    return Key(column.expression, of or attrgetter(column.key), read or text_of_cursor)
+    return SortKey(column.expression, of or attrgetter(column.key), read or parse_cursor_text)
 
 
-def name(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bool = False) -> Key:  # noqa: ANN401 (a mapped column)
+def name_sort_key(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bool = False) -> SortKey:  # noqa: ANN401 (a mapped column)
     """What people called something, as people sort it."""
-    read = _optional(text_of_cursor) if nullable else text_of_cursor
-    return Key(collate(column.expression, NAMES), of or attrgetter(column.key), read, nullable)
+    read = _optional(parse_cursor_text) if nullable else parse_cursor_text
+    return SortKey(collate(column.expression, NAME_COLLATION), of or attrgetter(column.key), read, nullable)
 
 
-def number(column: ColumnElement[Any], of: Callable[[Any], Any], *, nullable: bool = False) -> Key:
+def number_sort_key(
+    column: ColumnElement[Any], of: Callable[[Any], Any], *, nullable: bool = False
+) -> SortKey:
     """A number; of a column of whole ones, one that such a column holds."""
     read: Callable[[Any], Any] = _number
     if isinstance(column.type, Integer):
         read = partial(_whole, _LARGEST if isinstance(column.type, BigInteger) else _LARGEST_OF_32)
-    return Key(column, of, _optional(read) if nullable else read, nullable)
+    return SortKey(column, of, _optional(read) if nullable else read, nullable)
 
 
-def text_of_cursor(value: object) -> str:
+def parse_cursor_text(value: object) -> str:
     """A text of a cursor: what PostgreSQL could not hold was never in one (ValueError)."""
     if not isinstance(value, str) or "\x00" in value:
         raise ValueError(value)
@@ -145,7 +152,7 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Pagination:
+class PageRequest:
     """Which page of a list a client asks for.
 
     Attributes:
@@ -165,7 +172,7 @@ class Pagination:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class SortOrders:
     """The orders of one list.
 
     Attributes:
@@ -177,10 +184,10 @@ class Orders:
     """
 
     kind: str
-    own: tuple[Key, ...]
-    keys: Mapping[str, tuple[Key, ...]]
+    own: tuple[SortKey, ...]
+    keys: Mapping[str, tuple[SortKey, ...]]
     default: str
-    asked: Callable[..., Coroutine[Any, Any, Pagination]] = field(init=False)
+    asked: Callable[..., Coroutine[Any, Any, PageRequest]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the dependency (ValueError for what would be no orders of a list)."""
@@ -196,7 +203,7 @@ class Orders:
         """What `sort` may be."""
         return [sort for each in self.keys for sort in (each, f"{_DOWN}{each}")]
 
-    def page[*R](self, statement: Select[*R], asked: Pagination) -> Select[*R]:
+    def page[*R](self, statement: Select[*R], asked: PageRequest) -> Select[*R]:
         """Order a statement, and take the rows of a page and one more.
 
         Raises:
@@ -208,12 +215,12 @@ class Orders:
             statement = statement.where(_beyond(keys, values, descending=asked.descending))
         return statement.order_by(*_ordered(keys, descending=asked.descending)).limit(asked.limit + 1)
 
-    def cut[R](self, rows: Sequence[R], asked: Pagination) -> tuple[Sequence[R], str | None]:
+    def cut[R](self, rows: Sequence[R], asked: PageRequest) -> tuple[Sequence[R], str | None]:
         """Of what the statement of `page` gave the page's rows, and the next cursor if there is more."""
-        return cut(rows, asked.limit, partial(self._cursor, asked))
+        return cut_page(rows, asked.limit, partial(self._cursor, asked))
 
-    def sift[R](self, rows: Iterable[R], asked: Pagination) -> tuple[Sequence[R], str | None]:
-        """Of rows that are in memory the page's, and the next cursor: what `page` and `cut` are to a table.
+    def sift[R](self, rows: Iterable[R], asked: PageRequest) -> tuple[Sequence[R], str | None]:
+        """Return a page of rows in memory and the next cursor, as `page` and `cut_page` do for a table.
 
         What a cursor holds of a row is compared, in Python's order; each key has to have some of every row.
 
@@ -228,19 +235,19 @@ class Orders:
         placed.sort(key=itemgetter(0), reverse=asked.descending)
         return self.cut([row for _, row in placed], asked)
 
-    def _keys(self, asked: Pagination) -> tuple[Key, ...]:
+    def _keys(self, asked: PageRequest) -> tuple[SortKey, ...]:
         return self.keys[asked.sort.removeprefix(_DOWN)] + self.own
 
-    def _kind(self, asked: Pagination) -> str:
+    def _kind(self, asked: PageRequest) -> str:
         # Those of the default order are as they were when there was no other one.
         return self.kind if asked.sort == self.default else f"{self.kind}:{asked.sort}"
 
-    def _cursor(self, asked: Pagination, row: object) -> str:
+    def _cursor(self, asked: PageRequest, row: object) -> str:
         return encode_cursor(self._kind(asked), *(key.write(row) for key in self._keys(asked)))
 
-    def _values(self, asked: Pagination, keys: Sequence[Key]) -> list[Any]:
+    def _values(self, asked: PageRequest, keys: Sequence[SortKey]) -> list[Any]:
         assert asked.cursor is not None  # noqa: S101 (asked of one alone)
-        made = kind_of(asked.cursor)
+        made = read_cursor_kind(asked.cursor)
         if made is not None and made != self._kind(asked) and made.partition(":")[0] == self.kind:
             sort = made.partition(":")[2] or self.default
             # Anybody can make a cursor: what is no order is not shown, for it may be no text at all.
@@ -253,7 +260,7 @@ class Orders:
         return decode_cursor(self._kind(asked), asked.cursor, *(key.read for key in keys))
 
 
-def _dependency(orders: Orders) -> Callable[..., Coroutine[Any, Any, Pagination]]:
+def _dependency(orders: SortOrders) -> Callable[..., Coroutine[Any, Any, PageRequest]]:
     names = orders.names
 
     def known(value: str) -> str:
@@ -270,20 +277,20 @@ def _dependency(orders: Orders) -> Callable[..., Coroutine[Any, Any, Pagination]
             AfterValidator(known),
             Query(description=_ABOUT, json_schema_extra={"enum": list(names)}),
         ] = orders.default,
-    ) -> Pagination:
-        return Pagination(sort, limit, cursor)
+    ) -> PageRequest:
+        return PageRequest(sort, limit, cursor)
 
     return asked
 
 
-def _ordered(keys: Sequence[Key], *, descending: bool) -> Iterator[ColumnElement[Any]]:
+def _ordered(keys: Sequence[SortKey], *, descending: bool) -> Iterator[ColumnElement[Any]]:
     for key in keys:
         way = key.column.desc() if descending else key.column.asc()
         # Not said where there are none: an index read backwards has them first.
         yield way.nulls_last() if key.nullable else way
 
 
-def _beyond(keys: Sequence[Key], values: Sequence[Any], *, descending: bool) -> ColumnElement[bool]:
+def _beyond(keys: Sequence[SortKey], values: Sequence[Any], *, descending: bool) -> ColumnElement[bool]:
     """The condition of rows that come after one with these values."""
     first, value = keys[0], values[0]
     if not first.nullable:

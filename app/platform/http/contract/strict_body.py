@@ -21,19 +21,19 @@ from starlette.types import Receive, Scope, Send
 from app.platform.config.api_settings import ApiSettings
 from app.platform.http.contract import idempotency
 from app.platform.http.contract.body_scanner import check_body
-from app.platform.http.contract.buffered_response import Answer, record
-from app.platform.http.contract.etags import Shape, Shown, tagged
+from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
+from app.platform.http.contract.etags import EtagPolicy, ResponseModel, add_etag
 from app.platform.identity.principals import (
     Principal,
-    Requirement,
+    ScopeRequirement,
+    authenticate_request,
     current_principal,
-    identify,
-    known_principal,
-    reading_of,
+    derive_read_scope,
+    get_known_principal,
 )
 from app.platform.kernel import strict_json
 from app.platform.kernel.errors import VigieError
-from app.platform.kernel.rejection_codes import RejectedError, shown, status_of
+from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value, get_rejection_status
 
 MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 _ABOUT_BODY: Final = frozenset({b"content-type", b"content-length"})
@@ -48,7 +48,7 @@ class UnreadableBodyError(VigieError):
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail, code=code)
-        self.status = status_of(code)
+        self.status = get_rejection_status(code)
 
 
 class StrictRoute(APIRoute):
@@ -73,7 +73,7 @@ class StrictRoute(APIRoute):
         if field is None:
             return handler
         required = field.field_info.is_required()
-        guarded = asks_for_key(self.dependant)
+        guarded = requires_caller(self.dependant)
 
         async def strict(request: Request) -> Response:
             if guarded:
@@ -88,7 +88,7 @@ class StrictRoute(APIRoute):
 
         To be asked before a body is read: of whom the answer is no, none is.
         """
-        principal = await identify(request)
+        principal = await authenticate_request(request)
         for requirement in self.requirements:
             requirement.check(principal)
         return principal
@@ -96,10 +96,10 @@ class StrictRoute(APIRoute):
     @cached_property
     def takes_key(self) -> bool:
         """Whether an `Idempotency-Key` holds here: a POST of somebody."""
-        return "POST" in (self.methods or ()) and asks_for_key(self.dependant)
+        return "POST" in (self.methods or ()) and requires_caller(self.dependant)
 
     @cached_property
-    def requirements(self) -> tuple[Requirement, ...]:
+    def requirements(self) -> tuple[ScopeRequirement, ...]:
         """What a caller has to be allowed."""
         return tuple(dict.fromkeys(_requirements(self.dependant)))
 
@@ -110,37 +110,41 @@ class StrictRoute(APIRoute):
             return ()
         if (self.operation_id or "").startswith("create_"):
             return ()
-        return tuple(reading_of(each.scope) for each in self.requirements)
+        return tuple(derive_read_scope(each.scope) for each in self.requirements)
 
     @cached_property
-    def shape(self) -> Shape | None:
+    def shape(self) -> EtagPolicy | None:
         """How its answers are tagged; None where they are not of one resource."""
-        return Shape.of(self.response_model)
+        return EtagPolicy.of(self.response_model)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request: with an ETag if it is about a resource, and a POST with a key of its own once."""
-        if scope["method"] != "POST" or "POST" not in (self.methods or ()) or not idempotency.has_key(scope):
+        if (
+            scope["method"] != "POST"
+            or "POST" not in (self.methods or ())
+            or not idempotency.has_idempotency_key(scope)
+        ):
             await self._answer(scope, receive, send)
             return
         request = Request(scope, receive)
         if not self.takes_key:
-            idempotency.refuse(request)
+            idempotency.refuse_idempotency_key(request)
         # Before an answer is looked for that is kept: who may not call any more is shown none.
         principal = await self.admit(request)
         body = await read_body(request, most=self.max_body)
-        await idempotency.once(self._answer, request, principal, body, send)
+        await idempotency.execute_once(self._answer, request, principal, body, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.reading and self.shape is None:
             await super().handle(scope, receive, send)
             return
-        answer = await record(super().handle, scope, receive)
-        principal = known_principal(scope)
+        answer = await buffer_response(super().handle, scope, receive)
+        principal = get_known_principal(scope)
         if answer.succeeded and principal is not None and not all(map(principal.may, self.reading)):
             # Who may change and not read is told that it is done.
-            answer = Answer(204, [each for each in answer.headers if each[0] not in _ABOUT_BODY])
+            answer = BufferedResponse(204, [each for each in answer.headers if each[0] not in _ABOUT_BODY])
         elif self.shape is not None:
-            answer = tagged(answer, self.shape, scope)
+            answer = add_etag(answer, self.shape, scope)
         await answer.send(send)
 
 
@@ -161,17 +165,17 @@ class _Read(Request):
         return read
 
 
-def asks_for_key(dependant: Dependant) -> bool:
+def requires_caller(dependant: Dependant) -> bool:
     """Tell whether a route is for those who have a key."""
-    return dependant.call is current_principal or any(map(asks_for_key, dependant.dependencies))
+    return dependant.call is current_principal or any(map(requires_caller, dependant.dependencies))
 
 
 def _shows(model: object) -> bool:
-    return Shape.of(model) is not None or (isinstance(model, type) and issubclass(model, Shown))
+    return EtagPolicy.of(model) is not None or (isinstance(model, type) and issubclass(model, ResponseModel))
 
 
-def _requirements(dependant: Dependant) -> Iterator[Requirement]:
-    if isinstance(dependant.call, Requirement):
+def _requirements(dependant: Dependant) -> Iterator[ScopeRequirement]:
+    if isinstance(dependant.call, ScopeRequirement):
         yield dependant.call
     for each in dependant.dependencies:
         yield from _requirements(each)
@@ -179,7 +183,7 @@ def _requirements(dependant: Dependant) -> Iterator[Requirement]:
 
 def _document(body: bytes, max_depth: int) -> strict_json.Json:
     try:
-        document = strict_json.loads(body, max_depth=max_depth)
+        document = strict_json.parse_strict_json(body, max_depth=max_depth)
     except RejectedError as error:
         raise UnreadableBodyError(error.code, error.detail) from None
     check_body(document)
@@ -200,11 +204,12 @@ def check_media_type(request: Request, body: bytes) -> None:
     if given is None or message.get_content_type() not in MEDIA_TYPES or charset not in _CHARSETS:
         raise UnreadableBodyError(
             "unsupported_media_type",
-            f"The content type is {shown(given) if given else 'missing'}: send application/json in UTF-8",
+            f"The content type is {format_rejected_value(given) if given else 'missing'}: send "
+            f"application/json in UTF-8",
         )
 
 
-def content_encoding(request: Request) -> str:
+def read_content_encoding(request: Request) -> str:
     """The Content-Encoding of a request's body, in lower case; `identity` where there is none."""
     return request.headers.get("content-encoding", "").strip().lower() or "identity"
 
@@ -221,11 +226,11 @@ async def read_body(request: Request, *, most: int | None = None, encodings: Col
         UnreadableBodyError: `unsupported_encoding` for any other Content-Encoding, `body_too_large` past
             `most` or `api.max_body_bytes`, `body_too_slow` after `api.patience_s`.
     """
-    encoding = content_encoding(request)
+    encoding = read_content_encoding(request)
     if encoding != "identity" and encoding not in encodings:
         raise UnreadableBodyError(
             "unsupported_encoding",
-            f"The content encoding {shown(encoding)} is not supported: send it as it is",
+            f"The content encoding {format_rejected_value(encoding)} is not supported: send it as it is",
         )
     settings: ApiSettings = request.app.state.settings.api
     most = settings.max_body_bytes if most is None else min(most, settings.max_body_bytes)

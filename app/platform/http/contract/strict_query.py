@@ -5,7 +5,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 
 
 def _known(route: APIRoute) -> frozenset[str]:
@@ -19,7 +19,7 @@ def _known(route: APIRoute) -> frozenset[str]:
     return frozenset(names)
 
 
-async def known_parameters_only(request: Request) -> None:
+async def reject_unknown_parameters(request: Request) -> None:
     """FastAPI dependency of every route.
 
     Raises:
@@ -32,4 +32,6 @@ async def known_parameters_only(request: Request) -> None:
     for name in request.query_params:
         if name not in known:
             there = f"There are: {', '.join(sorted(known))}." if known else "This call takes none."
-            raise InvalidError(f"There is no parameter {shown(name)}. {there}", code="unknown_parameter")
+            raise InvalidError(
+                f"There is no parameter {format_rejected_value(name)}. {there}", code="unknown_parameter"
+            )

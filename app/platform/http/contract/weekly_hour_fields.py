@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from app.platform.http.contract.fields import Body
+from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.kernel.rejection_codes import shown
+from app.platform.kernel.rejection_codes import format_rejected_value
 
 SPANS_LIMIT: Final = 50
 _TIME: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
@@ -22,7 +22,9 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 def _time(value: str) -> str:
     if _TIME.fullmatch(value) is None:
-        raise CodedValueError("invalid_hours", f"{shown(value)} is not a time of day such as 06:30")
+        raise CodedValueError(
+            "invalid_hours", f"{format_rejected_value(value)} is not a time of day such as 06:30"
+        )
     return value
 
 
@@ -36,7 +38,7 @@ def _distinct(value: list[Day] | None) -> list[Day] | None:
     return value
 
 
-class HoursSpan(Body):
+class HoursSpan(RequestBody):
     """Hours of some days of the week, in the site's time zone."""
 
     model_config = ConfigDict(
@@ -81,7 +83,7 @@ class HoursSpan(Body):
     ]
 
     def stored(self) -> dict[str, Any]:
-        """The span as it is stored, for `app.platform.kernel.weekly_hours.make_hours`."""
+        """The span as it is stored, for `app.platform.kernel.weekly_hours.make_weekly_hours`."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
 

@@ -14,12 +14,12 @@ from typing import Final, Literal
 from starlette.types import Message, Receive
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.contract.refusals import count
-from app.platform.http.fairness.cpu_accounting import Shares
-from app.platform.http.fairness.fair_semaphore import Turns
-from app.platform.http.fairness.low_priority_queue import Precedence
-from app.platform.http.fairness.principal_groups import Account
-from app.platform.http.fairness.stepped_coroutine import Paced
+from app.platform.http.contract.refusals import count_http_refusal
+from app.platform.http.fairness.cpu_accounting import CpuShares
+from app.platform.http.fairness.fair_semaphore import FairSemaphore
+from app.platform.http.fairness.low_priority_queue import LowPriorityQueue
+from app.platform.http.fairness.principal_groups import PrincipalGroup
+from app.platform.http.fairness.stepped_coroutine import SteppedCoroutine
 from app.platform.kernel.errors import TooManyRequestsError
 
 SAMPLES_CONNECTIONS: Final = 4
@@ -30,10 +30,10 @@ _BODY_PATIENCE_S: Final = 0.1
 # What a request took is told when it is as much as this, and at its end: an event stream has none.
 _TOLD_S: Final = 0.005
 
-type Line = Literal["key", "organisation", "integrator"]
+type ConcurrencyLevel = Literal["key", "organisation", "integrator"]
 
 
-class Lines:
+class ConcurrencyLimits:
     """All lines of a process.
 
     Args:
@@ -42,33 +42,37 @@ class Lines:
     """
 
     def __init__(self, settings: ApiSettings, *, connections: int) -> None:
-        self._turns: dict[tuple[Line, bool], Turns] = {}
+        self._turns: dict[tuple[ConcurrencyLevel, bool], FairSemaphore] = {}
         self.precedence = (
-            Precedence(settings.waiting_per_organisation) if settings.running_per_organisation else None
+            LowPriorityQueue(settings.waiting_per_organisation) if settings.running_per_organisation else None
         )
         # Who may ask without a limit may also work without one.
-        self.shares = Shares() if self.precedence is not None and settings.organisation_rate_per_s else None
+        self.shares = (
+            CpuShares() if self.precedence is not None and settings.organisation_rate_per_s else None
+        )
         for samples in (False, True):
             if settings.running_per_key:
-                self._turns["key", samples] = Turns(settings.running_per_key, settings.waiting_per_key)
+                self._turns["key", samples] = FairSemaphore(
+                    settings.running_per_key, settings.waiting_per_key
+                )
             if not settings.running_per_organisation:
                 continue
             places = SAMPLES_CONNECTIONS if samples else connections
             waiting = settings.waiting_per_organisation
             organisation = _but_one(settings.running_per_organisation, places)
             integrator = _but_one(max(settings.running_per_integrator, organisation), places)
-            self._turns["organisation", samples] = Turns(organisation, waiting)
-            self._turns["integrator", samples] = Turns(integrator, waiting, together=places)
+            self._turns["organisation", samples] = FairSemaphore(organisation, waiting)
+            self._turns["integrator", samples] = FairSemaphore(integrator, waiting, together=places)
 
-    def of(self, line: Line, *, samples: bool) -> Turns | None:
+    def of(self, line: ConcurrencyLevel, *, samples: bool) -> FairSemaphore | None:
         """One of them; None where it is switched off."""
         return self._turns.get((line, samples))
 
 
-class Held:
+class RequestPermits:
     """The turns that one request has."""
 
-    def __init__(self, lines: Lines, *, samples: bool) -> None:
+    def __init__(self, lines: ConcurrencyLimits, *, samples: bool) -> None:
         self._lines = lines
         self._samples = samples
         # Turns among the requests of one's own, those of these that an answer under way needs no more, and
@@ -78,10 +82,10 @@ class Held:
         self._shared: list[Callable[[], None]] = []
         self._again: Callable[[], Awaitable[None]] | None = None
         self._aside: Callable[[], Awaitable[None]] | None = None
-        self._account: Account | None = None
+        self._account: PrincipalGroup | None = None
         self._spent_s = 0.0
 
-    async def enter(self, line: Line, subject: Hashable) -> None:
+    async def enter(self, line: ConcurrencyLevel, subject: Hashable) -> None:
         """Wait for a turn in a line.
 
         Raises:
@@ -94,7 +98,7 @@ class Held:
             raise self._too_many(line)
         (self._shared if line == "integrator" else self._own).append(partial(turns.leave, subject))
 
-    async def enter_account(self, account: Account, *, yields: bool) -> None:
+    async def enter_account(self, account: PrincipalGroup, *, yields: bool) -> None:
         """The same in the lines of an organisation and its integrator.
 
         Args:
@@ -118,7 +122,7 @@ class Held:
         self._again = partial(self._share, account, yields=yields)
         await self._again()
 
-    async def _share(self, account: Account, *, yields: bool) -> None:
+    async def _share(self, account: PrincipalGroup, *, yields: bool) -> None:
         precedence = self._lines.precedence
         if precedence is not None and yields:
             self._shared.append(
@@ -129,7 +133,7 @@ class Held:
             precedence.begin()
             self._shared.append(precedence.end)
 
-    def _given(self, leave: Callable[[], None] | None, line: Line) -> Callable[[], None]:
+    def _given(self, leave: Callable[[], None] | None, line: ConcurrencyLevel) -> Callable[[], None]:
         if leave is None:
             raise self._too_many(line)
         return leave
@@ -172,7 +176,7 @@ class Held:
             await work
             return
         try:
-            await Paced(work, pause=self._pause, spent=self._spend)
+            await SteppedCoroutine(work, pause=self._pause, spent=self._spend)
         finally:
             self._tell_spent()
 
@@ -207,13 +211,13 @@ class Held:
         while turns:
             turns.pop()()
 
-    def _too_many(self, line: Line) -> TooManyRequestsError:
+    def _too_many(self, line: ConcurrencyLevel) -> TooManyRequestsError:
         error = TooManyRequestsError(
             "Too many requests at once: wait for some to be answered.",
             retry_after_s=1,
             code="too_many_requests_at_once",
         )
-        count(error, policy=f"{line}_telemetry" if self._samples else line)
+        count_http_refusal(error, policy=f"{line}_telemetry" if self._samples else line)
         return error
 
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
-from app.platform.http.fairness.principal_groups import Account
+from app.platform.http.fairness.principal_groups import PrincipalGroup
 from app.platform.http.fairness.token_buckets import MOST_SUBJECTS
 
 # Of the process, in the long run; an integrator with all its clients may have more than one of them.
@@ -22,7 +22,7 @@ _ALLOWED_S: Final = 0.5
 _REMEMBERED_S: Final = 2.0
 
 
-class Work:
+class CpuUsage:
     """What each subject took beyond a share of the process, as the one time at which that is forgotten.
 
     Args:
@@ -52,19 +52,19 @@ class Work:
         return (self._over_at.get(subject, now) - now) * self._share > _ALLOWED_S
 
 
-class Shares:
+class CpuShares:
     """The work of a process, by organisation and by integrator."""
 
     def __init__(self) -> None:
-        self._organisations = Work(_ORGANISATION)
-        self._integrators = Work(_INTEGRATOR)
+        self._organisations = CpuUsage(_ORGANISATION)
+        self._integrators = CpuUsage(_INTEGRATOR)
 
-    def add(self, account: Account, seconds: float, now: float) -> None:
+    def add(self, account: PrincipalGroup, seconds: float, now: float) -> None:
         """The process worked on a request of theirs for so long."""
         self._organisations.add(account.organisation, seconds, now)
         self._integrators.add(account.tree, seconds, now)
 
-    def is_much(self, account: Account, now: float) -> bool:
+    def is_much(self, account: PrincipalGroup, now: float) -> bool:
         """Whether their requests take much of the process."""
         return self._organisations.is_much(account.organisation, now) or self._integrators.is_much(
             account.tree, now

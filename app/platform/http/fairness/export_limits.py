@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 from uuid import UUID
 
-from app.platform.http.fairness.fair_semaphore import Turns
+from app.platform.http.fairness.fair_semaphore import FairSemaphore
 from app.platform.kernel.errors import TooManyRequestsError
 
 # After a piece nothing is read for so many times as long as it took.
@@ -25,12 +25,12 @@ _WAITING: Final = 1_000_000
 _COME_BACK_S: Final = 10
 
 
-class ExportTurns:
+class ExportLimits:
     """The exports of one process."""
 
     def __init__(self) -> None:
         self._exporting: set[tuple[UUID, str]] = set()
-        self._pieces = Turns(1, _WAITING, together=_TOGETHER)
+        self._pieces = FairSemaphore(1, _WAITING, together=_TOGETHER)
 
     @contextmanager
     def place(self, organisation: UUID, what: str = "a log") -> Iterator[None]:

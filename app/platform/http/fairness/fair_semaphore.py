@@ -16,7 +16,7 @@ class _Line:
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
 
-class Turns:
+class FairSemaphore:
     """Lets `running` requests of each subject run, and `waiting` more wait, first come, first served.
 
     Args:

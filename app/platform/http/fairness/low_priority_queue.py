@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final
 
-from app.platform.http.fairness.fair_semaphore import Turns
+from app.platform.http.fairness.fair_semaphore import FairSemaphore
 
 # Where others are always at work it has its turn all the same. Once it has begun, it is alone for as long.
 _PATIENCE_S: Final = 0.1
@@ -20,7 +20,7 @@ _PATIENCE_S: Final = 0.1
 _ASIDE_S: Final = 0.05
 
 
-class Precedence:
+class LowPriorityQueue:
     """Which requests of a process are ahead of which.
 
     Args:
@@ -28,8 +28,8 @@ class Precedence:
     """
 
     def __init__(self, waiting: int) -> None:
-        self._lined_up = Turns(1, waiting)
-        self._behind = Turns(1, waiting)
+        self._lined_up = FairSemaphore(1, waiting)
+        self._behind = FairSemaphore(1, waiting)
         # In the order of asking. As no tenant is in that line twice, they take turns.
         self._place = asyncio.Semaphore(1)
         self._ahead = 0

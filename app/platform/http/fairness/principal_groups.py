@@ -17,7 +17,7 @@ _KNOWN_MOST: Final = 50_000
 _KNOWN_FOR_S: Final = 60.0
 
 
-class Account(NamedTuple):
+class PrincipalGroup(NamedTuple):
     """Whose requests are counted together.
 
     Attributes:
@@ -35,11 +35,11 @@ class Account(NamedTuple):
 
 
 class _Known(NamedTuple):
-    account: Account
+    account: PrincipalGroup
     at: float
 
 
-class KnownKeys:
+class VerifiedKeyCache:
     """The keys and sign-ins that turned out good within the last minute, by hash; the newest 50,000."""
 
     def __init__(self, most: int = _KNOWN_MOST) -> None:
@@ -49,12 +49,12 @@ class KnownKeys:
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def account(self, digest: bytes, now: float) -> Account | None:
+    def account(self, digest: bytes, now: float) -> PrincipalGroup | None:
         """Whose a key was when it was looked up last; None for one that is not known, or not any more."""
         known = self._accounts.get(digest)
         return None if known is None or now - known.at > _KNOWN_FOR_S else known.account
 
-    def learn(self, digest: bytes, account: Account, now: float) -> None:
+    def learn(self, digest: bytes, account: PrincipalGroup, now: float) -> None:
         """It was looked up: remember whose it is. A sign-in can change its organisation."""
         self._accounts[digest] = _Known(account, now)
         self._accounts.move_to_end(digest)

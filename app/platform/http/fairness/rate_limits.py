@@ -19,15 +19,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.contract.refusals import count, refusal
-from app.platform.http.contract.request_head import head_of
-from app.platform.http.contract.response_headers import at_the_head, with_headers
-from app.platform.http.fairness.bucket_selection import ANONYMOUS, Buckets, Take, of_account
-from app.platform.http.fairness.principal_groups import Account, KnownKeys
-from app.platform.http.fairness.token_buckets import RateLimiter, Verdict
-from app.platform.identity.principals import Principal, known_principal, when_known
-from app.platform.kernel.api_keys import PREFIX, SESSION_PREFIX, hash_key, well_formed
-from app.platform.kernel.client_addresses import address_of
+from app.platform.http.contract.refusals import count_http_refusal, make_refusal_response
+from app.platform.http.contract.request_head import read_request_head
+from app.platform.http.contract.response_headers import append_headers, map_response_start
+from app.platform.http.fairness.bucket_selection import (
+    ANONYMOUS,
+    BucketKey,
+    RateLimitBuckets,
+    list_group_buckets,
+)
+from app.platform.http.fairness.principal_groups import PrincipalGroup, VerifiedKeyCache
+from app.platform.http.fairness.token_buckets import RateLimiter, TokenDecision
+from app.platform.identity.principals import Principal, add_authentication_step, get_known_principal
+from app.platform.kernel.api_keys import API_KEY_PREFIX, SESSION_PREFIX, hash_key, is_well_formed_key
+from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import TooManyRequestsError
 
 _FREE: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -45,7 +50,7 @@ _QUICK_PER_S: Final = 10.0
 _QUICK_BURST: Final = 100
 
 
-class Counted(NamedTuple):
+class RateLimitSubject(NamedTuple):
     """By whom a request is counted.
 
     Attributes:
@@ -58,7 +63,7 @@ class Counted(NamedTuple):
     digest: bytes | None
     samples: bool
     address: str | None
-    account: Account | None
+    account: PrincipalGroup | None
 
     @property
     def policy(self) -> str:
@@ -67,36 +72,36 @@ class Counted(NamedTuple):
             return "telemetry"
         return ANONYMOUS if self.digest is None else "key"
 
-    def buckets(self) -> list[Take]:
+    def buckets(self) -> list[BucketKey]:
         """What it takes from, the narrowest first."""
-        found: list[Take] = [(self.policy, self.address if self.digest is None else self.digest)]
+        found: list[BucketKey] = [(self.policy, self.address if self.digest is None else self.digest)]
         if self.digest is not None and self.address is not None:
             found.insert(0, (ANONYMOUS, self.address))
         if self.account is not None:
-            found += of_account(self.account, samples=self.samples)
+            found += list_group_buckets(self.account, samples=self.samples)
         return found
 
 
-def counted_of(scope: Scope) -> Counted | None:
+def get_rate_limit_subject(scope: Scope) -> RateLimitSubject | None:
     """By whom a request is counted; None for what is not."""
-    counted: Counted | None = scope.get(_COUNTED)
+    counted: RateLimitSubject | None = scope.get(_COUNTED)
     return counted
 
 
-def is_low(scope: Scope) -> bool:
+def is_low_priority(scope: Scope) -> bool:
     """Whether a request's caller has used up much of what it may ask at once."""
     return bool(scope.get(_LOW))
 
 
-class Throttle:
+class RateLimitMiddleware:
     """Refuses with 429 `rate_limited` what exceeds a limit, and tells every answer what is left of it."""
 
     def __init__(self, app: ASGIApp, *, settings: ApiSettings, bootstrap: str | None = None) -> None:
         self._app = app
-        self._buckets = Buckets(settings)
+        self._buckets = RateLimitBuckets(settings)
         # The one key that needs no checksum.
         self._bootstrap = None if bootstrap is None else hash_key(bootstrap)
-        self._known = KnownKeys()
+        self._known = VerifiedKeyCache()
         self._quick = RateLimiter(_QUICK_PER_S, _QUICK_BURST)
         self._held = 0
 
@@ -115,17 +120,17 @@ class Throttle:
         headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
         digest = counted.digest
         if digest is not None:
-            when_known(scope, partial(self._learn, scope, digest, counted))
+            add_authentication_step(scope, partial(self._learn, scope, digest, counted))
 
         def told(message: Message) -> Message:
-            if digest is not None and message["status"] == _UNAUTHORISED and not known_principal(scope):
+            if digest is not None and message["status"] == _UNAUTHORISED and not get_known_principal(scope):
                 self._known.forget(digest)
-            return with_headers(message, headers)
+            return append_headers(message, headers)
 
-        await self._app(scope, receive, at_the_head(send, told))
+        await self._app(scope, receive, map_response_start(send, told))
 
-    def _counted(self, scope: Scope) -> Counted:
-        bearer = head_of(scope).bearer
+    def _counted(self, scope: Scope) -> RateLimitSubject:
+        bearer = read_request_head(scope).bearer
         path: str = scope["path"]
         samples = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
         if bearer is not None:
@@ -133,35 +138,37 @@ class Throttle:
             account = self._known.account(digest, time.monotonic())
             own = self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap)
             if account is not None or own:
-                return Counted(digest, samples, None, account)
-            if any(well_formed(bearer, prefix) for prefix in (PREFIX, SESSION_PREFIX)):
-                return Counted(digest, samples, _address(scope), None)
-        return Counted(None, samples, _address(scope), None)
+                return RateLimitSubject(digest, samples, None, account)
+            if any(is_well_formed_key(bearer, prefix) for prefix in (API_KEY_PREFIX, SESSION_PREFIX)):
+                return RateLimitSubject(digest, samples, _address(scope), None)
+        return RateLimitSubject(None, samples, _address(scope), None)
 
-    async def _learn(self, scope: Scope, digest: bytes, counted: Counted, principal: Principal) -> None:
+    async def _learn(
+        self, scope: Scope, digest: bytes, counted: RateLimitSubject, principal: Principal
+    ) -> None:
         """Remember a key that turned out good; from its organisation take what was not taken before.
 
         Raises:
             TooManyRequestsError: Nothing is left there.
         """
-        account = Account.of(principal)
+        account = PrincipalGroup.of(principal)
         now = time.monotonic()
         self._known.learn(digest, account, now)
         if counted.account == account:
             return
         if counted.address is not None:
             self._buckets.give_back((ANONYMOUS, counted.address))
-        wanted = of_account(account, samples=counted.samples)
+        wanted = list_group_buckets(account, samples=counted.samples)
         verdict, broken, low = self._buckets.take(wanted, now)
-        scope[_LOW] = low or is_low(scope)
+        scope[_LOW] = low or is_low_priority(scope)
         if verdict is not None and broken is not None:
             # As where the organisation is known before: what is refused takes nothing from the key either.
             self._buckets.give_back((counted.policy, digest))
             error = _too_many(verdict)
-            count(error, policy=broken[0])
+            count_http_refusal(error, policy=broken[0])
             raise error
 
-    async def _refuse(self, broken: Take, verdict: Verdict) -> Response:
+    async def _refuse(self, broken: BucketKey, verdict: TokenDecision) -> Response:
         policy, subject = broken
         if not self._is_quick(subject) and self._held < _HELD_MOST:
             self._held += 1
@@ -169,13 +176,13 @@ class Throttle:
                 await asyncio.sleep(_HOLD_S)
             finally:
                 self._held -= 1
-        return refusal(_too_many(verdict), policy=policy, headers=_headers(verdict))
+        return make_refusal_response(_too_many(verdict), policy=policy, headers=_headers(verdict))
 
     def _is_quick(self, subject: Hashable) -> bool:
         return self._quick.take(subject, time.monotonic()).allowed
 
 
-def _too_many(verdict: Verdict) -> TooManyRequestsError:
+def _too_many(verdict: TokenDecision) -> TooManyRequestsError:
     wait_s = max(1, math.ceil(verdict.wait_s))
     return TooManyRequestsError(
         f"Too many requests: wait {wait_s} s.", retry_after_s=wait_s, code="rate_limited"
@@ -184,10 +191,10 @@ def _too_many(verdict: Verdict) -> TooManyRequestsError:
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return address_of(client[0] if client else None)
+    return make_address_subject(client[0] if client else None)
 
 
-def _headers(verdict: Verdict) -> dict[str, str]:
+def _headers(verdict: TokenDecision) -> dict[str, str]:
     return {
         "RateLimit-Limit": str(verdict.limit),
         "RateLimit-Remaining": str(verdict.remaining),

@@ -5,17 +5,17 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.http.contract.problems import problem_of
-from app.platform.http.fairness.concurrency_limits import Held, Lines
-from app.platform.http.fairness.principal_groups import Account
-from app.platform.http.fairness.rate_limits import counted_of, is_low
-from app.platform.identity.principals import Principal, when_known
-from app.platform.kernel.errors import DeadlineError, TooManyRequestsError
+from app.platform.http.contract.problems import make_error_response
+from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits, RequestPermits
+from app.platform.http.fairness.principal_groups import PrincipalGroup
+from app.platform.http.fairness.rate_limits import get_rate_limit_subject, is_low_priority
+from app.platform.identity.principals import Principal, add_authentication_step
+from app.platform.kernel.errors import DeadlineExceededError, TooManyRequestsError
 
 _STREAM: Final = b"text/event-stream"
 
 
-class Deadline:
+class DeadlineMiddleware:
     """Cancels a request that has no answer after `seconds`, and answers 504 `deadline_exceeded`.
 
     An answer that has begun may go on: it may be a stream. How long a client may take to read it is
@@ -50,15 +50,15 @@ class Deadline:
         except TimeoutError:
             if begun or not limit.expired():
                 raise
-            await problem_of(
-                DeadlineError(
+            await make_error_response(
+                DeadlineExceededError(
                     f"No answer within {self._seconds:g} s: the request was ended. What it was to change may "
                     "be changed or not: look, or send it again with the same Idempotency-Key."
                 )
             )(scope, receive, send)
 
 
-class TakingTurns:
+class ConcurrencyMiddleware:
     """Lets so many requests of one caller run at once; 429 `too_many_requests_at_once` past those that wait.
 
     Each goes through the lines of its key (or address), its organisation, and its integrator, where all wait
@@ -67,34 +67,34 @@ class TakingTurns:
     when they begin: they are counted elsewhere, and last for ever.
     """
 
-    def __init__(self, app: ASGIApp, *, lines: Lines) -> None:
+    def __init__(self, app: ASGIApp, *, lines: ConcurrencyLimits) -> None:
         self._app = app
         self._lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        counted = counted_of(scope)
+        counted = get_rate_limit_subject(scope)
         if counted is None:
             await self._app(scope, receive, send)
             return
-        held = Held(self._lines, samples=counted.samples)
+        held = RequestPermits(self._lines, samples=counted.samples)
 
         async def met(principal: Principal) -> None:
             # The next stranger of its address may be looked up.
             held.leave()
             await held.enter("key", counted.digest)
-            await held.enter_account(Account.of(principal), yields=is_low(scope))
+            await held.enter_account(PrincipalGroup.of(principal), yields=is_low_priority(scope))
 
         try:
             try:
                 await held.enter("key", counted.address or counted.digest)
                 if counted.account is not None:
-                    await held.enter_account(counted.account, yields=is_low(scope))
+                    await held.enter_account(counted.account, yields=is_low_priority(scope))
             except TooManyRequestsError as error:
-                await problem_of(error)(scope, receive, send)
+                await make_error_response(error)(scope, receive, send)
                 return
             if counted.account is None:
-                when_known(scope, met)
+                add_authentication_step(scope, met)
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start" and _is_stream(message):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 
-class Paced[Result]:
+class SteppedCoroutine[Result]:
     """A coroutine of which each step is timed, with a pause before each but the first.
 
     It runs in the task that awaits it: what the task is told (to end, above all) it is told as well, in a

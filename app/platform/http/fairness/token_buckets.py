@@ -19,7 +19,7 @@ MOST_SUBJECTS: Final = 50_000
 _HAIR_S: Final = 1e-6
 
 
-class Verdict(NamedTuple):
+class TokenDecision(NamedTuple):
     """What a limiter says to one request.
 
     Attributes:
@@ -51,7 +51,7 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, subject: Hashable, now: float) -> Verdict:
+    def take(self, subject: Hashable, now: float) -> TokenDecision:
         """Take a token, if there is one.
 
         Args:
@@ -62,13 +62,13 @@ class RateLimiter:
         after = full_at + self._each_s
         wait_s = after - self._depth_s - now
         if wait_s > _HAIR_S:
-            return Verdict(False, self._burst, 0, full_at - now, wait_s)
+            return TokenDecision(False, self._burst, 0, full_at - now, wait_s)
         self._full_at[subject] = after
         self._full_at.move_to_end(subject)
         if len(self._full_at) > self._most:
             self._full_at.popitem(last=False)
         remaining = max(0, math.floor((_HAIR_S - wait_s) / self._each_s))
-        return Verdict(True, self._burst, remaining, after - now, 0.0)
+        return TokenDecision(True, self._burst, remaining, after - now, 0.0)
 
     def give_back(self, subject: Hashable) -> None:
         """Put a token back that was taken for nothing."""
@@ -76,6 +76,6 @@ class RateLimiter:
             self._full_at[subject] -= self._each_s
 
 
-def rate_limiter(rate_per_s: float, burst: int) -> RateLimiter | None:
+def make_rate_limiter(rate_per_s: float, burst: int) -> RateLimiter | None:
     """A limiter, or None where the rate is 0: no limit."""
     return RateLimiter(rate_per_s, burst) if rate_per_s else None

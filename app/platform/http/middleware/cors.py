@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from app.platform.http.contract.problems import problem_of
+from app.platform.http.contract.problems import make_error_response
 from app.platform.kernel.errors import ForbiddenError
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -40,7 +40,7 @@ _SHOWN: Final = (
 _REMEMBERED_S: Final = 7_200
 
 
-class Cors(CORSMiddleware):
+class ApiCorsMiddleware(CORSMiddleware):
     """CORS for named origins, without credentials: the page's own code sends its key in `Authorization`."""
 
     def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class Cors(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code == 200:  # noqa: PLR2004 (an HTTP status)
             return Response(status_code=204, headers=_without_body(response))
-        refused = problem_of(
+        refused = make_error_response(
             ForbiddenError(
                 "This origin, method or header may not be used from a browser (VIGIE_API__CORS_ORIGINS).",
                 code="cors_refused",

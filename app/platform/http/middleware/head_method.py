@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Heads:
+class HeadMethodMiddleware:
     """Has routes answer HEAD as they answer GET."""
 
     def __init__(self, app: ASGIApp) -> None:

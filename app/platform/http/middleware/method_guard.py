@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.platform.http.contract.problems import problem
+from app.platform.http.contract.problems import make_problem_response
 
 
-class LiteralPaths:
+class MethodGuardMiddleware:
     """Answers 405 where a literal path is asked for what it does not take."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -26,7 +26,9 @@ class LiteralPaths:
             methods = self._methods.get(scope["path"])
             if methods is not None and scope["method"] not in methods:
                 allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
-                answer = problem(405, "method_not_allowed", "Method Not Allowed", headers={"Allow": allowed})
+                answer = make_problem_response(
+                    405, "method_not_allowed", "Method Not Allowed", headers={"Allow": allowed}
+                )
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)

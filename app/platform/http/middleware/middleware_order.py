@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from app.platform.config.settings import Settings
-from app.platform.http.contract.deprecation import Deprecations
-from app.platform.http.fairness.concurrency_limits import Lines
-from app.platform.http.fairness.rate_limits import Throttle
-from app.platform.http.fairness.request_deadlines import Deadline, TakingTurns
-from app.platform.http.middleware.cors import Cors
-from app.platform.http.middleware.head_method import Heads
-from app.platform.http.middleware.request_line_limits import Form
-from app.platform.http.middleware.request_metrics import Failsafe, Observed
-from app.platform.http.middleware.security_headers import Envelope
+from app.platform.config.settings import VigieSettings
+from app.platform.http.contract.deprecation import DeprecationMiddleware
+from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits
+from app.platform.http.fairness.rate_limits import RateLimitMiddleware
+from app.platform.http.fairness.request_deadlines import ConcurrencyMiddleware, DeadlineMiddleware
+from app.platform.http.middleware.cors import ApiCorsMiddleware
+from app.platform.http.middleware.head_method import HeadMethodMiddleware
+from app.platform.http.middleware.request_head_limits import RequestHeadLimitMiddleware
+from app.platform.http.middleware.request_metrics import RequestMetricsMiddleware, UnexpectedErrorMiddleware
+from app.platform.http.middleware.security_headers import SecurityHeadersMiddleware
 
 
-def install(app: FastAPI, settings: Settings, *, inside: Sequence[Middleware] = ()) -> None:
+def install_middleware(app: FastAPI, settings: VigieSettings, *, inside: Sequence[Middleware] = ()) -> None:
     """Put the edge around an application.
 
     What is refused is refused as far outside as it can be, and costs no more than that; but a browser has to
@@ -31,19 +31,23 @@ def install(app: FastAPI, settings: Settings, *, inside: Sequence[Middleware] = 
     api = settings.api
     bootstrap = settings.bootstrap_admin_key
     layers = [
-        Middleware(Envelope, https=api.public_url.startswith("https:")),
-        *([Middleware(Cors, origins=api.cors_origins)] if api.cors_origins else []),
-        Middleware(Heads),
-        Middleware(Form),
+        Middleware(SecurityHeadersMiddleware, https=api.public_url.startswith("https:")),
+        *([Middleware(ApiCorsMiddleware, origins=api.cors_origins)] if api.cors_origins else []),
+        Middleware(HeadMethodMiddleware),
+        Middleware(RequestHeadLimitMiddleware),
         Middleware(
-            Throttle, settings=api, bootstrap=None if bootstrap is None else bootstrap.get_secret_value()
+            RateLimitMiddleware,
+            settings=api,
+            bootstrap=None if bootstrap is None else bootstrap.get_secret_value(),
         ),
-        Middleware(Observed),
-        Middleware(Deadline, seconds=api.deadline_s),
-        Middleware(TakingTurns, lines=Lines(api, connections=settings.database.pool_size)),
-        Middleware(Deprecations),
+        Middleware(RequestMetricsMiddleware),
+        Middleware(DeadlineMiddleware, seconds=api.deadline_s),
+        Middleware(
+            ConcurrencyMiddleware, lines=ConcurrencyLimits(api, connections=settings.database.pool_size)
+        ),
+        Middleware(DeprecationMiddleware),
         *inside,
-        Middleware(Failsafe),
+        Middleware(UnexpectedErrorMiddleware),
     ]
     for layer in reversed(layers):
         app.add_middleware(layer.cls, *layer.args, **layer.kwargs)

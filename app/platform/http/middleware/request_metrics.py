@@ -7,8 +7,8 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.http.contract.problems import unexpected
-from app.platform.http.contract.response_headers import at_the_head
+from app.platform.http.contract.problems import handle_unexpected_error
+from app.platform.http.contract.response_headers import map_response_start
 from app.platform.observability.metrics_and_logs import HTTP_REQUESTS, HTTP_SECONDS
 from app.platform.observability.request_ids import current_request_id
 
@@ -21,7 +21,7 @@ def _route_of(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "other"))
 
 
-class Observed:
+class RequestMetricsMiddleware:
     """Binds the request's id to what is logged meanwhile, and counts the answer when it begins."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,10 +42,10 @@ class Observed:
             return message
 
         with structlog.contextvars.bound_contextvars(request_id=current_request_id()):
-            await self._app(scope, receive, at_the_head(send, counted))
+            await self._app(scope, receive, map_response_start(send, counted))
 
 
-class Failsafe:
+class UnexpectedErrorMiddleware:
     """Answers 500 where the application raised something that nobody foresaw.
 
     Starlette's own does so too, outside of every middleware: without an id, uncounted, and logged twice.
@@ -72,4 +72,4 @@ class Failsafe:
             if begun:
                 # Half an answer cannot be mended: the server closes the connection, and the client can tell.
                 raise
-            await unexpected(Request(scope), error)(scope, receive, send)
+            await handle_unexpected_error(Request(scope), error)(scope, receive, send)

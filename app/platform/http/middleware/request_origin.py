@@ -6,11 +6,11 @@ request's id given.
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.platform.kernel.tenant_scope import came_from
+from app.platform.kernel.tenant_scope import set_request_origin
 from app.platform.observability.request_ids import current_request_id
 
 
-class OriginMiddleware:
+class RequestOriginMiddleware:
     """Pure ASGI: what it sets holds for the rest of the request's task."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -20,5 +20,5 @@ class OriginMiddleware:
         """Note the client's address and the request's id, and go on."""
         if scope["type"] == "http":
             client = scope.get("client")
-            came_from(client[0] if client else None, current_request_id())
+            set_request_origin(client[0] if client else None, current_request_id())
         await self._app(scope, receive, send)

@@ -4,10 +4,10 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.http.contract.request_head import head_of
-from app.platform.http.contract.response_headers import at_the_head, with_headers
-from app.platform.kernel.tenant_scope import NOBODY, working_for
-from app.platform.observability.request_ids import begin_request, current_request_id, end_request
+from app.platform.http.contract.request_head import read_request_head
+from app.platform.http.contract.response_headers import append_headers, map_response_start
+from app.platform.kernel.tenant_scope import NO_CALLER, run_as_caller
+from app.platform.observability.request_ids import begin_request_id, current_request_id, end_request_id
 
 _Headers = tuple[tuple[bytes, bytes], ...]
 _ALWAYS: Final[_Headers] = (
@@ -26,7 +26,7 @@ _DEFAULTS: Final = {
 }
 
 
-class Envelope:
+class SecurityHeadersMiddleware:
     """Adds `X-Request-Id` and the security headers to every answer."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
@@ -38,17 +38,17 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        token = begin_request(head_of(scope).request_id)
+        token = begin_request_id(read_request_head(scope).request_id)
         identity = (b"x-request-id", (current_request_id() or "").encode())
 
         def guarded(message: Message) -> Message:
             names = {name.lower() for name, _ in message.get("headers", ())}
             missing = [each for each in _DEFAULTS.items() if each[0] not in names]
-            return with_headers(message, [*missing, identity, *self._always])
+            return append_headers(message, [*missing, identity, *self._always])
 
         try:
             # A request can begin in the context of the one before it on its connection: not as its caller.
-            with working_for(NOBODY):
-                await self._app(scope, receive, at_the_head(send, guarded))
+            with run_as_caller(NO_CALLER):
+                await self._app(scope, receive, map_response_start(send, guarded))
         finally:
-            end_request(token)
+            end_request_id(token)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.platform.http.openapi.response_examples import example_of
+from app.platform.http.openapi.response_examples import build_example
 from app.platform.http.openapi.shared_descriptions import DESCRIPTIONS, PATHS, SCHEMAS
 
 type Node = dict[str, Any]
@@ -40,7 +40,7 @@ _OF_STATUS: Final = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Re
 _UNSAID: Final = "Successful Response"
 
 
-def operations(document: Node) -> Iterator[tuple[str, str, Node]]:
+def iterate_operations(document: Node) -> Iterator[tuple[str, str, Node]]:
     """Each operation of a document: its path, its method, its description."""
     for path, item in document.get("paths", {}).items():
         for method, operation in item.items():
@@ -48,7 +48,7 @@ def operations(document: Node) -> Iterator[tuple[str, str, Node]]:
                 yield path, method, operation
 
 
-def finish(document: Node, problems: Mapping[str, Node]) -> None:
+def finalize_document(document: Node, problems: Mapping[str, Node]) -> None:
     """Give a document its last touches.
 
     Args:
@@ -62,7 +62,7 @@ def finish(document: Node, problems: Mapping[str, Node]) -> None:
     schemas: Node = components["schemas"]
     components["headers"] = dict(_HEADERS)
     named = {status: _name(problem) for status, problem in problems.items()}
-    for _, _, operation in operations(document):
+    for _, _, operation in iterate_operations(document):
         # Said of each: where it is missing, a reader cannot tell a public call from a forgotten key.
         operation.setdefault("security", [])
         _word_parameters(operation)
@@ -74,14 +74,14 @@ def finish(document: Node, problems: Mapping[str, Node]) -> None:
         _word_schema(name, schema)
     _share_enumerations(document)
     _name_members(document)
-    for _, _, operation in operations(document):
+    for _, _, operation in iterate_operations(document):
         for status, answer in operation["responses"].items():
             if "$ref" not in answer:
                 _complete(operation, status, answer, schemas)
     _drop_unused(document)
 
 
-def any_problem(path: str, operation: Node) -> set[str]:
+def list_common_problems(path: str, operation: Node) -> set[str]:
     """The statuses of the problems that an operation can answer with whatever its route says.
 
     Those of a key, of parameters and of a body where it has them; and those that stand before every route.
@@ -149,7 +149,7 @@ def _holders(node: object) -> Iterator[Node]:
 def _hoist(document: Node) -> None:
     """Give the objects that a route describes itself, under a title, a place among the schemas."""
     schemas = document["components"]["schemas"]
-    for _, _, operation in operations(document):
+    for _, _, operation in iterate_operations(document):
         for content in operation.get("requestBody", {}).get("content", {}).values():
             # The innermost first: what is moved is moved whole.
             for node in reversed(list(_objects(content.get("schema")))):
@@ -272,7 +272,7 @@ def _complete(operation: Node, status: str, answer: Node, schemas: Node) -> None
             target = schemas[schema["$ref"].removeprefix(_SCHEMAS)]
             answer["description"] = target.get("description", _UNSAID).partition("\n")[0]
         if media_type == "application/json" and not {"example", "examples"} & content.keys():
-            content["example"] = example_of(schema, schemas)
+            content["example"] = build_example(schema, schemas)
     if answer.get("description") == _UNSAID:
         answer["description"] = "Done: there is nothing to tell" if status == "204" else operation["summary"]
 

@@ -24,7 +24,7 @@ _DEEPEST: Final = 24
 _UNSET: Final = object()
 
 
-def example_of(schema: Node, schemas: Node) -> object:
+def build_example(schema: Node, schemas: Node) -> object:
     """An example of a schema, as JSON.
 
     Args:

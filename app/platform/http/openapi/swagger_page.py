@@ -63,7 +63,7 @@ _PAGE: Final = """<!DOCTYPE html>
 """
 
 
-def add_docs(app: FastAPI) -> None:
+def add_docs_pages(app: FastAPI) -> None:
     """Add `/docs`, and lead `/redoc` there."""
 
     @app.get("/docs", include_in_schema=False)

@@ -8,10 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.purposes import approve
@@ -24,11 +24,11 @@ class Door:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.pipeline = Pipeline(Registry())
+        self.pipeline = IngestPipeline(RegistryCache())
 
-    async def take(self, *messages: tuple[str, Any], retained: Sequence[int] = ()) -> Receipt:
+    async def take(self, *messages: tuple[str, Any], retained: Sequence[int] = ()) -> BatchReceipt:
         now = datetime.now(UTC)
-        intake = sort_messages(
+        intake = decode_batch(
             [topic for topic, _ in messages],
             [body if isinstance(body, bytes) else json.dumps(body).encode() for _, body in messages],
             retained=retained,

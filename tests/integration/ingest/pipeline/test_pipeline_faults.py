@@ -9,11 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
-from app.platform.db.advisory_locks import GATE
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.platform.db.advisory_locks import INGEST_BARRIER
 from app.platform.db.database import Database, RawConnection
 from tests.conftest import Tenant
 
@@ -26,11 +26,11 @@ class Door:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.pipeline = Pipeline(Registry())
+        self.pipeline = IngestPipeline(RegistryCache())
 
-    async def take(self, *messages: tuple[str, Any]) -> Receipt:
+    async def take(self, *messages: tuple[str, Any]) -> BatchReceipt:
         now = datetime.now(UTC)
-        intake = sort_messages(
+        intake = decode_batch(
             [topic for topic, _ in messages],
             [json.dumps(body).encode() for _, body in messages],
             now_us=round(now.timestamp() * 1_000_000),
@@ -153,7 +153,7 @@ async def test_a_batch_and_a_change_of_its_box_do_not_wait_for_each_other_in_a_c
 ) -> None:
     async with other.transaction():
         # As PATCH and DELETE of a box do: first the gate, then its row, then its state.
-        await other.execute(f"SELECT pg_advisory_xact_lock({GATE})")
+        await other.execute(f"SELECT pg_advisory_xact_lock({INGEST_BARRIER})")
         status = (f"vigie/v1/{box}/status", {"state": "online"})
         taking = asyncio.create_task(door.take(status, telemetry(box, sample(0, pm2_5=1))))
         await blocked(door, other)
@@ -184,7 +184,7 @@ async def test_a_box_that_goes_while_its_batch_waits_fires_nothing_where_it_was(
     elsewhere = (await tenant.client.post("/v1/sites", json=body)).raise_for_status().json()["id"]
     await door.take(telemetry(box, sample(-1, pm2_5=1)))
     async with other.transaction():
-        await other.execute(f"SELECT pg_advisory_xact_lock({GATE})")
+        await other.execute(f"SELECT pg_advisory_xact_lock({INGEST_BARRIER})")
         taking = asyncio.create_task(door.take(telemetry(box, sample(0, pm2_5=30))))
         await blocked(door, other)
         if how == "moved":
@@ -221,7 +221,7 @@ async def test_two_who_refresh_at_once_leave_the_newest(
     door: Door, box: str, other: asyncpg.Connection
 ) -> None:
     """One process of the API takes many calls: the slower reader must not undo what the quicker one read."""
-    registry = Registry()
+    registry = RegistryCache()
     slow = asyncio.Event()
 
     class Slow:

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.quota_cache import Allowances
-from app.ingest.pipeline.registry_snapshot import Registry
-from app.platform.config.settings import Settings
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.quota_cache import QuotaCache
+from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of, new_application, running
 
@@ -44,10 +44,10 @@ class Door:
     def __init__(self, connection: asyncpg.Connection, *, sole: bool = True) -> None:
         self.connection = connection
         # Quotas are read with each batch: nothing has to wait for a second.
-        self.pipeline = Pipeline(Registry(), sole=sole, allowances=Allowances(every_s=0))
+        self.pipeline = IngestPipeline(RegistryCache(), sole=sole, allowances=QuotaCache(every_s=0))
 
-    async def take(self, *messages: tuple[str, Any], now: datetime = NOW) -> Receipt:
-        intake = sort_messages(
+    async def take(self, *messages: tuple[str, Any], now: datetime = NOW) -> BatchReceipt:
+        intake = decode_batch(
             [f"vigie/v1/{box}/telemetry" for box, _ in messages],
             [json.dumps(body).encode() for _, body in messages],
             now_us=round(now.timestamp() * 1_000_000),
@@ -55,7 +55,7 @@ class Door:
         )
         return await self.pipeline.commit(self.connection, intake, now=now)
 
-    async def send(self, box: str, minutes: Sequence[int], *, now: datetime = NOW) -> Receipt:
+    async def send(self, box: str, minutes: Sequence[int], *, now: datetime = NOW) -> BatchReceipt:
         return await self.take((box, {"samples": [sample(minute) for minute in minutes]}), now=now)
 
     async def usage(self) -> dict[str, tuple[int, int]]:
@@ -166,7 +166,7 @@ async def test_events_and_statuses_have_no_quota(
         "status": {"state": "online"},
         "telemetry": sample(1),
     }
-    intake = sort_messages(
+    intake = decode_batch(
         [f"vigie/v1/mine/{kind}" for kind in bodies],
         [json.dumps(body).encode() for body in bodies.values()],
         now_us=round(NOW.timestamp() * 1_000_000),
@@ -181,7 +181,7 @@ async def test_events_and_statuses_have_no_quota(
 async def test_by_http_part_of_it_is_taken_and_then_nothing(
     application: FastAPI, api: httpx.AsyncClient, tenant: Tenant, site_id: str
 ) -> None:
-    application.state.pipeline = Pipeline(Registry(), allowances=Allowances(every_s=0))
+    application.state.pipeline = IngestPipeline(RegistryCache(), allowances=QuotaCache(every_s=0))
     await register(tenant, site_id, "mine")
     await give(api, tenant.id, 2)
 
@@ -256,7 +256,7 @@ async def test_a_quota_that_is_shared_is_used_up_by_all(
 
 
 async def test_an_installations_default_holds_for_each(
-    settings: Settings, tenant: Tenant, site_id: str
+    settings: VigieSettings, tenant: Tenant, site_id: str
 ) -> None:
     await register(tenant, site_id, "mine")
     settings.quotas.samples_per_day = 2

@@ -14,18 +14,29 @@ import asyncpg
 import pytest
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.ingest.codec.message_intake import Intake, sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.rules.definitions.repository import load_changed
-from app.rules.engine.rule_evaluator import SiteRules, Transition, compile_rule, compile_site, gated
+from app.rules.definitions.repository import load_changed_rules
 from app.rules.engine.snapshot import BoxFacts, BoxView, SiteView
-from app.rules.engine.stateful_evaluator import BoxTrack, Seen, SiteTrack, Walk
-from app.rules.engine.value_windows import History, SeenEvent
+from app.rules.engine.stateful_evaluator import (
+    BoxEvaluation,
+    EvaluatorInput,
+    SiteEvaluation,
+    StatefulEvaluator,
+)
+from app.rules.engine.threshold_evaluator import (
+    AlertTransition,
+    BoxRuleSet,
+    compile_box_rules,
+    compile_rule,
+    evaluate_box_indexed,
+)
+from app.rules.engine.value_windows import BoxEvent, BoxHistory
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
@@ -97,20 +108,22 @@ class Door:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
         self.now = START - timedelta(days=1)
-        self.consumer = Pipeline(Registry(), sole=True)
-        self.other = Pipeline(Registry())
+        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.other = IngestPipeline(RegistryCache())
 
     def die(self) -> None:
-        self.consumer = Pipeline(Registry(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), sole=True)
 
-    async def take(self, sent: Sequence[Sent], *, by_http: bool = False) -> Receipt:
+    async def take(self, sent: Sequence[Sent], *, by_http: bool = False) -> BatchReceipt:
         now = self.now = max(self.now, to_datetime(max(each.time_us for each in sent)))
         topics, payloads = zip(*(each.message() for each in sent), strict=True)
-        intake: Intake = sort_messages(topics, payloads, now_us=from_datetime(now), max_future_us=600_000_000)
+        intake: DecodedBatch = decode_batch(
+            topics, payloads, now_us=from_datetime(now), max_future_us=600_000_000
+        )
         assert not intake.turned
         return await (self.other if by_http else self.consumer).commit(self.connection, intake, now=now)
 
-    async def look_after(self, at_us: int) -> Receipt:
+    async def look_after(self, at_us: int) -> BatchReceipt:
         return await self.consumer.look_after(self.connection, now=to_datetime(at_us))
 
 
@@ -135,10 +148,10 @@ async def add_rule(tenant: Tenant, site_id: str, name: str, rule: Mapping[str, A
     return identifier
 
 
-async def site_rules(connection: asyncpg.Connection) -> SiteRules:
+async def site_rules(connection: asyncpg.Connection) -> BoxRuleSet:
     names = ("id", "version", "organisation_id", "site_id", "name", "definition")
-    rows = await load_changed(connection, 0)
-    return compile_site([compile_rule(**{name: row[name] for name in names}) for row in rows])  # type: ignore[literal-required] # (names of its columns)
+    rows = await load_changed_rules(connection, 0)
+    return compile_box_rules([compile_rule(**{name: row[name] for name in names}) for row in rows])  # type: ignore[literal-required] # (names of its columns)
 
 
 async def oracle(
@@ -149,12 +162,12 @@ async def oracle(
     rows = await connection.fetch("SELECT key, id, interval_s FROM boxes")
     tracks = {}
     for key, box, interval in rows:
-        view = BoxView(BoxFacts(key, box, interval), {}, History(together.needs), together.needs)
-        tracks[key] = BoxTrack(view, together, {})
+        view = BoxView(BoxFacts(key, box, interval), {}, BoxHistory(together.needs), together.needs)
+        tracks[key] = BoxEvaluation(view, together, {})
     keys = {box: key for key, box, _ in rows}
     names: dict[int | None, str] = {key: box for key, box, _ in rows}
     members = SiteView({key: track.view for key, track in sorted(tracks.items())})
-    walk = Walk(tracks, SiteTrack(members, together.across, {}), new_id)
+    walk = StatefulEvaluator(tracks, SiteEvaluation(members, together.across, {}), new_id)
     seen: set[tuple[str, int, bool]] = set()
     for order, sent in enumerate(stream):
         identity = (sent.box, sent.time_us, sent.confidence is None)
@@ -168,19 +181,21 @@ async def oracle(
             for name, value in sent.values.items():
                 row[INDEX[name]] = value
             marks = {COLUMNS[column]: known for column, known in track.view.values.items()}
-            found, _ = gated(together, track.state, marks, [(sent.time_us, tuple(row))], key, new_id)
+            found, _ = evaluate_box_indexed(
+                together, track.state, marks, [(sent.time_us, tuple(row))], key, new_id
+            )
             walk.found += [(order, step) for _, step in found]
-            walk.take(Seen(order, key, sent.time_us, tuple(row)))
+            walk.take(EvaluatorInput(order, key, sent.time_us, tuple(row)))
         else:
-            event = SeenEvent(sent.time_us, [{"class": "pistol", "confidence": sent.confidence}])
-            walk.take(Seen(order, key, sent.time_us, None, ("noise_peak", event)))
+            event = BoxEvent(sent.time_us, [{"class": "pistol", "confidence": sent.confidence}])
+            walk.take(EvaluatorInput(order, key, sent.time_us, None, ("noise_peak", event)))
     if until_us is not None:
         walk.catch_up(until_us)
     return sorted(_alerts([step for _, step in walk.found], names))
 
 
-def _alerts(steps: Sequence[Transition], names: Mapping[int | None, str]) -> Iterator[AlertSeen]:
-    by_alert: defaultdict[UUID, list[Transition]] = defaultdict(list)
+def _alerts(steps: Sequence[AlertTransition], names: Mapping[int | None, str]) -> Iterator[AlertSeen]:
+    by_alert: defaultdict[UUID, list[AlertTransition]] = defaultdict(list)
     for step in steps:
         by_alert[step.alert_id].append(step)
     for first, *others in by_alert.values():

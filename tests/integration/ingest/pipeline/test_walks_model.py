@@ -20,7 +20,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.ingest.pipeline import batch_pipeline as pipelines
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
 from tests.conftest import Tenant
@@ -186,7 +186,7 @@ def _concerns(happening: Happening, rule: str) -> TypeGuard[Call]:
 
 
 @pytest.fixture
-def client(application: FastAPI, settings: Settings, tenant: Tenant) -> httpx.AsyncClient:
+def client(application: FastAPI, settings: VigieSettings, tenant: Tenant) -> httpx.AsyncClient:
     # Accounts at the broker are not what this is about, and each costs it a moment.
     broker = settings.broker.model_copy(update={"password_file": None})
     application.state.settings = settings.model_copy(update={"broker": broker})

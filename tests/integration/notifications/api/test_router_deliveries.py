@@ -14,11 +14,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from app.notifications.api import delivery_queries
-from app.notifications.api.delivery_queries import Filters
+from app.notifications.api.delivery_queries import DeliveryFilters
 from app.platform.db.database import Database
-from app.platform.http.contract.sorting import Pagination
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.kernel.ids import new_id
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import add_endpoint, add_organisation
 from tests.integration.notifications.log import add_attempt, add_channel, add_delivery, ago
@@ -262,9 +262,9 @@ async def test_lists_are_read_by_an_index(
         "FROM webhook_endpoints e, generate_series(1, 1000) n"
     )
     await connection.execute("ANALYZE deliveries, webhook_endpoints")
-    wanted = Filters(**{**filters, **({"endpoint": endpoint} if filters.get("endpoint") else {})})
+    wanted = DeliveryFilters(**{**filters, **({"endpoint": endpoint} if filters.get("endpoint") else {})})
     # As the routes do: below an endpoint's path its owner was looked at already.
-    visible = Reach(None) if wanted.endpoint else Reach.of([own])
+    visible = TenantScope(None) if wanted.endpoint else TenantScope.of([own])
     asked: list[tuple[str, Any]] = []
 
     def keep(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:  # noqa: ANN401 (a driver's)
@@ -272,7 +272,7 @@ async def test_lists_are_read_by_an_index(
 
     event.listen(database.engine.sync_engine, "before_cursor_execute", keep)
     async with database.read() as session:
-        await delivery_queries.list_deliveries(session, visible, wanted, Pagination("-id"))
+        await delivery_queries.list_deliveries(session, visible, wanted, PageRequest("-id"))
         statement, parameters = asked[-1]
         assert "FROM deliveries" in statement
         plan = await (await session.connection()).exec_driver_sql(f"EXPLAIN {statement}", parameters)

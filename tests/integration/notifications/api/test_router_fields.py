@@ -8,7 +8,7 @@ from standardwebhooks import Webhook
 
 from app.notifications.api.endpoint_schemas import ROTATIONS, EndpointChange, EndpointCreate
 from app.notifications.api.replay_schemas import ReplayCreate
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.notifications.calls import create, data_of
@@ -63,7 +63,7 @@ async def test_format_severity_rate_and_concurrency_change(tenant: Tenant) -> No
 
 
 async def test_headers_are_sent_and_their_values_never_shown(
-    tenant: Tenant, database: Database, settings: Settings
+    tenant: Tenant, database: Database, settings: VigieSettings
 ) -> None:
     headers = {"Authorization": "Bearer hunter2", "X-Tab": "a\tb", "Cookie": "a=b", "X-Empty": ""}
     async with receiving(status(204)) as receiver:

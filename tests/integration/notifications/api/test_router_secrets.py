@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from app.notifications.http.signing import generate_secret
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.secrets.sealing import generate_encryption_key
 from tests.conftest import Tenant, client_of, new_application, running
@@ -48,7 +48,7 @@ def _verifies(secret: str, got: Got) -> bool:
 
 
 async def test_old_and_new_secret_verify_one_request_until_the_overlap_ends(
-    tenant: Tenant, database: Database, settings: Settings
+    tenant: Tenant, database: Database, settings: VigieSettings
 ) -> None:
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(settings), database):
         made = await create(tenant, url=receiver.url)
@@ -101,7 +101,7 @@ async def test_former_secrets_are_few(tenant: Tenant) -> None:
     assert (await tenant.client.get(path)).json()["secret_expires"] == []
 
 
-async def test_a_secret_may_be_ones_own(tenant: Tenant, database: Database, settings: Settings) -> None:
+async def test_a_secret_may_be_ones_own(tenant: Tenant, database: Database, settings: VigieSettings) -> None:
     mine, other = generate_secret(), generate_secret()
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(settings), database):
         made = await create(tenant, url=receiver.url, secret=mine)
@@ -146,7 +146,7 @@ async def test_nothing_is_stored_in_clear(tenant: Tenant, connection: asyncpg.Co
 
 
 async def test_what_is_stored_opens_in_its_own_row_alone(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(settings), database):
         one = await create(tenant, url=receiver.url, headers={"X-Key": "hunter2"})
@@ -172,7 +172,7 @@ async def test_what_is_stored_opens_in_its_own_row_alone(
 
 
 @pytest.fixture
-async def keyless(settings: Settings) -> AsyncIterator[FastAPI]:
+async def keyless(settings: VigieSettings) -> AsyncIterator[FastAPI]:
     """An application of the same installation that nobody gave a key."""
     bare = settings.model_copy(update={"encryption": EncryptionSettings(keys=[], keys_file=None)})
     async with running(new_application(bare)) as app:
@@ -198,7 +198,7 @@ async def test_without_a_key_nothing_is_kept_and_the_rest_works(tenant: Tenant, 
 
 
 async def test_a_new_key_opens_what_an_older_one_sealed(
-    tenant: Tenant, database: Database, settings: Settings
+    tenant: Tenant, database: Database, settings: VigieSettings
 ) -> None:
     old = settings.encryption.keys[0].get_secret_value()
     keys = EncryptionSettings.model_validate({"keys": [generate_encryption_key(), old]})

@@ -11,10 +11,10 @@ from aiohttp import web
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
-from app.platform.secrets.sealing import Sealer
+from app.platform.secrets.sealing import SecretSealer
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import (
     alert_event,
@@ -90,7 +90,7 @@ async def test_an_alert_reaches_a_service_as_its_schema_says(
     site_id: str,
     database: Database,
     connection: asyncpg.Connection,
-    settings: Settings,
+    settings: VigieSettings,
 ) -> None:
     async with receiving(says(ANSWERS[kind])) as receiver:
         made = await create(tenant, kind, receiver.url)
@@ -172,7 +172,7 @@ async def test_what_is_no_success_of_the_service_is_none(
     site_id: str,
     database: Database,
     connection: asyncpg.Connection,
-    settings: Settings,
+    settings: VigieSettings,
 ) -> None:
     async with receiving(says(answer)) as receiver:
         await create(tenant, kind, receiver.url)
@@ -187,7 +187,12 @@ async def test_what_is_no_success_of_the_service_is_none(
 
 
 async def test_retry_after_is_respected(
-    *, tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection, settings: Settings
+    *,
+    tenant: Tenant,
+    site_id: str,
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
 ) -> None:
     answer = says((429, '{"retry_after": 1.0}'), headers={"Retry-After": "1"})
     async with receiving(answer) as receiver:
@@ -205,7 +210,12 @@ async def test_retry_after_is_respected(
 
 
 async def test_what_is_over_is_never_triggered_after_it(
-    *, tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection, settings: Settings
+    *,
+    tenant: Tenant,
+    site_id: str,
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
 ) -> None:
     async with receiving(says((503, ""), (503, ""), (202, ""))) as receiver:
         await create(tenant, "pagerduty", receiver.url)
@@ -231,7 +241,12 @@ async def test_what_is_over_is_never_triggered_after_it(
 
 
 async def test_several_alerts_are_one_message_of_a_chat(
-    *, tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection, settings: Settings
+    *,
+    tenant: Tenant,
+    site_id: str,
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
 ) -> None:
     grouping = {"by": ["site", "rule"], "wait": "PT1S", "interval": "PT0S"}
     async with receiving(says((200, "ok"))) as receiver:
@@ -248,7 +263,7 @@ async def test_several_alerts_are_one_message_of_a_chat(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_test_message_arrives(
-    *, kind: str, tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    *, kind: str, tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     async with receiving(says(ANSWERS[kind])) as receiver:
         made = await create(tenant, kind, receiver.url)
@@ -266,7 +281,7 @@ async def test_a_test_message_arrives(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_guard_holds_for_services_too(
-    *, kind: str, tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    *, kind: str, tenant: Tenant, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings.webhooks, "allow_private", False)
     for url in ("http://service.example.com/", "https://10.0.0.1/", "https://localhost/", "ftp://a.example"):
@@ -329,14 +344,19 @@ async def test_a_token_can_be_taken_away(tenant: Tenant, connection: asyncpg.Con
 
 
 async def test_channels_without_a_key_to_seal_with(tenant: Tenant, application: FastAPI) -> None:
-    application.state.sealer = Sealer([])
+    application.state.sealer = SecretSealer([])
     wanted = {"kind": "slack", "url": "https://hooks.slack.com/services/x"}
     answer = await tenant.client.post("/v1/channels", json=wanted)
     assert (answer.status_code, answer.json()["code"]) == (503, "encryption_key_missing")
 
 
 async def test_who_cannot_open_the_secret_sends_nothing(
-    *, tenant: Tenant, site_id: str, database: Database, connection: asyncpg.Connection, settings: Settings
+    *,
+    tenant: Tenant,
+    site_id: str,
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
 ) -> None:
     async with receiving(status(200)) as receiver:
         await create(tenant, "pagerduty", receiver.url)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.notifications.calls import URL, create, data_of
@@ -230,7 +230,7 @@ async def test_lists_come_in_pages(tenant: Tenant) -> None:
 
 
 async def test_deliveries_are_logged_and_replayed(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     async with receiving(status(500, 204)) as receiver:
         made = await create(tenant, url=receiver.url)
@@ -285,7 +285,7 @@ async def test_deliveries_are_logged_and_replayed(
 
 
 async def test_a_given_up_delivery_can_be_replayed_with_its_whole_schedule(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     async with receiving(status(500, 500, 500, 204)) as receiver:
         made = await create(tenant, url=receiver.url)
@@ -299,7 +299,7 @@ async def test_a_given_up_delivery_can_be_replayed_with_its_whole_schedule(
 
 
 async def test_a_test_event_reaches_one_endpoint_alone(
-    tenant: Tenant, database: Database, settings: Settings
+    tenant: Tenant, database: Database, settings: VigieSettings
 ) -> None:
     async with receiving(status(204)) as receiver, receiving(status(204)) as other:
         made = await create(tenant, url=receiver.url, events=["alert.resolved"])
@@ -333,7 +333,7 @@ async def test_the_life_of_a_grouping(tenant: Tenant) -> None:
 
 
 async def test_another_grouping_sends_at_once_what_waits(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     grouping = {"by": ["site"], "wait": "PT15M", "interval": "P1D"}
     async with receiving(status(204)) as receiver:
@@ -378,7 +378,7 @@ async def test_another_grouping_sends_at_once_what_waits(
 
 
 async def test_an_organisation_has_so_many_webhooks_and_channels_and_no_more(
-    tenant: Tenant, other_tenant: Tenant, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, other_tenant: Tenant, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings.quotas, "webhooks", 3)
     mail = {"kind": "email", "to": ["a@example.com"]}

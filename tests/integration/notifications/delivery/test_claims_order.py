@@ -8,8 +8,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.notifications.delivery.delivery_leases import Busy, claim, next_due_in
-from app.notifications.delivery.transport_types import Claim
+from app.notifications.delivery.delivery_leases import EndpointLoad, compute_next_due_s, lease_due_deliveries
+from app.notifications.delivery.transport_types import LeasedDelivery
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import add_endpoint, add_organisation
@@ -45,13 +45,13 @@ async def _due(connection: asyncpg.Connection, endpoint: UUID, count: int, **col
 
 
 async def _claim(
-    connection: asyncpg.Connection, *busy: Busy, places: int = 50, suspects: int = 50
-) -> list[Claim]:
-    leases = await claim(connection, SETTINGS, places=places, suspects=suspects, busy=busy)
+    connection: asyncpg.Connection, *busy: EndpointLoad, places: int = 50, suspects: int = 50
+) -> list[LeasedDelivery]:
+    leases = await lease_due_deliveries(connection, SETTINGS, places=places, suspects=suspects, busy=busy)
     return [lease.claimed for lease in leases]
 
 
-def _ids(claims: Sequence[Claim]) -> list[UUID]:
+def _ids(claims: Sequence[LeasedDelivery]) -> list[UUID]:
     return [claimed.id for claimed in claims]
 
 
@@ -64,11 +64,11 @@ async def test_an_endpoints_own_limit_holds_where_all_fell_due_at_once(
     assert sorted(_ids(await _claim(connection))) == ids[:limit]
     other = await database.connect()
     assert await _claim(other) == []
-    due_in = await next_due_in(other, SETTINGS)
+    due_in = await compute_next_due_s(other, SETTINGS)
     assert due_in is not None
     assert due_in > SETTINGS.lease_s - 5
     await connection.execute("UPDATE deliveries SET state = 'delivered' WHERE id = $1", ids[0])
-    both = await asyncio.gather(_claim(connection, Busy(endpoint, limit - 1)), _claim(other))
+    both = await asyncio.gather(_claim(connection, EndpointLoad(endpoint, limit - 1)), _claim(other))
     assert sorted(_ids([*both[0], *both[1]])) == [ids[limit]]
     await other.close()
 
@@ -80,7 +80,7 @@ async def test_what_is_written_late_does_not_hide_what_is_leased(connection: asy
     assert len(await _claim(connection)) == 1
     await _due(connection, endpoint, 30, due_at=ago(seconds=61))
     assert await _claim(connection) == []
-    due_in = await next_due_in(connection, SETTINGS)
+    due_in = await compute_next_due_s(connection, SETTINGS)
     assert due_in is not None
     assert due_in > SETTINGS.lease_s - 5
 
@@ -105,7 +105,7 @@ async def test_of_those_that_fail_who_was_tried_the_longest_ago_is_next(
 
     assert await next_two() == [0, 3, 99]
     # What this process has leased of it already is a turn too.
-    busy = [Busy(endpoint, 1) for endpoint, tried in minutes.items() if tried in {3, 99}]
+    busy = [EndpointLoad(endpoint, 1) for endpoint, tried in minutes.items() if tried in {3, 99}]
     taken = await _claim(connection, *busy, suspects=2)
     assert sorted(minutes[claimed.endpoint_id] for claimed in taken) == [1, 2]
 
@@ -157,7 +157,7 @@ async def test_a_rate_begins_anew_when_the_clock_was_put_back(connection: asyncp
     endpoint = await _endpoint(connection, rate_per_s=20.0)
     await _due(connection, endpoint, 9)
     await _state(connection, endpoint, last_success_at=ago(), tokens=0.3, tokens_at=ago(hours=-1))
-    assert (await next_due_in(connection, SETTINGS) or 0) <= 0
+    assert (await compute_next_due_s(connection, SETTINGS) or 0) <= 0
     assert len(await _claim(connection)) == 2
     assert await _claim(connection) == []
 
@@ -196,11 +196,13 @@ async def test_an_organisation_with_many_endpoints_waits_for_its_turn(connection
     await _endpoints(connection, many, 30)
     wanted = set(await _endpoints(connection, few, 2))
     settings = WebhookSettings(concurrency=8)
-    first = await claim(connection, settings, places=4, suspects=4)
+    first = await lease_due_deliveries(connection, settings, places=4, suspects=4)
     assert wanted < {lease.claimed.endpoint_id for lease in first}
     # What it has leased here counts: the other one comes first again, and it has no more than its part.
-    busy = [Busy(lease.claimed.endpoint_id, 1) for lease in first if lease.claimed.organisation_id == many]
-    more = await claim(connection, settings, places=100, suspects=4, busy=busy)
+    busy = [
+        EndpointLoad(lease.claimed.endpoint_id, 1) for lease in first if lease.claimed.organisation_id == many
+    ]
+    more = await lease_due_deliveries(connection, settings, places=100, suspects=4, busy=busy)
     assert len(busy) + len(more) == 16
 
 
@@ -213,19 +215,24 @@ async def test_an_organisations_failing_endpoints_leave_room_for_others(
         "UPDATE endpoint_states SET consecutive_failures = 1, last_failure_at = now() - interval '1 hour'"
     )
     settings = WebhookSettings(concurrency=32)
-    first = await claim(connection, settings, places=100, suspects=16)
+    first = await lease_due_deliveries(connection, settings, places=100, suspects=16)
     assert len(first) == 8
     (new,) = await _endpoints(connection, few, 1)
     await connection.execute("DELETE FROM endpoint_states WHERE endpoint_id = $1", new)
-    busy = [Busy(lease.claimed.endpoint_id, 1) for lease in first]
-    more = await claim(connection, settings, places=100, suspects=8, busy=busy)
+    busy = [EndpointLoad(lease.claimed.endpoint_id, 1) for lease in first]
+    more = await lease_due_deliveries(connection, settings, places=100, suspects=8, busy=busy)
     assert [lease.claimed.endpoint_id for lease in more] == [new]
 
 
 async def test_a_claim_ends_where_it_has_taken_enough_bytes(connection: asyncpg.Connection) -> None:
     owner = await add_organisation(connection)
     await _endpoints(connection, owner, 6, body=b"x" * 100_000)
-    first = await claim(connection, WebhookSettings(), places=100, suspects=4, most_bytes=250_000)
+    first = await lease_due_deliveries(
+        connection, WebhookSettings(), places=100, suspects=4, most_bytes=250_000
+    )
     assert len(first) == 3
     # One is always taken, however large it is.
-    assert len(await claim(connection, WebhookSettings(), places=100, suspects=4, most_bytes=1)) == 1
+    assert (
+        len(await lease_due_deliveries(connection, WebhookSettings(), places=100, suspects=4, most_bytes=1))
+        == 1
+    )

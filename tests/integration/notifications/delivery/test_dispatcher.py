@@ -10,9 +10,9 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from app.notifications.delivery import dispatcher
-from app.notifications.delivery.transport_types import message_id
-from app.notifications.events.outbox import enqueue, wake
-from app.platform.config.settings import Settings
+from app.notifications.delivery.transport_types import build_message_id
+from app.notifications.events.outbox import enqueue_events, wake_dispatcher
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import (
     add_endpoint,
@@ -35,7 +35,7 @@ async def _hang(_: web.Request) -> web.StreamResponse:
 
 
 async def test_an_event_arrives_at_once_signed_and_is_recorded(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
@@ -51,7 +51,7 @@ async def test_an_event_arrives_at_once_signed_and_is_recorded(
             got = (await receiver.wait(2))[1]
             assert time.monotonic() - began < 10
     Webhook(secret).verify(got.body, got.headers)
-    assert got.headers["webhook-id"] == message_id(record.id)
+    assert got.headers["webhook-id"] == build_message_id(record.id)
     body = json.loads(got.body)
     assert body["data"]["alert_id"] == str(record.payload["alert_id"])
     row = await connection.fetchrow("SELECT * FROM deliveries WHERE event_id = $1", record.id)
@@ -63,7 +63,7 @@ async def test_an_event_arrives_at_once_signed_and_is_recorded(
 
 
 async def test_a_receiver_that_was_down_gets_the_same_message_again(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(500, 503, 204)) as receiver:
@@ -85,7 +85,7 @@ async def test_a_receiver_that_was_down_gets_the_same_message_again(
 
 
 async def test_the_schedule_ends(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(302)) as receiver:
@@ -102,7 +102,7 @@ async def test_the_schedule_ends(
 
 
 async def test_a_wait_is_waited_by_the_databases_clock(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(500)) as receiver:
@@ -125,7 +125,7 @@ async def test_a_wait_is_waited_by_the_databases_clock(
 
 
 async def test_a_disabled_endpoint_waits(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(500, 204)) as receiver:
@@ -142,7 +142,7 @@ async def test_a_disabled_endpoint_waits(
 
 
 async def test_an_endpoint_deleted_during_an_attempt_harms_nothing(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
 
@@ -163,7 +163,7 @@ async def test_an_endpoint_deleted_during_an_attempt_harms_nothing(
 
 
 async def test_one_that_hangs_takes_its_own_places_at_most(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(_hang) as bad, receiving(status(204)) as good:
@@ -178,7 +178,7 @@ async def test_one_that_hangs_takes_its_own_places_at_most(
 
 
 async def test_a_stop_lets_attempts_end(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
 
@@ -198,7 +198,7 @@ async def test_a_stop_lets_attempts_end(
 async def test_a_stop_cuts_what_does_not_end_and_frees_it(
     database: Database,
     connection: asyncpg.Connection,
-    settings: Settings,
+    settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dispatcher, "DRAIN_S", 0.2)
@@ -219,7 +219,7 @@ async def test_a_stop_cuts_what_does_not_end_and_frees_it(
 
 
 async def test_two_dispatchers_share_the_work(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
@@ -237,7 +237,7 @@ async def test_two_dispatchers_share_the_work(
 
 
 async def test_lost_connections_are_made_again(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
@@ -259,23 +259,23 @@ async def test_lost_connections_are_made_again(
 
 
 async def test_what_was_written_while_nobody_listened_is_found(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
         await add_endpoint(connection, organisation, receiver.url)
-        await enqueue(connection, [event(organisation) for _ in range(5)])
+        await enqueue_events(connection, [event(organisation) for _ in range(5)])
         async with dispatching(with_webhooks(settings), database):
             await receiver.wait(5)
             # Without a wake-up: the poll.
         async with dispatching(with_webhooks(settings, poll_s=0.1), database):
             await asyncio.sleep(0.3)
-            await enqueue(connection, [event(organisation)])
+            await enqueue_events(connection, [event(organisation)])
             await receiver.wait(6)
 
 
 async def test_a_rate_is_kept_by_two_dispatchers_together(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
@@ -293,7 +293,7 @@ async def test_a_rate_is_kept_by_two_dispatchers_together(
 
 
 async def test_an_endpoints_own_limit_is_kept(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation, now, most = await add_organisation(connection), 0, 0
 
@@ -315,7 +315,7 @@ async def test_an_endpoints_own_limit_is_kept(
 
 
 async def test_a_receiver_that_is_down_is_tried_ever_less_often_and_recovers(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation, well = await add_organisation(connection), asyncio.Event()
 
@@ -343,7 +343,7 @@ async def test_a_receiver_that_is_down_is_tried_ever_less_often_and_recovers(
 
 
 async def test_one_that_is_gone_is_left_alone_until_it_is_enabled(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(410, 204)) as receiver, receiving(status(204)) as other:
@@ -358,7 +358,7 @@ async def test_one_that_is_gone_is_left_alone_until_it_is_enabled(
             assert (data["endpoint_id"], data["reason"], data["last_status"]) == (str(gone), "gone", 410)
             assert data["pending"] == 2
             await connection.execute("UPDATE webhook_endpoints SET enabled = true")
-            await wake(connection)
+            await wake_dispatcher(connection)
             await receiver.wait(3)
 
             async def settled() -> bool:
@@ -368,7 +368,7 @@ async def test_one_that_is_gone_is_left_alone_until_it_is_enabled(
 
 
 async def test_one_that_asks_to_wait_is_left_alone(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
 
@@ -390,7 +390,7 @@ async def test_one_that_asks_to_wait_is_left_alone(
 
 
 async def test_what_waits_for_one_that_hangs_is_left_to_others(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     """It answers soon at first, so that more is leased than it has places; then it hangs."""
     organisation = await add_organisation(connection)
@@ -420,7 +420,7 @@ async def test_what_waits_for_one_that_hangs_is_left_to_others(
 async def test_a_channel_that_this_installation_lacks_is_named(
     database: Database,
     connection: asyncpg.Connection,
-    settings: Settings,
+    settings: VigieSettings,
     kind: str,
     target: dict[str, object],
 ) -> None:
@@ -439,7 +439,7 @@ async def test_a_channel_that_this_installation_lacks_is_named(
 
 
 async def test_memory_does_not_grow_with_what_waits(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(_hang) as bad:
@@ -455,7 +455,7 @@ async def test_memory_does_not_grow_with_what_waits(
 
 
 async def test_each_attempt_is_recorded_once_though_connections_break_all_the_time(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     async with counting(delay_s=0.002) as (url, got):

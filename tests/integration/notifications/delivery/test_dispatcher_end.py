@@ -13,7 +13,7 @@ from aiohttp import web
 
 from app.notifications.delivery import dispatcher
 from app.notifications.delivery.dispatcher import END_S
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.standalone.private_postgres import PrivatePostgres
 from tests.integration.notifications.helpers import (
@@ -36,7 +36,7 @@ async def _slow(_: web.Request) -> web.StreamResponse:
 
 
 async def test_a_process_that_is_stopped_as_by_vigie_up_leaves_no_lease(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     del database, settings  # what the process finds in its environment
     organisation = await add_organisation(connection)
@@ -87,7 +87,7 @@ async def _suspended(postgres: PrivatePostgres) -> AsyncIterator[None]:
 
 
 async def test_a_database_that_hangs_does_not_keep_it(
-    postgres: PrivatePostgres, database: Database, connection: asyncpg.Connection, settings: Settings
+    postgres: PrivatePostgres, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
 
@@ -98,7 +98,9 @@ async def test_a_database_that_hangs_does_not_keep_it(
     async with receiving(late) as receiver:
         await add_endpoint(connection, organisation, receiver.url)
         stop = asyncio.Event()
-        task = asyncio.create_task(dispatcher.run(with_webhooks(settings, poll_s=0.2), database, stop))
+        task = asyncio.create_task(
+            dispatcher.run_dispatcher(with_webhooks(settings, poll_s=0.2), database, stop)
+        )
         await emit(connection, *(event(organisation) for _ in range(4)))
         await receiver.wait(4)
         async with _suspended(postgres):

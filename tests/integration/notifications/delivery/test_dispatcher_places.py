@@ -7,8 +7,8 @@ import asyncpg
 from aiohttp import web
 
 from app.notifications.email.email_transport import CONNECTIONS
-from app.notifications.events.outbox import enqueue
-from app.platform.config.settings import Settings
+from app.notifications.events.outbox import enqueue_events
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import (
     add_endpoint,
@@ -30,7 +30,7 @@ _SUCCEEDED = (
 
 
 async def test_a_slow_mail_server_holds_up_mails_alone(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     channels, mine = await add_organisation(connection), await add_organisation(connection)
     target = {"to": ["day@ville.example"], "language": "en", "notices": True}
@@ -62,7 +62,7 @@ async def test_a_slow_mail_server_holds_up_mails_alone(
 
 
 async def test_many_that_begin_to_hang_together_hold_up_nobody(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     hanging, mine = await add_organisation(connection), await add_organisation(connection)
 
@@ -77,7 +77,7 @@ async def test_many_that_begin_to_hang_together_hold_up_nobody(
         await add_endpoint(connection, mine, good.url)
         await connection.execute(_SUCCEEDED)
         chosen = with_webhooks(settings, concurrency=128, total_timeout_s=15, lease_s=30)
-        await enqueue(connection, [event(hanging) for _ in range(8)])
+        await enqueue_events(connection, [event(hanging) for _ in range(8)])
         async with dispatching(chosen, database):
             await bad.wait(48)
             began = time.monotonic()

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import (
@@ -35,7 +35,7 @@ async def _well(connection: asyncpg.Connection) -> None:
 
 
 async def test_who_asks_to_wait_is_left_alone_though_others_were_taken(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation, come = await add_organisation(connection), 0
 
@@ -66,7 +66,7 @@ async def test_who_asks_to_wait_is_left_alone_though_others_were_taken(
 
 @pytest.mark.parametrize("count", [2, 3])
 async def test_one_at_a_time_is_kept_by_several(
-    database: Database, connection: asyncpg.Connection, settings: Settings, count: int
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings, count: int
 ) -> None:
     """All of them fell due at the same moment, as what is fanned out together does."""
     organisation, now, most = await add_organisation(connection), 0, 0
@@ -95,7 +95,7 @@ async def test_one_at_a_time_is_kept_by_several(
 
 
 async def test_those_that_hang_do_not_keep_a_new_one_waiting(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     many, one = await add_organisation(connection), await add_organisation(connection)
 
@@ -128,7 +128,7 @@ async def test_those_that_hang_do_not_keep_a_new_one_waiting(
 
 
 async def test_what_is_new_does_not_wait_for_the_end_of_a_replay(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     owner = UUID(tenant.id)
     async with receiving(status(204)) as receiver:

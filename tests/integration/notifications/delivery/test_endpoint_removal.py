@@ -52,7 +52,7 @@ async def test_all_of_an_endpoint_goes_and_nothing_of_others(
     channel: tuple[str, dict[str, str]],
     slice_: int,
 ) -> None:
-    monkeypatch.setattr(endpoint_removal, "AT_ONCE", slice_)
+    monkeypatch.setattr(endpoint_removal, "DELIVERIES_PER_TRANSACTION", slice_)
     monkeypatch.setattr(endpoint_removal, "_GROUPS_AT_ONCE", min(slice_, 2))
     kept = await _filled(connection, tenant, "webhooks", {"url": URL})
     path, body = channel
@@ -82,7 +82,7 @@ async def test_what_another_organisation_deletes_is_not_touched(
 async def test_the_endpoint_is_disabled_and_not_locked_while_its_deliveries_go(
     connection: asyncpg.Connection, database_url: str, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint_removal, "AT_ONCE", 2)
+    monkeypatch.setattr(endpoint_removal, "DELIVERIES_PER_TRANSACTION", 2)
     endpoint = await _filled(connection, tenant, "webhooks", {"url": URL})
     locker = await asyncpg.connect(database_url)
     async with locker.transaction():

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import (
@@ -40,7 +40,7 @@ async def _state(connection: asyncpg.Connection) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("how", ["enable", "elsewhere", "replay", "test"])
 async def test_its_owner_can_have_it_tried_at_once(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings, how: str
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings, how: str
 ) -> None:
     first = True
 

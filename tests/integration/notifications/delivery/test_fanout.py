@@ -11,12 +11,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from app.notifications.delivery import fanout
-from app.notifications.delivery.fanout import FannedOut, FanOut, fan_out
-from app.notifications.delivery.transport_types import message_id
+from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult, fan_out_events
+from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.event_types import ENDPOINT_DISABLED
-from app.notifications.events.outbox import STREAM_CHANNEL, OutboxRecord, enqueue
-from app.platform.config.settings import Settings
-from app.platform.db.advisory_locks import STREAM
+from app.notifications.events.outbox import STREAM_CHANNEL, OutboxRecord, enqueue_events
+from app.platform.config.settings import VigieSettings
+from app.platform.db.advisory_locks import STREAM_POSITIONS
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.integration.alerts.helpers import make_street
@@ -40,7 +40,7 @@ CREATE CONSTRAINT TRIGGER linger AFTER UPDATE ON outbox DEFERRABLE INITIALLY DEF
 
 
 async def test_each_endpoint_gets_what_it_wants_once(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     ours, theirs, site = await add_organisation(connection), await add_organisation(connection), uuid4()
     everything, _ = await add_endpoint(connection, ours, URL)
@@ -51,10 +51,10 @@ async def test_each_endpoint_gets_what_it_wants_once(
     first = event(ours, site_id=site)
     second = event(ours, type_="alert.resolved", site_id=uuid4())
     third = event(theirs)
-    await enqueue(connection, [first, second, third])
+    await enqueue_events(connection, [first, second, third])
 
-    assert (await fan_out(connection, settings.webhooks)).taken == 3
-    assert (await fan_out(connection, settings.webhooks)).taken == 0
+    assert (await fan_out_events(connection, settings.webhooks)).taken == 3
+    assert (await fan_out_events(connection, settings.webhooks)).taken == 0
 
     rows = await connection.fetch("SELECT * FROM deliveries")
     assert {(row["endpoint_id"], row["event_id"]) for row in rows} == {
@@ -75,23 +75,23 @@ async def test_each_endpoint_gets_what_it_wants_once(
 
 
 async def test_an_event_that_comes_again_makes_no_second_delivery(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL)
-    await enqueue(connection, [event(ours)])
-    await fan_out(connection, settings.webhooks)
+    await enqueue_events(connection, [event(ours)])
+    await fan_out_events(connection, settings.webhooks)
     await connection.execute("UPDATE outbox SET fanned_out_at = NULL")
-    assert (await fan_out(connection, settings.webhooks)).taken == 1
+    assert (await fan_out_events(connection, settings.webhooks)).taken == 1
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
-async def test_many_are_taken_in_batches(connection: asyncpg.Connection, settings: Settings) -> None:
+async def test_many_are_taken_in_batches(connection: asyncpg.Connection, settings: VigieSettings) -> None:
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL)
-    await enqueue(connection, [event(ours) for _ in range(fanout.BATCH + 7)])
-    assert (await fan_out(connection, settings.webhooks)).taken == fanout.BATCH
-    assert (await fan_out(connection, settings.webhooks)).taken == 7
+    await enqueue_events(connection, [event(ours) for _ in range(fanout.BATCH + 7)])
+    assert (await fan_out_events(connection, settings.webhooks)).taken == fanout.BATCH
+    assert (await fan_out_events(connection, settings.webhooks)).taken == 7
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == fanout.BATCH + 7
 
 
@@ -100,7 +100,7 @@ async def _delivery(connection: asyncpg.Connection, endpoint: UUID) -> Any:  # n
 
 
 async def test_each_kind_gets_its_own_form(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     street = await make_street(database, connection)
     ours, site = street.organisation_id, street.site_id
@@ -112,7 +112,7 @@ async def test_each_kind_gets_its_own_form(
     french, _ = await add_endpoint(connection, ours, None, kind="email", target={**MAILBOX, "language": "fr"})
     await connection.execute("UPDATE sites SET name = 'Quai Lucien-Lombard' WHERE id = $1", site)
     await street.batch(street.story().fires(1))
-    assert (await fan_out(connection, settings.webhooks, "https://vigie.example.com")).taken == 1
+    assert (await fan_out_events(connection, settings.webhooks, "https://vigie.example.com")).taken == 1
 
     rows = {row["endpoint_id"]: row for row in await connection.fetch("SELECT * FROM deliveries")}
     assert {endpoint: row["format"] for endpoint, row in rows.items()} == {
@@ -127,7 +127,7 @@ async def test_each_kind_gets_its_own_form(
         (site, "alert.firing", rows[plain]["event_id"])
     }
     native = json.loads(rows[plain]["body"])
-    identifier = message_id(rows[plain]["event_id"])
+    identifier = build_message_id(rows[plain]["event_id"])
     assert json.loads(rows[broker]["body"]) == {"id": identifier, **native}
     cloud = from_http_event(
         HTTPMessage({"content-type": "application/cloudevents+json"}, rows[clouds]["body"])
@@ -144,7 +144,7 @@ async def test_each_kind_gets_its_own_form(
 
 
 async def test_names_of_sites_are_asked_for_once_and_for_mails_alone(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     street = await make_street(database, connection)
     grouping = {"by": ["site"], "wait": "PT15M", "interval": "PT0S"}
@@ -158,7 +158,7 @@ async def test_names_of_sites_are_asked_for_once_and_for_mails_alone(
         await street.batch(street.story(street.second, await street.add_rule()).fires(1))
         asked.clear()
         with connection.query_logger(lambda record: asked.append(record.query)):
-            assert (await fan_out(connection, settings.webhooks)).taken == 2
+            assert (await fan_out_events(connection, settings.webhooks)).taken == 2
         return [query for query in asked if "FROM sites" in query]
 
     assert await queries() == []
@@ -168,7 +168,7 @@ async def test_names_of_sites_are_asked_for_once_and_for_mails_alone(
 
 
 async def test_a_critical_endpoint_hears_of_an_alert_from_its_escalation_on(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     street = await make_street(database, connection)
     grave, _ = await add_endpoint(
@@ -183,7 +183,7 @@ async def test_a_critical_endpoint_hears_of_an_alert_from_its_escalation_on(
     await street.batch(rising.rises(2, "critical"))
     await street.batch(rising.falls(3, "warning"))
     await street.batch(mild.ends(4), rising.ends(4))
-    await fan_out(connection, settings.webhooks)
+    await fan_out_events(connection, settings.webhooks)
     rows = await connection.fetch("SELECT * FROM deliveries ORDER BY created_at, id")
     assert {row["endpoint_id"] for row in rows} == {grave}
     assert [row["type"] for row in rows] == ["alert.escalated", "alert.resolved"]
@@ -191,7 +191,7 @@ async def test_a_critical_endpoint_hears_of_an_alert_from_its_escalation_on(
 
 
 async def test_a_notice_reaches_mails_and_subscribers_but_not_whom_it_is_about(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     ours, theirs = await add_organisation(connection), await add_organisation(connection)
     grouping = {"by": ["site"], "wait": "PT15M", "interval": "PT0S"}
@@ -218,10 +218,10 @@ async def test_a_notice_reaches_mails_and_subscribers_but_not_whom_it_is_about(
         "last_status": 410,
         "pending": 3,
     }
-    await enqueue(
+    await enqueue_events(
         connection, [OutboxRecord(new_id(), ours, None, ENDPOINT_DISABLED, data, datetime.now(UTC))]
     )
-    await fan_out(connection, settings.webhooks)
+    await fan_out_events(connection, settings.webhooks)
     rows = await connection.fetch("SELECT endpoint_id, type FROM deliveries")
     assert {(row["endpoint_id"], row["type"]) for row in rows} == {
         (wants, ENDPOINT_DISABLED),
@@ -235,16 +235,16 @@ async def _places(connection: asyncpg.Connection) -> list[int | None]:
 
 
 async def test_events_get_their_places_in_order_also_those_that_nobody_wants(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     ours, alone = await add_organisation(connection), await add_organisation(connection)
     await add_endpoint(connection, ours, URL, events=["alert.firing"])
-    await enqueue(connection, [event(owner) for owner in (ours, alone, ours)])
+    await enqueue_events(connection, [event(owner) for owner in (ours, alone, ours)])
     assert await _places(connection) == [None, None, None]
-    await fan_out(connection, settings.webhooks)
+    await fan_out_events(connection, settings.webhooks)
     first = await _places(connection)
-    await enqueue(connection, [event(alone)])
-    await fan_out(connection, settings.webhooks)
+    await enqueue_events(connection, [event(alone)])
+    await fan_out_events(connection, settings.webhooks)
     places = await _places(connection)
     assert None not in places
     assert places[:3] == first
@@ -253,44 +253,44 @@ async def test_events_get_their_places_in_order_also_those_that_nobody_wants(
 
 
 async def test_streams_are_woken_once_the_places_are_there_and_only_then(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     heard: list[object] = []
     listening = await database.connect()
     await listening.add_listener(STREAM_CHANNEL, lambda *_: heard.append(1))
     try:
         ours = await add_organisation(connection)
-        await fan_out(connection, settings.webhooks)
-        await enqueue(connection, [event(ours), event(ours)])
-        await fan_out(connection, settings.webhooks)
+        await fan_out_events(connection, settings.webhooks)
+        await enqueue_events(connection, [event(ours), event(ours)])
+        await fan_out_events(connection, settings.webhooks)
 
         async def woken() -> int:
             await listening.execute("SELECT 1")
             return len(heard)
 
         await until(woken)
-        await fan_out(connection, settings.webhooks)
+        await fan_out_events(connection, settings.webhooks)
         assert await woken() == 1
     finally:
         await listening.close()
 
 
 async def test_one_fan_out_at_a_time(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL)
     first, second = event(ours), event(ours, type_="alert.resolved")
-    await enqueue(connection, [first])
-    await enqueue(connection, [second])
+    await enqueue_events(connection, [first])
+    await enqueue_events(connection, [second])
     other = await database.connect()
     try:
         async with other.transaction():
             # Another dispatcher has taken the first, and is at it.
-            await other.execute("SELECT pg_advisory_xact_lock($1)", STREAM)
+            await other.execute("SELECT pg_advisory_xact_lock($1)", STREAM_POSITIONS)
             await other.execute("SELECT FROM outbox WHERE id = $1 FOR UPDATE", first.id)
-            assert await fan_out(connection, settings.webhooks) == FannedOut(0, blocked=True)
-        assert await fan_out(connection, settings.webhooks) == FannedOut(2)
+            assert await fan_out_events(connection, settings.webhooks) == FanOutResult(0, blocked=True)
+        assert await fan_out_events(connection, settings.webhooks) == FanOutResult(2)
     finally:
         await other.close()
     rows = await connection.fetch("SELECT type FROM outbox ORDER BY stream_position")
@@ -298,11 +298,14 @@ async def test_one_fan_out_at_a_time(
 
 
 async def test_a_fan_out_that_stands_still_lets_the_others_go_on(
-    database: Database, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fanout, "_ALONE", fanout._ALONE.replace("10s", "200ms"))
     ours = await add_organisation(connection)
-    await enqueue(connection, [event(ours)])
+    await enqueue_events(connection, [event(ours)])
     stands = asyncio.Event()
 
     async def stand_still(*_: object) -> None:
@@ -312,13 +315,13 @@ async def test_a_fan_out_that_stands_still_lets_the_others_go_on(
     hung = await database.connect()
     with monkeypatch.context() as patch:
         patch.setattr(fanout, "_waiting", stand_still)
-        hanging = asyncio.create_task(fan_out(hung, settings.webhooks))
+        hanging = asyncio.create_task(fan_out_events(hung, settings.webhooks))
         async with asyncio.timeout(5):
             await stands.wait()
-    assert await fan_out(connection, settings.webhooks) == FannedOut(0, blocked=True)
+    assert await fan_out_events(connection, settings.webhooks) == FanOutResult(0, blocked=True)
 
     async def goes_on() -> bool:
-        return bool(await fan_out(connection, settings.webhooks))
+        return bool(await fan_out_events(connection, settings.webhooks))
 
     await until(goes_on, 5)
     hanging.cancel()
@@ -340,15 +343,17 @@ async def _add_many(connection: asyncpg.Connection, organisation: UUID, count: i
 
 
 async def test_many_endpoints_of_one_do_not_stop_the_others(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     wide, other = await add_organisation(connection), await add_organisation(connection)
     await _add_many(connection, wide, 700)
     await add_endpoint(connection, other, URL)
-    await enqueue(connection, [alert_event(wide, padding="x" * 600) for _ in range(7)] + [event(other)])
+    await enqueue_events(
+        connection, [alert_event(wide, padding="x" * 600) for _ in range(7)] + [event(other)]
+    )
     made = []
     for taken, more in ((2, True), (2, True), (2, True), (2, False)):
-        assert await fan_out(connection, settings.webhooks) == FannedOut(taken, more=more)
+        assert await fan_out_events(connection, settings.webhooks) == FanOutResult(taken, more=more)
         made.append(await connection.fetchval("SELECT count(*) FROM deliveries"))
     assert made == [1400, 2800, 4200, 4901]
     assert await connection.fetchval("SELECT count(DISTINCT (endpoint_id, event_id)) FROM deliveries") == 4901
@@ -361,13 +366,13 @@ async def test_many_endpoints_of_one_do_not_stop_the_others(
 
 @pytest.mark.parametrize("grouping", ["NULL", """'{"by": ["box"], "wait": "PT10S", "interval": "PT0S"}'"""])
 async def test_one_event_for_very_many_endpoints_is_written_in_slices(
-    connection: asyncpg.Connection, settings: Settings, grouping: str
+    connection: asyncpg.Connection, settings: VigieSettings, grouping: str
 ) -> None:
     wide = await add_organisation(connection)
     await _add_many(connection, wide, 2500, grouping=grouping)
     # As many copies as there are endpoints would be more than one statement can hold.
-    await enqueue(connection, [alert_event(wide, padding="x" * 500_000), alert_event(wide)])
-    assert await fan_out(connection, settings.webhooks) == FannedOut(1, more=True)
+    await enqueue_events(connection, [alert_event(wide, padding="x" * 500_000), alert_event(wide)])
+    assert await fan_out_events(connection, settings.webhooks) == FanOutResult(1, more=True)
     table = "deliveries" if grouping == "NULL" else "group_events"
     # To read them all would be to unpack a gigabyte: of most, how they are packed and how they begin.
     looks = "octet_length(body), pg_column_size(body), md5(substr(body, 1, 8192))"
@@ -377,39 +382,43 @@ async def test_one_event_for_very_many_endpoints_is_written_in_slices(
     assert [tuple(row) for row in rows] == [(2500, 1)]
     some = f"SELECT count(DISTINCT body) FROM (SELECT body FROM {table} ORDER BY random() LIMIT 50) few"  # noqa: S608 (ours)
     assert await connection.fetchval(some) == 1
-    assert await fan_out(connection, settings.webhooks) == FannedOut(1)
+    assert await fan_out_events(connection, settings.webhooks) == FanOutResult(1)
 
 
 async def test_what_weighs_much_is_taken_by_and_by(
-    connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    connection: asyncpg.Connection, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fanout, "MOST_BYTES", 10_000)
     ours = await add_organisation(connection)
     await _add_many(connection, ours, 2)
-    await enqueue(connection, [alert_event(ours, padding="x" * 2000) for _ in range(5)])
-    assert [(await fan_out(connection, settings.webhooks)).taken for _ in range(4)] == [2, 2, 1, 0]
+    await enqueue_events(connection, [alert_event(ours, padding="x" * 2000) for _ in range(5)])
+    assert [(await fan_out_events(connection, settings.webhooks)).taken for _ in range(4)] == [2, 2, 1, 0]
 
 
 async def test_who_is_locked_out_waits_and_holds_up_nobody(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     a, b = await add_organisation(connection), await add_organisation(connection)
     held, _ = await add_endpoint(connection, a, URL)
     await add_endpoint(connection, a, URL)
     free, _ = await add_endpoint(connection, b, URL)
     ours = [event(a) for _ in range(4)]
-    await enqueue(connection, [*ours, event(b), event(b)])
+    await enqueue_events(connection, [*ours, event(b), event(b)])
     other = await database.connect()
     try:
         async with other.transaction():
             await other.execute("SELECT FROM webhook_endpoints WHERE id = $1 FOR UPDATE", held)
             # More of them than a batch holds are first.
-            assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(2, blocked=True)
-            assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(0, blocked=True)
+            assert await fan_out_events(connection, settings.webhooks, most=3) == FanOutResult(
+                2, blocked=True
+            )
+            assert await fan_out_events(connection, settings.webhooks, most=3) == FanOutResult(
+                0, blocked=True
+            )
         rows = await connection.fetch("SELECT endpoint_id FROM deliveries")
         assert [row["endpoint_id"] for row in rows] == [free, free]
-        assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(3, more=True)
-        assert await fan_out(connection, settings.webhooks, most=3) == FannedOut(1)
+        assert await fan_out_events(connection, settings.webhooks, most=3) == FanOutResult(3, more=True)
+        assert await fan_out_events(connection, settings.webhooks, most=3) == FanOutResult(1)
     finally:
         await other.close()
     rows = await connection.fetch("SELECT event_id FROM deliveries WHERE endpoint_id = $1 ORDER BY id", held)
@@ -425,7 +434,7 @@ GROUPED = {"by": ["site"], "wait": "PT10S", "interval": "PT0S"}
 
 @pytest.mark.parametrize("place", [0, 3, 9])
 async def test_an_event_that_cannot_be_fanned_out_is_set_aside_alone(
-    connection: asyncpg.Connection, settings: Settings, place: int
+    connection: asyncpg.Connection, settings: VigieSettings, place: int
 ) -> None:
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL, grouping=GROUPED)
@@ -433,9 +442,9 @@ async def test_an_event_that_cannot_be_fanned_out_is_set_aside_alone(
     events = [alert_event(ours) for _ in range(10)]
     # No bigint holds it.
     events[place] = events[place]._replace(payload={**events[place].payload, "sequence": 2**64})
-    await enqueue(connection, events)
+    await enqueue_events(connection, events)
     counted = REGISTRY.get_sample_value("vigie_events_unfit_total") or 0.0
-    fan = FanOut(settings.webhooks)
+    fan = AdaptiveFanOut(settings.webhooks)
     with capture_logs() as logs:
         async with asyncio.timeout(20):
             while await connection.fetchval("SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"):
@@ -451,41 +460,41 @@ async def test_an_event_that_cannot_be_fanned_out_is_set_aside_alone(
     assert await connection.fetchval("SELECT count(*) FROM group_events") == 9
     assert await _places(connection) == sorted(filter(None, await _places(connection)))
     # Back to whole batches.
-    await enqueue(connection, [event(ours), event(ours)])
-    assert await fan.step(connection) == FannedOut(2)
+    await enqueue_events(connection, [event(ours), event(ours)])
+    assert await fan.step(connection) == FanOutResult(2)
 
 
 async def test_nothing_is_set_aside_where_the_database_is_at_fault(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL)
-    await enqueue(connection, [event(ours)])
-    fan = FanOut(settings.webhooks)
+    await enqueue_events(connection, [event(ours)])
+    fan = AdaptiveFanOut(settings.webhooks)
     await connection.execute("ALTER TABLE deliveries RENAME TO elsewhere")
     for _ in range(12):
         with pytest.raises(asyncpg.UndefinedTableError):
             await fan.step(connection)
     await connection.execute("ALTER TABLE elsewhere RENAME TO deliveries")
-    assert await fan.step(connection) == FannedOut(1, more=True)
+    assert await fan.step(connection) == FanOutResult(1, more=True)
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
 async def test_who_reads_the_stream_by_its_places_misses_nothing_of_several_fan_outs(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     ours = await add_organisation(connection)
     await add_endpoint(connection, ours, URL)
     await connection.execute(SLOW_COMMITS)
     total = 300
-    await enqueue(connection, [alert_event(ours) for _ in range(total)])
+    await enqueue_events(connection, [alert_event(ours) for _ in range(total)])
 
     async def work() -> None:
         mine = await database.connect()
         try:
 
             async def over() -> bool:
-                done = await fan_out(mine, settings.webhooks, most=5)
+                done = await fan_out_events(mine, settings.webhooks, most=5)
                 # Whoever did not get its turn looks again soon.
                 return not done and not done.blocked
 

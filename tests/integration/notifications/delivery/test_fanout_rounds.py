@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from app.notifications.delivery import fanout
-from app.platform.config.settings import Settings
-from app.platform.db.advisory_locks import STREAM
+from app.platform.config.settings import VigieSettings
+from app.platform.db.advisory_locks import STREAM_POSITIONS
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import (
     add_endpoint,
@@ -24,23 +24,26 @@ from tests.integration.notifications.receivers import receiving, status
 
 
 async def test_who_has_to_wait_for_another_fan_out_looks_again_soon_and_not_all_the_time(
-    database: Database, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    connection: asyncpg.Connection,
+    settings: VigieSettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tries: list[float] = []
-    plain = fanout.fan_out
+    plain = fanout.fan_out_events
 
-    async def counted(*args: Any, **options: Any) -> fanout.FannedOut:  # noqa: ANN401 (passed on)
+    async def counted(*args: Any, **options: Any) -> fanout.FanOutResult:  # noqa: ANN401 (passed on)
         tries.append(time.monotonic())
         return await plain(*args, **options)
 
-    monkeypatch.setattr(fanout, "fan_out", counted)
+    monkeypatch.setattr(fanout, "fan_out_events", counted)
     ours = await add_organisation(connection)
     other = await database.connect()
     async with receiving(status(204)) as receiver:
         await add_endpoint(connection, ours, receiver.url)
         async with dispatching(with_webhooks(settings), database):
             async with other.transaction():
-                await other.execute("SELECT pg_advisory_xact_lock($1)", STREAM)
+                await other.execute("SELECT pg_advisory_xact_lock($1)", STREAM_POSITIONS)
                 await emit(connection, event(ours))
                 began = time.monotonic()
 
@@ -56,7 +59,7 @@ async def test_who_has_to_wait_for_another_fan_out_looks_again_soon_and_not_all_
 
 
 async def test_an_organisation_with_many_endpoints_does_not_stop_the_others(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     wide, other = await add_organisation(connection), await add_organisation(connection)
     await connection.execute(

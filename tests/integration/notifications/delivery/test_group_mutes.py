@@ -5,9 +5,9 @@ import json
 import asyncpg
 import pytest
 
-from app.notifications.delivery.delivery_leases import Busy, next_due_in
-from app.notifications.delivery.waiting_groups import LOOK_AGAIN_S, send_due
-from app.platform.config.settings import Settings
+from app.notifications.delivery.delivery_leases import EndpointLoad, compute_next_due_s
+from app.notifications.delivery.waiting_groups import MUTE_RECHECK_S, send_due_groups
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.integration.alerts.helpers import Story, Street, make_street
 from tests.integration.notifications.helpers import add_endpoint
@@ -22,7 +22,7 @@ async def street(database: Database, connection: asyncpg.Connection) -> Street:
 
 
 @pytest.fixture
-def postman(street: Street, settings: Settings) -> Postman:
+def postman(street: Street, settings: VigieSettings) -> Postman:
     return Postman(street, settings.webhooks)
 
 
@@ -50,9 +50,9 @@ async def test_what_is_silenced_while_it_waits_is_told_when_the_silence_ends(
         await postman.send()
         assert (await postman.got(), await postman.waiting()) == ([], 1)
     # It is looked at again soon, and nobody has to wake for it before.
-    due_in = await next_due_in(postman.connection, postman.settings)
+    due_in = await compute_next_due_s(postman.connection, postman.settings)
     assert due_in is not None
-    assert LOOK_AGAIN_S - 1 < due_in <= LOOK_AGAIN_S
+    assert MUTE_RECHECK_S - 1 < due_in <= MUTE_RECHECK_S
     await unmute(postman)
     await postman.send()
     assert (await postman.got(), await postman.waiting()) == ([("firing",)], 0)
@@ -111,8 +111,8 @@ async def test_others_of_the_group_go_and_it_is_sent_no_sooner_than_the_interval
     assert (body["data"]["firing"], body["data"]["truncated"]) == (1, 0)
     assert [one["data"]["box"] for one in body["data"]["events"]] == ["alerts-2"]
     # Of groups alone: the delivery that was made is due now.
-    busy = [Busy(endpoint, 0, held=True)]
-    due_in = await next_due_in(postman.connection, postman.settings, busy=busy)
+    busy = [EndpointLoad(endpoint, 0, held=True)]
+    due_in = await compute_next_due_s(postman.connection, postman.settings, busy=busy)
     assert due_in is not None
     assert 295 < due_in <= 300
     await unmute(postman)
@@ -132,7 +132,7 @@ async def test_each_endpoint_hears_an_end_exactly_when_it_heard_the_beginning(
     await postman.connection.execute(
         "UPDATE delivery_groups SET due_at = now() WHERE endpoint_id = $1", quick
     )
-    await send_due(postman.connection, postman.settings)
+    await send_due_groups(postman.connection, postman.settings)
     await street.silence(ALL)
     await street.sweep()
     await postman.send()
@@ -155,13 +155,13 @@ async def test_an_end_in_another_group_goes_with_the_beginning_that_was_held_bac
     await street.batch(story.ends(3))
     # Its end is not fanned out yet: nothing is decided.
     await postman.connection.execute("UPDATE delivery_groups SET due_at = now()")
-    await send_due(postman.connection, postman.settings)
+    await send_due_groups(postman.connection, postman.settings)
     assert await postman.waiting() == 2
     await postman.gather()
     assert await postman.connection.fetchval("SELECT count(*) FROM delivery_groups") == 2
     # Its end waits elsewhere: the beginning stays for its sake.
     await postman.connection.execute("UPDATE delivery_groups SET due_at = now() WHERE held")
-    await send_due(postman.connection, postman.settings)
+    await send_due_groups(postman.connection, postman.settings)
     assert await postman.waiting() == 3
     for _ in range(2):
         await postman.send()
@@ -235,14 +235,14 @@ async def test_what_joins_what_is_held_back_waits_its_own_time(postman: Postman,
     await street.end_silences()
     await street.batch(street.story(street.second).fires(2))
     await postman.gather()
-    due_in = await next_due_in(postman.connection, postman.settings)
+    due_in = await compute_next_due_s(postman.connection, postman.settings)
     assert due_in is not None
     assert 9 < due_in <= 10
     # Another one does not put it off.
     await postman.connection.execute("UPDATE delivery_groups SET due_at = due_at - interval '5 seconds'")
     await street.batch(street.story(street.second, await street.add_rule()).fires(3))
     await postman.gather()
-    due_in = await next_due_in(postman.connection, postman.settings)
+    due_in = await compute_next_due_s(postman.connection, postman.settings)
     assert due_in is not None
     assert 4 < due_in <= 5
 

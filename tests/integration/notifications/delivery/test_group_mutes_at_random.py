@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.rules.definitions.severity import SEVERITIES, rank
+from app.rules.definitions.severity import SEVERITIES, rank_severity
 from tests.integration.alerts.helpers import Story, make_street
 from tests.integration.notifications.helpers import add_endpoint
 from tests.integration.notifications.postman import GROUPING, URL, Postman
@@ -67,7 +67,7 @@ class Play:
             await self.street.batch(story.ends(self.minute))
             return
         self.firing[place] = (story, severity)
-        change = story.rises if rank(severity) > rank(before) else story.falls
+        change = story.rises if rank_severity(severity) > rank_severity(before) else story.falls
         await self.street.batch(change(self.minute, severity))
 
     async def silence(self) -> None:
@@ -104,7 +104,7 @@ class Play:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_an_end_is_told_exactly_when_the_beginning_was(
-    database: Database, connection: asyncpg.Connection, settings: Settings, seed: int
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings, seed: int
 ) -> None:
     street = await make_street(database, connection)
     postman = Postman(street, settings.webhooks)

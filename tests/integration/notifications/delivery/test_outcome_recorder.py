@@ -12,16 +12,16 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from app.notifications.api.health_queries import health_of
+from app.notifications.api.health_queries import read_endpoint_health
 from app.notifications.delivery import endpoint_states
-from app.notifications.delivery.delivery_leases import claim
-from app.notifications.delivery.fanout import fan_out
+from app.notifications.delivery.delivery_leases import lease_due_deliveries
+from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.models import Endpoint
-from app.notifications.delivery.outcome_recorder import Recorder, Settled
-from app.notifications.delivery.outcome_sql import Record
-from app.notifications.delivery.transport_types import Claim, Outcome
+from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
+from app.notifications.delivery.outcome_sql import AttemptRecord
+from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.events.event_types import NOTICES
-from app.notifications.events.outbox import CHANNEL, enqueue
+from app.notifications.events.outbox import CHANNEL, enqueue_events
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
@@ -35,9 +35,9 @@ from tests.integration.notifications.helpers import (
     until,
 )
 
-OK = Outcome("delivered", 204, None, 1.5)
-FAILED = Outcome("http_error", 500, "no", 1.5)
-GONE = Outcome("gone", 410, None, 1.5)
+OK = AttemptOutcome("delivered", 204, None, 1.5)
+FAILED = AttemptOutcome("http_error", 500, "no", 1.5)
+GONE = AttemptOutcome("gone", 410, None, 1.5)
 DAY = timedelta(days=1)
 
 
@@ -47,27 +47,34 @@ class Desk:
     def __init__(self, connection: asyncpg.Connection, pool: asyncpg.Pool, settings: WebhookSettings) -> None:
         self.connection = connection
         self.settings = settings
-        self.settled: list[Settled] = []
+        self.settled: list[RecordingResult] = []
         self.batches: list[int] = []
-        self.recorder = Recorder(settings, pool, self._settled)
+        self.recorder = OutcomeRecorder(settings, pool, self._settled)
 
-    def _settled(self, settled: Sequence[Settled]) -> None:
+    def _settled(self, settled: Sequence[RecordingResult]) -> None:
         self.settled += settled
         self.batches.append(len(settled))
 
-    async def claims(self, count: int, **endpoint: Any) -> list[Claim]:  # noqa: ANN401 (of `add_endpoint`)
+    async def claims(self, count: int, **endpoint: Any) -> list[LeasedDelivery]:  # noqa: ANN401 (of `add_endpoint`)
         organisation = await add_organisation(self.connection)
         await add_endpoint(self.connection, organisation, "https://example.com/hook", **endpoint)
-        await enqueue(self.connection, [event(organisation) for _ in range(count)])
-        await fan_out(self.connection, self.settings)
-        leases = await claim(self.connection, self.settings, places=count, suspects=count)
+        await enqueue_events(self.connection, [event(organisation) for _ in range(count)])
+        await fan_out_events(self.connection, self.settings)
+        leases = await lease_due_deliveries(self.connection, self.settings, places=count, suspects=count)
         return [lease.claimed for lease in leases]
 
     def put(
-        self, claimed: Claim, outcome: Outcome, at: datetime | None = None, *, patience_s: float = 30.0
+        self,
+        claimed: LeasedDelivery,
+        outcome: AttemptOutcome,
+        at: datetime | None = None,
+        *,
+        patience_s: float = 30.0,
     ) -> None:
         now = at or claimed.now
-        self.recorder.put(Record(new_id(), claimed, outcome, now, now, None), time.monotonic() + patience_s)
+        self.recorder.put(
+            AttemptRecord(new_id(), claimed, outcome, now, now, None), time.monotonic() + patience_s
+        )
 
     async def write(self) -> None:
         writing = asyncio.create_task(self.recorder.run())
@@ -78,7 +85,9 @@ class Desk:
             writing.cancel()
             await asyncio.wait({writing})
 
-    async def record(self, claimed: Claim, outcome: Outcome, at: datetime | None = None) -> None:
+    async def record(
+        self, claimed: LeasedDelivery, outcome: AttemptOutcome, at: datetime | None = None
+    ) -> None:
         self.put(claimed, outcome, at)
         await self.write()
 
@@ -105,7 +114,7 @@ async def test_notices_are_counted_from_nought(database: Database) -> None:
     # Prometheus sees no increase of a series that is born at 1.
     ENDPOINT_NOTICES.clear()
     pool = await database.pool(size=1, eager=False)
-    Recorder(WebhookSettings(), pool, lambda _settled: None)
+    OutcomeRecorder(WebhookSettings(), pool, lambda _settled: None)
     await pool.close()
     (metric,) = ENDPOINT_NOTICES.collect()
     counted = {one.labels["type"]: one.value for one in metric.samples if one.name.endswith("_total")}
@@ -161,7 +170,7 @@ async def test_after_a_success_health_still_names_the_failure_before_it(
     async with database.read() as session:
         endpoint = await session.get(Endpoint, first.endpoint_id)
         assert endpoint is not None
-        health = await health_of(session, endpoint, "PT1H")
+        health = await read_endpoint_health(session, endpoint, "PT1H")
     assert (health.state, health.successes, health.consecutive_failures) == ("healthy", 1, 0)
     assert health.last_failure is not None
     assert (health.last_failure.reason, health.last_failure.status) == ("http_error", 500)
@@ -175,7 +184,7 @@ async def test_a_receiver_that_asks_to_be_left_alone_is(
     desk: Desk, asked: float, due: float, opens: float
 ) -> None:
     (claimed,) = await desk.claims(1)
-    await desk.record(claimed, Outcome("http_error", 503, None, 1.0, asked))
+    await desk.record(claimed, AttemptOutcome("http_error", 503, None, 1.0, asked))
     row = await desk.connection.fetchrow("SELECT due_at, state FROM deliveries")
     assert row is not None
     assert (row["due_at"] - claimed.now, row["state"]) == (timedelta(seconds=due), "pending")
@@ -265,7 +274,7 @@ async def test_an_owner_hears_once_of_failing_and_once_of_the_end(desk: Desk, da
     # Enabled again, as REST does it, it begins anew.
     async with database.write() as session:
         await session.execute(text("UPDATE webhook_endpoints SET enabled = true"))
-        await endpoint_states.reset(session, claims[0].endpoint_id)
+        await endpoint_states.reset_failures(session, claims[0].endpoint_id)
     await desk.record(claims[7], FAILED, start + 8 * DAY)
     state = await desk.state(claims[0].endpoint_id)
     assert (state["consecutive_failures"], state["noticed_at"]) == (1, None)
@@ -344,4 +353,4 @@ async def test_endpoints_in_trouble_are_counted(desk: Desk) -> None:
     await desk.connection.execute(
         "UPDATE webhook_endpoints SET enabled = false, disabled_reason = 'gone' WHERE id = $1", endpoints[4]
     )
-    assert await endpoint_states.count(desk.connection) == (1, 2, 1)
+    assert await endpoint_states.count_endpoint_states(desk.connection) == (1, 2, 1)

@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from app.notifications.delivery.delivery_leases import claim
-from app.notifications.delivery.fanout import fan_out
-from app.notifications.delivery.outcome_recorder import Recorder, Settled
-from app.notifications.delivery.outcome_sql import Record
-from app.notifications.delivery.transport_types import Claim, Outcome
-from app.notifications.events.outbox import enqueue
-from app.platform.config.settings import Settings, WebhookSettings
+from app.notifications.delivery.delivery_leases import lease_due_deliveries
+from app.notifications.delivery.fanout import fan_out_events
+from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
+from app.notifications.delivery.outcome_sql import AttemptRecord
+from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
+from app.notifications.events.outbox import enqueue_events
+from app.platform.config.settings import VigieSettings, WebhookSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.integration.notifications.helpers import (
@@ -32,8 +32,8 @@ from tests.integration.notifications.helpers import (
 )
 from tests.integration.notifications.receivers import receiving, status
 
-FAILED = Outcome("http_error", 500, "no", 1.5)
-OK = Outcome("delivered", 204, None, 1.5)
+FAILED = AttemptOutcome("http_error", 500, "no", 1.5)
+OK = AttemptOutcome("delivered", 204, None, 1.5)
 
 
 class Desk:
@@ -42,28 +42,30 @@ class Desk:
     def __init__(self, connection: asyncpg.Connection, pool: asyncpg.Pool) -> None:
         self.connection = connection
         self.settings = WebhookSettings(jitter=0)
-        self.settled: list[Settled] = []
-        self.recorder = Recorder(self.settings, pool, self._settled)
+        self.settled: list[RecordingResult] = []
+        self.recorder = OutcomeRecorder(self.settings, pool, self._settled)
 
-    def _settled(self, settled: Sequence[Settled]) -> None:
+    def _settled(self, settled: Sequence[RecordingResult]) -> None:
         self.settled += settled
 
-    async def claim(self) -> Claim:
+    async def claim(self) -> LeasedDelivery:
         """A delivery of an endpoint of its own."""
         organisation = await add_organisation(self.connection)
         await add_endpoint(self.connection, organisation, "https://example.com/")
-        await enqueue(self.connection, [event(organisation)])
-        await fan_out(self.connection, self.settings)
-        (lease,) = await claim(self.connection, self.settings, places=1, suspects=1)
+        await enqueue_events(self.connection, [event(organisation)])
+        await fan_out_events(self.connection, self.settings)
+        (lease,) = await lease_due_deliveries(self.connection, self.settings, places=1, suspects=1)
         return lease.claimed
 
-    def put(self, claimed: Claim, outcome: Outcome, *, patience_s: float = 30.0) -> Record:
-        record = Record(new_id(), claimed, outcome, claimed.now, claimed.now, None)
+    def put(
+        self, claimed: LeasedDelivery, outcome: AttemptOutcome, *, patience_s: float = 30.0
+    ) -> AttemptRecord:
+        record = AttemptRecord(new_id(), claimed, outcome, claimed.now, claimed.now, None)
         self.recorder.put(record, time.monotonic() + patience_s)
         return record
 
-    async def settles(self, claimed: Claim) -> int | None:
-        async def ask() -> list[Settled]:
+    async def settles(self, claimed: LeasedDelivery) -> int | None:
+        async def ask() -> list[RecordingResult]:
             return [each for each in self.settled if each.ended.record.claimed.id == claimed.id]
 
         return (await until(ask, 5))[0].number
@@ -89,7 +91,7 @@ async def desk(database: Database, connection: asyncpg.Connection) -> AsyncItera
 @pytest.mark.parametrize("outcome", [OK, FAILED])
 @pytest.mark.parametrize("has_state", [True, False])
 async def test_one_that_is_locked_is_written_later_and_the_others_at_once(
-    desk: Desk, database: Database, outcome: Outcome, *, has_state: bool
+    desk: Desk, database: Database, outcome: AttemptOutcome, *, has_state: bool
 ) -> None:
     held, free = await desk.claim(), await desk.claim()
     if has_state:
@@ -139,7 +141,7 @@ async def test_one_that_is_locked_for_long_is_given_up_and_asked_for_in_measure(
     tries = 0
     record = desk.recorder._record
 
-    async def counted(records: Sequence[Record]) -> object:
+    async def counted(records: Sequence[AttemptRecord]) -> object:
         nonlocal tries
         tries += 1
         return await record(records)
@@ -181,7 +183,7 @@ async def test_an_attempt_counts_also_where_its_delivery_is_gone(desk: Desk) -> 
 
 
 async def test_a_lock_on_one_holds_up_neither_messages_nor_records_of_others(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     one, other = await add_organisation(connection), await add_organisation(connection)
     answers = asyncio.Event()

@@ -10,8 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.notifications.api import delivery_queries
-from app.notifications.delivery.replay_one import APART, Standing, may_be_sent_at
-from app.notifications.delivery.retention import MOST_ATTEMPTS, forget
+from app.notifications.delivery.replay_one import (
+    MIN_REPLAY_INTERVAL,
+    DeliverySnapshot,
+    compute_earliest_replay,
+)
+from app.notifications.delivery.retention import MOST_ATTEMPTS, delete_old_deliveries
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import add_endpoint
 from tests.integration.notifications.log import add_attempt, add_channel, add_delivery, ago
@@ -27,12 +31,12 @@ def standing(
     leased: float | None = None,
     number: int | None = 1,
     began: float | None = -1,
-) -> Standing:
+) -> DeliverySnapshot:
     """A delivery; times are seconds from now."""
     due_at, leased_until, started_at = (
         None if seconds is None else NOW + timedelta(seconds=seconds) for seconds in (due, leased, began)
     )
-    return Standing(state, count, due_at, leased_until, number, started_at, NOW)
+    return DeliverySnapshot(state, count, due_at, leased_until, number, started_at, NOW)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +60,8 @@ def standing(
         (standing("pending", 1, due=300, number=7, began=-60), 0),
     ],
 )
-def test_when_a_delivery_may_be_sent_again(one: Standing, wait_s: float) -> None:
-    assert may_be_sent_at(one) == NOW + timedelta(seconds=wait_s)
+def test_when_a_delivery_may_be_sent_again(one: DeliverySnapshot, wait_s: float) -> None:
+    assert compute_earliest_replay(one) == NOW + timedelta(seconds=wait_s)
 
 
 def refused(answer: httpx.Response, code: str) -> int:
@@ -90,7 +94,9 @@ async def test_a_delivery_is_sent_again_at_most_each_ten_seconds(
     )
     await add_attempt(connection, endpoint, delivery, number=2, started_at=ago(seconds=5))
     assert 1 <= refused(await tenant.client.post(path), "replay_too_soon") <= 5
-    await connection.execute("UPDATE delivery_attempts SET started_at = started_at - $1::interval", APART)
+    await connection.execute(
+        "UPDATE delivery_attempts SET started_at = started_at - $1::interval", MIN_REPLAY_INTERVAL
+    )
     answer = await tenant.client.post(path)
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
     assert answer.json()["attempt_total"] == 2
@@ -118,7 +124,7 @@ async def test_the_last_attempts_are_shown_and_all_are_counted(
     assert await numbers(f"/v1/deliveries/{delivery}") == (251, list(range(152, 252)))
     untried = (await client.get(f"/v1/deliveries/{none}")).json()
     assert (untried["attempt_total"], untried["attempts"]) == (0, [])
-    await forget(connection, keep_days=30)
+    await delete_old_deliveries(connection, keep_days=30)
     kept = await connection.fetchrow("SELECT min(number), max(number), count(*) FROM delivery_attempts")
     assert tuple(kept or ()) == (52, 251, MOST_ATTEMPTS)
     assert await numbers(f"/v1/deliveries/{delivery}") == (251, list(range(152, 252)))
@@ -157,7 +163,7 @@ async def test_an_endpoint_is_tested_ten_times_a_minute(
 async def test_what_has_no_index_is_looked_for_among_the_newest(
     tenant: Tenant, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_queries, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(delivery_queries, "SEARCH_LIMIT", 3)
     own = UUID(tenant.id)
     endpoint, _ = await add_endpoint(connection, own, "https://example.com/")
     made = []

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from app.notifications.delivery import replay_worker
-from app.notifications.delivery.replay_worker import step
-from app.platform.config.settings import Settings
+from app.notifications.delivery.replay_worker import replay_next_slice
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import add_endpoint, dispatching, until, with_webhooks
@@ -41,7 +41,7 @@ def _counts(seen: dict[str, Any]) -> tuple[Any, ...]:
 
 
 async def test_what_failed_is_sent_again(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     async with receiving(status(204)) as receiver:
         endpoint, _ = await add_endpoint(connection, UUID(tenant.id), receiver.url)
@@ -54,7 +54,7 @@ async def test_what_failed_is_sent_again(
         made = await _ask(tenant, endpoint, ago(hours=2, minutes=30))
         assert _counts(made) == ("running", 2, 0, 0, 0, 0)
         assert (made["states"], made["types"], made["endpoint_id"]) == (["failed"], None, str(endpoint))
-        while await step(connection):
+        while await replay_next_slice(connection):
             pass
         due = await _look(tenant, made)
         assert _counts(due) == ("done", 2, 2, 0, 0, 2)
@@ -98,7 +98,7 @@ async def test_states_types_and_times_say_which(tenant: Tenant, connection: asyn
     ):
         made = await _ask(tenant, endpoint, ago(hours=6), **body)
         before = await connection.fetch("SELECT * FROM deliveries ORDER BY id")
-        while await step(connection):
+        while await replay_next_slice(connection):
             pass
         rows = await connection.fetch("SELECT * FROM deliveries ORDER BY id")
         assert made["total"] == len(meant)
@@ -126,22 +126,22 @@ async def test_it_goes_in_slices_and_stops_where_it_is_cancelled(
         await add_delivery(connection, owner, endpoint, state="failed", created_at=ago(minutes=minutes))
     made = await _ask(tenant, endpoint, ago(hours=1))
     later = await _ask(tenant, endpoint, ago(hours=1))
-    assert await step(connection, slice_=4)
+    assert await replay_next_slice(connection, slice_=4)
     assert _counts(await _look(tenant, made)) == ("running", 10, 4, 0, 0, 4)
-    assert await step(connection, slice_=4)
+    assert await replay_next_slice(connection, slice_=4)
     assert (await tenant.client.delete(f"/v1/replays/{made['id']}")).status_code == 204
     assert (await tenant.client.delete(f"/v1/replays/{made['id']}")).status_code == 204
     cancelled = await _look(tenant, made)
     assert _counts(cancelled) == ("cancelled", 10, 8, 0, 0, 8)
     assert cancelled["finished_at"] is not None
-    while await step(connection, slice_=4):
+    while await replay_next_slice(connection, slice_=4):
         pass
     assert _counts(await _look(tenant, made)) == ("cancelled", 10, 8, 0, 0, 8)
     # What the one before had made due has not failed any more.
     assert _counts(await _look(tenant, later)) == ("done", 10, 2, 0, 0, 2)
     refused = await tenant.client.delete(f"/v1/replays/{later['id']}")
     assert (refused.status_code, refused.json()["code"]) == (409, "replay_finished")
-    assert not await step(connection)
+    assert not await replay_next_slice(connection)
     listed = (await tenant.client.get(f"/v1/webhooks/{endpoint}/replays?limit=1")).json()
     assert [one["id"] for one in listed["data"]] == [later["id"]]
     rest = (await tenant.client.get(f"/v1/webhooks/{endpoint}/replays?cursor={listed['next']}")).json()
@@ -158,7 +158,7 @@ async def test_long_stretches_without_any_are_passed(
         await add_delivery(connection, owner, endpoint, state=state, created_at=ago(minutes=minutes))
     made = await _ask(tenant, endpoint, ago(hours=1), states=["failed", "pending"])
     steps = 1
-    while await step(connection):
+    while await replay_next_slice(connection):
         steps += 1
     assert 7 <= steps <= 9
     assert _counts(await _look(tenant, made)) == ("done", 3, 3, 0, 0, 3)
@@ -176,12 +176,12 @@ async def test_what_somebody_holds_is_waited_for_not_skipped(
     holder = await database.connect()
     async with asyncio.timeout(10), holder.transaction():
         await holder.execute("SELECT FROM deliveries WHERE id = $1 FOR UPDATE", ids[1])
-        assert await step(connection)
+        assert await replay_next_slice(connection)
         assert _counts(await _look(tenant, made)) == ("running", 3, 1, 0, 0, 1)
         # Nothing can be done by now: no busy loop.
-        assert not await step(connection)
+        assert not await replay_next_slice(connection)
     await holder.close()
-    while await step(connection):
+    while await replay_next_slice(connection):
         pass
     assert _counts(await _look(tenant, made)) == ("done", 3, 3, 0, 0, 3)
 
@@ -197,7 +197,7 @@ async def test_two_that_step_at_once_do_each_once(
 
     async def work(mine: asyncpg.Connection) -> None:
         for _ in range(20):
-            await step(mine, slice_=2)
+            await replay_next_slice(mine, slice_=2)
 
     await asyncio.gather(work(connection), work(other))
     await other.close()
@@ -207,13 +207,13 @@ async def test_two_that_step_at_once_do_each_once(
 
 
 async def test_a_disabled_endpoints_wait(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     async with receiving(status(204)) as receiver:
         endpoint, _ = await add_endpoint(connection, UUID(tenant.id), receiver.url, enabled=False)
         await add_delivery(connection, UUID(tenant.id), endpoint, state="failed")
         made = await _ask(tenant, endpoint, ago(hours=1), until=(ago() + timedelta(hours=1)).isoformat())
-        while await step(connection):
+        while await replay_next_slice(connection):
             pass
         async with dispatching(with_webhooks(settings, poll_s=0.1), database):
             await asyncio.sleep(0.5)
@@ -291,11 +291,11 @@ async def test_what_is_new_does_not_queue_behind_all_of_the_past(
         "INSERT INTO deliveries (id, organisation_id, endpoint_id, event_id, type, body, state, "
         "attempt_count, due_at, created_at) SELECT gen_random_uuid(), $1, $2, gen_random_uuid(), "
         "'alert.firing', '{}', 'pending', 0, now(), now() FROM generate_series(1, $3)",
-        *(owner, endpoint, replay_worker.ENOUGH),
+        *(owner, endpoint, replay_worker.MAX_DUE_DELIVERIES),
     )
     await add_delivery(connection, owner, other, state="failed", created_at=ago(minutes=9))
     busy, free = await _ask(tenant, endpoint, ago(hours=1)), await _ask(tenant, other, ago(hours=1))
-    while await step(connection):
+    while await replay_next_slice(connection):
         pass
     assert _counts(await _look(tenant, busy))[:3] == ("running", 4, 0)
     assert _counts(await _look(tenant, free))[:3] == ("done", 1, 1)
@@ -304,13 +304,13 @@ async def test_what_is_new_does_not_queue_behind_all_of_the_past(
         "AND endpoint_id = $1 LIMIT 3))",
         endpoint,
     )
-    while await step(connection):
+    while await replay_next_slice(connection):
         pass
     assert _counts(await _look(tenant, busy))[:3] == ("running", 4, 3)
 
 
 async def test_the_dispatcher_carries_a_replay_out(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     async with receiving(status(204)) as receiver, dispatching(with_webhooks(settings), database):
         endpoint, _ = await add_endpoint(connection, UUID(tenant.id), receiver.url)
@@ -333,7 +333,7 @@ async def test_what_is_being_sent_is_left_out(tenant: Tenant, connection: asyncp
     run_out = await add_delivery(connection, owner, endpoint, leased_until=ago(seconds=30), **usual)
     free = await add_delivery(connection, owner, endpoint, **usual)
     await _ask(tenant, endpoint, ago(hours=1), states=["pending"])
-    while await step(connection):
+    while await replay_next_slice(connection):
         pass
     rows = await connection.fetch("SELECT id, attempt_count, leased_until FROM deliveries")
     found = {row["id"]: (row["attempt_count"], row["leased_until"] is None) for row in rows}
@@ -347,6 +347,6 @@ async def test_of_what_is_slow_little_is_made_due(tenant: Tenant, connection: as
         await add_delivery(connection, owner, endpoint, state="failed", created_at=ago(minutes=minutes))
     await connection.execute("UPDATE webhook_endpoints SET rate_per_s = 0.1")
     made = await _ask(tenant, endpoint, ago(hours=1))
-    while await step(connection):
+    while await replay_next_slice(connection):
         pass
     assert _counts(await _look(tenant, made))[:3] == ("running", 20, 6)

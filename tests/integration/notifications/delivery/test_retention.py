@@ -7,9 +7,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from app.notifications.delivery.retention import Removed, forget
+from app.notifications.delivery.retention import RemovedDeliveries, delete_old_deliveries
 from app.notifications.events.event_types import MESSAGES_DROPPED
-from app.notifications.events.operator_events import prune
+from app.notifications.events.operator_events import prune_outbox
 from app.platform.kernel.ids import new_id
 from tests.integration.notifications.helpers import add_endpoint, add_organisation
 from tests.integration.notifications.log import add_attempt, add_delivery, ago, id_at
@@ -45,12 +45,12 @@ async def test_deliveries_go_with_their_attempts_once_they_are_old(
     }
     before = _expired()
     with capture_logs() as logs:
-        assert await forget(connection, keep_days=30, slice_=slice_) == Removed(4, 1)
+        assert await delete_old_deliveries(connection, keep_days=30, slice_=slice_) == RemovedDeliveries(4, 1)
     assert await _left(connection, "deliveries") == kept
     assert await _left(connection, "delivery_attempts") == set()
     assert _expired() - before == 1
     assert [line["deliveries"] for line in logs if line["event"] == "pending_deliveries_expired"] == [1]
-    assert await forget(connection, keep_days=30, slice_=slice_) == Removed(0, 0)
+    assert await delete_old_deliveries(connection, keep_days=30, slice_=slice_) == RemovedDeliveries(0, 0)
 
 
 async def test_one_that_is_being_recorded_is_left_for_the_next_time(
@@ -63,9 +63,9 @@ async def test_one_that_is_being_recorded_is_left_for_the_next_time(
     holder = await asyncpg.connect(database_url)
     async with holder.transaction():
         await holder.execute("SELECT FROM deliveries WHERE id = $1 FOR UPDATE", held)
-        assert await forget(connection, keep_days=30) == Removed(1, 0)
+        assert await delete_old_deliveries(connection, keep_days=30) == RemovedDeliveries(1, 0)
     await holder.close()
-    assert await forget(connection, keep_days=30) == Removed(1, 0)
+    assert await delete_old_deliveries(connection, keep_days=30) == RemovedDeliveries(1, 0)
 
 
 async def test_replays_go_as_late(connection: asyncpg.Connection) -> None:
@@ -85,7 +85,7 @@ async def test_replays_go_as_late(connection: asyncpg.Connection) -> None:
             *(made[name], owner, endpoint, ago(days=days), state),
             None if state == "running" else ago(days=days),
         )
-    await forget(connection, keep_days=30)
+    await delete_old_deliveries(connection, keep_days=30)
     assert await _left(connection, "delivery_replays") == {made["running"], made["new"]}
 
 
@@ -109,10 +109,10 @@ async def test_events_are_kept_for_streams_and_the_newest_of_the_platforms_for_e
     waiting = await event(8, fanned_out=False)
     await event(7.5)
     kept = await event(6.5)
-    await prune(connection, keep_days=7)
+    await prune_outbox(connection, keep_days=7)
     assert await _left(connection, "outbox") == {newest, waiting, kept}
     newer = await event(1, MESSAGES_DROPPED)
-    await prune(connection, keep_days=7)
+    await prune_outbox(connection, keep_days=7)
     assert await _left(connection, "outbox") == {newer, waiting, kept}
 
 
@@ -126,7 +126,7 @@ async def test_many_events_go_in_pieces(
         "VALUES ($1, $2, 'alert.firing', '{}', $3, $3)",
         [(uuid4(), owner, ago(days=10)) for _ in range(30)],
     )
-    await prune(connection, keep_days=7)
+    await prune_outbox(connection, keep_days=7)
     assert await _left(connection, "outbox") == set()
 
 
@@ -158,7 +158,7 @@ async def test_what_waits_in_groups_of_disabled_endpoints_goes_as_late(
             )
     counted = REGISTRY.get_sample_value("vigie_grouped_events_expired_total") or 0.0
     with capture_logs() as logs:
-        assert await forget(connection, keep_days=30, slice_=2) == Removed(0, 0)
+        assert await delete_old_deliveries(connection, keep_days=30, slice_=2) == RemovedDeliveries(0, 0)
     rows = await connection.fetch("SELECT group_id, count(*) AS count FROM group_events GROUP BY group_id")
     assert {row["group_id"]: row["count"] for row in rows} == {
         groups["enabled"]: 1,

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app.notifications.delivery.delivery_leases import Busy, next_due_in
-from app.notifications.delivery.fanout import fan_out
-from app.notifications.delivery.waiting_groups import AT_ONCE, send_due
-from app.notifications.events.outbox import OutboxRecord, enqueue
-from app.platform.config.settings import Settings
+from app.notifications.delivery.delivery_leases import EndpointLoad, compute_next_due_s
+from app.notifications.delivery.fanout import fan_out_events
+from app.notifications.delivery.waiting_groups import GROUPS_PER_TRANSACTION, send_due_groups
+from app.notifications.events.outbox import OutboxRecord, enqueue_events
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import (
     RULE,
@@ -28,9 +28,9 @@ GROUPING = {"by": ["site", "rule"], "wait": "PT10S", "interval": "PT5M"}
 AT_ITS_TIME = {**GROUPING, "wait": "PT0S", "interval": "PT0S"}
 
 
-async def _gather(connection: asyncpg.Connection, settings: Settings, *events: OutboxRecord) -> None:
-    await enqueue(connection, events)
-    await fan_out(connection, settings.webhooks)
+async def _gather(connection: asyncpg.Connection, settings: VigieSettings, *events: OutboxRecord) -> None:
+    await enqueue_events(connection, events)
+    await fan_out_events(connection, settings.webhooks)
 
 
 async def _pass(connection: asyncpg.Connection, seconds: float) -> None:
@@ -65,7 +65,7 @@ async def _counts(connection: asyncpg.Connection) -> tuple[int, int, int]:
 
 
 async def test_the_first_event_opens_the_group_and_later_ones_do_not_put_it_off(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     endpoint, _ = await add_endpoint(connection, organisation, URL, grouping=GROUPING)
@@ -73,15 +73,15 @@ async def test_the_first_event_opens_the_group_and_later_ones_do_not_put_it_off(
     due_in = await _due_in(connection)
     assert due_in is not None
     assert 9 < due_in <= 10
-    waits = await next_due_in(connection, settings.webhooks)
+    waits = await compute_next_due_s(connection, settings.webhooks)
     assert waits is not None
     assert 9 < waits <= 10
     await _pass(connection, 5)
     await _gather(connection, settings, alert_event(organisation), alert_event(organisation))
-    assert not await send_due(connection, settings.webhooks)
+    assert not await send_due_groups(connection, settings.webhooks)
     assert await _counts(connection) == (1, 3, 0)
     await _pass(connection, 5)
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     assert await _counts(connection) == (1, 0, 1)
     row = await connection.fetchrow("SELECT * FROM deliveries")
     assert row is not None
@@ -98,22 +98,22 @@ async def test_the_first_event_opens_the_group_and_later_ones_do_not_put_it_off(
 
 
 async def test_what_comes_after_a_notification_waits_for_the_interval(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     endpoint, _ = await add_endpoint(connection, organisation, URL, grouping=GROUPING)
     await _gather(connection, settings, alert_event(organisation))
     await _pass(connection, 10)
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     # Of groups alone: the delivery that was made is due now.
-    busy = [Busy(endpoint, 0, held=True)]
-    assert await next_due_in(connection, settings.webhooks, busy=busy) is None
+    busy = [EndpointLoad(endpoint, 0, held=True)]
+    assert await compute_next_due_s(connection, settings.webhooks, busy=busy) is None
     await _gather(connection, settings, alert_event(organisation))
     due_in = await _due_in(connection)
     assert due_in is not None
     assert 295 < due_in <= 300
     await _pass(connection, 300)
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     # Near the end of the interval the wait is what counts.
     await _pass(connection, 295)
     await _gather(connection, settings, alert_event(organisation))
@@ -124,22 +124,22 @@ async def test_what_comes_after_a_notification_waits_for_the_interval(
 
 
 async def test_a_group_that_was_silent_for_its_interval_is_forgotten(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(connection, organisation, URL, grouping=GROUPING)
     await _gather(connection, settings, alert_event(organisation))
     await _pass(connection, 10)
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     await _pass(connection, 301)
     await _gather(connection, settings, alert_event(organisation, site_id=uuid4()))
     await _pass(connection, 10)
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     assert await _counts(connection) == (1, 0, 2)
 
 
 async def test_of_each_alert_the_latest_event_is_kept(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(connection, organisation, URL, grouping=AT_ITS_TIME)
@@ -153,7 +153,7 @@ async def test_of_each_alert_the_latest_event_is_kept(
     # The third one is written late: another dispatcher was quicker.
     await _gather(connection, settings, tell(one, 4, "resolved"), tell(third, 1, "firing"))
     await _gather(connection, settings, tell(one, 3, "reminder"))
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     (body,) = await _bodies(connection)
     listed = [(e["data"]["alert_id"], e["type"], e["events_count"]) for e in body["data"]["events"]]
     assert listed == [
@@ -171,7 +171,7 @@ async def test_of_each_alert_the_latest_event_is_kept(
     [(["site"], 2), (["rule"], 2), (["severity"], 2), (["box"], 3), (["site", "rule", "severity", "box"], 5)],
 )
 async def test_events_go_together_by_what_is_named(
-    connection: asyncpg.Connection, settings: Settings, by: Sequence[str], groups: int
+    connection: asyncpg.Connection, settings: VigieSettings, by: Sequence[str], groups: int
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(connection, organisation, URL, grouping={**AT_ITS_TIME, "by": by})
@@ -184,23 +184,23 @@ async def test_events_go_together_by_what_is_named(
         {"box": None},
     ]
     await _gather(connection, settings, *(alert_event(organisation, **change) for change in changes))
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     bodies = await _bodies(connection)
     assert len(bodies) == groups
     assert sum(body["data"]["firing"] for body in bodies) == len(changes)
 
 
 async def test_more_than_five_hundred_alerts_are_counted_but_not_listed(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(connection, organisation, URL, grouping=AT_ITS_TIME)
     resolved = [alert_event(organisation, type_="alert.resolved", box=f"r-{n}") for n in range(20)]
     firing = [alert_event(organisation, box=f"f-{n}") for n in range(490)]
-    await enqueue(connection, [*resolved, *firing])
-    while await fan_out(connection, settings.webhooks):
+    await enqueue_events(connection, [*resolved, *firing])
+    while await fan_out_events(connection, settings.webhooks):
         pass
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     (body,) = await _bodies(connection)
     data = body["data"]
     assert (data["firing"], data["resolved"], data["truncated"]) == (490, 20, 10)
@@ -210,7 +210,7 @@ async def test_more_than_five_hundred_alerts_are_counted_but_not_listed(
 
 
 async def test_other_events_and_other_endpoints_are_as_ever(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     grouped, _ = await add_endpoint(connection, organisation, URL, grouping=GROUPING)
@@ -228,17 +228,17 @@ async def test_other_events_and_other_endpoints_are_as_ever(
 
 
 async def test_those_of_a_disabled_endpoint_wait_and_those_of_a_deleted_one_go(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(connection, organisation, URL, grouping=AT_ITS_TIME)
     await _gather(connection, settings, alert_event(organisation))
     await connection.execute("UPDATE webhook_endpoints SET enabled = false")
     await _gather(connection, settings, alert_event(organisation))
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     assert await _counts(connection) == (1, 1, 0)
     await connection.execute("UPDATE webhook_endpoints SET enabled = true")
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     assert (await _bodies(connection))[0]["data"]["firing"] == 1
     await _gather(connection, settings, alert_event(organisation))
     await connection.execute("DELETE FROM webhook_endpoints")
@@ -246,24 +246,28 @@ async def test_those_of_a_disabled_endpoint_wait_and_those_of_a_deleted_one_go(
 
 
 async def test_two_that_send_at_once_share_the_groups(
-    database: Database, connection: asyncpg.Connection, settings: Settings
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(connection, organisation, URL, grouping={**AT_ITS_TIME, "by": ["box"]})
-    events = [alert_event(organisation, box=f"box-{n}") for n in range(2 * AT_ONCE)]
+    events = [alert_event(organisation, box=f"box-{n}") for n in range(2 * GROUPS_PER_TRANSACTION)]
     await _gather(connection, settings, *events)
     other = await database.connect()
     try:
         async with other.transaction():
             # As the other one would: it holds half of them, and has not committed.
             await other.execute(
-                "SELECT FROM delivery_groups ORDER BY due_at, id LIMIT $1 FOR UPDATE", AT_ONCE
+                "SELECT FROM delivery_groups ORDER BY due_at, id LIMIT $1 FOR UPDATE", GROUPS_PER_TRANSACTION
             )
             await connection.execute("SET lock_timeout = '2s'")
-            await send_due(connection, settings.webhooks)
-            assert await _counts(connection) == (AT_ONCE, AT_ONCE, AT_ONCE)
-            assert not await send_due(connection, settings.webhooks)
-        assert await send_due(connection, settings.webhooks)
+            await send_due_groups(connection, settings.webhooks)
+            assert await _counts(connection) == (
+                GROUPS_PER_TRANSACTION,
+                GROUPS_PER_TRANSACTION,
+                GROUPS_PER_TRANSACTION,
+            )
+            assert not await send_due_groups(connection, settings.webhooks)
+        assert await send_due_groups(connection, settings.webhooks)
     finally:
         await other.close()
     assert await connection.fetchval("SELECT count(*) FROM group_events") == 0
@@ -273,22 +277,22 @@ async def test_two_that_send_at_once_share_the_groups(
 
 
 async def test_a_failure_leaves_both_the_group_and_no_delivery(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(connection, organisation, URL, grouping=AT_ITS_TIME)
     await _gather(connection, settings, alert_event(organisation))
     await connection.execute("ALTER TABLE delivery_groups ADD CONSTRAINT broken CHECK (due_at IS NOT NULL)")
     with pytest.raises(asyncpg.CheckViolationError):
-        await send_due(connection, settings.webhooks)
+        await send_due_groups(connection, settings.webhooks)
     assert await _counts(connection) == (1, 1, 0)
     await connection.execute("ALTER TABLE delivery_groups DROP CONSTRAINT broken")
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     assert await connection.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
 async def test_a_site_that_is_none_holds_up_no_group(
-    connection: asyncpg.Connection, settings: Settings
+    connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     organisation = await add_organisation(connection)
     await add_endpoint(
@@ -307,7 +311,7 @@ async def test_a_site_that_is_none_holds_up_no_group(
             for one, site in ((alert_event(organisation), site) for site in ("the town hall", 7, None))
         ),
     )
-    await send_due(connection, settings.webhooks)
+    await send_due_groups(connection, settings.webhooks)
     # What cannot be an alert's went alone; the other two went together.
     assert await _counts(connection) == (0, 0, 2)
     rows = await connection.fetch("SELECT type FROM deliveries ORDER BY type")

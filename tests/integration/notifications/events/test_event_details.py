@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.notifications.events.outbox import enqueue
+from app.notifications.events.outbox import enqueue_events
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import event
 
@@ -37,7 +37,7 @@ async def test_names_are_those_at_the_time_of_the_event(
     data |= {"threshold": 25.0, "clear": 25.0, "state": "firing", "cause": {"path": "levels/0/condition"}}
     told = event(UUID(tenant.id), site_id=UUID(site["id"]))
     told = told._replace(payload={**told.payload, **data})
-    await enqueue(connection, [told])
+    await enqueue_events(connection, [told])
     await client.patch(f"/v1/sites/{site['id']}", json={"name": "Elsewhere"})
     (stored,) = await _payloads(connection)
     assert stored == stored | {
@@ -54,6 +54,6 @@ async def test_events_of_no_alert_are_not_looked_up(tenant: Tenant, connection: 
     asked: list[str] = []
     connection.add_query_logger(lambda query: asked.append(query.query))
     told = event(UUID(tenant.id), type_="quota.warning")._replace(payload={"quota": "boxes"})
-    await enqueue(connection, [told])
+    await enqueue_events(connection, [told])
     assert not [query for query in asked if "FROM sites" in query]
     assert (await _payloads(connection)) == [{"quota": "boxes"}]

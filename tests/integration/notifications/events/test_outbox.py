@@ -7,10 +7,10 @@ import pytest
 from app.notifications.events.outbox import (
     CHANNEL,
     OutboxRecord,
-    enqueue,
-    enqueue_in,
-    wake,
-    wake_after,
+    enqueue_events,
+    enqueue_session_events,
+    wake_dispatcher,
+    wake_dispatcher_after,
     wake_streams,
 )
 from app.platform.db.database import Database
@@ -41,9 +41,9 @@ async def test_both_doors_keep_content_and_order(database: Database, connection:
     raw = [event(organisation, site_id=uuid4() if n % 2 else None) for n in range(50)]
     mapped = [event(organisation, type_="alert.resolved") for _ in range(50)]
     async with connection.transaction():
-        await enqueue(connection, raw)
+        await enqueue_events(connection, raw)
     async with database.write() as session:
-        await enqueue_in(session, mapped)
+        await enqueue_session_events(session, mapped)
     assert await _stored(connection) == _as_json(raw + mapped)
 
 
@@ -54,18 +54,18 @@ async def test_nothing_is_left_of_a_transaction_that_failed(
 
     async def raw() -> None:
         async with connection.transaction():
-            await enqueue(connection, [event(organisation)])
+            await enqueue_events(connection, [event(organisation)])
             raise ZeroDivisionError
 
     async def mapped() -> None:
         async with database.write() as session:
-            await enqueue_in(session, [event(organisation)])
+            await enqueue_session_events(session, [event(organisation)])
             raise ZeroDivisionError
 
     for failing in (raw, mapped):
         with pytest.raises(ZeroDivisionError):
             await failing()
-    await enqueue(connection, [])
+    await enqueue_events(connection, [])
     assert await _stored(connection) == []
 
 
@@ -75,7 +75,7 @@ async def test_a_connection_with_a_json_codec_of_its_own_is_fine(connection: asy
         "jsonb", encoder=msgspec.json.encode, decoder=msgspec.json.decode, schema="pg_catalog"
     )
     record = event(organisation)
-    await enqueue(connection, [record])
+    await enqueue_events(connection, [record])
     assert await _stored(connection) == _as_json([record])
 
 
@@ -88,11 +88,11 @@ async def test_waking_is_heard_and_refused_inside_a_transaction(
     try:
         async with other.transaction():
             with pytest.raises(RuntimeError, match="after the commit"):
-                await wake(other)
+                await wake_dispatcher(other)
             with pytest.raises(RuntimeError, match="after the commit"):
                 await wake_streams(other)
-        await wake(other)
-        await wake_after(database)
+        await wake_dispatcher(other)
+        await wake_dispatcher_after(database)
     finally:
         await other.close()
 

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from app.notifications.events.quota_notices import forget_usage, tell_quotas
+from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
 from app.platform.config.quota_settings import QuotaSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant
@@ -45,7 +45,7 @@ class Teller:
         """What is new in the outbox."""
         last = await self.connection.fetchval("SELECT coalesce(max(position), 0) FROM outbox")
         await self.connection.execute("SET ROLE vigie_maintain")
-        await tell_quotas(self.connection, self.settings, now)
+        await notify_quota_usage(self.connection, self.settings, now)
         await self.connection.execute("RESET ROLE")
         query = "SELECT type, payload::text FROM outbox WHERE position > $1 ORDER BY position"
         return [
@@ -140,6 +140,6 @@ async def test_days_that_are_long_over_are_forgotten(teller: Teller) -> None:
     await teller.count(1, now=NOON - timedelta(days=36))
     await teller.count(1, now=NOON - timedelta(days=35))
     await teller.connection.execute("SET ROLE vigie_maintain")
-    await forget_usage(teller.connection, NOON)
+    await delete_old_usage(teller.connection, NOON)
     days = await teller.connection.fetch("SELECT day FROM organisation_usage")
     assert [day for (day,) in days] == [(NOON - timedelta(days=35)).date()]

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.notifications.http.http_sender import _USER_AGENT
-from app.platform.config.settings import Settings
+from app.notifications.http.http_transport import _USER_AGENT
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.helpers import attempts, dispatching, until, with_webhooks
@@ -27,7 +27,7 @@ async def register(tenant: Tenant, url: str) -> str:
 async def test_a_webhook_onto_the_api_calls_it_once_and_never_again(
     application: FastAPI,
     tenant: Tenant,
-    settings: Settings,
+    settings: VigieSettings,
     database: Database,
     connection: asyncpg.Connection,
 ) -> None:
@@ -85,7 +85,7 @@ async def test_reading_and_the_webhooks_of_others_are_no_loops(tenant: Tenant) -
     assert answer.status_code == 201, answer.text
 
 
-async def test_a_url_at_the_apis_own_host_is_refused(settings: Settings, tenant: Tenant) -> None:
+async def test_a_url_at_the_apis_own_host_is_refused(settings: VigieSettings, tenant: Tenant) -> None:
     own = settings.api.model_copy(update={"public_url": "https://Vigie.example.com/base"})
     made: dict[str, Any] = {"url": "https://example.com/"}
     async with (
@@ -106,7 +106,7 @@ async def test_a_url_at_the_apis_own_host_is_refused(settings: Settings, tenant:
         assert answer.json()["errors"][0]["field"] == "body.url"
 
 
-async def test_on_a_loopback_address_the_port_decides(settings: Settings, tenant: Tenant) -> None:
+async def test_on_a_loopback_address_the_port_decides(settings: VigieSettings, tenant: Tenant) -> None:
     own = settings.api.model_copy(update={"public_url": "http://127.0.0.1:8000"})
     async with (
         running(new_application(settings.model_copy(update={"api": own}))) as app,

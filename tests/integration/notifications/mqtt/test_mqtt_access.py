@@ -11,9 +11,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.notifications.mqtt.mqtt_connection import Link, Refusal
-from app.notifications.mqtt.mqtt_transport import root_of
-from app.platform.config.settings import BrokerSettings, Settings
+from app.notifications.mqtt.mqtt_connection import BrokerRefusal, PublisherConnection
+from app.notifications.mqtt.mqtt_transport import build_topic_root
+from app.platform.config.settings import BrokerSettings, VigieSettings
 from app.platform.db.database import Database
 from app.registry import broker_password_file
 from app.standalone.private_mosquitto import PrivateMosquitto
@@ -66,19 +66,21 @@ async def arrives(found: list[str], topic: str) -> None:
 
 
 @asynccontextmanager
-async def speaking(broker: PrivateMosquitto, username: str, password: str) -> AsyncIterator[Link]:
+async def speaking(
+    broker: PrivateMosquitto, username: str, password: str
+) -> AsyncIterator[PublisherConnection]:
     """A connection that is told which of its messages the broker refuses."""
     settings = BrokerSettings(
         host=broker.host, port=broker.port, username=username, password=SecretStr(password)
     )
-    opened = Link(settings, timeout_s=5)
+    opened = PublisherConnection(settings, timeout_s=5)
     try:
         yield opened
     finally:
         await opened.close(5)
 
 
-async def say(speaker: Link, topic: str) -> Any:  # noqa: ANN401 (a refusal or not)
+async def say(speaker: PublisherConnection, topic: str) -> Any:  # noqa: ANN401 (a refusal or not)
     async with asyncio.timeout(5):
         return await speaker.publish(topic, b"{}", "application/json")
 
@@ -108,25 +110,25 @@ async def test_a_password_works_at_once_until_it_is_replaced_or_the_channel_dele
 
 
 async def test_accounts_that_are_in_force_are_left_alone(
-    tenant: Tenant, database: Database, settings: Settings, mosquitto: PrivateMosquitto, site_id: str
+    tenant: Tenant, database: Database, settings: VigieSettings, mosquitto: PrivateMosquitto, site_id: str
 ) -> None:
     await make_box(tenant, site_id, "box-access")
     path, credentials = await open_channel(tenant)
     names = [line.partition(":")[0] for line in mosquitto.password_file.read_text().splitlines()]
     assert names == [*ACCOUNTS, broker_password_file.PROBE, "box-access", credentials["username"]]
     before = mosquitto.password_file.stat().st_ino
-    await broker_password_file.sync(database, settings.broker, only_if_stale=True)
+    await broker_password_file.sync_password_file(database, settings.broker, only_if_stale=True)
     assert mosquitto.password_file.stat().st_ino == before
     async with database.write() as session:
         await session.execute(text("UPDATE broker_accounts SET password_hash = 'x'"))
-    await broker_password_file.sync(database, settings.broker, only_if_stale=True)
+    await broker_password_file.sync_password_file(database, settings.broker, only_if_stale=True)
     assert mosquitto.password_file.stat().st_ino != before
     assert not await can_connect(mosquitto, credentials["username"], credentials["password"])
     await tenant.client.delete(path)
 
 
 async def test_a_file_that_cannot_be_written_is_told_and_mended_by_a_new_password(
-    tenant: Tenant, settings: Settings, mosquitto: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, settings: VigieSettings, mosquitto: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings.broker, "password_file", mosquitto.password_file / "no-folder")
     answer = await tenant.client.post("/v1/channels", json={"kind": "mqtt"})
@@ -145,7 +147,10 @@ async def test_an_account_reads_its_own_alerts_and_nothing_else(
     box = await make_box(tenant, site_id, "box-access")
     _, ours = await open_channel(tenant)
     _, theirs = await open_channel(other_tenant)
-    roots = {tenant.id: root_of(UUID(tenant.id)), other_tenant.id: root_of(UUID(other_tenant.id))}
+    roots = {
+        tenant.id: build_topic_root(UUID(tenant.id)),
+        other_tenant.id: build_topic_root(UUID(other_tenant.id)),
+    }
     async with (
         collecting(mosquitto, EVERYTHING, **ours) as our_mail,
         collecting(mosquitto, EVERYTHING, **theirs) as their_mail,
@@ -155,12 +160,12 @@ async def test_an_account_reads_its_own_alerts_and_nothing_else(
         speaking(mosquitto, **box) as sensor,
     ):
         for topic in ("telemetry", "event", "status", "telemetry/cbor", "config/reported"):
-            assert not isinstance(await say(sensor, f"vigie/v1/box-access/{topic}"), Refusal)
+            assert not isinstance(await say(sensor, f"vigie/v1/box-access/{topic}"), BrokerRefusal)
         for topic in ("ack", "config"):
-            assert not isinstance(await say(roles, f"vigie/v1/box-access/{topic}"), Refusal)
+            assert not isinstance(await say(roles, f"vigie/v1/box-access/{topic}"), BrokerRefusal)
         for root in roots.values():
-            assert not isinstance(await say(roles, f"{root}/{site_id}/alert.firing"), Refusal)
-            assert not isinstance(await say(roles, f"{root}/-/alert.group"), Refusal)
+            assert not isinstance(await say(roles, f"{root}/{site_id}/alert.firing"), BrokerRefusal)
+            assert not isinstance(await say(roles, f"{root}/-/alert.group"), BrokerRefusal)
         # The last message for each: what was before it has arrived, if it arrives at all.
         await say(roles, "vigie/v1/box-access/alerts/-/last")
         for root in roots.values():
@@ -179,7 +184,7 @@ async def test_whoever_takes_over_a_session_reads_nothing_of_it(
 ) -> None:
     _, ours = await open_channel(tenant)
     _, theirs = await open_channel(other_tenant)
-    mine, foreign = root_of(UUID(tenant.id)), root_of(UUID(other_tenant.id))
+    mine, foreign = build_topic_root(UUID(tenant.id)), build_topic_root(UUID(other_tenant.id))
 
     def kept(account: dict[str, str]) -> aiomqtt.Client:
         return aiomqtt.Client(
@@ -211,7 +216,7 @@ async def test_nobody_but_the_roles_publishes_alerts(
     box = await make_box(tenant, site_id, "box-access")
     _, ours = await open_channel(tenant)
     _, theirs = await open_channel(other_tenant)
-    mine, foreign = root_of(UUID(tenant.id)), root_of(UUID(other_tenant.id))
+    mine, foreign = build_topic_root(UUID(tenant.id)), build_topic_root(UUID(other_tenant.id))
     refused = (
         f"{mine}/-/alert.firing",
         mine,
@@ -230,7 +235,7 @@ async def test_nobody_but_the_roles_publishes_alerts(
                     if account["username"] == "gateway" and "/alerts" not in topic:
                         continue
                     answer = await say(speaker, topic)
-                    assert isinstance(answer, Refusal), (account["username"], topic)
+                    assert isinstance(answer, BrokerRefusal), (account["username"], topic)
                     assert answer.reason == "login_refused"
         async with speaking(mosquitto, "ingest", ACCOUNTS["ingest"]) as roles:
             await say(roles, f"{mine}/-/last")

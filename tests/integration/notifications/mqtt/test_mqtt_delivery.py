@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import aiomqtt
 import asyncpg
 
-from app.notifications.delivery.transport_types import message_id
-from app.notifications.mqtt.mqtt_transport import root_of
-from app.platform.config.settings import BrokerSettings, Settings
+from app.notifications.delivery.transport_types import build_message_id
+from app.notifications.mqtt.mqtt_transport import build_topic_root
+from app.platform.config.settings import BrokerSettings, VigieSettings
 from app.platform.db.database import Database
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
@@ -54,7 +54,7 @@ async def test_an_alert_reaches_who_subscribes_with_the_channel_s_account(
     site_id: str,
     database: Database,
     connection: asyncpg.Connection,
-    settings: Settings,
+    settings: VigieSettings,
     mosquitto: PrivateMosquitto,
 ) -> None:
     made = await open_channel(tenant)
@@ -71,7 +71,7 @@ async def test_an_alert_reaches_who_subscribes_with_the_channel_s_account(
         ((topic, body),) = await received(client, 1)
         assert topic == f"vigie/v1/@{tenant.id}/alerts/{site_id}/alert.firing"
         assert list(body) == ["id", "type", "timestamp", "data"]
-        assert (body["id"], body["type"]) == (message_id(ours.id), "alert.firing")
+        assert (body["id"], body["type"]) == (build_message_id(ours.id), "alert.firing")
         assert body["data"]["alert_id"] == str(ours.payload["alert_id"])
 
         tested = await tenant.client.post(f"/v1/channels/{made['id']}/test")
@@ -83,7 +83,7 @@ async def test_an_alert_reaches_who_subscribes_with_the_channel_s_account(
         )
         await emit(connection, alert_event(UUID(other_tenant.id)))
         ((topic, _),) = await received(foreign, 1)
-        assert topic.startswith(f"{root_of(UUID(other_tenant.id))}/")
+        assert topic.startswith(f"{build_topic_root(UUID(other_tenant.id))}/")
     log = (await tenant.client.get(f"/v1/channels/{made['id']}/deliveries")).json()["data"]
     assert [(each["type"], each["state"], len(each["attempts"])) for each in log] == [
         ("webhook.test", "delivered", 1),
@@ -96,7 +96,7 @@ async def test_cloudevents_and_groups(
     tenant: Tenant,
     database: Database,
     connection: asyncpg.Connection,
-    settings: Settings,
+    settings: VigieSettings,
     mosquitto: PrivateMosquitto,
 ) -> None:
     made = await open_channel(tenant, format="cloudevents", grouping={"by": ["rule"], "wait": "PT0S"})
@@ -114,7 +114,7 @@ async def test_cloudevents_and_groups(
 
 
 async def test_a_stopped_broker_loses_nothing_and_who_was_away_gets_it_too(
-    database: Database, connection: asyncpg.Connection, settings: Settings, folder: Path
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings, folder: Path
 ) -> None:
     organisation, username = await add_organisation(connection), "ingest"
     reader = f"@{organisation}"
@@ -138,7 +138,7 @@ async def test_a_stopped_broker_loses_nothing_and_who_was_away_gets_it_too(
             )
 
         async with subscriber() as client:
-            await client.subscribe(f"{root_of(organisation)}/#", qos=1)
+            await client.subscribe(f"{build_topic_root(organisation)}/#", qos=1)
         sites = [uuid4() for _ in range(30)]
         events = [alert_event(organisation, site_id=site) for site in sites]
         async with dispatching(elsewhere, database):
@@ -153,7 +153,7 @@ async def test_a_stopped_broker_loses_nothing_and_who_was_away_gets_it_too(
         async with subscriber() as client:
             got = await received(client, 30)
     # At least once: of what was on its way when the broker stopped, something may come twice.
-    assert {body["id"] for _, body in got} == {message_id(event.id) for event in events}
+    assert {body["id"] for _, body in got} == {build_message_id(event.id) for event in events}
     assert {topic.split("/")[4] for topic, _ in got} == {str(site) for site in sites}
 
 
@@ -170,7 +170,7 @@ async def _tried(connection: asyncpg.Connection) -> bool:
 
 
 async def test_what_a_broker_that_is_away_comes_to_stands_in_the_log(
-    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: Settings
+    tenant: Tenant, database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     made = await open_channel(tenant)
     nowhere = settings.broker.model_copy(update={"port": 1})

@@ -16,12 +16,17 @@ import trustme
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from app.notifications.delivery.transport_types import Claim, Outcome
+from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.mqtt import mqtt_transport
-from app.notifications.mqtt.mqtt_connection import Link
-from app.notifications.mqtt.mqtt_transport import BODY_LIMIT, Publisher, root_of, topic_of
+from app.notifications.mqtt.mqtt_connection import PublisherConnection
+from app.notifications.mqtt.mqtt_transport import (
+    BODY_LIMIT,
+    MqttTransport,
+    build_delivery_topic,
+    build_topic_root,
+)
 from app.platform.config.settings import BrokerSettings, BrokerTlsSettings
-from app.standalone.free_ports import free_port
+from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import TlsListener
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.integration.notifications.helpers import claim_of
@@ -38,16 +43,16 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Priv
 
 
 @pytest.fixture
-def links(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
+def links(monkeypatch: pytest.MonkeyPatch) -> list[PublisherConnection]:
     """The connections that were begun, in their order."""
-    begun: list[Link] = []
+    begun: list[PublisherConnection] = []
 
-    class Noted(Link):
+    class Noted(PublisherConnection):
         def __init__(self, settings: BrokerSettings, *, timeout_s: float) -> None:
             super().__init__(settings, timeout_s=timeout_s)
             begun.append(self)
 
-    monkeypatch.setattr(mqtt_transport, "Link", Noted)
+    monkeypatch.setattr(mqtt_transport, "PublisherConnection", Noted)
     return begun
 
 
@@ -82,15 +87,15 @@ async def received(client: aiomqtt.Client, count: int) -> list[tuple[str, Any]]:
     return found
 
 
-def claimed(organisation: UUID = OURS, body: bytes = b'{"id":"msg_1"}', **changes: Any) -> Claim:  # noqa: ANN401 (fields of a claim)
+def claimed(organisation: UUID = OURS, body: bytes = b'{"id":"msg_1"}', **changes: Any) -> LeasedDelivery:  # noqa: ANN401 (fields of a claim)
     return claim_of("", "", body, organisation_id=organisation, kind="mqtt", target={}, **changes)
 
 
-async def send(publisher: Publisher, claim: Claim) -> Outcome:
+async def send(publisher: MqttTransport, claim: LeasedDelivery) -> AttemptOutcome:
     return await publisher.send(claim, datetime.now(UTC))
 
 
-async def until_delivered(publisher: Publisher, claim: Claim) -> Outcome:
+async def until_delivered(publisher: MqttTransport, claim: LeasedDelivery) -> AttemptOutcome:
     """Attempt as the dispatcher would, until it is taken."""
     async with asyncio.timeout(20):
         outcome = await send(publisher, claim)
@@ -102,8 +107,8 @@ async def until_delivered(publisher: Publisher, claim: Claim) -> Outcome:
 
 async def test_an_alert_arrives_on_the_topic_of_its_organisation_and_site(broker: PrivateMosquitto) -> None:
     site = uuid4()
-    async with reader(broker, OURS) as client, Publisher(settings_of(broker)) as publisher:
-        await client.subscribe(f"{root_of(OURS)}/#", qos=1)
+    async with reader(broker, OURS) as client, MqttTransport(settings_of(broker)) as publisher:
+        await client.subscribe(f"{build_topic_root(OURS)}/#", qos=1)
         first = await send(publisher, claimed(site_id=site))
         second = await send(publisher, claimed(type="alert.group", body=b'{"id":"msg_2"}'))
         assert [first.reason, second.reason] == ["delivered", "delivered"]
@@ -116,14 +121,14 @@ async def test_an_alert_arrives_on_the_topic_of_its_organisation_and_site(broker
 
 
 async def test_that_nobody_listens_is_remarked(broker: PrivateMosquitto) -> None:
-    async with Publisher(settings_of(broker)) as publisher:
+    async with MqttTransport(settings_of(broker)) as publisher:
         outcome = await send(publisher, claimed(uuid4()))
     assert (outcome.reason, outcome.body) == ("delivered", "No matching subscribers")
 
 
 async def test_many_at_once_share_one_connection(broker: PrivateMosquitto) -> None:
-    async with reader(broker, OURS) as client, Publisher(settings_of(broker)) as publisher:
-        await client.subscribe(f"{root_of(OURS)}/#", qos=1)
+    async with reader(broker, OURS) as client, MqttTransport(settings_of(broker)) as publisher:
+        await client.subscribe(f"{build_topic_root(OURS)}/#", qos=1)
         bodies = [json.dumps({"id": f"msg_{number}"}).encode() for number in range(300)]
         outcomes = await asyncio.gather(*(send(publisher, claimed(body=body)) for body in bodies))
         assert {outcome.reason for outcome in outcomes} == {"delivered"}
@@ -144,8 +149,8 @@ async def test_the_media_type_is_told(broker: PrivateMosquitto) -> None:
         password=PASSWORDS[username],
         protocol=aiomqtt.ProtocolVersion.V5,
     )
-    async with client, Publisher(settings_of(broker)) as publisher:
-        await client.subscribe(f"{root_of(OURS)}/#", qos=1)
+    async with client, MqttTransport(settings_of(broker)) as publisher:
+        await client.subscribe(f"{build_topic_root(OURS)}/#", qos=1)
         for format_ in ("native", "cloudevents"):
             await send(publisher, claimed(format=format_))
         told = [(await anext(aiter(client.messages))).properties for _ in range(2)]
@@ -154,11 +159,11 @@ async def test_the_media_type_is_told(broker: PrivateMosquitto) -> None:
 
 
 async def test_nothing_is_lost_while_the_broker_is_stopped_and_started(
-    broker: PrivateMosquitto, links: list[Link]
+    broker: PrivateMosquitto, links: list[PublisherConnection]
 ) -> None:
-    async with Publisher(settings_of(broker)) as publisher:
+    async with MqttTransport(settings_of(broker)) as publisher:
         async with reader(broker, OURS, kept="stays") as client:
-            await client.subscribe(f"{root_of(OURS)}/#", qos=1)
+            await client.subscribe(f"{build_topic_root(OURS)}/#", qos=1)
             assert (await send(publisher, claimed())).delivered
             await received(client, 1)
         assert (await send(publisher, claimed(body=b'{"id":"msg_before"}'))).delivered
@@ -182,7 +187,7 @@ async def test_a_broker_that_dies_under_a_message_fails_it_at_once(
     broker: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mqtt_transport, "TIMEOUT_S", 100.0)
-    async with Publisher(settings_of(broker)) as publisher:
+    async with MqttTransport(settings_of(broker)) as publisher:
         assert (await send(publisher, claimed())).delivered
         child = broker.child
         assert child is not None
@@ -203,7 +208,7 @@ async def test_a_broker_that_says_nothing_is_left_in_time(
     broker: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mqtt_transport, "TIMEOUT_S", 0.5)
-    async with Publisher(settings_of(broker)) as publisher:
+    async with MqttTransport(settings_of(broker)) as publisher:
         assert (await send(publisher, claimed())).delivered
         child = broker.child
         assert child is not None
@@ -218,7 +223,7 @@ async def test_a_broker_that_says_nothing_is_left_in_time(
 
 
 async def test_what_the_rules_of_access_refuse_is_no_delivery(broker: PrivateMosquitto) -> None:
-    async with Publisher(settings_of(broker, f"@{OURS}")) as publisher:
+    async with MqttTransport(settings_of(broker, f"@{OURS}")) as publisher:
         with capture_logs() as logs:
             outcome = await send(publisher, claimed())
     assert (outcome.reason, outcome.body) == ("login_refused", None)
@@ -226,10 +231,10 @@ async def test_what_the_rules_of_access_refuse_is_no_delivery(broker: PrivateMos
 
 
 async def test_a_wrong_password(
-    broker: PrivateMosquitto, links: list[Link], monkeypatch: pytest.MonkeyPatch
+    broker: PrivateMosquitto, links: list[PublisherConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mqtt_transport, "_FIRST_WAIT_S", 60.0)
-    async with Publisher(settings_of(broker, password=SecretStr("wrong"))) as publisher:
+    async with MqttTransport(settings_of(broker, password=SecretStr("wrong"))) as publisher:
         with capture_logs() as logs:
             first, second = [await send(publisher, claimed()) for _ in range(2)]
     assert first.reason == second.reason == "login_refused"
@@ -251,12 +256,12 @@ async def test_brokers_that_cannot_be_reached(
 ) -> None:
     monkeypatch.setattr(mqtt_transport, "_CONNECT_S", 0.3)
     cases: dict[str, dict[str, Any]] = {
-        "connect_failed": {"port": free_port()},
+        "connect_failed": {"port": find_free_port()},
         "name_unresolved": {"host": "broker.invalid"},
         "connect_timeout": {"port": silent},
     }
     for reason, change in cases.items():
-        async with Publisher(settings_of(broker, **change)) as publisher:
+        async with MqttTransport(settings_of(broker, **change)) as publisher:
             outcomes = await asyncio.gather(*(send(publisher, claimed()) for _ in range(5)))
         assert {outcome.reason for outcome in outcomes} == {reason}
 
@@ -270,7 +275,7 @@ async def test_by_tls_to_a_broker_that_is_the_right_one(folder: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
     ours.cert_pem.write_to_path(folder / "ours.pem")
     another.cert_pem.write_to_path(folder / "another.pem")
-    listener = TlsListener("127.0.0.1", free_port(), folder / "certificate.pem", folder / "key.pem")
+    listener = TlsListener("127.0.0.1", find_free_port(), folder / "certificate.pem", folder / "key.pem")
     async with PrivateMosquitto(folder / "mosquitto", accounts=PASSWORDS, tls=listener) as started:
         for name, reason in (
             ("ours.pem", "delivered"),
@@ -279,13 +284,13 @@ async def test_by_tls_to_a_broker_that_is_the_right_one(folder: Path) -> None:
             ("missing.pem", "tls_failed"),
         ):
             tls = BrokerTlsSettings(enabled=True, ca_file=folder / name)
-            async with Publisher(settings_of(started, port=listener.port, tls=tls)) as publisher:
+            async with MqttTransport(settings_of(started, port=listener.port, tls=tls)) as publisher:
                 outcome = await send(publisher, claimed())
             assert outcome.reason == reason, (name, outcome)
 
 
 async def test_what_is_too_large_does_not_end_the_connection_of_others(broker: PrivateMosquitto) -> None:
-    async with Publisher(settings_of(broker)) as publisher:
+    async with MqttTransport(settings_of(broker)) as publisher:
         assert (await send(publisher, claimed(body=b"x" * BODY_LIMIT))).delivered
         link = publisher._link
         outcome = await send(publisher, claimed(body=b"x" * (BODY_LIMIT + 1)))
@@ -301,7 +306,7 @@ async def test_it_closes_while_it_connects(
     silent: int, broker: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mqtt_transport, "_CONNECT_S", 0.3)
-    async with Publisher(settings_of(broker, port=silent)) as publisher:
+    async with MqttTransport(settings_of(broker, port=silent)) as publisher:
         sending = asyncio.create_task(send(publisher, claimed()))
         await asyncio.sleep(0.05)
         sending.cancel()
@@ -310,4 +315,4 @@ async def test_it_closes_while_it_connects(
 
 
 def test_topics() -> None:
-    assert topic_of(claimed(type="webhook.test")) == f"vigie/v1/@{OURS}/alerts/-/webhook.test"
+    assert build_delivery_topic(claimed(type="webhook.test")) == f"vigie/v1/@{OURS}/alerts/-/webhook.test"

@@ -18,8 +18,8 @@ from httpx_sse import aconnect_sse
 from app.notifications.events.outbox import OutboxRecord
 from app.notifications.stream import event_stream
 from app.notifications.stream import stream_queries as reads
-from app.notifications.stream.event_stream import Mark
-from app.notifications.stream.stream_hub import Hub
+from app.notifications.stream.event_stream import StreamCursor
+from app.notifications.stream.stream_hub import StreamHub
 from app.platform.config.api_settings import ApiSettings
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import STREAM_EVENTS
@@ -37,7 +37,7 @@ async def url(application: FastAPI) -> AsyncIterator[str]:
 
 
 def change(application: FastAPI, **settings: Any) -> None:  # noqa: ANN401 (whatever a setting holds)
-    hub: Hub = application.state.stream_hub
+    hub: StreamHub = application.state.stream_hub
     hub.settings = ApiSettings.model_validate({**hub.settings.model_dump(), **settings})
 
 
@@ -128,11 +128,11 @@ async def test_what_is_no_longer_kept_is_said(
     organisation = UUID(tenant.id)
     record = event(organisation)
     (kept,) = await tell(connection, record)
-    within = Mark(0, datetime.now(UTC) - timedelta(days=6)).token(organisation)
+    within = StreamCursor(0, datetime.now(UTC) - timedelta(days=6)).token(organisation)
     async with listening(url, tenant.key, last_event_id=within) as heard:
         await heard.wait(1)
         assert heard.messages == [kept]
-    ancient = Mark(0, datetime.now(UTC) - timedelta(days=8)).token(organisation)
+    ancient = StreamCursor(0, datetime.now(UTC) - timedelta(days=8)).token(organisation)
     async with listening(url, tenant.key, last_event_id=ancient) as heard:
         reset, following = await heard.wait(2)
     assert (reset.event, following.message) == ("stream.reset", kept)
@@ -188,10 +188,10 @@ async def test_what_is_refused(
         "",
         "12",
         "x" * 600,
-        Mark(1, now).token(UUID(other_tenant.id)),
-        Mark(10**6, now).token(own),
-        Mark(-1, now).token(own),
-        Mark(1, now).token(own)[:-3],
+        StreamCursor(1, now).token(UUID(other_tenant.id)),
+        StreamCursor(10**6, now).token(own),
+        StreamCursor(-1, now).token(own),
+        StreamCursor(1, now).token(own)[:-3],
     ):
         status, code = await refusal(url, tenant.key, after=token)
         assert (status, code) in {(422, "invalid_cursor"), (422, "invalid_value")}, token
@@ -251,7 +251,7 @@ async def test_an_integrator_and_its_clients_do_not_take_all_streams(
     application: FastAPI, api: httpx.AsyncClient, other_tenant: Tenant
 ) -> None:
     change(application, streams_per_organisation=1, streams_max=3, integrator_factor=2)
-    hub: Hub = application.state.stream_hub
+    hub: StreamHub = application.state.stream_hub
     above = (await api.post("/v1/organisations", json={"name": "I", "kind": "integrator"})).json()["id"]
     body = {"organisation_id": above, "name": "i", "scopes": ["*"]}
     key = (await api.post("/v1/api-keys", json=body)).json()["key"]
@@ -391,10 +391,13 @@ async def test_pages_are_read_by_the_index(
         assert index in plan, plan
         assert '"Relation Name": "outbox"' in plan
         assert '"Seq Scan"' not in plan, plan
-    page = await reads.read_page(connection, organisation, 100)
+    page = await reads.read_event_page(connection, organisation, 100)
     assert (page.full, page.newest) == (True, 20_300)
     assert [one.position for one in page.events] == list(range(101, 301))
-    assert await reads.read_news(connection, 250) == {organisation: 300, UUID(other_tenant.id): 20_300}
+    assert await reads.read_updated_organisations(connection, 250) == {
+        organisation: 300,
+        UUID(other_tenant.id): 20_300,
+    }
 
 
 async def test_a_stopping_server_takes_no_stream(application: FastAPI, tenant: Tenant) -> None:
@@ -409,7 +412,7 @@ async def test_a_stopping_server_takes_no_stream(application: FastAPI, tenant: T
 async def test_a_stream_may_end_while_the_hub_looks(
     application: FastAPI, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub: Hub = application.state.stream_hub
+    hub: StreamHub = application.state.stream_hub
     pool = hub.pool
     for _ in range(2):
         with contextlib.ExitStack() as stack, monkeypatch.context() as patch:

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from app.standalone.free_ports import free_port
+from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import event
 from tests.integration.notifications.streams import PATH, listening, tell
@@ -19,7 +19,7 @@ from tests.scenarios.processes import RoleProcess, role, serves, until
 async def test_a_process_with_open_streams_stops_at_once(
     tenant: Tenant, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    port = free_port()
+    port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     api = RoleProcess("api", tmp_path / "api.log")
     # Streams hold no session: two are enough for all of them, and for others beside them.
@@ -53,7 +53,7 @@ async def test_a_process_with_open_streams_stops_at_once(
 async def test_nor_does_a_client_that_reads_nothing_keep_it(
     tenant: Tenant, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    port = free_port()
+    port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     large = {"text": "x" * 20_000}
     async with role("api", tmp_path, VIGIE_API__PORT=str(port)) as api:

@@ -12,30 +12,30 @@ from sqlalchemy import text
 
 from app.alerts.service import close_alerts
 from app.platform.db import ingest_barrier
-from app.platform.db.advisory_locks import CLOSING, GATE
+from app.platform.db.advisory_locks import BARRIER_QUEUE, INGEST_BARRIER
 from app.platform.db.database import Database
-from app.platform.db.ingest_barrier import close_gate, pass_gate
+from app.platform.db.ingest_barrier import close_ingest_barrier, pass_ingest_barrier
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.tenant_scope import Caller, Reach, working_for
+from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, run_as_caller
 from app.rules.definitions import service as rules
 from tests.scenarios.processes import until
 
-ONE, OTHER = (Caller(Reach.of([UUID(int=number)])) for number in (1, 2))
+ONE, OTHER = (ScopedCaller(TenantScope.of([UUID(int=number)])) for number in (1, 2))
 
 
 class Closer:
     """A change that closes the gate, and stays until it is let go."""
 
-    def __init__(self, database: Database, caller: Caller) -> None:
+    def __init__(self, database: Database, caller: ScopedCaller) -> None:
         self.closed, self.go = asyncio.Event(), asyncio.Event()
-        with working_for(caller):
+        with run_as_caller(caller):
             self.task = asyncio.create_task(self._change(database))
 
     async def _change(self, database: Database) -> None:
         async with database.write() as session:
-            await close_gate(session)
-            await close_gate(session)  # as closing alerts does once more
+            await close_ingest_barrier(session)
+            await close_ingest_barrier(session)  # as closing alerts does once more
             self.closed.set()
             await self.go.wait()
 
@@ -48,7 +48,7 @@ class Closer:
 @asynccontextmanager
 async def batch(connection: asyncpg.Connection) -> AsyncIterator[None]:
     async with connection.transaction():
-        await pass_gate(connection)
+        await pass_ingest_barrier(connection)
         yield
 
 
@@ -78,7 +78,7 @@ async def test_batches_that_wait_pass_before_the_next_closer(
     first = Closer(database, ONE)
     await first.closed.wait()
     second = Closer(database, OTHER)
-    assert await until(lambda: waiting(looking, CLOSING)) == 1
+    assert await until(lambda: waiting(looking, BARRIER_QUEUE)) == 1
     passed, done = asyncio.Event(), asyncio.Event()
 
     async def store() -> None:
@@ -87,12 +87,12 @@ async def test_batches_that_wait_pass_before_the_next_closer(
             await done.wait()
 
     storing = asyncio.create_task(store())
-    assert await until(lambda: waiting(looking, GATE)) == 1
+    assert await until(lambda: waiting(looking, INGEST_BARRIER)) == 1
     await first.end()
     # It came last, and is first: whoever wants to close the gate waits for it.
     async with asyncio.timeout(10):
         await passed.wait()
-    assert await until(lambda: waiting(looking, GATE)) == 1
+    assert await until(lambda: waiting(looking, INGEST_BARRIER)) == 1
     assert not second.closed.is_set()
     done.set()
     await storing
@@ -111,7 +111,7 @@ async def test_one_organisations_closers_wait_for_each_other_without_a_connectio
     await first.closed.wait()
     more = [Closer(small, ONE) for _ in range(10)]
     stranger = Closer(small, OTHER)
-    assert await until(lambda: waiting(connections[0], CLOSING)) == 1
+    assert await until(lambda: waiting(connections[0], BARRIER_QUEUE)) == 1
     # Of three connections one is left, whatever the first organisation wants.
     async with asyncio.timeout(5), small.read() as session:
         assert await session.scalar(text("SELECT 1")) == 1
@@ -128,15 +128,15 @@ async def test_clients_of_an_integrator_take_turns_with_each_other_and_with_it(
     database: Database, connections: tuple[asyncpg.Connection, asyncpg.Connection]
 ) -> None:
     integrator, client = UUID(int=3), UUID(int=4)
-    first = Closer(database, Caller(Reach.of([client]), tree=integrator))
+    first = Closer(database, ScopedCaller(TenantScope.of([client]), tree=integrator))
     await first.closed.wait()
     more = [
-        Closer(database, Caller(Reach.of(reached), tree=integrator))
+        Closer(database, ScopedCaller(TenantScope.of(reached), tree=integrator))
         for reached in ([UUID(int=5)], [integrator, client, UUID(int=5)])
     ]
     stranger = Closer(database, OTHER)
     # Only the stranger came as far as a lock.
-    assert await until(lambda: waiting(connections[0], CLOSING)) == 1
+    assert await until(lambda: waiting(connections[0], BARRIER_QUEUE)) == 1
     for closer in (first, stranger, *more):
         await closer.end()
 
@@ -154,10 +154,10 @@ async def test_who_gives_up_waiting_and_who_fails_leaves_the_turn_to_the_next(da
 
     async def fail() -> None:
         async with database.write() as session:
-            await close_gate(session)
+            await close_ingest_barrier(session)
             await session.execute(text("SELECT 1 / 0"))
 
-    with working_for(ONE):
+    with run_as_caller(ONE):
         for _ in range(2):
             with pytest.raises(Exception, match="division by zero"):
                 await fail()
@@ -168,9 +168,9 @@ async def test_who_gives_up_waiting_and_who_fails_leaves_the_turn_to_the_next(da
 
 
 async def test_with_the_gate_closed_nobody_waits_long_for_others(database: Database) -> None:
-    with working_for(ONE):
+    with run_as_caller(ONE):
         async with database.write() as session:
-            await close_gate(session)
+            await close_ingest_barrier(session)
             assert await session.scalar(text("SHOW lock_timeout")) == "2s"
 
 
@@ -179,10 +179,10 @@ async def test_whoever_restores_a_rule_waits_for_the_turn_without_a_connection(d
     await closer.closed.wait()
     nobody = UUID(int=7)
     principal = Principal(nobody, UUID(int=1), platform=False, scopes=frozenset(), reach=ONE.reach)
-    with working_for(ONE):
+    with run_as_caller(ONE):
         async with database.write() as session:
             restoring = asyncio.create_task(
-                rules.restore(
+                rules.restore_version(
                     session, principal, nobody, "1", close_alerts=close_alerts, now=datetime.now(UTC)
                 )
             )

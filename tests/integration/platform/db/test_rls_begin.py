@@ -9,18 +9,25 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db import idle_connections
 from app.platform.db.database import LOOKUP_CONNECTIONS, Database
-from app.platform.db.rls_begin import literal
-from app.platform.kernel.tenant_scope import EVERYTHING, NOTHING, Caller, actor, came_from, working_for
+from app.platform.db.rls_begin import quote_literal
+from app.platform.kernel.tenant_scope import (
+    EMPTY_SCOPE,
+    FULL_SCOPE,
+    ScopedCaller,
+    format_actor,
+    run_as_caller,
+    set_request_origin,
+)
 
 SETTING = text("SELECT current_setting(:name)")
 HOSTILE = "'); RESET ROLE; SELECT set_config('vigie.reach', 'all', false); --\\' \\\\ \" é 🔔 $$"
 
 
 @pytest.fixture
-async def tenants(settings: Settings) -> AsyncIterator[Database]:
+async def tenants(settings: VigieSettings) -> AsyncIterator[Database]:
     """A database as the API opens it."""
     opened = Database(settings.database, application="tests-api", role="vigie_api", tenants=True)
     yield opened
@@ -30,22 +37,22 @@ async def tenants(settings: Settings) -> AsyncIterator[Database]:
 @pytest.mark.parametrize("kind", ["read", "write"])
 async def test_each_transaction_is_told_whom_it_is_for(tenants: Database, kind: str) -> None:
     for name in (HOSTILE, "E'", "\\", "", "x" * 10_000):
-        came_from("127.0.0.1", name)
-        caller = Caller(NOTHING, actor("key", None, name))
-        with working_for(caller):
+        set_request_origin("127.0.0.1", name)
+        caller = ScopedCaller(EMPTY_SCOPE, format_actor("key", None, name))
+        with run_as_caller(caller):
             async with getattr(tenants, kind)() as session:
                 for setting, value in caller.settings().items():
                     assert await session.scalar(SETTING, {"name": setting}) == value
                 assert await session.scalar(text("SELECT current_user")) == "vigie_api"
         # What was told is over with its transaction: the next one on this connection is told anew.
-        with working_for(Caller(EVERYTHING, "somebody else")):
+        with run_as_caller(ScopedCaller(FULL_SCOPE, "somebody else")):
             async with getattr(tenants, kind)() as session:
                 assert await session.scalar(SETTING, {"name": "vigie.reach"}) == "all"
                 assert await session.scalar(SETTING, {"name": "vigie.actor"}) == "somebody else"
 
 
 async def test_a_second_transaction_of_a_session_is_told_too(tenants: Database) -> None:
-    with working_for(Caller(NOTHING, "first")):
+    with run_as_caller(ScopedCaller(EMPTY_SCOPE, "first")):
         async with tenants.write() as session:
             await session.scalar(text("SELECT 1"))
             await session.commit()
@@ -58,12 +65,12 @@ async def test_what_only_reads_cannot_write(tenants: Database, database: Databas
     statement = text("UPDATE organisations SET name = name")
     for opened in (tenants, database):
         for kind in (opened.read, opened.look_up):
-            with working_for(Caller(EVERYTHING)):
+            with run_as_caller(ScopedCaller(FULL_SCOPE)):
                 async with kind() as session:
                     with pytest.raises(DBAPIError, match="read-only"):
                         await session.execute(statement)
         # The same connections write again afterwards.
-        with working_for(Caller(EVERYTHING)):
+        with run_as_caller(ScopedCaller(FULL_SCOPE)):
             async with opened.write() as session:
                 await session.execute(statement)
 
@@ -72,7 +79,7 @@ async def test_all_that_is_read_is_of_one_moment(tenants: Database) -> None:
     count = text("SELECT count(*) FROM organisations")
     fields = "id, name, created_at, updated_at"
     change = text(f"INSERT INTO organisations ({fields}) SELECT gen_random_uuid(), 'one', now(), now()")
-    with working_for(Caller(EVERYTHING)):
+    with run_as_caller(ScopedCaller(FULL_SCOPE)):
         async with tenants.read() as session:
             before = await session.scalar(count)
             async with tenants.write() as writer:
@@ -86,7 +93,7 @@ async def test_all_that_is_read_is_of_one_moment(tenants: Database) -> None:
 
 
 async def test_a_lookup_is_the_programs_and_leaves_nothing_behind(tenants: Database) -> None:
-    with working_for(Caller(NOTHING, "nobody")):
+    with run_as_caller(ScopedCaller(EMPTY_SCOPE, "nobody")):
         for _ in range(2 * LOOKUP_CONNECTIONS):
             async with tenants.look_up() as session:
                 assert await session.scalar(SETTING, {"name": "vigie.reach"}) == "all"
@@ -101,7 +108,7 @@ async def test_a_lookup_is_the_programs_and_leaves_nothing_behind(tenants: Datab
 def test_a_literal_is_the_text_and_nothing_else(texts: list[str]) -> None:
     # As the server reads it: an escaped string ends at the first quote that is neither doubled nor escaped.
     for value in texts:
-        written = literal(value)
+        written = quote_literal(value)
         assert written[:2] == "E'"
         read, rest = "", written[2:]
         while rest[0] != "'" or rest[:2] == "''":
@@ -112,7 +119,7 @@ def test_a_literal_is_the_text_and_nothing_else(texts: list[str]) -> None:
 
 
 def test_a_literal_has_no_nul() -> None:
-    assert literal("a\0b") == "E'ab'"
+    assert quote_literal("a\0b") == "E'ab'"
 
 
 async def end_all(database_url: str) -> None:
@@ -147,8 +154,8 @@ async def test_an_idle_connection_is_asked_whether_it_is_there(
     tenants: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if nobody had said good-bye: the connection does not know that it is lost.
-    monkeypatch.setattr(idle_connections, "knows_its_end", lambda _: False)
+    monkeypatch.setattr(idle_connections, "is_connection_lost", lambda _: False)
     await open_some(tenants)
     await end_all(database_url)
-    monkeypatch.setattr(idle_connections, "ASKED_AFTER_S", 0.0)
+    monkeypatch.setattr(idle_connections, "PING_AFTER_S", 0.0)
     await answer(tenants)

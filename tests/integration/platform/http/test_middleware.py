@@ -11,7 +11,7 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.kernel.api_keys import generate_key
 from app.platform.observability.metrics_and_logs import configure_logging
 from tests.conftest import Tenant, client_of, new_application, running
@@ -59,7 +59,7 @@ async def test_405_names_all_that_the_path_has(tenant: Tenant) -> None:
 
 
 async def test_a_good_key_takes_nothing_from_its_address_and_head_needs_a_key(
-    settings: Settings, admin_key: str
+    settings: VigieSettings, admin_key: str
 ) -> None:
     few = settings.api.model_copy(update={"anonymous_rate_per_s": 0.001, "anonymous_rate_burst": 2})
     async with running(new_application(settings.model_copy(update={"api": few}))) as app:
@@ -116,7 +116,7 @@ async def test_without_a_token_metrics_are_for_this_machine(application: FastAPI
     assert told["ingest"]["detail"] == "not running"
 
 
-async def test_with_a_token_metrics_are_for_who_has_it(settings: Settings) -> None:
+async def test_with_a_token_metrics_are_for_who_has_it(settings: VigieSettings) -> None:
     api = settings.api.model_validate({**settings.api.model_dump(), "metrics_token": TOKEN})
     async with running(new_application(settings.model_copy(update={"api": api}))) as app:
         async with at(app, "192.0.2.7", Authorization=f"Bearer {TOKEN}") as prometheus:

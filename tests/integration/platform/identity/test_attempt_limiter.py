@@ -25,7 +25,9 @@ async def test_who_waits_for_one_count_holds_no_other_that_comes_later(database:
             await session.execute(EXPIRED, {"subject": subject})
     async with database.write() as other:
         await other.execute(HELD, {"subject": first})
-        counting = asyncio.create_task(attempt_limiter.count_all(database, {first: 5, last: 5}, window_s=60))
+        counting = asyncio.create_task(
+            attempt_limiter.limit_attempts(database, {first: 5, last: 5}, window_s=60)
+        )
         async with asyncio.timeout(10), database.read() as reader:
             while not await reader.scalar(WAITS):  # noqa: ASYNC110 (what is waited for is told by nobody)
                 await asyncio.sleep(0.01)

@@ -16,13 +16,13 @@ import httpx
 import psutil
 import pytest
 
-from app.platform.broker.drop_monitor import BrokerWatch
-from app.platform.config.settings import Settings
+from app.platform.broker.drop_monitor import BrokerDropMonitor
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
-from app.platform.runtime.heartbeat import beat, instance_name, say
-from app.platform.runtime.readiness import Probe
-from app.standalone.free_ports import free_port
+from app.platform.runtime.heartbeat import instance_name, run_heartbeat, write_heartbeat
+from app.platform.runtime.readiness import ReadinessProbe
+from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import client_of, new_application, running
@@ -30,15 +30,15 @@ from tests.scenarios.processes import until
 
 
 @asynccontextmanager
-async def served(settings: Settings, key: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def served(settings: VigieSettings, key: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application whose probe waits: on a busy machine an answer may take a while."""
     async with running(new_application(settings)) as app, client_of(app, key) as opened:
-        app.state.probe = Probe(settings, app.state.database, patience_s=30)
+        app.state.probe = ReadinessProbe(settings, app.state.database, patience_s=30)
         yield opened
 
 
 @pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def client(settings: VigieSettings) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a key: `/readyz` needs none."""
     async with served(settings) as opened:
         yield opened
@@ -86,7 +86,7 @@ async def test_a_database_that_is_stopped_is_told_and_found_again(
 
 
 async def test_an_api_begins_without_a_database_and_serves_once_there_is_one(
-    settings: Settings, postgres: PrivatePostgres, admin_key: str
+    settings: VigieSettings, postgres: PrivatePostgres, admin_key: str
 ) -> None:
     await postgres.stop()
     try:
@@ -105,7 +105,7 @@ async def test_an_api_begins_without_a_database_and_serves_once_there_is_one(
 
 
 async def test_a_database_without_the_schema_says_what_to_run(
-    settings: Settings, postgres: PrivatePostgres, admin_key: str
+    settings: VigieSettings, postgres: PrivatePostgres, admin_key: str
 ) -> None:
     url = await postgres.create_database(f"empty_{os.getpid()}", template="template1")
     owner = await asyncpg.connect(postgres.superuser_url.rpartition("/")[0] + "/" + url.rpartition("/")[2])
@@ -125,8 +125,8 @@ async def test_a_database_without_the_schema_says_what_to_run(
         await connection.close()
 
 
-async def test_a_broker_that_is_away_is_told_and_not_required(settings: Settings) -> None:
-    broker = settings.broker.model_copy(update={"port": free_port()})
+async def test_a_broker_that_is_away_is_told_and_not_required(settings: VigieSettings) -> None:
+    broker = settings.broker.model_copy(update={"port": find_free_port()})
     away = settings.model_copy(update={"broker": broker})
     async with served(away) as client:
         found = await asked(client, status=200)
@@ -142,11 +142,11 @@ async def test_a_role_that_waits_for_the_database_makes_it_fail(
 ) -> None:
     await asked(client, status=200)
     connection = await database.connect()
-    await say(connection, "ingest", "waiting for the database")
+    await write_heartbeat(connection, "ingest", "waiting for the database")
     found = await asked(client, status=503)
     assert found["database"]["detail"] == f"ingest ({instance_name()}) is waiting for the database"
     assert found["migrations"]["state"] == "ok"
-    await say(connection, "ingest", "consuming")
+    await write_heartbeat(connection, "ingest", "consuming")
     found = await asked(client, status=200)
     assert found["ingest"]["state"] == "ok"
     await connection.close()
@@ -155,7 +155,7 @@ async def test_a_role_that_waits_for_the_database_makes_it_fail(
 @asynccontextmanager
 async def beating(database: Database, role: str) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    task = asyncio.create_task(beat(database, role, lambda: "working", stop))
+    task = asyncio.create_task(run_heartbeat(database, role, lambda: "working", stop))
     try:
         yield
     finally:
@@ -164,7 +164,7 @@ async def beating(database: Database, role: str) -> AsyncIterator[None]:
 
 
 async def test_a_role_whose_connection_hangs_says_so_on_the_next_one(
-    client: httpx.AsyncClient, settings: Settings
+    client: httpx.AsyncClient, settings: VigieSettings
 ) -> None:
     """All backends that there are now hang; new ones answer, and nothing else would tell."""
     database = Database(settings.database, application="hanging")
@@ -196,7 +196,7 @@ async def test_dropped_messages_are_shown_and_the_platform_is_ready(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     connection = await database.connect()
-    await say(connection, "broker", "dropped 3 messages in the last 10 minutes")
+    await write_heartbeat(connection, "broker", "dropped 3 messages in the last 10 minutes")
     found = await asked(client, status=200)
     assert found["broker"] == {
         "state": "degraded",
@@ -209,11 +209,11 @@ async def test_dropped_messages_are_shown_and_the_platform_is_ready(
 async def test_the_watch_survives_the_broker_it_watches(tmp_path: Path) -> None:
     accounts = {"ingest": "ingest-password"}
     async with PrivateMosquitto(tmp_path / "broker", accounts=accounts) as broker:
-        settings = Settings(_env_file=None).broker.model_copy(
+        settings = VigieSettings(_env_file=None).broker.model_copy(
             update={"port": broker.port, "username": "ingest"}
         )
         settings.password = type(settings.password)(accounts["ingest"])
-        watch = BrokerWatch(settings)
+        watch = BrokerDropMonitor(settings)
         watch.start(None)
 
         async def sees() -> bool:

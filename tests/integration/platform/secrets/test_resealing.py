@@ -11,19 +11,19 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from app.notifications.delivery.retention import forget_former_secrets
+from app.notifications.delivery.retention import delete_expired_secrets
 from app.notifications.http.signing import generate_secret
 from app.notifications.http.webhook_secrets import open_headers, open_secret, seal_headers, seal_secret
 from app.platform.db.database import Database
 from app.platform.secrets import resealing
-from app.platform.secrets.resealing import Resealer, Use, uses
+from app.platform.secrets.resealing import SealingKeyUsage, SecretResealer, count_sealed_values
 from app.platform.secrets.sealed_columns import SEALED, SealedColumn
-from app.platform.secrets.sealing import Sealer, key_name
+from app.platform.secrets.sealing import SecretSealer, derive_key_name
 from tests.integration.notifications.helpers import add_endpoint, add_organisation
 from tests.integration.notifications.log import add_channel, ago
 
-OLD, NEW = Sealer([b"o" * 32]), Sealer([b"n" * 32])
-BOTH = Sealer([b"n" * 32, b"o" * 32])
+OLD, NEW = SecretSealer([b"o" * 32]), SecretSealer([b"n" * 32])
+BOTH = SecretSealer([b"n" * 32, b"o" * 32])
 
 
 _SEEN = """
@@ -47,7 +47,7 @@ async def _rows(connection: asyncpg.Connection) -> dict[UUID, asyncpg.Record]:
 
 async def _endpoint(
     connection: asyncpg.Connection,
-    sealer: Sealer | None,
+    sealer: SecretSealer | None,
     *,
     former: list[tuple[str, float]] | None = None,
     headers: dict[str, str] | None = None,
@@ -93,7 +93,7 @@ async def test_what_is_in_clear_is_sealed_and_means_the_same(
     made = [await _endpoint(connection, None, former=[(former, 1)]) for _ in range(5)]
     owner = await connection.fetchval("SELECT id FROM organisations LIMIT 1")
     channel = await add_channel(connection, owner)
-    assert await Resealer(NEW).turn(connection) == 0
+    assert await SecretResealer(NEW).turn(connection) == 0
     assert _shown() == 0
     rows = await _rows(connection)
     for endpoint, secret in made:
@@ -104,7 +104,7 @@ async def test_what_is_in_clear_is_sealed_and_means_the_same(
         assert "whsec_" not in str(dict(row))
     assert rows[channel]["secret"] is None
     # What is sealed under the first key is not touched again.
-    await Resealer(NEW).turn(connection)
+    await SecretResealer(NEW).turn(connection)
     assert await _rows(connection) == rows
 
 
@@ -113,7 +113,7 @@ async def test_what_an_older_key_sealed_is_sealed_anew(connection: asyncpg.Conne
     endpoint, secret = await _endpoint(
         connection, OLD, former=[(former, 1), (generate_secret(), 1)], headers={"X-Key": "hunter2"}
     )
-    assert await Resealer(BOTH).turn(connection) == 0
+    assert await SecretResealer(BOTH).turn(connection) == 0
     row = (await _rows(connection))[endpoint]
     # The old key may go now.
     assert open_secret(NEW, endpoint, row["secret"]) == secret
@@ -126,7 +126,7 @@ async def test_what_cannot_be_opened_stays_and_is_told_of_once(connection: async
     foreign, _ = await _endpoint(connection, OLD, headers={"X-Key": "hunter2"})
     fine, secret = await _endpoint(connection, None)
     before = (await _rows(connection))[foreign]
-    resealer = Resealer(NEW)
+    resealer = SecretResealer(NEW)
     with capture_logs() as logs:
         assert await resealer.turn(connection) == 2
         assert await resealer.turn(connection) == 2
@@ -144,7 +144,7 @@ async def test_without_a_key_all_stays_as_it_is_and_is_counted(connection: async
     await _endpoint(connection, None, former=[(generate_secret(), 1)])
     await _endpoint(connection, OLD, headers={"X-Key": "a"})
     before = await _rows(connection)
-    assert await Resealer(Sealer([])).turn(connection) == 4
+    assert await SecretResealer(SecretSealer([])).turn(connection) == 4
     assert await _rows(connection) == before
 
 
@@ -154,7 +154,7 @@ async def test_former_secrets_that_ended_are_forgotten(connection: asyncpg.Conne
         connection, NEW, former=[(first, 2), (generate_secret(), -1), (second, 1), (generate_secret(), -2)]
     )
     other, _ = await _endpoint(connection, NEW, former=[(generate_secret(), -1)])
-    await forget_former_secrets(connection)
+    await delete_expired_secrets(connection)
     rows = await _rows(connection)
     left = [each["secret"] for each in json.loads(rows[endpoint]["former_secrets"])]
     assert [open_secret(NEW, endpoint, sealed) for sealed in left] == [first, second]
@@ -167,13 +167,13 @@ async def test_what_is_sealed_with_which_key_is_counted(connection: asyncpg.Conn
         connection, OLD, former=[(generate_secret(), 1), (generate_secret(), 1)], headers={"a": "b"}
     )
     await _endpoint(connection, NEW)
-    old, new = key_name(b"o" * 32), key_name(b"n" * 32)
-    assert set(await uses(connection)) == {
-        Use("webhook_endpoints.secret", new, 1),
-        Use("webhook_endpoints.secret", old, 1),
-        Use("webhook_endpoints.secret", None, 1),
-        Use("webhook_endpoints.former_secrets", old, 2),
-        Use("webhook_endpoints.headers", old, 1),
+    old, new = derive_key_name(b"o" * 32), derive_key_name(b"n" * 32)
+    assert set(await count_sealed_values(connection)) == {
+        SealingKeyUsage("webhook_endpoints.secret", new, 1),
+        SealingKeyUsage("webhook_endpoints.secret", old, 1),
+        SealingKeyUsage("webhook_endpoints.secret", None, 1),
+        SealingKeyUsage("webhook_endpoints.former_secrets", old, 2),
+        SealingKeyUsage("webhook_endpoints.headers", old, 1),
     }
 
 
@@ -193,7 +193,7 @@ async def test_a_key_of_several_columns_is_walked(
     # One that was sealed for another row holds up no other.
     swapped = column.seal(OLD, "x", 9, "z")
     await connection.execute("UPDATE kept SET answer = $1 WHERE tenant = 1 AND name = 'b'", swapped)
-    assert await Resealer(BOTH, (column,)).turn(connection) == 1
+    assert await SecretResealer(BOTH, (column,)).turn(connection) == 1
     for tenant, name, answer in await connection.fetch("SELECT * FROM kept WHERE tenant < 3"):
         if (tenant, name) == (1, "b"):
             assert answer == swapped
@@ -223,7 +223,7 @@ async def test_one_that_is_being_changed_is_left_for_the_next_time(
     holder: Any = await database.connect()
     async with holder.transaction():
         await holder.execute("SELECT FROM webhook_endpoints WHERE id = $1 FOR UPDATE", endpoint)
-        assert await Resealer(NEW).turn(connection) == 1
+        assert await SecretResealer(NEW).turn(connection) == 1
     await holder.close()
     assert open_secret(NEW, other, (await _rows(connection))[other]["secret"]) == secret
-    assert await Resealer(NEW).turn(connection) == 0
+    assert await SecretResealer(NEW).turn(connection) == 0

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.audit.hash_chain import Verifier
-from app.audit.verification import verify
-from app.platform.config.settings import Settings
-from app.processes.audit_cli import snapshot
+from app.audit.hash_chain import ChainVerifier
+from app.audit.verification import verify_log
+from app.platform.config.settings import VigieSettings
+from app.processes.audit_cli import open_log_snapshot
 from app.timeseries.erasure import service
 from app.timeseries.erasure import worker as worker_module
 from tests.conftest import Tenant
@@ -59,7 +59,7 @@ async def summaries(archive: Archive) -> dict[str, int]:
     }
 
 
-async def test_all_of_it_goes_and_the_log_proves_it(archive: Archive, settings: Settings) -> None:
+async def test_all_of_it_goes_and_the_log_proves_it(archive: Archive, settings: VigieSettings) -> None:
     await archive.fill(9)
     # In hours that the range cuts in two, on both sides of its ends.
     cut = [edge + timedelta(minutes=minutes) for edge in (FIRST, LAST) for minutes in (-10, 10)]
@@ -107,9 +107,9 @@ async def test_all_of_it_goes_and_the_log_proves_it(archive: Archive, settings: 
     assert finished["subject"]["id"] == made["id"]
     assert finished["after"]["digest"] == digest
     assert finished["after"]["removed"]["samples"] == len(gone)
-    async with snapshot(settings.database) as connection:
-        verifier = Verifier()
-        assert [finding async for finding in verify(connection, verifier, None, lambda _: None)] == []
+    async with open_log_snapshot(settings.database) as connection:
+        verifier = ChainVerifier()
+        assert [finding async for finding in verify_log(connection, verifier, None, lambda _: None)] == []
         assert verifier.entries > 3
 
 
@@ -223,8 +223,8 @@ async def test_what_cannot_be_erased(archive: Archive, body: dict[str, Any], sta
 async def test_there_are_bounds_and_others_reach_nothing(
     archive: Archive, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "UNFINISHED", 3)
-    monkeypatch.setattr(service, "RANGES", 2)
+    monkeypatch.setattr(service, "MAX_UNFINISHED_ERASURES", 3)
+    monkeypatch.setattr(service, "MAX_ERASED_RANGES", 2)
     made = await ask(archive)
     await ask(archive, until=(FIRST + EVERY).isoformat())
 

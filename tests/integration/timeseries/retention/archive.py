@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from app.ingest.codec.message_intake import sort_messages
+from app.ingest.codec.message_intake import decode_batch
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.timeseries.erasure.worker import ErasureWorker
@@ -60,7 +60,7 @@ class Archive:
         candidates = [{"class": "gunshot", "confidence": 1}]
         event = {"time": time.isoformat(), "type": "gunshot", "candidates": candidates}
         now = datetime.now(UTC)
-        intake = sort_messages(
+        intake = decode_batch(
             [f"vigie/v1/{box}/event"],
             [json.dumps(event).encode()],
             retained=(),

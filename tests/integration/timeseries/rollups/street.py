@@ -13,10 +13,10 @@ from typing import Any, Final
 import asyncpg
 import pandas as pd
 
-from app.ingest.codec.message_intake import sort_messages
-from app.ingest.pipeline.batch_pipeline import Pipeline
-from app.ingest.pipeline.batch_receipt import Receipt
-from app.ingest.pipeline.registry_snapshot import Registry
+from app.ingest.codec.message_intake import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.timeseries.rollups import worker
 from app.timeseries.rollups.worker import RollupWorker
@@ -34,11 +34,11 @@ class Door:
 
     def __init__(self, connection: asyncpg.Connection, *, sole: bool = True) -> None:
         self.connection = connection
-        self.pipeline = Pipeline(Registry(), sole=sole)
+        self.pipeline = IngestPipeline(RegistryCache(), sole=sole)
 
-    async def take(self, *messages: Message) -> Receipt:
+    async def take(self, *messages: Message) -> BatchReceipt:
         now = datetime.now(UTC)
-        intake = sort_messages(
+        intake = decode_batch(
             [f"vigie/v1/{box}/telemetry" for box, _ in messages],
             [json.dumps({"samples": samples}).encode() for _, samples in messages],
             retained=(),

@@ -8,16 +8,16 @@ import asyncpg
 import numpy as np
 import pytest
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.timeseries.rollups import hourly_means as hours_module
-from app.timeseries.rollups.hourly_means import Hours, hourly_means
-from app.timeseries.rollups.rollup_queries import Series, summaries
+from app.timeseries.rollups.hourly_means import HourlyMeansQuery, read_hourly_means
+from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
 from app.timeseries.rollups.stale_marks import HOUR_US
-from app.timeseries.series.bulk_values import Stretch, values_of
-from app.timeseries.series.reading_queries import Measured, readings
-from app.timeseries.series.series_arithmetic import Bucket
+from app.timeseries.series.bulk_values import BoxTimeRange, read_bulk_values
+from app.timeseries.series.reading_queries import MeasuredBox, read_metric_values
+from app.timeseries.series.series_arithmetic import BucketWidth
 from tests.conftest import Tenant
 from tests.integration.timeseries.rollups.street import Door, Maintainer, register
 
@@ -89,20 +89,20 @@ async def test_hours_of_many_boxes_are_those_of_each(
     monkeypatch.setattr(hours_module, "_SAMPLES", portion)
     rng = random.Random(8)  # noqa: S311 (chance that can be played again)
     wanted = [
-        Hours(keys[box], BY_NAME[metric], first, last, interval_s)
+        HourlyMeansQuery(keys[box], METRICS_BY_NAME[metric], first, last, interval_s)
         for box, interval_s in BOXES.items()
         for metric in METRICS
         for first, last in rng.sample(windows(rng), 3)
     ]
     rng.shuffle(wanted)
-    hour = Bucket.parse("1h")
+    hour = BucketWidth.parse("1h")
     async with database.read() as session:
-        found = await hourly_means(session, wanted, highs=True)
-        assert all(means.highs is None for means in await hourly_means(session, wanted[:3]))
-        assert await hourly_means(session, []) == []
+        found = await read_hourly_means(session, wanted, highs=True)
+        assert all(means.highs is None for means in await read_hourly_means(session, wanted[:3]))
+        assert await read_hourly_means(session, []) == []
         total = 0
         for each, means in zip(wanted, found, strict=True):
-            asked = Series(
+            asked = BoxSeriesQuery(
                 each.key,
                 each.metric,
                 hour,
@@ -110,7 +110,7 @@ async def test_hours_of_many_boxes_are_those_of_each(
                 to_datetime(each.first_us),
                 to_datetime(each.last_us),
             )
-            alone = await summaries(session, asked)
+            alone = await read_bucket_summaries(session, asked)
             np.testing.assert_array_equal(means.times, alone.times)
             np.testing.assert_array_equal(means.counts, alone.counts)
             np.testing.assert_array_equal(means.lows, alone.lows)
@@ -126,27 +126,29 @@ async def test_values_of_many_boxes_are_those_of_each(database: Database, keys: 
     async with database.read() as session:
         for name in METRICS:
             stretches = [
-                Stretch(keys[box], first, last)
+                BoxTimeRange(keys[box], first, last)
                 for box in BOXES
                 for first, last in rng.sample(windows(rng), 2)
             ]
-            found = await values_of(session, BY_NAME[name], stretches, most=1_000_000)
+            found = await read_bulk_values(session, METRICS_BY_NAME[name], stretches, most=1_000_000)
             assert found is not None
             total = 0
             for stretch, values in zip(stretches, found, strict=True):
-                box = Measured(stretch.key, "", 60, "UTC")
+                box = MeasuredBox(stretch.key, "", 60, "UTC")
                 first, last = to_datetime(stretch.first_us), to_datetime(stretch.last_us)
-                rows = await readings(session, box, BY_NAME[name], first=first, last=last, limit=10**6)
+                rows = await read_metric_values(
+                    session, box, METRICS_BY_NAME[name], first=first, last=last, limit=10**6
+                )
                 assert values.times.tolist() == [from_datetime(time) for time, _ in rows]
                 assert values.values.tolist() == [value for _, value in rows]
                 total += len(rows)
             assert total > 1_000
-            assert await values_of(session, BY_NAME[name], stretches, most=total) is not None
-            assert await values_of(session, BY_NAME[name], stretches, most=total - 1) is None
-        assert await values_of(session, BY_NAME["odour"], [], most=1) == []
+            assert await read_bulk_values(session, METRICS_BY_NAME[name], stretches, most=total) is not None
+            assert await read_bulk_values(session, METRICS_BY_NAME[name], stretches, most=total - 1) is None
+        assert await read_bulk_values(session, METRICS_BY_NAME["odour"], [], most=1) == []
 
 
 def test_hours_are_whole_ones() -> None:
     for first, last in ((HOUR_US // 2, HOUR_US), (0, HOUR_US + 1), (HOUR_US, HOUR_US)):
         with pytest.raises(ValueError, match="hours"):
-            Hours(1, BY_NAME["pm2_5"], first, last, 60)
+            HourlyMeansQuery(1, METRICS_BY_NAME["pm2_5"], first, last, 60)

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from app.timeseries.rollups import adaptive_slices, backfill
-from app.timeseries.rollups.refresh import Spans
+from app.timeseries.rollups.refresh import BoxSpans
 from tests.conftest import STREET, Tenant
 from tests.integration.timeseries.rollups.street import Door, Maintainer, register
 
@@ -76,8 +76,8 @@ def test_portions_are_as_large_as_they_are_quick_and_aside_is_not_for_ever() -> 
     def clock() -> float:
         return now
 
-    aside = adaptive_slices.Aside(clock)
-    portion = adaptive_slices.Portion(100, clock)
+    aside = adaptive_slices.BoxBackoff(clock)
+    portion = adaptive_slices.SliceSizer(100, clock)
     for _ in range(4):
         with portion.slice([1] * portion.size, aside):
             now += 0.1
@@ -115,16 +115,16 @@ async def test_the_past_of_a_box_is_gone_through_where_it_has_samples(
     assert [len(slice_) for slice_ in await slices(maintainer)] == [25, 1]
 
 
-async def slices(maintainer: Maintainer) -> list[Spans]:
+async def slices(maintainer: Maintainer) -> list[BoxSpans]:
     """All that is summarised of the past, in order."""
-    await backfill.follow_zones(maintainer.connection)
-    found: list[Spans] = []
+    await backfill.sync_time_zones(maintainer.connection)
+    found: list[BoxSpans] = []
 
-    async def summarise(_: asyncpg.Connection, hours: Spans) -> None:
+    async def summarise(_: asyncpg.Connection, hours: BoxSpans) -> None:
         found.append(hours)
 
-    aside = adaptive_slices.Aside(time.monotonic)
-    await backfill.Backfill(aside, time.monotonic).go_on(maintainer.connection, math.inf, summarise)
+    aside = adaptive_slices.BoxBackoff(time.monotonic)
+    await backfill.RollupBackfill(aside, time.monotonic).go_on(maintainer.connection, math.inf, summarise)
     return found
 
 

@@ -4,7 +4,12 @@ import random
 
 from app.catalogue.metrics import COLUMNS
 from app.platform.db.database import Database
-from app.timeseries.storage.sample_writer import SampleRow, stored_identities, stretches, write_samples
+from app.timeseries.storage.sample_writer import (
+    SampleRow,
+    find_stored_identities,
+    find_week_ranges,
+    write_samples,
+)
 
 
 def row(time_us: int, value: float, columns: int = len(COLUMNS)) -> SampleRow:
@@ -62,16 +67,19 @@ async def test_what_is_late_is_compared_with_the_weeks_in_which_it_lies(database
     assert (outcome.stored, sorted(outcome.duplicates), sorted(outcome.conflicts)) == (2, [0, 1], [2, 3, 6])
     assert chunks <= 4
     identities = [(1, each.time_us) for each in (*history[::20], row(first + 2, 1.0), row(first + 1, 1.0))]
-    assert await stored_identities(connection, identities) == {0, 1, 2, 4}
+    assert await find_stored_identities(connection, identities) == {0, 1, 2, 4}
     await connection.close()
 
 
 def test_a_sample_of_long_ago_does_not_make_one_stretch_of_all_history() -> None:
     week = WEEK * 1_000_000
-    assert stretches([]) == []
-    assert stretches([5 * week + 1, 6 * week - 1]) == [(5 * week, 6 * week)]
-    assert stretches([5 * week, 9 * week, 14 * week]) == [(14 * week, 15 * week), (5 * week, 10 * week)]
-    scattered = stretches([place * 10 * week for place in range(100)])
+    assert find_week_ranges([]) == []
+    assert find_week_ranges([5 * week + 1, 6 * week - 1]) == [(5 * week, 6 * week)]
+    assert find_week_ranges([5 * week, 9 * week, 14 * week]) == [
+        (14 * week, 15 * week),
+        (5 * week, 10 * week),
+    ]
+    scattered = find_week_ranges([place * 10 * week for place in range(100)])
     assert len(scattered) == 8
     # The newest by themselves, the rest together.
     assert scattered[0] == (990 * week, 991 * week)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.catalogue.metrics import COLUMNS
-from app.ingest.adapters.adapter_types import Adapted, Arrival, Decode
+from app.ingest.adapters.adapter_types import AdaptedMessage, DecodeContext, MessageDecoder
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.platform.kernel.instants import format_us, parse_rfc3339
 from app.platform.kernel.rejection_codes import RejectedError
@@ -11,11 +11,11 @@ from app.platform.kernel.rejection_codes import RejectedError
 NOW = parse_rfc3339("2026-11-24T10:00:05Z")
 
 
-def arrival(box: str | None = "box-0001", *, now_us: int = NOW, max_bytes: int = 2**20) -> Arrival:
-    return Arrival(box, now_us, MAX_FUTURE_US, max_bytes)
+def arrival(box: str | None = "box-0001", *, now_us: int = NOW, max_bytes: int = 2**20) -> DecodeContext:
+    return DecodeContext(box, now_us, MAX_FUTURE_US, max_bytes)
 
 
-def samples(adapted: Adapted) -> list[dict[str, Any]]:
+def samples(adapted: AdaptedMessage) -> list[dict[str, Any]]:
     """The samples as a reader of JSON would write them."""
     return [
         {
@@ -28,11 +28,11 @@ def samples(adapted: Adapted) -> list[dict[str, Any]]:
     ]
 
 
-def refusals(adapted: Adapted) -> list[tuple[int | None, str | None, str]]:
+def refusals(adapted: AdaptedMessage) -> list[tuple[int | None, str | None, str]]:
     return [(each.rejection.index, each.box, each.rejection.code) for each in adapted.refusals]
 
 
-def code_of(decode: Decode, payload: bytes, known: Arrival) -> str:
+def code_of(decode: MessageDecoder, payload: bytes, known: DecodeContext) -> str:
     """The code with which all of a message is refused, raised or given back."""
     try:
         adapted = decode(payload, known)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.ingest.adapters.adapter_registry import ADAPTERS, BY_NAME, SUBSCRIPTIONS, UNKNOWN, route
+from app.ingest.adapters.adapter_registry import ADAPTERS, BY_NAME, SUBSCRIPTIONS, UNKNOWN_FORMAT, match_topic
 from app.ingest.sources.source_options import TOPICS
 from app.standalone.mosquitto_config import ACCESS_RULES
 
@@ -23,7 +23,7 @@ TOPICS_OF_ADAPTERS = [adapter.topic for adapter in ADAPTERS if adapter.topic is 
 
 @pytest.mark.parametrize("topic", TOPICS_OF_ADAPTERS)
 def test_each_topic_leads_to_its_adapter_by_one_filter_alone(topic: str) -> None:
-    found = route(example(topic))
+    found = match_topic(example(topic))
     assert found is not None
     assert (found[0], BY_NAME[found[1]].topic) == ("box-0001", topic)
     # Two filters that match would have a broker deliver the message twice.
@@ -50,7 +50,7 @@ def test_a_box_has_a_bounded_number_of_topics() -> None:
 @pytest.mark.parametrize(
     ("topic", "found"),
     [
-        ("vigie/v1/a/telemetry/xml", ("a", UNKNOWN)),
+        ("vigie/v1/a/telemetry/xml", ("a", UNKNOWN_FORMAT)),
         ("vigie/v1/a/telemetry", None),
         ("vigie/v1/a/telemetry/", None),
         ("vigie/v1/a b/telemetry/cbor", None),
@@ -62,7 +62,7 @@ def test_a_box_has_a_bounded_number_of_topics() -> None:
     ],
 )
 def test_other_topics(topic: str, found: tuple[str, str] | None) -> None:
-    assert route(topic) == found
+    assert match_topic(topic) == found
 
 
 def test_names_and_media_types_are_used_once() -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalogue.metrics import BY_NAME
-from app.ingest.adapters.cbor_adapter import decode, read
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.ingest.adapters.cbor_adapter import decode_cbor, read_cbor
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US, Row, decode_telemetry
 from app.platform.content_policy.content_scanner import examine_document
-from app.platform.kernel.rejection_codes import RejectedError, status_of
+from app.platform.kernel.rejection_codes import RejectedError, get_rejection_status
 from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples
 from tests.unit.ingest.codec.test_telemetry_codec_bad_input import SAMPLES
 
@@ -35,31 +35,31 @@ TAKEN = {"box": "box-0001", "time": TEN, "seq": 7, "values": {"co2": 612.0}}
     ],
 )
 def test_a_sample_with_each_way_to_write_the_time(time: Any) -> None:  # noqa: ANN401 (several types)
-    adapted = decode(cbor2.dumps(GOOD | {"time": time}), arrival())
+    adapted = decode_cbor(cbor2.dumps(GOOD | {"time": time}), arrival())
     assert samples(adapted) == [TAKEN]
     assert adapted.refusals == []
 
 
 def test_a_fraction_of_a_second_is_kept_to_the_microsecond() -> None:
-    adapted = decode(cbor2.dumps(GOOD | {"time": cbor2.CBORTag(1, MS / 1000 + 0.25)}), arrival())
+    adapted = decode_cbor(cbor2.dumps(GOOD | {"time": cbor2.CBORTag(1, MS / 1000 + 0.25)}), arrival())
     assert samples(adapted)[0]["time"] == "2026-11-24T10:00:00.250Z"
 
 
 def test_floats_of_every_width_and_containers_without_a_length() -> None:
     half = b"\xa2dtime" + cbor2.dumps(MS) + b"fvalues\xa3cco2\xf9\x48\x00cpm1\xfa\x41\x48\x00\x00dpm10\x0c"
     streamed = b"\xbfdtime" + cbor2.dumps(MS) + b"fvalues\xbfcco2\x08cpm1\xfb" + struct.pack(">d", 12.5)
-    assert samples(decode(half, arrival()))[0]["values"] == {"co2": 8.0, "pm1": 12.5, "pm10": 12.0}
-    assert samples(decode(streamed + b"\xff\xff", arrival()))[0]["values"] == {"co2": 8.0, "pm1": 12.5}
+    assert samples(decode_cbor(half, arrival()))[0]["values"] == {"co2": 8.0, "pm1": 12.5, "pm10": 12.0}
+    assert samples(decode_cbor(streamed + b"\xff\xff", arrival()))[0]["values"] == {"co2": 8.0, "pm1": 12.5}
 
 
 def test_a_document_that_describes_itself_and_one_with_a_box() -> None:
-    assert samples(decode(cbor2.dumps(cbor2.CBORTag(55799, GOOD)), arrival())) == [TAKEN]
+    assert samples(decode_cbor(cbor2.dumps(cbor2.CBORTag(55799, GOOD)), arrival())) == [TAKEN]
     body = {"box": "box-0001", "samples": [GOOD]}
-    assert samples(decode(cbor2.dumps(body), arrival(None))) == [TAKEN]
+    assert samples(decode_cbor(cbor2.dumps(body), arrival(None))) == [TAKEN]
 
 
 def test_vigies_own_json_is_taken_on_the_same_topic() -> None:
-    assert samples(decode(json.dumps(GOOD).encode(), arrival())) == [TAKEN]
+    assert samples(decode_cbor(json.dumps(GOOD).encode(), arrival())) == [TAKEN]
 
 
 DOCUMENTS: list[tuple[str, bytes, str]] = [
@@ -105,8 +105,13 @@ DOCUMENTS: list[tuple[str, bytes, str]] = [
     ("payload", "code"), [case[1:] for case in DOCUMENTS], ids=[case[0] for case in DOCUMENTS]
 )
 def test_a_document_that_cannot_be_taken_is_refused_whole(payload: bytes, code: str) -> None:
-    assert code_of(decode, payload, arrival()) == code
-    assert code_of(decode, payload, arrival(None)) in {code, "wrong_type", "missing_field", "unknown_field"}
+    assert code_of(decode_cbor, payload, arrival()) == code
+    assert code_of(decode_cbor, payload, arrival(None)) in {
+        code,
+        "wrong_type",
+        "missing_field",
+        "unknown_field",
+    }
 
 
 @pytest.mark.parametrize(
@@ -120,30 +125,30 @@ def test_a_document_that_cannot_be_taken_is_refused_whole(payload: bytes, code: 
 def test_of_a_batch_with_one_bad_sample_the_others_are_taken(values: dict[str, object], code: str) -> None:
     bad = GOOD | {"seq": 7, "values": values}
     payload = cbor2.dumps({"samples": [GOOD, bad, GOOD]})
-    adapted = decode(payload, arrival())
+    adapted = decode_cbor(payload, arrival())
     assert len(adapted.samples) == 2
     assert refusals(adapted) == [(1, "box-0001", code)]
     (refusal,) = adapted.refusals
     assert refusal.rejection.seq == 7
     assert refusal.part is not None
-    assert decode(refusal.part, arrival()).refusals[0].rejection.code == code
+    assert decode_cbor(refusal.part, arrival()).refusals[0].rejection.code == code
     if code != "wrong_type":
         by_http = cbor2.dumps({"box": "box-0001", "samples": [GOOD, bad]})
         with pytest.raises(RejectedError) as raised:
-            decode(by_http, arrival(None))
+            decode_cbor(by_http, arrival(None))
         assert raised.value.code == code
 
 
 def test_of_more_than_a_thousand_samples_the_first_thousand_are_taken() -> None:
     many = [GOOD | {"seq": seq} for seq in range(1_002)]
-    adapted = decode(cbor2.dumps({"samples": many}), arrival())
+    adapted = decode_cbor(cbor2.dumps({"samples": many}), arrival())
     assert [row[1] for _, row in adapted.samples] == list(range(1_000))
     assert [each.rejection.seq for each in adapted.refusals] == [1_000, 1_001]
     assert {each.rejection.code for each in adapted.refusals} == {"too_many_samples"}
 
 
 def test_a_single_sample_that_cannot_be_taken_is_named() -> None:
-    adapted = decode(cbor2.dumps(GOOD | {"seq": 7, "values": {"co2": float("nan")}}), arrival())
+    adapted = decode_cbor(cbor2.dumps(GOOD | {"seq": 7, "values": {"co2": float("nan")}}), arrival())
     assert [each.rejection.seq for each in adapted.refusals] == [7]
 
 
@@ -176,12 +181,12 @@ FOREIGN: list[tuple[str, Any, str]] = [
 )
 def test_what_json_cannot_say_is_refused_with_its_sample_alone(change: Any, code: str) -> None:  # noqa: ANN401
     bad = GOOD | change
-    adapted = decode(cbor2.dumps({"samples": [GOOD, bad, GOOD]}), arrival())
+    adapted = decode_cbor(cbor2.dumps({"samples": [GOOD, bad, GOOD]}), arrival())
     assert samples(adapted) == [TAKEN, TAKEN]
     assert refusals(adapted) == [(1, "box-0001", code)]
     (refusal,) = adapted.refusals
     assert refusal.part is not None
-    assert code_of(decode, refusal.part, arrival()) == code
+    assert code_of(decode_cbor, refusal.part, arrival()) == code
 
 
 @pytest.mark.parametrize(
@@ -189,10 +194,10 @@ def test_what_json_cannot_say_is_refused_with_its_sample_alone(change: Any, code
 )
 def test_every_bad_sample_of_json_has_the_same_code(sample: str, code: str) -> None:
     document = cbor2.dumps({"samples": [json.loads(sample), GOOD]})
-    adapted = decode(document, arrival())
+    adapted = decode_cbor(document, arrival())
     assert refusals(adapted) == [(0, "box-0001", code)]
     assert samples(adapted) == [TAKEN]
-    assert status_of(code) in {413, 422}
+    assert get_rejection_status(code) in {413, 422}
     part = adapted.refusals[0].part
     assert part is not None
     assert json.loads(part) == json.loads(sample)
@@ -201,18 +206,20 @@ def test_every_bad_sample_of_json_has_the_same_code(sample: str, code: str) -> N
 def test_a_full_batch_with_a_tagged_time_each_is_taken() -> None:
     batch = [GOOD | {"seq": index, "time": cbor2.CBORTag(1, MS / 1000 - index)} for index in range(1_000)]
     payload = cbor2.dumps({"samples": batch})
-    full = decode(payload, arrival())
+    full = decode_cbor(payload, arrival())
     assert (len(full.samples), full.refusals) == (1_000, [])
-    wide = [sample | {"values": dict.fromkeys(BY_NAME, 12.5) | {"pressure": 900.0}} for sample in batch]
+    wide = [
+        sample | {"values": dict.fromkeys(METRICS_BY_NAME, 12.5) | {"pressure": 900.0}} for sample in batch
+    ]
     payload = cbor2.dumps({"samples": wide})
     assert 2**16 < len(payload) < 2**20
-    assert len(decode(payload, arrival()).samples) == 1_000
+    assert len(decode_cbor(payload, arrival()).samples) == 1_000
 
 
 def test_the_box_of_a_body_is_checked() -> None:
     for box, code in ((1, "wrong_type"), ("a+b", "invalid_box_id"), (b"box", "wrong_type")):
-        assert code_of(decode, cbor2.dumps({"box": box, "samples": [GOOD]}), arrival(None)) == code
-    assert code_of(decode, cbor2.dumps(GOOD), arrival(None)) == "unknown_field"
+        assert code_of(decode_cbor, cbor2.dumps({"box": box, "samples": [GOOD]}), arrival(None)) == code
+    assert code_of(decode_cbor, cbor2.dumps(GOOD), arrival(None)) == "unknown_field"
 
 
 VALUES = st.recursive(
@@ -236,7 +243,7 @@ MESSAGES = st.fixed_dictionaries(
 
 def outcome(payload: bytes) -> tuple[list[Row], list[tuple[str, int | None, int | None]]]:
     try:
-        adapted = decode(payload, arrival())
+        adapted = decode_cbor(payload, arrival())
     except RejectedError as error:
         return [], [(error.code, None, None)]
     rejections = [each.rejection for each in adapted.refusals]
@@ -254,7 +261,7 @@ def test_what_json_says_of_a_document_cbor_says_too(document: Any) -> None:  # n
 
 def refusal_of(payload: bytes) -> str | None:
     try:
-        read(payload)
+        read_cbor(payload)
     except RejectedError as error:
         return error.code
     return None
@@ -263,7 +270,7 @@ def refusal_of(payload: bytes) -> str | None:
 @given(st.binary(max_size=64))
 def test_no_bytes_raise_anything_else(payload: bytes) -> None:
     code = refusal_of(payload)
-    assert code is None or status_of(code) in {400, 413, 415}
+    assert code is None or get_rejection_status(code) in {400, 413, 415}
 
 
 def test_units_are_converted_and_go_with_the_part_that_is_refused() -> None:
@@ -272,7 +279,7 @@ def test_units_are_converted_and_go_with_the_part_that_is_refused() -> None:
         "units": {"no2": "ppb"},
         "samples": [good, {"time": 1, "values": {"no2": 40}}, {**good, "more": b"x"}],
     }
-    adapted = decode(cbor2.dumps(batch), arrival())
+    adapted = decode_cbor(cbor2.dumps(batch), arrival())
     assert samples(adapted)[0]["values"]["no2"] == pytest.approx(76.4993, rel=1e-5)
     first, second = adapted.refusals
     assert json.loads(first.part or b"")["units"] == {"no2": "ppb"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.ingest.adapters.chirpstack_adapter import decode
+from app.ingest.adapters.chirpstack_adapter import decode_uplink
 from tests.unit.ingest.adapters.arrivals import arrival, code_of, samples
 
 EUI = "0101010101010101"
@@ -52,17 +52,19 @@ def event(decoded: object = None, **change: Any) -> bytes:  # noqa: ANN401 (fiel
 
 
 def values(decoded: object, **change: Any) -> dict[str, float]:  # noqa: ANN401 (as above)
-    (sample,) = samples(decode(event(decoded, **change), arrival(EUI)))
+    (sample,) = samples(decode_uplink(event(decoded, **change), arrival(EUI)))
     found: dict[str, float] = sample["values"]
     return found
 
 
 def test_the_documented_event_has_a_signal_and_no_object() -> None:
-    assert samples(decode(event(), arrival(EUI))) == [{"box": EUI, "time": TIME, "values": {"rssi": -36.0}}]
+    assert samples(decode_uplink(event(), arrival(EUI))) == [
+        {"box": EUI, "time": TIME, "values": {"rssi": -36.0}}
+    ]
 
 
 def test_the_object_and_the_frame_counter_are_taken() -> None:
-    adapted = decode(
+    adapted = decode_uplink(
         event({"temperature": 21.5, "humidity": 41, "battery_mv": 3012}, fCnt=1042), arrival(EUI)
     )
     assert samples(adapted) == [
@@ -81,7 +83,7 @@ def test_cayenne_lpp_as_chirpstack_decodes_it() -> None:
     found = {"temperatureSensor": {"1": 25}, "humiditySensor": {"1": 32}}
     assert values(found) == {"temperature": 25.0, "humidity": 32.0, "rssi": -36.0}
     channels = {"temperatureSensor": {"10": 30, "2": 24.5}, "barometer": {"0": 1013.2}}
-    adapted = decode(event({**channels, "digitalInput": {"3": 1}}), arrival(EUI))
+    adapted = decode_uplink(event({**channels, "digitalInput": {"3": 1}}), arrival(EUI))
     assert samples(adapted)[0]["values"] == {"temperature": 24.5, "pressure": 1013.2, "rssi": -36.0}
     assert adapted.ignored == 2
 
@@ -133,19 +135,19 @@ def test_the_strongest_gateway_counts_unless_the_object_has_a_signal() -> None:
     ],
 )
 def test_a_bad_event_is_refused_whole(payload: bytes, code: str) -> None:
-    assert code_of(decode, payload, arrival(EUI)) == code
+    assert code_of(decode_uplink, payload, arrival(EUI)) == code
 
 
 def test_a_refusal_keeps_the_frame_counter() -> None:
-    (refusal,) = decode(event({"temperature": 999}, fCnt=7), arrival(EUI)).refusals
+    (refusal,) = decode_uplink(event({"temperature": 999}, fCnt=7), arrival(EUI)).refusals
     assert (refusal.box, refusal.rejection.seq) == (EUI, 7)
 
 
 def test_a_device_written_in_capitals_is_the_same() -> None:
     payload = event(deviceInfo={"devEui": "0A0A0A0A0A0A0A0A"})
-    assert samples(decode(payload, arrival("0a0a0a0a0a0a0a0a")))[0]["box"] == "0a0a0a0a0a0a0a0a"
+    assert samples(decode_uplink(payload, arrival("0a0a0a0a0a0a0a0a")))[0]["box"] == "0a0a0a0a0a0a0a0a"
 
 
 def test_vigies_own_json_is_taken_on_the_same_topic() -> None:
     sample = {"time": 1_795_514_400_000, "values": {"co2": 612}}
-    assert samples(decode(json.dumps(sample).encode(), arrival(EUI)))[0]["values"] == {"co2": 612.0}
+    assert samples(decode_uplink(json.dumps(sample).encode(), arrival(EUI)))[0]["values"] == {"co2": 612.0}

@@ -8,9 +8,9 @@ import zlib
 import pytest
 
 from app.catalogue.metrics import CATALOGUE
-from app.ingest.adapters.gzip_adapter import decode
+from app.ingest.adapters.gzip_adapter import decode_gzip
 from app.ingest.codec.exact_decoder import MAX_ITEMS, MAX_SAMPLES, decode_exact
-from app.platform.kernel.bounded_gzip import gunzip
+from app.platform.kernel.bounded_gzip import decompress_gzip
 from app.platform.kernel.rejection_codes import RejectedError
 from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples
 
@@ -20,9 +20,9 @@ BAD = GOOD | {"values": {"co2": -1}}
 
 
 def test_a_sample_and_a_batch_are_taken() -> None:
-    assert samples(decode(gzip.compress(json.dumps(GOOD).encode()), arrival())) == [TAKEN]
+    assert samples(decode_gzip(gzip.compress(json.dumps(GOOD).encode()), arrival())) == [TAKEN]
     batch = json.dumps({"samples": [GOOD, BAD, GOOD]}).encode()
-    adapted = decode(gzip.compress(batch), arrival())
+    adapted = decode_gzip(gzip.compress(batch), arrival())
     assert samples(adapted) == [TAKEN, TAKEN]
     assert refusals(adapted) == [(1, "box-0001", "value_out_of_bounds")]
     assert json.loads(adapted.refusals[0].part or b"") == BAD
@@ -30,7 +30,7 @@ def test_a_sample_and_a_batch_are_taken() -> None:
 
 
 def test_what_is_not_compressed_is_taken_as_it_is() -> None:
-    assert samples(decode(json.dumps(GOOD).encode(), arrival())) == [TAKEN]
+    assert samples(decode_gzip(json.dumps(GOOD).encode(), arrival())) == [TAKEN]
 
 
 def packed(body: bytes) -> bytes:
@@ -57,7 +57,7 @@ def packed(body: bytes) -> bytes:
     ],
 )
 def test_each_bad_one_has_its_code(payload: bytes, code: str) -> None:
-    assert code_of(decode, payload, arrival()) == code
+    assert code_of(decode_gzip, payload, arrival()) == code
 
 
 def test_a_bomb_takes_no_more_memory_than_is_allowed() -> None:
@@ -65,7 +65,7 @@ def test_a_bomb_takes_no_more_memory_than_is_allowed() -> None:
     bomb = b"".join(compressor.compress(bytes(2**20)) for _ in range(64)) + compressor.flush()
     tracemalloc.start()
     with pytest.raises(RejectedError, match="body_too_large"):
-        gunzip(bomb, 2**20)
+        decompress_gzip(bomb, 2**20)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 2**20
@@ -74,7 +74,7 @@ def test_a_bomb_takes_no_more_memory_than_is_allowed() -> None:
 def test_a_kilobyte_of_countless_values_is_not_read() -> None:
     for filling in (b"{}", b"[]", b"0"):
         message = b'{"samples":[' + b",".join([filling] * (MAX_ITEMS + 1)) + b"]}"
-        (refusal,) = decode(gzip.compress(message), arrival()).refusals
+        (refusal,) = decode_gzip(gzip.compress(message), arrival()).refusals
         assert refusal.rejection.code == "too_many_samples"
         assert str(MAX_ITEMS) in refusal.rejection.detail
 
@@ -88,4 +88,4 @@ def test_the_fullest_message_has_not_too_many_values() -> None:
 
 
 def test_without_a_box_there_is_nobody_to_take_it_for() -> None:
-    assert code_of(decode, gzip.compress(b"{}"), arrival(None)) == "missing_field"
+    assert code_of(decode_gzip, gzip.compress(b"{}"), arrival(None)) == "missing_field"

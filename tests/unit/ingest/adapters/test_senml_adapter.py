@@ -7,7 +7,7 @@ import pytest
 
 from app.catalogue.metrics import CATALOGUE, Metric
 from app.ingest.adapters import senml_units
-from app.ingest.adapters.senml_adapter import decode
+from app.ingest.adapters.senml_adapter import decode_pack
 from app.ingest.adapters.senml_units import BY_UNIT, CONVERSIONS
 from app.platform.kernel.instants import format_us, parse_rfc3339
 from app.platform.kernel.rejection_codes import RejectedError
@@ -27,7 +27,7 @@ def pack(*records: Any) -> bytes:  # noqa: ANN401 (records, good and bad)
 def test_rfc_a_single_data_point() -> None:
     payload = b'[{"n":"urn:dev:ow:10e2073a01080063","u":"Cel","v":23.1}]'
     for box in (BOX, None):
-        adapted = decode(payload, arrival(box))
+        adapted = decode_pack(payload, arrival(box))
         expected = {"box": BOX, "time": format_us(NOW), "values": {"temperature": 23.1}}
         assert samples(adapted) == [expected]
 
@@ -35,7 +35,7 @@ def test_rfc_a_single_data_point() -> None:
 def test_rfc_multiple_data_points_that_no_metric_is_for() -> None:
     payload = b"""[{"bn":"urn:dev:ow:10e2073a01080063:","n":"voltage","u":"V","v":120.1},
                    {"n":"current","u":"A","v":1.2}]"""
-    adapted = decode(payload, arrival(BOX))
+    adapted = decode_pack(payload, arrival(BOX))
     assert samples(adapted) == []
     assert refusals(adapted) == [(0, BOX, "unknown_metric"), (1, BOX, "unknown_metric")]
 
@@ -47,7 +47,7 @@ def test_rfc_multiple_measurements_over_time() -> None:
         {"t":120,"v":20.7}, {"u":"lon","t":120,"v":24.30623}, {"u":"lat","t":120,"v":60.07966},
         {"u":"%EL","t":150,"v":98},
         {"t":180,"v":21.2}, {"u":"lon","t":180,"v":24.30628}, {"u":"lat","t":180,"v":60.07967}]"""
-    adapted = decode(payload, arrival(BOX))
+    adapted = decode_pack(payload, arrival(BOX))
     assert samples(adapted) == [
         {"box": BOX, "time": time, "values": values}
         for time, values in (
@@ -64,13 +64,13 @@ def test_rfc_multiple_measurements_over_time() -> None:
 def test_rfc_multiple_data_types() -> None:
     payload = b"""[{"bn":"urn:dev:ow:10e2073a01080063:","n":"temp","u":"Cel","v":23.1},
         {"n":"label","vs":"Machine Room"}, {"n":"open","vb":false}, {"n":"nfc-reader","vd":"aGkgCg"}]"""
-    adapted = decode(payload, arrival(BOX))
+    adapted = decode_pack(payload, arrival(BOX))
     assert samples(adapted) == []
     assert [index for index, *_ in refusals(adapted)] == [0, 1, 2, 3]
     # Under the name of a metric, they are what the metric is not.
     for record in ({"vs": "Machine Room"}, {"vb": False}, {"vd": "aGkgCg"}, {"s": 3}):
         good = {"bn": f"{BOX}:", "n": "humidity", "v": 30}
-        adapted = decode(pack(good, {"n": "temperature", **record}), arrival(BOX))
+        adapted = decode_pack(pack(good, {"n": "temperature", **record}), arrival(BOX))
         assert refusals(adapted) == [(1, BOX, "wrong_type")]
         assert len(adapted.samples) == 1
 
@@ -83,15 +83,15 @@ def test_rfc_a_collection_of_resources() -> None:
         {"box": "2", "time": "2011-10-31T16:27:09Z", "values": {"temperature": 25.2, "humidity": 30.0}},
         {"box": "1", "time": "2011-10-31T16:27:09Z", "values": {"temperature": 12.3, "humidity": 67.0}},
     ]
-    assert samples(decode(payload, arrival(None))) == expected
+    assert samples(decode_pack(payload, arrival(None))) == expected
     # On the topic of one box, nothing of another is taken.
-    adapted = decode(payload, arrival("2"))
+    adapted = decode_pack(payload, arrival("2"))
     assert samples(adapted) == expected[:1]
     assert refusals(adapted) == [(2, "2", "invalid_box_id"), (3, "2", "invalid_box_id")]
 
 
 def test_records_of_one_time_are_one_sample() -> None:
-    adapted = decode(
+    adapted = decode_pack(
         pack(
             {"bn": "box-0001:", "bt": 1_795_514_400, "n": "pm2_5", "u": "ug/m3", "v": 12.4},
             {"n": "temperature", "u": "Cel", "v": 21.5},
@@ -114,7 +114,7 @@ def test_records_of_one_time_are_one_sample() -> None:
 
 def test_a_second_value_of_one_time_is_a_sample_in_conflict() -> None:
     values = [{"n": "co2", "t": 1_795_514_400, "v": value} for value in (400, 401, 400)]
-    taken = samples(decode(pack(*values, {"n": "pm1", "t": 1_795_514_400, "v": 1}), arrival()))
+    taken = samples(decode_pack(pack(*values, {"n": "pm1", "t": 1_795_514_400, "v": 1}), arrival()))
     assert [sample["values"] for sample in taken] == [{"co2": 400.0}, {"co2": 401.0, "pm1": 1.0}]
 
 
@@ -145,7 +145,7 @@ def test_units_become_those_of_the_catalogue(
     metric: str, unit: str | None, value: float, taken: float
 ) -> None:
     record = {"n": metric, "t": AT, "v": value} | ({} if unit is None else {"u": unit})
-    assert samples(decode(pack(record), arrival()))[0]["values"] == {metric: taken}
+    assert samples(decode_pack(pack(record), arrival()))[0]["values"] == {metric: taken}
 
 
 def test_a_metric_in_a_unit_without_conversions_is_taken_without_a_unit(
@@ -153,11 +153,11 @@ def test_a_metric_in_a_unit_without_conversions_is_taken_without_a_unit(
 ) -> None:
     radon = Metric("radon", "Bq/m³", "Radon", "Radon", 0, 1_000_000)
     monkeypatch.setattr(senml_units, "CATALOGUE", (*CATALOGUE, radon))
-    monkeypatch.setattr(senml_units, "BY_NAME", {"radon": radon})
+    monkeypatch.setattr(senml_units, "METRICS_BY_NAME", {"radon": radon})
     assert senml_units._only() == BY_UNIT
-    assert senml_units.conversion("radon", None) == senml_units.Conversion()
+    assert senml_units.find_conversion("radon", None) == senml_units.UnitConversion()
     with pytest.raises(RejectedError) as caught:
-        senml_units.conversion("radon", "Bq")
+        senml_units.find_conversion("radon", "Bq")
     assert caught.value.code == "wrong_unit"
 
 
@@ -192,7 +192,7 @@ def test_every_unit_of_the_catalogue_has_its_conversions() -> None:
     ],
 )
 def test_times(times: dict[str, float], time: str) -> None:
-    adapted = decode(pack({"n": "co2", "v": 400, **times}), arrival())
+    adapted = decode_pack(pack({"n": "co2", "v": 400, **times}), arrival())
     assert [sample["time"] for sample in samples(adapted)] == [time]
 
 
@@ -234,12 +234,12 @@ def test_times(times: dict[str, float], time: str) -> None:
 )
 def test_a_bad_record_is_refused_alone(record: Any, code: str) -> None:  # noqa: ANN401 (good and bad ones)
     good = {"n": "pm1", "t": AT, "v": 1}
-    adapted = decode(pack(good, record, good | {"n": "pm10"}), arrival())
+    adapted = decode_pack(pack(good, record, good | {"n": "pm10"}), arrival())
     assert refusals(adapted) == [(1, "box-0001", code)]
     assert [sample["values"] for sample in samples(adapted)] == [{"pm1": 1.0, "pm10": 1.0}]
     part = adapted.refusals[0].part
     assert part is not None
-    assert code_of(decode, part, arrival()) == code
+    assert code_of(decode_pack, part, arrival()) == code
 
 
 @pytest.mark.parametrize(
@@ -264,11 +264,11 @@ def test_a_bad_record_is_refused_alone(record: Any, code: str) -> None:  # noqa:
     ],
 )
 def test_a_pack_that_cannot_be_read_is_refused_whole(payload: bytes, code: str) -> None:
-    assert code_of(decode, payload, arrival()) == code
+    assert code_of(decode_pack, payload, arrival()) == code
 
 
 def test_base_values_and_labels_that_need_not_be_understood() -> None:
-    adapted = decode(
+    adapted = decode_pack(
         pack({"bn": "box-0001/", "bv": 400, "n": "co2", "v": 12, "ut": 5, "x": []}, {"n": "pm1", "bver": 5}),
         arrival(),
     )
@@ -277,25 +277,25 @@ def test_base_values_and_labels_that_need_not_be_understood() -> None:
 
 def test_without_a_topic_the_name_says_which_box() -> None:
     named = {"n": "urn:dev:mac:0024befffe804ff1:co2", "v": 400}
-    adapted = decode(pack(named, {"n": "co2", "v": 1}, {"n": "a.b:co2", "v": 1}), arrival(None))
+    adapted = decode_pack(pack(named, {"n": "co2", "v": 1}, {"n": "a.b:co2", "v": 1}), arrival(None))
     assert [sample["box"] for sample in samples(adapted)] == ["0024befffe804ff1"]
     assert refusals(adapted) == [(1, None, "missing_field"), (2, None, "invalid_box_id")]
 
 
 def test_a_refused_record_sent_again_later_keeps_its_time() -> None:
-    adapted = decode(pack({"bt": -60, "n": "warp", "v": 1}), arrival())
+    adapted = decode_pack(pack({"bt": -60, "n": "warp", "v": 1}), arrival())
     part = adapted.refusals[0].part
     assert part is not None
     record = json.loads(part.replace(b"warp", b"co2"))
-    later = decode(pack(*record), arrival(now_us=NOW + 3_600_000_000))
+    later = decode_pack(pack(*record), arrival(now_us=NOW + 3_600_000_000))
     assert samples(later)[0]["time"] == format_us(parse_rfc3339("2026-11-24T09:59:05Z"))
 
 
 def test_vigies_own_json_is_taken_on_the_same_topic() -> None:
     sample = {"time": 1_795_514_400_000, "values": {"co2": 612}}
-    assert samples(decode(json.dumps(sample).encode(), arrival()))[0]["values"] == {"co2": 612.0}
+    assert samples(decode_pack(json.dumps(sample).encode(), arrival()))[0]["values"] == {"co2": 612.0}
     with pytest.raises(RejectedError, match="wrong_type"):
-        decode(json.dumps(sample).encode(), arrival(None))
+        decode_pack(json.dumps(sample).encode(), arrival(None))
 
 
 @pytest.mark.parametrize("unit", ["K", "Cel"])
@@ -303,7 +303,7 @@ def test_a_sum_past_what_a_double_holds_is_refused_like_any_other_value(unit: st
     largest = 17 * 10**307
     record = {"n": f"{BOX}:temperature", "u": unit, "bv": largest, "v": largest}
     for box in (BOX, None):
-        adapted = decode(pack(record), arrival(box))
+        adapted = decode_pack(pack(record), arrival(box))
         assert samples(adapted) == []
         assert refusals(adapted)[0][2] in {"number_out_of_range", "integer_too_large"}
 
@@ -324,12 +324,12 @@ def test_gases_are_converted_between_mass_and_volume(
     metric: str, unit: str, value: float, stored: float
 ) -> None:
     (sample,) = samples(
-        decode(json.dumps([{"n": metric, "t": NOW / 1e6, "u": unit, "v": value}]).encode(), arrival())
+        decode_pack(json.dumps([{"n": metric, "t": NOW / 1e6, "u": unit, "v": value}]).encode(), arrival())
     )
     assert sample["values"][metric] == pytest.approx(stored, rel=1e-6)
 
 
 @pytest.mark.parametrize(("metric", "unit"), [("tvoc", "ug/m3"), ("pm1", "ppb")])
 def test_what_is_no_gas_is_not_converted(metric: str, unit: str) -> None:
-    adapted = decode(json.dumps([{"n": metric, "u": unit, "v": 1}]).encode(), arrival())
+    adapted = decode_pack(json.dumps([{"n": metric, "u": unit, "v": 1}]).encode(), arrival())
     assert [each.rejection.code for each in adapted.refusals] == ["wrong_unit"]

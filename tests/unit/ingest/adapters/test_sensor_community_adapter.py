@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.catalogue.metrics import BY_NAME
-from app.ingest.adapters.sensor_community_adapter import ADAPTER, METRICS, decode
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.ingest.adapters.sensor_community_adapter import ADAPTER, METRICS, decode_push
 from app.platform.kernel.instants import format_us
 from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples
 
@@ -36,7 +36,7 @@ def push(*values: tuple[object, Any], **more: Any) -> bytes:  # noqa: ANN401 (va
 
 
 def test_a_push_is_a_sample_of_the_time_of_its_arrival() -> None:
-    adapted = decode(BME280, arrival("balcony"))
+    adapted = decode_push(BME280, arrival("balcony"))
     values = {
         "pm2_5": 0.2,
         "pm10": 0.4,
@@ -50,12 +50,12 @@ def test_a_push_is_a_sample_of_the_time_of_its_arrival() -> None:
 
 
 def test_the_example_of_the_description_is_taken() -> None:
-    (sample,) = samples(decode(json.dumps(ADAPTER.example).encode(), arrival(None)))
+    (sample,) = samples(decode_push(json.dumps(ADAPTER.example).encode(), arrival(None)))
     assert sample["values"] == {"pm10": 12.3, "pm2_5": 7.1, "pressure": 1006.1325, "rssi": -70.0}
 
 
 def test_without_an_account_of_the_box_the_chip_names_it() -> None:
-    (sample,) = samples(decode(DHT22, arrival(None)))
+    (sample,) = samples(decode_push(DHT22, arrival(None)))
     assert sample["box"] == "esp8266-15303512"
     assert sample["values"] == {
         "pm2_5": 34.47,
@@ -65,22 +65,22 @@ def test_without_an_account_of_the_box_the_chip_names_it() -> None:
         "rssi": -70.0,
     }
     other = push(("SDS_P1", "1")).replace(b"esp8266id", b"esp32id")
-    assert samples(decode(other, arrival(None)))[0]["box"] == "esp32-1"
+    assert samples(decode_push(other, arrival(None)))[0]["box"] == "esp32-1"
 
 
 def test_every_value_type_goes_to_its_metric() -> None:
-    assert set(METRICS) <= set(BY_NAME)
+    assert set(METRICS) <= set(METRICS_BY_NAME)
     kinds = [kind for found in METRICS.values() for kind in found]
     assert len(kinds) == len(set(kinds))
     for metric, found in METRICS.items():
         for kind in found:
             value = {"pressure": "101325", "rssi": "-71 dBm"}.get(metric, "12.50")
             expected = {"pressure": 1013.25, "rssi": -71.0}.get(metric, 12.5)
-            assert samples(decode(push((kind, value)), arrival()))[0]["values"] == {metric: expected}
+            assert samples(decode_push(push((kind, value)), arrival()))[0]["values"] == {metric: expected}
 
 
 def test_of_several_sensors_the_first_of_the_list_counts() -> None:
-    adapted = decode(
+    adapted = decode_push(
         push(("temperature", "19"), ("DS18B20_temperature", "18"), ("BME280_temperature", "20")), arrival()
     )
     assert samples(adapted)[0]["values"] == {"temperature": 20.0}
@@ -117,21 +117,21 @@ def test_of_several_sensors_the_first_of_the_list_counts() -> None:
     ],
 )
 def test_a_bad_push_is_refused_whole(payload: bytes, code: str) -> None:
-    assert code_of(decode, payload, arrival()) == code
+    assert code_of(decode_push, payload, arrival()) == code
 
 
 @pytest.mark.parametrize(
     ("chip", "code"), [(7, "wrong_type"), ("a+b", "invalid_box_id"), ("1" * 60, "invalid_box_id")]
 )
 def test_a_chip_that_names_no_box(chip: object, code: str) -> None:
-    assert code_of(decode, push(("SDS_P1", "1"), esp8266id=chip), arrival(None)) == code
+    assert code_of(decode_push, push(("SDS_P1", "1"), esp8266id=chip), arrival(None)) == code
 
 
 def test_a_push_that_names_nobody() -> None:
-    assert code_of(decode, b'{"sensordatavalues": []}', arrival(None)) == "missing_field"
+    assert code_of(decode_push, b'{"sensordatavalues": []}', arrival(None)) == "missing_field"
 
 
 def test_a_refusal_names_the_box() -> None:
-    assert refusals(decode(push(("SDS_P1", "-1")), arrival("balcony"))) == [
+    assert refusals(decode_push(push(("SDS_P1", "-1")), arrival("balcony"))) == [
         (None, "balcony", "value_out_of_bounds")
     ]

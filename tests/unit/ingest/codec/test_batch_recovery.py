@@ -7,10 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.ingest.codec.batch_recovery import MAX_RECOVERED, find_seq, recover_batch
-from app.ingest.codec.message_intake import Intake, sort_messages
+from app.ingest.codec.message_intake import DecodedBatch, decode_batch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US, decode_telemetry
 from app.platform.kernel.instants import parse_rfc3339
-from app.platform.kernel.rejection_codes import Rejection
+from app.platform.kernel.rejection_codes import InputRejection
 
 NOW = parse_rfc3339("2026-11-24T10:00:05Z")
 NAN = '{"seq": 7, "time": "2026-11-24T09:00:07Z", "values": {"pm1": NaN}}'
@@ -25,15 +25,15 @@ def batch(*samples: str, end: str = "]}") -> bytes:
     return ('{"samples": [' + ", ".join(samples) + end).encode()
 
 
-def sort(payload: bytes, kind: str = "telemetry") -> Intake:
-    return sort_messages([f"vigie/v1/a/{kind}"], [payload], now_us=NOW, max_future_us=MAX_FUTURE_US)
+def sort(payload: bytes, kind: str = "telemetry") -> DecodedBatch:
+    return decode_batch([f"vigie/v1/a/{kind}"], [payload], now_us=NOW, max_future_us=MAX_FUTURE_US)
 
 
-def stored(intake: Intake) -> list[int | None]:
+def stored(intake: DecodedBatch) -> list[int | None]:
     return [row[1] for row in intake.rows]
 
 
-def refused(intake: Intake) -> list[tuple[int | None, str]]:
+def refused(intake: DecodedBatch) -> list[tuple[int | None, str]]:
     return [(turned.rejection.seq, turned.rejection.code) for turned in intake.turned]
 
 
@@ -142,7 +142,7 @@ def test_a_message_that_can_be_read_is_left_to_the_strict_codec() -> None:
     payload = b'{"samples": [' + sample(1).encode() + b'], "more": 1}'
     intake = sort(payload)
     assert (stored(intake), refused(intake)) == ([], [(None, "unknown_field")])
-    assert recover_batch(payload, Rejection("unknown_field", ""), NOW, MAX_FUTURE_US) is None
+    assert recover_batch(payload, InputRejection("unknown_field", ""), NOW, MAX_FUTURE_US) is None
 
 
 def test_a_single_sample_and_an_event_are_named_where_their_seq_is_beyond_doubt() -> None:

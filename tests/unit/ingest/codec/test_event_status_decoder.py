@@ -7,16 +7,21 @@ import pytest
 
 from app.ingest.codec.event_status_decoder import (
     OCTAVES,
-    Candidate,
-    Event,
-    Status,
+    BoxStatus,
+    DeviceEvent,
+    EventCandidate,
     decode_event,
     decode_http_events,
     decode_reported_config,
     decode_status,
 )
 from app.platform.kernel.instants import parse_rfc3339
-from app.platform.kernel.rejection_codes import NEVER_KEPT, RejectedError, Rejection, status_of
+from app.platform.kernel.rejection_codes import (
+    NEVER_STORED_CODES,
+    InputRejection,
+    RejectedError,
+    get_rejection_status,
+)
 
 NOW = parse_rfc3339("2026-11-24T22:14:05Z")
 AT = parse_rfc3339("2026-11-24T22:14:03.125Z")
@@ -46,11 +51,11 @@ def candidates(**changed: Any) -> dict[str, Any]:  # noqa: ANN401 - bad values o
 
 
 def test_the_contracts_event() -> None:
-    assert decode_event(json.dumps(EVENT).encode(), NOW) == Event(
+    assert decode_event(json.dumps(EVENT).encode(), NOW) == DeviceEvent(
         time_us=AT,
         seq=7,
         type="gunshot",
-        candidates=(Candidate("pistol", 0.81, "glock-17"), Candidate("firework", 0.11)),
+        candidates=(EventCandidate("pistol", 0.81, "glock-17"), EventCandidate("firework", 0.11)),
         level_db=118.2,
         clock_error_ms=0.4,
     )
@@ -59,7 +64,7 @@ def test_the_contracts_event() -> None:
 @pytest.mark.parametrize("kind", ["alarm", "odour", "tamper", "gunshot", "noise_peak"])
 def test_the_least_event(kind: str) -> None:
     payload = json.dumps({"time": AT // 1_000, "type": kind}).encode()
-    assert decode_event(payload, NOW) == Event(time_us=AT, seq=None, type=kind)
+    assert decode_event(payload, NOW) == DeviceEvent(time_us=AT, seq=None, type=kind)
 
 
 @pytest.mark.parametrize(
@@ -142,15 +147,15 @@ def test_the_least_event(kind: str) -> None:
 )
 def test_events_refused(event: object, code: str) -> None:
     refused = decode_event(json.dumps(event).encode(), NOW)
-    assert isinstance(refused, Rejection)
+    assert isinstance(refused, InputRejection)
     assert refused.code == code
     assert refused.detail
-    assert status_of(code) in {413, 422}
+    assert get_rejection_status(code) in {413, 422}
 
 
 def test_a_refused_event_names_its_seq() -> None:
     refused = decode_event(json.dumps(EVENT | {"audio": ""}).encode(), NOW)
-    assert isinstance(refused, Rejection)
+    assert isinstance(refused, InputRejection)
     assert refused.seq == 7
 
 
@@ -159,7 +164,7 @@ def test_a_refused_event_names_the_purpose_of_its_type() -> None:
         decode_event(json.dumps(event).encode(), NOW)
         for event in (EVENT | {"audio": ""}, EVENT | {"type": "whistle"}, without(EVENT, "type"))
     ]
-    assert [each.purpose for each in refused if isinstance(each, Rejection)] == [
+    assert [each.purpose for each in refused if isinstance(each, InputRejection)] == [
         "acoustic_safety",
         None,
         None,
@@ -169,8 +174,8 @@ def test_a_refused_event_names_the_purpose_of_its_type() -> None:
 @pytest.mark.parametrize("kind", ["whistle", "Gunshot", "face recognised: J. Doe", "\0"])
 def test_a_type_that_is_not_known_is_not_repeated(kind: str) -> None:
     refused = decode_event(json.dumps(AT_ONCE | {"type": kind}).encode(), NOW)
-    assert isinstance(refused, Rejection)
-    assert (refused.code, refused.code in NEVER_KEPT) == ("unknown_event_type", True)
+    assert isinstance(refused, InputRejection)
+    assert (refused.code, refused.code in NEVER_STORED_CODES) == ("unknown_event_type", True)
     assert kind not in refused.detail
 
 
@@ -178,8 +183,8 @@ def test_the_most_candidates() -> None:
     event = decode_event(
         json.dumps(EVENT | {"candidates": [{"class": "firework", "confidence": 1}] * 32}).encode(), NOW
     )
-    assert isinstance(event, Event)
-    assert event.candidates == (Candidate("firework", 1.0),) * 32
+    assert isinstance(event, DeviceEvent)
+    assert event.candidates == (EventCandidate("firework", 1.0),) * 32
 
 
 def test_each_form_carries_its_own() -> None:
@@ -195,13 +200,13 @@ def test_each_form_carries_its_own() -> None:
         )
     ]
     assert found == [
-        Event(AT, None, "gunshot", spectrum=spectrum),
-        Event(AT, None, "crowd", count=0),
-        Event(AT, None, "crowd", count=1_000_000),
-        Event(AT, None, "stopped_vehicle", state="begin"),
-        Event(AT, None, "smoke", state="end"),
+        DeviceEvent(AT, None, "gunshot", spectrum=spectrum),
+        DeviceEvent(AT, None, "crowd", count=0),
+        DeviceEvent(AT, None, "crowd", count=1_000_000),
+        DeviceEvent(AT, None, "stopped_vehicle", state="begin"),
+        DeviceEvent(AT, None, "smoke", state="end"),
     ]
-    assert isinstance(found[0], Event)
+    assert isinstance(found[0], DeviceEvent)
     assert list(found[0].spectrum or ()) == list(OCTAVES)
 
 
@@ -210,7 +215,7 @@ def test_events_of_a_call_are_judged_one_by_one() -> None:
     box, events = decode_http_events(body, NOW)
     assert box == "b"
     assert [json.loads(part) for part, _ in events] == [EVENT, EVENT | {"audio": ""}, 3]
-    codes = [event.code if isinstance(event, Rejection) else event.type for _, event in events]
+    codes = [event.code if isinstance(event, InputRejection) else event.type for _, event in events]
     assert codes == ["gunshot", "unknown_field", "wrong_type"]
 
 
@@ -239,13 +244,13 @@ def test_a_call_of_events_that_is_refused_as_a_whole(body: object, code: str) ->
 )
 def test_what_is_no_strict_json_is_no_message_at_all(payload: bytes) -> None:
     for refused in (decode_event(payload, NOW), decode_status(payload), decode_reported_config(payload)):
-        assert isinstance(refused, Rejection)
-        assert status_of(refused.code) == 400
+        assert isinstance(refused, InputRejection)
+        assert get_rejection_status(refused.code) == 400
 
 
 def test_the_contracts_status() -> None:
-    assert decode_status(json.dumps(STATUS).encode()) == Status("online", "2.3.1", 87.0, -67.0)
-    assert decode_status(b'{"state": "offline"}') == Status("offline")
+    assert decode_status(json.dumps(STATUS).encode()) == BoxStatus("online", "2.3.1", 87.0, -67.0)
+    assert decode_status(b'{"state": "offline"}') == BoxStatus("offline")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +278,7 @@ def test_the_contracts_status() -> None:
 )
 def test_status_refused(status: object, code: str) -> None:
     refused = decode_status(json.dumps(status).encode())
-    assert isinstance(refused, Rejection)
+    assert isinstance(refused, InputRejection)
     assert refused.code == code
 
 
@@ -295,7 +300,7 @@ def test_reported_configuration() -> None:
 )
 def test_reported_configuration_refused(payload: bytes, code: str) -> None:
     refused = decode_reported_config(payload)
-    assert isinstance(refused, Rejection)
+    assert isinstance(refused, InputRejection)
     assert refused.code == code
 
 

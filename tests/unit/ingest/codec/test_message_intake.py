@@ -7,8 +7,8 @@ import cbor2
 import pytest
 
 from app.ingest.codec import message_intake as intakes
-from app.ingest.codec.message_intake import Intake, sort_messages
-from app.platform.kernel.rejection_codes import REASONS
+from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.platform.kernel.rejection_codes import REJECTION_REASONS
 
 NOW = 1_795_600_000_000_000
 GOOD = {"time": NOW // 1000, "values": {"pm2_5": 1.0}}
@@ -16,8 +16,8 @@ GOOD = {"time": NOW // 1000, "values": {"pm2_5": 1.0}}
 
 def sort(
     *messages: tuple[str, Any], retained: tuple[int, ...] = (), poison: tuple[bytes, ...] = ()
-) -> Intake:
-    return sort_messages(
+) -> DecodedBatch:
+    return decode_batch(
         [topic for topic, _ in messages],
         [body if isinstance(body, bytes) else json.dumps(body).encode() for _, body in messages],
         retained=retained,
@@ -27,7 +27,7 @@ def sort(
     )
 
 
-def codes(intake: Intake) -> list[tuple[int, str | None, str]]:
+def codes(intake: DecodedBatch) -> list[tuple[int, str | None, str]]:
     return [(turned.origin, turned.box, turned.rejection.code) for turned in intake.turned]
 
 
@@ -192,7 +192,7 @@ def test_a_single_thing_that_is_refused_keeps_its_box_its_seq_and_its_payload() 
 
 
 def test_every_code_given_here_is_in_the_table() -> None:
-    assert {"topic", "retained_message", "malformed_packet", "storage_refused"} <= REASONS.keys()
+    assert {"topic", "retained_message", "malformed_packet", "storage_refused"} <= REJECTION_REASONS.keys()
 
 
 def test_a_fault_of_our_own_refuses_one_message_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

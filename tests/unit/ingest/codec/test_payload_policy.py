@@ -11,8 +11,8 @@ import pytest
 from app.ingest.codec import message_intake as sorting
 from app.ingest.codec import payload_policy
 from app.ingest.codec.event_status_decoder import decode_reported_config, decode_status
-from app.ingest.codec.message_intake import Intake, Turned, sort_messages
-from app.platform.observability.log_redaction import told, where
+from app.ingest.codec.message_intake import BatchRejection, DecodedBatch, decode_batch
+from app.platform.observability.log_redaction import list_error_frames, redact_error
 
 NOW = 1_795_514_400_000_000
 BYTES = random.Random(8).randbytes(600)  # noqa: S311 (the same in each run)
@@ -20,12 +20,12 @@ BASE64 = base64.b64encode(BYTES).decode()
 TIME = "2026-11-24T10:00:00Z"
 
 
-def sort(*messages: tuple[str, bytes]) -> Intake:
+def sort(*messages: tuple[str, bytes]) -> DecodedBatch:
     topics, payloads = zip(*messages, strict=True)
-    return sort_messages(topics, payloads, now_us=NOW, max_future_us=600_000_000)
+    return decode_batch(topics, payloads, now_us=NOW, max_future_us=600_000_000)
 
 
-def one(topic: str, payload: bytes) -> Turned:
+def one(topic: str, payload: bytes) -> BatchRejection:
     (turned,) = sort((topic, payload)).turned
     return turned
 
@@ -157,6 +157,6 @@ def test_the_log_of_a_failure_has_no_word_of_the_message(
 def test_errors_are_told_without_their_words() -> None:
     with pytest.raises(ValueError, match="canary") as failed:
         int("canary")
-    assert told(failed.value) == "ValueError"
-    assert "canary" not in str(where(failed.value))
-    assert where(failed.value)[-1].endswith("test_errors_are_told_without_their_words")
+    assert redact_error(failed.value) == "ValueError"
+    assert "canary" not in str(list_error_frames(failed.value))
+    assert list_error_frames(failed.value)[-1].endswith("test_errors_are_told_without_their_words")

@@ -17,7 +17,7 @@ from app.ingest.codec.telemetry_codec import (
     parse_topic,
 )
 from app.platform.kernel.instants import parse_rfc3339
-from app.platform.kernel.rejection_codes import RejectedError, Rejection
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 
 NOW = parse_rfc3339("2026-11-24T10:00:05Z")
 TEN = parse_rfc3339("2026-11-24T10:00:00Z")
@@ -153,7 +153,7 @@ def test_one_poison_in_a_thousand_costs_one() -> None:
     decoded = decode_telemetry(json.dumps({"samples": samples}).encode(), NOW)
     assert len(decoded.samples) == 999
     assert decoded.rejections == [
-        Rejection("value_out_of_bounds", "values.co2 is -1: 0 to 100000 ppm is possible", 500, 500)
+        InputRejection("value_out_of_bounds", "values.co2 is -1: 0 to 100000 ppm is possible", 500, 500)
     ]
 
 

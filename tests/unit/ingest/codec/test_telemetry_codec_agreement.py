@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.catalogue.metrics import BY_NAME, COLUMNS
+from app.catalogue.metrics import COLUMNS, METRICS_BY_NAME
 from app.ingest.codec.exact_decoder import decode_exact, decode_http_exact
 from app.ingest.codec.telemetry_codec import (
     MAX_FUTURE_US,
@@ -106,7 +106,12 @@ def samples(draw: st.DrawFn) -> str:
     names = draw(st.lists(st.sampled_from([*COLUMNS, "pm1", "warp"]), max_size=6))
     values = objects(
         [
-            (n, number_texts(BY_NAME[n].minimum, BY_NAME[n].maximum) if n in BY_NAME else st.just("1"))
+            (
+                n,
+                number_texts(METRICS_BY_NAME[n].minimum, METRICS_BY_NAME[n].maximum)
+                if n in METRICS_BY_NAME
+                else st.just("1"),
+            )
             for n in names
         ]
     )
@@ -206,7 +211,7 @@ valid = st.fixed_dictionaries(
         ),
         "values": st.lists(st.sampled_from(COLUMNS), min_size=1, unique=True).flatmap(
             lambda names: st.fixed_dictionaries(
-                {n: st.floats(BY_NAME[n].minimum, BY_NAME[n].maximum) for n in names}
+                {n: st.floats(METRICS_BY_NAME[n].minimum, METRICS_BY_NAME[n].maximum) for n in names}
             )
         ),
     },

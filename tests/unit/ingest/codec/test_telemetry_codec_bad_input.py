@@ -6,7 +6,7 @@ from app.catalogue.metrics import COLUMNS
 from app.ingest.codec.exact_decoder import decode_exact
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US, decode_http_telemetry, decode_telemetry
 from app.platform.kernel.instants import parse_rfc3339
-from app.platform.kernel.rejection_codes import RejectedError, status_of
+from app.platform.kernel.rejection_codes import RejectedError, get_rejection_status
 
 NOW = parse_rfc3339("2026-11-24T10:00:05Z")
 TEN = parse_rfc3339("2026-11-24T10:00:00Z")
@@ -183,7 +183,7 @@ def test_a_document_that_cannot_be_read_is_refused_whole(payload: bytes, code: s
     assert rejection.code == code
     assert rejection.index is None
     assert rejection.detail
-    assert status_of(code) == 400
+    assert get_rejection_status(code) == 400
     assert decode_exact(payload, NOW, MAX_FUTURE_US) == (samples, [rejection])
 
 
@@ -204,7 +204,7 @@ def test_http_refuses_such_a_document_with_the_same_code(payload: bytes, code: s
 )
 def test_another_format_has_to_be_declared(payload: bytes, code: str) -> None:
     samples, (rejection,) = decode_telemetry(payload, NOW)
-    assert (samples, rejection.code, status_of(code)) == ([], code, 415)
+    assert (samples, rejection.code, get_rejection_status(code)) == ([], code, 415)
     with pytest.raises(RejectedError) as refused:
         decode_http_telemetry(payload, NOW)
     assert refused.value.code == code
@@ -216,7 +216,7 @@ def test_another_format_has_to_be_declared(payload: bytes, code: str) -> None:
 def test_a_bad_sample_is_refused_alone(sample: str, code: str) -> None:
     samples, (rejection,) = decode_telemetry(sample.encode(), NOW)
     assert (samples, rejection.code, rejection.index) == ([], code, None)
-    assert status_of(code) in {413, 422}
+    assert get_rejection_status(code) in {413, 422}
 
     good = '{"seq": 7, "time": 1795514400000, "values": {"co2": 612}}'
     samples, (rejection,) = decode_telemetry(f'{{"samples": [{good}, {sample}, {good}]}}'.encode(), NOW)

@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.ingest.pipeline import quota_cache
-from app.ingest.pipeline.quota_cache import Accounts, Allowances
-from app.ingest.pipeline.quota_step import divide, next_day
+from app.ingest.pipeline.quota_cache import DailyQuotas, QuotaCache
+from app.ingest.pipeline.quota_step import find_day_end, find_over_quota
 from app.platform.db.database import RawConnection
-from app.registry.quota_service import AccountRow
+from app.registry.quota_service import SampleQuotaRow
 
 INTEGRATOR, FIRST, SECOND, FREE = (UUID(int=number) for number in range(1, 5))
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def rows(pool: int | None, own: int | None) -> list[AccountRow]:
+def rows(pool: int | None, own: int | None) -> list[SampleQuotaRow]:
     """The quotas of an integrator and its two clients, of which the first has one of its own too."""
     found = []
     if pool is not None:
-        found += [AccountRow(owner, INTEGRATOR, pool, 0, 0) for owner in (INTEGRATOR, FIRST, SECOND)]
+        found += [SampleQuotaRow(owner, INTEGRATOR, pool, 0, 0) for owner in (INTEGRATOR, FIRST, SECOND)]
     if own is not None:
-        found.append(AccountRow(FIRST, FIRST, own, 0, 0))
+        found.append(SampleQuotaRow(FIRST, FIRST, own, 0, 0))
     return found
 
 
@@ -39,13 +39,13 @@ SAMPLES = st.lists(
 def test_as_many_are_taken_as_there_is_room_for_in_the_order_of_arrival(
     samples: list[tuple[UUID, int, bool]], pool: int | None, own: int | None
 ) -> None:
-    accounts = Accounts(rows(pool, own))
+    accounts = DailyQuotas(rows(pool, own))
     owners = [owner for owner, _, _ in samples]
     # A box per organisation: the same time of another one is another sample.
     identities = [(owner.int, time) for owner, time, _ in samples]
     stored = {identities[index] for index, sample in enumerate(samples) if sample[2]}
     repeats = frozenset(index for index, identity in enumerate(identities) if identity in stored)
-    lacking = divide(owners, identities, repeats, accounts)
+    lacking = find_over_quota(owners, identities, repeats, accounts)
 
     taken: list[tuple[int, int]] = []
     new: Counter[UUID] = Counter()
@@ -70,8 +70,8 @@ def test_as_many_are_taken_as_there_is_room_for_in_the_order_of_arrival(
 
 
 def test_what_several_have_used_counts_together() -> None:
-    accounts = Accounts(
-        [AccountRow(INTEGRATOR, INTEGRATOR, 100, 30, 0), AccountRow(FIRST, INTEGRATOR, 100, 50, 0)]
+    accounts = DailyQuotas(
+        [SampleQuotaRow(INTEGRATOR, INTEGRATOR, 100, 30, 0), SampleQuotaRow(FIRST, INTEGRATOR, 100, 50, 0)]
     )
     assert accounts.have_room(20)
     assert not accounts.have_room(21)
@@ -87,14 +87,14 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
         self.days: list[Any] = []
-        monkeypatch.setattr(quota_cache, "load_accounts", self.load)
-        self.allowances = Allowances(5, clock=lambda: self.now_s)
+        monkeypatch.setattr(quota_cache, "load_sample_quotas", self.load)
+        self.allowances = QuotaCache(5, clock=lambda: self.now_s)
 
-    async def load(self, _: RawConnection, day: object, default: int | None) -> list[AccountRow]:
+    async def load(self, _: RawConnection, day: object, default: int | None) -> list[SampleQuotaRow]:
         self.days.append(day)
-        return [AccountRow(FIRST, FIRST, default or 0, 0, 0)]
+        return [SampleQuotaRow(FIRST, FIRST, default or 0, 0, 0)]
 
-    async def refresh(self, now: datetime, *, at_once: bool = False) -> Accounts:
+    async def refresh(self, now: datetime, *, at_once: bool = False) -> DailyQuotas:
         return await self.allowances.refresh(cast("RawConnection", None), now, at_once=at_once)
 
 
@@ -108,7 +108,7 @@ async def test_quotas_are_read_once_a_second_and_at_the_beginning_of_a_day(
     clock.now_s += 0.1
     assert await clock.refresh(NOON) is not first
     assert await clock.refresh(NOON, at_once=True) is not first
-    await clock.refresh(next_day(NOON))
+    await clock.refresh(find_day_end(NOON))
     assert clock.days == [NOON.date()] * 3 + [NOON.date() + timedelta(days=1)]
 
 
@@ -124,4 +124,4 @@ async def test_what_may_have_been_read_already_is_not_counted_again(monkeypatch:
 
 @pytest.mark.parametrize("now", [NOON, NOON.replace(hour=0), NOON.replace(hour=23, minute=59)])
 def test_a_day_ends_at_midnight(now: datetime) -> None:
-    assert next_day(now) == datetime(2026, 11, 25, tzinfo=UTC)
+    assert find_day_end(now) == datetime(2026, 11, 25, tzinfo=UTC)

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from app.ingest.sources.batch_queue import Inbox
-from app.ingest.sources.message_source import Batch, Counters, SourceStoppedError
+from app.ingest.sources.batch_queue import BatchQueue
+from app.ingest.sources.message_source import MessageBatch, SourceCounters, SourceStoppedError
 
 
 class Flow:
@@ -18,7 +18,7 @@ class Flow:
         self.reading = True
 
 
-def make(**changes: float) -> tuple[Inbox, Flow, Counters]:
+def make(**changes: float) -> tuple[BatchQueue, Flow, SourceCounters]:
     bounds: dict[str, float] = {
         "batch_messages": 3,
         "batch_bytes": 1000,
@@ -26,21 +26,21 @@ def make(**changes: float) -> tuple[Inbox, Flow, Counters]:
         "window": 100,
         "pending_limit_bytes": 10_000,
     } | changes
-    counters = Counters()
-    inbox = Inbox(counters, **bounds)  # type: ignore[arg-type] # whole numbers where whole numbers are due
+    counters = SourceCounters()
+    inbox = BatchQueue(counters, **bounds)  # type: ignore[arg-type] # whole numbers where whole numbers are due
     flow = Flow()
     inbox.attach(flow)
     return inbox, flow, counters
 
 
-def put(inbox: Inbox, number: int, size: int = 10) -> None:
+def put(inbox: BatchQueue, number: int, size: int = 10) -> None:
     inbox.topics.append(f"t{number}")
     inbox.payloads.append(b"x" * size)
     inbox.packet_ids.append(number)
     inbox.settle(size)
 
 
-async def soon(inbox: Inbox) -> Batch:
+async def soon(inbox: BatchQueue) -> MessageBatch:
     return await asyncio.wait_for(inbox.next_batch(), 1)
 
 
@@ -140,7 +140,7 @@ async def test_poison_keeps_its_place_in_the_order_of_acknowledgements() -> None
 
 async def test_another_sources_batch_is_refused() -> None:
     inbox, _, _ = make()
-    batch = Batch(topics=[], payloads=[], retained=[], poison=[], received_at=0, token="offset 7")
+    batch = MessageBatch(topics=[], payloads=[], retained=[], poison=[], received_at=0, token="offset 7")
     with pytest.raises(TypeError):
         inbox.acknowledge(batch)
 

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.ingest.sources.batch_queue import Inbox
-from app.ingest.sources.message_source import Counters
-from app.ingest.sources.mqtt5_connection import Handshake, Mqtt5Connection
+from app.ingest.sources.batch_queue import BatchQueue
+from app.ingest.sources.message_source import SourceCounters
+from app.ingest.sources.mqtt5_connection import Mqtt5Connection, MqttHandshake
 from app.ingest.sources.mqtt_wire import PoisonLedger
 
-HANDSHAKE = Handshake(connect=b"connect", subscribe=b"subscribe", keepalive_s=60, max_packet_bytes=1_000_000)
+HANDSHAKE = MqttHandshake(
+    connect=b"connect", subscribe=b"subscribe", keepalive_s=60, max_packet_bytes=1_000_000
+)
 CONNACK = mqtt5.ConnAckPacket().write()
 SUBACK = mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]).write()
 BAD_TOPIC = b"\x32\x07\x00\x02\xff\xfe\x00\x09\x00"  # whole, QoS 1, packet id 9; its topic is not UTF-8
@@ -49,8 +51,8 @@ class Wire(asyncio.Transport):
 
 @dataclasses.dataclass
 class Bench:
-    inbox: Inbox
-    counters: Counters
+    inbox: BatchQueue
+    counters: SourceCounters
     wire: Wire
     connection: Mqtt5Connection
 
@@ -59,10 +61,10 @@ class Bench:
 
 
 def bench(
-    ledger: PoisonLedger | None = None, handshake: Handshake = HANDSHAKE, messages: int = 10_000
+    ledger: PoisonLedger | None = None, handshake: MqttHandshake = HANDSHAKE, messages: int = 10_000
 ) -> Bench:
-    counters = Counters()
-    inbox = Inbox(
+    counters = SourceCounters()
+    inbox = BatchQueue(
         counters,
         batch_messages=messages,
         batch_bytes=1 << 20,

@@ -1,16 +1,16 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.notifications.delivery.delivery_leases import Lease, Room
-from app.notifications.delivery.delivery_slots import QUICK_S, SLOW_S, Lanes
-from app.notifications.delivery.transport_types import Claim
+from app.notifications.delivery.delivery_leases import DeliveryLease, KindCapacity
+from app.notifications.delivery.delivery_slots import QUICK_S, SLOW_S, DeliverySlots
+from app.notifications.delivery.transport_types import LeasedDelivery
 from app.platform.kernel.ids import new_id
 
 NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)
 
 
-def _claim(endpoint: UUID, kind: str = "webhook", owner: UUID | None = None) -> Claim:
-    return Claim(
+def _claim(endpoint: UUID, kind: str = "webhook", owner: UUID | None = None) -> LeasedDelivery:
+    return LeasedDelivery(
         id=new_id(),
         organisation_id=owner or endpoint,
         endpoint_id=endpoint,
@@ -34,15 +34,15 @@ def _claim(endpoint: UUID, kind: str = "webhook", owner: UUID | None = None) -> 
 
 def _leases(
     endpoint: UUID, count: int, *, places: int = 2, suspect: bool = False, kind: str = "webhook"
-) -> list[Lease]:
-    return [Lease(_claim(endpoint, kind), places, suspect) for _ in range(count)]
+) -> list[DeliveryLease]:
+    return [DeliveryLease(_claim(endpoint, kind), places, suspect) for _ in range(count)]
 
 
-def _lanes(places: int = 128, **capacity: int) -> Lanes:
-    return Lanes(15, places, capacity)
+def _lanes(places: int = 128, **capacity: int) -> DeliverySlots:
+    return DeliverySlots(15, places, capacity)
 
 
-def _begin(lanes: Lanes, now: float = 0.0) -> list[Claim]:
+def _begin(lanes: DeliverySlots, now: float = 0.0) -> list[LeasedDelivery]:
     begun = []
     while (leased := lanes.next(now)) is not None:
         begun.append(leased.lease.claimed)
@@ -156,7 +156,7 @@ def test_a_kind_has_its_capacity_and_others_go_on() -> None:
 
 def test_a_kind_has_room_for_what_it_may_attempt_soon() -> None:
     lanes = _lanes(email=4, mqtt=32)
-    assert lanes.room() == [Room("email", 8), Room("mqtt", 32 * 2)]
+    assert lanes.room() == [KindCapacity("email", 8), KindCapacity("mqtt", 32 * 2)]
     leases = [lease for _ in range(9) for lease in _leases(new_id(), 1, kind="email", suspect=True)]
     lanes.add(leases, deadline=30)
     assert dict(lanes.room()) == {"email": 0, "mqtt": 64}
@@ -168,12 +168,12 @@ def test_a_kind_has_room_for_what_it_may_attempt_soon() -> None:
 
 def test_a_kind_with_a_capacity_leaves_most_places_to_the_others() -> None:
     lanes = _lanes(8, mqtt=32)
-    assert lanes.room() == [Room("mqtt", 4)]
+    assert lanes.room() == [KindCapacity("mqtt", 4)]
     for _ in range(4):
         lanes.add(_leases(new_id(), 1, kind="mqtt"), deadline=30)
     assert len(_begin(lanes)) == 2
     # One place is enough for each kind to have one.
-    assert _lanes(1, email=4).room() == [Room("email", 2)]
+    assert _lanes(1, email=4).room() == [KindCapacity("email", 2)]
 
 
 def test_kinds_take_turns() -> None:
@@ -233,7 +233,7 @@ def test_one_that_has_fewer_under_way_again_is_early_in_its_turn() -> None:
 def test_an_organisation_has_half_of_the_places_however_many_endpoints_it_has() -> None:
     lanes, owner = _lanes(8), new_id()
     for _ in range(20):
-        lanes.add([Lease(_claim(new_id(), owner=owner), 1, suspect=False)], deadline=30)
+        lanes.add([DeliveryLease(_claim(new_id(), owner=owner), 1, suspect=False)], deadline=30)
     begun = _begin(lanes)
     assert len(begun) == 4
     other = new_id()

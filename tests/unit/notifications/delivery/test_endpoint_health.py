@@ -5,17 +5,17 @@ import pytest
 
 from app.notifications.delivery.endpoint_health import (
     MOST_STEPS,
-    Health,
-    Limits,
-    Verdict,
-    after,
-    asked_to_wait,
-    quiet_after,
+    EndpointHealth,
+    HealthAction,
+    HealthLimits,
+    compute_quiet_period_s,
+    get_requested_wait_s,
+    update_health,
 )
-from app.notifications.delivery.transport_types import Outcome
+from app.notifications.delivery.transport_types import AttemptOutcome
 
 NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)
-LIMITS = Limits(
+LIMITS = HealthLimits(
     breaker_failures=5,
     breaker_max_s=60.0,
     retry_after_max_s=3600.0,
@@ -24,24 +24,29 @@ LIMITS = Limits(
     jitter=0.1,
     quiet_s=150_000.0,
 )
-OK = Outcome("delivered", 204, None, 1.0)
-FAILED = Outcome("http_error", 500, None, 1.0)
-LIMITED = Outcome("rate_limited", 429, None, 1.0)
+OK = AttemptOutcome("delivered", 204, None, 1.0)
+FAILED = AttemptOutcome("http_error", 500, None, 1.0)
+LIMITED = AttemptOutcome("rate_limited", 429, None, 1.0)
 
 
 def _after(
-    health: Health, outcome: Outcome, now: datetime = NOW, *, began: datetime | None = None, chance: float = 0
-) -> tuple[Health, Verdict | None]:
+    health: EndpointHealth,
+    outcome: AttemptOutcome,
+    now: datetime = NOW,
+    *,
+    began: datetime | None = None,
+    chance: float = 0,
+) -> tuple[EndpointHealth, HealthAction | None]:
     started_at = now - timedelta(seconds=1) if began is None else began
-    return after(health, outcome, started_at=started_at, ended_at=now, limits=LIMITS, chance=chance)
+    return update_health(health, outcome, started_at=started_at, ended_at=now, limits=LIMITS, chance=chance)
 
 
-def _wait(health: Health, now: datetime = NOW) -> float | None:
+def _wait(health: EndpointHealth, now: datetime = NOW) -> float | None:
     return None if health.open_until is None else (health.open_until - now).total_seconds()
 
 
 def test_a_success_wipes_the_slate() -> None:
-    troubled = Health(
+    troubled = EndpointHealth(
         consecutive_failures=9,
         failing_since=NOW - timedelta(days=2),
         noticed_at=NOW - timedelta(days=1),
@@ -52,7 +57,7 @@ def test_a_success_wipes_the_slate() -> None:
     )
     health, verdict = _after(troubled, OK)
     assert verdict is None
-    assert health == Health(
+    assert health == EndpointHealth(
         last_success_at=NOW,
         last_failure_at=troubled.last_failure_at,
         last_reason="http_error",
@@ -61,9 +66,9 @@ def test_a_success_wipes_the_slate() -> None:
 
 
 def test_failures_are_counted_from_the_first() -> None:
-    health, _ = _after(Health(), FAILED)
+    health, _ = _after(EndpointHealth(), FAILED)
     later = NOW + timedelta(seconds=5)
-    health, verdict = _after(health, Outcome("timeout", None, None, 1.0), later)
+    health, verdict = _after(health, AttemptOutcome("timeout", None, None, 1.0), later)
     assert verdict is None
     assert (health.consecutive_failures, health.failing_since) == (2, NOW)
     assert (health.last_failure_at, health.last_reason, health.last_status) == (later, "timeout", None)
@@ -71,7 +76,7 @@ def test_failures_are_counted_from_the_first() -> None:
 
 
 def test_the_breaker_opens_ever_longer() -> None:
-    health, now, waits = Health(), NOW, []
+    health, now, waits = EndpointHealth(), NOW, []
     for _ in range(13):
         health, _ = _after(health, FAILED, now)
         waits.append(_wait(health, now))
@@ -82,7 +87,7 @@ def test_the_breaker_opens_ever_longer() -> None:
 
 
 def test_one_that_is_slowed_down_recovers_step_by_step() -> None:
-    health, now, steps = Health(), NOW, []
+    health, now, steps = EndpointHealth(), NOW, []
     for _ in range(8):
         health, _ = _after(health, LIMITED, now)
         steps.append(health.slow_step)
@@ -101,8 +106,8 @@ def test_one_that_is_slowed_down_recovers_step_by_step() -> None:
 
 @pytest.mark.parametrize("status", [429, 502, 504])
 def test_what_was_under_way_together_slows_down_once(status: int) -> None:
-    outcome = Outcome("http_error", status, None, 1.0)
-    health = Health()
+    outcome = AttemptOutcome("http_error", status, None, 1.0)
+    health = EndpointHealth()
     for late in range(8):
         health, _ = _after(health, outcome, NOW + timedelta(milliseconds=late), began=NOW - timedelta(1))
     assert health.slow_step == 1
@@ -112,7 +117,7 @@ def test_what_was_under_way_together_slows_down_once(status: int) -> None:
 
 @pytest.mark.parametrize("count", [5, 8, 16])
 def test_what_was_under_way_together_opens_the_breaker_once(count: int) -> None:
-    health, last = Health(last_success_at=NOW), NOW
+    health, last = EndpointHealth(last_success_at=NOW), NOW
     for late in range(count):
         last = NOW + timedelta(milliseconds=late)
         health, _ = _after(health, FAILED, last, began=NOW - timedelta(1))
@@ -125,7 +130,7 @@ def test_what_was_under_way_together_opens_the_breaker_once(count: int) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_success_that_was_under_way_does_not_end_a_wait(status: int) -> None:
-    health, _ = _after(Health(), Outcome("http_error", status, None, 1.0, 3600.0))
+    health, _ = _after(EndpointHealth(), AttemptOutcome("http_error", status, None, 1.0, 3600.0))
     until = health.open_until
     assert until == NOW + timedelta(hours=1)
     step = health.slow_step
@@ -144,7 +149,7 @@ def test_a_success_that_was_under_way_does_not_end_a_wait(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 500, 501, 503, None])
 def test_other_failures_slow_nobody_down(status: int | None) -> None:
-    health, _ = _after(Health(), Outcome("http_error", status, None, 1.0))
+    health, _ = _after(EndpointHealth(), AttemptOutcome("http_error", status, None, 1.0))
     assert (health.slow_step, health.open_until) == (0, None)
 
 
@@ -162,34 +167,34 @@ def test_other_failures_slow_nobody_down(status: int | None) -> None:
     ],
 )
 def test_retry_after(status: int, asked: float | None, opens: float | None, heeded: float | None) -> None:
-    outcome = Outcome("http_error", status, None, 1.0, asked)
-    health, _ = _after(Health(), outcome)
+    outcome = AttemptOutcome("http_error", status, None, 1.0, asked)
+    health, _ = _after(EndpointHealth(), outcome)
     assert _wait(health) == opens
-    assert asked_to_wait(outcome, LIMITS) == heeded
+    assert get_requested_wait_s(outcome, LIMITS) == heeded
 
 
 def test_a_shorter_wait_does_not_end_a_longer_one() -> None:
     closed = NOW + timedelta(hours=1)
-    health, _ = _after(Health(open_until=closed), LIMITED)
+    health, _ = _after(EndpointHealth(open_until=closed), LIMITED)
     assert health.open_until == closed
 
 
 def test_its_owner_is_told_once_and_it_is_disabled_later() -> None:
-    health, now, told = Health(), NOW, []
+    health, now, told = EndpointHealth(), NOW, []
     for _ in range(7 * 24):
         health, verdict = _after(health, FAILED, now)
         if verdict is not None:
             told.append((now - NOW, verdict))
         now += timedelta(hours=1)
     day = timedelta(days=1)
-    assert told[0] == (day, Verdict.WARN)
-    assert told[1] == (5 * day, Verdict.DISABLE_FAILING)
+    assert told[0] == (day, HealthAction.WARN)
+    assert told[1] == (5 * day, HealthAction.DISABLE_FAILING)
     # Who enables it without success is told again: it has not recovered.
-    assert {verdict for _, verdict in told[1:]} == {Verdict.DISABLE_FAILING}
+    assert {verdict for _, verdict in told[1:]} == {HealthAction.DISABLE_FAILING}
 
 
 def test_after_a_success_the_time_begins_anew() -> None:
-    health, _ = _after(Health(), FAILED)
+    health, _ = _after(EndpointHealth(), FAILED)
     health, _ = _after(health, OK, NOW + timedelta(days=4))
     health, verdict = _after(health, FAILED, NOW + timedelta(days=9))
     assert verdict is None
@@ -197,7 +202,7 @@ def test_after_a_success_the_time_begins_anew() -> None:
 
 
 def test_the_first_failure_after_a_pause_disables_nobody() -> None:
-    health = Health(last_success_at=NOW)
+    health = EndpointHealth(last_success_at=NOW)
     for seconds in (0, 5, 300, 2000):
         health, _ = _after(health, FAILED, NOW + timedelta(seconds=seconds))
     later = NOW + timedelta(days=6)
@@ -206,32 +211,32 @@ def test_the_first_failure_after_a_pause_disables_nobody() -> None:
 
 
 def test_few_failures_disable_nobody_however_far_apart() -> None:
-    health, day = Health(), timedelta(days=1)
+    health, day = EndpointHealth(), timedelta(days=1)
     limits = LIMITS._replace(breaker_failures=8)
     verdicts = []
     for days in range(9):
         at = NOW + days * day
-        health, verdict = after(health, FAILED, started_at=at, ended_at=at, limits=limits, chance=0)
+        health, verdict = update_health(health, FAILED, started_at=at, ended_at=at, limits=limits, chance=0)
         verdicts.append(verdict)
     # Told after a day, and disabled with the eighth, two days after its time.
     assert verdicts == [
-        *(None, Verdict.WARN),
+        *(None, HealthAction.WARN),
         *[None] * 5,
-        *[Verdict.DISABLE_FAILING] * 2,
+        *[HealthAction.DISABLE_FAILING] * 2,
     ]
 
 
 def test_who_fails_anew_after_a_pause_is_told_anew() -> None:
-    health, told = Health(), []
+    health, told = EndpointHealth(), []
     for days in (0, 1, 4, 5):
         health, verdict = _after(health, FAILED, NOW + timedelta(days=days))
         told.append(verdict)
-    assert told == [None, Verdict.WARN, None, Verdict.WARN]
+    assert told == [None, HealthAction.WARN, None, HealthAction.WARN]
 
 
 @pytest.mark.parametrize("reason", ["internal_error", "not_configured"])
 def test_a_fault_of_ours_keeps_no_time_running(reason: str) -> None:
-    health, ours = Health(), Outcome(reason, None, None, 0.0)
+    health, ours = EndpointHealth(), AttemptOutcome(reason, None, None, 0.0)
     health, _ = _after(health, FAILED)
     for hours in range(12, 150, 12):
         health, verdict = _after(health, ours, NOW + timedelta(hours=hours))
@@ -242,33 +247,33 @@ def test_a_fault_of_ours_keeps_no_time_running(reason: str) -> None:
 
 
 def test_one_fault_of_ours_does_not_hide_that_a_receiver_is_down() -> None:
-    health, ours = Health(), Outcome("internal_error", None, None, 0.0)
+    health, ours = EndpointHealth(), AttemptOutcome("internal_error", None, None, 0.0)
     verdicts = set()
     for hours in range(6 * 24):
         outcome = ours if hours % 24 == 7 else FAILED
         health, verdict = _after(health, outcome, NOW + timedelta(hours=hours))
         verdicts.add(verdict)
-    assert verdicts == {None, Verdict.WARN, Verdict.DISABLE_FAILING}
+    assert verdicts == {None, HealthAction.WARN, HealthAction.DISABLE_FAILING}
     assert health.failing_since == NOW
 
 
 def test_a_pause_is_longer_than_any_wait() -> None:
-    assert quiet_after([0, 5, 86_400], 3600.0, 0.1) == pytest.approx(1.5 * 1.1 * 86_400)
-    assert quiet_after([0, 5], 7 * 86_400.0, 0.0) == 1.5 * 7 * 86_400
-    assert quiet_after([], 1.0, 1.0) == 1.5 * 86_400
+    assert compute_quiet_period_s([0, 5, 86_400], 3600.0, 0.1) == pytest.approx(1.5 * 1.1 * 86_400)
+    assert compute_quiet_period_s([0, 5], 7 * 86_400.0, 0.0) == 1.5 * 7 * 86_400
+    assert compute_quiet_period_s([], 1.0, 1.0) == 1.5 * 86_400
 
 
 def test_gone_is_gone_at_once() -> None:
-    health, verdict = _after(Health(), Outcome("gone", 410, None, 1.0))
-    assert verdict is Verdict.DISABLE_GONE
+    health, verdict = _after(EndpointHealth(), AttemptOutcome("gone", 410, None, 1.0))
+    assert verdict is HealthAction.DISABLE_GONE
     assert health.failing_since == NOW
 
 
 @pytest.mark.parametrize("reason", ["internal_error", "not_configured"])
 def test_a_fault_of_ours_disables_nobody(reason: str) -> None:
-    health = Health()
+    health = EndpointHealth()
     for days in range(10):
-        health, verdict = _after(health, Outcome(reason, None, None, 0.0), NOW + timedelta(days=days))
+        health, verdict = _after(health, AttemptOutcome(reason, None, None, 0.0), NOW + timedelta(days=days))
         assert verdict is None
     # But it is not tried as often as it could be.
     assert (health.failing_since, health.consecutive_failures) == (None, 10)
@@ -276,7 +281,7 @@ def test_a_fault_of_ours_disables_nobody(reason: str) -> None:
 
 
 def test_waits_are_stretched_by_chance_and_never_shortened() -> None:
-    waits = [_wait(_after(Health(), LIMITED, chance=chance / 10)[0]) or 0 for chance in range(10)]
+    waits = [_wait(_after(EndpointHealth(), LIMITED, chance=chance / 10)[0]) or 0 for chance in range(10)]
     assert waits[0] == 2
     assert all(one < other for one, other in pairwise(waits))
     assert waits[-1] < 2.2
@@ -284,12 +289,12 @@ def test_waits_are_stretched_by_chance_and_never_shortened() -> None:
 
 
 def test_a_limit_of_ours_is_waited_for_and_disables_nobody() -> None:
-    full = Outcome("quota_exceeded", None, None, 0.0, 1800.0)
-    health, verdict = _after(Health(), full)
+    full = AttemptOutcome("quota_exceeded", None, None, 0.0, 1800.0)
+    health, verdict = _after(EndpointHealth(), full)
     assert verdict is None
     assert health.failing_since is None
     assert health.open_until == NOW + timedelta(seconds=1800)
-    assert asked_to_wait(full, LIMITS) == 1800
+    assert get_requested_wait_s(full, LIMITS) == 1800
     for days in range(10):
         health, verdict = _after(health, full, NOW + timedelta(days=days))
         assert (verdict, health.failing_since) == (None, None)

@@ -18,8 +18,13 @@ from app.notifications.events.event_types import (
     SEVERITIES,
     TEST_EVENT,
 )
-from app.notifications.events.subscriptions import Happened, Subscription, enters, wants
-from app.notifications.formats.native import build_body
+from app.notifications.events.subscriptions import (
+    CandidateEvent,
+    EndpointSubscription,
+    enters_severity_range,
+    matches_subscription,
+)
+from app.notifications.formats.native import build_native_body
 from app.rules.definitions import severity
 
 ENDPOINT, SITE, OTHER = uuid4(), uuid4(), uuid4()
@@ -47,65 +52,72 @@ def test_who_receives_what(
     wanted: bool,  # noqa: FBT001 (a parameter)
 ) -> None:
     payload = json.dumps({"endpoint_id": str(uuid4())})
-    assert wants(Subscription(ENDPOINT, events, sites), Happened.of(type_, site, payload)) is wanted
+    assert (
+        matches_subscription(
+            EndpointSubscription(ENDPOINT, events, sites), CandidateEvent.of(type_, site, payload)
+        )
+        is wanted
+    )
 
 
 def test_a_test_event_goes_to_the_one_it_names() -> None:
-    event = Happened.of(TEST_EVENT, None, json.dumps({"endpoint_id": str(ENDPOINT)}))
-    assert wants(Subscription(ENDPOINT, ["alert.firing"], [SITE]), event)
-    assert wants(Subscription(ENDPOINT, ["alert.firing"], None, min_severity="critical"), event)
+    event = CandidateEvent.of(TEST_EVENT, None, json.dumps({"endpoint_id": str(ENDPOINT)}))
+    assert matches_subscription(EndpointSubscription(ENDPOINT, ["alert.firing"], [SITE]), event)
+    assert matches_subscription(
+        EndpointSubscription(ENDPOINT, ["alert.firing"], None, min_severity="critical"), event
+    )
 
 
 @pytest.mark.parametrize("type_", sorted(QUOTA_NOTICES))
 @pytest.mark.parametrize(
     ("subscription", "wanted"),
     [
-        (Subscription(ENDPOINT, ["*"], None), True),
-        (Subscription(ENDPOINT, ["*"], [SITE]), False),
-        (Subscription(ENDPOINT, ["alert.firing"], None), False),
-        (Subscription(ENDPOINT, ["alert.firing"], [SITE], kind="email"), True),
-        (Subscription(ENDPOINT, ["alert.firing"], [SITE], kind="email", notices=False), False),
+        (EndpointSubscription(ENDPOINT, ["*"], None), True),
+        (EndpointSubscription(ENDPOINT, ["*"], [SITE]), False),
+        (EndpointSubscription(ENDPOINT, ["alert.firing"], None), False),
+        (EndpointSubscription(ENDPOINT, ["alert.firing"], [SITE], kind="email"), True),
+        (EndpointSubscription(ENDPOINT, ["alert.firing"], [SITE], kind="email", notices=False), False),
     ],
 )
 def test_quotas_are_mailed_unasked_and_posted_to_who_subscribes(
-    subscription: Subscription,
+    subscription: EndpointSubscription,
     wanted: bool,  # noqa: FBT001 (a parameter)
     type_: str,
 ) -> None:
-    assert wants(subscription, Happened.of(type_, None, "{}")) is wanted
+    assert matches_subscription(subscription, CandidateEvent.of(type_, None, "{}")) is wanted
 
 
 @pytest.mark.parametrize("type_", sorted(NOTICES))
 @pytest.mark.parametrize(
     ("subscription", "wanted"),
     [
-        (Subscription(ENDPOINT, ["*"], None), True),
-        (Subscription(ENDPOINT, ["*"], None, min_severity="critical"), True),
+        (EndpointSubscription(ENDPOINT, ["*"], None), True),
+        (EndpointSubscription(ENDPOINT, ["*"], None, min_severity="critical"), True),
         # It is of no site: as in a stream, who wants those of some sites does not get it, unless by mail.
-        (Subscription(ENDPOINT, ["*"], [SITE]), False),
-        (Subscription(ENDPOINT, ["*"], [SITE], kind="mqtt"), False),
-        (Subscription(ENDPOINT, ["*"], [SITE], kind="email", notices=False), True),
-        (Subscription(ENDPOINT, [ENDPOINT_FAILING, ENDPOINT_DISABLED], None), True),
-        (Subscription(ENDPOINT, ["alert.firing"], None), False),
-        (Subscription(ENDPOINT, ["alert.firing"], None, kind="mqtt"), False),
-        (Subscription(ENDPOINT, ["alert.firing"], [SITE], kind="email"), True),
-        (Subscription(ENDPOINT, ["alert.firing"], None, kind="email", notices=False), False),
-        (Subscription(ENDPOINT, ["*"], None, kind="email", notices=False), True),
-        (Subscription(OTHER, ["*"], None), False),
-        (Subscription(OTHER, ["*"], None, kind="email"), False),
+        (EndpointSubscription(ENDPOINT, ["*"], [SITE]), False),
+        (EndpointSubscription(ENDPOINT, ["*"], [SITE], kind="mqtt"), False),
+        (EndpointSubscription(ENDPOINT, ["*"], [SITE], kind="email", notices=False), True),
+        (EndpointSubscription(ENDPOINT, [ENDPOINT_FAILING, ENDPOINT_DISABLED], None), True),
+        (EndpointSubscription(ENDPOINT, ["alert.firing"], None), False),
+        (EndpointSubscription(ENDPOINT, ["alert.firing"], None, kind="mqtt"), False),
+        (EndpointSubscription(ENDPOINT, ["alert.firing"], [SITE], kind="email"), True),
+        (EndpointSubscription(ENDPOINT, ["alert.firing"], None, kind="email", notices=False), False),
+        (EndpointSubscription(ENDPOINT, ["*"], None, kind="email", notices=False), True),
+        (EndpointSubscription(OTHER, ["*"], None), False),
+        (EndpointSubscription(OTHER, ["*"], None, kind="email"), False),
     ],
 )
 def test_a_notice_goes_to_whoever_wants_it_and_to_mails_but_never_to_itself(
     type_: str,
-    subscription: Subscription,
+    subscription: EndpointSubscription,
     wanted: bool,  # noqa: FBT001 (a parameter)
 ) -> None:
-    event = Happened.of(type_, None, json.dumps({"endpoint_id": str(OTHER), "reason": "gone"}))
-    assert wants(subscription, event) is wanted
+    event = CandidateEvent.of(type_, None, json.dumps({"endpoint_id": str(OTHER), "reason": "gone"}))
+    assert matches_subscription(subscription, event) is wanted
 
 
-def alert(type_: str, **data: Any) -> Happened:  # noqa: ANN401 (fields of an alert's data)
-    return Happened.of(type_, SITE, json.dumps({"alert_id": str(uuid4()), **data}))
+def alert(type_: str, **data: Any) -> CandidateEvent:  # noqa: ANN401 (fields of an alert's data)
+    return CandidateEvent.of(type_, SITE, json.dumps({"alert_id": str(uuid4()), **data}))
 
 
 @pytest.mark.parametrize(
@@ -123,30 +135,35 @@ def alert(type_: str, **data: Any) -> Happened:  # noqa: ANN401 (fields of an al
         (alert("alert.firing"), True),
         (alert("alert.firing", severity="dreadful"), True),
         (alert("alert.firing", severity=7), True),
-        (Happened.of("platform.messages_dropped", None, "{}"), True),
+        (CandidateEvent.of("platform.messages_dropped", None, "{}"), True),
     ],
 )
 def test_a_least_severity_goes_by_the_highest_that_an_alert_had(
-    event: Happened,
+    event: CandidateEvent,
     wanted: bool,  # noqa: FBT001 (a parameter)
 ) -> None:
-    assert wants(Subscription(ENDPOINT, ["*"], None, min_severity="critical"), event) is wanted
+    assert (
+        matches_subscription(EndpointSubscription(ENDPOINT, ["*"], None, min_severity="critical"), event)
+        is wanted
+    )
 
 
 def test_an_escalation_into_range_is_a_beginning() -> None:
-    subscription = Subscription(ENDPOINT, ["alert.firing", "alert.resolved"], None, min_severity="critical")
+    subscription = EndpointSubscription(
+        ENDPOINT, ["alert.firing", "alert.resolved"], None, min_severity="critical"
+    )
     data = {"severity": "critical", "highest_severity": "critical", "previous_severity": "info"}
     into = alert("alert.escalated", **data)
-    assert wants(subscription, into)
-    assert enters(subscription, into)
+    assert matches_subscription(subscription, into)
+    assert enters_severity_range(subscription, into)
     within = alert("alert.escalated", **{**data, "previous_severity": "warning", "severity": "critical"})
-    assert not wants(subscription._replace(min_severity="warning"), within)
-    assert not wants(subscription._replace(min_severity=None), into)
-    assert not wants(subscription._replace(site_ids=[OTHER]), into)
-    assert not wants(subscription._replace(events=["alert.resolved"]), into)
+    assert not matches_subscription(subscription._replace(min_severity="warning"), within)
+    assert not matches_subscription(subscription._replace(min_severity=None), into)
+    assert not matches_subscription(subscription._replace(site_ids=[OTHER]), into)
+    assert not matches_subscription(subscription._replace(events=["alert.resolved"]), into)
 
 
-def life(severities: Sequence[str]) -> list[Happened]:
+def life(severities: Sequence[str]) -> list[CandidateEvent]:
     """What is told of an alert that has these severities, one after the other, and then resolves."""
     events = []
     highest = now = severities[0]
@@ -154,14 +171,14 @@ def life(severities: Sequence[str]) -> list[Happened]:
 
     def tell(type_: str, **more: str) -> None:
         data = {"alert_id": identifier, "severity": now, "highest_severity": highest, **more}
-        events.append(Happened.of(type_, SITE, json.dumps(data)))
+        events.append(CandidateEvent.of(type_, SITE, json.dumps(data)))
 
     tell("alert.firing")
     for each in severities[1:]:
         before, now = now, each
-        highest = severity.highest((highest, now))
+        highest = severity.find_highest_severity((highest, now))
         if now != before:
-            up = severity.rank(now) > severity.rank(before)
+            up = severity.rank_severity(now) > severity.rank_severity(before)
             tell("alert.escalated" if up else "alert.deescalated", previous_severity=before)
     tell("alert.reminder")
     tell("alert.resolved")
@@ -177,17 +194,19 @@ def test_an_end_is_told_exactly_when_a_beginning_was(
     severities: list[str], least: str | None, more: set[str]
 ) -> None:
     events = ["alert.firing", "alert.resolved", *more]
-    subscription = Subscription(ENDPOINT, events, None, min_severity=least)
-    told = [event for event in life(severities) if wants(subscription, event)]
-    grave = least is None or severity.rank(severity.highest(severities)) >= severity.rank(least)
+    subscription = EndpointSubscription(ENDPOINT, events, None, min_severity=least)
+    told = [event for event in life(severities) if matches_subscription(subscription, event)]
+    grave = least is None or severity.rank_severity(
+        severity.find_highest_severity(severities)
+    ) >= severity.rank_severity(least)
     assert bool(told) is grave
     if told:
         # The first that is told is the beginning: it fires, or comes into range; the last is the end.
-        assert told[0].type == "alert.firing" or enters(subscription, told[0])
+        assert told[0].type == "alert.firing" or enters_severity_range(subscription, told[0])
         assert told[-1].type == "alert.resolved"
         first = told[0].alert
         assert first is not None
-        assert least is None or severity.rank(str(first.severity)) >= severity.rank(least)
+        assert least is None or severity.rank_severity(str(first.severity)) >= severity.rank_severity(least)
 
 
 def test_the_severities_are_the_rules() -> None:
@@ -197,8 +216,8 @@ def test_the_severities_are_the_rules() -> None:
 def test_the_body_is_the_contracts() -> None:
     at = datetime(2026, 11, 24, 11, 10, 2, tzinfo=timezone(timedelta(hours=1)))
     data: dict[str, Any] = {"value": 31.2, "name": "Rue d'Alsace — « été »", "resolved_at": None}
-    body = build_body("alert.firing", at, json.dumps(data, ensure_ascii=False))
+    body = build_native_body("alert.firing", at, json.dumps(data, ensure_ascii=False))
     assert json.loads(body) == {"type": "alert.firing", "timestamp": "2026-11-24T10:10:02Z", "data": data}
-    assert build_body("a", datetime(2026, 1, 1, 0, 0, 0, 125_000, tzinfo=UTC), "{}") == (
+    assert build_native_body("a", datetime(2026, 1, 1, 0, 0, 0, 125_000, tzinfo=UTC), "{}") == (
         b'{"type":"a","timestamp":"2026-01-01T00:00:00.125Z","data":{}}'
     )

@@ -6,13 +6,13 @@ import pytest
 
 from app.notifications.delivery.grouping import (
     LABELS,
-    Latest,
-    Plan,
+    GroupingPlan,
+    LatestAlertEvent,
     build_group_body,
-    read_alert,
-    site_of,
+    parse_alert_data,
+    parse_group_site,
 )
-from app.notifications.formats.native import build_body
+from app.notifications.formats.native import build_native_body
 
 ALERT, SITE, RULE = str(uuid4()), str(uuid4()), str(uuid4())
 DATA = {
@@ -28,14 +28,14 @@ DATA = {
 NOW = datetime(2026, 11, 24, 10, 10, 2, 127_000, tzinfo=UTC)
 
 
-def plan(*by: str) -> Plan:
-    return Plan(by, 10.0, 300.0)
+def plan(*by: str) -> GroupingPlan:
+    return GroupingPlan(by, 10.0, 300.0)
 
 
 def test_a_plan_is_read_as_it_is_stored() -> None:
     stored = '{"by": ["site", "rule"], "wait": "PT0S", "interval": "P1D"}'
-    assert Plan.of(stored) == Plan(("site", "rule"), 0.0, 86_400.0)
-    assert Plan.of(None) is None
+    assert GroupingPlan.of(stored) == GroupingPlan(("site", "rule"), 0.0, 86_400.0)
+    assert GroupingPlan.of(None) is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_plan_is_read_as_it_is_stored() -> None:
     ],
 )
 def test_the_key_is_what_events_have_in_common(by: tuple[str, ...], key: dict[str, str | None]) -> None:
-    alert = read_alert("alert.escalated", json.dumps(DATA))
+    alert = parse_alert_data("alert.escalated", json.dumps(DATA))
     assert alert is not None
     assert json.loads(alert.key(plan(*by))) == key
 
@@ -64,13 +64,16 @@ def test_the_key_is_what_events_have_in_common(by: tuple[str, ...], key: dict[st
     ],
 )
 def test_what_is_not_of_an_alert_is_not_grouped(type_: str, payload: str) -> None:
-    assert read_alert(type_, payload) is None
+    assert parse_alert_data(type_, payload) is None
 
 
 def test_the_body_lists_the_bodies_that_the_events_would_have_had() -> None:
-    bodies = [build_body("alert.firing", NOW, json.dumps(DATA)), build_body("alert.resolved", NOW, "{}")]
+    bodies = [
+        build_native_body("alert.firing", NOW, json.dumps(DATA)),
+        build_native_body("alert.resolved", NOW, "{}"),
+    ]
     body = build_group_body(
-        '{"severity":"critical"}', NOW, list(map(Latest, bodies, (2, 1))), firing=1, resolved=3
+        '{"severity":"critical"}', NOW, list(map(LatestAlertEvent, bodies, (2, 1))), firing=1, resolved=3
     )
     assert json.loads(body) == {
         "type": "alert.group",
@@ -89,6 +92,6 @@ def test_the_body_lists_the_bodies_that_the_events_would_have_had() -> None:
 
 
 def test_a_groups_site_is_the_one_in_its_key() -> None:
-    assert site_of(f'{{"site_id":"{SITE}","box":null}}') == UUID(SITE)
-    assert site_of('{"severity":"critical"}') is None
-    assert site_of('{"site_id":null}') is None
+    assert parse_group_site(f'{{"site_id":"{SITE}","box":null}}') == UUID(SITE)
+    assert parse_group_site('{"severity":"critical"}') is None
+    assert parse_group_site('{"site_id":null}') is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.notifications.delivery.retry_schedule import MOST_S, next_due, retry_after_s
+from app.notifications.delivery.retry_schedule import MOST_S, compute_next_attempt, parse_retry_after
 from app.platform.config.settings import WebhookSettings
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -14,13 +14,13 @@ SCHEDULE = WebhookSettings.model_fields["schedule_s"].get_default(call_default_f
 
 @pytest.mark.parametrize(("count", "seconds"), [(0, 0), (1, 5), (2, 300), (9, 86_400)])
 def test_each_wait_is_the_schedules(count: int, seconds: float) -> None:
-    assert next_due(SCHEDULE, count, NOW, 0.0, lambda: 0.5) == NOW + timedelta(seconds=seconds)
+    assert compute_next_attempt(SCHEDULE, count, NOW, 0.0, lambda: 0.5) == NOW + timedelta(seconds=seconds)
 
 
 def test_used_up_means_given_up() -> None:
-    assert next_due(SCHEDULE, len(SCHEDULE), NOW, 0.1, lambda: 0.0) is None
-    assert next_due(SCHEDULE, len(SCHEDULE) + 5, NOW, 0.1, lambda: 0.0) is None
-    assert next_due([], 0, NOW, 0.1, lambda: 0.0) is None
+    assert compute_next_attempt(SCHEDULE, len(SCHEDULE), NOW, 0.1, lambda: 0.0) is None
+    assert compute_next_attempt(SCHEDULE, len(SCHEDULE) + 5, NOW, 0.1, lambda: 0.0) is None
+    assert compute_next_attempt([], 0, NOW, 0.1, lambda: 0.0) is None
 
 
 @given(
@@ -29,7 +29,7 @@ def test_used_up_means_given_up() -> None:
     chance=st.floats(0, 1, exclude_max=True),
 )
 def test_jitter_stretches_and_never_shortens(count: int, jitter: float, chance: float) -> None:
-    due = next_due(SCHEDULE, count, NOW, jitter, lambda: chance)
+    due = compute_next_attempt(SCHEDULE, count, NOW, jitter, lambda: chance)
     assert due is not None
     wait = (due - NOW).total_seconds()
     assert SCHEDULE[count] <= wait + 1e-6
@@ -53,7 +53,7 @@ def test_jitter_stretches_and_never_shortens(count: int, jitter: float, chance: 
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
-    assert retry_after_s(text, datetime(2026, 11, 26, 10, tzinfo=UTC)) == seconds
+    assert parse_retry_after(text, datetime(2026, 11, 26, 10, tzinfo=UTC)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
     ],
 )
 def test_a_retry_after_that_says_nothing(text: str) -> None:
-    assert retry_after_s(text, datetime(2026, 11, 26, 10, tzinfo=UTC)) is None
+    assert parse_retry_after(text, datetime(2026, 11, 26, 10, tzinfo=UTC)) is None
 
 
 _PARTS = st.one_of(
@@ -85,7 +85,7 @@ _PARTS = st.one_of(
 
 @given(text=st.one_of(st.text(), st.lists(_PARTS, max_size=8).map(" ".join)))
 def test_whatever_a_receiver_sends_is_read_or_not(text: str) -> None:
-    seconds = retry_after_s(text, NOW)
+    seconds = parse_retry_after(text, NOW)
     assert seconds is None or 0 <= seconds <= MOST_S
 
 
@@ -96,5 +96,5 @@ def test_whatever_a_receiver_sends_is_read_or_not(text: str) -> None:
 )
 def test_no_date_is_too_much(at: datetime, year: int, zone: int) -> None:
     text = f"{at:%a, %d %b} {year} {at:%H:%M:%S} {zone:+05d}"
-    seconds = retry_after_s(text, NOW)
+    seconds = parse_retry_after(text, NOW)
     assert seconds is None or 0 <= seconds <= MOST_S

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from app.notifications.email.mail_rendering import Mail, SiteName, render_mail
+from app.notifications.email.mail_rendering import RenderedMail, SiteName, render_mail
 
 SITE, RULE, ALERT = "s-1", "r-1", "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 SITES = {SITE: SiteName("Rue Mouffetard", "Europe/Paris")}
@@ -58,7 +58,7 @@ def group(*events: dict[str, Any], firing: int, resolved: int = 0, truncated: in
     }
 
 
-def mail_of(body: object, language: str = "en", sites: dict[str, SiteName] | None = None) -> Mail:
+def mail_of(body: object, language: str = "en", sites: dict[str, SiteName] | None = None) -> RenderedMail:
     """The mail of a body."""
     made = render_mail(json.dumps(body).encode(), language, SITES if sites is None else sites)
-    return Mail(**json.loads(made))
+    return RenderedMail(**json.loads(made))

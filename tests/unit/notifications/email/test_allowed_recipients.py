@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.notifications.email.allowed_recipients import MAX_RECIPIENTS, check_recipients, is_allowed
-from app.platform.kernel.email_addresses import normal_address
+from app.notifications.email.allowed_recipients import MAX_RECIPIENTS, check_recipients, is_allowed_recipient
+from app.platform.kernel.email_addresses import normalise_email_address
 from app.platform.kernel.errors import InvalidError
 
 
@@ -88,7 +88,7 @@ def test_how_many_there_may_be() -> None:
 def test_a_domain_without_a_dot_has_to_be_named() -> None:
     assert check_recipients(["root@Mailhost"], ["mailhost"]) == ["root@mailhost"]
     # Who mails come from may be anywhere.
-    assert normal_address("vigie@localhost") == "vigie@localhost"
+    assert normalise_email_address("vigie@localhost") == "vigie@localhost"
 
 
 def test_each_is_written_to_once_and_domains_have_no_case() -> None:
@@ -102,7 +102,7 @@ def test_domains_are_those_named_and_not_theirs_beneath() -> None:
     domains = ["Example.com", " ville.example "]
     assert check_recipients(["a@EXAMPLE.com", "b@ville.example"], domains)
     for address in ("a@mail.example.com", "a@notexample.com", "a@example.com.evil.example"):
-        assert not is_allowed(address, domains)
+        assert not is_allowed_recipient(address, domains)
         with pytest.raises(InvalidError) as refused:
             check_recipients(["b@ville.example", address], domains)
         assert refused.value.code == "recipient_domain_not_allowed"
@@ -111,7 +111,7 @@ def test_domains_are_those_named_and_not_theirs_beneath() -> None:
 @given(st.text(max_size=300))
 def test_whatever_is_taken_fits_in_a_header_and_in_a_command(text: str) -> None:
     try:
-        taken = normal_address(text)
+        taken = normalise_email_address(text)
     except InvalidError:
         return
     assert taken.isascii()

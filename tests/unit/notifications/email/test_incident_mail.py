@@ -4,15 +4,15 @@ import json
 
 import msgspec
 
-from app.notifications.email.mail_rendering import Mail, SiteName, render_mail
+from app.notifications.email.mail_rendering import RenderedMail, SiteName, render_mail
 from app.notifications.events.incident_event_schemas import EXAMPLES
 
 DETECTED, UPDATED, CONFIRMED, DISMISSED = EXAMPLES
 
 
-def mail_of(event: dict[str, object], language: str = "en") -> Mail:
+def mail_of(event: dict[str, object], language: str = "en") -> RenderedMail:
     sites = {"01a20ff2-6f03-7a91-8c55-0be1d94f2a37": SiteName("Place du Capitole", "Europe/Paris")}
-    return msgspec.json.decode(render_mail(json.dumps(event).encode(), language, sites), type=Mail)
+    return msgspec.json.decode(render_mail(json.dumps(event).encode(), language, sites), type=RenderedMail)
 
 
 def test_it_says_where_it_was_and_how_sure_that_is() -> None:

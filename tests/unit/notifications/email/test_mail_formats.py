@@ -3,21 +3,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.notifications.email.mail_formats import (
-    clean,
+    clean_line,
     clean_lines,
-    counted,
-    duration,
-    measured,
-    metric_words,
-    moment,
-    number,
-    percent,
-    texts_of,
-    unit_of,
+    describe_metric,
+    format_count,
+    format_duration,
+    format_local_time,
+    format_measurement,
+    format_number,
+    format_percent,
+    get_mail_texts,
+    get_metric_unit,
 )
-from app.notifications.email.mail_texts import Texts
+from app.notifications.email.mail_texts import MailTexts
 from app.notifications.email.mail_texts_en import ENGLISH
-from app.notifications.email.mail_texts_fr import FRENCH, typeset
+from app.notifications.email.mail_texts_fr import FRENCH, typeset_french
 
 
 @pytest.mark.parametrize(
@@ -39,23 +39,27 @@ from app.notifications.email.mail_texts_fr import FRENCH, typeset
     ],
 )
 def test_numbers(value: float, english: str, french: str) -> None:
-    assert (number(value, ENGLISH), number(value, FRENCH)) == (english, french)
+    assert (format_number(value, ENGLISH), format_number(value, FRENCH)) == (english, french)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_is_short(value: float) -> None:
-    assert 0 < len(number(value, FRENCH)) <= 24
+    assert 0 < len(format_number(value, FRENCH)) <= 24
 
 
 def test_values_have_the_unit_of_their_metric_or_of_its_function() -> None:
-    assert measured(31.2, unit_of("pm2_5", None), FRENCH) == "31,2\xa0µg/m³"
-    assert unit_of("pm2_5", "rate") == "µg/m³/h"
-    assert (unit_of("pm2_5", "count"), unit_of("unheard-of", None), unit_of(None, None)) == ("", "", "")
-    assert measured(3, "", ENGLISH) == "3"
-    assert metric_words("temperature", FRENCH) == "Température de l\u2019air (temperature)"
-    assert metric_words("temperature", ENGLISH) == "Air temperature (temperature)"
-    assert metric_words("new\none", ENGLISH) == "new one"
-    assert percent(0.815, FRENCH) == "81,5\xa0%"
+    assert format_measurement(31.2, get_metric_unit("pm2_5", None), FRENCH) == "31,2\xa0µg/m³"
+    assert get_metric_unit("pm2_5", "rate") == "µg/m³/h"
+    assert (
+        get_metric_unit("pm2_5", "count"),
+        get_metric_unit("unheard-of", None),
+        get_metric_unit(None, None),
+    ) == ("", "", "")
+    assert format_measurement(3, "", ENGLISH) == "3"
+    assert describe_metric("temperature", FRENCH) == "Température de l\u2019air (temperature)"
+    assert describe_metric("temperature", ENGLISH) == "Air temperature (temperature)"
+    assert describe_metric("new\none", ENGLISH) == "new one"
+    assert format_percent(0.815, FRENCH) == "81,5\xa0%"
 
 
 @pytest.mark.parametrize(
@@ -71,39 +75,44 @@ def test_values_have_the_unit_of_their_metric_or_of_its_function() -> None:
     ],
 )
 def test_time_spans(seconds: float, english: str, french: str) -> None:
-    assert (duration(seconds, ENGLISH), duration(seconds, FRENCH)) == (english, french)
+    assert (format_duration(seconds, ENGLISH), format_duration(seconds, FRENCH)) == (english, french)
 
 
 def test_times_are_by_the_clocks_of_the_site() -> None:
     assert (
-        moment("2026-11-24T10:10:00Z", "Europe/Paris", FRENCH)
+        format_local_time("2026-11-24T10:10:00Z", "Europe/Paris", FRENCH)
         == "24 novembre 2026 à 11\xa0h\xa010 (Europe/Paris)"
     )
-    assert moment("2026-07-31T22:10:09Z", "Europe/Paris", FRENCH, seconds=True) == (
+    assert format_local_time("2026-07-31T22:10:09Z", "Europe/Paris", FRENCH, seconds=True) == (
         "1er août 2026 à 0\xa0h\xa010\xa0min\xa009\xa0s (Europe/Paris)"
     )
     assert (
-        moment("2026-11-24T10:10:00Z", "Asia/Kolkata", ENGLISH) == "24 November 2026 at 15:40 (Asia/Kolkata)"
+        format_local_time("2026-11-24T10:10:00Z", "Asia/Kolkata", ENGLISH)
+        == "24 November 2026 at 15:40 (Asia/Kolkata)"
     )
     for unknown in (None, "Mars/Olympus", "../etc/passwd", "/etc/passwd", "", "Europe", "a\0b", "x" * 5000):
-        assert moment("2026-11-24T10:10:00Z", unknown, ENGLISH) == "24 November 2026 at 10:10 (UTC)"
-    assert moment("0001-01-01T00:00:00Z", "America/New_York", ENGLISH) == "1 January 1 at 00:00 (UTC)"
-    assert moment("yesterday", None, ENGLISH) is None
-    assert moment(None, None, ENGLISH) is None
+        assert (
+            format_local_time("2026-11-24T10:10:00Z", unknown, ENGLISH) == "24 November 2026 at 10:10 (UTC)"
+        )
+    assert (
+        format_local_time("0001-01-01T00:00:00Z", "America/New_York", ENGLISH) == "1 January 1 at 00:00 (UTC)"
+    )
+    assert format_local_time("yesterday", None, ENGLISH) is None
+    assert format_local_time(None, None, ENGLISH) is None
 
 
 def test_what_others_wrote_is_one_line_without_what_is_invisible() -> None:
-    assert clean(" a\r\n\tb\u2028c\u202ed\u2066\0 ", 20) == "a b cd"
-    assert clean("\U0001f469\u200d\U0001f52c", 20) == "\U0001f469\u200d\U0001f52c"
-    assert clean("12 345\xa0µg", 20) == "12 345\xa0µg"
-    assert clean("abcdef", 4) == "abc…"
+    assert clean_line(" a\r\n\tb\u2028c\u202ed\u2066\0 ", 20) == "a b cd"
+    assert clean_line("\U0001f469\u200d\U0001f52c", 20) == "\U0001f469\u200d\U0001f52c"
+    assert clean_line("12 345\xa0µg", 20) == "12 345\xa0µg"
+    assert clean_line("abcdef", 4) == "abc…"
     assert clean_lines("a\n\n \u202e\nb\r\nc", 100) == ["a", "b", "c"]
     assert sum(map(len, clean_lines("abc\n" * 100, 50))) <= 50
 
 
 def test_counts_have_a_form_for_one() -> None:
     forms = ("{} autre", "{} autres")
-    assert [counted(count, forms, FRENCH) for count in (1, 2, 1234)] == [
+    assert [format_count(count, forms, FRENCH) for count in (1, 2, 1234)] == [
         "1 autre",
         "2 autres",
         "1\u202f234 autres",
@@ -111,7 +120,7 @@ def test_counts_have_a_form_for_one() -> None:
 
 
 def test_french_has_its_spaces_and_apostrophes() -> None:
-    assert typeset("L'alerte : « oui » ; non ! si ?") == (
+    assert typeset_french("L'alerte : « oui » ; non ! si ?") == (
         "L\u2019alerte\xa0: «\xa0oui\xa0»\u202f; non\u202f! si\u202f?"
     )
 
@@ -124,8 +133,8 @@ def _texts(value: object) -> list[str]:
     return [text for each in value.values() for text in _texts(each)] if isinstance(value, dict) else []
 
 
-def _keys(texts: Texts) -> dict[str, object]:
-    fields = {name: getattr(texts, name) for name in Texts.__dataclass_fields__}
+def _keys(texts: MailTexts) -> dict[str, object]:
+    fields = {name: getattr(texts, name) for name in MailTexts.__dataclass_fields__}
     return {name: set(value) if isinstance(value, dict) else type(value) for name, value in fields.items()}
 
 
@@ -135,4 +144,4 @@ def test_both_languages_have_all_texts() -> None:
     texts = [text for name in same for text in _texts(getattr(FRENCH, name))]
     assert all(f" {mark}" not in text for text in texts for mark in ":;!?»%")
     assert all("'" not in text for text in texts)
-    assert (texts_of("fr"), texts_of("en"), texts_of("")) == (FRENCH, ENGLISH, ENGLISH)
+    assert (get_mail_texts("fr"), get_mail_texts("en"), get_mail_texts("")) == (FRENCH, ENGLISH, ENGLISH)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.notifications.email.mail_formats import clean
-from app.notifications.email.mime_message import From, Sent, build_message
+from app.notifications.email.mail_formats import clean_line
+from app.notifications.email.mime_message import DeliveryHeaders, SenderAddress, build_mime_message
 from app.platform.kernel.errors import InvalidError
 from tests.unit.notifications.email.bodies import alert, mail_of
 
-SENDER = From("Vigie de la Ville d'É", "vigie@ville.example")
+SENDER = SenderAddress("Vigie de la Ville d'É", "vigie@ville.example")
 DELIVERY, ENDPOINT = UUID(int=1), UUID(int=2)
-SENT = Sent("msg_01", "alert.firing", DELIVERY, ENDPOINT)
+SENT = DeliveryHeaders("msg_01", "alert.firing", DELIVERY, ENDPOINT)
 NOW = datetime(2026, 11, 24, 10, 10, 2, tzinfo=UTC)
 HEADERS = {
     *("From", "To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Auto-Submitted"),
@@ -46,7 +46,7 @@ def part(message: EmailMessage, kind: str) -> str:
 def test_a_message_has_both_forms_and_its_headers() -> None:
     mail = mail_of(alert(description="Fermez les fenêtres."), "fr")
     body = json.dumps({name: getattr(mail, name) for name in mail.__struct_fields__}).encode()
-    raw = build_message(body, SENDER, ["a@ville.example", "b@ville.example"], SENT, NOW)
+    raw = build_mime_message(body, SENDER, ["a@ville.example", "b@ville.example"], SENT, NOW)
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) <= 78
     assert b"\n" not in raw.replace(b"\r\n", b"")
@@ -70,8 +70,8 @@ def test_a_message_has_both_forms_and_its_headers() -> None:
 
 
 def test_an_attempt_is_known_by_its_message_id() -> None:
-    first = read(build_message(body_of(), SENDER, ["a@b.example"], SENT, NOW))
-    later = read(build_message(body_of(), SENDER, ["a@b.example"], SENT, NOW.replace(day=25)))
+    first = read(build_mime_message(body_of(), SENDER, ["a@b.example"], SENT, NOW))
+    later = read(build_mime_message(body_of(), SENDER, ["a@b.example"], SENT, NOW.replace(day=25)))
     assert first["Message-ID"] == later["Message-ID"]
     assert first["Date"] != later["Date"]
     # One that belongs to nothing is in no thread.
@@ -89,8 +89,8 @@ ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
 )
 def test_nothing_in_a_mail_becomes_a_header(subject: str, text: str, other: str, name: str) -> None:
     body = body_of(subject, text, text, language=other, thread=other)
-    sender = From.of(formataddr((clean(name, 100), "vigie@ville.example"), "utf-8"))
-    raw = build_message(body, sender, ["a@b.example"], SENT._replace(type=other), NOW)
+    sender = SenderAddress.of(formataddr((clean_line(name, 100), "vigie@ville.example"), "utf-8"))
+    raw = build_mime_message(body, sender, ["a@b.example"], SENT._replace(type=other), NOW)
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     message = read(raw)
@@ -110,10 +110,10 @@ def test_nothing_in_a_mail_becomes_a_header(subject: str, text: str, other: str,
     ],
 )
 def test_senders(written: str, name: str, address: str) -> None:
-    assert From.of(written) == (name, address)
+    assert SenderAddress.of(written) == (name, address)
 
 
 @pytest.mark.parametrize("written", ["", "Vigie", "Vigie <>", "a@b.example, c@d.example"])
 def test_what_is_no_sender(written: str) -> None:
     with pytest.raises(InvalidError):
-        From.of(written)
+        SenderAddress.of(written)

@@ -7,15 +7,15 @@ import pytest
 
 from app.notifications.http.guarded_resolver import (
     AddressRefusedError,
-    Found,
     GuardedResolver,
-    Lookup,
-    lookup,
+    HostLookup,
+    ResolvedAddresses,
+    resolve_host,
 )
 
 
-def _answers(*addresses: str) -> Lookup:
-    async def ask(host: str, port: int, family: socket.AddressFamily) -> Found:
+def _answers(*addresses: str) -> HostLookup:
+    async def ask(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         del host, port, family
         return [(socket.AF_INET6 if ":" in text else socket.AF_INET, text) for text in addresses]
 
@@ -54,7 +54,7 @@ async def test_what_the_system_makes_of_odd_spellings_is_checked_too(spelling: s
 
 async def test_an_impossible_name_is_an_oserror() -> None:
     with pytest.raises(OSError, match="label"):
-        await lookup("a" * 64 + ".example", 443, socket.AF_INET)
+        await resolve_host("a" * 64 + ".example", 443, socket.AF_INET)
 
 
 async def test_names_that_hang_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,11 +67,11 @@ async def test_names_that_hang_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -
         return real(host, port, family, type)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    hanging = [asyncio.create_task(lookup(f"slow{n}", 80, socket.AF_INET)) for n in range(50)]
+    hanging = [asyncio.create_task(resolve_host(f"slow{n}", 80, socket.AF_INET)) for n in range(50)]
     await asyncio.sleep(0)
     try:
         async with asyncio.timeout(5):
-            assert await lookup("127.0.0.1", 80, socket.AF_INET) == [(socket.AF_INET, "127.0.0.1")]
+            assert await resolve_host("127.0.0.1", 80, socket.AF_INET) == [(socket.AF_INET, "127.0.0.1")]
     finally:
         release.set()
         ends = await asyncio.gather(*hanging, return_exceptions=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.notifications.http.ssrf_guard import check_url, refusal
+from app.notifications.http.ssrf_guard import check_url, find_address_refusal
 from app.platform.kernel.errors import InvalidError
 
 PUBLIC = [
@@ -92,25 +92,25 @@ NEVER = [
 @pytest.mark.parametrize("text", PUBLIC)
 @pytest.mark.parametrize("allow_private", [False, True])
 def test_public_addresses_are_allowed(text: str, allow_private: bool) -> None:  # noqa: FBT001 (a parameter)
-    assert refusal(ip_address(text), allow_private=allow_private) is None
+    assert find_address_refusal(ip_address(text), allow_private=allow_private) is None
 
 
 @pytest.mark.parametrize("text", PRIVATE)
 def test_private_addresses_are_for_development_only(text: str) -> None:
-    assert refusal(ip_address(text), allow_private=False) is not None
-    assert refusal(ip_address(text), allow_private=True) is None
+    assert find_address_refusal(ip_address(text), allow_private=False) is not None
+    assert find_address_refusal(ip_address(text), allow_private=True) is None
 
 
 @pytest.mark.parametrize("text", NEVER)
 @pytest.mark.parametrize("allow_private", [False, True])
 def test_other_addresses_are_never_allowed(text: str, allow_private: bool) -> None:  # noqa: FBT001 (a parameter)
-    assert refusal(ip_address(text), allow_private=allow_private) is not None
+    assert find_address_refusal(ip_address(text), allow_private=allow_private) is not None
 
 
 @given(st.ip_addresses())
 def test_nothing_is_allowed_that_python_calls_not_global(address: IPv4Address) -> None:
     if not address.is_global or address.is_multicast:
-        assert refusal(address, allow_private=False) is not None
+        assert find_address_refusal(address, allow_private=False) is not None
 
 
 @given(st.ip_addresses(v=4))
@@ -125,7 +125,7 @@ def test_no_address_with_another_inside_is_allowed(inner: IPv4Address) -> None:
         for allow_private in (False, True):
             # ::0.0.0.1 is loopback itself, in another spelling.
             if ip_address(text) != ip_address("::1"):
-                assert refusal(ip_address(text), allow_private=allow_private) is not None, text
+                assert find_address_refusal(ip_address(text), allow_private=allow_private) is not None, text
 
 
 GOOD = [

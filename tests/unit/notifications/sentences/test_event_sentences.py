@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.notifications.events.event_examples import EXAMPLES
-from app.notifications.events.event_schemas import SENT
+from app.notifications.events.event_schemas import EVENT_SCHEMAS
 from app.notifications.sentences import condition_node, event_sentence
 
 _NBSP = "\xa0"
@@ -273,7 +273,7 @@ def test_a_name_cannot_break_a_sentence() -> None:
 
 
 def test_every_type_that_is_sent_has_a_sentence_in_both_languages() -> None:
-    for type_ in SENT:
+    for type_ in EVENT_SCHEMAS:
         english, french = (event_sentence(type_, EXAMPLES[type_]["data"], each) for each in ("en", "fr"))
         assert english, type_
         assert french, type_

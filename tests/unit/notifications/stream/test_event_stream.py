@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.notifications.stream.event_stream import EventFilter, Mark, event_block
-from app.notifications.stream.stream_queries import Newest, StreamedEvent
+from app.notifications.stream.event_stream import StreamCursor, StreamFilter, format_event_block
+from app.notifications.stream.stream_queries import StreamedEvent, StreamHead
 from app.platform.http.contract.pagination import encode_cursor
 from app.platform.kernel.errors import InvalidError
 from tests.openapi import openapi_document
 
 OWN, SITE = uuid4(), uuid4()
 NOW = datetime(2026, 11, 24, 10, 10, tzinfo=UTC)
-NEWEST = Newest(NOW, 1000, 1200)
+NEWEST = StreamHead(NOW, 1000, 1200)
 
 
 def streamed(type_: str = "alert.firing", site: UUID | None = SITE, **data: Any) -> StreamedEvent:  # noqa: ANN401
@@ -30,18 +30,18 @@ def streamed(type_: str = "alert.firing", site: UUID | None = SITE, **data: Any)
     st.datetimes(datetime(1971, 1, 1), datetime(2026, 11, 24, 10, 11), timezones=st.just(UTC)),  # noqa: DTZ001
 )
 def test_an_id_is_read_back_by_its_own_stream_alone(position: int, at: datetime) -> None:
-    token = Mark(position, at).token(OWN)
+    token = StreamCursor(position, at).token(OWN)
     assert "\n" not in token
-    back = Mark.read(token, OWN, NEWEST)
-    assert back == Mark(position, at.replace(microsecond=0))
+    back = StreamCursor.read(token, OWN, NEWEST)
+    assert back == StreamCursor(position, at.replace(microsecond=0))
     with pytest.raises(InvalidError):
-        Mark.read(token, uuid4(), NEWEST)
+        StreamCursor.read(token, uuid4(), NEWEST)
 
 
 @given(st.text(max_size=120))
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(InvalidError) as refused:
-        Mark.read(text, OWN, NEWEST)
+        StreamCursor.read(text, OWN, NEWEST)
     assert (refused.value.status, refused.value.code) == (422, "invalid_cursor")
 
 
@@ -62,7 +62,7 @@ def test_what_is_no_id_is_refused(text: str) -> None:
 def test_a_forged_id_is_refused(position: float | str, at: float) -> None:
     token = encode_cursor("events", OWN.hex, position, at)
     with pytest.raises(InvalidError) as refused:
-        Mark.read(token, OWN, NEWEST)
+        StreamCursor.read(token, OWN, NEWEST)
     assert refused.value.code == "invalid_cursor"
 
 
@@ -72,27 +72,27 @@ def test_how_old_an_id_may_be() -> None:
         timedelta(days=7): False,
         timedelta(days=6, seconds=86_390): False,
     }
-    assert {age: Mark(1, NOW - age).is_kept(NEWEST, 7) for age in ages} == ages
+    assert {age: StreamCursor(1, NOW - age).is_kept(NEWEST, 7) for age in ages} == ages
 
 
 @pytest.mark.parametrize(
     ("wanted", "event", "passes"),
     [
-        (EventFilter(), streamed(), True),
-        (EventFilter(types=frozenset({"alert.firing"})), streamed(), True),
-        (EventFilter(types=frozenset({"alert.resolved"})), streamed(), False),
-        (EventFilter(site=SITE), streamed(), True),
-        (EventFilter(site=SITE), streamed(site=uuid4()), False),
-        (EventFilter(site=SITE), streamed("webhook.test", None), False),
-        (EventFilter(min_severity="warning"), streamed(severity="info"), False),
-        (EventFilter(min_severity="warning"), streamed(severity="critical"), True),
-        (EventFilter(min_severity="warning"), streamed(severity="info", highest_severity="critical"), True),
-        (EventFilter(min_severity="critical"), streamed(severity="new one"), True),
-        (EventFilter(min_severity="critical"), streamed("endpoint.failing", None), True),
+        (StreamFilter(), streamed(), True),
+        (StreamFilter(types=frozenset({"alert.firing"})), streamed(), True),
+        (StreamFilter(types=frozenset({"alert.resolved"})), streamed(), False),
+        (StreamFilter(site=SITE), streamed(), True),
+        (StreamFilter(site=SITE), streamed(site=uuid4()), False),
+        (StreamFilter(site=SITE), streamed("webhook.test", None), False),
+        (StreamFilter(min_severity="warning"), streamed(severity="info"), False),
+        (StreamFilter(min_severity="warning"), streamed(severity="critical"), True),
+        (StreamFilter(min_severity="warning"), streamed(severity="info", highest_severity="critical"), True),
+        (StreamFilter(min_severity="critical"), streamed(severity="new one"), True),
+        (StreamFilter(min_severity="critical"), streamed("endpoint.failing", None), True),
     ],
 )
 def test_what_passes(
-    wanted: EventFilter,
+    wanted: StreamFilter,
     event: StreamedEvent,
     passes: bool,  # noqa: FBT001 (a parameter)
 ) -> None:
@@ -101,7 +101,7 @@ def test_what_passes(
 
 def test_a_block_is_one_line_of_data_however_odd_the_text() -> None:
     event = streamed(text="a\r\nb\u2028c\x85", box="box-0001")
-    block = event_block(event, OWN).decode()
+    block = format_event_block(event, OWN).decode()
     assert block.endswith("\n\n")
     assert "\r" not in block
     names = [line.partition(": ")[0] for line in block.rstrip("\n").split("\n")]

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.platform.broker.sys_metrics import Known, Tally
+from app.platform.broker.sys_metrics import AnnouncedDrops, BrokerCounters
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-def said(tally: Tally, *, uptime: int, dropped: int, expired: int | None = None) -> None:
+def said(tally: BrokerCounters, *, uptime: int, dropped: int, expired: int | None = None) -> None:
     tally.take("$SYS/broker/uptime", f"{uptime} seconds".encode())
     tally.take("$SYS/broker/publish/messages/dropped", str(dropped).encode())
     if expired is not None:
@@ -19,7 +19,7 @@ def later(seconds: int) -> datetime:
 
 
 def test_nothing_is_said_before_the_figures_are_there() -> None:
-    tally = Tally()
+    tally = BrokerCounters()
     assert tally.settle(NOW) == (0, 0)
     tally.take("$SYS/broker/publish/messages/dropped", b"7")
     assert tally.settle(NOW) == (0, 0)
@@ -29,7 +29,7 @@ def test_nothing_is_said_before_the_figures_are_there() -> None:
 
 
 def test_each_increase_is_told_once() -> None:
-    tally = Tally()
+    tally = BrokerCounters()
     said(tally, uptime=60, dropped=0)
     assert tally.settle(NOW) == (0, 0)
     said(tally, uptime=70, dropped=5)
@@ -42,7 +42,7 @@ def test_each_increase_is_told_once() -> None:
 
 def test_a_broker_that_started_anew_begins_at_nothing() -> None:
     for after in (3, 12):
-        tally = Tally()
+        tally = BrokerCounters()
         said(tally, uptime=600, dropped=10)
         assert tally.settle(NOW) == (10, 0)
         tally.connected()
@@ -53,20 +53,20 @@ def test_a_broker_that_started_anew_begins_at_nothing() -> None:
 
 def test_what_was_told_before_is_not_told_again() -> None:
     for known, told in (
-        (Known(10, later(-600)), 2),
-        (Known(10, later(-608)), 2),  # what `$SYS` says is some seconds old
-        (Known(12, later(-600)), 0),
-        (Known(10, later(-9000)), 12),  # another run of the broker
-        (Known(40, later(-600)), 12),
+        (AnnouncedDrops(10, later(-600)), 2),
+        (AnnouncedDrops(10, later(-608)), 2),  # what `$SYS` says is some seconds old
+        (AnnouncedDrops(12, later(-600)), 0),
+        (AnnouncedDrops(10, later(-9000)), 12),  # another run of the broker
+        (AnnouncedDrops(40, later(-600)), 12),
         (None, 12),
     ):
-        tally = Tally(known)
+        tally = BrokerCounters(known)
         said(tally, uptime=600, dropped=12)
         assert tally.settle(NOW) == (told, 0), known
 
 
 def test_sessions_that_expired_before_the_watch_are_not_news() -> None:
-    tally = Tally()
+    tally = BrokerCounters()
     said(tally, uptime=600, dropped=0, expired=4)
     assert tally.settle(NOW) == (0, 0)
     said(tally, uptime=610, dropped=0, expired=5)
@@ -74,7 +74,7 @@ def test_sessions_that_expired_before_the_watch_are_not_news() -> None:
 
 
 def test_what_is_no_figure_is_passed_over() -> None:
-    tally = Tally()
+    tally = BrokerCounters()
     for topic, payload in (
         ("$SYS/broker/version", b"mosquitto version 2.0.21"),
         ("$SYS/broker/publish/messages/dropped", b"many"),

@@ -5,16 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.setting_names import OTHER_NAMES, Source, find_unknown_names, known_names
-from app.platform.config.setting_sources import read_names
-from app.platform.config.settings import Settings
+from app.platform.config.setting_names import (
+    OTHER_NAMES,
+    VariableSource,
+    find_misspelt_settings,
+    list_setting_names,
+)
+from app.platform.config.setting_sources import read_variable_names
+from app.platform.config.settings import VigieSettings
 
-KNOWN = known_names(Settings)
+KNOWN = list_setting_names(VigieSettings)
 ROOT = Path(__file__).parents[4]
 
 
-def found(*names: str, source: Source = ".env") -> list[tuple[str, str | None]]:
-    return [(name, near) for name, near, _ in find_unknown_names(dict.fromkeys(names, source), KNOWN)]
+def found(*names: str, source: VariableSource = ".env") -> list[tuple[str, str | None]]:
+    return [(name, near) for name, near, _ in find_misspelt_settings(dict.fromkeys(names, source), KNOWN)]
 
 
 @pytest.mark.parametrize("source", ["environment", ".env"])
@@ -37,7 +42,7 @@ def found(*names: str, source: Source = ".env") -> list[tuple[str, str | None]]:
     ],
 )
 def test_an_unknown_name_comes_with_the_nearest_setting(
-    name: str, nearest: str | None, source: Source
+    name: str, nearest: str | None, source: VariableSource
 ) -> None:
     assert found(name, source=source) == [(name, nearest)]
 
@@ -101,18 +106,18 @@ def test_a_value_after_a_name_without_its_sign_is_cut(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("VIGIE_SMTP__PASSWORD:hunter2\n")
-    assert list(read_names([])) == ["VIGIE_SMTP__PASSWORD:hunter2"]
-    assert found(*read_names([])) == [("VIGIE_SMTP__PASSWORD…", "VIGIE_SMTP__PASSWORD")]
+    assert list(read_variable_names([])) == ["VIGIE_SMTP__PASSWORD:hunter2"]
+    assert found(*read_variable_names([])) == [("VIGIE_SMTP__PASSWORD…", "VIGIE_SMTP__PASSWORD")]
 
 
 def test_names_are_read_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert read_names(["A"]) == {"A": "environment"}
+    assert read_variable_names(["A"]) == {"A": "environment"}
     file = tmp_path / ".env"
     file.write_text("# VIGIE_NONE=1\nexport VIGIE_One=1\nA=2\nVIGIE_EMPTY=\n")
-    assert read_names(["A"]) == {"VIGIE_One": ".env", "A": "environment", "VIGIE_EMPTY": ".env"}
+    assert read_variable_names(["A"]) == {"VIGIE_One": ".env", "A": "environment", "VIGIE_EMPTY": ".env"}
     file.write_bytes(b"VIGIE_ONE=\xff\n")
-    assert read_names(["A"]) == {"A": "environment"}
+    assert read_variable_names(["A"]) == {"A": "environment"}
 
 
 def test_every_name_in_the_program_and_its_tools_is_known() -> None:

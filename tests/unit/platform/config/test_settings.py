@@ -7,7 +7,7 @@ from app.platform.config.api_settings import ApiSettings
 from app.platform.config.settings import (
     DatabaseSettings,
     InvalidSettingsError,
-    Settings,
+    VigieSettings,
     WebhookSettings,
     get_settings,
     read_database_settings,
@@ -18,7 +18,7 @@ from app.platform.config.settings import (
 def test_nested_names_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIGIE_BROKER__PORT", "1884")
     monkeypatch.setenv("VIGIE_WEBHOOKS__SCHEDULE_S", "[0, 1.5]")
-    settings = Settings(_env_file=None)
+    settings = VigieSettings(_env_file=None)
     assert settings.broker.port == 1884
     assert settings.webhooks.schedule_s == [0, 1.5]
 
@@ -39,10 +39,10 @@ def test_a_lease_outlasts_an_attempt() -> None:
 
 def test_an_empty_bootstrap_key_is_none_and_a_short_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIGIE_BOOTSTRAP_ADMIN_KEY", "")
-    assert Settings(_env_file=None).bootstrap_admin_key is None
+    assert VigieSettings(_env_file=None).bootstrap_admin_key is None
     monkeypatch.setenv("VIGIE_BOOTSTRAP_ADMIN_KEY", "short")
     with pytest.raises(ValidationError, match="16 characters"):
-        Settings(_env_file=None)
+        VigieSettings(_env_file=None)
 
 
 def test_faults_name_their_variables_and_show_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,10 @@ def test_what_has_parts_is_set_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings()
     monkeypatch.setenv("VIGIE_BROKER", '{"port": 1884}')
     monkeypatch.setenv("VIGIE_BROKER__HOST", "broker")
-    assert (Settings(_env_file=None).broker.port, Settings(_env_file=None).broker.host) == (1884, "broker")
+    assert (VigieSettings(_env_file=None).broker.port, VigieSettings(_env_file=None).broker.host) == (
+        1884,
+        "broker",
+    )
 
 
 def test_for_the_database_alone_no_other_setting_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +111,7 @@ def test_for_the_database_alone_no_other_setting_counts(monkeypatch: pytest.Monk
 def test_an_empty_variable_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIGIE_BROKER__PASSWORD_FILE", "")
     monkeypatch.setenv("VIGIE_BROKER__PORT", "")
-    settings = Settings(_env_file=None)
+    settings = VigieSettings(_env_file=None)
     assert settings.broker.password_file is None
     assert settings.broker.port == 1883
 

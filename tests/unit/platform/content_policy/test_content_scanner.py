@@ -18,7 +18,7 @@ from app.catalogue.device_event_types import EVENT_TYPES
 from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSES
 from app.platform.content_policy.content_scanner import (
-    Kind,
+    ContentKind,
     examine_document,
     examine_name,
     examine_source,
@@ -26,8 +26,8 @@ from app.platform.content_policy.content_scanner import (
     examine_topic,
 )
 from app.platform.content_policy.encoded_runs import NUMBERS_LIMIT, RUN_LIMIT
-from app.platform.content_policy.forbidden_field_names import name_class
-from app.platform.content_policy.refused_payloads import judged
+from app.platform.content_policy.forbidden_field_names import classify_field_name
+from app.platform.content_policy.refused_payloads import assess_payload
 from tests.openapi import openapi_document
 
 _CHANCE = random.Random(8)  # noqa: S311 (the same in each run)
@@ -87,7 +87,7 @@ LEGITIMATE = {
     "coordinates": "1.4442, 43.6047; 1.4501, 43.6102",
     "a path": "/opt/vigie/share/firmware/releases/2026-11/box-four-layers/stable/latest/manifest.json",
 }
-NAMES: dict[Kind, tuple[str, ...]] = {
+NAMES: dict[ContentKind, tuple[str, ...]] = {
     "sound": (
         "audio",
         "recording",
@@ -258,8 +258,8 @@ def test_encoded_bytes_are_found(text: str) -> None:
     for finding in (
         examine_text(text),
         examine_document({"a": [{"b": text}]}),
-        judged(json.dumps({"values": {"pm1": text}}).encode()).finding,
-        judged(b'{"time": NaN, "firmware": ' + json.dumps(text).encode()).finding,
+        assess_payload(json.dumps({"values": {"pm1": text}}).encode()).finding,
+        assess_payload(b'{"time": NaN, "firmware": ' + json.dumps(text).encode()).finding,
     ):
         assert finding is not None
         assert finding.kind == "encoded_media"
@@ -270,7 +270,7 @@ def test_encoded_bytes_are_found(text: str) -> None:
 def test_legitimate_texts_pass(text: str) -> None:
     assert examine_text(text) is None
     assert examine_document({"description": text, "attributes": {"a": text}}) is None
-    assert judged(json.dumps({"firmware": text}).encode()) == judged(b"{}")
+    assert assess_payload(json.dumps({"firmware": text}).encode()) == assess_payload(b"{}")
 
 
 def test_pieces_of_one_run_are_put_together() -> None:
@@ -282,7 +282,7 @@ def test_pieces_of_one_run_are_put_together() -> None:
         finding = examine_document(document)
         assert finding is not None
         assert finding.kind == "encoded_media"
-    assert judged(json.dumps({"candidates": candidates}).encode()[:-2]).finding is not None
+    assert assess_payload(json.dumps({"candidates": candidates}).encode()[:-2]).finding is not None
 
 
 def test_arrays_of_numbers_are_no_telemetry() -> None:
@@ -298,11 +298,11 @@ def test_arrays_of_numbers_are_no_telemetry() -> None:
         finding = examine_document({"a": numbers})
         assert finding is not None
         assert finding.kind == "number_array"
-        assert judged(json.dumps({"a": numbers}).encode()).finding is not None
+        assert assess_payload(json.dumps({"a": numbers}).encode()).finding is not None
         source = json.dumps({"a": numbers}).encode()
-        assert len(numbers) < 70 or isinstance(numbers, dict) or judged(source[:-2]).finding is not None, (
-            "cut short"
-        )
+        assert (
+            len(numbers) < 70 or isinstance(numbers, dict) or assess_payload(source[:-2]).finding is not None
+        ), "cut short"
     assert examine_document([0.5] * NUMBERS_LIMIT) is None
 
 
@@ -310,13 +310,13 @@ def test_batches_of_samples_are_no_arrays_of_numbers() -> None:
     samples = [
         {"seq": index, "time": 1_795_514_400_000 + index, "values": {"pm1": 1}} for index in range(1_001)
     ]
-    assert judged(json.dumps({"samples": samples}).encode()) == judged(b"{}")
+    assert assess_payload(json.dumps({"samples": samples}).encode()) == assess_payload(b"{}")
     pack = [{"n": "pm2_5", "u": "ug/m3", "t": -index, "v": 1.5} for index in range(400)]
-    assert judged(json.dumps(pack).encode()) == judged(b"{}")
+    assert assess_payload(json.dumps(pack).encode()) == assess_payload(b"{}")
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in NAMES.items() for name in names])
-def test_names_that_say_what_must_not_come(kind: Kind, name: str) -> None:
+def test_names_that_say_what_must_not_come(kind: ContentKind, name: str) -> None:
     finding = examine_name(name)
     assert finding is not None
     assert finding.kind == kind
@@ -329,13 +329,13 @@ def test_names_that_say_what_must_not_come(kind: Kind, name: str) -> None:
         f'{{"{name}": ',
         json.dumps([{"n": f"urn:dev:ow:box-0001:{name}", "v": 1}]),
     ):
-        assert judged(payload.encode()).finding is not None
+        assert assess_payload(payload.encode()).finding is not None
     assert examine_topic(f"vigie/v1/box-0001/{name}") is not None
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_other_names_pass(name: str) -> None:
-    assert name_class(name) is None
+    assert classify_field_name(name) is None
 
 
 def test_ours_have_no_such_name() -> None:
@@ -355,7 +355,7 @@ _OF_ANSWERS = {"user_id", "preset"}
 
 def test_fields_and_examples_of_the_api_pass() -> None:
     document = openapi_document()
-    assert {name for name in _fields(document) if name_class(name) is not None} == _OF_ANSWERS
+    assert {name for name in _fields(document) if classify_field_name(name) is not None} == _OF_ANSWERS
     for example in _examples(document):
         assert examine_document(example, persons=False, own_names=_OF_ANSWERS) is None
 
@@ -405,7 +405,7 @@ def _examples(node: Any) -> Iterator[Any]:  # noqa: ANN401 (a document)
 def test_media_are_known_by_their_first_bytes(head: bytes) -> None:
     media = head + _BYTES
     for payload in (media, gzip.compress(media), gzip.compress(gzip.compress(media))):
-        judgement = judged(payload)
+        judgement = assess_payload(payload)
         assert judgement.finding is not None
         assert judgement.finding.code == "forbidden_content"
         assert not judgement.readable
@@ -429,16 +429,19 @@ def test_what_is_no_text_is_not_readable() -> None:
         gzip.compress(b"{}"),
         "ü".encode("latin-1"),
     ):
-        assert judged(payload) == judged(b"\xff")
-        assert not judged(payload).readable
-    assert judged(cbor2.dumps({"values": {"face_id": 1}})[:-1]).finding is not None
-    assert judged('{"camera": 1}'.encode("utf-16")).finding is not None
-    assert judged(b"9" * 5_000) == judged(b"\xff"), "nobody knows what so many digits say"
+        assert assess_payload(payload) == assess_payload(b"\xff")
+        assert not assess_payload(payload).readable
+    assert assess_payload(cbor2.dumps({"values": {"face_id": 1}})[:-1]).finding is not None
+    assert assess_payload('{"camera": 1}'.encode("utf-16")).finding is not None
+    assert assess_payload(b"9" * 5_000) == assess_payload(b"\xff"), "nobody knows what so many digits say"
 
 
 def test_escapes_hide_nothing() -> None:
-    assert judged(rb'{"c\u0061mera": NaN}').finding is not None
-    assert judged(b'{"a": NaN, "b": "' + _BASE64.replace("/", r"\/").encode() + b'"}').finding is not None
+    assert assess_payload(rb'{"c\u0061mera": NaN}').finding is not None
+    assert (
+        assess_payload(b'{"a": NaN, "b": "' + _BASE64.replace("/", r"\/").encode() + b'"}').finding
+        is not None
+    )
     assert examine_source('{"face_id": 1, "face_id": 2}') is not None
     assert examine_source("face_id=1&image=2") is not None
 
@@ -453,14 +456,14 @@ def test_disguises_that_cost_nothing_hide_nothing() -> None:
         *("".join(f"{mark}{byte:02X}" for byte in raw) for mark in ("%", "=", r"\x", "&#x")),
     ):
         assert examine_text(text) is not None, text[:40]
-        assert judged(json.dumps({"a": text}).encode()).finding is not None, text[:40]
+        assert assess_payload(json.dumps({"a": text}).encode()).finding is not None, text[:40]
     for name in ("c\u0430mera", "\u0430udi\u043e", "aud\u0131o", "%61udio", r"\u0061udio", "au\u200bdio"):
         assert examine_name(name) is not None, ascii(name)
     inner = json.dumps({"n": json.dumps([{"face_id": 12}])})
-    assert judged(json.dumps({"payload": inner}).encode()).finding is not None
+    assert assess_payload(json.dumps({"payload": inner}).encode()).finding is not None
     for _ in range(8):
         inner = json.dumps({"payload": inner})
-    assert not judged(inner.encode()).readable, "a document in documents in documents"
+    assert not assess_payload(inner.encode()).readable, "a document in documents in documents"
     short = {name: [index / 3 for index in range(60)] for name in ("aa", "bb", "cc", "dd", "ee", "ff", "gg")}
     assert examine_document(short) is None
     assert examine_document({"a": short, "b": short}) is not None
@@ -530,7 +533,7 @@ def test_a_hostile_mebibyte_costs_little(text: str) -> None:
     """10 to 40 ms on a busy machine of two cores; the bound is for a busier one, and far from quadratic."""
     payload = text.encode()[:_MIB]
     began = time.process_time()
-    judged(payload)
+    assess_payload(payload)
     assert time.process_time() - began < 0.25
 
 
@@ -539,7 +542,7 @@ def test_a_guard_that_fails_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError
 
     monkeypatch.setattr("app.platform.content_policy.refused_payloads.examine_source", broken)
-    judgement = judged(b"{}")
+    judgement = assess_payload(b"{}")
     assert judgement.finding is not None
     assert judgement.finding.kind == "not_examined"
     assert not judgement.readable

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from app.platform.db.database import is_transient, is_unfit
+from app.platform.db.database import is_schema_mismatch, is_transient
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from app.platform.db.database import is_transient, is_unfit
 )
 def test_what_passes_is_tried_again(error: Exception) -> None:
     assert is_transient(error)
-    assert not is_unfit(error)
+    assert not is_schema_mismatch(error)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_what_passes_is_tried_again(error: Exception) -> None:
     ],
 )
 def test_a_schema_that_does_not_fit_is_nobodys_values(error: Exception) -> None:
-    assert is_unfit(error)
+    assert is_schema_mismatch(error)
     assert not is_transient(error)
 
 
@@ -49,4 +49,4 @@ def test_a_schema_that_does_not_fit_is_nobodys_values(error: Exception) -> None:
 )
 def test_what_the_values_are_to_blame_for_is_neither(error: Exception) -> None:
     assert not is_transient(error)
-    assert not is_unfit(error)
+    assert not is_schema_mismatch(error)

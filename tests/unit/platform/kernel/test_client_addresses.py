@@ -1,6 +1,6 @@
 import pytest
 
-from app.platform.kernel.client_addresses import address_of
+from app.platform.kernel.client_addresses import make_address_subject
 
 
 @pytest.mark.parametrize(
@@ -14,4 +14,4 @@ from app.platform.kernel.client_addresses import address_of
     ],
 )
 def test_an_address_is_counted_by_who_has_it(host: str | None, subject: str) -> None:
-    assert address_of(host) == subject
+    assert make_address_subject(host) == subject

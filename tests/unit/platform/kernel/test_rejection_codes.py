@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.platform.kernel.rejection_codes import (
-    REASONS,
+    REJECTION_REASONS,
+    InputRejection,
     RejectedError,
-    Rejection,
-    shown,
-    status_of,
-    title_of,
+    format_rejected_value,
+    get_rejection_status,
+    get_rejection_title,
 )
 
 
 def test_codes_are_stable_words_with_a_status_of_a_refusal() -> None:
-    for code, reason in REASONS.items():
+    for code, reason in REJECTION_REASONS.items():
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", code)
         assert reason.status in {400, 403, 404, 408, 413, 415, 422, 429}
         assert reason.title
@@ -37,19 +37,19 @@ def test_codes_are_stable_words_with_a_status_of_a_refusal() -> None:
     ],
 )
 def test_status(code: str, status: int) -> None:
-    assert status_of(code) == status
-    assert Rejection(code, "").status == status
-    assert title_of(code) == REASONS[code].title
+    assert get_rejection_status(code) == status
+    assert InputRejection(code, "").status == status
+    assert get_rejection_title(code) == REJECTION_REASONS[code].title
 
 
 def test_an_unknown_code_is_a_fault_of_the_program() -> None:
     with pytest.raises(KeyError):
-        status_of("no_such_code")
+        get_rejection_status("no_such_code")
 
 
 def test_an_error_becomes_a_rejection_in_its_place() -> None:
     error = RejectedError("wrong_type", "x" * 500)
-    assert error.rejection(seq=7, index=2) == Rejection("wrong_type", "x" * 400, 7, 2)
+    assert error.rejection(seq=7, index=2) == InputRejection("wrong_type", "x" * 400, 7, 2)
     assert str(error).startswith("wrong_type: xxx")
 
 
@@ -69,16 +69,16 @@ def test_an_error_becomes_a_rejection_in_its_place() -> None:
     ],
 )
 def test_shown(value: object, text: str) -> None:
-    assert shown(value) == text
+    assert format_rejected_value(value) == text
 
 
 def test_an_integer_of_any_size_can_be_shown() -> None:
-    assert shown(10**5_000) == "an integer of 16610 bits"
+    assert format_rejected_value(10**5_000) == "an integer of 16610 bits"
 
 
 @given(st.text() | st.integers() | st.floats())
 def test_what_is_shown_is_short_and_harmless(value: object) -> None:
-    text = shown(value)
+    text = format_rejected_value(value)
     assert len(text) <= 43
     assert text.isprintable()
     assert all(each.isascii() or ("\u00c0" <= each <= "\u024f" and each.isalpha()) for each in text)
@@ -97,4 +97,4 @@ def test_what_is_shown_is_short_and_harmless(value: object) -> None:
     ],
 )
 def test_accents_are_shown_and_what_deceives_is_not(value: str, said: str) -> None:
-    assert shown(value) == said
+    assert format_rejected_value(value) == said

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.platform.kernel.rejection_codes import RejectedError
-from app.platform.kernel.strict_json import Json, check_texts, loads, texts
+from app.platform.kernel.strict_json import Json, check_texts, iterate_texts, parse_strict_json
 
 REFUSED: list[tuple[str, bytes, str]] = [
     ("empty", b"", "empty_body"),
@@ -69,7 +69,7 @@ REFUSED: list[tuple[str, bytes, str]] = [
 @pytest.mark.parametrize(("data", "code"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_refused(data: bytes, code: str) -> None:
     with pytest.raises(RejectedError) as refused:
-        loads(data)
+        parse_strict_json(data)
     assert refused.value.code == code
     assert refused.value.detail.isascii()
     assert len(refused.value.detail) <= 400
@@ -97,11 +97,11 @@ def test_refused(data: bytes, code: str) -> None:
     ],
 )
 def test_read(data: bytes, value: Json) -> None:
-    assert loads(data) == value
+    assert parse_strict_json(data) == value
 
 
 def test_the_sign_of_zero_is_kept() -> None:
-    number = loads(b"-0.0")
+    number = parse_strict_json(b"-0.0")
     assert isinstance(number, float)
     assert math.copysign(1, number) == -1
 
@@ -115,13 +115,13 @@ def test_the_detail_says_where() -> None:
         (b"NaN", "NaN"),
     ):
         with pytest.raises(RejectedError, match=word):
-            loads(data)
+            parse_strict_json(data)
 
 
 def test_depth_is_an_argument() -> None:
-    assert loads(b"[[1]]", max_depth=2) == [[1]]
+    assert parse_strict_json(b"[[1]]", max_depth=2) == [[1]]
     with pytest.raises(RejectedError, match="nesting_too_deep"):
-        loads(b"[[[1]]]", max_depth=2)
+        parse_strict_json(b"[[[1]]]", max_depth=2)
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_depth_is_an_argument() -> None:
 @pytest.mark.timeout(20)  # quadratic time would take minutes
 def test_no_input_takes_more_than_linear_time(data: bytes) -> None:
     with pytest.raises(RejectedError):
-        loads(data)
+        parse_strict_json(data)
 
 
 def test_texts_and_their_limits() -> None:
     document: Json = {"a": ["b", {"c": 1}], "d": None}
-    assert list(texts(document)) == ["a", "b", "c", "d"]
+    assert list(iterate_texts(document)) == ["a", "b", "c", "d"]
     check_texts(document)
     check_texts({"x" * 64: "y" * 64})
     refused: list[tuple[Json, str]] = [
@@ -171,13 +171,13 @@ _json: st.SearchStrategy[Json] = st.recursive(
 @given(_json, st.booleans(), st.sampled_from([None, 1]))
 def test_what_a_strict_writer_writes_is_read(value: Json, ascii_only: bool, indent: int | None) -> None:  # noqa: FBT001 - drawn
     written = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
-    assert loads(written, max_depth=16) == value
+    assert parse_strict_json(written, max_depth=16) == value
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
-        value = loads(data)
+        value = parse_strict_json(data)
     except RejectedError as error:
         assert error.detail.isascii()  # noqa: PT017 - either outcome is right
     else:

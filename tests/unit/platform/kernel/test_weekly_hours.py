@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.platform.http.contract.fields import timezones
+from app.platform.http.contract.fields import list_timezones
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, parse_rfc3339
-from app.platform.kernel.weekly_hours import DAYS, make_hours, minutes_of
+from app.platform.kernel.weekly_hours import DAYS, make_weekly_hours, parse_minutes_of_day
 
 MINUTE_US = 60_000_000
 DAY_US = 1440 * MINUTE_US
@@ -51,7 +51,7 @@ def begins(spans: Spans, weekday: int) -> list[tuple[int, int]]:
     """(first, end) minutes of the spans that begin on a weekday."""
     found = []
     for span in spans:
-        first, end = minutes_of(span["from"]), minutes_of(span["to"])
+        first, end = parse_minutes_of_day(span["from"]), parse_minutes_of_day(span["to"])
         if DAYS[weekday] in span.get("days", DAYS):
             found.append((first, end if end > first else end + 1440))
     return found
@@ -84,7 +84,7 @@ def oracle(spans: Spans, at: datetime, zone: str, back: str, repeated: tuple[int
 @pytest.mark.parametrize("spans", CASES, ids=str)
 def test_every_minute_around_both_changes_of_clock(spans: Spans, zone: str) -> None:
     forward, back, repeated = CHANGES[zone]
-    hours = make_hours(spans, zone)
+    hours = make_weekly_hours(spans, zone)
     for day in (forward, back):
         first = datetime.fromisoformat(f"{day}T00:00:00+00:00") - timedelta(hours=30)
         minutes = [first + timedelta(minutes=number) for number in range(72 * 60)]
@@ -104,17 +104,17 @@ def test_every_minute_around_both_changes_of_clock(spans: Spans, zone: str) -> N
 
 
 def test_a_time_that_does_not_exist_is_the_jump() -> None:
-    hours = make_hours([{"from": "02:30", "to": "04:00"}], "Europe/Paris")
+    hours = make_weekly_hours([{"from": "02:30", "to": "04:00"}], "Europe/Paris")
     jump = us("2026-03-29T01:00:00Z")
     assert not hours.active(jump - 1)
     assert hours.active(jump)
     assert hours.next_change(jump) == us("2026-03-29T02:00:00Z")
-    ending = make_hours([{"from": "01:00", "to": "02:30"}], "Europe/Paris")
+    ending = make_weekly_hours([{"from": "01:00", "to": "02:30"}], "Europe/Paris")
     assert ending.next_change(jump - 1) == jump
 
 
 def test_a_repeated_hour_is_on_all_along() -> None:
-    hours = make_hours([{"from": "02:15", "to": "02:45"}], "Europe/Paris")
+    hours = make_weekly_hours([{"from": "02:15", "to": "02:45"}], "Europe/Paris")
     assert hours.next_change(us("2026-10-24T22:00:00Z")) == us("2026-10-25T00:15:00Z")
     assert hours.next_change(us("2026-10-25T00:15:00Z")) == us("2026-10-25T01:45:00Z")
 
@@ -139,7 +139,7 @@ def test_a_repeated_hour_is_on_all_along() -> None:
     ],
 )  # fmt: skip
 def test_odd_changes_of_clock(zone: str, spans: Spans, begin: str, end: str) -> None:
-    hours = make_hours(spans, zone)
+    hours = make_weekly_hours(spans, zone)
     begin_us, end_us = (us(text.replace("Z", ":00Z")) for text in (begin, end))
     assert hours.next_change(begin_us - 1) == begin_us
     assert hours.next_change(begin_us) == end_us
@@ -147,7 +147,7 @@ def test_odd_changes_of_clock(zone: str, spans: Spans, begin: str, end: str) -> 
 
 
 def test_a_day_that_was_left_out_has_no_hours() -> None:
-    hours = make_hours([{"days": ["fri"], "from": "08:00", "to": "18:00"}], "Pacific/Apia")
+    hours = make_weekly_hours([{"days": ["fri"], "from": "08:00", "to": "18:00"}], "Pacific/Apia")
     # The Fridays are the 23rd of December and the 6th of January.
     assert hours.next_change(us("2011-12-24T04:00:00Z")) == us("2012-01-05T18:00:00Z")
 
@@ -166,7 +166,7 @@ def test_a_day_that_was_left_out_has_no_hours() -> None:
     ],
 )
 def test_what_leaves_nothing_out_never_changes(spans: Spans, zone: str) -> None:
-    hours = make_hours(spans, zone)
+    hours = make_weekly_hours(spans, zone)
     for day in range(0, 10_000, 13):
         at_us = EARLIEST_US + day * DAY_US
         assert hours.active(at_us)
@@ -174,13 +174,13 @@ def test_what_leaves_nothing_out_never_changes(spans: Spans, zone: str) -> None:
 
 
 def test_no_spans_are_never_active() -> None:
-    hours = make_hours([], "Europe/Paris")
+    hours = make_weekly_hours([], "Europe/Paris")
     assert not hours.active(us("2026-01-01T00:00:00Z"))
     assert hours.next_change(us("2026-01-01T00:00:00Z")) is None
 
 
 def test_the_ends_of_time() -> None:
-    hours = make_hours(NIGHT, "Pacific/Apia")
+    hours = make_weekly_hours(NIGHT, "Pacific/Apia")
     assert (hours.next_change(EARLIEST_US) or 0) > EARLIEST_US
     assert (hours.next_change(LATEST_US - 1) or 0) >= LATEST_US
 
@@ -214,7 +214,7 @@ NEAR = st.sampled_from(ODD).flatmap(
     )
 )
 ANYWHERE = st.tuples(
-    st.sampled_from(sorted(timezones())),
+    st.sampled_from(sorted(list_timezones())),
     st.integers(0, 60 * 366 * 1440).map(lambda minutes: EARLIEST_US + minutes * MINUTE_US),
 )
 
@@ -224,7 +224,7 @@ def test_a_clock_on_the_wall_says_the_same(spans: list[dict[str, Any]], place: t
     zone, at_us = place
     wall = datetime.fromtimestamp(at_us / 1e6, UTC).astimezone(ZoneInfo(zone))
     assume(wall.replace(fold=0).utcoffset() == wall.replace(fold=1).utcoffset())
-    assert make_hours(spans, zone).active(at_us) is by_wall_time(spans, wall)
+    assert make_weekly_hours(spans, zone).active(at_us) is by_wall_time(spans, wall)
 
 
 @given(any_spans(), NEAR | ANYWHERE, st.lists(st.floats(0, 1, exclude_max=True), max_size=5))
@@ -232,7 +232,7 @@ def test_nothing_changes_before_the_next_change(
     spans: list[dict[str, Any]], place: tuple[str, int], within: list[float]
 ) -> None:
     zone, at_us = place
-    hours = make_hours(spans, zone)
+    hours = make_weekly_hours(spans, zone)
     now, change = hours.active(at_us), hours.next_change(at_us)
     until_us = at_us + 30 * DAY_US if change is None else change
     assert until_us > at_us
@@ -245,7 +245,7 @@ def test_nothing_changes_before_the_next_change(
 @given(any_spans(), NEAR | ANYWHERE)
 def test_the_order_of_questions_does_not_matter(spans: list[dict[str, Any]], place: tuple[str, int]) -> None:
     zone, at_us = place
-    asked = make_hours(spans, zone)
+    asked = make_weekly_hours(spans, zone)
     moments = [at_us + number * 7 * DAY_US for number in range(-40, 40)]
     forth = [(asked.active(moment), asked.next_change(moment)) for moment in moments]
     back = [(asked.active(moment), asked.next_change(moment)) for moment in reversed(moments)]

@@ -5,21 +5,21 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from app.platform.observability.metric_files import VARIABLE, trim_metric_files
+from app.platform.observability.metric_files import MULTIPROCESS_VARIABLE, trim_metric_files
 
 COUNT = """
-from app.platform.observability.metric_files import SHARED
-from app.platform.observability.metrics_and_logs import SAMPLES_STORED, exposition
+from app.platform.observability.metric_files import METRICS_SHARED
+from app.platform.observability.metrics_and_logs import SAMPLES_STORED, render_metrics
 SAMPLES_STORED.labels("mqtt").inc(3)
-assert b'vigie_samples_stored_total{door="mqtt"} 3.0' in exposition()
-print(SHARED)
+assert b'vigie_samples_stored_total{door="mqtt"} 3.0' in render_metrics()
+print(METRICS_SHARED)
 """
 
 
 def _run(folder: Path) -> str:
     done = subprocess.run(  # noqa: S603  # our own program
         [sys.executable, "-c", COUNT],
-        env={**os.environ, VARIABLE: str(folder)},
+        env={**os.environ, MULTIPROCESS_VARIABLE: str(folder)},
         check=True,
         capture_output=True,
         text=True,

@@ -4,24 +4,24 @@ import asyncio
 
 import pytest
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime import process_runner
-from app.platform.runtime.process_runner import Role
+from app.platform.runtime.process_runner import ProcessContext
 
 
 @pytest.fixture
-async def quick(monkeypatch: pytest.MonkeyPatch) -> Role:
+async def quick(monkeypatch: pytest.MonkeyPatch) -> ProcessContext:
     monkeypatch.setattr(process_runner, "_DRAIN_S", 0.2)
     monkeypatch.setattr(process_runner, "_CANCEL_S", 0.2)
-    settings = Settings(_env_file=None)
-    return Role("ingest", settings, Database(settings.database, application="tests"))
+    settings = VigieSettings(_env_file=None)
+    return ProcessContext("ingest", settings, Database(settings.database, application="tests"))
 
 
-async def test_work_that_drains_in_time_ends_by_itself(quick: Role) -> None:
+async def test_work_that_drains_in_time_ends_by_itself(quick: ProcessContext) -> None:
     done = []
 
-    async def work(given: Role) -> None:
+    async def work(given: ProcessContext) -> None:
         await given.stop.wait()
         await asyncio.sleep(0.05)
         done.append(1)
@@ -31,10 +31,10 @@ async def test_work_that_drains_in_time_ends_by_itself(quick: Role) -> None:
     assert done == [1]
 
 
-async def test_work_that_hangs_is_given_up(quick: Role) -> None:
+async def test_work_that_hangs_is_given_up(quick: ProcessContext) -> None:
     """A database that does not answer must not keep a role from ending."""
 
-    async def work(_: Role) -> None:
+    async def work(_: ProcessContext) -> None:
         await asyncio.sleep(60)
 
     quick.stop.set()
@@ -42,8 +42,8 @@ async def test_work_that_hangs_is_given_up(quick: Role) -> None:
         await process_runner._work_until_told(quick, work)
 
 
-async def test_work_that_fails_fails_the_role(quick: Role) -> None:
-    async def work(_: Role) -> None:
+async def test_work_that_fails_fails_the_role(quick: ProcessContext) -> None:
+    async def work(_: ProcessContext) -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):

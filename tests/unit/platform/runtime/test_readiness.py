@@ -2,13 +2,18 @@
 
 import pytest
 
-from app.platform.runtime.readiness import Beat, broker_worry, database_fault, role_fault
+from app.platform.runtime.readiness import (
+    HeartbeatRow,
+    find_broker_warning,
+    find_database_fault,
+    find_role_fault,
+)
 
 ME = "here:1"
 
 
-def beat(role: str, state: str, age_s: float = 1.0, instance: str = "there:2") -> Beat:
-    return Beat(role, instance, state, age_s)
+def beat(role: str, state: str, age_s: float = 1.0, instance: str = "there:2") -> HeartbeatRow:
+    return HeartbeatRow(role, instance, state, age_s)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +36,8 @@ def beat(role: str, state: str, age_s: float = 1.0, instance: str = "there:2") -
         ),
     ],
 )
-def test_a_role_works_when_one_of_its_processes_does(beats: list[Beat], fault: str) -> None:
-    assert role_fault(beats, "ingest") == fault
+def test_a_role_works_when_one_of_its_processes_does(beats: list[HeartbeatRow], fault: str) -> None:
+    assert find_role_fault(beats, "ingest") == fault
 
 
 @pytest.mark.parametrize(
@@ -52,13 +57,13 @@ def test_a_role_works_when_one_of_its_processes_does(beats: list[Beat], fault: s
         ([beat("api", "serving", 12.0, "there:2")], ""),
     ],
 )
-def test_the_database_is_at_fault_for_what_waits_for_it(beats: list[Beat], fault: str) -> None:
-    assert database_fault(beats, ME) == fault
+def test_the_database_is_at_fault_for_what_waits_for_it(beats: list[HeartbeatRow], fault: str) -> None:
+    assert find_database_fault(beats, ME) == fault
 
 
 def test_what_the_watch_found_worries_as_long_as_it_is_news() -> None:
     worry = "dropped 3 messages in the last 10 minutes"
-    assert broker_worry([]) == ""
-    assert broker_worry([beat("broker", "")]) == ""
-    assert broker_worry([beat("broker", worry), beat("ingest", "consuming")]) == worry
-    assert broker_worry([beat("broker", worry, 60.0)]) == ""
+    assert find_broker_warning([]) == ""
+    assert find_broker_warning([beat("broker", "")]) == ""
+    assert find_broker_warning([beat("broker", worry), beat("ingest", "consuming")]) == worry
+    assert find_broker_warning([beat("broker", worry, 60.0)]) == ""

@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.platform.runtime.server_timeouts import ImpatientProtocol
+from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
 
 PATIENCE_S = 0.3
 HEAD = b"POST /refused HTTP/1.1\r\nHost: vigie.test\r\n"
@@ -28,7 +28,7 @@ async def port() -> AsyncIterator[int]:
         application,
         host="127.0.0.1",
         port=0,
-        http=ImpatientProtocol.of(PATIENCE_S),
+        http=TimeoutHttpProtocol.of(PATIENCE_S),
         lifespan="off",
         log_config=None,
         access_log=False,

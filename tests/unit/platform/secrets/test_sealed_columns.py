@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.platform.secrets.sealed_columns import SEALED, SealedColumn
-from app.platform.secrets.sealing import Sealer, SealError
+from app.platform.secrets.sealing import SealingError, SecretSealer
 
 APP = Path(__file__).parents[4] / "app"
 # The third seals what browsers keep for ten minutes, and no column.
@@ -41,19 +41,19 @@ def test_no_column_stands_there_twice_and_none_shares_its_context_with_another_t
 
 
 def test_a_value_is_bound_to_its_row_and_column() -> None:
-    sealer = Sealer([b"n" * 32])
+    sealer = SecretSealer([b"n" * 32])
     one, other = SealedColumn("t", "a", "a:{}:{}", ("x", "y")), SealedColumn("t", "b", "b:{}:{}", ("x", "y"))
     sealed = one.seal(sealer, "hunter2", 1, "two")
     assert one.open(sealer, sealed, 1, "two") == "hunter2"
     for column, key in ((one, (1, "three")), (one, (2, "two")), (other, (1, "two"))):
-        with pytest.raises(SealError):
+        with pytest.raises(SealingError):
             column.open(sealer, sealed, *key)
 
 
 def test_what_is_in_clear_is_taken_only_where_it_may_be() -> None:
     strict, lenient = SealedColumn("t", "a", "a:{}"), SealedColumn("t", "a", "a:{}", clear="whsec_")
-    sealer = Sealer([b"n" * 32])
+    sealer = SecretSealer([b"n" * 32])
     assert lenient.open(sealer, "whsec_x", 1) == "whsec_x"
     for column, text in ((strict, "whsec_x"), (lenient, "x")):
-        with pytest.raises(SealError):
+        with pytest.raises(SealingError):
             column.open(sealer, text, 1)

@@ -8,70 +8,76 @@ from structlog.testing import capture_logs
 
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.config.settings import InvalidSettingsError, read_settings
-from app.platform.kernel.atomic_files import replace_text
-from app.platform.secrets.sealing import Sealer, SealError, generate_encryption_key, is_sealed, key_name
+from app.platform.kernel.atomic_files import replace_file_text
+from app.platform.secrets.sealing import (
+    SealingError,
+    SecretSealer,
+    derive_key_name,
+    generate_encryption_key,
+    is_sealed,
+)
 
 OLD, NEW = b"o" * 32, b"n" * 32
 
 
 def test_what_is_sealed_opens_for_what_it_was_sealed_for() -> None:
-    sealer = Sealer([NEW])
+    sealer = SecretSealer([NEW])
     sealed = sealer.seal("hunter2 é", "row:1")
     assert sealer.open(sealed, "row:1") == "hunter2 é"
     assert is_sealed(sealed)
     assert "hunter2" not in sealed
     assert sealed.startswith(sealer.current or "none")
     for context in ("row:2", "", "row:1 "):
-        with pytest.raises(SealError, match="damaged, or was sealed for something else"):
+        with pytest.raises(SealingError, match="damaged, or was sealed for something else"):
             sealer.open(sealed, context)
 
 
 def test_nothing_is_sealed_alike_twice() -> None:
-    sealer = Sealer([NEW])
+    sealer = SecretSealer([NEW])
     assert len({sealer.seal("a", "b") for _ in range(100)}) == 100
 
 
 def test_each_bit_counts() -> None:
-    sealer = Sealer([NEW])
+    sealer = SecretSealer([NEW])
     sealed = sealer.seal("hunter2", "row:1")
     head, _, text = sealed.rpartition(":")
     raw = base64.b64decode(text)
     for place in range(len(raw)):
         changed = raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
-        with pytest.raises(SealError):
+        with pytest.raises(SealingError):
             sealer.open(f"{head}:{base64.b64encode(changed).decode()}", "row:1")
 
 
 @pytest.mark.parametrize("text", ["", "whsec_x", "sealed:1:", "sealed:1:abc", "sealed:2:abc:def"])
 def test_what_was_never_sealed_does_not_open(text: str) -> None:
-    with pytest.raises(SealError):
-        Sealer([NEW]).open(text, "row:1")
+    with pytest.raises(SealingError):
+        SecretSealer([NEW]).open(text, "row:1")
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "é", "=" * 40])
 def test_what_is_cut_or_no_base64_does_not_open(text: str) -> None:
-    with pytest.raises(SealError):
-        Sealer([NEW]).open(f"sealed:1:{key_name(NEW)}:{text}", "row:1")
+    with pytest.raises(SealingError):
+        SecretSealer([NEW]).open(f"sealed:1:{derive_key_name(NEW)}:{text}", "row:1")
 
 
 def test_the_first_key_seals_and_all_of_them_open() -> None:
-    old, both = Sealer([OLD]), Sealer([NEW, OLD])
+    old, both = SecretSealer([OLD]), SecretSealer([NEW, OLD])
     sealed = old.seal("hunter2", "row:1")
     assert both.open(sealed, "row:1") == "hunter2"
     anew = both.seal("hunter2", "row:1")
-    assert Sealer([NEW]).open(anew, "row:1") == "hunter2"
-    with pytest.raises(SealError, match=f"the key {key_name(OLD)}, which is not among") as caught:
-        Sealer([NEW]).open(sealed, "row:1")
+    assert SecretSealer([NEW]).open(anew, "row:1") == "hunter2"
+    with pytest.raises(SealingError, match=f"the key {derive_key_name(OLD)}, which is not among") as caught:
+        SecretSealer([NEW]).open(sealed, "row:1")
     assert "hunter2" not in str(caught.value)
 
 
 def test_without_a_key_nothing_is_sealed() -> None:
-    sealer = Sealer([])
+    sealer = SecretSealer([])
     assert (sealer.ready, sealer.current) == (False, None)
-    with pytest.raises(SealError, match="VIGIE_ENCRYPTION__KEYS"):
+    with pytest.raises(SealingError, match="VIGIE_ENCRYPTION__KEYS"):
         sealer.seal("a", "b")
-    with pytest.raises(SealError):
-        sealer.open(Sealer([NEW]).seal("a", "b"), "b")
+    with pytest.raises(SealingError):
+        sealer.open(SecretSealer([NEW]).seal("a", "b"), "b")
 
 
 def test_keys_come_from_the_settings_or_a_file(tmp_path: Path) -> None:
@@ -79,15 +85,15 @@ def test_keys_come_from_the_settings_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"{one}\n{other}\n")
     by_file = EncryptionSettings(keys_file=file)
-    sealed = Sealer.of(by_file).seal("a", "b")
-    assert Sealer.of(EncryptionSettings.model_validate({"keys": [one]})).open(sealed, "b") == "a"
+    sealed = SecretSealer.of(by_file).seal("a", "b")
+    assert SecretSealer.of(EncryptionSettings.model_validate({"keys": [one]})).open(sealed, "b") == "a"
     assert len(by_file.key_bytes()) == 2
     both = EncryptionSettings.model_validate({"keys": [other], "keys_file": tmp_path / "absent"})
     assert both.key_bytes() == [base64.b64decode(other)]
-    assert not Sealer.of(EncryptionSettings()).ready
+    assert not SecretSealer.of(EncryptionSettings()).ready
     file.unlink()
-    with pytest.raises(SealError, match="cannot be read"):
-        Sealer.of(by_file)
+    with pytest.raises(SealingError, match="cannot be read"):
+        SecretSealer.of(by_file)
 
 
 @pytest.mark.parametrize("text", ["", "short", base64.b64encode(b"a" * 31).decode(), "é" * 44, "a" * 43])
@@ -118,7 +124,7 @@ def test_the_variable_at_fault_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def _replace(file: Path, *keys: str) -> None:
-    replace_text(file, "\n".join(keys))
+    replace_file_text(file, "\n".join(keys))
 
 
 def test_the_file_is_followed(tmp_path: Path) -> None:
@@ -126,7 +132,7 @@ def test_the_file_is_followed(tmp_path: Path) -> None:
     first, second = generate_encryption_key(), generate_encryption_key()
     file = tmp_path / "keys"
     _replace(file, first)
-    one, other = (Sealer.of(EncryptionSettings(keys_file=file)) for _ in range(2))
+    one, other = (SecretSealer.of(EncryptionSettings(keys_file=file)) for _ in range(2))
     before = one.seal("a", "row")
     _replace(file, second, first)
     after = one.seal("a", "row")
@@ -136,7 +142,7 @@ def test_the_file_is_followed(tmp_path: Path) -> None:
     assert other.open(after, "row") == other.open(before, "row") == "a"
     _replace(file, second)
     assert one.names == [after.split(":")[2]]
-    with pytest.raises(SealError, match="not among"):
+    with pytest.raises(SealingError, match="not among"):
         one.open(before, "row")
 
 
@@ -144,7 +150,7 @@ def test_a_file_that_is_spoiled_changes_nothing_and_is_told_of_once(tmp_path: Pa
     file = tmp_path / "keys"
     key = generate_encryption_key()
     _replace(file, key)
-    sealer = Sealer.of(EncryptionSettings(keys_file=file))
+    sealer = SecretSealer.of(EncryptionSettings(keys_file=file))
     names = sealer.names
     with capture_logs() as logs:
         for spoilt in ("hunter2", None, ""):
@@ -158,9 +164,9 @@ def test_a_file_that_is_spoiled_changes_nothing_and_is_told_of_once(tmp_path: Pa
 
 
 def test_a_fingerprint_is_known_again_by_who_has_the_key_alone() -> None:
-    old, both = Sealer([OLD]), Sealer([NEW, OLD])
+    old, both = SecretSealer([OLD]), SecretSealer([NEW, OLD])
     (made,) = old.fingerprints(b"hunter2")
     assert both.fingerprints(b"hunter2")[1] == made
     assert made not in both.fingerprints(b"hunter3")
     # Not a bare hash, which would tell a password to who tries a million of them.
-    assert made not in {*Sealer([NEW]).fingerprints(b"hunter2"), hashlib.sha256(b"hunter2").digest()}
+    assert made not in {*SecretSealer([NEW]).fingerprints(b"hunter2"), hashlib.sha256(b"hunter2").digest()}

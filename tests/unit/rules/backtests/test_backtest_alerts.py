@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rules.backtests.backtest_alerts import Collector, Trial, compare
-from app.rules.engine.alert_state_machine import Transition
-from app.rules.engine.compiled_conditions import Cause
+from app.rules.backtests.backtest_alerts import AlertCollector, SimulatedAlert, compare_alerts
+from app.rules.engine.alert_state_machine import AlertTransition
+from app.rules.engine.compiled_conditions import ConditionCause
 
 RULE = UUID(int=7)
-CAUSE = Cause("pm2_5", 31.0, 25.0, 20.0, None, None, "levels/0/condition", None, ())
+CAUSE = ConditionCause("pm2_5", 31.0, 25.0, 20.0, None, None, "levels/0/condition", None, ())
 SECOND = 1_000_000
 
 
@@ -22,8 +22,8 @@ def told(
     at_s: int,
     severity: str = "warning",
     box: int | None = 1,
-) -> Transition:
-    return Transition(
+) -> AlertTransition:
+    return AlertTransition(
         kind,
         None,
         RULE,
@@ -38,12 +38,12 @@ def told(
     )
 
 
-def trial(box: int | None, start: int, end: int | None) -> Trial:
-    return Trial(box, "warning", start, start, end, None, None, None)
+def trial(box: int | None, start: int, end: int | None) -> SimulatedAlert:
+    return SimulatedAlert(box, "warning", start, start, end, None, None, None)
 
 
 def test_what_goes_on_from_before_counts_from_the_first_moment_and_what_had_ended_not_at_all() -> None:
-    found, over, goes_on = Collector(), uuid4(), uuid4()
+    found, over, goes_on = AlertCollector(), uuid4(), uuid4()
     found.carry(
         [
             told("firing", over, 100),
@@ -61,7 +61,7 @@ def test_what_goes_on_from_before_counts_from_the_first_moment_and_what_had_ende
 
 
 def test_an_alert_from_its_beginning_to_its_end() -> None:
-    found, alert = Collector(), uuid4()
+    found, alert = AlertCollector(), uuid4()
     found.take(
         [told("firing", alert, 100), told("changed", alert, 130, "critical"), told("changed", alert, 140)]
     )
@@ -83,7 +83,7 @@ def test_an_alert_from_its_beginning_to_its_end() -> None:
 
 
 def test_what_fires_still_counts_up_to_the_end() -> None:
-    found = Collector()
+    found = AlertCollector()
     found.take([told("firing", uuid4(), 100, box=None)])
     found.settle(400 * SECOND)
     assert found.summary() == {"alerts": 1, "firing_s": 300.0, "longest_s": 300.0}
@@ -92,7 +92,7 @@ def test_what_fires_still_counts_up_to_the_end() -> None:
 
 
 def test_past_the_limit_alerts_are_counted_and_not_kept() -> None:
-    found = Collector(limit=3)
+    found = AlertCollector(limit=3)
     for number in range(10):
         alert = uuid4()
         found.take([told("firing", alert, 100 * number), told("resolved", alert, 100 * number + 10)])
@@ -103,7 +103,7 @@ def test_past_the_limit_alerts_are_counted_and_not_kept() -> None:
 def test_alerts_of_one_box_that_overlap_are_both_rules() -> None:
     ours = [trial(1, 0, 10), trial(1, 20, 30), trial(2, 0, 10), trial(None, 0, 5)]
     theirs = [trial(1, 5, 8), trial(1, 30, 40), trial(2, 10, None), trial(None, 4, None)]
-    compare(ours, theirs, 100)
+    compare_alerts(ours, theirs, 100)
     assert [each.found_in for each in ours] == ["both", "candidate", "candidate", "both"]
     assert [each.found_in for each in theirs] == ["both", "present", "present", "both"]
 
@@ -124,9 +124,9 @@ def test_the_comparison_is_what_looking_at_every_pair_gives(
     until = 100
     ours = [trial(box, *span) for box, spans in mine.items() for span in spans]
     theirs = [trial(box, *span) for box, spans in other.items() for span in spans]
-    compare(ours, theirs, until)
+    compare_alerts(ours, theirs, until)
 
-    def overlap(one: Trial, two: Trial) -> bool:
+    def overlap(one: SimulatedAlert, two: SimulatedAlert) -> bool:
         ends = [until if each.resolved_us is None else each.resolved_us for each in (one, two)]
         return one.box_key == two.box_key and one.started_us < ends[1] and two.started_us < ends[0]
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from app.rules.engine.compiled_conditions import Cause
-from app.rules.engine.condition_combinations import Across, All, AnyOf, Not
+from app.rules.engine.compiled_conditions import ConditionCause
+from app.rules.engine.condition_combinations import AllOf, AnyOf, BoxQuorum, NegatedNode
 from app.rules.engine.rule_compiler import CompiledRule
 from app.rules.engine.snapshot import BoxFacts, BoxView, SiteView
-from app.rules.engine.thresholds import UNKNOWN, Verdict
-from app.rules.engine.value_windows import History
+from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict
+from app.rules.engine.value_windows import BoxHistory
 from tests.unit.rules.helpers import BOX, Definition, Thing, at, compiled, event, move, row, single
 
 NOTHING, HOLDS, RAISES = (False, False), (False, True), (True, True)
@@ -18,7 +18,7 @@ T, F, U = True, False, None
 
 
 def view_of(rule: CompiledRule, things: list[Thing], facts: BoxFacts = BOX) -> BoxView:
-    view = BoxView(facts, {}, History(rule.needs), rule.needs)
+    view = BoxView(facts, {}, BoxHistory(rule.needs), rule.needs)
     for thing in things:
         if thing.values is not None:
             move(view, thing.time_us, thing.values)
@@ -31,7 +31,12 @@ def sample(minute: float, **given: float) -> Thing:
     return Thing(1, at(minute), row(**given))
 
 
-def ask(condition: Definition, things: list[Thing], minute: float, **others: Any) -> tuple[Verdict, Cause]:  # noqa: ANN401 (as JSON)
+def ask(
+    condition: Definition,
+    things: list[Thing],
+    minute: float,
+    **others: Any,  # noqa: ANN401 (as JSON)
+) -> tuple[ConditionVerdict, ConditionCause]:
     """What a condition says of a box at a minute, and its cause."""
     rule = compiled(single(condition, **others))
     view = view_of(rule, things)
@@ -39,7 +44,7 @@ def ask(condition: Definition, things: list[Thing], minute: float, **others: Any
     return node.judge(view, at(minute)), node.cause(view, at(minute))
 
 
-def verdict(condition: Definition, things: list[Thing], minute: float, **others: Any) -> Verdict:  # noqa: ANN401 (as JSON)
+def verdict(condition: Definition, things: list[Thing], minute: float, **others: Any) -> ConditionVerdict:  # noqa: ANN401 (as JSON)
     return ask(condition, things, minute, **others)[0]
 
 
@@ -48,17 +53,17 @@ DUST = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20}
 
 def test_a_value_is_known_until_it_is_too_old() -> None:
     things = [sample(0, pm2_5=30)]
-    assert verdict(DUST, [], 0) == UNKNOWN
-    assert verdict(DUST, [sample(0, temperature=1)], 0) == UNKNOWN
+    assert verdict(DUST, [], 0) == UNKNOWN_VERDICT
+    assert verdict(DUST, [sample(0, temperature=1)], 0) == UNKNOWN_VERDICT
     assert verdict(DUST, things, 60) == RAISES
-    assert verdict(DUST, things, 60.01) == UNKNOWN
-    assert verdict(DUST, things, 10.01, max_age="PT10M") == UNKNOWN
+    assert verdict(DUST, things, 60.01) == UNKNOWN_VERDICT
+    assert verdict(DUST, things, 10.01, max_age="PT10M") == UNKNOWN_VERDICT
     assert verdict(DUST, [*things, sample(1, pm2_5=22)], 1) == HOLDS
 
 
 def test_the_cause_of_a_value() -> None:
     _, cause = ask(DUST, [sample(0, pm2_5=30)], 0)
-    assert cause == Cause("pm2_5", 30, 25, 20, None, None, "levels/0/condition", None, ())
+    assert cause == ConditionCause("pm2_5", 30, 25, 20, None, None, "levels/0/condition", None, ())
 
 
 def test_a_range_names_its_upper_bound() -> None:
@@ -90,7 +95,7 @@ RISING = [sample(minute, pm2_5=minute, laeq=60) for minute in range(10)]
     ],
 )
 def test_each_function_over_a_window(
-    things: list[Thing], asked: dict[str, Any], value: float, expected: Verdict
+    things: list[Thing], asked: dict[str, Any], value: float, expected: ConditionVerdict
 ) -> None:
     found, cause = ask({"metric": "pm2_5", "window": "PT10M", **asked}, things, 9)
     assert (found, cause.value) == (expected, value)
@@ -100,7 +105,7 @@ def test_each_function_over_a_window(
 def test_a_window_says_nothing_until_it_is_three_quarters_full_unless_it_is_certain() -> None:
     mean = {"metric": "pm2_5", "function": "mean", "window": "PT20M", "operator": ">", "threshold": 1}
     things = [sample(minute, pm2_5=5) for minute in range(20)]
-    assert verdict(mean, things[:14], 13) == UNKNOWN
+    assert verdict(mean, things[:14], 13) == UNKNOWN_VERDICT
     assert verdict(mean, things[:15], 14) == RAISES
     for certain in (
         {"function": "max", "operator": ">", "threshold": 4},
@@ -115,18 +120,18 @@ def test_a_window_says_nothing_until_it_is_three_quarters_full_unless_it_is_cert
         {"function": "min", "operator": ">", "threshold": 4},
         {"function": "spread", "operator": "<=", "threshold": 9},
     ):
-        assert verdict({**mean, **open_}, things[:3], 2) == UNKNOWN
+        assert verdict({**mean, **open_}, things[:3], 2) == UNKNOWN_VERDICT
     # And certain is only what raises.
-    assert verdict({**mean, "function": "max", "threshold": 9}, things[:3], 2) == UNKNOWN
+    assert verdict({**mean, "function": "max", "threshold": 9}, things[:3], 2) == UNKNOWN_VERDICT
 
 
 def test_a_window_empties_though_nothing_comes() -> None:
     mean = {"metric": "pm2_5", "function": "mean", "window": "PT10M", "operator": ">", "threshold": 1}
     assert verdict(mean, FLAT, 9) == RAISES
-    assert verdict(mean, FLAT, 14) == UNKNOWN
-    assert verdict(mean, FLAT, 30) == UNKNOWN
+    assert verdict(mean, FLAT, 14) == UNKNOWN_VERDICT
+    assert verdict(mean, FLAT, 30) == UNKNOWN_VERDICT
     few = {"metric": "pm2_5", "function": "count", "window": "PT10M", "operator": "<", "threshold": 9}
-    assert verdict(few, FLAT, 30) == UNKNOWN
+    assert verdict(few, FLAT, 30) == UNKNOWN_VERDICT
 
 
 def test_coverage_is_asked_beside_the_span() -> None:
@@ -134,13 +139,13 @@ def test_coverage_is_asked_beside_the_span() -> None:
     gaps = [FLAT[0], FLAT[4], FLAT[9]]
     assert verdict(mean, gaps, 9) == RAISES
     assert verdict({**mean, "coverage": 30}, gaps, 9) == RAISES
-    assert verdict({**mean, "coverage": 31}, gaps, 9) == UNKNOWN
+    assert verdict({**mean, "coverage": 31}, gaps, 9) == UNKNOWN_VERDICT
 
 
 @pytest.mark.parametrize("metric", [None, "pm2_5"])
 def test_silence_begins_with_the_first_sample_and_lasts_to_the_second(metric: str | None) -> None:
     quiet = {"no_data": "PT15M", **({"metric": metric} if metric else {})}
-    assert verdict(quiet, [], 100) == UNKNOWN
+    assert verdict(quiet, [], 100) == UNKNOWN_VERDICT
     things = [sample(0, pm2_5=1)]
     assert verdict(quiet, things, 14.999) == NOTHING
     found, cause = ask(quiet, things, 15)
@@ -221,7 +226,7 @@ OR = {(T, T): T, (T, F): T, (T, U): T, (F, T): T, (F, F): F, (F, U): U, (U, T): 
 
 def test_all_and_any_are_kleenes() -> None:
     for (first, second), expected in AND.items():
-        assert All("", (given(first, second), given(second, first))).judge(None, 0) == (expected, expected)
+        assert AllOf("", (given(first, second), given(second, first))).judge(None, 0) == (expected, expected)
     for (first, second), expected in OR.items():
         assert AnyOf("", (given(first, second), given(second, first))).judge(None, 0) == (expected, expected)
 
@@ -229,10 +234,10 @@ def test_all_and_any_are_kleenes() -> None:
 def test_a_not_raises_when_its_part_has_cleared_and_holds_until_that_raises() -> None:
     contrary = {T: F, F: T, U: U}
     for raises, holds in product((T, F, U), repeat=2):
-        found = Not("", (given(raises, holds),)).judge(None, 0)
+        found = NegatedNode("", (given(raises, holds),)).judge(None, 0)
         assert found == (contrary[holds], contrary[raises])
         # By De Morgan, and twice is nothing.
-        assert Not("", (Not("", (given(raises, holds),)),)).judge(None, 0) == (raises, holds)
+        assert NegatedNode("", (NegatedNode("", (given(raises, holds),)),)).judge(None, 0) == (raises, holds)
     quiet = {"not": {"metric": "laeq", "operator": ">", "threshold": 60, "clear": 55}}
     assert [verdict(quiet, [sample(0, laeq=level)], 0) for level in (54, 55, 56, 60, 61)] == [
         RAISES,
@@ -284,7 +289,7 @@ def test_boxes_are_counted(
         for key, answer in enumerate(answers, 1)
     }
     node = rule.levels[0].node
-    assert isinstance(node, Across)
+    assert isinstance(node, BoxQuorum)
     found = node.judge(SiteView(members), at(0))
     assert found == (expected, expected)
     cause = node.cause(SiteView(members), at(0))
@@ -297,7 +302,7 @@ def test_boxes_out_of_scope_are_not_counted() -> None:
     part = {"boxes": {"metric": "pm2_5", "operator": ">", "threshold": 25}, "share": 100}
     boxes = [BoxFacts(1, "box-1", kind="dust"), BoxFacts(2, "box-2", kind="noise")]
 
-    def judge(definition: Definition) -> Verdict:
+    def judge(definition: Definition) -> ConditionVerdict:
         rule = compiled(definition)
         things = {1: [sample(0, pm2_5=30)], 2: [sample(0, pm2_5=1)]}
         return rule.levels[0].node.judge(
@@ -321,5 +326,5 @@ def test_a_leaf_may_name_its_box() -> None:
     assert node.judge(site, at(0)) == RAISES
     assert node.cause(site, at(0)).boxes == (1,)
     alone = SiteView({1: first})
-    assert node.judge(alone, at(0)) == UNKNOWN
+    assert node.judge(alone, at(0)) == UNKNOWN_VERDICT
     assert rule.levels[0].node.due(alone, 0) is None

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import COLUMNS
-from app.rules.engine.rule_evaluator import (
+from app.rules.engine.threshold_evaluator import (
+    AlertTransition,
+    BoxRuleSet,
     CompiledRule,
-    SiteRules,
-    State,
-    Transition,
+    RuleStates,
+    compile_box_rules,
     compile_rule,
-    compile_site,
     evaluate_box,
-    may_begin,
+    prefilter_samples,
 )
-from app.timeseries.storage.float32 import as_stored
+from app.timeseries.storage.float32 import round_to_float32
 from tests.unit.rules import helpers
 
 METRICS = ("pm2_5", "laeq", "temperature")
@@ -41,7 +41,7 @@ class Told(NamedTuple):
 
 
 @st.composite
-def site_rules(draw: st.DrawFn) -> SiteRules:
+def site_rules(draw: st.DrawFn) -> BoxRuleSet:
     rules = []
     for number in range(draw(st.integers(1, 5))):
         operator = draw(st.sampled_from([">", ">=", "<", "<="]))
@@ -70,7 +70,7 @@ def site_rules(draw: st.DrawFn) -> SiteRules:
                 },
             )
         )
-    return compile_site(rules)
+    return compile_box_rules(rules)
 
 
 @st.composite
@@ -89,12 +89,12 @@ def in_order(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def play(
-    site: SiteRules, batches: Sequence[Sequence[Sample]], *, through_json: bool = False
-) -> list[Transition]:
+    site: BoxRuleSet, batches: Sequence[Sequence[Sample]], *, through_json: bool = False
+) -> list[AlertTransition]:
     """Give batches one after the other, as the pipeline does, and return all transitions."""
-    state: State = {}
+    state: RuleStates = {}
     latest: dict[str, list[float]] = {}
-    found: list[Transition] = []
+    found: list[AlertTransition] = []
     count = iter(range(1, 100_000))
     new_id: Callable[[], UUID] = lambda: UUID(int=next(count))  # noqa: E731 (an argument with a name)
     for batch in batches:
@@ -113,7 +113,7 @@ def play(
     return found
 
 
-def told(steps: Sequence[Transition]) -> list[Told]:
+def told(steps: Sequence[AlertTransition]) -> list[Told]:
     return [Told(step.kind, step.rule_id, step.time_us, step.value, step.pending_since_us) for step in steps]
 
 
@@ -132,7 +132,7 @@ def above(rule: CompiledRule, value: float) -> bool:
     return sign * value > threshold or (inclusive and sign * value == threshold)
 
 
-def reference(site: SiteRules, samples: Sequence[Sample]) -> list[Told]:
+def reference(site: BoxRuleSet, samples: Sequence[Sample]) -> list[Told]:
     """The sentences of the contract, one rule and one sample at a time, on samples in order."""
     found: list[tuple[int, int, Told]] = []
     for rule in site.by_key.values():
@@ -162,14 +162,14 @@ def reference(site: SiteRules, samples: Sequence[Sample]) -> list[Told]:
 
 
 @given(site_rules(), ANY_ORDER)
-def test_samples_in_order_give_what_the_contract_says(site: SiteRules, samples: list[Sample]) -> None:
+def test_samples_in_order_give_what_the_contract_says(site: BoxRuleSet, samples: list[Sample]) -> None:
     ordered = in_order(samples)
     assert told(play(site, [ordered])) == reference(site, ordered)
 
 
 @given(site_rules(), ANY_ORDER, st.data())
 def test_any_batching_gives_the_same_transitions(
-    site: SiteRules, samples: list[Sample], data: st.DataObject
+    site: BoxRuleSet, samples: list[Sample], data: st.DataObject
 ) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(samples)), max_size=6)))
     batches = [samples[start:end] for start, end in zip([0, *cuts], [*cuts, len(samples)], strict=True)]
@@ -179,14 +179,14 @@ def test_any_batching_gives_the_same_transitions(
 
 
 @given(site_rules(), ANY_ORDER)
-def test_state_that_went_through_json_is_the_same(site: SiteRules, samples: list[Sample]) -> None:
+def test_state_that_went_through_json_is_the_same(site: BoxRuleSet, samples: list[Sample]) -> None:
     singles = [[one] for one in samples]
     assert play(site, singles, through_json=True) == play(site, singles)
 
 
 @given(site_rules(), ANY_ORDER, st.data())
 def test_repeats_and_late_samples_do_not_change_history(
-    site: SiteRules, samples: list[Sample], data: st.DataObject
+    site: BoxRuleSet, samples: list[Sample], data: st.DataObject
 ) -> None:
     ordered = in_order(samples)
     # Each sample again, somewhere after itself: exact repeats, and late ones with other values.
@@ -203,7 +203,7 @@ def test_repeats_and_late_samples_do_not_change_history(
 
 @given(site_rules(), ANY_ORDER)
 def test_each_rule_fires_and_resolves_in_turn_and_never_inside_its_band(
-    site: SiteRules, samples: list[Sample]
+    site: BoxRuleSet, samples: list[Sample]
 ) -> None:
     open_alerts: dict[UUID, UUID] = {}
     for step in play(site, [samples]):
@@ -220,7 +220,7 @@ def test_each_rule_fires_and_resolves_in_turn_and_never_inside_its_band(
 
 
 @given(site_rules(), ANY_ORDER)
-def test_never_fires_before_its_time(site: SiteRules, samples: list[Sample]) -> None:
+def test_never_fires_before_its_time(site: BoxRuleSet, samples: list[Sample]) -> None:
     for step in play(site, [samples]):
         if step.kind == "firing":
             assert step.rule is not None
@@ -233,17 +233,17 @@ def test_never_fires_before_its_time(site: SiteRules, samples: list[Sample]) -> 
     )
 )
 def test_a_sample_with_which_nothing_may_begin_begins_nothing(
-    boxes: list[tuple[SiteRules, list[Sample]]],
+    boxes: list[tuple[BoxRuleSet, list[Sample]]],
 ) -> None:
     every = [values for _, samples in boxes for _, values in samples]
     matrix = np.array(
         [[np.nan if values[place] is None else values[place] for place in PLACES] for values in every]
     )
     counts = np.array([len(samples) for _, samples in boxes])
-    may = may_begin(matrix, PLACES, [rules for rules, _ in boxes], counts).tolist()
+    may = prefilter_samples(matrix, PLACES, [rules for rules, _ in boxes], counts).tolist()
     for rules, samples in boxes:
         for single in samples:
-            state: State = {}
+            state: RuleStates = {}
             evaluate_box(rules, state, {}, [single], 1, uuid4)
             assert bool(state) <= may.pop(0)
 
@@ -277,7 +277,7 @@ def test_no_gate_misses_a_beginning_by_a_hair(
 ) -> None:
     severities = ("info", "critical")
     sites = [
-        compile_site(
+        compile_box_rules(
             [
                 helpers.compiled(
                     {
@@ -297,10 +297,10 @@ def test_no_gate_misses_a_beginning_by_a_hair(
     matrix = np.array(
         [[np.nan if one[place] is None else one[place] for place in PLACES] for one in rows * len(sites)]
     )
-    may = may_begin(matrix, PLACES, sites, np.full(len(sites), len(rows))).tolist()
+    may = prefilter_samples(matrix, PLACES, sites, np.full(len(sites), len(rows))).tolist()
     for site in sites:
         for one in rows:
-            state: State = {}
+            state: RuleStates = {}
             evaluate_box(site, state, {}, [(1, one)], 1, uuid4)
             assert bool(state) <= may.pop(0)
             # The same without its gate: nothing begins there either that did not begin here.
@@ -310,6 +310,6 @@ def test_no_gate_misses_a_beginning_by_a_hair(
                 for limit in rule.limits
                 if rule.column is not None
                 and (value := one[rule.column]) is not None
-                and limit.judge(as_stored(rule.column, value))[0]
+                and limit.judge(round_to_float32(rule.column, value))[0]
             }
             assert set(state) == raised

@@ -3,16 +3,16 @@
 import pytest
 
 from app.catalogue.metrics import INDEX
-from app.rules.engine.snapshot import NEVER, BoxFacts, BoxView, SiteView, make_scope
-from app.rules.engine.value_windows import History, Needs, SeenEvent, Span
+from app.rules.engine.snapshot import NEVER, BoxFacts, BoxView, SiteView, compile_scope
+from app.rules.engine.value_windows import BoxEvent, BoxHistory, RuleLookback, WindowSpec
 from tests.unit.rules.helpers import move, row
 
 PM, TEMPERATURE = INDEX["pm2_5"], INDEX["temperature"]
-NEEDS = Needs(frozenset({Span(PM, 100)}), {"gunshot": 50})
+NEEDS = RuleLookback(frozenset({WindowSpec(PM, 100)}), {"gunshot": 50})
 
 
 def view_of(**latest: list[float]) -> BoxView:
-    return BoxView(BoxFacts(1, "box-1"), latest, History(NEEDS), NEEDS)
+    return BoxView(BoxFacts(1, "box-1"), latest, BoxHistory(NEEDS), NEEDS)
 
 
 def test_a_box_of_which_nothing_is_known() -> None:
@@ -39,24 +39,24 @@ def test_values_are_kept_and_given_as_they_are_stored() -> None:
     assert view.value(PM) == (25.0, 1)
     move(view, 2, row(pm2_5=12.4000000001))
     assert view.value(PM) == (12.4, 2)
-    assert view.history.windows[Span(PM, 100)].come_to("max") == 12.4
+    assert view.history.windows[WindowSpec(PM, 100)].come_to("max") == 12.4
 
 
 def test_events_are_on_time_by_type_and_kept_where_a_rule_looks() -> None:
     view = view_of()
     assert not view.event_on_time("scream", 10)
     assert view.event_on_time("gunshot", 10)
-    view.take_event("gunshot", SeenEvent(10, []))
+    view.take_event("gunshot", BoxEvent(10, []))
     assert not view.event_on_time("gunshot", 10)
-    view.take_event("gunshot", SeenEvent(60, []))
-    assert view.history.events["gunshot"] == [SeenEvent(60, [])]
+    view.take_event("gunshot", BoxEvent(60, []))
+    assert view.history.events["gunshot"] == [BoxEvent(60, [])]
     # An event is no sample.
     assert view.newest_us == NEVER
 
 
 def test_a_view_begins_with_the_events_that_are_kept() -> None:
-    history = History(NEEDS)
-    history.add_event("gunshot", SeenEvent(7, []), 50)
+    history = BoxHistory(NEEDS)
+    history.add_event("gunshot", BoxEvent(7, []), 50)
     view = BoxView(BoxFacts(1), {}, history, NEEDS)
     assert not view.event_on_time("gunshot", 7)
     assert view.event_on_time("gunshot", 8)
@@ -85,15 +85,15 @@ def test_columns_that_nobody_looks_at_do_not_move_it() -> None:
     ],
 )
 def test_a_box_is_in_scope_when_it_fits_each_list(scope: dict[str, list[str]], taken: bool) -> None:  # noqa: FBT001 (expected)
-    made = make_scope(scope)
+    made = compile_scope(scope)
     assert made is not None
     assert made.takes(BoxFacts(1, "box-1", kind="noise", tags=frozenset({"roof"}))) is taken
 
 
 def test_without_lists_there_is_no_scope() -> None:
-    assert make_scope(None) is None
-    assert make_scope({}) is None
-    made = make_scope({"kinds": ["noise"]})
+    assert compile_scope(None) is None
+    assert compile_scope({}) is None
+    made = compile_scope({"kinds": ["noise"]})
     assert made is not None
     assert not made.takes(BoxFacts(1))
 

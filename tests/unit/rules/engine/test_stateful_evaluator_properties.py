@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.rules.definitions.severity import rank
-from app.rules.engine.value_windows import SeenEvent
+from app.rules.definitions.severity import rank_severity
+from app.rules.engine.value_windows import BoxEvent
 from tests.unit.rules.helpers import MINUTE, START, Definition, Stage, Thing, Told, by_rule, single
 from tests.unit.rules.reference import reference
 from tests.unit.rules.strategies import (
@@ -125,7 +125,7 @@ def _again(thing: Thing, back: int) -> Thing:
     row = None if thing.values is None else tuple(None if value is None else 9.0 for value in thing.values)
     event = thing.event
     if event is not None:
-        event = (event[0], SeenEvent(thing.time_us - back, [{"confidence": 1.0, "class": "a"}]))
+        event = (event[0], BoxEvent(thing.time_us - back, [{"confidence": 1.0, "class": "a"}]))
     return Thing(thing.box, thing.time_us - back, row, event)
 
 
@@ -162,7 +162,7 @@ def test_alerts_go_through_their_lives_in_order(
             assert step.reason in {"cleared", "out_of_hours"}
             del open_alerts[subject]
         else:
-            higher = rank(step.severity) > rank(before.severity)
+            higher = rank_severity(step.severity) > rank_severity(before.severity)
             assert step.severity != before.severity
             assert step.reason == ("escalated" if higher else "deescalated")
             open_alerts[subject] = step

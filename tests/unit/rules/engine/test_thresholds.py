@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rules.engine.thresholds import UNKNOWN, Above, Band, Below, Limit, compare
+from app.rules.engine.thresholds import (
+    UNKNOWN_VERDICT,
+    AboveLimit,
+    BelowLimit,
+    RangeLimit,
+    ValueLimit,
+    make_limit,
+)
 
 NOTHING, HOLDS, RAISES = (False, False), (False, True), (True, True)
 
@@ -14,18 +21,18 @@ NOTHING, HOLDS, RAISES = (False, False), (False, True), (True, True)
 @pytest.mark.parametrize(
     ("limit", "verdicts"),
     [
-        (compare(">", 25, 20), {25.1: RAISES, 25: HOLDS, 20.1: HOLDS, 20: NOTHING, 19: NOTHING}),
-        (compare(">=", 25, 20), {25: RAISES, 24.9: HOLDS, 20: NOTHING}),
-        (compare("<", 5, 10), {4.9: RAISES, 5: HOLDS, 9.9: HOLDS, 10: NOTHING, 11: NOTHING}),
-        (compare("<=", 5, 10), {5: RAISES, 5.1: HOLDS, 10: NOTHING}),
-        (compare(">", 25, None), {25.1: RAISES, 25: NOTHING}),
+        (make_limit(">", 25, 20), {25.1: RAISES, 25: HOLDS, 20.1: HOLDS, 20: NOTHING, 19: NOTHING}),
+        (make_limit(">=", 25, 20), {25: RAISES, 24.9: HOLDS, 20: NOTHING}),
+        (make_limit("<", 5, 10), {4.9: RAISES, 5: HOLDS, 9.9: HOLDS, 10: NOTHING, 11: NOTHING}),
+        (make_limit("<=", 5, 10), {5: RAISES, 5.1: HOLDS, 10: NOTHING}),
+        (make_limit(">", 25, None), {25.1: RAISES, 25: NOTHING}),
         # At the threshold itself it raises, and so it holds.
-        (compare(">=", 25, None), {25: RAISES, 24.9: NOTHING}),
-        (compare("<=", 25, None), {25: RAISES, 25.1: NOTHING}),
+        (make_limit(">=", 25, None), {25: RAISES, 24.9: NOTHING}),
+        (make_limit("<=", 25, None), {25: RAISES, 25.1: NOTHING}),
         # A `clear` beyond the threshold, as attributes may have it: what raises holds.
-        (compare(">", 25, 30), {26: RAISES, 25: NOTHING}),
+        (make_limit(">", 25, 30), {26: RAISES, 25: NOTHING}),
         (
-            Band("outside", 10, 20, 2),
+            RangeLimit("outside", 10, 20, 2),
             {
                 9.9: RAISES,
                 10: HOLDS,
@@ -38,7 +45,7 @@ NOTHING, HOLDS, RAISES = (False, False), (False, True), (True, True)
             },
         ),
         (
-            Band("inside", 10, 20, 2),
+            RangeLimit("inside", 10, 20, 2),
             {
                 7.9: NOTHING,
                 8: HOLDS,
@@ -50,55 +57,61 @@ NOTHING, HOLDS, RAISES = (False, False), (False, True), (True, True)
                 22.1: NOTHING,
             },
         ),
-        (Band("outside", 10, 20), {9.9: RAISES, 10: NOTHING, 20: NOTHING}),
-        (Band("inside", 10, 20), {9.9: NOTHING, 10: RAISES}),
-        (Band("inside", 10, 10), {10: RAISES, 10.1: NOTHING}),
+        (RangeLimit("outside", 10, 20), {9.9: RAISES, 10: NOTHING, 20: NOTHING}),
+        (RangeLimit("inside", 10, 20), {9.9: NOTHING, 10: RAISES}),
+        (RangeLimit("inside", 10, 10), {10: RAISES, 10.1: NOTHING}),
     ],
 )
-def test_each_side_of_each_bound(limit: Limit, verdicts: dict[float, tuple[bool, bool]]) -> None:
+def test_each_side_of_each_bound(limit: ValueLimit, verdicts: dict[float, tuple[bool, bool]]) -> None:
     assert {value: limit.judge(value) for value in verdicts} == verdicts
 
 
 @pytest.mark.parametrize(
     "limit",
-    [Above(None, None), Above(25, None), Below(None, 25), Band("inside", None, 3), Band("outside", 3, None)],
+    [
+        AboveLimit(None, None),
+        AboveLimit(25, None),
+        BelowLimit(None, 25),
+        RangeLimit("inside", None, 3),
+        RangeLimit("outside", 3, None),
+    ],
 )
-def test_a_number_that_is_not_known_makes_it_unknown(limit: Limit) -> None:
-    assert limit.judge(7) == UNKNOWN
+def test_a_number_that_is_not_known_makes_it_unknown(limit: ValueLimit) -> None:
+    assert limit.judge(7) == UNKNOWN_VERDICT
 
 
 @pytest.mark.parametrize(
     ("limit", "gate"),
     [
-        (compare(">", 25, 20), (-math.inf, 25)),
-        (compare("<=", 5, None), (5, math.inf)),
-        (Band("outside", 10, 20, 2), (10, 20)),
-        (Band("inside", 10, 20), (math.inf, -math.inf)),
-        (compare(">", None, None), (-math.inf, math.inf)),
-        (compare("<", None, None), (-math.inf, math.inf)),
-        (Band("inside", None, None), (-math.inf, math.inf)),
+        (make_limit(">", 25, 20), (-math.inf, 25)),
+        (make_limit("<=", 5, None), (5, math.inf)),
+        (RangeLimit("outside", 10, 20, 2), (10, 20)),
+        (RangeLimit("inside", 10, 20), (math.inf, -math.inf)),
+        (make_limit(">", None, None), (-math.inf, math.inf)),
+        (make_limit("<", None, None), (-math.inf, math.inf)),
+        (RangeLimit("inside", None, None), (-math.inf, math.inf)),
     ],
 )
-def test_the_gate_of_each(limit: Limit, gate: tuple[float, float]) -> None:
+def test_the_gate_of_each(limit: ValueLimit, gate: tuple[float, float]) -> None:
     assert limit.gate() == gate
 
 
 def test_an_alert_names_the_bounds() -> None:
-    assert (compare(">", 25, None).threshold, compare(">", 25, None).clear) == (25, 25)
-    assert (Band("outside", 10, 20, 2).threshold, Band("outside", 10, 20, 2).clear) == (20, None)
+    assert (make_limit(">", 25, None).threshold, make_limit(">", 25, None).clear) == (25, 25)
+    assert (RangeLimit("outside", 10, 20, 2).threshold, RangeLimit("outside", 10, 20, 2).clear) == (20, None)
     with pytest.raises(KeyError):
-        compare("==", 1, None)
+        make_limit("==", 1, None)
 
 
 NUMBERS = st.integers(-5, 5)
 LIMITS = st.one_of(
-    st.builds(compare, st.sampled_from([">", ">=", "<", "<="]), NUMBERS, st.none() | NUMBERS),
-    st.builds(Band, st.sampled_from(["inside", "outside"]), NUMBERS, NUMBERS, st.integers(0, 3)),
+    st.builds(make_limit, st.sampled_from([">", ">=", "<", "<="]), NUMBERS, st.none() | NUMBERS),
+    st.builds(RangeLimit, st.sampled_from(["inside", "outside"]), NUMBERS, NUMBERS, st.integers(0, 3)),
 )
 
 
 @given(LIMITS, NUMBERS)
-def test_what_raises_holds_and_is_not_within_the_gate(limit: Limit, value: int) -> None:
+def test_what_raises_holds_and_is_not_within_the_gate(limit: ValueLimit, value: int) -> None:
     raises, holds = limit.judge(value)
     low, high = limit.gate()
     assert not raises or (holds and not low < value < high)

@@ -7,14 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.rules.engine.value_windows import FUNCTIONS, History, Needs, SeenEvent, Span, Window
+from app.rules.engine.value_windows import (
+    WINDOW_FUNCTIONS,
+    BoxEvent,
+    BoxHistory,
+    RuleLookback,
+    ValueWindow,
+    WindowSpec,
+)
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
 
 
-def window_of(values: Sequence[float], length: int = HOUR, apart: int = MINUTE) -> Window:
-    window = Window(length)
+def window_of(values: Sequence[float], length: int = HOUR, apart: int = MINUTE) -> ValueWindow:
+    window = ValueWindow(length)
     for place, value in enumerate(values, 1):
         window.add(place * apart, value)
         window.move(place * apart)
@@ -68,7 +75,7 @@ def test_a_percentile_is_the_value_of_the_nearest_rank(percentile: float, count:
 
 
 def test_a_value_leaves_when_it_is_as_old_as_the_window() -> None:
-    window = Window(10 * MINUTE)
+    window = ValueWindow(10 * MINUTE)
     window.add(0, 5)
     window.move(10 * MINUTE - 1)
     assert len(window) == 1
@@ -79,13 +86,13 @@ def test_a_value_leaves_when_it_is_as_old_as_the_window() -> None:
 def test_one_that_asks_for_an_earlier_time_after_a_later_one_is_answered() -> None:
     """Rules share a window, and the clock of one may be ahead."""
     window = window_of([9, 1, 5, 2, 7], 3 * MINUTE)
-    before = {name: window.come_to(name) for name in FUNCTIONS}
+    before = {name: window.come_to(name) for name in WINDOW_FUNCTIONS}
     window.move(7 * MINUTE)
     assert (window.come_to("count"), window.come_to("max"), window.come_to("mean")) == (1, 7, 7)
     window.move(9 * MINUTE)
     assert window.come_to("max") is None
     window.move(5 * MINUTE)
-    assert {name: window.come_to(name) for name in FUNCTIONS} == before
+    assert {name: window.come_to(name) for name in WINDOW_FUNCTIONS} == before
     assert before["max"] == 7
 
 
@@ -107,7 +114,7 @@ def test_one_that_asks_for_an_earlier_time_after_a_later_one_is_answered() -> No
     ],
 )
 def test_it_speaks_once_its_values_span_three_quarters(times: list[int], speaks: bool) -> None:  # noqa: FBT001 (expected)
-    window = Window(40 * MINUTE)
+    window = ValueWindow(40 * MINUTE)
     for minute in times:
         window.add(minute * MINUTE, 1)
         window.move(minute * MINUTE)
@@ -131,7 +138,7 @@ STEPS = st.lists(st.tuples(st.integers(1, 5 * MINUTE), VALUES, st.integers(0, 8 
 def test_a_window_that_grew_live_is_one_that_was_filled_again_to_the_bit(
     length: int, steps: list[tuple[int, float, int]], data: st.DataObject
 ) -> None:
-    live = Window(length)
+    live = ValueWindow(length)
     taken: list[tuple[int, float]] = []
     time = 0
     for apart, value, ahead in steps:
@@ -140,21 +147,21 @@ def test_a_window_that_grew_live_is_one_that_was_filled_again_to_the_bit(
         live.move(time)
         taken.append((time, value))
         # Functions that are asked for only now and then keep what they need from there on.
-        for function in data.draw(st.lists(st.sampled_from(FUNCTIONS), max_size=2)):
+        for function in data.draw(st.lists(st.sampled_from(WINDOW_FUNCTIONS), max_size=2)):
             live.come_to(function, 90)
         live.move(time + ahead)
-        anew = Window(length)
+        anew = ValueWindow(length)
         for one, other in taken:
             if one > time - length:
                 anew.add(one, other)
         anew.move(time + ahead)
-        for function in FUNCTIONS:
+        for function in WINDOW_FUNCTIONS:
             assert live.come_to(function, 90) == anew.come_to(function, 90)
         assert (live.spans(), len(live)) == (anew.spans(), len(anew))
         _check_formulas(live, [other for one, other in taken if time + ahead - length < one])
 
 
-def _check_formulas(window: Window, values: list[float]) -> None:
+def _check_formulas(window: ValueWindow, values: list[float]) -> None:
     assert window.come_to("count") == len(values)
     if not values:
         assert window.come_to("mean") is None
@@ -177,16 +184,16 @@ def test_values_that_are_too_old_for_every_question_are_forgotten() -> None:
 
 
 def test_a_history_keeps_each_span_and_each_type() -> None:
-    short, long = Span(1, 2 * MINUTE), Span(1, 5 * MINUTE)
-    history = History(Needs(frozenset({short, long}), {"gunshot": 3 * MINUTE}))
+    short, long = WindowSpec(1, 2 * MINUTE), WindowSpec(1, 5 * MINUTE)
+    history = BoxHistory(RuleLookback(frozenset({short, long}), {"gunshot": 3 * MINUTE}))
     assert history.columns == {1}
     for minute in range(1, 9):
         history.add(1, minute * MINUTE, minute)
         history.add(2, minute * MINUTE, minute)
-        history.add_event("gunshot", SeenEvent(minute * MINUTE, []), 3 * MINUTE)
+        history.add_event("gunshot", BoxEvent(minute * MINUTE, []), 3 * MINUTE)
     assert len(history.windows[short]) == 2
     assert len(history.windows[long]) == 5
     assert [event.time_us // MINUTE for event in history.events["gunshot"]] == [6, 7, 8]
     assert len(history) == 10
-    assert bool(Needs()) is False
-    assert bool(Needs(events={"gunshot": 1})) is True
+    assert bool(RuleLookback()) is False
+    assert bool(RuleLookback(events={"gunshot": 1})) is True

@@ -9,39 +9,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.indicators.air_indices import EAQI, EAQI_SCALES
-from app.indicators.calendar_periods import HOUR_US, Period
-from app.indicators.index_results import NoValueReason, Result
-from app.indicators.result_builder import made
+from app.indicators.calendar_periods import HOUR_US, TimePeriod
+from app.indicators.index_results import IndexResult, NoValueReason
+from app.indicators.result_builder import build_result
 from app.platform.kernel.instants import format_us, parse_rfc3339
-from app.rules.engine.alert_state_machine import Transition
+from app.rules.engine.alert_state_machine import AlertTransition
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
 from app.rules.engine.snapshot import BoxFacts
 from app.rules.indicators.indicator_conditions import IndexView
 from app.rules.indicators.indicator_evaluator import (
-    Moment,
-    Outcome,
-    judge,
-    moments_of,
-    newest_end,
-    slots_for,
+    IndexEvaluation,
+    PeriodEnd,
+    evaluate_index_rule,
+    find_newest_period_end,
+    list_period_ends,
+    select_periods,
 )
-from app.rules.indicators.indicator_query import IndexAsk, Locality
+from app.rules.indicators.indicator_query import IndexQuery, SiteLocality
 from tests.unit.rules.helpers import ids, single
 
 START = parse_rfc3339("2026-03-02T00:00:00Z")
-PARIS = Locality("Europe/Paris", 43.6)
-ASK = IndexAsk("eaqi", "hour")
+PARIS = SiteLocality("Europe/Paris", 43.6)
+ASK = IndexQuery("eaqi", "hour")
 BOX = BoxFacts(1, "box-1")
 CONDITION = {"index": "eaqi", "operator": ">=", "threshold": 4, "clear": 2}
 type Levels = Sequence[int | None]
 LEVELS = st.lists(st.one_of(st.none(), st.integers(1, 6)), min_size=1, max_size=30)
 
 
-def result(end_us: int, level: int | None) -> Result:
+def result(end_us: int, level: int | None) -> IndexResult:
     band = None if level is None else EAQI_SCALES["o3"].bands[level - 1]
     reason: NoValueReason | None = "no_data" if level is None else None
-    period = Period(end_us - HOUR_US, end_us)
-    return made(EAQI, period, None if level is None else float(level), 100.0, band=band, reason=reason)
+    period = TimePeriod(end_us - HOUR_US, end_us)
+    return build_result(
+        EAQI, period, None if level is None else float(level), 100.0, band=band, reason=reason
+    )
 
 
 def rule(condition: dict[str, Any], **more: Any) -> CompiledRule:  # noqa: ANN401 (as JSON)
@@ -65,22 +67,24 @@ def play(
     new_id: Callable[[], UUID] | None = None,
     *,
     settled: bool = True,
-) -> list[Transition]:
+) -> list[AlertTransition]:
     """Judge hour by hour, all at once or in parts."""
-    told: list[Transition] = []
+    told: list[AlertTransition] = []
     state: tuple[list[Any] | None, int] = (None, START)
     edges = sorted({0, *(cut for cut in cuts if cut < len(levels)), len(levels)})
     new_id = new_id or ids()
     for first, last in itertools.pairwise(edges):
-        moments = [Moment(START + (hour + 1) * HOUR_US, settled) for hour in range(first, last)]
-        done = judge(found, {1: view(levels)}, 1, state, moments, START + last * HOUR_US, new_id)
-        assert isinstance(done, Outcome)
+        moments = [PeriodEnd(START + (hour + 1) * HOUR_US, settled) for hour in range(first, last)]
+        done = evaluate_index_rule(
+            found, {1: view(levels)}, 1, state, moments, START + last * HOUR_US, new_id
+        )
+        assert isinstance(done, IndexEvaluation)
         state = done.held, done.judged_us
         told += done.transitions
     return told
 
 
-def hours(told: Sequence[Transition]) -> list[tuple[str, float]]:
+def hours(told: Sequence[AlertTransition]) -> list[tuple[str, float]]:
     return [(step.kind, (step.time_us - START) / HOUR_US) for step in told]
 
 
@@ -144,11 +148,13 @@ def test_hours_hold_the_period_that_ends_with_them_and_not_the_one_before() -> N
 
 def test_what_is_not_known_yet_is_left_for_later() -> None:
     levels: Levels = [5, None, None]
-    moments = [Moment(START + (hour + 1) * HOUR_US, settled=hour == 0) for hour in range(3)]
-    done = judge(rule(CONDITION), {1: view(levels)}, 1, (None, START), moments, START + 3 * HOUR_US, ids())
+    moments = [PeriodEnd(START + (hour + 1) * HOUR_US, settled=hour == 0) for hour in range(3)]
+    done = evaluate_index_rule(
+        rule(CONDITION), {1: view(levels)}, 1, (None, START), moments, START + 3 * HOUR_US, ids()
+    )
     assert done.judged_us == START + HOUR_US
     moments = moments[1:]
-    later = judge(
+    later = evaluate_index_rule(
         rule(CONDITION),
         {1: view([5, 1, None])},
         1,
@@ -165,8 +171,8 @@ def test_a_site_counts_its_boxes_at_each_moment() -> None:
     other = BoxFacts(2, "box-2")
     views = {1: view([4, 4, 1, 1]), 2: view([1, 5, 5, None], other)}
     found = rule({"boxes": CONDITION, "share": 100})
-    moments = [Moment(START + hour * HOUR_US) for hour in (1, 2, 3, 4)]
-    done = judge(found, views, None, (None, START), moments, START + 4 * HOUR_US, ids())
+    moments = [PeriodEnd(START + hour * HOUR_US) for hour in (1, 2, 3, 4)]
+    done = evaluate_index_rule(found, views, None, (None, START), moments, START + 4 * HOUR_US, ids())
     assert hours(done.transitions) == [("firing", 2), ("resolved", 3)]
     cause = done.transitions[0].cause
     assert cause is not None
@@ -174,12 +180,12 @@ def test_a_site_counts_its_boxes_at_each_moment() -> None:
 
 
 def test_periods_of_several_lengths_are_looked_at_when_the_shortest_ends() -> None:
-    day = IndexAsk("who-24h", "day", "pm2_5")
-    begin = newest_end([ASK, day], START + HOUR_US // 2, PARIS)
+    day = IndexQuery("who-24h", "day", "pm2_5")
+    begin = find_newest_period_end([ASK, day], START + HOUR_US // 2, PARIS)
     assert format_us(begin) == "2026-03-02T00:00:00Z"
-    moments = moments_of([ASK, day], begin, START + 24 * HOUR_US, PARIS)
+    moments = list_period_ends([ASK, day], begin, START + 24 * HOUR_US, PARIS)
     assert len(moments) == 24
-    wanted = slots_for([ASK, day], moments, PARIS)
+    wanted = select_periods([ASK, day], moments, PARIS)
     assert [format_us(slot.period.end_us) for slot in wanted[day]] == [
         "2026-03-01T23:00:00Z",
         "2026-03-02T23:00:00Z",
@@ -190,14 +196,14 @@ def test_periods_of_several_lengths_are_looked_at_when_the_shortest_ends() -> No
 def test_days_have_the_hours_of_the_place() -> None:
     # The clocks go forward: 23 hours; weeks and months end with days.
     after, until = parse_rfc3339("2026-03-28T12:00:00Z"), parse_rfc3339("2026-04-01T12:00:00Z")
-    days = [format_us(end) for end in moments_of([IndexAsk("atmo", "day")], after, until, PARIS)]
+    days = [format_us(end) for end in list_period_ends([IndexQuery("atmo", "day")], after, until, PARIS)]
     assert days == [f"2026-03-{day}Z" for day in ("28T23:00:00", "29T22:00:00", "30T22:00:00", "31T22:00:00")]
-    week = IndexAsk("leq", "week")
-    assert moments_of([week], after, until, PARIS) == moments_of(
-        [IndexAsk("atmo", "day")], after, until, PARIS
+    week = IndexQuery("leq", "week")
+    assert list_period_ends([week], after, until, PARIS) == list_period_ends(
+        [IndexQuery("atmo", "day")], after, until, PARIS
     )
     assert [slot.period.seconds / 3600 for slot in week.ends(after, until, PARIS)] == [168, 167, 167, 167]
-    month = moments_of([IndexAsk("leq", "month")], after, until, PARIS)
+    month = list_period_ends([IndexQuery("leq", "month")], after, until, PARIS)
     assert [format_us(end) for end in month] == ["2026-03-31T22:00:00Z"]
-    noise = moments_of([IndexAsk("lden-day", "day")], after, until, PARIS)
+    noise = list_period_ends([IndexQuery("lden-day", "day")], after, until, PARIS)
     assert next(format_us(end) for end in noise) == "2026-03-29T04:00:00Z"

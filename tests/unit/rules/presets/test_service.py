@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from app.catalogue.metrics import BY_NAME, COLUMNS, INDEX
-from app.rules.backtests.sample_replay import Replay
+from app.catalogue.metrics import COLUMNS, INDEX, METRICS_BY_NAME
+from app.rules.backtests.rule_simulator import RuleSimulator
 from app.rules.backtests.schemas import BacktestCreate
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
@@ -17,10 +17,10 @@ from app.rules.engine.snapshot import BoxFacts
 from app.rules.presets.eu_air_presets import RECAST_FROM
 from app.rules.presets.indoor_presets import FORMALDEHYDE_PPB
 from app.rules.presets.preset_list import PRESETS
-from app.rules.presets.preset_origin import localized_name, modified
-from app.rules.presets.preset_types import Preset, PresetRule, Text
+from app.rules.presets.preset_origin import is_preset_modified, translate_rule_name
+from app.rules.presets.preset_types import Preset, PresetRule, PresetText
 from app.rules.presets.schemas import PresetOut
-from app.rules.presets.service import fitting
+from app.rules.presets.service import filter_presets
 
 SITE = UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11")
 HOUR_US = 3_600_000_000
@@ -50,7 +50,7 @@ def fired(preset: str, samples: dict[str, float], hours: int = 30, **attributes:
     times = range(MONDAY_US, MONDAY_US + hours * HOUR_US, 60_000_000)
     found = []
     for rule in PRESETS[preset].rules:
-        replay = Replay(partial(always, compiled(rule, **attributes)), [facts])
+        replay = RuleSimulator(partial(always, compiled(rule, **attributes)), [facts])
         told = [*replay.feed(1, times, [tuple(row)] * len(times)), *replay.finish(times[-1] + HOUR_US)]
         found += [each.severity or "" for each in told if each.kind != "resolved"]
     return found
@@ -76,7 +76,7 @@ def test_every_rule_can_be_tried_as_it_is_shown(preset: Preset, rule: PresetRule
 def test_every_text_is_there_in_both_languages(preset: Preset) -> None:
     texts = [preset.title, preset.description, preset.advice, *(rule.name for rule in preset.rules)]
     for text in texts:
-        assert isinstance(text, Text)
+        assert isinstance(text, PresetText)
         assert text.en.strip() == text.en != ""
         assert text.fr.strip() == text.fr != ""
         assert len(text.en) <= 2000
@@ -84,7 +84,7 @@ def test_every_text_is_there_in_both_languages(preset: Preset) -> None:
     assert len({rule.name for rule in preset.rules}) == len(preset.rules)
     assert all(len(name) <= 200 for rule in preset.rules for name in rule.name)
     assert re.fullmatch(r"[a-z0-9-]{1,64}", preset.id)
-    assert set(preset.metrics) <= BY_NAME.keys()
+    assert set(preset.metrics) <= METRICS_BY_NAME.keys()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_neighbourhood_noise_takes_its_limits_from_attributes() -> None:
 
 def test_a_metric_is_missed_while_the_box_sends_others() -> None:
     (rule,) = [rule for rule in PRESETS["metric-silent"].rules if "PM2.5" in rule.name.en]
-    replay = Replay(partial(always, compiled(rule)), [BoxFacts(1, "box")])
+    replay = RuleSimulator(partial(always, compiled(rule)), [BoxFacts(1, "box")])
     both, one = (
         tuple(20.0 if column in sent else None for column in COLUMNS)
         for sent in ({"pm2_5", "temperature"}, {"temperature"})
@@ -171,7 +171,7 @@ def site_alerts(silent_from: int, back: dict[int, int], heard: int = 10) -> list
     """
     (rule,) = PRESETS["site-silent"].rules
     made = compiled(rule)
-    replay = Replay(partial(always, made), [BoxFacts(key, f"box-{key}") for key in range(1, 11)])
+    replay = RuleSimulator(partial(always, made), [BoxFacts(key, f"box-{key}") for key in range(1, 11)])
     row = tuple(20.0 if column == "temperature" else None for column in COLUMNS)
     told: list[Any] = []
     for minute in range(180):
@@ -218,7 +218,7 @@ def test_noise_of_the_hours_before_is_not_judged(preset: str, attributes: dict[s
         rows += [tuple(row)] * 60
     times = [MONDAY_US + first * HOUR_US + number * MINUTE_US for number in range(len(rows))]
     for rule in PRESETS[preset].rules:
-        replay = Replay(partial(always, compiled(rule, **attributes)), [facts])
+        replay = RuleSimulator(partial(always, compiled(rule, **attributes)), [facts])
         assert [*replay.feed(1, times, rows), *replay.finish(times[-1])] == []
 
 
@@ -244,16 +244,18 @@ def test_names_say_metrics_as_people_do() -> None:
 def test_what_a_preset_makes_is_not_modified(preset: Preset, rule: PresetRule) -> None:
     made = definition(rule)
     origin = {"preset": {"id": preset.id, "version": preset.version}}
-    assert not modified(made)
-    assert not modified(made | origin)
+    assert not is_preset_modified(made)
+    assert not is_preset_modified(made | origin)
     # As an older version of the preset made it, it is what the present one makes.
-    assert not modified(made | {"preset": {"id": preset.id, "version": 0}})
-    assert not modified(made | origin | {"scope": {"tags": ["school"]}})
-    assert modified(made | origin | {"max_age": "PT2H"})
-    assert modified(made | origin | {"active": [{"from": "01:00", "to": "02:00"}]})
-    assert modified(made | origin | {"remind_every": "PT1H"})
-    assert modified(made | origin | {"levels": [{**level, "severity": "x"} for level in made["levels"]]})
-    assert modified(made | {"preset": {"id": "gone", "version": 1}})
+    assert not is_preset_modified(made | {"preset": {"id": preset.id, "version": 0}})
+    assert not is_preset_modified(made | origin | {"scope": {"tags": ["school"]}})
+    assert is_preset_modified(made | origin | {"max_age": "PT2H"})
+    assert is_preset_modified(made | origin | {"active": [{"from": "01:00", "to": "02:00"}]})
+    assert is_preset_modified(made | origin | {"remind_every": "PT1H"})
+    assert is_preset_modified(
+        made | origin | {"levels": [{**level, "severity": "x"} for level in made["levels"]]}
+    )
+    assert is_preset_modified(made | {"preset": {"id": "gone", "version": 1}})
 
 
 def test_formaldehyde_is_converted() -> None:
@@ -264,15 +266,17 @@ def test_formaldehyde_is_converted() -> None:
 
 
 def test_lists_by_kind_and_metric() -> None:
-    offices = {preset.id for preset in fitting(kind="office", metric=None)}
+    offices = {preset.id for preset in filter_presets(kind="office", metric=None)}
     assert {"indoor-co2", "desk-light", "box-silent"} <= offices
     assert "eu-no2-1h" not in offices
-    assert {preset.id for preset in fitting(kind=None, metric="hcho")} == {"indoor-formaldehyde"}
-    assert len(list(fitting(kind=None, metric=None))) == len(PRESETS)
+    assert {preset.id for preset in filter_presets(kind=None, metric="hcho")} == {"indoor-formaldehyde"}
+    assert len(list(filter_presets(kind=None, metric=None))) == len(PRESETS)
 
 
 def _of_the_union(on: date) -> set[str]:
-    return {preset.id for preset in fitting(kind=None, metric=None, on=on) if preset.id.startswith("eu-")}
+    return {
+        preset.id for preset in filter_presets(kind=None, metric=None, on=on) if preset.id.startswith("eu-")
+    }
 
 
 def test_law_applies_by_its_days() -> None:
@@ -286,7 +290,7 @@ def test_law_applies_by_its_days() -> None:
         for measured in ("pm2-5-24h", "pm10-24h", "no2-1h", "no2-24h", "so2-1h", "so2-24h", "co-8h", "co-24h")
     }
     # What is no matter of law applies always.
-    assert "who-pm2-5-24h" in {preset.id for preset in fitting(kind=None, metric=None, on=RECAST_FROM)}
+    assert "who-pm2-5-24h" in {preset.id for preset in filter_presets(kind=None, metric=None, on=RECAST_FROM)}
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.id)
@@ -294,9 +298,9 @@ def test_a_rules_name_is_said_in_the_readers_language_unless_a_person_gave_it(pr
     for rule in preset.rules:
         for written, own in (("en", "École:"), ("fr", "École :")):
             name = rule.name.to("fr" if written == "fr" else "en")
-            assert localized_name(name, preset.id, "en") == rule.name.en
-            assert localized_name(name, preset.id, "fr") == rule.name.fr
-            assert localized_name(f"{own} {name}", preset.id, "fr") == f"École : {rule.name.fr}"
-        assert localized_name(rule.name.en, None, "fr") == rule.name.en
-    assert localized_name("Mine", preset.id, "fr") == "Mine"
-    assert localized_name("Mine", "a preset that is no more", "fr") == "Mine"
+            assert translate_rule_name(name, preset.id, "en") == rule.name.en
+            assert translate_rule_name(name, preset.id, "fr") == rule.name.fr
+            assert translate_rule_name(f"{own} {name}", preset.id, "fr") == f"École : {rule.name.fr}"
+        assert translate_rule_name(rule.name.en, None, "fr") == rule.name.en
+    assert translate_rule_name("Mine", preset.id, "fr") == "Mine"
+    assert translate_rule_name("Mine", "a preset that is no more", "fr") == "Mine"

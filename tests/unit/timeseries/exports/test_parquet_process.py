@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.timeseries.exports import parquet_process
-from app.timeseries.exports.parquet_process import Writer, serve
+from app.timeseries.exports.parquet_process import ParquetFileWriter, write_parquet_stream
 
 COLUMNS = [
     {"name": "pm2_5", "unit": "µg/m³", "description": "Dust", "double": False},
@@ -39,7 +39,7 @@ def read(data: bytes) -> tuple[pq.ParquetFile, list[dict[str, Any]]]:
 
 def test_slices_become_one_table_with_boxes_in_any_number_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_process, "ROWS_PER_GROUP", 4)
-    writer = Writer(COLUMNS)
+    writer = ParquetFileWriter(COLUMNS)
     slices: list[Runs] = [
         [("a", [(1.5, NAN), (NAN, 1002.3732)])],
         [("a", [(12.4, 2.0)]), ("b", [(NAN, NAN)])],
@@ -85,12 +85,12 @@ def test_each_frame_has_an_answer_and_all_of_them_are_the_file() -> None:
     head = framed(json.dumps(COLUMNS).encode())
     slices = framed(frame(0, [("a", [(1.0, 2.0)])])) + framed(frame(1, [("b", [(3.0, 4.0)])]))
     sink = io.BytesIO()
-    serve(io.BytesIO(head + slices + framed(b"")), sink)
+    write_parquet_stream(io.BytesIO(head + slices + framed(b"")), sink)
     found = answers(sink.getvalue())
     assert len(found) == 4
     assert [row["pm2_5"] for row in read(b"".join(found))[1]] == [1.0, 3.0]
     empty = io.BytesIO()
-    serve(io.BytesIO(head + framed(b"")), empty)
+    write_parquet_stream(io.BytesIO(head + framed(b"")), empty)
     assert read(b"".join(answers(empty.getvalue())))[1] == []
 
 
@@ -98,6 +98,6 @@ def test_each_frame_has_an_answer_and_all_of_them_are_the_file() -> None:
 def test_who_is_gone_gets_no_end_of_a_file(cut: int) -> None:
     said = framed(json.dumps(COLUMNS).encode()) + framed(frame(0, [("a", [(1.0, 2.0)])]))
     sink = io.BytesIO()
-    serve(io.BytesIO(said[:cut]), sink)
+    write_parquet_stream(io.BytesIO(said[:cut]), sink)
     assert not b"".join(answers(sink.getvalue())).endswith(b"PAR1") or cut == -5
     assert len(answers(sink.getvalue())) == (1 if cut == -5 else 0)

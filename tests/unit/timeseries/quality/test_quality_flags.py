@@ -13,23 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.catalogue.metrics import BY_NAME, CATALOGUE, Metric
-from app.timeseries.quality.plausible_ranges import LIMITS, NONE
-from app.timeseries.quality.quality_flags import FLAGS, Flag, Judge, Samples
+from app.catalogue.metrics import CATALOGUE, METRICS_BY_NAME, Metric
+from app.timeseries.quality.plausible_ranges import NO_PLAUSIBLE_LIMITS, PLAUSIBLE_LIMITS
+from app.timeseries.quality.quality_flags import FLAGS, Flag, FlagEvaluator, MetricSamples
 from tests.integration.timeseries.rollups.street import aberdeen
 
 S = 1_000_000
 MINUTE = 60 * S
 HOUR = 60 * MINUTE
-PM = BY_NAME["pm2_5"]
+PM = METRICS_BY_NAME["pm2_5"]
 SPIKE: tuple[Flag, ...] = ("spike",)
 WARM_UP: tuple[Flag, ...] = ("warm_up",)
 LATE: tuple[Flag, ...] = ("late",)
 
 
-def columns(samples: Sequence[tuple[int, float | None]], late: Sequence[bool] | None = None) -> Samples:
+def columns(samples: Sequence[tuple[int, float | None]], late: Sequence[bool] | None = None) -> MetricSamples:
     """Samples of (µs, value or None)."""
-    return Samples(
+    return MetricSamples(
         np.array([time for time, _ in samples], np.int64),
         np.array([math.nan if value is None else value for _, value in samples], np.float64),
         np.zeros(len(samples), np.bool_) if late is None else np.array(late, np.bool_),
@@ -44,14 +44,14 @@ def flagged(
     metric: Metric, flag: Flag, samples: Sequence[tuple[int, float | None]], interval_s: int = 60
 ) -> list[int]:
     """The places of those that have a flag."""
-    found = Judge.of(metric, interval_s, (flag,)).flags(columns(samples))
+    found = FlagEvaluator.of(metric, interval_s, (flag,)).flags(columns(samples))
     assert list(found) == [flag]
     return np.flatnonzero(found[flag]).tolist()
 
 
 def plainly(metric: Metric, samples: Sequence[tuple[int, float | None]], interval_s: int) -> list[set[str]]:
     """The same as the documents have it, one sample at a time and in no hurry."""
-    limits = LIMITS[metric.name]
+    limits = PLAUSIBLE_LIMITS[metric.name]
     measured = [(time, value) for time, value in samples if value is not None]
     near = max(HOUR, 10 * interval_s * S)
     gap = max(10 * MINUTE, 10 * interval_s * S)
@@ -133,8 +133,8 @@ def unrolled(series: Sequence[tuple[int, float | None, int]]) -> list[tuple[int,
 def test_flags_are_what_the_documents_say(
     series: list[tuple[int, float | None, int]], name: str, interval_s: int
 ) -> None:
-    samples, metric = unrolled(series), BY_NAME[name]
-    found = Judge.of(metric, interval_s, FLAGS).flags(columns(samples))
+    samples, metric = unrolled(series), METRICS_BY_NAME[name]
+    found = FlagEvaluator.of(metric, interval_s, FLAGS).flags(columns(samples))
     said = [{flag for flag in FLAGS if found[flag][place]} for place in range(len(samples))]
     assert said == plainly(metric, samples, interval_s)
 
@@ -147,7 +147,7 @@ def test_flags_do_not_depend_on_what_is_read_beyond_their_reach(
     samples = unrolled(series)
     whole = columns(samples)
     for flags in (FLAGS, *((flag,) for flag in FLAGS)):
-        judge = Judge.of(PM, interval_s, flags)
+        judge = FlagEvaluator.of(PM, interval_s, flags)
         expected = judge.flags(whole)
         # Where something begins there is most to be mistaken about.
         begun = [time for time, before in pairwise(whole.times[::-1].tolist()) if time - before > MINUTE]
@@ -156,7 +156,7 @@ def test_flags_do_not_depend_on_what_is_read_beyond_their_reach(
             read = (whole.times >= first - judge.before_us) & (whole.times < last + judge.after_us)
             if not judge.needs_all:
                 read &= ~np.isnan(whole.values)
-            part = Samples(*(getattr(whole, name)[read] for name in ("times", "values", "late")))
+            part = MetricSamples(*(getattr(whole, name)[read] for name in ("times", "values", "late")))
             own = (part.times >= first) & (part.times < last)
             for flag, found in judge.flags(part).items():
                 same = expected[flag][np.searchsorted(whole.times, part.times[own])]
@@ -164,7 +164,7 @@ def test_flags_do_not_depend_on_what_is_read_beyond_their_reach(
 
 
 def test_spikes_of_a_city_are_those_that_pandas_finds() -> None:
-    judge = Judge.of(BY_NAME["pm10"], 145, SPIKE)
+    judge = FlagEvaluator.of(METRICS_BY_NAME["pm10"], 145, SPIKE)
     checked = found = 0
     for samples in aberdeen().values():
         values = {
@@ -180,7 +180,7 @@ def test_spikes_of_a_city_are_those_that_pandas_finds() -> None:
         )
         expected = (frame - middle).abs() > np.maximum(5 * 1.4826 * deviation, 20)
         times = frame.index.to_numpy("datetime64[us]").astype(np.int64)
-        judged = judge.flags(Samples(times, frame.to_numpy(), np.zeros(len(frame), np.bool_)))["spike"]
+        judged = judge.flags(MetricSamples(times, frame.to_numpy(), np.zeros(len(frame), np.bool_)))["spike"]
         # Where eleven values lie within an hour, there is nothing else to be said.
         full = (pd.Series(times).diff(10).shift(-5) <= 50 * MINUTE).to_numpy()
         assert (judged[full] == expected.to_numpy()[full]).all()
@@ -255,7 +255,7 @@ def test_values_an_hour_apart_are_not_compared() -> None:
 def test_flat_lines(name: str, value: float, minutes: int, flat: bool) -> None:  # noqa: FBT001 (a column of the table)
     values = [value + 1, *[value] * (minutes + 1), value + 1]
     expected = list(range(1, minutes + 2)) if flat else []
-    assert flagged(BY_NAME[name], "flat_line", every(values)) == expected
+    assert flagged(METRICS_BY_NAME[name], "flat_line", every(values)) == expected
 
 
 def test_a_flat_line_of_a_box_that_samples_rarely_takes_twenty_intervals() -> None:
@@ -290,7 +290,7 @@ def test_warm_up(name: str, minutes: int) -> None:
     assert samples[on][0] - samples[on - 1][0] == 10 * MINUTE
     assert samples[2 * on][0] - samples[2 * on - 1][0] == 11 * MINUTE
     expected = [begin + place for begin in (0, 2 * on) for place in range(minutes)]
-    assert flagged(BY_NAME[name], "warm_up", samples) == expected
+    assert flagged(METRICS_BY_NAME[name], "warm_up", samples) == expected
 
 
 def test_a_box_is_on_while_it_sends_anything() -> None:
@@ -319,29 +319,31 @@ def test_a_gap_is_ten_intervals_at_least() -> None:
     ],
 )
 def test_ranges_include_their_ends(name: str, value: float, odd: bool) -> None:  # noqa: FBT001 (a column of the table)
-    assert flagged(BY_NAME[name], "out_of_range", every([value])) == ([0] if odd else [])
+    assert flagged(METRICS_BY_NAME[name], "out_of_range", every([value])) == ([0] if odd else [])
 
 
 def test_late_is_what_was_stored_of_a_value() -> None:
     samples = columns(every([1.0, None, 2.0, 3.0]), late=[True, True, False, True])
-    judge = Judge.of(PM, 60, LATE)
+    judge = FlagEvaluator.of(PM, 60, LATE)
     assert judge.flags(samples)["late"].tolist() == [True, False, False, True]
 
 
 def test_what_is_not_asked_for_needs_no_context() -> None:
-    assert Judge.of(PM, 60, ("late", "out_of_range")).before_us == 0
-    assert Judge.of(PM, 60, ()).after_us == 0
+    assert FlagEvaluator.of(PM, 60, ("late", "out_of_range")).before_us == 0
+    assert FlagEvaluator.of(PM, 60, ()).after_us == 0
     # Two minutes, and a gap before them.
-    assert Judge.of(PM, 60, WARM_UP).before_us == 12 * MINUTE
+    assert FlagEvaluator.of(PM, 60, WARM_UP).before_us == 12 * MINUTE
     # As far as a flat line, and the value before it.
-    assert Judge.of(PM, 60, FLAGS).before_us == 5 * HOUR
-    assert Judge.of(BY_NAME["battery"], 60, FLAGS).after_us == HOUR
+    assert FlagEvaluator.of(PM, 60, FLAGS).before_us == 5 * HOUR
+    assert FlagEvaluator.of(METRICS_BY_NAME["battery"], 60, FLAGS).after_us == HOUR
 
 
 def test_every_metric_has_its_limits() -> None:
-    assert set(LIMITS) == {metric.name for metric in CATALOGUE}, "say what is usual of the new metric"
+    assert set(PLAUSIBLE_LIMITS) == {metric.name for metric in CATALOGUE}, (
+        "say what is usual of the new metric"
+    )
     for metric in CATALOGUE:
-        limits = LIMITS[metric.name]
+        limits = PLAUSIBLE_LIMITS[metric.name]
         # Never wider than what is taken at the doors.
         assert metric.minimum <= (metric.minimum if limits.low is None else limits.low), metric.name
         assert metric.maximum >= (metric.maximum if limits.high is None else limits.high), metric.name
@@ -351,5 +353,7 @@ def test_every_metric_has_its_limits() -> None:
 
 def test_a_metric_without_limits_is_flagged_late_alone() -> None:
     values: list[Any] = [1.0] * 3 + [1e9] + [1.0] * 3
-    found = Judge(NONE, 60, frozenset(FLAGS)).flags(columns(every(values), late=[True] + [False] * 6))
+    found = FlagEvaluator(NO_PLAUSIBLE_LIMITS, 60, frozenset(FLAGS)).flags(
+        columns(every(values), late=[True] + [False] * 6)
+    )
     assert {flag for flag, each in found.items() if each.any()} == {"late"}

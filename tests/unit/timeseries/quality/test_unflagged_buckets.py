@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.timeseries.quality.unflagged_buckets import summarise
+from app.timeseries.quality.unflagged_buckets import summarise_by_bucket
 
 QUANTILES = ("p10", "p50", "p90", "p95")
 
@@ -21,7 +21,7 @@ def test_they_are_those_of_pandas(samples: list[tuple[int, float]], level: bool)
     times = np.array([time for time, _ in samples], np.int64)
     values = np.array([value for _, value in samples], np.float64)
     edges = np.array([0, 10, 25, 60], np.int64)
-    found = summarise(times, values, edges, QUANTILES, level=level)
+    found = summarise_by_bucket(times, values, edges, QUANTILES, level=level)
     buckets = [max(edge for edge in edges.tolist() if edge <= time) for time, _ in samples]
     frame = pd.DataFrame({"bucket": np.array(buckets, np.int64), "value": values})
     groups = frame.groupby("bucket")["value"]

@@ -8,31 +8,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalogue.metrics import BY_NAME
+from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.errors import InvalidError
-from app.quarantine.queries import readable
-from app.timeseries.series.series_arithmetic import MAX_BUCKETS, Bucket, as_stored, check_range
+from app.quarantine.queries import decode_payload
+from app.timeseries.series.series_arithmetic import (
+    MAX_BUCKETS,
+    BucketWidth,
+    complete_range,
+    to_shortest_decimal,
+)
 
-PM = BY_NAME["pm2_5"]
+PM = METRICS_BY_NAME["pm2_5"]
 NOON = datetime(2026, 3, 28, 12, tzinfo=UTC)
 
 
 @given(st.decimals(min_value=0, max_value=99_999, places=1))
 def test_what_has_six_digits_comes_back_as_it_was(value: object) -> None:
-    assert as_stored(PM, float(str(value))) == float(str(value))
+    assert to_shortest_decimal(PM, float(str(value))) == float(str(value))
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_the_shortest_decimal_is_the_same_float(value: float) -> None:
-    short = as_stored(PM, value)
+    short = to_shortest_decimal(PM, value)
     assert struct.pack("f", short) == struct.pack("f", value)
-    assert as_stored(PM, short) == short
+    assert to_shortest_decimal(PM, short) == short
 
 
 def test_double_precision_is_left_alone() -> None:
-    assert as_stored(BY_NAME["pressure"], 1002.37321) == 1002.37321
-    assert as_stored(PM, 1e-60) == 0.0
-    assert as_stored(PM, 1e-45) == 1e-45
+    assert to_shortest_decimal(METRICS_BY_NAME["pressure"], 1002.37321) == 1002.37321
+    assert to_shortest_decimal(PM, 1e-60) == 0.0
+    assert to_shortest_decimal(PM, 1e-45) == 1e-45
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def test_double_precision_is_left_alone() -> None:
     ],
 )
 def test_buckets(text: str, seconds: int, local: bool) -> None:  # noqa: FBT001 (a column of the table)
-    assert Bucket.parse(text) == Bucket(text, seconds, local)
+    assert BucketWidth.parse(text) == BucketWidth(text, seconds, local)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +60,12 @@ def test_buckets(text: str, seconds: int, local: bool) -> None:  # noqa: FBT001 
 )
 def test_odd_buckets(text: str) -> None:
     with pytest.raises(InvalidError) as caught:
-        Bucket.parse(text)
+        BucketWidth.parse(text)
     assert caught.value.code == "invalid_bucket"
 
 
 def test_a_span_of_exactly_as_many_buckets_as_are_given_is_taken() -> None:
-    bucket = Bucket.parse("1m")
+    bucket = BucketWidth.parse("1m")
     bucket.check_span(NOON, NOON + timedelta(minutes=MAX_BUCKETS))
     with pytest.raises(InvalidError) as caught:
         bucket.check_span(NOON, NOON + timedelta(minutes=MAX_BUCKETS, seconds=1))
@@ -79,32 +84,34 @@ def test_a_span_of_exactly_as_many_buckets_as_are_given_is_taken() -> None:
 )
 def test_a_local_day_ends_at_the_next_midnight(start: str, end: str) -> None:
     paris = ZoneInfo("Europe/Paris")
-    assert Bucket.parse("1d").end_of(datetime.fromisoformat(start), paris) == datetime.fromisoformat(end)
-    day = Bucket.parse("24h").end_of(datetime.fromisoformat(start), paris) - datetime.fromisoformat(start)
+    assert BucketWidth.parse("1d").end_of(datetime.fromisoformat(start), paris) == datetime.fromisoformat(end)
+    day = BucketWidth.parse("24h").end_of(datetime.fromisoformat(start), paris) - datetime.fromisoformat(
+        start
+    )
     assert day == timedelta(hours=24)
 
 
 def test_ranges() -> None:
-    assert check_range(None, None, NOON) == (NOON - timedelta(days=1), NOON)
-    assert check_range(None, NOON - timedelta(days=9), NOON) == (
+    assert complete_range(None, None, NOON) == (NOON - timedelta(days=1), NOON)
+    assert complete_range(None, NOON - timedelta(days=9), NOON) == (
         NOON - timedelta(days=10),
         NOON - timedelta(days=9),
     )
     for start, end in ((NOON, None), (NOON, NOON), (NOON, NOON - timedelta(seconds=1))):
         with pytest.raises(InvalidError):
-            check_range(start, end, NOON)
+            complete_range(start, end, NOON)
 
 
 @given(st.text(), st.integers(min_value=0, max_value=200))
 def test_text_that_was_cut_stays_text(text: str, cut: int) -> None:
     data = text.encode("utf-8", "ignore")
-    shown, encoding = readable(data[:cut], whole=len(data) <= cut)
+    shown, encoding = decode_payload(data[:cut], whole=len(data) <= cut)
     assert encoding == "utf-8"
     assert data.startswith(shown.encode())
     assert len(data[:cut]) - len(shown.encode()) < 4
 
 
 def test_what_is_no_text_is_base64() -> None:
-    assert readable(b"\xff", whole=True) == ("/w==", "base64")
-    assert readable(b"\xc3", whole=True) == ("ww==", "base64")
-    assert readable(b"", whole=True) == ("", "utf-8")
+    assert decode_payload(b"\xff", whole=True) == ("/w==", "base64")
+    assert decode_payload(b"\xc3", whole=True) == ("ww==", "base64")
+    assert decode_payload(b"", whole=True) == ("", "utf-8")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import CATALOGUE, INDEX
-from app.timeseries.storage.float32 import as_stored
+from app.timeseries.storage.float32 import round_to_float32
 
 REAL = INDEX["temperature"]
 DOUBLE = next(place for place, metric in enumerate(CATALOGUE) if metric.storage == "double precision")
@@ -27,24 +27,24 @@ DOUBLE = next(place for place, metric in enumerate(CATALOGUE) if metric.storage 
     ],
 )
 def test_a_real_keeps_seven_digits_or_so(sent: float, stored: float) -> None:
-    assert as_stored(REAL, sent) == stored
+    assert round_to_float32(REAL, sent) == stored
 
 
 def test_a_double_keeps_all() -> None:
-    assert as_stored(DOUBLE, 24.99999999) == 24.99999999
+    assert round_to_float32(DOUBLE, 24.99999999) == 24.99999999
 
 
 @given(st.floats(-1e7, 1e7))
 def test_what_was_stored_once_stays_as_it_is(value: float) -> None:
-    once = as_stored(REAL, value)
-    assert as_stored(REAL, once) == once
+    once = round_to_float32(REAL, value)
+    assert round_to_float32(REAL, once) == once
     # As it comes back from the database in binary: the nearest `real`, as a longer decimal.
     (back,) = struct.unpack("f", struct.pack("f", value))
-    assert as_stored(REAL, back) == once
+    assert round_to_float32(REAL, back) == once
 
 
 @given(st.integers(-999_999, 999_999))
 def test_six_digits_come_back_as_they_were_sent(thousandths: int) -> None:
     value = thousandths / 1000
     (back,) = struct.unpack("f", struct.pack("f", value))
-    assert as_stored(REAL, value) == value == as_stored(REAL, back)
+    assert round_to_float32(REAL, value) == value == round_to_float32(REAL, back)

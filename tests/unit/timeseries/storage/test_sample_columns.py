@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
-from app.timeseries.storage.batch_groups import group, surely_new
-from app.timeseries.storage.metric_bitmask import covers, kinds_of
-from app.timeseries.storage.sample_columns import SampleBlock, encode, make_block, records
+from app.timeseries.storage.batch_groups import find_in_order_boxes, group_block_by_box
+from app.timeseries.storage.metric_bitmask import compute_metric_bitmasks, has_all_metrics
+from app.timeseries.storage.sample_columns import SampleBlock, encode_copy, iterate_copy_records, make_block
 
 PLACES = [INDEX[name] for name in ("pm2_5", "laeq", "pressure", "temperature")]
 TIMES = st.integers(0, 4_000_000_000_000_000)
@@ -60,10 +60,10 @@ def wanted(found: list[tuple[int, Any]], used: tuple[int, ...]) -> list[tuple[An
 @given(st.lists(rows(), min_size=1, max_size=30))
 def test_what_is_encoded_is_what_came(found: list[tuple[int, Any]]) -> None:
     block = make(found)
-    data = encode(block, np.arange(len(block)))
+    data = encode_copy(block, np.arange(len(block)))
     assert data is not None
     assert sorted(read(data, block.used), key=repr) == sorted(wanted(found, block.used), key=repr)
-    assert list(records(block, np.arange(len(block)))) == wanted(found, block.used)
+    assert list(iterate_copy_records(block, np.arange(len(block)))) == wanted(found, block.used)
 
 
 @given(st.lists(rows(), min_size=1, max_size=30), st.sets(st.sampled_from(PLACES)))
@@ -100,8 +100,8 @@ def test_too_many_kinds_of_samples_are_left_to_others() -> None:
                 row[bit + 1] = 2.0
         found.append((1, (number, None, tuple(row))))
     block = make(found)
-    assert encode(block, np.arange(len(block))) is None
-    assert list(records(block, np.arange(len(block)))) == wanted(found, block.used)
+    assert encode_copy(block, np.arange(len(block))) is None
+    assert list(iterate_copy_records(block, np.arange(len(block)))) == wanted(found, block.used)
 
 
 @given(st.lists(rows(), min_size=1, max_size=30), st.dictionaries(st.integers(1, 5), TIMES))
@@ -109,10 +109,10 @@ def test_surely_new_is_what_rises_above_all_before(
     found: list[tuple[int, Any]], stored: dict[int, int]
 ) -> None:
     block = make(found)
-    groups = group(block)
+    groups = group_block_by_box(block)
     keys = block.keys[groups.first].tolist()
     assert keys == sorted({key for key, _ in found})
-    new = surely_new(block, groups, np.array([stored.get(key, -1) for key in keys]))
+    new = find_in_order_boxes(block, groups, np.array([stored.get(key, -1) for key in keys]))
     for place, key in enumerate(keys):
         indexes = groups.of(place)
         assert [index for index, (of, _) in enumerate(found) if of == key] == indexes
@@ -122,16 +122,16 @@ def test_surely_new_is_what_rises_above_all_before(
 
 @given(st.lists(rows(), min_size=1, max_size=30))
 def test_kinds_tell_which_metrics_a_sample_has(found: list[tuple[int, Any]]) -> None:
-    numbers = kinds_of(make(found)).tolist()
+    numbers = compute_metric_bitmasks(make(found)).tolist()
     sets = [{index for index, value in enumerate(row[2]) if value is not None} for _, row in found]
     for number, columns in zip(numbers, sets, strict=True):
         for other, earlier in zip(numbers, sets, strict=True):
-            assert covers(number, other) == (earlier <= columns)
+            assert has_all_metrics(number, other) == (earlier <= columns)
             assert (number == other) == (earlier == columns)
 
 
 def test_each_metric_has_its_own_bit_in_a_kind() -> None:
     """A number of 64 bits has room for 63 of them, and for NO_KIND."""
-    every = kinds_of(make([(1, (0, None, (1.0,) * len(COLUMNS)))])).tolist()
+    every = compute_metric_bitmasks(make([(1, (0, None, (1.0,) * len(COLUMNS)))])).tolist()
     assert every == [2 ** len(COLUMNS) - 1]
     assert len(COLUMNS) < 64

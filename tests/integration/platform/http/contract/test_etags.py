@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.etags import IF_MATCH
 from app.processes.api import create_app
@@ -202,7 +202,7 @@ async def test_lists_and_refusals_have_no_tag(tenant: Tenant, make: Make) -> Non
 
 
 def changes() -> Iterator[tuple[str, str]]:
-    for context in iter_route_contexts(create_app(Settings(_env_file=None)).routes):
+    for context in iter_route_contexts(create_app(VigieSettings(_env_file=None)).routes):
         path = context.path_format or ""
         for method in sorted((context.methods or set()) & {"PATCH", "PUT", "DELETE"}):
             if path.startswith("/v1"):

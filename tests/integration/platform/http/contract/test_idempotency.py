@@ -12,12 +12,12 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract import idempotency_keys
-from app.platform.http.contract.buffered_response import Answer
-from app.platform.secrets.sealing import Sealer
-from app.standalone.free_ports import free_port
+from app.platform.http.contract.buffered_response import BufferedResponse
+from app.platform.secrets.sealing import SecretSealer
+from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant, client_of
 from tests.scenarios.processes import RoleProcess, until
 
@@ -85,7 +85,7 @@ async def test_what_is_shown_once_is_kept_sealed(
         assert (row["expires_at"] - row["created_at"]) == idempotency_keys.KEPT_FOR
         assert str(row["organisation_id"]) == tenant.id
     # An answer whose key is lost is not made up.
-    application.state.sealer = Sealer([b"x" * 32])
+    application.state.sealer = SecretSealer([b"x" * 32])
     lost = await tenant.client.post(rotate, headers=named("rotated"))
     assert await code_of(lost) == (409, "idempotency_outcome_unknown")
 
@@ -93,9 +93,9 @@ async def test_what_is_shown_once_is_kept_sealed(
 async def test_repeats_are_known_while_the_encryption_key_is_replaced(
     tenant: Tenant, application: FastAPI
 ) -> None:
-    application.state.sealer = Sealer([b"o" * 32])
+    application.state.sealer = SecretSealer([b"o" * 32])
     first = await tenant.client.post("/v1/sites", json=SITE, headers=named())
-    application.state.sealer = Sealer([b"n" * 32, b"o" * 32])
+    application.state.sealer = SecretSealer([b"n" * 32, b"o" * 32])
     assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).content == first.content
     other = await tenant.client.post("/v1/sites", json={**SITE, "name": "Other"}, headers=named())
     assert await code_of(other) == (409, "idempotency_key_reused")
@@ -201,7 +201,7 @@ async def test_who_has_no_key_has_no_answers_to_ask_for(application: FastAPI) ->
 async def test_without_an_encryption_key_nothing_is_carried_out(
     tenant: Tenant, application: FastAPI, database: Database
 ) -> None:
-    application.state.sealer = Sealer([])
+    application.state.sealer = SecretSealer([])
     refused = await tenant.client.post("/v1/sites", json=SITE, headers=named())
     assert await code_of(refused) == (503, "encryption_key_missing")
     assert await count(database, "sites") == 0
@@ -277,7 +277,9 @@ async def test_what_took_too_long_frees_the_key(tenant: Tenant, database: Databa
     assert await count(database, "sites") == 1
 
 
-async def test_kept_answers_end_after_a_day(tenant: Tenant, database: Database, settings: Settings) -> None:
+async def test_kept_answers_end_after_a_day(
+    tenant: Tenant, database: Database, settings: VigieSettings
+) -> None:
     for key in ("first", "second"):
         (await tenant.client.post("/v1/sites", json=SITE, headers=named(key))).raise_for_status()
     await execute(database, "UPDATE idempotency_keys SET expires_at = now() WHERE key = 'first'")
@@ -287,7 +289,7 @@ async def test_kept_answers_end_after_a_day(tenant: Tenant, database: Database, 
     await execute(database, "UPDATE idempotency_keys SET expires_at = now() WHERE key = 'second'")
     maintainer = Database(settings.database, application="tests", role="vigie_maintain")
     connection = await maintainer.connect()
-    assert await idempotency_keys.purge(connection) == 1
+    assert await idempotency_keys.delete_expired_keys(connection) == 1
     await connection.close()
     await maintainer.close()
 
@@ -309,7 +311,7 @@ async def test_killed_in_the_middle(tenant: Tenant, database: Database, tmp_path
         else "CREATE TRIGGER hang BEFORE UPDATE ON idempotency_keys FOR EACH ROW"
         " WHEN (NEW.state = 'answered') EXECUTE FUNCTION hang()",
     )
-    port = free_port()
+    port = find_free_port()
     process = RoleProcess("api", tmp_path / "api.log")
     await process.start(VIGIE_API__PORT=str(port))
     headers = {**dict(tenant.client.headers), **named()}
@@ -417,7 +419,7 @@ async def test_refusals_leave_nothing_behind(
 async def test_answers_of_an_older_version_are_not_shown(
     tenant: Tenant, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def written(answer: Answer, _: object) -> str:
+    def written(answer: BufferedResponse, _: object) -> str:
         body = base64.b64encode(answer.body).decode()
         return json.dumps({"headers": [], "body": body})
 

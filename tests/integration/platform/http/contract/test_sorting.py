@@ -33,7 +33,14 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from app.platform.db.database import Database
 from app.platform.http.contract import sorting
-from app.platform.http.contract.sorting import Orders, Pagination, identifier, instant, name, number
+from app.platform.http.contract.sorting import (
+    PageRequest,
+    SortOrders,
+    instant_sort_key,
+    name_sort_key,
+    number_sort_key,
+    uuid_sort_key,
+)
 from app.platform.kernel.errors import InvalidError
 
 ROWS = Table(
@@ -49,15 +56,15 @@ TABLE = text(
     "CREATE TABLE IF NOT EXISTS sorted_rows "
     "(id uuid PRIMARY KEY, word text NOT NULL, label text, at timestamptz, level float8)"
 )
-ORDERS = Orders(
+ORDERS = SortOrders(
     "rows",
-    (identifier(ROWS.c.id),),
+    (uuid_sort_key(ROWS.c.id),),
     {
         "id": (),
-        "word": (sorting.text(ROWS.c.word),),
-        "label": (name(ROWS.c.label, nullable=True),),
-        "at": (instant(ROWS.c.at, nullable=True),),
-        "level": (number(ROWS.c.level.expression, attrgetter("level"), nullable=True),),
+        "word": (sorting.text_sort_key(ROWS.c.word),),
+        "label": (name_sort_key(ROWS.c.label, nullable=True),),
+        "at": (instant_sort_key(ROWS.c.at, nullable=True),),
+        "level": (number_sort_key(ROWS.c.level.expression, attrgetter("level"), nullable=True),),
     },
     "-at",
 )
@@ -86,7 +93,7 @@ async def fill(database: Database, rows: Sequence[tuple[Any, ...]]) -> None:
             await session.execute(insert(ROWS), [dict(zip(ROWS.c.keys(), row, strict=True)) for row in rows])
 
 
-async def page(database: Database, asked: Pagination) -> tuple[Sequence[Row[Any]], str | None]:
+async def page(database: Database, asked: PageRequest) -> tuple[Sequence[Row[Any]], str | None]:
     async with database.read() as session:
         rows = (await session.execute(ORDERS.page(select(ROWS), asked))).all()
     return ORDERS.cut(rows, asked)
@@ -96,7 +103,7 @@ async def pages(database: Database, sort: str, limit: int) -> list[uuid.UUID]:
     seen: list[uuid.UUID] = []
     cursor: str | None = None
     while True:
-        rows, cursor = await page(database, Pagination(sort, limit, cursor))
+        rows, cursor = await page(database, PageRequest(sort, limit, cursor))
         assert len(rows) <= limit
         seen += [row.id for row in rows]
         if cursor is None:
@@ -150,14 +157,14 @@ async def test_what_comes_and_goes_meanwhile_shifts_nothing(
 ) -> None:
     await fill(database, rows)
     sort = data.draw(st.sampled_from(ORDERS.names))
-    first, cursor = await page(database, Pagination(sort, limit))
+    first, cursor = await page(database, PageRequest(sort, limit))
     leaving = data.draw(st.sets(st.sampled_from([row[0] for row in rows]))) if rows else set()
     staying = [row for row in rows if row[0] not in leaving]
     coming = [row for row in late if row[0] not in {known[0] for known in rows}]
     await fill(database, [*staying, *coming])
     seen = [row.id for row in first]
     while cursor is not None:
-        found, cursor = await page(database, Pagination(sort, limit, cursor))
+        found, cursor = await page(database, PageRequest(sort, limit, cursor))
         seen += [row.id for row in found]
     assert len(set(seen)) == len(seen)
     kept = [row for row in rows if row[0] in {row.id for row in first} or row[0] not in leaving]
@@ -168,16 +175,16 @@ async def test_what_comes_and_goes_meanwhile_shifts_nothing(
 async def test_names_are_sorted_as_people_sort_them(database: Database) -> None:
     names = ["Écluse", "abbaye", "Zoo", "étang", "Eaux", "10", "Abbaye", "-"]
     await fill(database, [(uuid.uuid4(), "", each, None, None) for each in names])
-    rows, _ = await page(database, Pagination("label", 10))
+    rows, _ = await page(database, PageRequest("label", 10))
     assert [row.label for row in rows] == ["-", "10", "abbaye", "Abbaye", "Eaux", "Écluse", "étang", "Zoo"]
 
 
 @pytest.mark.parametrize("other", ["-label", "at", "-at", "level"])
 async def test_a_cursor_is_of_one_order(database: Database, other: str) -> None:
     await fill(database, [(uuid.uuid4(), "", "a", NOON, 1.0) for _ in range(3)])
-    _, cursor = await page(database, Pagination("label", 1))
+    _, cursor = await page(database, PageRequest("label", 1))
     with pytest.raises(InvalidError) as refused:
-        await page(database, Pagination(other, 1, cursor))
+        await page(database, PageRequest(other, 1, cursor))
     assert refused.value.code == "invalid_cursor"
     assert "sort=label" in refused.value.detail
 
@@ -216,7 +223,7 @@ def forged(kind: str, parts: list[Any]) -> str:
 async def test_a_forged_cursor_is_refused(database: Database, sort: str, kind: str, parts: list[Any]) -> None:
     await fill(database, [])
     with pytest.raises(InvalidError) as refused:
-        await page(database, Pagination(sort, 1, forged(kind, parts)))
+        await page(database, PageRequest(sort, 1, forged(kind, parts)))
     assert refused.value.code == "invalid_cursor"
     # What is shown of it can be sent.
     assert refused.value.detail.encode()
@@ -234,7 +241,9 @@ async def test_a_forged_cursor_is_refused(database: Database, sort: str, kind: s
     ],
 )
 def test_a_forged_number_that_no_such_column_holds_is_refused(column: type[Integer], part: object) -> None:
-    whole = Orders("whole", (number(literal_column("1", column), attrgetter("one")),), {"one": ()}, "one")
+    whole = SortOrders(
+        "whole", (number_sort_key(literal_column("1", column), attrgetter("one")),), {"one": ()}, "one"
+    )
     with pytest.raises(InvalidError) as refused:
-        whole.page(select(ROWS), Pagination("one", 1, forged("whole", [part])))
+        whole.page(select(ROWS), PageRequest("one", 1, forged("whole", [part])))
     assert refused.value.code == "invalid_cursor"

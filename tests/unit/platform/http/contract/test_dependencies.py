@@ -9,8 +9,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from app.platform.config.settings import Settings
-from app.platform.http.contract.dependencies import in_the_loop
+from app.platform.config.settings import VigieSettings
+from app.platform.http.contract.dependencies import make_async_dependency
 from app.processes.api import create_app
 
 
@@ -39,7 +39,7 @@ def waits(call: object) -> bool:
 
 
 def test_nothing_of_a_request_is_run_in_a_thread() -> None:
-    found = list(routes(create_app(Settings(_env_file=None)).routes))
+    found = list(routes(create_app(VigieSettings(_env_file=None)).routes))
     assert len(found) > 150
     asked = {call: route.path for route in found for call in calls(route.dependant)}
     assert len(asked) > len(found)
@@ -57,7 +57,7 @@ def test_a_class_is_made_in_the_loop_of_the_parameters_that_it_has() -> None:
     app = FastAPI()
 
     @app.get("/")
-    async def shown(wanted: Annotated[Wanted, Depends(in_the_loop(Wanted))]) -> dict[str, Any]:
+    async def shown(wanted: Annotated[Wanted, Depends(make_async_dependency(Wanted))]) -> dict[str, Any]:
         return wanted.said
 
     with TestClient(app) as client:

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, HTTPException
 
-from app.platform.http.contract.deprecation import NOTICE, Deprecations, deprecated
+from app.platform.http.contract.deprecation import MIN_NOTICE_PERIOD, DeprecationMiddleware, mark_deprecated
 
 SINCE = datetime(2027, 1, 1, tzinfo=UTC)
 SUNSET = datetime(2027, 8, 1, tzinfo=UTC)
@@ -13,8 +13,8 @@ SUNSET = datetime(2027, 8, 1, tzinfo=UTC)
 @pytest.fixture
 def app() -> FastAPI:
     made = FastAPI()
-    made.add_middleware(Deprecations)
-    old = deprecated(since=SINCE, sunset=SUNSET, link="/docs#/Sites", openapi_extra={"x-more": 1})
+    made.add_middleware(DeprecationMiddleware)
+    old = mark_deprecated(since=SINCE, sunset=SUNSET, link="/docs#/Sites", openapi_extra={"x-more": 1})
 
     @made.get("/v1/old/{name}", **old)
     async def ask(name: str) -> dict[str, str]:
@@ -48,8 +48,9 @@ def test_the_openapi_document_says_so(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sunset", "link"), [(SINCE + NOTICE - timedelta(days=1), "/docs"), (SUNSET, "/a b"), (SUNSET, "/docs>")]
+    ("sunset", "link"),
+    [(SINCE + MIN_NOTICE_PERIOD - timedelta(days=1), "/docs"), (SUNSET, "/a b"), (SUNSET, "/docs>")],
 )
 def test_too_short_a_notice_or_a_link_that_is_none_is_refused(sunset: datetime, link: str) -> None:
     with pytest.raises(ValueError, match=r"deprecated|link"):
-        deprecated(since=SINCE, sunset=sunset, link=link)
+        mark_deprecated(since=SINCE, sunset=sunset, link=link)

@@ -11,34 +11,34 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.platform.http.contract.fields import (
-    Body,
     BoxId,
     Description,
     Identifier,
     Instant,
-    Kind,
     Name,
     Point,
+    RequestBody,
+    SiteKind,
     TenantId,
     Timezone,
-    absent,
-    given,
+    collect_sent_fields,
+    make_omittable_field,
     parse_instant_parameter,
 )
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.rejection_codes import RejectedError
 
 
-class Everything(Body):
-    name: Name = absent()
-    text: Description | None = absent()
-    box: BoxId = absent()
-    kind: Kind = absent()
-    zone: Timezone = absent()
-    place: Point | None = absent()
-    identifier: Identifier = absent()
-    tenant: TenantId = absent()
-    at: Instant = absent()
+class Everything(RequestBody):
+    name: Name = make_omittable_field()
+    text: Description | None = make_omittable_field()
+    box: BoxId = make_omittable_field()
+    kind: SiteKind = make_omittable_field()
+    zone: Timezone = make_omittable_field()
+    place: Point | None = make_omittable_field()
+    identifier: Identifier = make_omittable_field()
+    tenant: TenantId = make_omittable_field()
+    at: Instant = make_omittable_field()
 
 
 def code_of(**fields: Any) -> str | None:  # noqa: ANN401 (JSON)
@@ -143,7 +143,7 @@ def test_other_fields(field: str, value: object, code: str | None) -> None:
 
 def test_a_patch_knows_what_was_given() -> None:
     body = Everything.model_validate({"name": "a", "text": None, "identifier": str(UUID(int=7))})
-    assert given(body) == {"name": "a", "text": None, "identifier": UUID(int=7)}
+    assert collect_sent_fields(body) == {"name": "a", "text": None, "identifier": UUID(int=7)}
     schema = Everything.model_json_schema()
     assert "required" not in schema
     assert "default" not in schema["properties"]["name"]

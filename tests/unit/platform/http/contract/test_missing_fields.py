@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from app.platform.http.contract.missing_fields import MissingField, validate_with_missing
-from app.platform.http.contract.problems import CodedValueError, field_code
+from app.platform.http.contract.problems import CodedValueError, get_field_error_code
 
 
 class Door(BaseModel):
@@ -27,7 +27,7 @@ class Door(BaseModel):
 def faults(given: object) -> list[tuple[tuple[str | int, ...], str]]:
     with pytest.raises(ValidationError) as caught:
         Door.model_validate(given)
-    return [(fault["loc"], field_code(fault)) for fault in caught.value.errors()]
+    return [(fault["loc"], get_field_error_code(fault)) for fault in caught.value.errors()]
 
 
 def test_what_is_missing_stands_beside_all_other_faults() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.platform.http.contract.pagination import cut, decode_cursor, encode_cursor
+from app.platform.http.contract.pagination import cut_page, decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError
 
 
@@ -35,5 +35,5 @@ def test_a_changed_cursor_is_refused(data: st.DataObject) -> None:
 
 
 def test_a_page_is_cut_at_its_limit() -> None:
-    assert cut([1, 2, 3], 3, str) == ([1, 2, 3], None)
-    assert cut([1, 2, 3, 4], 3, str) == ([1, 2, 3], "3")
+    assert cut_page([1, 2, 3], 3, str) == ([1, 2, 3], None)
+    assert cut_page([1, 2, 3, 4], 3, str) == ([1, 2, 3], "3")

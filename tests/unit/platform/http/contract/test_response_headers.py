@@ -2,7 +2,7 @@
 
 from starlette.types import Message
 
-from app.platform.http.contract.response_headers import at_the_head, with_headers
+from app.platform.http.contract.response_headers import append_headers, map_response_start
 
 
 async def test_the_head_alone_goes_through_the_step() -> None:
@@ -11,7 +11,7 @@ async def test_the_head_alone_goes_through_the_step() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    sending = at_the_head(send, lambda message: with_headers(message, [(b"x-more", b"1")]))
+    sending = map_response_start(send, lambda message: append_headers(message, [(b"x-more", b"1")]))
     head: Message = {"type": "http.response.start", "status": 200, "headers": [(b"x-first", b"0")]}
     body: Message = {"type": "http.response.body", "body": b"{}"}
     await sending(head)

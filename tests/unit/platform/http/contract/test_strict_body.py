@@ -14,17 +14,17 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI
 
 from app.platform.http.contract import problems, strict_body
-from app.platform.http.contract.fields import Body, Name
+from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, requires
+from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel import strict_json
-from app.platform.kernel.tenant_scope import NOTHING
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE
 
 JSON = {"content-type": "application/json"}
 LIMIT = 2_000
 
 
-class Thing(Body):
+class Thing(RequestBody):
     name: Name
     value: float | None = None
 
@@ -53,7 +53,7 @@ async def optional(body: Thing | None = None) -> bool:
 
 
 @router.post("/guarded")
-async def guarded(body: Thing, _: Annotated[Principal, Depends(requires("sites:write"))]) -> Thing:
+async def guarded(body: Thing, _: Annotated[Principal, Depends(require_scope("sites:write"))]) -> Thing:
     return body
 
 
@@ -64,7 +64,7 @@ async def read() -> str:
 
 async def nobody(_: str, __: datetime) -> Principal:
     """Who may do nothing."""
-    return Principal(UUID(int=1), UUID(int=2), platform=False, scopes=frozenset(), reach=NOTHING)
+    return Principal(UUID(int=1), UUID(int=2), platform=False, scopes=frozenset(), reach=EMPTY_SCOPE)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     app.include_router(router)
     app.include_router(small)
-    problems.install(app)
+    problems.install_error_handlers(app)
     app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
     app.state.database = app.state.bootstrap_key = None
     app.state.authenticators = {"nobody": nobody}
@@ -232,7 +232,7 @@ async def test_a_large_body_is_read_beside_the_loop(
         threads.append(threading.current_thread() is threading.main_thread())
         return json.loads(data) if max_depth else None
 
-    monkeypatch.setattr(strict_json, "loads", loads)
+    monkeypatch.setattr(strict_json, "parse_strict_json", loads)
     monkeypatch.setattr(strict_body, "_READ_AT_ONCE", 50)
     for spaces in (1, 50):
         body = b'{"name": "a"' + b" " * spaces + b"}"
@@ -265,7 +265,7 @@ async def test_a_body_that_trickles_is_not_waited_for(client: httpx.AsyncClient)
 async def test_a_client_that_hangs_up_is_no_error_of_ours() -> None:
     app = FastAPI()
     app.include_router(router)
-    problems.install(app)
+    problems.install_error_handlers(app)
     app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
     events: list[MutableMapping[str, Any]] = [
         {"type": "http.request", "body": b'{"na', "more_body": True},

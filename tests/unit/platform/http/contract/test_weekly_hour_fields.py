@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.platform.http.contract.problems import field_code
+from app.platform.http.contract.problems import get_field_error_code
 from app.platform.http.contract.weekly_hour_fields import HoursSpan, HoursSpans
-from app.platform.kernel.weekly_hours import make_hours
+from app.platform.kernel.weekly_hours import make_weekly_hours
 
 SPANS: TypeAdapter[list[HoursSpan]] = TypeAdapter(HoursSpans)
 
@@ -13,7 +13,7 @@ SPANS: TypeAdapter[list[HoursSpan]] = TypeAdapter(HoursSpans)
 def code(value: Any) -> str:  # noqa: ANN401 (whatever JSON holds)
     with pytest.raises(ValidationError) as caught:
         SPANS.validate_python(value)
-    return field_code(caught.value.errors()[0])
+    return get_field_error_code(caught.value.errors()[0])
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def code(value: Any) -> str:  # noqa: ANN401 (whatever JSON holds)
 def test_spans_are_stored_as_they_were_given(span: dict[str, Any]) -> None:
     (taken,) = SPANS.validate_python([span])
     assert taken.stored() == span
-    assert make_hours([taken.stored()], "UTC").active(8 * 3_600_000_000) is (span["to"] != "06:00")
+    assert make_weekly_hours([taken.stored()], "UTC").active(8 * 3_600_000_000) is (span["to"] != "06:00")
 
 
 @pytest.mark.parametrize(

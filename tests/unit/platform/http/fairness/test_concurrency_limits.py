@@ -7,35 +7,37 @@ from starlette.types import Message
 
 from app.platform.config.api_settings import ApiSettings
 from app.platform.http.fairness import cpu_accounting, low_priority_queue
-from app.platform.http.fairness.concurrency_limits import Held, Lines
-from app.platform.http.fairness.principal_groups import Account
+from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits, RequestPermits
+from app.platform.http.fairness.principal_groups import PrincipalGroup
 
 
 @pytest.fixture
-def lines() -> Lines:
+def lines() -> ConcurrencyLimits:
     """Two places for everybody."""
-    return Lines(ApiSettings(running_per_organisation=1), connections=2)
+    return ConcurrencyLimits(ApiSettings(running_per_organisation=1), connections=2)
 
 
-async def entered(lines: Lines, organisation: UUID) -> Held:
-    held = Held(lines, samples=False)
-    await held.enter_account(Account(organisation, organisation), yields=False)
+async def entered(lines: ConcurrencyLimits, organisation: UUID) -> RequestPermits:
+    held = RequestPermits(lines, samples=False)
+    await held.enter_account(PrincipalGroup(organisation, organisation), yields=False)
     return held
 
 
-def assert_all_given_back(lines: Lines) -> None:
+def assert_all_given_back(lines: ConcurrencyLimits) -> None:
     turns = lines.of("integrator", samples=False)
     assert turns is not None
     assert len(turns) == 0
 
 
 @pytest.mark.parametrize("yielding", [False, True])
-async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Lines, *, yielding: bool) -> None:
+async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(
+    lines: ConcurrencyLimits, *, yielding: bool
+) -> None:
     slow = uuid4()
     uploads = [await entered(lines, slow), await entered(lines, uuid4())]
-    third = Held(lines, samples=False)
+    third = RequestPermits(lines, samples=False)
     neighbour = uuid4()
-    coming = asyncio.create_task(third.enter_account(Account(neighbour, neighbour), yields=yielding))
+    coming = asyncio.create_task(third.enter_account(PrincipalGroup(neighbour, neighbour), yields=yielding))
     sent: asyncio.Queue[Message] = asyncio.Queue()
     reading = [asyncio.ensure_future(held.while_reading(sent.get)()) for held in uploads]
     async with asyncio.timeout(10):
@@ -59,9 +61,9 @@ async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(lines: Line
 
 async def test_who_yields_and_is_slow_keeps_no_sibling_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
-    lines, integrator = Lines(ApiSettings(running_per_organisation=2), connections=5), uuid4()
-    rude, sibling = (Account(uuid4(), integrator) for _ in range(2))
-    slow, next_, other = (Held(lines, samples=False) for _ in range(3))
+    lines, integrator = ConcurrencyLimits(ApiSettings(running_per_organisation=2), connections=5), uuid4()
+    rude, sibling = (PrincipalGroup(uuid4(), integrator) for _ in range(2))
+    slow, next_, other = (RequestPermits(lines, samples=False) for _ in range(3))
     sent: asyncio.Queue[Message] = asyncio.Queue()
     async with asyncio.timeout(10):
         await slow.enter_account(rude, yields=True)
@@ -83,7 +85,7 @@ async def test_who_yields_and_is_slow_keeps_no_sibling_waiting(monkeypatch: pyte
     assert_all_given_back(lines)
 
 
-async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Lines) -> None:
+async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: ConcurrencyLimits) -> None:
     held = await entered(lines, uuid4())
     never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
@@ -100,14 +102,14 @@ async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Lines) ->
     assert_all_given_back(lines)
 
 
-async def test_a_byte_now_and_then_keeps_no_place_either(lines: Lines) -> None:
+async def test_a_byte_now_and_then_keeps_no_place_either(lines: ConcurrencyLimits) -> None:
     uploads = [await entered(lines, uuid4()), await entered(lines, uuid4())]
 
     async def receive() -> Message:
         await asyncio.sleep(0.04)
         return {"type": "http.request", "body": b"1", "more_body": True}
 
-    async def read(held: Held) -> None:
+    async def read(held: RequestPermits) -> None:
         receiving = held.while_reading(receive)
         while True:
             await receiving()
@@ -123,7 +125,7 @@ async def test_a_byte_now_and_then_keeps_no_place_either(lines: Lines) -> None:
     assert_all_given_back(lines)
 
 
-async def test_an_answer_that_has_begun_takes_no_place_again(lines: Lines) -> None:
+async def test_an_answer_that_has_begun_takes_no_place_again(lines: ConcurrencyLimits) -> None:
     held = await entered(lines, uuid4())
     sent: asyncio.Queue[Message] = asyncio.Queue()
     reading = asyncio.ensure_future(held.while_reading(sent.get)())
@@ -136,10 +138,10 @@ async def test_an_answer_that_has_begun_takes_no_place_again(lines: Lines) -> No
 
 
 async def test_who_takes_much_of_the_process_goes_behind_within_its_rate() -> None:
-    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
+    lines, account = ConcurrencyLimits(ApiSettings(), connections=5), PrincipalGroup(uuid4(), uuid4())
     assert lines.shares is not None
     lines.shares.add(account, 2.0, time.monotonic())
-    first, second, samples = (Held(lines, samples=each) for each in (False, False, True))
+    first, second, samples = (RequestPermits(lines, samples=each) for each in (False, False, True))
     await first.enter_account(account, yields=False)
     waits = asyncio.ensure_future(second.enter_account(account, yields=False))
     async with asyncio.timeout(10):
@@ -156,7 +158,7 @@ async def test_what_a_request_takes_is_told_of_its_organisation(
     monkeypatch: pytest.MonkeyPatch, *, samples: bool
 ) -> None:
     monkeypatch.setattr(cpu_accounting, "_ALLOWED_S", 0.001)
-    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
+    lines, account = ConcurrencyLimits(ApiSettings(), connections=5), PrincipalGroup(uuid4(), uuid4())
     assert lines.shares is not None
 
     async def spin() -> None:
@@ -164,7 +166,7 @@ async def test_what_a_request_takes_is_told_of_its_organisation(
         while time.thread_time() < until:
             pass
 
-    held = Held(lines, samples=samples)
+    held = RequestPermits(lines, samples=samples)
     await held.enter_account(account, yields=False)
     await held.paced(spin())
     held.leave()
@@ -172,5 +174,5 @@ async def test_what_a_request_takes_is_told_of_its_organisation(
 
 
 async def test_where_there_is_no_limit_nobody_takes_much() -> None:
-    assert Lines(ApiSettings(organisation_rate_per_s=0), connections=5).shares is None
-    assert Lines(ApiSettings(running_per_organisation=0), connections=5).shares is None
+    assert ConcurrencyLimits(ApiSettings(organisation_rate_per_s=0), connections=5).shares is None
+    assert ConcurrencyLimits(ApiSettings(running_per_organisation=0), connections=5).shares is None

@@ -1,11 +1,11 @@
 from uuid import uuid4
 
-from app.platform.http.fairness.cpu_accounting import Shares, Work
-from app.platform.http.fairness.principal_groups import Account
+from app.platform.http.fairness.cpu_accounting import CpuShares, CpuUsage
+from app.platform.http.fairness.principal_groups import PrincipalGroup
 
 
 def test_more_than_a_share_is_much_until_it_is_forgotten() -> None:
-    work = Work(0.25)
+    work = CpuUsage(0.25)
     for second in range(100):
         work.add("steady", 0.25, float(second))
         work.add("much", 0.35, float(second))
@@ -17,13 +17,13 @@ def test_more_than_a_share_is_much_until_it_is_forgotten() -> None:
 
 
 def test_a_moments_work_is_not_much() -> None:
-    work = Work(0.25)
+    work = CpuUsage(0.25)
     work.add("a", 0.4, 0.0)
     assert not work.is_much("a", 0.0)
 
 
 def test_whoever_was_away_longest_is_forgotten_first() -> None:
-    work = Work(0.25, most=2)
+    work = CpuUsage(0.25, most=2)
     for subject in "abac":
         work.add(subject, 1.0, 0.0)
     assert [work.is_much(subject, 0.0) for subject in "abc"] == [True, False, True]
@@ -31,14 +31,14 @@ def test_whoever_was_away_longest_is_forgotten_first() -> None:
 
 
 def test_clients_of_an_integrator_share_half_of_the_process() -> None:
-    shares, integrator = Shares(), uuid4()
-    clients = [Account(uuid4(), integrator) for _ in range(4)]
-    alone = Account(uuid4(), uuid4())
+    shares, integrator = CpuShares(), uuid4()
+    clients = [PrincipalGroup(uuid4(), integrator) for _ in range(4)]
+    alone = PrincipalGroup(uuid4(), uuid4())
     for second in range(10):
         for account in (*clients, alone):
             shares.add(account, 0.2, float(second))
     assert [shares.is_much(account, 10.0) for account in (*clients, alone)] == [True] * 4 + [False]
-    other = Account(uuid4(), uuid4())
+    other = PrincipalGroup(uuid4(), uuid4())
     for second in range(10):
         shares.add(other, 0.45, float(second))
     assert shares.is_much(other, 10.0)

@@ -4,12 +4,12 @@ from uuid import uuid4
 import pytest
 
 from app.platform.http.fairness import export_limits
-from app.platform.http.fairness.export_limits import ExportTurns
+from app.platform.http.fairness.export_limits import ExportLimits
 from app.platform.kernel.errors import TooManyRequestsError
 
 
 def test_an_organisation_has_one_export() -> None:
-    turns, organisation = ExportTurns(), uuid4()
+    turns, organisation = ExportLimits(), uuid4()
     with turns.place(organisation), turns.place(uuid4()), turns.place(organisation, "readings"):
         with pytest.raises(TooManyRequestsError) as refused, turns.place(organisation):
             pass
@@ -23,7 +23,7 @@ async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest
 ) -> None:
     monkeypatch.setattr(export_limits, "_REST", 1e9)
     monkeypatch.setattr(export_limits, "_LONGEST_REST_S", 0.05)
-    turns, tree = ExportTurns(), uuid4()
+    turns, tree = ExportLimits(), uuid4()
     clock = asyncio.get_running_loop().time
 
     async def read() -> tuple[float, float]:
@@ -42,7 +42,7 @@ async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest
 
 async def test_of_all_together_three_pieces_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_limits, "_REST", 0.0)
-    turns, read, most = ExportTurns(), 0, 0
+    turns, read, most = ExportLimits(), 0, 0
 
     async def piece() -> None:
         nonlocal read, most

@@ -1,6 +1,6 @@
 import asyncio
 
-from app.platform.http.fairness.fair_semaphore import Turns
+from app.platform.http.fairness.fair_semaphore import FairSemaphore
 
 
 async def settled() -> None:
@@ -9,7 +9,7 @@ async def settled() -> None:
 
 
 async def test_some_run_some_wait_in_order_and_the_rest_are_refused() -> None:
-    turns = Turns(running=1, waiting=2)
+    turns = FairSemaphore(running=1, waiting=2)
     assert await turns.enter("a")
     order: list[str] = []
 
@@ -32,7 +32,7 @@ async def test_some_run_some_wait_in_order_and_the_rest_are_refused() -> None:
 
 
 async def test_whoever_gives_up_waiting_takes_no_turn() -> None:
-    turns = Turns(running=1, waiting=2)
+    turns = FairSemaphore(running=1, waiting=2)
     assert await turns.enter("a")
     gone = asyncio.create_task(turns.enter("a"))
     stays = asyncio.create_task(turns.enter("a"))
@@ -46,7 +46,7 @@ async def test_whoever_gives_up_waiting_takes_no_turn() -> None:
 
 
 async def test_a_turn_that_comes_as_it_is_given_up_goes_on_to_the_next() -> None:
-    turns = Turns(running=1, waiting=2)
+    turns = FairSemaphore(running=1, waiting=2)
     assert await turns.enter("a")
     gone = asyncio.create_task(turns.enter("a"))
     stays = asyncio.create_task(turns.enter("a"))
@@ -60,7 +60,7 @@ async def test_a_turn_that_comes_as_it_is_given_up_goes_on_to_the_next() -> None
 
 
 async def test_where_all_wait_for_each_other_the_next_place_goes_round() -> None:
-    turns = Turns(running=2, waiting=10, together=2)
+    turns = FairSemaphore(running=2, waiting=10, together=2)
     order: list[str] = []
 
     async def take(name: str) -> None:
@@ -80,7 +80,7 @@ async def test_where_all_wait_for_each_other_the_next_place_goes_round() -> None
 
 
 async def test_whoever_gives_up_in_a_line_for_all_leaves_nothing_behind() -> None:
-    turns = Turns(running=1, waiting=2, together=1)
+    turns = FairSemaphore(running=1, waiting=2, together=1)
     assert await turns.enter("a")
     gone, stays = (asyncio.create_task(turns.enter(name)) for name in ("b", "c"))
     await settled()
@@ -94,7 +94,7 @@ async def test_whoever_gives_up_in_a_line_for_all_leaves_nothing_behind() -> Non
 
 
 async def test_whoever_gives_up_late_does_not_take_the_line_of_those_who_came_since() -> None:
-    turns = Turns(running=1, waiting=2)
+    turns = FairSemaphore(running=1, waiting=2)
     assert await turns.enter("a")
     gone = asyncio.create_task(turns.enter("a"))
     await settled()

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 
 from app.platform.config.api_settings import ApiSettings
 from app.platform.http.fairness import low_priority_queue
-from app.platform.http.fairness.concurrency_limits import Held, Lines
-from app.platform.http.fairness.low_priority_queue import Precedence
-from app.platform.http.fairness.principal_groups import Account
+from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits, RequestPermits
+from app.platform.http.fairness.low_priority_queue import LowPriorityQueue
+from app.platform.http.fairness.principal_groups import PrincipalGroup
 from app.platform.observability.metrics_and_logs import HTTP_REFUSED
 from tests.unit.platform.http.fairness.test_fair_semaphore import settled
 from tests.unit.platform.http.fairness.test_principal_groups import all_asking, ask, keys_of, until
@@ -22,7 +22,7 @@ from tests.unit.platform.http.middleware.helpers import behind_the_edge
 
 async def test_who_yields_begins_when_nobody_else_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 60.0)
-    order = Precedence(waiting=10)
+    order = LowPriorityQueue(waiting=10)
     for _ in range(2):
         order.begin()
     waits = asyncio.create_task(order.enter("a"))
@@ -43,7 +43,7 @@ async def test_who_yields_begins_when_nobody_else_is_at_work(monkeypatch: pytest
 
 async def test_those_who_yield_run_one_at_a_time_and_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 60.0)
-    order = Precedence(waiting=2)
+    order = LowPriorityQueue(waiting=2)
     began: list[str] = []
     ends: list[Callable[[], None]] = []
 
@@ -69,7 +69,7 @@ async def test_a_slow_one_of_those_who_yield_does_not_keep_the_others_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
-    order = Precedence(waiting=1)
+    order = LowPriorityQueue(waiting=1)
     slow = await order.enter("a")
     assert slow is not None
     async with asyncio.timeout(10):
@@ -100,8 +100,8 @@ async def test_samples_that_yield_do_not_wait_behind_a_dashboard_that_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
-    lines, account = Lines(ApiSettings(), connections=5), Account(uuid4(), uuid4())
-    dashboard, samples = (Held(lines, samples=each) for each in (False, True))
+    lines, account = ConcurrencyLimits(ApiSettings(), connections=5), PrincipalGroup(uuid4(), uuid4())
+    dashboard, samples = (RequestPermits(lines, samples=each) for each in (False, True))
     await dashboard.enter_account(account, yields=True)
     async with asyncio.timeout(10):
         await samples.enter_account(account, yields=True)
@@ -111,7 +111,7 @@ async def test_samples_that_yield_do_not_wait_behind_a_dashboard_that_does(
 
 async def test_who_yields_waits_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
-    order = Precedence(waiting=1)
+    order = LowPriorityQueue(waiting=1)
     order.begin()
     leave = await order.enter("a")
     assert leave is not None
@@ -119,7 +119,7 @@ async def test_who_yields_waits_no_longer_than_a_while(monkeypatch: pytest.Monke
 
 
 async def test_who_yields_stands_aside_in_between_as_long_as_anybody_is_at_work() -> None:
-    order = Precedence(waiting=1)
+    order = LowPriorityQueue(waiting=1)
     aside = order.aside()
     order.begin()
     waits = asyncio.ensure_future(aside())
@@ -132,7 +132,7 @@ async def test_who_yields_stands_aside_in_between_as_long_as_anybody_is_at_work(
 
 async def test_it_stands_aside_for_a_while_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_priority_queue, "_ASIDE_S", 0.02)
-    order = Precedence(waiting=1)
+    order = LowPriorityQueue(waiting=1)
     aside = order.aside()
     order.begin()
     async with asyncio.timeout(10):
@@ -173,7 +173,7 @@ async def test_who_used_up_much_is_passed_by_a_neighbour_that_came_later(
 
 async def test_whoever_gives_up_lets_the_next_one_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 60.0)
-    order = Precedence(waiting=1)
+    order = LowPriorityQueue(waiting=1)
     order.begin()
     gone = asyncio.create_task(order.enter("a"))
     stays = asyncio.create_task(order.enter("b"))

@@ -12,10 +12,10 @@ from fastapi import FastAPI
 
 from app.platform.http.fairness import principal_groups, rate_limits
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
-from app.platform.http.fairness.principal_groups import Account, KnownKeys
+from app.platform.http.fairness.principal_groups import PrincipalGroup, VerifiedKeyCache
 from app.platform.identity.principals import Principal
 from app.platform.kernel.api_keys import SESSION_PREFIX, generate_key
-from app.platform.kernel.tenant_scope import Reach
+from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import HTTP_REFUSED
 from tests.unit.platform.http.middleware.helpers import behind_the_edge, client_at
 
@@ -124,7 +124,7 @@ async def test_a_key_that_was_good_and_is_not_asked_for_stops_counting_for_its_o
 
 
 def test_each_look_at_a_key_has_it_known_for_another_minute() -> None:
-    known, account = KnownKeys(), Account(uuid4(), uuid4())
+    known, account = VerifiedKeyCache(), PrincipalGroup(uuid4(), uuid4())
     for now in (0.0, 50.0):
         known.learn(b"a", account, now)
     assert (known.account(b"a", 100.0), known.account(b"a", 111.0)) == (account, None)
@@ -142,8 +142,8 @@ async def test_a_sign_in_counts_for_the_organisation_that_it_is_in_now() -> None
 
 
 async def test_known_keys_are_bounded() -> None:
-    known = KnownKeys(most=2)
-    account = Account(uuid4(), uuid4())
+    known = VerifiedKeyCache(most=2)
+    account = PrincipalGroup(uuid4(), uuid4())
     for digest in (b"a", b"b", b"a", b"c"):
         known.learn(digest, account, 0.0)
     assert [known.account(digest, 0.0) for digest in (b"a", b"b", b"c")] == [account, None, account]
@@ -153,10 +153,15 @@ async def test_known_keys_are_bounded() -> None:
 
 
 def test_a_client_counts_for_its_integrator() -> None:
-    def of(organisation: UUID, integrator: UUID | None) -> Account:
-        return Account.of(
+    def of(organisation: UUID, integrator: UUID | None) -> PrincipalGroup:
+        return PrincipalGroup.of(
             Principal(
-                uuid4(), organisation, False, frozenset(), Reach.of([organisation]), integrator_id=integrator
+                uuid4(),
+                organisation,
+                False,
+                frozenset(),
+                TenantScope.of([organisation]),
+                integrator_id=integrator,
             )
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.platform.http.fairness.stepped_coroutine import Paced
+from app.platform.http.fairness.stepped_coroutine import SteppedCoroutine
 from tests.unit.platform.http.fairness.test_fair_semaphore import settled
 
 
@@ -38,7 +38,7 @@ async def _steps(came: list[str], what: Awaitable[str]) -> str:
     return "done"
 
 
-async def _drive[Result](paced: Paced[Result]) -> Result:
+async def _drive[Result](paced: SteppedCoroutine[Result]) -> Result:
     return await paced
 
 
@@ -48,8 +48,8 @@ def _pauses_not() -> None:
 
 def paced[Result](
     work: Awaitable[Result], pause: Callable[[], Awaitable[None] | None], spent: list[float] | None = None
-) -> Paced[Result]:
-    return Paced(work, pause=pause, spent=([] if spent is None else spent).append)
+) -> SteppedCoroutine[Result]:
+    return SteppedCoroutine(work, pause=pause, spent=([] if spent is None else spent).append)
 
 
 async def test_each_step_but_the_first_waits_for_its_pause() -> None:

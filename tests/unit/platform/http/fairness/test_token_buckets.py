@@ -1,6 +1,6 @@
 import pytest
 
-from app.platform.http.fairness.token_buckets import RateLimiter, rate_limiter
+from app.platform.http.fairness.token_buckets import RateLimiter, make_rate_limiter
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -45,5 +45,5 @@ def test_whoever_was_away_longest_is_forgotten() -> None:
 
 
 def test_a_rate_of_0_is_no_limit() -> None:
-    assert rate_limiter(0, 10) is None
-    assert rate_limiter(1, 10) is not None
+    assert make_rate_limiter(0, 10) is None
+    assert make_rate_limiter(1, 10) is not None

@@ -11,12 +11,19 @@ import httpx
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.http.contract import problems
-from app.platform.http.middleware.middleware_order import install
+from app.platform.http.middleware.middleware_order import install_middleware
 from app.platform.identity.principals import Principal, current_principal
 from app.platform.kernel.errors import UnauthorisedError
-from app.platform.kernel.tenant_scope import EVERYTHING, NOBODY, Caller, Reach, current_caller, work_for
+from app.platform.kernel.tenant_scope import (
+    FULL_SCOPE,
+    NO_CALLER,
+    ScopedCaller,
+    TenantScope,
+    current_caller,
+    set_current_caller,
+)
 
 BOOTSTRAP = "a-bootstrap-key-of-mine"
 
@@ -24,10 +31,10 @@ BOOTSTRAP = "a-bootstrap-key-of-mine"
 def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  # noqa: ANN401 (settings)
     """The application. `/v1/good` asks for its caller; `/v1/slow` and `/v1/stream` tell `begun`, and wait."""
     app = FastAPI()
-    app.state.settings = Settings.model_validate({"api": api, "bootstrap_admin_key": BOOTSTRAP})
+    app.state.settings = VigieSettings.model_validate({"api": api, "bootstrap_admin_key": BOOTSTRAP})
     app.state.begun = asyncio.Queue()
-    problems.install(app)
-    install(app, app.state.settings)
+    problems.install_error_handlers(app)
+    install_middleware(app, app.state.settings)
 
     @app.get("/v1/any")
     @app.post("/v1/telemetry")
@@ -41,8 +48,8 @@ def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  
     async def works_for() -> bool:
         """Whether it works for somebody; it does from then on."""
         before = current_caller()
-        work_for(Caller(EVERYTHING))
-        return before != NOBODY
+        set_current_caller(ScopedCaller(FULL_SCOPE))
+        return before != NO_CALLER
 
     @app.get("/v1/slow")
     async def slow() -> dict[str, str]:
@@ -80,7 +87,7 @@ def with_callers(app: FastAPI, gate: asyncio.Event | None) -> None:
         organisation, integrator = app.state.whose.setdefault(token, (uuid4(), None))
         if organisation is None:
             raise UnauthorisedError("It was revoked.")
-        reach = Reach.of([organisation])
+        reach = TenantScope.of([organisation])
         return Principal(
             uuid4(), organisation, platform=False, scopes=frozenset(), reach=reach, integrator_id=integrator
         )

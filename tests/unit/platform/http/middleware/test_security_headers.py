@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from app.platform.http.middleware.request_line_limits import ADDRESS_MAX, HEADERS_MAX
-from app.platform.kernel.tenant_scope import NOBODY, current_caller
+from app.platform.http.middleware.request_head_limits import ADDRESS_MAX, HEADERS_MAX
+from app.platform.kernel.tenant_scope import NO_CALLER, current_caller
 from tests.unit.platform.http.middleware.helpers import behind_the_edge, client_at
 
 PAGE = "https://app.example.com"
@@ -130,4 +130,4 @@ async def test_no_request_begins_as_whom_the_one_before_it_was() -> None:
     async with client_at(behind_the_edge()) as client:
         # In one task, as uvicorn has requests that wait on one connection.
         assert [(await client.get("/v1/works-for")).json() for _ in range(2)] == [False, False]
-    assert current_caller() == NOBODY
+    assert current_caller() == NO_CALLER

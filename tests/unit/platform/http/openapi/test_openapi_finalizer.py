@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import describe, documented
-from app.platform.http.openapi.openapi_finalizer import any_problem
+from app.platform.http.contract.problems import complete_openapi, document_problems
+from app.platform.http.openapi.openapi_finalizer import list_common_problems
 
 
 class ThingOut(BaseModel):
@@ -21,7 +21,7 @@ class ThingOut(BaseModel):
 def finished() -> dict[str, Any]:
     app = FastAPI()
 
-    @app.get("/v1/things/{thing_id}", summary="Read a thing", responses=documented(404))
+    @app.get("/v1/things/{thing_id}", summary="Read a thing", responses=document_problems(404))
     async def get_thing(thing_id: str, only: str | None = None) -> ThingOut:
         return ThingOut(id=thing_id, name=only or "", kind="*")
 
@@ -33,7 +33,7 @@ def finished() -> dict[str, Any]:
     async def delete_things() -> None:
         raise AssertionError
 
-    describe(app)
+    complete_openapi(app)
     return app.openapi()
 
 
@@ -52,9 +52,9 @@ def test_problems_are_described_once() -> None:
 
 def test_what_any_call_may_answer_is_added() -> None:
     assert {"404", "422", "429", "500", "503"} <= set(READ["responses"])
-    assert any_problem("/healthz", {}) == set()
-    assert "401" in any_problem("/v1/things", {"security": [{"ApiKey": []}]})
-    assert {"400", "413", "415"} <= any_problem("/v1/things", {"requestBody": {}})
+    assert list_common_problems("/healthz", {}) == set()
+    assert "401" in list_common_problems("/v1/things", {"security": [{"ApiKey": []}]})
+    assert {"400", "413", "415"} <= list_common_problems("/v1/things", {"requestBody": {}})
 
 
 def test_paths_and_fields_get_words() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.platform.http.openapi.response_examples import example_of
+from app.platform.http.openapi.response_examples import build_example
 
 SCHEMAS = {
     "Leaf": {"type": "object", "properties": {"value": {"type": "number"}, "revoked_at": {"type": "string"}}},
@@ -28,8 +28,8 @@ SCHEMAS = {
     ids=lambda value: str(value)[:40],
 )
 def test_the_plainest_value_that_a_schema_allows(schema: dict[str, object], expected: object) -> None:
-    assert example_of(schema, SCHEMAS) == expected
+    assert build_example(schema, SCHEMAS) == expected
 
 
 def test_what_holds_itself_has_an_end() -> None:
-    assert "of" in str(example_of({"$ref": "#/components/schemas/Tree"}, SCHEMAS))
+    assert "of" in str(build_example({"$ref": "#/components/schemas/Tree"}, SCHEMAS))

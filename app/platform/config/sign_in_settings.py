@@ -53,7 +53,7 @@ class OidcSettings(BaseModel):
     @field_validator("issuer")
     @classmethod
     def _guarded(cls, value: str | None) -> str | None:
-        if value is not None and not is_guarded(value):
+        if value is not None and not is_secure_provider_url(value):
             raise ValueError("must begin with https:// (http:// only on this machine), without ? and #")
         return value
 
@@ -66,7 +66,7 @@ class OidcSettings(BaseModel):
         return self
 
 
-def is_guarded(url: str) -> bool:
+def is_secure_provider_url(url: str) -> bool:
     """Whether a provider's URL is one that nobody on the way can answer in its place."""
     try:
         parts = urlsplit(url)

@@ -21,7 +21,7 @@ from app.platform.observability.metrics_and_logs import get_logger
 _log = get_logger(__name__)
 SUBJECTS_LIMIT: Final = 1000
 """Of one entry; more of them make more entries."""
-NOBODYS: Final = UUID(int=0)
+NO_ORGANISATION_ID: Final = UUID(int=0)
 """The organisation whose log has what belongs to nobody."""
 
 _RECORD: Final = text(
@@ -43,13 +43,13 @@ ONCE_WITHIN_S: Final = 3600
 _SAY: Final = "SELECT set_config('vigie.actor', $1, true), set_config('vigie.origin', $2, true)"
 
 
-async def say_who(connection: RawConnection) -> None:
+async def set_audit_actor(connection: RawConnection) -> None:
     """Tell a raw connection's transaction whom it is for: what it changes from here on is theirs."""
     told = current_caller().settings()
     await connection.execute(_SAY, told["vigie.actor"], told["vigie.origin"])
 
 
-class Seen(NamedTuple):
+class AccessedSubject(NamedTuple):
     """Something that was shown to somebody: its id (None: all that there is), and whose it is."""
 
     organisation_id: UUID
@@ -59,7 +59,7 @@ class Seen(NamedTuple):
 async def record_access(
     session: WriteSession,
     kind: str,
-    seen: Iterable[Seen],
+    seen: Iterable[AccessedSubject],
     *,
     details: Mapping[str, Any] | None = None,
     once: str | None = None,
@@ -120,7 +120,7 @@ async def record_event(
         UnavailableError: `audit_unavailable`.
     """
     subject = _subject(kind, [] if identifier is None else [str(identifier)])
-    whose = {organisations} if isinstance(organisations, UUID) else set(organisations) or {NOBODYS}
+    whose = {organisations} if isinstance(organisations, UUID) else set(organisations) or {NO_ORGANISATION_ID}
     await _write(session, action, [(each, subject) for each in sorted(whose)], details)
 
 

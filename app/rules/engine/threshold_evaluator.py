@@ -19,34 +19,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.metrics import COLUMNS
-from app.rules.engine.alert_state_machine import State, Transition, advance, leave
-from app.rules.engine.box_rule_set import SiteRules, compile_site
-from app.rules.engine.compiled_conditions import Cause
+from app.rules.engine.alert_state_machine import (
+    AlertTransition,
+    RuleStates,
+    advance_state,
+    resolve_removed_rule,
+)
+from app.rules.engine.box_rule_set import BoxRuleSet, compile_box_rules
+from app.rules.engine.compiled_conditions import ConditionCause
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.timeseries.storage.float32 import as_stored
+from app.timeseries.storage.float32 import round_to_float32
 
 __all__ = [
-    "Cause",
+    "AlertTransition",
+    "BoxRuleSet",
     "CompiledRule",
-    "SiteRules",
-    "State",
-    "Transition",
+    "ConditionCause",
+    "RuleStates",
+    "compile_box_rules",
     "compile_rule",
-    "compile_site",
     "evaluate_box",
-    "may_begin",
+    "prefilter_samples",
 ]
 
-Samples = Sequence[tuple[int, tuple[float | None, ...]]]
+TimedSamples = Sequence[tuple[int, tuple[float | None, ...]]]
 """(time in µs since the epoch, values in the order of COLUMNS) of one box."""
 
 _BEFORE_ALL: Final = -1
 
 
-def may_begin(
+def prefilter_samples(
     matrix: NDArray[np.float64],
     used: Sequence[int],
-    rules: Sequence[SiteRules],
+    rules: Sequence[BoxRuleSet],
     counts: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Tell for each sample whether anything may begin with it: whether a value is outside of its gate.
@@ -72,13 +77,13 @@ def may_begin(
 
 
 def evaluate_box(  # noqa: PLR0917 (called for every box of every batch, where keywords cost time)
-    site: SiteRules,
-    state: State,
+    site: BoxRuleSet,
+    state: RuleStates,
     watermarks: Mapping[str, Sequence[Any]],
-    samples: Samples,
+    samples: TimedSamples,
     box_key: int,
     new_alert_id: Callable[[], UUID],
-) -> tuple[list[Transition], bool]:
+) -> tuple[list[AlertTransition], bool]:
     """Apply the gated rules of a box to samples of it, in the order given, and end those that are gone.
 
     Args:
@@ -92,18 +97,18 @@ def evaluate_box(  # noqa: PLR0917 (called for every box of every batch, where k
     Returns:
         The transitions, in the order of the samples, and whether `state` was changed.
     """
-    found, changed = gated(site, state, watermarks, samples, box_key, new_alert_id)
+    found, changed = evaluate_box_indexed(site, state, watermarks, samples, box_key, new_alert_id)
     return [transition for _, transition in found], changed
 
 
-def gated(  # noqa: PLR0917 (as above)
-    site: SiteRules,
-    state: State,
+def evaluate_box_indexed(  # noqa: PLR0917 (as above)
+    site: BoxRuleSet,
+    state: RuleStates,
     watermarks: Mapping[str, Sequence[Any]],
-    samples: Samples,
+    samples: TimedSamples,
     box_key: int,
     new_alert_id: Callable[[], UUID],
-) -> tuple[list[tuple[int, Transition]], bool]:
+) -> tuple[list[tuple[int, AlertTransition]], bool]:
     """As `evaluate_box`, each transition with the index of its sample (-1 for what was gone before)."""
     # The loop that every sample passes: it finds the columns where something may happen, mostly none.
     touched: set[int] = set()
@@ -127,12 +132,14 @@ def gated(  # noqa: PLR0917 (as above)
 class _Sift:
     """One call's way through the columns where something may happen."""
 
-    def __init__(self, site: SiteRules, state: State, new_alert_id: Callable[[], UUID], box_key: int) -> None:
+    def __init__(
+        self, site: BoxRuleSet, state: RuleStates, new_alert_id: Callable[[], UUID], box_key: int
+    ) -> None:
         self.site = site
         self.state = state
         self.new_alert_id = new_alert_id
         self.box_key = box_key
-        self.found: list[tuple[int, Transition]] = []
+        self.found: list[tuple[int, AlertTransition]] = []
         self.changed = False
 
     def held(self, time_us: int) -> set[int]:
@@ -142,12 +149,14 @@ class _Sift:
             rule = self.site.by_key.get(key)
             if rule is None:
                 # Its alerts are closed by whoever takes a rule away; a box that moved elsewhere ends up here.
-                self._keep(_BEFORE_ALL, key, None, leave(key, self.state[key], time_us, self.box_key))
+                self._keep(
+                    _BEFORE_ALL, key, None, resolve_removed_rule(key, self.state[key], time_us, self.box_key)
+                )
             elif rule.column is not None:
                 columns.add(rule.column)
         return columns
 
-    def column(self, column: int, mark: int, samples: Samples) -> None:
+    def column(self, column: int, mark: int, samples: TimedSamples) -> None:
         """Apply one column's rules. `mark` is the time up to which its metric has been seen."""
         rules = self.site.by_column[column]
         for index, (time_us, values) in enumerate(samples):
@@ -155,7 +164,7 @@ class _Sift:
             if raw is None or time_us <= mark:
                 continue
             mark = time_us
-            value = as_stored(column, raw)
+            value = round_to_float32(column, raw)
             for rule in rules:
                 self._apply(index, rule, time_us, value)
 
@@ -165,16 +174,16 @@ class _Sift:
         if held is None and not any(raises for raises, _ in verdicts):
             return
 
-        def cause(level: int) -> Cause:
+        def cause(level: int) -> ConditionCause:
             limit, path = rule.limits[level], rule.levels[level].node.path
             metric = None if rule.column is None else COLUMNS[rule.column]
-            return Cause(metric, value, limit.threshold, limit.clear, None, None, path, None, ())
+            return ConditionCause(metric, value, limit.threshold, limit.clear, None, None, path, None, ())
 
-        after, told = advance(rule, held, time_us, verdicts, cause, self.new_alert_id, self.box_key)
+        after, told = advance_state(rule, held, time_us, verdicts, cause, self.new_alert_id, self.box_key)
         if after is not held:
             self._keep(index, rule.key, after, told)
 
-    def _keep(self, index: int, key: str, after: list[Any] | None, told: Transition | None) -> None:
+    def _keep(self, index: int, key: str, after: list[Any] | None, told: AlertTransition | None) -> None:
         if after is None:
             self.state.pop(key, None)
         else:

@@ -18,14 +18,14 @@ from aiohttp import web
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from app.notifications.delivery.transport_types import REASONS, Outcome
-from app.notifications.http.guarded_resolver import Found, GuardedResolver
-from app.notifications.http.http_sender import Sender
+from app.notifications.delivery.transport_types import REASONS, AttemptOutcome
+from app.notifications.http.guarded_resolver import GuardedResolver, ResolvedAddresses
+from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.signing import generate_secret
 from app.notifications.http.webhook_secrets import seal_headers, seal_secret
 from app.platform.config.settings import WebhookSettings
 from app.platform.kernel.ids import new_id
-from app.platform.secrets.sealing import Sealer
+from app.platform.secrets.sealing import SecretSealer
 from tests.integration.notifications.helpers import claim_of
 from tests.integration.notifications.receivers import Talk, receiving, status, talking
 
@@ -38,7 +38,7 @@ def _settings(**changes: Any) -> WebhookSettings:  # noqa: ANN401 (whatever a se
     return WebhookSettings.model_validate({**usual, **changes})
 
 
-async def _post(sender: Sender, url: str, timestamp: int | None = None) -> Outcome:
+async def _post(sender: HttpTransport, url: str, timestamp: int | None = None) -> AttemptOutcome:
     now = datetime.now(UTC) if timestamp is None else datetime.fromtimestamp(timestamp, UTC)
     outcome = await sender.send(claim_of(url, SECRET, BODY), now)
     assert outcome.reason in REASONS
@@ -46,8 +46,8 @@ async def _post(sender: Sender, url: str, timestamp: int | None = None) -> Outco
 
 
 @asynccontextmanager
-async def _sender(**changes: Any) -> AsyncIterator[Sender]:  # noqa: ANN401 (whatever a setting holds)
-    async with Sender(_settings(**changes), Sealer([])) as sender:
+async def _sender(**changes: Any) -> AsyncIterator[HttpTransport]:  # noqa: ANN401 (whatever a setting holds)
+    async with HttpTransport(_settings(**changes), SecretSealer([])) as sender:
         yield sender
 
 
@@ -129,7 +129,7 @@ async def test_each_format_has_its_type(format_: str, type_: str) -> None:
 
 
 async def test_an_endpoints_own_headers_do_not_replace_ours() -> None:
-    sealer, endpoint = Sealer([b"k" * 32]), new_id()
+    sealer, endpoint = SecretSealer([b"k" * 32]), new_id()
     own = {
         "Authorization": "Bearer t0ken",
         "Webhook-Id": "msg_forged",
@@ -146,7 +146,7 @@ async def test_an_endpoints_own_headers_do_not_replace_ours() -> None:
         "", seal_secret(sealer, endpoint, SECRET), BODY, endpoint_id=endpoint,
         headers=seal_headers(sealer, endpoint, own),
     )  # fmt: skip
-    async with receiving(status(204)) as receiver, Sender(_settings(), sealer) as sender:
+    async with receiving(status(204)) as receiver, HttpTransport(_settings(), sealer) as sender:
         outcome = await sender.send(claimed._replace(url=receiver.url), datetime.now(UTC))
     assert outcome.delivered
     (got,) = receiver.got
@@ -161,8 +161,11 @@ async def test_an_endpoints_own_headers_do_not_replace_ours() -> None:
 
 
 async def test_a_secret_of_another_key_is_told_apart() -> None:
-    sealed = seal_secret(Sealer([b"k" * 32]), new_id(), SECRET)
-    async with receiving(status(204)) as receiver, Sender(_settings(), Sealer([b"x" * 32])) as sender:
+    sealed = seal_secret(SecretSealer([b"k" * 32]), new_id(), SECRET)
+    async with (
+        receiving(status(204)) as receiver,
+        HttpTransport(_settings(), SecretSealer([b"x" * 32])) as sender,
+    ):
         outcome = await sender.send(claim_of(receiver.url, sealed, BODY), datetime.now(UTC))
     assert outcome.reason == "not_configured"
     assert receiver.got == []
@@ -422,7 +425,7 @@ async def test_certificates(case: str) -> None:
     }[case]()
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
-    sending = Sender(_settings(), Sealer([]), trusted=trusted)
+    sending = HttpTransport(_settings(), SecretSealer([]), trusted=trusted)
     async with talking(_taken, certificate=certificate) as url, sending as sender:
         outcome = await _post(sender, url)
     assert outcome.reason == ("delivered" if case == "valid" else "tls_failed")
@@ -440,11 +443,11 @@ async def test_a_receiver_that_speaks_no_tls() -> None:
 
 
 async def test_a_name_that_does_not_exist() -> None:
-    async def nothing(host: str, port: int, family: socket.AddressFamily) -> Found:
+    async def nothing(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} {family}")
 
     resolver = GuardedResolver(allow_private=True, ask=nothing)
-    async with Sender(_settings(), Sealer([]), resolver) as sender:
+    async with HttpTransport(_settings(), SecretSealer([]), resolver) as sender:
         assert (await _post(sender, "https://nowhere.example/")).reason == "name_unresolved"
 
 
@@ -468,7 +471,7 @@ async def test_a_name_that_is_rebound_reaches_nothing() -> None:
     answers = ["127.0.0.1", "169.254.169.254", "127.0.0.1"]
     asked: list[str] = []
 
-    async def rebind(host: str, port: int, family: socket.AddressFamily) -> Found:
+    async def rebind(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         del port, family
         asked.append(host)
         return [(socket.AF_INET, answers[len(asked) - 1])]
@@ -477,7 +480,7 @@ async def test_a_name_that_is_rebound_reaches_nothing() -> None:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
         for name, expected in [("a", "delivered"), ("b", "address_refused"), ("c", "delivered")]:
             resolver = GuardedResolver(allow_private=True, ask=rebind)
-            async with Sender(_settings(), Sealer([]), resolver) as sender:
+            async with HttpTransport(_settings(), SecretSealer([]), resolver) as sender:
                 # One look-up an attempt: there is no second answer between the check and the connection.
                 assert (await _post(sender, f"http://{name}.example:{port}/")).reason == expected
     assert asked == ["a.example", "b.example", "c.example"]
@@ -485,14 +488,14 @@ async def test_a_name_that_is_rebound_reaches_nothing() -> None:
 
 
 async def test_a_name_for_a_private_address_is_refused_before_anything_is_sent() -> None:
-    async def inside(host: str, port: int, family: socket.AddressFamily) -> Found:
+    async def inside(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         del host, port, family
         return [(socket.AF_INET, "93.184.215.14"), (socket.AF_INET, "127.0.0.1")]
 
     async with receiving(status(204)) as receiver:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
         resolver = GuardedResolver(allow_private=False, ask=inside)
-        async with Sender(_settings(allow_private=False), Sealer([]), resolver) as sender:
+        async with HttpTransport(_settings(allow_private=False), SecretSealer([]), resolver) as sender:
             outcome = await _post(sender, f"https://inside.example:{port}/")
     assert outcome.reason == "address_refused"
     assert receiver.got == []
@@ -502,7 +505,7 @@ async def test_a_name_that_is_rebound_between_two_attempts() -> None:
     """A kept connection goes on to where it was checked; a new one is checked anew."""
     asked = 0
 
-    async def rebind(host: str, port: int, family: socket.AddressFamily) -> Found:
+    async def rebind(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         nonlocal asked
         del host, port, family
         asked += 1
@@ -521,7 +524,7 @@ async def test_a_name_that_is_rebound_between_two_attempts() -> None:
     async with receiving(answer) as receiver:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
         resolver = GuardedResolver(allow_private=True, ask=rebind)
-        async with Sender(_settings(), Sealer([]), resolver) as sender:
+        async with HttpTransport(_settings(), SecretSealer([]), resolver) as sender:
             reasons = []
             for _ in range(3):
                 reasons.append((await _post(sender, f"http://rebound.example:{port}/")).reason)

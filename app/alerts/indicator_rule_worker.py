@@ -15,38 +15,38 @@ from typing import Final
 
 import asyncpg
 
-from app.alerts.transition_recorder import record
-from app.notifications.events.outbox import wake
-from app.platform.db.database import TRANSIENT, Database, is_transient
-from app.platform.db.ingest_barrier import pass_gate
+from app.alerts.transition_recorder import record_transitions
+from app.notifications.events.outbox import wake_dispatcher
+from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
+from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.observability.metrics_and_logs import ALERT_TRANSITIONS, INDEX_PERIODS, get_logger
-from app.rules.engine.alert_state_machine import Transition, leave
-from app.rules.indicators.indicator_assignments import Concern, concerns_of
-from app.rules.indicators.indicator_evaluator import newest_end
+from app.rules.engine.alert_state_machine import AlertTransition, resolve_removed_rule
+from app.rules.indicators.indicator_assignments import RuleAssignment, compile_assignments
+from app.rules.indicators.indicator_evaluator import find_newest_period_end
 from app.rules.indicators.indicator_schedule import (
-    MOST,
-    Look,
-    compute,
-    is_due,
-    look,
-    next_look,
-    outcome_of,
+    PERIODS_LIMIT,
+    ScheduledEvaluation,
+    compute_indices,
+    evaluate_scheduled,
+    find_next_evaluation_us,
+    is_evaluation_due,
+    schedule_evaluation,
 )
 from app.rules.indicators.indicator_states import (
     WHOLE_SITE,
-    Key,
-    State,
-    begin_states,
-    forget_states,
-    load_sites,
+    IndexRuleState,
+    IndexStateKey,
+    delete_states,
+    insert_states,
+    load_index_sites,
     load_states,
     lock_states,
-    newest_of,
-    registry_version,
+    read_newest_sample_times,
+    read_registry_version,
     write_states,
 )
-from app.rules.indicators.indicator_values import Came
+from app.rules.indicators.indicator_values import BoxIndexResults
 
 _log = get_logger(__name__)
 _FAILED_US: Final = 300 * US_PER_S
@@ -60,16 +60,16 @@ class _MovedError(Exception):
     """Rules, boxes or states are others by now: begin anew."""
 
 
-class IndexWorker:
+class IndicatorRuleWorker:
     """Call `tick` now and then; `stop` before the process ends."""
 
     def __init__(self) -> None:
         self._working: asyncio.Task[None] | None = None
         self._version = -1
-        self._concerns: dict[Key, Concern] = {}
-        self._states: dict[Key, State] = {}
-        self._due: dict[Key, int] = {}
-        self._seen: dict[Key, tuple[object, ...]] = {}
+        self._concerns: dict[IndexStateKey, RuleAssignment] = {}
+        self._states: dict[IndexStateKey, IndexRuleState] = {}
+        self._due: dict[IndexStateKey, int] = {}
+        self._seen: dict[IndexStateKey, tuple[object, ...]] = {}
 
     async def tick(self, database: Database, connection: asyncpg.Connection) -> None:
         """See whether periods are over, and begin with them. Does not wait for the end of it.
@@ -86,7 +86,7 @@ class IndexWorker:
                 return
         self._working = asyncio.create_task(self._work(database))
 
-    def _due_by(self, clock_us: int) -> list[Key]:
+    def _due_by(self, clock_us: int) -> list[IndexStateKey]:
         return [key for key in self._concerns if self._due.get(key, 0) <= clock_us]
 
     async def stop(self) -> None:
@@ -100,12 +100,12 @@ class IndexWorker:
         """Do what is due; whatever happens, this ends without an error."""
         try:
             connection = await database.connect()
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             _log.warning("indices_interrupted", error=repr(error))
             return
         try:
             await self.turn(database, connection)
-        except TRANSIENT as error:
+        except DATABASE_ERRORS as error:
             self._version = -1
             _log.warning("indices_interrupted", error=repr(error))
         except Exception:  # noqa: BLE001 (whatever it is, the role goes on)
@@ -149,15 +149,15 @@ class IndexWorker:
     async def _reload(self, connection: asyncpg.Connection) -> None:
         """Read which rules there are, and how far they are judged."""
         # Before the rest: what changes meanwhile is seen by this number having moved.
-        version = await registry_version(connection)
-        self._concerns = concerns_of(await load_sites(connection))
+        version = await read_registry_version(connection)
+        self._concerns = compile_assignments(await load_index_sites(connection))
         self._states = await load_states(connection)
         self._due.clear()
         self._seen.clear()
         self._version = version
 
     async def _go(
-        self, database: Database, connection: asyncpg.Connection, keys: Sequence[Key], clock_us: int
+        self, database: Database, connection: asyncpg.Connection, keys: Sequence[IndexStateKey], clock_us: int
     ) -> int:
         """Judge what is due of some rules; of each on its own, where that fails."""
         told = 0
@@ -165,9 +165,9 @@ class IndexWorker:
             while keys:
                 looks = await self._looks(connection, keys, clock_us)
                 if looks:
-                    told += await self._judge(connection, looks, await compute(database, looks))
+                    told += await self._judge(connection, looks, await compute_indices(database, looks))
                 # There may be more than is looked at together.
-                keys = [each.concern.key for each in looks if len(each.moments) == MOST]
+                keys = [each.concern.key for each in looks if len(each.moments) == PERIODS_LIMIT]
         except Exception as error:
             if isinstance(error, _MovedError) or is_transient(error):
                 raise
@@ -179,24 +179,26 @@ class IndexWorker:
             _log.exception("index_rule_failed", rule_id=str(keys[0][0]), box_key=keys[0][1])
         return told
 
-    async def _looks(self, connection: asyncpg.Connection, keys: Sequence[Key], clock_us: int) -> list[Look]:
+    async def _looks(
+        self, connection: asyncpg.Connection, keys: Sequence[IndexStateKey], clock_us: int
+    ) -> list[ScheduledEvaluation]:
         """Find out which periods are to be judged."""
         await self._begin(connection, keys, clock_us)
         after: dict[int, int] = {}
-        due: list[Key] = []
+        due: list[IndexStateKey] = []
         for key in keys:
             concern, state = self._concerns[key], self._states[key]
-            if not is_due(concern, state, clock_us):
-                self._due[key] = next_look(concern, state, clock_us)
+            if not is_evaluation_due(concern, state, clock_us):
+                self._due[key] = find_next_evaluation_us(concern, state, clock_us)
                 continue
             due.append(key)
             for box in concern.boxes:
                 after[box] = min(after.get(box, state.judged_us), state.judged_us)
-        newest = await newest_of(connection, after) if after else {}
+        newest = await read_newest_sample_times(connection, after) if after else {}
         found = []
         for key in due:
             concern, state = self._concerns[key], self._states[key]
-            each, self._due[key] = look(concern, state, newest, clock_us)
+            each, self._due[key] = schedule_evaluation(concern, state, newest, clock_us)
             if each is None:
                 continue
             # Else nothing was known of it, and nothing came since.
@@ -205,50 +207,57 @@ class IndexWorker:
             self._seen[key] = each.seen
         return found
 
-    async def _begin(self, connection: asyncpg.Connection, keys: Sequence[Key], clock_us: int) -> None:
+    async def _begin(
+        self, connection: asyncpg.Connection, keys: Sequence[IndexStateKey], clock_us: int
+    ) -> None:
         """Have new rules begin: with the newest period that is over."""
         new = {}
         for key in keys:
             if key not in self._states:
                 concern = self._concerns[key]
-                new[key] = State(newest_end(concern.rule.asks, clock_us, concern.place) - 1, None)
+                new[key] = IndexRuleState(
+                    find_newest_period_end(concern.rule.asks, clock_us, concern.place) - 1, None
+                )
         if not new:
             return
         async with connection.transaction():
             await self._enter(connection)
-            await begin_states(connection, new)
+            await insert_states(connection, new)
             self._states |= await lock_states(connection, new)
 
     async def _moved(self, connection: asyncpg.Connection) -> bool:
-        return await registry_version(connection) != self._version
+        return await read_registry_version(connection) != self._version
 
     async def _enter(self, connection: asyncpg.Connection) -> None:
         """Pass the gate: until the transaction ends nobody changes what we rely on (_MovedError: it was)."""
-        await pass_gate(connection)
+        await pass_ingest_barrier(connection)
         if await self._moved(connection):
             raise _MovedError
 
     async def _judge(
-        self, connection: asyncpg.Connection, looks: Sequence[Look], came: Mapping[int, Came]
+        self,
+        connection: asyncpg.Connection,
+        looks: Sequence[ScheduledEvaluation],
+        came: Mapping[int, BoxIndexResults],
     ) -> int:
         """Judge in one transaction, and tell."""
-        transitions: list[Transition] = []
-        states: dict[Key, State] = {}
+        transitions: list[AlertTransition] = []
+        states: dict[IndexStateKey, IndexRuleState] = {}
         async with connection.transaction():
             # A rule that asks something else by now, or is not for a box, has no state: whatever else has
             # changed meanwhile counts from the next period on. So whoever registers boxes holds up nobody.
-            await pass_gate(connection)
+            await pass_ingest_barrier(connection)
             found = await lock_states(connection, [each.concern.key for each in looks])
             for each in looks:
                 if found.get(each.concern.key) != each.state:
                     raise _MovedError
-                outcome = outcome_of(each, came)
+                outcome = evaluate_scheduled(each, came)
                 transitions += outcome.transitions
-                states[each.concern.key] = State(outcome.judged_us, outcome.held)
+                states[each.concern.key] = IndexRuleState(outcome.judged_us, outcome.held)
             transitions.sort(key=lambda step: step.time_us)
             await write_states(connection, {key: each for key, each in states.items() if each != found[key]})
             names = {facts.key: facts.id for each in looks for facts in each.concern.boxes.values()}
-            told = await record(connection, transitions, boxes=names, now=datetime.now(UTC))
+            told = await record_transitions(connection, transitions, boxes=names, now=datetime.now(UTC))
         self._states |= states
         INDEX_PERIODS.inc(sum(len(each.moments) for each in looks))
         await _tell(connection, transitions, told)
@@ -257,18 +266,18 @@ class IndexWorker:
     async def _end_gone(self, connection: asyncpg.Connection, clock_us: int) -> int:
         """End the alerts of rules that are not for a box any more, and forget their states."""
         told = 0
-        for keys in batched([key for key in self._states if key not in self._concerns], MOST):
+        for keys in batched([key for key in self._states if key not in self._concerns], PERIODS_LIMIT):
             async with connection.transaction():
                 await self._enter(connection)
                 found = await lock_states(connection, keys)
                 ended = [
-                    leave(str(rule), state.held, clock_us, None if box == WHOLE_SITE else box)
+                    resolve_removed_rule(str(rule), state.held, clock_us, None if box == WHOLE_SITE else box)
                     for (rule, box), state in found.items()
                     if state.held is not None
                 ]
                 transitions = [step for step in ended if step is not None]
-                await forget_states(connection, keys)
-                events = await record(connection, transitions, boxes={}, now=datetime.now(UTC))
+                await delete_states(connection, keys)
+                events = await record_transitions(connection, transitions, boxes={}, now=datetime.now(UTC))
             await _tell(connection, transitions, events)
             told += events
             for key in keys:
@@ -276,10 +285,10 @@ class IndexWorker:
         return told
 
 
-async def _tell(connection: asyncpg.Connection, transitions: Sequence[Transition], told: int) -> None:
+async def _tell(connection: asyncpg.Connection, transitions: Sequence[AlertTransition], told: int) -> None:
     """Once it is committed: count, and wake the dispatcher if anything was told."""
     for step in transitions:
         if step.rule is None or not step.rule.dry_run:
             ALERT_TRANSITIONS.labels(step.kind, step.severity or "none").inc()
     if told:
-        await wake(connection)
+        await wake_dispatcher(connection)

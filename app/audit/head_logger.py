@@ -13,7 +13,7 @@ from app.platform.observability.metrics_and_logs import get_logger
 _log = get_logger(__name__)
 
 
-class Witness:
+class HeadLogger:
     """Tells each head once, and again when it has moved."""
 
     def __init__(self) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.platform.http.contract.refusals import refusal
-from app.platform.http.contract.request_head import head_of
+from app.platform.http.contract.refusals import make_refusal_response
+from app.platform.http.contract.request_head import read_request_head
 from app.platform.kernel.errors import MalformedRequestError
 
 ADDRESS_MAX: Final = 8_192
@@ -20,7 +20,7 @@ HEADERS_MAX: Final = 32_768
 _HOST: Final = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
-class Form:
+class RequestHeadLimitMiddleware:
     """Refuses such requests: 400, 414 or 431."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,11 +32,11 @@ class Form:
         if error is None:
             await self._app(scope, receive, send)
         else:
-            await refusal(error)(scope, receive, send)
+            await make_refusal_response(error)(scope, receive, send)
 
 
 def _fault(scope: Scope) -> MalformedRequestError | None:
-    head = head_of(scope)
+    head = read_request_head(scope)
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > ADDRESS_MAX:
         return MalformedRequestError(
             f"Path and query are longer than {ADDRESS_MAX} bytes: send less.", status=414, code="uri_too_long"

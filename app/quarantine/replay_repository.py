@@ -31,12 +31,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import RawConnection
-from app.platform.kernel.tenant_scope import Reach
-from app.quarantine.entry_writer import KEPT_BYTES, shortened
-from app.quarantine.queries import Filter
+from app.platform.kernel.tenant_scope import TenantScope
+from app.quarantine.entry_writer import MAX_PAYLOAD_BYTES, truncate_detail
+from app.quarantine.queries import QuarantineFilter
 from app.timeseries.storage.models import QuarantineEntry
 
-COUNTED: Final = 10_000
+REPLAYABLE_COUNT_LIMIT: Final = 10_000
 """What is left is counted up to here: whoever has more wants to know no better."""
 
 # Nobody's, and the caller's to replay: see above. `{me}` are the caller's organisations, `{here}` its sites.
@@ -87,7 +87,7 @@ WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND c.reported_at > $2
 """
 
 
-class Held(NamedTuple):
+class LockedQuarantineEntry(NamedTuple):
     """An entry under lock.
 
     Attributes:
@@ -127,7 +127,9 @@ class Held(NamedTuple):
         return not self.payload or (self.door == "mqtt" and self.topic is None)
 
 
-async def hold(connection: RawConnection, identifier: UUID, visible: Reach) -> Held | None:
+async def lock_entry(
+    connection: RawConnection, identifier: UUID, visible: TenantScope
+) -> LockedQuarantineEntry | None:
     """Lock an entry until the caller's transaction ends; None where the caller may not replay it.
 
     Args:
@@ -139,10 +141,12 @@ async def hold(connection: RawConnection, identifier: UUID, visible: Reach) -> H
     if row is None:
         return None
     outcome = row["outcome"]
-    return Held(**{**row, "outcome": None if outcome is None else msgspec.json.decode(outcome)})
+    return LockedQuarantineEntry(
+        **{**row, "outcome": None if outcome is None else msgspec.json.decode(outcome)}
+    )
 
 
-async def mark(
+async def record_replay_outcome(
     connection: RawConnection,
     identifier: UUID,
     *,
@@ -161,18 +165,22 @@ async def mark(
         forget: whether its payload is to go: something of it may be stored nowhere.
         now: the time of the replay.
     """
-    code, detail = (None, None) if refused is None else (refused[0], shortened(refused[1]))
+    code, detail = (None, None) if refused is None else (refused[0], truncate_detail(refused[1]))
     await connection.execute(
         _MARK, identifier, now, code, detail, msgspec.json.encode(outcome).decode(), forget
     )
 
 
-async def passed_over(connection: RawConnection, boxes: Sequence[str], since: datetime) -> frozenset[str]:
+async def find_boxes_with_newer_status(
+    connection: RawConnection, boxes: Sequence[str], since: datetime
+) -> frozenset[str]:
     """Those of the boxes whose state is known better than from a status of that time."""
     return await _ids(connection, _PASSED, boxes, since)
 
 
-async def reconfigured(connection: RawConnection, boxes: Sequence[str], since: datetime) -> frozenset[str]:
+async def find_reconfigured_boxes(
+    connection: RawConnection, boxes: Sequence[str], since: datetime
+) -> frozenset[str]:
     """Those of the boxes that reported a configuration since."""
     return await _ids(connection, _RECONFIGURED, boxes, since)
 
@@ -184,23 +192,27 @@ async def _ids(
     return frozenset(identifier for (identifier,) in rows)
 
 
-async def due(session: AsyncSession, wanted: Filter, after: UUID | None, limit: int) -> list[UUID]:
+async def find_replayable_entries(
+    session: AsyncSession, wanted: QuarantineFilter, after: UUID | None, limit: int
+) -> list[UUID]:
     """Entries that can be replayed and were not, the oldest first: at most `limit`, those after this one."""
     rows = await session.execute(_due(wanted, after, limit))
     return list(rows.scalars())
 
 
-async def count_due(session: AsyncSession, wanted: Filter, after: UUID | None) -> int:
+async def count_replayable_entries(
+    session: AsyncSession, wanted: QuarantineFilter, after: UUID | None
+) -> int:
     """How many there are, up to COUNTED."""
-    found = _due(wanted, after, COUNTED).subquery()
+    found = _due(wanted, after, REPLAYABLE_COUNT_LIMIT).subquery()
     count: int = (await session.execute(select(func.count()).select_from(found))).scalar_one()
     return count
 
 
-def _due(wanted: Filter, after: UUID | None, limit: int) -> Select[UUID]:
+def _due(wanted: QuarantineFilter, after: UUID | None, limit: int) -> Select[UUID]:
     entry = QuarantineEntry
     conditions: list[ColumnElement[bool]] = [
-        entry.payload_bytes.between(1, KEPT_BYTES),
+        entry.payload_bytes.between(1, MAX_PAYLOAD_BYTES),
         not_(and_(entry.door == "mqtt", entry.topic.is_(None))),
         entry.replayed_at.is_(None),
         *wanted.of_anybody(),
@@ -218,7 +230,7 @@ def _due(wanted: Filter, after: UUID | None, limit: int) -> Select[UUID]:
     return select(found.c.id).order_by(found.c.id).limit(limit)
 
 
-def _whose(visible: Reach) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
+def _whose(visible: TenantScope) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
     """The kinds of entry that a caller may replay."""
     if visible.organisations is None:
         return [()]
@@ -226,4 +238,4 @@ def _whose(visible: Reach) -> list[tuple[ColumnElement[bool] | TextClause, ...]]
         bindparam("me", list(visible.organisations), type_=ARRAY(Uuid)),
         bindparam("here", None if visible.sites is None else list(visible.sites), type_=ARRAY(Uuid)),
     )
-    return [tuple(Filter(visible).conditions()), (claimed,)]
+    return [tuple(QuarantineFilter(visible).conditions()), (claimed,)]

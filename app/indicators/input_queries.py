@@ -12,14 +12,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalogue.metrics import BY_NAME
-from app.indicators.box_queries import HOUR_S, MAX_SAMPLES, Needs, Station, too_many_samples
-from app.indicators.calendar_periods import DAY_US, Period
-from app.indicators.index_definitions import Material
-from app.indicators.input_types import Hourly, Levels, Samples
-from app.timeseries.rollups.hourly_means import HourMeans, Hours, hourly_means
-from app.timeseries.rollups.rollup_columns import shortened
-from app.timeseries.series.bulk_values import Stretch, Values, values_of
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.indicators.box_queries import HOUR_S, MAX_SAMPLES, IndexedBox, InputNeeds, too_many_samples_error
+from app.indicators.calendar_periods import DAY_US, TimePeriod
+from app.indicators.index_definitions import BoxMeasurements
+from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels
+from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, read_hourly_means
+from app.timeseries.rollups.rollup_columns import round_to_stored_precision
+from app.timeseries.series.bulk_values import BoxTimeRange, TimedValues, read_bulk_values
 
 # It is cheaper to read two days too many than to ask once more.
 _NEAR_US: Final = 2 * DAY_US
@@ -28,26 +28,28 @@ _HOURS: Final = 60_000
 _SAMPLES: Final = 200_000
 
 
-class Wanted(NamedTuple):
+class InputRequest(NamedTuple):
     """A box and what is needed of it."""
 
-    station: Station
-    needs: Needs
+    station: IndexedBox
+    needs: InputNeeds
 
 
 class _Part(NamedTuple):
     """A stretch of a metric of a box."""
 
-    station: Station
+    station: IndexedBox
     metric: str
-    period: Period
+    period: TimePeriod
 
 
-type Materials = dict[int, Material]
+type MeasurementsByBox = dict[int, BoxMeasurements]
 """What was measured, by the boxes' keys."""
 
 
-async def materials(session: AsyncSession, wanted: Sequence[Wanted]) -> AsyncIterator[Materials]:
+async def read_measurements(
+    session: AsyncSession, wanted: Sequence[InputRequest]
+) -> AsyncIterator[MeasurementsByBox]:
     """Read what is needed of boxes, as far as they measure that, some boxes at a time, in their order.
 
     Raises:
@@ -64,13 +66,13 @@ async def materials(session: AsyncSession, wanted: Sequence[Wanted]) -> AsyncIte
             continue
         hourly, levels = await _hourly(session, portion)
         yield {
-            station.key: Material(hourly[station.key], levels[station.key], samples[station.key])
+            station.key: BoxMeasurements(hourly[station.key], levels[station.key], samples[station.key])
             for station, _ in portion
         }
 
 
-def _portions(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
-    portion: list[Wanted] = []
+def _portions(wanted: Iterable[InputRequest]) -> Iterator[list[InputRequest]]:
+    portion: list[InputRequest] = []
     hours = samples = 0.0
     for each in wanted:
         more_hours = _seconds(_parts(each.station, each.needs.hours)) / HOUR_S
@@ -88,11 +90,11 @@ def _seconds(parts: Iterable[_Part]) -> float:
     return sum(part.period.seconds for part in parts)
 
 
-def _measured(station: Station, needed: Mapping[str, list[Period]]) -> list[str]:
+def _measured(station: IndexedBox, needed: Mapping[str, list[TimePeriod]]) -> list[str]:
     return [metric for metric in needed if metric in station.metrics]
 
 
-def _parts(station: Station, needed: Mapping[str, list[Period]]) -> list[_Part]:
+def _parts(station: IndexedBox, needed: Mapping[str, list[TimePeriod]]) -> list[_Part]:
     """The stretches that are read, of metrics that the box measures."""
     return [
         _Part(station, metric, period)
@@ -101,25 +103,27 @@ def _parts(station: Station, needed: Mapping[str, list[Period]]) -> list[_Part]:
     ]
 
 
-def _merged(periods: Iterable[Period]) -> list[Period]:
+def _merged(periods: Iterable[TimePeriod]) -> list[TimePeriod]:
     """Stretches that hold all periods, ascending, none near the next one."""
-    found: list[Period] = []
+    found: list[TimePeriod] = []
     for period in sorted(periods):
         if found and period.start_us - found[-1].end_us <= _NEAR_US:
-            found[-1] = Period(found[-1].start_us, max(found[-1].end_us, period.end_us))
+            found[-1] = TimePeriod(found[-1].start_us, max(found[-1].end_us, period.end_us))
         elif period.start_us < period.end_us:
             found.append(period)
     return found
 
 
 async def _hourly(
-    session: AsyncSession, wanted: Sequence[Wanted]
-) -> tuple[dict[int, dict[str, Hourly]], dict[int, dict[str, Levels]]]:
+    session: AsyncSession, wanted: Sequence[InputRequest]
+) -> tuple[dict[int, dict[str, HourlySeries]], dict[int, dict[str, SoundLevels]]]:
     parts = [part for station, needs in wanted for part in _parts(station, needs.hours)]
-    found = await hourly_means(
+    found = await read_hourly_means(
         session,
         [
-            Hours(part.station.key, BY_NAME[part.metric], *part.period, part.station.interval_s)
+            HourlyMeansQuery(
+                part.station.key, METRICS_BY_NAME[part.metric], *part.period, part.station.interval_s
+            )
             for part in parts
         ],
     )
@@ -130,44 +134,46 @@ async def _hourly(
 
 
 def _shaped(
-    wanted: Sequence[Wanted], of: Mapping[tuple[int, str], Sequence[HourMeans]]
-) -> tuple[dict[int, dict[str, Hourly]], dict[int, dict[str, Levels]]]:
+    wanted: Sequence[InputRequest], of: Mapping[tuple[int, str], Sequence[HourMeans]]
+) -> tuple[dict[int, dict[str, HourlySeries]], dict[int, dict[str, SoundLevels]]]:
     """By box and metric: of each hour that has a value its mean, and how much of it was measured."""
-    hourly: dict[int, dict[str, Hourly]] = defaultdict(dict)
-    levels: dict[int, dict[str, Levels]] = defaultdict(dict)
+    hourly: dict[int, dict[str, HourlySeries]] = defaultdict(dict)
+    levels: dict[int, dict[str, SoundLevels]] = defaultdict(dict)
     for station, needs in wanted:
         for metric in _measured(station, needs.hours):
             whole = HourMeans.joined(of.get((station.key, metric), ()))
-            means = shortened(BY_NAME[metric], whole.means, whole.lows, whole.counts)
-            if BY_NAME[metric].kind == "level":
-                levels[station.key][metric] = Levels.of_hours(
+            means = round_to_stored_precision(METRICS_BY_NAME[metric], whole.means, whole.lows, whole.counts)
+            if METRICS_BY_NAME[metric].kind == "level":
+                levels[station.key][metric] = SoundLevels.of_hours(
                     whole.times, means, whole.counts, station.interval_s
                 )
             else:
                 covered = np.minimum(100.0, 100.0 * whole.counts * station.interval_s / HOUR_S)
-                hourly[station.key][metric] = Hourly.of(whole.times, means, covered)
+                hourly[station.key][metric] = HourlySeries.of(whole.times, means, covered)
     return hourly, levels
 
 
-async def _samples(session: AsyncSession, wanted: Sequence[Wanted]) -> dict[int, dict[str, Samples]] | None:
+async def _samples(
+    session: AsyncSession, wanted: Sequence[InputRequest]
+) -> dict[int, dict[str, SampleSeries]] | None:
     """By box and metric; None: of these boxes there are more than are looked at."""
     by_metric: dict[str, list[_Part]] = defaultdict(list)
     for station, needs in wanted:
         for part in _parts(station, needs.samples):
             by_metric[part.metric].append(part)
-    of: dict[tuple[int, str], list[Values]] = defaultdict(list)
+    of: dict[tuple[int, str], list[TimedValues]] = defaultdict(list)
     for metric, parts in by_metric.items():
-        stretches = [Stretch(part.station.key, *part.period) for part in parts]
-        found = await values_of(session, BY_NAME[metric], stretches, most=MAX_SAMPLES)
+        stretches = [BoxTimeRange(part.station.key, *part.period) for part in parts]
+        found = await read_bulk_values(session, METRICS_BY_NAME[metric], stretches, most=MAX_SAMPLES)
         if found is None:
             if len(wanted) > 1:
                 return None
-            raise too_many_samples(MAX_SAMPLES + 1)
+            raise too_many_samples_error(MAX_SAMPLES + 1)
         for part, values in zip(parts, found, strict=True):
             of[part.station.key, metric].append(values)
     return {
         station.key: {
-            metric: Samples.of(
+            metric: SampleSeries.of(
                 np.concatenate([np.empty(0, np.int64), *(each.times for each in of[station.key, metric])]),
                 np.concatenate([np.empty(0), *(each.values for each in of[station.key, metric])]),
                 float(station.interval_s),

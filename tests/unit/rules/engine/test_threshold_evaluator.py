@@ -9,14 +9,14 @@ import pytest
 
 from app.catalogue.metrics import COLUMNS, INDEX
 from app.platform.kernel.rejection_codes import RejectedError
-from app.rules.engine.rule_evaluator import (
-    Cause,
+from app.rules.engine.threshold_evaluator import (
+    AlertTransition,
+    BoxRuleSet,
     CompiledRule,
-    SiteRules,
-    State,
-    Transition,
+    ConditionCause,
+    RuleStates,
+    compile_box_rules,
     compile_rule,
-    compile_site,
     evaluate_box,
 )
 
@@ -50,14 +50,14 @@ def ids() -> Callable[[], UUID]:
 
 
 def run(
-    rules: Sequence[CompiledRule] | SiteRules,
+    rules: Sequence[CompiledRule] | BoxRuleSet,
     samples: Sequence[tuple[float, float]],
-    state: State | None = None,
+    state: RuleStates | None = None,
     metric: str = "pm2_5",
     seen: float | None = None,
-) -> tuple[list[tuple[str, float, float | None]], State]:
+) -> tuple[list[tuple[str, float, float | None]], RuleStates]:
     """Give (minute, value) samples to the rules; return (kind, minute, value) and the state."""
-    site = rules if isinstance(rules, SiteRules) else compile_site(rules)
+    site = rules if isinstance(rules, BoxRuleSet) else compile_box_rules(rules)
     state = {} if state is None else state
     known = {} if seen is None else {metric: [0.0, round(seen * MINUTE)]}
     given = [(round(minute * MINUTE), values(**{metric: value})) for minute, value in samples]
@@ -76,18 +76,22 @@ def test_fires_at_the_first_sample_still_above_after_the_wait_and_resolves_at_cl
 
 def test_a_transition_says_all_that_an_alert_needs() -> None:
     rule = make_rule(version=3, wait="PT2M")
-    state: State = {}
+    state: RuleStates = {}
     given = [(minute * MINUTE, values(pm2_5=value)) for minute, value in ((1, 30.0), (3, 31.0), (4, 25.0))]
-    found, changed = evaluate_box(compile_site([rule]), state, {}, given, 7, ids())
+    found, changed = evaluate_box(compile_box_rules([rule]), state, {}, given, 7, ids())
     alert = UUID(int=1)
     high, low = (
-        Cause("pm2_5", value, 25.0, 25.0, None, None, "levels/0/condition", None, ())
+        ConditionCause("pm2_5", value, 25.0, 25.0, None, None, "levels/0/condition", None, ())
         for value in (31.0, 25.0)
     )
     assert changed
     assert found == [
-        Transition("firing", rule, rule.id, 7, 3 * MINUTE, "warning", high, MINUTE, alert, 1, "threshold"),
-        Transition("resolved", rule, rule.id, 7, 4 * MINUTE, "warning", low, MINUTE, alert, 2, "cleared"),
+        AlertTransition(
+            "firing", rule, rule.id, 7, 3 * MINUTE, "warning", high, MINUTE, alert, 1, "threshold"
+        ),
+        AlertTransition(
+            "resolved", rule, rule.id, 7, 4 * MINUTE, "warning", low, MINUTE, alert, 2, "cleared"
+        ),
     ]
     assert [step.value for step in found] == [31.0, 25.0]
 
@@ -168,7 +172,7 @@ def test_late_is_said_of_each_metric_alone() -> None:
         (9 * MINUTE, values(laeq=80.0)),
         (8 * MINUTE, values(pm2_5=1.0)),
     ]
-    found, _ = evaluate_box(compile_site(rules), {}, {"pm2_5": [1.0, 9 * MINUTE]}, given, 7, ids())
+    found, _ = evaluate_box(compile_box_rules(rules), {}, {"pm2_5": [1.0, 9 * MINUTE]}, given, 7, ids())
     assert [(step.rule_id, step.time_us) for step in found] == [
         (rules[0].id, 10 * MINUTE),
         (rules[1].id, 9 * MINUTE),
@@ -178,7 +182,9 @@ def test_late_is_said_of_each_metric_alone() -> None:
 def test_metrics_that_are_absent_are_passed_over() -> None:
     rule = make_rule()
     _, state = run([rule], [(1, 30)])
-    found, changed = evaluate_box(compile_site([rule]), state, {}, [(2 * MINUTE, values(pm10=1.0))], 7, ids())
+    found, changed = evaluate_box(
+        compile_box_rules([rule]), state, {}, [(2 * MINUTE, values(pm10=1.0))], 7, ids()
+    )
     assert (found, changed) == ([], False)
 
 
@@ -198,7 +204,7 @@ def test_transitions_come_in_the_order_of_the_samples() -> None:
         (2 * MINUTE, values(pm2_5=30.0)),
         (3 * MINUTE, values(rssi=-50.0)),
     ]
-    found, _ = evaluate_box(compile_site(rules), {}, {}, given, 7, ids())
+    found, _ = evaluate_box(compile_box_rules(rules), {}, {}, given, 7, ids())
     assert [(step.kind, step.rule_id.int - 1000) for step in found] == [
         ("firing", 1),
         ("firing", 2),
@@ -221,7 +227,9 @@ def test_what_a_rule_left_behind_ends_when_it_no_longer_applies() -> None:
     gone = make_rule(1)
     waiting = make_rule(2, wait="PT1H")
     _, state = run([gone, waiting], [(5, 30)])
-    found, changed = evaluate_box(compile_site([]), state, {}, [(4 * MINUTE, values(pm2_5=30.0))], 7, ids())
+    found, changed = evaluate_box(
+        compile_box_rules([]), state, {}, [(4 * MINUTE, values(pm2_5=30.0))], 7, ids()
+    )
     assert changed
     assert state == {}
     (step,) = found
@@ -235,13 +243,13 @@ def test_what_a_rule_left_behind_ends_when_it_no_longer_applies() -> None:
 def test_without_samples_nothing_is_done() -> None:
     _, state = run([make_rule()], [(5, 30)])
     before = json.dumps(state)
-    assert evaluate_box(compile_site([]), state, {}, [], 7, ids()) == ([], False)
+    assert evaluate_box(compile_box_rules([]), state, {}, [], 7, ids()) == ([], False)
     assert json.dumps(state) == before
 
 
 def test_a_site_without_rules_is_false() -> None:
-    assert not compile_site([])
-    assert compile_site([make_rule()])
+    assert not compile_box_rules([])
+    assert compile_box_rules([make_rule()])
 
 
 def test_compiling_refuses_what_was_not_validated() -> None:
@@ -279,7 +287,7 @@ def test_a_ladder_behind_a_gate_is_one_alert() -> None:
             ]
         },
     )
-    site = compile_site([rule])
+    site = compile_box_rules([rule])
     ((column, low, high),) = site.gates
     assert (column, low) == (INDEX["pm2_5"], float("-inf"))
     assert high == pytest.approx(10)
@@ -312,6 +320,6 @@ def test_walked_rules_are_left_to_the_walk() -> None:
             ]
         },
     )
-    state: State = {walked.key: [1, None, [[0, MINUTE, 1]]]}
-    assert run(compile_site([walked]), [(2, 30), (3, 10)], state) == ([], state)
+    state: RuleStates = {walked.key: [1, None, [[0, MINUTE, 1]]]}
+    assert run(compile_box_rules([walked]), [(2, 30), (3, 10)], state) == ([], state)
     assert state == {walked.key: [1, None, [[0, MINUTE, 1]]]}

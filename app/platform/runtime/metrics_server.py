@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from app.platform.config.settings import Settings
+from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.operator_auth import is_operator
-from app.platform.observability.metrics_and_logs import exposition
+from app.platform.observability.metrics_and_logs import render_metrics
 
 
 async def serve_metrics(
-    settings: Settings, name: str, state: Callable[[], str]
+    settings: VigieSettings, name: str, state: Callable[[], str]
 ) -> Callable[[], Awaitable[None]]:
     """Serve `/metrics`, for operators only, and `/healthz`; gives the call that ends it.
 
@@ -28,7 +28,7 @@ async def serve_metrics(
         if not is_operator(bearer, request.remote, settings.api):
             raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
         return web.Response(
-            body=exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=render_metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
     async def health(_: web.Request) -> web.Response:

@@ -8,9 +8,9 @@ is asked for anew, in less. Pure: no database, no clock.
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from app.timeseries.exports.box_selection import Position, Span
+from app.timeseries.exports.box_selection import ExportSpan, RowPosition
 
-BOXES_MOST: Final = 100
+MAX_SCANNED_BOXES: Final = 100
 """That are looked at together."""
 
 # From piece to piece: whoever has few rows is looked at together with others, carefully.
@@ -20,7 +20,7 @@ _LONG_S: Final = 1.0
 _SHORTEST: Final = timedelta(microseconds=1)
 
 
-class Piece(NamedTuple):
+class ScanRange(NamedTuple):
     """What is looked at.
 
     Attributes:
@@ -29,12 +29,12 @@ class Piece(NamedTuple):
         end: of a single box instead only what is before this; None: boxes.
     """
 
-    start: Position | None
+    start: RowPosition | None
     boxes: int
     end: datetime | None
 
 
-class Seen(NamedTuple):
+class ScanOutcome(NamedTuple):
     """What there was.
 
     Attributes:
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
     seconds: float
 
 
-class Walk:
+class AdaptiveRowScan:
     """A way through all rows, piece by piece.
 
     Args:
@@ -60,7 +60,7 @@ class Walk:
         rows: that fit into a piece.
     """
 
-    def __init__(self, span: Span, rows: int) -> None:
+    def __init__(self, span: ExportSpan, rows: int) -> None:
         self._span = span
         self._rows = rows
         self._start = span.start
@@ -70,56 +70,56 @@ class Walk:
         self._hint = (span.last - span.first) / _GROWTH
         self._more = True
 
-    def next(self) -> Piece | None:
+    def next(self) -> ScanRange | None:
         """What is to be looked at; None at the end."""
         if not self._more:
             return None
         if self._width is None or self._start is None or self._start.time is None:
-            return Piece(self._start, self._boxes, None)
+            return ScanRange(self._start, self._boxes, None)
         # Not past the last year that there is.
         width = min(self._width, self._span.last - self._start.time)
-        return Piece(self._start, 1, self._start.time + width)
+        return ScanRange(self._start, 1, self._start.time + width)
 
-    def seen(self, piece: Piece, seen: Seen) -> None:
+    def seen(self, piece: ScanRange, seen: ScanOutcome) -> None:
         """Tell what there was in a piece: the next one follows from it."""
         if piece.end is not None:
             self._seen_while(piece, piece.end, seen)
         elif seen.over is None:
             self._more = seen.looked == piece.boxes
             if seen.last is not None:
-                self._start = Position(seen.last, None)
-            self._boxes = next_boxes(piece.boxes, seen.rows, self._rows, seen.seconds)
+                self._start = RowPosition(seen.last, None)
+            self._boxes = choose_box_count(piece.boxes, seen.rows, self._rows, seen.seconds)
         else:
             self._start = self._begin(seen.over)
             self._boxes = max(1, piece.boxes // _GROWTH)
             if not seen.rows:
                 self._width = self._hint
 
-    def _seen_while(self, piece: Piece, end: datetime, seen: Seen) -> None:
+    def _seen_while(self, piece: ScanRange, end: datetime, seen: ScanOutcome) -> None:
         width = self._width or _SHORTEST
         if piece.start is None or not seen.looked:
             # The box was removed meanwhile.
             self._width = None
-            self._start = None if piece.start is None else Position(piece.start.box, None)
+            self._start = None if piece.start is None else RowPosition(piece.start.box, None)
         elif seen.over is not None:
             self._width = self._hint = max(width / _GROWTH, _SHORTEST)
         elif end >= self._span.last:
-            self._start, self._width, self._boxes = Position(piece.start.box, None), None, 1
+            self._start, self._width, self._boxes = RowPosition(piece.start.box, None), None, 1
         else:
             fitting = self._rows * _FILLED / seen.rows if seen.rows else _GROWTH
             times = 1 / _GROWTH if seen.seconds >= _LONG_S else min(_GROWTH, fitting)
             longest = self._span.last - self._span.first
             self._width = self._hint = max(min(width * times, longest), _SHORTEST)
-            self._start = Position(piece.start.box, end)
+            self._start = RowPosition(piece.start.box, end)
 
-    def _begin(self, box: str) -> Position:
+    def _begin(self, box: str) -> RowPosition:
         start = self._start
         if start is not None and start.box == box and start.time is not None:
             return start
-        return Position(box, self._span.first)
+        return RowPosition(box, self._span.first)
 
 
-def next_boxes(boxes: int, found: int, rows: int, seconds: float) -> int:
+def choose_box_count(boxes: int, found: int, rows: int, seconds: float) -> int:
     """How many boxes are looked at next.
 
     Each of them is read as far as it fills a piece by itself: too many cost the database time for nothing,
@@ -134,4 +134,4 @@ def next_boxes(boxes: int, found: int, rows: int, seconds: float) -> int:
     if seconds >= _LONG_S:
         return max(1, boxes // _GROWTH)
     fitting = int(boxes * _FILLED * rows / max(found, 1))
-    return max(1, min(BOXES_MOST, boxes * _GROWTH, fitting))
+    return max(1, min(MAX_SCANNED_BOXES, boxes * _GROWTH, fitting))

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from app.indicators.index_results import Band
-from app.reports.render.number_formats import NBSP, Formats
-from app.reports.render.report_statistics import Computed, Value
+from app.indicators.index_results import IndexBand
+from app.reports.render.number_formats import NBSP, ReportFormatter
+from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
 
 # Of methods whose classes have no colours in their source: ours, from good to bad.
@@ -16,17 +16,17 @@ _OWN: Final = {
 _DARK, _LIGHT = "#0f172a", "#ffffff"
 _MIDDLE: Final = 0.36
 # Of a result in which the highest value is the best one.
-GOOD_ABOVE: Final = frozenset({"light"})
+HIGHER_IS_BETTER: Final = frozenset({"light"})
 
 
-def colour_of(band: Band | None) -> str | None:
+def choose_band_colour(band: IndexBand | None) -> str | None:
     """The colour of a class; None where it has none."""
     if band is None:
         return None
     return band.colour or _OWN.get(band.key)
 
 
-def ink_on(colour: str) -> str:
+def choose_text_colour(colour: str) -> str:
     """Black or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     red, green, blue = (
@@ -37,13 +37,13 @@ def ink_on(colour: str) -> str:
     return _DARK if luminance > _MIDDLE / 2 else _LIGHT
 
 
-def title_of(value: Value, formats: Formats) -> str:
+def format_figure_title(value: FigureValue, formats: ReportFormatter) -> str:
     """What a figure is called, with its metric where it has one."""
     title = formats.said(value.figure.method.title)
     return f"{title}{formats.said(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
 
 
-def when(value: Value, report: Computed, formats: Formats) -> str:
+def format_value_period(value: FigureValue, report: ReportStatistics, formats: ReportFormatter) -> str:
     """Which part of the period a value is of; empty of all of it."""
     slot = value.slot
     if value.figure.lengths == ("hour",):
@@ -56,7 +56,7 @@ def when(value: Value, report: Computed, formats: Formats) -> str:
     return f"{formats.short_day(slot.first)} \u2013 {formats.short_day(slot.last)}"
 
 
-def shown(value: Value, formats: Formats) -> str:
+def format_figure_value(value: FigureValue, formats: ReportFormatter) -> str:
     """A value with its unit; of an index, its class's number on its scale."""
     result = value.result
     if result.value is None:
@@ -66,22 +66,22 @@ def shown(value: Value, formats: Formats) -> str:
     return formats.measured(result.value, result.unit)
 
 
-def times(ratio: float | None, formats: Formats) -> str:
+def format_ratio(ratio: float | None, formats: ReportFormatter) -> str:
     """A value by its limit; empty where there is none."""
     return "" if ratio is None else formats.times(ratio)
 
 
-def unit_less(text: str) -> str:
+def strip_unit(text: str) -> str:
     """A number without the space that binds its unit."""
     return text.partition(NBSP)[0]
 
 
-def part_of(value: Value, key: str) -> float | None:
+def find_component_value(value: FigureValue, key: str) -> float | None:
     """A component's value."""
     return next((part.value for part in value.result.components if part.key == key), None)
 
 
-def mean_before(report: Computed, formats: Formats) -> str:
+def format_previous_period(report: ReportStatistics, formats: ReportFormatter) -> str:
     """The period before, as a sentence names it."""
     if report.is_day:
         return formats.day(report.earlier.first)

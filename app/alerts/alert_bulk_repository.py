@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from app.alerts.alert_timeline import to_json
+from app.alerts.alert_timeline import encode_jsonb
 from app.platform.db.database import RawConnection
 
-type Row = dict[str, Any]
+type AlertRow = dict[str, Any]
 """A row by column, with the values of jsonb columns as Python has them."""
 
 _FIXED: Final = {
@@ -57,10 +57,10 @@ _JSON: Final = frozenset(name for name, kind in _CHANGING.items() if kind == "js
 _INSERTED: Final = {"id": "uuid", **_FIXED, **_CHANGING}
 _UPDATED: Final = {"id": "uuid", **_CHANGING}
 
-SELECTED: Final = ", ".join(
+SELECTED_COLUMNS: Final = ", ".join(
     f"a.{name}::text" if name in _JSON else f"a.{name}" for name in (*_INSERTED, "assignee")
 )
-"""What to select from `alerts a` for `of_record`."""
+"""What to select from `alerts a` for `decode_alert_row`."""
 
 
 def _arrays(columns: dict[str, str]) -> str:
@@ -86,7 +86,7 @@ FROM unnest({_arrays(_INSERTED)}) AS t ({", ".join(_INSERTED)})
 """  # noqa: S608 (column names of ours)
 
 
-def of_record(record: Any) -> Row:  # noqa: ANN401 (asyncpg's records are not typed)
+def decode_alert_row(record: Any) -> AlertRow:  # noqa: ANN401 (asyncpg's records are not typed)
     """Take a row that was selected by SELECTED, with whatever else was selected beside."""
     row = dict(record)
     for name in _JSON:
@@ -95,17 +95,17 @@ def of_record(record: Any) -> Row:  # noqa: ANN401 (asyncpg's records are not ty
     return row
 
 
-async def insert(connection: RawConnection, rows: Sequence[Row], now: datetime) -> None:
+async def insert_alerts(connection: RawConnection, rows: Sequence[AlertRow], now: datetime) -> None:
     """Write new rows, in one statement."""
     if rows:
         await connection.execute(_INSERT, *_columns(_INSERTED, rows), now)
 
 
-async def update(connection: RawConnection, rows: Sequence[Row], now: datetime) -> None:
+async def update_alerts(connection: RawConnection, rows: Sequence[AlertRow], now: datetime) -> None:
     """Write what may have changed of rows that are locked, in one statement."""
     if rows:
         await connection.execute(_UPDATE, *_columns(_UPDATED, rows), now)
 
 
-def _columns(columns: dict[str, str], rows: Sequence[Row]) -> list[list[Any]]:
-    return [[to_json(row[name]) if name in _JSON else row[name] for row in rows] for name in columns]
+def _columns(columns: dict[str, str], rows: Sequence[AlertRow]) -> list[list[Any]]:
+    return [[encode_jsonb(row[name]) if name in _JSON else row[name] for row in rows] for name in columns]

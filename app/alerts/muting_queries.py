@@ -20,7 +20,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.alerts.inhibition_cycles import Place, outside
+from app.alerts.inhibition_cycles import InhibitionSide, find_muters_outside_cycles
 from app.platform.db.database import RawConnection
 from app.rules.definitions.severity import SEVERITIES
 
@@ -37,7 +37,7 @@ _LISTS: Final = {
 _SHOWN: Final = 10
 
 
-def lists(matchers: str, prefix: str = "") -> str:
+def matcher_columns_sql(matchers: str, prefix: str = "") -> str:
     """Write the columns that matchers (an SQL expression of type jsonb) become, to be compared quickly."""
     return ", ".join(
         f"CASE WHEN {matchers} ? '{name}' THEN "
@@ -46,11 +46,12 @@ def lists(matchers: str, prefix: str = "") -> str:
     )
 
 
-def matches(matchers: str, alert: str) -> str:
+def matcher_condition_sql(matchers: str, alert: str) -> str:
     """Write the condition that an alert fits matchers.
 
     Args:
-        matchers: what stands before the names of the columns of `lists`, such as `s.` or `i.source_`.
+        matchers: what stands before the names of the columns of `matcher_columns_sql`, such as
+            `s.` or `i.source_`.
         alert: the alias of a row of ALERTS.
     """
     each = []
@@ -60,14 +61,14 @@ def matches(matchers: str, alert: str) -> str:
     return f"coalesce({' AND '.join(each)}, false)"
 
 
-ALERTS: Final = """
+MATCHABLE_ALERTS: Final = """
 SELECT a.id, a.organisation_id, a.site_id, a.box_key, a.box, a.rule_id, a.metric, a.severity, a.state, b.tags
 FROM alerts a LEFT JOIN boxes b ON b.key = a.box_key
 WHERE NOT a.dry_run
 """
 """Alerts that may be told, with what matchers look at; further conditions may be put behind it."""
 
-IN_FORCE: Final = """
+SILENCE_IN_FORCE: Final = """
 s.starts_at <= now() AND coalesce(s.ends_at, 'infinity') > now()
 AND (s.schedule IS NULL OR (s.window_start <= now() AND coalesce(s.window_end, 'infinity') > now()))
 """
@@ -86,29 +87,33 @@ _RANK: Final = f"array_position(ARRAY[{', '.join(repr(each) for each in SEVERITI
 # before they meet: of a thousand that fire, each target must not meet each.
 _MUTED: Final = f"""
 in_force AS MATERIALIZED (
-    SELECT s.id, s.organisation_id, {lists("s.matchers")} FROM silences s
-    WHERE s.organisation_id IN (SELECT organisation_id FROM targets) AND {IN_FORCE}
+    SELECT s.id, s.organisation_id, {matcher_columns_sql("s.matchers")} FROM silences s
+    WHERE s.organisation_id IN (SELECT organisation_id FROM targets) AND {SILENCE_IN_FORCE}
 ),
 silenced AS (
     SELECT t.id, jsonb_agg(s.id ORDER BY s.id) AS silences
     FROM targets t JOIN in_force s ON s.organisation_id = t.organisation_id
-    WHERE {matches("s.", "t")}
+    WHERE {matcher_condition_sql("s.", "t")}
     GROUP BY t.id
 ),
 sides AS MATERIALIZED (
-    SELECT i.id, i.organisation_id, i.equal, {lists("i.source", "source_")}, {lists("i.target", "target_")}
+    SELECT i.id, i.organisation_id, i.equal, {matcher_columns_sql("i.source", "source_")},
+    {matcher_columns_sql("i.target", "target_")}
     FROM inhibitions i WHERE i.organisation_id IN (SELECT organisation_id FROM targets)
 ),
 aimed AS MATERIALIZED (
-    SELECT t.id, i.id AS inhibition, {_KEY.format("t")} AS key, {matches("i.source_", "t")} AS also_source,
+    SELECT t.id, i.id AS inhibition, {_KEY.format("t")} AS key, {matcher_condition_sql("i.source_", "t")} AS
+    also_source,
            {_RANK.format("t")} AS rank
-    FROM targets t JOIN sides i ON i.organisation_id = t.organisation_id AND {matches("i.target_", "t")}
+    FROM targets t JOIN sides i ON i.organisation_id = t.organisation_id AND
+    {matcher_condition_sql("i.target_", "t")}
 ),
 sources AS MATERIALIZED (
-    SELECT i.id AS inhibition, {_KEY.format("o")} AS key, {matches("i.target_", "o")} AS also_target,
+    SELECT i.id AS inhibition, {_KEY.format("o")} AS key, {matcher_condition_sql("i.target_", "o")} AS
+    also_target,
            {_RANK.format("o")} AS rank, (array_agg(o.id ORDER BY o.id))[1:{_SHOWN}] AS ids
-    FROM sides i JOIN ({ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
-    WHERE i.id IN (SELECT inhibition FROM aimed) AND {matches("i.source_", "o")}
+    FROM sides i JOIN ({MATCHABLE_ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
+    WHERE i.id IN (SELECT inhibition FROM aimed) AND {matcher_condition_sql("i.source_", "o")}
     GROUP BY 1, 2, 3, 4
 ),
 meets AS (
@@ -128,13 +133,14 @@ muted AS (
         'silences', coalesce(silences, '[]'), 'inhibited_by', coalesce(inhibited_by, '[]')
     ) AS suppressed, CASE WHEN NOT graver THEN EXISTS (
         SELECT FROM targets t JOIN sides i ON i.organisation_id = t.organisation_id
-        WHERE t.id = m.id AND t.state = 'firing' AND {matches("i.source_", "t")}
+        WHERE t.id = m.id AND t.state = 'firing' AND {matcher_condition_sql("i.source_", "t")}
     ) ELSE false END AS doubtful
     FROM silenced FULL JOIN inhibited USING (id) AS m
 )
 """  # noqa: S608 (texts of ours)
-_TARGETS: Final = f"WITH targets AS MATERIALIZED ({ALERTS} AND a.id = ANY ($1::uuid[])), {_MUTED}"
+_TARGETS: Final = f"WITH targets AS MATERIALIZED ({MATCHABLE_ALERTS} AND a.id = ANY ($1::uuid[])), {_MUTED}"
 _OF_THESE: Final = f"{_TARGETS} SELECT id, suppressed::text, doubtful FROM muted"  # noqa: S608 (texts of ours)
+
 _IS_DUE: Final = """
 a.acknowledged_at IS NULL AND a.suppressed IS NULL
 AND (a.escalate_at IS NOT NULL OR a.remind_at IS NOT NULL) AND least(a.escalate_at, a.remind_at) <= now()
@@ -149,7 +155,8 @@ WHERE ({_IS_DUE}) OR m.doubtful OR a.suppressed IS DISTINCT FROM m.suppressed
 """  # noqa: S608 (texts of ours)
 _CONCERNED: Final = f"""
 WITH may_mute AS MATERIALIZED (
-    SELECT s.organisation_id FROM silences s WHERE {IN_FORCE} UNION SELECT organisation_id FROM inhibitions
+    SELECT s.organisation_id FROM silences s WHERE {SILENCE_IN_FORCE} UNION SELECT organisation_id FROM
+    inhibitions
 )
 SELECT a.organisation_id, a.id FROM alerts a JOIN may_mute USING (organisation_id)
 WHERE a.state = 'firing' AND NOT a.dry_run
@@ -164,32 +171,35 @@ ORDER BY 1, 2
 _FEW: Final = 5_000
 _PLACES: Final = f"""
 WITH sides AS MATERIALIZED (
-    SELECT i.id, i.organisation_id, i.equal, {lists("i.source", "source_")}, {lists("i.target", "target_")}
+    SELECT i.id, i.organisation_id, i.equal, {matcher_columns_sql("i.source", "source_")},
+    {matcher_columns_sql("i.target", "target_")}
     FROM inhibitions i
     WHERE i.organisation_id IN (SELECT organisation_id FROM alerts WHERE id = ANY ($1::uuid[]))
 )
 SELECT * FROM (
     SELECT i.id AS inhibition, {_KEY.format("o")}::text AS key, o.id AS alert,
-           {matches("i.source_", "o")} AS source, {matches("i.target_", "o")} AS target
-    FROM sides i JOIN ({ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
+           {matcher_condition_sql("i.source_", "o")} AS source, {matcher_condition_sql("i.target_", "o")} AS
+           target
+    FROM sides i JOIN ({MATCHABLE_ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
 ) AS stands WHERE source OR target
 """  # noqa: S608 (texts of ours)
 
-SILENCED_BY: Final = f"""
+SILENCED_CONDITION: Final = f"""
 alerts.id IN (
-    SELECT t.id FROM ({ALERTS} AND a.state = 'firing') t
+    SELECT t.id FROM ({MATCHABLE_ALERTS} AND a.state = 'firing') t
     JOIN (
-        SELECT s.organisation_id, {lists("s.matchers")} FROM silences s WHERE s.id = :silence AND {IN_FORCE}
-    ) m ON m.organisation_id = t.organisation_id AND {matches("m.", "t")}
+        SELECT s.organisation_id, {matcher_columns_sql("s.matchers")} FROM silences s WHERE s.id = :silence
+        AND {SILENCE_IN_FORCE}
+    ) m ON m.organisation_id = t.organisation_id AND {matcher_condition_sql("m.", "t")}
 )
 """  # noqa: S608 (texts of ours)
 """The condition, in SQLAlchemy's form, that a silence mutes an alert now."""
 
 
-MATCHED_BY: Final = f"""
-SELECT count(*) FROM ({ALERTS} AND a.state = 'firing') t
-JOIN (SELECT s.organisation_id, {lists("s.matchers")} FROM silences s WHERE s.id = :silence) m
-    ON m.organisation_id = t.organisation_id AND {matches("m.", "t")}
+COUNT_MATCHING: Final = f"""
+SELECT count(*) FROM ({MATCHABLE_ALERTS} AND a.state = 'firing') t
+JOIN (SELECT s.organisation_id, {matcher_columns_sql("s.matchers")} FROM silences s WHERE s.id = :silence) m
+    ON m.organisation_id = t.organisation_id AND {matcher_condition_sql("m.", "t")}
 """  # noqa: S608 (texts of ours)
 """How many firing alerts a silence matches, in SQLAlchemy's form, whether it is in force or not."""
 
@@ -199,7 +209,7 @@ async def find_muted(connection: RawConnection, alert_ids: Sequence[UUID]) -> di
     return await _settled(connection, await connection.fetch(_OF_THESE, alert_ids), limit=_FEW)
 
 
-async def find_concerned(connection: RawConnection) -> list[tuple[UUID, UUID]]:
+async def find_alerts_to_check(connection: RawConnection) -> list[tuple[UUID, UUID]]:
     """Give what time may change: firing alerts that are muted, may be muted, or of which something is due.
 
     Returns:
@@ -208,7 +218,7 @@ async def find_concerned(connection: RawConnection) -> list[tuple[UUID, UUID]]:
     return [(row["organisation_id"], row["id"]) for row in await connection.fetch(_CONCERNED)]
 
 
-async def find_changed(connection: RawConnection, alert_ids: Sequence[UUID]) -> list[UUID]:
+async def find_due_alerts(connection: RawConnection, alert_ids: Sequence[UUID]) -> list[UUID]:
     """Give those of these alerts, which fire, for which it is time to do something, in their order.
 
     Something is due, or they are muted and should not be, or should be and are not, or by something else.
@@ -237,8 +247,8 @@ async def _settled(
     rows = await connection.fetch(f"{_PLACES} LIMIT $2", doubtful, None if limit is None else limit + 1)
     if limit is not None and len(rows) > limit:
         return found
-    places = [Place(*row) for row in rows]
-    for identifier, sources in outside(places, doubtful, _SHOWN).items():
+    places = [InhibitionSide(*row) for row in rows]
+    for identifier, sources in find_muters_outside_cycles(places, doubtful, _SHOWN).items():
         found[identifier]["inhibited_by"] = [str(source) for source in sources]
         if not sources and not found[identifier]["silences"]:
             del found[identifier]

@@ -5,22 +5,22 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from app.ingest.pipeline.batch_context import Work
-from app.ingest.pipeline.batch_splitter import as_many
-from app.ingest.pipeline.evaluate_step import look
-from app.ingest.pipeline.registry_snapshot import BoxEntry
-from app.ingest.pipeline.rule_context import Opener, close
-from app.ingest.pipeline.sample_steps import have
-from app.rules.engine.rule_evaluator import SiteRules
-from app.timeseries.storage.site_states import due_sites, open_sites
+from app.ingest.pipeline.batch_context import BatchContext
+from app.ingest.pipeline.batch_splitter import count_boxes_per_transaction
+from app.ingest.pipeline.evaluate_step import apply_due_timers
+from app.ingest.pipeline.registry_snapshot import RegisteredBox
+from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
+from app.ingest.pipeline.sample_steps import load_box_states
+from app.rules.engine.threshold_evaluator import BoxRuleSet
+from app.timeseries.storage.site_states import find_due_sites, find_sites_with_active_rules
 
 _SLICE: Final = 500
 _DUE: Final = "SELECT box_key FROM box_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
 _NOT_DUE: Final = "UPDATE box_states SET due_us = NULL WHERE box_key = ANY ($1::int[])"
 
 
-async def look_after(
-    work: Work, ripe: Collection[int], upset: Collection[UUID] | None
+async def process_due_timers(
+    work: BatchContext, ripe: Collection[int], upset: Collection[UUID] | None
 ) -> tuple[set[int], set[UUID]]:
     """Let what is due happen up to now.
 
@@ -44,17 +44,17 @@ async def look_after(
     if gone:
         await work.connection.execute(_NOT_DUE, sorted(gone))
     chosen = list(zip(boxes, registry.rules_of_each(boxes), strict=True))
-    chosen = chosen[: as_many(chosen, states)]
+    chosen = chosen[: count_boxes_per_transaction(chosen, states)]
     left = {box.key for box in boxes[len(chosen) :]}
-    work.shared = await have(work, [box for box, _ in chosen])
-    opener = Opener(work.connection, registry, states, work.sole, work.now_us)
+    work.shared = await load_box_states(work, [box for box, _ in chosen])
+    opener = RuleContextLoader(work.connection, registry, states, work.sole, work.now_us)
     work.walks = await opener.open(sorted(chosen, key=_key), every=True)
-    waiting = sorted(await open_sites(work.connection) if upset is None else upset)
-    sites = {*waiting[:_SLICE], *await due_sites(work.connection, work.now_us, _SLICE)}
+    waiting = sorted(await find_sites_with_active_rules(work.connection) if upset is None else upset)
+    sites = {*waiting[:_SLICE], *await find_due_sites(work.connection, work.now_us, _SLICE)}
     await opener.open_sites(work.walks, {site_id: _any_of(work, site_id) for site_id in sites})
-    found = look(work.walks, states, work.now_us)
+    found = apply_due_timers(work.walks, states, work.now_us)
     work.transitions.extend(transition for _, transition in found)
-    await close(work.connection, work.walks, states)
+    await save_rule_context(work.connection, work.walks, states)
     for key in due & work.walks.slots.keys():
         states.touch(work.walks.slots[key])
     await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
@@ -62,11 +62,11 @@ async def look_after(
     return looked - left, set(waiting[_SLICE:])
 
 
-def _key(chosen: tuple[BoxEntry, SiteRules]) -> int:
+def _key(chosen: tuple[RegisteredBox, BoxRuleSet]) -> int:
     return chosen[0].key
 
 
-def _any_of(work: Work, site_id: UUID) -> BoxEntry | None:
+def _any_of(work: BatchContext, site_id: UUID) -> RegisteredBox | None:
     """A box of a site, by which its rules are found."""
     keys = sorted(work.registry.by_site.get(site_id, ()))
     return work.registry.box(keys[0]) if keys else None

@@ -19,23 +19,23 @@ import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 
-from app.notifications.delivery.retry_schedule import retry_after_s
-from app.notifications.delivery.transport_types import DELIVERED, Claim, Outcome
+from app.notifications.delivery.retry_schedule import parse_retry_after
+from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
 from app.notifications.http.guarded_resolver import AddressRefusedError, GuardedResolver
 from app.notifications.http.service_channels import (
     HTTP_CHANNELS,
     ChannelRequest,
-    build_request,
-    judge_answer,
+    build_channel_request,
+    classify_service_response,
     open_credentials,
 )
-from app.notifications.http.signing import sign
+from app.notifications.http.signing import sign_message
 from app.notifications.http.ssrf_guard import check_url
-from app.notifications.http.webhook_secrets import open_headers, signing_secrets
+from app.notifications.http.webhook_secrets import open_headers, open_signing_secrets
 from app.platform.config.settings import WebhookSettings
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.secrets.sealing import Sealer, SealError
+from app.platform.secrets.sealing import SealingError, SecretSealer
 
 _TYPES: Final[Mapping[str, str]] = {"cloudevents": "application/cloudevents+json; charset=utf-8"}
 _TYPE: Final = "application/json"
@@ -100,7 +100,7 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Answer(NamedTuple):
-    """What came back: as in `Outcome`, and the value of Retry-After."""
+    """What came back: as in `AttemptOutcome`, and the value of Retry-After."""
 
     reason: str
     status: int | None = None
@@ -108,7 +108,7 @@ class _Answer(NamedTuple):
     retry_after: str | None = None
 
 
-class Sender:
+class HttpTransport:
     """Sends signed webhooks, and the messages of channels that go by HTTP.
 
     Open with `async with`: it keeps connections.
@@ -123,7 +123,7 @@ class Sender:
     def __init__(
         self,
         settings: WebhookSettings,
-        sealer: Sealer,
+        sealer: SecretSealer,
         resolver: GuardedResolver | None = None,
         trusted: ssl.SSLContext | None = None,
     ) -> None:
@@ -156,7 +156,7 @@ class Sender:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, claimed: Claim, now: datetime) -> Outcome:
+    async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
         """Send one message and say what came of it. Raises nothing.
 
         The URL is checked again: what was allowed when it was registered may not be now.
@@ -164,33 +164,33 @@ class Sender:
         begun = time.perf_counter()
         try:
             url, headers, body = self._request(claimed, now)
-        except (SealError, KeyError) as error:
+        except (SealingError, KeyError) as error:
             _log.warning("secret_not_opened", endpoint_id=str(claimed.endpoint_id), error=str(error))
-            return Outcome("not_configured", None, None, 0.0)
+            return AttemptOutcome("not_configured", None, None, 0.0)
         answer = await self._exchange(url, {**headers, **_COMMON}, body)
         if claimed.kind in HTTP_CHANNELS:
-            judged = judge_answer(claimed.kind, answer.reason, answer.status, answer.body)
+            judged = classify_service_response(claimed.kind, answer.reason, answer.status, answer.body)
             answer = answer._replace(reason=judged)
         duration_ms = (time.perf_counter() - begun) * 1000
         # With what was delivered it says nothing of ours.
         asked = None if answer.reason == DELIVERED else answer.retry_after
-        wait = None if asked is None else retry_after_s(asked, now)
-        return Outcome(answer.reason, answer.status, answer.body, duration_ms, wait)
+        wait = None if asked is None else parse_retry_after(asked, now)
+        return AttemptOutcome(answer.reason, answer.status, answer.body, duration_ms, wait)
 
-    def _request(self, claimed: Claim, now: datetime) -> ChannelRequest:
+    def _request(self, claimed: LeasedDelivery, now: datetime) -> ChannelRequest:
         """Make what is posted (SealError, or KeyError for what a channel lacks)."""
         if claimed.kind in HTTP_CHANNELS:
             credentials = open_credentials(self._sealer, claimed.endpoint_id, claimed.credentials)
-            made = build_request(claimed.kind, claimed.target or {}, credentials, claimed.body)
+            made = build_channel_request(claimed.kind, claimed.target or {}, credentials, claimed.body)
             return made._replace(headers={**made.headers, "content-type": _TYPE})
         if claimed.url is None or claimed.secret is None:
             raise ValueError("not a webhook")
         timestamp = int(now.timestamp())
-        secrets = signing_secrets(
+        secrets = open_signing_secrets(
             self._sealer, claimed.endpoint_id, claimed.secret, claimed.former_secrets, now
         )
         own = open_headers(self._sealer, claimed.endpoint_id, claimed.headers)
-        signatures = (sign(secret, claimed.message_id, timestamp, claimed.body) for secret in secrets)
+        signatures = (sign_message(secret, claimed.message_id, timestamp, claimed.body) for secret in secrets)
         headers = {
             **{name.lower(): value for name, value in own.items() if name.lower() not in _NEVER_OWN},
             "content-type": _TYPES.get(claimed.format, _TYPE),

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.indicators.box_queries import Station
-from app.indicators.calendar_periods import Period
-from app.indicators.index_definitions import LENGTHS, Figure
-from app.indicators.period_selection import SHORTEST_US, PeriodLength, slots
-from app.indicators.service import BUDGETS, Place, Row, check_effort, metrics_of
+from app.indicators.box_queries import IndexedBox
+from app.indicators.calendar_periods import TimePeriod
+from app.indicators.index_definitions import PERIOD_LENGTHS, IndexDefinition
+from app.indicators.period_selection import MIN_LENGTH_US, PeriodLength, periods_starting_in
+from app.indicators.service import (
+    READ_BUDGETS,
+    IndexComputation,
+    SiteContext,
+    check_read_budget,
+    select_metrics,
+)
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import from_datetime
@@ -21,7 +27,7 @@ MAX_ROWS: Final = 10_000
 _HISTORY: Final = "indices"
 
 
-def length_of(figure: Figure, asked: PeriodLength | None) -> PeriodLength:
+def resolve_period_length(figure: IndexDefinition, asked: PeriodLength | None) -> PeriodLength:
     """Of which periods a figure is (InvalidError `invalid_period`, `method_without_periods`)."""
     name = figure.method.name
     if not figure.lengths:
@@ -38,7 +44,7 @@ def length_of(figure: Figure, asked: PeriodLength | None) -> PeriodLength:
     return asked or figure.lengths[0]
 
 
-class History(NamedTuple):
+class IndexHistoryPage(NamedTuple):
     """A page of a history.
 
     Attributes:
@@ -46,21 +52,21 @@ class History(NamedTuple):
         following: the next page's cursor; None on the last one.
     """
 
-    rows: list[Row]
+    rows: list[IndexComputation]
     following: str | None
 
 
-def history(
-    place: Place,
-    stations: Sequence[Station],
-    figure: Figure,
+def build_history_page(
+    place: SiteContext,
+    stations: Sequence[IndexedBox],
+    figure: IndexDefinition,
     *,
     length: PeriodLength,
     span: tuple[datetime, datetime],
     now: datetime,
     limit: int,
     cursor: str | None,
-) -> History:
+) -> IndexHistoryPage:
     """A page of what is to be computed of a method, period by period, box by box.
 
     A page ends early where much would have to be read for it.
@@ -69,34 +75,34 @@ def history(
         InvalidError: `range_too_large`, `invalid_cursor`.
     """
     first, last = from_datetime(span[0]), min(from_datetime(span[1]), from_datetime(now))
-    metrics = {station.id: metrics_of(station, figure, unasked=False) for station in stations}
+    metrics = {station.id: select_metrics(station, figure, unasked=False) for station in stations}
     each = sum(len(of) for of in metrics.values())
-    _check_rows((last - first) / SHORTEST_US[length], each, length, figure)
+    _check_rows((last - first) / MIN_LENGTH_US[length], each, length, figure)
     after = None if cursor is None else tuple(decode_cursor(_HISTORY, cursor, int, str, str))
-    left = dict(BUDGETS)
-    page: list[Row] = []
-    for slot in slots(length, Period(first, last), place.zone, figure.begin(place.choices)):
+    left = dict(READ_BUDGETS)
+    page: list[IndexComputation] = []
+    for slot in periods_starting_in(length, TimePeriod(first, last), place.zone, figure.begin(place.choices)):
         if slot.period.end_us > from_datetime(now):
             break
         for station in stations:
             for metric in sorted(metrics[station.id], key=lambda name: name or ""):
-                row = Row(station, figure, metric, slot)
+                row = IndexComputation(station, figure, metric, slot)
                 if after is not None and row.key <= after:
                     continue
                 source, count = row.effort
                 left[source] -= count
                 if len(page) == limit or (page and left[source] < 0):
-                    check_effort(page)
-                    return History(page, encode_cursor(_HISTORY, *page[-1].key))
+                    check_read_budget(page)
+                    return IndexHistoryPage(page, encode_cursor(_HISTORY, *page[-1].key))
                 page.append(row)
-    check_effort(page)
-    return History(page, None)
+    check_read_budget(page)
+    return IndexHistoryPage(page, None)
 
 
-def _check_rows(periods: float, each: int, length: PeriodLength, figure: Figure) -> None:
+def _check_rows(periods: float, each: int, length: PeriodLength, figure: IndexDefinition) -> None:
     if max(1.0, periods) * each <= MAX_ROWS:
         return
-    longer = [name for name in figure.lengths if LENGTHS.index(name) > LENGTHS.index(length)]
+    longer = [name for name in figure.lengths if PERIOD_LENGTHS.index(name) > PERIOD_LENGTHS.index(length)]
     hint = f" a longer `period` ({', '.join(longer)})," if longer else ""
     raise InvalidError(
         f"These would be more than {MAX_ROWS:,} results. Ask for{hint} a shorter range, or fewer boxes with "

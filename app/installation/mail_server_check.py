@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from app.notifications.delivery.transport_types import Outcome, message_id
-from app.notifications.email.email_transport import Mailer
+from app.notifications.delivery.transport_types import AttemptOutcome, build_message_id
+from app.notifications.email.email_transport import EmailTransport
 from app.notifications.email.mail_rendering import render_mail
-from app.notifications.email.mime_message import Sent
+from app.notifications.email.mime_message import DeliveryHeaders
 from app.notifications.events.event_types import TEST_EVENT
-from app.platform.runtime.stored_settings import Installation
+from app.platform.runtime.stored_settings import InstallationSettings
 
 TEST_LIMIT: Final = 5
 """Of a process, within the window."""
@@ -22,7 +22,7 @@ TEST_WINDOW_S: Final = 60
 _BODY: Final = f'{{"type":"{TEST_EVENT}","data":{{}}}}'.encode()
 
 
-class TestCounter:
+class TestMailLimiter:
     """Counts the test mails of a process."""
 
     __test__ = False  # pytest takes classes of this name for tests
@@ -41,8 +41,10 @@ class TestCounter:
         return True
 
 
-async def send_test_mail(installation: Installation, to: str, identifier: UUID, now: datetime) -> Outcome:
+async def send_test_mail(
+    installation: InstallationSettings, to: str, identifier: UUID, now: datetime
+) -> AttemptOutcome:
     """Send a test mail, and say what came of it."""
-    async with Mailer(installation.smtp, installation) as mailer:
+    async with EmailTransport(installation.smtp, installation) as mailer:
         body = render_mail(_BODY, "en", {})
-        return await mailer.post(body, [to], Sent(message_id(identifier), TEST_EVENT), now)
+        return await mailer.post(body, [to], DeliveryHeaders(build_message_id(identifier), TEST_EVENT), now)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.platform.config.people_settings import OidcSettings, is_guarded
+from app.platform.config.sign_in_settings import OidcSettings, is_secure_provider_url
 
 WHOLE = {"client_id": "vigie", "client_secret": "secret"}
 
@@ -19,7 +19,7 @@ WHOLE = {"client_id": "vigie", "client_secret": "secret"}
     ],
 )
 def test_taken(url: str) -> None:
-    assert is_guarded(url)
+    assert is_secure_provider_url(url)
     assert OidcSettings.model_validate({"issuer": url, **WHOLE}).issuer == url
 
 
@@ -39,7 +39,7 @@ def test_taken(url: str) -> None:
     ],
 )
 def test_refused(url: str) -> None:
-    assert not is_guarded(url)
+    assert not is_secure_provider_url(url)
     with pytest.raises(ValidationError):
         OidcSettings.model_validate({"issuer": url, **WHOLE})
 

@@ -2,26 +2,26 @@
 
 from typing import Final
 
-from app.indicators.index_results import Text
+from app.indicators.index_results import BilingualText
 
-ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
+ABOUT: Final[tuple[tuple[BilingualText, tuple[BilingualText, ...]], ...]] = (
     (
-        Text("Content", "Contenu"),
+        BilingualText("Content", "Contenu"),
         (
-            Text(
+            BilingualText(
                 "The register shows every site with at least one box, and no operator can hide one. An "
                 "operator chooses only the precision of the locations.",
                 "Tout site comptant au moins un boîtier y figure, et aucun exploitant ne peut en cacher un. "
                 "L'exploitant ne choisit que la précision des emplacements.",
             ),
-            Text(
+            BilingualText(
                 "A location is shown as the middle of its grid cell, which is 1 m to 10 km wide. The cell "
                 "is always the same: a long observation of the register does not reveal the exact place.",
                 "Un emplacement est indiqué par le centre de la maille où il se trouve, large de 1 m à "
                 "10 km. La maille est toujours la même : observer longtemps le registre ne révèle pas "
                 "l'endroit exact.",
             ),
-            Text(
+            BilingualText(
                 "Sites may measure the air, noise and the like before their operator has declared anything. "
                 "The register then says so: it claims no legal basis in the operator's name, and publishes "
                 "no measurements.",
@@ -29,7 +29,7 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
                 "exploitant ait fait la moindre déclaration. Le registre le dit alors : il n'invoque aucune "
                 "base légale au nom de l'exploitant et ne publie aucune mesure.",
             ),
-            Text(
+            BilingualText(
                 "A statement that the operator has not made is marked as missing. For sensitive purposes "
                 "nothing may be missing: without every statement, and the approval of a second person, no "
                 "data are accepted.",
@@ -40,16 +40,16 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         ),
     ),
     (
-        Text("Purposes and legal bases", "Finalités et bases légales"),
+        BilingualText("Purposes and legal bases", "Finalités et bases légales"),
         (
-            Text(
+            BilingualText(
                 "Each measured quantity and each type of event belongs to one purpose. Data without a "
                 "purpose that is declared and in force are rejected on receipt; the register shows how "
                 "often.",
                 "Chaque grandeur et chaque type d'événement relève d'une finalité. Les données sans finalité "
                 "déclarée et en vigueur sont rejetées à la réception ; le registre indique combien de fois.",
             ),
-            Text(
+            BilingualText(
                 "The legal basis is the operator's own statement. The register explains the meaning of each; "
                 "it does not judge whether it is the right one.",
                 "La base légale est déclarée par l'exploitant. Le registre explique ce qu'elle signifie "
@@ -59,9 +59,9 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         ),
     ),
     (
-        Text("Figures", "Chiffres"),
+        BilingualText("Figures", "Chiffres"),
         (
-            Text(
+            BilingualText(
                 "Charts show means over all boxes of a site, only of purposes whose figures the operator "
                 "has decided to publish. "
                 "They are as measured: neither corrected nor checked by a person. The day under way is "
@@ -74,7 +74,7 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
                 "récentes et celles des dernières 24 heures, celles qui sont douteuses en elles-mêmes ou au "
                 "regard de leurs voisines sont écartées.",
             ),
-            Text(
+            BilingualText(
                 "The rate of confirmed incidents is the share of real incidents among the acoustic incidents "
                 "that people reviewed. False alarms are the incidents that they dismissed.",
                 "Le taux d'incidents confirmés est la part des incidents réels parmi les incidents "
@@ -84,9 +84,9 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         ),
     ),
     (
-        Text("Using the data", "Réutiliser les données"),
+        BilingualText("Using the data", "Réutiliser les données"),
         (
-            Text(
+            BilingualText(
                 "The operator chooses the licence for reuse of open data. If there is one, the page of the "
                 "site and the data name it; if there is none, ask the contact of the purpose. Cite the "
                 "operator and the date.",
@@ -94,7 +94,7 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
                 "une, la page du site et les données la mentionnent ; sinon, "
                 "demandez-la au contact de la finalité. Citez l'exploitant et la date.",
             ),
-            Text(
+            BilingualText(
                 "DTPR elements: Helpful Places, CC BY 4.0. Outlines of land: Natural Earth, public "
                 "domain. Map "
                 "libraries: Leaflet, BSD 2-Clause, and protomaps-leaflet, BSD 3-Clause. These pages ask no "
@@ -109,9 +109,9 @@ ABOUT: Final[tuple[tuple[Text, tuple[Text, ...]], ...]] = (
         ),
     ),
     (
-        Text("Your rights", "Vos droits"),
+        BilingualText("Your rights", "Vos droits"),
         (
-            Text(
+            BilingualText(
                 "You may ask whether data here concern you, access them, and object to their processing.",
                 "Vous pouvez demander si des données vous concernent, y accéder et vous opposer à leur "
                 "traitement.",

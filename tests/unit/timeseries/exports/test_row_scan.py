@@ -6,17 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.timeseries.exports.box_selection import Position, Span
-from app.timeseries.exports.row_order import BOXES_MOST, Piece, Seen, Walk, next_boxes
+from app.timeseries.exports.box_selection import ExportSpan, RowPosition
+from app.timeseries.exports.row_scan import (
+    MAX_SCANNED_BOXES,
+    AdaptiveRowScan,
+    ScanOutcome,
+    ScanRange,
+    choose_box_count,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-SPAN = Span(START, START + timedelta(days=365))
+SPAN = ExportSpan(START, START + timedelta(days=365))
 type Boxes = dict[str, list[datetime]]
 type Row = tuple[str, datetime]
 
 
-def look(boxes: Boxes, span: Span, piece: Piece, fit: int) -> tuple[list[Row], Seen]:
-    """What the database says of a piece, by the words of `Piece` and `Seen`."""
+def look(boxes: Boxes, span: ExportSpan, piece: ScanRange, fit: int) -> tuple[list[Row], ScanOutcome]:
+    """What the database says of a piece, by the words of `ScanRange` and `ScanOutcome`."""
     start = piece.start
     names = sorted(boxes)
     if start is not None:
@@ -34,11 +40,11 @@ def look(boxes: Boxes, span: Span, piece: Piece, fit: int) -> tuple[list[Row], S
             over = name
             break
         taken += rows
-    return taken, Seen(len(taken), len(looked), looked[-1] if looked else None, over, 0.01)
+    return taken, ScanOutcome(len(taken), len(looked), looked[-1] if looked else None, over, 0.01)
 
 
-def walked(boxes: Boxes, span: Span, fit: int) -> tuple[list[Row], list[Piece]]:
-    walk, rows, pieces = Walk(span, fit), [], []
+def walked(boxes: Boxes, span: ExportSpan, fit: int) -> tuple[list[Row], list[ScanRange]]:
+    walk, rows, pieces = AdaptiveRowScan(span, fit), [], []
     while (piece := walk.next()) is not None:
         found, seen = look(boxes, span, piece, fit)
         walk.seen(piece, seen)
@@ -57,10 +63,10 @@ TIMES = st.lists(st.integers(0, 365 * 86_400 - 1), unique=True, max_size=60).map
 @given(
     boxes=st.dictionaries(st.text("aB-_9", min_size=1, max_size=3), TIMES, max_size=12),
     fit=st.integers(1, 40),
-    start=st.none() | st.builds(Position, st.just("a"), st.none() | st.just(START + timedelta(days=90))),
+    start=st.none() | st.builds(RowPosition, st.just("a"), st.none() | st.just(START + timedelta(days=90))),
 )
-def test_all_rows_come_once_and_in_order(boxes: Boxes, fit: int, start: Position | None) -> None:
-    span = Span(SPAN.first, SPAN.last, start)
+def test_all_rows_come_once_and_in_order(boxes: Boxes, fit: int, start: RowPosition | None) -> None:
+    span = ExportSpan(SPAN.first, SPAN.last, start)
     wanted = [
         (box, time)
         for box in sorted(boxes)
@@ -84,13 +90,13 @@ def test_many_boxes_with_few_rows_are_looked_at_together() -> None:
     boxes = {f"b-{number:04}": [START] for number in range(2_000)}
     rows, pieces = walked(boxes, SPAN, 5_000)
     assert len(rows) == 2_000
-    assert len(pieces) < 2_000 / BOXES_MOST + 6
+    assert len(pieces) < 2_000 / MAX_SCANNED_BOXES + 6
 
 
 def test_a_box_that_was_removed_meanwhile_ends_nothing() -> None:
     minutes = [START + timedelta(minutes=number) for number in range(1_000)]
     boxes = {"a": minutes, "b": minutes}
-    walk, rows = Walk(SPAN, 100), []
+    walk, rows = AdaptiveRowScan(SPAN, 100), []
     while (piece := walk.next()) is not None:
         found, seen = look(boxes, SPAN, piece, 100)
         walk.seen(piece, seen)
@@ -105,4 +111,4 @@ def test_a_box_that_was_removed_meanwhile_ends_nothing() -> None:
     [(1, 0, 0.1, 4), (64, 0, 0.1, 100), (4, 4_000, 0.1, 4), (8, 5_000, 0.1, 6), (8, 0, 1.0, 2), (1, 0, 9, 1)],
 )
 def test_how_many_boxes_are_next(boxes: int, found: int, seconds: float, following: int) -> None:
-    assert next_boxes(boxes, found, 5_000, seconds) == following
+    assert choose_box_count(boxes, found, 5_000, seconds) == following

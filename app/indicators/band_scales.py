@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from app.indicators.index_results import Band
+from app.indicators.index_results import IndexBand
 
 # A mean of 15.0s may come out as 15.000000000000002: noise of the sum, not another class.
 _DIGITS = 9
-type Side = Literal["lower", "upper"]
+type BoundSide = Literal["lower", "upper"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class BandScale:
     """Bands from the lowest values to the highest, and the bounds between them.
 
     Attributes:
@@ -20,12 +20,12 @@ class Scale:
         sides: for each bound the band that it belongs to: the `lower` or the `upper` one.
     """
 
-    bands: tuple[Band, ...]
+    bands: tuple[IndexBand, ...]
     bounds: tuple[float, ...]
-    sides: tuple[Side, ...]
+    sides: tuple[BoundSide, ...]
 
     @classmethod
-    def of(cls, bands: tuple[Band, ...], *bounds: float, side: Side = "lower") -> "Scale":
+    def of(cls, bands: tuple[IndexBand, ...], *bounds: float, side: BoundSide = "lower") -> "BandScale":
         """Make a scale whose bounds all belong to the same side."""
         return cls(bands, bounds, (side,) * len(bounds))
 
@@ -43,11 +43,11 @@ class Scale:
             for bound, side in zip(self.bounds, self.sides, strict=True)
         )
 
-    def band(self, value: float) -> Band:
+    def band(self, value: float) -> IndexBand:
         """The value's band."""
         return self.bands[self.level(value) - 1]
 
 
-def above(value: float, limit: float) -> bool:
+def exceeds_limit(value: float, limit: float) -> bool:
     """Whether a value is above a limit, beyond the noise of a sum."""
     return round(value, _DIGITS) > round(limit, _DIGITS)

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from app.audit.hash_chain import Verifier
-from app.audit.verification import verify
+from app.audit.hash_chain import ChainVerifier
+from app.audit.verification import verify_log
 from app.platform.config.settings import DatabaseSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
-from app.processes.audit_cli import snapshot
+from app.processes.audit_cli import open_log_snapshot
 from app.standalone.private_postgres import PrivatePostgres
 from tests.integration.access.test_sql import as_role
 from tests.integration.audit.logs import entries
@@ -107,7 +107,7 @@ async def test_what_was_written_before_entries_said_it_is_still_verified(postgre
     told = [each.get("source") for each in await entries(connection, first)]
     assert told == [None, None, "trigger", "program", None]
     await connection.close()
-    verifier = Verifier()
-    async with snapshot(settings) as looking:
-        assert [finding async for finding in verify(looking, verifier, None, lambda _: None)] == []
+    verifier = ChainVerifier()
+    async with open_log_snapshot(settings) as looking:
+        assert [finding async for finding in verify_log(looking, verifier, None, lambda _: None)] == []
     assert verifier.entries == 5

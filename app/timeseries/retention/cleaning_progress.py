@@ -2,7 +2,7 @@
 
 A row for each box and purpose: the day at which the next look begins, and how far anything was ever removed.
 Samples that come late into what was cleaned bring the look back to them: whoever summarises their hours says
-so here (`look_again`), in the transaction that takes the hours' marks away.
+so here (`rewind_cleaning_progress`), in the transaction that takes the hours' marks away.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from app.platform.db.database import RawConnection
-from app.timeseries.rollups.refresh import Spans
+from app.timeseries.rollups.refresh import BoxSpans
 
 _AGAIN: Final = """
 UPDATE retention_states s SET next_from = k.first
@@ -26,13 +26,13 @@ ON CONFLICT (box_key, purpose) DO UPDATE SET next_from = greatest(s.next_from, e
 """
 
 
-async def look_again(connection: RawConnection, hours: Spans) -> None:
+async def rewind_cleaning_progress(connection: RawConnection, hours: BoxSpans) -> None:
     """Note that samples came in these hours: what was cleaned has to be looked at again from there on."""
     if len(hours):
         await connection.execute(_AGAIN, hours.keys, hours.firsts)
 
 
-async def advance(
+async def advance_cleaning_progress(
     connection: RawConnection, key: int, names: Sequence[str], until: Sequence[datetime]
 ) -> None:
     """Note that a box has nothing of these purposes before these times, in the caller's transaction."""
