@@ -16,9 +16,8 @@ import typer
 
 from app.acoustics.class_pooling import ClassCandidate
 from app.acoustics.event_association import associate_events
-from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings
+from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent, SoundIncident
-from app.acoustics.speed_of_sound import AirConditions
 from bench.acoustic_world import FRAME, GRIDS, Faults, Floats, Heard, World, hear, place, world
 from bench.measure import machine
 from bench.report import paragraph, replaced, table

@@ -17,8 +17,7 @@ from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, EVENT_COLUMNS, desc
 from app.alerts.models import Alert
 from app.alerts.repository import AlertWithRuleName
 from app.alerts.schemas import AlertOut
-from app.notifications.events.event_details import get_cause_unit
-from app.notifications.events.event_links import build_alert_link
+from app.notifications.events.event_details import build_alert_link, get_cause_unit
 from app.notifications.sentences import condition_node, event_sentence
 from app.platform.identity.principals import Principal, current_principal
 from app.platform.kernel.instants import from_datetime, to_datetime

@@ -11,8 +11,7 @@ from app.alerts.explanation_queries import read_rule_at_firing, read_samples_aro
 from app.alerts.explanation_schemas import LISTED_DELIVERIES, LISTED_ENTRIES, ExplanationOut
 from app.alerts.models import Alert
 from app.alerts.schemas import TimelineOut
-from app.notifications.api.alert_deliveries import list_alert_deliveries
-from app.notifications.api.delivery_queries import find_last_attempts
+from app.notifications.api.delivery_queries import find_last_attempts, list_alert_deliveries
 from app.notifications.api.delivery_schemas import LISTED_ATTEMPTS, DeliveryOut
 from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.problems import document_problems
@@ -20,6 +19,9 @@ from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
+
+"""How much of each an explanation has."""
+
 
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
 

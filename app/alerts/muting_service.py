@@ -2,28 +2,75 @@
 
 Nothing is decided about alerts here: what fires from the commit on is judged by the recorder, what fires
 already by the sweep.
+
+The windows of a schedule, and local times: from when to when a silence mutes. Pure.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from app.alerts import muting_repository, repository
 from app.alerts.models import Inhibition, Silence
 from app.alerts.muting_repository import SilenceWithState
 from app.alerts.muting_schemas import InhibitionCreate, LocalTime, Matchers, SilenceCreate
-from app.alerts.silence_windows import SilenceWindow, find_next_window, resolve_silence_end
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
-from app.platform.kernel.instants import parse_iso_duration
+from app.platform.kernel.instants import from_datetime, parse_iso_duration, to_datetime
 from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
+from app.platform.kernel.weekly_hours import find_local_instant, make_weekly_hours
 from app.registry.models import Site
 from app.registry.repository import lock_sites
 from app.registry.service import resolve_organisation
+
+
+class SilenceWindow(NamedTuple):
+    """A time that goes from `start` (None: never) to `end` (None: for ever)."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+def find_next_window(schedule: Sequence[Mapping[str, Any]], timezone: str, now: datetime) -> SilenceWindow:
+    """Give the window that is on, or else the next one.
+
+    Args:
+        schedule: spans as `app.platform.kernel.weekly_hours.make_weekly_hours` takes them.
+        timezone: the name of an IANA zone, in which they are meant.
+        now: aware. It is the start of a window that is on.
+    """
+    hours = make_weekly_hours(schedule, timezone)
+    start: int | None = from_datetime(now)
+    if not hours.active(from_datetime(now)):
+        start = hours.next_change(from_datetime(now))
+    if start is None:
+        return SilenceWindow(None, None)
+    end = hours.next_change(start)
+    return SilenceWindow(to_datetime(start), None if end is None else to_datetime(end))
+
+
+def resolve_silence_end(until: LocalTime, timezone: str, begin: datetime) -> datetime:
+    """Find when a silence ends that ends at a local time.
+
+    Args:
+        until: the time, and of which day it is, counted from the day of `begin`.
+        timezone: the name of an IANA zone. Of a time that does not exist there on that day the moment is
+            meant at which the clock jumps; of one that exists twice the second.
+        begin: when the silence begins, aware.
+    """
+    zone = ZoneInfo(timezone)
+    hours, minutes = map(int, until.time.split(":"))
+    today, time = begin.astimezone(zone).toordinal(), 60 * hours + minutes
+    if until.days is not None:
+        return to_datetime(find_local_instant(today + until.days, time, zone, second=True))
+    soonest = to_datetime(find_local_instant(today, time, zone, second=True))
+    return soonest if soonest > begin else to_datetime(find_local_instant(today + 1, time, zone, second=True))
+
 
 MAX_SILENCES: Final = 500
 """Silences of one organisation that are pending or active: each is compared with each alert that fires."""

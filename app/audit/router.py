@@ -22,7 +22,7 @@ from app.platform.http.contract.fields import Identifier, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
-from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller

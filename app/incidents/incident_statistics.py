@@ -2,8 +2,14 @@
 
 For the API, and for whoever publishes it. Incidents whose events were erased count, though nothing else of
 them is left. The interval of the precision is Wilson's (`app.acoustics.wilson_interval`).
+
+How sure a share of few things is.
+
+Wilson's score interval (E. B. Wilson, J. Am. Stat. Assoc. 22(158), 1927; recommended for few observations by
+Brown, Cai and DasGupta, Statistical Science 16(2), 2001).
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,8 +17,30 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.acoustics.wilson_interval import compute_wilson_interval
 from app.platform.db.database import ReadSession
+
+_Z: Final = 1.959963984540054
+
+
+def compute_wilson_interval(successes: int, trials: int, z: float = _Z) -> tuple[float, float] | None:
+    """Wilson's score interval of a share; None where there was nothing to see.
+
+    Args:
+        successes: how many were.
+        trials: of how many.
+        z: quantile of the normal distribution; the default is of 95 %.
+    """
+    if not trials:
+        return None
+    share = successes / trials
+    middle = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    # At the ends rounding would leave 0 and 1 by a hair.
+    low = 0.0 if successes == 0 else (middle - half) / scale
+    high = 1.0 if successes == trials else (middle + half) / scale
+    return low, high
+
 
 CONFIDENCE_LEVEL: Final = 0.95
 _DAY_S: Final = 86_400.0

@@ -1,21 +1,45 @@
-"""What people say that an incident was. Must not know HTTP, and must not wake the dispatcher."""
+"""What people say that an incident was. Must not know HTTP, and must not wake the dispatcher.
+
+What a review may find, of the catalogue of acoustic sources. Pure.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
+from app.catalogue.acoustic_sources import CATALOGUE
 from app.incidents import repository
 from app.incidents.incident_events import build_incident_event
 from app.incidents.incident_versions import summarise_incident
 from app.incidents.models import Incident, IncidentEntry
-from app.incidents.review_outcomes import CONFIRMING_OUTCOMES, DISMISSING_OUTCOMES
 from app.incidents.schemas import IncidentReview
 from app.notifications.events.outbox import enqueue_session_events
 from app.platform.db.database import WriteSession
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
 from app.platform.kernel.ids import new_id
+
+_FIREARMS: Final = CATALOGUE.firearms
+_LOOK_ALIKES: Final = CATALOGUE.look_alikes
+
+CONFIRMING_OUTCOMES: Final = frozenset(
+    {
+        *("gunshot", "explosion"),
+        *(source.class_ for source in _FIREARMS),
+        *(source.id for source in _FIREARMS),
+    }
+)
+"""It was one: a class or a model of firearms, `gunshot` where that is not known, `explosion`."""
+
+DISMISSING_OUTCOMES: Final = frozenset(
+    {"not_gunshot", "undetermined", *(source.id for source in _LOOK_ALIKES)}
+)
+"""It was none: what it was instead, `not_gunshot` where that is not known, `undetermined`."""
+
+SYSTEM_OUTCOMES: Final = ("superseded", "erased")
+"""Nobody's finding: it was a part of another incident, or nothing is left of it."""
+
 
 type ReviewFinding = Literal["confirmed", "dismissed"]
 

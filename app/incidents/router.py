@@ -1,12 +1,15 @@
-"""`/v1/incidents`: the HTTP of incidents, and nothing else."""
+"""`/v1/incidents`: the HTTP of incidents, and nothing else.
 
+Incidents as GeoJSON (RFC 7946).
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.incidents import repository
-from app.incidents.incident_geojson import MEDIA_TYPE, build_feature_collection
 from app.incidents.incident_statistics import CONFIDENCE_LEVEL, read_incident_statistics
 from app.incidents.repository import GeoCircle, IncidentFilter
 from app.incidents.review_service import ReviewFinding, review_incident
@@ -32,6 +35,24 @@ from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
 from app.registry.repository import find_site
+
+MEDIA_TYPE: Final = "application/geo+json"
+
+
+def build_feature_collection(incidents: Sequence[IncidentOut], following: str | None) -> dict[str, Any]:
+    """A FeatureCollection: of each incident its place, or null, and all else as properties.
+
+    Args:
+        incidents: in their order.
+        following: the next page's cursor: a foreign member (RFC 7946, 6.1).
+    """
+    features = []
+    for each in incidents:
+        shown = each.model_dump(mode="json", by_alias=True)
+        geometry = shown.pop("geometry")
+        features.append({"type": "Feature", "id": shown["id"], "geometry": geometry, "properties": shown})
+    return {"type": "FeatureCollection", "features": features, "next": following}
+
 
 router: Final = APIRouter(prefix="/v1", tags=["Incidents"], route_class=StrictRoute)
 

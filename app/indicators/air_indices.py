@@ -10,18 +10,20 @@ from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.indicators.band_scales import BandScale
-from app.indicators.calendar_periods import TimePeriod, hour_containing, local_day
 from app.indicators.index_results import (
+    BandScale,
     BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
     MethodCitation,
     ResultComponent,
+    build_result,
+    common_reason,
+    lowest_coverage,
 )
 from app.indicators.input_types import HOUR_COVERAGE, HourlySeries, PeriodMean, compute_period_mean
-from app.indicators.result_builder import build_result, common_reason, lowest_coverage
+from app.indicators.period_selection import TimePeriod, hour_containing, local_day
 
 DAY_COVERAGE: Final = 75.0
 UNIT: Final = "µg/m³"

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.index_definitions import IndexDefinition, InputSource
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US
 from app.platform.kernel.tenant_scope import TenantScope

@@ -9,8 +9,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.calendar_periods import list_dates, local_day_range
-from app.indicators.daily_statistics import daily_means
 from app.indicators.index_results import (
     BilingualText,
     IndexBand,
@@ -19,15 +17,17 @@ from app.indicators.index_results import (
     MethodCitation,
     NoValueReason,
     ResultComponent,
+    build_result,
 )
 from app.indicators.input_types import (
     BoolArray,
     HourlySeries,
     ValueArray,
     compute_percent,
+    daily_means,
     find_no_value_reason,
 )
-from app.indicators.result_builder import build_result
+from app.indicators.period_selection import list_dates, local_day_range
 
 COVERAGE: Final = 75.0
 MITES_FEWEST_DAYS: Final = 14

@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from app.indicators.box_queries import IndexedBox
-from app.indicators.calendar_periods import TimePeriod
 from app.indicators.index_definitions import PERIOD_LENGTHS, IndexDefinition
-from app.indicators.period_selection import MIN_LENGTH_US, PeriodLength, periods_starting_in
+from app.indicators.period_selection import MIN_LENGTH_US, PeriodLength, TimePeriod, periods_starting_in
 from app.indicators.service import (
     READ_BUDGETS,
     IndexComputation,

@@ -2,6 +2,10 @@
 
 Owns what a method stands for by default and how its function is called. Must not compute a figure itself, nor
 read anything: what was measured is handed in.
+
+What whoever asks for a figure may choose, and which methods heed it. Pure data.
+
+Owns the words of the choices. What they mean is the business of each method.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +18,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES, compute_atmo, compute_eaqi
-from app.indicators.calendar_periods import TimePeriod
 from app.indicators.dust_mites import MITE_BANDS, compute_mite_risk
 from app.indicators.index_results import IndexBand, IndexMethod, IndexResult
 from app.indicators.indoor_air import (
@@ -43,7 +46,7 @@ from app.indicators.odour_hours import (
     compute_odour_hours,
     summarise_odour_episodes,
 )
-from app.indicators.period_selection import DatedPeriod, PeriodLength
+from app.indicators.period_selection import DatedPeriod, PeriodLength, TimePeriod
 from app.indicators.thermal_comfort import (
     COMFORT_CATEGORIES,
     HUMIDEX_SCALE,
@@ -369,3 +372,20 @@ def worst_sort_key(result: IndexResult) -> float:
     if result.band is not None and result.band.key in _ORDER:
         return 1_000.0 * _ORDER[result.band.key] + (result.value if result.method == "mite-risk" else 0.0)
     return result.value
+
+
+type NoiseCountry = Literal["EU", "FR", "DE"]
+type RoomUse = Literal["writing", "cad", "drawing", "meeting", "reception", "filing", "archive", "corridor"]
+type MouldMaterial = Literal["very_sensitive", "sensitive", "medium_resistant", "resistant"]
+type OdourArea = Literal["residential", "commercial", "village"]
+
+SUPPORTED_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
+    "lden-day": frozenset({"country"}),
+    "lden-year": frozenset({"country"}),
+    "thermal-comfort": frozenset({"season"}),
+    "light": frozenset({"use"}),
+    "mould-index": frozenset({"material"}),
+    "odour-episodes": frozenset({"odour"}),
+    "odour-hours": frozenset({"odour", "area"}),
+}
+"""The choices that a method heeds; those that are not here heed none."""

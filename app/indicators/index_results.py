@@ -5,12 +5,18 @@ HTTP, no clock.
 
 A change of a method's numbers or of its formula counts up its version: results of two versions are not
 compared. Times are µs since the epoch, coverages percent (0 to 100).
+
+Classes of a number: bounds, and to which side a bound belongs. Pure data and one look-up.
+
+How methods make results: filled in from the method, with what is compared. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
+
+from app.indicators.period_selection import TimePeriod
 
 type CitationStatus = Literal["verified", "unverified"]
 type MethodPeriod = Literal["hour", "day", "week", "weeks", "year", "any"]
@@ -177,3 +183,112 @@ class IndexResult:
     components: tuple[ResultComponent, ...] = ()
     reason: NoValueReason | None = None
     notes: tuple[BilingualText, ...] = field(default=())
+
+
+# A mean of 15.0s may come out as 15.000000000000002: noise of the sum, not another class.
+_DIGITS = 9
+type BoundSide = Literal["lower", "upper"]
+
+
+@dataclass(frozen=True, slots=True)
+class BandScale:
+    """Bands from the lowest values to the highest, and the bounds between them.
+
+    Attributes:
+        bands: one more than bounds.
+        bounds: ascending.
+        sides: for each bound the band that it belongs to: the `lower` or the `upper` one.
+    """
+
+    bands: tuple[IndexBand, ...]
+    bounds: tuple[float, ...]
+    sides: tuple[BoundSide, ...]
+
+    @classmethod
+    def of(cls, bands: tuple[IndexBand, ...], *bounds: float, side: BoundSide = "lower") -> "BandScale":
+        """Make a scale whose bounds all belong to the same side."""
+        return cls(bands, bounds, (side,) * len(bounds))
+
+    def __post_init__(self) -> None:
+        if len(self.bands) != len(self.bounds) + 1 or len(self.sides) != len(self.bounds):
+            raise ValueError("a scale has one band more than bounds, and a side for each bound")
+        if list(self.bounds) != sorted(set(self.bounds)):
+            raise ValueError("the bounds of a scale ascend")
+
+    def level(self, value: float) -> int:
+        """The number of the value's band, from 1."""
+        rounded = round(value, _DIGITS)
+        return 1 + sum(
+            rounded > bound or (rounded == bound and side == "upper")
+            for bound, side in zip(self.bounds, self.sides, strict=True)
+        )
+
+    def band(self, value: float) -> IndexBand:
+        """The value's band."""
+        return self.bands[self.level(value) - 1]
+
+
+def exceeds_limit(value: float, limit: float) -> bool:
+    """Whether a value is above a limit, beyond the noise of a sum."""
+    return round(value, _DIGITS) > round(limit, _DIGITS)
+
+
+def build_result(
+    method: IndexMethod,
+    period: TimePeriod,
+    value: float | None,
+    coverage: float,
+    *,
+    unit: str | None = None,
+    limit: float | None = None,
+    has_ratio: bool = True,
+    band: IndexBand | None = None,
+    components: tuple[ResultComponent, ...] = (),
+    reason: NoValueReason | None = None,
+    notes: tuple[BilingualText, ...] = (),
+) -> IndexResult:
+    """A result of a method.
+
+    With a limit it is compared: exceeded is what lies above it, not what reaches it. Decibels and days have
+    no ratio.
+    """
+    ratio = exceeded = None
+    if value is not None and limit is not None:
+        ratio = value / limit if has_ratio else None
+        exceeded = exceeds_limit(value, limit)
+    return IndexResult(
+        method.name,
+        method.version,
+        method.citation.shown,
+        period.start_us,
+        period.end_us,
+        value,
+        method.unit if unit is None else unit,
+        coverage,
+        band=band,
+        limit=limit,
+        ratio=ratio,
+        exceeded=exceeded,
+        components=components,
+        reason=reason,
+        notes=(*method.notes, *notes),
+    )
+
+
+def lowest_coverage(components: Iterable[ResultComponent]) -> float:
+    """The coverage of the least covered component that has a value; of all, where none has one."""
+    parts = tuple(components)
+    return min((part.coverage for part in parts if part.value is not None), default=_best(parts))
+
+
+def _best(parts: tuple[ResultComponent, ...]) -> float:
+    return max((part.coverage for part in parts), default=0.0)
+
+
+def common_reason(components: Iterable[ResultComponent]) -> NoValueReason:
+    """Why no component has a value: of several reasons the one that says most of what is there."""
+    found = {part.reason for part in components}
+    for reason in ("coverage_too_low", "no_data"):
+        if reason in found:
+            return reason
+    return "metric_missing"

@@ -7,9 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from app.indicators.band_scales import BandScale
-from app.indicators.calendar_periods import DAY_US, TimePeriod
 from app.indicators.index_results import (
+    BandScale,
     BilingualText,
     IndexBand,
     IndexMethod,
@@ -17,6 +16,7 @@ from app.indicators.index_results import (
     MethodCitation,
     NoValueReason,
     ResultComponent,
+    build_result,
 )
 from app.indicators.input_types import (
     HourlySeries,
@@ -25,7 +25,7 @@ from app.indicators.input_types import (
     compute_percent,
     compute_period_mean,
 )
-from app.indicators.result_builder import build_result
+from app.indicators.period_selection import DAY_US, TimePeriod
 
 COVERAGE: Final = 75.0
 WEEK_SHORTEST: Final = DAY_US * 9 // 2

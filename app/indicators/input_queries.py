@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.box_queries import HOUR_S, MAX_SAMPLES, IndexedBox, InputNeeds, too_many_samples_error
-from app.indicators.calendar_periods import DAY_US, TimePeriod
 from app.indicators.index_definitions import BoxMeasurements
 from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels
+from app.indicators.period_selection import DAY_US, TimePeriod
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, read_hourly_means
 from app.timeseries.rollups.rollup_columns import round_to_stored_precision
 from app.timeseries.series.bulk_values import BoxTimeRange, TimedValues, read_bulk_values

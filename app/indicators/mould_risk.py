@@ -9,18 +9,18 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from app.indicators.band_scales import BandScale
-from app.indicators.calendar_periods import TimePeriod
 from app.indicators.index_results import (
+    BandScale,
     BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
     MethodCitation,
     ResultComponent,
+    build_result,
 )
 from app.indicators.input_types import HourlySeries, compute_percent, find_no_value_reason
-from app.indicators.result_builder import build_result
+from app.indicators.period_selection import TimePeriod
 
 COVERAGE: Final = 75.0
 MOULD_TOP: Final = 6.0

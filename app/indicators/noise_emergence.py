@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.calendar_periods import TimePeriod, local_date, resolve_local_time
 from app.indicators.index_results import (
     BilingualText,
     IndexMethod,
@@ -18,10 +17,11 @@ from app.indicators.index_results import (
     MethodCitation,
     NoValueReason,
     ResultComponent,
+    build_result,
 )
 from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
 from app.indicators.noise_levels import UNIT, energy_mean
-from app.indicators.result_builder import build_result
+from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
 
 DAY_LIMIT: Final = 5.0
 NIGHT_LIMIT: Final = 3.0

@@ -17,16 +17,18 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.indicators.calendar_periods import TimePeriod, local_date, resolve_local_time
 from app.indicators.index_results import (
     BilingualText,
     IndexMethod,
     IndexResult,
     MethodCitation,
     ResultComponent,
+    build_result,
+    common_reason,
+    lowest_coverage,
 )
 from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
-from app.indicators.result_builder import build_result, common_reason, lowest_coverage
+from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
 
 UNIT: Final = "dB"
 DAY_COVERAGE: Final = 75.0

@@ -9,13 +9,13 @@ from typing import Final
 
 import numpy as np
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.index_results import (
     BilingualText,
     IndexMethod,
     IndexResult,
     MethodCitation,
     ResultComponent,
+    build_result,
 )
 from app.indicators.input_types import (
     HOUR_COVERAGE,
@@ -24,7 +24,7 @@ from app.indicators.input_types import (
     compute_percent,
     find_no_value_reason,
 )
-from app.indicators.result_builder import build_result
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.platform.kernel.instants import US_PER_S
 
 COVERAGE: Final = 75.0

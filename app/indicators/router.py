@@ -12,12 +12,17 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.indicators.box_queries import MAX_BOXES, find_indexed_boxes
-from app.indicators.calendar_periods import TimePeriod
 from app.indicators.history_pages import build_history_page, resolve_period_length
-from app.indicators.index_definitions import INDEX_DEFINITIONS, MethodOptions
-from app.indicators.method_options import MouldMaterial, NoiseCountry, OdourArea, RoomUse
+from app.indicators.index_definitions import (
+    INDEX_DEFINITIONS,
+    MethodOptions,
+    MouldMaterial,
+    NoiseCountry,
+    OdourArea,
+    RoomUse,
+)
 from app.indicators.odour_hours import DETECTION_THRESHOLD
-from app.indicators.period_selection import PeriodLength
+from app.indicators.period_selection import PeriodLength, TimePeriod
 from app.indicators.schemas import (
     IndexHistoryOut,
     IndicesOut,

@@ -22,7 +22,6 @@ from app.indicators.box_queries import (
     estimate_read_count,
     too_many_samples_error,
 )
-from app.indicators.calendar_periods import TimePeriod, local_date, resolve_local_time
 from app.indicators.index_definitions import (
     INDEX_DEFINITIONS,
     IndexDefinition,
@@ -33,7 +32,14 @@ from app.indicators.index_definitions import (
 from app.indicators.index_results import IndexResult
 from app.indicators.input_queries import InputRequest, MeasurementsByBox, read_measurements
 from app.indicators.noise_emergence import DAY_BEGIN, DAY_END
-from app.indicators.period_selection import DatedPeriod, PeriodLength, find_last_complete_period
+from app.indicators.period_selection import (
+    DatedPeriod,
+    PeriodLength,
+    TimePeriod,
+    find_last_complete_period,
+    local_date,
+    resolve_local_time,
+)
 from app.indicators.site_conditions import is_computed_by_default, season_of
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.rejection_codes import format_rejected_value

@@ -9,15 +9,15 @@ from typing import Final, Literal
 
 import numpy as np
 
-from app.indicators.band_scales import BandScale
-from app.indicators.calendar_periods import TimePeriod
 from app.indicators.index_results import (
+    BandScale,
     BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
     MethodCitation,
     ResultComponent,
+    build_result,
 )
 from app.indicators.input_types import (
     HourlySeries,
@@ -25,7 +25,7 @@ from app.indicators.input_types import (
     compute_period_mean,
     find_no_value_reason,
 )
-from app.indicators.result_builder import build_result
+from app.indicators.period_selection import TimePeriod
 
 COVERAGE: Final = 75.0
 type Season = Literal["heating", "cooling"]

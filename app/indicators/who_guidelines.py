@@ -10,8 +10,25 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators.band_scales import exceeds_limit
-from app.indicators.calendar_periods import (
+from app.indicators.index_results import (
+    BilingualText,
+    IndexMethod,
+    IndexResult,
+    MethodCitation,
+    ResultComponent,
+    build_result,
+    exceeds_limit,
+)
+from app.indicators.input_types import (
+    HourlySeries,
+    PeriodMean,
+    compute_percent,
+    compute_period_mean,
+    daily_highest_runs,
+    daily_means,
+    find_no_value_reason,
+)
+from app.indicators.period_selection import (
     TimePeriod,
     last_of_month,
     list_dates,
@@ -19,22 +36,6 @@ from app.indicators.calendar_periods import (
     local_day_range,
     local_year,
 )
-from app.indicators.daily_statistics import daily_highest_runs, daily_means
-from app.indicators.index_results import (
-    BilingualText,
-    IndexMethod,
-    IndexResult,
-    MethodCitation,
-    ResultComponent,
-)
-from app.indicators.input_types import (
-    HourlySeries,
-    PeriodMean,
-    compute_percent,
-    compute_period_mean,
-    find_no_value_reason,
-)
-from app.indicators.result_builder import build_result
 
 GUIDELINES_24H: Final[Mapping[str, float]] = {"pm2_5": 15, "pm10": 45, "no2": 25, "so2": 40, "co": 4}
 GUIDELINES_YEAR: Final[Mapping[str, float]] = {"pm2_5": 5, "pm10": 15, "no2": 10}

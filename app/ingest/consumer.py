@@ -20,7 +20,7 @@ from app.ingest.acks import AckPublisher
 from app.ingest.codec.message_intake import DecodedBatch, decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
-from app.ingest.pipeline.commit_progress import CommitProgress
+from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.ingest.sources.message_source import MessageBatch, MessageSource
@@ -29,8 +29,7 @@ from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.advisory_locks import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.observability import metrics_and_logs as metrics
-from app.platform.observability.log_redaction import redact_error
-from app.platform.observability.metrics_and_logs import find_root_cause, get_logger
+from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 from app.platform.runtime.heartbeat import WAITING
 from app.platform.runtime.process_runner import ProcessContext
 

@@ -17,7 +17,7 @@ from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
-from app.ingest.pipeline.commit_progress import CommitProgress
+from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_step import find_day_end
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.settings import VigieSettings
@@ -27,8 +27,12 @@ from app.platform.http.contract.strict_body import read_body, read_content_encod
 from app.platform.kernel.bounded_gzip import decompress_gzip
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError, VigieError
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, get_rejection_status
-from app.platform.observability.log_redaction import redact_error
-from app.platform.observability.metrics_and_logs import INGEST_RETRIES, find_root_cause, get_logger
+from app.platform.observability.metrics_and_logs import (
+    INGEST_RETRIES,
+    find_root_cause,
+    get_logger,
+    redact_error,
+)
 
 _log = get_logger(__name__)
 _TRIES: Final = 3

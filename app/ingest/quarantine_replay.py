@@ -36,8 +36,12 @@ from app.platform.kernel.instants import format_us, from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
 from app.platform.kernel.strict_json import parse_strict_json
 from app.platform.kernel.tenant_scope import TenantScope
-from app.platform.observability.log_redaction import list_error_frames, redact_error
-from app.platform.observability.metrics_and_logs import QUARANTINE_REPLAYS, get_logger
+from app.platform.observability.metrics_and_logs import (
+    QUARANTINE_REPLAYS,
+    get_logger,
+    list_error_frames,
+    redact_error,
+)
 from app.quarantine.entry_writer import suppress_quarantine_writes
 from app.quarantine.replay_repository import (
     LockedQuarantineEntry,

@@ -33,8 +33,7 @@ from app.quarantine.replay_repository import (
     count_replayable_entries,
     find_replayable_entries,
 )
-from app.quarantine.router import CODE
-from app.quarantine.schemas import Door
+from app.quarantine.router import CODE, Door
 
 _log = get_logger(__name__)
 router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_class=StrictRoute)

@@ -9,12 +9,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 
-from app.installation.mail_server_check import (
-    TEST_LIMIT,
-    TEST_WINDOW_S,
-    TestMailLimiter,
-    send_test_mail,
-)
 from app.installation.models import StoredSetting
 from app.installation.schemas import (
     MailOut,
@@ -25,10 +19,14 @@ from app.installation.schemas import (
     PublicUrlSet,
 )
 from app.installation.service import (
+    TEST_LIMIT,
+    TEST_WINDOW_S,
+    TestMailLimiter,
     check_administrator,
     check_not_set_by_environment,
     explain_address_refusal,
     find_setting,
+    send_test_mail,
     store_mail_server,
     store_setting,
 )

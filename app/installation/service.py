@@ -1,20 +1,30 @@
-"""Sets the mail server and the public address, in the caller's transaction."""
+"""Sets the mail server and the public address, in the caller's transaction.
 
+Test mails: what is in them, how they are sent, and how many at once.
+"""
+
+import time
+from collections import deque
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any, Final
+from uuid import UUID
 
 from pydantic import SecretStr
 
 from app.installation.models import StoredSetting
 from app.installation.schemas import MailSet
-from app.notifications.email.mime_message import SenderAddress
+from app.notifications.delivery.transport_types import AttemptOutcome, build_message_id
+from app.notifications.email.email_transport import EmailTransport
+from app.notifications.email.mail_rendering import render_mail
+from app.notifications.email.mime_message import DeliveryHeaders, SenderAddress
+from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.http.ssrf_guard import check_url
 from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
-from app.platform.runtime.stored_settings import MAIL, Source
+from app.platform.runtime.stored_settings import MAIL, InstallationSettings, Source
 from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
 from app.platform.secrets.sealing import SecretSealer, require_encryption_key
 
@@ -172,3 +182,40 @@ def _bracketed(host: str) -> str:
         return f"[{host}]" if ip_address(host).version == 6 else host  # noqa: PLR2004 (IPv6)
     except ValueError:
         return host
+
+
+TEST_LIMIT: Final = 5
+"""Of a process, within the window."""
+
+TEST_WINDOW_S: Final = 60
+"""That window, in seconds."""
+
+_BODY: Final = f'{{"type":"{TEST_EVENT}","data":{{}}}}'.encode()
+
+
+class TestMailLimiter:
+    """Counts the test mails of a process."""
+
+    __test__ = False  # pytest takes classes of this name for tests
+
+    def __init__(self) -> None:
+        self._sent: deque[float] = deque()
+
+    def allows(self) -> bool:
+        """Count one more; False where there were too many."""
+        now = time.monotonic()
+        while self._sent and self._sent[0] <= now - TEST_WINDOW_S:
+            self._sent.popleft()
+        if len(self._sent) >= TEST_LIMIT:
+            return False
+        self._sent.append(now)
+        return True
+
+
+async def send_test_mail(
+    installation: InstallationSettings, to: str, identifier: UUID, now: datetime
+) -> AttemptOutcome:
+    """Send a test mail, and say what came of it."""
+    async with EmailTransport(installation.smtp, installation) as mailer:
+        body = render_mail(_BODY, "en", {})
+        return await mailer.post(body, [to], DeliveryHeaders(build_message_id(identifier), TEST_EVENT), now)

@@ -20,7 +20,7 @@ from app.pages.page_layout import (
     read_root_path,
     render_layout,
 )
-from app.platform.observability.request_ids import current_request_id
+from app.platform.observability.metrics_and_logs import current_request_id
 from app.public_register.register_formats import RegisterFormatter
 
 _PROBLEM: Final = b"application/problem+json"

@@ -23,12 +23,8 @@ from app.pages.page_layout import (
     render_layout,
 )
 from app.platform.kernel.errors import NotFoundError
-from app.public_register.cached_responses import (
-    CachedResponse,
-    build_cache_headers,
-    make_conditional_response,
-)
 from app.public_register.register_formats import RegisterFormatter
+from app.public_register.ttl_cache import CachedResponse, build_cache_headers, make_conditional_response
 
 router: Final = APIRouter(include_in_schema=False)
 _FRESH_S: Final = 300

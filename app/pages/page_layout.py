@@ -16,11 +16,10 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from app.platform.config.settings import VigieSettings
-from app.public_register.cached_responses import CachedResponse
-from app.public_register.page_frame import PageContext, render_page
-from app.public_register.page_language import negotiate_language
+from app.public_register.page_frame import FOLDER as REGISTER_FILES
+from app.public_register.page_frame import PageContext, negotiate_language, render_page
 from app.public_register.register_formats import RegisterFormatter
-from app.public_register.static_files import FOLDER as REGISTER_FILES
+from app.public_register.ttl_cache import CachedResponse
 
 HTML_MEDIA_TYPE: Final = "text/html; charset=utf-8"
 PAGE_CSP: Final = (

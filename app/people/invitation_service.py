@@ -18,8 +18,8 @@ from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealed_columns import INVITATION_TOKEN
 from app.platform.secrets.sealing import SecretSealer
 from app.registry import service as sites
-from app.registry.key_expiry_rules import check_key_has_no_expiry
 from app.registry.models import Organisation
+from app.registry.service import check_key_has_no_expiry
 
 INVITATION_PREFIX: Final = "vgi_"
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.notifications.email.mail_content import SUBJECT_LIMIT, MailContent
 from app.notifications.email.mail_formats import clean_line, format_local_time, get_mail_texts, truncate_text
+from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent
 from app.notifications.email.mail_texts import APOSTROPHE, NBSP
 from app.platform.kernel.instants import format_us, from_datetime
 

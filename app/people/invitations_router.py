@@ -20,14 +20,13 @@ from app.people.schemas import (
     SessionCreated,
 )
 from app.people.sessions import ClientInfo
-from app.platform.http.contract.anonymous_route import AnonymousRoute
 from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
-from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.identity.principals import authenticate_token, bearer
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.ids import parse_id

@@ -30,9 +30,9 @@ from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidErr
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.registry import service as sites
-from app.registry.key_expiry_rules import check_key_has_no_expiry
 from app.registry.models import Organisation
 from app.registry.repository import find_organisation
+from app.registry.service import check_key_has_no_expiry
 
 _WHAT: Final = "member"
 

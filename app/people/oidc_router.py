@@ -13,10 +13,9 @@ from app.people.oidc_provider import CALLBACK, OidcProvider, OidcRefusedError
 from app.people.oidc_state import COOKIE, STATE_LIFETIME_S, OidcSignInState
 from app.people.schemas import OidcOut, OidcStart, OidcStarted, SessionCreated
 from app.people.sessions import ClientInfo
-from app.platform.http.contract.anonymous_route import AnonymousRoute
 from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.identity import attempt_limiter
 from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import InvalidError, VigieError

@@ -3,6 +3,8 @@
 Those of a room that others look into take what the caller may see (`TenantScope`). Those before it is known
 who calls, and those on what is a person's own in whatever organisation, say so, and are called with the reach
 of the program itself. Nothing is decided here, and nothing committed.
+
+What is forgotten of people: what has ended, and who belongs nowhere any more.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,11 +12,13 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people.models import Invitation, Membership, OidcIdentity, User
 from app.people.sessions import OrganisationMembership
+from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.sorting import (
     PageRequest,
@@ -25,6 +29,7 @@ from app.platform.http.contract.sorting import (
     uuid_sort_key,
 )
 from app.platform.kernel.tenant_scope import TenantScope
+from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.models import Organisation, Site
 from app.registry.repository import contains_ignoring_case
 
@@ -249,3 +254,34 @@ async def lock_open_invitations(
     if organisation is not None:
         statement = statement.where(Invitation.organisation_id == organisation)
     return (await session.scalars(statement.order_by(Invitation.id).with_for_update())).all()
+
+
+KEEP_DAYS: Final = 30
+"""How long an invitation can be seen after it ended."""
+
+_SESSIONS: Final = """
+DELETE FROM user_sessions WHERE revoked_at IS NOT NULL OR expires_at < now()
+    OR last_used_at < now() - make_interval(secs => $1)
+"""
+_RESETS: Final = "DELETE FROM password_resets WHERE used_at IS NOT NULL OR expires_at < now()"
+_INVITATIONS: Final = """
+DELETE FROM invitations
+WHERE coalesce(accepted_at, revoked_at, expires_at) < now() - make_interval(days => $1)
+"""
+# Made together with their first membership: who has none lost the last one.
+_USERS: Final = "DELETE FROM users u WHERE NOT EXISTS (SELECT FROM memberships m WHERE m.user_id = u.id)"
+_log = get_logger(__name__)
+
+
+async def purge_people_data(connection: asyncpg.Connection, settings: SessionSettings) -> None:
+    """Remove what has ended."""
+    await connection.execute(_SESSIONS, settings.idle_s)
+    await connection.execute(_RESETS)
+    await connection.execute(_INVITATIONS, KEEP_DAYS)
+    try:
+        removed = await connection.execute(_USERS)
+    except asyncpg.ForeignKeyViolationError:
+        # One of them was taken into an organisation meanwhile: the others go the next time.
+        return
+    if removed != "DELETE 0":
+        _log.info("people_forgotten", number=int(removed.rpartition(" ")[2]))

@@ -11,10 +11,9 @@ from app.people.context import PeopleDependency, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
 from app.people.sessions import ClientInfo
-from app.platform.http.contract.anonymous_route import AnonymousRoute
 from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import run_with_full_scope
 

@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from app.platform.config.settings import VigieSettings
-from app.platform.http.contract.anonymous_route import ANONYMOUS_BODY_MAX
 from app.platform.http.contract.body_scanner import check_body
 from app.platform.http.contract.forms import read_form
 from app.platform.http.contract.problems import get_field_error_code
+from app.platform.http.contract.strict_body import ANONYMOUS_BODY_MAX
 from app.platform.kernel.errors import InvalidError, VigieError
 from app.platform.kernel.instants import check_range, from_datetime
 from app.platform.kernel.rejection_codes import RejectedError
@@ -26,8 +26,7 @@ from app.privacy_requests import public_requests
 from app.privacy_requests.request_texts import FAULTS, KINDS, OUTCOMES, STATES, WORDS
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
 from app.public_register.context import Context, RegisterContext
-from app.public_register.page_frame import PageContext, build_page_csp, render_page
-from app.public_register.page_language import negotiate_language
+from app.public_register.page_frame import PageContext, build_page_csp, negotiate_language, render_page
 from app.public_register.register_formats import RegisterFormatter
 
 PATH: Final = "/public/requests"

@@ -8,14 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.anonymous_route import AnonymousRoute
 from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
-from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import parse_id

@@ -2,11 +2,19 @@
 
 Works inside the caller's transaction. Whoever makes a request shows no key: what is done for them is done
 with the reach of the program itself, and gives nothing away but the request itself.
+
+Until when a request is to be answered.
+
+Article 12(3) of the GDPR: within one month of receipt, which may be extended by two further months where
+necessary. Months are those of the calendar (Regulation (EEC, Euratom) No 1182/71, article 3(2)(c)): the day
+of the same number, or the last one of a month that has none. That a period which ends on a holiday goes on
+to the next working day is not counted: an answer is rather asked for a day early.
 """
 
 import hashlib
 import hmac
 import secrets
+from calendar import monthrange
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -21,7 +29,6 @@ from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
 from app.privacy_requests import repository
-from app.privacy_requests.deadlines import compute_due_at
 from app.privacy_requests.models import RightsRequest
 from app.privacy_requests.schemas import (
     EventCount,
@@ -31,6 +38,28 @@ from app.privacy_requests.schemas import (
     RightsRequestCreate,
 )
 from app.registry.models import Organisation, Site
+
+ANSWER_MONTHS: Final = 1
+EXTENSION_MONTHS: Final = 2
+_MONTHS_OF_A_YEAR: Final = 12
+
+
+def add_months(instant: datetime, months: int) -> datetime:
+    """The same time of day so many months later.
+
+    Args:
+        instant: aware.
+        months: at least 0.
+    """
+    year, month = divmod(instant.month - 1 + months, _MONTHS_OF_A_YEAR)
+    year, month = instant.year + year, month + 1
+    return instant.replace(year=year, month=month, day=min(instant.day, monthrange(year, month)[1]))
+
+
+def compute_due_at(received_at: datetime, *, extended: bool = False) -> datetime:
+    """When the answer to what was received then is due."""
+    return add_months(received_at, ANSWER_MONTHS + (EXTENSION_MONTHS if extended else 0))
+
 
 # No letters that are taken for digits (Crockford's base 32).
 _LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -108,10 +108,13 @@ def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to
 @app.command()
 def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
     """Say what is missing on this machine, and the command that mends it."""
-    from app.standalone.doctor import check_mail_server, run_doctor  # noqa: PLC0415
+    from app.standalone.doctor import (  # noqa: PLC0415
+        check_mail_server,
+        check_security,
+        run_doctor,
+    )
     from app.standalone.doctor_chunks import check_chunks  # noqa: PLC0415
     from app.standalone.doctor_database import check_database_roles, check_stored_mail  # noqa: PLC0415
-    from app.standalone.doctor_security import check_security  # noqa: PLC0415
 
     raise typer.Exit(
         run_doctor(
@@ -160,7 +163,7 @@ def _options(
 ) -> None:
     """Take what stands before a command, and warn of misspelt settings."""
     if context.invoked_subcommand not in _WARNING_THEMSELVES:
-        from app.standalone.unknown_settings import print_unknown_settings  # noqa: PLC0415
+        from app.standalone.startup_checks import print_unknown_settings  # noqa: PLC0415
 
         print_unknown_settings()
 

@@ -22,14 +22,14 @@ import asyncpg
 from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.indicator_rule_worker import IndicatorRuleWorker
-from app.audit.head_logger import HeadLogger
+from app.audit.verification import HeadLogger
 from app.incidents.worker import IncidentWorker
 from app.notifications.delivery import endpoint_states
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
 from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
-from app.people.retention import purge_people_data
+from app.people.repository import purge_people_data
 from app.platform.broker.drop_monitor import RECENT_S, BrokerDropMonitor
 from app.platform.db.advisory_locks import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS

@@ -23,7 +23,7 @@ from app.notifications.events import events_router as event_types_router
 from app.notifications.stream import stream_router
 from app.pages import guides_router, welcome_router
 from app.people import invitations_router, me_router, members_router, oidc_router, sessions_router
-from app.platform.runtime import health_router
+from app.platform.runtime import readiness
 from app.privacy_requests import request_pages
 from app.privacy_requests import router as privacy_requests_router
 from app.public_register import data_router, pages_router
@@ -50,7 +50,11 @@ from app.timeseries.exports import router as exports_router
 from app.timeseries.quality import router as corrections_router
 from app.timeseries.retention import router as retention_router
 from app.timeseries.rollups import router as rollups_router
-from app.timeseries.series import events_router, latest_router, readings_router, series_router
+from app.timeseries.series import (
+    events_router,
+    readings_router,
+    series_router,
+)
 from app.timeseries.storage import ingest_totals_router
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -80,7 +84,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     invitations_router.anonymous_router,
     invitations_router.router,
     telemetry_router.router,
-    latest_router.router,
     readings_router.router,
     series_router.router,
     exports_router.router,
@@ -121,5 +124,5 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     pages_router.router,
     guides_router.router,
     welcome_router.router,
-    health_router.router,
+    readiness.router,
 )

@@ -12,14 +12,8 @@ from app.platform.kernel.ids import parse_id
 from app.platform.kernel.spdx_licences import get_licence_url
 from app.public_register import atom_feed, csv_tables, dtpr
 from app.public_register import register_geojson as geojson
-from app.public_register.cached_responses import (
-    PAGE_MAX_AGE_S,
-    CachedResponse,
-    build_cache_headers,
-    make_conditional_response,
-)
 from app.public_register.context import REGISTER_TTL_S, Context, RegisterContext
-from app.public_register.page_language import negotiate_language
+from app.public_register.page_frame import negotiate_language
 from app.public_register.page_texts import WORDS
 from app.public_register.recent_schemas import PublicRecent, build_recent_document
 from app.public_register.register_formats import RegisterFormatter
@@ -31,7 +25,13 @@ from app.public_register.register_schemas import (
     build_site_document,
 )
 from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery, filter_register
-from app.public_register.ttl_cache import TtlCache
+from app.public_register.ttl_cache import (
+    PAGE_MAX_AGE_S,
+    CachedResponse,
+    TtlCache,
+    build_cache_headers,
+    make_conditional_response,
+)
 
 router: Final = APIRouter(prefix="/public", tags=["Public register"])
 _JSON: Final = "application/json"

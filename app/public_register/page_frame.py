@@ -1,13 +1,19 @@
 """What all pages of the register have in common: templates, addresses in a language, the policy. Pure.
 
 Owns the templates' surroundings: what is set into them is escaped, and a name that is missing is an error.
+
+Which language a page is in: what its address says, else what the browser asks for. Pure.
+
+The register's own files: style sheet, scripts, outlines of land. In memory, marked with their hash.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -16,7 +22,38 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.public_register.map_tiles import NO_TILES, MapTileSource
 from app.public_register.page_texts import WORDS
 from app.public_register.register_formats import RegisterFormatter
-from app.public_register.static_files import build_static_url
+from app.public_register.ttl_cache import CachedResponse
+from app.reports.report_input import ReportLanguage
+
+FOLDER: Final = Path(__file__).parent / "static"
+_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/geo+json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+_NAMES: Final = (
+    *("register.css", "map.js", "near.js", "land.json", "icon.svg"),
+    *("leaflet/leaflet.js", "leaflet/leaflet.css", "leaflet/LICENSE.txt"),
+    *("protomaps/protomaps-leaflet.js", "protomaps/LICENSE.txt"),
+)
+
+
+@cache
+def load_static_files() -> Mapping[str, CachedResponse]:
+    """All of them, by name."""
+    return MappingProxyType(
+        {name: CachedResponse.of((FOLDER / name).read_bytes(), _TYPES[Path(name).suffix]) for name in _NAMES}
+    )
+
+
+@cache
+def build_static_url(name: str) -> str:
+    """Where one is, with a mark that changes when the file does."""
+    mark = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:10]
+    return f"/public/static/{name}?v={mark}"
+
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -117,3 +154,33 @@ def render_page(
 def _word(writing: RegisterFormatter) -> Any:  # noqa: ANN401 (a function of a template)
     said = {key: writing.said(text) for key, text in WORDS.items()}
     return said.__getitem__
+
+
+def negotiate_language(asked: str | None, accepted: str) -> ReportLanguage:
+    """English or French.
+
+    Args:
+        asked: What the address says; anything but the two is as nothing.
+        accepted: The header `Accept-Language`; of equal weight the one that is named first.
+    """
+    if asked in {"en", "fr"}:
+        return "fr" if asked == "fr" else "en"
+    best, weight = "en", 0.0
+    for part in accepted.split(","):
+        name, *parameters = part.strip().lower().split(";")
+        quality = _quality(parameters)
+        language = name.split("-")[0].strip()
+        if language in {"en", "fr"} and quality > weight:
+            best, weight = language, quality
+    return "fr" if best == "fr" else "en"
+
+
+def _quality(parameters: list[str]) -> float:
+    for each in parameters:
+        name, _, value = each.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

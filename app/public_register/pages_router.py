@@ -9,21 +9,23 @@ from fastapi.responses import FileResponse
 
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.public_register.cached_responses import (
+from app.public_register.change_history import (
+    render_about_page,
+    render_changes_page,
+    render_missing_page,
+)
+from app.public_register.context import REGISTER_TTL_S, Context, RegisterContext
+from app.public_register.list_page import render_index_page
+from app.public_register.page_frame import PageContext, build_page_csp, load_static_files, negotiate_language
+from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery
+from app.public_register.site_page import PublishedFigures, render_site_page
+from app.public_register.ttl_cache import (
     PAGE_MAX_AGE_S,
     CachedResponse,
     build_cache_headers,
     make_conditional_response,
 )
-from app.public_register.context import REGISTER_TTL_S, Context, RegisterContext
-from app.public_register.history_pages import render_about_page, render_changes_page, render_missing_page
-from app.public_register.list_page import render_index_page
-from app.public_register.page_frame import PageContext, build_page_csp
-from app.public_register.page_language import negotiate_language
-from app.public_register.register_formats import RegisterFormatter
-from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery
-from app.public_register.site_page import PublishedFigures, render_site_page
-from app.public_register.static_files import load_static_files
 
 router: Final = APIRouter(prefix="/public", include_in_schema=False)
 _HTML: Final = "text/html; charset=utf-8"

@@ -16,11 +16,11 @@ import numpy as np
 
 from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSES
-from app.public_register.incident_figures import IncidentFigures
 from app.public_register.recent_values import BoxSamples, RecentAggregator
 from app.public_register.register_model import (
     AlertCount,
     AlertRecipient,
+    IncidentFigures,
     OpenData,
     PublishedBox,
     PublishedPurpose,

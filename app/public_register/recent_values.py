@@ -2,23 +2,34 @@
 
 Values with a flag (`docs/quality.md`) are left out, but for those that merely came late. Levels are averaged
 by energy. Indices are of the last hour that is over, of each box; the worst box is the site's.
+
+What a site's page says of the last 24 hours: a card for each open metric. Pure.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.indicators.index_definitions import INDEX_DEFINITIONS, BoxMeasurements, MethodOptions, worst_sort_key
-from app.indicators.index_results import BilingualText, IndexMethod, IndexResult, ResultComponent
+from app.indicators.index_results import (
+    NO_VALUE_REASONS,
+    BilingualText,
+    IndexMethod,
+    IndexResult,
+    ResultComponent,
+)
 from app.indicators.input_types import HourlySeries, SoundLevels, TimeArray, ValueArray
 from app.indicators.period_selection import DatedPeriod, find_last_complete_period
 from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
+from app.public_register import line_charts
+from app.public_register.page_texts import WORDS
+from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import (
     IndexValue,
     PublishedSite,
@@ -260,3 +271,69 @@ def _of_metrics(results: list[IndexResult]) -> Iterable[tuple[str, IndexValue]]:
         yield name, _index(result, part)
     if not parts and len(metrics) == 1:
         yield metrics[0], _index(_worst(results))
+
+
+def build_recent_context(recent: RecentMeasurements, writing: RegisterFormatter) -> dict[str, Any]:
+    """Make what the template has of the last day: indices of the site, and a card for each metric."""
+    return {
+        "indices": [_recent_cards_index(each, writing) for each in recent.indices],
+        "cards": [_card(each, recent, writing) for each in recent.metrics],
+    }
+
+
+def _card(each: RecentMetric, recent: RecentMeasurements, writing: RegisterFormatter) -> dict[str, Any]:
+    metric = METRICS_BY_NAME[each.metric]
+    formats = writing.formats
+    left_out = ""
+    if each.left_out:
+        left_out = formats.counted(each.left_out, WORDS["left_out_one"], WORDS["left_out_many"])
+    return {
+        "name": each.metric,
+        "title": formats.words(each.metric),
+        "value": "" if each.newest is None else formats.measured(each.newest.mean, metric.unit),
+        "when": "" if each.newest is None else _when(each.newest, writing),
+        "coverage": writing.word("coverage").format(share=formats.percent(each.coverage)),
+        "left_out": left_out,
+        "indices": [_recent_cards_index(index, writing) for index in each.indices],
+        "chart": line_charts.draw_line_chart(
+            metric, each.values, "quarter", recent.at, writing, spacing_s=float(each.spacing_s)
+        )
+        if each.values
+        else None,
+    }
+
+
+def _when(newest: SiteMean, writing: RegisterFormatter) -> str:
+    at = writing.word("newest_at").format(
+        day=writing.day(newest.time), clock=writing.clock_there(newest.time)
+    )
+    if newest.count == 1:
+        return at
+    return at + writing.word("newest_of").format(count=writing.number(newest.count))
+
+
+def _recent_cards_index(each: IndexValue, writing: RegisterFormatter) -> dict[str, str]:
+    """An index in a sentence; its colour is told too, never alone."""
+    formats = writing.formats
+    if each.band is not None:
+        value = writing.said(each.band.label)
+    elif each.value is not None:
+        value = formats.measured(each.value, each.unit)
+    else:
+        value = ""
+    of = {
+        "title": writing.said(each.title),
+        "start": writing.clock_there(each.start),
+        "end": writing.clock_there(each.end),
+    }
+    if value or each.reason is None:
+        said = writing.filled(WORDS["index_of"], **of, share=formats.percent(each.coverage))
+    else:
+        reason = writing.said(NO_VALUE_REASONS[each.reason])
+        said = writing.filled(WORDS["index_without"], **of, reason=reason[0].lower() + reason[1:])
+    return {
+        "value": value,
+        "said": said,
+        "colour": each.band.colour or "" if each.band is not None else "",
+        "notes": " ".join(writing.said(note) for note in each.notes),
+    }

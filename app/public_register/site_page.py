@@ -9,9 +9,7 @@ from zoneinfo import ZoneInfo
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.spdx_licences import get_licence_url
 from app.public_register import line_charts
-from app.public_register.change_history import ChangeHistoryEntry
-from app.public_register.history_pages import build_change_rows
-from app.public_register.incident_figures import LEAST_DAYS, IncidentFigures
+from app.public_register.change_history import ChangeHistoryEntry, build_change_rows
 from app.public_register.legal_texts import BASES, SEVERITIES
 from app.public_register.list_page import build_refusal_rows, format_site_kind, format_site_summary
 from app.public_register.page_frame import PageContext, build_localized_url, render_page
@@ -22,9 +20,16 @@ from app.public_register.purpose_table import (
     format_values_by_purpose,
     select_purpose_description,
 )
-from app.public_register.recent_cards import build_recent_context
+from app.public_register.recent_values import build_recent_context
 from app.public_register.register_formats import RegisterFormatter
-from app.public_register.register_model import OpenData, PublishedSite, RecentMeasurements, RegisterSnapshot
+from app.public_register.register_model import (
+    LEAST_DAYS,
+    IncidentFigures,
+    OpenData,
+    PublishedSite,
+    RecentMeasurements,
+    RegisterSnapshot,
+)
 
 _BOXES: Final = 100
 _SPANS: Final[tuple[tuple[line_charts.ChartResolution, str], ...]] = (("hour", "hours"), ("day", "days"))

@@ -18,7 +18,8 @@ from app.platform.kernel.api_keys import generate_key, hash_key, make_key_hint
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry import key_expiry_rules, repository, service
+from app.registry import repository, service
+from app.registry import service as key_expiry_rules
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,

@@ -47,8 +47,8 @@ from app.platform.http.contract.sorting import name_sort_key as name_key
 from app.platform.http.contract.sorting import text_sort_key as text_key
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry.box_refusals import NOTED_EVERY_S
 from app.registry.models import Box, Site
+from app.registry.refusal_counts import NOTED_EVERY_S
 from app.registry.repository import contains_ignoring_case
 
 # Written by the room above. Of its columns only those that tell how a box lives are read here.

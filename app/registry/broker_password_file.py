@@ -8,6 +8,12 @@ database. Where no password file is set the accounts are the operator's own job,
 Mosquitto reads the file again on SIGHUP, and checks the password of every connected client against it, which
 stops it for 0.05 ms a client (measured). So changes that come together share one rewrite, and the broker is
 left alone afterwards for as long as the last one took.
+
+Accounts at the broker that are no box's: those of the clients who read their alerts by MQTT.
+
+Owns their names and passwords: an organisation has one at most, called `@` and its id, which no box's id can
+be. Works inside the caller's transaction; the broker learns of it by `app.registry.broker_password_file`,
+after the commit.
 """
 
 import asyncio
@@ -18,21 +24,26 @@ import signal
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import aiomqtt
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import delete, text
+from sqlalchemy.dialects.postgresql import insert
 
 from app.platform.broker.connection import make_broker_client
-from app.platform.broker.mosquitto_hash import format_password_line
+from app.platform.broker.mosquitto_hash import format_password_line, hash_mosquitto_password
 from app.platform.config.settings import BrokerSettings
-from app.platform.db.database import Database
+from app.platform.db.database import Database, WriteSession
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
+from app.registry.models import BrokerAccount
+from app.registry.service import generate_box_password
 
 PROBE: Final = "$probe"
 """The account whose password is new in each file: no box's id can have a `$`, and no access rule names it."""
@@ -211,3 +222,38 @@ async def sync_password_file(
     if path not in accounts:
         accounts[path] = _Accounts(settings, path)
     await accounts[path].sync(database, only_if_stale=only_if_stale)
+
+
+MARK: Final = "@"
+"""What the name of such an account, and so its level in topics, begins with."""
+
+
+def make_account_username(organisation_id: UUID) -> str:
+    """The name of an organisation's account."""
+    return f"{MARK}{organisation_id}"
+
+
+async def issue_account(session: WriteSession, organisation_id: UUID, now: datetime) -> str:
+    """Make an organisation's account, or give it a new password: the former one no longer works.
+
+    Args:
+        session: The transaction.
+        organisation_id: Whose it is; it exists.
+        now: When it is made.
+
+    Returns:
+        The only copy of its password.
+    """
+    password = generate_box_password()
+    hashed = hash_mosquitto_password(password)
+    values = {"username": make_account_username(organisation_id), "organisation_id": organisation_id}
+    statement = insert(BrokerAccount).values(**values, password_hash=hashed, created_at=now)
+    await session.execute(
+        statement.on_conflict_do_update(index_elements=["username"], set_={"password_hash": hashed})
+    )
+    return password
+
+
+async def delete_account(session: WriteSession, organisation_id: UUID) -> None:
+    """Remove an organisation's account; nothing happens where it has none."""
+    await session.execute(delete(BrokerAccount).where(BrokerAccount.organisation_id == organisation_id))

@@ -18,8 +18,7 @@ from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.db.protocols import AlertCloser
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
-from app.platform.observability.log_redaction import redact_error
-from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.observability.metrics_and_logs import get_logger, redact_error
 from app.registry import box_configurations, box_repository, repository
 from app.registry.box_repository import SilenceCriterion
 from app.registry.bulk_plan import (

@@ -18,7 +18,6 @@ from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.registry import repository
-from app.registry.deletion_blockers import count_deletion_blockers, make_not_empty_error
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -27,6 +26,7 @@ from app.registry.dependencies import (
 )
 from app.registry.models import Organisation
 from app.registry.quota_service import check_quota
+from app.registry.repository import count_deletion_blockers, make_not_empty_error
 from app.registry.schemas import OrganisationChange, OrganisationCreate, OrganisationOut
 
 OrganisationKind = Literal["platform", "integrator", "client"]

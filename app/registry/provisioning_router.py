@@ -8,14 +8,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import Database
-from app.platform.http.contract.anonymous_route import AnonymousRoute
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
-from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
@@ -36,8 +35,8 @@ from app.registry.enrolment_schemas import (
     ProvisioningKeyCreated,
     ProvisioningKeyOut,
 )
-from app.registry.key_expiry_rules import check_expiry_within_key
 from app.registry.models import ProvisioningKey
+from app.registry.service import check_expiry_within_key
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
 _Asked = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]

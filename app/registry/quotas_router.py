@@ -1,14 +1,20 @@
-"""REST for quotas: the platform's administrators give them, and integrators their clients; all see theirs."""
+"""REST for quotas: the platform's administrators give them, and integrators their clients; all see theirs.
 
-from datetime import UTC, datetime, time, timedelta
-from typing import Final
+The shapes of quotas and of what is used of them. Shapes only.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Final
+from uuid import UUID
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.config.quota_settings import QuotaSettings
+from app.platform.config.quota_settings import QUOTA_MAX, QuotaSettings
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
-from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.etags import PreconditionDep, ResourceModel
+from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
@@ -17,8 +23,61 @@ from app.platform.kernel.ids import parse_id
 from app.registry import repository
 from app.registry.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
 from app.registry.models import Organisation
-from app.registry.quota_schemas import QuotasOut, QuotasSet, UsageOut, UseOut
 from app.registry.quota_service import QuotaUsage, get_assigned_quotas, read_quota_usage
+
+_MOST: Final = Field(ge=0, le=QUOTA_MAX)
+_Quota = Annotated[int, _MOST]
+
+
+class QuotasSet(RequestBody):
+    """What an organisation may have. What is left out, or null, is the installation's default."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"boxes": 500, "webhooks": 20, "samples_per_day": 5_000_000}]}
+    )
+
+    sites: _Quota | None = Field(None, description="Sites")
+    boxes: _Quota | None = Field(None, description="Boxes")
+    api_keys: _Quota | None = Field(None, description="API keys that are not revoked")
+    webhooks: _Quota | None = Field(None, description="Webhooks and channels together")
+    clients: _Quota | None = Field(None, description="Organisations of an integrator's clients")
+    samples_per_day: _Quota | None = Field(None, description="Samples stored in a day (UTC)")
+
+
+class QuotasOut(ResourceModel):
+    """What an organisation was given; null: what the installation gives to all."""
+
+    sites: int | None
+    boxes: int | None
+    api_keys: int | None
+    webhooks: int | None
+    clients: int | None
+    samples_per_day: int | None
+
+
+class UseOut(BaseModel):
+    """What of one quota is used."""
+
+    limit: int | None = Field(description="How much there may be; null: any number")
+    used: int = Field(description="How much there is; of samples, how many were stored in the day")
+    remaining: int | None = Field(description="How much more there may be; null: any number")
+    refused: int = Field(description="How much was refused in the day (UTC)")
+    with_clients: bool = Field(description="Whether what an integrator's clients use counts too")
+
+
+class UsageOut(BaseModel):
+    """What an organisation may have, what it uses, and what it was refused today."""
+
+    organisation_id: UUID
+    day: date = Field(description="Today, in UTC: of `samples_per_day`, and of all that was refused")
+    resets_at: datetime = Field(description="When the day ends")
+    sites: UseOut
+    boxes: UseOut
+    api_keys: UseOut
+    webhooks: UseOut
+    clients: UseOut
+    samples_per_day: UseOut
+
 
 router: Final = APIRouter(
     prefix="/v1/organisations/{organisation_id}", tags=["Organisations"], route_class=StrictRoute

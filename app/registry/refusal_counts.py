@@ -1,6 +1,10 @@
 """Counts what the doors refuse for its purpose or its content, by day: all that is ever known of it.
 
 Owns how counts are added and folded. Must not know what was refused, nor why it was.
+
+Notes when something of a box was last refused, and why: what a box's shown activity is made from.
+
+Owns the row of each box. Must not judge refusals, nor keep what was refused.
 """
 
 from collections.abc import Mapping
@@ -14,8 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.platform.db.database import Database, RawConnection, suspend_commit_step
 from app.platform.identity.principals import Principal
 from app.platform.kernel.tenant_scope import run_with_full_scope
-from app.platform.observability.log_redaction import redact_error
-from app.platform.observability.metrics_and_logs import DOOR_REFUSALS, get_logger
+from app.platform.observability.metrics_and_logs import DOOR_REFUSALS, get_logger, redact_error
 
 _log = get_logger(__name__)
 
@@ -130,3 +133,21 @@ async def count_rest_refusal(
 async def fold_refusal_counts(connection: RawConnection, now: datetime) -> None:
     """Sum up the days that are over: a row for each thing that is counted, whoever wrote it."""
     await connection.execute(_FOLD, now.date())
+
+
+NOTED_EVERY_S: Final = 10
+"""A box's refusals, and when samples of it came by MQTT, are written every so many seconds."""
+
+# In the order of the keys: two doors that note the same boxes wait for each other, and never in a circle.
+_NOTE: Final = """
+INSERT INTO box_refusals AS r (box_key, refused_at, code)
+SELECT box_key, $1, code FROM unnest($2::integer[], $3::text[]) AS given (box_key, code) ORDER BY box_key
+ON CONFLICT (box_key) DO UPDATE SET refused_at = excluded.refused_at, code = excluded.code
+WHERE excluded.refused_at > r.refused_at + make_interval(secs => $4)
+"""
+
+
+async def record_box_refusals(connection: RawConnection, codes: Mapping[int, str], *, now: datetime) -> None:
+    """Note the newest refusals of boxes, by their keys, in the caller's transaction."""
+    if codes:
+        await connection.execute(_NOTE, now, list(codes), list(codes.values()), NOTED_EVERY_S)

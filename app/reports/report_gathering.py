@@ -12,10 +12,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.indicators.box_queries import MAX_SAMPLES, IndexedBox
-from app.indicators.calendar_periods import TimePeriod
 from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions
 from app.indicators.index_results import IndexResult
-from app.indicators.period_selection import DatedPeriod
+from app.indicators.period_selection import DatedPeriod, TimePeriod
 from app.indicators.service import IndexComputation, SiteContext, compute_index_values, select_metrics
 from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
 from app.platform.kernel.instants import from_datetime

@@ -1,4 +1,7 @@
-"""`vigie doctor`: what is there, what is missing, and the command that mends it. Changes nothing."""
+"""`vigie doctor`: what is there, what is missing, and the command that mends it. Changes nothing.
+
+What `vigie doctor` says of insecure settings: what keeps a role from starting, and what was allowed.
+"""
 
 import ctypes
 import fcntl
@@ -11,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from app.standalone import private_mosquitto, private_postgres
 from app.standalone.data_directory import SYSTEM_SERVICES_ROOT, DataDirectory, find_stale_services
@@ -112,7 +115,7 @@ def _settings() -> Iterator[DoctorFinding]:
 
 def _unknown_settings() -> Iterator[DoctorFinding]:
     """Name each variable that no setting has; nothing where there is none."""
-    from app.standalone.unknown_settings import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
+    from app.standalone.startup_checks import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
 
     for each in find_unknown_settings():
         mend = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
@@ -302,3 +305,37 @@ def _remains(layout: DataDirectory) -> Iterator[DoctorFinding]:
         yield DoctorFinding(
             "note", "leftovers", f"processes {numbers} of an earlier run", "vigie up (it ends them first)"
         )
+
+
+_WHAT: Final = "insecure setting"
+
+
+def check_security() -> Iterator[DoctorFinding]:
+    """All that is insecure, for whichever command; one line where nothing is.
+
+    Settings that name no database are those of somebody who runs `vigie up`: what that decides is left out.
+    """
+    # Here: what they are made with may be what is missing.
+    from app.platform.config.security_findings import SECURITY_FINDING_TYPES  # noqa: PLC0415
+    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
+    from app.standalone.startup_checks import check_stack_settings, find_role_insecurities  # noqa: PLC0415
+
+    try:
+        settings = read_settings()
+    except InvalidSettingsError:
+        return  # told with the settings
+    own = "url" in settings.database.model_fields_set
+    found = find_role_insecurities(settings) if own else check_stack_settings(settings, services=True)[1]
+    for each in found:
+        known = SECURITY_FINDING_TYPES[each.code]
+        allowed = each.code in settings.allow_insecure
+        detail = f"{each.code}: {each.variable}: {known.danger}"
+        if own and not allowed:
+            stops = f"{detail}; keeps {', '.join(known.roles)} from starting"
+            yield DoctorFinding("missing", _WHAT, stops, f"set {known.mend}")
+        else:
+            yield DoctorFinding(
+                "note", _WHAT, f"{detail}{' (allowed)' if allowed else ''}", f"set {known.mend}"
+            )
+    if not found:
+        yield DoctorFinding("ok", _WHAT, "none" if own else "none that concerns `vigie up`")

@@ -24,7 +24,6 @@ from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone import mosquitto_config
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.free_ports import LOOPBACK, find_free_port
-from app.standalone.private_service import PrivateService
 from app.standalone.service_accounts import (
     StandaloneError,
     SystemAccount,
@@ -33,7 +32,7 @@ from app.standalone.service_accounts import (
     find_program,
     find_service_account,
 )
-from app.standalone.service_directories import ServiceDirectory, make_folder
+from app.standalone.service_directories import PrivateService, ServiceDirectory, make_folder
 
 OLDEST = (2, 0)
 _START_PATIENCE_S = 60.0  # a large store of queued messages is read first

@@ -53,7 +53,7 @@ def generate(
     ] = None,
 ) -> None:
     """Print the secrets of a new installation, as lines of a `.env` file. Nothing is kept."""
-    from app.standalone.generated_secrets import generate_env_lines  # noqa: PLC0415
+    from app.standalone.secret_store import generate_env_lines  # noqa: PLC0415
 
     with _refusing():
         typer.echo(generate_env_lines(keys_file), nl=False)

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.standalone.run_file import StackAddresses
+from app.standalone.data_directory import StackAddresses
 from app.standalone.stack_metrics import StackMetrics
 
 PLAIN_EVERY_S = 10.0

@@ -21,7 +21,15 @@ from app.platform.config.settings import VigieSettings
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.observability.metric_files import trim_metric_files
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
-from app.standalone.data_directory import DataDirectory, clear_metrics, remove_metrics
+from app.standalone.data_directory import (
+    DataDirectory,
+    StackAddresses,
+    clear_metrics,
+    read_demo_key,
+    remove_metrics,
+    remove_run_file,
+    write_run_file,
+)
 from app.standalone.free_ports import find_free_port, require_free_port
 from app.standalone.make_watch import MakeWatch
 from app.standalone.orphan_processes import stop_marked_orphans
@@ -35,7 +43,6 @@ from app.standalone.process_commands import (
     build_stack_environment,
 )
 from app.standalone.process_keeper import ProcessKeeper
-from app.standalone.run_file import StackAddresses, read_demo_key, remove_run_file, write_run_file
 from app.standalone.secret_store import (
     StackSecrets,
     load_or_create_secrets,

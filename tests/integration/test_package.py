@@ -49,7 +49,8 @@ def test_the_package_has_all_guides(unpacked: Path) -> None:
     said = run(
         unpacked,
         "-c",
-        "from app.pages.guide_rendering import ROOT, map_guide_sources, map_guide_files, read_guide, render_task_table\n"
+        "from app.pages.guide_rendering import ROOT, map_guide_sources, map_guide_files, read_guide, "
+        "render_task_table\n"
         "print(ROOT)\nprint(len([read_guide(name) for name in map_guide_sources()]))\n"
         "print('img/swagger.png' in map_guide_files(), len(render_task_table()) > 1000)",
     ).splitlines()

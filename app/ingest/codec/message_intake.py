@@ -26,8 +26,12 @@ from app.ingest.codec.payload_policy import PayloadGuard, build_content_rejectio
 from app.ingest.codec.telemetry_codec import Row, decode_singles, encode_sample, parse_topic
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
 from app.platform.kernel.tenant_scope import TenantScope
-from app.platform.observability.log_redaction import list_error_frames, redact_error
-from app.platform.observability.metrics_and_logs import INGEST_IGNORED, get_logger
+from app.platform.observability.metrics_and_logs import (
+    INGEST_IGNORED,
+    get_logger,
+    list_error_frames,
+    redact_error,
+)
 
 
 class ReceivedMessage(NamedTuple):

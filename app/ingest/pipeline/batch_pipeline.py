@@ -43,8 +43,7 @@ from app.alerts.transition_recorder import record_transitions
 from app.ingest.codec.message_intake import DecodedBatch
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
-from app.ingest.pipeline.batch_splitter import choose_transaction_size
-from app.ingest.pipeline.commit_progress import CommitProgress
+from app.ingest.pipeline.batch_splitter import CommitProgress, choose_transaction_size
 from app.ingest.pipeline.evaluate_step import evaluate_rules
 from app.ingest.pipeline.history_cache import HistoryCache
 from app.ingest.pipeline.quarantine_step import count_refused, quarantine_refused, record_last_refusals
@@ -62,8 +61,7 @@ from app.ingest.pipeline.sample_steps import (
 )
 from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.db.ingest_barrier import pass_ingest_barrier
-from app.platform.observability.log_redaction import redact_error
-from app.platform.observability.metrics_and_logs import INGEST_RETRIES, INGEST_STEP, get_logger
+from app.platform.observability.metrics_and_logs import INGEST_RETRIES, INGEST_STEP, get_logger, redact_error
 from app.registry.box_configurations import store_reported_configs
 from app.registry.box_status import store_statuses
 from app.timeseries.rollups.stale_marks import sync_marks_epoch

@@ -3,12 +3,16 @@
 A batch of a site with hundreds of windows takes a thousand times as long as one without, and so does the
 first one after a start, when the past of all windows is read. Meanwhile nobody can change a rule, and after
 half a minute the database would end the transaction, for ever the same one.
+
+How far a batch is committed that is taken in several transactions.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from app.ingest.codec.message_intake import DecodedBatch
+from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.rules.engine.box_rule_set import BoxRuleSet
 from app.timeseries.storage.box_states import BoxStates
@@ -74,3 +78,28 @@ def count_boxes_per_transaction(boxes: Iterable[tuple[RegisteredBox, BoxRuleSet]
             break
         count += 1
     return count
+
+
+@dataclass(slots=True)
+class CommitProgress:
+    """How far a batch is committed.
+
+    Attributes:
+        rest: what is left of it.
+        receipt: what became of the parts that are committed; None before the first.
+    """
+
+    rest: DecodedBatch | None = None
+    receipt: BatchReceipt | None = None
+
+    def take(self, receipt: BatchReceipt, rest: DecodedBatch | None) -> None:
+        """Take note of a part, and of what is left."""
+        if self.receipt is None:
+            self.receipt = receipt
+        else:
+            self.receipt.add(receipt)
+        self.rest = rest
+
+    def outcome(self, intake: DecodedBatch) -> BatchReceipt:
+        """What became of all parts."""
+        return BatchReceipt(intake.door) if self.receipt is None else self.receipt

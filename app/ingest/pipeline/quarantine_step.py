@@ -25,8 +25,7 @@ from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, get_rejection_title
 from app.quarantine.entry_writer import RejectedInput, is_replaying, write_quarantine_entries
-from app.registry.box_refusals import record_box_refusals
-from app.registry.refusal_counts import RefusalCountKey, add_refusal_counts
+from app.registry.refusal_counts import RefusalCountKey, add_refusal_counts, record_box_refusals
 
 # What is refused for one of these was permitted, or what was not has been taken out.
 _JUDGED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})

@@ -54,7 +54,7 @@ from app.notifications.http.service_channels import HTTP_CHANNELS
 from app.notifications.mqtt.mqtt_transport import build_topic_root
 from app.platform.http.contract.fields import Description, RequestBody, make_omittable_field
 from app.platform.http.contract.problems import CodedValueError
-from app.registry.subscriber_accounts import make_account_username
+from app.registry.broker_password_file import make_account_username
 
 type ChannelKind = Literal["email", "mqtt", "slack", "teams", "discord", "pagerduty", "ntfy", "alertmanager"]
 """What a channel may be."""

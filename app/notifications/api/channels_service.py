@@ -30,8 +30,8 @@ from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError
 from app.platform.kernel.ids import new_id
+from app.registry.broker_password_file import delete_account, issue_account
 from app.registry.service import resolve_organisation
-from app.registry.subscriber_accounts import delete_account, issue_account
 
 _ONE_MQTT: Final = "uq_webhook_endpoints_mqtt"
 _MAIL_AIMS: Final = ("to", "language", "notices")

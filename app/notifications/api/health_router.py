@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from app.notifications.api import health_queries, webhook_service
 from app.notifications.api.dependencies import EndpointNoun, Reader
 from app.notifications.api.endpoint_fields import build_duration_validator
-from app.notifications.api.health_schemas import HealthOut
+from app.notifications.api.health_queries import HealthOut
 from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import DURATION
 from app.platform.http.contract.problems import document_problems

@@ -5,6 +5,8 @@ Owns `endpoint_states`, and what disables an endpoint without its owner. What a 
 
 Locks: an endpoint's row comes before its state, and both are taken in the order of the endpoints' ids. Who
 records waits for neither: what somebody else has locked is passed over.
+
+Where an endpoint leads, in words, without what gives access to it.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,15 +14,41 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from yarl import URL
 
-from app.notifications.api.endpoint_targets import describe_target
 from app.notifications.delivery.endpoint_health import SLOW_DOWN, EndpointHealth, HealthAction
 from app.notifications.events.event_types import ENDPOINT_DISABLED, ENDPOINT_FAILING
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.ids import new_id
+
+
+def describe_target(kind: str, url: str | None, target: str | None) -> str | None:
+    """Say where an endpoint leads.
+
+    More people read that than may read the endpoint: the path of a URL may be a password, and recipients are
+    persons.
+
+    Args:
+        kind: The endpoint's.
+        url: A webhook's.
+        target: A channel's, as JSON text.
+
+    Returns:
+        Scheme, host and port of a URL; or how many recipients there are, and at which domains; or the kind.
+    """
+    if target is None:
+        return None if url is None else str(URL(url).origin())
+    recipients: list[str] = msgspec.json.decode(target).get("to", [])
+    if not recipients:
+        return kind
+    domains = sorted({recipient.rpartition("@")[2] for recipient in recipients})
+    number = len(recipients)
+    return f"{number} recipient{'s' if number > 1 else ''} at {', '.join(domains)}"
+
 
 MOST_COUNTED: Final = 10_000
 """How many pending deliveries a notice counts at most."""

@@ -15,13 +15,12 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery.body_cache import EventBodyCache
 from app.notifications.delivery.grouping import AlertRoutingData, GroupingPlan
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
-from app.notifications.delivery.waiting_groups import GroupedEvent, add_to_groups
+from app.notifications.delivery.waiting_groups import EventBodyCache, GroupedEvent, add_to_groups
 from app.notifications.email.mail_rendering import SiteName
+from app.notifications.events.event_details import read_site_names
 from app.notifications.events.outbox import wake_streams
-from app.notifications.events.site_names import read_site_names
 from app.notifications.events.subscriptions import (
     BEGINNING,
     CandidateEvent,

@@ -24,6 +24,7 @@ from app.notifications.delivery.endpoint_health import (
     EndpointHealth,
     HealthAction,
     HealthLimits,
+    compute_next_attempt,
     compute_quiet_period_s,
     get_requested_wait_s,
     update_health,
@@ -32,7 +33,6 @@ from app.notifications.delivery.endpoint_states import LockedEndpoint
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS
 from app.notifications.delivery.outcome_sql import AttemptRecord, find_recorded_attempts
 from app.notifications.delivery.outcome_sql import write_attempt_records as write_records
-from app.notifications.delivery.retry_schedule import compute_next_attempt
 from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher

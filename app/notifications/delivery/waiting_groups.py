@@ -7,9 +7,13 @@ send anything: its deliveries are like all others. What is muted by the time its
 
 Locks: an endpoint's row comes before its groups, and groups are taken in the order of their keys; whoever
 sends waits for nobody.
+
+Bodies of deliveries, made once for all endpoints that are sent the same.
+
+Owns what happens where a form cannot be made of an event: that must not hold up the events after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
@@ -19,7 +23,6 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from app.notifications.delivery.body_cache import EventBodyCache
 from app.notifications.delivery.group_mutes import apply_group_mutes
 from app.notifications.delivery.grouping import (
     GROUP_EVENT,
@@ -31,12 +34,61 @@ from app.notifications.delivery.grouping import (
 )
 from app.notifications.delivery.new_deliveries import BodyDeduplicator, NewDelivery, add_deliveries
 from app.notifications.email.mail_rendering import SiteName
-from app.notifications.events.site_names import read_site_names
-from app.notifications.formats import TEXT_KINDS, RenderContext
+from app.notifications.events.event_details import read_site_names
+from app.notifications.events.subscriptions import EndpointSubscription
+from app.notifications.formats import NATIVE, TEXT_KINDS, RenderContext, render_event
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.ids import new_id
+from app.platform.observability.metrics_and_logs import get_logger
+
+# What data that a form does not expect raises.
+_FAULTS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_log = get_logger(__name__)
+
+
+class EventBodyCache:
+    """The forms of one event.
+
+    Args:
+        event: The event; its language and sites are those of the endpoint and of `sites`.
+        sites: What messages in words call sites.
+    """
+
+    def __init__(self, event: RenderContext, sites: Mapping[str, SiteName]) -> None:
+        self._event = event
+        self._sites = sites
+        self._made: dict[tuple[str, str, str], bytes] = {}
+
+    def body(self, kind: str, format_: str, language: str) -> bytes:
+        """Return what an endpoint of a kind and format is sent.
+
+        Where that cannot be made it is the native body: a mail's attempt fails then, and says so; a webhook
+        gets what there is to tell. Nothing is lost.
+        """
+        key = (kind, format_, language if kind in TEXT_KINDS else "")
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = self._make(kind, format_, language)
+        return made
+
+    def of(self, subscription: EndpointSubscription) -> bytes:
+        """Return what an endpoint is sent."""
+        return self.body(subscription.kind, subscription.format, subscription.language)
+
+    def _make(self, kind: str, format_: str, language: str) -> bytes:
+        event = self._event
+        if kind in TEXT_KINDS:
+            event = event._replace(language=language, sites=self._sites)
+        elif kind == "webhook" and format_ == NATIVE:
+            return event.body
+        try:
+            return render_event(kind, format_, event)
+        except _FAULTS:
+            _log.exception("render_failed", event_id=str(event.event_id), kind=kind, format=format_)
+            return event.body
+
 
 GROUPS_PER_TRANSACTION: Final = 10
 """Groups that one transaction sends: each may have five hundred events."""

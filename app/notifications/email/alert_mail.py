@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 from app.notifications.email.alert_values import RESOLVED, format_alert_value, list_comparison_values
 from app.notifications.email.event_bodies import MailAlertData, MailAlertEvent
-from app.notifications.email.mail_content import SUBJECT_LIMIT, MailContent, MailListItem, MailTone
 from app.notifications.email.mail_formats import (
     clean_line,
     clean_lines,
@@ -19,6 +18,7 @@ from app.notifications.email.mail_formats import (
     parse_instant,
     truncate_text,
 )
+from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailListItem, MailTone
 from app.notifications.email.mail_texts import MailTexts
 
 _ACKNOWLEDGED: Final = "alert.acknowledged"

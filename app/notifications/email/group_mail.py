@@ -17,8 +17,8 @@ from app.notifications.email.alert_mail import (
 )
 from app.notifications.email.alert_values import RESOLVED
 from app.notifications.email.event_bodies import MailAlertData, MailAlertEvent, MailGroupData
-from app.notifications.email.mail_content import SUBJECT_LIMIT, MailContent, MailTone
 from app.notifications.email.mail_formats import clean_line, format_count, truncate_text
+from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.notifications.email.mail_texts import MailTexts
 
 MOST_LISTED: Final = 50

@@ -16,8 +16,8 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.email.mail_content import SUBJECT_LIMIT
 from app.notifications.email.mail_formats import clean_line
+from app.notifications.email.mail_layout import SUBJECT_LIMIT
 from app.notifications.email.mail_rendering import RenderedMail
 from app.platform.kernel.email_addresses import get_email_domain, normalise_email_address
 

@@ -2,17 +2,44 @@
 
 Names are those at the time of the event: they are written into the outbox with it. Owns these looks at other
 rooms' tables. Must not decide what happened.
+
+Links to what an event is about, below the address at which clients reach the API. Pure.
+
+The names and time zones of sites, for mails. Owns this one look at another room's table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 
 from app.notifications.email.mail_formats import get_metric_unit
-from app.notifications.events.outbox_record import OutboxRecord
+from app.notifications.email.mail_rendering import SiteName
 from app.notifications.sentences import SENTENCES, condition_node, event_sentence
 from app.platform.db.database import RawConnection
+
+
+class OutboxRecord(NamedTuple):
+    """An event for the outbox.
+
+    Attributes:
+        id: The event's identity; its `webhook-id` is made of it.
+        organisation_id: Whose endpoints receive it.
+        site_id: The site it concerns; None where it concerns none: only endpoints for all sites receive it.
+        type: Such as `alert.firing`.
+        payload: The `data` of the webhook's body; values that JSON has, UUIDs and aware datetimes.
+        created_at: When it happened, aware: the `timestamp` of the webhook's body.
+    """
+
+    id: UUID
+    organisation_id: UUID
+    site_id: UUID | None
+    type: str
+    payload: dict[str, Any]
+    created_at: datetime
+
 
 # One statement for all events of a batch; whether a site has one box only decides what a sentence names.
 _DETAILS: Final = """
@@ -104,3 +131,52 @@ def get_cause_unit(metric: str | None, cause: dict[str, Any]) -> str | None:
     index = cause.get("index")
     unit = get_metric_unit(metric, cause.get("function")) if index is None else str(index.get("unit") or "")
     return None if unit in ("", "1") else unit
+
+
+class _Subject(msgspec.Struct):
+    alert_id: str | None = None
+    incident_id: str | None = None
+
+
+def build_alert_link(base_url: str, alert_id: UUID | str) -> str:
+    """Return the address of an alert."""
+    return f"{base_url}/v1/alerts/{alert_id}"
+
+
+def build_incident_link(base_url: str, incident_id: UUID | str) -> str:
+    """Return the address of an incident."""
+    return f"{base_url}/v1/incidents/{incident_id}"
+
+
+def build_event_link(base_url: str, data: Mapping[str, Any]) -> str | None:
+    """Return the address of what an event is about: its alert or its incident; None where it has neither."""
+    if data.get("alert_id") is not None:
+        return build_alert_link(base_url, str(data["alert_id"]))
+    if data.get("incident_id") is not None:
+        return build_incident_link(base_url, str(data["incident_id"]))
+    return None
+
+
+def add_event_link(payload: str, base_url: str) -> str:
+    """Return the data of an event with its `link`, as JSON text; unchanged where it has none."""
+    try:
+        subject = msgspec.json.decode(payload, type=_Subject)
+    except msgspec.DecodeError:
+        # Whatever it is, it must not hold up the events after it.
+        return payload
+    link = build_event_link(base_url, msgspec.structs.asdict(subject))
+    if link is None:
+        return payload
+    # It names an alert: the object is not empty, and what is added goes before its last brace.
+    return f'{payload[:-1]},"link":{msgspec.json.encode(link).decode()}}}'
+
+
+_NAMES: Final = "SELECT id, name, timezone FROM sites WHERE id = ANY ($1::uuid[])"
+
+
+async def read_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> dict[str, SiteName]:
+    """Give what mails call some sites, by their ids as text; those that are gone are not in it."""
+    if not site_ids:
+        return {}
+    rows = await connection.fetch(_NAMES, list(site_ids))
+    return {str(row["id"]): SiteName(row["name"], row["timezone"]) for row in rows}

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 
 from app.notifications.api.endpoint_fields import Kind
 from app.notifications.delivery.grouping import GROUP_EVENT, MOST_EVENTS
-from app.notifications.events.event_envelope import EventEnvelope
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
@@ -23,6 +22,7 @@ from app.notifications.events.event_types import (
     RIGHTS_OVERDUE,
     RIGHTS_RECEIVED,
     TEST_EVENT,
+    EventEnvelope,
 )
 from app.notifications.events.incident_event_schemas import INCIDENT_EVENT_SCHEMAS
 from app.platform.config.quota_settings import Quota

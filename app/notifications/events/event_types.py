@@ -1,7 +1,13 @@
-"""The types of events, and what each one means. Data only."""
+"""The types of events, and what each one means. Data only.
+
+What the bodies of all events have. Shapes only.
+"""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
+
+from pydantic import BaseModel, Field
 
 ALL_EVENTS: Final = "*"
 """Subscribes to every type, also those to come."""
@@ -53,3 +59,9 @@ EVENTS: Final[Mapping[str, str]] = {
     MESSAGES_DROPPED: "The broker dropped messages; for the platform's own organisation",
 }
 """What an endpoint can subscribe to."""
+
+
+class EventEnvelope(BaseModel):
+    """What every body has."""
+
+    timestamp: datetime = Field(description="When Vigie wrote the event")

@@ -11,10 +11,9 @@ from fastapi import APIRouter, Body, Depends, Header, Response
 from pydantic import BaseModel, Field
 from starlette.routing import BaseRoute
 
-from app.notifications.events.event_envelope import EventEnvelope
 from app.notifications.events.event_examples import EXAMPLES
 from app.notifications.events.event_schemas import EVENT_SCHEMAS
-from app.notifications.events.event_types import EVENTS
+from app.notifications.events.event_types import EVENTS, EventEnvelope
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.identity.principals import require_scope

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.notifications.events.event_envelope import EventEnvelope
 from app.notifications.events.event_types import (
     INCIDENT_CONFIRMED,
     INCIDENT_DETECTED,
     INCIDENT_DISMISSED,
     INCIDENT_UPDATED,
+    EventEnvelope,
 )
 from app.notifications.sentences import SENTENCES, event_sentence
 

@@ -13,13 +13,19 @@ from app.notifications.email.mail_rendering import SiteName, render_mail
 from app.notifications.formats import (
     alertmanager_api,
     alertmanager_webhook,
-    cloudevents,
     discord,
     native,
-    ntfy,
     pagerduty,
     slack,
-    teams,
+)
+from app.notifications.formats import (
+    native as cloudevents,
+)
+from app.notifications.formats import (
+    slack as ntfy,
+)
+from app.notifications.formats import (
+    slack as teams,
 )
 from app.notifications.formats.chat_message import ChatMessage, build_chat_message
 

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.notifications.email.mail_content import MailContent, MailListItem, MailTone
 from app.notifications.email.mail_formats import get_mail_texts
+from app.notifications.email.mail_layout import MailContent, MailListItem, MailTone
 from app.notifications.email.mail_rendering import SiteName, build_event_mail
-from app.notifications.events.event_links import build_event_link
+from app.notifications.events.event_details import build_event_link
 from app.notifications.sentences import event_sentence
 
 EMOJI: Final[Mapping[MailTone, str]] = {

@@ -2,13 +2,24 @@
 
 Texts are `plain_text`, in which nothing is a link or a mention; only our own link is `mrkdwn`. Limits:
 https://docs.slack.dev/reference/block-kit/blocks.
+
+Microsoft Teams' Workflows webhooks: a message with one Adaptive Card. Pure.
+
+Texts are runs of `RichTextBlock`, which know no Markdown. Teams shows cards up to version 1.5, of at most
+28 KB: https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook.
+
+ntfy: a message to be published as JSON. Pure; the topic is put in when it is sent.
+
+A message over 4,096 bytes would become an attachment: https://docs.ntfy.sh/publish/#publish-as-json.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from app.notifications.formats.chat_message import ChatMessage, split_lines, truncate_text
+from app.notifications.email.mail_layout import MailTone
+from app.notifications.formats.chat_message import ChatMessage, split_lines, truncate_text, truncate_utf8
 
 HEADER_LIMIT: Final = 150
 TEXT_LIMIT: Final = 3000
@@ -57,3 +68,94 @@ def _plain(text: str, limit: int) -> _Block:
 def _escaped(text: str) -> str:
     """Escape Slack's three control characters: no mention, no link of others."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+VERSION: Final = "1.5"
+SIZE_LIMIT: Final = 28 * 1024
+
+_CARD: Final = "application/vnd.microsoft.card.adaptive"
+_SCHEMA: Final = "http://adaptivecards.io/schemas/adaptive-card.json"
+_COLOURS: Final[dict[MailTone, str]] = {
+    "critical": "Attention",
+    "warning": "Warning",
+    "info": "Accent",
+    "resolved": "Good",
+    "plain": "Default",
+}
+_TEXT_LIMIT: Final = 2000
+
+type _Element = dict[str, Any]
+
+
+def render_teams_message(message: ChatMessage) -> bytes:
+    """Return a message as a Workflow takes it; lines of a list are left out until it is small enough."""
+    for lines in (len(message.lines), 20, 10, 0):
+        made = _message(message, lines)
+        if len(made) <= SIZE_LIMIT:
+            break
+    return made
+
+
+def _message(message: ChatMessage, lines: int) -> bytes:
+    colour = _COLOURS[message.page.tone]
+    body = [
+        _text(_run(message.headline, weight="Bolder", size="Large", color=colour)),
+        _text(_run(message.sentence)),
+        *(_text(_run(f"{label}: ", isSubtle=True), _run(value)) for label, value in message.facts),
+        *(_text(_run(line)) for line in message.lines[:lines]),
+    ]
+    if message.advice:
+        body.append(_text(_run(message.advice)))
+    card = {
+        "$schema": _SCHEMA,
+        "type": "AdaptiveCard",
+        "version": VERSION,
+        "fallbackText": truncate_text(message.sentence, _TEXT_LIMIT),
+        "body": body,
+        "actions": [{"type": "Action.OpenUrl", "title": message.link_words, "url": message.link}],
+        "msteams": {"width": "Full"},
+    }
+    attachment = {"contentType": _CARD, "contentUrl": None, "content": card}
+    return msgspec.json.encode({"type": "message", "attachments": [attachment]})
+
+
+def _text(*runs: _Element) -> _Element:
+    return {"type": "RichTextBlock", "inlines": list(runs)}
+
+
+def _run(text: str, **how: str | bool) -> _Element:
+    return {"type": "TextRun", "text": truncate_text(text, _TEXT_LIMIT), **how}
+
+
+MESSAGE_LIMIT: Final = 4096
+"""Bytes."""
+
+_TITLE_LIMIT: Final = 250
+_PRIORITIES: Final[Mapping[MailTone, int]] = {
+    "critical": 5,
+    "warning": 4,
+    "info": 3,
+    "resolved": 3,
+    "plain": 3,
+}
+_TAGS: Final[Mapping[MailTone, str]] = {
+    "critical": "rotating_light",
+    "warning": "warning",
+    "info": "information_source",
+    "resolved": "white_check_mark",
+    "plain": "information_source",
+}
+
+
+def render_ntfy_message(message: ChatMessage) -> bytes:
+    """Return a message as ntfy takes it, but for its topic."""
+    text = "\n".join((message.sentence, *message.lines, *filter(None, (message.advice,))))
+    return msgspec.json.encode(
+        {
+            "title": truncate_utf8(message.page.subject, _TITLE_LIMIT),
+            "message": truncate_utf8(text, MESSAGE_LIMIT),
+            "priority": _PRIORITIES[message.page.tone],
+            "tags": [_TAGS[message.page.tone]],
+            "click": message.link,
+        }
+    )

@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 
-from app.notifications.delivery.retry_schedule import parse_retry_after
+from app.notifications.delivery.endpoint_health import parse_retry_after
 from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
 from app.notifications.http.guarded_resolver import AddressRefusedError, GuardedResolver
 from app.notifications.http.service_channels import (

@@ -13,11 +13,11 @@ from typing import Final, Self
 from uuid import UUID
 
 from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
-from app.notifications.formats import cloudevents
+from app.notifications.formats import native
 from app.notifications.mqtt.mqtt_connection import BrokerRefusal, PublisherConnection
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
-from app.registry.subscriber_accounts import make_account_username
+from app.registry.broker_password_file import make_account_username
 
 TIMEOUT_S: Final = 5.0
 """The longest that an attempt takes, in seconds."""
@@ -30,7 +30,7 @@ _NO_SITE: Final = "-"
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _MEDIA_TYPE: Final = "application/json"
-_MEDIA_TYPES: Final = {"cloudevents": cloudevents.CONTENT_TYPE}
+_MEDIA_TYPES: Final = {"cloudevents": native.CONTENT_TYPE}
 _log = get_logger(__name__)
 
 

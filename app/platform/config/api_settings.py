@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
-from app.platform.config.setting_types import Port, Seconds
+from app.platform.config.setting_sources import Port, Seconds
 
 # What a browser sends as Origin: no path, no slash at the end, in lower case.
 _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d{1,5})?")

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from app.platform.config.setting_types import Seconds
+from app.platform.config.setting_sources import Seconds
 
 
 class IncidentSettings(BaseModel):

@@ -1,6 +1,6 @@
 """Finds misspelt settings: names that no setting has, each with the setting that it resembles most.
 
-Pure: takes names, never values, and prints nothing. `app.standalone.unknown_settings` reports what it finds.
+Pure: takes names, never values, and prints nothing. `app.standalone.startup_checks` reports what it finds.
 """
 
 import re

@@ -1,12 +1,15 @@
 """Where settings are read from: `VIGIE_…` variables, and a `.env` file.
 
 Owns how their texts become values. What a value may be is the settings' own matter (`settings`).
+
+Types that settings of several kinds share.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -86,3 +89,7 @@ def read_variable_names(environ: Iterable[str]) -> dict[str, VariableSource]:
         else:
             names |= dict.fromkeys(file.env_vars, _ENV_FILE)
     return names | dict.fromkeys(environ, "environment")
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]

@@ -25,8 +25,7 @@ from app.platform.config.quota_settings import QuotaSettings
 from app.platform.config.register_settings import RegisterSettings
 from app.platform.config.rights_settings import RightsSettings
 from app.platform.config.security_findings import SecurityFindingCode
-from app.platform.config.setting_sources import EnvironmentSettings
-from app.platform.config.setting_types import Port, Seconds
+from app.platform.config.setting_sources import EnvironmentSettings, Port, Seconds
 from app.platform.config.sign_in_settings import OidcSettings, SessionSettings
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
-from app.platform.config.setting_types import Seconds
+from app.platform.config.setting_sources import Seconds
 from app.platform.kernel.client_addresses import is_loopback
 
 

@@ -2,25 +2,102 @@
 
 A function that takes a `ReadSession` cannot be handed a `WriteSession` by mistake, nor the reverse: the
 type checker sees it, and PostgreSQL holds it (`READ ONLY` transactions).
+
+Connections of a pool that were lost while nobody used them.
+
+A ping before each use costs three round trips. Here the connection itself tells: the event loop has seen the
+end of one whose server went away. Only one that was idle for long is asked, in case nobody said good-bye.
+
+How a request's transactions begin: the database is told whom each is for, in the round trip of its BEGIN.
+
+What it is told are settings of that transaction alone
+(`app.platform.kernel.tenant_scope.ScopedCaller.settings`), by which row-level security goes, and the audit
+log. They are part of the statement's text: only the protocol's simple form takes two statements at once, and
+it has no parameters. `quote_literal` is what keeps a caller's name from being more than a name.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from sqlalchemy import MetaData
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Engine, MetaData, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.platform.config.settings import DatabaseSettings
-from app.platform.db.idle_connections import replace_lost_connections
-from app.platform.db.rls_begin import TenantScopedConnection
-from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller, current_caller
+
+_BEGIN: Final = "BEGIN"
+
+
+def quote_literal(value: str) -> str:
+    r"""A text as a literal of SQL, whatever is in it: as PostgreSQL's `quote_literal` writes it.
+
+    The form `E'…'` means the same under each setting of `standard_conforming_strings`. A NUL, which
+    PostgreSQL's texts cannot have, is left out.
+    """
+    return "E'" + value.replace("\0", "").replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def build_caller_statement() -> str:
+    """The statement that tells for whom the running task's transaction is."""
+    settings = current_caller().settings().items()
+    return "SELECT " + ", ".join(
+        f"set_config({quote_literal(name)}, {quote_literal(value)}, true)" for name, value in settings
+    )
+
+
+class TenantScopedConnection(asyncpg.Connection):
+    """A connection whose transactions begin with what the database has to be told."""
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ANN401, ASYNC109 (asyncpg's own)
+        """Execute a statement, as `asyncpg.Connection` does; the one that begins a transaction also tells."""
+        if query.startswith(_BEGIN) and not args:
+            query += build_caller_statement() + ";"
+        return await super().execute(query, *args, timeout=timeout)
+
+
+PING_AFTER_S: Final = 30.0
+"""An idle connection is asked after so long (s)."""
+
+_SINCE: Final = "vigie.idle_since"
+
+
+def is_connection_lost(connection: asyncpg.Connection) -> bool:
+    """Whether the end of a connection was seen: the server said good-bye, or its machine did for it."""
+    return connection.is_closed()
+
+
+def replace_lost_connections(engine: Engine) -> None:
+    """Have connections that were lost replaced when they are taken out of an engine's pool.
+
+    Args:
+        engine: one of asyncpg; what is asked is asked in its own way.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _laid_down(_: Any, entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 (DBAPI)
+        entry.info[_SINCE] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _taken_up(connection: Any, entry: ConnectionPoolEntry, _: Any) -> None:  # noqa: ANN401 (DBAPI)
+        if is_connection_lost(connection.driver_connection):
+            raise DisconnectionError
+        since = entry.info.pop(_SINCE, None)
+        if since is None or time.monotonic() - since < PING_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except (engine.dialect.loaded_dbapi.Error, OSError) as error:
+            raise DisconnectionError from error
+
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

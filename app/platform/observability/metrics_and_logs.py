@@ -3,6 +3,14 @@
 Metrics are declared here, in one place, so that a name means the same in each role. Where
 `PROMETHEUS_MULTIPROC_DIR` is set (the embedded stack sets it) all roles share their figures, and the
 API's `/metrics` shows them together.
+
+How an error is told in a log where its own words could cite what somebody sent.
+
+PostgreSQL's messages name values ("invalid input syntax for type …"), and so do those of Python's own errors.
+What is told in their place finds the fault all the same: the class, PostgreSQL's code and the names of what
+it concerned, and where in the program it was. Must not write logs itself.
+
+The id of the request that is being answered: in its response, its log lines, and its problem.
 """
 
 import logging
@@ -14,6 +22,12 @@ from app.platform.observability.metric_files import METRICS_SHARED, MULTIPROCESS
 
 # isort: split
 # prometheus_client decides at its import whether figures are shared: the files are reserved by then.
+import re
+import traceback
+from contextvars import ContextVar, Token
+from typing import Final
+
+import asyncpg
 import structlog
 from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import (
@@ -26,6 +40,7 @@ from prometheus_client import (
 )
 
 from app.platform.config.settings import LogSettings
+from app.platform.kernel.ids import new_id
 
 _STEPS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -305,3 +320,48 @@ def render_metrics() -> bytes:
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # its stub lacks the types
     return generate_latest(registry)
+
+
+_FRAMES: Final = 6
+_CONCERNED: Final = ("schema_name", "table_name", "column_name", "constraint_name", "data_type_name")
+
+
+def redact_error(error: BaseException) -> str:
+    """An error's class; of one of PostgreSQL's also its code, and the names of table, column, constraint."""
+    if isinstance(error, OSError) or (
+        isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError | ValueError)
+    ):
+        # Of a connection, not of what goes over it.
+        return repr(error)
+    name = type(error).__name__
+    if not isinstance(error, asyncpg.PostgresError):
+        return name
+    named = (getattr(error, each, None) for each in _CONCERNED)
+    return " ".join([name, error.sqlstate or "", *(each for each in named if each)]).strip()
+
+
+def list_error_frames(error: BaseException) -> list[str]:
+    """The last calls before an error, as `file:line function`, the innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return [f"{frame.filename.rpartition('/app/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+# Enough for a UUID, a ULID or a trace id; nothing that could break a log line or a header.
+_FORM: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_current: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+def current_request_id() -> str | None:
+    """The id of the request that this task answers; None outside of one."""
+    return _current.get()
+
+
+def begin_request_id(given: bytes | None) -> Token[str | None]:
+    """Give this task's request its client's id, where that has the form of one; else a new one."""
+    fit = given is not None and _FORM.fullmatch(given)
+    return _current.set(given.decode("ascii") if given is not None and fit else str(new_id()))
+
+
+def end_request_id(token: Token[str | None]) -> None:
+    """Forget it."""
+    _current.reset(token)

@@ -12,8 +12,12 @@ from app.reports.render.figure_labels import format_previous_period
 from app.reports.render.main_findings import format_change, group_guideline_values
 from app.reports.render.number_formats import NO_VALUE, ReportFormatter
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.period_comparison import compare_period_means
-from app.reports.render.report_statistics import MIN_COVERAGE_PERCENT, BoxFigures, ReportStatistics
+from app.reports.render.report_statistics import (
+    MIN_COVERAGE_PERCENT,
+    BoxFigures,
+    ReportStatistics,
+    compare_period_means,
+)
 from app.reports.render.report_texts import WORDS
 from app.reports.report_input import REPORTED_METRICS
 

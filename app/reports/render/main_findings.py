@@ -15,8 +15,13 @@ from app.reports.render.figure_labels import (
     format_value_period,
 )
 from app.reports.render.number_formats import ReportFormatter
-from app.reports.render.period_comparison import MeanComparison, compare_period_means
-from app.reports.render.report_statistics import FigureValue, ReportStatistics, find_worst_value
+from app.reports.render.report_statistics import (
+    FigureValue,
+    MeanComparison,
+    ReportStatistics,
+    compare_period_means,
+    find_worst_value,
+)
 from app.reports.render.report_texts import WORDS
 
 MAX_FINDINGS: Final = 6

@@ -7,8 +7,15 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
-from app.indicators.method_options import SUPPORTED_OPTIONS, MouldMaterial, NoiseCountry, OdourArea, RoomUse
+from app.indicators.index_definitions import (
+    BANDS_BY_METHOD,
+    INDEX_DEFINITIONS,
+    SUPPORTED_OPTIONS,
+    MouldMaterial,
+    NoiseCountry,
+    OdourArea,
+    RoomUse,
+)
 from app.indicators.period_selection import PeriodLength
 from app.indicators.thermal_comfort import Season
 from app.platform.http.contract.problems import CodedValueError

@@ -28,7 +28,7 @@ from app.rules.engine.alert_state_machine import (
 from app.rules.engine.box_rule_set import BoxRuleSet, compile_box_rules
 from app.rules.engine.compiled_conditions import ConditionCause
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.timeseries.storage.float32 import round_to_float32
+from app.timeseries.storage.sample_columns import round_to_float32
 
 __all__ = [
     "AlertTransition",

@@ -1,4 +1,7 @@
-"""Finding presets, and making a site's rules of one. Must not know HTTP."""
+"""Finding presets, and making a site's rules of one. Must not know HTTP.
+
+What a rule keeps of the preset that it was made of: whether it still asks the same, and its name.
+"""
 
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -22,6 +25,9 @@ from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_origin import get_name_separator
 from app.rules.presets.preset_types import Language, Preset, PresetRule
 from app.rules.presets.schemas import PresetApply
+
+# A scope says where a preset is used, not what it asks.
+
 
 NAME_LIMIT = 200
 PRESET_SITE_KINDS: Final = tuple(sorted({kind for preset in PRESETS.values() for kind in preset.kinds}))

@@ -1,9 +1,18 @@
 """Asking for erasures, and reading them. Must not know HTTP, nor remove anything itself.
 
 Whoever asks closes the gate: no batch is under way then, and the next one refuses what lies in the range.
+
+What was removed, as one hash: it tells later whether a list is just that, and keeps none of it.
+
+    chain = sha256(chain || line)      beginning with 32 zero bytes; one line for each identity, in UTF-8
+
+Lines are `samples BOX TIME` and `events BOX TIME TYPE`, times in RFC 3339 with six digits: box by box in the
+order of their registration, of each its samples by time, then its events by time and type. A chain can be
+taken up where it was left, so it does not depend on how the work was cut.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -20,8 +29,19 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_repository, repository
 from app.registry.models import Box
 from app.timeseries.erasure.models import Erasure, ErasureBox
-from app.timeseries.erasure.removal_digest import EMPTY_REMOVAL_DIGEST
 from app.timeseries.erasure.schemas import ErasureCreate
+
+EMPTY_REMOVAL_DIGEST: Final = bytes(32).hex()
+"""The chain of nothing."""
+
+
+def extend_removal_digest(chain: str, lines: Iterable[str]) -> str:
+    """A chain with more lines; both as hexadecimal digits."""
+    known = bytes.fromhex(chain)
+    for line in lines:
+        known = hashlib.sha256(known + line.encode()).digest()
+    return known.hex()
+
 
 MAX_UNFINISHED_ERASURES: Final = 20
 """Erasures of an organisation that may be unfinished."""

@@ -22,8 +22,8 @@ from app.timeseries.erasure.erasure_sql import (
     remove_remaining_data,
     remove_samples,
 )
-from app.timeseries.erasure.removal_digest import extend_removal_digest
-from app.timeseries.retention.latest_value_expiry import invalidate_box_states
+from app.timeseries.erasure.service import extend_removal_digest
+from app.timeseries.retention.expiry_sql import invalidate_box_states
 
 _log = get_logger(__name__)
 # How long it works before other jobs of the process have their turn.

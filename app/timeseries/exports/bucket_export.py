@@ -3,6 +3,10 @@
 Owns the order of its rows, and where it is gone on with. Nothing is computed here: a bucket is what the
 series of its box and metric gives. PostgreSQL packs the rows, as it does those of samples, so that every
 format has the same bytes for the same numbers.
+
+Divides an export in buckets into parts: its buckets are read, and counted.
+
+Owns where parts end. There is no quicker way: whether a bucket has a value is known when it is made.
 """
 
 import time
@@ -22,8 +26,9 @@ from sqlalchemy.types import TypeEngine
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.instants import to_datetime
 from app.registry.models import Box, Site
-from app.timeseries.exports.box_selection import ExportSelection, ExportSpan, RowPosition
+from app.timeseries.exports.box_selection import ExportSelection, ExportSpan, RowPosition, advance_position
 from app.timeseries.exports.bucket_layout import BucketLayout, clamp_span
+from app.timeseries.exports.export_parts import CountedPart, PartReference
 from app.timeseries.exports.row_slices import ExportReader, PackedSlice, RowPacker
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
@@ -185,3 +190,48 @@ def _page(tables: Sequence[BucketRows], columns: Sequence[ExportColumn]) -> CTE:
     sent = func.unnest(*arrays).table_valued(*given).render_derived(name="sent")
     rest = [sent.c[name] for name in list(given)[1:]]
     return select(collate(sent.c.id, "C").label("id"), *rest).cte("page")
+
+
+_WITHIN_S: Final = 20.0
+
+
+class BucketPartPlanner:
+    """The parts of an export in buckets.
+
+    Args:
+        export: all of it, from where the first part begins.
+        rows: of a part, at most.
+        number: of the first part.
+    """
+
+    def __init__(self, export: BucketExport, *, rows: int, number: int = 1) -> None:
+        self._export = export
+        self._rows = rows
+        self._number = number
+
+    async def listed(self, reading: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
+        """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
+        found: list[CountedPart] = []
+        began = time.monotonic()
+        async for part in self._all(reading):
+            found.append(part)
+            if len(found) == most or time.monotonic() - began >= _WITHIN_S:
+                return found, PartReference(part.number + 1, advance_position(part.until), None).token()
+        return found, None
+
+    async def _all(self, reading: ExportReader) -> AsyncIterator[CountedPart]:
+        begun, start, more = self._export.span.start, self._export.span.start, bool(self._export.columns)
+        counted, first, last = 0, "", None
+        number = self._number
+        while more:
+            async with reading.turn() as session:
+                tables, start, more = await self._export.some(session, start)
+            for table in tables:
+                for moment in table.times:
+                    if last is not None and counted == self._rows:
+                        yield CountedPart(number, begun, last, counted, first)
+                        begun, number, counted, first = advance_position(last), number + 1, 0, ""
+                    first = first or table.box.id
+                    last, counted = RowPosition(table.box.id, moment), counted + 1
+        if last is not None and counted:
+            yield CountedPart(number, begun, last, counted, first)

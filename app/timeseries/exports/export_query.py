@@ -30,7 +30,7 @@ from app.timeseries.exports.bucket_export import BucketExport
 from app.timeseries.exports.bucket_layout import BucketLayout
 from app.timeseries.exports.row_slices import RowExport, SampleExport
 from app.timeseries.exports.row_source import RawSamples
-from app.timeseries.series.bucket_parameters import (
+from app.timeseries.series.bucket_query import (
     AggregatesParameter,
     BucketParameter,
     check_bucket_parameters,

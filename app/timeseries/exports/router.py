@@ -2,6 +2,8 @@
 
 No session of the database is held for the life of a file. One that fails ends without the end of its body:
 the connection is closed, and the client can tell.
+
+What the list of an export's parts looks like.
 """
 
 import time
@@ -13,20 +15,20 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import BaseModel, Field
 
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import ReadSessionDep, get_database
 from app.platform.http.contract.pagination import CURSOR_LIMIT, Cursor, Page
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.identity.principals import Principal, authenticate_token, bearer, require_scope
 from app.platform.kernel.errors import InvalidError, MalformedRequestError
 from app.platform.kernel.tenant_scope import ScopedCaller
 from app.timeseries.exports import parquet_format
 from app.timeseries.exports.box_selection import RowPosition, find_selected_organisations
-from app.timeseries.exports.bucket_export import BucketExport
-from app.timeseries.exports.bucket_parts import BucketPartPlanner
+from app.timeseries.exports.bucket_export import BucketExport, BucketPartPlanner
 from app.timeseries.exports.export_parts import ROWS_MOST, PartReference, SamplePartPlanner
 from app.timeseries.exports.export_query import (
     ExportQuery,
@@ -35,8 +37,23 @@ from app.timeseries.exports.export_query import (
     resolve_start_position,
 )
 from app.timeseries.exports.row_slices import ExportReader, RowExport
-from app.timeseries.exports.schemas import ExportPart
 from app.timeseries.exports.text_formats import TEXT_FORMATS
+
+
+class ExportPart(BaseModel):
+    """A part of an export: a file of its own, to be had under `href`."""
+
+    number: int = Field(description="From 1 on", examples=[1])
+    from_: datetime = Field(serialization_alias="from", description="Of the whole export, included")
+    to: datetime = Field(description="Of the whole export, excluded")
+    first_box: str = Field(description="Of the first row", examples=["pont-neuf-1"])
+    last_box: str = Field(description="Of the last row", examples=["pont-neuf-2"])
+    rows: int = Field(description="Counted now: samples that come late are read too", examples=[1_000_000])
+    href: str = Field(
+        description="The path, with all that was asked for",
+        examples=["/v1/readings/export?format=parquet&from=2026-01-01T00:00:00Z&to=…&metric=pm2_5&part=…"],
+    )
+
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Format = Literal["csv", "ndjson", "geojson", "parquet"]

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import CTE, ColumnElement, Row, ScalarSelect, Select, func, select, true
 
 from app.platform.db.database import Database, ReadSession
-from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
 from app.timeseries.exports.box_selection import ExportSelection, ExportSpan
 from app.timeseries.exports.row_scan import AdaptiveRowScan, ScanOutcome, ScanRange

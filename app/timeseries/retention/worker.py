@@ -22,8 +22,7 @@ from app.registry.retention_settings import RetentionSettings
 from app.timeseries.retention import expiry_sql
 from app.timeseries.retention.cleaning_progress import advance_cleaning_progress
 from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
-from app.timeseries.retention.expiry_sql import ExpiredCounts
-from app.timeseries.retention.latest_value_expiry import remove_expired_latest
+from app.timeseries.retention.expiry_sql import ExpiredCounts, remove_expired_latest
 from app.timeseries.rollups.adaptive_slices import BoxBackoff
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 

@@ -1,19 +1,25 @@
 """What a request for a series in buckets asks for, checked: the same for one box and for many.
 
-Owns the bounds of what is read at once, and what is suggested where they are passed. Pure.
+Owns the bounds of what is read at once, and what is suggested where they are passed.
+
+The query parameters of series in buckets, the same wherever there are some.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
+from fastapi import Query
+
 from app.catalogue.metrics import Metric
+from app.platform.http.contract.fields import InstantParameter
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.timeseries.rollups.rollup_columns import RollupColumns
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
 from app.timeseries.series.aggregates import (
+    AGGREGATES,
     BucketPage,
     Fill,
     find_required_quantiles,
@@ -110,3 +116,45 @@ class BucketQuery:
     def _from(self, start: datetime | None) -> datetime:
         """Where a page begins: a cursor may be of another range than the one that is asked for with it."""
         return self.first if start is None else min(max(start, self.first), self.last)
+
+
+AggregatesParameter = Annotated[
+    str | None,
+    Query(
+        max_length=80,
+        description="What each bucket has, with commas; `avg,min,max,count,coverage` by default. "
+        "`l10`, `l50` and `l90` are levels exceeded that much of the time",
+        examples=["avg,max,p95"],
+        json_schema_extra={
+            "pattern": f"^({'|'.join(AGGREGATES)})(,({'|'.join(AGGREGATES)}))*$",
+        },
+    ),
+]
+BucketParameter = Annotated[
+    str | None,
+    Query(
+        max_length=16,
+        description="A width such as 30s, 15m, 1h, 1d or 1w; leave out for raw values",
+        examples=["15m"],
+        json_schema_extra={"pattern": "^[1-9][0-9]{0,5}[smhdw]$"},
+    ),
+]
+FromParameter = Annotated[
+    InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
+]
+ToParameter = Annotated[InstantParameter | None, Query(description="Excluded; now by default")]
+FillParameter = Annotated[
+    Fill,
+    Query(
+        description="Buckets without a value: left out (`none`), null, the values of the one before "
+        "(`previous`), or on the line between their neighbours (`linear`); count and coverage stay 0"
+    ),
+]
+
+
+def check_bucket_parameters(aggregates: str | None, fill: Fill) -> None:
+    """Refuse what means something of buckets alone, where there are none (InvalidError `bucket_missing`)."""
+    if aggregates is not None or fill != "none":
+        raise InvalidError(
+            "`aggregates` and `fill` are for buckets: give `bucket` too.", code="bucket_missing"
+        )

@@ -21,9 +21,9 @@ from app.platform.kernel.instants import format_us
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Site
 from app.timeseries.storage.box_states import NEVER
-from app.timeseries.storage.float32 import round_to_float32
 from app.timeseries.storage.latest_values import split_by_recency
 from app.timeseries.storage.models import BoxState
+from app.timeseries.storage.sample_columns import round_to_float32
 
 SITE_LATEST: Final = "site_latest"
 # As far as three decimals survive in four bytes.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import US_PER_S
-from app.registry.box_refusals import NOTED_EVERY_S
+from app.registry.refusal_counts import NOTED_EVERY_S
 from app.timeseries.storage.latest_values import (
     NEWER_VALUES_SQL,
     LatestValues,
@@ -102,7 +102,7 @@ class BoxStates:
         slots: box key → slot.
         newest: µs since the epoch of the box's newest sample, NEVER where it has none.
         busy: whether a rule is not at rest on the box.
-        kinds: which metrics the box's tail has (`app.timeseries.storage.metric_bitmask`).
+        kinds: which metrics the box's tail has (`app.timeseries.storage.sample_columns`).
         tails: the box's newest sample, as long as it is not in `latest`.
         latest: metric → [value, µs] of the newest sample that has it, the tail left out.
         rules: rule id → state, where a rule is not at rest.

@@ -6,6 +6,20 @@ all that is computed on it; over a whole batch numpy does the same for a tenth. 
 The format of binary COPY is PostgreSQL's (documentation of COPY, "Binary Format"): 19 bytes of header, then
 for each row the number of its fields (int16) and for each field its length (int32, -1 for NULL) and its
 bytes, all big-endian; -1 (int16) ends it. A timestamp is microseconds since 2000-01-01 (int64).
+
+Values as they are stored: a `real` keeps seven digits or so, and a rule must not see more than that.
+
+Whoever judges a sample on its way in and whoever judges it again from the table come to the same end only if
+both look at the same number. Pure.
+
+Which values of a batch are late: not newer than the newest of their metric. Pure.
+
+Late values are stored, and seen by no rule; which ones they were is stored with them.
+
+Which metrics a sample has, as a number: the bit of each column of COLUMNS that it fills. Pure.
+
+A number says all there is to say of such a set, so that nothing need be kept of the sets that have come:
+boxes choose what they send, and there are more sets than memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -172,3 +186,35 @@ def iterate_copy_records(block: SampleBlock, picked: NDArray[np.intp]) -> Iterat
             None if seq == _NO_SEQ else seq,
             *(values[column] for column in block.used),
         )
+
+
+_REAL: Final = tuple(metric.storage == "real" for metric in CATALOGUE)
+_SURE: Final = 1000.0
+
+
+def round_to_float32(column: int, value: float) -> float:
+    """The value that comes back when this one is stored: the shortest decimal of the nearest `real`.
+
+    Args:
+        column: the metric's index in COLUMNS.
+        value: as decoded, or as read.
+    """
+    # Three digits before the point and three after it survive in any `real`, and that is what boxes send.
+    if not _REAL[column] or (-_SURE < value < _SURE and round(value, 3) == value):
+        return value
+    return float(str(np.float32(value)))
+
+
+def compute_metric_bitmasks(block: SampleBlock) -> NDArray[np.int64]:
+    """The kind of each sample of a block; never negative."""
+    bits = np.left_shift(np.int64(1), np.array(block.used, np.int64))
+    absent = np.isnan(block.matrix)
+    if not absent.any():
+        return np.full(len(block), bits.sum(), np.int64)
+    kinds: NDArray[np.int64] = ~absent @ bits
+    return kinds
+
+
+def has_all_metrics(later: int, earlier: int) -> bool:
+    """Tell whether a sample of the later kind has every metric of the earlier one."""
+    return not earlier & ~later

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from app.indicators.air_indices import compute_atmo, compute_eaqi
-from app.indicators.calendar_periods import TimePeriod, hour_containing, local_day, local_day_range
 from app.indicators.dust_mites import compute_mite_risk
 from app.indicators.index_definitions import INDEX_DEFINITIONS
 from app.indicators.index_results import IndexResult
@@ -22,6 +21,7 @@ from app.indicators.mould_risk import compute_mould_index
 from app.indicators.noise_emergence import compute_noise_emergence
 from app.indicators.noise_levels import compute_lden_day, compute_lden_year, compute_leq
 from app.indicators.odour_hours import EpisodeCriteria, compute_odour_hours, summarise_odour_episodes
+from app.indicators.period_selection import TimePeriod, hour_containing, local_day, local_day_range
 from app.indicators.thermal_comfort import compute_humidex, compute_light, compute_thermal_comfort
 from app.indicators.who_guidelines import (
     compute_who_24h,

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import httpx
 import numpy as np
 
-from app.indicators.calendar_periods import HOUR_US
 from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels, TimeArray, ValueArray
+from app.indicators.period_selection import HOUR_US
 from tests.conftest import Tenant
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.people.retention import purge_people_data
+from app.people.repository import purge_people_data
 from app.platform.db.database import Database
 from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, format_actor
 from tests.conftest import Tenant

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app.platform.config.rights_settings import RightsSettings
 from app.platform.db.database import Database
-from app.privacy_requests.deadlines import compute_due_at
+from app.privacy_requests.service import compute_due_at
 from app.privacy_requests.worker import process_overdue_requests
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import Folk, refusal

@@ -347,8 +347,8 @@ async def test_the_child_has_given_up_network_programs_files_and_memory() -> Non
     )
     told, _ = await process.communicate()
     assert told.decode().strip().split(";") == [
-        *("socket ForbiddenError", "names ForbiddenError", "program ForbiddenError"),
-        *("file ForbiddenError", "memory MemoryError"),
+        *("socket SandboxViolationError", "names SandboxViolationError", "program SandboxViolationError"),
+        *("file SandboxViolationError", "memory MemoryError"),
     ]
 
 

@@ -34,7 +34,7 @@ async def outbox(database: Database) -> list[str]:
         await connection.close()
 
 
-@pytest.mark.parametrize("after", ["write_states", "record"])
+@pytest.mark.parametrize("after", ["write_states", "record_transitions"])
 async def test_who_dies_before_the_commit_has_done_nothing(
     tenant: Tenant,
     site_id: str,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from fastapi import FastAPI
 
-from app.platform.http.fairness import export_limits
+from app.platform.http.fairness import fair_semaphore
 from app.timeseries.exports import router, row_slices
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving
@@ -32,7 +32,7 @@ async def url(
     await fill(database_url, BOX, ROWS)
     monkeypatch.setattr(row_slices, "ROWS", 50)
     monkeypatch.setattr(row_slices, "_REST", 1e9)
-    monkeypatch.setattr(export_limits, "_LONGEST_REST_S", 0.02)
+    monkeypatch.setattr(fair_semaphore, "_LONGEST_REST_S", 0.02)
     async with serving(application, patience_s=0.5) as address:
         yield address
 
@@ -52,7 +52,7 @@ def children() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         try:
-            if any("parquet_child" in word for word in child.cmdline()):
+            if any("parquet_process" in word for word in child.cmdline()):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.acoustics.local_plane import TangentPlane
-from app.acoustics.speed_of_sound import AirConditions, compute_speed_of_sound
+from app.acoustics.localisation_inputs import AirConditions, compute_speed_of_sound
 
 
 @given(st.floats(-180, 180), st.floats(-75, 75), st.floats(-5_000, 5_000), st.floats(-5_000, 5_000))

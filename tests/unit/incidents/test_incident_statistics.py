@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from app.acoustics.wilson_interval import compute_wilson_interval
-from app.incidents.incident_statistics import IncidentStatistics
+from app.incidents.incident_statistics import IncidentStatistics, compute_wilson_interval
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(3, 4), (1, 10), (50, 100), (399, 400)])

@@ -3,7 +3,7 @@
 from app.acoustics.class_pooling import GUNSHOT_CLASSES
 from app.catalogue.acoustic_sources import CATALOGUE
 from app.incidents.incident_versions import find_changes, summarise_incident
-from app.incidents.review_outcomes import CONFIRMING_OUTCOMES, DISMISSING_OUTCOMES, SYSTEM_OUTCOMES
+from app.incidents.review_service import CONFIRMING_OUTCOMES, DISMISSING_OUTCOMES, SYSTEM_OUTCOMES
 
 ROW = {
     "evidence": "position",

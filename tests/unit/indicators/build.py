@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import ArrayLike
 
-from app.indicators.calendar_periods import HOUR_US
 from app.indicators.input_types import HourlySeries, TimeArray, ValueArray
+from app.indicators.period_selection import HOUR_US
 
 
 def us(text: str) -> int:

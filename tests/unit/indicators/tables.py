@@ -14,9 +14,8 @@ from app.indicators import (
     who_guidelines,
 )
 from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
-from app.indicators.band_scales import BandScale
 from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
-from app.indicators.index_results import NO_VALUE_REASONS, IndexBand
+from app.indicators.index_results import NO_VALUE_REASONS, BandScale, IndexBand
 from app.indicators.method_registry import METHODS
 from app.indicators.site_conditions import KINDS_BY_SETTING
 from tests.unit.markdown import rows

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.indicators.air_indices import PARTIAL_ATMO_NOTE, compute_atmo, compute_eaqi
-from app.indicators.calendar_periods import local_day
 from app.indicators.index_results import IndexResult
+from app.indicators.period_selection import local_day
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 PARIS = ZoneInfo("Europe/Paris")

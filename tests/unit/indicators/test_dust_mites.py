@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from app.indicators.calendar_periods import local_day
 from app.indicators.dust_mites import compute_mite_risk
 from app.indicators.index_results import IndexResult
 from app.indicators.input_types import HourlySeries
+from app.indicators.period_selection import local_day
 from tests.unit.indicators.build import hourly, step_of
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -6,15 +6,15 @@ from typing import get_args
 
 import pytest
 
-from app.indicators import method_options
-from app.indicators.calendar_periods import TimePeriod
+from app.indicators import index_definitions
 from app.indicators.dust_mites import MITE_BANDS, MITES
 from app.indicators.index_definitions import INDEX_DEFINITIONS, worst_sort_key
+from app.indicators.index_results import build_result
 from app.indicators.method_registry import METHODS
 from app.indicators.mould_risk import SENSITIVITIES
 from app.indicators.noise_levels import DAY_PARTS
 from app.indicators.odour_hours import ODOUR_HOUR_LIMITS
-from app.indicators.result_builder import build_result
+from app.indicators.period_selection import TimePeriod
 from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
 from app.indicators.thermal_comfort import LIGHT_NEEDS, Season, compute_light, compute_thermal_comfort
 from tests.unit.indicators.build import constant, us
@@ -32,10 +32,10 @@ def test_every_method_can_be_asked_for() -> None:
 
 def test_what_can_be_chosen_is_what_there_is() -> None:
     for said, there in (
-        (method_options.NoiseCountry, DAY_PARTS),
-        (method_options.RoomUse, LIGHT_NEEDS),
-        (method_options.MouldMaterial, SENSITIVITIES),
-        (method_options.OdourArea, ODOUR_HOUR_LIMITS),
+        (index_definitions.NoiseCountry, DAY_PARTS),
+        (index_definitions.RoomUse, LIGHT_NEEDS),
+        (index_definitions.MouldMaterial, SENSITIVITIES),
+        (index_definitions.OdourArea, ODOUR_HOUR_LIMITS),
     ):
         assert set(get_args(said.__value__)) == set(there)
 

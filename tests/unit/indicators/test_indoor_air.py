@@ -6,7 +6,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod, local_day_range
 from app.indicators.indoor_air import (
     ASSUMED,
     compute_indoor_benzene,
@@ -15,6 +14,7 @@ from app.indicators.indoor_air import (
     compute_indoor_formaldehyde_week,
     convert_formaldehyde_ug_m3,
 )
+from app.indicators.period_selection import HOUR_US, TimePeriod, local_day_range
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 START = us("2025-06-02T00:00")

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.band_scales import BandScale, exceeds_limit
-from app.indicators.calendar_periods import (
+from app.indicators.index_results import BandScale, BilingualText, IndexBand, exceeds_limit
+from app.indicators.input_types import (
+    HourlySeries,
+    SampleSeries,
+    SoundLevels,
+    compute_percent,
+    compute_period_mean,
+)
+from app.indicators.period_selection import (
     HOUR_US,
     TimePeriod,
     last_of_month,
@@ -17,14 +24,6 @@ from app.indicators.calendar_periods import (
     local_day_range,
     local_year,
     resolve_local_time,
-)
-from app.indicators.index_results import BilingualText, IndexBand
-from app.indicators.input_types import (
-    HourlySeries,
-    SampleSeries,
-    SoundLevels,
-    compute_percent,
-    compute_period_mean,
 )
 from tests.unit.indicators.build import hourly, us
 

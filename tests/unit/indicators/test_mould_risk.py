@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.index_results import IndexResult
 from app.indicators.mould_risk import (
     MOULD_SCALE,
@@ -16,6 +15,7 @@ from app.indicators.mould_risk import (
     compute_mould_index,
     critical_humidity,
 )
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 START = us("2025-01-01T00:00")

@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.input_types import SoundLevels
 from app.indicators.noise_emergence import (
     compute_noise_emergence,
@@ -13,6 +12,7 @@ from app.indicators.noise_emergence import (
     emergence_limit_db,
     is_night,
 )
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from tests.unit.indicators.build import energy, us
 
 PARIS = ZoneInfo("Europe/Paris")

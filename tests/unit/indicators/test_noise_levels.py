@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod, local_day, local_year
 from app.indicators.index_results import IndexResult
 from app.indicators.input_types import SoundLevels, ValueArray
 from app.indicators.noise_levels import (
@@ -23,6 +22,7 @@ from app.indicators.noise_levels import (
     energy_mean,
     noise_day,
 )
+from app.indicators.period_selection import HOUR_US, TimePeriod, local_day, local_year
 from tests.unit.indicators.build import energy, us
 
 STREET = Path(__file__).parents[2] / "data" / "noise" / "laeq_1min.csv.xz"

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.input_types import SampleSeries
 from app.indicators.odour_hours import (
     EpisodeCriteria,
@@ -16,6 +15,7 @@ from app.indicators.odour_hours import (
     find_odour_episodes,
     summarise_odour_episodes,
 )
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from tests.unit.indicators.build import step_of, us
 
 START = us("2025-06-02T10:00")

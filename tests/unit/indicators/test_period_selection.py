@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
 from app.indicators.period_selection import (
+    HOUR_US,
     MIN_LENGTH_US,
     DatedPeriod,
     PeriodLength,
+    TimePeriod,
     find_last_complete_period,
     periods_ending_in,
     periods_starting_in,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.indicators.thermal_comfort import (
     Season,
     compute_humidex,

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from app.indicators.calendar_periods import HOUR_US, local_day, local_day_range, local_year
-from app.indicators.daily_statistics import running_means
+from app.indicators.input_types import running_means
+from app.indicators.period_selection import HOUR_US, local_day, local_day_range, local_year
 from app.indicators.who_guidelines import (
     FEW_SEASONS_NOTE,
     compute_who_24h,

@@ -8,7 +8,7 @@ import pytest
 
 from app.ingest.codec.message_intake import decode_batch
 from app.ingest.sources.source_options import TOPICS
-from app.registry.subscriber_accounts import make_account_username
+from app.registry.broker_password_file import make_account_username
 from app.standalone.mosquitto_config import ACCESS_RULES
 
 READER = make_account_username(UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e12"))

@@ -7,13 +7,13 @@ from uuid import UUID
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
-from app.notifications.delivery.body_cache import EventBodyCache
+from app.notifications.delivery.waiting_groups import EventBodyCache
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events.event_examples import EVENT_ID, EXAMPLES, ORGANISATION, SITE
 from app.notifications.events.event_types import ALL_EVENTS
 from app.notifications.events.subscriptions import EndpointSubscription
 from app.notifications.formats import RenderContext, render_event
-from app.notifications.formats.cloudevents import CONTENT_TYPE
+from app.notifications.formats.native import CONTENT_TYPE
 
 
 def rendering(body: bytes, site_id: str | None = SITE) -> RenderContext:

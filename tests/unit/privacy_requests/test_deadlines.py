@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.privacy_requests.deadlines import add_months, compute_due_at
+from app.privacy_requests.service import add_months, compute_due_at
 
 
 @pytest.mark.parametrize(

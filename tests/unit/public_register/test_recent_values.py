@@ -8,9 +8,8 @@ import pytest
 
 from app.platform.kernel.instants import from_datetime
 from app.public_register.csv_tables import format_recent_csv
-from app.public_register.recent_cards import build_recent_context
 from app.public_register.recent_schemas import build_recent_document
-from app.public_register.recent_values import BoxSamples, RecentAggregator
+from app.public_register.recent_values import BoxSamples, RecentAggregator, build_recent_context
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import PublishedSite, RecentMeasurements
 from tests.unit.public_register.test_register_parts import purpose, site

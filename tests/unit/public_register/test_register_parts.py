@@ -34,14 +34,18 @@ from app.public_register import (
     page_texts,
     register_geojson,
 )
-from app.public_register.cached_responses import CachedResponse
 from app.public_register.change_history import ChangeHistoryEntry
-from app.public_register.grid_cells import METRES_PER_DEGREE, build_cell_ring, compute_cell_size
 from app.public_register.list_page import render_index_page
 from app.public_register.map_tiles import MapTileSource
-from app.public_register.page_frame import PageContext, build_page_csp
-from app.public_register.page_language import negotiate_language
+from app.public_register.page_frame import (
+    FOLDER,
+    PageContext,
+    build_page_csp,
+    load_static_files,
+    negotiate_language,
+)
 from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_geojson import METRES_PER_DEGREE, build_cell_ring, compute_cell_size
 from app.public_register.register_model import (
     PublishedBox,
     PublishedPurpose,
@@ -51,8 +55,7 @@ from app.public_register.register_model import (
     SiteMean,
 )
 from app.public_register.register_search import SiteSearchQuery, search_sites
-from app.public_register.static_files import FOLDER, load_static_files
-from app.public_register.ttl_cache import TtlCache
+from app.public_register.ttl_cache import CachedResponse, TtlCache
 from app.registry.retention_settings import RetentionSettings
 
 NOW: Final = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -4,7 +4,14 @@ from itertools import combinations
 
 import pytest
 
-from app.registry.claim_codes import ALPHABET, LENGTH, generate_code, get_code_hint, hash_code, parse_code
+from app.registry.enrolment_service import (
+    ALPHABET,
+    LENGTH,
+    generate_code,
+    get_code_hint,
+    hash_code,
+    parse_code,
+)
 
 
 def test_a_new_code_is_read_as_it_is_and_never_the_same() -> None:

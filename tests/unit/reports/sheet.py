@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import tinyhtml5
 
-from app.indicators.calendar_periods import HOUR_US
-from app.indicators.period_selection import DatedPeriod
+from app.indicators.period_selection import HOUR_US, DatedPeriod
 from app.reports.report_input import (
     AlertStatistics,
     FlagCounts,

@@ -7,8 +7,8 @@ import pytest
 
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import from_datetime
-from app.reports.accept_headers import select_preferred_offer
 from app.reports.report_periods import find_previous_slot, resolve_day_slot, resolve_month_slot
+from app.reports.router import select_preferred_offer
 from tests.unit.reports.sheet import PARIS
 
 MIDNIGHT = from_datetime(datetime(2026, 11, 1, tzinfo=PARIS))

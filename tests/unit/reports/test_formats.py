@@ -6,7 +6,7 @@ import pytest
 
 from app.indicators.index_results import BilingualText
 from app.platform.kernel.instants import from_datetime
-from app.reports.render.chart_axes import AxisScale, build_value_ticks, round_axis_bounds
+from app.reports.render.charts import AxisScale, build_value_ticks, round_axis_bounds
 from app.reports.render.number_formats import NO_VALUE, ReportFormatter, clean_name, typeset_text
 from tests.unit.reports.sheet import PARIS
 

@@ -15,7 +15,7 @@ from app.platform.config.settings import VigieSettings, get_settings
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.data_directory import lock_data_directory, open_data_directory
-from app.standalone.doctor_security import check_security
+from app.standalone.doctor import check_security
 from app.standalone.startup_checks import check_stack_settings, is_stack_child, read_settings_environment
 
 SAFE = {
@@ -95,7 +95,10 @@ def test_the_marker_of_a_stack_alone_makes_no_child_of_it(tmp_path: Path) -> Non
     with lock_data_directory(layout):
         # We hold it ourselves: a child of ours is one of the stack, we are none.
         assert not is_stack_child(environment)
-        code = "import os; from app.standalone.startup_checks import is_stack_child; print(is_stack_child(os.environ))"
+        code = (
+            "import os; from app.standalone.startup_checks import is_stack_child; "
+            "print(is_stack_child(os.environ))"
+        )
         told = [
             subprocess.run(  # noqa: S603 (our own program)
                 [sys.executable, "-c", code],

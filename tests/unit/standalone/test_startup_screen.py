@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from app.standalone.run_file import StackAddresses
+from app.standalone.data_directory import StackAddresses
 from app.standalone.stack_metrics import StackMetrics
 from app.standalone.startup_screen import (
     MessageRate,

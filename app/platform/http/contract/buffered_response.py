@@ -1,8 +1,11 @@
 """An answer as it goes out: recorded whole, so that it can be kept, tagged, or replaced.
 
 For answers of a few kilobytes. What is streamed must not come through here.
+
+The head of an answer as it goes out: looked at, or given further headers. Bodies pass as they are.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,3 +55,17 @@ async def buffer_response(app: ASGIApp, scope: Scope, receive: Receive) -> Buffe
     await app(scope, receive, heard)
     answer.body = bytes(body)
     return answer
+
+
+def map_response_start(send: Send, step: Callable[[Message], Message]) -> Send:
+    """A `send` whose answer's head goes through a step, which gives it back or another one."""
+
+    async def sending(message: Message) -> None:
+        await send(step(message) if message["type"] == "http.response.start" else message)
+
+    return sending
+
+
+def append_headers(message: Message, more: Iterable[tuple[bytes, bytes]]) -> Message:
+    """A head with further headers, named in lower case."""
+    return {**message, "headers": [*message.get("headers", ()), *more]}

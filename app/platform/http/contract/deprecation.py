@@ -12,7 +12,7 @@ from typing import Any, Final, TypedDict
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.http.contract.response_headers import append_headers, map_response_start
+from app.platform.http.contract.buffered_response import append_headers, map_response_start
 
 MIN_NOTICE_PERIOD: Final = timedelta(days=180)
 """The least time between a route's deprecation and its end."""

@@ -20,9 +20,12 @@ from app.platform.http.openapi.openapi_finalizer import (
 )
 from app.platform.kernel.errors import VigieError
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
-from app.platform.observability.log_redaction import list_error_frames, redact_error
-from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.observability.request_ids import current_request_id
+from app.platform.observability.metrics_and_logs import (
+    current_request_id,
+    get_logger,
+    list_error_frames,
+    redact_error,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _log = get_logger(__name__)

@@ -4,6 +4,8 @@ Owns how bytes of a request become a document, with the reason codes of both doo
 document means: that is the route's model.
 
     router = APIRouter(prefix="/v1/sites", route_class=StrictRoute)
+
+Routes that anybody may call: their bodies are small, so that reading them costs little.
 """
 
 import asyncio
@@ -254,3 +256,13 @@ async def read_body(request: Request, *, most: int | None = None, encodings: Col
 
 def _too_large(most: int) -> UnreadableBodyError:
     return UnreadableBodyError("body_too_large", f"The body is larger than {most} bytes: send it in parts")
+
+
+ANONYMOUS_BODY_MAX: Final = 16_384
+"""Bytes; a box with the longest of names has a tenth of it."""
+
+
+class AnonymousRoute(StrictRoute):
+    """A strict route that limits the body to `ANONYMOUS_BODY_MAX` bytes, below `api.max_body_bytes`."""
+
+    max_body = ANONYMOUS_BODY_MAX

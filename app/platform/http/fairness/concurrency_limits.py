@@ -14,12 +14,10 @@ from typing import Final, Literal
 from starlette.types import Message, Receive
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.contract.refusals import count_http_refusal
-from app.platform.http.fairness.cpu_accounting import CpuShares
+from app.platform.http.contract.request_head import count_http_refusal
 from app.platform.http.fairness.fair_semaphore import FairSemaphore
-from app.platform.http.fairness.low_priority_queue import LowPriorityQueue
+from app.platform.http.fairness.low_priority_queue import CpuShares, LowPriorityQueue, SteppedCoroutine
 from app.platform.http.fairness.principal_groups import PrincipalGroup
-from app.platform.http.fairness.stepped_coroutine import SteppedCoroutine
 from app.platform.kernel.errors import TooManyRequestsError
 
 SAMPLES_CONNECTIONS: Final = 4

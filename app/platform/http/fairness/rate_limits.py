@@ -19,9 +19,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.contract.refusals import count_http_refusal, make_refusal_response
-from app.platform.http.contract.request_head import read_request_head
-from app.platform.http.contract.response_headers import append_headers, map_response_start
+from app.platform.http.contract.buffered_response import append_headers, map_response_start
+from app.platform.http.contract.request_head import (
+    count_http_refusal,
+    make_refusal_response,
+    read_request_head,
+)
 from app.platform.http.fairness.bucket_selection import (
     ANONYMOUS,
     BucketKey,

@@ -10,11 +10,9 @@ from app.platform.http.contract.deprecation import DeprecationMiddleware
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits
 from app.platform.http.fairness.rate_limits import RateLimitMiddleware
 from app.platform.http.fairness.request_deadlines import ConcurrencyMiddleware, DeadlineMiddleware
-from app.platform.http.middleware.cors import ApiCorsMiddleware
-from app.platform.http.middleware.head_method import HeadMethodMiddleware
-from app.platform.http.middleware.request_head_limits import RequestHeadLimitMiddleware
+from app.platform.http.middleware.method_guard import HeadMethodMiddleware, RequestHeadLimitMiddleware
 from app.platform.http.middleware.request_metrics import RequestMetricsMiddleware, UnexpectedErrorMiddleware
-from app.platform.http.middleware.security_headers import SecurityHeadersMiddleware
+from app.platform.http.middleware.security_headers import ApiCorsMiddleware, SecurityHeadersMiddleware
 
 
 def install_middleware(app: FastAPI, settings: VigieSettings, *, inside: Sequence[Middleware] = ()) -> None:

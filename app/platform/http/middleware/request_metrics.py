@@ -1,4 +1,10 @@
-"""What is told of each request that comes through: its id in the log, its number and time in the metrics."""
+"""What is told of each request that comes through: its id in the log, its number and time in the metrics.
+
+Where each request came from, told to the audit log (`app.platform.kernel.tenant_scope`).
+
+Stands innermost of the middlewares: what proxies say of the client is read by one further out, and so is the
+request's id given.
+"""
 
 import time
 from typing import Final
@@ -7,10 +13,10 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.platform.http.contract.buffered_response import map_response_start
 from app.platform.http.contract.problems import handle_unexpected_error
-from app.platform.http.contract.response_headers import map_response_start
-from app.platform.observability.metrics_and_logs import HTTP_REQUESTS, HTTP_SECONDS
-from app.platform.observability.request_ids import current_request_id
+from app.platform.kernel.tenant_scope import set_request_origin
+from app.platform.observability.metrics_and_logs import HTTP_REQUESTS, HTTP_SECONDS, current_request_id
 
 # Any word is a method to HTTP, and each would make a Prometheus series.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -73,3 +79,17 @@ class UnexpectedErrorMiddleware:
                 # Half an answer cannot be mended: the server closes the connection, and the client can tell.
                 raise
             await handle_unexpected_error(Request(scope), error)(scope, receive, send)
+
+
+class RequestOriginMiddleware:
+    """Pure ASGI: what it sets holds for the rest of the request's task."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Note the client's address and the request's id, and go on."""
+        if scope["type"] == "http":
+            client = scope.get("client")
+            set_request_origin(client[0] if client else None, current_request_id())
+        await self._app(scope, receive, send)

@@ -1,13 +1,26 @@
-"""The outermost layer: each request gets its id, and each answer what every answer carries."""
+"""The outermost layer: each request gets its id, and each answer what every answer carries.
 
+Web pages of other origins: which may call the API from a browser, and what they see of its answers.
+"""
+
+from collections.abc import Sequence
 from typing import Final
 
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.platform.http.contract.buffered_response import append_headers, map_response_start
+from app.platform.http.contract.problems import make_error_response
 from app.platform.http.contract.request_head import read_request_head
-from app.platform.http.contract.response_headers import append_headers, map_response_start
+from app.platform.kernel.errors import ForbiddenError
 from app.platform.kernel.tenant_scope import NO_CALLER, run_as_caller
-from app.platform.observability.request_ids import begin_request_id, current_request_id, end_request_id
+from app.platform.observability.metrics_and_logs import (
+    begin_request_id,
+    current_request_id,
+    end_request_id,
+)
 
 _Headers = tuple[tuple[bytes, bytes], ...]
 _ALWAYS: Final[_Headers] = (
@@ -52,3 +65,68 @@ class SecurityHeadersMiddleware:
                 await self._app(scope, receive, map_response_start(send, guarded))
         finally:
             end_request_id(token)
+
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_TAKEN: Final = (
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-Id",
+)
+_SHOWN: Final = (
+    "Content-Disposition",
+    "Content-Location",
+    "Deprecation",
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "Sunset",
+    "X-Request-Id",
+)
+_REMEMBERED_S: Final = 7_200
+
+
+class ApiCorsMiddleware(CORSMiddleware):
+    """CORS for named origins, without credentials: the page's own code sends its key in `Authorization`."""
+
+    def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=_METHODS,
+            allow_headers=_TAKEN,
+            expose_headers=_SHOWN,
+            max_age=_REMEMBERED_S,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The same as Starlette's, with a problem where it refuses."""
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:  # noqa: PLR2004 (an HTTP status)
+            return Response(status_code=204, headers=_without_body(response))
+        refused = make_error_response(
+            ForbiddenError(
+                "This origin, method or header may not be used from a browser (VIGIE_API__CORS_ORIGINS).",
+                code="cors_refused",
+            )
+        )
+        refused.headers["Vary"] = response.headers["Vary"]
+        return refused
+
+
+def _without_body(response: Response) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in response.headers.items()
+        if name not in {"content-length", "content-type"}
+    }

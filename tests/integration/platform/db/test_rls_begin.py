@@ -10,9 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.platform.config.settings import VigieSettings
-from app.platform.db import idle_connections
-from app.platform.db.database import LOOKUP_CONNECTIONS, Database
-from app.platform.db.rls_begin import quote_literal
+from app.platform.db import database as idle_connections
+from app.platform.db.database import LOOKUP_CONNECTIONS, Database, quote_literal
 from app.platform.kernel.tenant_scope import (
     EMPTY_SCOPE,
     FULL_SCOPE,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.notifications.delivery.retry_schedule import MOST_S, compute_next_attempt, parse_retry_after
+from app.notifications.delivery.endpoint_health import MOST_S, compute_next_attempt, parse_retry_after
 from app.platform.config.settings import WebhookSettings
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)

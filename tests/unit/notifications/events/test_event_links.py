@@ -1,6 +1,6 @@
 import json
 
-from app.notifications.events.event_links import (
+from app.notifications.events.event_details import (
     add_event_link,
     build_alert_link,
     build_event_link,

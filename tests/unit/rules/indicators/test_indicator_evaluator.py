@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.indicators.air_indices import EAQI, EAQI_SCALES
-from app.indicators.calendar_periods import HOUR_US, TimePeriod
-from app.indicators.index_results import IndexResult, NoValueReason
-from app.indicators.result_builder import build_result
+from app.indicators.index_results import IndexResult, NoValueReason, build_result
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.platform.kernel.instants import format_us, parse_rfc3339
 from app.rules.engine.alert_state_machine import AlertTransition
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule

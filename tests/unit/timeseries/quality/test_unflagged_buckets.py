@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.timeseries.quality.unflagged_buckets import summarise_by_bucket
+from app.timeseries.quality.annotated_readings import summarise_by_bucket
 
 QUANTILES = ("p10", "p50", "p90", "p95")
 

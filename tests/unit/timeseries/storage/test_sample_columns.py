@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
 from app.timeseries.storage.batch_groups import find_in_order_boxes, group_block_by_box
-from app.timeseries.storage.metric_bitmask import compute_metric_bitmasks, has_all_metrics
-from app.timeseries.storage.sample_columns import SampleBlock, encode_copy, iterate_copy_records, make_block
+from app.timeseries.storage.sample_columns import (
+    SampleBlock,
+    compute_metric_bitmasks,
+    encode_copy,
+    has_all_metrics,
+    iterate_copy_records,
+    make_block,
+)
 
 PLACES = [INDEX[name] for name in ("pm2_5", "laeq", "pressure", "temperature")]
 TIMES = st.integers(0, 4_000_000_000_000_000)

@@ -2,7 +2,7 @@
 
 from starlette.types import Message
 
-from app.platform.http.contract.response_headers import append_headers, map_response_start
+from app.platform.http.contract.buffered_response import append_headers, map_response_start
 
 
 async def test_the_head_alone_goes_through_the_step() -> None:

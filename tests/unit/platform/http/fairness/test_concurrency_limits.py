@@ -6,7 +6,8 @@ import pytest
 from starlette.types import Message
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.fairness import cpu_accounting, low_priority_queue
+from app.platform.http.fairness import low_priority_queue
+from app.platform.http.fairness import low_priority_queue as cpu_accounting
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits, RequestPermits
 from app.platform.http.fairness.principal_groups import PrincipalGroup
 

@@ -1,6 +1,6 @@
 from uuid import uuid4
 
-from app.platform.http.fairness.cpu_accounting import CpuShares, CpuUsage
+from app.platform.http.fairness.low_priority_queue import CpuShares, CpuUsage
 from app.platform.http.fairness.principal_groups import PrincipalGroup
 
 

@@ -3,8 +3,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.platform.http.fairness import export_limits
-from app.platform.http.fairness.export_limits import ExportLimits
+from app.platform.http.fairness import fair_semaphore
+from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.errors import TooManyRequestsError
 
 
@@ -21,8 +21,8 @@ def test_an_organisation_has_one_export() -> None:
 async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(export_limits, "_REST", 1e9)
-    monkeypatch.setattr(export_limits, "_LONGEST_REST_S", 0.05)
+    monkeypatch.setattr(fair_semaphore, "_REST", 1e9)
+    monkeypatch.setattr(fair_semaphore, "_LONGEST_REST_S", 0.05)
     turns, tree = ExportLimits(), uuid4()
     clock = asyncio.get_running_loop().time
 
@@ -41,7 +41,7 @@ async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest
 
 
 async def test_of_all_together_three_pieces_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_limits, "_REST", 0.0)
+    monkeypatch.setattr(fair_semaphore, "_REST", 0.0)
     turns, read, most = ExportLimits(), 0, 0
 
     async def piece() -> None:

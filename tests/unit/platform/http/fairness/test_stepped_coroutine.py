@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.platform.http.fairness.stepped_coroutine import SteppedCoroutine
+from app.platform.http.fairness.low_priority_queue import SteppedCoroutine
 from tests.unit.platform.http.fairness.test_fair_semaphore import settled
 
 
