@@ -49,6 +49,40 @@ _BUCKETS: Final = "buckets"
 
 
 @router.get(
+    "/boxes/{box}/latest",
+    operation_id="get_box_latest",
+    summary="Newest values of a box",
+    response_model=Latest,
+    responses=document_problems(401, 403, 404),
+)
+async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
+    """The newest value of each metric that the box ever sent, by measurement time."""
+    found = await box_repository.get_box(session, box, principal.visible())
+    return make_json_response(await latest_queries.read_box_latest(session, found))
+
+
+@router.get(
+    "/sites/{site_id}/latest",
+    operation_id="list_site_latest",
+    summary="Newest values of a site's boxes",
+    response_model=Page[Latest],
+    responses=document_problems(401, 403, 404, 422),
+)
+async def list_site_latest(
+    site_id: str,
+    principal: Reader,
+    session: ReadSessionDep,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """The same for each box of a site, in the order of their ids."""
+    identifier = parse_id(site_id, "site")
+    rows = await latest_queries.read_site_latest(session, identifier, principal.visible(), cursor, limit)
+    page, following = cut_page(rows, limit, lambda row: encode_cursor(latest_queries.SITE_LATEST, row.box))
+    return make_json_response({"data": [row.written() for row in page], "next": following})
+
+
+@router.get(
     "/boxes/{box}/readings",
     operation_id="get_box_readings",
     summary="A series of a box",
@@ -166,37 +200,3 @@ async def _bucketed(
             "next": following,
         }
     )
-
-
-@router.get(
-    "/boxes/{box}/latest",
-    operation_id="get_box_latest",
-    summary="Newest values of a box",
-    response_model=Latest,
-    responses=document_problems(401, 403, 404),
-)
-async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
-    """The newest value of each metric that the box ever sent, by measurement time."""
-    found = await box_repository.get_box(session, box, principal.visible())
-    return make_json_response(await latest_queries.read_box_latest(session, found))
-
-
-@router.get(
-    "/sites/{site_id}/latest",
-    operation_id="list_site_latest",
-    summary="Newest values of a site's boxes",
-    response_model=Page[Latest],
-    responses=document_problems(401, 403, 404, 422),
-)
-async def list_site_latest(
-    site_id: str,
-    principal: Reader,
-    session: ReadSessionDep,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
-) -> Response:
-    """The same for each box of a site, in the order of their ids."""
-    identifier = parse_id(site_id, "site")
-    rows = await latest_queries.read_site_latest(session, identifier, principal.visible(), cursor, limit)
-    page, following = cut_page(rows, limit, lambda row: encode_cursor(latest_queries.SITE_LATEST, row.box))
-    return make_json_response({"data": [row.written() for row in page], "next": following})
