@@ -52,6 +52,7 @@ PREFIX = "VIGIE_"
 MEND = "Mend it with: uv run python tests/unit/test_docs.py"
 BLOCK = re.compile(r"(<!-- made from the code: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 METHODS = ("get", "post", "put", "patch", "delete")
 # What an attempt's reason means, for people; the codes are the program's.
@@ -525,6 +526,23 @@ def test_links_lead_somewhere(path: Path) -> None:
         if not there or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             broken.append(link)
     assert broken == [], f"{path.relative_to(ROOT)} links to what is not there"
+
+
+NAMED = re.compile(r"`(\w+)` (?:in|of)\s+\[`[^`]+`\]\(([^)#]+\.py)\)")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs" / "walkthroughs").glob("*.md")), ids=lambda path: path.stem
+)
+def test_walkthroughs_name_what_is_in_the_file(path: Path) -> None:
+    missing = []
+    for name, link in NAMED.findall(path.read_text(encoding="utf-8")):
+        tree = ast.parse((path.parent / link).resolve().read_text(encoding="utf-8"))
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
+        defined |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        if name not in defined:
+            missing.append(f"{name} in {link}")
+    assert missing == []
 
 
 def main() -> None:
