@@ -31,7 +31,7 @@ async def test_each_group_of_the_api_leads_to_a_guide(public: httpx.AsyncClient)
         ("samples/report-day-en.pdf", "application/pdf"),
         ("asyncapi.yaml", "text/yaml; charset=utf-8"),
         ("readme", "text/html; charset=utf-8"),
-        ("decisions/0031-the-public-register", "text/html; charset=utf-8"),
+        ("decisions/0031-public-register-role", "text/html; charset=utf-8"),
     ],
 )
 async def test_what_guides_lead_to_is_served(public: httpx.AsyncClient, path: str, media_type: str) -> None:
