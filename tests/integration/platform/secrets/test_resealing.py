@@ -88,7 +88,7 @@ async def _owner(connection: asyncpg.Connection) -> None:
 async def test_what_is_in_clear_is_sealed_and_means_the_same(
     connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(resealing, "_AT_ONCE", at_once)
+    monkeypatch.setattr(resealing, "_BATCH_ROWS", at_once)
     former = generate_secret()
     made = [await _endpoint(connection, None, former=[(former, 1)]) for _ in range(5)]
     owner = await connection.fetchval("SELECT id FROM organisations LIMIT 1")
@@ -180,7 +180,7 @@ async def test_what_is_sealed_with_which_key_is_counted(connection: asyncpg.Conn
 async def test_a_key_of_several_columns_is_walked(
     connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resealing, "_AT_ONCE", 2)
+    monkeypatch.setattr(resealing, "_BATCH_ROWS", 2)
     await connection.execute(
         "CREATE TABLE kept (tenant int, name text, answer text, PRIMARY KEY (tenant, name))"
     )
