@@ -234,7 +234,7 @@ def _jobs(
 
     async def seal_anew(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await delete_expired_secrets(connection)
-        await resealer.turn(connection)
+        await resealer.reseal_due(connection)
 
     async def sweep_alerts(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await sweeper.turn(connection)

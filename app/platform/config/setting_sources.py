@@ -67,7 +67,15 @@ class EnvironmentSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources; the first one wins."""
+        """Return the sources; the first one wins.
+
+        Args:
+            settings_cls: the settings.
+            init_settings: arguments of the constructor.
+            env_settings: replaced by `_Variables`.
+            dotenv_settings: names the `.env` file.
+            file_secret_settings: files of secrets.
+        """
         file = dotenv_settings.env_file if isinstance(dotenv_settings, DotEnvSettingsSource) else None
         variables = _Variables(settings_cls)
         return init_settings, variables, _EnvFile(settings_cls, env_file=file), file_secret_settings

@@ -45,7 +45,7 @@ def assess_payload(payload: bytes) -> PayloadAssessment:
     """Assess refused bytes. Never raises: if the scan fails, nothing may be stored."""
     try:
         return _assess(payload, _LAYERS)
-    except Exception:  # noqa: BLE001 (whatever it is: nothing of it may be kept)
+    except Exception:  # noqa: BLE001 (whatever it is: nothing of it may be stored)
         return PayloadAssessment(NOT_EXAMINED_FINDING, readable=False)
 
 

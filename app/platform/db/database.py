@@ -118,7 +118,7 @@ DATABASE_ERRORS = (
     asyncpg.InternalClientError,
     SQLAlchemyError,
 )
-"""Errors of a database that is unavailable, busy or misconfigured; `is_transient` tells them apart."""
+"""Errors of a database that is unavailable, busy or misconfigured; `is_transient` distinguishes them."""
 
 # Classes of transient errors: connection, resources (a full disk), intervention, system, deadlocks, locks,
 # transaction state.

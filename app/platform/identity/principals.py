@@ -71,7 +71,7 @@ SCOPES = (
 ALL_SCOPES = "*"
 # A scope that includes a narrower one.
 _COVERED_BY = {"boxes:write": "sites:write"}
-# Scopes that concern an organisation as a whole: not for callers limited to some sites.
+# Scopes of the whole organisation: not for callers limited to some sites.
 _WHOLE = frozenset(
     {
         *("organisations:read", "organisations:write", "webhooks:read", "webhooks:write"),
@@ -160,10 +160,7 @@ class Principal:
         return ALL_SCOPES in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
 
     def rights(self) -> dict[str, Any]:
-        """Return the caller's current rights as JSON, for `still_has`.
-
-        An integrator's clients are not included: they change without a change of its own rights.
-        """
+        """Return the caller's rights as JSON for `still_has`, without an integrator's changing clients."""
         sites = self.tenant_scope.sites
         return {
             "platform": self.platform,
@@ -257,7 +254,7 @@ class TokenAuthenticator(Protocol):
     """Authenticates tokens other than API keys (`app.state.authenticators`, by prefix)."""
 
     async def __call__(self, token: str, now: datetime) -> Principal:
-        """Return the caller. UnauthorisedError for a token that is wrong or expired."""
+        """Return the caller (UnauthorisedError for a wrong or expired token)."""
         ...
 
 

@@ -24,8 +24,8 @@ def replace_file_text(path: Path, text: str, *, mode: int | None = None) -> None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             if old is not None:
-                # Only root may give a file away. Otherwise the writer stays its owner, which grants nobody
-                # more rights.
+                # Only root may change the owner. Otherwise the writer stays the owner, which grants no
+                # rights.
                 with suppress(PermissionError):
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
             permissions = (

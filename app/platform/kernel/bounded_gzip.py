@@ -27,16 +27,16 @@ def decompress_gzip(data: bytes, most: int) -> bytes:
             or `body_too_large`.
     """
     if not data:
-        raise RejectedError("empty_body", "there is nothing to inflate: the body is empty")
+        raise RejectedError("empty_body", "the body is empty: send gzip data")
     inflater = zlib.decompressobj(_GZIP)
     try:
         inflated = inflater.decompress(data, most + 1)
     except zlib.error as error:
-        raise RejectedError("invalid_gzip", f"this is not gzip, or it is damaged: {error}") from None
+        raise RejectedError("invalid_gzip", f"the body is not gzip, or it is damaged: {error}") from None
     if len(inflated) > most:
-        raise RejectedError("body_too_large", f"inflated, there are more than {most} bytes: send it in parts")
+        raise RejectedError("body_too_large", f"the decompressed body exceeds {most} bytes: send it in parts")
     if not inflater.eof:
         raise RejectedError("invalid_gzip", "the gzip data is cut short")
     if inflater.unused_data:
-        raise RejectedError("invalid_gzip", "something follows the gzip data: one member is due")
+        raise RejectedError("invalid_gzip", "something follows the gzip data: send one member only")
     return inflated

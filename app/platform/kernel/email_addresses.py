@@ -39,7 +39,7 @@ def normalise_email_address(address: str) -> str:
     if not _LOCAL.fullmatch(local) or _ENCODED in local:
         raise make_invalid_address_error(
             address,
-            "before the @ are letters, digits and #$&'*+/=?^_`{}~- with single dots between, but not =?",
+            "before the @, use letters, digits, #$&'*+/=?^_`{}~- and single dots, but not =?",
         )
     # A name that ends in a number is an IP address, not a domain.
     if not _DOMAIN.fullmatch(domain) or domain.rpartition(".")[2].isdecimal():
@@ -51,7 +51,7 @@ def normalise_email_address(address: str) -> str:
     except (HeaderParseError, ValueError, IndexError):
         fits = False
     if not fits:
-        raise make_invalid_address_error(address, "it cannot stand in a mail's header")
+        raise make_invalid_address_error(address, "it is not valid in a mail's header")
     return normal
 
 
@@ -66,5 +66,5 @@ def make_invalid_address_error(address: str, why: str) -> InvalidError:
     # characters.
     written = repr(address[:_SHOWN_LIMIT]) + ("..." if len(address) > _SHOWN_LIMIT else "")
     return InvalidError(
-        f"{written} is not an e-mail address that mails go to: {why}.", code="invalid_email_address"
+        f"{written} is not an e-mail address that is accepted: {why}.", code="invalid_email_address"
     )

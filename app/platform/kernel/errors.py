@@ -37,7 +37,7 @@ class VigieError(Exception):
 
 
 class NotFoundError(VigieError):
-    """The resource does not exist, or belongs to another organisation: clients cannot tell the two apart."""
+    """The resource does not exist, or belongs to another organisation: clients cannot distinguish the two."""
 
     status = 404
     code = "not_found"

@@ -69,8 +69,7 @@ def parse_rfc3339(text: str) -> int:
         raise RejectedError(
             "invalid_time",
             f"{format_rejected_value(text)}: hours go to 23, minutes and seconds to 59 (midnight is 00:00 of "
-            f"the day that "
-            "begins, a leap second is the second before it)",
+            "the next day, a leap second is sent as the second before it)",
         )
     if utc is None and sign is None:
         raise RejectedError(
@@ -82,7 +81,9 @@ def parse_rfc3339(text: str) -> int:
     try:
         days = date(year, month, day).toordinal() - _EPOCH_DAY
     except ValueError:
-        raise RejectedError("invalid_time", f"{format_rejected_value(text)}: there is no such day") from None
+        raise RejectedError(
+            "invalid_time", f"{format_rejected_value(text)}: this day does not exist"
+        ) from None
     seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
     if sign is not None:
         seconds -= _offset_s(text, sign, int(zone_hour), int(zone_minute))
@@ -113,17 +114,20 @@ def parse_epoch_ms(value: int) -> int:
     """
     if abs(value) > MAX_INTEGER:
         raise RejectedError(
-            "integer_too_large", f"time {format_rejected_value(value)} is past 2^53: milliseconds are due"
+            "integer_too_large",
+            f"time {format_rejected_value(value)} exceeds 2^53: send milliseconds since 1970",
         )
     if value < 0:
-        raise RejectedError("time_out_of_range", f"time {value} is negative: milliseconds since 1970 are due")
+        raise RejectedError("time_out_of_range", f"time {value} is negative: send milliseconds since 1970")
     if value in _SECONDS:
         raise RejectedError(
-            "time_out_of_range", f"time {value} looks like seconds: milliseconds are due, times 1000"
+            "time_out_of_range", f"time {value} looks like seconds: send milliseconds (times 1000)"
         )
     micros = value * US_PER_MS
     if micros >= LATEST_US:
-        raise RejectedError("time_out_of_range", f"time {value} is past the year 9998: milliseconds are due")
+        raise RejectedError(
+            "time_out_of_range", f"time {value} is after the year 9998: send milliseconds since 1970"
+        )
     check_range(micros)
     return micros
 
@@ -136,10 +140,11 @@ def check_range(time_us: int) -> None:
     """
     if time_us < EARLIEST_US:
         raise RejectedError(
-            "time_out_of_range", f"time {format_us(time_us)} is before 2000: is the box's clock set?"
+            "time_out_of_range",
+            f"time {format_us(time_us)} is before 2000: check whether the box's clock is set",
         )
     if time_us >= LATEST_US:
-        raise RejectedError("time_out_of_range", f"time {format_us(time_us)} is past the year 9998")
+        raise RejectedError("time_out_of_range", f"time {format_us(time_us)} is after the year 9998")
 
 
 def format_us(time_us: int) -> str:
@@ -187,7 +192,7 @@ def parse_iso_duration(text: str) -> float:
     if match is None and len(text) <= _TEXT_LIMIT and _OTHER_UNITS.fullmatch(text):
         raise RejectedError(
             "invalid_duration",
-            f"{format_rejected_value(text)}: weeks, months and years are not taken: write days (P7D); "
+            f"{format_rejected_value(text)}: weeks, months and years are not accepted: write days (P7D); "
             f"minutes are PT10M",
         )
     # The pattern accepts a T with nothing after it, and a P alone; the standard does not.

@@ -33,18 +33,18 @@ REJECTION_REASONS: Final[Mapping[str, RejectionReason]] = MappingProxyType(
     {
         # The document cannot be read.
         "invalid_encoding": RejectionReason(400, "The text is not UTF-8, or begins with a byte-order mark"),
-        "empty_body": RejectionReason(400, "There is nothing to read"),
-        "invalid_json": RejectionReason(400, "This is not one JSON document"),
-        "invalid_cbor": RejectionReason(400, "This is not one CBOR document"),
-        "invalid_gzip": RejectionReason(400, "This is not one gzip member"),
+        "empty_body": RejectionReason(400, "The payload is empty"),
+        "invalid_json": RejectionReason(400, "The payload is not one JSON document"),
+        "invalid_cbor": RejectionReason(400, "The payload is not one CBOR document"),
+        "invalid_gzip": RejectionReason(400, "The body is not one gzip member"),
         "number_out_of_range": RejectionReason(400, "A number is too large to be read"),
         "nesting_too_deep": RejectionReason(400, "The document is nested too deeply"),
-        "lone_surrogate": RejectionReason(400, "A text holds half of a surrogate pair"),
+        "lone_surrogate": RejectionReason(400, "A text contains half of a surrogate pair"),
         "duplicate_key": RejectionReason(400, "A key occurs twice in one object"),
         # It is too much.
         "body_too_large": RejectionReason(413, "The body is too large"),
-        "too_many_samples": RejectionReason(413, "There are too many samples in one message"),
-        "too_many_candidates": RejectionReason(413, "There are too many candidates in one event"),
+        "too_many_samples": RejectionReason(413, "The message contains too many samples"),
+        "too_many_candidates": RejectionReason(413, "The event has too many candidates"),
         "text_too_long": RejectionReason(413, "A text is too long"),
         # It is in another format.
         "unsupported_media_type": RejectionReason(415, "The content type is not supported"),
@@ -52,46 +52,44 @@ REJECTION_REASONS: Final[Mapping[str, RejectionReason]] = MappingProxyType(
         # It does not arrive.
         "body_too_slow": RejectionReason(408, "The body did not arrive in time"),
         # It belongs to no known box.
-        "unknown_box": RejectionReason(404, "No such box"),
+        "unknown_box": RejectionReason(404, "The box does not exist"),
         # It can be read, but not accepted.
-        "nul_in_text": RejectionReason(422, "A text holds a NUL character"),
-        "invalid_text": RejectionReason(422, "A text is empty or holds characters that are not allowed"),
+        "nul_in_text": RejectionReason(422, "A text contains a NUL character"),
+        "invalid_text": RejectionReason(422, "A text is empty or contains characters that are not allowed"),
         "wrong_type": RejectionReason(422, "A value has the wrong type"),
         "missing_field": RejectionReason(422, "A required field is missing"),
-        "unknown_field": RejectionReason(422, "A field is not known"),
+        "unknown_field": RejectionReason(422, "A field does not exist"),
         "unknown_metric": RejectionReason(422, "A metric is not in the catalogue"),
         "value_out_of_bounds": RejectionReason(422, "A value is outside its bounds"),
-        "wrong_unit": RejectionReason(422, "A unit does not measure what the metric does"),
-        "integer_too_large": RejectionReason(422, "An integer is past 2^53"),
+        "wrong_unit": RejectionReason(422, "A unit does not fit the metric"),
+        "integer_too_large": RejectionReason(422, "An integer exceeds 2^53"),
         "invalid_time": RejectionReason(422, "A time is not RFC 3339"),
         "time_without_zone": RejectionReason(422, "A time has no zone"),
         "time_out_of_range": RejectionReason(422, "A time is out of range"),
         "time_in_future": RejectionReason(422, "A time is too far in the future"),
         "time_too_old": RejectionReason(422, "A time is older than the site's retention"),
-        "erased_range": RejectionReason(422, "What was measured then was erased, and is not taken again"),
+        "erased_range": RejectionReason(422, "The data of this time were erased and are not accepted again"),
         "invalid_duration": RejectionReason(422, "A duration is not ISO 8601, or too long"),
-        "empty_batch": RejectionReason(422, "There are no samples in the message"),
-        "empty_values": RejectionReason(422, "There are no values in the sample"),
+        "empty_batch": RejectionReason(422, "The message contains no samples"),
+        "empty_values": RejectionReason(422, "The sample contains no values"),
         "invalid_box_id": RejectionReason(422, "A box id is not valid"),
         "unknown_event_type": RejectionReason(422, "An event's type is not valid"),
-        "unknown_state": RejectionReason(422, "A box's state is not known"),
+        "unknown_state": RejectionReason(422, "A box's state does not exist"),
         # It has no legal basis, or is forbidden.
-        "purpose_not_declared": RejectionReason(403, "The site has not declared the purpose of this"),
+        "purpose_not_declared": RejectionReason(403, "The site has not declared the purpose of these data"),
         "purpose_not_approved": RejectionReason(
             403, "The site's declaration of this purpose is not approved"
         ),
-        "purpose_ended": RejectionReason(403, "The purpose of this has ended at the site"),
-        "forbidden_content": RejectionReason(422, "It holds what may never enter"),
-        "camera_coupling": RejectionReason(422, "A camera is not to be coupled with what was heard"),
+        "purpose_ended": RejectionReason(403, "The site's declaration of this purpose has ended"),
+        "forbidden_content": RejectionReason(422, "The content is forbidden"),
+        "camera_coupling": RejectionReason(422, "A camera must not be coupled with sound events"),
         # It is more than the organisation may send.
-        "quota_exceeded": RejectionReason(
-            429, "The organisation has stored as many samples as it may in a day"
-        ),
+        "quota_exceeded": RejectionReason(429, "The organisation has reached its daily quota of samples"),
         # Only MQTT can produce these. The status is that of the equivalent REST error.
-        "retained_message": RejectionReason(422, "A retained message is not a measurement of now"),
-        "topic": RejectionReason(422, "The topic is not one of a box"),
-        "undecodable": RejectionReason(422, "Vigie failed to read it, which is a fault of Vigie"),
-        "storage_refused": RejectionReason(422, "The database cannot hold it"),
+        "retained_message": RejectionReason(422, "A retained message is not accepted as a measurement"),
+        "topic": RejectionReason(422, "The topic does not belong to a box"),
+        "undecodable": RejectionReason(422, "Vigie failed to decode it, which is a fault of Vigie"),
+        "storage_refused": RejectionReason(422, "The database cannot store it"),
         "malformed_packet": RejectionReason(400, "An MQTT packet cannot be read"),
     }
 )

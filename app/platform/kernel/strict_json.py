@@ -45,7 +45,7 @@ def parse_strict_json(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
     """
     text = _decoded(data)
     if not text.strip(" \t\r\n"):
-        raise RejectedError("empty_body", "there is no JSON document: the body is empty")
+        raise RejectedError("empty_body", "the body is empty: send a JSON document")
     _check_depth(data, max_depth)
     try:
         document: Json = _DECODER.decode(text)
@@ -55,7 +55,7 @@ def parse_strict_json(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
         for found in iterate_texts(document):
             if not _is_whole(found):
                 raise RejectedError(
-                    "lone_surrogate", f"{format_rejected_value(found)} holds half of a surrogate pair"
+                    "lone_surrogate", f"{format_rejected_value(found)} contains half of a surrogate pair"
                 )
     return document
 
@@ -81,11 +81,11 @@ def check_texts(value: Json, max_text: int = MAX_TEXT) -> None:
     """
     for text in iterate_texts(value):
         if "\0" in text:
-            raise RejectedError("nul_in_text", f"{format_rejected_value(text)} holds a NUL character")
+            raise RejectedError("nul_in_text", f"{format_rejected_value(text)} contains a NUL character")
         if len(text) > max_text:
             raise RejectedError(
                 "text_too_long",
-                f"{format_rejected_value(text)} has {len(text)} characters: at most {max_text} are taken",
+                f"{format_rejected_value(text)} has {len(text)} characters: at most {max_text} are allowed",
             )
 
 
@@ -122,7 +122,7 @@ def _syntax_detail(error: json.JSONDecodeError, length: int) -> str:
     if error.pos >= length:
         return f"the document is cut short after {length} characters"
     if error.msg == "Extra data":
-        return f"something follows the document at character {error.pos}: one document is due"
+        return f"something follows the document at character {error.pos}: send one document only"
     if error.msg.startswith("Unterminated string"):
         return f"the document is cut short: the text at character {error.pos} is never closed"
     return f"{error.msg} at character {error.pos}"
@@ -152,7 +152,7 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 def _float(token: str) -> float:
     number = float(token)
     if number in (float("inf"), float("-inf")):
-        raise RejectedError("number_out_of_range", f"the number {token[:40]} is past what a double holds")
+        raise RejectedError("number_out_of_range", f"the number {token[:40]} exceeds the range of a double")
     return number
 
 

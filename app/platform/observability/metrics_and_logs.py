@@ -46,7 +46,7 @@ INGEST_BYTES = Counter("vigie_ingest_bytes_total", "Bytes of MQTT payload taken 
 INGEST_IGNORED = Counter("vigie_ingest_ignored_total", "Values in other formats without a metric", ["format"])
 INGEST_BATCHES = Counter("vigie_ingest_batches_total", "Batches committed", ["door"])
 INGEST_RETRIES = Counter(
-    "vigie_ingest_retries_total", "Batches tried again after a database error", ["reason"]
+    "vigie_ingest_retries_total", "Retries of batches after a database error", ["reason"]
 )
 INGEST_STEP = Histogram("vigie_ingest_step_seconds", "Time of each step of a batch", ["step"], buckets=_STEPS)
 INGEST_CONNECTED = Gauge(
@@ -56,7 +56,9 @@ INGEST_RECONNECTS = Counter("vigie_ingest_reconnects_total", "Connections to the
 INGEST_MALFORMED = Counter("vigie_ingest_malformed_total", "MQTT packets that could not be read")
 INGEST_POISON = Counter("vigie_ingest_poison_total", "MQTT packets skipped after repeated redelivery")
 INGEST_PAUSES = Counter("vigie_ingest_pauses_total", "Times reading paused: too much was unacknowledged")
-INGEST_STALE_ACKS = Counter("vigie_ingest_stale_acks_total", "Acknowledgements whose connection was gone")
+INGEST_STALE_ACKS = Counter(
+    "vigie_ingest_stale_acks_total", "Acknowledgements for a connection that was lost"
+)
 SAMPLES_STORED = Counter("vigie_samples_stored_total", "Samples stored", ["door"])
 SAMPLES_DUPLICATE = Counter("vigie_samples_duplicate_total", "Exact repeats of stored samples", ["door"])
 SAMPLES_CONFLICT = Counter("vigie_samples_conflict_total", "Stored identity, other values", ["door"])

@@ -72,7 +72,7 @@ class SecretResealer:
         self._columns = columns
         self._logged: set[tuple[str, str]] = set()
 
-    async def turn(self, connection: RawConnection) -> int:
+    async def reseal_due(self, connection: RawConnection) -> int:
         """Encrypt all values that are due, in batches; publish and return how many are left.
 
         Args:

@@ -40,7 +40,7 @@ class BufferedResponse:
 
 
 async def buffer_response(app: ASGIApp, scope: Scope, receive: Receive) -> BufferedResponse:
-    """Let an application response a request, and return the response instead of send_mapped it."""
+    """Let an application answer a request, and return the response instead of sending it."""
     response = BufferedResponse(500)
     body = bytearray()
 

@@ -98,7 +98,7 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 
 def add_etag(response: BufferedResponse, policy: EtagPolicy, scope: Scope) -> BufferedResponse:
-    """Add the ETag to a response; response 304 to a GET whose `If-None-Match` names it."""
+    """Add the ETag to a response; answer 304 to a GET whose `If-None-Match` names it."""
     if response.status not in _SHOWN or not response.header(b"content-type").startswith(b"application/json"):
         return response
     tag = policy.tag(json.loads(response.body))

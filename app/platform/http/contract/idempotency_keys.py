@@ -194,13 +194,9 @@ async def claim_idempotency_key(
             response, rights = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *claim.row))
         except SealingError as error:
             _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
-            raise _lost() from None
+            raise _make_outcome_unknown_error() from None
     if found.fingerprint not in known:
-        raise ConflictError(
-            "This Idempotency-Key was used for another request, with another path, query, content type or "
-            "body. Use a new key for each request.",
-            code="idempotency_key_reused",
-        )
+        raise _make_key_reused_error()
     if found.answer is not None:
         if not principal.still_has(rights):
             raise ForbiddenError(
@@ -210,7 +206,7 @@ async def claim_idempotency_key(
         return response
     if found.state == "running" or found.held:
         raise make_key_in_use_error()
-    raise _lost()
+    raise _make_outcome_unknown_error()
 
 
 def make_key_in_use_error() -> ConflictError:
@@ -223,7 +219,15 @@ def make_key_in_use_error() -> ConflictError:
     return error
 
 
-def _lost() -> ConflictError:
+def _make_key_reused_error() -> ConflictError:
+    return ConflictError(
+        "This Idempotency-Key was used for another request, with another path, query, content type or "
+        "body. Use a new key for each request.",
+        code="idempotency_key_reused",
+    )
+
+
+def _make_outcome_unknown_error() -> ConflictError:
     return ConflictError(
         "The request was executed, but its response is lost. Look for its result before you send it again "
         "under a new key. If the response contained a secret, create a new one.",
@@ -247,6 +251,6 @@ def _read(status: int, written: str) -> tuple[BufferedResponse, dict[str, Any]]:
     stored = json.loads(written)
     if "rights" not in stored:
         # Stored by a version that did not record rights: it is not shown.
-        raise _lost()
+        raise _make_outcome_unknown_error()
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored["headers"]]
     return BufferedResponse(status, headers, base64.b64decode(stored["body"])), stored["rights"]

@@ -3,7 +3,7 @@
     router = APIRouter(prefix="/v1/sites", route_class=StrictRoute)
 
 Turns bytes into a document, with the rejection codes that MQTT and HTTP share; the route's model validates
-the document. Routes without authentication use `AnonymousRoute`, whose bodies are small and cheap to read.
+the document. Routes without authentication use `AnonymousRoute`: its bodies are small and cheap to read.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class UnreadableBodyError(VigieError):
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is parsed strictly.
+    """A route with a strictly parsed JSON body.
 
     - 400: NaN, duplicate keys, deep nesting and the like.
     - 413: more than `max_body` or `api.max_body_bytes`, whether or not the length was announced.
@@ -155,6 +155,14 @@ class _Read(Request):
 
     @classmethod
     async def of(cls, request: Request, *, required: bool, max_depth: int, most: int | None) -> "_Read":
+        """Read the body of a request, and parse it unless it is empty and optional.
+
+        Args:
+            request: the request.
+            required: whether the route requires a body.
+            max_depth: maximum nesting.
+            most: maximum bytes.
+        """
         body = await read_body(request, most=most)
         read = cls(request.scope, request.receive)
         read._body = body

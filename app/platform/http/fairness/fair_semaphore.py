@@ -5,7 +5,7 @@ others.
 
 `ExportLimits` allows one export of each kind per organisation. A response that has begun holds no permit of
 its caller, and a file can be long. So its slices share a semaphore, with a rest between slices: slices of an
-integrator and its clients follow each other, and a slow client delays nobody else.
+integrator and its clients follow each other, and a slow client delays no other tenant.
 """
 
 import asyncio

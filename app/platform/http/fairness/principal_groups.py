@@ -1,4 +1,4 @@
-"""Groups requests whose limits are shared: those of an organisation, and of an integrator with its clients.
+"""Groups requests that share limits: those of an organisation, and of an integrator with its clients.
 
 Organisations can create many keys and sessions, and integrators many clients: together they get no more than
 their group's limit. A key's organisation is known after its lookup and cached for its next requests. The

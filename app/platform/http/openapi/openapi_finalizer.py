@@ -62,7 +62,7 @@ def finalize_document(document: Node, problems: Mapping[str, Node]) -> None:
     components["headers"] = dict(_HEADERS)
     named = {status: _name(problem) for status, problem in problems.items()}
     for _, _, operation in iterate_operations(document):
-        # Always explicit: otherwise a reader cannot tell a public call from a forgotten key.
+        # Always explicit: otherwise a reader cannot distinguish a public call from a forgotten key.
         operation.setdefault("security", [])
         _word_parameters(operation)
         _name_problems(operation, named)
