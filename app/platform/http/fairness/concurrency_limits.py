@@ -134,15 +134,17 @@ class RequestPermits:
             low_priority.begin()
             self._shared.append(low_priority.end)
 
-    def _require(self, leave: Callable[[], None] | None, level: ConcurrencyLevel) -> Callable[[], None]:
-        if leave is None:
+    def _require(
+        self, release_permit: Callable[[], None] | None, level: ConcurrencyLevel
+    ) -> Callable[[], None]:
+        if release_permit is None:
             raise self._too_many(level)
-        return leave
+        return release_permit
 
     def while_reading(self, receive: Receive) -> Receive:
         """Wrap `receive` to release shared permits while the client is slow to send its body.
 
-        The request keeps the permits of its key and organisation, as its body must stay bounded.
+        The request keeps the permits of its key and organisation, which bounds their buffered bodies.
         """
         clock = asyncio.get_running_loop().time
         whole = slow = False

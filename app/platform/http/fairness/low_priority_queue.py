@@ -110,7 +110,8 @@ class LowPriorityQueue:
             return held.pop_all().close
 
 
-# Shares of the process in the long run; several clients of an integrator can use more than one share.
+# Shares of the process in the long run. An integrator with all its clients may use more than one
+# organisation.
 _ORGANISATION: Final = 1 / 3
 _INTEGRATOR: Final = 1 / 2
 # Excess that has no effect, and the most that is remembered.
