@@ -105,7 +105,7 @@ async def list_alerts(
     session: ReadSessionDep,
     presenter: Presenter,
     wanted: Annotated[AlertFilter, Depends(_filter)],
-    asked: Annotated[PageRequest, Depends(repository.ALERTS.asked)],
+    asked: Annotated[PageRequest, Depends(repository.ALERTS.page_request)],
 ) -> Page[AlertOut]:
     """List alerts, by default the newest first.
 
@@ -140,7 +140,7 @@ async def get_alert_timeline(
     principal: Reader,
     session: ReadSessionDep,
     alert_id: str,
-    asked: Annotated[PageRequest, Depends(repository.TIMELINE.asked)],
+    asked: Annotated[PageRequest, Depends(repository.TIMELINE.page_request)],
 ) -> Page[TimelineOut]:
     """List what samples, people and time did to an alert, by default the oldest first."""
     alert, _ = await repository.find_alert(session, parse_id(alert_id, "alert"), principal.visible())

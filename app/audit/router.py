@@ -70,7 +70,7 @@ Named = Annotated[UUID, Depends(_named)]
 async def _exporting(request: Request, principal: Reader) -> AsyncIterator[ExportLimits]:
     """The place of the caller's export: until the last byte, or until the client has gone."""
     turns: ExportLimits = request.app.state.export_turns
-    with turns.place(principal.organisation_id):
+    with turns.reserve_export(principal.organisation_id):
         yield turns
 
 
@@ -100,7 +100,7 @@ async def list_audit_entries(
     ] = None,
     from_: From = None,
     to: To = None,
-    asked: Annotated[PageRequest, Depends(repository.AUDIT.asked)],
+    asked: Annotated[PageRequest, Depends(repository.AUDIT.page_request)],
 ) -> Page[AuditEntryOut]:
     """By default the newest first: of your organisation, and of others that you reach.
 
@@ -172,7 +172,7 @@ async def _lines(
     after = entries = 0
     more = head.position > 0
     while more:
-        async with turns.piece(caller.tree or head.organisation_id):
+        async with turns.read_slice(caller.tree or head.organisation_id):
             with run_as_caller(caller):
                 async with database.read() as session:
                     found = await repository.read_next_entries(session, head, wanted, after, _AT_ONCE)

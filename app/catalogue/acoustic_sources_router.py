@@ -62,7 +62,7 @@ def _known_class(value: str) -> str:
     responses=document_problems(401, 422),
 )
 async def list_acoustic_sources(
-    asked: Annotated[PageRequest, Depends(_SOURCES.asked)],
+    asked: Annotated[PageRequest, Depends(_SOURCES.page_request)],
     *,
     class_: Annotated[
         str | None,

@@ -112,7 +112,7 @@ async def accept_invitation(
 async def list_invitations(
     principal: MembersReader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.INVITATIONS.asked)],
+    asked: Annotated[PageRequest, Depends(repository.INVITATIONS.page_request)],
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,

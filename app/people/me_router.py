@@ -49,7 +49,7 @@ async def get_me(principal: Annotated[Principal, Depends(current_principal)], pe
             organisation = await session.get(Organisation, principal.organisation_id)
     if organisation is None:
         raise NotFoundError("organisation", principal.organisation_id)
-    sites = principal.reach.sites
+    sites = principal.tenant_scope.sites
     return Me(
         kind="key" if user is None else "user",
         id=principal.key_id,
@@ -125,7 +125,7 @@ async def list_my_sessions(
     token: TokenHash,
     people: PeopleDependency,
     session: ReadSessionDep,
-    asked: Annotated[PageRequest, Depends(_SESSIONS.asked)],
+    asked: Annotated[PageRequest, Depends(_SESSIONS.page_request)],
 ) -> Page[SessionOut]:
     """The person's sign-ins that hold, for whichever organisation, by default the oldest first."""
     wanted = select(UserSession).where(UserSession.user_id == principal.key_id)

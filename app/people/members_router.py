@@ -36,7 +36,7 @@ def _shown(member: tuple[Membership, User]) -> MemberOut:
 async def list_members(
     principal: MembersReader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.MEMBERS.asked)],
+    asked: Annotated[PageRequest, Depends(repository.MEMBERS.page_request)],
     *,
     organisation: OrganisationFilter = None,
     role: Annotated[Role | None, Query(description="Only those who are this")] = None,

@@ -107,9 +107,9 @@ class PasswordHashingPool:
                 async with asyncio.timeout(_PATIENCE_S):
                     # In one order: who waits for an account holds nothing that another account waits for.
                     for subject in subjects:
-                        if not await self._turns.enter(subject):
+                        if not await self._turns.acquire(subject):
                             raise _too_many()
-                        held.callback(self._turns.leave, subject)
+                        held.callback(self._turns.release, subject)
                     await self._places.acquire()
                     held.callback(self._places.release)
             except TimeoutError:

@@ -87,7 +87,7 @@ def _principal(
         # Its owners are the administrators: others of the platform reach as far, by the scopes of their role.
         platform=organisation.platform and owns,
         scopes=frozenset(SCOPES_OF[membership.role]),
-        reach=resolve_tenant_scope(
+        tenant_scope=resolve_tenant_scope(
             organisation.id, clients, membership.site_ids, platform=organisation.platform
         ),
         name=user.name,

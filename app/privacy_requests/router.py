@@ -115,7 +115,7 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
 async def list_rights_requests(
     principal: _Reader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.REQUESTS.asked)],
+    asked: Annotated[PageRequest, Depends(repository.REQUESTS.page_request)],
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only those about this site")] = None,

@@ -195,9 +195,9 @@ class _Warden:
         watch = self.watch
         if not watch.running:
             watch.start(await read_last_dropped(connection))
-        dropped, started_at = watch.unannounced, watch.tally.started_at
+        dropped, started_at = watch.unannounced, watch.counters.started_at
         if dropped and started_at and time.monotonic() - self._announced >= _ANNOUNCE_EVERY_S:
-            total = watch.tally.total
+            total = watch.counters.total
             now = datetime.now(UTC)
             if await notify_dropped_messages(
                 connection, dropped=dropped, total=total, started_at=started_at, now=now
@@ -234,7 +234,7 @@ def _jobs(
 
     async def seal_anew(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await delete_expired_secrets(connection)
-        await resealer.turn(connection)
+        await resealer.reseal_due(connection)
 
     async def sweep_alerts(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await sweeper.turn(connection)

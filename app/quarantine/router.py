@@ -146,7 +146,7 @@ def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
     "", operation_id="list_quarantine", summary="What was refused", responses=document_problems(401, 403, 422)
 )
 async def list_quarantine(
-    wanted: Wanted, session: ReadSessionDep, asked: Annotated[PageRequest, Depends(QUARANTINE.asked)]
+    wanted: Wanted, session: ReadSessionDep, asked: Annotated[PageRequest, Depends(QUARANTINE.page_request)]
 ) -> Page[QuarantineOut]:
     """What was refused, by default the newest first, with the beginning of what came (2 KiB).
 

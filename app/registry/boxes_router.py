@@ -114,7 +114,7 @@ async def list_boxes(
     session: ReadSessionDep,
     silence: CurrentSilenceCriterion,
     wanted: Annotated[BoxFilter, Depends(_filter)],
-    asked: Annotated[PageRequest, Depends(box_repository.BOXES.asked)],
+    asked: Annotated[PageRequest, Depends(box_repository.BOXES.page_request)],
 ) -> Page[BoxOut]:
     """Boxes, by default by their ids: what they say of themselves, and what their samples say of them."""
     rows = await box_repository.list_boxes(

@@ -39,7 +39,7 @@ from app.registry.models import ProvisioningKey
 from app.registry.service import check_expiry_within_key
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]
+_Asked = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.page_request)]
 anonymous_router: Final = APIRouter(tags=["Enrolment"], route_class=AnonymousRoute)
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 _KEYS: Final = "/v1/provisioning-keys"

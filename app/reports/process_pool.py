@@ -48,7 +48,7 @@ class ReportProcessPool:
     """
 
     def __init__(self, *, within_s: float = REPORT_TIMEOUT_S, place_within_s: float = SLOT_TIMEOUT_S) -> None:
-        self._turns = {form: FairSemaphore(1, _WAITING, together=count) for form, count in _TOGETHER.items()}
+        self._turns = {form: FairSemaphore(1, _WAITING, total=count) for form, count in _TOGETHER.items()}
         self._within_s = within_s
         self._place_within_s = place_within_s
 
@@ -79,13 +79,13 @@ class ReportProcessPool:
             try:
                 yield
             finally:
-                turns.leave(tree)
+                turns.release(tree)
 
     async def _enter(self, turns: FairSemaphore, tree: UUID) -> None:
         entered = False
         with suppress(TimeoutError):
             async with asyncio.timeout(self._place_within_s):
-                entered = await turns.enter(tree)
+                entered = await turns.acquire(tree)
         if not entered:
             raise TooManyRequestsError(
                 "Your organisation (or its integrator) waits for several reports already, or those of others "

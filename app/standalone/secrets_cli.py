@@ -152,7 +152,7 @@ def reseal(*, data_dir: DataDir = None) -> None:
     from app.platform.secrets.resealing import SecretResealer  # noqa: PLC0415
 
     async def seal(connection: "RawConnection", sealer: "SecretSealer") -> int:
-        left = await SecretResealer(sealer).turn(connection)
+        left = await SecretResealer(sealer).reseal_due(connection)
         if left:
             typer.echo(f"{left} are left: what cannot be opened, or was being changed just now.")
             return _LEFT

@@ -134,7 +134,7 @@ async def list_channels(
     *,
     principal: Reader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(CHANNELS.asked)],
+    asked: Annotated[PageRequest, Depends(CHANNELS.page_request)],
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     kind: Annotated[ChannelKind | None, Query(description="Of this kind alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,

@@ -87,7 +87,7 @@ class _Asked:
 
 
 _Wanted = Annotated[_Asked, Depends(make_async_dependency(_Asked))]
-_Page = Annotated[PageRequest, Depends(DELIVERIES.asked)]
+_Page = Annotated[PageRequest, Depends(DELIVERIES.page_request)]
 
 
 async def _page(

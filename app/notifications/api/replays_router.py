@@ -110,7 +110,7 @@ def _add_list(to: APIRouter, noun: EndpointNoun, tag: str) -> None:
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
         session: ReadSessionDep,
-        asked: Annotated[PageRequest, Depends(REPLAYS.asked)],
+        asked: Annotated[PageRequest, Depends(REPLAYS.page_request)],
     ) -> Page[ReplayOut]:
         """By default the newest first."""
         endpoint = await webhook_service.get_endpoint(

@@ -93,7 +93,7 @@ async def list_webhooks(
     principal: Reader,
     session: ReadSessionDep,
     sealer: SealerDependency,
-    asked: Annotated[PageRequest, Depends(ENDPOINTS.asked)],
+    asked: Annotated[PageRequest, Depends(ENDPOINTS.page_request)],
     organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
 ) -> Page[EndpointOut]:

@@ -1,4 +1,4 @@
-"""A connection to the broker under Vigie's own account, for all that is not the stream of telemetry."""
+"""Connects to the broker under Vigie's own account, for everything but the ingest stream."""
 
 import ssl
 
@@ -8,10 +8,10 @@ from app.platform.config.settings import BrokerSettings
 
 
 def make_tls_context(broker: BrokerSettings) -> ssl.SSLContext | None:
-    """What TLS to the broker needs, its name checked against its certificate; None where none is spoken.
+    """Return the TLS context for the broker, which verifies its certificate and name; None without TLS.
 
     Raises:
-        OSError: a file of `broker.tls` cannot be read, or is not what it should be (ssl.SSLError).
+        OSError: a file of `broker.tls` cannot be read, or is not valid (ssl.SSLError).
     """
     tls = broker.tls
     if not tls.enabled:
@@ -29,13 +29,13 @@ def make_broker_client(
     identifier: str | None = None,
     protocol: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V311,
 ) -> aiomqtt.Client:
-    """Make a client; it connects when it is entered.
+    """Make a client, which connects when its context is entered.
 
     Args:
-        broker: where, and as whom.
-        timeout_s: the longest wait for each answer (seconds).
-        identifier: the client id; by default one of chance.
-        protocol: 3.1.1 is enough where nothing of version 5 is used.
+        broker: address and account.
+        timeout_s: timeout of each response (seconds).
+        identifier: the client id; random by default.
+        protocol: 3.1.1 is enough without features of version 5.
 
     Raises:
         OSError: as `make_tls_context` does.

@@ -1,10 +1,9 @@
-"""Watches the broker's own figures, so that no message that it drops is dropped unseen.
+"""Monitors the broker's `$SYS` metrics, so that no dropped message goes unnoticed.
 
-Owns the connection that reads `$SYS`, the gauges and counters made of it, and the warning in the log for each
-increase. Knows nothing of the database: whoever runs it tells others (`unannounced`, `recent`).
-
-A broker drops a message when a client's queue is full. It says so nowhere but in a counter, and to nobody:
-the box was acknowledged. Not on the hot path: a connection of its own, a few messages every `sys_interval`.
+A broker drops a message when a client's queue is full. It only increments a counter: the box already got its
+acknowledgement. The monitor has a separate connection with a few messages per `sys_interval`, sets gauges and
+counters, and logs a warning for each increase. It does not use the database: its owner reads `unannounced`
+and `recent` and notifies others.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from app.platform.observability import metrics_and_logs as metrics
 from app.platform.observability.metrics_and_logs import get_logger
 
 RECENT_S: Final = 600.0
-"""How long a drop is shown as a recent one, in seconds."""
+"""How long a drop counts as recent, in seconds."""
 
 _SETTLE_S: Final = 0.5
 _FIRST_WAIT_S: Final = 0.2
@@ -32,15 +31,15 @@ _log = get_logger(__name__)
 
 
 class BrokerDropMonitor:
-    """One watch of one broker. `start` and `stop` may be called again and again.
+    """Monitors one broker. `start` and `stop` may be called repeatedly.
 
     Attributes:
-        tally: the figures.
-        unannounced: messages dropped that nobody was told of yet; the teller takes away what it told.
+        counters: the broker's metrics.
+        unannounced: dropped messages that were not notified yet; the notifier subtracts those it notified.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
-        self.tally = BrokerCounters()
+        self.counters = BrokerCounters()
         self.unannounced = 0
         self._settings = settings
         self._drops: deque[tuple[float, int]] = deque()
@@ -52,13 +51,13 @@ class BrokerDropMonitor:
         return self._task is not None
 
     def start(self, known: AnnouncedDrops | None) -> None:
-        """Begin to watch; `known` is what was announced before."""
+        """Start monitoring; `known` are the drops that were already notified."""
         if self._task is None:
-            self.tally = BrokerCounters(known)
+            self.counters = BrokerCounters(known)
             self._task = asyncio.create_task(self._run(), name="broker-watch")
 
     async def stop(self) -> None:
-        """End the watch."""
+        """Stop monitoring."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -66,7 +65,7 @@ class BrokerDropMonitor:
                 await task
 
     def recent(self) -> int:
-        """How many messages were dropped in the last RECENT_S seconds."""
+        """Return the number of messages dropped in the last RECENT_S seconds."""
         now = time.monotonic()
         while self._drops and now - self._drops[0][0] > RECENT_S:
             self._drops.popleft()
@@ -80,7 +79,7 @@ class BrokerDropMonitor:
                     async with make_broker_client(self._settings, timeout_s=5) as client:
                         for topic in TOPICS:
                             await client.subscribe(topic)
-                        self.tally.connected()
+                        self.counters.connected()
                         metrics.BROKER_WATCHED.set(1)
                         wait = _FIRST_WAIT_S
                         await self._listen(client)
@@ -94,25 +93,25 @@ class BrokerDropMonitor:
             metrics.BROKER_WATCHED.set(0)
 
     async def _listen(self, client: aiomqtt.Client) -> None:
-        settling = asyncio.create_task(self._settle_now_and_then())
+        periodic = asyncio.create_task(self._settle_periodically())
         try:
             async for message in client.messages:
                 if isinstance(message.payload, bytes):
-                    self.tally.take(message.topic.value, message.payload)
+                    self.counters.take(message.topic.value, message.payload)
         finally:
-            settling.cancel()
+            periodic.cancel()
             self.settle()
 
-    async def _settle_now_and_then(self) -> None:
-        # Not with each message: those of one interval come one by one, and the start is told first.
+    async def _settle_periodically(self) -> None:
+        # Not with each message: metrics of one interval arrive one by one, the broker's uptime first.
         while True:
             await asyncio.sleep(_SETTLE_S)
             self.settle()
 
     def settle(self) -> None:
-        """Count what is new, show the figures, and warn of what was dropped."""
-        dropped, expired = self.tally.settle(datetime.now(UTC))
-        figures = self.tally.figures
+        """Count increases, set the gauges, and log drops."""
+        dropped, expired = self.counters.settle(datetime.now(UTC))
+        figures = self.counters.figures
         for name, gauge in (
             ("connected", metrics.BROKER_CLIENTS),
             ("away", metrics.BROKER_CLIENTS_AWAY),

@@ -1,7 +1,7 @@
-"""The hashes that Mosquitto's `password_file` holds.
+"""Hashes passwords for Mosquitto's `password_file`, and verifies such hashes.
 
-Only the format `$7$` (PBKDF2 with HMAC-SHA-512), the strongest that Mosquitto 2.0 knows. Writing the
-file is the business of whoever owns the accounts.
+Only the format `$7$` (PBKDF2 with HMAC-SHA-512), the strongest that Mosquitto 2.0 supports. The owner of the
+accounts writes the file.
 """
 
 import base64
@@ -17,7 +17,7 @@ _FIELDS = 5
 
 
 def hash_mosquitto_password(password: str, *, salt: bytes | None = None, iterations: int = ITERATIONS) -> str:
-    """Hash a password the way that `mosquitto_passwd` does.
+    """Hash a password as `mosquitto_passwd` does.
 
     Args:
         password: any text; hashed as UTF-8.
@@ -25,7 +25,7 @@ def hash_mosquitto_password(password: str, *, salt: bytes | None = None, iterati
         iterations: rounds of PBKDF2.
 
     Returns:
-        `$7$<iterations>$<salt>$<hash>`, both in base64, to stand after `user:` in a password file.
+        `$7$<iterations>$<salt>$<hash>`, with salt and hash in base64, to follow `user:` in a password file.
     """
     salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations, _HASH_BYTES)
@@ -33,7 +33,7 @@ def hash_mosquitto_password(password: str, *, salt: bytes | None = None, iterati
 
 
 def verify_mosquitto_password(password: str, hashed: str) -> bool:
-    """Tell whether `password` is the one that `hashed` was made from; False for any other format."""
+    """Return whether `hashed` is the hash of `password`; False for any other format."""
     fields = hashed.split("$")
     if len(fields) != _FIELDS or fields[:2] != ["", "7"] or not fields[2].isdecimal():
         return False
@@ -46,10 +46,10 @@ def verify_mosquitto_password(password: str, hashed: str) -> bool:
 
 
 def format_password_line(username: str, password: str) -> str:
-    """One line of a password file, without its line end.
+    """Format one line of a password file, without its line end.
 
     Raises:
-        ValueError: the name has a colon, white space or a control character, which would end it early.
+        ValueError: the name contains a colon, white space or a control character, which would end it early.
     """
     if not username or ":" in username or not username.isprintable() or any(c.isspace() for c in username):
         raise ValueError(f"{username!r} cannot be an MQTT username")

@@ -1,7 +1,6 @@
-"""What the broker says of itself under `$SYS`, and what of it is new. Pure: no connection, no clock.
+"""Parses the broker's `$SYS` metrics and computes increases of its counters. Pure: no connection, no clock.
 
-Owns the meaning of Mosquitto's counters, which begin anew when it restarts. Must not know where they come
-from, nor who is told.
+Mosquitto's counters start at 0 again when it restarts.
 """
 
 from dataclasses import dataclass, field
@@ -17,22 +16,22 @@ TOPICS: Final = {
     "$SYS/broker/store/messages/count": "stored",
     "$SYS/broker/store/messages/bytes": "stored_bytes",
 }
-"""Topic → the name of its figure. Each is retained, and published when it has changed."""
+"""Topic → name of the metric. Each topic is retained, and published when it changes."""
 
-# Of a count that a database can hold; and of so many seconds that began in a year that there is.
+# Digits of a count that fits the database's integers, and of an uptime that gives a valid date.
 _DIGITS: Final = 18
 _UPTIME_DIGITS: Final = 10
-# Of two estimates of one start: what `$SYS` says may be as old as its interval, 10 s by default.
+# Tolerance between two estimates of one start: `$SYS` is as old as its interval, 10 s by default.
 _SAME_RUN: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedDrops:
-    """How far a counter of dropped messages was told of before.
+    """The dropped messages that were already notified.
 
     Attributes:
         total: dropped since the broker's start.
-        started_at: when the broker started, to within some ten seconds.
+        started_at: when the broker started, within some ten seconds.
     """
 
     total: int
@@ -41,24 +40,24 @@ class AnnouncedDrops:
 
 @dataclass(slots=True)
 class _Counter:
-    """A counter of the broker's; `last` is None until it was seen."""
+    """A counter of the broker; `last` is None before its first value."""
 
     last: int | None = None
 
-    def risen(self, total: int, *, anew: bool) -> int:
-        """Tell by how much it rose. One that fell, or whose broker started anew, began at 0."""
-        before = 0 if self.last is None or anew or total < self.last else self.last
+    def increase(self, total: int, *, restarted: bool) -> int:
+        """Return the increase. A counter that fell, or of a broker that restarted, started at 0."""
+        before = 0 if self.last is None or restarted or total < self.last else self.last
         self.last = total
         return total - before
 
 
 @dataclass(slots=True)
 class BrokerCounters:
-    """The broker's figures, and what rose since they were last settled.
+    """The broker's metrics, and their increases since the last `settle`.
 
     Attributes:
-        known: what was told before this process began, so that it is not told again.
-        figures: name → newest value; names are those of TOPICS.
+        known: drops notified before this process started, so that they are not notified again.
+        figures: name → newest value, with the names of TOPICS.
         started_at: when the broker started.
     """
 
@@ -70,44 +69,44 @@ class BrokerCounters:
 
     @property
     def total(self) -> int:
-        """Messages dropped since the broker's start, as far as they were settled."""
+        """Messages dropped since the broker's start, as of the last `settle`."""
         return self._dropped.last or 0
 
     def connected(self) -> None:
-        """Forget the figures of the connection before: the broker may be another one by now."""
+        """Clear the metrics of the previous connection: the broker may be another one."""
         self.figures.clear()
 
     def take(self, topic: str, payload: bytes) -> None:
-        """Note a message under `$SYS`; what is no figure is passed over."""
+        """Record a message under `$SYS`; ignore unknown topics and payloads that are no numbers."""
         name = TOPICS.get(topic)
         number = payload.split(b" ", 1)[0]  # "12 seconds"
         if name is not None and number.isdigit():
-            # Cut: an operator's own broker may let others write there.
+            # Truncated: on an operator's own broker others may write there.
             self.figures[name] = int(number[: _UPTIME_DIGITS if name == "uptime" else _DIGITS])
 
     def settle(self, now: datetime) -> tuple[int, int]:
-        """Give how many messages were dropped, and sessions expired, since this was last asked.
+        """Return how many messages were dropped and sessions expired since the last call.
 
-        What was dropped before the watch began counts the first time, less what is `known` of the same run.
-        Sessions that expired before it began do not: that may be long ago.
+        The first call includes drops from before the monitor started, minus those `known` of the same run of
+        the broker. Sessions that expired before are not included: that may be long ago.
 
         Args:
-            now: aware.
+            now: the current time (aware).
         """
         if not {"uptime", "dropped"} <= self.figures.keys():
             return 0, 0
         started_at = now - timedelta(seconds=self.figures["uptime"])
-        anew = self.started_at is not None and started_at - self.started_at > _SAME_RUN
-        if self.started_at is None or anew:
+        restarted = self.started_at is not None and started_at - self.started_at > _SAME_RUN
+        if self.started_at is None or restarted:
             self.started_at = started_at
         total = self.figures["dropped"]
         if self._dropped.last is None and self.known is not None:
             same = abs(started_at - self.known.started_at) <= _SAME_RUN and total >= self.known.total
             self._dropped.last = self.known.total if same else 0
-        dropped = self._dropped.risen(total, anew=anew)
+        dropped = self._dropped.increase(total, restarted=restarted)
         expired = 0
         if "expired" in self.figures:
             first = self._expired.last is None
-            risen = self._expired.risen(self.figures["expired"], anew=anew)
-            expired = 0 if first else risen
+            expired_now = self._expired.increase(self.figures["expired"], restarted=restarted)
+            expired = 0 if first else expired_now
         return dropped, expired

@@ -1,6 +1,6 @@
-"""The keys that secrets are sealed with, as settings name them: by value, or in a file.
+"""Reads and checks the encryption keys of the installation, from settings or from a file.
 
-Owns how they are read and checked; errors show no key. Must not seal anything (`sealing`).
+Errors show no key.
 """
 
 import base64
@@ -14,12 +14,12 @@ KEY_BYTES: Final = 32
 
 
 class EncryptionSettings(BaseModel):
-    """Keys that clients' secrets are sealed with in the database. They must be kept outside of it."""
+    """Keys that encrypt clients' secrets in the database. Store them outside of it."""
 
     keys: list[SecretStr] = Field(
         [],
-        description="32 random bytes each, in base64. The first one seals, all of them open: to replace a "
-        "key put the new one before it, and take the old one away once nothing is sealed with it any more",
+        description="32 random bytes each, in base64. The first one encrypts, all of them decrypt. To "
+        "replace a key, put the new one before it, and remove the old one once no value is encrypted with it",
     )
     keys_file: Path | None = Field(None, description="The same, one a line; read where `keys` is empty")
 
@@ -38,10 +38,10 @@ class EncryptionSettings(BaseModel):
         return value
 
     def key_bytes(self) -> list[bytes]:
-        """The keys, the first one first; empty where there is none.
+        """Return the keys, the first one first; empty where there is none.
 
         Raises:
-            ValueError: `keys_file` cannot be read by now, or holds something else.
+            ValueError: `keys_file` can no longer be read, or contains something else.
         """
         if self.keys or self.keys_file is None:
             return [parse_encryption_key(key.get_secret_value()) for key in self.keys]
@@ -49,29 +49,29 @@ class EncryptionSettings(BaseModel):
 
 
 class EncryptionKeyFile:
-    """A file of keys that is read again when it was replaced or changed.
+    """A file of keys that is read again after it changed.
 
     Args:
-        path: it was read just now.
+        path: the file, which was just read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen = self._look()
+        self._seen = self._stat()
 
     def changed(self) -> list[bytes] | None:
-        """The keys, where the file is another one than at the last look; else None.
+        """Return the keys if the file changed since the last call, else None.
 
         Raises:
-            ValueError: It is another one, and is gone or holds something else; told once.
+            ValueError: The file changed, and is gone or contains something else. Raised once for each change.
         """
-        now = self._look()
+        now = self._stat()
         if now == self._seen:
             return None
         self._seen = now
         return _keys_in(self._path)
 
-    def _look(self) -> tuple[int, ...] | None:
+    def _stat(self) -> tuple[int, ...] | None:
         try:
             found = self._path.stat()
         except OSError:
@@ -80,7 +80,7 @@ class EncryptionKeyFile:
 
 
 def parse_encryption_key(text: str) -> bytes:
-    """The key that a text stands for (ValueError; it does not show the text)."""
+    """Decode a key from base64 (ValueError, which does not show the text)."""
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,8 +1,4 @@
-"""How much an organisation may have where it was given no quota of its own.
-
-Owns the names of quotas and the installation's defaults. Must not count anything
-(`app.registry.quota_service`).
-"""
+"""Defines the names of quotas and the installation's defaults. `app.registry.quota_service` counts."""
 
 from typing import Final, Literal, get_args
 
@@ -12,13 +8,13 @@ type Quota = Literal["sites", "boxes", "api_keys", "webhooks", "clients", "sampl
 QUOTAS: Final[tuple[Quota, ...]] = get_args(Quota.__value__)
 SAMPLES: Final[Quota] = "samples_per_day"
 QUOTA_MAX: Final = 2**53
-"""The largest: JSON's integers are exact up to here."""
+"""The largest quota: JSON integers are exact up to here."""
 
 _DEFAULT: Final = "of an organisation without a quota of its own for them; unset: any number"
 
 
 class QuotaSettings(BaseModel):
-    """What goes for every organisation that was given nothing else, each by itself."""
+    """Default quotas of organisations, each of which an organisation can override."""
 
     sites: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"Sites {_DEFAULT}")
     boxes: int | None = Field(None, ge=0, le=QUOTA_MAX, description=f"Boxes {_DEFAULT}")
@@ -32,6 +28,6 @@ class QuotaSettings(BaseModel):
     )
 
     def default(self, quota: Quota) -> int | None:
-        """The default of one quota; None: no limit."""
+        """Return the default of one quota; None: no limit."""
         value: int | None = getattr(self, quota)
         return value

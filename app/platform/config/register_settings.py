@@ -1,4 +1,4 @@
-"""The settings of the public register."""
+"""Defines the settings of the public register."""
 
 import re
 from pathlib import Path
@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from app.platform.kernel.spdx_licences import normalise_licence_id
 
-# What a Content-Security-Policy can name, and the map fills in: no quotes, spaces, semicolons.
+# Characters that a Content-Security-Policy can name and the map can fill in: no quotes, spaces, semicolons.
 _TILES: Final = re.compile(r"https?://[A-Za-z0-9.{}-]+(:\d{1,5})?/[^\s;,'\"<>]*")
-_PLACES: Final = ("{z}", "{x}", "{y}")
+_PLACEHOLDERS: Final = ("{z}", "{x}", "{y}")
 
 
 class RegisterSettings(BaseModel):
@@ -18,28 +18,28 @@ class RegisterSettings(BaseModel):
 
     tiles_url: str = Field(
         "",
-        description="Map pictures for the public register's map, such as "
-        "`https://tiles.example.com/{z}/{x}/{y}.png`; their host learns who looks at what. "
+        description="Map tiles for the public register, such as "
+        "`https://tiles.example.com/{z}/{x}/{y}.png`; their host sees what visitors view. "
         "Empty: outlines of land from Vigie's own files",
     )
     tiles_file: Path | None = Field(
         None,
-        description="A PMTiles archive for the map, with pictures or vector tiles. Vigie serves it itself, "
-        "at `/public/tiles.pmtiles`: no other host learns of visitors",
+        description="A PMTiles archive for the map, with raster or vector tiles. Vigie serves it itself, "
+        "at `/public/tiles.pmtiles`: no other host sees visitors",
     )
-    tiles_credit: str = Field(
-        "", max_length=300, description="What the map says of where its pictures or tiles come from"
-    )
+    tiles_credit: str = Field("", max_length=300, description="Attribution of the tiles that the map shows")
     licence: str = Field(
         "",
-        description="The licence of open data, by its SPDX identifier, of sites that name none of their own "
-        "(`open_data_licence`). Set it where you may speak for all organisations. Empty: none is named",
+        description="Default licence of open data (SPDX identifier), for sites without `open_data_licence`. "
+        "Set it where you may decide for all organisations. Empty: none is named",
     )
 
     @field_validator("tiles_url")
     @classmethod
     def _address(cls, value: str) -> str:
-        if value and (not _TILES.fullmatch(value) or not all(place in value for place in _PLACES)):
+        if value and (
+            not _TILES.fullmatch(value) or not all(placeholder in value for placeholder in _PLACEHOLDERS)
+        ):
             raise ValueError("must be an address with {z}, {x} and {y}, or empty")
         return value
 

@@ -1,4 +1,4 @@
-"""Settings of the requests by which people use their rights."""
+"""Defines the settings of privacy requests, by which people use their rights under the GDPR."""
 
 from pydantic import BaseModel, Field
 
@@ -7,10 +7,10 @@ class RightsSettings(BaseModel):
     """Requests for access, objections and the like."""
 
     keep_days: int = Field(
-        365, ge=1, description="For how long a request is kept after it was answered or withdrawn (days)"
+        365, ge=1, description="Retention of a request after it was answered or withdrawn (days)"
     )
     per_address: int = Field(5, ge=1, description="Requests that one address may make in an hour")
     per_organisation: int = Field(
-        200, ge=1, description="Requests that one organisation takes in an hour, whoever makes them"
+        200, ge=1, description="Requests to one organisation in an hour, from all addresses"
     )
-    looks: int = Field(60, ge=1, description="Times that one address may look at requests in an hour")
+    looks: int = Field(60, ge=1, description="Times that one address may view requests in an hour")

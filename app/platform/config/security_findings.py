@@ -1,7 +1,7 @@
-"""What makes an installation insecure, as data: the stable codes, why each is dangerous, what mends it.
+"""Lists the security findings on settings: stable codes, the danger of each, and its remedy.
 
-Owns the codes that `VIGIE_ALLOW_INSECURE` takes and that `docs/operations.md` lists. What settings have of
-it, `insecure` finds.
+`VIGIE_ALLOW_INSECURE` accepts these codes, and `docs/operations.md` lists them.
+`app.standalone.security_audit` detects them.
 """
 
 from dataclasses import dataclass
@@ -34,20 +34,20 @@ type ProcessRoleName = Literal["api", "ingest", "deliver", "maintain", "migrate"
 _ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "ingest", "deliver", "maintain")
 _DATABASE: Final[tuple[ProcessRoleName, ...]] = (*_ROLES, "migrate")
 _SEALING: Final[tuple[ProcessRoleName, ...]] = ("api", "deliver", "maintain")
-_PASSWORD: Final = "a password of chance (`vigie secrets generate`)"  # noqa: S105 (advice, no secret)
+_PASSWORD: Final = "a random password (`vigie secrets generate`)"  # noqa: S105 (advice, no secret)
 _LOGIN: Final = "the process's own login (`vigie_api`, `vigie_ingest` …), which `deploy/roles.sql` makes"
-_KEY: Final = "a key of 32 bytes of chance (`vigie secrets generate`)"
+_KEY: Final = "a key of 32 random bytes (`vigie secrets generate`)"
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityFindingType:
-    """One thing that settings can have wrong.
+    """A kind of finding.
 
     Attributes:
         variables: where it is set; a finding names the one at fault.
-        danger: what may come of it.
+        danger: the possible consequence.
         mend: what to set instead.
-        roles: the commands that do not start with it.
+        roles: the processes that refuse to start with it.
     """
 
     variables: tuple[str, ...]
@@ -59,39 +59,39 @@ class SecurityFindingType:
 SECURITY_FINDING_TYPES: Final[dict[SecurityFindingCode, SecurityFindingType]] = {
     "database_without_password": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
-        "whoever reaches the database's port may be let in",
+        "anyone who reaches the database's port may log in",
         f"{_PASSWORD} in the URL, in `PGPASSWORD` or in a password file; or use a socket",
         _DATABASE,
     ),
     "database_weak_password": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
-        "the database's password is short or well-known: it is tried first",
+        "the database's password is short or well-known: attackers try it first",
         _PASSWORD,
         _DATABASE,
     ),
     "database_without_tls": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
-        "all data go over the network in clear, or to whoever answers in the database's place",
-        "`PGSSLMODE=verify-full` (at least `require`), which applies to each role",
+        "all data go over the network in clear, or to an impostor of the database",
+        "`PGSSLMODE=verify-full` (at least `require`), for each process",
         _DATABASE,
     ),
     "database_superuser": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
-        "a superuser passes by the isolation of organisations in the database, and may run programs; an "
-        "account with BYPASSRLS does the former",
+        "a superuser bypasses the isolation of organisations in the database, and may run programs; an "
+        "account with BYPASSRLS bypasses the isolation",
         _LOGIN,
         _ROLES,
     ),
     "database_owner": SecurityFindingType(
         ("VIGIE_DATABASE__URL",),
-        "the tables are this login's: who breaks into the process may switch off the isolation of "
+        "this login owns the tables: an attacker in the process may switch off the isolation of "
         "organisations, and the audit log",
         _LOGIN,
         _ROLES,
     ),
     "broker_without_password": SecurityFindingType(
         ("VIGIE_BROKER__PASSWORD",),
-        "a broker that lets the roles in without a password lets everybody publish for every box",
+        "a broker that accepts processes without a password lets anyone publish for every box",
         f"{_PASSWORD}, and `allow_anonymous false` at the broker; or a client certificate",
         _ROLES,
     ),
@@ -109,8 +109,8 @@ SECURITY_FINDING_TYPES: Final[dict[SecurityFindingCode, SecurityFindingType]] = 
     ),
     "session_guessable": SecurityFindingType(
         ("VIGIE_INGEST__CLIENT_ID",),
-        "a client that connects under this well-known id takes over the session, and what is queued in it",
-        "a name with some chance in it (`vigie secrets generate`); drain the session of the old name first",
+        "a client that connects under this well-known id takes over the session and its queue",
+        "a name with a random part (`vigie secrets generate`); drain the session of the old name first",
         ("ingest",),
     ),
     "webhooks_private": SecurityFindingType(
@@ -121,27 +121,27 @@ SECURITY_FINDING_TYPES: Final[dict[SecurityFindingCode, SecurityFindingType]] = 
     ),
     "encryption_without_key": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS_FILE",),
-        "webhooks' secrets can be neither sealed nor opened; what is there in clear stays so",
+        "webhooks' secrets can be neither encrypted nor decrypted; those stored in clear stay so",
         f"{_KEY}, in this file or in `VIGIE_ENCRYPTION__KEYS`",
         _SEALING,
     ),
     "encryption_weak_key": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"),
         "a key is a text or a pattern, which can be guessed",
-        f"{_KEY}, before the one there is",
+        f"{_KEY}, before the current one",
         _SEALING,
     ),
     "encryption_key_twice": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"),
-        "the same key stands there twice: what should have replaced it does not",
+        "the same key is listed twice: it was not replaced",
         "each key once, the newest one first",
         _SEALING,
     ),
     "admin_key_weak": SecurityFindingType(
         ("VIGIE_BOOTSTRAP_ADMIN_KEY",),
-        "the administrator's key may do everything, and is none that Vigie made: it may be guessed, and "
-        "scanners of leaked keys do not know it",
-        "a key that `vigie secrets generate` made",
+        "the administrator's key may do everything, and Vigie did not generate it: it may be guessed, and "
+        "scanners of leaked keys do not recognise it",
+        "a key from `vigie secrets generate`",
         ("api",),
     ),
     "api_without_tls": SecurityFindingType(
@@ -166,7 +166,7 @@ SECURITY_FINDING_TYPES: Final[dict[SecurityFindingCode, SecurityFindingType]] = 
     "file_open": SecurityFindingType(
         ("VIGIE_ENCRYPTION__KEYS_FILE", "VIGIE_BROKER__TLS__KEY_FILE", ".env"),
         "every account of this machine can read the secrets in it, or a group can change them",
-        "`chmod 600` on the file, owned by the role's user",
+        "`chmod 600` on the file, owned by the process's user",
         _DATABASE,
     ),
     "secret_twice": SecurityFindingType(
@@ -176,11 +176,11 @@ SECURITY_FINDING_TYPES: Final[dict[SecurityFindingCode, SecurityFindingType]] = 
             "VIGIE_BOOTSTRAP_ADMIN_KEY",
             "VIGIE_SMTP__PASSWORD",
         ),
-        "the same secret opens two things: who learns the one has the other",
-        "a secret of its own for each",
+        "the same secret is used twice: who learns one of them has both",
+        "a separate secret for each",
         _ROLES,
     ),
 }
-"""By code; all codes are here."""
+"""All findings, by code."""
 
 SECURITY_FINDING_CODES: Final[tuple[SecurityFindingCode, ...]] = get_args(SecurityFindingCode.__value__)

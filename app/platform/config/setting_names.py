@@ -1,6 +1,6 @@
-"""Finds misspelt settings: names that no setting has, each with the setting that it resembles most.
+"""Finds misspelt setting names, each with the setting that it resembles most.
 
-Pure: takes names, never values, and prints nothing. `app.standalone.startup_checks` reports what it finds.
+Pure: it sees names, never values, and prints nothing. `app.standalone.startup_checks` reports its findings.
 """
 
 import re
@@ -11,17 +11,18 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from pydantic import BaseModel
 
 type VariableSource = Literal["environment", ".env"]
-"""Where a name stands."""
+"""Where a name is set."""
 
 SETTING_PREFIX: Final = "VIGIE_"
 
 OTHER_NAMES: Final = frozenset(
     {"VIGIE_COMMIT", "VIGIE_FUZZ_KEYS", "VIGIE_FUZZ_OWNERS", "VIGIE_FUZZ_SEED", "VIGIE_STACK"}
 )
-"""Variables that the project itself uses beside the settings: `vigie up`, the build, and the tests."""
+"""Variables that the project uses beside the settings: `vigie up`, the build, and the tests."""
 
 _SIMILAR: Final = 0.6
-# Without the prefix a name is another program's, unless all of it resembles one of ours. `VITE` is at 0.67.
+# Without the prefix a name belongs to another program, unless all of it resembles one of ours. `VITE` is at
+# 0.67.
 _SIMILAR_PREFIX: Final = 0.75
 _SIMILAR_WITHOUT_PREFIX: Final = 0.85
 _WORD: Final = re.compile(r"\w+", re.ASCII)
@@ -33,12 +34,12 @@ _LINK: Final = re.compile(
 
 
 class UnknownSetting(NamedTuple):
-    """A name that no setting has.
+    """A name that belongs to no setting.
 
     Attributes:
-        name: As it is written, up to the first character that no name has: a value may follow there.
+        name: The name as written, up to the first character that no name contains: a value may follow it.
         nearest: The setting that it resembles most; None where it resembles none.
-        source: Where it stands.
+        source: Where it is set.
     """
 
     name: str
@@ -47,7 +48,7 @@ class UnknownSetting(NamedTuple):
 
 
 def list_setting_names(model: type[BaseModel], prefix: str = SETTING_PREFIX) -> frozenset[str]:
-    """List the variables of a model's fields; one that has parts is also known as a whole, as JSON."""
+    """List the variables of a model's fields. A field with parts also has one for all of them, as JSON."""
     return frozenset(_names(model, prefix))
 
 
@@ -69,13 +70,13 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 (a ty
 def find_misspelt_settings(
     names: Mapping[str, VariableSource], known: Collection[str]
 ) -> list[UnknownSetting]:
-    """Find the names that begin with `VIGIE_`, in any case, and that no setting has.
+    """Find the names that begin with `VIGIE_`, in any case, and belong to no setting.
 
-    In a `.env` file also those whose prefix is misspelt (`VIGE_SMTP__HOST`).
+    In a `.env` file, also those with a misspelt prefix (`VIGE_SMTP__HOST`).
 
     Args:
-        names: Each name, and where it stands.
-        known: What `list_setting_names` lists.
+        names: Each name, and where it is set.
+        known: The result of `list_setting_names`.
     """
     ours = {*known, *OTHER_NAMES, *_service_links(names)}
     known_rests = {name.removeprefix(SETTING_PREFIX): name for name in sorted(known)}
@@ -95,13 +96,16 @@ def find_misspelt_settings(
 
 
 def _first_word(name: str) -> str:
-    """Cut what is no part of a name. `VIGIE_SMTP__PASSWORD:secret` without `=` is a name to python-dotenv."""
+    """Cut what is not part of a name.
+
+    To python-dotenv, `VIGIE_SMTP__PASSWORD:secret` without `=` is a name.
+    """
     word = _WORD.search(name)
     return "" if word is None else word[0]
 
 
 def _rest(name: str) -> str | None:
-    """Give what follows the prefix, or a misspelt one; None where there is neither."""
+    """Return what follows the prefix, or a misspelt one; None where there is neither."""
     upper = name.upper()
     bare = SETTING_PREFIX.removesuffix("_")
     if upper.startswith(bare):

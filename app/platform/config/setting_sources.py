@@ -1,8 +1,7 @@
-"""Where settings are read from: `VIGIE_…` variables, and a `.env` file.
+"""Reads settings from `VIGIE_…` variables and a `.env` file.
 
-Owns how their texts become values. What a value may be is the settings' own matter (`settings`).
-
-Types that settings of several kinds share.
+Parses lists and objects as JSON, and holds the field types that several groups of settings share. `settings`
+validates the values.
 """
 
 from collections.abc import Iterable
@@ -25,14 +24,14 @@ _ENV_FILE: Final = ".env"
 
 
 class _Decoding(PydanticBaseSettingsSource):
-    """A source whose lists and objects are JSON, where they are any.
+    """A source that parses lists and objects as JSON.
 
-    What is none stays a text, which no list is: as a fault of its field it is told with its variable. The
-    source's own error names the outermost setting only.
+    A value that is no JSON stays text, which is then a fault of its field and names its variable. The
+    source's own error would name only the outermost setting.
     """
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 (pydantic's)
-        """A value, or its text where that is no JSON."""
+        """Return the parsed value, or its text where that is no JSON."""
         try:
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
@@ -48,7 +47,7 @@ class _EnvFile(_Decoding, DotEnvSettingsSource):
 
 
 class EnvironmentSettings(BaseSettings):
-    """Settings that are read so."""
+    """Base of settings that are read from the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix=SETTING_PREFIX,
@@ -64,21 +63,29 @@ class EnvironmentSettings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (one of ours is in its place)
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (replaced by `_Variables`)
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources, the first one winning."""
+        """Return the sources; the first one wins.
+
+        Args:
+            settings_cls: the settings.
+            init_settings: arguments of the constructor.
+            env_settings: replaced by `_Variables`.
+            dotenv_settings: names the `.env` file.
+            file_secret_settings: files of secrets.
+        """
         file = dotenv_settings.env_file if isinstance(dotenv_settings, DotEnvSettingsSource) else None
         variables = _Variables(settings_cls)
         return init_settings, variables, _EnvFile(settings_cls, env_file=file), file_secret_settings
 
 
 def read_variable_names(environ: Iterable[str]) -> dict[str, VariableSource]:
-    """List all names in the environment and in the `.env` file, as they are written, without their values.
+    """Return all names in the environment and in the `.env` file, as written, without their values.
 
-    A file that cannot be read has none: the settings themselves fail of it. Nor has a pipe, which may give
-    its text once only.
+    A file that cannot be read has none: reading the settings reports it. Nor has a pipe, which may give its
+    text only once.
     """
     names: dict[str, VariableSource] = {}
     if Path(_ENV_FILE).is_file():

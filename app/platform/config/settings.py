@@ -1,7 +1,7 @@
-"""Every setting, its default and its unit; read from `VIGIE_…` variables or a `.env` file.
+"""Defines every setting with its default and unit; values come from `VIGIE_…` variables or a `.env` file.
 
-Nested names are joined by two underscores: `VIGIE_BROKER__PORT=1884`. This module only reads and
-validates; nothing is connected here.
+Two underscores join nested names: `VIGIE_BROKER__PORT=1884`. This module only reads and validates; it
+connects to nothing.
 """
 
 import json
@@ -34,9 +34,9 @@ class DatabaseSettings(BaseModel):
 
     url: str = Field("postgresql://vigie@127.0.0.1:5432/vigie", description="Where the database is")
     pool_size: int = Field(
-        10, ge=1, description="Connections that a process may hold for REST; two more find who is calling"
+        10, ge=1, description="Connections of a process for REST; two more authenticate callers"
     )
-    command_timeout_s: Seconds = Field(30.0, description="A statement running longer is ended (seconds)")
+    command_timeout_s: Seconds = Field(30.0, description="Timeout of a statement (seconds)")
     lock_timeout_s: Seconds = Field(5.0, description="How long a migration waits for a lock (seconds)")
 
     @field_validator("url")
@@ -49,25 +49,25 @@ class DatabaseSettings(BaseModel):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The same address, for SQLAlchemy's asyncpg dialect."""
+        """The same URL, for SQLAlchemy's asyncpg dialect."""
         return "postgresql+asyncpg" + self.url.removeprefix("postgresql")
 
 
 class BrokerTlsSettings(BaseModel):
-    """TLS from the roles to the broker."""
+    """TLS from Vigie's processes to the broker."""
 
     enabled: bool = Field(False, description="Speak TLS to the broker, and check its certificate and name")
     ca_file: Path | None = Field(
-        None, description="Certificates that sign the broker's (PEM); unset: those that this machine trusts"
+        None, description="CA certificates of the broker (PEM); unset: those that this machine trusts"
     )
     certificate_file: Path | None = Field(
-        None, description="The roles' own certificate (PEM), where the broker asks for one"
+        None, description="Client certificate of Vigie's processes (PEM), where the broker requires one"
     )
     key_file: Path | None = Field(None, description="Its private key (PEM), without a passphrase")
 
 
 class BrokerSettings(BaseModel):
-    """The MQTT broker, and how boxes' accounts reach it."""
+    """The MQTT broker, and the accounts of boxes at it."""
 
     host: str = Field("127.0.0.1", description="The broker's host")
     port: Port = Field(1883, description="The broker's port")
@@ -75,26 +75,28 @@ class BrokerSettings(BaseModel):
     password: SecretStr = Field(SecretStr(""), description="Its password")
     password_file: Path | None = Field(
         None,
-        description="Mosquitto's password_file, kept by Vigie; unset: accounts are the operator's own job",
+        description="Mosquitto's password_file, which Vigie writes; unset: the operator manages accounts",
     )
     static_password_file: Path | None = Field(None, description="Lines copied to the top of password_file")
-    pid_file: Path | None = Field(None, description="Mosquitto's pid_file: the process told to reload")
+    pid_file: Path | None = Field(
+        None, description="Mosquitto's pid_file: the process that Vigie signals to reload"
+    )
     tls: BrokerTlsSettings = BrokerTlsSettings()
 
 
 class TlsListenerSettings(BaseModel):
-    """A second listener of the broker of `vigie up`, for boxes elsewhere."""
+    """A second listener of the broker of `vigie up`, for remote boxes."""
 
-    port: Port = Field(0, description="TLS port of the broker of `vigie up`, for boxes elsewhere; 0: none")
+    port: Port = Field(0, description="TLS port of the broker of `vigie up`, for remote boxes; 0: none")
     host: str = Field("0.0.0.0", description="Address that it listens on")  # noqa: S104 (off by default)
     certificate_file: Path | None = Field(None, description="The broker's certificate and its chain (PEM)")
     key_file: Path | None = Field(None, description="Its private key (PEM), without a passphrase")
-    client_ca_file: Path | None = Field(None, description="Certificates that sign those of boxes (PEM)")
-    client_crl_file: Path | None = Field(None, description="Certificates of boxes that are revoked (PEM)")
+    client_ca_file: Path | None = Field(None, description="CA certificates of boxes (PEM)")
+    client_crl_file: Path | None = Field(None, description="Revoked certificates of boxes (PEM)")
     clients: Literal["password", "certificate", "identity"] = Field(
         "password",
-        description="What boxes show: a password; a certificate and a password; or a certificate alone, "
-        "whose common name is the box's id",
+        description="How boxes authenticate: with a password; a certificate and a password; or a certificate "
+        "alone, with the box's id as its common name",
     )
 
     @model_validator(mode="after")
@@ -114,22 +116,22 @@ class SitesSettings(BaseModel):
     silent_intervals: float = Field(
         3.0,
         gt=0,
-        description="A box is silent when nothing came from it for so many of its intervals, and ten seconds",
+        description="A box is silent after this many of its intervals without a message, and ten seconds",
     )
 
 
 class EnrolmentSettings(BaseModel):
-    """How boxes come to be registered without an API key."""
+    """Registration of boxes without an API key."""
 
     enabled: bool = Field(False, description="Boxes may register themselves with a provisioning key")
     attempts: int = Field(
-        20, ge=1, description="Claim codes that one address may try in a window; and tries of one code"
+        20, ge=1, description="Claim codes that one address may try in a window, and attempts at one code"
     )
     attempts_window_s: Seconds = Field(600.0, description="That window (seconds)")
 
 
 class IngestSettings(BaseModel):
-    """The role that drains the broker into the database."""
+    """The process that drains the broker into the database."""
 
     source: Literal["mqtt5", "aiomqtt"] = Field(
         "mqtt5", description="MQTT client: `aiomqtt` also speaks 3.1.1"
@@ -151,7 +153,7 @@ class IngestSettings(BaseModel):
         67_108_864, ge=65_536, description="Reading pauses above this many unacknowledged bytes"
     )
     max_future_s: float = Field(
-        600.0, ge=0, description="Samples further ahead of the clock are refused (seconds)"
+        600.0, ge=0, description="Samples further in the future are refused (seconds)"
     )
     reconnect_min_s: Seconds = Field(0.2, description="First wait before reconnecting (seconds)")
     reconnect_max_s: Seconds = Field(10.0, description="Longest wait before reconnecting (seconds)")
@@ -160,9 +162,9 @@ class IngestSettings(BaseModel):
 
 
 class QuarantineSettings(BaseModel):
-    """What was refused."""
+    """Refused messages."""
 
-    keep_days: int = Field(30, ge=0, description="What was refused is removed after so many days; 0: never")
+    keep_days: int = Field(30, ge=0, description="Retention of refused messages (days); 0: forever")
 
 
 class SmtpSettings(BaseModel):
@@ -173,66 +175,70 @@ class SmtpSettings(BaseModel):
     )
     port: Port = Field(587, description="Its port")
     security: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="TLS after STARTTLS, from the first byte on, or not at all"
+        "starttls", description="TLS after STARTTLS, from the first byte, or not at all"
     )
     ca_file: Path | None = Field(
-        None, description="Certificates that sign the server's (PEM); unset: those that this machine trusts"
+        None, description="CA certificates of the server (PEM); unset: those that this machine trusts"
     )
     username: str | None = Field(None, description="Account at the server; unset: without logging in")
     password: SecretStr = Field(SecretStr(""), description="Its password")
-    sender: str = Field("Vigie <vigie@localhost>", description="What mails come from: `Name <address>`")
-    timeout_s: Seconds = Field(15.0, description="Longest wait for each answer (seconds)")
+    sender: str = Field("Vigie <vigie@localhost>", description="Sender of mails: `Name <address>`")
+    timeout_s: Seconds = Field(15.0, description="Timeout of each response (seconds)")
     recipient_domains: list[str] = Field(
-        [], description="Domains that mails may go to; empty: any. For installations that many clients share"
+        [], description="Domains of recipients; empty: any. For installations that many clients share"
     )
     mails_per_hour: int = Field(
         500, ge=0, description="Mails of one organisation in an hour, of a process; 0: no limit"
     )
     allow_private: bool = Field(
         False,
-        description="Let a mail server that is set by the API be at a private address, and without TLS",
+        description="Allow a mail server that is set by the API to have a private address, and no TLS",
     )
 
 
 class WebhookSettings(BaseModel):
-    """The role that delivers alerts to clients."""
+    """The process that delivers alerts to clients."""
 
     allow_private: bool = Field(
         False, description="Allow http, loopback and private addresses (development only)"
     )
-    connect_timeout_s: Seconds = Field(5.0, description="Longest wait for a connection (seconds)")
-    total_timeout_s: Seconds = Field(15.0, description="Longest wait for a whole attempt (seconds)")
-    lease_s: Seconds = Field(30.0, description="A claimed delivery is free again after this (seconds)")
-    concurrency: int = Field(128, ge=1, le=1000, description="Attempts under way at once, of a process")
+    connect_timeout_s: Seconds = Field(5.0, description="Timeout of a connection (seconds)")
+    total_timeout_s: Seconds = Field(15.0, description="Timeout of a whole attempt (seconds)")
+    lease_s: Seconds = Field(30.0, description="Lease of a delivery (seconds)")
+    concurrency: int = Field(128, ge=1, le=1000, description="Concurrent attempts of a process")
     endpoint_concurrency: int = Field(
-        8, ge=1, le=100, description="Of these for one endpoint, unless the endpoint says less"
+        8, ge=1, le=100, description="Of these for one endpoint, unless the endpoint sets a lower limit"
     )
     retry_after_max_s: Seconds = Field(
-        86_400.0, description="A receiver's Retry-After is followed up to this (seconds)"
+        86_400.0, description="Longest Retry-After of a receiver that is respected (seconds)"
     )
     breaker_failures: int = Field(
         5,
         ge=1,
-        description="After so many failures in a row an endpoint is tried one delivery at a time",
+        description="After this many failures in a row the circuit breaker opens: one attempt at a time",
     )
-    breaker_max_s: Seconds = Field(60.0, description="Longest wait between such tries (seconds)")
+    breaker_max_s: Seconds = Field(60.0, description="Longest back-off between such attempts (seconds)")
     warn_after_s: Seconds = Field(
-        86_400.0, description="After so long without a success `endpoint.failing` is told (seconds)"
+        86_400.0, description="Time without a success after which `endpoint.failing` is sent (seconds)"
     )
     disable_after_s: Seconds = Field(
-        432_000.0, description="After so long without a success an endpoint is disabled (seconds)"
+        432_000.0, description="Time without a success after which an endpoint is disabled (seconds)"
     )
-    keep_days: int = Field(30, ge=1, description="Deliveries and their attempts are kept so many days")
+    keep_days: int = Field(30, ge=1, description="Retention of deliveries and their attempts (days)")
     keep_events_days: int = Field(
-        7, ge=1, description="Events can be resumed from in streams for so many days"
+        7, ge=1, description="Retention of events, from which streams can resume (days)"
     )
-    response_limit_bytes: int = Field(4096, ge=0, description="What is kept of a receiver's answer")
+    response_limit_bytes: int = Field(
+        4096, ge=0, description="Bytes of a receiver's response that are stored"
+    )
     schedule_s: list[float] = Field(
         [0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
-        description="Wait before each attempt (seconds), counted from the one before",
+        description="Back-off before each attempt (seconds), counted from the previous one",
     )
-    jitter: float = Field(0.1, ge=0, le=1, description="Each wait is stretched at random by up to this share")
-    poll_s: Seconds = Field(1.0, description="Longest sleep between looks at the outbox when no wake-up came")
+    jitter: float = Field(0.1, ge=0, le=1, description="Random extension of each back-off, as a share of it")
+    poll_s: Seconds = Field(
+        1.0, description="Interval of polling the outbox without a notification (seconds)"
+    )
 
     @field_validator("lease_s")
     @classmethod
@@ -247,13 +253,13 @@ class LogSettings(BaseModel):
     """Structured logs, on standard output."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is written"
+        "info", description="Lowest level that is logged"
     )
-    format: Literal["json", "console"] = Field("json", description="`json`: one object a line")
+    format: Literal["json", "console"] = Field("json", description="`json`: one object per line")
 
 
 class DatabaseOnlySettings(EnvironmentSettings):
-    """What tools need that connect to the database and do no more: no key, no file."""
+    """Settings for tools that only connect to the database: no key, no file."""
 
     database: DatabaseSettings = DatabaseSettings()
 
@@ -278,12 +284,14 @@ class VigieSettings(DatabaseOnlySettings):
     webhooks: WebhookSettings = WebhookSettings()
     public_register: RegisterSettings = RegisterSettings()
     log: LogSettings = LogSettings()
-    metrics_port: Port = Field(0, description="Prometheus and /healthz of a role other than the API; 0: off")
+    metrics_port: Port = Field(
+        0, description="Port of Prometheus metrics and /healthz for processes other than the API; 0: off"
+    )
     bootstrap_admin_key: SecretStr | None = Field(
         None, description="The first platform administrator's API key"
     )
     allow_insecure: list[SecurityFindingCode] = Field(
-        [], description="Codes of insecure settings with which the roles start all the same"
+        [], description="Codes of security findings with which processes start nevertheless"
     )
 
     @field_validator("bootstrap_admin_key")
@@ -298,14 +306,14 @@ class VigieSettings(DatabaseOnlySettings):
 
 
 class InvalidSettingsError(ValueError):
-    """Settings that make no sense. The text names the variables, and shows none of their values."""
+    """The settings are not valid. The text names the variables and shows none of their values."""
 
     def __init__(self, error: ValidationError) -> None:
         super().__init__(f"the settings are not valid{_faults(error)}")
 
 
 def _faults(error: ValidationError) -> str:
-    """A line for each variable at fault. pydantic's own text quotes values, passwords among them."""
+    """Format one line for each variable at fault. pydantic's own text quotes values, including passwords."""
     lines = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         path = [part for part in fault["loc"] if isinstance(part, str)]
@@ -319,7 +327,7 @@ def _plain(message: str) -> str:
 
 
 def _written(name: str, path: list[str], fault: str) -> str | None:
-    """How a variable is written that is no list, or not in parts; None where the fault is another one."""
+    """Say how to write a variable that is not a list, or not in parts; None for any other fault."""
     if fault not in {"list_type", "model_type"}:
         return None
     default: Any = reduce(getattr, path[1:], VigieSettings.model_fields[path[0]].default)
@@ -331,7 +339,7 @@ def _written(name: str, path: list[str], fault: str) -> str | None:
 
 
 def read_settings() -> VigieSettings:
-    """Read the settings as they are now (InvalidSettingsError where they make no sense)."""
+    """Read the settings again (InvalidSettingsError)."""
     try:
         return VigieSettings()
     except ValidationError as error:
@@ -339,7 +347,7 @@ def read_settings() -> VigieSettings:
 
 
 def read_database_settings() -> DatabaseSettings:
-    """The same of the database alone: whatever the others are, and without the files that they name."""
+    """Read the database settings alone, without validating the others or reading their files."""
     try:
         return DatabaseOnlySettings().database
     except ValidationError as error:
@@ -351,6 +359,6 @@ def get_settings() -> VigieSettings:
     """Read the settings once per process.
 
     Raises:
-        InvalidSettingsError: they make no sense.
+        InvalidSettingsError: the settings are not valid.
     """
     return read_settings()

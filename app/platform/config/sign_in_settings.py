@@ -1,4 +1,4 @@
-"""Settings of people's sign-in: how long it holds, how it is guarded, and an OpenID Connect provider."""
+"""Defines the settings of sign-in: session lifetime, attempt limits, and an OpenID Connect provider."""
 
 from typing import Self
 from urllib.parse import urlsplit
@@ -10,23 +10,17 @@ from app.platform.kernel.client_addresses import is_loopback
 
 
 class SessionSettings(BaseModel):
-    """People who sign in."""
+    """Sessions of people who sign in."""
 
-    idle_s: Seconds = Field(43_200.0, description="A sign-in that is not used ends after this (seconds)")
-    absolute_s: Seconds = Field(604_800.0, description="Any sign-in ends after this (seconds)")
-    at_once: int = Field(
-        20, ge=1, description="Sign-ins that a person may have at once; one more ends the oldest"
-    )
-    invitation_s: Seconds = Field(604_800.0, description="How long an invitation is open (seconds)")
-    reset_s: Seconds = Field(86_400.0, description="How long a token for a new password holds (seconds)")
-    attempts: int = Field(
-        20, ge=1, description="Sign-ins that one address may try in a window; what succeeds is not counted"
-    )
-    account_attempts: int = Field(
-        50, ge=1, description="Passwords that may be tried for one e-mail address in a window"
-    )
+    idle_s: Seconds = Field(43_200.0, description="An unused session ends after this (seconds)")
+    absolute_s: Seconds = Field(604_800.0, description="Every session ends after this (seconds)")
+    at_once: int = Field(20, ge=1, description="Concurrent sessions of a person; one more ends the oldest")
+    invitation_s: Seconds = Field(604_800.0, description="Lifetime of an invitation (seconds)")
+    reset_s: Seconds = Field(86_400.0, description="Lifetime of a token for a password reset (seconds)")
+    attempts: int = Field(20, ge=1, description="Failed sign-ins of one address in a window")
+    account_attempts: int = Field(50, ge=1, description="Wrong passwords for one e-mail address in a window")
     checks: int = Field(
-        300, ge=1, description="Passwords that one address may have checked in a window, right ones included"
+        300, ge=1, description="Passwords checked for one address in a window, right ones included"
     )
     account_checks: int = Field(
         100,
@@ -36,7 +30,7 @@ class SessionSettings(BaseModel):
     attempts_window_s: Seconds = Field(600.0, description="That window, of all four (seconds)")
     hash_memory_kib: int = Field(65_536, ge=19_456, description="Memory of one argon2id hash (KiB)")
     hash_passes: int = Field(2, ge=2, description="Its passes over that memory")
-    hashes_at_once: int = Field(2, ge=1, description="Passwords that one process hashes at once")
+    hashes_at_once: int = Field(2, ge=1, description="Passwords that one process hashes concurrently")
 
 
 class OidcSettings(BaseModel):
@@ -45,10 +39,10 @@ class OidcSettings(BaseModel):
     issuer: str | None = Field(
         None, description="The provider's issuer, such as `https://login.example.com/realms/city`; unset: off"
     )
-    client_id: str = Field("", description="What Vigie is called there")
-    client_secret: SecretStr = Field(SecretStr(""), description="Its secret there")
-    scopes: str = Field("openid email profile", description="What is asked for, with spaces between")
-    name: str = Field("OpenID Connect", description="What people call the provider")
+    client_id: str = Field("", description="Vigie's client id at the provider")
+    client_secret: SecretStr = Field(SecretStr(""), description="Vigie's client secret at the provider")
+    scopes: str = Field("openid email profile", description="Requested scopes, separated by spaces")
+    name: str = Field("OpenID Connect", description="Display name of the provider")
 
     @field_validator("issuer")
     @classmethod
@@ -67,7 +61,7 @@ class OidcSettings(BaseModel):
 
 
 def is_secure_provider_url(url: str) -> bool:
-    """Whether a provider's URL is one that nobody on the way can answer in its place."""
+    """Return whether a provider's URL is https, or http on this machine. Others allow impersonation."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -1,13 +1,11 @@
-"""The guard: whether a text, a document or bytes carry what must never enter (docs/privacy.md).
+"""Scans texts, documents and bytes for forbidden content: audio, images, biometrics (docs/privacy.md).
 
-Owns the judgement, and nothing else: what it is given it neither keeps nor tells; its findings name a kind of
-content, never a part of it. Which names and which runs of characters are meant is `content_names`' and
-`content_runs`'. Pure: no clock, no input, no output.
+It stores and logs nothing; its findings name a kind of content, never a part of it. `forbidden_field_names`
+defines the names, `encoded_runs` the encoded texts, and `refused_payloads` assesses refused payloads. Pure:
+no clock, no input, no output.
 
-It is for what is refused, and for the few texts that are taken: plain telemetry never comes here.
-
-Of refused payloads `content_payloads` judges. Whoever calls and gets an exception has to refuse and to keep
-nothing.
+It scans what is refused, and the few texts that are accepted: plain telemetry does not come here. If it
+raises an exception, the caller must refuse and store nothing.
 """
 
 import json
@@ -31,9 +29,10 @@ type ContentKind = Literal[
     "camera",
     "not_examined",
 ]
-"""What was found: encoded bytes in a text; sound, image or video as bytes; numbers that could be samples of
-them; a name that stands for sound, image, biometrics, persons, judgements on them or cameras; `not_examined`:
-the guard itself has failed."""
+"""Kinds of findings: encoded bytes in a text; sound, image or video as bytes; numbers that could be samples
+of them; a name that stands for sound, image, biometrics, persons, predictions on them or cameras;
+`not_examined`: the scan failed.
+"""
 
 _MOST_NAMES: Final = 4_000
 _LONGEST_BYTES: Final = 64
@@ -41,7 +40,7 @@ _PATH_LIMIT: Final = 64
 _BIG_NUMBERS: Final = (2, 3)
 
 CONTENT_CODES: Final = ("forbidden_content", "camera_coupling")
-"""The reason codes that findings have."""
+"""The rejection codes of findings."""
 
 _WHAT: Final[Mapping[ContentKind, str]] = {
     "encoded_media": "encoded bytes in a text",
@@ -51,7 +50,7 @@ _WHAT: Final[Mapping[ContentKind, str]] = {
     "image": "a name that stands for image or video",
     "biometric": "a name that stands for biometrics",
     "person": "a name that stands for persons' identifiers",
-    "prediction": "a name that stands for judgements on persons or places",
+    "prediction": "a name that stands for predictions about persons or places",
     "camera": "a name that stands for cameras",
     "not_examined": "what could not be examined",
 }
@@ -59,11 +58,11 @@ _WHAT: Final[Mapping[ContentKind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ContentFinding:
-    """What must not enter, found.
+    """Forbidden content that was found.
 
     Attributes:
-        kind: what it is.
-        path: where in a document, of names that are harmless; empty for the whole.
+        kind: its kind.
+        path: its path in a document, made of harmless names; empty for the whole.
     """
 
     kind: ContentKind
@@ -71,35 +70,37 @@ class ContentFinding:
 
     @property
     def code(self) -> str:
-        """The reason code."""
+        """The rejection code."""
         return "camera_coupling" if self.kind == "camera" else "forbidden_content"
 
     @property
     def detail(self) -> str:
-        """What to tell the sender: nothing of what it wrote."""
+        """The detail for the sender, without any of its content."""
         if self.kind == "camera":
-            return "It couples to a camera, which Vigie never does: it was kept nowhere (docs/privacy.md)"
-        return f"It carries {_WHAT[self.kind]}, which must never enter: it was kept nowhere (docs/privacy.md)"
+            return "It couples to a camera, which Vigie never does: it was not stored (docs/privacy.md)"
+        return (
+            f"It carries {_WHAT[self.kind]}, which Vigie must never store: it was discarded (docs/privacy.md)"
+        )
 
 
 NOT_EXAMINED_FINDING: Final = ContentFinding("not_examined")
-"""The finding of a guard that has failed."""
+"""The finding of a scan that failed."""
 
 
-# Texts and the names before them, closed or not; possessive, as in strict JSON.
+# Texts and names, closed or not; possessive, as in strict JSON.
 _TEXTS: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"?(\s*+:)?', re.DOTALL)
 _LITERALS: Final = re.compile(r"\b(?:true|false|null)\b|[\s\d.,\[\]{}]{2,}+")
 _BARE_NAMES: Final = re.compile(r"(?<![\w.-])'?([^\W\d][\w.-]{1,63}+)'?\s?[:=]")
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORT_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
-# Fields whose text names what kind of thing a message is about: it is judged as a name is.
+# Fields whose text names the kind of a thing: the text is examined like a name.
 _NAMING: Final = frozenset(
     {
         *("type", "class", "kind", "label", "event", "event_type", "value_type", "metric", "field", "key"),
         *("n", "bn", "format", "codec", "mime", "mime_type", "content_type", "media_type"),
     }
 )
-# Fields that name one thing among many: counted names, and addresses of LoRaWAN devices, look like bytes.
+# Fields with identifiers: numbered names, and addresses of LoRaWAN devices, look like encoded bytes.
 _IDENTIFYING: Final = frozenset({"id", "box", "box_id", "devEui", "gatewayId", "seq", "time"})
 _LONGEST_ID: Final = 64
 _PERSONAL: Final = re.compile(
@@ -109,11 +110,11 @@ _PERSONAL: Final = re.compile(
     r"|[A-Z]{2}[- ][0-9]{3}[- ][A-Z]{2}"  # a French plate
 )
 _NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\s*")
-# A document within a text, such as gateways forward: its names are names.
+# A document inside a text, as gateways forward: its names are examined as names.
 _DOCUMENT: Final = re.compile(r"\s*[\[{][\s\[{]*+\"")
 _LAYERS: Final = 4
-# People's own words for a thing, where people write.
-_PEOPLES: Final = frozenset({"label", "n", "bn"})
+# Labels that people choose.
+_LABELS: Final = frozenset({"label", "n", "bn"})
 _EUI: Final = re.compile(r"[0-9A-Fa-f]{16}")
 _LAST_PART: Final = re.compile(r"[^:/]*(?=[:/]*$)")
 
@@ -128,7 +129,7 @@ def _unescaped(text: str) -> str:
 
 
 class ContentExamination:
-    """One look at one document: pieces add up."""
+    """The state of one scan of one document: encoded pieces add up."""
 
     def __init__(self, *, persons: bool) -> None:
         self._encoded = runs.EncodedRunCounter()
@@ -138,27 +139,27 @@ class ContentExamination:
 
     @property
     def persons(self) -> bool:
-        """Whether addresses and numbers of persons must not be in it either: not where people write."""
+        """Whether addresses and numbers of persons are forbidden too; not in texts that people write."""
         return self._persons
 
-    def of_name(self, name: str) -> ContentKind | None:
-        """A name: of a field, or of a thing."""
+    def classify_name(self, name: str) -> ContentKind | None:
+        """Classify a name of a field or a thing."""
         if name in self._names:
             return None
         self._names.add(name)
         if len(self._names) > _MOST_NAMES:
             return "not_examined"
-        return classify_field_name(name) or self.of_text(name)
+        return classify_field_name(name) or self.classify_text(name)
 
-    def of_text(self, text: str, *, solid: bool = True) -> ContentKind | None:
-        """A text of which nothing is known but itself."""
+    def classify_text(self, text: str, *, solid: bool = True) -> ContentKind | None:
+        """Classify a text without its field."""
         if len(text) > runs.NUMBERS_LIMIT and runs.count_consecutive_numbers(text) > runs.NUMBERS_LIMIT:
             return "number_array"
         return "encoded_media" if self._encoded.found_in(text, solid=solid) else None
 
-    def of_value(self, name: str, text: str) -> ContentKind | None:
-        """A text that stands in a field of this name."""
-        if name in _NAMING and (self._persons or not (name in _PEOPLES or " " in text)):
+    def classify_value(self, name: str, text: str) -> ContentKind | None:
+        """Classify a text in a field of this name."""
+        if name in _NAMING and (self._persons or not (name in _LABELS or " " in text)):
             last = _LAST_PART.search(text)
             named = classify_field_name(last[0] if last is not None and name in {"n", "bn"} else text)
             if named is not None:
@@ -169,21 +170,21 @@ class ContentExamination:
             return "person"
         if _DOCUMENT.match(text):
             return self._of_inner(text)
-        return self.of_text(text)
+        return self.classify_text(text)
 
     def _of_inner(self, text: str) -> ContentKind | None:
         if self._depth >= _LAYERS:
             return "not_examined"
         self._depth += 1
         try:
-            return self.of_source(text)
+            return self.classify_source(text)
         finally:
             self._depth -= 1
 
-    def of_source(self, source: str) -> ContentKind | None:
-        """A document's source, whether or not it can be read as one."""
+    def classify_source(self, source: str) -> ContentKind | None:
+        """Classify the source of a document, whether or not it can be parsed."""
         plain = '"' not in source
-        found = self.of_text(source, solid=plain)
+        found = self.classify_text(source, solid=plain)
         if found is not None:
             return found
         name = ""
@@ -191,16 +192,16 @@ class ContentExamination:
         for match in _TEXTS.finditer(source):
             text = _unescaped(match[1])
             if match[2] is not None:
-                name, found = text, self.of_name(text)
+                name, found = text, self.classify_name(text)
             else:
                 if name not in _IDENTIFYING:
                     texts.append(text)
-                found = self.of_value(name, text)
+                found = self.classify_value(name, text)
             if found is not None:
                 return found
         outside = _LITERALS.sub("", source if plain else _TEXTS.sub('"', source))
         for bare in _BARE_NAMES.findall(outside):
-            if (found := self.of_name(bare)) is not None:
+            if (found := self.classify_name(bare)) is not None:
                 return found
         return "encoded_media" if runs.is_encoded_when_joined(texts) else None
 
@@ -210,22 +211,22 @@ def examine_text(text: str, *, name: str = "", persons: bool = True) -> ContentF
 
     Args:
         text: the text.
-        name: the field that it stands in, where that says what it is about.
-        persons: whether addresses, plates and numbers of persons must not be in it either.
+        name: its field, where that says what it is about.
+        persons: whether addresses, plates and numbers of persons are forbidden too.
     """
-    kind = ContentExamination(persons=persons).of_value(name, text)
+    kind = ContentExamination(persons=persons).classify_value(name, text)
     return None if kind is None else ContentFinding(kind)
 
 
 def examine_name(name: str) -> ContentFinding | None:
-    """Examine a name that somebody gave a field or a thing."""
-    kind = ContentExamination(persons=True).of_name(name)
+    """Examine a name of a field or a thing."""
+    kind = ContentExamination(persons=True).classify_name(name)
     return None if kind is None else ContentFinding(kind)
 
 
 def examine_source(source: str) -> ContentFinding | None:
-    """Examine what should be a document, whether it can be read or not: cut short, with NaN and the like."""
-    kind = ContentExamination(persons=True).of_source(source)
+    """Examine a document's source, whether it can be parsed or not: truncated, with NaN and the like."""
+    kind = ContentExamination(persons=True).classify_source(source)
     if kind is None:
         try:
             document = json.loads(source)
@@ -242,21 +243,21 @@ def examine_document(
     own_names: Collection[str] = (),
     exempt: Collection[str] = (),
 ) -> ContentFinding | None:
-    """Examine a decoded document: its names, its texts, its bytes and its arrays.
+    """Examine a decoded document: its names, texts, bytes and arrays.
 
     Args:
-        document: of what JSON or CBOR have.
-        persons: whether addresses and numbers of persons must not be in it either.
-        own_names: names that are the program's own: they are not judged, what is below them is.
-        exempt: names below which nothing is judged, where they are the document's own fields: not further in.
+        document: values of JSON or CBOR.
+        persons: whether addresses and numbers of persons are forbidden too.
+        own_names: names of Vigie itself, which are not examined; their values are.
+        exempt: top-level names whose values are not examined.
     """
-    return _Walk(ContentExamination(persons=persons), frozenset(own_names), frozenset(exempt)).of(
+    return _DocumentScan(ContentExamination(persons=persons), frozenset(own_names), frozenset(exempt)).of(
         document, "", ""
     )
 
 
-class _Walk:
-    """Goes through a document."""
+class _DocumentScan:
+    """Scans a document recursively."""
 
     def __init__(self, examination: ContentExamination, own: frozenset[str], exempt: frozenset[str]) -> None:
         self._examination = examination
@@ -266,7 +267,7 @@ class _Walk:
 
     def of(self, value: Any, name: str, path: str) -> ContentFinding | None:  # noqa: ANN401 (as above)
         if isinstance(value, str):
-            return _found(self._examination.of_value(name, value), path)
+            return _found(self._examination.classify_value(name, value), path)
         if isinstance(value, bytes | bytearray):
             too_long = len(value) > _LONGEST_BYTES
             return ContentFinding("media", path) if too_long or runs.is_media(bytes(value)) else None
@@ -277,7 +278,10 @@ class _Walk:
         return self._tagged(getattr(value, "tag", None), getattr(value, "value", None), name, path)
 
     def _tagged(self, tag: object, value: Any, name: str, path: str) -> ContentFinding | None:  # noqa: ANN401 (as above)
-        """A tag of CBOR. The bytes of a big number are its digits: it is refused as one, and not kept."""
+        """Scan a CBOR tag.
+
+        The bytes of a big number are its digits: it is rejected as a number, and not stored.
+        """
         if tag in _BIG_NUMBERS and isinstance(value, bytes):
             return ContentFinding("media", path) if runs.is_media(value) else None
         return None if value is None else self.of(value, name, path)
@@ -297,7 +301,7 @@ class _Walk:
 
     def _of_key(self, key: object) -> ContentKind | None:
         if isinstance(key, str):
-            return self._examination.of_name(key)
+            return self._examination.classify_name(key)
         return "media" if isinstance(key, bytes) and len(key) > _LONGEST_BYTES else None
 
     def _array(self, items: list[Any] | tuple[Any, ...], name: str, path: str) -> ContentFinding | None:
@@ -318,7 +322,7 @@ class _Walk:
 
 
 def _are_euis(items: Collection[Any]) -> bool:
-    """Whether boxes are called by the addresses of LoRaWAN: so many digits are no bytes of anything."""
+    """Return whether all ids of boxes are LoRaWAN addresses, whose many digits are no encoded bytes."""
     return all(isinstance(item, str) and _EUI.fullmatch(item) for item in items)
 
 
@@ -338,7 +342,7 @@ def _texts(item: object) -> Iterator[str]:
 
 
 def _count_numbers(items: Collection[Any]) -> int:
-    """Numbers in an array and in those in it: rows of pixels are as good as one."""
+    """Count numbers in an array and in its arrays: rows of pixels count together."""
     count = 0
     for item in items:
         if (isinstance(item, int | float) and not isinstance(item, bool)) or (
@@ -353,7 +357,7 @@ def _count_numbers(items: Collection[Any]) -> int:
 
 
 def _is_numbered(found: Mapping[Any, Any]) -> bool:
-    """An array in disguise: many numbers under counted names, such as `"0"`, `"1"` or `v0`, `v1`."""
+    """Return whether a mapping is an array in disguise: many numbers under `"0"`, `"1"` or `v0`, `v1`."""
     if len(found) <= runs.NUMBERS_LIMIT:
         return False
     numbers = [key for key, value in found.items() if isinstance(value, int | float | list | tuple | str)]
@@ -365,7 +369,7 @@ def examine_topic(topic: str, *, skip: Collection[str] = ()) -> ContentFinding |
     """Examine the levels of a topic as names; those in `skip` (a box's id) as texts."""
     examination = ContentExamination(persons=False)
     for level in topic.split("/")[:_PATH_LIMIT]:
-        kind = examination.of_text(level) if level in skip else examination.of_name(level)
+        kind = examination.classify_text(level) if level in skip else examination.classify_name(level)
         if kind is not None:
             return ContentFinding(kind)
     return None

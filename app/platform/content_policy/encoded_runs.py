@@ -1,12 +1,12 @@
-"""Whether a text carries bytes: encoded media, samples of sound or pixels written out.
+"""Detects encoded bytes in a text: encoded media, or samples of sound or pixels as numbers.
 
-Owns the bounds, which were chosen by measurement (docs/decisions/0029), and the magic bytes of media. Pure,
-in time linear in the text: every pattern is possessive, and none begins again within what it has read.
+The limits were chosen by measurement (docs/decisions/0029). Pure, in time linear in the text: every pattern
+is possessive, and none starts again within what it has matched.
 
-What base64, base32 and hexadecimal digits have in common, and words and addresses have not, is that kinds of
-characters change all the time: of random base64 42 % of neighbours differ (upper case, lower case, digit; a
-capital before a small letter is none), of hexadecimal digits 47 %, of base32 30 %; of French prose less than
-1 %, of addresses and identifiers less than 15 %.
+In base64, base32 and hexadecimal digits the kinds of characters change often, in words and addresses rarely:
+of neighbours in random base64 42 % differ in kind (upper case, lower case, digit; a capital before a small
+letter does not count), of hexadecimal digits 47 %, of base32 30 %; in French prose less than 1 %, in
+addresses and identifiers less than 15 %.
 """
 
 import base64
@@ -18,16 +18,16 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 RUN_LIMIT: Final = 128
-"""Characters that one encoded run may have: a SHA-512 in hexadecimal digits has as many."""
+"""Maximum characters of one encoded run: those of a SHA-512 in hexadecimal digits."""
 
 SUM_LIMIT: Final = 512
-"""Characters that all encoded pieces of one document may have together: eight SHA-256, UUIDs not counted."""
+"""Maximum characters of all encoded pieces of a document: eight SHA-256; UUIDs do not count."""
 
 NUMBERS_SUM: Final = 512
-"""Numbers that all arrays of one document may have together."""
+"""Maximum numbers in all arrays of a document."""
 
 NUMBERS_LIMIT: Final = 64
-"""Numbers that may follow each other in one array, those in it included, or in one text."""
+"""Maximum consecutive numbers in one array, with its inner arrays, or in one text."""
 
 _PIECE: Final = 16
 _CHANGES: Final = 0.2
@@ -51,7 +51,7 @@ _SOLID: Final = re.compile(rf"[!-~]{{{RUN_LIMIT + 1},}}+")
 _SYMBOLS: Final = re.compile(r"[^A-Za-z0-9]")
 _SYMBOL_SHARE: Final = 0.2
 _DIGITS: Final = re.compile(rf"[0-9]{{{RUN_LIMIT + 1},}}+")
-# A run of numbers begins where nothing before it belongs to it: no position is tried twice.
+# Starts only where no number precedes: no position is tried twice.
 _NUMBERS: Final = re.compile(
     r"(?<![0-9\s,;|\[\]\"])(?<![0-9][eE.+-])(?<![eE][+-])[\s,;|\[\]\"]*+"
     rf"(?:[-+]?+[0-9]++(?:\.[0-9]*+)?+(?:[eE][-+]?+[0-9]++)?+[\s,;|\[\]\"]++){{{NUMBERS_LIMIT // 2},}}+"
@@ -60,28 +60,28 @@ _HEX_PAIRS: Final = re.compile(
     rf"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f][:;,%\s-])(?:(?:0x|\\x|%)?+[0-9A-Fa-f]{{2}}[:;,.|/_\s-]++){{{NUMBERS_LIMIT},}}+"
 )
 _ONE_NUMBER: Final = re.compile(r"[0-9][0-9.eE+-]*+")
-# What a run may be cut by: spaces, marks of prose, and characters that nobody sees.
+# Separators that may split a run: spaces, punctuation, invisible characters.
 _CUTS: Final = re.compile(r"[\s.,;|\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+")
 _UNSEEN: Final = re.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]+")
 _WIDE: Final = {code + 0xFEE0: code for code in range(0x21, 0x7F)}
-# Bytes by their numbers, one after the other: `\xff\xd8`, `=FF=D8`, `&#255;&#216;`.
+# Bytes as prefixed numbers: `\xff\xd8`, `=FF=D8`, `&#255;&#216;`.
 _PREFIXED: Final = re.compile(rf"(?:(?:0x|\\x|\\u00|=|&#x?)[0-9A-Fa-f]{{2,3}}+[;,\s]*+){{{NUMBERS_LIMIT},}}+")
 _PERCENT: Final = re.compile(rf"(?:%[0-9A-Fa-f]{{2}}[\w.~-]{{0,3}}+){{{NUMBERS_LIMIT},}}+")
 
-# Long enough to be no accident, wherever they stand in bytes that are no text.
+# Long enough to be no coincidence anywhere in binary data.
 _MAGIC: Final = re.compile(
     rb"\xff\xd8\xff[\xdb\xe0-\xef\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}(?:WAVE|WEBP|AVI )|OggS\0|fLaC\0"
     rb"|II\*\0|MM\0\*|\0\0\0.ftyp|\x1aE\xdf\xa3|FORM.{4}AIF[FC]|%PDF-|PK\x03\x04|#!AMR|ID3[\x02-\x04]"
     rb"|\0\0\0\x01[\x67\x40\x42]",
     re.DOTALL,
 )
-# The same and more where bytes begin.
+# The same and more, at the beginning of data.
 _HEAD: Final = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8[79]|RIFF.{4}|OggS|fLaC|.{4}ftyp|\x1aE\xdf\xa3|FORM.{4}AIF|%PDF|PK\x03\x04|#!AMR"
     rb"|ID3[\x02-\x04]|FLV\x01|\.snd\0|caff\0|8BPS\0|II\*\0|MM\0\*",
     re.DOTALL,
 )
-# These may be accidents, where little follows. BMP: its reserved words are empty; sound: a frame's head.
+# May be coincidence in short data. BMP: its reserved words are empty; sound: a frame's head.
 _WEAK_HEAD: Final = re.compile(
     rb"BM.{4}\0{4}|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xee]|\xff[\xf0\xf1\xf8\xf9][\x40-\x7f]|MThd|[FC]WS",
     re.DOTALL,
@@ -90,30 +90,30 @@ _HEAD_CHARACTERS: Final = 64
 
 
 def is_media(data: bytes) -> bool:
-    """Tell whether bytes begin like sound, image, video or a document, or hold the beginning of one."""
+    """Return whether bytes begin like sound, image, video or a document, or contain such a beginning."""
     return any(
         found is not None for found in (_HEAD.match(data), _WEAK_HEAD.match(data), _MAGIC.search(data))
     )
 
 
 def compute_change_share(text: str) -> float:
-    """The share of neighbours among letters and digits that are of different kinds; 0 for less than two."""
+    """Return the share of neighbouring letters and digits of different kinds; 0 for less than two."""
     pairs = len(text) - len(_NOT_ALPHANUMERIC.findall(text)) - 1
     return len(_CHANGE.findall(text)) / pairs if pairs > 0 else 0.0
 
 
 def looks_encoded(text: str) -> bool:
-    """Tell whether a run of base64's characters is no word, number or identifier."""
+    """Return whether a run of base64 characters is no word, number or identifier."""
     return compute_change_share(text) >= _CHANGES and len(set(text)) > _FEW
 
 
 def count_consecutive_numbers(text: str) -> int:
-    """How many numbers follow each other at most in a text, brackets and commas between them."""
+    """Return the longest sequence of numbers in a text, separated by brackets and commas."""
     return max((len(_ONE_NUMBER.findall(found[0])) for found in _NUMBERS.finditer(text)), default=0)
 
 
 def _decoded_heads(token: str) -> list[bytes]:
-    """What the beginning of a run would be in each encoding that can be."""
+    """Decode the beginning of a run in each possible encoding."""
     head = token[:_HEAD_CHARACTERS].rstrip("=")
     heads = []
     for alphabet in (None, b"-_"):
@@ -131,7 +131,7 @@ def _decoded_heads(token: str) -> list[bytes]:
 
 
 def _is_counted_out(text: str) -> bool:
-    """Tell whether bytes are written one by one. Other alphabets in addresses are UTF-8, and words."""
+    """Return whether bytes are written one by one. Percent-encoded UTF-8 in addresses is words."""
     if _HEX_PAIRS.search(text) or _PREFIXED.search(text):
         return True
     for found in _PERCENT.finditer(text) if "%" in text else ():
@@ -147,27 +147,27 @@ def _is_number(token: str) -> bool:
 
 
 class EncodedRunCounter:
-    """Adds up the encoded pieces of one document."""
+    """Counts the encoded characters of one document."""
 
     def __init__(self) -> None:
         self.characters = 0
-        # What is said again says nothing more: the name of a box in each record of a pack.
+        # A repeated text adds nothing, such as the name of a box in each record of a pack.
         self._seen: set[str] = set()
 
     def found_in(self, text: str, *, solid: bool = True) -> bool:
-        """Tell whether a text, or with it the document, carries encoded bytes.
+        """Return whether a text, or with it the document, exceeds the limits of encoded bytes.
 
         Args:
             text: the text.
-            solid: whether it is one text, in which nothing but words and spaces is due; False for the source
-                of a document, which has brackets and quotation marks as well.
+            solid: whether it is one text of words and spaces; False for the source of a document, which also
+                has brackets and quotation marks.
         """
         if len(text) < _PIECE:
             return False
         if "data" in text.lower() and (_MEDIA_TYPE.search(text) or _DATA_URI.search(text)):
             return True
         if not text.isascii():
-            # Wide letters are letters, and what is not seen cuts nothing.
+            # Converts full-width letters and removes invisible characters.
             text = _UNSEEN.sub("", text.translate(_WIDE))
         if len(text) > 2 * NUMBERS_LIMIT and _is_counted_out(text):
             return True
@@ -198,14 +198,14 @@ class EncodedRunCounter:
         )
 
     def _is_solid(self, text: str) -> bool:
-        """Ascii85 and its like: every kind of sign, and never a space."""
+        """Return whether a text looks like Ascii85: all kinds of characters, and no space."""
         return any(
             len(_SYMBOLS.findall(found)) >= _SYMBOL_SHARE * len(found) and len(set(found)) > 2 * _PIECE
             for found in _SOLID.findall(text)
         )
 
     def _is_scattered(self, text: str) -> bool:
-        """A run cut into shorter ones by spaces, line ends or marks."""
+        """Return whether a run is split by spaces, line ends or punctuation."""
         joined = _CUTS.sub("", text)
         if len(joined) <= 2 * RUN_LIMIT or len(joined) == len(text):
             return False
@@ -218,7 +218,7 @@ class EncodedRunCounter:
 
 
 def is_encoded_when_joined(texts: Iterable[str]) -> bool:
-    """Tell whether short texts are the pieces of one run, one after the other; of those that repeat, once."""
+    """Return whether short texts are consecutive pieces of one run; repeated texts count once."""
     pieces = (text for text in dict.fromkeys(texts) if len(text) <= RUN_LIMIT and not _UUID.fullmatch(text))
     joined = _CUTS.sub("", "".join(pieces))
     return any(
@@ -230,5 +230,5 @@ def is_encoded_when_joined(texts: Iterable[str]) -> bool:
 
 
 def has_overlong_number(text: str) -> bool:
-    """Tell whether a text has a number of more digits than any has: nothing is known of what it says."""
+    """Return whether a text has a number with more digits than any real number."""
     return _DIGITS.search(text) is not None

@@ -1,11 +1,11 @@
-"""Names of fields that say that something is carried which must never come, in four languages.
+"""Classifies field names that announce forbidden content, in four languages.
 
-Owns the vocabulary, and how a name is taken apart: case, accents, separators and camelCase make no
-difference. Only whole words count, so that `interface` is no face and `frame_rate` no frame. Pure.
+Holds the vocabulary and splits names into words: case, accents, separators and camelCase make no difference.
+Only whole words count, so that `interface` is no face and `frame_rate` no frame. Pure.
 
-What is left out on purpose: `data`, `name`, `id`, `people`, `count` and the like, which say nothing by
-themselves; `sprache` (German for a setting of language), `cara`, `empreinte` and `kennzeichen` alone, which
-mean more than one thing; `photo` before another word, for `photodiode`.
+Deliberately missing: `data`, `name`, `id`, `people`, `count` and the like, which mean nothing alone;
+`sprache` (German for a language setting), `cara`, `empreinte` and `kennzeichen` alone, which are ambiguous;
+`photo` before another word, for `photodiode`.
 """
 
 import re
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 type FieldNameClass = Literal["sound", "image", "biometric", "person", "prediction", "camera"]
-"""What a name stands for."""
+"""The kind of content that a name announces."""
 
 _SEPARATORS: Final = re.compile(r"[^0-9A-Za-z]+")
 _HUMPS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -38,7 +38,7 @@ def _phrases(text: str) -> list[str]:
     return [" ".join(each.split()) for each in text.split(",")]
 
 
-# One word that suffices wherever it stands in a name.
+# A single word that suffices anywhere in a name.
 _SOUND: Final = _words(
     """
     audio audios audioclip audiofile audiodata recording recordings enregistrement enregistrements
@@ -96,7 +96,7 @@ _PREDICTION: Final = _words(
     criminalite criminality kriminalitat criminalidad
     """
 )
-# A name that is nothing but this word. Before and behind others the word means something else.
+# The word alone. Beside others it has another meaning.
 _ALONE: Final[dict[str, FieldNameClass]] = {
     **dict.fromkeys(("frame", "frames", "clip", "clips", "stream", "streams"), "image"),
     **dict.fromkeys(("words", "mots", "worter", "palabras", "spoken"), "sound"),
@@ -104,9 +104,9 @@ _ALONE: Final[dict[str, FieldNameClass]] = {
     **dict.fromkeys(("preset", "presets"), "camera"),
     **dict.fromkeys(("person", "persons", "citizen", "visitor", "passerby"), "person"),
 }
-# As above, and without a number behind it: the MAC-10 is a firearm.
+# As above, but not with a number after it: the MAC-10 is a firearm.
 _EXACT: Final[dict[str, FieldNameClass]] = {"mac": "person", "macs": "person"}
-# Words in this order, whatever stands around them.
+# Consecutive words anywhere in a name.
 _TOGETHER: Final[dict[str, FieldNameClass]] = {
     **dict.fromkeys(
         _phrases(
@@ -177,12 +177,12 @@ _SINGLE: Final[dict[str, FieldNameClass]] = {
     **dict.fromkeys(_PREDICTION, "prediction"),
     **dict.fromkeys(_CAMERA, "camera"),
 }
-# The same where somebody wrote several words as one: `licenseplate`, `riskscore`, `imagedata`.
+# The same without separators: `licenseplate`, `riskscore`, `imagedata`.
 _COMPACT: Final[dict[str, FieldNameClass]] = {
     **{words.replace(" ", ""): kind for words, kind in _TOGETHER.items() if len(words) > 5},  # noqa: PLR2004
     **{judged + judgement: "prediction" for judged in _JUDGED for judgement in _JUDGEMENT},
 }
-# Nothing harmless begins so.
+# Prefixes that no harmless name has.
 _BEGINNINGS: Final[tuple[tuple[str, FieldNameClass], ...]] = (
     *((each, "camera") for each in ("camera", "kamera", "videosurv", "videoprot", "videouberw", "onvif")),
     *((each, "sound") for each in ("audio", "spectrogram")),
@@ -193,7 +193,7 @@ _BEGINNINGS: Final[tuple[tuple[str, FieldNameClass], ...]] = (
     ),
     *((each, "person") for each in ("immatricul", "licenseplate", "licenceplate", "macaddr", "numberplate")),
 )
-# Together these are parts and settings of things: they are taken out, and what is left is judged.
+# Parts and settings of devices: these words are removed before the rest is classified.
 _OF_EQUIPMENT: Final = frozenset(
     _phrases(
         """
@@ -210,7 +210,7 @@ _HARMLESS: Final = frozenset({"videoanalytics"})
 
 
 def split_name_words(name: str) -> tuple[str, ...]:
-    """The words of a name, in lower case and without accents; the first 128 characters of it."""
+    """Return the words of a name, in lower case without accents; of its first 128 characters."""
     plain = name[:_LONGEST]
     if "%" in plain or "\\" in plain or "&" in plain:
         plain = _ESCAPED.sub(lambda found: chr(int(found[1] or found[2] or found[3], 16)), plain)
@@ -222,7 +222,7 @@ def split_name_words(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8_192)
 def classify_field_name(name: str) -> FieldNameClass | None:
-    """What must never come that a field of this name would carry; None where the name says nothing of it."""
+    """Return the kind of forbidden content that a field's name announces; None where it announces none."""
     words = _without_equipment(split_name_words(name))
     compact = "".join(words)
     if not words or compact in _HARMLESS:
@@ -250,7 +250,7 @@ def _without_equipment(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _of_words(words: tuple[str, ...]) -> FieldNameClass | None:
-    # `h264` and `mp3` come apart at their digits: pairs are looked at as one word too.
+    # Splitting at digits breaks `h264` and `mp3`: pairs are also tested as one word.
     for index, word in enumerate(words):
         pair = word + words[index + 1] if index + 1 < len(words) else word
         found = _SINGLE.get(word) or _SINGLE.get(pair) or _COMPACT.get(word)
@@ -263,7 +263,7 @@ def _of_words(words: tuple[str, ...]) -> FieldNameClass | None:
     return None
 
 
-# Whose risk: of a building or a sensor, it is no judgement on a person or a place's people.
+# Things at risk: a risk of a building or a sensor is no prediction about people.
 _OF_THINGS: Final = _words(
     """
     mould mold mites dust virus pollen flood fire frost storm seismic landslide avalanche ice drought

@@ -1,9 +1,8 @@
-"""What may be kept of a payload that was refused: does it carry what must not enter, and is it text?
+"""Decides what may be stored of a refused payload: whether it has forbidden content, and whether it is text.
 
-Owns how raw bytes are looked at: as gzip, as media, as text, and as neither. What counts is
-`content_guard`'s. Pure.
+Tries bytes as gzip, as media, as text, and as binary data; `content_scanner` detects. Pure.
 
-What is looked at is bounded: the first 64 KiB, which is all that is ever kept.
+Only the first 64 KiB are examined, which is also the most that is ever stored.
 """
 
 import re
@@ -20,22 +19,22 @@ from app.platform.content_policy.content_scanner import (
 )
 
 SEEN_BYTES: Final = 65_536
-"""How much of a payload is looked at, and of one that may be kept, kept."""
+"""Bytes of a payload that are examined, and stored where it may be stored."""
 
 _GZIP: Final = b"\x1f\x8b"
 _LAYERS: Final = 4
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-# The readable parts of bytes that are no text. Shorter words come about by chance.
+# Readable parts of binary data. Shorter words are coincidence.
 _PRINTED: Final = re.compile(rb"[A-Za-z][0-9A-Za-z_.-]{4,63}+")
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadAssessment:
-    """What was found out about refused bytes.
+    """The result for refused bytes.
 
     Attributes:
-        finding: what must not enter; None: nothing of the kind.
-        readable: whether it is text that may be kept for whoever looks for the cause.
+        finding: forbidden content; None: none was found.
+        readable: whether it is text that may be stored for diagnosis.
     """
 
     finding: ContentFinding | None
@@ -43,31 +42,31 @@ class PayloadAssessment:
 
 
 def assess_payload(payload: bytes) -> PayloadAssessment:
-    """Judge refused bytes. Never fails: a guard that cannot say lets nothing through."""
+    """Assess refused bytes. Never raises: if the scan fails, nothing may be stored."""
     try:
-        return _judged(payload, _LAYERS)
-    except Exception:  # noqa: BLE001 (whatever it is: nothing of it may be kept)
+        return _assess(payload, _LAYERS)
+    except Exception:  # noqa: BLE001 (whatever it is: nothing of it may be stored)
         return PayloadAssessment(NOT_EXAMINED_FINDING, readable=False)
 
 
-def _judged(payload: bytes, depth: int) -> PayloadAssessment:
+def _assess(payload: bytes, depth: int) -> PayloadAssessment:
     seen = payload[:SEEN_BYTES]
     if seen.startswith(_GZIP) and depth:
-        return PayloadAssessment(_judged(_inflated(seen), depth - 1).finding, readable=False)
+        return PayloadAssessment(_assess(_decompress(seen), depth - 1).finding, readable=False)
     if runs.is_media(seen):
         return PayloadAssessment(ContentFinding("media"), readable=False)
     text = _as_text(seen, cut=len(payload) > len(seen))
     if text is None:
-        return PayloadAssessment(_printed(seen), readable=False)
+        return PayloadAssessment(_examine_printable(seen), readable=False)
     finding = examine_source(text)
     if finding is not None and finding.kind == "not_examined":
-        # Too many names for any message: it is refused already, and is not kept.
+        # More names than any valid message has: it was refused anyway, and is not stored.
         return PayloadAssessment(None, readable=False)
     return PayloadAssessment(finding, readable=finding is None and not runs.has_overlong_number(text))
 
 
 def _as_text(seen: bytes, *, cut: bool) -> str | None:
-    """The text that bytes are; None for what is none. Where they were cut the last character may be half."""
+    """Decode bytes as text; None for binary data. Truncation may have split the last character."""
     try:
         text = seen.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -77,8 +76,8 @@ def _as_text(seen: bytes, *, cut: bool) -> str | None:
     return None if _CONTROL.search(text) else text
 
 
-def _printed(seen: bytes) -> ContentFinding | None:
-    """What the readable parts of bytes say that are no text: names in CBOR that was cut, UTF-16."""
+def _examine_printable(seen: bytes) -> ContentFinding | None:
+    """Examine the readable parts of binary data: names in truncated CBOR, UTF-16."""
     if seen[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in seen[:4]:
         for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
             try:
@@ -90,16 +89,16 @@ def _printed(seen: bytes) -> ContentFinding | None:
         return None
     examination = ContentExamination(persons=False)
     for found in _PRINTED.findall(seen):
-        # Of CBOR the length of a short text is a letter before it.
+        # In CBOR the length of a short text is a letter before it.
         for word in (found.decode(), found[1:].decode()):
-            kind = examination.of_name(word)
+            kind = examination.classify_name(word)
             if kind is not None and kind != "not_examined":
                 return ContentFinding(kind)
     return None
 
 
-def _inflated(payload: bytes) -> bytes:
-    """As much as is looked at of what gzip holds; what can be had of it, where it is broken."""
+def _decompress(payload: bytes) -> bytes:
+    """Decompress as much as is examined; nothing if the data are damaged."""
     inflater = zlib.decompressobj(wbits=31)
     try:
         return inflater.decompress(payload, SEEN_BYTES)

@@ -1,19 +1,16 @@
-"""Connections to PostgreSQL: read and write sessions as different types, and a raw pool for bulk writes.
+"""Manages connections to PostgreSQL: read and write sessions, tenant-scoped transactions and a raw pool.
 
-A function that takes a `ReadSession` cannot be handed a `WriteSession` by mistake, nor the reverse: the
-type checker sees it, and PostgreSQL holds it (`READ ONLY` transactions).
+`ReadSession` and `WriteSession` are different types: the type checker stops a function from getting the wrong
+one, and PostgreSQL enforces it (`READ ONLY` transactions).
 
-Connections of a pool that were lost while nobody used them.
+Lost connections are replaced when they leave the pool. A ping before each use would cost three round trips;
+instead, the event loop notices when the server closes a connection, and only connections that were idle for
+long get a ping.
 
-A ping before each use costs three round trips. Here the connection itself tells: the event loop has seen the
-end of one whose server went away. Only one that was idle for long is asked, in case nobody said good-bye.
-
-How a request's transactions begin: the database is told whom each is for, in the round trip of its BEGIN.
-
-What it is told are settings of that transaction alone
-(`app.platform.kernel.tenant_scope.ScopedCaller.settings`), by which row-level security goes, and the audit
-log. They are part of the statement's text: only the protocol's simple form takes two statements at once, and
-it has no parameters. `quote_literal` is what keeps a caller's name from being more than a name.
+Each transaction of a request sets its caller in the round trip of its BEGIN. These are settings of that
+transaction alone (`app.platform.kernel.tenant_scope.ScopedCaller.settings`), which row-level security and the
+audit log read. They are part of the statement's text: only the simple protocol accepts two statements
+together, and it has no parameters. `quote_literal` protects against SQL injection by a caller's name.
 """
 
 import time
@@ -38,16 +35,16 @@ _BEGIN: Final = "BEGIN"
 
 
 def quote_literal(value: str) -> str:
-    r"""A text as a literal of SQL, whatever is in it: as PostgreSQL's `quote_literal` writes it.
+    r"""Quote a text as an SQL literal, as PostgreSQL's `quote_literal` does.
 
-    The form `E'…'` means the same under each setting of `standard_conforming_strings`. A NUL, which
-    PostgreSQL's texts cannot have, is left out.
+    The form `E'…'` does not depend on `standard_conforming_strings`. NUL characters, which PostgreSQL cannot
+    store, are removed.
     """
     return "E'" + value.replace("\0", "").replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def build_caller_statement() -> str:
-    """The statement that tells for whom the running task's transaction is."""
+    """Build the statement that sets the running task's caller for a transaction."""
     settings = current_caller().settings().items()
     return "SELECT " + ", ".join(
         f"set_config({quote_literal(name)}, {quote_literal(value)}, true)" for name, value in settings
@@ -55,39 +52,39 @@ def build_caller_statement() -> str:
 
 
 class TenantScopedConnection(asyncpg.Connection):
-    """A connection whose transactions begin with what the database has to be told."""
+    """A connection whose transactions begin by setting the caller."""
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ANN401, ASYNC109 (asyncpg's own)
-        """Execute a statement, as `asyncpg.Connection` does; the one that begins a transaction also tells."""
+        """Execute a statement as `asyncpg.Connection` does; BEGIN also sets the caller."""
         if query.startswith(_BEGIN) and not args:
             query += build_caller_statement() + ";"
         return await super().execute(query, *args, timeout=timeout)
 
 
 PING_AFTER_S: Final = 30.0
-"""An idle connection is asked after so long (s)."""
+"""Idle time after which a connection gets a ping (seconds)."""
 
 _SINCE: Final = "vigie.idle_since"
 
 
 def is_connection_lost(connection: asyncpg.Connection) -> bool:
-    """Whether the end of a connection was seen: the server said good-bye, or its machine did for it."""
+    """Return whether the event loop noticed that a connection was closed."""
     return connection.is_closed()
 
 
 def replace_lost_connections(engine: Engine) -> None:
-    """Have connections that were lost replaced when they are taken out of an engine's pool.
+    """Replace lost connections when they leave an engine's pool.
 
     Args:
-        engine: one of asyncpg; what is asked is asked in its own way.
+        engine: an engine of asyncpg.
     """
 
     @event.listens_for(engine, "checkin")
-    def _laid_down(_: Any, entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 (DBAPI)
+    def _on_checkin(_: Any, entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 (DBAPI)
         entry.info[_SINCE] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def _taken_up(connection: Any, entry: ConnectionPoolEntry, _: Any) -> None:  # noqa: ANN401 (DBAPI)
+    def _on_checkout(connection: Any, entry: ConnectionPoolEntry, _: Any) -> None:  # noqa: ANN401 (DBAPI)
         if is_connection_lost(connection.driver_connection):
             raise DisconnectionError
         since = entry.info.pop(_SINCE, None)
@@ -108,10 +105,10 @@ NAMING_CONVENTION = {
 }
 
 type RawConnection = asyncpg.Connection | PoolConnectionProxy
-"""A connection of its own, or one borrowed from a pool."""
+"""A direct connection, or one from a pool."""
 
 LOOKUP_CONNECTIONS: Final = 2
-"""Connections that a process may hold besides, for lookups of one statement."""
+"""Further connections of a process, for lookups of one statement."""
 
 DATABASE_ERRORS = (
     OSError,
@@ -121,36 +118,37 @@ DATABASE_ERRORS = (
     asyncpg.InternalClientError,
     SQLAlchemyError,
 )
-"""What a database that is away, busy or in the way can raise; `is_transient` tells which are such."""
+"""Errors of a database that is unavailable, busy or misconfigured; `is_transient` distinguishes them."""
 
-# Connection, resources (a full disk), intervention, system, deadlocks, locks, transaction state.
-_PASSING = frozenset({"08", "53", "57", "58", "40", "55", "25"})
-# Access rights; names of databases, schemas, statements and cursors; tables or columns that are not there:
-# program and schema do not fit, whatever values are given.
-_UNFIT = frozenset({"28", "3D", "3F", "26", "34", "42"})
+# Classes of transient errors: connection, resources (a full disk), intervention, system, deadlocks, locks,
+# transaction state.
+_TRANSIENT_CLASSES = frozenset({"08", "53", "57", "58", "40", "55", "25"})
+# Classes of mismatch between program and schema: access rights; unknown databases, schemas, statements,
+# cursors, tables or columns.
+_MISMATCH_CLASSES = frozenset({"28", "3D", "3F", "26", "34", "42"})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether what failed so may succeed when it is tried again as it is."""
+    """Return whether the operation may succeed on an unchanged retry."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
-        # Without a state the server said nothing: the connection was lost.
-        return state is None or state[:2] in _PASSING
+        # Without a state there was no response: the connection was lost.
+        return state is None or state[:2] in _TRANSIENT_CLASSES
     if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return True  # a migration ran meanwhile: the statement is prepared anew the next time
+        return True  # a migration ran: the retry prepares the statement again
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in _PASSING
+        return (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES
     if isinstance(error, SQLAlchemyError):
         return isinstance(error, PoolTimeoutError)
     return isinstance(error, DATABASE_ERRORS)
 
 
 def is_schema_mismatch(error: BaseException) -> bool:
-    """Tell whether the schema does not fit the program: no values would have been taken.
+    """Return whether the schema does not fit the program, whatever the values are.
 
-    A migration that was not run, or rights that were not granted: it passes once the operator has done so.
+    A migration was not run, or permissions were not granted: the operator has to do so.
     """
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in _UNFIT
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in _MISMATCH_CLASSES
 
 
 class Base(DeclarativeBase):
@@ -160,7 +158,7 @@ class Base(DeclarativeBase):
 
 
 class ReadSession(AsyncSession):
-    """A session whose transaction is READ ONLY, and sees one moment of the database."""
+    """A session whose transaction is READ ONLY, with one snapshot of the database."""
 
 
 class WriteSession(AsyncSession):
@@ -182,7 +180,7 @@ _LAST_STEP: ContextVar[Callable[[WriteSession], Awaitable[None]] | None] = Conte
 
 @contextmanager
 def add_commit_step(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator[None]:
-    """Have each transaction of `Database.write` within a block end with a step, committed with it."""
+    """Run a step at the end of each transaction of `Database.write` within a block, and commit with it."""
     token = _LAST_STEP.set(step)
     try:
         yield
@@ -192,10 +190,9 @@ def add_commit_step(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator
 
 @contextmanager
 def suspend_commit_step() -> Iterator[None]:
-    """Have transactions within a block end without the step of `add_commit_step`.
+    """Suspend the step of `add_commit_step` within a block.
 
-    For what is written beside a request's work, and whether or not that is done: what is counted and recorded
-    of it.
+    For counters and records that are written beside a request's work, whether or not that commits.
     """
     token = _LAST_STEP.set(None)
     try:
@@ -208,12 +205,12 @@ class Database:
     """One process's connections. Open with `async with`, or call `close` when done.
 
     Args:
-        settings: where it is, and as whom to log in.
-        application: what PostgreSQL shows of its connections.
-        role: the database's role to work under (`vigie_api` …); None: the one that logs in.
-        tenants: whether each transaction is for the caller of the running request
-        (`app.platform.kernel.tenant_scope`), and
-            sees nothing of anybody else's. Processes that work for everybody have roles that say so.
+        settings: the database's URL and limits.
+        application: the application name that PostgreSQL shows for its connections.
+        role: the database role to use (`vigie_api` …); None: that of the login.
+        tenants: whether each transaction is limited to the caller of the running request
+            (`app.platform.kernel.tenant_scope`). Processes that work for all tenants have database roles with
+            access to everything.
     """
 
     def __init__(
@@ -229,29 +226,29 @@ class Database:
         self._role = role
         self._tenants = tenants
         self.engine = self._engine(settings.pool_size, self._server_settings())
-        told = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
-        self._lookups = self._engine(LOOKUP_CONNECTIONS, told, isolation_level="AUTOCOMMIT")
+        lookup_settings = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
+        self._lookups = self._engine(LOOKUP_CONNECTIONS, lookup_settings, isolation_level="AUTOCOMMIT")
         self._look_up = async_sessionmaker(self._lookups, class_=ReadSession, expire_on_commit=False)
-        # Connections of the same pool. All that an answer consists of is of one moment: what is read of one
-        # table still holds for what is read of the next.
+        # Uses the same pool. All queries of a response share a snapshot, so that their results are
+        # consistent.
         reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._read = async_sessionmaker(reading, class_=ReadSession, expire_on_commit=False)
         self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
 
-    def _engine(self, size: int, told: dict[str, str], **options: str) -> AsyncEngine:
+    def _engine(self, size: int, server_settings: dict[str, str], **options: str) -> AsyncEngine:
         engine = create_async_engine(
             self.settings.sqlalchemy_url,
             pool_size=size,
             max_overflow=0,
-            # The connection that was used last has its statements planned, and its pages at hand.
+            # The most recently used connection has plans and pages cached.
             pool_use_lifo=True,
             pool_timeout=10,
-            # Errors are logged, and the values of a statement can be secrets and hashes.
+            # Errors are logged, and a statement's values can be secrets and hashes.
             hide_parameters=True,
             connect_args={
                 "timeout": 10,
                 "command_timeout": self.settings.command_timeout_s,
-                "server_settings": told,
+                "server_settings": server_settings,
                 "connection_class": TenantScopedConnection if self._tenants else asyncpg.Connection,
             },
             **options,
@@ -261,22 +258,22 @@ class Database:
 
     @asynccontextmanager
     async def look_up(self) -> AsyncIterator[ReadSession]:
-        """A session in which each query is a transaction of its own, and the program's: it sees everything.
+        """Open a session in which each query is a separate transaction with full scope.
 
-        For what is asked before it is known who the caller is. A query is one round trip, not four.
+        For queries before the caller is known. A query takes one round trip, not four.
         """
         async with self._look_up() as session:
             yield session
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadSession]:
-        """A session for queries; nothing can be written through it, and all see the same moment."""
+        """Open a session for queries: read-only, and all in the same snapshot."""
         async with self._read() as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[WriteSession]:
-        """A session that commits at the end of the block and rolls back on an error."""
+        """Open a session that commits at the end of the block and rolls back on an error."""
         async with self._write() as session:
             yield session
             step = _LAST_STEP.get()
@@ -285,7 +282,7 @@ class Database:
             await session.commit()
 
     async def connect(self) -> asyncpg.Connection:
-        """A connection of its own, outside the pool, for bulk writes, LISTEN and advisory locks."""
+        """Open a connection outside the pool, for bulk writes, LISTEN and advisory locks."""
         return await asyncpg.connect(
             self.settings.url,
             timeout=10,
@@ -294,15 +291,15 @@ class Database:
         )
 
     def _server_settings(self, role: str | None = None, *, everything: bool = False) -> dict[str, str]:
-        """What each connection asks of the server: above all to notice soon when we are gone.
+        """Return the server settings of each connection, so that the server soon notices a lost client.
 
-        A machine that loses its power or its network says no goodbye: by default the server would keep its
-        advisory and row locks for two hours, and no standby could take over.
+        After a loss of power or network the server would by default hold the client's locks for two hours,
+        and no standby could take over.
         """
         role = role or self._role
         return {
             **({} if role is None else {"role": role}),
-            # Whoever logs in may reach everything by default: each transaction says whom it is for.
+            # The login has full scope by default: each transaction sets its caller's scope.
             **(ScopedCaller(FULL_SCOPE if everything else EMPTY_SCOPE).settings() if self._tenants else {}),
             "application_name": self._application,
             "timezone": "UTC",
@@ -310,19 +307,19 @@ class Database:
             "tcp_keepalives_interval": "2",
             "tcp_keepalives_count": "2",
             "tcp_user_timeout": "10000",
-            # Also while a statement runs or waits for a lock.
+            # Applies also while a statement runs or waits for a lock.
             "client_connection_check_interval": "2000",
-            # A process that was suspended in the middle of a transaction must not hold its locks for ever.
+            # A process that is suspended in a transaction must not hold its locks forever.
             "idle_in_transaction_session_timeout": str(round(self.settings.command_timeout_s * 1000)),
         }
 
     async def pool(self, *, size: int, eager: bool = True, role: str | None = None) -> asyncpg.Pool:
-        """A small pool of raw connections, for work that is everybody's: they are told of no caller.
+        """Make a small pool of raw connections, for work on all tenants: they set no caller.
 
         Args:
-            size: the most that are open at once.
-            eager: connect at once, and fail where there is no database; else when a connection is needed.
-            role: another role to work under than the process's own.
+            size: maximum connections.
+            eager: connect immediately, and fail without a database; else connect on demand.
+            role: a database role other than the process's.
         """
         return await asyncpg.create_pool(
             self.settings.url,

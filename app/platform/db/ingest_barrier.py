@@ -1,14 +1,14 @@
-"""The gate between batches and those who change what a batch relies on.
+"""Serialises ingest batches with changes of the data that they rely on.
 
-Batches pass it together, each for the length of its transaction. Whoever takes a rule or a box away, moves a
-box, or lets another process write to it, closes the gate first: then no batch is under way, and the next one
-sees what was committed. The gate comes before every row lock, so that nobody waits in a circle.
+Batches share the barrier, each for its transaction. A change that removes a rule or a box, moves a box, or
+lets another process write to it, closes the barrier first: then no batch is running, and the next one sees
+the committed change. The barrier comes before every row lock, so that there are no deadlocks.
 
-Whoever waits to close it keeps later batches out. So nobody closes it as often as they like: one at a time
-waits (`BARRIER_QUEUE`), and behind it stand the batches that came meanwhile, which pass before it is closed
-again; and an organisation that has closed it leaves it open for as long, an integrator and its clients
-together. That turn is taken before any connection and lock: whoever waits for it holds up nobody else. The
-order is turn, `BARRIER_QUEUE`, `INGEST_BARRIER`, rows.
+While a transaction waits to close it, later batches wait. Two rules bound that delay. Only one transaction
+waits at a time (`BARRIER_QUEUE`); the batches behind it pass before the barrier closes again. And an
+organisation, or an integrator with its clients, leaves it open for as long as batches waited for its last
+change. This per-tenant slot is acquired before any connection and lock, so that its queue delays no other
+tenant. The order is: slot, `BARRIER_QUEUE`, `INGEST_BARRIER`, rows.
 """
 
 import asyncio
@@ -23,30 +23,30 @@ from app.platform.db.advisory_locks import BARRIER_QUEUE, INGEST_BARRIER
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.tenant_scope import current_caller
 
-_OPEN_FOR: Final = 1.0  # as long as batches waited for this caller
-_LONGEST_REST_S: Final = 1.0
-_MANY: Final = 1000
+_OPEN_FACTOR: Final = 1.0  # multiple of the time that batches waited for this tenant
+_LONGEST_OPEN_S: Final = 1.0
+_CLEANUP_SIZE: Final = 1000
 _PASS: Final = f"SELECT pg_advisory_xact_lock_shared({INGEST_BARRIER})"
-# A batch that hangs must not hang all the others behind whoever waits for it, nor a process that was
-# suspended with the gate closed.
+# A batch that hangs must not block all others behind the waiting transaction; nor must a process that was
+# suspended while it held the barrier.
 _QUEUE: Final = text(
     "SELECT set_config('lock_timeout', '5s', true),"
     f" set_config('idle_in_transaction_session_timeout', '10s', true), pg_advisory_xact_lock({BARRIER_QUEUE})"
 )
-# With the gate closed everybody waits for what its closer waits for.
+# While the barrier is closed, all batches wait for whatever its holder waits for.
 _CLOSE: Final = text(
     f"SELECT pg_advisory_xact_lock({INGEST_BARRIER}), set_config('lock_timeout', '2s', true)"
 )
-_TURN: Final = "vigie_turn_at_gate"
+_SLOT: Final = "vigie_barrier_slot"
 
 
 async def pass_ingest_barrier(connection: RawConnection) -> None:
-    """Let a batch through: until its transaction ends nobody closes the gate."""
+    """Let a batch pass: the barrier stays open until its transaction ends."""
     await connection.execute(_PASS)
 
 
 async def close_ingest_barrier_unqueued(connection: RawConnection) -> None:
-    """The same as `close_ingest_barrier` for a process that works alone and seldom: it takes no turn.
+    """Close the barrier without a tenant's slot, for a process that works alone and rarely.
 
     Args:
         connection: in a transaction that has locked nothing.
@@ -56,94 +56,94 @@ async def close_ingest_barrier_unqueued(connection: RawConnection) -> None:
 
 
 async def close_ingest_barrier(session: WriteSession) -> None:
-    """Wait for the batches under way, and let none begin until the caller's transaction ends.
+    """Wait for running batches, and hold later ones until the caller's transaction ends.
 
-    Call it before anything else in the transaction, which may have to wait; once more does nothing.
+    Call it before anything else in the transaction, as it may wait. A second call does nothing.
     """
-    if _TURN in session.info:
+    if _SLOT in session.info:
         return
     caller = current_caller()
-    turn = await _take_turn(caller.tree or caller.reach.organisations)
-    inside = session.sync_session
-    inside.info[_TURN] = turn
-    event.listen(inside, "after_transaction_end", _ended)
+    slot = await _acquire_slot(caller.tree or caller.tenant_scope.organisations)
+    sync_session = session.sync_session
+    sync_session.info[_SLOT] = slot
+    event.listen(sync_session, "after_transaction_end", _on_transaction_end)
     try:
         await session.execute(_QUEUE)
-        turn.queued()
+        slot.queued()
         await session.execute(_CLOSE)
     except BaseException:
-        _give_back(inside)
+        _release_slot(sync_session)
         raise
 
 
-def _ended(session: Session, transaction: SessionTransaction) -> None:
+def _on_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
-        _give_back(session)
+        _release_slot(session)
 
 
-def _give_back(session: Session) -> None:
-    turn: _Turn | None = session.info.pop(_TURN, None)
-    if turn is not None:
-        turn.end()
+def _release_slot(session: Session) -> None:
+    slot: _TenantSlot | None = session.info.pop(_SLOT, None)
+    if slot is not None:
+        slot.release()
 
 
-class _Turn:
-    """The turn of the callers of an organisation, or of an integrator and its clients, in this process.
+class _TenantSlot:
+    """The slot of an organisation, or of an integrator and its clients, in this process.
 
-    They wait for each other, and nobody else.
+    Their transactions wait for each other, and for no other tenant.
     """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._wanted = 0
+        self._requests = 0
         self._since: float | None = None
-        self._rests_until = 0.0
+        self._open_until = 0.0
 
-    async def take(self) -> None:
-        """Wait until nobody else has it, and until the gate has been open for long enough."""
-        self._wanted += 1
+    async def acquire(self) -> None:
+        """Wait until the slot is free, and until the barrier has been open for long enough."""
+        self._requests += 1
         try:
             await self._lock.acquire()
         except BaseException:
             self._leave()
             raise
         try:
-            await asyncio.sleep(self._rests_until - time.monotonic())
+            await asyncio.sleep(self._open_until - time.monotonic())
         except BaseException:
-            self.end()
+            self.release()
             raise
 
     def queued(self) -> None:
-        """From here on later batches wait."""
+        """Record the time from which later batches wait."""
         self._since = time.monotonic()
 
-    def end(self) -> None:
-        """The gate is open again."""
+    def release(self) -> None:
+        """Release the slot after the barrier has opened again."""
         if self._since is not None:
             now = time.monotonic()
-            rest = min(_OPEN_FOR * (now - self._since), _LONGEST_REST_S)
-            self._since, self._rests_until = None, now + rest
+            open_s = min(_OPEN_FACTOR * (now - self._since), _LONGEST_OPEN_S)
+            self._since, self._open_until = None, now + open_s
         self._lock.release()
         self._leave()
 
-    def is_over(self) -> bool:
-        """Tell whether a new one would be no other."""
-        return not self._wanted and self._rests_until <= time.monotonic()
+    def is_idle(self) -> bool:
+        """Return whether the slot has no state left and can be removed."""
+        return not self._requests and self._open_until <= time.monotonic()
 
     def _leave(self) -> None:
-        self._wanted -= 1
-        if not self._wanted:
-            # One that somebody waited for is bound to its event loop.
+        self._requests -= 1
+        if not self._requests:
+            # A lock with waiters is bound to their event loop.
             self._lock = asyncio.Lock()
 
 
-_turns: Final[dict[Hashable, _Turn]] = {}
+_slots: Final[dict[Hashable, _TenantSlot]] = {}
 
 
-async def _take_turn(whose: Hashable) -> _Turn:
-    if len(_turns) > _MANY:
-        for each in [each for each, turn in _turns.items() if turn.is_over()]:
-            del _turns[each]
-    turn = _turns.setdefault(whose, _Turn())
-    await turn.take()
-    return turn
+async def _acquire_slot(tenant: Hashable) -> _TenantSlot:
+    if len(_slots) > _CLEANUP_SIZE:
+        for each in [each for each, slot in _slots.items() if slot.is_idle()]:
+            del _slots[each]
+    slot = _slots.setdefault(tenant, _TenantSlot())
+    await slot.acquire()
+    return slot

@@ -1,7 +1,6 @@
-"""Calls that go up: what a lower room needs of a higher one, as protocols.
+"""Defines protocols by which a room calls a higher one that it must not import.
 
-The composition root (`app.processes.api`) puts the implementations into `app.state`; rooms must not import
-them.
+The composition root (`app.processes.api`) puts the implementations into `app.state`.
 """
 
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ from app.platform.db.database import WriteSession
 
 
 class AlertCloser(Protocol):
-    """Closes the firing alerts of a rule or a box that goes away (`app.state.close_alerts`).
+    """Closes the firing alerts of a rule or a box that is removed (`app.state.close_alerts`).
 
-    Call it in the transaction of the change, which closes the gate (`app.platform.db.ingest_barrier`)
-    **before** it locks or writes anything: it waits for the batches under way, and every later batch sees
-    the change.
+    Call it in the transaction of the change, which closes the ingest barrier
+    (`app.platform.db.ingest_barrier`) **before** it locks or writes anything: it waits for running batches,
+    and every later batch sees the change.
     """
 
     async def __call__(
@@ -29,15 +28,15 @@ class AlertCloser(Protocol):
         rule_id: UUID | None = None,
         box_keys: Sequence[int] | None = None,
     ) -> int:
-        """Resolve firing alerts and forget the state behind them.
+        """Resolve firing alerts and delete their state.
 
         Args:
             session: the transaction of the change.
-            reason: becomes the alerts' `resolution`: `rule_deleted`, `rule_changed`, `rule_disabled`,
-                `box_deleted`, `box_moved`.
-            now: becomes their `resolved_at`.
-            rule_id: of this rule.
-            box_keys: of these boxes. With both, of this rule on these; one at least must be given.
+            reason: the alerts' `resolution`: `rule_deleted`, `rule_changed`, `rule_disabled`, `box_deleted`,
+                `box_moved`.
+            now: the alerts' `resolved_at`.
+            rule_id: only alerts of this rule.
+            box_keys: only alerts of these boxes. At least one of the two must be given.
 
         Returns:
             How many alerts were closed.

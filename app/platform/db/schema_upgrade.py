@@ -1,4 +1,4 @@
-"""Bring the database to the newest schema, and say whether it is there."""
+"""Upgrades the database to the newest schema, and reads its revision."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,17 +24,17 @@ def _config(settings: DatabaseSettings | None = None) -> Config:
 
 
 def upgrade(settings: DatabaseSettings, revision: str = "head") -> None:
-    """Run the migrations that are due. Blocks; takes an advisory lock, so that two may start at once."""
+    """Run pending migrations. Blocks; an advisory lock serialises concurrent calls."""
     command.upgrade(_config(settings), revision)
 
 
 def downgrade(settings: DatabaseSettings, revision: str) -> None:
-    """Undo migrations, down to a revision."""
+    """Revert migrations, down to a revision."""
     command.downgrade(_config(settings), revision)
 
 
 def find_head_revision() -> str:
-    """The newest revision that this program knows."""
+    """Return the newest revision that this program knows."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     if revision is None:
         raise RuntimeError("there are no migrations")
@@ -42,7 +42,7 @@ def find_head_revision() -> str:
 
 
 async def read_current_revision(session: ReadSession) -> str | None:
-    """The database's revision; None before the first migration."""
+    """Return the database's revision; None before the first migration."""
     present = await session.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
     if not present:
         return None

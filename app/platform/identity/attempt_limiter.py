@@ -1,9 +1,9 @@
-"""Counts attempts at codes and passwords, by who makes them and by what they are at: nobody is to guess.
+"""Limits attempts at codes and passwords per client and per code, against guessing.
 
-Owns `claim_attempts`. An attempt is counted before it is looked at, in a transaction of its own, and taken
-back when it succeeded: whoever claims many boxes is not held up, whoever tries many codes at once is. What is
-tried, and how often in how long, is the business of the room that asks. That something was counted is no part
-of what a request does: an `Idempotency-Key` stays free.
+Holds `claim_attempts`. An attempt is counted before it is checked, in a separate transaction, and uncounted
+when it succeeds: an installer who claims many boxes is not delayed, a client that tries many codes is.
+Callers define the limits and windows. Counting is not part of a request's change: it does not use up an
+`Idempotency-Key`.
 """
 
 import math
@@ -15,13 +15,13 @@ from sqlalchemy import text
 from app.platform.db.database import Database, suspend_commit_step
 from app.platform.kernel.errors import TooManyRequestsError
 
-# Asked first, and without a lock: whoever goes on regardless must not keep the database waiting.
+# Checked first, without a lock: clients that ignore refusals must not block the database.
 _SHUT: Final = text(
     "SELECT max(extract(epoch FROM a.until - now()))"
     " FROM unnest(CAST(:subjects AS text[]), CAST(:limits AS bigint[])) AS each (subject, most)"
     " JOIN claim_attempts a USING (subject) WHERE a.attempts > each.most AND a.until > now()"
 )
-# What is over is taken by whoever comes next; what another one is at is left to it.
+# Any attempt deletes expired windows, and skips those that another transaction holds.
 _CLEAR: Final = text(
     "DELETE FROM claim_attempts WHERE subject IN"
     " (SELECT subject FROM claim_attempts WHERE until < now() LIMIT 100 FOR UPDATE SKIP LOCKED)"
@@ -40,35 +40,35 @@ _TAKE_BACK: Final = text(
 
 
 def make_code_subject(digest: bytes) -> str:
-    """By what a code is counted."""
+    """Return the subject under which attempts at a code are counted."""
     return f"code:{digest.hex()}"
 
 
 async def limit_attempt(database: Database, subject: str, *, most: int, window_s: float) -> None:
-    """Count an attempt.
+    """Count an attempt, and refuse it above the limit.
 
     Args:
-        database: Where it is counted.
-        subject: By what.
-        most: How many are allowed in a window.
-        window_s: How long a window is, from its first attempt on (seconds).
+        database: Where attempts are counted.
+        subject: The client or the code.
+        most: Attempts that are allowed in a window.
+        window_s: Length of a window, from its first attempt on (seconds).
 
     Raises:
-        TooManyRequestsError: `too_many_attempts`, until the window is over.
+        TooManyRequestsError: `too_many_attempts`, until the window ends.
     """
     await limit_attempts(database, {subject: most}, window_s=window_s)
 
 
 async def limit_attempts(database: Database, limits: Mapping[str, int], *, window_s: float) -> None:
-    """Count an attempt by several things at once; by none where one of them is used up already.
+    """Count an attempt under several subjects; under none if one of them is over its limit.
 
     Args:
-        database: Where it is counted.
-        limits: How many are allowed in a window, by what is counted.
-        window_s: How long a window is, from its first attempt on (seconds).
+        database: Where attempts are counted.
+        limits: Attempts that are allowed in a window, by subject.
+        window_s: Length of a window, from its first attempt on (seconds).
 
     Raises:
-        TooManyRequestsError: `too_many_attempts`, until the last window that is used up is over.
+        TooManyRequestsError: `too_many_attempts`, until the last exceeded window ends.
     """
     async with database.read() as reader:
         known = {"subjects": list(limits), "limits": list(limits.values())}
@@ -78,13 +78,13 @@ async def limit_attempts(database: Database, limits: Mapping[str, int], *, windo
     used_up = []
     with suspend_commit_step():
         async with database.write() as session:
-            # In one order, or two of them could wait for each other.
+            # In a fixed order, to avoid deadlocks.
             for subject in sorted(limits):
                 values = {"subject": subject, "window": window_s}
                 attempts, rest_s = (await session.execute(_COUNT, values)).one()
                 if attempts > limits[subject]:
                     used_up.append(rest_s)
-            # Last: whoever holds what it cleared away waits for nobody any more.
+            # Last: a transaction that holds deleted rows must not wait for others.
             await session.execute(_CLEAR)
     if used_up:
         raise _too_many(max(used_up))
@@ -92,11 +92,11 @@ async def limit_attempts(database: Database, limits: Mapping[str, int], *, windo
 
 def _too_many(rest_s: float) -> TooManyRequestsError:
     wait_s = max(1, math.ceil(rest_s))
-    return TooManyRequestsError(f"Too many attempts: wait {wait_s} s.", retry_after_s=wait_s)
+    return TooManyRequestsError(f"Too many attempts. Wait {wait_s} s.", retry_after_s=wait_s)
 
 
 async def forget_attempt(database: Database, *subjects: str) -> None:
-    """Forget an attempt that succeeded."""
+    """Uncount an attempt that succeeded."""
     with suspend_commit_step():
         async with database.write() as session:
             for subject in sorted(subjects):

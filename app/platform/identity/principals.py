@@ -1,8 +1,8 @@
-"""Who is calling: API keys, people who signed in, their scopes, and the organisation that each speaks for.
+"""Authenticates callers: API keys, signed-in people, their scopes and tenant scope.
 
-A key belongs to one organisation, and may be limited to some of its sites. The platform's own keys may see
-and name every organisation, an integrator's its clients too, anybody else's just its own: another's things
-look as if they did not exist. Whoever was found is also told to the database
+A key belongs to one organisation and may be limited to some of its sites. The platform's keys may access
+every organisation, an integrator's also its clients, all others only their own. Resources outside the tenant
+scope look as if they did not exist. The caller is also set for row-level security
 (`app.platform.kernel.tenant_scope`).
 """
 
@@ -69,9 +69,9 @@ SCOPES = (
     "rights:write",
 )
 ALL_SCOPES = "*"
-# What has a scope may do what is a part of it.
+# A scope that includes a narrower one.
 _COVERED_BY = {"boxes:write": "sites:write"}
-# What concerns an organisation as a whole is not for those who are limited to some of its sites.
+# Scopes of the whole organisation: not for callers limited to some sites.
 _WHOLE = frozenset(
     {
         *("organisations:read", "organisations:write", "webhooks:read", "webhooks:write"),
@@ -80,20 +80,20 @@ _WHOLE = frozenset(
 )
 NO_KEY = "Send `Authorization: Bearer vg_…` with an API key."
 _TOUCH_EVERY = timedelta(minutes=1)
-# Where the caller of a request is kept, and what is to be done once it is known.
+# Keys of the ASGI scope: the authenticated caller, and the steps after authentication.
 _PRINCIPAL = "vigie.principal"
-_MEETINGS = "vigie.meetings"
+_AUTHENTICATION_STEPS = "vigie.authentication_steps"
 
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
-    description="An API key, `vg_…`, or what signing in gave, `vgs_…`. `make run` prints the demo's key; "
-    "`POST /v1/api-keys` makes more.",
+    description="An API key, `vg_…`, or a session token, `vgs_…`. `make run` prints the demo's key; "
+    "`POST /v1/api-keys` creates more.",
 )
 
 
 class ApiKey(Base):
-    """A key's record: its hash, never the key."""
+    """The record of an API key: its hash, never the key."""
 
     __tablename__ = "api_keys"
 
@@ -111,7 +111,7 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
 
 
-# Organisations are a room above: of theirs only the tree matters here.
+# Organisations belong to a room above. Only their tree matters here.
 _ORGANISATIONS = table("organisations", column("id", Uuid), column("parent_id", Uuid), column("kind", Text))
 
 
@@ -120,22 +120,22 @@ class Principal:
     """The caller of a request.
 
     Attributes:
-        key_id: the key that was used, or the person.
-        organisation_id: the organisation that it speaks for.
-        platform: True for the platform's administrators, who may name any organisation.
-        scopes: what the caller may do.
-        reach: what it may see.
-        name: what people call it.
+        key_id: id of the API key, or of the person.
+        organisation_id: the organisation of the key or the session.
+        platform: True for the platform's administrators, who may access any organisation.
+        scopes: the caller's permissions.
+        tenant_scope: the organisations and sites that it may access.
+        name: its display name.
         kind: `key`, or `user` for a person who signed in.
-        expires_at: when the key ends; None: never, or it is a person.
-        integrator_id: the integrator whose client the organisation is; None where it is nobody's.
+        expires_at: when the key expires; None: never, or it is a person.
+        integrator_id: the integrator of the organisation; None where it is no client.
     """
 
     key_id: UUID
     organisation_id: UUID
     platform: bool
     scopes: frozenset[str]
-    reach: TenantScope
+    tenant_scope: TenantScope
     name: str = ""
     kind: str = field(default="key")
     expires_at: datetime | None = None
@@ -143,28 +143,25 @@ class Principal:
 
     @property
     def tree(self) -> UUID:
-        """With whom it shares what may be done at once: its integrator, or its organisation itself."""
+        """The organisation with which it shares its limits: the integrator, or its own organisation."""
         return self.integrator_id or self.organisation_id
 
     @property
     def called(self) -> str:
-        """What refusals call it."""
+        """How refusals name it."""
         return "Your role" if self.kind == "user" else "The API key"
 
     def may(self, scope: str) -> bool:
-        """Tell whether the caller has a scope."""
-        return self.has(scope) and not (scope in _WHOLE and self.reach.sites is not None)
+        """Return whether the caller has a scope for the whole request."""
+        return self.has(scope) and not (scope in _WHOLE and self.tenant_scope.sites is not None)
 
     def has(self, scope: str) -> bool:
-        """Tell whether it was given a scope, though perhaps for some sites alone."""
+        """Return whether the caller has a scope, at least for some sites."""
         return ALL_SCOPES in self.scopes or scope in self.scopes or _COVERED_BY.get(scope) in self.scopes
 
     def rights(self) -> dict[str, Any]:
-        """What the caller may do and reach now, as JSON, for `still_has`.
-
-        An integrator's clients are not part of it: they come and go without any change of its own rights.
-        """
-        sites = self.reach.sites
+        """Return the caller's rights as JSON for `still_has`, without an integrator's changing clients."""
+        sites = self.tenant_scope.sites
         return {
             "platform": self.platform,
             "scopes": sorted(self.scopes),
@@ -172,55 +169,55 @@ class Principal:
         }
 
     def still_has(self, rights: Mapping[str, Any]) -> bool:
-        """Tell whether none of these `rights` was taken away since."""
-        sites = self.reach.sites
+        """Return whether the caller still has all of these `rights`."""
+        sites = self.tenant_scope.sites
         held = None if rights["sites"] is None else {UUID(site) for site in rights["sites"]}
-        reached = sites is None or (held is not None and held <= set(sites))
+        sites_in_scope = sites is None or (held is not None and held <= set(sites))
         return (
-            reached
+            sites_in_scope
             and (self.platform or not rights["platform"])
             and all(self.has(scope) for scope in rights["scopes"])
         )
 
     def visible(self) -> TenantScope:
-        """What queries are limited to."""
-        return self.reach
+        """Return the tenant scope that limits queries."""
+        return self.tenant_scope
 
     def caller(self) -> ScopedCaller:
-        """Whom its transactions are for."""
-        return ScopedCaller(self.reach, format_actor(self.kind, self.key_id, self.name), self.tree)
+        """Return the caller for transactions."""
+        return ScopedCaller(self.tenant_scope, format_actor(self.kind, self.key_id, self.name), self.tree)
 
     def owner(self, named: UUID | None) -> UUID:
-        """The organisation that a new thing belongs to: the caller's, or another one that it reaches."""
+        """Return the owner of a new resource: the caller's organisation, or another one in its scope."""
         if named is None or named == self.organisation_id:
             return self.organisation_id
-        if self.reach.includes(named):
+        if self.tenant_scope.includes(named):
             return named
         raise InvalidError(
-            "`organisation_id` names an organisation that you do not reach. Leave it out for your own; an "
-            "integrator may name its clients.",
+            "You have no access to the organisation `organisation_id`. Omit it for your own; an integrator "
+            "may name its clients.",
             code="foreign_organisation",
         )
 
     def check_whole(self) -> None:
-        """Refuse whoever is limited to some sites what concerns the organisation as a whole."""
-        if self.reach.sites is not None:
+        """Refuse a caller that is limited to some sites, for resources of the whole organisation."""
+        if self.tenant_scope.sites is not None:
             raise ForbiddenError(
-                f"{self.called} is limited to some sites: this concerns the whole organisation.",
+                f"{self.called} is limited to some sites, but this call concerns the whole organisation.",
                 code="limited_to_sites",
             )
 
 
 def select_client_ids(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[Sequence[UUID]]:
-    """SQL: the organisations whose parent this is, as an array; what `resolve_tenant_scope` asks for."""
-    # Under a name of its own: the query around it may be of organisations too.
+    """Return SQL for the clients of an organisation, as an array for `resolve_tenant_scope`."""
+    # An alias, as the outer query may select organisations too.
     client = _ORGANISATIONS.alias("client")
     children = select(client.c.id).where(client.c.parent_id == organisation_id)
     return func.array(children.scalar_subquery())
 
 
 def select_integrator_id(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[UUID | None]:
-    """SQL: the integrator whose client this organisation is; NULL where it is nobody's, or the platform's."""
+    """Return SQL for the integrator of an organisation; NULL where it has none."""
     own, parent = _ORGANISATIONS.alias("own"), _ORGANISATIONS.alias("parent")
     return (
         select(parent.c.id)
@@ -230,7 +227,7 @@ def select_integrator_id(organisation_id: SQLColumnExpression[UUID]) -> ColumnEl
     )
 
 
-# Made once: making it takes longer than asking it, and each request asks it.
+# Built once: building takes longer than executing it, and each request executes it.
 _WITH_HASH: Final = select(
     ApiKey, select_client_ids(ApiKey.organisation_id), select_integrator_id(ApiKey.organisation_id)
 ).where(ApiKey.hash == bindparam("hash"))
@@ -239,13 +236,14 @@ _WITH_HASH: Final = select(
 def resolve_tenant_scope(
     organisation_id: UUID, clients: Iterable[UUID], site_ids: Iterable[UUID] | None, *, platform: bool
 ) -> TenantScope:
-    """How far a key or a member of an organisation reaches.
+    """Return the tenant scope of a key or a member of an organisation.
 
     Args:
-        organisation_id: whose it is.
-        clients: the organisations whose parent that is.
-        site_ids: the only sites that it reaches; None: all.
-        platform: whether that is the platform's own organisation: without sites to hold it, it reaches all.
+        organisation_id: the organisation.
+        clients: its clients.
+        site_ids: the only sites that the caller may access; None: all.
+        platform: whether it is the platform's own organisation, which may access everything unless limited to
+            sites.
     """
     if platform and site_ids is None:
         return FULL_SCOPE
@@ -253,20 +251,20 @@ def resolve_tenant_scope(
 
 
 class TokenAuthenticator(Protocol):
-    """Finds whom a token of another kind than API keys speaks for (`app.state.authenticators`, by prefix)."""
+    """Authenticates tokens other than API keys (`app.state.authenticators`, by prefix)."""
 
     async def __call__(self, token: str, now: datetime) -> Principal:
-        """The caller. UnauthorisedError for a token that is wrong or has ended."""
+        """Return the caller (UnauthorisedError for a wrong or expired token)."""
         ...
 
 
 async def authenticate_token(state: State, token: str, now: datetime) -> Principal:
-    """Find whom a token speaks for, of whatever kind it is (UnauthorisedError).
+    """Authenticate a token of any kind (UnauthorisedError).
 
     Args:
-        state: The application's, which the composition root fills.
-        token: An API key, or one of another kind.
-        now: The time.
+        state: The application's state, which the composition root fills.
+        token: An API key, or a token of another kind.
+        now: The current time.
     """
     others: dict[str, TokenAuthenticator] = state.authenticators
     for prefix, authenticator in others.items():
@@ -278,18 +276,28 @@ async def authenticate_token(state: State, token: str, now: datetime) -> Princip
 async def authenticate_api_key(
     database: Database, key: str, bootstrap: str | None, now: datetime
 ) -> Principal:
-    """Find whom a key speaks for. UnauthorisedError for a wrong, expired or revoked one."""
+    """Authenticate an API key.
+
+    Args:
+        database: Where keys are stored.
+        key: The key.
+        bootstrap: The key of the first administrator, which has no checksum; None: there is none.
+        now: The current time.
+
+    Raises:
+        UnauthorisedError: The key is wrong, expired (`key_expired`) or revoked.
+    """
     is_bootstrap = bootstrap is not None and hmac.compare_digest(key.encode(), bootstrap.encode())
-    # The checksum spares the database a query for every invented key.
+    # The checksum avoids a query for every invented key.
     if not is_bootstrap and not is_well_formed_key(key):
-        raise UnauthorisedError("The API key is not a valid one. Check that it was copied whole.")
+        raise UnauthorisedError("The API key is not valid. Check that you copied all of it.")
     async with database.look_up() as session:
         found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
     if found is None or found[0].revoked_at is not None:
-        raise UnauthorisedError("The API key is unknown or was revoked.")
+        raise UnauthorisedError("The API key does not exist or was revoked. Use another one.")
     record, clients, integrator_id = found
     if record.expires_at is not None and record.expires_at <= now:
-        raise UnauthorisedError("The API key has expired.", code="key_expired")
+        raise UnauthorisedError("The API key has expired. Create a new one.", code="key_expired")
     if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
         with run_with_full_scope():
             async with database.write() as writer:
@@ -297,7 +305,7 @@ async def authenticate_api_key(
     return Principal(
         record.id,
         record.organisation_id,
-        # Whoever is limited to sites administers nothing.
+        # A key limited to sites is no administrator's.
         record.platform and record.site_ids is None,
         frozenset(record.scopes),
         resolve_tenant_scope(record.organisation_id, clients, record.site_ids, platform=record.platform),
@@ -310,16 +318,16 @@ async def authenticate_api_key(
 def add_authentication_step(
     scope: MutableMapping[str, Any], step: Callable[[Principal], Awaitable[None]]
 ) -> None:
-    """Have a step done as soon as the caller of a request is known, before anything is done for it.
+    """Run a step after the caller of a request was authenticated, before anything is done for it.
 
-    Nothing is held meanwhile: it may wait, and it may refuse (a VigieError). A request without a caller, or
-    with a wrong one, never comes to it.
+    The step may wait, as the request holds no resources then, and it may refuse (a VigieError). It does not
+    run for a request without a valid caller.
     """
-    scope.setdefault(_MEETINGS, []).append(step)
+    scope.setdefault(_AUTHENTICATION_STEPS, []).append(step)
 
 
 def get_known_principal(scope: Mapping[str, Any]) -> Principal | None:
-    """The caller of a request, where that was looked up already."""
+    """Return the caller of a request if it was already authenticated."""
     known: Principal | None = scope.get(_PRINCIPAL)
     return known
 
@@ -327,46 +335,47 @@ def get_known_principal(scope: Mapping[str, Any]) -> Principal | None:
 async def current_principal(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
-    """FastAPI dependency: the caller, or 401. The key is looked up once a request."""
+    """FastAPI dependency: the caller, or 401. The key is looked up once per request."""
     if (known := get_known_principal(request.scope)) is not None:
         set_current_caller(known.caller())
         return known
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
     found = await authenticate_token(request.app.state, credentials.credentials, datetime.now(UTC))
-    for step in request.scope.get(_MEETINGS, ()):
+    for step in request.scope.get(_AUTHENTICATION_STEPS, ()):
         await step(found)
-    # Only now: whom a step refuses is not to be found here by another dependency.
+    # Only now: no other dependency may find a caller that a step refused.
     request.scope[_PRINCIPAL] = found
     set_current_caller(found.caller())
     return found
 
 
 async def authenticate_request(request: Request) -> Principal:
-    """Look for the caller ahead of the dependencies: 401 before anything else of a request is read."""
+    """Authenticate before the dependencies run: 401 comes before anything else is read."""
     return await current_principal(request, await bearer(request))
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeRequirement:
-    """A FastAPI dependency: the caller, if it may; else 403.
+    """A FastAPI dependency: the caller if it has a scope; else 403.
 
     Attributes:
-        scope: what its key, or its role, has to have.
-        whole: whether those who are limited to some sites are refused too: it concerns the organisation.
+        scope: the required scope.
+        whole: whether to refuse callers that are limited to some sites, as it concerns the whole
+            organisation.
     """
 
     scope: str
     whole: bool = False
 
-    # Asynchronous, though nothing is waited for: FastAPI would run it in a thread.
+    # Asynchronous although it does not wait: FastAPI would run it in a thread.
     async def __call__(self, principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
-        """The caller (ForbiddenError, also `limited_to_sites`)."""
+        """Return the caller (ForbiddenError, also `limited_to_sites`)."""
         self.check(principal)
         return principal
 
     def check(self, principal: Principal) -> None:
-        """Refuse a caller who may not (ForbiddenError, also `limited_to_sites`)."""
+        """Refuse a caller without the scope (ForbiddenError, also `limited_to_sites`)."""
         if not principal.may(self.scope):
             if principal.has(self.scope):
                 principal.check_whole()
@@ -378,12 +387,12 @@ class ScopeRequirement:
 
 
 def derive_read_scope(scope: str) -> str:
-    """The scope with which one may read what another lets one change."""
+    """Return the scope that allows reading what another scope allows changing."""
     return f"{_COVERED_BY.get(scope, scope).partition(':')[0]}:read"
 
 
 def require_scope(scope: str, *, whole: bool = False) -> ScopeRequirement:
-    """The dependency on a scope, which is one of SCOPES; the arguments are those of `ScopeRequirement`."""
+    """Return the dependency on one of SCOPES; the arguments are those of `ScopeRequirement`."""
     if scope not in SCOPES:
         raise ValueError(scope)
     return ScopeRequirement(scope, whole)

@@ -1,7 +1,8 @@
-"""API keys: `vg_`, 32 characters of chance (190 bits), 6 of checksum.
+"""Generates API keys, checks their form and hashes them for storage.
 
-The checksum lets a mistyped or invented key be refused without asking the database, and lets secret
-scanners recognise a leaked one. Keys are stored as SHA-256: they carry too much chance for a dictionary.
+A key is `vg_`, 32 random characters (190 bits) and a checksum of 6 characters. The checksum rejects a
+mistyped or invented key without a database query, and lets secret scanners recognise a leaked key. Keys are
+stored as SHA-256: they have too much entropy for a dictionary attack.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import zlib
 
 API_KEY_PREFIX = "vg_"
 SESSION_PREFIX = "vgs_"
-"""Of what people get when they sign in (`app.people`)."""
+"""Prefix of session tokens, which people get when they sign in (`app.people`)."""
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 32
@@ -27,13 +28,13 @@ def _checksum(body: str) -> str:
 
 
 def generate_key(prefix: str = API_KEY_PREFIX) -> str:
-    """A new key, as it is shown once to its owner; another prefix makes a key of another kind."""
+    """Return a new random key. It is shown once to its owner; `prefix` says which kind of key it is."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
     return f"{prefix}{body}{_checksum(body)}"
 
 
 def is_well_formed_key(key: str, prefix: str = API_KEY_PREFIX) -> bool:
-    """Tell whether the checksum is right; says nothing of whether the key exists."""
+    """Return whether the checksum is valid. It does not say whether the key exists."""
     body = key.removeprefix(prefix)
     if len(key) != len(prefix) + _RANDOM + _CHECK or not key.startswith(prefix) or not body.isascii():
         return False
@@ -41,10 +42,10 @@ def is_well_formed_key(key: str, prefix: str = API_KEY_PREFIX) -> bool:
 
 
 def hash_key(key: str) -> bytes:
-    """What is stored of a key (32 bytes)."""
+    """Return the SHA-256 hash (32 bytes) that is stored for a key."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def make_key_hint(key: str, prefix: str = API_KEY_PREFIX) -> str:
-    """The beginning of a key, enough to tell one's keys apart in a list."""
+    """Return the beginning of a key, so that its owner can recognise it in a list."""
     return key[: len(prefix) + 6]

@@ -1,7 +1,7 @@
-"""Takes gzip off a body, within a bound.
+"""Decompresses a gzip body with an upper bound for its size.
 
-Owns the one decompression of the program. Memory is bounded by what the caller allows, whatever the data
-claims to be. Pure: must not know which door the data came in by.
+Pure. It is the only decompression in the program, for MQTT and HTTP alike. The bound limits memory, whatever
+size the data claim to have.
 """
 
 import zlib
@@ -10,33 +10,33 @@ from typing import Final
 from app.platform.kernel.rejection_codes import RejectedError
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
-"""How gzip begins, and no JSON or CBOR that Vigie takes."""
+"""First bytes of gzip data. No JSON or CBOR that Vigie accepts begins with them."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 def decompress_gzip(data: bytes, most: int) -> bytes:
-    """Inflate one gzip member.
+    """Decompress one gzip member.
 
     Args:
-        data: all of it.
-        most: how many bytes may come out.
+        data: the complete gzip data.
+        most: the most bytes that the decompressed data may have.
 
     Raises:
-        RejectedError: `empty_body`, `invalid_gzip` (not gzip, damaged, cut short, or followed by more) or
-            `body_too_large`.
+        RejectedError: `empty_body`, `invalid_gzip` (not gzip, damaged, truncated, or followed by more data)
+            or `body_too_large`.
     """
     if not data:
-        raise RejectedError("empty_body", "there is nothing to inflate: the body is empty")
+        raise RejectedError("empty_body", "the body is empty: send gzip data")
     inflater = zlib.decompressobj(_GZIP)
     try:
         inflated = inflater.decompress(data, most + 1)
     except zlib.error as error:
-        raise RejectedError("invalid_gzip", f"this is not gzip, or it is damaged: {error}") from None
+        raise RejectedError("invalid_gzip", f"the body is not gzip, or it is damaged: {error}") from None
     if len(inflated) > most:
-        raise RejectedError("body_too_large", f"inflated, there are more than {most} bytes: send it in parts")
+        raise RejectedError("body_too_large", f"the decompressed body exceeds {most} bytes: send it in parts")
     if not inflater.eof:
         raise RejectedError("invalid_gzip", "the gzip data is cut short")
     if inflater.unused_data:
-        raise RejectedError("invalid_gzip", "something follows the gzip data: one member is due")
+        raise RejectedError("invalid_gzip", "something follows the gzip data: send one member only")
     return inflated

@@ -1,18 +1,18 @@
-"""The errors that reach a client, and nothing else.
+"""Defines the errors that reach a client.
 
 VigieError
 ├── NotFoundError          404 not_found
-├── ConflictError          409 (its code says what)
-├── InvalidError           422 (its code says what)
+├── ConflictError          409 (a code for each conflict)
+├── InvalidError           422 (a code for each fault)
 ├── UnauthorisedError      401 unauthorised
 ├── ForbiddenError         403 forbidden
-├── TooManyRequestsError   429 (its code says of what)
-├── MalformedRequestError  400 invalid_http; 414, 431 and others with a code of their own
-├── DeadlineError          504 deadline_exceeded
+├── TooManyRequestsError   429 (a code for each limit)
+├── MalformedRequestError  400 invalid_http; 414, 431 and others with their own codes
+├── DeadlineExceededError  504 deadline_exceeded
 └── UnavailableError       503 unavailable
 
-Each carries a stable `code`: clients match on it, never on texts. How they become
-`application/problem+json` is `app.platform.http.contract.problems`' matter.
+Each carries a stable `code`. Clients match on the code, never on the text.
+`app.platform.http.contract.problems` turns errors into `application/problem+json`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class VigieError(Exception):
     status = 500
     code = "internal"
     retry_after_s: int | None = None
-    """When it may be tried again (whole seconds), where that is known."""
+    """Seconds after which the client may retry; None where that is unknown."""
 
     def __init__(
         self, detail: str, *, code: str | None = None, extra: Mapping[str, Any] | None = None
@@ -37,7 +37,7 @@ class VigieError(Exception):
 
 
 class NotFoundError(VigieError):
-    """There is no such thing, or it belongs to another organisation: the two look the same."""
+    """The resource does not exist, or belongs to another organisation: clients cannot distinguish the two."""
 
     status = 404
     code = "not_found"
@@ -47,41 +47,41 @@ class NotFoundError(VigieError):
 
 
 class ConflictError(VigieError):
-    """What is asked contradicts what is there."""
+    """The request contradicts the current state of the resource."""
 
     status = 409
     code = "conflict"
 
 
 class InvalidError(VigieError):
-    """The request was understood and cannot be carried out."""
+    """The request was understood but cannot be processed."""
 
     status = 422
     code = "invalid"
 
     def at(self, field: str) -> Self:
-        """The same as a fault of one field, such as `body.url`, which is named in `errors` too."""
+        """Attribute the error to a field, such as `body.url`, and list it in `errors`."""
         self.extra["errors"] = [{"field": field, "code": self.code, "detail": self.detail}]
         self.detail = f"{field}: {self.detail}"
         return self
 
 
 class UnauthorisedError(VigieError):
-    """No key, or not a valid one."""
+    """The key is missing or not valid."""
 
     status = 401
     code = "unauthorised"
 
 
 class ForbiddenError(VigieError):
-    """The key is valid and lacks a scope."""
+    """The key is valid but lacks a scope."""
 
     status = 403
     code = "forbidden"
 
 
 class TooManyRequestsError(VigieError):
-    """Tried too often; `retry_after_s` says when it may be tried again (whole seconds)."""
+    """A rate or attempt limit was exceeded; `retry_after_s` says when to retry."""
 
     status = 429
     code = "too_many_attempts"
@@ -92,14 +92,14 @@ class TooManyRequestsError(VigieError):
 
 
 class UnavailableError(VigieError):
-    """Something that this call needs is down; it may be tried again."""
+    """A dependency of this call is down. The client may retry."""
 
     status = 503
     code = "unavailable"
 
 
 class MalformedRequestError(VigieError):
-    """A request whose head cannot be read, or is not worth reading."""
+    """A request whose head cannot be parsed or exceeds a limit."""
 
     status = 400
     code = "invalid_http"
@@ -110,7 +110,7 @@ class MalformedRequestError(VigieError):
 
 
 class DeadlineExceededError(VigieError):
-    """It took too long, and was given up."""
+    """The request exceeded its deadline and was cancelled."""
 
     status = 504
     code = "deadline_exceeded"

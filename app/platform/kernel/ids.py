@@ -1,4 +1,4 @@
-"""Identifiers: UUID version 7, so that their order is the order of creation."""
+"""Generates identifiers: UUID version 7, which sort by creation time."""
 
 from datetime import datetime
 from typing import Final
@@ -12,21 +12,21 @@ _LATEST_MS: Final = 2**48 - 1
 
 
 def new_id() -> UUID:
-    """A new identifier, greater than those made before it (to the millisecond)."""
+    """Return a new identifier, greater than earlier ones (to the millisecond)."""
     return uuid7()
 
 
 def first_id(at: datetime) -> UUID:
-    """The least identifier that can have been made at a time (aware; to the millisecond).
+    """Return the smallest identifier that can be created at a time (aware; to the millisecond).
 
-    What was made before it has a lesser one, as far as the clocks of those who make them agree.
+    Identifiers created earlier are smaller, as far as the clocks of their machines agree.
     """
     milliseconds = min(max(int(at.timestamp() * 1000), 0), _LATEST_MS)
     return UUID(int=milliseconds << 80)
 
 
 def parse_id(text: str, what: str) -> UUID:
-    """Read an identifier from a path. What cannot be one does not exist: NotFoundError."""
+    """Parse an identifier in a path. A malformed one raises NotFoundError: no such resource can exist."""
     try:
         return UUID(text)
     except ValueError:

@@ -1,12 +1,12 @@
-"""Instants and durations as text: RFC 3339, milliseconds since the epoch, ISO 8601 durations.
+"""Parses and formats times: RFC 3339, milliseconds since the epoch, ISO 8601 durations.
 
-Owns the parsing and the writing of times. An instant is an `int` of microseconds since 1970-01-01T00:00:00Z,
-everywhere. Must not read a clock: whoever needs now passes it in.
+An instant is an `int` of microseconds since 1970-01-01T00:00:00Z, everywhere. This module reads no clock:
+callers pass the current time.
 
-What is taken is RFC 3339 as its grammar stands: `T` and `Z` in either case (its section 5.6 allows both), a
-full zone (`Z`, `+01:00`; `-00:00` is UTC), any number of fraction digits, of which those past the microsecond
-are dropped. A space instead of the `T`, hour 24, second 60 and every other ISO 8601 form are refused: a time
-is never guessed.
+It accepts RFC 3339 exactly as its grammar says: `T` and `Z` in either case (section 5.6), a full zone (`Z`,
+`+01:00`; `-00:00` is UTC), any number of fraction digits, of which those below a microsecond are dropped. It
+rejects a space instead of the `T`, hour 24, second 60 and every other ISO 8601 form, and never guesses a
+time.
 """
 
 import re
@@ -19,13 +19,13 @@ US_PER_S: Final = 1_000_000
 US_PER_MS: Final = 1_000
 
 EARLIEST_US: Final = 946_684_800 * US_PER_S
-"""2000-01-01T00:00:00Z: no measurement is older, and a clock that was never set starts at 1970 or 1980."""
+"""2000-01-01T00:00:00Z: no measurement is older. A clock that was never set starts at 1970 or 1980."""
 
 LATEST_US: Final = 253_370_764_800 * US_PER_S
-"""9999-01-01T00:00:00Z, excluded: the year 9999 stands for "never" in many systems, and is no instant."""
+"""9999-01-01T00:00:00Z, excluded: many systems use the year 9999 for "never"."""
 
 MAX_INTEGER: Final = 2**53
-"""The largest integer that every JSON reader keeps exactly."""
+"""The largest integer that every JSON parser represents exactly."""
 
 MAX_DURATION_S: Final = 366 * 86_400
 
@@ -33,7 +33,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _FIRST_US: Final = (date(1, 1, 1).toordinal() - _EPOCH_DAY) * 86_400 * US_PER_S
 _END_US: Final = (date(9999, 12, 31).toordinal() + 1 - _EPOCH_DAY) * 86_400 * US_PER_S
-# Seconds of 2000 to 2100 stand where milliseconds are due far more often than any instant of January 1970.
+# A number in this range is far more often seconds of 2000 to 2100, sent by mistake, than an instant of
+# January 1970.
 _SECONDS: Final = range(946_684_800, 4_102_444_800)
 _TEXT_LIMIT: Final = 64
 _HOURS, _MINUTES, _SECONDS_PER_MINUTE = 24, 60, 60
@@ -68,8 +69,7 @@ def parse_rfc3339(text: str) -> int:
         raise RejectedError(
             "invalid_time",
             f"{format_rejected_value(text)}: hours go to 23, minutes and seconds to 59 (midnight is 00:00 of "
-            f"the day that "
-            "begins, a leap second is the second before it)",
+            "the next day, a leap second is sent as the second before it)",
         )
     if utc is None and sign is None:
         raise RejectedError(
@@ -81,7 +81,9 @@ def parse_rfc3339(text: str) -> int:
     try:
         days = date(year, month, day).toordinal() - _EPOCH_DAY
     except ValueError:
-        raise RejectedError("invalid_time", f"{format_rejected_value(text)}: there is no such day") from None
+        raise RejectedError(
+            "invalid_time", f"{format_rejected_value(text)}: this day does not exist"
+        ) from None
     seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
     if sign is not None:
         seconds -= _offset_s(text, sign, int(zone_hour), int(zone_minute))
@@ -104,45 +106,49 @@ def _offset_s(text: str, sign: str, hours: int, minutes: int) -> int:
 
 
 def parse_epoch_ms(value: int) -> int:
-    """Turn milliseconds since the epoch into microseconds, without a guess at the unit.
+    """Convert milliseconds since the epoch into microseconds, without guessing the unit.
 
     Raises:
-        RejectedError: `integer_too_large` past 2^53; `time_out_of_range` for a negative number or one outside
-            the years 2000 to 9998, with a hint where it looks like seconds.
+        RejectedError: `integer_too_large` beyond 2^53; `time_out_of_range` for a negative number or one
+            outside the years 2000 to 9998, with a hint where it looks like seconds.
     """
     if abs(value) > MAX_INTEGER:
         raise RejectedError(
-            "integer_too_large", f"time {format_rejected_value(value)} is past 2^53: milliseconds are due"
+            "integer_too_large",
+            f"time {format_rejected_value(value)} exceeds 2^53: send milliseconds since 1970",
         )
     if value < 0:
-        raise RejectedError("time_out_of_range", f"time {value} is negative: milliseconds since 1970 are due")
+        raise RejectedError("time_out_of_range", f"time {value} is negative: send milliseconds since 1970")
     if value in _SECONDS:
         raise RejectedError(
-            "time_out_of_range", f"time {value} looks like seconds: milliseconds are due, times 1000"
+            "time_out_of_range", f"time {value} looks like seconds: send milliseconds (times 1000)"
         )
     micros = value * US_PER_MS
     if micros >= LATEST_US:
-        raise RejectedError("time_out_of_range", f"time {value} is past the year 9998: milliseconds are due")
+        raise RejectedError(
+            "time_out_of_range", f"time {value} is after the year 9998: send milliseconds since 1970"
+        )
     check_range(micros)
     return micros
 
 
 def check_range(time_us: int) -> None:
-    """Refuse an instant outside the years 2000 to 9998.
+    """Reject an instant outside the years 2000 to 9998.
 
     Raises:
         RejectedError: `time_out_of_range`.
     """
     if time_us < EARLIEST_US:
         raise RejectedError(
-            "time_out_of_range", f"time {format_us(time_us)} is before 2000: is the box's clock set?"
+            "time_out_of_range",
+            f"time {format_us(time_us)} is before 2000: check whether the box's clock is set",
         )
     if time_us >= LATEST_US:
-        raise RejectedError("time_out_of_range", f"time {format_us(time_us)} is past the year 9998")
+        raise RejectedError("time_out_of_range", f"time {format_us(time_us)} is after the year 9998")
 
 
 def format_us(time_us: int) -> str:
-    """Write an instant as RFC 3339 in UTC, with as much of a fraction as is needed (none, 3 or 6 digits).
+    """Format an instant as RFC 3339 in UTC, with no, 3 or 6 fraction digits as needed.
 
     Raises:
         OverflowError: The instant is outside the years 1 to 9999.
@@ -172,8 +178,8 @@ def from_datetime(moment: datetime) -> int:
 def parse_iso_duration(text: str) -> float:
     """Parse an ISO 8601 duration of days, hours, minutes and seconds: `P[nD][T[nH][nM][nS]]`.
 
-    Whole numbers, save for the seconds, which may have up to six decimals. Months and years are refused: they
-    have no fixed length; so are weeks, which no client of the API writes.
+    Numbers are integers, except seconds, which may have up to six decimals. Months and years are rejected
+    because their length varies, and weeks because no client of the API writes them.
 
     Returns:
         Seconds, at most 366 days.
@@ -186,10 +192,10 @@ def parse_iso_duration(text: str) -> float:
     if match is None and len(text) <= _TEXT_LIMIT and _OTHER_UNITS.fullmatch(text):
         raise RejectedError(
             "invalid_duration",
-            f"{format_rejected_value(text)}: weeks, months and years are not taken: write days (P7D); "
+            f"{format_rejected_value(text)}: weeks, months and years are not accepted: write days (P7D); "
             f"minutes are PT10M",
         )
-    # A T with nothing behind it, and a P alone, fit the pattern but not the standard.
+    # The pattern accepts a T with nothing after it, and a P alone; the standard does not.
     if days is None and hours is None and minutes is None and seconds is None:
         raise RejectedError(
             "invalid_duration",

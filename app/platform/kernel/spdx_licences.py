@@ -1,4 +1,4 @@
-"""Licences by their SPDX identifiers: checks a name and gives its title and its page. Pure."""
+"""Looks up licences by their SPDX identifiers: checks an identifier, and returns its title and URL. Pure."""
 
 from functools import cache
 from typing import Final
@@ -15,10 +15,10 @@ def _identifiers() -> dict[str, str]:
 
 
 def normalise_licence_id(name: str) -> str:
-    """Spell an identifier as SPDX does, whatever its case.
+    """Return an identifier in the spelling of SPDX, whatever its case.
 
     Raises:
-        ValueError: SPDX lists no such licence, or its identifier is deprecated.
+        ValueError: SPDX does not list the licence, or its identifier is deprecated.
     """
     found = _identifiers().get(name.strip().casefold())
     if found is None:
@@ -29,11 +29,11 @@ def normalise_licence_id(name: str) -> str:
 
 
 def get_licence_title(identifier: str) -> str:
-    """Give the name of a licence in words; an identifier that SPDX no longer lists stands for itself."""
+    """Return the full name of a licence; the identifier itself where SPDX no longer lists it."""
     found = LICENSES.get(identifier)
     return identifier if found is None else found.name
 
 
 def get_licence_url(identifier: str) -> str:
-    """Give the address of a licence's text at SPDX."""
+    """Return the URL of a licence's text at SPDX."""
     return _PAGE.format(identifier)

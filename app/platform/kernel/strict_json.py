@@ -1,8 +1,8 @@
-"""Parses JSON strictly (RFC 8259, RFC 7493), for all input that is not on the hot path. Pure.
+"""Parses JSON strictly (RFC 8259, RFC 7493), for all input outside the hot path. Pure.
 
-Owns what RFC 8259 leaves to the reader and RFC 7493 (I-JSON) settles: UTF-8 without a byte-order mark, one
-document, no NaN or Infinity, no number that a double cannot hold, no key twice, no half of a surrogate pair,
-a bounded depth. Must not know what a document means: fields, metrics and times are the callers' matter.
+Enforces what RFC 7493 (I-JSON) adds to RFC 8259: UTF-8 without a byte-order mark, one document, no NaN or
+Infinity, no number beyond a double, no duplicate key, no lone surrogate, and a limit on nesting. Callers
+check fields, metrics and times.
 """
 
 import json
@@ -15,15 +15,15 @@ from app.platform.kernel.rejection_codes import RejectedError, format_rejected_v
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 
 MAX_DEPTH: Final = 8
-"""How deep arrays and objects may be nested; `[]` is one deep."""
+"""Maximum nesting of arrays and objects; `[]` has depth 1."""
 
 MAX_TEXT: Final = 64
-"""How many characters a text may have in messages of boxes."""
+"""Maximum characters of a text in messages of boxes."""
 
 TEXT_OR_BRACKET: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
-"""Matches a bracket, or a text as a whole, closed or not.
+"""Matches a bracket, or a whole text, closed or not.
 
-Possessive, so that no input makes it go back over what it has read.
+The quantifiers are possessive, so that no input makes the pattern backtrack.
 """
 
 _INTEGER_SAFE: Final = 300
@@ -31,18 +31,21 @@ _HALF_ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse_strict_json(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
-    """Read one JSON document.
+    """Parse one JSON document.
 
-    Integers come back as `int` (of at most 309 digits), all other numbers as finite `float`.
+    Integers become `int` (at most 309 digits), all other numbers finite `float`.
+
+    Args:
+        data: the document.
+        max_depth: maximum nesting of arrays and objects.
 
     Raises:
         RejectedError: `empty_body`, `invalid_encoding`, `nesting_too_deep`, `invalid_json`,
-        `number_out_of_range`,
-            `duplicate_key` or `lone_surrogate`.
+            `number_out_of_range`, `duplicate_key` or `lone_surrogate`.
     """
     text = _decoded(data)
     if not text.strip(" \t\r\n"):
-        raise RejectedError("empty_body", "there is no JSON document: the body is empty")
+        raise RejectedError("empty_body", "the body is empty: send a JSON document")
     _check_depth(data, max_depth)
     try:
         document: Json = _DECODER.decode(text)
@@ -52,7 +55,7 @@ def parse_strict_json(data: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
         for found in iterate_texts(document):
             if not _is_whole(found):
                 raise RejectedError(
-                    "lone_surrogate", f"{format_rejected_value(found)} holds half of a surrogate pair"
+                    "lone_surrogate", f"{format_rejected_value(found)} contains half of a surrogate pair"
                 )
     return document
 
@@ -71,18 +74,18 @@ def iterate_texts(value: Json) -> Iterator[str]:
 
 
 def check_texts(value: Json, max_text: int = MAX_TEXT) -> None:
-    """Refuse a document in which a text, keys included, holds NUL or is over-long.
+    """Reject a document in which a text, keys included, contains NUL or is too long.
 
     Raises:
         RejectedError: `nul_in_text` or `text_too_long`.
     """
     for text in iterate_texts(value):
         if "\0" in text:
-            raise RejectedError("nul_in_text", f"{format_rejected_value(text)} holds a NUL character")
+            raise RejectedError("nul_in_text", f"{format_rejected_value(text)} contains a NUL character")
         if len(text) > max_text:
             raise RejectedError(
                 "text_too_long",
-                f"{format_rejected_value(text)} has {len(text)} characters: at most {max_text} are taken",
+                f"{format_rejected_value(text)} has {len(text)} characters: at most {max_text} are allowed",
             )
 
 
@@ -91,7 +94,7 @@ def _decoded(data: bytes) -> str:
         raise RejectedError(
             "invalid_encoding", "the body begins with a byte-order mark: send UTF-8 without one"
         )
-    # Without a mark, UTF-16 and UTF-32 show by a NUL next to the first character, which is always ASCII.
+    # Without a mark, UTF-16 and UTF-32 show as a NUL next to the first character, which is always ASCII.
     if b"\0" in data[:4]:
         raise RejectedError("invalid_encoding", "the body looks like UTF-16 or UTF-32: send UTF-8")
     try:
@@ -101,7 +104,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _check_depth(data: bytes, max_depth: int) -> None:
-    """Refuse a document that is too deep, before anything recursive reads it."""
+    """Reject a document that is nested too deeply, before anything recursive parses it."""
     depth = 0
     for match in TEXT_OR_BRACKET.finditer(data):
         first = data[match.start()]
@@ -119,7 +122,7 @@ def _syntax_detail(error: json.JSONDecodeError, length: int) -> str:
     if error.pos >= length:
         return f"the document is cut short after {length} characters"
     if error.msg == "Extra data":
-        return f"something follows the document at character {error.pos}: one document is due"
+        return f"something follows the document at character {error.pos}: send one document only"
     if error.msg.startswith("Unterminated string"):
         return f"the document is cut short: the text at character {error.pos} is never closed"
     return f"{error.msg} at character {error.pos}"
@@ -149,12 +152,12 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 def _float(token: str) -> float:
     number = float(token)
     if number in (float("inf"), float("-inf")):
-        raise RejectedError("number_out_of_range", f"the number {token[:40]} is past what a double holds")
+        raise RejectedError("number_out_of_range", f"the number {token[:40]} exceeds the range of a double")
     return number
 
 
 def _integer(token: str) -> int:
-    # The length first: turning digits into an integer takes quadratic time.
+    # Checks the length first: converting digits to an integer takes quadratic time.
     if len(token) > _INTEGER_SAFE:
         _float(token)
     return int(token)

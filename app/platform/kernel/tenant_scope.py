@@ -1,8 +1,8 @@
-"""How far a caller reaches: which organisations, and which of their sites.
+"""Defines the tenant scope of a request: the organisations and sites that it may access.
 
-Owns the filter that every query for a caller has (`TenantScope`), and the caller of the running request, whom
-the database's row-level security is told of with each transaction (`app.platform.db.database`). The two are
-to agree: a query that forgets the one is held by the other.
+Holds the filter that every query for a caller uses (`TenantScope`), and the caller of the running task, which
+`app.platform.db.database` passes to row-level security with each transaction. The two must agree: row-level
+security protects a query that lacks the filter.
 """
 
 import json
@@ -18,11 +18,11 @@ from sqlalchemy import ARRAY, ColumnElement, SQLColumnExpression, Uuid, any_, li
 
 @dataclass(frozen=True, slots=True)
 class TenantScope:
-    """What a caller may see.
+    """The organisations and sites that a caller may access.
 
     Attributes:
-        organisations: sorted; None: all of them.
-        sites: of these organisations, sorted; None: all of them.
+        organisations: sorted ids; None: all organisations.
+        sites: sorted ids of sites of these organisations; None: all their sites.
     """
 
     organisations: tuple[UUID, ...] | None
@@ -30,24 +30,24 @@ class TenantScope:
 
     @classmethod
     def of(cls, organisations: Iterable[UUID], sites: Iterable[UUID] | None = None) -> "TenantScope":
-        """Some organisations, and perhaps only some of their sites."""
+        """Make a scope of some organisations, and optionally of some of their sites only."""
         return cls(tuple(sorted(set(organisations))), None if sites is None else tuple(sorted(set(sites))))
 
     def includes(self, organisation_id: UUID | None, site_id: UUID | None = None) -> bool:
-        """Tell whether something of this organisation, and at this site where it is at one, is in reach."""
-        mine = self.organisations is None or organisation_id in self.organisations
-        return mine and (site_id is None or self.sites is None or site_id in self.sites)
+        """Return whether a resource of this organisation, and of this site if it has one, is in scope."""
+        in_scope = self.organisations is None or organisation_id in self.organisations
+        return in_scope and (site_id is None or self.sites is None or site_id in self.sites)
 
     def within(
         self,
         organisation: SQLColumnExpression[UUID] | SQLColumnExpression[UUID | None] | None,
         site: SQLColumnExpression[UUID] | SQLColumnExpression[UUID | None] | None = None,
     ) -> tuple[ColumnElement[bool], ...]:
-        """Conditions of a query: none where all is in reach.
+        """Return the conditions that limit a query to the scope; none where everything is in scope.
 
         Args:
             organisation: the column with the owner's id; None where there is none.
-            site: the one with the site's id; None for what is at no site.
+            site: the column with the site's id; None for resources without a site.
         """
         found: list[ColumnElement[bool]] = []
         if self.organisations is not None and organisation is not None:
@@ -58,13 +58,13 @@ class TenantScope:
 
 
 def _one_of(
-    column: SQLColumnExpression[UUID] | SQLColumnExpression[UUID | None], wanted: tuple[UUID, ...]
+    column: SQLColumnExpression[UUID] | SQLColumnExpression[UUID | None], ids: tuple[UUID, ...]
 ) -> ColumnElement[bool]:
-    # Only of what is equal to one value does an index have the rest in order.
-    if len(wanted) == 1:
-        return column == wanted[0]
-    # One parameter, however many there are: a statement can have 32,767, and each costs the time to bind it.
-    return column == any_(literal(list(wanted), ARRAY(Uuid)))
+    # An index returns its remaining columns in order only for equality with one value.
+    if len(ids) == 1:
+        return column == ids[0]
+    # One array parameter: a statement can have 32,767 parameters, and each takes time to bind.
+    return column == any_(literal(list(ids), ARRAY(Uuid)))
 
 
 FULL_SCOPE: Final = TenantScope(None)
@@ -73,48 +73,49 @@ EMPTY_SCOPE: Final = TenantScope(())
 
 @dataclass(frozen=True, slots=True)
 class ScopedCaller:
-    """Whom a transaction is for.
+    """The caller of a transaction.
 
     Attributes:
-        reach: what it may see.
-        actor: who it is, as the audit log has it (JSON); empty for the program itself.
-        tree: with whom it takes turns: its integrator, or its organisation; None: those of the same reach.
+        tenant_scope: the organisations and sites that it may access.
+        actor: the caller as the audit log records it (JSON); empty for the program itself.
+        tree: the integrator, or the organisation, with which it shares limits and queues; None: callers of
+            the same scope.
     """
 
-    reach: TenantScope
+    tenant_scope: TenantScope
     actor: str = ""
     tree: UUID | None = None
 
     def settings(self) -> dict[str, str]:
-        """The transaction's settings that row-level security goes by, and the audit log."""
-        reach = self.reach
+        """Return the transaction's settings that row-level security and the audit log read."""
+        scope = self.tenant_scope
         return {
-            "vigie.reach": "all" if reach.organisations is None else ",".join(map(str, reach.organisations)),
-            # No id is nobody's site: an empty list has to be told from none.
-            "vigie.sites": "" if reach.sites is None else ",".join(map(str, reach.sites)) or _NO_SITE,
+            "vigie.reach": "all" if scope.organisations is None else ",".join(map(str, scope.organisations)),
+            # An empty list of sites must differ from no list: the nil UUID is the id of no site.
+            "vigie.sites": "" if scope.sites is None else ",".join(map(str, scope.sites)) or _NO_SITE,
             "vigie.actor": self.actor,
             "vigie.origin": _ORIGIN.get(),
         }
 
 
 def format_actor(kind: str, identifier: object, name: str) -> str:
-    """How the audit log names somebody.
+    """Format a caller for the audit log, as JSON.
 
     Args:
         kind: `key`, `user`, `claim` …
         identifier: its id; None where there is none.
-        name: what people call it.
+        name: its display name.
     """
-    told = {"kind": kind, "id": None if identifier is None else str(identifier), "name": name}
-    return json.dumps(told, ensure_ascii=False)
+    actor = {"kind": kind, "id": None if identifier is None else str(identifier), "name": name}
+    return json.dumps(actor, ensure_ascii=False)
 
 
 def set_request_origin(address: str | None, request_id: str | None) -> None:
-    """Say where what this task works on came from: the audit log has it.
+    """Set the origin of this task's work, for the audit log.
 
     Args:
-        address: the client's.
-        request_id: the request's, which the program's own log has too.
+        address: the client's address.
+        request_id: the request's id, which the log has too.
     """
     _ORIGIN.set(json.dumps({"address": address, "request_id": request_id}))
 
@@ -126,18 +127,18 @@ _ORIGIN: ContextVar[str] = ContextVar("vigie_origin", default="")
 
 
 def current_caller() -> ScopedCaller:
-    """Whom this task works for; nobody, who sees nothing, where nothing was said."""
+    """Return the caller of this task; NO_CALLER, which has access to nothing, where none was set."""
     return _CALLER.get()
 
 
 def set_current_caller(caller: ScopedCaller) -> None:
-    """From now on this task works for a caller."""
+    """Set the caller for the rest of this task."""
     _CALLER.set(caller)
 
 
 @contextmanager
 def run_as_caller(caller: ScopedCaller) -> Iterator[None]:
-    """Work for a caller within a block, and for whoever it was afterwards."""
+    """Set the caller within a block, and restore the previous one afterwards."""
     token = _CALLER.set(caller)
     try:
         yield
@@ -147,9 +148,9 @@ def run_as_caller(caller: ScopedCaller) -> Iterator[None]:
 
 @contextmanager
 def run_with_full_scope() -> Iterator[None]:
-    """Work for the program itself within a block: on what is nobody's, or before it is known whose it is.
+    """Give access to everything within a block, for data without a tenant or before the tenant is known.
 
-    Who asked stays in the audit log.
+    The audit log still records the caller.
     """
-    with run_as_caller(replace(current_caller(), reach=FULL_SCOPE)):
+    with run_as_caller(replace(current_caller(), tenant_scope=FULL_SCOPE)):
         yield

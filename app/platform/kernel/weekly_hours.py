@@ -1,11 +1,10 @@
-"""Hours of the week in a time zone: whether they are on at an instant, and when that changes next.
+"""Computes when weekly hours in a time zone are active, and when that changes next.
 
-Owns what a span such as 22:00 to 06:00 means where clocks change. Pure: no database, no clock.
-
-Instants are µs since the epoch. A span belongs to the local day on which it begins and may end on the next
-one. Where a local time does not exist, the moment at which the clock jumps is meant. Of one that exists
-twice, a span begins at the first and ends at the second: no hour that was asked for is left out, and nothing
-goes off and on again inside the repeated hour. Spans that overlap or touch are one.
+Pure: no database, no clock. Instants are µs since the epoch. A span such as 22:00 to 06:00 belongs to the
+local day on which it begins and may end on the next one. Where a local time does not exist, the instant of
+the clock change applies. Where it exists twice, a span begins at the first and ends at the second, so that it
+covers every requested hour and stays active through the repeated one. Spans that overlap or touch count as
+one.
 """
 
 from bisect import bisect_right
@@ -23,10 +22,11 @@ _DAY_US: Final = 86_400 * US_PER_S
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 _EPOCH_DAY: Final = _EPOCH.toordinal()
 _SECOND: Final = timedelta(seconds=1)
-# A span of one weekday comes every seven days; a clock can jump over one of them (Samoa left out a Friday).
+# A span of one weekday recurs every seven days, and a clock change can skip one of them (Samoa skipped a
+# Friday).
 _HORIZON_DAYS: Final = 24
-# A month of days for each zone and rule: those who ask go through time, and do not jump about in years.
-_KEPT_DAYS: Final = 32
+# A month of days for each zone and rule: callers move forward through time and do not jump between years.
+_CACHED_DAYS: Final = 32
 _EVER: Final = (-(2**63),)
 
 
@@ -39,9 +39,9 @@ class _Span(NamedTuple):
 
 
 class WeeklyHours:
-    """When something is active, in a time zone. Made by `make_weekly_hours`.
+    """Hours of the week in which something is active, in a time zone. Made by `make_weekly_hours`.
 
-    For each UTC day that is asked for it keeps the instants at which it goes on, off, on, …, with those
+    Caches, for each UTC day that is queried, the instants at which it turns on, off, on, …, with those
     shortly before the day and the first one after it.
     """
 
@@ -52,17 +52,17 @@ class WeeklyHours:
         self._days: dict[int, tuple[int, ...]] = {}
 
     def active(self, at_us: int) -> bool:
-        """Tell whether it is active at an instant: from the beginning of a span on, until its end."""
+        """Return whether it is active at an instant; a span includes its beginning and excludes its end."""
         return bisect_right(self._marks(at_us), at_us) % 2 == 1
 
     def next_change(self, at_us: int) -> int | None:
-        """Give the first instant after `at_us` at which `active` is another; None where there is none."""
+        """Return the first instant after `at_us` at which `active` changes; None where it never does."""
         marks = self._marks(at_us)
         index = bisect_right(marks, at_us)
         return marks[index] if index < len(marks) else None
 
     def began(self, at_us: int) -> int:
-        """Give an instant whose `next_change` begins the span that is on at `at_us`, or the next one."""
+        """Return an instant whose `next_change` begins the span active at `at_us`, or the next span."""
         marks = self._marks(at_us)
         index = bisect_right(marks, at_us)
         return marks[index - 1] - 1 if index % 2 else at_us
@@ -71,17 +71,17 @@ class WeeklyHours:
         day = at_us // _DAY_US
         marks = self._days.get(day)
         if marks is None:
-            if len(self._days) >= _KEPT_DAYS:
+            if len(self._days) >= _CACHED_DAYS:
                 self._days.clear()
             marks = self._days[day] = _EVER if self._always else tuple(self._around(day))
         return marks
 
     def _around(self, day: int) -> Iterator[int]:
-        """The instants of change from a day or two before a UTC day to the first one after it."""
+        """Yield the instants of change from a day or two before a UTC day to the first one after it."""
         local = to_datetime(day * _DAY_US).astimezone(self._zone).toordinal()
         end_us = (day + 1) * _DAY_US
         held: int | None = None
-        # A span that began three days ago is over, whatever the clocks did.
+        # A span that began three days ago has ended, whatever the clock changes were.
         for begin, end in self._intervals(local - 2):
             if held is not None and begin <= held:
                 held = max(held, end)
@@ -96,7 +96,7 @@ class WeeklyHours:
             held = end
 
     def _intervals(self, first: int) -> Iterator[tuple[int, int]]:
-        """The spans of the days from `first` on as instants, by when they begin; empty ones are left out."""
+        """Yield the spans of the days from `first` on as instants, by their beginning, without empty ones."""
         for ordinal in range(first, first + _HORIZON_DAYS):
             for span in self._spans:
                 if (ordinal - 1) % 7 not in span.days:
@@ -108,17 +108,17 @@ class WeeklyHours:
 
 
 def find_local_instant(ordinal: int, minutes: int, zone: ZoneInfo, *, second: bool) -> int:
-    """Find where a local time lies, in µs since the epoch.
+    """Return the instant of a local time, in µs since the epoch.
 
     Args:
-        ordinal: The day, as `date.toordinal` has it.
+        ordinal: The day, as in `date.toordinal`.
         minutes: Minutes after its midnight.
-        zone: The time zone. Of a time that does not exist there the moment is meant at which the clock jumps.
-        second: Of a time that exists twice, whether the second one is meant.
+        zone: The time zone. For a local time that does not exist in it, the instant of the clock change.
+        second: Whether to return the second instant of a local time that exists twice.
     """
     wall = datetime.fromordinal(ordinal) + timedelta(minutes=minutes)
     wall_s = (wall - _EPOCH) // _SECOND
-    # What the clock shows before and after a change; they differ where the time exists twice, or never.
+    # UTC offsets before and after a change. They differ where the local time exists twice or not at all.
     before_s, after_s = (_offset_s(wall.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
     if before_s < after_s:
         return _jump(zone, wall_s - after_s, wall_s - before_s) * US_PER_S
@@ -126,7 +126,7 @@ def find_local_instant(ordinal: int, minutes: int, zone: ZoneInfo, *, second: bo
 
 
 def _jump(zone: ZoneInfo, low_s: int, high_s: int) -> int:
-    """Find the second at which the clock jumps: after `low_s`, by `high_s` at the latest."""
+    """Return the second at which the clock changes: after `low_s`, at `high_s` at the latest."""
     old = _offset_s(_at(low_s, zone))
     while high_s - low_s > 1:
         middle = (low_s + high_s) // 2
@@ -138,22 +138,22 @@ def _jump(zone: ZoneInfo, low_s: int, high_s: int) -> int:
 
 
 def make_weekly_hours(spans: Sequence[Mapping[str, Any]], timezone: str) -> WeeklyHours:
-    """Make hours of spans as rules and silences store them.
+    """Make weekly hours from spans as rules and silences store them.
 
     Args:
-        spans: `{"days": ["mon", …]?, "from": "22:00", "to": "06:00"}` each; without `days`: every day. Where
-            `to` is not after `from`, it is of the next day; "24:00" is the midnight that ends the day. None:
-            never active.
+        spans: `{"days": ["mon", …]?, "from": "22:00", "to": "06:00"}` each. Without `days`: every day. Where
+            `to` is not after `from`, it is on the next day; "24:00" is the midnight that ends the day. An
+            empty list is never active.
         timezone: the name of an IANA zone.
 
     Raises:
-        KeyError, ValueError: they were not validated.
+        KeyError, ValueError: the spans were not validated.
     """
     return WeeklyHours([_span(span) for span in spans], ZoneInfo(timezone))
 
 
 def parse_minutes_of_day(text: str) -> int:
-    """Read `HH:MM` as minutes since midnight (ValueError)."""
+    """Parse `HH:MM` into minutes since midnight (ValueError)."""
     hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)
 
@@ -169,8 +169,8 @@ def _span(span: Mapping[str, Any]) -> _Span:
 
 
 def _covers_week(spans: Sequence[_Span]) -> bool:
-    """Tell whether no minute of a week is left out."""
-    # A span that begins on Sunday may end on Monday: that is of this week too.
+    """Return whether the spans cover every minute of a week."""
+    # A span that begins on Sunday may end on Monday, which is in this week too.
     covered = bytearray(_WEEK_MIN + _DAY_MIN)
     for span in spans:
         for day in span.days:

@@ -1,9 +1,9 @@
-"""Reserves the room of a process's shared Prometheus files before the process maps them into memory.
+"""Reserves disk space for a process's shared Prometheus files before the process maps them into memory.
 
-Where `PROMETHEUS_MULTIPROC_DIR` is set, prometheus_client maps files of that folder and makes them sparse: on
-a full file system the first write to a new page ends the process with SIGBUS, which nothing can catch. A file
-whose room is reserved cannot do that. Import this module before prometheus_client: the library decides at its
-own import whether figures are shared.
+Where `PROMETHEUS_MULTIPROC_DIR` is set, prometheus_client maps files of that folder and makes them sparse. On
+a full file system the first write to a new page then ends the process with SIGBUS, which cannot be caught.
+Reserved space prevents it. Import this module before prometheus_client, which decides at its import whether
+metrics are shared.
 """
 
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-# What the library calls its files, by type and by how gauges are combined, with the bytes that are reserved.
-# Ingest was seen to use 113 KiB of histograms; the API needs 2.7 KiB for each route that is called.
+# The library's file prefixes, by type and by mode of gauges, with the reserved bytes. Ingest used 113 KiB of
+# histograms; the API needs 2.7 KiB per called route.
 _RESERVED_BYTES: Final[Mapping[str, int]] = {
     "counter": 2**18,
     "histogram": 2**21,
@@ -25,10 +25,10 @@ _USED: Final = struct.Struct("i")
 
 
 def reserve_metric_files() -> bool:
-    """Reserve this process's files, or stop it from sharing its figures where there is no room.
+    """Reserve this process's files, or stop sharing its metrics where there is no space.
 
     Returns:
-        False if the figures were to be shared and are not: the process then keeps them to itself.
+        False if the metrics should be shared and are not: the process then has them in memory only.
     """
     folder = os.environ.get(MULTIPROCESS_VARIABLE)
     if folder is None:
@@ -43,11 +43,11 @@ def reserve_metric_files() -> bool:
 
 
 def trim_metric_files(folder: Path, pid: int) -> None:
-    """Give back what a process that has ended had reserved and not used; its figures stay.
+    """Free the reserved and unused space of a process that has ended; its metrics stay.
 
     Args:
-        folder: that of all shared files.
-        pid: the number of the process.
+        folder: the folder of all shared files.
+        pid: the process id.
     """
     for path in folder.glob(f"*_{pid}.db"):
         with path.open("r+b") as file:
@@ -55,18 +55,18 @@ def trim_metric_files(folder: Path, pid: int) -> None:
             if len(head) == _USED.size:
                 file.truncate(max(*_USED.unpack(head), 2 * _USED.size))
             else:
-                # The process was killed before it had reserved the file: no reader could open it.
+                # The process was killed before it had reserved the file, which no reader could open.
                 path.unlink()
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file of zeros that has its room; one of an earlier process of this number keeps its figures."""
+    """Create a zeroed file with reserved space; a file of an earlier process with this id stays as it is."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(descriptor).st_size < size:
             os.posix_fallocate(descriptor, 0, size)
     except OSError:
-        # An empty file would be mapped as a sparse one by whoever comes next.
+        # The next process would map an empty file as a sparse one.
         path.unlink(missing_ok=True)
         raise
     finally:
@@ -74,4 +74,4 @@ def _reserve(path: Path, size: int) -> None:
 
 
 METRICS_SHARED: Final = reserve_metric_files()
-"""Whether this process's figures are where they were to be."""
+"""Whether this process's metrics are shared as configured."""

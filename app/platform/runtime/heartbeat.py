@@ -1,4 +1,4 @@
-"""What each role says of itself, in the database, so that `/readyz` and operators can see it."""
+"""Writes each process's heartbeat to the database, for `/readyz` and operators."""
 
 import asyncio
 import os
@@ -15,9 +15,9 @@ from app.platform.observability.metrics_and_logs import get_logger
 EVERY_S = 2.0
 STALE_S = 10.0
 WAITING: Final = "waiting for the database"
-"""What a role says while its own work gets no answer, or none that it can use."""
+"""State of a process while its own work gets no usable response from the database."""
 BROKER_MONITOR: Final = "broker"
-"""Not a role: under this name the one who watches the broker says how it does; nothing when all is well."""
+"""Pseudo-role under which the broker's monitor reports a problem; the state is empty when all is well."""
 
 _BEAT = (
     "INSERT INTO heartbeats (role, instance, state, at) VALUES ($1, $2, $3, now()) "
@@ -27,21 +27,33 @@ _log = get_logger(__name__)
 
 
 def instance_name() -> str:
-    """A name for this process, unique among those that share a database."""
+    """Return a name for this process, unique among those that share a database."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 async def write_heartbeat(connection: asyncpg.Connection, role: str, state: str) -> None:
-    """Write one heartbeat of this process."""
+    """Write one heartbeat of this process.
+
+    Args:
+        connection: a connection to the database.
+        role: the process role.
+        state: its state.
+    """
     await connection.execute(_BEAT, role, instance_name(), state, timeout=EVERY_S * 2)
 
 
 async def run_heartbeat(database: Database, role: str, state: Callable[[], str], stop: asyncio.Event) -> None:
-    """Write the role's state every two seconds, on a connection of its own, until `stop`.
+    """Write a process's state every two seconds, on a separate connection, until `stop`.
 
-    While the database is away nothing is written: that is what its age then shows. Where the connection
-    hung, and a new one answers, the role is said to wait for the database for STALE_S more seconds: what
-    hung one of its connections may hang the others, which an idle role does not notice.
+    While the database is unavailable nothing is written, and the heartbeat's age shows it. If the connection
+    hung and a new one responds, the process reports that it waits for the database for STALE_S more seconds:
+    its other connections may hang too, which an idle process does not notice.
+
+    Args:
+        database: Opens the connection.
+        role: The process role.
+        state: Returns the current state.
+        stop: Ends the heartbeat, and deletes it.
     """
     instance = instance_name()
     loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
-"""Prometheus and health of a role that has no HTTP of its own, where a port is set for it.
+"""Serves Prometheus metrics and health of processes without an HTTP server of their own.
 
-A module by itself: what it stands on takes longer to load than a role's own work.
+A separate module, as aiohttp takes longer to load than a process's own code.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,12 +15,12 @@ from app.platform.observability.metrics_and_logs import render_metrics
 async def serve_metrics(
     settings: VigieSettings, name: str, state: Callable[[], str]
 ) -> Callable[[], Awaitable[None]]:
-    """Serve `/metrics`, for operators only, and `/healthz`; gives the call that ends it.
+    """Serve `/metrics`, for operators only, and `/healthz`, and return a function that ends it.
 
     Args:
-        settings: the port, and who is an operator.
-        name: the role.
-        state: what it does.
+        settings: the port, and the operator's token.
+        name: the process role.
+        state: returns the current state.
     """
 
     async def metrics(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""How a role runs in the foreground: logging, uvloop, signals, heartbeat, metrics; then its own work."""
+"""Runs a process in the foreground: logging, uvloop, signals, heartbeat and metrics around its own work."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ from app.platform.observability.metrics_and_logs import configure_logging, get_l
 from app.platform.runtime.heartbeat import run_heartbeat
 
 _log = get_logger(__name__)
-# Together less than the 15 seconds in which a whole stack has to end.
+# In total less than the 15 seconds in which a whole stack has to stop.
 _DRAIN_S = 11.0
 _CANCEL_S = 1.0
 _CLOSE_S = 2.0
@@ -22,14 +22,14 @@ _CLOSE_S = 2.0
 
 @dataclass(slots=True)
 class ProcessContext:
-    """What a role's work is given.
+    """The context of a process's work.
 
     Attributes:
         name: api, ingest, deliver or maintain.
         settings: the whole configuration.
         database: open connections.
         stop: set by SIGTERM or SIGINT: drain, then return.
-        state: a word for its heartbeat; the work keeps it up to date.
+        state: the state in its heartbeat, which the work updates.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ProcessContext:
     state: str = "starting"
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, or until the role is told to stop."""
+        """Sleep, but return early when the process has to stop."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.stop.wait(), seconds)
 
@@ -48,46 +48,46 @@ ProcessWork = Callable[[ProcessContext], Awaitable[None]]
 
 
 async def _nothing() -> None:
-    """End what was not begun."""
+    """Stop a metrics server that was not started."""
 
 
-async def _serve_metrics(role: ProcessContext) -> Callable[[], Awaitable[None]]:
-    if not role.settings.metrics_port:
+async def _serve_metrics(context: ProcessContext) -> Callable[[], Awaitable[None]]:
+    if not context.settings.metrics_port:
         return _nothing
     from app.platform.runtime.metrics_server import serve_metrics  # noqa: PLC0415 (loading it costs a third of a start)
 
-    return await serve_metrics(role.settings, role.name, lambda: role.state)
+    return await serve_metrics(context.settings, context.name, lambda: context.state)
 
 
 async def _run(name: str, settings: VigieSettings, work: ProcessWork) -> None:
-    role = ProcessContext(
+    context = ProcessContext(
         name, settings, Database(settings.database, application=f"vigie-{name}", role=f"vigie_{name}")
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, role.stop.set)
-    pulse = asyncio.create_task(run_heartbeat(role.database, name, lambda: role.state, role.stop))
-    end_metrics = await _serve_metrics(role)
+        loop.add_signal_handler(number, context.stop.set)
+    pulse = asyncio.create_task(run_heartbeat(context.database, name, lambda: context.state, context.stop))
+    end_metrics = await _serve_metrics(context)
     _log.info("role_started")
     try:
-        await _work_until_told(role, work)
+        await _work_until_stopped(context, work)
     finally:
-        role.stop.set()
-        # A database that hangs must not keep us: whatever was not committed was not acknowledged either.
+        context.stop.set()
+        # A hanging database must not block the exit: uncommitted work was not acknowledged either.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 await pulse
                 await end_metrics()
-                await role.database.close()
+                await context.database.close()
         _log.info("role_stopped")
 
 
-async def _work_until_told(role: ProcessContext, work: ProcessWork) -> None:
-    """Do the work; once told to stop it may drain for a while, and is cancelled then."""
-    working = asyncio.ensure_future(work(role))
-    told = asyncio.create_task(role.stop.wait())
+async def _work_until_stopped(context: ProcessContext, work: ProcessWork) -> None:
+    """Run the work. After a stop signal it may drain for a while, then it is cancelled."""
+    working = asyncio.ensure_future(work(context))
+    stopping = asyncio.create_task(context.stop.wait())
     try:
-        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({working}, timeout=_DRAIN_S)
         if not working.done():
             _log.warning("drain_given_up", after_s=_DRAIN_S)
@@ -96,11 +96,17 @@ async def _work_until_told(role: ProcessContext, work: ProcessWork) -> None:
         if working.done() and not working.cancelled():
             working.result()
     finally:
-        told.cancel()
+        stopping.cancel()
         working.cancel()
 
 
 def run_role(name: str, settings: VigieSettings, work: ProcessWork) -> None:
-    """Run a role until SIGTERM or SIGINT; returns when it has drained."""
+    """Run a process until SIGTERM or SIGINT; returns when it has drained.
+
+    Args:
+        name: the process role.
+        settings: the whole configuration.
+        work: the process's own work.
+    """
     configure_logging(settings.log, role=name)
     uvloop.run(_run(name, settings, work))

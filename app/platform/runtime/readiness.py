@@ -1,7 +1,4 @@
-"""Is this process fit to serve? What `/readyz` answers: the state of each thing it depends on.
-
-What is asked of the service itself: is it alive, can it serve, what are its figures?
-"""
+"""Serves `/healthz`, `/readyz` and `/metrics`: liveness, state of dependencies, Prometheus metrics."""
 
 import asyncio
 import time
@@ -28,30 +25,30 @@ from app.platform.runtime.release import current_commit
 
 _PATIENCE_S = 2.0
 _ROLES = ("ingest", "deliver", "maintain")
-# The server's clock on both sides.
+# Both times are from the server's clock.
 _BEATS = (
     "SELECT role, instance, state, extract(epoch FROM now() - at)::float8 FROM heartbeats ORDER BY at DESC"
 )
 
 
 class Dependency(BaseModel):
-    """One thing that Vigie depends on."""
+    """A dependency of Vigie."""
 
     state: Literal["ok", "degraded", "failed"] = Field(
-        description="`degraded`: it serves, and somebody should look at it"
+        description="`degraded`: it works, but needs attention"
     )
     required: bool = Field(description="Whether readiness needs it")
     detail: str
 
 
 class Health(BaseModel):
-    """The process is alive: it can answer at all."""
+    """The process is alive."""
 
     status: Literal["alive"] = "alive"
     version: str = Field(description="The version of Vigie that runs", examples=["0.2.0"])
     commit: str | None = Field(
         None,
-        description="The commit that it was made of, `-dirty` where files have changed since; null: unknown",
+        description="The commit of the build, with `-dirty` after local changes; null: unknown",
         examples=["1f0c2d7a9b3e"],
     )
 
@@ -63,13 +60,13 @@ class Readiness(BaseModel):
     dependencies: dict[str, Dependency]
 
     def without_details(self) -> "Readiness":
-        """The same for strangers: details name hosts, processes and what is wrong with them."""
+        """Return it without details, which name hosts, processes and faults, for anyone but the operator."""
         plain = {name: entry.model_copy(update={"detail": ""}) for name, entry in self.dependencies.items()}
         return Readiness(ready=self.ready, dependencies=plain)
 
 
 class HeartbeatRow(NamedTuple):
-    """One row of `heartbeats`; its age in seconds, by the server's clock."""
+    """A row of `heartbeats`, with its age in seconds by the server's clock."""
 
     role: str
     instance: str
@@ -78,19 +75,19 @@ class HeartbeatRow(NamedTuple):
 
     @property
     def fresh(self) -> bool:
-        """Whether it still says something about now."""
+        """Whether it is recent enough to be valid."""
         return self.age_s <= STALE_S
 
 
 def find_database_fault(beats: Sequence[HeartbeatRow], instance: str) -> str:
-    """Say what heartbeats know of a database that answers a question; empty where all is well.
+    """Return a fault of the database that heartbeats show; empty where there is none.
 
-    A question that is answered is not enough: the roles' own connections may hang, or their writes be refused
-    by a full disk. That a role is silent says nothing of the database (it may have been killed), but for this
-    process, which lives.
+    A successful query is not enough: other processes' connections may hang, or a full disk may refuse their
+    writes. A silent process says nothing about the database, as it may have been killed, except this process,
+    which runs.
 
     Args:
-        beats: all that are there.
+        beats: all heartbeats.
         instance: this process's name.
     """
     for beat in beats:
@@ -102,7 +99,7 @@ def find_database_fault(beats: Sequence[HeartbeatRow], instance: str) -> str:
 
 
 def find_role_fault(beats: Sequence[HeartbeatRow], role: str) -> str:
-    """Say why a role does not do its work; empty where at least one of its processes does."""
+    """Return why a process role does not work; empty where at least one of its processes works."""
     mine = [beat for beat in beats if beat.role == role]
     if not mine:
         return "not running"
@@ -111,23 +108,27 @@ def find_role_fault(beats: Sequence[HeartbeatRow], role: str) -> str:
         return f"silent for {min(beat.age_s for beat in mine):.0f} s"
     if any(not state.startswith(("waiting", "starting", "standby")) for state in states):
         return ""
-    # One that says why is more useful than one that stands by behind it.
-    telling = next((state for state in states if state != "standby"), None)
-    return f"is {telling}" if telling else "only stands by: what held its lock ended, and the lock did not"
+    # A process that gives a reason is more useful than a standby behind it.
+    reason = next((state for state in states if state != "standby"), None)
+    return (
+        f"is {reason}"
+        if reason
+        else "is only on standby: the process that held its lock ended, but the lock remains"
+    )
 
 
 def find_broker_warning(beats: Sequence[HeartbeatRow]) -> str:
-    """Say what the watch of the broker found; empty where it found nothing."""
+    """Return the warning of the broker's monitor; empty where there is none."""
     return next((beat.state for beat in beats if beat.role == BROKER_MONITOR and beat.fresh), "")
 
 
 class ReadinessProbe:
-    """Asks the dependencies, at most once a second, however often `/readyz` is called.
+    """Checks the dependencies, at most once a second, however often `/readyz` is called.
 
     Args:
-        settings: where the broker is, and what is required.
-        database: the connections that are asked.
-        patience_s: how long one of them may take to answer, in seconds.
+        settings: the broker's address, and the required dependencies.
+        database: the connections to check.
+        patience_s: timeout of each check, in seconds.
     """
 
     def __init__(
@@ -137,31 +138,31 @@ class ReadinessProbe:
         self._database = database
         self._patience_s = patience_s
         self._lock = asyncio.Lock()
-        self._asked = 0.0
-        self._answer: Readiness | None = None
+        self._checked_at = 0.0
+        self._cached: Readiness | None = None
 
     async def readiness(self) -> Readiness:
-        """The state of everything, not older than a second."""
+        """Return the state of all dependencies, at most a second old."""
         async with self._lock:
-            if self._answer is None or time.monotonic() - self._asked > 1.0:
-                self._answer = await self._ask()
-                self._asked = time.monotonic()
-            return self._answer
+            if self._cached is None or time.monotonic() - self._checked_at > 1.0:
+                self._cached = await self._check()
+                self._checked_at = time.monotonic()
+            return self._cached
 
-    async def _ask(self) -> Readiness:
-        (faults, worry), broker = await asyncio.gather(self._ask_database(), self._ask_broker())
+    async def _check(self) -> Readiness:
+        (faults, warning), broker = await asyncio.gather(self._check_database(), self._check_broker())
         required = set(self._settings.api.ready_requires)
         dependencies = {
             name: Dependency(state="failed" if fault else "ok", required=name in required, detail=fault)
             for name, fault in {**faults, "broker": broker}.items()
         }
-        if worry and not broker:
-            dependencies["broker"].state, dependencies["broker"].detail = "degraded", worry
+        if warning and not broker:
+            dependencies["broker"].state, dependencies["broker"].detail = "degraded", warning
         ready = all(entry.state != "failed" for entry in dependencies.values() if entry.required)
         return Readiness(ready=ready, dependencies=dependencies)
 
-    async def _ask_database(self) -> tuple[dict[str, str], str]:
-        """Name → fault, empty where all is well; and what is known of the broker."""
+    async def _check_database(self) -> tuple[dict[str, str], str]:
+        """Return name → fault, empty where all is well; and the broker's warning."""
         try:
             async with asyncio.timeout(self._patience_s), self._database.read() as session:
                 revision = await schema_upgrade.read_current_revision(session)
@@ -183,7 +184,7 @@ class ReadinessProbe:
         }
         return faults, find_broker_warning(beats)
 
-    async def _ask_broker(self) -> str:
+    async def _check_broker(self) -> str:
         try:
             async with asyncio.timeout(self._patience_s):
                 async with make_broker_client(self._settings.broker, timeout_s=self._patience_s):
@@ -192,7 +193,7 @@ class ReadinessProbe:
             return f"{type(error).__name__}: {error}"
 
     def _named(self, error: Exception) -> str:
-        """Name an error without its text, which can say where the database is."""
+        """Return an error's name without its text, which can contain the database's address."""
         if isinstance(error, TimeoutError):
             return f"no answer within {self._patience_s:g} s"
         cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
@@ -204,13 +205,13 @@ router = APIRouter()
 
 @router.get("/", include_in_schema=False)
 async def home() -> RedirectResponse:
-    """Whoever opens the API in a browser wants its documentation."""
+    """Redirect browsers to the documentation."""
     return RedirectResponse("/docs")
 
 
 @router.get("/healthz", tags=["Service"], summary="Is the process alive?", operation_id="get_health")
 async def healthz() -> Health:
-    """Answer 200 as long as the process can answer at all."""
+    """Answer 200 as long as the process can answer."""
     return Health(version=__version__, commit=await asyncio.to_thread(current_commit))
 
 
@@ -220,12 +221,12 @@ async def healthz() -> Health:
     summary="Can it serve?",
     operation_id="get_readiness",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "A required dependency is missing"}},
+    responses={503: {"model": Readiness, "description": "A required dependency has failed"}},
 )
 async def readyz(request: Request) -> JSONResponse:
-    """Say the state of each dependency; 503 when a required one is missing.
+    """Return the state of each dependency; 503 when a required one has failed.
 
-    Why one has failed is told to whoever may read `/metrics`; for others `detail` is empty.
+    `detail` is empty unless you may read `/metrics`.
     """
     readiness: Readiness = await request.app.state.probe.readiness()
     if not is_operator_request(request):
@@ -246,9 +247,9 @@ async def readyz(request: Request) -> JSONResponse:
     },
 )
 async def prometheus(_: Annotated[None, Depends(require_operator)]) -> Response:
-    """Give this process's metrics; in the embedded stack, those of all roles.
+    """Return this process's metrics; in the embedded stack, those of all processes.
 
-    For whoever shows the token of `VIGIE_API__METRICS_TOKEN`; where none is set, for clients on the same
-    machine.
+    Send the token of `VIGIE_API__METRICS_TOKEN`. If none is set, only clients on the same machine may read
+    them.
     """
     return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

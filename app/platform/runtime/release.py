@@ -1,4 +1,4 @@
-"""Says which release runs: the version, and the commit that it was made of."""
+"""Finds the release that runs: its version and commit."""
 
 import json
 import shutil
@@ -17,16 +17,16 @@ _LENGTH = 12
 
 @cache
 def current_commit() -> str | None:
-    """Find the commit, in twelve digits; `-dirty` behind it: files differ. None where nothing tells.
+    """Return the commit (twelve digits), with `-dirty` after local changes; None where it is unknown.
 
-    A package has it from its build (`deploy/build_hook.py`), a clone from git, and what pip or uv installed
-    from a repository from the record of that.
+    A package has it from its build (`deploy/build_hook.py`), a clone from git, and an installation by pip or
+    uv from a repository from its metadata.
     """
     return _baked() or _of_clone(_ROOT) or _installed()
 
 
 def describe_release() -> str:
-    """Write the version with its commit, as `vigie version` prints it."""
+    """Format the version with its commit, as `vigie version` prints it."""
     commit = current_commit()
     return f"{__version__} ({'commit unknown' if commit is None else commit})"
 
@@ -36,13 +36,13 @@ def _baked() -> str | None:
 
 
 def _of_clone(root: Path) -> str | None:
-    # Of a package in somebody's environment the folder above may be another project's clone.
+    # For an installed package, the folder above may be another project's clone.
     git = shutil.which("git")
     if git is None or not (root / ".git").exists() or not (root / "pyproject.toml").is_file():
         return None
-    # Whoever runs this program runs this folder's code anyway: that it is another user's is no obstacle.
-    asked = ["describe", "--always", "--dirty", f"--abbrev={_LENGTH}", "--exclude=*"]
-    command = [git, "-c", f"safe.directory={root}", "-C", str(root), *asked]
+    # The user runs this folder's code anyway: another owner of the folder is no obstacle.
+    arguments = ["describe", "--always", "--dirty", f"--abbrev={_LENGTH}", "--exclude=*"]
+    command = [git, "-c", f"safe.directory={root}", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=True)  # noqa: S603 (no shell, and the arguments are our own)
     except (OSError, subprocess.SubprocessError):

@@ -1,8 +1,8 @@
-"""HTTP connections that do not wait for ever: uvicorn's own protocol, with a patience.
+"""Closes connections of slow clients (slowloris protection), on top of uvicorn's protocol.
 
-Owns how long the head of a request may take to arrive, how long an answer may wait to be read on, and how
-long a body may go on after its answer; and the answer to what is no HTTP. Must not know what a request means;
-how long a body may take that is read is `strict_body`'s, which can still answer.
+Limits how long the head of a request may take, how long a client may stop reading a response, and how long a
+body may continue after its response. Answers what is not HTTP. `strict_body` limits how long a body may take,
+as it can still respond.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _HEADERS: Final = (
 
 
 def _unreadable(detail: str, error: BaseException | None, rest: bytes) -> tuple[int, bytes]:
-    """Status and body for what h11 could not read; `rest` is what it has of it."""
+    """Return status and body for input that h11 could not parse; `rest` is the unparsed part."""
     status = getattr(error, "error_status_hint", 400)
     code = None
     if status == 431:  # noqa: PLR2004 (an HTTP status)
@@ -38,7 +38,7 @@ def _unreadable(detail: str, error: BaseException | None, rest: bytes) -> tuple[
 class TimeoutHttpProtocol(H11Protocol):
     """A connection that is closed when its client takes longer than `patience_s` seconds for one step.
 
-    Uvicorn itself waits for ever: a client that sends a byte now and then would keep its connection, and a
+    Uvicorn itself has no timeout: a client that sends a byte now and then would hold its connection, and a
     few thousand of them every descriptor.
     """
 
@@ -49,16 +49,16 @@ class TimeoutHttpProtocol(H11Protocol):
 
     @classmethod
     def of(cls, patience_s: float) -> "type[TimeoutHttpProtocol]":
-        """The protocol with another patience (seconds)."""
+        """Return the protocol with another timeout (seconds)."""
         return type(cls.__name__, (cls,), {"patience_s": patience_s})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does
-        """Begin to wait for the first head."""
+        """Start the timeout of the first head."""
         super().connection_made(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; those of a new head are waited for, those of a body until it is answered are not."""
+        """Process bytes. A new head has a timeout here, a body until its response does not."""
         if self.conn.their_state is h11.IDLE:
             self._await_head()
         super().data_received(data)
@@ -67,13 +67,13 @@ class TimeoutHttpProtocol(H11Protocol):
             self._head = None
 
     def on_response_complete(self) -> None:
-        """The answer is sent: what is left of a body is waited for like a head, for nobody reads it."""
+        """After the response, start a timeout for the rest of a body, which is discarded."""
         super().on_response_complete()
         if self._is_left():
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with a problem, and close; where an answer has begun, only close."""
+        """Answer input that is not HTTP with a problem, and close; after a response has begun, only close."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             status, body = _unreadable(msg, sys.exception(), self.conn.trailing_data[0])
             headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
@@ -83,24 +83,24 @@ class TimeoutHttpProtocol(H11Protocol):
         self.transport.close()
 
     def pause_writing(self) -> None:
-        """The client does not read: begin to wait for it."""
+        """Start a timeout when the client stops reading."""
         super().pause_writing()
         self._reading = self.loop.call_later(self.patience_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Stop the timeout when the client reads again."""
         super().resume_writing()
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
 
     def close_unread(self) -> None:
-        """Close, if the client does not read: the process stops, and would wait for it in vain."""
+        """Close if the client does not read: the process stops, and must not wait for it."""
         if self._reading is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Stop all timeouts."""
         for timer in (self._head, self._reading):
             if timer is not None:
                 timer.cancel()
@@ -108,10 +108,10 @@ class TimeoutHttpProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _is_left(self) -> bool:
-        """Whether a body goes on that was answered before its end: a 401, say, reads nothing of it."""
+        """Return whether a body continues after its response: a 401, for example, reads none of it."""
         return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
 
     def _await_head(self) -> None:
-        # From its first byte on, whatever follows: a byte now and then must not begin it anew.
+        # Starts at the first byte: further bytes must not restart it.
         if self._head is None:
             self._head = self.loop.call_later(self.patience_s, self.transport.abort)

@@ -1,8 +1,7 @@
-"""Settings of the installation that administrators make by the API, as each process knows them.
+"""Reads the settings that administrators set by the API, and combines them with the environment's.
 
-Owns which of two sources counts: what the environment sets goes first, for whoever runs the machine has the
-last word; what the API has stored counts where the environment sets nothing. A process looks every two
-seconds whether that has changed. Must not write any of it (`app.settings`).
+The environment takes precedence, as the operator of the machine decides; stored settings apply where it sets
+nothing. A process polls every two seconds. `app.installation` writes these settings.
 """
 
 import asyncio
@@ -24,27 +23,27 @@ MAIL: Final = "mail"
 PUBLIC_URL: Final = "public_url"
 
 EVERY_S: Final = 2.0
-"""How often a process looks, in seconds."""
+"""Polling interval, in seconds."""
 
 type Source = Literal["environment", "database", "none"]
 """Where a setting comes from."""
 
 READ: Final = text("SELECT name, value, private, secret FROM installation_settings")
-"""What every process asks again and again, whatever else it does."""
+"""The query that every process polls."""
 
 _log = get_logger(__name__)
 
 
 class StoredSmtpSettings(SmtpSettings):
-    """A mail server that was set by the API: where it may be is guarded."""
+    """A mail server that was set by the API: its address is restricted."""
 
 
 class InstallationSettings:
-    """What counts now.
+    """The settings that apply now.
 
     Args:
-        settings: What the environment sets.
-        sealer: Opens the mail server's password.
+        settings: The environment's settings.
+        sealer: Decrypts the mail server's password.
     """
 
     def __init__(self, settings: VigieSettings, sealer: SecretSealer) -> None:
@@ -56,7 +55,7 @@ class InstallationSettings:
 
     @classmethod
     async def of(cls, settings: VigieSettings, sealer: SecretSealer, database: Database) -> Self:
-        """The one of a process; a database that is away is looked at again later."""
+        """Make the settings of a process; if the database is unavailable, they are read later."""
         made = cls(settings, sealer)
         with suppress(*DATABASE_ERRORS):
             await made.refresh(database)
@@ -85,16 +84,16 @@ class InstallationSettings:
 
     @property
     def public_url(self) -> str:
-        """Where clients reach the API, without a slash at its end; empty where nobody said."""
+        """Where clients reach the API, without a trailing slash; empty where it is not set."""
         return (self._settings.api.public_url or self._public_url).rstrip("/")
 
     @property
     def base_url(self) -> str:
-        """Where links begin, without a slash at the end."""
+        """The base of links, without a trailing slash."""
         return self.public_url or self._settings.api.base_url
 
     async def refresh(self, database: Database) -> None:
-        """Read what is stored."""
+        """Read the stored settings."""
         with run_with_full_scope():
             async with database.read() as session:
                 rows = {row[0]: (row[1], row[2], row[3]) for row in await session.execute(READ)}
@@ -123,7 +122,7 @@ class InstallationSettings:
         )
 
     async def follow(self, database: Database, stop: asyncio.Event) -> None:
-        """Look again and again, until `stop` is set."""
+        """Poll until `stop` is set."""
         while not await wait_until_set(stop, EVERY_S):
             try:
                 await self.refresh(database)
@@ -132,7 +131,7 @@ class InstallationSettings:
 
 
 async def wait_until_set(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event, for some seconds at most; tell whether it is set."""
+    """Wait for an event, for some seconds at most; return whether it is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.wait()
@@ -140,7 +139,7 @@ async def wait_until_set(stop: asyncio.Event, seconds: float) -> bool:
 
 
 async def stop_tasks(tasks: Sequence[asyncio.Task[None]], seconds: float = 1.0) -> None:
-    """Wait for tasks that were asked to end, then cancel those that did not."""
+    """Wait for tasks that should end, then cancel the others."""
     await asyncio.wait(tasks, timeout=seconds)
     for task in tasks:
         task.cancel()

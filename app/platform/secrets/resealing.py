@@ -1,7 +1,7 @@
-"""Seals what is not sealed under the first key: secrets from before there were keys, and those of older keys.
+"""Encrypts stored secrets again under the newest key, and those that were stored in clear.
 
-Owns the walk over the columns of `sealed_columns`, and the count of what is sealed with which key. Nothing is
-ever lost here: what cannot be opened stays as it is.
+Goes through the columns of `sealed_columns`, and counts values by key. It never loses a value: one that
+cannot be decrypted stays as it is.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from app.platform.secrets.sealed_columns import SEALED, SealedColumn
 from app.platform.secrets.sealing import SEALED_PREFIX, SealingError, SecretSealer
 
 _log = get_logger(__name__)
-_AT_ONCE: Final = 200
-_NO_KEY: Final = "sealed:0:"  # nothing begins so
+_BATCH_ROWS: Final = 200
+_NO_KEY: Final = "sealed:0:"  # matches no value
 
 
 @dataclass(frozen=True, slots=True)
 class SealingKeyUsage:
-    """How many values of a column are sealed with one key.
+    """How many values of a column are encrypted with one key.
 
     Attributes:
         column: `table.column`.
-        key: the key's name; None: they are in clear.
-        values: how many.
+        key: the key's name; None: the values are in clear.
+        values: their number.
     """
 
     column: str
@@ -38,7 +38,7 @@ class SealingKeyUsage:
 async def count_sealed_values(
     connection: RawConnection, columns: Sequence[SealedColumn] = SEALED
 ) -> list[SealingKeyUsage]:
-    """What is sealed with which key, column by column."""
+    """Count the values of each column by key."""
     found = []
     for column in columns:
         rows = await connection.fetch(
@@ -60,20 +60,20 @@ def _values(column: SealedColumn) -> str:
 
 
 class SecretResealer:
-    """Keeps secrets under the newest key; remembers what it has complained of.
+    """Encrypts secrets under the newest key, and logs each failure once.
 
     Args:
         sealer: With all keys.
-        columns: Which are looked through.
+        columns: The columns to process.
     """
 
     def __init__(self, sealer: SecretSealer, columns: Sequence[SealedColumn] = SEALED) -> None:
         self._sealer = sealer
         self._columns = columns
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
-    async def turn(self, connection: RawConnection) -> int:
-        """Seal all that can be, some rows at a time; show and return how many values are left.
+    async def reseal_due(self, connection: RawConnection) -> int:
+        """Encrypt all values that are due, in batches; publish and return how many are left.
 
         Args:
             connection: Outside a transaction.
@@ -83,7 +83,7 @@ class SecretResealer:
             last: tuple[Any, ...] | None = ()
             while last is not None:
                 async with connection.transaction():
-                    last = await self._slice(connection, column, last, current)
+                    last = await self._process_batch(connection, column, last, current)
         name = current.removeprefix(SEALED_PREFIX).removesuffix(":")
         left = sum(
             use.values for use in await count_sealed_values(connection, self._columns) if use.key != name
@@ -91,21 +91,21 @@ class SecretResealer:
         SECRETS_TO_SEAL.set(left)
         return left
 
-    async def _slice(
+    async def _process_batch(
         self, connection: RawConnection, column: SealedColumn, after: tuple[Any, ...], current: str
     ) -> tuple[Any, ...] | None:
-        """Seal those of the rows that come next; return the last one's key, None where there are no more."""
-        rows = await connection.fetch(_due(column, beginning=not after), current, _AT_ONCE, *after)
+        """Process the next batch; return the key of its last row, None after the last batch."""
+        rows = await connection.fetch(_due(column, beginning=not after), current, _BATCH_ROWS, *after)
         for row in rows:
             key = tuple(row[name] for name in column.key)
             stored = row["stored"]
-            anew = self._anew(column, stored, key)
-            if anew != stored:
-                await connection.execute(_write(column), anew, *key)
-        return tuple(rows[-1][name] for name in column.key) if len(rows) == _AT_ONCE else None
+            resealed = self._reseal(column, stored, key)
+            if resealed != stored:
+                await connection.execute(_write(column), resealed, *key)
+        return tuple(rows[-1][name] for name in column.key) if len(rows) == _BATCH_ROWS else None
 
-    def _anew(self, column: SealedColumn, stored: str, key: tuple[Any, ...]) -> str:
-        """What is to be stored."""
+    def _reseal(self, column: SealedColumn, stored: str, key: tuple[Any, ...]) -> str:
+        """Return the value to store."""
         if column.member is None:
             return self._try(column, stored, key)
         before = msgspec.json.decode(stored)
@@ -113,25 +113,25 @@ class SecretResealer:
         return stored if after == before else msgspec.json.encode(after).decode()
 
     def _try(self, column: SealedColumn, stored: str, key: tuple[Any, ...]) -> str:
-        """The value sealed anew; as it is, where it cannot be opened or there is no key."""
+        """Encrypt the value again; return it unchanged where it cannot be decrypted or there is no key."""
         try:
-            return column.anew(self._sealer, stored, *key)
+            return column.reseal(self._sealer, stored, *key)
         except SealingError as error:
             row = ",".join(map(str, key))
-            if (column.table, row) not in self._told:
-                self._told.add((column.table, row))
+            if (column.table, row) not in self._logged:
+                self._logged.add((column.table, row))
                 _log.warning("secret_not_sealed", column=column.name, row=row, error=str(error))
             return stored
 
 
 def _due(column: SealedColumn, *, beginning: bool) -> str:
-    """Rows that are not all under the first key ($1), at most $2, after the key $3 … unless at the beginning.
+    """Return SQL for rows that are not all under the first key ($1): at most $2, after the key $3 ….
 
-    Not against what refers to them meanwhile. Who changes one now is not waited for: next time.
+    Locks do not block references to the rows. Rows that are being changed are skipped until the next run.
     """
     key = ", ".join(column.key)
-    places = ", ".join(f"${number}" for number in range(3, 3 + len(column.key)))
-    after = "" if beginning else f"AND ({key}) > ({places}) "
+    placeholders = ", ".join(f"${number}" for number in range(3, 3 + len(column.key)))
+    after = "" if beginning else f"AND ({key}) > ({placeholders}) "
     stored = column.column if column.member is None else f"{column.column}::text"
     if column.member is None:
         due = f"NOT starts_with({column.column}, $1)"
@@ -148,6 +148,6 @@ def _due(column: SealedColumn, *, beginning: bool) -> str:
 
 def _write(column: SealedColumn) -> str:
     key = ", ".join(column.key)
-    places = ", ".join(f"${number}" for number in range(2, 2 + len(column.key)))
+    placeholders = ", ".join(f"${number}" for number in range(2, 2 + len(column.key)))
     value = "$1" if column.member is None else "$1::text::jsonb"
-    return f"UPDATE {column.table} SET {column.column} = {value} WHERE ({key}) = ({places})"  # noqa: S608 (names of SEALED)
+    return f"UPDATE {column.table} SET {column.column} = {value} WHERE ({key}) = ({placeholders})"  # noqa: S608 (names of SEALED)

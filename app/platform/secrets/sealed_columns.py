@@ -1,7 +1,7 @@
-"""Where the database holds sealed secrets: every column of every room, in one place.
+"""Lists every database column that holds encrypted secrets, and the context of each value.
 
-Owns what each value is bound to. A column that is not here is not sealed anew when keys are replaced, and is
-lost with the old key: whoever adds one adds its entry. Must not import the rooms; their tables are named.
+A column that is missing here is not encrypted again when keys are replaced, and is lost with the old key: add
+an entry for each new column. Rooms are not imported; their tables are named.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class SealedColumn:
     Attributes:
         table: the table.
         column: the column, text; or a JSON array of objects where `member` is set.
-        context: what a value is bound to; `{}` stands for each column of the row's key.
+        context: the context that a value is bound to; `{}` stands for each column of the row's key.
         key: the columns of the table's primary key.
-        member: of each object in the array, which member is sealed.
-        clear: how values begin that were stored before they were sealed; None: there are none.
+        member: the encrypted member of each object in the array.
+        clear: prefix of values that were stored before encryption; None: there are none.
     """
 
     table: str
@@ -36,17 +36,17 @@ class SealedColumn:
         return f"{self.table}.{self.column}"
 
     def seal(self, sealer: SecretSealer, text: str, *key: Any) -> str:  # noqa: ANN401 (of whatever type keys are)
-        """Seal a value of the row with this key (SealError where there is no encryption key)."""
+        """Encrypt a value of the row with this key (SealingError without an encryption key)."""
         return sealer.seal(text, self.context.format(*key))
 
     def open(self, sealer: SecretSealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
-        """Open a value of the row with this key (SealError where it cannot be)."""
+        """Decrypt a value of the row with this key (SealingError if it cannot be)."""
         if self.clear is not None and stored.startswith(self.clear) and not is_sealed(stored):
             return stored
         return sealer.open(stored, self.context.format(*key))
 
-    def anew(self, sealer: SecretSealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
-        """Give a value as it is sealed now: itself where that is with the first key already (SealError)."""
+    def reseal(self, sealer: SecretSealer, stored: str, *key: Any) -> str:  # noqa: ANN401 (likewise)
+        """Encrypt a value again with the first key; unchanged if it already is (SealingError)."""
         if sealer.current is not None and stored.startswith(sealer.current):
             return stored
         return self.seal(sealer, self.open(sealer, stored, *key), *key)

@@ -1,8 +1,8 @@
-"""Secrets as the database may hold them: sealed with a key that is kept elsewhere.
+"""Encrypts secrets for storage in the database, with keys from outside of it.
 
-Owns the form `sealed:1:<key's name>:<base64>`: AES-256-GCM (NIST SP 800-38D) with a nonce of chance, bound to
-a context, so that what was sealed for one row opens in no other. Must not know what is sealed
-(`sealed_columns`).
+The form is `sealed:1:<key's name>:<base64>`: AES-256-GCM (NIST SP 800-38D) with a random nonce. Each value is
+bound to a context, so that one row's value cannot be decrypted in another row. `sealed_columns` lists the
+columns.
 """
 
 import base64
@@ -25,22 +25,22 @@ _NONCE_BYTES: Final = 12
 _NAME_LENGTH: Final = 8
 _log = get_logger(__name__)
 _NO_KEY: Final = (
-    "This installation has no key to keep secrets under. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
-    "VIGIE_ENCRYPTION__KEYS_FILE): 32 random bytes in base64, for the roles api, deliver and maintain."
+    "This installation has no key to encrypt secrets. Its operator has to set VIGIE_ENCRYPTION__KEYS (or "
+    "VIGIE_ENCRYPTION__KEYS_FILE): 32 random bytes in base64, for the processes api, deliver and maintain."
 )
 
 
 class SealingError(Exception):
-    """Something cannot be sealed or opened; the text says which key is missing, and shows no secret."""
+    """A value cannot be encrypted or decrypted. The text names the missing key, and no secret."""
 
 
 class SecretSealer:
-    """Seals with its first key, opens with all of them.
+    """Encrypts with its first key, decrypts with all of them.
 
-    Where the keys are in a file, it follows that file: a key that is put there seals from then on.
+    Where the keys are in a file, it follows that file: a new first key applies immediately.
 
     Args:
-        keys: 32 bytes each; none: nothing can be sealed, nor opened.
+        keys: 32 bytes each; with none, it can neither encrypt nor decrypt.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -49,12 +49,12 @@ class SecretSealer:
 
     @classmethod
     def of(cls, settings: EncryptionSettings) -> Self:
-        """The one that settings speak of.
+        """Make one from the settings.
 
         Raises:
-            SealError: The file of keys cannot be read any more; what else is wrong, the settings refuse.
+            SealingError: The file of keys can no longer be read. The settings refuse all other faults.
         """
-        # Before it is read: what comes in between is noticed.
+        # Before the keys are read, so that a change in between is noticed.
         file = None if settings.keys or settings.keys_file is None else EncryptionKeyFile(settings.keys_file)
         try:
             sealer = cls(settings.key_bytes())
@@ -65,18 +65,18 @@ class SecretSealer:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a key to seal with."""
+        """Whether there is a key to encrypt with."""
         return self.current is not None
 
     @property
     def current(self) -> str | None:
-        """The beginning of all that is sealed with the first key."""
+        """The prefix of values that are encrypted with the first key."""
         self._follow()
         return None if self._first is None else f"{SEALED_PREFIX}{self._first}:"
 
     @property
     def names(self) -> list[str]:
-        """What its keys are called, the first one first."""
+        """The names of its keys, the first one first."""
         self._follow()
         return list(self._keys)
 
@@ -88,7 +88,7 @@ class SecretSealer:
         self._hashes_with = [hmac.digest(key, b"fingerprint", "sha256") for key in keys]
 
     def _follow(self) -> None:
-        """Take the keys of the file where it has changed; while it cannot be read, those there were."""
+        """Take the keys of the file where it changed; while it cannot be read, the previous ones stay."""
         if self._file is None:
             return
         try:
@@ -101,22 +101,23 @@ class SecretSealer:
             _log.info("encryption_keys_changed", seals_with=self._first, keys=len(self._keys))
 
     def fingerprints(self, data: bytes) -> list[bytes]:
-        """Hashes by which equal data is known again, one with each key, the first one first; 32 bytes each.
+        """Return keyed hashes of data, one for each key, the first one first; 32 bytes each.
 
-        Who has the database alone cannot find by trying what was hashed, not even where it is a password.
+        Equal data have equal hashes. The database alone does not suffice to guess hashed data, not even a
+        password.
         """
         self._follow()
         return [hmac.digest(key, data, "sha256") for key in self._hashes_with]
 
     def seal(self, text: str, context: str) -> str:
-        """Seal a text.
+        """Encrypt a text.
 
         Args:
-            text: What nobody is to read.
-            context: What it belongs to; the same has to be given to open it.
+            text: The secret.
+            context: What it belongs to; decryption needs the same context.
 
         Raises:
-            SealError: There is no key.
+            SealingError: There is no key.
         """
         self._follow()
         if self._first is None:
@@ -126,16 +127,16 @@ class SecretSealer:
         return f"{SEALED_PREFIX}{self._first}:{base64.b64encode(sealed).decode()}"
 
     def open(self, sealed: str, context: str) -> str:
-        """Open what `seal` gave.
+        """Decrypt the result of `seal`.
 
         Raises:
-            SealError: It was sealed with a key that is not here, for another context, or is damaged.
+            SealingError: The key is missing, the context differs, or the value is damaged.
         """
         name, _, text = sealed.removeprefix(SEALED_PREFIX).partition(":")
         if not is_sealed(sealed) or not text:
             raise SealingError("it is not sealed")
         if name not in self._keys:
-            # Another process may have sealed it with a key that came after our last look.
+            # Another process may have used a key that is newer than our last check.
             self._follow()
         cipher = self._keys.get(name)
         if cipher is None:
@@ -148,21 +149,21 @@ class SecretSealer:
 
 
 def require_encryption_key(sealer: SecretSealer) -> None:
-    """Refuse what would have to be sealed where there is no key (UnavailableError)."""
+    """Refuse a request that has to encrypt where there is no key (UnavailableError)."""
     if not sealer.ready:
         raise UnavailableError(_NO_KEY, code="encryption_key_missing")
 
 
 def is_sealed(text: str) -> bool:
-    """Whether a text is one that `SecretSealer.seal` gave."""
+    """Return whether a text is the result of `SecretSealer.seal`."""
     return text.startswith(SEALED_PREFIX)
 
 
 def generate_encryption_key() -> str:
-    """A new key, in base64."""
+    """Return a new random key, in base64."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def derive_key_name(key: bytes) -> str:
-    """What a key is called in what it sealed: the beginning of its hash."""
+    """Return the name of a key in values: the beginning of its hash."""
     return hashlib.sha256(key).hexdigest()[:_NAME_LENGTH]

@@ -92,7 +92,7 @@ async def create_backtest(
 async def list_backtests(
     principal: Reader,
     session: ReadSessionDep,
-    asked: Annotated[PageRequest, Depends(service.BACKTESTS.asked)],
+    asked: Annotated[PageRequest, Depends(service.BACKTESTS.page_request)],
     *,
     state: Annotated[State | None, Query(description="Only those in this state")] = None,
     site: Annotated[Identifier | None, Query(description="Only of this site")] = None,

@@ -114,7 +114,7 @@ async def list_rules(
     ] = None,
     organisation: OrganisationFilter = None,
     q: NameFilter = None,
-    asked: Annotated[PageRequest, Depends(repository.RULES.asked)],
+    asked: Annotated[PageRequest, Depends(repository.RULES.page_request)],
 ) -> Page[RuleOut]:
     """List rules by default in the order of their creation. Deleted ones are not shown."""
     wanted = RuleFilter(
@@ -230,7 +230,7 @@ async def list_rule_versions(
     principal: Reader,
     session: ReadSessionDep,
     rule_id: str,
-    asked: Annotated[PageRequest, Depends(rule_versions.VERSIONS.asked)],
+    asked: Annotated[PageRequest, Depends(rule_versions.VERSIONS.page_request)],
 ) -> Page[RuleVersionOut]:
     """List what a rule was, by default the newest first, and which key changed it.
 

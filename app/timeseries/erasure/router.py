@@ -17,7 +17,7 @@ from app.timeseries.erasure.models import Erasure
 from app.timeseries.erasure.schemas import ErasureCreate, ErasureOut
 
 router: Final = APIRouter(prefix="/v1", route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(service.ERASURES.asked)]
+_Asked = Annotated[PageRequest, Depends(service.ERASURES.page_request)]
 
 
 @router.post(

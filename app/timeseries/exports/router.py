@@ -142,7 +142,7 @@ async def _place(request: Request, principal: _Reader, reading: _Reading) -> Asy
             "`proxy_http_version 1.1`.",
             code="http_version_too_old",
         )
-    with reading.turns.place(principal.organisation_id, "readings"):
+    with reading.turns.reserve_export(principal.organisation_id, "readings"):
         async with AsyncExitStack() as held:
             yield _Place(held, request.app.state.parquet_encoders)
 

@@ -79,7 +79,7 @@ class ExportReader:
     async def turn(self) -> AsyncIterator[ReadSession]:
         """A turn and a transaction, for the length of a block."""
         caller = await self.caller()
-        async with self.turns.piece(self.tree, rest=_REST):
+        async with self.turns.read_slice(self.tree, rest=_REST):
             with run_as_caller(caller):
                 async with self.database.read() as session:
                     yield session

@@ -57,7 +57,7 @@ async def list_corrections(
     principal: _Reader,
     session: ReadSessionDep,
     metric: Annotated[Measured | None, Query(description="Only of this metric")] = None,
-    asked: Annotated[PageRequest, Depends(CORRECTIONS.asked)],
+    asked: Annotated[PageRequest, Depends(CORRECTIONS.page_request)],
 ) -> Page[CorrectionOut]:
     """List the corrections of a box, ended ones among them, by default in the order of `valid_from`."""
     found = await box_repository.get_box(session, box, principal.visible())

@@ -21,7 +21,7 @@ from app.timeseries.storage.models import Event
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
-_Asked = Annotated[PageRequest, Depends(reading_queries.EVENTS.asked)]
+_Asked = Annotated[PageRequest, Depends(reading_queries.EVENTS.page_request)]
 Type = Annotated[
     str | None, Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only of this type", examples=["gunshot"])
 ]

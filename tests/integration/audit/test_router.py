@@ -144,7 +144,7 @@ async def test_an_organisation_exports_once_at_a_time_and_in_pieces(
     assert json.loads(whole.splitlines()[-1])["entries"] > 2
     monkeypatch.setattr(router, "_AT_ONCE", 1)
     assert (await tenant.client.get("/v1/audit/export")).text == whole
-    with application.state.export_turns.place(UUID(tenant.id)):
+    with application.state.export_turns.reserve_export(UUID(tenant.id)):
         refused = await tenant.client.get("/v1/audit/export")
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_exports")
         assert int(refused.headers["retry-after"]) > 0

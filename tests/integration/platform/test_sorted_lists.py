@@ -59,7 +59,7 @@ def test_every_list_says_in_which_orders_it_is_to_be_had() -> None:
         }
         assert len(schema["enum"]) % 2 == 0
         assert len(set(schema["x-enum-varnames"])) == len(schema["enum"])
-        assert known["sort"]["description"].startswith("In which order")
+        assert known["sort"]["description"].startswith("The order of rows")
 
 
 OPEN = sorted(path for path, name in LISTS if "{" not in path and "sort" in LISTS[path, name])

@@ -166,7 +166,7 @@ async def test_a_rule_that_asks_something_else_begins_anew(
         UUID(tenant.id),
         platform=False,
         scopes=frozenset({"*"}),
-        reach=TenantScope.of([UUID(tenant.id)]),
+        tenant_scope=TenantScope.of([UUID(tenant.id)]),
     )
     now = datetime.now(UTC)
     closing = Closing()

@@ -303,7 +303,7 @@ async def test_far_ends_of_time_are_exported_too(tenant: Tenant, written: Writte
 
 @pytest.mark.usefixtures("written")
 async def test_so_many_at_once(application: FastAPI, tenant: Tenant, other_tenant: Tenant) -> None:
-    with application.state.export_turns.place(UUID(tenant.id), "readings"):
+    with application.state.export_turns.reserve_export(UUID(tenant.id), "readings"):
         answer = await tenant.client.get(PATH)
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_exports")
         assert int(answer.headers["retry-after"]) > 0

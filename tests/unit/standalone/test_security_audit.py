@@ -210,7 +210,7 @@ def test_findings_say_what_mends_them_and_show_no_secret() -> None:
     settings = VigieSettings.model_validate({**SAFE, **weak})
     texts = [str(each) for each in find_insecure_settings(settings, "api", NONE)]
     assert len(texts) == 3
-    assert "; set a password of chance (`vigie secrets generate`)" in texts[0]
+    assert "; set a random password (`vigie secrets generate`)" in texts[0]
     assert not any(secret in text for text in texts for secret in ("changeme", "sixteen-letters!"))
 
 

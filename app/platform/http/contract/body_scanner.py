@@ -1,10 +1,8 @@
-"""The guard on what clients of REST write: names, texts, attributes, configurations, notes.
+"""Rejects request bodies with forbidden content: audio, images or biometric data in names, texts and notes.
 
-Owns which fields it leaves alone, and the error. What counts is
-`app.platform.content_policy.content_scanner`'s.
-
-It tells the path of the field, and nothing of what was in it. E-mail addresses and telephone numbers pass
-here: who is to be told, and who answers for a site, are persons by design (docs/privacy.md).
+Holds the exempt fields and the error; `app.platform.content_policy.content_scanner` detects. The error names
+the path of the field and nothing of its content. E-mail addresses and telephone numbers are accepted here:
+recipients and site operators are persons by design (docs/privacy.md).
 """
 
 from typing import Final
@@ -15,19 +13,22 @@ from app.platform.kernel.strict_json import Json
 
 EXEMPT: Final = frozenset(
     {
-        # Secrets of clients: sealed or hashed where they are kept, and shown to nobody.
+        # Secrets of clients: encrypted or hashed where they are stored, and never shown.
         *("secret", "password", "current_password", "new_password"),
-        # Values that receivers ask for, tokens among them: sealed as well.
+        # Headers that receivers require, including tokens: encrypted as well.
         "headers",
-        # Of invitations, of claims and of sign-in: compared with what was made here, and not kept.
+        # Tokens and codes of invitations, claims and sign-in: only compared, never stored.
         *("token", "code", "state", "key"),
     }
 )
-"""Fields of a body below which nothing is looked at. In attributes and configurations the same names are."""
+"""Top-level fields whose content is not examined.
+
+Fields of the same names in attributes and configurations are.
+"""
 
 
 class ForbiddenContentError(InvalidError):
-    """A body carries what must never enter; its code is the guard's."""
+    """A body contains forbidden content; the code is that of the finding."""
 
     def __init__(self, finding: ContentFinding) -> None:
         super().__init__(finding.detail, code=finding.code)
@@ -35,10 +36,10 @@ class ForbiddenContentError(InvalidError):
 
 
 def check_body(document: Json) -> None:
-    """Refuse a document with what must never enter (ForbiddenContentError)."""
+    """Reject a document with forbidden content (ForbiddenContentError)."""
     try:
         finding = examine_document(document, persons=False, exempt=EXEMPT)
-    except Exception:  # noqa: BLE001 (a guard that cannot say lets nothing through)
+    except Exception:  # noqa: BLE001 (a scanner that fails accepts nothing)
         finding = NOT_EXAMINED_FINDING
     if finding is not None:
         raise ForbiddenContentError(finding) from None

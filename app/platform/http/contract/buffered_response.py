@@ -1,8 +1,7 @@
-"""An answer as it goes out: recorded whole, so that it can be kept, tagged, or replaced.
+"""Buffers a response whole, so that it can be stored, tagged or replaced, and adds headers to responses.
 
-For answers of a few kilobytes. What is streamed must not come through here.
-
-The head of an answer as it goes out: looked at, or given further headers. Bodies pass as they are.
+Buffering is for responses of a few kilobytes: never buffer a streamed response. `map_response_start` and
+`append_headers` change the head only and pass the body through.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,45 +26,45 @@ class BufferedResponse:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it says that what was asked for was done."""
+        """Whether the status says that the request succeeded."""
         return 200 <= self.status < 300  # noqa: PLR2004 (HTTP statuses)
 
     def header(self, name: bytes) -> bytes:
-        """The first header of a name (lower case); empty where there is none."""
+        """Return the first header of a name (lower case); empty where there is none."""
         return next((value for each, value in self.headers if each == name), b"")
 
     async def send(self, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
 async def buffer_response(app: ASGIApp, scope: Scope, receive: Receive) -> BufferedResponse:
-    """Have a request answered, and give the answer in place of sending it."""
-    answer = BufferedResponse(500)
+    """Let an application answer a request, and return the response instead of sending it."""
+    response = BufferedResponse(500)
     body = bytearray()
 
-    async def heard(message: Message) -> None:
+    async def record(message: Message) -> None:
         if message["type"] == "http.response.start":
-            answer.status = message["status"]
-            answer.headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+            response.status = message["status"]
+            response.headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
         elif message["type"] == "http.response.body":
             body.extend(message.get("body", b""))
 
-    await app(scope, receive, heard)
-    answer.body = bytes(body)
-    return answer
+    await app(scope, receive, record)
+    response.body = bytes(body)
+    return response
 
 
 def map_response_start(send: Send, step: Callable[[Message], Message]) -> Send:
-    """A `send` whose answer's head goes through a step, which gives it back or another one."""
+    """Wrap `send` so that `step` may replace the head of the response."""
 
-    async def sending(message: Message) -> None:
+    async def send_mapped(message: Message) -> None:
         await send(step(message) if message["type"] == "http.response.start" else message)
 
-    return sending
+    return send_mapped
 
 
 def append_headers(message: Message, more: Iterable[tuple[bytes, bytes]]) -> Message:
-    """A head with further headers, named in lower case."""
+    """Return a response head with further headers, whose names are in lower case."""
     return {**message, "headers": [*message.get("headers", ()), *more]}

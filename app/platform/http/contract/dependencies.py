@@ -1,6 +1,6 @@
-"""What every router uses: sessions as FastAPI dependencies, and quick answers.
+"""Provides FastAPI dependencies that every router uses: sessions, and a check of query parameters.
 
-Query parameters that a route does not know are refused: a misspelt filter must not give everything.
+Routes reject unknown query parameters: a misspelt filter must not return everything.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,23 +20,23 @@ _encode = msgspec.json.Encoder().encode
 
 
 def make_async_dependency[T](make: Callable[..., T]) -> Callable[..., Awaitable[T]]:
-    """A class as a FastAPI dependency that is made in the loop, of its constructor's parameters."""
+    """Make a class a FastAPI dependency that runs in the event loop, with its constructor's parameters."""
 
-    async def made(**given: Any) -> T:  # noqa: ANN401 (whatever the constructor takes)
-        return make(**given)
+    async def dependency(**arguments: Any) -> T:  # noqa: ANN401 (whatever the constructor takes)
+        return make(**arguments)
 
-    # What FastAPI goes by.
-    made.__signature__ = signature(make)  # type: ignore[attr-defined]
-    return made
+    # FastAPI reads the parameters from this attribute.
+    dependency.__signature__ = signature(make)  # type: ignore[attr-defined]
+    return dependency
 
 
 def make_json_response(content: Mapping[str, Any] | msgspec.Raw) -> Response:
-    """An answer as JSON, without a model for each of its points: ten thousand of these take long."""
+    """Encode a response as JSON without a model of each element: ten thousand models take long."""
     return Response(_encode(content), media_type="application/json")
 
 
-# Dependencies are asynchronous, though nothing is waited for: FastAPI runs all others in threads, which costs
-# more than they do.
+# Dependencies are asynchronous although they do not wait: FastAPI runs synchronous ones in threads, which
+# costs more than they do.
 async def get_database(request: Request) -> Database:
     """The process's database, opened by the application's lifespan."""
     database: Database = request.app.state.database
@@ -53,14 +53,14 @@ async def _write(database: Annotated[Database, Depends(get_database)]) -> AsyncI
         yield session
 
 
-# scope="function": the session's commit happens before the response is sent. FastAPI's default would tell
-# the client 201 first, and fail to commit afterwards.
+# scope="function": the session commits before the response is sent. With FastAPI's default the client would
+# get 201 first, and the commit could fail afterwards.
 ReadSessionDep = Annotated[ReadSession, Depends(_read, scope="function")]
 WriteSessionDep = Annotated[WriteSession, Depends(_write, scope="function")]
 
 
 def _known(route: APIRoute) -> frozenset[str]:
-    """The names that a route and what it depends on take from the query."""
+    """Return the names of the query parameters of a route and its dependencies."""
     names: set[str] = set()
     waiting: list[Dependant] = [route.dependant]
     while waiting:
@@ -71,10 +71,10 @@ def _known(route: APIRoute) -> frozenset[str]:
 
 
 async def reject_unknown_parameters(request: Request) -> None:
-    """FastAPI dependency of every route.
+    """FastAPI dependency of every route: reject unknown query parameters.
 
     Raises:
-        InvalidError: `unknown_parameter`; the detail names those that there are.
+        InvalidError: `unknown_parameter`; the detail lists the known ones.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute) or not route.include_in_schema:
@@ -82,7 +82,9 @@ async def reject_unknown_parameters(request: Request) -> None:
     known = _known(route)
     for name in request.query_params:
         if name not in known:
-            there = f"There are: {', '.join(sorted(known))}." if known else "This call takes none."
+            hint = (
+                f"Use one of: {', '.join(sorted(known))}." if known else "This call has no query parameters."
+            )
             raise InvalidError(
-                f"There is no parameter {format_rejected_value(name)}. {there}", code="unknown_parameter"
+                f"There is no query parameter {format_rejected_value(name)}. {hint}", code="unknown_parameter"
             )

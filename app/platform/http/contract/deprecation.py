@@ -1,8 +1,8 @@
-"""Routes that will go: marked in the OpenAPI document, and in the headers of every answer of theirs.
+"""Marks routes as deprecated, in the OpenAPI document and in the headers of their responses.
 
-    @router.get("/v1/old", **deprecated(since=JANUARY, sunset=AUGUST, link="/docs#/Sites/list_sites"))
+    @router.get("/v1/old", **mark_deprecated(since=JANUARY, sunset=AUGUST, link="/docs#/Sites/list_sites"))
 
-The headers are those of RFC 9745 (`Deprecation`, and `Link` to what to do instead) and RFC 8594 (`Sunset`).
+The headers are those of RFC 9745 (`Deprecation`, with `Link` to the replacement) and RFC 8594 (`Sunset`).
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.platform.http.contract.buffered_response import append_headers, map_response_start
 
 MIN_NOTICE_PERIOD: Final = timedelta(days=180)
-"""The least time between a route's deprecation and its end."""
+"""The least time between a route's deprecation and its removal."""
 
 _EXTENSION: Final = "x-deprecation"
 
@@ -33,13 +33,13 @@ def mark_deprecated(
     """Mark a route deprecated.
 
     Args:
-        since: From when on it should not be used any more (aware).
-        sunset: When it will be gone (aware), at least `MIN_NOTICE_PERIOD` later.
-        link: Where it says what to use instead: a URL, or a path of this API.
-        openapi_extra: What the route says there besides.
+        since: Time of the deprecation (aware).
+        sunset: Time of the removal (aware), at least `MIN_NOTICE_PERIOD` later.
+        link: Page that describes the replacement: a URL, or a path of this API.
+        openapi_extra: Other extensions of the route.
 
     Raises:
-        ValueError: The end comes too soon, or the link could not stand in a header.
+        ValueError: The removal comes too soon, or the link is not valid in a header.
     """
     if sunset - since < MIN_NOTICE_PERIOD:
         raise ValueError(f"a route is deprecated for {MIN_NOTICE_PERIOD.days} days at least before it goes")
@@ -50,7 +50,7 @@ def mark_deprecated(
 
 
 class DeprecationMiddleware:
-    """ASGI middleware that tells clients of deprecated routes, whatever these answer."""
+    """ASGI middleware that adds deprecation headers to every response of deprecated routes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -61,11 +61,11 @@ class DeprecationMiddleware:
             await self._app(scope, receive, send)
             return
 
-        def told(message: Message) -> Message:
+        def add_headers(message: Message) -> Message:
             deprecated = getattr(scope.get("route"), "deprecated", None)
             return append_headers(message, _headers(scope["route"])) if deprecated else message
 
-        await self._app(scope, receive, map_response_start(send, told))
+        await self._app(scope, receive, map_response_start(send, add_headers))
 
 
 def _headers(route: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 (whatever kind of route it is)

@@ -1,9 +1,9 @@
-"""`ETag`, `If-None-Match` and `If-Match` (RFC 9110): what a resource is like, told by a hash.
+"""Implements `ETag`, `If-None-Match` and `If-Match` (RFC 9110) with hashes of resources.
 
-A tag has one part or two. The first is a hash of what only a change of the resource itself alters: changes
-go by it (`If-Match`). What moves by itself, such as a box's battery, is in the second, a hash of all that is
-shown: reads go by the whole (`If-None-Match`). Both are of the representation as GET gives it, in a canonical
-form, wherever it is computed: of an answer's bytes, or of a locked row.
+A tag has one part or two. The first is a hash of the fields that only a change of the resource alters;
+`If-Match` compares it. The second, for resources with fields that change by themselves, such as a box's
+battery, is a hash of all fields; `If-None-Match` compares the whole tag. Both hash the representation that
+GET returns, in a canonical form, from a response's bytes or from a locked row.
 """
 
 import base64
@@ -30,20 +30,20 @@ _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 _ANY: Final = "*"
 _DIGEST_BYTES: Final = 16
 _SHOWN: Final = frozenset({200, 201})
-# What a 304 says of the answer that it stands for.
+# Headers of the full response that a 304 repeats.
 _ABOUT: Final = frozenset({b"etag", b"cache-control", b"vary", b"date", b"content-location", b"expires"})
 
 
 class ResponseModel(BaseModel):
-    """A thing as whoever may read it is shown it, with what others wrote."""
+    """A response with content that others wrote: callers without the read scope do not get it."""
 
 
 class ResourceModel(ResponseModel):
-    """A thing of its own, as it is shown: its answers have an ETag.
+    """A resource with an identity: its responses have an ETag.
 
     Attributes:
-        volatile: fields that change by themselves: with time, with what a box sends, with use.
-        once: fields of the answer that made it, and of no other.
+        volatile: fields that change by themselves: with time, with a box's messages, with use.
+        once: fields that only the response to the creation contains.
     """
 
     volatile: ClassVar[frozenset[str]] = frozenset()
@@ -51,7 +51,7 @@ class ResourceModel(ResponseModel):
 
 
 class PreconditionFailedError(VigieError):
-    """The resource is not any more what the client has seen."""
+    """The resource changed since the client read it."""
 
     status = 412
     code = "precondition_failed"
@@ -59,33 +59,33 @@ class PreconditionFailedError(VigieError):
 
 @dataclass(frozen=True, slots=True)
 class EtagPolicy:
-    """How tags of a kind of resource are made; the attributes are those of `ResourceModel`."""
+    """How to compute the tags of a kind of resource; the attributes are those of `ResourceModel`."""
 
     volatile: frozenset[str]
     once: frozenset[str]
 
     @classmethod
     def of(cls, model: object) -> "EtagPolicy | None":
-        """The shape of a model, or of a choice of models; None where it is not of resources alone."""
+        """Return the policy of a model, or of a union of models; None unless all are resources."""
         if isinstance(model, TypeAliasType):
             return cls.of(model.__value__)
         if get_origin(model) is Annotated:
             return cls.of(get_args(model)[0])
         if get_origin(model) in {Union, UnionType}:
-            shapes = [cls.of(each) for each in get_args(model)]
-            known = [shape for shape in shapes if shape is not None]
-            if len(known) < len(shapes):
+            policies = [cls.of(each) for each in get_args(model)]
+            known = [policy for policy in policies if policy is not None]
+            if len(known) < len(policies):
                 return None
             return cls(
-                frozenset().union(*(shape.volatile for shape in known)),
-                frozenset().union(*(shape.once for shape in known)),
+                frozenset().union(*(policy.volatile for policy in known)),
+                frozenset().union(*(policy.once for policy in known)),
             )
         if isinstance(model, type) and issubclass(model, ResourceModel):
             return cls(model.volatile, model.once)
         return None
 
     def tag(self, document: Mapping[str, Any]) -> str:
-        """The entity tag of a representation, without its quotes."""
+        """Return the entity tag of a representation, without its quotes."""
         shown = {name: value for name, value in document.items() if name not in self.once}
         steady = _digest({name: value for name, value in shown.items() if name not in self.volatile})
         return f"{steady}.{_digest(shown)}" if self.volatile else steady
@@ -97,25 +97,25 @@ def _digest(document: Mapping[str, Any]) -> str:
     return base64.urlsafe_b64encode(short).decode().rstrip("=")
 
 
-def add_etag(answer: BufferedResponse, shape: EtagPolicy, scope: Scope) -> BufferedResponse:
-    """An answer with its ETag; to a GET of what the client has already, 304."""
-    if answer.status not in _SHOWN or not answer.header(b"content-type").startswith(b"application/json"):
-        return answer
-    tag = shape.tag(json.loads(answer.body))
-    headers = [*answer.headers, (b"etag", f'"{tag}"'.encode())]
+def add_etag(response: BufferedResponse, policy: EtagPolicy, scope: Scope) -> BufferedResponse:
+    """Add the ETag to a response; answer 304 to a GET whose `If-None-Match` names it."""
+    if response.status not in _SHOWN or not response.header(b"content-type").startswith(b"application/json"):
+        return response
+    tag = policy.tag(json.loads(response.body))
+    headers = [*response.headers, (b"etag", f'"{tag}"'.encode())]
     given = ",".join(Headers(scope=scope).getlist(IF_NONE_MATCH))
     if scope["method"] == "GET" and _names(given, tag):
         return BufferedResponse(304, [each for each in headers if each[0] in _ABOUT])
-    return BufferedResponse(answer.status, headers, answer.body)
+    return BufferedResponse(response.status, headers, response.body)
 
 
 def _names(given: str, tag: str) -> bool:
-    """Whether an `If-None-Match` names a tag; weak ones count (RFC 9110, 13.1.2)."""
+    """Return whether an `If-None-Match` names a tag; weak tags count (RFC 9110, 13.1.2)."""
     return given.strip() == _ANY or any(each == tag for _, each in _TAG.findall(given))
 
 
 class IfMatchPrecondition:
-    """What a change depends on: nothing, or that the resource is as the client has seen it.
+    """The precondition of a change: none, or that the resource is as the client read it.
 
     Args:
         if_match: the header; None where there is none.
@@ -124,25 +124,25 @@ class IfMatchPrecondition:
     def __init__(self, if_match: str | None) -> None:
         self._anything = if_match is None or if_match.strip() == _ANY
         # Weak tags never match (RFC 9110, 13.1.1).
-        self._wanted = {tag.partition(".")[0] for weak, tag in _TAG.findall(if_match or "") if not weak}
+        self._expected = {tag.partition(".")[0] for weak, tag in _TAG.findall(if_match or "") if not weak}
 
     def check(self, shown: ResourceModel) -> None:
-        """Compare with a row that was locked, and is not changed yet.
+        """Compare with a row that is locked and not changed yet.
 
         Raises:
-            PreconditionFailedError: It is another one than the client has seen.
+            PreconditionFailedError: It changed since the client read it.
         """
         if self._anything:
             return
-        shape = EtagPolicy(shown.volatile, shown.once)
-        steady = replace(shape, once=shape.once | shape.volatile, volatile=frozenset())
-        if steady.tag(shown.model_dump(mode="json", by_alias=True)) not in self._wanted:
+        policy = EtagPolicy(shown.volatile, shown.once)
+        steady = replace(policy, once=policy.once | policy.volatile, volatile=frozenset())
+        if steady.tag(shown.model_dump(mode="json", by_alias=True)) not in self._expected:
             raise PreconditionFailedError(
-                "It was changed since you read it: read it again, and decide anew what to change."
+                "It changed since you read it. Read it again, then decide what to change."
             )
 
     def on[T](self, shown: Callable[[T], ResourceModel]) -> Callable[[T], None]:
-        """The check as services take it: of a row, which is shown so."""
+        """Return the check in the form that services take: of a row, which `shown` represents."""
 
         def check(row: T) -> None:
             if not self._anything:
@@ -154,7 +154,9 @@ class IfMatchPrecondition:
 async def _precondition(
     if_match: Annotated[
         str | None,
-        Header(alias=IF_MATCH, description="ETags: carried out only if the resource still has one of them"),
+        Header(
+            alias=IF_MATCH, description="ETags: the change happens only if the resource still has one of them"
+        ),
     ] = None,
 ) -> IfMatchPrecondition:
     return IfMatchPrecondition(if_match)
@@ -164,4 +166,4 @@ PreconditionDep = Annotated[IfMatchPrecondition, Depends(_precondition)]
 
 
 def skip_precondition(_: object) -> None:
-    """The check of whoever does not care what was there before."""
+    """Check nothing, for callers without a precondition."""

@@ -1,10 +1,10 @@
-"""The field types that request bodies, paths and queries share, with the stable code of each refusal.
+"""Defines field types of request bodies, paths and queries, with a stable code for each rejection.
 
-Owns what a name, a text, a box's id, a place, a time zone, an identifier and an instant may look like.
-Must not know a room's models nor a database: whether a thing exists is the room's question.
+They check the form of names, texts, box ids, locations, time zones, identifiers and instants. Whether a
+resource exists is up to its room.
 
-Bodies reach pydantic as Python objects, not as JSON text. Models are strict, so that a boolean or a text is
-never taken for a number; the types here take their one JSON form (a text) all the same.
+pydantic gets bodies as Python objects, not as JSON text. Models are strict, so that a boolean or a text never
+counts as a number; the types here accept their one JSON form (a text) nevertheless.
 """
 
 import re
@@ -47,13 +47,16 @@ _BOX_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _ZONE_LIMIT: Final = 64
 _EPOCH_MS: Final = re.compile(r"-?[0-9]{1,17}")
-# What turns the direction of the text after it, the byte-order mark, and the separators that are line ends.
-_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u2028\u2029")
+# Bidirectional controls, the byte-order mark, and the separators that are line ends.
+_FORBIDDEN: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u2028\u2029")
 _LINE_ENDS: Final = frozenset("\n\r\t")
-# The same for the OpenAPI document, as far as patterns can say it: Unicode's normal form they cannot.
-_UNTAKEN: Final = r"\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\u2028\u2029"
-NAME_PATTERN: Final = rf"^[^\x00-\x1f{_UNTAKEN}]*[^\x00-\x20\s{_UNTAKEN}][^\x00-\x1f{_UNTAKEN}]*$"
-TEXT_PATTERN: Final = rf"^[^\x00-\x08\x0b\x0c\x0e-\x1f{_UNTAKEN}]*$"
+# The same for the OpenAPI document, as far as patterns can express it. They cannot express Unicode's normal
+# form.
+_FORBIDDEN_CLASS: Final = r"\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\u2028\u2029"
+NAME_PATTERN: Final = (
+    rf"^[^\x00-\x1f{_FORBIDDEN_CLASS}]*[^\x00-\x20\s{_FORBIDDEN_CLASS}][^\x00-\x1f{_FORBIDDEN_CLASS}]*$"
+)
+TEXT_PATTERN: Final = rf"^[^\x00-\x08\x0b\x0c\x0e-\x1f{_FORBIDDEN_CLASS}]*$"
 _DURATION_END: Final = r"[0-9]{1,9}(\.[0-9]{1,6})?S"
 _DURATION_REST: Final = (
     rf"T([0-9]{{1,9}}H([0-9]{{1,9}}M)?({_DURATION_END})?|[0-9]{{1,9}}M({_DURATION_END})?|{_DURATION_END})"
@@ -62,28 +65,28 @@ _EARTH: Final = ((-180.0, 180.0, "longitude"), (-90.0, 90.0, "latitude"))
 
 
 class RequestBody(BaseModel):
-    """The base of every request body, and of its parts: no unknown field, no silent conversion."""
+    """Base of request bodies and their parts: rejects unknown fields and silent conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _few_unknown(cls, value: object) -> object:
-        """Look at as many unknown fields as are told: each of half a million would be a fault of its own."""
+    def _limit_unknown(cls, value: object) -> object:
+        """Drop unknown fields beyond the reported ones: half a million of them would each be a fault."""
         if not isinstance(value, dict) or len(value) <= FAULTS_LIMIT:
             return value
         known = {field.alias or name for name, field in cls.model_fields.items()}
         unknown = [name for name in value if name not in known]
-        kept = known.union(unknown[:FAULTS_LIMIT])
-        return {name: value[name] for name in value if name in kept}
+        considered = known.union(unknown[:FAULTS_LIMIT])
+        return {name: value[name] for name in value if name in considered}
 
 
 def limit_field_count(limit: int, what: str, code: str = "invalid_value") -> BeforeValidator:
-    """Refuse an object of too many fields before any is looked at: pydantic would count them afterwards."""
+    """Reject an object with too many fields before validating any: pydantic counts them afterwards."""
 
     def check(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
         if isinstance(value, dict) and len(value) > limit:
-            raise CodedValueError(code, f"At most {limit} {what} are taken")
+            raise CodedValueError(code, f"At most {limit} {what} are allowed")
         return value
 
     return BeforeValidator(check)
@@ -93,13 +96,13 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-def make_omittable_field() -> Any:  # noqa: ANN401 (it stands in for a value of the field's own type)
+def make_omittable_field() -> Any:  # noqa: ANN401 (a placeholder for a value of the field's type)
     """The default of a PATCH field that may be absent but not null (`collect_sent_fields`)."""
     return Field(default=None, json_schema_extra=_without_default)
 
 
 def collect_sent_fields(body: RequestBody) -> dict[str, Any]:
-    """The fields of a PATCH that the client sent, as Python values."""
+    """Return the fields of a PATCH that the client sent, as Python values."""
     return {name: getattr(body, name) for name in body.model_fields_set}
 
 
@@ -108,23 +111,23 @@ def check_text(value: str, *, limit: int, lines: bool = False) -> str:
 
     Args:
         value: The text.
-        limit: The most characters.
-        lines: Whether line ends and tabs may occur, and the text may be empty.
+        limit: Maximum characters.
+        lines: Whether the text may contain line ends and tabs, and may be empty.
 
     Raises:
         CodedValueError: `text_too_long`, `nul_in_text`, `invalid_text` or `name_not_normalised`.
     """
     if len(value) > limit:
-        raise CodedValueError("text_too_long", f"At most {limit} characters are taken")
+        raise CodedValueError("text_too_long", f"At most {limit} characters are allowed")
     if "\0" in value:
         raise CodedValueError("nul_in_text", "A NUL character cannot be stored")
     allowed = _LINE_ENDS if lines else frozenset()
     for character in value:
-        if character in _TURNING or (
+        if character in _FORBIDDEN or (
             unicodedata.category(character) in {"Cc", "Cs"} and character not in allowed
         ):
             raise CodedValueError(
-                "invalid_text", f"The character {format_rejected_value(character)} is not taken in a text"
+                "invalid_text", f"The character {format_rejected_value(character)} is not allowed in a text"
             )
     if not unicodedata.is_normalized("NFC", value):
         raise CodedValueError(
@@ -137,11 +140,11 @@ def check_text(value: str, *, limit: int, lines: bool = False) -> str:
 
 
 def check_box_id(value: str) -> str:
-    """Check a box's id: it stands in topics and is an MQTT username (CodedValueError `invalid_box_id`)."""
+    """Check a box's id, which is part of topics and an MQTT user name (CodedValueError `invalid_box_id`)."""
     if _BOX_ID.fullmatch(value) is None:
         raise CodedValueError(
             "invalid_box_id",
-            f"{format_rejected_value(value)}: 1 to 64 of the characters A-Z a-z 0-9 _ - make a box's id",
+            f"{format_rejected_value(value)}: a box's id has 1 to 64 of the characters A-Z a-z 0-9 _ -",
         )
     return value
 
@@ -157,7 +160,7 @@ def check_site_kind_format(value: str) -> str:
 
 @cache
 def list_timezones() -> frozenset[str]:
-    """The names of all time zones that this machine knows."""
+    """Return the names of all time zones on this machine."""
     return frozenset(available_timezones()) - {"localtime", "Factory"}
 
 
@@ -195,7 +198,7 @@ def _coded(parse: Callable[[Any], datetime]) -> Callable[[Any], datetime]:
 
 
 def _instant(value: Any) -> datetime:  # noqa: ANN401 (whatever JSON holds)
-    """Read a time of a body: a text, or an integer of milliseconds."""
+    """Parse a time of a body: a text, or an integer of milliseconds."""
     if isinstance(value, int) and not isinstance(value, bool):
         return to_datetime(parse_epoch_ms(value))
     if not isinstance(value, str):
@@ -206,13 +209,13 @@ def _instant(value: Any) -> datetime:  # noqa: ANN401 (whatever JSON holds)
 
 
 def parse_instant_parameter(value: str) -> datetime:
-    """Read a time of a query: RFC 3339 with a zone, or milliseconds since the epoch.
+    """Parse a time of a query: RFC 3339 with a zone, or milliseconds since the epoch.
 
-    A `+` that was not escaped arrives as a space: no RFC 3339 time holds one, so nothing is guessed by taking
-    it for what was meant. The far ends of time are brought to the years that samples can have.
+    An unescaped `+` arrives as a space. RFC 3339 times contain no space, so replacing it is no guess. Times
+    beyond the years of samples are clamped to them.
 
     Raises:
-        RejectedError: as `app.platform.kernel.instants` does.
+        RejectedError: as in `app.platform.kernel.instants`.
     """
     if _EPOCH_MS.fullmatch(value):
         return to_datetime(parse_epoch_ms(int(value)))
@@ -259,9 +262,9 @@ Identifier = Annotated[UUID, Strict(strict=False)]
 
 TenantId = Annotated[
     Identifier | None,
-    Field(description="For the platform's administrators alone: the organisation that it is made for"),
+    Field(description="The organisation that will own it; only for the platform's administrators"),
 ]
-"""`organisation_id` in a creation."""
+"""`organisation_id` in requests that create something."""
 
 DURATION: Final = WithJsonSchema(
     {
@@ -270,7 +273,7 @@ DURATION: Final = WithJsonSchema(
         "examples": ["PT10M"],
     }
 )
-"""How an ISO 8601 duration is documented. How long it may be at least and at most is each field's matter."""
+"""The JSON schema of an ISO 8601 duration. Each field has its own minimum and maximum."""
 
 Instant = Annotated[
     datetime, BeforeValidator(_coded(_instant)), WithJsonSchema({"type": "string", "format": "date-time"})
@@ -298,7 +301,7 @@ InstantParameter = Annotated[
 
 
 class Point(RequestBody):
-    """A place: a GeoJSON Point in WGS 84."""
+    """A location: a GeoJSON Point in WGS 84."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"type": "Point", "coordinates": [1.4442, 43.6047]}]}
@@ -332,7 +335,7 @@ class Point(RequestBody):
 
     @classmethod
     def at(cls, longitude: float | None, latitude: float | None) -> "Point | None":
-        """The place that two columns hold; None where they are empty."""
+        """Return the location in two columns; None where they are empty."""
         if longitude is None or latitude is None:
             return None
         return cls(type="Point", coordinates=[longitude, latitude])

@@ -1,4 +1,4 @@
-"""Reads forms of our own pages: small, in UTF-8, and sent by nobody else's page."""
+"""Reads HTML forms of Vigie's own pages: small, in UTF-8, and not sent by another site."""
 
 from collections.abc import Collection
 from typing import Final
@@ -15,17 +15,17 @@ _MOST_FIELDS: Final = 20
 async def read_form(
     request: Request, names: Collection[str], *, most: int, verbatim: Collection[str] = ()
 ) -> dict[str, str]:
-    """Read the fields of a form, without the spaces around them.
+    """Read the fields of a form, without surrounding spaces.
 
     Args:
-        request: What was sent.
-        names: The fields that the form has; others are passed over.
-        most: Bytes that it may have at most.
-        verbatim: Fields that keep their spaces, such as passwords.
+        request: The request.
+        names: The fields of the form; others are ignored.
+        most: Maximum bytes of the body.
+        verbatim: Fields whose spaces are preserved, such as passwords.
 
     Raises:
         ForbiddenError: `foreign_form`: another site's page sent it.
-        InvalidError: `invalid_form`: it cannot be read.
+        InvalidError: `invalid_form`: it cannot be parsed.
         UnreadableBodyError: It is too large, or too slow.
     """
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
@@ -34,8 +34,10 @@ async def read_form(
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
     except (ValueError, UnicodeError):
-        raise InvalidError("The form cannot be read.", code="invalid_form") from None
-    # Line ends as forms have them, and texts as they are stored.
+        raise InvalidError(
+            "The form cannot be read. Reload the page and send it again.", code="invalid_form"
+        ) from None
+    # Browsers send CRLF; texts are stored with LF.
     return {
         name: value if name in verbatim else value.replace("\r\n", "\n").strip()
         for name, value in pairs

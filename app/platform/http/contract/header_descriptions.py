@@ -1,7 +1,7 @@
-"""The OpenAPI document's part on headers and answers that hold for many calls at once.
+"""Documents headers that many calls share, in the OpenAPI document: idempotency keys, ETags, preconditions.
 
-Owns their description. What they do is the matter of `app.platform.http.contract.idempotency`,
-`app.platform.http.contract.etags` and `app.platform.http.contract.strict_body`.
+Their behaviour is in `app.platform.http.contract.idempotency`, `app.platform.http.contract.etags` and
+`app.platform.http.contract.strict_body`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,35 +19,35 @@ _KEY: Final[dict[str, Any]] = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "Of your choice, such as a UUID: sent again within 24 hours with the same body, the call "
-    "is not carried out once more, and the first answer comes with `Idempotency-Replayed: true`",
+    "description": "A key of your choice, such as a UUID. If you retry within 24 hours with the same key and "
+    "body, the call is not executed again: you get the first response, with `Idempotency-Replayed: true`",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": PATTERN},
 }
 _ETAG: Final[dict[str, Any]] = {
-    "description": "Of what the resource is like: for `If-None-Match` and `If-Match`",
+    "description": "The version of the resource, for `If-None-Match` and `If-Match`",
     "schema": {"type": "string"},
 }
 _IF_NONE_MATCH: Final[dict[str, Any]] = {
     "name": IF_NONE_MATCH,
     "in": "header",
     "required": False,
-    "description": "ETags of what you have already: 304 if it is one of them still",
+    "description": "ETags of your copies: 304 if one of them is current",
     "schema": {"type": "string"},
 }
 
 
 def describe_headers(app: FastAPI, document: dict[str, Any]) -> None:
-    """Put the headers into the OpenAPI document of an application."""
+    """Add the headers to the OpenAPI document of an application."""
     for operation, route in _operations(app, document):
-        if route.takes_key:
+        if route.accepts_idempotency_key:
             operation.setdefault("parameters", []).append(_KEY)
-            _may_answer(operation, 409, 422, 503)
-        if route.reading:
-            _describe_unshown(operation, route.reading)
-        if route.shape is not None:
+            _add_problems(operation, 409, 422, 503)
+        if route.read_scopes:
+            _describe_unshown(operation, route.read_scopes)
+        if route.etag_policy is not None:
             _describe_tags(operation, reads="GET" in (route.methods or ()))
         if any(each["name"] == IF_MATCH for each in operation.get("parameters", [])):
-            _may_answer(operation, 412)
+            _add_problems(operation, 412)
 
 
 def _operations(app: FastAPI, document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], StrictRoute]]:
@@ -67,16 +67,16 @@ def _describe_tags(operation: dict[str, Any], *, reads: bool) -> None:
             operation["responses"][status].setdefault("headers", {})[ETAG] = _ETAG
     if reads:
         operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
-        operation["responses"]["304"] = {"description": "As it was", "headers": {ETAG: _ETAG}}
+        operation["responses"]["304"] = {"description": "Not modified", "headers": {ETAG: _ETAG}}
 
 
 def _describe_unshown(operation: dict[str, Any], scopes: Iterable[str]) -> None:
     needed = " and ".join(f"`{scope}`" for scope in dict.fromkeys(scopes))
     operation["responses"]["204"] = {
-        "description": f"Done, and not shown: the caller lacks {needed}, without which one does not read it"
+        "description": f"Done. The response has no body, because the caller lacks {needed} to read it"
     }
 
 
-def _may_answer(operation: dict[str, Any], *statuses: int) -> None:
+def _add_problems(operation: dict[str, Any], *statuses: int) -> None:
     for status, answer in document_problems(*statuses).items():
         operation["responses"].setdefault(str(status), answer)

@@ -1,9 +1,9 @@
-"""`Idempotency-Key`: a POST that is sent again is carried out once, and gets the first answer.
+"""Implements `Idempotency-Key`: a POST that is retried runs once, and gets the first response again.
 
-Owns the header, which answers are kept, and the order of things;
-`app.platform.http.contract.idempotency_keys` has the table. Requests without the header cost nothing. What
-is carried out without a session of `Database.write` (samples, replays of the quarantine) is not marked: it
-is harmless twice.
+Decides which responses are stored and in which order things happen;
+`app.platform.http.contract.idempotency_keys` holds the table. Requests without the header cost nothing. Work
+outside a session of `Database.write` (samples, quarantine replays) is not marked as executed: it is
+idempotent itself.
 """
 
 import asyncio
@@ -35,55 +35,55 @@ _REFUSED: Final = 400
 
 
 def has_idempotency_key(scope: Scope) -> bool:
-    """Tell whether a request names a key."""
+    """Return whether a request has an idempotency key."""
     return any(name == _NAME for name, _ in scope["headers"])
 
 
 def read_idempotency_key(request: Request) -> str:
-    """The key that a request names, in either form: as it is, or in the quotes of RFC 9651.
+    """Return the request's key, with or without the quotes of RFC 9651.
 
     Raises:
-        InvalidError: `invalid_idempotency_key`; it carries what must never enter.
+        InvalidError: `invalid_idempotency_key`, or it contains forbidden content.
     """
     given = request.headers.getlist(HEADER)
     if len(given) != 1 or not _KEY.fullmatch(given[0]):
         raise InvalidError(
-            f"`{HEADER}` is given once, with 1 to 255 visible ASCII characters: a UUID, say.",
+            f"Send `{HEADER}` once, with 1 to 255 visible ASCII characters, such as a UUID.",
             code="invalid_idempotency_key",
         )
-    # It is kept as it was written: no other text is that nobody has looked at.
+    # The key is stored as written, and no other check examines it.
     check_body(given[0])
     quoted = re.fullmatch('"(.+)"', given[0])
     return quoted[1] if quoted else given[0]
 
 
 def refuse_idempotency_key(request: Request) -> None:
-    """Refuse a key where there is no caller whose it could be.
+    """Reject an idempotency key on a route without a caller.
 
     Raises:
         InvalidError: `idempotency_key_not_taken`.
     """
     read_idempotency_key(request)
     raise InvalidError(
-        f"This call is made without an API key, and takes no `{HEADER}`: its answer would be anybody's.",
+        f"This call needs no API key, so it accepts no `{HEADER}`. Send it without.",
         code="idempotency_key_not_taken",
     )
 
 
 async def execute_once(app: ASGIApp, request: Request, principal: Principal, body: bytes, send: Send) -> None:
-    """Have a request answered once under its key, or answer it as it was answered before.
+    """Execute a request once under its key, or send the stored response.
 
     Args:
-        app: Answers it.
+        app: Answers the request.
         request: The request, whose body was read.
         principal: The caller.
         body: The bytes of the body.
-        send: Takes the answer.
+        send: Sends the response.
 
     Raises:
         InvalidError: `invalid_idempotency_key`.
-        ConflictError: as `idempotency_keys.claim` says.
-        ForbiddenError: the same.
+        ConflictError: see `idempotency_keys.claim_idempotency_key`.
+        ForbiddenError: likewise.
         UnavailableError: `encryption_key_missing`.
     """
     key = read_idempotency_key(request)
@@ -99,9 +99,9 @@ async def execute_once(app: ASGIApp, request: Request, principal: Principal, bod
         return
     try:
         with add_commit_step(claim.mark):
-            answer = await buffer_response(app, request.scope, _again(body, request.receive))
+            answer = await buffer_response(app, request.scope, _replay_body(body, request.receive))
     except (Exception, asyncio.CancelledError):
-        # Cancelled: it took too long. What it had not committed by then it never will.
+        # Cancelled by its deadline: uncommitted work stays uncommitted.
         await _settle(database, claim, sealer, None)
         raise
     await _settle(database, claim, sealer, answer)
@@ -114,35 +114,35 @@ async def _settle(
     sealer: SecretSealer,
     answer: BufferedResponse | None,
 ) -> None:
-    """Keep an answer, or free its key. Where neither can be done the answer goes out all the same."""
+    """Store a response, or release its key. If neither succeeds, the response is sent nevertheless."""
     try:
         if answer is None or answer.status >= _FAILED:
             await claim.release(database)
         else:
-            # A refusal changed nothing, and may be asked for again: kept, whoever asks for what is not there
-            # would fill the table.
-            await claim.keep(database, sealer, answer, anyway=answer.status < _REFUSED)
+            # A refusal changed nothing and can be repeated. Storing it would let clients fill the table with
+            # requests for resources that do not exist.
+            await claim.store_response(database, sealer, answer, anyway=answer.status < _REFUSED)
     except DATABASE_ERRORS as error:
         _log.warning("answer_not_kept", holder=str(claim.holder), error=repr(error))
 
 
 def _identity(request: Request, body: bytes) -> bytes:
-    """What is the same of a repeat, and of no other request."""
+    """Return what a retry has in common with the first request, and no other request has."""
     scope = request.scope
     query = scope["query_string"].decode("latin-1")
     about = [scope["method"], scope["path"], query, request.headers.get("content-type", "")]
     return json.dumps(about).encode() + b"\n" + body
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Give a body that was read once more; then what the client does."""
-    given = False
+def _replay_body(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that delivers a body that was already read, then the client's next messages."""
+    delivered = False
 
-    async def again() -> Message:
-        nonlocal given
-        if given:
+    async def replay() -> Message:
+        nonlocal delivered
+        if delivered:
             return await receive()
-        given = True
+        delivered = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return again
+    return replay

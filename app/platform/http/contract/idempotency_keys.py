@@ -1,9 +1,9 @@
-"""What is kept of POSTs with an `Idempotency-Key`: who carries one out, and the sealed answer.
+"""Stores idempotency keys: which request executes one, and the encrypted response.
 
-A request claims its key in a transaction of its own. The transaction of its change marks the claim as carried
-out, so that the two are committed together or not at all. The answer is kept afterwards: it can hold secrets
-that are shown once, and is sealed. A claim whose process died before its change is free again after `LEASE`;
-whoever holds it no longer cannot commit any more. Must not know HTTP.
+A request claims its key in a separate transaction. The transaction of its change marks the claim as executed,
+so that both commit or neither. The response is stored afterwards, encrypted, as it can contain secrets that
+are shown once. If a process dies before its change, the key is free again after `LEASE`; a request that lost
+its claim cannot commit. Independent of HTTP.
 """
 
 import base64
@@ -27,31 +27,34 @@ from app.platform.secrets.sealed_columns import IDEMPOTENCY_ANSWER
 from app.platform.secrets.sealing import SealingError, SecretSealer
 
 if TYPE_CHECKING:
-    from app.platform.identity.principals import Principal  # it knows HTTP, and this does not
+    from app.platform.identity.principals import Principal  # avoids an import of HTTP at run time
 
-KEPT_FOR: Final = timedelta(hours=24)
+RETENTION: Final = timedelta(hours=24)
 LEASE: Final = timedelta(seconds=90)
-"""How long a request may hold its key before its first commit, when another one may take it; and after a
-commit, when its answer counts as lost. More than `api.deadline_s` by default."""
+"""How long a request may hold its key before its first commit; then another may take the key.
+
+After a commit, the time until its response counts as lost. Longer than the default of `api.deadline_s`.
+"""
 
 RETRY_S: Final = 1
-"""When to ask again for a request that is still carried out."""
+"""Seconds after which to retry while the first request is still running."""
 
 _log = get_logger(__name__)
 _Instant = TIMESTAMP(timezone=True)
 _MINE: Final = "organisation_id = :organisation_id AND caller_id = :caller_id AND key = :key"
-# What has expired is as if it were not there; what nobody works on any more is taken over.
+# An expired key counts as absent; an abandoned one is taken over.
 _CLAIM: Final = text("""
 INSERT INTO idempotency_keys AS k
     (organisation_id, caller_id, key, fingerprint, state, holder, claimed_at, created_at, expires_at)
-VALUES (:organisation_id, :caller_id, :key, :fingerprint, 'running', :holder, now(), now(), now() + :kept_for)
+VALUES (:organisation_id, :caller_id, :key, :fingerprint, 'running', :holder, now(), now(),
+    now() + :retention)
 ON CONFLICT (organisation_id, caller_id, key) DO UPDATE SET
     fingerprint = excluded.fingerprint, state = 'running', holder = excluded.holder, claimed_at = now(),
     created_at = now(), expires_at = excluded.expires_at, status = NULL, answer = NULL
 WHERE k.expires_at <= now()
     OR k.state = 'running' AND k.claimed_at <= now() - :lease AND k.fingerprint = ANY (:known)
 RETURNING true
-""").bindparams(bindparam("known", type_=ARRAY(LargeBinary)), kept_for=KEPT_FOR, lease=LEASE)
+""").bindparams(bindparam("known", type_=ARRAY(LargeBinary)), retention=RETENTION, lease=LEASE)
 _READ: Final = text(
     "SELECT fingerprint, state, holder, status, answer, claimed_at > now() - :lease AS held "  # noqa: S608 (names of ours)
     f"FROM idempotency_keys WHERE {_MINE}"
@@ -60,7 +63,7 @@ _MARK: Final = text(
     "UPDATE idempotency_keys SET state = 'carried_out', claimed_at = clock_timestamp() "  # noqa: S608 (names of ours)
     f"WHERE {_MINE} AND holder = :holder RETURNING true"
 )
-_KEEP: Final = text(
+_STORE: Final = text(
     "UPDATE idempotency_keys SET state = 'answered', status = :status, answer = :answer "  # noqa: S608 (names of ours)
     f"WHERE {_MINE} AND holder = :holder AND (:anyway OR state = 'carried_out')"
 )
@@ -70,10 +73,10 @@ _RELEASE: Final = text(
 
 
 class IdempotencyKey(Base):
-    """A key that a caller used, and what came of it.
+    """A key that a caller used, with its state and response.
 
-    `running`: claimed, nothing committed. `carried_out`: the change is committed. `answered`: the answer is
-    kept too.
+    `running`: claimed, nothing committed. `carried_out`: the change is committed. `answered`: the response is
+    stored too.
     """
 
     __tablename__ = "idempotency_keys"
@@ -93,14 +96,14 @@ class IdempotencyKey(Base):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyClaim:
-    """The right to carry out the request of a key.
+    """The right to execute the request of a key.
 
     Attributes:
-        organisation_id: the caller's.
-        caller_id: the API key's id, or the person's.
-        key: what the client named.
-        holder: this attempt's own id.
-        rights: the caller's: who has less of them later is not shown the answer.
+        organisation_id: the caller's organisation.
+        caller_id: id of the API key or the person.
+        key: the client's key.
+        holder: id of this attempt.
+        rights: the caller's rights: a caller who lost some of them does not get the response.
     """
 
     organisation_id: UUID
@@ -111,11 +114,11 @@ class IdempotencyClaim:
 
     @property
     def row(self) -> tuple[UUID, UUID, str]:
-        """What it has its row by."""
+        """The primary key of its row."""
         return self.organisation_id, self.caller_id, self.key
 
     def values(self) -> dict[str, Any]:
-        """What statements take."""
+        """Return the parameters of statements."""
         return {
             "organisation_id": self.organisation_id,
             "caller_id": self.caller_id,
@@ -124,34 +127,34 @@ class IdempotencyClaim:
         }
 
     async def mark(self, session: WriteSession) -> None:
-        """Say, in the transaction of the change, that it is carried out.
+        """Mark the request as executed, in the transaction of its change.
 
         Raises:
-            ConflictError: `idempotency_key_in_use`: it took too long, and another request has the key.
+            ConflictError: `idempotency_key_in_use`: it took too long, and another request holds the key.
         """
         if not await session.scalar(_MARK, self.values()):
             raise make_key_in_use_error()
 
-    async def keep(
+    async def store_response(
         self, database: Database, sealer: SecretSealer, answer: BufferedResponse, *, anyway: bool
     ) -> None:
-        """Keep the answer for those who ask again.
+        """Store the response for retries.
 
         Args:
-            database: For a transaction.
-            sealer: Ready.
-            answer: It.
-            anyway: Also where nothing was committed; else the key is free again in that case.
+            database: Opens a transaction.
+            sealer: Encrypts; it has a key.
+            answer: The response.
+            anyway: Whether to store it if nothing was committed; otherwise the key is released in that case.
         """
         sealed = IDEMPOTENCY_ANSWER.seal(sealer, _written(answer, self.rights), *self.row)
         values = {**self.values(), "status": answer.status, "answer": sealed, "anyway": anyway}
         async with database.write() as session:
-            await session.execute(_KEEP, values)
+            await session.execute(_STORE, values)
             if not anyway:
                 await session.execute(_RELEASE, self.values())
 
     async def release(self, database: Database) -> None:
-        """Free the key, unless something was committed under it."""
+        """Release the key, unless something was committed under it."""
         async with database.write() as session:
             await session.execute(_RELEASE, self.values())
 
@@ -159,77 +162,81 @@ class IdempotencyClaim:
 async def claim_idempotency_key(
     database: Database, principal: "Principal", key: str, request: bytes, sealer: SecretSealer
 ) -> IdempotencyClaim | BufferedResponse:
-    """Claim a key, or give the answer that is kept under it.
+    """Claim a key, or return the response that is stored under it.
 
     Args:
-        database: For transactions.
-        principal: The caller: keys of others are other keys.
-        key: Checked.
-        request: What is the same for a repeat, and for no other request.
-        sealer: Ready.
+        database: Opens transactions.
+        principal: The caller. Each caller has a separate set of keys.
+        key: The validated key.
+        request: What a retry has in common with the first request, and no other request has.
+        sealer: Decrypts; it has a key.
 
     Raises:
         ConflictError: `idempotency_key_reused` for another request, `idempotency_key_in_use` while the first
-            one runs, `idempotency_outcome_unknown` where it was carried out and its answer is lost.
-        ForbiddenError: `idempotency_rights_lost`: the caller may do less than it could then.
+            one runs, `idempotency_outcome_unknown` where it was executed and its response is lost.
+        ForbiddenError: `idempotency_rights_lost`: the caller has fewer rights than then.
     """
-    wanted = IdempotencyClaim(principal.organisation_id, principal.key_id, key, new_id(), principal.rights())
-    values = wanted.values()
-    # Of a key that was replaced meanwhile too.
+    claim = IdempotencyClaim(principal.organisation_id, principal.key_id, key, new_id(), principal.rights())
+    values = claim.values()
+    # Fingerprints under older encryption keys too.
     known = sealer.fingerprints(request)
     while True:
         async with database.write() as session:
             claimed = await session.scalar(_CLAIM, {**values, "fingerprint": known[0], "known": known})
             if claimed:
-                return wanted
+                return claim
             found = (await session.execute(_READ, values)).one_or_none()
         if found is not None:
             break
-        # Whoever had it let go of it between the two statements.
+        # Another request released it between the two statements.
     if found.answer is not None:
         try:
-            kept, rights = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *wanted.row))
+            response, rights = _read(found.status, IDEMPOTENCY_ANSWER.open(sealer, found.answer, *claim.row))
         except SealingError as error:
             _log.warning("kept_answer_cannot_be_opened", holder=str(found.holder), error=str(error))
-            raise _lost() from None
+            raise _make_outcome_unknown_error() from None
     if found.fingerprint not in known:
-        raise ConflictError(
-            "The Idempotency-Key was used for another request: another path, query, content type or body. "
-            "Take a new key for each request.",
-            code="idempotency_key_reused",
-        )
+        raise _make_key_reused_error()
     if found.answer is not None:
         if not principal.still_has(rights):
             raise ForbiddenError(
-                f"{principal.called} may do less than when this was carried out: its answer is not shown.",
+                f"{principal.called} has fewer rights than when this request ran: its response is not shown.",
                 code="idempotency_rights_lost",
             )
-        return kept
+        return response
     if found.state == "running" or found.held:
         raise make_key_in_use_error()
-    raise _lost()
+    raise _make_outcome_unknown_error()
 
 
 def make_key_in_use_error() -> ConflictError:
-    """The refusal of a request whose twin is still carried out."""
+    """Make the error for a retry while the first request is still running."""
     error = ConflictError(
-        "The first request with this Idempotency-Key is still carried out: ask again for its answer.",
+        "The first request with this Idempotency-Key is still running. Retry to get its response.",
         code="idempotency_key_in_use",
     )
     error.retry_after_s = RETRY_S
     return error
 
 
-def _lost() -> ConflictError:
+def _make_key_reused_error() -> ConflictError:
     return ConflictError(
-        "The request was carried out, but its answer is lost. Look for what it made before you send it again "
-        "under a new key; a secret that was shown in the answer has to be made anew.",
+        "This Idempotency-Key was used for another request, with another path, query, content type or "
+        "body. Use a new key for each request.",
+        code="idempotency_key_reused",
+    )
+
+
+def _make_outcome_unknown_error() -> ConflictError:
+    return ConflictError(
+        "The request was executed, but its response is lost. Look for its result before you send it again "
+        "under a new key. If the response contained a secret, create a new one.",
         code="idempotency_outcome_unknown",
     )
 
 
 async def delete_expired_keys(connection: RawConnection) -> int:
-    """Remove what has expired; return how much that was."""
+    """Delete expired keys and return their number."""
     tag = await connection.execute("DELETE FROM idempotency_keys WHERE expires_at <= now()")
     return int(tag.rpartition(" ")[2])
 
@@ -243,7 +250,7 @@ def _written(answer: BufferedResponse, rights: Mapping[str, Any]) -> str:
 def _read(status: int, written: str) -> tuple[BufferedResponse, dict[str, Any]]:
     stored = json.loads(written)
     if "rights" not in stored:
-        # Kept by a version that did not note whose it could be: it is not shown.
-        raise _lost()
+        # Stored by a version that did not record rights: it is not shown.
+        raise _make_outcome_unknown_error()
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored["headers"]]
     return BufferedResponse(status, headers, base64.b64decode(stored["body"])), stored["rights"]

@@ -1,6 +1,7 @@
-"""Names all that is missing from a body at once: fields that are required only together, beside all others.
+"""Reports all missing fields of a body together, including those that are required only in combination.
 
-A validator of a whole model runs once its fields are valid: what it misses would be named in a second answer.
+A validator of a whole model runs only after its fields are valid: without this, the client would learn of
+some faults in a second response.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from app.platform.http.contract.problems import CodedValueError
 
 
 class MissingField(NamedTuple):
-    """A field that is missing.
+    """A missing field.
 
     Attributes:
         field: Its name.
@@ -27,12 +28,12 @@ class MissingField(NamedTuple):
 def validate_with_missing[M](
     given: object, handler: ModelWrapValidatorHandler[M], lacking: Sequence[MissingField]
 ) -> M:
-    """Validate a body in a wrap validator, and name what is missing together with all other faults.
+    """Validate a body in a wrap validator, and report missing fields together with all other faults.
 
     Args:
         given: The body.
-        handler: The wrap validator's.
-        lacking: What the body lacks.
+        handler: The wrap validator's handler.
+        lacking: The missing fields.
 
     Raises:
         ValidationError: With the faults of the fields, and those of `lacking`.

@@ -1,4 +1,4 @@
-"""Errors on the wire: RFC 9457 `application/problem+json`, each with a stable `code`."""
+"""Turns errors into RFC 9457 `application/problem+json` responses, each with a stable `code`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ _TITLES = {
     503: "Not available now",
     504: "Took too long",
 }
-# What pydantic and FastAPI call a fault, in our stable codes.
+# Types of pydantic's errors → stable codes.
 _CODES = {
     "missing": "missing_field",
     "union_tag_not_found": "missing_field",
@@ -60,9 +60,9 @@ _CODES = {
 }
 
 
-# Where pydantic's own words are a programmer's.
+# Replaces pydantic's messages where they address programmers.
 _DETAILS = {
-    "extra_forbidden": "There is no such field here",
+    "extra_forbidden": "This field does not exist. Remove it, or check its spelling",
     "model_attributes_type": "This has to be an object, {…}",
     "model_type": "This has to be an object, {…}",
     "dict_type": "This has to be an object, {…}",
@@ -70,7 +70,7 @@ _DETAILS = {
 
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-# Enough to mend a form with; a body can hold half a million faults.
+# Enough to correct a form; a body can contain half a million faults.
 FAULTS_LIMIT = 20
 _FIELD_LIMIT = 64
 
@@ -93,9 +93,11 @@ class Problem(BaseModel):
     status: int
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people: names every fault of `errors`")
-    request_id: str | None = Field(None, description="The response's `X-Request-Id`, which the log has too")
+    request_id: str | None = Field(
+        None, description="The response's `X-Request-Id`, which is also in the log"
+    )
     errors: list[FieldProblem] | None = Field(
-        None, description=f"The first {FAULTS_LIMIT} faults; of a list of boxes more"
+        None, description=f"The first {FAULTS_LIMIT} faults; more for a list of boxes"
     )
 
 
@@ -106,7 +108,15 @@ def make_problem_response(
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Build a problem response."""
+    """Build a problem response.
+
+    Args:
+        status: the HTTP status.
+        code: the stable code.
+        detail: what happened and what to do, for people.
+        extra: further members of the problem.
+        headers: further headers of the response.
+    """
     body = {
         "type": "about:blank",
         "title": _TITLES.get(status, "Error"),
@@ -120,7 +130,7 @@ def make_problem_response(
 
 
 def get_field_error_code(error: Mapping[str, Any]) -> str:
-    """The stable code of one of pydantic's errors."""
+    """Return the stable code of one of pydantic's errors."""
     kind = str(error["type"])
     if kind in _CODES:
         return _CODES[kind]
@@ -132,7 +142,7 @@ def get_field_error_code(error: Mapping[str, Any]) -> str:
 
 
 class CodedValueError(ValueError):
-    """A ValueError for pydantic validators that keeps a stable code."""
+    """A ValueError for pydantic validators that carries a stable code."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -143,7 +153,7 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class alone)
     faults = [
         FieldProblem(
-            # Unknown fields have the client's names.
+            # Names of unknown fields are the client's and may be long.
             field=".".join(str(part)[:_FIELD_LIMIT] for part in fault["loc"]),
             code=get_field_error_code(fault),
             detail=_DETAILS.get(fault["type"], re.sub(r"^Value error, ", "", str(fault["msg"]))),
@@ -162,7 +172,7 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 
 def _all_faults(faults: Sequence[FieldProblem]) -> str:
-    """Name every fault, those with the same words together: whoever mends a form mends all of it."""
+    """List every fault, grouping fields with the same detail, so that a client can fix all of them."""
     fields: dict[str, list[str]] = {}
     for fault in faults:
         fields.setdefault(fault.detail, []).append(fault.field)
@@ -175,10 +185,10 @@ def _vigie(_: Request, error: Exception) -> JSONResponse:
 
 
 def make_error_response(error: VigieError) -> JSONResponse:
-    """The response to one of our errors, for whoever answers without raising it."""
+    """Build the response to an error, for callers that answer without raising it."""
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}  # noqa: PLR2004 (an HTTP status)
     if error.status == 408:  # noqa: PLR2004 (an HTTP status)
-        # What is left of the body must not be waited for.
+        # The server must not wait for the rest of the body.
         headers["Connection"] = "close"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -197,50 +207,51 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     headers = dict(error.headers or {})
     detail = str(error.detail)
     if error.status_code == 404:  # noqa: PLR2004 (an HTTP status)
-        detail = "There is nothing at this address. /docs lists what there is."
+        detail = "There is nothing at this address. /docs lists all calls."
     if error.status_code == 405:  # noqa: PLR2004 (an HTTP status)
         headers["Allow"] = ", ".join(_methods(request))
-        detail = f"{request.method} is not possible here, but {headers['Allow']}."
+        detail = f"{request.method} is not allowed here. Use one of: {headers['Allow']}."
     return make_problem_response(error.status_code, code, detail, headers=headers)
 
 
 def _methods(request: Request) -> list[str]:
-    """What a path has. A route knows its own method alone, and others may have the same path."""
+    """Return the methods of a path. A route knows only its own, and other routes may share the path."""
     app: FastAPI = request.app
-    # A folder of files takes any method, to refuse it itself.
+    # A mount of static files accepts every method and rejects it itself.
     routes = [route for route in app.router.routes if not isinstance(route, Mount)]
-    asked = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
     found = [
         method
         for method in _METHODS
-        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
     ]
     return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] or not found else found
 
 
 def _gone(_: Request, __: Exception) -> JSONResponse:
-    # Nobody hears the answer; it keeps a client's broken connection from being taken for a fault of ours.
+    # The client does not get this response. It only stops a lost connection from being logged as an internal
+    # error.
     return make_problem_response(400, "client_disconnected", "The request ended before its body did.")
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:
     if is_schema_mismatch(error):
-        # The same at both doors: a box keeps its samples until the operator has run the migrations.
+        # As with MQTT: a box keeps its samples until the operator has run the migrations.
         _log.error("schema_unfit", path=request.scope["path"], method=request.method, exc_info=error)
-        detail = "The database does not fit this program: run `vigie migrate`, then try again."
+        detail = "The database schema does not fit this version: run `vigie migrate`, then try again."
         return make_problem_response(503, "unavailable", detail, headers={"Retry-After": "10"})
     if not is_transient(error):
         return handle_unexpected_error(request, error)
     _log.warning(
         "database_away", path=request.scope["path"], method=request.method, error=redact_error(error)
     )
-    detail = "The database cannot answer now. Nothing was changed: try again."
+    detail = "The database is not available. Nothing was changed: try again."
     return make_problem_response(503, "unavailable", detail, headers={"Retry-After": "1"})
 
 
 def handle_unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer what nobody foresaw, and log it."""
-    # Not the error's own words: they may cite what was sent.
+    """Log an unexpected error and answer 500."""
+    # The error's message may quote the request.
     _log.error(
         "unexpected_error",
         path=request.scope["path"],
@@ -249,12 +260,12 @@ def handle_unexpected_error(request: Request, error: Exception) -> JSONResponse:
         at=list_error_frames(error),
     )
     return make_problem_response(
-        500, "internal", "Something went wrong here. It has been logged; try again later."
+        500, "internal", "An unexpected error occurred and was logged. Try again later."
     )
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Have every error of the application leave as problem+json."""
+    """Register handlers that turn every error of the application into problem+json."""
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(VigieError, _vigie)
     app.add_exception_handler(HTTPException, _http)
@@ -287,10 +298,10 @@ _EXAMPLE_CODES = {
 
 
 def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: which problems it can answer with.
+    """Return the `responses=` of a route: the problems that it can answer with.
 
-    Those that any route can answer with need not be named:
-    `app.platform.http.openapi.openapi_finalizer.list_common_problems` has them.
+    Leave out those that any route can answer with:
+    `app.platform.http.openapi.openapi_finalizer.list_common_problems` adds them.
     """
     return {
         status: {
@@ -303,7 +314,7 @@ def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
                         "title": _TITLES.get(status, "Error"),
                         "status": status,
                         "code": _EXAMPLE_CODES.get(status, f"http_{status}"),
-                        "detail": "What went wrong here, and what to do about it.",
+                        "detail": "What happened and what to do.",
                     },
                 }
             },
@@ -317,7 +328,7 @@ def complete_openapi(app: FastAPI, *further: Callable[[dict[str, Any]], None]) -
 
     Args:
         app: The application.
-        further: What else there is to say, each called with the document, once.
+        further: Further steps, each called once with the document.
     """
     original = app.openapi
 

@@ -1,7 +1,4 @@
-"""What the edge has to know of a request's head, read once.
-
-How the edge refuses: a problem like any other, counted.
-"""
+"""Reads a request's head once for all middleware, and answers and counts refused requests."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -23,10 +20,10 @@ class RequestHead(NamedTuple):
 
     Attributes:
         bearer: the text after `Bearer`; None where there is none, or it is not ASCII.
-        request_id: what the client calls the request.
+        request_id: the client's id of the request.
         host: the Host header.
         size: bytes of all names and values.
-        forwarded: whether a proxy says that it hands the request on.
+        forwarded: whether a proxy forwarded the request.
     """
 
     bearer: str | None
@@ -37,10 +34,10 @@ class RequestHead(NamedTuple):
 
 
 def read_request_head(scope: Scope) -> RequestHead:
-    """The head of a request, read at the first call."""
-    known: RequestHead | None = scope.get(_KEY)
-    if known is not None:
-        return known
+    """Return the head of a request, which is parsed at the first call."""
+    cached: RequestHead | None = scope.get(_KEY)
+    if cached is not None:
+        return cached
     bearer = request_id = host = None
     size, forwarded = 0, False
     for name, value in scope["headers"]:
@@ -64,14 +61,14 @@ def _bearer(value: bytes) -> str | None:
 
 
 def count_http_refusal(error: VigieError, *, policy: str = "") -> None:
-    """Count a refusal; `policy` is the limit that the request broke."""
+    """Count a refusal; `policy` is the exceeded limit."""
     HTTP_REFUSED.labels(error.code, policy).inc()
 
 
 def make_refusal_response(
     error: VigieError, *, policy: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer to a request of which nothing was looked at, counted."""
+    """Build and count the response to a request that is refused before routing."""
     count_http_refusal(error, policy=policy)
     response = make_error_response(error)
     response.headers.update(headers or {})

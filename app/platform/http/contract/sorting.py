@@ -1,14 +1,17 @@
-"""Lists in an order that the client chooses, a page at a time: `sort=name`, `sort=-created_at`.
+"""Sorts and paginates lists in an order that the client chooses: `sort=name`, `sort=-created_at`.
 
-Each list has a closed set of orders. Each order is total: what is equal is told apart by the list's own key,
-which goes the same way. What has no value comes last either way. A page goes on where the one before it
-ended, by the values in its cursor (`app.platform.http.contract.pagination`), so that nothing is missed or
-shown twice however much comes in meanwhile; a cursor is of one order.
+Each list has a closed set of orders, each of them total: the list's own key breaks ties, in the same
+direction. Rows without a value come last in either direction. A page continues after the values in its cursor
+(`app.platform.http.contract.pagination`), so that no row is missed or shown twice while rows are inserted. A
+cursor belongs to one order.
 
-    SITES = Orders(
-        "sites", (identifier(Site.id),), {"created_at": (), "name": (name(Site.name),)}, "created_at"
+    SITES = SortOrders(
+        "sites",
+        (uuid_sort_key(Site.id),),
+        {"created_at": (), "name": (name_sort_key(Site.name),)},
+        "created_at",
     )
-    Asked = Annotated[Pagination, Depends(SITES.asked)]
+    SitesPage = Annotated[PageRequest, Depends(SITES.page_request)]
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -36,26 +39,26 @@ from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.errors import InvalidError
 
 NAME_COLLATION: Final = "und-x-icu"
-"""The collation of what people named: `é` stands by `e`, and capitals make no difference to the place."""
+"""The collation of names: `é` sorts next to `e`, and case makes no difference."""
 
-_LARGEST: Final = 2**62
-_LARGEST_OF_32: Final = 2**31 - 1
-_DOWN: Final = "-"
+_BIGINT_MAX: Final = 2**62
+_INTEGER_MAX: Final = 2**31 - 1
+_DESCENDING: Final = "-"
 _ABOUT: Final = (
-    "In which order; `-` turns it round. What is equal in it is in the order of creation, or of ids, and "
-    "what has no value comes last, either way"
+    "The order of rows; `-` reverses it. Ties are in the order of creation or of ids, and rows without a "
+    "value come last in either direction"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """What rows are sorted by.
+    """A key that rows are sorted by.
 
     Attributes:
-        column: its SQL.
-        write: what a cursor holds of a row, which JSON can have.
-        read: the same back (ValueError, TypeError for what no row can have had).
-        nullable: whether rows may have none.
+        column: its SQL expression.
+        write: returns a row's value for a cursor, as JSON.
+        read: parses that value (ValueError, TypeError for one that no row can have).
+        nullable: whether rows may have no value.
     """
 
     column: ColumnElement[Any]
@@ -64,12 +67,12 @@ class SortKey:
     nullable: bool = False
 
     def bound(self, value: object) -> ColumnElement[Any]:
-        """A value to compare the column with."""
+        """Return a value as a literal to compare the column with."""
         return literal(value, self.column.type)
 
 
 def uuid_sort_key(column: Any, of: Callable[[Any], Any] | None = None) -> SortKey:  # noqa: ANN401 (a mapped column)
-    """A UUID. `of` takes it out of a row; by default it is the row's attribute."""
+    """Sort by a UUID. `of` reads it from a row; by default it is the row's attribute."""
     value = of or attrgetter(column.key)
     return SortKey(column.expression, lambda row: str(value(row)), UUID)
 
@@ -80,7 +83,7 @@ def instant_sort_key(
     *,
     nullable: bool = False,
 ) -> SortKey:
-    """A time; the arguments are those of `uuid_sort_key`."""
+    """Sort by a time; the parameters are those of `uuid_sort_key`."""
     value = of or attrgetter(column.key)
 
     def write(row: object) -> str | None:
@@ -96,12 +99,12 @@ def text_sort_key(
     *,
     read: Callable[[Any], str] | None = None,
 ) -> SortKey:
-    """A text in the order of its characters' numbers: of ids and addresses. `read` says what it can be."""
+    """Sort by a text by code point, for ids and addresses. `read` validates it in a cursor."""
     return SortKey(column.expression, of or attrgetter(column.key), read or parse_cursor_text)
 
 
 def name_sort_key(column: Any, of: Callable[[Any], Any] | None = None, *, nullable: bool = False) -> SortKey:  # noqa: ANN401 (a mapped column)
-    """What people called something, as people sort it."""
+    """Sort by a name, in the order that people expect."""
     read = _optional(parse_cursor_text) if nullable else parse_cursor_text
     return SortKey(collate(column.expression, NAME_COLLATION), of or attrgetter(column.key), read, nullable)
 
@@ -109,15 +112,15 @@ def name_sort_key(column: Any, of: Callable[[Any], Any] | None = None, *, nullab
 def number_sort_key(
     column: ColumnElement[Any], of: Callable[[Any], Any], *, nullable: bool = False
 ) -> SortKey:
-    """A number; of a column of whole ones, one that such a column holds."""
+    """Sort by a number; for an integer column, by one within its range."""
     read: Callable[[Any], Any] = _number
     if isinstance(column.type, Integer):
-        read = partial(_whole, _LARGEST if isinstance(column.type, BigInteger) else _LARGEST_OF_32)
+        read = partial(_whole, _BIGINT_MAX if isinstance(column.type, BigInteger) else _INTEGER_MAX)
     return SortKey(column, of, _optional(read) if nullable else read, nullable)
 
 
 def parse_cursor_text(value: object) -> str:
-    """A text of a cursor: what PostgreSQL could not hold was never in one (ValueError)."""
+    """Parse a text of a cursor; one that PostgreSQL cannot store raises ValueError."""
     if not isinstance(value, str) or "\x00" in value:
         raise ValueError(value)
     value.encode()
@@ -134,14 +137,18 @@ def _instant(value: object) -> datetime:
 
 
 def _number(value: object) -> float:
-    # To Python true and false are numbers.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:
+    # In Python true and false are numbers.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not -_BIGINT_MAX < value < _BIGINT_MAX
+    ):
         raise ValueError(value)
     return value
 
 
 def _whole(largest: int, value: object) -> int:
-    # What the database cannot hold it would refuse as a fault of the program.
+    # The database would reject a larger number as an internal error.
     if isinstance(value, bool) or not isinstance(value, int) or not -largest <= value <= largest:
         raise ValueError(value)
     return value
@@ -153,12 +160,12 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page of a list a client asks for.
+    """The page of a list that a client requests.
 
     Attributes:
-        sort: in which order: one of the list's.
-        limit: how many rows.
-        cursor: what the page before gave; None for the first one.
+        sort: one of the list's orders.
+        limit: number of rows.
+        cursor: the `next` of the previous page; None for the first one.
     """
 
     sort: str
@@ -167,8 +174,8 @@ class PageRequest:
 
     @property
     def descending(self) -> bool:
-        """Whether it goes from the greatest to the least."""
-        return self.sort.startswith(_DOWN)
+        """Whether rows are sorted from the greatest to the least."""
+        return self.sort.startswith(_DESCENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,88 +183,88 @@ class SortOrders:
     """The orders of one list.
 
     Attributes:
-        kind: the list, as its cursors call it.
-        own: the list's own key, which no two rows have in common.
-        keys: by name, what comes before it; nothing where the own key is the order.
-        default: the order where the client names none.
-        asked: FastAPI dependency: the page that the client asks for.
+        kind: the list's name in its cursors.
+        own: the list's unique key.
+        keys: by name, the keys that precede the own key; none where the own key alone is the order.
+        default: the order where the client requests none.
+        page_request: FastAPI dependency: the requested page.
     """
 
     kind: str
     own: tuple[SortKey, ...]
     keys: Mapping[str, tuple[SortKey, ...]]
     default: str
-    asked: Callable[..., Coroutine[Any, Any, PageRequest]] = field(init=False)
+    page_request: Callable[..., Coroutine[Any, Any, PageRequest]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the dependency (ValueError for what would be no orders of a list)."""
+        """Make the dependency (ValueError for orders that are not valid)."""
         if self.default not in self.names:
             raise ValueError(self.default)
         if any(key.nullable for keys in self.keys.values() for key in (keys + self.own)[1:]):
-            # Rows are compared with the last one as a whole, where the first key does not decide.
+            # Rows are compared as tuples where the first key ties, and NULL breaks tuple comparison.
             raise ValueError(self.kind)
-        object.__setattr__(self, "asked", _dependency(self))
+        object.__setattr__(self, "page_request", _dependency(self))
 
     @property
     def names(self) -> list[str]:
-        """What `sort` may be."""
-        return [sort for each in self.keys for sort in (each, f"{_DOWN}{each}")]
+        """The values of `sort`."""
+        return [sort for each in self.keys for sort in (each, f"{_DESCENDING}{each}")]
 
-    def page[*R](self, statement: Select[*R], asked: PageRequest) -> Select[*R]:
-        """Order a statement, and take the rows of a page and one more.
+    def page[*R](self, statement: Select[*R], request: PageRequest) -> Select[*R]:
+        """Order a statement, and limit it to the rows of a page and one more.
 
         Raises:
-            InvalidError: `invalid_cursor`: it is not one of this list, in this order.
+            InvalidError: `invalid_cursor`: it does not belong to this list in this order.
         """
-        keys = self._keys(asked)
-        if asked.cursor is not None:
-            values = self._values(asked, keys)
-            statement = statement.where(_beyond(keys, values, descending=asked.descending))
-        return statement.order_by(*_ordered(keys, descending=asked.descending)).limit(asked.limit + 1)
+        keys = self._keys(request)
+        if request.cursor is not None:
+            values = self._values(request, keys)
+            statement = statement.where(_beyond(keys, values, descending=request.descending))
+        return statement.order_by(*_ordered(keys, descending=request.descending)).limit(request.limit + 1)
 
-    def cut[R](self, rows: Sequence[R], asked: PageRequest) -> tuple[Sequence[R], str | None]:
-        """Of what the statement of `page` gave the page's rows, and the next cursor if there is more."""
-        return cut_page(rows, asked.limit, partial(self._cursor, asked))
+    def cut[R](self, rows: Sequence[R], request: PageRequest) -> tuple[Sequence[R], str | None]:
+        """Split the rows of `page`'s statement: the page's rows, and the next cursor if there is more."""
+        return cut_page(rows, request.limit, partial(self._cursor, request))
 
-    def sift[R](self, rows: Iterable[R], asked: PageRequest) -> tuple[Sequence[R], str | None]:
+    def sift[R](self, rows: Iterable[R], request: PageRequest) -> tuple[Sequence[R], str | None]:
         """Return a page of rows in memory and the next cursor, as `page` and `cut_page` do for a table.
 
-        What a cursor holds of a row is compared, in Python's order; each key has to have some of every row.
+        Compares cursor values in Python's order; every row must have a value for each key.
 
         Raises:
-            InvalidError: `invalid_cursor`: it is not one of this list, in this order.
+            InvalidError: `invalid_cursor`: it does not belong to this list in this order.
         """
-        keys = self._keys(asked)
-        placed = [(tuple(key.write(row) for key in keys), row) for row in rows]
-        if asked.cursor is not None:
-            last = tuple(self._values(asked, keys))
-            placed = [each for each in placed if (each[0] < last if asked.descending else each[0] > last)]
-        placed.sort(key=itemgetter(0), reverse=asked.descending)
-        return self.cut([row for _, row in placed], asked)
+        keys = self._keys(request)
+        keyed = [(tuple(key.write(row) for key in keys), row) for row in rows]
+        if request.cursor is not None:
+            last = tuple(self._values(request, keys))
+            keyed = [each for each in keyed if (each[0] < last if request.descending else each[0] > last)]
+        keyed.sort(key=itemgetter(0), reverse=request.descending)
+        return self.cut([row for _, row in keyed], request)
 
-    def _keys(self, asked: PageRequest) -> tuple[SortKey, ...]:
-        return self.keys[asked.sort.removeprefix(_DOWN)] + self.own
+    def _keys(self, request: PageRequest) -> tuple[SortKey, ...]:
+        return self.keys[request.sort.removeprefix(_DESCENDING)] + self.own
 
-    def _kind(self, asked: PageRequest) -> str:
-        # Those of the default order are as they were when there was no other one.
-        return self.kind if asked.sort == self.default else f"{self.kind}:{asked.sort}"
+    def _kind(self, request: PageRequest) -> str:
+        # Cursors of the default order have no suffix, as before there were other orders.
+        return self.kind if request.sort == self.default else f"{self.kind}:{request.sort}"
 
-    def _cursor(self, asked: PageRequest, row: object) -> str:
-        return encode_cursor(self._kind(asked), *(key.write(row) for key in self._keys(asked)))
+    def _cursor(self, request: PageRequest, row: object) -> str:
+        return encode_cursor(self._kind(request), *(key.write(row) for key in self._keys(request)))
 
-    def _values(self, asked: PageRequest, keys: Sequence[SortKey]) -> list[Any]:
-        assert asked.cursor is not None  # noqa: S101 (asked of one alone)
-        made = read_cursor_kind(asked.cursor)
-        if made is not None and made != self._kind(asked) and made.partition(":")[0] == self.kind:
-            sort = made.partition(":")[2] or self.default
-            # Anybody can make a cursor: what is no order is not shown, for it may be no text at all.
+    def _values(self, request: PageRequest, keys: Sequence[SortKey]) -> list[Any]:
+        assert request.cursor is not None  # noqa: S101 (for a page with a cursor)
+        kind = read_cursor_kind(request.cursor)
+        if kind is not None and kind != self._kind(request) and kind.partition(":")[0] == self.kind:
+            sort = kind.partition(":")[2] or self.default
+            # Clients can forge cursors: an unknown order is not quoted, as it may be anything.
             if sort in self.names:
                 raise InvalidError(
-                    f"The cursor is of this list in the order `sort={sort}`. Give the same `sort` with it, "
+                    f"The cursor belongs to the order `sort={sort}`. Send the same `sort` with it, "
                     "or start again without `cursor`.",
                     code="invalid_cursor",
                 )
-        return decode_cursor(self._kind(asked), asked.cursor, *(key.read for key in keys))
+        return decode_cursor(self._kind(request), request.cursor, *(key.read for key in keys))
 
 
 def _dependency(orders: SortOrders) -> Callable[..., Coroutine[Any, Any, PageRequest]]:
@@ -268,8 +275,8 @@ def _dependency(orders: SortOrders) -> Callable[..., Coroutine[Any, Any, PageReq
             raise CodedValueError("invalid_value", f"One of: {', '.join(names)}")
         return value
 
-    # Asynchronous, though nothing is waited for: FastAPI would run it in a thread.
-    async def asked(
+    # Asynchronous although it does not wait: FastAPI would run it in a thread.
+    async def page_request(
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
         sort: Annotated[
@@ -280,21 +287,21 @@ def _dependency(orders: SortOrders) -> Callable[..., Coroutine[Any, Any, PageReq
     ) -> PageRequest:
         return PageRequest(sort, limit, cursor)
 
-    return asked
+    return page_request
 
 
 def _ordered(keys: Sequence[SortKey], *, descending: bool) -> Iterator[ColumnElement[Any]]:
     for key in keys:
-        way = key.column.desc() if descending else key.column.asc()
-        # Not said where there are none: an index read backwards has them first.
-        yield way.nulls_last() if key.nullable else way
+        direction = key.column.desc() if descending else key.column.asc()
+        # Only for nullable keys: an index that is read backwards returns NULLs first.
+        yield direction.nulls_last() if key.nullable else direction
 
 
 def _beyond(keys: Sequence[SortKey], values: Sequence[Any], *, descending: bool) -> ColumnElement[bool]:
-    """The condition of rows that come after one with these values."""
+    """Return the condition of rows that come after a row with these values."""
     first, value = keys[0], values[0]
     if not first.nullable:
-        # Of a whole row at once: an index finds its place by that.
+        # Compares tuples, which an index can seek to.
         row = tuple_(*(key.column for key in keys))
         last = tuple_(*(key.bound(each) for key, each in zip(keys, values, strict=True)))
         return row < last if descending else row > last

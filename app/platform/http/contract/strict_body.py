@@ -1,11 +1,9 @@
-"""Request bodies, read strictly: the size while they arrive, the content type, then strict JSON.
-
-Owns how bytes of a request become a document, with the reason codes of both doors. Must not know what a
-document means: that is the route's model.
+"""Reads request bodies strictly: size limit, content type, then strict JSON.
 
     router = APIRouter(prefix="/v1/sites", route_class=StrictRoute)
 
-Routes that anybody may call: their bodies are small, so that reading them costs little.
+Turns bytes into a document, with the rejection codes that MQTT and HTTP share; the route's model validates
+the document. Routes without authentication use `AnonymousRoute`: its bodies are small and cheap to read.
 """
 
 import asyncio
@@ -40,13 +38,13 @@ from app.platform.kernel.rejection_codes import RejectedError, format_rejected_v
 MEDIA_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 _ABOUT_BODY: Final = frozenset({b"content-type", b"content-length"})
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
-# A body of this many bytes takes four milliseconds to read, whatever it holds. While a larger one is read
-# others are served.
-_READ_AT_ONCE: Final = 16_384
+# Parsing this many bytes takes at most four milliseconds. Larger bodies are parsed in a thread, while the
+# loop serves others.
+_PARSE_INLINE_BYTES: Final = 16_384
 
 
 class UnreadableBodyError(VigieError):
-    """A body that cannot be read; its status is the one of its reason code: 400, 408, 413 or 415."""
+    """A body that cannot be read. Its status is that of its rejection code: 400, 408, 413 or 415."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail, code=code)
@@ -54,22 +52,24 @@ class UnreadableBodyError(VigieError):
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is read strictly.
+    """A route with a strictly parsed JSON body.
 
-    NaN, duplicate keys, deep nesting and the like are 400; a wrong content type or an encoding such as gzip
-    is 415; more than `max_body` or `api.max_body_bytes` is 413, whether or not the length was announced; what
-    must never enter is 422 (`app.platform.http.contract.body_scanner`). Who sends no valid key is told so
-    (401) before anything of the body is read, and so is who may not (403).
+    - 400: NaN, duplicate keys, deep nesting and the like.
+    - 413: more than `max_body` or `api.max_body_bytes`, whether or not the length was announced.
+    - 415: a wrong content type, or an encoding such as gzip.
+    - 422: forbidden content (`app.platform.http.contract.body_scanner`).
+
+    Requests without a valid key (401) or the scope (403) are refused before the body is read.
     """
 
     max_depth: ClassVar[int] = strict_json.MAX_DEPTH
-    """How deep arrays and objects of the body may be nested."""
+    """Maximum nesting of arrays and objects in the body."""
 
     max_body: ClassVar[int | None] = 262_144
-    """Bytes that a body may have, whatever `api.max_body_bytes` allows; None: as many as that says."""
+    """Maximum bytes of a body, below `api.max_body_bytes`; None: only that setting applies."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of FastAPI, behind the reading of the body."""
+        """Return FastAPI's handler, wrapped in the read_scopes of the body."""
         handler = super().get_route_handler()
         field = self.body_field
         if field is None:
@@ -86,9 +86,9 @@ class StrictRoute(APIRoute):
         return strict
 
     async def admit(self, request: Request) -> Principal:
-        """The caller, if it may call this (UnauthorisedError, ForbiddenError). The route itself asks again.
+        """Return the caller if it may call this route (UnauthorisedError, ForbiddenError).
 
-        To be asked before a body is read: of whom the answer is no, none is.
+        Runs before the body is read. The route's own dependencies check again.
         """
         principal = await authenticate_request(request)
         for requirement in self.requirements:
@@ -96,18 +96,18 @@ class StrictRoute(APIRoute):
         return principal
 
     @cached_property
-    def takes_key(self) -> bool:
-        """Whether an `Idempotency-Key` holds here: a POST of somebody."""
+    def accepts_idempotency_key(self) -> bool:
+        """Whether the route accepts an `Idempotency-Key`: a POST with authentication."""
         return "POST" in (self.methods or ()) and requires_caller(self.dependant)
 
     @cached_property
     def requirements(self) -> tuple[ScopeRequirement, ...]:
-        """What a caller has to be allowed."""
+        """The scopes that a caller needs."""
         return tuple(dict.fromkeys(_requirements(self.dependant)))
 
     @cached_property
-    def reading(self) -> tuple[str, ...]:
-        """The scopes without which an answer is not shown: where a change answers with what was there."""
+    def read_scopes(self) -> tuple[str, ...]:
+        """The scopes without which a change responds with 204 instead of the resource."""
         if "GET" in (self.methods or ()) or not self.param_convertors or not _shows(self.response_model):
             return ()
         if (self.operation_id or "").startswith("create_"):
@@ -115,12 +115,12 @@ class StrictRoute(APIRoute):
         return tuple(derive_read_scope(each.scope) for each in self.requirements)
 
     @cached_property
-    def shape(self) -> EtagPolicy | None:
-        """How its answers are tagged; None where they are not of one resource."""
+    def etag_policy(self) -> EtagPolicy | None:
+        """How its responses are tagged; None where they are not one resource."""
         return EtagPolicy.of(self.response_model)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request: with an ETag if it is about a resource, and a POST with a key of its own once."""
+        """Answer a request, with an ETag for a resource, and a POST with an idempotency key only once."""
         if (
             scope["method"] != "POST"
             or "POST" not in (self.methods or ())
@@ -129,38 +129,46 @@ class StrictRoute(APIRoute):
             await self._answer(scope, receive, send)
             return
         request = Request(scope, receive)
-        if not self.takes_key:
+        if not self.accepts_idempotency_key:
             idempotency.refuse_idempotency_key(request)
-        # Before an answer is looked for that is kept: who may not call any more is shown none.
+        # Before a stored response is read: a caller who lost access gets none.
         principal = await self.admit(request)
         body = await read_body(request, most=self.max_body)
         await idempotency.execute_once(self._answer, request, principal, body, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self.reading and self.shape is None:
+        if not self.read_scopes and self.etag_policy is None:
             await super().handle(scope, receive, send)
             return
         answer = await buffer_response(super().handle, scope, receive)
         principal = get_known_principal(scope)
-        if answer.succeeded and principal is not None and not all(map(principal.may, self.reading)):
-            # Who may change and not read is told that it is done.
+        if answer.succeeded and principal is not None and not all(map(principal.may, self.read_scopes)):
+            # A caller who may change but not read gets a confirmation without the resource.
             answer = BufferedResponse(204, [each for each in answer.headers if each[0] not in _ABOUT_BODY])
-        elif self.shape is not None:
-            answer = add_etag(answer, self.shape, scope)
+        elif self.etag_policy is not None:
+            answer = add_etag(answer, self.etag_policy, scope)
         await answer.send(send)
 
 
 class _Read(Request):
-    """A request whose body was read already: FastAPI finds bytes and document where it looks for them."""
+    """A request whose body was already read, with bytes and document where FastAPI expects them."""
 
     @classmethod
     async def of(cls, request: Request, *, required: bool, max_depth: int, most: int | None) -> "_Read":
+        """Read the body of a request, and parse it unless it is empty and optional.
+
+        Args:
+            request: the request.
+            required: whether the route requires a body.
+            max_depth: maximum nesting.
+            most: maximum bytes.
+        """
         body = await read_body(request, most=most)
         read = cls(request.scope, request.receive)
         read._body = body
         if body or required:
             check_media_type(request, body)
-            if len(body) > _READ_AT_ONCE:
+            if len(body) > _PARSE_INLINE_BYTES:
                 read._json = await asyncio.to_thread(_document, body, max_depth)
             else:
                 read._json = _document(body, max_depth)
@@ -168,7 +176,7 @@ class _Read(Request):
 
 
 def requires_caller(dependant: Dependant) -> bool:
-    """Tell whether a route is for those who have a key."""
+    """Return whether a route requires authentication."""
     return dependant.call is current_principal or any(map(requires_caller, dependant.dependencies))
 
 
@@ -193,9 +201,9 @@ def _document(body: bytes, max_depth: int) -> strict_json.Json:
 
 
 def check_media_type(request: Request, body: bytes) -> None:
-    """Refuse what is not JSON in UTF-8 (UnreadableBodyError `unsupported_media_type`).
+    """Reject a body that is not JSON in UTF-8 (UnreadableBodyError `unsupported_media_type`).
 
-    A request without a body need not say what the body is: that it is missing is the better answer.
+    A request without a body needs no content type: the missing body is the better error.
     """
     given = request.headers.get("content-type")
     if given is None and not body:
@@ -212,27 +220,28 @@ def check_media_type(request: Request, body: bytes) -> None:
 
 
 def read_content_encoding(request: Request) -> str:
-    """The Content-Encoding of a request's body, in lower case; `identity` where there is none."""
+    """Return the Content-Encoding of a request's body, in lower case; `identity` by default."""
     return request.headers.get("content-encoding", "").strip().lower() or "identity"
 
 
 async def read_body(request: Request, *, most: int | None = None, encodings: Collection[str] = ()) -> bytes:
-    """Read a body as it comes, and stop as soon as it is too large.
+    """Read a body as it arrives, and stop as soon as it is too large.
 
     Args:
         request: The request.
-        most: Bytes that it may have at most; None: as many as `api.max_body_bytes` says.
-        encodings: Values of Content-Encoding that the caller will take off the body, beside identity.
+        most: Maximum bytes, below `api.max_body_bytes`; None: only that setting applies.
+        encodings: Values of Content-Encoding that the caller decodes, beside identity.
 
     Raises:
-        UnreadableBodyError: `unsupported_encoding` for any other Content-Encoding, `body_too_large` past
+        UnreadableBodyError: `unsupported_encoding` for any other Content-Encoding, `body_too_large` above
             `most` or `api.max_body_bytes`, `body_too_slow` after `api.patience_s`.
     """
     encoding = read_content_encoding(request)
     if encoding != "identity" and encoding not in encodings:
         raise UnreadableBodyError(
             "unsupported_encoding",
-            f"The content encoding {format_rejected_value(encoding)} is not supported: send it as it is",
+            f"The content encoding {format_rejected_value(encoding)} is not supported. Send the "
+            f"body uncompressed",
         )
     settings: ApiSettings = request.app.state.settings.api
     most = settings.max_body_bytes if most is None else min(most, settings.max_body_bytes)
@@ -249,17 +258,17 @@ async def read_body(request: Request, *, most: int | None = None, encodings: Col
     except TimeoutError:
         raise UnreadableBodyError(
             "body_too_slow",
-            f"Of the body {len(body)} bytes came within {settings.patience_s:g} s: send it in smaller parts",
+            f"Only {len(body)} bytes of the body arrived within {settings.patience_s:g} s: send it in parts",
         ) from None
     return bytes(body)
 
 
 def _too_large(most: int) -> UnreadableBodyError:
-    return UnreadableBodyError("body_too_large", f"The body is larger than {most} bytes: send it in parts")
+    return UnreadableBodyError("body_too_large", f"The body is larger than {most} bytes. Send it in parts")
 
 
 ANONYMOUS_BODY_MAX: Final = 16_384
-"""Bytes; a box with the longest of names has a tenth of it."""
+"""Bytes; a box with the longest names needs a tenth of it."""
 
 
 class AnonymousRoute(StrictRoute):

@@ -1,7 +1,6 @@
-"""The fields of hours of the week in request bodies: when a rule or a silence is active.
+"""Defines the fields of weekly hours in request bodies: when a rule or a silence is active.
 
-Owns the shape of a span and the codes of its refusals. What spans mean is
-`app.platform.kernel.weekly_hours`' matter.
+Checks the form of spans; `app.platform.kernel.weekly_hours` defines their meaning.
 """
 
 import re
@@ -34,12 +33,12 @@ def _end(value: str) -> str:
 
 def _distinct(value: list[Day] | None) -> list[Day] | None:
     if value is not None and len(set(value)) < len(value):
-        raise CodedValueError("invalid_hours", "A day stands in the list more than once")
+        raise CodedValueError("invalid_hours", "A day is listed more than once")
     return value
 
 
 class HoursSpan(RequestBody):
-    """Hours of some days of the week, in the site's time zone."""
+    """Hours on some days of the week, in the site's time zone."""
 
     model_config = ConfigDict(
         serialize_by_alias=True,
@@ -56,7 +55,7 @@ class HoursSpan(RequestBody):
         Field(
             min_length=1,
             max_length=7,
-            description="The days on which it begins. Left out: every day",
+            description="Days on which it begins. Default: every day",
             json_schema_extra={"uniqueItems": True},
         ),
         AfterValidator(_distinct),
@@ -66,7 +65,7 @@ class HoursSpan(RequestBody):
         AfterValidator(_time),
         Field(
             alias="from",
-            description="When it begins: HH:MM. Of a time that the clocks repeat, the first one",
+            description="When it begins: HH:MM. If a clock change repeats this time, the first one counts",
             examples=["22:00"],
             json_schema_extra={"pattern": f"^{_TIME.pattern}$"},
         ),
@@ -75,17 +74,17 @@ class HoursSpan(RequestBody):
         str,
         AfterValidator(_end),
         Field(
-            description="When it ends: HH:MM, or 24:00. Not after `from`: on the next day; the same as "
-            "`from`: 24 hours. Of a time that the clocks repeat, the second one",
+            description="When it ends: HH:MM, or 24:00. A time before `from` is on the next day; the same "
+            "time as `from` means 24 hours. If a clock change repeats this time, the second one counts",
             examples=["06:00"],
             json_schema_extra={"pattern": f"^({_TIME.pattern}|{_MIDNIGHT})$"},
         ),
     ]
 
     def stored(self) -> dict[str, Any]:
-        """The span as it is stored, for `app.platform.kernel.weekly_hours.make_weekly_hours`."""
+        """Return the span as it is stored, for `app.platform.kernel.weekly_hours.make_weekly_hours`."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
 HoursSpans = Annotated[list[HoursSpan], Field(min_length=1, max_length=SPANS_LIMIT)]
-"""Spans in the site's time zone; where they overlap they are one."""
+"""Spans in the site's time zone. Spans that overlap count as one."""

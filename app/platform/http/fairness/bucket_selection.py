@@ -1,4 +1,4 @@
-"""Which buckets a request takes from: its key's or its address's, its organisation's, its integrator's.
+"""Selects the token buckets of a request: key or address, organisation, integrator.
 
 Pure: the clock is an argument.
 """
@@ -12,20 +12,21 @@ from app.platform.http.fairness.token_buckets import RateLimiter, TokenDecision,
 
 ANONYMOUS: Final = "anonymous"
 
-# Whose bucket holds less than this share asks more than its rate, and not just now and then.
+# Below this share of a bucket the caller exceeds its long-run rate for more than a moment.
 _LOW: Final = 0.75
 
 type BucketKey = tuple[str, Hashable]
-"""A policy, and whose bucket of it."""
+"""A policy, and the subject of one of its buckets."""
 
 
 class RateLimitDecision(NamedTuple):
-    """What the limits say of a request.
+    """The result of the rate limits for a request.
 
     Attributes:
-        verdict: of the limit that it broke; else of the one of which least is left; None: none counts it.
-        broken: the limit that it broke.
-        low: whether its caller has used up much of what it may ask at once.
+        verdict: that of the exceeded limit; else that of the limit with the fewest tokens left; None: no
+            limit applies.
+        broken: the exceeded limit.
+        low: whether a bucket of the caller is nearly used up.
     """
 
     verdict: TokenDecision | None
@@ -34,7 +35,7 @@ class RateLimitDecision(NamedTuple):
 
 
 class RateLimitBuckets:
-    """All limits of a process, by policy."""
+    """The rate limits of a process, by policy."""
 
     def __init__(self, settings: ApiSettings) -> None:
         rate, burst = settings.organisation_rate_per_s, settings.organisation_rate_burst
@@ -50,21 +51,21 @@ class RateLimitBuckets:
             "integrator_telemetry": make_rate_limiter(samples * times, many * times),
         }
 
-    def take(self, wanted: Sequence[BucketKey], now: float) -> RateLimitDecision:
-        """Take a token from each of these buckets; from none where one is empty."""
+    def take(self, buckets: Sequence[BucketKey], now: float) -> RateLimitDecision:
+        """Take a token from each of these buckets; from none if one is empty."""
         least: TokenDecision | None = None
         low = False
-        for index, (policy, subject) in enumerate(wanted):
+        for index, (policy, subject) in enumerate(buckets):
             limiter = self._limiters[policy]
             if limiter is None:
                 continue
             verdict = limiter.take(subject, now)
             if not verdict.allowed:
-                for taken in wanted[:index]:
+                for taken in buckets[:index]:
                     self.give_back(taken)
                 return RateLimitDecision(verdict, (policy, subject), low=True)
-            if policy == ANONYMOUS and len(wanted) > 1:
-                # Of an address whose key is not known yet: what it took comes back.
+            if policy == ANONYMOUS and len(buckets) > 1:
+                # The address's token is returned once the key is verified.
                 continue
             low = low or verdict.remaining < verdict.limit * _LOW
             if least is None or verdict.remaining < least.remaining:
@@ -72,14 +73,14 @@ class RateLimitBuckets:
         return RateLimitDecision(least, None, low)
 
     def give_back(self, taken: BucketKey) -> None:
-        """Put a token back that was taken for nothing."""
+        """Return a token that was taken in vain."""
         policy, subject = taken
         limiter = self._limiters[policy]
         if limiter is not None:
             limiter.give_back(subject)
 
 
-def list_group_buckets(account: PrincipalGroup, *, samples: bool) -> tuple[BucketKey, BucketKey]:
-    """The buckets that an organisation's requests take from besides those of its keys."""
+def list_group_buckets(group: PrincipalGroup, *, samples: bool) -> tuple[BucketKey, BucketKey]:
+    """Return the buckets that an organisation's requests use beside those of its keys."""
     suffix = "_telemetry" if samples else ""
-    return (f"organisation{suffix}", account.organisation), (f"integrator{suffix}", account.tree)
+    return (f"organisation{suffix}", group.organisation), (f"integrator{suffix}", group.tree)

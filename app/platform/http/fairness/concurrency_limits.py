@@ -1,8 +1,8 @@
-"""The lines that a request stands in: its key's, its organisation's, its integrator's.
+"""Limits concurrent requests per key, organisation and integrator.
 
-Nobody has all places: neither an organisation nor an integrator with its clients is given as many turns as
-there are database connections; and where all of these are taken, the next one goes round. Samples do not
-wait behind a dashboard's requests, nor those behind samples: they have lines, and connections, of their own.
+Neither an organisation nor an integrator with its clients gets as many permits as there are database
+connections; when all are in use, the next permit goes to another tenant. Requests that send samples have
+separate limits and connections, so that neither kind waits for the other.
 """
 
 import asyncio
@@ -21,129 +21,134 @@ from app.platform.http.fairness.principal_groups import PrincipalGroup
 from app.platform.kernel.errors import TooManyRequestsError
 
 SAMPLES_CONNECTIONS: Final = 4
-"""Database connections of a process by which samples are stored."""
+"""Database connections of a process for storing samples."""
 
-# What comes with the head, or soon after, is worth no second wait.
+# A body that arrives with the head, or soon after, is not worth a second wait.
 _BODY_PATIENCE_S: Final = 0.1
-# What a request took is told when it is as much as this, and at its end: an event stream has none.
-_TOLD_S: Final = 0.005
+# CPU time is recorded in steps of this size and at the end, as an event stream has no end.
+_RECORD_STEP_S: Final = 0.005
 
 type ConcurrencyLevel = Literal["key", "organisation", "integrator"]
 
 
 class ConcurrencyLimits:
-    """All lines of a process.
+    """The concurrency limits of a process.
 
     Args:
-        settings: How many of each run and wait.
-        connections: Database connections for what brings no samples.
+        settings: The limits of running and queued requests.
+        connections: Database connections for requests without samples.
     """
 
     def __init__(self, settings: ApiSettings, *, connections: int) -> None:
-        self._turns: dict[tuple[ConcurrencyLevel, bool], FairSemaphore] = {}
-        self.precedence = (
+        self._semaphores: dict[tuple[ConcurrencyLevel, bool], FairSemaphore] = {}
+        self.low_priority = (
             LowPriorityQueue(settings.waiting_per_organisation) if settings.running_per_organisation else None
         )
-        # Who may ask without a limit may also work without one.
+        # Tenants without a rate limit have no limit of CPU time either.
         self.shares = (
-            CpuShares() if self.precedence is not None and settings.organisation_rate_per_s else None
+            CpuShares() if self.low_priority is not None and settings.organisation_rate_per_s else None
         )
         for samples in (False, True):
             if settings.running_per_key:
-                self._turns["key", samples] = FairSemaphore(
+                self._semaphores["key", samples] = FairSemaphore(
                     settings.running_per_key, settings.waiting_per_key
                 )
             if not settings.running_per_organisation:
                 continue
-            places = SAMPLES_CONNECTIONS if samples else connections
+            available = SAMPLES_CONNECTIONS if samples else connections
             waiting = settings.waiting_per_organisation
-            organisation = _but_one(settings.running_per_organisation, places)
-            integrator = _but_one(max(settings.running_per_integrator, organisation), places)
-            self._turns["organisation", samples] = FairSemaphore(organisation, waiting)
-            self._turns["integrator", samples] = FairSemaphore(integrator, waiting, together=places)
+            organisation = _leave_one_connection(settings.running_per_organisation, available)
+            integrator = _leave_one_connection(max(settings.running_per_integrator, organisation), available)
+            self._semaphores["organisation", samples] = FairSemaphore(organisation, waiting)
+            self._semaphores["integrator", samples] = FairSemaphore(integrator, waiting, total=available)
 
-    def of(self, line: ConcurrencyLevel, *, samples: bool) -> FairSemaphore | None:
-        """One of them; None where it is switched off."""
-        return self._turns.get((line, samples))
+    def of(self, level: ConcurrencyLevel, *, samples: bool) -> FairSemaphore | None:
+        """Return one semaphore; None where its limit is off."""
+        return self._semaphores.get((level, samples))
 
 
 class RequestPermits:
-    """The turns that one request has."""
+    """The permits of one request."""
 
-    def __init__(self, lines: ConcurrencyLimits, *, samples: bool) -> None:
-        self._lines = lines
+    def __init__(self, limits: ConcurrencyLimits, *, samples: bool) -> None:
+        self._limits = limits
         self._samples = samples
-        # Turns among the requests of one's own, those of these that an answer under way needs no more, and
-        # those among everybody's.
+        # Permits of the key and organisation; of low priority, released when the response begins; and shared
+        # with all tenants.
         self._own: list[Callable[[], None]] = []
-        self._first: list[Callable[[], None]] = []
+        self._low_priority: list[Callable[[], None]] = []
         self._shared: list[Callable[[], None]] = []
-        self._again: Callable[[], Awaitable[None]] | None = None
-        self._aside: Callable[[], Awaitable[None]] | None = None
-        self._account: PrincipalGroup | None = None
-        self._spent_s = 0.0
+        self._reacquire: Callable[[], Awaitable[None]] | None = None
+        self._make_pause: Callable[[], Awaitable[None]] | None = None
+        self._group: PrincipalGroup | None = None
+        self._cpu_time_s = 0.0
 
-    async def enter(self, line: ConcurrencyLevel, subject: Hashable) -> None:
-        """Wait for a turn in a line.
+    async def acquire(self, level: ConcurrencyLevel, subject: Hashable) -> None:
+        """Wait for the permit of a level.
 
         Raises:
-            TooManyRequestsError: Too many wait there already.
+            TooManyRequestsError: The queue is full.
         """
-        turns = self._lines.of(line, samples=self._samples)
-        if turns is None:
+        semaphore = self._limits.of(level, samples=self._samples)
+        if semaphore is None:
             return
-        if not await turns.enter(subject):
-            raise self._too_many(line)
-        (self._shared if line == "integrator" else self._own).append(partial(turns.leave, subject))
+        if not await semaphore.acquire(subject):
+            raise self._too_many(level)
+        (self._shared if level == "integrator" else self._own).append(partial(semaphore.release, subject))
 
-    async def enter_account(self, account: PrincipalGroup, *, yields: bool) -> None:
-        """The same in the lines of an organisation and its integrator.
+    async def acquire_group(self, group: PrincipalGroup, *, yields: bool) -> None:
+        """Wait for the permits of an organisation and its integrator.
 
         Args:
-            account: Theirs.
-            yields: Whether it goes behind everybody else; else it does if they take much of the process.
+            group: The organisation and its integrator.
+            yields: Whether the request has low priority. It also has if its group uses much of the process.
 
         Raises:
-            TooManyRequestsError: Too many wait there already.
+            TooManyRequestsError: A queue is full.
         """
-        precedence, shares = self._lines.precedence, self._lines.shares
-        self._account = account
+        low_priority, shares = self._limits.low_priority, self._limits.shares
+        self._group = group
         if shares is not None and not self._samples:
-            yields = yields or shares.is_much(account, time.monotonic())
-        if precedence is not None and yields:
-            # Before all else: what waits here must not have a place meanwhile.
-            self._first.append(
-                self._given(await precedence.line_up((account.organisation, self._samples)), "organisation")
+            yields = yields or shares.is_much(group, time.monotonic())
+        if low_priority is not None and yields:
+            # First: a request that waits here must hold no other permit.
+            self._low_priority.append(
+                self._require(
+                    await low_priority.acquire_organisation((group.organisation, self._samples)),
+                    "organisation",
+                )
             )
-            self._aside = precedence.aside()
-        await self.enter("organisation", account.organisation)
-        self._again = partial(self._share, account, yields=yields)
-        await self._again()
+            self._make_pause = low_priority.make_pause()
+        await self.acquire("organisation", group.organisation)
+        self._reacquire = partial(self._share, group, yields=yields)
+        await self._reacquire()
 
-    async def _share(self, account: PrincipalGroup, *, yields: bool) -> None:
-        precedence = self._lines.precedence
-        if precedence is not None and yields:
+    async def _share(self, group: PrincipalGroup, *, yields: bool) -> None:
+        low_priority = self._limits.low_priority
+        if low_priority is not None and yields:
             self._shared.append(
-                self._given(await precedence.enter((account.tree, self._samples)), "integrator")
+                self._require(await low_priority.acquire((group.tree, self._samples)), "integrator")
             )
-        await self.enter("integrator", account.tree)
-        if precedence is not None and not yields:
-            precedence.begin()
-            self._shared.append(precedence.end)
+        await self.acquire("integrator", group.tree)
+        if low_priority is not None and not yields:
+            low_priority.begin()
+            self._shared.append(low_priority.end)
 
-    def _given(self, leave: Callable[[], None] | None, line: ConcurrencyLevel) -> Callable[[], None]:
-        if leave is None:
-            raise self._too_many(line)
-        return leave
+    def _require(
+        self, release_permit: Callable[[], None] | None, level: ConcurrencyLevel
+    ) -> Callable[[], None]:
+        if release_permit is None:
+            raise self._too_many(level)
+        return release_permit
 
     def while_reading(self, receive: Receive) -> Receive:
-        """A `receive` that takes no place from others while the client takes long to send its body.
+        """Wrap `receive` to release shared permits while the client is slow to send its body.
 
-        Its own key and organisation go without that turn: what they send at once has to be kept meanwhile.
+        The request keeps the permits of its key and organisation, which bounds their buffered bodies.
         """
         clock = asyncio.get_running_loop().time
         whole = slow = False
-        # For all of it: a byte now and then is no reason to be patient again.
+        # One patience for the whole body: single bytes must not extend it.
         patience_s = _BODY_PATIENCE_S
 
         async def receiving() -> Message:
@@ -157,67 +162,67 @@ class RequestPermits:
                 patience_s = max(0.0, patience_s - (clock() - began))
                 if not coming.done():
                     slow = True
-                    self._give_back(self._shared)
+                    self._release(self._shared)
                 message = await coming
             finally:
                 coming.cancel()
             whole = not message.get("more_body", False)
-            if whole and slow and self._again is not None:
-                await self._again()
+            if whole and slow and self._reacquire is not None:
+                await self._reacquire()
             return message
 
         return receiving
 
-    async def paced(self, work: Awaitable[None]) -> None:
-        """Work on the request; one that yields stands aside for others between its steps too."""
-        if self._lines.precedence is None:
+    async def run(self, work: Awaitable[None]) -> None:
+        """Process the request; one of low priority pauses for others between its steps."""
+        if self._limits.low_priority is None:
             await work
             return
         try:
-            await SteppedCoroutine(work, pause=self._pause, spent=self._spend)
+            await SteppedCoroutine(work, pause=self._pause, spent=self._add_cpu_time)
         finally:
-            self._tell_spent()
+            self._record_cpu_time()
 
     def _pause(self) -> Awaitable[None] | None:
-        return None if self._aside is None else self._aside()
+        return None if self._make_pause is None else self._make_pause()
 
-    def _spend(self, seconds: float) -> None:
-        self._spent_s += seconds
-        if self._spent_s >= _TOLD_S:
-            self._tell_spent()
+    def _add_cpu_time(self, seconds: float) -> None:
+        self._cpu_time_s += seconds
+        if self._cpu_time_s >= _RECORD_STEP_S:
+            self._record_cpu_time()
 
-    def _tell_spent(self) -> None:
-        shares = self._lines.shares
-        # Samples have limits of their own, which are the service itself.
-        if shares is not None and self._account is not None and not self._samples:
-            shares.add(self._account, self._spent_s, time.monotonic())
-            self._spent_s = 0.0
+    def _record_cpu_time(self) -> None:
+        shares = self._limits.shares
+        # Samples have separate limits, as storing them is the service itself.
+        if shares is not None and self._group is not None and not self._samples:
+            shares.add(self._group, self._cpu_time_s, time.monotonic())
+            self._cpu_time_s = 0.0
 
-    def share(self) -> None:
-        """Give back, for good, those that others wait for too; once is enough."""
-        self._again = None
-        self._give_back(self._shared)
-        self._give_back(self._first)
+    def release_shared(self) -> None:
+        """Release, for good, the permits that all tenants share; may be called again."""
+        self._reacquire = None
+        self._release(self._shared)
+        self._release(self._low_priority)
 
-    def leave(self) -> None:
-        """Give all of them back; once is enough."""
-        self.share()
-        self._give_back(self._own)
+    def release(self) -> None:
+        """Release all permits; may be called again."""
+        self.release_shared()
+        self._release(self._own)
 
     @staticmethod
-    def _give_back(turns: list[Callable[[], None]]) -> None:
-        while turns:
-            turns.pop()()
+    def _release(permits: list[Callable[[], None]]) -> None:
+        while permits:
+            permits.pop()()
 
-    def _too_many(self, line: ConcurrencyLevel) -> TooManyRequestsError:
+    def _too_many(self, level: ConcurrencyLevel) -> TooManyRequestsError:
         error = TooManyRequestsError(
-            "Too many requests at once: wait for some to be answered.",
+            "Too many concurrent requests. Wait for some responses, then retry.",
             retry_after_s=1,
             code="too_many_requests_at_once",
         )
-        count_http_refusal(error, policy=f"{line}_telemetry" if self._samples else line)
+        count_http_refusal(error, policy=f"{level}_telemetry" if self._samples else level)
         return error
 
 
-def _but_one(wanted: int, places: int) -> int:
-    return max(1, min(wanted, places - 1))
+def _leave_one_connection(limit: int, connections: int) -> int:
+    return max(1, min(limit, connections - 1))

@@ -1,12 +1,11 @@
-"""How many requests of one subject are worked on at once: others wait their turn, too many are refused.
+"""Limits concurrency per subject with a fair queue, and the exports of a process.
 
-It is this that keeps one client from slowing another: a rate says nothing of how long each request takes.
+Rate limits do not bound how long each request takes; `FairSemaphore` keeps a slow client from delaying
+others.
 
-How much of a process exports may take: one of each kind of an organisation's at a time, and in pieces.
-
-An answer that has begun holds no turn of its caller's any more, and a file can be long. So the pieces of one
-file have turns of their own, and rests in between: those of an integrator and its clients come one after the
-other, and a client that reads slowly holds up nobody's.
+`ExportLimits` allows one export of each kind per organisation. A response that has begun holds no permit of
+its caller, and a file can be long. So its slices share a semaphore, with a rest between slices: slices of an
+integrator and its clients follow each other, and a slow client delays no other tenant.
 """
 
 import asyncio
@@ -22,155 +21,155 @@ from app.platform.kernel.errors import TooManyRequestsError
 
 
 @dataclass(slots=True)
-class _Line:
+class _SubjectQueue:
     running: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
 
 class FairSemaphore:
-    """Lets `running` requests of each subject run, and `waiting` more wait, first come, first served.
+    """Lets `running` requests of each subject run and queues `waiting` more, first in, first out.
 
     Args:
-        running: Of each subject at once.
-        waiting: Of each subject besides.
-        together: Of all subjects at once; None: any number. Where they have to wait for each other, the next
-            place is that of the subject that has not had one for longest, however many wait of another.
+        running: Concurrent requests of each subject.
+        waiting: Queued requests of each subject.
+        total: Concurrent requests of all subjects; None: no limit. A free permit goes to the subject that has
+            waited longest for one, however many requests others have queued.
     """
 
-    def __init__(self, running: int, waiting: int, *, together: int | None = None) -> None:
+    def __init__(self, running: int, waiting: int, *, total: int | None = None) -> None:
         self._running = running
         self._waiting = waiting
-        self._together = together
+        self._total = total
         self._busy = 0
-        # As many as there are requests under way, at most: who has none has no line.
-        self._lines: dict[Hashable, _Line] = {}
-        # Those that wait for nothing but a place among all; the next one stands first.
+        # At most one entry per running request: idle subjects are removed.
+        self._subjects: dict[Hashable, _SubjectQueue] = {}
+        # Subjects that wait only for the total limit, the next one first.
         self._due: OrderedDict[Hashable, None] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._subjects)
 
-    async def enter(self, subject: Hashable) -> bool:
-        """Wait for a turn. False at once where too many wait already; after True comes `leave`."""
-        line = self._lines.setdefault(subject, _Line())
-        # Nobody passes those who wait: where there is a place, none of this subject does.
-        if line.running < self._running and self._has_place():
-            self._begin(line)
+    async def acquire(self, subject: Hashable) -> bool:
+        """Wait for a permit. Return False immediately if the queue is full; after True, call `release`."""
+        queue = self._subjects.setdefault(subject, _SubjectQueue())
+        # Requests do not overtake: with a free permit, none of this subject waits.
+        if queue.running < self._running and self._has_permit():
+            self._begin(queue)
             return True
-        if len(line.waiting) >= self._waiting:
-            self._forget_idle(subject, line)
+        if len(queue.waiting) >= self._waiting:
+            self._forget_idle(subject, queue)
             return False
-        turn = asyncio.get_running_loop().create_future()
-        line.waiting.append(turn)
-        self._queue(subject, line)
+        permit = asyncio.get_running_loop().create_future()
+        queue.waiting.append(permit)
+        self._enqueue(subject, queue)
         try:
-            await turn
+            await permit
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if permit.cancelled():
                 with suppress(ValueError):
-                    line.waiting.remove(turn)
-                self._forget_idle(subject, line)
+                    queue.waiting.remove(permit)
+                self._forget_idle(subject, queue)
             else:
-                # The turn came as it was given up.
-                self.leave(subject)
+                # The permit was granted at the moment of the cancellation.
+                self.release(subject)
             raise
         return True
 
-    def leave(self, subject: Hashable) -> None:
-        """Give one's turn back: to whoever's is next."""
-        line = self._lines[subject]
-        line.running -= 1
+    def release(self, subject: Hashable) -> None:
+        """Release a permit: the next request in the queue gets it."""
+        queue = self._subjects[subject]
+        queue.running -= 1
         self._busy -= 1
-        self._queue(subject, line)
-        while self._due and self._has_place():
-            self._serve(next(iter(self._due)))
-        self._forget_idle(subject, line)
+        self._enqueue(subject, queue)
+        while self._due and self._has_permit():
+            self._grant(next(iter(self._due)))
+        self._forget_idle(subject, queue)
 
-    def _serve(self, subject: Hashable) -> None:
+    def _grant(self, subject: Hashable) -> None:
         del self._due[subject]
-        line = self._lines.get(subject, _Line())
-        while line.waiting:
-            turn = line.waiting.popleft()
-            if not turn.done():
-                self._begin(line)
-                turn.set_result(None)
+        queue = self._subjects.get(subject, _SubjectQueue())
+        while queue.waiting:
+            permit = queue.waiting.popleft()
+            if not permit.done():
+                self._begin(queue)
+                permit.set_result(None)
                 break
-        self._queue(subject, line)
+        self._enqueue(subject, queue)
 
-    def _has_place(self) -> bool:
-        return self._together is None or self._busy < self._together
+    def _has_permit(self) -> bool:
+        return self._total is None or self._busy < self._total
 
-    def _begin(self, line: _Line) -> None:
-        line.running += 1
+    def _begin(self, queue: _SubjectQueue) -> None:
+        queue.running += 1
         self._busy += 1
 
-    def _queue(self, subject: Hashable, line: _Line) -> None:
-        """Have a subject stand in line for a place, behind all others, if it may take one."""
-        if line.waiting and line.running < self._running:
+    def _enqueue(self, subject: Hashable, queue: _SubjectQueue) -> None:
+        """Queue a subject for a permit, behind all others, if it may have one."""
+        if queue.waiting and queue.running < self._running:
             self._due.setdefault(subject)
 
-    def _forget_idle(self, subject: Hashable, line: _Line) -> None:
-        # Whoever gives up may hold one that was forgotten since, in whose place there is another by now.
-        if not line.running and not line.waiting and self._lines.get(subject) is line:
-            del self._lines[subject]
+    def _forget_idle(self, subject: Hashable, queue: _SubjectQueue) -> None:
+        # After a cancellation this queue may be gone and replaced by a new one.
+        if not queue.running and not queue.waiting and self._subjects.get(subject) is queue:
+            del self._subjects[subject]
             self._due.pop(subject, None)
 
 
-# After a piece nothing is read for so many times as long as it took.
-_REST: Final = 2.0
+# Rest after a slice, as a multiple of its duration.
+_REST_FACTOR: Final = 2.0
 _LONGEST_REST_S: Final = 1.0
-# Of everybody's: each holds a connection to the database while it is read.
-_TOGETHER: Final = 3
-# As many as there are organisations that export: nobody is refused in the middle of a file.
+# Concurrent slices of all organisations: each holds a database connection.
+_TOTAL_SLICES: Final = 3
+# Larger than the number of exporting organisations: no export is refused in the middle of a file.
 _WAITING: Final = 1_000_000
-_COME_BACK_S: Final = 10
+_RETRY_AFTER_S: Final = 10
 
 
 class ExportLimits:
-    """The exports of one process."""
+    """Limits the exports of one process."""
 
     def __init__(self) -> None:
         self._exporting: set[tuple[UUID, str]] = set()
-        self._pieces = FairSemaphore(1, _WAITING, together=_TOGETHER)
+        self._slices = FairSemaphore(1, _WAITING, total=_TOTAL_SLICES)
 
     @contextmanager
-    def place(self, organisation: UUID, what: str = "a log") -> Iterator[None]:
-        """The place of an organisation's one export, for the length of a block.
+    def reserve_export(self, organisation: UUID, what: str = "a log") -> Iterator[None]:
+        """Reserve an organisation's one export of a kind within a block.
 
         Args:
-            organisation: whose.
-            what: what is exported; one export of each is taken.
+            organisation: its id.
+            what: the kind of export.
 
         Raises:
             TooManyRequestsError: `too_many_exports`.
         """
-        place = (organisation, what)
-        if place in self._exporting:
+        export = (organisation, what)
+        if export in self._exporting:
             raise TooManyRequestsError(
-                f"Your organisation is exporting {what} already: read that one to its end.",
+                f"Your organisation is already exporting {what}. Wait until that export ends.",
                 code="too_many_exports",
-                retry_after_s=_COME_BACK_S,
+                retry_after_s=_RETRY_AFTER_S,
             )
-        self._exporting.add(place)
+        self._exporting.add(export)
         try:
             yield
         finally:
-            self._exporting.discard(place)
+            self._exporting.discard(export)
 
     @asynccontextmanager
-    async def piece(self, tree: UUID, *, rest: float | None = None) -> AsyncIterator[None]:
-        """The turn in which a piece is read. The next one of the same integrator comes after a rest.
+    async def read_slice(self, tree: UUID, *, rest: float | None = None) -> AsyncIterator[None]:
+        """Hold the permit for reading a slice within a block. The integrator's next slice waits for a rest.
 
         Args:
             tree: the integrator of the caller, or its organisation.
-            rest: how many times as long as the piece took; None: as of what this process makes itself.
+            rest: the rest, as a multiple of the slice's duration; None: the default for work in this process.
         """
-        await self._pieces.enter(tree)
+        await self._slices.acquire(tree)
         began = time.monotonic()
         try:
             yield
         finally:
-            # The piece itself is sent meanwhile.
-            times = _REST if rest is None else rest
+            # The slice is being sent in the meantime.
+            times = _REST_FACTOR if rest is None else rest
             rest_s = min(times * (time.monotonic() - began), _LONGEST_REST_S)
-            asyncio.get_running_loop().call_later(rest_s, self._pieces.leave, tree)
+            asyncio.get_running_loop().call_later(rest_s, self._slices.release, tree)

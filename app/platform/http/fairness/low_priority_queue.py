@@ -1,22 +1,18 @@
-"""Who has used up much of what it may ask at once goes behind everybody else.
+"""Gives tenants above their share of the rate or of CPU time lower priority.
 
-One process answers everybody, on one core: whoever asks as much as its limits let through would lengthen
-everybody's answers. So its requests run one at a time, and begin when no other tenant's is being worked on.
-Those who go behind take turns, and a slow request of one does not keep the others waiting. Clients of one
-integrator take turns as one tenant; but one that is slow to send keeps its own organisation waiting alone.
+One process serves all tenants on one core: a tenant at its limits would delay everyone. Its requests run one
+at a time, and begin when no request of normal priority is running. Tenants of low priority alternate, so that
+a slow request of one does not delay another. Clients of one integrator count as one tenant; but a client that
+is slow to send delays only its organisation.
 
-Who takes much of the process: for how long it worked on somebody's requests in the last seconds.
+`CpuUsage` measures the CPU time of recent requests, as rate limits ignore their cost: one tenant could fill
+the process within them. Only time in which the process did nothing else counts, not waiting for the database
+or in queues. It decides priority and nothing else.
 
-The rates count requests, whatever each costs: within them one tenant can fill the process. What it takes is
-counted here, and decides about nothing but who goes behind whom. It is the time in which the process did
-nothing else: who waits for the database, or behind others, is not charged for that.
+`SteppedCoroutine` runs a request step by step, from one await to the next, measures each step, and can pause
+between steps, so that other requests go first.
 
-Pure: the clock is an argument.
-
-Work that is driven step by step: each step is timed, and the next one begins when it is let.
-
-A coroutine runs from one thing that it waits for to the next, and nobody can interrupt it there. In between
-it can stand aside, so that what others wait for comes first.
+Pure: no database and no HTTP; the clock of `CpuUsage` is an argument.
 """
 
 import asyncio
@@ -31,116 +27,117 @@ from app.platform.http.fairness.fair_semaphore import FairSemaphore
 from app.platform.http.fairness.principal_groups import PrincipalGroup
 from app.platform.http.fairness.token_buckets import MOST_SUBJECTS
 
-# Where others are always at work it has its turn all the same. Once it has begun, it is alone for as long.
+# Longest wait while others run. Once it has begun, it is the only low-priority request for as long.
 _PATIENCE_S: Final = 0.1
-# It stands aside between its steps too, but not for longer in all: it may hold locks that others wait for.
-_ASIDE_S: Final = 0.05
+# Total of pauses between steps: the request may hold locks that others wait for.
+_PAUSES_S: Final = 0.05
 
 
 class LowPriorityQueue:
-    """Which requests of a process are ahead of which.
+    """Queues the low-priority requests of a process behind the others.
 
     Args:
-        waiting: How many of one organisation, and of one tenant, may wait behind the others.
+        waiting: Maximum queued requests of one organisation, and of one tenant.
     """
 
     def __init__(self, waiting: int) -> None:
-        self._lined_up = FairSemaphore(1, waiting)
-        self._behind = FairSemaphore(1, waiting)
-        # In the order of asking. As no tenant is in that line twice, they take turns.
-        self._place = asyncio.Semaphore(1)
-        self._ahead = 0
-        self._clear = asyncio.Event()
+        self._organisations = FairSemaphore(1, waiting)
+        self._tenants = FairSemaphore(1, waiting)
+        # First in, first out. As no tenant is in this queue twice, tenants alternate.
+        self._permit = asyncio.Semaphore(1)
+        self._normal_running = 0
+        self._idle = asyncio.Event()
 
     def begin(self) -> None:
-        """A request that yields to nobody is worked on; after it comes `end`."""
-        self._ahead += 1
-        self._clear.clear()
+        """Record that a request of normal priority started; call `end` after it."""
+        self._normal_running += 1
+        self._idle.clear()
 
     def end(self) -> None:
-        """It was answered."""
-        self._ahead -= 1
-        if not self._ahead:
-            self._clear.set()
+        """Record that a request of normal priority ended."""
+        self._normal_running -= 1
+        if not self._normal_running:
+            self._idle.set()
 
-    def aside(self) -> Callable[[], Awaitable[None]]:
-        """What a request that yields waits for before each of its steps: that nobody else is worked on."""
+    def make_pause(self) -> Callable[[], Awaitable[None]]:
+        """Return what a low-priority request awaits between steps: that no other request runs."""
         clock = asyncio.get_running_loop().time
-        left_s = _ASIDE_S
+        left_s = _PAUSES_S
 
         async def wait() -> None:
             nonlocal left_s
-            if not self._ahead or left_s <= 0:
+            if not self._normal_running or left_s <= 0:
                 return
             began = clock()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
-                    while self._ahead:
-                        await self._clear.wait()
+                    while self._normal_running:
+                        await self._idle.wait()
             left_s -= clock() - began
 
         return wait
 
-    async def line_up(self, organisation: Hashable) -> Callable[[], None] | None:
-        """Wait for the turn among the requests of one organisation that yield. The same as `enter` returns.
+    async def acquire_organisation(self, organisation: Hashable) -> Callable[[], None] | None:
+        """Wait for the permit among the low-priority requests of one organisation; returns as `acquire` does.
 
-        Whoever has it may wait for a slow client, or for its organisation: `enter` comes after that.
+        Its holder may wait for a slow client, or for its organisation; it calls `acquire` after that.
         """
-        if not await self._lined_up.enter(organisation):
+        if not await self._organisations.acquire(organisation):
             return None
-        return partial(self._lined_up.leave, organisation)
+        return partial(self._organisations.release, organisation)
 
-    async def enter(self, tenant: Hashable) -> Callable[[], None] | None:
-        """Wait for the turn of a request that yields.
+    async def acquire(self, tenant: Hashable) -> Callable[[], None] | None:
+        """Wait for the permit of a low-priority request.
 
         Returns:
-            What ends it; None at once where too many of the tenant wait already.
+            A function that releases it; None immediately where too many requests of the tenant are queued.
         """
-        if not await self._behind.enter(tenant):
+        if not await self._tenants.acquire(tenant):
             return None
         with ExitStack() as held:
-            held.callback(self._behind.leave, tenant)
-            await self._place.acquire()
-            place = held.enter_context(ExitStack())
-            place.callback(self._place.release)
+            held.callback(self._tenants.release, tenant)
+            await self._permit.acquire()
+            permit = held.enter_context(ExitStack())
+            permit.callback(self._permit.release)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE_S):
-                    # By the time that this task runs others may have begun.
-                    while self._ahead:
-                        await self._clear.wait()
-            # It may wait for its integrator's other requests from here on, or for the database.
-            timer = asyncio.get_running_loop().call_later(_PATIENCE_S, place.close)
+                    # Others may have begun before this task runs.
+                    while self._normal_running:
+                        await self._idle.wait()
+            # From here on it may wait for its integrator's other requests, or for the database.
+            timer = asyncio.get_running_loop().call_later(_PATIENCE_S, permit.close)
             held.callback(timer.cancel)
             return held.pop_all().close
 
 
-# Of the process, in the long run; an integrator with all its clients may have more than one of them.
+# Shares of the process in the long run. An integrator with all its clients may use more than one
+# organisation.
 _ORGANISATION: Final = 1 / 3
 _INTEGRATOR: Final = 1 / 2
-# Beyond its share: so much at once is not much yet, and of no more is it reminded later.
+# Excess that has no effect, and the most that is remembered.
 _ALLOWED_S: Final = 0.5
 _REMEMBERED_S: Final = 2.0
 
 
 class CpuUsage:
-    """What each subject took beyond a share of the process, as the one time at which that is forgotten.
+    """Tracks the CPU time of each subject above a share, as the one time at which the excess is forgotten.
 
     Args:
-        share: the part of the process that is nobody's matter.
-        most: subjects that are kept; whoever was away longest is forgotten first.
+        share: the part of the process that each subject may use without consequence.
+        most: maximum subjects; the least recently used one is evicted.
     """
 
     def __init__(self, share: float, *, most: int = MOST_SUBJECTS) -> None:
         self._share = share
         self._most = most
-        # Used last stands last.
+        # In order of use.
         self._over_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._over_at)
 
     def add(self, subject: Hashable, seconds: float, now: float) -> None:
-        """The process worked on this subject's requests for so long."""
+        """Record CPU time that the process spent on a subject's requests."""
         over_at = max(self._over_at.get(subject, now), now) + seconds / self._share
         self._over_at[subject] = min(over_at, now + _REMEMBERED_S / self._share)
         self._over_at.move_to_end(subject)
@@ -148,39 +145,40 @@ class CpuUsage:
             self._over_at.popitem(last=False)
 
     def is_much(self, subject: Hashable, now: float) -> bool:
-        """Whether it took more than its share lately."""
+        """Return whether a subject used more than its share recently."""
         return (self._over_at.get(subject, now) - now) * self._share > _ALLOWED_S
 
 
 class CpuShares:
-    """The work of a process, by organisation and by integrator."""
+    """The CPU time of a process by organisation and by integrator."""
 
     def __init__(self) -> None:
         self._organisations = CpuUsage(_ORGANISATION)
         self._integrators = CpuUsage(_INTEGRATOR)
 
-    def add(self, account: PrincipalGroup, seconds: float, now: float) -> None:
-        """The process worked on a request of theirs for so long."""
-        self._organisations.add(account.organisation, seconds, now)
-        self._integrators.add(account.tree, seconds, now)
+    def add(self, group: PrincipalGroup, seconds: float, now: float) -> None:
+        """Record CPU time that the process spent on a request of a group."""
+        self._organisations.add(group.organisation, seconds, now)
+        self._integrators.add(group.tree, seconds, now)
 
-    def is_much(self, account: PrincipalGroup, now: float) -> bool:
-        """Whether their requests take much of the process."""
-        return self._organisations.is_much(account.organisation, now) or self._integrators.is_much(
-            account.tree, now
+    def is_much(self, group: PrincipalGroup, now: float) -> bool:
+        """Return whether a group's requests use much of the process."""
+        return self._organisations.is_much(group.organisation, now) or self._integrators.is_much(
+            group.tree, now
         )
 
 
 class SteppedCoroutine[Result]:
-    """A coroutine of which each step is timed, with a pause before each but the first.
+    """A coroutine whose steps are timed, with a pause before each step but the first.
 
-    It runs in the task that awaits it: what the task is told (to end, above all) it is told as well, in a
-    pause too.
+    It runs in the task that awaits it, and receives the task's exceptions, such as a cancellation, also in a
+    pause.
 
     Args:
         work: The coroutine.
-        pause: Called whenever what it waited for has come; it goes on when that is over, or at once (None).
-        spent: Told how long each step took: of the thread's time, as the machine has other work too.
+        pause: Called whenever the awaited result is available; returns an awaitable, or None for no pause.
+        spent: Called with the duration of each step, in CPU time of the thread, as the machine has other
+            work.
     """
 
     def __init__(
@@ -195,10 +193,10 @@ class SteppedCoroutine[Result]:
         self._spent = spent
 
     def __await__(self) -> Generator[Any, Any, Result]:
-        """Drive it to its end.
+        """Run the coroutine to its end.
 
         Returns:
-            What it returns.
+            Its result.
         """
         step: Callable[[], Any] = partial(next, self._steps)
         while True:

@@ -1,8 +1,9 @@
-"""Whose requests are counted together: those of an organisation, and those of an integrator and its clients.
+"""Groups requests that share limits: those of an organisation, and of an integrator with its clients.
 
-Keys and sign-ins can be made by the dozen, and clients by an integrator: what each of them may do adds up to
-no more than this. Whose a key is, is known once it was looked up, and remembered for its next request; for a
-minute, as not every route asks for a key: one that was revoked would count for its organisation for ever.
+Organisations can create many keys and sessions, and integrators many clients: together they get no more than
+their group's limit. A key's organisation is known after its lookup and cached for its next requests. The
+cache expires after a minute, as not every route looks the key up: a revoked key would count for its
+organisation forever.
 
 Pure: the clock is an argument.
 """
@@ -13,16 +14,16 @@ from uuid import UUID
 
 from app.platform.identity.principals import Principal
 
-_KNOWN_MOST: Final = 50_000
-_KNOWN_FOR_S: Final = 60.0
+_CACHE_SIZE: Final = 50_000
+_CACHE_TTL_S: Final = 60.0
 
 
 class PrincipalGroup(NamedTuple):
-    """Whose requests are counted together.
+    """The organisations that a request counts for.
 
     Attributes:
-        organisation: for whom the key or the sign-in speaks.
-        tree: its integrator, or itself where it is nobody's client.
+        organisation: the organisation of the key or the session.
+        tree: its integrator, or the organisation itself where it is no client.
     """
 
     organisation: UUID
@@ -30,37 +31,37 @@ class PrincipalGroup(NamedTuple):
 
     @classmethod
     def of(cls, principal: Principal) -> Self:
-        """Whose a caller's requests are."""
+        """Return the group of a caller."""
         return cls(principal.organisation_id, principal.tree)
 
 
-class _Known(NamedTuple):
-    account: PrincipalGroup
+class _CachedGroup(NamedTuple):
+    group: PrincipalGroup
     at: float
 
 
 class VerifiedKeyCache:
-    """The keys and sign-ins that turned out good within the last minute, by hash; the newest 50,000."""
+    """Caches the groups of keys and sessions that were verified within a minute, by hash; at most 50,000."""
 
-    def __init__(self, most: int = _KNOWN_MOST) -> None:
-        self._accounts: OrderedDict[bytes, _Known] = OrderedDict()
+    def __init__(self, most: int = _CACHE_SIZE) -> None:
+        self._groups: OrderedDict[bytes, _CachedGroup] = OrderedDict()
         self._most = most
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._groups)
 
-    def account(self, digest: bytes, now: float) -> PrincipalGroup | None:
-        """Whose a key was when it was looked up last; None for one that is not known, or not any more."""
-        known = self._accounts.get(digest)
-        return None if known is None or now - known.at > _KNOWN_FOR_S else known.account
+    def get(self, digest: bytes, now: float) -> PrincipalGroup | None:
+        """Return the group of a key as of its last lookup; None if it is unknown or expired."""
+        known = self._groups.get(digest)
+        return None if known is None or now - known.at > _CACHE_TTL_S else known.group
 
-    def learn(self, digest: bytes, account: PrincipalGroup, now: float) -> None:
-        """It was looked up: remember whose it is. A sign-in can change its organisation."""
-        self._accounts[digest] = _Known(account, now)
-        self._accounts.move_to_end(digest)
-        if len(self._accounts) > self._most:
-            self._accounts.popitem(last=False)
+    def add(self, digest: bytes, group: PrincipalGroup, now: float) -> None:
+        """Cache the group of a verified key. A session can change its organisation."""
+        self._groups[digest] = _CachedGroup(group, now)
+        self._groups.move_to_end(digest)
+        if len(self._groups) > self._most:
+            self._groups.popitem(last=False)
 
-    def forget(self, digest: bytes) -> None:
-        """It was refused: it was revoked, or its time is over."""
-        self._accounts.pop(digest, None)
+    def remove(self, digest: bytes) -> None:
+        """Remove a key that was refused: it is revoked or expired."""
+        self._groups.pop(digest, None)

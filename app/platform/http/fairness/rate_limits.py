@@ -1,10 +1,9 @@
-"""Rate limits: decided by the head of a request alone, before routing, body and database.
+"""Limits request rates from the head of a request alone, before routing, body and database.
 
-Owns by whom a request is counted. By its API key or sign-in, once that is well formed; else by its address.
-Anybody can write well-formed keys, and each would have a bucket of its own: until a key was seen to be a good
-one, its requests take a token from their address too, which is given back when the key turns out good. From
-then on the key's organisation is known, and counts, for a minute after each look: before that it does as soon
-as the key was looked up.
+A request counts for its API key or session if that is well formed, else for its address. Anyone can invent
+well-formed keys, each with a full bucket. So requests with an unverified key also take a token from their
+address, which is returned once the key is verified. For a minute after each lookup the key's organisation is
+cached and its bucket counts before routing; otherwise it counts as soon as the key was looked up.
 """
 
 import asyncio
@@ -38,79 +37,83 @@ from app.platform.kernel.api_keys import API_KEY_PREFIX, SESSION_PREFIX, hash_ke
 from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import TooManyRequestsError
 
-_FREE: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-_FREE_BELOW: Final = "/static-offline-docs/"
+_UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_UNLIMITED_BELOW: Final = "/static-offline-docs/"
 _TELEMETRY: Final = frozenset({"/v1/telemetry"})
 _TELEMETRY_BELOW: Final = "/v1/adapters/"
 _COUNTED: Final = "vigie.counted"
 _LOW: Final = "vigie.low"
 _UNAUTHORISED: Final = 401
-# Whoever goes on although it is refused is answered slowly: a client that waits for its answers cannot keep
-# the process busy with refusals then. So many a second, and so many at once, are answered at once.
-_HOLD_S: Final = 0.25
-_HELD_MOST: Final = 1_000
+# A client that continues after a refusal is answered slowly, so that refusals cannot keep the process busy.
+# This many a second, and this many in a burst, are answered without delay.
+_REFUSAL_DELAY_S: Final = 0.25
+_DELAYED_MOST: Final = 1_000
 _QUICK_PER_S: Final = 10.0
 _QUICK_BURST: Final = 100
 
 
 class RateLimitSubject(NamedTuple):
-    """By whom a request is counted.
+    """The subject that a request counts for.
 
     Attributes:
-        digest: the hash of its key; None where it shows none that is well formed.
-        samples: whether it brings samples, which have limits of their own.
-        address: where it came from, unless its key is known to be good.
-        account: whose the key is, where that is known.
+        digest: the hash of its key; None without a well-formed key.
+        samples: whether it sends samples, which have separate limits.
+        address: the client's address, unless its key is verified.
+        group: the group of the key, where it is known.
     """
 
     digest: bytes | None
     samples: bool
     address: str | None
-    account: PrincipalGroup | None
+    group: PrincipalGroup | None
 
     @property
     def policy(self) -> str:
-        """The limit of its key or address."""
+        """The limit of the key or the address."""
         if self.samples:
             return "telemetry"
         return ANONYMOUS if self.digest is None else "key"
 
     def buckets(self) -> list[BucketKey]:
-        """What it takes from, the narrowest first."""
+        """Return the buckets that it takes from, the narrowest first."""
         found: list[BucketKey] = [(self.policy, self.address if self.digest is None else self.digest)]
         if self.digest is not None and self.address is not None:
             found.insert(0, (ANONYMOUS, self.address))
-        if self.account is not None:
-            found += list_group_buckets(self.account, samples=self.samples)
+        if self.group is not None:
+            found += list_group_buckets(self.group, samples=self.samples)
         return found
 
 
 def get_rate_limit_subject(scope: Scope) -> RateLimitSubject | None:
-    """By whom a request is counted; None for what is not."""
+    """Return the subject of a request; None for one that is not limited."""
     counted: RateLimitSubject | None = scope.get(_COUNTED)
     return counted
 
 
 def is_low_priority(scope: Scope) -> bool:
-    """Whether a request's caller has used up much of what it may ask at once."""
+    """Return whether a bucket of the request's caller is nearly used up."""
     return bool(scope.get(_LOW))
 
 
 class RateLimitMiddleware:
-    """Refuses with 429 `rate_limited` what exceeds a limit, and tells every answer what is left of it."""
+    """Answers 429 `rate_limited` above a limit, and adds the remaining tokens to every response."""
 
     def __init__(self, app: ASGIApp, *, settings: ApiSettings, bootstrap: str | None = None) -> None:
         self._app = app
         self._buckets = RateLimitBuckets(settings)
-        # The one key that needs no checksum.
+        # The one key without a checksum.
         self._bootstrap = None if bootstrap is None else hash_key(bootstrap)
-        self._known = VerifiedKeyCache()
+        self._verified = VerifiedKeyCache()
         self._quick = RateLimiter(_QUICK_PER_S, _QUICK_BURST)
-        self._held = 0
+        self._delayed = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http" or scope["path"] in _FREE or scope["path"].startswith(_FREE_BELOW):
+        if (
+            scope["type"] != "http"
+            or scope["path"] in _UNLIMITED
+            or scope["path"].startswith(_UNLIMITED_BELOW)
+        ):
             await self._app(scope, receive, send)
             return
         scope[_COUNTED] = counted = self._counted(scope)
@@ -125,12 +128,12 @@ class RateLimitMiddleware:
         if digest is not None:
             add_authentication_step(scope, partial(self._learn, scope, digest, counted))
 
-        def told(message: Message) -> Message:
+        def add_headers(message: Message) -> Message:
             if digest is not None and message["status"] == _UNAUTHORISED and not get_known_principal(scope):
-                self._known.forget(digest)
+                self._verified.remove(digest)
             return append_headers(message, headers)
 
-        await self._app(scope, receive, map_response_start(send, told))
+        await self._app(scope, receive, map_response_start(send, add_headers))
 
     def _counted(self, scope: Scope) -> RateLimitSubject:
         bearer = read_request_head(scope).bearer
@@ -138,10 +141,10 @@ class RateLimitMiddleware:
         samples = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
         if bearer is not None:
             digest = hash_key(bearer)
-            account = self._known.account(digest, time.monotonic())
+            group = self._verified.get(digest, time.monotonic())
             own = self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap)
-            if account is not None or own:
-                return RateLimitSubject(digest, samples, None, account)
+            if group is not None or own:
+                return RateLimitSubject(digest, samples, None, group)
             if any(is_well_formed_key(bearer, prefix) for prefix in (API_KEY_PREFIX, SESSION_PREFIX)):
                 return RateLimitSubject(digest, samples, _address(scope), None)
         return RateLimitSubject(None, samples, _address(scope), None)
@@ -149,23 +152,23 @@ class RateLimitMiddleware:
     async def _learn(
         self, scope: Scope, digest: bytes, counted: RateLimitSubject, principal: Principal
     ) -> None:
-        """Remember a key that turned out good; from its organisation take what was not taken before.
+        """Cache a verified key, and take a token from its group if none was taken yet.
 
         Raises:
-            TooManyRequestsError: Nothing is left there.
+            TooManyRequestsError: The group has no token left.
         """
-        account = PrincipalGroup.of(principal)
+        group = PrincipalGroup.of(principal)
         now = time.monotonic()
-        self._known.learn(digest, account, now)
-        if counted.account == account:
+        self._verified.add(digest, group, now)
+        if counted.group == group:
             return
         if counted.address is not None:
             self._buckets.give_back((ANONYMOUS, counted.address))
-        wanted = list_group_buckets(account, samples=counted.samples)
-        verdict, broken, low = self._buckets.take(wanted, now)
+        buckets = list_group_buckets(group, samples=counted.samples)
+        verdict, broken, low = self._buckets.take(buckets, now)
         scope[_LOW] = low or is_low_priority(scope)
         if verdict is not None and broken is not None:
-            # As where the organisation is known before: what is refused takes nothing from the key either.
+            # As for a cached organisation: a refused request takes no token from the key either.
             self._buckets.give_back((counted.policy, digest))
             error = _too_many(verdict)
             count_http_refusal(error, policy=broken[0])
@@ -173,12 +176,12 @@ class RateLimitMiddleware:
 
     async def _refuse(self, broken: BucketKey, verdict: TokenDecision) -> Response:
         policy, subject = broken
-        if not self._is_quick(subject) and self._held < _HELD_MOST:
-            self._held += 1
+        if not self._is_quick(subject) and self._delayed < _DELAYED_MOST:
+            self._delayed += 1
             try:
-                await asyncio.sleep(_HOLD_S)
+                await asyncio.sleep(_REFUSAL_DELAY_S)
             finally:
-                self._held -= 1
+                self._delayed -= 1
         return make_refusal_response(_too_many(verdict), policy=policy, headers=_headers(verdict))
 
     def _is_quick(self, subject: Hashable) -> bool:
@@ -188,7 +191,7 @@ class RateLimitMiddleware:
 def _too_many(verdict: TokenDecision) -> TooManyRequestsError:
     wait_s = max(1, math.ceil(verdict.wait_s))
     return TooManyRequestsError(
-        f"Too many requests: wait {wait_s} s.", retry_after_s=wait_s, code="rate_limited"
+        f"Too many requests. Wait {wait_s} s.", retry_after_s=wait_s, code="rate_limited"
     )
 
 

@@ -1,4 +1,4 @@
-"""Requests in time: a turn for each, and an end to those that take too long."""
+"""Applies concurrency limits and deadlines to requests."""
 
 import asyncio
 from typing import Final
@@ -16,10 +16,10 @@ _STREAM: Final = b"text/event-stream"
 
 
 class DeadlineMiddleware:
-    """Cancels a request that has no answer after `seconds`, and answers 504 `deadline_exceeded`.
+    """Cancels a request without a response after `seconds`, and answers 504 `deadline_exceeded`.
 
-    An answer that has begun may go on: it may be a stream. How long a client may take to read it is
-    `app.platform.runtime.server_timeouts`'s.
+    A response that has begun may continue, as it may be a stream. `app.platform.runtime.server_timeouts`
+    limits how long a client may take to read it.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
@@ -38,7 +38,7 @@ class DeadlineMiddleware:
             nonlocal begun
             if not begun:
                 if limit.expired():
-                    # What clears up after a cancelled request has nothing to say any more.
+                    # Clean-up after the cancellation may still send: its response comes too late.
                     return
                 begun = True
                 limit.reschedule(None)
@@ -52,62 +52,62 @@ class DeadlineMiddleware:
                 raise
             await make_error_response(
                 DeadlineExceededError(
-                    f"No answer within {self._seconds:g} s: the request was ended. What it was to change may "
-                    "be changed or not: look, or send it again with the same Idempotency-Key."
+                    f"No response within {self._seconds:g} s: the request was cancelled. Its change may or "
+                    "may not have happened: check, or retry with the same Idempotency-Key."
                 )
             )(scope, receive, send)
 
 
 class ConcurrencyMiddleware:
-    """Lets so many requests of one caller run at once; 429 `too_many_requests_at_once` past those that wait.
+    """Limits the concurrent requests of a caller (429 `too_many_requests_at_once` if its queue is full).
 
-    Each goes through the lines of its key (or address), its organisation, and its integrator, where all wait
-    for each other. A key that is not known yet stands in its address's line until it was looked up. What all
-    wait for is given back while a client is slow to send or to read. Event streams give all their turns back
-    when they begin: they are counted elsewhere, and last for ever.
+    Each request needs permits of its key (or address), its organisation, and its integrator, whose permits
+    all tenants share. An unknown key counts for its address until it was looked up. The shared permits are
+    released while a client is slow to send or to read. Event streams release all permits when they begin:
+    they have a separate limit and no end.
     """
 
-    def __init__(self, app: ASGIApp, *, lines: ConcurrencyLimits) -> None:
+    def __init__(self, app: ASGIApp, *, limits: ConcurrencyLimits) -> None:
         self._app = app
-        self._lines = lines
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        counted = get_rate_limit_subject(scope)
-        if counted is None:
+        subject = get_rate_limit_subject(scope)
+        if subject is None:
             await self._app(scope, receive, send)
             return
-        held = RequestPermits(self._lines, samples=counted.samples)
+        permits = RequestPermits(self._limits, samples=subject.samples)
 
-        async def met(principal: Principal) -> None:
-            # The next stranger of its address may be looked up.
-            held.leave()
-            await held.enter("key", counted.digest)
-            await held.enter_account(PrincipalGroup.of(principal), yields=is_low_priority(scope))
+        async def authenticated(principal: Principal) -> None:
+            # The next unknown key of this address may be looked up.
+            permits.release()
+            await permits.acquire("key", subject.digest)
+            await permits.acquire_group(PrincipalGroup.of(principal), yields=is_low_priority(scope))
 
         try:
             try:
-                await held.enter("key", counted.address or counted.digest)
-                if counted.account is not None:
-                    await held.enter_account(counted.account, yields=is_low_priority(scope))
+                await permits.acquire("key", subject.address or subject.digest)
+                if subject.group is not None:
+                    await permits.acquire_group(subject.group, yields=is_low_priority(scope))
             except TooManyRequestsError as error:
                 await make_error_response(error)(scope, receive, send)
                 return
-            if counted.account is None:
-                add_authentication_step(scope, met)
+            if subject.group is None:
+                add_authentication_step(scope, authenticated)
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start" and _is_stream(message):
-                    held.leave()
+                    permits.release()
                 elif message["type"] == "http.response.body":
-                    # How fast it is read is the client's matter, and nobody else's.
-                    held.share()
+                    # A slow reader must not hold permits that others wait for.
+                    permits.release_shared()
                 await send(message)
 
-            reading = held.while_reading(receive) if _has_body(scope) else receive
-            await held.paced(self._app(scope, reading, sending))
+            reading = permits.while_reading(receive) if _has_body(scope) else receive
+            await permits.run(self._app(scope, reading, sending))
         finally:
-            held.leave()
+            permits.release()
 
 
 def _has_body(scope: Scope) -> bool:

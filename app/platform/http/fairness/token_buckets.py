@@ -1,11 +1,11 @@
-"""How often somebody may ask: a bucket of tokens each, kept as the one time at which it will be full again.
+"""Implements token buckets, each stored as the one time at which it will be full again.
 
 Pure: the clock is an argument.
 
     limiter = RateLimiter(rate_per_s=25, burst=1000)
     verdict = limiter.take(organisation_id, time.monotonic())
 
-Of one process: several processes allow several times as much.
+Buckets belong to one process: several processes allow several times as much.
 """
 
 import math
@@ -14,20 +14,20 @@ from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 MOST_SUBJECTS: Final = 50_000
-"""Buckets that a limiter keeps. Whoever was away longest is forgotten first, and begins with a full one."""
-# For the sums of floats: a token that is due now is not due in a nanosecond.
+"""Buckets that a limiter holds. It evicts the least recently used one, which starts full again."""
+# Tolerance for rounding: a token that is due now must not be due in a nanosecond.
 _HAIR_S: Final = 1e-6
 
 
 class TokenDecision(NamedTuple):
-    """What a limiter says to one request.
+    """A limiter's decision on one request.
 
     Attributes:
-        allowed: whether it may go on.
+        allowed: whether the request may proceed.
         limit: tokens in a full bucket.
-        remaining: whole tokens that are left now.
-        reset_s: seconds until the bucket is full, if nothing more is taken.
-        wait_s: seconds until there is a token; 0 where the request is allowed.
+        remaining: whole tokens that are left.
+        reset_s: seconds until the bucket is full, if no more tokens are taken.
+        wait_s: seconds until a token is available; 0 where the request is allowed.
     """
 
     allowed: bool
@@ -38,25 +38,25 @@ class TokenDecision(NamedTuple):
 
 
 class RateLimiter:
-    """Lets each subject take `burst` at once, and `rate_per_s` in the long run."""
+    """Lets each subject take a burst of `burst` tokens, and `rate_per_s` in the long run."""
 
     def __init__(self, rate_per_s: float, burst: int, *, most: int = MOST_SUBJECTS) -> None:
         self._each_s = 1.0 / rate_per_s
         self._burst = burst
         self._depth_s = burst * self._each_s
         self._most = most
-        # When each subject's bucket is full again; used last stands last.
+        # When each subject's bucket is full again, in order of use.
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     def take(self, subject: Hashable, now: float) -> TokenDecision:
-        """Take a token, if there is one.
+        """Take a token, if one is available.
 
         Args:
-            subject: Whose bucket it is.
-            now: Seconds of a clock that never goes back.
+            subject: The owner of the bucket.
+            now: Seconds of a monotonic clock.
         """
         full_at = max(self._full_at.get(subject, now), now)
         after = full_at + self._each_s
@@ -71,11 +71,11 @@ class RateLimiter:
         return TokenDecision(True, self._burst, remaining, after - now, 0.0)
 
     def give_back(self, subject: Hashable) -> None:
-        """Put a token back that was taken for nothing."""
+        """Return a token that was taken in vain."""
         if subject in self._full_at:
             self._full_at[subject] -= self._each_s
 
 
 def make_rate_limiter(rate_per_s: float, burst: int) -> RateLimiter | None:
-    """A limiter, or None where the rate is 0: no limit."""
+    """Return a limiter, or None where the rate is 0: no limit."""
     return RateLimiter(rate_per_s, burst) if rate_per_s else None

@@ -1,13 +1,11 @@
-"""Literal paths such as `/v1/claims/redeem` are not things of the id `redeem`.
+"""Checks methods, addresses and headers of requests before routing.
 
-Owns the refusal of methods that a literal path does not take: routing alone goes on to
-`/v1/claims/{claim_id}`, which looks for a claim of that id. What a path takes is the routes' matter.
+`MethodGuardMiddleware` answers 405 to a method that a literal path such as `/v1/claims/redeem` does not have.
+Routing alone would continue to `/v1/claims/{claim_id}` and look for a claim `redeem`. `HeadMethodMiddleware`
+answers HEAD as GET without the body. `RequestHeadLimitMiddleware` refuses a host that is not valid, and too
+long an address or headers.
 
-HEAD: the answer to GET without its body, wherever there is GET.
-
-Requests whose head is not worth reading: addresses and headers without end, hosts that are none.
-
-HTTP itself, as far as it can be read at all, is `app.platform.runtime.server_timeouts`'s.
+`app.platform.runtime.server_timeouts` handles what is not HTTP.
 """
 
 import re
@@ -23,7 +21,7 @@ from app.platform.kernel.errors import MalformedRequestError
 
 
 class MethodGuardMiddleware:
-    """Answers 405 where a literal path is asked for what it does not take."""
+    """Answers 405 to a method that a literal path does not have."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,7 +44,7 @@ class MethodGuardMiddleware:
 
 
 def _literal_paths(app: FastAPI) -> dict[str, set[str]]:
-    """The methods of each documented path without parameters."""
+    """Return the methods of each documented path without parameters."""
     found: dict[str, set[str]] = {}
     for context in iter_route_contexts(app.routes):
         route, path = context.original_route, context.path_format
@@ -56,7 +54,7 @@ def _literal_paths(app: FastAPI) -> dict[str, set[str]]:
 
 
 class HeadMethodMiddleware:
-    """Has routes answer HEAD as they answer GET."""
+    """Answers HEAD as GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,7 +66,7 @@ class HeadMethodMiddleware:
             return
 
         async def sending(message: Message) -> None:
-            # The answer ends with its head: a stream sees its client go, and ends too.
+            # Ends the response after its head: a stream sees a disconnect, and ends too.
             if message["type"] == "http.response.start":
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
@@ -77,15 +75,15 @@ class HeadMethodMiddleware:
 
 
 ADDRESS_MAX: Final = 8_192
-"""Bytes of path and query; RFC 9110 asks for 8,000 at least."""
+"""Maximum bytes of path and query; RFC 9110 recommends at least 8,000."""
 HEADERS_MAX: Final = 32_768
-"""Bytes of all headers together."""
+"""Maximum bytes of all headers together."""
 
 _HOST: Final = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 class RequestHeadLimitMiddleware:
-    """Refuses such requests: 400, 414 or 431."""
+    """Refuses requests whose head exceeds a limit (414, 431) or has no valid host (400)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -103,13 +101,17 @@ def _fault(scope: Scope) -> MalformedRequestError | None:
     head = read_request_head(scope)
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > ADDRESS_MAX:
         return MalformedRequestError(
-            f"Path and query are longer than {ADDRESS_MAX} bytes: send less.", status=414, code="uri_too_long"
+            f"Path and query are longer than {ADDRESS_MAX} bytes. Shorten them.",
+            status=414,
+            code="uri_too_long",
         )
     if head.size > HEADERS_MAX:
         return MalformedRequestError(
-            f"The headers are larger than {HEADERS_MAX} bytes.", status=431, code="headers_too_large"
+            f"The headers are larger than {HEADERS_MAX} bytes. Send fewer or shorter ones.",
+            status=431,
+            code="headers_too_large",
         )
-    # HTTP/1.0 needs none.
+    # HTTP/1.0 does not require a host.
     if head.host is not None and not _HOST.fullmatch(head.host):
-        return MalformedRequestError("The Host header is not a host's name.", code="invalid_host")
+        return MalformedRequestError("The Host header is not a valid host name.", code="invalid_host")
     return None

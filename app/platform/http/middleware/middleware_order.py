@@ -1,4 +1,4 @@
-"""The order of the edge: which layer a request goes through first."""
+"""Defines the order of the middleware."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,15 @@ from app.platform.http.middleware.security_headers import ApiCorsMiddleware, Sec
 
 
 def install_middleware(app: FastAPI, settings: VigieSettings, *, inside: Sequence[Middleware] = ()) -> None:
-    """Put the edge around an application.
+    """Add the middleware to an application.
 
-    What is refused is refused as far outside as it can be, and costs no more than that; but a browser has to
-    see a refusal too, so CORS stands outside of the limits.
+    Each layer refuses as early as it can, at the least cost. CORS is outside of the limits, as a browser must
+    see refusals too.
 
     Args:
         app: The application, before its first request.
-        settings: Limits, origins, whether it is reached by https.
-        inside: Layers of the caller's, which see what the limits let through.
+        settings: Limits, origins, and whether clients use https.
+        inside: The caller's layers, which see only requests within the limits.
     """
     api = settings.api
     bootstrap = settings.bootstrap_admin_key
@@ -41,7 +41,7 @@ def install_middleware(app: FastAPI, settings: VigieSettings, *, inside: Sequenc
         Middleware(RequestMetricsMiddleware),
         Middleware(DeadlineMiddleware, seconds=api.deadline_s),
         Middleware(
-            ConcurrencyMiddleware, lines=ConcurrencyLimits(api, connections=settings.database.pool_size)
+            ConcurrencyMiddleware, limits=ConcurrencyLimits(api, connections=settings.database.pool_size)
         ),
         Middleware(DeprecationMiddleware),
         *inside,

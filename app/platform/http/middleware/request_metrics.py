@@ -1,9 +1,6 @@
-"""What is told of each request that comes through: its id in the log, its number and time in the metrics.
+"""Records each request: its id in logs, its count and time in metrics, its origin for the audit log.
 
-Where each request came from, told to the audit log (`app.platform.kernel.tenant_scope`).
-
-Stands innermost of the middlewares: what proxies say of the client is read by one further out, and so is the
-request's id given.
+These layers are innermost: outer ones read the client's address from proxies and assign the request id.
 """
 
 import time
@@ -18,17 +15,17 @@ from app.platform.http.contract.problems import handle_unexpected_error
 from app.platform.kernel.tenant_scope import set_request_origin
 from app.platform.observability.metrics_and_logs import HTTP_REQUESTS, HTTP_SECONDS, current_request_id
 
-# Any word is a method to HTTP, and each would make a Prometheus series.
+# HTTP allows any word as a method, and each would make a Prometheus series.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def _route_of(scope: Scope) -> str:
-    """The path template: paths themselves would make a Prometheus series for each id."""
+    """Return the path template: paths themselves would make a Prometheus series for each id."""
     return str(getattr(scope.get("route"), "path", "other"))
 
 
 class RequestMetricsMiddleware:
-    """Binds the request's id to what is logged meanwhile, and counts the answer when it begins."""
+    """Binds the request id to the request's log lines, and counts the response when it begins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -52,9 +49,9 @@ class RequestMetricsMiddleware:
 
 
 class UnexpectedErrorMiddleware:
-    """Answers 500 where the application raised something that nobody foresaw.
+    """Answers 500 to an unexpected error of the application.
 
-    Starlette's own does so too, outside of every middleware: without an id, uncounted, and logged twice.
+    Starlette does so too, outside of every middleware: without an id, uncounted, and logged twice.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -76,19 +73,20 @@ class UnexpectedErrorMiddleware:
             await self._app(scope, receive, sending)
         except Exception as error:
             if begun:
-                # Half an answer cannot be mended: the server closes the connection, and the client can tell.
+                # A response that has begun cannot be replaced: the server closes the connection, which the
+                # client notices.
                 raise
             await handle_unexpected_error(Request(scope), error)(scope, receive, send)
 
 
 class RequestOriginMiddleware:
-    """Pure ASGI: what it sets holds for the rest of the request's task."""
+    """Sets the request's origin, for the audit log, for the rest of its task (pure ASGI)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note the client's address and the request's id, and go on."""
+        """Set the client's address and the request id, then continue."""
         if scope["type"] == "http":
             client = scope.get("client")
             set_request_origin(client[0] if client else None, current_request_id())

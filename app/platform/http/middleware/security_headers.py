@@ -1,6 +1,7 @@
-"""The outermost layer: each request gets its id, and each answer what every answer carries.
+"""Adds a request id and security headers to every response, and answers CORS requests.
 
-Web pages of other origins: which may call the API from a browser, and what they see of its answers.
+`SecurityHeadersMiddleware` is the outermost layer. `ApiCorsMiddleware` lets the configured origins call the
+API from a browser.
 """
 
 from collections.abc import Sequence
@@ -28,13 +29,13 @@ _ALWAYS: Final[_Headers] = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-# A year, as the lists of browsers that preload it want at least.
+# A year, the minimum of browsers' preload lists.
 _HTTPS: Final[_Headers] = ((b"strict-transport-security", b"max-age=31536000"),)
-# Unless the answer says otherwise itself, as the pages of the documentation and of the register do.
+# Defaults, which the pages of the documentation and of the register override.
 _DEFAULTS: Final = {
     b"permissions-policy": b"camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-    # Nobody between the API and its client keeps what only the client's key may read.
+    # Caches between the API and its client must not store what only the client's key may read.
     b"cache-control": b"no-store",
 }
 
@@ -60,7 +61,8 @@ class SecurityHeadersMiddleware:
             return append_headers(message, [*missing, identity, *self._always])
 
         try:
-            # A request can begin in the context of the one before it on its connection: not as its caller.
+            # A request can start in the context of the previous one on its connection, and must not inherit
+            # its caller.
             with run_as_caller(NO_CALLER):
                 await self._app(scope, receive, map_response_start(send, guarded))
         finally:
@@ -68,7 +70,7 @@ class SecurityHeadersMiddleware:
 
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_TAKEN: Final = (
+_ALLOWED_HEADERS: Final = (
     "Authorization",
     "Content-Encoding",
     "Content-Type",
@@ -78,7 +80,7 @@ _TAKEN: Final = (
     "Last-Event-ID",
     "X-Request-Id",
 )
-_SHOWN: Final = (
+_EXPOSED_HEADERS: Final = (
     "Content-Disposition",
     "Content-Location",
     "Deprecation",
@@ -93,30 +95,30 @@ _SHOWN: Final = (
     "Sunset",
     "X-Request-Id",
 )
-_REMEMBERED_S: Final = 7_200
+_MAX_AGE_S: Final = 7_200
 
 
 class ApiCorsMiddleware(CORSMiddleware):
-    """CORS for named origins, without credentials: the page's own code sends its key in `Authorization`."""
+    """CORS for configured origins, without credentials: pages send their key in `Authorization`."""
 
     def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
         super().__init__(
             app,
             allow_origins=origins,
             allow_methods=_METHODS,
-            allow_headers=_TAKEN,
-            expose_headers=_SHOWN,
-            max_age=_REMEMBERED_S,
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
+            max_age=_MAX_AGE_S,
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The same as Starlette's, with a problem where it refuses."""
+        """Answer as Starlette does, but with a problem for a refusal."""
         response = super().preflight_response(request_headers)
         if response.status_code == 200:  # noqa: PLR2004 (an HTTP status)
             return Response(status_code=204, headers=_without_body(response))
         refused = make_error_response(
             ForbiddenError(
-                "This origin, method or header may not be used from a browser (VIGIE_API__CORS_ORIGINS).",
+                "This origin, method or header is not allowed from a browser (VIGIE_API__CORS_ORIGINS).",
                 code="cors_refused",
             )
         )

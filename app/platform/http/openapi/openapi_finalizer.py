@@ -1,9 +1,8 @@
-"""The last touches of the OpenAPI document, which hold for every route, those to come too.
+"""Completes the OpenAPI document with what holds for all routes, present and future.
 
-Owns what readers and generators of clients need and no route should have to repeat: the problems that any
-call can answer with, named once; words for what is called the same everywhere
-(`app.platform.http.openapi.shared_descriptions`); an example of each answer. Pure: a document in, the same
-document changed. Must not know a route by its path.
+Adds the problems that any call can answer with, defined once; descriptions of fields that mean the same
+everywhere (`app.platform.http.openapi.shared_descriptions`); and an example of each response. Pure: it
+changes a document and reads nothing else. It knows no route by its path.
 """
 
 import json
@@ -19,9 +18,9 @@ type Node = dict[str, Any]
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "patch", "head", "options", "trace"})
 _SCHEMAS: Final = "#/components/schemas/"
 _RESPONSES: Final = "#/components/responses/"
-# What pydantic calls `Page[SiteOut]`.
+# pydantic's name for `Page[SiteOut]`.
 _PAGE: Final = re.compile(r"Page_(\w+?)(?:Out)?_")
-# What FastAPI adds to the names of schemas that are both sent and read, where it takes the two for different.
+# FastAPI's suffixes of schemas that are both input and output, where it considers the two different.
 _SENT: Final = "-Input"
 _READ: Final = "-Output"
 _SIDE: Final = re.compile(f"{_SENT}|{_READ}")
@@ -29,19 +28,19 @@ _SIGNS: Final = {"*": "ALL", "<": "BELOW", "<=": "AT_MOST", ">": "ABOVE", ">=": 
 _REQUEST_ID: Final = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 _HEADERS: Final[Node] = {
     "RequestId": {
-        "description": "This request's id: name it when you ask the operator about it",
+        "description": "This request's id. Quote it when you contact the operator",
         "schema": {"type": "string"},
     },
-    "RetryAfter": {"description": "Try again after so many seconds", "schema": {"type": "integer"}},
+    "RetryAfter": {"description": "Seconds after which to retry", "schema": {"type": "integer"}},
     "WwwAuthenticate": {"description": "How to sign in", "schema": {"type": "string"}},
 }
 _OF_STATUS: Final = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
-# FastAPI's, where a route says nothing.
-_UNSAID: Final = "Successful Response"
+# FastAPI's default description.
+_DEFAULT_DESCRIPTION: Final = "Successful Response"
 
 
 def iterate_operations(document: Node) -> Iterator[tuple[str, str, Node]]:
-    """Each operation of a document: its path, its method, its description."""
+    """Yield each operation of a document: its path, its method, its content."""
     for path, item in document.get("paths", {}).items():
         for method, operation in item.items():
             if method in _METHODS:
@@ -49,10 +48,10 @@ def iterate_operations(document: Node) -> Iterator[tuple[str, str, Node]]:
 
 
 def finalize_document(document: Node, problems: Mapping[str, Node]) -> None:
-    """Give a document its last touches.
+    """Complete a document.
 
     Args:
-        document: What the framework made of the routes. It is changed.
+        document: The document from FastAPI. It is changed.
         problems: By status, the response of each problem (`application/problem+json`, with its example).
     """
     _merge_twins(document)
@@ -63,7 +62,7 @@ def finalize_document(document: Node, problems: Mapping[str, Node]) -> None:
     components["headers"] = dict(_HEADERS)
     named = {status: _name(problem) for status, problem in problems.items()}
     for _, _, operation in iterate_operations(document):
-        # Said of each: where it is missing, a reader cannot tell a public call from a forgotten key.
+        # Always explicit: otherwise a reader cannot distinguish a public call from a forgotten key.
         operation.setdefault("security", [])
         _word_parameters(operation)
         _name_problems(operation, named)
@@ -82,9 +81,9 @@ def finalize_document(document: Node, problems: Mapping[str, Node]) -> None:
 
 
 def list_common_problems(path: str, operation: Node) -> set[str]:
-    """The statuses of the problems that an operation can answer with whatever its route says.
+    """Return the statuses of the problems that an operation can answer with whatever its route says.
 
-    Those of a key, of parameters and of a body where it has them; and those that stand before every route.
+    They come from authentication, parameters and a body where it has them, and from the middleware.
     """
     if not path.startswith("/v1/"):
         return set()
@@ -101,13 +100,13 @@ def list_common_problems(path: str, operation: Node) -> set[str]:
 
 
 def _rename_pages(document: Node) -> None:
-    """Call a page of `SiteOut` `SitePage`: what it is called here is a class in generated clients."""
+    """Rename `Page[SiteOut]` to `SitePage`: schema names become classes in generated clients."""
     schemas = document["components"]["schemas"]
     _rename(document, {name: f"{found[1]}Page" for name in schemas if (found := _PAGE.fullmatch(name))})
 
 
 def _merge_twins(document: Node) -> None:
-    """Make one of what is sent and read back in the same shape: schemas that hold themselves come in two."""
+    """Merge input and output schemas of the same shape: FastAPI doubles schemas that contain themselves."""
     schemas = document["components"]["schemas"]
     twins = [name.removesuffix(_SENT) for name in schemas if name.endswith(_SENT)]
     texts = {
@@ -119,7 +118,7 @@ def _merge_twins(document: Node) -> None:
 
 
 def _rename(document: Node, names: Mapping[str, str]) -> None:
-    """Give schemas other names."""
+    """Rename schemas."""
     schemas = document["components"]["schemas"]
     for former, name in names.items():
         schemas[name] = {**schemas.pop(former), "title": name}
@@ -131,7 +130,7 @@ def _rename(document: Node, names: Mapping[str, str]) -> None:
 
 
 def _objects(node: object) -> Iterator[Node]:
-    """Each object in a part of the document."""
+    """Yield each object in a part of the document."""
     if isinstance(node, dict):
         yield node
         for value in node.values():
@@ -142,16 +141,16 @@ def _objects(node: object) -> Iterator[Node]:
 
 
 def _holders(node: object) -> Iterator[Node]:
-    """Each object that refers to something."""
+    """Yield each object with a reference."""
     return (each for each in _objects(node) if isinstance(each.get("$ref"), str))
 
 
 def _hoist(document: Node) -> None:
-    """Give the objects that a route describes itself, under a title, a place among the schemas."""
+    """Move titled objects that a route describes inline to the schemas."""
     schemas = document["components"]["schemas"]
     for _, _, operation in iterate_operations(document):
         for content in operation.get("requestBody", {}).get("content", {}).values():
-            # The innermost first: what is moved is moved whole.
+            # The innermost first, so that outer objects are moved complete.
             for node in reversed(list(_objects(content.get("schema")))):
                 if node.get("type") == "object" and "title" in node and "properties" in node:
                     name = node["title"]
@@ -173,7 +172,7 @@ def _with_headers(status: str, problem: Node) -> Node:
 
 
 def _name_problems(operation: Node, named: Mapping[str, str]) -> None:
-    """Have an operation's problems refer to the ones that are described once."""
+    """Replace an operation's problems by references to the shared ones."""
     answers = operation["responses"]
     for status, answer in answers.items():
         content = answer.get("content", {})
@@ -212,7 +211,7 @@ def _drop_null(schema: Node) -> None:
 def _word_schema(name: str, schema: Node) -> None:
     if "description" not in schema:
         of_page = (
-            "One page of a list: give `next` as `cursor` for the one after it."
+            "One page of a list. Send `next` as `cursor` to get the next one."
             if name.endswith("Page")
             else None
         )
@@ -228,11 +227,11 @@ def _word_schema(name: str, schema: Node) -> None:
 
 
 def _share_enumerations(document: Node) -> None:
-    """Have what allows the same words as a named enumeration be that one: clients get one class of it."""
+    """Replace enumerations by the named one with the same values: clients then get one class for it."""
     schemas = document["components"]["schemas"]
     named = {tuple(schema["enum"]): name for name, schema in schemas.items() if "enum" in schema}
-    for place in (document.get("paths"), document.get("webhooks"), *schemas.values()):
-        for holder in [each for each in _objects(place) if isinstance(each.get("enum"), list)]:
+    for part in (document.get("paths"), document.get("webhooks"), *schemas.values()):
+        for holder in [each for each in _objects(part) if isinstance(each.get("enum"), list)]:
             name = named.get(tuple(holder["enum"]))
             if name is not None and holder is not schemas[name]:
                 for key in ("enum", "type", "title"):
@@ -241,22 +240,22 @@ def _share_enumerations(document: Node) -> None:
 
 
 def _name_members(document: Node) -> None:
-    """Say what the members of an enumeration are called where its words are no names: `*`, `sites:read`."""
+    """Name the members of an enumeration whose values are no identifiers: `*`, `sites:read`."""
     for node in list(_objects(document["paths"])) + list(_objects(document["components"]["schemas"])):
         words = node.get("enum")
         if isinstance(words, list) and not all(str(word).isidentifier() for word in words):
-            # Who has names of their own keeps them.
+            # Explicit names take precedence.
             node.setdefault("x-enum-varnames", [_member(str(word)) for word in words])
 
 
 def _member(word: str) -> str:
-    """What a word of an enumeration is called; an order turned round is not called like the order itself."""
+    """Return the identifier of a member; a reversed order differs from the order itself."""
     turned = "_DESCENDING" if re.match(r"-\w", word) else ""
     return _SIGNS.get(word) or re.sub(r"\W+", "_", word).strip("_").upper() + turned
 
 
 def _restore_nulls(example: object, schema: Node) -> None:
-    """Give an example of an object the nulls that FastAPI takes out of it on its way into the document."""
+    """Restore the nulls that FastAPI removes from the example of an object."""
     if isinstance(example, dict):
         for field in schema.get("required", ()):
             if {"type": "null"} in schema["properties"][field].get("anyOf", ()):
@@ -264,21 +263,21 @@ def _restore_nulls(example: object, schema: Node) -> None:
 
 
 def _complete(operation: Node, status: str, answer: Node, schemas: Node) -> None:
-    """Say what an answer is, with an example of it, where its route does not."""
+    """Add a description and an example to a response whose route has none."""
     answer.setdefault("headers", {}).update(_REQUEST_ID)
     for media_type, content in answer.get("content", {}).items():
         schema = content.setdefault("schema", {"type": "string"})
-        if answer.get("description") == _UNSAID and "$ref" in schema:
+        if answer.get("description") == _DEFAULT_DESCRIPTION and "$ref" in schema:
             target = schemas[schema["$ref"].removeprefix(_SCHEMAS)]
-            answer["description"] = target.get("description", _UNSAID).partition("\n")[0]
+            answer["description"] = target.get("description", _DEFAULT_DESCRIPTION).partition("\n")[0]
         if media_type == "application/json" and not {"example", "examples"} & content.keys():
             content["example"] = build_example(schema, schemas)
-    if answer.get("description") == _UNSAID:
-        answer["description"] = "Done: there is nothing to tell" if status == "204" else operation["summary"]
+    if answer.get("description") == _DEFAULT_DESCRIPTION:
+        answer["description"] = "Done. The response has no body" if status == "204" else operation["summary"]
 
 
 def _drop_unused(document: Node) -> None:
-    """Remove the schemas and responses that nothing leads to."""
+    """Remove the schemas and responses without a reference."""
     components = document["components"]
     waiting = [document.get("paths"), document.get("webhooks")]
     used: set[str] = set()

@@ -1,8 +1,8 @@
-"""Examples of answers, made of what the OpenAPI document says about their parts.
+"""Builds examples of responses from their schemas in the OpenAPI document.
 
-Owns how an example is put together: examples that a schema or a field has of its own come first, then the
-words of `app.platform.http.openapi.shared_descriptions`, then the plainest value that the schema allows.
-Pure and deterministic: the document is the same in each process.
+In this order: an example of the schema or the field, a shared example of
+`app.platform.http.openapi.shared_descriptions`, the simplest value that the schema allows. Pure and
+deterministic: each process produces the same document.
 """
 
 from typing import Any, Final
@@ -19,13 +19,13 @@ _FORMATS: Final = {
     "uri": "https://example.com/vigie",
     "duration": "PT10M",
 }
-# A schema may hold itself, as the conditions of rules do.
+# A schema may contain itself, as the conditions of rules do.
 _DEEPEST: Final = 24
 _UNSET: Final = object()
 
 
 def build_example(schema: Node, schemas: Node) -> object:
-    """An example of a schema, as JSON.
+    """Return an example of a schema, as JSON.
 
     Args:
         schema: Any schema of the document.
@@ -81,7 +81,7 @@ def _field(name: str, content: Node, schemas: Node, depth: int) -> object:
 
 
 def _fits(value: object, content: Node) -> bool:
-    """Tell whether a word's example is of a field's type: the same word may mean two things."""
+    """Return whether a shared example is of a field's type: one name may have two meanings."""
     kinds = {content.get("type")} | {each.get("type") for each in content.get("anyOf", ())}
     named = {
         type(None): {"null"},

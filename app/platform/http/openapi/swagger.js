@@ -1,8 +1,8 @@
 "use strict";
-// Begins Swagger UI, with a filter of operations by text and a dialog that begins at the API key.
+// Starts Swagger UI, with a text filter of operations and a dialog that focuses the API key.
 {
 const place = document.querySelector("#swagger-ui");
-// While somebody types, only the last text is worth drawing.
+// Debounces typing: only the last text is rendered.
 const PAUSE_MS = 250;
 
 // Swagger UI's own way of resolving references normalises all of the document first, which takes three seconds.
@@ -27,7 +27,7 @@ const resolveSubtree = async (whole, path) => {
     }
     return false;
   };
-  // What holds itself, as conditions of rules do, is shown once, and named from then on.
+  // A schema that contains itself, as conditions of rules do, is expanded once and then shown by name.
   const shown = new Map();
   const isNamed = (reference) => {
     if (shown.has(reference)) return shown.get(reference);
@@ -63,7 +63,7 @@ const plugin = (system) => {
       .filter((group) => group.get("operations").size > 0);
   };
 
-  // Groups are closed; of those with something that was looked for, what was found is shown.
+  // Groups are collapsed; a search expands those with matches.
   const filter = (text) => {
     const phrase = text.trim();
     system.layoutActions.updateFilter(phrase || true);
@@ -92,7 +92,7 @@ const plugin = (system) => {
     const phrase = system.layoutSelectors.currentFilter();
     return typeof phrase === "string" ? phrase.trim() : "";
   };
-  // What Vigie sends is no operation: the filter does not look at it.
+  // Webhooks are not operations: the filter hides them.
   const unfiltered = (Original) => (props) => looked() ? null : make(Original, props);
   const orNothing = (Original) => (props) => looked() && opsFilter(system.specSelectors.taggedOperations(), looked()).size === 0
     ? make("p", { className: "nothing" }, "No operation has all of these words.") : make(Original, props);

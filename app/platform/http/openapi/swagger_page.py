@@ -1,7 +1,7 @@
-"""Serves Swagger UI from our own files under a strict policy.
+"""Serves Swagger UI from Vigie's own files under a strict Content-Security-Policy.
 
-The page has one script of its own (`swagger.js`), which its Content-Security-Policy names by its hash, and
-one style sheet (`swagger.css`), which makes it fit a phone.
+The page has one script (`swagger.js`), which the policy allows by its hash, and one style sheet
+(`swagger.css`), which makes the page fit a phone.
 """
 
 import base64
@@ -40,7 +40,7 @@ _PARAMETERS: Final[dict[str, Any]] = {
     "showExtensions": True,
     # With all of 230 operations open the page takes four seconds to show.
     "docExpansion": "none",
-    # Each answer shows its schema; the list of all of them took another second.
+    # Each response shows its schema; a list of all schemas took another second.
     "defaultModelsExpandDepth": -1,
 }
 _PAGE: Final = """<!DOCTYPE html>
@@ -64,7 +64,7 @@ _PAGE: Final = """<!DOCTYPE html>
 
 
 def add_docs_pages(app: FastAPI) -> None:
-    """Add `/docs`, and lead `/redoc` there."""
+    """Add `/docs`, and redirect `/redoc` to it."""
 
     @app.get("/docs", include_in_schema=False)
     async def swagger_ui(request: Request) -> HTMLResponse:

@@ -178,7 +178,9 @@ async def test_whoever_restores_a_rule_waits_for_the_turn_without_a_connection(d
     closer = Closer(database, ONE)
     await closer.closed.wait()
     nobody = UUID(int=7)
-    principal = Principal(nobody, UUID(int=1), platform=False, scopes=frozenset(), reach=ONE.reach)
+    principal = Principal(
+        nobody, UUID(int=1), platform=False, scopes=frozenset(), tenant_scope=ONE.tenant_scope
+    )
     with run_as_caller(ONE):
         async with database.write() as session:
             restoring = asyncio.create_task(
@@ -186,9 +188,9 @@ async def test_whoever_restores_a_rule_waits_for_the_turn_without_a_connection(d
                     session, principal, nobody, "1", close_alerts=close_alerts, now=datetime.now(UTC)
                 )
             )
-            turn = ingest_barrier._turns[ONE.reach.organisations]
+            turn = ingest_barrier._slots[ONE.tenant_scope.organisations]
             async with asyncio.timeout(10):
-                while turn._wanted < 2:  # noqa: ASYNC110 (it and the closer; nobody tells)
+                while turn._requests < 2:  # noqa: ASYNC110 (it and the closer; nobody tells)
                     await asyncio.sleep(0.001)
             assert not session.in_transaction()
             await closer.end()

@@ -217,12 +217,12 @@ async def test_the_watch_survives_the_broker_it_watches(tmp_path: Path) -> None:
         watch.start(None)
 
         async def sees() -> bool:
-            return watch.tally.started_at is not None and "connected" in watch.tally.figures
+            return watch.counters.started_at is not None and "connected" in watch.counters.figures
 
         await until(sees)
         broker.kill()
         await broker.stop()
-        watch.tally.figures.clear()
+        watch.counters.figures.clear()
         await broker.start()
         await until(sees)
         assert watch.unannounced == 0

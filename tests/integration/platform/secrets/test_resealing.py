@@ -88,12 +88,12 @@ async def _owner(connection: asyncpg.Connection) -> None:
 async def test_what_is_in_clear_is_sealed_and_means_the_same(
     connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(resealing, "_AT_ONCE", at_once)
+    monkeypatch.setattr(resealing, "_BATCH_ROWS", at_once)
     former = generate_secret()
     made = [await _endpoint(connection, None, former=[(former, 1)]) for _ in range(5)]
     owner = await connection.fetchval("SELECT id FROM organisations LIMIT 1")
     channel = await add_channel(connection, owner)
-    assert await SecretResealer(NEW).turn(connection) == 0
+    assert await SecretResealer(NEW).reseal_due(connection) == 0
     assert _shown() == 0
     rows = await _rows(connection)
     for endpoint, secret in made:
@@ -104,7 +104,7 @@ async def test_what_is_in_clear_is_sealed_and_means_the_same(
         assert "whsec_" not in str(dict(row))
     assert rows[channel]["secret"] is None
     # What is sealed under the first key is not touched again.
-    await SecretResealer(NEW).turn(connection)
+    await SecretResealer(NEW).reseal_due(connection)
     assert await _rows(connection) == rows
 
 
@@ -113,7 +113,7 @@ async def test_what_an_older_key_sealed_is_sealed_anew(connection: asyncpg.Conne
     endpoint, secret = await _endpoint(
         connection, OLD, former=[(former, 1), (generate_secret(), 1)], headers={"X-Key": "hunter2"}
     )
-    assert await SecretResealer(BOTH).turn(connection) == 0
+    assert await SecretResealer(BOTH).reseal_due(connection) == 0
     row = (await _rows(connection))[endpoint]
     # The old key may go now.
     assert open_secret(NEW, endpoint, row["secret"]) == secret
@@ -128,8 +128,8 @@ async def test_what_cannot_be_opened_stays_and_is_told_of_once(connection: async
     before = (await _rows(connection))[foreign]
     resealer = SecretResealer(NEW)
     with capture_logs() as logs:
-        assert await resealer.turn(connection) == 2
-        assert await resealer.turn(connection) == 2
+        assert await resealer.reseal_due(connection) == 2
+        assert await resealer.reseal_due(connection) == 2
     assert _shown() == 2
     rows = await _rows(connection)
     assert rows[foreign] == before
@@ -144,7 +144,7 @@ async def test_without_a_key_all_stays_as_it_is_and_is_counted(connection: async
     await _endpoint(connection, None, former=[(generate_secret(), 1)])
     await _endpoint(connection, OLD, headers={"X-Key": "a"})
     before = await _rows(connection)
-    assert await SecretResealer(SecretSealer([])).turn(connection) == 4
+    assert await SecretResealer(SecretSealer([])).reseal_due(connection) == 4
     assert await _rows(connection) == before
 
 
@@ -180,7 +180,7 @@ async def test_what_is_sealed_with_which_key_is_counted(connection: asyncpg.Conn
 async def test_a_key_of_several_columns_is_walked(
     connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resealing, "_AT_ONCE", 2)
+    monkeypatch.setattr(resealing, "_BATCH_ROWS", 2)
     await connection.execute(
         "CREATE TABLE kept (tenant int, name text, answer text, PRIMARY KEY (tenant, name))"
     )
@@ -193,7 +193,7 @@ async def test_a_key_of_several_columns_is_walked(
     # One that was sealed for another row holds up no other.
     swapped = column.seal(OLD, "x", 9, "z")
     await connection.execute("UPDATE kept SET answer = $1 WHERE tenant = 1 AND name = 'b'", swapped)
-    assert await SecretResealer(BOTH, (column,)).turn(connection) == 1
+    assert await SecretResealer(BOTH, (column,)).reseal_due(connection) == 1
     for tenant, name, answer in await connection.fetch("SELECT * FROM kept WHERE tenant < 3"):
         if (tenant, name) == (1, "b"):
             assert answer == swapped
@@ -223,7 +223,7 @@ async def test_one_that_is_being_changed_is_left_for_the_next_time(
     holder: Any = await database.connect()
     async with holder.transaction():
         await holder.execute("SELECT FROM webhook_endpoints WHERE id = $1 FOR UPDATE", endpoint)
-        assert await SecretResealer(NEW).turn(connection) == 1
+        assert await SecretResealer(NEW).reseal_due(connection) == 1
     await holder.close()
     assert open_secret(NEW, other, (await _rows(connection))[other]["secret"]) == secret
-    assert await SecretResealer(NEW).turn(connection) == 0
+    assert await SecretResealer(NEW).reseal_due(connection) == 0

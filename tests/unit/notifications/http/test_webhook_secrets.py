@@ -49,13 +49,13 @@ def test_headers_and_secrets_do_not_stand_for_each_other() -> None:
 def test_what_is_in_clear_is_taken_and_sealed_when_it_is_sealed_anew() -> None:
     endpoint, secret = uuid4(), generate_secret()
     assert open_secret(SecretSealer([]), endpoint, secret) == secret
-    sealed = WEBHOOK_SECRET.anew(SEALER, secret, endpoint)
+    sealed = WEBHOOK_SECRET.reseal(SEALER, secret, endpoint)
     assert open_secret(SEALER, endpoint, sealed) == secret
-    assert WEBHOOK_SECRET.anew(SEALER, sealed, endpoint) == sealed
+    assert WEBHOOK_SECRET.reseal(SEALER, sealed, endpoint) == sealed
     headers = seal_headers(SecretSealer([b"o" * 32]), endpoint, {"a": "b"})
     assert headers is not None
     with pytest.raises(SealingError):
-        WEBHOOK_HEADERS.anew(SEALER, headers, endpoint)
+        WEBHOOK_HEADERS.reseal(SEALER, headers, endpoint)
 
 
 def test_former_secrets_sign_until_they_end() -> None:

@@ -32,7 +32,7 @@ def beat(role: str, state: str, age_s: float = 1.0, instance: str = "there:2") -
         ),
         (
             [beat("ingest", "standby", 0.1, "c:3"), beat("ingest", "consuming", 30.0)],
-            "only stands by: what held its lock ended, and the lock did not",
+            "is only on standby: the process that held its lock ended, but the lock remains",
         ),
     ],
 )

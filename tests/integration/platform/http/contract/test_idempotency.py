@@ -82,7 +82,7 @@ async def test_what_is_shown_once_is_kept_sealed(
     assert len(rows) == 3
     for row in rows:
         assert row["answer"].startswith("sealed:1:")
-        assert (row["expires_at"] - row["created_at"]) == idempotency_keys.KEPT_FOR
+        assert (row["expires_at"] - row["created_at"]) == idempotency_keys.RETENTION
         assert str(row["organisation_id"]) == tenant.id
     # An answer whose key is lost is not made up.
     application.state.sealer = SecretSealer([b"x" * 32])

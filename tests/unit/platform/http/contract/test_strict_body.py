@@ -64,7 +64,7 @@ async def read() -> str:
 
 async def nobody(_: str, __: datetime) -> Principal:
     """Who may do nothing."""
-    return Principal(UUID(int=1), UUID(int=2), platform=False, scopes=frozenset(), reach=EMPTY_SCOPE)
+    return Principal(UUID(int=1), UUID(int=2), platform=False, scopes=frozenset(), tenant_scope=EMPTY_SCOPE)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ async def test_a_large_body_is_read_beside_the_loop(
         return json.loads(data) if max_depth else None
 
     monkeypatch.setattr(strict_json, "parse_strict_json", loads)
-    monkeypatch.setattr(strict_body, "_READ_AT_ONCE", 50)
+    monkeypatch.setattr(strict_body, "_PARSE_INLINE_BYTES", 50)
     for spaces in (1, 50):
         body = b'{"name": "a"' + b" " * spaces + b"}"
         assert (await client.post("/v1/things", content=body, headers=JSON)).json()["name"] == "a"

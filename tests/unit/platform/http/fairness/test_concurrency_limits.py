@@ -20,7 +20,7 @@ def lines() -> ConcurrencyLimits:
 
 async def entered(lines: ConcurrencyLimits, organisation: UUID) -> RequestPermits:
     held = RequestPermits(lines, samples=False)
-    await held.enter_account(PrincipalGroup(organisation, organisation), yields=False)
+    await held.acquire_group(PrincipalGroup(organisation, organisation), yields=False)
     return held
 
 
@@ -38,7 +38,7 @@ async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(
     uploads = [await entered(lines, slow), await entered(lines, uuid4())]
     third = RequestPermits(lines, samples=False)
     neighbour = uuid4()
-    coming = asyncio.create_task(third.enter_account(PrincipalGroup(neighbour, neighbour), yields=yielding))
+    coming = asyncio.create_task(third.acquire_group(PrincipalGroup(neighbour, neighbour), yields=yielding))
     sent: asyncio.Queue[Message] = asyncio.Queue()
     reading = [asyncio.ensure_future(held.while_reading(sent.get)()) for held in uploads]
     async with asyncio.timeout(10):
@@ -52,11 +52,11 @@ async def test_who_is_slow_to_send_a_body_keeps_no_place_from_others(
         # There is one place, and then the third's: whoever is back waits for it.
         await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
         assert [task.done() for task in reading].count(True) == 1
-        third.leave()
+        third.release()
         assert {message["body"] for message in await asyncio.gather(*reading)} == {b"{", b"["}
         for held in uploads:
-            held.leave()
-        (await more).leave()
+            held.release()
+        (await more).release()
     assert_all_given_back(lines)
 
 
@@ -67,22 +67,22 @@ async def test_who_yields_and_is_slow_keeps_no_sibling_waiting(monkeypatch: pyte
     slow, next_, other = (RequestPermits(lines, samples=False) for _ in range(3))
     sent: asyncio.Queue[Message] = asyncio.Queue()
     async with asyncio.timeout(10):
-        await slow.enter_account(rude, yields=True)
+        await slow.acquire_group(rude, yields=True)
         reading = asyncio.ensure_future(slow.while_reading(sent.get)())
-        waits = asyncio.ensure_future(next_.enter_account(rude, yields=True))
+        waits = asyncio.ensure_future(next_.acquire_group(rude, yields=True))
         # Neither a slow body, nor whoever waits behind that in its own organisation.
-        await other.enter_account(sibling, yields=True)
+        await other.acquire_group(sibling, yields=True)
         await sent.put({"type": "http.request", "body": b"", "more_body": False})
         # It is back once its sibling is done, and an answer that has begun has not to end first.
         await asyncio.sleep(0)
         assert not reading.done()
-        other.share()
+        other.release_shared()
         await reading
         assert not waits.done()
-        slow.share()
+        slow.release_shared()
         await waits
     for held in (slow, next_, other):
-        held.leave()
+        held.release()
     assert_all_given_back(lines)
 
 
@@ -99,7 +99,7 @@ async def test_a_client_that_goes_while_it_sends_leaves_nothing(lines: Concurren
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert never.cancelled()
-    held.leave()
+    held.release()
     assert_all_given_back(lines)
 
 
@@ -120,9 +120,9 @@ async def test_a_byte_now_and_then_keeps_no_place_either(lines: ConcurrencyLimit
         third = await entered(lines, uuid4())
     for task, held in zip(reading, uploads, strict=True):
         task.cancel()
-        held.leave()
+        held.release()
     await asyncio.gather(*reading, return_exceptions=True)
-    third.leave()
+    third.release()
     assert_all_given_back(lines)
 
 
@@ -131,11 +131,11 @@ async def test_an_answer_that_has_begun_takes_no_place_again(lines: ConcurrencyL
     sent: asyncio.Queue[Message] = asyncio.Queue()
     reading = asyncio.ensure_future(held.while_reading(sent.get)())
     await asyncio.sleep(0.2)
-    held.share()
+    held.release_shared()
     await sent.put({"type": "http.request", "body": b"", "more_body": False})
     await reading
     assert_all_given_back(lines)
-    held.leave()
+    held.release()
 
 
 async def test_who_takes_much_of_the_process_goes_behind_within_its_rate() -> None:
@@ -143,15 +143,15 @@ async def test_who_takes_much_of_the_process_goes_behind_within_its_rate() -> No
     assert lines.shares is not None
     lines.shares.add(account, 2.0, time.monotonic())
     first, second, samples = (RequestPermits(lines, samples=each) for each in (False, False, True))
-    await first.enter_account(account, yields=False)
-    waits = asyncio.ensure_future(second.enter_account(account, yields=False))
+    await first.acquire_group(account, yields=False)
+    waits = asyncio.ensure_future(second.acquire_group(account, yields=False))
     async with asyncio.timeout(10):
-        await samples.enter_account(account, yields=False)
+        await samples.acquire_group(account, yields=False)
         assert not waits.done()
-        first.leave()
+        first.release()
         await waits
     for held in (second, samples):
-        held.leave()
+        held.release()
 
 
 @pytest.mark.parametrize("samples", [False, True])
@@ -168,9 +168,9 @@ async def test_what_a_request_takes_is_told_of_its_organisation(
             pass
 
     held = RequestPermits(lines, samples=samples)
-    await held.enter_account(account, yields=False)
-    await held.paced(spin())
-    held.leave()
+    await held.acquire_group(account, yields=False)
+    await held.run(spin())
+    held.release()
     assert lines.shares.is_much(account, time.monotonic()) != samples
 
 

@@ -10,24 +10,28 @@ from app.platform.kernel.errors import TooManyRequestsError
 
 def test_an_organisation_has_one_export() -> None:
     turns, organisation = ExportLimits(), uuid4()
-    with turns.place(organisation), turns.place(uuid4()), turns.place(organisation, "readings"):
-        with pytest.raises(TooManyRequestsError) as refused, turns.place(organisation):
+    with (
+        turns.reserve_export(organisation),
+        turns.reserve_export(uuid4()),
+        turns.reserve_export(organisation, "readings"),
+    ):
+        with pytest.raises(TooManyRequestsError) as refused, turns.reserve_export(organisation):
             pass
         assert refused.value.code == "too_many_exports"
-    with turns.place(organisation):
+    with turns.reserve_export(organisation):
         pass
 
 
 async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fair_semaphore, "_REST", 1e9)
+    monkeypatch.setattr(fair_semaphore, "_REST_FACTOR", 1e9)
     monkeypatch.setattr(fair_semaphore, "_LONGEST_REST_S", 0.05)
     turns, tree = ExportLimits(), uuid4()
     clock = asyncio.get_running_loop().time
 
     async def read() -> tuple[float, float]:
-        async with turns.piece(tree):
+        async with turns.read_slice(tree):
             began = clock()
             await asyncio.sleep(0)
         return began, clock()
@@ -36,17 +40,17 @@ async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest
         first, second = sorted(await asyncio.gather(read(), read()))
         assert second[0] - first[1] > 0.04
         # Others wait for none of that.
-        async with turns.piece(uuid4()), turns.piece(uuid4()):
+        async with turns.read_slice(uuid4()), turns.read_slice(uuid4()):
             pass
 
 
 async def test_of_all_together_three_pieces_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_semaphore, "_REST", 0.0)
+    monkeypatch.setattr(fair_semaphore, "_REST_FACTOR", 0.0)
     turns, read, most = ExportLimits(), 0, 0
 
     async def piece() -> None:
         nonlocal read, most
-        async with turns.piece(uuid4()):
+        async with turns.read_slice(uuid4()):
             read += 1
             most = max(most, read)
             await asyncio.sleep(0)

@@ -25,7 +25,7 @@ async def test_who_yields_begins_when_nobody_else_is_at_work(monkeypatch: pytest
     order = LowPriorityQueue(waiting=10)
     for _ in range(2):
         order.begin()
-    waits = asyncio.create_task(order.enter("a"))
+    waits = asyncio.create_task(order.acquire("a"))
     await settled()
     order.end()
     await settled()
@@ -48,7 +48,7 @@ async def test_those_who_yield_run_one_at_a_time_and_in_turn(monkeypatch: pytest
     ends: list[Callable[[], None]] = []
 
     async def enter(tenant: str) -> None:
-        leave = await order.enter(tenant)
+        leave = await order.acquire(tenant)
         assert leave is not None
         began.append(tenant)
         ends.append(leave)
@@ -56,7 +56,7 @@ async def test_those_who_yield_run_one_at_a_time_and_in_turn(monkeypatch: pytest
     await enter("a")
     tasks = [asyncio.create_task(enter(tenant)) for tenant in "aab"]
     await settled()
-    assert await order.enter("a") is None
+    assert await order.acquire("a") is None
     for expected in ("ab", "aba", "abaa"):
         ends.pop()()
         await settled()
@@ -70,13 +70,13 @@ async def test_a_slow_one_of_those_who_yield_does_not_keep_the_others_waiting(
 ) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
     order = LowPriorityQueue(waiting=1)
-    slow = await order.enter("a")
+    slow = await order.acquire("a")
     assert slow is not None
     async with asyncio.timeout(10):
-        quick = await order.enter("b")
+        quick = await order.acquire("b")
     assert quick is not None
     # Its own next one waits for it all the same.
-    behind = asyncio.create_task(order.enter("a"))
+    behind = asyncio.create_task(order.acquire("a"))
     await asyncio.sleep(0.05)
     assert not behind.done()
     slow()
@@ -87,8 +87,8 @@ async def test_a_slow_one_of_those_who_yield_does_not_keep_the_others_waiting(
         leave()
     # Nothing was given back twice: two of them are not alone at the same time.
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 60.0)
-    alone = await order.enter("a")
-    other = asyncio.create_task(order.enter("b"))
+    alone = await order.acquire("a")
+    other = asyncio.create_task(order.acquire("b"))
     await settled()
     assert not other.done()
     assert alone is not None
@@ -102,25 +102,25 @@ async def test_samples_that_yield_do_not_wait_behind_a_dashboard_that_does(
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
     lines, account = ConcurrencyLimits(ApiSettings(), connections=5), PrincipalGroup(uuid4(), uuid4())
     dashboard, samples = (RequestPermits(lines, samples=each) for each in (False, True))
-    await dashboard.enter_account(account, yields=True)
+    await dashboard.acquire_group(account, yields=True)
     async with asyncio.timeout(10):
-        await samples.enter_account(account, yields=True)
+        await samples.acquire_group(account, yields=True)
     for held in (dashboard, samples):
-        held.leave()
+        held.release()
 
 
 async def test_who_yields_waits_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 0.01)
     order = LowPriorityQueue(waiting=1)
     order.begin()
-    leave = await order.enter("a")
+    leave = await order.acquire("a")
     assert leave is not None
     leave()
 
 
 async def test_who_yields_stands_aside_in_between_as_long_as_anybody_is_at_work() -> None:
     order = LowPriorityQueue(waiting=1)
-    aside = order.aside()
+    aside = order.make_pause()
     order.begin()
     waits = asyncio.ensure_future(aside())
     await settled()
@@ -131,9 +131,9 @@ async def test_who_yields_stands_aside_in_between_as_long_as_anybody_is_at_work(
 
 
 async def test_it_stands_aside_for_a_while_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(low_priority_queue, "_ASIDE_S", 0.02)
+    monkeypatch.setattr(low_priority_queue, "_PAUSES_S", 0.02)
     order = LowPriorityQueue(waiting=1)
-    aside = order.aside()
+    aside = order.make_pause()
     order.begin()
     async with asyncio.timeout(10):
         await aside()
@@ -154,7 +154,7 @@ def _note(ended: list[str], name: str, _: object) -> None:
 async def test_who_used_up_much_is_passed_by_a_neighbour_that_came_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(low_priority_queue, "_ASIDE_S", 60.0)
+    monkeypatch.setattr(low_priority_queue, "_PAUSES_S", 60.0)
     gate = asyncio.Event()
     app = behind_the_edge(gate, organisation_rate_per_s=0.001, organisation_rate_burst=100)
     (much,), (little,) = keys_of(app, uuid4(), 1), keys_of(app, uuid4(), 1)
@@ -175,8 +175,8 @@ async def test_whoever_gives_up_lets_the_next_one_come(monkeypatch: pytest.Monke
     monkeypatch.setattr(low_priority_queue, "_PATIENCE_S", 60.0)
     order = LowPriorityQueue(waiting=1)
     order.begin()
-    gone = asyncio.create_task(order.enter("a"))
-    stays = asyncio.create_task(order.enter("b"))
+    gone = asyncio.create_task(order.acquire("a"))
+    stays = asyncio.create_task(order.acquire("b"))
     await settled()
     gone.cancel()
     await asyncio.wait({gone})

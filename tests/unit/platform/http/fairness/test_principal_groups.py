@@ -26,7 +26,7 @@ NEVER: dict[str, Any] = {"rate_per_s": 0, "organisation_rate_per_s": 0.001}
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals are not held up."""
-    monkeypatch.setattr(rate_limits, "_HOLD_S", 0.0)
+    monkeypatch.setattr(rate_limits, "_REFUSAL_DELAY_S", 0.0)
 
 
 def keys_of(
@@ -118,7 +118,7 @@ async def test_a_key_that_was_good_and_is_not_asked_for_stops_counting_for_its_o
     assert (await ask(app, former)).status_code == 200
     app.state.whose[former] = (None, None)
     # More than a minute later.
-    monkeypatch.setattr(principal_groups, "_KNOWN_FOR_S", -1.0)
+    monkeypatch.setattr(principal_groups, "_CACHE_TTL_S", -1.0)
     assert [(await ask(app, former, "/v1/any")).status_code for _ in range(5)] == [200] * 5
     assert [(await ask(app, own)).status_code for _ in range(3)] == [200, 200, 429]
 
@@ -126,8 +126,8 @@ async def test_a_key_that_was_good_and_is_not_asked_for_stops_counting_for_its_o
 def test_each_look_at_a_key_has_it_known_for_another_minute() -> None:
     known, account = VerifiedKeyCache(), PrincipalGroup(uuid4(), uuid4())
     for now in (0.0, 50.0):
-        known.learn(b"a", account, now)
-    assert (known.account(b"a", 100.0), known.account(b"a", 111.0)) == (account, None)
+        known.add(b"a", account, now)
+    assert (known.get(b"a", 100.0), known.get(b"a", 111.0)) == (account, None)
 
 
 async def test_a_sign_in_counts_for_the_organisation_that_it_is_in_now() -> None:
@@ -145,10 +145,10 @@ async def test_known_keys_are_bounded() -> None:
     known = VerifiedKeyCache(most=2)
     account = PrincipalGroup(uuid4(), uuid4())
     for digest in (b"a", b"b", b"a", b"c"):
-        known.learn(digest, account, 0.0)
-    assert [known.account(digest, 0.0) for digest in (b"a", b"b", b"c")] == [account, None, account]
-    known.forget(b"a")
-    known.forget(b"a")
+        known.add(digest, account, 0.0)
+    assert [known.get(digest, 0.0) for digest in (b"a", b"b", b"c")] == [account, None, account]
+    known.remove(b"a")
+    known.remove(b"a")
     assert len(known) == 1
 
 

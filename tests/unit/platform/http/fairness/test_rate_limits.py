@@ -14,7 +14,7 @@ from tests.unit.platform.http.middleware.helpers import BOOTSTRAP, behind_the_ed
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals are not held up."""
-    monkeypatch.setattr(rate_limits, "_HOLD_S", 0.0)
+    monkeypatch.setattr(rate_limits, "_REFUSAL_DELAY_S", 0.0)
 
 
 async def statuses(client: httpx.AsyncClient, *paths: str) -> list[int]:
@@ -112,4 +112,4 @@ async def test_whoever_goes_on_regardless_is_answered_slowly(monkeypatch: pytest
         await statuses(client, *["/v1/good"] * (1 + 3))
         assert held == []
         await statuses(client, "/v1/good", "/v1/good")
-    assert held == [rate_limits._HOLD_S] * 2
+    assert held == [rate_limits._REFUSAL_DELAY_S] * 2

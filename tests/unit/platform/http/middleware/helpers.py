@@ -89,7 +89,12 @@ def with_callers(app: FastAPI, gate: asyncio.Event | None) -> None:
             raise UnauthorisedError("It was revoked.")
         reach = TenantScope.of([organisation])
         return Principal(
-            uuid4(), organisation, platform=False, scopes=frozenset(), reach=reach, integrator_id=integrator
+            uuid4(),
+            organisation,
+            platform=False,
+            scopes=frozenset(),
+            tenant_scope=reach,
+            integrator_id=integrator,
         )
 
     app.state.authenticators = {"": caller}
