@@ -30,29 +30,29 @@ _TIMES: Final = "\N{MULTIPLICATION SIGN}"
 # A model is a slug as boxes write it; a class is a word, since it stands in code and in charts.
 _Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=_ID_LIMIT)]
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+(_[a-z]+)*$", max_length=_ID_LIMIT)]
-_Said = Annotated[str, msgspec.Meta(min_length=1)]
+_NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _FrozenRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the files: no unknown field, and nothing changes it."""
 
 
-class BilingualLabel(_Data, frozen=True):
+class BilingualLabel(_FrozenRecord, frozen=True):
     """A class or a mechanism, for people."""
 
-    label: _Said
-    label_fr: _Said
+    label: _NonEmpty
+    label_fr: _NonEmpty
 
 
-class CatalogueVersion(_Data, frozen=True):
+class CatalogueVersion(_FrozenRecord, frozen=True):
     """A state of the catalogue: its number, from when it is, and what changed with it."""
 
     version: int
     date: date
-    changes: _Said
+    changes: _NonEmpty
 
 
-class Firearm(_Data, frozen=True, rename={"class_": "class"}):
+class Firearm(_FrozenRecord, frozen=True, rename={"class_": "class"}):
     """A model of a firearm.
 
     Attributes:
@@ -69,18 +69,18 @@ class Firearm(_Data, frozen=True, rename={"class_": "class"}):
     """
 
     id: _Slug
-    name: _Said
-    maker: _Said | None
+    name: _NonEmpty
+    maker: _NonEmpty | None
     class_: _Word
-    calibre: _Said
+    calibre: _NonEmpty
     mechanism: _Word
     fire_modes: Annotated[tuple[FireMode, ...], msgspec.Meta(min_length=1)]
     projectile: ProjectileSpeed
-    note: _Said | None
-    note_fr: _Said | None
+    note: _NonEmpty | None
+    note_fr: _NonEmpty | None
 
 
-class LookAlike(_Data, frozen=True):
+class LookAlike(_FrozenRecord, frozen=True):
     """What is taken for a shot. Its id is its class, too: boxes name no model of it.
 
     Attributes:
@@ -92,13 +92,13 @@ class LookAlike(_Data, frozen=True):
     """
 
     id: _Word
-    name: _Said
-    name_fr: _Said
-    hint: _Said
-    hint_fr: _Said
+    name: _NonEmpty
+    name_fr: _NonEmpty
+    hint: _NonEmpty
+    hint_fr: _NonEmpty
 
 
-class _File(_Data, frozen=True):
+class _CatalogueFile(_FrozenRecord, frozen=True):
     """What acoustic_sources.toml holds."""
 
     versions: tuple[CatalogueVersion, ...]
@@ -142,19 +142,19 @@ def parse_catalogue(document: str, firearms: str) -> AcousticSourceCatalogue:
     Raises:
         ValueError: They do not fit the shape, or contradict themselves; the message names each fault.
     """
-    file = msgspec.toml.decode(document, type=_File)
-    of_look_alikes = {each.id: BilingualLabel(each.name, each.name_fr) for each in file.look_alikes}
-    made = AcousticSourceCatalogue(
+    file = msgspec.toml.decode(document, type=_CatalogueFile)
+    look_alike_classes = {each.id: BilingualLabel(each.name, each.name_fr) for each in file.look_alikes}
+    catalogue = AcousticSourceCatalogue(
         versions=file.versions,
-        classes=file.classes | of_look_alikes,
+        classes=file.classes | look_alike_classes,
         mechanisms=file.mechanisms,
         firearms=tuple(_firearm(row) for row in csv.DictReader(firearms.splitlines(), strict=True)),
         look_alikes=file.look_alikes,
     )
-    faults = [*_faults(made, file.classes)]
+    faults = [*_faults(catalogue, file.classes)]
     if faults:
         raise ValueError("; ".join(faults))
-    return made
+    return catalogue
 
 
 def _firearm(row: Mapping[str, Any]) -> Firearm:
@@ -169,25 +169,29 @@ def _firearm(row: Mapping[str, Any]) -> Firearm:
         raise ValueError(f"{row.get('id')}: {error}") from error
 
 
-def _faults(made: AcousticSourceCatalogue, of_firearms: Mapping[str, BilingualLabel]) -> Iterator[str]:
+def _faults(
+    catalogue: AcousticSourceCatalogue, firearm_classes: Mapping[str, BilingualLabel]
+) -> Iterator[str]:
     """What is wrong with the whole, though each part is well formed."""
-    if [each.version for each in made.versions] != [*range(1, len(made.versions) + 1)]:
+    if [each.version for each in catalogue.versions] != [*range(1, len(catalogue.versions) + 1)]:
         yield "versions do not count up from 1"
-    ids = [source.id for source in made.sources]
+    ids = [source.id for source in catalogue.sources]
     yield from (f"{twice}: there already" for twice in sorted({each for each in ids if ids.count(each) > 1}))
     # A look-alike is a class of its own, so that a candidate's class is one thing or the other.
-    yield from (f"{each.id}: a class already" for each in made.look_alikes if each.id in of_firearms)
-    for each in made.firearms:
-        if each.class_ not in of_firearms:
+    yield from (f"{each.id}: a class already" for each in catalogue.look_alikes if each.id in firearm_classes)
+    for each in catalogue.firearms:
+        if each.class_ not in firearm_classes:
             yield f"{each.id}: no class {each.class_}"
-        if each.mechanism not in made.mechanisms:
+        if each.mechanism not in catalogue.mechanisms:
             yield f"{each.id}: no mechanism {each.mechanism}"
         if len(set(each.fire_modes)) < len(each.fire_modes):
             yield f"{each.id}: a mode of fire twice"
         if (each.note is None) is not (each.note_fr is None):
             yield f"{each.id}: a note in one language"
-    used = {each.class_ for each in made.firearms} | {each.mechanism for each in made.firearms}
-    yield from (f"{term}: of nothing" for term in [*of_firearms, *made.mechanisms] if term not in used)
+    used = {each.class_ for each in catalogue.firearms} | {each.mechanism for each in catalogue.firearms}
+    yield from (
+        f"{term}: of nothing" for term in [*firearm_classes, *catalogue.mechanisms] if term not in used
+    )
 
 
 def fold_source_text(text: str) -> str:

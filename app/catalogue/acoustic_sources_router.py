@@ -30,7 +30,7 @@ router: Final = APIRouter(
 _ALL: Final = {source.id: AcousticSourceOut.of(source) for source in CATALOGUE.sources}
 _CLASSES: Final = [*CATALOGUE.classes]
 # What `q` looks at, once and for all.
-_SEARCHED: Final = {
+_SEARCH_TEXTS: Final = {
     each.id: fold_source_text(
         "\n".join([each.id, each.name, each.name_fr, each.maker or "", each.calibre or ""])
     )
@@ -49,7 +49,7 @@ _SOURCES: Final = SortOrders(
 )
 
 
-def _known_class(value: str) -> str:
+def _check_class(value: str) -> str:
     if value not in CATALOGUE.classes:
         raise CodedValueError("invalid_value", f"One of: {', '.join(_CLASSES)}")
     return value
@@ -62,11 +62,11 @@ def _known_class(value: str) -> str:
     responses=document_problems(401, 422),
 )
 async def list_acoustic_sources(
-    asked: Annotated[PageRequest, Depends(_SOURCES.asked)],
+    page_request: Annotated[PageRequest, Depends(_SOURCES.asked)],
     *,
     class_: Annotated[
         str | None,
-        AfterValidator(lambda value: None if value is None else _known_class(value)),
+        AfterValidator(lambda value: None if value is None else _check_class(value)),
         Query(alias="class", description="Only of this class", json_schema_extra={"enum": _CLASSES}),
     ] = None,
     kind: Annotated[SourceKind | None, Query(description="Only firearms, or only look-alikes")] = None,
@@ -81,15 +81,15 @@ async def list_acoustic_sources(
 
     Boxes may send others, and rules may name others: nothing is refused for not being here.
     """
-    wanted = None if q is None else fold_source_text(q)
-    found = [
+    needle = None if q is None else fold_source_text(q)
+    matches = [
         each
         for each in _ALL.values()
         if class_ in {None, each.class_}
         and kind in {None, each.kind}
-        and (wanted is None or wanted in _SEARCHED[each.id])
+        and (needle is None or needle in _SEARCH_TEXTS[each.id])
     ]
-    page, following = _SOURCES.sift(found, asked)
+    page, following = _SOURCES.sift(matches, page_request)
     return AcousticSourcePage(catalogue_version=CATALOGUE.version, data=list(page), next=following)
 
 
@@ -101,7 +101,7 @@ async def list_acoustic_sources(
 )
 async def get_acoustic_source(source_id: str) -> AcousticSourceOut:
     """One source."""
-    found = _ALL.get(source_id)
-    if found is None:
+    matches = _ALL.get(source_id)
+    if matches is None:
         raise NotFoundError("acoustic source", source_id)
-    return found
+    return matches

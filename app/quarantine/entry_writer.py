@@ -86,10 +86,10 @@ def truncate_detail(detail: str) -> str:
 
 
 async def write_quarantine_entries(
-    connection: RawConnection, refused: Sequence[RejectedInput], *, door: str, now: datetime
+    connection: RawConnection, rejections: Sequence[RejectedInput], *, door: str, now: datetime
 ) -> None:
     """Store refused things in the caller's transaction."""
-    if not refused or is_replaying():
+    if not rejections or is_replaying():
         return
     rows = [
         (
@@ -102,7 +102,7 @@ async def write_quarantine_entries(
             entry.payload[:MAX_PAYLOAD_BYTES],
             len(entry.payload) if entry.size is None else entry.size,
         )
-        for entry in refused
+        for entry in rejections
     ]
     await connection.execute(_STORE, now, door, *map(list, zip(*rows, strict=True)))
 

@@ -68,17 +68,17 @@ class QuarantineFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same, for a query."""
         entry = QuarantineEntry
-        found = [*self.visible.within(entry.organisation_id), *build_conditions(self._wanted())]
+        found = [*self.visible.within(entry.organisation_id), *build_conditions(self._comparisons())]
         if self.visible.sites is not None:
             here = select(Box.id).where(*self.visible.within(Box.organisation_id, Box.site_id))
             found.append(entry.box.in_(here))
         return [*found, *self._replayed()]
 
-    def of_anybody(self) -> list[ColumnElement[bool]]:
+    def unscoped_conditions(self) -> list[ColumnElement[bool]]:
         """The same, whoever may see them."""
-        return [*build_conditions(self._wanted()), *self._replayed()]
+        return [*build_conditions(self._comparisons()), *self._replayed()]
 
-    def _wanted(self) -> tuple[tuple[Any, Any, Any], ...]:
+    def _comparisons(self) -> tuple[tuple[Any, Any, Any], ...]:
         entry = QuarantineEntry
         return (
             (self.organisation, eq, entry.organisation_id),
@@ -97,14 +97,14 @@ class QuarantineFilter:
 
 
 async def list_quarantine_entries(
-    session: AsyncSession, wanted: QuarantineFilter, asked: PageRequest
+    session: AsyncSession, filters: QuarantineFilter, page_request: PageRequest
 ) -> Sequence[Row[QuarantineEntry, bytes, int]]:
     """Entries with the beginning of what is kept and its length, one more than are asked for."""
     entry = QuarantineEntry
     beginning = func.substring(entry.payload, 1, _SHOWN_BYTES)
     statement = select(entry, beginning, func.octet_length(entry.payload))
-    statement = statement.options(defer(entry.payload, raiseload=True)).where(*wanted.conditions())
-    return (await session.execute(QUARANTINE.page(statement, asked))).all()
+    statement = statement.options(defer(entry.payload, raiseload=True)).where(*filters.conditions())
+    return (await session.execute(QUARANTINE.page(statement, page_request))).all()
 
 
 async def find_quarantine_entry(
@@ -132,17 +132,17 @@ class QuarantineGroupCount:
     of: dict[str, Any]
     count: int
     replayed: int
-    place: tuple[str | int, ...]
+    sort_key: tuple[str | int, ...]
 
 
 async def count_by_day(
-    session: AsyncSession, wanted: QuarantineFilter, cursor: str | None, limit: int
+    session: AsyncSession, filters: QuarantineFilter, cursor: str | None, limit: int
 ) -> list[QuarantineGroupCount]:
     """The newest day (UTC) first, one more than `limit`."""
     entry = QuarantineEntry
     # Written out: two parameters of the same value would be two different days to GROUP BY.
     day = literal_column("(received_at AT TIME ZONE 'UTC')::date", Date)
-    statement = select(day, func.count(), func.count(entry.replayed_at)).where(*wanted.conditions())
+    statement = select(day, func.count(), func.count(entry.replayed_at)).where(*filters.conditions())
     if cursor is not None:
         (before,) = decode_cursor("quarantine_day", cursor, date.fromisoformat)
         statement = statement.where(day < before)
@@ -154,7 +154,7 @@ async def count_by_day(
 
 async def count_by_code_or_box(
     session: AsyncSession,
-    wanted: QuarantineFilter,
+    filters: QuarantineFilter,
     group: Literal["code", "box"],
     cursor: str | None,
     limit: int,
@@ -165,12 +165,12 @@ async def count_by_code_or_box(
     columns = (entry.code, entry.door) if group == "code" else (entry.box,)
     # One text to tell groups of the same count apart: no code has a space. A box's id is never empty.
     name = entry.code + " " + entry.door if group == "code" else func.coalesce(entry.box, "")
-    statement = select(name, count, func.count(entry.replayed_at), *columns).where(*wanted.conditions())
+    statement = select(name, count, func.count(entry.replayed_at), *columns).where(*filters.conditions())
     statement = statement.group_by(*columns)
     if cursor is not None:
-        least, last = decode_cursor(f"quarantine_{group}", cursor, _count, parse_cursor_text)
+        last_count, last_name = decode_cursor(f"quarantine_{group}", cursor, _parse_count, parse_cursor_text)
         statement = statement.having(
-            or_(count < literal(least), (count == literal(least)) & (name > literal(last)))
+            or_(count < literal(last_count), (count == literal(last_count)) & (name > literal(last_name)))
         )
     rows = await session.execute(statement.order_by(count.desc(), name).limit(limit + 1))
     names = [column.key for column in columns]
@@ -180,16 +180,16 @@ async def count_by_code_or_box(
     ]
 
 
-def _count(value: object) -> int:
+def _parse_count(value: object) -> int:
     """A count of a cursor: no table has more rows than this."""
     if not isinstance(value, int) or not 0 <= value < 2**62:
         raise ValueError(value)
     return value
 
 
-def decode_payload(kept: bytes, *, whole: bool) -> tuple[str, Literal["utf-8", "base64"]]:
+def decode_payload(stored: bytes, *, whole: bool) -> tuple[str, Literal["utf-8", "base64"]]:
     """What came, as text where it is text; a character that the cut went through is left out."""
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(kept, final=whole), "utf-8"
+        return codecs.getincrementaldecoder("utf-8")().decode(stored, final=whole), "utf-8"
     except UnicodeDecodeError:
-        return base64.b64encode(kept).decode(), "base64"
+        return base64.b64encode(stored).decode(), "base64"

@@ -40,7 +40,7 @@ REPLAYABLE_COUNT_LIMIT: Final = 10_000
 """What is left is counted up to here: whoever has more wants to know no better."""
 
 # Nobody's, and the caller's to replay: see above. `{me}` are the caller's organisations, `{here}` its sites.
-_CLAIMED: Final = """
+_UNOWNED: Final = """
 quarantine.organisation_id IS NULL AND quarantine.door = 'mqtt'
 AND EXISTS (
     SELECT FROM boxes b
@@ -50,7 +50,7 @@ AND EXISTS (
 AND NOT EXISTS (SELECT FROM former_boxes f WHERE f.box = quarantine.box AND f.organisation_id <> ALL ({me}))
 """
 # The entry stays under lock until the transaction ends: two replays of it cannot both store what it holds.
-_HOLD: Final = f"""
+_LOCK: Final = f"""
 SELECT quarantine.id, received_at, organisation_id, o.platform, box, door, topic, payload, payload_bytes,
        replayed_at, outcome
 FROM quarantine LEFT JOIN organisations o ON o.id = organisation_id
@@ -59,7 +59,7 @@ WHERE quarantine.id = $1 AND ($2::uuid[] IS NULL OR (
     AND ($3::uuid[] IS NULL OR EXISTS (
         SELECT FROM boxes b WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.site_id = ANY ($3)
     ))
-) OR ({_CLAIMED.format(me="$2", here="$3::uuid[]")}))
+) OR ({_UNOWNED.format(me="$2", here="$3::uuid[]")}))
 FOR UPDATE OF quarantine
 """  # noqa: S608 (constants)
 _MARK: Final = """
@@ -76,7 +76,7 @@ WHERE id = $1
 """
 # A status says how a box is, not how it was. Where it has told something since, or was heard, the old word is
 # no news; nor is a configuration where a newer one was reported.
-_PASSED: Final = """
+_NEWER_STATUS: Final = """
 SELECT b.id FROM boxes b LEFT JOIN box_states s ON s.box_key = b.key
 WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND b.state IS NOT NULL
     AND (b.state_at > $2 OR s.last_sample_at > $2)
@@ -117,12 +117,12 @@ class LockedQuarantineEntry(NamedTuple):
     outcome: Mapping[str, int] | None
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether less is kept than came."""
         return len(self.payload) < self.payload_bytes
 
     @property
-    def says_nothing(self) -> bool:
+    def is_undecodable(self) -> bool:
         """Whether there is nothing that a codec could read: no byte was kept, or a packet without a topic."""
         return not self.payload or (self.door == "mqtt" and self.topic is None)
 
@@ -137,7 +137,7 @@ async def lock_entry(
         identifier: which.
         visible: what the caller may see.
     """
-    row = await connection.fetchrow(_HOLD, identifier, visible.organisations, visible.sites)
+    row = await connection.fetchrow(_LOCK, identifier, visible.organisations, visible.sites)
     if row is None:
         return None
     outcome = row["outcome"]
@@ -152,7 +152,7 @@ async def record_replay_outcome(
     *,
     refused: tuple[str, str] | None,
     outcome: Mapping[str, int],
-    forget: bool,
+    clear_payload: bool,
     now: datetime,
 ) -> None:
     """Note in the caller's transaction what came of a replay.
@@ -167,7 +167,7 @@ async def record_replay_outcome(
     """
     code, detail = (None, None) if refused is None else (refused[0], truncate_detail(refused[1]))
     await connection.execute(
-        _MARK, identifier, now, code, detail, msgspec.json.encode(outcome).decode(), forget
+        _MARK, identifier, now, code, detail, msgspec.json.encode(outcome).decode(), clear_payload
     )
 
 
@@ -175,17 +175,17 @@ async def find_boxes_with_newer_status(
     connection: RawConnection, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
     """Those of the boxes whose state is known better than from a status of that time."""
-    return await _ids(connection, _PASSED, boxes, since)
+    return await _fetch_ids(connection, _NEWER_STATUS, boxes, since)
 
 
 async def find_reconfigured_boxes(
     connection: RawConnection, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
     """Those of the boxes that reported a configuration since."""
-    return await _ids(connection, _RECONFIGURED, boxes, since)
+    return await _fetch_ids(connection, _RECONFIGURED, boxes, since)
 
 
-async def _ids(
+async def _fetch_ids(
     connection: RawConnection, query: str, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
     rows = await connection.fetch(query, boxes, since) if boxes else []
@@ -193,35 +193,35 @@ async def _ids(
 
 
 async def find_replayable_entries(
-    session: AsyncSession, wanted: QuarantineFilter, after: UUID | None, limit: int
+    session: AsyncSession, filters: QuarantineFilter, after: UUID | None, limit: int
 ) -> list[UUID]:
     """Entries that can be replayed and were not, the oldest first: at most `limit`, those after this one."""
-    rows = await session.execute(_due(wanted, after, limit))
+    rows = await session.execute(_replayable_query(filters, after, limit))
     return list(rows.scalars())
 
 
 async def count_replayable_entries(
-    session: AsyncSession, wanted: QuarantineFilter, after: UUID | None
+    session: AsyncSession, filters: QuarantineFilter, after: UUID | None
 ) -> int:
     """How many there are, up to COUNTED."""
-    found = _due(wanted, after, REPLAYABLE_COUNT_LIMIT).subquery()
+    found = _replayable_query(filters, after, REPLAYABLE_COUNT_LIMIT).subquery()
     count: int = (await session.execute(select(func.count()).select_from(found))).scalar_one()
     return count
 
 
-def _due(wanted: QuarantineFilter, after: UUID | None, limit: int) -> Select[UUID]:
+def _replayable_query(filters: QuarantineFilter, after: UUID | None, limit: int) -> Select[UUID]:
     entry = QuarantineEntry
     conditions: list[ColumnElement[bool]] = [
         entry.payload_bytes.between(1, MAX_PAYLOAD_BYTES),
         not_(and_(entry.door == "mqtt", entry.topic.is_(None))),
         entry.replayed_at.is_(None),
-        *wanted.of_anybody(),
+        *filters.unscoped_conditions(),
     ]
     if after is not None:
         conditions.append(entry.id > after)
     parts = [
-        select(entry.id).where(*conditions, *whose).order_by(entry.id).limit(limit)
-        for whose in _whose(wanted.visible)
+        select(entry.id).where(*conditions, *access).order_by(entry.id).limit(limit)
+        for access in _access_conditions(filters.visible)
     ]
     if len(parts) == 1:
         return parts[0]
@@ -230,12 +230,12 @@ def _due(wanted: QuarantineFilter, after: UUID | None, limit: int) -> Select[UUI
     return select(found.c.id).order_by(found.c.id).limit(limit)
 
 
-def _whose(visible: TenantScope) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
+def _access_conditions(visible: TenantScope) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
     """The kinds of entry that a caller may replay."""
     if visible.organisations is None:
         return [()]
-    claimed = text(_CLAIMED.format(me=":me", here="CAST(:here AS uuid[])")).bindparams(
+    unowned = text(_UNOWNED.format(me=":me", here="CAST(:here AS uuid[])")).bindparams(
         bindparam("me", list(visible.organisations), type_=ARRAY(Uuid)),
         bindparam("here", None if visible.sites is None else list(visible.sites), type_=ARRAY(Uuid)),
     )
-    return [tuple(QuarantineFilter(visible).conditions()), (claimed,)]
+    return [tuple(QuarantineFilter(visible).conditions()), (unowned,)]

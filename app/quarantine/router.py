@@ -104,7 +104,7 @@ router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_cl
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 Writer = Annotated[Principal, Depends(require_scope("telemetry:write"))]
 CODE: Final = "^[a-z0-9_]{1,64}$"
-_PLAIN: Final = (
+_COPIED_FIELDS: Final = (
     *("id", "received_at", "box", "door", "code", "detail", "topic", "payload_bytes"),
     *("attempts", "attempted_at", "replayed_at", "outcome"),
 )
@@ -129,16 +129,16 @@ async def _filter(
     return QuarantineFilter(principal.visible(), box, code, door, from_, to, replayed, organisation)
 
 
-Wanted = Annotated[QuarantineFilter, Depends(_filter)]
+FilterDep = Annotated[QuarantineFilter, Depends(_filter)]
 
 
-def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
+def _out(row: QuarantineEntry, beginning: bytes, stored_bytes: int) -> QuarantineOut:
     payload, encoding = decode_payload(beginning, whole=len(beginning) == row.payload_bytes)
     return QuarantineOut(
-        **{name: getattr(row, name) for name in _PLAIN},
+        **{name: getattr(row, name) for name in _COPIED_FIELDS},
         payload=payload,
         payload_encoding=encoding,
-        payload_cut=kept < row.payload_bytes,
+        payload_cut=stored_bytes < row.payload_bytes,
     )
 
 
@@ -146,15 +146,19 @@ def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
     "", operation_id="list_quarantine", summary="What was refused", responses=document_problems(401, 403, 422)
 )
 async def list_quarantine(
-    wanted: Wanted, session: ReadSessionDep, asked: Annotated[PageRequest, Depends(QUARANTINE.asked)]
+    filters: FilterDep,
+    session: ReadSessionDep,
+    page_request: Annotated[PageRequest, Depends(QUARANTINE.asked)],
 ) -> Page[QuarantineOut]:
     """What was refused, by default the newest first, with the beginning of what came (2 KiB).
 
     What could not be said to be of any organisation's box is for the platform's administrators.
     """
-    rows = await queries.list_quarantine_entries(session, wanted, asked)
-    page, following = QUARANTINE.cut(rows, asked)
-    return Page(data=[_out(entry, beginning, kept) for entry, beginning, kept in page], next=following)
+    rows = await queries.list_quarantine_entries(session, filters, page_request)
+    page, following = QUARANTINE.cut(rows, page_request)
+    return Page(
+        data=[_out(entry, beginning, stored_bytes) for entry, beginning, stored_bytes in page], next=following
+    )
 
 
 @router.get(
@@ -165,7 +169,7 @@ async def list_quarantine(
     response_model_exclude_unset=True,
 )
 async def count_quarantine(
-    wanted: Wanted,
+    filters: FilterDep,
     session: ReadSessionDep,
     group_by: Annotated[
         Literal["code", "box", "day"],
@@ -179,10 +183,12 @@ async def count_quarantine(
     Counts move while they are read: what changes its place meanwhile may be on two pages, or on none.
     """
     if group_by == "day":
-        rows = await queries.count_by_day(session, wanted, cursor, limit)
+        rows = await queries.count_by_day(session, filters, cursor, limit)
     else:
-        rows = await queries.count_by_code_or_box(session, wanted, group_by, cursor, limit)
-    page, following = cut_page(rows, limit, lambda row: encode_cursor(f"quarantine_{group_by}", *row.place))
+        rows = await queries.count_by_code_or_box(session, filters, group_by, cursor, limit)
+    page, following = cut_page(
+        rows, limit, lambda row: encode_cursor(f"quarantine_{group_by}", *row.sort_key)
+    )
     return QuarantineCounts(
         data=[QuarantineCount(**row.of, count=row.count, replayed=row.replayed) for row in page],
         next=following,
@@ -218,13 +224,13 @@ async def delete_quarantine_entry(entry_id: str, principal: Writer, session: Wri
     statement = delete(entry).where(
         entry.id == identifier, *QuarantineFilter(principal.visible()).conditions()
     )
-    gone = (await session.execute(statement.returning(entry.code, entry.replayed_at))).one_or_none()
-    if gone is None:
+    deleted = (await session.execute(statement.returning(entry.code, entry.replayed_at))).one_or_none()
+    if deleted is None:
         raise NotFoundError("quarantine entry", entry_id)
     _log.info(
         "quarantine_entry_deleted",
         entry=str(identifier),
-        code=gone.code,
-        replayed=gone.replayed_at is not None,
+        code=deleted.code,
+        replayed=deleted.replayed_at is not None,
         key_id=str(principal.key_id),
     )

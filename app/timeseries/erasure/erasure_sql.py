@@ -61,12 +61,12 @@ DELETE FROM daily WHERE box_key = $1 AND day < $3 AND (day >= $5 OR (day AT TIME
     AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2)
 """
 # The past of the box from one cut hour to the other: in between there is nothing any more.
-_HOURS_ANEW: Final = """
+_SCHEDULE_HOURS: Final = """
 UPDATE rollup_states SET backfill_from = least(backfill_from, $2), backfill_next = least(backfill_next, $2),
     backfill_until = greatest(backfill_until, $3)
 WHERE box_key = $1
 """
-_DAY_ANEW: Final = """
+_SCHEDULE_DAY: Final = """
 INSERT INTO rollup_day_marks (box_key, day, until) VALUES ($1, $2, $3) ON CONFLICT (box_key, day) DO NOTHING
 """
 _QUARANTINE: Final = """
@@ -89,30 +89,30 @@ class ErasureRange:
 
 
 async def remove_samples(
-    connection: RawConnection, key: int, when: ErasureRange, most: int
+    connection: RawConnection, key: int, erased: ErasureRange, most: int
 ) -> Sequence[tuple[datetime]]:
     """Remove the earliest samples of the range; returns their times, in order."""
-    rows = await connection.fetch(_SAMPLES, key, when.first, when.last, most)
+    rows = await connection.fetch(_SAMPLES, key, erased.first, erased.last, most)
     return sorted((row["time"],) for row in rows)
 
 
 async def remove_events(
-    connection: RawConnection, key: int, when: ErasureRange, most: int
+    connection: RawConnection, key: int, erased: ErasureRange, most: int
 ) -> Sequence[tuple[datetime, str]]:
     """Remove the earliest events of the range; returns their times and types, in order."""
-    rows = await connection.fetch(_EVENTS, key, when.first, when.last, most)
+    rows = await connection.fetch(_EVENTS, key, erased.first, erased.last, most)
     return sorted((row["time"], row["type"]) for row in rows)
 
 
 async def remove_remaining_data(
-    connection: RawConnection, key: int, box: str, organisation: object, when: ErasureRange
+    connection: RawConnection, key: int, box: str, organisation: object, erased: ErasureRange
 ) -> dict[str, int]:
     """Remove what is left once samples and events are gone: summaries, marks, what was refused.
 
     Returns:
         How many, by table; of hours and days those of each metric.
     """
-    bounds = key, when.first, when.last
+    bounds = key, erased.first, erased.last
     zone = await connection.fetchval("SELECT timezone FROM rollup_states WHERE box_key = $1", key) or "UTC"
     hours = await connection.fetchval(_WHOLE, *bounds) + await connection.fetchval(_COUNT_HOURS, *bounds)
     await connection.execute(_CLEAR_HOURS, *bounds)
@@ -121,46 +121,50 @@ async def remove_remaining_data(
         "hourly": int(hours),
         "daily": _number(
             await connection.execute(
-                _DAILY, *bounds, zone, find_local_midnight(when.first, ZoneInfo(zone), up=False)
+                _DAILY, *bounds, zone, find_local_midnight(erased.first, ZoneInfo(zone), up=False)
             )
         ),
         "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
         + _number(await connection.execute(_DAY_MARKS, *bounds)),
         "quarantine": _number(
-            await connection.execute(_QUARANTINE, box, organisation, when.first, when.last)
+            await connection.execute(_QUARANTINE, box, organisation, erased.first, erased.last)
         ),
     }
-    await _have_made_anew(connection, key, when, ZoneInfo(zone))
+    await _schedule_rollups(connection, key, erased, ZoneInfo(zone))
     return removed
 
 
-def find_partial_hours(when: ErasureRange) -> list[tuple[datetime, datetime]]:
+def find_partial_hours(erased: ErasureRange) -> list[tuple[datetime, datetime]]:
     """The hours (UTC) that a range cuts in two: two at most."""
     firsts = {
         edge.replace(minute=0, second=0, microsecond=0)
-        for edge in (when.first.astimezone(UTC), when.last.astimezone(UTC))
-    } - {when.first, when.last}
+        for edge in (erased.first.astimezone(UTC), erased.last.astimezone(UTC))
+    } - {erased.first, erased.last}
     return [(first, first + HOUR) for first in sorted(firsts)]
 
 
-def find_partial_days(when: ErasureRange, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+def find_partial_days(erased: ErasureRange, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
     """The days of a time zone that a range cuts in two: two at most."""
     days = {
         (find_local_midnight(edge, zone, up=False), find_local_midnight(edge, zone, up=True))
-        for edge in (when.first, when.last)
+        for edge in (erased.first, erased.last)
     }
     return sorted((first, last) for first, last in days if first != last)
 
 
-async def _have_made_anew(connection: RawConnection, key: int, when: ErasureRange, zone: ZoneInfo) -> None:
+async def _schedule_rollups(
+    connection: RawConnection, key: int, erased: ErasureRange, zone: ZoneInfo
+) -> None:
     """Have hours and days summarised that are cut and over: others are to come, as the roll-ups know."""
     before = datetime.now(UTC) - _MINUTE
-    hours = [(first, last) for first, last in find_partial_hours(when) if last < before]
+    hours = [(first, last) for first, last in find_partial_hours(erased) if last < before]
     if hours:
-        await connection.execute(_HOURS_ANEW, key, hours[0][0], hours[-1][1])
-    days = [(first, last) for first, last in find_partial_days(when, zone) if first > NEVER and last < before]
+        await connection.execute(_SCHEDULE_HOURS, key, hours[0][0], hours[-1][1])
+    days = [
+        (first, last) for first, last in find_partial_days(erased, zone) if first > NEVER and last < before
+    ]
     if days:
-        await connection.executemany(_DAY_ANEW, [(key, first, last) for first, last in days])
+        await connection.executemany(_SCHEDULE_DAY, [(key, first, last) for first, last in days])
 
 
 def _number(tag: str) -> int:

@@ -17,7 +17,7 @@ from app.timeseries.erasure.models import Erasure
 from app.timeseries.erasure.schemas import ErasureCreate, ErasureOut
 
 router: Final = APIRouter(prefix="/v1", route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(service.ERASURES.asked)]
+_PageRequestDep = Annotated[PageRequest, Depends(service.ERASURES.asked)]
 
 
 @router.post(
@@ -47,10 +47,10 @@ async def create_box_erasure(
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_box_erasures(
-    box: str, principal: SitesReader, session: ReadSessionDep, asked: _Asked
+    box: str, principal: SitesReader, session: ReadSessionDep, page_request: _PageRequestDep
 ) -> Page[ErasureOut]:
     """Erasures that concern the box, those of its whole site among them, by default the newest first."""
-    return _page(await service.list_erasures(session, principal, asked, box=box), asked)
+    return _page(await service.list_erasures(session, principal, page_request, box=box), page_request)
 
 
 @router.get(
@@ -92,10 +92,10 @@ async def create_site_erasure(
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_site_erasures(
-    site_id: str, principal: SitesReader, session: ReadSessionDep, asked: _Asked
+    site_id: str, principal: SitesReader, session: ReadSessionDep, page_request: _PageRequestDep
 ) -> Page[ErasureOut]:
     """Erasures of the site and of its boxes, by default the newest first."""
-    return _page(await service.list_erasures(session, principal, asked, site=site_id), asked)
+    return _page(await service.list_erasures(session, principal, page_request, site=site_id), page_request)
 
 
 @router.get(
@@ -112,6 +112,6 @@ async def get_site_erasure(
     return ErasureOut.of(await service.find_erasure(session, principal, erasure_id, site=site_id))
 
 
-def _page(rows: Sequence[Erasure], asked: PageRequest) -> Page[ErasureOut]:
-    page, following = service.ERASURES.cut(rows, asked)
+def _page(rows: Sequence[Erasure], page_request: PageRequest) -> Page[ErasureOut]:
+    page, following = service.ERASURES.cut(rows, page_request)
     return Page(data=[ErasureOut.of(row) for row in page], next=following)

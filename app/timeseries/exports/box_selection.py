@@ -101,8 +101,8 @@ class ExportSelection:
         before: ColumnElement[datetime] = literal(span.last, TIMESTAMP(timezone=True))
         conditions = self.conditions()
         if start is not None:
-            begun = start.time is None
-            conditions.append(_box_id > start.box if begun else _box_id >= start.box)
+            after_box = start.time is None
+            conditions.append(_box_id > start.box if after_box else _box_id >= start.box)
             since = case((_box_id == start.box, literal(start.time, TIMESTAMP(timezone=True))), else_=since)
         if end is not None and start is not None:
             conditions.append(_box_id == start.box)
@@ -170,9 +170,9 @@ async def check_selection_exists(session: AsyncSession, selection: ExportSelecti
         )
     if selection.sites:
         query = select(Site.id).where(Site.id.in_(selection.sites))
-        there = set(await session.scalars(query.where(*visible.within(Site.organisation_id, Site.id))))
+        existing = set(await session.scalars(query.where(*visible.within(Site.organisation_id, Site.id))))
         for site in selection.sites:
-            if site not in there:
+            if site not in existing:
                 raise NotFoundError("site", site)
     if selection.boxes:
         named = select(Box.id).where(*ExportSelection(visible, boxes=selection.boxes).conditions())
@@ -204,7 +204,7 @@ async def find_measured_metrics(session: AsyncSession, selection: ExportSelectio
     marks = select(Box.key, func.coalesce(BoxState.newest_us, NEVER))
     marks = marks.join(BoxState, Box.key == BoxState.box_key).where(*selection.conditions())
     newest = (await session.execute(marks)).all()
-    for portion in batched(newest, _AT_ONCE):
-        for _, _, *values in await read_newer_samples(session, dict(portion)):
+    for batch in batched(newest, _AT_ONCE):
+        for _, _, *values in await read_newer_samples(session, dict(batch)):
             found.update(name for name, value in zip(COLUMNS, values, strict=True) if value is not None)
     return [name for name in METRICS_BY_NAME if name in found]

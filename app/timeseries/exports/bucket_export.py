@@ -87,19 +87,19 @@ class BucketExport:
     bucketing: BucketLayout
     columns: tuple[ExportColumn, ...]
 
-    async def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
+    async def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
         """All rows in order. Between two slices nothing is held."""
         start = self.span.start
         more = bool(self.columns)
         while more:
-            async with reading.turn() as session:
-                tables, start, more = await self.some(session, start)
+            async with reader.open_session() as session:
+                tables, start, more = await self.read_rows(session, start)
                 rows = sum(len(table.times) for table in tables)
-                packed = await self._packed(session, tables, packing) if rows else ()
+                values_packed = await self._pack(session, tables, packer) if rows else ()
             if rows:
-                yield PackedSlice(rows, packed)
+                yield PackedSlice(rows, values_packed)
 
-    async def some(
+    async def read_rows(
         self, session: AsyncSession, start: RowPosition | None
     ) -> tuple[list[BucketRows], RowPosition | None, bool]:
         """Rows from a place on, as many as are read at once.
@@ -167,11 +167,11 @@ class BucketExport:
                 values.append(column)
         return BucketRows(box, [to_datetime(moment) for moment in times.tolist()], values)
 
-    async def _packed(
-        self, session: AsyncSession, tables: Sequence[BucketRows], packing: RowPacker
+    async def _pack(
+        self, session: AsyncSession, tables: Sequence[BucketRows], packer: RowPacker
     ) -> tuple[Any, ...]:
         page = _page(tables, self.columns)
-        (row,) = (await session.execute(select(*packing.pack(page, self.columns)).select_from(page))).all()
+        (row,) = (await session.execute(select(*packer.pack(page, self.columns)).select_from(page))).all()
         return tuple(row)
 
 
@@ -209,23 +209,23 @@ class BucketPartPlanner:
         self._rows = rows
         self._number = number
 
-    async def listed(self, reading: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
+    async def list_parts(self, reader: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
         """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
         found: list[CountedPart] = []
         began = time.monotonic()
-        async for part in self._all(reading):
+        async for part in self._all(reader):
             found.append(part)
             if len(found) == most or time.monotonic() - began >= _WITHIN_S:
                 return found, PartReference(part.number + 1, advance_position(part.until), None).token()
         return found, None
 
-    async def _all(self, reading: ExportReader) -> AsyncIterator[CountedPart]:
+    async def _all(self, reader: ExportReader) -> AsyncIterator[CountedPart]:
         begun, start, more = self._export.span.start, self._export.span.start, bool(self._export.columns)
         counted, first, last = 0, "", None
         number = self._number
         while more:
-            async with reading.turn() as session:
-                tables, start, more = await self._export.some(session, start)
+            async with reader.open_session() as session:
+                tables, start, more = await self._export.read_rows(session, start)
             for table in tables:
                 for moment in table.times:
                     if last is not None and counted == self._rows:

@@ -122,50 +122,50 @@ class SamplePartPlanner:
         self._last_time: datetime | None = None
         self._counted = 0
 
-    async def listed(self, reading: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
+    async def list_parts(self, reader: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
         """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
         found: list[CountedPart] = []
         began = time.monotonic()
-        async for part in self._all(reading):
+        async for part in self._all(reader):
             found.append(part)
             counted = sum(each.rows for each in found)
             if len(found) == most or counted >= _COUNTED_MOST or time.monotonic() - began >= _WITHIN_S:
                 return found, PartReference(self._number, advance_position(part.until), None).token()
         return found, None
 
-    async def _all(self, reading: ExportReader) -> AsyncIterator[CountedPart]:
-        walk = AdaptiveRowScan(self._export.span, _PIECE)
-        while self._export.columns and (piece := walk.next()) is not None:
-            answer = await reading.read(self._counts(piece))
-            ((looked, last, over, counts),) = answer.rows
+    async def _all(self, reader: ExportReader) -> AsyncIterator[CountedPart]:
+        scan = AdaptiveRowScan(self._export.span, _PIECE)
+        while self._export.columns and (piece := scan.next()) is not None:
+            result = await reader.read(self._counts(piece))
+            ((scanned, last, over, counts),) = result.rows
             whole = [(box, rows) for box, rows in json.loads(counts or "[]") if over is None or box < over]
-            seen = ScanOutcome(sum(rows for _, rows in whole), looked, last, over, answer.seconds)
-            walk.seen(piece, seen)
+            seen = ScanOutcome(sum(rows for _, rows in whole), scanned, last, over, result.seconds)
+            scan.advance(piece, seen)
             for box, rows in whole:
-                async for part in self._take(reading, piece, box, rows):
+                async for part in self._take(reader, piece, box, rows):
                     yield part
         if self._counted:
-            yield self._ended(RowPosition(self._last, None))
+            yield self._close_part(RowPosition(self._last, None))
 
     async def _take(
-        self, reading: ExportReader, piece: ScanRange, box: str, rows: int
+        self, reader: ExportReader, piece: ScanRange, box: str, rows: int
     ) -> AsyncIterator[CountedPart]:
         """Add the rows of a box in a piece; gives the parts that end meanwhile."""
         done = 0
         while rows:
             if self._counted == self._rows:
                 # It ended with the piece before, or with the box before.
-                yield self._ended(RowPosition(self._last, self._last_time))
+                yield self._close_part(RowPosition(self._last, self._last_time))
             taken = min(rows, self._rows - self._counted)
             self._first = self._first or box
             self._counted, done, rows = self._counted + taken, done + taken, rows - taken
             self._last, self._last_time = box, piece.end and piece.end - _MICROSECOND
             if rows:
-                answer = await reading.read(self._time(piece, box, done))
-                ((end,),) = answer.rows
-                yield self._ended(RowPosition(box, end))
+                result = await reader.read(self._time(piece, box, done))
+                ((end,),) = result.rows
+                yield self._close_part(RowPosition(box, end))
 
-    def _ended(self, until: RowPosition) -> CountedPart:
+    def _close_part(self, until: RowPosition) -> CountedPart:
         part = CountedPart(self._number, self._start, until, self._counted, self._first)
         self._number += 1
         self._start = advance_position(until)
@@ -174,19 +174,21 @@ class SamplePartPlanner:
 
     def _counts(self, piece: ScanRange) -> Select[*tuple[Any, ...]]:
         """The query of what is seen of a piece, and its boxes' rows: `[[id, rows], …]`."""
-        looked, found, over = self._export.found(piece, _PIECE)
+        scanned, found, over = self._export.build_ctes(piece, _PIECE)
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
         pair = func.json_build_array(counts.c.id, counts.c.rows)
-        listed = select(cast(func.json_agg(aggregate_order_by(pair, counts.c.id)), Text)).scalar_subquery()
+        list_parts = select(
+            cast(func.json_agg(aggregate_order_by(pair, counts.c.id)), Text)
+        ).scalar_subquery()
         return select(
-            select(func.count()).select_from(looked).scalar_subquery(),
-            select(func.max(looked.c.id)).scalar_subquery(),
+            select(func.count()).select_from(scanned).scalar_subquery(),
+            select(func.max(scanned.c.id)).scalar_subquery(),
             over,
-            listed,
+            list_parts,
         )
 
     def _time(self, piece: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
         """The query of the time of a box's row in a piece: the one of this number, from 1 on."""
         only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
-        _, found, _ = only.found(piece, _PIECE)
+        _, found, _ = only.build_ctes(piece, _PIECE)
         return select(found.c.time).order_by(found.c.time).offset(number - 1).limit(1)

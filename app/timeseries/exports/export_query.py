@@ -61,7 +61,7 @@ class ExportQuery:
     metrics: tuple[str, ...] | None
     first: datetime
     last: datetime
-    whole: bool
+    is_explicit: bool
     bucketing: BucketLayout | None = None
 
     def selection(self, visible: TenantScope) -> ExportSelection:
@@ -99,9 +99,9 @@ class ExportQuery:
         self.bucketing.check_samples(await find_shortest_interval(session, selection))
         return BucketExport(selection, span, metrics, self.bucketing, columns)
 
-    def check_whole(self) -> None:
+    def check_explicit(self) -> None:
         """See that a later call can mean the same as an earlier one (InvalidError `range_required`)."""
-        if not self.whole:
+        if not self.is_explicit:
             raise InvalidError(
                 "`after` and `part` go with `from`, `to` and `metric`: those of the first answer's "
                 "Content-Location, or of the part's `href`.",
@@ -110,18 +110,18 @@ class ExportQuery:
 
     def address(self, export: RowExport, **more: str) -> str:
         """The path with all that was asked for, and what was not said as it was taken."""
-        told = [
+        parameters = [
             *more.items(),
-            *self.said(),
+            *self.bucket_parameters(),
             ("from", format_row_time(self.first)),
             ("to", format_row_time(self.last)),
             *(("site", str(site)) for site in self.sites),
             *(("box", box) for box in self.boxes),
             *(("metric", name) for name in export.metrics),
         ]
-        return f"{PATH}?{urlencode(told, safe=':,')}"
+        return f"{PATH}?{urlencode(parameters, safe=':,')}"
 
-    def said(self) -> list[tuple[str, str]]:
+    def bucket_parameters(self) -> list[tuple[str, str]]:
         """The parameters of buckets, where there are some."""
         if self.bucketing is None:
             return []
@@ -182,8 +182,8 @@ def resolve_start_position(after: RowPosition | None, start: RowPosition | None)
     """Where a file begins, or is gone on with: behind the last row that is there, and not before its part."""
     if after is None or start is None:
         return start if after is None else advance_position(after)
-    return max(advance_position(after), start, key=_order)
+    return max(advance_position(after), start, key=_sort_key)
 
 
-def _order(place: RowPosition) -> tuple[str, bool, int]:
+def _sort_key(place: RowPosition) -> tuple[str, bool, int]:
     return place.box, place.time is None, 0 if place.time is None else from_datetime(place.time)

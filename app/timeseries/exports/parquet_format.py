@@ -26,8 +26,8 @@ _LENGTH_BYTES: Final = 4
 # It imports pyarrow first; after that a frame takes some ten milliseconds, a row group a few tenths.
 _WITHIN_S: Final = 30.0
 # Each has 80 MB or so while it works.
-_TOGETHER: Final = 4
-_COME_BACK_S: Final = 10
+_PROCESSES_MOST: Final = 4
+_RETRY_AFTER_S: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 # NaN, as PostgreSQL sends it: no sample has it, so it stands for none.
 _NONE: Final = {False: b"\x7f\xc0\x00\x00", True: b"\x7f\xf8\x00\x00\x00\x00\x00\x00"}
@@ -105,15 +105,15 @@ class ParquetEncoderPool:
 
     def check(self) -> None:
         """See that there is room for another one (TooManyRequestsError `too_many_exports`)."""
-        if self._running >= _TOGETHER:
+        if self._running >= _PROCESSES_MOST:
             raise TooManyRequestsError(
-                f"{_TOGETHER} Parquet files are being written: wait for one, or ask for another format.",
+                f"{_PROCESSES_MOST} Parquet files are being written: wait for one, or ask for another format.",
                 code="too_many_exports",
-                retry_after_s=_COME_BACK_S,
+                retry_after_s=_RETRY_AFTER_S,
             )
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[ParquetEncoder]:
+    async def start_encoder(self) -> AsyncIterator[ParquetEncoder]:
         """A child for the length of a block; what it did not end then is ended.
 
         Raises:
@@ -145,10 +145,10 @@ async def stream_parquet(
     """The file, as it is written; the first slice is read before its first byte."""
     begun = False
     async for each in slices:
-        head = b"" if begun else await encoder.begin(columns)
-        written = head + await encoder.add(each)
+        header = b"" if begun else await encoder.begin(columns)
+        written = header + await encoder.add(each)
         begun = True
         if written:
             yield written
-    head = b"" if begun else await encoder.begin(columns)
-    yield head + await encoder.end()
+    header = b"" if begun else await encoder.begin(columns)
+    yield header + await encoder.end()

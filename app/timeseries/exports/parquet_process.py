@@ -25,10 +25,10 @@ _LENGTH_BYTES: Final = 4
 _EPOCH_US: Final = 946_684_800_000_000
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _COMPRESSION: Final = "zstd"
-_NICER: Final = 5
+_NICE: Final = 5
 
 
-class _Written:
+class _OutputBuffer:
     """A file of which what was written is given on, and forgotten."""
 
     def __init__(self) -> None:
@@ -38,10 +38,10 @@ class _Written:
 
     def write(self, data: memoryview) -> int:
         """Take some bytes."""
-        taken = bytes(data)
-        self._parts.append(taken)
-        self._position += len(taken)
-        return len(taken)
+        drain = bytes(data)
+        self._parts.append(drain)
+        self._position += len(drain)
+        return len(drain)
 
     def tell(self) -> int:
         """How many there were."""
@@ -54,7 +54,7 @@ class _Written:
         """It may be written to no more."""
         self.closed = True
 
-    def taken(self) -> bytes:
+    def drain(self) -> bytes:
         """What was written since the last time."""
         data = b"".join(self._parts)
         self._parts.clear()
@@ -118,17 +118,17 @@ class ParquetFileWriter:
 
     def __init__(self, columns: Sequence[Mapping[str, Any]]) -> None:
         self._schema = build_schema(columns)
-        self._sink = _Written()
+        self._sink = _OutputBuffer()
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, "w"), self._schema, compression=_COMPRESSION
         )
-        self._waiting: list[pa.RecordBatch] = []
+        self._pending: list[pa.RecordBatch] = []
         self._rows = 0
 
     def add(self, frame: memoryview) -> None:
         """Take a slice; a row group is written when there are enough of them."""
         batch = decode_record_batch(self._schema, frame)
-        self._waiting.append(batch)
+        self._pending.append(batch)
         self._rows += batch.num_rows
         if self._rows >= ROWS_PER_GROUP:
             self._write()
@@ -138,15 +138,15 @@ class ParquetFileWriter:
         self._write()
         self._writer.close()
 
-    def taken(self) -> bytes:
+    def drain(self) -> bytes:
         """What of the file was written since the last time."""
-        return self._sink.taken()
+        return self._sink.drain()
 
     def _write(self) -> None:
-        if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._schema).unify_dictionaries()
+        if self._pending:
+            table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
             self._writer.write_table(table, row_group_size=self._rows)
-        self._waiting.clear()
+        self._pending.clear()
         self._rows = 0
 
 
@@ -155,9 +155,9 @@ def _frame(source: BinaryIO) -> bytes | None:
     length = source.read(_LENGTH_BYTES)
     if len(length) < _LENGTH_BYTES:
         return None
-    wanted = int.from_bytes(length)
-    data = source.read(wanted)
-    return data if len(data) == wanted else None
+    size = int.from_bytes(length)
+    data = source.read(size)
+    return data if len(data) == size else None
 
 
 def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
@@ -166,25 +166,25 @@ def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
     if head is None:
         return
     writer = ParquetFileWriter(json.loads(head))
-    going = True
-    while going:
-        answer = writer.taken()
-        sink.write(len(answer).to_bytes(_LENGTH_BYTES) + answer)
+    is_open = True
+    while is_open:
+        written = writer.drain()
+        sink.write(len(written).to_bytes(_LENGTH_BYTES) + written)
         sink.flush()
         frame = _frame(source)
         if frame is None:
             return
-        going = bool(frame)
-        if going:
+        is_open = bool(frame)
+        if is_open:
             writer.add(memoryview(frame))
     writer.end()
-    answer = writer.taken()
-    sink.write(len(answer).to_bytes(_LENGTH_BYTES) + answer)
+    written = writer.drain()
+    sink.write(len(written).to_bytes(_LENGTH_BYTES) + written)
     sink.flush()
 
 
 if __name__ == "__main__":
-    os.nice(_NICER)
+    os.nice(_NICE)
     # One slice after the other: further threads would have memory of their own, and nothing to do.
     pa.set_cpu_count(1)
     write_parquet_stream(sys.stdin.buffer, sys.stdout.buffer)

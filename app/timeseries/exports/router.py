@@ -58,12 +58,12 @@ class ExportPart(BaseModel):
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Format = Literal["csv", "ndjson", "geojson", "parquet"]
 
-_MAY_READ: Final = require_scope("telemetry:read")
-_Reader = Annotated[Principal, Depends(_MAY_READ)]
-_Asked = Annotated[ExportQuery, Depends(parse_export_query)]
+_READ_SCOPE: Final = require_scope("telemetry:read")
+_Reader = Annotated[Principal, Depends(_READ_SCOPE)]
+_QueryDep = Annotated[ExportQuery, Depends(parse_export_query)]
 _PARTS_MOST: Final = 100
 # A key that was revoked reads on for no longer than this.
-_LOOK_EVERY_S: Final = 60.0
+_REFRESH_S: Final = 60.0
 _EXAMPLES: Final = {
     "csv": "box,site,time,pm2_5,laeq\r\n"
     "box-0001,01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d,2026-11-24T10:00:00Z,12.4,58.3\r\n",
@@ -95,56 +95,58 @@ _CONTENT: Final[dict[str, Any]] = {
 } | {parquet_format.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
 
-class _StillMay:
+class _CallerRefresher:
     """Whom a long export's transactions are for: looked up again now and then."""
 
     def __init__(self, request: Request, key: str, principal: Principal) -> None:
         self._state = request.app.state
         self._key = key
         self._caller = principal.caller()
-        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        self._refresh_at = time.monotonic() + _REFRESH_S
 
     async def __call__(self) -> ScopedCaller:
         """The caller (UnauthorisedError, ForbiddenError: its key was revoked, or may not read any more)."""
-        if time.monotonic() >= self._look_at:
+        if time.monotonic() >= self._refresh_at:
             principal = await authenticate_token(self._state, self._key, datetime.now(UTC))
-            _MAY_READ.check(principal)
+            _READ_SCOPE.check(principal)
             self._caller = principal.caller()
-            self._look_at = time.monotonic() + _LOOK_EVERY_S
+            self._refresh_at = time.monotonic() + _REFRESH_S
         return self._caller
 
 
-async def _reading(
+async def _make_reader(
     request: Request,
     principal: _Reader,
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
     database: Annotated[Database, Depends(get_database)],
 ) -> ExportReader:
-    turns: ExportLimits = request.app.state.export_turns
-    caller = _StillMay(request, credentials.credentials, principal)
-    return ExportReader(database, turns, caller, principal.tree)
+    limits: ExportLimits = request.app.state.export_turns
+    caller = _CallerRefresher(request, credentials.credentials, principal)
+    return ExportReader(database, limits, caller, principal.tree)
 
 
-_Reading = Annotated[ExportReader, Depends(_reading)]
+_ExportReaderDep = Annotated[ExportReader, Depends(_make_reader)]
 
 
-class _Place(NamedTuple):
+class _ExportSlot(NamedTuple):
     """What an export holds until the last byte, or until the client has gone."""
 
-    held: AsyncExitStack
+    resources: AsyncExitStack
     encoders: parquet_format.ParquetEncoderPool
 
 
-async def _place(request: Request, principal: _Reader, reading: _Reading) -> AsyncIterator[_Place]:
+async def _acquire_slot(
+    request: Request, principal: _Reader, reader: _ExportReaderDep
+) -> AsyncIterator[_ExportSlot]:
     if request.scope["http_version"] == "1.0":
         raise MalformedRequestError(
             "Exports need HTTP/1.1: in HTTP/1.0 a file that was cut short looks whole. Behind nginx: "
             "`proxy_http_version 1.1`.",
             code="http_version_too_old",
         )
-    with reading.turns.place(principal.organisation_id, "readings"):
-        async with AsyncExitStack() as held:
-            yield _Place(held, request.app.state.parquet_encoders)
+    with reader.limits.place(principal.organisation_id, "readings"):
+        async with AsyncExitStack() as resources:
+            yield _ExportSlot(resources, request.app.state.parquet_encoders)
 
 
 @router.get(
@@ -160,9 +162,9 @@ async def _place(request: Request, principal: _Reader, reading: _Reading) -> Asy
 async def export_readings(
     *,
     principal: _Reader,
-    given: _Asked,
-    reading: _Reading,
-    place: Annotated[_Place, Depends(_place)],
+    query: _QueryDep,
+    reader: _ExportReaderDep,
+    slot: Annotated[_ExportSlot, Depends(_acquire_slot)],
     format_: Annotated[Format, Query(alias="format", description="What the file is")] = "csv",
     after: Annotated[
         str | None,
@@ -188,41 +190,46 @@ async def export_readings(
     Parquet, which cannot be gone on with, is had in parts. One at a time for an organisation: others are 429
     `too_many_exports`. Each is recorded in the audit log.
     """
-    last = None if after is None else RowPosition.read(after)
-    named = PartReference(0, None, None) if part is None else PartReference.read(part)
+    resume_after = None if after is None else RowPosition.read(after)
+    part_reference = PartReference(0, None, None) if part is None else PartReference.read(part)
     if after is not None or part is not None:
-        given.check_whole()
+        query.check_explicit()
     if after is not None and format_ == "parquet":
         raise InvalidError(
             "A Parquet file cannot be gone on with: have it in parts (GET /v1/readings/export/parts).",
             code="after_not_taken",
         )
-    async with reading.database.read() as session:
-        start = resolve_start_position(last, named.start)
-        export = await given.export(session, principal.visible(), start, named.until)
-    address = given.address(export, format=format_, **({} if part is None else {"part": part}))
+    async with reader.database.read() as session:
+        start = resolve_start_position(resume_after, part_reference.start)
+        export = await query.export(session, principal.visible(), start, part_reference.until)
+    address = query.address(export, format=format_, **({} if part is None else {"part": part}))
     if format_ == "parquet":
-        encoder = await place.held.enter_async_context(place.encoders.one())
+        encoder = await slot.resources.enter_async_context(slot.encoders.start_encoder())
         media_type = parquet_format.MEDIA_TYPE
-        slices = export.slices(reading, parquet_format.ParquetFormat())
+        slices = export.slices(reader, parquet_format.ParquetFormat())
         chunks = parquet_format.stream_parquet(slices, export.columns, encoder)
     else:
         text = TEXT_FORMATS[format_]
         media_type = text.media_type
-        chunks = text.chunks(export.slices(reading, text), export.columns, resumed=after is not None)
+        chunks = text.chunks(export.slices(reader, text), export.columns, resumed=after is not None)
     # What fails at once is still told as any other error.
     head = await anext(chunks)
-    details = {"format": format_, "after": after, "part": named.number or None, **dict(given.said())}
-    await _record(reading.database, export, details)
+    details = {
+        "format": format_,
+        "after": after,
+        "part": part_reference.number or None,
+        **dict(query.bucket_parameters()),
+    }
+    await _record(reader.database, export, details)
     headers = {
-        "Content-Disposition": f'attachment; filename="{_name(given, named.number, format_)}"',
+        "Content-Disposition": f'attachment; filename="{_file_name(query, part_reference.number, format_)}"',
         "Content-Location": address,
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(_whole(head, chunks), media_type=media_type, headers=headers)
+    return StreamingResponse(_prepend(head, chunks), media_type=media_type, headers=headers)
 
 
-async def _whole(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepend(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield head
     async for chunk in rest:
         yield chunk
@@ -231,7 +238,7 @@ async def _whole(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
 async def _record(database: Database, export: RowExport, details: dict[str, Any]) -> None:
     """Record in the logs of those whose boxes they are that readings leave, before any does."""
     selection, span = export.selection, export.span
-    told = {
+    record = {
         "from": format_row_time(span.first),
         "to": format_row_time(span.last),
         "sites": [str(site) for site in selection.sites],
@@ -239,17 +246,17 @@ async def _record(database: Database, export: RowExport, details: dict[str, Any]
         **details,
     }
     async with database.write() as session:
-        whose = await find_selected_organisations(session, selection)
+        organisations = await find_selected_organisations(session, selection)
         await record_access(
-            session, "readings", [AccessedSubject(each, None) for each in whose], details=told
+            session, "readings", [AccessedSubject(each, None) for each in organisations], details=record
         )
 
 
-def _name(given: ExportQuery, number: int, format_: str) -> str:
+def _file_name(query: ExportQuery, number: int, format_: str) -> str:
     """What a browser calls the file."""
-    span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (given.first, given.last))
+    span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (query.first, query.last))
     part = f"-part-{number:04}" if number else ""
-    bucket = f"-{given.bucketing.bucket.text}" if given.bucketing else ""
+    bucket = f"-{query.bucketing.bucket.text}" if query.bucketing else ""
     return f"vigie-readings-{span}{bucket}{part}.{format_}"
 
 
@@ -263,8 +270,8 @@ async def list_export_parts(
     *,
     principal: _Reader,
     session: ReadSessionDep,
-    given: _Asked,
-    reading: _Reading,
+    query: _QueryDep,
+    reader: _ExportReaderDep,
     format_: Annotated[Format, Query(alias="format", description="What the files are")] = "parquet",
     rows_per_part: Annotated[
         int, Query(ge=1_000, le=ROWS_MOST, description="Rows of a part at most")
@@ -277,26 +284,26 @@ async def list_export_parts(
     In the order of the rows. A page has fewer parts than `limit` where there is much to count: go on until
     `next` is null. With `cursor` goes what went with the first page, and `from` and `to` with both.
     """
-    begun = PartReference(1, None, None) if cursor is None else PartReference.read(cursor)
-    export = await given.export(session, principal.visible(), begun.start, None)
+    first_part = PartReference(1, None, None) if cursor is None else PartReference.read(cursor)
+    export = await query.export(session, principal.visible(), first_part.start, None)
     # What is read from here on has transactions of its own.
     await session.close()
     parts: SamplePartPlanner | BucketPartPlanner
     if isinstance(export, BucketExport):
-        parts = BucketPartPlanner(export, rows=rows_per_part, number=begun.number)
+        parts = BucketPartPlanner(export, rows=rows_per_part, number=first_part.number)
     else:
-        parts = SamplePartPlanner(export, rows=rows_per_part, number=begun.number)
-    found, following = await parts.listed(reading, most=limit)
+        parts = SamplePartPlanner(export, rows=rows_per_part, number=first_part.number)
+    found, following = await parts.list_parts(reader, most=limit)
     return Page(
         data=[
             ExportPart(
                 number=part.number,
-                from_=given.first,
-                to=given.last,
+                from_=query.first,
+                to=query.last,
                 first_box=part.first_box,
                 last_box=part.until.box,
                 rows=part.rows,
-                href=given.address(
+                href=query.address(
                     export, format=format_, part=PartReference(part.number, part.start, part.until).token()
                 ),
             )

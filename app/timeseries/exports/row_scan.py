@@ -46,7 +46,7 @@ class ScanOutcome(NamedTuple):
     """
 
     rows: int
-    looked: int
+    scanned: int
     last: str | None
     over: str | None
     seconds: float
@@ -80,34 +80,34 @@ class AdaptiveRowScan:
         width = min(self._width, self._span.last - self._start.time)
         return ScanRange(self._start, 1, self._start.time + width)
 
-    def seen(self, piece: ScanRange, seen: ScanOutcome) -> None:
+    def advance(self, piece: ScanRange, outcome: ScanOutcome) -> None:
         """Tell what there was in a piece: the next one follows from it."""
         if piece.end is not None:
-            self._seen_while(piece, piece.end, seen)
-        elif seen.over is None:
-            self._more = seen.looked == piece.boxes
-            if seen.last is not None:
-                self._start = RowPosition(seen.last, None)
-            self._boxes = choose_box_count(piece.boxes, seen.rows, self._rows, seen.seconds)
+            self._seen_while(piece, piece.end, outcome)
+        elif outcome.over is None:
+            self._more = outcome.scanned == piece.boxes
+            if outcome.last is not None:
+                self._start = RowPosition(outcome.last, None)
+            self._boxes = choose_box_count(piece.boxes, outcome.rows, self._rows, outcome.seconds)
         else:
-            self._start = self._begin(seen.over)
+            self._start = self._begin(outcome.over)
             self._boxes = max(1, piece.boxes // _GROWTH)
-            if not seen.rows:
+            if not outcome.rows:
                 self._width = self._hint
 
-    def _seen_while(self, piece: ScanRange, end: datetime, seen: ScanOutcome) -> None:
+    def _seen_while(self, piece: ScanRange, end: datetime, outcome: ScanOutcome) -> None:
         width = self._width or _SHORTEST
-        if piece.start is None or not seen.looked:
+        if piece.start is None or not outcome.scanned:
             # The box was removed meanwhile.
             self._width = None
             self._start = None if piece.start is None else RowPosition(piece.start.box, None)
-        elif seen.over is not None:
+        elif outcome.over is not None:
             self._width = self._hint = max(width / _GROWTH, _SHORTEST)
         elif end >= self._span.last:
             self._start, self._width, self._boxes = RowPosition(piece.start.box, None), None, 1
         else:
-            fitting = self._rows * _FILLED / seen.rows if seen.rows else _GROWTH
-            times = 1 / _GROWTH if seen.seconds >= _LONG_S else min(_GROWTH, fitting)
+            fitting = self._rows * _FILLED / outcome.rows if outcome.rows else _GROWTH
+            times = 1 / _GROWTH if outcome.seconds >= _LONG_S else min(_GROWTH, fitting)
             longest = self._span.last - self._span.first
             self._width = self._hint = max(min(width * times, longest), _SHORTEST)
             self._start = RowPosition(piece.start.box, end)

@@ -24,9 +24,9 @@ ROWS: Final = 5_000
 """Of a slice, at most."""
 
 # No id has this character; it comes after all that they have.
-_BEHIND_ALL: Final = "~"
+_AFTER_ALL_IDS: Final = "~"
 # It is PostgreSQL that works: the process itself has time for others all along.
-_REST: Final = 1.0
+_IDLE_RATIO: Final = 1.0
 
 
 class RowPacker(Protocol):
@@ -71,22 +71,22 @@ class ExportReader:
     """
 
     database: Database
-    turns: ExportLimits
+    limits: ExportLimits
     caller: Callable[[], Awaitable[ScopedCaller]]
     tree: UUID
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[ReadSession]:
+    async def open_session(self) -> AsyncIterator[ReadSession]:
         """A turn and a transaction, for the length of a block."""
         caller = await self.caller()
-        async with self.turns.piece(self.tree, rest=_REST):
+        async with self.limits.piece(self.tree, rest=_IDLE_RATIO):
             with run_as_caller(caller):
                 async with self.database.read() as session:
                     yield session
 
     async def read(self, statement: Select[*tuple[Any, ...]]) -> TimedResult:
         """Ask the database, in a turn and a transaction of its own."""
-        async with self.turn() as session:
+        async with self.open_session() as session:
             began = time.monotonic()
             rows = (await session.execute(statement)).all()
             return TimedResult(rows, time.monotonic() - began)
@@ -115,7 +115,7 @@ class RowExport(Protocol):
         """Of values, in the file's order."""
         ...
 
-    def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
+    def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
         """All rows in order."""
         ...
 
@@ -144,7 +144,7 @@ class SampleExport:
         """Of which there are values."""
         return tuple(column.name for column in self.source.columns)
 
-    def found(self, piece: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
+    def build_ctes(self, piece: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
         """The parts of a query on a piece.
 
         Args:
@@ -155,19 +155,25 @@ class SampleExport:
             The boxes; the rows of each, in no order, as many as fit and one more; and the first box with
             which there are more than fit, counted from the first on.
         """
-        looked = self.selection.page(self.span, piece.start, piece.boxes, piece.end).cte("looked")
-        mine = self.source.rows(looked.c.key, looked.c.since, looked.c.before).limit(rows + 1).lateral("mine")
-        where = (looked.c.id, looked.c.site_id, looked.c.longitude, looked.c.latitude)
-        values = [mine.c[column.name] for column in self.columns]
-        found = select(*where, mine.c.time, *values).join_from(looked, mine, true()).cte("found")
-        counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("counts")
+        scanned = self.selection.page(self.span, piece.start, piece.boxes, piece.end).cte("looked")
+        box_rows = (
+            self.source.rows(scanned.c.key, scanned.c.since, scanned.c.before).limit(rows + 1).lateral("mine")
+        )
+        where = (scanned.c.id, scanned.c.site_id, scanned.c.longitude, scanned.c.latitude)
+        values = [box_rows.c[column.name] for column in self.columns]
+        build_ctes = (
+            select(*where, box_rows.c.time, *values).join_from(scanned, box_rows, true()).cte("found")
+        )
+        counts = (
+            select(build_ctes.c.id, func.count().label("rows")).group_by(build_ctes.c.id).subquery("counts")
+        )
         totals = select(
             counts.c.id, func.sum(counts.c.rows).over(order_by=counts.c.id).label("total")
         ).subquery("totals")
         over = select(func.min(totals.c.id)).where(totals.c.total > rows).scalar_subquery()
-        return looked, found, over
+        return scanned, build_ctes, over
 
-    def statement(self, piece: ScanRange, packing: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
+    def statement(self, piece: ScanRange, packer: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
         """The query of a slice: what is seen of a piece (but for the time it takes), and its rows packed.
 
         Args:
@@ -175,23 +181,23 @@ class SampleExport:
             packing: what is asked for of the rows.
             rows: that fit.
         """
-        looked, found, over = self.found(piece, rows)
-        page = select(found).where(found.c.id < func.coalesce(over, _BEHIND_ALL)).cte("page")
+        scanned, build_ctes, over = self.build_ctes(piece, rows)
+        page = select(build_ctes).where(build_ctes.c.id < func.coalesce(over, _AFTER_ALL_IDS)).cte("page")
         return select(
             func.count(),
-            select(func.count()).select_from(looked).scalar_subquery(),
-            select(func.max(looked.c.id)).scalar_subquery(),
+            select(func.count()).select_from(scanned).scalar_subquery(),
+            select(func.max(scanned.c.id)).scalar_subquery(),
             over,
-            *packing.pack(page, self.columns),
+            *packer.pack(page, self.columns),
         ).select_from(page)
 
-    async def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
+    async def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
         """All rows in order. Between two slices nothing is held."""
-        walk, rows = AdaptiveRowScan(self.span, ROWS), ROWS
+        scan, rows = AdaptiveRowScan(self.span, ROWS), ROWS
         # Boxes that never sent anything have no columns either.
-        while self.columns and (piece := walk.next()) is not None:
-            answer = await reading.read(self.statement(piece, packing, rows=rows))
-            ((found, looked, last, over, *packed),) = answer.rows
-            walk.seen(piece, ScanOutcome(found, looked, last, over, answer.seconds))
-            if found:
-                yield PackedSlice(found, tuple(packed))
+        while self.columns and (piece := scan.next()) is not None:
+            result = await reader.read(self.statement(piece, packer, rows=rows))
+            ((build_ctes, scanned, last, over, *packed),) = result.rows
+            scan.advance(piece, ScanOutcome(build_ctes, scanned, last, over, result.seconds))
+            if build_ctes:
+                yield PackedSlice(build_ctes, tuple(packed))

@@ -69,11 +69,11 @@ class RawSamples:
     @classmethod
     def of(cls, metrics: Iterable[str], first: datetime, last: datetime) -> "RawSamples":
         """Samples with these metrics, whose columns stand in the order of the catalogue."""
-        wanted = set(metrics)
+        names = set(metrics)
         columns = tuple(
             ExportColumn(metric.name, metric.unit, metric.description, metric.storage != "real")
             for metric in CATALOGUE
-            if metric.name in wanted
+            if metric.name in names
         )
         return cls(columns, first, last)
 

@@ -73,23 +73,23 @@ class SamplesWithContext:
 
 
 async def read_samples_with_context(
-    session: AsyncSession, span: SampleSpan, judge: FlagEvaluator
+    session: AsyncSession, span: SampleSpan, evaluator: FlagEvaluator
 ) -> AsyncIterator[SamplesWithContext]:
     """Read a span, with what its flags go by (InvalidError `range_too_large`)."""
-    before_us = max(judge.before_us, span.around_us)
-    after_us = max(judge.after_us, span.around_us)
+    before_us = max(evaluator.before_us, span.around_us)
+    after_us = max(evaluator.after_us, span.around_us)
     at = max(span.first_us - before_us, EARLIEST_US)
     end = min(span.last_us + after_us, LATEST_US)
-    done, looked = span.first_us, 0
+    done, scanned = span.first_us, 0
     # All of a query's stretch is sorted, whatever is taken of it: it has about as much as a piece takes.
-    width_us = SAMPLES_PER_READ * judge.interval_s * US_PER_S
+    width_us = SAMPLES_PER_READ * evaluator.interval_s * US_PER_S
     carried = _Columns.of(b"", span)
     while done < span.last_us:
-        read = await _read(session, span, at, min(at + width_us, end), needs_all=judge.needs_all)
+        read = await _read(session, span, at, min(at + width_us, end), needs_all=evaluator.needs_all)
         count = len(read.rows)
-        looked += count
-        if looked > span.most:
-            raise make_too_large_error(looked, span.most)
+        scanned += count
+        if scanned > span.most:
+            raise make_too_large_error(scanned, span.most)
         carried = carried.and_then(read)
         if len(carried.rows) > MAX_SAMPLES_IN_MEMORY:
             raise make_too_large_error(len(carried.rows), MAX_SAMPLES_IN_MEMORY)
@@ -108,11 +108,11 @@ async def read_samples_with_context(
             done = until
 
 
-def make_too_large_error(looked: float, most: int) -> InvalidError:
+def make_too_large_error(scanned: float, most: int) -> InvalidError:
     """What whoever asks for too much is told."""
     return InvalidError(
         f"Flags and corrections are made of samples, of which at most {most:,} are looked at, with those "
-        f"around them; here there are about {looked:,.0f} or more. Ask for less at a time, and see that the "
+        f"around them; here there are about {scanned:,.0f} or more. Ask for less at a time, and see that the "
         "box's `interval_s` is how often it samples: it says how much around a sample is looked at.",
         code="range_too_large",
         extra={"maximum_samples": most},
@@ -166,7 +166,7 @@ async def _read(
     session: AsyncSession, span: SampleSpan, first_us: int, last_us: int, *, needs_all: bool
 ) -> _Columns:
     name = span.metric.name
-    wanted = [f'"{each}" IS NOT NULL' for each in (name, *(["humidity"] if span.humidity else []))]
+    conditions = [f'"{each}" IS NOT NULL' for each in (name, *(["humidity"] if span.humidity else []))]
     statement = _SAMPLES.format(
         name=name,
         bit=INDEX[name],
@@ -174,15 +174,15 @@ async def _read(
         key=span.key,
         first=to_datetime(first_us).isoformat(),
         last=to_datetime(last_us).isoformat(),
-        condition="" if needs_all else f" AND ({' OR '.join(wanted)})",
+        condition="" if needs_all else f" AND ({' OR '.join(conditions)})",
         limit=SAMPLES_PER_READ,
     )
     received = bytearray()
 
-    async def keep(data: bytes) -> None:
+    async def collect(data: bytes) -> None:
         received.extend(data)
 
     connection = await get_driver_connection(session)
     # Names are the catalogue's; key and times are numbers and instants of ours: COPY takes no parameters.
-    await connection.copy_from_query(statement, output=keep, format="binary")
+    await connection.copy_from_query(statement, output=collect, format="binary")
     return _Columns.of(bytes(received[_HEADER_BYTES:-_TRAILER_BYTES]), span)

@@ -69,12 +69,12 @@ class FlagEvaluator:
 
     limits: PlausibleLimits
     interval_s: int
-    wanted: frozenset[Flag]
+    requested: frozenset[Flag]
 
     @classmethod
-    def of(cls, metric: Metric, interval_s: int, wanted: Collection[Flag]) -> "FlagEvaluator":
+    def of(cls, metric: Metric, interval_s: int, requested: Collection[Flag]) -> "FlagEvaluator":
         """For a metric of the catalogue."""
-        return cls(PLAUSIBLE_LIMITS.get(metric.name, NO_PLAUSIBLE_LIMITS), interval_s, frozenset(wanted))
+        return cls(PLAUSIBLE_LIMITS.get(metric.name, NO_PLAUSIBLE_LIMITS), interval_s, frozenset(requested))
 
     @property
     def gap_us(self) -> int:
@@ -102,13 +102,13 @@ class FlagEvaluator:
     @property
     def after_us(self) -> int:
         """How much after a sample its flags go by."""
-        spike = self.near_us if "spike" in self.wanted and self.limits.spike_floor is not None else 0
+        spike = self.near_us if "spike" in self.requested and self.limits.spike_floor is not None else 0
         flat = self.flat_us
-        return max(spike, 0 if flat is None or "flat_line" not in self.wanted else flat + self.near_us)
+        return max(spike, 0 if flat is None or "flat_line" not in self.requested else flat + self.near_us)
 
     @property
     def _warms_up(self) -> bool:
-        return "warm_up" in self.wanted and self.limits.warm_up_s > 0
+        return "warm_up" in self.requested and self.limits.warm_up_s > 0
 
     @property
     def needs_all(self) -> bool:
@@ -121,7 +121,7 @@ class FlagEvaluator:
         times, values = samples.times[measured], samples.values[measured]
         found: dict[Flag, Bools] = {}
         for flag in FLAGS:
-            if flag not in self.wanted:
+            if flag not in self.requested:
                 continue
             if flag == "warm_up":
                 found[flag] = (
@@ -131,10 +131,10 @@ class FlagEvaluator:
                 found[flag] = samples.late & measured
             else:
                 found[flag] = np.zeros(len(measured), np.bool_)
-                found[flag][measured] = self._of_values(flag, times, values)
+                found[flag][measured] = self._flag_values(flag, times, values)
         return found
 
-    def _of_values(self, flag: Flag, times: Ints, values: Floats) -> Bools:
+    def _flag_values(self, flag: Flag, times: Ints, values: Floats) -> Bools:
         limits, flat_us = self.limits, self.flat_us
         if flag == "out_of_range":
             return flag_out_of_range(values, limits.low, limits.high)
@@ -180,14 +180,14 @@ def flag_spikes(times: Ints, values: Floats, near_us: int, floor: float) -> Bool
         for begin in range(0, len(doubtful), _AT_ONCE):
             chosen = doubtful[begin : begin + _AT_ONCE]
             window = windows[chosen]
-            medians = _middle(window)
-            deviations = _middle(np.abs(window - medians[:, None]))
+            medians = _row_medians(window)
+            deviations = _row_medians(np.abs(window - medians[:, None]))
             allowed = np.maximum(SIGMAS * _SIGMA_OF_MAD * deviations, floor)
             found[chosen + count] = np.abs(middle[chosen] - medians) > allowed
     return found
 
 
-def _middle(windows: Floats) -> Floats:
+def _row_medians(windows: Floats) -> Floats:
     """The medians of rows of odd length."""
     half = windows.shape[1] // 2
     medians: Floats = np.partition(windows, half, axis=1)[:, half]

@@ -26,13 +26,13 @@ _KINDS: Final[dict[str, FormulaKind]] = {"linear": "linear", "humidity": "humidi
 
 
 async def list_corrections(
-    session: AsyncSession, box: Box, asked: PageRequest, *, metric: str | None
+    session: AsyncSession, box: Box, page_request: PageRequest, *, metric: str | None
 ) -> Sequence[Correction]:
     """Those of a box, and one more than are asked for where there are more."""
     query = select(Correction).where(Correction.box_key == box.key)
     if metric is not None:
         query = query.where(Correction.metric == metric)
-    return (await session.scalars(CORRECTIONS.page(query, asked))).all()
+    return (await session.scalars(CORRECTIONS.page(query, page_request))).all()
 
 
 async def find_correction(
@@ -51,17 +51,17 @@ async def count_corrections(session: WriteSession, box: Box) -> int:
     return (await session.scalars(select(func.count()).where(Correction.box_key == box.key))).one()
 
 
-async def find_overlapping_correction(session: WriteSession, wanted: Correction) -> Correction | None:
+async def find_overlapping_correction(session: WriteSession, correction: Correction) -> Correction | None:
     """Another one of the same kind, box and metric, which holds at some time when this one does."""
     query = select(Correction).where(
-        Correction.box_key == wanted.box_key,
-        Correction.metric == wanted.metric,
-        Correction.kind == wanted.kind,
-        Correction.id != wanted.id,
-        or_(Correction.valid_until.is_(None), Correction.valid_until > wanted.valid_from),
+        Correction.box_key == correction.box_key,
+        Correction.metric == correction.metric,
+        Correction.kind == correction.kind,
+        Correction.id != correction.id,
+        or_(Correction.valid_until.is_(None), Correction.valid_until > correction.valid_from),
     )
-    if wanted.valid_until is not None:
-        query = query.where(Correction.valid_from < wanted.valid_until)
+    if correction.valid_until is not None:
+        query = query.where(Correction.valid_from < correction.valid_until)
     return (await session.scalars(query.order_by(Correction.valid_from).limit(1))).one_or_none()
 
 

@@ -57,13 +57,13 @@ async def list_corrections(
     principal: _Reader,
     session: ReadSessionDep,
     metric: Annotated[Measured | None, Query(description="Only of this metric")] = None,
-    asked: Annotated[PageRequest, Depends(CORRECTIONS.asked)],
+    page_request: Annotated[PageRequest, Depends(CORRECTIONS.asked)],
 ) -> Page[CorrectionOut]:
     """List the corrections of a box, ended ones among them, by default in the order of `valid_from`."""
     found = await box_repository.get_box(session, box, principal.visible())
-    rows = await repository.list_corrections(session, found, asked, metric=metric)
-    kept, following = CORRECTIONS.cut(rows, asked)
-    return Page(data=[CorrectionOut.of(row, found.id) for row in kept], next=following)
+    rows = await repository.list_corrections(session, found, page_request, metric=metric)
+    page, following = CORRECTIONS.cut(rows, page_request)
+    return Page(data=[CorrectionOut.of(row, found.id) for row in page], next=following)
 
 
 @router.get(

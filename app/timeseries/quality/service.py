@@ -23,7 +23,7 @@ CORRECTIONS_MOST: Final = 500
 
 
 async def add_correction(
-    session: WriteSession, principal: Principal, identifier: str, wanted: CorrectionCreate, now: datetime
+    session: WriteSession, principal: Principal, identifier: str, body: CorrectionCreate, now: datetime
 ) -> Correction:
     """Define a correction.
 
@@ -37,12 +37,12 @@ async def add_correction(
         id=new_id(),
         box_key=box.key,
         organisation_id=box.organisation_id,
-        metric=wanted.metric,
-        kind=wanted.kind,
-        parameters=wanted.parameters(),
-        valid_from=wanted.valid_from,
-        valid_until=wanted.valid_until,
-        note=wanted.note,
+        metric=body.metric,
+        kind=body.kind,
+        parameters=body.parameters(),
+        valid_from=body.valid_from,
+        valid_until=body.valid_until,
+        note=body.note,
         created_at=now,
         updated_at=now,
     )
@@ -52,7 +52,7 @@ async def add_correction(
             f"The box has {CORRECTIONS_MOST} corrections, which is all that it may have. Delete some.",
             code="too_many_corrections",
         )
-    await _check_alone(session, correction)
+    await _check_no_overlap(session, correction)
     session.add(correction)
     await session.flush()
     return correction
@@ -89,7 +89,7 @@ async def change_correction(
     for name, value in fields.items():
         setattr(found, name, value)
     if "valid_until" in fields:
-        await _check_alone(session, found)
+        await _check_no_overlap(session, found)
     if fields:
         found.updated_at = now
     await session.flush()
@@ -101,8 +101,8 @@ def _check_order(first: datetime, last: datetime | None) -> None:
         raise InvalidError("`valid_until` is not after `valid_from`.", code="range_reversed")
 
 
-async def _check_alone(session: WriteSession, wanted: Correction) -> None:
-    other = await repository.find_overlapping_correction(session, wanted)
+async def _check_no_overlap(session: WriteSession, body: Correction) -> None:
+    other = await repository.find_overlapping_correction(session, body)
     if other is not None:
         end = "has no end" if other.valid_until is None else f"holds until {other.valid_until.isoformat()}"
         raise ConflictError(

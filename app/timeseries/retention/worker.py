@@ -28,10 +28,10 @@ from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 _log = get_logger(__name__)
 # How long it works before other jobs of the process have their turn.
-_TURN_S: Final = 1.0
+_RUN_S: Final = 1.0
 _BOXES: Final = 100
 # All old chunks are looked at for it; which of them may go changes once a day.
-_CHUNKS_EVERY_S: Final = 600.0
+_CHUNK_CHECK_S: Final = 600.0
 # About so many samples go in one transaction; a day at least.
 _STEP_SAMPLES: Final = 20_000
 _STEP_LONGEST: Final = timedelta(days=366)
@@ -68,7 +68,7 @@ ORDER BY b.key LIMIT $7
 """
 # Where nothing is, nothing is looked for; and a box may send far more than its interval says. `last` is the
 # first sample that is too many.
-_STRETCH: Final = """
+_NEXT_RANGE: Final = """
 SELECT f.time AS first, (
     SELECT time FROM samples
     WHERE box_key = $1 AND time >= f.time AND time < $3 AND time < f.time + $5::interval
@@ -114,30 +114,30 @@ class RetentionWorker:
     """Call `turn` now and then, from one process alone."""
 
     def __init__(self) -> None:
-        self._place = 0
-        self._looked_at = -_CHUNKS_EVERY_S
-        self._aside = BoxBackoff(time.monotonic)
+        self._next_site = 0
+        self._chunks_checked_at = -_CHUNK_CHECK_S
+        self._backoff = BoxBackoff(time.monotonic)
 
-    async def turn(self, connection: asyncpg.Connection) -> bool:
+    async def run_once(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether more could be done now."""
-        until = time.monotonic() + _TURN_S
+        until = time.monotonic() + _RUN_S
         rows = await connection.fetch(_SITES)
         if not rows:
             RETENTION_WAITING.set(0)
             return False
         now = datetime.now(UTC)
         sites = [_site(row, now) for row in rows]
-        if time.monotonic() - self._looked_at >= _CHUNKS_EVERY_S:
+        if time.monotonic() - self._chunks_checked_at >= _CHUNK_CHECK_S:
             await self._drop_chunks(connection, until)
         more = False
         # Sites take turns at being the first; one that fails is not the first once more.
-        begun = self._place
-        for turned in range(len(sites)):
-            site = sites[(begun + turned) % len(sites)]
-            self._place = (begun + turned + 1) % len(sites)
+        begun = self._next_site
+        for offset in range(len(sites)):
+            site = sites[(begun + offset) % len(sites)]
+            self._next_site = (begun + offset + 1) % len(sites)
             more = await self._clean(connection, site, until) or more
             if time.monotonic() >= until:
-                more = more or turned + 1 < len(sites)
+                more = more or offset + 1 < len(sites)
                 break
         else:
             waiting = [
@@ -153,7 +153,7 @@ class RetentionWorker:
         while time.monotonic() < until:
             row = await connection.fetchrow("SELECT * FROM retention_drop()")
             if row is None:
-                self._looked_at = time.monotonic()
+                self._chunks_checked_at = time.monotonic()
                 return
             RETENTION_REMOVED.labels("chunks").inc()
             _log.info(
@@ -166,21 +166,21 @@ class RetentionWorker:
     async def _clean(self, connection: asyncpg.Connection, site: _Site, until: float) -> bool:
         """Clean boxes of a site; returns whether some are left that could be cleaned now."""
         limits = site.limits
-        about = (
+        arguments = (
             list(EXPIRY_CATEGORIES),
             limits.listed,
             NEVER,
             site.timezone,
             limits.newest,
             _BOXES,
-            self._aside.keys,
+            self._backoff.keys,
         )
-        boxes = await connection.fetch(_READY, site.id, *about)
+        boxes = await connection.fetch(_READY, site.id, *arguments)
         # Before they are noted as cleaned: what fails now is done again.
         await remove_expired_latest(connection, [box["key"] for box in boxes], limits)
         finished = True
         for box in boxes:
-            with self._aside.failing(box["key"]):
+            with self._backoff.pause_on_failure(box["key"]):
                 finished = await _clean_box(connection, site, box, until)
             if not finished:
                 break
@@ -202,8 +202,8 @@ async def _clean_box(connection: asyncpg.Connection, site: _Site, box: asyncpg.R
     nexts: Sequence[datetime] = box["nexts"]
     due = [(first, last) for first, last in zip(nexts, site.limits.of_samples, strict=False) if last > first]
     if due:
-        whole = min(first for first, _ in due), max(last for _, last in due)
-        if not await _clean_samples(connection, site, box, whole, until):
+        range_due = min(first for first, _ in due), max(last for _, last in due)
+        if not await _clean_samples(connection, site, box, range_due, until):
             return False
     while await _remove_events(connection, site, key):
         if time.monotonic() >= until:
@@ -222,21 +222,21 @@ async def _clean_samples(
     connection: asyncpg.Connection,
     site: _Site,
     box: asyncpg.Record,
-    whole: tuple[datetime, datetime],
+    range_due: tuple[datetime, datetime],
     until: float,
 ) -> bool:
-    first, last = whole
+    first, last = range_due
     zone = ZoneInfo(site.timezone)
     bounds = _STEP_SAMPLES, _STEP_LONGEST
     while True:
-        stretch = await connection.fetchrow(_STRETCH, box["key"], first, last, *bounds)
-        if stretch is None:
+        found = await connection.fetchrow(_NEXT_RANGE, box["key"], first, last, *bounds)
+        if found is None:
             return True
-        first = find_local_midnight(stretch["first"], zone, up=False)
+        first = find_local_midnight(found["first"], zone, up=False)
         # The last whole day that ends before the sample that is too many, or the first day of all.
-        end = find_local_midnight(stretch["last"] or stretch["first"] + _STEP_LONGEST, zone, up=False)
+        end = find_local_midnight(found["last"] or found["first"] + _STEP_LONGEST, zone, up=False)
         if end <= first:
-            end = find_local_midnight(stretch["first"] + timedelta(microseconds=1), zone, up=True)
+            end = find_local_midnight(found["first"] + timedelta(microseconds=1), zone, up=True)
         end = min(end, last)
         await _clean_days(connection, site, box["key"], first, end)
         first = end
@@ -274,9 +274,9 @@ async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) 
     limits = site.limits
     if all(limit == NEVER for limit in limits.events.values()):
         return False
-    about = list(EXPIRY_EVENT_TYPES), limits.of_types, limits.of_other_types
+    arguments = list(EXPIRY_EVENT_TYPES), limits.of_types, limits.of_other_types
     async with connection.transaction():
-        removed = _number(await connection.execute(_DELETE_EVENTS, key, *about, _EVENTS))
+        removed = _number(await connection.execute(_DELETE_EVENTS, key, *arguments, _EVENTS))
         await _count(connection, site, Counter(events=removed))
     return removed == _EVENTS
 

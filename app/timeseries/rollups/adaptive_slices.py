@@ -18,13 +18,13 @@ _GOAL_S: Final = 0.5
 _FIRST: Final = 25
 _GROWTH: Final = 2
 # The second time twice as long, and so on.
-_ASIDE_S, _ASIDE_LONGEST_S = 3_600.0, 86_400.0
-_TOGETHER_S: Final = 5.0
+_PAUSE_S, _PAUSE_LONGEST_S = 3_600.0, 86_400.0
+_BATCH_TIMEOUT_S: Final = 5.0
 
 
 def get_slice_timeout_s(count: int) -> float | None:
     """How long a slice of so many may take (s): several are to be quick, or are tried one by one."""
-    return _TOGETHER_S if count > 1 else None
+    return _BATCH_TIMEOUT_S if count > 1 else None
 
 
 class BoxBackoff:
@@ -37,16 +37,16 @@ class BoxBackoff:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         # Until when, and for how long.
-        self._aside: dict[int, tuple[float, float]] = {}
+        self._paused: dict[int, tuple[float, float]] = {}
 
     @property
     def keys(self) -> list[int]:
         """Those that are aside now."""
         now = self._clock()
-        return [key for key, (until, _) in self._aside.items() if until > now]
+        return [key for key, (until, _) in self._paused.items() if until > now]
 
     @contextmanager
-    def failing(self, key: int | None) -> Iterator[None]:
+    def pause_on_failure(self, key: int | None) -> Iterator[None]:
         """Leave a box aside, at first for an hour, if the block fails, and would when it is tried again.
 
         Args:
@@ -56,9 +56,9 @@ class BoxBackoff:
             yield
         except (TimeoutError, asyncpg.PostgresError) as error:
             if key is not None and (isinstance(error, TimeoutError) or not is_transient(error)):
-                _, before_s = self._aside.get(key, (0.0, 0.0))
-                for_s = min(max(_ASIDE_S, 2 * before_s), _ASIDE_LONGEST_S)
-                self._aside[key] = self._clock() + for_s, for_s
+                _, before_s = self._paused.get(key, (0.0, 0.0))
+                for_s = min(max(_PAUSE_S, 2 * before_s), _PAUSE_LONGEST_S)
+                self._paused[key] = self._clock() + for_s, for_s
             raise
 
 
@@ -76,11 +76,11 @@ class SliceSizer:
         self.size = min(_FIRST, most)
 
     @contextmanager
-    def slice(self, keys: Sequence[int], aside: BoxBackoff) -> Iterator[None]:
+    def slice(self, keys: Sequence[int], backoff: BoxBackoff) -> Iterator[None]:
         """Work on so many, whose boxes these are; an error goes on to whoever asked."""
         began = self._clock()
         try:
-            with aside.failing(keys[0] if len(keys) == 1 else None):
+            with backoff.pause_on_failure(keys[0] if len(keys) == 1 else None):
                 yield
         except (TimeoutError, asyncpg.PostgresError):
             self.size = 1

@@ -19,7 +19,7 @@ from app.timeseries.rollups.refresh import HOUR, BoxSpans
 _log = get_logger(__name__)
 _HOURS_MOST: Final = 168
 
-_FOLLOW: Final = """
+_SYNC_ZONES: Final = """
 INSERT INTO rollup_states AS r (box_key, timezone)
 SELECT b.key, s.timezone FROM boxes b JOIN sites s ON s.id = b.site_id
 LEFT JOIN rollup_states o ON o.box_key = b.key
@@ -27,7 +27,7 @@ WHERE b.deleted_at IS NULL AND o.timezone IS DISTINCT FROM s.timezone
 ON CONFLICT (box_key) DO UPDATE SET timezone = excluded.timezone
 RETURNING box_key, (SELECT timezone FROM rollup_states o WHERE o.box_key = r.box_key) AS former
 """
-_ANEW: Final = """
+_SCHEDULE_ALL: Final = """
 WITH extent AS (
     SELECT k.box_key, f.hour AS first, l.hour + interval '1 hour' AS last
     FROM unnest($1::int[]) AS k (box_key),
@@ -80,10 +80,10 @@ type Summarise = Callable[[asyncpg.Connection, BoxSpans], Awaitable[None]]
 async def sync_time_zones(connection: asyncpg.Connection) -> None:
     """Note the zones of new boxes, and have the days of those made anew whose zone is another one."""
     async with connection.transaction():
-        rows = await connection.fetch(_FOLLOW)
+        rows = await connection.fetch(_SYNC_ZONES)
         formers = {row["box_key"]: row["former"] for row in rows if row["former"] is not None}
         if changed := list(formers):
-            await connection.execute(_ANEW, changed)
+            await connection.execute(_SCHEDULE_ALL, changed)
             await connection.execute(
                 _FORGET_DAYS,
                 changed,
@@ -103,28 +103,28 @@ class RollupBackfill:
         clock: seconds of a clock that never goes back.
     """
 
-    def __init__(self, aside: BoxBackoff, clock: Callable[[], float]) -> None:
-        self._aside = aside
+    def __init__(self, backoff: BoxBackoff, clock: Callable[[], float]) -> None:
+        self._backoff = backoff
         self._clock = clock
         self._hours_at_once = SliceSizer(_HOURS_MOST, clock)
         # Organisations take turns: a fleet that changes its time zone does not come before everybody else.
-        self._served: UUID | None = None
+        self._last_organisation: UUID | None = None
 
-    async def go_on(self, connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
+    async def run(self, connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
         """Summarise until a time of the clock; returns whether there was any to do.
 
         Their days are marked then: there is more to do.
         """
         worked = False
         while self._clock() < until:
-            row = await connection.fetchrow(_NEXT, self._aside.keys, self._served)
+            row = await connection.fetchrow(_NEXT, self._backoff.keys, self._last_organisation)
             if row is None:
                 return worked
-            worked, self._served = True, row["organisation_id"]
+            worked, self._last_organisation = True, row["organisation_id"]
             key, first, last = row["box_key"], row["first"], row["last"]
             end = min(first + timedelta(hours=self._hours_at_once.size), last)
             hours = _hours_of(key, first, end)
-            with self._hours_at_once.slice(hours.keys, self._aside):
+            with self._hours_at_once.slice(hours.keys, self._backoff):
                 async with connection.transaction():
                     await summarise(connection, hours)
                     # Somebody may have asked for more of it meanwhile: then it begins where they say.

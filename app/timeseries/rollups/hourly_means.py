@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import CATALOGUE, Metric
 from app.platform.kernel.instants import US_PER_S, to_datetime
 from app.timeseries.rollups.rollup_columns import Floats, Ints
-from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql, merge_doubtful_spans
+from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql, merge_stale_spans
 from app.timeseries.rollups.stale_marks import HOUR_US
 
 _DAY_US: Final = 24 * HOUR_US
@@ -28,14 +28,14 @@ _APART_US: Final = 7 * _DAY_US
 # About so many samples are looked at by one statement, which has to end before it is too late for it.
 _SAMPLES: Final = 500_000
 
-_DOUBTFUL: Final = text(f"""
+_STALE: Final = text(f"""
 SELECT box_key, {MICROS.format("hour")} AS first, NULL AS last, NULL AS zone FROM rollup_marks
 WHERE box_key = ANY (:keys) AND hour >= :first AND hour < :last
 UNION ALL
 SELECT box_key, {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
 FROM rollup_states WHERE box_key = ANY (:keys)
 """)  # noqa: S608 (constants)
-_STORED: Final = f"""
+_ROLLUPS: Final = f"""
 SELECT k.place, {MICROS.format("h.day")} AS day, h.count, h.mean, h.min{{highs}}
 FROM unnest(CAST(:keys AS int[]), CAST(:metrics AS text[]), CAST(:firsts AS timestamptz[]),
     CAST(:lasts AS timestamptz[])) WITH ORDINALITY AS k (key, metric, first, last, place),
@@ -48,7 +48,7 @@ ORDER BY k.place, h.day
 """  # noqa: S608 (constants)
 
 
-def _sampled(metrics: Sequence[Metric], *, highs: bool) -> str:
+def _samples_sql(metrics: Sequence[Metric], *, highs: bool) -> str:
     """SQL: summaries of the hours of stretches. Names are the catalogue's."""
     ends = ("min", "max") if highs else ("min",)
     fields = ", ".join(
@@ -133,7 +133,7 @@ class HourMeans:
         return whole.only(np.argsort(whole.times))
 
 
-class _Stretch(NamedTuple):
+class _RawSpan(NamedTuple):
     """A stretch of a box that is summarised from its samples (µs)."""
 
     first: int
@@ -141,12 +141,12 @@ class _Stretch(NamedTuple):
     key: int
 
 
-type _Doubts = Mapping[tuple[int, int, int], list[tuple[int, int]] | None]
+type _StaleSpans = Mapping[tuple[int, int, int], list[tuple[int, int]] | None]
 type _Rows = Sequence[Sequence[Any]]
 
 
 async def read_hourly_means(
-    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], *, highs: bool = False
+    session: AsyncSession, queries: Sequence[HourlyMeansQuery], *, highs: bool = False
 ) -> list[HourMeans]:
     """Summaries of the hours of many boxes: for each that is wanted, in their order.
 
@@ -158,53 +158,55 @@ async def read_hourly_means(
         wanted: which.
         highs: whether the highest values are wanted too.
     """
-    if not wanted:
+    if not queries:
         return []
-    doubts = await _doubts(session, wanted)
-    stored = await _from_roll_ups(session, wanted, doubts, highs=highs)
-    sampled = await _from_samples(session, wanted, doubts, highs=highs)
+    stale_spans = await _read_stale_spans(session, queries)
+    stored = await _read_rollups(session, queries, stale_spans, highs=highs)
+    sampled = await _read_samples(session, queries, stale_spans, highs=highs)
     # Others have their turn meanwhile.
-    return await asyncio.to_thread(_together, wanted, doubts, stored, sampled)
+    return await asyncio.to_thread(_merge_sources, queries, stale_spans, stored, sampled)
 
 
-def _span(wanted: Iterable[HourlyMeansQuery]) -> dict[str, object]:
+def _covering_range(queries: Iterable[HourlyMeansQuery]) -> dict[str, object]:
     return {
-        "first": to_datetime(min(each.first_us for each in wanted)),
-        "last": to_datetime(max(each.last_us for each in wanted)),
+        "first": to_datetime(min(each.first_us for each in queries)),
+        "last": to_datetime(max(each.last_us for each in queries)),
     }
 
 
-def _window(each: HourlyMeansQuery) -> tuple[int, int, int]:
+def _window_key(each: HourlyMeansQuery) -> tuple[int, int, int]:
     return each.key, each.first_us, each.last_us
 
 
-async def _doubts(session: AsyncSession, wanted: Sequence[HourlyMeansQuery]) -> _Doubts:
+async def _read_stale_spans(session: AsyncSession, queries: Sequence[HourlyMeansQuery]) -> _StaleSpans:
     """By box and window, the stretches that roll-ups may not know; None: look at the samples of all of it."""
-    values = {"keys": sorted({each.key for each in wanted}), **_span(wanted)}
+    values = {"keys": sorted({each.key for each in queries}), **_covering_range(queries)}
     marked: dict[int, list[tuple[int, int]]] = defaultdict(list)
     known = set()
-    for key, first, last, zone in await session.execute(_DOUBTFUL, values):
+    for key, first, last, zone in await session.execute(_STALE, values):
         if zone is not None:
             known.add(key)
         if first is not None:
             marked[key].append((first, first + HOUR_US if last is None else last))
-    for stretches in marked.values():
-        stretches.sort()
+    for raw_spans in marked.values():
+        raw_spans.sort()
     return {
-        (key, first, last): merge_doubtful_spans(marked[key], first, last) if key in known else None
-        for key, first, last in {_window(each) for each in wanted}
+        (key, first, last): merge_stale_spans(marked[key], first, last) if key in known else None
+        for key, first, last in {_window_key(each) for each in queries}
     }
 
 
-async def _from_roll_ups(
-    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], doubts: _Doubts, *, highs: bool
+async def _read_rollups(
+    session: AsyncSession, queries: Sequence[HourlyMeansQuery], stale_spans: _StaleSpans, *, highs: bool
 ) -> _Rows:
     """Days of roll-ups, by the place in what is wanted, ascending: (place, day, counts, means, lowest …)."""
-    asked = [(place, each) for place, each in enumerate(wanted) if doubts[_window(each)] is not None]
-    if not asked:
+    usable = [
+        (index, each) for index, each in enumerate(queries) if stale_spans[_window_key(each)] is not None
+    ]
+    if not usable:
         return []
-    some = [each for _, each in asked]
-    span = _span(some)
+    some = [each for _, each in usable]
+    span = _covering_range(some)
     values = {
         "keys": [each.key for each in some],
         "metrics": [each.metric.name for each in some],
@@ -213,30 +215,30 @@ async def _from_roll_ups(
         "first": to_datetime(min(each.first_us for each in some) // _DAY_US * _DAY_US),
         "last": span["last"],
     }
-    statement = text(_STORED.format(highs=", h.max" if highs else ""))
+    statement = text(_ROLLUPS.format(highs=", h.max" if highs else ""))
     rows = (await session.execute(statement, values)).all()
-    places = [place for place, _ in asked]
-    return [(places[number - 1], *rest) for number, *rest in rows]
+    indexes = [index for index, _ in usable]
+    return [(indexes[number - 1], *rest) for number, *rest in rows]
 
 
-async def _from_samples(
-    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], doubts: _Doubts, *, highs: bool
-) -> dict[tuple[_Stretch, str], list[Sequence[Any]]]:
+async def _read_samples(
+    session: AsyncSession, queries: Sequence[HourlyMeansQuery], stale_spans: _StaleSpans, *, highs: bool
+) -> dict[tuple[_RawSpan, str], list[Sequence[Any]]]:
     """Summaries that are made now, by stretch and metric: (hour, count, mean, lowest …), ascending."""
     width = 4 if highs else 3
-    metrics: dict[_Stretch, set[Metric]] = defaultdict(set)
+    metrics: dict[_RawSpan, set[Metric]] = defaultdict(set)
     intervals = {}
-    for each in wanted:
+    for each in queries:
         intervals[each.key] = each.interval_s
-        for stretch in _stretches(each, doubts):
-            metrics[stretch].add(each.metric)
-    alike: dict[tuple[Metric, ...], list[_Stretch]] = defaultdict(list)
-    for stretch, of in metrics.items():
-        alike[tuple(sorted(of, key=CATALOGUE.index))].append(stretch)
-    found: dict[tuple[_Stretch, str], list[Sequence[Any]]] = defaultdict(list)
-    for these, stretches in alike.items():
-        statement = text(_sampled(these, highs=highs))
-        for some in _portions(stretches, intervals):
+        for raw_span in _find_raw_spans(each, stale_spans):
+            metrics[raw_span].add(each.metric)
+    alike: dict[tuple[Metric, ...], list[_RawSpan]] = defaultdict(list)
+    for raw_span, of in metrics.items():
+        alike[tuple(sorted(of, key=CATALOGUE.index))].append(raw_span)
+    found: dict[tuple[_RawSpan, str], list[Sequence[Any]]] = defaultdict(list)
+    for these, raw_spans in alike.items():
+        statement = text(_samples_sql(these, highs=highs))
+        for some in _split_batches(raw_spans, intervals):
             values = {
                 "keys": [each.key for each in some],
                 "firsts": [to_datetime(each.first) for each in some],
@@ -244,51 +246,51 @@ async def _from_samples(
                 "first": to_datetime(some[0].first),
                 "last": to_datetime(max(each.last for each in some)),
             }
-            for place, hour, *fields in await session.execute(statement, values):
+            for index, hour, *fields in await session.execute(statement, values):
                 for number, metric in enumerate(these):
                     summary = fields[width * number : width * number + width]
                     if summary[0]:
-                        found[some[place - 1], metric.name].append((hour, *summary))
+                        found[some[index - 1], metric.name].append((hour, *summary))
     return found
 
 
-def _stretches(each: HourlyMeansQuery, doubts: _Doubts) -> list[_Stretch]:
-    doubtful = doubts[_window(each)]
-    if doubtful is None:
-        return [_Stretch(each.first_us, each.last_us, each.key)]
-    return [_Stretch(begin, end, each.key) for begin, end in doubtful]
+def _find_raw_spans(each: HourlyMeansQuery, stale_spans: _StaleSpans) -> list[_RawSpan]:
+    stale = stale_spans[_window_key(each)]
+    if stale is None:
+        return [_RawSpan(each.first_us, each.last_us, each.key)]
+    return [_RawSpan(begin, end, each.key) for begin, end in stale]
 
 
-def _portions(stretches: Iterable[_Stretch], intervals: Mapping[int, int]) -> Iterator[list[_Stretch]]:
+def _split_batches(raw_spans: Iterable[_RawSpan], intervals: Mapping[int, int]) -> Iterator[list[_RawSpan]]:
     """What is asked for at once: stretches near each other, ascending, of not too many samples."""
-    portion: list[_Stretch] = []
+    batch: list[_RawSpan] = []
     samples, last = 0.0, 0
-    for stretch in sorted(stretches):
-        expected = (stretch.last - stretch.first) / US_PER_S / intervals[stretch.key]
-        if portion and (stretch.first - last > _APART_US or samples + expected > _SAMPLES):
-            yield portion
-            portion, samples, last = [], 0.0, 0
-        portion.append(stretch)
-        samples, last = samples + expected, max(last, stretch.last)
-    if portion:
-        yield portion
+    for raw_span in sorted(raw_spans):
+        expected = (raw_span.last - raw_span.first) / US_PER_S / intervals[raw_span.key]
+        if batch and (raw_span.first - last > _APART_US or samples + expected > _SAMPLES):
+            yield batch
+            batch, samples, last = [], 0.0, 0
+        batch.append(raw_span)
+        samples, last = samples + expected, max(last, raw_span.last)
+    if batch:
+        yield batch
 
 
-def _together(
-    wanted: Sequence[HourlyMeansQuery],
-    doubts: _Doubts,
+def _merge_sources(
+    queries: Sequence[HourlyMeansQuery],
+    stale_spans: _StaleSpans,
     stored: _Rows,
-    sampled: Mapping[tuple[_Stretch, str], Sequence[Sequence[Any]]],
+    sampled: Mapping[tuple[_RawSpan, str], Sequence[Sequence[Any]]],
 ) -> list[HourMeans]:
-    places, days, *fields = zip(*stored, strict=True) if stored else ((),) * 5
-    starts = np.searchsorted(np.array(places, np.int64), np.arange(len(wanted) + 1))
+    indexes, days, *fields = zip(*stored, strict=True) if stored else ((),) * 5
+    starts = np.searchsorted(np.array(indexes, np.int64), np.arange(len(queries) + 1))
     times = np.array(days, np.int64)[:, None] + np.arange(24) * HOUR_US
     shape = (len(stored), 24)
     count, means, lows, *more = (np.array(field, np.float64).reshape(shape) for field in fields)
     counts = np.nan_to_num(count).astype(np.int64)
     found = []
-    for place, each in enumerate(wanted):
-        rows = slice(starts[place], starts[place + 1])
+    for index, each in enumerate(queries):
+        rows = slice(starts[index], starts[index + 1])
         hours = HourMeans(
             times[rows].ravel(),
             counts[rows].ravel(),
@@ -298,15 +300,15 @@ def _together(
         )
         keep = (hours.counts > 0) & (hours.times >= each.first_us) & (hours.times < each.last_us)
         parts = []
-        for stretch in _stretches(each, doubts):
-            keep &= (hours.times < stretch.first) | (hours.times >= stretch.last)
-            if rows_of := sampled.get((stretch, each.metric.name)):
-                parts.append(_columns(rows_of))
+        for raw_span in _find_raw_spans(each, stale_spans):
+            keep &= (hours.times < raw_span.first) | (hours.times >= raw_span.last)
+            if rows_of := sampled.get((raw_span, each.metric.name)):
+                parts.append(_to_hour_means(rows_of))
         found.append(HourMeans.joined([hours.only(keep), *parts]))
     return found
 
 
-def _columns(rows: Sequence[Sequence[Any]]) -> HourMeans:
+def _to_hour_means(rows: Sequence[Sequence[Any]]) -> HourMeans:
     hours, counts, means, lows, *highs = zip(*rows, strict=True)
     return HourMeans(
         np.array(hours, np.int64),

@@ -31,7 +31,7 @@ QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
 
 MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
 """SQL: an instant in µs since the epoch."""
-_DOUBTFUL: Final = text(f"""
+_STALE: Final = text(f"""
 WITH bounds AS (
     SELECT CAST(:first AS timestamptz) AS first, CAST(:last AS timestamptz) AS last,
         CAST(:days AS boolean) AS days
@@ -48,7 +48,7 @@ FROM rollup_states WHERE box_key = :key
 _FIELDS: Final = "count, mean, min, max"
 
 
-def _stored(table: str, quantiles: Sequence[str]) -> str:
+def _rollup_sql(table: str, quantiles: Sequence[str]) -> str:
     fields = ", ".join([_FIELDS, *quantiles])
     return f"""
         SELECT {MICROS.format("day")} AS day, {fields} FROM tenant_{table}
@@ -70,13 +70,15 @@ def extreme_sql(function: str, metric: Metric) -> str:
     return f"{found}::text::float8" if metric.storage == "real" else found
 
 
-def _of_samples(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) -> str:
+def _samples_sql(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) -> str:
     """SQL: summaries of stretches of samples by bucket. Names are the catalogue's."""
     column = f's."{metric.name}"'
     value = f"{column}::float8"
-    wanted = ", ".join(str(QUANTILES[name]) for name in quantiles)
+    fractions = ", ".join(str(QUANTILES[name]) for name in quantiles)
     more = (
-        f", percentile_cont(ARRAY[{wanted}]::float8[]) WITHIN GROUP (ORDER BY {value}) AS q" if wanted else ""
+        f", percentile_cont(ARRAY[{fractions}]::float8[]) WITHIN GROUP (ORDER BY {value}) AS q"
+        if fractions
+        else ""
     )
     zone = ", :zone" if bucket.local else ""
     return f"""
@@ -123,44 +125,44 @@ class BoxSeriesQuery:
         return table if fits else None
 
 
-async def read_bucket_summaries(session: AsyncSession, asked: BoxSeriesQuery) -> RollupColumns:
+async def read_bucket_summaries(session: AsyncSession, query: BoxSeriesQuery) -> RollupColumns:
     """One summary for each bucket that has a value, ascending."""
-    table = asked.rolled_up
+    table = query.rolled_up
     if table is None:
-        return await _from_samples(session, asked, [(asked.first, asked.last)])
-    zone = ZoneInfo(asked.timezone)
-    inner = _whole(asked, zone)
+        return await _read_samples(session, query, [(query.first, query.last)])
+    zone = ZoneInfo(query.timezone)
+    inner = _find_whole_units(query, zone)
     if inner is None:
-        return await _from_samples(session, asked, [(asked.first, asked.last)])
+        return await _read_samples(session, query, [(query.first, query.last)])
     first, last = inner
-    doubtful = await _doubtful(session, asked, first, last)
-    if doubtful is None:
-        return await _from_samples(session, asked, [(asked.first, asked.last)])
-    stored = await _from_roll_up(session, asked, table, first, last)
-    keep = np.ones(len(stored), np.bool_)
-    for begin, end in doubtful:
+    stale = await _read_stale_spans(session, query, first, last)
+    if stale is None:
+        return await _read_samples(session, query, [(query.first, query.last)])
+    stored = await _read_rollup(session, query, table, first, last)
+    usable = np.ones(len(stored), np.bool_)
+    for begin, end in stale:
         # Both begin and end on whole hours, or on midnights.
-        keep &= (stored.times < begin) | (stored.times >= end)
-    spans = list(_spans(asked, first, last, doubtful))
-    parts = [stored.only(keep)]
+        usable &= (stored.times < begin) | (stored.times >= end)
+    spans = list(_find_sample_spans(query, first, last, stale))
+    parts = [stored.only(usable)]
     if parts[0].times.size:
-        parts[0] = parts[0].begun(rollup_columns.floor_to_buckets(parts[0].times, asked.bucket, zone))
+        parts[0] = parts[0].begun(rollup_columns.floor_to_buckets(parts[0].times, query.bucket, zone))
     # Few stretches are asked for one by one: the planner then looks at their chunks alone.
     together = [spans] if len(spans) > _FEW else [[span] for span in spans]
-    parts += [await _from_samples(session, asked, each) for each in together]
-    return rollup_columns.merge_columns(parts, level=asked.metric.kind == "level")
+    parts += [await _read_samples(session, query, each) for each in together]
+    return rollup_columns.merge_columns(parts, level=query.metric.kind == "level")
 
 
-def _whole(asked: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+def _find_whole_units(query: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
     """The whole hours or local days within the range; None where there is none."""
-    if asked.bucket.local:
+    if query.bucket.local:
         first, last = (
-            find_local_midnight(asked.first, zone, up=True),
-            find_local_midnight(asked.last, zone, up=False),
+            find_local_midnight(query.first, zone, up=True),
+            find_local_midnight(query.last, zone, up=False),
         )
     else:
-        first = to_datetime(-(-from_datetime(asked.first) // HOUR_US) * HOUR_US)
-        last = to_datetime(from_datetime(asked.last) // HOUR_US * HOUR_US)
+        first = to_datetime(-(-from_datetime(query.first) // HOUR_US) * HOUR_US)
+        last = to_datetime(from_datetime(query.last) // HOUR_US * HOUR_US)
     return (first, last) if first < last else None
 
 
@@ -174,18 +176,18 @@ def find_local_midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> dateti
     return datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
 
 
-async def _doubtful(
-    session: AsyncSession, asked: BoxSeriesQuery, first: datetime, last: datetime
+async def _read_stale_spans(
+    session: AsyncSession, query: BoxSeriesQuery, first: datetime, last: datetime
 ) -> list[tuple[int, int]] | None:
     """Stretches (µs) of which roll-ups may not know all, merged, in order; None: look at the samples."""
-    values = {"key": asked.key, "first": first, "last": last, "days": asked.bucket.local}
-    rows = (await session.execute(_DOUBTFUL, values)).all()
+    values = {"key": query.key, "first": first, "last": last, "days": query.bucket.local}
+    rows = (await session.execute(_STALE, values)).all()
     zones = [row.zone for row in rows if row.zone is not None]
-    if not zones or (asked.bucket.local and zones != [asked.timezone]):
+    if not zones or (query.bucket.local and zones != [query.timezone]):
         return None
     found = sorted((row.first, row.last) for row in rows if row.first is not None)
-    if asked.bucket.local:
-        zone = ZoneInfo(asked.timezone)
+    if query.bucket.local:
+        zone = ZoneInfo(query.timezone)
         # All of a day is, where an hour of it is.
         found = [
             (
@@ -194,18 +196,18 @@ async def _doubtful(
             )
             for begin, end in found
         ]
-    return merge_doubtful_spans(found, from_datetime(first), from_datetime(last))
+    return merge_stale_spans(found, from_datetime(first), from_datetime(last))
 
 
-def merge_doubtful_spans(
-    doubtful: Iterable[tuple[int, int]], begin_us: int, end_us: int
+def merge_stale_spans(
+    stale: Iterable[tuple[int, int]], begin_us: int, end_us: int
 ) -> list[tuple[int, int]] | None:
     """Stretches that are in doubt (µs, in order), as far as they lie between two instants, merged.
 
     None: there are so many that nothing is gained any more by looking at roll-ups in between.
     """
     found: list[tuple[int, int]] = []
-    for stretch in doubtful:
+    for stretch in stale:
         begin, end = max(stretch[0], begin_us), min(stretch[1], end_us)
         if begin >= end:
             continue
@@ -216,69 +218,69 @@ def merge_doubtful_spans(
     return found if len(found) <= _MANY else None
 
 
-def _spans(
-    asked: BoxSeriesQuery, first: datetime, last: datetime, doubtful: Sequence[tuple[int, int]]
+def _find_sample_spans(
+    query: BoxSeriesQuery, first: datetime, last: datetime, stale: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[datetime, datetime]]:
-    if asked.first < first:
-        yield asked.first, first
-    for begin, end in doubtful:
+    if query.first < first:
+        yield query.first, first
+    for begin, end in stale:
         yield to_datetime(begin), to_datetime(end)
-    if last < asked.last:
-        yield last, asked.last
+    if last < query.last:
+        yield last, query.last
 
 
-async def _from_samples(
-    session: AsyncSession, asked: BoxSeriesQuery, spans: Sequence[tuple[datetime, datetime]]
+async def _read_samples(
+    session: AsyncSession, query: BoxSeriesQuery, spans: Sequence[tuple[datetime, datetime]]
 ) -> RollupColumns:
     values: dict[str, object] = {
-        "key": asked.key,
-        "width": asked.bucket.width,
+        "key": query.key,
+        "width": query.bucket.width,
         "firsts": [first for first, _ in spans],
         "lasts": [last for _, last in spans],
         "first": spans[0][0],
         "last": spans[-1][1],
     }
-    if asked.bucket.local:
-        values["zone"] = asked.timezone
-    statement = text(_of_samples(asked.metric, asked.bucket, asked.quantiles))
+    if query.bucket.local:
+        values["zone"] = query.timezone
+    statement = text(_samples_sql(query.metric, query.bucket, query.quantiles))
     rows = (await session.execute(statement, values)).all()
     if not rows:
-        return rollup_columns.make_empty_columns(asked.quantiles)
+        return rollup_columns.make_empty_columns(query.quantiles)
     of = list(zip(*rows, strict=True))
-    quantiles = np.array(of[5], np.float64) if asked.quantiles else None
+    quantiles = np.array(of[5], np.float64) if query.quantiles else None
     times = np.array(of[0], np.int64)
     return RollupColumns(
         # Of a midnight that comes twice PostgreSQL says the second, behind samples of its day.
-        rollup_columns.floor_to_buckets(times, asked.bucket, ZoneInfo(asked.timezone))
-        if asked.bucket.local
+        rollup_columns.floor_to_buckets(times, query.bucket, ZoneInfo(query.timezone))
+        if query.bucket.local
         else times,
         np.array(of[1], np.int64),
         np.array(of[2], np.float64),
         np.array(of[3], np.float64),
         np.array(of[4], np.float64),
-        {} if quantiles is None else {name: quantiles[:, i] for i, name in enumerate(asked.quantiles)},
+        {} if quantiles is None else {name: quantiles[:, i] for i, name in enumerate(query.quantiles)},
     )
 
 
-async def _from_roll_up(
-    session: AsyncSession, asked: BoxSeriesQuery, table: str, first: datetime, last: datetime
+async def _read_rollup(
+    session: AsyncSession, query: BoxSeriesQuery, table: str, first: datetime, last: datetime
 ) -> RollupColumns:
     hourly = table == "hourly"
     begun = first.replace(hour=0, minute=0, second=0, microsecond=0) if hourly else first
     rows = (
         await session.execute(
-            text(_stored(table, asked.quantiles)),
-            {"key": asked.key, "metric": asked.metric.name, "first": begun, "last": last},
+            text(_rollup_sql(table, query.quantiles)),
+            {"key": query.key, "metric": query.metric.name, "first": begun, "last": last},
         )
     ).all()
     if not rows:
-        return rollup_columns.make_empty_columns(asked.quantiles)
+        return rollup_columns.make_empty_columns(query.quantiles)
     of = list(zip(*rows, strict=True))
     times: Ints = np.array(of[0], np.int64)
     if hourly:
         times = (times[:, None] + np.arange(24) * HOUR_US).ravel()
     count, mean, low, high, *more = (np.array(values, np.float64).ravel() for values in of[1:])
     counts = np.nan_to_num(count).astype(np.int64)
-    found = RollupColumns(times, counts, mean, low, high, dict(zip(asked.quantiles, more, strict=True)))
+    found = RollupColumns(times, counts, mean, low, high, dict(zip(query.quantiles, more, strict=True)))
     within = (found.counts > 0) & (times >= from_datetime(first)) & (times < from_datetime(last))
     return found.only(within)

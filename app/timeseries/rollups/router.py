@@ -29,7 +29,7 @@ SELECT
     {_HOURS.format("backfill_next - backfill_from")} AS done
 FROM rollup_states
 """)  # noqa: S608 (constants)
-_ANEW: Final = text("""
+_SCHEDULE: Final = text("""
 WITH extent AS (
     SELECT s.box_key,
         date_trunc('hour', greatest(f.time, CAST(:first AS timestamptz)), 'UTC') AS first,
@@ -91,7 +91,7 @@ class BackfillRequest(BaseModel):
     )
 
 
-def _operator(principal: Principal) -> None:
+def _require_operator(principal: Principal) -> None:
     if not principal.platform:
         raise ForbiddenError("Only the platform's administrators look after roll-ups.")
 
@@ -117,7 +117,7 @@ async def get_roll_ups(
     principal: Annotated[Principal, Depends(require_scope("telemetry:read"))], session: ReadSessionDep
 ) -> RollUpsOut:
     """What is yet to be summarised, over all organisations."""
-    _operator(principal)
+    _require_operator(principal)
     return await _progress(session)
 
 
@@ -138,7 +138,7 @@ async def create_roll_up_backfill(
     Nothing has to be done after late data or replays: this is for after a repair of the database by hand.
     Until it is done the series concerned are read from the samples.
     """
-    _operator(principal)
+    _require_operator(principal)
     key = None if body.box is None else (await get_measured_box(session, body.box, principal.visible())).key
-    await session.execute(_ANEW, {"key": key, "first": body.from_})
+    await session.execute(_SCHEDULE, {"key": key, "first": body.from_})
     return await _progress(session)

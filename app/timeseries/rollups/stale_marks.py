@@ -67,8 +67,8 @@ def collect_unmarked_hours(
         return [], []
     pairs = np.unique((block.keys[groups.order].astype(np.int64)[fresh] << _BITS) | hours[fresh])
     # The last sample of a box that is stored is marked now, or was before.
-    kept = fresh[groups.starts + groups.counts - 1]
-    states.marked[slots[kept]] = hours[groups.starts + groups.counts - 1][kept]
+    last_is_fresh = fresh[groups.starts + groups.counts - 1]
+    states.marked[slots[last_is_fresh]] = hours[groups.starts + groups.counts - 1][last_is_fresh]
     return (pairs >> _BITS).tolist(), (pairs & ((1 << _BITS) - 1)).tolist()
 
 
@@ -100,16 +100,16 @@ class MarkEpochs:
         """
         if self._ending <= self.ended:
             self._ending = int(await connection.fetchval(_CLOSE))
-            self._under_way = await self._passed(connection)
+            self._under_way = await self._read_under_way(connection)
         elif self._under_way:
-            self._under_way &= await self._passed(connection)
+            self._under_way &= await self._read_under_way(connection)
         if self._under_way:
             return False
         self.ended = self._ending
         return True
 
     @staticmethod
-    async def _passed(connection: RawConnection) -> set[str]:
+    async def _read_under_way(connection: RawConnection) -> set[str]:
         return {row[0] for row in await connection.fetch(_UNDER_WAY)}
 
 

@@ -26,7 +26,7 @@ _EVERY_S: Final = 60.0
 _HOURS_MOST: Final = 500
 _DAYS_MOST: Final = 50
 # How long it works before other jobs of the process have their turn.
-_TURN_S: Final = 1.0
+_RUN_S: Final = 1.0
 
 # An hour that is under way is left alone: it would be summarised again with each sample.
 _OVER: Final = "now() - interval '61 minutes'"
@@ -72,23 +72,23 @@ class RollupWorker:
         self._epochs = MarkEpochs()
         self._ending = False
         self._ended_at = -_EVERY_S
-        self._aside = BoxBackoff(time.monotonic)
+        self._backoff = BoxBackoff(time.monotonic)
         self._hours_at_once = SliceSizer(_HOURS_MOST, time.monotonic)
         self._days_at_once = SliceSizer(_DAYS_MOST, time.monotonic)
-        self._backfill = backfill.RollupBackfill(self._aside, time.monotonic)
+        self._backfill = backfill.RollupBackfill(self._backoff, time.monotonic)
 
-    async def turn(self, connection: asyncpg.Connection) -> bool:
+    async def run_once(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether more could be done now."""
-        until = time.monotonic() + _TURN_S
+        until = time.monotonic() + _RUN_S
         await backfill.sync_time_zones(connection)
         await self._end_epoch(connection)
         more = await self._hours(connection, until)
         more = await self._days(connection, until) or more
         if time.monotonic() < until:
-            more = await self._backfill.go_on(connection, until, self._summarise) or more
+            more = await self._backfill.run(connection, until, self._summarise) or more
         return more
 
-    async def show(self, connection: asyncpg.Connection) -> None:
+    async def update_metrics(self, connection: asyncpg.Connection) -> None:
         """Show in the metrics how far behind the roll-ups are."""
         (row,) = await connection.fetch(_SHOW)
         ROLLUP_MARKS.set(row["marks"])
@@ -107,11 +107,11 @@ class RollupWorker:
     async def _hours(self, connection: asyncpg.Connection, until: float) -> bool:
         while True:
             size = self._hours_at_once.size
-            rows = await connection.fetch(_HOURS, self._epochs.ended, self._aside.keys, size)
+            rows = await connection.fetch(_HOURS, self._epochs.ended, self._backoff.keys, size)
             if rows:
                 keys, hours = [row["box_key"] for row in rows], [row["hour"] for row in rows]
                 spans = BoxSpans(keys, hours, [hour + HOUR for hour in hours])
-                with self._hours_at_once.slice(keys, self._aside):
+                with self._hours_at_once.slice(keys, self._backoff):
                     async with connection.transaction():
                         await self._summarise(connection, spans)
                         await connection.execute(_TAKE, keys, hours, self._epochs.ended)
@@ -126,12 +126,12 @@ class RollupWorker:
 
     async def _days(self, connection: asyncpg.Connection, until: float) -> bool:
         while time.monotonic() < until:
-            rows = await connection.fetch(_DAYS, self._aside.keys, self._days_at_once.size)
+            rows = await connection.fetch(_DAYS, self._backoff.keys, self._days_at_once.size)
             if not rows:
                 return False
             keys: list[int] = [row["box_key"] for row in rows]
             days: list[datetime] = [row["day"] for row in rows]
-            with self._days_at_once.slice(keys, self._aside):
+            with self._days_at_once.slice(keys, self._backoff):
                 async with connection.transaction():
                     spans = BoxSpans(keys, days, [row["until"] for row in rows])
                     await refresh_days(connection, spans, get_slice_timeout_s(len(rows)))

@@ -73,7 +73,7 @@ class BucketQuery:
 
     def series(self, box: MeasuredBox, start: datetime | None = None) -> BoxSeriesQuery:
         """The same of one box, from a later start on where one is given (InvalidError `range_too_large`)."""
-        series = self.sampled(box, start)
+        series = self.series_from_samples(box, start)
         samples = (self.last - series.first).total_seconds() / box.interval_s
         if series.rolled_up is None and samples > MAX_SAMPLES:
             most = timedelta(seconds=MAX_SAMPLES * box.interval_s)
@@ -85,19 +85,19 @@ class BucketQuery:
             )
         return series
 
-    def sampled(self, box: MeasuredBox, start: datetime | None = None) -> BoxSeriesQuery:
+    def series_from_samples(self, box: MeasuredBox, start: datetime | None = None) -> BoxSeriesQuery:
         """The same, whose bounds its reader sees to: all of it is read from samples."""
         return BoxSeriesQuery(
             box.key,
             self.metric,
             self.bucket,
             box.timezone,
-            self._from(start),
+            self._clamp_start(start),
             self.last,
             find_required_quantiles(self.names),
         )
 
-    def write(
+    def format_page(
         self, box: MeasuredBox, found: RollupColumns, limit: int, start: datetime | None = None
     ) -> BucketPage:
         """A page of it, from `start` on."""
@@ -109,11 +109,11 @@ class BucketQuery:
             interval_s=box.interval_s,
             names=self.names,
             limit=limit,
-            whole=(self._from(start), self.last),
+            whole=(self._clamp_start(start), self.last),
             fill=self.fill,
         )
 
-    def _from(self, start: datetime | None) -> datetime:
+    def _clamp_start(self, start: datetime | None) -> datetime:
         """Where a page begins: a cursor may be of another range than the one that is asked for with it."""
         return self.first if start is None else min(max(start, self.first), self.last)
 

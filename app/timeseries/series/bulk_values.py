@@ -58,18 +58,18 @@ def _statement(metric: Metric) -> str:
 
 
 async def read_bulk_values(
-    session: AsyncSession, metric: Metric, stretches: Sequence[BoxTimeRange], *, most: int
+    session: AsyncSession, metric: Metric, ranges: Sequence[BoxTimeRange], *, most: int
 ) -> list[TimedValues] | None:
     """The values in each of some stretches, in their order; None: there are more than `most` in all."""
-    found = [TimedValues(np.empty(0, np.int64), np.empty(0, np.float64))] * len(stretches)
-    if not stretches:
+    found = [TimedValues(np.empty(0, np.int64), np.empty(0, np.float64))] * len(ranges)
+    if not ranges:
         return found
     values = {
-        "keys": [each.key for each in stretches],
-        "firsts": [to_datetime(each.first_us) for each in stretches],
-        "lasts": [to_datetime(each.last_us) for each in stretches],
-        "first": to_datetime(min(each.first_us for each in stretches)),
-        "last": to_datetime(max(each.last_us for each in stretches)),
+        "keys": [each.key for each in ranges],
+        "firsts": [to_datetime(each.first_us) for each in ranges],
+        "lasts": [to_datetime(each.last_us) for each in ranges],
+        "first": to_datetime(min(each.first_us for each in ranges)),
+        "last": to_datetime(max(each.last_us for each in ranges)),
         "most": most + 1,
     }
     total = 0

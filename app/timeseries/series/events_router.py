@@ -21,7 +21,7 @@ from app.timeseries.storage.models import Event
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
-_Asked = Annotated[PageRequest, Depends(reading_queries.EVENTS.asked)]
+_PageRequestDep = Annotated[PageRequest, Depends(reading_queries.EVENTS.asked)]
 Type = Annotated[
     str | None, Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only of this type", examples=["gunshot"])
 ]
@@ -35,8 +35,8 @@ def check_event_range(first: InstantParameter | None, last: InstantParameter | N
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
 
 
-def _page(rows: Sequence[Row[Event, str, UUID]], asked: PageRequest) -> Page[EventOut]:
-    page, following = reading_queries.EVENTS.cut(rows, asked)
+def _page(rows: Sequence[Row[Event, str, UUID]], page_request: PageRequest) -> Page[EventOut]:
+    page, following = reading_queries.EVENTS.cut(rows, page_request)
     plain = (
         *(
             "id",
@@ -75,15 +75,15 @@ async def list_box_events(
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
     to: To = None,
-    asked: _Asked,
+    page_request: _PageRequestDep,
 ) -> Page[EventOut]:
     """What a box recognised, by default the newest arrival first."""
     check_event_range(from_, to)
     found = await box_repository.get_box(session, box, principal.visible())
     rows = await reading_queries.read_events(
-        session, principal.visible(), asked, box_key=found.key, kind=kind, first=from_, last=to
+        session, principal.visible(), page_request, box_key=found.key, kind=kind, first=from_, last=to
     )
-    return _page(rows, asked)
+    return _page(rows, page_request)
 
 
 @router.get(
@@ -100,11 +100,11 @@ async def list_events(
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
     to: To = None,
-    asked: _Asked,
+    page_request: _PageRequestDep,
 ) -> Page[EventOut]:
     """What the boxes of the organisation recognised, by default the newest arrival first."""
     check_event_range(from_, to)
     rows = await reading_queries.read_events(
-        session, principal.visible(), asked, site=site, kind=kind, first=from_, last=to
+        session, principal.visible(), page_request, site=site, kind=kind, first=from_, last=to
     )
-    return _page(rows, asked)
+    return _page(rows, page_request)

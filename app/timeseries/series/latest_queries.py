@@ -27,7 +27,7 @@ from app.timeseries.storage.sample_columns import round_to_float32
 
 SITE_LATEST: Final = "site_latest"
 # As far as three decimals survive in four bytes.
-_SURE: Final = 1000.0
+_EXACT_BELOW: Final = 1000.0
 
 type LatestByMetric = dict[str, tuple[float, int]]
 """Metric → (value, µs since the epoch) of the newest sample that has it."""
@@ -35,19 +35,19 @@ type LatestByMetric = dict[str, tuple[float, int]]
 _decode = msgspec.json.Decoder(LatestByMetric.__value__).decode
 _encode = msgspec.json.Encoder().encode
 # So many rows of box_states are kept as they are shown. One has half a kilobyte, as a row and as shown.
-_KEPT: Final = 8192
+_CACHED_ROWS: Final = 8192
 # Of boxes that were heard, all samples lie in one or two chunks, which the planner finds by the bound: it has
 # to know it. TimescaleDB's own node finds them too, anew for each box, at three times the price.
-_PLANNED: Final = text(
+_PLAN_BY_BOUND: Final = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('timescaledb.enable_chunk_append', 'off', true)"
 )
-_PLANNED_AS_BEFORE: Final = text(
+_RESTORE_PLANNER: Final = text(
     "SELECT set_config('plan_cache_mode', 'auto', true), "
     "set_config('timescaledb.enable_chunk_append', 'on', true)"
 )
 # A row of box_states is behind by fewer samples than that (app.timeseries.storage.box_states).
-_MOST: Final = 512
+_NEWER_MOST: Final = 512
 # Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
 _VALUES: Final = ", ".join(
     f's."{each.name}"' + ("::text::float8" if each.storage == "real" else "") for each in CATALOGUE
@@ -59,7 +59,7 @@ LATERAL (
     SELECT * FROM tenant_samples s
     WHERE s.box_key = k.box_key AND s.time >= CAST(:bound AS timestamptz)
         AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
-    ORDER BY s.time LIMIT {_MOST}
+    ORDER BY s.time LIMIT {_NEWER_MOST}
 ) s
 """)  # noqa: S608 (catalogue names and a constant)
 
@@ -86,47 +86,47 @@ class BoxLatestValues(NamedTuple):
         """Metric → (value, µs) of the newest sample that has it."""
         return _decode(self.row) if self.latest is None else self.latest
 
-    def written(self) -> msgspec.Raw:
+    def to_json(self) -> msgspec.Raw:
         """As it is shown, as JSON."""
-        rest = _rest_of_row(self.row) if self.latest is None else _rest(self.latest)
+        rest = _encode_row_after_id(self.row) if self.latest is None else _encode_after_id(self.latest)
         return msgspec.Raw(b'{"box":' + _encode(self.box) + b"," + rest)
 
 
 # What is shown follows from the row alone. Between two looks of somebody who watches a site most rows stay.
-@lru_cache(_KEPT)
-def _rest_of_row(row: str) -> bytes:
-    return _rest(_decode(row))
+@lru_cache(_CACHED_ROWS)
+def _encode_row_after_id(row: str) -> bytes:
+    return _encode_after_id(_decode(row))
 
 
-def _rest(latest: LatestByMetric) -> bytes:
+def _encode_after_id(latest: LatestByMetric) -> bytes:
     """What comes after a box's id: the object without its brace."""
-    return _encode(_shown(latest))[1:]
+    return _encode(_format_latest(latest))[1:]
 
 
 async def read_box_latest(session: AsyncSession, box: Box) -> msgspec.Raw:
     """The latest values of one box, as they are shown."""
     found = await _latest_of_boxes(session, [box.key])
-    return next(found, BoxLatestValues(box.id, "{}", None)).written()
+    return next(found, BoxLatestValues(box.id, "{}", None)).to_json()
 
 
 async def find_metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
     """What some boxes ever measured, by their ids, for whoever goes on to read that."""
     found = {each.box: INDEX.keys() & each.values().keys() for each in await _latest_of_boxes(session, keys)}
-    await session.execute(_PLANNED_AS_BEFORE)
+    await session.execute(_RESTORE_PLANNER)
     return {box: frozenset(metrics) for box, metrics in found.items()}
 
 
 async def read_latest_values(session: AsyncSession, keys: Sequence[int]) -> dict[str, LatestByMetric]:
     """The latest values of some boxes, by their ids; of those that never measured anything there are none."""
     found = {each.box: each.values() for each in await _latest_of_boxes(session, keys)}
-    await session.execute(_PLANNED_AS_BEFORE)
+    await session.execute(_RESTORE_PLANNER)
     return found
 
 
 async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[BoxLatestValues]:
     """Those of some boxes that have a state, in no order."""
     rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
-    return await _brought_forward(session, rows.all())
+    return await _merge_newer_samples(session, rows.all())
 
 
 async def read_site_latest(
@@ -141,7 +141,7 @@ async def read_site_latest(
         site = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
         if await session.scalar(site) is None:
             raise NotFoundError("site", site_id)
-    return list(await _brought_forward(session, rows))
+    return list(await _merge_newer_samples(session, rows))
 
 
 # Made once of each reach.
@@ -155,17 +155,17 @@ def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
     )
 
 
-async def _brought_forward(
+async def _merge_newer_samples(
     session: AsyncSession, rows: Sequence[Row[int, str, str, int]]
 ) -> Iterator[BoxLatestValues]:
     """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
     newer: dict[int, list[Any]] = {}
     for sample in await read_newer_samples(session, {key: newest for key, _, _, newest in rows}):
         newer.setdefault(sample[0], []).append(sample)
-    return (BoxLatestValues(box, row, _with(row, newer.get(key, ()))) for key, box, row, _ in rows)
+    return (BoxLatestValues(box, row, _apply_samples(row, newer.get(key, ()))) for key, box, row, _ in rows)
 
 
-def _with(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
+def _apply_samples(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
     if not samples:
         return None
     latest: LatestByMetric = _decode(row)
@@ -185,7 +185,7 @@ async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -
         (box, µs since the epoch, a value or None for each of COLUMNS) of each.
     """
     found: list[Any] = []
-    await session.execute(_PLANNED)
+    await session.execute(_PLAN_BY_BOUND)
     for keys, times, bound in split_by_recency(newest):
         found += (await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})).all()
     return found
@@ -199,12 +199,12 @@ def apply_sample(latest: LatestByMetric, time_us: int, values: Sequence[float | 
 
 
 @lru_cache(4096)
-def _text(time_us: int) -> str:
+def _format_time(time_us: int) -> str:
     # Boxes measure on the minute: many of a site's times are the same.
     return format_us(time_us)
 
 
-def _shown(latest: LatestByMetric) -> dict[str, Any]:
+def _format_latest(latest: LatestByMetric) -> dict[str, Any]:
     """Latest values as they are shown.
 
     A metric that a newer version knew is not: it has neither unit nor bounds here.
@@ -212,17 +212,17 @@ def _shown(latest: LatestByMetric) -> dict[str, Any]:
     if not latest.keys() <= INDEX.keys():
         latest = {name: latest[name] for name in latest if name in INDEX}
     times_us = {time_us for _, time_us in latest.values()}
-    text = _text(max(times_us)) if times_us else None
+    text = _format_time(max(times_us)) if times_us else None
     return {
         "time": text,
         "values": {
             # Of most values, which have few decimals, the first is sure, and quicker to tell.
             name: value
-            if -_SURE < value < _SURE and value * 1000.0 % 1.0 == 0.0
+            if -_EXACT_BELOW < value < _EXACT_BELOW and value * 1000.0 % 1.0 == 0.0
             else round_to_float32(INDEX[name], value)
             for name, (value, _) in latest.items()
         },
         "times": dict.fromkeys(latest, text)
         if len(times_us) == 1
-        else {name: _text(time_us) for name, (_, time_us) in latest.items()},
+        else {name: _format_time(time_us) for name, (_, time_us) in latest.items()},
     }

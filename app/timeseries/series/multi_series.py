@@ -33,7 +33,7 @@ MAX_BOXES: Final = 100
 """So many boxes can be named; a site may have more."""
 MAX_SERIES: Final = 200
 
-_SEVERAL: Final = "several"
+_CURSOR_KIND: Final = "several"
 _HOURS: Final = BucketWidth.parse("1h")
 _DAYS: Final = BucketWidth.parse("1d")
 _LONG: Final = timedelta(days=400)
@@ -53,13 +53,13 @@ async def find_measured_boxes(
         query = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
         if await session.scalar(query) is None:
             raise NotFoundError("site", site_id)
-    wanted: list[ColumnElement[bool]] = [Box.id.in_(named)] if named else []
+    conditions: list[ColumnElement[bool]] = [Box.id.in_(named)] if named else []
     if site_id is not None:
-        wanted.append(Box.site_id == site_id)
+        conditions.append(Box.site_id == site_id)
     rows = await session.execute(
         select(Box.key, Box.id, Box.interval_s, Site.timezone)
         .join(Site, Site.id == Box.site_id)
-        .where(or_(*wanted), Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id))
+        .where(or_(*conditions), Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id))
         .order_by(Box.id)
         .limit(MAX_BOXES + MAX_SERIES + 1)
     )
@@ -113,39 +113,39 @@ class SeriesPager:
         boxes: Sequence[MeasuredBox],
         metrics: Sequence[Metric],
         span: tuple[datetime, datetime],
-        asked: Mapping[str, BucketQuery] | None,
+        bucket_queries: Mapping[str, BucketQuery] | None,
     ) -> None:
         self._session = session
         self._series = [(box, metric) for box in boxes for metric in metrics]
         self._span = span
-        self._asked = asked
+        self._bucket_queries = bucket_queries
 
     async def read(self, limit: int, cursor: str | None) -> dict[str, Any]:
         """A page: so many points at most, from a cursor on (InvalidError `invalid_cursor`)."""
-        place, start = self._place(cursor)
+        position, start = self._locate(cursor)
         found: list[dict[str, Any]] = []
         left = limit
         until = time.monotonic() + _PAGE_S
         following = None
-        for number in range(place, len(self._series)):
+        for number in range(position, len(self._series)):
             box, metric = self._series[number]
             if not left or (found and time.monotonic() >= until):
-                following = encode_cursor(_SEVERAL, box.id, metric.name, None)
+                following = encode_cursor(_CURSOR_KIND, box.id, metric.name, None)
                 break
-            series, later = await self._some(box, metric, start, left)
+            series, later = await self._read_series(box, metric, start, left)
             found.append(series)
             left -= len(series["points"])
             start = None
             if later is not None:
-                following = encode_cursor(_SEVERAL, box.id, metric.name, later)
+                following = encode_cursor(_CURSOR_KIND, box.id, metric.name, later)
                 break
         return {"data": found, "next": following}
 
-    def _place(self, cursor: str | None) -> tuple[int, datetime | None]:
+    def _locate(self, cursor: str | None) -> tuple[int, datetime | None]:
         if cursor is None:
             return 0, None
         box, metric, time_us = decode_cursor(
-            _SEVERAL,
+            _CURSOR_KIND,
             cursor,
             check_box_id,
             str,
@@ -157,11 +157,11 @@ class SeriesPager:
                 return number, time_us if each.id == box else None
         return len(self._series), None
 
-    async def _some(
+    async def _read_series(
         self, box: MeasuredBox, metric: Metric, start: datetime | None, limit: int
     ) -> tuple[dict[str, Any], int | None]:
         head = {"box": box.id, "metric": metric.name, "unit": metric.unit}
-        if self._asked is None:
+        if self._bucket_queries is None:
             first = self._span[0] if start is None else max(start, self._span[0])
             rows = await read_metric_values(
                 self._session, box, metric, first=first, last=self._span[1], limit=limit
@@ -172,9 +172,14 @@ class SeriesPager:
             ]
             later = from_datetime(rows[limit - 1][0]) + 1 if len(rows) > limit else None
             return {**head, "points": points}, later
-        asked = self._asked[metric.name]
-        page = asked.write(
-            box, await read_bucket_summaries(self._session, asked.series(box, start)), limit, start
+        bucket_queries = self._bucket_queries[metric.name]
+        page = bucket_queries.format_page(
+            box, await read_bucket_summaries(self._session, bucket_queries.series(box, start)), limit, start
         )
-        zone = box.timezone if asked.bucket.local else "UTC"
-        return {**head, "bucket": asked.bucket.text, "timezone": zone, "points": page.points}, page.following
+        zone = box.timezone if bucket_queries.bucket.local else "UTC"
+        return {
+            **head,
+            "bucket": bucket_queries.bucket.text,
+            "timezone": zone,
+            "points": page.points,
+        }, page.following

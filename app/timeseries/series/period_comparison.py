@@ -48,7 +48,7 @@ def compare_metric_periods(
         sides: a summary of each, or none.
     """
     now, before = (
-        _side(metric, interval_s, period, side) for period, side in zip(periods, sides, strict=True)
+        _summarise(metric, interval_s, period, side) for period, side in zip(periods, sides, strict=True)
     )
     return {
         "box": box,
@@ -56,19 +56,19 @@ def compare_metric_periods(
         "unit": metric.unit,
         "period": now,
         "reference": before,
-        "change": _change(metric, now["avg"], before["avg"]),
+        "change": _compute_change(metric, now["avg"], before["avg"]),
     }
 
 
-def _side(metric: Metric, interval_s: int, period: Period, found: RollupColumns) -> dict[str, Any]:
+def _summarise(metric: Metric, interval_s: int, period: Period, found: RollupColumns) -> dict[str, Any]:
     first, last = period
-    said: dict[str, Any] = {"from": format_us(from_datetime(first)), "to": format_us(from_datetime(last))}
+    common: dict[str, Any] = {"from": format_us(from_datetime(first)), "to": format_us(from_datetime(last))}
     if not len(found):
-        return {**said, "avg": None, "min": None, "max": None, "count": 0, "coverage": 0.0}
+        return {**common, "avg": None, "min": None, "max": None, "count": 0, "coverage": 0.0}
     count = int(found.counts[0])
     expected = (last - first).total_seconds() / interval_s
     return {
-        **said,
+        **common,
         "avg": float(round_to_stored_precision(metric, found.means, found.lows, found.counts)[0]),
         "min": float(found.lows[0]),
         "max": float(found.highs[0]),
@@ -77,7 +77,9 @@ def _side(metric: Metric, interval_s: int, period: Period, found: RollupColumns)
     }
 
 
-def _change(metric: Metric, now: float | None, before: float | None) -> dict[str, float | None] | None:
+def _compute_change(
+    metric: Metric, now: float | None, before: float | None
+) -> dict[str, float | None] | None:
     if now is None or before is None:
         return None
     # A level is a logarithm, a temperature has no natural zero: neither is a share of another one.

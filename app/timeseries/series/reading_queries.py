@@ -27,7 +27,7 @@ EVENTS: Final = SortOrders("events", (uuid_sort_key(Event.id, lambda row: row[0]
 # Samples are of these times alone.
 _EARLIEST: Final = to_datetime(EARLIEST_US)
 _LATEST: Final = to_datetime(LATEST_US)
-_WIDER: Final = 8
+_WIDENING: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def parse_sample_instant(micros: Any) -> datetime:  # noqa: ANN401 (whatever a c
     return to_datetime(micros)
 
 
-def _shortest(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:
+def _as_shortest_decimal(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:
     """A value of a column as its shortest decimal: through text, in which 12.4 is 12.4."""
     return cast(cast(column, Text), Double) if metric.storage == "real" else column
 
@@ -91,15 +91,15 @@ async def read_metric_values(
     width = timedelta(seconds=2 * (limit + 1) * box.interval_s)
     while first < last:
         end = last if last - first <= width else first + width
-        rows += await _stretch(session, box.key, metric, first=first, last=end, limit=limit + 1 - len(rows))
+        rows += await _read_span(session, box.key, metric, first=first, last=end, limit=limit + 1 - len(rows))
         if len(rows) > limit:
             break
         first = end
-        width *= _WIDER
+        width *= _WIDENING
     return rows
 
 
-async def _stretch(
+async def _read_span(
     session: AsyncSession, key: int, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
     values = {"key": key, "first": first, "last": last, "limit": limit}
@@ -110,7 +110,7 @@ async def _stretch(
 @cache
 def _readings(name: str) -> Select[datetime, float]:
     column, time = TENANT_SAMPLES.c[name], TENANT_SAMPLES.c.time
-    statement = select(time, _shortest(column, METRICS_BY_NAME[name])).where(
+    statement = select(time, _as_shortest_decimal(column, METRICS_BY_NAME[name])).where(
         TENANT_SAMPLES.c.box_key == bindparam("key"),
         time >= bindparam("first"),
         time < bindparam("last"),
@@ -123,15 +123,15 @@ OptionalCondition = tuple[Any, Callable[[Any, Any], Any], Any]
 """A value, how a column must compare with it, and the column; None asks nothing."""
 
 
-def build_conditions(wanted: Iterable[OptionalCondition]) -> list[ColumnElement[bool]]:
+def build_conditions(comparisons: Iterable[OptionalCondition]) -> list[ColumnElement[bool]]:
     """The conditions whose values are given."""
-    return [compare(column, value) for value, compare, column in wanted if value is not None]
+    return [compare(column, value) for value, compare, column in comparisons if value is not None]
 
 
 async def read_events(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     box_key: int | None = None,
     site: UUID | None = None,
@@ -142,7 +142,7 @@ async def read_events(
     """Events with their box's id and site, one more than are asked for."""
     statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
     statement = statement.where(Box.deleted_at.is_(None))
-    wanted: tuple[OptionalCondition, ...] = (
+    comparisons: tuple[OptionalCondition, ...] = (
         (box_key, eq, Event.box_key),
         (site, eq, Box.site_id),
         (kind, eq, Event.type),
@@ -150,6 +150,6 @@ async def read_events(
         (last, lt, Event.time),
     )
     statement = statement.where(
-        *build_conditions(wanted), *visible.within(Event.organisation_id, Box.site_id)
+        *build_conditions(comparisons), *visible.within(Event.organisation_id, Box.site_id)
     )
-    return (await session.execute(EVENTS.page(statement, asked))).all()
+    return (await session.execute(EVENTS.page(statement, page_request))).all()

@@ -79,7 +79,7 @@ async def list_site_latest(
     identifier = parse_id(site_id, "site")
     rows = await latest_queries.read_site_latest(session, identifier, principal.visible(), cursor, limit)
     page, following = cut_page(rows, limit, lambda row: encode_cursor(latest_queries.SITE_LATEST, row.box))
-    return make_json_response({"data": [row.written() for row in page], "next": following})
+    return make_json_response({"data": [row.to_json() for row in page], "next": following})
 
 
 @router.get(
@@ -124,28 +124,28 @@ async def get_box_readings(
     What was measured is never changed. `flags` says what is odd about it, `exclude` leaves that out of
     buckets, `corrected` applies the box's corrections: made of samples, of 5,000,000 at most.
     """
-    entry = find_metric(metric)
+    catalogue_metric = find_metric(metric)
     span = complete_range(from_, to, datetime.now(UTC))
-    treatment = QualityOptions.of(
+    options = QualityOptions.of(
         flags=flags, exclude=exclude, corrected=corrected, bucketed=bucket is not None
     )
     if bucket is None:
         check_bucket_parameters(aggregates, fill)
         measured = await reading_queries.get_measured_box(session, box, principal.visible())
         start = None if cursor is None else reading_queries.decode_time_cursor(_RAW, cursor)
-        return await _raw(session, measured, entry, span, treatment, start=start, limit=limit)
-    asked = BucketQuery.of(entry, BucketWidth.parse(bucket), span, aggregates, fill)
+        return await _read_raw(session, measured, catalogue_metric, span, options, start=start, limit=limit)
+    query = BucketQuery.of(catalogue_metric, BucketWidth.parse(bucket), span, aggregates, fill)
     measured = await reading_queries.get_measured_box(session, box, principal.visible())
     start = None if cursor is None else reading_queries.decode_time_cursor(_BUCKETS, cursor)
-    return await _bucketed(session, measured, asked, treatment, start=start, limit=limit)
+    return await _read_buckets(session, measured, query, options, start=start, limit=limit)
 
 
-async def _raw(
+async def _read_raw(
     session: ReadSessionDep,
     box: MeasuredBox,
     metric: Metric,
     span: tuple[datetime, datetime],
-    treatment: QualityOptions,
+    options: QualityOptions,
     *,
     start: datetime | None,
     limit: int,
@@ -157,45 +157,45 @@ async def _raw(
     )
     page, following = cut_page(rows, limit, lambda row: encode_cursor(_RAW, from_datetime(row[0]) + 1))
     points: Sequence[Mapping[str, Any]]
-    about: Mapping[str, Any] = {}
-    if treatment:
-        treated = await annotate_readings(
-            session, box, metric, [(time, value) for time, value in page], treatment
+    metadata: Mapping[str, Any] = {}
+    if options:
+        annotated = await annotate_readings(
+            session, box, metric, [(time, value) for time, value in page], options
         )
-        points, about = treated.points, treated.about
+        points, metadata = annotated.points, annotated.metadata
     else:
         points = [{"time": time, "value": value} for time, value in page]
     named = {"box": box.id, "metric": metric.name, "unit": metric.unit}
-    return make_json_response({**named, **about, "points": points, "next": following})
+    return make_json_response({**named, **metadata, "points": points, "next": following})
 
 
-async def _bucketed(
+async def _read_buckets(
     session: ReadSessionDep,
     box: MeasuredBox,
-    asked: BucketQuery,
-    treatment: QualityOptions,
+    query: BucketQuery,
+    options: QualityOptions,
     *,
     start: datetime | None,
     limit: int,
 ) -> Response:
-    about: Mapping[str, Any] = {}
-    if treatment:
-        treated = await summarise_unflagged_samples(
-            session, asked.sampled(box, start), box.interval_s, treatment
+    metadata: Mapping[str, Any] = {}
+    if options:
+        annotated = await summarise_unflagged_samples(
+            session, query.series_from_samples(box, start), box.interval_s, options
         )
-        found, about = treated.columns, treated.about
+        found, metadata = annotated.columns, annotated.metadata
     else:
-        found = await read_bucket_summaries(session, asked.series(box, start))
-    page = asked.write(box, found, limit, start)
+        found = await read_bucket_summaries(session, query.series(box, start))
+    page = query.format_page(box, found, limit, start)
     following = None if page.following is None else encode_cursor(_BUCKETS, page.following)
     return make_json_response(
         {
             "box": box.id,
-            "metric": asked.metric.name,
-            "unit": asked.metric.unit,
-            "bucket": asked.bucket.text,
-            "timezone": box.timezone if asked.bucket.local else "UTC",
-            **about,
+            "metric": query.metric.name,
+            "unit": query.metric.unit,
+            "bucket": query.bucket.text,
+            "timezone": box.timezone if query.bucket.local else "UTC",
+            **metadata,
             "points": page.points,
             "next": following,
         }

@@ -79,7 +79,7 @@ class BucketedReading(BaseModel):
     l90: float | None = Field(None, description="Sound level exceeded by nine tenths of the values (dB)")
 
 
-class _Treated(BaseModel):
+class _QualityMetadata(BaseModel):
     """What an answer says of what was done to its values, where something was asked."""
 
     flags_version: int | None = Field(
@@ -91,7 +91,7 @@ class _Treated(BaseModel):
     )
 
 
-class Readings(_Treated):
+class Readings(_QualityMetadata):
     """A page of a series, ascending in time."""
 
     box: str
@@ -101,7 +101,7 @@ class Readings(_Treated):
     next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
 
 
-class BucketedReadings(_Treated):
+class BucketedReadings(_QualityMetadata):
     """A page of a series in buckets, ascending in time. Buckets without a value are left out."""
 
     box: str

@@ -45,13 +45,13 @@ def to_shortest_decimal(metric: Metric, value: float) -> float:
     if metric.storage != "real":
         return value
     packed = struct.pack("f", value)
-    (kept,) = struct.unpack("f", packed)
-    first = _SURE_DIGITS if abs(kept) >= _SMALLEST_NORMAL else 1
+    (stored,) = struct.unpack("f", packed)
+    first = _SURE_DIGITS if abs(stored) >= _SMALLEST_NORMAL else 1
     for digits in range(first, _MOST_DIGITS):
-        short = float(f"{kept:.{digits}g}")
+        short = float(f"{stored:.{digits}g}")
         if struct.pack("f", short) == packed:
             return short
-    return float(f"{kept:.{_MOST_DIGITS}g}")
+    return float(f"{stored:.{_MOST_DIGITS}g}")
 
 
 def complete_range(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:

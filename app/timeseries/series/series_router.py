@@ -81,15 +81,15 @@ async def list_readings(
     """
     metrics = [find_metric(name) for name in dict.fromkeys(metric)]
     span = complete_range(from_, to, datetime.now(UTC))
-    asked = None
+    bucket_queries = None
     if bucket is None:
         check_bucket_parameters(aggregates, fill)
     else:
         width = BucketWidth.parse(bucket)
-        asked = {each.name: BucketQuery.of(each, width, span, aggregates, fill) for each in metrics}
+        bucket_queries = {each.name: BucketQuery.of(each, width, span, aggregates, fill) for each in metrics}
     boxes = await multi_series.find_measured_boxes(session, box, site, principal.visible())
     multi_series.check_series_count(boxes, metrics)
-    page = multi_series.SeriesPager(session, boxes, metrics, span, asked)
+    page = multi_series.SeriesPager(session, boxes, metrics, span, bucket_queries)
     return make_json_response(await page.read(limit, cursor))
 
 

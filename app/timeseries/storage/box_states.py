@@ -48,16 +48,16 @@ UNMARKED: Final = -1
 
 # How far a box may be ahead of its row. The seconds bound what is written when many samples come; the number
 # bounds what a reader has to look through, and the next consumer when this one is killed.
-_AHEAD_US: Final = NOTED_EVERY_S * US_PER_S
-_AHEAD_SAMPLES: Final = 256
+_MAX_LAG_US: Final = NOTED_EVERY_S * US_PER_S
+_MAX_LAG_SAMPLES: Final = 256
 # How many are written back in one batch for their age alone, the oldest first: a large fleet takes turns.
-_AT_ONCE: Final = 64
+_AGED_MOST: Final = 64
 _LONG_AGO: Final = -(10**15)
 # A box whose newest sample is older than this when it is heard delivers what it had kept: its silence is not
 # judged by the clock on the wall then, before it has been unheard for as long.
 _DELIVERY_US: Final = 60_000_000
 _NO_SKEW: Final = np.iinfo(np.int64).max
-_ROOM: Final = 64
+_INITIAL_SLOTS: Final = 64
 
 _READ: Final = """
 SELECT box_key, latest, rules, coalesce(newest_us, -1) AS newest_us, exact, due_us,
@@ -124,22 +124,22 @@ class BoxStates:
         self.tails: list[Tail | None] = []
         self._keys: list[int] = []
         self._free: list[int] = []
-        self.newest = np.full(_ROOM, NEVER, np.int64)
-        self.busy = np.zeros(_ROOM, np.bool_)
-        self.kinds = np.full(_ROOM, NO_KIND, np.int64)
-        self.due = np.full(_ROOM, NOT_DUE, np.int64)
-        self.marked = np.full(_ROOM, UNMARKED, np.int64)
+        self.newest = np.full(_INITIAL_SLOTS, NEVER, np.int64)
+        self.busy = np.zeros(_INITIAL_SLOTS, np.bool_)
+        self.kinds = np.full(_INITIAL_SLOTS, NO_KIND, np.int64)
+        self.due = np.full(_INITIAL_SLOTS, NOT_DUE, np.int64)
+        self.marked = np.full(_INITIAL_SLOTS, UNMARKED, np.int64)
         self.marks_epoch = -1
         self.extras: dict[int, Any] = {}
         self.totals: dict[int, int] = {}
-        self._row_due = np.full(_ROOM, NOT_DUE, np.int64)
-        self._heard = np.zeros(_ROOM, np.int64)
+        self._row_due = np.full(_INITIAL_SLOTS, NOT_DUE, np.int64)
+        self._heard = np.zeros(_INITIAL_SLOTS, np.int64)
         # Since the row was written last:
-        self._samples = np.zeros(_ROOM, np.int64)
-        self._late = np.zeros(_ROOM, np.int64)
-        self._skew = np.full(_ROOM, _NO_SKEW, np.int64)
-        self._written = np.zeros(_ROOM, np.int64)
-        self._must = np.zeros(_ROOM, np.bool_)
+        self._samples = np.zeros(_INITIAL_SLOTS, np.int64)
+        self._late = np.zeros(_INITIAL_SLOTS, np.int64)
+        self._skew = np.full(_INITIAL_SLOTS, _NO_SKEW, np.int64)
+        self._written = np.zeros(_INITIAL_SLOTS, np.int64)
+        self._dirty = np.zeros(_INITIAL_SLOTS, np.bool_)
 
     # -- in and out of memory
 
@@ -162,17 +162,17 @@ class BoxStates:
         heard = {row["box_key"]: row["heard_us"] for row in rows}
         if lock:
             self.totals |= {row["box_key"]: row["samples"] for row in rows}
-        beyond = {
+        newer = {
             row["box_key"]: dict(row)
-            for portion in split_by_recency(lagging)
-            for row in await connection.fetch(NEWER_VALUES_SQL, *portion)
+            for batch in split_by_recency(lagging)
+            for row in await connection.fetch(NEWER_VALUES_SQL, *batch)
         }
         slots = self._take_slots(len(missing))
         newest_of: list[int] = []
         for key, slot in zip(missing, slots, strict=True):
             latest, rules, newest = known.get(key, ({}, {}, NEVER))
-            if key in beyond:
-                newest = apply_newer_row(latest, beyond[key])
+            if key in newer:
+                newest = apply_newer_row(latest, newer[key])
             self.slots[key] = slot
             self._keys[slot], self.latest[slot], self.rules[slot], self.tails[slot] = key, latest, rules, None
             newest_of.append(newest)
@@ -184,8 +184,8 @@ class BoxStates:
         self.due[chosen] = self._row_due[chosen] = [dues.get(key, NOT_DUE) for key in missing]
         self._heard[chosen] = [heard.get(key, 0) for key in missing]
         self._written[chosen] = _LONG_AGO
-        self._level(chosen)
-        self._must[chosen] = [key in stale for key in missing]
+        self._mark_written(chosen)
+        self._dirty[chosen] = [key in stale for key in missing]
 
     @staticmethod
     async def peek(
@@ -201,10 +201,8 @@ class BoxStates:
         rows = await connection.fetch(_READ, list(keys))
         found: dict[int, LatestValues] = {row["box_key"]: _decode(row["latest"]) for row in rows}
         newest = {row["box_key"]: row["newest_us"] for row in rows}
-        for portion in split_by_recency(
-            {row["box_key"]: row["newest_us"] for row in rows if not row["exact"]}
-        ):
-            for row in await connection.fetch(NEWER_VALUES_SQL, *portion):
+        for batch in split_by_recency({row["box_key"]: row["newest_us"] for row in rows if not row["exact"]}):
+            for row in await connection.fetch(NEWER_VALUES_SQL, *batch):
                 newest[row["box_key"]] = apply_newer_row(found[row["box_key"]], dict(row))
         return found, {
             row["box_key"]: int(
@@ -241,7 +239,7 @@ class BoxStates:
             "_late",
             "_skew",
             "_written",
-            "_must",
+            "_dirty",
         ):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
@@ -301,7 +299,7 @@ class BoxStates:
             self.newest[slot] = newest
             self._skew[slot] = min(int(self._skew[slot]), now_us - newest)
         # An older value may have moved, which nobody would find beyond `newest`.
-        self._must[slot] |= bool(fresh)
+        self._dirty[slot] |= bool(fresh)
         self._heard[slot] = now_us
         self._samples[slot] += sent
         self._late[slot] += late
@@ -310,9 +308,9 @@ class BoxStates:
     def rules_changed(self, slot: int) -> None:
         """The box's rules' states were changed in place: they are written in this transaction."""
         self.busy[slot] = bool(self.rules[slot])
-        self._must[slot] = True
+        self._dirty[slot] = True
 
-    def patience(self, slot: int) -> int:
+    def get_grace_end_us(self, slot: int) -> int:
         """Up to when a box that delivers what it had kept is to be given time (µs), 0 for any other."""
         return int(compute_grace_end_us(self.newest[slot], self._heard[slot]))
 
@@ -320,18 +318,18 @@ class BoxStates:
         """Say when the box has to be looked at; its row may say an earlier time, never a later one."""
         self.due[slot] = NOT_DUE if due_us is None else due_us
         if self.due[slot] < self._row_due[slot]:
-            self._must[slot] = True
+            self._dirty[slot] = True
 
     def set_dues(self, slots: Slots, due_us: NDArray[np.int64]) -> None:
         """The same for many boxes at once, none of which is not due."""
         self.due[slots] = due_us
-        self._must[slots] |= due_us < self._row_due[slots]
+        self._dirty[slots] |= due_us < self._row_due[slots]
 
     def touch(self, slot: int) -> None:
         """Have the box's row written in this transaction."""
-        self._must[slot] = True
+        self._dirty[slot] = True
 
-    def ripe(self, at_us: int) -> list[int]:
+    def find_due_boxes(self, at_us: int) -> list[int]:
         """Keys of the boxes in memory that are due by this time."""
         return [self._keys[slot] for slot in np.flatnonzero(self.due[: len(self._keys)] <= at_us).tolist()]
 
@@ -345,13 +343,13 @@ class BoxStates:
         """
         total = len(self._keys)
         ahead = self._samples[:total]
-        must = self._must[:total] | (ahead >= _AHEAD_SAMPLES)
+        must = self._dirty[:total] | (ahead >= _MAX_LAG_SAMPLES)
         held = np.zeros(total, np.bool_)
         held[[self.slots[key] for key in locked]] = True
         must |= held & (ahead > 0)
-        old = np.flatnonzero((ahead > 0) & (self._written[:total] <= clock_us - _AHEAD_US) & ~must)
-        if len(old) > _AT_ONCE:
-            old = old[np.argpartition(self._written[old], _AT_ONCE)[:_AT_ONCE]]
+        old = np.flatnonzero((ahead > 0) & (self._written[:total] <= clock_us - _MAX_LAG_US) & ~must)
+        if len(old) > _AGED_MOST:
+            old = old[np.argpartition(self._written[old], _AGED_MOST)[:_AGED_MOST]]
         slots = np.concatenate([np.flatnonzero(must), old])
         await self._write(connection, slots.tolist(), held)
         self._written[slots] = clock_us
@@ -390,11 +388,11 @@ class BoxStates:
             [None if value == _NO_SKEW else value for value in self._skew[slots].tolist()],
             *whole,
         )
-        self._level(np.array(slots, np.intp))
+        self._mark_written(np.array(slots, np.intp))
 
-    def _level(self, slots: Slots) -> None:
+    def _mark_written(self, slots: Slots) -> None:
         """These boxes' rows are as new as memory."""
         self._samples[slots] = 0
         self._late[slots] = 0
         self._skew[slots] = _NO_SKEW
-        self._must[slots] = False
+        self._dirty[slots] = False

@@ -93,7 +93,7 @@ def advance_latest(latest: LatestValues, samples: Sequence[tuple[int, ColumnValu
     """
     late = 0
     for time_us, values in samples:
-        moved = False
+        advanced = False
         for column, value in enumerate(values):
             if value is None:
                 continue
@@ -101,6 +101,6 @@ def advance_latest(latest: LatestValues, samples: Sequence[tuple[int, ColumnValu
             known = latest.get(name)
             if known is None or known[1] < time_us:
                 latest[name] = [value, time_us]
-                moved = True
-        late += not moved
+                advanced = True
+        late += not advanced
     return late

@@ -89,65 +89,67 @@ def _samples(columns: Sequence[int]) -> str:
         """  # noqa: S608 (catalogue names)
 
 
-class _Stretch(NamedTuple):
+class _BoxRange(NamedTuple):
     """What is read at once: metrics of a box whose reaches overlap."""
 
     box_key: int
-    reach: LookbackRange
+    window: LookbackRange
     columns: Mapping[int, LookbackRange]
 
 
-def _stretches(box_key: int, columns: Mapping[int, LookbackRange]) -> Iterator[_Stretch]:
+def _group_columns(box_key: int, columns: Mapping[int, LookbackRange]) -> Iterator[_BoxRange]:
     """One for most boxes. A metric that was last seen long ago has its own: what lies between is not read."""
-    held: dict[int, LookbackRange] = {}
-    whole = LookbackRange(0, 0)
-    for column, reach in sorted(columns.items(), key=lambda pair: pair[1]):
-        if held and reach.after_us > whole.until_us:
-            yield _Stretch(box_key, whole, held)
-            held = {}
-        after = whole.after_us if held else reach.after_us
-        whole = LookbackRange(after, max(whole.until_us, reach.until_us) if held else reach.until_us)
-        held[column] = reach
-    if held:
-        yield _Stretch(box_key, whole, held)
+    group: dict[int, LookbackRange] = {}
+    covering = LookbackRange(0, 0)
+    for column, window in sorted(columns.items(), key=lambda pair: pair[1]):
+        if group and window.after_us > covering.until_us:
+            yield _BoxRange(box_key, covering, group)
+            group = {}
+        after = covering.after_us if group else window.after_us
+        covering = LookbackRange(after, max(covering.until_us, window.until_us) if group else window.until_us)
+        group[column] = window
+    if group:
+        yield _BoxRange(box_key, covering, group)
 
 
 async def read_past_values(
-    connection: RawConnection, wanted: Mapping[int, LookbackQuery]
+    connection: RawConnection, queries: Mapping[int, LookbackQuery]
 ) -> Iterator[PastValue]:
     """Read the on-time values that are wanted of each box (by key), of each metric in the order of time."""
-    stretches = [found for key, want in wanted.items() for found in _stretches(key, want.columns)]
-    if not stretches:
+    box_ranges = [found for key, query in queries.items() for found in _group_columns(key, query.columns)]
+    if not box_ranges:
         return iter(())
-    columns = sorted({column for stretch in stretches for column in stretch.columns})
-    after = [stretch.reach.after_us for stretch in stretches]
+    columns = sorted({column for box_range in box_ranges for column in box_range.columns})
+    after = [box_range.window.after_us for box_range in box_ranges]
     # The bound, a constant, spares it the older chunks.
     rows = await connection.fetch(
         _samples(columns),
-        [stretch.box_key for stretch in stretches],
+        [box_range.box_key for box_range in box_ranges],
         after,
-        [stretch.reach.until_us for stretch in stretches],
+        [box_range.window.until_us for box_range in box_ranges],
         to_datetime(max(min(after), 0)),
     )
 
     def each() -> Iterator[PastValue]:
-        for place, time_us, late, *values in rows:
-            stretch = stretches[place - 1]
+        for position, time_us, late, *values in rows:
+            box_range = box_ranges[position - 1]
             for column, value in zip(columns, values, strict=True):
-                reach = stretch.columns.get(column)
-                if value is None or reach is None or not reach.after_us < time_us <= reach.until_us:
+                window = box_range.columns.get(column)
+                if value is None or window is None or not window.after_us < time_us <= window.until_us:
                     continue
                 if not (late or 0) >> column & 1:
-                    yield PastValue(stretch.box_key, column, time_us, value)
+                    yield PastValue(box_range.box_key, column, time_us, value)
 
     return each()
 
 
-async def read_past_events(connection: RawConnection, wanted: Mapping[int, LookbackQuery]) -> list[PastEvent]:
+async def read_past_events(
+    connection: RawConnection, queries: Mapping[int, LookbackQuery]
+) -> list[PastEvent]:
     """Read the on-time events that are wanted of each box (by key), in the order of their times."""
-    asked = [(key, kind, keep) for key, want in wanted.items() for kind, keep in want.events.items()]
-    if not asked:
+    requests = [(key, kind, keep) for key, query in queries.items() for kind, keep in query.events.items()]
+    if not requests:
         return []
-    keys, kinds, keeps = map(list, zip(*asked, strict=True))
+    keys, kinds, keeps = map(list, zip(*requests, strict=True))
     rows = await connection.fetch(_EVENTS, keys, kinds, keeps)
     return [PastEvent(key, kind, time_us, _decode(candidates)) for key, kind, time_us, candidates in rows]

@@ -113,8 +113,8 @@ def _matrix(
     total = len(values)
     used = tuple(index for index, column in enumerate(columns) if column.count(None) != total)
     matrix = np.empty((total, len(used)), np.float64)
-    for place, index in enumerate(used):
-        matrix[:, place] = columns[index]  # numpy takes None as NaN
+    for position, index in enumerate(used):
+        matrix[:, position] = columns[index]  # numpy takes None as NaN
     return used, matrix
 
 
@@ -159,19 +159,19 @@ def _records(  # noqa: PLR0917 (the columns of one table, in their order)
         (">i8", times),
         (None if absent[0] else ">i8", seqs),
     ]
-    for place, index in enumerate(used):
-        columns.append((None if absent[place + 1] else _STORED_AS[index], matrix[:, place]))
+    for position, index in enumerate(used):
+        columns.append((None if absent[position + 1] else _STORED_AS[index], matrix[:, position]))
     layout: list[tuple[str, str]] = [("fields", ">i2")]
-    for place, (stored_as, _) in enumerate(columns):
-        layout.append((f"length{place}", ">i4"))
+    for position, (stored_as, _) in enumerate(columns):
+        layout.append((f"length{position}", ">i4"))
         if stored_as is not None:
-            layout.append((f"value{place}", stored_as))
+            layout.append((f"value{position}", stored_as))
     table = np.empty(len(keys), np.dtype(layout))
     table["fields"] = len(columns)
-    for place, (stored_as, column) in enumerate(columns):
-        table[f"length{place}"] = -1 if stored_as is None else np.dtype(stored_as).itemsize
+    for position, (stored_as, column) in enumerate(columns):
+        table[f"length{position}"] = -1 if stored_as is None else np.dtype(stored_as).itemsize
         if stored_as is not None:
-            table[f"value{place}"] = column
+            table[f"value{position}"] = column
     return table.tobytes()
 
 
@@ -189,7 +189,7 @@ def iterate_copy_records(block: SampleBlock, picked: NDArray[np.intp]) -> Iterat
 
 
 _REAL: Final = tuple(metric.storage == "real" for metric in CATALOGUE)
-_SURE: Final = 1000.0
+_EXACT_BELOW: Final = 1000.0
 
 
 def round_to_float32(column: int, value: float) -> float:
@@ -200,7 +200,7 @@ def round_to_float32(column: int, value: float) -> float:
         value: as decoded, or as read.
     """
     # Three digits before the point and three after it survive in any `real`, and that is what boxes send.
-    if not _REAL[column] or (-_SURE < value < _SURE and round(value, 3) == value):
+    if not _REAL[column] or (-_EXACT_BELOW < value < _EXACT_BELOW and round(value, 3) == value):
         return value
     return float(str(np.float32(value)))
 

@@ -22,8 +22,8 @@ from app.timeseries.storage.sample_columns import SampleBlock, encode_copy, iter
 _INSTANT = "'epoch'::timestamptz + i.time_us * interval '1 microsecond'"
 _WEEK_US = 7 * 86_400 * US_PER_S
 # Weeks that are no farther from each other are looked through together.
-_NEAR = 4
-_STRETCHES_MOST = 8
+_MERGED_WEEKS = 4
+_RANGES_MOST = 8
 _CREATE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS incoming "
     "(ord integer NOT NULL, box_key integer NOT NULL, time_us bigint NOT NULL, seq bigint, "
@@ -75,10 +75,12 @@ async def append_samples(connection: RawConnection, block: SampleBlock, picked: 
             columns=block.fields,
         )
     else:
-        await connection.copy_to_table("samples", source=_whole(data), columns=block.fields, format="binary")
+        await connection.copy_to_table(
+            "samples", source=_single_chunk(data), columns=block.fields, format="binary"
+        )
 
 
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
+async def _single_chunk(data: bytes) -> AsyncIterator[bytes]:
     """What is there already, as a source of COPY: a file object would be read in a thread."""
     yield data
 
@@ -127,7 +129,7 @@ async def write_samples(
     )
     outcome = WriteOutcome(stored=int(tag.rpartition(" ")[2]))
     if outcome.stored != total:
-        await _explain(connection, before, times, outcome)
+        await _classify_unstored(connection, before, times, outcome)
     return outcome
 
 
@@ -137,17 +139,17 @@ async def find_stored_identities(
     """Which of these (box's key, µs since the epoch) are stored already: their indexes."""
     keys, times = zip(*identities, strict=True)
     given = "unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS i (box_key, time_us, ord)"
-    found = await _looked_up(connection, times, f"SELECT i.ord FROM {given}, {{}}", keys, times)  # noqa: S608 (constants)
+    found = await _fetch_by_identity(connection, times, f"SELECT i.ord FROM {given}, {{}}", keys, times)  # noqa: S608 (constants)
     return frozenset(ordinal - 1 for (ordinal,) in found)
 
 
-async def _looked_up(
+async def _fetch_by_identity(
     connection: RawConnection, times: Iterable[int], query: str, *arguments: object
 ) -> list[asyncpg.Record]:
     """The rows of a query on rows `i` of these times; `{}` stands for what is stored of their identity."""
     found: list[asyncpg.Record] = []
-    for stretch in find_week_ranges(times):
-        found += await connection.fetch(query.format(_same_identity(*stretch)), *arguments)
+    for week_range in find_week_ranges(times):
+        found += await connection.fetch(query.format(_same_identity(*week_range)), *arguments)
     return found
 
 
@@ -160,7 +162,7 @@ def find_week_ranges(times: Iterable[int]) -> list[tuple[int, int]]:
     weeks = sorted({time_us // _WEEK_US for time_us in times}, reverse=True)
     found: list[tuple[int, int]] = []
     for week in weeks:
-        if found and (found[-1][0] - week <= _NEAR or len(found) == _STRETCHES_MOST):
+        if found and (found[-1][0] - week <= _MERGED_WEEKS or len(found) == _RANGES_MOST):
             found[-1] = (week, found[-1][1])
         else:
             found.append((week, week))
@@ -180,11 +182,11 @@ def _same_identity(first_us: int, end_us: int) -> str:
 
 async def _stored_before(connection: RawConnection, times: Iterable[int]) -> list[int]:
     """Which of the incoming samples, of these times, have an identity that is stored: their places."""
-    found = await _looked_up(connection, times, "SELECT i.ord FROM incoming i, {}")
+    found = await _fetch_by_identity(connection, times, "SELECT i.ord FROM incoming i, {}")
     return [ordinal for (ordinal,) in found]
 
 
-async def _explain(
+async def _classify_unstored(
     connection: RawConnection, before: list[int], times: Iterable[int], outcome: WriteOutcome
 ) -> None:
     """Tell of those that were not stored whether they repeat or contradict what is there.
@@ -205,5 +207,5 @@ async def _explain(
         FROM i, {{}}
         WHERE i.nth > 1 OR i.ord = ANY ($1::int[])
     """  # noqa: S608 (catalogue names)
-    for ordinal, same in sorted(map(tuple, await _looked_up(connection, times, query, before))):
+    for ordinal, same in sorted(map(tuple, await _fetch_by_identity(connection, times, query, before))):
         (outcome.duplicates if same else outcome.conflicts).append(ordinal)
