@@ -1,6 +1,6 @@
-"""The recent past of boxes, read for rules that look back: on-time values and events, in their order.
+"""Reads the recent past of boxes for rules with windows: on-time values and events, in order.
 
-Owns the queries. What was late when it came is left out: no rule ever saw it. Must not know rules.
+Late values are left out, because rules did not evaluate them when they arrived.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ _decode = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
 class LookbackRange(NamedTuple):
-    """A stretch of time: after the one instant, up to the other (µs since the epoch)."""
+    """A time range: after the first instant, up to and including the second (µs since the epoch)."""
 
     after_us: int
     until_us: int
@@ -40,12 +40,11 @@ class LookbackRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LookbackQuery:
-    """What of a box is wanted.
+    """The past that a rule needs of a box.
 
     Attributes:
-        columns: index into COLUMNS → of which time values are wanted: after the one instant, up to the other
-            (µs since the epoch).
-        events: type → how long before the newest of it (µs).
+        columns: index into COLUMNS → the time range of its values.
+        events: type → how long before the newest event of it (µs).
     """
 
     columns: Mapping[int, LookbackRange]
@@ -53,7 +52,7 @@ class LookbackQuery:
 
 
 class PastValue(NamedTuple):
-    """One on-time value of a box, as stored."""
+    """An on-time value of a box, as stored."""
 
     box_key: int
     column: int
@@ -62,7 +61,7 @@ class PastValue(NamedTuple):
 
 
 class PastEvent(NamedTuple):
-    """One on-time event of a box."""
+    """An on-time event of a box."""
 
     box_key: int
     type: str
@@ -71,7 +70,7 @@ class PastEvent(NamedTuple):
 
 
 def _samples(columns: Sequence[int]) -> str:
-    # Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
+    # The cast to text gives 12.4, not the longer decimal of the nearest `real`.
     values = ", ".join(
         f's."{CATALOGUE[column].name}"::text::float8'
         if CATALOGUE[column].storage == "real"
@@ -90,7 +89,7 @@ def _samples(columns: Sequence[int]) -> str:
 
 
 class _BoxRange(NamedTuple):
-    """What is read at once: metrics of a box whose reaches overlap."""
+    """A range of a box that is read in one piece: the metrics whose windows overlap."""
 
     box_key: int
     window: LookbackRange
@@ -98,7 +97,10 @@ class _BoxRange(NamedTuple):
 
 
 def _group_columns(box_key: int, columns: Mapping[int, LookbackRange]) -> Iterator[_BoxRange]:
-    """One for most boxes. A metric that was last seen long ago has its own: what lies between is not read."""
+    """Group the metrics of a box by overlapping windows, mostly into one group.
+
+    A metric that was last measured long ago has its own group, so that the time in between is not read.
+    """
     group: dict[int, LookbackRange] = {}
     covering = LookbackRange(0, 0)
     for column, window in sorted(columns.items(), key=lambda pair: pair[1]):
@@ -115,13 +117,13 @@ def _group_columns(box_key: int, columns: Mapping[int, LookbackRange]) -> Iterat
 async def read_past_values(
     connection: RawConnection, queries: Mapping[int, LookbackQuery]
 ) -> Iterator[PastValue]:
-    """Read the on-time values that are wanted of each box (by key), of each metric in the order of time."""
+    """Read the on-time values of boxes (by key), ordered by time for each metric."""
     box_ranges = [found for key, query in queries.items() for found in _group_columns(key, query.columns)]
     if not box_ranges:
         return iter(())
     columns = sorted({column for box_range in box_ranges for column in box_range.columns})
     after = [box_range.window.after_us for box_range in box_ranges]
-    # The bound, a constant, spares it the older chunks.
+    # The bound is a constant, so that the planner excludes older chunks.
     rows = await connection.fetch(
         _samples(columns),
         [box_range.box_key for box_range in box_ranges],
@@ -146,7 +148,7 @@ async def read_past_values(
 async def read_past_events(
     connection: RawConnection, queries: Mapping[int, LookbackQuery]
 ) -> list[PastEvent]:
-    """Read the on-time events that are wanted of each box (by key), in the order of their times."""
+    """Read the on-time events of boxes (by key), ordered by time."""
     requests = [(key, kind, keep) for key, query in queries.items() for kind, keep in query.events.items()]
     if not requests:
         return []
