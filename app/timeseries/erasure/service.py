@@ -1,14 +1,16 @@
-"""Asking for erasures, and reading them. Must not know HTTP, nor remove anything itself.
+"""Creates and reads erasures, and computes the digest that proves one.
 
-Whoever asks closes the gate: no batch is under way then, and the next one refuses what lies in the range.
+Creating one closes the ingest barrier: no batch is running then, and the next one refuses samples in the
+range.
 
-What was removed, as one hash: it tells later whether a list is just that, and keeps none of it.
+The digest is a hash chain over the identities of the removed rows. It can verify a list of them later,
+without storing it:
 
     chain = sha256(chain || line)      beginning with 32 zero bytes; one line for each identity, in UTF-8
 
-Lines are `samples BOX TIME` and `events BOX TIME TYPE`, times in RFC 3339 with six digits: box by box in the
-order of their registration, of each its samples by time, then its events by time and type. A chain can be
-taken up where it was left, so it does not depend on how the work was cut.
+Lines are `samples BOX TIME` and `events BOX TIME TYPE`, times in RFC 3339 with six digits: boxes in the order
+of their registration, each with its samples by time, then its events by time and type. A chain can be
+continued at any line, so that it does not depend on the slices of the work.
 """
 
 import hashlib
@@ -32,11 +34,11 @@ from app.timeseries.erasure.models import Erasure, ErasureBox
 from app.timeseries.erasure.schemas import ErasureCreate
 
 EMPTY_REMOVAL_DIGEST: Final = bytes(32).hex()
-"""The chain of nothing."""
+"""The chain without lines."""
 
 
 def extend_removal_digest(chain: str, lines: Iterable[str]) -> str:
-    """A chain with more lines; both as hexadecimal digits."""
+    """Append lines to a chain; both chains are hexadecimal."""
     known = bytes.fromhex(chain)
     for line in lines:
         known = hashlib.sha256(known + line.encode()).digest()
@@ -44,13 +46,13 @@ def extend_removal_digest(chain: str, lines: Iterable[str]) -> str:
 
 
 MAX_UNFINISHED_ERASURES: Final = 20
-"""Erasures of an organisation that may be unfinished."""
+"""The most unfinished erasures of an organisation."""
 MAX_ERASED_RANGES: Final = 100
-"""Ranges that a box may have of which nothing is taken; such as touch are one."""
+"""The most erased ranges of a box, in which samples are refused; adjacent ranges count as one."""
 
 _RETRY_S: Final = 30
 ERASURES: Final = SortOrders("erasures", (uuid_sort_key(Erasure.id),), {"created_at": ()}, "-created_at")
-# What was erased before stays erased.
+# Adds to the ranges that were erased before.
 _CLOSE_RANGE: Final = text("""
 UPDATE boxes SET erased = erased + tstzmultirange(tstzrange(:first, :last, '[)')) WHERE key = ANY (:keys)
 RETURNING (SELECT count(*) FROM unnest(erased))
@@ -60,10 +62,17 @@ RETURNING (SELECT count(*) FROM unnest(erased))
 async def request_box_erasure(
     session: WriteSession, principal: Principal, box_id: str, body: ErasureCreate, now: datetime
 ) -> Erasure:
-    """Ask for a range of a box to be erased.
+    """Create an erasure of a range of a box.
+
+    Args:
+        session: in which it is created.
+        principal: the caller.
+        box_id: the box.
+        body: the request.
+        now: the time.
 
     Raises:
-        NotFoundError: The caller sees no such box.
+        NotFoundError: The box does not exist in the caller's tenant scope.
         InvalidError: `until_in_future`, `range_reversed`.
         ConflictError: `too_many_erased_ranges`.
         TooManyRequestsError: `too_many_erasures`.
@@ -79,7 +88,21 @@ async def request_box_erasure(
 async def request_site_erasure(
     session: WriteSession, principal: Principal, site: str, body: ErasureCreate, now: datetime
 ) -> Erasure:
-    """Ask for a range of all boxes of a site to be erased; the errors are those of `request_box_erasure`."""
+    """Create an erasure of a range of all boxes of a site.
+
+    Args:
+        session: in which it is created.
+        principal: the caller.
+        site: the site.
+        body: the request.
+        now: the time.
+
+    Raises:
+        NotFoundError: The site does not exist in the caller's tenant scope.
+        InvalidError: `until_in_future`, `range_reversed`.
+        ConflictError: `too_many_erased_ranges`.
+        TooManyRequestsError: `too_many_erasures`.
+    """
     _check_range(body, now)
     await close_ingest_barrier(session)
     row = await repository.find_site(session, parse_id(site, "site"), principal.visible(), lock=True)
@@ -111,14 +134,14 @@ def _build_erasure(
 def _check_range(body: ErasureCreate, now: datetime) -> None:
     if body.until is not None and body.until > now:
         raise InvalidError(
-            "This is to come: only what was measured can be erased.", code="until_in_future"
+            "`until` is in the future. Give a past time, or omit it for now.", code="until_in_future"
         ).at("body.until")
     if body.from_ is not None and body.from_ >= (body.until or now):
-        raise InvalidError("This must be before `until`.", code="range_reversed").at("body.from")
+        raise InvalidError("`from` must be before `until`.", code="range_reversed").at("body.from")
 
 
 async def _enqueue(session: WriteSession, erasure: Erasure, keys: Sequence[int]) -> Erasure:
-    """Close the range, and put the erasure into the queue.
+    """Close the range to new samples, and enqueue the erasure.
 
     Raises:
         ConflictError: `too_many_erased_ranges`.
@@ -131,7 +154,7 @@ async def _enqueue(session: WriteSession, erasure: Erasure, keys: Sequence[int])
     )
     if (unfinished or 0) >= MAX_UNFINISHED_ERASURES:
         raise TooManyRequestsError(
-            f"The organisation has {unfinished} erasures that are not finished. Wait for one of them.",
+            f"The organisation has {unfinished} unfinished erasures. Retry when one of them is done.",
             code="too_many_erasures",
             retry_after_s=_RETRY_S,
         )
@@ -139,8 +162,8 @@ async def _enqueue(session: WriteSession, erasure: Erasure, keys: Sequence[int])
     ranges = (await session.scalars(_CLOSE_RANGE, values)).all()
     if max(ranges, default=0) > MAX_ERASED_RANGES:
         raise ConflictError(
-            f"The box has {MAX_ERASED_RANGES} erased ranges. Erase a range that touches some of them: they "
-            f"become one.",
+            f"The box already has {MAX_ERASED_RANGES} erased ranges, the limit. Erase a range that joins "
+            f"some of them into one.",
             code="too_many_erased_ranges",
         )
     erasure.boxes_total = len(keys)
@@ -176,7 +199,15 @@ async def list_erasures(
     box: str | None = None,
     site: str = "",
 ) -> Sequence[Erasure]:
-    """Erasures that concern a box, or boxes of a site; one more than are asked for (NotFoundError)."""
+    """List erasures of a box, or of the boxes of a site; one more than requested (NotFoundError).
+
+    Args:
+        session: reads them.
+        principal: the caller.
+        page_request: order, limit and cursor.
+        box: the box; None: use `site`.
+        site: the site.
+    """
     condition = await (
         _concerns_site(session, principal, site) if box is None else _concerns_box(session, principal, box)
     )
@@ -188,7 +219,15 @@ async def list_erasures(
 async def find_erasure(
     session: ReadSession, principal: Principal, erasure_id: str, *, box: str | None = None, site: str = ""
 ) -> Erasure:
-    """One of these (NotFoundError)."""
+    """Find an erasure of a box, or of the boxes of a site (NotFoundError).
+
+    Args:
+        session: reads it.
+        principal: the caller.
+        erasure_id: the erasure.
+        box: the box; None: use `site`.
+        site: the site.
+    """
     condition = await (
         _concerns_site(session, principal, site) if box is None else _concerns_box(session, principal, box)
     )

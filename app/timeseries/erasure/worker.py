@@ -1,8 +1,8 @@
-"""Works erasures off: box by box, slice by slice, several taking turns. For the maintain role alone.
+"""Executes erasures box by box, in slices, round-robin. Only `vigie maintain` runs it.
 
-Each slice is a transaction in which rows go, and in which their identities go into the erasure's chain: what
-is interrupted is taken up where it was. Latest values come last, for many boxes at once, with the gate
-closed: the consumer keeps them in memory, and forgets them when the registry says that a box was changed.
+Each slice is a transaction that removes rows and appends their identities to the erasure's chain, so that an
+interrupted erasure continues where it stopped. Latest values are removed last, for many boxes at once, with
+the ingest barrier closed: the consumer caches them, and drops them when the registry reports a changed box.
 """
 
 import json
@@ -26,11 +26,11 @@ from app.timeseries.erasure.service import extend_removal_digest
 from app.timeseries.retention.expiry_sql import invalidate_box_states
 
 _log = get_logger(__name__)
-# How long it works before other jobs of the process have their turn.
+# The time budget of one call, so that other jobs of the process run in between.
 _RUN_S: Final = 1.0
 _SLICE: Final = 20_000
 _BOXES: Final = 50
-# With the gate closed everybody waits: this is an update of so many rows.
+# Ingest waits while the barrier is closed, so that a transaction updates at most this many rows.
 _BOXES_PER_BARRIER: Final = 500
 
 _WAITING: Final = "SELECT count(*) FROM erasures WHERE finished_at IS NULL"
@@ -44,8 +44,8 @@ WHERE e.erasure_id = $1 AND e.state = $2 ORDER BY e.box_key LIMIT $3
 """
 _RECORD: Final = "UPDATE erasures SET progress = $2::jsonb, chain = $3 WHERE id = $1"
 _MARK: Final = "UPDATE erasure_boxes SET state = $3 WHERE erasure_id = $1 AND box_key = ANY ($2::int[])"
-# What is newer than `newest_us` readers and the consumer look for in `samples`: it goes back to the newest
-# sample that is left, and not beyond what the row knows.
+# Readers and the consumer search `samples` for data newer than `newest_us`. Hence it is set back to the
+# newest remaining sample, and never moved forward.
 _RESET_LATEST: Final = """
 WITH found AS (
     SELECT s.box_key, (
@@ -79,10 +79,10 @@ UPDATE erasures SET finished_at = now(), removed = progress, digest = chain WHER
 
 
 class ErasureWorker:
-    """Call `turn` now and then, from one process alone."""
+    """Executes erasures a slice at a time. Only one process may run it."""
 
     async def run_once(self, connection: asyncpg.Connection) -> bool:
-        """Work for about a second; returns whether more could be done now."""
+        """Work for about a second; returns whether there is more to do now."""
         until = time.monotonic() + _RUN_S
         while True:
             row = await connection.fetchrow(_NEXT)
@@ -96,7 +96,7 @@ class ErasureWorker:
 
 
 class _ErasureJob:
-    """One erasure, for as long as it has its turn."""
+    """One erasure, until it is done or its time budget is used up."""
 
     def __init__(self, connection: asyncpg.Connection, row: asyncpg.Record, until: float) -> None:
         self._connection = connection
@@ -108,7 +108,7 @@ class _ErasureJob:
         self._until = until
 
     async def run(self) -> None:
-        """Do the next that is to be done, until there is nothing or the time is up."""
+        """Execute the next slices until the erasure is done or the time is up."""
         await self._connection.execute(
             "UPDATE erasures SET worked_at = clock_timestamp() WHERE id = $1", self._id
         )
@@ -131,7 +131,7 @@ class _ErasureJob:
         return time.monotonic() >= self._until
 
     async def _remove_box_data(self, key: int, box: str) -> bool:
-        """Remove what a box measured; returns whether there is time left."""
+        """Remove the data of a box; returns whether there is time left."""
         for table, remove in (("samples", remove_samples), ("events", remove_events)):
             full = True
             while full:
@@ -148,7 +148,7 @@ class _ErasureJob:
         return not self._is_over()
 
     async def _reset_latest(self, keys: list[int]) -> None:
-        """Take latest values away, where the consumer cannot bring them back."""
+        """Remove latest values while the ingest barrier keeps the consumer from writing them back."""
         first, last = (from_datetime(edge) for edge in (self._when.first, self._when.last))
         async with self._connection.transaction():
             await close_ingest_barrier_unqueued(self._connection)
@@ -159,7 +159,7 @@ class _ErasureJob:
             await self._connection.execute(_DONE, self._id)
 
     async def _record(self, removed: dict[str, int], identities: Iterable[str] = ()) -> None:
-        """Note what was removed, in the transaction that does it."""
+        """Record the removed rows, in the transaction that removes them."""
         progress = {**self._progress}
         for table, count in removed.items():
             progress[table] = progress.get(table, 0) + count
@@ -170,7 +170,7 @@ class _ErasureJob:
 
 
 def format_removal_lines(table: str, box: str, identities: Iterable[tuple[Any, ...]]) -> Iterable[str]:
-    """What the chain has of rows: their times, and what else is part of their identity."""
+    """Format the identities of removed rows as lines of the hash chain."""
     for moment, *more in identities:
         at = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         yield " ".join((table, box, at, *more))

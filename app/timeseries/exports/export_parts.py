@@ -1,7 +1,6 @@
-"""Divides an export into parts of so many rows: each is a file of its own, small enough to begin anew.
+"""Divides an export into parts, each a file that can be downloaded and retried separately.
 
-Owns where parts begin and end, and how a client names one. Rows are counted piece by piece, as they are read;
-where a part ends within one, the time of its last row is looked up there.
+Rows are counted range by range. If a part ends within a range, the time of its last row is queried.
 """
 
 import json
@@ -22,27 +21,27 @@ from app.timeseries.exports.row_scan import AdaptiveRowScan, ScanOutcome, ScanRa
 from app.timeseries.exports.row_slices import ExportReader, SampleExport
 
 ROWS_MOST: Final = 1_000_000
-"""Of a part."""
+"""The most rows of a part."""
 
 _KIND: Final = "export_part"
-# Rows that are counted at once.
+# The number of rows counted by one statement.
 _PIECE: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
-# What one call counts. Whoever has more asks again.
+# The most rows that one call counts. The client requests the next page for more.
 _COUNTED_MOST: Final = 10_000_000
 _WITHIN_S: Final = 20.0
 _NUMBERS_MOST: Final = 1_000_000_000
 
 
 class CountedPart(NamedTuple):
-    """A part.
+    """A part of an export.
 
     Attributes:
         number: from 1 on.
-        start: where it begins; None: with the first row of all.
-        until: its last row's place.
-        rows: how many; there may be more when it is read, where samples came late.
-        first_box: the first row's box.
+        start: position of the first row; None: the first row of all.
+        until: position of the last row.
+        rows: number of rows. Late samples may add more until it is read.
+        first_box: box of the first row.
     """
 
     number: int
@@ -53,12 +52,12 @@ class CountedPart(NamedTuple):
 
 
 class PartReference(NamedTuple):
-    """A part as a client names it.
+    """A part as a client refers to it.
 
     Attributes:
         number: from 1 on.
-        start: where it begins; None: with the first row of all.
-        until: its last row's place; None: to the end.
+        start: position of the first row; None: the first row of all.
+        until: position of the last row; None: to the end.
     """
 
     number: int
@@ -66,12 +65,12 @@ class PartReference(NamedTuple):
     until: RowPosition | None
 
     def token(self) -> str:
-        """What names it."""
+        """Encode it as a token."""
         return encode_cursor(_KIND, self.number, *_written(self.start), *_written(self.until))
 
     @classmethod
     def read(cls, token: str) -> Self:
-        """Read a token back (InvalidError `invalid_cursor`)."""
+        """Decode a token (InvalidError `invalid_cursor`)."""
         number, *places = decode_cursor(_KIND, token, _number, _box, _micros, _box, _micros)
         return cls(number, _place(*places[:2]), _place(*places[2:]))
 
@@ -97,18 +96,18 @@ def _box(value: object) -> str | None:
 
 
 def _micros(value: object) -> int | None:
-    # Where samples may be: what is a microsecond later is a time too.
+    # The range of sample times, plus the microsecond after the last one.
     if value is None or (type(value) is int and EARLIEST_US <= value <= LATEST_US):
         return value
     raise ValueError(value)
 
 
 class SamplePartPlanner:
-    """The parts of an export, counted one after the other.
+    """Divides an export of samples into parts, counted one after the other.
 
     Args:
-        export: what is divided; its span begins where the first part does.
-        rows: of a part, at most.
+        export: its span begins where the first part does.
+        rows: the most rows of a part.
         number: of the first part.
     """
 
@@ -116,14 +115,17 @@ class SamplePartPlanner:
         self._export = export
         self._rows = rows
         self._number = number
-        # Of the part that is counted: where it begins, its first box, its last place, its rows.
+        # The current part: its start, first box, last row and number of rows.
         self._start = export.span.start
         self._first = self._last = ""
         self._last_time: datetime | None = None
         self._counted = 0
 
     async def list_parts(self, reader: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
-        """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
+        """List the next parts, and a token for the rest if there are more.
+
+        A page ends early if counting takes long.
+        """
         found: list[CountedPart] = []
         began = time.monotonic()
         async for part in self._all(reader):
@@ -150,11 +152,11 @@ class SamplePartPlanner:
     async def _take(
         self, reader: ExportReader, piece: ScanRange, box: str, rows: int
     ) -> AsyncIterator[CountedPart]:
-        """Add the rows of a box in a piece; gives the parts that end meanwhile."""
+        """Add the rows of a box in a range; yields the parts that they complete."""
         done = 0
         while rows:
             if self._counted == self._rows:
-                # It ended with the piece before, or with the box before.
+                # The part ended exactly with the previous range or box.
                 yield self._close_part(RowPosition(self._last, self._last_time))
             taken = min(rows, self._rows - self._counted)
             self._first = self._first or box
@@ -173,7 +175,7 @@ class SamplePartPlanner:
         return part
 
     def _counts(self, piece: ScanRange) -> Select[*tuple[Any, ...]]:
-        """The query of what is seen of a piece, and its boxes' rows: `[[id, rows], …]`."""
+        """Build the query of a range's outcome, and its rows per box: `[[id, rows], …]`."""
         scanned, found, over = self._export.build_ctes(piece, _PIECE)
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
         pair = func.json_build_array(counts.c.id, counts.c.rows)
@@ -188,7 +190,7 @@ class SamplePartPlanner:
         )
 
     def _time(self, piece: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
-        """The query of the time of a box's row in a piece: the one of this number, from 1 on."""
+        """Build the query of the time of a box's row in a range, by its number from 1 on."""
         only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
         _, found, _ = only.build_ctes(piece, _PIECE)
         return select(found.c.time).order_by(found.c.time).offset(number - 1).limit(1)

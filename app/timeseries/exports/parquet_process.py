@@ -1,10 +1,11 @@
-"""`python -m app.timeseries.exports.parquet_process`: writes one Parquet file for its parent. Pure.
+"""Writes one Parquet file for its parent process (`python -m app.timeseries.exports.parquet_process`). Pure.
 
-A process of its own, as pyarrow takes more memory than all else that the API process imports, and as what it
-works on then takes nothing from other requests. Speaks on its standard input and output alone, in frames of a
-length (four bytes, big-endian) and as many bytes: first the columns; then for each slice its boxes and its
-columns, as PostgreSQL's binary forms one behind the other; at the end an empty one. Each frame is answered
-with one that has what of the file is written since. Knows neither settings nor database.
+It is a separate process because pyarrow takes more memory than all other imports of the API process, and
+because encoding would delay other requests. It has neither settings nor a database.
+
+The protocol uses frames on standard input and output: a length (four bytes, big-endian) and as many bytes.
+The parent sends the columns, then for each slice its boxes and its columns in PostgreSQL's binary format, and
+an empty frame at the end. Each frame is answered with the bytes of the file written since.
 """
 
 import json
@@ -18,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS_PER_GROUP: Final = 100_000
-"""Of the file's row groups, roughly: they are what a reader reads at once."""
+"""The approximate number of rows in a row group, the unit in which readers load a file."""
 
 _LENGTH_BYTES: Final = 4
-# Of PostgreSQL's instants, which begin with the year 2000 (µs).
+# The epoch of PostgreSQL's timestamps, 2000-01-01 (µs).
 _EPOCH_US: Final = 946_684_800_000_000
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _COMPRESSION: Final = "zstd"
@@ -29,7 +30,7 @@ _NICE: Final = 5
 
 
 class _OutputBuffer:
-    """A file of which what was written is given on, and forgotten."""
+    """A write-only file that hands over and forgets the written bytes."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -37,32 +38,32 @@ class _OutputBuffer:
         self._position = 0
 
     def write(self, data: memoryview) -> int:
-        """Take some bytes."""
+        """Append bytes."""
         drain = bytes(data)
         self._parts.append(drain)
         self._position += len(drain)
         return len(drain)
 
     def tell(self) -> int:
-        """How many there were."""
+        """Return the position."""
         return self._position
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is buffered elsewhere."""
 
     def close(self) -> None:
-        """It may be written to no more."""
+        """Mark the file as closed."""
         self.closed = True
 
     def drain(self) -> bytes:
-        """What was written since the last time."""
+        """Return and clear the bytes written since the last call."""
         data = b"".join(self._parts)
         self._parts.clear()
         return data
 
 
 def build_schema(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
-    """The file's schema: units and descriptions are the fields' metadata."""
+    """Build the file's schema, with units and descriptions as field metadata."""
     values = [
         pa.field(
             each["name"],
@@ -85,12 +86,12 @@ def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray
 
 
 def decode_record_batch(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
-    """The rows of one slice.
+    """Decode the rows of one slice.
 
     Args:
         schema: the file's.
-        frame: a line of JSON, `[[box's id, site's id, rows], …]`; eight bytes a time; each column's values,
-            of four or eight bytes, where NaN stands for none.
+        frame: a line of JSON, `[[box's id, site's id, rows], …]`; the times, eight bytes each; the values of
+            each column, four or eight bytes each, NaN if missing.
     """
     end = bytes(frame).index(b"\n")
     boxes = json.loads(bytes(frame[:end]))
@@ -110,7 +111,7 @@ def decode_record_batch(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
 
 
 class ParquetFileWriter:
-    """One file, written slice by slice.
+    """Writes one file slice by slice.
 
     Args:
         columns: of values, each with `name`, `unit`, `description` and `double`.
@@ -126,7 +127,7 @@ class ParquetFileWriter:
         self._rows = 0
 
     def add(self, frame: memoryview) -> None:
-        """Take a slice; a row group is written when there are enough of them."""
+        """Add a slice; writes a row group when there are enough rows."""
         batch = decode_record_batch(self._schema, frame)
         self._pending.append(batch)
         self._rows += batch.num_rows
@@ -134,12 +135,12 @@ class ParquetFileWriter:
             self._write()
 
     def end(self) -> None:
-        """Write what is left, and the footer."""
+        """Write the remaining rows and the footer."""
         self._write()
         self._writer.close()
 
     def drain(self) -> bytes:
-        """What of the file was written since the last time."""
+        """Return the bytes of the file written since the last call."""
         return self._sink.drain()
 
     def _write(self) -> None:
@@ -151,7 +152,7 @@ class ParquetFileWriter:
 
 
 def _frame(source: BinaryIO) -> bytes | None:
-    """The next frame; None where the other side is gone."""
+    """Read the next frame; None if the parent is gone."""
     length = source.read(_LENGTH_BYTES)
     if len(length) < _LENGTH_BYTES:
         return None
@@ -161,7 +162,7 @@ def _frame(source: BinaryIO) -> bytes | None:
 
 
 def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
-    """Write a file for whoever is at the other end, until that one has ended it, or is gone."""
+    """Write a file for the parent until it ends the file or closes the pipe."""
     head = _frame(source)
     if head is None:
         return
@@ -185,6 +186,6 @@ def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
 
 if __name__ == "__main__":
     os.nice(_NICE)
-    # One slice after the other: further threads would have memory of their own, and nothing to do.
+    # Slices are encoded one by one, so that further threads would only take memory.
     pa.set_cpu_count(1)
     write_parquet_stream(sys.stdin.buffer, sys.stdout.buffer)

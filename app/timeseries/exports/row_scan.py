@@ -1,8 +1,8 @@
-"""How an export goes through its rows: which boxes, and which while of them, are looked at next.
+"""Chooses the next boxes and time range that an export reads, from the outcome of the previous ones.
 
-Owns how much is looked at once. Through the view that shows a caller's samples nothing comes in the order of
-time but by sorting all that was asked for: so only so much is asked for as fits, and where there was more it
-is asked for anew, in less. Pure: no database, no clock.
+Through the tenant view rows come in order of time only if PostgreSQL sorts all rows of the range. So a range
+has about as many rows as fit into a slice, and is retried smaller if it had more. Pure: no database, no
+clock.
 """
 
 from datetime import datetime, timedelta
@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from app.timeseries.exports.box_selection import ExportSpan, RowPosition
 
 MAX_SCANNED_BOXES: Final = 100
-"""That are looked at together."""
+"""The most boxes in one range."""
 
-# From piece to piece: whoever has few rows is looked at together with others, carefully.
+# The growth from range to range, so that boxes with few rows are read together.
 _GROWTH: Final = 4
 _FILLED: Final = 0.8
 _LONG_S: Final = 1.0
@@ -21,12 +21,12 @@ _SHORTEST: Final = timedelta(microseconds=1)
 
 
 class ScanRange(NamedTuple):
-    """What is looked at.
+    """A range to read.
 
     Attributes:
-        start: the first row's place; None: the beginning.
-        boxes: how many boxes, at most, each to the end of the span.
-        end: of a single box instead only what is before this; None: boxes.
+        start: position of the first row; None: the beginning.
+        boxes: the most boxes, each to the end of the span.
+        end: only one box, and only rows before this; None: several boxes.
     """
 
     start: RowPosition | None
@@ -35,14 +35,14 @@ class ScanRange(NamedTuple):
 
 
 class ScanOutcome(NamedTuple):
-    """What there was.
+    """The outcome of a range.
 
     Attributes:
-        rows: of those boxes that were taken whole.
-        looked: how many boxes there were.
-        last: the last of them; None where there was none.
+        rows: number of rows of complete boxes.
+        scanned: number of boxes.
+        last: the last box; None if there was none.
         over: the first box with which there are more rows than fit; None: all fit.
-        seconds: that it took.
+        seconds: duration of the query.
     """
 
     rows: int
@@ -53,11 +53,11 @@ class ScanOutcome(NamedTuple):
 
 
 class AdaptiveRowScan:
-    """A way through all rows, piece by piece.
+    """Iterates over all rows, range by range.
 
     Args:
-        span: what is exported.
-        rows: that fit into a piece.
+        span: range of the export.
+        rows: the most rows of a range.
     """
 
     def __init__(self, span: ExportSpan, rows: int) -> None:
@@ -65,23 +65,23 @@ class AdaptiveRowScan:
         self._rows = rows
         self._start = span.start
         self._boxes = 1
-        # Of a box that has more rows than fit: how much of the span is looked at.
+        # The width of the time range, while a single box has more rows than fit.
         self._width: timedelta | None = None
         self._hint = (span.last - span.first) / _GROWTH
         self._more = True
 
     def next(self) -> ScanRange | None:
-        """What is to be looked at; None at the end."""
+        """Return the next range; None at the end."""
         if not self._more:
             return None
         if self._width is None or self._start is None or self._start.time is None:
             return ScanRange(self._start, self._boxes, None)
-        # Not past the last year that there is.
+        # Clipped to the span, because a time after the year 9999 would overflow.
         width = min(self._width, self._span.last - self._start.time)
         return ScanRange(self._start, 1, self._start.time + width)
 
     def advance(self, piece: ScanRange, outcome: ScanOutcome) -> None:
-        """Tell what there was in a piece: the next one follows from it."""
+        """Choose the next range from the outcome of this one."""
         if piece.end is not None:
             self._seen_while(piece, piece.end, outcome)
         elif outcome.over is None:
@@ -98,7 +98,7 @@ class AdaptiveRowScan:
     def _seen_while(self, piece: ScanRange, end: datetime, outcome: ScanOutcome) -> None:
         width = self._width or _SHORTEST
         if piece.start is None or not outcome.scanned:
-            # The box was removed meanwhile.
+            # The box was deleted concurrently.
             self._width = None
             self._start = None if piece.start is None else RowPosition(piece.start.box, None)
         elif outcome.over is not None:
@@ -120,16 +120,16 @@ class AdaptiveRowScan:
 
 
 def choose_box_count(boxes: int, found: int, rows: int, seconds: float) -> int:
-    """How many boxes are looked at next.
+    """Choose the number of boxes in the next range.
 
-    Each of them is read as far as it fills a piece by itself: too many cost the database time for nothing,
-    too few a query each. Where few samples have what is asked for, it is by the time that there are too many.
+    PostgreSQL reads each box up to the row limit: too many boxes waste database time, too few waste queries.
+    If few samples have the metrics, the duration limits the number.
 
     Args:
-        boxes: that were looked at.
-        found: rows that they had.
-        rows: that fit.
-        seconds: that it took.
+        boxes: number of boxes in the last range.
+        found: number of their rows.
+        rows: the most rows of a range.
+        seconds: duration of the query.
     """
     if seconds >= _LONG_S:
         return max(1, boxes // _GROWTH)

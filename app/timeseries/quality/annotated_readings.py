@@ -1,9 +1,7 @@
-"""Readings with their flags, corrected, and in buckets without what is odd: made of samples as they are read.
+"""Adds quality flags and corrections to samples at read time, and aggregates them without flagged values.
 
-Puts together what `samples` reads, `flags` says and `correcting` computes. Arithmetic is done beside the
-loop, a piece at a time.
-
-Summaries of samples by bucket, made of columns: the same that SQL makes where none is left out.
+Arithmetic runs in a thread, a slice at a time, so that the event loop stays responsive. Aggregates equal
+those of SQL if no sample is flagged.
 """
 
 import asyncio
@@ -50,17 +48,17 @@ from app.timeseries.series.series_arithmetic import to_shortest_decimal
 def summarise_by_bucket(
     times: Ints, values: Floats, edges: Ints, quantiles: Sequence[str], *, level: bool
 ) -> RollupColumns:
-    """Summarise samples by bucket.
+    """Aggregate samples by bucket.
 
     Args:
         times: ascending (µs since the epoch), none before the first edge.
         values: none of them NaN.
-        edges: when each bucket begins; the last one takes all that comes after.
+        edges: start of each bucket; the last one contains all later samples.
         quantiles: by name; interpolated between neighbours.
         level: values are decibels: the mean is that of the energy, 10·log10(mean(10^(L/10))).
 
     Returns:
-        A summary of each bucket that has a value. Extremes are as they came.
+        An aggregate of each bucket that has a value. Extremes are not rounded.
     """
     if not len(times):
         return make_empty_columns(quantiles)
@@ -96,7 +94,7 @@ def _quantiles(
 
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-# The flags of each set of bits, as they are written.
+# The names of the flags in each bitmask.
 _NAMES: Final = tuple(
     [flag for place, flag in enumerate(FLAGS) if bits >> place & 1] for bits in range(1 << len(FLAGS))
 )
@@ -104,11 +102,11 @@ _NAMES: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedReadings:
-    """Raw values, and what was done to them.
+    """Raw values with flags and corrections.
 
     Attributes:
         points: one object each.
-        about: what the answer says beside them.
+        metadata: fields of the response about flags and corrections.
     """
 
     points: Sequence[dict[str, Any]]
@@ -117,7 +115,7 @@ class AnnotatedReadings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedBuckets:
-    """The same of buckets: `columns` are their summaries."""
+    """Aggregates of unflagged samples; `metadata` as for AnnotatedReadings."""
 
     columns: RollupColumns
     metadata: dict[str, Any]
@@ -130,14 +128,17 @@ async def annotate_readings(
     rows: Sequence[tuple[datetime, float]],
     options: QualityOptions,
 ) -> AnnotatedReadings:
-    """Raw values of a page with what is asked beside them (InvalidError `range_too_large`).
+    """Add the requested flags and corrections to a page of raw values.
 
     Args:
         session: in which they were read.
-        box: whose they are.
+        box: their box.
         metric: of the catalogue.
         rows: time and value, ascending.
-        treatment: what is asked.
+        options: requested flags and corrections.
+
+    Raises:
+        InvalidError: `range_too_large`.
     """
     definitions: list[CorrectionDefinition] = []
     if options.corrected and rows:
@@ -160,7 +161,7 @@ async def annotate_readings(
     if options.corrected:
         corrected = apply_corrections(times, values, humidity, definitions)
         for each, value in zip(more, _round_computed(metric, corrected).tolist(), strict=True):
-            # NaN is not itself.
+            # NaN does not equal itself.
             each.update({"corrected": value} if value == value else _UNKNOWN)  # noqa: PLR0124
     points = [{"time": time, "value": value} | each for (time, value), each in zip(rows, more, strict=True)]
     return AnnotatedReadings(
@@ -178,7 +179,7 @@ def _annotate(
     bits: Any,  # noqa: ANN401 (an array)
     humidity: Floats,
 ) -> None:
-    """Note the flags, and the humidity nearest to them, of those of a page that a piece has."""
+    """Set the flags and the nearest humidity of those samples of a page that are in this slice."""
     own = piece.samples.times[piece.own]
     places = np.searchsorted(own, times)
     places[places == len(own)] = 0
@@ -194,7 +195,17 @@ def _annotate(
 async def summarise_unflagged_samples(
     session: AsyncSession, query: BoxSeriesQuery, interval_s: int, options: QualityOptions
 ) -> AnnotatedBuckets:
-    """Buckets of what is left of samples, corrected where that is asked (InvalidError `range_too_large`)."""
+    """Aggregate samples without the excluded flags, corrected if requested.
+
+    Args:
+        session: reads them.
+        query: box, metric, buckets and range.
+        interval_s: sampling interval of the box (s).
+        options: excluded flags, and whether to correct.
+
+    Raises:
+        InvalidError: `range_too_large`.
+    """
     metric = query.metric
     definitions: list[CorrectionDefinition] = []
     if options.corrected:
@@ -216,7 +227,7 @@ async def summarise_unflagged_samples(
 def _select_unflagged(
     piece: SamplesWithContext, evaluator: FlagEvaluator, definitions: Sequence[CorrectionDefinition]
 ) -> tuple[Ints, Floats]:
-    """Times and values of the samples that count."""
+    """Return times and values of the samples without flags."""
     samples, own = piece.samples, piece.own
     flagged = combine_flags(evaluator.flags(samples), len(samples.times))[own]
     times, values = samples.times[own], samples.values[own]
@@ -249,7 +260,7 @@ def _summarise_columns(
 
 
 def _nearest_humidity(piece: SamplesWithContext) -> Floats:
-    """The humidity nearest to each of a piece's own samples."""
+    """Return the nearest humidity of each of a slice's own samples."""
     known = ~np.isnan(piece.humidity)
     times = piece.samples.times
     return find_nearest_values(times[piece.own], times[known], piece.humidity[known])
@@ -258,7 +269,7 @@ def _nearest_humidity(piece: SamplesWithContext) -> Floats:
 def _plan_span(
     key: int, metric: Metric, range_us: tuple[int, int], evaluator: FlagEvaluator, *, needs_humidity: bool
 ) -> SampleSpan:
-    """What has to be read for a range (InvalidError `range_too_large`)."""
+    """Return the samples to read for a range, neighbours included (InvalidError `range_too_large`)."""
     first_us, last_us = range_us
     around_us = MAX_HUMIDITY_DISTANCE_US if needs_humidity else 0
     width_us = last_us - first_us + max(evaluator.before_us, around_us) + max(evaluator.after_us, around_us)
@@ -273,24 +284,24 @@ def _needs_humidity(definitions: Sequence[CorrectionDefinition]) -> bool:
 
 
 def _select_in_force(times: Ints, definitions: Sequence[CorrectionDefinition]) -> set[CorrectionDefinition]:
-    """Those in force at any of these times."""
+    """Return the corrections that are in force at any of these times."""
     return {each for each in definitions if len(times[each.holds(times)])}
 
 
 def _round_computed(metric: Metric, values: Floats) -> Floats:
-    """What was computed, as means are shown."""
+    """Round computed values like means."""
     return round_to_stored_precision(metric, values, values, np.zeros(len(values), np.int64))
 
 
 def _to_stored_decimals(metric: Metric, values: Floats) -> Floats:
-    """What was measured, as raw values are shown."""
+    """Return measured values as their shortest decimals, like raw values."""
     return np.array([to_shortest_decimal(metric, value) for value in values.tolist()], np.float64)
 
 
 def _describe_treatment(
     options: QualityOptions, definitions: Sequence[CorrectionDefinition], used: set[CorrectionDefinition]
 ) -> dict[str, Any]:
-    """What an answer says of what was done."""
+    """Return the fields of the response about flags and corrections."""
     metadata: dict[str, Any] = {}
     if options.exclude:
         metadata["exclude"] = list[Flag](options.exclude)

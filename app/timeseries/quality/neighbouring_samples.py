@@ -1,7 +1,7 @@
-"""Reads samples of a box with those around them, a piece at a time, in columns.
+"""Reads the samples of a box with their neighbours in time, in slices of columns.
 
-Owns the query and its bounds. Samples come by COPY as records of one length: of a million rows, objects
-would take seconds and hundreds of megabytes.
+Samples come by binary COPY as fixed-length records: Python objects of a million rows would take seconds and
+hundreds of megabytes.
 """
 
 from collections.abc import AsyncIterator
@@ -20,9 +20,9 @@ from app.timeseries.quality.quality_flags import FlagEvaluator, MetricSamples
 from app.timeseries.rollups.rollup_columns import Floats
 
 SAMPLES_PER_READ: Final = 200_000
-"""So many samples are read at a time."""
+"""The number of samples in one read."""
 MAX_SAMPLES_IN_MEMORY: Final = 1_000_000
-"""So many are in memory at once: a piece, and what lies around it. A day of ten a second is fewer."""
+"""The most samples in memory: a slice and its neighbours. A day at ten samples a second fits."""
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
 # PostgreSQL counts time from 2000.
@@ -37,15 +37,15 @@ ORDER BY time LIMIT {limit:d}
 
 @dataclass(frozen=True, slots=True)
 class SampleSpan:
-    """What is read of a box.
+    """The samples to read of a box.
 
     Attributes:
         key: the box.
         metric: of the catalogue.
-        first_us, last_us: from when on, before when (µs since the epoch).
-        most: so many samples may be looked at.
-        around_us: so much before and after it at least.
-        humidity: whether humidity is wanted too.
+        first_us, last_us: start, inclusive, and end, exclusive (µs since the epoch).
+        most: the most samples that may be read.
+        around_us: the least time to read before and after (µs).
+        humidity: whether to read humidity too.
     """
 
     key: int
@@ -59,12 +59,12 @@ class SampleSpan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplesWithContext:
-    """Samples of which those from `first` on, before `last` (places), have all around them that they need.
+    """A slice of samples with all neighbours that their flags depend on.
 
     Attributes:
         samples: in columns.
-        humidity: of each, NaN where it has none; empty where it was not asked for.
-        own: the places that this piece is for: those of other pieces are others.
+        humidity: of each, NaN if it has none; empty if it was not requested.
+        own: the samples that belong to this slice; the others are neighbours.
     """
 
     samples: MetricSamples
@@ -75,13 +75,14 @@ class SamplesWithContext:
 async def read_samples_with_context(
     session: AsyncSession, span: SampleSpan, evaluator: FlagEvaluator
 ) -> AsyncIterator[SamplesWithContext]:
-    """Read a span, with what its flags go by (InvalidError `range_too_large`)."""
+    """Read a range in slices, with the neighbours that flags depend on (InvalidError `range_too_large`)."""
     before_us = max(evaluator.before_us, span.around_us)
     after_us = max(evaluator.after_us, span.around_us)
     at = max(span.first_us - before_us, EARLIEST_US)
     end = min(span.last_us + after_us, LATEST_US)
     done, scanned = span.first_us, 0
-    # All of a query's stretch is sorted, whatever is taken of it: it has about as much as a piece takes.
+    # PostgreSQL sorts the whole range of a query before it applies the limit. So a range is about as long as
+    # one read.
     width_us = SAMPLES_PER_READ * evaluator.interval_s * US_PER_S
     carried = _Columns.of(b"", span)
     while done < span.last_us:
@@ -109,11 +110,11 @@ async def read_samples_with_context(
 
 
 def make_too_large_error(scanned: float, most: int) -> InvalidError:
-    """What whoever asks for too much is told."""
+    """Build the error for a request that needs too many samples."""
     return InvalidError(
-        f"Flags and corrections are made of samples, of which at most {most:,} are looked at, with those "
-        f"around them; here there are about {scanned:,.0f} or more. Ask for less at a time, and see that the "
-        "box's `interval_s` is how often it samples: it says how much around a sample is looked at.",
+        f"Flags and corrections need about {scanned:,.0f} samples or more, neighbours included; the limit is "
+        f"{most:,}. Request a shorter range, and check that the box's `interval_s` is its real sampling "
+        "interval: it determines how many neighbours are read.",
         code="range_too_large",
         extra={"maximum_samples": most},
     )
@@ -130,7 +131,7 @@ class _Columns:
         fields = [("time", ">i8"), ("value", kind), ("late", "?")]
         if span.humidity:
             fields.append(("humidity", ">f4"))
-        # Each field follows its length, each record the number of its fields.
+        # In binary COPY the number of fields precedes each record, and its length each field.
         record = np.dtype(
             [
                 ("fields", ">i2"),
@@ -183,6 +184,6 @@ async def _read(
         received.extend(data)
 
     connection = await get_driver_connection(session)
-    # Names are the catalogue's; key and times are numbers and instants of ours: COPY takes no parameters.
+    # COPY takes no parameters. All inserted values are catalogue names, integers, or instants formatted here.
     await connection.copy_from_query(statement, output=collect, format="binary")
     return _Columns.of(bytes(received[_HEADER_BYTES:-_TRAILER_BYTES]), span)

@@ -1,4 +1,4 @@
-"""Queries on corrections. A box is found by the caller, who may see it."""
+"""Reads corrections of a box. The caller has checked access to the box."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ _KINDS: Final[dict[str, FormulaKind]] = {"linear": "linear", "humidity": "humidi
 async def list_corrections(
     session: AsyncSession, box: Box, page_request: PageRequest, *, metric: str | None
 ) -> Sequence[Correction]:
-    """Those of a box, and one more than are asked for where there are more."""
+    """List the corrections of a box, one more than requested."""
     query = select(Correction).where(Correction.box_key == box.key)
     if metric is not None:
         query = query.where(Correction.metric == metric)
@@ -38,7 +38,7 @@ async def list_corrections(
 async def find_correction(
     session: AsyncSession, box: Box, correction_id: UUID, *, lock: bool = False
 ) -> Correction:
-    """One of a box's. NotFoundError for another box's."""
+    """Find a correction of a box (NotFoundError)."""
     query = select(Correction).where(Correction.box_key == box.key, Correction.id == correction_id)
     found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
@@ -47,12 +47,12 @@ async def find_correction(
 
 
 async def count_corrections(session: WriteSession, box: Box) -> int:
-    """How many a box has."""
+    """Count the corrections of a box."""
     return (await session.scalars(select(func.count()).where(Correction.box_key == box.key))).one()
 
 
 async def find_overlapping_correction(session: WriteSession, correction: Correction) -> Correction | None:
-    """Another one of the same kind, box and metric, which holds at some time when this one does."""
+    """Find another correction of the same kind, box and metric that is in force at the same time."""
     query = select(Correction).where(
         Correction.box_key == correction.box_key,
         Correction.metric == correction.metric,
@@ -68,7 +68,15 @@ async def find_overlapping_correction(session: WriteSession, correction: Correct
 async def find_corrections_in_force(
     session: AsyncSession, key: int, metric: str, first: datetime, last: datetime
 ) -> list[CorrectionDefinition]:
-    """What corrects a box's values of a metric from `first` on, before `last`, by when it begins."""
+    """Find the corrections of a metric in force between `first` and `last` (exclusive), by their start.
+
+    Args:
+        session: reads them.
+        key: the box.
+        metric: of the catalogue.
+        first: start, inclusive.
+        last: end, exclusive.
+    """
     query = (
         select(Correction)
         .where(

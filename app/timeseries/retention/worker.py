@@ -1,8 +1,8 @@
-"""Removes what sites keep no longer: chunks as a whole, else box by box, some local days at a time.
+"""Removes expired data: whole chunks where possible, otherwise box by box in slices of local days.
 
-For the maintain role alone. Owns the order of the work and its slices: each is a short transaction in which
-rows go, values go, and what was done is noted. A box whose roll-ups have marks in what is to go waits until
-they are worked off: what is removed was summarised.
+Only `vigie maintain` runs it. Each slice is a short transaction that removes rows and values, and records the
+progress. A box whose roll-ups have marks in the expired range waits until these are processed, so that only
+summarised samples are removed.
 """
 
 import time
@@ -27,12 +27,12 @@ from app.timeseries.rollups.adaptive_slices import BoxBackoff
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 _log = get_logger(__name__)
-# How long it works before other jobs of the process have their turn.
+# The time budget of one call, so that other jobs of the process run in between.
 _RUN_S: Final = 1.0
 _BOXES: Final = 100
-# All old chunks are looked at for it; which of them may go changes once a day.
+# The check reads all old chunks, and its result changes once a day.
 _CHUNK_CHECK_S: Final = 600.0
-# About so many samples go in one transaction; a day at least.
+# The approximate number of samples that one transaction removes; a day at least.
 _STEP_SAMPLES: Final = 20_000
 _STEP_LONGEST: Final = timedelta(days=366)
 _EVENTS: Final = 20_000
@@ -66,8 +66,8 @@ WHERE b.site_id = $1 AND b.deleted_at IS NULL AND b.key <> ALL ($8::int[])
     AND NOT EXISTS (SELECT FROM rollup_day_marks m WHERE m.box_key = b.key AND m.day < $6)
 ORDER BY b.key LIMIT $7
 """
-# Where nothing is, nothing is looked for; and a box may send far more than its interval says. `last` is the
-# first sample that is too many.
+# Skips ranges without samples, and limits the number of samples: a box may send far more than its interval
+# says. `last` is the first sample beyond the limit.
 _NEXT_RANGE: Final = """
 SELECT f.time AS first, (
     SELECT time FROM samples
@@ -79,7 +79,7 @@ FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 O
 _RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
 _COUNT: Final = f"SELECT {expiry_sql.expired_counts_sql('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
 _DELETE: Final = f"DELETE FROM samples s WHERE {_RANGE} AND {expiry_sql.expired_row_sql('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
-# Each type is kept as its purpose is; what no catalogue has, as `ExpiryLimits.of_other_types` says.
+# Each type has the retention of its purpose; for unknown types see `ExpiryLimits.of_other_types`.
 _DELETE_EVENTS: Final = """
 DELETE FROM events WHERE box_key = $1 AND (time, type) IN (
     SELECT e.time, e.type FROM events e
@@ -98,10 +98,10 @@ ON CONFLICT (site_id) DO UPDATE SET samples = r.samples + excluded.samples,
 
 @dataclass(slots=True)
 class _Site:
-    """A site that removes.
+    """A site that removes expired data.
 
     Attributes:
-        removed: what went in this turn, by what it was.
+        removed: counts of this call, by kind.
     """
 
     id: UUID
@@ -111,7 +111,7 @@ class _Site:
 
 
 class RetentionWorker:
-    """Call `turn` now and then, from one process alone."""
+    """Removes expired data a slice at a time. Only one process may run it."""
 
     def __init__(self) -> None:
         self._next_site = 0
@@ -119,7 +119,7 @@ class RetentionWorker:
         self._backoff = BoxBackoff(time.monotonic)
 
     async def run_once(self, connection: asyncpg.Connection) -> bool:
-        """Work for about a second; returns whether more could be done now."""
+        """Work for about a second; returns whether there is more to do now."""
         until = time.monotonic() + _RUN_S
         rows = await connection.fetch(_SITES)
         if not rows:
@@ -130,7 +130,8 @@ class RetentionWorker:
         if time.monotonic() - self._chunks_checked_at >= _CHUNK_CHECK_S:
             await self._drop_chunks(connection, until)
         more = False
-        # Sites take turns at being the first; one that fails is not the first once more.
+        # Round-robin over sites. `_next_site` advances first, so that a site that fails does not block the
+        # others.
         begun = self._next_site
         for offset in range(len(sites)):
             site = sites[(begun + offset) % len(sites)]
@@ -164,7 +165,7 @@ class RetentionWorker:
             )
 
     async def _clean(self, connection: asyncpg.Connection, site: _Site, until: float) -> bool:
-        """Clean boxes of a site; returns whether some are left that could be cleaned now."""
+        """Clean boxes of a site; returns whether more of them could be cleaned now."""
         limits = site.limits
         arguments = (
             list(EXPIRY_CATEGORIES),
@@ -176,7 +177,7 @@ class RetentionWorker:
             self._backoff.keys,
         )
         boxes = await connection.fetch(_READY, site.id, *arguments)
-        # Before they are noted as cleaned: what fails now is done again.
+        # Before the progress is recorded, so that a failure here is retried.
         await remove_expired_latest(connection, [box["key"] for box in boxes], limits)
         finished = True
         for box in boxes:
@@ -197,7 +198,7 @@ def _site(row: asyncpg.Record, now: datetime) -> _Site:
 
 
 async def _clean_box(connection: asyncpg.Connection, site: _Site, box: asyncpg.Record, until: float) -> bool:
-    """Remove what is too old of one box; returns whether all of it is done."""
+    """Remove the expired data of one box; returns whether all of it is done."""
     key: int = box["key"]
     nexts: Sequence[datetime] = box["nexts"]
     due = [(first, last) for first, last in zip(nexts, site.limits.of_samples, strict=False) if last > first]
@@ -233,7 +234,7 @@ async def _clean_samples(
         if found is None:
             return True
         first = find_local_midnight(found["first"], zone, up=False)
-        # The last whole day that ends before the sample that is too many, or the first day of all.
+        # The end of the last whole day before the first sample beyond the limit, or else of the first day.
         end = find_local_midnight(found["last"] or found["first"] + _STEP_LONGEST, zone, up=False)
         if end <= first:
             end = find_local_midnight(found["first"] + timedelta(microseconds=1), zone, up=True)
@@ -247,9 +248,9 @@ async def _clean_samples(
 async def _clean_days(
     connection: asyncpg.Connection, site: _Site, key: int, first: datetime, last: datetime
 ) -> None:
-    """Remove from whole local days of a box what is too old, in one transaction.
+    """Remove expired data from whole local days of a box, in one transaction.
 
-    What is stored meanwhile is seen by none of its statements: it has marks, and its time will come.
+    Samples stored concurrently are not visible to it. They have marks, which cause another check.
     """
     limits = site.limits
     async with connection.transaction(isolation="repeatable_read"):
@@ -270,7 +271,7 @@ async def _clean_days(
 
 
 async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) -> bool:
-    """Remove a slice of a box's events; returns whether it was a full one."""
+    """Remove a slice of a box's expired events; returns whether the slice was full."""
     limits = site.limits
     if all(limit == NEVER for limit in limits.events.values()):
         return False
@@ -290,7 +291,7 @@ async def _remove_summaries(connection: asyncpg.Connection, table: str, key: int
 
 
 async def _count(connection: asyncpg.Connection, site: _Site, removed: Counter[str]) -> None:
-    """Note what was removed, in the transaction that does it."""
+    """Record the counts, in the transaction of the removal."""
     if any(removed.values()):
         whats: tuple[Any, ...] = ("samples", "values", "events", "hourly", "daily")
         await connection.execute(_TOTALS, site.id, *(removed[what] for what in whats))

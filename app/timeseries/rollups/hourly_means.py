@@ -1,7 +1,7 @@
-"""Reads hourly means of many boxes at once: of roll-ups where they are right, else of the samples.
+"""Reads hourly means of many boxes at once, from roll-ups where they are current, else from samples.
 
-Owns how many statements that takes: one for what is in doubt, one for roll-ups, few for samples. What comes
-out is for each box and metric what `summaries` gives for buckets of an hour, by the same rules.
+It takes few statements: one for stale marks, one for roll-ups, and some for samples. The result equals that
+of `rollup_queries` for buckets of an hour, for each box and metric.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql,
 from app.timeseries.rollups.stale_marks import HOUR_US
 
 _DAY_US: Final = 24 * HOUR_US
-# A chunk of samples has a week. Stretches that lie further apart are asked for apart: the planner looks at
-# the chunks between the first one and the last.
+# A chunk of samples is a week. Ranges that lie further apart have separate statements, because the planner
+# reads all chunks from the first range to the last.
 _APART_US: Final = 7 * _DAY_US
-# About so many samples are looked at by one statement, which has to end before it is too late for it.
+# The approximate number of samples that one statement reads, so that it ends before the statement timeout.
 _SAMPLES: Final = 500_000
 
 _STALE: Final = text(f"""
@@ -49,7 +49,7 @@ ORDER BY k.place, h.day
 
 
 def _samples_sql(metrics: Sequence[Metric], *, highs: bool) -> str:
-    """SQL: summaries of the hours of stretches. Names are the catalogue's."""
+    """SQL: hourly aggregates of ranges of samples. Names come from the catalogue."""
     ends = ("min", "max") if highs else ("min",)
     fields = ", ".join(
         ", ".join(
@@ -71,14 +71,14 @@ def _samples_sql(metrics: Sequence[Metric], *, highs: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HourlyMeansQuery:
-    """Which hours of a metric of a box are wanted.
+    """The hours of one metric of one box.
 
     Attributes:
         key: the box.
         metric: of the catalogue.
-        first_us: from here on (µs since the epoch): a whole hour of UTC.
-        last_us: before this one.
-        interval_s: how often the box samples.
+        first_us: start (µs since the epoch), inclusive: a whole hour of UTC.
+        last_us: end (µs since the epoch), exclusive: a whole hour of UTC.
+        interval_s: sampling interval of the box (s).
     """
 
     key: int
@@ -94,14 +94,14 @@ class HourlyMeansQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourMeans:
-    """Summaries of the hours that have a value, ascending; each array has the same length.
+    """Aggregates of the hours that have a value, ascending; all arrays have the same length.
 
     Attributes:
-        times: when each hour begins (µs since the epoch).
-        counts: of how many values.
-        means: unrounded; of levels those of the energy (dB).
+        times: start of each hour (µs since the epoch).
+        counts: number of values.
+        means: not rounded; for levels those of the energy (dB).
         lows: the lowest values.
-        highs: the highest values; None where they were not asked for.
+        highs: the highest values; None if they were not requested.
     """
 
     times: Ints
@@ -111,7 +111,7 @@ class HourMeans:
     highs: Floats | None = None
 
     def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "HourMeans":
-        """Those that are chosen, in that order."""
+        """Select hours, in the given order."""
         highs = None if self.highs is None else self.highs[chosen]
         return HourMeans(
             self.times[chosen], self.counts[chosen], self.means[chosen], self.lows[chosen], highs
@@ -119,7 +119,7 @@ class HourMeans:
 
     @classmethod
     def joined(cls, parts: Sequence["HourMeans"]) -> "HourMeans":
-        """Hours of several parts, none of which is in two, ascending."""
+        """Join parts without common hours, in ascending order."""
         if len(parts) == 1:
             return parts[0]
         highs = [part.highs for part in parts if part.highs is not None]
@@ -134,7 +134,7 @@ class HourMeans:
 
 
 class _RawSpan(NamedTuple):
-    """A stretch of a box that is summarised from its samples (µs)."""
+    """A range of a box that is aggregated from its samples (µs since the epoch)."""
 
     first: int
     last: int
@@ -148,22 +148,21 @@ type _Rows = Sequence[Sequence[Any]]
 async def read_hourly_means(
     session: AsyncSession, queries: Sequence[HourlyMeansQuery], *, highs: bool = False
 ) -> list[HourMeans]:
-    """Summaries of the hours of many boxes: for each that is wanted, in their order.
+    """Read the hourly aggregates of many boxes: one result per query, in order.
 
-    All of it is held at once, and the roll-ups as they come: whoever wants more than a few hundred thousand
-    hours asks several times.
+    All results are in memory at once. For more than a few hundred thousand hours, call it several times.
 
     Args:
         session: reads them.
-        wanted: which.
-        highs: whether the highest values are wanted too.
+        queries: boxes, metrics and hours.
+        highs: whether to include the highest values.
     """
     if not queries:
         return []
     stale_spans = await _read_stale_spans(session, queries)
     stored = await _read_rollups(session, queries, stale_spans, highs=highs)
     sampled = await _read_samples(session, queries, stale_spans, highs=highs)
-    # Others have their turn meanwhile.
+    # In a thread, so that the event loop stays responsive.
     return await asyncio.to_thread(_merge_sources, queries, stale_spans, stored, sampled)
 
 
@@ -179,7 +178,7 @@ def _window_key(each: HourlyMeansQuery) -> tuple[int, int, int]:
 
 
 async def _read_stale_spans(session: AsyncSession, queries: Sequence[HourlyMeansQuery]) -> _StaleSpans:
-    """By box and window, the stretches that roll-ups may not know; None: look at the samples of all of it."""
+    """Find by box and window the ranges with stale roll-ups; None: read samples for the whole window."""
     values = {"keys": sorted({each.key for each in queries}), **_covering_range(queries)}
     marked: dict[int, list[tuple[int, int]]] = defaultdict(list)
     known = set()
@@ -199,7 +198,7 @@ async def _read_stale_spans(session: AsyncSession, queries: Sequence[HourlyMeans
 async def _read_rollups(
     session: AsyncSession, queries: Sequence[HourlyMeansQuery], stale_spans: _StaleSpans, *, highs: bool
 ) -> _Rows:
-    """Days of roll-ups, by the place in what is wanted, ascending: (place, day, counts, means, lowest …)."""
+    """Read days of roll-ups by index of the query, ascending: (index, day, counts, means, lowest …)."""
     usable = [
         (index, each) for index, each in enumerate(queries) if stale_spans[_window_key(each)] is not None
     ]
@@ -224,7 +223,7 @@ async def _read_rollups(
 async def _read_samples(
     session: AsyncSession, queries: Sequence[HourlyMeansQuery], stale_spans: _StaleSpans, *, highs: bool
 ) -> dict[tuple[_RawSpan, str], list[Sequence[Any]]]:
-    """Summaries that are made now, by stretch and metric: (hour, count, mean, lowest …), ascending."""
+    """Aggregate samples, by range and metric: (hour, count, mean, lowest …), ascending."""
     width = 4 if highs else 3
     metrics: dict[_RawSpan, set[Metric]] = defaultdict(set)
     intervals = {}
@@ -262,7 +261,10 @@ def _find_raw_spans(each: HourlyMeansQuery, stale_spans: _StaleSpans) -> list[_R
 
 
 def _split_batches(raw_spans: Iterable[_RawSpan], intervals: Mapping[int, int]) -> Iterator[list[_RawSpan]]:
-    """What is asked for at once: stretches near each other, ascending, of not too many samples."""
+    """Split ranges into one batch per statement.
+
+    The ranges of a batch are near each other, ascending, and have a limited number of samples.
+    """
     batch: list[_RawSpan] = []
     samples, last = 0.0, 0
     for raw_span in sorted(raw_spans):

@@ -1,7 +1,7 @@
-"""Reads summaries of a box: of roll-ups where they are right, of the samples where they are not yet.
+"""Reads aggregates of one box, from roll-ups where they are current, else from samples.
 
-Owns which of the two is asked. A summary of an hour or a day is right unless a mark says otherwise; what is
-marked, what a range cuts in two, and what no roll-up knows is summarised from the samples, in the same words.
+A roll-up is current unless a mark exists. Stale ones, parts of hours or days at the ends of a range, and
+other bucket widths are aggregated from samples by the same formulas.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,11 +23,11 @@ from app.timeseries.series.series_arithmetic import BucketWidth
 
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
-# Of so many stretches that are in doubt nothing is gained any more.
+# With more stale ranges than this, reading roll-ups in between is no faster than reading all samples.
 _MANY: Final = 200
 _FEW: Final = 4
 QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
-"""What roll-ups have of quantiles."""
+"""The quantiles that roll-ups store."""
 
 MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
 """SQL: an instant in µs since the epoch."""
@@ -57,7 +57,7 @@ def _rollup_sql(table: str, quantiles: Sequence[str]) -> str:
 
 
 def mean_sql(metric: Metric) -> str:
-    """SQL: the mean of samples `s`, of levels that of the energy. The name is the catalogue's."""
+    """SQL: the mean of samples `s`, of levels that of the energy. The name comes from the catalogue."""
     value = f's."{metric.name}"::float8'
     if metric.kind == "level":
         return f"10 * log(avg(power(10, {value} / 10)))"
@@ -71,7 +71,7 @@ def extreme_sql(function: str, metric: Metric) -> str:
 
 
 def _samples_sql(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) -> str:
-    """SQL: summaries of stretches of samples by bucket. Names are the catalogue's."""
+    """SQL: aggregates of ranges of samples by bucket. Names come from the catalogue."""
     column = f's."{metric.name}"'
     value = f"{column}::float8"
     fractions = ", ".join(str(QUANTILES[name]) for name in quantiles)
@@ -96,15 +96,15 @@ def _samples_sql(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) 
 
 @dataclass(frozen=True, slots=True)
 class BoxSeriesQuery:
-    """What is asked for: one metric of one box, in buckets, from `first` on, before `last`.
+    """One metric of one box, in buckets, from `first` on, before `last`.
 
     Attributes:
         key: the box.
         metric: of the catalogue.
-        bucket: how wide.
+        bucket: width of the buckets.
         timezone: the site's.
         first, last: in UTC.
-        quantiles: those that are wanted, of QUANTILES.
+        quantiles: the requested ones, of QUANTILES.
     """
 
     key: int
@@ -117,16 +117,16 @@ class BoxSeriesQuery:
 
     @property
     def rolled_up(self) -> str | None:
-        """Which roll-up it can be made of: `hourly`, `daily`, or None."""
+        """The roll-up that can answer it: `hourly`, `daily`, or None."""
         seconds = self.bucket.seconds
         unit, table = (DAY_S, "daily") if self.bucket.local else (HOUR_S, "hourly")
-        # Quantiles of a bucket are there only where it is one hour or one day.
+        # Roll-ups have quantiles of exactly one hour or one day, which cannot be combined.
         fits = seconds == unit if self.quantiles else seconds % unit == 0
         return table if fits else None
 
 
 async def read_bucket_summaries(session: AsyncSession, query: BoxSeriesQuery) -> RollupColumns:
-    """One summary for each bucket that has a value, ascending."""
+    """Read one aggregate for each bucket that has a value, ascending."""
     table = query.rolled_up
     if table is None:
         return await _read_samples(session, query, [(query.first, query.last)])
@@ -147,14 +147,14 @@ async def read_bucket_summaries(session: AsyncSession, query: BoxSeriesQuery) ->
     parts = [stored.only(usable)]
     if parts[0].times.size:
         parts[0] = parts[0].begun(rollup_columns.floor_to_buckets(parts[0].times, query.bucket, zone))
-    # Few stretches are asked for one by one: the planner then looks at their chunks alone.
+    # A few ranges have a statement each, so that the planner reads only their chunks.
     together = [spans] if len(spans) > _FEW else [[span] for span in spans]
     parts += [await _read_samples(session, query, each) for each in together]
     return rollup_columns.merge_columns(parts, level=query.metric.kind == "level")
 
 
 def _find_whole_units(query: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
-    """The whole hours or local days within the range; None where there is none."""
+    """Return the whole hours or local days within the range; None if there are none."""
     if query.bucket.local:
         first, last = (
             find_local_midnight(query.first, zone, up=True),
@@ -167,7 +167,7 @@ def _find_whole_units(query: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, 
 
 
 def find_local_midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
-    """The local midnight at or before an instant, with `up` the one at or after it; in UTC."""
+    """Return the local midnight at or before an instant, with `up` the one at or after it; in UTC."""
     date = moment.astimezone(zone).date()
     begun = datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
     if begun == moment or not up:
@@ -179,7 +179,7 @@ def find_local_midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> dateti
 async def _read_stale_spans(
     session: AsyncSession, query: BoxSeriesQuery, first: datetime, last: datetime
 ) -> list[tuple[int, int]] | None:
-    """Stretches (µs) of which roll-ups may not know all, merged, in order; None: look at the samples."""
+    """Find ranges (µs) with stale roll-ups, merged, in order; None: read samples for the whole range."""
     values = {"key": query.key, "first": first, "last": last, "days": query.bucket.local}
     rows = (await session.execute(_STALE, values)).all()
     zones = [row.zone for row in rows if row.zone is not None]
@@ -188,7 +188,7 @@ async def _read_stale_spans(
     found = sorted((row.first, row.last) for row in rows if row.first is not None)
     if query.bucket.local:
         zone = ZoneInfo(query.timezone)
-        # All of a day is, where an hour of it is.
+        # A stale hour makes its whole day stale.
         found = [
             (
                 from_datetime(find_local_midnight(to_datetime(begin), zone, up=False)),
@@ -202,9 +202,9 @@ async def _read_stale_spans(
 def merge_stale_spans(
     stale: Iterable[tuple[int, int]], begin_us: int, end_us: int
 ) -> list[tuple[int, int]] | None:
-    """Stretches that are in doubt (µs, in order), as far as they lie between two instants, merged.
+    """Clip stale ranges (µs, in order) to two instants and merge them.
 
-    None: there are so many that nothing is gained any more by looking at roll-ups in between.
+    Returns None if there are too many for roll-ups to be faster than samples.
     """
     found: list[tuple[int, int]] = []
     for stretch in stale:
@@ -250,7 +250,7 @@ async def _read_samples(
     quantiles = np.array(of[5], np.float64) if query.quantiles else None
     times = np.array(of[0], np.int64)
     return RollupColumns(
-        # Of a midnight that comes twice PostgreSQL says the second, behind samples of its day.
+        # If midnight occurs twice, PostgreSQL takes the second one, which is after samples of its day.
         rollup_columns.floor_to_buckets(times, query.bucket, ZoneInfo(query.timezone))
         if query.bucket.local
         else times,

@@ -1,8 +1,7 @@
-"""Keeps the roll-ups: takes marks away by summarising what they mark, in slices, beside other maintenance.
+"""Updates stale roll-ups: summarises marked hours, then marked days, then the backfill, in slices.
 
-Owns the order of the work: hours that are over, then days that are over, then what was there before there
-were roll-ups. Each slice is a transaction in which summaries are written and marks are taken away; how large
-it is, and which boxes are left aside, is `portions`' matter.
+Each slice is one transaction that writes roll-ups and removes their marks. `adaptive_slices` determines its
+size, and pauses boxes that fail.
 """
 
 import time
@@ -21,21 +20,22 @@ from app.timeseries.rollups.rollup_columns import find_local_days
 from app.timeseries.rollups.stale_marks import MarkEpochs
 
 _log = get_logger(__name__)
-# An epoch ends this often at most: each time the consumer marks anew what it still writes to.
+# The shortest time between two epochs: after each, the consumer writes the marks of current hours again.
 _EVERY_S: Final = 60.0
 _HOURS_MOST: Final = 500
 _DAYS_MOST: Final = 50
-# How long it works before other jobs of the process have their turn.
+# The time budget of one call, so that other jobs of the process run in between.
 _RUN_S: Final = 1.0
 
-# An hour that is under way is left alone: it would be summarised again with each sample.
+# The current hour is skipped: it would be summarised again with each sample.
 _OVER: Final = "now() - interval '61 minutes'"
 _WAITING: Final = f"SELECT EXISTS (SELECT FROM rollup_marks WHERE hour < {_OVER} AND epoch > $1)"  # noqa: S608 (a constant)
 _HOURS: Final = f"""
 SELECT box_key, hour FROM rollup_marks WHERE hour < {_OVER} AND epoch <= $1 AND box_key <> ALL ($2::int[])
 ORDER BY hour, box_key LIMIT $3
 """  # noqa: S608 (a constant)
-# Locked in the order in which the consumer writes them. Who waits for one of these wrote it anew: it stays.
+# Locks marks in the order in which the consumer writes them. A mark that the consumer wrote again in the
+# meantime has a newer epoch, and stays.
 _TAKE: Final = """
 WITH taken AS (
     SELECT m.box_key, m.hour FROM rollup_marks m
@@ -66,7 +66,7 @@ FROM rollup_marks
 
 
 class RollupWorker:
-    """Call `turn` now and then, from one process alone."""
+    """Updates roll-ups a slice at a time. Only one process may run it."""
 
     def __init__(self) -> None:
         self._epochs = MarkEpochs()
@@ -78,7 +78,7 @@ class RollupWorker:
         self._backfill = backfill.RollupBackfill(self._backoff, time.monotonic)
 
     async def run_once(self, connection: asyncpg.Connection) -> bool:
-        """Work for about a second; returns whether more could be done now."""
+        """Work for about a second; returns whether there is more to do now."""
         until = time.monotonic() + _RUN_S
         await backfill.sync_time_zones(connection)
         await self._end_epoch(connection)
@@ -89,7 +89,7 @@ class RollupWorker:
         return more
 
     async def update_metrics(self, connection: asyncpg.Connection) -> None:
-        """Show in the metrics how far behind the roll-ups are."""
+        """Update the Prometheus metrics on the backlog of roll-ups."""
         (row,) = await connection.fetch(_SHOW)
         ROLLUP_MARKS.set(row["marks"])
         ROLLUP_LAG.set(row["lag"])
@@ -141,7 +141,7 @@ class RollupWorker:
 
 
 async def _mark_days(connection: asyncpg.Connection, hours: BoxSpans) -> None:
-    """Mark the days of each box's site in which hours lie: one, or two where an hour ends one."""
+    """Mark the local days in which hours lie: one each, or two if an hour crosses midnight."""
     zones = {row["box_key"]: row["timezone"] for row in await connection.fetch(_ZONES, list(set(hours.keys)))}
     days = {
         (key, *day)

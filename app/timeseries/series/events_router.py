@@ -1,4 +1,4 @@
-"""REST for events: what boxes themselves recognised."""
+"""Lists events that boxes recognised, over REST."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -23,7 +23,8 @@ router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 _PageRequestDep = Annotated[PageRequest, Depends(reading_queries.EVENTS.asked)]
 Type = Annotated[
-    str | None, Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only of this type", examples=["gunshot"])
+    str | None,
+    Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only events of this type", examples=["gunshot"]),
 ]
 From = Annotated[InstantParameter | None, Query(alias="from", description="Measured at or after this")]
 To = Annotated[InstantParameter | None, Query(description="Measured before this")]
@@ -64,7 +65,7 @@ def _page(rows: Sequence[Row[Event, str, UUID]], page_request: PageRequest) -> P
 @router.get(
     "/boxes/{box}/events",
     operation_id="list_box_events",
-    summary="Events of a box",
+    summary="List events of a box",
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_box_events(
@@ -77,7 +78,7 @@ async def list_box_events(
     to: To = None,
     page_request: _PageRequestDep,
 ) -> Page[EventOut]:
-    """What a box recognised, by default the newest arrival first."""
+    """List the events that a box recognised, by default the last received first."""
     check_event_range(from_, to)
     found = await box_repository.get_box(session, box, principal.visible())
     rows = await reading_queries.read_events(
@@ -89,20 +90,20 @@ async def list_box_events(
 @router.get(
     "/events",
     operation_id="list_events",
-    summary="Events of all boxes",
+    summary="List events of all boxes",
     responses=document_problems(401, 403, 422),
 )
 async def list_events(
     principal: Reader,
     session: ReadSessionDep,
     *,
-    site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
+    site: Annotated[Identifier | None, Query(description="Only events at this site")] = None,
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
     to: To = None,
     page_request: _PageRequestDep,
 ) -> Page[EventOut]:
-    """What the boxes of the organisation recognised, by default the newest arrival first."""
+    """List the events that the boxes of the organisation recognised, by default the last received first."""
     check_event_range(from_, to)
     rows = await reading_queries.read_events(
         session, principal.visible(), page_request, site=site, kind=kind, first=from_, last=to

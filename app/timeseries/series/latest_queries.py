@@ -1,7 +1,7 @@
-"""Reads the latest values of boxes, for one or for all of a site, and writes them as they are shown.
+"""Reads and formats the latest values of one box or of all boxes of a site.
 
-Owns the query for what is newer than the rows of `box_states`: a look into the index for each box. Of a site
-of a thousand boxes that is most of the time, so it is asked for nothing but rows.
+Samples newer than the rows of `box_states` are read by one index scan per box. For a site of a thousand boxes
+that takes most of the time, hence the query returns plain rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from app.timeseries.storage.models import BoxState
 from app.timeseries.storage.sample_columns import round_to_float32
 
 SITE_LATEST: Final = "site_latest"
-# As far as three decimals survive in four bytes.
+# Below this, a four-byte float preserves three decimals.
 _EXACT_BELOW: Final = 1000.0
 
 type LatestByMetric = dict[str, tuple[float, int]]
@@ -34,10 +34,10 @@ type LatestByMetric = dict[str, tuple[float, int]]
 
 _decode = msgspec.json.Decoder(LatestByMetric.__value__).decode
 _encode = msgspec.json.Encoder().encode
-# So many rows of box_states are kept as they are shown. One has half a kilobyte, as a row and as shown.
+# Formatted rows of box_states in the cache. Each takes half a kilobyte, as a row and as JSON.
 _CACHED_ROWS: Final = 8192
-# Of boxes that were heard, all samples lie in one or two chunks, which the planner finds by the bound: it has
-# to know it. TimescaleDB's own node finds them too, anew for each box, at three times the price.
+# The newer samples of live boxes lie in one or two chunks. The planner excludes all others if it knows the
+# bound. TimescaleDB's ChunkAppend excludes them too, but again for each box, at three times the cost.
 _PLAN_BY_BOUND: Final = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('timescaledb.enable_chunk_append', 'off', true)"
@@ -46,9 +46,9 @@ _RESTORE_PLANNER: Final = text(
     "SELECT set_config('plan_cache_mode', 'auto', true), "
     "set_config('timescaledb.enable_chunk_append', 'on', true)"
 )
-# A row of box_states is behind by fewer samples than that (app.timeseries.storage.box_states).
+# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_states).
 _NEWER_MOST: Final = 512
-# Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
+# The cast to text gives 12.4, not the longer decimal of the nearest `real`.
 _VALUES: Final = ", ".join(
     f's."{each.name}"' + ("::text::float8" if each.storage == "real" else "") for each in CATALOGUE
 )
@@ -74,8 +74,8 @@ class BoxLatestValues(NamedTuple):
 
     Attributes:
         box: its id.
-        row: as its row of `box_states` has them, as JSON.
-        latest: these, brought forward; None where nothing is newer.
+        row: those in its row of `box_states`, as JSON.
+        latest: these, updated with newer samples; None if there are none.
     """
 
     box: str
@@ -83,48 +83,48 @@ class BoxLatestValues(NamedTuple):
     latest: LatestByMetric | None
 
     def values(self) -> LatestByMetric:
-        """Metric → (value, µs) of the newest sample that has it."""
+        """Return metric → (value, µs) of the newest sample that has it."""
         return _decode(self.row) if self.latest is None else self.latest
 
     def to_json(self) -> msgspec.Raw:
-        """As it is shown, as JSON."""
+        """Format it as JSON."""
         rest = _encode_row_after_id(self.row) if self.latest is None else _encode_after_id(self.latest)
         return msgspec.Raw(b'{"box":' + _encode(self.box) + b"," + rest)
 
 
-# What is shown follows from the row alone. Between two looks of somebody who watches a site most rows stay.
+# The JSON depends on the row only, and most rows do not change between two polls of a site.
 @lru_cache(_CACHED_ROWS)
 def _encode_row_after_id(row: str) -> bytes:
     return _encode_after_id(_decode(row))
 
 
 def _encode_after_id(latest: LatestByMetric) -> bytes:
-    """What comes after a box's id: the object without its brace."""
+    """Encode the members after a box's id: the object without its opening brace."""
     return _encode(_format_latest(latest))[1:]
 
 
 async def read_box_latest(session: AsyncSession, box: Box) -> msgspec.Raw:
-    """The latest values of one box, as they are shown."""
+    """Read the latest values of one box as JSON."""
     found = await _latest_of_boxes(session, [box.key])
     return next(found, BoxLatestValues(box.id, "{}", None)).to_json()
 
 
 async def find_metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
-    """What some boxes ever measured, by their ids, for whoever goes on to read that."""
+    """Find the metrics that boxes have ever measured, by box id. Restores the planner for later queries."""
     found = {each.box: INDEX.keys() & each.values().keys() for each in await _latest_of_boxes(session, keys)}
     await session.execute(_RESTORE_PLANNER)
     return {box: frozenset(metrics) for box, metrics in found.items()}
 
 
 async def read_latest_values(session: AsyncSession, keys: Sequence[int]) -> dict[str, LatestByMetric]:
-    """The latest values of some boxes, by their ids; of those that never measured anything there are none."""
+    """Read the latest values of boxes, by box id; boxes that never measured anything are left out."""
     found = {each.box: each.values() for each in await _latest_of_boxes(session, keys)}
     await session.execute(_RESTORE_PLANNER)
     return found
 
 
 async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[BoxLatestValues]:
-    """Those of some boxes that have a state, in no order."""
+    """Read the latest values of boxes that have a state, in no order."""
     rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
     return await _merge_newer_samples(session, rows.all())
 
@@ -132,19 +132,30 @@ async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterat
 async def read_site_latest(
     session: AsyncSession, site_id: UUID, visible: TenantScope, cursor: str | None, limit: int
 ) -> list[BoxLatestValues]:
-    """Those of the boxes of a site, in the order of their ids, one more than `limit` (NotFoundError)."""
+    """Read the latest values of a site's boxes, ordered by box id; one more than `limit`.
+
+    Args:
+        session: reads them.
+        site_id: the site.
+        visible: the tenant scope.
+        cursor: of the page before; None for the first page.
+        limit: boxes of a page.
+
+    Raises:
+        NotFoundError: The site does not exist in the tenant scope.
+    """
     last = "" if cursor is None else decode_cursor(SITE_LATEST, cursor, check_box_id)[0]
     values = {"site": site_id, "last": last, "limit": limit + 1}
     rows = (await session.execute(_of_site(visible), values)).all()
     if not rows:
-        # Whoever sees boxes of a site sees the site.
+        # A caller with access to boxes of a site has access to the site.
         site = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
         if await session.scalar(site) is None:
             raise NotFoundError("site", site_id)
     return list(await _merge_newer_samples(session, rows))
 
 
-# Made once of each reach.
+# Built once per tenant scope.
 @lru_cache(64)
 def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
     return (
@@ -158,7 +169,7 @@ def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
 async def _merge_newer_samples(
     session: AsyncSession, rows: Sequence[Row[int, str, str, int]]
 ) -> Iterator[BoxLatestValues]:
-    """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
+    """Update latest values with the samples stored since their rows were written: (key, id, latest, µs)."""
     newer: dict[int, list[Any]] = {}
     for sample in await read_newer_samples(session, {key: newest for key, _, _, newest in rows}):
         newer.setdefault(sample[0], []).append(sample)
@@ -175,11 +186,11 @@ def _apply_samples(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
 
 
 async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
-    """Samples that the pipeline has stored since the rows of `box_states` were written.
+    """Read the samples stored since the rows of `box_states` were written.
 
     Args:
         session: reads them.
-        newest: by box, how far its row goes (µs since the epoch).
+        newest: by box, `newest_us` of its row (µs since the epoch).
 
     Returns:
         (box, µs since the epoch, a value or None for each of COLUMNS) of each.
@@ -192,7 +203,7 @@ async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -
 
 
 def apply_sample(latest: LatestByMetric, time_us: int, values: Sequence[float | None]) -> None:
-    """Bring latest values forward by a sample: a value or None for each of COLUMNS."""
+    """Update latest values with a sample: a value or None for each of COLUMNS."""
     for name, value in zip(COLUMNS, values, strict=True):
         if value is not None and (name not in latest or latest[name][1] < time_us):
             latest[name] = (value, time_us)
@@ -200,14 +211,14 @@ def apply_sample(latest: LatestByMetric, time_us: int, values: Sequence[float | 
 
 @lru_cache(4096)
 def _format_time(time_us: int) -> str:
-    # Boxes measure on the minute: many of a site's times are the same.
+    # Boxes measure on the minute, so that many times of a site are equal.
     return format_us(time_us)
 
 
 def _format_latest(latest: LatestByMetric) -> dict[str, Any]:
-    """Latest values as they are shown.
+    """Format latest values for JSON.
 
-    A metric that a newer version knew is not: it has neither unit nor bounds here.
+    Metrics of a newer version of the program are left out: their unit and bounds are not known here.
     """
     if not latest.keys() <= INDEX.keys():
         latest = {name: latest[name] for name in latest if name in INDEX}
@@ -216,7 +227,7 @@ def _format_latest(latest: LatestByMetric) -> dict[str, Any]:
     return {
         "time": text,
         "values": {
-            # Of most values, which have few decimals, the first is sure, and quicker to tell.
+            # Most values have few decimals, for which this test is quicker and exact.
             name: value
             if -_EXACT_BELOW < value < _EXACT_BELOW and value * 1000.0 % 1.0 == 0.0
             else round_to_float32(INDEX[name], value)

@@ -1,6 +1,6 @@
 """Reads series of several boxes and metrics, page by page.
 
-Owns which boxes are meant, and where a page ends: within a series, if need be, or when it has taken long.
+A page may end within a series, and ends early if it takes long.
 """
 
 import time
@@ -30,24 +30,35 @@ from app.timeseries.series.reading_queries import MeasuredBox, parse_sample_inst
 from app.timeseries.series.series_arithmetic import BucketWidth
 
 MAX_BOXES: Final = 100
-"""So many boxes can be named; a site may have more."""
+"""The most boxes that a request can name; a site may have more."""
 MAX_SERIES: Final = 200
 
 _CURSOR_KIND: Final = "several"
 _HOURS: Final = BucketWidth.parse("1h")
 _DAYS: Final = BucketWidth.parse("1d")
 _LONG: Final = timedelta(days=400)
-# Of each series as many samples may be looked at as of one alone: what takes longer comes on the next page.
+# A page ends after this time, because each of its series may read as many samples as a single one.
 _PAGE_S: Final = 10.0
 
 
 async def find_measured_boxes(
     session: AsyncSession, boxes: Sequence[str], site: str | None, visible: TenantScope
 ) -> list[MeasuredBox]:
-    """The boxes that are named, and those of a site, by their ids (NotFoundError, `boxes_missing`)."""
+    """Find the named boxes and those of a site, ordered by id.
+
+    Args:
+        session: reads them.
+        boxes: ids of named boxes.
+        site: id of a site, or None.
+        visible: the tenant scope.
+
+    Raises:
+        NotFoundError: A box or the site does not exist in the tenant scope.
+        InvalidError: `boxes_missing`.
+    """
     named = {parse_box_id(identifier) for identifier in boxes}
     if not named and site is None:
-        raise InvalidError("Name boxes with `box`, or a `site`.", code="boxes_missing")
+        raise InvalidError("The request names no boxes. Add `box` or `site`.", code="boxes_missing")
     site_id = None if site is None else parse_id(site, "site")
     if site_id is not None:
         query = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
@@ -70,11 +81,11 @@ async def find_measured_boxes(
 
 
 def check_series_count(boxes: Sequence[MeasuredBox], metrics: Sequence[Metric]) -> None:
-    """Refuse what would be more than 200 series (InvalidError `too_many_series`)."""
+    """Refuse a request for more than 200 series (InvalidError `too_many_series`)."""
     if len(boxes) * len(metrics) > MAX_SERIES:
         raise InvalidError(
-            f"These would be {len(boxes) * len(metrics)} series, of {MAX_SERIES} at most: name fewer boxes "
-            "or metrics, or use `GET /v1/readings/export`.",
+            f"The request has {len(boxes) * len(metrics)} series; the limit is {MAX_SERIES}. Name fewer "
+            "boxes or metrics, or use `GET /v1/readings/export`.",
             code="too_many_series",
             extra={"maximum_series": MAX_SERIES},
         )
@@ -83,7 +94,14 @@ def check_series_count(boxes: Sequence[MeasuredBox], metrics: Sequence[Metric]) 
 async def summarise_period(
     session: AsyncSession, box: MeasuredBox, metric: Metric, period: tuple[datetime, datetime]
 ) -> RollupColumns:
-    """One summary of a whole period; none where nothing was measured."""
+    """Aggregate a whole period; returns no entry if nothing was measured.
+
+    Args:
+        session: reads it.
+        box: the box.
+        metric: of the catalogue.
+        period: start and end (exclusive).
+    """
     first = max(period[0], to_datetime(EARLIEST_US))
     last = min(period[1], to_datetime(LATEST_US))
     if first >= last:
@@ -98,13 +116,13 @@ async def summarise_period(
 
 
 class SeriesPager:
-    """Series in their order, a page at a time.
+    """Pages through the series of boxes and metrics.
 
     Args:
         session: reads them.
-        boxes, metrics: what is asked for; boxes by their ids.
-        span: the range; its end is not in it.
-        asked: by metric, how they are put in buckets; None for raw values.
+        boxes, metrics: of the series; boxes ordered by id.
+        span: the range; its end is exclusive.
+        bucket_queries: by metric; None for raw values.
     """
 
     def __init__(
@@ -121,7 +139,7 @@ class SeriesPager:
         self._bucket_queries = bucket_queries
 
     async def read(self, limit: int, cursor: str | None) -> dict[str, Any]:
-        """A page: so many points at most, from a cursor on (InvalidError `invalid_cursor`)."""
+        """Read a page of at most `limit` points, from a cursor on (InvalidError `invalid_cursor`)."""
         position, start = self._locate(cursor)
         found: list[dict[str, Any]] = []
         left = limit
@@ -152,7 +170,7 @@ class SeriesPager:
             lambda part: None if part is None else parse_sample_instant(part),
         )
         for number, (each, of) in enumerate(self._series):
-            # A box that is gone by now is passed over.
+            # Skips a box that was deleted since the page before.
             if each.id > box or (each.id == box and of.name == metric):
                 return number, time_us if each.id == box else None
         return len(self._series), None
@@ -172,14 +190,14 @@ class SeriesPager:
             ]
             later = from_datetime(rows[limit - 1][0]) + 1 if len(rows) > limit else None
             return {**head, "points": points}, later
-        bucket_queries = self._bucket_queries[metric.name]
-        page = bucket_queries.format_page(
-            box, await read_bucket_summaries(self._session, bucket_queries.series(box, start)), limit, start
+        query = self._bucket_queries[metric.name]
+        page = query.format_page(
+            box, await read_bucket_summaries(self._session, query.series(box, start)), limit, start
         )
-        zone = box.timezone if bucket_queries.bucket.local else "UTC"
+        zone = box.timezone if query.bucket.local else "UTC"
         return {
             **head,
-            "bucket": bucket_queries.bucket.text,
+            "bucket": query.bucket.text,
             "timezone": zone,
             "points": page.points,
         }, page.following

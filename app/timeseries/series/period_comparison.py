@@ -1,4 +1,4 @@
-"""A period beside an earlier one: which one is meant, and what has changed. Pure."""
+"""Compares a period with an earlier one. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,14 @@ type Period = tuple[datetime, datetime]
 
 
 def parse_reference_period(span: Period, text: str) -> Period:
-    """The period to compare with (InvalidError `invalid_duration`, `range_reversed`).
+    """Return the period to compare with.
 
     Args:
-        span: the later one.
-        text: `previous`, or how much earlier it begins: an ISO 8601 duration.
+        span: the later period.
+        text: `previous`, or how much earlier the other one begins: an ISO 8601 duration.
+
+    Raises:
+        InvalidError: `invalid_duration`.
     """
     back = span[1] - span[0]
     if text != "previous":
@@ -38,14 +41,14 @@ def parse_reference_period(span: Period, text: str) -> Period:
 def compare_metric_periods(
     box: str, metric: Metric, interval_s: int, periods: Sequence[Period], sides: Sequence[RollupColumns]
 ) -> dict[str, Any]:
-    """A box and a metric in both periods, and what has changed from the second to the first.
+    """Describe a box and a metric in both periods, and the change from the earlier to the later one.
 
     Args:
         box: its id.
         metric: of the catalogue.
-        interval_s: how often the box samples.
+        interval_s: sampling interval of the box (s).
         periods: the later one, the earlier one.
-        sides: a summary of each, or none.
+        sides: the aggregate of each, or no entry.
     """
     now, before = (
         _summarise(metric, interval_s, period, side) for period, side in zip(periods, sides, strict=True)
@@ -82,7 +85,7 @@ def _compute_change(
 ) -> dict[str, float | None] | None:
     if now is None or before is None:
         return None
-    # A level is a logarithm, a temperature has no natural zero: neither is a share of another one.
+    # A percentage makes no sense for levels, which are logarithms, nor without a natural zero (temperature).
     shares = metric.kind == "gauge" and metric.minimum >= 0 and before > 0
     return {
         "absolute": round(now - before, 6),

@@ -1,6 +1,6 @@
-"""Queries on samples, latest values and events.
+"""Queries samples and events.
 
-Columns are named by the catalogue alone, never by what a client sent. Nothing is decided here.
+Column names come from the catalogue, never from the client.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ from app.registry.models import Box
 from app.timeseries.storage.models import TENANT_SAMPLES, Event
 
 EVENTS: Final = SortOrders("events", (uuid_sort_key(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
-# Samples are of these times alone.
+# The range of times that samples can have.
 _EARLIEST: Final = to_datetime(EARLIEST_US)
 _LATEST: Final = to_datetime(LATEST_US)
 _WIDENING: Final = 8
@@ -32,7 +32,7 @@ _WIDENING: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class MeasuredBox:
-    """A box, as far as its readings need it."""
+    """The attributes of a box that its readings need."""
 
     key: int
     id: str
@@ -41,50 +41,59 @@ class MeasuredBox:
 
 
 async def get_measured_box(session: AsyncSession, identifier: str, visible: TenantScope) -> MeasuredBox:
-    """A box with its site's time zone (NotFoundError)."""
+    """Return a box with its site's time zone (NotFoundError)."""
     return MeasuredBox(*await box_repository.get_box_sampling_info(session, identifier, visible))
 
 
 def decode_time_cursor(kind: str, cursor: str) -> datetime:
-    """The time that a cursor of a series holds (InvalidError `invalid_cursor`)."""
+    """Decode the time of a series cursor (InvalidError `invalid_cursor`)."""
     found: datetime
     (found,) = decode_cursor(kind, cursor, parse_sample_instant)
     return found
 
 
 def parse_sample_instant(micros: Any) -> datetime:  # noqa: ANN401 (whatever a cursor has)
-    """An instant (µs since the epoch) of which there may be samples, or just behind (ValueError)."""
+    """Parse a time (µs since the epoch) that a sample may have, or the end of that range (ValueError)."""
     if type(micros) is not int or not EARLIEST_US <= micros <= LATEST_US:
         raise ValueError(micros)
     return to_datetime(micros)
 
 
 def _as_shortest_decimal(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:
-    """A value of a column as its shortest decimal: through text, in which 12.4 is 12.4."""
+    """Return a column's value as its shortest decimal: the cast to text gives 12.4."""
     return cast(cast(column, Text), Double) if metric.storage == "real" else column
 
 
 class SamplingBox(Protocol):
-    """Whatever samples: a box, by its key, and how often it does (s)."""
+    """A box's key and sampling interval."""
 
     @property
     def key(self) -> int:
-        """What samples refer to."""
+        """The box's key in `samples`."""
         ...
 
     @property
     def interval_s(self) -> int:
-        """How often it samples (s)."""
+        """Its sampling interval (s)."""
         ...
 
 
 async def read_metric_values(
     session: AsyncSession, box: SamplingBox, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
-    """(time, value) from `first` on, before `last`, ascending, one more than `limit`.
+    """Read (time, value) pairs in ascending order, one more than `limit`.
 
-    All of a stretch is sorted, whatever is taken of it: through the view its index tells no order. So the
-    first one is about as long as a page takes, and others follow where that has less.
+    Through the tenant view the index gives no order, hence PostgreSQL sorts all rows of the range before it
+    applies the limit. So the first range is about as long as a page, and longer ones follow if that is not
+    enough.
+
+    Args:
+        session: reads them.
+        box: the box.
+        metric: of the catalogue.
+        first: start, inclusive.
+        last: end, exclusive.
+        limit: values of a page.
     """
     rows: list[Row[datetime, float]] = []
     first, last = max(first, _EARLIEST), min(last, _LATEST)
@@ -106,7 +115,7 @@ async def _read_span(
     return (await session.execute(_readings(metric.name), values)).all()
 
 
-# Made once of each metric: making it takes as long as asking it.
+# Built once per metric: building it takes as long as executing it.
 @cache
 def _readings(name: str) -> Select[datetime, float]:
     column, time = TENANT_SAMPLES.c[name], TENANT_SAMPLES.c.time
@@ -120,11 +129,11 @@ def _readings(name: str) -> Select[datetime, float]:
 
 
 OptionalCondition = tuple[Any, Callable[[Any, Any], Any], Any]
-"""A value, how a column must compare with it, and the column; None asks nothing."""
+"""A value, a comparison and a column; no condition if the value is None."""
 
 
 def build_conditions(comparisons: Iterable[OptionalCondition]) -> list[ColumnElement[bool]]:
-    """The conditions whose values are given."""
+    """Build the conditions whose values are not None."""
     return [compare(column, value) for value, compare, column in comparisons if value is not None]
 
 
@@ -139,7 +148,18 @@ async def read_events(
     first: datetime | None = None,
     last: datetime | None = None,
 ) -> Sequence[Row[Event, str, UUID]]:
-    """Events with their box's id and site, one more than are asked for."""
+    """Read events with their box's id and site, one more than requested.
+
+    Args:
+        session: reads them.
+        visible: the tenant scope.
+        page_request: order, limit and cursor.
+        box_key: only of this box.
+        site: only at this site.
+        kind: only of this type.
+        first: measured at or after this.
+        last: measured before this.
+    """
     statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
     statement = statement.where(Box.deleted_at.is_(None))
     comparisons: tuple[OptionalCondition, ...] = (
