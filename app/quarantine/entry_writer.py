@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.platform.db.database import RawConnection
+from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.ids import new_id
 
 # A refused payload is stored to find its fault. It is truncated, so that bad input cannot fill the disk.
@@ -126,7 +126,7 @@ async def purge_quarantine(connection: RawConnection, *, keep_days: int) -> int:
     removed = 0
     for _ in range(_PURGE_SLICES if keep_days else 0):
         tag = await connection.execute(_PURGE, timedelta(days=keep_days), _PURGE_SLICE)
-        slice_removed = int(tag.rpartition(" ")[2])
+        slice_removed = parse_row_count(tag)
         removed += slice_removed
         if slice_removed < _PURGE_SLICE:
             break

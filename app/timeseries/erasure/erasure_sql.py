@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.platform.db.database import RawConnection
+from app.platform.db.database import RawConnection, parse_row_count
 from app.timeseries.retention.expiry_limits import NEVER
 from app.timeseries.rollups.refresh import HOUR
 from app.timeseries.rollups.rollup_queries import find_local_midnight
@@ -140,14 +140,14 @@ async def remove_remaining_data(
     await connection.execute(_EMPTY, *bounds)
     removed = {
         "hourly": int(hours),
-        "daily": _number(
+        "daily": parse_row_count(
             await connection.execute(
                 _DAILY, *bounds, zone, find_local_midnight(erased.first, ZoneInfo(zone), up=False)
             )
         ),
-        "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
-        + _number(await connection.execute(_DAY_MARKS, *bounds)),
-        "quarantine": _number(
+        "rollup_marks": parse_row_count(await connection.execute(_MARKS, *bounds))
+        + parse_row_count(await connection.execute(_DAY_MARKS, *bounds)),
+        "quarantine": parse_row_count(
             await connection.execute(_QUARANTINE, box, organisation, erased.first, erased.last)
         ),
     }
@@ -186,7 +186,3 @@ async def _schedule_rollups(
     ]
     if days:
         await connection.executemany(_SCHEDULE_DAY, [(key, first, last) for first, last in days])
-
-
-def _number(tag: str) -> int:
-    return int(tag.rpartition(" ")[2])

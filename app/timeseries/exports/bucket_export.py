@@ -25,12 +25,13 @@ from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.instants import to_datetime
 from app.registry.models import Box, Site
 from app.timeseries.exports.box_selection import ExportSelection, ExportSpan, RowPosition, advance_position
-from app.timeseries.exports.bucket_layout import BucketLayout, clamp_span
+from app.timeseries.exports.bucket_layout import BucketLayout
 from app.timeseries.exports.export_parts import CountedPart, PartReference
 from app.timeseries.exports.row_slices import ExportReader, PackedSlice, RowPacker
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
 from app.timeseries.series.aggregates import compute_aggregates
+from app.timeseries.series.series_arithmetic import clamp_span
 
 ROWS: Final = 5_000
 """The most rows of a slice; fewer if a row has many columns."""

@@ -14,21 +14,20 @@ import numpy as np
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
+from app.platform.kernel.instants import from_datetime, to_datetime
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_columns import floor_to_buckets
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
 from app.timeseries.series.aggregates import LEVEL_AGGREGATES, find_required_quantiles, parse_aggregate_names
 from app.timeseries.series.bucket_query import MAX_SAMPLES
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.series_arithmetic import EARLIEST_TIME, LATEST_TIME, BucketWidth, clamp_span
 
 MAX_BUCKETS: Final = 1_000_000
 """The most buckets of a box in the span: more than a year of minutes."""
 
 # The most samples in a window, so that a statement, one per metric, ends in a few seconds.
 _SAMPLES: Final = 1_000_000
-_FIRST: Final = to_datetime(EARLIEST_US)
-_LAST: Final = to_datetime(LATEST_US)
+
 _WHAT: Final = {
     "avg": "mean of the bucket",
     "min": "lowest value of the bucket",
@@ -99,7 +98,14 @@ class BucketLayout:
     def series(
         self, key: int, metric: Metric, timezone: str, window: tuple[datetime, datetime]
     ) -> BoxSeriesQuery:
-        """Build the series query for a window of a box."""
+        """Build the series query for a window of a box.
+
+        Args:
+            key: the box.
+            metric: of the catalogue.
+            timezone: of the box's site.
+            window: start and end (exclusive).
+        """
         return BoxSeriesQuery(
             key, metric, self.bucket, timezone, *window, find_required_quantiles(self.fitting(metric))
         )
@@ -121,7 +127,9 @@ class BucketLayout:
 
     @property
     def _rolled_up(self) -> bool:
-        return self.series(0, METRICS_BY_NAME["laeq"], "UTC", (_FIRST, _LAST)).rolled_up is not None
+        return (
+            self.series(0, METRICS_BY_NAME["laeq"], "UTC", (EARLIEST_TIME, LATEST_TIME)).rolled_up is not None
+        )
 
     def windows(
         self, first: datetime, last: datetime, zone: ZoneInfo, interval_s: int, rows: int
@@ -160,11 +168,6 @@ class BucketLayout:
         wide = BucketWidth(self.bucket.text, self.bucket.seconds * buckets, self.bucket.local)
         # If clocks change at midnight, that day begins an hour later than others.
         return self.begin(wide.end_of(begun, zone), zone)
-
-
-def clamp_span(first: datetime, last: datetime) -> tuple[datetime, datetime]:
-    """Limit a span to the times that samples can have; beyond them bucket arithmetic would overflow."""
-    return max(first, _FIRST), min(last, _LAST)
 
 
 def _column(metric: Metric, of: str) -> ExportColumn:

@@ -25,7 +25,7 @@ ROWS_MOST: Final = 1_000_000
 
 _KIND: Final = "export_part"
 # The number of rows counted by one statement.
-_PIECE: Final = 100_000
+_ROWS_PER_COUNT: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 # The most rows that one call counts. The client requests the next page for more.
 _COUNTED_MOST: Final = 10_000_000
@@ -136,21 +136,21 @@ class SamplePartPlanner:
         return found, None
 
     async def _all(self, reader: ExportReader) -> AsyncIterator[CountedPart]:
-        scan = AdaptiveRowScan(self._export.span, _PIECE)
-        while self._export.columns and (piece := scan.next()) is not None:
-            result = await reader.read(self._counts(piece))
+        scan = AdaptiveRowScan(self._export.span, _ROWS_PER_COUNT)
+        while self._export.columns and (scan_range := scan.next()) is not None:
+            result = await reader.read(self._counts(scan_range))
             ((scanned, last, over, counts),) = result.rows
             whole = [(box, rows) for box, rows in json.loads(counts or "[]") if over is None or box < over]
-            seen = ScanOutcome(sum(rows for _, rows in whole), scanned, last, over, result.seconds)
-            scan.advance(piece, seen)
+            outcome = ScanOutcome(sum(rows for _, rows in whole), scanned, last, over, result.seconds)
+            scan.advance(scan_range, outcome)
             for box, rows in whole:
-                async for part in self._take(reader, piece, box, rows):
+                async for part in self._take(reader, scan_range, box, rows):
                     yield part
         if self._counted:
             yield self._close_part(RowPosition(self._last, None))
 
     async def _take(
-        self, reader: ExportReader, piece: ScanRange, box: str, rows: int
+        self, reader: ExportReader, scan_range: ScanRange, box: str, rows: int
     ) -> AsyncIterator[CountedPart]:
         """Add the rows of a box in a range; yields the parts that they complete."""
         done = 0
@@ -161,9 +161,9 @@ class SamplePartPlanner:
             taken = min(rows, self._rows - self._counted)
             self._first = self._first or box
             self._counted, done, rows = self._counted + taken, done + taken, rows - taken
-            self._last, self._last_time = box, piece.end and piece.end - _MICROSECOND
+            self._last, self._last_time = box, scan_range.end and scan_range.end - _MICROSECOND
             if rows:
-                result = await reader.read(self._time(piece, box, done))
+                result = await reader.read(self._time(scan_range, box, done))
                 ((end,),) = result.rows
                 yield self._close_part(RowPosition(box, end))
 
@@ -174,9 +174,9 @@ class SamplePartPlanner:
         self._first, self._counted = "", 0
         return part
 
-    def _counts(self, piece: ScanRange) -> Select[*tuple[Any, ...]]:
+    def _counts(self, scan_range: ScanRange) -> Select[*tuple[Any, ...]]:
         """Build the query of a range's outcome, and its rows per box: `[[id, rows], …]`."""
-        scanned, found, over = self._export.build_ctes(piece, _PIECE)
+        scanned, found, over = self._export.build_ctes(scan_range, _ROWS_PER_COUNT)
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
         pair = func.json_build_array(counts.c.id, counts.c.rows)
         list_parts = select(
@@ -189,8 +189,8 @@ class SamplePartPlanner:
             list_parts,
         )
 
-    def _time(self, piece: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
+    def _time(self, scan_range: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
         """Build the query of the time of a box's row in a range, by its number from 1 on."""
         only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
-        _, found, _ = only.build_ctes(piece, _PIECE)
+        _, found, _ = only.build_ctes(scan_range, _ROWS_PER_COUNT)
         return select(found.c.time).order_by(found.c.time).offset(number - 1).limit(1)

@@ -164,6 +164,15 @@ async def parse_export_query(
 ) -> ExportQuery:
     """Parse the query parameters.
 
+    Args:
+        site: ids of sites; None: all in the tenant scope.
+        box: ids of boxes; None: all.
+        metric: names of metrics; None: all that the boxes have ever sent.
+        from_: start of the span, inclusive; None: 24 hours before its end.
+        to: end of the span, exclusive; None: now.
+        bucket: bucket width, such as `1h`; None: raw samples.
+        aggregates: aggregates of buckets, separated by commas; None: the default ones.
+
     Raises:
         InvalidError: `unknown_metric`, `range_reversed`, `bucket_missing`, or those of BucketLayout.of.
     """

@@ -80,37 +80,37 @@ class AdaptiveRowScan:
         width = min(self._width, self._span.last - self._start.time)
         return ScanRange(self._start, 1, self._start.time + width)
 
-    def advance(self, piece: ScanRange, outcome: ScanOutcome) -> None:
+    def advance(self, scan_range: ScanRange, outcome: ScanOutcome) -> None:
         """Choose the next range from the outcome of this one."""
-        if piece.end is not None:
-            self._seen_while(piece, piece.end, outcome)
+        if scan_range.end is not None:
+            self._advance_in_box(scan_range, scan_range.end, outcome)
         elif outcome.over is None:
-            self._more = outcome.scanned == piece.boxes
+            self._more = outcome.scanned == scan_range.boxes
             if outcome.last is not None:
                 self._start = RowPosition(outcome.last, None)
-            self._boxes = choose_box_count(piece.boxes, outcome.rows, self._rows, outcome.seconds)
+            self._boxes = choose_box_count(scan_range.boxes, outcome.rows, self._rows, outcome.seconds)
         else:
             self._start = self._begin(outcome.over)
-            self._boxes = max(1, piece.boxes // _GROWTH)
+            self._boxes = max(1, scan_range.boxes // _GROWTH)
             if not outcome.rows:
                 self._width = self._hint
 
-    def _seen_while(self, piece: ScanRange, end: datetime, outcome: ScanOutcome) -> None:
+    def _advance_in_box(self, scan_range: ScanRange, end: datetime, outcome: ScanOutcome) -> None:
         width = self._width or _SHORTEST
-        if piece.start is None or not outcome.scanned:
+        if scan_range.start is None or not outcome.scanned:
             # The box was deleted concurrently.
             self._width = None
-            self._start = None if piece.start is None else RowPosition(piece.start.box, None)
+            self._start = None if scan_range.start is None else RowPosition(scan_range.start.box, None)
         elif outcome.over is not None:
             self._width = self._hint = max(width / _GROWTH, _SHORTEST)
         elif end >= self._span.last:
-            self._start, self._width, self._boxes = RowPosition(piece.start.box, None), None, 1
+            self._start, self._width, self._boxes = RowPosition(scan_range.start.box, None), None, 1
         else:
             fitting = self._rows * _FILLED / outcome.rows if outcome.rows else _GROWTH
             times = 1 / _GROWTH if outcome.seconds >= _LONG_S else min(_GROWTH, fitting)
             longest = self._span.last - self._span.first
             self._width = self._hint = max(min(width * times, longest), _SHORTEST)
-            self._start = RowPosition(piece.start.box, end)
+            self._start = RowPosition(scan_range.start.box, end)
 
     def _begin(self, box: str) -> RowPosition:
         start = self._start

@@ -145,45 +145,43 @@ class SampleExport:
         """The metrics."""
         return tuple(column.name for column in self.source.columns)
 
-    def build_ctes(self, piece: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
+    def build_ctes(self, scan_range: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
         """Build the parts of a query on a range.
 
         Args:
-            piece: the range.
+            scan_range: the boxes and times to read.
             rows: the most rows of the range.
 
         Returns:
             The boxes; up to `rows` + 1 rows of each, in no order; and the first box with which there are more
                 rows than fit, counted from the first box on.
         """
-        scanned = self.selection.page(self.span, piece.start, piece.boxes, piece.end).cte("looked")
+        scanned = self.selection.page(self.span, scan_range.start, scan_range.boxes, scan_range.end).cte(
+            "looked"
+        )
         box_rows = (
             self.source.rows(scanned.c.key, scanned.c.since, scanned.c.before).limit(rows + 1).lateral("mine")
         )
         where = (scanned.c.id, scanned.c.site_id, scanned.c.longitude, scanned.c.latitude)
         values = [box_rows.c[column.name] for column in self.columns]
-        build_ctes = (
-            select(*where, box_rows.c.time, *values).join_from(scanned, box_rows, true()).cte("found")
-        )
-        counts = (
-            select(build_ctes.c.id, func.count().label("rows")).group_by(build_ctes.c.id).subquery("counts")
-        )
+        found = select(*where, box_rows.c.time, *values).join_from(scanned, box_rows, true()).cte("found")
+        counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("counts")
         totals = select(
             counts.c.id, func.sum(counts.c.rows).over(order_by=counts.c.id).label("total")
         ).subquery("totals")
         over = select(func.min(totals.c.id)).where(totals.c.total > rows).scalar_subquery()
-        return scanned, build_ctes, over
+        return scanned, found, over
 
-    def statement(self, piece: ScanRange, packer: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
+    def statement(self, scan_range: ScanRange, packer: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
         """Build the query of a slice: the outcome of the range (without the duration), and its packed rows.
 
         Args:
-            piece: the range.
+            scan_range: the boxes and times to read.
             packer: packs the rows.
             rows: the most rows of the range.
         """
-        scanned, build_ctes, over = self.build_ctes(piece, rows)
-        page = select(build_ctes).where(build_ctes.c.id < func.coalesce(over, _AFTER_ALL_IDS)).cte("page")
+        scanned, found, over = self.build_ctes(scan_range, rows)
+        page = select(found).where(found.c.id < func.coalesce(over, _AFTER_ALL_IDS)).cte("page")
         return select(
             func.count(),
             select(func.count()).select_from(scanned).scalar_subquery(),
@@ -196,9 +194,9 @@ class SampleExport:
         """Yield all rows in order. No database session is open between two slices."""
         scan, rows = AdaptiveRowScan(self.span, ROWS), ROWS
         # Without columns, no box has ever sent a sample.
-        while self.columns and (piece := scan.next()) is not None:
-            result = await reader.read(self.statement(piece, packer, rows=rows))
-            ((build_ctes, scanned, last, over, *packed),) = result.rows
-            scan.advance(piece, ScanOutcome(build_ctes, scanned, last, over, result.seconds))
-            if build_ctes:
-                yield PackedSlice(build_ctes, tuple(packed))
+        while self.columns and (scan_range := scan.next()) is not None:
+            result = await reader.read(self.statement(scan_range, packer, rows=rows))
+            ((found, scanned, last, over, *packed),) = result.rows
+            scan.advance(scan_range, ScanOutcome(found, scanned, last, over, result.seconds))
+            if found:
+                yield PackedSlice(found, tuple(packed))

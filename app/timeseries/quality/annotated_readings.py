@@ -153,8 +153,8 @@ async def annotate_readings(
         evaluator = FlagEvaluator.of(metric, box.interval_s, FLAGS if options.flags else ())
         range_us = int(times[0]), int(times[-1]) + 1
         span = _plan_span(box.key, metric, range_us, evaluator, needs_humidity=needs_humidity)
-        async for piece in read_samples_with_context(session, span, evaluator):
-            await asyncio.to_thread(_annotate, piece, evaluator, times, bits, humidity)
+        async for batch in read_samples_with_context(session, span, evaluator):
+            await asyncio.to_thread(_annotate, batch, evaluator, times, bits, humidity)
     more: list[dict[str, Any]] = [{} for _ in rows]
     if options.flags:
         more = [{"flags": _NAMES[each]} for each in bits.tolist()]
@@ -173,23 +173,23 @@ _UNKNOWN: Final[Mapping[str, Any]] = {"corrected": None, "uncorrected": "no_humi
 
 
 def _annotate(
-    piece: SamplesWithContext,
+    batch: SamplesWithContext,
     evaluator: FlagEvaluator,
     times: Ints,
     bits: Any,  # noqa: ANN401 (an array)
     humidity: Floats,
 ) -> None:
     """Set the flags and the nearest humidity of those samples of a page that are in this slice."""
-    own = piece.samples.times[piece.own]
+    own = batch.samples.times[batch.own]
     places = np.searchsorted(own, times)
     places[places == len(own)] = 0
-    there = own[places] == times if len(own) else np.zeros(len(times), np.bool_)
+    in_batch = own[places] == times if len(own) else np.zeros(len(times), np.bool_)
     found = np.zeros(len(own), np.uint8)
-    for flag, which in evaluator.flags(piece.samples).items():
-        found |= which[piece.own].astype(np.uint8) << FLAGS.index(flag)
-    bits[there] = found[places[there]]
-    if len(piece.humidity):
-        humidity[there] = _nearest_humidity(piece)[places[there]]
+    for flag, which in evaluator.flags(batch.samples).items():
+        found |= which[batch.own].astype(np.uint8) << FLAGS.index(flag)
+    bits[in_batch] = found[places[in_batch]]
+    if len(batch.humidity):
+        humidity[in_batch] = _nearest_humidity(batch)[places[in_batch]]
 
 
 async def summarise_unflagged_samples(
@@ -217,22 +217,22 @@ async def summarise_unflagged_samples(
     span = _plan_span(query.key, metric, range_us, evaluator, needs_humidity=_needs_humidity(definitions))
     unflagged: list[tuple[Ints, Floats]] = []
     used: set[CorrectionDefinition] = set()
-    async for piece in read_samples_with_context(session, span, evaluator):
-        used.update(_select_in_force(piece.samples.times[piece.own], definitions))
-        unflagged.append(await asyncio.to_thread(_select_unflagged, piece, evaluator, definitions))
+    async for batch in read_samples_with_context(session, span, evaluator):
+        used.update(_select_in_force(batch.samples.times[batch.own], definitions))
+        unflagged.append(await asyncio.to_thread(_select_unflagged, batch, evaluator, definitions))
     columns = await asyncio.to_thread(_summarise_columns, query, unflagged, corrected=bool(used))
     return AnnotatedBuckets(columns, _describe_treatment(options, definitions, used))
 
 
 def _select_unflagged(
-    piece: SamplesWithContext, evaluator: FlagEvaluator, definitions: Sequence[CorrectionDefinition]
+    batch: SamplesWithContext, evaluator: FlagEvaluator, definitions: Sequence[CorrectionDefinition]
 ) -> tuple[Ints, Floats]:
     """Return times and values of the samples without flags."""
-    samples, own = piece.samples, piece.own
+    samples, own = batch.samples, batch.own
     flagged = combine_flags(evaluator.flags(samples), len(samples.times))[own]
     times, values = samples.times[own], samples.values[own]
     if definitions:
-        humidity = _nearest_humidity(piece) if len(piece.humidity) else np.full(len(times), np.nan)
+        humidity = _nearest_humidity(batch) if len(batch.humidity) else np.full(len(times), np.nan)
         values = apply_corrections(times, values, humidity, definitions)
     counts = ~flagged & ~np.isnan(values)
     return times[counts], values[counts]
@@ -259,11 +259,11 @@ def _summarise_columns(
     return RollupColumns(found.times, found.counts, found.means, lows, highs, found.quantiles)
 
 
-def _nearest_humidity(piece: SamplesWithContext) -> Floats:
+def _nearest_humidity(batch: SamplesWithContext) -> Floats:
     """Return the nearest humidity of each of a slice's own samples."""
-    known = ~np.isnan(piece.humidity)
-    times = piece.samples.times
-    return find_nearest_values(times[piece.own], times[known], piece.humidity[known])
+    known = ~np.isnan(batch.humidity)
+    times = batch.samples.times
+    return find_nearest_values(times[batch.own], times[known], batch.humidity[known])
 
 
 def _plan_span(

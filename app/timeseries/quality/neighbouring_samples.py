@@ -104,7 +104,7 @@ async def read_samples_with_context(
         until = span.last_us if at == end else min(span.last_us, at - after_us)
         if until > done:
             first, last = np.searchsorted(carried.times, [done, until]).tolist()
-            yield carried.piece(slice(first, last))
+            yield carried.make_batch(slice(first, last))
             carried = carried.since(until - before_us)
             done = until
 
@@ -152,7 +152,7 @@ class _Columns:
     def since(self, time_us: int) -> "_Columns":
         return _Columns(self.rows[np.searchsorted(self.times, time_us) :], self.humid)
 
-    def piece(self, own: slice) -> SamplesWithContext:
+    def make_batch(self, own: slice) -> SamplesWithContext:
         humidity = self.rows["humidity"].astype(np.float64) if self.humid else np.empty(0)
         return SamplesWithContext(
             MetricSamples(

@@ -28,7 +28,14 @@ _KINDS: Final[dict[str, FormulaKind]] = {"linear": "linear", "humidity": "humidi
 async def list_corrections(
     session: AsyncSession, box: Box, page_request: PageRequest, *, metric: str | None
 ) -> Sequence[Correction]:
-    """List the corrections of a box, one more than requested."""
+    """List the corrections of a box, one more than requested.
+
+    Args:
+        session: reads them.
+        box: the box.
+        page_request: order, limit and cursor.
+        metric: only of this metric.
+    """
     query = select(Correction).where(Correction.box_key == box.key)
     if metric is not None:
         query = query.where(Correction.metric == metric)
@@ -38,7 +45,17 @@ async def list_corrections(
 async def find_correction(
     session: AsyncSession, box: Box, correction_id: UUID, *, lock: bool = False
 ) -> Correction:
-    """Find a correction of a box (NotFoundError)."""
+    """Find a correction of a box.
+
+    Args:
+        session: reads it.
+        box: the box.
+        correction_id: the correction.
+        lock: whether to lock the row until the transaction ends.
+
+    Raises:
+        NotFoundError: The box has no such correction.
+    """
     query = select(Correction).where(Correction.box_key == box.key, Correction.id == correction_id)
     found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from app.catalogue.purposes import SAMPLE_PURPOSES
+from app.platform.db.database import parse_row_count
 from app.platform.observability.metrics_and_logs import RETENTION_REMOVED, RETENTION_WAITING, get_logger
 from app.registry.retention_settings import RetentionSettings
 from app.timeseries.retention import expiry_sql
@@ -277,7 +278,7 @@ async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) 
         return False
     arguments = list(EXPIRY_EVENT_TYPES), limits.of_types, limits.of_other_types
     async with connection.transaction():
-        removed = _number(await connection.execute(_DELETE_EVENTS, key, *arguments, _EVENTS))
+        removed = parse_row_count(await connection.execute(_DELETE_EVENTS, key, *arguments, _EVENTS))
         await _count(connection, site, Counter(events=removed))
     return removed == _EVENTS
 
@@ -285,7 +286,7 @@ async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) 
 async def _remove_summaries(connection: asyncpg.Connection, table: str, key: int, limit: datetime) -> int:
     if limit == NEVER:
         return 0
-    return _number(
+    return parse_row_count(
         await connection.execute(f"DELETE FROM {table} WHERE box_key = $1 AND day < $2", key, limit)  # noqa: S608 (constants)
     )
 
@@ -296,7 +297,3 @@ async def _count(connection: asyncpg.Connection, site: _Site, removed: Counter[s
         whats: tuple[Any, ...] = ("samples", "values", "events", "hourly", "daily")
         await connection.execute(_TOTALS, site.id, *(removed[what] for what in whats))
         site.removed += removed
-
-
-def _number(tag: str) -> int:
-    return int(tag.rpartition(" ")[2])

@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import CATALOGUE, Metric
 from app.platform.kernel.instants import US_PER_S, to_datetime
 from app.timeseries.rollups.rollup_columns import Floats, Ints
-from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql, merge_stale_spans
+from app.timeseries.rollups.rollup_queries import extreme_sql, mean_sql, merge_stale_spans
 from app.timeseries.rollups.stale_marks import HOUR_US
+from app.timeseries.storage.sample_columns import MICROS_SQL
 
 _DAY_US: Final = 24 * HOUR_US
 # A chunk of samples is a week. Ranges that lie further apart have separate statements, because the planner
@@ -29,14 +30,14 @@ _APART_US: Final = 7 * _DAY_US
 _SAMPLES: Final = 500_000
 
 _STALE: Final = text(f"""
-SELECT box_key, {MICROS.format("hour")} AS first, NULL AS last, NULL AS zone FROM rollup_marks
+SELECT box_key, {MICROS_SQL.format("hour")} AS first, NULL AS last, NULL AS zone FROM rollup_marks
 WHERE box_key = ANY (:keys) AND hour >= :first AND hour < :last
 UNION ALL
-SELECT box_key, {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
+SELECT box_key, {MICROS_SQL.format("backfill_next")}, {MICROS_SQL.format("backfill_until")}, timezone
 FROM rollup_states WHERE box_key = ANY (:keys)
 """)  # noqa: S608 (constants)
 _ROLLUPS: Final = f"""
-SELECT k.place, {MICROS.format("h.day")} AS day, h.count, h.mean, h.min{{highs}}
+SELECT k.place, {MICROS_SQL.format("h.day")} AS day, h.count, h.mean, h.min{{highs}}
 FROM unnest(CAST(:keys AS int[]), CAST(:metrics AS text[]), CAST(:firsts AS timestamptz[]),
     CAST(:lasts AS timestamptz[])) WITH ORDINALITY AS k (key, metric, first, last, place),
 LATERAL (
@@ -58,7 +59,7 @@ def _samples_sql(metrics: Sequence[Metric], *, highs: bool) -> str:
         for metric in metrics
     )
     return f"""
-        SELECT k.place, {MICROS.format("time_bucket(interval '1 hour', s.time)")} AS hour, {fields}
+        SELECT k.place, {MICROS_SQL.format("time_bucket(interval '1 hour', s.time)")} AS hour, {fields}
         FROM unnest(CAST(:keys AS int[]), CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]))
             WITH ORDINALITY AS k (key, first, last, place),
         LATERAL (

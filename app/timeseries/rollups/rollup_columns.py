@@ -170,7 +170,14 @@ def _midnight(days: int, zone: ZoneInfo) -> datetime:
 
 
 def list_bucket_starts(first: datetime, last: datetime, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
-    """Return the starts of all buckets that overlap `first` to `last` (exclusive), in µs since the epoch."""
+    """Return the starts of all buckets that overlap a range (µs since the epoch).
+
+    Args:
+        first: start of the range, inclusive.
+        last: end of the range, exclusive.
+        bucket: width of the buckets.
+        zone: time zone of buckets of days and weeks.
+    """
     start = int(floor_to_buckets(np.array([from_datetime(first)]), bucket, zone)[0])
     if not bucket.local:
         return np.arange(start, from_datetime(last), bucket.seconds * US_PER_S, dtype=np.int64)

@@ -20,6 +20,7 @@ from app.timeseries.rollups import rollup_columns
 from app.timeseries.rollups.rollup_columns import Ints, RollupColumns
 from app.timeseries.rollups.stale_marks import HOUR_US
 from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.storage.sample_columns import MICROS_SQL
 
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
@@ -29,20 +30,20 @@ _FEW: Final = 4
 QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
 """The quantiles that roll-ups store."""
 
-MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
-"""SQL: an instant in µs since the epoch."""
+
 _STALE: Final = text(f"""
 WITH bounds AS (
     SELECT CAST(:first AS timestamptz) AS first, CAST(:last AS timestamptz) AS last,
         CAST(:days AS boolean) AS days
 )
-SELECT {MICROS.format("hour")} AS first, {MICROS.format("hour + interval '1 hour'")} AS last, NULL AS zone
+SELECT {MICROS_SQL.format("hour")} AS first, {MICROS_SQL.format("hour + interval '1 hour'")} AS last,
+    NULL AS zone
 FROM rollup_marks, bounds b WHERE box_key = :key AND hour > b.first - interval '1 hour' AND hour < b.last
 UNION ALL
-SELECT {MICROS.format("day")}, {MICROS.format("until")}, NULL
+SELECT {MICROS_SQL.format("day")}, {MICROS_SQL.format("until")}, NULL
 FROM rollup_day_marks, bounds b WHERE b.days AND box_key = :key AND day < b.last AND until > b.first
 UNION ALL
-SELECT {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
+SELECT {MICROS_SQL.format("backfill_next")}, {MICROS_SQL.format("backfill_until")}, timezone
 FROM rollup_states WHERE box_key = :key
 """)  # noqa: S608 (constants)
 _FIELDS: Final = "count, mean, min, max"
@@ -51,7 +52,7 @@ _FIELDS: Final = "count, mean, min, max"
 def _rollup_sql(table: str, quantiles: Sequence[str]) -> str:
     fields = ", ".join([_FIELDS, *quantiles])
     return f"""
-        SELECT {MICROS.format("day")} AS day, {fields} FROM tenant_{table}
+        SELECT {MICROS_SQL.format("day")} AS day, {fields} FROM tenant_{table}
         WHERE box_key = :key AND metric = :metric AND day >= :first AND day < :last ORDER BY day
     """  # noqa: S608 (constants)
 
@@ -82,7 +83,7 @@ def _samples_sql(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) 
     )
     zone = ", :zone" if bucket.local else ""
     return f"""
-        SELECT {MICROS.format(f"time_bucket(:width, s.time{zone})")} AS bucket, count(*) AS count,
+        SELECT {MICROS_SQL.format(f"time_bucket(:width, s.time{zone})")} AS bucket, count(*) AS count,
             {mean_sql(metric)} AS mean, {extreme_sql("min", metric)} AS min,
             {extreme_sql("max", metric)} AS max{more}
         FROM unnest(CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[])) AS k (first, last),
@@ -207,8 +208,8 @@ def merge_stale_spans(
     Returns None if there are too many for roll-ups to be faster than samples.
     """
     found: list[tuple[int, int]] = []
-    for stretch in stale:
-        begin, end = max(stretch[0], begin_us), min(stretch[1], end_us)
+    for first_us, last_us in stale:
+        begin, end = max(first_us, begin_us), min(last_us, end_us)
         if begin >= end:
             continue
         if found and begin <= found[-1][1]:

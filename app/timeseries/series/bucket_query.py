@@ -13,7 +13,6 @@ from fastapi import Query
 from app.catalogue.metrics import Metric
 from app.platform.http.contract.fields import InstantParameter
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.timeseries.rollups.rollup_columns import RollupColumns
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
 from app.timeseries.series.aggregates import (
@@ -25,13 +24,10 @@ from app.timeseries.series.aggregates import (
     parse_aggregates,
 )
 from app.timeseries.series.reading_queries import MeasuredBox
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.series_arithmetic import BucketWidth, clamp_span
 
 MAX_SAMPLES: Final = 5_000_000
 """The most samples that are read for one series; those in roll-ups do not count."""
-# The range of stored samples. Beyond it, bucket arithmetic would overflow.
-_FIRST: Final = to_datetime(EARLIEST_US)
-_LAST: Final = to_datetime(LATEST_US)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ class BucketQuery:
             InvalidError: `range_too_large`, `invalid_aggregate`.
         """
         bucket.check_span(*span)
-        first, last = max(span[0], _FIRST), min(span[1], _LAST)
+        first, last = clamp_span(*span)
         if first >= last:
             raise InvalidError("Samples exist for the years 2000 to 9998 only.", code="range_too_large")
         return cls(metric, bucket, first, last, parse_aggregates(names, metric), fill)

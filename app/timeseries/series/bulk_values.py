@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import EARLIEST_US, to_datetime
 from app.timeseries.rollups.rollup_columns import Floats, Ints
+from app.timeseries.storage.sample_columns import shortest_decimal_sql
 
 # The epoch of PostgreSQL's binary timestamps is also the earliest time of a sample.
 _POSTGRES_EPOCH_US: Final = EARLIEST_US
@@ -37,15 +38,13 @@ class TimedValues(NamedTuple):
 def _statement(metric: Metric) -> str:
     """SQL: the packed values of ranges. The name comes from the catalogue."""
     column = f's."{metric.name}"'
-    # The cast to text gives 12.4, not the longer decimal of the nearest `real`.
-    shown = f"{column}::text::float8" if metric.storage == "real" else column
     return f"""
         WITH found AS MATERIALIZED (
             SELECT k.place, s.time, s.value
             FROM unnest(CAST(:keys AS int[]), CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]))
                 WITH ORDINALITY AS k (key, first, last, place),
             LATERAL (
-                SELECT s.time, {shown} AS value FROM tenant_samples s
+                SELECT s.time, {shortest_decimal_sql(metric)} AS value FROM tenant_samples s
                 WHERE s.box_key = k.key AND s.time >= k.first AND s.time < k.last
                     AND s.time >= :first AND s.time < :last AND {column} IS NOT NULL OFFSET 0
             ) s

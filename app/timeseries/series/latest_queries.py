@@ -23,7 +23,7 @@ from app.registry.models import Box, Site
 from app.timeseries.storage.box_states import NEVER
 from app.timeseries.storage.latest_values import split_by_recency
 from app.timeseries.storage.models import BoxState
-from app.timeseries.storage.sample_columns import round_to_float32
+from app.timeseries.storage.sample_columns import MICROS_SQL, round_to_float32, shortest_decimal_sql
 
 SITE_LATEST: Final = "site_latest"
 # Below this, a four-byte float preserves three decimals.
@@ -48,12 +48,9 @@ _RESTORE_PLANNER: Final = text(
 )
 # A row of box_states lags by fewer samples than this (app.timeseries.storage.box_states).
 _NEWER_MOST: Final = 512
-# The cast to text gives 12.4, not the longer decimal of the nearest `real`.
-_VALUES: Final = ", ".join(
-    f's."{each.name}"' + ("::text::float8" if each.storage == "real" else "") for each in CATALOGUE
-)
+_VALUES: Final = ", ".join(map(shortest_decimal_sql, CATALOGUE))
 _NEWER: Final = text(f"""
-SELECT k.box_key, (extract(epoch FROM s.time) * 1000000)::bigint AS time_us, {_VALUES}
+SELECT k.box_key, {MICROS_SQL.format("s.time")} AS time_us, {_VALUES}
 FROM unnest(CAST(:keys AS integer[]), CAST(:newest AS bigint[])) AS k (box_key, newest_us),
 LATERAL (
     SELECT * FROM tenant_samples s

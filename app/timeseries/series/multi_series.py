@@ -17,7 +17,7 @@ from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
+from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import parse_box_id
 from app.registry.models import Box, Site
@@ -27,7 +27,7 @@ from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_su
 from app.timeseries.series.aggregates import format_rfc3339
 from app.timeseries.series.bucket_query import BucketQuery
 from app.timeseries.series.reading_queries import MeasuredBox, parse_sample_instant, read_metric_values
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.series_arithmetic import BucketWidth, clamp_span
 
 MAX_BOXES: Final = 100
 """The most boxes that a request can name; a site may have more."""
@@ -102,8 +102,7 @@ async def summarise_period(
         metric: of the catalogue.
         period: start and end (exclusive).
     """
-    first = max(period[0], to_datetime(EARLIEST_US))
-    last = min(period[1], to_datetime(LATEST_US))
+    first, last = clamp_span(*period)
     if first >= last:
         return rollup_columns.make_empty_columns()
     bucket = _HOURS if last - first < _LONG else _DAYS

@@ -21,12 +21,11 @@ from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_repository
 from app.registry.models import Box
+from app.timeseries.series.series_arithmetic import clamp_span
 from app.timeseries.storage.models import TENANT_SAMPLES, Event
 
 EVENTS: Final = SortOrders("events", (uuid_sort_key(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
-# The range of times that samples can have.
-_EARLIEST: Final = to_datetime(EARLIEST_US)
-_LATEST: Final = to_datetime(LATEST_US)
+
 _WIDENING: Final = 8
 
 
@@ -96,7 +95,7 @@ async def read_metric_values(
         limit: values of a page.
     """
     rows: list[Row[datetime, float]] = []
-    first, last = max(first, _EARLIEST), min(last, _LATEST)
+    first, last = clamp_span(first, last)
     width = timedelta(seconds=2 * (limit + 1) * box.interval_s)
     while first < last:
         end = last if last - first <= width else first + width

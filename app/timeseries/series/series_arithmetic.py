@@ -12,10 +12,13 @@ from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.platform.kernel.rejection_codes import format_rejected_value
 
 MAX_BUCKETS: Final = 10_000
 DEFAULT_SPAN: Final = timedelta(days=1)
+EARLIEST_TIME: Final = to_datetime(EARLIEST_US)
+LATEST_TIME: Final = to_datetime(LATEST_US)
 _BUCKET: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST_S: Final = 3_660 * 86_400
@@ -52,6 +55,11 @@ def to_shortest_decimal(metric: Metric, value: float) -> float:
         if struct.pack("f", short) == packed:
             return short
     return float(f"{stored:.{_MOST_DIGITS}g}")
+
+
+def clamp_span(first: datetime, last: datetime) -> tuple[datetime, datetime]:
+    """Limit a span to the times that samples can have; beyond them bucket arithmetic would overflow."""
+    return max(first, EARLIEST_TIME), min(last, LATEST_TIME)
 
 
 def complete_range(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:

@@ -7,22 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from app.catalogue.metrics import CATALOGUE, COLUMNS
+from app.catalogue.metrics import CATALOGUE, COLUMNS, Metric
 from app.platform.kernel.instants import to_datetime
-from app.timeseries.storage.sample_columns import ColumnValues
+from app.timeseries.storage.sample_columns import MICROS_SQL, ColumnValues, shortest_decimal_sql
 
 type LatestValues = dict[str, list[Any]]
 """Metric → [value, µs since the epoch] of the newest sample that has it."""
 
-_MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
 
-
-def _newest(name: str, storage: str) -> str:
-    # The cast to text gives 12.4, not the longer decimal of the nearest `real`.
-    value = f's."{name}"::text::float8' if storage == "real" else f's."{name}"'
+def _newest_value_sql(metric: Metric) -> str:
+    name = metric.name
     having = f'FILTER (WHERE s."{name}" IS NOT NULL)'
-    time = _MICROS.format("max(s.time) " + having)
-    return f'last({value}, s.time) {having} AS "{name}", {time} AS "{name} at"'
+    time = MICROS_SQL.format("max(s.time) " + having)
+    return f'last({shortest_decimal_sql(metric)}, s.time) {having} AS "{name}", {time} AS "{name} at"'
 
 
 def newer_values_sql(keys: str, newest: str, bound: str, *, source: str = "samples") -> str:
@@ -38,14 +35,14 @@ def newer_values_sql(keys: str, newest: str, bound: str, *, source: str = "sampl
         A query whose rows have `box_key`, `newest_us`, and for each metric its newest value (NULL if there is
             none) and, named `… at`, the time of that in µs.
     """
-    columns = ", ".join(_newest(metric.name, metric.storage) for metric in CATALOGUE)
+    columns = ", ".join(map(_newest_value_sql, CATALOGUE))
     # LATERAL makes one index scan per box, however long its history is. The bound is a constant, so that the
     # planner excludes older chunks: a year has fifty-two.
     return f"""
         SELECT k.box_key, n.*
         FROM unnest({keys}, {newest}) AS k (box_key, newest_us),
         LATERAL (
-            SELECT {_MICROS.format("max(s.time)")} AS newest_us, {columns}
+            SELECT {MICROS_SQL.format("max(s.time)")} AS newest_us, {columns}
             FROM {source} s
             WHERE s.box_key = k.box_key AND s.time >= {bound}
                 AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'

@@ -12,10 +12,10 @@ import msgspec
 from app.catalogue.metrics import CATALOGUE
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import to_datetime
+from app.timeseries.storage.sample_columns import MICROS_SQL, shortest_decimal_sql
 
-_MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
 _EVENTS: Final = f"""
-SELECT k.box_key, k.type, {_MICROS.format("e.time")} AS time_us, e.candidates::text AS candidates
+SELECT k.box_key, k.type, {MICROS_SQL.format("e.time")} AS time_us, e.candidates::text AS candidates
 FROM unnest($1::int[], $2::text[], $3::bigint[]) AS k (box_key, type, keep_us),
 LATERAL (
     SELECT max(time) AS newest FROM events
@@ -70,15 +70,9 @@ class PastEvent(NamedTuple):
 
 
 def _samples(columns: Sequence[int]) -> str:
-    # The cast to text gives 12.4, not the longer decimal of the nearest `real`.
-    values = ", ".join(
-        f's."{CATALOGUE[column].name}"::text::float8'
-        if CATALOGUE[column].storage == "real"
-        else f's."{CATALOGUE[column].name}"'
-        for column in columns
-    )
+    values = ", ".join(shortest_decimal_sql(CATALOGUE[column]) for column in columns)
     return f"""
-        SELECT k.place, {_MICROS.format("s.time")} AS time_us, s.late, {values}
+        SELECT k.place, {MICROS_SQL.format("s.time")} AS time_us, s.late, {values}
         FROM unnest($1::int[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
             AS k (box_key, after_us, until_us, place)
         JOIN samples s ON s.box_key = k.box_key AND s.time >= $4

@@ -23,10 +23,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.catalogue.metrics import CATALOGUE, COLUMNS
+from app.catalogue.metrics import CATALOGUE, COLUMNS, Metric
 
 type ColumnValues = tuple[float | None, ...]
 """A value or None for each of COLUMNS."""
+
+MICROS_SQL: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
+"""SQL: an instant in µs since the epoch."""
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -195,6 +198,15 @@ def round_to_float32(column: int, value: float) -> float:
     if not _REAL[column] or (-_EXACT_BELOW < value < _EXACT_BELOW and round(value, 3) == value):
         return value
     return float(str(np.float32(value)))
+
+
+def shortest_decimal_sql(metric: Metric) -> str:
+    """SQL: a metric of samples `s` as its shortest decimal.
+
+    The cast to text gives 12.4, not the longer decimal of the nearest `real`.
+    """
+    column = f's."{metric.name}"'
+    return f"{column}::text::float8" if metric.storage == "real" else column
 
 
 def compute_metric_bitmasks(block: SampleBlock) -> NDArray[np.int64]:

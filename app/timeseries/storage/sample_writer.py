@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS
-from app.platform.db.database import RawConnection
+from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.instants import US_PER_S, to_datetime
 from app.timeseries.storage.sample_columns import SampleBlock, encode_copy, iterate_copy_records
 
@@ -127,7 +127,7 @@ async def write_samples(
         list(late),
         list(late.values()),
     )
-    outcome = WriteOutcome(stored=int(tag.rpartition(" ")[2]))
+    outcome = WriteOutcome(stored=parse_row_count(tag))
     if outcome.stored != total:
         await _classify_unstored(connection, before, times, outcome)
     return outcome
