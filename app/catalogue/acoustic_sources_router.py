@@ -67,7 +67,7 @@ async def list_acoustic_sources(
     class_: Annotated[
         str | None,
         AfterValidator(lambda value: None if value is None else _check_class(value)),
-        Query(alias="class", description="Only of this class", json_schema_extra={"enum": _CLASSES}),
+        Query(alias="class", description="Only this class", json_schema_extra={"enum": _CLASSES}),
     ] = None,
     kind: Annotated[SourceKind | None, Query(description="Only firearms or only look-alikes")] = None,
     q: Annotated[

@@ -65,7 +65,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric("no2", "µg/m³", "Nitrogen dioxide", "Dioxyde d'azote", 0, 100_000),
     Metric("o3", "µg/m³", "Ozone", "Ozone", 0, 100_000),
     Metric("so2", "µg/m³", "Sulphur dioxide", "Dioxyde de soufre", 0, 300_000),
-    # 10,000 ppm, the end of the widest cells, are 11,600 mg/m³.
+    # 10,000 ppm, the widest range of cells, equal 11,600 mg/m³.
     Metric("co", "mg/m³", "Carbon monoxide", "Monoxyde de carbone", 0, 15_000),
     # Ten per cent, which is lethal.
     Metric("co2", "ppm", "Carbon dioxide", "Dioxyde de carbone", 0, 100_000),
@@ -82,7 +82,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric("nh3", "ppb", "Ammonia", "Ammoniac", 0, 5_000_000),
     Metric("hcho", "ppb", "Formaldehyde", "Formaldéhyde", 0, 1_000_000),
     Metric("benzene", "µg/m³", "Benzene", "Benzène", 0, 1_000_000),
-    # The coldest air measured: -89.2 °C; a metal box in the sun passes 80 °C.
+    # The coldest air measured: -89.2 °C; a metal box in the sun exceeds 80 °C.
     Metric("temperature", "°C", "Air temperature", "Température de l'air", -90, 100),
     Metric("humidity", "%RH", "Relative humidity", "Humidité relative", 0, 100),
     # From the top of Everest to below the Dead Sea. A barometer's 100237.32 Pa are eight digits in hPa.
@@ -103,7 +103,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _level("la10", "Sound level exceeded 10 % of the time", "Niveau sonore dépassé 10 % du temps"),
     _level("la50", "Sound level exceeded 50 % of the time", "Niveau sonore dépassé 50 % du temps"),
     _level("la90", "Sound level exceeded 90 % of the time", "Niveau sonore dépassé 90 % du temps"),
-    # A stack of a rendering plant passes a million odour units.
+    # The stack of a rendering plant exceeds a million odour units.
     Metric("odour", "ou/m³", "Odour concentration", "Concentration d'odeur", 0, 10_000_000),
     Metric("battery", "%", "State of charge of the battery", "Charge de la batterie", 0, 100),
     # LoRa receives down to -148 dBm; no box gets more than 100 mW.

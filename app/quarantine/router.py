@@ -96,7 +96,7 @@ class QuarantineCounts(BaseModel):
 
     data: list[QuarantineCount]
     next: str | None = Field(
-        None, description="Give this as `cursor` for the next page; null on the last one"
+        None, description="Pass this as `cursor` for the next page; null on the last page"
     )
 
 

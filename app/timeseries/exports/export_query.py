@@ -156,9 +156,9 @@ async def parse_export_query(
         ),
     ] = None,
     from_: Annotated[
-        InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
+        InstantParameter | None, Query(alias="from", description="Inclusive; 24 hours before `to` by default")
     ] = None,
-    to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    to: Annotated[InstantParameter | None, Query(description="Exclusive; now by default")] = None,
     bucket: BucketParameter = None,
     aggregates: AggregatesParameter = None,
 ) -> ExportQuery:

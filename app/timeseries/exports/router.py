@@ -71,7 +71,7 @@ _EXAMPLES: Final = {
     '"coordinates":[1.4453,43.6045]},"properties":{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-'
     '5e6f7a8b9c0d","time":"2026-11-24T10:00:00Z","pm2_5":12.4,"laeq":58.3}}\n]}\n',
 }
-# The same with `bucket=1h&aggregates=avg,max`.
+# Examples with `bucket=1h&aggregates=avg,max`.
 _BUCKETS: Final = {
     "csv": "box,site,time,pm2_5_avg,pm2_5_max\r\n"
     "box-0001,01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d,2026-11-24T10:00:00Z,11.83518,19.4\r\n",

@@ -44,7 +44,7 @@ _LEVELS: Final = "noise floor of good microphones, acoustic overload of MEMS one
 
 
 def _dust(floor: float, high: float = 1_000.0, why: str = _SPS30) -> PlausibleLimits:
-    # Fan and laser: SPS30 up to 30 s, Plantower PMS5003 30 s at least. A dead one stays at 0.
+    # Fan and laser: SPS30 up to 30 s, Plantower PMS5003 30 s at least. A broken one stays at 0.
     return PlausibleLimits(0.0, high, why, floor, 4 * _HOUR, warm_up_s=2 * _MINUTE)
 
 
@@ -88,11 +88,11 @@ PLAUSIBLE_LIMITS: Final[Mapping[str, PlausibleLimits]] = MappingProxyType(
         "nh3": _cell(100_000.0, "cells for outdoor use: up to 100 ppm", 100.0, hours=6),
         "hcho": _cell(1_000.0, "Sensirion SFA30: up to 1,000 ppb", 50.0, hours=6),
         "benzene": _cell(50.0, "EN 14662-3: certification range", 5.0, hours=6),
-        # The hottest air measured had 56.7 °C: a warmer box stands in the sun.
+        # The hottest air ever measured had 56.7 °C; a warmer box stands in the sun.
         "temperature": PlausibleLimits(
             -40.0, 60.0, "Bosch BME280: from -40 °C; no air is warmer", 2.0, 6 * _HOUR
         ),
-        # Fog keeps it at the end of its range (99.9 of a DHT22).
+        # In fog it stays at the end of its range (99.9 for a DHT22).
         "humidity": PlausibleLimits(
             1.0, 100.0, "a sensor that says 0 is broken or away", 10.0, 6 * _HOUR, frozenset({99.9, 100.0})
         ),

@@ -167,9 +167,9 @@ class CorrectionOut(ResourceModel):
     box: str = Field(examples=["box-0001"])
     metric: str = Field(examples=["pm2_5"])
     kind: CorrectionKind
-    gain: float | None = Field(description="Of a linear one", examples=[0.82])
-    offset: float | None = Field(description="Of a linear one, in the metric's unit", examples=[-1.4])
-    kappa: float | None = Field(description="Of one for humidity", examples=[0.4])
+    gain: float | None = Field(description="For `linear`", examples=[0.82])
+    offset: float | None = Field(description="For `linear`, in the metric's unit", examples=[-1.4])
+    kappa: float | None = Field(description="For `humidity`", examples=[0.4])
     valid_from: datetime = Field(description="Start, inclusive, by measurement time")
     valid_until: datetime | None = Field(description=_UNTIL)
     note: str | None = Field(description="Origin of the correction, for people")

@@ -20,7 +20,7 @@ type Floats = NDArray[np.float64]
 # The origin of TimescaleDB's time_bucket: a Monday.
 _ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)
 _ORIGIN_US: Final = from_datetime(_ORIGIN)
-# Days since the origin.
+# In days since the origin.
 _LAST_DAY: Final = (date.max - _ORIGIN.date()).days
 _DAY_S: Final = 86_400
 # The six significant digits that a four-byte float preserves, and one more.

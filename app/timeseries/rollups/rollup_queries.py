@@ -142,7 +142,7 @@ async def read_bucket_summaries(session: AsyncSession, query: BoxSeriesQuery) ->
     stored = await _read_rollup(session, query, table, first, last)
     usable = np.ones(len(stored), np.bool_)
     for begin, end in stale:
-        # Both begin and end on whole hours, or on midnights.
+        # Stored rows and stale ranges both begin and end at whole hours, or at midnights.
         usable &= (stored.times < begin) | (stored.times >= end)
     spans = list(_find_sample_spans(query, first, last, stale))
     parts = [stored.only(usable)]

@@ -76,7 +76,7 @@ class RollUpsOut(BaseModel):
         description="Box hours with samples that no roll-up includes yet, current hours included"
     )
     oldest_marked_hour: datetime | None = Field(description="Start of the oldest one")
-    marked_days: int = Field(description="The same of local days")
+    marked_days: int = Field(description="Local days of boxes with samples that no roll-up includes yet")
     backfill: BackfillOut
 
 

@@ -155,9 +155,9 @@ BucketParameter = Annotated[
     ),
 ]
 FromParameter = Annotated[
-    InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
+    InstantParameter | None, Query(alias="from", description="Inclusive; 24 hours before `to` by default")
 ]
-ToParameter = Annotated[InstantParameter | None, Query(description="Excluded; now by default")]
+ToParameter = Annotated[InstantParameter | None, Query(description="Exclusive; now by default")]
 FillParameter = Annotated[
     Fill,
     Query(

@@ -28,8 +28,8 @@ class SeriesPage(BaseModel):
 class PeriodOut(BaseModel):
     """The aggregates of a period."""
 
-    from_: datetime = Field(alias="from", description="Included")
-    to: datetime = Field(description="Excluded")
+    from_: datetime = Field(alias="from", description="Inclusive")
+    to: datetime = Field(description="Exclusive")
     avg: float | None = Field(description="Mean of the values; for decibels the mean of the energy")
     min: float | None = Field(description="The lowest value")
     max: float | None = Field(description="The highest value")

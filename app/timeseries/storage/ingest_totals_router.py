@@ -34,7 +34,7 @@ class IngestTotalOut(BaseModel):
 
 
 class IngestTotals(BaseModel):
-    """Totals by day and door, the newest day first."""
+    """Totals by day and by MQTT or HTTP, the newest day first."""
 
     data: list[IngestTotalOut]
     next: None = None
