@@ -68,7 +68,7 @@ class ExportReader:
         database: of the process.
         limits: concurrency limits of exports.
         caller: returns the caller of the next transaction; raises if access was revoked.
-        tree: integrator with whose other exports it alternates.
+        tree: the integrator; its exports are read in rotation.
     """
 
     database: Database
