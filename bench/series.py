@@ -152,7 +152,7 @@ async def _fill(stack: Stack, size: str) -> Filled:
         await connection.execute(_PAST)
         began = time.monotonic()
         worker = RollupWorker()
-        while await worker.turn(connection):
+        while await worker.run_once(connection):
             pass
         rolled_s = time.monotonic() - began
         if await connection.fetchval(

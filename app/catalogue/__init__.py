@@ -1,1 +1,1 @@
-"""Lists, as data, what Vigie knows: metrics, units, event types, purposes, acoustic sources."""
+"""Holds reference data: metrics, units, event types, purposes and acoustic sources."""

@@ -1,11 +1,10 @@
-"""The catalogue of acoustic sources, as data: models of firearms, and what is taken for a shot.
+"""Loads the catalogue of acoustic sources: firearm models, and sounds that are mistaken for shots.
 
-Owns which sources have a name here, and what is generally known of each: what a box calls `class` and `model`
-in the candidates of an event. Pure: reads the two files beside it once, at import. Must not know a database,
-nor decide what a box may send: a firmware may be newer than the catalogue.
+The ids are those that a box sends as `class` and `model` in the candidates of an event. Boxes may send other
+values: a firmware may be newer than the catalogue. Pure: reads the two data files beside it once, at import.
 
-Whether a projectile is supersonic is of its muzzle velocity with common loads, against about 340 m/s (air at
-15 °C): such a shot has a shock wave besides the blast of the muzzle.
+`projectile` compares the muzzle velocity of common loads with about 340 m/s (air at 15 °C). A supersonic shot
+has a shock wave besides the muzzle blast.
 """
 
 import csv
@@ -24,82 +23,82 @@ type ProjectileSpeed = Literal["supersonic", "subsonic", "either"]
 
 _HERE: Final = "app.catalogue"
 _ID_LIMIT: Final = 64
-# Of calibres.
+# The multiplication sign of a calibre such as 9x19.
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
-# A model is a slug as boxes write it; a class is a word, since it stands in code and in charts.
+# A model is a slug, as boxes write it. A class is a word, because it is used in code and in charts.
 _Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=_ID_LIMIT)]
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+(_[a-z]+)*$", max_length=_ID_LIMIT)]
-_Said = Annotated[str, msgspec.Meta(min_length=1)]
+_NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of the files: no unknown field, and nothing changes it."""
+class _FrozenRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the records in the data files: immutable, and without unknown fields."""
 
 
-class BilingualLabel(_Data, frozen=True):
-    """A class or a mechanism, for people."""
+class BilingualLabel(_FrozenRecord, frozen=True):
+    """A label in English and French, of a class or a mechanism."""
 
-    label: _Said
-    label_fr: _Said
+    label: _NonEmpty
+    label_fr: _NonEmpty
 
 
-class CatalogueVersion(_Data, frozen=True):
-    """A state of the catalogue: its number, from when it is, and what changed with it."""
+class CatalogueVersion(_FrozenRecord, frozen=True):
+    """A version of the catalogue: its number, its date and its changes."""
 
     version: int
     date: date
-    changes: _Said
+    changes: _NonEmpty
 
 
-class Firearm(_Data, frozen=True, rename={"class_": "class"}):
-    """A model of a firearm.
+class Firearm(_FrozenRecord, frozen=True, rename={"class_": "class"}):
+    """A firearm model.
 
     Attributes:
-        id: What boxes call it in `model`.
-        name: For people, in any language.
-        maker: Who made it; None where several did, and none is known for it.
+        id: The value that boxes send as `model`.
+        name: The display name, the same in all languages.
+        maker: The manufacturer; None if there were several or it is not known.
         class_: A class of the catalogue.
-        calibre: As the field writes it.
+        calibre: As it is usually written.
         mechanism: A mechanism of the catalogue.
         fire_modes: How it can be fired.
-        projectile: Whether it is faster than sound when it leaves the muzzle; `either`: the load decides.
-        note: What else to know; None where nothing.
+        projectile: Whether the projectile is supersonic at the muzzle; `either` if it depends on the load.
+        note: A remark in English, or None.
         note_fr: The same in French.
     """
 
     id: _Slug
-    name: _Said
-    maker: _Said | None
+    name: _NonEmpty
+    maker: _NonEmpty | None
     class_: _Word
-    calibre: _Said
+    calibre: _NonEmpty
     mechanism: _Word
     fire_modes: Annotated[tuple[FireMode, ...], msgspec.Meta(min_length=1)]
     projectile: ProjectileSpeed
-    note: _Said | None
-    note_fr: _Said | None
+    note: _NonEmpty | None
+    note_fr: _NonEmpty | None
 
 
-class LookAlike(_Data, frozen=True):
-    """What is taken for a shot. Its id is its class, too: boxes name no model of it.
+class LookAlike(_FrozenRecord, frozen=True):
+    """A sound that is mistaken for a shot. Its id is also its class: boxes send no model for it.
 
     Attributes:
-        id: What boxes call it in `class`.
-        name: For people.
+        id: The value that boxes send as `class`.
+        name: The display name.
         name_fr: The same in French.
-        hint: How a reviewer tells it from a shot, by ear or in the spectrum.
+        hint: How a reviewer distinguishes it from a shot, by ear or in the spectrum.
         hint_fr: The same in French.
     """
 
     id: _Word
-    name: _Said
-    name_fr: _Said
-    hint: _Said
-    hint_fr: _Said
+    name: _NonEmpty
+    name_fr: _NonEmpty
+    hint: _NonEmpty
+    hint_fr: _NonEmpty
 
 
-class _File(_Data, frozen=True):
-    """What acoustic_sources.toml holds."""
+class _CatalogueFile(_FrozenRecord, frozen=True):
+    """The content of acoustic_sources.toml."""
 
     versions: tuple[CatalogueVersion, ...]
     classes: dict[_Word, BilingualLabel]
@@ -109,11 +108,11 @@ class _File(_Data, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AcousticSourceCatalogue:
-    """All of it.
+    """The complete catalogue.
 
     Attributes:
-        versions: The oldest first; the last one is this one.
-        classes: Of firearms and of look-alikes, by id.
+        versions: The oldest first; the last one is the current version.
+        classes: Classes of firearms and look-alikes, by id.
         mechanisms: By id.
         firearms: In the order of the file: by class.
         look_alikes: In the order of the file.
@@ -127,38 +126,42 @@ class AcousticSourceCatalogue:
 
     @property
     def version(self) -> int:
-        """Counts up with each change of the data."""
+        """The current version; each change of the data increments it."""
         return self.versions[-1].version
 
     @property
     def sources(self) -> tuple[Firearm | LookAlike, ...]:
-        """Everything that has an id."""
+        """All firearms and look-alikes."""
         return self.firearms + self.look_alikes
 
 
 def parse_catalogue(document: str, firearms: str) -> AcousticSourceCatalogue:
-    """Make the catalogue of the texts of its two files.
+    """Build the catalogue from the texts of its two files.
+
+    Args:
+        document: The content of acoustic_sources.toml.
+        firearms: The content of acoustic_sources_firearms.csv.
 
     Raises:
-        ValueError: They do not fit the shape, or contradict themselves; the message names each fault.
+        ValueError: The files do not fit the schema, or contradict themselves. The message names each fault.
     """
-    file = msgspec.toml.decode(document, type=_File)
-    of_look_alikes = {each.id: BilingualLabel(each.name, each.name_fr) for each in file.look_alikes}
-    made = AcousticSourceCatalogue(
+    file = msgspec.toml.decode(document, type=_CatalogueFile)
+    look_alike_classes = {each.id: BilingualLabel(each.name, each.name_fr) for each in file.look_alikes}
+    catalogue = AcousticSourceCatalogue(
         versions=file.versions,
-        classes=file.classes | of_look_alikes,
+        classes=file.classes | look_alike_classes,
         mechanisms=file.mechanisms,
         firearms=tuple(_firearm(row) for row in csv.DictReader(firearms.splitlines(), strict=True)),
         look_alikes=file.look_alikes,
     )
-    faults = [*_faults(made, file.classes)]
+    faults = [*_faults(catalogue, file.classes)]
     if faults:
         raise ValueError("; ".join(faults))
-    return made
+    return catalogue
 
 
 def _firearm(row: Mapping[str, Any]) -> Firearm:
-    # What a row has too many of is under None, and what it has too few of is None.
+    # csv.DictReader stores surplus cells under the key None, and None for missing cells.
     if None in row or None in row.values():
         raise ValueError(f"{row.get('id')}: not as many cells as the header has")
     cells = {name: cell or None for name, cell in row.items()}
@@ -169,29 +172,35 @@ def _firearm(row: Mapping[str, Any]) -> Firearm:
         raise ValueError(f"{row.get('id')}: {error}") from error
 
 
-def _faults(made: AcousticSourceCatalogue, of_firearms: Mapping[str, BilingualLabel]) -> Iterator[str]:
-    """What is wrong with the whole, though each part is well formed."""
-    if [each.version for each in made.versions] != [*range(1, len(made.versions) + 1)]:
+def _faults(
+    catalogue: AcousticSourceCatalogue, firearm_classes: Mapping[str, BilingualLabel]
+) -> Iterator[str]:
+    """Yield the inconsistencies between records that are each well formed."""
+    if [each.version for each in catalogue.versions] != [*range(1, len(catalogue.versions) + 1)]:
         yield "versions do not count up from 1"
-    ids = [source.id for source in made.sources]
-    yield from (f"{twice}: there already" for twice in sorted({each for each in ids if ids.count(each) > 1}))
-    # A look-alike is a class of its own, so that a candidate's class is one thing or the other.
-    yield from (f"{each.id}: a class already" for each in made.look_alikes if each.id in of_firearms)
-    for each in made.firearms:
-        if each.class_ not in of_firearms:
+    ids = [source.id for source in catalogue.sources]
+    yield from (f"{twice}: duplicate id" for twice in sorted({each for each in ids if ids.count(each) > 1}))
+    # A class is either a class of firearms or a look-alike, never both.
+    yield from (
+        f"{each.id}: already a class of firearms"
+        for each in catalogue.look_alikes
+        if each.id in firearm_classes
+    )
+    for each in catalogue.firearms:
+        if each.class_ not in firearm_classes:
             yield f"{each.id}: no class {each.class_}"
-        if each.mechanism not in made.mechanisms:
+        if each.mechanism not in catalogue.mechanisms:
             yield f"{each.id}: no mechanism {each.mechanism}"
         if len(set(each.fire_modes)) < len(each.fire_modes):
-            yield f"{each.id}: a mode of fire twice"
+            yield f"{each.id}: duplicate fire mode"
         if (each.note is None) is not (each.note_fr is None):
-            yield f"{each.id}: a note in one language"
-    used = {each.class_ for each in made.firearms} | {each.mechanism for each in made.firearms}
-    yield from (f"{term}: of nothing" for term in [*of_firearms, *made.mechanisms] if term not in used)
+            yield f"{each.id}: note in one language only"
+    used = {each.class_ for each in catalogue.firearms} | {each.mechanism for each in catalogue.firearms}
+    yield from (f"{term}: unused" for term in [*firearm_classes, *catalogue.mechanisms] if term not in used)
 
 
 def fold_source_text(text: str) -> str:
-    """A text as it is searched and sorted: without case and accents, the sign of calibres as an x."""
+    """Normalise a text for search and sorting: no case, no accents, `x` for the multiplication sign."""
     parts = unicodedata.normalize("NFKD", text.replace(_TIMES, "x"))
     return "".join(part for part in parts if not unicodedata.combining(part)).casefold()
 

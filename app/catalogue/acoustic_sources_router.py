@@ -1,4 +1,4 @@
-"""REST for the catalogue of acoustic sources."""
+"""Serves the catalogue of acoustic sources over REST."""
 
 from typing import Annotated, Final
 
@@ -29,14 +29,14 @@ router: Final = APIRouter(
 )
 _ALL: Final = {source.id: AcousticSourceOut.of(source) for source in CATALOGUE.sources}
 _CLASSES: Final = [*CATALOGUE.classes]
-# What `q` looks at, once and for all.
-_SEARCHED: Final = {
+# The texts that `q` searches, folded once at import.
+_SEARCH_TEXTS: Final = {
     each.id: fold_source_text(
         "\n".join([each.id, each.name, each.name_fr, each.maker or "", each.calibre or ""])
     )
     for each in _ALL.values()
 }
-# The rows are in memory: of the columns only the names and types are there.
+# The rows are in memory. The columns only give the sort keys a name and a type.
 _SOURCES: Final = SortOrders(
     "acoustic-sources",
     (text_sort_key(column("id", String)),),
@@ -49,7 +49,7 @@ _SOURCES: Final = SortOrders(
 )
 
 
-def _known_class(value: str) -> str:
+def _check_class(value: str) -> str:
     if value not in CATALOGUE.classes:
         raise CodedValueError("invalid_value", f"One of: {', '.join(_CLASSES)}")
     return value
@@ -58,38 +58,36 @@ def _known_class(value: str) -> str:
 @router.get(
     "",
     operation_id="list_acoustic_sources",
-    summary="The catalogue of acoustic sources",
+    summary="List acoustic sources",
     responses=document_problems(401, 422),
 )
 async def list_acoustic_sources(
-    asked: Annotated[PageRequest, Depends(_SOURCES.page_request)],
+    page_request: Annotated[PageRequest, Depends(_SOURCES.page_request)],
     *,
     class_: Annotated[
         str | None,
-        AfterValidator(lambda value: None if value is None else _known_class(value)),
-        Query(alias="class", description="Only of this class", json_schema_extra={"enum": _CLASSES}),
+        AfterValidator(lambda value: None if value is None else _check_class(value)),
+        Query(alias="class", description="Only this class", json_schema_extra={"enum": _CLASSES}),
     ] = None,
-    kind: Annotated[SourceKind | None, Query(description="Only firearms, or only look-alikes")] = None,
+    kind: Annotated[SourceKind | None, Query(description="Only firearms or only look-alikes")] = None,
     q: Annotated[
         Name | None,
-        Query(
-            description="Part of the id, the name, the maker or the calibre, in any case", examples=["glock"]
-        ),
+        Query(description="Part of the id, name, maker or calibre; case is ignored", examples=["glock"]),
     ] = None,
 ) -> AcousticSourcePage:
-    """Models of firearms, and what is taken for a shot: what an event's candidates name.
+    """List firearm models and look-alikes: the sources that the candidates of an event name.
 
-    Boxes may send others, and rules may name others: nothing is refused for not being here.
+    Boxes may send other sources, and rules may name others. A source that is not listed is accepted too.
     """
-    wanted = None if q is None else fold_source_text(q)
-    found = [
+    needle = None if q is None else fold_source_text(q)
+    matches = [
         each
         for each in _ALL.values()
         if class_ in {None, each.class_}
         and kind in {None, each.kind}
-        and (wanted is None or wanted in _SEARCHED[each.id])
+        and (needle is None or needle in _SEARCH_TEXTS[each.id])
     ]
-    page, following = _SOURCES.sift(found, asked)
+    page, following = _SOURCES.sift(matches, page_request)
     return AcousticSourcePage(catalogue_version=CATALOGUE.version, data=list(page), next=following)
 
 
@@ -100,8 +98,8 @@ async def list_acoustic_sources(
     responses=document_problems(401, 404),
 )
 async def get_acoustic_source(source_id: str) -> AcousticSourceOut:
-    """One source."""
-    found = _ALL.get(source_id)
-    if found is None:
+    """Read one firearm model or look-alike."""
+    matches = _ALL.get(source_id)
+    if matches is None:
         raise NotFoundError("acoustic source", source_id)
-    return found
+    return matches

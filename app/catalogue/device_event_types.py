@@ -1,10 +1,7 @@
-"""The types of events that boxes and gateways may report, as data: what each is, and what it may carry.
+"""Lists the types of events that boxes and gateways may report, and the data that each may carry.
 
-Owns the names, in English and French, and the form of each. What is not listed has no purpose, and is not
-taken. Which purpose a type belongs to is `app.catalogue.purposes`'. Must not import a database nor read a
-clock.
-
-A new type gets its entry here, and its place among the purposes (a test asks for it).
+Events of other types are refused. `app.catalogue.purposes` assigns each type to a purpose; a test checks that
+none is missing.
 """
 
 from collections.abc import Mapping
@@ -13,22 +10,24 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 EventForm = Literal["recognised", "plain", "count", "state"]
-"""What an event of a type may carry besides its time and `seq`.
+"""The data that an event of a type may carry besides its time and `seq`.
 
-`recognised`: candidates, level, spectrum and clock error, of what was heard or smelt; `plain`: nothing more;
-`count`: how many, and no more; `state`: whether it begins or ends, and no more.
+- `recognised`: candidates, level, spectrum and clock error
+- `plain`: nothing more
+- `count`: a count only
+- `state`: begin or end only
 """
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One type of event.
+    """A type of event.
 
     Attributes:
-        name: The `type` of messages.
-        title: What people call it, in English.
+        name: The `type` in messages.
+        title: The display name in English.
         title_fr: The same in French.
-        form: What it may carry.
+        form: The data that it may carry.
     """
 
     name: str
@@ -52,7 +51,7 @@ EVENT_TYPES: Final[tuple[EventType, ...]] = (
     EventType("intrusion", "Intrusion into a closed area", "Intrusion dans une zone fermée", "state"),
     EventType("stopped_vehicle", "Stopped vehicle", "Véhicule arrêté", "state"),
 )
-"""Every type, in the order in which they are shown."""
+"""All types, in display order."""
 
 EVENT_TYPE_OF: Final[Mapping[str, EventType]] = MappingProxyType({each.name: each for each in EVENT_TYPES})
 """The types by name, read-only."""

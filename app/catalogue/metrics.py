@@ -1,15 +1,11 @@
-"""The metric catalogue, as data: which metrics exist, their units and their physical bounds.
+"""Lists the metrics that boxes may send, with units, physical bounds and storage types.
 
-Owns the names, units, bounds, storage types and the order of the columns of a sample. Must not import a
-database, read a clock or compute anything: the codec, the hypertable's helper and the catalogue endpoint all
-read it from here.
+The order of `CATALOGUE` is the order of the columns of `samples`. To add a metric, append an entry and write
+one migration.
 
-Adding a metric takes one entry at the end of `CATALOGUE` (the order is the order of the columns) and one
-migration.
-
-Bounds are inclusive, and wide: they are there to refuse what no instrument can have measured (another unit, a
-sentinel such as 65535 or -999, a sign error), never a true extreme. Concentrations begin at zero: less than
-nothing is a zero drift, which the instrument has to correct, not a measurement.
+Bounds are inclusive and wide. They refuse values that no instrument can have measured (another unit, a
+sentinel such as 65535 or -999, a sign error), never a true extreme. Concentrations begin at zero: a negative
+one is a zero drift that the instrument has to correct.
 """
 
 from collections.abc import Mapping
@@ -23,17 +19,17 @@ MetricStorage = Literal["real", "double precision"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One catalogued metric.
+    """A metric of the catalogue.
 
     Attributes:
         name: The key in a sample's `values`, and the column's name.
-        unit: The unit of every value, bound and threshold.
-        description: What is measured, in English.
+        unit: The unit of all values, bounds and thresholds.
+        description: The measured quantity, in English.
         description_fr: The same in French.
-        minimum: The lowest value taken, included.
-        maximum: The highest value taken, included.
-        kind: `level` for decibels of sound, which are averaged by energy; `gauge` for all else.
-        storage: The column's PostgreSQL type. Six significant digits come back from `real` exactly.
+        minimum: The lowest accepted value, inclusive.
+        maximum: The highest accepted value, inclusive.
+        kind: `level` for sound levels in dB, which are averaged by energy; `gauge` otherwise.
+        storage: The column's PostgreSQL type. `real` preserves six significant digits exactly.
         since: The migration that added the column.
     """
 
@@ -54,7 +50,7 @@ _LEVEL_MAX: Final = 200.0
 
 
 def _level(name: str, description: str, description_fr: str) -> Metric:
-    """Return a sound level: all share unit, bounds and the averaging by energy."""
+    """Return a sound level: all share unit, bounds and averaging by energy."""
     return Metric(name, "dB", description, description_fr, _LEVEL_MIN, _LEVEL_MAX, kind="level")
 
 
@@ -69,9 +65,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric("no2", "µg/m³", "Nitrogen dioxide", "Dioxyde d'azote", 0, 100_000),
     Metric("o3", "µg/m³", "Ozone", "Ozone", 0, 100_000),
     Metric("so2", "µg/m³", "Sulphur dioxide", "Dioxyde de soufre", 0, 300_000),
-    # 10,000 ppm, the end of the widest cells, are 11,600 mg/m³.
+    # 10,000 ppm, the widest range of cells, equal 11,600 mg/m³.
     Metric("co", "mg/m³", "Carbon monoxide", "Monoxyde de carbone", 0, 15_000),
-    # Ten per cent: past what a person survives.
+    # Ten per cent, which is lethal.
     Metric("co2", "ppm", "Carbon dioxide", "Dioxyde de carbone", 0, 100_000),
     # Photo-ionisation detectors end at 10,000 ppm.
     Metric(
@@ -86,7 +82,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric("nh3", "ppb", "Ammonia", "Ammoniac", 0, 5_000_000),
     Metric("hcho", "ppb", "Formaldehyde", "Formaldéhyde", 0, 1_000_000),
     Metric("benzene", "µg/m³", "Benzene", "Benzène", 0, 1_000_000),
-    # The coldest air measured: -89.2 °C; a metal box in the sun passes 80 °C.
+    # The coldest air measured: -89.2 °C; a metal box in the sun exceeds 80 °C.
     Metric("temperature", "°C", "Air temperature", "Température de l'air", -90, 100),
     Metric("humidity", "%RH", "Relative humidity", "Humidité relative", 0, 100),
     # From the top of Everest to below the Dead Sea. A barometer's 100237.32 Pa are eight digits in hPa.
@@ -107,19 +103,19 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     _level("la10", "Sound level exceeded 10 % of the time", "Niveau sonore dépassé 10 % du temps"),
     _level("la50", "Sound level exceeded 50 % of the time", "Niveau sonore dépassé 50 % du temps"),
     _level("la90", "Sound level exceeded 90 % of the time", "Niveau sonore dépassé 90 % du temps"),
-    # A stack of a rendering plant passes a million odour units.
+    # The stack of a rendering plant exceeds a million odour units.
     Metric("odour", "ou/m³", "Odour concentration", "Concentration d'odeur", 0, 10_000_000),
     Metric("battery", "%", "State of charge of the battery", "Charge de la batterie", 0, 100),
     # LoRa receives down to -148 dBm; no box gets more than 100 mW.
     Metric("rssi", "dBm", "Strength of the radio signal", "Puissance du signal radio", -200, 20),
 )
-"""Every metric, in the order of the columns."""
+"""All metrics, in column order."""
 
 COLUMNS: Final[tuple[str, ...]] = tuple(metric.name for metric in CATALOGUE)
-"""The columns of a sample's values, in order."""
+"""The column names of a sample's values, in order."""
 
 METRICS_BY_NAME: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in CATALOGUE})
 """The catalogue by metric name, read-only."""
 
 INDEX: Final[Mapping[str, int]] = MappingProxyType({name: position for position, name in enumerate(COLUMNS)})
-"""A metric's position in a sample's column values."""
+"""The column index of each metric."""

@@ -1,4 +1,4 @@
-"""REST for the metric catalogue."""
+"""Serves the metric catalogue over REST."""
 
 from dataclasses import asdict
 from typing import Final
@@ -25,10 +25,10 @@ _ALL: Final = Page[MetricOut](
 )
 
 
-@router.get("", operation_id="list_metrics", summary="The metric catalogue", responses=document_problems(401))
+@router.get("", operation_id="list_metrics", summary="List metrics", responses=document_problems(401))
 async def list_metrics() -> Page[MetricOut]:
-    """Every metric that a sample may have: its unit, its bounds, the units that it is converted from.
+    """List the metrics that a sample may have, with unit, bounds and the units that are converted.
 
-    What is not here is refused.
+    A sample with another metric is refused.
     """
     return _ALL

@@ -1,10 +1,7 @@
-"""What measurements are for, as data: groups of metrics and of types of events that a site declares.
+"""Lists the purposes that a site declares, and the metrics and event types of each.
 
-Owns the names of purposes in English and French, and which metrics and which types of events belong to each:
-every one of their catalogues to exactly one. Must not import a database nor read a clock.
-
-A new metric of the catalogue gets its place here (a test asks for it). A purpose's `name` is stable: it is in
-settings, and in the database.
+Each metric and each event type belongs to exactly one purpose; a test checks that. A purpose's `name` is
+stable, because settings and the database store it.
 """
 
 from collections.abc import Mapping
@@ -23,21 +20,21 @@ type PurposeName = Literal[
     "acoustic_safety",
     "video_analytics",
 ]
-"""What a purpose is called in settings."""
+"""The key of a purpose in settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """One purpose.
+    """A purpose of measuring.
 
     Attributes:
         name: The key in settings.
-        title: What people call it, in English.
+        title: The display name in English.
         title_fr: The same in French.
-        metrics: Metrics of the catalogue, in its order.
-        events: Types of events that are for it (`app.catalogue.device_event_types` says what each is).
-        sensitive: Whether it has to be declared with every field, and approved by a second person. The others
-            are declared with each site.
+        metrics: Its metrics, in catalogue order.
+        events: Its event types (see `app.catalogue.device_event_types`).
+        sensitive: Whether it must be declared with every field and approved by a second person. Purposes that
+            are not sensitive are declared with each new site.
     """
 
     name: PurposeName
@@ -49,7 +46,7 @@ class Purpose:
 
 
 def _of(*names: str) -> tuple[str, ...]:
-    """Metrics in the order of the catalogue."""
+    """Sort metrics in catalogue order."""
     return tuple(sorted(names, key=COLUMNS.index))
 
 
@@ -92,7 +89,7 @@ PURPOSES: Final[tuple[Purpose, ...]] = (
         sensitive=True,
     ),
 )
-"""Every purpose, in the order in which they are shown."""
+"""All purposes, in display order."""
 
 PURPOSES_BY_NAME: Final[Mapping[PurposeName, Purpose]] = MappingProxyType(
     {purpose.name: purpose for purpose in PURPOSES}
@@ -100,20 +97,20 @@ PURPOSES_BY_NAME: Final[Mapping[PurposeName, Purpose]] = MappingProxyType(
 """The purposes by name, read-only."""
 
 SAMPLE_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.metrics)
-"""Those that samples are for."""
+"""The purposes that have metrics."""
 
 EVENT_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.events)
-"""Those that events are for."""
+"""The purposes that have event types."""
 
 DEFAULT_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if not purpose.sensitive)
-"""Those that are declared with each site."""
+"""The purposes that are declared with each new site."""
 
 PURPOSE_BY_METRIC: Final[Mapping[str, PurposeName]] = MappingProxyType(
     {metric: purpose.name for purpose in PURPOSES for metric in purpose.metrics}
 )
-"""The purpose of each metric, by name."""
+"""The purpose of each metric."""
 
 PURPOSE_BY_EVENT_TYPE: Final[Mapping[str, PurposeName]] = MappingProxyType(
     {event: purpose.name for purpose in PURPOSES for event in purpose.events}
 )
-"""The purpose of each type of event, by its name."""
+"""The purpose of each event type."""

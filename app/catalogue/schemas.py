@@ -14,60 +14,61 @@ from app.catalogue.acoustic_sources import (
 )
 from app.platform.http.contract.etags import ResourceModel
 
-_VERSION: Final = "The catalogue's: counts up with each change of its data"
+_VERSION: Final = "Version of the catalogue; each change of its data increments it"
 
 
 class AcousticMechanismOut(BaseModel):
-    """How the action of a firearm works."""
+    """The operating mechanism of a firearm."""
 
     id: str = Field(examples=["short_recoil"])
-    label: str = Field(description="For people", examples=["Short recoil, locked breech"])
+    label: str = Field(description="Display name", examples=["Short recoil, locked breech"])
     label_fr: str = Field(description="The same in French", examples=["Court recul du canon, culasse calée"])
 
 
 class AcousticSourceOut(ResourceModel):
-    """What an impulsive sound may have come from: a model of a firearm, or what is taken for one."""
+    """A possible source of an impulsive sound: a firearm model, or a sound that is mistaken for a shot."""
 
     id: str = Field(
-        description="A firearm's is what boxes call `model`, a look-alike's what they call `class`",
+        description="The value that boxes send as `model` (firearms) or as `class` (look-alikes)",
         examples=["glock-17"],
     )
     kind: SourceKind
     name: str = Field(examples=["Glock 17"])
     name_fr: str = Field(description="The same in French", examples=["Glock 17"])
     class_: str = Field(
-        serialization_alias="class", description="What boxes call `class`", examples=["pistol"]
+        serialization_alias="class", description="The value that boxes send as `class`", examples=["pistol"]
     )
-    class_label: str = Field(description="The class for people", examples=["Pistol"])
+    class_label: str = Field(description="Display name of the class", examples=["Pistol"])
     class_label_fr: str = Field(description="The same in French", examples=["Pistolet"])
     maker: str | None = Field(
-        description="Who makes or made it; null where many did, and of look-alikes", examples=["Glock"]
+        description="Manufacturer; null if there are many, and for look-alikes", examples=["Glock"]
     )
-    calibre: str | None = Field(description="Null of look-alikes", examples=[CATALOGUE.firearms[0].calibre])
-    mechanism: AcousticMechanismOut | None = Field(description="Null of look-alikes")
+    calibre: str | None = Field(description="Null for look-alikes", examples=[CATALOGUE.firearms[0].calibre])
+    mechanism: AcousticMechanismOut | None = Field(description="Null for look-alikes")
     fire_modes: list[FireMode] = Field(
-        description="How it can be fired; none of look-alikes", examples=[["semi"]]
+        description="How it can be fired; empty for look-alikes", examples=[["semi"]]
     )
     projectile: ProjectileSpeed | None = Field(
-        description="Whether it leaves the muzzle faster than sound, with a shock wave besides the blast; "
-        "null of look-alikes"
+        description="Whether the projectile is supersonic at the muzzle, which adds a shock wave to the "
+        "blast; null for look-alikes"
     )
-    note: str | None = Field(description="What else to know; null: nothing", examples=[None])
+    note: str | None = Field(description="A remark, or null", examples=[None])
     note_fr: str | None = Field(description="The same in French", examples=[None])
     hint: str | None = Field(
-        description="How a reviewer tells a look-alike from a shot; null of firearms", examples=[None]
+        description="How a reviewer distinguishes a look-alike from a shot; null for firearms",
+        examples=[None],
     )
     hint_fr: str | None = Field(description="The same in French", examples=[None])
     catalogue_version: int = Field(description=_VERSION, examples=[1])
 
     @classmethod
     def of(cls, source: Firearm | LookAlike) -> Self:
-        """The shape of either kind."""
+        """Convert a firearm or a look-alike."""
         return cls.of_firearm(source) if isinstance(source, Firearm) else cls.of_look_alike(source)
 
     @classmethod
     def of_firearm(cls, firearm: Firearm) -> Self:
-        """The shape of a model of a firearm."""
+        """Convert a firearm model."""
         term = CATALOGUE.classes[firearm.class_]
         mechanism = CATALOGUE.mechanisms[firearm.mechanism]
         return cls(
@@ -94,7 +95,7 @@ class AcousticSourceOut(ResourceModel):
 
     @classmethod
     def of_look_alike(cls, source: LookAlike) -> Self:
-        """The shape of what is taken for a shot."""
+        """Convert a look-alike."""
         return cls(
             id=source.id,
             kind="look_alike",
@@ -117,7 +118,7 @@ class AcousticSourceOut(ResourceModel):
 
 
 class AcousticSourcePage(ResourceModel):
-    """One page of the catalogue. It has an ETag, which another version changes."""
+    """A page of the catalogue. Its ETag changes with each version."""
 
     catalogue_version: int = Field(description=_VERSION, examples=[1])
     data: list[AcousticSourceOut]
@@ -125,23 +126,26 @@ class AcousticSourcePage(ResourceModel):
 
 
 class UnitOut(BaseModel):
-    """A unit that a sample may name for its values."""
+    """A unit that a sample may use for its values."""
 
     unit: str = Field(examples=["ppb"])
     factor: float = Field(
-        description="Times this, a value is in the metric's own unit; gases are at 20 °C and 1013.25 hPa",
+        description="Multiply a value by this to get the metric's own unit. For gases at 20 °C and "
+        "1013.25 hPa",
         examples=[1.912482913556567],
     )
 
 
 class MetricOut(BaseModel):
-    """One metric of the catalogue."""
+    """A metric of the catalogue."""
 
     name: str = Field(examples=["pm2_5"])
     unit: str = Field(examples=["µg/m³"])
     description: str
     description_fr: str
-    minimum: float = Field(description="The lowest value that is taken, included")
-    maximum: float = Field(description="The highest value that is taken, included")
-    kind: str = Field(description="`level`: decibels, averaged by energy; `gauge`: all else")
-    units: list[UnitOut] = Field(description="What `units` of a sample may say of it; its own comes first")
+    minimum: float = Field(description="The lowest accepted value, inclusive")
+    maximum: float = Field(description="The highest accepted value, inclusive")
+    kind: str = Field(description="`level`: sound levels in dB, averaged by energy; `gauge`: all others")
+    units: list[UnitOut] = Field(
+        description="Units that a sample may use for it in `units`; the metric's own first"
+    )

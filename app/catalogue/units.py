@@ -1,11 +1,10 @@
-"""The units that a sample's values may come in, and the factors that make them the metric's own.
+"""Converts values from the units that samples may use into the metric's own unit. Pure.
 
-Owns the reference conditions, the molar masses and the factors, as data. A metric that is not a single gas is
-taken in its own unit alone, or in multiples of it: nothing is guessed. Pure.
+A metric that is not a single gas is accepted only in its own unit or a multiple of it.
 
-A mixing ratio (ppm, ppb) becomes a mass concentration by the molar volume of an ideal gas at 20 °C and
-1013.25 hPa. Directive 2008/50/EC (Annex VI, C) refers the volumes of gases to 293 K and 101.3 kPa, which
-differs by 0.03 %; that (EU) 2024/2881 (Annex VI) keeps this is `unverified`: its text was not read.
+A mixing ratio (ppm, ppb) becomes a mass concentration with the molar volume of an ideal gas at 20 °C and
+1013.25 hPa. Directive 2008/50/EC (Annex VI, C) uses 293 K and 101.3 kPa, which differs by 0.03 %. Whether
+(EU) 2024/2881 (Annex VI) retains this is `unverified`: its text was not read.
 """
 
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ _GAS_CONSTANT: Final = 8.314_462_618
 """J/(mol K): CODATA 2018, exact to these digits."""
 
 MOLAR_VOLUME_L: Final = _GAS_CONSTANT * TEMPERATURE_K / PRESSURE_PA * 1e3
-"""Litres of one mole: 24.055."""
+"""The volume of one mole in litres: 24.055."""
 
 # CIAAW, Abridged standard atomic weights 2021 (Prohaska et al., Pure Appl. Chem. 94, 2022, 573).
 _H, _C, _N, _O, _S = 1.008, 12.011, 14.007, 15.999, 32.06
@@ -42,7 +41,7 @@ MOLAR_MASSES: Final[Mapping[str, float]] = MappingProxyType(
 )
 """Metric of a single gas → its molar mass in g/mol."""
 
-# Each family counted in its smallest unit.
+# The size of each unit, in the smallest unit of its family.
 _MASS: Final = {"µg/m³": 1.0, "mg/m³": 1e3}
 _RATIO: Final = {"ppb": 1.0, "ppm": 1e3}
 _SPELLINGS: Final = {
@@ -60,7 +59,7 @@ def _factors(metric: Metric) -> Mapping[str, float]:
     own = family[metric.unit]
     factors = {metric.unit: 1.0} | {unit: size / own for unit, size in family.items()}
     if metric.name in MOLAR_MASSES:
-        # ppb times g/mol by l/mol is µg/m³.
+        # ppb · (g/mol) / (l/mol) = µg/m³
         density = MOLAR_MASSES[metric.name] / MOLAR_VOLUME_L
         other, by = (_RATIO, density) if family is _MASS else (_MASS, 1 / density)
         factors |= {unit: size * by / own for unit, size in other.items()}
@@ -70,18 +69,18 @@ def _factors(metric: Metric) -> Mapping[str, float]:
 FACTORS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {metric.name: _factors(metric) for metric in CATALOGUE}
 )
-"""Metric → unit that its values may come in → factor to the metric's own unit, which comes first with 1."""
+"""Metric → accepted unit → factor to the metric's own unit, which comes first with factor 1."""
 
 
 def get_unit_factor(metric: str, unit: str) -> float:
-    """Return the factor from a unit to a metric's own.
+    """Return the factor that converts a unit into a metric's own unit.
 
     Args:
         metric: A metric of the catalogue.
         unit: As the sender wrote it; `ug/m3` and `mg/m3` stand for `µg/m³` and `mg/m³`.
 
     Raises:
-        RejectedError: `wrong_unit`, naming the units that are accepted.
+        RejectedError: `wrong_unit`; the detail names the accepted units.
     """
     known = FACTORS[metric]
     factor = known.get(_SPELLINGS.get(unit, unit))
@@ -94,5 +93,5 @@ def get_unit_factor(metric: str, unit: str) -> float:
 
 
 def convert_to_metric_unit(value: float, factor: float) -> float:
-    """Return a value in the metric's own unit, the same at every door; one in its own unit stays as it is."""
+    """Convert a value into the metric's own unit, with the same rounding for MQTT and HTTP."""
     return value if factor == 1 else round(value * factor, _DECIMALS)

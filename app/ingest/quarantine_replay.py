@@ -148,7 +148,7 @@ async def replay_entry(
                 identifier,
                 refused=refused,
                 outcome=done.counts(),
-                forget=done.has_what_is_never_kept,
+                clear_payload=done.has_what_is_never_kept,
                 now=now,
             )
     except VigieError:
@@ -172,13 +172,13 @@ def _allowed(entry: LockedQuarantineEntry | None, identifier: UUID) -> LockedQua
             code="already_replayed",
             extra={"replayed_at": format_us(from_datetime(entry.replayed_at)), "outcome": entry.outcome},
         )
-    if entry.is_cut:
+    if entry.is_truncated:
         kept = len(entry.payload)
         raise ConflictError(
             f"Of its {entry.payload_bytes} bytes the first {kept} are kept. Have it sent again by the box.",
             code="payload_cut",
         )
-    if entry.says_nothing:
+    if entry.is_undecodable:
         raise ConflictError("Nothing of it is kept that could be read.", code="not_replayable")
     return entry
 

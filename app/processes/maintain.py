@@ -248,20 +248,20 @@ def _jobs(
     rollups = RollupWorker()
 
     async def roll_up(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await rollups.turn(connection)
+        return await rollups.run_once(connection)
 
     async def show_rollups(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await rollups.show(connection)
+        await rollups.update_metrics(connection)
 
     retention = RetentionWorker()
 
     async def remove_old(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await retention.turn(connection)
+        return await retention.run_once(connection)
 
     erasures = ErasureWorker()
 
     async def erase(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await erasures.turn(connection)
+        return await erasures.run_once(connection)
 
     witness = HeadLogger()
 

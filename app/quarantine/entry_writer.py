@@ -1,7 +1,6 @@
-"""Writes what was refused, with its reason, so that it can be looked at, mended and replayed.
+"""Writes refused input to the quarantine with its rejection code, and purges old entries.
 
-Owns how entries come and how they go for their age. Must not judge them: that is the codec's and the
-pipeline's.
+The codec and the pipeline decide what is refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.platform.db.database import RawConnection
+from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.ids import new_id
 
-# A refused payload is kept to find the fault; it is cut, or quarantine would be a way to fill disks.
+# A refused payload is stored to find its fault. It is truncated, so that bad input cannot fill the disk.
 MAX_PAYLOAD_BYTES = 65_536
 _DETAIL_CHARACTERS = 500
-# Several short transactions: none of them holds back a replay, or what is written meanwhile.
+# The purge runs in several short transactions, which block neither replays nor new entries.
 _PURGE_SLICE: Final = 5_000
 _PURGE_SLICES: Final = 20
 # COPY refuses a table with row-level security.
@@ -39,16 +38,16 @@ _replaying: ContextVar[bool] = ContextVar("replaying", default=False)
 
 
 class RejectedInput(NamedTuple):
-    """One thing that was refused at a door.
+    """One refused input.
 
     Attributes:
-        organisation_id: whose box it is, where the box is known.
-        box: the box's id, where it could be read.
-        code: the stable reason code.
-        detail: what is wrong and what to do.
-        topic: the MQTT topic; None at the HTTP door.
-        payload: what came; empty where it may not be kept.
-        size: how many bytes it was, where that is not what `payload` has.
+        organisation_id: the organisation of the box; None if the box is not known.
+        box: the box's id; None if it could not be read.
+        code: the stable rejection code.
+        detail: the fault and its remedy.
+        topic: the MQTT topic; None for HTTP.
+        payload: the received bytes; empty if they may not be stored.
+        size: the received size in bytes, if it is not the length of `payload`.
     """
 
     organisation_id: UUID | None
@@ -62,7 +61,7 @@ class RejectedInput(NamedTuple):
 
 @contextmanager
 def suppress_quarantine_writes() -> Iterator[None]:
-    """Within the block nothing new is written: what is replayed is in quarantine already."""
+    """Write no new entries within the block: a replayed message is in quarantine already."""
     token = _replaying.set(True)
     try:
         yield
@@ -71,25 +70,32 @@ def suppress_quarantine_writes() -> Iterator[None]:
 
 
 def is_replaying() -> bool:
-    """Tell whether what is under way was refused before."""
+    """Return whether the current task replays a quarantined message."""
     return _replaying.get()
 
 
 def sanitise_text(text: str) -> str:
-    """PostgreSQL's text holds neither NUL nor lone surrogates."""
+    """Replace NUL and lone surrogates, which PostgreSQL's `text` cannot store."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def truncate_detail(detail: str) -> str:
-    """A detail as it is kept."""
+    """Shorten and sanitise a detail for storage."""
     return sanitise_text(detail[:_DETAIL_CHARACTERS])
 
 
 async def write_quarantine_entries(
-    connection: RawConnection, refused: Sequence[RejectedInput], *, door: str, now: datetime
+    connection: RawConnection, rejections: Sequence[RejectedInput], *, door: str, now: datetime
 ) -> None:
-    """Store refused things in the caller's transaction."""
-    if not refused or is_replaying():
+    """Store refused input in the caller's transaction. Does nothing during a replay.
+
+    Args:
+        connection: in the transaction of the batch.
+        rejections: the refused input.
+        door: "mqtt" or "http".
+        now: the time of arrival.
+    """
+    if not rejections or is_replaying():
         return
     rows = [
         (
@@ -102,16 +108,16 @@ async def write_quarantine_entries(
             entry.payload[:MAX_PAYLOAD_BYTES],
             len(entry.payload) if entry.size is None else entry.size,
         )
-        for entry in refused
+        for entry in rejections
     ]
     await connection.execute(_STORE, now, door, *map(list, zip(*rows, strict=True)))
 
 
 async def purge_quarantine(connection: RawConnection, *, keep_days: int) -> int:
-    """Remove what came in more than so many days ago; gives how many entries went.
+    """Delete entries that arrived more than `keep_days` ago; returns the number of deleted entries.
 
-    A hundred thousand at most, so that whoever calls has its turn again soon. Entries that are being replayed
-    are left for the next time.
+    One call deletes 100,000 entries at most. Entries that are being replayed are locked, and left for the
+    next call.
 
     Args:
         connection: outside of any transaction.
@@ -120,7 +126,7 @@ async def purge_quarantine(connection: RawConnection, *, keep_days: int) -> int:
     removed = 0
     for _ in range(_PURGE_SLICES if keep_days else 0):
         tag = await connection.execute(_PURGE, timedelta(days=keep_days), _PURGE_SLICE)
-        slice_removed = int(tag.rpartition(" ")[2])
+        slice_removed = parse_row_count(tag)
         removed += slice_removed
         if slice_removed < _PURGE_SLICE:
             break

@@ -1,4 +1,4 @@
-"""Queries on the quarantine: what was refused, and why. Writing it is `app.quarantine.entry_writer`'s job."""
+"""Queries the entries of the quarantine and their counts."""
 
 import base64
 import codecs
@@ -35,7 +35,7 @@ QUARANTINE: Final = SortOrders(
     },
     "-id",
 )
-# A thousand entries of 64 KiB are no list that anybody reads.
+# A list shows only the beginning of each payload: a thousand entries of 64 KiB are too large for a page.
 _SHOWN_BYTES: Final = 2_048
 
 type Grouping = Literal["code", "box", "day"]
@@ -43,17 +43,17 @@ type Grouping = Literal["code", "box", "day"]
 
 @dataclass(frozen=True, slots=True)
 class QuarantineFilter:
-    """Which entries are asked for; None asks nothing.
+    """Selects entries; None does not filter.
 
     Attributes:
-        visible: what the caller may see; entries of no organisation are for the platform's administrators.
-        box: under this box's id.
-        code: refused for this reason, the last time.
-        door: at this door.
-        organisation: of this organisation.
+        visible: the tenant scope. Only administrators of the platform see entries without an organisation.
+        box: claimed box id.
+        code: rejection code of the last refusal.
+        door: "mqtt" or "http".
+        organisation: organisation of the entry.
         first: received at or after this.
         last: received before this.
-        replayed: whether a replay has taken all of it.
+        replayed: whether a replay has accepted all of it.
     """
 
     visible: TenantScope
@@ -66,19 +66,19 @@ class QuarantineFilter:
     organisation: UUID | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The same, for a query."""
+        """Return the SQL conditions, limited to the tenant scope."""
         entry = QuarantineEntry
-        found = [*self.visible.within(entry.organisation_id), *build_conditions(self._wanted())]
+        found = [*self.visible.within(entry.organisation_id), *build_conditions(self._comparisons())]
         if self.visible.sites is not None:
             here = select(Box.id).where(*self.visible.within(Box.organisation_id, Box.site_id))
             found.append(entry.box.in_(here))
         return [*found, *self._replayed()]
 
-    def of_anybody(self) -> list[ColumnElement[bool]]:
-        """The same, whoever may see them."""
-        return [*build_conditions(self._wanted()), *self._replayed()]
+    def unscoped_conditions(self) -> list[ColumnElement[bool]]:
+        """Return the SQL conditions without the tenant scope."""
+        return [*build_conditions(self._comparisons()), *self._replayed()]
 
-    def _wanted(self) -> tuple[tuple[Any, Any, Any], ...]:
+    def _comparisons(self) -> tuple[tuple[Any, Any, Any], ...]:
         entry = QuarantineEntry
         return (
             (self.organisation, eq, entry.organisation_id),
@@ -97,20 +97,20 @@ class QuarantineFilter:
 
 
 async def list_quarantine_entries(
-    session: AsyncSession, wanted: QuarantineFilter, asked: PageRequest
+    session: AsyncSession, filters: QuarantineFilter, page_request: PageRequest
 ) -> Sequence[Row[QuarantineEntry, bytes, int]]:
-    """Entries with the beginning of what is kept and its length, one more than are asked for."""
+    """List entries with the beginning and the length of the stored payload, one more than requested."""
     entry = QuarantineEntry
     beginning = func.substring(entry.payload, 1, _SHOWN_BYTES)
     statement = select(entry, beginning, func.octet_length(entry.payload))
-    statement = statement.options(defer(entry.payload, raiseload=True)).where(*wanted.conditions())
-    return (await session.execute(QUARANTINE.page(statement, asked))).all()
+    statement = statement.options(defer(entry.payload, raiseload=True)).where(*filters.conditions())
+    return (await session.execute(QUARANTINE.page(statement, page_request))).all()
 
 
 async def find_quarantine_entry(
     session: AsyncSession, identifier: UUID, visible: TenantScope
 ) -> QuarantineEntry | None:
-    """One entry."""
+    """Find an entry within a tenant scope."""
     return await session.scalar(
         select(QuarantineEntry).where(
             QuarantineEntry.id == identifier, *QuarantineFilter(visible).conditions()
@@ -120,29 +120,36 @@ async def find_quarantine_entry(
 
 @dataclass(frozen=True, slots=True)
 class QuarantineGroupCount:
-    """One group, and its place in the list.
+    """The number of entries in a group.
 
     Attributes:
-        of: what it is grouped by, by name.
+        of: the values of the grouping columns, by name.
         count: how many entries.
-        replayed: how many of them were taken since.
-        place: the sort key: for a cursor.
+        replayed: how many of them a replay has accepted.
+        sort_key: the group's position in the list, for a cursor.
     """
 
     of: dict[str, Any]
     count: int
     replayed: int
-    place: tuple[str | int, ...]
+    sort_key: tuple[str | int, ...]
 
 
 async def count_by_day(
-    session: AsyncSession, wanted: QuarantineFilter, cursor: str | None, limit: int
+    session: AsyncSession, filters: QuarantineFilter, cursor: str | None, limit: int
 ) -> list[QuarantineGroupCount]:
-    """The newest day (UTC) first, one more than `limit`."""
+    """Count entries by day of arrival (UTC), the newest first; one more row than `limit`.
+
+    Args:
+        session: reads the entries.
+        filters: selects the entries.
+        cursor: of the page before; None for the first page.
+        limit: groups of a page.
+    """
     entry = QuarantineEntry
-    # Written out: two parameters of the same value would be two different days to GROUP BY.
+    # A literal: with bind parameters GROUP BY would not recognise the selected expression.
     day = literal_column("(received_at AT TIME ZONE 'UTC')::date", Date)
-    statement = select(day, func.count(), func.count(entry.replayed_at)).where(*wanted.conditions())
+    statement = select(day, func.count(), func.count(entry.replayed_at)).where(*filters.conditions())
     if cursor is not None:
         (before,) = decode_cursor("quarantine_day", cursor, date.fromisoformat)
         statement = statement.where(day < before)
@@ -154,23 +161,31 @@ async def count_by_day(
 
 async def count_by_code_or_box(
     session: AsyncSession,
-    wanted: QuarantineFilter,
+    filters: QuarantineFilter,
     group: Literal["code", "box"],
     cursor: str | None,
     limit: int,
 ) -> list[QuarantineGroupCount]:
-    """By code and door, or by box: the most first, one more than `limit`."""
+    """Count entries by code and door, or by box, the highest count first; one more row than `limit`.
+
+    Args:
+        session: reads the entries.
+        filters: selects the entries.
+        group: what to group by.
+        cursor: of the page before; None for the first page.
+        limit: groups of a page.
+    """
     entry = QuarantineEntry
     count = func.count()
     columns = (entry.code, entry.door) if group == "code" else (entry.box,)
-    # One text to tell groups of the same count apart: no code has a space. A box's id is never empty.
+    # Breaks ties between groups of the same count. No code contains a space, and no box id is empty.
     name = entry.code + " " + entry.door if group == "code" else func.coalesce(entry.box, "")
-    statement = select(name, count, func.count(entry.replayed_at), *columns).where(*wanted.conditions())
+    statement = select(name, count, func.count(entry.replayed_at), *columns).where(*filters.conditions())
     statement = statement.group_by(*columns)
     if cursor is not None:
-        least, last = decode_cursor(f"quarantine_{group}", cursor, _count, parse_cursor_text)
+        last_count, last_name = decode_cursor(f"quarantine_{group}", cursor, _parse_count, parse_cursor_text)
         statement = statement.having(
-            or_(count < literal(least), (count == literal(least)) & (name > literal(last)))
+            or_(count < literal(last_count), (count == literal(last_count)) & (name > literal(last_name)))
         )
     rows = await session.execute(statement.order_by(count.desc(), name).limit(limit + 1))
     names = [column.key for column in columns]
@@ -180,16 +195,16 @@ async def count_by_code_or_box(
     ]
 
 
-def _count(value: object) -> int:
-    """A count of a cursor: no table has more rows than this."""
+def _parse_count(value: object) -> int:
+    """Parse a count from a cursor; a larger one than any table has rows is refused."""
     if not isinstance(value, int) or not 0 <= value < 2**62:
         raise ValueError(value)
     return value
 
 
-def decode_payload(kept: bytes, *, whole: bool) -> tuple[str, Literal["utf-8", "base64"]]:
-    """What came, as text where it is text; a character that the cut went through is left out."""
+def decode_payload(stored: bytes, *, whole: bool) -> tuple[str, Literal["utf-8", "base64"]]:
+    """Decode a stored payload as UTF-8, else as base64. Drops a character that truncation cut in two."""
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(kept, final=whole), "utf-8"
+        return codecs.getincrementaldecoder("utf-8")().decode(stored, final=whole), "utf-8"
     except UnicodeDecodeError:
-        return base64.b64encode(kept).decode(), "base64"
+        return base64.b64encode(stored).decode(), "base64"

@@ -1,11 +1,11 @@
-"""Entries of the quarantine on their way back in: who may replay which, and what came of it.
+"""Locks quarantined messages for replay, records the outcome, and finds those that a caller may replay.
 
-Owns the lock on an entry, and its mark. What an entry holds is ingest's to judge.
+`app.ingest.quarantine_replay` evaluates the messages.
 
-Whose an entry is was settled when it came: that of the box, or of the HTTP caller. What came by MQTT under an
-id that nobody had is nobody's. It may be replayed by the organisation that has a box of this id now, unless
-the id was ever another organisation's: then a box that was given away may well be who goes on sending. To be
-read it is for the platform's administrators alone.
+The organisation of an entry is set on arrival: that of the box, or of the HTTP caller. An MQTT message under
+an unknown box id has no organisation. It may be replayed by the organisation that has a box of this id now,
+unless the id ever belonged to another organisation: a box that was given away may still be sending. Only
+administrators of the platform can read such an entry.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,10 +37,11 @@ from app.quarantine.queries import QuarantineFilter
 from app.timeseries.storage.models import QuarantineEntry
 
 REPLAYABLE_COUNT_LIMIT: Final = 10_000
-"""What is left is counted up to here: whoever has more wants to know no better."""
+"""Remaining entries are counted up to this number: counting more would be slow, and changes nothing."""
 
-# Nobody's, and the caller's to replay: see above. `{me}` are the caller's organisations, `{here}` its sites.
-_CLAIMED: Final = """
+# An entry without an organisation that the caller may replay, see the module's docstring. `{me}` are the
+# caller's organisations, `{here}` its sites.
+_UNOWNED: Final = """
 quarantine.organisation_id IS NULL AND quarantine.door = 'mqtt'
 AND EXISTS (
     SELECT FROM boxes b
@@ -49,8 +50,8 @@ AND EXISTS (
 )
 AND NOT EXISTS (SELECT FROM former_boxes f WHERE f.box = quarantine.box AND f.organisation_id <> ALL ({me}))
 """
-# The entry stays under lock until the transaction ends: two replays of it cannot both store what it holds.
-_HOLD: Final = f"""
+# The lock holds until the transaction ends, so that two replays cannot both store the same message.
+_LOCK: Final = f"""
 SELECT quarantine.id, received_at, organisation_id, o.platform, box, door, topic, payload, payload_bytes,
        replayed_at, outcome
 FROM quarantine LEFT JOIN organisations o ON o.id = organisation_id
@@ -59,7 +60,7 @@ WHERE quarantine.id = $1 AND ($2::uuid[] IS NULL OR (
     AND ($3::uuid[] IS NULL OR EXISTS (
         SELECT FROM boxes b WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.site_id = ANY ($3)
     ))
-) OR ({_CLAIMED.format(me="$2", here="$3::uuid[]")}))
+) OR ({_UNOWNED.format(me="$2", here="$3::uuid[]")}))
 FOR UPDATE OF quarantine
 """  # noqa: S608 (constants)
 _MARK: Final = """
@@ -74,9 +75,9 @@ UPDATE quarantine SET
     payload_bytes = CASE WHEN $6 THEN 0 ELSE payload_bytes END
 WHERE id = $1
 """
-# A status says how a box is, not how it was. Where it has told something since, or was heard, the old word is
-# no news; nor is a configuration where a newer one was reported.
-_PASSED: Final = """
+# A replayed status is out of date if the box has reported a status or a sample since. So is a replayed
+# configuration if the box has reported a newer one.
+_NEWER_STATUS: Final = """
 SELECT b.id FROM boxes b LEFT JOIN box_states s ON s.box_key = b.key
 WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND b.state IS NOT NULL
     AND (b.state_at > $2 OR s.last_sample_at > $2)
@@ -88,20 +89,20 @@ WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND c.reported_at > $2
 
 
 class LockedQuarantineEntry(NamedTuple):
-    """An entry under lock.
+    """A locked entry.
 
     Attributes:
-        id: which.
-        received_at: when it came.
-        organisation_id: whose it is; None where that could not be told.
-        platform: whether that is the platform's own organisation; None where there is none.
-        box: under which id, where that could be read.
+        id: the entry.
+        received_at: time of arrival.
+        organisation_id: its organisation, or None.
+        platform: whether that is the platform's own organisation; None without an organisation.
+        box: the claimed box id; None if it could not be read.
         door: "mqtt" or "http".
-        topic: the MQTT topic, which tells the format.
-        payload: what is kept of it.
-        payload_bytes: how much came.
-        replayed_at: when all of it was taken.
-        outcome: what became of it at its last replay.
+        topic: the MQTT topic, which determines the format.
+        payload: the stored bytes.
+        payload_bytes: the received size in bytes.
+        replayed_at: when a replay accepted all of it.
+        outcome: the counts of its last replay.
     """
 
     id: UUID
@@ -117,27 +118,27 @@ class LockedQuarantineEntry(NamedTuple):
     outcome: Mapping[str, int] | None
 
     @property
-    def is_cut(self) -> bool:
-        """Whether less is kept than came."""
+    def is_truncated(self) -> bool:
+        """Whether fewer bytes are stored than were received."""
         return len(self.payload) < self.payload_bytes
 
     @property
-    def says_nothing(self) -> bool:
-        """Whether there is nothing that a codec could read: no byte was kept, or a packet without a topic."""
+    def is_undecodable(self) -> bool:
+        """Whether a codec has nothing to decode: no stored byte, or an MQTT packet without a topic."""
         return not self.payload or (self.door == "mqtt" and self.topic is None)
 
 
 async def lock_entry(
     connection: RawConnection, identifier: UUID, visible: TenantScope
 ) -> LockedQuarantineEntry | None:
-    """Lock an entry until the caller's transaction ends; None where the caller may not replay it.
+    """Lock an entry until the caller's transaction ends; None if the caller may not replay it.
 
     Args:
         connection: in a transaction.
-        identifier: which.
-        visible: what the caller may see.
+        identifier: the entry.
+        visible: the caller's tenant scope.
     """
-    row = await connection.fetchrow(_HOLD, identifier, visible.organisations, visible.sites)
+    row = await connection.fetchrow(_LOCK, identifier, visible.organisations, visible.sites)
     if row is None:
         return None
     outcome = row["outcome"]
@@ -152,40 +153,40 @@ async def record_replay_outcome(
     *,
     refused: tuple[str, str] | None,
     outcome: Mapping[str, int],
-    forget: bool,
+    clear_payload: bool,
     now: datetime,
 ) -> None:
-    """Note in the caller's transaction what came of a replay.
+    """Record the outcome of a replay in the caller's transaction.
 
     Args:
-        connection: in the transaction that holds the entry.
-        identifier: which.
-        refused: code and detail, where something of it is still refused; it stays then.
+        connection: in the transaction that locks the entry.
+        identifier: the entry.
+        refused: code and detail, if a part is still refused; the entry stays then.
         outcome: counts.
-        forget: whether its payload is to go: something of it may be stored nowhere.
+        clear_payload: whether to delete the payload, because a part of it may not be stored.
         now: the time of the replay.
     """
     code, detail = (None, None) if refused is None else (refused[0], truncate_detail(refused[1]))
     await connection.execute(
-        _MARK, identifier, now, code, detail, msgspec.json.encode(outcome).decode(), forget
+        _MARK, identifier, now, code, detail, msgspec.json.encode(outcome).decode(), clear_payload
     )
 
 
 async def find_boxes_with_newer_status(
     connection: RawConnection, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
-    """Those of the boxes whose state is known better than from a status of that time."""
-    return await _ids(connection, _PASSED, boxes, since)
+    """Find the boxes that have reported a status or a sample since a time."""
+    return await _fetch_ids(connection, _NEWER_STATUS, boxes, since)
 
 
 async def find_reconfigured_boxes(
     connection: RawConnection, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
-    """Those of the boxes that reported a configuration since."""
-    return await _ids(connection, _RECONFIGURED, boxes, since)
+    """Find the boxes that have reported a configuration since a time."""
+    return await _fetch_ids(connection, _RECONFIGURED, boxes, since)
 
 
-async def _ids(
+async def _fetch_ids(
     connection: RawConnection, query: str, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
     rows = await connection.fetch(query, boxes, since) if boxes else []
@@ -193,49 +194,56 @@ async def _ids(
 
 
 async def find_replayable_entries(
-    session: AsyncSession, wanted: QuarantineFilter, after: UUID | None, limit: int
+    session: AsyncSession, filters: QuarantineFilter, after: UUID | None, limit: int
 ) -> list[UUID]:
-    """Entries that can be replayed and were not, the oldest first: at most `limit`, those after this one."""
-    rows = await session.execute(_due(wanted, after, limit))
+    """Find entries that can be replayed and were not, the oldest first.
+
+    Args:
+        session: reads the entries.
+        filters: selects the entries.
+        after: only entries after this one; None for the first page.
+        limit: the highest number of entries.
+    """
+    rows = await session.execute(_replayable_query(filters, after, limit))
     return list(rows.scalars())
 
 
 async def count_replayable_entries(
-    session: AsyncSession, wanted: QuarantineFilter, after: UUID | None
+    session: AsyncSession, filters: QuarantineFilter, after: UUID | None
 ) -> int:
-    """How many there are, up to COUNTED."""
-    found = _due(wanted, after, REPLAYABLE_COUNT_LIMIT).subquery()
+    """Count the entries that can be replayed and were not, up to `REPLAYABLE_COUNT_LIMIT`."""
+    found = _replayable_query(filters, after, REPLAYABLE_COUNT_LIMIT).subquery()
     count: int = (await session.execute(select(func.count()).select_from(found))).scalar_one()
     return count
 
 
-def _due(wanted: QuarantineFilter, after: UUID | None, limit: int) -> Select[UUID]:
+def _replayable_query(filters: QuarantineFilter, after: UUID | None, limit: int) -> Select[UUID]:
     entry = QuarantineEntry
     conditions: list[ColumnElement[bool]] = [
         entry.payload_bytes.between(1, MAX_PAYLOAD_BYTES),
         not_(and_(entry.door == "mqtt", entry.topic.is_(None))),
         entry.replayed_at.is_(None),
-        *wanted.of_anybody(),
+        *filters.unscoped_conditions(),
     ]
     if after is not None:
         conditions.append(entry.id > after)
     parts = [
-        select(entry.id).where(*conditions, *whose).order_by(entry.id).limit(limit)
-        for whose in _whose(wanted.visible)
+        select(entry.id).where(*conditions, *access).order_by(entry.id).limit(limit)
+        for access in _access_conditions(filters.visible)
     ]
     if len(parts) == 1:
         return parts[0]
-    # One after the other: with OR none of the indexes would be walked in order.
+    # UNION ALL, because with OR no index could return the rows in order.
     found = union_all(*(select(part.subquery().c.id) for part in parts)).subquery()
     return select(found.c.id).order_by(found.c.id).limit(limit)
 
 
-def _whose(visible: TenantScope) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
-    """The kinds of entry that a caller may replay."""
+def _access_conditions(visible: TenantScope) -> list[tuple[ColumnElement[bool] | TextClause, ...]]:
+    """Return the conditions for each kind of entry that a caller may replay."""
     if visible.organisations is None:
         return [()]
-    claimed = text(_CLAIMED.format(me=":me", here="CAST(:here AS uuid[])")).bindparams(
+    unowned = text(_UNOWNED.format(me=":me", here="CAST(:here AS uuid[])")).bindparams(
         bindparam("me", list(visible.organisations), type_=ARRAY(Uuid)),
         bindparam("here", None if visible.sites is None else list(visible.sites), type_=ARRAY(Uuid)),
     )
-    return [tuple(QuarantineFilter(visible).conditions()), (claimed,)]
+    return [tuple(QuarantineFilter(visible).conditions()), (unowned,)]

@@ -1,7 +1,4 @@
-"""REST for the quarantine: what was refused at either door, and why. Replays are ingest's.
-
-The shapes of quarantine on the wire.
-"""
+"""Lists, counts and deletes quarantined messages over REST. `app.ingest` replays them."""
 
 from datetime import date, datetime
 from typing import Annotated, Final, Literal
@@ -32,7 +29,7 @@ type Door = Literal["mqtt", "http"]
 
 
 class QuarantineOut(ResourceModel):
-    """Something that was refused, and why."""
+    """A refused message and the reason."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -62,40 +59,44 @@ class QuarantineOut(ResourceModel):
     received_at: datetime
     box: str | None
     door: Door
-    code: str = Field(description="The stable reason code of the last refusal", examples=["unknown_metric"])
+    code: str = Field(description="Rejection code of the last refusal", examples=["unknown_metric"])
     detail: str
     topic: str | None
-    payload: str = Field(description="What came: its beginning in lists, up to 64 KiB of it here")
-    payload_encoding: Literal["utf-8", "base64"] = Field(description="`base64` where it is not text")
-    payload_bytes: int = Field(description="How long it was as it came")
-    payload_cut: bool = Field(description="Whether less of it is kept than came: it cannot be replayed then")
-    attempts: int = Field(description="How often it was replayed")
-    attempted_at: datetime | None = Field(description="When it was replayed last")
-    replayed_at: datetime | None = Field(description="When all of it was taken; null while it is refused")
-    outcome: dict[str, int] | None = Field(description="What became of it at its last replay, as counts")
+    payload: str = Field(description="The received message: its beginning in lists, otherwise up to 64 KiB")
+    payload_encoding: Literal["utf-8", "base64"] = Field(description="`base64` if the message is not text")
+    payload_bytes: int = Field(description="Size of the received message")
+    payload_cut: bool = Field(
+        description="Whether the stored message is truncated. Then it cannot be replayed"
+    )
+    attempts: int = Field(description="Number of replays")
+    attempted_at: datetime | None = Field(description="Time of the last replay")
+    replayed_at: datetime | None = Field(
+        description="When a replay accepted all of it; null while it is refused"
+    )
+    outcome: dict[str, int] | None = Field(description="Counts of the last replay, by outcome")
 
 
 class QuarantineCount(BaseModel):
-    """How much was refused, of one group."""
+    """The number of refused messages in a group."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"code": "unknown_box", "door": "mqtt", "count": 9, "replayed": 4}]}
     )
 
-    code: str = Field("", description="The reason; where that is what is grouped by, like `door`")
+    code: str = Field("", description="Rejection code; given, like `door`, if you group by code")
     door: Door | None = None
-    box: str | None = Field(None, description="The box; null for what no box could be told of")
-    day: date | None = Field(None, description="The day of the arrival, in UTC")
+    box: str | None = Field(None, description="Claimed box id; null if it could not be read")
+    day: date | None = Field(None, description="Day of arrival, in UTC")
     count: int
-    replayed: int = Field(description="Of these: taken since, by a replay")
+    replayed: int = Field(description="How many of them a replay has accepted")
 
 
 class QuarantineCounts(BaseModel):
-    """A page of counts. Rows have what they are grouped by, and no other of those fields."""
+    """A page of counts. Each row has only the fields that it is grouped by."""
 
     data: list[QuarantineCount]
     next: str | None = Field(
-        None, description="Give this as `cursor` for the next page; null on the last one"
+        None, description="Pass this as `cursor` for the next page; null on the last page"
     )
 
 
@@ -104,7 +105,7 @@ router: Final = APIRouter(prefix="/v1/quarantine", tags=["Quarantine"], route_cl
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 Writer = Annotated[Principal, Depends(require_scope("telemetry:write"))]
 CODE: Final = "^[a-z0-9_]{1,64}$"
-_PLAIN: Final = (
+_COPIED_FIELDS: Final = (
     *("id", "received_at", "box", "door", "code", "detail", "topic", "payload_bytes"),
     *("attempts", "attempted_at", "replayed_at", "outcome"),
 )
@@ -113,15 +114,17 @@ _PLAIN: Final = (
 async def _filter(
     principal: Reader,
     *,
-    box: Annotated[Name | None, Query(description="Only of what claimed to be this box")] = None,
-    code: Annotated[str | None, Query(pattern=CODE, description="Only for this reason code")] = None,
-    door: Annotated[Literal["mqtt", "http"] | None, Query(description="Only at this door")] = None,
-    from_: Annotated[
-        InstantParameter | None, Query(alias="from", description="Came at or after this")
+    box: Annotated[Name | None, Query(description="Only messages that claim this box id")] = None,
+    code: Annotated[str | None, Query(pattern=CODE, description="Only this rejection code")] = None,
+    door: Annotated[
+        Literal["mqtt", "http"] | None, Query(description="Only messages received by MQTT or by HTTP")
     ] = None,
-    to: Annotated[InstantParameter | None, Query(description="Came before this")] = None,
+    from_: Annotated[
+        InstantParameter | None, Query(alias="from", description="Received at or after this")
+    ] = None,
+    to: Annotated[InstantParameter | None, Query(description="Received before this")] = None,
     replayed: Annotated[
-        bool | None, Query(description="Only what a replay has taken since, or only what it has not")
+        bool | None, Query(description="Only entries that a replay has accepted (true) or has not (false)")
     ] = None,
     organisation: OrganisationFilter = None,
 ) -> QuarantineFilter:
@@ -129,60 +132,69 @@ async def _filter(
     return QuarantineFilter(principal.visible(), box, code, door, from_, to, replayed, organisation)
 
 
-Wanted = Annotated[QuarantineFilter, Depends(_filter)]
+FilterDep = Annotated[QuarantineFilter, Depends(_filter)]
 
 
-def _out(row: QuarantineEntry, beginning: bytes, kept: int) -> QuarantineOut:
+def _out(row: QuarantineEntry, beginning: bytes, stored_bytes: int) -> QuarantineOut:
     payload, encoding = decode_payload(beginning, whole=len(beginning) == row.payload_bytes)
     return QuarantineOut(
-        **{name: getattr(row, name) for name in _PLAIN},
+        **{name: getattr(row, name) for name in _COPIED_FIELDS},
         payload=payload,
         payload_encoding=encoding,
-        payload_cut=kept < row.payload_bytes,
+        payload_cut=stored_bytes < row.payload_bytes,
     )
 
 
 @router.get(
-    "", operation_id="list_quarantine", summary="What was refused", responses=document_problems(401, 403, 422)
+    "",
+    operation_id="list_quarantine",
+    summary="List refused messages",
+    responses=document_problems(401, 403, 422),
 )
 async def list_quarantine(
-    wanted: Wanted, session: ReadSessionDep, asked: Annotated[PageRequest, Depends(QUARANTINE.page_request)]
+    filters: FilterDep,
+    session: ReadSessionDep,
+    page_request: Annotated[PageRequest, Depends(QUARANTINE.page_request)],
 ) -> Page[QuarantineOut]:
-    """What was refused, by default the newest first, with the beginning of what came (2 KiB).
+    """List refused messages with the first 2 KiB of each, by default the newest first.
 
-    What could not be said to be of any organisation's box is for the platform's administrators.
+    Only administrators of the platform see messages that belong to no organisation's box.
     """
-    rows = await queries.list_quarantine_entries(session, wanted, asked)
-    page, following = QUARANTINE.cut(rows, asked)
-    return Page(data=[_out(entry, beginning, kept) for entry, beginning, kept in page], next=following)
+    rows = await queries.list_quarantine_entries(session, filters, page_request)
+    page, following = QUARANTINE.cut(rows, page_request)
+    return Page(
+        data=[_out(entry, beginning, stored_bytes) for entry, beginning, stored_bytes in page], next=following
+    )
 
 
 @router.get(
     "/counts",
     operation_id="count_quarantine",
-    summary="How much was refused",
+    summary="Count refused messages",
     responses=document_problems(401, 403, 422),
     response_model_exclude_unset=True,
 )
 async def count_quarantine(
-    wanted: Wanted,
+    filters: FilterDep,
     session: ReadSessionDep,
     group_by: Annotated[
         Literal["code", "box", "day"],
-        Query(description="By reason code and door, by box, or by day of arrival (UTC)"),
+        Query(description="By rejection code and `door`, by box, or by day of arrival (UTC)"),
     ] = "code",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> QuarantineCounts:
-    """How much was refused: of reasons and boxes the most first, of days the newest first.
+    """Count refused messages by code, box or day. Codes and boxes: highest count first. Days: newest first.
 
-    Counts move while they are read: what changes its place meanwhile may be on two pages, or on none.
+    Counts may change between two pages. A group may then appear on both pages, or on neither.
     """
     if group_by == "day":
-        rows = await queries.count_by_day(session, wanted, cursor, limit)
+        rows = await queries.count_by_day(session, filters, cursor, limit)
     else:
-        rows = await queries.count_by_code_or_box(session, wanted, group_by, cursor, limit)
-    page, following = cut_page(rows, limit, lambda row: encode_cursor(f"quarantine_{group_by}", *row.place))
+        rows = await queries.count_by_code_or_box(session, filters, group_by, cursor, limit)
+    page, following = cut_page(
+        rows, limit, lambda row: encode_cursor(f"quarantine_{group_by}", *row.sort_key)
+    )
     return QuarantineCounts(
         data=[QuarantineCount(**row.of, count=row.count, replayed=row.replayed) for row in page],
         next=following,
@@ -192,11 +204,11 @@ async def count_quarantine(
 @router.get(
     "/{entry_id}",
     operation_id="get_quarantine_entry",
-    summary="One thing that was refused",
+    summary="Read a refused message",
     responses=document_problems(401, 403, 404),
 )
 async def get_quarantine_entry(entry_id: str, principal: Reader, session: ReadSessionDep) -> QuarantineOut:
-    """One entry, with all that is kept of what came (64 KiB)."""
+    """Read an entry with all of the stored message (up to 64 KiB)."""
     identifier = parse_id(entry_id, "quarantine entry")
     row = await queries.find_quarantine_entry(session, identifier, principal.visible())
     if row is None:
@@ -207,24 +219,24 @@ async def get_quarantine_entry(entry_id: str, principal: Reader, session: ReadSe
 @router.delete(
     "/{entry_id}",
     operation_id="delete_quarantine_entry",
-    summary="Delete something that was refused",
+    summary="Delete a refused message",
     status_code=204,
     responses=document_problems(401, 403, 404),
 )
 async def delete_quarantine_entry(entry_id: str, principal: Writer, session: WriteSessionDep) -> None:
-    """Delete an entry with what it holds, for good. That it was, and by which key, is in the log."""
+    """Delete an entry and its message for good. The log records the deletion and the API key."""
     identifier = parse_id(entry_id, "quarantine entry")
     entry = QuarantineEntry
     statement = delete(entry).where(
         entry.id == identifier, *QuarantineFilter(principal.visible()).conditions()
     )
-    gone = (await session.execute(statement.returning(entry.code, entry.replayed_at))).one_or_none()
-    if gone is None:
+    deleted = (await session.execute(statement.returning(entry.code, entry.replayed_at))).one_or_none()
+    if deleted is None:
         raise NotFoundError("quarantine entry", entry_id)
     _log.info(
         "quarantine_entry_deleted",
         entry=str(identifier),
-        code=gone.code,
-        replayed=gone.replayed_at is not None,
+        code=deleted.code,
+        replayed=deleted.replayed_at is not None,
         key_id=str(principal.key_id),
     )

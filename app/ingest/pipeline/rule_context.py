@@ -53,7 +53,7 @@ class RuleContext:
     def due_of_box(self, key: int, states: BoxStates) -> int | None:
         """When a box has to be looked at though nothing comes (µs): a box that delivers is given time."""
         due = find_next_due_us(self.tracks[key])
-        return None if due is None else max(due, states.patience(self.slots[key]))
+        return None if due is None else max(due, states.get_grace_end_us(self.slots[key]))
 
     def due_of_site(self, site: SiteEvaluation, states: BoxStates) -> int | None:
         """When a site has to be looked at though nothing comes (µs)."""
@@ -62,7 +62,7 @@ class RuleContext:
             return None
         slots = states.slots
         waits = (
-            states.patience(slots[key]) if key in slots else self.patience.get(key, 0)
+            states.get_grace_end_us(slots[key]) if key in slots else self.patience.get(key, 0)
             for key in site.view.members
         )
         return max(due, *waits)

@@ -37,7 +37,7 @@ async def process_due_timers(
     # A row may say an earlier time than memory: then it is written anew.
     due = {key for (key,) in await work.connection.fetch(_DUE, work.now_us, _SLICE)}
     # Those first that are due: of them one more waits with each that is read.
-    late = due | set(states.ripe(work.now_us)[:_SLICE])
+    late = due | set(states.find_due_boxes(work.now_us)[:_SLICE])
     keys = [*sorted(late), *sorted(looked - late)]
     boxes = [box for key in keys if (box := registry.box(key)) is not None]
     gone = due.difference(box.key for box in boxes)

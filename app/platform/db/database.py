@@ -334,3 +334,8 @@ class Database:
         """Close every pooled connection."""
         await self.engine.dispose()
         await self._lookups.dispose()
+
+
+def parse_row_count(tag: str) -> int:
+    """Return the number of rows in a command tag of PostgreSQL, such as `DELETE 5`."""
+    return int(tag.rpartition(" ")[2])

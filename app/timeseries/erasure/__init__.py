@@ -1,1 +1,1 @@
-"""Erasure on request: what boxes measured in a range of time is removed, and its removal proven."""
+"""Erases the data of boxes in a time range on request, and proves the erasure."""

@@ -1,8 +1,8 @@
-"""What an erasure removes of one box, in the caller's transaction: the statements, and what they count.
+"""Removes the data of one box in a range, in the caller's transaction, and counts them.
 
-A summary that the range touches goes as a whole. Hours and days that it only cuts are noted, and summarised
-anew by the roll-ups' own work: however many samples are left in them, they hold up no erasure, and until then
-readers look at them. Marks of hours under way stay: the consumer counts on them.
+Roll-ups that overlap the range are deleted. Hours and days that overlap it partly are scheduled for the
+roll-up worker, so that a large number of remaining samples does not delay an erasure. Until then readers use
+the samples. Marks of current hours stay, because the consumer has cached them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.platform.db.database import RawConnection
+from app.platform.db.database import RawConnection, parse_row_count
 from app.timeseries.retention.expiry_limits import NEVER
 from app.timeseries.rollups.refresh import HOUR
 from app.timeseries.rollups.rollup_queries import find_local_midnight
@@ -38,7 +38,7 @@ WITH gone AS (
 )
 SELECT coalesce(sum(cardinality(array_remove(count, NULL))), 0)::bigint FROM gone
 """
-# Of hours those go that the range touches; a row is a day of 24 places.
+# The hours that overlap the range; a row is a day with arrays of 24 hours.
 _TOUCHED: Final = "h.day + (n - 1) * interval '1 hour' < $3 AND h.day + n * interval '1 hour' > $2"
 _FIELDS: Final = ("count", "mean", "min", "max", "p10", "p50", "p90", "p95")
 _PLACES: Final = "FROM unnest(h.{}) WITH ORDINALITY AS u (v, n)"
@@ -55,18 +55,18 @@ WHERE {_CUT_DAYS} AND v IS NOT NULL AND {_TOUCHED}
 """  # noqa: S608 (constants)
 _CLEAR_HOURS: Final = f"UPDATE hourly h SET {_LEFT} WHERE {_CUT_DAYS}"  # noqa: S608 (constants)
 _EMPTY: Final = f"DELETE FROM hourly h WHERE {_CUT_DAYS} AND array_remove(count, NULL) = '{{}}'"  # noqa: S608 (constants)
-# From the day on in which the range begins; and those of a former time zone that it touches.
+# Days from the one in which the range begins, and overlapping days of a former time zone.
 _DAILY: Final = """
 DELETE FROM daily WHERE box_key = $1 AND day < $3 AND (day >= $5 OR (day AT TIME ZONE $4)::time <> '00:00'
     AND (day AT TIME ZONE $4 + interval '1 day') AT TIME ZONE $4 > $2)
 """
-# The past of the box from one cut hour to the other: in between there is nothing any more.
-_HOURS_ANEW: Final = """
+# Backfills the box from one partial hour to the other: all samples in between are erased.
+_SCHEDULE_HOURS: Final = """
 UPDATE rollup_states SET backfill_from = least(backfill_from, $2), backfill_next = least(backfill_next, $2),
     backfill_until = greatest(backfill_until, $3)
 WHERE box_key = $1
 """
-_DAY_ANEW: Final = """
+_SCHEDULE_DAY: Final = """
 INSERT INTO rollup_day_marks (box_key, day, until) VALUES ($1, $2, $3) ON CONFLICT (box_key, day) DO NOTHING
 """
 _QUARANTINE: Final = """
@@ -77,91 +77,112 @@ WHERE box = $1 AND organisation_id = $2 AND received_at >= $3 AND received_at < 
 
 @dataclass(frozen=True, slots=True)
 class ErasureRange:
-    """What a box measured from `first` on, before `last`."""
+    """The range of an erasure: from `first` on, before `last`."""
 
     first: datetime
     last: datetime
 
     @classmethod
     def of(cls, begins_at: datetime | None, ends_at: datetime) -> "ErasureRange":
-        """The range of an erasure; without a beginning that of all that was."""
+        """Return the range of an erasure; without a start it begins before all data."""
         return cls(begins_at or NEVER, ends_at)
 
 
 async def remove_samples(
-    connection: RawConnection, key: int, when: ErasureRange, most: int
+    connection: RawConnection, key: int, erased: ErasureRange, most: int
 ) -> Sequence[tuple[datetime]]:
-    """Remove the earliest samples of the range; returns their times, in order."""
-    rows = await connection.fetch(_SAMPLES, key, when.first, when.last, most)
+    """Remove the earliest samples of the range; returns their times, in order.
+
+    Args:
+        connection: in a transaction.
+        key: the box.
+        erased: the range.
+        most: the highest number of samples.
+    """
+    rows = await connection.fetch(_SAMPLES, key, erased.first, erased.last, most)
     return sorted((row["time"],) for row in rows)
 
 
 async def remove_events(
-    connection: RawConnection, key: int, when: ErasureRange, most: int
+    connection: RawConnection, key: int, erased: ErasureRange, most: int
 ) -> Sequence[tuple[datetime, str]]:
-    """Remove the earliest events of the range; returns their times and types, in order."""
-    rows = await connection.fetch(_EVENTS, key, when.first, when.last, most)
+    """Remove the earliest events of the range; returns their times and types, in order.
+
+    Args:
+        connection: in a transaction.
+        key: the box.
+        erased: the range.
+        most: the highest number of events.
+    """
+    rows = await connection.fetch(_EVENTS, key, erased.first, erased.last, most)
     return sorted((row["time"], row["type"]) for row in rows)
 
 
 async def remove_remaining_data(
-    connection: RawConnection, key: int, box: str, organisation: object, when: ErasureRange
+    connection: RawConnection, key: int, box: str, organisation: object, erased: ErasureRange
 ) -> dict[str, int]:
-    """Remove what is left once samples and events are gone: summaries, marks, what was refused.
+    """Remove the rest after samples and events: roll-ups, marks and quarantined messages.
+
+    Args:
+        connection: in a transaction.
+        key: the box's key.
+        box: the box's id.
+        organisation: of the box.
+        erased: the range.
 
     Returns:
-        How many, by table; of hours and days those of each metric.
+        The number of removed rows by table; for hours and days that of each metric.
     """
-    bounds = key, when.first, when.last
+    bounds = key, erased.first, erased.last
     zone = await connection.fetchval("SELECT timezone FROM rollup_states WHERE box_key = $1", key) or "UTC"
     hours = await connection.fetchval(_WHOLE, *bounds) + await connection.fetchval(_COUNT_HOURS, *bounds)
     await connection.execute(_CLEAR_HOURS, *bounds)
     await connection.execute(_EMPTY, *bounds)
     removed = {
         "hourly": int(hours),
-        "daily": _number(
+        "daily": parse_row_count(
             await connection.execute(
-                _DAILY, *bounds, zone, find_local_midnight(when.first, ZoneInfo(zone), up=False)
+                _DAILY, *bounds, zone, find_local_midnight(erased.first, ZoneInfo(zone), up=False)
             )
         ),
-        "rollup_marks": _number(await connection.execute(_MARKS, *bounds))
-        + _number(await connection.execute(_DAY_MARKS, *bounds)),
-        "quarantine": _number(
-            await connection.execute(_QUARANTINE, box, organisation, when.first, when.last)
+        "rollup_marks": parse_row_count(await connection.execute(_MARKS, *bounds))
+        + parse_row_count(await connection.execute(_DAY_MARKS, *bounds)),
+        "quarantine": parse_row_count(
+            await connection.execute(_QUARANTINE, box, organisation, erased.first, erased.last)
         ),
     }
-    await _have_made_anew(connection, key, when, ZoneInfo(zone))
+    await _schedule_rollups(connection, key, erased, ZoneInfo(zone))
     return removed
 
 
-def find_partial_hours(when: ErasureRange) -> list[tuple[datetime, datetime]]:
-    """The hours (UTC) that a range cuts in two: two at most."""
+def find_partial_hours(erased: ErasureRange) -> list[tuple[datetime, datetime]]:
+    """Find the hours (UTC) that overlap the range partly: two at most."""
     firsts = {
         edge.replace(minute=0, second=0, microsecond=0)
-        for edge in (when.first.astimezone(UTC), when.last.astimezone(UTC))
-    } - {when.first, when.last}
+        for edge in (erased.first.astimezone(UTC), erased.last.astimezone(UTC))
+    } - {erased.first, erased.last}
     return [(first, first + HOUR) for first in sorted(firsts)]
 
 
-def find_partial_days(when: ErasureRange, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
-    """The days of a time zone that a range cuts in two: two at most."""
+def find_partial_days(erased: ErasureRange, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """Find the days of a time zone that overlap the range partly: two at most."""
     days = {
         (find_local_midnight(edge, zone, up=False), find_local_midnight(edge, zone, up=True))
-        for edge in (when.first, when.last)
+        for edge in (erased.first, erased.last)
     }
     return sorted((first, last) for first, last in days if first != last)
 
 
-async def _have_made_anew(connection: RawConnection, key: int, when: ErasureRange, zone: ZoneInfo) -> None:
-    """Have hours and days summarised that are cut and over: others are to come, as the roll-ups know."""
+async def _schedule_rollups(
+    connection: RawConnection, key: int, erased: ErasureRange, zone: ZoneInfo
+) -> None:
+    """Schedule partial hours and days that are over; current ones will have marks anyway."""
     before = datetime.now(UTC) - _MINUTE
-    hours = [(first, last) for first, last in find_partial_hours(when) if last < before]
+    hours = [(first, last) for first, last in find_partial_hours(erased) if last < before]
     if hours:
-        await connection.execute(_HOURS_ANEW, key, hours[0][0], hours[-1][1])
-    days = [(first, last) for first, last in find_partial_days(when, zone) if first > NEVER and last < before]
+        await connection.execute(_SCHEDULE_HOURS, key, hours[0][0], hours[-1][1])
+    days = [
+        (first, last) for first, last in find_partial_days(erased, zone) if first > NEVER and last < before
+    ]
     if days:
-        await connection.executemany(_DAY_ANEW, [(key, first, last) for first, last in days])
-
-
-def _number(tag: str) -> int:
-    return int(tag.rpartition(" ")[2])
+        await connection.executemany(_SCHEDULE_DAY, [(key, first, last) for first, last in days])

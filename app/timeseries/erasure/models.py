@@ -1,4 +1,4 @@
-"""The table of erasures: made by the API, worked off by the maintain role, recorded in the audit log."""
+"""Maps the tables of erasures: the API creates them, the maintain process executes them."""
 
 from datetime import datetime
 from typing import Any
@@ -14,15 +14,15 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Erasure(Base):
-    """A range of time of which a box, or all boxes that a site had when it was asked for, keep nothing.
+    """An erasure of a time range of one box, or of all boxes that a site had at the time of the request.
 
     Attributes:
-        box: the box's id; None: all of the site's.
-        begins_at, ends_at: the range, the end excluded; without a beginning all that was.
-        worked_at: when it had its turn last: several take turns.
-        progress: what was removed so far, by table.
-        chain: the hash over the identities so far (`digest`).
-        removed, digest: the same once it is finished, and then for good: this is what the audit log has.
+        box: the box's id; None: all boxes of the site.
+        begins_at, ends_at: the range, end exclusive; without a start all earlier data.
+        worked_at: time of the last slice, for round-robin.
+        progress: number of removed rows so far, by table.
+        chain: hash chain over the removed identities so far (`service.extend_removal_digest`).
+        removed, digest: final values of `progress` and `chain`, which the audit log records.
     """
 
     __tablename__ = "erasures"
@@ -47,7 +47,7 @@ class Erasure(Base):
 
 
 class ErasureBox(Base):
-    """A box of an erasure: `waiting`, `emptied` of what was measured, or `done`."""
+    """A box of an erasure: `waiting`, `emptied` (samples and events removed), or `done`."""
 
     __tablename__ = "erasure_boxes"
 

@@ -1,4 +1,4 @@
-"""REST for erasures: of a box, and of all boxes of a site."""
+"""Serves erasures of a box, and of all boxes of a site, over REST."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,13 +17,13 @@ from app.timeseries.erasure.models import Erasure
 from app.timeseries.erasure.schemas import ErasureCreate, ErasureOut
 
 router: Final = APIRouter(prefix="/v1", route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(service.ERASURES.page_request)]
+_PageRequestDep = Annotated[PageRequest, Depends(service.ERASURES.page_request)]
 
 
 @router.post(
     "/boxes/{box}/erasures",
     operation_id="create_box_erasure",
-    summary="Erase what a box measured",
+    summary="Erase data of a box",
     tags=["Boxes"],
     status_code=202,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429),
@@ -31,10 +31,10 @@ _Asked = Annotated[PageRequest, Depends(service.ERASURES.page_request)]
 async def create_box_erasure(
     box: str, body: ErasureCreate, principal: SitesWriter, session: WriteSessionDep
 ) -> ErasureOut:
-    """Erase samples, events, summaries, latest values and what was refused, of a range of time, for good.
+    """Erase samples, events, roll-ups, latest values and quarantined messages of a time range for good.
 
-    From now on the box's samples and events of that range are refused (`erased_range`). The rest is done
-    within minutes: look at it again. Who asked and why, and what was removed, is in the audit log.
+    New samples and events of that range are refused from now on (`erased_range`). The erasure itself takes
+    minutes: read it again to see its progress. The audit log records the request, its reason and the counts.
     """
     return ErasureOut.of(await service.request_box_erasure(session, principal, box, body, datetime.now(UTC)))
 
@@ -47,10 +47,10 @@ async def create_box_erasure(
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_box_erasures(
-    box: str, principal: SitesReader, session: ReadSessionDep, asked: _Asked
+    box: str, principal: SitesReader, session: ReadSessionDep, page_request: _PageRequestDep
 ) -> Page[ErasureOut]:
-    """Erasures that concern the box, those of its whole site among them, by default the newest first."""
-    return _page(await service.list_erasures(session, principal, asked, box=box), asked)
+    """List erasures of the box, including those of its whole site, by default the newest first."""
+    return _page(await service.list_erasures(session, principal, page_request, box=box), page_request)
 
 
 @router.get(
@@ -63,14 +63,14 @@ async def list_box_erasures(
 async def get_box_erasure(
     box: str, erasure_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> ErasureOut:
-    """How far it is, and what it removed."""
+    """Read the progress of an erasure and the number of removed rows."""
     return ErasureOut.of(await service.find_erasure(session, principal, erasure_id, box=box))
 
 
 @router.post(
     "/sites/{site_id}/erasures",
     operation_id="create_site_erasure",
-    summary="Erase what the boxes of a site measured",
+    summary="Erase data of a site's boxes",
     tags=["Sites"],
     status_code=202,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429),
@@ -78,7 +78,7 @@ async def get_box_erasure(
 async def create_site_erasure(
     site_id: str, body: ErasureCreate, principal: SitesWriter, session: WriteSessionDep
 ) -> ErasureOut:
-    """Erase a range of time of all boxes that stand at the site now, as `POST /v1/boxes/{box}/erasures`."""
+    """Erase a time range of all boxes that are at the site now. See `POST /v1/boxes/{box}/erasures`."""
     return ErasureOut.of(
         await service.request_site_erasure(session, principal, site_id, body, datetime.now(UTC))
     )
@@ -92,10 +92,10 @@ async def create_site_erasure(
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_site_erasures(
-    site_id: str, principal: SitesReader, session: ReadSessionDep, asked: _Asked
+    site_id: str, principal: SitesReader, session: ReadSessionDep, page_request: _PageRequestDep
 ) -> Page[ErasureOut]:
-    """Erasures of the site and of its boxes, by default the newest first."""
-    return _page(await service.list_erasures(session, principal, asked, site=site_id), asked)
+    """List erasures of the site and of its boxes, by default the newest first."""
+    return _page(await service.list_erasures(session, principal, page_request, site=site_id), page_request)
 
 
 @router.get(
@@ -108,10 +108,10 @@ async def list_site_erasures(
 async def get_site_erasure(
     site_id: str, erasure_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> ErasureOut:
-    """How far it is, and what it removed."""
+    """Read the progress of an erasure and the number of removed rows."""
     return ErasureOut.of(await service.find_erasure(session, principal, erasure_id, site=site_id))
 
 
-def _page(rows: Sequence[Erasure], asked: PageRequest) -> Page[ErasureOut]:
-    page, following = service.ERASURES.cut(rows, asked)
+def _page(rows: Sequence[Erasure], page_request: PageRequest) -> Page[ErasureOut]:
+    page, following = service.ERASURES.cut(rows, page_request)
     return Page(data=[ErasureOut.of(row) for row in page], next=following)

@@ -1,4 +1,4 @@
-"""The shapes of erasures on the wire. Shapes only."""
+"""Defines the JSON of erasures."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -15,7 +15,7 @@ _REMOVED: Final = ("samples", "events", "hourly", "daily", "rollup_marks", "box_
 
 
 class ErasureCreate(RequestBody):
-    """What to erase, and why."""
+    """A request for an erasure, with its reason."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -32,54 +32,56 @@ class ErasureCreate(RequestBody):
 
     from_: Annotated[
         Instant | None,
-        Field(alias="from", description="What was measured from this on; null: from the first"),
+        Field(alias="from", description="Start, inclusive, by measurement time; null: all earlier data"),
     ] = None
     until: Annotated[
-        Instant | None, Field(description="What was measured before this, which must have passed; null: now")
+        Instant | None, Field(description="End, exclusive, by measurement time; not in the future; null: now")
     ] = None
     reason: Annotated[
         Name,
-        Field(description="Why. It stays in the audit log for good: name no persons, but a file of yours"),
+        Field(description="Reason. The audit log stores it for good: cite a file number, not a person"),
     ]
 
 
 class ErasedOut(BaseModel):
-    """What was removed, by table."""
+    """The number of removed rows, by table."""
 
     samples: int = Field(description="Samples")
     events: int = Field(description="Events")
-    hourly: int = Field(description="Summaries of hours, of a metric each")
-    daily: int = Field(description="Summaries of days, of a metric each")
-    rollup_marks: int = Field(description="Notes of which hours and days are to be summarised")
+    hourly: int = Field(description="Hourly roll-ups, one per metric and hour")
+    daily: int = Field(description="Daily roll-ups, one per metric and day")
+    rollup_marks: int = Field(description="Marks of hours and days whose roll-ups were stale")
     box_states: int = Field(description="Latest values")
-    quarantine: int = Field(description="What was refused, as it came")
+    quarantine: int = Field(description="Quarantined messages")
 
 
 class ErasureOut(ResourceModel):
-    """An erasure: how far it is, and what it removed."""
+    """An erasure, its progress and its result."""
 
     id: UUID
     organisation_id: UUID
     site_id: UUID
-    box: str | None = Field(description="The box; null: all boxes that the site had then")
-    from_: datetime | None = Field(serialization_alias="from", description="Null: from the first on")
+    box: str | None = Field(
+        description="The box; null: all boxes that the site had at the time of the request"
+    )
+    from_: datetime | None = Field(serialization_alias="from", description="Null: all earlier data")
     until: datetime
     reason: str
-    state: ErasureState = Field(description="How far it is. Until it is `done`, what goes can still be read")
-    boxes: int = Field(description="How many boxes it is about")
-    boxes_done: int = Field(description="How many of them are done")
+    state: ErasureState = Field(description="Progress. Until it is `done`, the data may still be readable")
+    boxes: int = Field(description="Number of boxes")
+    boxes_done: int = Field(description="Number of boxes that are done")
     removed: ErasedOut
     digest: str | None = Field(
-        description="SHA-256 over the boxes and times of what was removed, in order (`docs/retention.md`); "
+        description="SHA-256 over the identities of the removed samples and events (`docs/retention.md`); "
         "null until it is done",
         examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     )
     created_at: datetime
-    finished_at: datetime | None = Field(description="When it was done; null: it is not")
+    finished_at: datetime | None = Field(description="When it was done; null until then")
 
     @classmethod
     def of(cls, row: Erasure) -> "ErasureOut":
-        """The shape of a row."""
+        """Convert a row."""
         state: ErasureState = "running"
         if row.finished_at is not None:
             state = "done"

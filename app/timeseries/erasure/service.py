@@ -1,14 +1,16 @@
-"""Asking for erasures, and reading them. Must not know HTTP, nor remove anything itself.
+"""Creates and reads erasures, and computes the digest that proves one.
 
-Whoever asks closes the gate: no batch is under way then, and the next one refuses what lies in the range.
+Creating one closes the ingest barrier: no batch is running then, and the next one refuses samples in the
+range.
 
-What was removed, as one hash: it tells later whether a list is just that, and keeps none of it.
+The digest is a hash chain over the identities of the removed rows. It can verify a list of them later,
+without storing it:
 
     chain = sha256(chain || line)      beginning with 32 zero bytes; one line for each identity, in UTF-8
 
-Lines are `samples BOX TIME` and `events BOX TIME TYPE`, times in RFC 3339 with six digits: box by box in the
-order of their registration, of each its samples by time, then its events by time and type. A chain can be
-taken up where it was left, so it does not depend on how the work was cut.
+Lines are `samples BOX TIME` and `events BOX TIME TYPE`, times in RFC 3339 with six digits: boxes in the order
+of their registration, each with its samples by time, then its events by time and type. A chain can be
+continued at any line, so that it does not depend on the slices of the work.
 """
 
 import hashlib
@@ -32,11 +34,11 @@ from app.timeseries.erasure.models import Erasure, ErasureBox
 from app.timeseries.erasure.schemas import ErasureCreate
 
 EMPTY_REMOVAL_DIGEST: Final = bytes(32).hex()
-"""The chain of nothing."""
+"""The chain without lines."""
 
 
 def extend_removal_digest(chain: str, lines: Iterable[str]) -> str:
-    """A chain with more lines; both as hexadecimal digits."""
+    """Append lines to a chain; both chains are hexadecimal."""
     known = bytes.fromhex(chain)
     for line in lines:
         known = hashlib.sha256(known + line.encode()).digest()
@@ -44,13 +46,13 @@ def extend_removal_digest(chain: str, lines: Iterable[str]) -> str:
 
 
 MAX_UNFINISHED_ERASURES: Final = 20
-"""Erasures of an organisation that may be unfinished."""
+"""The most unfinished erasures of an organisation."""
 MAX_ERASED_RANGES: Final = 100
-"""Ranges that a box may have of which nothing is taken; such as touch are one."""
+"""The most erased ranges of a box, in which samples are refused; adjacent ranges count as one."""
 
 _RETRY_S: Final = 30
 ERASURES: Final = SortOrders("erasures", (uuid_sort_key(Erasure.id),), {"created_at": ()}, "-created_at")
-# What was erased before stays erased.
+# Adds to the ranges that were erased before.
 _CLOSE_RANGE: Final = text("""
 UPDATE boxes SET erased = erased + tstzmultirange(tstzrange(:first, :last, '[)')) WHERE key = ANY (:keys)
 RETURNING (SELECT count(*) FROM unnest(erased))
@@ -58,67 +60,88 @@ RETURNING (SELECT count(*) FROM unnest(erased))
 
 
 async def request_box_erasure(
-    session: WriteSession, principal: Principal, box_id: str, wanted: ErasureCreate, now: datetime
+    session: WriteSession, principal: Principal, box_id: str, body: ErasureCreate, now: datetime
 ) -> Erasure:
-    """Ask for a range of a box to be erased.
+    """Create an erasure of a range of a box.
+
+    Args:
+        session: in which it is created.
+        principal: the caller.
+        box_id: the box.
+        body: the request.
+        now: the time.
 
     Raises:
-        NotFoundError: The caller sees no such box.
+        NotFoundError: The box does not exist in the caller's tenant scope.
         InvalidError: `until_in_future`, `range_reversed`.
         ConflictError: `too_many_erased_ranges`.
         TooManyRequestsError: `too_many_erasures`.
     """
-    _check(wanted, now)
+    _check_range(body, now)
     await close_ingest_barrier(session)
     box = await box_repository.get_box(session, box_id, principal.visible(), lock=True)
-    made = _made(principal, box.organisation_id, box.site_id, wanted, now)
-    made.box = box.id
-    return await _ask(session, made, [box.key])
+    erasure = _build_erasure(principal, box.organisation_id, box.site_id, body, now)
+    erasure.box = box.id
+    return await _enqueue(session, erasure, [box.key])
 
 
 async def request_site_erasure(
-    session: WriteSession, principal: Principal, site: str, wanted: ErasureCreate, now: datetime
+    session: WriteSession, principal: Principal, site: str, body: ErasureCreate, now: datetime
 ) -> Erasure:
-    """Ask for a range of all boxes of a site to be erased; the errors are those of `request_box_erasure`."""
-    _check(wanted, now)
+    """Create an erasure of a range of all boxes of a site.
+
+    Args:
+        session: in which it is created.
+        principal: the caller.
+        site: the site.
+        body: the request.
+        now: the time.
+
+    Raises:
+        NotFoundError: The site does not exist in the caller's tenant scope.
+        InvalidError: `until_in_future`, `range_reversed`.
+        ConflictError: `too_many_erased_ranges`.
+        TooManyRequestsError: `too_many_erasures`.
+    """
+    _check_range(body, now)
     await close_ingest_barrier(session)
     row = await repository.find_site(session, parse_id(site, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site)
     statement = select(Box.key).where(Box.site_id == row.id, Box.deleted_at.is_(None)).order_by(Box.key)
     keys = (await session.scalars(statement.with_for_update(key_share=True))).all()
-    made = _made(principal, row.organisation_id, row.id, wanted, now)
-    return await _ask(session, made, keys)
+    erasure = _build_erasure(principal, row.organisation_id, row.id, body, now)
+    return await _enqueue(session, erasure, keys)
 
 
-def _made(
-    principal: Principal, organisation_id: UUID, site_id: UUID, wanted: ErasureCreate, now: datetime
+def _build_erasure(
+    principal: Principal, organisation_id: UUID, site_id: UUID, body: ErasureCreate, now: datetime
 ) -> Erasure:
     return Erasure(
         id=new_id(),
         organisation_id=organisation_id,
         site_id=site_id,
         box=None,
-        begins_at=wanted.from_,
-        ends_at=wanted.until or now,
-        reason=wanted.reason,
+        begins_at=body.from_,
+        ends_at=body.until or now,
+        reason=body.reason,
         created_by=principal.key_id,
         created_at=now,
         chain=EMPTY_REMOVAL_DIGEST,
     )
 
 
-def _check(wanted: ErasureCreate, now: datetime) -> None:
-    if wanted.until is not None and wanted.until > now:
+def _check_range(body: ErasureCreate, now: datetime) -> None:
+    if body.until is not None and body.until > now:
         raise InvalidError(
-            "This is to come: only what was measured can be erased.", code="until_in_future"
+            "`until` is in the future. Give a past time, or omit it for now.", code="until_in_future"
         ).at("body.until")
-    if wanted.from_ is not None and wanted.from_ >= (wanted.until or now):
-        raise InvalidError("This must be before `until`.", code="range_reversed").at("body.from")
+    if body.from_ is not None and body.from_ >= (body.until or now):
+        raise InvalidError("`from` must be before `until`.", code="range_reversed").at("body.from")
 
 
-async def _ask(session: WriteSession, made: Erasure, keys: Sequence[int]) -> Erasure:
-    """Close the range, and put the erasure into the queue.
+async def _enqueue(session: WriteSession, erasure: Erasure, keys: Sequence[int]) -> Erasure:
+    """Close the range to new samples, and enqueue the erasure.
 
     Raises:
         ConflictError: `too_many_erased_ranges`.
@@ -126,42 +149,42 @@ async def _ask(session: WriteSession, made: Erasure, keys: Sequence[int]) -> Era
     """
     unfinished = await session.scalar(
         select(func.count()).where(
-            Erasure.organisation_id == made.organisation_id, Erasure.finished_at.is_(None)
+            Erasure.organisation_id == erasure.organisation_id, Erasure.finished_at.is_(None)
         )
     )
     if (unfinished or 0) >= MAX_UNFINISHED_ERASURES:
         raise TooManyRequestsError(
-            f"The organisation has {unfinished} erasures that are not finished. Wait for one of them.",
+            f"The organisation has {unfinished} unfinished erasures. Retry when one of them is done.",
             code="too_many_erasures",
             retry_after_s=_RETRY_S,
         )
-    values: dict[str, Any] = {"first": made.begins_at, "last": made.ends_at, "keys": list(keys)}
+    values: dict[str, Any] = {"first": erasure.begins_at, "last": erasure.ends_at, "keys": list(keys)}
     ranges = (await session.scalars(_CLOSE_RANGE, values)).all()
     if max(ranges, default=0) > MAX_ERASED_RANGES:
         raise ConflictError(
-            f"The box has {MAX_ERASED_RANGES} erased ranges. Erase a range that touches some of them: they "
-            f"become one.",
+            f"The box already has {MAX_ERASED_RANGES} erased ranges, the limit. Erase a range that joins "
+            f"some of them into one.",
             code="too_many_erased_ranges",
         )
-    made.boxes_total = len(keys)
-    session.add(made)
+    erasure.boxes_total = len(keys)
+    session.add(erasure)
     await session.flush()
     if keys:
-        rows = [{"erasure_id": made.id, "box_key": key} for key in keys]
+        rows = [{"erasure_id": erasure.id, "box_key": key} for key in keys]
         await session.execute(insert(ErasureBox), rows)
-    return made
+    return erasure
 
 
-def _seen(visible: TenantScope, of: ColumnElement[bool]) -> Select[Erasure]:
-    return select(Erasure).where(*visible.within(Erasure.organisation_id, Erasure.site_id), of)
+def _visible_erasures(visible: TenantScope, condition: ColumnElement[bool]) -> Select[Erasure]:
+    return select(Erasure).where(*visible.within(Erasure.organisation_id, Erasure.site_id), condition)
 
 
-async def _of_box(session: ReadSession, principal: Principal, box_id: str) -> ColumnElement[bool]:
+async def _concerns_box(session: ReadSession, principal: Principal, box_id: str) -> ColumnElement[bool]:
     box = await box_repository.get_box(session, box_id, principal.visible())
     return exists().where(ErasureBox.erasure_id == Erasure.id, ErasureBox.box_key == box.key)
 
 
-async def _of_site(session: ReadSession, principal: Principal, site: str) -> ColumnElement[bool]:
+async def _concerns_site(session: ReadSession, principal: Principal, site: str) -> ColumnElement[bool]:
     row = await repository.find_site(session, parse_id(site, "site"), principal.visible())
     if row is None:
         raise NotFoundError("site", site)
@@ -171,22 +194,46 @@ async def _of_site(session: ReadSession, principal: Principal, site: str) -> Col
 async def list_erasures(
     session: ReadSession,
     principal: Principal,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     box: str | None = None,
     site: str = "",
 ) -> Sequence[Erasure]:
-    """Erasures that concern a box, or boxes of a site; one more than are asked for (NotFoundError)."""
-    of = await (_of_site(session, principal, site) if box is None else _of_box(session, principal, box))
-    return (await session.scalars(ERASURES.page(_seen(principal.visible(), of), asked))).all()
+    """List erasures of a box, or of the boxes of a site; one more than requested (NotFoundError).
+
+    Args:
+        session: reads them.
+        principal: the caller.
+        page_request: order, limit and cursor.
+        box: the box; None: use `site`.
+        site: the site.
+    """
+    condition = await (
+        _concerns_site(session, principal, site) if box is None else _concerns_box(session, principal, box)
+    )
+    return (
+        await session.scalars(ERASURES.page(_visible_erasures(principal.visible(), condition), page_request))
+    ).all()
 
 
 async def find_erasure(
     session: ReadSession, principal: Principal, erasure_id: str, *, box: str | None = None, site: str = ""
 ) -> Erasure:
-    """One of these (NotFoundError)."""
-    of = await (_of_site(session, principal, site) if box is None else _of_box(session, principal, box))
-    statement = _seen(principal.visible(), of).where(Erasure.id == parse_id(erasure_id, "erasure"))
+    """Find an erasure of a box, or of the boxes of a site (NotFoundError).
+
+    Args:
+        session: reads it.
+        principal: the caller.
+        erasure_id: the erasure.
+        box: the box; None: use `site`.
+        site: the site.
+    """
+    condition = await (
+        _concerns_site(session, principal, site) if box is None else _concerns_box(session, principal, box)
+    )
+    statement = _visible_erasures(principal.visible(), condition).where(
+        Erasure.id == parse_id(erasure_id, "erasure")
+    )
     found = await session.scalar(statement)
     if found is None:
         raise NotFoundError("erasure", erasure_id)

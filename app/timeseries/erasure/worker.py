@@ -1,8 +1,8 @@
-"""Works erasures off: box by box, slice by slice, several taking turns. For the maintain role alone.
+"""Executes erasures box by box, in slices, round-robin. Only `vigie maintain` runs it.
 
-Each slice is a transaction in which rows go, and in which their identities go into the erasure's chain: what
-is interrupted is taken up where it was. Latest values come last, for many boxes at once, with the gate
-closed: the consumer keeps them in memory, and forgets them when the registry says that a box was changed.
+Each slice is a transaction that removes rows and appends their identities to the erasure's chain, so that an
+interrupted erasure continues where it stopped. Latest values are removed last, for many boxes at once, with
+the ingest barrier closed: the consumer caches them, and drops them when the registry reports a changed box.
 """
 
 import json
@@ -26,12 +26,12 @@ from app.timeseries.erasure.service import extend_removal_digest
 from app.timeseries.retention.expiry_sql import invalidate_box_states
 
 _log = get_logger(__name__)
-# How long it works before other jobs of the process have their turn.
-_TURN_S: Final = 1.0
+# The time budget of one call, so that other jobs of the process run in between.
+_RUN_S: Final = 1.0
 _SLICE: Final = 20_000
 _BOXES: Final = 50
-# With the gate closed everybody waits: this is an update of so many rows.
-_SETTLED: Final = 500
+# Ingest waits while the barrier is closed, so that a transaction updates at most this many rows.
+_BOXES_PER_BARRIER: Final = 500
 
 _WAITING: Final = "SELECT count(*) FROM erasures WHERE finished_at IS NULL"
 _NEXT: Final = """
@@ -42,11 +42,11 @@ _BOXES_OF: Final = """
 SELECT e.box_key, b.id FROM erasure_boxes e JOIN boxes b ON b.key = e.box_key
 WHERE e.erasure_id = $1 AND e.state = $2 ORDER BY e.box_key LIMIT $3
 """
-_NOTE: Final = "UPDATE erasures SET progress = $2::jsonb, chain = $3 WHERE id = $1"
+_RECORD: Final = "UPDATE erasures SET progress = $2::jsonb, chain = $3 WHERE id = $1"
 _MARK: Final = "UPDATE erasure_boxes SET state = $3 WHERE erasure_id = $1 AND box_key = ANY ($2::int[])"
-# What is newer than `newest_us` readers and the consumer look for in `samples`: it goes back to the newest
-# sample that is left, and not beyond what the row knows.
-_SETTLE: Final = """
+# Readers and the consumer search `samples` for data newer than `newest_us`. Hence it is set back to the
+# newest remaining sample, and never moved forward.
+_RESET_LATEST: Final = """
 WITH found AS (
     SELECT s.box_key, (
         SELECT count(*) FROM jsonb_each(s.latest) AS l
@@ -79,24 +79,24 @@ UPDATE erasures SET finished_at = now(), removed = progress, digest = chain WHER
 
 
 class ErasureWorker:
-    """Call `turn` now and then, from one process alone."""
+    """Executes erasures a slice at a time. Only one process may run it."""
 
-    async def turn(self, connection: asyncpg.Connection) -> bool:
-        """Work for about a second; returns whether more could be done now."""
-        until = time.monotonic() + _TURN_S
+    async def run_once(self, connection: asyncpg.Connection) -> bool:
+        """Work for about a second; returns whether there is more to do now."""
+        until = time.monotonic() + _RUN_S
         while True:
             row = await connection.fetchrow(_NEXT)
             if row is None:
                 ERASURES_WAITING.set(0)
                 return False
-            await _Work(connection, row, until).go_on()
+            await _ErasureJob(connection, row, until).run()
             if time.monotonic() >= until:
                 ERASURES_WAITING.set(await connection.fetchval(_WAITING))
                 return True
 
 
-class _Work:
-    """One erasure, for as long as it has its turn."""
+class _ErasureJob:
+    """One erasure, until it is done or its time budget is used up."""
 
     def __init__(self, connection: asyncpg.Connection, row: asyncpg.Record, until: float) -> None:
         self._connection = connection
@@ -107,17 +107,17 @@ class _Work:
         self._chain: str = row["chain"]
         self._until = until
 
-    async def go_on(self) -> None:
-        """Do the next that is to be done, until there is nothing or the time is up."""
+    async def run(self) -> None:
+        """Execute the next slices until the erasure is done or the time is up."""
         await self._connection.execute(
             "UPDATE erasures SET worked_at = clock_timestamp() WHERE id = $1", self._id
         )
         while boxes := await self._boxes("waiting", _BOXES):
             for box in boxes:
-                if not await self._empty(box["box_key"], box["id"]):
+                if not await self._remove_box_data(box["box_key"], box["id"]):
                     return
-        while boxes := await self._boxes("emptied", _SETTLED):
-            await self._settle([box["box_key"] for box in boxes])
+        while boxes := await self._boxes("emptied", _BOXES_PER_BARRIER):
+            await self._reset_latest([box["box_key"] for box in boxes])
             if self._is_over():
                 return
         await self._connection.execute(_FINISH, self._id)
@@ -130,47 +130,47 @@ class _Work:
     def _is_over(self) -> bool:
         return time.monotonic() >= self._until
 
-    async def _empty(self, key: int, box: str) -> bool:
-        """Remove what a box measured; returns whether there is time left."""
+    async def _remove_box_data(self, key: int, box: str) -> bool:
+        """Remove the data of a box; returns whether there is time left."""
         for table, remove in (("samples", remove_samples), ("events", remove_events)):
             full = True
             while full:
                 async with self._connection.transaction():
                     gone = await remove(self._connection, key, self._when, _SLICE)
-                    await self._note({table: len(gone)}, format_removal_lines(table, box, gone))
+                    await self._record({table: len(gone)}, format_removal_lines(table, box, gone))
                 full = len(gone) == _SLICE
                 if full and self._is_over():
                     return False
         async with self._connection.transaction():
             removed = await remove_remaining_data(self._connection, key, box, self._organisation, self._when)
-            await self._note(removed)
+            await self._record(removed)
             await self._connection.execute(_MARK, self._id, [key], "emptied")
         return not self._is_over()
 
-    async def _settle(self, keys: list[int]) -> None:
-        """Take latest values away, where the consumer cannot bring them back."""
+    async def _reset_latest(self, keys: list[int]) -> None:
+        """Remove latest values while the ingest barrier keeps the consumer from writing them back."""
         first, last = (from_datetime(edge) for edge in (self._when.first, self._when.last))
         async with self._connection.transaction():
             await close_ingest_barrier_unqueued(self._connection)
-            values = await self._connection.fetchval(_SETTLE, keys, first, last)
+            values = await self._connection.fetchval(_RESET_LATEST, keys, first, last)
             await invalidate_box_states(self._connection, keys)
-            await self._note({"box_states": values})
+            await self._record({"box_states": values})
             await self._connection.execute(_MARK, self._id, keys, "done")
             await self._connection.execute(_DONE, self._id)
 
-    async def _note(self, removed: dict[str, int], identities: Iterable[str] = ()) -> None:
-        """Note what was removed, in the transaction that does it."""
+    async def _record(self, removed: dict[str, int], identities: Iterable[str] = ()) -> None:
+        """Record the removed rows, in the transaction that removes them."""
         progress = {**self._progress}
         for table, count in removed.items():
             progress[table] = progress.get(table, 0) + count
             ERASED.labels(table).inc(count)
         chain = extend_removal_digest(self._chain, identities)
-        await self._connection.execute(_NOTE, self._id, json.dumps(progress), chain)
+        await self._connection.execute(_RECORD, self._id, json.dumps(progress), chain)
         self._progress, self._chain = progress, chain
 
 
 def format_removal_lines(table: str, box: str, identities: Iterable[tuple[Any, ...]]) -> Iterable[str]:
-    """What the chain has of rows: their times, and what else is part of their identity."""
+    """Format the identities of removed rows as lines of the hash chain."""
     for moment, *more in identities:
         at = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         yield " ".join((table, box, at, *more))

@@ -1,4 +1,4 @@
-"""Exports of readings: many boxes over a span as one file, streamed with memory that does not grow.
+"""Exports readings of many boxes as one file, streamed with bounded memory.
 
-A source says which rows there are, slices read them in order, a packing makes a file of them.
+A source defines the rows, slices read them in order, and a format turns them into bytes.
 """

@@ -1,6 +1,6 @@
-"""Which boxes an export is of, which metrics these have, and where in the file something stands.
+"""Selects the boxes and metrics of an export, and defines the positions of rows in it.
 
-Rows stand in the order of (box's id, time); ids are compared byte by byte, whatever the database's language.
+Rows are ordered by (box id, time). Ids are compared byte by byte, independent of the database's collation.
 """
 
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ from app.timeseries.storage.box_states import NEVER
 from app.timeseries.storage.models import BoxState
 
 MAX_NAMED_BOXES: Final = 100
-"""Boxes that are named at once: more make an address that is too long. Sites may have any number."""
+"""The most boxes that a request can name, to limit the length of the URL. A site may have any number."""
 
 _box_id: Final = collate(Box.id, "C")
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Boxes of whose latest values the names are looked at together.
+# The number of boxes whose latest values are read at a time.
 _AT_ONCE: Final = 1_000
 
 
 class RowPosition(NamedTuple):
-    """A row's place in the order.
+    """The position of a row in the order.
 
     Attributes:
-        box: its box's id.
-        time: when it was measured; None: behind all rows of the box.
+        box: the id of its box.
+        time: its measurement time; None: after all rows of the box.
     """
 
     box: str
@@ -48,7 +48,7 @@ class RowPosition(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read `<box>,<time>` as a client gives it (InvalidError `invalid_position`)."""
+        """Parse `<box>,<time>` from a client (InvalidError `invalid_position`)."""
         box, _, time = text.rpartition(",")
         try:
             check_box_id(box)
@@ -57,20 +57,20 @@ class RowPosition(NamedTuple):
             return cls(box, to_datetime(time_us))
         except (CodedValueError, RejectedError) as error:
             raise InvalidError(
-                f"{format_rejected_value(text)} is not a box's id, a comma, and the time of a row, as the "
-                f"file has them.",
+                f"{format_rejected_value(text)} is not a position in an export. Give a box id, a comma and "
+                f"the time of a row, as in the file.",
                 code="invalid_position",
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSelection:
-    """The boxes that an export is of.
+    """The boxes of an export.
 
     Attributes:
-        visible: what the caller reaches.
-        sites: at one of these; empty: at any.
-        boxes: one of these; empty: any.
+        visible: the tenant scope.
+        sites: only at these sites; empty: at any.
+        boxes: only these boxes; empty: any.
     """
 
     visible: TenantScope
@@ -78,7 +78,7 @@ class ExportSelection:
     boxes: tuple[str, ...] = ()
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Those of a query on boxes."""
+        """Return the conditions of a query on boxes."""
         found = [Box.deleted_at.is_(None), *self.visible.within(Box.organisation_id, Box.site_id)]
         if self.sites:
             found.append(Box.site_id.in_(self.sites))
@@ -89,20 +89,20 @@ class ExportSelection:
     def page(
         self, span: "ExportSpan", start: RowPosition | None, boxes: int, end: datetime | None = None
     ) -> Select[*tuple[Any, ...]]:
-        """The next boxes in order, with `since` and `before`: between which their rows lie.
+        """Select the next boxes in order, with `since` and `before`, the time range of their rows.
 
         Args:
-            span: all that is exported.
-            start: the first row that is wanted; None: the first of the span.
-            boxes: how many at most.
-            end: of the box of `start` alone, only what is before this.
+            span: range of the export.
+            start: the first row; None: the first one of the span.
+            boxes: the highest number of boxes.
+            end: only rows of the box of `start`, before this time.
         """
         since: ColumnElement[datetime] = literal(span.first, TIMESTAMP(timezone=True))
         before: ColumnElement[datetime] = literal(span.last, TIMESTAMP(timezone=True))
         conditions = self.conditions()
         if start is not None:
-            begun = start.time is None
-            conditions.append(_box_id > start.box if begun else _box_id >= start.box)
+            after_box = start.time is None
+            conditions.append(_box_id > start.box if after_box else _box_id >= start.box)
             since = case((_box_id == start.box, literal(start.time, TIMESTAMP(timezone=True))), else_=since)
         if end is not None and start is not None:
             conditions.append(_box_id == start.box)
@@ -112,7 +112,7 @@ class ExportSelection:
         if span.until is not None and span.until.time is not None:
             last = literal(span.until.time + _MICROSECOND, TIMESTAMP(timezone=True))
             before = case((_box_id == span.until.box, func.least(last, before)), else_=before)
-        # A box has both, or neither.
+        # A box has both coordinates or neither.
         place = (
             func.coalesce(Box.longitude, Site.longitude).label("longitude"),
             func.coalesce(Box.latitude, Site.latitude).label("latitude"),
@@ -135,13 +135,13 @@ class ExportSelection:
 
 @dataclass(frozen=True, slots=True)
 class ExportSpan:
-    """What is exported of the boxes.
+    """The range of an export.
 
     Attributes:
-        first: the beginning, included.
-        last: the end, excluded.
-        start: the first row's place; None: all from the beginning.
-        until: the last row's place, included; None: all to the end.
+        first: start, inclusive.
+        last: end, exclusive.
+        start: position of the first row; None: from the beginning.
+        until: position of the last row, inclusive; None: to the end.
     """
 
     first: datetime
@@ -151,28 +151,28 @@ class ExportSpan:
 
 
 def advance_position(position: RowPosition) -> RowPosition:
-    """The first place behind a row."""
+    """Return the first position after a row."""
     return position if position.time is None else RowPosition(position.box, position.time + _MICROSECOND)
 
 
 async def check_selection_exists(session: AsyncSession, selection: ExportSelection) -> None:
-    """See that all sites and boxes that are named are there.
+    """Check that all named sites and boxes exist in the tenant scope.
 
     Raises:
         InvalidError: `too_many_boxes`.
-        NotFoundError: one of them is not, or is not the caller's.
+        NotFoundError: One of them does not exist in the tenant scope.
     """
     visible = selection.visible
     if len(selection.boxes) > MAX_NAMED_BOXES:
         raise InvalidError(
-            f"At most {MAX_NAMED_BOXES} boxes can be named at once: name their sites, or export in parts.",
+            f"The request names more than {MAX_NAMED_BOXES} boxes. Use `site`, or send several requests.",
             code="too_many_boxes",
         )
     if selection.sites:
         query = select(Site.id).where(Site.id.in_(selection.sites))
-        there = set(await session.scalars(query.where(*visible.within(Site.organisation_id, Site.id))))
+        existing = set(await session.scalars(query.where(*visible.within(Site.organisation_id, Site.id))))
         for site in selection.sites:
-            if site not in there:
+            if site not in existing:
                 raise NotFoundError("site", site)
     if selection.boxes:
         named = select(Box.id).where(*ExportSelection(visible, boxes=selection.boxes).conditions())
@@ -183,20 +183,20 @@ async def check_selection_exists(session: AsyncSession, selection: ExportSelecti
 
 
 async def find_selected_organisations(session: AsyncSession, selection: ExportSelection) -> Sequence[UUID]:
-    """Whose the boxes are."""
+    """Find the organisations of the boxes."""
     query = select(Box.organisation_id).distinct().where(*selection.conditions())
     return (await session.scalars(query.order_by(Box.organisation_id))).all()
 
 
 async def find_shortest_interval(session: AsyncSession, selection: ExportSelection) -> int:
-    """How often the box samples that does so most often (s); one second where there is none."""
+    """Return the shortest sampling interval of the boxes (s); one second if there are none."""
     return await session.scalar(select(func.min(Box.interval_s)).where(*selection.conditions())) or 1
 
 
 async def find_measured_metrics(session: AsyncSession, selection: ExportSelection) -> list[str]:
-    """All metrics that the boxes ever sent, of those in the catalogue.
+    """Find all metrics of the catalogue that the boxes have ever sent.
 
-    The span itself, which may be long, is not looked through: what a box sent is known of its latest values.
+    It reads latest values, not the samples of the span, which may be long.
     """
     names = func.jsonb_object_keys(BoxState.latest)
     query = select(names).distinct().join(Box, Box.key == BoxState.box_key).where(*selection.conditions())
@@ -204,7 +204,7 @@ async def find_measured_metrics(session: AsyncSession, selection: ExportSelectio
     marks = select(Box.key, func.coalesce(BoxState.newest_us, NEVER))
     marks = marks.join(BoxState, Box.key == BoxState.box_key).where(*selection.conditions())
     newest = (await session.execute(marks)).all()
-    for portion in batched(newest, _AT_ONCE):
-        for _, _, *values in await read_newer_samples(session, dict(portion)):
+    for batch in batched(newest, _AT_ONCE):
+        for _, _, *values in await read_newer_samples(session, dict(batch)):
             found.update(name for name, value in zip(COLUMNS, values, strict=True) if value is not None)
     return [name for name in METRICS_BY_NAME if name in found]

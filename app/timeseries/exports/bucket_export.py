@@ -1,12 +1,10 @@
-"""Reads an export in buckets: box by box, window by window, as series are read.
+"""Reads and counts the rows of an export in buckets, box by box and window by window.
 
-Owns the order of its rows, and where it is gone on with. Nothing is computed here: a bucket is what the
-series of its box and metric gives. PostgreSQL packs the rows, as it does those of samples, so that every
-format has the same bytes for the same numbers.
+A bucket has the same values as in the series of its box and metric. PostgreSQL packs the rows, as for
+samples, so that all formats write the same bytes for the same numbers.
 
-Divides an export in buckets into parts: its buckets are read, and counted.
-
-Owns where parts end. There is no quicker way: whether a bucket has a value is known when it is made.
+To divide such an export into parts, its buckets are computed and counted: only then is it known whether a
+bucket has a value.
 """
 
 import time
@@ -27,24 +25,25 @@ from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.instants import to_datetime
 from app.registry.models import Box, Site
 from app.timeseries.exports.box_selection import ExportSelection, ExportSpan, RowPosition, advance_position
-from app.timeseries.exports.bucket_layout import BucketLayout, clamp_span
+from app.timeseries.exports.bucket_layout import BucketLayout
 from app.timeseries.exports.export_parts import CountedPart, PartReference
 from app.timeseries.exports.row_slices import ExportReader, PackedSlice, RowPacker
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
 from app.timeseries.series.aggregates import compute_aggregates
+from app.timeseries.series.series_arithmetic import clamp_span
 
 ROWS: Final = 5_000
-"""Of a slice, at most; fewer where a row has many columns."""
+"""The most rows of a slice; fewer if a row has many columns."""
 
 _VALUES: Final = 50_000
-# A slice goes on with the next window or box as long as it has taken no longer than that.
+# A slice continues with the next window or box until it has taken this long.
 _LONG_S: Final = 0.5
 _BOXES: Final = 100
 
 
 class ExportedBox(NamedTuple):
-    """A box, as far as its rows need it."""
+    """The attributes of a box that its rows need."""
 
     key: int
     id: str
@@ -59,9 +58,9 @@ class BucketRows(NamedTuple):
     """Rows of one box, ascending.
 
     Attributes:
-        box: whose.
-        times: when each bucket begins.
-        values: of each column a list as long as `times`, None where there is no value.
+        box: the box.
+        times: start of each bucket.
+        values: a list as long as `times` for each column, None if there is no value.
     """
 
     box: ExportedBox
@@ -71,14 +70,14 @@ class BucketRows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BucketExport:
-    """Buckets that are exported, and of what.
+    """An export in buckets.
 
     Attributes:
         selection: the boxes.
-        span: of time, and of the order.
-        metrics: of which there are values.
-        bucketing: how wide buckets are, and what each has.
-        columns: of values, in the file's order.
+        span: range of times and positions.
+        metrics: the metrics.
+        bucketing: bucket width and aggregates.
+        columns: value columns, in the file's order.
     """
 
     selection: ExportSelection
@@ -87,25 +86,25 @@ class BucketExport:
     bucketing: BucketLayout
     columns: tuple[ExportColumn, ...]
 
-    async def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
-        """All rows in order. Between two slices nothing is held."""
+    async def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
+        """Yield all rows in order. No database session is open between two slices."""
         start = self.span.start
         more = bool(self.columns)
         while more:
-            async with reading.turn() as session:
-                tables, start, more = await self.some(session, start)
+            async with reader.open_session() as session:
+                tables, start, more = await self.read_rows(session, start)
                 rows = sum(len(table.times) for table in tables)
-                packed = await self._packed(session, tables, packing) if rows else ()
+                values_packed = await self._pack(session, tables, packer) if rows else ()
             if rows:
-                yield PackedSlice(rows, packed)
+                yield PackedSlice(rows, values_packed)
 
-    async def some(
+    async def read_rows(
         self, session: AsyncSession, start: RowPosition | None
     ) -> tuple[list[BucketRows], RowPosition | None, bool]:
-        """Rows from a place on, as many as are read at once.
+        """Read the next rows from a position on.
 
         Returns:
-            The rows, where those behind them begin, and whether there may be any.
+            The rows, the position after them, and whether there may be more.
         """
         began = time.monotonic()
         most = max(1, min(ROWS, _VALUES // len(self.columns)))
@@ -135,7 +134,7 @@ class BucketExport:
     def _windows(
         self, box: ExportedBox, start: RowPosition | None, rows: int
     ) -> Iterator[tuple[datetime, datetime]]:
-        """What of a box is left: whole buckets, save where the span cuts one in two."""
+        """Yield the remaining windows of a box: whole buckets, unless the span cuts one."""
         zone = ZoneInfo(box.timezone)
         first, last = clamp_span(self.span.first, self.span.last)
         if start is not None and start.box == box.id and start.time is not None:
@@ -148,7 +147,7 @@ class BucketExport:
     async def _table(
         self, session: AsyncSession, box: ExportedBox, window: tuple[datetime, datetime]
     ) -> BucketRows:
-        """The rows of a window: the buckets in which any of the metrics has a value."""
+        """Read the rows of a window: the buckets in which any metric has a value."""
         of = []
         for name in self.metrics:
             series = self.bucketing.series(box.key, METRICS_BY_NAME[name], box.timezone, window)
@@ -167,16 +166,16 @@ class BucketExport:
                 values.append(column)
         return BucketRows(box, [to_datetime(moment) for moment in times.tolist()], values)
 
-    async def _packed(
-        self, session: AsyncSession, tables: Sequence[BucketRows], packing: RowPacker
+    async def _pack(
+        self, session: AsyncSession, tables: Sequence[BucketRows], packer: RowPacker
     ) -> tuple[Any, ...]:
         page = _page(tables, self.columns)
-        (row,) = (await session.execute(select(*packing.pack(page, self.columns)).select_from(page))).all()
+        (row,) = (await session.execute(select(*packer.pack(page, self.columns)).select_from(page))).all()
         return tuple(row)
 
 
 def _page(tables: Sequence[BucketRows], columns: Sequence[ExportColumn]) -> CTE:
-    """Rows as PostgreSQL is sent them: an array for each column."""
+    """Build a CTE of the rows, sent to PostgreSQL as one array per column."""
     given: dict[str, tuple[TypeEngine[Any], list[Any]]] = {
         "id": (Text(), [table.box.id for table in tables for _ in table.times]),
         "site_id": (Uuid(), [table.box.site_id for table in tables for _ in table.times]),
@@ -196,11 +195,11 @@ _WITHIN_S: Final = 20.0
 
 
 class BucketPartPlanner:
-    """The parts of an export in buckets.
+    """Divides an export in buckets into parts.
 
     Args:
-        export: all of it, from where the first part begins.
-        rows: of a part, at most.
+        export: from the start of the first part on.
+        rows: the most rows of a part.
         number: of the first part.
     """
 
@@ -209,23 +208,26 @@ class BucketPartPlanner:
         self._rows = rows
         self._number = number
 
-    async def listed(self, reading: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
-        """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
+    async def list_parts(self, reader: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
+        """List the next parts, and a token for the rest if there are more.
+
+        A page ends early if counting takes long.
+        """
         found: list[CountedPart] = []
         began = time.monotonic()
-        async for part in self._all(reading):
+        async for part in self._all(reader):
             found.append(part)
             if len(found) == most or time.monotonic() - began >= _WITHIN_S:
                 return found, PartReference(part.number + 1, advance_position(part.until), None).token()
         return found, None
 
-    async def _all(self, reading: ExportReader) -> AsyncIterator[CountedPart]:
+    async def _all(self, reader: ExportReader) -> AsyncIterator[CountedPart]:
         begun, start, more = self._export.span.start, self._export.span.start, bool(self._export.columns)
         counted, first, last = 0, "", None
         number = self._number
         while more:
-            async with reading.turn() as session:
-                tables, start, more = await self._export.some(session, start)
+            async with reader.open_session() as session:
+                tables, start, more = await self._export.read_rows(session, start)
             for table in tables:
                 for moment in table.times:
                     if last is not None and counted == self._rows:

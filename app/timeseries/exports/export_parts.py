@@ -1,7 +1,6 @@
-"""Divides an export into parts of so many rows: each is a file of its own, small enough to begin anew.
+"""Divides an export into parts, each a file that can be downloaded and retried separately.
 
-Owns where parts begin and end, and how a client names one. Rows are counted piece by piece, as they are read;
-where a part ends within one, the time of its last row is looked up there.
+Rows are counted range by range. If a part ends within a range, the time of its last row is queried.
 """
 
 import json
@@ -22,27 +21,27 @@ from app.timeseries.exports.row_scan import AdaptiveRowScan, ScanOutcome, ScanRa
 from app.timeseries.exports.row_slices import ExportReader, SampleExport
 
 ROWS_MOST: Final = 1_000_000
-"""Of a part."""
+"""The most rows of a part."""
 
 _KIND: Final = "export_part"
-# Rows that are counted at once.
-_PIECE: Final = 100_000
+# The number of rows counted by one statement.
+_ROWS_PER_COUNT: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
-# What one call counts. Whoever has more asks again.
+# The most rows that one call counts. The client requests the next page for more.
 _COUNTED_MOST: Final = 10_000_000
 _WITHIN_S: Final = 20.0
 _NUMBERS_MOST: Final = 1_000_000_000
 
 
 class CountedPart(NamedTuple):
-    """A part.
+    """A part of an export.
 
     Attributes:
         number: from 1 on.
-        start: where it begins; None: with the first row of all.
-        until: its last row's place.
-        rows: how many; there may be more when it is read, where samples came late.
-        first_box: the first row's box.
+        start: position of the first row; None: the first row of all.
+        until: position of the last row.
+        rows: number of rows. Late samples may add more until it is read.
+        first_box: box of the first row.
     """
 
     number: int
@@ -53,12 +52,12 @@ class CountedPart(NamedTuple):
 
 
 class PartReference(NamedTuple):
-    """A part as a client names it.
+    """A part as a client refers to it.
 
     Attributes:
         number: from 1 on.
-        start: where it begins; None: with the first row of all.
-        until: its last row's place; None: to the end.
+        start: position of the first row; None: the first row of all.
+        until: position of the last row; None: to the end.
     """
 
     number: int
@@ -66,12 +65,12 @@ class PartReference(NamedTuple):
     until: RowPosition | None
 
     def token(self) -> str:
-        """What names it."""
+        """Encode it as a token."""
         return encode_cursor(_KIND, self.number, *_written(self.start), *_written(self.until))
 
     @classmethod
     def read(cls, token: str) -> Self:
-        """Read a token back (InvalidError `invalid_cursor`)."""
+        """Decode a token (InvalidError `invalid_cursor`)."""
         number, *places = decode_cursor(_KIND, token, _number, _box, _micros, _box, _micros)
         return cls(number, _place(*places[:2]), _place(*places[2:]))
 
@@ -97,18 +96,18 @@ def _box(value: object) -> str | None:
 
 
 def _micros(value: object) -> int | None:
-    # Where samples may be: what is a microsecond later is a time too.
+    # The range of sample times, plus the microsecond after the last one.
     if value is None or (type(value) is int and EARLIEST_US <= value <= LATEST_US):
         return value
     raise ValueError(value)
 
 
 class SamplePartPlanner:
-    """The parts of an export, counted one after the other.
+    """Divides an export of samples into parts, counted one after the other.
 
     Args:
-        export: what is divided; its span begins where the first part does.
-        rows: of a part, at most.
+        export: its span begins where the first part does.
+        rows: the most rows of a part.
         number: of the first part.
     """
 
@@ -116,77 +115,82 @@ class SamplePartPlanner:
         self._export = export
         self._rows = rows
         self._number = number
-        # Of the part that is counted: where it begins, its first box, its last place, its rows.
+        # The current part: its start, first box, last row and number of rows.
         self._start = export.span.start
         self._first = self._last = ""
         self._last_time: datetime | None = None
         self._counted = 0
 
-    async def listed(self, reading: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
-        """So many parts, or as many as can be counted in a while; and what names all that follow, if any."""
+    async def list_parts(self, reader: ExportReader, *, most: int) -> tuple[list[CountedPart], str | None]:
+        """List the next parts, and a token for the rest if there are more.
+
+        A page ends early if counting takes long.
+        """
         found: list[CountedPart] = []
         began = time.monotonic()
-        async for part in self._all(reading):
+        async for part in self._all(reader):
             found.append(part)
             counted = sum(each.rows for each in found)
             if len(found) == most or counted >= _COUNTED_MOST or time.monotonic() - began >= _WITHIN_S:
                 return found, PartReference(self._number, advance_position(part.until), None).token()
         return found, None
 
-    async def _all(self, reading: ExportReader) -> AsyncIterator[CountedPart]:
-        walk = AdaptiveRowScan(self._export.span, _PIECE)
-        while self._export.columns and (piece := walk.next()) is not None:
-            answer = await reading.read(self._counts(piece))
-            ((looked, last, over, counts),) = answer.rows
+    async def _all(self, reader: ExportReader) -> AsyncIterator[CountedPart]:
+        scan = AdaptiveRowScan(self._export.span, _ROWS_PER_COUNT)
+        while self._export.columns and (scan_range := scan.next()) is not None:
+            result = await reader.read(self._counts(scan_range))
+            ((scanned, last, over, counts),) = result.rows
             whole = [(box, rows) for box, rows in json.loads(counts or "[]") if over is None or box < over]
-            seen = ScanOutcome(sum(rows for _, rows in whole), looked, last, over, answer.seconds)
-            walk.seen(piece, seen)
+            outcome = ScanOutcome(sum(rows for _, rows in whole), scanned, last, over, result.seconds)
+            scan.advance(scan_range, outcome)
             for box, rows in whole:
-                async for part in self._take(reading, piece, box, rows):
+                async for part in self._take(reader, scan_range, box, rows):
                     yield part
         if self._counted:
-            yield self._ended(RowPosition(self._last, None))
+            yield self._close_part(RowPosition(self._last, None))
 
     async def _take(
-        self, reading: ExportReader, piece: ScanRange, box: str, rows: int
+        self, reader: ExportReader, scan_range: ScanRange, box: str, rows: int
     ) -> AsyncIterator[CountedPart]:
-        """Add the rows of a box in a piece; gives the parts that end meanwhile."""
+        """Add the rows of a box in a range; yields the parts that they complete."""
         done = 0
         while rows:
             if self._counted == self._rows:
-                # It ended with the piece before, or with the box before.
-                yield self._ended(RowPosition(self._last, self._last_time))
+                # The part ended exactly with the previous range or box.
+                yield self._close_part(RowPosition(self._last, self._last_time))
             taken = min(rows, self._rows - self._counted)
             self._first = self._first or box
             self._counted, done, rows = self._counted + taken, done + taken, rows - taken
-            self._last, self._last_time = box, piece.end and piece.end - _MICROSECOND
+            self._last, self._last_time = box, scan_range.end and scan_range.end - _MICROSECOND
             if rows:
-                answer = await reading.read(self._time(piece, box, done))
-                ((end,),) = answer.rows
-                yield self._ended(RowPosition(box, end))
+                result = await reader.read(self._time(scan_range, box, done))
+                ((end,),) = result.rows
+                yield self._close_part(RowPosition(box, end))
 
-    def _ended(self, until: RowPosition) -> CountedPart:
+    def _close_part(self, until: RowPosition) -> CountedPart:
         part = CountedPart(self._number, self._start, until, self._counted, self._first)
         self._number += 1
         self._start = advance_position(until)
         self._first, self._counted = "", 0
         return part
 
-    def _counts(self, piece: ScanRange) -> Select[*tuple[Any, ...]]:
-        """The query of what is seen of a piece, and its boxes' rows: `[[id, rows], …]`."""
-        looked, found, over = self._export.found(piece, _PIECE)
+    def _counts(self, scan_range: ScanRange) -> Select[*tuple[Any, ...]]:
+        """Build the query of a range's outcome, and its rows per box: `[[id, rows], …]`."""
+        scanned, found, over = self._export.build_ctes(scan_range, _ROWS_PER_COUNT)
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
         pair = func.json_build_array(counts.c.id, counts.c.rows)
-        listed = select(cast(func.json_agg(aggregate_order_by(pair, counts.c.id)), Text)).scalar_subquery()
+        list_parts = select(
+            cast(func.json_agg(aggregate_order_by(pair, counts.c.id)), Text)
+        ).scalar_subquery()
         return select(
-            select(func.count()).select_from(looked).scalar_subquery(),
-            select(func.max(looked.c.id)).scalar_subquery(),
+            select(func.count()).select_from(scanned).scalar_subquery(),
+            select(func.max(scanned.c.id)).scalar_subquery(),
             over,
-            listed,
+            list_parts,
         )
 
-    def _time(self, piece: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
-        """The query of the time of a box's row in a piece: the one of this number, from 1 on."""
+    def _time(self, scan_range: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
+        """Build the query of the time of a box's row in a range, by its number from 1 on."""
         only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
-        _, found, _ = only.found(piece, _PIECE)
+        _, found, _ = only.build_ctes(scan_range, _ROWS_PER_COUNT)
         return select(found.c.time).order_by(found.c.time).offset(number - 1).limit(1)

@@ -1,7 +1,4 @@
-"""The parameters of an export: which boxes, which span, which metrics, where it begins.
-
-Owns what is refused of them, and the address that says all of it. Must not know formats' bytes.
-"""
+"""Parses and validates the query parameters of an export, and builds its canonical URL."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,16 +41,16 @@ _LISTED_MOST: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ExportQuery:
-    """What a client asks for.
+    """The parameters of an export.
 
     Attributes:
-        sites: at one of these; empty: at any that it reaches.
-        boxes: of these; empty: of any.
-        metrics: in the order of the catalogue; None: all that the boxes ever sent.
-        first: when the span begins.
-        last: when it ends, excluded.
-        whole: whether span and metrics were all said.
-        bucketing: into which buckets they are put; None: they are exported as they were measured.
+        sites: only at these sites; empty: all in the tenant scope.
+        boxes: only these boxes; empty: all.
+        metrics: in catalogue order; None: all that the boxes have ever sent.
+        first: start of the span.
+        last: end of the span, exclusive.
+        is_explicit: whether span and metrics were all given.
+        bucketing: bucket width and aggregates; None: raw samples.
     """
 
     sites: tuple[UUID, ...]
@@ -61,11 +58,11 @@ class ExportQuery:
     metrics: tuple[str, ...] | None
     first: datetime
     last: datetime
-    whole: bool
+    is_explicit: bool
     bucketing: BucketLayout | None = None
 
     def selection(self, visible: TenantScope) -> ExportSelection:
-        """The boxes, of those that the caller reaches."""
+        """Return the selected boxes within a tenant scope."""
         return ExportSelection(visible, self.sites, self.boxes)
 
     async def export(
@@ -75,17 +72,17 @@ class ExportQuery:
         start: RowPosition | None,
         until: RowPosition | None,
     ) -> SampleExport | BucketExport:
-        """What is exported.
+        """Build the export.
 
         Args:
-            session: for seeing that what is named is there, and what the metrics are.
-            visible: what the caller reaches.
-            start: the first row's place; None: all from the beginning.
-            until: the last row's place; None: all to the end.
+            session: checks that boxes and sites exist, and finds the metrics.
+            visible: the tenant scope.
+            start: position of the first row; None: from the beginning.
+            until: position of the last row; None: to the end.
 
         Raises:
             InvalidError: `too_many_boxes`, `invalid_aggregate`, `range_too_large`.
-            NotFoundError: a box or a site is not there.
+            NotFoundError: A box or a site does not exist in the tenant scope.
         """
         selection = self.selection(visible)
         await check_selection_exists(session, selection)
@@ -99,37 +96,41 @@ class ExportQuery:
         self.bucketing.check_samples(await find_shortest_interval(session, selection))
         return BucketExport(selection, span, metrics, self.bucketing, columns)
 
-    def check_whole(self) -> None:
-        """See that a later call can mean the same as an earlier one (InvalidError `range_required`)."""
-        if not self.whole:
+    def check_explicit(self) -> None:
+        """Check that span and metrics are given, so that a repeated request selects the same rows.
+
+        Raises:
+            InvalidError: `range_required`.
+        """
+        if not self.is_explicit:
             raise InvalidError(
-                "`after` and `part` go with `from`, `to` and `metric`: those of the first answer's "
-                "Content-Location, or of the part's `href`.",
+                "`after` and `part` need `from`, `to` and `metric`. Copy them from the Content-Location "
+                "header of the first response, or from the part's `href`.",
                 code="range_required",
             )
 
     def address(self, export: RowExport, **more: str) -> str:
-        """The path with all that was asked for, and what was not said as it was taken."""
-        told = [
+        """Build the path with all parameters, including the values of those that were omitted."""
+        parameters = [
             *more.items(),
-            *self.said(),
+            *self.bucket_parameters(),
             ("from", format_row_time(self.first)),
             ("to", format_row_time(self.last)),
             *(("site", str(site)) for site in self.sites),
             *(("box", box) for box in self.boxes),
             *(("metric", name) for name in export.metrics),
         ]
-        return f"{PATH}?{urlencode(told, safe=':,')}"
+        return f"{PATH}?{urlencode(parameters, safe=':,')}"
 
-    def said(self) -> list[tuple[str, str]]:
-        """The parameters of buckets, where there are some."""
+    def bucket_parameters(self) -> list[tuple[str, str]]:
+        """Return the parameters of buckets, if any."""
         if self.bucketing is None:
             return []
         return [("bucket", self.bucketing.bucket.text), ("aggregates", ",".join(self.bucketing.names))]
 
 
 def format_row_time(moment: datetime) -> str:
-    """A time as the files have it."""
+    """Format a time as in the files."""
     return format_us(from_datetime(moment))
 
 
@@ -137,31 +138,43 @@ async def parse_export_query(
     *,
     site: Annotated[
         list[Identifier] | None,
-        Query(max_length=_LISTED_MOST, description="Only of boxes at this site, or one of these"),
+        Query(max_length=_LISTED_MOST, description="Only boxes at this site; repeat it for several sites"),
     ] = None,
     box: Annotated[
         list[Annotated[str, Query(max_length=64)]] | None,
-        Query(max_length=_LISTED_MOST, description="Only of this box, or one of these (100 at most)"),
+        Query(
+            max_length=_LISTED_MOST, description="Only this box; repeat it for several boxes (100 at most)"
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         Query(
             max_length=_LISTED_MOST,
-            description="A metric of the catalogue, or several; by default all that the boxes ever sent",
+            description="Metric of the catalogue; repeat it for several. By default all that the boxes have "
+            "ever sent",
             json_schema_extra={"items": {"type": "string", "enum": sorted(METRICS_BY_NAME)}},
         ),
     ] = None,
     from_: Annotated[
-        InstantParameter | None, Query(alias="from", description="Included; 24 hours before `to` by default")
+        InstantParameter | None, Query(alias="from", description="Inclusive; 24 hours before `to` by default")
     ] = None,
-    to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    to: Annotated[InstantParameter | None, Query(description="Exclusive; now by default")] = None,
     bucket: BucketParameter = None,
     aggregates: AggregatesParameter = None,
 ) -> ExportQuery:
-    """Read the parameters.
+    """Parse the query parameters.
+
+    Args:
+        site: ids of sites; None: all in the tenant scope.
+        box: ids of boxes; None: all.
+        metric: names of metrics; None: all that the boxes have ever sent.
+        from_: start of the span, inclusive; None: 24 hours before its end.
+        to: end of the span, exclusive; None: now.
+        bucket: bucket width, such as `1h`; None: raw samples.
+        aggregates: aggregates of buckets, separated by commas; None: the default ones.
 
     Raises:
-        InvalidError: `unknown_metric`, `range_reversed`, `bucket_missing`, or one of buckets.
+        InvalidError: `unknown_metric`, `range_reversed`, `bucket_missing`, or those of BucketLayout.of.
     """
     if bucket is None:
         check_bucket_parameters(aggregates, "none")
@@ -179,11 +192,11 @@ async def parse_export_query(
 
 
 def resolve_start_position(after: RowPosition | None, start: RowPosition | None) -> RowPosition | None:
-    """Where a file begins, or is gone on with: behind the last row that is there, and not before its part."""
+    """Return the start of a file: after the last row that the client has, and not before its part."""
     if after is None or start is None:
         return start if after is None else advance_position(after)
-    return max(advance_position(after), start, key=_order)
+    return max(advance_position(after), start, key=_sort_key)
 
 
-def _order(place: RowPosition) -> tuple[str, bool, int]:
+def _sort_key(place: RowPosition) -> tuple[str, bool, int]:
     return place.box, place.time is None, 0 if place.time is None else from_datetime(place.time)

@@ -1,7 +1,7 @@
-"""The format that is Parquet: rows leave PostgreSQL as columns of bytes, and a child process makes the file.
+"""Writes the Parquet format: PostgreSQL packs rows as columns of bytes, and a child process encodes them.
 
-Owns the child's life and the frames that it is sent (`parquet_child` says what is in them). Must not import
-pyarrow: it would be in the API process's memory for good.
+Owns the child process and its protocol (see `parquet_process`). Must not import pyarrow, which would stay in
+the memory of the API process.
 """
 
 import asyncio
@@ -23,13 +23,14 @@ MEDIA_TYPE: Final = "application/vnd.apache.parquet"
 
 _CHILD: Final = "app.timeseries.exports.parquet_process"
 _LENGTH_BYTES: Final = 4
-# It imports pyarrow first; after that a frame takes some ten milliseconds, a row group a few tenths.
+# Timeout (s) of one frame. The first one waits for the import of pyarrow; later ones take some 10 ms, and a
+# row group a few tenths of a second.
 _WITHIN_S: Final = 30.0
-# Each has 80 MB or so while it works.
-_TOGETHER: Final = 4
-_COME_BACK_S: Final = 10
+# The most child processes at a time, each of about 80 MB.
+_PROCESSES_MOST: Final = 4
+_RETRY_AFTER_S: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-# NaN, as PostgreSQL sends it: no sample has it, so it stands for none.
+# NaN in PostgreSQL's binary format. No sample has it, so it encodes a missing value.
 _NONE: Final = {False: b"\x7f\xc0\x00\x00", True: b"\x7f\xf8\x00\x00\x00\x00\x00\x00"}
 
 
@@ -43,7 +44,7 @@ class ParquetFormat:
     media_type = MEDIA_TYPE
 
     def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
-        """The boxes as JSON, then the bytes of the times and of each column."""
+        """Select the boxes as JSON, then the bytes of the times and of each column."""
         runs = (
             select(page.c.id, cast(page.c.site_id, Text).label("site"), func.count().label("rows"))
             .group_by(page.c.id, page.c.site_id)
@@ -66,26 +67,26 @@ class ParquetEncoder:
         self._process = process
 
     async def begin(self, columns: Sequence[ExportColumn]) -> bytes:
-        """Say of which columns the file is; gives its first bytes."""
+        """Send the columns; returns the first bytes of the file."""
         return await self._exchange(json.dumps([each._asdict() for each in columns]).encode())
 
     async def add(self, found: PackedSlice) -> bytes:
-        """Send a slice; gives what of the file was written since, often nothing."""
+        """Send a slice; returns the bytes written since, often none."""
         boxes, *columns = found.packed
-        # PostgreSQL writes a line for each element.
+        # PostgreSQL separates the elements of json_agg by line breaks.
         line = boxes.replace("\n", "").encode() + b"\n"
         return await self._exchange(line, *columns)
 
     async def end(self) -> bytes:
-        """Say that there are no more; gives the rest of the file."""
+        """End the file; returns its remaining bytes."""
         return await self._exchange()
 
     async def _exchange(self, *parts: bytes) -> bytes:
-        """Send a frame, and wait for its answer.
+        """Send a frame and wait for its response.
 
         Raises:
-            TimeoutError: it did not come in time.
-            OSError, asyncio.IncompleteReadError: the child is gone.
+            TimeoutError: There was no response in time.
+            OSError, asyncio.IncompleteReadError: The child has died.
         """
         source, sink = self._process.stdout, self._process.stdin
         if source is None or sink is None:
@@ -98,23 +99,23 @@ class ParquetEncoder:
 
 
 class ParquetEncoderPool:
-    """The child processes of one process; so many at once."""
+    """Limits the child processes of the API process."""
 
     def __init__(self) -> None:
         self._running = 0
 
     def check(self) -> None:
-        """See that there is room for another one (TooManyRequestsError `too_many_exports`)."""
-        if self._running >= _TOGETHER:
+        """Check that another child may start (TooManyRequestsError `too_many_exports`)."""
+        if self._running >= _PROCESSES_MOST:
             raise TooManyRequestsError(
-                f"{_TOGETHER} Parquet files are being written: wait for one, or ask for another format.",
+                f"{_PROCESSES_MOST} Parquet exports are running. Retry later, or request another format.",
                 code="too_many_exports",
-                retry_after_s=_COME_BACK_S,
+                retry_after_s=_RETRY_AFTER_S,
             )
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[ParquetEncoder]:
-        """A child for the length of a block; what it did not end then is ended.
+    async def start_encoder(self) -> AsyncIterator[ParquetEncoder]:
+        """Start a child for the duration of the block; kills it at the end if it still runs.
 
         Raises:
             TooManyRequestsError: `too_many_exports`.
@@ -126,7 +127,7 @@ class ParquetEncoderPool:
                 *(sys.executable, "-m", _CHILD),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                # It needs none of the settings, and no secrets.
+                # The child gets no settings and no secrets.
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
             try:
@@ -142,13 +143,13 @@ class ParquetEncoderPool:
 async def stream_parquet(
     slices: AsyncIterator[PackedSlice], columns: Sequence[ExportColumn], encoder: ParquetEncoder
 ) -> AsyncIterator[bytes]:
-    """The file, as it is written; the first slice is read before its first byte."""
+    """Yield the file as it is written. Reads the first slice before the first byte."""
     begun = False
     async for each in slices:
-        head = b"" if begun else await encoder.begin(columns)
-        written = head + await encoder.add(each)
+        header = b"" if begun else await encoder.begin(columns)
+        written = header + await encoder.add(each)
         begun = True
         if written:
             yield written
-    head = b"" if begun else await encoder.begin(columns)
-    yield head + await encoder.end()
+    header = b"" if begun else await encoder.begin(columns)
+    yield header + await encoder.end()

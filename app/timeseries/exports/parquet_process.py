@@ -1,10 +1,11 @@
-"""`python -m app.timeseries.exports.parquet_process`: writes one Parquet file for its parent. Pure.
+"""Writes one Parquet file for its parent process (`python -m app.timeseries.exports.parquet_process`). Pure.
 
-A process of its own, as pyarrow takes more memory than all else that the API process imports, and as what it
-works on then takes nothing from other requests. Speaks on its standard input and output alone, in frames of a
-length (four bytes, big-endian) and as many bytes: first the columns; then for each slice its boxes and its
-columns, as PostgreSQL's binary forms one behind the other; at the end an empty one. Each frame is answered
-with one that has what of the file is written since. Knows neither settings nor database.
+It is a separate process because pyarrow takes more memory than all other imports of the API process, and
+because encoding would delay other requests. It has neither settings nor a database.
+
+The protocol uses frames on standard input and output: a length (four bytes, big-endian) and as many bytes.
+The parent sends the columns, then for each slice its boxes and its columns in PostgreSQL's binary format, and
+an empty frame at the end. Each frame is answered with the bytes of the file written since.
 """
 
 import json
@@ -18,18 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS_PER_GROUP: Final = 100_000
-"""Of the file's row groups, roughly: they are what a reader reads at once."""
+"""The approximate number of rows in a row group, the unit in which readers load a file."""
 
 _LENGTH_BYTES: Final = 4
-# Of PostgreSQL's instants, which begin with the year 2000 (µs).
+# The epoch of PostgreSQL's timestamps, 2000-01-01 (µs).
 _EPOCH_US: Final = 946_684_800_000_000
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _COMPRESSION: Final = "zstd"
-_NICER: Final = 5
+_NICE: Final = 5
 
 
-class _Written:
-    """A file of which what was written is given on, and forgotten."""
+class _OutputBuffer:
+    """A write-only file that hands over and forgets the written bytes."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -37,32 +38,32 @@ class _Written:
         self._position = 0
 
     def write(self, data: memoryview) -> int:
-        """Take some bytes."""
-        taken = bytes(data)
-        self._parts.append(taken)
-        self._position += len(taken)
-        return len(taken)
+        """Append bytes."""
+        drain = bytes(data)
+        self._parts.append(drain)
+        self._position += len(drain)
+        return len(drain)
 
     def tell(self) -> int:
-        """How many there were."""
+        """Return the position."""
         return self._position
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is buffered elsewhere."""
 
     def close(self) -> None:
-        """It may be written to no more."""
+        """Mark the file as closed."""
         self.closed = True
 
-    def taken(self) -> bytes:
-        """What was written since the last time."""
+    def drain(self) -> bytes:
+        """Return and clear the bytes written since the last call."""
         data = b"".join(self._parts)
         self._parts.clear()
         return data
 
 
 def build_schema(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
-    """The file's schema: units and descriptions are the fields' metadata."""
+    """Build the file's schema, with units and descriptions as field metadata."""
     values = [
         pa.field(
             each["name"],
@@ -85,12 +86,12 @@ def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray
 
 
 def decode_record_batch(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
-    """The rows of one slice.
+    """Decode the rows of one slice.
 
     Args:
         schema: the file's.
-        frame: a line of JSON, `[[box's id, site's id, rows], …]`; eight bytes a time; each column's values,
-            of four or eight bytes, where NaN stands for none.
+        frame: a line of JSON, `[[box's id, site's id, rows], …]`; the times, eight bytes each; the values of
+            each column, four or eight bytes each, NaN if missing.
     """
     end = bytes(frame).index(b"\n")
     boxes = json.loads(bytes(frame[:end]))
@@ -110,7 +111,7 @@ def decode_record_batch(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
 
 
 class ParquetFileWriter:
-    """One file, written slice by slice.
+    """Writes one file slice by slice.
 
     Args:
         columns: of values, each with `name`, `unit`, `description` and `double`.
@@ -118,73 +119,73 @@ class ParquetFileWriter:
 
     def __init__(self, columns: Sequence[Mapping[str, Any]]) -> None:
         self._schema = build_schema(columns)
-        self._sink = _Written()
+        self._sink = _OutputBuffer()
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, "w"), self._schema, compression=_COMPRESSION
         )
-        self._waiting: list[pa.RecordBatch] = []
+        self._pending: list[pa.RecordBatch] = []
         self._rows = 0
 
     def add(self, frame: memoryview) -> None:
-        """Take a slice; a row group is written when there are enough of them."""
+        """Add a slice; writes a row group when there are enough rows."""
         batch = decode_record_batch(self._schema, frame)
-        self._waiting.append(batch)
+        self._pending.append(batch)
         self._rows += batch.num_rows
         if self._rows >= ROWS_PER_GROUP:
             self._write()
 
     def end(self) -> None:
-        """Write what is left, and the footer."""
+        """Write the remaining rows and the footer."""
         self._write()
         self._writer.close()
 
-    def taken(self) -> bytes:
-        """What of the file was written since the last time."""
-        return self._sink.taken()
+    def drain(self) -> bytes:
+        """Return the bytes of the file written since the last call."""
+        return self._sink.drain()
 
     def _write(self) -> None:
-        if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._schema).unify_dictionaries()
+        if self._pending:
+            table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
             self._writer.write_table(table, row_group_size=self._rows)
-        self._waiting.clear()
+        self._pending.clear()
         self._rows = 0
 
 
 def _frame(source: BinaryIO) -> bytes | None:
-    """The next frame; None where the other side is gone."""
+    """Read the next frame; None if the parent is gone."""
     length = source.read(_LENGTH_BYTES)
     if len(length) < _LENGTH_BYTES:
         return None
-    wanted = int.from_bytes(length)
-    data = source.read(wanted)
-    return data if len(data) == wanted else None
+    size = int.from_bytes(length)
+    data = source.read(size)
+    return data if len(data) == size else None
 
 
 def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
-    """Write a file for whoever is at the other end, until that one has ended it, or is gone."""
+    """Write a file for the parent until it ends the file or closes the pipe."""
     head = _frame(source)
     if head is None:
         return
     writer = ParquetFileWriter(json.loads(head))
-    going = True
-    while going:
-        answer = writer.taken()
-        sink.write(len(answer).to_bytes(_LENGTH_BYTES) + answer)
+    is_open = True
+    while is_open:
+        written = writer.drain()
+        sink.write(len(written).to_bytes(_LENGTH_BYTES) + written)
         sink.flush()
         frame = _frame(source)
         if frame is None:
             return
-        going = bool(frame)
-        if going:
+        is_open = bool(frame)
+        if is_open:
             writer.add(memoryview(frame))
     writer.end()
-    answer = writer.taken()
-    sink.write(len(answer).to_bytes(_LENGTH_BYTES) + answer)
+    written = writer.drain()
+    sink.write(len(written).to_bytes(_LENGTH_BYTES) + written)
     sink.flush()
 
 
 if __name__ == "__main__":
-    os.nice(_NICER)
-    # One slice after the other: further threads would have memory of their own, and nothing to do.
+    os.nice(_NICE)
+    # Slices are encoded one by one, so that further threads would only take memory.
     pa.set_cpu_count(1)
     write_parquet_stream(sys.stdin.buffer, sys.stdout.buffer)

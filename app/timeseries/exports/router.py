@@ -1,9 +1,7 @@
-"""REST for exports: refusals before the first byte, headers, the record of who took what.
+"""Serves exports over REST: checks requests before the first byte, and records each export.
 
-No session of the database is held for the life of a file. One that fails ends without the end of its body:
-the connection is closed, and the client can tell.
-
-What the list of an export's parts looks like.
+No database session stays open for the duration of a file. If an export fails, the connection is closed before
+the end of the body, so that the client can detect it.
 """
 
 import time
@@ -41,16 +39,16 @@ from app.timeseries.exports.text_formats import TEXT_FORMATS
 
 
 class ExportPart(BaseModel):
-    """A part of an export: a file of its own, to be had under `href`."""
+    """A part of an export: a separate file, available at `href`."""
 
-    number: int = Field(description="From 1 on", examples=[1])
-    from_: datetime = Field(serialization_alias="from", description="Of the whole export, included")
-    to: datetime = Field(description="Of the whole export, excluded")
-    first_box: str = Field(description="Of the first row", examples=["pont-neuf-1"])
-    last_box: str = Field(description="Of the last row", examples=["pont-neuf-2"])
-    rows: int = Field(description="Counted now: samples that come late are read too", examples=[1_000_000])
+    number: int = Field(description="Number of the part, from 1 on", examples=[1])
+    from_: datetime = Field(serialization_alias="from", description="Start of the whole export, inclusive")
+    to: datetime = Field(description="End of the whole export, exclusive")
+    first_box: str = Field(description="Box of the first row", examples=["pont-neuf-1"])
+    last_box: str = Field(description="Box of the last row", examples=["pont-neuf-2"])
+    rows: int = Field(description="Number of rows now; late samples may add more", examples=[1_000_000])
     href: str = Field(
-        description="The path, with all that was asked for",
+        description="Path of the part, with all parameters",
         examples=["/v1/readings/export?format=parquet&from=2026-01-01T00:00:00Z&to=…&metric=pm2_5&part=…"],
     )
 
@@ -58,12 +56,12 @@ class ExportPart(BaseModel):
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Format = Literal["csv", "ndjson", "geojson", "parquet"]
 
-_MAY_READ: Final = require_scope("telemetry:read")
-_Reader = Annotated[Principal, Depends(_MAY_READ)]
-_Asked = Annotated[ExportQuery, Depends(parse_export_query)]
+_READ_SCOPE: Final = require_scope("telemetry:read")
+_Reader = Annotated[Principal, Depends(_READ_SCOPE)]
+_QueryDep = Annotated[ExportQuery, Depends(parse_export_query)]
 _PARTS_MOST: Final = 100
-# A key that was revoked reads on for no longer than this.
-_LOOK_EVERY_S: Final = 60.0
+# A revoked key can continue an export for this long at most.
+_REFRESH_S: Final = 60.0
 _EXAMPLES: Final = {
     "csv": "box,site,time,pm2_5,laeq\r\n"
     "box-0001,01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d,2026-11-24T10:00:00Z,12.4,58.3\r\n",
@@ -73,7 +71,7 @@ _EXAMPLES: Final = {
     '"coordinates":[1.4453,43.6045]},"properties":{"box":"box-0001","site":"01936f3d-0c2f-7a3b-9c4d-'
     '5e6f7a8b9c0d","time":"2026-11-24T10:00:00Z","pm2_5":12.4,"laeq":58.3}}\n]}\n',
 }
-# The same with `bucket=1h&aggregates=avg,max`.
+# Examples with `bucket=1h&aggregates=avg,max`.
 _BUCKETS: Final = {
     "csv": "box,site,time,pm2_5_avg,pm2_5_max\r\n"
     "box-0001,01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d,2026-11-24T10:00:00Z,11.83518,19.4\r\n",
@@ -95,143 +93,151 @@ _CONTENT: Final[dict[str, Any]] = {
 } | {parquet_format.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
 
-class _StillMay:
-    """Whom a long export's transactions are for: looked up again now and then."""
+class _CallerRefresher:
+    """Returns the caller of a long export, and checks its key again now and then."""
 
     def __init__(self, request: Request, key: str, principal: Principal) -> None:
         self._state = request.app.state
         self._key = key
         self._caller = principal.caller()
-        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        self._refresh_at = time.monotonic() + _REFRESH_S
 
     async def __call__(self) -> ScopedCaller:
-        """The caller (UnauthorisedError, ForbiddenError: its key was revoked, or may not read any more)."""
-        if time.monotonic() >= self._look_at:
+        """Return the caller (UnauthorisedError, ForbiddenError: its key was revoked or lost the scope)."""
+        if time.monotonic() >= self._refresh_at:
             principal = await authenticate_token(self._state, self._key, datetime.now(UTC))
-            _MAY_READ.check(principal)
+            _READ_SCOPE.check(principal)
             self._caller = principal.caller()
-            self._look_at = time.monotonic() + _LOOK_EVERY_S
+            self._refresh_at = time.monotonic() + _REFRESH_S
         return self._caller
 
 
-async def _reading(
+async def _make_reader(
     request: Request,
     principal: _Reader,
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
     database: Annotated[Database, Depends(get_database)],
 ) -> ExportReader:
-    turns: ExportLimits = request.app.state.export_turns
-    caller = _StillMay(request, credentials.credentials, principal)
-    return ExportReader(database, turns, caller, principal.tree)
+    limits: ExportLimits = request.app.state.export_turns
+    caller = _CallerRefresher(request, credentials.credentials, principal)
+    return ExportReader(database, limits, caller, principal.tree)
 
 
-_Reading = Annotated[ExportReader, Depends(_reading)]
+_ExportReaderDep = Annotated[ExportReader, Depends(_make_reader)]
 
 
-class _Place(NamedTuple):
-    """What an export holds until the last byte, or until the client has gone."""
+class _ExportSlot(NamedTuple):
+    """The resources of an export, held until the last byte or until the client disconnects."""
 
-    held: AsyncExitStack
+    resources: AsyncExitStack
     encoders: parquet_format.ParquetEncoderPool
 
 
-async def _place(request: Request, principal: _Reader, reading: _Reading) -> AsyncIterator[_Place]:
+async def _acquire_slot(
+    request: Request, principal: _Reader, reader: _ExportReaderDep
+) -> AsyncIterator[_ExportSlot]:
     if request.scope["http_version"] == "1.0":
         raise MalformedRequestError(
-            "Exports need HTTP/1.1: in HTTP/1.0 a file that was cut short looks whole. Behind nginx: "
+            "Exports need HTTP/1.1, because in HTTP/1.0 a truncated file looks complete. Behind nginx, set "
             "`proxy_http_version 1.1`.",
             code="http_version_too_old",
         )
-    with reading.turns.reserve_export(principal.organisation_id, "readings"):
-        async with AsyncExitStack() as held:
-            yield _Place(held, request.app.state.parquet_encoders)
+    with reader.limits.reserve_export(principal.organisation_id, "readings"):
+        async with AsyncExitStack() as resources:
+            yield _ExportSlot(resources, request.app.state.parquet_encoders)
 
 
 @router.get(
     "/readings/export",
     operation_id="export_readings",
-    summary="Readings as a file",
+    summary="Export readings as a file",
     response_class=StreamingResponse,
     responses={
         **document_problems(400, 401, 403, 404, 422, 429, 503),
-        200: {"description": "The file, as it is read", "content": _CONTENT},
+        200: {"description": "The file, streamed", "content": _CONTENT},
     },
 )
 async def export_readings(
     *,
     principal: _Reader,
-    given: _Asked,
-    reading: _Reading,
-    place: Annotated[_Place, Depends(_place)],
-    format_: Annotated[Format, Query(alias="format", description="What the file is")] = "csv",
+    query: _QueryDep,
+    reader: _ExportReaderDep,
+    slot: Annotated[_ExportSlot, Depends(_acquire_slot)],
+    format_: Annotated[Format, Query(alias="format", description="File format")] = "csv",
     after: Annotated[
         str | None,
         Query(
             max_length=128,
-            description="Go on behind this row of a file that broke: its box, a comma, its time as they "
-            "stand there. Goes with `from`, `to` and `metric`; not with Parquet",
+            description="Resume an interrupted file after this row: its box, a comma, and its time as in the "
+            "file. Needs `from`, `to` and `metric`; not for Parquet",
             examples=["box-0001,2026-11-24T10:00:00Z"],
         ),
     ] = None,
     part: Annotated[
-        str | None, Query(max_length=CURSOR_LIMIT, description="Of `GET /v1/readings/export/parts`")
+        str | None,
+        Query(max_length=CURSOR_LIMIT, description="Part token from `GET /v1/readings/export/parts`"),
     ] = None,
 ) -> StreamingResponse:
-    """Raw samples of many boxes, or buckets of them: a row for each, in the order of boxes' ids and times.
+    """Export raw samples or buckets of many boxes, one row each, ordered by box id and time.
 
-    `box`, `site`, `time`, and a column for each metric; units are those of `GET /v1/metrics`. With `bucket`
-    there is a row for each bucket that has a value, as `GET /v1/boxes/{box}/readings` gives it, and a column
-    for each metric and aggregate (`pm2_5_avg`).
+    Columns are `box`, `site`, `time` and one per metric, in the units of `GET /v1/metrics`. With `bucket`,
+    there is a row for each bucket that has a value, with the values of `GET /v1/boxes/{box}/readings`, and a
+    column for each metric and aggregate (`pm2_5_avg`).
 
-    `site` and `box` both narrow. A file that breaks off is gone on with by `after`, at the address in
-    `Content-Location`; one that was cut short ends without the end of its body, never as if it were whole.
-    Parquet, which cannot be gone on with, is had in parts. One at a time for an organisation: others are 429
-    `too_many_exports`. Each is recorded in the audit log.
+    `site` and `box` both filter. To resume an interrupted file, request the URL in `Content-Location` with
+    `after`. A failed export closes the connection before the end of the body, so that a truncated file never
+    looks complete. Parquet cannot be resumed: download it in parts. An organisation can run one export at a
+    time; others are refused with 429 `too_many_exports`. The audit log records each export.
     """
-    last = None if after is None else RowPosition.read(after)
-    named = PartReference(0, None, None) if part is None else PartReference.read(part)
+    resume_after = None if after is None else RowPosition.read(after)
+    part_reference = PartReference(0, None, None) if part is None else PartReference.read(part)
     if after is not None or part is not None:
-        given.check_whole()
+        query.check_explicit()
     if after is not None and format_ == "parquet":
         raise InvalidError(
-            "A Parquet file cannot be gone on with: have it in parts (GET /v1/readings/export/parts).",
+            "A Parquet file cannot be resumed. Download it in parts (GET /v1/readings/export/parts).",
             code="after_not_taken",
         )
-    async with reading.database.read() as session:
-        start = resolve_start_position(last, named.start)
-        export = await given.export(session, principal.visible(), start, named.until)
-    address = given.address(export, format=format_, **({} if part is None else {"part": part}))
+    async with reader.database.read() as session:
+        start = resolve_start_position(resume_after, part_reference.start)
+        export = await query.export(session, principal.visible(), start, part_reference.until)
+    address = query.address(export, format=format_, **({} if part is None else {"part": part}))
     if format_ == "parquet":
-        encoder = await place.held.enter_async_context(place.encoders.one())
+        encoder = await slot.resources.enter_async_context(slot.encoders.start_encoder())
         media_type = parquet_format.MEDIA_TYPE
-        slices = export.slices(reading, parquet_format.ParquetFormat())
+        slices = export.slices(reader, parquet_format.ParquetFormat())
         chunks = parquet_format.stream_parquet(slices, export.columns, encoder)
     else:
         text = TEXT_FORMATS[format_]
         media_type = text.media_type
-        chunks = text.chunks(export.slices(reading, text), export.columns, resumed=after is not None)
-    # What fails at once is still told as any other error.
+        chunks = text.chunks(export.slices(reader, text), export.columns, resumed=after is not None)
+    # An error before the first chunk still gives an error response.
     head = await anext(chunks)
-    details = {"format": format_, "after": after, "part": named.number or None, **dict(given.said())}
-    await _record(reading.database, export, details)
+    details = {
+        "format": format_,
+        "after": after,
+        "part": part_reference.number or None,
+        **dict(query.bucket_parameters()),
+    }
+    await _record(reader.database, export, details)
     headers = {
-        "Content-Disposition": f'attachment; filename="{_name(given, named.number, format_)}"',
+        "Content-Disposition": f'attachment; filename="{_file_name(query, part_reference.number, format_)}"',
         "Content-Location": address,
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(_whole(head, chunks), media_type=media_type, headers=headers)
+    return StreamingResponse(_prepend(head, chunks), media_type=media_type, headers=headers)
 
 
-async def _whole(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepend(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield head
     async for chunk in rest:
         yield chunk
 
 
 async def _record(database: Database, export: RowExport, details: dict[str, Any]) -> None:
-    """Record in the logs of those whose boxes they are that readings leave, before any does."""
+    """Record the export in the audit logs of the boxes' organisations, before the first byte."""
     selection, span = export.selection, export.span
-    told = {
+    record = {
         "from": format_row_time(span.first),
         "to": format_row_time(span.last),
         "sites": [str(site) for site in selection.sites],
@@ -239,64 +245,64 @@ async def _record(database: Database, export: RowExport, details: dict[str, Any]
         **details,
     }
     async with database.write() as session:
-        whose = await find_selected_organisations(session, selection)
+        organisations = await find_selected_organisations(session, selection)
         await record_access(
-            session, "readings", [AccessedSubject(each, None) for each in whose], details=told
+            session, "readings", [AccessedSubject(each, None) for each in organisations], details=record
         )
 
 
-def _name(given: ExportQuery, number: int, format_: str) -> str:
-    """What a browser calls the file."""
-    span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (given.first, given.last))
+def _file_name(query: ExportQuery, number: int, format_: str) -> str:
+    """Return the file name for browsers."""
+    span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (query.first, query.last))
     part = f"-part-{number:04}" if number else ""
-    bucket = f"-{given.bucketing.bucket.text}" if given.bucketing else ""
+    bucket = f"-{query.bucketing.bucket.text}" if query.bucketing else ""
     return f"vigie-readings-{span}{bucket}{part}.{format_}"
 
 
 @router.get(
     "/readings/export/parts",
     operation_id="list_export_parts",
-    summary="An export in parts",
+    summary="List the parts of an export",
     responses=document_problems(401, 403, 404, 422, 429, 503),
 )
 async def list_export_parts(
     *,
     principal: _Reader,
     session: ReadSessionDep,
-    given: _Asked,
-    reading: _Reading,
-    format_: Annotated[Format, Query(alias="format", description="What the files are")] = "parquet",
+    query: _QueryDep,
+    reader: _ExportReaderDep,
+    format_: Annotated[Format, Query(alias="format", description="File format of the parts")] = "parquet",
     rows_per_part: Annotated[
-        int, Query(ge=1_000, le=ROWS_MOST, description="Rows of a part at most")
+        int, Query(ge=1_000, le=ROWS_MOST, description="The most rows of a part")
     ] = ROWS_MOST,
-    limit: Annotated[int, Query(ge=1, le=_PARTS_MOST, description="Parts a page at most")] = _PARTS_MOST,
+    limit: Annotated[int, Query(ge=1, le=_PARTS_MOST, description="Parts per page")] = _PARTS_MOST,
     cursor: Cursor = None,
 ) -> Page[ExportPart]:
-    """What an export is divided into: each part is a file of its own, and all together are the whole.
+    """Divide an export into parts, in the order of the rows. Each part is a separate file.
 
-    In the order of the rows. A page has fewer parts than `limit` where there is much to count: go on until
-    `next` is null. With `cursor` goes what went with the first page, and `from` and `to` with both.
+    A page has fewer parts than `limit` if counting takes long: continue until `next` is null. Repeat the
+    parameters of the first page with `cursor`, and always give `from` and `to`.
     """
-    begun = PartReference(1, None, None) if cursor is None else PartReference.read(cursor)
-    export = await given.export(session, principal.visible(), begun.start, None)
-    # What is read from here on has transactions of its own.
+    first_part = PartReference(1, None, None) if cursor is None else PartReference.read(cursor)
+    export = await query.export(session, principal.visible(), first_part.start, None)
+    # Counting opens its own transactions.
     await session.close()
     parts: SamplePartPlanner | BucketPartPlanner
     if isinstance(export, BucketExport):
-        parts = BucketPartPlanner(export, rows=rows_per_part, number=begun.number)
+        parts = BucketPartPlanner(export, rows=rows_per_part, number=first_part.number)
     else:
-        parts = SamplePartPlanner(export, rows=rows_per_part, number=begun.number)
-    found, following = await parts.listed(reading, most=limit)
+        parts = SamplePartPlanner(export, rows=rows_per_part, number=first_part.number)
+    found, following = await parts.list_parts(reader, most=limit)
     return Page(
         data=[
             ExportPart(
                 number=part.number,
-                from_=given.first,
-                to=given.last,
+                from_=query.first,
+                to=query.last,
                 first_box=part.first_box,
                 last_box=part.until.box,
                 rows=part.rows,
-                href=given.address(
+                href=query.address(
                     export, format=format_, part=PartReference(part.number, part.start, part.until).token()
                 ),
             )

@@ -1,8 +1,8 @@
-"""How an export goes through its rows: which boxes, and which while of them, are looked at next.
+"""Chooses the next boxes and time range that an export reads, from the outcome of the previous ones.
 
-Owns how much is looked at once. Through the view that shows a caller's samples nothing comes in the order of
-time but by sorting all that was asked for: so only so much is asked for as fits, and where there was more it
-is asked for anew, in less. Pure: no database, no clock.
+Through the tenant view rows come in order of time only if PostgreSQL sorts all rows of the range. So a range
+has about as many rows as fit into a slice, and is retried smaller if it had more. Pure: no database, no
+clock.
 """
 
 from datetime import datetime, timedelta
@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from app.timeseries.exports.box_selection import ExportSpan, RowPosition
 
 MAX_SCANNED_BOXES: Final = 100
-"""That are looked at together."""
+"""The most boxes in one range."""
 
-# From piece to piece: whoever has few rows is looked at together with others, carefully.
+# The growth from range to range, so that boxes with few rows are read together.
 _GROWTH: Final = 4
 _FILLED: Final = 0.8
 _LONG_S: Final = 1.0
@@ -21,12 +21,12 @@ _SHORTEST: Final = timedelta(microseconds=1)
 
 
 class ScanRange(NamedTuple):
-    """What is looked at.
+    """A range to read.
 
     Attributes:
-        start: the first row's place; None: the beginning.
-        boxes: how many boxes, at most, each to the end of the span.
-        end: of a single box instead only what is before this; None: boxes.
+        start: position of the first row; None: the beginning.
+        boxes: the most boxes, each to the end of the span.
+        end: only one box, and only rows before this; None: several boxes.
     """
 
     start: RowPosition | None
@@ -35,29 +35,29 @@ class ScanRange(NamedTuple):
 
 
 class ScanOutcome(NamedTuple):
-    """What there was.
+    """The outcome of a range.
 
     Attributes:
-        rows: of those boxes that were taken whole.
-        looked: how many boxes there were.
-        last: the last of them; None where there was none.
+        rows: number of rows of complete boxes.
+        scanned: number of boxes.
+        last: the last box; None if there was none.
         over: the first box with which there are more rows than fit; None: all fit.
-        seconds: that it took.
+        seconds: duration of the query.
     """
 
     rows: int
-    looked: int
+    scanned: int
     last: str | None
     over: str | None
     seconds: float
 
 
 class AdaptiveRowScan:
-    """A way through all rows, piece by piece.
+    """Iterates over all rows, range by range.
 
     Args:
-        span: what is exported.
-        rows: that fit into a piece.
+        span: range of the export.
+        rows: the most rows of a range.
     """
 
     def __init__(self, span: ExportSpan, rows: int) -> None:
@@ -65,52 +65,52 @@ class AdaptiveRowScan:
         self._rows = rows
         self._start = span.start
         self._boxes = 1
-        # Of a box that has more rows than fit: how much of the span is looked at.
+        # The width of the time range, while a single box has more rows than fit.
         self._width: timedelta | None = None
         self._hint = (span.last - span.first) / _GROWTH
         self._more = True
 
     def next(self) -> ScanRange | None:
-        """What is to be looked at; None at the end."""
+        """Return the next range; None at the end."""
         if not self._more:
             return None
         if self._width is None or self._start is None or self._start.time is None:
             return ScanRange(self._start, self._boxes, None)
-        # Not past the last year that there is.
+        # Clipped to the span, because a time after the year 9999 would overflow.
         width = min(self._width, self._span.last - self._start.time)
         return ScanRange(self._start, 1, self._start.time + width)
 
-    def seen(self, piece: ScanRange, seen: ScanOutcome) -> None:
-        """Tell what there was in a piece: the next one follows from it."""
-        if piece.end is not None:
-            self._seen_while(piece, piece.end, seen)
-        elif seen.over is None:
-            self._more = seen.looked == piece.boxes
-            if seen.last is not None:
-                self._start = RowPosition(seen.last, None)
-            self._boxes = choose_box_count(piece.boxes, seen.rows, self._rows, seen.seconds)
+    def advance(self, scan_range: ScanRange, outcome: ScanOutcome) -> None:
+        """Choose the next range from the outcome of this one."""
+        if scan_range.end is not None:
+            self._advance_in_box(scan_range, scan_range.end, outcome)
+        elif outcome.over is None:
+            self._more = outcome.scanned == scan_range.boxes
+            if outcome.last is not None:
+                self._start = RowPosition(outcome.last, None)
+            self._boxes = choose_box_count(scan_range.boxes, outcome.rows, self._rows, outcome.seconds)
         else:
-            self._start = self._begin(seen.over)
-            self._boxes = max(1, piece.boxes // _GROWTH)
-            if not seen.rows:
+            self._start = self._begin(outcome.over)
+            self._boxes = max(1, scan_range.boxes // _GROWTH)
+            if not outcome.rows:
                 self._width = self._hint
 
-    def _seen_while(self, piece: ScanRange, end: datetime, seen: ScanOutcome) -> None:
+    def _advance_in_box(self, scan_range: ScanRange, end: datetime, outcome: ScanOutcome) -> None:
         width = self._width or _SHORTEST
-        if piece.start is None or not seen.looked:
-            # The box was removed meanwhile.
+        if scan_range.start is None or not outcome.scanned:
+            # The box was deleted concurrently.
             self._width = None
-            self._start = None if piece.start is None else RowPosition(piece.start.box, None)
-        elif seen.over is not None:
+            self._start = None if scan_range.start is None else RowPosition(scan_range.start.box, None)
+        elif outcome.over is not None:
             self._width = self._hint = max(width / _GROWTH, _SHORTEST)
         elif end >= self._span.last:
-            self._start, self._width, self._boxes = RowPosition(piece.start.box, None), None, 1
+            self._start, self._width, self._boxes = RowPosition(scan_range.start.box, None), None, 1
         else:
-            fitting = self._rows * _FILLED / seen.rows if seen.rows else _GROWTH
-            times = 1 / _GROWTH if seen.seconds >= _LONG_S else min(_GROWTH, fitting)
+            fitting = self._rows * _FILLED / outcome.rows if outcome.rows else _GROWTH
+            times = 1 / _GROWTH if outcome.seconds >= _LONG_S else min(_GROWTH, fitting)
             longest = self._span.last - self._span.first
             self._width = self._hint = max(min(width * times, longest), _SHORTEST)
-            self._start = RowPosition(piece.start.box, end)
+            self._start = RowPosition(scan_range.start.box, end)
 
     def _begin(self, box: str) -> RowPosition:
         start = self._start
@@ -120,16 +120,16 @@ class AdaptiveRowScan:
 
 
 def choose_box_count(boxes: int, found: int, rows: int, seconds: float) -> int:
-    """How many boxes are looked at next.
+    """Choose the number of boxes in the next range.
 
-    Each of them is read as far as it fills a piece by itself: too many cost the database time for nothing,
-    too few a query each. Where few samples have what is asked for, it is by the time that there are too many.
+    PostgreSQL reads each box up to the row limit: too many boxes waste database time, too few waste queries.
+    If few samples have the metrics, the duration limits the number.
 
     Args:
-        boxes: that were looked at.
-        found: rows that they had.
-        rows: that fit.
-        seconds: that it took.
+        boxes: number of boxes in the last range.
+        found: number of their rows.
+        rows: the most rows of a range.
+        seconds: duration of the query.
     """
     if seconds >= _LONG_S:
         return max(1, boxes // _GROWTH)

@@ -1,7 +1,7 @@
-"""Reads an export's rows in order, a slice at a time: PostgreSQL packs them, and no row is seen here.
+"""Reads the rows of an export in order, in slices that PostgreSQL packs into bytes.
 
-Owns the query of a slice; how much one looks at is the walk's. Each slice is a transaction of its own, so
-that a client that reads slowly holds no connection; no slice is larger for the export's being long.
+Each slice is a separate transaction, so that a slow client holds no connection. `row_scan` chooses the range
+of a slice, whose size does not depend on the length of the export.
 """
 
 import time
@@ -21,19 +21,20 @@ from app.timeseries.exports.row_scan import AdaptiveRowScan, ScanOutcome, ScanRa
 from app.timeseries.exports.row_source import ExportColumn, RowSource
 
 ROWS: Final = 5_000
-"""Of a slice, at most."""
+"""The most rows of a slice."""
 
-# No id has this character; it comes after all that they have.
-_BEHIND_ALL: Final = "~"
-# It is PostgreSQL that works: the process itself has time for others all along.
-_REST: Final = 1.0
+# Sorts after all characters of a box id.
+_AFTER_ALL_IDS: Final = "~"
+# The pause after a slice, relative to its duration. Short, because PostgreSQL does the work, not this
+# process.
+_IDLE_RATIO: Final = 1.0
 
 
 class RowPacker(Protocol):
-    """How rows become bytes: in the query."""
+    """Turns rows into bytes within the query."""
 
     def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
-        """What of a slice's rows is asked for: aggregates over `page`, in the order of (id, time).
+        """Return aggregates over `page`, ordered by (id, time).
 
         `page` has `id`, `site_id`, `longitude` and `latitude` of the box, `time`, and each column.
         """
@@ -41,11 +42,11 @@ class RowPacker(Protocol):
 
 
 class PackedSlice(NamedTuple):
-    """Some rows.
+    """Some packed rows.
 
     Attributes:
-        rows: how many; never 0.
-        packed: what the packing asked for.
+        rows: number of rows; never 0.
+        packed: the aggregates of the packer.
     """
 
     rows: int
@@ -53,7 +54,7 @@ class PackedSlice(NamedTuple):
 
 
 class TimedResult(NamedTuple):
-    """What the database says, and how long that took it (seconds)."""
+    """The rows of a query, and its duration (s)."""
 
     rows: Sequence[Row[*tuple[Any, ...]]]
     seconds: float
@@ -61,39 +62,39 @@ class TimedResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExportReader:
-    """By what a process reads an export.
+    """The access of an export to the database.
 
     Attributes:
-        database: the process's.
-        turns: in which slices are read.
-        caller: tells whom a transaction is for; raises where that one may not read any more.
-        tree: with whom the caller takes turns.
+        database: of the process.
+        limits: concurrency limits of exports.
+        caller: returns the caller of the next transaction; raises if access was revoked.
+        tree: the integrator; its exports are read in rotation.
     """
 
     database: Database
-    turns: ExportLimits
+    limits: ExportLimits
     caller: Callable[[], Awaitable[ScopedCaller]]
     tree: UUID
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[ReadSession]:
-        """A turn and a transaction, for the length of a block."""
+    async def open_session(self) -> AsyncIterator[ReadSession]:
+        """Wait for a slot, then open a transaction for the duration of the block."""
         caller = await self.caller()
-        async with self.turns.read_slice(self.tree, rest=_REST):
+        async with self.limits.read_slice(self.tree, rest=_IDLE_RATIO):
             with run_as_caller(caller):
                 async with self.database.read() as session:
                     yield session
 
     async def read(self, statement: Select[*tuple[Any, ...]]) -> TimedResult:
-        """Ask the database, in a turn and a transaction of its own."""
-        async with self.turn() as session:
+        """Execute a query in its own slot and transaction."""
+        async with self.open_session() as session:
             began = time.monotonic()
             rows = (await session.execute(statement)).all()
             return TimedResult(rows, time.monotonic() - began)
 
 
 class RowExport(Protocol):
-    """What is exported, whatever the rows are: samples, or buckets."""
+    """An export of any kind of rows: samples or buckets."""
 
     @property
     def selection(self) -> ExportSelection:
@@ -102,31 +103,31 @@ class RowExport(Protocol):
 
     @property
     def span(self) -> ExportSpan:
-        """Of time, and of the order."""
+        """The range of times and positions."""
         ...
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of which there are values."""
+        """The metrics."""
         ...
 
     @property
     def columns(self) -> tuple[ExportColumn, ...]:
-        """Of values, in the file's order."""
+        """The value columns, in the file's order."""
         ...
 
-    def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
-        """All rows in order."""
+    def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
+        """Yield all rows in order."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SampleExport:
-    """Samples that are exported, and of what.
+    """An export of samples.
 
     Attributes:
         selection: the boxes.
-        span: of time, and of the order.
+        span: range of times and positions.
         source: the rows.
     """
 
@@ -136,62 +137,66 @@ class SampleExport:
 
     @property
     def columns(self) -> tuple[ExportColumn, ...]:
-        """Of values, in the file's order."""
+        """The value columns, in the file's order."""
         return self.source.columns
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of which there are values."""
+        """The metrics."""
         return tuple(column.name for column in self.source.columns)
 
-    def found(self, piece: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
-        """The parts of a query on a piece.
+    def build_ctes(self, scan_range: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
+        """Build the parts of a query on a range.
 
         Args:
-            piece: what is looked at.
-            rows: that fit.
+            scan_range: the boxes and times to read.
+            rows: the most rows of the range.
 
         Returns:
-            The boxes; the rows of each, in no order, as many as fit and one more; and the first box with
-            which there are more than fit, counted from the first on.
+            The boxes; up to `rows` + 1 rows of each, in no order; and the first box with which there are more
+                rows than fit, counted from the first box on.
         """
-        looked = self.selection.page(self.span, piece.start, piece.boxes, piece.end).cte("looked")
-        mine = self.source.rows(looked.c.key, looked.c.since, looked.c.before).limit(rows + 1).lateral("mine")
-        where = (looked.c.id, looked.c.site_id, looked.c.longitude, looked.c.latitude)
-        values = [mine.c[column.name] for column in self.columns]
-        found = select(*where, mine.c.time, *values).join_from(looked, mine, true()).cte("found")
+        scanned = self.selection.page(self.span, scan_range.start, scan_range.boxes, scan_range.end).cte(
+            "looked"
+        )
+        box_rows = (
+            self.source.rows(scanned.c.key, scanned.c.since, scanned.c.before).limit(rows + 1).lateral("mine")
+        )
+        where = (scanned.c.id, scanned.c.site_id, scanned.c.longitude, scanned.c.latitude)
+        values = [box_rows.c[column.name] for column in self.columns]
+        found = select(*where, box_rows.c.time, *values).join_from(scanned, box_rows, true()).cte("found")
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("counts")
         totals = select(
             counts.c.id, func.sum(counts.c.rows).over(order_by=counts.c.id).label("total")
         ).subquery("totals")
         over = select(func.min(totals.c.id)).where(totals.c.total > rows).scalar_subquery()
-        return looked, found, over
+        return scanned, found, over
 
-    def statement(self, piece: ScanRange, packing: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
-        """The query of a slice: what is seen of a piece (but for the time it takes), and its rows packed.
+    def statement(self, scan_range: ScanRange, packer: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
+        """Build the query of a slice: the outcome of the range (without the duration), and its packed rows.
 
         Args:
-            piece: what is looked at.
-            packing: what is asked for of the rows.
-            rows: that fit.
+            scan_range: the boxes and times to read.
+            packer: packs the rows.
+            rows: the most rows of the range.
         """
-        looked, found, over = self.found(piece, rows)
-        page = select(found).where(found.c.id < func.coalesce(over, _BEHIND_ALL)).cte("page")
+        scanned, found, over = self.build_ctes(scan_range, rows)
+        page = select(found).where(found.c.id < func.coalesce(over, _AFTER_ALL_IDS)).cte("page")
         return select(
             func.count(),
-            select(func.count()).select_from(looked).scalar_subquery(),
-            select(func.max(looked.c.id)).scalar_subquery(),
+            select(func.count()).select_from(scanned).scalar_subquery(),
+            select(func.max(scanned.c.id)).scalar_subquery(),
             over,
-            *packing.pack(page, self.columns),
+            *packer.pack(page, self.columns),
         ).select_from(page)
 
-    async def slices(self, reading: ExportReader, packing: RowPacker) -> AsyncIterator[PackedSlice]:
-        """All rows in order. Between two slices nothing is held."""
-        walk, rows = AdaptiveRowScan(self.span, ROWS), ROWS
-        # Boxes that never sent anything have no columns either.
-        while self.columns and (piece := walk.next()) is not None:
-            answer = await reading.read(self.statement(piece, packing, rows=rows))
-            ((found, looked, last, over, *packed),) = answer.rows
-            walk.seen(piece, ScanOutcome(found, looked, last, over, answer.seconds))
+    async def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
+        """Yield all rows in order. No database session is open between two slices."""
+        scan, rows = AdaptiveRowScan(self.span, ROWS), ROWS
+        # Without columns, no box has ever sent a sample.
+        while self.columns and (scan_range := scan.next()) is not None:
+            result = await reader.read(self.statement(scan_range, packer, rows=rows))
+            ((found, scanned, last, over, *packed),) = result.rows
+            scan.advance(scan_range, ScanOutcome(found, scanned, last, over, result.seconds))
             if found:
                 yield PackedSlice(found, tuple(packed))

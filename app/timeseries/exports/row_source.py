@@ -1,7 +1,7 @@
-"""What an export has rows of: the columns, and the query of one box's rows.
+"""Defines the source of an export's rows: the columns, and the query of one box's rows.
 
-Owns the seam between exports and what is exported. Raw samples are one source; whatever has rows of a box by
-time, such as means by the hour, can be another. Must not know how rows become a file.
+Raw samples are one source. Another one can have other rows of a box by time, such as hourly means. A source
+does not know file formats.
 """
 
 from collections.abc import Iterable
@@ -16,13 +16,13 @@ from app.timeseries.storage.models import TENANT_SAMPLES
 
 
 class ExportColumn(NamedTuple):
-    """A column of values.
+    """A value column.
 
     Attributes:
         name: in the file, and in the source's query.
         unit: of its values.
-        description: what they are, in English.
-        double: whether they have eight bytes; else four.
+        description: of its values, in English.
+        double: whether values are eight-byte floats, otherwise four-byte.
     """
 
     name: str
@@ -32,34 +32,34 @@ class ExportColumn(NamedTuple):
 
 
 class RowSource(Protocol):
-    """Rows of boxes by time, a time at most once for each box."""
+    """Rows of boxes by time, with unique times per box."""
 
     @property
     def columns(self) -> tuple[ExportColumn, ...]:
-        """The columns of values, in the file's order."""
+        """The value columns, in the file's order."""
         ...
 
     def rows(
         self, box_key: ColumnElement[int], since: ColumnElement[datetime], before: ColumnElement[datetime]
     ) -> Select[*tuple[Any, ...]]:
-        """The query of one box's rows: `time`, and each column under its name; in no order.
+        """Build the query of one box's rows: `time`, and each column under its name; in no order.
 
         Args:
             box_key: the box.
-            since: no row is before this.
-            before: every row is before this.
+            since: start, inclusive.
+            before: end, exclusive.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RawSamples:
-    """Samples as they were measured: those that have any of the metrics.
+    """Samples as measured, if they have any of the metrics.
 
     Attributes:
         columns: the metrics.
-        first: when the whole span begins.
-        last: when it ends, excluded.
+        first: start of the whole span.
+        last: end of the whole span, exclusive.
     """
 
     columns: tuple[ExportColumn, ...]
@@ -68,26 +68,26 @@ class RawSamples:
 
     @classmethod
     def of(cls, metrics: Iterable[str], first: datetime, last: datetime) -> "RawSamples":
-        """Samples with these metrics, whose columns stand in the order of the catalogue."""
-        wanted = set(metrics)
+        """Create the source of these metrics, with columns in catalogue order."""
+        names = set(metrics)
         columns = tuple(
             ExportColumn(metric.name, metric.unit, metric.description, metric.storage != "real")
             for metric in CATALOGUE
-            if metric.name in wanted
+            if metric.name in names
         )
         return cls(columns, first, last)
 
     def rows(
         self, box_key: ColumnElement[int], since: ColumnElement[datetime], before: ColumnElement[datetime]
     ) -> Select[*tuple[Any, ...]]:
-        """As the protocol says; through the view that shows the caller's samples alone."""
+        """Build the query of one box's rows, through the tenant view."""
         samples = TENANT_SAMPLES.c
         values = [samples[column.name] for column in self.columns]
         return select(samples.time, *values).where(
             samples.box_key == box_key,
             samples.time >= since,
             samples.time < before,
-            # Constants: they spare the planner the chunks outside of the span.
+            # Constants, so that the planner excludes the chunks outside of the span.
             samples.time >= self.first,
             samples.time < self.last,
             or_(*(value.is_not(None) for value in values)),

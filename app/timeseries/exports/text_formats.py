@@ -1,8 +1,7 @@
-"""The formats that are text: CSV, NDJSON, GeoJSON. A row is a line, and PostgreSQL writes it.
+"""Writes the text formats CSV, NDJSON and GeoJSON. PostgreSQL formats each row as a line.
 
-Owns the bytes of these files. All three are made of lines, so that one that broke can be gone on with after
-its last whole line: head, lines and tail of the whole are what the parts say one behind the other. Nothing
-has to be escaped: boxes' ids, sites' ids and metrics' names have no characters that would need it.
+An interrupted file can be resumed after its last complete line: the concatenated files equal the whole.
+Values need no escaping: ids of boxes and sites and names of metrics have no special characters.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -23,9 +22,9 @@ type _Part = ColumnElement[Any] | str
 
 
 def _joined(*parts: _Part) -> ColumnElement[str]:
-    """Texts, and values as texts, one behind the other; without those that are NULL.
+    """Concatenate texts and values, skipping NULL.
 
-    Numbers are as PostgreSQL writes them: in as few digits as give the same float again.
+    PostgreSQL writes numbers in as few digits as give the same float again.
     """
     texts: list[ColumnElement[Any]] = [
         literal(part, Text) if isinstance(part, str) else part for part in parts
@@ -36,9 +35,9 @@ def _joined(*parts: _Part) -> ColumnElement[str]:
 
 
 def _time(page: CTE) -> ColumnElement[str]:
-    """A row's time as RFC 3339 in UTC, with a quotation mark before it, without the zone.
+    """Format a row's time as RFC 3339 in UTC, with a leading quotation mark and without the zone.
 
-    ISO 8601 as `to_json` writes it; sessions are in UTC, and the end is `+00:00"`.
+    `to_json` writes ISO 8601. Sessions are in UTC, so that it ends with `+00:00"`.
     """
     return func.left(as_type(func.to_json(page.c.time), Text), -len('+00:00"'))
 
@@ -51,14 +50,14 @@ def _csv(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
 
 
 def _members(page: CTE, columns: Sequence[ExportColumn]) -> list[ColumnElement[str]]:
-    """A comma, name and value of each column; NULL where there is no value."""
+    """Format a comma, the name and the value of each column; NULL if there is no value."""
     return [
         literal(f',"{column.name}":', Text).concat(as_type(page.c[column.name], Text)) for column in columns
     ]
 
 
 def _named(page: CTE) -> list[_Part]:
-    """The members that say whose a row is, and of when."""
+    """Format the members that identify a row."""
     return ['"box":"', page.c.id, '","site":"', page.c.site_id, '","time":', _time(page), 'Z"']
 
 
@@ -80,7 +79,7 @@ def _geojson(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
 
 
 def format_csv_header(columns: Sequence[ExportColumn]) -> str:
-    """The header line."""
+    """Format the header line."""
     return ",".join(("box", "site", "time", *(column.name for column in columns))) + "\r\n"
 
 
@@ -89,11 +88,11 @@ class TextFormat:
     """A format of lines.
 
     Attributes:
-        media_type: of the answer.
-        line: a row's line, as SQL.
-        head: what stands before the first line.
-        tail: what stands behind the last.
-        separated: each line begins with a comma, which the first of a file does not have.
+        media_type: of the response.
+        line: SQL of a row's line.
+        head: text before the first line.
+        tail: text after the last line.
+        separated: each line begins with a comma, which is removed from the first line of a file.
     """
 
     media_type: str
@@ -103,19 +102,19 @@ class TextFormat:
     separated: bool = False
 
     def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
-        """One text: the lines of a slice."""
+        """Select the lines of a slice as one text."""
         line = self.line(page, columns)
         return [func.string_agg(line, aggregate_order_by(literal("", Text), page.c.id, page.c.time))]
 
     async def chunks(
         self, slices: AsyncIterator[PackedSlice], columns: Sequence[ExportColumn], *, resumed: bool
     ) -> AsyncIterator[bytes]:
-        """The file, a slice at a time. The first one comes with the head: a refusal is told before it.
+        """Yield the file a slice at a time. Reads the first slice before it yields the head.
 
         Args:
             slices: the rows.
             columns: of them.
-            resumed: what stood before them is with the client already, head and all.
+            resumed: the client has the head and the rows before these.
         """
         pending = "" if resumed else self.head(columns)
         first = not resumed
@@ -137,4 +136,4 @@ TEXT_FORMATS: Final[Mapping[str, TextFormat]] = {
         separated=True,
     ),
 }
-"""By the name that a client asks for."""
+"""The formats by their name in `format`."""

@@ -1,4 +1,4 @@
-"""Quality of readings: flags that say what is odd about a sample, and corrections that clients define.
+"""Evaluates the quality of readings: flags doubtful samples, and applies corrections of clients.
 
-Nothing of either is stored with the samples, which stay as they came: both are made as they are read.
+Both are computed when samples are read. Stored samples never change.
 """

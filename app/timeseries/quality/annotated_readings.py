@@ -1,9 +1,7 @@
-"""Readings with their flags, corrected, and in buckets without what is odd: made of samples as they are read.
+"""Adds quality flags and corrections to samples at read time, and aggregates them without flagged values.
 
-Puts together what `samples` reads, `flags` says and `correcting` computes. Arithmetic is done beside the
-loop, a piece at a time.
-
-Summaries of samples by bucket, made of columns: the same that SQL makes where none is left out.
+Arithmetic runs in a thread, a slice at a time, so that the event loop stays responsive. Aggregates equal
+those of SQL if no sample is flagged.
 """
 
 import asyncio
@@ -50,17 +48,17 @@ from app.timeseries.series.series_arithmetic import to_shortest_decimal
 def summarise_by_bucket(
     times: Ints, values: Floats, edges: Ints, quantiles: Sequence[str], *, level: bool
 ) -> RollupColumns:
-    """Summarise samples by bucket.
+    """Aggregate samples by bucket.
 
     Args:
         times: ascending (µs since the epoch), none before the first edge.
         values: none of them NaN.
-        edges: when each bucket begins; the last one takes all that comes after.
+        edges: start of each bucket; the last one contains all later samples.
         quantiles: by name; interpolated between neighbours.
         level: values are decibels: the mean is that of the energy, 10·log10(mean(10^(L/10))).
 
     Returns:
-        A summary of each bucket that has a value. Extremes are as they came.
+        An aggregate of each bucket that has a value. Extremes are not rounded.
     """
     if not len(times):
         return make_empty_columns(quantiles)
@@ -96,7 +94,7 @@ def _quantiles(
 
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-# The flags of each set of bits, as they are written.
+# The names of the flags in each bitmask.
 _NAMES: Final = tuple(
     [flag for place, flag in enumerate(FLAGS) if bits >> place & 1] for bits in range(1 << len(FLAGS))
 )
@@ -104,23 +102,23 @@ _NAMES: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedReadings:
-    """Raw values, and what was done to them.
+    """Raw values with flags and corrections.
 
     Attributes:
         points: one object each.
-        about: what the answer says beside them.
+        metadata: fields of the response about flags and corrections.
     """
 
     points: Sequence[dict[str, Any]]
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedBuckets:
-    """The same of buckets: `columns` are their summaries."""
+    """Aggregates of unflagged samples; `metadata` as for AnnotatedReadings."""
 
     columns: RollupColumns
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 async def annotate_readings(
@@ -128,176 +126,194 @@ async def annotate_readings(
     box: MeasuredBox,
     metric: Metric,
     rows: Sequence[tuple[datetime, float]],
-    treatment: QualityOptions,
+    options: QualityOptions,
 ) -> AnnotatedReadings:
-    """Raw values of a page with what is asked beside them (InvalidError `range_too_large`).
+    """Add the requested flags and corrections to a page of raw values.
 
     Args:
         session: in which they were read.
-        box: whose they are.
+        box: their box.
         metric: of the catalogue.
         rows: time and value, ascending.
-        treatment: what is asked.
+        options: requested flags and corrections.
+
+    Raises:
+        InvalidError: `range_too_large`.
     """
     definitions: list[CorrectionDefinition] = []
-    if treatment.corrected and rows:
+    if options.corrected and rows:
         definitions = await repository.find_corrections_in_force(
             session, box.key, metric.name, rows[0][0], rows[-1][0] + _MICROSECOND
         )
     times = np.array([from_datetime(time) for time, _ in rows], np.int64)
     values = np.array([value for _, value in rows], np.float64)
-    humid = _humid(definitions)
+    needs_humidity = _needs_humidity(definitions)
     bits, humidity = np.zeros(len(rows), np.uint8), np.full(len(rows), np.nan)
-    if rows and (treatment.flags or humid):
-        judge = FlagEvaluator.of(metric, box.interval_s, FLAGS if treatment.flags else ())
+    if rows and (options.flags or needs_humidity):
+        evaluator = FlagEvaluator.of(metric, box.interval_s, FLAGS if options.flags else ())
         range_us = int(times[0]), int(times[-1]) + 1
-        span = _span(box.key, metric, range_us, judge, humid=humid)
-        async for piece in read_samples_with_context(session, span, judge):
-            await asyncio.to_thread(_annotate, piece, judge, times, bits, humidity)
+        span = _plan_span(box.key, metric, range_us, evaluator, needs_humidity=needs_humidity)
+        async for batch in read_samples_with_context(session, span, evaluator):
+            await asyncio.to_thread(_annotate, batch, evaluator, times, bits, humidity)
     more: list[dict[str, Any]] = [{} for _ in rows]
-    if treatment.flags:
+    if options.flags:
         more = [{"flags": _NAMES[each]} for each in bits.tolist()]
-    if treatment.corrected:
+    if options.corrected:
         corrected = apply_corrections(times, values, humidity, definitions)
-        for each, value in zip(more, _seven(metric, corrected).tolist(), strict=True):
-            # NaN is not itself.
+        for each, value in zip(more, _round_computed(metric, corrected).tolist(), strict=True):
+            # NaN does not equal itself.
             each.update({"corrected": value} if value == value else _UNKNOWN)  # noqa: PLR0124
     points = [{"time": time, "value": value} | each for (time, value), each in zip(rows, more, strict=True)]
-    return AnnotatedReadings(points, _about(treatment, definitions, _used(times, definitions)))
+    return AnnotatedReadings(
+        points, _describe_treatment(options, definitions, _select_in_force(times, definitions))
+    )
 
 
 _UNKNOWN: Final[Mapping[str, Any]] = {"corrected": None, "uncorrected": "no_humidity"}
 
 
 def _annotate(
-    piece: SamplesWithContext,
-    judge: FlagEvaluator,
+    batch: SamplesWithContext,
+    evaluator: FlagEvaluator,
     times: Ints,
     bits: Any,  # noqa: ANN401 (an array)
     humidity: Floats,
 ) -> None:
-    """Note the flags, and the humidity nearest to them, of those of a page that a piece has."""
-    own = piece.samples.times[piece.own]
+    """Set the flags and the nearest humidity of those samples of a page that are in this slice."""
+    own = batch.samples.times[batch.own]
     places = np.searchsorted(own, times)
     places[places == len(own)] = 0
-    there = own[places] == times if len(own) else np.zeros(len(times), np.bool_)
+    in_batch = own[places] == times if len(own) else np.zeros(len(times), np.bool_)
     found = np.zeros(len(own), np.uint8)
-    for flag, which in judge.flags(piece.samples).items():
-        found |= which[piece.own].astype(np.uint8) << FLAGS.index(flag)
-    bits[there] = found[places[there]]
-    if len(piece.humidity):
-        humidity[there] = _humidity(piece)[places[there]]
+    for flag, which in evaluator.flags(batch.samples).items():
+        found |= which[batch.own].astype(np.uint8) << FLAGS.index(flag)
+    bits[in_batch] = found[places[in_batch]]
+    if len(batch.humidity):
+        humidity[in_batch] = _nearest_humidity(batch)[places[in_batch]]
 
 
 async def summarise_unflagged_samples(
-    session: AsyncSession, asked: BoxSeriesQuery, interval_s: int, treatment: QualityOptions
+    session: AsyncSession, query: BoxSeriesQuery, interval_s: int, options: QualityOptions
 ) -> AnnotatedBuckets:
-    """Buckets of what is left of samples, corrected where that is asked (InvalidError `range_too_large`)."""
-    metric = asked.metric
+    """Aggregate samples without the excluded flags, corrected if requested.
+
+    Args:
+        session: reads them.
+        query: box, metric, buckets and range.
+        interval_s: sampling interval of the box (s).
+        options: excluded flags, and whether to correct.
+
+    Raises:
+        InvalidError: `range_too_large`.
+    """
+    metric = query.metric
     definitions: list[CorrectionDefinition] = []
-    if treatment.corrected:
+    if options.corrected:
         definitions = await repository.find_corrections_in_force(
-            session, asked.key, metric.name, asked.first, asked.last
+            session, query.key, metric.name, query.first, query.last
         )
-    judge = FlagEvaluator.of(metric, interval_s, treatment.exclude)
-    range_us = from_datetime(asked.first), from_datetime(asked.last)
-    span = _span(asked.key, metric, range_us, judge, humid=_humid(definitions))
-    kept: list[tuple[Ints, Floats]] = []
+    evaluator = FlagEvaluator.of(metric, interval_s, options.exclude)
+    range_us = from_datetime(query.first), from_datetime(query.last)
+    span = _plan_span(query.key, metric, range_us, evaluator, needs_humidity=_needs_humidity(definitions))
+    unflagged: list[tuple[Ints, Floats]] = []
     used: set[CorrectionDefinition] = set()
-    async for piece in read_samples_with_context(session, span, judge):
-        used.update(_used(piece.samples.times[piece.own], definitions))
-        kept.append(await asyncio.to_thread(_kept, piece, judge, definitions))
-    columns = await asyncio.to_thread(_columns, asked, kept, corrected=bool(used))
-    return AnnotatedBuckets(columns, _about(treatment, definitions, used))
+    async for batch in read_samples_with_context(session, span, evaluator):
+        used.update(_select_in_force(batch.samples.times[batch.own], definitions))
+        unflagged.append(await asyncio.to_thread(_select_unflagged, batch, evaluator, definitions))
+    columns = await asyncio.to_thread(_summarise_columns, query, unflagged, corrected=bool(used))
+    return AnnotatedBuckets(columns, _describe_treatment(options, definitions, used))
 
 
-def _kept(
-    piece: SamplesWithContext, judge: FlagEvaluator, definitions: Sequence[CorrectionDefinition]
+def _select_unflagged(
+    batch: SamplesWithContext, evaluator: FlagEvaluator, definitions: Sequence[CorrectionDefinition]
 ) -> tuple[Ints, Floats]:
-    """Times and values of the samples that count."""
-    samples, own = piece.samples, piece.own
-    flagged = combine_flags(judge.flags(samples), len(samples.times))[own]
+    """Return times and values of the samples without flags."""
+    samples, own = batch.samples, batch.own
+    flagged = combine_flags(evaluator.flags(samples), len(samples.times))[own]
     times, values = samples.times[own], samples.values[own]
     if definitions:
-        humidity = _humidity(piece) if len(piece.humidity) else np.full(len(times), np.nan)
+        humidity = _nearest_humidity(batch) if len(batch.humidity) else np.full(len(times), np.nan)
         values = apply_corrections(times, values, humidity, definitions)
     counts = ~flagged & ~np.isnan(values)
     return times[counts], values[counts]
 
 
-def _columns(asked: BoxSeriesQuery, kept: Sequence[tuple[Ints, Floats]], *, corrected: bool) -> RollupColumns:
-    if not kept:
-        return make_empty_columns(asked.quantiles)
-    metric = asked.metric
-    edges = list_bucket_starts(asked.first, asked.last, asked.bucket, ZoneInfo(asked.timezone))
+def _summarise_columns(
+    query: BoxSeriesQuery, unflagged: Sequence[tuple[Ints, Floats]], *, corrected: bool
+) -> RollupColumns:
+    if not unflagged:
+        return make_empty_columns(query.quantiles)
+    metric = query.metric
+    edges = list_bucket_starts(query.first, query.last, query.bucket, ZoneInfo(query.timezone))
     found = summarise_by_bucket(
-        np.concatenate([times for times, _ in kept]),
-        np.concatenate([values for _, values in kept]),
+        np.concatenate([times for times, _ in unflagged]),
+        np.concatenate([values for _, values in unflagged]),
         edges,
-        asked.quantiles,
+        query.quantiles,
         level=metric.kind == "level",
     )
     lows, highs = (
-        _seven(metric, each) if corrected else _shortest(metric, each) for each in (found.lows, found.highs)
+        _round_computed(metric, each) if corrected else _to_stored_decimals(metric, each)
+        for each in (found.lows, found.highs)
     )
     return RollupColumns(found.times, found.counts, found.means, lows, highs, found.quantiles)
 
 
-def _humidity(piece: SamplesWithContext) -> Floats:
-    """The humidity nearest to each of a piece's own samples."""
-    known = ~np.isnan(piece.humidity)
-    times = piece.samples.times
-    return find_nearest_values(times[piece.own], times[known], piece.humidity[known])
+def _nearest_humidity(batch: SamplesWithContext) -> Floats:
+    """Return the nearest humidity of each of a slice's own samples."""
+    known = ~np.isnan(batch.humidity)
+    times = batch.samples.times
+    return find_nearest_values(times[batch.own], times[known], batch.humidity[known])
 
 
-def _span(
-    key: int, metric: Metric, range_us: tuple[int, int], judge: FlagEvaluator, *, humid: bool
+def _plan_span(
+    key: int, metric: Metric, range_us: tuple[int, int], evaluator: FlagEvaluator, *, needs_humidity: bool
 ) -> SampleSpan:
-    """What has to be read for a range (InvalidError `range_too_large`)."""
+    """Return the samples to read for a range, neighbours included (InvalidError `range_too_large`)."""
     first_us, last_us = range_us
-    around_us = MAX_HUMIDITY_DISTANCE_US if humid else 0
-    width_us = last_us - first_us + max(judge.before_us, around_us) + max(judge.after_us, around_us)
-    expected = width_us / US_PER_S / judge.interval_s
+    around_us = MAX_HUMIDITY_DISTANCE_US if needs_humidity else 0
+    width_us = last_us - first_us + max(evaluator.before_us, around_us) + max(evaluator.after_us, around_us)
+    expected = width_us / US_PER_S / evaluator.interval_s
     if expected > MAX_SAMPLES:
         raise make_too_large_error(expected, MAX_SAMPLES)
-    return SampleSpan(key, metric, first_us, last_us, MAX_SAMPLES, around_us, humid)
+    return SampleSpan(key, metric, first_us, last_us, MAX_SAMPLES, around_us, needs_humidity)
 
 
-def _humid(definitions: Sequence[CorrectionDefinition]) -> bool:
+def _needs_humidity(definitions: Sequence[CorrectionDefinition]) -> bool:
     return any(each.kind == "humidity" for each in definitions)
 
 
-def _used(times: Ints, definitions: Sequence[CorrectionDefinition]) -> set[CorrectionDefinition]:
-    """Those in force at any of these times."""
+def _select_in_force(times: Ints, definitions: Sequence[CorrectionDefinition]) -> set[CorrectionDefinition]:
+    """Return the corrections that are in force at any of these times."""
     return {each for each in definitions if len(times[each.holds(times)])}
 
 
-def _seven(metric: Metric, values: Floats) -> Floats:
-    """What was computed, as means are shown."""
+def _round_computed(metric: Metric, values: Floats) -> Floats:
+    """Round computed values like means."""
     return round_to_stored_precision(metric, values, values, np.zeros(len(values), np.int64))
 
 
-def _shortest(metric: Metric, values: Floats) -> Floats:
-    """What was measured, as raw values are shown."""
+def _to_stored_decimals(metric: Metric, values: Floats) -> Floats:
+    """Return measured values as their shortest decimals, like raw values."""
     return np.array([to_shortest_decimal(metric, value) for value in values.tolist()], np.float64)
 
 
-def _about(
-    treatment: QualityOptions, definitions: Sequence[CorrectionDefinition], used: set[CorrectionDefinition]
+def _describe_treatment(
+    options: QualityOptions, definitions: Sequence[CorrectionDefinition], used: set[CorrectionDefinition]
 ) -> dict[str, Any]:
-    """What an answer says of what was done."""
-    said: dict[str, Any] = {}
-    if treatment.exclude:
-        said["exclude"] = list[Flag](treatment.exclude)
-    if treatment.flags or treatment.exclude:
-        said["flags_version"] = FLAGS_VERSION
-    if treatment.corrected:
-        said["corrected"] = True
-        said["corrections"] = [_told(each) for each in definitions if each in used]
-    return said
+    """Return the fields of the response about flags and corrections."""
+    metadata: dict[str, Any] = {}
+    if options.exclude:
+        metadata["exclude"] = list[Flag](options.exclude)
+    if options.flags or options.exclude:
+        metadata["flags_version"] = FLAGS_VERSION
+    if options.corrected:
+        metadata["corrected"] = True
+        metadata["corrections"] = [_describe_correction(each) for each in definitions if each in used]
+    return metadata
 
 
-def _told(definition: CorrectionDefinition) -> dict[str, Any]:
+def _describe_correction(definition: CorrectionDefinition) -> dict[str, Any]:
     numbers = (
         {"gain": definition.gain, "offset": definition.offset}
         if definition.kind == "linear"

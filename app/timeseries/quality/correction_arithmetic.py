@@ -1,10 +1,10 @@
-"""The arithmetic of corrections: what was measured, as a client's definitions have it. Pure.
+"""Computes corrected values from a client's correction definitions. Pure.
 
-Owns the formulas. Nothing is stored: a correction that is defined, ended or removed later holds at once for
-all samples of its time, and what was measured stays as it was.
+Nothing is stored. A correction that is defined, ended or removed later takes effect immediately for all
+samples of its period, and measured values never change.
 
-Of a sample's corrections that of humidity comes first, then the linear one: a comparison with a reference is
-made of values that are dry already.
+The humidity correction is applied before the linear one, because a comparison with a reference instrument
+uses dry values.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,28 @@ from app.timeseries.rollups.rollup_columns import Floats, Ints
 type FormulaKind = Literal["linear", "humidity"]
 
 CORRECTION_ORDER: Final[tuple[FormulaKind, ...]] = ("humidity", "linear")
-"""In which order they are applied."""
+"""The order in which corrections are applied."""
 MAX_HUMIDITY_DISTANCE_US: Final = 600 * US_PER_S
-"""So far in time a sample may be from the humidity that it is corrected with."""
+"""The longest time between a sample and the humidity value that corrects it."""
 HIGHEST_RH: Final = 95.0
-"""Humidity counts as this where it is higher (%): at 100 % particles would be water alone."""
-# Water's density to that of the dry particles (g/cm³).
+"""Higher humidity is clipped to this (%): the formula diverges at 100 %."""
+# The density of dry particles relative to water.
 _DENSITY: Final = 1.65
 OPTICAL_METRICS: Final = frozenset({"pm1", "pm2_5", "pm4", "pm10"})
-"""Metrics that may be measured by light scattered at particles, which grow in moist air."""
+"""Metrics of optical particle counters, whose particles grow in moist air."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionDefinition:
-    """A correction, in force from `first_us` on, before `last_us`.
+    """A correction that is in force from `first_us` on, before `last_us`.
 
     Attributes:
-        id: which it is.
-        kind: which formula.
-        first_us: µs since the epoch.
-        last_us: the same; None: it has no end yet.
-        gain, offset: of a linear one; the offset in the metric's unit.
-        kappa: of one for humidity: how hygroscopic the particles are.
+        id: the correction.
+        kind: the formula.
+        first_us: start (µs since the epoch), inclusive.
+        last_us: end, exclusive; None: without end.
+        gain, offset: for `linear`; the offset in the metric's unit.
+        kappa: for `humidity`: the hygroscopicity of the particles.
     """
 
     id: UUID
@@ -53,7 +53,7 @@ class CorrectionDefinition:
     kappa: float = 0.0
 
     def holds(self, times: Ints) -> slice:
-        """The places among ascending times at which it is in force."""
+        """Return the slice of ascending times at which it is in force."""
         begin = int(np.searchsorted(times, self.first_us))
         return slice(begin, None if self.last_us is None else int(np.searchsorted(times, self.last_us)))
 
@@ -65,12 +65,12 @@ def apply_corrections(
 
     Args:
         times: ascending (µs since the epoch).
-        values: what was measured.
-        humidity: relative humidity for each (%), NaN where none is known.
+        values: the measured values.
+        humidity: relative humidity for each (%), NaN if unknown.
         definitions: no two of one kind at the same time.
 
     Returns:
-        What was measured where none is in force; NaN where one needs a humidity that is not known.
+        The measured value if no correction is in force; NaN if one needs a humidity that is unknown.
     """
     corrected = values.astype(np.float64, copy=True)
     for kind in CORRECTION_ORDER:
@@ -85,17 +85,17 @@ def apply_corrections(
 
 
 def compute_growth_factor(humidity: Floats, kappa: float) -> Floats:
-    """How much heavier particles look in moist air than dry: κ-Köhler theory, of their bulk.
+    """Compute the growth factor of particles in moist air by κ-Köhler theory.
 
-    C = 1 + (κ / 1.65) / (1/aw - 1), where aw is the relative humidity as a share (`HIGHEST_RH` at most), and
-    1.65 g/cm³ the density of dry particles.
+    C = 1 + (κ / 1.65) / (1/aw - 1), where aw is the relative humidity as a fraction (`HIGHEST_RH` at most),
+    and 1.65 g/cm³ the density of dry particles.
 
     Source: Crilley et al., "Evaluation of a low-cost optical particle counter (Alphasense OPC-N2) for ambient
     air monitoring", Atmospheric Measurement Techniques 11 (2018), 709-720, doi:10.5194/amt-11-709-2018; after
     Petters and Kreidenweis, Atmospheric Chemistry and Physics 7 (2007), 1961-1971.
     """
     activity = np.minimum(humidity, HIGHEST_RH) / 100.0
-    # The same as divided by (1/aw - 1), and defined at 0 too.
+    # Equals κ / 1.65 / (1/aw - 1), and is defined at 0 too.
     factor: Floats = 1.0 + kappa / _DENSITY * activity / (1.0 - activity)
     return factor
 
@@ -103,16 +103,16 @@ def compute_growth_factor(humidity: Floats, kappa: float) -> Floats:
 def find_nearest_values(
     times: Ints, known: Ints, values: Floats, within_us: int = MAX_HUMIDITY_DISTANCE_US
 ) -> Floats:
-    """For each time the value that is known nearest to it, of two equally near the earlier one.
+    """Find for each time the value measured nearest to it; the earlier one of two equally near.
 
     Args:
-        times: ascending.
-        known: ascending: when the values were measured.
+        times: ascending (µs since the epoch).
+        known: when the values were measured, ascending (µs since the epoch).
         values: none of them NaN.
-        within_us: the farthest that counts.
+        within_us: the longest accepted distance (µs).
 
     Returns:
-        NaN where none is near enough.
+        NaN if no value is near enough.
     """
     if not len(known):
         return np.full(len(times), np.nan)

@@ -1,4 +1,4 @@
-"""The table of corrections."""
+"""Maps the table of corrections."""
 
 from datetime import datetime
 from typing import Any
@@ -14,14 +14,14 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Correction(Base):
-    """How a box's values of a metric are corrected for a time. Only its end and its note ever change.
+    """A correction of a box's values of a metric for a period. Only its end and its note may change.
 
     Attributes:
         kind: `linear` or `humidity`.
-        parameters: what the formula takes: `gain` and `offset`, or `kappa`.
-        valid_from: of the first sample that it is for.
-        valid_until: of the first one that it is not for any more; None: it has no end yet.
-        note: for people: where it is from.
+        parameters: of the formula: `gain` and `offset`, or `kappa`.
+        valid_from: start, inclusive.
+        valid_until: end, exclusive; None: without end.
+        note: its origin, for people.
     """
 
     __tablename__ = "corrections"

@@ -1,7 +1,7 @@
-"""Reads samples of a box with those around them, a piece at a time, in columns.
+"""Reads the samples of a box with their neighbours in time, in slices of columns.
 
-Owns the query and its bounds. Samples come by COPY as records of one length: of a million rows, objects
-would take seconds and hundreds of megabytes.
+Samples come by binary COPY as fixed-length records: Python objects of a million rows would take seconds and
+hundreds of megabytes.
 """
 
 from collections.abc import AsyncIterator
@@ -20,9 +20,9 @@ from app.timeseries.quality.quality_flags import FlagEvaluator, MetricSamples
 from app.timeseries.rollups.rollup_columns import Floats
 
 SAMPLES_PER_READ: Final = 200_000
-"""So many samples are read at a time."""
+"""The number of samples in one read."""
 MAX_SAMPLES_IN_MEMORY: Final = 1_000_000
-"""So many are in memory at once: a piece, and what lies around it. A day of ten a second is fewer."""
+"""The most samples in memory: a slice and its neighbours. A day at ten samples a second fits."""
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
 # PostgreSQL counts time from 2000.
@@ -37,15 +37,15 @@ ORDER BY time LIMIT {limit:d}
 
 @dataclass(frozen=True, slots=True)
 class SampleSpan:
-    """What is read of a box.
+    """The samples to read of a box.
 
     Attributes:
         key: the box.
         metric: of the catalogue.
-        first_us, last_us: from when on, before when (µs since the epoch).
-        most: so many samples may be looked at.
-        around_us: so much before and after it at least.
-        humidity: whether humidity is wanted too.
+        first_us, last_us: start, inclusive, and end, exclusive (µs since the epoch).
+        most: the most samples that may be read.
+        around_us: the least time to read before and after (µs).
+        humidity: whether to read humidity too.
     """
 
     key: int
@@ -59,12 +59,12 @@ class SampleSpan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplesWithContext:
-    """Samples of which those from `first` on, before `last` (places), have all around them that they need.
+    """A slice of samples with all neighbours that their flags depend on.
 
     Attributes:
         samples: in columns.
-        humidity: of each, NaN where it has none; empty where it was not asked for.
-        own: the places that this piece is for: those of other pieces are others.
+        humidity: of each, NaN if it has none; empty if it was not requested.
+        own: the samples that belong to this slice; the others are neighbours.
     """
 
     samples: MetricSamples
@@ -73,23 +73,24 @@ class SamplesWithContext:
 
 
 async def read_samples_with_context(
-    session: AsyncSession, span: SampleSpan, judge: FlagEvaluator
+    session: AsyncSession, span: SampleSpan, evaluator: FlagEvaluator
 ) -> AsyncIterator[SamplesWithContext]:
-    """Read a span, with what its flags go by (InvalidError `range_too_large`)."""
-    before_us = max(judge.before_us, span.around_us)
-    after_us = max(judge.after_us, span.around_us)
+    """Read a range in slices, with the neighbours that flags depend on (InvalidError `range_too_large`)."""
+    before_us = max(evaluator.before_us, span.around_us)
+    after_us = max(evaluator.after_us, span.around_us)
     at = max(span.first_us - before_us, EARLIEST_US)
     end = min(span.last_us + after_us, LATEST_US)
-    done, looked = span.first_us, 0
-    # All of a query's stretch is sorted, whatever is taken of it: it has about as much as a piece takes.
-    width_us = SAMPLES_PER_READ * judge.interval_s * US_PER_S
+    done, scanned = span.first_us, 0
+    # PostgreSQL sorts the whole range of a query before it applies the limit. So a range is about as long as
+    # one read.
+    width_us = SAMPLES_PER_READ * evaluator.interval_s * US_PER_S
     carried = _Columns.of(b"", span)
     while done < span.last_us:
-        read = await _read(session, span, at, min(at + width_us, end), needs_all=judge.needs_all)
+        read = await _read(session, span, at, min(at + width_us, end), needs_all=evaluator.needs_all)
         count = len(read.rows)
-        looked += count
-        if looked > span.most:
-            raise make_too_large_error(looked, span.most)
+        scanned += count
+        if scanned > span.most:
+            raise make_too_large_error(scanned, span.most)
         carried = carried.and_then(read)
         if len(carried.rows) > MAX_SAMPLES_IN_MEMORY:
             raise make_too_large_error(len(carried.rows), MAX_SAMPLES_IN_MEMORY)
@@ -103,17 +104,17 @@ async def read_samples_with_context(
         until = span.last_us if at == end else min(span.last_us, at - after_us)
         if until > done:
             first, last = np.searchsorted(carried.times, [done, until]).tolist()
-            yield carried.piece(slice(first, last))
+            yield carried.make_batch(slice(first, last))
             carried = carried.since(until - before_us)
             done = until
 
 
-def make_too_large_error(looked: float, most: int) -> InvalidError:
-    """What whoever asks for too much is told."""
+def make_too_large_error(scanned: float, most: int) -> InvalidError:
+    """Build the error for a request that needs too many samples."""
     return InvalidError(
-        f"Flags and corrections are made of samples, of which at most {most:,} are looked at, with those "
-        f"around them; here there are about {looked:,.0f} or more. Ask for less at a time, and see that the "
-        "box's `interval_s` is how often it samples: it says how much around a sample is looked at.",
+        f"Flags and corrections need about {scanned:,.0f} samples or more, neighbours included; the limit is "
+        f"{most:,}. Request a shorter range, and check that the box's `interval_s` is its real sampling "
+        "interval: it determines how many neighbours are read.",
         code="range_too_large",
         extra={"maximum_samples": most},
     )
@@ -130,7 +131,7 @@ class _Columns:
         fields = [("time", ">i8"), ("value", kind), ("late", "?")]
         if span.humidity:
             fields.append(("humidity", ">f4"))
-        # Each field follows its length, each record the number of its fields.
+        # In binary COPY the number of fields precedes each record, and its length each field.
         record = np.dtype(
             [
                 ("fields", ">i2"),
@@ -151,7 +152,7 @@ class _Columns:
     def since(self, time_us: int) -> "_Columns":
         return _Columns(self.rows[np.searchsorted(self.times, time_us) :], self.humid)
 
-    def piece(self, own: slice) -> SamplesWithContext:
+    def make_batch(self, own: slice) -> SamplesWithContext:
         humidity = self.rows["humidity"].astype(np.float64) if self.humid else np.empty(0)
         return SamplesWithContext(
             MetricSamples(
@@ -166,7 +167,7 @@ async def _read(
     session: AsyncSession, span: SampleSpan, first_us: int, last_us: int, *, needs_all: bool
 ) -> _Columns:
     name = span.metric.name
-    wanted = [f'"{each}" IS NOT NULL' for each in (name, *(["humidity"] if span.humidity else []))]
+    conditions = [f'"{each}" IS NOT NULL' for each in (name, *(["humidity"] if span.humidity else []))]
     statement = _SAMPLES.format(
         name=name,
         bit=INDEX[name],
@@ -174,15 +175,15 @@ async def _read(
         key=span.key,
         first=to_datetime(first_us).isoformat(),
         last=to_datetime(last_us).isoformat(),
-        condition="" if needs_all else f" AND ({' OR '.join(wanted)})",
+        condition="" if needs_all else f" AND ({' OR '.join(conditions)})",
         limit=SAMPLES_PER_READ,
     )
     received = bytearray()
 
-    async def keep(data: bytes) -> None:
+    async def collect(data: bytes) -> None:
         received.extend(data)
 
     connection = await get_driver_connection(session)
-    # Names are the catalogue's; key and times are numbers and instants of ours: COPY takes no parameters.
-    await connection.copy_from_query(statement, output=keep, format="binary")
+    # COPY takes no parameters. All inserted values are catalogue names, integers, or instants formatted here.
+    await connection.copy_from_query(statement, output=collect, format="binary")
     return _Columns.of(bytes(received[_HEADER_BYTES:-_TRAILER_BYTES]), span)

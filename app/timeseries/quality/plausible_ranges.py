@@ -1,10 +1,10 @@
-"""What is usual of each metric, as data: measuring ranges, floors of spikes, how long values may stay.
+"""Lists the plausible limits of each metric, such as measuring range and flat-line time. Pure.
 
-Owns the numbers that flags go by. Whoever changes one counts up `flags.VERSION`: the flags of what is stored
-change with it. Pure, as the catalogue is.
+Flags depend on these numbers. If you change one, increment `quality_flags.FLAGS_VERSION`: the flags of stored
+samples change with it.
 
-Ranges are those of the instruments that such boxes have, or of the type approval of analysers, and narrower
-than the catalogue's bounds: what lies outside is stored, and doubtful.
+Ranges are those of typical instruments, or of the type approval of analysers. They are narrower than the
+bounds of the catalogue: a value outside is stored, and flagged.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,15 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class PlausibleLimits:
-    """What is usual of a metric.
+    """The plausible limits of a metric.
 
     Attributes:
-        low, high: its measuring range, both included, in the metric's unit; None: no end is known.
-        why: where the range is from.
-        spike_floor: how far a value has to be from its neighbours' median at least to be a spike; None: it
-            is not looked for.
-        flat_s: how long it may be the same (seconds); None: for ever.
-        rests: values at which it may stay for ever.
-        warm_up_s: how long after a gap its instrument is not to be relied on yet (seconds).
+        low, high: its measuring range, inclusive, in the metric's unit; None: no limit is known.
+        why: the source of the range.
+        spike_floor: the least distance of a spike from its neighbours' median; None: spikes are not flagged.
+        flat_s: how long a value may stay the same (s); None: without limit.
+        rests: values that may stay the same without limit.
+        warm_up_s: how long the instrument is unreliable after a gap (s).
     """
 
     low: float | None = None
@@ -38,19 +37,19 @@ class PlausibleLimits:
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
-# Gases below what can be detected are zero for as long as the air is clean.
+# A gas below the detection limit reads zero for as long as the air is clean.
 _ZERO: Final = frozenset({0.0})
 _SPS30: Final = "Sensirion SPS30: 0 to 1,000 µg/m³"
 _LEVELS: Final = "noise floor of good microphones, acoustic overload of MEMS ones (130 dB)"
 
 
 def _dust(floor: float, high: float = 1_000.0, why: str = _SPS30) -> PlausibleLimits:
-    # Fan and laser: SPS30 up to 30 s, Plantower PMS5003 30 s at least. A dead one stays at 0.
+    # Fan and laser: SPS30 up to 30 s, Plantower PMS5003 30 s at least. A broken one stays at 0.
     return PlausibleLimits(0.0, high, why, floor, 4 * _HOUR, warm_up_s=2 * _MINUTE)
 
 
 def _cell(high: float, why: str, floor: float, *, hours: int = 4) -> PlausibleLimits:
-    # Electrochemical cells drift for about an hour after they were without their bias.
+    # Electrochemical cells drift for about an hour after a loss of bias voltage.
     return PlausibleLimits(0.0, high, why, floor, hours * _HOUR, _ZERO, _HOUR)
 
 
@@ -71,11 +70,11 @@ PLAUSIBLE_LIMITS: Final[Mapping[str, PlausibleLimits]] = MappingProxyType(
         "o3": _cell(500.0, "EN 14625: certification range", 30.0),
         "so2": _cell(1_000.0, "EN 14212: certification range", 40.0),
         "co": _cell(100.0, "EN 14626: certification range", 2.0, hours=6),
-        # No air outdoors has less than 350 ppm. Sensors that calibrate themselves stay at their 400.
+        # Outdoor air never has less than 350 ppm. Self-calibrating sensors rest at their baseline of 400.
         "co2": PlausibleLimits(
             350.0,
             5_000.0,
-            "less is nowhere in the open air; Sensirion SCD41: up to 5,000 ppm",
+            "outdoor air has more; Sensirion SCD41: up to 5,000 ppm",
             150.0,
             2 * _HOUR,
             frozenset({400.0}),
@@ -89,11 +88,11 @@ PLAUSIBLE_LIMITS: Final[Mapping[str, PlausibleLimits]] = MappingProxyType(
         "nh3": _cell(100_000.0, "cells for outdoor use: up to 100 ppm", 100.0, hours=6),
         "hcho": _cell(1_000.0, "Sensirion SFA30: up to 1,000 ppb", 50.0, hours=6),
         "benzene": _cell(50.0, "EN 14662-3: certification range", 5.0, hours=6),
-        # The hottest air measured had 56.7 °C: a warmer box stands in the sun.
+        # The hottest air ever measured had 56.7 °C; a warmer box stands in the sun.
         "temperature": PlausibleLimits(
             -40.0, 60.0, "Bosch BME280: from -40 °C; no air is warmer", 2.0, 6 * _HOUR
         ),
-        # Fog keeps it at the end of its range (99.9 of a DHT22).
+        # In fog it stays at the end of its range (99.9 for a DHT22).
         "humidity": PlausibleLimits(
             1.0, 100.0, "a sensor that says 0 is broken or away", 10.0, 6 * _HOUR, frozenset({99.9, 100.0})
         ),
@@ -101,16 +100,16 @@ PLAUSIBLE_LIMITS: Final[Mapping[str, PlausibleLimits]] = MappingProxyType(
         "pressure": PlausibleLimits(
             500.0, 1_085.0, "from the highest town to the highest pressure measured", 1.5, 12 * _HOUR
         ),
-        # Clouds and shadows make spikes of their own.
+        # Clouds and shadows cause real spikes.
         "illuminance": PlausibleLimits(0.0, 130_000.0, "full sun", None, 2 * _HOUR, _ZERO),
         "laeq": _level(20.0),
-        # Single events are what these two are for.
+        # These two metrics record single events, hence no spikes.
         "lamax": _level(None, high=140.0),
         "lcpeak": _level(None, 40.0, 145.0, "usual range of class 1 meters; 140 dB(C) is the limit at work"),
         "la10": _level(15.0),
         "la50": _level(10.0),
         "la90": _level(8.0),
-        # No range is agreed upon, and plumes come and go.
+        # There is no agreed range, and plumes cause real spikes.
         "odour": PlausibleLimits(0.0),
         "battery": PlausibleLimits(0.0, 100.0, "a full battery", 15.0),
         "rssi": PlausibleLimits(-150.0, -20.0, "from LoRa's sensitivity to an antenna beside the box"),
@@ -119,4 +118,4 @@ PLAUSIBLE_LIMITS: Final[Mapping[str, PlausibleLimits]] = MappingProxyType(
 """The limits of each metric of the catalogue."""
 
 NO_PLAUSIBLE_LIMITS: Final = PlausibleLimits()
-"""Those of a metric that has none: nothing but what came late is flagged."""
+"""The limits of an unknown metric: only late samples are flagged."""

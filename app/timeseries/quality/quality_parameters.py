@@ -1,7 +1,4 @@
-"""Parses the query parameters on the quality of readings, and refuses combinations that make no sense.
-
-Owns the names in the query.
-"""
+"""Parses the query parameters on the quality of readings, and refuses invalid combinations."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -15,15 +12,13 @@ from app.timeseries.quality.quality_flags import FLAGS, Flag
 _NAMED: Final = "|".join(FLAGS)
 FlagsParameter = Annotated[
     bool,
-    Query(
-        description="Of raw values: whether each says what is odd about it (`flags`); empty where nothing is"
-    ),
+    Query(description="For raw values: add the quality flags of each value (`flags`; empty if it has none)"),
 ]
 ExcludeParameter = Annotated[
     str | None,
     Query(
         max_length=80,
-        description="Of buckets: leave out samples that have one of these flags, with commas",
+        description="For buckets: leave out samples with one of these flags, separated by commas",
         examples=["spike,flat_line"],
         json_schema_extra={"pattern": f"^({_NAMED})(,({_NAMED}))*$"},
     ),
@@ -31,20 +26,20 @@ ExcludeParameter = Annotated[
 CorrectedParameter = Annotated[
     bool,
     Query(
-        description="Apply the box's corrections: raw values say beside what was measured what becomes of it "
-        "(`corrected`), buckets are made of corrected values"
+        description="Apply the box's corrections: raw values get a second value (`corrected`), and buckets "
+        "aggregate corrected values"
     ),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class QualityOptions:
-    """What is asked beside values.
+    """The requested flags and corrections.
 
     Attributes:
-        flags: whether raw values say their flags.
-        exclude: samples that have one of these are left out of buckets.
-        corrected: whether corrections are applied.
+        flags: whether to add flags to raw values.
+        exclude: samples with one of these flags are left out of buckets.
+        corrected: whether to apply corrections.
     """
 
     flags: bool
@@ -53,25 +48,31 @@ class QualityOptions:
 
     @classmethod
     def of(cls, *, flags: bool, exclude: str | None, corrected: bool, bucketed: bool) -> "QualityOptions":
-        """Check it.
+        """Validate the parameters.
+
+        Args:
+            flags: whether flags are requested.
+            exclude: names of flags, separated by commas, or None.
+            corrected: whether corrections are requested.
+            bucketed: whether the request is for buckets.
 
         Raises:
-            InvalidError: `unknown_flag`; `bucket_missing`: `exclude` is for buckets; `bucket_given`: `flags`
-                are for raw values.
+            InvalidError: `unknown_flag`; `bucket_missing`: `exclude` needs buckets; `bucket_given`: `flags`
+                needs raw values.
         """
         if exclude is not None and not bucketed:
             raise InvalidError(
-                "`exclude` is for buckets: give `bucket` too, or ask for `flags`.", code="bucket_missing"
+                "`exclude` applies to buckets only. Add `bucket`, or use `flags`.", code="bucket_missing"
             )
         if flags and bucketed:
             raise InvalidError(
-                "`flags` are those of raw values: leave `bucket` out, or `exclude` what has flags.",
+                "`flags` applies to raw values only. Omit `bucket`, or use `exclude`.",
                 code="bucket_given",
             )
         return cls(flags, () if exclude is None else _parsed(exclude), corrected)
 
     def __bool__(self) -> bool:
-        """Whether anything is asked."""
+        """Return whether any option is set."""
         return self.flags or self.corrected or bool(self.exclude)
 
 

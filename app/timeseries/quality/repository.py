@@ -1,4 +1,4 @@
-"""Queries on corrections. A box is found by the caller, who may see it."""
+"""Reads corrections of a box. The caller has checked access to the box."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,19 +26,36 @@ _KINDS: Final[dict[str, FormulaKind]] = {"linear": "linear", "humidity": "humidi
 
 
 async def list_corrections(
-    session: AsyncSession, box: Box, asked: PageRequest, *, metric: str | None
+    session: AsyncSession, box: Box, page_request: PageRequest, *, metric: str | None
 ) -> Sequence[Correction]:
-    """Those of a box, and one more than are asked for where there are more."""
+    """List the corrections of a box, one more than requested.
+
+    Args:
+        session: reads them.
+        box: the box.
+        page_request: order, limit and cursor.
+        metric: only of this metric.
+    """
     query = select(Correction).where(Correction.box_key == box.key)
     if metric is not None:
         query = query.where(Correction.metric == metric)
-    return (await session.scalars(CORRECTIONS.page(query, asked))).all()
+    return (await session.scalars(CORRECTIONS.page(query, page_request))).all()
 
 
 async def find_correction(
     session: AsyncSession, box: Box, correction_id: UUID, *, lock: bool = False
 ) -> Correction:
-    """One of a box's. NotFoundError for another box's."""
+    """Find a correction of a box.
+
+    Args:
+        session: reads it.
+        box: the box.
+        correction_id: the correction.
+        lock: whether to lock the row until the transaction ends.
+
+    Raises:
+        NotFoundError: The box has no such correction.
+    """
     query = select(Correction).where(Correction.box_key == box.key, Correction.id == correction_id)
     found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
@@ -47,28 +64,36 @@ async def find_correction(
 
 
 async def count_corrections(session: WriteSession, box: Box) -> int:
-    """How many a box has."""
+    """Count the corrections of a box."""
     return (await session.scalars(select(func.count()).where(Correction.box_key == box.key))).one()
 
 
-async def find_overlapping_correction(session: WriteSession, wanted: Correction) -> Correction | None:
-    """Another one of the same kind, box and metric, which holds at some time when this one does."""
+async def find_overlapping_correction(session: WriteSession, correction: Correction) -> Correction | None:
+    """Find another correction of the same kind, box and metric that is in force at the same time."""
     query = select(Correction).where(
-        Correction.box_key == wanted.box_key,
-        Correction.metric == wanted.metric,
-        Correction.kind == wanted.kind,
-        Correction.id != wanted.id,
-        or_(Correction.valid_until.is_(None), Correction.valid_until > wanted.valid_from),
+        Correction.box_key == correction.box_key,
+        Correction.metric == correction.metric,
+        Correction.kind == correction.kind,
+        Correction.id != correction.id,
+        or_(Correction.valid_until.is_(None), Correction.valid_until > correction.valid_from),
     )
-    if wanted.valid_until is not None:
-        query = query.where(Correction.valid_from < wanted.valid_until)
+    if correction.valid_until is not None:
+        query = query.where(Correction.valid_from < correction.valid_until)
     return (await session.scalars(query.order_by(Correction.valid_from).limit(1))).one_or_none()
 
 
 async def find_corrections_in_force(
     session: AsyncSession, key: int, metric: str, first: datetime, last: datetime
 ) -> list[CorrectionDefinition]:
-    """What corrects a box's values of a metric from `first` on, before `last`, by when it begins."""
+    """Find the corrections of a metric in force between `first` and `last` (exclusive), by their start.
+
+    Args:
+        session: reads them.
+        key: the box.
+        metric: of the catalogue.
+        first: start, inclusive.
+        last: end, exclusive.
+    """
     query = (
         select(Correction)
         .where(

@@ -1,4 +1,4 @@
-"""`/v1/boxes/{box}/corrections`: the HTTP of corrections, and nothing else."""
+"""Serves the corrections of a box over REST (`/v1/boxes/{box}/corrections`)."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -35,11 +35,12 @@ _Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 async def create_correction(
     box: str, principal: SitesWriter, session: WriteSessionDep, body: CorrectionCreate
 ) -> CorrectionOut:
-    """Say how a box's values of a metric are corrected for a time.
+    """Define how a box's values of a metric are corrected for a period.
 
-    What was measured stays as it is: `corrected=true` gives what becomes of it. Where both kinds hold,
-    humidity comes first, the linear one after it. No two of a kind hold at once (`correction_overlaps`):
-    end the one before. Numbers never change; a box has 500 at most (`too_many_corrections`).
+    Measured values never change: `corrected=true` returns the corrected values. If both kinds are in force,
+    humidity is applied before `linear`. Two corrections of one kind cannot overlap (`correction_overlaps`):
+    end the earlier one first. The parameters of a correction never change. A box has 500 corrections at most
+    (`too_many_corrections`).
     """
     made = await service.add_correction(session, principal, box, body, datetime.now(UTC))
     return CorrectionOut.of(made, box)
@@ -56,14 +57,14 @@ async def list_corrections(
     box: str,
     principal: _Reader,
     session: ReadSessionDep,
-    metric: Annotated[Measured | None, Query(description="Only of this metric")] = None,
-    asked: Annotated[PageRequest, Depends(CORRECTIONS.page_request)],
+    metric: Annotated[Measured | None, Query(description="Only corrections of this metric")] = None,
+    page_request: Annotated[PageRequest, Depends(CORRECTIONS.page_request)],
 ) -> Page[CorrectionOut]:
-    """List the corrections of a box, ended ones among them, by default in the order of `valid_from`."""
+    """List the corrections of a box, including ended ones, by default in the order of `valid_from`."""
     found = await box_repository.get_box(session, box, principal.visible())
-    rows = await repository.list_corrections(session, found, asked, metric=metric)
-    kept, following = CORRECTIONS.cut(rows, asked)
-    return Page(data=[CorrectionOut.of(row, found.id) for row in kept], next=following)
+    rows = await repository.list_corrections(session, found, page_request, metric=metric)
+    page, following = CORRECTIONS.cut(rows, page_request)
+    return Page(data=[CorrectionOut.of(row, found.id) for row in page], next=following)
 
 
 @router.get(
@@ -96,10 +97,10 @@ async def update_correction(
     body: CorrectionChange,
     matching: PreconditionDep,
 ) -> CorrectionOut:
-    """Give a correction another end, or none (null), or another note.
+    """Change the end of a correction (null: no end) or its note.
 
-    Its metric, kind, numbers and beginning never change, so that what an answer named by its id is known
-    later: to correct otherwise, end it and define a new one.
+    Metric, kind, parameters and start never change, because responses refer to a correction by its id. For
+    other parameters, end it and define a new one.
     """
 
     def shown(row: Correction) -> CorrectionOut:
@@ -127,9 +128,9 @@ async def update_correction(
 async def delete_correction(
     box: str, principal: SitesWriter, session: WriteSessionDep, correction_id: str, matching: PreconditionDep
 ) -> None:
-    """Delete a correction that was a mistake: values of its time are read as if it had never been.
+    """Delete a correction that was a mistake: values are read as if it had never existed.
 
-    One that was right until now is ended instead (PATCH).
+    If it was right until now, end it instead (PATCH).
     """
     identifier = parse_id(correction_id, "correction")
     found = await box_repository.get_box(session, box, principal.visible(), lock=True)

@@ -1,4 +1,4 @@
-"""The shapes of corrections on the wire. Shapes only: `correcting` has what they mean."""
+"""Defines the JSON of corrections. `correction_arithmetic` defines their meaning."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,12 +16,12 @@ from app.timeseries.quality.models import Correction
 type CorrectionKind = Literal["linear", "humidity"]
 _MOST: Final = 1_000_000.0
 _PARAMETERS: Final = {"linear": frozenset({"gain", "offset"}), "humidity": frozenset({"kappa"})}
-_UNTIL: Final = "Of the first sample that it is not for any more; null: it has no end yet"
+_UNTIL: Final = "End, exclusive, by measurement time; null: no end"
 
 
 def _known(value: str) -> str:
     if value not in METRICS_BY_NAME:
-        raise CodedValueError("unknown_metric", "It is not in the catalogue: see GET /v1/metrics")
+        raise CodedValueError("unknown_metric", "The metric is not in the catalogue: see GET /v1/metrics")
     return value
 
 
@@ -33,7 +33,7 @@ Measured = Annotated[
 
 
 class CorrectionCreate(RequestBody):
-    """A correction to be."""
+    """A new correction."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -58,24 +58,24 @@ class CorrectionCreate(RequestBody):
 
     metric: Measured
     kind: CorrectionKind = Field(
-        description="`linear`: gain · value + offset; `humidity`: of PM, by κ-Köhler"
+        description="`linear`: gain · value + offset; `humidity`: for particulate matter, by κ-Köhler theory"
     )
     gain: float | None = Field(
-        None, gt=0, le=1_000, description="Of a linear one; 1 by default", examples=[0.82]
+        None, gt=0, le=1_000, description="For `linear`; 1 by default", examples=[0.82]
     )
     offset: float | None = Field(
-        None, ge=-_MOST, le=_MOST, description="Of a linear one, in the metric's unit; 0 by default"
+        None, ge=-_MOST, le=_MOST, description="For `linear`, in the metric's unit; 0 by default"
     )
     kappa: float | None = Field(
         None,
         gt=0,
         le=2,
-        description="Of one for humidity: how hygroscopic the particles are, mostly 0.1 to 0.9",
+        description="For `humidity`: hygroscopicity of the particles, mostly 0.1 to 0.9",
         examples=[0.4],
     )
-    valid_from: Instant = Field(description="Of the first sample that it is for")
+    valid_from: Instant = Field(description="Start, inclusive, by measurement time")
     valid_until: Instant | None = Field(None, description=_UNTIL)
-    note: Description | None = Field(None, description="For people: where it is from")
+    note: Description | None = Field(None, description="Origin of the correction, for people")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -89,12 +89,12 @@ class CorrectionCreate(RequestBody):
             raise CodedValueError("missing_field", f"Give {' or '.join(sorted(own))}")
         if self.kind == "humidity" and self.metric not in OPTICAL_METRICS:
             raise CodedValueError(
-                "invalid_value", f"Humidity is corrected of {', '.join(sorted(OPTICAL_METRICS))}"
+                "invalid_value", f"Humidity corrections apply to {', '.join(sorted(OPTICAL_METRICS))} only"
             )
         return self
 
     def parameters(self) -> dict[str, float]:
-        """What the formula takes, whole."""
+        """Return all parameters of the formula."""
         if self.kind == "linear":
             return {
                 "gain": 1.0 if self.gain is None else float(self.gain),
@@ -104,16 +104,16 @@ class CorrectionCreate(RequestBody):
 
 
 class CorrectionChange(RequestBody):
-    """What may change of a correction: when it ends, and what is said of it."""
+    """The changes to a correction: its end and its note."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"valid_until": "2030-03-01T00:00:00Z"}]})
 
     valid_until: Instant | None = Field(None, description=_UNTIL)
-    note: Description | None = Field(None, description="For people: where it is from")
+    note: Description | None = Field(None, description="Origin of the correction, for people")
 
 
 class CorrectionUsed(BaseModel):
-    """A correction that an answer's values were made with."""
+    """A correction that was applied to the values of a response."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -132,15 +132,15 @@ class CorrectionUsed(BaseModel):
 
     id: UUID
     kind: CorrectionKind
-    gain: float | None = Field(None, description="Of a linear one", examples=[0.82])
-    offset: float | None = Field(None, description="Of a linear one, in the metric's unit", examples=[-1.4])
-    kappa: float | None = Field(None, description="Of one for humidity", examples=[0.4])
-    valid_from: datetime = Field(description="Of the first sample that it is for")
+    gain: float | None = Field(None, description="For `linear`", examples=[0.82])
+    offset: float | None = Field(None, description="For `linear`, in the metric's unit", examples=[-1.4])
+    kappa: float | None = Field(None, description="For `humidity`", examples=[0.4])
+    valid_from: datetime = Field(description="Start, inclusive, by measurement time")
     valid_until: datetime | None = Field(description=_UNTIL)
 
 
 class CorrectionOut(ResourceModel):
-    """How a box's values of a metric are corrected for a time. What was measured stays as it is."""
+    """A correction of a box's values of a metric for a period. Measured values never change."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -167,18 +167,18 @@ class CorrectionOut(ResourceModel):
     box: str = Field(examples=["box-0001"])
     metric: str = Field(examples=["pm2_5"])
     kind: CorrectionKind
-    gain: float | None = Field(description="Of a linear one", examples=[0.82])
-    offset: float | None = Field(description="Of a linear one, in the metric's unit", examples=[-1.4])
-    kappa: float | None = Field(description="Of one for humidity", examples=[0.4])
-    valid_from: datetime = Field(description="Of the first sample that it is for")
+    gain: float | None = Field(description="For `linear`", examples=[0.82])
+    offset: float | None = Field(description="For `linear`, in the metric's unit", examples=[-1.4])
+    kappa: float | None = Field(description="For `humidity`", examples=[0.4])
+    valid_from: datetime = Field(description="Start, inclusive, by measurement time")
     valid_until: datetime | None = Field(description=_UNTIL)
-    note: str | None = Field(description="For people: where it is from")
+    note: str | None = Field(description="Origin of the correction, for people")
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: Correction, box: str) -> "CorrectionOut":
-        """The row as it is shown."""
+        """Convert a row."""
         names = ("id", "metric", "kind", "valid_from", "valid_until", "note", "created_at", "updated_at")
         shown: dict[str, Any] = {name: getattr(row, name) for name in names}
         numbers: dict[str, Any] = {name: row.parameters.get(name) for name in ("gain", "offset", "kappa")}

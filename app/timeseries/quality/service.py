@@ -1,6 +1,6 @@
-"""What follows from making, ending and removing corrections. Must not know HTTP.
+"""Creates and changes corrections.
 
-Whoever adds or prolongs one has the box locked, so that no two of a kind come to overlap.
+Locks the box, so that concurrent requests cannot create overlapping corrections.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,16 +19,23 @@ from app.timeseries.quality.models import Correction
 from app.timeseries.quality.schemas import CorrectionCreate
 
 CORRECTIONS_MOST: Final = 500
-"""Corrections of one box."""
+"""The most corrections of one box."""
 
 
 async def add_correction(
-    session: WriteSession, principal: Principal, identifier: str, wanted: CorrectionCreate, now: datetime
+    session: WriteSession, principal: Principal, identifier: str, body: CorrectionCreate, now: datetime
 ) -> Correction:
     """Define a correction.
 
+    Args:
+        session: in which it is created.
+        principal: the caller.
+        identifier: the box.
+        body: the request.
+        now: the time.
+
     Raises:
-        NotFoundError: the box is not there.
+        NotFoundError: The box does not exist.
         ConflictError: `correction_overlaps`.
         InvalidError: `range_reversed`, `too_many_corrections`.
     """
@@ -37,22 +44,22 @@ async def add_correction(
         id=new_id(),
         box_key=box.key,
         organisation_id=box.organisation_id,
-        metric=wanted.metric,
-        kind=wanted.kind,
-        parameters=wanted.parameters(),
-        valid_from=wanted.valid_from,
-        valid_until=wanted.valid_until,
-        note=wanted.note,
+        metric=body.metric,
+        kind=body.kind,
+        parameters=body.parameters(),
+        valid_from=body.valid_from,
+        valid_until=body.valid_until,
+        note=body.note,
         created_at=now,
         updated_at=now,
     )
     _check_order(correction.valid_from, correction.valid_until)
     if await repository.count_corrections(session, box) >= CORRECTIONS_MOST:
         raise InvalidError(
-            f"The box has {CORRECTIONS_MOST} corrections, which is all that it may have. Delete some.",
+            f"The box already has {CORRECTIONS_MOST} corrections, the limit. Delete some first.",
             code="too_many_corrections",
         )
-    await _check_alone(session, correction)
+    await _check_no_overlap(session, correction)
     session.add(correction)
     await session.flush()
     return correction
@@ -67,18 +74,18 @@ async def change_correction(
     *,
     check: Callable[[Correction], None] = skip_precondition,
 ) -> Correction:
-    """Change the end of a correction that passes a check, or what is said of it.
+    """Change the end or the note of a correction that passes a check.
 
     Args:
-        session: in which it is done.
-        principal: who asks for it.
+        session: in which it is changed.
+        principal: the caller.
         named: the ids of the box and of the correction.
-        fields: what changes: `valid_until`, `note`.
+        fields: the changes: `valid_until`, `note`.
         now: the time.
-        check: of the row as it is.
+        check: raises if the current row does not satisfy the request's precondition.
 
     Raises:
-        NotFoundError: no such correction of the box.
+        NotFoundError: The box has no such correction.
         ConflictError, InvalidError: as for a new one.
     """
     box = await box_repository.get_box(session, named[0], principal.visible(), lock=True)
@@ -89,7 +96,7 @@ async def change_correction(
     for name, value in fields.items():
         setattr(found, name, value)
     if "valid_until" in fields:
-        await _check_alone(session, found)
+        await _check_no_overlap(session, found)
     if fields:
         found.updated_at = now
     await session.flush()
@@ -98,16 +105,16 @@ async def change_correction(
 
 def _check_order(first: datetime, last: datetime | None) -> None:
     if last is not None and last <= first:
-        raise InvalidError("`valid_until` is not after `valid_from`.", code="range_reversed")
+        raise InvalidError("`valid_until` must be after `valid_from`.", code="range_reversed")
 
 
-async def _check_alone(session: WriteSession, wanted: Correction) -> None:
-    other = await repository.find_overlapping_correction(session, wanted)
+async def _check_no_overlap(session: WriteSession, correction: Correction) -> None:
+    other = await repository.find_overlapping_correction(session, correction)
     if other is not None:
-        end = "has no end" if other.valid_until is None else f"holds until {other.valid_until.isoformat()}"
+        end = "has no end" if other.valid_until is None else f"ends at {other.valid_until.isoformat()}"
         raise ConflictError(
-            f"The {other.kind} correction {other.id} of {other.metric} holds from "
-            f"{other.valid_from.isoformat()} on, and {end}. Give it another `valid_until` first (PATCH).",
+            f"The {other.kind} correction {other.id} of {other.metric} overlaps: it begins at "
+            f"{other.valid_from.isoformat()} and {end}. Change its `valid_until` first (PATCH).",
             code="correction_overlaps",
             extra={"correction_id": str(other.id)},
         )

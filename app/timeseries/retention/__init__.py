@@ -1,1 +1,1 @@
-"""Retention: what is older than its site keeps it is removed, purpose by purpose, a local day at a time."""
+"""Removes data that are older than the retention of their site and purpose, by whole local days."""

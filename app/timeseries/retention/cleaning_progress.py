@@ -1,8 +1,8 @@
-"""How far each box has been cleaned: `retention_states`, written by the maintain role alone.
+"""Records how far each box has been cleaned, in `retention_states`. Only `vigie maintain` writes it.
 
-A row for each box and purpose: the day at which the next look begins, and how far anything was ever removed.
-Samples that come late into what was cleaned bring the look back to them: whoever summarises their hours says
-so here (`rewind_cleaning_progress`), in the transaction that takes the hours' marks away.
+A row per box and purpose has the day at which the next check begins, and the end of all that was ever
+removed. Late samples in a cleaned range reset that day: the worker that summarises their hours calls
+`rewind_cleaning_progress`, in the transaction that removes their marks.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ ON CONFLICT (box_key, purpose) DO UPDATE SET next_from = greatest(s.next_from, e
 
 
 async def rewind_cleaning_progress(connection: RawConnection, hours: BoxSpans) -> None:
-    """Note that samples came in these hours: what was cleaned has to be looked at again from there on."""
+    """Record that samples arrived in these hours: they have to be checked again."""
     if len(hours):
         await connection.execute(_AGAIN, hours.keys, hours.firsts)
 
@@ -35,5 +35,12 @@ async def rewind_cleaning_progress(connection: RawConnection, hours: BoxSpans) -
 async def advance_cleaning_progress(
     connection: RawConnection, key: int, names: Sequence[str], until: Sequence[datetime]
 ) -> None:
-    """Note that a box has nothing of these purposes before these times, in the caller's transaction."""
+    """Record that a box has no data of these purposes before these times, in the caller's transaction.
+
+    Args:
+        connection: in the transaction that removes the data.
+        key: the box.
+        names: purposes.
+        until: the time for each purpose.
+    """
     await connection.execute(_ADVANCE, key, names, until)

@@ -1,8 +1,8 @@
-"""Up to when what a site has measured is too old. Pure: `now` is an argument.
+"""Computes the age limits of a site's data from its retention settings. Pure: `now` is an argument.
 
-Only whole days of the site's time zone go: a sample is removed when the local day in which it lies has ended
-more than so many days ago. So the summary of a day never sees a half of it, and what the door takes, which
-counts from the sample itself, is never removed at once.
+Only whole local days expire: a sample is removed when its local day ended more than the retention ago. So the
+roll-up of a day never lacks half of it. Ingest counts from the sample's own time, so that no accepted sample
+is removed immediately.
 """
 
 from collections.abc import Mapping
@@ -16,25 +16,25 @@ from app.registry.retention_settings import RetentionSettings
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""The limit of what is kept for ever: nothing was measured before it."""
+"""The limit of data that are retained for ever: no sample is older."""
 SUMMARIES: Final = "summaries"
-"""How roll-ups are called where purposes are listed."""
+"""The name of roll-ups in lists of purposes."""
 _EVENTS_ALONE: Final = tuple(purpose.name for purpose in EVENT_PURPOSES if not purpose.metrics)
 EXPIRY_CATEGORIES: Final = (*(purpose.name for purpose in SAMPLE_PURPOSES), *_EVENTS_ALONE, SUMMARIES)
-"""All that has a limit, in the order of `ExpiryLimits.listed`."""
+"""All categories that have a limit, in the order of `ExpiryLimits.listed`."""
 EXPIRY_EVENT_TYPES: Final = tuple(PURPOSE_BY_EVENT_TYPE)
-"""All types of events, in the order of `ExpiryLimits.of_types`."""
+"""All event types, in the order of `ExpiryLimits.of_types`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiryLimits:
-    """What lies before is too old.
+    """The limits; older data have expired.
 
     Attributes:
-        metrics: of samples, for each purpose that has metrics; a local midnight, or NEVER.
-        events: of events, for each purpose that has some.
-        daily: of summaries of days: they begin at local midnights.
-        hourly: of rows of summaries of hours, each of which is a whole day of UTC.
+        metrics: for samples, by purpose; a local midnight, or NEVER.
+        events: for events, by purpose.
+        daily: for roll-ups of days: they begin at local midnights.
+        hourly: for rows of hourly roll-ups, each of which is a whole day of UTC.
     """
 
     metrics: Mapping[str, datetime]
@@ -44,7 +44,7 @@ class ExpiryLimits:
 
     @classmethod
     def of(cls, retention: RetentionSettings, timezone: str, now: datetime) -> "ExpiryLimits":
-        """The limits at a moment, as if the site removed what is too old."""
+        """Compute the limits at a time, whether the site removes expired data or not."""
         zone = ZoneInfo(timezone)
 
         def limit(days: int | None, of: ZoneInfo = zone) -> datetime:
@@ -59,25 +59,25 @@ class ExpiryLimits:
 
     @property
     def of_samples(self) -> list[datetime]:
-        """Those of samples, in the order of the purposes that have metrics."""
+        """The limits of samples, in the order of the purposes that have metrics."""
         return list(self.metrics.values())
 
     @property
     def listed(self) -> list[datetime]:
-        """All of them, in the order of SPANS."""
+        """All limits, in the order of EXPIRY_CATEGORIES."""
         return [*self.of_samples, *(self.events[name] for name in _EVENTS_ALONE), self.daily]
 
     @property
     def of_types(self) -> list[datetime]:
-        """Those of events, in the order of TYPES."""
+        """The limits of events, in the order of EXPIRY_EVENT_TYPES."""
         return [self.events[purpose] for purpose in PURPOSE_BY_EVENT_TYPE.values()]
 
     @property
     def of_other_types(self) -> datetime:
-        """That of events whose type no catalogue has: they were taken before there was one."""
+        """The limit of events whose type is not in the catalogue: they were accepted before it existed."""
         return self.events["acoustic_safety"]
 
     @property
     def newest(self) -> datetime:
-        """Before this samples may have values that are too old."""
+        """Samples at or after this have no expired values."""
         return max(self.of_samples)

@@ -1,12 +1,12 @@
-"""What of samples is too old, in SQL: the same words count it beforehand and remove it.
+"""Builds the SQL that counts and removes expired values of samples, and removes expired latest values.
 
-A row has values of several purposes. Those whose purpose's limit lies after the row's time go; with its last
-value the row itself. Limits are an array, in the order of the purposes that have metrics.
+The preview and the worker share the conditions. A row has values of several purposes: values whose purpose
+has expired are removed, and the row with its last value. Limits are an array, in the order of the purposes
+that have metrics.
 
-Takes latest values away that are too old: of boxes that fell silent, of metrics that are sent no more.
-
-The consumer keeps latest values in memory. So the gate is closed for it, and the registry told that the boxes
-were changed: upon that their states are dropped, and read again.
+Latest values expire if a box fell silent or stopped sending a metric. The consumer caches them, so their
+removal closes the ingest barrier and changes the boxes in the registry. Upon that the consumer drops their
+states and reads them again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ _PLACES: Final = range(len(SAMPLE_PURPOSES))
 
 
 def expired_row_sql(limits: str) -> str:
-    """SQL: whether nothing is left of the row `s`. `limits` is the SQL of a timestamptz[]."""
+    """SQL: whether all values of row `s` have expired. `limits` is the SQL of a timestamptz[]."""
     return " AND ".join(f"({_before(place, limits)} OR {_values(place)} = 0)" for place in _PLACES)
 
 
@@ -52,14 +52,14 @@ def expired_counts_sql(limits: str) -> str:
 
 @dataclass(slots=True)
 class PurposeExtent:
-    """Values of one purpose: how many, and the times of the first and the last sample that have some."""
+    """The values of one purpose: their number, and the times of the first and the last sample with some."""
 
     values: int = 0
     first: datetime | None = None
     last: datetime | None = None
 
     def add(self, other: "PurposeExtent") -> None:
-        """Take others in."""
+        """Add another extent."""
         self.values += other.values
         if other.first is not None and other.last is not None:
             self.first = other.first if self.first is None else min(self.first, other.first)
@@ -68,12 +68,12 @@ class PurposeExtent:
 
 @dataclass(slots=True)
 class ExpiredCounts:
-    """What of some samples is too old.
+    """The expired data among some samples.
 
     Attributes:
-        rows: how many samples were looked at.
-        samples: of how many nothing is left.
-        purposes: by name, what goes of each purpose's values, those of such samples among them.
+        rows: number of samples that were examined.
+        samples: number of samples whose values have all expired.
+        purposes: by name, the expired values of each purpose, those of such samples included.
     """
 
     rows: int = 0
@@ -84,7 +84,7 @@ class ExpiredCounts:
 
     @classmethod
     def of(cls, row: Mapping[Any, Any]) -> "ExpiredCounts":
-        """What `expired_counts_sql` gave."""
+        """Convert a row of `expired_counts_sql`."""
         found: dict[str, PurposeExtent] = {
             purpose.name: PurposeExtent(row[f"values_{place}"], row[f"first_{place}"], row[f"last_{place}"])
             for place, purpose in enumerate(SAMPLE_PURPOSES)
@@ -93,11 +93,11 @@ class ExpiredCounts:
 
     @property
     def values(self) -> int:
-        """How many values go."""
+        """The number of expired values."""
         return sum(extent.values for extent in self.purposes.values())
 
     def add(self, other: "ExpiredCounts") -> None:
-        """Take others in."""
+        """Add other counts."""
         self.rows += other.rows
         self.samples += other.samples
         for name, extent in other.purposes.items():
@@ -122,12 +122,12 @@ _STAMP: Final = "UPDATE boxes SET erased = erased WHERE key = ANY ($1::int[])"
 
 
 async def invalidate_box_states(connection: RawConnection, keys: Sequence[int]) -> None:
-    """Have the consumer read these boxes' states again; the caller's transaction has closed the gate."""
+    """Make the consumer reload these boxes' states. The caller's transaction has closed the barrier."""
     await connection.execute(_STAMP, keys)
 
 
 async def remove_expired_latest(connection: RawConnection, keys: Sequence[int], limits: ExpiryLimits) -> int:
-    """Take latest values of boxes away that are older than the limits; returns of how many boxes."""
+    """Remove expired latest values of boxes; returns the number of boxes that had some."""
     before = [from_datetime(limits.metrics[purpose]) for purpose in PURPOSE_BY_METRIC.values()]
     rows = await connection.fetch(_STALE, keys, list(PURPOSE_BY_METRIC), before)
     stale = [row["box_key"] for row in rows]

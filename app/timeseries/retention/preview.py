@@ -1,7 +1,6 @@
-"""What a site would lose with some settings, counted before anything is removed; and how far removal is.
+"""Counts the data that a site would lose with given settings, and reads the progress of removal.
 
-The words that count are those that remove (`counting`). The work is bounded: counting ends with so many
-samples, and says that it did.
+Counting uses the same conditions as removal (`expiry_sql`). It stops at a limit, and reports that.
 """
 
 from collections.abc import Sequence
@@ -19,10 +18,10 @@ from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVE
 from app.timeseries.retention.expiry_sql import ExpiredCounts, PurposeExtent
 
 SAMPLES_LIMIT: Final = 2_000_000
-"""So many samples are looked at, and so many events."""
+"""The most samples that are counted, and the most events."""
 _GROUP: Final = 50
 
-# Before the first day that a purpose was not cleaned of yet, it has nothing that is too old.
+# Counting begins at the first day that has not been cleaned: before it, nothing has expired.
 _BOXES: Final = text("""
 SELECT b.key, min(coalesce(s.next_from, CAST(:never AS timestamptz))) AS first
 FROM boxes b
@@ -68,11 +67,11 @@ _REMOVED: Final = text("SELECT * FROM removals WHERE site_id = :site")
 
 @dataclass(slots=True)
 class ExpiryPreview:
-    """What would go.
+    """The data that would be removed.
 
     Attributes:
-        limits: up to when.
-        complete: whether all was counted; there is more than this otherwise.
+        limits: the age limits.
+        complete: whether everything was counted; otherwise there is more.
         samples: samples and their values.
         events: events, by purpose.
         hourly, daily: rows of roll-ups, by purpose.
@@ -90,7 +89,7 @@ class ExpiryPreview:
 
 @dataclass(frozen=True, slots=True)
 class RemovalProgress:
-    """How far removal is: boxes that are cleaned up to today's limits, and what was removed so far."""
+    """Progress of removal: boxes cleaned up to the current limits, and the data removed so far."""
 
     boxes: int
     done: int
@@ -103,7 +102,7 @@ class RemovalProgress:
 
 
 async def count_expired_data(session: AsyncSession, site_id: UUID, limits: ExpiryLimits) -> ExpiryPreview:
-    """Count what of a site would go."""
+    """Count the expired data of a site."""
     found = ExpiryPreview(limits)
     await _samples(session, site_id, found)
     if any(limit != NEVER for limit in limits.events.values()):
@@ -170,7 +169,7 @@ async def _count(
 async def read_removal_progress(
     session: AsyncSession, site_id: UUID, limits: ExpiryLimits
 ) -> RemovalProgress:
-    """How far the removal of a site is."""
+    """Read the progress of removal at a site."""
     values = {"site": site_id, "names": list(EXPIRY_CATEGORIES), "limits": limits.listed, "never": NEVER}
     boxes = (await session.execute(_PROGRESS, values)).one()
     removed = (await session.execute(_REMOVED, {"site": site_id})).one_or_none()

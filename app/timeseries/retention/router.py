@@ -1,4 +1,4 @@
-"""REST for retention: a site's settings, what they would remove, and how far removal is."""
+"""Serves a site's retention over REST: settings, preview and progress of removal."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -42,18 +42,18 @@ async def _shown(session: AsyncSession, site: Site) -> RetentionOut:
 @router.get(
     "",
     operation_id="get_site_retention",
-    summary="How long a site keeps what is measured",
+    summary="Read a site's retention",
     responses=document_problems(401, 403, 404),
 )
 async def get_site_retention(site_id: str, principal: SitesReader, session: ReadSessionDep) -> RetentionOut:
-    """What was set, what holds for each purpose, and how far removal is."""
+    """Read the settings, the effective retention of each purpose, and the progress of removal."""
     return await _shown(session, await _site(session, site_id, principal))
 
 
 @router.put(
     "",
     operation_id="set_site_retention",
-    summary="Set how long a site keeps what is measured",
+    summary="Set a site's retention",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def set_site_retention(
@@ -63,13 +63,14 @@ async def set_site_retention(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> RetentionOut:
-    """Give a site other settings, in place of all that it had; `default_days` is its `retention_days`.
+    """Replace all retention settings of a site; `default_days` is its `retention_days`.
 
-    With `removes` what is older goes for good, beginning within a minute: look at the preview before. A
-    sensitive purpose whose data would be kept longer than before, or not be removed, has to be approved anew.
+    With `removes`, older data are deleted for good, beginning within a minute: request a preview first. A
+    sensitive purpose needs a new approval if its data would be retained longer than before, or no longer be
+    removed.
     """
     await _site(session, site_id, principal)
-    # An approval may go with it, and is not to be gone while a batch relies on it.
+    # The change may revoke an approval, which must not happen while a batch relies on it.
     await close_ingest_barrier(session)
     site = await _site(session, site_id, principal, lock=True)
     matching.check(await _shown(session, site))
@@ -89,13 +90,13 @@ async def set_site_retention(
 @router.get(
     "/preview",
     operation_id="get_site_retention_preview",
-    summary="What a site's settings would remove now",
+    summary="Preview removal by a site's settings",
     responses=document_problems(401, 403, 404),
 )
 async def get_site_retention_preview(
     site_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> RetentionPreview:
-    """Count what is too old by the settings as they are, whether they remove or not. Nothing is changed."""
+    """Count the data that have expired under the current settings. Nothing is changed."""
     site = await _site(session, site_id, principal)
     return await _preview(session, site, get_retention_settings(site))
 
@@ -103,13 +104,13 @@ async def get_site_retention_preview(
 @router.post(
     "/preview",
     operation_id="preview_site_retention",
-    summary="What other settings would remove now",
+    summary="Preview removal by other settings",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def preview_site_retention(
     site_id: str, body: RetentionSet, principal: SitesReader, session: ReadSessionDep
 ) -> RetentionPreview:
-    """Count what would go if these settings held, and were to remove. Nothing is changed."""
+    """Count the data that these settings would remove with `removes`. Nothing is changed."""
     site = await _site(session, site_id, principal)
     settings = body.settings()
     check_summary_retention(settings)

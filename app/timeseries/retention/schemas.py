@@ -1,4 +1,4 @@
-"""The shapes of retention on the wire. Shapes only."""
+"""Defines the JSON of retention."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final
@@ -33,7 +33,7 @@ def _known(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
 
 
 class RetentionSet(RequestBody):
-    """How long a site keeps what its boxes measure. What is left out is as null is."""
+    """The retention of a site's data. A missing field is treated as null."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -49,22 +49,23 @@ class RetentionSet(RequestBody):
     )
 
     default_days: _Days | None = Field(
-        None, description="How long what has no days of its own is kept; null: for ever"
+        None, description="Days of retention for purposes without their own; null: for ever"
     )
     purposes: Annotated[dict[PurposeName, _Days | None], BeforeValidator(_known)] = Field(
         default_factory=dict,
-        description=f"Days by purpose ({_NAMES}), shorter or longer than the default; null: for ever",
+        description=f"Days of retention by purpose ({_NAMES}), overriding the default; null: for ever",
     )
     summaries_days: _Days | None = Field(
         None,
-        description="How long summaries of hours and days are kept; null: for ever. No shorter than samples",
+        description="Days of retention for roll-ups, at least those of samples; null: for ever",
     )
     removes: bool = Field(
-        False, description="Whether what is older is removed. False: it is refused when it comes, and stays"
+        False,
+        description="Whether older data are removed. False: only new messages with older data are refused",
     )
 
     def settings(self) -> RetentionSettings:
-        """The same as the rest of the program has it."""
+        """Convert to the internal settings."""
         return RetentionSettings(
             self.default_days,
             {str(name): days for name, days in self.purposes.items()},
@@ -74,50 +75,50 @@ class RetentionSet(RequestBody):
 
 
 class PurposeRetention(BaseModel):
-    """What holds for one purpose."""
+    """The effective retention of one purpose."""
 
     purpose: PurposeName
-    title: str = Field(description="What people call it", examples=["Air quality"])
+    title: str = Field(description="Display name", examples=["Air quality"])
     title_fr: str = Field(description="The same in French", examples=["Qualité de l'air"])
     metrics: list[str]
-    events: bool = Field(description="Whether some types of events are for it")
-    days: int | None = Field(description="How long it is kept; null: for ever")
+    events: bool = Field(description="Whether it has event types")
+    days: int | None = Field(description="Days of retention; null: for ever")
 
 
 class RemovedOut(BaseModel):
-    """What was removed for its age so far; what went with whole chunks is not among it."""
+    """The data removed by retention so far; those in whole chunks are not counted."""
 
-    samples: int = Field(description="Samples of which nothing is left")
-    values: int = Field(description="Values, those of such samples among them")
+    samples: int = Field(description="Samples that were removed completely")
+    values: int = Field(description="Values, including those of such samples")
     events: int = Field(description="Events")
-    hourly: int = Field(description="Rows of summaries of hours: of a box, a metric and a day (UTC)")
-    daily: int = Field(description="Summaries of days")
+    hourly: int = Field(description="Rows of hourly roll-ups: one per box, metric and day (UTC)")
+    daily: int = Field(description="Daily roll-ups")
 
 
 class RemovalOut(BaseModel):
-    """How far removal is."""
+    """The progress of removal."""
 
-    boxes: int = Field(description="Boxes of the site")
-    boxes_done: int = Field(description="Those that have nothing left to remove")
+    boxes: int = Field(description="Number of boxes at the site")
+    boxes_done: int = Field(description="Number of boxes with nothing left to remove")
     removed: RemovedOut
-    last_removed_at: datetime | None = Field(description="When something was removed last; null: never")
+    last_removed_at: datetime | None = Field(description="Time of the last removal; null: never")
 
 
 class RetentionOut(ResourceModel):
-    """How long a site keeps what its boxes measure, and how far removal is."""
+    """The retention of a site's data, and the progress of removal."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"removal"})
 
-    default_days: int | None = Field(description="Of what has no days of its own; null: for ever")
-    purposes: dict[PurposeName, int | None] = Field(description="Days by purpose, where they were set")
-    summaries_days: int | None = Field(description="Of summaries of hours and days; null: for ever")
-    removes: bool = Field(description="Whether what is older is removed, not only refused")
-    effective: list[PurposeRetention] = Field(description="What holds for each purpose")
+    default_days: int | None = Field(description="Days for purposes without their own; null: for ever")
+    purposes: dict[PurposeName, int | None] = Field(description="Days by purpose, if set")
+    summaries_days: int | None = Field(description="Days for roll-ups; null: for ever")
+    removes: bool = Field(description="Whether older data are removed, not only refused on arrival")
+    effective: list[PurposeRetention] = Field(description="Effective retention of each purpose")
     removal: RemovalOut
 
     @classmethod
     def of(cls, site: Site, progress: RemovalProgress) -> "RetentionOut":
-        """The shape of a site's settings."""
+        """Convert a site's settings."""
         settings = get_retention_settings(site)
         removed = {name: getattr(progress, name) for name in RemovedOut.model_fields}
         return cls(
@@ -152,36 +153,37 @@ def _effective(settings: RetentionSettings) -> list[PurposeRetention]:
 
 
 class PurposePreview(BaseModel):
-    """What of one purpose would go."""
+    """The data of one purpose that would be removed."""
 
     purpose: PurposeName
     before: datetime | None = Field(
-        description="What was measured before this would go, a midnight of the site's; null: nothing"
+        description="Data measured before this local midnight would be removed; null: none"
     )
     values: int = Field(description="Values of samples")
     events: int = Field(description="Events")
-    hourly: int = Field(description="Rows of summaries of hours: of a box, a metric and a day (UTC)")
-    daily: int = Field(description="Summaries of days")
-    first: datetime | None = Field(description="When the first of the values or events was measured")
-    last: datetime | None = Field(description="When the last of them was")
+    hourly: int = Field(description="Rows of hourly roll-ups: one per box, metric and day (UTC)")
+    daily: int = Field(description="Daily roll-ups")
+    first: datetime | None = Field(description="Measurement time of the first value or event")
+    last: datetime | None = Field(description="Measurement time of the last value or event")
 
 
 class RetentionPreview(BaseModel):
-    """What would go if these settings held now, and were to remove."""
+    """The data that these settings would remove now, with `removes`."""
 
     complete: bool = Field(
-        description="Whether all was counted. False: there is more, for counting ends at two million samples"
+        description="Whether everything was counted. False: there are more, because counting stops at two "
+        "million samples"
     )
-    samples: int = Field(description="Samples of which nothing would be left")
-    values: int = Field(description="Values, those of such samples among them")
+    samples: int = Field(description="Samples that would be removed completely")
+    values: int = Field(description="Values, including those of such samples")
     events: int = Field(description="Events")
-    hourly: int = Field(description="Rows of summaries of hours: of a box, a metric and a day (UTC)")
-    daily: int = Field(description="Summaries of days")
-    purposes: list[PurposePreview] = Field(description="The same by purpose")
+    hourly: int = Field(description="Rows of hourly roll-ups: one per box, metric and day (UTC)")
+    daily: int = Field(description="Daily roll-ups")
+    purposes: list[PurposePreview] = Field(description="Counts by purpose")
 
     @classmethod
     def of(cls, found: ExpiryPreview) -> "RetentionPreview":
-        """The shape of what was counted."""
+        """Convert the counts."""
         return cls(
             complete=found.complete,
             samples=found.samples.samples,

@@ -1,8 +1,8 @@
-"""Removes what sites keep no longer: chunks as a whole, else box by box, some local days at a time.
+"""Removes expired data: whole chunks where possible, otherwise box by box in slices of local days.
 
-For the maintain role alone. Owns the order of the work and its slices: each is a short transaction in which
-rows go, values go, and what was done is noted. A box whose roll-ups have marks in what is to go waits until
-they are worked off: what is removed was summarised.
+Only `vigie maintain` runs it. Each slice is a short transaction that removes rows and values, and records the
+progress. A box whose roll-ups have marks in the expired range waits until these are processed, so that only
+summarised samples are removed.
 """
 
 import time
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from app.catalogue.purposes import SAMPLE_PURPOSES
+from app.platform.db.database import parse_row_count
 from app.platform.observability.metrics_and_logs import RETENTION_REMOVED, RETENTION_WAITING, get_logger
 from app.registry.retention_settings import RetentionSettings
 from app.timeseries.retention import expiry_sql
@@ -27,12 +28,12 @@ from app.timeseries.rollups.adaptive_slices import BoxBackoff
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 _log = get_logger(__name__)
-# How long it works before other jobs of the process have their turn.
-_TURN_S: Final = 1.0
+# The time budget of one call, so that other jobs of the process run in between.
+_RUN_S: Final = 1.0
 _BOXES: Final = 100
-# All old chunks are looked at for it; which of them may go changes once a day.
-_CHUNKS_EVERY_S: Final = 600.0
-# About so many samples go in one transaction; a day at least.
+# The check reads all old chunks, and its result changes once a day.
+_CHUNK_CHECK_S: Final = 600.0
+# The approximate number of samples that one transaction removes; a day at least.
 _STEP_SAMPLES: Final = 20_000
 _STEP_LONGEST: Final = timedelta(days=366)
 _EVENTS: Final = 20_000
@@ -66,9 +67,9 @@ WHERE b.site_id = $1 AND b.deleted_at IS NULL AND b.key <> ALL ($8::int[])
     AND NOT EXISTS (SELECT FROM rollup_day_marks m WHERE m.box_key = b.key AND m.day < $6)
 ORDER BY b.key LIMIT $7
 """
-# Where nothing is, nothing is looked for; and a box may send far more than its interval says. `last` is the
-# first sample that is too many.
-_STRETCH: Final = """
+# Skips ranges without samples, and limits the number of samples: a box may send far more than its interval
+# says. `last` is the first sample beyond the limit.
+_NEXT_RANGE: Final = """
 SELECT f.time AS first, (
     SELECT time FROM samples
     WHERE box_key = $1 AND time >= f.time AND time < $3 AND time < f.time + $5::interval
@@ -79,7 +80,7 @@ FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 O
 _RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
 _COUNT: Final = f"SELECT {expiry_sql.expired_counts_sql('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
 _DELETE: Final = f"DELETE FROM samples s WHERE {_RANGE} AND {expiry_sql.expired_row_sql('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
-# Each type is kept as its purpose is; what no catalogue has, as `ExpiryLimits.of_other_types` says.
+# Each type has the retention of its purpose; for unknown types see `ExpiryLimits.of_other_types`.
 _DELETE_EVENTS: Final = """
 DELETE FROM events WHERE box_key = $1 AND (time, type) IN (
     SELECT e.time, e.type FROM events e
@@ -98,10 +99,10 @@ ON CONFLICT (site_id) DO UPDATE SET samples = r.samples + excluded.samples,
 
 @dataclass(slots=True)
 class _Site:
-    """A site that removes.
+    """A site that removes expired data.
 
     Attributes:
-        removed: what went in this turn, by what it was.
+        removed: counts of this call, by kind.
     """
 
     id: UUID
@@ -111,33 +112,34 @@ class _Site:
 
 
 class RetentionWorker:
-    """Call `turn` now and then, from one process alone."""
+    """Removes expired data a slice at a time. Only one process may run it."""
 
     def __init__(self) -> None:
-        self._place = 0
-        self._looked_at = -_CHUNKS_EVERY_S
-        self._aside = BoxBackoff(time.monotonic)
+        self._next_site = 0
+        self._chunks_checked_at = -_CHUNK_CHECK_S
+        self._backoff = BoxBackoff(time.monotonic)
 
-    async def turn(self, connection: asyncpg.Connection) -> bool:
-        """Work for about a second; returns whether more could be done now."""
-        until = time.monotonic() + _TURN_S
+    async def run_once(self, connection: asyncpg.Connection) -> bool:
+        """Work for about a second; returns whether there is more to do now."""
+        until = time.monotonic() + _RUN_S
         rows = await connection.fetch(_SITES)
         if not rows:
             RETENTION_WAITING.set(0)
             return False
         now = datetime.now(UTC)
         sites = [_site(row, now) for row in rows]
-        if time.monotonic() - self._looked_at >= _CHUNKS_EVERY_S:
+        if time.monotonic() - self._chunks_checked_at >= _CHUNK_CHECK_S:
             await self._drop_chunks(connection, until)
         more = False
-        # Sites take turns at being the first; one that fails is not the first once more.
-        begun = self._place
-        for turned in range(len(sites)):
-            site = sites[(begun + turned) % len(sites)]
-            self._place = (begun + turned + 1) % len(sites)
+        # Round-robin over sites. `_next_site` advances first, so that a site that fails does not block the
+        # others.
+        begun = self._next_site
+        for offset in range(len(sites)):
+            site = sites[(begun + offset) % len(sites)]
+            self._next_site = (begun + offset + 1) % len(sites)
             more = await self._clean(connection, site, until) or more
             if time.monotonic() >= until:
-                more = more or turned + 1 < len(sites)
+                more = more or offset + 1 < len(sites)
                 break
         else:
             waiting = [
@@ -153,7 +155,7 @@ class RetentionWorker:
         while time.monotonic() < until:
             row = await connection.fetchrow("SELECT * FROM retention_drop()")
             if row is None:
-                self._looked_at = time.monotonic()
+                self._chunks_checked_at = time.monotonic()
                 return
             RETENTION_REMOVED.labels("chunks").inc()
             _log.info(
@@ -164,23 +166,23 @@ class RetentionWorker:
             )
 
     async def _clean(self, connection: asyncpg.Connection, site: _Site, until: float) -> bool:
-        """Clean boxes of a site; returns whether some are left that could be cleaned now."""
+        """Clean boxes of a site; returns whether more of them could be cleaned now."""
         limits = site.limits
-        about = (
+        arguments = (
             list(EXPIRY_CATEGORIES),
             limits.listed,
             NEVER,
             site.timezone,
             limits.newest,
             _BOXES,
-            self._aside.keys,
+            self._backoff.keys,
         )
-        boxes = await connection.fetch(_READY, site.id, *about)
-        # Before they are noted as cleaned: what fails now is done again.
+        boxes = await connection.fetch(_READY, site.id, *arguments)
+        # Before the progress is recorded, so that a failure here is retried.
         await remove_expired_latest(connection, [box["key"] for box in boxes], limits)
         finished = True
         for box in boxes:
-            with self._aside.failing(box["key"]):
+            with self._backoff.pause_on_failure(box["key"]):
                 finished = await _clean_box(connection, site, box, until)
             if not finished:
                 break
@@ -197,13 +199,13 @@ def _site(row: asyncpg.Record, now: datetime) -> _Site:
 
 
 async def _clean_box(connection: asyncpg.Connection, site: _Site, box: asyncpg.Record, until: float) -> bool:
-    """Remove what is too old of one box; returns whether all of it is done."""
+    """Remove the expired data of one box; returns whether all of it is done."""
     key: int = box["key"]
     nexts: Sequence[datetime] = box["nexts"]
     due = [(first, last) for first, last in zip(nexts, site.limits.of_samples, strict=False) if last > first]
     if due:
-        whole = min(first for first, _ in due), max(last for _, last in due)
-        if not await _clean_samples(connection, site, box, whole, until):
+        range_due = min(first for first, _ in due), max(last for _, last in due)
+        if not await _clean_samples(connection, site, box, range_due, until):
             return False
     while await _remove_events(connection, site, key):
         if time.monotonic() >= until:
@@ -222,21 +224,21 @@ async def _clean_samples(
     connection: asyncpg.Connection,
     site: _Site,
     box: asyncpg.Record,
-    whole: tuple[datetime, datetime],
+    range_due: tuple[datetime, datetime],
     until: float,
 ) -> bool:
-    first, last = whole
+    first, last = range_due
     zone = ZoneInfo(site.timezone)
     bounds = _STEP_SAMPLES, _STEP_LONGEST
     while True:
-        stretch = await connection.fetchrow(_STRETCH, box["key"], first, last, *bounds)
-        if stretch is None:
+        found = await connection.fetchrow(_NEXT_RANGE, box["key"], first, last, *bounds)
+        if found is None:
             return True
-        first = find_local_midnight(stretch["first"], zone, up=False)
-        # The last whole day that ends before the sample that is too many, or the first day of all.
-        end = find_local_midnight(stretch["last"] or stretch["first"] + _STEP_LONGEST, zone, up=False)
+        first = find_local_midnight(found["first"], zone, up=False)
+        # The end of the last whole day before the first sample beyond the limit, or else of the first day.
+        end = find_local_midnight(found["last"] or found["first"] + _STEP_LONGEST, zone, up=False)
         if end <= first:
-            end = find_local_midnight(stretch["first"] + timedelta(microseconds=1), zone, up=True)
+            end = find_local_midnight(found["first"] + timedelta(microseconds=1), zone, up=True)
         end = min(end, last)
         await _clean_days(connection, site, box["key"], first, end)
         first = end
@@ -247,9 +249,9 @@ async def _clean_samples(
 async def _clean_days(
     connection: asyncpg.Connection, site: _Site, key: int, first: datetime, last: datetime
 ) -> None:
-    """Remove from whole local days of a box what is too old, in one transaction.
+    """Remove expired data from whole local days of a box, in one transaction.
 
-    What is stored meanwhile is seen by none of its statements: it has marks, and its time will come.
+    Samples stored concurrently are not visible to it. They have marks, which cause another check.
     """
     limits = site.limits
     async with connection.transaction(isolation="repeatable_read"):
@@ -270,13 +272,13 @@ async def _clean_days(
 
 
 async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) -> bool:
-    """Remove a slice of a box's events; returns whether it was a full one."""
+    """Remove a slice of a box's expired events; returns whether the slice was full."""
     limits = site.limits
     if all(limit == NEVER for limit in limits.events.values()):
         return False
-    about = list(EXPIRY_EVENT_TYPES), limits.of_types, limits.of_other_types
+    arguments = list(EXPIRY_EVENT_TYPES), limits.of_types, limits.of_other_types
     async with connection.transaction():
-        removed = _number(await connection.execute(_DELETE_EVENTS, key, *about, _EVENTS))
+        removed = parse_row_count(await connection.execute(_DELETE_EVENTS, key, *arguments, _EVENTS))
         await _count(connection, site, Counter(events=removed))
     return removed == _EVENTS
 
@@ -284,18 +286,14 @@ async def _remove_events(connection: asyncpg.Connection, site: _Site, key: int) 
 async def _remove_summaries(connection: asyncpg.Connection, table: str, key: int, limit: datetime) -> int:
     if limit == NEVER:
         return 0
-    return _number(
+    return parse_row_count(
         await connection.execute(f"DELETE FROM {table} WHERE box_key = $1 AND day < $2", key, limit)  # noqa: S608 (constants)
     )
 
 
 async def _count(connection: asyncpg.Connection, site: _Site, removed: Counter[str]) -> None:
-    """Note what was removed, in the transaction that does it."""
+    """Record the counts, in the transaction of the removal."""
     if any(removed.values()):
         whats: tuple[Any, ...] = ("samples", "values", "events", "hourly", "daily")
         await connection.execute(_TOTALS, site.id, *(removed[what] for what in whats))
         site.removed += removed
-
-
-def _number(tag: str) -> int:
-    return int(tag.rpartition(" ")[2])

@@ -1,1 +1,1 @@
-"""Roll-ups: summaries of hours and of local days, kept right by marks that are written with the samples."""
+"""Maintains roll-ups: stored aggregates of hours and local days. Marks record which ones are stale."""

@@ -1,9 +1,9 @@
-"""How much is summarised at once, and what is left aside for a while: what is heavy holds up nobody else.
+"""Adapts the size of a unit of roll-up work to its duration, and pauses boxes whose work fails.
 
-A box may send a thousand samples a second, or values of which a summary fails. Marks are worked off in one
-order for everybody, so that a slice that always fails would end all of it. Slices are therefore as large as
-they are quick, one mark alone after a failure, and a box that fails alone is left aside: readers look at its
-samples meanwhile. The time is an argument.
+A box may send a thousand samples a second, or values whose aggregation fails. Marks are processed in one
+order for all boxes, so one slice that always fails would block all others. Hence slices grow while they are
+quick, shrink to one mark after a failure, and a box that fails alone is paused with back-off. Readers use its
+samples in the meantime. The clock is an argument.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,57 +17,57 @@ from app.platform.db.database import is_transient
 _GOAL_S: Final = 0.5
 _FIRST: Final = 25
 _GROWTH: Final = 2
-# The second time twice as long, and so on.
-_ASIDE_S, _ASIDE_LONGEST_S = 3_600.0, 86_400.0
-_TOGETHER_S: Final = 5.0
+# Doubles with each further failure, up to the longest.
+_PAUSE_S, _PAUSE_LONGEST_S = 3_600.0, 86_400.0
+_BATCH_TIMEOUT_S: Final = 5.0
 
 
 def get_slice_timeout_s(count: int) -> float | None:
-    """How long a slice of so many may take (s): several are to be quick, or are tried one by one."""
-    return _TOGETHER_S if count > 1 else None
+    """Return the timeout of a slice (s). A slice of several that times out is retried one by one."""
+    return _BATCH_TIMEOUT_S if count > 1 else None
 
 
 class BoxBackoff:
-    """The boxes that are left aside.
+    """The boxes that are paused after a failure.
 
     Args:
-        clock: seconds of a clock that never goes back.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Until when, and for how long.
-        self._aside: dict[int, tuple[float, float]] = {}
+        # Box → (end of the pause, its length), in seconds.
+        self._paused: dict[int, tuple[float, float]] = {}
 
     @property
     def keys(self) -> list[int]:
-        """Those that are aside now."""
+        """The boxes that are paused now."""
         now = self._clock()
-        return [key for key, (until, _) in self._aside.items() if until > now]
+        return [key for key, (until, _) in self._paused.items() if until > now]
 
     @contextmanager
-    def failing(self, key: int | None) -> Iterator[None]:
-        """Leave a box aside, at first for an hour, if the block fails, and would when it is tried again.
+    def pause_on_failure(self, key: int | None) -> Iterator[None]:
+        """Pause a box, at first for an hour, if the block fails with an error that a retry would repeat.
 
         Args:
-            key: the box that the block is about; None: it is about several.
+            key: the box of the block; None if it has several.
         """
         try:
             yield
         except (TimeoutError, asyncpg.PostgresError) as error:
             if key is not None and (isinstance(error, TimeoutError) or not is_transient(error)):
-                _, before_s = self._aside.get(key, (0.0, 0.0))
-                for_s = min(max(_ASIDE_S, 2 * before_s), _ASIDE_LONGEST_S)
-                self._aside[key] = self._clock() + for_s, for_s
+                _, before_s = self._paused.get(key, (0.0, 0.0))
+                for_s = min(max(_PAUSE_S, 2 * before_s), _PAUSE_LONGEST_S)
+                self._paused[key] = self._clock() + for_s, for_s
             raise
 
 
 class SliceSizer:
-    """How many of a kind are worked off in one slice.
+    """Adapts the number of items of one kind in a slice.
 
     Args:
-        most: however quick they are.
-        clock: seconds of a clock that never goes back.
+        most: the upper limit.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
@@ -76,11 +76,11 @@ class SliceSizer:
         self.size = min(_FIRST, most)
 
     @contextmanager
-    def slice(self, keys: Sequence[int], aside: BoxBackoff) -> Iterator[None]:
-        """Work on so many, whose boxes these are; an error goes on to whoever asked."""
+    def slice(self, keys: Sequence[int], backoff: BoxBackoff) -> Iterator[None]:
+        """Measure the block, which processes the items of these boxes; re-raises its errors."""
         began = self._clock()
         try:
-            with aside.failing(keys[0] if len(keys) == 1 else None):
+            with backoff.pause_on_failure(keys[0] if len(keys) == 1 else None):
                 yield
         except (TimeoutError, asyncpg.PostgresError):
             self.size = 1

@@ -1,7 +1,7 @@
-"""What is summarised although no mark says so: samples from before there were roll-ups, days of another zone.
+"""Summarises samples that have no marks: those from before roll-ups existed, or of a changed time zone.
 
-Owns `rollup_states`: in which time zone the days of a box are summarised, and how far its past has been. A
-box whose site has another zone now has its days made anew.
+Owns `rollup_states`: the time zone in which the days of a box are summarised, and the progress of its
+backfill. If a site's time zone changes, the days of its boxes are summarised again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ from app.timeseries.rollups.refresh import HOUR, BoxSpans
 _log = get_logger(__name__)
 _HOURS_MOST: Final = 168
 
-_FOLLOW: Final = """
+_SYNC_ZONES: Final = """
 INSERT INTO rollup_states AS r (box_key, timezone)
 SELECT b.key, s.timezone FROM boxes b JOIN sites s ON s.id = b.site_id
 LEFT JOIN rollup_states o ON o.box_key = b.key
@@ -27,7 +27,7 @@ WHERE b.deleted_at IS NULL AND o.timezone IS DISTINCT FROM s.timezone
 ON CONFLICT (box_key) DO UPDATE SET timezone = excluded.timezone
 RETURNING box_key, (SELECT timezone FROM rollup_states o WHERE o.box_key = r.box_key) AS former
 """
-_ANEW: Final = """
+_SCHEDULE_ALL: Final = """
 WITH extent AS (
     SELECT k.box_key, f.hour AS first, l.hour + interval '1 hour' AS last
     FROM unnest($1::int[]) AS k (box_key),
@@ -39,8 +39,8 @@ WITH extent AS (
 UPDATE rollup_states s SET backfill_from = e.first, backfill_next = e.first, backfill_until = e.last
 FROM extent e WHERE s.box_key = e.box_key
 """
-# Days of which all samples are there: they are made anew, and would stand beside those of the former zone.
-# Those stay whose metric's values were removed for their age, whatever else was measured then.
+# Deletes days whose samples are all stored: they are summarised again, and would stand beside those of the
+# former zone. Days of a metric whose values were removed by retention stay.
 _FORGET_DAYS: Final = """
 DELETE FROM daily d USING rollup_states s, unnest($1::int[], $2::text[]) AS k (box_key, timezone)
 WHERE s.box_key = k.box_key AND d.box_key = k.box_key
@@ -52,7 +52,7 @@ WHERE s.box_key = k.box_key AND d.box_key = k.box_key
     )
 """
 _FORGET_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = ANY ($1::int[])"
-# From the next sample on: of a box that measured in 2000 and in 2026 most hours in between have none.
+# Skips to the next sample: a box that measured in 2000 and in 2026 has no samples in most hours in between.
 _NEXT: Final = """
 WITH next AS MATERIALIZED (
     SELECT s.box_key, s.backfill_next AS asked, s.backfill_until AS last, b.organisation_id
@@ -78,12 +78,12 @@ type Summarise = Callable[[asyncpg.Connection, BoxSpans], Awaitable[None]]
 
 
 async def sync_time_zones(connection: asyncpg.Connection) -> None:
-    """Note the zones of new boxes, and have the days of those made anew whose zone is another one."""
+    """Record the time zones of new boxes, and schedule the backfill of those whose zone has changed."""
     async with connection.transaction():
-        rows = await connection.fetch(_FOLLOW)
+        rows = await connection.fetch(_SYNC_ZONES)
         formers = {row["box_key"]: row["former"] for row in rows if row["former"] is not None}
         if changed := list(formers):
-            await connection.execute(_ANEW, changed)
+            await connection.execute(_SCHEDULE_ALL, changed)
             await connection.execute(
                 _FORGET_DAYS,
                 changed,
@@ -96,38 +96,44 @@ async def sync_time_zones(connection: asyncpg.Connection) -> None:
 
 
 class RollupBackfill:
-    """Summarises what was there before.
+    """Summarises the samples of the past, organisation by organisation.
 
     Args:
-        aside: boxes that are left aside.
-        clock: seconds of a clock that never goes back.
+        backoff: boxes that are paused after a failure.
+        clock: a monotonic clock in seconds.
     """
 
-    def __init__(self, aside: BoxBackoff, clock: Callable[[], float]) -> None:
-        self._aside = aside
+    def __init__(self, backoff: BoxBackoff, clock: Callable[[], float]) -> None:
+        self._backoff = backoff
         self._clock = clock
         self._hours_at_once = SliceSizer(_HOURS_MOST, clock)
-        # Organisations take turns: a fleet that changes its time zone does not come before everybody else.
-        self._served: UUID | None = None
+        # Round-robin over organisations, so that a fleet that changes its time zone does not block the
+        # others.
+        self._last_organisation: UUID | None = None
 
-    async def go_on(self, connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
-        """Summarise until a time of the clock; returns whether there was any to do.
+    async def run(self, connection: asyncpg.Connection, until: float, summarise: Summarise) -> bool:
+        """Summarise until a time of the clock; returns whether there was work.
 
-        Their days are marked then: there is more to do.
+        If there was, days are marked now, which is further work.
+
+        Args:
+            connection: outside of any transaction.
+            until: on the clock (s).
+            summarise: summarises hours in the current transaction.
         """
         worked = False
         while self._clock() < until:
-            row = await connection.fetchrow(_NEXT, self._aside.keys, self._served)
+            row = await connection.fetchrow(_NEXT, self._backoff.keys, self._last_organisation)
             if row is None:
                 return worked
-            worked, self._served = True, row["organisation_id"]
+            worked, self._last_organisation = True, row["organisation_id"]
             key, first, last = row["box_key"], row["first"], row["last"]
             end = min(first + timedelta(hours=self._hours_at_once.size), last)
             hours = _hours_of(key, first, end)
-            with self._hours_at_once.slice(hours.keys, self._aside):
+            with self._hours_at_once.slice(hours.keys, self._backoff):
                 async with connection.transaction():
                     await summarise(connection, hours)
-                    # Somebody may have asked for more of it meanwhile: then it begins where they say.
+                    # A concurrent request may have moved `backfill_next`. The request then prevails.
                     await connection.execute(_ADVANCE, key, end, row["asked"])
             if end == last:
                 _log.info("rollup_backfilled", box_key=key)

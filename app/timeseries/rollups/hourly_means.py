@@ -1,7 +1,7 @@
-"""Reads hourly means of many boxes at once: of roll-ups where they are right, else of the samples.
+"""Reads hourly means of many boxes at once, from roll-ups where they are current, else from samples.
 
-Owns how many statements that takes: one for what is in doubt, one for roll-ups, few for samples. What comes
-out is for each box and metric what `summaries` gives for buckets of an hour, by the same rules.
+It takes few statements: one for stale marks, one for roll-ups, and some for samples. The result equals that
+of `rollup_queries` for buckets of an hour, for each box and metric.
 """
 
 import asyncio
@@ -18,25 +18,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import CATALOGUE, Metric
 from app.platform.kernel.instants import US_PER_S, to_datetime
 from app.timeseries.rollups.rollup_columns import Floats, Ints
-from app.timeseries.rollups.rollup_queries import MICROS, extreme_sql, mean_sql, merge_doubtful_spans
+from app.timeseries.rollups.rollup_queries import extreme_sql, mean_sql, merge_stale_spans
 from app.timeseries.rollups.stale_marks import HOUR_US
+from app.timeseries.storage.sample_columns import MICROS_SQL
 
 _DAY_US: Final = 24 * HOUR_US
-# A chunk of samples has a week. Stretches that lie further apart are asked for apart: the planner looks at
-# the chunks between the first one and the last.
+# A chunk of samples is a week. Ranges that lie further apart have separate statements, because the planner
+# reads all chunks from the first range to the last.
 _APART_US: Final = 7 * _DAY_US
-# About so many samples are looked at by one statement, which has to end before it is too late for it.
+# The approximate number of samples that one statement reads, so that it ends before the statement timeout.
 _SAMPLES: Final = 500_000
 
-_DOUBTFUL: Final = text(f"""
-SELECT box_key, {MICROS.format("hour")} AS first, NULL AS last, NULL AS zone FROM rollup_marks
+_STALE: Final = text(f"""
+SELECT box_key, {MICROS_SQL.format("hour")} AS first, NULL AS last, NULL AS zone FROM rollup_marks
 WHERE box_key = ANY (:keys) AND hour >= :first AND hour < :last
 UNION ALL
-SELECT box_key, {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
+SELECT box_key, {MICROS_SQL.format("backfill_next")}, {MICROS_SQL.format("backfill_until")}, timezone
 FROM rollup_states WHERE box_key = ANY (:keys)
 """)  # noqa: S608 (constants)
-_STORED: Final = f"""
-SELECT k.place, {MICROS.format("h.day")} AS day, h.count, h.mean, h.min{{highs}}
+_ROLLUPS: Final = f"""
+SELECT k.place, {MICROS_SQL.format("h.day")} AS day, h.count, h.mean, h.min{{highs}}
 FROM unnest(CAST(:keys AS int[]), CAST(:metrics AS text[]), CAST(:firsts AS timestamptz[]),
     CAST(:lasts AS timestamptz[])) WITH ORDINALITY AS k (key, metric, first, last, place),
 LATERAL (
@@ -48,8 +49,8 @@ ORDER BY k.place, h.day
 """  # noqa: S608 (constants)
 
 
-def _sampled(metrics: Sequence[Metric], *, highs: bool) -> str:
-    """SQL: summaries of the hours of stretches. Names are the catalogue's."""
+def _samples_sql(metrics: Sequence[Metric], *, highs: bool) -> str:
+    """SQL: hourly aggregates of ranges of samples. Names come from the catalogue."""
     ends = ("min", "max") if highs else ("min",)
     fields = ", ".join(
         ", ".join(
@@ -58,7 +59,7 @@ def _sampled(metrics: Sequence[Metric], *, highs: bool) -> str:
         for metric in metrics
     )
     return f"""
-        SELECT k.place, {MICROS.format("time_bucket(interval '1 hour', s.time)")} AS hour, {fields}
+        SELECT k.place, {MICROS_SQL.format("time_bucket(interval '1 hour', s.time)")} AS hour, {fields}
         FROM unnest(CAST(:keys AS int[]), CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]))
             WITH ORDINALITY AS k (key, first, last, place),
         LATERAL (
@@ -71,14 +72,14 @@ def _sampled(metrics: Sequence[Metric], *, highs: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HourlyMeansQuery:
-    """Which hours of a metric of a box are wanted.
+    """The hours of one metric of one box.
 
     Attributes:
         key: the box.
         metric: of the catalogue.
-        first_us: from here on (µs since the epoch): a whole hour of UTC.
-        last_us: before this one.
-        interval_s: how often the box samples.
+        first_us: start (µs since the epoch), inclusive: a whole hour of UTC.
+        last_us: end (µs since the epoch), exclusive: a whole hour of UTC.
+        interval_s: sampling interval of the box (s).
     """
 
     key: int
@@ -94,14 +95,14 @@ class HourlyMeansQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourMeans:
-    """Summaries of the hours that have a value, ascending; each array has the same length.
+    """Aggregates of the hours that have a value, ascending; all arrays have the same length.
 
     Attributes:
-        times: when each hour begins (µs since the epoch).
-        counts: of how many values.
-        means: unrounded; of levels those of the energy (dB).
+        times: start of each hour (µs since the epoch).
+        counts: number of values.
+        means: not rounded; for levels those of the energy (dB).
         lows: the lowest values.
-        highs: the highest values; None where they were not asked for.
+        highs: the highest values; None if they were not requested.
     """
 
     times: Ints
@@ -111,7 +112,7 @@ class HourMeans:
     highs: Floats | None = None
 
     def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "HourMeans":
-        """Those that are chosen, in that order."""
+        """Select hours, in the given order."""
         highs = None if self.highs is None else self.highs[chosen]
         return HourMeans(
             self.times[chosen], self.counts[chosen], self.means[chosen], self.lows[chosen], highs
@@ -119,7 +120,7 @@ class HourMeans:
 
     @classmethod
     def joined(cls, parts: Sequence["HourMeans"]) -> "HourMeans":
-        """Hours of several parts, none of which is in two, ascending."""
+        """Join parts without common hours, in ascending order."""
         if len(parts) == 1:
             return parts[0]
         highs = [part.highs for part in parts if part.highs is not None]
@@ -133,78 +134,79 @@ class HourMeans:
         return whole.only(np.argsort(whole.times))
 
 
-class _Stretch(NamedTuple):
-    """A stretch of a box that is summarised from its samples (µs)."""
+class _RawSpan(NamedTuple):
+    """A range of a box that is aggregated from its samples (µs since the epoch)."""
 
     first: int
     last: int
     key: int
 
 
-type _Doubts = Mapping[tuple[int, int, int], list[tuple[int, int]] | None]
+type _StaleSpans = Mapping[tuple[int, int, int], list[tuple[int, int]] | None]
 type _Rows = Sequence[Sequence[Any]]
 
 
 async def read_hourly_means(
-    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], *, highs: bool = False
+    session: AsyncSession, queries: Sequence[HourlyMeansQuery], *, highs: bool = False
 ) -> list[HourMeans]:
-    """Summaries of the hours of many boxes: for each that is wanted, in their order.
+    """Read the hourly aggregates of many boxes: one result per query, in order.
 
-    All of it is held at once, and the roll-ups as they come: whoever wants more than a few hundred thousand
-    hours asks several times.
+    All results are in memory at once. For more than a few hundred thousand hours, call it several times.
 
     Args:
         session: reads them.
-        wanted: which.
-        highs: whether the highest values are wanted too.
+        queries: boxes, metrics and hours.
+        highs: whether to include the highest values.
     """
-    if not wanted:
+    if not queries:
         return []
-    doubts = await _doubts(session, wanted)
-    stored = await _from_roll_ups(session, wanted, doubts, highs=highs)
-    sampled = await _from_samples(session, wanted, doubts, highs=highs)
-    # Others have their turn meanwhile.
-    return await asyncio.to_thread(_together, wanted, doubts, stored, sampled)
+    stale_spans = await _read_stale_spans(session, queries)
+    stored = await _read_rollups(session, queries, stale_spans, highs=highs)
+    sampled = await _read_samples(session, queries, stale_spans, highs=highs)
+    # In a thread, so that the event loop stays responsive.
+    return await asyncio.to_thread(_merge_sources, queries, stale_spans, stored, sampled)
 
 
-def _span(wanted: Iterable[HourlyMeansQuery]) -> dict[str, object]:
+def _covering_range(queries: Iterable[HourlyMeansQuery]) -> dict[str, object]:
     return {
-        "first": to_datetime(min(each.first_us for each in wanted)),
-        "last": to_datetime(max(each.last_us for each in wanted)),
+        "first": to_datetime(min(each.first_us for each in queries)),
+        "last": to_datetime(max(each.last_us for each in queries)),
     }
 
 
-def _window(each: HourlyMeansQuery) -> tuple[int, int, int]:
+def _window_key(each: HourlyMeansQuery) -> tuple[int, int, int]:
     return each.key, each.first_us, each.last_us
 
 
-async def _doubts(session: AsyncSession, wanted: Sequence[HourlyMeansQuery]) -> _Doubts:
-    """By box and window, the stretches that roll-ups may not know; None: look at the samples of all of it."""
-    values = {"keys": sorted({each.key for each in wanted}), **_span(wanted)}
+async def _read_stale_spans(session: AsyncSession, queries: Sequence[HourlyMeansQuery]) -> _StaleSpans:
+    """Find by box and window the ranges with stale roll-ups; None: read samples for the whole window."""
+    values = {"keys": sorted({each.key for each in queries}), **_covering_range(queries)}
     marked: dict[int, list[tuple[int, int]]] = defaultdict(list)
     known = set()
-    for key, first, last, zone in await session.execute(_DOUBTFUL, values):
+    for key, first, last, zone in await session.execute(_STALE, values):
         if zone is not None:
             known.add(key)
         if first is not None:
             marked[key].append((first, first + HOUR_US if last is None else last))
-    for stretches in marked.values():
-        stretches.sort()
+    for raw_spans in marked.values():
+        raw_spans.sort()
     return {
-        (key, first, last): merge_doubtful_spans(marked[key], first, last) if key in known else None
-        for key, first, last in {_window(each) for each in wanted}
+        (key, first, last): merge_stale_spans(marked[key], first, last) if key in known else None
+        for key, first, last in {_window_key(each) for each in queries}
     }
 
 
-async def _from_roll_ups(
-    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], doubts: _Doubts, *, highs: bool
+async def _read_rollups(
+    session: AsyncSession, queries: Sequence[HourlyMeansQuery], stale_spans: _StaleSpans, *, highs: bool
 ) -> _Rows:
-    """Days of roll-ups, by the place in what is wanted, ascending: (place, day, counts, means, lowest …)."""
-    asked = [(place, each) for place, each in enumerate(wanted) if doubts[_window(each)] is not None]
-    if not asked:
+    """Read days of roll-ups by index of the query, ascending: (index, day, counts, means, lowest …)."""
+    usable = [
+        (index, each) for index, each in enumerate(queries) if stale_spans[_window_key(each)] is not None
+    ]
+    if not usable:
         return []
-    some = [each for _, each in asked]
-    span = _span(some)
+    some = [each for _, each in usable]
+    span = _covering_range(some)
     values = {
         "keys": [each.key for each in some],
         "metrics": [each.metric.name for each in some],
@@ -213,30 +215,30 @@ async def _from_roll_ups(
         "first": to_datetime(min(each.first_us for each in some) // _DAY_US * _DAY_US),
         "last": span["last"],
     }
-    statement = text(_STORED.format(highs=", h.max" if highs else ""))
+    statement = text(_ROLLUPS.format(highs=", h.max" if highs else ""))
     rows = (await session.execute(statement, values)).all()
-    places = [place for place, _ in asked]
-    return [(places[number - 1], *rest) for number, *rest in rows]
+    indexes = [index for index, _ in usable]
+    return [(indexes[number - 1], *rest) for number, *rest in rows]
 
 
-async def _from_samples(
-    session: AsyncSession, wanted: Sequence[HourlyMeansQuery], doubts: _Doubts, *, highs: bool
-) -> dict[tuple[_Stretch, str], list[Sequence[Any]]]:
-    """Summaries that are made now, by stretch and metric: (hour, count, mean, lowest …), ascending."""
+async def _read_samples(
+    session: AsyncSession, queries: Sequence[HourlyMeansQuery], stale_spans: _StaleSpans, *, highs: bool
+) -> dict[tuple[_RawSpan, str], list[Sequence[Any]]]:
+    """Aggregate samples, by range and metric: (hour, count, mean, lowest …), ascending."""
     width = 4 if highs else 3
-    metrics: dict[_Stretch, set[Metric]] = defaultdict(set)
+    metrics: dict[_RawSpan, set[Metric]] = defaultdict(set)
     intervals = {}
-    for each in wanted:
+    for each in queries:
         intervals[each.key] = each.interval_s
-        for stretch in _stretches(each, doubts):
-            metrics[stretch].add(each.metric)
-    alike: dict[tuple[Metric, ...], list[_Stretch]] = defaultdict(list)
-    for stretch, of in metrics.items():
-        alike[tuple(sorted(of, key=CATALOGUE.index))].append(stretch)
-    found: dict[tuple[_Stretch, str], list[Sequence[Any]]] = defaultdict(list)
-    for these, stretches in alike.items():
-        statement = text(_sampled(these, highs=highs))
-        for some in _portions(stretches, intervals):
+        for raw_span in _find_raw_spans(each, stale_spans):
+            metrics[raw_span].add(each.metric)
+    alike: dict[tuple[Metric, ...], list[_RawSpan]] = defaultdict(list)
+    for raw_span, of in metrics.items():
+        alike[tuple(sorted(of, key=CATALOGUE.index))].append(raw_span)
+    found: dict[tuple[_RawSpan, str], list[Sequence[Any]]] = defaultdict(list)
+    for these, raw_spans in alike.items():
+        statement = text(_samples_sql(these, highs=highs))
+        for some in _split_batches(raw_spans, intervals):
             values = {
                 "keys": [each.key for each in some],
                 "firsts": [to_datetime(each.first) for each in some],
@@ -244,51 +246,54 @@ async def _from_samples(
                 "first": to_datetime(some[0].first),
                 "last": to_datetime(max(each.last for each in some)),
             }
-            for place, hour, *fields in await session.execute(statement, values):
+            for index, hour, *fields in await session.execute(statement, values):
                 for number, metric in enumerate(these):
                     summary = fields[width * number : width * number + width]
                     if summary[0]:
-                        found[some[place - 1], metric.name].append((hour, *summary))
+                        found[some[index - 1], metric.name].append((hour, *summary))
     return found
 
 
-def _stretches(each: HourlyMeansQuery, doubts: _Doubts) -> list[_Stretch]:
-    doubtful = doubts[_window(each)]
-    if doubtful is None:
-        return [_Stretch(each.first_us, each.last_us, each.key)]
-    return [_Stretch(begin, end, each.key) for begin, end in doubtful]
+def _find_raw_spans(each: HourlyMeansQuery, stale_spans: _StaleSpans) -> list[_RawSpan]:
+    stale = stale_spans[_window_key(each)]
+    if stale is None:
+        return [_RawSpan(each.first_us, each.last_us, each.key)]
+    return [_RawSpan(begin, end, each.key) for begin, end in stale]
 
 
-def _portions(stretches: Iterable[_Stretch], intervals: Mapping[int, int]) -> Iterator[list[_Stretch]]:
-    """What is asked for at once: stretches near each other, ascending, of not too many samples."""
-    portion: list[_Stretch] = []
+def _split_batches(raw_spans: Iterable[_RawSpan], intervals: Mapping[int, int]) -> Iterator[list[_RawSpan]]:
+    """Split ranges into one batch per statement.
+
+    The ranges of a batch are near each other, ascending, and have a limited number of samples.
+    """
+    batch: list[_RawSpan] = []
     samples, last = 0.0, 0
-    for stretch in sorted(stretches):
-        expected = (stretch.last - stretch.first) / US_PER_S / intervals[stretch.key]
-        if portion and (stretch.first - last > _APART_US or samples + expected > _SAMPLES):
-            yield portion
-            portion, samples, last = [], 0.0, 0
-        portion.append(stretch)
-        samples, last = samples + expected, max(last, stretch.last)
-    if portion:
-        yield portion
+    for raw_span in sorted(raw_spans):
+        expected = (raw_span.last - raw_span.first) / US_PER_S / intervals[raw_span.key]
+        if batch and (raw_span.first - last > _APART_US or samples + expected > _SAMPLES):
+            yield batch
+            batch, samples, last = [], 0.0, 0
+        batch.append(raw_span)
+        samples, last = samples + expected, max(last, raw_span.last)
+    if batch:
+        yield batch
 
 
-def _together(
-    wanted: Sequence[HourlyMeansQuery],
-    doubts: _Doubts,
+def _merge_sources(
+    queries: Sequence[HourlyMeansQuery],
+    stale_spans: _StaleSpans,
     stored: _Rows,
-    sampled: Mapping[tuple[_Stretch, str], Sequence[Sequence[Any]]],
+    sampled: Mapping[tuple[_RawSpan, str], Sequence[Sequence[Any]]],
 ) -> list[HourMeans]:
-    places, days, *fields = zip(*stored, strict=True) if stored else ((),) * 5
-    starts = np.searchsorted(np.array(places, np.int64), np.arange(len(wanted) + 1))
+    indexes, days, *fields = zip(*stored, strict=True) if stored else ((),) * 5
+    starts = np.searchsorted(np.array(indexes, np.int64), np.arange(len(queries) + 1))
     times = np.array(days, np.int64)[:, None] + np.arange(24) * HOUR_US
     shape = (len(stored), 24)
     count, means, lows, *more = (np.array(field, np.float64).reshape(shape) for field in fields)
     counts = np.nan_to_num(count).astype(np.int64)
     found = []
-    for place, each in enumerate(wanted):
-        rows = slice(starts[place], starts[place + 1])
+    for index, each in enumerate(queries):
+        rows = slice(starts[index], starts[index + 1])
         hours = HourMeans(
             times[rows].ravel(),
             counts[rows].ravel(),
@@ -298,15 +303,15 @@ def _together(
         )
         keep = (hours.counts > 0) & (hours.times >= each.first_us) & (hours.times < each.last_us)
         parts = []
-        for stretch in _stretches(each, doubts):
-            keep &= (hours.times < stretch.first) | (hours.times >= stretch.last)
-            if rows_of := sampled.get((stretch, each.metric.name)):
-                parts.append(_columns(rows_of))
+        for raw_span in _find_raw_spans(each, stale_spans):
+            keep &= (hours.times < raw_span.first) | (hours.times >= raw_span.last)
+            if rows_of := sampled.get((raw_span, each.metric.name)):
+                parts.append(_to_hour_means(rows_of))
         found.append(HourMeans.joined([hours.only(keep), *parts]))
     return found
 
 
-def _columns(rows: Sequence[Sequence[Any]]) -> HourMeans:
+def _to_hour_means(rows: Sequence[Sequence[Any]]) -> HourMeans:
     hours, counts, means, lows, *highs = zip(*rows, strict=True)
     return HourMeans(
         np.array(hours, np.int64),

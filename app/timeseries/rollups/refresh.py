@@ -1,11 +1,11 @@
-"""Makes summaries of hours and of local days from the samples, in the caller's transaction.
+"""Writes roll-ups: aggregates samples by hour and by local day, in the caller's transaction.
 
-Owns the two statements, and what a summary is: how many values there are, their mean (of sound levels the
-mean of the energy), lowest and highest value, and the quantiles 0.1, 0.5, 0.9 and 0.95, interpolated between
-neighbours. A day is summarised from its samples too: quantiles of hours do not add up to those of a day.
+A roll-up has the number of values, their mean (of sound levels the mean of the energy), the lowest and
+highest value, and the quantiles 0.1, 0.5, 0.9 and 0.95, interpolated between neighbours. Days are aggregated
+from samples too, because quantiles of hours cannot be combined.
 
-A summary is never replaced by one of fewer samples: where samples were removed for their age, what was said
-of them stays.
+A roll-up of fewer samples never replaces an existing one, so that roll-ups outlive samples removed by
+retention.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from typing import Final
 from app.catalogue.metrics import CATALOGUE, Metric
 from app.platform.db.database import RawConnection
 
-# A row for each value of a sample, with the metric's number: numbers are sorted sooner than names.
+# A row for each value of a sample, with the metric's number, because numbers sort faster than names.
 _VALUES: Final = ", ".join(
     f'({number}, s."{metric.name}"::float8)' for number, metric in enumerate(CATALOGUE, 1)
 )
@@ -33,7 +33,7 @@ _SHORT: Final = _among(metric for metric in CATALOGUE if metric.storage == "real
 
 
 def _extreme(kind: str) -> str:
-    # The shortest decimal of a float of four bytes, through text: 12.4 and not 12.399999618530273.
+    # The cast to text gives the shortest decimal of a four-byte float: 12.4, not 12.399999618530273.
     found = f"{kind}(v.value)"
     return f"CASE WHEN {_SHORT} THEN {found}::real::text::float8 ELSE {found} END"
 
@@ -46,7 +46,7 @@ _SUMMARY: Final = f"""
     {_extreme("max")} AS max,
     percentile_cont('{{0.1,0.5,0.9,0.95}}'::float8[]) WITHIN GROUP (ORDER BY v.value) AS q
 """
-# The bounds are constants to the planner: of a year's chunks it looks into those that are asked for.
+# The bounds are constants, so that the planner excludes all other chunks.
 _SAMPLES: Final = """
     LATERAL (
         SELECT * FROM samples s
@@ -65,7 +65,7 @@ _SUMMARISE: Final = f"""
 """  # noqa: S608 (catalogue names)
 _FIELDS: Final = ("count", "mean", "min", "max", "p10", "p50", "p90", "p95")
 _QUANTILES: Final = ("p10", "p50", "p90", "p95")
-# Between nought and the smallest number of four bytes there are quantiles: PostgreSQL makes no zero of them.
+# PostgreSQL does not convert a smaller quantile to a `real` zero: it reports an underflow.
 _SMALLEST: Final = 1.4e-45
 
 
@@ -110,24 +110,36 @@ HOUR: Final = timedelta(hours=1)
 
 @dataclass(slots=True)
 class BoxSpans:
-    """Stretches of time of boxes, in columns: each from `first` on, before `last`."""
+    """Time ranges of boxes, in columns: each from `first` on, before `last`."""
 
     keys: Sequence[int]
     firsts: Sequence[datetime]
     lasts: Sequence[datetime]
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of ranges."""
         return len(self.keys)
 
 
 async def refresh_hours(connection: RawConnection, spans: BoxSpans, within_s: float | None = None) -> None:
-    """Summarise hours anew; each span is one (TimeoutError: it takes longer than that)."""
+    """Write the roll-ups of hours.
+
+    Args:
+        connection: in a transaction.
+        spans: one hour each.
+        within_s: timeout (s); None: none.
+
+    Raises:
+        TimeoutError: It takes longer than `within_s`.
+    """
     await _run(connection, _HOURS, spans, within_s)
 
 
 async def refresh_days(connection: RawConnection, spans: BoxSpans, within_s: float | None = None) -> None:
-    """The same of local days, which have 23 to 25 hours where clocks change."""
+    """Write the roll-ups of local days, which have 23 to 25 hours where clocks change.
+
+    The parameters are those of `refresh_hours`.
+    """
     await _run(connection, _DAYS, spans, within_s)
 
 

@@ -1,7 +1,4 @@
-"""Summaries in columns: how those of hours or days become those of wider buckets. Pure.
-
-Owns the arithmetic of putting summaries together, and where a bucket begins. No database, no clock.
-"""
+"""Merges aggregates of hours or days into wider buckets, and finds where buckets begin. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,26 +17,26 @@ from app.timeseries.series.series_arithmetic import BucketWidth
 type Ints = NDArray[np.int64]
 type Floats = NDArray[np.float64]
 
-# As TimescaleDB's time_bucket: a Monday.
+# The origin of TimescaleDB's time_bucket: a Monday.
 _ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)
 _ORIGIN_US: Final = from_datetime(_ORIGIN)
-# Days since the origin.
+# In days since the origin.
 _LAST_DAY: Final = (date.max - _ORIGIN.date()).days
 _DAY_S: Final = 86_400
-# What a float of four bytes is sure to keep, and one more.
+# The six significant digits that a four-byte float preserves, and one more.
 _DIGITS: Final = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RollupColumns:
-    """Summaries, one of each place in every column.
+    """Aggregates in columns, one entry per bucket.
 
     Attributes:
-        times: when each begins (µs since the epoch).
-        counts: how many values each is of; at least one, where nothing was filled in.
-        means: their means; of levels those of the energy (dB).
+        times: start of each bucket (µs since the epoch).
+        counts: number of values; at least one, unless the bucket fills a gap.
+        means: for levels those of the energy (dB).
         lows, highs: the lowest and highest values.
-        quantiles: by name (`p10` …); empty where they were not asked for.
+        quantiles: by name (`p10` …); empty if they were not requested.
     """
 
     times: Ints
@@ -50,11 +47,11 @@ class RollupColumns:
     quantiles: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """How many summaries there are."""
+        """Return the number of buckets."""
         return len(self.times)
 
     def only(self, chosen: NDArray[np.bool_] | slice) -> "RollupColumns":
-        """Those that are chosen."""
+        """Select buckets."""
         return RollupColumns(
             self.times[chosen],
             self.counts[chosen],
@@ -65,27 +62,26 @@ class RollupColumns:
         )
 
     def begun(self, times: Ints) -> "RollupColumns":
-        """The same, said of other times."""
+        """Return the same aggregates with other start times."""
         return RollupColumns(times, self.counts, self.means, self.lows, self.highs, self.quantiles)
 
 
 def make_empty_columns(quantiles: Sequence[str] = ()) -> RollupColumns:
-    """No summary at all."""
+    """Return columns without buckets."""
     none = np.empty(0, np.float64)
     whole = np.empty(0, np.int64)
     return RollupColumns(whole, whole, none, none, none, dict.fromkeys(quantiles, none))
 
 
 def merge_columns(parts: Sequence[RollupColumns], *, level: bool) -> RollupColumns:
-    """Put summaries together that begin at the same time, ascending.
+    """Merge aggregates that begin at the same time, in ascending order.
 
     Args:
         parts: in any order; no value is in two of them.
         level: their means are of energy: 10·log10(Σ n·10^(L/10) / Σ n).
 
     Returns:
-        One summary for each time. Quantiles are kept of those that stand alone, NaN of others: they do not
-        add up.
+        One aggregate per time. A quantile is NaN if it would have to be merged: quantiles cannot be combined.
     """
     together = _concatenated(parts)
     if not len(together):
@@ -137,13 +133,13 @@ def _picked(columns: RollupColumns, order: NDArray[np.intp]) -> RollupColumns:
 
 
 def floor_to_buckets(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
-    """When the buckets begin in which instants lie (µs since the epoch), as `time_bucket` has it."""
+    """Return the start of the bucket of each instant (µs since the epoch), as `time_bucket` does."""
     if not bucket.local:
         width = bucket.seconds * US_PER_S
         begun: Ints = _ORIGIN_US + (times - _ORIGIN_US) // width * width
         return begun
     days = bucket.seconds // _DAY_S
-    # Of days there are few: a year has 365, and those of one bucket begin alike.
+    # Cached by bucket, because many instants lie in few days.
     known: dict[int, int] = {}
     found = np.empty(len(times), np.int64)
     for place, time_us in enumerate(times.tolist()):
@@ -155,9 +151,9 @@ def floor_to_buckets(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
 
 
 def find_local_days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
-    """The days of a time zone that have an instant from `first` on, before `last`: when they begin and end.
+    """Return start and end of the days of a time zone that overlap `first` to `last` (exclusive).
 
-    A midnight that comes twice, as clocks go back, is the first of the two; PostgreSQL says the second.
+    If a midnight occurs twice, because clocks go back, the first one counts; PostgreSQL takes the second.
     """
     numbers = [
         (moment.astimezone(zone).date() - _ORIGIN.date()).days
@@ -168,13 +164,20 @@ def find_local_days(first: datetime, last: datetime, zone: ZoneInfo) -> list[tup
 
 
 def _midnight(days: int, zone: ZoneInfo) -> datetime:
-    """The local midnight so many days after the origin's, in UTC."""
+    """Return the local midnight so many days after the origin's, in UTC."""
     date = _ORIGIN.date() + timedelta(days=days)
     return datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
 
 
 def list_bucket_starts(first: datetime, last: datetime, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
-    """When each bucket begins that has an instant from `first` on, before `last` (µs since the epoch)."""
+    """Return the starts of all buckets that overlap a range (µs since the epoch).
+
+    Args:
+        first: start of the range, inclusive.
+        last: end of the range, exclusive.
+        bucket: width of the buckets.
+        zone: time zone of buckets of days and weeks.
+    """
     start = int(floor_to_buckets(np.array([from_datetime(first)]), bucket, zone)[0])
     if not bucket.local:
         return np.arange(start, from_datetime(last), bucket.seconds * US_PER_S, dtype=np.int64)
@@ -188,16 +191,16 @@ def list_bucket_starts(first: datetime, last: datetime, bucket: BucketWidth, zon
 
 
 def round_to_stored_precision(metric: Metric, values: Floats, like: Floats, counts: Ints) -> Floats:
-    """Means as they are shown: no digits that a float of four bytes does not hold.
+    """Round means to the digits that a four-byte float preserves.
 
     Args:
         metric: says how values are stored.
         values: means.
-        like: a value of each, as it is shown: a mean of one value is that value.
-        counts: how many values each mean is of.
+        like: a stored value of each bucket: a mean of one value equals that value.
+        counts: number of values of each mean.
 
     Returns:
-        Seven significant digits, where the metric is stored in four bytes.
+        Seven significant digits, if the metric is stored in four bytes.
     """
     if metric.storage != "real":
         return values

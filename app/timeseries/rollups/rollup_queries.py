@@ -1,7 +1,7 @@
-"""Reads summaries of a box: of roll-ups where they are right, of the samples where they are not yet.
+"""Reads aggregates of one box, from roll-ups where they are current, else from samples.
 
-Owns which of the two is asked. A summary of an hour or a day is right unless a mark says otherwise; what is
-marked, what a range cuts in two, and what no roll-up knows is summarised from the samples, in the same words.
+A roll-up is current unless a mark exists. Stale ones, parts of hours or days at the ends of a range, and
+other bucket widths are aggregated from samples by the same formulas.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,44 +20,45 @@ from app.timeseries.rollups import rollup_columns
 from app.timeseries.rollups.rollup_columns import Ints, RollupColumns
 from app.timeseries.rollups.stale_marks import HOUR_US
 from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.storage.sample_columns import MICROS_SQL
 
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
-# Of so many stretches that are in doubt nothing is gained any more.
+# With more stale ranges than this, reading roll-ups in between is no faster than reading all samples.
 _MANY: Final = 200
 _FEW: Final = 4
 QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p95": 0.95}
-"""What roll-ups have of quantiles."""
+"""The quantiles that roll-ups store."""
 
-MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
-"""SQL: an instant in µs since the epoch."""
-_DOUBTFUL: Final = text(f"""
+
+_STALE: Final = text(f"""
 WITH bounds AS (
     SELECT CAST(:first AS timestamptz) AS first, CAST(:last AS timestamptz) AS last,
         CAST(:days AS boolean) AS days
 )
-SELECT {MICROS.format("hour")} AS first, {MICROS.format("hour + interval '1 hour'")} AS last, NULL AS zone
+SELECT {MICROS_SQL.format("hour")} AS first, {MICROS_SQL.format("hour + interval '1 hour'")} AS last,
+    NULL AS zone
 FROM rollup_marks, bounds b WHERE box_key = :key AND hour > b.first - interval '1 hour' AND hour < b.last
 UNION ALL
-SELECT {MICROS.format("day")}, {MICROS.format("until")}, NULL
+SELECT {MICROS_SQL.format("day")}, {MICROS_SQL.format("until")}, NULL
 FROM rollup_day_marks, bounds b WHERE b.days AND box_key = :key AND day < b.last AND until > b.first
 UNION ALL
-SELECT {MICROS.format("backfill_next")}, {MICROS.format("backfill_until")}, timezone
+SELECT {MICROS_SQL.format("backfill_next")}, {MICROS_SQL.format("backfill_until")}, timezone
 FROM rollup_states WHERE box_key = :key
 """)  # noqa: S608 (constants)
 _FIELDS: Final = "count, mean, min, max"
 
 
-def _stored(table: str, quantiles: Sequence[str]) -> str:
+def _rollup_sql(table: str, quantiles: Sequence[str]) -> str:
     fields = ", ".join([_FIELDS, *quantiles])
     return f"""
-        SELECT {MICROS.format("day")} AS day, {fields} FROM tenant_{table}
+        SELECT {MICROS_SQL.format("day")} AS day, {fields} FROM tenant_{table}
         WHERE box_key = :key AND metric = :metric AND day >= :first AND day < :last ORDER BY day
     """  # noqa: S608 (constants)
 
 
 def mean_sql(metric: Metric) -> str:
-    """SQL: the mean of samples `s`, of levels that of the energy. The name is the catalogue's."""
+    """SQL: the mean of samples `s`, of levels that of the energy. The name comes from the catalogue."""
     value = f's."{metric.name}"::float8'
     if metric.kind == "level":
         return f"10 * log(avg(power(10, {value} / 10)))"
@@ -70,17 +71,19 @@ def extreme_sql(function: str, metric: Metric) -> str:
     return f"{found}::text::float8" if metric.storage == "real" else found
 
 
-def _of_samples(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) -> str:
-    """SQL: summaries of stretches of samples by bucket. Names are the catalogue's."""
+def _samples_sql(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) -> str:
+    """SQL: aggregates of ranges of samples by bucket. Names come from the catalogue."""
     column = f's."{metric.name}"'
     value = f"{column}::float8"
-    wanted = ", ".join(str(QUANTILES[name]) for name in quantiles)
+    fractions = ", ".join(str(QUANTILES[name]) for name in quantiles)
     more = (
-        f", percentile_cont(ARRAY[{wanted}]::float8[]) WITHIN GROUP (ORDER BY {value}) AS q" if wanted else ""
+        f", percentile_cont(ARRAY[{fractions}]::float8[]) WITHIN GROUP (ORDER BY {value}) AS q"
+        if fractions
+        else ""
     )
     zone = ", :zone" if bucket.local else ""
     return f"""
-        SELECT {MICROS.format(f"time_bucket(:width, s.time{zone})")} AS bucket, count(*) AS count,
+        SELECT {MICROS_SQL.format(f"time_bucket(:width, s.time{zone})")} AS bucket, count(*) AS count,
             {mean_sql(metric)} AS mean, {extreme_sql("min", metric)} AS min,
             {extreme_sql("max", metric)} AS max{more}
         FROM unnest(CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[])) AS k (first, last),
@@ -94,15 +97,15 @@ def _of_samples(metric: Metric, bucket: BucketWidth, quantiles: Sequence[str]) -
 
 @dataclass(frozen=True, slots=True)
 class BoxSeriesQuery:
-    """What is asked for: one metric of one box, in buckets, from `first` on, before `last`.
+    """One metric of one box, in buckets, from `first` on, before `last`.
 
     Attributes:
         key: the box.
         metric: of the catalogue.
-        bucket: how wide.
+        bucket: width of the buckets.
         timezone: the site's.
         first, last: in UTC.
-        quantiles: those that are wanted, of QUANTILES.
+        quantiles: the requested ones, of QUANTILES.
     """
 
     key: int
@@ -115,57 +118,57 @@ class BoxSeriesQuery:
 
     @property
     def rolled_up(self) -> str | None:
-        """Which roll-up it can be made of: `hourly`, `daily`, or None."""
+        """The roll-up that can answer it: `hourly`, `daily`, or None."""
         seconds = self.bucket.seconds
         unit, table = (DAY_S, "daily") if self.bucket.local else (HOUR_S, "hourly")
-        # Quantiles of a bucket are there only where it is one hour or one day.
+        # Roll-ups have quantiles of exactly one hour or one day, which cannot be combined.
         fits = seconds == unit if self.quantiles else seconds % unit == 0
         return table if fits else None
 
 
-async def read_bucket_summaries(session: AsyncSession, asked: BoxSeriesQuery) -> RollupColumns:
-    """One summary for each bucket that has a value, ascending."""
-    table = asked.rolled_up
+async def read_bucket_summaries(session: AsyncSession, query: BoxSeriesQuery) -> RollupColumns:
+    """Read one aggregate for each bucket that has a value, ascending."""
+    table = query.rolled_up
     if table is None:
-        return await _from_samples(session, asked, [(asked.first, asked.last)])
-    zone = ZoneInfo(asked.timezone)
-    inner = _whole(asked, zone)
+        return await _read_samples(session, query, [(query.first, query.last)])
+    zone = ZoneInfo(query.timezone)
+    inner = _find_whole_units(query, zone)
     if inner is None:
-        return await _from_samples(session, asked, [(asked.first, asked.last)])
+        return await _read_samples(session, query, [(query.first, query.last)])
     first, last = inner
-    doubtful = await _doubtful(session, asked, first, last)
-    if doubtful is None:
-        return await _from_samples(session, asked, [(asked.first, asked.last)])
-    stored = await _from_roll_up(session, asked, table, first, last)
-    keep = np.ones(len(stored), np.bool_)
-    for begin, end in doubtful:
-        # Both begin and end on whole hours, or on midnights.
-        keep &= (stored.times < begin) | (stored.times >= end)
-    spans = list(_spans(asked, first, last, doubtful))
-    parts = [stored.only(keep)]
+    stale = await _read_stale_spans(session, query, first, last)
+    if stale is None:
+        return await _read_samples(session, query, [(query.first, query.last)])
+    stored = await _read_rollup(session, query, table, first, last)
+    usable = np.ones(len(stored), np.bool_)
+    for begin, end in stale:
+        # Stored rows and stale ranges both begin and end at whole hours, or at midnights.
+        usable &= (stored.times < begin) | (stored.times >= end)
+    spans = list(_find_sample_spans(query, first, last, stale))
+    parts = [stored.only(usable)]
     if parts[0].times.size:
-        parts[0] = parts[0].begun(rollup_columns.floor_to_buckets(parts[0].times, asked.bucket, zone))
-    # Few stretches are asked for one by one: the planner then looks at their chunks alone.
+        parts[0] = parts[0].begun(rollup_columns.floor_to_buckets(parts[0].times, query.bucket, zone))
+    # A few ranges have a statement each, so that the planner reads only their chunks.
     together = [spans] if len(spans) > _FEW else [[span] for span in spans]
-    parts += [await _from_samples(session, asked, each) for each in together]
-    return rollup_columns.merge_columns(parts, level=asked.metric.kind == "level")
+    parts += [await _read_samples(session, query, each) for each in together]
+    return rollup_columns.merge_columns(parts, level=query.metric.kind == "level")
 
 
-def _whole(asked: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
-    """The whole hours or local days within the range; None where there is none."""
-    if asked.bucket.local:
+def _find_whole_units(query: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+    """Return the whole hours or local days within the range; None if there are none."""
+    if query.bucket.local:
         first, last = (
-            find_local_midnight(asked.first, zone, up=True),
-            find_local_midnight(asked.last, zone, up=False),
+            find_local_midnight(query.first, zone, up=True),
+            find_local_midnight(query.last, zone, up=False),
         )
     else:
-        first = to_datetime(-(-from_datetime(asked.first) // HOUR_US) * HOUR_US)
-        last = to_datetime(from_datetime(asked.last) // HOUR_US * HOUR_US)
+        first = to_datetime(-(-from_datetime(query.first) // HOUR_US) * HOUR_US)
+        last = to_datetime(from_datetime(query.last) // HOUR_US * HOUR_US)
     return (first, last) if first < last else None
 
 
 def find_local_midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> datetime:
-    """The local midnight at or before an instant, with `up` the one at or after it; in UTC."""
+    """Return the local midnight at or before an instant, with `up` the one at or after it; in UTC."""
     date = moment.astimezone(zone).date()
     begun = datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
     if begun == moment or not up:
@@ -174,19 +177,19 @@ def find_local_midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> dateti
     return datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
 
 
-async def _doubtful(
-    session: AsyncSession, asked: BoxSeriesQuery, first: datetime, last: datetime
+async def _read_stale_spans(
+    session: AsyncSession, query: BoxSeriesQuery, first: datetime, last: datetime
 ) -> list[tuple[int, int]] | None:
-    """Stretches (µs) of which roll-ups may not know all, merged, in order; None: look at the samples."""
-    values = {"key": asked.key, "first": first, "last": last, "days": asked.bucket.local}
-    rows = (await session.execute(_DOUBTFUL, values)).all()
+    """Find ranges (µs) with stale roll-ups, merged, in order; None: read samples for the whole range."""
+    values = {"key": query.key, "first": first, "last": last, "days": query.bucket.local}
+    rows = (await session.execute(_STALE, values)).all()
     zones = [row.zone for row in rows if row.zone is not None]
-    if not zones or (asked.bucket.local and zones != [asked.timezone]):
+    if not zones or (query.bucket.local and zones != [query.timezone]):
         return None
     found = sorted((row.first, row.last) for row in rows if row.first is not None)
-    if asked.bucket.local:
-        zone = ZoneInfo(asked.timezone)
-        # All of a day is, where an hour of it is.
+    if query.bucket.local:
+        zone = ZoneInfo(query.timezone)
+        # A stale hour makes its whole day stale.
         found = [
             (
                 from_datetime(find_local_midnight(to_datetime(begin), zone, up=False)),
@@ -194,19 +197,19 @@ async def _doubtful(
             )
             for begin, end in found
         ]
-    return merge_doubtful_spans(found, from_datetime(first), from_datetime(last))
+    return merge_stale_spans(found, from_datetime(first), from_datetime(last))
 
 
-def merge_doubtful_spans(
-    doubtful: Iterable[tuple[int, int]], begin_us: int, end_us: int
+def merge_stale_spans(
+    stale: Iterable[tuple[int, int]], begin_us: int, end_us: int
 ) -> list[tuple[int, int]] | None:
-    """Stretches that are in doubt (µs, in order), as far as they lie between two instants, merged.
+    """Clip stale ranges (µs, in order) to two instants and merge them.
 
-    None: there are so many that nothing is gained any more by looking at roll-ups in between.
+    Returns None if there are too many for roll-ups to be faster than samples.
     """
     found: list[tuple[int, int]] = []
-    for stretch in doubtful:
-        begin, end = max(stretch[0], begin_us), min(stretch[1], end_us)
+    for first_us, last_us in stale:
+        begin, end = max(first_us, begin_us), min(last_us, end_us)
         if begin >= end:
             continue
         if found and begin <= found[-1][1]:
@@ -216,69 +219,69 @@ def merge_doubtful_spans(
     return found if len(found) <= _MANY else None
 
 
-def _spans(
-    asked: BoxSeriesQuery, first: datetime, last: datetime, doubtful: Sequence[tuple[int, int]]
+def _find_sample_spans(
+    query: BoxSeriesQuery, first: datetime, last: datetime, stale: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[datetime, datetime]]:
-    if asked.first < first:
-        yield asked.first, first
-    for begin, end in doubtful:
+    if query.first < first:
+        yield query.first, first
+    for begin, end in stale:
         yield to_datetime(begin), to_datetime(end)
-    if last < asked.last:
-        yield last, asked.last
+    if last < query.last:
+        yield last, query.last
 
 
-async def _from_samples(
-    session: AsyncSession, asked: BoxSeriesQuery, spans: Sequence[tuple[datetime, datetime]]
+async def _read_samples(
+    session: AsyncSession, query: BoxSeriesQuery, spans: Sequence[tuple[datetime, datetime]]
 ) -> RollupColumns:
     values: dict[str, object] = {
-        "key": asked.key,
-        "width": asked.bucket.width,
+        "key": query.key,
+        "width": query.bucket.width,
         "firsts": [first for first, _ in spans],
         "lasts": [last for _, last in spans],
         "first": spans[0][0],
         "last": spans[-1][1],
     }
-    if asked.bucket.local:
-        values["zone"] = asked.timezone
-    statement = text(_of_samples(asked.metric, asked.bucket, asked.quantiles))
+    if query.bucket.local:
+        values["zone"] = query.timezone
+    statement = text(_samples_sql(query.metric, query.bucket, query.quantiles))
     rows = (await session.execute(statement, values)).all()
     if not rows:
-        return rollup_columns.make_empty_columns(asked.quantiles)
+        return rollup_columns.make_empty_columns(query.quantiles)
     of = list(zip(*rows, strict=True))
-    quantiles = np.array(of[5], np.float64) if asked.quantiles else None
+    quantiles = np.array(of[5], np.float64) if query.quantiles else None
     times = np.array(of[0], np.int64)
     return RollupColumns(
-        # Of a midnight that comes twice PostgreSQL says the second, behind samples of its day.
-        rollup_columns.floor_to_buckets(times, asked.bucket, ZoneInfo(asked.timezone))
-        if asked.bucket.local
+        # If midnight occurs twice, PostgreSQL takes the second one, which is after samples of its day.
+        rollup_columns.floor_to_buckets(times, query.bucket, ZoneInfo(query.timezone))
+        if query.bucket.local
         else times,
         np.array(of[1], np.int64),
         np.array(of[2], np.float64),
         np.array(of[3], np.float64),
         np.array(of[4], np.float64),
-        {} if quantiles is None else {name: quantiles[:, i] for i, name in enumerate(asked.quantiles)},
+        {} if quantiles is None else {name: quantiles[:, i] for i, name in enumerate(query.quantiles)},
     )
 
 
-async def _from_roll_up(
-    session: AsyncSession, asked: BoxSeriesQuery, table: str, first: datetime, last: datetime
+async def _read_rollup(
+    session: AsyncSession, query: BoxSeriesQuery, table: str, first: datetime, last: datetime
 ) -> RollupColumns:
     hourly = table == "hourly"
     begun = first.replace(hour=0, minute=0, second=0, microsecond=0) if hourly else first
     rows = (
         await session.execute(
-            text(_stored(table, asked.quantiles)),
-            {"key": asked.key, "metric": asked.metric.name, "first": begun, "last": last},
+            text(_rollup_sql(table, query.quantiles)),
+            {"key": query.key, "metric": query.metric.name, "first": begun, "last": last},
         )
     ).all()
     if not rows:
-        return rollup_columns.make_empty_columns(asked.quantiles)
+        return rollup_columns.make_empty_columns(query.quantiles)
     of = list(zip(*rows, strict=True))
     times: Ints = np.array(of[0], np.int64)
     if hourly:
         times = (times[:, None] + np.arange(24) * HOUR_US).ravel()
     count, mean, low, high, *more = (np.array(values, np.float64).ravel() for values in of[1:])
     counts = np.nan_to_num(count).astype(np.int64)
-    found = RollupColumns(times, counts, mean, low, high, dict(zip(asked.quantiles, more, strict=True)))
+    found = RollupColumns(times, counts, mean, low, high, dict(zip(query.quantiles, more, strict=True)))
     within = (found.counts > 0) & (times >= from_datetime(first)) & (times < from_datetime(last))
     return found.only(within)

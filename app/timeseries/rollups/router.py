@@ -1,4 +1,4 @@
-"""REST for the roll-ups themselves: how far they are, and having them made anew. For operators."""
+"""Serves the progress of roll-ups over REST, and starts their backfill, for operators."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -29,7 +29,7 @@ SELECT
     {_HOURS.format("backfill_next - backfill_from")} AS done
 FROM rollup_states
 """)  # noqa: S608 (constants)
-_ANEW: Final = text("""
+_SCHEDULE: Final = text("""
 WITH extent AS (
     SELECT s.box_key,
         date_trunc('hour', greatest(f.time, CAST(:first AS timestamptz)), 'UTC') AS first,
@@ -46,15 +46,18 @@ FROM extent e WHERE s.box_key = e.box_key AND e.first < e.last
 
 
 class BackfillOut(BaseModel):
-    """How far the past is: samples of before there were roll-ups, of a changed time zone, or asked for."""
+    """Progress of backfills, after a change of time zone or on request."""
 
-    boxes: int = Field(description="Whose past is yet to be summarised")
-    hours: int = Field(description="Of these boxes together, from where each began to where it ends")
-    done: int = Field(description="How many of these hours are summarised")
+    boxes: int = Field(description="Number of boxes with a backfill")
+    hours: int = Field(description="Hours of all these backfills, from start to end")
+    done: int = Field(description="How many of these hours are done")
 
 
 class RollUpsOut(BaseModel):
-    """How far roll-ups are. Readers do not depend on it: what is not summarised is read from samples."""
+    """Progress of the roll-ups.
+
+    Series are correct in any case: hours that are not included yet are read from samples.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -70,30 +73,30 @@ class RollUpsOut(BaseModel):
     )
 
     marked_hours: int = Field(
-        description="Hours of boxes with samples that no summary knows, hours under way too"
+        description="Box hours with samples that no roll-up includes yet, current hours included"
     )
-    oldest_marked_hour: datetime | None = Field(description="The oldest of them")
-    marked_days: int = Field(description="The same of local days")
+    oldest_marked_hour: datetime | None = Field(description="Start of the oldest one")
+    marked_days: int = Field(description="Local days of boxes with samples that no roll-up includes yet")
     backfill: BackfillOut
 
 
 class BackfillRequest(BaseModel):
-    """What is to be summarised anew."""
+    """The samples to summarise again."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"box": "box-0001", "from": "2026-01-01T00:00:00Z"}, {}]},
     )
 
-    box: str | None = Field(None, description="One box; all of them by default")
+    box: str | None = Field(None, description="Only this box; all boxes by default")
     from_: Instant | None = Field(
-        None, alias="from", description="From here on; all that is stored by default"
+        None, alias="from", description="Only samples at or after this; all samples by default"
     )
 
 
-def _operator(principal: Principal) -> None:
+def _require_operator(principal: Principal) -> None:
     if not principal.platform:
-        raise ForbiddenError("Only the platform's administrators look after roll-ups.")
+        raise ForbiddenError("Only administrators of the platform may manage roll-ups.")
 
 
 async def _progress(session: AsyncSession) -> RollUpsOut:
@@ -110,21 +113,21 @@ async def _progress(session: AsyncSession) -> RollUpsOut:
 @router.get(
     "",
     operation_id="get_roll_ups",
-    summary="How far roll-ups are",
+    summary="Read the progress of roll-ups",
     responses=document_problems(401, 403),
 )
 async def get_roll_ups(
     principal: Annotated[Principal, Depends(require_scope("telemetry:read"))], session: ReadSessionDep
 ) -> RollUpsOut:
-    """What is yet to be summarised, over all organisations."""
-    _operator(principal)
+    """Count the hours and days that roll-ups do not include yet, over all organisations."""
+    _require_operator(principal)
     return await _progress(session)
 
 
 @router.post(
     "/backfill",
     operation_id="create_roll_up_backfill",
-    summary="Have the past summarised anew",
+    summary="Rebuild roll-ups",
     status_code=202,
     responses=document_problems(401, 403, 404, 422),
 )
@@ -133,12 +136,12 @@ async def create_roll_up_backfill(
     session: WriteSessionDep,
     body: Annotated[BackfillRequest, Body()],
 ) -> RollUpsOut:
-    """Summarise what is stored of a box, or of all, once more; `GET /v1/roll-ups` tells how far it is.
+    """Rebuild the roll-ups of one box or all boxes in the background. See `GET /v1/roll-ups` for progress.
 
-    Nothing has to be done after late data or replays: this is for after a repair of the database by hand.
-    Until it is done the series concerned are read from the samples.
+    You need this only after a manual repair of the database: late samples and replays are included
+    automatically. Until it is done, the series concerned are read from samples.
     """
-    _operator(principal)
+    _require_operator(principal)
     key = None if body.box is None else (await get_measured_box(session, body.box, principal.visible())).key
-    await session.execute(_ANEW, {"key": key, "first": body.from_})
+    await session.execute(_SCHEDULE, {"key": key, "first": body.from_})
     return await _progress(session)

@@ -1,15 +1,14 @@
-"""Marks: which hours of which boxes have samples that their summaries do not know yet.
+"""Marks the hours of boxes that have samples which their roll-ups do not include yet.
 
-A mark is written in the transaction that stores the samples. So whoever sees a sample sees its mark, until
-the summary that has the sample in it is committed, which takes the mark away. Readers look at the samples
-themselves in marked hours, and are right at any moment.
+A mark is written in the transaction that stores the samples, and removed in the transaction that writes the
+roll-up. A reader that sees a sample therefore also sees its mark. It reads the samples of marked hours, and
+is correct at any time.
 
-A mark for every batch would be a row for almost every sample of a live fleet. The consumer therefore keeps
-in mind the hour that it has marked last for each box, and says nothing until the box comes to another one.
-Marks are taken away, so what is kept in mind can be wrong: whoever is about to take some counts up
-`registry.marks_epoch` first, waits for the transactions that may not have seen that (`MarkEpochs`), and takes
-only marks of earlier epochs. The consumer forgets what it keeps in mind when the epoch has moved, and writes
-the same mark with the new epoch.
+Marks in every batch would be almost one row per sample of a live fleet. The consumer therefore caches the
+hour that it marked last for each box, and writes a mark only when the box reaches another hour. Since marks
+are removed, this cache can be stale. So the worker first increments `registry.marks_epoch`, waits for the
+transactions that may not have seen that (`MarkEpochs`), and removes only marks of earlier epochs. The
+consumer clears its cache when the epoch has changed, and writes the mark again with the new epoch.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from app.timeseries.storage.sample_columns import SampleBlock
 HOUR_US: Final = 3_600_000_000
 _BITS: Final = 32
 
-# In the order of the keys, as whoever takes marks away locks them.
+# In key order, the order in which the worker locks marks.
 _MARK: Final = """
 INSERT INTO rollup_marks AS m (box_key, hour, epoch)
 SELECT k.box_key, 'epoch'::timestamptz + k.hour * interval '1 hour', r.marks_epoch
@@ -35,7 +34,8 @@ ORDER BY k.box_key, k.hour
 ON CONFLICT (box_key, hour) DO UPDATE SET epoch = excluded.epoch
 """
 _CLOSE: Final = "UPDATE registry SET marks_epoch = marks_epoch + 1 RETURNING marks_epoch - 1"
-# Who has passed the gate, by the two halves of its number: each reads the epoch after that.
+# Transactions that hold the ingest barrier, found by the two halves of its number. Each reads the epoch after
+# passing it.
 _UNDER_WAY: Final = f"""
 SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -47,14 +47,14 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 1
 def collect_unmarked_hours(
     block: SampleBlock, groups: BoxGroups, slots: Slots, old: frozenset[int], states: BoxStates
 ) -> tuple[list[int], list[int]]:
-    """The hours of a batch that are to be marked, and have the states keep them in mind.
+    """Return the hours of a batch that have to be marked, and cache them in the states.
 
     Args:
         block: the samples.
         groups: the same by box.
-        slots: where the state of each box is.
+        slots: the slot of each box's state.
         old: indexes of samples that were not stored.
-        states: knows the hour that each box was marked for last.
+        states: has the hour last marked for each box.
 
     Returns:
         Keys of boxes, and hours since the epoch: parallel, each pair once, in order.
@@ -66,9 +66,9 @@ def collect_unmarked_hours(
     if not fresh.any():
         return [], []
     pairs = np.unique((block.keys[groups.order].astype(np.int64)[fresh] << _BITS) | hours[fresh])
-    # The last sample of a box that is stored is marked now, or was before.
-    kept = fresh[groups.starts + groups.counts - 1]
-    states.marked[slots[kept]] = hours[groups.starts + groups.counts - 1][kept]
+    # The hour of a box's last stored sample is marked now, or was before.
+    last_is_fresh = fresh[groups.starts + groups.counts - 1]
+    states.marked[slots[last_is_fresh]] = hours[groups.starts + groups.counts - 1][last_is_fresh]
     return (pairs >> _BITS).tolist(), (pairs & ((1 << _BITS) - 1)).tolist()
 
 
@@ -85,7 +85,7 @@ async def write_stale_marks(connection: RawConnection, keys: Sequence[int], hour
 
 
 class MarkEpochs:
-    """Ends epochs of marks without holding up anybody: for the one process that takes marks away."""
+    """Ends epochs of marks without blocking ingest; for the one process that removes marks."""
 
     def __init__(self) -> None:
         self.ended = -1
@@ -93,28 +93,28 @@ class MarkEpochs:
         self._under_way: set[str] = set()
 
     async def end(self, connection: RawConnection) -> bool:
-        """End the epoch, or see whether that is done: whether all who may not know of it are through.
+        """End the epoch, or check whether all transactions that may not know of its end are over.
 
         Returns:
-            Whether marks up to `ended` may be taken away. Otherwise ask again soon.
+            Whether marks up to `ended` may be removed. Otherwise call it again soon.
         """
         if self._ending <= self.ended:
             self._ending = int(await connection.fetchval(_CLOSE))
-            self._under_way = await self._passed(connection)
+            self._under_way = await self._read_under_way(connection)
         elif self._under_way:
-            self._under_way &= await self._passed(connection)
+            self._under_way &= await self._read_under_way(connection)
         if self._under_way:
             return False
         self.ended = self._ending
         return True
 
     @staticmethod
-    async def _passed(connection: RawConnection) -> set[str]:
+    async def _read_under_way(connection: RawConnection) -> set[str]:
         return {row[0] for row in await connection.fetch(_UNDER_WAY)}
 
 
 def sync_marks_epoch(states: BoxStates, epoch: int) -> None:
-    """Keep nothing in mind of another epoch than this one."""
+    """Clear the cached marks if they are of another epoch."""
     if states.marks_epoch != epoch:
         states.marked[:] = UNMARKED
         states.marks_epoch = epoch

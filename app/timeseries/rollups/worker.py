@@ -1,8 +1,7 @@
-"""Keeps the roll-ups: takes marks away by summarising what they mark, in slices, beside other maintenance.
+"""Updates stale roll-ups: summarises marked hours, then marked days, then the backfill, in slices.
 
-Owns the order of the work: hours that are over, then days that are over, then what was there before there
-were roll-ups. Each slice is a transaction in which summaries are written and marks are taken away; how large
-it is, and which boxes are left aside, is `portions`' matter.
+Each slice is one transaction that writes roll-ups and removes their marks. `adaptive_slices` determines its
+size, and pauses boxes that fail.
 """
 
 import time
@@ -21,21 +20,22 @@ from app.timeseries.rollups.rollup_columns import find_local_days
 from app.timeseries.rollups.stale_marks import MarkEpochs
 
 _log = get_logger(__name__)
-# An epoch ends this often at most: each time the consumer marks anew what it still writes to.
+# The shortest time between two epochs: after each, the consumer writes the marks of current hours again.
 _EVERY_S: Final = 60.0
 _HOURS_MOST: Final = 500
 _DAYS_MOST: Final = 50
-# How long it works before other jobs of the process have their turn.
-_TURN_S: Final = 1.0
+# The time budget of one call, so that other jobs of the process run in between.
+_RUN_S: Final = 1.0
 
-# An hour that is under way is left alone: it would be summarised again with each sample.
+# The current hour is skipped: it would be summarised again with each sample.
 _OVER: Final = "now() - interval '61 minutes'"
 _WAITING: Final = f"SELECT EXISTS (SELECT FROM rollup_marks WHERE hour < {_OVER} AND epoch > $1)"  # noqa: S608 (a constant)
 _HOURS: Final = f"""
 SELECT box_key, hour FROM rollup_marks WHERE hour < {_OVER} AND epoch <= $1 AND box_key <> ALL ($2::int[])
 ORDER BY hour, box_key LIMIT $3
 """  # noqa: S608 (a constant)
-# Locked in the order in which the consumer writes them. Who waits for one of these wrote it anew: it stays.
+# Locks marks in the order in which the consumer writes them. A mark that the consumer wrote again in the
+# meantime has a newer epoch, and stays.
 _TAKE: Final = """
 WITH taken AS (
     SELECT m.box_key, m.hour FROM rollup_marks m
@@ -66,30 +66,30 @@ FROM rollup_marks
 
 
 class RollupWorker:
-    """Call `turn` now and then, from one process alone."""
+    """Updates roll-ups a slice at a time. Only one process may run it."""
 
     def __init__(self) -> None:
         self._epochs = MarkEpochs()
         self._ending = False
         self._ended_at = -_EVERY_S
-        self._aside = BoxBackoff(time.monotonic)
+        self._backoff = BoxBackoff(time.monotonic)
         self._hours_at_once = SliceSizer(_HOURS_MOST, time.monotonic)
         self._days_at_once = SliceSizer(_DAYS_MOST, time.monotonic)
-        self._backfill = backfill.RollupBackfill(self._aside, time.monotonic)
+        self._backfill = backfill.RollupBackfill(self._backoff, time.monotonic)
 
-    async def turn(self, connection: asyncpg.Connection) -> bool:
-        """Work for about a second; returns whether more could be done now."""
-        until = time.monotonic() + _TURN_S
+    async def run_once(self, connection: asyncpg.Connection) -> bool:
+        """Work for about a second; returns whether there is more to do now."""
+        until = time.monotonic() + _RUN_S
         await backfill.sync_time_zones(connection)
         await self._end_epoch(connection)
         more = await self._hours(connection, until)
         more = await self._days(connection, until) or more
         if time.monotonic() < until:
-            more = await self._backfill.go_on(connection, until, self._summarise) or more
+            more = await self._backfill.run(connection, until, self._summarise) or more
         return more
 
-    async def show(self, connection: asyncpg.Connection) -> None:
-        """Show in the metrics how far behind the roll-ups are."""
+    async def update_metrics(self, connection: asyncpg.Connection) -> None:
+        """Update the Prometheus metrics on the backlog of roll-ups."""
         (row,) = await connection.fetch(_SHOW)
         ROLLUP_MARKS.set(row["marks"])
         ROLLUP_LAG.set(row["lag"])
@@ -107,11 +107,11 @@ class RollupWorker:
     async def _hours(self, connection: asyncpg.Connection, until: float) -> bool:
         while True:
             size = self._hours_at_once.size
-            rows = await connection.fetch(_HOURS, self._epochs.ended, self._aside.keys, size)
+            rows = await connection.fetch(_HOURS, self._epochs.ended, self._backoff.keys, size)
             if rows:
                 keys, hours = [row["box_key"] for row in rows], [row["hour"] for row in rows]
                 spans = BoxSpans(keys, hours, [hour + HOUR for hour in hours])
-                with self._hours_at_once.slice(keys, self._aside):
+                with self._hours_at_once.slice(keys, self._backoff):
                     async with connection.transaction():
                         await self._summarise(connection, spans)
                         await connection.execute(_TAKE, keys, hours, self._epochs.ended)
@@ -126,12 +126,12 @@ class RollupWorker:
 
     async def _days(self, connection: asyncpg.Connection, until: float) -> bool:
         while time.monotonic() < until:
-            rows = await connection.fetch(_DAYS, self._aside.keys, self._days_at_once.size)
+            rows = await connection.fetch(_DAYS, self._backoff.keys, self._days_at_once.size)
             if not rows:
                 return False
             keys: list[int] = [row["box_key"] for row in rows]
             days: list[datetime] = [row["day"] for row in rows]
-            with self._days_at_once.slice(keys, self._aside):
+            with self._days_at_once.slice(keys, self._backoff):
                 async with connection.transaction():
                     spans = BoxSpans(keys, days, [row["until"] for row in rows])
                     await refresh_days(connection, spans, get_slice_timeout_s(len(rows)))
@@ -141,7 +141,7 @@ class RollupWorker:
 
 
 async def _mark_days(connection: asyncpg.Connection, hours: BoxSpans) -> None:
-    """Mark the days of each box's site in which hours lie: one, or two where an hour ends one."""
+    """Mark the local days in which hours lie: one each, or two if an hour crosses midnight."""
     zones = {row["box_key"]: row["timezone"] for row in await connection.fetch(_ZONES, list(set(hours.keys)))}
     days = {
         (key, *day)

@@ -1,1 +1,1 @@
-"""Answers requests for readings: latest values, series and events."""
+"""Serves readings: latest values, series and events."""

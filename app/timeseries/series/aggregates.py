@@ -1,7 +1,6 @@
-"""What can be asked of a bucket of readings, and how a series of buckets is written. Pure.
+"""Computes the aggregates of buckets, fills gaps, and formats a page of them. Pure.
 
-Owns the names of aggregates, filling of gaps, and the JSON of a page: of ten thousand points a model each
-would cost more than all the rest. No database, no clock.
+Points are msgspec structs: Pydantic models of ten thousand points would cost more than all other work.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,24 +31,24 @@ from app.timeseries.series.series_arithmetic import BucketWidth
 type Fill = Literal["none", "null", "previous", "linear"]
 
 DEFAULT_AGGREGATES: Final = ("avg", "min", "max", "count", "coverage")
-"""What each bucket has, where nothing else is asked for."""
+"""The aggregates of each bucket if `aggregates` is not given."""
 QUANTILE_OF: Final[Mapping[str, str]] = {
     "p10": "p10",
     "p50": "p50",
     "p90": "p90",
     "p95": "p95",
-    # A level that is exceeded a tenth of the time is the quantile 0.9.
+    # L10, the level exceeded a tenth of the time, is the quantile 0.9.
     "l10": "p90",
     "l50": "p50",
     "l90": "p10",
 }
 AGGREGATES: Final = (*DEFAULT_AGGREGATES, *QUANTILE_OF)
 LEVEL_AGGREGATES: Final = frozenset({"l10", "l50", "l90"})
-"""Aggregates that sound levels alone have."""
+"""Aggregates of sound levels only."""
 
 
 def parse_aggregates(text: str | None, metric: Metric) -> tuple[str, ...]:
-    """Read a list such as `avg,p95` (InvalidError `invalid_aggregate`)."""
+    """Parse a list such as `avg,p95` for a metric (InvalidError `invalid_aggregate`)."""
     names = parse_aggregate_names(text)
     for name in names:
         if name in LEVEL_AGGREGATES and metric.kind != "level":
@@ -61,7 +60,7 @@ def parse_aggregates(text: str | None, metric: Metric) -> tuple[str, ...]:
 
 
 def parse_aggregate_names(text: str | None) -> tuple[str, ...]:
-    """The same of any metric (InvalidError `invalid_aggregate`)."""
+    """Parse a list such as `avg,p95` for any metric (InvalidError `invalid_aggregate`)."""
     if text is None:
         return DEFAULT_AGGREGATES
     names = tuple(dict.fromkeys(text.split(",")))
@@ -75,17 +74,17 @@ def parse_aggregate_names(text: str | None) -> tuple[str, ...]:
 
 
 def find_required_quantiles(names: Sequence[str]) -> tuple[str, ...]:
-    """Which quantiles are needed for these aggregates."""
+    """Return the quantiles that these aggregates need."""
     return tuple(dict.fromkeys(QUANTILE_OF[name] for name in names if name in QUANTILE_OF))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BucketPage:
-    """Buckets as they are shown.
+    """A page of formatted buckets.
 
     Attributes:
-        points: one object each, with `time` and what was asked for.
-        following: when the first bucket after them begins (µs since the epoch); None where there is none.
+        points: one struct each, with `time` and the requested aggregates.
+        following: start of the bucket after them (µs since the epoch); None on the last page.
     """
 
     points: list[msgspec.Struct]
@@ -104,19 +103,19 @@ def format_bucket_page(
     whole: tuple[datetime, datetime] | None = None,
     fill: Fill = "none",
 ) -> BucketPage:
-    """Write buckets as points, as many as fit.
+    """Format buckets as points, up to the limit.
 
     Args:
-        found: summaries, ascending.
+        found: aggregates, ascending.
         metric: of the catalogue.
-        bucket: how wide each is.
-        zone: whose midnights the buckets keep to.
-        interval_s: how often the box samples.
-        names: the aggregates.
-        limit: the most points.
-        whole: the range in which gaps are filled; needed with `fill`.
-        fill: what stands in a bucket without a value: nothing at all, null, the values of the bucket
-            before it, or values between those of its neighbours.
+        bucket: width of the buckets.
+        zone: time zone of buckets of days and weeks.
+        interval_s: sampling interval of the box (s).
+        names: the requested aggregates.
+        limit: the highest number of points.
+        whole: the range in which gaps are filled; required with `fill`.
+        fill: content of a bucket without values: no point, null, the values of the bucket before, or values
+            interpolated between its neighbours.
     """
     if fill != "none" and whole is not None:
         found = fill_gaps(found, list_bucket_starts(*whole, bucket, zone), fill)
@@ -131,12 +130,12 @@ def format_bucket_page(
 
 @cache
 def _point(names: tuple[str, ...]) -> Callable[..., msgspec.Struct]:
-    """What a point is written from: ten thousand of these are made in the time of two thousand dicts."""
+    """Return the type of a point. Creating ten thousand structs takes as long as two thousand dicts."""
     return msgspec.defstruct("Point", ["time", *names], gc=False)
 
 
 def fill_gaps(found: RollupColumns, times: Ints, fill: Fill) -> RollupColumns:
-    """Put a bucket at each of the times; those without a value have a count of nought."""
+    """Return a bucket for each of the times; those without a value have a count of zero."""
     places = np.searchsorted(times, found.times)
     counts = np.zeros(len(times), np.int64)
     counts[places] = found.counts
@@ -164,7 +163,15 @@ def fill_gaps(found: RollupColumns, times: Ints, fill: Fill) -> RollupColumns:
 def compute_aggregates(
     found: RollupColumns, metric: Metric, bucket: BucketWidth, zone: ZoneInfo, interval_s: int
 ) -> dict[str, list[Any]]:
-    """Each aggregate as a list, null where there is none."""
+    """Compute each aggregate as a list, with null for missing values.
+
+    Args:
+        found: aggregates of buckets, ascending.
+        metric: of the catalogue.
+        bucket: width of the buckets.
+        zone: time zone of buckets of days and weeks.
+        interval_s: sampling interval of the box (s).
+    """
     means = round_to_stored_precision(metric, found.means, found.lows, found.counts)
     quantiles = {
         name: _nullable(round_to_stored_precision(metric, values, found.lows, found.counts))
@@ -188,7 +195,7 @@ def _nullable(values: Floats) -> list[float | None]:
 
 
 def compute_bucket_widths(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> NDArray[np.float64]:
-    """How long the buckets are that begin at these times, in seconds: local days have 23 to 25 hours."""
+    """Return the length of the buckets with these starts in seconds: local days have 23 to 25 hours."""
     if not bucket.local:
         return np.full(len(times), float(bucket.seconds))
     ends = [from_datetime(bucket.end_of(to_datetime(time_us), zone)) for time_us in times.tolist()]
@@ -196,7 +203,7 @@ def compute_bucket_widths(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> N
 
 
 def format_rfc3339(times: Ints) -> list[str]:
-    """Instants (µs since the epoch) as RFC 3339 in UTC; six decimals of a second where any needs them."""
+    """Format instants (µs since the epoch) as RFC 3339 in UTC, with microseconds if any has a fraction."""
     unit: Literal["s", "us"] = "us" if (times % US_PER_S).any() else "s"
     texts: list[str] = np.datetime_as_string(times.astype("datetime64[us]"), unit, "UTC").tolist()
     return texts

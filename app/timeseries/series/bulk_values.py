@@ -1,7 +1,7 @@
-"""Reads the values of a metric in stretches of many boxes at once, in few bytes.
+"""Reads the values of a metric of many boxes in packed binary form.
 
-Owns the query. PostgreSQL packs the values of each stretch, so that no row is made of them here: of a hundred
-boxes' days there are a hundred thousand.
+PostgreSQL packs the values of each range, so that no Python row is created per value: a hundred boxes have a
+hundred thousand values a day.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import EARLIEST_US, to_datetime
 from app.timeseries.rollups.rollup_columns import Floats, Ints
+from app.timeseries.storage.sample_columns import shortest_decimal_sql
 
-# PostgreSQL counts microseconds from the same instant on from which samples can be.
+# The epoch of PostgreSQL's binary timestamps is also the earliest time of a sample.
 _POSTGRES_EPOCH_US: Final = EARLIEST_US
 
 
 class BoxTimeRange(NamedTuple):
-    """What is wanted of a box: from the first instant on, before the last (µs since the epoch)."""
+    """A time range of a box: start inclusive, end exclusive (µs since the epoch)."""
 
     key: int
     first_us: int
@@ -28,24 +29,22 @@ class BoxTimeRange(NamedTuple):
 
 
 class TimedValues(NamedTuple):
-    """Values and when each was measured (µs since the epoch), ascending."""
+    """Values and their measurement times (µs since the epoch), ascending."""
 
     times: Ints
     values: Floats
 
 
 def _statement(metric: Metric) -> str:
-    """SQL: the values of stretches, packed. The name is the catalogue's."""
+    """SQL: the packed values of ranges. The name comes from the catalogue."""
     column = f's."{metric.name}"'
-    # Through text, in which 12.4 is 12.4, and not the nearest four bytes' longer decimal.
-    shown = f"{column}::text::float8" if metric.storage == "real" else column
     return f"""
         WITH found AS MATERIALIZED (
             SELECT k.place, s.time, s.value
             FROM unnest(CAST(:keys AS int[]), CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[]))
                 WITH ORDINALITY AS k (key, first, last, place),
             LATERAL (
-                SELECT s.time, {shown} AS value FROM tenant_samples s
+                SELECT s.time, {shortest_decimal_sql(metric)} AS value FROM tenant_samples s
                 WHERE s.box_key = k.key AND s.time >= k.first AND s.time < k.last
                     AND s.time >= :first AND s.time < :last AND {column} IS NOT NULL OFFSET 0
             ) s
@@ -58,18 +57,25 @@ def _statement(metric: Metric) -> str:
 
 
 async def read_bulk_values(
-    session: AsyncSession, metric: Metric, stretches: Sequence[BoxTimeRange], *, most: int
+    session: AsyncSession, metric: Metric, ranges: Sequence[BoxTimeRange], *, most: int
 ) -> list[TimedValues] | None:
-    """The values in each of some stretches, in their order; None: there are more than `most` in all."""
-    found = [TimedValues(np.empty(0, np.int64), np.empty(0, np.float64))] * len(stretches)
-    if not stretches:
+    """Read the values of time ranges, in their order; returns None if there are more than `most` in total.
+
+    Args:
+        session: reads them.
+        metric: of the catalogue.
+        ranges: boxes and times.
+        most: the highest number of values.
+    """
+    found = [TimedValues(np.empty(0, np.int64), np.empty(0, np.float64))] * len(ranges)
+    if not ranges:
         return found
     values = {
-        "keys": [each.key for each in stretches],
-        "firsts": [to_datetime(each.first_us) for each in stretches],
-        "lasts": [to_datetime(each.last_us) for each in stretches],
-        "first": to_datetime(min(each.first_us for each in stretches)),
-        "last": to_datetime(max(each.last_us for each in stretches)),
+        "keys": [each.key for each in ranges],
+        "firsts": [to_datetime(each.first_us) for each in ranges],
+        "lasts": [to_datetime(each.last_us) for each in ranges],
+        "first": to_datetime(min(each.first_us for each in ranges)),
+        "last": to_datetime(max(each.last_us for each in ranges)),
         "most": most + 1,
     }
     total = 0

@@ -1,4 +1,4 @@
-"""REST for events: what boxes themselves recognised."""
+"""Lists events that boxes recognised, over REST."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -21,9 +21,10 @@ from app.timeseries.storage.models import Event
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
-_Asked = Annotated[PageRequest, Depends(reading_queries.EVENTS.page_request)]
+_PageRequestDep = Annotated[PageRequest, Depends(reading_queries.EVENTS.page_request)]
 Type = Annotated[
-    str | None, Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only of this type", examples=["gunshot"])
+    str | None,
+    Query(pattern=r"^[a-z0-9_.-]{1,64}$", description="Only events of this type", examples=["gunshot"]),
 ]
 From = Annotated[InstantParameter | None, Query(alias="from", description="Measured at or after this")]
 To = Annotated[InstantParameter | None, Query(description="Measured before this")]
@@ -35,8 +36,8 @@ def check_event_range(first: InstantParameter | None, last: InstantParameter | N
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
 
 
-def _page(rows: Sequence[Row[Event, str, UUID]], asked: PageRequest) -> Page[EventOut]:
-    page, following = reading_queries.EVENTS.cut(rows, asked)
+def _page(rows: Sequence[Row[Event, str, UUID]], page_request: PageRequest) -> Page[EventOut]:
+    page, following = reading_queries.EVENTS.cut(rows, page_request)
     plain = (
         *(
             "id",
@@ -64,7 +65,7 @@ def _page(rows: Sequence[Row[Event, str, UUID]], asked: PageRequest) -> Page[Eve
 @router.get(
     "/boxes/{box}/events",
     operation_id="list_box_events",
-    summary="Events of a box",
+    summary="List events of a box",
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_box_events(
@@ -75,36 +76,36 @@ async def list_box_events(
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
     to: To = None,
-    asked: _Asked,
+    page_request: _PageRequestDep,
 ) -> Page[EventOut]:
-    """What a box recognised, by default the newest arrival first."""
+    """List the events that a box recognised, by default the last received first."""
     check_event_range(from_, to)
     found = await box_repository.get_box(session, box, principal.visible())
     rows = await reading_queries.read_events(
-        session, principal.visible(), asked, box_key=found.key, kind=kind, first=from_, last=to
+        session, principal.visible(), page_request, box_key=found.key, kind=kind, first=from_, last=to
     )
-    return _page(rows, asked)
+    return _page(rows, page_request)
 
 
 @router.get(
     "/events",
     operation_id="list_events",
-    summary="Events of all boxes",
+    summary="List events of all boxes",
     responses=document_problems(401, 403, 422),
 )
 async def list_events(
     principal: Reader,
     session: ReadSessionDep,
     *,
-    site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
+    site: Annotated[Identifier | None, Query(description="Only events at this site")] = None,
     kind: Annotated[Type, Query(alias="type")] = None,
     from_: From = None,
     to: To = None,
-    asked: _Asked,
+    page_request: _PageRequestDep,
 ) -> Page[EventOut]:
-    """What the boxes of the organisation recognised, by default the newest arrival first."""
+    """List the events that the boxes of the organisation recognised, by default the last received first."""
     check_event_range(from_, to)
     rows = await reading_queries.read_events(
-        session, principal.visible(), asked, site=site, kind=kind, first=from_, last=to
+        session, principal.visible(), page_request, site=site, kind=kind, first=from_, last=to
     )
-    return _page(rows, asked)
+    return _page(rows, page_request)

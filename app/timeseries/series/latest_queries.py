@@ -1,7 +1,7 @@
-"""Reads the latest values of boxes, for one or for all of a site, and writes them as they are shown.
+"""Reads and formats the latest values of one box or of all boxes of a site.
 
-Owns the query for what is newer than the rows of `box_states`: a look into the index for each box. Of a site
-of a thousand boxes that is most of the time, so it is asked for nothing but rows.
+Samples newer than the rows of `box_states` are read by one index scan per box. For a site of a thousand boxes
+that takes most of the time, hence the query returns plain rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,43 +23,40 @@ from app.registry.models import Box, Site
 from app.timeseries.storage.box_states import NEVER
 from app.timeseries.storage.latest_values import split_by_recency
 from app.timeseries.storage.models import BoxState
-from app.timeseries.storage.sample_columns import round_to_float32
+from app.timeseries.storage.sample_columns import MICROS_SQL, round_to_float32, shortest_decimal_sql
 
 SITE_LATEST: Final = "site_latest"
-# As far as three decimals survive in four bytes.
-_SURE: Final = 1000.0
+# Below this, a four-byte float preserves three decimals.
+_EXACT_BELOW: Final = 1000.0
 
 type LatestByMetric = dict[str, tuple[float, int]]
 """Metric → (value, µs since the epoch) of the newest sample that has it."""
 
 _decode = msgspec.json.Decoder(LatestByMetric.__value__).decode
 _encode = msgspec.json.Encoder().encode
-# So many rows of box_states are kept as they are shown. One has half a kilobyte, as a row and as shown.
-_KEPT: Final = 8192
-# Of boxes that were heard, all samples lie in one or two chunks, which the planner finds by the bound: it has
-# to know it. TimescaleDB's own node finds them too, anew for each box, at three times the price.
-_PLANNED: Final = text(
+# Formatted rows of box_states in the cache. Each takes half a kilobyte, as a row and as JSON.
+_CACHED_ROWS: Final = 8192
+# The newer samples of live boxes lie in one or two chunks. The planner excludes all others if it knows the
+# bound. TimescaleDB's ChunkAppend excludes them too, but again for each box, at three times the cost.
+_PLAN_BY_BOUND: Final = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
     "set_config('timescaledb.enable_chunk_append', 'off', true)"
 )
-_PLANNED_AS_BEFORE: Final = text(
+_RESTORE_PLANNER: Final = text(
     "SELECT set_config('plan_cache_mode', 'auto', true), "
     "set_config('timescaledb.enable_chunk_append', 'on', true)"
 )
-# A row of box_states is behind by fewer samples than that (app.timeseries.storage.box_states).
-_MOST: Final = 512
-# Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
-_VALUES: Final = ", ".join(
-    f's."{each.name}"' + ("::text::float8" if each.storage == "real" else "") for each in CATALOGUE
-)
+# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_states).
+_NEWER_MOST: Final = 512
+_VALUES: Final = ", ".join(map(shortest_decimal_sql, CATALOGUE))
 _NEWER: Final = text(f"""
-SELECT k.box_key, (extract(epoch FROM s.time) * 1000000)::bigint AS time_us, {_VALUES}
+SELECT k.box_key, {MICROS_SQL.format("s.time")} AS time_us, {_VALUES}
 FROM unnest(CAST(:keys AS integer[]), CAST(:newest AS bigint[])) AS k (box_key, newest_us),
 LATERAL (
     SELECT * FROM tenant_samples s
     WHERE s.box_key = k.box_key AND s.time >= CAST(:bound AS timestamptz)
         AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
-    ORDER BY s.time LIMIT {_MOST}
+    ORDER BY s.time LIMIT {_NEWER_MOST}
 ) s
 """)  # noqa: S608 (catalogue names and a constant)
 
@@ -74,8 +71,8 @@ class BoxLatestValues(NamedTuple):
 
     Attributes:
         box: its id.
-        row: as its row of `box_states` has them, as JSON.
-        latest: these, brought forward; None where nothing is newer.
+        row: those in its row of `box_states`, as JSON.
+        latest: these, updated with newer samples; None if there are none.
     """
 
     box: str
@@ -83,68 +80,79 @@ class BoxLatestValues(NamedTuple):
     latest: LatestByMetric | None
 
     def values(self) -> LatestByMetric:
-        """Metric → (value, µs) of the newest sample that has it."""
+        """Return metric → (value, µs) of the newest sample that has it."""
         return _decode(self.row) if self.latest is None else self.latest
 
-    def written(self) -> msgspec.Raw:
-        """As it is shown, as JSON."""
-        rest = _rest_of_row(self.row) if self.latest is None else _rest(self.latest)
+    def to_json(self) -> msgspec.Raw:
+        """Format it as JSON."""
+        rest = _encode_row_after_id(self.row) if self.latest is None else _encode_after_id(self.latest)
         return msgspec.Raw(b'{"box":' + _encode(self.box) + b"," + rest)
 
 
-# What is shown follows from the row alone. Between two looks of somebody who watches a site most rows stay.
-@lru_cache(_KEPT)
-def _rest_of_row(row: str) -> bytes:
-    return _rest(_decode(row))
+# The JSON depends on the row only, and most rows do not change between two polls of a site.
+@lru_cache(_CACHED_ROWS)
+def _encode_row_after_id(row: str) -> bytes:
+    return _encode_after_id(_decode(row))
 
 
-def _rest(latest: LatestByMetric) -> bytes:
-    """What comes after a box's id: the object without its brace."""
-    return _encode(_shown(latest))[1:]
+def _encode_after_id(latest: LatestByMetric) -> bytes:
+    """Encode the members after a box's id: the object without its opening brace."""
+    return _encode(_format_latest(latest))[1:]
 
 
 async def read_box_latest(session: AsyncSession, box: Box) -> msgspec.Raw:
-    """The latest values of one box, as they are shown."""
+    """Read the latest values of one box as JSON."""
     found = await _latest_of_boxes(session, [box.key])
-    return next(found, BoxLatestValues(box.id, "{}", None)).written()
+    return next(found, BoxLatestValues(box.id, "{}", None)).to_json()
 
 
 async def find_metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
-    """What some boxes ever measured, by their ids, for whoever goes on to read that."""
+    """Find the metrics that boxes have ever measured, by box id. Restores the planner for later queries."""
     found = {each.box: INDEX.keys() & each.values().keys() for each in await _latest_of_boxes(session, keys)}
-    await session.execute(_PLANNED_AS_BEFORE)
+    await session.execute(_RESTORE_PLANNER)
     return {box: frozenset(metrics) for box, metrics in found.items()}
 
 
 async def read_latest_values(session: AsyncSession, keys: Sequence[int]) -> dict[str, LatestByMetric]:
-    """The latest values of some boxes, by their ids; of those that never measured anything there are none."""
+    """Read the latest values of boxes, by box id; boxes that never measured anything are left out."""
     found = {each.box: each.values() for each in await _latest_of_boxes(session, keys)}
-    await session.execute(_PLANNED_AS_BEFORE)
+    await session.execute(_RESTORE_PLANNER)
     return found
 
 
 async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[BoxLatestValues]:
-    """Those of some boxes that have a state, in no order."""
+    """Read the latest values of boxes that have a state, in no order."""
     rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
-    return await _brought_forward(session, rows.all())
+    return await _merge_newer_samples(session, rows.all())
 
 
 async def read_site_latest(
     session: AsyncSession, site_id: UUID, visible: TenantScope, cursor: str | None, limit: int
 ) -> list[BoxLatestValues]:
-    """Those of the boxes of a site, in the order of their ids, one more than `limit` (NotFoundError)."""
+    """Read the latest values of a site's boxes, ordered by box id; one more than `limit`.
+
+    Args:
+        session: reads them.
+        site_id: the site.
+        visible: the tenant scope.
+        cursor: of the page before; None for the first page.
+        limit: boxes of a page.
+
+    Raises:
+        NotFoundError: The site does not exist in the tenant scope.
+    """
     last = "" if cursor is None else decode_cursor(SITE_LATEST, cursor, check_box_id)[0]
     values = {"site": site_id, "last": last, "limit": limit + 1}
     rows = (await session.execute(_of_site(visible), values)).all()
     if not rows:
-        # Whoever sees boxes of a site sees the site.
+        # A caller with access to boxes of a site has access to the site.
         site = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
         if await session.scalar(site) is None:
             raise NotFoundError("site", site_id)
-    return list(await _brought_forward(session, rows))
+    return list(await _merge_newer_samples(session, rows))
 
 
-# Made once of each reach.
+# Built once per tenant scope.
 @lru_cache(64)
 def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
     return (
@@ -155,17 +163,17 @@ def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
     )
 
 
-async def _brought_forward(
+async def _merge_newer_samples(
     session: AsyncSession, rows: Sequence[Row[int, str, str, int]]
 ) -> Iterator[BoxLatestValues]:
-    """Latest values, by what the pipeline has stored since their rows were written: (key, id, latest, µs)."""
+    """Update latest values with the samples stored since their rows were written: (key, id, latest, µs)."""
     newer: dict[int, list[Any]] = {}
     for sample in await read_newer_samples(session, {key: newest for key, _, _, newest in rows}):
         newer.setdefault(sample[0], []).append(sample)
-    return (BoxLatestValues(box, row, _with(row, newer.get(key, ()))) for key, box, row, _ in rows)
+    return (BoxLatestValues(box, row, _apply_samples(row, newer.get(key, ()))) for key, box, row, _ in rows)
 
 
-def _with(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
+def _apply_samples(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
     if not samples:
         return None
     latest: LatestByMetric = _decode(row)
@@ -175,54 +183,54 @@ def _with(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
 
 
 async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
-    """Samples that the pipeline has stored since the rows of `box_states` were written.
+    """Read the samples stored since the rows of `box_states` were written.
 
     Args:
         session: reads them.
-        newest: by box, how far its row goes (µs since the epoch).
+        newest: by box, `newest_us` of its row (µs since the epoch).
 
     Returns:
         (box, µs since the epoch, a value or None for each of COLUMNS) of each.
     """
     found: list[Any] = []
-    await session.execute(_PLANNED)
+    await session.execute(_PLAN_BY_BOUND)
     for keys, times, bound in split_by_recency(newest):
         found += (await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})).all()
     return found
 
 
 def apply_sample(latest: LatestByMetric, time_us: int, values: Sequence[float | None]) -> None:
-    """Bring latest values forward by a sample: a value or None for each of COLUMNS."""
+    """Update latest values with a sample: a value or None for each of COLUMNS."""
     for name, value in zip(COLUMNS, values, strict=True):
         if value is not None and (name not in latest or latest[name][1] < time_us):
             latest[name] = (value, time_us)
 
 
 @lru_cache(4096)
-def _text(time_us: int) -> str:
-    # Boxes measure on the minute: many of a site's times are the same.
+def _format_time(time_us: int) -> str:
+    # Boxes measure on the minute, so that many times of a site are equal.
     return format_us(time_us)
 
 
-def _shown(latest: LatestByMetric) -> dict[str, Any]:
-    """Latest values as they are shown.
+def _format_latest(latest: LatestByMetric) -> dict[str, Any]:
+    """Format latest values for JSON.
 
-    A metric that a newer version knew is not: it has neither unit nor bounds here.
+    Metrics of a newer version of the program are left out: their unit and bounds are not known here.
     """
     if not latest.keys() <= INDEX.keys():
         latest = {name: latest[name] for name in latest if name in INDEX}
     times_us = {time_us for _, time_us in latest.values()}
-    text = _text(max(times_us)) if times_us else None
+    text = _format_time(max(times_us)) if times_us else None
     return {
         "time": text,
         "values": {
-            # Of most values, which have few decimals, the first is sure, and quicker to tell.
+            # Most values have few decimals, for which this test is quicker and exact.
             name: value
-            if -_SURE < value < _SURE and value * 1000.0 % 1.0 == 0.0
+            if -_EXACT_BELOW < value < _EXACT_BELOW and value * 1000.0 % 1.0 == 0.0
             else round_to_float32(INDEX[name], value)
             for name, (value, _) in latest.items()
         },
         "times": dict.fromkeys(latest, text)
         if len(times_us) == 1
-        else {name: _text(time_us) for name, (_, time_us) in latest.items()},
+        else {name: _format_time(time_us) for name, (_, time_us) in latest.items()},
     }

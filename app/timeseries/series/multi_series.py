@@ -1,6 +1,6 @@
 """Reads series of several boxes and metrics, page by page.
 
-Owns which boxes are meant, and where a page ends: within a series, if need be, or when it has taken long.
+A page may end within a series, and ends early if it takes long.
 """
 
 import time
@@ -17,7 +17,7 @@ from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
+from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import parse_box_id
 from app.registry.models import Box, Site
@@ -27,39 +27,50 @@ from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_su
 from app.timeseries.series.aggregates import format_rfc3339
 from app.timeseries.series.bucket_query import BucketQuery
 from app.timeseries.series.reading_queries import MeasuredBox, parse_sample_instant, read_metric_values
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.series_arithmetic import BucketWidth, clamp_span
 
 MAX_BOXES: Final = 100
-"""So many boxes can be named; a site may have more."""
+"""The most boxes that a request can name; a site may have more."""
 MAX_SERIES: Final = 200
 
-_SEVERAL: Final = "several"
+_CURSOR_KIND: Final = "several"
 _HOURS: Final = BucketWidth.parse("1h")
 _DAYS: Final = BucketWidth.parse("1d")
 _LONG: Final = timedelta(days=400)
-# Of each series as many samples may be looked at as of one alone: what takes longer comes on the next page.
+# A page ends after this time, because each of its series may read as many samples as a single one.
 _PAGE_S: Final = 10.0
 
 
 async def find_measured_boxes(
     session: AsyncSession, boxes: Sequence[str], site: str | None, visible: TenantScope
 ) -> list[MeasuredBox]:
-    """The boxes that are named, and those of a site, by their ids (NotFoundError, `boxes_missing`)."""
+    """Find the named boxes and those of a site, ordered by id.
+
+    Args:
+        session: reads them.
+        boxes: ids of named boxes.
+        site: id of a site, or None.
+        visible: the tenant scope.
+
+    Raises:
+        NotFoundError: A box or the site does not exist in the tenant scope.
+        InvalidError: `boxes_missing`.
+    """
     named = {parse_box_id(identifier) for identifier in boxes}
     if not named and site is None:
-        raise InvalidError("Name boxes with `box`, or a `site`.", code="boxes_missing")
+        raise InvalidError("The request names no boxes. Add `box` or `site`.", code="boxes_missing")
     site_id = None if site is None else parse_id(site, "site")
     if site_id is not None:
         query = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
         if await session.scalar(query) is None:
             raise NotFoundError("site", site_id)
-    wanted: list[ColumnElement[bool]] = [Box.id.in_(named)] if named else []
+    conditions: list[ColumnElement[bool]] = [Box.id.in_(named)] if named else []
     if site_id is not None:
-        wanted.append(Box.site_id == site_id)
+        conditions.append(Box.site_id == site_id)
     rows = await session.execute(
         select(Box.key, Box.id, Box.interval_s, Site.timezone)
         .join(Site, Site.id == Box.site_id)
-        .where(or_(*wanted), Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id))
+        .where(or_(*conditions), Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id))
         .order_by(Box.id)
         .limit(MAX_BOXES + MAX_SERIES + 1)
     )
@@ -70,11 +81,11 @@ async def find_measured_boxes(
 
 
 def check_series_count(boxes: Sequence[MeasuredBox], metrics: Sequence[Metric]) -> None:
-    """Refuse what would be more than 200 series (InvalidError `too_many_series`)."""
+    """Refuse a request for more than 200 series (InvalidError `too_many_series`)."""
     if len(boxes) * len(metrics) > MAX_SERIES:
         raise InvalidError(
-            f"These would be {len(boxes) * len(metrics)} series, of {MAX_SERIES} at most: name fewer boxes "
-            "or metrics, or use `GET /v1/readings/export`.",
+            f"The request has {len(boxes) * len(metrics)} series; the limit is {MAX_SERIES}. Name fewer "
+            "boxes or metrics, or use `GET /v1/readings/export`.",
             code="too_many_series",
             extra={"maximum_series": MAX_SERIES},
         )
@@ -83,9 +94,15 @@ def check_series_count(boxes: Sequence[MeasuredBox], metrics: Sequence[Metric]) 
 async def summarise_period(
     session: AsyncSession, box: MeasuredBox, metric: Metric, period: tuple[datetime, datetime]
 ) -> RollupColumns:
-    """One summary of a whole period; none where nothing was measured."""
-    first = max(period[0], to_datetime(EARLIEST_US))
-    last = min(period[1], to_datetime(LATEST_US))
+    """Aggregate a whole period; returns no entry if nothing was measured.
+
+    Args:
+        session: reads it.
+        box: the box.
+        metric: of the catalogue.
+        period: start and end (exclusive).
+    """
+    first, last = clamp_span(*period)
     if first >= last:
         return rollup_columns.make_empty_columns()
     bucket = _HOURS if last - first < _LONG else _DAYS
@@ -98,13 +115,13 @@ async def summarise_period(
 
 
 class SeriesPager:
-    """Series in their order, a page at a time.
+    """Pages through the series of boxes and metrics.
 
     Args:
         session: reads them.
-        boxes, metrics: what is asked for; boxes by their ids.
-        span: the range; its end is not in it.
-        asked: by metric, how they are put in buckets; None for raw values.
+        boxes, metrics: of the series; boxes ordered by id.
+        span: the range; its end is exclusive.
+        bucket_queries: by metric; None for raw values.
     """
 
     def __init__(
@@ -113,55 +130,55 @@ class SeriesPager:
         boxes: Sequence[MeasuredBox],
         metrics: Sequence[Metric],
         span: tuple[datetime, datetime],
-        asked: Mapping[str, BucketQuery] | None,
+        bucket_queries: Mapping[str, BucketQuery] | None,
     ) -> None:
         self._session = session
         self._series = [(box, metric) for box in boxes for metric in metrics]
         self._span = span
-        self._asked = asked
+        self._bucket_queries = bucket_queries
 
     async def read(self, limit: int, cursor: str | None) -> dict[str, Any]:
-        """A page: so many points at most, from a cursor on (InvalidError `invalid_cursor`)."""
-        place, start = self._place(cursor)
+        """Read a page of at most `limit` points, from a cursor on (InvalidError `invalid_cursor`)."""
+        position, start = self._locate(cursor)
         found: list[dict[str, Any]] = []
         left = limit
         until = time.monotonic() + _PAGE_S
         following = None
-        for number in range(place, len(self._series)):
+        for number in range(position, len(self._series)):
             box, metric = self._series[number]
             if not left or (found and time.monotonic() >= until):
-                following = encode_cursor(_SEVERAL, box.id, metric.name, None)
+                following = encode_cursor(_CURSOR_KIND, box.id, metric.name, None)
                 break
-            series, later = await self._some(box, metric, start, left)
+            series, later = await self._read_series(box, metric, start, left)
             found.append(series)
             left -= len(series["points"])
             start = None
             if later is not None:
-                following = encode_cursor(_SEVERAL, box.id, metric.name, later)
+                following = encode_cursor(_CURSOR_KIND, box.id, metric.name, later)
                 break
         return {"data": found, "next": following}
 
-    def _place(self, cursor: str | None) -> tuple[int, datetime | None]:
+    def _locate(self, cursor: str | None) -> tuple[int, datetime | None]:
         if cursor is None:
             return 0, None
         box, metric, time_us = decode_cursor(
-            _SEVERAL,
+            _CURSOR_KIND,
             cursor,
             check_box_id,
             str,
             lambda part: None if part is None else parse_sample_instant(part),
         )
         for number, (each, of) in enumerate(self._series):
-            # A box that is gone by now is passed over.
+            # Skips a box that was deleted since the page before.
             if each.id > box or (each.id == box and of.name == metric):
                 return number, time_us if each.id == box else None
         return len(self._series), None
 
-    async def _some(
+    async def _read_series(
         self, box: MeasuredBox, metric: Metric, start: datetime | None, limit: int
     ) -> tuple[dict[str, Any], int | None]:
         head = {"box": box.id, "metric": metric.name, "unit": metric.unit}
-        if self._asked is None:
+        if self._bucket_queries is None:
             first = self._span[0] if start is None else max(start, self._span[0])
             rows = await read_metric_values(
                 self._session, box, metric, first=first, last=self._span[1], limit=limit
@@ -172,9 +189,14 @@ class SeriesPager:
             ]
             later = from_datetime(rows[limit - 1][0]) + 1 if len(rows) > limit else None
             return {**head, "points": points}, later
-        asked = self._asked[metric.name]
-        page = asked.write(
-            box, await read_bucket_summaries(self._session, asked.series(box, start)), limit, start
+        query = self._bucket_queries[metric.name]
+        page = query.format_page(
+            box, await read_bucket_summaries(self._session, query.series(box, start)), limit, start
         )
-        zone = box.timezone if asked.bucket.local else "UTC"
-        return {**head, "bucket": asked.bucket.text, "timezone": zone, "points": page.points}, page.following
+        zone = box.timezone if query.bucket.local else "UTC"
+        return {
+            **head,
+            "bucket": query.bucket.text,
+            "timezone": zone,
+            "points": page.points,
+        }, page.following

@@ -1,4 +1,4 @@
-"""A period beside an earlier one: which one is meant, and what has changed. Pure."""
+"""Compares a period with an earlier one. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,14 @@ type Period = tuple[datetime, datetime]
 
 
 def parse_reference_period(span: Period, text: str) -> Period:
-    """The period to compare with (InvalidError `invalid_duration`, `range_reversed`).
+    """Return the period to compare with.
 
     Args:
-        span: the later one.
-        text: `previous`, or how much earlier it begins: an ISO 8601 duration.
+        span: the later period.
+        text: `previous`, or how much earlier the other one begins: an ISO 8601 duration.
+
+    Raises:
+        InvalidError: `invalid_duration`.
     """
     back = span[1] - span[0]
     if text != "previous":
@@ -38,17 +41,17 @@ def parse_reference_period(span: Period, text: str) -> Period:
 def compare_metric_periods(
     box: str, metric: Metric, interval_s: int, periods: Sequence[Period], sides: Sequence[RollupColumns]
 ) -> dict[str, Any]:
-    """A box and a metric in both periods, and what has changed from the second to the first.
+    """Describe a box and a metric in both periods, and the change from the earlier to the later one.
 
     Args:
         box: its id.
         metric: of the catalogue.
-        interval_s: how often the box samples.
+        interval_s: sampling interval of the box (s).
         periods: the later one, the earlier one.
-        sides: a summary of each, or none.
+        sides: the aggregate of each, or no entry.
     """
     now, before = (
-        _side(metric, interval_s, period, side) for period, side in zip(periods, sides, strict=True)
+        _summarise(metric, interval_s, period, side) for period, side in zip(periods, sides, strict=True)
     )
     return {
         "box": box,
@@ -56,19 +59,19 @@ def compare_metric_periods(
         "unit": metric.unit,
         "period": now,
         "reference": before,
-        "change": _change(metric, now["avg"], before["avg"]),
+        "change": _compute_change(metric, now["avg"], before["avg"]),
     }
 
 
-def _side(metric: Metric, interval_s: int, period: Period, found: RollupColumns) -> dict[str, Any]:
+def _summarise(metric: Metric, interval_s: int, period: Period, found: RollupColumns) -> dict[str, Any]:
     first, last = period
-    said: dict[str, Any] = {"from": format_us(from_datetime(first)), "to": format_us(from_datetime(last))}
+    common: dict[str, Any] = {"from": format_us(from_datetime(first)), "to": format_us(from_datetime(last))}
     if not len(found):
-        return {**said, "avg": None, "min": None, "max": None, "count": 0, "coverage": 0.0}
+        return {**common, "avg": None, "min": None, "max": None, "count": 0, "coverage": 0.0}
     count = int(found.counts[0])
     expected = (last - first).total_seconds() / interval_s
     return {
-        **said,
+        **common,
         "avg": float(round_to_stored_precision(metric, found.means, found.lows, found.counts)[0]),
         "min": float(found.lows[0]),
         "max": float(found.highs[0]),
@@ -77,10 +80,12 @@ def _side(metric: Metric, interval_s: int, period: Period, found: RollupColumns)
     }
 
 
-def _change(metric: Metric, now: float | None, before: float | None) -> dict[str, float | None] | None:
+def _compute_change(
+    metric: Metric, now: float | None, before: float | None
+) -> dict[str, float | None] | None:
     if now is None or before is None:
         return None
-    # A level is a logarithm, a temperature has no natural zero: neither is a share of another one.
+    # A percentage makes no sense for levels, which are logarithms, nor without a natural zero (temperature).
     shares = metric.kind == "gauge" and metric.minimum >= 0 and before > 0
     return {
         "absolute": round(now - before, 6),

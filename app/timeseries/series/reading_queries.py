@@ -1,6 +1,6 @@
-"""Queries on samples, latest values and events.
+"""Queries samples and events.
 
-Columns are named by the catalogue alone, never by what a client sent. Nothing is decided here.
+Column names come from the catalogue, never from the client.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,18 +21,17 @@ from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_repository
 from app.registry.models import Box
+from app.timeseries.series.series_arithmetic import clamp_span
 from app.timeseries.storage.models import TENANT_SAMPLES, Event
 
 EVENTS: Final = SortOrders("events", (uuid_sort_key(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")
-# Samples are of these times alone.
-_EARLIEST: Final = to_datetime(EARLIEST_US)
-_LATEST: Final = to_datetime(LATEST_US)
-_WIDER: Final = 8
+
+_WIDENING: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredBox:
-    """A box, as far as its readings need it."""
+    """The attributes of a box that its readings need."""
 
     key: int
     id: str
@@ -41,76 +40,85 @@ class MeasuredBox:
 
 
 async def get_measured_box(session: AsyncSession, identifier: str, visible: TenantScope) -> MeasuredBox:
-    """A box with its site's time zone (NotFoundError)."""
+    """Return a box with its site's time zone (NotFoundError)."""
     return MeasuredBox(*await box_repository.get_box_sampling_info(session, identifier, visible))
 
 
 def decode_time_cursor(kind: str, cursor: str) -> datetime:
-    """The time that a cursor of a series holds (InvalidError `invalid_cursor`)."""
+    """Decode the time of a series cursor (InvalidError `invalid_cursor`)."""
     found: datetime
     (found,) = decode_cursor(kind, cursor, parse_sample_instant)
     return found
 
 
 def parse_sample_instant(micros: Any) -> datetime:  # noqa: ANN401 (whatever a cursor has)
-    """An instant (µs since the epoch) of which there may be samples, or just behind (ValueError)."""
+    """Parse a time (µs since the epoch) that a sample may have, or the end of that range (ValueError)."""
     if type(micros) is not int or not EARLIEST_US <= micros <= LATEST_US:
         raise ValueError(micros)
     return to_datetime(micros)
 
 
-def _shortest(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:
-    """A value of a column as its shortest decimal: through text, in which 12.4 is 12.4."""
+def _as_shortest_decimal(column: ColumnElement[float], metric: Metric) -> ColumnElement[float]:
+    """Return a column's value as its shortest decimal: the cast to text gives 12.4."""
     return cast(cast(column, Text), Double) if metric.storage == "real" else column
 
 
 class SamplingBox(Protocol):
-    """Whatever samples: a box, by its key, and how often it does (s)."""
+    """A box's key and sampling interval."""
 
     @property
     def key(self) -> int:
-        """What samples refer to."""
+        """The box's key in `samples`."""
         ...
 
     @property
     def interval_s(self) -> int:
-        """How often it samples (s)."""
+        """Its sampling interval (s)."""
         ...
 
 
 async def read_metric_values(
     session: AsyncSession, box: SamplingBox, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
-    """(time, value) from `first` on, before `last`, ascending, one more than `limit`.
+    """Read (time, value) pairs in ascending order, one more than `limit`.
 
-    All of a stretch is sorted, whatever is taken of it: through the view its index tells no order. So the
-    first one is about as long as a page takes, and others follow where that has less.
+    Through the tenant view the index gives no order, hence PostgreSQL sorts all rows of the range before it
+    applies the limit. So the first range is about as long as a page, and longer ones follow if that is not
+    enough.
+
+    Args:
+        session: reads them.
+        box: the box.
+        metric: of the catalogue.
+        first: start, inclusive.
+        last: end, exclusive.
+        limit: values of a page.
     """
     rows: list[Row[datetime, float]] = []
-    first, last = max(first, _EARLIEST), min(last, _LATEST)
+    first, last = clamp_span(first, last)
     width = timedelta(seconds=2 * (limit + 1) * box.interval_s)
     while first < last:
         end = last if last - first <= width else first + width
-        rows += await _stretch(session, box.key, metric, first=first, last=end, limit=limit + 1 - len(rows))
+        rows += await _read_span(session, box.key, metric, first=first, last=end, limit=limit + 1 - len(rows))
         if len(rows) > limit:
             break
         first = end
-        width *= _WIDER
+        width *= _WIDENING
     return rows
 
 
-async def _stretch(
+async def _read_span(
     session: AsyncSession, key: int, metric: Metric, *, first: datetime, last: datetime, limit: int
 ) -> Sequence[Row[datetime, float]]:
     values = {"key": key, "first": first, "last": last, "limit": limit}
     return (await session.execute(_readings(metric.name), values)).all()
 
 
-# Made once of each metric: making it takes as long as asking it.
+# Built once per metric: building it takes as long as executing it.
 @cache
 def _readings(name: str) -> Select[datetime, float]:
     column, time = TENANT_SAMPLES.c[name], TENANT_SAMPLES.c.time
-    statement = select(time, _shortest(column, METRICS_BY_NAME[name])).where(
+    statement = select(time, _as_shortest_decimal(column, METRICS_BY_NAME[name])).where(
         TENANT_SAMPLES.c.box_key == bindparam("key"),
         time >= bindparam("first"),
         time < bindparam("last"),
@@ -120,18 +128,18 @@ def _readings(name: str) -> Select[datetime, float]:
 
 
 OptionalCondition = tuple[Any, Callable[[Any, Any], Any], Any]
-"""A value, how a column must compare with it, and the column; None asks nothing."""
+"""A value, a comparison and a column; no condition if the value is None."""
 
 
-def build_conditions(wanted: Iterable[OptionalCondition]) -> list[ColumnElement[bool]]:
-    """The conditions whose values are given."""
-    return [compare(column, value) for value, compare, column in wanted if value is not None]
+def build_conditions(comparisons: Iterable[OptionalCondition]) -> list[ColumnElement[bool]]:
+    """Build the conditions whose values are not None."""
+    return [compare(column, value) for value, compare, column in comparisons if value is not None]
 
 
 async def read_events(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     box_key: int | None = None,
     site: UUID | None = None,
@@ -139,10 +147,21 @@ async def read_events(
     first: datetime | None = None,
     last: datetime | None = None,
 ) -> Sequence[Row[Event, str, UUID]]:
-    """Events with their box's id and site, one more than are asked for."""
+    """Read events with their box's id and site, one more than requested.
+
+    Args:
+        session: reads them.
+        visible: the tenant scope.
+        page_request: order, limit and cursor.
+        box_key: only of this box.
+        site: only at this site.
+        kind: only of this type.
+        first: measured at or after this.
+        last: measured before this.
+    """
     statement = select(Event, Box.id, Box.site_id).join(Box, Box.key == Event.box_key)
     statement = statement.where(Box.deleted_at.is_(None))
-    wanted: tuple[OptionalCondition, ...] = (
+    comparisons: tuple[OptionalCondition, ...] = (
         (box_key, eq, Event.box_key),
         (site, eq, Box.site_id),
         (kind, eq, Event.type),
@@ -150,6 +169,6 @@ async def read_events(
         (last, lt, Event.time),
     )
     statement = statement.where(
-        *build_conditions(wanted), *visible.within(Event.organisation_id, Box.site_id)
+        *build_conditions(comparisons), *visible.within(Event.organisation_id, Box.site_id)
     )
-    return (await session.execute(EVENTS.page(statement, asked))).all()
+    return (await session.execute(EVENTS.page(statement, page_request))).all()

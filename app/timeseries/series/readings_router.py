@@ -1,7 +1,4 @@
-"""REST for what was measured: latest values and series, raw or in buckets of time.
-
-REST for the newest values of boxes.
-"""
+"""Serves latest values and series of a box over REST, raw or in buckets."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -51,12 +48,12 @@ _BUCKETS: Final = "buckets"
 @router.get(
     "/boxes/{box}/latest",
     operation_id="get_box_latest",
-    summary="Newest values of a box",
+    summary="Read the latest values of a box",
     response_model=Latest,
     responses=document_problems(401, 403, 404),
 )
 async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
-    """The newest value of each metric that the box ever sent, by measurement time."""
+    """Read the latest value of each metric that the box has ever sent, by measurement time."""
     found = await box_repository.get_box(session, box, principal.visible())
     return make_json_response(await latest_queries.read_box_latest(session, found))
 
@@ -64,7 +61,7 @@ async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -
 @router.get(
     "/sites/{site_id}/latest",
     operation_id="list_site_latest",
-    summary="Newest values of a site's boxes",
+    summary="List the latest values of a site's boxes",
     response_model=Page[Latest],
     responses=document_problems(401, 403, 404, 422),
 )
@@ -75,17 +72,17 @@ async def list_site_latest(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """The same for each box of a site, in the order of their ids."""
+    """List the latest values of each box of a site, ordered by box id."""
     identifier = parse_id(site_id, "site")
     rows = await latest_queries.read_site_latest(session, identifier, principal.visible(), cursor, limit)
     page, following = cut_page(rows, limit, lambda row: encode_cursor(latest_queries.SITE_LATEST, row.box))
-    return make_json_response({"data": [row.written() for row in page], "next": following})
+    return make_json_response({"data": [row.to_json() for row in page], "next": following})
 
 
 @router.get(
     "/boxes/{box}/readings",
     operation_id="get_box_readings",
-    summary="A series of a box",
+    summary="Read a series of a box",
     response_model=Readings | BucketedReadings,
     responses=document_problems(401, 403, 404, 422),
 )
@@ -111,91 +108,91 @@ async def get_box_readings(
     flags: FlagsParameter = False,
     exclude: ExcludeParameter = None,
     corrected: CorrectedParameter = False,
-    limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points a page")] = _DEFAULT_POINTS,
+    limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points per page")] = _DEFAULT_POINTS,
     cursor: Cursor = None,
 ) -> Response:
-    """Values of one metric, ascending in time.
+    """Read the values of one metric in ascending order of time.
 
-    With `bucket`, mean, lowest and highest value, count and coverage of each bucket, or what `aggregates`
-    names. Decibels are averaged by energy. Buckets of days and weeks keep to the midnights of the site's time
-    zone, all others to UTC's. A range may give 10,000 buckets at most. Hours and days are summarised
-    beforehand: buckets of these are quick over years, and as exact as all others at any moment.
+    With `bucket`, each point has the mean, lowest and highest value, count and coverage of a bucket, or the
+    aggregates named in `aggregates`. Decibels are averaged by energy. Buckets of days and weeks begin at
+    midnight in the site's time zone; all others are aligned to UTC. A range may have 10,000 buckets at most.
+    Buckets of hours and days use stored roll-ups: they are quick even over years, and always exact.
 
-    What was measured is never changed. `flags` says what is odd about it, `exclude` leaves that out of
-    buckets, `corrected` applies the box's corrections: made of samples, of 5,000,000 at most.
+    Stored values never change. `flags` adds quality flags to raw values, `exclude` leaves flagged samples out
+    of buckets, and `corrected` applies the box's corrections. These three read samples, 5,000,000 at most.
     """
-    entry = find_metric(metric)
+    catalogue_metric = find_metric(metric)
     span = complete_range(from_, to, datetime.now(UTC))
-    treatment = QualityOptions.of(
+    options = QualityOptions.of(
         flags=flags, exclude=exclude, corrected=corrected, bucketed=bucket is not None
     )
     if bucket is None:
         check_bucket_parameters(aggregates, fill)
         measured = await reading_queries.get_measured_box(session, box, principal.visible())
         start = None if cursor is None else reading_queries.decode_time_cursor(_RAW, cursor)
-        return await _raw(session, measured, entry, span, treatment, start=start, limit=limit)
-    asked = BucketQuery.of(entry, BucketWidth.parse(bucket), span, aggregates, fill)
+        return await _read_raw(session, measured, catalogue_metric, span, options, start=start, limit=limit)
+    query = BucketQuery.of(catalogue_metric, BucketWidth.parse(bucket), span, aggregates, fill)
     measured = await reading_queries.get_measured_box(session, box, principal.visible())
     start = None if cursor is None else reading_queries.decode_time_cursor(_BUCKETS, cursor)
-    return await _bucketed(session, measured, asked, treatment, start=start, limit=limit)
+    return await _read_buckets(session, measured, query, options, start=start, limit=limit)
 
 
-async def _raw(
+async def _read_raw(
     session: ReadSessionDep,
     box: MeasuredBox,
     metric: Metric,
     span: tuple[datetime, datetime],
-    treatment: QualityOptions,
+    options: QualityOptions,
     *,
     start: datetime | None,
     limit: int,
 ) -> Response:
-    # A time is there once: what follows a cursor is what is later, by at least a microsecond.
+    # Times are unique per box, so the next page begins a microsecond after the last value.
     first = span[0] if start is None else max(span[0], start)
     rows = await reading_queries.read_metric_values(
         session, box, metric, first=first, last=span[1], limit=limit
     )
     page, following = cut_page(rows, limit, lambda row: encode_cursor(_RAW, from_datetime(row[0]) + 1))
     points: Sequence[Mapping[str, Any]]
-    about: Mapping[str, Any] = {}
-    if treatment:
-        treated = await annotate_readings(
-            session, box, metric, [(time, value) for time, value in page], treatment
+    metadata: Mapping[str, Any] = {}
+    if options:
+        annotated = await annotate_readings(
+            session, box, metric, [(time, value) for time, value in page], options
         )
-        points, about = treated.points, treated.about
+        points, metadata = annotated.points, annotated.metadata
     else:
         points = [{"time": time, "value": value} for time, value in page]
     named = {"box": box.id, "metric": metric.name, "unit": metric.unit}
-    return make_json_response({**named, **about, "points": points, "next": following})
+    return make_json_response({**named, **metadata, "points": points, "next": following})
 
 
-async def _bucketed(
+async def _read_buckets(
     session: ReadSessionDep,
     box: MeasuredBox,
-    asked: BucketQuery,
-    treatment: QualityOptions,
+    query: BucketQuery,
+    options: QualityOptions,
     *,
     start: datetime | None,
     limit: int,
 ) -> Response:
-    about: Mapping[str, Any] = {}
-    if treatment:
-        treated = await summarise_unflagged_samples(
-            session, asked.sampled(box, start), box.interval_s, treatment
+    metadata: Mapping[str, Any] = {}
+    if options:
+        annotated = await summarise_unflagged_samples(
+            session, query.series_from_samples(box, start), box.interval_s, options
         )
-        found, about = treated.columns, treated.about
+        found, metadata = annotated.columns, annotated.metadata
     else:
-        found = await read_bucket_summaries(session, asked.series(box, start))
-    page = asked.write(box, found, limit, start)
+        found = await read_bucket_summaries(session, query.series(box, start))
+    page = query.format_page(box, found, limit, start)
     following = None if page.following is None else encode_cursor(_BUCKETS, page.following)
     return make_json_response(
         {
             "box": box.id,
-            "metric": asked.metric.name,
-            "unit": asked.metric.unit,
-            "bucket": asked.bucket.text,
-            "timezone": box.timezone if asked.bucket.local else "UTC",
-            **about,
+            "metric": query.metric.name,
+            "unit": query.metric.unit,
+            "bucket": query.bucket.text,
+            "timezone": box.timezone if query.bucket.local else "UTC",
+            **metadata,
             "points": page.points,
             "next": following,
         }

@@ -1,4 +1,4 @@
-"""The shapes of readings and events on the wire."""
+"""Defines the JSON of readings and events."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from app.timeseries.quality.schemas import CorrectionUsed
 
 
 class Latest(BaseModel):
-    """The newest value of each metric of a box."""
+    """The latest value of each metric of a box."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -27,13 +27,13 @@ class Latest(BaseModel):
     )
 
     box: str
-    time: datetime | None = Field(description="The newest of the times; null before the first sample")
-    values: dict[str, float] = Field(description="By metric")
-    times: dict[str, datetime] = Field(description="By metric: when its value was measured")
+    time: datetime | None = Field(description="Time of the newest value; null before the first sample")
+    values: dict[str, float] = Field(description="Latest value, by metric")
+    times: dict[str, datetime] = Field(description="Measurement time, by metric")
 
 
 class Reading(BaseModel):
-    """One value of one metric; what follows `value` is there where it was asked for."""
+    """A value of one metric. The other fields are present if they were requested."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -44,80 +44,80 @@ class Reading(BaseModel):
     )
 
     time: datetime
-    value: float = Field(description="As it was measured")
+    value: float = Field(description="The measured value")
     flags: list[Flag] | None = Field(
-        None, description="What is odd about it; empty: nothing", examples=[["spike"]]
+        None, description="Quality flags; empty if there are none", examples=[["spike"]]
     )
     corrected: float | None = Field(
-        None, description="What the box's corrections make of it; the value itself where none was in force"
+        None, description="The corrected value; the value itself if no correction was in force"
     )
     uncorrected: Literal["no_humidity"] | None = Field(
-        None, description="Why `corrected` is null: no humidity of the box is known within 10 minutes"
+        None, description="Why `corrected` is null: the box has no humidity value within 10 minutes"
     )
 
 
 class BucketedReading(BaseModel):
-    """What was measured in one bucket of time: what `aggregates` names, or the first five.
+    """The aggregates of one bucket: those named in `aggregates`, or the first five.
 
-    All but `count` and `coverage` are null where `fill` made the bucket and there is nothing to say.
+    All but `count` and `coverage` may be null in buckets that `fill` added.
     """
 
-    time: datetime = Field(description="When the bucket begins")
-    avg: float | None = Field(None, description="Mean of the values; of decibels, the mean of the energy")
+    time: datetime = Field(description="Start of the bucket")
+    avg: float | None = Field(None, description="Mean of the values; for decibels the mean of the energy")
     min: float | None = Field(None, description="The lowest value")
     max: float | None = Field(None, description="The highest value")
-    count: int | None = Field(None, description="How many values there are")
+    count: int | None = Field(None, description="Number of values")
     coverage: float | None = Field(
-        None, description="Percent of the values that the box's interval lets expect"
+        None, description="Number of values in percent of those expected from the box's interval"
     )
-    p10: float | None = Field(None, description="A tenth of the values are lower")
-    p50: float | None = Field(None, description="The median")
-    p90: float | None = Field(None, description="A tenth of the values are higher")
-    p95: float | None = Field(None, description="A twentieth of the values are higher")
+    p10: float | None = Field(None, description="10th percentile")
+    p50: float | None = Field(None, description="Median")
+    p90: float | None = Field(None, description="90th percentile")
+    p95: float | None = Field(None, description="95th percentile")
     l10: float | None = Field(None, description="Sound level exceeded by a tenth of the values (dB)")
     l50: float | None = Field(None, description="Sound level exceeded by half of the values (dB)")
     l90: float | None = Field(None, description="Sound level exceeded by nine tenths of the values (dB)")
 
 
-class _Treated(BaseModel):
-    """What an answer says of what was done to its values, where something was asked."""
+class _QualityMetadata(BaseModel):
+    """The flags and corrections applied to the values, if requested."""
 
     flags_version: int | None = Field(
-        None, description="Of the rules that flags go by: counted up when they change", examples=[1]
+        None, description="Version of the flag definitions; each change increments it", examples=[1]
     )
-    corrected: Literal[True] | None = Field(None, description="Corrections were asked for")
+    corrected: Literal[True] | None = Field(None, description="Present if corrections were requested")
     corrections: list[CorrectionUsed] | None = Field(
-        None, description="Those that were in force for one of its values at least"
+        None, description="Corrections that were in force for at least one of the values"
     )
 
 
-class Readings(_Treated):
-    """A page of a series, ascending in time."""
+class Readings(_QualityMetadata):
+    """A page of raw values, ascending in time."""
 
     box: str
     metric: str
     unit: str
     points: list[Reading]
-    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+    next: str | None = Field(description="Pass this as `cursor` for the next page; null on the last page")
 
 
-class BucketedReadings(_Treated):
-    """A page of a series in buckets, ascending in time. Buckets without a value are left out."""
+class BucketedReadings(_QualityMetadata):
+    """A page of buckets, ascending in time. Buckets without a value are left out, unless `fill` is given."""
 
     box: str
     metric: str
     unit: str
     bucket: str = Field(examples=["15m"])
-    timezone: str = Field(description="Whose midnights the buckets keep to", examples=["UTC"])
+    timezone: str = Field(description="Time zone of the buckets", examples=["UTC"])
     exclude: list[Flag] | None = Field(
         None, description="Samples with one of these flags are left out", examples=[["spike", "flat_line"]]
     )
     points: list[BucketedReading]
-    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+    next: str | None = Field(description="Pass this as `cursor` for the next page; null on the last page")
 
 
 class EventOut(BaseModel):
-    """Something that a box itself recognised."""
+    """An event that a box recognised."""
 
     id: UUID
     box: str
@@ -129,9 +129,9 @@ class EventOut(BaseModel):
     level_db: float | None
     clock_error_ms: float | None
     spectrum: dict[str, float] | None = Field(
-        description="Sound levels in dB by octave band: its nominal mid-frequency in Hz",
+        description="Sound levels in dB, by octave band (nominal mid-frequency in Hz)",
         examples=[{"500": 96.4, "1000": 101.2}],
     )
-    count: int | None = Field(description="How many, of what is counted")
-    state: Literal["begin", "end"] | None = Field(description="Whether it begins or ends, of what lasts")
+    count: int | None = Field(description="The count, for event types that count")
+    state: Literal["begin", "end"] | None = Field(description="Begin or end, for event types that last")
     received_at: datetime

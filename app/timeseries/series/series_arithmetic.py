@@ -1,4 +1,4 @@
-"""The arithmetic of readings: values as they are stored, buckets of time, ranges.
+"""Rounds values to stored precision, and computes bucket widths and time ranges.
 
 Pure: no database, no HTTP, no clock.
 """
@@ -12,21 +12,24 @@ from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.platform.kernel.rejection_codes import format_rejected_value
 
 MAX_BUCKETS: Final = 10_000
 DEFAULT_SPAN: Final = timedelta(days=1)
+EARLIEST_TIME: Final = to_datetime(EARLIEST_US)
+LATEST_TIME: Final = to_datetime(LATEST_US)
 _BUCKET: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST_S: Final = 3_660 * 86_400
 _SUGGESTED: Final = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "6h", "1d", "1w", "4w", "52w")
-# A float of four bytes keeps six decimal digits whatever they are, and never needs more than nine.
+# A four-byte float preserves any six decimal digits, and never needs more than nine.
 _SURE_DIGITS, _MOST_DIGITS = 6, 9
 _SMALLEST_NORMAL: Final = 2.0**-126
 
 
 def find_metric(name: str) -> Metric:
-    """An entry of the catalogue (InvalidError `unknown_metric`)."""
+    """Return a metric of the catalogue (InvalidError `unknown_metric`)."""
     metric = METRICS_BY_NAME.get(name)
     if metric is None:
         raise InvalidError(
@@ -37,25 +40,30 @@ def find_metric(name: str) -> Metric:
 
 
 def to_shortest_decimal(metric: Metric, value: float) -> float:
-    """A value as the metric's column keeps it: the shortest decimal that gives the same four-byte float.
+    """Return a value as its column stores it: the shortest decimal with the same four-byte float.
 
-    12.4 stays 12.4, though the nearest float of four bytes is 12.399999618530273. It is what PostgreSQL
-    writes for `real`, so that every way of reading a sample gives the same number.
+    12.4 stays 12.4, though the nearest four-byte float is 12.399999618530273. PostgreSQL writes `real` in the
+    same way, so that all endpoints return the same number.
     """
     if metric.storage != "real":
         return value
     packed = struct.pack("f", value)
-    (kept,) = struct.unpack("f", packed)
-    first = _SURE_DIGITS if abs(kept) >= _SMALLEST_NORMAL else 1
+    (stored,) = struct.unpack("f", packed)
+    first = _SURE_DIGITS if abs(stored) >= _SMALLEST_NORMAL else 1
     for digits in range(first, _MOST_DIGITS):
-        short = float(f"{kept:.{digits}g}")
+        short = float(f"{stored:.{digits}g}")
         if struct.pack("f", short) == packed:
             return short
-    return float(f"{kept:.{_MOST_DIGITS}g}")
+    return float(f"{stored:.{_MOST_DIGITS}g}")
+
+
+def clamp_span(first: datetime, last: datetime) -> tuple[datetime, datetime]:
+    """Limit a span to the times that samples can have; beyond them bucket arithmetic would overflow."""
+    return max(first, EARLIEST_TIME), min(last, LATEST_TIME)
 
 
 def complete_range(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-    """Complete a range: up to now, over 24 hours, where it is not said (InvalidError `range_reversed`)."""
+    """Complete a range: by default it ends now and is 24 hours long (InvalidError `range_reversed`)."""
     last = end if end is not None else now
     first = start if start is not None else last - DEFAULT_SPAN
     if first >= last:
@@ -65,9 +73,10 @@ def complete_range(start: datetime | None, end: datetime | None, now: datetime) 
 
 @dataclass(frozen=True, slots=True)
 class BucketWidth:
-    """A width of time, such as `15m`.
+    """The width of a bucket, such as `15m`.
 
-    Days and weeks are those of the site's time zone, weeks begin on Monday; everything shorter divides UTC.
+    Days and weeks are local to the site's time zone, and weeks begin on Monday. Shorter buckets are aligned
+    to UTC.
     """
 
     text: str
@@ -76,24 +85,24 @@ class BucketWidth:
 
     @classmethod
     def parse(cls, text: str) -> "BucketWidth":
-        """Read a width: a whole number and s, m, h, d or w (InvalidError `invalid_bucket`)."""
+        """Parse a width: a whole number and s, m, h, d or w (InvalidError `invalid_bucket`)."""
         match = _BUCKET.fullmatch(text)
         seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
         if match is None or seconds > _LONGEST_S:
             raise InvalidError(
-                f"The bucket {format_rejected_value(text)} is not one such as 30s, 15m, 1h, 1d or 1w, of ten "
-                f"years at most.",
+                f"The bucket {format_rejected_value(text)} is invalid. Use a width such as 30s, 15m, 1h, 1d "
+                f"or 1w, of ten years at most.",
                 code="invalid_bucket",
             )
         return cls(text, seconds, match[2] in "dw")
 
     @property
     def width(self) -> timedelta:
-        """The width; a local day is one date, of 23 to 25 hours."""
+        """The nominal width; a local day may have 23 to 25 hours."""
         return timedelta(seconds=self.seconds)
 
     def check_span(self, first: datetime, last: datetime) -> None:
-        """Refuse what would give more than 10,000 buckets (InvalidError `range_too_large`)."""
+        """Refuse a range of more than 10,000 buckets (InvalidError `range_too_large`)."""
         span = (last - first).total_seconds()
         if span <= self.seconds * MAX_BUCKETS:
             return
@@ -102,18 +111,18 @@ class BucketWidth:
             _SUGGESTED[-1],
         )
         raise InvalidError(
-            f"The range would give more than {MAX_BUCKETS} buckets of {self.text}. Try `bucket={fitting}`, "
-            f"or for {timedelta(seconds=self.seconds * MAX_BUCKETS)} at a time.",
+            f"The range has more than {MAX_BUCKETS} buckets of {self.text}. Use `bucket={fitting}`, or "
+            f"request {timedelta(seconds=self.seconds * MAX_BUCKETS)} at a time.",
             code="range_too_large",
             extra={"suggested_bucket": fitting, "maximum_buckets": MAX_BUCKETS},
         )
 
     def end_of(self, start: datetime, zone: ZoneInfo) -> datetime:
-        """When the bucket that begins at `start` ends, in UTC; the last one with the end of the year 9999."""
+        """Return the end (UTC) of the bucket that begins at `start`; at most the end of the year 9999."""
         try:
             if not self.local:
                 return start + self.width
-            # The same hour of a later date, whatever the clocks did in between.
+            # The same local time on a later date, even across a change of clocks.
             return (start.astimezone(zone) + self.width).astimezone(UTC)
         except OverflowError:
             return datetime.max.replace(tzinfo=UTC)

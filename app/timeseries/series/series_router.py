@@ -1,4 +1,4 @@
-"""REST for series of several boxes and metrics in one call, and for periods beside each other."""
+"""Serves series of several boxes and metrics, and comparisons of periods, over REST."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -34,17 +34,19 @@ BoxesParameter = Annotated[
     list[str],
     Query(
         max_length=multi_series.MAX_BOXES,
-        description="A box; several by `box=a&box=b`",
+        description="Box id; repeat it for several boxes (`box=a&box=b`)",
         examples=[["box-0001"]],
     ),
 ]
-SiteParameter = Annotated[str | None, Query(description="All boxes of this site, besides those named")]
+SiteParameter = Annotated[
+    str | None, Query(description="All boxes of this site, in addition to those in `box`")
+]
 MetricsParameter = Annotated[
     list[str],
     Query(
         min_length=1,
         max_length=len(METRICS_BY_NAME),
-        description="A metric of the catalogue; several by `metric=a&metric=b`",
+        description="Metric of the catalogue; repeat it for several metrics (`metric=a&metric=b`)",
         examples=[["pm2_5", "no2"]],
         json_schema_extra={"items": {"type": "string", "enum": sorted(METRICS_BY_NAME)}},
     ),
@@ -54,7 +56,7 @@ MetricsParameter = Annotated[
 @router.get(
     "",
     operation_id="list_readings",
-    summary="Series of several boxes and metrics",
+    summary="Read series of several boxes and metrics",
     response_model=SeriesPage,
     responses=document_problems(401, 403, 404, 422),
 )
@@ -70,33 +72,33 @@ async def list_readings(
     bucket: BucketParameter = None,
     aggregates: AggregatesParameter = None,
     fill: FillParameter = "none",
-    limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points a page")] = _DEFAULT_POINTS,
+    limit: Annotated[int, Query(ge=1, le=_MAX_POINTS, description="Points per page")] = _DEFAULT_POINTS,
     cursor: Cursor = None,
 ) -> Response:
-    """The series of each box and metric, one after the other: boxes by their ids, metrics as they are named.
+    """Read one series per box and metric: boxes ordered by id, metrics as in the request, 200 at most.
 
-    What each point is, is told at `GET /v1/boxes/{box}/readings`. A page may end within a series, which the
-    next page goes on with, and ends early where much has to be read. A series without a value has no points.
-    At most 200 series.
+    For the points see `GET /v1/boxes/{box}/readings`. A page may end within a series, which the next page
+    continues, and may have fewer points than `limit` if reading takes long. A series without values has no
+    points.
     """
     metrics = [find_metric(name) for name in dict.fromkeys(metric)]
     span = complete_range(from_, to, datetime.now(UTC))
-    asked = None
+    bucket_queries = None
     if bucket is None:
         check_bucket_parameters(aggregates, fill)
     else:
         width = BucketWidth.parse(bucket)
-        asked = {each.name: BucketQuery.of(each, width, span, aggregates, fill) for each in metrics}
+        bucket_queries = {each.name: BucketQuery.of(each, width, span, aggregates, fill) for each in metrics}
     boxes = await multi_series.find_measured_boxes(session, box, site, principal.visible())
     multi_series.check_series_count(boxes, metrics)
-    page = multi_series.SeriesPager(session, boxes, metrics, span, asked)
+    page = multi_series.SeriesPager(session, boxes, metrics, span, bucket_queries)
     return make_json_response(await page.read(limit, cursor))
 
 
 @router.get(
     "/comparison",
     operation_id="get_readings_comparison",
-    summary="A period beside an earlier one",
+    summary="Compare a period with an earlier one",
     response_model=ComparisonsOut,
     responses=document_problems(401, 403, 404, 422),
 )
@@ -114,17 +116,17 @@ async def get_readings_comparison(
         Query(
             alias="with",
             max_length=32,
-            description="`previous`, the period just before; or how much earlier the other one begins, "
+            description="`previous` for the period just before, or how much earlier the other period begins, "
             "such as `P7D` or `P364D`",
             examples=["previous"],
             json_schema_extra={"pattern": "^(previous|P.*)$"},
         ),
     ] = "previous",
 ) -> Response:
-    """Mean, extremes, count and coverage of each box and metric in a period and in an earlier one.
+    """Compare mean, extremes, count and coverage of each box and metric with an equally long earlier period.
 
-    Both periods are equally long. `change` is how much the mean has moved: in the metric's unit, and in
-    percent of the earlier one (not for decibels, which have no share).
+    `change` is the difference of the means: in the metric's unit, and in percent of the earlier mean. There
+    is no percentage for decibels, nor for metrics without a natural zero.
     """
     metrics = [find_metric(name) for name in dict.fromkeys(metric)]
     span = complete_range(from_, to, datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""The shapes of several series, and of periods beside each other, on the wire."""
+"""Defines the JSON of several series, and of comparisons of periods."""
 
 from datetime import datetime
 
@@ -8,13 +8,13 @@ from app.timeseries.series.schemas import BucketedReading, Reading
 
 
 class OneSeries(BaseModel):
-    """A series of one box and one metric, or the part of it that is on this page."""
+    """A series of one box and one metric, or the part of it on this page."""
 
     box: str
     metric: str
     unit: str
-    bucket: str | None = Field(None, description="How wide the buckets are; left out for raw values")
-    timezone: str | None = Field(None, description="Whose midnights they keep to; left out for raw values")
+    bucket: str | None = Field(None, description="Bucket width; omitted for raw values")
+    timezone: str | None = Field(None, description="Time zone of the buckets; omitted for raw values")
     points: list[BucketedReading | Reading] = Field(description="Ascending in time")
 
 
@@ -22,27 +22,29 @@ class SeriesPage(BaseModel):
     """A page of several series."""
 
     data: list[OneSeries]
-    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+    next: str | None = Field(description="Pass this as `cursor` for the next page; null on the last page")
 
 
 class PeriodOut(BaseModel):
-    """What was measured in a period."""
+    """The aggregates of a period."""
 
-    from_: datetime = Field(alias="from", description="Included")
-    to: datetime = Field(description="Excluded")
-    avg: float | None = Field(description="Mean of the values; of decibels, the mean of the energy")
+    from_: datetime = Field(alias="from", description="Inclusive")
+    to: datetime = Field(description="Exclusive")
+    avg: float | None = Field(description="Mean of the values; for decibels the mean of the energy")
     min: float | None = Field(description="The lowest value")
     max: float | None = Field(description="The highest value")
-    count: int = Field(description="How many values there are")
-    coverage: float = Field(description="Percent of the values that the box's interval lets expect")
+    count: int = Field(description="Number of values")
+    coverage: float = Field(
+        description="Number of values in percent of those expected from the box's interval"
+    )
 
 
 class ChangeOut(BaseModel):
-    """How much the mean has moved since the earlier period."""
+    """The change of the mean since the earlier period."""
 
     absolute: float = Field(description="In the metric's unit")
     percent: float | None = Field(
-        description="Of the earlier mean; null for levels, and where nought is no natural beginning"
+        description="In percent of the earlier mean; null for levels and for metrics without a natural zero"
     )
 
 
@@ -84,11 +86,11 @@ class ComparisonOut(BaseModel):
     metric: str
     unit: str
     period: PeriodOut
-    reference: PeriodOut = Field(description="The earlier one")
-    change: ChangeOut | None = Field(description="Null where one of the two has no value")
+    reference: PeriodOut = Field(description="The earlier period")
+    change: ChangeOut | None = Field(description="Null if one of the periods has no value")
 
 
 class ComparisonsOut(BaseModel):
-    """Boxes by their ids, metrics as they were named."""
+    """Boxes ordered by id, metrics as in the request."""
 
     data: list[ComparisonOut]

@@ -1,1 +1,1 @@
-"""Writes samples, events and box states in the transaction of a batch."""
+"""Stores samples, events and box states in the transaction of a batch."""

@@ -1,6 +1,6 @@
-"""The samples of a batch, box by box: which boxes sent only what is surely new, and what became of each.
+"""Groups the samples of a batch by box, and finds the boxes whose samples are all new and in order.
 
-Pure arithmetic on columns. Owns no state.
+Pure arithmetic on columns, without state.
 """
 
 from dataclasses import dataclass
@@ -27,30 +27,30 @@ class BoxGroups:
 
     @property
     def first(self) -> NDArray[np.intp]:
-        """For each box the index of its first sample in the block."""
+        """The index of each box's first sample in the block."""
         first: NDArray[np.intp] = self.order[self.starts]
         return first
 
     @property
     def last(self) -> NDArray[np.intp]:
-        """For each box the index of its last sample in the block."""
+        """The index of each box's last sample in the block."""
         last: NDArray[np.intp] = self.order[self.starts + self.counts - 1]
         return last
 
     def of(self, place: int) -> list[int]:
-        """The indexes of one box's samples, in order of arrival."""
+        """Return the indexes of one box's samples, in order of arrival."""
         begin = int(self.starts[place])
         found: list[int] = self.order[begin : begin + int(self.counts[place])].tolist()
         return found
 
     def rows_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """The indexes of the samples of the chosen boxes, box by box."""
+        """Return the indexes of the samples of the chosen boxes, box by box."""
         rows: NDArray[np.intp] = self.order[np.repeat(chosen, self.counts)]
         return rows
 
 
 def group_block_by_box(block: SampleBlock) -> BoxGroups:
-    """Group a block that has samples."""
+    """Group a block by box. It has at least one sample."""
     order = np.argsort(block.keys, kind="stable")
     sorted_keys = block.keys[order]
     starts = np.concatenate([[0], np.flatnonzero(sorted_keys[1:] != sorted_keys[:-1]) + 1])
@@ -60,12 +60,13 @@ def group_block_by_box(block: SampleBlock) -> BoxGroups:
 def find_in_order_boxes(
     block: SampleBlock, groups: BoxGroups, newest: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell for each box whether all its samples are in order and newer than all that it had.
+    """Return for each box whether all its samples are in order and newer than the stored ones.
 
     Args:
         block: the samples.
         groups: the same by box.
-        newest: for each box the time of the newest sample that is stored, less than any where it has none.
+        newest: for each box the time of its newest stored sample (µs since the epoch); lower than any time if
+            it has none.
     """
     times = block.times[groups.order]
     rising = np.empty(len(times), np.bool_)
@@ -75,5 +76,5 @@ def find_in_order_boxes(
 
 
 def reduce_flags_by_box(flags: NDArray[np.bool_], groups: BoxGroups) -> NDArray[np.bool_]:
-    """Tell for each box whether the flag of any of its samples is set; `flags` as the block has them."""
+    """Return for each box whether any of its samples has the flag; `flags` is in block order."""
     return np.logical_or.reduceat(flags[groups.order], groups.starts)

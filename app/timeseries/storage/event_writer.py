@@ -1,4 +1,4 @@
-"""Writes events: what boxes themselves recognised. (box, time, type) is an event's identity."""
+"""Stores events that boxes recognised, without duplicates. An event's identity is (box, time, type)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -30,7 +30,7 @@ class EventRow(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """An event that is new: its place among those given, and whether a newer one of its type was there."""
+    """A new event: its index among the given rows, and whether a newer one of its type was stored before."""
 
     place: int
     late: bool
@@ -42,7 +42,7 @@ async def store_events(
     """Store events in the caller's transaction.
 
     Returns:
-        Those that are new, in their order; the others repeat a stored identity.
+        The new ones, in their order; the others are duplicates of a stored identity.
     """
     if not rows:
         return []

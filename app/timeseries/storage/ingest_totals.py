@@ -1,4 +1,4 @@
-"""Counts what came in, in the transaction that stores it, so that the counts are as true as the rows."""
+"""Counts ingested samples in the transaction that stores them, so that the counts match the rows."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from app.platform.db.database import RawConnection
 
 
 class BatchTotals(NamedTuple):
-    """What became of the samples of a batch; the first four add up to what was sent."""
+    """The outcomes of a batch's samples; the first four add up to the number of samples sent."""
 
     stored: int = 0
     duplicate: int = 0
@@ -20,13 +20,13 @@ class BatchTotals(NamedTuple):
 
 
 class SampleQuotaUsage(NamedTuple):
-    """What an organisation has used of its quota of samples, and how many were refused for it."""
+    """An organisation's use of its sample quota, and the samples refused because of it."""
 
     stored: int = 0
     refused: int = 0
 
 
-# One statement for both: each is a round trip of every batch.
+# One statement for both, to save each batch a round trip.
 _ADD: Final = """
 WITH totals AS (
     INSERT INTO ingest_totals AS t (day, door, backend, stored, duplicate, conflict, rejected, late)
@@ -54,14 +54,14 @@ async def add_totals(
     door: str,
     now: datetime,
 ) -> None:
-    """Add a batch to the totals of its day (UTC), and to those of each organisation.
+    """Add a batch to the totals of its day (UTC), and to the usage of each organisation.
 
     Args:
-        connection: in the transaction that stores it.
+        connection: in the transaction that stores the batch.
         totals: of the whole batch.
         usage: by organisation.
         door: "mqtt" or "http".
-        now: says which day it is.
+        now: determines the day.
     """
     if any(totals):
         stored = [each.stored for each in usage.values()]

@@ -1,4 +1,4 @@
-"""REST for the totals of ingest: how much came in, day by day, for the platform's administrators."""
+"""Serves the daily ingest totals over REST, for administrators of the platform."""
 
 from datetime import date
 from typing import Annotated, Final
@@ -18,19 +18,23 @@ _DAYS = 366
 
 
 class IngestTotalOut(BaseModel):
-    """One day (UTC) at one door. The first four counts add up to what was sent."""
+    """The totals of a day (UTC) by MQTT or HTTP. The first four counts add up to the samples sent."""
 
     day: date
     door: str = Field(examples=["mqtt"])
     stored: int = Field(description="New samples")
-    duplicate: int = Field(description="Exact repeats")
-    conflict: int = Field(description="Stored identity, other values: the first are kept")
-    rejected: int = Field(description="Refused, and kept in quarantine")
-    late: int = Field(description="Of the stored: older than what rules had already seen")
+    duplicate: int = Field(description="Samples that are stored already, with the same values")
+    conflict: int = Field(
+        description="Samples with the time of a stored one and other values; the first is retained"
+    )
+    rejected: int = Field(description="Refused samples, stored in quarantine")
+    late: int = Field(
+        description="Stored samples that rules do not evaluate, because newer ones were stored before"
+    )
 
 
 class IngestTotals(BaseModel):
-    """Totals by day and door, the newest day first."""
+    """Totals by day and by MQTT or HTTP, the newest day first."""
 
     data: list[IngestTotalOut]
     next: None = None
@@ -39,17 +43,17 @@ class IngestTotals(BaseModel):
 @router.get(
     "",
     operation_id="list_ingest_totals",
-    summary="How much came in, day by day",
+    summary="Count ingested samples by day",
     responses=document_problems(401, 403, 422),
 )
 async def list_ingest_totals(
     principal: Annotated[Principal, Depends(require_scope("telemetry:read"))],
     session: ReadSessionDep,
-    since: Annotated[date | None, Query(description="Only from this day on")] = None,
+    since: Annotated[date | None, Query(description="Only this day and later ones")] = None,
 ) -> IngestTotals:
-    """Count what each door took in, over all organisations, the last 366 days at most.
+    """Count samples by day and by MQTT or HTTP, over all organisations, for the last 366 days at most.
 
-    The counts are written in the transactions that store the samples: they are exact whatever crashed.
+    The counts are written in the transactions that store the samples, so they are exact even after a crash.
     """
     if not principal.platform:
         raise ForbiddenError("Only the platform's administrators see totals over all organisations.")

@@ -1,6 +1,6 @@
-"""Which values of a batch are late: not newer than the newest of their metric. Pure.
+"""Finds the late values of a batch: those not newer than the newest value of their metric. Pure.
 
-Late values are stored, and seen by no rule; which ones they were is stored with them.
+Late values are stored, with a bit each in `samples.late`; rules do not evaluate them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,15 +13,15 @@ from app.timeseries.storage.sample_writer import SampleRow
 def find_late_values(
     rows: Sequence[SampleRow], old: Collection[int], known: Mapping[int, LatestValues]
 ) -> dict[int, int]:
-    """Tell which values of samples are late.
+    """Find the late values among samples.
 
     Args:
         rows: samples, in their order of arrival.
-        old: indexes of those whose identity is stored already; they change nothing.
+        old: indexes of samples whose identity is stored already; they change nothing.
         known: box key → its latest values before these samples.
 
     Returns:
-        Index → a bit for each late metric, by its place in COLUMNS; without those of which none is late.
+        Index → bitmask of its late metrics, by their index in COLUMNS; only samples that have some.
     """
     newest = {
         key: {name: int(time_us) for name, (_, time_us) in latest.items()} for key, latest in known.items()

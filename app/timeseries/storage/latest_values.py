@@ -1,32 +1,29 @@
-"""The latest value of each metric of a box: from its row of `box_states`, and what `samples` has beyond it.
+"""Combines a box's row of `box_states` with its newer samples into the latest value of each metric.
 
-Owns how the two are put together, for the pipeline and for readers alike. Sends no query itself.
+The pipeline and the API share this; it runs no query itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from app.catalogue.metrics import CATALOGUE, COLUMNS
+from app.catalogue.metrics import CATALOGUE, COLUMNS, Metric
 from app.platform.kernel.instants import to_datetime
-from app.timeseries.storage.sample_columns import ColumnValues
+from app.timeseries.storage.sample_columns import MICROS_SQL, ColumnValues, shortest_decimal_sql
 
 type LatestValues = dict[str, list[Any]]
 """Metric → [value, µs since the epoch] of the newest sample that has it."""
 
-_MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
 
-
-def _newest(name: str, storage: str) -> str:
-    # Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
-    value = f's."{name}"::text::float8' if storage == "real" else f's."{name}"'
+def _newest_value_sql(metric: Metric) -> str:
+    name = metric.name
     having = f'FILTER (WHERE s."{name}" IS NOT NULL)'
-    time = _MICROS.format("max(s.time) " + having)
-    return f'last({value}, s.time) {having} AS "{name}", {time} AS "{name} at"'
+    time = MICROS_SQL.format("max(s.time) " + having)
+    return f'last({shortest_decimal_sql(metric)}, s.time) {having} AS "{name}", {time} AS "{name} at"'
 
 
 def newer_values_sql(keys: str, newest: str, bound: str, *, source: str = "samples") -> str:
-    """SQL: one row for each box that has samples beyond its row of `box_states`.
+    """SQL: one row for each box that has samples newer than its row of `box_states`.
 
     Args:
         keys: the SQL of an int[]: boxes.
@@ -35,17 +32,17 @@ def newer_values_sql(keys: str, newest: str, bound: str, *, source: str = "sampl
         source: the table, or a view of it.
 
     Returns:
-        A query whose rows have `box_key`, `newest_us`, and for each metric its newest value beyond (NULL
-        where there is none) and, named `… at`, the time of that in µs.
+        A query whose rows have `box_key`, `newest_us`, and for each metric its newest value (NULL if there is
+            none) and, named `… at`, the time of that in µs.
     """
-    columns = ", ".join(_newest(metric.name, metric.storage) for metric in CATALOGUE)
-    # LATERAL: a look into the index for each box, however long the history is. The bound, a constant, spares
-    # each of them the older chunks: of a year's there are fifty-two.
+    columns = ", ".join(map(_newest_value_sql, CATALOGUE))
+    # LATERAL makes one index scan per box, however long its history is. The bound is a constant, so that the
+    # planner excludes older chunks: a year has fifty-two.
     return f"""
         SELECT k.box_key, n.*
         FROM unnest({keys}, {newest}) AS k (box_key, newest_us),
         LATERAL (
-            SELECT {_MICROS.format("max(s.time)")} AS newest_us, {columns}
+            SELECT {MICROS_SQL.format("max(s.time)")} AS newest_us, {columns}
             FROM {source} s
             WHERE s.box_key = k.box_key AND s.time >= {bound}
                 AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
@@ -61,10 +58,10 @@ _RECENT_US: Final = 14 * 86_400_000_000
 
 
 def split_by_recency(newest: Mapping[int, int]) -> Iterator[tuple[list[int], list[int], datetime]]:
-    """What to ask `newer_values_sql` for, given `newest_us` by box: (keys, newest, bound), at most twice.
+    """Yield the arguments of `newer_values_sql` (keys, newest, bound) for `newest_us` by box, at most twice.
 
-    Boxes that fell silent long ago are asked for on their own, or they would make the others look through
-    all that has been stored since.
+    Boxes that fell silent long ago have a query of their own: their bound would make all others read many
+    chunks.
     """
     if not newest:
         return
@@ -76,7 +73,7 @@ def split_by_recency(newest: Mapping[int, int]) -> Iterator[tuple[list[int], lis
 
 
 def apply_newer_row(latest: LatestValues, row: Mapping[str, Any]) -> int:
-    """Bring latest values forward with a row of `newer_values_sql`; returns the newest sample's time (µs)."""
+    """Update latest values with a row of `newer_values_sql`; returns the newest sample's time (µs)."""
     for name in COLUMNS:
         at = row[f"{name} at"]
         if at is not None and (name not in latest or latest[name][1] < at):
@@ -86,14 +83,14 @@ def apply_newer_row(latest: LatestValues, row: Mapping[str, Any]) -> int:
 
 
 def advance_latest(latest: LatestValues, samples: Sequence[tuple[int, ColumnValues]]) -> int:
-    """Bring a box's latest values forward with (time in µs, values) pairs.
+    """Update a box's latest values with (time in µs, values) pairs.
 
     Returns:
-        How many of the samples were late: not newer than what is known of every metric that they carry.
+        How many of the samples were late: not newer than the latest value of each metric that they carry.
     """
     late = 0
     for time_us, values in samples:
-        moved = False
+        advanced = False
         for column, value in enumerate(values):
             if value is None:
                 continue
@@ -101,6 +98,6 @@ def advance_latest(latest: LatestValues, samples: Sequence[tuple[int, ColumnValu
             known = latest.get(name)
             if known is None or known[1] < time_us:
                 latest[name] = [value, time_us]
-                moved = True
-        late += not moved
+                advanced = True
+        late += not advanced
     return late

@@ -1,7 +1,7 @@
-"""Tables of samples, latest values, events and quarantine.
+"""Maps the tables of samples, box states, events and quarantine.
 
-`samples` is a hypertable with one row per sample and one nullable column per metric of the catalogue
-(docs/decisions/0001-row-shape.md). It is written by `app.timeseries.storage.sample_writer` alone.
+`samples` is a hypertable with one row per sample and one nullable column per metric
+(docs/decisions/0001-row-shape.md). Only `app.timeseries.storage.sample_writer` writes it.
 """
 
 from datetime import date, datetime
@@ -38,32 +38,32 @@ SAMPLES = Table(
         Column(metric.name, REAL if metric.storage == "real" else Double, nullable=True)
         for metric in CATALOGUE
     ),
-    # The bits of the metrics, in the order of the catalogue, whose values came late; NULL where none did.
+    # One bit per metric, in catalogue order, for values that arrived late; NULL if none did.
     Column("late", BigInteger),
     PrimaryKeyConstraint("box_key", "time"),
 )
-# A schema of its own makes no table: migrations make the view (`migrations.samples_view`).
+# In separate metadata, so that it creates no table: a migration creates the view (`migrations.samples_view`).
 TENANT_SAMPLES = SAMPLES.to_metadata(MetaData(), name="tenant_samples")
-"""The samples that the caller of the running request reaches: what the API reads."""
+"""A view of the samples in the tenant scope of the current request. The API reads it."""
 
 
 class BoxState(Base):
-    """What the pipeline must know of a box: one row each, made with the box.
+    """The pipeline's state of a box: one row each, created with the box.
 
-    The row may lag behind `samples` by what is newer than `newest_us`; see app.timeseries.storage.box_states.
+    The row may lag behind `samples` by the samples after `newest_us`; see app.timeseries.storage.box_states.
 
     Attributes:
         latest: metric → [value, time in microseconds since the epoch] of its newest sample.
-        rules: rule id → the state of that rule for this box, only where it is not at rest.
-        newest_us: time of the newest sample (µs since the epoch); None where there is none.
-        last_sample_at: when a sample came in last.
-        samples: how many came in, repeats among them.
-        late: how many of them were older than what was known of all their metrics.
-        clock_skew_ms: received minus measured, of the newest samples, the least of the last few seconds:
-            negative where the box's clock is ahead.
-        exact: nothing is newer than `newest_us`; holds as long as the box is shared.
-        due_us: when a rule has to be looked at though nothing comes (µs since the epoch), or earlier than
-            that; None where none has to.
+        rules: rule id → the state of that rule for this box, only if it is not at rest.
+        newest_us: time of the newest sample (µs since the epoch); None before the first sample.
+        last_sample_at: when the last sample arrived.
+        samples: how many arrived, duplicates included.
+        late: how many of them were older than the newest values of all their metrics.
+        clock_skew_ms: arrival minus measurement time of the newest samples, the minimum of the last few
+            seconds. Negative if the box's clock is ahead.
+        exact: nothing is newer than `newest_us`; true while the box is shared.
+        due_us: when a timer of a rule expires without a sample (µs since the epoch), or earlier than that;
+            None if none does.
     """
 
     __tablename__ = "box_states"
@@ -81,7 +81,7 @@ class BoxState(Base):
 
 
 class SiteState(Base):
-    """What the pipeline must know of a site that has rules on it as a whole; see BoxState."""
+    """The pipeline's state of a site that has rules on the whole site; see BoxState."""
 
     __tablename__ = "site_states"
 
@@ -91,9 +91,9 @@ class SiteState(Base):
 
 
 class Event(Base):
-    """Something that a box itself recognised. (box, time, type) is its identity.
+    """An event that a box recognised. Its identity is (box, time, type).
 
-    `late` where a newer one of its type was there before it. What it may carry is the matter of its type:
+    `late` is set if a newer event of its type was stored before. The type determines the other fields;
     `spectrum` has levels in dB by octave band (Hz).
     """
 
@@ -116,12 +116,12 @@ class Event(Base):
 
 
 class QuarantineEntry(Base):
-    """What was refused, as it came (cut past 64 KiB), with the reason.
+    """A refused message with its rejection code, truncated to 64 KiB.
 
     Attributes:
-        attempts: how often it was replayed; `attempted_at` is when it was last.
-        replayed_at: when all of it was taken; None while something of it is refused.
-        outcome: what became of it at its last replay, as counts.
+        attempts: number of replays; `attempted_at` is the time of the last one.
+        replayed_at: when a replay accepted all of it; None while a part is refused.
+        outcome: counts of the last replay.
     """
 
     __tablename__ = "quarantine"
@@ -143,7 +143,7 @@ class QuarantineEntry(Base):
 
 
 class FormerBox(Base):
-    """Whose a box's id was before: written by the database itself, when a box goes."""
+    """A former organisation of a box id. A trigger writes it when a box is deleted."""
 
     __tablename__ = "former_boxes"
 
@@ -154,7 +154,10 @@ class FormerBox(Base):
 
 
 class IngestTotal(Base):
-    """What one connection took in on one day (UTC) at one door, counted in the storing transactions."""
+    """The ingest counts of one connection on one day (UTC).
+
+    They are written in the transactions that store the samples.
+    """
 
     __tablename__ = "ingest_totals"
 
@@ -169,7 +172,7 @@ class IngestTotal(Base):
 
 
 class Heartbeat(Base):
-    """What a role last said of itself: `/readyz` reads it."""
+    """The last heartbeat of a process; `/readyz` reads it."""
 
     __tablename__ = "heartbeats"
 

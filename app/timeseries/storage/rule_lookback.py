@@ -1,6 +1,6 @@
-"""The recent past of boxes, read for rules that look back: on-time values and events, in their order.
+"""Reads the recent past of boxes for rules with windows: on-time values and events, in order.
 
-Owns the queries. What was late when it came is left out: no rule ever saw it. Must not know rules.
+Late values are left out, because rules did not evaluate them when they arrived.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +12,10 @@ import msgspec
 from app.catalogue.metrics import CATALOGUE
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import to_datetime
+from app.timeseries.storage.sample_columns import MICROS_SQL, shortest_decimal_sql
 
-_MICROS: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
 _EVENTS: Final = f"""
-SELECT k.box_key, k.type, {_MICROS.format("e.time")} AS time_us, e.candidates::text AS candidates
+SELECT k.box_key, k.type, {MICROS_SQL.format("e.time")} AS time_us, e.candidates::text AS candidates
 FROM unnest($1::int[], $2::text[], $3::bigint[]) AS k (box_key, type, keep_us),
 LATERAL (
     SELECT max(time) AS newest FROM events
@@ -32,7 +32,7 @@ _decode = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
 class LookbackRange(NamedTuple):
-    """A stretch of time: after the one instant, up to the other (µs since the epoch)."""
+    """A time range: after the first instant, up to and including the second (µs since the epoch)."""
 
     after_us: int
     until_us: int
@@ -40,12 +40,11 @@ class LookbackRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LookbackQuery:
-    """What of a box is wanted.
+    """The past that a rule needs of a box.
 
     Attributes:
-        columns: index into COLUMNS → of which time values are wanted: after the one instant, up to the other
-            (µs since the epoch).
-        events: type → how long before the newest of it (µs).
+        columns: index into COLUMNS → the time range of its values.
+        events: type → how long before the newest event of it (µs).
     """
 
     columns: Mapping[int, LookbackRange]
@@ -53,7 +52,7 @@ class LookbackQuery:
 
 
 class PastValue(NamedTuple):
-    """One on-time value of a box, as stored."""
+    """An on-time value of a box, as stored."""
 
     box_key: int
     column: int
@@ -62,7 +61,7 @@ class PastValue(NamedTuple):
 
 
 class PastEvent(NamedTuple):
-    """One on-time event of a box."""
+    """An on-time event of a box."""
 
     box_key: int
     type: str
@@ -71,15 +70,9 @@ class PastEvent(NamedTuple):
 
 
 def _samples(columns: Sequence[int]) -> str:
-    # Through text: there 12.4 is 12.4, and not the nearest real's longer decimal.
-    values = ", ".join(
-        f's."{CATALOGUE[column].name}"::text::float8'
-        if CATALOGUE[column].storage == "real"
-        else f's."{CATALOGUE[column].name}"'
-        for column in columns
-    )
+    values = ", ".join(shortest_decimal_sql(CATALOGUE[column]) for column in columns)
     return f"""
-        SELECT k.place, {_MICROS.format("s.time")} AS time_us, s.late, {values}
+        SELECT k.place, {MICROS_SQL.format("s.time")} AS time_us, s.late, {values}
         FROM unnest($1::int[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
             AS k (box_key, after_us, until_us, place)
         JOIN samples s ON s.box_key = k.box_key AND s.time >= $4
@@ -89,65 +82,70 @@ def _samples(columns: Sequence[int]) -> str:
         """  # noqa: S608 (catalogue names)
 
 
-class _Stretch(NamedTuple):
-    """What is read at once: metrics of a box whose reaches overlap."""
+class _BoxRange(NamedTuple):
+    """A range of a box that is read in one piece: the metrics whose windows overlap."""
 
     box_key: int
-    reach: LookbackRange
+    window: LookbackRange
     columns: Mapping[int, LookbackRange]
 
 
-def _stretches(box_key: int, columns: Mapping[int, LookbackRange]) -> Iterator[_Stretch]:
-    """One for most boxes. A metric that was last seen long ago has its own: what lies between is not read."""
-    held: dict[int, LookbackRange] = {}
-    whole = LookbackRange(0, 0)
-    for column, reach in sorted(columns.items(), key=lambda pair: pair[1]):
-        if held and reach.after_us > whole.until_us:
-            yield _Stretch(box_key, whole, held)
-            held = {}
-        after = whole.after_us if held else reach.after_us
-        whole = LookbackRange(after, max(whole.until_us, reach.until_us) if held else reach.until_us)
-        held[column] = reach
-    if held:
-        yield _Stretch(box_key, whole, held)
+def _group_columns(box_key: int, columns: Mapping[int, LookbackRange]) -> Iterator[_BoxRange]:
+    """Group the metrics of a box by overlapping windows, mostly into one group.
+
+    A metric that was last measured long ago has its own group, so that the time in between is not read.
+    """
+    group: dict[int, LookbackRange] = {}
+    covering = LookbackRange(0, 0)
+    for column, window in sorted(columns.items(), key=lambda pair: pair[1]):
+        if group and window.after_us > covering.until_us:
+            yield _BoxRange(box_key, covering, group)
+            group = {}
+        after = covering.after_us if group else window.after_us
+        covering = LookbackRange(after, max(covering.until_us, window.until_us) if group else window.until_us)
+        group[column] = window
+    if group:
+        yield _BoxRange(box_key, covering, group)
 
 
 async def read_past_values(
-    connection: RawConnection, wanted: Mapping[int, LookbackQuery]
+    connection: RawConnection, queries: Mapping[int, LookbackQuery]
 ) -> Iterator[PastValue]:
-    """Read the on-time values that are wanted of each box (by key), of each metric in the order of time."""
-    stretches = [found for key, want in wanted.items() for found in _stretches(key, want.columns)]
-    if not stretches:
+    """Read the on-time values of boxes (by key), ordered by time for each metric."""
+    box_ranges = [found for key, query in queries.items() for found in _group_columns(key, query.columns)]
+    if not box_ranges:
         return iter(())
-    columns = sorted({column for stretch in stretches for column in stretch.columns})
-    after = [stretch.reach.after_us for stretch in stretches]
-    # The bound, a constant, spares it the older chunks.
+    columns = sorted({column for box_range in box_ranges for column in box_range.columns})
+    after = [box_range.window.after_us for box_range in box_ranges]
+    # The bound is a constant, so that the planner excludes older chunks.
     rows = await connection.fetch(
         _samples(columns),
-        [stretch.box_key for stretch in stretches],
+        [box_range.box_key for box_range in box_ranges],
         after,
-        [stretch.reach.until_us for stretch in stretches],
+        [box_range.window.until_us for box_range in box_ranges],
         to_datetime(max(min(after), 0)),
     )
 
     def each() -> Iterator[PastValue]:
-        for place, time_us, late, *values in rows:
-            stretch = stretches[place - 1]
+        for position, time_us, late, *values in rows:
+            box_range = box_ranges[position - 1]
             for column, value in zip(columns, values, strict=True):
-                reach = stretch.columns.get(column)
-                if value is None or reach is None or not reach.after_us < time_us <= reach.until_us:
+                window = box_range.columns.get(column)
+                if value is None or window is None or not window.after_us < time_us <= window.until_us:
                     continue
                 if not (late or 0) >> column & 1:
-                    yield PastValue(stretch.box_key, column, time_us, value)
+                    yield PastValue(box_range.box_key, column, time_us, value)
 
     return each()
 
 
-async def read_past_events(connection: RawConnection, wanted: Mapping[int, LookbackQuery]) -> list[PastEvent]:
-    """Read the on-time events that are wanted of each box (by key), in the order of their times."""
-    asked = [(key, kind, keep) for key, want in wanted.items() for kind, keep in want.events.items()]
-    if not asked:
+async def read_past_events(
+    connection: RawConnection, queries: Mapping[int, LookbackQuery]
+) -> list[PastEvent]:
+    """Read the on-time events of boxes (by key), ordered by time."""
+    requests = [(key, kind, keep) for key, query in queries.items() for kind, keep in query.events.items()]
+    if not requests:
         return []
-    keys, kinds, keeps = map(list, zip(*asked, strict=True))
+    keys, kinds, keeps = map(list, zip(*requests, strict=True))
     rows = await connection.fetch(_EVENTS, keys, kinds, keeps)
     return [PastEvent(key, kind, time_us, _decode(candidates)) for key, kind, time_us, candidates in rows]

@@ -1,7 +1,8 @@
-"""Writes samples: what is surely new by COPY into the hypertable, all else by a temporary table.
+"""Writes samples: new ones by COPY into the hypertable, all others through a temporary table.
 
-Nothing else writes `samples`. It runs in the caller's transaction, commits nothing, and counts exactly what
-was new, repeated, or contradictory. Callers see to it that no two write samples of the same box at once.
+No other module writes `samples`. It runs in the caller's transaction, does not commit, and counts new,
+duplicate and conflicting samples exactly. Callers ensure that no two processes write samples of the same box
+concurrently.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
@@ -13,17 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS
-from app.platform.db.database import RawConnection
+from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.instants import US_PER_S, to_datetime
 from app.timeseries.storage.sample_columns import SampleBlock, encode_copy, iterate_copy_records
 
-# PostgreSQL counts time from 2000; COPY takes a bigint here because making a datetime costs as much as
-# parsing the whole sample.
+# Times are copied as bigint, because creating a datetime costs as much as parsing the whole sample.
 _INSTANT = "'epoch'::timestamptz + i.time_us * interval '1 microsecond'"
 _WEEK_US = 7 * 86_400 * US_PER_S
-# Weeks that are no farther from each other are looked through together.
-_NEAR = 4
-_STRETCHES_MOST = 8
+# Weeks that are no farther apart share a range.
+_MERGED_WEEKS = 4
+_RANGES_MOST = 8
 _CREATE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS incoming "
     "(ord integer NOT NULL, box_key integer NOT NULL, time_us bigint NOT NULL, seq bigint, "
@@ -33,7 +33,7 @@ _CREATE = (
 
 
 class SampleRow(NamedTuple):
-    """One sample: the box's key, µs since the epoch, `seq`, and a value or None for each of COLUMNS."""
+    """A sample: the box's key, µs since the epoch, `seq`, and a value or None for each of COLUMNS."""
 
     box_key: int
     time_us: int
@@ -43,12 +43,12 @@ class SampleRow(NamedTuple):
 
 @dataclass(slots=True)
 class WriteOutcome:
-    """What became of a batch.
+    """The outcome of a batch.
 
     Attributes:
-        stored: how many rows are new.
-        duplicates: indexes of exact repeats.
-        conflicts: indexes of samples whose identity is stored with other values; the first is kept.
+        stored: number of new rows.
+        duplicates: indexes of samples that are stored already, with the same values.
+        conflicts: indexes of samples whose identity is stored with other values; the first one stays.
     """
 
     stored: int = 0
@@ -57,10 +57,10 @@ class WriteOutcome:
 
 
 async def append_samples(connection: RawConnection, block: SampleBlock, picked: NDArray[np.intp]) -> None:
-    """Store samples of a block that are surely new, in the caller's transaction.
+    """Store the picked samples of a block, which must be new, in the caller's transaction.
 
     Raises:
-        asyncpg.UniqueViolationError: they were not.
+        asyncpg.UniqueViolationError: One of them was not new.
     """
     if not len(picked):
         return
@@ -75,27 +75,29 @@ async def append_samples(connection: RawConnection, block: SampleBlock, picked: 
             columns=block.fields,
         )
     else:
-        await connection.copy_to_table("samples", source=_whole(data), columns=block.fields, format="binary")
+        await connection.copy_to_table(
+            "samples", source=_single_chunk(data), columns=block.fields, format="binary"
+        )
 
 
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
-    """What is there already, as a source of COPY: a file object would be read in a thread."""
+async def _single_chunk(data: bytes) -> AsyncIterator[bytes]:
+    """Yield the data once: asyncpg would read a file object in a thread."""
     yield data
 
 
 type LateOf = Callable[[Collection[int]], Mapping[int, int]]
-"""Given the indexes of those that are not new, the bits of the late metrics of others, by index."""
+"""Given the indexes of samples that are not new: index → bitmask of its late metrics, for the others."""
 
 
 async def write_samples(
     connection: RawConnection, rows: Sequence[SampleRow], late_of: LateOf | None = None
 ) -> WriteOutcome:
-    """Store a batch in the caller's transaction; in the batch, the first of an identity wins.
+    """Store a batch in the caller's transaction; the first sample of an identity wins.
 
     Args:
         connection: in a transaction.
         rows: in their order of arrival.
-        late_of: tells which values are late, once it is known which samples repeat a stored identity.
+        late_of: finds the late values, once duplicates of stored samples are known.
     """
     if not rows:
         return WriteOutcome()
@@ -103,7 +105,7 @@ async def write_samples(
     total = len(rows)
     keys, times, seqs, values = zip(*rows, strict=True)
     columns = list(zip(*values, strict=True))
-    # Fleets send a few metrics each: columns that no sample of the batch fills are left out.
+    # A fleet sends a few metrics: columns without a value in the batch are left out.
     used = [index for index, column in enumerate(columns) if column.count(None) != total]
     names = [COLUMNS[index] for index in used]
     await connection.copy_records_to_table(
@@ -115,8 +117,8 @@ async def write_samples(
     late = {} if late_of is None else late_of(frozenset(before))
     listed = "".join(f', "{name}"' for name in names)
     picked = "".join(f', i."{name}"' for name in names)
-    # Names come from the catalogue alone. The order is that of arrival, because the first of an identity
-    # wins: after a rollback the temporary table has room at its beginning, and no longer tells it by itself.
+    # ORDER BY, because the first of an identity wins, and after a rollback the temporary table no longer
+    # returns rows in order of arrival.
     tag = await connection.execute(
         f"INSERT INTO samples (box_key, time, seq, late{listed}) "  # noqa: S608 (catalogue names)
         f"SELECT i.box_key, {_INSTANT}, i.seq, l.late{picked} FROM incoming i "
@@ -125,42 +127,45 @@ async def write_samples(
         list(late),
         list(late.values()),
     )
-    outcome = WriteOutcome(stored=int(tag.rpartition(" ")[2]))
+    outcome = WriteOutcome(stored=parse_row_count(tag))
     if outcome.stored != total:
-        await _explain(connection, before, times, outcome)
+        await _classify_unstored(connection, before, times, outcome)
     return outcome
 
 
 async def find_stored_identities(
     connection: RawConnection, identities: Sequence[tuple[int, int]]
 ) -> frozenset[int]:
-    """Which of these (box's key, µs since the epoch) are stored already: their indexes."""
+    """Return the indexes of the identities (box key, µs since the epoch) that are stored."""
     keys, times = zip(*identities, strict=True)
     given = "unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS i (box_key, time_us, ord)"
-    found = await _looked_up(connection, times, f"SELECT i.ord FROM {given}, {{}}", keys, times)  # noqa: S608 (constants)
+    found = await _fetch_by_identity(connection, times, f"SELECT i.ord FROM {given}, {{}}", keys, times)  # noqa: S608 (constants)
     return frozenset(ordinal - 1 for (ordinal,) in found)
 
 
-async def _looked_up(
+async def _fetch_by_identity(
     connection: RawConnection, times: Iterable[int], query: str, *arguments: object
 ) -> list[asyncpg.Record]:
-    """The rows of a query on rows `i` of these times; `{}` stands for what is stored of their identity."""
+    """Run a query on rows `i` of these times for each range of weeks.
+
+    `{}` in the query stands for the stored row of the same identity.
+    """
     found: list[asyncpg.Record] = []
-    for stretch in find_week_ranges(times):
-        found += await connection.fetch(query.format(_same_identity(*stretch)), *arguments)
+    for week_range in find_week_ranges(times):
+        found += await connection.fetch(query.format(_same_identity(*week_range)), *arguments)
     return found
 
 
 def find_week_ranges(times: Iterable[int]) -> list[tuple[int, int]]:
-    """Whole weeks in which all times lie (µs): from, before; a few at most, the newest first.
+    """Return ranges of whole weeks that contain all times (µs, end exclusive), the newest first.
 
-    The planner looks into the chunks of these alone. There is a chunk for each week of history, and a single
-    sample of long ago must not make it look into all of them for those of today.
+    There are a few at most. With these bounds the planner reads only their chunks. Otherwise one old sample
+    would make it search every week of history for all others.
     """
     weeks = sorted({time_us // _WEEK_US for time_us in times}, reverse=True)
     found: list[tuple[int, int]] = []
     for week in weeks:
-        if found and (found[-1][0] - week <= _NEAR or len(found) == _STRETCHES_MOST):
+        if found and (found[-1][0] - week <= _MERGED_WEEKS or len(found) == _RANGES_MOST):
             found[-1] = (week, found[-1][1])
         else:
             found.append((week, week))
@@ -168,9 +173,9 @@ def find_week_ranges(times: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _same_identity(first_us: int, end_us: int) -> str:
-    """SQL: what is stored of the identity of a row `i` whose time lies in a stretch."""
+    """SQL: the stored row with the identity of a row `i` whose time lies in a range."""
     first, end = (to_datetime(edge).isoformat() for edge in (first_us, end_us))
-    # LIMIT: one look into the index for each, whatever the planner thinks of a table without statistics.
+    # LIMIT forces an index scan per row, though the temporary table has no statistics.
     return (
         f"LATERAL (SELECT * FROM samples s WHERE s.box_key = i.box_key AND s.time = {_INSTANT} "  # noqa: S608 (constants)
         f"AND s.time >= '{first}' AND s.time < '{end}' AND i.time_us >= {first_us} AND i.time_us < {end_us} "
@@ -179,18 +184,18 @@ def _same_identity(first_us: int, end_us: int) -> str:
 
 
 async def _stored_before(connection: RawConnection, times: Iterable[int]) -> list[int]:
-    """Which of the incoming samples, of these times, have an identity that is stored: their places."""
-    found = await _looked_up(connection, times, "SELECT i.ord FROM incoming i, {}")
+    """Return the indexes of incoming samples whose identity is stored."""
+    found = await _fetch_by_identity(connection, times, "SELECT i.ord FROM incoming i, {}")
     return [ordinal for (ordinal,) in found]
 
 
-async def _explain(
+async def _classify_unstored(
     connection: RawConnection, before: list[int], times: Iterable[int], outcome: WriteOutcome
 ) -> None:
-    """Tell of those that were not stored whether they repeat or contradict what is there.
+    """Classify the samples that were not stored as duplicates or conflicts.
 
-    That is each whose identity was stored before, and each but the first of an identity in the batch: the
-    first, by `ord`, is the one that got in.
+    These are the samples whose identity was stored before, and all but the first (by `ord`) of an identity in
+    the batch.
     """
     every = ", ".join(f'"{name}"' for name in COLUMNS)
     ours = ", ".join(f'i."{name}"' for name in COLUMNS)
@@ -205,5 +210,5 @@ async def _explain(
         FROM i, {{}}
         WHERE i.nth > 1 OR i.ord = ANY ($1::int[])
     """  # noqa: S608 (catalogue names)
-    for ordinal, same in sorted(map(tuple, await _looked_up(connection, times, query, before))):
+    for ordinal, same in sorted(map(tuple, await _fetch_by_identity(connection, times, query, before))):
         (outcome.duplicates if same else outcome.conflicts).append(ordinal)

@@ -1,6 +1,6 @@
-"""The states of rules on sites as a whole: read, locked and written by each batch that concerns them.
+"""Reads, locks and writes the rule states of whole sites.
 
-Nothing of them is kept in memory: a site's boxes may be written to by several processes.
+They are not cached: several processes may write boxes of one site.
 """
 
 from collections.abc import Collection, Mapping
@@ -33,7 +33,7 @@ _OPEN: Final = "SELECT site_id FROM site_states WHERE rules <> '{}'"
 
 
 class SiteStateRow(NamedTuple):
-    """The states of a site's rules, and when they have to be looked at though nothing comes."""
+    """The states of a site's rules, and when the next timer of one expires (µs since the epoch)."""
 
     rules: dict[str, list[Any]]
     due_us: int | None
@@ -42,7 +42,7 @@ class SiteStateRow(NamedTuple):
 async def lock_site_states(
     connection: RawConnection, site_ids: Collection[UUID]
 ) -> dict[UUID, dict[str, list[Any]]]:
-    """Lock the states of sites until the transaction ends, after those of boxes; what is gone is left out."""
+    """Lock the states of sites until the transaction ends. Lock boxes first. Deleted sites are left out."""
     if not site_ids:
         return {}
     rows = await connection.fetch(_LOCK, list(site_ids))
@@ -53,7 +53,7 @@ async def lock_site_states(
 
 
 async def write_site_states(connection: RawConnection, rows: Mapping[UUID, SiteStateRow]) -> None:
-    """Write the states of sites that are locked, where they have changed."""
+    """Write the states of locked sites that have changed."""
     if rows:
         await connection.execute(
             _WRITE,
@@ -64,10 +64,10 @@ async def write_site_states(connection: RawConnection, rows: Mapping[UUID, SiteS
 
 
 async def find_due_sites(connection: RawConnection, at_us: int, limit: int) -> list[UUID]:
-    """The sites that have to be looked at by this time, the longest due first."""
+    """Find the sites with a timer that expires by this time, the longest overdue first."""
     return [row["site_id"] for row in await connection.fetch(_DUE, at_us, limit)]
 
 
 async def find_sites_with_active_rules(connection: RawConnection) -> list[UUID]:
-    """The sites on which a rule is not at rest."""
+    """Find the sites on which a rule is not at rest."""
     return [row["site_id"] for row in await connection.fetch(_OPEN)]

@@ -45,7 +45,7 @@ class Judge:
         return await self.worker.turn(self.database, self.connection, from_datetime(at(hours)))
 
     async def roll_up(self) -> None:
-        while await RollupWorker().turn(self.connection):
+        while await RollupWorker().run_once(self.connection):
             pass
 
 

@@ -309,8 +309,8 @@ async def test_so_many_at_once(application: FastAPI, tenant: Tenant, other_tenan
         assert int(answer.headers["retry-after"]) > 0
         assert (await other_tenant.client.get(PATH)).status_code == 200
     async with AsyncExitStack() as held:
-        for _ in range(parquet_format._TOGETHER):
-            await held.enter_async_context(application.state.parquet_encoders.one())
+        for _ in range(parquet_format._PROCESSES_MOST):
+            await held.enter_async_context(application.state.parquet_encoders.start_encoder())
         answer = await tenant.client.get(PATH, params={"format": "parquet"})
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_exports")
         assert (await tenant.client.get(PATH)).status_code == 200

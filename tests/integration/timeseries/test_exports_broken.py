@@ -31,7 +31,7 @@ async def url(
     (await tenant.client.post("/v1/boxes", json={"id": BOX, "site_id": site_id})).raise_for_status()
     await fill(database_url, BOX, ROWS)
     monkeypatch.setattr(row_slices, "ROWS", 50)
-    monkeypatch.setattr(row_slices, "_REST", 1e9)
+    monkeypatch.setattr(row_slices, "_IDLE_RATIO", 1e9)
     monkeypatch.setattr(fair_semaphore, "_LONGEST_REST_S", 0.02)
     async with serving(application, patience_s=0.5) as address:
         yield address
@@ -81,7 +81,7 @@ async def test_who_reads_nothing_is_cut_off_and_holds_no_connection(
     # More than the machine's own buffers take.
     await fill(database_url, BOX, 40_000, first=ROWS + 1)
     monkeypatch.setattr(row_slices, "ROWS", 5_000)
-    monkeypatch.setattr(row_slices, "_REST", 0.0)
+    monkeypatch.setattr(row_slices, "_IDLE_RATIO", 0.0)
     port = httpx.URL(url).port
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -135,7 +135,7 @@ async def test_a_failure_after_the_first_byte_is_seen(
             await broken("parquet", child=True)
             # A key that was revoked does not read on.
             assert len((await client.get(PATH, params=SPAN)).content) == whole
-            monkeypatch.setattr(router, "_LOOK_EVERY_S", 0.0)
+            monkeypatch.setattr(router, "_REFRESH_S", 0.0)
             assert 0 < await broken("csv", key=True) < whole
         finally:
             await owner.close()

@@ -186,13 +186,13 @@ async def test_a_sites_boxes_in_slices_give_the_same_proof(
     gone += [("samples", OTHER, written(time)) for time in await archive.times("box_key = 2")]
     gone += [("events", OTHER, written(NOW - EVERY * back), "gunshot") for back in (2, 1)]
     monkeypatch.setattr(worker_module, "_SLICE", 3)
-    monkeypatch.setattr(worker_module, "_TURN_S", 0.0)
+    monkeypatch.setattr(worker_module, "_RUN_S", 0.0)
     path = f"sites/{archive.site}"
     made = await ask(archive, path, **{"from": None, "until": last})
     assert (made["boxes"], made["box"], made["from"]) == (2, None, None)
     seen = set()
     for _ in range(200):
-        await worker_module.ErasureWorker().turn(archive.maintainer.connection)
+        await worker_module.ErasureWorker().run_once(archive.maintainer.connection)
         found = await shown(archive, made, path)
         seen.add(found["state"])
         if found["state"] == "done":

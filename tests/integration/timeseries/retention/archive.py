@@ -117,12 +117,12 @@ class Archive:
 
     async def clean(self) -> None:
         worker = RetentionWorker()
-        while await worker.turn(self.maintainer.connection):
+        while await worker.run_once(self.maintainer.connection):
             pass
 
     async def erase(self) -> None:
         worker = ErasureWorker()
-        while await worker.turn(self.maintainer.connection):
+        while await worker.run_once(self.maintainer.connection):
             pass
 
     async def count(self, what: str, where: str = "true", *values: object) -> int:

@@ -265,11 +265,11 @@ async def test_a_box_that_sends_more_than_its_interval_says_goes_in_small_steps(
     await archive.owner.execute("UPDATE boxes SET interval_s = 604800")
     await archive.set(default_days=5, removes=True)
     monkeypatch.setattr(worker_module, "_STEP_SAMPLES", 5)
-    monkeypatch.setattr(worker_module, "_TURN_S", 0.0)
+    monkeypatch.setattr(worker_module, "_RUN_S", 0.0)
     worker = RetentionWorker()
     whose = "box_key = (SELECT key FROM boxes WHERE id = $1)"
     left = [await archive.count("samples", whose, BOX)]
-    while await worker.turn(archive.maintainer.connection):
+    while await worker.run_once(archive.maintainer.connection):
         left.append(await archive.count("samples", whose, BOX))
     # A day has four, and is the least.
     steps = {before - after for before, after in pairwise(left)}
@@ -294,11 +294,11 @@ async def test_a_box_that_cannot_be_cleaned_holds_up_no_other(
     await archive.owner.execute(
         "CREATE TRIGGER too_much BEFORE DELETE ON samples FOR EACH ROW EXECUTE FUNCTION too_much()"
     )
-    monkeypatch.setattr(worker_module, "_TURN_S", 60.0)
+    monkeypatch.setattr(worker_module, "_RUN_S", 60.0)
     worker = RetentionWorker()
     with pytest.raises(asyncpg.RaiseError):
-        await worker.turn(archive.maintainer.connection)
-    assert not await worker.turn(archive.maintainer.connection)
+        await worker.run_once(archive.maintainer.connection)
+    assert not await worker.run_once(archive.maintainer.connection)
     whose = "box_key = (SELECT key FROM boxes WHERE id = $1) AND time < $2"
     assert await archive.count("samples", whose, OTHER, midnight(5)) == 0
     assert await archive.count("samples", whose, BOX, midnight(5)) > 0

@@ -56,7 +56,7 @@ class Maintainer:
     worker: RollupWorker
 
     async def turn(self) -> None:
-        await self.worker.turn(self.connection)
+        await self.worker.run_once(self.connection)
 
     async def finish(self) -> None:
         """Until nothing is marked that is over."""

@@ -68,7 +68,7 @@ async def test_an_erasure_from_such_a_midnight_on_leaves_the_day_before(
     await maintainer.finish()
     body = {"from": DAY.isoformat(), "until": (DAY + timedelta(hours=25)).isoformat(), "reason": "A request"}
     asked = (await tenant.client.post(f"/v1/boxes/{island}/erasures", json=body)).raise_for_status().json()
-    while await ErasureWorker().turn(maintainer.connection):
+    while await ErasureWorker().run_once(maintainer.connection):
         pass
     removed = await connection.fetchval("SELECT removed FROM erasures WHERE id = $1", UUID(asked["id"]))
     assert '"samples": 25' in removed

@@ -124,7 +124,7 @@ async def slices(maintainer: Maintainer) -> list[BoxSpans]:
         found.append(hours)
 
     aside = adaptive_slices.BoxBackoff(time.monotonic)
-    await backfill.RollupBackfill(aside, time.monotonic).go_on(maintainer.connection, math.inf, summarise)
+    await backfill.RollupBackfill(aside, time.monotonic).run(maintainer.connection, math.inf, summarise)
     return found
 
 

@@ -141,7 +141,7 @@ async def test_an_hour_under_way_is_left_alone(
     await maintainer.turn()
     assert len(await marks(connection)) == 1
     assert await connection.fetchval("SELECT marks_epoch FROM registry") == 0
-    await maintainer.worker.show(maintainer.connection)
+    await maintainer.worker.update_metrics(maintainer.connection)
 
 
 @pytest.mark.usefixtures("boxes")

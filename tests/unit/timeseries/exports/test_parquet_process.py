@@ -48,10 +48,10 @@ def test_slices_become_one_table_with_boxes_in_any_number_of_them(monkeypatch: p
     data, taken = b"", []
     for number, runs in enumerate(slices):
         writer.add(memoryview(frame(number * 2, runs)))
-        data += writer.taken()
+        data += writer.drain()
         taken.append(len(data))
     writer.end()
-    file, rows = read(data + writer.taken())
+    file, rows = read(data + writer.drain())
     assert [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)] == [4, 1]
     # What fills a group is given on at once, and nothing is kept.
     assert taken[0] == 4 < taken[1] == taken[2]

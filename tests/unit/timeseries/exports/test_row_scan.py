@@ -47,7 +47,7 @@ def walked(boxes: Boxes, span: ExportSpan, fit: int) -> tuple[list[Row], list[Sc
     walk, rows, pieces = AdaptiveRowScan(span, fit), [], []
     while (piece := walk.next()) is not None:
         found, seen = look(boxes, span, piece, fit)
-        walk.seen(piece, seen)
+        walk.advance(piece, seen)
         rows += found
         pieces.append(piece)
         assert len(pieces) < 5_000
@@ -99,7 +99,7 @@ def test_a_box_that_was_removed_meanwhile_ends_nothing() -> None:
     walk, rows = AdaptiveRowScan(SPAN, 100), []
     while (piece := walk.next()) is not None:
         found, seen = look(boxes, SPAN, piece, 100)
-        walk.seen(piece, seen)
+        walk.advance(piece, seen)
         rows += found
         if found:
             boxes.pop("a", None)
