@@ -112,7 +112,7 @@ async def accept_invitation(
 async def list_invitations(
     principal: MembersReader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.INVITATIONS.asked)],
+    page_request: Annotated[PageRequest, Depends(repository.INVITATIONS.asked)],
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
@@ -121,9 +121,9 @@ async def list_invitations(
     """Invitations, by default the oldest first, without their tokens. Each reading is recorded."""
     now = datetime.now(UTC)
     rows = await repository.list_invitations(
-        session, principal.visible(), asked, organisation=organisation, state=state, search=q, now=now
+        session, principal.visible(), page_request, organisation=organisation, state=state, search=q, now=now
     )
-    page, following = repository.INVITATIONS.cut(rows, asked)
+    page, following = repository.INVITATIONS.cut(rows, page_request)
     await record_invitations(session, page)
     return Page(data=[InvitationOut.of(row, now) for row in page], next=following)
 

@@ -125,13 +125,13 @@ async def list_my_sessions(
     token: TokenHash,
     people: PeopleDependency,
     session: ReadSessionDep,
-    asked: Annotated[PageRequest, Depends(_SESSIONS.asked)],
+    page_request: Annotated[PageRequest, Depends(_SESSIONS.asked)],
 ) -> Page[SessionOut]:
     """The person's sign-ins that hold, for whichever organisation, by default the oldest first."""
     wanted = select(UserSession).where(UserSession.user_id == principal.key_id)
     wanted = wanted.where(is_session_active(people.settings, datetime.now(UTC)))
-    rows = (await session.scalars(_SESSIONS.page(wanted, asked))).all()
-    page, following = _SESSIONS.cut(rows, asked)
+    rows = (await session.scalars(_SESSIONS.page(wanted, page_request))).all()
+    page, following = _SESSIONS.cut(rows, page_request)
     return Page(data=[SessionOut.of(row, token) for row in page], next=following)
 
 

@@ -36,7 +36,7 @@ def _shown(member: tuple[Membership, User]) -> MemberOut:
 async def list_members(
     principal: MembersReader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.MEMBERS.asked)],
+    page_request: Annotated[PageRequest, Depends(repository.MEMBERS.asked)],
     *,
     organisation: OrganisationFilter = None,
     role: Annotated[Role | None, Query(description="Only those who are this")] = None,
@@ -44,9 +44,9 @@ async def list_members(
 ) -> Page[MemberOut]:
     """Members, by default the oldest first; integrators see their clients' too. Each reading is recorded."""
     rows = await repository.list_members(
-        session, principal.visible(), asked, organisation=organisation, role=role, search=q
+        session, principal.visible(), page_request, organisation=organisation, role=role, search=q
     )
-    page, following = repository.MEMBERS.cut(rows, asked)
+    page, following = repository.MEMBERS.cut(rows, page_request)
     await record_members(session, [membership for membership, _ in page])
     return Page(data=[MemberOut.of(*row) for row in page], next=following)
 

@@ -128,7 +128,7 @@ async def find_member(
 async def list_members(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     role: str | None,
@@ -145,7 +145,7 @@ async def list_members(
         statement = statement.where(
             or_(*(contains_ignoring_case(column, search) for column in (User.name, User.email)))
         )
-    rows = await session.execute(MEMBERS.page(statement, asked))
+    rows = await session.execute(MEMBERS.page(statement, page_request))
     return [(membership, user) for membership, user in rows]
 
 
@@ -198,7 +198,7 @@ async def find_invitation(
 async def list_invitations(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     state: InvitationState | None,
@@ -213,7 +213,7 @@ async def list_invitations(
         statement = statement.where(_in_state(state, now))
     if search is not None:
         statement = statement.where(contains_ignoring_case(Invitation.email, search))
-    return (await session.scalars(INVITATIONS.page(statement, asked))).all()
+    return (await session.scalars(INVITATIONS.page(statement, page_request))).all()
 
 
 async def find_invitation_by_token(session: AsyncSession, token_hash: bytes) -> Invitation | None:

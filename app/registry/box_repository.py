@@ -1,6 +1,6 @@
-"""Queries on boxes, and on the row of state that each one is made with.
+"""Reads and writes boxes and their rows in `box_states`.
 
-A deleted box is not found by any of them. Nothing is decided here, and nothing committed.
+No query finds a deleted box. The caller decides and commits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ from app.registry.models import Box, Site
 from app.registry.refusal_counts import NOTED_EVERY_S
 from app.registry.repository import contains_ignoring_case
 
-# Written by the room above. Of its columns only those that tell how a box lives are read here.
+# `app.timeseries` writes this table. Only the columns of a box's activity are read here.
 _STATES: Final = table(
     "box_states",
     column("box_key", Integer),
@@ -71,9 +71,8 @@ _LATE_SHARE: Final = cast(_STATES.c.late, Double) / func.nullif(_STATES.c.sample
 _NEW_STATES: Final = text("INSERT INTO box_states (box_key) SELECT unnest(CAST(:keys AS integer[]))")
 
 BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]
-"""A box; its newest sample's time (µs since the epoch) and arrival; its clock's skew (ms); the share of its
-samples that came late; its activity; when something of it was last refused, and why. None where nothing came
-yet."""
+"""A box, the measurement time (µs since the epoch) and arrival of its newest sample, its clock skew (ms), its
+share of late samples, its activity, and the time and code of its last refusal. None: nothing came yet."""
 
 
 def _of_box(attribute: str) -> Callable[[BoxRow], Any]:
@@ -96,23 +95,23 @@ BOXES: Final = SortOrders(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxFilter:
-    """Which boxes a list has: those that fit all that is not None.
+    """The conditions of a list of boxes. All that are not None must hold.
 
     Attributes:
-        organisation: of this organisation.
-        site: at this site.
-        state: `online`, `offline`, or `unknown` for those that never told.
-        search: a part of the id or of the name, in any case.
-        id_prefix: what the id begins with.
-        silent: whether they are silent.
+        organisation: The organisation.
+        site: The site.
+        state: `online`, `offline`, or `unknown` for boxes that never reported one.
+        search: A part of the id or the name, case-insensitive.
+        id_prefix: The beginning of the id.
+        silent: Whether the box is silent.
         activity: `active`, `refused` or `silent`.
-        firmware: exactly this one.
-        kind: of this kind.
-        tags: with all of these.
-        battery_below: percent.
+        firmware: The exact firmware version.
+        kind: The kind.
+        tags: Tags that the box has all of.
+        battery_below: Percent.
         rssi_below: dBm.
         late_share_above: 0 to 1.
-        clock_skew_above_ms: milliseconds, ahead or behind.
+        clock_skew_above_ms: Milliseconds, ahead or behind.
     """
 
     organisation: UUID | None = None
@@ -133,50 +132,58 @@ class BoxFilter:
 
 @dataclass(frozen=True, slots=True)
 class SilenceCriterion:
-    """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`.
+    """The criterion of a silent box: no message for `intervals` of its own intervals before `now`.
 
-    The condition adds `NOTED_EVERY_S`: the stored time of the last MQTT sample may be that old.
-
-    Where all that came meanwhile was refused, it is `refused`, and not silent.
+    A box of which every message in that time was refused is `refused`, not silent. The condition adds
+    `NOTED_EVERY_S`: the stored time of the last MQTT sample may lag by that much.
     """
 
     now: datetime
     intervals: float
 
     def activity(self) -> ColumnElement[str]:
-        """`active`, `refused` or `silent`: of a box, its state and its newest refusal."""
-        patience = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * self.intervals)
+        """Compute `active`, `refused` or `silent` in SQL, from a box, its state and its newest refusal."""
+        timeout = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * self.intervals)
         delay = func.make_interval(0, 0, 0, 0, 0, 0, NOTED_EVERY_S)
         is_refused = and_(
-            _REFUSALS.c.refused_at + patience + delay >= self.now,
-            func.coalesce(_STATES.c.last_sample_at + patience < self.now, true()),
+            _REFUSALS.c.refused_at + timeout + delay >= self.now,
+            func.coalesce(_STATES.c.last_sample_at + timeout < self.now, true()),
         )
         heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
-        # The stored arrival time may lag by this delay.
-        is_silent = heard + patience + delay < self.now
+        is_silent = heard + timeout + delay < self.now
         return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
 
-    def holds(self) -> ColumnElement[bool]:
-        """The condition on a box, its state and its newest refusal."""
+    def is_silent(self) -> ColumnElement[bool]:
+        """Make the condition on a box, its state and its newest refusal."""
         return self.activity() == "silent"
 
 
 def parse_box_id(identifier: str) -> str:
-    """Check a box's id from a path: what cannot be one does not exist (NotFoundError)."""
+    """Check a box id from a path (NotFoundError: no box can have this id)."""
     try:
         return check_box_id(identifier)
     except CodedValueError:
         raise NotFoundError("box", identifier) from None
 
 
-def _living[*R](statement: Select[*R], visible: TenantScope) -> Select[*R]:
+def _not_deleted[*R](statement: Select[*R], visible: TenantScope) -> Select[*R]:
     statement = statement.where(Box.deleted_at.is_(None))
     return statement.where(*visible.within(Box.organisation_id, Box.site_id))
 
 
 async def get_box(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> Box:
-    """One box (NotFoundError). With `lock` nobody else can change it until the transaction ends."""
-    statement = _living(select(Box), visible).where(Box.id == parse_box_id(identifier))
+    """Get a box.
+
+    Args:
+        session: The transaction.
+        identifier: The box id, as in the path.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends.
+
+    Raises:
+        NotFoundError: The box does not exist, or is outside the tenant scope.
+    """
+    statement = _not_deleted(select(Box), visible).where(Box.id == parse_box_id(identifier))
     found = await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
     if found is None:
         raise NotFoundError("box", identifier)
@@ -186,19 +193,19 @@ async def get_box(session: AsyncSession, identifier: str, visible: TenantScope, 
 async def get_box_sampling_info(
     session: AsyncSession, identifier: str, visible: TenantScope
 ) -> Row[int, str, int, str]:
-    """A box's key, id, interval (s) and its site's time zone (NotFoundError)."""
+    """Get the key, id and interval (s) of a box, and the time zone of its site (NotFoundError)."""
     values = {"identifier": parse_box_id(identifier)}
-    found = (await session.execute(_measuring(visible), values)).one_or_none()
+    found = (await session.execute(_sampling_info_query(visible), values)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
     return found
 
 
-# Made once of each reach: making it takes as long as asking it.
+# Cached by tenant scope: building the statement takes as long as executing it.
 @lru_cache(64)
-def _measuring(visible: TenantScope) -> Select[int, str, int, str]:
+def _sampling_info_query(visible: TenantScope) -> Select[int, str, int, str]:
     statement = select(Box.key, Box.id, Box.interval_s, Site.timezone).join(Site, Site.id == Box.site_id)
-    return _living(statement, visible).where(Box.id == bindparam("identifier"))
+    return _not_deleted(statement, visible).where(Box.id == bindparam("identifier"))
 
 
 def _rows(
@@ -213,7 +220,7 @@ def _rows(
 
 
 def _with_activity[*R](statement: Select[*R]) -> Select[*R]:
-    """Join what `SilenceCriterion` reads; without the join, its condition would multiply the boxes."""
+    """Join the tables that `SilenceCriterion` reads; without it the condition would multiply the boxes."""
     statement = statement.outerjoin(_STATES, _STATES.c.box_key == Box.key)
     return statement.outerjoin(_REFUSALS, _REFUSALS.c.box_key == Box.key)
 
@@ -221,8 +228,18 @@ def _with_activity[*R](statement: Select[*R]) -> Select[*R]:
 async def get_box_row(
     session: AsyncSession, identifier: str, visible: TenantScope, silence: SilenceCriterion
 ) -> BoxRow:
-    """One box and how it lives (NotFoundError)."""
-    statement = _living(_rows(silence), visible).where(Box.id == parse_box_id(identifier))
+    """Get a box with its state and activity.
+
+    Args:
+        session: The session.
+        identifier: The box id, as in the path.
+        visible: The caller's tenant scope.
+        silence: The criterion of a silent box.
+
+    Raises:
+        NotFoundError: The box does not exist, or is outside the tenant scope.
+    """
+    statement = _not_deleted(_rows(silence), visible).where(Box.id == parse_box_id(identifier))
     found = (await session.execute(statement)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
@@ -232,23 +249,30 @@ async def get_box_row(
 async def list_boxes(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     silence: SilenceCriterion,
-    wanted: BoxFilter,
+    box_filter: BoxFilter,
 ) -> Sequence[BoxRow]:
-    """Boxes, one more than are asked for.
+    """List boxes: a page and one more row.
 
-    By id the index on the ids is walked, and what does not fit is passed over; in other orders all that fit
-    are sorted, which are an organisation's at most. Indexes on what is compared would cost every status and
-    every batch more than they spare a list.
+    The order by id scans the index on ids and skips rows that do not match. Other orders sort all matching
+    rows, at most those of an organisation. Indexes on the compared columns would cost each status and each
+    batch more than they save here.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        silence: The criterion of a silent box.
+        box_filter: The conditions.
     """
-    statement = _living(_rows(silence), visible).where(*_conditions(wanted, silence))
-    return (await session.execute(BOXES.page(statement, asked))).all()
+    statement = _not_deleted(_rows(silence), visible).where(*_conditions(box_filter, silence))
+    return (await session.execute(BOXES.page(statement, page_request))).all()
 
 
 class BoxCounts(NamedTuple):
-    """How many boxes a site has, how many of them are silent, and of how many all is refused."""
+    """The numbers of all boxes, of silent boxes and of refused boxes of a site."""
 
     site_id: UUID
     total: int
@@ -259,7 +283,7 @@ class BoxCounts(NamedTuple):
 class InactiveRow(NamedTuple):
     """A box that is not active.
 
-    `last_heard_at` is None where no sample ever came, `refused_at` and `code` where nothing was refused.
+    `last_heard_at` is None if no sample ever came; `refused_at` and `code` are None if nothing was refused.
     """
 
     site_id: UUID
@@ -278,24 +302,24 @@ async def read_inactive_boxes(
     organisation: UUID | None,
     most: int,
 ) -> tuple[list[BoxCounts], list[InactiveRow]]:
-    """Count boxes by activity, site by site, and list silent and refused ones.
+    """Count boxes by activity and site, and list the silent and the refused ones.
 
-    One statement looks at each box once: of ten thousand that takes most of the time.
+    One statement scans each box once: with ten thousand boxes the scan takes most of the time.
 
     Args:
-        session: For the query.
-        visible: What the caller may see.
-        silence: When a box is silent, and when refused.
-        organisation: Only of this organisation; None: of all that are visible.
-        most: How many of each are listed: those that were heard last, and those that were refused last.
+        session: The session.
+        visible: The caller's tenant scope.
+        silence: The criterion of a silent box.
+        organisation: Only boxes of this organisation; None: of all in the tenant scope.
+        most: The largest number of rows of each list. The newest ones are taken.
     """
     heard, refused_at = _STATES.c.last_sample_at.label("heard"), _REFUSALS.c.refused_at
     shown = (heard, refused_at, _REFUSALS.c.code)
     statement = select(Box.site_id, Box.id, Box.name, silence.activity().label("activity"), *shown)
-    statement = _living(_with_activity(statement), visible)
+    statement = _not_deleted(_with_activity(statement), visible)
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
-    # It is referred to several times: PostgreSQL reads it once.
+    # PostgreSQL evaluates a CTE once, though three parts of the statement refer to it.
     seen = statement.cte("seen")
     own = (seen.c.id, seen.c.name, seen.c.activity, seen.c.heard, seen.c.refused_at, seen.c.code)
     counts = select(
@@ -322,58 +346,69 @@ async def select_boxes(
     visible: TenantScope,
     *,
     ids: Sequence[str] | None,
-    wanted: BoxFilter | None,
+    box_filter: BoxFilter | None,
     silence: SilenceCriterion,
     most: int,
 ) -> Sequence[Box]:
-    """Boxes of a list of ids, or that fit a filter; by id, as many as `most`."""
-    statement = _living(_with_activity(select(Box)), visible)
+    """Select boxes by a list of ids or by a filter, in the order of ids.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        ids: The box ids; None: any.
+        box_filter: The conditions; None: none.
+        silence: The criterion of a silent box.
+        most: The largest number of boxes.
+    """
+    statement = _not_deleted(_with_activity(select(Box)), visible)
     if ids is not None:
         statement = statement.where(Box.id == any_(literal(list(ids), ARRAY(Text))))
-    if wanted is not None:
-        statement = statement.where(*_conditions(wanted, silence))
+    if box_filter is not None:
+        statement = statement.where(*_conditions(box_filter, silence))
     return (await session.scalars(statement.order_by(Box.id).limit(most))).all()
 
 
 async def lock_boxes(
     session: WriteSession, keys: Sequence[int | None], visible: TenantScope
 ) -> Sequence[Box]:
-    """Those of the boxes that are still there; nobody else can change them until the transaction ends."""
-    statement = _living(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
+    """Lock boxes until the transaction ends. Returns those that still exist."""
+    statement = _not_deleted(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
     return (await session.scalars(statement.order_by(Box.key).with_for_update(key_share=True))).all()
 
 
-def _conditions(wanted: BoxFilter, silence: SilenceCriterion) -> list[ColumnElement[bool]]:
+def _conditions(box_filter: BoxFilter, silence: SilenceCriterion) -> list[ColumnElement[bool]]:
     skew, late_share = func.abs(_STATES.c.clock_skew_ms), _LATE_SHARE
-    # Made only for a value that is given: a column cannot be compared with None.
+    # Built only for given values: a column cannot be compared with None.
     comparisons: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
-        (wanted.organisation, lambda value: Box.organisation_id == value),
-        (wanted.site, lambda value: Box.site_id == value),
-        (wanted.id_prefix, lambda value: Box.id.startswith(value, autoescape=True)),
-        (wanted.firmware, lambda value: Box.firmware == value),
-        (wanted.kind, lambda value: Box.kind == value),
-        (wanted.tags, Box.tags.contains),
-        (wanted.battery_below, lambda value: Box.battery < value),
-        (wanted.rssi_below, lambda value: Box.rssi < value),
-        (wanted.late_share_above, lambda value: late_share > value),
-        (wanted.clock_skew_above_ms, lambda value: skew > value),
+        (box_filter.organisation, lambda value: Box.organisation_id == value),
+        (box_filter.site, lambda value: Box.site_id == value),
+        (box_filter.id_prefix, lambda value: Box.id.startswith(value, autoescape=True)),
+        (box_filter.firmware, lambda value: Box.firmware == value),
+        (box_filter.kind, lambda value: Box.kind == value),
+        (box_filter.tags, Box.tags.contains),
+        (box_filter.battery_below, lambda value: Box.battery < value),
+        (box_filter.rssi_below, lambda value: Box.rssi < value),
+        (box_filter.late_share_above, lambda value: late_share > value),
+        (box_filter.clock_skew_above_ms, lambda value: skew > value),
     )
     conditions = [compare(value) for value, compare in comparisons if value is not None]
-    if wanted.state is not None:
-        conditions.append(Box.state.is_(None) if wanted.state == "unknown" else Box.state == wanted.state)
-    if wanted.search is not None:
+    if box_filter.state is not None:
         conditions.append(
-            or_(*(contains_ignoring_case(column, wanted.search) for column in (Box.id, Box.name)))
+            Box.state.is_(None) if box_filter.state == "unknown" else Box.state == box_filter.state
         )
-    if wanted.activity is not None:
-        conditions.append(silence.activity() == wanted.activity)
-    if wanted.silent is not None:
-        conditions.append(silence.holds() if wanted.silent else ~silence.holds())
+    if box_filter.search is not None:
+        conditions.append(
+            or_(*(contains_ignoring_case(column, box_filter.search) for column in (Box.id, Box.name)))
+        )
+    if box_filter.activity is not None:
+        conditions.append(silence.activity() == box_filter.activity)
+    if box_filter.silent is not None:
+        conditions.append(silence.is_silent() if box_filter.silent else ~silence.is_silent())
     return conditions
 
 
 async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) -> dict[str, Box]:
-    """Insert boxes with their rows of state. Ids that are taken are left out of the answer, by id."""
+    """Insert boxes and their rows of state. Returns them by id, without those with a taken id."""
     if not rows:
         return {}
     statement = (
@@ -388,12 +423,19 @@ async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) ->
 
 
 async def move_boxes(session: WriteSession, keys: Sequence[int], site_id: UUID, now: datetime) -> None:
-    """Put boxes at another site."""
+    """Move boxes to another site.
+
+    Args:
+        session: The transaction.
+        keys: The keys of the boxes.
+        site_id: The new site.
+        now: The time of the change.
+    """
     moved = {"site_id": site_id, "updated_at": now}
     await session.execute(update(Box).where(Box.key.in_(keys)).values(moved))
 
 
 async def mark_boxes_deleted(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
-    """Delete boxes and their credentials, but not their rows."""
+    """Mark boxes as deleted and delete their credentials. The rows stay until their samples are purged."""
     gone = {"deleted_at": now, "updated_at": now, "password_hash": "", "state": None, "state_at": None}
     await session.execute(update(Box).where(Box.key.in_(keys)).values(gone))
