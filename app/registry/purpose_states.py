@@ -26,8 +26,8 @@ LegalBasis = Literal[
     "other_law",
     "not_personal_data",
 ]
-"""The legal basis: article 6 of the GDPR in its own order, the Law Enforcement Directive (EU) 2016/680, another
-law, or the statement that no personal data are processed."""
+"""The legal basis: article 6 of the GDPR in its own order, the Law Enforcement Directive (EU) 2016/680,
+another law, or the statement that no personal data are processed."""
 
 SENSITIVE_PURPOSE_MAX_DAYS: Final = 5 * 365 + 1
 """The longest duration of a sensitive purpose: five years with a leap day. Then it must be declared again."""

@@ -120,7 +120,7 @@ async def _check_may_set(
 async def get_organisation_quotas(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> QuotasOut:
-    """Read the quotas that are set for an organisation. `GET …/usage` shows those in force, and their usage."""
+    """Read the quotas set for an organisation. `GET …/usage` shows those in force and their usage."""
     row = await repository.get_organisation(session, organisation_id, principal.visible())
     return QuotasOut(**get_assigned_quotas(row))
 
