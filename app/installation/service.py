@@ -106,8 +106,7 @@ async def store_mail_server(
 
     Raises:
         InvalidError: `mail_server_not_allowed`, `invalid_email_address`; `missing_field`: the password must
-        be
-            given again.
+            be given again.
         UnavailableError: `encryption_key_missing`.
     """
     _check_server(mail_server, allow_private=smtp.allow_private)

@@ -1,8 +1,8 @@
 """Changes and removes members, and creates tokens for new passwords.
 
-A caller cannot grant, or change a member with, a role whose scopes it lacks. An organisation always has an
-owner. A change that affects a person in all their organisations runs with the full tenant scope, since it
-must see them all; so the caller's own scope is checked here.
+A caller cannot grant a role with scopes that it lacks, nor change a member with such a role. An organisation
+always has an owner. A change that affects a person in all their organisations runs with the full tenant
+scope, since it must see them all; so the caller's own scope is checked here.
 """
 
 from collections.abc import Callable

@@ -47,7 +47,7 @@ class Invitation(Base):
     """An invitation of an e-mail address to become a member. Only the SHA-256 hash of its token is stored.
 
     `mail_token` is the encrypted token, until its mail is sent or given up. `mail_status` is None if no mail
-    is to be sent. `mail_reason` is the failure of the last attempt; the next one is due at `mail_due_at`.
+    is sent. `mail_reason` is the failure of the last attempt; the next one is due at `mail_due_at`.
     """
 
     __tablename__ = "invitations"

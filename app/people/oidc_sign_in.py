@@ -123,7 +123,7 @@ async def _find(
 async def _use_linked_account(
     session: AsyncSession, user: User, email: str | None, state: OidcSignInState, now: datetime
 ) -> _FoundAccount | None:
-    """Decide about the linked account; None if the subject is to be linked to another account.
+    """Decide about the linked account; None if the subject must be linked to another account.
 
     That is the case if the person confirmed an organisation in which they have another account, or if the
     linked account is disabled and another organisation invites them: an organisation must not be able to

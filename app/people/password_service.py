@@ -127,7 +127,7 @@ async def set_password(
         user: The person, locked.
         hashed: The hash of the new password; None removes the password.
         now: The time.
-        but: The hash of the session token whose session stays active.
+        but: The hash of the token of the session that stays active.
     """
     user.password_hash = hashed
     user.updated_at = now

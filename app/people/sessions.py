@@ -210,7 +210,7 @@ async def end_sessions(
         session: The transaction, with the full tenant scope or that of the person.
         user_id: The person.
         now: The time.
-        but: The hash of the session token whose session stays active.
+        but: The hash of the token of the session that stays active.
         organisation: Only sessions for this organisation; None: for all.
     """
     statement = update(UserSession).where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))

@@ -1,7 +1,7 @@
 """Converts a CSV table of boxes to the JSON document of `POST /v1/boxes/bulk`, and writes credentials as CSV.
 
 Each attribute has a column, `attribute:NAME`. Tags share one column, separated by `|`. The line number of
-each row is kept for error messages. Field values are validated later, by the schema of the JSON body.
+each row is recorded for error messages. Field values are validated later, by the schema of the JSON body.
 """
 
 import csv

@@ -4,7 +4,6 @@ No query finds a deleted box. The caller decides and commits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -14,29 +13,22 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
-    Double,
     Integer,
     Row,
     Select,
     Text,
-    and_,
     any_,
     bindparam,
-    case,
     cast,
-    column,
     func,
     literal,
     null,
-    or_,
     select,
-    table,
     text,
-    true,
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
@@ -47,27 +39,17 @@ from app.platform.http.contract.sorting import name_sort_key as name_key
 from app.platform.http.contract.sorting import text_sort_key as text_key
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import TenantScope
+from app.registry.box_filters import (
+    BOX_REFUSALS,
+    BOX_STATES,
+    LATE_SHARE,
+    BoxFilter,
+    SilenceCriterion,
+    join_activity,
+    make_box_conditions,
+)
 from app.registry.models import Box, Site
-from app.registry.refusal_counts import NOTED_EVERY_S
-from app.registry.repository import contains_ignoring_case
 
-# `app.timeseries` writes this table. Only the columns of a box's activity are read here.
-_STATES: Final = table(
-    "box_states",
-    column("box_key", Integer),
-    column("newest_us", BigInteger),
-    column("last_sample_at", TIMESTAMP(timezone=True)),
-    column("clock_skew_ms", Double),
-    column("samples", BigInteger),
-    column("late", BigInteger),
-)
-_REFUSALS: Final = table(
-    "box_refusals",
-    column("box_key", Integer),
-    column("refused_at", TIMESTAMP(timezone=True)),
-    column("code", Text),
-)
-_LATE_SHARE: Final = cast(_STATES.c.late, Double) / func.nullif(_STATES.c.samples, 0)
 _NEW_STATES: Final = text("INSERT INTO box_states (box_key) SELECT unnest(CAST(:keys AS integer[]))")
 
 BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]
@@ -86,76 +68,11 @@ BOXES: Final = SortOrders(
         "id": (),
         "name": (name_key(Box.name, _of_box("name"), nullable=True),),
         "created_at": (instant_sort_key(Box.created_at, _of_box("created_at")),),
-        "last_heard_at": (instant_sort_key(_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
+        "last_heard_at": (instant_sort_key(BOX_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
         "battery": (number_sort_key(Box.battery.expression, _of_box("battery"), nullable=True),),
     },
     "id",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoxFilter:
-    """The conditions of a list of boxes. All that are not None must hold.
-
-    Attributes:
-        organisation: The organisation.
-        site: The site.
-        state: `online`, `offline`, or `unknown` for boxes that never reported one.
-        search: A part of the id or the name, case-insensitive.
-        id_prefix: The beginning of the id.
-        silent: Whether the box is silent.
-        activity: `active`, `refused` or `silent`.
-        firmware: The exact firmware version.
-        kind: The kind.
-        tags: Tags that the box has all of.
-        battery_below: Percent.
-        rssi_below: dBm.
-        late_share_above: 0 to 1.
-        clock_skew_above_ms: Milliseconds, ahead or behind.
-    """
-
-    organisation: UUID | None = None
-    site: UUID | None = None
-    state: str | None = None
-    search: str | None = None
-    id_prefix: str | None = None
-    silent: bool | None = None
-    activity: str | None = None
-    firmware: str | None = None
-    kind: str | None = None
-    tags: Sequence[str] | None = None
-    battery_below: float | None = None
-    rssi_below: float | None = None
-    late_share_above: float | None = None
-    clock_skew_above_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SilenceCriterion:
-    """The criterion of a silent box: no message for `intervals` of its own intervals before `now`.
-
-    A box of which every message in that time was refused is `refused`, not silent. The condition adds
-    `NOTED_EVERY_S`: the stored time of the last MQTT sample may lag by that much.
-    """
-
-    now: datetime
-    intervals: float
-
-    def activity(self) -> ColumnElement[str]:
-        """Compute `active`, `refused` or `silent` in SQL, from a box, its state and its newest refusal."""
-        timeout = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * self.intervals)
-        delay = func.make_interval(0, 0, 0, 0, 0, 0, NOTED_EVERY_S)
-        is_refused = and_(
-            _REFUSALS.c.refused_at + timeout + delay >= self.now,
-            func.coalesce(_STATES.c.last_sample_at + timeout < self.now, true()),
-        )
-        heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
-        is_silent = heard + timeout + delay < self.now
-        return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
-
-    def is_silent(self) -> ColumnElement[bool]:
-        """Make the condition on a box, its state and its newest refusal."""
-        return self.activity() == "silent"
 
 
 def parse_box_id(identifier: str) -> str:
@@ -211,18 +128,12 @@ def _sampling_info_query(visible: TenantScope) -> Select[int, str, int, str]:
 def _rows(
     silence: SilenceCriterion,
 ) -> Select[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]:
-    states, refusals = _STATES.c, _REFUSALS.c
+    states, refusals = BOX_STATES.c, BOX_REFUSALS.c
     columns = (
-        *(states.newest_us, states.last_sample_at, states.clock_skew_ms, _LATE_SHARE, silence.activity()),
+        *(states.newest_us, states.last_sample_at, states.clock_skew_ms, LATE_SHARE, silence.activity()),
         *(refusals.refused_at, refusals.code),
     )
-    return _with_activity(select(Box, *columns))
-
-
-def _with_activity[*R](statement: Select[*R]) -> Select[*R]:
-    """Join the tables that `SilenceCriterion` reads; without it the condition would multiply the boxes."""
-    statement = statement.outerjoin(_STATES, _STATES.c.box_key == Box.key)
-    return statement.outerjoin(_REFUSALS, _REFUSALS.c.box_key == Box.key)
+    return join_activity(select(Box, *columns))
 
 
 async def get_box_row(
@@ -267,7 +178,7 @@ async def list_boxes(
         silence: The criterion of a silent box.
         box_filter: The conditions.
     """
-    statement = _not_deleted(_rows(silence), visible).where(*_conditions(box_filter, silence))
+    statement = _not_deleted(_rows(silence), visible).where(*make_box_conditions(box_filter, silence))
     return (await session.execute(BOXES.page(statement, page_request))).all()
 
 
@@ -313,10 +224,10 @@ async def read_inactive_boxes(
         organisation: Only boxes of this organisation; None: of all in the tenant scope.
         most: The largest number of rows of each list. The newest ones are taken.
     """
-    heard, refused_at = _STATES.c.last_sample_at.label("heard"), _REFUSALS.c.refused_at
-    shown = (heard, refused_at, _REFUSALS.c.code)
+    heard, refused_at = BOX_STATES.c.last_sample_at.label("heard"), BOX_REFUSALS.c.refused_at
+    shown = (heard, refused_at, BOX_REFUSALS.c.code)
     statement = select(Box.site_id, Box.id, Box.name, silence.activity().label("activity"), *shown)
-    statement = _not_deleted(_with_activity(statement), visible)
+    statement = _not_deleted(join_activity(statement), visible)
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
     # PostgreSQL evaluates a CTE once, though three parts of the statement refer to it.
@@ -360,11 +271,11 @@ async def select_boxes(
         silence: The criterion of a silent box.
         most: The largest number of boxes.
     """
-    statement = _not_deleted(_with_activity(select(Box)), visible)
+    statement = _not_deleted(join_activity(select(Box)), visible)
     if ids is not None:
         statement = statement.where(Box.id == any_(literal(list(ids), ARRAY(Text))))
     if box_filter is not None:
-        statement = statement.where(*_conditions(box_filter, silence))
+        statement = statement.where(*make_box_conditions(box_filter, silence))
     return (await session.scalars(statement.order_by(Box.id).limit(most))).all()
 
 
@@ -374,37 +285,6 @@ async def lock_boxes(
     """Lock boxes until the transaction ends. Returns those that still exist."""
     statement = _not_deleted(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
     return (await session.scalars(statement.order_by(Box.key).with_for_update(key_share=True))).all()
-
-
-def _conditions(box_filter: BoxFilter, silence: SilenceCriterion) -> list[ColumnElement[bool]]:
-    skew, late_share = func.abs(_STATES.c.clock_skew_ms), _LATE_SHARE
-    # Built only for given values: a column cannot be compared with None.
-    comparisons: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
-        (box_filter.organisation, lambda value: Box.organisation_id == value),
-        (box_filter.site, lambda value: Box.site_id == value),
-        (box_filter.id_prefix, lambda value: Box.id.startswith(value, autoescape=True)),
-        (box_filter.firmware, lambda value: Box.firmware == value),
-        (box_filter.kind, lambda value: Box.kind == value),
-        (box_filter.tags, Box.tags.contains),
-        (box_filter.battery_below, lambda value: Box.battery < value),
-        (box_filter.rssi_below, lambda value: Box.rssi < value),
-        (box_filter.late_share_above, lambda value: late_share > value),
-        (box_filter.clock_skew_above_ms, lambda value: skew > value),
-    )
-    conditions = [compare(value) for value, compare in comparisons if value is not None]
-    if box_filter.state is not None:
-        conditions.append(
-            Box.state.is_(None) if box_filter.state == "unknown" else Box.state == box_filter.state
-        )
-    if box_filter.search is not None:
-        conditions.append(
-            or_(*(contains_ignoring_case(column, box_filter.search) for column in (Box.id, Box.name)))
-        )
-    if box_filter.activity is not None:
-        conditions.append(silence.activity() == box_filter.activity)
-    if box_filter.silent is not None:
-        conditions.append(silence.is_silent() if box_filter.silent else ~silence.is_silent())
-    return conditions
 
 
 async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) -> dict[str, Box]:

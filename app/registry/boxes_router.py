@@ -17,7 +17,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_repository, service
-from app.registry.box_repository import BoxFilter
+from app.registry.box_filters import BoxFilter
 from app.registry.box_schemas import (
     BoxChange,
     BoxCreate,

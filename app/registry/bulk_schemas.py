@@ -22,7 +22,7 @@ from app.platform.http.contract.fields import (
     make_omittable_field,
 )
 from app.platform.http.contract.problems import FAULTS_LIMIT, CodedValueError
-from app.registry.box_repository import BoxFilter
+from app.registry.box_filters import BoxFilter
 from app.registry.box_schemas import Credentials, DesiredConfig
 from app.registry.labels import TAGS_MAX, AttributeName, Attributes, BoxKind, Tag, Tags
 

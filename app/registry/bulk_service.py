@@ -20,7 +20,7 @@ from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
 from app.registry import box_configurations, box_repository, repository
-from app.registry.box_repository import SilenceCriterion
+from app.registry.box_filters import SilenceCriterion
 from app.registry.bulk_plan import (
     BoxStep,
     BulkPlanInputs,

@@ -13,7 +13,7 @@ from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry import broker_password_file
-from app.registry.box_repository import SilenceCriterion
+from app.registry.box_filters import SilenceCriterion
 
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 OrganisationsReader = Annotated[Principal, Depends(require_scope("organisations:read"))]

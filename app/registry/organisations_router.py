@@ -41,9 +41,8 @@ async def _parent(session: WriteSession, principal: Principal, body: Organisatio
     Raises:
         ForbiddenError: The caller is a client: clients cannot have clients.
         NotFoundError: The parent does not exist.
-        InvalidError: `invalid_parent`: an integrator's parent is the platform; a client's parent is the
-        platform
-            or an integrator.
+        InvalidError: `invalid_parent`: an integrator's parent must be the platform; a client's parent must be
+            the platform or an integrator.
     """
     identifier = body.parent_id or principal.organisation_id
     parent = await repository.find_organisation(session, identifier, principal.visible())

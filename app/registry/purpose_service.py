@@ -241,9 +241,8 @@ async def approve_purpose(
 
     Raises:
         ForbiddenError: `person_required`: a key does not identify a person. `limited_to_sites`.
-        ConflictError: `approval_not_needed`, `purpose_ended`, `purpose_incomplete` (see
-        `find_missing_fields`),
-            `same_person`.
+        ConflictError: `approval_not_needed`, `purpose_ended`, `same_person`, `purpose_incomplete` (see
+            `find_missing_fields`).
     """
     if principal.kind != "user":
         raise PersonRequiredError(

@@ -206,8 +206,7 @@ async def find_site(
         visible: The caller's tenant scope.
         lock: Lock the row until the transaction ends.
         closed: Lock it against new rows that refer to it, too. Only for a deletion: the lock waits for
-        running
-            batches, which may count a refusal of this site.
+            running batches, which may count a refusal of this site.
     """
     statement = _sites(visible).where(Site.id == identifier)
     if lock or closed:

@@ -61,7 +61,7 @@ class RetentionSettings:
         return {name: each * DAY_US for name, each in days if each is not None}
 
     def short_of_samples(self) -> str | None:
-        """Find a purpose whose samples would outlive their summaries; None if there is none."""
+        """Find a purpose with samples that would outlive their summaries; None if there is none."""
         if self.summaries_days is None:
             return None
         for purpose in SAMPLE_PURPOSES:
