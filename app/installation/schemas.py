@@ -14,8 +14,7 @@ _SENDER = "Vigie <vigie@example.com>"
 _URL = "https://vigie.example.com"
 _SOURCE = Field(
     description="`environment`: a VIGIE_… variable sets it, with precedence; `database`: it was set by the "
-    "API; "
-    "`none`: it is not set",
+    "API; `none`: it is not set",
     examples=["database"],
 )
 

@@ -43,8 +43,7 @@ def check_not_set_by_environment(source: Source, variable: str) -> None:
     if source == "environment":
         raise ConflictError(
             f"{variable} in the environment sets this, with precedence. The operator of this installation "
-            f"can "
-            "change it there.",
+            "can change it there.",
             code="set_by_environment",
         )
 

@@ -223,9 +223,8 @@ async def _accept_with_new_account(
     """Accept with a new account. Only the holder of an account's password learns that the account exists."""
     if acceptance.name is None or acceptance.password is None:
         raise InvalidError(
-            "Give `name` and `password` to create an account. If you have an account with this address, give "
-            "its "
-            "`current_password` and a new `password`.",
+            "Give `name` and `password` to create an account. If you have an account with this address, "
+            "give its `current_password` and a new `password`.",
             code="name_and_password_needed",
         )
     email, password = invitation.email, acceptance.password.get_secret_value()
@@ -239,8 +238,7 @@ async def _accept_with_new_account(
     if await people.hasher.verify(normal, None if account is None else account.password_hash, subjects):
         raise ConflictError(
             "You have an account with this address and this password. Give it as `current_password`, and a "
-            "new "
-            "one as `password`.",
+            "new one as `password`.",
             code="account_exists",
         )
     hashed = await people.hasher.hash(normal, subjects)
@@ -268,7 +266,7 @@ async def _add_new_member(
         session.add(user)
         await session.flush()
     else:
-        user = await member.proven.hold(session)
+        user = await member.proven.lock(session)
     await add_member(session, invitation, user, now)
     if not member.new:
         await set_password(session, user, member.hashed, now)

@@ -62,9 +62,8 @@ class _FoundAccount(NamedTuple):
 
 def _make_not_invited_error() -> ForbiddenError:
     return ForbiddenError(
-        "There is no account and no invitation for you, or the provider did not verify your address. Ask an "
-        "owner "
-        "of the organisation for an invitation.",
+        "There is no account and no invitation for you, or the provider did not verify your address. Ask "
+        "an owner of the organisation for an invitation.",
         code="not_invited",
     )
 
@@ -221,8 +220,7 @@ async def _make_unconfirmed_error(session: AsyncSession, organisations: Iterable
     rows = await session.execute(statement.where(Organisation.id.in_(organisations)))
     return ConflictError(
         "Organisations have invited you, or have an account with your address. Follow the link of an "
-        "invitation, "
-        "or start with `POST /v1/oidc/start` and the organisation that you choose.",
+        "invitation, or start with `POST /v1/oidc/start` and the organisation that you choose.",
         code="organisation_unconfirmed",
         extra={"organisations": [{"id": str(row.id), "name": row.name} for row in rows]},
     )

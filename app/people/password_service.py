@@ -54,7 +54,7 @@ async def change_password(
     proven = await verify_password(people, user.email, current_password, origin, user_id=user_id, wrong=wrong)
     hashed = await people.hasher.hash(normal, AttemptSubjects.of(user.email, origin))
     async with people.database.write() as session:
-        await set_password(session, await proven.hold(session), hashed, now, but=token)
+        await set_password(session, await proven.lock(session), hashed, now, but=token)
 
 
 def make_no_password_error() -> ConflictError:

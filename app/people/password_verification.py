@@ -72,7 +72,7 @@ class VerifiedUser(NamedTuple):
     user: User
     renewed: str | None = None
 
-    async def hold(self, session: WriteSession) -> User:
+    async def lock(self, session: WriteSession) -> User:
         """Lock the person for a change (WrongCredentialsError if the password has changed)."""
         hashed = self.user.password_hash
         user = await session.scalar(

@@ -289,8 +289,7 @@ class InvitationOut(ResourceModel):
     revoked_at: datetime | None
     mail_status: Literal["pending", "sent", "failed"] | None = Field(
         description="Status of the mail; `sent`: the mail server accepted it. Null: no mail is sent, since "
-        "no "
-        "mail server was configured",
+        "no mail server was configured",
         examples=["sent"],
     )
     mail_reason: str | None = Field(
@@ -330,9 +329,8 @@ class InvitationAccept(RequestBody):
     token: Token
     name: Name | None = Field(
         None,
-        description="Name of the new account. Leave it out for an existing account: with `current_password`, "
-        "or "
-        "with the token of a sign-in, it is refused (`name_not_taken`)",
+        description="Name of the new account. Leave it out for an existing account: with "
+        "`current_password`, or with the token of a sign-in, it is refused (`name_not_taken`)",
     )
     password: NewPassword | None = Field(
         None,

@@ -88,7 +88,7 @@ async def sign_in_by_password(
     )
     with run_as_caller(make_user_caller(proven.user)):
         async with record_sign_in_refusals(people, proven.user), people.database.write() as session:
-            user = await proven.hold(session)
+            user = await proven.lock(session)
             return await complete_sign_in(
                 people, session, user, credentials.organisation_id, origin=origin, now=now
             )

@@ -202,9 +202,8 @@ class BoxOut(ResourceModel):
     )
     activity: Literal["active", "refused", "silent"] = Field(
         description="In the last `sites.silent_intervals` (3) intervals: `active`: samples were stored, or "
-        "the "
-        "box was just created; `refused`: messages came, but no sample could be stored; `silent`: nothing "
-        "came"
+        "the box was just created; `refused`: messages came, but no sample could be stored; `silent`: "
+        "nothing came"
     )
     last_refused_at: datetime | None = Field(
         description="Time of the last refusal, updated within ten seconds; null: nothing was refused"

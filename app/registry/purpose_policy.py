@@ -18,8 +18,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     "purpose_not_declared": "The site has not declared the purpose {} for this time. Declare it, then send "
     "the data again.",
     "purpose_not_approved": "The purpose {} is declared at the site, but not approved. Data are accepted "
-    "after "
-    "its approval.",
+    "after its approval.",
     "purpose_ended": "The purpose {} has ended at the site. Stop sending data for it.",
 }
 

@@ -44,8 +44,7 @@ class PurposeOut(BaseModel):
     title_fr: str = Field(description="Title in French")
     sensitive: bool = Field(
         description="Whether it needs every field of `required`, and the approval of a second person. Each "
-        "new "
-        "site declares the other purposes by default"
+        "new site declares the other purposes by default"
     )
     metrics: list[str] = Field(description="Metrics that belong to it")
     event_types: list[str] = Field(description="Event types that belong to it")
@@ -182,8 +181,7 @@ class SitePurposeOut(ResourceModel):
     removes: bool = Field(description="Whether older data are removed")
     origin: Literal["default", "operator"] | None = Field(
         description="`default`: the new site declared it, so that boxes can send; it has no details, and "
-        "nothing "
-        "is published. `operator`: a person or a key declared it. Null: not declared"
+        "nothing is published. `operator`: a person or a key declared it. Null: not declared"
     )
     declared_by: UUID | None = Field(description="The person or key of the present declaration")
     declared_kind: str | None = Field(description="`user`, `key`, or `system` (declared with the site)")

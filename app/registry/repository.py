@@ -387,7 +387,6 @@ def make_not_empty_error(remaining: Mapping[str, int]) -> ConflictError:
     else:
         detail = (
             "The organisation still has items that were just added, or that you cannot see. Delete its "
-            "clients, "
-            "boxes, sites, webhooks and channels, then try again."
+            "clients, boxes, sites, webhooks and channels, then try again."
         )
     return ConflictError(detail, code="organisation_not_empty", extra={"remaining": dict(remaining)})

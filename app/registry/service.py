@@ -342,8 +342,7 @@ def check_expiry_within_key(principal: Principal, key_id: UUID | None, ends: dat
     what = "its own expiry" if key_id == principal.key_id else "access"
     raise ForbiddenError(
         f"The API key expires at {principal.expires_at.isoformat()} and cannot extend {what} beyond that. "
-        f"Give an "
-        "earlier `expires_at`, or use a key that does not expire.",
+        "Give an earlier `expires_at`, or use a key that does not expire.",
         code="outlives_key",
         extra={"expires_at": principal.expires_at.isoformat()},
     )
