@@ -10,8 +10,7 @@ and `delete_account` work in the caller's transaction, before that. An organisat
 Its name is `@` and the organisation's id, which no box id can be.
 
 On SIGHUP Mosquitto reads the file again and checks the password of every connected client, which blocks it
-for
-0.05 ms a client (measured). So concurrent changes share one rewrite, followed by a pause as long as the
+for 0.05 ms a client (measured). So concurrent changes share one rewrite, followed by a pause as long as the
 rewrite.
 """
 

@@ -136,10 +136,10 @@ class Box(Base):
     """A connected box. `id` is its name in topics; the hypertable refers to `key`.
 
     A deleted box stays under its key, without credentials, until its samples are purged; its `id` can be used
-    again immediately. A box with revoked credentials (`revoked_at`) has no password hash.
-    The client defines kind, tags and attributes; rules can match them.
-    A box that sends by HTTP is shared between processes until `shared_until`: see
-    app.timeseries.storage.box_states. Samples with a measurement time within `erased` are refused.
+    again immediately. A box with revoked credentials (`revoked_at`) has no password hash. The client defines
+    kind, tags and attributes; rules can match them. A box that sends by HTTP is shared between processes
+    until `shared_until`: see app.timeseries.storage.box_states. Samples with a measurement time within
+    `erased` are refused.
     """
 
     __tablename__ = "boxes"
