@@ -131,6 +131,17 @@ async def _check_all_memberships(session: WriteSession, principal: Principal, us
         check_role_grant(principal, each.membership.role)
 
 
+async def _set_disabled(
+    session: WriteSession, principal: Principal, user: User, *, disabled: bool, now: datetime
+) -> None:
+    """Disable or enable an account. Its sessions end, and do not come back when it is enabled again."""
+    await _check_all_memberships(session, principal, user)
+    user.disabled_at = now if disabled else None
+    user.updated_at = now
+    await end_sessions(session, user.id, now)
+    await delete_reset_tokens(session, user.id)
+
+
 def _grants_more(role: Role, site_ids: list[UUID] | None, before: Membership) -> bool:
     """Whether a role and sites allow a member anything that the present ones do not."""
     former, of_sites = SCOPES_OF[before.role], before.site_ids
@@ -179,12 +190,7 @@ async def change_member(
             if role != "owner" or disabled:
                 await _check_not_last_owner(session, membership)
             if disabled != (user.disabled_at is not None):
-                await _check_all_memberships(session, principal, user)
-                user.disabled_at = now if disabled else None
-                user.updated_at = now
-                # Ended sessions do not come back when the account is enabled again.
-                await end_sessions(session, user.id, now)
-                await delete_reset_tokens(session, user.id)
+                await _set_disabled(session, principal, user, disabled=disabled, now=now)
             if (role, site_ids) != (membership.role, membership.site_ids):
                 membership.role, membership.site_ids, membership.updated_at = role, site_ids, now
             # The response shows the person even if nothing changes.

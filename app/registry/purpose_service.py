@@ -139,6 +139,17 @@ def check_declaration(purpose: Purpose, row: SitePurpose, now: datetime) -> None
         )
 
 
+def _make_declaration(site: Site, purpose: Purpose, now: datetime) -> SitePurpose:
+    return SitePurpose(
+        site_id=site.id,
+        purpose=purpose.name,
+        organisation_id=site.organisation_id,
+        sensitive=purpose.sensitive,
+        open_data=False,
+        created_at=now,
+    )
+
+
 async def declare_purpose(
     session: WriteSession,
     site: Site,
@@ -167,14 +178,7 @@ async def declare_purpose(
     now = await read_database_clock(session)
     is_new = row is None
     if row is None:
-        row = SitePurpose(
-            site_id=site.id,
-            purpose=purpose.name,
-            organisation_id=site.organisation_id,
-            sensitive=purpose.sensitive,
-            open_data=False,
-            created_at=now,
-        )
+        row = _make_declaration(site, purpose, now)
         session.add(row)
     had_ended = row.ends_at is not None and row.ends_at <= now
     former_start = None if row.starts_at is None else min(row.starts_at, now)
