@@ -24,7 +24,8 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
-from app.registry.box_repository import BoxCounts, SilenceCriterion, read_inactive_boxes
+from app.registry.box_filters import SilenceCriterion
+from app.registry.box_repository import BoxCounts, read_inactive_boxes
 from app.registry.dependencies import OrganisationFilter
 
 router = APIRouter(prefix="/v1/overview", tags=["Alerts"], route_class=StrictRoute)

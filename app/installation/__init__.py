@@ -1,1 +1,1 @@
-"""Settings of the installation that its administrators make by the API."""
+"""Manages the settings of the installation that administrators change by the API."""

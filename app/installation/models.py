@@ -1,4 +1,4 @@
-"""The table of settings that were made by the API."""
+"""Maps the table of settings that were set by the API."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from app.platform.db.database import Base
 
 
 class StoredSetting(Base):
-    """A setting: `value` may be shown in the audit log, `private` is a person's, `secret` is sealed."""
+    """A setting. The audit log may show `value`; `private` is personal data; `secret` is encrypted."""
 
     __tablename__ = "installation_settings"
 

@@ -1,6 +1,6 @@
-"""REST for the installation's settings: the mail server, and where clients reach the API.
+"""Serves the REST endpoints of the installation's settings: the mail server and the public URL.
 
-Owns the HTTP side only. A change counts in this process at once, and in the others within two seconds
+A change applies in this process immediately, and in the others within two seconds
 (`app.platform.runtime.stored_settings`).
 """
 
@@ -107,7 +107,7 @@ def _public_url(installation: InstallationSettings, row: StoredSetting | None) -
 @router.get(
     "/mail",
     operation_id="get_mail_settings",
-    summary="Read the mail server",
+    summary="Read the mail server settings",
     responses=document_problems(401, 403),
 )
 async def get_mail_settings(
@@ -115,14 +115,14 @@ async def get_mail_settings(
     session: ReadSessionDep,
     installation: InstallationDependency,
 ) -> MailOut:
-    """The mail server that counts, and where it is set; the password is never shown."""
+    """Read the mail server in force and the source of its settings. The password is never shown."""
     return _mail(installation, await find_setting(session, MAIL))
 
 
 @router.put(
     "/mail",
     operation_id="set_mail_settings",
-    summary="Set the mail server",
+    summary="Set the mail server settings",
     responses=document_problems(400, 401, 403, 409, 413, 415, 422, 503),
 )
 async def set_mail_settings(
@@ -135,10 +135,11 @@ async def set_mail_settings(
     sealer: SealerDependency,
     matching: PreconditionDep,
 ) -> MailOut:
-    """Set the mail server that e-mail channels and invitations are sent through, without a restart.
+    """Set the mail server of e-mail channels and invitations.
 
-    It counts within two seconds everywhere. Where the environment sets one (`VIGIE_SMTP__HOST`), that goes
-    first, and the answer is 409 `set_by_environment`. Try it with `POST /v1/settings/mail/test`.
+    The change applies within two seconds in all processes, without a restart. If the environment sets a mail
+    server (`VIGIE_SMTP__HOST`), that has precedence, and the answer is 409 `set_by_environment`. Test the
+    settings with `POST /v1/settings/mail/test`.
     """
     check_not_set_by_environment(installation.mail_source, _SMTP)
     now = datetime.now(UTC)
@@ -154,7 +155,7 @@ async def set_mail_settings(
     "/mail",
     status_code=204,
     operation_id="delete_mail_settings",
-    summary="Forget the mail server",
+    summary="Delete the mail server settings",
     responses=document_problems(401, 403, 409),
 )
 async def delete_mail_settings(
@@ -163,7 +164,7 @@ async def delete_mail_settings(
     installation: InstallationDependency,
     matching: PreconditionDep,
 ) -> None:
-    """Forget what was set here. Mails that are under way end as `not_configured`, and are tried again."""
+    """Delete the mail server settings. Pending mails fail as `not_configured` and are retried."""
     check_not_set_by_environment(installation.mail_source, _SMTP)
     async with database.write() as session:
         row = await find_setting(session, MAIL, lock=True)
@@ -185,37 +186,37 @@ async def test_mail_settings(
     installation: InstallationDependency,
     counter: Annotated[TestMailLimiter, Depends(_tests)],
 ) -> MailTestOut:
-    """Send a test mail now, and tell what the mail server said.
+    """Send a test mail now, and return the response of the mail server.
 
-    The answer is 200 also where it was not taken: see `reason`. Five tests may be sent in a minute. Where the
-    environment sets the server and this process has not its password, the answer is 409 `set_by_environment`:
-    try it with the test of an e-mail channel, which the deliver role sends.
+    The answer is 200 even if the mail was refused: see `reason`. At most five tests can be sent in a minute.
+    If the environment sets the server and this process does not have its password, the answer is 409
+    `set_by_environment`: test an e-mail channel instead, which `vigie deliver` sends.
     """
     smtp = installation.smtp
     if smtp.host is None:
         raise ConflictError(
-            f"There is no mail server: set one with `PUT /v1/settings/mail`, or {_SMTP}.",
+            f"No mail server is configured. Set one with `PUT /v1/settings/mail`, or with {_SMTP}.",
             code="email_not_configured",
         )
     if smtp.username is not None and not smtp.password.get_secret_value():
-        # Its password is the deliver role's alone.
-        check_not_set_by_environment(installation.mail_source, "VIGIE_SMTP__PASSWORD of the deliver role")
+        # Only `vigie deliver` has the password.
+        check_not_set_by_environment(installation.mail_source, "VIGIE_SMTP__PASSWORD of `vigie deliver`")
     (to,) = check_recipients([body.to], smtp.recipient_domains, field="body.to")
     if not counter.allows():
         raise TooManyRequestsError(
-            f"{TEST_LIMIT} test mails were sent within a minute: wait.",
+            f"{TEST_LIMIT} test mails were sent within a minute. Wait a minute.",
             retry_after_s=TEST_WINDOW_S,
             code="too_many_tests",
         )
     outcome = await send_test_mail(installation, to, new_id(), datetime.now(UTC))
-    said = outcome.body
-    if outcome.reason == "address_refused" and said is None:
-        said = explain_address_refusal(smtp.host, allow_private=smtp.allow_private)
+    answer = outcome.body
+    if outcome.reason == "address_refused" and answer is None:
+        answer = explain_address_refusal(smtp.host, allow_private=smtp.allow_private)
     return MailTestOut(
         delivered=outcome.delivered,
         reason=outcome.reason,
         status=outcome.status,
-        answer=said,
+        answer=answer,
         duration_ms=round(outcome.duration_ms, 1),
     )
 
@@ -223,7 +224,7 @@ async def test_mail_settings(
 @router.get(
     "/public-url",
     operation_id="get_public_url",
-    summary="Read where clients reach the API",
+    summary="Read the public URL",
     responses=document_problems(401, 403),
 )
 async def get_public_url(
@@ -231,14 +232,14 @@ async def get_public_url(
     session: ReadSessionDep,
     installation: InstallationDependency,
 ) -> PublicUrlOut:
-    """The address that links in mails, events and pages begin with, and where it is set."""
+    """Read the base URL of links in mails, events and pages, and the source of the setting."""
     return _public_url(installation, await find_setting(session, PUBLIC_URL))
 
 
 @router.put(
     "/public-url",
     operation_id="set_public_url",
-    summary="Set where clients reach the API",
+    summary="Set the public URL",
     responses=document_problems(400, 401, 403, 409, 413, 415, 422),
 )
 async def set_public_url(
@@ -249,10 +250,10 @@ async def set_public_url(
     installation: InstallationDependency,
     matching: PreconditionDep,
 ) -> PublicUrlOut:
-    """Set the address that links begin with, without a restart.
+    """Set the base URL of links in mails, events and pages, without a restart.
 
-    Where the environment sets one (`VIGIE_API__PUBLIC_URL`), that goes first, and the answer is 409
-    `set_by_environment`. An OpenID Connect provider sends people back to the environment's address alone.
+    If the environment sets it (`VIGIE_API__PUBLIC_URL`), that has precedence, and the answer is 409
+    `set_by_environment`. An OpenID Connect provider redirects only to the URL of the environment.
     """
     check_not_set_by_environment(installation.public_url_source, _URL)
     now = datetime.now(UTC)
@@ -268,7 +269,7 @@ async def set_public_url(
     "/public-url",
     status_code=204,
     operation_id="delete_public_url",
-    summary="Forget where clients reach the API",
+    summary="Delete the public URL",
     responses=document_problems(401, 403, 409),
 )
 async def delete_public_url(
@@ -277,7 +278,7 @@ async def delete_public_url(
     installation: InstallationDependency,
     matching: PreconditionDep,
 ) -> None:
-    """Forget what was set here: links begin with the API's port on 127.0.0.1 again."""
+    """Delete the public URL. Links then begin with the API's port on 127.0.0.1 again."""
     check_not_set_by_environment(installation.public_url_source, _URL)
     async with database.write() as session:
         row = await find_setting(session, PUBLIC_URL, lock=True)

@@ -1,4 +1,4 @@
-"""The shapes of the installation's settings on the wire. Shapes only."""
+"""Defines the JSON schemas of the installation's settings."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -13,8 +13,8 @@ _HOST = "mail.example.com"
 _SENDER = "Vigie <vigie@example.com>"
 _URL = "https://vigie.example.com"
 _SOURCE = Field(
-    description="`environment`: a VIGIE_… variable sets it, and goes first; `database`: it was set here; "
-    "`none`: it is not set",
+    description="`environment`: a VIGIE_… variable sets it, with precedence; `database`: it was set by the "
+    "API; `none`: it is not set",
     examples=["database"],
 )
 
@@ -23,13 +23,13 @@ Host = Annotated[
     Field(
         max_length=253,
         pattern=r"^[A-Za-z0-9._:\[\]-]+$",
-        description="The mail server's name",
+        description="Host name or address of the mail server",
         examples=[_HOST],
     ),
 ]
 Security = Annotated[
     Literal["starttls", "tls", "none"],
-    Field(description="TLS after STARTTLS, from the first byte on, or not at all"),
+    Field(description="`starttls`: TLS after STARTTLS; `tls`: TLS from the start; `none`: no TLS"),
 ]
 Account = Annotated[
     str,
@@ -37,7 +37,7 @@ Account = Annotated[
         min_length=1,
         max_length=320,
         pattern=r"^[^\x00-\x1f\x7f]*$",
-        description="The account at the server; null: without logging in",
+        description="User name at the server; null: no login",
         examples=["vigie"],
     ),
 ]
@@ -45,7 +45,7 @@ Sender = Annotated[
     str,
     Field(
         max_length=400,
-        description="What mails come from: `Name <address>`, or an address",
+        description="Sender of mails: `Name <address>`, or an address",
         examples=[_SENDER],
     ),
 ]
@@ -70,43 +70,43 @@ class MailSet(RequestBody):
     )
 
     host: Host
-    port: Annotated[int, Field(ge=1, le=65_535, description="Its port")] = 587
+    port: Annotated[int, Field(ge=1, le=65_535, description="Port of the mail server")] = 587
     security: Security = "starttls"
     username: Account | None = None
     password: Annotated[
         SecretStr | None,
         Field(
             max_length=1000,
-            description="Its password, stored sealed and never shown. Left out: the stored one stays, where "
-            "host, port, security and account stay too",
+            description="Password of the account, stored encrypted and never shown. Left out: the stored one "
+            "stays, if host, port, security and user name are unchanged",
         ),
     ] = None
     sender: Sender
 
 
 class MailOut(ResourceModel):
-    """The mail server that counts."""
+    """The mail server in force."""
 
     source: Annotated[Source, _SOURCE]
     host: str | None = Field(examples=[_HOST])
     port: int = Field(examples=[587])
     security: Security
-    username: str | None = Field(description="Null: without logging in", examples=["vigie"])
+    username: str | None = Field(description="User name at the server; null: no login", examples=["vigie"])
     has_password: bool | None = Field(
-        description="Whether a password is set; null: the environment sets the server, and the deliver role "
-        "alone has to know its password",
+        description="Whether a password is set; null: the environment sets the server, and only "
+        "`vigie deliver` needs its password",
         examples=[True],
     )
     sender: str = Field(examples=[_SENDER])
     recipient_domains: list[str] = Field(
-        description="Domains that mails may go to; empty: any. Set by VIGIE_SMTP__RECIPIENT_DOMAINS alone",
+        description="Allowed domains of recipients; empty: any. Only VIGIE_SMTP__RECIPIENT_DOMAINS sets it",
         examples=[[]],
     )
-    updated_at: datetime | None = Field(description="When it was set here; null where it was not")
+    updated_at: datetime | None = Field(description="When it was set by the API; null: it was not")
 
 
 class MailTest(RequestBody):
-    """Whom a test mail goes to."""
+    """The recipient of a test mail."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"to": "admin@example.com"}]})
 
@@ -114,22 +114,22 @@ class MailTest(RequestBody):
 
 
 class MailTestOut(BaseModel):
-    """What came of a test mail."""
+    """The outcome of a test mail."""
 
-    delivered: bool = Field(description="Whether the mail server took it")
+    delivered: bool = Field(description="Whether the mail server accepted it")
     reason: str = Field(
         description="`delivered`, or why not, as in the deliveries of e-mail channels", examples=["delivered"]
     )
     status: int | None = Field(description="The server's reply code", examples=[250])
     answer: str | None = Field(
-        description="What the server said of the mail, or why Vigie did not connect to it",
+        description="Response of the mail server, or the reason why Vigie did not connect to it",
         examples=["2.0.0 Ok: queued as 4711"],
     )
     duration_ms: float = Field(examples=[112.4])
 
 
 class PublicUrlSet(RequestBody):
-    """Where clients reach the API."""
+    """The public URL of the API."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"url": _URL}]})
 
@@ -138,15 +138,15 @@ class PublicUrlSet(RequestBody):
         Field(
             max_length=500,
             pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
-            description="Scheme, host, and a path where there is one",
+            description="Scheme, host, and an optional path",
             examples=[_URL],
         ),
     ]
 
 
 class PublicUrlOut(ResourceModel):
-    """Where clients reach the API, as links in mails, events and pages have it."""
+    """The public URL of the API, with which links in mails, events and pages begin."""
 
     source: Annotated[Source, _SOURCE]
-    url: str = Field(description="Without one: the API's port on 127.0.0.1", examples=[_URL])
-    updated_at: datetime | None = Field(description="When it was set here; null where it was not")
+    url: str = Field(description="By default the API's port on 127.0.0.1", examples=[_URL])
+    updated_at: datetime | None = Field(description="When it was set by the API; null: it was not")

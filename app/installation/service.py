@@ -1,7 +1,4 @@
-"""Sets the mail server and the public address, in the caller's transaction.
-
-Test mails: what is in them, how they are sent, and how many at once.
-"""
+"""Stores the settings of the mail server and the public URL, and sends test mails."""
 
 import time
 from collections import deque
@@ -29,23 +26,24 @@ from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
 from app.platform.secrets.sealing import SecretSealer, require_encryption_key
 
 MAIL_PORTS: Final = (25, 465, 587, 2525)
-"""Of a mail server that is set by the API, unless private addresses are allowed."""
+"""The allowed ports of a mail server that is set by the API, unless private addresses are allowed."""
 
 _CODE: Final = "mail_server_not_allowed"
-_HINT: Final = "Whoever runs this installation may set VIGIE_SMTP__ALLOW_PRIVATE, or VIGIE_SMTP__HOST."
+_HINT: Final = "The operator of this installation can set VIGIE_SMTP__ALLOW_PRIVATE or VIGIE_SMTP__HOST."
 
 
 def check_administrator(principal: Principal) -> None:
-    """Refuse who does not administer the platform (ForbiddenError)."""
+    """Refuse callers that are not administrators of the platform (ForbiddenError)."""
     if not principal.platform:
-        raise ForbiddenError("Only the platform's administrators see and make the installation's settings.")
+        raise ForbiddenError("Only administrators of the platform can read and change these settings.")
 
 
 def check_not_set_by_environment(source: Source, variable: str) -> None:
-    """Refuse to set what the environment sets (ConflictError `set_by_environment`)."""
+    """Refuse to change a setting that the environment sets (ConflictError `set_by_environment`)."""
     if source == "environment":
         raise ConflictError(
-            f"{variable} sets it, and goes first. Whoever runs this installation can change it there.",
+            f"{variable} in the environment sets this, with precedence. The operator of this installation "
+            "can change it there.",
             code="set_by_environment",
         )
 
@@ -53,7 +51,7 @@ def check_not_set_by_environment(source: Source, variable: str) -> None:
 async def find_setting(
     session: ReadSession | WriteSession, name: str, *, lock: bool = False
 ) -> StoredSetting | None:
-    """A setting that was made by the API; `lock`: for a change."""
+    """Find a setting that was set by the API; `lock` locks the row for a change."""
     return await session.get(StoredSetting, name, with_for_update=lock or None)
 
 
@@ -67,7 +65,17 @@ async def store_setting(
     private: dict[str, Any] | None = None,
     secret: str | None = None,
 ) -> None:
-    """Store a setting in place of the one there is."""
+    """Store a setting, and replace an earlier one.
+
+    Args:
+        session: The transaction.
+        name: The name of the setting.
+        principal: The caller, whose organisation owns a new row.
+        now: The time of the change.
+        value: The part that the audit log may show.
+        private: The personal data.
+        secret: The encrypted secret.
+    """
     row = await find_setting(session, name, lock=True)
     if row is None:
         row = StoredSetting(name=name, organisation_id=principal.organisation_id, created_at=now)
@@ -79,7 +87,7 @@ async def store_setting(
 async def store_mail_server(
     session: WriteSession,
     principal: Principal,
-    wanted: MailSet,
+    mail_server: MailSet,
     *,
     smtp: SmtpSettings,
     sealer: SecretSealer,
@@ -89,43 +97,43 @@ async def store_mail_server(
 
     Args:
         session: The transaction.
-        principal: An administrator.
-        wanted: The mail server.
-        smtp: What the environment says of mails in general.
-        sealer: Seals the password.
+        principal: An administrator of the platform.
+        mail_server: The mail server.
+        smtp: The settings of the environment.
+        sealer: Encrypts the password.
         now: The time.
 
     Raises:
-        InvalidError: `mail_server_not_allowed`, `invalid_email_address`; `missing_field` where the password
-            has to be given again.
+        InvalidError: `mail_server_not_allowed`, `invalid_email_address`; `missing_field`: the password must
+            be given again.
         UnavailableError: `encryption_key_missing`.
     """
-    _check_server(wanted, allow_private=smtp.allow_private)
+    _check_server(mail_server, allow_private=smtp.allow_private)
     try:
-        SenderAddress.of(wanted.sender)
+        SenderAddress.of(mail_server.sender)
     except InvalidError as error:
         raise error.at("body.sender") from None
-    value = {"host": wanted.host, "port": wanted.port, "security": wanted.security}
-    private = {"username": wanted.username, "sender": wanted.sender}
-    secret = await _secret(session, wanted, value, sealer)
+    value = {"host": mail_server.host, "port": mail_server.port, "security": mail_server.security}
+    private = {"username": mail_server.username, "sender": mail_server.sender}
+    secret = await _secret(session, mail_server, value, sealer)
     await store_setting(session, MAIL, principal, now, value=value, private=private, secret=secret)
 
 
 async def _secret(
-    session: WriteSession, wanted: MailSet, value: dict[str, Any], sealer: SecretSealer
+    session: WriteSession, mail_server: MailSet, value: dict[str, Any], sealer: SecretSealer
 ) -> str | None:
-    """The password, sealed: a stored one goes to no other server or account than it was given for."""
-    if wanted.username is None:
-        if _plain(wanted.password):
-            raise _missing("username", "A password has an account: give `username` too.")
+    """Encrypt the password, or reuse the stored one, which is never sent to another server or account."""
+    if mail_server.username is None:
+        if _plain(mail_server.password):
+            raise _missing("username", "A password needs an account. Give `username` too.")
         return None
-    if text := _plain(wanted.password):
+    if text := _plain(mail_server.password):
         require_encryption_key(sealer)
         return INSTALLATION_SECRET.seal(sealer, text, MAIL)
     before = await find_setting(session, MAIL, lock=True)
     same = before is not None and before.value == value
-    if not same or before is None or (before.private or {}).get("username") != wanted.username:
-        raise _missing("password", "The server or the account is another one: give its password.")
+    if not same or before is None or (before.private or {}).get("username") != mail_server.username:
+        raise _missing("password", "The server or the account has changed. Give its password.")
     return before.secret
 
 
@@ -137,24 +145,25 @@ def _missing(field: str, why: str) -> InvalidError:
     return InvalidError(why, code="missing_field").at(f"body.{field}")
 
 
-def _check_server(wanted: MailSet, *, allow_private: bool) -> None:
-    """Refuse a host, a port or a want of TLS by which the installation's own network could be reached."""
-    if refusal := find_host_refusal(wanted.host, allow_private=allow_private):
+def _check_server(mail_server: MailSet, *, allow_private: bool) -> None:
+    """Refuse hosts and ports of the installation's own network (SSRF), and servers without TLS."""
+    if refusal := find_host_refusal(mail_server.host, allow_private=allow_private):
         raise InvalidError(refusal, code=_CODE).at("body.host")
     if allow_private:
         return
-    if wanted.port not in MAIL_PORTS:
+    if mail_server.port not in MAIL_PORTS:
         ports = ", ".join(map(str, MAIL_PORTS))
-        raise InvalidError(f"Mail servers are at {ports}. {_HINT}", code=_CODE).at("body.port")
-    if wanted.security == "none":
+        raise InvalidError(f"The port must be one of {ports}. {_HINT}", code=_CODE).at("body.port")
+    if mail_server.security == "none":
         raise InvalidError(
-            f"Without TLS the network reads the mails and the password: choose starttls or tls. {_HINT}",
+            f"Without TLS, others on the network can read mails and the password. Choose starttls or tls. "
+            f"{_HINT}",
             code=_CODE,
         ).at("body.security")
 
 
 def find_host_refusal(host: str, *, allow_private: bool) -> str | None:
-    """Say why a host cannot be the mail server, and what to set; None where it can. Resolves no name."""
+    """Explain why a host cannot be the mail server; None if it can. Names are not resolved."""
     try:
         check_url(f"https://{_bracketed(host)}/", allow_private=allow_private)
     except InvalidError as error:
@@ -163,13 +172,13 @@ def find_host_refusal(host: str, *, allow_private: bool) -> str | None:
 
 
 def explain_address_refusal(host: str, *, allow_private: bool) -> str:
-    """Say why no mail goes to a mail server whose address the guard refused.
+    """Explain why the SSRF guard refused the address of a mail server.
 
-    Where only the lookup of its name led to that address, the answer does not show it: no client reads from
-    it how the installation's network is laid out.
+    The text does not show an address that came from a DNS lookup: a client could explore the installation's
+    network by it.
     """
     return find_host_refusal(host, allow_private=allow_private) or _refusal(
-        f"{host} resolves to an address that mails must not be sent to, such as a private one."
+        f"{host} resolves to an address that is not allowed, such as a private one."
     )
 
 
@@ -185,24 +194,24 @@ def _bracketed(host: str) -> str:
 
 
 TEST_LIMIT: Final = 5
-"""Of a process, within the window."""
+"""The rate limit of test mails: the number within the window, for each process."""
 
 TEST_WINDOW_S: Final = 60
-"""That window, in seconds."""
+"""The window of the rate limit, in seconds."""
 
 _BODY: Final = f'{{"type":"{TEST_EVENT}","data":{{}}}}'.encode()
 
 
 class TestMailLimiter:
-    """Counts the test mails of a process."""
+    """A rate limit of the test mails of a process (sliding window)."""
 
-    __test__ = False  # pytest takes classes of this name for tests
+    __test__ = False  # pytest collects classes of this name as tests
 
     def __init__(self) -> None:
         self._sent: deque[float] = deque()
 
     def allows(self) -> bool:
-        """Count one more; False where there were too many."""
+        """Count one more test mail. False if the limit is reached."""
         now = time.monotonic()
         while self._sent and self._sent[0] <= now - TEST_WINDOW_S:
             self._sent.popleft()
@@ -215,7 +224,17 @@ class TestMailLimiter:
 async def send_test_mail(
     installation: InstallationSettings, to: str, identifier: UUID, now: datetime
 ) -> AttemptOutcome:
-    """Send a test mail, and say what came of it."""
+    """Send a test mail.
+
+    Args:
+        installation: The mail server.
+        to: The recipient.
+        identifier: The id of the message.
+        now: The time, for the `Date` header.
+
+    Returns:
+        The outcome of the attempt.
+    """
     async with EmailTransport(installation.smtp, installation) as mailer:
         body = render_mail(_BODY, "en", {})
         return await mailer.post(body, [to], DeliveryHeaders(build_message_id(identifier), TEST_EVENT), now)

@@ -1,1 +1,1 @@
-"""People: who they are, what they may do in which organisation, how they sign in."""
+"""Manages people, their memberships and roles, invitations, and sign-in by password or OpenID Connect."""

@@ -1,4 +1,4 @@
-"""What the audit log is told of people besides their changes: who was shown them, and who was not let in."""
+"""Records in the audit log who was shown personal data of members, and which sign-ins were refused."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -37,11 +37,11 @@ async def record_invitations(session: WriteSession, shown: Sequence[Invitation])
 
 @asynccontextmanager
 async def record_sign_in_refusals(people: PeopleContext, user: User | None) -> AsyncIterator[None]:
-    """Record it where a block does not let somebody in.
+    """Record the refusal if the block refuses a sign-in.
 
     Args:
-        people: What this stands on.
-        user: Whose account it is; None where there is none.
+        people: The dependencies of sign-in.
+        user: The account; None: no account matches.
     """
     try:
         yield
@@ -51,19 +51,19 @@ async def record_sign_in_refusals(people: PeopleContext, user: User | None) -> A
 
 
 async def _record_refusal(people: PeopleContext, user: User | None, error: VigieError) -> None:
-    """Record it in the logs of the account's organisations; without an account in that of nobody.
+    """Record a refusal in the audit logs of the account's organisations, or without an organisation.
 
-    Both are written to: whoever asks must not learn from the time that it takes which of them it was. What
-    cannot be written is told in the program's log, and stays refused all the same.
+    A record is written in both cases, so that the response time does not show whether there is an account. If
+    the record cannot be written, the failure is logged, and the sign-in stays refused.
     """
     try:
-        # Nothing was carried out: the request's Idempotency-Key stays free.
+        # Nothing was executed, so the request's idempotency key must not be used up.
         with run_with_full_scope(), suspend_commit_step():
             async with people.database.write() as session:
-                places = [] if user is None else await repository.list_memberships(session, user.id)
+                memberships = [] if user is None else await repository.list_memberships(session, user.id)
                 await record_event(
                     session,
-                    [place.organisation.id for place in places],
+                    [each.organisation.id for each in memberships],
                     "session.refused",
                     kind="user",
                     identifier=None if user is None else user.id,

@@ -1,4 +1,4 @@
-"""What the routes of this room stand on: made once a process, kept in `app.state.people`."""
+"""Builds the dependencies of sign-in once for each process, and provides them to routes."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, Self
@@ -21,15 +21,15 @@ WELCOME: Final = "/welcome"
 
 @dataclass(frozen=True, slots=True)
 class PeopleContext:
-    """The process's part in people's sign-in.
+    """The dependencies of sign-in.
 
     Attributes:
-        database: Where they are kept.
-        settings: How sign-in is guarded.
+        database: The database.
+        settings: The settings of sessions and sign-in limits.
         hasher: Hashes passwords.
-        sessions: Tells whom a token speaks for.
-        oidc: The provider that people may sign in with, where there is one.
-        installation: Where links begin, and whether mails can be sent.
+        sessions: Authenticates session tokens.
+        oidc: The OpenID Connect provider; None: not configured.
+        installation: The base URL of links, and the mail server.
     """
 
     database: Database
@@ -41,7 +41,7 @@ class PeopleContext:
 
     @classmethod
     def of(cls, settings: VigieSettings, database: Database, installation: InstallationSettings) -> Self:
-        """The one that settings speak of. Nothing is connected."""
+        """Build the dependencies from settings, without connecting to anything."""
         return cls(
             database,
             settings.sessions,
@@ -53,11 +53,11 @@ class PeopleContext:
 
     @property
     def base_url(self) -> str:
-        """Where links begin."""
+        """The base URL of links."""
         return self.installation.base_url
 
     def link(self, token: str) -> str:
-        """Where a person uses a token by hand. Behind the `#` it goes to no server, and into no log."""
+        """Make the link to the page that uses a token. Browsers do not send a fragment, so no log has it."""
         return f"{self.base_url}{WELCOME}#{token}"
 
 
@@ -69,7 +69,8 @@ async def _people(request: Request) -> PeopleContext:
 async def _person(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
     if principal.kind != "user":
         raise ForbiddenError(
-            "This is for people who signed in: an API key has no such thing.", code="people_only"
+            "Only a signed-in person can call this. Use the token of a sign-in instead of an API key.",
+            code="people_only",
         )
     return principal
 
@@ -82,10 +83,10 @@ async def _token_hash(request: Request, _: Annotated[Principal, Depends(_person)
 
 
 PeopleDependency = Annotated[PeopleContext, Depends(_people)]
-"""What the routes stand on."""
+"""The dependencies of sign-in, for routes."""
 
 Person = Annotated[Principal, Depends(_person)]
-"""A caller who is a person; 403 `people_only` for an API key."""
+"""A caller that is a person; 403 `people_only` for an API key."""
 
 TokenHash = Annotated[bytes, Depends(_token_hash)]
-"""The hash of the token that the call was made with."""
+"""The hash of the session token of the request."""

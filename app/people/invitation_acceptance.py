@@ -1,14 +1,14 @@
-"""How somebody accepts an invitation: by its token, which only they should have.
+"""Accepts invitations by their token, with a new account or an existing one.
 
-The token shows whom the inviting organisation means, and nothing of who holds an account under the same
-address: nobody has shown that the address is theirs, and who invites an address could be after its account.
-So there are two ways:
+The token proves the invitation, but not the ownership of an account with the same address: addresses are not
+verified, and an organisation could invite an address to take over its account. So there are two ways:
 
-- Whoever gives a name and a password gets an account of their own, whether or not there is one with this
-  address. It has nothing of that one's, and that one gets nothing of the invitation.
-- Whoever shows that an account is theirs takes it into the organisation. What it could be entered with until
-  then may be known to others, such as an owner of another organisation who made a password for it: it ends,
-  and a new password is chosen.
+- A name and a password create a new account, even if there is one with this address. The two accounts share
+  nothing.
+- The proof of an existing account (its password, or a sign-in) adds it to the organisation. Others may know
+its
+  credentials, such as an owner of another organisation who reset its password. So its password and all its
+  sessions end, and the person chooses a new password.
 """
 
 from datetime import datetime
@@ -43,13 +43,13 @@ from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope
 _PASSWORD: Final = "body.password"  # noqa: S105 (the name of a field)
 
 
-class _Joining(NamedTuple):
-    """Who accepts.
+class _NewMember(NamedTuple):
+    """The accepting person.
 
     Attributes:
-        proven: The person; not stored yet where they are new.
-        hashed: Their password's hash from now on; None for who signs in through the provider.
-        new: Whether the account is made now.
+        proven: The verified person; a new one is not stored yet.
+        hashed: The new password hash; None if the person signs in through the provider.
+        new: Whether the account is created now.
     """
 
     proven: VerifiedUser
@@ -58,16 +58,16 @@ class _Joining(NamedTuple):
 
 
 class InvitationPreview(NamedTuple):
-    """An invitation as a page shows it to who has its token.
+    """An invitation as a page shows it to the holder of its token.
 
     Attributes:
         state: Whether it can be accepted, or why not.
         organisation: The organisation's name.
-        role: What the person becomes.
-        sites: The names of the only sites that it is for; None: all.
-        email: The address that was invited.
-        invited_by: The name of the person or the API key.
-        expires_at: When it ends.
+        role: The role of the new member.
+        sites: The names of the only sites of the membership; None: all.
+        email: The invited address.
+        invited_by: The name of the inviting person or API key.
+        expires_at: The expiry.
     """
 
     state: repository.InvitationState
@@ -82,7 +82,7 @@ class InvitationPreview(NamedTuple):
 async def read_invitation_preview(
     people: PeopleContext, token: str, now: datetime
 ) -> InvitationPreview | None:
-    """Read what an invitation offers, whether or not it is still open; None where there is none."""
+    """Read an invitation by its token, whether or not it is open; None if the token is unknown."""
     if not is_well_formed_key(token, INVITATION_PREFIX):
         return None
     with run_with_full_scope():
@@ -103,7 +103,7 @@ async def read_invitation_preview(
 
 
 async def find_open_invitation(people: PeopleContext, token: str, now: datetime) -> Invitation:
-    """The invitation that a token is of (TokenRefusedError: there is none that is open)."""
+    """Find the open invitation of a token (TokenRefusedError)."""
     if not is_well_formed_key(token, INVITATION_PREFIX):
         raise TokenRefusedError
     with run_with_full_scope():
@@ -116,7 +116,7 @@ async def find_open_invitation(people: PeopleContext, token: str, now: datetime)
 
 async def accept_open_invitation(
     people: PeopleContext,
-    wanted: InvitationAccept,
+    acceptance: InvitationAccept,
     caller: Principal | None,
     origin: ClientInfo,
     now: datetime,
@@ -124,131 +124,135 @@ async def accept_open_invitation(
     """Accept an invitation, and sign in to its organisation.
 
     Args:
-        people: What this stands on.
-        wanted: The token, and what shows who somebody is.
-        caller: Who is signed in; None: nobody.
-        origin: Where the call comes from.
+        people: The dependencies of sign-in.
+        acceptance: The token, and the proof of an account or the data of a new one.
+        caller: The signed-in caller; None: not signed in.
+        origin: The client.
         now: The time.
 
     Raises:
-        TokenRefusedError: No invitation that is open has this token.
+        TokenRefusedError: No open invitation has this token.
         InvalidError: `name_and_password_needed`, `passwords_needed`, `name_not_taken`, `password_unchanged`,
-            or the password is not taken.
-        ForbiddenError: `invitation_for_another`: somebody else is signed in.
-        ConflictError: `already_member`; `account_exists`: the password is that of an account;
-        `make_no_password_error`. WrongCredentialsError, TooManyRequestsError, UnavailableError: As
-        `proofs.prove`.
+            or the password breaks the rules.
+        ForbiddenError: `invitation_for_another`: another person is signed in.
+        ConflictError: `already_member`; `account_exists`: the password is that of an account; `no_password`.
+        WrongCredentialsError, TooManyRequestsError, UnavailableError: As `verify_password`.
     """
-    invitation = await find_open_invitation(people, wanted.token, now)
+    invitation = await find_open_invitation(people, acceptance.token, now)
     if caller is not None and caller.kind == "user":
-        joining = await _signed_in(people, invitation, wanted, caller, origin)
-    elif wanted.current_password is not None:
-        joining = await _known(people, invitation, wanted, origin)
+        member = await _accept_signed_in(people, invitation, acceptance, caller, origin)
+    elif acceptance.current_password is not None:
+        member = await _accept_with_password(people, invitation, acceptance, origin)
     else:
-        joining = await _new(people, invitation, wanted, origin, now)
-    with run_as_caller(make_user_caller(joining.proven.user)):
+        member = await _accept_with_new_account(people, invitation, acceptance, origin, now)
+    with run_as_caller(make_user_caller(member.proven.user)):
         async with people.database.write() as session:
-            user = await _join(session, invitation, joining, now)
+            user = await _add_new_member(session, invitation, member, now)
             return await complete_sign_in(
                 people, session, user, invitation.organisation_id, origin=origin, now=now
             )
 
 
-async def _signed_in(
+async def _accept_signed_in(
     people: PeopleContext,
     invitation: Invitation,
-    wanted: InvitationAccept,
+    acceptance: InvitationAccept,
     caller: Principal,
     origin: ClientInfo,
-) -> _Joining:
-    """Who is signed in. The token of a sign-in alone gives nobody a password."""
+) -> _NewMember:
+    """Accept as the signed-in person. A session token alone does not allow a new password."""
     with run_with_full_scope():
         async with people.database.read() as reader:
             user = (await reader.scalars(select(User).where(User.id == caller.key_id))).one()
     if user.email != invitation.email:
         raise ForbiddenError(
-            "The invitation is for another address than yours.", code="invitation_for_another"
+            "The invitation is for another address. Sign in with the account of that address.",
+            code="invitation_for_another",
         )
     if user.password_hash is not None:
-        return await _known(people, invitation, wanted, origin, user)
-    if wanted.password is not None or wanted.current_password is not None:
+        return await _accept_with_password(people, invitation, acceptance, origin, user)
+    if acceptance.password is not None or acceptance.current_password is not None:
         raise make_no_password_error()
-    _check_unnamed(wanted)
-    return _Joining(VerifiedUser(user), None, new=False)
+    _check_no_name(acceptance)
+    return _NewMember(VerifiedUser(user), None, new=False)
 
 
-def _check_unnamed(wanted: InvitationAccept) -> None:
-    """Refuse a name for an account that has one: passed over, the caller would think that it was changed.
-
-    Raises:
-        InvalidError: `name_not_taken`.
-    """
-    if wanted.name is not None:
+def _check_no_name(acceptance: InvitationAccept) -> None:
+    """Refuse a name for an existing account (InvalidError `name_not_taken`): it would be silently ignored."""
+    if acceptance.name is not None:
         raise InvalidError(
-            "The account keeps its name: leave this out, and change it with `PATCH /v1/me`.",
+            "An existing account has a name already. Leave `name` out, and change it with `PATCH /v1/me`.",
             code="name_not_taken",
         ).at("body.name")
 
 
-async def _known(
+async def _accept_with_password(
     people: PeopleContext,
     invitation: Invitation,
-    wanted: InvitationAccept,
+    acceptance: InvitationAccept,
     origin: ClientInfo,
     user: User | None = None,
-) -> _Joining:
-    """Who knows an account's password, and chooses another one."""
-    if wanted.current_password is None or wanted.password is None:
+) -> _NewMember:
+    """Accept with an account whose password the person knows, and choose a new password."""
+    if acceptance.current_password is None or acceptance.password is None:
         raise InvalidError(
-            "Give your `current_password`, and choose a new `password`: others may know the present one.",
+            "Give your `current_password`, and a new `password`: others may know the present one.",
             code="passwords_needed",
         )
-    _check_unnamed(wanted)
-    current, password = wanted.current_password.get_secret_value(), wanted.password.get_secret_value()
+    _check_no_name(acceptance)
+    current, password = acceptance.current_password.get_secret_value(), acceptance.password.get_secret_value()
     wrong = "There is no account with the invitation's address that has this `current_password`."
-    meant = None if user is None else user.id
-    proven = await verify_password(people, invitation.email, current, origin, user_id=meant, wrong=wrong)
+    user_id = None if user is None else user.id
+    proven = await verify_password(people, invitation.email, current, origin, user_id=user_id, wrong=wrong)
     normal = check_password(password, (proven.user.name, invitation.email), field=_PASSWORD)
     if normal == normalise_password(current):
         raise InvalidError(
-            "The new password is the present one: choose another.", code="password_unchanged"
+            "The new password is the present one. Choose another one.", code="password_unchanged"
         ).at(_PASSWORD)
     subjects = AttemptSubjects.of(invitation.email, origin)
-    return _Joining(proven, await people.hasher.hash(normal, subjects), new=False)
+    return _NewMember(proven, await people.hasher.hash(normal, subjects), new=False)
 
 
-async def _new(
-    people: PeopleContext, invitation: Invitation, wanted: InvitationAccept, origin: ClientInfo, now: datetime
-) -> _Joining:
-    """Who gets an account now. That there is one with this address only who has its password is told."""
-    if wanted.name is None or wanted.password is None:
+async def _accept_with_new_account(
+    people: PeopleContext,
+    invitation: Invitation,
+    acceptance: InvitationAccept,
+    origin: ClientInfo,
+    now: datetime,
+) -> _NewMember:
+    """Accept with a new account. Only the holder of an account's password learns that the account exists."""
+    if acceptance.name is None or acceptance.password is None:
         raise InvalidError(
-            "Give `name` and `password`; or, of an account with this address that you have, its "
-            "`current_password`, and a new `password`.",
+            "Give `name` and `password` to create an account. If you have an account with this address, "
+            "give its `current_password` and a new `password`.",
             code="name_and_password_needed",
         )
-    email, password = invitation.email, wanted.password.get_secret_value()
-    normal = check_password(password, (wanted.name, email), field=_PASSWORD)
+    email, password = invitation.email, acceptance.password.get_secret_value()
+    normal = check_password(password, (acceptance.name, email), field=_PASSWORD)
     subjects = AttemptSubjects.of(email, origin)
     await count_attempt(people, subjects)
     with run_with_full_scope():
         async with people.database.read() as reader:
             account = await repository.find_account_by_email(reader, email)
-    # Somebody else may have given them that one. Where there is no account, it takes as long.
+    # The same password proves the same person. Without an account the check takes as long.
     if await people.hasher.verify(normal, None if account is None else account.password_hash, subjects):
         raise ConflictError(
-            "You have an account with this address and this password: give it as `current_password`, and a "
+            "You have an account with this address and this password. Give it as `current_password`, and a "
             "new one as `password`.",
             code="account_exists",
         )
     hashed = await people.hasher.hash(normal, subjects)
-    # Of the account's tries this was one: with invitations of one's own making, one could guess on for ever.
+    # The attempt still counts for the account: with self-made invitations one could guess without a limit.
     await attempt_limiter.forget_attempt(people.database, subjects.address)
-    return _Joining(VerifiedUser(make_user(email, wanted.name, hashed, now, wanted.locale)), hashed, new=True)
+    return _NewMember(
+        VerifiedUser(make_user(email, acceptance.name, hashed, now, acceptance.locale)), hashed, new=True
+    )
 
 
-async def _join(session: WriteSession, invitation: Invitation, joining: _Joining, now: datetime) -> User:
-    """Use up an invitation: the person becomes a member, and is made where they are new."""
+async def _add_new_member(
+    session: WriteSession, invitation: Invitation, member: _NewMember, now: datetime
+) -> User:
+    """Mark an invitation as accepted, store a new person, and add the membership."""
     use = update(Invitation).where(
         Invitation.id == invitation.id,
         Invitation.accepted_at.is_(None),
@@ -257,13 +261,13 @@ async def _join(session: WriteSession, invitation: Invitation, joining: _Joining
     if await session.scalar(use.values(accepted_at=now).returning(Invitation.id)) is None:
         raise TokenRefusedError
     await lock_organisation(session, invitation.organisation_id)
-    if joining.new:
-        user = joining.proven.user
+    if member.new:
+        user = member.proven.user
         session.add(user)
         await session.flush()
     else:
-        user = await joining.proven.hold(session)
+        user = await member.proven.lock(session)
     await add_member(session, invitation, user, now)
-    if not joining.new:
-        await set_password(session, user, joining.hashed, now)
+    if not member.new:
+        await set_password(session, user, member.hashed, now)
     return user

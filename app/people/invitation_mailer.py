@@ -1,8 +1,7 @@
-"""Mails invitations: takes those that are due, sends them, and writes down what came of it.
+"""Sends the mails of invitations: leases due ones, records each outcome, and retries with a back-off.
 
-Owns when a mail that was not taken is tried again. Several processes may do so at once: whoever takes an
-invitation puts it off for a minute first, and a process that dies meanwhile leaves it to the next one. The
-token is in the database sealed, and only until its mail is sent or given up; it is in no log.
+Several processes may run it concurrently. A lease lasts a minute: if the process dies, another one retries
+then. The token is stored encrypted, and only until its mail is sent or given up; it is never logged.
 """
 
 import asyncio
@@ -26,12 +25,12 @@ from app.platform.secrets.sealed_columns import INVITATION_TOKEN
 from app.platform.secrets.sealing import SealingError, SecretSealer
 
 SCHEDULE_S: Final = (5, 60, 600, 3600, 4 * 3600, 24 * 3600)
-"""The waits after attempts that failed, in seconds; then a mail is given up."""
+"""The back-off after each failed attempt, in seconds; then the mail is given up."""
 
-_EVERY_S: Final = 1.0
-_AT_ONCE: Final = 4
+_POLL_S: Final = 1.0
+_BATCH_SIZE: Final = 4
 _FINAL: Final = frozenset({"address_refused"})
-_TAKE: Final = """
+_LEASE: Final = """
 UPDATE invitations AS taken SET mail_due_at = now() + interval '1 minute', mail_attempts = mail_attempts + 1
 FROM (
     SELECT id FROM invitations WHERE mail_status = 'pending' AND mail_due_at <= now()
@@ -47,30 +46,30 @@ UPDATE invitations SET mail_status = 'sent', mail_reason = NULL, mailed_at = now
     mail_token = NULL
 WHERE id = $1
 """
-_PUT_OFF: Final = "UPDATE invitations SET mail_reason = $2, mail_due_at = now() + $3::interval WHERE id = $1"
+_RETRY: Final = "UPDATE invitations SET mail_reason = $2, mail_due_at = now() + $3::interval WHERE id = $1"
 _GIVEN_UP: Final = """
 UPDATE invitations SET mail_status = 'failed', mail_reason = coalesce($2, mail_reason), mail_due_at = NULL,
     mail_token = NULL
 WHERE id = $1
 """
 _TYPE: Final = "invitation"
-_ENDED: Final = "invitation_ended"  # accepted, replaced or over before the mail went
+_ENDED: Final = "invitation_ended"  # accepted, revoked or expired before the mail was sent
 _log = get_logger(__name__)
 
 
 async def run_invitation_mailer(
     database: Database, installation: InstallationSettings, sealer: SecretSealer, stop: asyncio.Event
 ) -> None:
-    """Mail what is due, again and again.
+    """Send due invitations until stopped.
 
     Args:
-        database: Under the role that delivers.
-        installation: Knows the mail server, and where links begin.
-        sealer: Opens tokens.
-        stop: Set when it is to end.
+        database: The database, with the role of `vigie deliver`.
+        installation: The mail server, and the base URL of links.
+        sealer: Decrypts tokens.
+        stop: Ends the loop when it is set.
     """
     async with EmailTransport(installation.smtp, installation) as mailer:
-        while not await wait_until_set(stop, _EVERY_S):
+        while not await wait_until_set(stop, _POLL_S):
             try:
                 await mail_due_invitations(database, mailer, installation, sealer)
             except DATABASE_ERRORS as error:
@@ -80,12 +79,22 @@ async def run_invitation_mailer(
 async def mail_due_invitations(
     database: Database, mailer: EmailTransport, installation: InstallationSettings, sealer: SecretSealer
 ) -> int:
-    """Mail the invitations that are due; how many these were."""
+    """Send a batch of due invitations.
+
+    Args:
+        database: The database.
+        mailer: The transport of mails.
+        installation: The base URL of links.
+        sealer: Decrypts tokens.
+
+    Returns:
+        The number of invitations in the batch.
+    """
     connection = await database.connect()
     try:
-        rows = await connection.fetch(_TAKE, _AT_ONCE)
+        rows = await connection.fetch(_LEASE, _BATCH_SIZE)
         for row in rows:
-            await _settle(connection, row, await _attempt(row, mailer, installation, sealer))
+            await _record_outcome(connection, row, await _attempt(row, mailer, installation, sealer))
     finally:
         await connection.close()
     return len(rows)
@@ -97,7 +106,7 @@ async def _attempt(
     installation: InstallationSettings,
     sealer: SecretSealer,
 ) -> AttemptOutcome | None:
-    """Mail an invitation; None where there is nothing to mail any more."""
+    """Send an invitation; None if it is no longer open."""
     if not row["open"] or row["mail_token"] is None:
         return None
     try:
@@ -121,8 +130,12 @@ async def _attempt(
     return await mailer.post(msgspec.json.encode(mail), [row["email"]], sent, datetime.now(UTC))
 
 
-async def _settle(connection: RawConnection, row: Any, outcome: AttemptOutcome | None) -> None:  # noqa: ANN401 (a row)
-    """Write down what came of an attempt."""
+async def _record_outcome(
+    connection: RawConnection,
+    row: Any,  # noqa: ANN401 (a row)
+    outcome: AttemptOutcome | None,
+) -> None:
+    """Record the outcome of an attempt."""
     if outcome is None:
         await connection.execute(_GIVEN_UP, row["id"], _ENDED)
     elif outcome.delivered:
@@ -131,7 +144,7 @@ async def _settle(connection: RawConnection, row: Any, outcome: AttemptOutcome |
         await connection.execute(_GIVEN_UP, row["id"], outcome.reason)
     else:
         wait = timedelta(seconds=SCHEDULE_S[row["mail_attempts"] - 1])
-        await connection.execute(_PUT_OFF, row["id"], outcome.reason, wait)
+        await connection.execute(_RETRY, row["id"], outcome.reason, wait)
     if outcome is not None:
         _log.info(
             "invitation_mailed",

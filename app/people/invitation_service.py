@@ -1,4 +1,4 @@
-"""How somebody is invited under an e-mail address, and made a member."""
+"""Creates invitations for e-mail addresses, and adds the members that accept them."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,9 +17,8 @@ from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealed_columns import INVITATION_TOKEN
 from app.platform.secrets.sealing import SecretSealer
-from app.registry import service as sites
 from app.registry.models import Organisation
-from app.registry.service import check_key_has_no_expiry
+from app.registry.service import check_key_has_no_expiry, resolve_organisation
 
 INVITATION_PREFIX: Final = "vgi_"
 
@@ -27,31 +26,44 @@ INVITATION_PREFIX: Final = "vgi_"
 async def invite_member(
     session: WriteSession,
     principal: Principal,
-    wanted: InvitationCreate,
+    new_invitation: InvitationCreate,
     *,
     people: PeopleContext,
     sealer: SecretSealer,
     now: datetime,
 ) -> tuple[str, Invitation]:
-    """Make an invitation; what the address had open in this organisation ends.
+    """Create an invitation, and revoke earlier open ones of the address in this organisation.
 
-    Where there is a mail server, its mail is to be sent, which `app.people.invitation_mailer` does.
+    If there is a mail server, the mail is due now, and `app.people.invitation_mailer` sends it.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        new_invitation: The invitation.
+        people: The dependencies of sign-in.
+        sealer: Encrypts the token for the mailer.
+        now: The time of creation.
+
+    Returns:
+        The only copy of the token, and the invitation.
 
     Raises:
-        NotFoundError: No such organisation, or site.
-        ForbiddenError: A role that may do more than the caller; `outlives_key`: a key that ends.
+        NotFoundError: The organisation or a site does not exist.
+        ForbiddenError: The role has scopes that the caller lacks; `outlives_key`: the caller's key expires.
         ConflictError: `already_member`.
         InvalidError: `owner_of_sites`, `foreign_organisation`.
     """
-    member_service.check_role_grant(principal, wanted.role)
-    # A person has no end, and can make keys that have none.
+    member_service.check_role_grant(principal, new_invitation.role)
+    # A membership has no expiry, and the member can create keys without one.
     check_key_has_no_expiry(principal)
-    organisation = await sites.resolve_organisation(session, principal, wanted.organisation_id)
-    await member_service.check_member_sites(session, principal, organisation, wanted.role, wanted.site_ids)
-    if await repository.is_member(session, organisation.id, wanted.email):
+    organisation = await resolve_organisation(session, principal, new_invitation.organisation_id)
+    await member_service.check_member_sites(
+        session, principal, organisation, new_invitation.role, new_invitation.site_ids
+    )
+    if await repository.is_member(session, organisation.id, new_invitation.email):
         raise _already_member()
     for former in await repository.lock_open_invitations(
-        session, wanted.email, now, organisation=organisation.id
+        session, new_invitation.email, now, organisation=organisation.id
     ):
         former.revoked_at = now
         former.mail_token = None
@@ -59,15 +71,15 @@ async def invite_member(
     row = Invitation(
         id=new_id(),
         organisation_id=organisation.id,
-        email=wanted.email,
-        role=wanted.role,
-        site_ids=wanted.site_ids,
+        email=new_invitation.email,
+        role=new_invitation.role,
+        site_ids=new_invitation.site_ids,
         token_hash=hash_key(token),
         invited_by=principal.key_id,
         invited_by_name=principal.name,
         created_at=now,
         expires_at=now + timedelta(seconds=people.settings.invitation_s),
-        language=wanted.language,
+        language=new_invitation.language,
     )
     if people.installation.smtp.host is not None and sealer.ready:
         row.mail_status, row.mail_due_at = "pending", now
@@ -78,11 +90,19 @@ async def invite_member(
 
 
 def _already_member() -> ConflictError:
-    return ConflictError("Somebody with this address is a member already.", code="already_member")
+    return ConflictError("A person with this address is a member already.", code="already_member")
 
 
 def make_user(email: str, name: str, password_hash: str | None, now: datetime, locale: Locale = "en") -> User:
-    """A person to be."""
+    """Build a new person, which the caller stores.
+
+    Args:
+        email: The address, in lower case.
+        name: The name.
+        password_hash: The hash of the password; None: no password.
+        now: The time of creation.
+        locale: The language.
+    """
     return User(
         id=new_id(),
         email=email,
@@ -95,17 +115,23 @@ def make_user(email: str, name: str, password_hash: str | None, now: datetime, l
 
 
 async def lock_organisation(session: WriteSession, organisation_id: UUID) -> None:
-    """Have whoever else adds or changes members of an organisation wait; before any of them is locked."""
-    # What only refers to the organisation does not wait: a sign-in, which holds its person, would do so in a
-    # circle.
-    wanted = select(Organisation.id).where(Organisation.id == organisation_id)
-    await session.execute(wanted.with_for_update(key_share=True))
+    """Lock an organisation against concurrent changes of its members. Lock it before its members."""
+    # Inserts of rows that refer to it do not wait: a sign-in, which has locked its person, would deadlock.
+    statement = select(Organisation.id).where(Organisation.id == organisation_id)
+    await session.execute(statement.with_for_update(key_share=True))
 
 
 async def add_member(session: WriteSession, invitation: Invitation, user: User, now: datetime) -> None:
-    """Make a person what an invitation says (ConflictError `already_member`).
+    """Add the membership of an invitation. The caller ends earlier credentials in the same transaction.
 
-    What the person could sign in with before has to end in the same transaction: others may have it.
+    Args:
+        session: The transaction, which has locked the organisation.
+        invitation: The invitation.
+        user: The person, locked or new.
+        now: The time.
+
+    Raises:
+        ConflictError: `already_member`.
     """
     if await repository.is_member(session, invitation.organisation_id, user.email):
         raise _already_member()

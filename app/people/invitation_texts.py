@@ -1,4 +1,4 @@
-"""What the mail of an invitation says, in English and in French. Pure."""
+"""Composes the mail of an invitation, in English and in French. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +13,7 @@ _NAME_LIMIT: Final = 120
 
 
 class _Words(NamedTuple):
-    """The words of one language."""
+    """The texts of one language."""
 
     tag: str
     subject: str
@@ -30,13 +30,13 @@ _WORDS: Final[Mapping[str, _Words]] = {
     "en": _Words(
         tag="Invitation",
         subject="You are invited to join {organisation} on Vigie",
-        lead="{inviter} invites you to join {organisation} on Vigie, where the city's sensors are watched.",
-        how="Open the link below to accept. It is for you alone: whoever opens it can join in your place.",
+        lead="{inviter} invites you to join {organisation} on Vigie, which monitors the city's sensors.",
+        how="Open the link below to accept. It is for you alone: anyone who opens it can join in your place.",
         role="Role",
         inviter="Invited by",
         until="Valid until",
         roles={"owner": "Owner", "operator": "Operator", "viewer": "Viewer", "installer": "Installer"},
-        footer="You did not expect this? Ignore this mail: without you, nothing happens.",
+        footer="If you did not expect this invitation, ignore this email. Nothing happens unless you accept.",
     ),
     "fr": _Words(
         tag="Invitation",
@@ -63,15 +63,15 @@ _WORDS: Final[Mapping[str, _Words]] = {
 def build_invitation_page(
     language: str, *, organisation: str, inviter: str, role: str, expires_at: datetime, link: str
 ) -> MailContent:
-    """Make the mail of an invitation.
+    """Compose the mail of an invitation.
 
     Args:
         language: `en` or `fr`; any other: English.
-        organisation: What the organisation is called.
-        inviter: Who invites.
-        role: The role that the person gets.
-        expires_at: Until when it holds, aware.
-        link: Where it is accepted, with the token.
+        organisation: The organisation's name.
+        inviter: The name of the inviting person or API key.
+        role: The role of the new member.
+        expires_at: The expiry, with a time zone.
+        link: The link with the token.
     """
     texts = get_mail_texts(language)
     words = _WORDS[texts.language]

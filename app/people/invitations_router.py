@@ -1,4 +1,4 @@
-"""REST for invitations: made by those who may give the role, accepted without an API key."""
+"""Serves the REST endpoints of invitations. They are accepted by their token, without an API key."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -49,7 +49,7 @@ async def _get(
 @router.post(
     "",
     operation_id="create_invitation",
-    summary="Invite somebody",
+    summary="Invite a person",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
@@ -60,11 +60,12 @@ async def create_invitation(
     session: WriteSessionDep,
     people: PeopleDependency,
 ) -> InvitationCreated:
-    """Invite somebody under an e-mail address, with a role that may do no more than the caller.
+    """Invite an e-mail address. The role cannot have scopes that the caller lacks.
 
-    Where there is a mail server, the link is mailed to the address, in `language`; `mail_status` says what
-    came of it. The token is shown here and never again. Whoever has it becomes the member: where nothing is
-    mailed, hand it over so that only the person reads it. It ends an earlier invitation of the same address.
+    If there is a mail server, the link is mailed to the address, in `language`; `mail_status` shows the
+    outcome. The response shows the token once. Anyone who has it can become the member: if no mail is sent,
+    hand it over so that only the person reads it. A new invitation revokes an earlier one of the same
+    address.
     """
     now = datetime.now(UTC)
     token, row = await invitation_service.invite_member(
@@ -87,15 +88,17 @@ async def accept_invitation(
 ) -> SessionCreated:
     """Become a member, and sign in to the organisation.
 
-    Who gives a name and chooses a password gets an account, of their own also where there is one with this
-    address already. Who has that one, and wants to keep one account for all, gives its `current_password` and
-    chooses another, and no `name`, for it keeps its own; all sign-ins before this one end. Who signs in by
-    the OpenID Connect provider calls with the token of a sign-in, and gives neither name nor password. Tries
-    are limited as in `POST /v1/sessions`.
+    - To create an account, give `name` and `password`. It is separate from an account with the same address.
+    - To use an existing account with this address, give its `current_password` and a new `password`, without
+      `name`. All other sign-ins of the account end.
+    - If you sign in through the OpenID Connect provider, call with the token of a sign-in, without name and
+      password.
+
+    Attempts are limited as in `POST /v1/sessions`.
     """
     now = datetime.now(UTC)
     caller = None
-    # Not as a dependency: the call asks for no key, and is documented so.
+    # Not a dependency: the token is optional, and the OpenAPI document shows no authentication.
     if (credentials := await bearer(request)) is not None:
         caller = await authenticate_token(request.app.state, credentials.credentials, now)
     return await invitation_acceptance.accept_open_invitation(
@@ -112,18 +115,18 @@ async def accept_invitation(
 async def list_invitations(
     principal: MembersReader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.INVITATIONS.page_request)],
+    page_request: Annotated[PageRequest, Depends(repository.INVITATIONS.asked)],
     *,
     organisation: OrganisationFilter = None,
-    state: Annotated[InvitationState | None, Query(description="Only those in this state")] = None,
-    q: Annotated[Name | None, Query(description="Part of the address, in any case")] = None,
+    state: Annotated[InvitationState | None, Query(description="Only invitations in this state")] = None,
+    q: Annotated[Name | None, Query(description="Part of the address, case-insensitive")] = None,
 ) -> Page[InvitationOut]:
-    """Invitations, by default the oldest first, without their tokens. Each reading is recorded."""
+    """List invitations without tokens, by default the oldest first. The audit log records each reading."""
     now = datetime.now(UTC)
     rows = await repository.list_invitations(
-        session, principal.visible(), asked, organisation=organisation, state=state, search=q, now=now
+        session, principal.visible(), page_request, organisation=organisation, state=state, search=q, now=now
     )
-    page, following = repository.INVITATIONS.cut(rows, asked)
+    page, following = repository.INVITATIONS.cut(rows, page_request)
     await record_invitations(session, page)
     return Page(data=[InvitationOut.of(row, now) for row in page], next=following)
 
@@ -137,7 +140,7 @@ async def list_invitations(
 async def get_invitation(
     invitation_id: str, principal: MembersReader, session: WriteSessionDep
 ) -> InvitationOut:
-    """One invitation, without its token. Each reading is recorded."""
+    """Read an invitation without its token. The audit log records each reading."""
     row = await _get(session, invitation_id, principal.visible())
     await record_invitations(session, [row])
     return InvitationOut.of(row, datetime.now(UTC))
@@ -153,11 +156,13 @@ async def get_invitation(
 async def revoke_invitation(
     invitation_id: str, principal: MembersWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
-    """Let nobody accept an invitation any more. It stays in the list for thirty days."""
+    """Revoke an invitation: it can no longer be accepted. The list shows it for thirty more days."""
     row = await _get(session, invitation_id, principal.visible(), lock=True)
     now = datetime.now(UTC)
     matching.check(InvitationOut.of(row, now))
     if row.accepted_at is not None:
-        raise ConflictError("It was accepted: remove the member instead.", code="invitation_accepted")
+        raise ConflictError(
+            "The invitation was accepted already. Remove the member instead.", code="invitation_accepted"
+        )
     row.revoked_at = row.revoked_at or now
     row.mail_token = None

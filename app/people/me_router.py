@@ -1,4 +1,4 @@
-"""REST for who calls: an API key or a person, and what people change of themselves."""
+"""Serves the REST endpoints about the caller: identity, own data, password and own sign-ins."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -19,7 +19,6 @@ from app.people.schemas import (
     SessionOut,
 )
 from app.people.sessions import ClientInfo, is_session_active
-from app.platform.db.database import WriteSession
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
@@ -36,15 +35,15 @@ router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=StrictR
 _WHAT: Final = "sign-in"
 
 
-@router.get("", operation_id="get_me", summary="Who am I?", responses=document_problems(401))
+@router.get("", operation_id="get_me", summary="Read the caller", responses=document_problems(401))
 async def get_me(principal: Annotated[Principal, Depends(current_principal)], people: PeopleDependency) -> Me:
-    """Who calls, whom they work for, and what they may do; of a person, all that they are elsewhere too."""
-    # Of the organisations that are not worked for just now, the database shows nothing.
+    """Read the caller's identity, organisation and scopes; for a person, all memberships too."""
+    # Row-level security hides the person's other organisations.
     with run_with_full_scope():
         async with people.database.read() as session:
-            places, user = [], None
+            memberships, user = [], None
             if principal.kind == "user":
-                places = await repository.list_memberships(session, principal.key_id)
+                memberships = await repository.list_memberships(session, principal.key_id)
                 user = await session.get(User, principal.key_id)
             organisation = await session.get(Organisation, principal.organisation_id)
     if organisation is None:
@@ -59,24 +58,19 @@ async def get_me(principal: Annotated[Principal, Depends(current_principal)], pe
         scopes=sorted(principal.scopes),
         site_ids=None if sites is None else list(sites),
         user=None if user is None else PersonOut.of(user),
-        memberships=[PlaceOut.of(place) for place in places],
+        memberships=[PlaceOut.of(each) for each in memberships],
     )
-
-
-async def _myself(session: WriteSession, principal: Principal) -> User:
-    wanted = select(User).where(User.id == principal.key_id).with_for_update()
-    return (await session.scalars(wanted)).one()
 
 
 @router.patch(
     "",
     operation_id="update_me",
-    summary="Change one's name or language",
+    summary="Change your name or language",
     responses=document_problems(400, 401, 403, 413, 415, 422),
 )
 async def update_me(body: MeChange, principal: Person, session: WriteSessionDep) -> PersonOut:
-    """Change the fields that are given. The address stays: it is what invitations are for."""
-    user = await _myself(session, principal)
+    """Change the given fields. The address cannot change: invitations are for it."""
+    user = await repository.lock_user(session, principal.key_id)
     for name, value in collect_sent_fields(body).items():
         setattr(user, name, value)
         user.updated_at = datetime.now(UTC)
@@ -87,14 +81,14 @@ async def update_me(body: MeChange, principal: Person, session: WriteSessionDep)
 @router.post(
     "/password",
     operation_id="change_password",
-    summary="Change one's password",
+    summary="Change your password",
     status_code=204,
     responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
 )
 async def change_password(
     body: PasswordChange, request: Request, principal: Person, token: TokenHash, people: PeopleDependency
 ) -> None:
-    """Change the password. All other sign-ins of the person end."""
+    """Change your password. All your other sign-ins end."""
     await password_service.change_password(
         people,
         principal.key_id,
@@ -117,7 +111,7 @@ _SESSIONS: Final = SortOrders(
 @router.get(
     "/sessions",
     operation_id="list_my_sessions",
-    summary="List one's sign-ins",
+    summary="List your sign-ins",
     responses=document_problems(401, 403, 422),
 )
 async def list_my_sessions(
@@ -125,27 +119,27 @@ async def list_my_sessions(
     token: TokenHash,
     people: PeopleDependency,
     session: ReadSessionDep,
-    asked: Annotated[PageRequest, Depends(_SESSIONS.page_request)],
+    page_request: Annotated[PageRequest, Depends(_SESSIONS.asked)],
 ) -> Page[SessionOut]:
-    """The person's sign-ins that hold, for whichever organisation, by default the oldest first."""
-    wanted = select(UserSession).where(UserSession.user_id == principal.key_id)
-    wanted = wanted.where(is_session_active(people.settings, datetime.now(UTC)))
-    rows = (await session.scalars(_SESSIONS.page(wanted, asked))).all()
-    page, following = _SESSIONS.cut(rows, asked)
+    """List your active sign-ins for all organisations, by default the oldest first."""
+    statement = select(UserSession).where(UserSession.user_id == principal.key_id)
+    statement = statement.where(is_session_active(people.settings, datetime.now(UTC)))
+    rows = (await session.scalars(_SESSIONS.page(statement, page_request))).all()
+    page, following = _SESSIONS.cut(rows, page_request)
     return Page(data=[SessionOut.of(row, token) for row in page], next=following)
 
 
 @router.delete(
     "/sessions/{session_id}",
     operation_id="end_my_session",
-    summary="End one of one's sign-ins",
+    summary="End one of your sign-ins",
     status_code=204,
     responses=document_problems(401, 403, 404),
 )
 async def end_my_session(
     session_id: str, principal: Person, people: PeopleDependency, session: WriteSessionDep
 ) -> None:
-    """End a sign-in, such as one on a device that was lost."""
+    """End one of your sign-ins, for example that of a lost device."""
     now = datetime.now(UTC)
     end = update(UserSession).where(
         UserSession.id == parse_id(session_id, _WHAT),

@@ -1,7 +1,6 @@
-"""What a member may do: roles as sets of scopes. Pure.
+"""Defines the roles of members as sets of scopes. Pure.
 
-A role is a word for people; what is checked are scopes, as for API keys. A new scope is nobody's but the
-owners' until it is written here.
+Requests check scopes, as for API keys. Only owners have a new scope until it is added to a role here.
 """
 
 from collections.abc import Mapping
@@ -22,9 +21,8 @@ _READS: Final = (
     "webhooks:read",
 )
 SCOPES_OF: Final[Mapping[Role, tuple[str, ...]]] = {
-    # Members, API keys, and all else.
     "owner": (ALL_SCOPES,),
-    # What the organisation does day by day; not who may do it.
+    # Daily operation, without the management of members and API keys.
     "operator": (
         *_READS,
         "sites:write",
@@ -38,7 +36,7 @@ SCOPES_OF: Final[Mapping[Role, tuple[str, ...]]] = {
         "rights:read",
         "rights:write",
     ),
-    # What others did is in the audit log, who they are among the members: neither is shown to those who look.
+    # Without `audit:read` and `members:read`: they show personal data of other people.
     "viewer": _READS,
     "installer": ("sites:read", "boxes:write", "telemetry:read"),
 }

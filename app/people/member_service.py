@@ -1,8 +1,8 @@
-"""What happens when members are changed, removed, or get a token for a new password.
+"""Changes and removes members, and creates tokens for new passwords.
 
-Nobody gives a role that may do more than they may themselves, nor changes somebody who has one; and an
-organisation keeps an owner. What concerns a person in all their organisations needs the reach of the program,
-for these have to be seen: the caller's own reach is checked here.
+A caller cannot grant a role with scopes that it lacks, nor change a member with such a role. An organisation
+always has an owner. A change that affects a person in all their organisations runs with the full tenant
+scope, since it must see them all; so the caller's own scope is checked here.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from app.platform.kernel.api_keys import generate_key, hash_key
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
-from app.registry import service as sites
+from app.registry import service
 from app.registry.models import Organisation
 from app.registry.repository import find_organisation
 from app.registry.service import check_key_has_no_expiry
@@ -38,39 +38,58 @@ _WHAT: Final = "member"
 
 
 def check_role_grant(principal: Principal, role: Role) -> None:
-    """Refuse to give a role, or to touch who has it, that may do what the caller may not (ForbiddenError)."""
-    sites.check_scopes_covered(principal, SCOPES_OF[role])
+    """Refuse to grant a role, or to change its holder, if the caller lacks its scopes (ForbiddenError)."""
+    service.check_scopes_covered(principal, SCOPES_OF[role])
 
 
 async def check_member_sites(
     session: WriteSession, principal: Principal, owner: Organisation, role: Role, site_ids: list[UUID] | None
 ) -> None:
-    """Refuse sites that are not in the organisation's reach (NotFoundError), and owners of some sites only.
+    """Check the sites of a membership.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        owner: The organisation of the membership.
+        role: The role.
+        site_ids: The only sites of the membership; None: all.
 
     Raises:
-        InvalidError: `owner_of_sites`.
+        NotFoundError: A site does not belong to the organisation or its clients.
+        InvalidError: `owner_of_sites`: the role of an owner cannot be limited to sites.
     """
     if role == "owner" and site_ids is not None:
         raise InvalidError(
-            "An owner is one of the whole organisation: leave `site_ids` out.", code="owner_of_sites"
+            "An owner cannot be limited to sites. Leave `site_ids` out, or choose another role.",
+            code="owner_of_sites",
         )
-    await sites.check_key_sites(session, principal, owner, site_ids)
+    await service.check_key_sites(session, principal, owner, site_ids)
 
 
 async def get_member(
     session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False
 ) -> tuple[Membership, User]:
-    """One member (NotFoundError)."""
+    """Get a member.
+
+    Args:
+        session: The session.
+        identifier: The membership's id, as in the path.
+        visible: The caller's tenant scope.
+        lock: Lock the membership and the person until the transaction ends.
+
+    Raises:
+        NotFoundError: The member does not exist, or is outside the tenant scope.
+    """
     found = await repository.find_member(session, parse_id(identifier, _WHAT), visible, lock=lock)
     if found is None:
         raise NotFoundError(_WHAT, identifier)
     return found
 
 
-async def _to_change(
+async def _lock_member(
     session: WriteSession, principal: Principal, identifier: str
 ) -> tuple[Membership, User, Organisation]:
-    """A member whom the caller may change. Whoever else changes members of the organisation waits."""
+    """Lock a member that the caller may change, and its organisation against other changes of members."""
     membership, _ = await get_member(session, identifier, principal.visible())
     organisation = await find_organisation(
         session, membership.organisation_id, principal.visible(), lock=True
@@ -82,35 +101,49 @@ async def _to_change(
     return membership, user, organisation
 
 
-async def _keep_an_owner(session: WriteSession, membership: Membership) -> None:
-    """Refuse to take away the last owner (ConflictError `last_owner`)."""
+async def _check_not_last_owner(session: WriteSession, membership: Membership) -> None:
+    """Refuse to remove the last owner (ConflictError `last_owner`)."""
     if membership.role == "owner" and not await repository.count_owners(
         session, membership.organisation_id, but=membership.id
     ):
         raise ConflictError(
-            "This is the organisation's last owner: make somebody else one first.", code="last_owner"
+            "This is the organisation's last owner. Make another member an owner first.", code="last_owner"
         )
 
 
-async def _check_all_theirs(session: WriteSession, principal: Principal, user: User) -> None:
-    """Refuse what concerns a person everywhere to whoever does not reach all of their organisations.
+async def _check_all_memberships(session: WriteSession, principal: Principal, user: User) -> None:
+    """Refuse a change of the whole account if the caller cannot access all organisations of the person.
+
+    Otherwise one organisation could take over the person's access to another one.
 
     Raises:
-        ConflictError: `member_elsewhere`: otherwise each of them could take over the person's part in others.
-        ForbiddenError: The person may do more somewhere than the caller.
+        ConflictError: `member_elsewhere`: the person has an organisation outside the caller's tenant scope.
+        ForbiddenError: The person has a role with scopes that the caller lacks.
     """
-    places = await repository.list_memberships(session, user.id)
-    if not all(principal.visible().includes(place.organisation.id) for place in places):
+    memberships = await repository.list_memberships(session, user.id)
+    if not all(principal.visible().includes(each.organisation.id) for each in memberships):
         raise ConflictError(
-            "This person belongs to other organisations too: only an administrator of the platform may.",
+            "This person belongs to other organisations too. Only an administrator of the platform can do "
+            "this.",
             code="member_elsewhere",
         )
-    for place in places:
-        check_role_grant(principal, place.membership.role)
+    for each in memberships:
+        check_role_grant(principal, each.membership.role)
 
 
-def _is_more(role: Role, site_ids: list[UUID] | None, before: Membership) -> bool:
-    """Whether a member may do anything with these that they might not before."""
+async def _set_disabled(
+    session: WriteSession, principal: Principal, user: User, *, disabled: bool, now: datetime
+) -> None:
+    """Disable or enable an account. Its sessions end, and do not come back when it is enabled again."""
+    await _check_all_memberships(session, principal, user)
+    user.disabled_at = now if disabled else None
+    user.updated_at = now
+    await end_sessions(session, user.id, now)
+    await delete_reset_tokens(session, user.id)
+
+
+def _grants_more(role: Role, site_ids: list[UUID] | None, before: Membership) -> bool:
+    """Whether a role and sites allow a member anything that the present ones do not."""
     former, of_sites = SCOPES_OF[before.role], before.site_ids
     wider = of_sites is not None and (site_ids is None or not set(site_ids) <= set(of_sites))
     return wider or (ALL_SCOPES not in former and not set(SCOPES_OF[role]) <= set(former))
@@ -120,44 +153,47 @@ async def change_member(
     database: Database,
     principal: Principal,
     identifier: str,
-    wanted: MemberChange,
+    change: MemberChange,
     now: datetime,
     *,
     check: Callable[[tuple[Membership, User]], None] = skip_precondition,
 ) -> tuple[Membership, User]:
-    """Change what a member that passes a check is, or whether the person may sign in at all.
+    """Change a member's role or sites, or disable the person's account.
+
+    Args:
+        database: The database.
+        principal: The caller.
+        identifier: The membership's id.
+        change: The fields to change.
+        now: The time of the change.
+        check: Checks the precondition (`If-Match`) on the locked member.
 
     Raises:
-        NotFoundError: No such member, or site.
-        ForbiddenError: A role that may do more than the caller; `outlives_key`: a key that ends, where the
-            person may do more by it.
+        NotFoundError: The member or a site does not exist.
+        ForbiddenError: A role has scopes that the caller lacks; `outlives_key`: the caller's key expires, and
+            the change grants more access.
         ConflictError: `last_owner`, `member_elsewhere`.
         InvalidError: `owner_of_sites`.
     """
-    changes = collect_sent_fields(wanted)
+    changes = collect_sent_fields(change)
     with run_with_full_scope() if "disabled" in changes else nullcontext():
         async with database.write() as session:
-            membership, user, organisation = await _to_change(session, principal, identifier)
+            membership, user, organisation = await _lock_member(session, principal, identifier)
             check((membership, user))
             role: Role = changes.get("role", membership.role)
             site_ids = changes.get("site_ids", membership.site_ids)
             check_role_grant(principal, role)
             await check_member_sites(session, principal, organisation, role, site_ids)
             disabled = changes.get("disabled", user.disabled_at is not None)
-            if _is_more(role, site_ids, membership) or (user.disabled_at is not None and not disabled):
+            if _grants_more(role, site_ids, membership) or (user.disabled_at is not None and not disabled):
                 check_key_has_no_expiry(principal)
             if role != "owner" or disabled:
-                await _keep_an_owner(session, membership)
+                await _check_not_last_owner(session, membership)
             if disabled != (user.disabled_at is not None):
-                await _check_all_theirs(session, principal, user)
-                user.disabled_at = now if disabled else None
-                user.updated_at = now
-                # What ends so does not come back when the person may sign in again.
-                await end_sessions(session, user.id, now)
-                await delete_reset_tokens(session, user.id)
+                await _set_disabled(session, principal, user, disabled=disabled, now=now)
             if (role, site_ids) != (membership.role, membership.site_ids):
                 membership.role, membership.site_ids, membership.updated_at = role, site_ids, now
-            # Also where nothing changes, the answer shows the person.
+            # The response shows the person even if nothing changes.
             await record_members(session, [membership])
             return membership, user
 
@@ -170,17 +206,24 @@ async def remove_member(
     *,
     check: Callable[[tuple[Membership, User]], None] = skip_precondition,
 ) -> None:
-    """Take a member that passes a check out of an organisation, and end their sign-ins there for good.
+    """Remove a member from an organisation, and end the person's sign-ins there.
+
+    Args:
+        database: The database.
+        principal: The caller.
+        identifier: The membership's id.
+        now: The time of the removal.
+        check: Checks the precondition (`If-Match`) on the locked member.
 
     Raises:
         NotFoundError, ForbiddenError, ConflictError: As `change_member`.
     """
-    # Sign-ins are seen by their person alone.
+    # Row-level security shows sign-ins only to their person.
     with run_with_full_scope():
         async with database.write() as session:
-            membership, user, organisation = await _to_change(session, principal, identifier)
+            membership, user, organisation = await _lock_member(session, principal, identifier)
             check((membership, user))
-            await _keep_an_owner(session, membership)
+            await _check_not_last_owner(session, membership)
             await end_sessions(session, user.id, now, organisation=organisation.id)
             await session.delete(membership)
 
@@ -188,27 +231,37 @@ async def remove_member(
 async def create_reset_token(
     database: Database, principal: Principal, identifier: str, settings: SessionSettings, now: datetime
 ) -> tuple[str, PasswordResetToken]:
-    """Make a token with which a member gives themselves a new password; the ones before it end.
+    """Create a token with which a member chooses a new password, and delete earlier ones.
+
+    Args:
+        database: The database.
+        principal: The caller.
+        identifier: The membership's id.
+        settings: The lifetime of the token.
+        now: The time of creation.
+
+    Returns:
+        The only copy of the token, and its row.
 
     Raises:
-        NotFoundError: No such member.
-        ForbiddenError: `own_password`, `outlives_key`, or a person who may do more than the caller.
-        ConflictError: `member_elsewhere`; `make_no_password_error`, where the person signs in through the
-        provider.
+        NotFoundError: The member does not exist.
+        ForbiddenError: `own_password`, `outlives_key`, or the person has scopes that the caller lacks.
+        ConflictError: `member_elsewhere`; `no_password`: the person signs in through the provider.
     """
     check_key_has_no_expiry(principal)
     with run_with_full_scope():
         async with database.write() as session:
-            # Whoever takes this person into another organisation waits, and then ends what is made here.
+            # A concurrent accept of an invitation by this person waits for the lock, and then deletes the
+            # token.
             _, user = await get_member(session, identifier, principal.visible(), lock=True)
             if principal.kind == "user" and user.id == principal.key_id:
-                # Whoever found a token lying about could stay for good.
+                # A stolen session could otherwise set a password and last for ever.
                 raise ForbiddenError(
                     "Change your own password with `POST /v1/me/password`.", code="own_password"
                 )
-            await _check_all_theirs(session, principal, user)
+            await _check_all_memberships(session, principal, user)
             if user.password_hash is None and not principal.platform:
-                # The provider says who they are. A password would let in whoever made the token.
+                # The person is identified by the provider. With a password the token's creator could sign in.
                 raise make_no_password_error()
             await delete_reset_tokens(session, user.id)
             token = generate_key(RESET_PREFIX)

@@ -1,4 +1,4 @@
-"""REST for members: who they are, what they are, and how they get a new password."""
+"""Serves the REST endpoints of an organisation's members, their roles and password resets."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -26,7 +26,7 @@ MembersReader = Annotated[Principal, Depends(require_scope("members:read"))]
 MembersWriter = Annotated[Principal, Depends(require_scope("members:write"))]
 
 
-def _shown(member: tuple[Membership, User]) -> MemberOut:
+def _to_response(member: tuple[Membership, User]) -> MemberOut:
     return MemberOut.of(*member)
 
 
@@ -36,17 +36,20 @@ def _shown(member: tuple[Membership, User]) -> MemberOut:
 async def list_members(
     principal: MembersReader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.MEMBERS.page_request)],
+    page_request: Annotated[PageRequest, Depends(repository.MEMBERS.asked)],
     *,
     organisation: OrganisationFilter = None,
-    role: Annotated[Role | None, Query(description="Only those who are this")] = None,
-    q: Annotated[Name | None, Query(description="Part of the name or of the address, in any case")] = None,
+    role: Annotated[Role | None, Query(description="Only members with this role")] = None,
+    q: Annotated[Name | None, Query(description="Part of the name or the address, case-insensitive")] = None,
 ) -> Page[MemberOut]:
-    """Members, by default the oldest first; integrators see their clients' too. Each reading is recorded."""
+    """List members, by default the oldest first. Integrators see those of their clients too.
+
+    The audit log records each reading.
+    """
     rows = await repository.list_members(
-        session, principal.visible(), asked, organisation=organisation, role=role, search=q
+        session, principal.visible(), page_request, organisation=organisation, role=role, search=q
     )
-    page, following = repository.MEMBERS.cut(rows, asked)
+    page, following = repository.MEMBERS.cut(rows, page_request)
     await record_members(session, [membership for membership, _ in page])
     return Page(data=[MemberOut.of(*row) for row in page], next=following)
 
@@ -58,7 +61,7 @@ async def list_members(
     responses=document_problems(401, 403, 404, 503),
 )
 async def get_member(member_id: str, principal: MembersReader, session: WriteSessionDep) -> MemberOut:
-    """One member. Each reading is recorded."""
+    """Read a member. The audit log records each reading."""
     membership, user = await member_service.get_member(session, member_id, principal.visible())
     await record_members(session, [membership])
     return MemberOut.of(membership, user)
@@ -77,14 +80,15 @@ async def update_member(
     people: PeopleDependency,
     matching: PreconditionDep,
 ) -> MemberOut:
-    """Change what a member is: the role, for which sites; it holds from their next call on.
+    """Change a member's role or sites. The change applies from the member's next request on.
 
-    Nobody gives more than they may themselves, and the last owner stays one. `disabled` keeps the person from
-    signing in to any organisation: only who reaches all of theirs may set it.
+    The role cannot have scopes that the caller lacks. The last owner cannot be changed. `disabled` prevents
+    the person from signing in to any organisation: the caller needs access to all of the person's
+    organisations.
     """
-    return _shown(
+    return _to_response(
         await member_service.change_member(
-            people.database, principal, member_id, body, datetime.now(UTC), check=matching.on(_shown)
+            people.database, principal, member_id, body, datetime.now(UTC), check=matching.on(_to_response)
         )
     )
 
@@ -99,28 +103,31 @@ async def update_member(
 async def remove_member(
     member_id: str, principal: MembersWriter, people: PeopleDependency, matching: PreconditionDep
 ) -> None:
-    """Take a member out of the organisation, at once; their sign-ins there end.
+    """Remove a member from the organisation immediately. The person's sign-ins there end.
 
-    Who belongs to none any more is forgotten.
+    A person without any membership is deleted.
     """
     now = datetime.now(UTC)
-    await member_service.remove_member(people.database, principal, member_id, now, check=matching.on(_shown))
+    await member_service.remove_member(
+        people.database, principal, member_id, now, check=matching.on(_to_response)
+    )
 
 
 @router.post(
     "/{member_id}/password-reset",
     operation_id="create_password_reset",
-    summary="Give a member a token for a new password",
+    summary="Create a password reset token for a member",
     status_code=201,
     responses=document_problems(401, 403, 404, 409),
 )
 async def create_password_reset(
     member_id: str, principal: MembersWriter, people: PeopleDependency
 ) -> ResetCreated:
-    """Make a token with which the member chooses a new password, once. It is shown here and never again.
+    """Create a token with which the member chooses a new password. The response shows it once: hand it over.
 
-    Of a person who belongs to several organisations, only who reaches all of these may; of one who has no
-    password, because they sign in through the OpenID Connect provider, only the platform's administrators.
+    If the person belongs to several organisations, the caller needs access to all of them. If the person has
+    no password, since they sign in through the OpenID Connect provider, only platform administrators can
+    create it.
     """
     token, row = await member_service.create_reset_token(
         people.database, principal, member_id, people.settings, datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Tables of people: users, memberships, invitations, sign-ins, tokens for passwords, identities elsewhere."""
+"""Maps the tables of people: users, memberships, invitations, sessions, reset tokens, OIDC identities."""
 
 from datetime import datetime
 from uuid import UUID
@@ -14,7 +14,7 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class User(Base):
-    """A person. `email` is in lower case; without a `password_hash` (argon2id) there is no password."""
+    """A person. `email` is in lower case. `password_hash` is argon2id; None: the person has no password."""
 
     __tablename__ = "users"
 
@@ -30,7 +30,7 @@ class User(Base):
 
 
 class Membership(Base):
-    """What a person is in an organisation; with `site_ids` only for these sites."""
+    """The role of a person in an organisation, or only for its sites `site_ids`."""
 
     __tablename__ = "memberships"
 
@@ -44,10 +44,10 @@ class Membership(Base):
 
 
 class Invitation(Base):
-    """Somebody who may become a member, under an e-mail address. Its token is kept as SHA-256.
+    """An invitation of an e-mail address to become a member. Only the SHA-256 hash of its token is stored.
 
-    `mail_token` is the token, sealed, until the mail with it is sent or given up. `mail_status` is None where
-    none is to be sent; `mail_reason` is why the last attempt failed, the next one is due at `mail_due_at`.
+    `mail_token` is the encrypted token, until its mail is sent or given up. `mail_status` is None if no mail
+    is sent. `mail_reason` is the failure of the last attempt; the next one is due at `mail_due_at`.
     """
 
     __tablename__ = "invitations"
@@ -74,7 +74,7 @@ class Invitation(Base):
 
 
 class UserSession(Base):
-    """A sign-in that holds, and the organisation that it works for. Its token is kept as SHA-256."""
+    """A session of a person for one organisation. Only the SHA-256 hash of its token is stored."""
 
     __tablename__ = "user_sessions"
 
@@ -91,7 +91,7 @@ class UserSession(Base):
 
 
 class PasswordResetToken(Base):
-    """A token with which a person gives themselves a new password, once. It is kept as SHA-256."""
+    """A token with which a person chooses a new password once. Only its SHA-256 hash is stored."""
 
     __tablename__ = "password_resets"
 
@@ -105,7 +105,7 @@ class PasswordResetToken(Base):
 
 
 class OidcIdentity(Base):
-    """Who a person is at an OpenID Connect provider: what it calls them never changes, an address may."""
+    """The identity of a person at an OpenID Connect provider. The subject never changes; an address may."""
 
     __tablename__ = "oidc_identities"
 

@@ -1,4 +1,4 @@
-"""The two steps of a browser that signs in through an OpenID Connect provider."""
+"""Serves the endpoints of a browser that signs in through an OpenID Connect provider: start and callback."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -26,13 +26,13 @@ _LIMIT: Final = 2048
 
 
 class OidcDisabledError(VigieError):
-    """People do not sign in through a provider here."""
+    """No OpenID Connect provider is configured."""
 
     status = 404
     code = "oidc_off"
 
     def __init__(self) -> None:
-        super().__init__("There is no OpenID Connect provider here (`VIGIE_OIDC__ISSUER`).")
+        super().__init__("No OpenID Connect provider is configured (`VIGIE_OIDC__ISSUER`).")
 
 
 async def _provider(people: PeopleDependency) -> OidcProvider:
@@ -44,9 +44,11 @@ async def _provider(people: PeopleDependency) -> OidcProvider:
 _Provider = Annotated[OidcProvider, Depends(_provider)]
 
 
-@router.get("", operation_id="get_oidc", summary="Which provider is there?", responses=document_problems(404))
+@router.get(
+    "", operation_id="get_oidc", summary="Read the sign-in provider", responses=document_problems(404)
+)
 async def get_oidc(provider: _Provider, people: PeopleDependency) -> OidcOut:
-    """What the provider is called, and where a browser begins; 404 (`oidc_off`) where there is none."""
+    """Read the provider's name and the URL that starts a sign-in; 404 (`oidc_off`) if none is configured."""
     return OidcOut(name=provider.name, start=f"{people.base_url}/v1/oidc/start")
 
 
@@ -62,16 +64,16 @@ async def start_oidc(
     provider: _Provider,
     people: PeopleDependency,
     organisation: Annotated[
-        Identifier | None, Query(description="Whom the person wants to work for, of their organisations")
+        Identifier | None, Query(description="The organisation to work for; the person is a member of it")
     ] = None,
 ) -> RedirectResponse:
-    """Send a browser to the provider, which sends it back; the answer then is that of `POST /v1/sessions`.
+    """Redirect the browser to the provider and back. The final answer is that of `POST /v1/sessions`.
 
-    By this way nobody accepts an invitation, for anybody can make a link to it: see `POST /v1/oidc/start`.
+    This does not accept an invitation, since any page can link to it: use `POST /v1/oidc/start`.
     """
-    flight = OidcSignInState.begin(organisation, datetime.now(UTC))
-    answer = RedirectResponse(await provider.authorization_url(flight), status_code=302)
-    _give(answer, provider, people, flight)
+    sign_in_state = OidcSignInState.begin(organisation, datetime.now(UTC))
+    answer = RedirectResponse(await provider.authorization_url(sign_in_state), status_code=302)
+    _set_state_cookie(answer, provider, people, sign_in_state)
     return answer
 
 
@@ -84,63 +86,69 @@ async def start_oidc(
 async def confirm_oidc(
     body: OidcStart, response: Response, provider: _Provider, people: PeopleDependency
 ) -> OidcStarted:
-    """Say whom one means, and go to the provider: with the browser that this answer gives a cookie, to `url`.
+    """Confirm an invitation or an organisation, then sign in through the provider.
 
-    A page at Vigie's own address calls it, such as that of an invitation's link. Needed once: to accept an
-    invitation, or where several organisations know the person's address (409 `organisation_unconfirmed`).
+    The response sets a cookie: send the same browser to `url`. A page at Vigie's own address makes this call,
+    such as that of an invitation's link. It is needed once: to accept an invitation, or if several
+    organisations know the person's address (409 `organisation_unconfirmed`).
     """
     organisation = body.organisation_id
     if (body.invitation is None) == (organisation is None):
         raise InvalidError(
-            "Give `invitation` or `organisation_id`: one of the two.", code="invitation_or_organisation"
+            "Give either `invitation` or `organisation_id`.", code="invitation_or_organisation"
         )
     if body.invitation is not None:
         return OidcStarted(url=await start_invitation_acceptance(provider, people, body.invitation, response))
-    return OidcStarted(url=await _confirm(provider, people, organisation, response))
+    return OidcStarted(url=await _start_confirmed(provider, people, organisation, response))
 
 
 async def start_invitation_acceptance(
     provider: OidcProvider, people: PeopleContext, token: str, response: Response
 ) -> str:
-    """Begin to accept an invitation through the provider (TokenRefusedError).
+    """Start the acceptance of an invitation through the provider.
 
     Args:
         provider: The provider.
-        people: What this stands on.
-        token: The invitation's.
-        response: The answer that gives the browser its cookie.
+        people: The dependencies of sign-in.
+        token: The invitation's token.
+        response: The response that sets the browser's cookie.
 
     Returns:
-        Where the browser goes.
+        The URL to which the browser goes.
+
+    Raises:
+        TokenRefusedError: No open invitation has this token.
     """
     invitation = await invitation_acceptance.find_open_invitation(people, token, datetime.now(UTC))
-    return await _confirm(provider, people, invitation.organisation_id, response)
+    return await _start_confirmed(provider, people, invitation.organisation_id, response)
 
 
-async def _confirm(
+async def _start_confirmed(
     provider: OidcProvider, people: PeopleContext, organisation: UUID | None, response: Response
 ) -> str:
-    flight = OidcSignInState.begin(organisation, datetime.now(UTC), confirmed=True)
-    url = await provider.authorization_url(flight)
-    _give(response, provider, people, flight)
+    sign_in_state = OidcSignInState.begin(organisation, datetime.now(UTC), confirmed=True)
+    url = await provider.authorization_url(sign_in_state)
+    _set_state_cookie(response, provider, people, sign_in_state)
     return url
 
 
-def _give(answer: Response, provider: OidcProvider, people: PeopleContext, flight: OidcSignInState) -> None:
-    """Have the browser keep a flight."""
+def _set_state_cookie(
+    answer: Response, provider: OidcProvider, people: PeopleContext, sign_in_state: OidcSignInState
+) -> None:
+    """Store the state of a sign-in in a cookie of the browser."""
     answer.set_cookie(
         COOKIE,
-        provider.luggage.pack(flight),
+        provider.state_cookies.pack(sign_in_state),
         max_age=STATE_LIFETIME_S,
         path=CALLBACK,
         secure=people.base_url.startswith("https://"),
         httponly=True,
-        # It comes with a browser that the provider sends here, and with nothing else from elsewhere.
+        # `lax`: sent with the provider's redirect to the callback, but with no other cross-site request.
         samesite="lax",
     )
 
 
-# Not for clients to call; and providers add parameters of their own, which the others are refused.
+# Not in the schema: only the provider redirects here. It allows unknown parameters, which providers add.
 @router.get("/callback", include_in_schema=False, status_code=200)
 async def finish_oidc(
     request: Request,
@@ -152,21 +160,23 @@ async def finish_oidc(
     code: Annotated[str | None, Query(max_length=_LIMIT)] = None,
     iss: Annotated[str | None, Query(max_length=_LIMIT)] = None,
 ) -> SessionCreated:
-    """Sign in whom the provider sent back."""
+    """Sign in the person that the provider redirected back."""
     now, origin = datetime.now(UTC), ClientInfo.of(request)
     address = f"sign-in:{make_address_subject(origin.address)}"
     limits = people.settings
     await attempt_limiter.limit_attempt(
         people.database, address, most=limits.attempts, window_s=limits.attempts_window_s
     )
-    flight = provider.luggage.unpack(request.cookies.get(COOKIE, ""))
-    if flight is None or not flight.is_answered_by(state, now):
-        raise OidcRefusedError("This sign-in was not begun here, or took too long: start again.")
-    # RFC 9207: of several providers, another one must not answer.
+    sign_in_state = provider.state_cookies.unpack(request.cookies.get(COOKIE, ""))
+    if sign_in_state is None or not sign_in_state.is_answered_by(state, now):
+        raise OidcRefusedError(
+            "This sign-in was not started in this browser, or has expired. Start it again."
+        )
+    # RFC 9207: the response must not come from another provider (mix-up attack).
     if code is None or iss not in {None, provider.issuer}:
-        raise OidcRefusedError("The provider did not sign you in: start again.")
-    identity = await provider.identify(code, flight, now)
-    signed_in = await oidc_sign_in.sign_in_through_provider(people, identity, flight, origin, now)
+        raise OidcRefusedError("The provider did not sign you in. Start the sign-in again.")
+    identity = await provider.identify(code, sign_in_state, now)
+    signed_in = await oidc_sign_in.sign_in_through_provider(people, identity, sign_in_state, origin, now)
     await attempt_limiter.forget_attempt(people.database, address)
     response.delete_cookie(COOKIE, path=CALLBACK)
     return signed_in

@@ -1,13 +1,15 @@
-"""Who somebody from the provider is here: by its name for them, or the first time by their address.
+"""Signs in people that an OpenID Connect provider has identified, and links them to accounts and invitations.
 
-The first time an account or an invitation has to be there, and the provider has to say that the address is
-theirs. Nobody has shown that before: a password of that account may be another's, and ends with all sign-ins.
-An account that the provider has a name for is not found by its address, which may be another's by now.
+A person is found by the provider's subject. The first time they are found by their e-mail address: it must be
+verified by the provider, and there must be an account or an invitation for it. Since the address of an
+account was not verified before, its password may be known to others: linking ends the password and all
+sessions. An account that is linked already is never found by its address, which may belong to another person
+by now.
 
-What lasts, the person confirms on a page of Vigie's (`OidcSignInState.confirmed`): that an invitation is
-accepted, and which account is theirs where several organisations know the address. Whoever invites an address
-could otherwise make a link by which its owner works for them unknowingly, and no longer reaches their
-employer.
+Lasting decisions are confirmed on a page of Vigie (`OidcSignInState.confirmed`): the acceptance of an
+invitation, and the choice of the account if several organisations know the address. Otherwise an organisation
+could invite an address and send a link that signs its owner in to that organisation unknowingly, instead of
+to their employer.
 """
 
 import unicodedata
@@ -40,15 +42,15 @@ from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope
 from app.registry.models import Organisation
 
 
-class _Found(NamedTuple):
-    """Who it is.
+class _FoundAccount(NamedTuple):
+    """The account of an identity.
 
     Attributes:
-        user: The person; not stored yet where new.
-        linked: Whether the provider's name for them leads to this account.
-        new: Whether there was no account.
-        member: Whether they need no invitation.
-        left: The account that the provider's name led to until now, where it leads to another one.
+        user: The person; a new one is not stored yet.
+        linked: Whether the provider's subject is linked to this account.
+        new: Whether the account is created now.
+        member: Whether no invitation is needed.
+        left: The account to which the subject was linked until now, if that changes.
     """
 
     user: User
@@ -58,24 +60,25 @@ class _Found(NamedTuple):
     left: UUID | None = None
 
 
-def _not_invited() -> ForbiddenError:
+def _make_not_invited_error() -> ForbiddenError:
     return ForbiddenError(
-        "There is no account and no invitation for you here, or the provider did not confirm your address.",
+        "There is no account and no invitation for you, or the provider did not verify your address. Ask "
+        "an owner of the organisation for an invitation.",
         code="not_invited",
     )
 
 
-def _name(claims: Any, email: str) -> str:  # noqa: ANN401 (whatever JSON holds)
-    name = unicodedata.normalize("NFC", str(claims or ""))[:NAME_LIMIT]
+def _get_name(claim: Any, email: str) -> str:  # noqa: ANN401 (whatever JSON holds)
+    name = unicodedata.normalize("NFC", str(claim or ""))[:NAME_LIMIT]
     try:
         return check_text(name, limit=NAME_LIMIT)
     except CodedValueError:
         return email.partition("@")[0]
 
 
-def _address(claims: Mapping[str, Any]) -> str | None:
-    """The address that the provider says is the person's, in lower case; None where it does not."""
-    # Some say "true": that is not what the specification has, and nobody knows what they mean.
+def _get_verified_address(claims: Mapping[str, Any]) -> str | None:
+    """Get the verified e-mail address, in lower case; None if the provider did not verify it."""
+    # A text "true" is not accepted: the specification requires a boolean.
     if claims.get("email_verified") is not True:
         return None
     try:
@@ -85,168 +88,186 @@ def _address(claims: Mapping[str, Any]) -> str | None:
 
 
 def _new_user(claims: Mapping[str, Any], email: str, now: datetime) -> User:
-    user = make_user(email, _name(claims.get("name"), email), None, now)
+    user = make_user(email, _get_name(claims.get("name"), email), None, now)
     user.locale = "fr" if str(claims.get("locale")).lower().startswith("fr") else "en"
     return user
 
 
 async def _find(
-    people: PeopleContext, identity: VerifiedIdentity, flight: OidcSignInState, now: datetime
-) -> _Found:
+    people: PeopleContext, identity: VerifiedIdentity, state: OidcSignInState, now: datetime
+) -> _FoundAccount:
     known = (
         select(User)
         .join(OidcIdentity, OidcIdentity.user_id == User.id)
         .where(OidcIdentity.issuer == identity.issuer, OidcIdentity.subject == identity.subject)
     )
-    email = _address(identity.claims)
+    email = _get_verified_address(identity.claims)
     with run_with_full_scope():
         async with people.database.read() as session:
             user = await session.scalar(known)
-            if user is not None and (found := await _stays(session, user, email, flight, now)) is not None:
+            if (
+                user is not None
+                and (found := await _use_linked_account(session, user, email, state, now)) is not None
+            ):
                 return found
             if email is None:
-                raise _not_invited()
-            account = await _account(session, identity.issuer, email, flight, now)
+                raise _make_not_invited_error()
+            account = await _find_account(session, identity.issuer, email, state, now)
     left = None if user is None else user.id
     if account is not None:
-        return _Found(account, member=True, left=left)
-    return _Found(_new_user(identity.claims, email, now), new=True, left=left)
+        return _FoundAccount(account, member=True, left=left)
+    return _FoundAccount(_new_user(identity.claims, email, now), new=True, left=left)
 
 
-async def _stays(
-    session: AsyncSession, user: User, email: str | None, flight: OidcSignInState, now: datetime
-) -> _Found | None:
-    """Somebody whom the provider's name leads to; None where it is to lead to another account.
+async def _use_linked_account(
+    session: AsyncSession, user: User, email: str | None, state: OidcSignInState, now: datetime
+) -> _FoundAccount | None:
+    """Decide about the linked account; None if the subject must be linked to another account.
 
-    That is so where they confirm an organisation in which they have another one. And whoever disabled this
-    one reached all of its organisations: to others, which invite, it is to make no difference.
+    That is the case if the person confirmed an organisation in which they have another account, or if the
+    linked account is disabled and another organisation invites them: an organisation must not be able to
+    block the invitations of others by disabling an account.
 
     Raises:
-        ForbiddenError: `not_invited`: they belong nowhere, and come by another address than their own.
+        ForbiddenError: `not_invited`: the account has no membership, and another address.
     """
     inviting = joined = frozenset[UUID]()
-    if flight.confirmed and email is not None:
+    if state.confirmed and email is not None:
         inviting = await repository.find_inviting_organisations(session, email, now)
         joined = await repository.find_joined_organisations(session, email)
-    mine = await _places(session, user)
-    if flight.organisation in joined - mine:
+    own = await _find_organisations(session, user)
+    if state.organisation in joined - own:
         return None
     if user.disabled_at is not None:
-        return None if flight.organisation in inviting else _Found(user, linked=True, member=True)
-    if not mine and email != user.email:
-        raise _not_invited()
-    joins = email == user.email and flight.organisation in inviting - mine
-    return _Found(user, linked=True, member=bool(mine) and not joins)
+        return None if state.organisation in inviting else _FoundAccount(user, linked=True, member=True)
+    if not own and email != user.email:
+        raise _make_not_invited_error()
+    joins = email == user.email and state.organisation in inviting - own
+    return _FoundAccount(user, linked=True, member=bool(own) and not joins)
 
 
-async def _account(
-    session: AsyncSession, issuer: str, email: str, flight: OidcSignInState, now: datetime
+async def _find_account(
+    session: AsyncSession, issuer: str, email: str, state: OidcSignInState, now: datetime
 ) -> User | None:
-    """The account that an address leads to; None where a new one is made, with an invitation.
+    """Find the account of an address; None if a new one is created with an invitation.
 
     Raises:
-        ConflictError: `organisation_unconfirmed`: nobody says which organisation is meant.
+        ConflictError: `organisation_unconfirmed`: the person must confirm an organisation.
     """
-    organisation = flight.organisation
+    organisation = state.organisation
     user = await repository.find_account_by_email(
         session, email, organisation=organisation, unknown_to=issuer
     )
-    mine = frozenset[UUID]() if user is None else await _places(session, user)
-    if flight.confirmed:
-        return user if organisation in mine else None
-    if not mine:
+    own = frozenset[UUID]() if user is None else await _find_organisations(session, user)
+    if state.confirmed:
+        return user if organisation in own else None
+    if not own:
         return None
-    # Whoever invited an address first may have made this account: it is not to be hers unasked.
+    # Another organisation may have created this account by an invitation: the person must confirm it.
     known_to = await repository.find_inviting_organisations(
         session, email, now
     ) | await repository.find_joined_organisations(session, email)
-    if known_to - mine:
-        raise await _unconfirmed(session, known_to)
+    if known_to - own:
+        raise await _make_unconfirmed_error(session, known_to)
     return user
 
 
-async def _places(session: AsyncSession, user: User) -> frozenset[UUID]:
-    """The organisations that somebody belongs to."""
-    return frozenset(place.organisation.id for place in await repository.list_memberships(session, user.id))
+async def _find_organisations(session: AsyncSession, user: User) -> frozenset[UUID]:
+    """Find the organisations of a person."""
+    return frozenset(each.organisation.id for each in await repository.list_memberships(session, user.id))
 
 
 async def sign_in_through_provider(
     people: PeopleContext,
     identity: VerifiedIdentity,
-    flight: OidcSignInState,
+    state: OidcSignInState,
     origin: ClientInfo,
     now: datetime,
 ) -> SessionCreated:
-    """Sign in somebody whom the provider vouches for.
+    """Sign in a person that the provider has identified.
+
+    Args:
+        people: The dependencies of sign-in.
+        identity: The verified identity.
+        state: The state of the sign-in.
+        origin: The client.
+        now: The time.
 
     Raises:
         ForbiddenError: `not_invited`, `account_disabled`, `no_membership`.
-        NotFoundError: The person is no member of the organisation that is named, nor invited to it.
-        ConflictError: `account_exists`: two signed in at the same time, for the first time;
-            `organisation_unconfirmed`: nobody says that an invitation is accepted, or which account is meant.
+        NotFoundError: The person is neither a member of the requested organisation nor invited to it.
+        ConflictError: `account_exists`: two first sign-ins ran concurrently; `organisation_unconfirmed`: the
+            person must confirm an invitation or an organisation.
     """
     async with record_sign_in_refusals(people, None):
-        found = await _find(people, identity, flight, now)
+        found = await _find(people, identity, state, now)
     with run_as_caller(make_user_caller(found.user)):
         account = None if found.new else found.user
         async with record_sign_in_refusals(people, account), people.database.write() as session:
             try:
-                user = await _settle(session, found, identity, flight, now)
+                user = await _link_and_join(session, found, identity, state, now)
             except IntegrityError:
-                raise _linked_by_now() from None
-            return await complete_sign_in(people, session, user, flight.organisation, origin=origin, now=now)
+                raise _make_account_exists_error() from None
+            return await complete_sign_in(people, session, user, state.organisation, origin=origin, now=now)
 
 
-def _linked_by_now() -> ConflictError:
-    return ConflictError("You have an account by now: start again.", code="account_exists")
+def _make_account_exists_error() -> ConflictError:
+    return ConflictError("Your account was just created. Start the sign-in again.", code="account_exists")
 
 
-async def _unconfirmed(session: AsyncSession, organisations: Iterable[UUID]) -> ConflictError:
-    wanted = select(Organisation.id, Organisation.name).order_by(Organisation.name)
-    rows = await session.execute(wanted.where(Organisation.id.in_(organisations)))
+async def _make_unconfirmed_error(session: AsyncSession, organisations: Iterable[UUID]) -> ConflictError:
+    statement = select(Organisation.id, Organisation.name).order_by(Organisation.name)
+    rows = await session.execute(statement.where(Organisation.id.in_(organisations)))
     return ConflictError(
-        "Organisations have invited you, or have an account under your address: follow the link of an "
-        "invitation, or begin with `POST /v1/oidc/start` and the one that you know.",
+        "Organisations have invited you, or have an account with your address. Follow the link of an "
+        "invitation, or start with `POST /v1/oidc/start` and the organisation that you choose.",
         code="organisation_unconfirmed",
         extra={"organisations": [{"id": str(row.id), "name": row.name} for row in rows]},
     )
 
 
-async def _chosen(session: WriteSession, email: str, flight: OidcSignInState, now: datetime) -> Invitation:
-    """The invitation that is accepted: of the organisation that the person confirmed.
+async def _lock_chosen_invitation(
+    session: WriteSession, email: str, state: OidcSignInState, now: datetime
+) -> Invitation:
+    """Lock the invitation of the organisation that the person confirmed.
 
     Raises:
         ForbiddenError: `not_invited`.
         ConflictError: `organisation_unconfirmed`.
-        NotFoundError: Others have invited them.
+        NotFoundError: Only other organisations have invited the person.
     """
     invitations = await repository.lock_open_invitations(session, email, now)
     if not invitations:
-        raise _not_invited()
-    if not flight.confirmed:
-        raise await _unconfirmed(session, {each.organisation_id for each in invitations})
+        raise _make_not_invited_error()
+    if not state.confirmed:
+        raise await _make_unconfirmed_error(session, {each.organisation_id for each in invitations})
     for invitation in invitations:
-        if invitation.organisation_id == flight.organisation:
+        if invitation.organisation_id == state.organisation:
             return invitation
-    raise NotFoundError("organisation", flight.organisation)
+    raise NotFoundError("organisation", state.organisation)
 
 
-async def _settle(
-    session: WriteSession, found: _Found, identity: VerifiedIdentity, flight: OidcSignInState, now: datetime
+async def _link_and_join(
+    session: WriteSession,
+    found: _FoundAccount,
+    identity: VerifiedIdentity,
+    state: OidcSignInState,
+    now: datetime,
 ) -> User:
     invitation = None
     if not found.member:
-        invitation = await _chosen(session, found.user.email, flight, now)
+        invitation = await _lock_chosen_invitation(session, found.user.email, state, now)
         await lock_organisation(session, invitation.organisation_id)
     if found.new:
         user = found.user
         session.add(user)
         await session.flush()
     else:
-        wanted = select(User).where(User.id == found.user.id).with_for_update()
-        user = (await session.scalars(wanted)).one()
+        user = await repository.lock_user(session, found.user.id)
     if user.disabled_at is not None:
-        raise ForbiddenError("Your account is disabled.", code="account_disabled")
+        raise ForbiddenError(
+            "Your account is disabled. Ask an owner of your organisation.", code="account_disabled"
+        )
     if invitation is not None:
         invitation.accepted_at = now
         await add_member(session, invitation, user, now)
@@ -258,12 +279,14 @@ async def _settle(
     return user
 
 
-async def _link(session: WriteSession, found: _Found, identity: VerifiedIdentity, now: datetime) -> None:
-    """Have the provider's name lead to an account (ConflictError `account_exists`: another one does)."""
+async def _link(
+    session: WriteSession, found: _FoundAccount, identity: VerifiedIdentity, now: datetime
+) -> None:
+    """Link the subject to an account (ConflictError `account_exists`: the account has another subject)."""
     issuer, subject, user_id = identity.issuer, identity.subject, found.user.id
     others = select(OidcIdentity.user_id).where(OidcIdentity.issuer == issuer)
     if await session.scalar(others.where(OidcIdentity.user_id == user_id)) is not None:
-        raise _linked_by_now()
+        raise _make_account_exists_error()
     if found.left is not None:
         former = delete(OidcIdentity).where(OidcIdentity.issuer == issuer, OidcIdentity.subject == subject)
         await session.execute(former.where(OidcIdentity.user_id == found.left))

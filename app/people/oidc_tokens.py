@@ -1,6 +1,7 @@
-"""ID tokens of OpenID Connect: whether one is the provider's, for us, for this sign-in, and still good. Pure.
+"""Verifies ID tokens of OpenID Connect: signature, issuer, audience, nonce and expiry. Pure.
 
-Signatures of the provider's own keys alone: neither none, nor one made with a secret that both sides know.
+Only asymmetric signatures by the provider's keys are accepted: neither `none` nor the HMAC of a shared
+secret.
 """
 
 from collections.abc import Mapping
@@ -17,20 +18,20 @@ _SUBJECT_LIMIT: Final = 255
 
 
 class IdTokenError(Exception):
-    """An ID token is refused; the text says why, and shows nothing of it."""
+    """An ID token is not valid. The text gives the reason without any content of the token."""
 
 
 class UnknownKeyError(IdTokenError):
-    """It is signed with a key that is not among the provider's: it may have a new one."""
+    """The token is signed with a key that is not in the key set. The provider may have rotated its keys."""
 
 
 class ExpectedClaims(NamedTuple):
-    """What an ID token has to say.
+    """The required claims of an ID token.
 
     Attributes:
-        issuer: Who made it.
-        client_id: For whom.
-        nonce: For which sign-in.
+        issuer: The issuer.
+        client_id: The audience: Vigie's client id.
+        nonce: The nonce of the sign-in.
     """
 
     issuer: str
@@ -39,10 +40,10 @@ class ExpectedClaims(NamedTuple):
 
 
 def parse_signing_keys(document: Mapping[str, Any]) -> KeySet:
-    """Read a provider's keys (RFC 7517), without those that sign nothing here.
+    """Parse the signing keys of a key set (RFC 7517); keys of other kinds or uses are skipped.
 
     Raises:
-        IdTokenError: None of them is of use.
+        IdTokenError: The key set contains no usable key.
     """
     kinds: dict[str, type[RSAKey | ECKey]] = {"RSA": RSAKey, "EC": ECKey}
     keys: list[RSAKey | ECKey] = []
@@ -66,17 +67,17 @@ def verify_id_token(token: str, keys: KeySet, expected: ExpectedClaims, now: dat
     """Check an ID token (OpenID Connect Core 1.0, 3.1.3.7).
 
     Args:
-        token: As the provider gave it.
-        keys: The provider's.
-        expected: What it has to say.
-        now: The time, aware.
+        token: The encoded token.
+        keys: The provider's keys.
+        expected: The required claims.
+        now: The time, with a time zone.
 
     Returns:
-        Its claims.
+        The claims.
 
     Raises:
-        UnknownKeyError: Ask for the provider's keys again.
-        IdTokenError: It is refused.
+        UnknownKeyError: The key is unknown; the caller should fetch the keys again.
+        IdTokenError: The token is not valid.
     """
     try:
         claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
@@ -84,7 +85,7 @@ def verify_id_token(token: str, keys: KeySet, expected: ExpectedClaims, now: dat
         raise UnknownKeyError("it is signed with an unknown key") from error
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise IdTokenError(f"its signature is not valid ({type(error).__name__})") from error
-    wanted = jwt.JWTClaimsRegistry(
+    validator = jwt.JWTClaimsRegistry(
         now=int(now.timestamp()),
         leeway=_LEEWAY_S,
         iss={"essential": True, "value": expected.issuer},
@@ -95,14 +96,14 @@ def verify_id_token(token: str, keys: KeySet, expected: ExpectedClaims, now: dat
         nonce={"essential": True, "value": expected.nonce},
     )
     try:
-        wanted.validate(claims)
+        validator.validate(claims)
     except JoseError as error:
         raise IdTokenError(f"a claim is not as expected: {error.description or error.error}") from error
     audience, party = claims["aud"], claims.get("azp")
-    # Of several whom it is for, one asked for it.
+    # With several audiences, `azp` must name the client that requested the token.
     several = isinstance(audience, list) and len(audience) > 1
     if (party is not None or several) and party != expected.client_id:
-        raise IdTokenError("another client asked for it")
+        raise IdTokenError("it was issued to another client")
     if not isinstance(claims["nonce"], str) or len(claims["sub"]) > _SUBJECT_LIMIT:
         raise IdTokenError("a claim is not as expected")
     return claims

@@ -1,8 +1,8 @@
-"""Passwords as hashes: argon2id (RFC 9106), in threads, only so many at once, and each subject in its turn.
+"""Hashes and verifies passwords with argon2id (RFC 9106) in a thread pool, with fair concurrency limits.
 
-A hash takes as much memory as it is meant to cost an attacker: what comes at the same time waits, and is sent
-away where that would take too long. Of one account, and of one address, one hash is made at a time; the
-others wait in a line of their own, so that whoever asks for many keeps nobody else waiting.
+A hash takes much memory by design, so the number of concurrent hashes is limited. Others wait, and are
+refused after a timeout. Each account and each client address has one hash at a time and a queue of its own,
+so that many requests of one of them do not delay the others.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.http.fairness.fair_semaphore import FairSemaphore
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 
-_PATIENCE_S: Final = 10.0
-_WAITING: Final = 10
-"""How many hashes of one account, or of one address, wait for their turn."""
+_TIMEOUT_S: Final = 10.0
+_QUEUE_LIMIT: Final = 10
+"""The largest number of waiting hashes of one account, or of one address."""
 _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 
 
 class PasswordHashingPool:
-    """Hashes passwords and checks them.
+    """A thread pool that hashes and verifies passwords.
 
     Args:
-        settings: What a hash costs, and how many are made at once.
+        settings: The cost of a hash, and the number of concurrent hashes.
     """
 
     def __init__(self, settings: SessionSettings) -> None:
@@ -43,38 +43,38 @@ class PasswordHashingPool:
             hash_len=_HASH_BYTES,
             salt_len=_SALT_BYTES,
         )
-        self._turns = FairSemaphore(1, _WAITING)
-        # Who has a turn is let in in the order of asking. As nobody is in that line twice, they take turns.
-        self._places = asyncio.Semaphore(settings.hashes_at_once)
-        # Of their own: whatever else is done in threads holds up nobody who signs in.
+        self._subject_slots = FairSemaphore(1, _QUEUE_LIMIT)
+        # First come, first served. A subject waits here at most once, so subjects alternate.
+        self._hash_slots = asyncio.Semaphore(settings.hashes_at_once)
+        # A separate pool, so that other work in threads does not delay sign-ins.
         self._threads = ThreadPoolExecutor(settings.hashes_at_once, thread_name_prefix="password-hash")
-        # Of no password: to check one against it takes as long as against a person's.
-        self._nobody = (
+        # The hash of no password. Verifying against it takes as long as against a real one.
+        self._dummy_hash = (
             f"$argon2id$v=19$m={settings.hash_memory_kib},t={settings.hash_passes},p=1"
-            f"${_chance(_SALT_BYTES)}${_chance(_HASH_BYTES)}"
+            f"${_random_base64(_SALT_BYTES)}${_random_base64(_HASH_BYTES)}"
         )
 
     async def hash(self, password: str, subjects: tuple[str, str]) -> str:
-        """Hash a password that was checked.
+        """Hash a checked password.
 
         Args:
-            password: In normal form.
-            subjects: Whose turn it takes: the caller's address, and the account.
+            password: The password in normal form.
+            subjects: The subjects of the concurrency limit: the client's address and the account.
 
         Raises:
-            TooManyRequestsError: `too_many_requests_at_once`: too many of these subjects wait.
-            UnavailableError: `too_busy`: too many others are being hashed.
+            TooManyRequestsError: `too_many_requests_at_once`: the queue of a subject is full.
+            UnavailableError: `too_busy`: the timeout passed.
         """
-        return await self._in_turn(subjects, lambda: self._argon.hash(password))
+        return await self._run_limited(subjects, lambda: self._argon.hash(password))
 
     async def verify(self, password: str, hashed: str | None, subjects: tuple[str, str]) -> bool:
-        """Tell whether a password is the one of a hash; None takes as long, and is never it (as `hash`)."""
+        """Whether a password matches a hash. None takes as long and never matches. Raises as `hash`."""
         normal = normalise_password(password)
-        right = await self._in_turn(subjects, lambda: self._verify(normal, hashed or self._nobody))
+        right = await self._run_limited(subjects, lambda: self._verify(normal, hashed or self._dummy_hash))
         return right and hashed is not None
 
     def is_old(self, hashed: str) -> bool:
-        """Whether a hash was made to cost less, or more, than hashes do by now."""
+        """Whether a hash has other cost parameters than new hashes have."""
         return self._argon.check_needs_rehash(hashed)
 
     def _verify(self, password: str, hashed: str) -> bool:
@@ -83,49 +83,49 @@ class PasswordHashingPool:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _in_turn[Result](self, subjects: tuple[str, str], work: Callable[[], Result]) -> Result:
-        turn = await self._turn(subjects)
+    async def _run_limited[Result](self, subjects: tuple[str, str], work: Callable[[], Result]) -> Result:
+        slots = await self._acquire_slots(subjects)
         try:
-            made = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            running = asyncio.get_running_loop().run_in_executor(self._threads, work)
         except BaseException:
-            turn.close()
+            slots.close()
             raise
 
-        def done(ended: asyncio.Future[Result]) -> None:
-            turn.close()
+        def release(ended: asyncio.Future[Result]) -> None:
+            slots.close()
             if not ended.cancelled():
-                ended.exception()  # Whoever waited for it may have gone.
+                ended.exception()  # Marks it as retrieved: the caller may have been cancelled.
 
-        # No thread can be stopped: it keeps its place, and its memory, until it is done.
-        made.add_done_callback(done)
-        return await asyncio.shield(made)
+        # A thread cannot be stopped: it holds its slots, and its memory, until it ends.
+        running.add_done_callback(release)
+        return await asyncio.shield(running)
 
-    async def _turn(self, subjects: tuple[str, str]) -> ExitStack:
-        """Wait for a turn. Returns what gives it back."""
-        with ExitStack() as held:
+    async def _acquire_slots(self, subjects: tuple[str, str]) -> ExitStack:
+        """Wait for the slots of both subjects and of a hash. Closing the result releases them."""
+        with ExitStack() as acquired:
             try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    # In one order: who waits for an account holds nothing that another account waits for.
+                async with asyncio.timeout(_TIMEOUT_S):
+                    # Always in the same order (address, account), which prevents deadlocks.
                     for subject in subjects:
-                        if not await self._turns.acquire(subject):
-                            raise _too_many()
-                        held.callback(self._turns.release, subject)
-                    await self._places.acquire()
-                    held.callback(self._places.release)
+                        if not await self._subject_slots.enter(subject):
+                            raise _make_queue_full_error()
+                        acquired.callback(self._subject_slots.leave, subject)
+                    await self._hash_slots.acquire()
+                    acquired.callback(self._hash_slots.release)
             except TimeoutError:
                 raise UnavailableError(
-                    "Too many people are signing in just now: try again.", code="too_busy"
+                    "Too many people are signing in right now. Try again later.", code="too_busy"
                 ) from None
-            return held.pop_all()
+            return acquired.pop_all()
 
 
-def _too_many() -> TooManyRequestsError:
+def _make_queue_full_error() -> TooManyRequestsError:
     return TooManyRequestsError(
-        "Too many sign-ins of this account, or from this address, at once: wait for some to be answered.",
+        "Too many concurrent sign-ins of this account, or from this address. Wait for the others to finish.",
         retry_after_s=1,
         code="too_many_requests_at_once",
     )
 
 
-def _chance(size: int) -> str:
+def _random_base64(size: int) -> str:
     return base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=")

@@ -1,8 +1,7 @@
-"""Which passwords people may choose (NIST SP 800-63B-4): long ones, none that all try first. Pure.
+"""Checks new passwords (NIST SP 800-63B-4): a minimum length, and none that attackers try first. Pure.
 
-No classes of characters are asked for, and nothing expires. What counts is what is left of a password once
-the words that are in everybody's, the rows of keyboards, what is said twice, and the person's own name and
-address are taken out of it.
+No character classes are required, and passwords do not expire. A password needs enough characters besides
+common words, keyboard sequences, repetitions, and the person's name and address.
 """
 
 import re
@@ -14,9 +13,9 @@ from app.platform.kernel.errors import InvalidError
 
 PASSWORD_MIN_LENGTH: Final = 12
 PASSWORD_MAX_LENGTH: Final = 256
-_LEAST_LEFT: Final = 6
+_MIN_REMAINING: Final = 6
 _SHORTEST_WORD: Final = 3
-# Written as leet is read: `_LEET` maps 1 to l, 0 to o, and so on.
+# In the spelling that `_LEET` produces: it maps 1 to l, 0 to o, and so on.
 _WORDS: Final = (
     *("administrateur", "administrator", "motdepasse", "bienvenue", "changeme", "iloveyou", "password"),
     *("passwort", "passw", "passe", "pass", "azerty", "qwerty", "qwertz", "welcome", "bonjour", "coucou"),
@@ -40,26 +39,26 @@ _ROWS: Final = (
 _RUNS: Final = _ROWS + tuple(row[::-1] for row in _ROWS)
 _SHORTEST_RUN: Final = 3
 _LEET: Final = str.maketrans("0134578@$!|", "oleastbasil")
-# What repeats what is repeated, and so on: nobody remembers more of that, and each one costs a search.
-_FOLDS: Final = 8
+# The nesting depth of repetitions that is searched: each level costs one more search.
+_REPETITION_DEPTH: Final = 8
 _REPEATED: Final = re.compile(r"(.+?)\1+", re.DOTALL)
 
 
 def normalise_password(password: str) -> str:
-    """A password as it is hashed: in normal form KC, so that each keyboard writes the same one."""
+    """Convert a password to Unicode normal form KC, so that all keyboards give the same hash."""
     return unicodedata.normalize("NFKC", password)
 
 
 def check_password(password: str, about: Sequence[str], *, field: str) -> str:
-    """Check a password that somebody chose.
+    """Check a new password.
 
     Args:
-        password: As it was given.
+        password: The password as it was sent.
         about: The person's name and e-mail address.
-        field: Where it was given, for the error.
+        field: The field of the request, for the error.
 
     Returns:
-        What is to be hashed.
+        The password in normal form, to be hashed.
 
     Raises:
         InvalidError: `password_too_short`, `password_too_long`, `password_too_common`, `password_about_you`.
@@ -67,28 +66,29 @@ def check_password(password: str, about: Sequence[str], *, field: str) -> str:
     normal = normalise_password(password)
     if len(normal) < PASSWORD_MIN_LENGTH:
         raise InvalidError(
-            f"A password has at least {PASSWORD_MIN_LENGTH} characters: some words in a row do well.",
+            f"The password needs at least {PASSWORD_MIN_LENGTH} characters. Several words make a good "
+            f"password.",
             code="password_too_short",
         ).at(field)
     if len(normal) > PASSWORD_MAX_LENGTH:
         raise InvalidError(
-            f"A password has at most {PASSWORD_MAX_LENGTH} characters.", code="password_too_long"
+            f"The password can have at most {PASSWORD_MAX_LENGTH} characters.", code="password_too_long"
         ).at(field)
     plain = _plain(normal)
-    if len(_rest(plain, _WORDS)) < _LEAST_LEFT:
+    if len(_remove_guessable(plain, _WORDS)) < _MIN_REMAINING:
         raise InvalidError(
-            "The password is among those that are tried first: choose one that nobody else has.",
+            "The password is among those that attackers try first. Choose another one.",
             code="password_too_common",
         ).at(field)
-    if len(_rest(plain, (*_own_words(about), *_WORDS))) < _LEAST_LEFT:
+    if len(_remove_guessable(plain, (*_own_words(about), *_WORDS))) < _MIN_REMAINING:
         raise InvalidError(
-            "The password is made of your name or address: choose another one.", code="password_about_you"
+            "The password consists of your name or address. Choose another one.", code="password_about_you"
         ).at(field)
     return normal
 
 
 def _plain(text: str) -> str:
-    """In lower case and without accents."""
+    """Convert a text to lower case without accents."""
     return "".join(
         letter for letter in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(letter)
     )
@@ -99,39 +99,41 @@ def _own_words(about: Iterable[str]) -> list[str]:
     return sorted((word for word in words if len(word) >= _SHORTEST_WORD), key=len, reverse=True)
 
 
-def _rest(plain: str, words: Iterable[str]) -> str:
-    """What is left of a password without what anybody would guess."""
+def _remove_guessable(plain: str, words: Iterable[str]) -> str:
+    """Remove the guessable parts of a password."""
     for word in words:
-        plain = _without(plain, word)
-    plain = _without_runs(plain)
-    for _ in range(_FOLDS):
-        once = _REPEATED.sub(r"\1", plain)
-        if once == plain:
+        plain = _remove_word(plain, word)
+    plain = _remove_runs(plain)
+    for _ in range(_REPETITION_DEPTH):
+        shortened = _REPEATED.sub(r"\1", plain)
+        if shortened == plain:
             break
-        plain = once
+        plain = shortened
     return plain
 
 
-def _without(plain: str, word: str) -> str:
-    # Digits stand for letters in the one, for themselves in the other.
+def _remove_word(plain: str, word: str) -> str:
+    # Digits are read as themselves, then as letters (leet).
     for read in (plain, plain.translate(_LEET)):
-        place = read.find(word)
-        if place >= 0:
-            return _without(plain[:place] + plain[place + len(word) :], word)
+        position = read.find(word)
+        if position >= 0:
+            return _remove_word(plain[:position] + plain[position + len(word) :], word)
     return plain
 
 
-def _without_runs(plain: str) -> str:
-    """Without pieces of the alphabet and of keyboards."""
-    kept = []
-    place = 0
-    while place < len(plain):
+def _remove_runs(plain: str) -> str:
+    """Remove sequences of the alphabet and of keyboard rows."""
+    remaining = []
+    position = 0
+    while position < len(plain):
         length = _SHORTEST_RUN
-        while place + length <= len(plain) and any(plain[place : place + length] in run for run in _RUNS):
+        while position + length <= len(plain) and any(
+            plain[position : position + length] in run for run in _RUNS
+        ):
             length += 1
         if length == _SHORTEST_RUN:
-            kept.append(plain[place])
-            place += 1
+            remaining.append(plain[position])
+            position += 1
         else:
-            place += length - 1
-    return "".join(kept)
+            position += length - 1
+    return "".join(remaining)

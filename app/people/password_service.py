@@ -1,4 +1,4 @@
-"""How people change their passwords: by the present one, or by a token that an owner made for them."""
+"""Changes passwords, with the current password or with a reset token that an owner created."""
 
 from datetime import datetime
 from typing import Final
@@ -22,42 +22,50 @@ RESET_PREFIX: Final = "vgr_"
 async def change_password(
     people: PeopleContext,
     user_id: UUID,
-    present: str,
-    wanted: str,
+    current_password: str,
+    new_password: str,
     *,
     token: bytes,
     origin: ClientInfo,
     now: datetime,
 ) -> None:
-    """Give a person another password, and end their other sign-ins.
+    """Change a person's password, and end their other sign-ins.
+
+    Args:
+        people: The dependencies of sign-in.
+        user_id: The person.
+        current_password: The current password.
+        new_password: The new password.
+        token: The hash of the session token of this sign-in, which stays active.
+        origin: The client.
+        now: The time.
 
     Raises:
-        ConflictError: `make_no_password_error`: they sign in elsewhere.
-        InvalidError: The new one is not taken.
-        WrongCredentialsError, TooManyRequestsError, UnavailableError: As `verify_password`, of the present
-        one.
+        ConflictError: `no_password`: the person signs in through the provider.
+        InvalidError: The new password breaks the rules.
+        WrongCredentialsError, TooManyRequestsError, UnavailableError: As `verify_password`.
     """
     async with people.database.read() as reader:
         user = (await reader.scalars(select(User).where(User.id == user_id))).one()
     if user.password_hash is None:
         raise make_no_password_error()
-    normal = check_password(wanted, (user.name, user.email), field="body.new_password")
+    normal = check_password(new_password, (user.name, user.email), field="body.new_password")
     wrong = "`current_password` is not your password. You stay signed in."
-    proven = await verify_password(people, user.email, present, origin, user_id=user_id, wrong=wrong)
+    proven = await verify_password(people, user.email, current_password, origin, user_id=user_id, wrong=wrong)
     hashed = await people.hasher.hash(normal, AttemptSubjects.of(user.email, origin))
     async with people.database.write() as session:
-        await set_password(session, await proven.hold(session), hashed, now, but=token)
+        await set_password(session, await proven.lock(session), hashed, now, but=token)
 
 
 def make_no_password_error() -> ConflictError:
-    """The refusal of what takes a password to a person who has none."""
+    """Make the error of a request that needs a password, for a person without one."""
     return ConflictError(
         "This person has no password: they sign in through the OpenID Connect provider.", code="no_password"
     )
 
 
 async def find_reset_token(people: PeopleContext, token: str, now: datetime) -> tuple[UUID, User]:
-    """Find the open token for a new password, and whose it is (TokenRefusedError)."""
+    """Find a valid reset token. Returns its id and the person (TokenRefusedError)."""
     if not is_well_formed_key(token, RESET_PREFIX):
         raise TokenRefusedError
     valid = (
@@ -75,22 +83,29 @@ async def find_reset_token(people: PeopleContext, token: str, now: datetime) -> 
 
 
 async def reset_password(
-    people: PeopleContext, token: str, wanted: str, origin: ClientInfo, now: datetime
+    people: PeopleContext, token: str, new_password: str, origin: ClientInfo, now: datetime
 ) -> None:
-    """Give a new password to the person of a token, and end all their sign-ins.
+    """Set a new password for the person of a reset token, and end all their sign-ins.
+
+    Args:
+        people: The dependencies of sign-in.
+        token: The reset token.
+        new_password: The new password.
+        origin: The client.
+        now: The time.
 
     Raises:
-        TokenRefusedError: The token is not valid, was used, or has ended.
-        InvalidError: The password is not taken; the token can be used again.
+        TokenRefusedError: The token is not valid, was used, or has expired.
+        InvalidError: The password breaks the rules; the token can be used again.
         TooManyRequestsError: `too_many_requests_at_once`.
         UnavailableError: `too_busy`.
     """
     identifier, known = await find_reset_token(people, token, now)
-    normal = check_password(wanted, (known.name, known.email), field="body.password")
+    normal = check_password(new_password, (known.name, known.email), field="body.password")
     hashed = await people.hasher.hash(normal, AttemptSubjects.of(known.email, origin))
     with run_as_caller(make_user_caller(known)):
         async with people.database.write() as session:
-            # In the order of whoever ends tokens: first the person, then what is theirs.
+            # Lock order: the person before their tokens, as everywhere.
             held = select(User).where(User.id == known.id, User.disabled_at.is_(None)).with_for_update()
             user = await session.scalar(held)
             use = update(PasswordResetToken).where(
@@ -105,14 +120,14 @@ async def reset_password(
 async def set_password(
     session: WriteSession, user: User, hashed: str | None, now: datetime, *, but: bytes | None = None
 ) -> None:
-    """Give a person who is locked another password, or none, and end all that came by the one before.
+    """Set or remove the password of a locked person, and end their sessions and reset tokens.
 
     Args:
         session: The transaction.
-        user: The person.
-        hashed: The password's hash; None: from now on they have none.
+        user: The person, locked.
+        hashed: The hash of the new password; None removes the password.
         now: The time.
-        but: The hash of the token whose sign-in goes on.
+        but: The hash of the token of the session that stays active.
     """
     user.password_hash = hashed
     user.updated_at = now
@@ -121,7 +136,7 @@ async def set_password(
 
 
 async def delete_reset_tokens(session: WriteSession, user_id: UUID) -> None:
-    """Let nobody make a new password of a person's with what was asked for before."""
+    """Delete the unused reset tokens of a person."""
     await session.execute(
         delete(PasswordResetToken).where(
             PasswordResetToken.user_id == user_id, PasswordResetToken.used_at.is_(None)

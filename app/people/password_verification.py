@@ -1,7 +1,7 @@
-"""How people show who they are by a password.
+"""Verifies passwords at sign-in, with a limit of attempts.
 
-A wrong address and a wrong password look the same and take the same time. Tries are counted before they are
-looked at, by the caller's address and by the e-mail address, whether or not there is such an account.
+A wrong address and a wrong password get the same answer after the same time. Attempts are counted before they
+are checked, by the client's address and by the e-mail address, whether or not an account exists.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _CHECKS: Final = "checks:"
 
 
 class WrongCredentialsError(UnauthorisedError):
-    """No such address, or not its password: nobody is told which."""
+    """The address or the password is wrong; the error does not show which."""
 
     code = "wrong_credentials"
 
@@ -35,20 +35,20 @@ class WrongCredentialsError(UnauthorisedError):
 
 
 class TokenRefusedError(UnauthorisedError):
-    """A token that is used once: not a valid one, used, revoked or too old."""
+    """A single-use token is not valid, was used or revoked, or has expired."""
 
     code = "token_refused"
 
     def __init__(self) -> None:
-        super().__init__("The token is not a valid one, was used before, or has ended: ask for another one.")
+        super().__init__("The token is not valid, was used already, or has expired. Ask for another one.")
 
 
 class AttemptSubjects(NamedTuple):
-    """By what tries are counted, and whose turn a hash takes.
+    """The subjects by which attempts are counted, and concurrent hashes limited.
 
     Attributes:
-        address: The caller's address; of IPv6 its network.
-        account: The e-mail address, as a hash: whoever reads the counts is not told who tries to sign in.
+        address: The client's address; of IPv6 its network.
+        account: The hash of the e-mail address, so that the counts do not show who signs in.
     """
 
     address: str
@@ -56,24 +56,24 @@ class AttemptSubjects(NamedTuple):
 
     @classmethod
     def of(cls, email: str, origin: ClientInfo) -> Self:
-        """Those of a call about an e-mail address."""
+        """Make the subjects of a request for an e-mail address."""
         digest = hashlib.sha256(email.encode()).hexdigest()
         return cls(f"sign-in:{make_address_subject(origin.address)}", f"account:{digest}")
 
 
 class VerifiedUser(NamedTuple):
-    """A person whose password was right a moment ago.
+    """A person who was just verified.
 
     Attributes:
         user: The person.
-        renewed: The hash to be kept from now on; None: the one that there is.
+        renewed: A new hash of the same password, with the present cost; None: the stored one is up to date.
     """
 
     user: User
     renewed: str | None = None
 
-    async def hold(self, session: WriteSession) -> User:
-        """Read the person again, to change something (WrongCredentialsError if the password changed)."""
+    async def lock(self, session: WriteSession) -> User:
+        """Lock the person for a change (WrongCredentialsError if the password has changed)."""
         hashed = self.user.password_hash
         user = await session.scalar(
             select(User)
@@ -89,7 +89,7 @@ class VerifiedUser(NamedTuple):
 
 
 async def count_attempt(people: PeopleContext, subjects: AttemptSubjects) -> None:
-    """Count a try: among those that are taken back where they succeed, and among all.
+    """Count an attempt twice: in a count that a success resets, and in one of all attempts.
 
     Raises:
         TooManyRequestsError: `too_many_attempts`.
@@ -100,7 +100,7 @@ async def count_attempt(people: PeopleContext, subjects: AttemptSubjects) -> Non
         {
             subjects.address: limits.attempts,
             subjects.account: limits.account_attempts,
-            # What succeeds costs a hash as well.
+            # Successful attempts cost a hash too, so all are limited.
             _CHECKS + subjects.address: limits.checks,
             _CHECKS + subjects.account: limits.account_checks,
         },
@@ -118,20 +118,20 @@ async def verify_password(
     organisation: UUID | None = None,
     wrong: str | None = None,
 ) -> VerifiedUser:
-    """Check a password.
+    """Verify the password of an account.
 
     Args:
-        people: What this stands on.
-        email: Whose it is said to be.
-        password: As it was given.
-        origin: Where the call comes from.
-        user_id: Of the accounts with this address the one that is meant; None: `repository.account_of` says.
-        organisation: Whom the person wants to work for, where they say so.
-        wrong: What a refusal says, where it is not about signing in.
+        people: The dependencies of sign-in.
+        email: The e-mail address.
+        password: The password as it was sent.
+        origin: The client.
+        user_id: The account, of several with this address; None: see `repository.find_account_by_email`.
+        organisation: The organisation to work for; None: not chosen.
+        wrong: The text of a refusal, if it is not about signing in.
 
     Raises:
-        WrongCredentialsError: There is no such person who may sign in, or it is not their password.
-        TooManyRequestsError: `too_many_attempts`, of the caller's address or of the account;
+        WrongCredentialsError: No active account has this address and this password.
+        TooManyRequestsError: `too_many_attempts`, by the client's address or the account;
             `too_many_requests_at_once`.
         UnavailableError: `too_busy`.
     """

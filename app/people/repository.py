@@ -1,10 +1,8 @@
-"""Queries on people, members and invitations.
+"""Reads and writes people, members and invitations, and purges what has expired.
 
-Those of a room that others look into take what the caller may see (`TenantScope`). Those before it is known
-who calls, and those on what is a person's own in whatever organisation, say so, and are called with the reach
-of the program itself. Nothing is decided here, and nothing committed.
-
-What is forgotten of people: what has ended, and who belongs nowhere any more.
+The caller decides and commits. Functions with the parameter `visible` find only rows in that tenant scope.
+The others run before the caller is authenticated, or on a person's data in all organisations: call them with
+the full tenant scope.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,33 +71,39 @@ async def find_account_by_email(
     organisation: UUID | None = None,
     unknown_to: str | None = None,
 ) -> User | None:
-    """The account that somebody means who names an e-mail address, whoever asks.
+    """Find the account that an e-mail address means at sign-in.
 
-    An address can have several: nobody has shown that it is theirs. Meant is that of the organisation that is
-    named, else the first one that is not disabled and belongs anywhere.
+    Several accounts can have the same address, since addresses are not verified. Preferred is the account of
+    the given organisation, then the oldest one that is not disabled and has a membership.
 
     Args:
-        session: Reaching everything.
+        session: A session with the full tenant scope.
         email: The address.
-        user_id: The account's id, where it is known.
-        organisation: Whom the person wants to work for, where they say so.
-        unknown_to: An issuer; accounts of those whom it has a name for are not meant.
+        user_id: The account's id, if it is known.
+        organisation: The organisation to work for; None: not chosen.
+        unknown_to: An OIDC issuer; accounts that are linked to it are excluded.
     """
-    places = select(Membership.id).where(Membership.user_id == User.id)
-    # False comes before true.
-    there = ~places.where(Membership.organisation_id == organisation).exists()
-    order = (there, User.disabled_at.is_not(None), ~places.exists(), User.id)
-    wanted = select(User).where(User.email == email).order_by(*order).limit(1)
+    memberships = select(Membership.id).where(Membership.user_id == User.id)
+    # False sorts before true.
+    is_elsewhere = ~memberships.where(Membership.organisation_id == organisation).exists()
+    order = (is_elsewhere, User.disabled_at.is_not(None), ~memberships.exists(), User.id)
+    statement = select(User).where(User.email == email).order_by(*order).limit(1)
     if user_id is not None:
-        wanted = wanted.where(User.id == user_id)
+        statement = statement.where(User.id == user_id)
     if unknown_to is not None:
-        names = select(OidcIdentity.user_id).where(OidcIdentity.user_id == User.id)
-        wanted = wanted.where(~names.where(OidcIdentity.issuer == unknown_to).exists())
-    return await session.scalar(wanted)
+        identities = select(OidcIdentity.user_id).where(OidcIdentity.user_id == User.id)
+        statement = statement.where(~identities.where(OidcIdentity.issuer == unknown_to).exists())
+    return await session.scalar(statement)
+
+
+async def lock_user(session: WriteSession, user_id: UUID) -> User:
+    """Lock a person, who must exist, until the transaction ends."""
+    statement = select(User).where(User.id == user_id).with_for_update()
+    return (await session.scalars(statement)).one()
 
 
 async def list_memberships(session: AsyncSession, user_id: UUID) -> list[OrganisationMembership]:
-    """What a person is in all organisations, the first one first, whoever asks."""
+    """List a person's memberships in all organisations, the oldest first."""
     found = await session.execute(
         select(Membership, Organisation)
         .join(Organisation, Organisation.id == Membership.organisation_id)
@@ -112,14 +116,21 @@ async def list_memberships(session: AsyncSession, user_id: UUID) -> list[Organis
 async def find_member(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> tuple[Membership, User] | None:
-    """One membership, and whose it is; with `lock` neither changes until the transaction ends."""
+    """Find a membership and its person.
+
+    Args:
+        session: The session.
+        identifier: The membership's id.
+        visible: The caller's tenant scope.
+        lock: Lock both rows until the transaction ends.
+    """
     statement = (
         select(Membership, User)
         .join(User, User.id == Membership.user_id)
         .where(Membership.id == identifier, *visible.within(Membership.organisation_id))
     )
     if lock:
-        # As they are by now: what was read before the lock was waited for may be old.
+        # Refreshes objects that the session read before it waited for the lock.
         statement = statement.with_for_update().execution_options(populate_existing=True)
     found = (await session.execute(statement)).one_or_none()
     return None if found is None else (found[0], found[1])
@@ -128,13 +139,22 @@ async def find_member(
 async def list_members(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     role: str | None,
     search: str | None,
 ) -> list[tuple[Membership, User]]:
-    """Members, one more than are asked for; `search` is a part of the name or of the address."""
+    """List members: a page and one more row.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        organisation: Only members of this organisation.
+        role: Only members with this role.
+        search: A part of the name or the address, case-insensitive.
+    """
     statement = select(Membership, User).join(User, User.id == Membership.user_id)
     statement = statement.where(*visible.within(Membership.organisation_id))
     if organisation is not None:
@@ -145,12 +165,12 @@ async def list_members(
         statement = statement.where(
             or_(*(contains_ignoring_case(column, search) for column in (User.name, User.email)))
         )
-    rows = await session.execute(MEMBERS.page(statement, asked))
+    rows = await session.execute(MEMBERS.page(statement, page_request))
     return [(membership, user) for membership, user in rows]
 
 
 async def count_owners(session: AsyncSession, organisation_id: UUID, *, but: UUID) -> int:
-    """How many owners an organisation has who can sign in, without this membership."""
+    """Count the owners of an organisation that can sign in, without the membership `but`."""
     statement = select(func.count()).select_from(Membership).join(User, User.id == Membership.user_id)
     statement = statement.where(
         Membership.organisation_id == organisation_id,
@@ -162,7 +182,7 @@ async def count_owners(session: AsyncSession, organisation_id: UUID, *, but: UUI
 
 
 async def is_member(session: AsyncSession, organisation_id: UUID, email: str) -> bool:
-    """Whether somebody with this address is a member already."""
+    """Whether an organisation has a member with this address."""
     statement = select(Membership.id).join(User, User.id == Membership.user_id)
     statement = statement.where(Membership.organisation_id == organisation_id, User.email == email)
     return await session.scalar(statement) is not None
@@ -178,7 +198,7 @@ def _in_state(state: InvitationState, now: datetime) -> ColumnElement[bool]:
 
 
 def compute_invitation_state(row: Invitation, now: datetime) -> InvitationState:
-    """Whether an invitation can be accepted, or why not."""
+    """Compute whether an invitation can be accepted, or why not."""
     if row.accepted_at is not None:
         return "accepted"
     if row.revoked_at is not None:
@@ -189,7 +209,14 @@ def compute_invitation_state(row: Invitation, now: datetime) -> InvitationState:
 async def find_invitation(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Invitation | None:
-    """One invitation."""
+    """Find an invitation.
+
+    Args:
+        session: The session.
+        identifier: The invitation's id.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends.
+    """
     statement = select(Invitation).where(Invitation.id == identifier)
     statement = statement.where(*visible.within(Invitation.organisation_id))
     return await session.scalar(statement.with_for_update() if lock else statement)
@@ -198,14 +225,24 @@ async def find_invitation(
 async def list_invitations(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     state: InvitationState | None,
     search: str | None,
     now: datetime,
 ) -> Sequence[Invitation]:
-    """Invitations, one more than are asked for; `search` is a part of the address."""
+    """List invitations: a page and one more row.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        organisation: Only invitations of this organisation.
+        state: Only invitations in this state.
+        search: A part of the address, case-insensitive.
+        now: The time, which decides whether an invitation has expired.
+    """
     statement = select(Invitation).where(*visible.within(Invitation.organisation_id))
     if organisation is not None:
         statement = statement.where(Invitation.organisation_id == organisation)
@@ -213,51 +250,58 @@ async def list_invitations(
         statement = statement.where(_in_state(state, now))
     if search is not None:
         statement = statement.where(contains_ignoring_case(Invitation.email, search))
-    return (await session.scalars(INVITATIONS.page(statement, asked))).all()
+    return (await session.scalars(INVITATIONS.page(statement, page_request))).all()
 
 
 async def find_invitation_by_token(session: AsyncSession, token_hash: bytes) -> Invitation | None:
-    """The invitation of a token, whoever asks."""
+    """Find the invitation of a token by the token's hash."""
     return await session.scalar(select(Invitation).where(Invitation.token_hash == token_hash))
 
 
 async def read_organisation_and_site_names(
     session: AsyncSession, invitation: Invitation
 ) -> tuple[str, tuple[str, ...] | None]:
-    """The name of an invitation's organisation, and those of the only sites that it is for (None: all)."""
+    """Read the names of an invitation's organisation and of its only sites (None: all sites)."""
     name = await session.scalar(
         select(Organisation.name).where(Organisation.id == invitation.organisation_id)
     )
     if invitation.site_ids is None:
         return name or "", None
-    wanted = select(Site.name).where(Site.id.in_(invitation.site_ids)).order_by(Site.name)
-    return name or "", tuple(await session.scalars(wanted))
+    statement = select(Site.name).where(Site.id.in_(invitation.site_ids)).order_by(Site.name)
+    return name or "", tuple(await session.scalars(statement))
 
 
 async def find_joined_organisations(session: AsyncSession, email: str) -> frozenset[UUID]:
-    """The organisations that have a member with an address, by whichever account."""
-    wanted = select(Membership.organisation_id).join(User, User.id == Membership.user_id)
-    return frozenset(await session.scalars(wanted.where(User.email == email, User.disabled_at.is_(None))))
+    """Find the organisations with an active member that has an address, by any account."""
+    statement = select(Membership.organisation_id).join(User, User.id == Membership.user_id)
+    return frozenset(await session.scalars(statement.where(User.email == email, User.disabled_at.is_(None))))
 
 
 async def find_inviting_organisations(session: AsyncSession, email: str, now: datetime) -> frozenset[UUID]:
-    """The organisations that have invited an address, and wait for an answer."""
-    wanted = select(Invitation.organisation_id).where(Invitation.email == email, _in_state("open", now))
-    return frozenset(await session.scalars(wanted))
+    """Find the organisations with an open invitation of an address."""
+    statement = select(Invitation.organisation_id).where(Invitation.email == email, _in_state("open", now))
+    return frozenset(await session.scalars(statement))
 
 
 async def lock_open_invitations(
     session: WriteSession, email: str, now: datetime, *, organisation: UUID | None = None
 ) -> Sequence[Invitation]:
-    """The invitations that an address has, of all organisations or one; locked."""
+    """Lock the open invitations of an address.
+
+    Args:
+        session: The transaction.
+        email: The address.
+        now: The time.
+        organisation: Only invitations of this organisation; None: of all.
+    """
     statement = select(Invitation).where(Invitation.email == email, _in_state("open", now))
     if organisation is not None:
         statement = statement.where(Invitation.organisation_id == organisation)
     return (await session.scalars(statement.order_by(Invitation.id).with_for_update())).all()
 
 
-KEEP_DAYS: Final = 30
-"""How long an invitation can be seen after it ended."""
+INVITATION_RETENTION_DAYS: Final = 30
+"""The retention of an invitation after it was accepted, revoked, or has expired."""
 
 _SESSIONS: Final = """
 DELETE FROM user_sessions WHERE revoked_at IS NOT NULL OR expires_at < now()
@@ -268,20 +312,20 @@ _INVITATIONS: Final = """
 DELETE FROM invitations
 WHERE coalesce(accepted_at, revoked_at, expires_at) < now() - make_interval(days => $1)
 """
-# Made together with their first membership: who has none lost the last one.
+# A user is created with its first membership: one without any has lost the last.
 _USERS: Final = "DELETE FROM users u WHERE NOT EXISTS (SELECT FROM memberships m WHERE m.user_id = u.id)"
 _log = get_logger(__name__)
 
 
 async def purge_people_data(connection: asyncpg.Connection, settings: SessionSettings) -> None:
-    """Remove what has ended."""
+    """Delete ended sessions, used or expired tokens and invitations, and people without a membership."""
     await connection.execute(_SESSIONS, settings.idle_s)
     await connection.execute(_RESETS)
-    await connection.execute(_INVITATIONS, KEEP_DAYS)
+    await connection.execute(_INVITATIONS, INVITATION_RETENTION_DAYS)
     try:
         removed = await connection.execute(_USERS)
     except asyncpg.ForeignKeyViolationError:
-        # One of them was taken into an organisation meanwhile: the others go the next time.
+        # One of them became a member concurrently: the next run deletes the others.
         return
     if removed != "DELETE 0":
         _log.info("people_forgotten", number=int(removed.rpartition(" ")[2]))

@@ -1,4 +1,4 @@
-"""The shapes of people, sign-ins, members and invitations on the wire. Shapes only."""
+"""Defines the JSON schemas of people, sign-ins, members and invitations."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -38,15 +38,15 @@ def _email(value: str) -> str:
 Email = Annotated[
     str,
     AfterValidator(_email),
-    Field(description="An e-mail address; capitals make no difference", examples=[_EMAIL]),
+    Field(description="An e-mail address, case-insensitive", examples=[_EMAIL]),
     Field(max_length=MAX_ADDRESS_LENGTH),
 ]
 NewPassword = Annotated[
     SecretStr,
     Field(
         max_length=PASSWORD_MAX_LENGTH * 2,
-        description=f"{PASSWORD_MIN_LENGTH} to {PASSWORD_MAX_LENGTH} characters, whichever; not one that "
-        f"everybody tries first",
+        description=f"{PASSWORD_MIN_LENGTH} to {PASSWORD_MAX_LENGTH} characters of any kind; not a common "
+        "password",
     ),
 ]
 Password = Annotated[SecretStr, Field(max_length=PASSWORD_MAX_LENGTH * 2)]
@@ -57,7 +57,8 @@ SiteIds = Annotated[
     Field(
         min_length=1,
         max_length=MEMBER_SITES_MAX,
-        description="Only for these sites: without what concerns the organisation as a whole; null: for all",
+        description="The only sites of the membership, without rights on the organisation as a whole; null: "
+        "all",
     ),
 ]
 
@@ -67,14 +68,14 @@ def _example(**body: str) -> JsonDict:
 
 
 class SignIn(RequestBody):
-    """Who signs in."""
+    """The credentials of a person."""
 
     model_config = ConfigDict(json_schema_extra=_example(email=_EMAIL, password=_WORDS))
 
     email: Email
     password: Password
     organisation_id: Identifier | None = Field(
-        None, description="Whom the person works for; by default the organisation that they joined first"
+        None, description="The organisation to work for; by default the one that the person joined first"
     )
 
 
@@ -95,22 +96,22 @@ class OrganisationRef(BaseModel):
 
     @classmethod
     def of(cls, row: Organisation) -> Self:
-        """The shape of a row."""
+        """Build the response from a row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class PlaceOut(BaseModel):
-    """What the person is in an organisation."""
+    """The membership of a person in an organisation."""
 
     id: UUID
     organisation: OrganisationRef
     role: Role
-    site_ids: list[UUID] | None = Field(description="The only sites that it is for; null: all")
+    site_ids: list[UUID] | None = Field(description="The only sites of the membership; null: all")
 
     @classmethod
-    def of(cls, place: OrganisationMembership) -> Self:
-        """The shape of a membership and its organisation."""
-        membership, organisation = place
+    def of(cls, joined: OrganisationMembership) -> Self:
+        """Build the response from a membership and its organisation."""
+        membership, organisation = joined
         return cls(
             id=membership.id,
             organisation=OrganisationRef.of(organisation),
@@ -131,53 +132,55 @@ class PersonOut(BaseModel):
 
     @classmethod
     def of(cls, row: User) -> Self:
-        """The shape of a row."""
+        """Build the response from a row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class SignedIn(BaseModel):
-    """A sign-in that holds, and whom it works for."""
+    """An active sign-in, and the organisation that it works for."""
 
-    expires_at: datetime = Field(description="When it ends at the latest; it ends earlier where it is idle")
+    expires_at: datetime = Field(description="Latest end of the sign-in; it ends earlier if it is idle")
     user: PersonOut
     organisation: OrganisationRef
     memberships: list[PlaceOut]
 
     @classmethod
-    def of(cls, held: UserSession, user: User, places: Sequence[OrganisationMembership], **more: str) -> Self:
-        """The shape of a sign-in."""
-        working = next(place for place in places if place.organisation.id == held.organisation_id)
+    def of(
+        cls, row: UserSession, user: User, memberships: Sequence[OrganisationMembership], **more: str
+    ) -> Self:
+        """Build the response from a session, its person and the person's memberships."""
+        current = next(each for each in memberships if each.organisation.id == row.organisation_id)
         return cls(
-            expires_at=held.expires_at,
+            expires_at=row.expires_at,
             user=PersonOut.of(user),
-            organisation=OrganisationRef.of(working.organisation),
-            memberships=[PlaceOut.of(place) for place in places],
+            organisation=OrganisationRef.of(current.organisation),
+            memberships=[PlaceOut.of(each) for each in memberships],
             **more,
         )
 
 
 class SessionCreated(SignedIn):
-    """A new sign-in. Its token is shown here and never again."""
+    """A new sign-in. The token is shown only here: store it."""
 
     token: str = Field(description="Send it as `Authorization: Bearer vgs_…`", examples=["vgs_…"])
 
 
 class Me(BaseModel):
-    """Who calls."""
+    """The caller."""
 
     kind: Literal["key", "user"]
-    id: UUID = Field(description="Of the API key or the person")
+    id: UUID = Field(description="Id of the API key or the person")
     name: str
-    organisation: OrganisationRef = Field(description="Whom the caller works for")
+    organisation: OrganisationRef = Field(description="The organisation that the caller works for")
     platform: bool = Field(description="Whether the caller is an administrator of the platform")
     scopes: list[str]
-    site_ids: list[UUID] | None = Field(description="The only sites in reach; null: all")
+    site_ids: list[UUID] | None = Field(description="The only sites that the caller can access; null: all")
     user: PersonOut | None = Field(description="Null for an API key")
-    memberships: list[PlaceOut] = Field(description="All of the person's; none for an API key")
+    memberships: list[PlaceOut] = Field(description="All memberships of the person; empty for an API key")
 
 
 class MeChange(RequestBody):
-    """What people may change of themselves."""
+    """Changes of your own data. Fields that are left out stay."""
 
     model_config = ConfigDict(json_schema_extra=_example(name="Ada Lovelace", locale="fr"))
 
@@ -186,7 +189,7 @@ class MeChange(RequestBody):
 
 
 class PasswordChange(RequestBody):
-    """A new password in place of the present one."""
+    """The current password and a new one."""
 
     model_config = ConfigDict(json_schema_extra=_example(current_password=_WORDS, new_password=_WORDS + "!"))
 
@@ -195,20 +198,20 @@ class PasswordChange(RequestBody):
 
 
 class SessionOut(BaseModel):
-    """A sign-in that holds."""
+    """An active sign-in."""
 
     id: UUID
     organisation_id: UUID
     created_at: datetime
     expires_at: datetime
-    last_used_at: datetime = Field(description="To the minute")
+    last_used_at: datetime = Field(description="Time of the last use, to the minute")
     address: str
     user_agent: str
-    current: bool = Field(description="Whether this call was made with it")
+    current: bool = Field(description="Whether this request was made with it")
 
     @classmethod
     def of(cls, row: UserSession, token_hash: bytes) -> Self:
-        """The shape of a row."""
+        """Build the response from a row."""
         names = ("id", "organisation_id", "created_at", "expires_at", "last_used_at", "address", "user_agent")
         values = {name: getattr(row, name) for name in names}
         return cls(**values, current=row.token_hash == token_hash)
@@ -219,21 +222,21 @@ class MemberOut(ResourceModel):
 
     volatile = frozenset({"last_sign_in_at"})
 
-    id: UUID = Field(description="Of the membership: a person has one for each organisation")
+    id: UUID = Field(description="Id of the membership: a person has one for each organisation")
     organisation_id: UUID
     user_id: UUID
     email: str
     name: str
     role: Role
-    site_ids: list[UUID] | None = Field(description="The only sites that it is for; null: all")
-    disabled: bool = Field(description="Whether the person cannot sign in, to no organisation")
+    site_ids: list[UUID] | None = Field(description="The only sites of the membership; null: all")
+    disabled: bool = Field(description="Whether the person cannot sign in to any organisation")
     last_sign_in_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, membership: Membership, user: User) -> Self:
-        """The shape of a membership."""
+        """Build the response from a membership and its person."""
         names = ("id", "organisation_id", "user_id", "role", "site_ids", "created_at", "updated_at")
         return cls(
             **{name: getattr(membership, name) for name in names},
@@ -245,7 +248,7 @@ class MemberOut(ResourceModel):
 
 
 class MemberChange(RequestBody):
-    """What may change of a member."""
+    """Changes of a member. Fields that are left out stay."""
 
     model_config = ConfigDict(json_schema_extra=_example(role="operator"))
 
@@ -255,7 +258,7 @@ class MemberChange(RequestBody):
 
 
 class InvitationCreate(RequestBody):
-    """An invitation to be."""
+    """A new invitation."""
 
     model_config = ConfigDict(json_schema_extra=_example(email=_EMAIL, role="operator"))
 
@@ -263,7 +266,7 @@ class InvitationCreate(RequestBody):
     email: Email
     role: Role
     site_ids: SiteIds = None
-    language: Annotated[Locale, Field(description="What its mail is written in")] = "en"
+    language: Annotated[Locale, Field(description="Language of the mail")] = "en"
 
 
 class InvitationOut(ResourceModel):
@@ -285,20 +288,20 @@ class InvitationOut(ResourceModel):
     accepted_at: datetime | None
     revoked_at: datetime | None
     mail_status: Literal["pending", "sent", "failed"] | None = Field(
-        description="What became of its mail: `sent` once the mail server took it. Null: none is sent, for "
-        "there was no mail server",
+        description="Status of the mail; `sent`: the mail server accepted it. Null: no mail is sent, since "
+        "no mail server was configured",
         examples=["sent"],
     )
     mail_reason: str | None = Field(
-        description="Why the last attempt to mail it failed, as in the deliveries of e-mail channels; "
-        "`invitation_ended`: it was accepted, revoked or over before a mail went",
+        description="Reason of the last failed attempt, as in the deliveries of e-mail channels; "
+        "`invitation_ended`: the invitation was accepted, revoked or expired before a mail was sent",
         examples=[None],
     )
-    mailed_at: datetime | None = Field(description="When the mail server took the mail")
+    mailed_at: datetime | None = Field(description="When the mail server accepted the mail")
 
     @classmethod
     def of(cls, row: Invitation, now: datetime, **more: str) -> Self:
-        """The shape of a row."""
+        """Build the response from a row."""
         names = (
             *("id", "organisation_id", "email", "role", "site_ids", "invited_by", "invited_by_name"),
             *("created_at", "expires_at", "accepted_at", "revoked_at", "language"),
@@ -310,49 +313,49 @@ class InvitationOut(ResourceModel):
 
 
 class InvitationCreated(InvitationOut):
-    """A new invitation. Its token is shown here and never again."""
+    """A new invitation. The token is shown only here."""
 
     once = frozenset({"token", "link"})
 
-    token: str = Field(description="Whoever has it becomes the member", examples=[_TOKEN])
-    link: str = Field(description="Where it is accepted, with the token behind the `#`")
+    token: str = Field(description="Anyone who has it can become the member", examples=[_TOKEN])
+    link: str = Field(description="Link to the page that accepts it, with the token after the `#`")
 
 
 class InvitationAccept(RequestBody):
-    """Somebody who accepts an invitation."""
+    """The acceptance of an invitation, with a new account or an existing one."""
 
     model_config = ConfigDict(json_schema_extra=_example(token=_TOKEN, name="Ada Lovelace", password=_WORDS))
 
     token: Token
     name: Name | None = Field(
         None,
-        description="Of who gets an account. An account that there is keeps its name: beside "
-        "`current_password`, or with the token of a sign-in, this is refused (`name_not_taken`)",
+        description="Name of the new account. Leave it out for an existing account: with "
+        "`current_password`, or with the token of a sign-in, it is refused (`name_not_taken`)",
     )
     password: NewPassword | None = Field(
         None,
-        description="The password from now on, also of who has an account; none where the account has none",
+        description="The new password, also of an existing account. Leave it out if the account has no "
+        "password",
     )
     current_password: Password | None = Field(
-        None, description="Of who takes an account that they have into the organisation; else none"
+        None, description="The present password of an existing account. Leave it out for a new account"
     )
     locale: Locale = Field(
         "en",
-        description="The language of who gets an account: the one in which they accept. An account that "
-        "exists keeps its own",
+        description="Language of the new account. An existing account is not changed",
     )
 
 
 class ResetCreated(BaseModel):
-    """A token with which a member gives themselves a new password. It is shown here and never again."""
+    """A token with which a member chooses a new password. It is shown only here."""
 
     token: str = Field(examples=["vgr_…"])
-    link: str = Field(description="Where it is used, with the token behind the `#`")
+    link: str = Field(description="Link to the page that uses it, with the token after the `#`")
     expires_at: datetime
 
 
 class PasswordReset(RequestBody):
-    """A new password, with a token in place of the present one."""
+    """A new password, and a reset token instead of the current password."""
 
     model_config = ConfigDict(json_schema_extra=_example(token="vgr_" + "…", password=_WORDS))
 
@@ -361,24 +364,25 @@ class PasswordReset(RequestBody):
 
 
 class OidcOut(BaseModel):
-    """The OpenID Connect provider that people may sign in with."""
+    """The OpenID Connect provider with which people can sign in."""
 
     name: str
-    start: str = Field(description="Where a browser begins")
+    start: str = Field(description="URL that starts a sign-in in a browser")
 
 
 class OidcStart(RequestBody):
-    """Whom somebody means who goes to the provider: an organisation, or the one that an invitation is of."""
+    """The invitation or the organisation that the person confirms before the sign-in."""
 
     model_config = ConfigDict(json_schema_extra=_example(invitation=_TOKEN))
 
-    invitation: Token | None = Field(None, description="The token of an invitation, which is accepted")
+    invitation: Token | None = Field(None, description="Token of the invitation to accept")
     organisation_id: Identifier | None = Field(
-        None, description="An organisation: its invitation is accepted, or its account is theirs from now on"
+        None,
+        description="The organisation of the invitation to accept, or of the account to link to the provider",
     )
 
 
 class OidcStarted(BaseModel):
-    """A sign-in that is under way."""
+    """A started sign-in."""
 
-    url: str = Field(description="Where the browser goes: the provider")
+    url: str = Field(description="URL of the provider, to which the browser goes")

@@ -1,7 +1,7 @@
-"""Sign-ins that hold: how a token is made, whom it speaks for, and when it ends.
+"""Opens, authenticates and ends the sessions of people.
 
-A token (`vgs_…`) speaks for a person in one organisation at a time, with the scopes of their role there as it
-is at that moment: whoever is removed or demoted is so with the next call.
+A session token (`vgs_…`) represents a person in one organisation at a time, with the present scopes of their
+role there: a removal or a change of the role applies from the next request on.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ _AGENT_LIMIT: Final = 200
 
 
 class ClientInfo(NamedTuple):
-    """Where a request comes from.
+    """The client of a request.
 
     Attributes:
-        address: The address; empty where it is not known.
-        user_agent: What the client says it is, cut.
+        address: The client's address; empty if unknown.
+        user_agent: The `User-Agent` header, truncated.
     """
 
     address: str
@@ -45,13 +45,13 @@ class ClientInfo(NamedTuple):
 
     @classmethod
     def of(cls, request: Request) -> "ClientInfo":
-        """Where this request comes from."""
-        said = request.headers.get("user-agent", "").replace("\0", "")
-        return cls(request.client.host if request.client else "", said[:_AGENT_LIMIT])
+        """Read the client of a request."""
+        user_agent = request.headers.get("user-agent", "").replace("\0", "")
+        return cls(request.client.host if request.client else "", user_agent[:_AGENT_LIMIT])
 
 
 class OrganisationMembership(NamedTuple):
-    """What a person is, and where.
+    """A membership with its organisation.
 
     Attributes:
         membership: The membership.
@@ -63,12 +63,12 @@ class OrganisationMembership(NamedTuple):
 
 
 def make_user_caller(user: User) -> ScopedCaller:
-    """The program at work for a person whose organisation does not matter, or is not known yet."""
+    """Make a caller with the full tenant scope that acts for a person, for the audit log."""
     return ScopedCaller(FULL_SCOPE, format_actor("user", user.id, user.name))
 
 
 def is_session_active(settings: SessionSettings, now: datetime) -> ColumnElement[bool]:
-    """The condition of a sign-in that still holds."""
+    """Make the condition of a session that has not ended."""
     return (
         UserSession.revoked_at.is_(None)
         & (UserSession.expires_at > now)
@@ -77,14 +77,15 @@ def is_session_active(settings: SessionSettings, now: datetime) -> ColumnElement
 
 
 def _principal(
-    user: User, place: OrganisationMembership, clients: Sequence[UUID], integrator_id: UUID | None
+    user: User, joined: OrganisationMembership, clients: Sequence[UUID], integrator_id: UUID | None
 ) -> Principal:
-    membership, organisation = place
+    membership, organisation = joined
     owns = membership.role == "owner"
     return Principal(
         key_id=user.id,
         organisation_id=organisation.id,
-        # Its owners are the administrators: others of the platform reach as far, by the scopes of their role.
+        # Only owners of the platform are its administrators. Other members have its tenant scope, but only
+        # the scopes of their role.
         platform=organisation.platform and owns,
         scopes=frozenset(SCOPES_OF[membership.role]),
         tenant_scope=resolve_tenant_scope(
@@ -97,11 +98,11 @@ def _principal(
 
 
 class SessionAuthenticator:
-    """Tells whom a token speaks for.
+    """Authenticates session tokens.
 
     Args:
-        database: Where sign-ins are kept.
-        settings: How long they hold.
+        database: The database.
+        settings: The lifetimes of sessions.
     """
 
     def __init__(self, database: Database, settings: SessionSettings) -> None:
@@ -109,15 +110,15 @@ class SessionAuthenticator:
         self._settings = settings
 
     async def authenticate(self, token: str, now: datetime) -> Principal:
-        """Find whom a token speaks for.
+        """Find the principal of a session token.
 
         Raises:
-            UnauthorisedError: It is unknown, was ended, or its person is no member any more;
-                `session_expired` where its time is over.
+            UnauthorisedError: The token is unknown, was ended, or the person is no longer a member;
+                `session_expired` if the session has expired.
         """
         if not is_well_formed_key(token, SESSION_PREFIX):
-            raise UnauthorisedError("The token is not a valid one. Check that it was copied whole.")
-        wanted = (
+            raise UnauthorisedError("The token is not valid. Check that it was copied completely.")
+        statement = (
             select(
                 *(UserSession, User, Membership, Organisation),
                 *(select_client_ids(Organisation.id), select_integrator_id(Organisation.id)),
@@ -132,15 +133,15 @@ class SessionAuthenticator:
             .where(User.disabled_at.is_(None))
         )
         async with self._database.look_up() as session:
-            found = (await session.execute(wanted)).one_or_none()
+            found = (await session.execute(statement)).one_or_none()
         if found is None:
-            raise UnauthorisedError("The token is unknown, or was ended: sign in again.")
-        held, user, membership, organisation, clients, integrator_id = found
-        idle = now - held.last_used_at
-        if held.expires_at <= now or idle > timedelta(seconds=self._settings.idle_s):
-            raise UnauthorisedError("The sign-in has ended: sign in again.", code="session_expired")
+            raise UnauthorisedError("The token is unknown, or its sign-in was ended. Sign in again.")
+        row, user, membership, organisation, clients, integrator_id = found
+        idle = now - row.last_used_at
+        if row.expires_at <= now or idle > timedelta(seconds=self._settings.idle_s):
+            raise UnauthorisedError("The sign-in has expired. Sign in again.", code="session_expired")
         if idle > _TOUCH_EVERY:
-            await self._touch(user, held.id, now)
+            await self._touch(user, row.id, now)
         return _principal(user, OrganisationMembership(membership, organisation), clients, integrator_id)
 
     async def _touch(self, user: User, identifier: UUID, now: datetime) -> None:
@@ -160,15 +161,23 @@ async def open_session(
     settings: SessionSettings,
     now: datetime,
 ) -> tuple[str, UserSession]:
-    """Sign a person in, who showed who they are, and is locked: two at once are not one too many.
+    """Open a session of a verified person, and end the oldest one if the person has too many.
 
-    Where there are as many sign-ins as a person may have, the oldest ends.
+    Args:
+        session: The transaction.
+        user: The person, locked, so that concurrent sign-ins cannot exceed the limit.
+        organisation_id: The organisation to work for.
+        origin: The client.
+        settings: The limit of sessions, and their lifetime.
+        now: The time.
 
     Returns:
-        The token, which nobody has but the caller, and its row.
+        The only copy of the token, and its row.
     """
-    held = select(UserSession.id).where(UserSession.user_id == user.id, is_session_active(settings, now))
-    surplus = held.order_by(UserSession.created_at.desc(), UserSession.id.desc()).offset(settings.at_once - 1)
+    active = select(UserSession.id).where(UserSession.user_id == user.id, is_session_active(settings, now))
+    surplus = active.order_by(UserSession.created_at.desc(), UserSession.id.desc()).offset(
+        settings.at_once - 1
+    )
     await session.execute(update(UserSession).where(UserSession.id.in_(surplus)).values(revoked_at=now))
     token = generate_key(SESSION_PREFIX)
     row = UserSession(
@@ -195,14 +204,14 @@ async def end_sessions(
     but: bytes | None = None,
     organisation: UUID | None = None,
 ) -> None:
-    """End all sign-ins of a person.
+    """End all sessions of a person.
 
     Args:
-        session: The transaction, reaching everything, or the person's own.
+        session: The transaction, with the full tenant scope or that of the person.
         user_id: The person.
         now: The time.
-        but: The hash of the token whose sign-in goes on.
-        organisation: Only those that work for this one; None: for whichever.
+        but: The hash of the token of the session that stays active.
+        organisation: Only sessions for this organisation; None: for all.
     """
     statement = update(UserSession).where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None))
     if but is not None:

@@ -1,4 +1,4 @@
-"""REST for signing in and out."""
+"""Serves the REST endpoints of sign-in by password, sign-out, password reset and change of organisation."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from app.people import password_service, repository, sign_in
 from app.people.context import PeopleDependency, Person, TokenHash
-from app.people.models import User, UserSession
+from app.people.models import UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
 from app.people.sessions import ClientInfo
 from app.platform.http.contract.dependencies import WriteSessionDep
@@ -29,12 +29,12 @@ anonymous_router: Final = APIRouter(prefix="/v1", tags=["Sign-in"], route_class=
     responses=document_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
 )
 async def sign_in_with_password(body: SignIn, request: Request, people: PeopleDependency) -> SessionCreated:
-    """Sign in with a password. The token is for `Authorization: Bearer vgs_…`, on every call.
+    """Sign in with a password. Send the token with every request as `Authorization: Bearer vgs_…`.
 
-    It works for one organisation, by default the one that the person joined first; `POST /v1/sessions/switch`
-    changes it. Who has several accounts under one address says by the organisation which one is meant. A
-    wrong address and a wrong password look the same. Tries are limited by the caller's address and by the
-    account (429). Past so many sign-ins at once the person's oldest one ends.
+    The token works for one organisation, by default the one that you joined first; `POST /v1/sessions/switch`
+    changes it. If you have several accounts with the same address, `organisation_id` selects one. A wrong
+    address and a wrong password get the same answer. Attempts are limited by client address and by account
+    (429). The number of concurrent sign-ins is limited too: a new one ends the oldest.
     """
     return await sign_in.sign_in_by_password(people, body, ClientInfo.of(request), datetime.now(UTC))
 
@@ -47,10 +47,10 @@ async def sign_in_with_password(body: SignIn, request: Request, people: PeopleDe
     responses=document_problems(400, 401, 413, 415, 422, 429, 503),
 )
 async def reset_password(body: PasswordReset, request: Request, people: PeopleDependency) -> None:
-    """Choose a new password with a token from an owner of one's organisation. It ends all sign-ins."""
-    wanted = body.password.get_secret_value()
+    """Choose a new password with a reset token from an owner of your organisation. All your sign-ins end."""
+    new_password = body.password.get_secret_value()
     await password_service.reset_password(
-        people, body.token, wanted, ClientInfo.of(request), datetime.now(UTC)
+        people, body.token, new_password, ClientInfo.of(request), datetime.now(UTC)
     )
 
 
@@ -63,22 +63,20 @@ async def reset_password(body: PasswordReset, request: Request, people: PeopleDe
 async def switch_organisation(
     body: Switch, principal: Person, token: TokenHash, people: PeopleDependency
 ) -> SignedIn:
-    """Have the token of this call work for another organisation of the person's from now on."""
-    # Of the organisations that are not worked for just now, the database shows nothing.
+    """Switch the sign-in of this request to another organisation of the person."""
+    # Row-level security hides the person's other organisations.
     with run_with_full_scope():
         async with people.database.write() as session:
-            # Whoever takes the person out of the organisation, and ends their sign-ins there, comes before or
-            # after this.
-            person = select(User).where(User.id == principal.key_id).with_for_update()
-            user = (await session.scalars(person)).one()
-            wanted = select(UserSession).where(UserSession.token_hash == token)
-            held = (await session.scalars(wanted)).one()
-            places = await repository.list_memberships(session, principal.key_id)
-            if body.organisation_id not in {place.organisation.id for place in places}:
+            # The lock serialises this with a removal from the organisation, which ends the sign-ins there.
+            user = await repository.lock_user(session, principal.key_id)
+            own_session = select(UserSession).where(UserSession.token_hash == token)
+            row = (await session.scalars(own_session)).one()
+            memberships = await repository.list_memberships(session, principal.key_id)
+            if body.organisation_id not in {each.organisation.id for each in memberships}:
                 raise NotFoundError("organisation", body.organisation_id)
-            held.organisation_id = body.organisation_id
+            row.organisation_id = body.organisation_id
             await session.flush()
-            return SignedIn.of(held, user, places)
+            return SignedIn.of(row, user, memberships)
 
 
 @router.delete(
@@ -89,6 +87,6 @@ async def switch_organisation(
     responses=document_problems(401, 403),
 )
 async def sign_out(_: Person, token: TokenHash, session: WriteSessionDep) -> None:
-    """End the sign-in that this call is made with."""
-    held = (await session.scalars(select(UserSession).where(UserSession.token_hash == token))).one()
-    held.revoked_at = datetime.now(UTC)
+    """End the sign-in of this request."""
+    row = (await session.scalars(select(UserSession).where(UserSession.token_hash == token))).one()
+    row.revoked_at = datetime.now(UTC)

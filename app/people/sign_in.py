@@ -1,4 +1,4 @@
-"""Signing in: by a password, and how anybody is let in who showed who they are."""
+"""Signs in people by password, and completes the sign-in of a verified person."""
 
 from datetime import datetime
 from uuid import UUID
@@ -15,57 +15,80 @@ from app.platform.kernel.errors import ForbiddenError, NotFoundError
 from app.platform.kernel.tenant_scope import run_as_caller
 
 
-def _working_for(places: list[OrganisationMembership], named: UUID | None) -> OrganisationMembership:
-    """Whom a person works for.
+def _select_membership(
+    memberships: list[OrganisationMembership], organisation_id: UUID | None
+) -> OrganisationMembership:
+    """Select the membership of the requested organisation, or the first one.
 
     Raises:
-        ForbiddenError: `no_membership`: they belong nowhere any more.
-        NotFoundError: They are no member there.
+        ForbiddenError: `no_membership`: the person has no membership.
+        NotFoundError: The person is not a member of the organisation.
     """
-    if not places:
-        raise ForbiddenError("You are no member of any organisation.", code="no_membership")
-    for place in places:
-        if named in {None, place.organisation.id}:
-            return place
-    raise NotFoundError("organisation", named)
+    if not memberships:
+        raise ForbiddenError(
+            "You are not a member of any organisation. Ask an owner for an invitation.", code="no_membership"
+        )
+    for membership in memberships:
+        if organisation_id in {None, membership.organisation.id}:
+            return membership
+    raise NotFoundError("organisation", organisation_id)
 
 
 async def complete_sign_in(
     people: PeopleContext,
     session: WriteSession,
     user: User,
-    named: UUID | None,
+    organisation_id: UUID | None,
     *,
     origin: ClientInfo,
     now: datetime,
 ) -> SessionCreated:
-    """Sign in a person who showed who they are, and is locked (errors as `sign_in_by_password`)."""
-    places = await repository.list_memberships(session, user.id)
-    place = _working_for(places, named)
-    token, held = await open_session(
-        session, user, place.organisation.id, origin=origin, settings=people.settings, now=now
+    """Open a session for a verified person.
+
+    Args:
+        people: The dependencies of sign-in.
+        session: The transaction.
+        user: The person, locked.
+        organisation_id: The organisation to work for; None: the one that the person joined first.
+        origin: The client.
+        now: The time.
+
+    Raises:
+        ForbiddenError: `no_membership`: the person has no membership.
+        NotFoundError: The person is not a member of the organisation.
+    """
+    memberships = await repository.list_memberships(session, user.id)
+    membership = _select_membership(memberships, organisation_id)
+    token, row = await open_session(
+        session, user, membership.organisation.id, origin=origin, settings=people.settings, now=now
     )
     await session.flush()
-    return SessionCreated.of(held, user, places, token=token)
+    return SessionCreated.of(row, user, memberships, token=token)
 
 
 async def sign_in_by_password(
-    people: PeopleContext, wanted: SignIn, origin: ClientInfo, now: datetime
+    people: PeopleContext, credentials: SignIn, origin: ClientInfo, now: datetime
 ) -> SessionCreated:
-    """Sign in by a password.
+    """Sign in by password.
+
+    Args:
+        people: The dependencies of sign-in.
+        credentials: The credentials, and the organisation to work for.
+        origin: The client.
+        now: The time.
 
     Raises:
-        NotFoundError: The person is no member of the organisation that is named.
+        NotFoundError: The person is not a member of the requested organisation.
         ForbiddenError: `no_membership`.
         WrongCredentialsError, TooManyRequestsError, UnavailableError: As `verify_password`.
     """
-    password = wanted.password.get_secret_value()
+    password = credentials.password.get_secret_value()
     proven = await verify_password(
-        people, wanted.email, password, origin, organisation=wanted.organisation_id
+        people, credentials.email, password, origin, organisation=credentials.organisation_id
     )
     with run_as_caller(make_user_caller(proven.user)):
         async with record_sign_in_refusals(people, proven.user), people.database.write() as session:
-            user = await proven.hold(session)
+            user = await proven.lock(session)
             return await complete_sign_in(
-                people, session, user, wanted.organisation_id, origin=origin, now=now
+                people, session, user, credentials.organisation_id, origin=origin, now=now
             )

@@ -1,1 +1,1 @@
-"""Manages organisations, API keys, sites, boxes and their enrolment, purposes and quotas."""
+"""Manages organisations, API keys, sites, boxes and their enrolment, declared purposes and quotas."""

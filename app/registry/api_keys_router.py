@@ -1,4 +1,7 @@
-"""REST for API keys: made with no more scopes than the maker has, shown once, revoked rather than deleted."""
+"""Serves the REST endpoints of API keys.
+
+A key has at most the scopes of the key that creates it. It is shown once, and revoked rather than deleted.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -19,7 +22,6 @@ from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import repository, service
-from app.registry import service as key_expiry_rules
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -32,7 +34,7 @@ from app.registry.quota_service import check_quota
 from app.registry.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(repository.API_KEYS.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(repository.API_KEYS.asked)]
 
 
 async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> ApiKey:
@@ -52,13 +54,13 @@ async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, 
 async def create_api_key(
     body: KeyCreate, principal: OrganisationsWriter, session: WriteSessionDep, defaults: DefaultQuotas
 ) -> KeyCreated:
-    """Make a key. It is shown in the answer and never again.
+    """Create an API key. The response shows it once: store it.
 
-    It cannot do more than the key that makes it, nor last longer.
+    It cannot have more scopes than the key that creates it, nor expire later.
     """
     now = datetime.now(UTC)
     service.check_scopes_covered(principal, body.scopes)
-    key_expiry_rules.check_expiry_within_key(principal, None, body.expires_at)
+    service.check_expiry_within_key(principal, None, body.expires_at)
     check_expiry(body.expires_at, now)
     organisation = await service.resolve_organisation(session, principal, body.organisation_id)
     await service.check_key_sites(session, principal, organisation, body.site_ids)
@@ -71,7 +73,7 @@ async def create_api_key(
         hash=hash_key(key),
         scopes=body.scopes,
         site_ids=body.site_ids,
-        # A client's key never speaks for the platform, not even one that the platform made for it.
+        # A client's key never has platform rights, not even one that the platform created.
         platform=principal.platform and organisation.platform and body.site_ids is None,
         created_at=now,
         expires_at=body.expires_at,
@@ -88,17 +90,17 @@ async def create_api_key(
 async def list_api_keys(
     principal: OrganisationsReader,
     session: ReadSessionDep,
-    asked: _Asked,
+    page_request: _PageQuery,
     *,
     organisation: OrganisationFilter = None,
-    revoked: Annotated[bool, Query(description="Those that were revoked, instead of those in use")] = False,
+    revoked: Annotated[bool, Query(description="List revoked keys instead of keys in use")] = False,
     q: NameFilter = None,
 ) -> Page[KeyOut]:
-    """API keys, by default the oldest first: how each begins, never the key."""
+    """List API keys, by default the oldest first. `hint` shows how a key begins; the key is never shown."""
     rows = await repository.list_api_keys(
-        session, principal.visible(), asked, organisation=organisation, revoked=revoked, search=q
+        session, principal.visible(), page_request, organisation=organisation, revoked=revoked, search=q
     )
-    page, following = repository.API_KEYS.cut(rows, asked)
+    page, following = repository.API_KEYS.cut(rows, page_request)
     return Page(data=[KeyOut.of(row) for row in page], next=following)
 
 
@@ -109,7 +111,7 @@ async def list_api_keys(
     responses=document_problems(401, 403, 404),
 )
 async def get_api_key(key_id: str, principal: OrganisationsReader, session: ReadSessionDep) -> KeyOut:
-    """One API key that is in use, without the key."""
+    """Read an API key that is in use. The key itself is never shown."""
     return KeyOut.of(await _get(session, key_id, principal.visible()))
 
 
@@ -126,15 +128,15 @@ async def update_api_key(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> KeyOut:
-    """Change the name or the end of a key that may do no more than the caller's.
+    """Change the name or the expiry of a key. The caller needs all of its scopes.
 
-    A key that ends prolongs neither itself nor another one beyond its own end.
+    A key that expires cannot extend itself, or another key, beyond its own expiry.
     """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
     service.check_scopes_covered(principal, row.scopes)
     if "expires_at" in body.model_fields_set:
-        key_expiry_rules.check_expiry_within_key(principal, row.id, body.expires_at)
+        service.check_expiry_within_key(principal, row.id, body.expires_at)
         check_expiry(body.expires_at, datetime.now(UTC))
     for name, value in collect_sent_fields(body).items():
         setattr(row, name, value)
@@ -152,9 +154,9 @@ async def update_api_key(
 async def revoke_api_key(
     key_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
-    """Refuse a key from now on. It stays in `GET /v1/api-keys?revoked=true`.
+    """Revoke a key: requests with it are refused from now on. `GET /v1/api-keys?revoked=true` still lists it.
 
-    A key revokes itself, and others that may do no more than it may.
+    A key can revoke itself, and other keys if it has all of their scopes.
     """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))

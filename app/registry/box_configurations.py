@@ -1,8 +1,7 @@
-"""Boxes' configurations: what is desired goes out retained, what is reported comes in.
+"""Publishes the desired configurations of boxes as retained messages, and stores the reported ones.
 
-Owns `box_configs` and the topic `vigie/v1/{box}/config`. A change is committed first and published then; what
-could not be published (the broker was away) stays due, and the maintenance role publishes it later, in the
-order of the changes.
+Owns `box_configs` and the topic `vigie/v1/{box}/config`. A change is committed before it is published. If the
+broker is unreachable the change stays due, and `vigie maintain` publishes it later, in the order of changes.
 """
 
 import asyncio
@@ -25,11 +24,11 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.models import BoxConfig
 
 MAX_BYTES: Final = 16_384
-"""Of a configuration as JSON, desired or reported: boxes have small memories."""
+"""The largest configuration as JSON, desired or reported. Boxes have little memory."""
 
-_PATIENCE_S: Final = 3.0
-_AT_ONCE: Final = 500
-# A box may have reported what it has without anything ever being desired: of that nothing is due.
+_TIMEOUT_S: Final = 3.0
+_BATCH_SIZE: Final = 500
+# A row without `desired_at` holds a reported configuration only: there is nothing to publish.
 _DUE: Final = text(
     "SELECT b.id, c.box_key, c.desired, c.desired_at FROM box_configs c JOIN boxes b ON b.key = c.box_key "
     "WHERE c.desired_at IS NOT NULL AND (c.published_at IS NULL OR c.published_at < c.desired_at) "
@@ -43,12 +42,12 @@ _log = get_logger(__name__)
 
 
 async def read_box_config(session: ReadSession | WriteSession, box_key: int) -> BoxConfig:
-    """What is known of a box's configuration; all None where nothing is."""
+    """Read a box's desired and reported configuration; every field is None where there is no row."""
     return await session.get(BoxConfig, box_key) or BoxConfig(box_key=box_key)
 
 
 async def read_desired_configs(session: ReadSession | WriteSession, keys: Sequence[int]) -> dict[int, Any]:
-    """The desired configurations of boxes by their keys, where there are any."""
+    """Read the desired configurations of boxes, by box key. Boxes without one are left out."""
     query = select(BoxConfig.box_key, BoxConfig.desired).where(
         BoxConfig.box_key == any_(literal(list(keys), ARRAY(Integer))), BoxConfig.desired.is_not(None)
     )
@@ -58,7 +57,14 @@ async def read_desired_configs(session: ReadSession | WriteSession, keys: Sequen
 async def set_desired_config(
     session: WriteSession, keys: Sequence[int], desired: dict[str, Any] | None, now: datetime
 ) -> None:
-    """Say what boxes should be configured to; None: nothing more. Publish after the commit."""
+    """Set the desired configuration of boxes. The caller publishes it after the commit.
+
+    Args:
+        session: The transaction.
+        keys: The keys of the boxes.
+        desired: The whole configuration; None removes it.
+        now: The time of the change, which orders publications.
+    """
     statement = insert(BoxConfig).values(
         [{"box_key": key, "desired": desired, "desired_at": now} for key in keys]
     )
@@ -70,7 +76,7 @@ async def set_desired_config(
 
 
 async def clear_desired_config(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
-    """Take back what was desired of boxes that go: their ids may become other boxes'."""
+    """Remove the desired configurations of deleted boxes: other boxes may get their ids."""
     await session.execute(
         text("UPDATE box_configs SET desired = NULL, desired_at = :now WHERE box_key = ANY(:keys)"),
         {"keys": list(keys), "now": now},
@@ -80,7 +86,7 @@ async def clear_desired_config(session: WriteSession, keys: Sequence[int], now: 
 async def store_reported_configs(
     connection: RawConnection, reported: Mapping[int, Mapping[str, Any]], *, now: datetime
 ) -> None:
-    """Store what boxes (by their keys) say of their configuration, in the caller's transaction."""
+    """Store the reported configurations by box key, in the caller's transaction."""
     if not reported:
         return
     keys = sorted(reported)
@@ -97,14 +103,14 @@ async def store_reported_configs(
 
 
 async def publish_due_configs(database: Database, broker: BrokerSettings) -> bool:
-    """Publish, retained, every configuration that is due. False when the broker could not be reached."""
-    # Whatever is due goes out, whoever asks for it.
+    """Publish every due configuration as a retained message. False if the broker is unreachable."""
+    # Due configurations of all tenants are published, whichever request triggers it.
     with run_with_full_scope():
         return await _publish_due(database, broker)
 
 
 async def publish_configs_within(database: Database, broker: BrokerSettings, seconds: float) -> None:
-    """Publish what is due for as long as there is time; the maintenance role publishes the rest."""
+    """Publish due configurations until the time is over; `vigie maintain` publishes the rest."""
     loop = asyncio.get_running_loop()
     ends = loop.time() + seconds
     while loop.time() < ends and await publish_due_configs(database, broker):
@@ -117,10 +123,10 @@ async def _publish_due(database: Database, broker: BrokerSettings) -> bool:
     async with database.read() as reader:
         if not (await reader.execute(_DUE, {"most": 1})).all():
             return True
-    # One publisher at a time: of two, the slower one could put an older configuration over a newer one.
+    # One publisher at a time: the slower of two could overwrite a newer configuration with an older one.
     async with database.write() as session:
         await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CONFIG_PUBLISHER})
-        due = (await session.execute(_DUE, {"most": _AT_ONCE})).all()
+        due = (await session.execute(_DUE, {"most": _BATCH_SIZE})).all()
         return await _publish(session, broker, due)
 
 
@@ -129,7 +135,7 @@ async def _publish(
 ) -> bool:
     try:
         name = f"vigie-config-{new_id().hex[-12:]}"
-        async with make_broker_client(broker, timeout_s=_PATIENCE_S, identifier=name) as client:
+        async with make_broker_client(broker, timeout_s=_TIMEOUT_S, identifier=name) as client:
             for box, key, desired, desired_at in due:
                 payload = b"" if desired is None else json.dumps(desired).encode()
                 await client.publish(f"vigie/v1/{box}/config", payload, qos=1, retain=True)

@@ -1,29 +1,28 @@
-"""REST for boxes' configurations."""
+"""Serves the REST endpoints of the desired and reported configuration of a box."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep, get_database
+from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_configurations, box_repository
 from app.registry.box_schemas import DesiredConfig
-from app.registry.dependencies import BoxesWriter, SitesReader
+from app.registry.dependencies import BoxesWriter, DatabaseDependency, SitesReader
 from app.registry.models import BoxConfig
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 _EXAMPLE: Final[dict[str, Any]] = {"interval_s": 60, "leds": False, "noise": {"weighting": "A"}}
 
 
 class ConfigChange(RequestBody):
-    """The desired configuration, whole. Its fields are the box's own."""
+    """The whole desired configuration. The box defines its fields."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"config": _EXAMPLE}]})
 
@@ -31,20 +30,20 @@ class ConfigChange(RequestBody):
 
 
 class ConfigOut(ResourceModel):
-    """What a box should be configured to, and what it says that it is."""
+    """The desired configuration of a box, and the one that it last reported."""
 
     volatile = frozenset({"published", "reported", "reported_at", "in_force"})
 
     desired: dict[str, Any] | None = Field(examples=[_EXAMPLE])
     desired_at: datetime | None
-    published: bool = Field(description="Whether the broker holds it (retained) for the box")
+    published: bool = Field(description="Whether the broker has it as a retained message for the box")
     reported: dict[str, Any] | None = Field(examples=[_EXAMPLE])
     reported_at: datetime | None
-    in_force: bool = Field(description="Whether the box reports what is desired")
+    in_force: bool = Field(description="Whether the reported configuration equals the desired one")
 
     @classmethod
     def of(cls, row: BoxConfig) -> "ConfigOut":
-        """The row as it is shown."""
+        """Build the response from a row."""
         published = row.desired_at is not None and (
             row.published_at is not None and row.published_at >= row.desired_at
         )
@@ -61,11 +60,11 @@ class ConfigOut(ResourceModel):
 @router.get(
     "/{box}/config",
     operation_id="get_box_config",
-    summary="What a box is configured to",
+    summary="Read a box's configuration",
     responses=document_problems(401, 403, 404),
 )
 async def get_box_config(box: str, principal: SitesReader, session: ReadSessionDep) -> ConfigOut:
-    """Compare what was desired with what the box last reported."""
+    """Read the desired configuration, and the one that the box last reported."""
     found = await box_repository.get_box(session, box, principal.visible())
     return ConfigOut.of(await box_configurations.read_box_config(session, found.key))
 
@@ -85,10 +84,10 @@ async def put_box_config(
     database: DatabaseDependency,
     matching: PreconditionDep,
 ) -> ConfigOut:
-    """Publish a desired configuration, retained, on `vigie/v1/{box}/config`.
+    """Set the desired configuration, and publish it as a retained message on `vigie/v1/{box}/config`.
 
-    The box answers on `…/config/reported`. Where the broker is away the configuration is stored all the same
-    (`published` is false), and published as soon as it is back.
+    The box answers on `…/config/reported`. If the broker is unreachable, the configuration is stored
+    (`published` is false) and published as soon as the broker is back.
     """
     return await _change(request, database, principal, box, body.config, matching=matching)
 
@@ -96,7 +95,7 @@ async def put_box_config(
 @router.delete(
     "/{box}/config",
     operation_id="delete_box_config",
-    summary="Configure a box no more",
+    summary="Remove a box's configuration",
     responses=document_problems(401, 403, 404),
 )
 async def delete_box_config(
@@ -106,7 +105,7 @@ async def delete_box_config(
     database: DatabaseDependency,
     matching: PreconditionDep,
 ) -> ConfigOut:
-    """Take back the desired configuration, and remove the retained message."""
+    """Remove the desired configuration and its retained message. The box keeps what it has."""
     return await _change(request, database, principal, box, None, matching=matching)
 
 

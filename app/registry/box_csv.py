@@ -1,9 +1,7 @@
-"""Boxes as a CSV table: what `POST /v1/boxes/bulk` takes instead of JSON, and answers with.
+"""Converts a CSV table of boxes to the JSON document of `POST /v1/boxes/bulk`, and writes credentials as CSV.
 
-An attribute has a column of its own, `attribute:NAME`; tags share one, with bars between them.
-
-Turns a table into the same document that JSON would give, and remembers the line of each row; what the fields
-may hold is not judged here. Knows no HTTP and no database.
+Each attribute has a column, `attribute:NAME`. Tags share one column, separated by `|`. The line number of
+each row is recorded for error messages. Field values are validated later, by the schema of the JSON body.
 """
 
 import csv
@@ -29,10 +27,10 @@ from app.registry.spreadsheet_csv import (
 
 COLUMNS: Final = ("id", "site_id", "name", "longitude", "latitude", "interval_s", "ack", "kind", "tags")
 ATTRIBUTE: Final = "attribute:"
-"""What the name of an attribute's column begins with."""
+"""The prefix of the name of an attribute's column."""
 
 COLUMNS_MAX: Final = 100
-"""How many there may be: more than a box has fields and attributes."""
+"""The largest number of columns: more than a box has fields and attributes."""
 
 ANSWER_COLUMNS: Final = ("id", "site_id", "name", "username", "password")
 EXAMPLE: Final = (
@@ -42,24 +40,24 @@ EXAMPLE: Final = (
     "box-0002,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,,,,,,,\n"
 )
 _REQUIRED: Final = ("id", "site_id")
-_PLACE: Final = {"longitude": None, "latitude": None}.keys()
-_NUMBERS: Final = (*_PLACE, "interval_s")
+_COORDINATES: Final = {"longitude": None, "latitude": None}.keys()
+_NUMBERS: Final = (*_COORDINATES, "interval_s")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
-# What spreadsheets take for the beginning of a formula.
+# Spreadsheets read a cell that begins with one of these as a formula (CSV injection).
 _FORMULA: Final = frozenset("=+-@\t\r")
 
 
 @dataclass(frozen=True, slots=True)
 class BoxTable:
-    """A table that was read.
+    """A parsed table of boxes.
 
     Attributes:
-        document: as JSON would have been: `{"boxes": […]}`, without the cells that are at fault.
-        lines: the line that each box begins on.
-        faults: what is wrong with the header and with rows.
-        absent: the required columns that the header has not.
+        document: The equivalent JSON body, `{"boxes": […]}`, without invalid cells.
+        lines: The line on which each box begins.
+        faults: The faults of the header and of rows.
+        absent: The required columns that are missing in the header.
     """
 
     document: dict[str, Any]
@@ -71,19 +69,19 @@ class BoxTable:
 def read_box_table(body: bytes, charset: str | None = None) -> BoxTable:
     """Read a table with a header, as spreadsheets write it (`app.registry.spreadsheet_csv`).
 
-    Rows without any text are passed over. Not more rows are read than tell that they are too many. What one
-    row has wrong does not keep the others from being read.
+    Skips empty rows, and stops after the first row above the limit. An invalid row does not stop the others
+    from being read.
 
     Raises:
         UnknownCharsetError: The declared encoding is not accepted.
-        TableError: Nothing of it can be read: codes `invalid_encoding`, `empty_body`, `invalid_csv`,
+        TableError: The table cannot be read at all: `invalid_encoding`, `empty_body`, `invalid_csv`,
             `too_many_columns`.
     """
     rows = TableRows.of(decode_text(body, charset))
     numbered = iter(rows)
     header = next(numbered, None)
     if header is None:
-        raise TableError(TableFault(1, "body", "empty_body", "There is no header to read"))
+        raise TableError(TableFault(1, "body", "empty_body", "The table has no header"))
     line, names = header
     columns = _Columns.of(line, names, DecimalMark(rows.separator))
     boxes: list[dict[str, Any]] = []
@@ -93,11 +91,11 @@ def read_box_table(body: bytes, charset: str | None = None) -> BoxTable:
         for count, (line, row) in enumerate(numbered):
             if count == BULK_MAX:
                 faults.append(
-                    TableFault(1, "table", "too_many_boxes", f"At most {BULK_MAX} boxes are taken at once")
+                    TableFault(1, "table", "too_many_boxes", f"A request takes at most {BULK_MAX} boxes")
                 )
                 break
-            box, wrong = columns.box(line, row)
-            faults += wrong
+            box, row_faults = columns.box(line, row)
+            faults += row_faults
             if box is not None:
                 boxes.append(box)
                 lines.append(line)
@@ -109,7 +107,7 @@ def read_box_table(body: bytes, charset: str | None = None) -> BoxTable:
 
 @dataclass(slots=True)
 class _Columns:
-    """The columns of a table: their names, None for one that is at fault; and how many empty ones follow."""
+    """The column names of a table (None: invalid), and the number of empty columns after them."""
 
     names: Sequence[str | None]
     faults: Sequence[TableFault]
@@ -123,31 +121,33 @@ class _Columns:
             raise TableError(TableFault(line, "header", "too_many_columns", detail))
         names: list[str | None] = []
         faults: list[TableFault] = []
-        named = len(header)
-        # Spreadsheets save empty columns behind those with something in them.
-        while named and not header[named - 1].strip():
-            named -= 1
-        for place, cell in enumerate(header[:named], 1):
+        column_count = len(header)
+        # Spreadsheets save empty columns after the last one with content.
+        while column_count and not header[column_count - 1].strip():
+            column_count -= 1
+        for position, cell in enumerate(header[:column_count], 1):
             name = cell.strip().lower()
             try:
-                _check_name(name, place, names)
+                _check_name(name, position, names)
             except CodedValueError as error:
                 faults.append(TableFault(line, "header", error.code, str(error)))
                 names.append(None)
             else:
                 names.append(name)
-        return cls(names, faults, mark, len(header) - named)
+        return cls(names, faults, mark, len(header) - column_count)
 
     def box(self, line: int, row: Sequence[str]) -> tuple[dict[str, Any] | None, list[TableFault]]:
-        """A row's box without the cells at fault (None where cells cannot be told apart), and the faults."""
-        named = len(self.names)
-        if self.empty and not any(cell.strip() for cell in row[named:]):
-            row = row[:named]
-        if self.empty and len(row) == named + self.empty:
-            place = next(place for place, cell in enumerate(row, 1) if place > named and cell.strip())
-            detail = f"Cell {place} has a text, but column {place} has no name"
+        """Read a row. Returns the box without invalid cells (None: not readable), and the faults."""
+        column_count = len(self.names)
+        if self.empty and not any(cell.strip() for cell in row[column_count:]):
+            row = row[:column_count]
+        if self.empty and len(row) == column_count + self.empty:
+            position = next(
+                position for position, cell in enumerate(row, 1) if position > column_count and cell.strip()
+            )
+            detail = f"Cell {position} has a value, but column {position} has no name"
             return None, [TableFault(line, "row", "invalid_csv", detail)]
-        if len(row) != named:
+        if len(row) != column_count:
             detail = f"The row has {len(row)} cells, the header {len(self.names)}"
             return None, [TableFault(line, "row", "invalid_csv", detail)]
         faults = []
@@ -159,45 +159,47 @@ class _Columns:
                 cells[name] = self._plain(name, text)
             except CodedValueError as error:
                 faults.append(TableFault(line, name, error.code, str(error)))
-        if len(_PLACE & cells.keys()) == 1:
-            if not any(fault.field in _PLACE for fault in faults):
+        if len(_COORDINATES & cells.keys()) == 1:
+            if not any(fault.field in _COORDINATES for fault in faults):
                 faults.append(
-                    TableFault(line, "location", "missing_field", "longitude and latitude go together")
+                    TableFault(
+                        line, "location", "missing_field", "Give both longitude and latitude, or neither"
+                    )
                 )
-            cells = {name: cell for name, cell in cells.items() if name not in _PLACE}
+            cells = {name: cell for name, cell in cells.items() if name not in _COORDINATES}
         return _box(cells), faults
 
     def _plain(self, name: str, cell: str) -> str:
         attribute = name.startswith(ATTRIBUTE)
-        plain = self.mark.plain(cell) if attribute or name in _PLACE else cell
+        plain = self.mark.plain(cell) if attribute or name in _COORDINATES else cell
         if name in _NUMBERS and (_WHOLE if name == "interval_s" else _DECIMAL).fullmatch(plain) is None:
             check_no_thousands_separator(cell)
         return plain
 
 
-def _check_name(name: str, place: int, before: Sequence[str | None]) -> None:
+def _check_name(name: str, position: int, before: Sequence[str | None]) -> None:
     if not name:
-        raise CodedValueError("unknown_field", f"Column {place} has no name. Name it, or empty all of it")
+        raise CodedValueError("unknown_field", f"Column {position} has no name. Name it, or empty its cells")
     if name.startswith(ATTRIBUTE):
         check_attribute_name(name.removeprefix(ATTRIBUTE))
     elif name not in COLUMNS:
-        there = ", ".join((*COLUMNS, f"{ATTRIBUTE}NAME"))
+        allowed = ", ".join((*COLUMNS, f"{ATTRIBUTE}NAME"))
         raise CodedValueError(
-            "unknown_field", f"There is no column {format_rejected_value(name)}. There are: {there}"
+            "unknown_field", f"There is no column {format_rejected_value(name)}. Columns are: {allowed}"
         )
     if name in before:
         raise CodedValueError("duplicate_key", f"The column {name} occurs twice")
 
 
 def _box(cells: dict[str, str]) -> dict[str, Any]:
-    """A row's box. What is not of its column's form stays a text, which its field refuses."""
+    """Build a box from the cells of a row. A cell of another form stays a text, which its field refuses."""
     box: dict[str, Any] = {}
     attributes: dict[str, float | str] = {}
     for name, cell in cells.items():
         if name.startswith(ATTRIBUTE):
             number = _NUMBER.fullmatch(cell) is not None
             attributes[name.removeprefix(ATTRIBUTE)] = float(cell) if number else cell
-        elif name not in _PLACE:
+        elif name not in _COORDINATES:
             box[name] = cell
     if attributes:
         box["attributes"] = attributes
@@ -208,24 +210,26 @@ def _box(cells: dict[str, str]) -> dict[str, Any]:
     if cells.get("ack", "").lower() in TRUTH:
         box["ack"] = TRUTH[cells["ack"].lower()]
     if "longitude" in cells:
-        numbers = [float(cells[name]) if _DECIMAL.fullmatch(cells[name]) else cells[name] for name in _PLACE]
+        numbers = [
+            float(cells[name]) if _DECIMAL.fullmatch(cells[name]) else cells[name] for name in _COORDINATES
+        ]
         box["location"] = {"type": "Point", "coordinates": numbers}
     return box
 
 
 def write_credentials_table(boxes: Iterable[BoxCreated]) -> str:
-    """New boxes with their credentials, one a row; the header comes first.
+    """Write new boxes with their credentials as CSV, one a row, after a header.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it. Passwords never begin so.
+    A text that a spreadsheet would read as a formula is prefixed with an apostrophe. Passwords never need it.
     """
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(ANSWER_COLUMNS)
     for box in boxes:
         cells = (box.id, str(box.site_id), box.name or "", box.credentials.username)
-        writer.writerow((*map(_harmless, cells), box.credentials.password))
+        writer.writerow((*map(_escape_formula, cells), box.credentials.password))
     return out.getvalue()
 
 
-def _harmless(cell: str) -> str:
+def _escape_formula(cell: str) -> str:
     return f"'{cell}" if cell[:1] in _FORMULA else cell

@@ -1,10 +1,9 @@
-"""Queries on boxes, and on the row of state that each one is made with.
+"""Reads and writes boxes and their rows in `box_states`.
 
-A deleted box is not found by any of them. Nothing is decided here, and nothing committed.
+No query finds a deleted box. The caller decides and commits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -14,29 +13,22 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
-    Double,
     Integer,
     Row,
     Select,
     Text,
-    and_,
     any_,
     bindparam,
-    case,
     cast,
-    column,
     func,
     literal,
     null,
-    or_,
     select,
-    table,
     text,
-    true,
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
@@ -47,33 +39,22 @@ from app.platform.http.contract.sorting import name_sort_key as name_key
 from app.platform.http.contract.sorting import text_sort_key as text_key
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import TenantScope
+from app.registry.box_filters import (
+    BOX_REFUSALS,
+    BOX_STATES,
+    LATE_SHARE,
+    BoxFilter,
+    SilenceCriterion,
+    join_activity,
+    make_box_conditions,
+)
 from app.registry.models import Box, Site
-from app.registry.refusal_counts import NOTED_EVERY_S
-from app.registry.repository import contains_ignoring_case
 
-# Written by the room above. Of its columns only those that tell how a box lives are read here.
-_STATES: Final = table(
-    "box_states",
-    column("box_key", Integer),
-    column("newest_us", BigInteger),
-    column("last_sample_at", TIMESTAMP(timezone=True)),
-    column("clock_skew_ms", Double),
-    column("samples", BigInteger),
-    column("late", BigInteger),
-)
-_REFUSALS: Final = table(
-    "box_refusals",
-    column("box_key", Integer),
-    column("refused_at", TIMESTAMP(timezone=True)),
-    column("code", Text),
-)
-_LATE_SHARE: Final = cast(_STATES.c.late, Double) / func.nullif(_STATES.c.samples, 0)
 _NEW_STATES: Final = text("INSERT INTO box_states (box_key) SELECT unnest(CAST(:keys AS integer[]))")
 
 BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]
-"""A box; its newest sample's time (µs since the epoch) and arrival; its clock's skew (ms); the share of its
-samples that came late; its activity; when something of it was last refused, and why. None where nothing came
-yet."""
+"""A box, the measurement time (µs since the epoch) and arrival of its newest sample, its clock skew (ms), its
+share of late samples, its activity, and the time and code of its last refusal. None: nothing came yet."""
 
 
 def _of_box(attribute: str) -> Callable[[BoxRow], Any]:
@@ -87,96 +68,39 @@ BOXES: Final = SortOrders(
         "id": (),
         "name": (name_key(Box.name, _of_box("name"), nullable=True),),
         "created_at": (instant_sort_key(Box.created_at, _of_box("created_at")),),
-        "last_heard_at": (instant_sort_key(_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
+        "last_heard_at": (instant_sort_key(BOX_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
         "battery": (number_sort_key(Box.battery.expression, _of_box("battery"), nullable=True),),
     },
     "id",
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoxFilter:
-    """Which boxes a list has: those that fit all that is not None.
-
-    Attributes:
-        organisation: of this organisation.
-        site: at this site.
-        state: `online`, `offline`, or `unknown` for those that never told.
-        search: a part of the id or of the name, in any case.
-        id_prefix: what the id begins with.
-        silent: whether they are silent.
-        activity: `active`, `refused` or `silent`.
-        firmware: exactly this one.
-        kind: of this kind.
-        tags: with all of these.
-        battery_below: percent.
-        rssi_below: dBm.
-        late_share_above: 0 to 1.
-        clock_skew_above_ms: milliseconds, ahead or behind.
-    """
-
-    organisation: UUID | None = None
-    site: UUID | None = None
-    state: str | None = None
-    search: str | None = None
-    id_prefix: str | None = None
-    silent: bool | None = None
-    activity: str | None = None
-    firmware: str | None = None
-    kind: str | None = None
-    tags: Sequence[str] | None = None
-    battery_below: float | None = None
-    rssi_below: float | None = None
-    late_share_above: float | None = None
-    clock_skew_above_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SilenceCriterion:
-    """When a box is silent: nothing came from it for `intervals` of its own intervals before `now`.
-
-    The condition adds `NOTED_EVERY_S`: the stored time of the last MQTT sample may be that old.
-
-    Where all that came meanwhile was refused, it is `refused`, and not silent.
-    """
-
-    now: datetime
-    intervals: float
-
-    def activity(self) -> ColumnElement[str]:
-        """`active`, `refused` or `silent`: of a box, its state and its newest refusal."""
-        patience = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * self.intervals)
-        delay = func.make_interval(0, 0, 0, 0, 0, 0, NOTED_EVERY_S)
-        is_refused = and_(
-            _REFUSALS.c.refused_at + patience + delay >= self.now,
-            func.coalesce(_STATES.c.last_sample_at + patience < self.now, true()),
-        )
-        heard = func.coalesce(_STATES.c.last_sample_at, Box.created_at)
-        # The stored arrival time may lag by this delay.
-        is_silent = heard + patience + delay < self.now
-        return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
-
-    def holds(self) -> ColumnElement[bool]:
-        """The condition on a box, its state and its newest refusal."""
-        return self.activity() == "silent"
-
-
 def parse_box_id(identifier: str) -> str:
-    """Check a box's id from a path: what cannot be one does not exist (NotFoundError)."""
+    """Check a box id from a path (NotFoundError: no box can have this id)."""
     try:
         return check_box_id(identifier)
     except CodedValueError:
         raise NotFoundError("box", identifier) from None
 
 
-def _living[*R](statement: Select[*R], visible: TenantScope) -> Select[*R]:
+def _not_deleted[*R](statement: Select[*R], visible: TenantScope) -> Select[*R]:
     statement = statement.where(Box.deleted_at.is_(None))
     return statement.where(*visible.within(Box.organisation_id, Box.site_id))
 
 
 async def get_box(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> Box:
-    """One box (NotFoundError). With `lock` nobody else can change it until the transaction ends."""
-    statement = _living(select(Box), visible).where(Box.id == parse_box_id(identifier))
+    """Get a box.
+
+    Args:
+        session: The transaction.
+        identifier: The box id, as in the path.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends.
+
+    Raises:
+        NotFoundError: The box does not exist, or is outside the tenant scope.
+    """
+    statement = _not_deleted(select(Box), visible).where(Box.id == parse_box_id(identifier))
     found = await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
     if found is None:
         raise NotFoundError("box", identifier)
@@ -186,43 +110,47 @@ async def get_box(session: AsyncSession, identifier: str, visible: TenantScope, 
 async def get_box_sampling_info(
     session: AsyncSession, identifier: str, visible: TenantScope
 ) -> Row[int, str, int, str]:
-    """A box's key, id, interval (s) and its site's time zone (NotFoundError)."""
+    """Get the key, id and interval (s) of a box, and the time zone of its site (NotFoundError)."""
     values = {"identifier": parse_box_id(identifier)}
-    found = (await session.execute(_measuring(visible), values)).one_or_none()
+    found = (await session.execute(_sampling_info_query(visible), values)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
     return found
 
 
-# Made once of each reach: making it takes as long as asking it.
+# Cached by tenant scope: building the statement takes as long as executing it.
 @lru_cache(64)
-def _measuring(visible: TenantScope) -> Select[int, str, int, str]:
+def _sampling_info_query(visible: TenantScope) -> Select[int, str, int, str]:
     statement = select(Box.key, Box.id, Box.interval_s, Site.timezone).join(Site, Site.id == Box.site_id)
-    return _living(statement, visible).where(Box.id == bindparam("identifier"))
+    return _not_deleted(statement, visible).where(Box.id == bindparam("identifier"))
 
 
 def _rows(
     silence: SilenceCriterion,
 ) -> Select[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]:
-    states, refusals = _STATES.c, _REFUSALS.c
+    states, refusals = BOX_STATES.c, BOX_REFUSALS.c
     columns = (
-        *(states.newest_us, states.last_sample_at, states.clock_skew_ms, _LATE_SHARE, silence.activity()),
+        *(states.newest_us, states.last_sample_at, states.clock_skew_ms, LATE_SHARE, silence.activity()),
         *(refusals.refused_at, refusals.code),
     )
-    return _with_activity(select(Box, *columns))
-
-
-def _with_activity[*R](statement: Select[*R]) -> Select[*R]:
-    """Join what `SilenceCriterion` reads; without the join, its condition would multiply the boxes."""
-    statement = statement.outerjoin(_STATES, _STATES.c.box_key == Box.key)
-    return statement.outerjoin(_REFUSALS, _REFUSALS.c.box_key == Box.key)
+    return join_activity(select(Box, *columns))
 
 
 async def get_box_row(
     session: AsyncSession, identifier: str, visible: TenantScope, silence: SilenceCriterion
 ) -> BoxRow:
-    """One box and how it lives (NotFoundError)."""
-    statement = _living(_rows(silence), visible).where(Box.id == parse_box_id(identifier))
+    """Get a box with its state and activity.
+
+    Args:
+        session: The session.
+        identifier: The box id, as in the path.
+        visible: The caller's tenant scope.
+        silence: The criterion of a silent box.
+
+    Raises:
+        NotFoundError: The box does not exist, or is outside the tenant scope.
+    """
+    statement = _not_deleted(_rows(silence), visible).where(Box.id == parse_box_id(identifier))
     found = (await session.execute(statement)).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
@@ -232,23 +160,30 @@ async def get_box_row(
 async def list_boxes(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     silence: SilenceCriterion,
-    wanted: BoxFilter,
+    box_filter: BoxFilter,
 ) -> Sequence[BoxRow]:
-    """Boxes, one more than are asked for.
+    """List boxes: a page and one more row.
 
-    By id the index on the ids is walked, and what does not fit is passed over; in other orders all that fit
-    are sorted, which are an organisation's at most. Indexes on what is compared would cost every status and
-    every batch more than they spare a list.
+    The order by id scans the index on ids and skips rows that do not match. Other orders sort all matching
+    rows, at most those of an organisation. Indexes on the compared columns would cost each status and each
+    batch more than they save here.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        silence: The criterion of a silent box.
+        box_filter: The conditions.
     """
-    statement = _living(_rows(silence), visible).where(*_conditions(wanted, silence))
-    return (await session.execute(BOXES.page(statement, asked))).all()
+    statement = _not_deleted(_rows(silence), visible).where(*make_box_conditions(box_filter, silence))
+    return (await session.execute(BOXES.page(statement, page_request))).all()
 
 
 class BoxCounts(NamedTuple):
-    """How many boxes a site has, how many of them are silent, and of how many all is refused."""
+    """The numbers of all boxes, of silent boxes and of refused boxes of a site."""
 
     site_id: UUID
     total: int
@@ -259,7 +194,7 @@ class BoxCounts(NamedTuple):
 class InactiveRow(NamedTuple):
     """A box that is not active.
 
-    `last_heard_at` is None where no sample ever came, `refused_at` and `code` where nothing was refused.
+    `last_heard_at` is None if no sample ever came; `refused_at` and `code` are None if nothing was refused.
     """
 
     site_id: UUID
@@ -278,24 +213,24 @@ async def read_inactive_boxes(
     organisation: UUID | None,
     most: int,
 ) -> tuple[list[BoxCounts], list[InactiveRow]]:
-    """Count boxes by activity, site by site, and list silent and refused ones.
+    """Count boxes by activity and site, and list the silent and the refused ones.
 
-    One statement looks at each box once: of ten thousand that takes most of the time.
+    One statement scans each box once: with ten thousand boxes the scan takes most of the time.
 
     Args:
-        session: For the query.
-        visible: What the caller may see.
-        silence: When a box is silent, and when refused.
-        organisation: Only of this organisation; None: of all that are visible.
-        most: How many of each are listed: those that were heard last, and those that were refused last.
+        session: The session.
+        visible: The caller's tenant scope.
+        silence: The criterion of a silent box.
+        organisation: Only boxes of this organisation; None: of all in the tenant scope.
+        most: The largest number of rows of each list. The newest ones are taken.
     """
-    heard, refused_at = _STATES.c.last_sample_at.label("heard"), _REFUSALS.c.refused_at
-    shown = (heard, refused_at, _REFUSALS.c.code)
+    heard, refused_at = BOX_STATES.c.last_sample_at.label("heard"), BOX_REFUSALS.c.refused_at
+    shown = (heard, refused_at, BOX_REFUSALS.c.code)
     statement = select(Box.site_id, Box.id, Box.name, silence.activity().label("activity"), *shown)
-    statement = _living(_with_activity(statement), visible)
+    statement = _not_deleted(join_activity(statement), visible)
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
-    # It is referred to several times: PostgreSQL reads it once.
+    # PostgreSQL evaluates a CTE once, though three parts of the statement refer to it.
     seen = statement.cte("seen")
     own = (seen.c.id, seen.c.name, seen.c.activity, seen.c.heard, seen.c.refused_at, seen.c.code)
     counts = select(
@@ -322,58 +257,38 @@ async def select_boxes(
     visible: TenantScope,
     *,
     ids: Sequence[str] | None,
-    wanted: BoxFilter | None,
+    box_filter: BoxFilter | None,
     silence: SilenceCriterion,
     most: int,
 ) -> Sequence[Box]:
-    """Boxes of a list of ids, or that fit a filter; by id, as many as `most`."""
-    statement = _living(_with_activity(select(Box)), visible)
+    """Select boxes by a list of ids or by a filter, in the order of ids.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        ids: The box ids; None: any.
+        box_filter: The conditions; None: none.
+        silence: The criterion of a silent box.
+        most: The largest number of boxes.
+    """
+    statement = _not_deleted(join_activity(select(Box)), visible)
     if ids is not None:
         statement = statement.where(Box.id == any_(literal(list(ids), ARRAY(Text))))
-    if wanted is not None:
-        statement = statement.where(*_conditions(wanted, silence))
+    if box_filter is not None:
+        statement = statement.where(*make_box_conditions(box_filter, silence))
     return (await session.scalars(statement.order_by(Box.id).limit(most))).all()
 
 
 async def lock_boxes(
     session: WriteSession, keys: Sequence[int | None], visible: TenantScope
 ) -> Sequence[Box]:
-    """Those of the boxes that are still there; nobody else can change them until the transaction ends."""
-    statement = _living(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
+    """Lock boxes until the transaction ends. Returns those that still exist."""
+    statement = _not_deleted(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
     return (await session.scalars(statement.order_by(Box.key).with_for_update(key_share=True))).all()
 
 
-def _conditions(wanted: BoxFilter, silence: SilenceCriterion) -> list[ColumnElement[bool]]:
-    skew, late_share = func.abs(_STATES.c.clock_skew_ms), _LATE_SHARE
-    # Made only for a value that is given: a column cannot be compared with None.
-    comparisons: tuple[tuple[Any, Callable[[Any], ColumnElement[bool]]], ...] = (
-        (wanted.organisation, lambda value: Box.organisation_id == value),
-        (wanted.site, lambda value: Box.site_id == value),
-        (wanted.id_prefix, lambda value: Box.id.startswith(value, autoescape=True)),
-        (wanted.firmware, lambda value: Box.firmware == value),
-        (wanted.kind, lambda value: Box.kind == value),
-        (wanted.tags, Box.tags.contains),
-        (wanted.battery_below, lambda value: Box.battery < value),
-        (wanted.rssi_below, lambda value: Box.rssi < value),
-        (wanted.late_share_above, lambda value: late_share > value),
-        (wanted.clock_skew_above_ms, lambda value: skew > value),
-    )
-    conditions = [compare(value) for value, compare in comparisons if value is not None]
-    if wanted.state is not None:
-        conditions.append(Box.state.is_(None) if wanted.state == "unknown" else Box.state == wanted.state)
-    if wanted.search is not None:
-        conditions.append(
-            or_(*(contains_ignoring_case(column, wanted.search) for column in (Box.id, Box.name)))
-        )
-    if wanted.activity is not None:
-        conditions.append(silence.activity() == wanted.activity)
-    if wanted.silent is not None:
-        conditions.append(silence.holds() if wanted.silent else ~silence.holds())
-    return conditions
-
-
 async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) -> dict[str, Box]:
-    """Insert boxes with their rows of state. Ids that are taken are left out of the answer, by id."""
+    """Insert boxes and their rows of state. Returns them by id, without those with a taken id."""
     if not rows:
         return {}
     statement = (
@@ -388,12 +303,19 @@ async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) ->
 
 
 async def move_boxes(session: WriteSession, keys: Sequence[int], site_id: UUID, now: datetime) -> None:
-    """Put boxes at another site."""
+    """Move boxes to another site.
+
+    Args:
+        session: The transaction.
+        keys: The keys of the boxes.
+        site_id: The new site.
+        now: The time of the change.
+    """
     moved = {"site_id": site_id, "updated_at": now}
     await session.execute(update(Box).where(Box.key.in_(keys)).values(moved))
 
 
 async def mark_boxes_deleted(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
-    """Delete boxes and their credentials, but not their rows."""
+    """Mark boxes as deleted and delete their credentials. The rows stay until their samples are purged."""
     gone = {"deleted_at": now, "updated_at": now, "password_hash": "", "state": None, "state_at": None}
     await session.execute(update(Box).where(Box.key.in_(keys)).values(gone))

@@ -1,4 +1,4 @@
-"""The shapes of boxes on the wire."""
+"""Defines the JSON schemas of boxes and their credentials."""
 
 import json
 from datetime import datetime
@@ -37,7 +37,7 @@ from app.registry.models import Box
 
 BULK_MAX: Final = 1000
 BULK_FAULTS: Final = 100
-"""How many faults of a list or table of boxes an answer names one by one."""
+"""The largest number of faults of a list or table of boxes that a response lists."""
 
 INTERVAL_MAX_S: Final = 7 * 86_400
 _EXAMPLE: Final[dict[str, Any]] = {
@@ -60,7 +60,7 @@ def _check_config(value: dict[str, Any]) -> dict[str, Any]:
         raise CodedValueError(error.code, error.detail) from None
     size = len(json.dumps(value).encode())
     if size > CONFIG_BYTES:
-        raise CodedValueError("text_too_long", f"it has {size} bytes as JSON, of {CONFIG_BYTES} at most")
+        raise CodedValueError("text_too_long", f"it has {size} bytes as JSON; the limit is {CONFIG_BYTES}")
     return value
 
 
@@ -69,35 +69,37 @@ DesiredConfig = Annotated[
     Field(description="An object of at most 16 KiB as JSON"),
     AfterValidator(_check_config),
 ]
-"""What a box should be configured to. Its fields are the box's own."""
+"""The desired configuration of a box. The box defines its fields."""
 
 Interval = Annotated[
     int,
-    Field(ge=1, le=INTERVAL_MAX_S, description="Seconds between two samples as a rule: says what is missing"),
+    Field(
+        ge=1, le=INTERVAL_MAX_S, description="Usual seconds between two samples. Coverage is computed by it"
+    ),
 ]
-_KIND: Final = Field(description="A word of yours: facade, lamp-post, indoor, …")
-# What a box tells of itself, and what its samples tell of it.
-_TOLD: Final = ("state", "state_at", "firmware", "battery", "rssi")
-_LIFE: Final = (
+_KIND: Final = Field(description="A word of your choice: facade, lamp-post, indoor, …")
+# Fields that the box reports, and fields that are derived from its samples.
+_REPORTED_FIELDS: Final = ("state", "state_at", "firmware", "battery", "rssi")
+_ACTIVITY_FIELDS: Final = (
     *("last_sample_at", "last_heard_at", "clock_skew_ms", "late_share", "last_refused_at"),
     "last_refused_code",
 )
-_NEW: Final[dict[str, Any]] = {"silent": False, "activity": "active"}
-_ACK: Final = Field(description="Publish to the box which samples are committed; it keeps them until then")
+_NEW_ACTIVITY: Final[dict[str, Any]] = {"silent": False, "activity": "active"}
+_ACK: Final = Field(description="Publish acks of committed samples to the box, which buffers them until then")
 
 
 class BoxCreate(RequestBody):
-    """A box to be."""
+    """A new box."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     organisation_id: TenantId = None
     id: Annotated[
-        BoxId, Field(description="Its name in topics, and its MQTT username; unique on the platform")
+        BoxId, Field(description="The name in topics and the MQTT username; unique on the platform")
     ]
     site_id: Identifier
     name: Name | None = None
-    location: Point | None = Field(None, description="Where it hangs; null: at its site's place")
+    location: Point | None = Field(None, description="The position of the box; null: that of its site")
     interval_s: Interval = 60
     ack: Annotated[bool, _ACK] = False
     kind: Annotated[BoxKind, _KIND] | None = None
@@ -105,28 +107,28 @@ class BoxCreate(RequestBody):
     attributes: Attributes = Field(default_factory=dict)
 
 
-def _until_enough(boxes: object, validate: ValidatorFunctionWrapHandler) -> list[Any]:
-    """Take boxes one by one, until as many faults are found as are told: there could be half a million."""
+def _validate_boxes(boxes: object, validate: ValidatorFunctionWrapHandler) -> list[Any]:
+    """Validate boxes one by one, and stop at the limit of reported faults: there could be half a million."""
     if not isinstance(boxes, list):
         return validate(boxes)  # type: ignore[no-any-return] # which refuses it
     if not boxes:
         raise CodedValueError("empty_batch", "There are no boxes in the list")
     if len(boxes) > BULK_MAX:
         raise CodedValueError(
-            "too_many_boxes", f"At most {BULK_MAX} boxes are taken at once: send them in parts"
+            "too_many_boxes", f"A request takes at most {BULK_MAX} boxes: send them in parts"
         )
-    taken: list[Any] = []
+    valid: list[Any] = []
     faults: list[InitErrorDetails] = []
-    for place, box in enumerate(boxes):
+    for index, box in enumerate(boxes):
         if len(faults) >= FAULTS_LIMIT:
             break
         try:
-            taken += validate([box])
+            valid += validate([box])
         except ValidationError as error:
             faults += [
                 InitErrorDetails(
                     type=each["type"],
-                    loc=(place, *each["loc"][1:]),
+                    loc=(index, *each["loc"][1:]),
                     input=each["input"],
                     ctx=each.get("ctx", {}),
                 )
@@ -134,11 +136,11 @@ def _until_enough(boxes: object, validate: ValidatorFunctionWrapHandler) -> list
             ]
     if faults:
         raise ValidationError.from_exception_data("boxes", faults)
-    return taken
+    return valid
 
 
 class BoxesCreate(RequestBody):
-    """Boxes to be: all of them or, if one is faulty, none."""
+    """New boxes. If one is invalid, none is created."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"boxes": [_EXAMPLE, {**_EXAMPLE, "id": "box-0002"}]}]}
@@ -146,13 +148,13 @@ class BoxesCreate(RequestBody):
 
     boxes: Annotated[
         list[BoxCreate],
-        WrapValidator(_until_enough),
+        WrapValidator(_validate_boxes),
         Field(json_schema_extra={"minItems": 1, "maxItems": BULK_MAX}),
     ]
 
 
 class BoxChange(RequestBody):
-    """What may change of a box. Moving it to another site of the organisation closes its alerts."""
+    """Changes of a box. Moving it to another site of the organisation closes its alerts."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Pont-Neuf, north end", "interval_s": 30}]}
@@ -171,7 +173,7 @@ class BoxChange(RequestBody):
 class BoxOut(ResourceModel):
     """A connected box."""
 
-    volatile = frozenset({*_TOLD, *_LIFE, "silent", "activity"})
+    volatile = frozenset({*_REPORTED_FIELDS, *_ACTIVITY_FIELDS, "silent", "activity"})
 
     id: str
     organisation_id: UUID
@@ -183,49 +185,47 @@ class BoxOut(ResourceModel):
     kind: str | None
     tags: list[str]
     attributes: Attributes
-    state: str | None = Field(description="`online` or `offline`, as it last said; null: it never did")
+    state: str | None = Field(description="`online` or `offline`, as last reported; null: never reported")
     state_at: datetime | None
     firmware: str | None
     battery: float | None = Field(description="Percent")
     rssi: float | None = Field(description="dBm")
     last_sample_at: datetime | None = Field(
-        description="The time of its newest sample, by its own clock; up to ten seconds late"
+        description="Measurement time of the newest sample, by the box's clock; updated within ten seconds"
     )
     last_heard_at: datetime | None = Field(
-        description="When samples last came from it, by Vigie's clock; up to ten seconds late"
+        description="Arrival of the last samples, by Vigie's clock; updated within ten seconds"
     )
     silent: bool = Field(
-        description="Nothing came for `sites.silent_intervals` (3) of its intervals and ten seconds more, or "
-        "since it was made"
+        description="Whether no message came for `sites.silent_intervals` (3) of its intervals and ten "
+        "seconds more, or since its creation"
     )
     activity: Literal["active", "refused", "silent"] = Field(
-        description="`refused`: something came in its last `sites.silent_intervals` (3) intervals, and no "
-        "sample of it could be stored; `silent`: nothing came; `active`: samples came, or it was just made"
+        description="In the last `sites.silent_intervals` (3) intervals: `active`: samples were stored, or "
+        "the box was just created; `refused`: messages came, but no sample could be stored; `silent`: "
+        "nothing came"
     )
     last_refused_at: datetime | None = Field(
-        description="When something of it was last refused; up to ten seconds late. null: nothing was"
+        description="Time of the last refusal, updated within ten seconds; null: nothing was refused"
     )
     last_refused_code: str | None = Field(
-        description="Why: a reason code of the box guide", examples=["value_out_of_bounds"]
+        description="Rejection code of that refusal; the box guide lists them",
+        examples=["value_out_of_bounds"],
     )
     clock_skew_ms: float | None = Field(
-        description="How long its newest samples took from their time to their arrival, the least of the "
-        "last seconds; negative: its clock is ahead"
+        description="Smallest delay between measurement time and arrival of the samples of the last seconds; "
+        "negative: the box's clock is ahead"
     )
-    late_share: float | None = Field(
-        description="Share (0 to 1) of its samples that were older than what had come before"
-    )
-    revoked_at: datetime | None = Field(
-        description="When its credentials were revoked; null: they are in force"
-    )
+    late_share: float | None = Field(description="Share (0 to 1) of samples that came after a newer one")
+    revoked_at: datetime | None = Field(description="When its credentials were revoked; null: they are valid")
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: BoxRow) -> "BoxOut":
-        """The shape of a row."""
+        """Build the response from a row."""
         box, newest_us, heard_at, skew_ms, late_share, activity, refused_at, refused_code = row
-        life = {
+        activity_fields = {
             "last_sample_at": None if newest_us is None else to_datetime(newest_us),
             "last_heard_at": heard_at,
             "silent": activity == "silent",
@@ -235,23 +235,23 @@ class BoxOut(ResourceModel):
             "clock_skew_ms": skew_ms,
             "late_share": late_share,
         }
-        return cls(**_plain(box), **life)
+        return cls(**_plain(box), **activity_fields)
 
     @classmethod
     def steady(cls, row: Box) -> "BoxOut":
-        """The shape of a row as far as only changes of the box go, for comparisons."""
-        return cls(**_plain(row), **dict.fromkeys(_LIFE), **_NEW)
+        """Build the response without fields that change by messages of the box, to compare versions."""
+        return cls(**_plain(row), **dict.fromkeys(_ACTIVITY_FIELDS), **_NEW_ACTIVITY)
 
 
 class Credentials(BaseModel):
-    """What a box connects to the broker with."""
+    """The MQTT credentials of a box."""
 
-    username: str = Field(description="The box's id", examples=["box-0001"])
+    username: str = Field(description="The box id", examples=["box-0001"])
     password: str
 
 
 class BoxCreated(BoxOut):
-    """A new box. Its password is shown here and never again."""
+    """A new box. The password is shown only here: store it."""
 
     once = frozenset({"credentials"})
 
@@ -259,20 +259,20 @@ class BoxCreated(BoxOut):
 
     @classmethod
     def with_password(cls, row: Box, password: str) -> "BoxCreated":
-        """The shape of a row that was made just now."""
+        """Build the response from a new row and its password."""
         credentials = Credentials(username=row.id, password=password)
-        return cls(**_plain(row), **dict.fromkeys(_LIFE), **_NEW, credentials=credentials)
+        return cls(**_plain(row), **dict.fromkeys(_ACTIVITY_FIELDS), **_NEW_ACTIVITY, credentials=credentials)
 
 
 class BoxesCreated(BaseModel):
-    """New boxes, in the order in which they were sent."""
+    """New boxes, in the order of the request."""
 
     data: list[BoxCreated]
     next: None = None
 
 
 class CredentialsOut(BaseModel):
-    """New credentials; the former ones no longer work. Shown here and never again."""
+    """New credentials; the previous ones no longer work. The password is shown only here: store it."""
 
     credentials: Credentials
 
@@ -281,6 +281,6 @@ def _plain(row: Box) -> dict[str, Any]:
     names = ("id", "organisation_id", "site_id", "name", "interval_s", "ack", "kind", "tags", "attributes")
     times = ("revoked_at", "created_at", "updated_at")
     return {
-        **{name: getattr(row, name) for name in (*names, *_TOLD, *times)},
+        **{name: getattr(row, name) for name in (*names, *_REPORTED_FIELDS, *times)},
         "location": Point.at(row.longitude, row.latitude),
     }

@@ -1,4 +1,4 @@
-"""Writes what boxes say of themselves: online or offline, firmware, battery, signal."""
+"""Stores the status that boxes report: online or offline, firmware, battery and signal strength."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,7 +8,7 @@ from app.platform.db.database import RawConnection
 
 
 class StatusRow(NamedTuple):
-    """A box's last word on itself; None leaves what is known."""
+    """The status that a box last reported. None leaves the stored value."""
 
     state: str
     firmware: str | None
@@ -16,7 +16,7 @@ class StatusRow(NamedTuple):
     rssi: float | None
 
     def over(self, former: "StatusRow | None") -> "StatusRow":
-        """This word, with what it leaves out taken from the one before."""
+        """Fill in the missing values from an earlier status."""
         if former is None:
             return self
         return StatusRow(

@@ -1,7 +1,7 @@
-"""REST for boxes.
+"""Serves the REST endpoints of boxes and their credentials.
 
-What changes a box's credentials commits first, then brings the broker's accounts up to date, then answers:
-a box can connect as soon as its password is known, and not any more once it is deleted.
+A change of credentials commits first, then updates the broker's accounts, then responds. So a new password
+works when the client reads it, and a deleted box can no longer connect.
 """
 
 from datetime import UTC, datetime
@@ -9,8 +9,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
 from app.platform.http.contract.pagination import Page
@@ -18,7 +17,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_repository, service
-from app.registry.box_repository import BoxFilter
+from app.registry.box_filters import BoxFilter
 from app.registry.box_schemas import (
     BoxChange,
     BoxCreate,
@@ -30,6 +29,7 @@ from app.registry.box_schemas import (
 from app.registry.dependencies import (
     BoxesWriter,
     CurrentSilenceCriterion,
+    DatabaseDependency,
     OrganisationFilter,
     SitesReader,
     get_silence_criterion,
@@ -38,7 +38,6 @@ from app.registry.dependencies import (
 from app.registry.labels import TAGS_MAX, BoxKind, Tag
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 async def _filter(
@@ -46,21 +45,25 @@ async def _filter(
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only at this site")] = None,
     state: Annotated[
-        Literal["online", "offline", "unknown"] | None, Query(description="`unknown`: it never told")
+        Literal["online", "offline", "unknown"] | None,
+        Query(description="Only boxes in this state; `unknown`: never reported"),
     ] = None,
-    q: Annotated[Name | None, Query(description="Part of the id or of the name, in any case")] = None,
-    id_prefix: Annotated[BoxId | None, Query(description="Only those whose id begins so")] = None,
+    q: Annotated[Name | None, Query(description="Part of the id or the name, case-insensitive")] = None,
+    id_prefix: Annotated[
+        BoxId | None, Query(description="Only boxes with an id that begins with this")
+    ] = None,
     silent: Annotated[
-        bool | None, Query(description="Only those that are silent, or only the others")
+        bool | None, Query(description="True: only silent boxes; false: only the others")
     ] = None,
     activity: Annotated[
         Literal["active", "refused", "silent"] | None,
-        Query(description="`refused`: all that came from it lately was refused"),
+        Query(description="Only boxes with this activity; `refused`: all recent messages were refused"),
     ] = None,
     firmware: Annotated[Name | None, Query(description="Exactly this firmware")] = None,
     kind: Annotated[BoxKind | None, Query(description="Only of this kind")] = None,
     tag: Annotated[
-        list[Tag] | None, Query(max_length=TAGS_MAX, description="Only with this tag; several: with all")
+        list[Tag] | None,
+        Query(max_length=TAGS_MAX, description="Only boxes with this tag. Repeat it: with all of them"),
     ] = None,
     battery_below: Annotated[float | None, Query(ge=0, le=100, description="Percent")] = None,
     rssi_below: Annotated[float | None, Query(ge=-200, le=20, description="dBm")] = None,
@@ -69,7 +72,7 @@ async def _filter(
         float | None, Query(ge=0, le=1e13, description="Milliseconds, ahead or behind")
     ] = None,
 ) -> BoxFilter:
-    """Which boxes are listed: those that fit all that is given."""
+    """Read the conditions of the list. A box is listed if it meets all of them."""
     return BoxFilter(
         organisation=organisation,
         site=site,
@@ -98,14 +101,14 @@ async def _filter(
 async def create_box(
     body: BoxCreate, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> BoxCreated:
-    """Register a box. Its credentials are shown in the answer and never again; they work at once."""
+    """Create a box. The response shows its credentials once: store them. They work immediately."""
     settings = request.app.state.settings
     async with database.write() as session:
-        (made,) = await service.add_boxes(
+        (created,) = await service.add_boxes(
             session, principal.visible(), [body], settings, datetime.now(UTC), numbered=False
         )
     await sync_broker_accounts(request, database)
-    return BoxCreated.with_password(made.box, made.password)
+    return BoxCreated.with_password(created.box, created.password)
 
 
 @router.get("", operation_id="list_boxes", summary="List boxes", responses=document_problems(401, 403, 422))
@@ -113,14 +116,14 @@ async def list_boxes(
     principal: SitesReader,
     session: ReadSessionDep,
     silence: CurrentSilenceCriterion,
-    wanted: Annotated[BoxFilter, Depends(_filter)],
-    asked: Annotated[PageRequest, Depends(box_repository.BOXES.page_request)],
+    box_filter: Annotated[BoxFilter, Depends(_filter)],
+    page_request: Annotated[PageRequest, Depends(box_repository.BOXES.asked)],
 ) -> Page[BoxOut]:
-    """Boxes, by default by their ids: what they say of themselves, and what their samples say of them."""
+    """List boxes with the state that they report and the activity of their samples, by default by id."""
     rows = await box_repository.list_boxes(
-        session, principal.visible(), asked, silence=silence, wanted=wanted
+        session, principal.visible(), page_request, silence=silence, box_filter=box_filter
     )
-    page, following = box_repository.BOXES.cut(rows, asked)
+    page, following = box_repository.BOXES.cut(rows, page_request)
     return Page(data=[BoxOut.of(row) for row in page], next=following)
 
 
@@ -130,7 +133,7 @@ async def list_boxes(
 async def get_box(
     box: str, principal: SitesReader, session: ReadSessionDep, silence: CurrentSilenceCriterion
 ) -> BoxOut:
-    """One box, with what it last said of itself, and what its samples say of it."""
+    """Read a box with the state that it reports and the activity of its samples."""
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
@@ -149,7 +152,7 @@ async def update_box(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> BoxOut:
-    """Change the fields that are given. Its id cannot change: it is part of every topic."""
+    """Change the given fields. The id cannot change: it is part of every topic."""
     await service.change_box(
         session,
         principal,
@@ -177,7 +180,7 @@ async def delete_box(
     database: DatabaseDependency,
     matching: PreconditionDep,
 ) -> None:
-    """Delete a box: its alerts close, its account at the broker ends, and its id is free again."""
+    """Delete a box. Its alerts close, its broker account is removed, and its id can be used again."""
     closer = request.app.state.close_alerts
     async with database.write() as session:
         await service.delete_box(
@@ -189,17 +192,17 @@ async def delete_box(
 @router.post(
     "/{box}/credentials",
     operation_id="rotate_box_credentials",
-    summary="Give a box new credentials",
+    summary="Rotate a box's credentials",
     responses=document_problems(401, 403, 404, 503),
 )
 async def rotate_box_credentials(
     box: str, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> CredentialsOut:
-    """Make a new password for a box. It is shown here and never again; the former one ends at once."""
+    """Create a new password for a box. It is shown only here: store it. The previous one ends immediately."""
     async with database.write() as session:
-        made = await service.rotate_password(session, principal, box, datetime.now(UTC))
+        created = await service.rotate_password(session, principal, box, datetime.now(UTC))
     await sync_broker_accounts(request, database)
-    return CredentialsOut(credentials=Credentials(username=made.box.id, password=made.password))
+    return CredentialsOut(credentials=Credentials(username=created.box.id, password=created.password))
 
 
 @router.post(
@@ -215,7 +218,7 @@ async def revoke_box_credentials(
     database: DatabaseDependency,
     silence: CurrentSilenceCriterion,
 ) -> BoxOut:
-    """Disconnect a box and let it in no more, until it is given new credentials. It stays registered."""
+    """Disconnect a box and refuse its connections until its credentials are rotated. It stays registered."""
     async with database.write() as session:
         await service.revoke_password(session, principal, box, datetime.now(UTC))
     await sync_broker_accounts(request, database)

@@ -1,4 +1,4 @@
-"""Plans what an operation on many boxes does to each, for its preview and again before it is carried out.
+"""Plans the effect of a bulk operation on each box, for its preview and again before its execution.
 
 Pure: no database, no HTTP, no clock.
 """
@@ -28,17 +28,17 @@ _TOKEN_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class BoxStep:
-    """What happens to one box.
+    """The effect of an operation on one box.
 
     Attributes:
-        id: the box's.
-        key: the box's; None where there is no such box.
-        result: of the operation, once it is carried out.
-        code: of an error.
-        detail: of an error.
-        before: the fields that change, as they are.
-        after: the same, as they will be.
-        password: the only copy of a new one.
+        id: The box id.
+        key: The box key; None if there is no such box.
+        result: The result of the operation once it is executed.
+        code: The code of an error.
+        detail: The text of an error.
+        before: The fields that change, with their present values.
+        after: The same fields with their new values.
+        password: The only copy of a new password.
     """
 
     id: str
@@ -53,11 +53,11 @@ class BoxStep:
 
 @dataclass(frozen=True, slots=True)
 class BulkPlanInputs:
-    """What a plan needs to know beside the boxes.
+    """The data that a plan needs besides the boxes.
 
     Attributes:
-        site_owner: the organisation of the site that boxes move to; None where there is none.
-        configs: the desired configurations by box key, where there are any.
+        site_owner: The organisation of the site that boxes move to; None if they do not move.
+        configs: The present desired configurations by box key.
     """
 
     site_owner: UUID | None
@@ -65,31 +65,31 @@ class BulkPlanInputs:
 
 
 def make_not_found_step(identifier: str, key: int | None = None) -> BoxStep:
-    """The step of a box that is not there."""
+    """Make the step of a box that does not exist."""
     return BoxStep(identifier, key, "error", "not_found", f"There is no box {identifier!r}.")
 
 
-def plan_step(box: Box, operation: Operation, around: BulkPlanInputs) -> BoxStep:
-    """What an operation does to a box."""
+def plan_step(box: Box, operation: Operation, inputs: BulkPlanInputs) -> BoxStep:
+    """Plan the effect of an operation on a box."""
     match operation:
         case ConfigureBoxes():
-            # Not what it has: of ten thousand boxes that may be 160 MB.
-            same = around.configs.get(box.key) == operation.config
+            # `before` and `after` stay empty: for ten thousand boxes they could take 160 MB.
+            same = inputs.configs.get(box.key) == operation.config
             return BoxStep(box.id, box.key, "unchanged" if same else "changed")
         case LabelBoxes():
-            return _labelled(box, operation)
+            return _plan_labels(box, operation)
         case MoveBoxes():
-            if around.site_owner != box.organisation_id:
+            if inputs.site_owner != box.organisation_id:
                 detail = f"The site {operation.site_id} is not of the box's organisation."
                 return BoxStep(box.id, box.key, "error", "not_found", detail)
-            return _step(box, {"site_id": str(box.site_id)}, {"site_id": str(operation.site_id)})
+            return _make_step(box, {"site_id": str(box.site_id)}, {"site_id": str(operation.site_id)})
         case RevokeCredentials() if box.revoked_at is not None:
             return BoxStep(box.id, box.key, "unchanged")
         case _:
             return BoxStep(box.id, box.key, "changed")
 
 
-def _labelled(box: Box, operation: LabelBoxes) -> BoxStep:
+def _plan_labels(box: Box, operation: LabelBoxes) -> BoxStep:
     before: dict[str, Any] = {"kind": box.kind, "tags": box.tags, "attributes": box.attributes}
     after = dict(before)
     if "kind" in operation.model_fields_set:
@@ -100,9 +100,9 @@ def _labelled(box: Box, operation: LabelBoxes) -> BoxStep:
         after["attributes"] = _attributes(box.attributes, operation.attributes)
     for name, most in (("tags", TAGS_MAX), ("attributes", ATTRIBUTES_MAX)):
         if len(after[name]) > most:
-            detail = f"The box would have {len(after[name])} {name}, of {most} at most. Remove some too."
+            detail = f"The box would have {len(after[name])} {name}; the limit is {most}. Remove some too."
             return BoxStep(box.id, box.key, "error", "too_many_labels", detail)
-    return _step(box, before, after)
+    return _make_step(box, before, after)
 
 
 def _tags(now: list[str], change: TagsChange) -> list[str]:
@@ -117,7 +117,7 @@ def _attributes(now: Mapping[str, Any], change: AttributesChange) -> dict[str, A
     return {name: value for name, value in {**now, **change.set}.items() if name not in change.remove}
 
 
-def _step(box: Box, before: Mapping[str, Any], after: Mapping[str, Any]) -> BoxStep:
+def _make_step(box: Box, before: Mapping[str, Any], after: Mapping[str, Any]) -> BoxStep:
     names = [name for name in after if after[name] != before[name]]
     if not names:
         return BoxStep(box.id, box.key, "unchanged")
@@ -131,11 +131,11 @@ def _step(box: Box, before: Mapping[str, Any], after: Mapping[str, Any]) -> BoxS
 
 
 def compute_preview_token(operation: Operation, steps: Iterable[BoxStep]) -> str:
-    """A token that is the same for the same operation with the same steps on the same boxes, and no other."""
-    told = [[step.key, step.id, step.result, step.code, step.before, step.after] for step in steps]
+    """Compute a token that identifies an operation, its boxes and its effects."""
+    effects = [[step.key, step.id, step.result, step.code, step.before, step.after] for step in steps]
     document = [
         operation.model_dump(mode="json", exclude_unset=True),
-        sorted(told, key=lambda each: str(each[1])),
+        sorted(effects, key=lambda each: str(each[1])),
     ]
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).digest()[:_TOKEN_BYTES]

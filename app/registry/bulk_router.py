@@ -1,14 +1,13 @@
-"""REST for many boxes at once: made from JSON or a table, and changed by operations."""
+"""Serves the REST endpoints that create many boxes, from JSON or CSV, and that change many boxes."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import get_database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ForbiddenError
@@ -19,10 +18,14 @@ from app.registry.bulk_plan import BoxStep, compute_preview_token
 from app.registry.bulk_schemas import BoxesChanged, BoxesOperation, BoxResult
 from app.registry.bulk_service import BulkContext
 from app.registry.csv_route import MEDIA_TYPE, TableRoute, check_table, wants_table
-from app.registry.dependencies import BoxesWriter, CurrentSilenceCriterion, sync_broker_accounts
+from app.registry.dependencies import (
+    BoxesWriter,
+    CurrentSilenceCriterion,
+    DatabaseDependency,
+    sync_broker_accounts,
+)
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=TableRoute)
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 _CREDENTIALS: Final = (
     f"{','.join(ANSWER_COLUMNS)}\r\nbox-0001,01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10,,box-0001,…\r\n"
 )
@@ -39,7 +42,7 @@ _CREDENTIALS: Final = (
         201: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _CREDENTIALS}}},
     },
     openapi_extra={
-        # As bytes: generated clients send a text as JSON.
+        # Declared as binary: generated clients would send a text as JSON.
         "requestBody": {
             "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}, "example": EXAMPLE}}
         }
@@ -48,21 +51,21 @@ _CREDENTIALS: Final = (
 async def create_boxes(
     body: BoxesCreate, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> BoxesCreated | Response:
-    """Register up to 1,000 boxes: all of them or, if one is faulty, none.
+    """Create up to 1,000 boxes. If one is invalid, none is created.
 
-    As JSON, where `errors` names the `index` of each box at fault; or as a table (`text/csv`) with a header,
-    where it names the `line`. All faults of a table are in one answer: up to 100 one by one, and the number
-    of the others (`errors_omitted`). English, French and German spreadsheets may have written it. With
-    `Accept: text/csv` the answer is a table too, with the credentials.
+    Send JSON, or a table (`text/csv`) with a header, as English, French and German spreadsheets write it. On
+    an error, `errors` names the `index` of each invalid box (JSON), or its `line` (CSV). A response lists up
+    to 100 faults of a table, and counts the others in `errors_omitted`. With `Accept: text/csv` the response
+    is a table too, with the credentials.
     """
     settings = request.app.state.settings
     async with database.write() as session:
-        made = await service.add_boxes(
+        created = await service.add_boxes(
             session, principal.visible(), body.boxes, settings, datetime.now(UTC), numbered=True
         )
         check_table(request)
     await sync_broker_accounts(request, database)
-    boxes = [BoxCreated.with_password(box, password) for box, password in made]
+    boxes = [BoxCreated.with_password(box, password) for box, password in created]
     if not wants_table(request):
         return BoxesCreated(data=boxes)
     headers = {"Cache-Control": "no-store"}
@@ -75,14 +78,14 @@ async def create_boxes(
 
 
 class _OperationRoute(StrictRoute):
-    """A route whose body may list ten thousand ids."""
+    """A route without a body limit of its own: a body may list ten thousand ids."""
 
     max_body = None
 
 
 operations: Final = APIRouter(prefix="/v1/boxes/bulk", tags=["Boxes"], route_class=_OperationRoute)
 _READING: Final = "sites:read"
-# Slices begin in the first half of a request's time, and configurations are published for a quarter of it.
+# No slice begins after the first half of the request's deadline; publishing takes at most a quarter of it.
 _SHARE_OF_SLICES: Final = 0.5
 _SHARE_OF_PUBLISHING: Final = 0.25
 
@@ -102,49 +105,47 @@ async def change_boxes(
 ) -> BoxesChanged:
     """Configure, label, move or delete up to 10,000 boxes, or rotate or revoke their credentials.
 
-    The boxes are those of a filter (`select`) or of a list (`ids`). With `dry_run` nothing changes: the
-    answer shows the result of each box, and has a token (`preview`). Sent with that token, the operation does
-    exactly what was shown, or answers 409 `selection_changed` and does nothing. A filter needs it.
+    Select the boxes by a filter (`select`) or a list (`ids`). With `dry_run` nothing changes: the response
+    shows the result of each box, and a token (`preview`). Sent with that token, the operation does exactly
+    what the preview showed, or answers 409 `selection_changed` and does nothing. A filter needs the token.
 
-    Each box has its own result, and an error of one changes nothing of the others. New credentials are in
-    this answer and never shown again. `select` and `dry_run` need `sites:read` too.
+    Each box has its own result: an error of one does not affect the others. The response shows new
+    credentials once: store them. `select` and `dry_run` need the scope `sites:read` too.
     """
     reads = principal.may(_READING)
     if not reads and (body.select is not None or body.dry_run):
         raise ForbiddenError(
-            f"`select` and `dry_run` show boxes: {principal.called} needs {_READING} for them. List `ids`.",
+            f"`select` and `dry_run` show boxes: {principal.called} needs {_READING} for them. Send `ids`.",
             extra={"scopes": [_READING]},
         )
     seconds = request.app.state.settings.api.deadline_s
-    ends = asyncio.get_running_loop().time() + seconds * _SHARE_OF_SLICES
+    slices_end = asyncio.get_running_loop().time() + seconds * _SHARE_OF_SLICES
     context = BulkContext(
         database,
         principal,
         silence,
         request.app.state.close_alerts,
-        lambda: asyncio.get_running_loop().time() > ends,
+        lambda: asyncio.get_running_loop().time() > slices_end,
     )
     async with database.read() as reader:
         planned = await bulk_service.plan_operation(reader, body, context)
     if body.dry_run:
-        return _answer(body, planned, reads=reads)
+        return _build_response(body, planned, reads=reads)
     done = await bulk_service.execute_plan(body, planned, context)
     if any(step.result == "changed" for step in done):
-        await _bring_to_broker(body, request, database, seconds * _SHARE_OF_PUBLISHING)
-    return _answer(body, done, reads=reads)
+        await _update_broker(body, request, database, seconds * _SHARE_OF_PUBLISHING)
+    return _build_response(body, done, reads=reads)
 
 
-async def _bring_to_broker(
-    body: BoxesOperation, request: Request, database: Database, seconds: float
-) -> None:
-    """Bring the broker up to date, once for all boxes; configurations that do not go out now do so soon."""
+async def _update_broker(body: BoxesOperation, request: Request, database: Database, seconds: float) -> None:
+    """Update the broker once for all boxes. `vigie maintain` publishes configurations that are left over."""
     if body.operation.type == "configure":
         await box_configurations.publish_configs_within(database, request.app.state.settings.broker, seconds)
     elif body.operation.type in {"rotate_credentials", "revoke_credentials", "delete"}:
-        await sync_broker_accounts(request, database, mend="send the operation again")
+        await sync_broker_accounts(request, database, next_step="send the operation again")
 
 
-def _answer(body: BoxesOperation, steps: Sequence[BoxStep], *, reads: bool) -> BoxesChanged:
+def _build_response(body: BoxesOperation, steps: Sequence[BoxStep], *, reads: bool) -> BoxesChanged:
     results = [
         BoxResult(
             id=step.id,

@@ -1,4 +1,4 @@
-"""The shapes of operations on many boxes at once: which boxes, what to do, and the result of each box."""
+"""Defines the JSON schemas of bulk operations: the selected boxes, the operation, and each box's result."""
 
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, Self
@@ -22,12 +22,12 @@ from app.platform.http.contract.fields import (
     make_omittable_field,
 )
 from app.platform.http.contract.problems import FAULTS_LIMIT, CodedValueError
-from app.registry.box_repository import BoxFilter
+from app.registry.box_filters import BoxFilter
 from app.registry.box_schemas import Credentials, DesiredConfig
 from app.registry.labels import TAGS_MAX, AttributeName, Attributes, BoxKind, Tag, Tags
 
 OPERATION_MAX: Final = 10_000
-"""How many boxes one call changes at most."""
+"""The largest number of boxes of an operation."""
 
 State = Literal["online", "offline", "unknown"]
 _SITE: Final = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
@@ -38,10 +38,10 @@ _EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-def _until_enough_faults(value: object, validate: ValidatorFunctionWrapHandler) -> list[str]:
-    """Check ids until as many faults are found as an answer names: there could be half a million."""
+def _check_box_ids(value: object, validate: ValidatorFunctionWrapHandler) -> list[str]:
+    """Check ids, and stop at the limit of reported faults: there could be half a million."""
     if isinstance(value, list):
-        wrong = (place for place, each in enumerate(value, 1) if not _is_box_id(each))
+        wrong = (position for position, each in enumerate(value, 1) if not _is_box_id(each))
         value = value[: next(islice(wrong, FAULTS_LIMIT - 1, None), None)]
     return validate(value)  # type: ignore[no-any-return] # a list of the ids, or an error
 
@@ -54,7 +54,7 @@ def _is_box_id(value: object) -> bool:
 
 
 class BoxSelection(RequestBody):
-    """Boxes that fit all that is given, as the parameters of `GET /v1/boxes` do."""
+    """A filter of boxes, as the parameters of `GET /v1/boxes`. A box must meet all conditions."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"site": _SITE, "tag": ["lot:2026-11"], "firmware": "2.3.1"}]}
@@ -62,10 +62,10 @@ class BoxSelection(RequestBody):
 
     organisation: Identifier | None = Field(None, description="Only of this organisation")
     site: Identifier | None = Field(None, description="Only at this site")
-    id_prefix: BoxId | None = Field(None, description="Only those whose id begins so")
-    q: Name | None = Field(None, description="Part of the id or of the name, in any case")
-    state: State | None = Field(None, description="`unknown`: it never reported one")
-    silent: bool | None = Field(None, description="Only those that are silent, or only the others")
+    id_prefix: BoxId | None = Field(None, description="Only boxes with an id that begins with this")
+    q: Name | None = Field(None, description="Part of the id or the name, case-insensitive")
+    state: State | None = Field(None, description="Only boxes in this state; `unknown`: never reported")
+    silent: bool | None = Field(None, description="True: only silent boxes; false: only the others")
     firmware: Name | None = Field(None, description="Exactly this firmware")
     kind: BoxKind | None = Field(None, description="Only of this kind")
     tag: (
@@ -79,20 +79,20 @@ class BoxSelection(RequestBody):
     ) = None
 
     def as_filter(self) -> BoxFilter:
-        """The same as the repository takes it."""
+        """Convert to the filter of the repository."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return BoxFilter(search=values.pop("q"), tags=values.pop("tag"), **values)
 
 
 class ConfigureBoxes(RequestBody):
-    """Set the desired configuration of each box, whole; null takes it back."""
+    """Replace the desired configuration of each box; null removes it."""
 
     type: Literal["configure"]
     config: DesiredConfig | None
 
 
 class TagsChange(RequestBody):
-    """How tags change: some are added and removed, or all are replaced."""
+    """A change of tags: add and remove some, or replace all."""
 
     add: Tags = Field(default_factory=list)
     remove: Tags = Field(default_factory=list)
@@ -105,7 +105,7 @@ class TagsChange(RequestBody):
 
 
 class AttributesChange(RequestBody):
-    """How attributes change: some are set and removed, or all are replaced."""
+    """A change of attributes: set and remove some, or replace all."""
 
     set: Attributes = Field(default_factory=dict)
     remove: list[AttributeName] = Field(default_factory=list, max_length=50)
@@ -119,47 +119,47 @@ class AttributesChange(RequestBody):
 
 def _check_one_way(*, replaces: bool, changes: bool) -> None:
     if replaces and changes:
-        raise CodedValueError("replace_or_change", "Give `replace`, or what to change, not both")
+        raise CodedValueError("replace_or_change", "Give either `replace` or single changes, not both")
 
 
 class LabelBoxes(RequestBody):
-    """Change kind, tags and attributes: those that are given."""
+    """Change the kind, tags or attributes of each box. Fields that are left out stay."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 2})
 
     type: Literal["label"]
-    kind: BoxKind | None = Field(None, description="The new kind; null: none. Left out: it stays")
+    kind: BoxKind | None = Field(None, description="The new kind; null removes it. Left out: unchanged")
     tags: TagsChange = make_omittable_field()
     attributes: AttributesChange = make_omittable_field()
 
     @model_validator(mode="after")
-    def _something(self) -> Self:
+    def _check_not_empty(self) -> Self:
         if self.model_fields_set == {"type"}:
             raise CodedValueError("missing_field", "Give `kind`, `tags` or `attributes`")
         return self
 
 
 class MoveBoxes(RequestBody):
-    """Move each box to another site of its organisation. The alerts of the boxes that move close."""
+    """Move each box to another site of its organisation. The alerts of moved boxes close."""
 
     type: Literal["move"]
     site_id: Identifier
 
 
 class RotateCredentials(RequestBody):
-    """Give each box a new password. It is in this answer and never shown again; the former one ends."""
+    """Create a new password for each box. It is shown only in this response; the previous one ends."""
 
     type: Literal["rotate_credentials"]
 
 
 class RevokeCredentials(RequestBody):
-    """Disconnect each box and let it in no more, until it gets new credentials."""
+    """Disconnect each box and refuse its connections until its credentials are rotated."""
 
     type: Literal["revoke_credentials"]
 
 
 class DeleteBoxes(RequestBody):
-    """Delete each box: its alerts close, its account at the broker ends, and its id is free again."""
+    """Delete each box. Its alerts close, its broker account is removed, and its id can be used again."""
 
     type: Literal["delete"]
 
@@ -171,7 +171,7 @@ Operation = Annotated[
 
 
 class BoxesOperation(RequestBody):
-    """An operation on many boxes: on those of a filter (`select`), or on those of a list (`ids`)."""
+    """An operation on the boxes of a filter (`select`) or of a list (`ids`)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -192,26 +192,26 @@ class BoxesOperation(RequestBody):
         Annotated[
             list[BoxId],
             Field(min_length=1, max_length=OPERATION_MAX),
-            WrapValidator(_until_enough_faults),
+            WrapValidator(_check_box_ids),
         ]
         | None
     ) = None
     operation: Operation
-    dry_run: bool = Field(default=False, description="Change nothing: tell what would change")
+    dry_run: bool = Field(default=False, description="Change nothing, and return what would change")
     preview: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
         None,
-        description="The token of a dry run: exactly what that showed is carried out, or nothing (409 "
-        "`selection_changed`). Needed with `select`",
+        description="The token of a dry run: the operation does exactly what that showed, or nothing (409 "
+        "`selection_changed`). Required with `select`",
     )
 
     @model_validator(mode="after")
-    def _which(self) -> Self:
+    def _check_selection(self) -> Self:
         if (self.select is None) == (self.ids is None):
             raise CodedValueError("select_or_ids", "Give either `select` or `ids`")
         if self.select is not None and not self.dry_run and self.preview is None:
             raise CodedValueError(
                 "preview_required",
-                "A filter needs the `preview` of a dry run: send this with `dry_run`, look at the answer, "
+                "A filter needs the `preview` of a dry run: send this with `dry_run`, check the response, "
                 "then send it with that `preview`",
             )
         return self
@@ -222,19 +222,19 @@ class BoxResult(BaseModel):
 
     id: str
     result: Literal["changed", "unchanged", "error"] = Field(
-        description="In a dry run what it would be; `unchanged`: it is so already"
+        description="In a dry run: the expected result. `unchanged`: nothing was to be changed"
     )
     code: str | None = Field(None, description="Of an error, stable", examples=["not_found"])
     detail: str | None = Field(None, description="Of an error, for people")
     before: dict[str, Any] | None = Field(
-        None, description="The fields that change, as they were; to callers with `sites:read`"
+        None, description="The changed fields with their previous values; only with the scope `sites:read`"
     )
-    after: dict[str, Any] | None = Field(None, description="The same fields, as they are then")
-    credentials: Credentials | None = Field(None, description="New ones; shown here and never again")
+    after: dict[str, Any] | None = Field(None, description="The same fields with their new values")
+    credentials: Credentials | None = Field(None, description="New credentials, shown only here")
 
 
 class BoxesChanged(BaseModel):
-    """The results of all boxes, and how many there are of each."""
+    """The result of each box, and the numbers of results."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -274,14 +274,14 @@ class BoxesChanged(BaseModel):
 
     operation: str
     dry_run: bool
-    selected: int = Field(description="How many boxes were selected or listed, each counted once")
+    selected: int = Field(description="Number of boxes that were selected or listed, without duplicates")
     changed: int
     unchanged: int
-    failed: int = Field(description="How many have the result `error`; the others are not affected by them")
-    preview: str | None = Field(description="Of a dry run: send it to carry out exactly this")
-    results: list[BoxResult] = Field(description="By id; of a list in its order")
+    failed: int = Field(description="Number of results `error`; they do not affect the other boxes")
+    preview: str | None = Field(description="The token of a dry run. Send it to execute exactly this")
+    results: list[BoxResult] = Field(description="In the order of `ids`; of a filter, by id")
 
 
 def get_target_site_id(operation: Operation) -> UUID | None:
-    """The site that boxes are moved to; None where they are not moved."""
+    """Get the site to which boxes move; None for other operations."""
     return operation.site_id if isinstance(operation, MoveBoxes) else None

@@ -1,8 +1,8 @@
-"""Carries out operations on many boxes: plans them, and changes boxes in slices with a result for each.
+"""Plans and executes operations on many boxes, in slices, with a result for each box.
 
-Each slice is a transaction of its own, so that no batch of samples waits for ten thousand boxes. An error of
-a box changes nothing of the others, and a slice that is committed stays. The rules are those of single boxes
-(`app.registry.service`). The caller brings the broker's accounts up to date, once, after the last slice.
+Each slice has its own transaction, so that no batch of samples waits for ten thousand boxes. An error of a
+box does not affect the others, and a committed slice stays. The rules are those of single boxes
+(`app.registry.service`). After the last slice the caller updates the broker's accounts once.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
 from app.registry import box_configurations, box_repository, repository
-from app.registry.box_repository import SilenceCriterion
+from app.registry.box_filters import SilenceCriterion
 from app.registry.bulk_plan import (
     BoxStep,
     BulkPlanInputs,
@@ -42,22 +42,22 @@ from app.registry.bulk_schemas import (
 from app.registry.models import Box
 from app.registry.service import generate_box_password
 
-# A slice that closes the gate holds up every box's samples: 100 boxes take about 0.1 s.
+# A slice that closes the ingest barrier delays the samples of all boxes: 100 boxes take about 0.1 s.
 _SLICE: Final = 500
-_SLICE_BEHIND_GATE: Final = 100
+_SLICE_WITH_BARRIER: Final = 100
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class BulkContext:
-    """What an operation is carried out with.
+    """The dependencies of a bulk operation.
 
     Attributes:
-        database: for a transaction a slice.
-        principal: the caller.
-        silence: when a box counts as silent, now.
-        close_alerts: closes the alerts of boxes that go or move.
-        is_late: tells whether no slice is to begin any more.
+        database: The database; each slice opens a transaction.
+        principal: The caller.
+        silence: The criterion of a silent box, with the time of the operation.
+        close_alerts: Closes the alerts of boxes that are deleted or moved.
+        is_late: Whether the time is over in which a slice may begin.
     """
 
     database: Database
@@ -72,23 +72,25 @@ class BulkContext:
         return self.silence.now
 
 
-async def plan_operation(session: ReadSession, wanted: BoxesOperation, context: BulkContext) -> list[BoxStep]:
+async def plan_operation(
+    session: ReadSession, request: BoxesOperation, context: BulkContext
+) -> list[BoxStep]:
     """Plan an operation for each of its boxes.
 
     Raises:
-        NotFoundError: There is no site to move to.
+        NotFoundError: The site to move to does not exist.
         InvalidError: `too_many_boxes`.
     """
     visible = context.principal.visible()
-    target = get_target_site_id(wanted.operation)
+    target = get_target_site_id(request.operation)
     site = None if target is None else await repository.find_site(session, target, visible)
     if target is not None and site is None:
         raise NotFoundError("site", target)
     found = await box_repository.select_boxes(
         session,
         visible,
-        ids=wanted.ids,
-        wanted=None if wanted.select is None else wanted.select.as_filter(),
+        ids=request.ids,
+        box_filter=None if request.select is None else request.select.as_filter(),
         silence=context.silence,
         most=OPERATION_MAX + 1,
     )
@@ -97,73 +99,73 @@ async def plan_operation(session: ReadSession, wanted: BoxesOperation, context: 
             f"The filter selects more than {OPERATION_MAX} boxes. Narrow it, and send the rest after that.",
             code="too_many_boxes",
         )
-    desired = await _desired(session, wanted, found)
-    around = BulkPlanInputs(None if site is None else site.organisation_id, desired)
-    steps = {box.id: plan_step(box, wanted.operation, around) for box in found}
-    if wanted.ids is None:
+    desired = await _read_desired(session, request, found)
+    inputs = BulkPlanInputs(None if site is None else site.organisation_id, desired)
+    steps = {box.id: plan_step(box, request.operation, inputs) for box in found}
+    if request.ids is None:
         return list(steps.values())
     return [
-        steps.get(identifier) or make_not_found_step(identifier) for identifier in dict.fromkeys(wanted.ids)
+        steps.get(identifier) or make_not_found_step(identifier) for identifier in dict.fromkeys(request.ids)
     ]
 
 
-async def _desired(
-    session: ReadSession | WriteSession, wanted: BoxesOperation, boxes: Sequence[Box]
+async def _read_desired(
+    session: ReadSession | WriteSession, request: BoxesOperation, boxes: Sequence[Box]
 ) -> dict[int, object]:
-    if not isinstance(wanted.operation, ConfigureBoxes):
+    if not isinstance(request.operation, ConfigureBoxes):
         return {}
     return await box_configurations.read_desired_configs(session, [box.key for box in boxes])
 
 
 async def execute_plan(
-    wanted: BoxesOperation, planned: Sequence[BoxStep], context: BulkContext
+    request: BoxesOperation, planned: Sequence[BoxStep], context: BulkContext
 ) -> list[BoxStep]:
-    """Carry out a plan, slice by slice.
+    """Execute a plan slice by slice.
 
     Returns:
-        The steps in the plan's order, as they have come out. What could not begin in time, or not be stored,
-        is an error of its boxes.
+        The steps with their results, in the order of the plan. Boxes of a slice that could not begin in time,
+        or could not be stored, have an error.
 
     Raises:
-        ConflictError: `selection_changed`: it is not what was previewed.
+        ConflictError: `selection_changed`: the plan differs from the preview.
     """
-    if wanted.preview is not None and wanted.preview != compute_preview_token(wanted.operation, planned):
+    if request.preview is not None and request.preview != compute_preview_token(request.operation, planned):
         raise ConflictError(
-            "The boxes, or what would change of them, are not those of the preview any more. Nothing was "
-            "changed. Make a new preview.",
+            "The selected boxes or their changes differ from the preview. Nothing was changed. Make a new "
+            "preview.",
             code="selection_changed",
             extra={"selected": len(planned)},
         )
-    behind_gate = isinstance(wanted.operation, MoveBoxes | DeleteBoxes)
+    needs_barrier = isinstance(request.operation, MoveBoxes | DeleteBoxes)
     done: dict[str, BoxStep] = {}
-    to_do = [step for step in planned if step.result == "changed"]
-    for steps in batched(to_do, _SLICE_BEHIND_GATE if behind_gate else _SLICE):
+    pending = [step for step in planned if step.result == "changed"]
+    for steps in batched(pending, _SLICE_WITH_BARRIER if needs_barrier else _SLICE):
         if context.is_late():
-            rest = "It was not reached in the time of one call. Send it again."
-            done |= {step.id: _failed(step, "not_reached", rest) for step in to_do[len(done) :]}
+            rest = "The time of the request was over before this box. Send it again."
+            done |= {step.id: _make_failed_step(step, "not_reached", rest) for step in pending[len(done) :]}
             break
         try:
-            done |= await _carry_out_slice(wanted, steps, context)
+            done |= await _execute_slice(request, steps, context)
         except Exception as error:
-            # What earlier slices have committed has to be answered; of the first one nothing is.
+            # The response must report what earlier slices committed. If the first slice fails, none did.
             if not done or not is_transient(error):
                 raise
             _log.warning("bulk_operation_broken_off", done=len(done), error=redact_error(error))
-            rest = "The database could not store it. Send it again."
-            done |= {step.id: _failed(step, "unavailable", rest) for step in to_do[len(done) :]}
+            rest = "The database could not store the change. Send it again."
+            done |= {step.id: _make_failed_step(step, "unavailable", rest) for step in pending[len(done) :]}
             break
     return [done.get(step.id, step) for step in planned]
 
 
-def _failed(step: BoxStep, code: str, detail: str) -> BoxStep:
+def _make_failed_step(step: BoxStep, code: str, detail: str) -> BoxStep:
     return BoxStep(step.id, step.key, "error", code, detail)
 
 
-async def _carry_out_slice(
-    wanted: BoxesOperation, steps: Sequence[BoxStep], context: BulkContext
+async def _execute_slice(
+    request: BoxesOperation, steps: Sequence[BoxStep], context: BulkContext
 ) -> dict[str, BoxStep]:
-    operation = wanted.operation
-    # 0.1 ms each, before anything is locked.
+    operation = request.operation
+    # Hashing takes 0.1 ms each: it is done before rows are locked.
     rotates = isinstance(operation, RotateCredentials)
     new = await asyncio.to_thread(_new_passwords, len(steps)) if rotates else {}
     async with context.database.write() as session:
@@ -175,30 +177,32 @@ async def _carry_out_slice(
         locked = await box_repository.lock_boxes(session, [step.key for step in steps], visible)
         boxes = {box.id: box for box in locked}
         owners = [site.organisation_id for site in sites.values()]
-        around = BulkPlanInputs(
-            owners[0] if owners else None, await _desired(session, wanted, list(boxes.values()))
+        inputs = BulkPlanInputs(
+            owners[0] if owners else None, await _read_desired(session, request, list(boxes.values()))
         )
         done: dict[str, BoxStep] = {}
         for step, password in zip_longest(steps, new):
             box = boxes.get(step.id)
             if box is None or box.key != step.key:
-                fresh = make_not_found_step(step.id, step.key)
-            elif (fresh := plan_step(box, operation, around)) != step and wanted.preview is not None:
-                fresh = _failed(
-                    step, "changed_meanwhile", "It was changed since the preview. Look at it again."
+                current_step = make_not_found_step(step.id, step.key)
+            elif (current_step := plan_step(box, operation, inputs)) != step and request.preview is not None:
+                current_step = _make_failed_step(
+                    step, "changed_meanwhile", "The box was changed since the preview. Make a new preview."
                 )
-            done[step.id] = replace(fresh, password=password) if fresh.result == "changed" else fresh
+            done[step.id] = (
+                replace(current_step, password=password) if current_step.result == "changed" else current_step
+            )
         changed = [boxes[step.id] for step in done.values() if step.result == "changed"]
         if isinstance(operation, LabelBoxes | RotateCredentials | RevokeCredentials):
             for box in changed:
                 _change_box(box, done[box.id], new, context.now)
         elif changed:
-            await _change_together(session, operation, changed, context)
+            await _change_in_bulk(session, operation, changed, context)
     return done
 
 
 def _new_passwords(count: int) -> dict[str, str]:
-    """New passwords, each with its hash."""
+    """Generate passwords. Returns their hashes by password."""
     return {
         password: hash_mosquitto_password(password)
         for password in (generate_box_password() for _ in range(count))
@@ -206,7 +210,7 @@ def _new_passwords(count: int) -> dict[str, str]:
 
 
 def _change_box(box: Box, step: BoxStep, hashes: Mapping[str, str], now: datetime) -> None:
-    """Label a locked box, or rotate (the step has a password) or revoke its credentials."""
+    """Apply labels to a locked box, or rotate (the step has a password) or revoke its credentials."""
     box.updated_at = now
     for name, value in (step.after or {}).items():
         setattr(box, name, value)
@@ -215,7 +219,7 @@ def _change_box(box: Box, step: BoxStep, hashes: Mapping[str, str], now: datetim
         box.revoked_at = now if step.password is None else None
 
 
-async def _change_together(
+async def _change_in_bulk(
     session: WriteSession,
     operation: ConfigureBoxes | MoveBoxes | DeleteBoxes,
     boxes: Sequence[Box],

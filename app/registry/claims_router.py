@@ -1,4 +1,4 @@
-"""REST for claims: an operator makes a code for a site, an installer redeems it without an API key."""
+"""Serves the REST endpoints of claims: codes with which an installer registers boxes without an API key."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -6,8 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
@@ -20,6 +19,7 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.dependencies import (
+    DatabaseDependency,
     NameFilter,
     OrganisationFilter,
     SitesReader,
@@ -39,9 +39,8 @@ from app.registry.models import Claim
 from app.registry.service import check_expiry_within_key
 
 router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(enrolment_repository.CLAIMS.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(enrolment_repository.CLAIMS.asked)]
 anonymous_router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=AnonymousRoute)
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> Claim:
@@ -59,7 +58,7 @@ async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, 
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_claim(body: ClaimCreate, principal: SitesWriter, session: WriteSessionDep) -> ClaimCreated:
-    """Make a code for an installer. It is shown in the answer and never again."""
+    """Create a claim code for an installer. The response shows the code once: hand it on."""
     now = datetime.now(UTC)
     row, code = await enrolment_service.make_claim(session, principal, body, now)
     return ClaimCreated(**ClaimOut.of(row, now).model_dump(), code=code)
@@ -73,42 +72,42 @@ async def create_claim(body: ClaimCreate, principal: SitesWriter, session: Write
     responses=document_problems(400, 404, 409, 413, 415, 422, 429, 503),
 )
 async def redeem_claim(body: Redemption, request: Request, database: DatabaseDependency) -> BoxCreated:
-    """Register a box at the claim's site, without an API key.
+    """Register a box at the claim's site. The code replaces an API key.
 
-    Its credentials are shown in the answer and never again; they work at once. Attempts are limited by
-    address and by code: 429 says when to go on (`Retry-After`).
+    The response shows the box's credentials once: store them. They work immediately. Attempts are limited by
+    address and by code: after 429, wait for `Retry-After`.
     """
     host = request.client.host if request.client else None
     settings = request.app.state.settings
-    made = await enrolment_service.redeem_claim(database, body, settings, host=host, now=datetime.now(UTC))
+    created = await enrolment_service.redeem_claim(database, body, settings, host=host, now=datetime.now(UTC))
     await sync_broker_accounts(request, database)
-    return BoxCreated.with_password(made.box, made.password)
+    return BoxCreated.with_password(created.box, created.password)
 
 
 @router.get("", operation_id="list_claims", summary="List claims", responses=document_problems(401, 403, 422))
 async def list_claims(
     principal: SitesReader,
     session: ReadSessionDep,
-    asked: _Asked,
+    page_request: _PageQuery,
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
-    state: Annotated[ClaimState | None, Query(description="Only those in this state")] = None,
+    state: Annotated[ClaimState | None, Query(description="Only claims in this state")] = None,
     q: NameFilter = None,
 ) -> Page[ClaimOut]:
-    """Claims, by default the oldest first: how each code begins, never the code."""
+    """List claims, by default the oldest first. `hint` shows how a code begins; the code is never shown."""
     now = datetime.now(UTC)
     rows = await enrolment_repository.list_claims(
         session,
         principal.visible(),
-        asked,
+        page_request,
         organisation=organisation,
         site=site,
         state=state,
         search=q,
         now=now,
     )
-    page, following = enrolment_repository.CLAIMS.cut(rows, asked)
+    page, following = enrolment_repository.CLAIMS.cut(rows, page_request)
     return Page(data=[ClaimOut.of(row, now) for row in page], next=following)
 
 
@@ -119,7 +118,7 @@ async def list_claims(
     responses=document_problems(401, 403, 404),
 )
 async def get_claim(claim_id: str, principal: SitesReader, session: ReadSessionDep) -> ClaimOut:
-    """One claim, without its code."""
+    """Read a claim. Its code is never shown."""
     return ClaimOut.of(await _get(session, claim_id, principal.visible()), datetime.now(UTC))
 
 
@@ -136,13 +135,13 @@ async def update_claim(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> ClaimOut:
-    """Change the name of a claim, or when it ends: at most 90 days from now."""
+    """Change the name or the expiry of a claim. It can expire at most 90 days from now."""
     now = datetime.now(UTC)
     row = await _get(session, claim_id, principal.visible(), lock=True)
     matching.check(ClaimOut.of(row, now))
     changes = collect_sent_fields(body)
     if "expires_at" in changes and changes["expires_at"] <= now:
-        raise InvalidError("`expires_at` has passed. To end a claim, delete it.", code="expired")
+        raise InvalidError("`expires_at` is in the past. To end a claim, delete it.", code="expired")
     if "expires_at" in changes and changes["expires_at"] > now + CLAIM_LONGEST:
         raise InvalidError("`expires_at` is more than 90 days ahead.", code="invalid_duration")
     if "expires_at" in changes:
@@ -163,7 +162,7 @@ async def update_claim(
 async def revoke_claim(
     claim_id: str, principal: SitesWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
-    """Let a code register no more boxes. The claim stays in the list; its boxes stay as they are."""
+    """Revoke a claim: its code registers no more boxes. Boxes that it registered are not affected."""
     row = await _get(session, claim_id, principal.visible(), lock=True)
     now = datetime.now(UTC)
     matching.check(ClaimOut.of(row, now))

@@ -1,6 +1,6 @@
-"""How a table in place of a JSON body reaches its route, and how faults are told by its lines.
+"""Accepts a CSV table instead of a JSON body, and reports faults by the line of the table.
 
-Owns the two content types of `POST /v1/boxes/bulk`; what a table is stands in `app.registry.box_csv`.
+Handles the two content types of `POST /v1/boxes/bulk`. `app.registry.box_csv` parses the table.
 """
 
 import asyncio
@@ -26,15 +26,18 @@ from app.registry.spreadsheet_csv import TableError, TableFault, UnknownCharsetE
 
 MEDIA_TYPE: Final = "text/csv"
 _FAILED: Final = 500
-_PLACE: Final = {("location", "coordinates", 0): "longitude", ("location", "coordinates", 1): "latitude"}
+_COORDINATE_COLUMNS: Final = {
+    ("location", "coordinates", 0): "longitude",
+    ("location", "coordinates", 1): "latitude",
+}
 
 
 class FaultyTableError(VigieError):
-    """A table with faults: `errors` has them by their lines; code and status are the first one's.
+    """A table with faults. `errors` lists them by line; the code and the status are those of the first one.
 
     Args:
         faults: The faults.
-        omitted: How many more there are.
+        omitted: The number of further faults that are not listed.
     """
 
     def __init__(self, faults: Iterable[TableFault], omitted: int = 0) -> None:
@@ -51,38 +54,38 @@ class FaultyTableError(VigieError):
 
 
 class TableRoute(StrictRoute):
-    """A route that takes a table where the content type says so, and JSON as ever otherwise."""
+    """A route that accepts CSV (`text/csv`) or JSON."""
 
-    max_body = None  # A thousand boxes, with all that each may have.
+    max_body = None  # A thousand boxes with all their fields exceed the limit of other routes.
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler for either form."""
-        for_json = super().get_route_handler()
-        plain = APIRoute.get_route_handler(self)
+        """Make the handler that dispatches by content type."""
+        handle_json = super().get_route_handler()
+        handle_json_body = APIRoute.get_route_handler(self)
 
         async def handle(request: Request) -> Response:
             declared = Message()
             declared["content-type"] = request.headers.get("content-type", "")
             if declared.get_content_type() != MEDIA_TYPE:
-                return await for_json(request)
+                return await handle_json(request)
             await self.admit(request)
             body = await read_body(request, most=self.max_body)
-            # Half a second for five megabytes of blank lines: others are served meanwhile.
+            # In a thread: five megabytes of blank lines take half a second and would block other requests.
             table = await asyncio.to_thread(_read, body, declared.get_content_charset())
             await asyncio.to_thread(check_body, table.document)
-            table = await asyncio.to_thread(_validated, table)
+            table = await asyncio.to_thread(_validate_rows, table)
             if table.faults and not table.lines:
                 raise FaultyTableError(table.faults)
             request.state.table_faults = table.faults
             try:
-                return await plain(_as_json(request, table))
+                return await handle_json_body(_replace_body(request, table))
             except RequestValidationError as error:
-                raise FaultyTableError(_fault(entry, table.lines) for entry in error.errors()) from None
+                raise FaultyTableError(_make_fault(entry, table.lines) for entry in error.errors()) from None
             except FaultyTableError:
                 raise
             except VigieError as error:
                 if table.faults and error.status < _FAILED:
-                    raise _together(table, error) from None
+                    raise _merge_faults(table, error) from None
                 _name_lines(error, table)
                 raise
 
@@ -90,9 +93,9 @@ class TableRoute(StrictRoute):
 
 
 def check_table(request: Request) -> None:
-    """Refuse a request whose table has faults, once its rows without faults are checked (FaultyTableError).
+    """Refuse a table with faults, after its valid rows were checked (FaultyTableError).
 
-    Call it in the transaction that stores the rows, which then stores none.
+    Call it in the transaction that stores the rows, so that none is stored.
     """
     faults: Sequence[TableFault] = getattr(request.state, "table_faults", ())
     if faults:
@@ -100,7 +103,7 @@ def check_table(request: Request) -> None:
 
 
 def wants_table(request: Request) -> bool:
-    """Tell whether the client asks for a table before it asks for JSON."""
+    """Whether the `Accept` header prefers CSV to JSON."""
     for part in request.headers.get("accept", "").split(","):
         kind = part.partition(";")[0].strip().lower()
         if kind in {MEDIA_TYPE, "application/json", "*/*"}:
@@ -120,10 +123,10 @@ def _read(body: bytes, charset: str | None) -> BoxTable:
         ) from None
 
 
-def _validated(table: BoxTable) -> BoxTable:
-    """The table with all faults of fields. Of a box at fault it keeps id and site, if these are right.
+def _validate_rows(table: BoxTable) -> BoxTable:
+    """Validate the fields of all rows. Of an invalid box only the id and the site remain, if they are valid.
 
-    The database checks those too, and stores nothing of a table with faults.
+    The database then checks those too. It stores no row of a table with faults.
     """
     first = [
         TableFault(1, name, "missing_field", f"The table has no column {name}. Add it")
@@ -131,60 +134,60 @@ def _validated(table: BoxTable) -> BoxTable:
     ]
     faults = [*table.faults, *first]
     if table.absent:
-        # Each row lacks the same.
+        # Each row lacks the column: one fault is enough.
         return BoxTable({"boxes": []}, [], faults)
     boxes = table.document["boxes"]
-    for place, box in enumerate(boxes):
+    for index, box in enumerate(boxes):
         try:
             BoxCreate.model_validate(box)
         except ValidationError as error:
             found = (
-                _fault({**entry, "loc": ("body", "boxes", place, *entry["loc"])}, table.lines)
+                _make_fault({**entry, "loc": ("body", "boxes", index, *entry["loc"])}, table.lines)
                 for entry in error.errors()
             )
             faults += found
-    wrong = {fault.line for fault in faults}
+    faulty_lines = {fault.line for fault in faults}
     to_check = [
-        (line, _named(box) if line in wrong else box)
+        (line, _extract_identity(box) if line in faulty_lines else box)
         for line, box in zip(table.lines, boxes, strict=True)
-        if line not in wrong or _named(box)
+        if line not in faulty_lines or _extract_identity(box)
     ]
     return BoxTable({"boxes": [box for _, box in to_check]}, [line for line, _ in to_check], faults)
 
 
-def _named(box: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The id and the site of a box, None where they are not both right."""
-    named = {name: value for name, value in box.items() if name in {"id", "site_id"}}
+def _extract_identity(box: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Extract the id and the site of a box; None unless both are valid."""
+    identity = {name: value for name, value in box.items() if name in {"id", "site_id"}}
     try:
-        BoxCreate.model_validate(named)
+        BoxCreate.model_validate(identity)
     except ValidationError:
         return None
-    return named
+    return identity
 
 
-def _together(table: BoxTable, error: VigieError) -> FaultyTableError:
-    """The faults of a table, and those that the database has found in its other rows."""
+def _merge_faults(table: BoxTable, error: VigieError) -> FaultyTableError:
+    """Merge the faults of a table with those that the database found in its other rows."""
     found = [
         TableFault(table.lines[each["index"]], each["field"], each["code"], each["detail"])
-        for each in error.extra.get("errors", [{"index": 0, "field": "table"} | _said(error)])
+        for each in error.extra.get("errors", [{"index": 0, "field": "table"} | _describe_error(error)])
     ]
     return FaultyTableError([*table.faults, *found], error.extra.get("errors_omitted", 0))
 
 
-def _said(error: VigieError) -> dict[str, Any]:
+def _describe_error(error: VigieError) -> dict[str, Any]:
     return {"code": error.code, "detail": error.detail}
 
 
-def _as_json(request: Request, table: BoxTable) -> Request:
+def _replace_body(request: Request, table: BoxTable) -> Request:
     headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
     scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
     made = Request(scope, request.receive)
-    made._body = json.dumps(table.document).encode()  # noqa: SLF001 (where Starlette keeps a body that was read)
+    made._body = json.dumps(table.document).encode()  # noqa: SLF001 (Starlette's cache of the body)
     return made
 
 
-def _fault(entry: Mapping[str, Any], lines: Sequence[int]) -> TableFault:
-    # ("body", "boxes", index, field …), or less where the list as a whole is at fault.
+def _make_fault(entry: Mapping[str, Any], lines: Sequence[int]) -> TableFault:
+    # ("body", "boxes", index, field …), or shorter if the list as a whole is invalid.
     location = tuple(entry["loc"])[2:]
     detail = str(entry["msg"]).removeprefix("Value error, ")
     if not location:
@@ -193,7 +196,7 @@ def _fault(entry: Mapping[str, Any], lines: Sequence[int]) -> TableFault:
         case ("attributes", name, *_):
             field = f"{ATTRIBUTE}{name}"
         case path:
-            field = _PLACE.get(path) or ".".join(map(str, path))
+            field = _COORDINATE_COLUMNS.get(path) or ".".join(map(str, path))
     return TableFault(lines[location[0]], field, get_field_error_code(entry), detail)
 
 

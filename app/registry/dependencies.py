@@ -1,4 +1,4 @@
-"""What the routers of this room share: callers by scope, ends of keys, the broker's accounts."""
+"""Provides the FastAPI dependencies of the registry's routers: callers by scope, filters, default quotas."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -7,37 +7,39 @@ from fastapi import Depends, Query, Request
 
 from app.platform.config.quota_settings import QuotaSettings
 from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import get_database
 from app.platform.http.contract.fields import Identifier, Name
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry import broker_password_file
-from app.registry.box_repository import SilenceCriterion
+from app.registry.box_filters import SilenceCriterion
 
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 OrganisationsReader = Annotated[Principal, Depends(require_scope("organisations:read"))]
 OrganisationsWriter = Annotated[Principal, Depends(require_scope("organisations:write"))]
 SitesReader = Annotated[Principal, Depends(require_scope("sites:read"))]
 SitesWriter = Annotated[Principal, Depends(require_scope("sites:write"))]
 BoxesWriter = Annotated[Principal, Depends(require_scope("boxes:write"))]
 OrganisationFilter = Annotated[
-    Identifier | None, Query(description="Only of this organisation (for the platform's administrators)")
+    Identifier | None, Query(description="Only of this organisation. For administrators and integrators")
 ]
 
-NameFilter = Annotated[Name | None, Query(description="Part of the name, in any case")]
+NameFilter = Annotated[Name | None, Query(description="Part of the name, case-insensitive")]
 
 
-# Asynchronous, though nothing is waited for: FastAPI would run it in a thread.
+# `async` though it awaits nothing: FastAPI would run a plain function in a thread.
 async def _default_quotas(request: Request) -> QuotaSettings:
     defaults: QuotaSettings = request.app.state.settings.quotas
     return defaults
 
 
 DefaultQuotas = Annotated[QuotaSettings, Depends(_default_quotas)]
-"""What an organisation may have that was given no quotas of its own."""
+"""The default quotas of organisations without quotas of their own."""
 
 
 async def get_silence_criterion(request: Request) -> SilenceCriterion:
-    """When a box counts as silent, now."""
+    """Make the criterion of a silent box for the present time."""
     return SilenceCriterion(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
 
 
@@ -47,30 +49,30 @@ _log = get_logger(__name__)
 
 
 def check_expiry(expires_at: datetime | None, now: datetime) -> None:
-    """Refuse an end that has passed (InvalidError `expired`); None is no end."""
+    """Refuse an expiry in the past (InvalidError `expired`). None: no expiry."""
     if expires_at is not None and expires_at <= now:
-        raise InvalidError("`expires_at` has passed. Give a time to come, or null.", code="expired")
+        raise InvalidError("`expires_at` is in the past. Give a future time, or null.", code="expired")
 
 
 async def sync_broker_accounts(
-    request: Request, database: Database, *, mend: str = "ask for new credentials of the box"
+    request: Request, database: Database, *, next_step: str = "rotate the credentials of the box"
 ) -> None:
-    """Bring the broker's accounts up to date; call it after the commit that changed them.
+    """Update the broker's accounts. Call it after the commit that changed them.
 
     Args:
-        request: The call.
-        database: Where the accounts are.
-        mend: What to do where that fails, once it can be done again.
+        request: The request.
+        database: The database with the accounts.
+        next_step: The advice to the client if the update fails: what to do once the server is repaired.
 
     Raises:
-        UnavailableError: `broker_accounts`: the change is stored, and not yet in force at the broker.
+        UnavailableError: `broker_accounts`: the change is stored, but not yet in force at the broker.
     """
     try:
         await broker_password_file.sync_password_file(database, request.app.state.settings.broker)
     except (OSError, TimeoutError) as error:
         _log.error("broker_accounts_not_written", exc_info=error)
         raise UnavailableError(
-            "The change is stored, but the broker's accounts could not be written: it is not in force there."
-            f" Once the server's log no longer says so, {mend}.",
+            "The change is stored, but the broker's accounts could not be written: it is not in force at the "
+            f"broker. Once the server no longer logs this error, {next_step}.",
             code="broker_accounts",
         ) from error

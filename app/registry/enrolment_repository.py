@@ -1,6 +1,6 @@
-"""Queries on claims and provisioning keys. Nothing is decided here, and nothing committed.
+"""Reads and writes claims and provisioning keys.
 
-Functions that take `visible` find only what the caller may see: its reach.
+The caller decides and commits. Functions with the parameter `visible` find only rows in that tenant scope.
 """
 
 from collections.abc import Sequence
@@ -67,20 +67,27 @@ def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
 async def find_claim(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Claim | None:
-    """One claim; with `lock` nobody else changes or uses it until the transaction ends."""
+    """Find a claim.
+
+    Args:
+        session: The session.
+        identifier: The claim's id.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends.
+    """
     statement = _claims(visible).where(Claim.id == identifier)
     return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
 async def find_claim_by_hash(session: AsyncSession, digest: bytes) -> Claim | None:
-    """The claim of a code, by its hash."""
+    """Find the claim of a code by the code's hash."""
     return await session.scalar(_claims(FULL_SCOPE).where(Claim.hash == digest))
 
 
 async def list_claims(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     site: UUID | None,
@@ -88,7 +95,18 @@ async def list_claims(
     search: str | None,
     now: datetime,
 ) -> Sequence[Claim]:
-    """Claims, one more than are asked for; `search` is a part of the name."""
+    """List claims: a page and one more row.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        organisation: Only claims of this organisation.
+        site: Only claims for this site.
+        state: Only claims in this state.
+        search: A part of the name, case-insensitive.
+        now: The time, which decides whether a claim has expired.
+    """
     statement = _claims(visible)
     if organisation is not None:
         statement = statement.where(Claim.organisation_id == organisation)
@@ -98,11 +116,11 @@ async def list_claims(
         statement = statement.where(_in_state(state, now))
     if search is not None:
         statement = statement.where(contains_ignoring_case(Claim.name, search))
-    return (await session.scalars(CLAIMS.page(statement, asked))).all()
+    return (await session.scalars(CLAIMS.page(statement, page_request))).all()
 
 
 async def use_claim(session: WriteSession, identifier: UUID, now: datetime) -> bool:
-    """Count a box; False where the claim is not open any more. Others wait until the transaction ends."""
+    """Count one more box, and lock the claim. False if the claim is no longer open."""
     statement = update(Claim).where(Claim.id == identifier, _in_state("open", now))
     statement = statement.values(used=Claim.used + 1, last_used_at=now)
     return (await session.scalar(statement.returning(Claim.id))) is not None
@@ -116,27 +134,44 @@ def _keys(visible: TenantScope) -> Select[ProvisioningKey]:
 async def find_provisioning_key(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> ProvisioningKey | None:
-    """One provisioning key, revoked or not; `lock` as for claims."""
+    """Find a provisioning key, revoked or not.
+
+    Args:
+        session: The session.
+        identifier: The key's id.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends.
+    """
     statement = _keys(visible).where(ProvisioningKey.id == identifier)
     return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
 async def find_provisioning_key_by_hash(session: AsyncSession, digest: bytes) -> ProvisioningKey | None:
-    """The provisioning key of a hash."""
+    """Find a provisioning key by its hash."""
     return await session.scalar(_keys(FULL_SCOPE).where(ProvisioningKey.hash == digest))
 
 
 async def list_provisioning_keys(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     site: UUID | None,
     revoked: bool,
     search: str | None,
 ) -> Sequence[ProvisioningKey]:
-    """Provisioning keys: those in use, or those that were revoked; `search` is a part of the name."""
+    """List provisioning keys: a page and one more row.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        organisation: Only keys of this organisation.
+        site: Only keys for this site.
+        revoked: List revoked keys instead of keys in use.
+        search: A part of the name, case-insensitive.
+    """
     gone = ProvisioningKey.revoked_at.is_not(None)
     statement = _keys(visible).where(gone if revoked else ~gone)
     if organisation is not None:
@@ -145,11 +180,11 @@ async def list_provisioning_keys(
         statement = statement.where(ProvisioningKey.site_id == site)
     if search is not None:
         statement = statement.where(contains_ignoring_case(ProvisioningKey.name, search))
-    return (await session.scalars(PROVISIONING_KEYS.page(statement, asked))).all()
+    return (await session.scalars(PROVISIONING_KEYS.page(statement, page_request))).all()
 
 
 async def use_provisioning_key(session: WriteSession, identifier: UUID, now: datetime) -> bool:
-    """Count a box; False where the key has no more to give. Others wait until the transaction ends."""
+    """Count one more box, and lock the key. False if it was revoked, has expired, or is used up."""
     key = ProvisioningKey
     statement = update(key).where(
         key.id == identifier,

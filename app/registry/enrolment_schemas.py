@@ -1,4 +1,4 @@
-"""The shapes of claims, provisioning keys, and of boxes that register themselves."""
+"""Defines the JSON schemas of claims, provisioning keys, and boxes that are registered with them."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
@@ -24,7 +24,7 @@ from app.registry.models import Claim, ProvisioningKey
 
 CLAIM_BOXES_MAX: Final = 1000
 CLAIM_LONGEST: Final = timedelta(days=90)
-"""How far ahead a claim may end."""
+"""The longest lifetime of a claim."""
 
 _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = CLAIM_LONGEST.total_seconds()
@@ -43,12 +43,12 @@ def _lifetime(value: str) -> str:
     except RejectedError as error:
         raise CodedValueError(error.code, error.detail) from None
     if not _SHORTEST_S <= seconds <= _LONGEST_S:
-        raise CodedValueError("invalid_duration", "A claim is open for a minute to 90 days")
+        raise CodedValueError("invalid_duration", "The duration of a claim is one minute to 90 days")
     return value
 
 
 class ClaimCreate(RequestBody):
-    """A claim to be: a code with which an installer registers boxes at a site."""
+    """A new claim: a code with which an installer registers boxes at a site."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -58,7 +58,7 @@ class ClaimCreate(RequestBody):
 
     site_id: Identifier
     name: Name | None = None
-    boxes: int = Field(1, ge=1, le=CLAIM_BOXES_MAX, description="How many boxes it registers")
+    boxes: int = Field(1, ge=1, le=CLAIM_BOXES_MAX, description="Number of boxes that the code can register")
     expires_in: Annotated[
         str,
         AfterValidator(_lifetime),
@@ -67,7 +67,7 @@ class ClaimCreate(RequestBody):
 
 
 class ClaimChange(RequestBody):
-    """What may change of a claim."""
+    """Changes of a claim. Fields that are left out stay."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2030-12-01T00:00:00Z"}]})
 
@@ -86,8 +86,8 @@ class ClaimOut(ResourceModel):
     name: str | None
     hint: str = Field(description="How the code begins", examples=["7Q"])
     state: ClaimState
-    boxes: int = Field(description="How many boxes it registers")
-    used: int = Field(description="How many it has registered")
+    boxes: int = Field(description="Number of boxes that the code can register")
+    used: int = Field(description="Number of boxes that it has registered")
     created_at: datetime
     expires_at: datetime
     last_used_at: datetime | None
@@ -95,7 +95,7 @@ class ClaimOut(ResourceModel):
 
     @classmethod
     def of(cls, row: Claim, now: datetime) -> Self:
-        """The shape of a row."""
+        """Build the response from a row."""
         names = ("id", "organisation_id", "site_id", "name", "hint", "boxes", "used")
         times = ("created_at", "expires_at", "last_used_at", "revoked_at")
         values = {name: getattr(row, name) for name in (*names, *times)}
@@ -103,7 +103,7 @@ class ClaimOut(ResourceModel):
 
 
 class ClaimCreated(ClaimOut):
-    """A new claim. Its code is shown here and never again."""
+    """A new claim. The code is shown only here: store it."""
 
     once = frozenset({"code"})
 
@@ -111,7 +111,7 @@ class ClaimCreated(ClaimOut):
 
 
 def compute_claim_state(row: Claim, now: datetime) -> ClaimState:
-    """Whether a claim can be redeemed, or why not."""
+    """Compute whether a claim can be redeemed, or why not."""
     if row.revoked_at is not None:
         return "revoked"
     if row.used >= row.boxes:
@@ -120,18 +120,18 @@ def compute_claim_state(row: Claim, now: datetime) -> ClaimState:
 
 
 class NewBox(RequestBody):
-    """A box that registers itself, or is registered where it hangs."""
+    """A box that registers itself, or that an installer registers on site."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_BOX]})
 
-    id: Annotated[BoxId, Field(description="Its name in topics, and its MQTT username")]
+    id: Annotated[BoxId, Field(description="The name in topics and the MQTT username")]
     name: Name | None = None
-    location: Point | None = Field(None, description="Where it hangs; null: at its site's place")
+    location: Point | None = Field(None, description="The position of the box; null: that of its site")
     interval_s: Interval = 60
-    ack: bool = Field(False, description="Publish to the box which samples are committed")
+    ack: bool = Field(False, description="Publish acks of committed samples to the box")
 
     def at(self, site_id: UUID) -> BoxCreate:
-        """The box, at a site."""
+        """Convert to a new box at a site."""
         return BoxCreate(
             id=self.id,
             site_id=site_id,
@@ -147,11 +147,13 @@ class Redemption(NewBox):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"code": "7Q4F-K9MX-2HTC", **_BOX}]})
 
-    code: str = Field(max_length=64, description="In any case, with or without its hyphens")
+    code: str = Field(
+        max_length=64, description="The claim code, in upper or lower case; hyphens are optional"
+    )
 
 
 class ProvisioningKeyCreate(RequestBody):
-    """A provisioning key to be: whatever box has it registers itself at a site."""
+    """A new provisioning key: every box that has it can register itself at a site."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -161,13 +163,15 @@ class ProvisioningKeyCreate(RequestBody):
 
     site_id: Identifier
     name: Name
-    id_prefix: BoxId | None = Field(None, description="What the ids of its boxes must begin with")
-    expires_at: Instant | None = Field(None, description="After this it is refused; null: never")
-    limit: Annotated[int | None, Field(ge=1, le=1_000_000, description="Of boxes; null: none")] = None
+    id_prefix: BoxId | None = Field(None, description="Required beginning of the ids of its boxes")
+    expires_at: Instant | None = Field(None, description="When the key expires; null: never")
+    limit: Annotated[
+        int | None, Field(ge=1, le=1_000_000, description="Largest number of boxes; null: no limit")
+    ] = None
 
 
 class ProvisioningKeyChange(RequestBody):
-    """What may change of a provisioning key."""
+    """Changes of a provisioning key. Fields that are left out stay."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 800}]})
 
@@ -188,7 +192,7 @@ class ProvisioningKeyOut(ResourceModel):
     hint: str = Field(description="How the key begins", examples=["vgp_Ab3dEf"])
     id_prefix: str | None
     limit: int | None
-    used: int = Field(description="How many boxes it has registered")
+    used: int = Field(description="Number of boxes that it has registered")
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -196,14 +200,14 @@ class ProvisioningKeyOut(ResourceModel):
 
     @classmethod
     def of(cls, row: ProvisioningKey, **more: str) -> Self:
-        """The shape of a row."""
+        """Build the response from a row."""
         names = ("id", "organisation_id", "site_id", "name", "hint", "id_prefix", "used")
         times = ("created_at", "expires_at", "last_used_at", "revoked_at")
         return cls(**{name: getattr(row, name) for name in (*names, *times)}, limit=row.box_limit, **more)
 
 
 class ProvisioningKeyCreated(ProvisioningKeyOut):
-    """A new provisioning key. The key itself is shown here and never again."""
+    """A new provisioning key. The key itself is shown only here: store it."""
 
     once = frozenset({"key"})
 

@@ -1,21 +1,10 @@
-"""How boxes are registered by somebody without an API key: with a claim code, or a provisioning key.
+"""Registers boxes without an API key: with a claim code or a provisioning key.
 
-Decides who gets in, and counts it in the transaction that makes the box. Never gives credentials of a box
-that is there already. The broker's accounts are brought up to date by the caller, after its commit.
-
-Claim codes: short enough to be read out at the foot of a lamp post. Pure: no database, no clock.
-
-Eleven characters of chance (54 bits) and one that checks them, in groups of four: `7Q4F-K9MX-2HTC`. The 31
-characters leave out those that are taken for others (0 and O, 1, I and L). Their number is a prime, so the
-check notices every single wrong character and every two that changed places.
-
-What is stored of a code is slow to compute (a few milliseconds): from a stolen table a code cannot be found
-before it has expired.
+Each registration is counted in the transaction that creates the box. The credentials of an existing box are
+never returned. The caller updates the broker's accounts after its commit.
 """
 
 import asyncio
-import hashlib
-import secrets
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -45,6 +34,7 @@ from app.platform.kernel.tenant_scope import (
 )
 from app.platform.observability.metrics_and_logs import BOXES_ENROLLED
 from app.registry import enrolment_repository, repository, service
+from app.registry.claim_codes import generate_code, get_code_hint, hash_code, parse_code
 from app.registry.enrolment_schemas import (
     ClaimCreate,
     NewBox,
@@ -55,63 +45,22 @@ from app.registry.enrolment_schemas import (
 from app.registry.models import Claim, ProvisioningKey, Site
 from app.registry.service import check_expiry_within_key
 
-ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
-LENGTH: Final = 12
-_GROUP: Final = 4
-_SHOWN: Final = 2
-_ROUNDS: Final = 10_000
-_SALT: Final = b"vigie claim code"
-_VALUES: Final = {character: value for value, character in enumerate(ALPHABET)}
-
-
-def _check(body: str) -> str:
-    return ALPHABET[sum(weight * _VALUES[c] for weight, c in enumerate(body, 1)) % len(ALPHABET)]
-
-
-def _grouped(code: str) -> str:
-    return "-".join(code[start : start + _GROUP] for start in range(0, LENGTH, _GROUP))
-
-
-def generate_code() -> str:
-    """A new code, as it is shown once."""
-    body = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH - 1))
-    return _grouped(body + _check(body))
-
-
-def parse_code(text: str) -> str | None:
-    """The code that somebody typed, whatever its case, spaces and hyphens; None where it cannot be one."""
-    code = "".join(text.split()).replace("-", "").upper()
-    if len(code) != LENGTH or any(character not in _VALUES for character in code):
-        return None
-    return _grouped(code) if _check(code[:-1]) == code[-1] else None
-
-
-def hash_code(code: str) -> bytes:
-    """What is stored of a code as `generate_code` and `parse_code` give it (32 bytes)."""
-    return hashlib.pbkdf2_hmac("sha256", code.encode(), _SALT, _ROUNDS)
-
-
-def get_code_hint(code: str) -> str:
-    """The beginning of a code, enough to tell one's codes apart in a list."""
-    return code[:_SHOWN]
-
-
 KEY_PREFIX: Final = "vgp_"
 _CLOSED: Final = {
-    "revoked": ("claim_revoked", "This code was revoked. Ask for another one."),
-    "used_up": ("claim_used_up", "This code has registered as many boxes as it was made for."),
-    "expired": ("claim_expired", "This code has expired. Ask for another one."),
+    "revoked": ("claim_revoked", "The claim code was revoked. Ask for another one."),
+    "used_up": ("claim_used_up", "The claim code is used up. Ask for another one."),
+    "expired": ("claim_expired", "The claim code has expired. Ask for another one."),
 }
 
 
 class EnrolmentDisabledError(VigieError):
-    """Boxes do not register themselves here: `enrolment.enabled` is off."""
+    """The installation does not let boxes register themselves: `enrolment.enabled` is off."""
 
     status = 404
     code = "enrolment_off"
 
     def __init__(self) -> None:
-        super().__init__("Boxes cannot register themselves here: VIGIE_ENROLMENT__ENABLED is off.")
+        super().__init__("Boxes cannot register themselves: VIGIE_ENROLMENT__ENABLED is off.")
 
 
 class UnknownClaimError(VigieError):
@@ -124,7 +73,7 @@ class UnknownClaimError(VigieError):
         super().__init__("There is no such claim code. Check it, or ask for another one.")
 
 
-async def _site(session: WriteSession, principal: Principal, identifier: UUID) -> Site:
+async def _lock_site(session: WriteSession, principal: Principal, identifier: UUID) -> Site:
     found = await repository.lock_sites(session, [identifier], principal.visible())
     if not found:
         raise NotFoundError("site", identifier)
@@ -132,26 +81,35 @@ async def _site(session: WriteSession, principal: Principal, identifier: UUID) -
 
 
 async def make_claim(
-    session: WriteSession, principal: Principal, wanted: ClaimCreate, now: datetime
+    session: WriteSession, principal: Principal, new_claim: ClaimCreate, now: datetime
 ) -> tuple[Claim, str]:
-    """Make a claim for one of the caller's sites. Returns the only copy of its code too.
+    """Create a claim for one of the caller's sites.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        new_claim: The claim.
+        now: The time of creation.
+
+    Returns:
+        The claim, and the only copy of its code.
 
     Raises:
-        NotFoundError: The caller sees no such site.
+        NotFoundError: The site is outside the caller's tenant scope.
         ForbiddenError: `outlives_key`.
     """
-    ends = now + timedelta(seconds=parse_iso_duration(wanted.expires_in))
+    ends = now + timedelta(seconds=parse_iso_duration(new_claim.expires_in))
     check_expiry_within_key(principal, None, ends)
-    site = await _site(session, principal, wanted.site_id)
+    site = await _lock_site(session, principal, new_claim.site_id)
     code = generate_code()
     row = Claim(
         id=new_id(),
         organisation_id=site.organisation_id,
         site_id=site.id,
-        name=wanted.name,
+        name=new_claim.name,
         hint=get_code_hint(code),
         hash=await asyncio.to_thread(hash_code, code),
-        boxes=wanted.boxes,
+        boxes=new_claim.boxes,
         used=0,
         created_at=now,
         expires_at=ends,
@@ -162,19 +120,19 @@ async def make_claim(
 
 
 async def redeem_claim(
-    database: Database, wanted: Redemption, settings: VigieSettings, *, host: str | None, now: datetime
+    database: Database, redemption: Redemption, settings: VigieSettings, *, host: str | None, now: datetime
 ) -> service.BoxWithPassword:
     """Register a box with a claim code.
 
     Args:
-        database: Where.
-        wanted: The code and the box.
-        settings: How many attempts there are, and which account is the ingest role's own.
-        host: The address that the request came from.
+        database: The database.
+        redemption: The code and the box.
+        settings: The limit of attempts, the reserved broker account, and the default quotas.
+        host: The client's address.
         now: The time of creation.
 
     Raises:
-        TooManyRequestsError: `too_many_attempts`, of the address or of the code.
+        TooManyRequestsError: `too_many_attempts`, by the address or by the code.
         InvalidError: `claim_mistyped`.
         UnknownClaimError: No claim has this code.
         ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, `box_exists`, or `quota_exceeded`.
@@ -183,45 +141,45 @@ async def redeem_claim(
     limits = settings.enrolment
     most, window_s = limits.attempts, limits.attempts_window_s
     await attempt_limiter.limit_attempt(database, address, most=most, window_s=window_s)
-    code = parse_code(wanted.code)
+    code = parse_code(redemption.code)
     if code is None:
         raise InvalidError(
-            "The code is mistyped: compare it with what was written down.", code="claim_mistyped"
+            "The claim code is mistyped. Compare it with the one that you were given.", code="claim_mistyped"
         )
     digest = await asyncio.to_thread(hash_code, code)
     subject = attempt_limiter.make_code_subject(digest)
     await attempt_limiter.limit_attempt(database, subject, most=most, window_s=window_s)
-    # Whose site it is only the claim says.
+    # The tenant is known only once the claim is found.
     with run_as_caller(ScopedCaller(FULL_SCOPE, format_actor("claim", None, "claim code"))):
         async with database.write() as session:
-            made = await _claim_box(session, digest, wanted, settings, now)
+            created = await _claim_box(session, digest, redemption, settings, now)
     await attempt_limiter.forget_attempt(database, address, subject)
     BOXES_ENROLLED.labels("claim").inc()
-    return made
+    return created
 
 
 async def _claim_box(
-    session: WriteSession, digest: bytes, wanted: NewBox, settings: VigieSettings, now: datetime
+    session: WriteSession, digest: bytes, new_box: NewBox, settings: VigieSettings, now: datetime
 ) -> service.BoxWithPassword:
     claim = await enrolment_repository.find_claim_by_hash(session, digest)
     if claim is None:
         raise UnknownClaimError
     _check_open(claim, now)
-    # The site's lock, which this takes, comes before the claim's: so does whoever deletes the site.
-    (made,) = await service.add_boxes(
+    # Lock order: the site (locked here) before the claim, as in the deletion of a site.
+    (created,) = await service.add_boxes(
         session,
         TenantScope.of([claim.organisation_id]),
-        [wanted.at(claim.site_id)],
+        [new_box.at(claim.site_id)],
         settings,
         now,
         numbered=False,
     )
     if not await enrolment_repository.use_claim(session, claim.id, now):
-        # Others used it up, or it was revoked, after it was read.
+        # It was used up or revoked after it was read.
         await session.refresh(claim)
         _check_open(claim, now)
         raise UnknownClaimError
-    return made
+    return created
 
 
 def _check_open(claim: Claim, now: datetime) -> None:
@@ -232,29 +190,38 @@ def _check_open(claim: Claim, now: datetime) -> None:
 
 
 async def make_provisioning_key(
-    session: WriteSession, principal: Principal, wanted: ProvisioningKeyCreate, now: datetime
+    session: WriteSession, principal: Principal, new_key: ProvisioningKeyCreate, now: datetime
 ) -> tuple[ProvisioningKey, str]:
-    """Make a provisioning key for one of the caller's sites. Returns the key too.
+    """Create a provisioning key for one of the caller's sites.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        new_key: The provisioning key.
+        now: The time of creation.
+
+    Returns:
+        The row, and the only copy of the key.
 
     Raises:
-        NotFoundError: The caller sees no such site.
+        NotFoundError: The site is outside the caller's tenant scope.
         ForbiddenError: `outlives_key`.
     """
-    check_expiry_within_key(principal, None, wanted.expires_at)
-    site = await _site(session, principal, wanted.site_id)
+    check_expiry_within_key(principal, None, new_key.expires_at)
+    site = await _lock_site(session, principal, new_key.site_id)
     key = generate_key(KEY_PREFIX)
     row = ProvisioningKey(
         id=new_id(),
         organisation_id=site.organisation_id,
         site_id=site.id,
-        name=wanted.name,
+        name=new_key.name,
         hint=make_key_hint(key, KEY_PREFIX),
         hash=hash_key(key),
-        id_prefix=wanted.id_prefix,
-        box_limit=wanted.limit,
+        id_prefix=new_key.id_prefix,
+        box_limit=new_key.limit,
         used=0,
         created_at=now,
-        expires_at=wanted.expires_at,
+        expires_at=new_key.expires_at,
     )
     session.add(row)
     await session.flush()
@@ -262,24 +229,31 @@ async def make_provisioning_key(
 
 
 def check_key_grant(principal: Principal) -> None:
-    """Refuse a provisioning key to whoever may not register boxes itself (ForbiddenError)."""
+    """Refuse a caller that must not register boxes itself (ForbiddenError)."""
     service.check_scopes_covered(principal, ["sites:write"])
 
 
 def check_enrolment_enabled(settings: VigieSettings) -> None:
-    """Refuse where boxes do not register themselves (EnrolmentOffError)."""
+    """Refuse if boxes must not register themselves (EnrolmentDisabledError)."""
     if not settings.enrolment.enabled:
         raise EnrolmentDisabledError
 
 
 async def provision_box(
-    database: Database, key: str | None, wanted: NewBox, settings: VigieSettings, now: datetime
+    database: Database, key: str | None, new_box: NewBox, settings: VigieSettings, now: datetime
 ) -> service.BoxWithPassword:
     """Register a box with a provisioning key.
 
+    Args:
+        database: The database.
+        key: The provisioning key as it was sent; None: none was sent.
+        new_box: The box.
+        settings: Whether enrolment is enabled, the reserved broker account, and the default quotas.
+        now: The time of creation.
+
     Raises:
-        EnrolmentOffError: It is off.
-        UnauthorisedError: No key, or not a valid one (`key_expired` where its end has passed).
+        EnrolmentDisabledError: Boxes must not register themselves.
+        UnauthorisedError: There is no key, or it is not valid (`key_expired` if it has expired).
         ForbiddenError: `id_prefix`.
         ConflictError: `box_exists`, `provisioning_limit`, or `quota_exceeded`.
     """
@@ -290,31 +264,32 @@ async def provision_box(
         ScopedCaller(FULL_SCOPE, format_actor("provisioning_key", None, make_key_hint(key, KEY_PREFIX)))
     ):
         async with database.write() as session:
-            made = await _provision_box(session, key, wanted, settings, now)
+            created = await _provision_box(session, key, new_box, settings, now)
     BOXES_ENROLLED.labels("provisioning_key").inc()
-    return made
+    return created
 
 
 async def _provision_box(
-    session: WriteSession, key: str, wanted: NewBox, settings: VigieSettings, now: datetime
+    session: WriteSession, key: str, new_box: NewBox, settings: VigieSettings, now: datetime
 ) -> service.BoxWithPassword:
     row = await enrolment_repository.find_provisioning_key_by_hash(session, hash_key(key))
     if row is None or row.revoked_at is not None:
         raise UnauthorisedError("The provisioning key is unknown or was revoked.")
     if row.expires_at is not None and row.expires_at <= now:
         raise UnauthorisedError("The provisioning key has expired.", code="key_expired")
-    if not wanted.id.startswith(row.id_prefix or ""):
+    if not new_box.id.startswith(row.id_prefix or ""):
         raise ForbiddenError(f"The box's id must begin with {row.id_prefix!r}.", code="id_prefix")
-    (made,) = await service.add_boxes(
+    (created,) = await service.add_boxes(
         session,
         TenantScope.of([row.organisation_id]),
-        [wanted.at(row.site_id)],
+        [new_box.at(row.site_id)],
         settings,
         now,
         numbered=False,
     )
     if not await enrolment_repository.use_provisioning_key(session, row.id, now):
         raise ConflictError(
-            "The provisioning key has registered as many boxes as it may.", code="provisioning_limit"
+            "The provisioning key has reached its limit of boxes. Raise `limit`, or use another key.",
+            code="provisioning_limit",
         )
-    return made
+    return created

@@ -1,7 +1,4 @@
-"""What sites and boxes are labelled with, for lists and for rules: kinds, tags, attributes.
-
-Owns what each of them may look like. What a rule makes of them is the rule's business.
-"""
+"""Validates the labels of sites and boxes: kinds, tags and attributes, which lists and rules use."""
 
 import math
 import re
@@ -30,7 +27,7 @@ def check_box_kind(value: str) -> str:
     if _BOX_KIND.fullmatch(value) is None:
         raise CodedValueError(
             "invalid_kind",
-            f"{format_rejected_value(value)}: 1 to 64 of the characters a-z 0-9 _ - make a box's kind",
+            f"{format_rejected_value(value)}: a box's kind has 1 to 64 of the characters a-z 0-9 _ -",
         )
     return value
 
@@ -40,18 +37,18 @@ def check_tag(value: str) -> str:
     if _TAG.fullmatch(value) is None:
         raise CodedValueError(
             "invalid_tag",
-            f"{format_rejected_value(value)}: 1 to 64 of the characters A-Z a-z 0-9 : _ . / - make a tag",
+            f"{format_rejected_value(value)}: a tag has 1 to 64 of the characters A-Z a-z 0-9 : _ . / -",
         )
     return value
 
 
 def check_attribute_name(value: str) -> str:
-    """Check an attribute's name: rules name it (CodedValueError `invalid_attribute`)."""
+    """Check an attribute's name, which rules refer to (CodedValueError `invalid_attribute`)."""
     if _NAME.fullmatch(value) is None:
         raise CodedValueError(
             "invalid_attribute",
-            f"{format_rejected_value(value)}: a lower-case letter, then up to 62 of a-z 0-9 _ make an "
-            f"attribute's name",
+            f"{format_rejected_value(value)}: an attribute's name has a lower-case letter, then up to 62 of "
+            "a-z 0-9 _",
         )
     return value
 
@@ -60,7 +57,7 @@ def check_attribute_value(value: object) -> AttributeValue:
     """Check an attribute's value: a finite number, or a text of at most 200 characters.
 
     Returns:
-        Numbers as `float`: they are compared with what is measured.
+        The value; numbers as `float`, for they are compared with measured values.
 
     Raises:
         CodedValueError: `wrong_type`, `invalid_value`, and the codes of a name's text.
@@ -74,7 +71,7 @@ def check_attribute_value(value: object) -> AttributeValue:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise CodedValueError("invalid_value", "An attribute's number is one that a double holds")
+        raise CodedValueError("invalid_value", "An attribute's number must be finite (double precision)")
     return number
 
 
@@ -83,7 +80,7 @@ def _each_once(tags: list[str]) -> list[str]:
 
 
 def _or_empty[T](empty: type[T], sent: object) -> BeforeValidator:
-    """Take null for nothing: what is taken away from a box leaves none behind. `sent`: what may be sent."""
+    """Accept null as the empty value, which removes all. `sent` is the type in the JSON schema."""
     return BeforeValidator(lambda value: empty() if value is None else value, json_schema_input_type=sent)
 
 
@@ -101,7 +98,7 @@ Tags = Annotated[
     list[Tag],
     Field(
         max_length=TAGS_MAX,
-        description=f"Up to {TAGS_MAX}, in your order, each once; null: none",
+        description=f"Up to {TAGS_MAX} tags without duplicates; the order is preserved. null: none",
         examples=[["quai", "lot:2026-11"]],
     ),
     AfterValidator(_each_once),
@@ -115,7 +112,7 @@ AttributeName = Annotated[
 """An attribute's name."""
 
 _AttributeValue = Annotated[AttributeValue, PlainValidator(check_attribute_value)]
-# Pydantic would write the names' pattern as `patternProperties`, which lets all other names pass.
+# Pydantic would write the pattern of names as `patternProperties`, which allows all other names.
 _ATTRIBUTES_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "maxProperties": ATTRIBUTES_MAX,
@@ -131,7 +128,7 @@ Attributes = Annotated[
     dict[AttributeName, _AttributeValue],
     Field(
         max_length=ATTRIBUTES_MAX,
-        description=f"Up to {ATTRIBUTES_MAX} numbers and texts by name; rules take numbers for thresholds. "
+        description=f"Up to {ATTRIBUTES_MAX} numbers and texts by name; rules can use numbers as thresholds. "
         "Replaced as a whole; null: none",
         examples=[{"night_limit": 55.0, "street": "rue de Metz"}],
     ),
@@ -139,4 +136,4 @@ Attributes = Annotated[
     WithJsonSchema(_ATTRIBUTES_SCHEMA, mode="serialization"),
     _or_empty(dict, Annotated[dict[str, AttributeValue], WithJsonSchema(_ATTRIBUTES_SCHEMA)] | None),
 ]
-"""What is known of a site or a box beside its fields."""
+"""The attributes of a site or a box."""

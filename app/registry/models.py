@@ -1,4 +1,4 @@
-"""Tables of organisations, sites and boxes."""
+"""Maps the tables of organisations, sites, purposes, boxes, claims and provisioning keys."""
 
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,9 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Organisation(Base):
-    """A tenant: the platform itself, an integrator, or a client. Integrators reach their children's.
+    """A tenant: the platform itself, an integrator, or a client. Integrators can access their clients.
 
-    `quota_…` is how much it may have; None: what the installation gives to all.
+    `quota_…` are its quotas; None: the installation's default.
     """
 
     __tablename__ = "organisations"
@@ -37,12 +37,13 @@ class Organisation(Base):
 
 
 class Site(Base):
-    """A street, an office, … where boxes stand. Its time zone says what a day is.
+    """A street, an office or another location of boxes. Its time zone defines a day.
 
-    `attributes` are numbers and texts by name; rules take numbers for thresholds. How long it keeps what is
-    measured is `app.registry.retention_settings`'s: `retention_purposes` has days or None by purpose. The
-    public register shows it and its boxes as the cell of a grid of `register_precision_m`, with its
-    `address` as it is given, and says under which licence its open data are (`open_data_licence`, SPDX).
+    `attributes` are numbers and texts by name; rules can use numbers as thresholds. The `retention_…` and
+    `summaries_days` columns are read by `app.registry.retention_settings`: `retention_purposes` has days or
+    None (for ever) by purpose. The public register shows the site and its boxes as a cell of a grid of
+    `register_precision_m`, with the unchanged `address`, and the licence of its open data
+    (`open_data_licence`, SPDX).
     """
 
     __tablename__ = "sites"
@@ -68,22 +69,22 @@ class Site(Base):
 
 
 class SitePurpose(Base):
-    """A purpose that a site has declared. Never deleted but with its site: it ends.
+    """A purpose that a site has declared. A row is deleted only with its site; otherwise the purpose ends.
 
-    How long its data are kept is the site's retention.
+    The site's retention decides how long its data are stored.
 
     Attributes:
-        sensitive: It holds only while it is approved; the table refuses an approval that lacks a field.
-        legal_reference: The law or the decision that it rests on.
-        controller: Who answers for it; None: the site's organisation.
-        contact: Where that one is reached.
+        sensitive: It is in force only while it is approved. A constraint refuses an incomplete approval.
+        legal_reference: The law or the decision that it is based on.
+        controller: The controller (GDPR); None: the site's organisation.
+        contact: The contact of the controller.
         impact_assessment: The reference of the data-protection impact assessment.
-        notice: Where the notice to the public is.
-        description: What it is for, in the register's words.
-        open_data: Whether its figures are published.
-        starts_at: From when on; None: whatever was measured.
-        declared_by, approved_by: Ids of a key or a person; `declared_kind` is `key`, `user`, or `system`
-            for what came with the site, which has neither a legal basis nor open data.
+        notice: The location of the public notice.
+        description: The purpose in words for the register.
+        open_data: Whether its data are published.
+        starts_at: The first measurement time that is accepted; None: any.
+        declared_by, approved_by: Ids of a key or a person. `declared_kind` is `key`, `user`, or `system`
+            for the default of a new site, which has neither a legal basis nor open data.
     """
 
     __tablename__ = "site_purposes"
@@ -125,20 +126,20 @@ DOOR_REFUSALS = Table(
     Column("writer", Integer, nullable=False),
     Column("refused", BigInteger, nullable=False),
 )
-"""How much was refused at a door for its purpose or its content on one day (UTC), by one connection.
+"""The number of refusals for purpose or content, by ingest endpoint (`door`), day (UTC) and connection.
 
-What it was is kept nowhere. No site, and no organisation, where it was not known whose it was.
+The refused content is never stored. Site and organisation are null if they were not known.
 """
 
 
 class Box(Base):
-    """A connected box. `id` is its name on every topic; `key` is what the hypertable refers to.
+    """A connected box. `id` is its name in topics; the hypertable refers to `key`.
 
-    A deleted box is kept under its key, without credentials, until its samples are purged; its `id` is free
-    again at once. One whose credentials are revoked (`revoked_at`) is kept without a password.
-    Its kind, tags and attributes are the client's own; rules go by them where they say so.
-    One that sends by HTTP is shared between processes until `shared_until`: see
-    app.timeseries.storage.box_states. Nothing measured within `erased` is taken any more.
+    A deleted box stays under its key, without credentials, until its samples are purged; its `id` can be used
+    again immediately. A box with revoked credentials (`revoked_at`) has no password hash. The client defines
+    kind, tags and attributes; rules can match them. A box that sends by HTTP is shared between processes
+    until `shared_until`: see app.timeseries.storage.box_states. Samples with a measurement time within
+    `erased` are refused.
     """
 
     __tablename__ = "boxes"
@@ -167,16 +168,17 @@ class Box(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(_Instant)
     shared_until: Mapped[datetime | None] = mapped_column(_Instant)
-    # For the pipeline, which reads it in SQL.
+    # Deferred: only the ingest pipeline reads it, in SQL.
     erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
-    # Written by a trigger, read by the register's views alone: when it came from another site.
+    # Time of the move from another site. A trigger writes it; only the register's views read it.
     came_at: Mapped[datetime | None] = mapped_column(_Instant, deferred=True)
 
 
 class BoxConfig(Base):
-    """What a box should be configured to, and what it last said that it is. Made at the first of the two.
+    """The desired and the last reported configuration of a box. The first of them creates the row.
 
-    Published when `published_at` is not before `desired_at`; a `desired` of None removes what was retained.
+    It is published if `published_at` is not before `desired_at`. Publishing a `desired` of None removes the
+    retained message.
     """
 
     __tablename__ = "box_configs"
@@ -190,7 +192,7 @@ class BoxConfig(Base):
 
 
 class Claim(Base):
-    """A code with which an installer registers boxes at one site. Its hash is kept, never the code."""
+    """A code with which an installer registers boxes at one site. Only its hash is stored."""
 
     __tablename__ = "claims"
 
@@ -209,7 +211,7 @@ class Claim(Base):
 
 
 class ProvisioningKey(Base):
-    """A key with which boxes register themselves at one site. Its hash is kept, never the key."""
+    """A key with which boxes register themselves at one site. Only its hash is stored."""
 
     __tablename__ = "provisioning_keys"
 
@@ -229,7 +231,7 @@ class ProvisioningKey(Base):
 
 
 class BrokerAccount(Base):
-    """The account at the broker under which an organisation reads its alerts; its password is hashed."""
+    """The MQTT account with which an organisation reads its alerts. Only the password's hash is stored."""
 
     __tablename__ = "broker_accounts"
 

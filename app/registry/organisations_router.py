@@ -1,4 +1,4 @@
-"""REST for organisations: the platform's administrators make them, everybody sees its own."""
+"""Serves the REST endpoints of organisations. Platform administrators and integrators create them."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
@@ -16,7 +16,7 @@ from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from app.platform.kernel.ids import new_id, parse_id
+from app.platform.kernel.ids import new_id
 from app.registry import repository
 from app.registry.dependencies import (
     DefaultQuotas,
@@ -32,29 +32,30 @@ from app.registry.schemas import OrganisationChange, OrganisationCreate, Organis
 OrganisationKind = Literal["platform", "integrator", "client"]
 
 router: Final = APIRouter(prefix="/v1/organisations", tags=["Organisations"], route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(repository.ORGANISATIONS.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(repository.ORGANISATIONS.asked)]
 
 
-async def _parent(session: WriteSession, principal: Principal, wanted: OrganisationCreate) -> Organisation:
-    """Where a new organisation belongs in the tree.
+async def _parent(session: WriteSession, principal: Principal, body: OrganisationCreate) -> Organisation:
+    """Find the parent of a new organisation.
 
     Raises:
-        ForbiddenError: Clients have no clients of their own.
-        NotFoundError: There is no such parent.
-        InvalidError: `invalid_parent`: an integrator belongs to the platform, a client to that or to one.
+        ForbiddenError: The caller is a client: clients cannot have clients.
+        NotFoundError: The parent does not exist.
+        InvalidError: `invalid_parent`: an integrator's parent must be the platform; a client's parent must be
+            the platform or an integrator.
     """
-    identifier = wanted.parent_id or principal.organisation_id
+    identifier = body.parent_id or principal.organisation_id
     parent = await repository.find_organisation(session, identifier, principal.visible())
     if parent is None:
         raise NotFoundError("organisation", identifier)
     if parent.kind == "client":
-        if wanted.parent_id is not None and principal.platform:
-            raise InvalidError("A client has no clients of its own.", code="invalid_parent").at(
-                "body.parent_id"
-            )
-        raise ForbiddenError("Only the platform's administrators and integrators make organisations.")
-    if wanted.kind == "integrator" and parent.kind != "platform":
-        raise InvalidError("Integrators belong to the platform.", code="invalid_parent").at("body.parent_id")
+        if body.parent_id is not None and principal.platform:
+            raise InvalidError("A client cannot have clients.", code="invalid_parent").at("body.parent_id")
+        raise ForbiddenError("Only the platform's administrators and integrators can create organisations.")
+    if body.kind == "integrator" and parent.kind != "platform":
+        raise InvalidError("The parent of an integrator must be the platform.", code="invalid_parent").at(
+            "body.parent_id"
+        )
     return parent
 
 
@@ -71,9 +72,9 @@ async def create_organisation(
     session: WriteSessionDep,
     defaults: DefaultQuotas,
 ) -> OrganisationOut:
-    """Make a tenant: the platform's administrators any, integrators their clients.
+    """Create an organisation. Platform administrators can create any, integrators only their clients.
 
-    Make an API key for it next, with `POST /v1/api-keys`.
+    Then create an API key for it, with `POST /v1/api-keys`.
     """
     parent = await _parent(session, principal, body)
     now = datetime.now(UTC)
@@ -102,20 +103,20 @@ async def create_organisation(
 async def list_organisations(
     principal: OrganisationsReader,
     session: ReadSessionDep,
-    asked: _Asked,
+    page_request: _PageQuery,
     *,
     kind: Annotated[OrganisationKind | None, Query(description="Only of this kind")] = None,
     parent: Annotated[Identifier | None, Query(description="Only clients of this integrator")] = None,
     q: NameFilter = None,
 ) -> Page[OrganisationOut]:
-    """Those that you reach, by default the oldest first.
+    """List the organisations that you can access, by default the oldest first.
 
-    For the platform's administrators these are all, for an integrator its own and its clients.
+    Platform administrators see all of them, integrators their own organisation and their clients.
     """
     rows = await repository.list_organisations(
-        session, principal.visible(), asked, kind=kind, parent=parent, search=q
+        session, principal.visible(), page_request, kind=kind, parent=parent, search=q
     )
-    page, following = repository.ORGANISATIONS.cut(rows, asked)
+    page, following = repository.ORGANISATIONS.cut(rows, page_request)
     return Page(data=[OrganisationOut.of(row) for row in page], next=following)
 
 
@@ -128,11 +129,8 @@ async def list_organisations(
 async def get_organisation(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> OrganisationOut:
-    """One organisation."""
-    identifier = parse_id(organisation_id, "organisation")
-    row = await repository.find_organisation(session, identifier, principal.visible())
-    if row is None:
-        raise NotFoundError("organisation", organisation_id)
+    """Read an organisation."""
+    row = await repository.get_organisation(session, organisation_id, principal.visible())
     return OrganisationOut.of(row)
 
 
@@ -149,11 +147,8 @@ async def update_organisation(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> OrganisationOut:
-    """Change the fields that are given."""
-    identifier = parse_id(organisation_id, "organisation")
-    row = await repository.find_organisation(session, identifier, principal.visible(), lock=True)
-    if row is None:
-        raise NotFoundError("organisation", organisation_id)
+    """Change the given fields."""
+    row = await repository.get_organisation(session, organisation_id, principal.visible(), lock=True)
     matching.check(OrganisationOut.of(row))
     for name, value in collect_sent_fields(body).items():
         setattr(row, name, value)
@@ -172,21 +167,21 @@ async def update_organisation(
 async def delete_organisation(
     organisation_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
-    """Delete an organisation that has no clients, sites, boxes, rules or webhooks left.
+    """Delete an organisation that has no clients, sites, boxes, rules or webhooks left, and its API keys.
 
-    What it still has is told, with how much of it there is (`organisation_not_empty`, `remaining`). Its API
-    keys go with it. The platform's administrators and its integrator may: nobody deletes the organisation
-    that its key is of.
+    Otherwise the error `organisation_not_empty` counts in `remaining` what must be deleted first. Platform
+    administrators and the organisation's integrator can delete it; a key of the organisation itself cannot.
     """
-    identifier = parse_id(organisation_id, "organisation")
-    row = await repository.find_organisation(session, identifier, principal.visible(), lock=True)
-    if row is None:
-        raise NotFoundError("organisation", organisation_id)
+    row = await repository.get_organisation(session, organisation_id, principal.visible(), lock=True)
     matching.check(OrganisationOut.of(row))
     if row.platform:
-        raise ConflictError("The platform's own organisation stays.", code="platform_organisation")
+        raise ConflictError(
+            "The platform's own organisation cannot be deleted.", code="platform_organisation"
+        )
     if row.id == principal.organisation_id:
-        raise ForbiddenError("The key is of this organisation: only whose client it is may delete it.")
+        raise ForbiddenError(
+            "An organisation cannot delete itself. Ask its integrator or an administrator of the platform."
+        )
     if remaining := await count_deletion_blockers(session, row.id):
         raise make_not_empty_error(remaining)
     try:

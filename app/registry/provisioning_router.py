@@ -1,4 +1,4 @@
-"""REST for provisioning keys, and the one call that boxes make with them."""
+"""Serves the REST endpoints of provisioning keys, and the one with which boxes register themselves."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -7,8 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
@@ -21,6 +20,7 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.dependencies import (
+    DatabaseDependency,
     NameFilter,
     OrganisationFilter,
     OrganisationsReader,
@@ -39,22 +39,21 @@ from app.registry.models import ProvisioningKey
 from app.registry.service import check_expiry_within_key
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]
 anonymous_router: Final = APIRouter(tags=["Enrolment"], route_class=AnonymousRoute)
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 _KEYS: Final = "/v1/provisioning-keys"
 _bearer: Final = HTTPBearer(
     auto_error=False,
     scheme_name="ProvisioningKey",
-    description="A provisioning key, `vgp_…`, for `POST /v1/provision` alone.",
+    description="A provisioning key, `vgp_…`. Only `POST /v1/provision` accepts it.",
 )
 
 
 async def _get(
     session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False
 ) -> ProvisioningKey:
-    wanted = parse_id(identifier, "provisioning key")
-    row = await enrolment_repository.find_provisioning_key(session, wanted, visible, lock=lock)
+    key_id = parse_id(identifier, "provisioning key")
+    row = await enrolment_repository.find_provisioning_key(session, key_id, visible, lock=lock)
     if row is None:
         raise NotFoundError("provisioning key", identifier)
     return row
@@ -73,17 +72,17 @@ async def provision_box(
     database: DatabaseDependency,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> BoxCreated:
-    """Register the box that calls. Its credentials are shown in the answer and never again.
+    """Register the calling box. The response shows its credentials once: store them.
 
-    A box that is registered already gets 409 (`box_exists`), never that box's credentials. 404
-    (`enrolment_off`) where boxes do not register themselves, which is the default.
+    If the id is registered already, the answer is 409 (`box_exists`) without credentials. The answer is 404
+    (`enrolment_off`) unless boxes may register themselves; by default they may not.
     """
     key = bearer.credentials if bearer else None
-    made = await enrolment_service.provision_box(
+    created = await enrolment_service.provision_box(
         database, key, body, request.app.state.settings, datetime.now(UTC)
     )
     await sync_broker_accounts(request, database)
-    return BoxCreated.with_password(made.box, made.password)
+    return BoxCreated.with_password(created.box, created.password)
 
 
 @router.post(
@@ -96,9 +95,9 @@ async def provision_box(
 async def create_provisioning_key(
     body: ProvisioningKeyCreate, request: Request, principal: OrganisationsWriter, session: WriteSessionDep
 ) -> ProvisioningKeyCreated:
-    """Make a key for a fleet. It is shown in the answer and never again. The caller needs `sites:write` too.
+    """Create a provisioning key for a fleet. The response shows it once: store it. Needs `sites:write` too.
 
-    404 (`enrolment_off`) where boxes do not register themselves, which is the default.
+    The answer is 404 (`enrolment_off`) unless boxes may register themselves; by default they may not.
     """
     enrolment_service.check_enrolment_enabled(request.app.state.settings)
     enrolment_service.check_key_grant(principal)
@@ -117,24 +116,24 @@ async def create_provisioning_key(
 async def list_provisioning_keys(
     principal: OrganisationsReader,
     session: ReadSessionDep,
-    asked: _Asked,
+    page_request: _PageQuery,
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only for this site")] = None,
-    revoked: Annotated[bool, Query(description="Those that were revoked, instead of those in use")] = False,
+    revoked: Annotated[bool, Query(description="List revoked keys instead of keys in use")] = False,
     q: NameFilter = None,
 ) -> Page[ProvisioningKeyOut]:
-    """Provisioning keys, by default the oldest first: how each begins, never the key."""
+    """List provisioning keys, by default the oldest first. `hint` shows how a key begins, never all of it."""
     rows = await enrolment_repository.list_provisioning_keys(
         session,
         principal.visible(),
-        asked,
+        page_request,
         organisation=organisation,
         site=site,
         revoked=revoked,
         search=q,
     )
-    page, following = enrolment_repository.PROVISIONING_KEYS.cut(rows, asked)
+    page, following = enrolment_repository.PROVISIONING_KEYS.cut(rows, page_request)
     return Page(data=[ProvisioningKeyOut.of(row) for row in page], next=following)
 
 
@@ -147,7 +146,7 @@ async def list_provisioning_keys(
 async def get_provisioning_key(
     key_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> ProvisioningKeyOut:
-    """One provisioning key, without the key."""
+    """Read a provisioning key. The key itself is never shown."""
     return ProvisioningKeyOut.of(await _get(session, key_id, principal.visible()))
 
 
@@ -164,7 +163,7 @@ async def update_provisioning_key(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> ProvisioningKeyOut:
-    """Change the name, the end or the limit of a key. The caller needs `sites:write` too."""
+    """Change the name, the expiry or the limit of a key. The caller needs `sites:write` too."""
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(ProvisioningKeyOut.of(row))
     enrolment_service.check_key_grant(principal)
@@ -188,7 +187,7 @@ async def update_provisioning_key(
 async def revoke_provisioning_key(
     key_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
-    """Let a key register no more boxes. It stays in the list; its boxes stay as they are."""
+    """Revoke a key: it registers no more boxes. Boxes that it registered are not affected."""
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(ProvisioningKeyOut.of(row))
     row.revoked_at = row.revoked_at or datetime.now(UTC)

@@ -1,7 +1,7 @@
-"""What a site may take at a moment, by the purposes that it has declared. Pure.
+"""Decides which measurements a site may store, by its declared purposes and the time. Pure.
 
-Owns the judgement: which purpose holds when, and with which code that is refused for which none does. It is
-an argument what is declared and what time it is.
+A value without a purpose in force is refused with a rejection code. The declarations and the time are
+arguments.
 """
 
 from collections.abc import Mapping
@@ -11,28 +11,29 @@ from app.catalogue.metrics import COLUMNS
 from app.catalogue.purposes import PURPOSES_BY_NAME, SAMPLE_PURPOSES, Purpose, PurposeName
 
 type PurposeRefusal = tuple[PurposeName, str]
-"""A purpose, and the code for which its values are refused."""
+"""A purpose, and the rejection code of its values."""
 
 _NEVER: Final = 2**63
 _DETAILS: Final[Mapping[str, str]] = {
-    "purpose_not_declared": "The site has not declared the purpose {} for then: declare it, then send anew.",
-    "purpose_not_approved": "The purpose {} is declared at the site, and not approved: data are taken "
-    "from its approval on.",
-    "purpose_ended": "The purpose {} has ended at the site: send no more of it.",
+    "purpose_not_declared": "The site has not declared the purpose {} for this time. Declare it, then send "
+    "the data again.",
+    "purpose_not_approved": "The purpose {} is declared at the site, but not approved. Data are accepted "
+    "after its approval.",
+    "purpose_ended": "The purpose {} has ended at the site. Stop sending data for it.",
 }
 
 
 def describe_purpose_refusal(code: str, purpose: str) -> str:
-    """What to change, for people; of what was sent it says nothing."""
+    """Describe what to change, without any of the refused content."""
     return _DETAILS[code].format(purpose)
 
 
 class PurposePolicy(NamedTuple):
-    """What a site has declared of one purpose.
+    """The declaration of one purpose at a site, as far as ingest needs it.
 
     Attributes:
-        starts_us, ends_us: from when on and until when it holds (µs since the epoch); None: without limit.
-        approved: whether a second person has approved it.
+        starts_us, ends_us: The time in which it is in force (µs since the epoch); None: unlimited.
+        approved: Whether a second person has approved it.
     """
 
     starts_us: int | None = None
@@ -40,10 +41,10 @@ class PurposePolicy(NamedTuple):
     approved: bool = False
 
     def refusal(self, time_us: int, now_us: int, *, sensitive: bool) -> str | None:
-        """Why what was measured then is refused now; None where it may be taken.
+        """Compute the rejection code of a measurement; None if it may be stored.
 
-        Nothing is taken that was measured before there was a basis for it, and nothing once that has ended,
-        whenever it was measured.
+        A measurement before the start of the purpose is refused. After its end every measurement is refused,
+        whatever its measurement time.
         """
         if sensitive and not self.approved:
             return "purpose_not_approved"
@@ -54,7 +55,7 @@ class PurposePolicy(NamedTuple):
         return None
 
     def first_refusal_us(self, *, sensitive: bool) -> int:
-        """From when on something of it may be refused."""
+        """Compute the earliest time at which data of this purpose may be refused (µs since the epoch)."""
         if self.starts_us is not None or (sensitive and not self.approved):
             return 0
         return _NEVER if self.ends_us is None else self.ends_us
@@ -68,11 +69,11 @@ _METRICS: Final = tuple((purpose.name, _columns(purpose), purpose.sensitive) for
 
 
 class SitePurposePolicies:
-    """What one site may take. Nobody changes it: a site that declares something else has a new one.
+    """The purpose policies of one site. It is immutable: another declaration makes a new one.
 
     Attributes:
-        permits: by purpose; what is not here is not declared.
-        first_refusal_us: from when on a value of some metric may be refused; before it all are taken.
+        permits: The policies by purpose. A missing purpose is not declared.
+        first_refusal_us: The earliest time at which a value may be refused. Before it, all are accepted.
     """
 
     __slots__ = ("_bounded", "first_refusal_us", "permits")
@@ -89,12 +90,12 @@ class SitePurposePolicies:
                 self.first_refusal_us = min(self.first_refusal_us, first)
 
     def refusal(self, purpose: PurposeName, time_us: int, now_us: int) -> str | None:
-        """Why what was measured for a purpose is refused; None where it may be taken.
+        """Compute the rejection code of a measurement for a purpose; None if it may be stored.
 
         Args:
-            purpose: which.
-            time_us: when it was measured (µs since the epoch).
-            now_us: when it is to be stored.
+            purpose: The purpose.
+            time_us: The measurement time (µs since the epoch).
+            now_us: The time of storage (µs since the epoch).
         """
         permit = self.permits.get(purpose)
         if permit is None:
@@ -104,29 +105,29 @@ class SitePurposePolicies:
     def sift(
         self, values: tuple[float | None, ...], time_us: int, now_us: int
     ) -> tuple[tuple[float | None, ...], list[PurposeRefusal]]:
-        """Take out of a sample what may not be stored.
+        """Remove the values of a sample that must not be stored.
 
         Args:
-            values: a value or None for each metric, in the order of the catalogue.
-            time_us: when it was measured (µs since the epoch).
-            now_us: when it is to be stored.
+            values: A value or None for each metric, in the order of the catalogue.
+            time_us: The measurement time (µs since the epoch).
+            now_us: The time of storage (µs since the epoch).
 
         Returns:
-            What is left, and for which purposes values were taken out; these are in the catalogue's order.
+            The remaining values, and the refused purposes in the order of the catalogue.
         """
         refused: list[PurposeRefusal] = []
-        left: list[float | None] | None = None
+        remaining: list[float | None] | None = None
         for name, columns in self._bounded:
-            if all(values[place] is None for place in columns):
+            if all(values[index] is None for index in columns):
                 continue
             code = self.refusal(name, time_us, now_us)
             if code is not None:
                 refused.append((name, code))
-                left = list(values) if left is None else left
-                for place in columns:
-                    left[place] = None
-        return values if left is None else tuple(left), refused
+                remaining = list(values) if remaining is None else remaining
+                for index in columns:
+                    remaining[index] = None
+        return values if remaining is None else tuple(remaining), refused
 
 
 NOTHING_DECLARED: Final = SitePurposePolicies({})
-"""Of a site that has declared nothing: it may take nothing."""
+"""The policies of a site without declarations: all its data are refused."""

@@ -1,4 +1,4 @@
-"""The shapes of purposes on the wire. Shapes only."""
+"""Defines the JSON schemas of purposes, event types, and a site's declarations."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -18,8 +18,8 @@ REQUIRED: Final = (
     *("legal_basis", "legal_reference", "controller", "contact", "impact_assessment", "notice"),
     *("description", "ends_at", "retention"),
 )
-"""What a sensitive purpose has to say; `retention` is the site's."""
-_WORDS: Final = (
+"""The required fields of a sensitive purpose; `retention` is set at the site."""
+_DECLARED_FIELDS: Final = (
     *("legal_basis", "legal_reference", "controller", "contact", "impact_assessment", "notice"),
     *("description", "description_fr", "open_data", "starts_at", "ends_at"),
 )
@@ -39,20 +39,22 @@ _EXAMPLE: Final[dict[str, Any]] = {
 class PurposeOut(BaseModel):
     """A purpose that sites can declare."""
 
-    name: PurposeName = Field(description="As paths and settings call it")
-    title: str = Field(description="What people call it, in English")
-    title_fr: str = Field(description="The same in French")
+    name: PurposeName = Field(description="Name in paths and settings")
+    title: str = Field(description="Title in English")
+    title_fr: str = Field(description="Title in French")
     sensitive: bool = Field(
-        description="Whether it needs every field of `required`, and a second person's approval. The others "
-        "are declared with each site"
+        description="Whether it needs every field of `required`, and the approval of a second person. Each "
+        "new site declares the other purposes by default"
     )
-    metrics: list[str] = Field(description="Metrics that are for it")
-    event_types: list[str] = Field(description="Types of events that are for it")
-    required: list[str] = Field(description="What has to be declared; `retention` is set at the site's")
+    metrics: list[str] = Field(description="Metrics that belong to it")
+    event_types: list[str] = Field(description="Event types that belong to it")
+    required: list[str] = Field(
+        description="Fields that must be declared; `retention` is set by `PUT /v1/sites/{site_id}/retention`"
+    )
 
     @classmethod
     def of(cls, purpose: Purpose) -> "PurposeOut":
-        """The shape of a purpose."""
+        """Build the response from a purpose of the catalogue."""
         return cls(
             name=purpose.name,
             title=purpose.title,
@@ -65,20 +67,20 @@ class PurposeOut(BaseModel):
 
 
 class CatalogueEventOut(BaseModel):
-    """A type of events that boxes and gateways may report."""
+    """A type of events that boxes and gateways can report."""
 
-    name: str = Field(description="The `type` of messages", examples=["gunshot"])
-    title: str = Field(description="What people call it, in English")
-    title_fr: str = Field(description="The same in French")
+    name: str = Field(description="The `type` in messages", examples=["gunshot"])
+    title: str = Field(description="Title in English")
+    title_fr: str = Field(description="Title in French")
     form: EventForm = Field(
-        description="What it may carry besides `time` and `seq`. `recognised`: candidates, level_db, "
-        "spectrum, clock_error_ms; `plain`: nothing; `count`: count; `state`: state"
+        description="Fields besides `time` and `seq`. `recognised`: candidates, level_db, spectrum, "
+        "clock_error_ms; `plain`: none; `count`: count; `state`: state"
     )
-    purpose: PurposeName = Field(description="What it is for")
+    purpose: PurposeName = Field(description="The purpose that it belongs to")
 
     @classmethod
     def of(cls, kind: EventType) -> "CatalogueEventOut":
-        """The shape of a type."""
+        """Build the response from an event type of the catalogue."""
         return cls(
             name=kind.name,
             title=kind.title,
@@ -89,111 +91,125 @@ class CatalogueEventOut(BaseModel):
 
 
 class SitePurposeSet(RequestBody):
-    """A declaration of a purpose. What is left out is as null is."""
+    """A declaration of a purpose. A field that is left out is null."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    legal_basis: LegalBasis | None = Field(None, description="By what right")
-    legal_reference: Name | None = Field(None, description="The law or the decision that it rests on")
+    legal_basis: LegalBasis | None = Field(None, description="Legal basis (GDPR, article 6, or another law)")
+    legal_reference: Name | None = Field(None, description="The law or the decision that it is based on")
     controller: Name | None = Field(
-        None, description="Who answers for it; null: the site's organisation. Published"
+        None, description="The controller (GDPR); null: the site's organisation. Published"
     )
-    contact: Name | None = Field(None, description="Where that one is reached. Published")
+    contact: Name | None = Field(None, description="Contact of the controller. Published")
     impact_assessment: Name | None = Field(
-        None, description="The reference of the data-protection impact assessment"
+        None, description="Reference of the data-protection impact assessment"
     )
-    notice: Name | None = Field(None, description="Where the notice to the public is")
-    description: Description | None = Field(None, description="What it is for, in English. Published")
-    description_fr: Description | None = Field(None, description="The same in French. Published")
-    open_data: bool = Field(False, description="Whether its figures are published; never of a sensitive one")
+    notice: Name | None = Field(None, description="Location of the public notice")
+    description: Description | None = Field(None, description="The purpose in words, in English. Published")
+    description_fr: Description | None = Field(None, description="The purpose in words, in French. Published")
+    open_data: bool = Field(
+        False, description="Whether its data are published; must be false for a sensitive purpose"
+    )
     starts_at: Instant | None = Field(
-        None, description="Nothing measured before is taken; null: no limit, or its approval"
+        None, description="Earlier measurements are refused; null: no limit, or the time of the approval"
     )
     ends_at: Instant | None = Field(
         None,
-        description="Nothing is taken from then on; null: no end. Five years ahead at most, if sensitive",
+        description="All data are refused from then on; null: no end. If sensitive, at most five years ahead",
     )
 
-    def words(self) -> dict[str, object]:
-        """All columns that it sets."""
-        return {name: getattr(self, name) for name in _WORDS}
+    def column_values(self) -> dict[str, object]:
+        """Collect the values of all declared columns."""
+        return {name: getattr(self, name) for name in _DECLARED_FIELDS}
 
 
 class SitePurposeChange(SitePurposeSet):
-    """Changes of a declaration. What is left out stays."""
+    """Changes of a declaration. Fields that are left out stay."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"contact": "privacy@toulouse.example"}]})
 
-    open_data: Annotated[bool, Field(description="Whether its figures are published")] = (
-        make_omittable_field()
-    )
+    open_data: Annotated[bool, Field(description="Whether its data are published")] = make_omittable_field()
 
 
 class PurposeEnd(RequestBody):
-    """When a purpose is to end."""
+    """The end of a purpose."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"at": "2099-01-01T00:00:00Z"}]})
 
-    at: Instant | None = Field(None, description="A time to come; null: now")
+    at: Instant | None = Field(None, description="A future time; null: now")
 
 
 class MissingOut(BaseModel):
-    """Something that a sensitive purpose lacks."""
+    """A missing or invalid field of a sensitive purpose."""
 
-    field: str = Field(description="Which field", examples=["impact_assessment"])
-    detail: str = Field(description="What is wrong with it")
+    field: str = Field(description="Name of the field", examples=["impact_assessment"])
+    detail: str = Field(description="The fault")
     where: str = Field(
-        description="Where it is set", examples=["PATCH /v1/sites/{site_id}/purposes/acoustic_safety"]
+        description="The request that sets it",
+        examples=["PATCH /v1/sites/{site_id}/purposes/acoustic_safety"],
     )
 
 
 class SitePurposeOut(ResourceModel):
-    """A purpose at a site, as it was declared, and what holds of it now."""
+    """A purpose at a site: its declaration and its present state."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"state"})
 
-    site_id: UUID = Field(description="Where")
-    purpose: PurposeName = Field(description="Which of `GET /v1/purposes`")
-    title: str = Field(description="What people call it, in English")
-    title_fr: str = Field(description="The same in French")
-    sensitive: bool = Field(description="Whether a second person has to approve it")
-    metrics: list[str] = Field(description="Metrics that are for it")
-    event_types: list[str] = Field(description="Types of events that are for it")
-    state: PurposeState = Field(description="Data are taken in the state `active` alone")
-    missing: list[MissingOut] = Field(description="What it lacks before it can be approved")
-    legal_basis: LegalBasis | None = Field(description="By what right")
-    legal_reference: str | None = Field(description="The law or the decision that it rests on")
-    controller: str | None = Field(description="Who answers for it; null: the site's organisation")
-    contact: str | None = Field(description="Where that one is reached")
-    impact_assessment: str | None = Field(description="The reference of the impact assessment")
-    notice: str | None = Field(description="Where the notice to the public is")
-    description: str | None = Field(description="What it is for, in English")
-    description_fr: str | None = Field(description="The same in French")
-    open_data: bool = Field(description="Whether its figures are published")
-    starts_at: datetime | None = Field(description="Nothing measured before is taken; null: no limit")
-    ends_at: datetime | None = Field(description="Nothing is taken from then on; null: no end")
+    site_id: UUID = Field(description="The site")
+    purpose: PurposeName = Field(description="Name in `GET /v1/purposes`")
+    title: str = Field(description="Title in English")
+    title_fr: str = Field(description="Title in French")
+    sensitive: bool = Field(description="Whether a second person must approve it")
+    metrics: list[str] = Field(description="Metrics that belong to it")
+    event_types: list[str] = Field(description="Event types that belong to it")
+    state: PurposeState = Field(description="Data are accepted only in the state `active`")
+    missing: list[MissingOut] = Field(description="Fields that must be set before it can be approved")
+    legal_basis: LegalBasis | None = Field(description="Legal basis (GDPR, article 6, or another law)")
+    legal_reference: str | None = Field(description="The law or the decision that it is based on")
+    controller: str | None = Field(description="The controller (GDPR); null: the site's organisation")
+    contact: str | None = Field(description="Contact of the controller")
+    impact_assessment: str | None = Field(description="Reference of the impact assessment")
+    notice: str | None = Field(description="Location of the public notice")
+    description: str | None = Field(description="The purpose in words, in English")
+    description_fr: str | None = Field(description="The purpose in words, in French")
+    open_data: bool = Field(description="Whether its data are published")
+    starts_at: datetime | None = Field(description="Earlier measurements are refused; null: no limit")
+    ends_at: datetime | None = Field(description="All data are refused from then on; null: no end")
     retention_days: int | None = Field(
-        description="For how many days its data are kept, as the site's retention says; null: for ever"
+        description="Days for which its data are stored, by the site's retention; null: for ever"
     )
-    removes: bool = Field(description="Whether what is older is removed")
+    removes: bool = Field(description="Whether older data are removed")
     origin: Literal["default", "operator"] | None = Field(
-        description="`default`: it came with the site, so that boxes may send; the operator has declared "
-        "nothing of it, and nothing is published. `operator`: a person or a key has declared "
-        "it. Null: not declared"
+        description="`default`: the new site declared it, so that boxes can send; it has no details, and "
+        "nothing is published. `operator`: a person or a key declared it. Null: not declared"
     )
-    declared_by: UUID | None = Field(description="The person or key that declared it as it is")
-    declared_kind: str | None = Field(description="`user`, `key`, or `system`: with the site")
-    declared_at: datetime | None = Field(description="When it was declared as it is")
+    declared_by: UUID | None = Field(description="The person or key of the present declaration")
+    declared_kind: str | None = Field(description="`user`, `key`, or `system` (declared with the site)")
+    declared_at: datetime | None = Field(description="Time of the present declaration")
     approved_by: UUID | None = Field(description="The person who approved it")
-    approved_at: datetime | None = Field(description="Since when it is approved; null: it is not")
+    approved_at: datetime | None = Field(description="Time of the approval; null: not approved")
 
     @classmethod
     def of(cls, site: Site, purpose: Purpose, row: SitePurpose | None, now: datetime) -> "SitePurposeOut":
-        """The shape of a purpose at a site, whether it is declared or not."""
+        """Build the response for a purpose at a site.
+
+        Args:
+            site: The site.
+            purpose: The purpose of the catalogue.
+            row: Its declaration; None: not declared.
+            now: The time, which decides the state.
+        """
         retention = get_retention_settings(site)
-        lacking = [] if row is None else find_missing_fields(purpose, row, retention)
-        columns = (*_WORDS, "declared_by", "declared_kind", "declared_at", "approved_by", "approved_at")
-        said = {name: None if row is None else getattr(row, name) for name in columns}
+        missing = [] if row is None else find_missing_fields(purpose, row, retention)
+        columns = (
+            *_DECLARED_FIELDS,
+            "declared_by",
+            "declared_kind",
+            "declared_at",
+            "approved_by",
+            "approved_at",
+        )
+        declared = {name: None if row is None else getattr(row, name) for name in columns}
         return cls(
             site_id=site.id,
             purpose=purpose.name,
@@ -203,9 +219,9 @@ class SitePurposeOut(ResourceModel):
             metrics=list(purpose.metrics),
             event_types=list(purpose.events),
             state=compute_purpose_state(purpose, row, retention, now),
-            missing=[MissingOut(field=e.field, detail=e.detail, where=e.where) for e in lacking],
+            missing=[MissingOut(field=e.field, detail=e.detail, where=e.where) for e in missing],
             retention_days=retention.days(purpose.name),
             removes=retention.removes,
             origin=None if row is None else ("default" if row.declared_kind == "system" else "operator"),
-            **{**said, "open_data": bool(said["open_data"])},
+            **{**declared, "open_data": bool(declared["open_data"])},
         )

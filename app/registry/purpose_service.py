@@ -1,9 +1,9 @@
-"""What happens when a site's purposes are declared, changed, ended and approved.
+"""Declares, changes, ends and approves the purposes of a site, in the caller's transaction.
 
-Works inside the caller's transaction, and closes the gate first: no batch is under way while a basis goes.
-Times are the database's, as the doors' are: what begins after an end is committed is later than that end.
+A change closes the ingest barrier first, so that no batch is running when a legal basis ends. Times come from
+the database's clock, as in ingest: a batch that begins after the commit of an end has a later time.
 
-Whoever changes what a sensitive purpose says has declared it anew: it has to be approved by another person.
+A change of a sensitive purpose is a new declaration: another person must approve it again.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,6 @@ from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import current_caller
 from app.registry import repository
 from app.registry.models import Site, SitePurpose
@@ -31,8 +30,8 @@ from app.registry.purpose_states import (
 )
 from app.registry.retention_settings import RetentionSettings
 
-# Who made a key, and who made the key that made it: people are at the beginning.
-_MAKERS: Final = text("""
+# Follows the creators of a key, and of the key that created it, back to a person.
+_CREATORS: Final = text("""
 WITH RECURSIVE makers (id) AS (
     SELECT CAST(:key AS text)
     UNION
@@ -41,36 +40,26 @@ WITH RECURSIVE makers (id) AS (
 )
 SELECT id FROM makers
 """)
-# An integrator's key is in the integrator's log, which its clients' people do not see: who made it counts.
-_NARROW: Final = text("SELECT set_config('vigie.reach', :reach, true)")
-_WIDEN: Final = text("SELECT set_config('vigie.reach', 'all', true)")
+# The creation of an integrator's key is in the integrator's audit log, outside the scope of its clients.
+_RESET_SCOPE: Final = text("SELECT set_config('vigie.reach', :reach, true)")
+_FULL_SCOPE: Final = text("SELECT set_config('vigie.reach', 'all', true)")
 
 
 class PersonRequiredError(ForbiddenError):
-    """A key cannot do it: it is nobody in particular."""
+    """An API key cannot do this: it does not identify a person."""
 
     code = "person_required"
 
 
 def get_retention_settings(site: Site) -> RetentionSettings:
-    """What a site has set."""
+    """Build the retention settings from the columns of a site."""
     return RetentionSettings(
         site.retention_days, site.retention_purposes, site.summaries_days, site.retention_removes
     )
 
 
-async def get_site(
-    session: AsyncSession, identifier: str, principal: Principal, *, lock: bool = False
-) -> Site:
-    """One site (NotFoundError)."""
-    row = await repository.find_site(session, parse_id(identifier, "site"), principal.visible(), lock=lock)
-    if row is None:
-        raise NotFoundError("site", identifier)
-    return row
-
-
 def get_purpose(name: str) -> Purpose:
-    """A purpose of the catalogue (NotFoundError)."""
+    """Get a purpose of the catalogue (NotFoundError)."""
     found = next((purpose for purpose in PURPOSES if purpose.name == name), None)
     if found is None:
         raise NotFoundError("purpose", name)
@@ -78,7 +67,7 @@ def get_purpose(name: str) -> Purpose:
 
 
 async def read_site_purposes(session: AsyncSession, site: Site) -> dict[str, SitePurpose]:
-    """What a site has declared, by purpose."""
+    """Read the declarations of a site, by purpose."""
     rows = await session.scalars(select(SitePurpose).where(SitePurpose.site_id == site.id))
     return {row.purpose: row for row in rows}
 
@@ -86,13 +75,20 @@ async def read_site_purposes(session: AsyncSession, site: Site) -> dict[str, Sit
 async def find_site_purpose(
     session: AsyncSession, site: Site, purpose: Purpose, *, lock: bool = False
 ) -> SitePurpose | None:
-    """What a site has declared of a purpose."""
+    """Find a site's declaration of a purpose.
+
+    Args:
+        session: The session.
+        site: The site.
+        purpose: The purpose.
+        lock: Lock the row until the transaction ends.
+    """
     statement = select(SitePurpose).where(SitePurpose.site_id == site.id, SitePurpose.purpose == purpose.name)
     return await session.scalar(statement.with_for_update() if lock else statement)
 
 
 async def read_database_clock(session: AsyncSession) -> datetime:
-    """The database's clock."""
+    """Read the database's clock."""
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     return now
 
@@ -100,15 +96,21 @@ async def read_database_clock(session: AsyncSession) -> datetime:
 async def lock_site_purpose(
     session: WriteSession, identifier: str, name: str, principal: Principal
 ) -> tuple[Site, Purpose, SitePurpose | None]:
-    """Lock what is to be changed: the site, and what it has declared.
+    """Close the ingest barrier, and lock a site and its declaration of a purpose.
+
+    Args:
+        session: The transaction.
+        identifier: The site's id, as in the path.
+        name: The name of the purpose, as in the path.
+        principal: The caller.
 
     Raises:
-        NotFoundError: there is no such site, or no such purpose.
+        NotFoundError: The site or the purpose does not exist.
     """
     purpose = get_purpose(name)
-    await get_site(session, identifier, principal)
+    await repository.get_site(session, identifier, principal.visible())
     await close_ingest_barrier(session)
-    site = await get_site(session, identifier, principal, lock=True)
+    site = await repository.get_site(session, identifier, principal.visible(), lock=True)
     return site, purpose, await find_site_purpose(session, site, purpose, lock=True)
 
 
@@ -121,20 +123,31 @@ def check_declaration(purpose: Purpose, row: SitePurpose, now: datetime) -> None
     if row.ends_at is not None and row.starts_at is not None and row.ends_at <= row.starts_at:
         raise InvalidError("`ends_at` must be after `starts_at`.", code="range_reversed").at("body.ends_at")
     if row.ends_at is not None and row.ends_at <= now:
-        raise InvalidError("`ends_at` has passed. To end a purpose: POST …/end.", code="expired").at(
-            "body.ends_at"
-        )
+        raise InvalidError(
+            "`ends_at` is in the past. To end the purpose now, use POST …/end.", code="expired"
+        ).at("body.ends_at")
     if not purpose.sensitive:
         return
     if row.ends_at is not None and exceeds_longest_duration(row.ends_at, now):
         raise InvalidError(
-            f"A sensitive purpose lasts {SENSITIVE_PURPOSE_MAX_DAYS} days at most: it is declared anew then.",
+            f"A sensitive purpose lasts {SENSITIVE_PURPOSE_MAX_DAYS} days at most. Then declare it again.",
             code="ends_too_late",
         ).at("body.ends_at")
     if row.open_data:
-        raise InvalidError("Data of a sensitive purpose are never open.", code="not_open").at(
+        raise InvalidError("Data of a sensitive purpose cannot be open.", code="not_open").at(
             "body.open_data"
         )
+
+
+def _make_declaration(site: Site, purpose: Purpose, now: datetime) -> SitePurpose:
+    return SitePurpose(
+        site_id=site.id,
+        purpose=purpose.name,
+        organisation_id=site.organisation_id,
+        sensitive=purpose.sensitive,
+        open_data=False,
+        created_at=now,
+    )
 
 
 async def declare_purpose(
@@ -146,39 +159,43 @@ async def declare_purpose(
     values: Mapping[str, Any],
     principal: Principal,
 ) -> SitePurpose:
-    """Declare a purpose, or change what was declared.
+    """Declare a purpose, or change its declaration.
 
-    Of one that had ended nothing is taken that was measured before it was declared anew. A beginning is never
-    put back: where an earlier one, or none, is asked for, the former stays, or now where that lies ahead.
+    The start never moves to an earlier time: a request for an earlier start, or none, leaves the present one
+    (or now, if the present one is in the future). A purpose that had ended starts now.
+
+    Args:
+        session: The transaction.
+        site: The site, locked.
+        purpose: The purpose.
+        row: The present declaration, locked; None: not declared yet.
+        values: The new values by column.
+        principal: The caller.
 
     Raises:
-        InvalidError: as `check_declaration` does.
+        InvalidError: As `check_declaration`.
     """
     now = await read_database_clock(session)
     is_new = row is None
     if row is None:
-        row = SitePurpose(
-            site_id=site.id,
-            purpose=purpose.name,
-            organisation_id=site.organisation_id,
-            sensitive=purpose.sensitive,
-            open_data=False,
-            created_at=now,
-        )
+        row = _make_declaration(site, purpose, now)
         session.add(row)
     had_ended = row.ends_at is not None and row.ends_at <= now
-    begun = None if row.starts_at is None else min(row.starts_at, now)
-    # Whoever says of a default just what it says has declared it all the same.
-    adopted = bool(values) and row.declared_kind == "system"
+    former_start = None if row.starts_at is None else min(row.starts_at, now)
+    # A request that repeats the values of a default still counts as a declaration by the caller.
+    confirms_default = bool(values) and row.declared_kind == "system"
     changed = (
-        is_new or had_ended or adopted or any(getattr(row, name) != value for name, value in values.items())
+        is_new
+        or had_ended
+        or confirms_default
+        or any(getattr(row, name) != value for name, value in values.items())
     )
     for name, value in values.items():
         setattr(row, name, value)
-    # Before it began there was no basis, and no later word makes one: not by a second PUT either.
-    floor = now if had_ended else begun
-    if floor is not None and (row.starts_at is None or row.starts_at < floor):
-        row.starts_at = floor
+    # Before the start there was no legal basis, and none can be declared afterwards.
+    earliest_start = now if had_ended else former_start
+    if earliest_start is not None and (row.starts_at is None or row.starts_at < earliest_start):
+        row.starts_at = earliest_start
     check_declaration(purpose, row, now)
     if changed:
         row.declared_by, row.declared_kind = principal.key_id, principal.kind
@@ -189,19 +206,23 @@ async def declare_purpose(
 
 
 async def end_purpose(session: WriteSession, row: SitePurpose, at: datetime | None) -> SitePurpose:
-    """End a purpose, now or at a time to come; the approval stays.
+    """End a purpose now (`at` is None) or at a future time. The approval stays.
 
     Raises:
         ConflictError: `purpose_ended`: it has ended already.
-        InvalidError: `expired`, `ends_too_late`: the time has passed, or is later than it ends anyway.
+        InvalidError: `expired`: the time is in the past; `ends_too_late`: it is later than the declared end.
     """
     now = await read_database_clock(session)
     if row.ends_at is not None and row.ends_at <= now:
-        raise ConflictError("It has ended already.", code="purpose_ended")
+        raise ConflictError("The purpose has ended already.", code="purpose_ended")
     if at is not None and at <= now:
-        raise InvalidError("`at` has passed. Leave it out to end it now.", code="expired").at("body.at")
+        raise InvalidError("`at` is in the past. Leave it out to end the purpose now.", code="expired").at(
+            "body.at"
+        )
     if at is not None and row.ends_at is not None and at > row.ends_at:
-        raise InvalidError("It ends sooner. An end is put off by PATCH.", code="ends_too_late").at("body.at")
+        raise InvalidError(
+            "The purpose ends before `at`. To postpone its end, use PATCH.", code="ends_too_late"
+        ).at("body.at")
     row.ends_at = now if at is None else at
     if row.starts_at is not None and row.starts_at > row.ends_at:
         row.starts_at = row.ends_at
@@ -213,34 +234,44 @@ async def end_purpose(session: WriteSession, row: SitePurpose, at: datetime | No
 async def approve_purpose(
     session: WriteSession, site: Site, purpose: Purpose, row: SitePurpose, principal: Principal
 ) -> SitePurpose:
-    """Approve a sensitive purpose: from now on its data are taken, or from its beginning on.
+    """Approve a sensitive purpose. Its data are accepted from now on, or from its start on if that is later.
+
+    Args:
+        session: The transaction.
+        site: The site, locked.
+        purpose: The purpose.
+        row: The declaration, locked.
+        principal: The caller.
 
     Raises:
-        ForbiddenError: `person_required`: a key is nobody in particular. `limited_to_sites`.
-        ConflictError: `approval_not_needed`, `purpose_ended`, `purpose_incomplete` (`find_missing_fields`
-        says what),
-            `same_person`.
+        ForbiddenError: `person_required`: a key does not identify a person. `limited_to_sites`.
+        ConflictError: `approval_not_needed`, `purpose_ended`, `same_person`, `purpose_incomplete` (see
+            `find_missing_fields`).
     """
     if principal.kind != "user":
-        raise PersonRequiredError("Only a person who signed in can approve: a key is nobody in particular.")
+        raise PersonRequiredError(
+            "An API key cannot approve a purpose, since it does not identify a person. Sign in as a person."
+        )
     principal.check_whole()
     now = await read_database_clock(session)
     if not purpose.sensitive:
         raise ConflictError("This purpose needs no approval.", code="approval_not_needed")
     if row.ends_at is not None and row.ends_at <= now:
-        raise ConflictError("It has ended. Declare it anew first.", code="purpose_ended")
-    lacking = find_missing_fields(purpose, row, get_retention_settings(site))
-    if lacking:
-        named = ", ".join(dict.fromkeys(each.field for each in lacking))
+        raise ConflictError("The purpose has ended. Declare it again first.", code="purpose_ended")
+    missing = find_missing_fields(purpose, row, get_retention_settings(site))
+    if missing:
+        named = ", ".join(dict.fromkeys(each.field for each in missing))
         raise ConflictError(
-            f"It lacks: {named}. `find_missing_fields` says where each is set.",
+            f"The declaration is incomplete: {named}. `missing` names the request that sets each field.",
             code="purpose_incomplete",
-            extra={"missing": [{"field": e.field, "detail": e.detail, "where": e.where} for e in lacking]},
+            extra={"missing": [{"field": e.field, "detail": e.detail, "where": e.where} for e in missing]},
         )
     if row.approved_at is not None:
         return row
-    if principal.key_id in await _declarers(session, row):
-        raise ConflictError("Whoever declared it cannot approve it: ask a second person.", code="same_person")
+    if principal.key_id in await _find_declarers(session, row):
+        raise ConflictError(
+            "You declared this purpose and cannot approve it. Ask a second person.", code="same_person"
+        )
     row.approved_by, row.approved_at, row.updated_at = principal.key_id, now, now
     if row.starts_at is None or row.starts_at < now:
         row.starts_at = now
@@ -248,22 +279,23 @@ async def approve_purpose(
     return row
 
 
-async def _declarers(session: AsyncSession, row: SitePurpose) -> set[UUID]:
-    """Who declared it: a person, or a key and whoever made that, as far as the audit log tells."""
+async def _find_declarers(session: AsyncSession, row: SitePurpose) -> set[UUID]:
+    """Find the declaring person, or the declaring key and its creators according to the audit log."""
     if row.declared_by is None:
         return set()
     if row.declared_kind != "key":
         return {row.declared_by}
-    await session.execute(_WIDEN)
-    found = (await session.execute(_MAKERS, {"key": str(row.declared_by)})).scalars().all()
-    await session.execute(_NARROW, {"reach": current_caller().settings()["vigie.reach"]})
+    await session.execute(_FULL_SCOPE)
+    found = (await session.execute(_CREATORS, {"key": str(row.declared_by)})).scalars().all()
+    await session.execute(_RESET_SCOPE, {"reach": current_caller().settings()["vigie.reach"]})
     return {row.declared_by, *map(UUID, found)}
 
 
 async def revoke_weakened_approvals(session: WriteSession, site: Site, before: RetentionSettings) -> None:
-    """Take the approval of those sensitive purposes away whose data the site would keep longer now.
+    """Revoke the approval of sensitive purposes for which the site's new retention is longer.
 
-    The caller has closed the gate, before it locked the site: no batch is under way that knows the approval.
+    The caller must have closed the ingest barrier before it locked the site, so that no running batch relies
+    on an approval.
     """
     after = get_retention_settings(site)
     names: list[PurposeName] = [

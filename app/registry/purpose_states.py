@@ -1,7 +1,7 @@
-"""What a declaration of a purpose is worth: what it lacks, in which state it is. Pure.
+"""Computes the state of a declared purpose and its missing fields. Pure.
 
-Owns which fields a sensitive purpose needs, and how long it may last. `app.registry.purpose_policy` says
-what the doors make of it, by the same columns.
+Defines the required fields and the longest duration of a sensitive purpose. `app.registry.purpose_policy`
+decides from the same columns which measurements are accepted.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from app.catalogue.purposes import Purpose
 from app.registry.retention_settings import RetentionSettings
 
 PurposeState = Literal["not_declared", "incomplete", "awaiting_approval", "upcoming", "active", "ended"]
-"""What holds of a purpose at a site. Data are taken in `active` alone."""
+"""The state of a purpose at a site. Data are accepted only in `active`."""
 
 LegalBasis = Literal[
     "consent",
@@ -26,16 +26,16 @@ LegalBasis = Literal[
     "other_law",
     "not_personal_data",
 ]
-"""By what right: article 6 of the GDPR in its own order, the law-enforcement directive, another law, or that
-no personal data are processed."""
+"""The legal basis: article 6 of the GDPR in its own order, the Law Enforcement Directive (EU) 2016/680,
+another law, or the statement that no personal data are processed."""
 
 SENSITIVE_PURPOSE_MAX_DAYS: Final = 5 * 365 + 1
-"""A sensitive purpose ends after this at the latest, five years with a leap day: it is declared anew then."""
+"""The longest duration of a sensitive purpose: five years with a leap day. Then it must be declared again."""
 _TEXTS: Final = ("legal_reference", "controller", "contact", "impact_assessment", "notice", "description")
 
 
 class PurposeDeclaration(Protocol):
-    """What is declared: the columns of `SitePurpose` that count."""
+    """The columns of `SitePurpose` from which the state is computed."""
 
     @property
     def legal_basis(self) -> str | None: ...  # noqa: D102 (as the column)
@@ -49,7 +49,7 @@ class PurposeDeclaration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MissingPurposeField:
-    """Something that a sensitive purpose lacks: which field, what is wrong with it, and where it is set."""
+    """A missing or invalid field of a sensitive purpose: name, fault, and the request that sets it."""
 
     field: str
     detail: str
@@ -59,42 +59,49 @@ class MissingPurposeField:
 def find_missing_fields(
     purpose: Purpose, declared: PurposeDeclaration, retention: RetentionSettings
 ) -> list[MissingPurposeField]:
-    """What a declaration lacks before it can be approved; nothing where the purpose is not sensitive."""
+    """Find the fields that a declaration needs before its approval; none if the purpose is not sensitive."""
     if not purpose.sensitive:
         return []
     here = f"PATCH /v1/sites/{{site_id}}/purposes/{purpose.name}"
     found: list[MissingPurposeField] = []
 
-    def lacks(field: str, detail: str, where: str = here) -> None:
+    def add(field: str, detail: str, where: str = here) -> None:
         found.append(MissingPurposeField(field, detail, where))
 
     if declared.legal_basis is None:
-        lacks("legal_basis", "By what right is not said.")
+        add("legal_basis", "The legal basis is missing.")
     elif declared.legal_basis == "not_personal_data":
-        lacks("legal_basis", "Data of a sensitive purpose can be personal: name the basis.")
+        add("legal_basis", "Data of a sensitive purpose can be personal: name the basis.")
     for field in _TEXTS:
         if not getattr(declared, field):
-            lacks(field, "It is not said.")
+            add(field, "The field is missing.")
     if declared.ends_at is None:
-        lacks("ends_at", "It has to end; it can be declared anew then.")
-    _check_retention(purpose, retention, lacks)
+        add("ends_at", "A sensitive purpose needs an end. You can declare it again afterwards.")
+    _check_retention(purpose, retention, add)
     return found
 
 
 def _check_retention(
-    purpose: Purpose, retention: RetentionSettings, lacks: Callable[[str, str, str], None]
+    purpose: Purpose, retention: RetentionSettings, add: Callable[[str, str, str], None]
 ) -> None:
     where = "PUT /v1/sites/{site_id}/retention"
     if retention.days(purpose.name) is None:
-        lacks("retention", f"For how many days it is kept is not set (`purposes.{purpose.name}`).", where)
+        add("retention", f"The retention is missing: set days in `purposes.{purpose.name}`.", where)
     elif not retention.removes:
-        lacks("retention", "The site does not remove what is older (`removes`).", where)
+        add("retention", "The site does not remove older data: set `removes`.", where)
 
 
 def compute_purpose_state(
     purpose: Purpose, declared: PurposeDeclaration | None, retention: RetentionSettings, now: datetime
 ) -> PurposeState:
-    """What holds of a purpose now."""
+    """Compute the state of a purpose.
+
+    Args:
+        purpose: The purpose.
+        declared: Its declaration; None: not declared.
+        retention: The site's retention settings.
+        now: The time.
+    """
     if declared is None:
         return "not_declared"
     if declared.ends_at is not None and declared.ends_at <= now:
@@ -107,12 +114,12 @@ def compute_purpose_state(
 
 
 def exceeds_longest_duration(ends_at: datetime, now: datetime) -> bool:
-    """Whether a sensitive purpose would last too long."""
+    """Whether a sensitive purpose would exceed its longest duration."""
     return ends_at > now + timedelta(days=SENSITIVE_PURPOSE_MAX_DAYS)
 
 
 def is_retention_weaker(purpose: Purpose, before: RetentionSettings, after: RetentionSettings) -> bool:
-    """Whether data of a purpose would be kept longer than before, or be removed no more."""
+    """Whether data of a purpose would be stored longer than before, or no longer be removed."""
     was, now = (each.days(purpose.name) if each.removes else None for each in (before, after))
-    # What was kept for ever cannot be kept longer.
+    # Data that were stored for ever cannot be stored longer.
     return was is not None and (now is None or now > was)

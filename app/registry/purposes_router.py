@@ -1,4 +1,4 @@
-"""REST for purposes: the catalogues, and what each site has declared, approved and ended."""
+"""Serves the REST endpoints of the catalogues of purposes and event types, and of the purposes of sites."""
 
 from typing import Annotated, Final
 
@@ -14,7 +14,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import current_principal
 from app.platform.kernel.errors import NotFoundError
-from app.registry import purpose_service
+from app.registry import purpose_service, repository
 from app.registry.dependencies import SitesReader, SitesWriter
 from app.registry.purpose_schemas import (
     CatalogueEventOut,
@@ -35,36 +35,36 @@ _TYPES: Final = Page[CatalogueEventOut](data=[CatalogueEventOut.of(each) for eac
 @catalogue.get(
     "/purposes",
     operation_id="list_purposes",
-    summary="The catalogue of purposes",
+    summary="List the catalogue of purposes",
     responses=document_problems(401),
 )
 async def list_purposes() -> Page[PurposeOut]:
-    """Every purpose that a site can declare: each metric and each type of events belongs to one of them."""
+    """List all purposes that a site can declare. Each metric and each event type belongs to one of them."""
     return _ALL
 
 
 @catalogue.get(
     "/event-catalogue",
     operation_id="list_event_catalogue",
-    summary="The catalogue of types of events",
+    summary="List the catalogue of event types",
     responses=document_problems(401),
 )
 async def list_event_catalogue() -> Page[CatalogueEventOut]:
-    """Every type of events that is taken, and what each may carry. What is not here is refused."""
+    """List all accepted event types and their fields. Events of other types are refused."""
     return _TYPES
 
 
 @router.get(
     "",
     operation_id="list_site_purposes",
-    summary="Purposes of a site",
+    summary="List a site's purposes",
     responses=document_problems(401, 403, 404),
 )
 async def list_site_purposes(
     site_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> Page[SitePurposeOut]:
-    """All purposes of the catalogue, each as the site has declared it, or as `not_declared`."""
-    site = await purpose_service.get_site(session, site_id, principal)
+    """List all purposes of the catalogue with the site's declarations; others are `not_declared`."""
+    site = await repository.get_site(session, site_id, principal.visible())
     rows = await purpose_service.read_site_purposes(session, site)
     now = await purpose_service.read_database_clock(session)
     shown = [SitePurposeOut.of(site, each, rows.get(each.name), now) for each in PURPOSES]
@@ -74,15 +74,15 @@ async def list_site_purposes(
 @router.get(
     "/{purpose}",
     operation_id="get_site_purpose",
-    summary="A purpose of a site",
+    summary="Read a site's purpose",
     responses=document_problems(401, 403, 404),
 )
 async def get_site_purpose(
     site_id: str, purpose: PurposePathName, principal: SitesReader, session: ReadSessionDep
 ) -> SitePurposeOut:
-    """What the site has declared, in which state it is, and what it lacks."""
+    """Read the site's declaration of a purpose, its state, and its missing fields."""
     found = purpose_service.get_purpose(purpose)
-    site = await purpose_service.get_site(session, site_id, principal)
+    site = await repository.get_site(session, site_id, principal.visible())
     row = await purpose_service.find_site_purpose(session, site, found)
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 
@@ -102,17 +102,17 @@ async def set_site_purpose(
     *,
     matching: PreconditionDep,
 ) -> SitePurposeOut:
-    """Declare a purpose, or declare it anew in place of all that was said.
+    """Declare a purpose, or replace its declaration.
 
-    A sensitive one takes no data until it is approved; one that was approved, and says something else now,
-    takes none until it is approved anew. Without `starts_at` such a one keeps the time that it has.
+    Data of a sensitive purpose are refused until a second person approves it. A change of an approved one
+    needs a new approval. Without `starts_at`, a sensitive purpose that is declared already retains its start.
     """
     site, found, row = await purpose_service.lock_site_purpose(session, site_id, purpose, principal)
     matching.check(SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session)))
-    words = body.words()
+    values = body.column_values()
     if found.sensitive and "starts_at" not in body.model_fields_set and row is not None:
-        words["starts_at"] = row.starts_at
-    row = await purpose_service.declare_purpose(session, site, found, row, values=words, principal=principal)
+        values["starts_at"] = row.starts_at
+    row = await purpose_service.declare_purpose(session, site, found, row, values=values, principal=principal)
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 
 
@@ -131,7 +131,7 @@ async def update_site_purpose(
     *,
     matching: PreconditionDep,
 ) -> SitePurposeOut:
-    """Change the fields that are given. An approval is taken away by it."""
+    """Change the given fields. A change revokes the approval."""
     site, found, row = await purpose_service.lock_site_purpose(session, site_id, purpose, principal)
     if row is None:
         raise NotFoundError("declared purpose", purpose)
@@ -157,9 +157,9 @@ async def end_site_purpose(
     *,
     matching: PreconditionDep,
 ) -> SitePurposeOut:
-    """End it now, or at a time to come: from then on its data are refused. What is stored stays.
+    """End a purpose now or at a future time: from then on its data are refused.
 
-    How long that stays is the site's retention.
+    Stored data stay as long as the site's retention says.
     """
     site, found, row = await purpose_service.lock_site_purpose(session, site_id, purpose, principal)
     if row is None:
@@ -183,10 +183,10 @@ async def approve_site_purpose(
     *,
     matching: PreconditionDep,
 ) -> SitePurposeOut:
-    """Approve what another person declared: its data are taken from now on, or from its beginning on.
+    """Approve a purpose that another person declared. Its data are accepted from now on, or from `starts_at`.
 
-    For a person who signed in, and may write sites of the whole organisation. Send an `If-Match`: what is
-    approved is then what was read.
+    The caller must be a signed-in person with `sites:write` for the whole organisation. Send `If-Match` to
+    approve exactly the declaration that you read.
     """
     site, found, row = await purpose_service.lock_site_purpose(session, site_id, purpose, principal)
     if row is None:
@@ -211,7 +211,7 @@ async def delete_site_purpose(
     *,
     matching: PreconditionDep,
 ) -> None:
-    """The same as `POST …/end` without a time: what was declared is not forgotten, it ends."""
+    """End a purpose now, as `POST …/end` without a time. The declaration is not deleted."""
     site, found, row = await purpose_service.lock_site_purpose(session, site_id, purpose, principal)
     if row is None:
         raise NotFoundError("declared purpose", purpose)

@@ -1,11 +1,10 @@
-"""Quotas: how much an organisation may have, what it has, and the refusal of what exceeds it.
+"""Enforces the quotas of organisations, and reports their usage.
 
-A quota that an organisation was given holds for it; of an integrator it holds for it and its clients
-together. Who was given none is held by the installation's default, each by itself. So what a client makes can
-be refused for its integrator's quota, of which it is told nothing but that.
+A quota of an integrator applies to it and its clients together; a quota of another organisation to it alone.
+An organisation without a quota gets the installation's default, for itself. So a client can be refused
+because of its integrator's quota; the error then shows no numbers.
 
-Must not know samples: ingest takes room for those itself (`app.ingest.pipeline.quota_cache`), by
-`load_sample_quotas`.
+Quotas of samples are enforced by ingest (`app.ingest.pipeline.quota_cache`), with `load_sample_quotas`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -83,12 +82,13 @@ LEFT JOIN (
 
 
 class OrganisationQuotaExceededError(ConflictError):
-    """What is asked for exceeds a quota.
+    """The request exceeds a quota.
 
     Attributes:
-        quota: which.
-        number: how much was asked for.
-        organisations: in whose figures it is counted: whose it would have been, and whose quota it is.
+        quota: The quota.
+        number: The number of requested items.
+        organisations: The organisations that count the refusal: the owner of the items, and the holder of the
+            quota.
     """
 
     code = "quota_exceeded"
@@ -96,12 +96,12 @@ class OrganisationQuotaExceededError(ConflictError):
     def __init__(
         self, quota: Quota, number: int, organisations: Iterable[UUID], *, limit: int | None, used: int | None
     ) -> None:
-        what = _WORDS[quota]
+        items = _WORDS[quota]
         if limit is None:
-            detail = f"The integrator's quota of {what} is used up. Ask it for more."
+            detail = f"The integrator's quota of {items} is used up. Ask the integrator to raise it."
         else:
             detail = (
-                f"The quota is {limit} {what}, of which {used} are used: {number} more cannot be made. "
+                f"The quota is {limit} {items}, of which {used} are used: {number} more cannot be created. "
                 "Delete some, or have the quota raised."
             )
         super().__init__(detail, extra={"quota": quota, "limit": limit, "used": used})
@@ -117,19 +117,20 @@ async def check_quota(
     settings: QuotaSettings,
     visible: TenantScope,
 ) -> None:
-    """Refuse what was just made in this transaction where it exceeds a quota.
+    """Refuse items that this transaction just created if they exceed a quota.
 
-    Whoever makes more of the same waits here until the transaction ends: two cannot both take the last place.
+    Concurrent transactions with the same quota wait here until this one ends, so that only one gets the last
+    free slot.
 
     Args:
         session: The transaction.
-        quota: Of what.
-        added: How many were made, by organisation.
+        quota: The quota.
+        added: The numbers of created items by organisation.
         settings: The installation's defaults.
-        visible: What the caller may see: it is told no numbers of other quotas.
+        visible: The caller's tenant scope: the error shows no numbers of quotas outside it.
 
     Raises:
-        QuotaExceededError: It does; the transaction is to be rolled back.
+        OrganisationQuotaExceededError: The quota is exceeded; the caller must roll back.
     """
     found = await session.execute(
         _ROOM, {"owners": list(added), "which": quota, "otherwise": settings.default(quota)}
@@ -139,22 +140,22 @@ async def check_quota(
         if used <= most:
             continue
         number = sum(added[other] for other, its, _, _ in rows if its == holder)
-        told = holder == owner or visible.includes(holder)
+        is_visible = holder == owner or visible.includes(holder)
         raise OrganisationQuotaExceededError(
             quota,
             number,
             (owner, holder),
-            limit=most if told else None,
-            used=used - number if told else None,
+            limit=most if is_visible else None,
+            used=used - number if is_visible else None,
         )
 
 
 async def count_quota_refusal(
     database: Database, error: OrganisationQuotaExceededError, now: datetime
 ) -> None:
-    """Count what was refused, in a transaction of its own: the one that was refused is rolled back.
+    """Count a refusal in a separate transaction, since the refused one is rolled back.
 
-    Never fails: what was refused stays refused.
+    It never raises: a refusal that cannot be counted is logged.
     """
     QUOTA_REFUSED.labels(error.quota).inc(error.number)
     counted = {
@@ -172,18 +173,18 @@ async def count_quota_refusal(
 
 
 def get_assigned_quotas(row: Organisation) -> dict[Quota, int | None]:
-    """The quotas that an organisation was given; None where it has the installation's default."""
+    """Get the quotas that are set for an organisation; None: the installation's default applies."""
     return {quota: getattr(row, f"quota_{quota}") for quota in QUOTAS}
 
 
 class QuotaUsage(NamedTuple):
-    """What of a quota is used.
+    """The usage of a quota.
 
     Attributes:
-        limit: how much there may be; None: no limit.
-        used: how much there is; of samples, how many were stored in the day.
-        refused: how much was refused in the day.
-        with_clients: whether an integrator's clients count too.
+        limit: The quota; None: no limit.
+        used: The number of items; of samples, the number stored on the day.
+        refused: The number of items refused on the day.
+        with_clients: Whether the items of an integrator's clients are included.
     """
 
     limit: int | None
@@ -195,7 +196,14 @@ class QuotaUsage(NamedTuple):
 async def read_quota_usage(
     session: AsyncSession, organisation_id: UUID, settings: QuotaSettings, day: date
 ) -> dict[Quota, QuotaUsage]:
-    """What an organisation within the caller's reach uses of each quota."""
+    """Read an organisation's usage of each quota.
+
+    Args:
+        session: A session whose tenant scope includes the organisation.
+        organisation_id: The organisation.
+        settings: The installation's defaults.
+        day: The day (UTC) of samples and refusals.
+    """
     rows = await session.execute(
         _USE,
         {
@@ -208,7 +216,7 @@ async def read_quota_usage(
 
 
 class SampleQuotaRow(NamedTuple):
-    """What one organisation has used of one quota of samples: its own, or its integrator's."""
+    """The usage of a quota of samples by one organisation. The holder is it, or its integrator."""
 
     owner: UUID
     holder: UUID
@@ -220,13 +228,13 @@ class SampleQuotaRow(NamedTuple):
 async def load_sample_quotas(
     connection: RawConnection, day: date, default: int | None
 ) -> list[SampleQuotaRow]:
-    """The quotas of samples that hold for each organisation, and what each has used and was refused that day.
+    """Load the quotas of samples of all organisations, with the stored and refused samples of a day.
 
-    Of a quota that several share, what they have used together is the sum over its `holder`.
+    The usage of a shared quota is the sum over the rows with its `holder`.
 
     Args:
-        connection: of a process that works for everybody.
-        day: UTC.
-        default: the installation's; None: only who was given a quota is held by one.
+        connection: A connection with the full tenant scope.
+        day: The day (UTC).
+        default: The installation's default; None: no limit.
     """
     return [SampleQuotaRow(*row) for row in await connection.fetch(_ACCOUNTS, day, SAMPLES, default)]

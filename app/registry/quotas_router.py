@@ -1,6 +1,6 @@
-"""REST for quotas: the platform's administrators give them, and integrators their clients; all see theirs.
+"""Serves the REST endpoints of an organisation's quotas and their usage, with their JSON schemas.
 
-The shapes of quotas and of what is used of them. Shapes only.
+Platform administrators set the quotas of all organisations, integrators those of their clients.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,8 +18,7 @@ from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
-from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError
-from app.platform.kernel.ids import parse_id
+from app.platform.kernel.errors import ForbiddenError, InvalidError
 from app.registry import repository
 from app.registry.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
 from app.registry.models import Organisation
@@ -30,7 +29,7 @@ _Quota = Annotated[int, _MOST]
 
 
 class QuotasSet(RequestBody):
-    """What an organisation may have. What is left out, or null, is the installation's default."""
+    """The quotas of an organisation. A field that is left out, or null, is the installation's default."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"boxes": 500, "webhooks": 20, "samples_per_day": 5_000_000}]}
@@ -40,12 +39,12 @@ class QuotasSet(RequestBody):
     boxes: _Quota | None = Field(None, description="Boxes")
     api_keys: _Quota | None = Field(None, description="API keys that are not revoked")
     webhooks: _Quota | None = Field(None, description="Webhooks and channels together")
-    clients: _Quota | None = Field(None, description="Organisations of an integrator's clients")
-    samples_per_day: _Quota | None = Field(None, description="Samples stored in a day (UTC)")
+    clients: _Quota | None = Field(None, description="Clients of an integrator")
+    samples_per_day: _Quota | None = Field(None, description="Samples stored on a day (UTC)")
 
 
 class QuotasOut(ResourceModel):
-    """What an organisation was given; null: what the installation gives to all."""
+    """The quotas that are set for an organisation; null: the installation's default."""
 
     sites: int | None
     boxes: int | None
@@ -56,21 +55,21 @@ class QuotasOut(ResourceModel):
 
 
 class UseOut(BaseModel):
-    """What of one quota is used."""
+    """The usage of a quota."""
 
-    limit: int | None = Field(description="How much there may be; null: any number")
-    used: int = Field(description="How much there is; of samples, how many were stored in the day")
-    remaining: int | None = Field(description="How much more there may be; null: any number")
-    refused: int = Field(description="How much was refused in the day (UTC)")
-    with_clients: bool = Field(description="Whether what an integrator's clients use counts too")
+    limit: int | None = Field(description="The quota; null: no limit")
+    used: int = Field(description="Number of items; of samples, the number stored on the day")
+    remaining: int | None = Field(description="Number of items left; null: no limit")
+    refused: int = Field(description="Number of items refused on the day (UTC)")
+    with_clients: bool = Field(description="Whether the items of an integrator's clients are included")
 
 
 class UsageOut(BaseModel):
-    """What an organisation may have, what it uses, and what it was refused today."""
+    """An organisation's quotas, their usage, and the refusals of today."""
 
     organisation_id: UUID
-    day: date = Field(description="Today, in UTC: of `samples_per_day`, and of all that was refused")
-    resets_at: datetime = Field(description="When the day ends")
+    day: date = Field(description="Today (UTC), the day of `samples_per_day` and of all `refused`")
+    resets_at: datetime = Field(description="End of the day")
     sites: UseOut
     boxes: UseOut
     api_keys: UseOut
@@ -84,25 +83,14 @@ router: Final = APIRouter(
 )
 
 
-async def _organisation(
-    session: AsyncSession, identifier: str, principal: Principal, *, lock: bool = False
-) -> Organisation:
-    row = await repository.find_organisation(
-        session, parse_id(identifier, "organisation"), principal.visible(), lock=lock
-    )
-    if row is None:
-        raise NotFoundError("organisation", identifier)
-    return row
-
-
-async def _check_gives(
+async def _check_may_set(
     session: AsyncSession,
     principal: Principal,
     row: Organisation,
-    wanted: QuotasSet,
+    quotas: QuotasSet,
     defaults: QuotaSettings,
 ) -> None:
-    """Refuse who gives itself something, or more than it has.
+    """Refuse callers that set their own quotas, or quotas above their own.
 
     Raises:
         ForbiddenError: The caller is neither an administrator of the platform nor the client's integrator.
@@ -110,16 +98,16 @@ async def _check_gives(
     """
     if principal.platform:
         return
-    giver = await repository.find_organisation(session, principal.organisation_id, principal.visible())
-    if giver is None or row.parent_id != giver.id:
+    integrator = await repository.find_organisation(session, principal.organisation_id, principal.visible())
+    if integrator is None or row.parent_id != integrator.id:
         raise ForbiddenError(
-            "Quotas are given by the platform's administrators, and by a client's integrator."
+            "Only administrators of the platform and the client's integrator can set these quotas."
         )
-    for quota, own in get_assigned_quotas(giver).items():
+    for quota, own in get_assigned_quotas(integrator).items():
         most = defaults.default(quota) if own is None else own
-        asked: int | None = getattr(wanted, quota)
-        if most is not None and asked is not None and asked > most:
-            detail = f"This is more than the integrator's own quota, which is {most}."
+        requested: int | None = getattr(quotas, quota)
+        if most is not None and requested is not None and requested > most:
+            detail = f"The quota exceeds the integrator's own quota, which is {most}."
             raise InvalidError(detail, code="quota_above_own").at(f"body.{quota}")
 
 
@@ -132,8 +120,9 @@ async def _check_gives(
 async def get_organisation_quotas(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> QuotasOut:
-    """What it was given. `GET …/usage` has what goes for it, with what is used."""
-    return QuotasOut(**get_assigned_quotas(await _organisation(session, organisation_id, principal)))
+    """Read the quotas set for an organisation. `GET …/usage` shows those in force and their usage."""
+    row = await repository.get_organisation(session, organisation_id, principal.visible())
+    return QuotasOut(**get_assigned_quotas(row))
 
 
 @router.put(
@@ -151,14 +140,14 @@ async def set_organisation_quotas(
     defaults: DefaultQuotas,
     matching: PreconditionDep,
 ) -> QuotasOut:
-    """Give an organisation other quotas, in place of all that it had.
+    """Replace all quotas of an organisation.
 
-    The platform's administrators give any, an integrator its clients' and none above its own. What an
-    integrator was given holds for it and its clients together. What there is too much of already stays.
+    Administrators of the platform can set any quota; an integrator can set its clients' quotas up to its own.
+    An integrator's quota applies to it and its clients together. Items above a new quota are not deleted.
     """
-    row = await _organisation(session, organisation_id, principal, lock=True)
+    row = await repository.get_organisation(session, organisation_id, principal.visible(), lock=True)
     matching.check(QuotasOut(**get_assigned_quotas(row)))
-    await _check_gives(session, principal, row, body, defaults)
+    await _check_may_set(session, principal, row, body, defaults)
     for quota, most in body.model_dump().items():
         setattr(row, f"quota_{quota}", most)
     row.updated_at = datetime.now(UTC)
@@ -166,7 +155,7 @@ async def set_organisation_quotas(
     return QuotasOut(**get_assigned_quotas(row))
 
 
-def _shown(use: QuotaUsage) -> UseOut:
+def _to_usage(use: QuotaUsage) -> UseOut:
     remaining = None if use.limit is None else max(use.limit - use.used, 0)
     return UseOut(**use._asdict(), remaining=remaining)
 
@@ -174,19 +163,19 @@ def _shown(use: QuotaUsage) -> UseOut:
 @router.get(
     "/usage",
     operation_id="get_organisation_usage",
-    summary="What an organisation uses of its quotas",
+    summary="Read an organisation's usage of its quotas",
     responses=document_problems(401, 403, 404),
 )
 async def get_organisation_usage(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep, defaults: DefaultQuotas
 ) -> UsageOut:
-    """What it may have, what it has, and what it was refused today."""
-    row = await _organisation(session, organisation_id, principal)
+    """Read the quotas in force for an organisation, their usage, and the refusals of today."""
+    row = await repository.get_organisation(session, organisation_id, principal.visible())
     today = datetime.now(UTC).date()
     uses = await read_quota_usage(session, row.id, defaults, today)
     return UsageOut(
         organisation_id=row.id,
         day=today,
         resets_at=datetime.combine(today + timedelta(days=1), time(), UTC),
-        **{quota: _shown(use) for quota, use in uses.items()},
+        **{quota: _to_usage(use) for quota, use in uses.items()},
     )

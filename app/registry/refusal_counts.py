@@ -1,10 +1,8 @@
-"""Counts what the doors refuse for its purpose or its content, by day: all that is ever known of it.
+"""Counts refusals for purpose or content by day, and records the last refusal of each box.
 
-Owns how counts are added and folded. Must not know what was refused, nor why it was.
-
-Notes when something of a box was last refused, and why: what a box's shown activity is made from.
-
-Owns the row of each box. Must not judge refusals, nor keep what was refused.
+The refused content is never stored: the counts in `door_refusals` are all that remains. Each connection adds
+to its own rows; past days are summed up later. `box_refusals` has a row for each box, from which its activity
+is computed.
 """
 
 from collections.abc import Mapping
@@ -24,13 +22,13 @@ _log = get_logger(__name__)
 
 
 class RefusalCountKey(NamedTuple):
-    """What is counted together.
+    """The key of a count of refusals.
 
     Attributes:
-        organisation_id: whose box it was, or whose key; None where neither is known.
-        site_id: where the box stands, where that is known.
-        code: one of `app.platform.kernel.rejection_codes.NEVER_STORED_CODES`.
-        purpose: by the catalogue's name, where it is known.
+        organisation_id: The organisation of the box or the API key; None: unknown.
+        site_id: The site of the box; None: unknown.
+        code: One of `app.platform.kernel.rejection_codes.NEVER_STORED_CODES`.
+        purpose: The name of the purpose in the catalogue; None: unknown.
     """
 
     organisation_id: UUID | None
@@ -39,8 +37,8 @@ class RefusalCountKey(NamedTuple):
     purpose: str | None
 
 
-# Each connection has rows of its own: doors never wait for each other. In one order, should two share a
-# number of a process (one that ended, and was begun anew).
+# Each connection has its own rows, so that ingest endpoints never wait for each other. The order prevents a
+# deadlock if two connections share a backend's process id (it is reused after the backend has ended).
 _ADD: Final = """
 INSERT INTO door_refusals AS r (day, organisation_id, site_id, door, code, purpose, writer, refused)
 SELECT $1, organisation_id, site_id, $2, code, purpose, pg_backend_pid(), refused
@@ -49,8 +47,8 @@ FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bigint[])
 ORDER BY organisation_id, site_id, code, purpose
 ON CONFLICT ON CONSTRAINT uq_door_refusals DO UPDATE SET refused = r.refused + excluded.refused
 """
-# Nobody writes to a past day any more but who began before midnight; that one finds its row gone, and makes
-# another, which the next turn folds.
+# Only transactions that began before midnight still write to a past day. They insert a new row, which the
+# next run sums up.
 _FOLD: Final = """
 WITH past AS (
     DELETE FROM door_refusals WHERE day < $1 AND writer <> 0
@@ -63,8 +61,8 @@ ON CONFLICT ON CONSTRAINT uq_door_refusals DO UPDATE SET refused = r.refused + e
 """
 
 
-# Texts are compared: what a path names need be no id at all.
-_PLACE: Final = text(
+# Compared as texts: the parameter of a path need not be a UUID.
+_FIND_SITE: Final = text(
     """
     SELECT s.organisation_id, s.id FROM sites s
     WHERE s.id::text = :site
@@ -92,10 +90,10 @@ async def add_refusal_counts(
     """Add to the counts of the day (UTC).
 
     Args:
-        connection: in the transaction of what was taken of the same batch.
-        counts: how many of each.
-        door: "mqtt", "http" or "rest".
-        now: says which day it is.
+        connection: The connection, in the transaction that stores the rest of the batch.
+        counts: The numbers of refusals by key.
+        door: The ingest endpoint: "mqtt", "http" or "rest".
+        now: The time, which decides the day.
     """
     if counts:
         columns = map(list, zip(*counts, strict=True))
@@ -111,34 +109,42 @@ async def count_rest_refusal(
     box: str | None,
     now: datetime,
 ) -> None:
-    """Count what REST has refused, in a transaction of its own: the one that was refused is rolled back.
+    """Count a refusal of the REST API in a separate transaction, since the refused one is rolled back.
 
-    Under the site that the path names, where the caller may see it; else under the caller's organisation.
-    Never fails: what was refused stays refused.
+    It counts for the site of the path if it is in the caller's tenant scope, else for the caller's
+    organisation. It never raises: a refusal that cannot be counted is logged.
+
+    Args:
+        database: The database.
+        code: The rejection code.
+        principal: The caller; None: not authenticated.
+        site: The site id in the path, unchecked.
+        box: The box id in the path, unchecked.
+        now: The time, which decides the day (UTC).
     """
     DOOR_REFUSALS.labels("rest", code).inc()
-    owner, place = None if principal is None else principal.organisation_id, None
+    owner, site_id = None if principal is None else principal.organisation_id, None
     try:
         with run_with_full_scope(), suspend_commit_step():
             async with database.write() as session:
-                found = (await session.execute(_PLACE, {"site": site, "box": box})).one_or_none()
+                found = (await session.execute(_FIND_SITE, {"site": site, "box": box})).one_or_none()
                 if found is not None and principal is not None and principal.visible().includes(*found):
-                    owner, place = found
-                row = {"day": now.date(), "owner": owner, "site": place, "code": code}
+                    owner, site_id = found
+                row = {"day": now.date(), "owner": owner, "site": site_id, "code": code}
                 await session.execute(_ADD_ONE, row)
     except (SQLAlchemyError, OSError, TimeoutError) as failure:
         _log.warning("refusal_not_counted", code=code, error=redact_error(failure))
 
 
 async def fold_refusal_counts(connection: RawConnection, now: datetime) -> None:
-    """Sum up the days that are over: a row for each thing that is counted, whoever wrote it."""
+    """Sum up the counts of past days to one row for each key."""
     await connection.execute(_FOLD, now.date())
 
 
 NOTED_EVERY_S: Final = 10
-"""A box's refusals, and when samples of it came by MQTT, are written every so many seconds."""
+"""The shortest interval (s) between two writes of a box's last refusal, or of its last arrival by MQTT."""
 
-# In the order of the keys: two doors that note the same boxes wait for each other, and never in a circle.
+# In the order of keys, so that two ingest processes with the same boxes cannot deadlock.
 _NOTE: Final = """
 INSERT INTO box_refusals AS r (box_key, refused_at, code)
 SELECT box_key, $1, code FROM unnest($2::integer[], $3::text[]) AS given (box_key, code) ORDER BY box_key
@@ -148,6 +154,6 @@ WHERE excluded.refused_at > r.refused_at + make_interval(secs => $4)
 
 
 async def record_box_refusals(connection: RawConnection, codes: Mapping[int, str], *, now: datetime) -> None:
-    """Note the newest refusals of boxes, by their keys, in the caller's transaction."""
+    """Record the newest rejection codes by box key, in the caller's transaction."""
     if codes:
         await connection.execute(_NOTE, now, list(codes), list(codes.values()), NOTED_EVERY_S)

@@ -1,4 +1,4 @@
-"""REST for what the doors refused for its purpose or its content: how much of what, by day; never what."""
+"""Serves the REST endpoint of the daily counts of refusals for purpose or content."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -39,38 +39,40 @@ type RefusalCode = Literal[
 _DEFAULT_DAYS: Final = 30
 _CURSOR: Final = "refusals"
 _COLUMNS: Final = DOOR_REFUSALS.c
-_WHOSE: Final = (_COLUMNS.organisation_id, _COLUMNS.site_id)
-_WHAT: Final = (_COLUMNS.door, _COLUMNS.code, _COLUMNS.purpose)
-# The order of rows, in which nothing is null: in the same a page goes on.
+_OWNER_COLUMNS: Final = (_COLUMNS.organisation_id, _COLUMNS.site_id)
+_REASON_COLUMNS: Final = (_COLUMNS.door, _COLUMNS.code, _COLUMNS.purpose)
+# The order of rows, without nulls: the cursor compares by it.
 _ORDER: Final = (
     _COLUMNS.day,
-    *(func.coalesce(cast(each, Text), "") for each in (*_WHOSE, *_WHAT)),
+    *(func.coalesce(cast(each, Text), "") for each in (*_OWNER_COLUMNS, *_REASON_COLUMNS)),
 )
 
 
 class RefusalsOfDay(BaseModel):
-    """How much was refused on one day for one reason, and kept nowhere."""
+    """The number of refusals of one day with the same site, endpoint, code and purpose."""
 
-    day: date = Field(description="In UTC")
-    organisation_id: UUID | None = Field(description="Null where it is not known whose it was")
-    site_id: UUID | None = Field(description="Null where it is not known of which site it was")
-    door: RefusalDoor = Field(description="Where it came: by MQTT, by HTTP from boxes, or as a body of REST")
-    code: RefusalCode = Field(description="The reason code")
-    purpose: PurposeName | None = Field(description="Of what it was, where that is known")
-    refused: int = Field(description="How many: messages, samples, events or bodies")
+    day: date = Field(description="The day (UTC)")
+    organisation_id: UUID | None = Field(description="The organisation; null: unknown")
+    site_id: UUID | None = Field(description="The site; null: unknown")
+    door: RefusalDoor = Field(
+        description="The ingest endpoint: MQTT, HTTP ingest of boxes, or the body of a REST request"
+    )
+    code: RefusalCode = Field(description="The rejection code")
+    purpose: PurposeName | None = Field(description="The purpose of the data; null: unknown")
+    refused: int = Field(description="Number of refused messages, samples, events or bodies")
 
 
 class RefusalsOut(BaseModel):
-    """What was refused for its purpose or its content in a range of days."""
+    """The counts of refusals for purpose or content in a range of days."""
 
-    total: int = Field(description="How many in all of the range, on whatever page")
-    totals: dict[str, int] = Field(description="The same by reason code")
+    total: int = Field(description="Number of refusals in the whole range, on all pages")
+    totals: dict[str, int] = Field(description="Number of refusals in the whole range, by rejection code")
     data: list[RefusalsOfDay]
-    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+    next: str | None = Field(description="Send this as `cursor` to get the next page; null on the last page")
 
 
 class RefusalCountQuery(NamedTuple):
-    """Which counts are asked for; None asks nothing. Days from `first`, before `last`."""
+    """The conditions of the list; None: no condition. Days from `first`, before `last`."""
 
     first: date
     last: date
@@ -81,8 +83,8 @@ class RefusalCountQuery(NamedTuple):
     purpose: str | None
 
     def conditions(self, visible: TenantScope) -> list[ColumnElement[bool]]:
-        """The same for a query; what is nobody's is seen by the platform's administrators alone."""
-        asked = (
+        """Make the SQL conditions. Only the full tenant scope includes counts without an organisation."""
+        filters = (
             (_COLUMNS.site_id, self.site_id),
             (_COLUMNS.organisation_id, self.organisation_id),
             (_COLUMNS.code, self.code),
@@ -92,24 +94,25 @@ class RefusalCountQuery(NamedTuple):
         return [
             _COLUMNS.day >= self.first,
             _COLUMNS.day < self.last,
-            *(column == value for column, value in asked if value is not None),
-            *visible.within(*_WHOSE),
+            *(column == value for column, value in filters if value is not None),
+            *visible.within(*_OWNER_COLUMNS),
         ]
 
 
-async def _wanted(  # noqa: PLR0917 (one for each parameter)
+async def _parse_query(  # noqa: PLR0917 (one for each parameter)
     from_: Annotated[
         InstantParameter | None,
-        Query(alias="from", description="Days (UTC) from that of this time; 30 days ago without it"),
+        Query(alias="from", description="The first day (UTC) is the day of this time. Default: 30 days ago"),
     ] = None,
     to: Annotated[
-        InstantParameter | None, Query(description="Days that begin before this; up to today without it")
+        InstantParameter | None,
+        Query(description="Only days that begin before this time. Default: until today"),
     ] = None,
     site: Annotated[Identifier | None, Query(description="Only of this site")] = None,
     organisation: OrganisationFilter = None,
-    code: Annotated[RefusalCode | None, Query(description="Only for this reason")] = None,
-    door: Annotated[RefusalDoor | None, Query(description="Only at this door")] = None,
-    purpose: Annotated[PurposeName | None, Query(description="Only of this purpose")] = None,
+    code: Annotated[RefusalCode | None, Query(description="Only this rejection code")] = None,
+    door: Annotated[RefusalDoor | None, Query(description="Only this ingest endpoint")] = None,
+    purpose: Annotated[PurposeName | None, Query(description="Only this purpose")] = None,
 ) -> RefusalCountQuery:
     now = datetime.now(UTC)
     last = now.date() + timedelta(days=1)
@@ -117,39 +120,38 @@ async def _wanted(  # noqa: PLR0917 (one for each parameter)
         last = (to.astimezone(UTC) + timedelta(days=1, microseconds=-1)).date()
     first = (now - timedelta(days=_DEFAULT_DAYS) if from_ is None else from_.astimezone(UTC)).date()
     if from_ is not None and to is not None and from_ > to:
-        raise InvalidError("`from` is after `to`", code="range_reversed")
+        raise InvalidError("`from` is after `to`.", code="range_reversed")
     return RefusalCountQuery(first, last, site, organisation, code, door, purpose)
 
 
 @router.get(
     "",
     operation_id="list_refusals",
-    summary="What was refused and is kept nowhere",
+    summary="List refusals for purpose or content",
     responses=document_problems(401, 403),
 )
 async def list_refusals(
     principal: SitesReader,
     session: ReadSessionDep,
-    wanted: Annotated[RefusalCountQuery, Depends(_wanted)],
+    query: Annotated[RefusalCountQuery, Depends(_parse_query)],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> RefusalsOut:
-    """Count what was refused since its site has no basis for it, or since it must never enter.
+    """Count data that were refused because the site has no purpose for them, or because of forbidden content.
 
-    By day, site, door, reason and purpose, in the order of the days. What it was is kept nowhere, so that
-    there is nothing to read, to replay or to delete: `GET /v1/quarantine` has what was refused for other
-    reasons.
+    The counts are by day, site, endpoint, code and purpose, in the order of days. The refused data are not
+    stored and cannot be read or replayed. `GET /v1/quarantine` lists what was refused for other reasons.
     """
-    conditions = wanted.conditions(principal.visible())
+    conditions = query.conditions(principal.visible())
     refused = func.sum(_COLUMNS.refused)
     by_code = select(_COLUMNS.code, refused).where(*conditions).group_by(_COLUMNS.code)
     totals = {code: int(number) for code, number in await session.execute(by_code.order_by(_COLUMNS.code))}
-    page = select(_COLUMNS.day, *_WHOSE, *_WHAT, refused).where(*conditions)
+    page = select(_COLUMNS.day, *_OWNER_COLUMNS, *_REASON_COLUMNS, refused).where(*conditions)
     if cursor is not None:
-        key = decode_cursor(_CURSOR, cursor, date.fromisoformat, *[_plain] * (len(_ORDER) - 1))
+        key = decode_cursor(_CURSOR, cursor, date.fromisoformat, *[_check_text] * (len(_ORDER) - 1))
         page = page.where(tuple_(*_ORDER) > tuple_(*(literal(part) for part in key)))
-    page = page.group_by(_COLUMNS.day, *_WHOSE, *_WHAT).order_by(*_ORDER).limit(limit + 1)
-    rows, following = cut_page((await session.execute(page)).all(), limit, _cursor_of)
+    page = page.group_by(_COLUMNS.day, *_OWNER_COLUMNS, *_REASON_COLUMNS).order_by(*_ORDER).limit(limit + 1)
+    rows, following = cut_page((await session.execute(page)).all(), limit, _make_cursor)
     names = RefusalsOfDay.model_fields
     return RefusalsOut(
         total=sum(totals.values()),
@@ -159,8 +161,8 @@ async def list_refusals(
     )
 
 
-def _plain(value: object) -> str:
-    """A text of a cursor that a database takes (TypeError, ValueError)."""
+def _check_text(value: object) -> str:
+    """Check that a part of a cursor is a text that PostgreSQL accepts (TypeError, ValueError)."""
     if not isinstance(value, str):
         raise TypeError
     if "\0" in value:
@@ -169,7 +171,7 @@ def _plain(value: object) -> str:
     return value
 
 
-def _cursor_of(row: Any) -> str:  # noqa: ANN401 (a row of the page)
+def _make_cursor(row: Any) -> str:  # noqa: ANN401 (a row of the page)
     return encode_cursor(
         _CURSOR, row[0].isoformat(), *("" if part is None else str(part) for part in row[1:6])
     )

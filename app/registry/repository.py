@@ -1,11 +1,8 @@
-"""Queries on organisations, API keys and sites; `app.registry.box_repository` has those on boxes.
+"""Reads and writes organisations, API keys and sites; those of boxes are in `app.registry.box_repository`.
 
-Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
-outside of it is not found. Nothing is decided here, and nothing committed.
-
-The platform's own organisation, and the first administrator's key.
-
-What keeps an organisation from being deleted: how much of it there is, and what to do first.
+Functions with the parameter `visible` find only rows in that tenant scope. The caller decides and commits.
+Also creates the platform's organisation with its first API key, and counts what blocks the deletion of an
+organisation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,15 +35,15 @@ from app.platform.http.contract.sorting import (
 )
 from app.platform.identity.principals import ALL_SCOPES, ApiKey
 from app.platform.kernel.api_keys import hash_key, make_key_hint
-from app.platform.kernel.errors import ConflictError
-from app.platform.kernel.ids import new_id
+from app.platform.kernel.errors import ConflictError, NotFoundError
+from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Organisation, Site
 
-# Rules belong to a room above this one: only whether there are any matters here.
+# A table of `app.rules`, a higher layer: read only to know whether there are any.
 _RULES: Final = table("rules", column("site_id"), column("deleted_at"))
 
-# Ids are made in the order of creation.
+# Ids are UUIDv7, in the order of creation: `created_at` needs no column of its own.
 ORGANISATIONS: Final = SortOrders(
     "organisations",
     (uuid_sort_key(Organisation.id),),
@@ -70,29 +67,65 @@ SITES: Final = SortOrders(
 
 
 def contains_ignoring_case(column: SQLColumnExpression[Any], part: str) -> ColumnElement[bool]:
-    """The condition that a part occurs in a text, in any case."""
+    """Make the condition that a text contains a part, case-insensitive."""
     return func.strpos(func.lower(column), part.lower()) > 0
 
 
 async def find_organisation(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Organisation | None:
-    """One organisation; with `lock` nobody else changes it, while what refers to it may come."""
+    """Find an organisation.
+
+    Args:
+        session: The session.
+        identifier: The organisation's id.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends. Other rows may still be inserted that refer to it.
+    """
     statement = select(Organisation).where(Organisation.id == identifier)
     statement = statement.where(*visible.within(Organisation.id))
     return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
 
+async def get_organisation(
+    session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False
+) -> Organisation:
+    """Get an organisation.
+
+    Args:
+        session: The session.
+        identifier: The organisation's id, as in the path.
+        visible: The caller's tenant scope.
+        lock: As in `find_organisation`.
+
+    Raises:
+        NotFoundError: The organisation does not exist, or is outside the tenant scope.
+    """
+    row = await find_organisation(session, parse_id(identifier, "organisation"), visible, lock=lock)
+    if row is None:
+        raise NotFoundError("organisation", identifier)
+    return row
+
+
 async def list_organisations(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     kind: str | None,
     parent: UUID | None,
     search: str | None,
 ) -> Sequence[Organisation]:
-    """Organisations; `search` is a part of the name."""
+    """List organisations: a page and one more row.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        kind: Only organisations of this kind.
+        parent: Only clients of this organisation.
+        search: A part of the name, case-insensitive.
+    """
     statement = select(Organisation).where(*visible.within(Organisation.id))
     if kind is not None:
         statement = statement.where(Organisation.kind == kind)
@@ -100,11 +133,11 @@ async def list_organisations(
         statement = statement.where(Organisation.parent_id == parent)
     if search is not None:
         statement = statement.where(contains_ignoring_case(Organisation.name, search))
-    return (await session.scalars(ORGANISATIONS.page(statement, asked))).all()
+    return (await session.scalars(ORGANISATIONS.page(statement, page_request))).all()
 
 
 async def list_client_ids(session: AsyncSession, parent: UUID) -> Sequence[UUID]:
-    """The organisations whose parent this is."""
+    """List the ids of an organisation's clients."""
     return (await session.scalars(select(Organisation.id).where(Organisation.parent_id == parent))).all()
 
 
@@ -118,7 +151,14 @@ def _keys(visible: TenantScope, *, revoked: bool) -> Select[ApiKey]:
 async def find_api_key(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> ApiKey | None:
-    """One key that was not revoked; with `lock` nobody else changes it until the transaction ends."""
+    """Find an API key that is not revoked.
+
+    Args:
+        session: The session.
+        identifier: The key's id.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends.
+    """
     statement = _keys(visible, revoked=False).where(ApiKey.id == identifier)
     return await session.scalar(statement.with_for_update(key_share=True) if lock else statement)
 
@@ -126,19 +166,28 @@ async def find_api_key(
 async def list_api_keys(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     revoked: bool,
     search: str | None,
 ) -> Sequence[ApiKey]:
-    """Keys: those in use, or those that were revoked; `search` is a part of the name."""
+    """List API keys: a page and one more row.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        organisation: Only keys of this organisation.
+        revoked: List revoked keys instead of keys in use.
+        search: A part of the name, case-insensitive.
+    """
     statement = _keys(visible, revoked=revoked)
     if organisation is not None:
         statement = statement.where(ApiKey.organisation_id == organisation)
     if search is not None:
         statement = statement.where(contains_ignoring_case(ApiKey.name, search))
-    return (await session.scalars(API_KEYS.page(statement, asked))).all()
+    return (await session.scalars(API_KEYS.page(statement, page_request))).all()
 
 
 def _sites(visible: TenantScope) -> Select[Site]:
@@ -149,15 +198,15 @@ def _sites(visible: TenantScope) -> Select[Site]:
 async def find_site(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False, closed: bool = False
 ) -> Site | None:
-    """One site.
+    """Find a site.
 
     Args:
-        session: The caller's.
-        identifier: Which.
-        visible: What the caller may see.
-        lock: It cannot be changed until the transaction ends.
-        closed: Nothing can be put there either. Not for who changes it: that waits for batches under way,
-            which may be about to count a refusal of this site.
+        session: The session.
+        identifier: The site's id.
+        visible: The caller's tenant scope.
+        lock: Lock the row until the transaction ends.
+        closed: Lock it against new rows that refer to it, too. Only for a deletion: the lock waits for
+            running batches, which may count a refusal of this site.
     """
     statement = _sites(visible).where(Site.id == identifier)
     if lock or closed:
@@ -165,10 +214,31 @@ async def find_site(
     return await session.scalar(statement)
 
 
+async def get_site(
+    session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False, closed: bool = False
+) -> Site:
+    """Get a site.
+
+    Args:
+        session: The session.
+        identifier: The site's id, as in the path.
+        visible: The caller's tenant scope.
+        lock: As in `find_site`.
+        closed: As in `find_site`.
+
+    Raises:
+        NotFoundError: The site does not exist, or is outside the tenant scope.
+    """
+    row = await find_site(session, parse_id(identifier, "site"), visible, lock=lock, closed=closed)
+    if row is None:
+        raise NotFoundError("site", identifier)
+    return row
+
+
 async def lock_sites(
     session: AsyncSession, identifiers: Sequence[UUID], visible: TenantScope
 ) -> dict[UUID, Site]:
-    """Those of the sites that exist, by id; they cannot be deleted until the transaction ends."""
+    """Lock sites against deletion until the transaction ends. Returns those that exist, by id."""
     statement = _sites(visible).where(Site.id.in_(identifiers)).order_by(Site.id)
     found = await session.scalars(statement.with_for_update(read=True, key_share=True))
     return {site.id: site for site in found}
@@ -177,13 +247,22 @@ async def lock_sites(
 async def list_sites(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page_request: PageRequest,
     *,
     organisation: UUID | None,
     kind: str | None,
     search: str | None,
 ) -> Sequence[Site]:
-    """Sites; `search` is a part of the name."""
+    """List sites: a page and one more row.
+
+    Args:
+        session: The session.
+        visible: The caller's tenant scope.
+        page_request: The page and its order.
+        organisation: Only sites of this organisation.
+        kind: Only sites of this kind.
+        search: A part of the name, case-insensitive.
+    """
     statement = _sites(visible)
     if organisation is not None:
         statement = statement.where(Site.organisation_id == organisation)
@@ -191,17 +270,17 @@ async def list_sites(
         statement = statement.where(Site.kind == kind)
     if search is not None:
         statement = statement.where(contains_ignoring_case(Site.name, search))
-    return (await session.scalars(SITES.page(statement, asked))).all()
+    return (await session.scalars(SITES.page(statement, page_request))).all()
 
 
 async def has_boxes(session: AsyncSession, site_id: UUID) -> bool:
-    """Tell whether a box that was not deleted stands at a site."""
+    """Whether a site has boxes that are not deleted."""
     found = await session.scalar(select(exists().where(Box.site_id == site_id, Box.deleted_at.is_(None))))
     return bool(found)
 
 
 async def has_rules(session: AsyncSession, site_id: UUID) -> bool:
-    """Tell whether a site has rules that were not deleted; of a locked site none comes after the answer."""
+    """Whether a site has rules that are not deleted. If the site is locked, none can be added afterwards."""
     found = await session.scalar(
         select(exists().where(_RULES.c.site_id == site_id, _RULES.c.deleted_at.is_(None)))
     )
@@ -209,10 +288,10 @@ async def has_rules(session: AsyncSession, site_id: UUID) -> bool:
 
 
 async def bootstrap_platform(session: WriteSession, key: str | None, now: datetime) -> None:
-    """Make the platform's organisation where there is none, and let `key` be its administrator's.
+    """Create the platform's organisation and its first administrator key, unless they exist.
 
-    May run in several processes at once. A key that was set before and revoked stays revoked. Where all is
-    there, as at each start but the first, nothing is written.
+    Several processes may run it concurrently. A key that was revoked stays revoked. After the first start it
+    writes nothing.
     """
     the_platforms = select(Organisation.id).where(Organisation.platform)
     platform_id = await session.scalar(the_platforms)
@@ -245,31 +324,31 @@ async def bootstrap_platform(session: WriteSession, key: str | None, now: dateti
         )
 
 
-# Webhooks and channels belong to a room above this one: only how many there are matters here.
+# A table of `app.notifications`, a higher layer: only counted here.
 _ENDPOINTS: Final = table("webhook_endpoints", column("organisation_id"), column("kind"))
 _WEBHOOK: Final = "webhook"
 
 
-class _Kind(NamedTuple):
-    """One kind of what can be left: what one is called, what several are, and what to do."""
+class _Blocker(NamedTuple):
+    """A kind of rows that block the deletion of an organisation: singular, plural, and the remedy."""
 
-    one: str
-    several: str
-    first: str
+    singular: str
+    plural: str
+    remedy: str
 
 
-# In the order in which they can be deleted. Rules and alerts are at sites, and go with them.
-_KINDS: Final[Mapping[str, _Kind]] = {
-    "clients": _Kind("client", "clients", "delete its clients, each in the same way"),
-    "boxes": _Kind("box", "boxes", "delete its boxes"),
-    "deleted_boxes": _Kind(
+# In the order in which they can be deleted. Rules and alerts belong to sites and are deleted with them.
+_BLOCKERS: Final[Mapping[str, _Blocker]] = {
+    "clients": _Blocker("client", "clients", "delete its clients, each in the same way"),
+    "boxes": _Blocker("box", "boxes", "delete its boxes"),
+    "deleted_boxes": _Blocker(
         "deleted box whose samples are being removed",
         "deleted boxes whose samples are being removed",
         "wait until those samples are removed, which takes some minutes",
     ),
-    "sites": _Kind("site", "sites", "delete its sites, and before each one the rules there"),
-    "webhooks": _Kind("webhook", "webhooks", "delete its webhooks"),
-    "channels": _Kind("channel", "channels", "delete its channels"),
+    "sites": _Blocker("site", "sites", "delete its sites, after the rules of each site"),
+    "webhooks": _Blocker("webhook", "webhooks", "delete its webhooks"),
+    "channels": _Blocker("channel", "channels", "delete its channels"),
 }
 
 
@@ -278,36 +357,36 @@ def _number(of: type[Any] | FromClause, *where: ColumnElement[bool]) -> ScalarSe
 
 
 async def count_deletion_blockers(session: AsyncSession, organisation_id: UUID) -> dict[str, int]:
-    """How much an organisation has of what keeps it, by kind, as far as the caller sees it.
+    """Count the rows in the caller's tenant scope that block the deletion of an organisation, by kind.
 
-    Kinds that it has none of are left out.
+    Kinds without rows are left out.
     """
-    mine = Box.organisation_id == organisation_id
-    own = _ENDPOINTS.c.organisation_id == organisation_id
+    own_box = Box.organisation_id == organisation_id
+    own_endpoint = _ENDPOINTS.c.organisation_id == organisation_id
     counts = {
         "clients": _number(Organisation, Organisation.parent_id == organisation_id),
-        "boxes": _number(Box, mine, Box.deleted_at.is_(None)),
-        "deleted_boxes": _number(Box, mine, Box.deleted_at.is_not(None)),
+        "boxes": _number(Box, own_box, Box.deleted_at.is_(None)),
+        "deleted_boxes": _number(Box, own_box, Box.deleted_at.is_not(None)),
         "sites": _number(Site, Site.organisation_id == organisation_id),
-        "webhooks": _number(_ENDPOINTS, own, _ENDPOINTS.c.kind == _WEBHOOK),
-        "channels": _number(_ENDPOINTS, own, _ENDPOINTS.c.kind != _WEBHOOK),
+        "webhooks": _number(_ENDPOINTS, own_endpoint, _ENDPOINTS.c.kind == _WEBHOOK),
+        "channels": _number(_ENDPOINTS, own_endpoint, _ENDPOINTS.c.kind != _WEBHOOK),
     }
     found = await session.execute(select(*(count.label(kind) for kind, count in counts.items())))
     return {str(kind): number for kind, number in found.mappings().one().items() if number}
 
 
 def make_not_empty_error(remaining: Mapping[str, int]) -> ConflictError:
-    """The refusal to delete an organisation that has this left; empty: it came just now, or is not shown."""
+    """Make the error of a blocked deletion. `remaining` is empty if the blockers are new or not visible."""
     if remaining:
-        said = ", ".join(
-            f"{number} {_KINDS[kind].one if number == 1 else _KINDS[kind].several}"
+        items = ", ".join(
+            f"{number} {_BLOCKERS[kind].singular if number == 1 else _BLOCKERS[kind].plural}"
             for kind, number in remaining.items()
         )
-        steps = "; ".join(_KINDS[kind].first for kind in remaining)
-        detail = f"The organisation still has {said}. First {steps}."
+        steps = "; ".join(_BLOCKERS[kind].remedy for kind in remaining)
+        detail = f"The organisation still has {items}. First {steps}."
     else:
         detail = (
-            "The organisation still has something that came just now, or that you do not see. Have its "
-            "clients, boxes, sites, webhooks and channels deleted, then try again."
+            "The organisation still has items that were just added, or that you cannot see. Delete its "
+            "clients, boxes, sites, webhooks and channels, then try again."
         )
     return ConflictError(detail, code="organisation_not_empty", extra={"remaining": dict(remaining)})

@@ -1,7 +1,6 @@
-"""How long a site keeps what its boxes measured: its settings, and what follows from them. Pure.
+"""Evaluates a site's retention settings: the days for each purpose, and the largest age of new data. Pure.
 
-Owns which days hold for a purpose, which settings contradict each other, and how old a sample or an event may
-be at the door. Must not know a database or a clock: when a day has ended is for who removes things to say.
+`app.timeseries.retention` decides when a day is over and removes data.
 """
 
 import json
@@ -17,13 +16,13 @@ DAY_US: Final = 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """What a site has set.
+    """The retention settings of a site.
 
     Attributes:
-        default_days: how long what has no days of its own is kept; None: for ever.
-        purposes: purpose → days; None: for ever, whatever the default is.
-        summaries_days: how long summaries of hours and days are kept; None: for ever.
-        removes: whether what is older is removed. Otherwise it is refused when it comes, and no more.
+        default_days: The retention of purposes without an entry, in days; None: for ever.
+        purposes: The retention in days by purpose; None: for ever, whatever the default is.
+        summaries_days: The retention of hourly and daily summaries, in days; None: for ever.
+        removes: Whether older data are removed. Otherwise older data are only refused on arrival.
     """
 
     default_days: int | None = None
@@ -35,27 +34,34 @@ class RetentionSettings:
     def of_columns(
         cls, default_days: int | None, purposes: str, summaries_days: int | None, *, removes: bool = True
     ) -> "RetentionSettings":
-        """What columns of `sites` say; `purposes` is the JSON of an object."""
+        """Build the settings from columns of `sites`.
+
+        Args:
+            default_days: `retention_days`.
+            purposes: `retention_purposes` as JSON text.
+            summaries_days: `summaries_days`.
+            removes: `retention_removes`.
+        """
         return cls(default_days, json.loads(purposes), summaries_days, removes)
 
     def days(self, purpose: str) -> int | None:
-        """How long a purpose's samples or events are kept; None: for ever."""
+        """Get the retention of a purpose's samples or events, in days; None: for ever."""
         return self.purposes.get(purpose, self.default_days)
 
     def event_days(self, purpose: str) -> int | None:
-        """How old an event for a purpose may be at the door; None: any age.
+        """Get the largest age of a new event of a purpose, in days; None: any age.
 
-        Without days of its own it is refused for its age only where it would be removed again.
+        A purpose without an entry has a limit only if the site removes older data.
         """
         return self.days(purpose) if purpose in self.purposes or self.removes else None
 
     def event_ages_us(self) -> dict[str, int]:
-        """How old events may be at the door (µs), by purpose; what is not there is never too old."""
+        """Get the largest ages of new events (µs) by purpose. Purposes without a limit are left out."""
         days = ((purpose.name, self.event_days(purpose.name)) for purpose in EVENT_PURPOSES)
         return {name: each * DAY_US for name, each in days if each is not None}
 
     def short_of_samples(self) -> str | None:
-        """A purpose whose samples would outlive their summaries; None where there is none."""
+        """Find a purpose with samples that would outlive their summaries; None if there is none."""
         if self.summaries_days is None:
             return None
         for purpose in SAMPLE_PURPOSES:
@@ -67,12 +73,12 @@ class RetentionSettings:
 
 @dataclass(frozen=True, slots=True)
 class SampleAgeLimits:
-    """How old samples may be at a door (µs): as old as the longest of the purposes that they serve.
+    """The largest ages of new samples (µs). A sample may be as old as the longest limit of its metrics.
 
     Attributes:
-        shortest: what is younger is kept, whatever it measures.
-        longest: what is older is refused, whatever it measures; None: it depends.
-        columns: of each metric, in the order of the catalogue; None: any age.
+        shortest: The smallest limit: younger samples are always accepted.
+        longest: The largest limit: older samples are always refused; None: some metrics have no limit.
+        columns: The limit of each metric, in the order of the catalogue; None: any age.
     """
 
     shortest: int
@@ -81,7 +87,7 @@ class SampleAgeLimits:
 
     @classmethod
     def of(cls, retention: RetentionSettings) -> "SampleAgeLimits | None":
-        """What a site's settings say; None where nothing is too old."""
+        """Compute the limits of a site; None if no metric has a limit."""
         days = [retention.days(PURPOSE_BY_METRIC[name]) for name in COLUMNS]
         limited = [each * DAY_US for each in days if each is not None]
         if not limited:
@@ -90,11 +96,11 @@ class SampleAgeLimits:
         return cls(min(limited), None if None in columns else max(limited), columns)
 
     def exceeded(self, age_us: int, values: Sequence[float | None]) -> int | None:
-        """Of a sample that is too old, how old it might have been (µs); None of any other.
+        """Return the limit (µs) that a sample exceeds; None if it is accepted.
 
         Args:
-            age_us: how old it is.
-            values: a value or None for each metric, in the order of the catalogue.
+            age_us: The age of the sample (µs).
+            values: A value or None for each metric, in the order of the catalogue.
         """
         if age_us <= self.shortest:
             return None

@@ -1,7 +1,4 @@
-"""The shapes of organisations, API keys and sites on the wire.
-
-Those of boxes are in `app.registry.box_schemas`. Shapes only: what they mean is the service's business.
-"""
+"""Defines the JSON schemas of organisations, API keys and sites; those of boxes are in `box_schemas`."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal, cast
@@ -35,7 +32,7 @@ KEY_SITES_MAX: Final = 200
 
 
 class OrganisationCreate(RequestBody):
-    """A tenant to be."""
+    """A new organisation."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -49,15 +46,15 @@ class OrganisationCreate(RequestBody):
     name: Name
     kind: Literal["integrator", "client"] = Field(
         "client",
-        description="`integrator`: it makes organisations of its own clients, and reaches what is theirs",
+        description="`integrator`: it can create organisations of clients, and access their resources",
     )
     parent_id: Identifier | None = Field(
-        None, description="The integrator whose client it is; by default the caller's own organisation"
+        None, description="The integrator of a client; by default the caller's organisation"
     )
 
 
 class OrganisationChange(RequestBody):
-    """What may change of an organisation."""
+    """Changes of an organisation. Fields that are left out stay."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Toulouse Métropole"}]})
 
@@ -65,19 +62,19 @@ class OrganisationChange(RequestBody):
 
 
 class OrganisationOut(ResourceModel):
-    """A tenant."""
+    """An organisation."""
 
     id: UUID
     name: str
     platform: bool = Field(description="True for the platform's own organisation")
     kind: Literal["platform", "integrator", "client"]
-    parent_id: UUID | None = Field(description="The integrator or the platform whose it is; null: nobody's")
+    parent_id: UUID | None = Field(description="The integrator or the platform above it; null: none")
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: Organisation) -> "OrganisationOut":
-        """The shape of a row."""
+        """Build the response from a row."""
         return cls.model_validate(row, from_attributes=True)
 
 
@@ -86,7 +83,8 @@ def _check_scopes(scopes: list[str]) -> list[str]:
         if scope != ALL_SCOPES and scope not in SCOPES:
             raise CodedValueError(
                 "unknown_scope",
-                f"{format_rejected_value(scope)} is not a scope: {ALL_SCOPES}, {', '.join(SCOPES)}",
+                f"{format_rejected_value(scope)} is not a scope. Scopes are: {ALL_SCOPES}, "
+                f"{', '.join(SCOPES)}",
             )
     return sorted(set(scopes))
 
@@ -99,14 +97,14 @@ Scopes = Annotated[
     Field(
         min_length=1,
         max_length=len(SCOPES) + 1,
-        description=f"`{ALL_SCOPES}` for all that its organisation may, or some of: {', '.join(SCOPES)}",
+        description=f"`{ALL_SCOPES}` for all scopes of its organisation, or some of: {', '.join(SCOPES)}",
     ),
     AfterValidator(_check_scopes),
 ]
 
 
 class KeyCreate(RequestBody):
-    """An API key to be."""
+    """A new API key."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -124,14 +122,14 @@ class KeyCreate(RequestBody):
         None,
         min_length=1,
         max_length=KEY_SITES_MAX,
-        description="The key reaches these sites and nothing else; null: all of its organisation. With "
-        "sites it has no scope on the organisation as a whole: `organisations:…`, `webhooks:…`, `audit:read`",
+        description="The only sites that the key can access; null: all of its organisation. A key with sites "
+        "cannot use scopes of the whole organisation: `organisations:…`, `webhooks:…`, `audit:read`",
     )
-    expires_at: Instant | None = Field(None, description="After this the key is refused; null: never")
+    expires_at: Instant | None = Field(None, description="When the key expires; null: never")
 
 
 class KeyChange(RequestBody):
-    """What may change of a key. Its scopes may not: make another key."""
+    """Changes of an API key. Scopes cannot change: create another key."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2030-01-01T00:00:00Z"}]})
 
@@ -147,22 +145,22 @@ class KeyOut(ResourceModel):
     id: UUID
     organisation_id: UUID
     name: str
-    hint: str = Field(description="How the key begins, to tell one's keys apart", examples=["vg_Ab3dEf"])
+    hint: str = Field(description="How the key begins, to recognise it", examples=["vg_Ab3dEf"])
     scopes: list[str]
-    site_ids: list[UUID] | None = Field(description="The only sites that it reaches; null: all")
+    site_ids: list[UUID] | None = Field(description="The only sites that the key can access; null: all")
     created_at: datetime
     expires_at: datetime | None
-    last_used_at: datetime | None = Field(description="To the minute")
+    last_used_at: datetime | None = Field(description="Time of the last use, to the minute")
     revoked_at: datetime | None
 
     @classmethod
     def of(cls, row: ApiKey) -> "KeyOut":
-        """The shape of a row."""
+        """Build the response from a row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class KeyCreated(KeyOut):
-    """A new API key. The key itself is shown here and never again."""
+    """A new API key. The key itself is shown only here: store it."""
 
     once = frozenset({"key"})
 
@@ -172,7 +170,7 @@ class KeyCreated(KeyOut):
 _RETENTION: Final = Field(
     ge=1,
     le=RETENTION_DAYS_MAX,
-    description="Samples older than this are refused; null: nothing is too old",
+    description="New samples that are older than this (days) are refused; null: no limit",
 )
 
 
@@ -183,18 +181,18 @@ Precision = Annotated[
         {
             "type": "integer",
             "enum": [*_PRECISIONS],
-            # Generated clients have names for numbers.
+            # Generated clients name the members of the enum by these.
             "x-enum-varnames": [f"METRES_{metres}" for metres in _PRECISIONS],
-            "description": "How precisely the public register shows where the site and its boxes are: as the "
-            "cell of a grid of so many metres",
+            "description": "Precision of the positions of the site and its boxes in the public register: the "
+            "cell size of a grid, in metres",
         }
     ),
 ]
 
 
 _ADDRESS: Final = Field(
-    description="Where it is, in words. The public register shows it as it is given, and finds the site by "
-    "it: leave out what is more precise than `register_precision_m`. Null: none",
+    description="The address in words. The public register shows it unchanged and searches it: leave out "
+    "details that are more precise than `register_precision_m`. Null: none",
     examples=["Rue d'Alsace-Lorraine, 31000 Toulouse"],
 )
 
@@ -210,8 +208,8 @@ Licence = Annotated[
     str,
     Field(
         pattern=LICENCE_PATTERN,
-        description="The licence of the site's open data: an identifier of the SPDX licence list. Published. "
-        "Null: the installation's (`VIGIE_PUBLIC_REGISTER__LICENCE`), or none is named",
+        description="The licence of the site's open data: an SPDX licence identifier. Published. "
+        "Null: the installation's (`VIGIE_PUBLIC_REGISTER__LICENCE`), or none",
         examples=["etalab-2.0"],
     ),
     AfterValidator(_check_licence),
@@ -219,7 +217,7 @@ Licence = Annotated[
 
 
 class SiteCreate(RequestBody):
-    """A site to be."""
+    """A new site."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -238,8 +236,10 @@ class SiteCreate(RequestBody):
 
     organisation_id: TenantId = None
     name: Name
-    kind: Annotated[SiteKind, Field(description="A lower-case word of yours: street, office, airport, …")]
-    timezone: Annotated[Timezone, Field(description="Says what a day is in this site's figures")]
+    kind: Annotated[
+        SiteKind, Field(description="A lower-case word of your choice: street, office, airport, …")
+    ]
+    timezone: Annotated[Timezone, Field(description="The time zone that defines a day at this site")]
     location: Point
     retention_days: Annotated[int, _RETENTION] | None = None
     register_precision_m: Precision = 100
@@ -249,7 +249,7 @@ class SiteCreate(RequestBody):
 
 
 class SiteChange(RequestBody):
-    """What may change of a site."""
+    """Changes of a site. Fields that are left out stay."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Rue d'Alsace", "retention_days": None}]}
@@ -267,7 +267,7 @@ class SiteChange(RequestBody):
 
 
 class SiteOut(ResourceModel):
-    """A place where boxes stand."""
+    """A location of boxes: a street, an office, an airport."""
 
     id: UUID
     organisation_id: UUID
@@ -277,9 +277,9 @@ class SiteOut(ResourceModel):
     location: Point
     retention_days: int | None
     register_precision_m: Precision
-    address: str | None = Field(description="Where it is, in words. Published")
+    address: str | None = Field(description="The address in words. Published")
     open_data_licence: str | None = Field(
-        description="The licence of its open data, an SPDX identifier; null: the installation's"
+        description="The licence of its open data, an SPDX licence identifier; null: the installation's"
     )
     attributes: Attributes
     created_at: datetime
@@ -287,7 +287,7 @@ class SiteOut(ResourceModel):
 
     @classmethod
     def of(cls, row: Site) -> "SiteOut":
-        """The shape of a row."""
+        """Build the response from a row."""
         return cls(
             id=row.id,
             organisation_id=row.organisation_id,

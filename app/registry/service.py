@@ -1,11 +1,8 @@
-"""What happens when keys and boxes are made, moved and deleted.
+"""Creates, changes and deletes boxes in the caller's transaction, and checks the rights of the caller.
 
-Works inside the caller's transaction. The broker's accounts are brought up to date by the caller, with
-`app.registry.broker_password_file`, after its commit.
-
-That no key outlives the one that makes or prolongs it, nor do persons or codes that register boxes.
-
-That it may do no more is `app.registry.service.check_scopes_covered`, which people's roles go by too.
+A caller cannot grant scopes that it lacks (`check_scopes_covered`, also used for the roles of people), nor
+make a key, a code or a member that outlives its own key. After the commit the caller updates the broker's
+accounts with `app.registry.broker_password_file`.
 """
 
 import asyncio
@@ -31,15 +28,15 @@ from app.registry.box_schemas import BULK_FAULTS, BoxChange, BoxCreate
 from app.registry.models import Box, Organisation
 from app.registry.retention_settings import RetentionSettings
 
-# The accounts that are not boxes': the access rules of the broker name them. And the consumer's client id,
-# where it was not changed: a listener that makes client ids of user names would hand such a box its session.
+# The accounts that the broker's access rules name, and the consumer's default client id: a listener that uses
+# user names as client ids would give a box of that name the consumer's session.
 _RESERVED: Final = frozenset({"gateway", "ingest", "vigie-ingest"})
 _PASSWORD_BYTES: Final = 24
 _NOT_FOUND: Final = NotFoundError.status
 
 
 class BoxWithPassword(NamedTuple):
-    """A box that was made just now, with the only copy of its password."""
+    """A new box, with the only copy of its password."""
 
     box: Box
     password: str
@@ -48,7 +45,7 @@ class BoxWithPassword(NamedTuple):
 async def resolve_organisation(
     session: WriteSession, principal: Principal, named: UUID | None
 ) -> Organisation:
-    """The organisation that a new thing belongs to (NotFoundError, or InvalidError for a foreign one)."""
+    """Find the organisation of a new resource (NotFoundError; InvalidError for another organisation)."""
     identifier = principal.owner(named)
     organisation = await repository.find_organisation(session, identifier, principal.visible())
     if organisation is None:
@@ -57,12 +54,12 @@ async def resolve_organisation(
 
 
 def check_scopes_covered(principal: Principal, scopes: Sequence[str], *, to: str = "give") -> None:
-    """Refuse to give, prolong or revoke what the caller itself may not do (ForbiddenError).
+    """Refuse to give, extend or revoke scopes that the caller lacks (ForbiddenError).
 
     Args:
         principal: The caller.
-        scopes: The key's.
-        to: What is to be done with them, for people.
+        scopes: The scopes of the key or the role.
+        to: The verb of the error text.
     """
     lacking = (
         [] if ALL_SCOPES in principal.scopes else [scope for scope in scopes if not principal.may(scope)]
@@ -76,32 +73,43 @@ def check_scopes_covered(principal: Principal, scopes: Sequence[str], *, to: str
 async def check_key_sites(
     session: WriteSession, principal: Principal, owner: Organisation, site_ids: Sequence[UUID] | None
 ) -> None:
-    """Refuse to limit a key to sites that are not its organisation's or its clients' (NotFoundError)."""
+    """Refuse to limit a key to sites outside its organisation and its clients.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        owner: The organisation of the key.
+        site_ids: The sites; None: no limit.
+
+    Raises:
+        NotFoundError: A site does not exist, or is outside.
+    """
     if site_ids is None:
         return
     allowed = [owner.id, *await repository.list_client_ids(session, owner.id)]
-    reach = TenantScope.of(filter(principal.visible().includes, allowed))
-    found = await repository.lock_sites(session, site_ids, reach)
+    scope = TenantScope.of(filter(principal.visible().includes, allowed))
+    found = await repository.lock_sites(session, site_ids, scope)
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
 
 
 def check_summary_retention(retention: RetentionSettings) -> None:
-    """Refuse settings by which summaries would go before what they sum up (InvalidError)."""
+    """Refuse settings by which summaries would be removed before their samples (InvalidError)."""
     purpose = retention.short_of_samples()
     if purpose is not None:
         raise InvalidError(
-            f"Summaries would go before samples of `{purpose}`: keep them for as long at least, or for ever.",
+            f"Summaries would be removed before samples of `{purpose}`. Store them at least as long, or for "
+            f"ever.",
             code="summaries_before_samples",
         )
 
 
 def generate_box_password() -> str:
-    """A password for a box: 190 bits of chance.
+    """Generate a password for a box, with 190 bits of entropy.
 
-    It begins with a letter or a digit: with a `-` a shell would take it for an option, a spreadsheet for a
-    formula.
+    It begins with a letter or a digit: a leading `-` would be an option in a shell, and a formula in a
+    spreadsheet.
     """
     while not (password := secrets.token_urlsafe(_PASSWORD_BYTES))[0].isalnum():
         pass
@@ -111,54 +119,56 @@ def generate_box_password() -> str:
 async def add_boxes(
     session: WriteSession,
     visible: TenantScope,
-    wanted: Sequence[BoxCreate],
+    new_boxes: Sequence[BoxCreate],
     settings: VigieSettings,
     now: datetime,
     *,
     numbered: bool,
 ) -> list[BoxWithPassword]:
-    """Make boxes: all of them, or none.
+    """Create boxes. If one is refused, none is created.
 
     Args:
         session: The transaction.
-        visible: The organisation whose sites there are; None: all of them.
-        wanted: The boxes.
-        settings: Which account is the ingest role's own, and how many boxes there may be.
+        visible: The tenant scope of the sites.
+        new_boxes: The boxes.
+        settings: The reserved broker account, and the default quotas.
         now: The time of creation.
-        numbered: Whether an error names the `index` of the box at fault, and of the others in `errors`.
+        numbered: Whether an error has the `index` of the refused box, and the other faults in `errors`.
 
     Raises:
         ConflictError: `box_exists`, `quota_exceeded`.
         NotFoundError: A site does not exist.
     """
-    sites = await repository.lock_sites(session, [box.site_id for box in wanted], visible)
+    sites = await repository.lock_sites(session, [box.site_id for box in new_boxes], visible)
     seen: set[str] = set()
     faults: dict[int, ConflictError | NotFoundError] = {}
     rows: list[dict[str, Any]] = []
-    passwords = [generate_box_password() for _ in wanted]
-    # 0.1 ms each: a thousand of them would hold up every other request.
+    passwords = [generate_box_password() for _ in new_boxes]
+    # In a thread: hashing takes 0.1 ms each, and a thousand would block other requests.
     hashes = await asyncio.to_thread(lambda: [hash_mosquitto_password(password) for password in passwords])
-    for index, (box, password_hash) in enumerate(zip(wanted, hashes, strict=True)):
+    for index, (box, password_hash) in enumerate(zip(new_boxes, hashes, strict=True)):
         site = sites.get(box.site_id)
         if site is None or box.organisation_id not in {None, site.organisation_id}:
             faults[index] = NotFoundError("site", box.site_id)
         elif box.id in seen or box.id in _RESERVED or box.id == settings.broker.username:
-            faults[index] = _taken(box.id)
+            faults[index] = _make_taken_error(box.id)
         else:
             rows.append(_row(box, site.organisation_id, password_hash, now))
         seen.add(box.id)
     added = await box_repository.add_boxes(session, rows)
-    for index, box in enumerate(wanted):
+    for index, box in enumerate(new_boxes):
         if box.id not in added and index not in faults:
-            faults[index] = _taken(box.id)
-    _refuse(dict(sorted(faults.items())), numbered=numbered)
+            faults[index] = _make_taken_error(box.id)
+    _raise_faults(dict(sorted(faults.items())), numbered=numbered)
     owners = Counter(box.organisation_id for box in added.values())
     await quota_service.check_quota(session, "boxes", owners, settings.quotas, visible)
-    return [BoxWithPassword(added[box.id], password) for box, password in zip(wanted, passwords, strict=True)]
+    return [
+        BoxWithPassword(added[box.id], password) for box, password in zip(new_boxes, passwords, strict=True)
+    ]
 
 
-def _refuse(faults: Mapping[int, ConflictError | NotFoundError], *, numbered: bool) -> None:
-    """Raise the first fault; with `numbered` it tells of the others too."""
+def _raise_faults(faults: Mapping[int, ConflictError | NotFoundError], *, numbered: bool) -> None:
+    """Raise the first fault; with `numbered` it lists the others too."""
     if not faults:
         return
     first, error = next(iter(faults.items()))
@@ -174,8 +184,8 @@ def _refuse(faults: Mapping[int, ConflictError | NotFoundError], *, numbered: bo
     raise error
 
 
-def _taken(identifier: str) -> ConflictError:
-    return ConflictError(f"The id {identifier!r} is taken. Choose another one.", code="box_exists")
+def _make_taken_error(identifier: str) -> ConflictError:
+    return ConflictError(f"The box id {identifier!r} is taken. Choose another one.", code="box_exists")
 
 
 def _row(box: BoxCreate, organisation_id: UUID, password_hash: str, now: datetime) -> dict[str, Any]:
@@ -207,7 +217,20 @@ async def change_box(
     now: datetime,
     check: Callable[[Box], None] = skip_precondition,
 ) -> None:
-    """Change a box that passes a check. The alerts and waits of the rules that it leaves by moving end."""
+    """Change a box. If it moves to another site, its alerts and rule states are closed.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        identifier: The box id.
+        change: The fields to change.
+        close_alerts: Closes the alerts of boxes.
+        now: The time of the change.
+        check: Checks the precondition (`If-Match`) on the locked box.
+
+    Raises:
+        NotFoundError: The box or the new site does not exist.
+    """
     fields = change.model_fields_set
     if "site_id" in fields:
         await close_ingest_barrier(session)
@@ -239,9 +262,15 @@ async def delete_box(
     *,
     check: Callable[[Box], None] = skip_precondition,
 ) -> None:
-    """Delete a box that passes a check: its alerts close, its credentials end, its id is free.
+    """Delete a box: close its alerts, remove its credentials, and free its id. Samples are purged later.
 
-    Its samples go later.
+    Args:
+        session: The transaction.
+        principal: The caller.
+        identifier: The box id.
+        close_alerts: Closes the alerts of boxes.
+        now: The time of the deletion.
+        check: Checks the precondition (`If-Match`) on the locked box.
     """
     await close_ingest_barrier(session)
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
@@ -254,7 +283,14 @@ async def delete_box(
 async def rotate_password(
     session: WriteSession, principal: Principal, identifier: str, now: datetime
 ) -> BoxWithPassword:
-    """Give a box a new password; the former one no longer works."""
+    """Rotate the password of a box: the previous one no longer works.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        identifier: The box id.
+        now: The time of the change.
+    """
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     password = generate_box_password()
     box.password_hash = hash_mosquitto_password(password)
@@ -266,7 +302,14 @@ async def rotate_password(
 async def revoke_password(
     session: WriteSession, principal: Principal, identifier: str, now: datetime
 ) -> None:
-    """Take a box's password away; the first revocation's time stands."""
+    """Revoke the password of a box. If it is revoked already, the time of revocation stays.
+
+    Args:
+        session: The transaction.
+        principal: The caller.
+        identifier: The box id.
+        now: The time of the revocation.
+    """
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     if box.revoked_at is None:
         box.password_hash = ""
@@ -274,32 +317,32 @@ async def revoke_password(
 
 
 def check_key_has_no_expiry(principal: Principal) -> None:
-    """Refuse a key that ends what would let somebody in for good (ForbiddenError `outlives_key`)."""
+    """Refuse a key with an expiry to grant unlimited access (ForbiddenError `outlives_key`)."""
     if principal.expires_at is not None:
         raise ForbiddenError(
-            "The API key ends, and what this gives has no end: use a key that lasts.",
+            "The API key expires, but this grants access without an expiry. Use a key that does not expire.",
             code="outlives_key",
             extra={"expires_at": principal.expires_at.isoformat()},
         )
 
 
 def check_expiry_within_key(principal: Principal, key_id: UUID | None, ends: datetime | None) -> None:
-    """Refuse a key, or a code that registers boxes, that would outlive the key that makes or prolongs it.
+    """Refuse a key or a claim code that would expire after the caller's key.
 
     Args:
         principal: The caller.
-        key_id: The key that is changed; None for a new one, and for a code.
-        ends: When it is to end; None: never.
+        key_id: The key that is changed; None for a new key or a code.
+        ends: The expiry of the key or the code; None: never.
 
     Raises:
         ForbiddenError: `outlives_key`.
     """
     if principal.expires_at is None or (ends is not None and ends <= principal.expires_at):
         return
-    whose = "itself" if key_id == principal.key_id else "what it gives"
+    what = "its own expiry" if key_id == principal.key_id else "access"
     raise ForbiddenError(
-        f"The API key ends at {principal.expires_at.isoformat()} and cannot have {whose} last longer: give "
-        "an `expires_at` no later than that, or use a key that lasts.",
+        f"The API key expires at {principal.expires_at.isoformat()} and cannot extend {what} beyond that. "
+        "Give an earlier `expires_at`, or use a key that does not expire.",
         code="outlives_key",
         extra={"expires_at": principal.expires_at.isoformat()},
     )

@@ -1,4 +1,4 @@
-"""REST for sites: the streets, offices and other places where boxes stand."""
+"""Serves the REST endpoints of sites: streets, offices and other locations of boxes."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -14,8 +14,8 @@ from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.kernel.errors import ConflictError, NotFoundError
-from app.platform.kernel.ids import new_id, parse_id
+from app.platform.kernel.errors import ConflictError
+from app.platform.kernel.ids import new_id
 from app.registry import purpose_service, repository, service
 from app.registry.dependencies import (
     DefaultQuotas,
@@ -31,7 +31,7 @@ from app.registry.retention_settings import RetentionSettings
 from app.registry.schemas import SiteChange, SiteCreate, SiteOut
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
-_Asked = Annotated[PageRequest, Depends(repository.SITES.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(repository.SITES.asked)]
 
 
 @router.post(
@@ -44,7 +44,7 @@ _Asked = Annotated[PageRequest, Depends(repository.SITES.page_request)]
 async def create_site(
     body: SiteCreate, principal: SitesWriter, session: WriteSessionDep, defaults: DefaultQuotas
 ) -> SiteOut:
-    """Make a site. Boxes are put there with `POST /v1/boxes`."""
+    """Create a site. Then create its boxes with `POST /v1/boxes`."""
     principal.check_whole()
     organisation = await service.resolve_organisation(session, principal, body.organisation_id)
     now = datetime.now(UTC)
@@ -74,17 +74,17 @@ async def create_site(
 async def list_sites(
     principal: SitesReader,
     session: ReadSessionDep,
-    asked: _Asked,
+    page_request: _PageQuery,
     *,
     organisation: OrganisationFilter = None,
     kind: Annotated[SiteKind | None, Query(description="Only of this kind")] = None,
     q: NameFilter = None,
 ) -> Page[SiteOut]:
-    """Sites, by default the oldest first."""
+    """List sites, by default the oldest first."""
     rows = await repository.list_sites(
-        session, principal.visible(), asked, organisation=organisation, kind=kind, search=q
+        session, principal.visible(), page_request, organisation=organisation, kind=kind, search=q
     )
-    page, following = repository.SITES.cut(rows, asked)
+    page, following = repository.SITES.cut(rows, page_request)
     return Page(data=[SiteOut.of(row) for row in page], next=following)
 
 
@@ -92,11 +92,8 @@ async def list_sites(
     "/{site_id}", operation_id="get_site", summary="Read a site", responses=document_problems(401, 403, 404)
 )
 async def get_site(site_id: str, principal: SitesReader, session: ReadSessionDep) -> SiteOut:
-    """One site."""
-    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible())
-    if row is None:
-        raise NotFoundError("site", site_id)
-    return SiteOut.of(row)
+    """Read a site."""
+    return SiteOut.of(await repository.get_site(session, site_id, principal.visible()))
 
 
 @router.patch(
@@ -112,14 +109,12 @@ async def update_site(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> SiteOut:
-    """Change the fields that are given."""
+    """Change the given fields."""
     if "retention_days" in body.model_fields_set:
-        # An approval may go with it, and is not to be gone while a batch relies on it.
-        await purpose_service.get_site(session, site_id, principal)
+        # The change may revoke an approval, on which no running batch may rely.
+        await repository.get_site(session, site_id, principal.visible())
         await close_ingest_barrier(session)
-    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), lock=True)
-    if row is None:
-        raise NotFoundError("site", site_id)
+    row = await repository.get_site(session, site_id, principal.visible(), lock=True)
     matching.check(SiteOut.of(row))
     changes = collect_sent_fields(body)
     before = get_retention_settings(row)
@@ -147,17 +142,15 @@ async def update_site(
 async def delete_site(
     site_id: str, principal: SitesWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
-    """Delete a site that has neither boxes nor rules left; the record of its alerts goes with it.
+    """Delete a site that has no boxes and no rules, with the history of its alerts.
 
-    Deleting a rule closes its alerts, and tells whoever was told of them; with the site they would be gone.
+    Delete its rules first: that closes their alerts and notifies the recipients.
     """
-    row = await repository.find_site(session, parse_id(site_id, "site"), principal.visible(), closed=True)
-    if row is None:
-        raise NotFoundError("site", site_id)
+    row = await repository.get_site(session, site_id, principal.visible(), closed=True)
     matching.check(SiteOut.of(row))
     if await repository.has_boxes(session, row.id):
         raise ConflictError(
-            "Boxes stand at this site. Move them (PATCH `site_id`) or delete them first.",
+            "The site has boxes. Move them (PATCH `site_id`) or delete them first.",
             code="site_not_empty",
         )
     if await repository.has_rules(session, row.id):
@@ -169,6 +162,6 @@ async def delete_site(
         await session.flush()
     except IntegrityError:
         raise ConflictError(
-            "Boxes that stood here were deleted, and their samples are not removed yet. Try again later.",
+            "The samples of deleted boxes of this site are not removed yet. Try again later.",
             code="site_not_empty",
         ) from None

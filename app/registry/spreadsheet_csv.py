@@ -1,7 +1,6 @@
-"""Reads the CSV of English, French and German spreadsheets: encodings, separators, decimal marks, truths.
+"""Reads the CSV of English, French and German spreadsheets: encodings, separators, decimal marks, booleans.
 
-Owns which of them are accepted, and the shape of a table's faults. It refuses a cell or a file that can be
-read in two ways, and says what to do. Knows no columns, no HTTP and no database.
+An ambiguous cell or file is refused with advice. The meaning of columns is up to `app.registry.box_csv`.
 """
 
 import codecs
@@ -18,11 +17,11 @@ TRUTH: Final = {
     **dict.fromkeys(("true", "vrai", "wahr"), True),
     **dict.fromkeys(("false", "faux", "falsch"), False),
 }
-"""The truth values of English, French and German spreadsheets, in lower case."""
+"""The boolean values of English, French and German spreadsheets, in lower case."""
 
 SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
-# Five times what a box can fill: splitting a row of five megabytes would block other requests.
+# Five times the longest row of a box: splitting a row of five megabytes would block other requests.
 _LINE_MAX: Final = 65_536
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -39,9 +38,9 @@ _CHARSETS: Final = {
     "iso8859-15": "iso8859-15",
 }
 # Letters, typographic marks and signs of western European texts in Windows-1252. Other bytes hint at another
-# encoding: é is 0x8E on old Macintoshes, and 0x82 under DOS.
+# encoding: é is 0x8E in Mac Roman and 0x82 in DOS code pages.
 _WESTERN: Final = re.compile(rb"[\x00-\x7f\x80\x85\x8c\x91-\x97\x9c\x9f\xa0\xa7\xab\xb0\xb5\xbb\xc0-\xff]*")
-# A character of UTF-8: the file may be UTF-8 with some other bytes in it.
+# A multi-byte character of UTF-8: the file may be damaged UTF-8.
 _PAIR: Final = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.?)"?', re.IGNORECASE)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}([.,])[0-9]{1,15}([eE][+-]?[0-9]{1,2})?")
@@ -49,7 +48,7 @@ _GROUPED: Final = re.compile(r"-?[0-9]{1,3}(?:[ .,'\u2019\u00a0\u202f][0-9]{3})+
 
 
 class TableFault(NamedTuple):
-    """What is wrong with a table; `line` counts from 1."""
+    """A fault of a table; `line` counts from 1."""
 
     line: int
     field: str
@@ -58,7 +57,7 @@ class TableFault(NamedTuple):
 
 
 class TableError(ValueError):
-    """A table that cannot be read on."""
+    """The rest of the table cannot be read."""
 
     def __init__(self, *faults: TableFault) -> None:
         super().__init__(faults[0].detail)
@@ -66,7 +65,7 @@ class TableError(ValueError):
 
 
 class UnknownCharsetError(ValueError):
-    """A declared encoding that is not accepted."""
+    """The declared encoding is not accepted."""
 
 
 def decode_text(body: bytes, charset: str | None) -> str:
@@ -74,7 +73,7 @@ def decode_text(body: bytes, charset: str | None) -> str:
 
     Args:
         body: The table.
-        charset: The declared encoding; None where there is none.
+        charset: The declared encoding; None: none.
 
     Raises:
         UnknownCharsetError: The declared encoding is not accepted.
@@ -85,14 +84,14 @@ def decode_text(body: bytes, charset: str | None) -> str:
         text = body.decode(encoding)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
-        declared = "" if charset is None else f", as which it is declared, or begins as {encoding}"
+        declared = "" if charset is None else ", as declared or as its byte-order mark says"
         raise TableError(
             TableFault(
                 line, "body", "invalid_encoding", f"The table is not {_named(encoding)}{declared}. {_SAVE}"
             )
         ) from None
     if not text.strip():
-        raise TableError(TableFault(1, "body", "empty_body", "There is nothing to read"))
+        raise TableError(TableFault(1, "body", "empty_body", "The table is empty"))
     return text
 
 
@@ -122,7 +121,7 @@ def _encoding(body: bytes, charset: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """The rows of a table that have any text, the header first, each with the line that it begins on.
+    """The rows of a table that are not empty, the header first, each with the line on which it begins.
 
     Attributes:
         separator: The character between its cells.
@@ -134,26 +133,24 @@ class TableRows:
 
     @classmethod
     def of(cls, text: str) -> "TableRows":
-        """Find the separator: what a line `sep=;` says, or the one that the header has.
+        """Find the separator: that of a line `sep=;`, or the one that the header contains.
 
         Raises:
-            TableError: `invalid_csv`: the header has several.
+            TableError: `invalid_csv`: the header contains several separators.
         """
         for number, line in enumerate(_lines(text), 1):
             named = _SEPARATOR_LINE.fullmatch(line.rstrip("\r\n,;")) if number == 1 else None
             if named is not None:
                 found = named[1] or line.rstrip("\r\n")[-1]
                 if found not in SEPARATORS:
-                    raise TableError(
-                        TableFault(1, "header", "invalid_csv", f"Cells are separated by {_CHOICES}")
-                    )
+                    raise TableError(TableFault(1, "header", "invalid_csv", f"Separate cells by {_CHOICES}"))
                 return cls(found, text, 1)
             if line.strip():
                 return cls(_separator(number, line), text, 0)
         return cls(",", text, 0)
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        """Raise TableError `invalid_csv` where it cannot be read on."""
+        """Yield line and cells of each row (TableError `invalid_csv`)."""
         lines = _lines(self._text)
         for _ in range(self._skipped):
             next(lines)
@@ -177,7 +174,7 @@ def _separator(number: int, header: str) -> str:
         named = " and ".join(SEPARATORS[each] for each in found)
         raise TableError(
             TableFault(
-                number, "header", "invalid_csv", f"The header has {named}: separate all cells by one of them"
+                number, "header", "invalid_csv", f"The header has {named}. Separate all cells by one of them"
             )
         )
     return found[0] if found else ","
@@ -186,28 +183,28 @@ def _separator(number: int, header: str) -> str:
 def _lines(text: str) -> Iterator[str]:
     for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if len(line) > _LINE_MAX:
-            detail = f"The line has {len(line)} characters, of {_LINE_MAX} at most"
+            detail = f"The line has {len(line)} characters; the limit is {_LINE_MAX}"
             raise TableError(TableFault(number, "row", "invalid_csv", detail))
         yield line
 
 
 @dataclass(slots=True)
 class DecimalMark:
-    """The decimal mark of a table's numbers: a point, or a comma unless commas separate the cells.
+    """Detects the decimal mark of a table: a point, or a comma unless commas separate the cells.
 
     Attributes:
         separator: The character between cells.
-        mark: The mark of the numbers so far; None where none had any.
+        mark: The mark of the numbers so far; None: no number had one.
     """
 
     separator: str
     mark: str | None = None
 
     def plain(self, cell: str) -> str:
-        """Return a cell with a point where it is a number with a decimal comma; other cells as they are.
+        """Replace the decimal comma of a number by a point. Other cells are returned unchanged.
 
         Raises:
-            CodedValueError: `ambiguous_number`: it can be read as more than one number.
+            CodedValueError: `ambiguous_number`: the cell can be read as two numbers.
         """
         number = _NUMBER.fullmatch(cell)
         if number is None:
@@ -216,13 +213,13 @@ class DecimalMark:
         if mark == "," == self.separator:
             raise CodedValueError(
                 "ambiguous_number",
-                f"{cell} may have a decimal comma or a thousands separator: write it with a point, or "
+                f"{cell} may have a decimal comma or a thousands separator. Write it with a point, or "
                 "separate the cells by semicolons",
             )
         if self.mark not in {None, mark}:
             raise CodedValueError(
                 "ambiguous_number",
-                f"{cell} has another decimal mark than the numbers before it: use one of them throughout",
+                f"{cell} has another decimal mark than the numbers before it. Use one of them throughout",
             )
         self.mark = mark
         return cell.replace(",", ".")

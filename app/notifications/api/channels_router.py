@@ -119,7 +119,7 @@ async def create_channel(
         await check_quota(session, "webhooks", {channel.organisation_id: 1}, defaults, principal.visible())
         answer = present_created_channel(channel, password)
     if password is not None:
-        await sync_broker_accounts(request, database, mend=_AGAIN)
+        await sync_broker_accounts(request, database, next_step=_AGAIN)
     return answer
 
 
@@ -227,7 +227,7 @@ async def delete_channel(
         kind = row.kind
         await channels_service.delete_channel(session, row)
     if kind == "mqtt":
-        await sync_broker_accounts(request, database, mend=_ENDED)
+        await sync_broker_accounts(request, database, next_step=_ENDED)
     return Response(status_code=204)
 
 
@@ -245,5 +245,5 @@ async def rotate_password(
     async with database.write() as session:
         row = await webhook_service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
         organisation, password = await channels_service.rotate_password(session, row, datetime.now(UTC))
-    await sync_broker_accounts(request, database, mend=_AGAIN)
+    await sync_broker_accounts(request, database, next_step=_AGAIN)
     return PasswordOut(id=identifier, credentials=build_broker_credentials(organisation, password))

@@ -59,7 +59,7 @@ def inode(path: Path) -> int:
 
 def rewriting(database: Database, path: Path) -> bool:
     """Whether a rewrite has begun that has not ended: who calls now is served by the next one."""
-    known = broker_password_file._known[database][path]
+    known = broker_password_file._files_by_database[database][path]
     return known._begun > known._done
 
 

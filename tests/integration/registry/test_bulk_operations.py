@@ -379,7 +379,7 @@ async def test_what_cannot_be_stored_after_the_first_slice_is_an_error_of_its_bo
     tenant: Tenant, site_id: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make(tenant, site_id, "a", "b", "c")
-    monkeypatch.setattr(bulk_service, "_SLICE_BEHIND_GATE", 1)
+    monkeypatch.setattr(bulk_service, "_SLICE_WITH_BARRIER", 1)
     connection = await database.connect()
     async with connection.transaction():
         # Somebody holds the second box for longer than one waits with the gate closed.

@@ -143,7 +143,7 @@ async def test_too_many_of_one_are_refused_at_once(
     def subjects(number: int) -> tuple[str, str]:
         return ("ada's", f"{number}") if same == "address" else (f"{number}", "ada")
 
-    line = [subjects(number) for number in range(1 + password_hashing._WAITING)]
+    line = [subjects(number) for number in range(1 + password_hashing._QUEUE_LIMIT)]
     async with hashing_for(hasher, *line) as tasks:
         with pytest.raises(TooManyRequestsError) as caught:
             await hasher.hash(PASSWORD, subjects(99))
@@ -152,7 +152,7 @@ async def test_too_many_of_one_are_refused_at_once(
         assert await hasher.hash(PASSWORD, BOB)
         await asyncio.gather(*tasks)
     # Whoever was refused left no turn behind.
-    assert len(hasher._turns) == 0
+    assert len(hasher._subject_slots) == 0
     assert await hasher.hash(PASSWORD, subjects(99))
 
 
@@ -174,7 +174,7 @@ async def test_who_waits_too_long_is_sent_away(
 ) -> None:
     async with hashing_for(hasher, ADA, BOB) as tasks:
         await slow.has_begun(2)
-        monkeypatch.setattr(password_hashing, "_PATIENCE_S", 0.01)
+        monkeypatch.setattr(password_hashing, "_TIMEOUT_S", 0.01)
         for subjects in (EVE, ADA):
             with pytest.raises(UnavailableError) as caught:
                 await hasher.hash(PASSWORD, subjects)
@@ -183,7 +183,7 @@ async def test_who_waits_too_long_is_sent_away(
         monkeypatch.setattr(hasher, "_argon", slow)
         slow.let(3)
         await asyncio.gather(*tasks, hasher.hash(PASSWORD, EVE))
-    assert len(hasher._turns) == 0
+    assert len(hasher._subject_slots) == 0
 
 
 async def test_who_goes_leaves_the_place_taken_until_the_thread_is_done(
@@ -200,4 +200,4 @@ async def test_who_goes_leaves_the_place_taken_until_the_thread_is_done(
             slow.let(4)
             await asyncio.gather(*others)
     assert slow.most == 2
-    assert len(hasher._turns) == 0
+    assert len(hasher._subject_slots) == 0

@@ -110,7 +110,7 @@ def test_what_repeats_itself_over_and_over_is_searched_a_few_times(monkeypatch: 
     monkeypatch.setattr(password_rules, "_REPEATED", counting)
     assert refusal(repeating(8)[:PASSWORD_MAX_LENGTH]) is None
     # Once for each of the two rules.
-    assert len(counting.searched) == 2 * password_rules._FOLDS
+    assert len(counting.searched) == 2 * password_rules._REPETITION_DEPTH
 
 
 def test_what_is_too_long_is_not_searched_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
