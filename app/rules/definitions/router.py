@@ -54,8 +54,8 @@ def _preset(preset_id: str | None) -> str | None:
     return None if preset_id is None else check_preset(preset_id)
 
 
-Closer = Annotated[AlertCloser, Depends(_closer)]
-Opened = Annotated[Database, Depends(get_database)]
+AlertCloserDependency = Annotated[AlertCloser, Depends(_closer)]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 @router.post(
@@ -152,8 +152,8 @@ async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> 
 async def update_rule(
     *,
     principal: Writer,
-    database: Opened,
-    close_alerts: Closer,
+    database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
     rule_id: str,
     body: RuleChange,
     matching: PreconditionDep,
@@ -204,7 +204,9 @@ async def _changing(
     operation_id="dry_run_rule",
     responses=document_problems(401, 403, 404),
 )
-async def dry_run_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
+async def dry_run_rule(
+    principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
+) -> RuleOut:
     """Have a rule fire and resolve as ever, and tell nobody of it. What it has firing is closed."""
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=True))
 
@@ -215,7 +217,9 @@ async def dry_run_rule(principal: Writer, database: Opened, close_alerts: Closer
     operation_id="go_live_rule",
     responses=document_problems(401, 403, 404),
 )
-async def go_live_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
+async def go_live_rule(
+    principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
+) -> RuleOut:
     """Have a rule's alerts told again. It begins anew: the alerts of the trial are closed."""
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=False))
 
@@ -265,8 +269,8 @@ async def get_rule_version(
 )
 async def restore_rule_version(
     principal: Writer,
-    database: Opened,
-    close_alerts: Closer,
+    database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
     rule_id: str,
     version: Annotated[str, Path(description="One of the rule's versions", examples=["2"])],
 ) -> RuleOut:
@@ -293,7 +297,11 @@ async def restore_rule_version(
     responses=document_problems(401, 403, 404),
 )
 async def delete_rule(
-    principal: Writer, database: Opened, close_alerts: Closer, rule_id: str, matching: PreconditionDep
+    principal: Writer,
+    database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
+    rule_id: str,
+    matching: PreconditionDep,
 ) -> None:
     """Delete a rule. What it has firing is closed (`resolution` `rule_deleted`); its alerts stay readable."""
     async with database.write() as session:

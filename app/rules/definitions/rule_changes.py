@@ -66,7 +66,7 @@ def compute_effort(definition: Mapping[str, Any]) -> int:
     """
     nobody = UUID(int=0)
     rule = compile_rule(nobody, 1, nobody, nobody, "", definition)
-    return 0 if rule.column is not None or rule.asks else rule.parts
+    return 0 if rule.column is not None or rule.index_queries else rule.parts
 
 
 def count_index_conditions(definition: Mapping[str, Any]) -> int:

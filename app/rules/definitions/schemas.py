@@ -103,7 +103,7 @@ Escalations = Annotated[
     Field(max_length=ESCALATIONS_LIMIT, description="The soonest first"),
     AfterValidator(_steps),
 ]
-Reminding = Annotated[
+ReminderInterval = Annotated[
     Annotated[str, AfterValidator(make_duration_check("PT1M", "P31D")), DURATION] | None,
     Field(description="How often to tell of a firing alert that nobody acknowledges: `alert.reminder`"),
 ]
@@ -188,7 +188,7 @@ class RuleDefinition(_Conditions):
     active: Active = None
     max_age: MaxAge = MAX_AGE
     escalations: Escalations = Field(default_factory=list)
-    remind_every: Reminding = None
+    remind_every: ReminderInterval = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -251,6 +251,6 @@ class RuleChange(_Conditions):
     active: Active = make_omittable_field()
     max_age: MaxAge = make_omittable_field()
     escalations: Escalations = make_omittable_field()
-    remind_every: Reminding = make_omittable_field()
+    remind_every: ReminderInterval = make_omittable_field()
     enabled: bool = make_omittable_field()
     dry_run: DryRun = make_omittable_field()

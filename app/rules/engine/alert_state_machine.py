@@ -4,11 +4,11 @@ Owns the state of a rule on a box, or on a site as a whole. It is kept as JSON b
 is not at rest:
 
     [version, alert, levels]
-    [version, alert, levels, looked_us]
-    alert   null, or [alert_id, sequence, told_us, pending_since_us, level]; `told_us`: of its last step
+    [version, alert, levels, evaluated_us]
+    alert   null, or [alert_id, sequence, changed_us, pending_since_us, level]; `changed_us`: of its last step
     levels  for each level null (at rest), [0, since_us, count] (pending) or [1, since_us, cleared_us or null]
 
-`looked_us` is there where the rule was looked at past all that came (a silence, the end of an event's
+`evaluated_us` is there where the rule was looked at past all that came (a silence, the end of an event's
 window): what was due up to then is done, and is not done again. Such a state is kept of a rule at rest too.
 
 `version` is the one of the rule when the state was entered. A later one means a new name or severity, and
@@ -32,7 +32,7 @@ TransitionReason = Literal["threshold", "escalated", "deescalated", "cleared", "
 
 _PENDING: Final = 0
 _FIRING: Final = 1
-# The parts of a state without `looked_us`.
+# The parts of a state without `evaluated_us`.
 _PLAIN: Final = 3
 
 
@@ -76,17 +76,17 @@ type StateChange = tuple[list[Any] | None, AlertTransition | None]
 
 
 def split_state(stored: list[Any] | None) -> tuple[list[Any] | None, int]:
-    """Give a stored state without `looked_us`, None where the rule is at rest; and that time, or NEVER."""
+    """Give a stored state without `evaluated_us`, None where the rule is at rest; and that time, or NEVER."""
     if stored is None or len(stored) == _PLAIN:
         return stored, NEVER
     return (stored[:_PLAIN] if any(stored[2]) else None), stored[_PLAIN]
 
 
-def join_state(rule: CompiledRule, held: list[Any] | None, looked_us: int) -> list[Any] | None:
+def join_state(rule: CompiledRule, held: list[Any] | None, evaluated_us: int) -> list[Any] | None:
     """The contrary of `split_state`."""
-    if looked_us == NEVER:
+    if evaluated_us == NEVER:
         return held
-    return [*(held or (rule.version, None, [None] * len(rule.levels))), looked_us]
+    return [*(held or (rule.version, None, [None] * len(rule.levels))), evaluated_us]
 
 
 def advance_state(  # noqa: PLR0917 (called for every sample that may change something, where keywords cost time)
@@ -126,21 +126,21 @@ def advance_state(  # noqa: PLR0917 (called for every sample that may change som
             return ([rule.version, None, after] if any(after) else None), None
         since = min(level[1] for level in after if level and level[0] == _FIRING)
         alert = [str(new_alert_id()), 1, at_us, since, highest]
-        told = _told("firing", rule, box_key, at_us, alert, "threshold", cause_of(highest))
-        return [rule.version, alert, after], told
+        transition = _make_transition("firing", rule, box_key, at_us, alert, "threshold", cause_of(highest))
+        return [rule.version, alert, after], transition
     # A sample that ends a silence may be older than what a tick told of it.
-    told_us = max(at_us, alert[2])
+    changed_us = max(at_us, alert[2])
     if highest is None:
         ended = [alert[0], alert[1] + 1, *alert[2:]]
         last = min(alert[4], len(rule.levels) - 1)
-        told = _told("resolved", rule, box_key, told_us, ended, "cleared", cause_of(last))
-        return ([rule.version, None, after] if any(after) else None), told
+        transition = _make_transition("resolved", rule, box_key, changed_us, ended, "cleared", cause_of(last))
+        return ([rule.version, None, after] if any(after) else None), transition
     if highest == alert[4]:
         return [held[0] if held else rule.version, alert, after], None
     reason: TransitionReason = "escalated" if highest > alert[4] else "deescalated"
-    alert = [alert[0], alert[1] + 1, told_us, alert[3], highest]
-    told = _told("changed", rule, box_key, told_us, alert, reason, cause_of(highest))
-    return [held[0] if held else rule.version, alert, after], told
+    alert = [alert[0], alert[1] + 1, changed_us, alert[3], highest]
+    transition = _make_transition("changed", rule, box_key, changed_us, alert, reason, cause_of(highest))
+    return [held[0] if held else rule.version, alert, after], transition
 
 
 def _levels(rule: CompiledRule, held: list[Any] | None) -> Sequence[Any]:
@@ -184,7 +184,7 @@ def _wait(level: CompiledLevel, state: _LevelState, at_us: int, *, raises: bool,
     return state if state is not None and state[2] == count else [_PENDING, since, count]
 
 
-def _told(  # noqa: PLR0917 (what a transition is made of)
+def _make_transition(  # noqa: PLR0917 (what a transition is made of)
     kind: Literal["firing", "changed", "resolved"],
     rule: CompiledRule,
     box_key: int | None,
@@ -219,7 +219,7 @@ def end_active_hours(rule: CompiledRule, held: list[Any], at_us: int, box_key: i
         return None, None
     ended = [alert[0], alert[1] + 1, *alert[2:]]
     # Hours that are others by now may have ended before it began.
-    return None, _told("resolved", rule, box_key, max(ends, alert[2]), ended, "out_of_hours", None)
+    return None, _make_transition("resolved", rule, box_key, max(ends, alert[2]), ended, "out_of_hours", None)
 
 
 def find_hours_end(rule: CompiledRule, held: list[Any]) -> int | None:
@@ -237,13 +237,13 @@ def resolve_removed_rule(
     alert = held[1]
     if alert is None:
         return None
-    alert_id, sequence, told_us, since, _ = alert
+    alert_id, sequence, changed_us, since, _ = alert
     return AlertTransition(
         "resolved",
         None,
         UUID(key),
         box_key,
-        max(time_us, told_us),
+        max(time_us, changed_us),
         None,
         None,
         since,

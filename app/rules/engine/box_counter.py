@@ -43,11 +43,11 @@ class BoxCounter:
         self._due_read = 0
         self._due_after_us = NEVER
 
-    def count(self, news: Sequence[int], at_us: int) -> tuple[BoxCount, BoxCount]:
+    def count(self, moved_keys: Sequence[int], at_us: int) -> tuple[BoxCount, BoxCount]:
         """Count at a time.
 
         Args:
-            news: keys of the boxes of which something came, since the tally was made, in order.
+            moved_keys: keys of the boxes of which something came, since the counter was made, in order.
             at_us: the time; it may go back, at a price.
 
         Returns:
@@ -56,26 +56,26 @@ class BoxCounter:
         if at_us < self._at_us or not self._verdicts:
             self._begin(at_us)
         else:
-            changed = {key for key in news[self._read :] if key in self._members}
+            changed = {key for key in moved_keys[self._read :] if key in self._members}
             while self._ripe and self._ripe[0][0] < at_us:
                 until, key = heappop(self._ripe)
                 if self._until[key] == until:
                     changed.add(key)
             for key in changed:
                 self._look(key, at_us)
-        self._read = len(news)
+        self._read = len(moved_keys)
         self._at_us = at_us
         return self._of(0), self._of(1)
 
-    def due(self, news: Sequence[int], after_us: int) -> int | None:
+    def due(self, moved_keys: Sequence[int], after_us: int) -> int | None:
         """The first time after this one at which the answer of any may be another though nothing comes."""
         if after_us < self._due_after_us or not self._due:
             changed: Collection[int] = self._members
         else:
-            changed = {key for key in news[self._due_read :] if key in self._members}
+            changed = {key for key in moved_keys[self._due_read :] if key in self._members}
         for key in changed:
             self._look_ahead(key, after_us)
-        self._due_read = len(news)
+        self._due_read = len(moved_keys)
         self._due_after_us = after_us
         while self._dues:
             due, key = self._dues[0]
@@ -100,7 +100,7 @@ class BoxCounter:
 
     def _look(self, key: int, at_us: int) -> None:
         view = self._members[key]
-        verdict = self._node.judge(view, at_us)
+        verdict = self._node.evaluate(view, at_us)
         before = self._verdicts.get(key)
         if before != verdict:
             for side in (0, 1):

@@ -27,10 +27,10 @@ class BoxRuleSet:
     Attributes:
         by_key: rule key → rule; those on the site as a whole are not among them.
         by_column: column → the rules that its gate guards.
-        gates: (column, low, high) for each of these columns. A value strictly between low and high raises
+        prefilter_ranges: (column, low, high) for each of these columns. A value strictly between low and high raises
             none of its rules, so nothing can begin with it.
         low, high: the same for every column of COLUMNS, infinite where there is no rule.
-        walked: the rules that have to see every sample.
+        stateful: the rules that have to see every sample.
         timed: the rules that may change though nothing comes, those with hours among them.
         needs: how far back they look, and those on the site as a whole.
         across: the rules on the site as a whole.
@@ -43,10 +43,10 @@ class BoxRuleSet:
 
     by_key: Mapping[str, CompiledRule]
     by_column: Mapping[int, tuple[CompiledRule, ...]]
-    gates: tuple[tuple[int, float, float], ...]
+    prefilter_ranges: tuple[tuple[int, float, float], ...]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    walked: tuple[CompiledRule, ...] = ()
+    stateful: tuple[CompiledRule, ...] = ()
     timed: tuple[CompiledRule, ...] = ()
     needs: RuleLookback = field(default_factory=RuleLookback)
     across: tuple[CompiledRule, ...] = ()
@@ -56,7 +56,7 @@ class BoxRuleSet:
     reach_us: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.gates or self.walked or self.across)
+        return bool(self.prefilter_ranges or self.stateful or self.across)
 
 
 def compile_box_rules(rules: Sequence[CompiledRule]) -> BoxRuleSet:
@@ -67,37 +67,37 @@ def compile_box_rules(rules: Sequence[CompiledRule]) -> BoxRuleSet:
     for rule in of_box:
         if rule.column is not None:
             by_column[rule.column] = (*by_column.get(rule.column, ()), rule)
-    gates = tuple((column, *_gate(group)) for column, group in by_column.items())
+    prefilter_ranges = tuple((column, *_prefilter_range(group)) for column, group in by_column.items())
     low, high = np.full(len(COLUMNS), -np.inf), np.full(len(COLUMNS), np.inf)
-    for column, lowest, highest in gates:
+    for column, lowest, highest in prefilter_ranges:
         low[column], high[column] = lowest, highest
-    walked = tuple(rule for rule in of_box if rule.column is None)
+    stateful = tuple(rule for rule in of_box if rule.column is None)
     across = tuple(rule for rule in ordered if rule.whole_site)
     timed = tuple(rule for rule in of_box if rule.timed or rule.hours is not None)
     looked_at = (
-        range(len(COLUMNS)) if timed or across else chain.from_iterable(rule.columns for rule in walked)
+        range(len(COLUMNS)) if timed or across else chain.from_iterable(rule.columns for rule in stateful)
     )
     needs = merge_lookbacks(rule.needs for rule in ordered)
     return BoxRuleSet(
         {rule.key: rule for rule in of_box},
         by_column,
-        gates,
+        prefilter_ranges,
         low,
         high,
-        walked,
+        stateful,
         timed,
         needs,
         across,
         tuple(sorted(set(looked_at))),
-        None if across else _quiet(walked),
-        sum(rule.parts for rule in (*walked, *across)),
+        None if across else _quiet(stateful),
+        sum(rule.parts for rule in (*stateful, *across)),
         sum(span.window_us for span in needs.spans),
     )
 
 
-def _quiet(walked: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] | None:
+def _quiet(stateful: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] | None:
     leaves = []
-    for level in chain.from_iterable(rule.levels for rule in walked):
+    for level in chain.from_iterable(rule.levels for rule in stateful):
         if not isinstance(level.node, SilenceLeaf):
             return None
         leaves.append(level.node)
@@ -106,10 +106,10 @@ def _quiet(walked: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] 
     return min(leaf.quiet_us for leaf in leaves), frozenset(leaf.column for leaf in leaves)
 
 
-def _gate(rules: Sequence[CompiledRule]) -> tuple[float, float]:
-    gates = [limit.gate() for rule in rules for limit in rule.limits]
-    low = max(gate[0] for gate in gates)
-    high = min(gate[1] for gate in gates)
+def _prefilter_range(rules: Sequence[CompiledRule]) -> tuple[float, float]:
+    ranges = [limit.prefilter_range() for rule in rules for limit in rule.limits]
+    low = max(low for low, _ in ranges)
+    high = min(high for _, high in ranges)
     return (
         low + abs(low) * _HAIR + _NOTHING if math.isfinite(low) else low,
         high - abs(high) * _HAIR - _NOTHING if math.isfinite(high) else high,

@@ -52,7 +52,7 @@ class CompiledNode(Protocol):
     def path(self) -> str:
         """Where it stands in the rule."""
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Tell whether it raises at a time, and whether it still holds."""
 
     def due(self, view: ConditionView, after_us: int) -> int | None:
@@ -103,12 +103,12 @@ class ValueLeaf(CompiledLeaf):
     limit: ValueLimit
     max_age_us: int
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of the newest value."""
         known = view.value(self.column)
         if known is None or at_us - known[1] > self.max_age_us:
             return UNKNOWN_VERDICT
-        return self.limit.judge(known[0])
+        return self.limit.evaluate(known[0])
 
     def until(self, view: BoxView, at_us: int) -> int | None:
         """As long as the value is not too old."""
@@ -153,14 +153,14 @@ class WindowLeaf(CompiledLeaf):
         speaks = window.spans() and (
             self.coverage is None or window.covers(self.coverage, view.facts.interval_s * 1_000_000)
         )
-        return window.come_to(self.function, self.percentile), speaks
+        return window.aggregate(self.function, self.percentile), speaks
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of what the window comes to."""
         value, speaks = self._value(view, at_us)
         if value is None:
             return UNKNOWN_VERDICT
-        verdict = self.limit.judge(value)
+        verdict = self.limit.evaluate(value)
         if speaks or (self.certain and verdict[0]):
             return verdict
         return UNKNOWN_VERDICT
@@ -199,7 +199,7 @@ class SilenceLeaf(CompiledLeaf):
     column: int | None
     quiet_us: int
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of the time since the newest value."""
         last = view.time(self.column)
         if last == NEVER:
@@ -235,12 +235,12 @@ class EventLeaf(CompiledLeaf):
     model: str | None = None
 
     def _found(self, view: BoxView, at_us: int) -> Sequence[BoxEvent]:
-        return view.history.fitting(self._asked(), at_us - self.window_us, at_us)
+        return view.history.fitting(self._matcher(), at_us - self.window_us, at_us)
 
-    def _asked(self) -> EventMatcher:
+    def _matcher(self) -> EventMatcher:
         return EventMatcher(self.kind, self.confidence, self.class_, self.model)
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
         """Of how many there were."""
         enough = len(self._found(view, at_us)) >= self.count
         return enough, enough
@@ -262,7 +262,7 @@ class EventLeaf(CompiledLeaf):
                 None, None, self.confidence, None, None, self.window_us, self.path, None, ()
             )
         event = found[-1]
-        fit = self._asked().best(event) or {}
+        fit = self._matcher().best(event) or {}
         told = {
             "type": self.kind,
             "time_us": event.time_us,

@@ -53,7 +53,7 @@ class _Branch:
 
     def cause(self, view: ConditionView, at_us: int) -> ConditionCause:
         for node in self.nodes:
-            if node.judge(view, at_us)[0]:
+            if node.evaluate(view, at_us)[0]:
                 return node.cause(view, at_us)
         return self.nodes[0].cause(view, at_us)
 
@@ -65,9 +65,9 @@ class AllOf(_Branch):
     path: str
     nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Kleene's and."""
-        verdicts = [node.judge(view, at_us) for node in self.nodes]
+        verdicts = [node.evaluate(view, at_us) for node in self.nodes]
         return _all([raises for raises, _ in verdicts]), _all([holds for _, holds in verdicts])
 
 
@@ -78,9 +78,9 @@ class AnyOf(_Branch):
     path: str
     nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Kleene's or."""
-        verdicts = [node.judge(view, at_us) for node in self.nodes]
+        verdicts = [node.evaluate(view, at_us) for node in self.nodes]
         return (
             _not(_all([_not(raises) for raises, _ in verdicts])),
             _not(_all([_not(holds) for _, holds in verdicts])),
@@ -94,9 +94,9 @@ class NegatedNode(_Branch):
     path: str
     nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
         """Both sides turned round, and exchanged."""
-        raises, holds = self.nodes[0].judge(view, at_us)
+        raises, holds = self.nodes[0].evaluate(view, at_us)
         return _not(holds), _not(raises)
 
 
@@ -112,10 +112,10 @@ class NamedBoxNode(_Branch):
         """Tell whether it looks at a box."""
         return box.id == self.box
 
-    def judge(self, view: SiteView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: SiteView, at_us: int) -> ConditionVerdict:
         """As the box gives it; not known of a box that is not there."""
         member = view.named(self.box)
-        return UNKNOWN_VERDICT if member is None else self.nodes[0].judge(member, at_us)
+        return UNKNOWN_VERDICT if member is None else self.nodes[0].evaluate(member, at_us)
 
     def due(self, view: SiteView, after_us: int) -> int | None:
         """As the box gives it."""
@@ -147,17 +147,17 @@ class BoxQuorum(_Branch):
     def _members(self, view: SiteView) -> list[BoxView]:
         return [member for member in view.members.values() if self.takes(member.facts)]
 
-    def judge(self, view: SiteView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: SiteView, at_us: int) -> ConditionVerdict:
         """Counted: not known as long as those that are not known could decide it."""
-        tally, total = self._tally(view)
-        raises, holds = tally.count(view.news, at_us)
+        counter, total = self._counter(view)
+        raises, holds = counter.count(view.moved_keys, at_us)
         return self._enough(raises, total), self._enough(holds, total)
 
-    def _tally(self, view: SiteView) -> tuple[BoxCounter, int]:
-        known: tuple[BoxCounter, int] | None = view.tallies.get(id(self))
+    def _counter(self, view: SiteView) -> tuple[BoxCounter, int]:
+        known: tuple[BoxCounter, int] | None = view.counters.get(id(self))
         if known is None:
             members = {key: member for key, member in view.members.items() if self.takes(member.facts)}
-            known = view.tallies[id(self)] = BoxCounter(self.nodes[0], members), len(members)
+            known = view.counters[id(self)] = BoxCounter(self.nodes[0], members), len(members)
         return known
 
     def _enough(self, count: BoxCount, total: int) -> bool | None:
@@ -172,12 +172,12 @@ class BoxQuorum(_Branch):
 
     def due(self, view: SiteView, after_us: int) -> int | None:
         """The first of any box."""
-        return self._tally(view)[0].due(view.news, after_us)
+        return self._counter(view)[0].due(view.moved_keys, after_us)
 
     def cause(self, view: SiteView, at_us: int) -> ConditionCause:
         """Of the first box that raises it, and which ones do."""
         members = self._members(view)
-        raising = [member for member in members if self.nodes[0].judge(member, at_us)[0]]
+        raising = [member for member in members if self.nodes[0].evaluate(member, at_us)[0]]
         chosen = next(iter(raising or members), None)
         if chosen is None:
             return ConditionCause(None, None, None, None, None, None, self.path, None, ())

@@ -76,9 +76,9 @@ class CompiledRule:
         events: every type of event that it looks at.
         silences: the columns whose silence it waits for (None: that of the box), each with how long (µs).
         timed: it may change though nothing comes.
-        ripens: it may begin though nothing comes.
+        starts_without_input: it may begin though nothing comes.
         needs: what it looks back at.
-        asks: the indices that it looks at; where there are some, nothing else is, and no sample concerns it.
+        index_queries: the indices that it looks at; where there are some, nothing else is, and no sample concerns it.
         parts: how many parts its conditions have.
         look_back_us: how long before its first moment anything matters to it.
     """
@@ -104,9 +104,9 @@ class CompiledRule:
     events: frozenset[str]
     silences: frozenset[tuple[int | None, int]]
     timed: bool
-    ripens: bool
+    starts_without_input: bool
     needs: RuleLookback
-    asks: frozenset[IndexQuery]
+    index_queries: frozenset[IndexQuery]
     parts: int
     look_back_us: int
 
@@ -170,7 +170,7 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
             sorted((_us(step["after"]), step["severity"]) for step in definition.get("escalations") or ())
         ),
         remind_us=None if not definition.get("remind_every") else _us(definition["remind_every"]),
-        attributes=tuple(sorted(reader.asked)),
+        attributes=tuple(sorted(reader.attribute_names)),
         across=tuple(part for part in parts if isinstance(part, BoxQuorum | NamedBoxNode)),
         column=(column := _only_column(levels) if spans is None else None),
         limits=() if column is None else tuple(_limits(levels)),
@@ -180,11 +180,11 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         silences=frozenset((part.column, part.quiet_us) for part in parts if isinstance(part, SilenceLeaf)),
         timed=any(isinstance(part, SilenceLeaf | EventLeaf) for part in parts),
         # An event that leaves its window begins nothing, but for a `not`.
-        ripens=any(isinstance(part, SilenceLeaf) for part in parts)
+        starts_without_input=any(isinstance(part, SilenceLeaf) for part in parts)
         or any(isinstance(part, EventLeaf) for part in parts)
         & any(isinstance(part, NegatedNode) for part in parts),
         needs=merge_lookbacks(part.needs() for part in parts),
-        asks=frozenset(part.ask for part in parts if isinstance(part, IndexLeaf)),
+        index_queries=frozenset(part.query for part in parts if isinstance(part, IndexLeaf)),
         parts=len(parts),
         look_back_us=0 if column is not None else max(map(_look_back, parts)),
     )
@@ -258,7 +258,7 @@ class _Reader:
     def __init__(
         self, attributes: Attributes, max_age_us: int, scope: CompiledScope | None, owner: str
     ) -> None:
-        self.asked: set[str] = set()
+        self.attribute_names: set[str] = set()
         self._owner = owner
         self._scope = scope
         self._attributes = attributes
@@ -329,14 +329,14 @@ class _Reader:
         )
 
     def _index(self, stored: Mapping[str, Any], path: str) -> IndexLeaf:
-        ask, band = parse_index_query(stored), stored.get("band")
+        query, band = parse_index_query(stored), stored.get("band")
         if band is None:
-            return IndexLeaf(path, ask, self._limit(stored))
+            return IndexLeaf(path, query, self._limit(stored))
         clear = stored.get("clear_band")
         limit = make_limit(
-            ">=", rank_band(ask.method, band), None if clear is None else rank_band(ask.method, clear)
+            ">=", rank_band(query.method, band), None if clear is None else rank_band(query.method, clear)
         )
-        return IndexLeaf(path, ask, limit, band)
+        return IndexLeaf(path, query, limit, band)
 
     def _limit(self, stored: Mapping[str, Any]) -> ValueLimit:
         operator = stored["operator"]
@@ -355,7 +355,7 @@ class _Reader:
         if not isinstance(stored, Mapping):
             return float(stored)
         name = stored["attribute"]
-        self.asked.add(name)
+        self.attribute_names.add(name)
         found = self._attributes.get(name)
         if isinstance(found, bool) or not isinstance(found, int | float):
             found = stored.get("default")

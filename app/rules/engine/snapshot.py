@@ -163,24 +163,24 @@ class SiteView:
 
     Attributes:
         members: box key → its view.
-        news: keys of the boxes that moved forward, in order: for who counts.
-        tallies: what is counted, by who counts.
+        moved_keys: keys of the boxes that moved forward, in order: for who counts.
+        counters: what is counted, by who counts.
     """
 
-    __slots__ = ("_by_id", "members", "news", "tallies")
+    __slots__ = ("_by_id", "counters", "members", "moved_keys")
 
     def __init__(self, members: Mapping[int, BoxView]) -> None:
         self.members = members
-        self.news: list[int] = []
-        self.tallies: dict[int, Any] = {}
+        self.moved_keys: list[int] = []
+        self.counters: dict[int, Any] = {}
         self._by_id = {view.facts.id: view for view in members.values()}
 
     def moved(self, key: int) -> None:
         """Take note that a box moved forward."""
-        if len(self.news) >= _NEWS:
-            self.tallies.clear()
-            self.news.clear()
-        self.news.append(key)
+        if len(self.moved_keys) >= _NEWS:
+            self.counters.clear()
+            self.moved_keys.clear()
+        self.moved_keys.append(key)
 
     def named(self, box_id: str) -> BoxView | None:
         """The box of this id, if it is of the site."""

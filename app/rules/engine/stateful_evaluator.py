@@ -134,11 +134,11 @@ class StatefulEvaluator:
             view.take(seen.time_us, seen.values, fresh)
         elif seen.event is not None:
             view.take_event(*seen.event)
-        for rule in track.rules.walked:
+        for rule in track.rules.stateful:
             if not rule.columns.isdisjoint(fresh) or kind in rule.events:
-                self._judge(rule, track, _clock(rule, track), seen.order, refutes=rule.key in refuted)
+                self._evaluate(rule, track, _clock(rule, track), seen.order, refutes=rule.key in refuted)
         if self.site is not None:
-            self._judge_site(self.site, view, fresh, kind, seen.order, refuted)
+            self._evaluate_site(self.site, view, fresh, kind, seen.order, refuted)
 
     def catch_up(self, until_us: int) -> None:
         """Let all happen that is due up to a time, that time included."""
@@ -155,7 +155,7 @@ class StatefulEvaluator:
         if self.site is not None:
             self._catch_up_site(self.site, until_us, LAST_ORDER, until_us - _BEFORE_TICK_US)
 
-    def look_again(self) -> None:
+    def reevaluate_site(self) -> None:
         """Judge the site as it is: boxes may have left it, or be others by now.
 
         What begins with samples alone waits for the next one. Who takes over from one that died does not know
@@ -163,23 +163,23 @@ class StatefulEvaluator:
         """
         site = self.site
         for rule in () if site is None else site.rules:
-            if site is None or (_at_rest(rule, site) and not rule.ripens):
+            if site is None or (_at_rest(rule, site) and not rule.starts_without_input):
                 continue
             if (at_us := _looked(rule, site)) != NEVER:
-                self._judge(rule, site, at_us, LAST_ORDER, counts=False)
+                self._evaluate(rule, site, at_us, LAST_ORDER, counts=False)
 
     def drop_gone(self, time_us: int) -> None:
         """End the states of rules that are gone; of the boxes' gated rules too."""
         for track in (*self.boxes.values(), *(() if self.site is None else (self.site,))):
             for key in [key for key in track.state if not _is_known(key, track)]:
-                told = resolve_removed_rule(key, track.state.pop(key), time_us, _key_of(track))
+                transition = resolve_removed_rule(key, track.state.pop(key), time_us, _key_of(track))
                 track.changed = True
-                if told is not None:
-                    self.found.append((NEVER, told))
+                if transition is not None:
+                    self.found.append((NEVER, transition))
 
     def _refuted(self, track: BoxEvaluation, fresh: Sequence[int]) -> frozenset[str]:
         """The rules that a tick looked at when there was a silence, which this sample ends."""
-        ways: list[tuple[Sequence[CompiledRule], RuleStates]] = [(track.rules.walked, track.state)]
+        ways: list[tuple[Sequence[CompiledRule], RuleStates]] = [(track.rules.stateful, track.state)]
         if self.site is not None:
             ways.append((self.site.rules, self.site.state))
         return frozenset(
@@ -187,11 +187,11 @@ class StatefulEvaluator:
             for rules, states in ways
             for rule in rules
             if rule.silences
-            and (looked_us := split_state(states.get(rule.key))[1]) != NEVER
-            and _was_silent(rule, track.view, fresh, looked_us)
+            and (evaluated_us := split_state(states.get(rule.key))[1]) != NEVER
+            and _was_silent(rule, track.view, fresh, evaluated_us)
         )
 
-    def _judge_site(  # noqa: PLR0917 (called for every sample of a site)
+    def _evaluate_site(  # noqa: PLR0917 (called for every sample of a site)
         self,
         site: SiteEvaluation,
         view: BoxView,
@@ -205,7 +205,7 @@ class StatefulEvaluator:
         for rule in site.rules:
             if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
                 at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
-                self._judge(rule, site, at_us, order, refutes=rule.key in refuted)
+                self._evaluate(rule, site, at_us, order, refutes=rule.key in refuted)
 
     def _catch_up_box(self, track: BoxEvaluation, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules.timed:
@@ -230,10 +230,10 @@ class StatefulEvaluator:
                 if due is None or due > until_us:
                     return
                 since_us = due
-            self._judge(rule, track, due, order, counts=False)
+            self._evaluate(rule, track, due, order, counts=False)
             after_us = due
 
-    def _judge(
+    def _evaluate(
         self,
         rule: CompiledRule,
         track: RuleEvaluation,
@@ -244,15 +244,15 @@ class StatefulEvaluator:
         refutes: bool = False,
     ) -> None:
         """Judge a rule at a moment; `refutes`: a sample has ended a silence that the rule waits for."""
-        held, looked_us = split_state(track.state.get(rule.key))
+        held, evaluated_us = split_state(track.state.get(rule.key))
         # Its time does not go back, not even for a sample that a tick was ahead of; but for one that ends a
         # silence.
         if not refutes:
-            at_us = max(at_us, looked_us)
-        after, told = self._step(rule, track, held, at_us, counts=counts)
+            at_us = max(at_us, evaluated_us)
+        after, transitions = self._step(rule, track, held, at_us, counts=counts)
         ahead_us = at_us if rule.timed and at_us > _clock(rule, track) else NEVER
-        self.found += [(order, transition) for transition in told]
-        if after is held and ahead_us == looked_us:
+        self.found += [(order, transition) for transition in transitions]
+        if after is held and ahead_us == evaluated_us:
             return
         track.changed = True
         kept = join_state(rule, after, ahead_us)
@@ -287,19 +287,19 @@ def advance_rule(  # noqa: PLR0917 (called for every sample)
     found: list[AlertTransition] = []
     if rule.hours is not None:
         if held is not None:
-            held, told = end_active_hours(rule, held, at_us, key)
-            found += [] if told is None else [told]
+            held, transition = end_active_hours(rule, held, at_us, key)
+            found += [] if transition is None else [transition]
         if not rule.hours.active(at_us):
             return held, found
-    verdicts = [level.node.judge(view, at_us) for level in rule.levels]
+    verdicts = [level.node.evaluate(view, at_us) for level in rule.levels]
     if held is None and not any(raises for raises, _ in verdicts):
         return None, found
 
     def cause(level: int) -> ConditionCause:
         return rule.levels[level].node.cause(view, at_us)
 
-    after, told = advance_state(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
-    return after, found + ([] if told is None else [told])
+    after, transition = advance_state(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
+    return after, found + ([] if transition is None else [transition])
 
 
 def _was_silent(rule: CompiledRule, view: BoxView, fresh: Sequence[int], at_us: int) -> bool:
@@ -358,7 +358,7 @@ def find_rule_due_us(rule: CompiledRule, track: RuleEvaluation, after_us: int) -
         return None
     held, _ = split_state(track.state.get(rule.key))
     found = find_timer_due_us(rule, held, after_us)
-    if rule.ripens or (held is not None and rule.timed):
+    if rule.starts_without_input or (held is not None and rule.timed):
         for level in rule.levels:
             due = level.node.due(track.view, after_us)
             if due is not None and (found is None or due < found):

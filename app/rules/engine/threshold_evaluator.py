@@ -113,7 +113,7 @@ def evaluate_box_indexed(  # noqa: PLR0917 (as above)
     # The loop that every sample passes: it finds the columns where something may happen, mostly none.
     touched: set[int] = set()
     for _, values in samples:
-        for column, low, high in site.gates:
+        for column, low, high in site.prefilter_ranges:
             value = values[column]
             if value is not None and not low < value < high:
                 touched.add(column)
@@ -170,7 +170,7 @@ class _Sift:
 
     def _apply(self, index: int, rule: CompiledRule, time_us: int, value: float) -> None:
         held = self.state.get(rule.key)
-        verdicts = [limit.judge(value) for limit in rule.limits]
+        verdicts = [limit.evaluate(value) for limit in rule.limits]
         if held is None and not any(raises for raises, _ in verdicts):
             return
 
@@ -179,15 +179,19 @@ class _Sift:
             metric = None if rule.column is None else COLUMNS[rule.column]
             return ConditionCause(metric, value, limit.threshold, limit.clear, None, None, path, None, ())
 
-        after, told = advance_state(rule, held, time_us, verdicts, cause, self.new_alert_id, self.box_key)
+        after, transition = advance_state(
+            rule, held, time_us, verdicts, cause, self.new_alert_id, self.box_key
+        )
         if after is not held:
-            self._keep(index, rule.key, after, told)
+            self._keep(index, rule.key, after, transition)
 
-    def _keep(self, index: int, key: str, after: list[Any] | None, told: AlertTransition | None) -> None:
+    def _keep(
+        self, index: int, key: str, after: list[Any] | None, transition: AlertTransition | None
+    ) -> None:
         if after is None:
             self.state.pop(key, None)
         else:
             self.state[key] = after
         self.changed = True
-        if told is not None:
-            self.found.append((index, told))
+        if transition is not None:
+            self.found.append((index, transition))

@@ -25,10 +25,10 @@ class ValueLimit(Protocol):
     def clear(self) -> float | None:
         """What a value has to come back to; None where it is not known, or is not one number."""
 
-    def judge(self, value: float) -> ConditionVerdict:
+    def evaluate(self, value: float) -> ConditionVerdict:
         """Tell of a value whether it raises, and whether it still holds what was raised."""
 
-    def gate(self) -> tuple[float, float]:
+    def prefilter_range(self) -> tuple[float, float]:
         """(low, high): a value strictly between the two does not raise."""
 
 
@@ -40,14 +40,14 @@ class AboveLimit:
     clear: float | None
     inclusive: bool = False
 
-    def judge(self, value: float) -> ConditionVerdict:
+    def evaluate(self, value: float) -> ConditionVerdict:
         """Raises beyond the threshold; cleared at or below `clear`, unless the value raises."""
         if self.threshold is None or self.clear is None:
             return UNKNOWN_VERDICT
         raises = value > self.threshold or (self.inclusive and value == self.threshold)
         return raises, raises or value > self.clear
 
-    def gate(self) -> tuple[float, float]:
+    def prefilter_range(self) -> tuple[float, float]:
         """Nothing below the threshold raises."""
         return -math.inf, math.inf if self.threshold is None else self.threshold
 
@@ -60,14 +60,14 @@ class BelowLimit:
     clear: float | None
     inclusive: bool = False
 
-    def judge(self, value: float) -> ConditionVerdict:
+    def evaluate(self, value: float) -> ConditionVerdict:
         """Raises below the threshold; cleared at or above `clear`, unless the value raises."""
         if self.threshold is None or self.clear is None:
             return UNKNOWN_VERDICT
         raises = value < self.threshold or (self.inclusive and value == self.threshold)
         return raises, raises or value < self.clear
 
-    def gate(self) -> tuple[float, float]:
+    def prefilter_range(self) -> tuple[float, float]:
         """Nothing above the threshold raises."""
         return -math.inf if self.threshold is None else self.threshold, math.inf
 
@@ -91,7 +91,7 @@ class RangeLimit:
         """A range does not clear at one number."""
         return None
 
-    def judge(self, value: float) -> ConditionVerdict:
+    def evaluate(self, value: float) -> ConditionVerdict:
         """Cleared `margin` within the range (`outside`), or more than `margin` away from it (`inside`)."""
         if self.low is None or self.high is None:
             return UNKNOWN_VERDICT
@@ -101,7 +101,7 @@ class RangeLimit:
             return not within, not (within and well_within)
         return within, self.low - self.margin <= value <= self.high + self.margin
 
-    def gate(self) -> tuple[float, float]:
+    def prefilter_range(self) -> tuple[float, float]:
         """Of `inside` every value has to be looked at."""
         if self.low is None or self.high is None:
             return -math.inf, math.inf

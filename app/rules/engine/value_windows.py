@@ -140,7 +140,7 @@ class ValueWindow:
 
     # -- what they come to; None where there is nothing to say
 
-    def come_to(self, function: str, percentile: float | None = None) -> float | None:
+    def aggregate(self, function: str, percentile: float | None = None) -> float | None:
         """What the values in the window come to.
 
         Args:
@@ -155,7 +155,7 @@ class ValueWindow:
             return None
         if function == "percentile":
             return self._percentile(50.0 if percentile is None else percentile)
-        found: float | None = _COME_TO[function](self)
+        found: float | None = _AGGREGATES[function](self)
         return found
 
     def _mean(self) -> float:
@@ -201,7 +201,7 @@ class ValueWindow:
         return (self._values[last] - self._values[first]) * _HOUR_US / elapsed if elapsed else None
 
 
-_COME_TO: Final[Mapping[str, Any]] = {
+_AGGREGATES: Final[Mapping[str, Any]] = {
     "mean": ValueWindow._mean,  # noqa: SLF001 (of the class above)
     "sum": ValueWindow._total,  # noqa: SLF001
     "energy_mean": ValueWindow._energy_mean,  # noqa: SLF001
@@ -239,9 +239,9 @@ class EventMatcher(NamedTuple):
     model: str | None = None
 
     def best(self, event: BoxEvent) -> Mapping[str, Any] | None:
-        """The best candidate that fits; an event without candidates fits where nothing is asked of them."""
-        asked = self.class_ is not None or self.model is not None or self.confidence > 0
-        if not event.candidates and not asked:
+        """The best matching candidate; {} for an event without candidates if the matcher requires none."""
+        is_selective = self.class_ is not None or self.model is not None or self.confidence > 0
+        if not event.candidates and not is_selective:
             return {}
         fitting = [
             candidate
@@ -304,21 +304,21 @@ class BoxHistory:
         events = self.events[kind]
         events.append(event)
         del events[: bisect_right(events, event.time_us - keep_us, key=_time_of)]
-        for asked, fitting in self._fitting.items():
-            if asked.kind == kind:
-                if asked.best(event) is not None:
+        for matcher, fitting in self._fitting.items():
+            if matcher.kind == kind:
+                if matcher.best(event) is not None:
                     fitting.append(event)
                 del fitting[: bisect_right(fitting, event.time_us - keep_us, key=_time_of)]
 
-    def fitting(self, asked: EventMatcher, after_us: int, until_us: int) -> Sequence[BoxEvent]:
+    def fitting(self, matcher: EventMatcher, after_us: int, until_us: int) -> Sequence[BoxEvent]:
         """The events that fit of a span of time: after the one instant, not after the other.
 
         Which ones fit is found out once for each event: with many in a long window that is what costs.
         """
-        known = self._fitting.get(asked)
+        known = self._fitting.get(matcher)
         if known is None:
-            known = [event for event in self.events[asked.kind] if asked.best(event) is not None]
-            self._fitting[asked] = known
+            known = [event for event in self.events[matcher.kind] if matcher.best(event) is not None]
+            self._fitting[matcher] = known
         return known[
             bisect_right(known, after_us, key=_time_of) : bisect_right(known, until_us, key=_time_of)
         ]

@@ -39,11 +39,11 @@ class RuleAssignment:
 
 
 def compile_assignments(sites: Iterable[IndexSite]) -> dict[IndexStateKey, RuleAssignment]:
-    """Make the concerns of some sites, in the order of boxes, then of rules."""
-    found = [concern for site in sites for concern in _of_site(site)]
-    # What concerns a box stands together: what is computed of it serves all.
-    found.sort(key=lambda concern: (concern.rule.site_id, concern.box or 0, concern.rule.id))
-    return {concern.key: concern for concern in found}
+    """Make the assignments of some sites, in the order of boxes, then of rules."""
+    found = [assignment for site in sites for assignment in _of_site(site)]
+    # What assignments a box stands together: what is computed of it serves all.
+    found.sort(key=lambda assignment: (assignment.rule.site_id, assignment.box or 0, assignment.rule.id))
+    return {assignment.key: assignment for assignment in found}
 
 
 def _of_site(site: IndexSite) -> Iterator[RuleAssignment]:
@@ -65,8 +65,8 @@ def compile_rule_assignments(
     """
     compiled: dict[tuple[tuple[str, Any], ...], CompiledRule] = {}
 
-    def compile_for(asked: Mapping[str, Any], names: Iterable[str]) -> CompiledRule:
-        given = {name: asked[name] for name in names if name in asked}
+    def compile_for(attributes: Mapping[str, Any], names: Iterable[str]) -> CompiledRule:
+        given = {name: attributes[name] for name in names if name in attributes}
         key = tuple(sorted(given.items()))
         if key not in compiled:
             compiled[key] = compile_rule(**row, timezone=place.timezone, attributes=given)

@@ -30,25 +30,25 @@ class IndexView:
 
     Attributes:
         facts: the box.
-        results: of each ask (end of the period in µs, what came out), ascending.
+        results: of each query (end of the period in µs, what came out), ascending.
     """
 
     facts: BoxFacts
     results: dict[IndexQuery, list[tuple[int, IndexResult | None]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, facts: BoxFacts, asks: Iterable[IndexQuery], computed: ComputedIndices) -> "IndexView":
+    def of(cls, facts: BoxFacts, queries: Iterable[IndexQuery], computed: ComputedIndices) -> "IndexView":
         """A view of what was computed of a box."""
-        wanted = frozenset(asks)
-        view = cls(facts, {ask: [] for ask in wanted})
-        for (ask, end_us), result in computed.items():
-            if ask in wanted:
-                insort(view.results[ask], (end_us, result), key=_end_of)
+        requested = frozenset(queries)
+        view = cls(facts, {query: [] for query in requested})
+        for (query, end_us), result in computed.items():
+            if query in requested:
+                insort(view.results[query], (end_us, result), key=_end_of)
         return view
 
-    def newest(self, ask: IndexQuery, at_us: int) -> IndexResult | None:
+    def newest(self, query: IndexQuery, at_us: int) -> IndexResult | None:
         """What came out of the newest period that is over at a time; a period ends as its last µs does."""
-        found = self.results.get(ask, [])
+        found = self.results.get(query, [])
         place = bisect_right(found, at_us + 1, key=_end_of)
         return found[place - 1][1] if place else None
 
@@ -58,26 +58,26 @@ class IndexLeaf(CompiledLeaf):
     """An index, against a limit: its value or, with `least`, the number of its class from 1 (the best)."""
 
     path: str
-    ask: IndexQuery
+    query: IndexQuery
     limit: ValueLimit
     least: str | None = None
 
-    def judge(self, view: IndexView, at_us: int) -> ConditionVerdict:
+    def evaluate(self, view: IndexView, at_us: int) -> ConditionVerdict:
         """Of the newest period that is over."""
-        result = view.newest(self.ask, at_us)
+        result = view.newest(self.query, at_us)
         if result is None or result.value is None:
             return UNKNOWN_VERDICT
         if self.least is None:
-            return self.limit.judge(result.value)
+            return self.limit.evaluate(result.value)
         return (
             UNKNOWN_VERDICT
             if result.band is None
-            else self.limit.judge(rank_band(self.ask.method, result.band.key))
+            else self.limit.evaluate(rank_band(self.query.method, result.band.key))
         )
 
     def cause(self, view: IndexView, at_us: int) -> ConditionCause:
         """The index, with its method and the period."""
-        result = view.newest(self.ask, at_us)
+        result = view.newest(self.query, at_us)
         by_value = self.least is None
         return ConditionCause(
             None,
@@ -89,18 +89,18 @@ class IndexLeaf(CompiledLeaf):
             self.path,
             None,
             (),
-            self._told(result),
+            self._describe(result),
         )
 
-    def _told(self, result: IndexResult | None) -> dict[str, Any]:
-        method = self.ask.figure.method
+    def _describe(self, result: IndexResult | None) -> dict[str, Any]:
+        method = self.query.figure.method
         limit = next((band for band in BANDS_BY_METHOD.get(method.name, ()) if band.key == self.least), None)
         return {
             "method": method.name,
             "version": method.version,
             "title": method.title.en,
             "title_fr": method.title.fr,
-            "metric": self.ask.metric,
+            "metric": self.query.metric,
             "period": None
             if result is None
             else {"start": format_us(result.start_us), "end": format_us(result.end_us)},

@@ -35,25 +35,26 @@ class IndexEvaluation(NamedTuple):
 
 
 def list_period_ends(
-    asks: Collection[IndexQuery], after_us: int, until_us: int, place: SiteLocality
+    queries: Collection[IndexQuery], after_us: int, until_us: int, place: SiteLocality
 ) -> list[int]:
     """The ends of all periods after an instant, and at or before another one, ascending."""
-    return sorted({slot.period.end_us for ask in asks for slot in ask.ends(after_us, until_us, place)})
+    return sorted({slot.period.end_us for query in queries for slot in query.ends(after_us, until_us, place)})
 
 
-def find_newest_period_end(asks: Collection[IndexQuery], at_us: int, place: SiteLocality) -> int:
+def find_newest_period_end(queries: Collection[IndexQuery], at_us: int, place: SiteLocality) -> int:
     """The end of the newest period that is over at an instant."""
-    return max(ask.last_over(at_us, place).period.end_us for ask in asks)
+    return max(query.last_over(at_us, place).period.end_us for query in queries)
 
 
 def select_periods(
-    asks: Collection[IndexQuery], moments: Sequence[int], place: SiteLocality
+    queries: Collection[IndexQuery], moments: Sequence[int], place: SiteLocality
 ) -> dict[IndexQuery, list[DatedPeriod]]:
     """The periods that are looked at at some moments, ascending."""
     if not moments:
         return {}
     return {
-        ask: [ask.last_over(moments[0], place), *ask.ends(moments[0], moments[-1], place)] for ask in asks
+        query: [query.last_over(moments[0], place), *query.ends(moments[0], moments[-1], place)]
+        for query in queries
     }
 
 
@@ -84,21 +85,23 @@ def evaluate_index_rule(  # noqa: PLR0917 (a rule, what it looks at, where it is
         at_us = moment.end_us - 1
         # What a site counts is counted anew: each period is another for all of its boxes.
         view = SiteView(views) if key is None else views[key]  # type: ignore[arg-type]
-        if not moment.settled and all(level.node.judge(view, at_us)[0] is None for level in rule.levels):
+        if not moment.settled and all(level.node.evaluate(view, at_us)[0] is None for level in rule.levels):
             continue
-        held, told = advance_rule(rule, view, held, at_us, new_alert_id, key)
-        found += told
+        held, transitions = advance_rule(rule, view, held, at_us, new_alert_id, key)
+        found += transitions
         judged_us = moment.end_us
     ends = None if held is None else find_hours_end(rule, held)
     if held is not None and ends is not None and ends <= until_us:
         held, ended = end_active_hours(rule, held, ends, key)
         found += [] if ended is None else [ended]
         judged_us = max(judged_us, ends)
-    return IndexEvaluation(held, judged_us, [_rounded(told) for told in found])
+    return IndexEvaluation(held, judged_us, [_rounded(transition) for transition in found])
 
 
-def _rounded(told: AlertTransition) -> AlertTransition:
-    return told._replace(time_us=_up(told.time_us), pending_since_us=_up(told.pending_since_us))
+def _rounded(transition: AlertTransition) -> AlertTransition:
+    return transition._replace(
+        time_us=_up(transition.time_us), pending_since_us=_up(transition.pending_since_us)
+    )
 
 
 def _up(at_us: int) -> int:

@@ -1,4 +1,4 @@
-"""What a condition asks of a city's indices: a method, of which periods, with which choices. Pure.
+"""What a condition queries of a city's indices: a method, of which periods, with which choices. Pure.
 
 Owns when such a figure is looked at: at the end of each of its periods. How it is computed is the business of
 `app.indicators`.
@@ -41,7 +41,7 @@ class SiteLocality:
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """A figure that a condition looks at; two conditions that ask the same share what is computed.
+    """A figure that a condition looks at; two conditions that query the same share what is computed.
 
     Attributes:
         method: its name.
@@ -94,7 +94,7 @@ class IndexQuery:
 
 
 def parse_index_query(stored: Mapping[str, Any]) -> IndexQuery:
-    """Read what a stored condition asks.
+    """Read what a stored condition queries.
 
     Raises:
         KeyError: no such method.

@@ -18,7 +18,7 @@ from app.rules.presets.schemas import PresetApplied, PresetApply, PresetOut
 
 router = APIRouter(prefix="/v1/rule-presets", tags=["Rules"], route_class=RuleRoute)
 
-Spoken = Annotated[Language, Query(description="The language of titles, names and texts")]
+LanguageQuery = Annotated[Language, Query(description="The language of titles, names and texts")]
 _ENGLISH: Final = "en"
 
 
@@ -58,7 +58,7 @@ async def list_rule_presets(
             examples=["2026-12-12"],
         ),
     ] = None,
-    language: Spoken = _ENGLISH,
+    language: LanguageQuery = _ENGLISH,
 ) -> PresetList:
     """List rules that are ready to be used: guidelines, limit values, comfort, the boxes themselves.
 
@@ -74,7 +74,7 @@ async def list_rule_presets(
     operation_id="get_rule_preset",
     responses=document_problems(401, 403, 404, 422),
 )
-async def get_rule_preset(_: Reader, preset_id: str, language: Spoken = _ENGLISH) -> PresetOut:
+async def get_rule_preset(_: Reader, preset_id: str, language: LanguageQuery = _ENGLISH) -> PresetOut:
     """Read one preset, with the rules that it makes."""
     return PresetOut.of(service.find_preset(preset_id), language)
 
@@ -91,7 +91,7 @@ async def apply_rule_preset(
     session: WriteSessionDep,
     preset_id: str,
     body: PresetApply,
-    language: Spoken = _ENGLISH,
+    language: LanguageQuery = _ENGLISH,
 ) -> PresetApplied:
     """Make a preset's rules at a site: all of them, or none.
 
