@@ -213,7 +213,7 @@ async def _check_waiting(session: WriteSession, organisation_id: UUID) -> None:
     )
     if (waiting or 0) >= WAITING_LIMIT:
         raise TooManyRequestsError(
-            f"The organisation has {WAITING_LIMIT} unfinished back-tests. Wait for one of them, or cancel one.",
+            f"The organisation has {WAITING_LIMIT} unfinished back-tests. Wait for one, or cancel one.",
             retry_after_s=_RETRY_S,
             code="too_many_backtests",
         )

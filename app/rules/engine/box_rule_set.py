@@ -1,4 +1,4 @@
-"""The rules that apply to a box, put together so that a batch is quick to pass them. Pure."""
+"""Groups the rules that apply to a box for fast evaluation of a batch. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,31 +14,31 @@ from app.rules.engine.compiled_conditions import SilenceLeaf
 from app.rules.engine.rule_compiler import CompiledRule, merge_lookbacks
 from app.rules.engine.value_windows import RuleLookback
 
-# Gates look at values before they are rounded as they are stored: a hair's breadth wider is always right.
-_HAIR: Final = 1e-6
-# What is smaller is nothing to a `real`.
-_NOTHING: Final = 1e-37
+# The prefilter compares values before they are rounded to `real`: this tolerance makes it safe.
+_TOLERANCE: Final = 1e-6
+# Smaller values round to zero in a `real`.
+_SMALLEST: Final = 1e-37
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxRuleSet:
-    """The rules of a site that apply to a box, with what makes their evaluation quick.
+    """The rules of a site that apply to a box, indexed for evaluation.
 
     Attributes:
-        by_key: rule key → rule; those on the site as a whole are not among them.
-        by_column: column → the rules that its gate guards.
-        prefilter_ranges: (column, low, high) for each of these columns. A value strictly between low and high raises
-            none of its rules, so nothing can begin with it.
-        low, high: the same for every column of COLUMNS, infinite where there is no rule.
-        stateful: the rules that have to see every sample.
-        timed: the rules that may change though nothing comes, those with hours among them.
-        needs: how far back they look, and those on the site as a whole.
-        across: the rules on the site as a whole.
-        watched: the columns that the walk has to look at; all where anything makes time pass.
-        quiet: where all that has to see every sample waits for silence: the shortest (µs), and of which
-            columns (None: of any). As long as it does not come, there is nothing to see.
-        effort: how many parts of conditions are looked at for a sample.
-        reach_us: how far back its windows look, all together.
+        by_key: rule key → rule, without rules on the whole site.
+        by_column: column → the threshold rules on it, which the prefilter guards.
+        prefilter_ranges: (column, low, high) for each of these columns. A value strictly between low and high
+            raises none of its rules, so that no alert can begin with it.
+        low, high: the same for every column of COLUMNS; infinite without a rule.
+        stateful: the rules that must evaluate every sample.
+        timed: the rules that may change without a sample, including rules with active hours.
+        needs: the look-back of all rules, including rules on the whole site.
+        across: the rules on the whole site.
+        watched: the columns that the stateful evaluator reads; all columns if any rule depends on time.
+        quiet: set if all stateful rules wait for silence: the shortest silence (µs) and its columns (None:
+            any). No rule changes before that silence.
+        effort: the number of parts of conditions that are evaluated for a sample.
+        reach_us: the sum of the lengths of all windows (µs).
     """
 
     by_key: Mapping[str, CompiledRule]
@@ -60,7 +60,7 @@ class BoxRuleSet:
 
 
 def compile_box_rules(rules: Sequence[CompiledRule]) -> BoxRuleSet:
-    """Put the rules that apply to a box together."""
+    """Group the rules that apply to a box."""
     ordered = sorted(rules, key=lambda rule: (-1 if rule.column is None else rule.column, rule.key))
     of_box = [rule for rule in ordered if not rule.whole_site]
     by_column: dict[int, tuple[CompiledRule, ...]] = {}
@@ -111,6 +111,6 @@ def _prefilter_range(rules: Sequence[CompiledRule]) -> tuple[float, float]:
     low = max(low for low, _ in ranges)
     high = min(high for _, high in ranges)
     return (
-        low + abs(low) * _HAIR + _NOTHING if math.isfinite(low) else low,
-        high - abs(high) * _HAIR - _NOTHING if math.isfinite(high) else high,
+        low + abs(low) * _TOLERANCE + _SMALLEST if math.isfinite(low) else low,
+        high - abs(high) * _TOLERANCE - _SMALLEST if math.isfinite(high) else high,
     )

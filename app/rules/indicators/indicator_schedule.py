@@ -1,8 +1,8 @@
-"""When periods of indices are judged, and on what: what is to be looked at of each rule, and what came out.
+"""Schedules the evaluation of rules on indices, and computes the indices that due evaluations need.
 
-Owns how long is waited. A period is judged SETTLE after its end, once all boxes in question have sent
-something newer; or GRACE after it, if something is known of it by then. If not, it is left for later: for a
-box that delivers what it had kept. A site does not wait for boxes that were silent long before.
+A period is evaluated SETTLE_US after its end if all its boxes have sent newer samples. Otherwise it is
+evaluated after GRACE_US, if it has a value by then, or later: a box may deliver stored samples late. A rule
+on a whole site does not wait for boxes that have been silent for longer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,30 +29,30 @@ from app.rules.indicators.indicator_values import ALL_TENANTS, BoxIndexResults, 
 
 _MINUTE_US: Final = 60 * US_PER_S
 SETTLE_US: Final = 2 * _MINUTE_US
-"""How long after its end a period is looked at first: what was under way has come by then."""
+"""The delay after the end of a period: samples in transit have arrived by then."""
 GRACE_US: Final = 60 * _MINUTE_US
-"""How long a box is waited for that has sent nothing newer."""
+"""How long to wait for a box that has sent nothing newer."""
 HORIZON_US: Final = 31 * 24 * 60 * _MINUTE_US
-"""What was over longer ago is not judged any more, but for the newest period."""
+"""Older periods are not evaluated, except the newest one."""
 OPEN_US: Final = 7 * 24 * 60 * _MINUTE_US
-"""How long a period of which nothing is known is left open, for a box that delivers what it had kept."""
+"""How long an unknown period stays open for a box that delivers stored samples late."""
 PERIODS_LIMIT: Final = 200
-"""So many periods of a rule are judged in one transaction: more than are left open."""
-# Periods end on quarters of an hour: time zones differ by those.
+"""The periods of a rule that one transaction evaluates: more than can be open."""
+# Periods end on quarters of an hour: UTC offsets are multiples of 15 minutes.
 _QUARTER_US: Final = 15 * _MINUTE_US
-_AGAIN_US: Final = _MINUTE_US
-_LATER_US: Final = 5 * _MINUTE_US
+_RETRY_US: Final = _MINUTE_US
+_UNSETTLED_RETRY_US: Final = 5 * _MINUTE_US
 
 
 class ScheduledEvaluation(NamedTuple):
-    """What is to be judged of a rule.
+    """A due evaluation of a rule.
 
     Attributes:
-        assignment: the rule, and its boxes.
-        state: how far it is.
-        moments: the ends of the periods that are over.
-        until_us: up to when its hours are looked at.
-        seen: what all of it depends on: where that is as it was, so is what comes out.
+        assignment: the rule and its boxes.
+        state: its present state.
+        moments: the ends of the periods to evaluate.
+        until_us: the time up to which active hours end (µs since the epoch).
+        seen: all inputs of the evaluation: if they are unchanged, so is the result.
     """
 
     assignment: RuleAssignment
@@ -63,51 +63,51 @@ class ScheduledEvaluation(NamedTuple):
 
 
 def is_evaluation_due(assignment: RuleAssignment, state: IndexRuleState, clock_us: int) -> bool:
-    """Tell whether there is anything to look at: a period is over, or the rule's hours."""
+    """Return whether a period or the active hours of a rule are over."""
     until_us = clock_us - SETTLE_US
-    return bool(_over(assignment, state, until_us)) or _leaves_hours(assignment, state, until_us)
+    return bool(_list_due_ends(assignment, state, until_us)) or _leaves_hours(assignment, state, until_us)
 
 
 def schedule_evaluation(
     assignment: RuleAssignment, state: IndexRuleState, newest: Mapping[int, int], clock_us: int
 ) -> tuple[ScheduledEvaluation | None, int]:
-    """Find out what is to be judged.
+    """Schedule the evaluation of a rule.
 
     Args:
-        assignment: the rule, and its boxes.
-        state: how far it is.
-        newest: box key → the time of its newest sample (µs), where that is not older than the state.
-        clock_us: now.
+        assignment: the rule and its boxes.
+        state: its present state.
+        newest: box key → the time of its newest sample (µs), unless it is older than the state.
+        clock_us: the present time (µs since the epoch).
 
     Returns:
-        What is to be judged, if anything, and when to look again.
+        The due evaluation, if any, and the time of the next check (µs since the epoch).
     """
     until_us = clock_us - SETTLE_US
     due_us = find_next_evaluation_us(assignment, state, clock_us)
     heard = [newest.get(box, 0) for box in assignment.boxes]
     moments: list[PeriodEnd] = []
-    for end_us in _over(assignment, state, until_us):
+    for end_us in _list_due_ends(assignment, state, until_us):
         if clock_us < end_us + GRACE_US and any(
             heard_us < end_us and (assignment.box is not None or heard_us >= end_us - GRACE_US)
             for heard_us in heard
         ):
-            due_us, until_us = min(end_us + GRACE_US, clock_us + _AGAIN_US), end_us - 1
+            due_us, until_us = min(end_us + GRACE_US, clock_us + _RETRY_US), end_us - 1
             break
         settled = min(heard, default=0) >= end_us or end_us <= clock_us - OPEN_US
         moments.append(PeriodEnd(end_us, settled))
     if moments and not moments[-1].settled:
-        due_us = min(due_us, clock_us + _LATER_US)
+        due_us = min(due_us, clock_us + _UNSETTLED_RETRY_US)
     leaves = _leaves_hours(assignment, state, until_us)
     if not moments and not leaves:
         return None, due_us
     last_us = moments[-1].end_us if moments else 0
-    # What came after the last moment is nothing new to it.
+    # Samples after the last moment do not change its result.
     seen = (state, moments[-1:], leaves, *(min(heard_us, last_us) for heard_us in heard))
     return ScheduledEvaluation(assignment, state, moments, until_us, seen), due_us
 
 
 def find_next_evaluation_us(assignment: RuleAssignment, state: IndexRuleState, clock_us: int) -> int:
-    """When more may be over than is now."""
+    """Find when the next period or the active hours may be over (µs)."""
     until_us = clock_us - SETTLE_US
     next_us = until_us // _QUARTER_US * _QUARTER_US + _QUARTER_US
     ends = None if state.held is None else find_hours_end(assignment.rule, state.held)
@@ -117,13 +117,13 @@ def find_next_evaluation_us(assignment: RuleAssignment, state: IndexRuleState, c
 
 
 def _leaves_hours(assignment: RuleAssignment, state: IndexRuleState, until_us: int) -> bool:
-    """Tell whether the hours have ended in which a rule came to where it is."""
+    """Return whether the active hours have ended in which the state of a rule was entered."""
     ends = None if state.held is None else find_hours_end(assignment.rule, state.held)
     return ends is not None and ends <= until_us
 
 
-def _over(assignment: RuleAssignment, state: IndexRuleState, until_us: int) -> list[int]:
-    """The ends of the periods that are to be judged, ascending."""
+def _list_due_ends(assignment: RuleAssignment, state: IndexRuleState, until_us: int) -> list[int]:
+    """List the ends of the periods to evaluate, ascending."""
     queries, place = assignment.rule.index_queries, assignment.place
     found = list_period_ends(queries, max(state.judged_us, until_us - HORIZON_US), until_us, place)
     newest = find_newest_period_end(queries, until_us, place)
@@ -135,7 +135,7 @@ def _over(assignment: RuleAssignment, state: IndexRuleState, until_us: int) -> l
 async def compute_indices(
     database: Database, scheduled: Sequence[ScheduledEvaluation]
 ) -> dict[int, BoxIndexResults]:
-    """Compute the indices that are looked at, of each box once."""
+    """Compute the indices that due evaluations read, once per box."""
     requested: dict[int, dict[IndexQuery, dict[int, DatedPeriod]]] = {}
     boxes = {facts.key: facts for each in scheduled for facts in each.assignment.boxes.values()}
     sites: dict[SiteLocality, set[int]] = {}
@@ -163,11 +163,13 @@ async def compute_indices(
     return found
 
 
-def evaluate_scheduled(each: ScheduledEvaluation, came: Mapping[int, BoxIndexResults]) -> IndexEvaluation:
-    """Judge a rule by what came out of its boxes."""
+def evaluate_scheduled(each: ScheduledEvaluation, results: Mapping[int, BoxIndexResults]) -> IndexEvaluation:
+    """Evaluate a rule on the computed indices of its boxes."""
     assignment, (judged_us, held) = each.assignment, each.state
     queries = assignment.rule.index_queries
-    views = {key: IndexView.of(facts, queries, came.get(key, {})) for key, facts in assignment.boxes.items()}
+    views = {
+        key: IndexView.of(facts, queries, results.get(key, {})) for key, facts in assignment.boxes.items()
+    }
     state = (held, judged_us)
     return evaluate_index_rule(
         assignment.rule, views, assignment.box, state, each.moments, each.until_us, new_id

@@ -79,13 +79,13 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(condition: Any, where: 
     assert refusal(condition) == (where, code)
 
 
-def test_levels_go_one_way_together() -> None:
+def test_levels_cannot_mix_indices_and_samples() -> None:
     body = {
         "site_id": SITE,
         "name": "Air",
         "levels": [{"severity": "info", "condition": EAQI}, {"severity": "warning", "condition": DUST}],
     }
-    with pytest.raises(ValidationError, match="looks at indices or at samples"):
+    with pytest.raises(ValidationError, match="mixes indices"):
         RuleCreate.model_validate(body)
 
 
