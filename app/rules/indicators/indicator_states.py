@@ -136,8 +136,8 @@ async def lock_states(
 
 async def insert_states(connection: RawConnection, states: Mapping[IndexStateKey, IndexRuleState]) -> None:
     """Insert states at rest for new rules; existing states do not change."""
-    judged = [state.judged_us for state in states.values()]
-    await connection.execute(_BEGIN, *_split_keys(states), judged)
+    evaluated_until = [state.judged_us for state in states.values()]
+    await connection.execute(_BEGIN, *_split_keys(states), evaluated_until)
 
 
 async def write_states(connection: RawConnection, states: Mapping[IndexStateKey, IndexRuleState]) -> None:
@@ -147,8 +147,8 @@ async def write_states(connection: RawConnection, states: Mapping[IndexStateKey,
             None if state.held is None else msgspec.json.encode(state.held).decode()
             for state in states.values()
         ]
-        judged = [state.judged_us for state in states.values()]
-        await connection.execute(_WRITE, *_split_keys(states), judged, held)
+        evaluated_until = [state.judged_us for state in states.values()]
+        await connection.execute(_WRITE, *_split_keys(states), evaluated_until, held)
 
 
 async def delete_states(connection: RawConnection, keys: Iterable[IndexStateKey]) -> None:
