@@ -75,7 +75,7 @@ async def create_rule(
     holds after `for`, and resolves when a value reaches `clear`. All durations are in measurement time. Late
     samples change nothing.
 
-    The keys of a condition select its kind. A condition has at most 50 parts and 6 levels:
+    The keys of a condition select its kind. A condition has at most 50 parts, nested at most 6 deep:
 
     * a comparison of the newest value of a metric, or of an aggregate over a `window`, with a threshold
       (`operator` `>`, `>=`, `<`, `<=`) or a range (`inside`, `outside`);

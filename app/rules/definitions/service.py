@@ -1,8 +1,9 @@
 """Creates, changes, restores and deletes rules, and closes the alerts that a change ends.
 
-A change of when a rule fires restarts it: firing alerts are closed in the same transaction. So does the start
-or end of a dry run: recipients of a firing alert are notified of its end; alerts of a dry run end without
-a notification. A new name, description or severity, other escalations and reminders do not restart it.
+A change of the conditions, scope, active hours or `max_age` restarts a rule: its firing alerts are closed in
+the same transaction. The start or end of a dry run restarts it, too: recipients of a firing alert are
+notified of its end, while alerts of a dry run end without a notification. A change of the name, description,
+severity, escalations or reminders does not restart it.
 """
 
 from collections.abc import Callable, Mapping
