@@ -1,5 +1,5 @@
-"""Impulsive sounds that several boxes heard: which events are of one, where it was, what it may have been.
+"""Groups sound events of several boxes by source, locates the source, and pools their classifications.
 
-Owns association, localisation and the fusion of opinions. Pure: no database, no HTTP, no clock, no files;
-times are handed in. Method, formulas, sources and figures: docs/acoustics.md.
+Pure: no database, no HTTP, no clock, no files; times are arguments. docs/acoustics.md has the method, the
+formulas, their sources and figures.
 """

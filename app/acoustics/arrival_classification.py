@@ -1,11 +1,14 @@
-"""Which arrivals are the sound itself, which reflections, which something else: all that may well be. Pure.
+"""Finds all likely explanations of arrivals as the sound itself, reflections or false detections. Pure.
 
-Each pattern of faults has a probability by Bayes: that of the misfits of the arrivals it uses, under their
-normal errors; for each other one that of a fault of its kind, at any instant within the fault's span; and
-the volume of places that the used ones leave open (the determinant of their covariance, Laplace's
-approximation). So dropping an arrival has its price: about 3.7 standard errors for a late one, 4.7 for an
-early one. To reject greedily, the largest misfit first, takes the wrong one more often, and says nothing
-of what else may have been.
+Each pattern of faults has a probability by Bayes, the product of three factors:
+
+* the probability of the misfits of the arrivals that it uses, under normal errors;
+* for each other arrival, the probability of a fault of its kind at any instant within the fault's span;
+* the volume of positions that the used arrivals leave open (Laplace's approximation: the determinant of
+  their covariance).
+
+So rejecting an arrival has a cost: about 3.7 standard errors for a late one, 4.7 for an early one. Greedy
+rejection of the largest misfit errs more often, and finds no alternatives.
 """
 
 import math
@@ -31,27 +34,27 @@ from app.acoustics.search_seeds import make_grid_seeds, make_triple_seeds
 
 type BoolMask = NDArray[np.bool_]
 
-_REFINED: Final = 24
+_REFINED_STATES: Final = 24
 _STATES: Final = 4
 _WITHIN: Final = 16.0
 _SAME_M: Final = 2.0
 _COARSE: Final = 4.0
 _LEAST_COST: Final = 4.0
 _FLIPS: Final = 2
-_PAIRS_OF: Final = 16
-"""Up to so many arrivals are left out in pairs: of fifty these are 1,225, which took seconds."""
+_PAIRS_LIMIT: Final = 16
+"""Pairs of faults are tried for at most so many arrivals: fifty have 1,225 pairs, which took seconds."""
 _ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrivalExplanations:
-    """What may have been, the likeliest first.
+    """The explanations of some arrivals, the likeliest first.
 
     Attributes:
         theta: states, shape (s, 3 + k).
-        used: which arrivals each uses, shape (s, n).
-        weight: how probable each is, together 1, shape (s,).
-        worth: of each.
+        used: the arrivals that each uses, shape (s, n).
+        weight: their probabilities, which add up to 1, shape (s,).
+        worth: their fit statistics.
     """
 
     theta: FloatArray
@@ -61,30 +64,30 @@ class ArrivalExplanations:
 
 
 def explain_arrivals(problem: LocalisationProblem) -> ArrivalExplanations | None:
-    """All that three or more arrivals may well mean; None where nothing is within hearing range."""
+    """Find all likely explanations of three or more arrivals; None if none is within hearing range."""
     seeds = make_initial_states(
         problem, np.concatenate([make_triple_seeds(problem), make_grid_seeds(problem)])
     )
     coarse = _robust_costs(problem, seeds, _COARSE)
-    kept = seeds[np.argsort(coarse, kind="stable")[:_REFINED]]
-    thetas = refine_states_robustly(problem, kept)
+    best = seeds[np.argsort(coarse, kind="stable")[:_REFINED_STATES]]
+    thetas = refine_states_robustly(problem, best)
     costs = _robust_costs(problem, thetas, 1.0)
     if not np.isfinite(costs).any():
         return None
-    starts = _apart(thetas, costs)
-    fits = _fits(problem, starts)
-    found = _tried(problem, starts, fits)
+    starts = _select_distinct(thetas, costs)
+    fits = _find_fitting(problem, starts)
+    found = _try_patterns(problem, starts, fits)
     if found is None:
         return None
     if not (fits == found[1][0]).all(axis=1).any():
-        # Once more around what came first: of several faults the first round may have found one or two.
-        again = _tried(problem, found[0][:1], found[1][:1])
-        found = found if again is None else _joined(found, again)
-    return _weighed(problem, found)
+        # A second round around the best result: of several faults the first may have found one or two.
+        again = _try_patterns(problem, found[0][:1], found[1][:1])
+        found = found if again is None else _merge(found, again)
+    return _weigh(problem, found)
 
 
 def compute_fault_costs(problem: LocalisationProblem) -> tuple[FloatArray, FloatArray]:
-    """-2·ln of how probable arrivals are as reflections, and as something else, beside the sound itself."""
+    """Compute -2·ln of the odds that arrivals are reflections, and that they are false detections."""
     settings = problem.settings
 
     def cost(span_s: float, share: float) -> FloatArray:
@@ -96,7 +99,7 @@ def compute_fault_costs(problem: LocalisationProblem) -> tuple[FloatArray, Float
 
 
 def _fault_costs(problem: LocalisationProblem, single: FloatArray) -> FloatArray:
-    """What each arrival costs as a fault, given its misfits, shape (s, n)."""
+    """Compute the cost of each arrival as a fault, given its misfits, shape (s, n)."""
     late, other = compute_fault_costs(problem)
     seconds = single * problem.sigmas
     reflected = (seconds > 0) & (seconds <= problem.settings.latest_ms * 1e-3)
@@ -104,30 +107,30 @@ def _fault_costs(problem: LocalisationProblem, single: FloatArray) -> FloatArray
 
 
 def _place_costs(problem: LocalisationProblem, thetas: FloatArray) -> FloatArray:
-    """How far away it is, and how levels differ from 20·lg of the distance; one costs at most 9."""
+    """Compute the costs of distance, and of levels that differ from 20·lg of it (at most 9 each)."""
     distance, _ = compute_distances(problem, thetas[:, :2])
-    # What several boxes hear is rarely far from all of them: three arrivals also fit some place far away, and
-    # so vaguely that its volume makes it the likelier one unless that is said.
+    # A sound that several boxes hear is rarely far from all of them. Without this cost, three arrivals would
+    # favour a distant position, because its uncertainty has a large volume.
     away = np.linalg.norm(thetas[:, :2] - problem.places.mean(axis=0), axis=1) / _usual_m(problem)
     out = np.where(np.min(distance, axis=1) <= problem.settings.range_m, away**2, math.inf)
-    told = ~np.isnan(problem.levels)
-    if np.count_nonzero(told) > 1:
-        source = problem.levels[told] + 20.0 * np.log10(distance[:, told])
-        apart = (source - np.median(source, axis=1, keepdims=True)) / problem.settings.level_sigma_db
-        out = out + np.minimum(apart**2, 9.0).sum(axis=1)
+    has_level = ~np.isnan(problem.levels)
+    if np.count_nonzero(has_level) > 1:
+        source = problem.levels[has_level] + 20.0 * np.log10(distance[:, has_level])
+        deviation = (source - np.median(source, axis=1, keepdims=True)) / problem.settings.level_sigma_db
+        out = out + np.minimum(deviation**2, 9.0).sum(axis=1)
     return np.asarray(out)
 
 
 def _robust_costs(problem: LocalisationProblem, thetas: FloatArray, scale: float) -> FloatArray:
-    """-2·ln of how likely states are, each arrival being a fault where that is likelier."""
+    """Compute -2·ln of the likelihood of states; an arrival counts as a fault if that is likelier."""
     count = len(problem.times)
     misfits = compute_misfits(problem, thetas) / scale
     single = np.minimum(misfits[:, :count] ** 2, _fault_costs(problem, misfits[:, :count] * scale))
     return single.sum(axis=1) + (misfits[:, count:] ** 2).sum(axis=1) + _place_costs(problem, thetas)
 
 
-def _apart(thetas: FloatArray, costs: FloatArray) -> FloatArray:
-    """The best states that are not the same place, shape (up to 4, 3 + k)."""
+def _select_distinct(thetas: FloatArray, costs: FloatArray) -> FloatArray:
+    """Select the best states at distinct positions, shape (up to 4, 3 + k)."""
     order = np.lexsort((thetas[:, 1], thetas[:, 0], np.round(costs, 6)))
     found: list[int] = []
     for at in order:
@@ -138,18 +141,18 @@ def _apart(thetas: FloatArray, costs: FloatArray) -> FloatArray:
     return thetas[found]
 
 
-def _fits(problem: LocalisationProblem, thetas: FloatArray) -> BoolMask:
-    """Which arrivals are likelier the sound itself than a fault; at least three."""
+def _find_fitting(problem: LocalisationProblem, thetas: FloatArray) -> BoolMask:
+    """Find the arrivals that are likelier the sound itself than a fault; at least three."""
     single = compute_misfits(problem, thetas)[:, : len(problem.times)]
     beyond = single**2 - _fault_costs(problem, single)
     third = np.partition(beyond, UNKNOWN_COUNT - 1, axis=1)[:, UNKNOWN_COUNT - 1 : UNKNOWN_COUNT]
     return np.asarray(beyond <= np.maximum(third, 0.0))
 
 
-def _tried(
+def _try_patterns(
     problem: LocalisationProblem, starts: FloatArray, used: BoolMask
 ) -> tuple[FloatArray, BoolMask, FloatArray] | None:
-    """Every start with its pattern, and with one or two arrivals taken in or left out; those within range."""
+    """Try each start with its pattern and with one or two arrivals flipped; return those within range."""
     patterns, owners = [], []
     for at, mask in enumerate(used):
         for which in _flips(len(mask)):
@@ -169,11 +172,11 @@ def _tried(
 
 
 def _flips(count: int) -> list[list[int]]:
-    most = _FLIPS if count <= _PAIRS_OF else 1
+    most = _FLIPS if count <= _PAIRS_LIMIT else 1
     return [list(which) for size in range(most + 1) for which in combinations(range(count), size)]
 
 
-def _joined(
+def _merge(
     one: tuple[FloatArray, BoolMask, FloatArray], other: tuple[FloatArray, BoolMask, FloatArray]
 ) -> tuple[FloatArray, BoolMask, FloatArray]:
     thetas, used, costs = (np.concatenate([a, b]) for a, b in zip(one, other, strict=True))
@@ -182,7 +185,7 @@ def _joined(
 
 
 def _pattern_costs(problem: LocalisationProblem, thetas: FloatArray, used: BoolMask) -> FloatArray:
-    """-2·ln of how probable a pattern is with its state, up to a constant."""
+    """Compute -2·ln of the probability of patterns with their states, up to a constant."""
     count = len(problem.times)
     misfits = compute_misfits(problem, thetas)
     single = misfits[:, :count]
@@ -197,33 +200,33 @@ def _pattern_costs(problem: LocalisationProblem, thetas: FloatArray, used: BoolM
 
 
 def _usual_m(problem: LocalisationProblem) -> float:
-    """How far sources usually are from the middle of the boxes that hear them, along each axis, m.
+    """Estimate the distance of sources from the centre of the boxes that hear them, along each axis (m).
 
-    As far as the farthest of these boxes, and 100 m: whoever hears a source stands around it.
+    It is the distance of the farthest of these boxes plus 100 m: boxes that hear a source are around it.
     """
     apart = np.linalg.norm(problem.places - problem.places.mean(axis=0), axis=1)
     return float(apart.max()) + 100.0
 
 
-def _weighed(
+def _weigh(
     problem: LocalisationProblem, found: tuple[FloatArray, BoolMask, FloatArray]
 ) -> ArrivalExplanations:
-    """Those that matter, without repeats, with their probabilities."""
+    """Select the relevant explanations without duplicates, and compute their probabilities."""
     thetas, used, costs = found
-    kept: list[int] = []
+    distinct: list[int] = []
     for at in range(len(costs)):
         if costs[at] > costs[0] + 2.0 * math.log(1e4):
             break
         if not any(
             np.array_equal(used[at], used[other])
             and np.linalg.norm(thetas[at, :2] - thetas[other, :2]) < _SAME_M
-            for other in kept
+            for other in distinct
         ):
-            kept.append(at)
-    weight = np.exp(-0.5 * (costs[kept] - costs[0]))
+            distinct.append(at)
+    weight = np.exp(-0.5 * (costs[distinct] - costs[0]))
     return ArrivalExplanations(
-        thetas[kept],
-        used[kept],
+        thetas[distinct],
+        used[distinct],
         weight / weight.sum(),
-        compute_fit_statistics(problem, thetas[kept], used[kept]),
+        compute_fit_statistics(problem, thetas[distinct], used[distinct]),
     )

@@ -1,12 +1,13 @@
-"""What a sound was, from what several boxes take it for. Pure.
+"""Pools the classifications of a sound by several boxes into class probabilities. Pure.
 
-Each box tells confidences of some classes; what it leaves of 1 goes to all others in proportion to the
-prior, and a hundredth of everything too, since no detector is sure. Opinions are pooled as logarithms,
-each against the prior (the logarithmic opinion pool of Genest and Zidek, Statistical Science 1(1), 1986,
-around a prior): ln P(class) = ln prior + w·Σ (ln p - ln prior) + constant. Boxes of one make that hear one
-sound are not independent: with a correlation r of what they get wrong, n of them count as n / (1 + (n -
-1)·r) (Kish's effective size), hence w = 1 / (1 + (n - 1)·r). Boxes that contradict each other draw the
-pool towards the prior.
+Each box reports confidences of some classes. The rest up to 1 is shared among all other classes in proportion
+to the prior. The prior also replaces a hundredth of each distribution, since no detector is certain.
+Distributions are pooled as logarithms, each against the prior (the logarithmic opinion pool of Genest and
+Zidek, Statistical Science 1(1), 1986): ln P(class) = ln prior + w·Σ (ln p - ln prior) + constant.
+
+Boxes of one make that hear one sound are not independent. If the correlation of their errors is r, n of them
+count as n / (1 + (n - 1)·r) (Kish's effective size), hence w = 1 / (1 + (n - 1)·r). Contradicting boxes draw
+the result towards the prior.
 """
 
 import math
@@ -17,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 OTHER_CLASS: Final = "other"
-"""What nobody named."""
+"""The class of sounds that no box named."""
 
 GUNSHOT_CLASSES: Final = frozenset(
     {
@@ -39,7 +40,7 @@ CLASS_PRIOR: Final[Mapping[str, float]] = MappingProxyType(
         OTHER_CLASS: 0.20,
     }
 )
-"""How often impulsive sounds are what: an assumption, to be replaced by a city's own counts."""
+"""Assumed frequencies of the classes of impulsive sounds; replace them by counts of your city."""
 
 _UNLISTED: Final = 0.02
 _DOUBT: Final = 0.01
@@ -48,12 +49,12 @@ _CORRELATION: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ClassCandidate:
-    """One thing that a box takes a sound for.
+    """A class that a box assigns to a sound.
 
     Attributes:
         kind: the class.
         confidence: 0 to 1.
-        model: of the weapon, where told.
+        model: the model of the weapon, if reported.
     """
 
     kind: str
@@ -63,14 +64,15 @@ class ClassCandidate:
 
 @dataclass(frozen=True, slots=True)
 class PooledClassification:
-    """What boxes together take a sound for.
+    """The pooled classification of a sound.
 
     Attributes:
-        kinds: classes and their probabilities, together 1, the likeliest first; `other` is none of the named.
-        gunshot: the probability that it was a gunshot at all.
-        models: of the likeliest class that has any: models and their probabilities, the likeliest first; what
-            is left of 1 is another model.
-        boxes: how many told anything.
+        kinds: classes and their probabilities, the likeliest first; they add up to 1. `other` is any class
+            that is not named.
+        gunshot: the probability of a gunshot of any kind.
+        models: models and their probabilities, the likeliest first, for the likeliest class with models. The
+            rest up to 1 is another model.
+        boxes: the number of boxes with a classification.
     """
 
     kinds: tuple[tuple[str, float], ...]
@@ -80,38 +82,39 @@ class PooledClassification:
 
     @property
     def not_gunshot(self) -> float:
-        """The probability that it was no gunshot."""
+        """The probability that it was not a gunshot."""
         return 1.0 - self.gunshot
 
 
 def pool_classes(
-    told: Iterable[tuple[str, Sequence[ClassCandidate]]], prior: Mapping[str, float] = CLASS_PRIOR
+    classifications: Iterable[tuple[str, Sequence[ClassCandidate]]], prior: Mapping[str, float] = CLASS_PRIOR
 ) -> PooledClassification:
-    """What boxes together take a sound for.
+    """Pool the classifications of several boxes.
 
     Args:
-        told: box and candidates of each event; of several events of a box (rounds) the mean counts, once.
-        prior: probabilities of classes, together 1, `other` among them; a class that it does not have gets a
-            fiftieth of it.
+        classifications: the box and candidates of each event. Several events of a box (rounds) count once, by
+            their mean.
+        prior: probabilities of classes that add up to 1, including `other`. A missing class gets a tenth of
+            the share of `other`.
     """
     by_box: dict[str, list[Sequence[ClassCandidate]]] = defaultdict(list)
-    for box, candidates in told:
+    for box, candidates in classifications:
         if candidates:
             by_box[box].append(candidates)
     events = [candidates for listed in by_box.values() for candidates in listed]
     kinds = sorted({each.kind for listed in events for each in listed} | set(prior) | {OTHER_CLASS})
-    base = _completed(prior, kinds)
-    opinions = [
-        _mean([_opinion(_by_kind(candidates), base) for candidates in listed])
+    base = _complete_prior(prior, kinds)
+    distributions = [
+        _mean([_distribute(_by_kind(candidates), base) for candidates in listed])
         for _, listed in sorted(by_box.items())
     ]
-    found = _pool(base, opinions)
+    found = _pool(base, distributions)
     ranked = tuple(sorted(found.items(), key=lambda item: (-item[1], item[0])))
     gunshot = sum(share for kind, share in ranked if kind in GUNSHOT_CLASSES)
     return PooledClassification(ranked, min(1.0, gunshot), _models(ranked, by_box), len(by_box))
 
 
-def _completed(prior: Mapping[str, float], kinds: Sequence[str]) -> dict[str, float]:
+def _complete_prior(prior: Mapping[str, float], kinds: Sequence[str]) -> dict[str, float]:
     rest = prior.get(OTHER_CLASS, _UNLISTED)
     raw = {kind: max(prior.get(kind, _UNLISTED * rest / 0.2), 1e-6) for kind in kinds}
     total = math.fsum(raw.values())
@@ -125,8 +128,8 @@ def _by_kind(candidates: Sequence[ClassCandidate]) -> dict[str, float]:
     return found
 
 
-def _opinion(listed: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
-    """One box's distribution: what it lists, the rest by the prior, and a little doubt."""
+def _distribute(listed: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
+    """Complete the confidences of one box to a distribution, with the prior and a little doubt."""
     total = math.fsum(listed.values())
     scale = 1.0 / total if total > 1.0 else 1.0
     left = max(0.0, 1.0 - total)
@@ -139,26 +142,27 @@ def _opinion(listed: Mapping[str, float], base: Mapping[str, float]) -> dict[str
     return {kind: (1.0 - _DOUBT) * rest[kind] / whole + _DOUBT * base[kind] for kind in base}
 
 
-def _mean(opinions: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The logarithmic mean of several opinions of one box, made whole."""
+def _mean(distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Compute the normalised logarithmic mean of several distributions of one box."""
     logs = {
-        kind: math.fsum(math.log(each[kind]) for each in opinions) / len(opinions) for kind in opinions[0]
+        kind: math.fsum(math.log(each[kind]) for each in distributions) / len(distributions)
+        for kind in distributions[0]
     }
-    return _whole(logs)
+    return _normalise(logs)
 
 
-def _pool(base: Mapping[str, float], opinions: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    weight = 1.0 / (1.0 + (len(opinions) - 1) * _CORRELATION) if opinions else 0.0
-    return _whole(
+def _pool(base: Mapping[str, float], distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    weight = 1.0 / (1.0 + (len(distributions) - 1) * _CORRELATION) if distributions else 0.0
+    return _normalise(
         {
             kind: math.log(share)
-            + weight * math.fsum(math.log(each[kind]) - math.log(share) for each in opinions)
+            + weight * math.fsum(math.log(each[kind]) - math.log(share) for each in distributions)
             for kind, share in base.items()
         }
     )
 
 
-def _whole(logs: Mapping[str, float]) -> dict[str, float]:
+def _normalise(logs: Mapping[str, float]) -> dict[str, float]:
     top = max(logs.values())
     raw = {kind: math.exp(value - top) for kind, value in logs.items()}
     total = math.fsum(raw.values())
@@ -168,28 +172,28 @@ def _whole(logs: Mapping[str, float]) -> dict[str, float]:
 def _models(
     ranked: Sequence[tuple[str, float]], by_box: Mapping[str, Sequence[Sequence[ClassCandidate]]]
 ) -> tuple[tuple[str, float], ...]:
-    """Models of the likeliest class of which any box names one; a model not named counts as another one."""
+    """Pool the models of the likeliest class with models. The rest is the share of another model."""
     for kind, _ in ranked:
-        told = {
+        by_model = {
             box: [_of_models(candidates, kind) for candidates in listed]
             for box, listed in sorted(by_box.items())
         }
-        named = sorted({model for listed in told.values() for each in listed for model in each})
+        named = sorted({model for listed in by_model.values() for each in listed for model in each})
         if named:
             share = 1.0 / (len(named) + 1)
             base = dict.fromkeys([*named, ""], share)
-            opinions = [
-                _mean([_opinion(each, base) for each in listed if each])
-                for listed in told.values()
+            distributions = [
+                _mean([_distribute(each, base) for each in listed if each])
+                for listed in by_model.values()
                 if any(listed)
             ]
-            found = _pool(base, opinions)
+            found = _pool(base, distributions)
             return tuple(sorted(((m, found[m]) for m in named), key=lambda item: (-item[1], item[0])))
     return ()
 
 
 def _of_models(candidates: Sequence[ClassCandidate], kind: str) -> dict[str, float]:
-    """How a box divides a class among models."""
+    """Compute the shares of the models of a class in the classification of a box."""
     whole = math.fsum(each.confidence for each in candidates if each.kind == kind)
     found: dict[str, float] = defaultdict(float)
     for each in candidates:

@@ -1,10 +1,10 @@
-"""The ellipse that holds 95 % of where a sound may have been, given all that its arrivals may mean. Pure.
+"""Computes the ellipse that contains the source with a probability of 95 %, over all explanations. Pure.
 
-Places are spread as points: around each explanation by its covariance, and, for each arrival that it uses,
-away from it as far as that may be late without a misfit that shows (external reliability, Baarda 1968).
-With three arrivals no misfit shows anything, and the ellipse is as wide as reflections make it. The
-ellipse's shape is that of the points' second moment about the position told, its size the one that 95 % of
-their weight lies in.
+Possible positions are spread as points. They lie around each explanation by its covariance. For each arrival
+that it uses, further points lie as far away as an undetected delay would shift the position (external
+reliability, Baarda 1968). With three arrivals no misfit can show a delay, and the ellipse is as wide as
+reflections make it. Its shape is the second moment of the points about the estimated position, its size the
+one that contains 95 % of their weight.
 """
 
 import math
@@ -20,7 +20,7 @@ from app.acoustics.localisation_results import CONFIDENCE
 
 PLANE_DIMENSIONS: Final = 2
 CHI2_QUANTILE: Final = -2.0 * math.log(1.0 - CONFIDENCE)
-"""What χ² of two degrees of freedom does not exceed in 95 %."""
+"""The 95 % quantile of χ² with two degrees of freedom."""
 
 _POINTS: Final = 256
 _FEW: Final = 48
@@ -30,42 +30,48 @@ _GOLDEN: Final = math.pi * (3.0 - math.sqrt(5.0))
 
 
 def _spiral(count: int) -> FloatArray:
-    """Points of a normal distribution in the plane, evenly: Vogel's spiral, shape (count, 2)."""
+    """Spread points by a normal distribution in the plane along Vogel's spiral, shape (count, 2)."""
     share = (np.arange(count) + 0.5) / count
-    radius, turn = np.sqrt(-2.0 * np.log1p(-share)), np.arange(count) * _GOLDEN
-    return np.column_stack([radius * np.cos(turn), radius * np.sin(turn)])
+    radius, angle = np.sqrt(-2.0 * np.log1p(-share)), np.arange(count) * _GOLDEN
+    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
 
 
 def sample_source_points(
-    problem: LocalisationProblem, what: ArrivalExplanations, members: NDArray[np.intp], scale: float
+    problem: LocalisationProblem, explanations: ArrivalExplanations, members: NDArray[np.intp], scale: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Points where the sound may have been, and their weights.
+    """Sample possible positions of the source, with their weights.
 
     Args:
         problem: the arrivals.
-        what: they may mean.
-        members: which of those to take, indices.
-        scale: of the variances.
+        explanations: the explanations of the arrivals.
+        members: the indices of the explanations to sample.
+        scale: the factor of the variances.
+
+    Returns:
+        Points (m), shape (m, 2), and weights, shape (m,).
     """
     settings = problem.settings
+    theta, worth = explanations.theta, explanations.worth
     late, _ = compute_fault_costs(problem)
     longest = settings.latest_ms * 1e-3
     places, weights = [], []
     many, few = _spiral(_POINTS), _spiral(_FEW)
     steps = (np.arange(_STEPS) + 0.5) / _STEPS
-    for at in members[what.weight[members] > _LEAST * what.weight[members].max()]:
-        root = np.linalg.cholesky(what.worth.covariance[at, :2, :2] * scale)
-        centre, used = what.theta[at, :2], what.used[at]
-        seen = what.worth.seen[at]
-        # A delay is put down to the errors as long as that costs less than a reflection does.
+    for at in members[explanations.weight[members] > _LEAST * explanations.weight[members].max()]:
+        root = np.linalg.cholesky(worth.covariance[at, :2, :2] * scale)
+        centre, used = theta[at, :2], explanations.used[at]
+        seen = worth.seen[at]
+        # A delay stays undetected as long as a misfit costs less than a reflection.
         hidden = np.where(seen > 0, np.sqrt(late) / np.maximum(seen, 1e-9), longest)
         hidden = np.where(used, np.minimum(hidden, longest), 0.0)
         chance = settings.late_share * hidden / longest
         places.append(centre + many @ root.T)
-        weights.append(np.full(_POINTS, what.weight[at] * max(0.0, 1.0 - float(chance.sum())) / _POINTS))
-        shifts = -what.worth.gain[at, :2][:, used].T[:, None] * (hidden[used, None] * steps)[..., None]
+        weights.append(
+            np.full(_POINTS, explanations.weight[at] * max(0.0, 1.0 - float(chance.sum())) / _POINTS)
+        )
+        shifts = -worth.gain[at, :2][:, used].T[:, None] * (hidden[used, None] * steps)[..., None]
         points = centre + shifts[:, :, None] + few @ root.T
-        share = chance[used, None, None] * what.weight[at] / (_STEPS * _FEW)
+        share = chance[used, None, None] * explanations.weight[at] / (_STEPS * _FEW)
         places.append(points.reshape(-1, 2))
         weights.append(np.broadcast_to(share, points.shape[:3]).ravel())
     return np.concatenate(places), np.concatenate(weights)
@@ -74,19 +80,19 @@ def sample_source_points(
 def compute_ellipse_matrix(
     points: FloatArray, weights: FloatArray, middle: FloatArray, freedom: float
 ) -> FloatArray:
-    """The matrix (m²) of the ellipse about a place that holds 95 % of points.
+    """Compute the matrix (m²) of the ellipse around a position that contains 95 % of the points.
 
     Args:
         points: shape (m, 2).
         weights: of the points.
-        middle: the position told.
-        freedom: of the variance, which is an estimate: its tails are F's.
+        middle: the estimated position (m).
+        freedom: the degrees of freedom of the estimated variance, for the tails of the F distribution.
     """
     tails = PLANE_DIMENSIONS * float(fdtri(PLANE_DIMENSIONS, freedom, CONFIDENCE)) / CHI2_QUANTILE
     apart = points - middle
     inside = np.full(len(points), fill_value=True)
     for _ in range(2):
-        # Of few points far out the shape is not made, once it is known how far out the ellipse goes.
+        # The second pass ignores distant points outside of the ellipse: they must not shape it.
         share = weights * inside
         moment = (apart * share[:, None]).T @ apart / share.sum()
         away = ((apart @ np.linalg.inv(moment)) * apart).sum(axis=1)

@@ -1,11 +1,11 @@
-"""Events of boxes, in whatever order they came, to incidents. Pure.
+"""Groups sound events of boxes into incidents, independent of their order of arrival. Pure.
 
-The incidents follow from the set of events alone: whoever holds all that may still matter
-(`linking.horizon_us`) and asks again when a late one comes, gets what would have come of them in order.
+The incidents depend only on the set of events. A caller that retains all events within
+`event_links.compute_horizon_us` and calls again after a late event gets the result of the right order.
 
-In each group of linked events the source is taken that most boxes agree on, with its rounds; then the next
-one of what is left, as long as there is one that is not made of the first one's echoes; then echoes are
-given to what they are echoes of; and what is left is paired as far as travel times let it.
+For each group of linked events, it takes the source that most boxes agree on, with its rounds, and repeats
+this with the remaining events, unless a source consists of echoes of an earlier one. Then echoes are assigned
+to their sources. The remaining events are paired as far as travel times allow.
 """
 
 import math
@@ -34,13 +34,13 @@ _US_PER_MS: Final = 1_000
 
 @dataclass(slots=True)
 class _Source:
-    """A source on its way to an incident.
+    """A source that becomes an incident.
 
     Attributes:
-        location: of it.
-        rounds: by their interval from the known one (µs), the event of each box; the known one first.
-        delays: by event id, how late a box heard it that heard nothing but a reflection, µs.
-        echoes: what has been given to it.
+        location: its location.
+        rounds: interval after the known round (µs) and the event of each box; the known round first.
+        delays: event id → delay (µs) of a box that heard only a reflection.
+        echoes: the echoes that are assigned to it.
     """
 
     location: LocalisationResult
@@ -50,11 +50,11 @@ class _Source:
 
     @property
     def events(self) -> list[SoundEvent]:
-        """Of all rounds."""
+        """The events of all rounds."""
         return [event for _, members in self.rounds for event in members.values()]
 
     def lag_us(self, event: SoundEvent) -> int | None:
-        """How long after what it may be an echo of an event came; None where it cannot be one."""
+        """Find the delay of an event as an echo of this source (µs); None if it cannot be one."""
         lags = [
             event.time_us - members[event.box].time_us for _, members in self.rounds if event.box in members
         ]
@@ -71,11 +71,11 @@ class _Scene:
     frame: TangentPlane
 
     def locate(self, events: Iterable[SoundEvent]) -> LocalisationResult:
-        """Where the sound of some events was."""
+        """Locate the source of some events."""
         return locate_sound([event.arrival for event in events], self.boxes, self.settings, self.frame)
 
     def expected_us(self, location: LocalisationResult, boxes: Iterable[str]) -> dict[str, int]:
-        """When boxes ought to have heard a sound whose position is known, µs."""
+        """Compute when boxes should have heard a located sound (µs)."""
         position, speed = location.position, self.settings.conditions.speed
         if position is None:
             return {}
@@ -93,19 +93,19 @@ def associate_events(
     settings: LocalisationSettings | None = None,
     prior: Mapping[str, float] = CLASS_PRIOR,
 ) -> tuple[SoundIncident, ...]:
-    """Incidents of events, by the time of their first event.
+    """Group events into incidents.
 
     Args:
-        events: in any order; one that comes twice (the same id) counts once.
-        boxes: where they are, by id; all that have events.
-        settings: what is assumed of errors; None: the defaults.
-        prior: how often sounds are what.
+        events: in any order; duplicate ids count once.
+        boxes: the positions of all boxes with events, by id.
+        settings: the assumed errors; None: the defaults.
+        prior: the probabilities of classes.
 
     Returns:
-        Each event is in exactly one incident.
+        The incidents by the time of their first event. Each event is in exactly one incident.
 
     Raises:
-        KeyError: a box is not known.
+        KeyError: a box is unknown.
     """
     settings = settings or LocalisationSettings()
     once = {event.id: event for event in sorted(events, key=lambda event: event.key, reverse=True)}
@@ -114,18 +114,18 @@ def associate_events(
     for group in group_linked_events(ordered, boxes, settings):
         places = [boxes[box] for box in sorted({event.box for event in group})]
         frame = TangentPlane.around((box.lon, box.lat) for box in places)
-        found += _incidents(group, _Scene(boxes, settings, prior, frame))
+        found += _find_incidents(group, _Scene(boxes, settings, prior, frame))
     return tuple(sorted(found, key=lambda incident: incident.events[0].key))
 
 
-def _incidents(group: list[SoundEvent], scene: _Scene) -> list[SoundIncident]:
+def _find_incidents(group: list[SoundEvent], scene: _Scene) -> list[SoundIncident]:
     sources: list[_Source] = []
     free, aside = list(group), list[SoundEvent]()
     reach = compute_horizon_us(scene.settings, max(abs(event.clock_error_ms or 0.0) for event in group))
     while free:
-        # What comes later than sound takes has nothing to do with the first one: long trains stay cheap.
+        # Events later than the travel time of sound are unrelated to the first one: long trains stay cheap.
         near = [event for event in free if event.time_us - free[0].time_us <= 2 * reach]
-        source = _next(near, free, sources, scene)
+        source = _find_next_source(near, free, sources, scene)
         if source is None:
             if len(near) == len(free):
                 break
@@ -136,31 +136,31 @@ def _incidents(group: list[SoundEvent], scene: _Scene) -> list[SoundIncident]:
         if len(own) >= _OWN or len(known) >= _MANY:
             sources.append(source)
         else:
-            # Three echoes of an earlier source always meet somewhere: they are given back to it below.
+            # Three echoes of an earlier source always fit some position: they are assigned to it below.
             aside += source.events
         taken = {event.id for event in source.events}
         free = [event for event in free if event.id not in taken]
-    left = _without_echoes(sources, sorted([*free, *aside], key=lambda event: event.key))
-    return [_incident(source, scene) for source in [*sources, *_paired(left, scene)]]
+    left = _assign_echoes(sources, sorted([*free, *aside], key=lambda event: event.key))
+    return [_make_incident(source, scene) for source in [*sources, *_pair_events(left, scene)]]
 
 
-def _next(
+def _find_next_source(
     near: Sequence[SoundEvent], free: Sequence[SoundEvent], sources: Sequence[_Source], scene: _Scene
 ) -> _Source | None:
-    """The source that most boxes of near events agree on, with its rounds; None where there is none."""
+    """Find the source that most boxes of near events agree on, with its rounds; None if there is none."""
     names = sorted({event.box for event in near})
     if len(names) < _OWN:
         return None
     owner = np.array([names.index(event.box) for event in near], dtype=np.intp)
     doubtful = np.array([any(each.lag_us(event) is not None for each in sources) for event in near])
     problem = build_problem([event.arrival for event in near], scene.boxes, scene.frame, scene.settings)
-    # Where boxes are few and events many, wrong ones meet in some place too: rounds tell which belong
-    # together.
+    # With few boxes and many events, wrong combinations fit some position, too: rounds show which events
+    # belong together.
     most = _HYPOTHESES if len(names) <= _FEW and len(near) > len(names) else 1
     best: _Source | None = None
     for hypothesis in find_best_sources(problem, owner, doubtful, most):
         source = _source(hypothesis, near, free, scene)
-        # A round more, or else echoes that happen to be alike would be enough.
+        # It must explain a whole round more: a few similar echoes must not win.
         if source is not None and (best is None or len(source.events) >= len(best.events) + _OWN):
             best = source
     return best
@@ -169,7 +169,7 @@ def _next(
 def _source(
     found: SourceHypothesis, near: Sequence[SoundEvent], free: Sequence[SoundEvent], scene: _Scene
 ) -> _Source | None:
-    """What becomes of a hypothesis; None where its events fit no place after all."""
+    """Make the source of a hypothesis; None if its events fit no position."""
     latest = scene.settings.latest_ms * 1e-3
     chosen: dict[str, tuple[tuple[int, float], SoundEvent]] = {}
     for event, late, fits in zip(near, found.late.tolist(), found.fits.tolist(), strict=True):
@@ -184,7 +184,7 @@ def _source(
     source = _with_rounds(location, events, free, scene)
     fullest = max((members for _, members in source.rounds), key=len)
     if len(fullest) > len(source.rounds[0][1]):
-        # A round that more boxes heard tells the place better.
+        # A round that more boxes heard gives a better position.
         again = scene.locate(fullest.values())
         if len(again.used) > len(location.used):
             return _with_rounds(again, fullest, free, scene)
@@ -194,7 +194,7 @@ def _source(
 def _with_rounds(
     location: LocalisationResult, events: Mapping[str, SoundEvent], free: Sequence[SoundEvent], scene: _Scene
 ) -> _Source:
-    """A source with the rounds that it fired among free events, from what was heard of one."""
+    """Make a source with the rounds among the free events, from the events of one round."""
     heard = {box: events[box] for box in location.used}
     taken = {event.id for event in heard.values()}
     pool = [event for event in free if event.id not in taken]
@@ -209,8 +209,8 @@ def _with_rounds(
     )
 
 
-def _without_echoes(sources: Sequence[_Source], free: Sequence[SoundEvent]) -> list[SoundEvent]:
-    """Give echoes to the source that they follow most closely; gives back what is none."""
+def _assign_echoes(sources: Sequence[_Source], free: Sequence[SoundEvent]) -> list[SoundEvent]:
+    """Assign echoes to the source that they follow most closely, and return the other events."""
     left = []
     for event in free:
         lags = [(lag, at) for at, source in enumerate(sources) if (lag := source.lag_us(event)) is not None]
@@ -221,8 +221,8 @@ def _without_echoes(sources: Sequence[_Source], free: Sequence[SoundEvent]) -> l
     return left
 
 
-def _paired(free: Sequence[SoundEvent], scene: _Scene) -> list[_Source]:
-    """What no source explains: the first event with all that may be of its sound, and so on."""
+def _pair_events(free: Sequence[SoundEvent], scene: _Scene) -> list[_Source]:
+    """Make sources of unexplained events: the first event with all that may share its sound, and so on."""
     sources = []
     left = list(free)
     while left:
@@ -234,18 +234,22 @@ def _paired(free: Sequence[SoundEvent], scene: _Scene) -> list[_Source]:
                 members[event.box] = event
         location = scene.locate(members.values())
         if len(members) > 1 and location.evidence == "unlocated":
-            # They do not fit together after all.
+            # The events do not fit one position.
             members = {left[0].box: left[0]}
             location = scene.locate(members.values())
-        source = _alone(left, location) if len(members) == 1 else _several(left, members, location, scene)
+        source = (
+            _make_single_box_source(left, location)
+            if len(members) == 1
+            else _make_multi_box_source(left, members, location, scene)
+        )
         gone = {event.id for event in [*source.events, *source.echoes]}
         left = [event for event in left if event.id not in gone]
         sources.append(source)
     return sources
 
 
-def _alone(left: Sequence[SoundEvent], location: LocalisationResult) -> _Source:
-    """One box: what it heard in quick succession, as long as no other box may have heard that too."""
+def _make_single_box_source(left: Sequence[SoundEvent], location: LocalisationResult) -> _Source:
+    """Make a source of the events that one box alone heard in quick succession."""
     train = [left[0]]
     for event in left[1:]:
         if event.box == train[0].box and event.time_us - train[-1].time_us <= ROUND_GAP_S * US_PER_SECOND:
@@ -255,7 +259,7 @@ def _alone(left: Sequence[SoundEvent], location: LocalisationResult) -> _Source:
     return _Source(location, [(event.time_us - start, {event.box: event}) for event in rounds], echoes=echoes)
 
 
-def _several(
+def _make_multi_box_source(
     left: Sequence[SoundEvent], members: dict[str, SoundEvent], location: LocalisationResult, scene: _Scene
 ) -> _Source:
     source = _with_rounds(location, members, left, scene)
@@ -264,28 +268,29 @@ def _several(
     return source
 
 
-def _incident(source: _Source, scene: _Scene) -> SoundIncident:
+def _make_incident(source: _Source, scene: _Scene) -> SoundIncident:
     ordered = sorted(source.rounds, key=lambda each: each[0])
     start = ordered[0][0]
     rounds = tuple(
         IncidentRound(after - start, tuple(sorted(members.values(), key=lambda event: event.key)))
         for after, members in ordered
     )
-    told = [(event.box, event.candidates) for each in rounds for event in each.events]
+    classifications = [(event.box, event.candidates) for each in rounds for event in each.events]
     echoes = tuple(sorted(source.echoes, key=lambda event: event.key))
-    return SoundIncident(source.location, rounds, echoes, pool_classes(told, scene.prior))
+    return SoundIncident(source.location, rounds, echoes, pool_classes(classifications, scene.prior))
 
 
 def match_incidents(before: Sequence[SoundIncident], after: Sequence[SoundIncident]) -> dict[int, int]:
-    """Which incident each one goes on, when events have come since.
+    """Match incidents before and after new events arrived.
 
     Args:
-        before: the incidents as they were.
-        after: as they are.
+        before: the earlier incidents.
+        after: the present incidents.
 
     Returns:
-        Index in `after` to index in `before`: the one with most events in common, of equals the first; each
-        goes on in one only. What is not in it is new; whose index does not occur has been merged away.
+        Index in `after` → index in `before`: the incident with most common events, the first one of a tie.
+        Each earlier incident continues at most once. An index in `after` without an entry is a new incident;
+        an index in `before` without one was merged into another incident.
     """
     return match_event_sets(
         *([[event.id for event in each.events] for each in side] for side in (before, after))
@@ -293,7 +298,7 @@ def match_incidents(before: Sequence[SoundIncident], after: Sequence[SoundIncide
 
 
 def match_event_sets(before: Sequence[Iterable[str]], after: Sequence[Iterable[str]]) -> dict[int, int]:
-    """The same as `match_incidents` of sets of events' ids."""
+    """Match sets of event ids as `match_incidents` matches incidents."""
     was = {event: at for at, events in enumerate(before) for event in events}
     shares: dict[tuple[int, int], int] = {}
     for at, events in enumerate(after):

@@ -1,8 +1,8 @@
-"""Which events may have to do with each other at all. Pure.
+"""Finds events that may be related, and groups them by these links. Pure.
 
-Two boxes hear one sound at most as far apart in time as sound takes from one to the other, or across the
-hearing range where that is less; one box hears rounds and echoes within seconds. What is linked by such
-pairs, however far, is taken together; nothing else ever has to be.
+Two boxes hear one sound at most as far apart in time as sound needs from one to the other, or to cross the
+hearing range if that is less. One box hears rounds and echoes within seconds. Events that are linked directly
+or through others are evaluated together; other events never need to be.
 """
 
 import math
@@ -13,7 +13,7 @@ from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, Locali
 from app.acoustics.sound_events import SoundEvent
 
 ROUND_GAP_S: Final = 2.0
-"""Rounds of one incident follow each other within this."""
+"""The largest interval between rounds of one incident (s)."""
 
 _BEYOND: Final = 4.0
 _LEEWAY_S: Final = 0.01
@@ -22,17 +22,18 @@ _FLATTENING: Final = 1.006
 
 
 def compute_max_distance_m(one: BoxPosition, other: BoxPosition) -> float:
-    """How far boxes are apart at most, m: the great circle (haversine), and what the ellipsoid may add."""
+    """Compute an upper bound of the distance of two boxes (m): haversine, enlarged for the ellipsoid."""
     lat, lat_other = math.radians(one.lat), math.radians(other.lat)
-    turn = math.radians(other.lon - one.lon)
+    lon_difference = math.radians(other.lon - one.lon)
     chord = (
-        math.sin((lat_other - lat) / 2) ** 2 + math.cos(lat) * math.cos(lat_other) * math.sin(turn / 2) ** 2
+        math.sin((lat_other - lat) / 2) ** 2
+        + math.cos(lat) * math.cos(lat_other) * math.sin(lon_difference / 2) ** 2
     )
     return 2.0 * _EARTH_M * _FLATTENING * math.asin(math.sqrt(min(1.0, chord)))
 
 
 def compute_min_sound_speed(settings: LocalisationSettings) -> float:
-    """The least speed at which sound may travel, m/s."""
+    """Compute the lowest speed at which sound may travel (m/s)."""
     conditions = settings.conditions
     return conditions.speed * (1.0 - 3.0 * conditions.slowness_sigma) - 3.0 * conditions.wind_sigma_m_s
 
@@ -40,7 +41,14 @@ def compute_min_sound_speed(settings: LocalisationSettings) -> float:
 def may_share_sound(
     one: SoundEvent, other: SoundEvent, boxes: Mapping[str, BoxPosition], settings: LocalisationSettings
 ) -> bool:
-    """Whether two events of different boxes can be of one sound, up to four standard errors."""
+    """Return whether two events of different boxes can be of one sound, up to four standard errors.
+
+    Args:
+        one: an event.
+        other: an event of another box.
+        boxes: the positions of the boxes, by id.
+        settings: the assumed errors.
+    """
     apart = compute_max_distance_m(boxes[one.box], boxes[other.box])
     if apart > 2.0 * settings.range_m:
         return False
@@ -50,7 +58,7 @@ def may_share_sound(
 
 
 def compute_horizon_us(settings: LocalisationSettings, clock_error_ms: float | None = None) -> int:
-    """How long after an event another one may still belong to its incident, µs, if no clock is worse."""
+    """Compute how long after an event another one may belong to its incident (µs), with this clock error."""
     sigma = settings.sigma_s(clock_error_ms)
     longest = (
         settings.range_m / compute_min_sound_speed(settings) + _BEYOND * math.sqrt(2.0) * sigma + _LEEWAY_S
@@ -61,12 +69,12 @@ def compute_horizon_us(settings: LocalisationSettings, clock_error_ms: float | N
 def group_linked_events(
     events: Sequence[SoundEvent], boxes: Mapping[str, BoxPosition], settings: LocalisationSettings
 ) -> list[list[SoundEvent]]:
-    """Events in their order, divided into what may have to do with each other.
+    """Divide events into groups that may be related.
 
     Args:
-        events: in their order.
-        boxes: by id.
-        settings: what is assumed.
+        events: in the order of their keys.
+        boxes: the positions of the boxes, by id.
+        settings: the assumed errors.
     """
     owner = list(range(len(events)))
 

@@ -1,11 +1,11 @@
-"""Least squares of arrival times: many starts at once, then one of them in full. Pure.
+"""Fits source states to arrival times by least squares: many starts together, then one state in full. Pure.
 
-Unknown are the place, the time of emission, and what all arrivals share: by how many standard errors the
-slowness of sound is off, and the wind. These last are told by their priors as further observations. To
-leave them out and to widen each arrival's error by its distance instead would take errors for independent
-that are the same for all: the ellipse would be too small, and the place worse. In a wind w sound travels d
-/ (c + w·u), which for w ≪ c is d/c·(1 - w·u/c), u being the direction from the source to the box (Ostashev
-and Wilson, Acoustics in Moving Inhomogeneous Media, ch. 3).
+The unknowns are the position, the time of emission, and errors that all arrivals share: those of the slowness
+of sound and of the wind, in standard errors. Their priors enter as additional observations. Widening the
+error of each arrival by its distance instead would treat shared errors as independent: the ellipse would be
+too small, and the position worse. In a wind w sound travels d / (c + w·u), which for w ≪ c is d/c·(1 -
+w·u/c), u being the direction from the source to the box (Ostashev and Wilson, Acoustics in Moving
+Inhomogeneous Media, ch. 3).
 """
 
 from dataclasses import dataclass
@@ -31,15 +31,14 @@ _LONGEST_STEP_M: Final = 500.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FitStatistics:
-    """What places are worth that explain some arrivals each; the first axis counts the places.
+    """The precision of states that each explain some arrivals; the first axis counts the states.
 
     Attributes:
-        covariance: of east, north (m) and time of emission (s), by the errors assumed, shape (s, 3, 3).
-        gain: what a second more at each arrival does to east, north (m) and time (s), shape (s, 3, n); 0
-            where the arrival is not used.
-        seen: by how many of its standard errors a misfit grows for a second more at its arrival, shape (s,
-        n);
-            0 where nothing would show it.
+        covariance: of east, north (m) and time of emission (s), by the assumed errors, shape (s, 3, 3).
+        gain: the shift of east, north (m) and time (s) per second of delay of each arrival, shape (s, 3, n);
+            0 if the arrival is not used.
+        seen: the growth of the misfit in standard errors per second of delay of each arrival, shape (s, n); 0
+            if no misfit would show a delay.
     """
 
     covariance: FloatArray
@@ -48,23 +47,23 @@ class FitStatistics:
 
 
 def compute_distances(problem: LocalisationProblem, place: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Distances of boxes from places in space (m) and their derivatives by the place.
+    """Compute the distances of boxes from positions in space (m), and their derivatives by the position.
 
     Args:
-        problem: whose boxes.
-        place: shape (…, 2).
+        problem: the boxes.
+        place: positions in the plane (m), shape (…, 2).
 
     Returns:
         Shapes (…, n) and (…, n, 2).
     """
     apart = place[..., None, :] - problem.places
-    # A source on top of a box has no direction: ten centimetres are nothing beside all other errors.
+    # A source at a box has no direction: 10 cm avoid that, and are small compared with all other errors.
     distance = np.sqrt(apart[..., 0] ** 2 + apart[..., 1] ** 2 + problem.heights**2 + _NEAR_M**2)
     return distance, apart / distance[..., None]
 
 
 def _sharing(problem: LocalisationProblem, distance: FloatArray, direction: FloatArray) -> FloatArray:
-    """What one standard error of each shared unknown adds to the travel times, s, shape (…, n, k)."""
+    """Compute the travel time per standard error of each shared unknown (s), shape (…, n, k)."""
     conditions = problem.settings.conditions
     seconds = distance / conditions.speed
     parts = [seconds * conditions.slowness_sigma]
@@ -80,7 +79,7 @@ def _shared_count(problem: LocalisationProblem) -> int:
 
 
 def _system(problem: LocalisationProblem, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Normalised misfits and their derivatives, of several states: (s, n + k) and (s, n + k, 3 + k)."""
+    """Compute normalised misfits of several states, (s, n + k), and derivatives, (s, n + k, 3 + k)."""
     states, count, shared = len(theta), len(problem.times), _shared_count(problem)
     distance, direction = compute_distances(problem, theta[:, :2])
     common = _sharing(problem, distance, direction)
@@ -98,7 +97,7 @@ def _system(problem: LocalisationProblem, theta: FloatArray) -> tuple[FloatArray
 
 
 def _step(slopes: FloatArray, misfits: FloatArray, weights: FloatArray) -> FloatArray:
-    """One step of Gauss and Newton for each state, not longer than 500 m."""
+    """Make one Gauss-Newton step for each state, at most 500 m long."""
     weighted = np.swapaxes(slopes * weights[..., None], 1, 2)
     normal = weighted @ slopes + _ridge(slopes.shape[-1])
     change = -np.linalg.solve(normal, weighted @ misfits[..., None])[..., 0]
@@ -107,20 +106,20 @@ def _step(slopes: FloatArray, misfits: FloatArray, weights: FloatArray) -> Float
 
 
 def _ridge(unknown: int) -> FloatArray:
-    """A prior of the place so wide that it changes nothing, but leaves a bound where arrivals say nothing."""
+    """Return a prior of the position: too wide to matter, but it bounds undetermined positions."""
     return np.diag([1.0 / _WIDEST_M**2, 1.0 / _WIDEST_M**2, *([0.0] * (unknown - 2))])
 
 
 def make_initial_states(problem: LocalisationProblem, seeds: FloatArray) -> FloatArray:
-    """Seeds (east, north, time of emission) with the shared unknowns at zero, shape (s, 3 + k)."""
+    """Make states of seeds (east, north, time of emission), with shared unknowns of 0, shape (s, 3 + k)."""
     return np.concatenate([seeds, np.zeros((len(seeds), _shared_count(problem)))], axis=1)
 
 
 def refine_states_robustly(problem: LocalisationProblem, theta: FloatArray) -> FloatArray:
-    """Improve many states at once, with arrivals that fit badly weighing less.
+    """Improve many states together; arrivals with large misfits have less weight.
 
-    Weights are Cauchy's, 1 / (1 + (misfit/2)²). Their scale falls from far to near, so that a start that is
-    somewhat off is not kept there by arrivals that only happen to fit.
+    Weights are Cauchy's, 1 / (1 + (misfit/2)²). Their scale decreases, so that arrivals that fit a poor start
+    by coincidence do not hold it there.
     """
     count = len(problem.times)
     for step in range(_ROBUST_STEPS):
@@ -135,7 +134,7 @@ def refine_states_robustly(problem: LocalisationProblem, theta: FloatArray) -> F
 def refine_chosen_arrivals(
     problem: LocalisationProblem, theta: FloatArray, used: NDArray[np.bool_]
 ) -> FloatArray:
-    """Plain least squares of many states at once, each of the arrivals that it uses, shape (s, n)."""
+    """Improve many states by plain least squares of the arrivals that each uses, shape (s, n)."""
     weights = _weights(problem, used)
     for _ in range(_PLAIN_STEPS):
         misfits, slopes = _system(problem, theta)
@@ -149,14 +148,14 @@ def _weights(problem: LocalisationProblem, used: NDArray[np.bool_]) -> FloatArra
 
 
 def compute_misfits(problem: LocalisationProblem, theta: FloatArray) -> FloatArray:
-    """Normalised misfits of states, those of the shared unknowns last, shape (s, n + k)."""
+    """Compute the normalised misfits of states; those of shared unknowns last, shape (s, n + k)."""
     return _system(problem, theta)[0]
 
 
 def solve_least_squares(
     problem: LocalisationProblem, theta: FloatArray, used: NDArray[np.bool_]
 ) -> FloatArray:
-    """One state, by SciPy's `least_squares` (MINPACK's Levenberg and Marquardt), of the arrivals used."""
+    """Fit one state to the used arrivals by SciPy's `least_squares` (Levenberg-Marquardt of MINPACK)."""
     part = problem.part(np.flatnonzero(used))
 
     def misfits(at: FloatArray) -> FloatArray:
@@ -178,7 +177,7 @@ def solve_least_squares(
 def compute_fit_statistics(
     problem: LocalisationProblem, theta: FloatArray, used: NDArray[np.bool_]
 ) -> FitStatistics:
-    """What states are worth, each of the arrivals that it uses."""
+    """Compute the precision of states by the arrivals that each uses."""
     count = len(problem.times)
     _, slopes = _system(problem, theta)
     slopes = slopes * _weights(problem, used)[..., None]
@@ -187,6 +186,6 @@ def compute_fit_statistics(
     gain = -(covariance @ across)[:, :UNKNOWN_COUNT, :count] / problem.sigmas
     leverage = ((slopes @ covariance) * slopes).sum(axis=2)[:, :count]
     left = np.sqrt(np.maximum(1.0 - leverage, 0.0))
-    # Where nothing is left, a misfit is zero but for rounding.
+    # Without redundancy a misfit is zero except for rounding.
     seen = np.where(used & (left > _NOTHING_LEFT), left / problem.sigmas, 0.0)
     return FitStatistics(covariance[:, :UNKNOWN_COUNT, :UNKNOWN_COUNT], gain, seen)

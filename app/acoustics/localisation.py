@@ -1,13 +1,11 @@
-"""Where an impulsive sound was, from when several boxes heard it. Pure.
+"""Locates an impulsive sound from its arrival times at several boxes. Pure.
 
-One box says nothing of the place, two a branch of a hyperbola, three or more a position: the likeliest of
-all that their arrivals may mean (`faults.py`), by least squares of those that are the sound itself, with
-an ellipse of all else that may have been (`cloud.py`).
+One box gives no location, two boxes give a branch of a hyperbola, three or more a position. The position is
+the likeliest of all explanations of the arrivals (`arrival_classification`), by least squares of the arrivals
+that are the sound itself. Its ellipse covers all explanations (`error_ellipse`).
 
-Where a sound of two boxes may have been: a branch of a hyperbola. Pure.
-
-With the boxes at ±f on an axis and a difference of distances 2a it is x = a·cosh u, y = √(f² - a²)·sinh u;
-the distances to its foci are f·cosh u ∓ a (any textbook of analytic geometry).
+With the boxes at ±f on an axis and a difference of distances 2a, the branch is
+x = a·cosh u, y = √(f² - a²)·sinh u; the distances to its foci are f·cosh u ∓ a (analytic geometry).
 """
 
 import math
@@ -47,14 +45,14 @@ _NEARLY: Final = 0.9999
 
 
 def compute_hyperbola_branch(problem: LocalisationProblem, frame: TangentPlane) -> HyperbolaBranch | None:
-    """The branch of two arrivals, within hearing range of both boxes.
+    """Compute the hyperbola branch of two arrivals, within hearing range of both boxes.
 
     Args:
         problem: two arrivals.
-        frame: of its metres.
+        frame: the plane of its positions.
 
     Returns:
-        None where no sound can have come to the boxes so far apart in time, or none within range.
+        The branch; None if no sound can arrive so far apart in time, or none within range.
     """
     conditions = problem.settings.conditions
     near, far = np.argsort(problem.times, kind="stable")
@@ -81,8 +79,8 @@ def compute_hyperbola_branch(problem: LocalisationProblem, frame: TangentPlane) 
 
 
 _PAIR: Final = 2
-_WORTH: Final = 0.05
-"""How probable an alternative is, beside the position told, to be told too."""
+_ALTERNATIVE_SHARE: Final = 0.05
+"""An alternative is reported if it is at least this probable relative to the position."""
 
 
 def locate_sound(
@@ -91,22 +89,22 @@ def locate_sound(
     settings: LocalisationSettings | None = None,
     frame: TangentPlane | None = None,
 ) -> LocalisationResult:
-    """Where a sound was.
+    """Locate a sound.
 
     Args:
-        arrivals: at most one of each box, in any order.
-        boxes: where they are, by id.
-        settings: what is assumed of errors; None: the defaults.
-        frame: for east and north; None: around the boxes of the arrivals.
+        arrivals: at most one per box, in any order.
+        boxes: the positions of the boxes, by id.
+        settings: the assumed errors; None: the defaults.
+        frame: the plane of east and north; None: around the boxes of the arrivals.
 
     Returns:
-        Evidence and, as far as it goes, branch or position. The ellipse assumes that the standard errors are
-        as told, up to a common factor that the residuals tell; that a box's onset is a reflection with a
-        probability of `late_share`; and, of two places that explain three arrivals, that it is the named one.
+        The evidence with the branch or position, if any. The ellipse assumes that the standard errors are
+        right up to a common factor, which the residuals estimate; that an onset is a reflection with the
+        probability `late_share`; and, if two positions explain three arrivals, that the first is right.
 
     Raises:
         ValueError: there are no arrivals, or two of one box.
-        KeyError: a box is not known.
+        KeyError: a box is unknown.
     """
     if len({arrival.box for arrival in arrivals}) != len(arrivals) or not arrivals:
         raise ValueError("one arrival of each box, and at least one")
@@ -118,22 +116,24 @@ def locate_sound(
     if len(ordered) == 1:
         return LocalisationResult("unlocated", (ArrivalResidual(ordered[0].box, None, "used"),))
     if len(ordered) == _PAIR:
-        return _two(ordered, compute_hyperbola_branch(problem, frame))
-    what = explain_arrivals(problem)
-    if what is None:
-        return _none(ordered)
-    return _located(_Case(ordered, problem, what, frame))
+        return _make_branch_result(ordered, compute_hyperbola_branch(problem, frame))
+    explanations = explain_arrivals(problem)
+    if explanations is None:
+        return _make_unlocated_result(ordered)
+    return _make_position_result(_Case(ordered, problem, explanations, frame))
 
 
-def _two(ordered: Sequence[SoundArrival], branch: HyperbolaBranch | None) -> LocalisationResult:
+def _make_branch_result(
+    ordered: Sequence[SoundArrival], branch: HyperbolaBranch | None
+) -> LocalisationResult:
     if branch is None:
-        return _none(ordered)
+        return _make_unlocated_result(ordered)
     return LocalisationResult(
         "branch", tuple(ArrivalResidual(each.box, None, "used") for each in ordered), branch=branch
     )
 
 
-def _none(ordered: Sequence[SoundArrival]) -> LocalisationResult:
+def _make_unlocated_result(ordered: Sequence[SoundArrival]) -> LocalisationResult:
     return LocalisationResult(
         "unlocated", tuple(ArrivalResidual(each.box, None, "inconsistent") for each in ordered)
     )
@@ -141,37 +141,39 @@ def _none(ordered: Sequence[SoundArrival]) -> LocalisationResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Case:
-    """All of one localisation."""
+    """The inputs of one localisation with three or more arrivals."""
 
     ordered: Sequence[SoundArrival]
     problem: LocalisationProblem
-    what: ArrivalExplanations
+    explanations: ArrivalExplanations
     frame: TangentPlane
 
 
-def _located(case: _Case) -> LocalisationResult:
-    what, problem = case.what, case.problem
-    best = solve_least_squares(problem, what.theta[0], what.used[0])
+def _make_position_result(case: _Case) -> LocalisationResult:
+    explanations, problem = case.explanations, case.problem
+    best = solve_least_squares(problem, explanations.theta[0], explanations.used[0])
     misfits = compute_misfits(problem, best[None])[0]
-    chi2 = _chi2(misfits, what.used[0])
-    freedom = int(np.count_nonzero(what.used[0])) - UNKNOWN_COUNT
+    chi2 = _chi2(misfits, explanations.used[0])
+    freedom = int(np.count_nonzero(explanations.used[0])) - UNKNOWN_COUNT
     if chi2 > float(chdtri(max(1, freedom), problem.settings.level_of_test)):
-        return _none(case.ordered)
-    nearer, other = _modes(what)
+        return _make_unlocated_result(case.ordered)
+    nearer, other = _split_modes(explanations)
     residuals = tuple(
         ArrivalResidual(
-            each.box, round(float(misfit * sigma) * 1e3, 3), _verdict(used=bool(used), late=misfit > 0)
+            each.box,
+            round(float(misfit * sigma) * 1e3, 3),
+            _classify_arrival(used=bool(used), late=misfit > 0),
         )
         for each, misfit, sigma, used in zip(
-            case.ordered, misfits[: len(case.ordered)], problem.sigmas, what.used[0], strict=True
+            case.ordered, misfits[: len(case.ordered)], problem.sigmas, explanations.used[0], strict=True
         )
     )
-    position = _position(case, 0, best, np.flatnonzero(nearer))
+    position = _make_position(case, 0, best, np.flatnonzero(nearer))
     if other is None:
         return LocalisationResult("position", residuals, position)
-    theta = solve_least_squares(problem, what.theta[other], what.used[other])
+    theta = solve_least_squares(problem, explanations.theta[other], explanations.used[other])
     return LocalisationResult(
-        "position", residuals, position, _position(case, other, theta, np.flatnonzero(~nearer))
+        "position", residuals, position, _make_position(case, other, theta, np.flatnonzero(~nearer))
     )
 
 
@@ -180,43 +182,45 @@ def _chi2(misfits: FloatArray, used: NDArray[np.bool_]) -> float:
     return float((misfits[: len(used)][used] ** 2).sum() + (shared**2).sum())
 
 
-def _modes(what: ArrivalExplanations) -> tuple[NDArray[np.bool_], int | None]:
-    """Which explanations are of the position told, and the alternative's, if three arrivals leave one.
+def _split_modes(explanations: ArrivalExplanations) -> tuple[NDArray[np.bool_], int | None]:
+    """Assign explanations to the position or to an alternative, which three arrivals may leave.
 
-    Three circles' worth of arrivals meet in two places: no ellipse is to cover both and all between.
-    Whatever is nearer to the second one is of that.
+    Three arrivals can fit two positions: one ellipse must not cover both and the space between. Each
+    explanation belongs to the nearer one.
     """
-    every = np.full(len(what.weight), fill_value=True)
-    for at in range(1, len(what.weight)):
-        same = np.array_equal(what.used[at], what.used[0])
+    every = np.full(len(explanations.weight), fill_value=True)
+    for at in range(1, len(explanations.weight)):
+        same = np.array_equal(explanations.used[at], explanations.used[0])
         if (
             same
-            and np.count_nonzero(what.used[0]) == UNKNOWN_COUNT
-            and what.weight[at] > _WORTH * what.weight[0]
+            and np.count_nonzero(explanations.used[0]) == UNKNOWN_COUNT
+            and explanations.weight[at] > _ALTERNATIVE_SHARE * explanations.weight[0]
         ):
             to_first, to_second = (
-                np.linalg.norm(what.theta[:, :2] - what.theta[which, :2], axis=1) for which in (0, at)
+                np.linalg.norm(explanations.theta[:, :2] - explanations.theta[which, :2], axis=1)
+                for which in (0, at)
             )
             return np.asarray(to_first <= to_second), at
     return every, None
 
 
-def _verdict(*, used: bool, late: bool) -> ArrivalVerdict:
+def _classify_arrival(*, used: bool, late: bool) -> ArrivalVerdict:
     if used:
         return "used"
     return "late" if late else "early"
 
 
-def _position(case: _Case, at: int, theta: FloatArray, members: NDArray[np.intp]) -> SourcePosition:
-    settings, what = case.problem.settings, case.what
-    used = what.used[at]
+def _make_position(case: _Case, at: int, theta: FloatArray, members: NDArray[np.intp]) -> SourcePosition:
+    settings, explanations = case.problem.settings, case.explanations
+    used = explanations.used[at]
     beyond = int(np.count_nonzero(used)) - UNKNOWN_COUNT
     chi2 = _chi2(compute_misfits(case.problem, theta[None])[0], used)
-    # The errors told count as `prior_weight` observations of their own size, beside the residuals seen: the
-    # conjugate prior of a variance (Gelman et al., Bayesian Data Analysis, ch. 3), whose quantile is F's.
+    # The assumed errors count as `prior_weight` observations of their size besides the residuals: the
+    # conjugate prior of a variance (Gelman et al., Bayesian Data Analysis, ch. 3), which leads to quantiles
+    # of F.
     freedom = settings.prior_weight + beyond
     scale = (settings.prior_weight + chi2) / freedom
-    points, weights = sample_source_points(case.problem, what, members, scale)
+    points, weights = sample_source_points(case.problem, explanations, members, scale)
     matrix = compute_ellipse_matrix(points, weights, theta[:2], freedom)
     east, north = (float(value) for value in theta[:2])
     lon, lat = case.frame.to_degrees(east, north)
@@ -227,10 +231,10 @@ def _position(case: _Case, at: int, theta: FloatArray, members: NDArray[np.intp]
         east,
         north,
         case.ordered[0].time_us + round(float(theta[2]) * US_PER_SECOND),
-        math.sqrt(float(what.worth.covariance[at, 2, 2]) * scale) * 1e3,
+        math.sqrt(float(explanations.worth.covariance[at, 2, 2]) * scale) * 1e3,
         (float(normal[0, 0]), float(normal[0, 1]), float(normal[1, 1])),
         ErrorEllipse.of(matrix),
         chi2,
         beyond,
-        float(what.weight[at]),
+        float(explanations.weight[at]),
     )

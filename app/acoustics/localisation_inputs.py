@@ -1,7 +1,4 @@
-"""What is handed in: boxes, arrivals, and what is assumed of their errors. Pure.
-
-How fast sound is, and how far that is uncertain. Pure.
-"""
+"""Defines the inputs of a localisation: positions, arrivals, assumed errors, and the speed of sound. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,9 +15,9 @@ _SPEED_AT_0_C: Final = 331.3
 
 
 def compute_speed_of_sound(temperature_c: float) -> float:
-    """The speed of sound in dry air, m/s: 331.3·√(1 + T/273.15), of an ideal gas.
+    """Compute the speed of sound in dry air (m/s): 331.3·√(1 + T/273.15), for an ideal gas.
 
-    Humidity adds at most 0.6 % (40 °C, saturated), 0.2 % at 20 °C: less than 1 °C of temperature does there.
+    Humidity adds at most 0.6 % (40 °C, saturated), and 0.2 % at 20 °C, which is less than the effect of 1 °C.
 
     Raises:
         ValueError: the temperature is not above absolute zero.
@@ -36,9 +33,9 @@ class AirConditions:
 
     Attributes:
         temperature_c: of the air, °C.
-        temperature_sigma_c: standard error of that over the whole area, °C.
-        wind_sigma_m_s: standard deviation of each component of a wind that is the same everywhere and not
-            known, m/s; 0 takes the air for still.
+        temperature_sigma_c: its standard error over the whole area, °C.
+        wind_sigma_m_s: standard deviation of each component of an unknown, uniform wind, m/s; 0 assumes still
+            air.
     """
 
     temperature_c: float = 15.0
@@ -47,12 +44,12 @@ class AirConditions:
 
     @property
     def speed(self) -> float:
-        """Of sound, m/s."""
+        """The speed of sound, m/s."""
         return compute_speed_of_sound(self.temperature_c)
 
     @property
     def slowness_sigma(self) -> float:
-        """Relative standard error of travel times: s(T) / (2·(T + 273.15)), the formula's derivative."""
+        """The relative standard error of travel times: s(T) / (2·(T + 273.15)), by the derivative."""
         return self.temperature_sigma_c / (2.0 * (self.temperature_c - ABSOLUTE_ZERO_C))
 
 
@@ -64,13 +61,13 @@ _MS: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class BoxPosition:
-    """Where a box is.
+    """The position of a box.
 
     Attributes:
         id: of the box.
         lon: degrees.
         lat: degrees.
-        height_m: above the ground around; None where it is not known, and taken for the source's own.
+        height_m: above the surrounding ground; None if unknown, then the height of the source is assumed.
     """
 
     id: str
@@ -81,13 +78,13 @@ class BoxPosition:
 
 @dataclass(frozen=True, slots=True)
 class SoundArrival:
-    """When a box heard something.
+    """The arrival of a sound at a box.
 
     Attributes:
         box: its id.
         time_us: the onset, µs since 1970.
-        clock_error_ms: the box's estimate of its clock's standard error; its sign says nothing.
-        level_db: how loud it was.
+        clock_error_ms: the box's estimate of the standard error of its clock; its sign is ignored.
+        level_db: the sound level (dB).
     """
 
     box: str
@@ -98,22 +95,22 @@ class SoundArrival:
 
 @dataclass(frozen=True, slots=True)
 class LocalisationSettings:
-    """What is assumed, and how far the search goes.
+    """The assumed errors, and the limits of the search.
 
     Attributes:
         conditions: of the air.
-        jitter_ms: standard error with which a detector places an onset.
-        unknown_clock_ms: standard error of a clock whose box tells nothing of it.
-        position_sigma_m: standard error of a box's position, along each axis.
-        source_height_m: of a source above the ground.
-        range_m: how far a source may be from a box that hears it.
-        level_sigma_db: how far levels scatter around 20·lg of the distance, by walls and by the detectors.
-        late_share: how probable it is that a box's onset is a reflection.
-        latest_ms: how late a reflection may be; any delay up to it is as probable.
-        false_share: how probable it is that a box's onset is something else.
-        false_within_s: how far apart in time such a thing is still taken together with the sound.
-        prior_weight: how many degrees of freedom the assumed errors count against the residuals seen.
-        level_of_test: how rarely a sound set of arrivals may fail the χ² test.
+        jitter_ms: standard error of the onset that a detector reports.
+        unknown_clock_ms: standard error of a clock if the box reports none.
+        position_sigma_m: standard error of the position of a box, along each axis.
+        source_height_m: height of a source above the ground.
+        range_m: hearing range: the largest distance of a source from a box that hears it.
+        level_sigma_db: scatter of levels around 20·lg of the distance, by walls and detectors.
+        late_share: probability that an onset is a reflection.
+        latest_ms: the largest delay of a reflection; all delays up to it are equally probable.
+        false_share: probability that an onset is unrelated to the sound.
+        false_within_s: the time span in which an unrelated onset is still grouped with the sound.
+        prior_weight: degrees of freedom that the assumed errors count for, against the residuals.
+        level_of_test: probability that consistent arrivals fail the χ² test.
     """
 
     conditions: AirConditions = field(default_factory=AirConditions)
@@ -131,7 +128,7 @@ class LocalisationSettings:
     level_of_test: float = 0.002
 
     def sigma_s(self, clock_error_ms: float | None) -> float:
-        """Standard error of one arrival, without what all arrivals share (the speed of sound), s."""
+        """Compute the standard error of one arrival (s), without the shared error of the speed of sound."""
         clock = self.unknown_clock_ms if clock_error_ms is None else abs(clock_error_ms)
         by_place = self.position_sigma_m / self.conditions.speed
         return math.hypot(clock * _MS, self.jitter_ms * _MS, by_place)
@@ -146,8 +143,8 @@ class LocalisationProblem:
         heights: of the boxes above the source, shape (n,).
         times: of the arrivals after the first one, shape (n,).
         sigmas: their standard errors, shape (n,).
-        levels: dB, NaN where not told, shape (n,).
-        settings: what is assumed.
+        levels: dB, NaN if not reported, shape (n,).
+        settings: the assumed errors.
     """
 
     places: FloatArray
@@ -158,7 +155,7 @@ class LocalisationProblem:
     settings: LocalisationSettings
 
     def part(self, which: Sequence[int] | NDArray[np.intp]) -> "LocalisationProblem":
-        """Some of the arrivals."""
+        """Select some of the arrivals."""
         at = np.asarray(which, dtype=np.intp)
         return LocalisationProblem(
             self.places[at],
@@ -176,10 +173,16 @@ def build_problem(
     frame: TangentPlane,
     settings: LocalisationSettings,
 ) -> LocalisationProblem:
-    """Arrivals as arrays; times count from the first of them.
+    """Convert arrivals to arrays; times count from the first arrival.
+
+    Args:
+        arrivals: the arrivals.
+        boxes: the positions of the boxes, by id.
+        frame: the plane of the positions.
+        settings: the assumed errors.
 
     Raises:
-        KeyError: a box is not known.
+        KeyError: a box is unknown.
     """
     found = [boxes[arrival.box] for arrival in arrivals]
     start = min(arrival.time_us for arrival in arrivals)

@@ -1,4 +1,4 @@
-"""What a localisation says: evidence, place, ellipse, and what became of each arrival. Pure."""
+"""Defines the result of a localisation: evidence, position, ellipse, and a verdict per arrival. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ CONFIDENCE: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class ErrorEllipse:
-    """Where the source is with a probability of 95 %.
+    """The ellipse that contains the source with a probability of 95 %.
 
     Attributes:
         semi_major_m: half the longer axis.
         semi_minor_m: half the shorter axis.
-        orientation_deg: of the longer axis, clockwise from north, 0 to below 180.
+        orientation_deg: of the longer axis, clockwise from north, from 0 to below 180.
     """
 
     semi_major_m: float
@@ -31,23 +31,23 @@ class ErrorEllipse:
 
     @classmethod
     def of(cls, shape: FloatArray) -> "ErrorEllipse":
-        """From its matrix (m²): what is inside has (x - middle)ᵀ·shape⁻¹·(x - middle) ≤ 1."""
+        """Make the ellipse of a matrix (m²): points inside have (x - middle)ᵀ·shape⁻¹·(x - middle) ≤ 1."""
         values, vectors = np.linalg.eigh(shape)
         east, north = vectors[:, 1]
         minor, major = np.sqrt(np.maximum(values, 0.0))
         return cls(float(major), float(minor), math.degrees(math.atan2(east, north)) % 180.0)
 
     def holds(self, east_m: float, north_m: float) -> bool:
-        """Whether a point so far from the middle is inside."""
-        turn = math.radians(self.orientation_deg)
-        along = east_m * math.sin(turn) + north_m * math.cos(turn)
-        across = east_m * math.cos(turn) - north_m * math.sin(turn)
+        """Return whether a point at this distance from the centre is inside."""
+        angle = math.radians(self.orientation_deg)
+        along = east_m * math.sin(angle) + north_m * math.cos(angle)
+        across = east_m * math.cos(angle) - north_m * math.sin(angle)
         return math.hypot(along / self.semi_major_m, across / self.semi_minor_m) <= 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """Where and when a sound began.
+    """The position and time of emission of a sound.
 
     Attributes:
         lon: degrees.
@@ -56,11 +56,11 @@ class SourcePosition:
         north_m: of the frame's origin.
         time_us: of emission, µs since 1970.
         time_sigma_ms: its standard error.
-        covariance_m2: east-east, east-north, north-north, of the normal distribution with that ellipse.
-        ellipse: of 95 %.
-        chi2: of the arrivals used, and of temperature and wind.
-        freedom: arrivals used beyond three; with 0 nothing tests the position.
-        probability: that its arrivals are the sound itself, among all that they may mean.
+        covariance_m2: east-east, east-north, north-north, of the normal distribution with this ellipse.
+        ellipse: the 95 % ellipse.
+        chi2: of the used arrivals, temperature and wind.
+        freedom: the number of used arrivals beyond three; with 0 the position is not tested.
+        probability: of this explanation among all explanations of the arrivals.
     """
 
     lon: float
@@ -77,16 +77,16 @@ class SourcePosition:
 
     @property
     def verified(self) -> bool:
-        """Whether more arrivals agree than any three would."""
+        """Whether more than three arrivals agree."""
         return self.freedom > 0
 
 
 @dataclass(frozen=True, slots=True)
 class HyperbolaBranch:
-    """The branch of a hyperbola on which a sound of two boxes was.
+    """The branch of a hyperbola on which the source of a sound at two boxes lies.
 
     Attributes:
-        line: longitude and latitude of its points, within hearing range; a GeoJSON LineString's coordinates.
+        line: longitude and latitude of its points within hearing range, as in a GeoJSON LineString.
         difference_sigma_m: standard error of the difference of the two distances.
     """
 
@@ -94,18 +94,19 @@ class HyperbolaBranch:
     difference_sigma_m: float
 
     def geojson(self) -> Mapping[str, object]:
-        """As a geometry of GeoJSON (RFC 7946)."""
+        """Convert to a GeoJSON geometry (RFC 7946)."""
         return {"type": "LineString", "coordinates": [list(point) for point in self.line]}
 
 
 @dataclass(frozen=True, slots=True)
 class ArrivalResidual:
-    """What became of an arrival.
+    """The residual of an arrival, and its verdict.
 
     Attributes:
-        box: whose.
-        residual_ms: heard minus expected from the position; None where there is none.
-        verdict: `used`, or why not: `late` (a reflection), `early` (a false detection), `inconsistent`.
+        box: the box.
+        residual_ms: observed minus expected time; None without a position.
+        verdict: `used`, or why it was not: `late` (a reflection), `early` (a false detection),
+            `inconsistent`.
     """
 
     box: str
@@ -115,15 +116,15 @@ class ArrivalResidual:
 
 @dataclass(frozen=True, slots=True)
 class LocalisationResult:
-    """What is known of where a sound was.
+    """The location of a sound, as far as it is known.
 
     Attributes:
-        evidence: `unlocated` (one box, or arrivals that are not of one sound), `branch` (two), `position`.
+        evidence: `unlocated` (one box, or inconsistent arrivals), `branch` (two boxes) or `position`.
         residuals: of each arrival, in the order of times and boxes.
-        position: the likeliest.
-        alternative: another one that explains the arrivals nearly as well: with three boxes there often is
-            one, and the ellipse of the first does not cover it.
-        branch: of two boxes.
+        position: the likeliest position.
+        alternative: another position that explains the arrivals nearly as well. It is common with three
+            boxes; the ellipse of `position` does not cover it.
+        branch: the hyperbola branch of two boxes.
     """
 
     evidence: LocationEvidence
@@ -134,5 +135,5 @@ class LocalisationResult:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """The boxes whose arrivals tell the place."""
+        """The boxes with arrivals that determine the position."""
         return tuple(each.box for each in self.residuals if each.verdict == "used")

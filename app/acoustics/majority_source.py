@@ -1,8 +1,8 @@
-"""The source that most events of a group agree on. Pure.
+"""Finds the sources that most events of a group agree on. Pure.
 
-Hypotheses are the closed solutions of triples of events; each is scored by how many boxes have an event
-that fits it, and how well. With many boxes this is a consensus in the manner of RANSAC (Fischler and
-Bolles 1981) that draws nothing by chance: all triples of the first events of the first boxes are tried.
+Hypotheses are the closed solutions of triples of events. Each is scored by the number of boxes with an event
+that fits it, and by the quality of the fit. It is a consensus in the manner of RANSAC (Fischler and Bolles
+1981), but deterministic: all triples of the first events of the first boxes are tried.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _LEEWAY_S: Final = 0.010
 _THREE: Final = 3
 _LEVELS_SHARE: Final = 0.05
 _GROWTHS: Final = 2
-_LOOKED_AT: Final = 60
+_SEEDS_LIMIT: Final = 60
 _NEARLY: Final = 1.2
 _SOON_S: Final = 0.4
 _SECOND: Final = 0.8
@@ -33,11 +33,11 @@ _CHUNK: Final = 400_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceHypothesis:
-    """A source, and how events fit it.
+    """A hypothetical source, and how events fit it.
 
     Attributes:
-        late: of each event after what the source would make it, s.
-        fits: which events do.
+        late: the delay of each event after its expected time (s).
+        fits: whether each event fits.
     """
 
     late: FloatArray
@@ -47,13 +47,15 @@ class SourceHypothesis:
 def find_best_sources(
     problem: LocalisationProblem, owner: NDArray[np.intp], doubtful: NDArray[np.bool_], most: int
 ) -> list[SourceHypothesis]:
-    """The sources that the events of most boxes fit, the best first; none where not three do.
+    """Find the sources that the events of most boxes fit, the best first.
+
+    A source needs events of at least three boxes.
 
     Args:
         problem: all events, in their order.
-        owner: the number of each one's box.
-        doubtful: which of them may be echoes of a source that is known.
-        most: so many at most, no two of the same events.
+        owner: the index of the box of each event.
+        doubtful: whether each event may be an echo of a known source.
+        most: the maximum number of sources; no two use the same events.
     """
     seeds = _seeds(problem, owner, doubtful)
     if not len(seeds):
@@ -67,16 +69,16 @@ def find_best_sources(
     )
     ranked = np.lexsort((seeds[:, 1], seeds[:, 0], seeds[:, 2], -np.round(scores, 9)))
     found: list[SourceHypothesis] = []
-    looked_at: set[bytes] = set()
-    for at in ranked[:_LOOKED_AT]:
+    tried: set[bytes] = set()
+    for at in ranked[:_SEEDS_LIMIT]:
         if len(found) == most or scores[at] < scores[ranked[0]] - _NEARLY:
             break
         late = _late(problem, seeds[at : at + 1])[0]
         fits = np.abs(late) <= _tolerance(problem)
-        if fits.tobytes() in looked_at:
+        if fits.tobytes() in tried:
             continue
-        looked_at.add(fits.tobytes())
-        grown = _grown(problem, seeds[at : at + 1], SourceHypothesis(late, fits))
+        tried.add(fits.tobytes())
+        grown = _refit(problem, seeds[at : at + 1], SourceHypothesis(late, fits))
         if len(np.unique(owner[grown.fits])) >= _THREE and not any(
             np.array_equal(grown.fits, other.fits) for other in found
         ):
@@ -87,11 +89,11 @@ def find_best_sources(
 def _first(
     times: FloatArray, owner: NDArray[np.intp], doubtful: NDArray[np.bool_], since: float, boxes: int
 ) -> NDArray[np.intp]:
-    """Triples of the first two events of the first few boxes from an instant on, s after the first event."""
+    """List triples of the first two events of the first boxes after an instant (s after the first event)."""
     chosen: list[int] = []
     seen: dict[int, int] = {}
     later = np.flatnonzero(times >= times.min() + since)
-    # What may be an echo is taken last.
+    # Possible echoes are taken last.
     for at in later[np.argsort(doubtful[later], kind="stable")].tolist():
         box = int(owner[at])
         if (box in seen or len(seen) < boxes) and seen.get(box, 0) < _EACH:
@@ -100,8 +102,8 @@ def _first(
     return np.sort(np.array(chosen, dtype=np.intp)[list_triples(len(chosen))], axis=1)
 
 
-def _grown(problem: LocalisationProblem, seed: FloatArray, best: SourceHypothesis) -> SourceHypothesis:
-    """A seed, and what else fits once it is fitted to what it fits: three arrivals alone may lie badly."""
+def _refit(problem: LocalisationProblem, seed: FloatArray, best: SourceHypothesis) -> SourceHypothesis:
+    """Refit a seed to the events that fit it, to find more of them: three arrivals alone are imprecise."""
     for _ in range(_GROWTHS if np.count_nonzero(best.fits) > _THREE else 0):
         seed = refine_states_robustly(
             problem.part(np.flatnonzero(best.fits)), make_initial_states(problem, seed[:, :3])
@@ -115,8 +117,8 @@ def _grown(problem: LocalisationProblem, seed: FloatArray, best: SourceHypothesi
 
 
 def _seeds(problem: LocalisationProblem, owner: NDArray[np.intp], doubtful: NDArray[np.bool_]) -> FloatArray:
-    """Closed solutions of triples of events of different boxes, within hearing range."""
-    # From several instants on, or in a train of many sounds what came first would fill the places.
+    """Compute closed solutions of triples of events of different boxes, within hearing range."""
+    # Triples start at several instants: in a train of sounds the first ones would use up all triples.
     steps = int(float(np.ptp(problem.times)) / _ANCHOR_S)
     parts = [
         _first(problem.times, owner, doubtful, at * _ANCHOR_S, _BOXES if at == 0 else _FEWER)
@@ -134,7 +136,7 @@ def _seeds(problem: LocalisationProblem, owner: NDArray[np.intp], doubtful: NDAr
 
 
 def _tolerance(problem: LocalisationProblem) -> FloatArray:
-    # The leeway is for the temperature, whose error a single seed does not know.
+    # The leeway covers the error of the temperature, which a seed does not include.
     return _BEYOND * problem.sigmas + _LEEWAY_S
 
 
@@ -144,9 +146,9 @@ def _late(problem: LocalisationProblem, seeds: FloatArray) -> FloatArray:
 
 
 def _worth(problem: LocalisationProblem, owner: NDArray[np.intp]) -> FloatArray:
-    """Less for an event soon after another one of its box: it may be an echo, or not the first round.
+    """Reduce the weight of an event soon after another one of its box: an echo or a later round.
 
-    Rounds of several boxes that are put together wrongly fit some place too, if the boxes are few.
+    With few boxes, mismatched rounds also fit some position.
     """
     gaps = problem.times[:, None] - problem.times
     before = (owner[:, None] == owner) & (gaps > 0) & (gaps <= _SOON_S)
@@ -160,17 +162,18 @@ def _scores(
     seeds: FloatArray,
     worth: FloatArray,
 ) -> FloatArray:
-    """How many boxes have an event that fits, each counting less the less it does, and less odd levels."""
+    """Score seeds by the boxes with a fitting event, weighted by the fit, minus a penalty for levels."""
     distance, _ = compute_distances(problem, seeds[:, :2])
     late = problem.times - seeds[:, 2:3] - distance / problem.settings.conditions.speed
     fit = np.maximum(1.0 - (late / _tolerance(problem)) ** 2, 0.0) * worth
     scores = np.maximum.reduceat(fit[:, order], starts, axis=1).sum(axis=1)
-    told = ~np.isnan(problem.levels)
-    if not told.any():
+    has_level = ~np.isnan(problem.levels)
+    if not has_level.any():
         return np.asarray(scores)
-    source = problem.levels[told] + 20.0 * np.log10(distance[:, told])
-    weight = (fit[:, told] > 0).astype(np.float64)
+    source = problem.levels[has_level] + 20.0 * np.log10(distance[:, has_level])
+    weight = (fit[:, has_level] > 0).astype(np.float64)
     total = np.maximum(weight.sum(axis=1), 1.0)
     mean = (source * weight).sum(axis=1) / total
-    odd = (weight * ((source - mean[:, None]) / problem.settings.level_sigma_db) ** 2).sum(axis=1) / total
-    return np.asarray(scores - _LEVELS_SHARE * np.minimum(odd, 9.0))
+    deviation = (source - mean[:, None]) / problem.settings.level_sigma_db
+    mismatch = (weight * deviation**2).sum(axis=1) / total
+    return np.asarray(scores - _LEVELS_SHARE * np.minimum(mismatch, 9.0))

@@ -1,9 +1,9 @@
-"""Where a search may begin: closed solutions of three arrivals each, and the best places of a grid. Pure.
+"""Computes starting points of a search: closed solutions of triples, and the best positions of a grid. Pure.
 
 Three arrivals at (p, t) with the reference 1 give, with r the distance to box 1, q = p - p1, τ = t - t1:
 q·x = (|q|² - c²τ²)/2 - cτ·r, which is linear in x, and |x| = r, which makes it a quadratic in r (Schau and
 Robinson, IEEE Trans. ASSP 35(8), 1987; Fang, IEEE Trans. AES 26(5), 1990). It has up to two solutions that
-keep the order of arrivals; where noise leaves none, the parabola's top is nearest to being one.
+preserve the order of arrivals. If noise leaves none, the apex of the parabola is the nearest approximation.
 """
 
 from itertools import combinations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
 
 MOST_IN_TRIPLES: Final = 12
-"""How many arrivals take part in triples: 220 of them."""
+"""The number of arrivals in triples: 12 arrivals have 220 triples."""
 
 _GRID: Final = 24
 _GRID_SEEDS: Final = 12
@@ -24,12 +24,12 @@ _THREE: Final = 3
 
 
 def list_triples(count: int) -> NDArray[np.intp]:
-    """All triples of so many, shape (k, 3)."""
+    """List all triples of `count` items, shape (k, 3)."""
     return np.array(list(combinations(range(count), _THREE)), dtype=np.intp).reshape(-1, _THREE)
 
 
 def solve_triples(places: FloatArray, times: FloatArray, speed: float) -> FloatArray:
-    """Solutions of triples in the plane.
+    """Solve triples of arrivals in the plane.
 
     Args:
         places: of three boxes each, metres, shape (k, 3, 2).
@@ -55,7 +55,7 @@ def solve_triples(places: FloatArray, times: FloatArray, speed: float) -> FloatA
     found = []
     for sign in (-1.0, 1.0):
         with np.errstate(divide="ignore", invalid="ignore"):
-            # The form that keeps its digits where a is small: there the curve is nearly a parabola.
+            # This form is numerically stable for a small a, where the curve is nearly a parabola.
             first = np.where(b >= 0, -(b + root), -(b - root))
             rho = first / a if sign < 0 else c / first
         good = np.isfinite(rho) & (rho >= 0.0) & np.all(rho[:, None] + lag >= 0.0, axis=1)
@@ -65,17 +65,18 @@ def solve_triples(places: FloatArray, times: FloatArray, speed: float) -> FloatA
 
 
 def make_triple_seeds(problem: LocalisationProblem) -> FloatArray:
-    """Closed solutions of all triples of the earliest arrivals, shape (m, 3)."""
+    """Compute the closed solutions of all triples of the earliest arrivals, shape (m, 3)."""
     first = np.argsort(problem.times, kind="stable")[:MOST_IN_TRIPLES]
     which = first[list_triples(len(first))]
     return solve_triples(problem.places[which], problem.times[which], problem.settings.conditions.speed)
 
 
 def make_grid_seeds(problem: LocalisationProblem) -> FloatArray:
-    """The places of a coarse grid that explain the arrivals best, shape (12, 3).
+    """Find the positions of a coarse grid that explain the arrivals best, shape (12, 3).
 
-    The grid covers the boxes and as much again on each side. At each place the time of emission is the median
-    of those that the arrivals tell, and misfits count by their size: few wrong arrivals weigh little.
+    The grid extends beyond the boxes by their own extent on each side. The time of emission is the median
+    over the arrivals, and the cost is the sum of absolute misfits: so a few wrong arrivals have little
+    weight.
     """
     speed = problem.settings.conditions.speed
     low, high = problem.places.min(axis=0), problem.places.max(axis=0)

@@ -1,8 +1,7 @@
-"""Which events are further rounds of a source, and which echoes. Pure.
+"""Finds further rounds of a source, and separates rounds from echoes. Pure.
 
-A further round comes to every box after the same interval, whatever the distance: an interval that more
-than half of the boxes have in common is a round. An echo has an interval that depends on walls, and so on
-the box.
+A further round reaches every box after the same interval, whatever the distance: an interval that more than
+half of the boxes share is a round. The interval of an echo depends on walls, and so differs between boxes.
 """
 
 import math
@@ -16,7 +15,7 @@ from app.acoustics.localisation_inputs import US_PER_SECOND, LocalisationSetting
 from app.acoustics.sound_events import SoundEvent
 
 ECHO_S: Final = 0.4
-"""Echoes come within this after what they are echoes of."""
+"""The largest delay of an echo after its sound (s)."""
 
 _SHORTEST_S: Final = 0.03
 _BEYOND: Final = 3.0
@@ -32,16 +31,16 @@ def find_further_rounds(
     pool: Sequence[SoundEvent],
     settings: LocalisationSettings,
 ) -> list[tuple[int, dict[str, SoundEvent]]]:
-    """Further rounds of a source, before and after the one that is known.
+    """Find further rounds of a source, before and after the known one.
 
     Args:
-        heard: the event of each box of the known round.
-        expected: when a box ought to have heard it that did not, µs.
+        heard: the event of each box in the known round.
+        expected: for boxes without an event, when they should have heard the known round (µs).
         pool: other events, in their order.
-        settings: of the errors.
+        settings: the assumed errors.
 
     Returns:
-        Interval (µs) and event of each box, in the order of intervals.
+        The interval (µs) and the event of each box, in the order of intervals.
     """
     start = dict(expected) | {box: event.time_us for box, event in heard.items()}
     marks = sorted(
@@ -65,7 +64,7 @@ type _Mark = tuple[int, tuple[int, str, str], SoundEvent, float]
 
 
 def _width_us(event: SoundEvent, heard: Mapping[str, SoundEvent], settings: LocalisationSettings) -> float:
-    """How far an interval of a box may be off."""
+    """Compute the tolerance of an interval of a box (µs)."""
     sigma = settings.sigma_s(event.clock_error_ms)
     leeway = _LEEWAY_S if event.box in heard else _EXPECTED_S
     return (_BEYOND * math.sqrt(2.0) * sigma + leeway) * US_PER_SECOND
@@ -74,7 +73,7 @@ def _width_us(event: SoundEvent, heard: Mapping[str, SoundEvent], settings: Loca
 def _best(
     marks: Sequence[_Mark], known: Sequence[int], need: int
 ) -> tuple[int, dict[str, SoundEvent]] | None:
-    """The interval within the gap of a known round that most boxes have in common."""
+    """Find the interval that most boxes share, close enough to a known round."""
     best: tuple[tuple[int, float, int], dict[str, _Mark]] | None = None
     intervals = [mark[0] for mark in marks]
     widest = max((mark[3] for mark in marks), default=0.0)
@@ -97,10 +96,10 @@ def _best(
 
 
 def split_rounds_and_echoes(events: Sequence[SoundEvent]) -> tuple[list[SoundEvent], list[SoundEvent]]:
-    """Rounds and echoes of events that one box alone heard, in their order.
+    """Split the events that one box alone heard into rounds and echoes, in their order.
 
-    What follows at like intervals (15 %), at least three in number, is automatic fire; else what follows
-    within the time of echoes is one.
+    Three or more events at similar intervals (within 15 %) are automatic fire. Otherwise an event within
+    ECHO_S of a round is an echo.
     """
     steps = [b.time_us - a.time_us for a, b in pairwise(events)]
     if len(events) >= _SEVERAL:

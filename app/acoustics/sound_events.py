@@ -1,4 +1,4 @@
-"""Events of boxes, and incidents made of them. Pure."""
+"""Defines sound events of boxes, and the incidents made from them. Pure."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from app.acoustics.localisation_results import LocalisationResult
 
 @dataclass(frozen=True, slots=True)
 class SoundEvent:
-    """What a box reported.
+    """A sound event that a box reported.
 
     Attributes:
-        id: of the event; no two have the same.
-        box: its id.
+        id: the unique id of the event.
+        box: the id of the box.
         time_us: the onset, µs since 1970.
-        candidates: what it may have been.
-        level_db: how loud it was.
-        clock_error_ms: the box's estimate of its clock's standard error.
+        candidates: the classes that the box assigns.
+        level_db: the sound level (dB).
+        clock_error_ms: the box's estimate of the standard error of its clock.
     """
 
     id: str
@@ -29,12 +29,12 @@ class SoundEvent:
 
     @property
     def key(self) -> tuple[int, str, str]:
-        """The order of events: by time, box, id."""
+        """The sort key of events: time, box, id."""
         return self.time_us, self.box, self.id
 
     @property
     def arrival(self) -> SoundArrival:
-        """For localisation."""
+        """The arrival of this event, for localisation."""
         return SoundArrival(self.box, self.time_us, self.clock_error_ms, self.level_db)
 
 
@@ -43,8 +43,8 @@ class IncidentRound:
     """One shot of an incident.
 
     Attributes:
-        after_us: the incident's first round, µs.
-        events: that are of it, one of each box at most.
+        after_us: the time after the first round of the incident (µs).
+        events: its events, at most one per box.
     """
 
     after_us: int
@@ -53,25 +53,25 @@ class IncidentRound:
 
 @dataclass(frozen=True, slots=True)
 class SoundIncident:
-    """Sounds of one place in quick succession.
+    """The sounds of one source in quick succession.
 
     Attributes:
-        location: where, by the round that most boxes heard.
-        rounds: in their order; one for a single shot.
-        echoes: events that are reflections of a round, and no rounds of their own.
-        opinion: what it was.
+        location: the location by the round that most boxes heard.
+        rounds: in their order; a single shot has one.
+        echoes: events that are reflections of a round.
+        classification: the pooled classification.
     """
 
     location: LocalisationResult
     rounds: tuple[IncidentRound, ...]
     echoes: tuple[SoundEvent, ...]
-    opinion: PooledClassification
+    classification: PooledClassification
 
     @property
     def events(self) -> tuple[SoundEvent, ...]:
         """All events, in their order."""
-        told = [*self.echoes, *(event for each in self.rounds for event in each.events)]
-        return tuple(sorted(told, key=lambda event: event.key))
+        events = [*self.echoes, *(event for each in self.rounds for event in each.events)]
+        return tuple(sorted(events, key=lambda event: event.key))
 
     @property
     def boxes(self) -> tuple[str, ...]:

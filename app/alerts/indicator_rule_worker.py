@@ -167,7 +167,7 @@ class IndicatorRuleWorker:
                 if looks:
                     told += await self._judge(connection, looks, await compute_indices(database, looks))
                 # There may be more than is looked at together.
-                keys = [each.concern.key for each in looks if len(each.moments) == PERIODS_LIMIT]
+                keys = [each.assignment.key for each in looks if len(each.moments) == PERIODS_LIMIT]
         except Exception as error:
             if isinstance(error, _MovedError) or is_transient(error):
                 raise
@@ -216,7 +216,7 @@ class IndicatorRuleWorker:
             if key not in self._states:
                 concern = self._concerns[key]
                 new[key] = IndexRuleState(
-                    find_newest_period_end(concern.rule.asks, clock_us, concern.place) - 1, None
+                    find_newest_period_end(concern.rule.index_queries, clock_us, concern.place) - 1, None
                 )
         if not new:
             return
@@ -247,16 +247,16 @@ class IndicatorRuleWorker:
             # A rule that asks something else by now, or is not for a box, has no state: whatever else has
             # changed meanwhile counts from the next period on. So whoever registers boxes holds up nobody.
             await pass_ingest_barrier(connection)
-            found = await lock_states(connection, [each.concern.key for each in looks])
+            found = await lock_states(connection, [each.assignment.key for each in looks])
             for each in looks:
-                if found.get(each.concern.key) != each.state:
+                if found.get(each.assignment.key) != each.state:
                     raise _MovedError
                 outcome = evaluate_scheduled(each, came)
                 transitions += outcome.transitions
-                states[each.concern.key] = IndexRuleState(outcome.judged_us, outcome.held)
+                states[each.assignment.key] = IndexRuleState(outcome.judged_us, outcome.held)
             transitions.sort(key=lambda step: step.time_us)
             await write_states(connection, {key: each for key, each in states.items() if each != found[key]})
-            names = {facts.key: facts.id for each in looks for facts in each.concern.boxes.values()}
+            names = {facts.key: facts.id for each in looks for facts in each.assignment.boxes.values()}
             told = await record_transitions(connection, transitions, boxes=names, now=datetime.now(UTC))
         self._states |= states
         INDEX_PERIODS.inc(sum(len(each.moments) for each in looks))

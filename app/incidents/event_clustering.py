@@ -201,7 +201,7 @@ def _found(incident: SoundIncident, by_id: Mapping[str, HeardEvent]) -> EventClu
     began = parts[0].heard.time_us
     if position is not None:
         began = position.time_us - incident.rounds[main].after_us
-    return EventCluster(tuple(parts), incident.location, began, len(incident.rounds), incident.opinion)
+    return EventCluster(tuple(parts), incident.location, began, len(incident.rounds), incident.classification)
 
 
 def _main_round(incident: SoundIncident) -> int:

@@ -121,7 +121,7 @@ def apply_due_timers(walks: RuleContext, states: BoxStates, at_us: int) -> Order
             if due is not None and due <= at_us:
                 walk.catch_up_box(key, at_us)
         if walk.site is not None:
-            walk.look_again()
+            walk.reevaluate_site()
             due = walks.due_of_site(walk.site, states)
             if due is not None and due <= at_us:
                 walk.catch_up_site(at_us)

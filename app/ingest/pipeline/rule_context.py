@@ -102,7 +102,7 @@ class RuleContextLoader:
         missing: dict[int, tuple[BoxHistory, LookbackQuery]] = {}
         for box, rules in boxes:
             slot = states.slots[box.key]
-            if not (every or rules.walked or rules.across):
+            if not (every or rules.stateful or rules.across):
                 continue
             walks.slots[box.key] = slot
             latest, history = states.settle(slot), states.extras.get(slot)

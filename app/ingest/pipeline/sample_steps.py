@@ -82,7 +82,7 @@ async def load_batch_state(work: BatchContext) -> None:
     # Of most batches the rules of all boxes are the same few, and none of them has to see every sample.
     recalled = work.recalled
     if recalled is not None and any(
-        rules.walked or rules.across or rules.timed for rules in set(recalled.rules)
+        rules.stateful or rules.across or rules.timed for rules in set(recalled.rules)
     ):
         still = find_boxes_without_silence(recalled, work.states, work.now_us)
         places = np.flatnonzero(~still).tolist()

@@ -1,6 +1,6 @@
-"""The alerts that a rule would have made, collected from what an evaluator says, and two such lists compared.
+"""Collects the alerts of a simulated rule from its transitions, and compares the alerts of two rules.
 
-Pure: no database, no clock. Memory is bounded: past a limit alerts are counted, and not kept.
+Pure: no database, no clock. Memory is bounded: alerts beyond a limit are counted, but not stored.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,23 @@ from app.rules.definitions.severity import SEVERITIES, find_highest_severity
 from app.rules.engine.alert_state_machine import AlertTransition
 
 ALERTS_LIMIT: Final = 10_000
-"""Alerts that a result lists."""
+"""The number of alerts that a result lists."""
 
 ComparedSide = Literal["both", "candidate", "present"]
 
 
 @dataclass(slots=True)
 class SimulatedAlert:
-    """An alert that would have been.
+    """An alert that a rule would have made.
 
     Attributes:
-        box_key: the box; None where the rule is on the site as a whole.
-        severity: the highest that it had.
-        pending_since_us, started_us: when its condition began to hold, and when it fired; of one that goes
-            on from before the first moment, that moment.
+        box_key: the box; None for a rule on a whole site.
+        severity: the highest severity that it reached.
+        pending_since_us, started_us: when its condition began to hold, and when it fired. `started_us` is
+            the beginning of the range for an alert that fired before.
         resolved_us: when it resolved; None while it fires.
         value, threshold, metric: of the part of the condition that made it fire.
-        found_in: which of two rules made it; None where one rule is tried alone.
+        found_in: which of two compared rules made it; None without a comparison.
     """
 
     box_key: int | None
@@ -43,11 +43,11 @@ class SimulatedAlert:
     found_in: ComparedSide | None = None
 
     def lasted_us(self, until_us: int) -> int:
-        """How long it fired; of one that still does, up to `until_us`."""
+        """The duration for which it fired, up to `until_us` if it still fires."""
         return (until_us if self.resolved_us is None else self.resolved_us) - self.started_us
 
     def shown(self, names: Mapping[int, str], until_us: int) -> dict[str, Any]:
-        """The alert as JSON; `names`: the boxes' ids by key."""
+        """Render the alert as JSON; `names` maps box keys to box ids."""
         return {
             "box": None if self.box_key is None else names[self.box_key],
             "severity": self.severity,
@@ -63,15 +63,15 @@ class SimulatedAlert:
 
 
 class AlertCollector:
-    """Takes a rule's transitions as they come.
+    """Builds alerts from a rule's transitions, and sums up their number and duration.
 
     Attributes:
-        kept: the first alerts, in the order in which they fired (box by box where boxes are tried so).
-        count: of all alerts.
+        alerts: the first alerts, in the order of processing: by time, or box by box.
+        count: the number of all alerts.
     """
 
     def __init__(self, limit: int = ALERTS_LIMIT) -> None:
-        self.kept: list[SimulatedAlert] = []
+        self.alerts: list[SimulatedAlert] = []
         self.count = 0
         self._limit = limit
         self._open: dict[UUID, SimulatedAlert] = {}
@@ -79,65 +79,67 @@ class AlertCollector:
         self._longest_us = 0
 
     def take(self, transitions: Iterable[AlertTransition]) -> None:
-        """Go on with transitions, in their order."""
-        for told in transitions:
-            if told.kind == "firing":
-                self._begin(told)
+        """Apply transitions, in their order."""
+        for transition in transitions:
+            if transition.kind == "firing":
+                self._begin(transition)
                 continue
-            trial = self._open[told.alert_id]
-            if told.severity is not None:
-                trial.severity = find_highest_severity((trial.severity, told.severity))
-            if told.kind == "resolved":
-                trial.resolved_us = told.time_us
-                self._end(self._open.pop(told.alert_id), told.time_us)
+            alert = self._open[transition.alert_id]
+            if transition.severity is not None:
+                alert.severity = find_highest_severity((alert.severity, transition.severity))
+            if transition.kind == "resolved":
+                alert.resolved_us = transition.time_us
+                self._end(self._open.pop(transition.alert_id), transition.time_us)
 
     def carry(self, transitions: Sequence[AlertTransition], first_us: int) -> None:
-        """Take what came about before the first moment: what goes on then counts from then on, the rest not.
+        """Apply transitions from before the range: alerts that still fire start at `first_us`.
+
+        Alerts that resolved before are dropped.
 
         Args:
-            transitions: in their order, from the very beginning of each alert.
-            first_us: the first moment.
+            transitions: all transitions of these alerts, in their order.
+            first_us: the beginning of the range (µs since the epoch).
         """
-        ended = {told.alert_id for told in transitions if told.kind == "resolved"}
+        ended = {transition.alert_id for transition in transitions if transition.kind == "resolved"}
         self.take(
-            told._replace(time_us=max(told.time_us, first_us))
-            for told in transitions
-            if told.alert_id not in ended
+            transition._replace(time_us=max(transition.time_us, first_us))
+            for transition in transitions
+            if transition.alert_id not in ended
         )
 
     def settle(self, until_us: int) -> None:
-        """Leave what still fires as it is at a time: no more of it comes."""
-        for trial in self._open.values():
-            self._end(trial, until_us)
+        """Count the alerts that still fire up to `until_us`. No more transitions may follow."""
+        for alert in self._open.values():
+            self._end(alert, until_us)
         self._open.clear()
 
     def summary(self) -> dict[str, Any]:
-        """Counts and durations, of all alerts that have ended or were settled."""
+        """The number and durations of all alerts that resolved or were settled."""
         return {
             "alerts": self.count,
             "firing_s": self._firing_us / US_PER_S,
             "longest_s": self._longest_us / US_PER_S,
         }
 
-    def _begin(self, told: AlertTransition) -> None:
-        cause = told.cause
-        trial = SimulatedAlert(
-            told.box_key,
-            told.severity or SEVERITIES[0],
-            told.pending_since_us,
-            told.time_us,
+    def _begin(self, transition: AlertTransition) -> None:
+        cause = transition.cause
+        alert = SimulatedAlert(
+            transition.box_key,
+            transition.severity or SEVERITIES[0],
+            transition.pending_since_us,
+            transition.time_us,
             None,
             None if cause is None else cause.value,
             None if cause is None else cause.threshold,
             None if cause is None else cause.metric,
         )
-        self._open[told.alert_id] = trial
+        self._open[transition.alert_id] = alert
         self.count += 1
-        if len(self.kept) < self._limit:
-            self.kept.append(trial)
+        if len(self.alerts) < self._limit:
+            self.alerts.append(alert)
 
-    def _end(self, trial: SimulatedAlert, until_us: int) -> None:
-        lasted_us = trial.lasted_us(until_us)
+    def _end(self, alert: SimulatedAlert, until_us: int) -> None:
+        lasted_us = alert.lasted_us(until_us)
         self._firing_us += lasted_us
         self._longest_us = max(self._longest_us, lasted_us)
 
@@ -145,23 +147,23 @@ class AlertCollector:
 def compare_alerts(
     candidate: Sequence[SimulatedAlert], present: Sequence[SimulatedAlert], until_us: int
 ) -> None:
-    """Mark each alert of two rules by who made it: both, where those of one box overlap in time."""
+    """Set `found_in` of the alerts of two rules: `both` if they overlap in time on the same box."""
     theirs: dict[int | None, list[SimulatedAlert]] = {}
-    for trial in present:
-        trial.found_in = "present"
-        theirs.setdefault(trial.box_key, []).append(trial)
+    for alert in present:
+        alert.found_in = "present"
+        theirs.setdefault(alert.box_key, []).append(alert)
     ours: dict[int | None, list[SimulatedAlert]] = {}
-    for trial in candidate:
-        trial.found_in = "candidate"
-        ours.setdefault(trial.box_key, []).append(trial)
-    for key, trials in ours.items():
-        _compare_box(trials, theirs.get(key, []), until_us)
+    for alert in candidate:
+        alert.found_in = "candidate"
+        ours.setdefault(alert.box_key, []).append(alert)
+    for key, alerts in ours.items():
+        _compare_box(alerts, theirs.get(key, []), until_us)
 
 
 def _compare_box(ours: list[SimulatedAlert], theirs: list[SimulatedAlert], until_us: int) -> None:
-    """Alerts of one rule on one box never overlap: two lists in order are walked side by side."""
-    for trials in (ours, theirs):
-        trials.sort(key=lambda trial: trial.started_us)
+    """Merge two lists in time order: alerts of one rule on one box never overlap."""
+    for alerts in (ours, theirs):
+        alerts.sort(key=lambda alert: alert.started_us)
     mine = other = 0
     while mine < len(ours) and other < len(theirs):
         one, two = ours[mine], theirs[other]

@@ -1,7 +1,7 @@
-"""A back-test of a rule on indices: computed of what is stored, and judged as it is live.
+"""Runs the back-test of a rule on indices: computes past periods and evaluates them as the live worker does.
 
-A rule begins as it does live: with the newest period that is over by the beginning of the range. What came
-late is in what is computed now; live it was seen where it came before its period was judged.
+A rule starts with the newest period that is over at the beginning of the range. Late samples are included in
+the computed values; live they are missing if they arrived after their period was evaluated.
 """
 
 import asyncio
@@ -10,8 +10,6 @@ from contextlib import AbstractAsyncContextManager
 from itertools import batched
 from typing import Any, Final
 from uuid import uuid4
-
-from sqlalchemy import text
 
 from app.indicators.box_queries import IndexedBox
 from app.platform.db.database import Database
@@ -29,6 +27,7 @@ from app.rules.indicators.indicator_evaluator import (
 )
 from app.rules.indicators.indicator_query import SiteLocality
 from app.rules.indicators.indicator_values import (
+    ALL_TENANTS,
     BoxIndexResults,
     compute_results,
     count_values_read,
@@ -36,27 +35,28 @@ from app.rules.indicators.indicator_values import (
 )
 
 INDEX_WORK_LIMIT: Final = 50_000_000
-"""Hourly means and samples that are looked at, each as often as a period has it."""
+"""Hourly means and samples that may be read; a value counts once per period that includes it."""
 
-# So much of a range is computed at a time.
+# Computing at most 31 days at a time bounds memory.
 _PART_US: Final = 31 * 86_400 * US_PER_S
-_TOGETHER: Final = 10
-_EVERYTHING: Final = text("SELECT set_config('vigie.reach', 'all', true)")
+_BOXES_PER_SLOT: Final = 10
 
 type ReportPeriods = Callable[[int, int], Awaitable[None]]
-"""Told of how many periods more something is known, and how many boxes more are done."""
+"""Called with the numbers of further periods with a value and of further boxes that are done."""
 
 type EvaluationSlot = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes a context in which one page is evaluated while other back-tests wait. An exception that entering it
+raises ends the back-test."""
 
 
 class IndexBacktest:
-    """One rule on indices that is tried.
+    """One rule on indices in a back-test, and the alerts that it would have made.
 
     Args:
         row: the rule, as `compile_rule` takes it.
-        place: where the site is.
-        attributes: the site's own.
-        boxes: those that it may be tried on.
+        place: the time zone and latitude of the site.
+        attributes: the site's attributes.
+        boxes: the boxes that it may be tried on.
     """
 
     def __init__(
@@ -67,56 +67,66 @@ class IndexBacktest:
         boxes: Sequence[BoxFacts],
     ) -> None:
         self.found = AlertCollector()
-        self._concerns = list(compile_rule_assignments(row, place, attributes, boxes))
-        self._boxes = {key: facts for concern in self._concerns for key, facts in concern.boxes.items()}
+        self._assignments = list(compile_rule_assignments(row, place, attributes, boxes))
+        self._boxes = {
+            key: facts for assignment in self._assignments for key, facts in assignment.boxes.items()
+        }
         self._stations: dict[int, IndexedBox] = {}
         self.keys = frozenset(self._boxes)
 
     async def begin(self, database: Database, first_us: int, last_us: int) -> tuple[int, int]:
-        """Count what there is to do: the values that are looked at, and the periods of all boxes."""
+        """Prepare the run, and count the values to read and the periods of all boxes."""
         async with database.read() as session:
-            await session.execute(_EVERYTHING)
+            await session.execute(ALL_TENANTS)
             self._stations = await load_stations(session, list(self._boxes.values()))
         return await asyncio.to_thread(self._effort, first_us, last_us)
 
     def _effort(self, first_us: int, last_us: int) -> tuple[int, int]:
         values = periods = 0
-        for concern in self._concerns:
-            moments = _moments(concern, first_us, last_us)
-            wanted = select_periods(concern.rule.asks, moments, concern.place)
-            values += sum(count_values_read(self._stations[key], wanted) for key in concern.boxes)
-            periods += len(moments) * len(concern.boxes)
+        for assignment in self._assignments:
+            moments = _moments(assignment, first_us, last_us)
+            requested = select_periods(assignment.rule.index_queries, moments, assignment.place)
+            values += sum(count_values_read(self._stations[key], requested) for key in assignment.boxes)
+            periods += len(moments) * len(assignment.boxes)
         return values, periods
 
-    async def go(
-        self, database: Database, first_us: int, last_us: int, step: ReportPeriods, turn: EvaluationSlot
-    ) -> None:
-        """Try it from the beginning of the range to its end."""
-        for concern in self._concerns:
-            await self._try(database, concern, (first_us, last_us), step, turn)
-            await step(0, len(concern.boxes))
-        self.found.settle(last_us)
-
-    async def _try(
+    async def run(
         self,
         database: Database,
-        concern: RuleAssignment,
+        first_us: int,
+        last_us: int,
+        step: ReportPeriods,
+        acquire_slot: EvaluationSlot,
+    ) -> None:
+        """Evaluate the rule over the whole time range."""
+        for assignment in self._assignments:
+            await self._run_assignment(database, assignment, (first_us, last_us), step, acquire_slot)
+            await step(0, len(assignment.boxes))
+        self.found.settle(last_us)
+
+    async def _run_assignment(
+        self,
+        database: Database,
+        assignment: RuleAssignment,
         within: tuple[int, int],
         step: ReportPeriods,
-        turn: EvaluationSlot,
+        acquire_slot: EvaluationSlot,
     ) -> None:
         first_us, last_us = within
-        moments = _moments(concern, first_us, last_us)
+        moments = _moments(assignment, first_us, last_us)
         state: tuple[list[Any] | None, int] = (None, moments[0] - 1)
         begun = until_us = first_us
         while True:
             now = [end_us for end_us in moments if begun < end_us <= until_us or begun == until_us >= end_us]
-            came, known = await self._compute(database, concern, now, step, turn)
+            results, known = await self._compute(database, assignment, now, step, acquire_slot)
             views = {
-                key: IndexView.of(facts, concern.rule.asks, came[key]) for key, facts in concern.boxes.items()
+                key: IndexView.of(facts, assignment.rule.index_queries, results[key])
+                for key, facts in assignment.boxes.items()
             }
             reached = [PeriodEnd(end_us) for end_us in now]
-            done = evaluate_index_rule(concern.rule, views, concern.box, state, reached, until_us, uuid4)
+            done = evaluate_index_rule(
+                assignment.rule, views, assignment.box, state, reached, until_us, uuid4
+            )
             state = done.held, done.judged_us
             if until_us == first_us:
                 self.found.carry(done.transitions, first_us)
@@ -130,30 +140,33 @@ class IndexBacktest:
     async def _compute(
         self,
         database: Database,
-        concern: RuleAssignment,
+        assignment: RuleAssignment,
         moments: Sequence[int],
         step: ReportPeriods,
-        turn: EvaluationSlot,
+        acquire_slot: EvaluationSlot,
     ) -> tuple[dict[int, BoxIndexResults], int]:
-        """What came out of each box, and of how many of its periods it is known."""
-        wanted = select_periods(concern.rule.asks, moments, concern.place)
+        """Compute the indices of each box, and count the periods that have a value."""
+        requested = select_periods(assignment.rule.index_queries, moments, assignment.place)
         found: dict[int, BoxIndexResults] = {}
-        for keys in batched(concern.boxes, _TOGETHER):
-            async with turn(), database.read() as session:
-                await session.execute(_EVERYTHING)
-                asked = [(self._stations[key], wanted) for key in keys]
-                found |= await compute_results(session, concern.place, asked)
+        for keys in batched(assignment.boxes, _BOXES_PER_SLOT):
+            async with acquire_slot(), database.read() as session:
+                await session.execute(ALL_TENANTS)
+                queries = [(self._stations[key], requested) for key in keys]
+                found |= await compute_results(session, assignment.place, queries)
             await step(0, 0)
         ends = frozenset(moments)
         known = {
             (key, end_us)
-            for key, came in found.items()
-            for (_, end_us), result in came.items()
+            for key, results in found.items()
+            for (_, end_us), result in results.items()
             if end_us in ends and result is not None and result.value is not None
         }
         return found, len(known)
 
 
-def _moments(concern: RuleAssignment, first_us: int, last_us: int) -> list[int]:
-    asks, place = concern.rule.asks, concern.place
-    return [find_newest_period_end(asks, first_us, place), *list_period_ends(asks, first_us, last_us, place)]
+def _moments(assignment: RuleAssignment, first_us: int, last_us: int) -> list[int]:
+    queries, place = assignment.rule.index_queries, assignment.place
+    return [
+        find_newest_period_end(queries, first_us, place),
+        *list_period_ends(queries, first_us, last_us, place),
+    ]

@@ -1,7 +1,7 @@
-"""Who works on which back-test, and what came of it: leases and records, in SQL.
+"""Leases queued back-tests to workers and records their outcomes in SQL.
 
-The database's clock decides whose lease has run out. A lease is named by the number of the attempt: who was
-overtaken, or whose back-test was cancelled, finds nothing to record on.
+The database clock decides when a lease expires. The attempt number identifies a lease: a worker whose lease
+expired, or whose back-test was cancelled, updates no row.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,11 +15,11 @@ from app.platform.observability.metrics_and_logs import BACKTESTS_FINISHED
 from app.rules.backtests.backtest_run import BacktestProgress, BacktestRequest
 
 LEASE_S: Final = 60.0
-KEPT_DAYS: Final = 7
+RESULT_RETENTION_DAYS: Final = 7
 ATTEMPTS_LIMIT: Final = 3
-"""A back-test that nobody finishes in so many attempts is given up: it may be what ends those who try."""
+"""A back-test fails after so many attempts: it may be the cause why its workers die."""
 
-# What somebody began comes first. Then organisations take turns: who has waited longest since its last one.
+# Expired leases come first. Then the organisation whose last back-test started longest ago comes first.
 _CLAIM: Final = """
 WITH turn AS (
     SELECT b.id FROM backtests b
@@ -67,15 +67,15 @@ _PRUNE: Final = "DELETE FROM backtests WHERE finished_at < now() - make_interval
 
 
 class BacktestLease(NamedTuple):
-    """A back-test that this process works on, as long as it renews its lease."""
+    """A back-test that this process runs for as long as it renews the lease."""
 
     id: UUID
     attempt: int
-    asked: BacktestRequest
+    request: BacktestRequest
 
 
 class BacktestBacklog(NamedTuple):
-    """How many back-tests wait and are under way, and how long the oldest that waits has done so (s)."""
+    """The numbers of queued and running back-tests, and the age of the oldest queued one (s)."""
 
     waiting: int
     running: int
@@ -83,12 +83,12 @@ class BacktestBacklog(NamedTuple):
 
 
 async def lease_backtest(connection: RawConnection, busy: Collection[UUID] = ()) -> BacktestLease | None:
-    """Take the back-test whose turn it is; None where none waits. `busy`: organisations to leave out."""
+    """Lease the next back-test; None if the queue is empty. `busy`: organisations to skip."""
     while (row := await connection.fetchrow(_CLAIM, LEASE_S, ATTEMPTS_LIMIT, list(busy))) is not None:
         if row["state"] != "running":
             BACKTESTS_FINISHED.labels(row["state"]).inc()
             continue
-        asked = BacktestRequest(
+        request = BacktestRequest(
             row["organisation_id"],
             row["site_id"],
             msgspec.json.decode(row["rule"]),
@@ -97,12 +97,12 @@ async def lease_backtest(connection: RawConnection, busy: Collection[UUID] = ())
             row["begins_at"],
             row["ends_at"],
         )
-        return BacktestLease(row["id"], row["attempts"], asked)
+        return BacktestLease(row["id"], row["attempts"], request)
     return None
 
 
 async def renew_lease(connection: RawConnection, held: BacktestLease, progress: BacktestProgress) -> bool:
-    """Go on holding a back-test, and tell how far it is; False where it is held no more."""
+    """Renew a lease and record the progress; False if the lease was lost."""
     renewed = await connection.fetchval(_RENEW, held.id, held.attempt, LEASE_S, *_numbers(progress))
     return renewed is not None
 
@@ -115,7 +115,15 @@ async def finish_backtest(
     result: Mapping[str, Any] | None = None,
     error: str | None = None,
 ) -> None:
-    """Write down what came of it: a result, or the code of an error."""
+    """Record the outcome of a back-test, unless the lease was lost.
+
+    Args:
+        connection: to the database.
+        held: the lease.
+        progress: the final progress.
+        result: the result as JSON; None if it failed.
+        error: the error code; None if it succeeded.
+    """
     state = "done" if error is None else "failed"
     encoded = None if result is None else msgspec.json.encode(result).decode()
     tag = await connection.execute(_FINISH, held.id, held.attempt, state, encoded, error, *_numbers(progress))
@@ -124,20 +132,20 @@ async def finish_backtest(
 
 
 async def release_lease(connection: RawConnection, held: BacktestLease) -> None:
-    """Leave it to whoever claims next, at once, as if it had not been begun."""
+    """Put a back-test back into the queue immediately, without counting the attempt."""
     await connection.execute(_RELEASE, held.id, held.attempt)
 
 
 async def count_unfinished(connection: RawConnection) -> BacktestBacklog:
-    """Count those that are not finished."""
+    """Count the queued and running back-tests."""
     (row,) = await connection.fetch(_COUNT)
     oldest = row["now"] if row["oldest"] is None else row["oldest"]
     return BacktestBacklog(row["waiting"], row["running"], (row["now"] - oldest).total_seconds())
 
 
 async def prune_backtests(connection: RawConnection) -> None:
-    """Remove what was finished a week ago."""
-    await connection.execute(_PRUNE, KEPT_DAYS)
+    """Delete back-tests that finished more than RESULT_RETENTION_DAYS ago."""
+    await connection.execute(_PRUNE, RESULT_RETENTION_DAYS)
 
 
 def _numbers(progress: BacktestProgress) -> tuple[int | None, int, int | None, int]:

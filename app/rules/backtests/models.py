@@ -1,4 +1,4 @@
-"""The table of back-tests."""
+"""Defines the table of back-tests."""
 
 from datetime import datetime
 from typing import Any
@@ -14,13 +14,13 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Backtest(Base):
-    """A rule that is tried on stored samples.
+    """A back-test of a rule, from the queue to its result.
 
     Attributes:
-        rule, against: `id`, `version`, `name` and `definition` of rules as they were when it was asked for.
-        begins_at, ends_at: the range, without its end.
-        attempts: how often somebody began to work on it; with `leased_until` it says whose it is.
-        error: why it failed, as a code.
+        rule, against: `id`, `version`, `name` and `definition` of the rules at the time of the request.
+        begins_at, ends_at: the time range; `ends_at` is excluded.
+        attempts: how often a worker leased it; the number identifies the lease until `leased_until`.
+        error: the error code if it failed.
     """
 
     __tablename__ = "backtests"

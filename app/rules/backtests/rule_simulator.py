@@ -1,4 +1,4 @@
-"""Stored samples, judged again: the same evaluator, fed from the table instead of the broker. Pure."""
+"""Simulates a rule on stored samples with the live evaluator. Pure."""
 
 from collections.abc import Callable, Sequence
 from uuid import uuid4
@@ -21,15 +21,15 @@ type SampleValues = tuple[float | None, ...]
 """A value or None for each of COLUMNS."""
 
 type CompileForBox = Callable[[BoxFacts], CompiledRule]
-"""The rule as it applies to a box: with that one's attributes."""
+"""Compiles the rule for a box, with the attributes of that box."""
 
 
 class RuleSimulator:
-    """Tries one rule on stored samples, as if they came in now.
+    """Feeds stored samples of a site to one rule, as if they arrived now.
 
     Args:
-        rule: gives the rule for a box; for one on the site as a whole it is asked with the first box.
-        boxes: the boxes of the site; those out of the scope of a rule on each box are left out.
+        rule: compiles the rule for a box; a rule on a whole site is compiled for the first box.
+        boxes: the boxes of the site; a rule on single boxes ignores those outside of its scope.
     """
 
     def __init__(self, rule: CompileForBox, boxes: Sequence[BoxFacts]) -> None:
@@ -47,61 +47,61 @@ class RuleSimulator:
         if self._site is not None:
             members = {key: self._boxes[key].view for key in sorted(self._boxes)}
             self._site.view = SiteView(members)
-        self._walk = StatefulEvaluator(self._boxes, self._site, uuid4)
+        self._evaluator = StatefulEvaluator(self._boxes, self._site, uuid4)
 
     @property
     def boxes(self) -> Sequence[int]:
-        """Keys of the boxes that the rule applies to."""
+        """The keys of the boxes that the rule applies to."""
         return list(self._boxes)
 
     @property
     def merged(self) -> bool:
-        """Whether samples of all boxes have to come in the order of their times, not box by box."""
+        """Whether samples of all boxes must be fed in time order, not box by box."""
         return self._site is not None
 
     def warm(self, box_key: int, times: Sequence[int], values: Sequence[SampleValues]) -> None:
-        """Take samples of before the first moment: they are in the windows by then, and are not judged."""
+        """Fill the windows with samples from before the range, without evaluating them."""
         view = self._boxes[box_key].view
         for time_us, row in zip(times, values, strict=True):
             view.take(time_us, row)
 
     def warm_event(self, box_key: int, kind: str, event: BoxEvent) -> None:
-        """The same with an event."""
+        """Fill the event windows with an event from before the range."""
         self._boxes[box_key].view.take_event(kind, event)
 
     def feed(
         self, box_key: int, times: Sequence[int], values: Sequence[SampleValues]
     ) -> list[AlertTransition]:
-        """Go on with samples of one box.
+        """Evaluate samples of one box.
 
         Args:
             box_key: one of `boxes`.
-            times: µs since the epoch, ascending, newer than all before of the box.
-            values: of each, in the order of COLUMNS; a late value is None.
+            times: µs since the epoch, ascending, newer than all earlier ones of the box.
+            values: the values of each sample in the order of COLUMNS; a late value is None.
         """
         track = self._boxes[box_key]
-        if self._site is None and not track.rules.walked:
-            return self._feed_gated(track, list(zip(times, values, strict=True)))
+        if self._site is None and not track.rules.stateful:
+            return self._feed_thresholds(track, list(zip(times, values, strict=True)))
         for time_us, row in zip(times, values, strict=True):
-            self._walk.take(EvaluatorInput(0, box_key, time_us, row))
-        return self._found(self._walk)
+            self._evaluator.take(EvaluatorInput(0, box_key, time_us, row))
+        return self._drain(self._evaluator)
 
     def feed_event(self, box_key: int, kind: str, event: BoxEvent) -> list[AlertTransition]:
-        """Go on with an event of a box, in its place among the samples."""
-        self._walk.take(EvaluatorInput(0, box_key, event.time_us, event=(kind, event)))
-        return self._found(self._walk)
+        """Evaluate an event of a box, in time order with its samples."""
+        self._evaluator.take(EvaluatorInput(0, box_key, event.time_us, event=(kind, event)))
+        return self._drain(self._evaluator)
 
     def finish(self, until_us: int) -> list[AlertTransition]:
-        """Let happen what silence, events and hours bring about up to a time."""
-        self._walk.catch_up(until_us)
-        return self._found(self._walk)
+        """Run the timers of silence, events and active hours up to a time."""
+        self._evaluator.catch_up(until_us)
+        return self._drain(self._evaluator)
 
-    def _feed_gated(
+    def _feed_thresholds(
         self, track: BoxEvaluation, samples: Sequence[tuple[int, SampleValues]]
     ) -> list[AlertTransition]:
         marks = {COLUMNS[column]: known for column, known in track.view.values.items()}
         found, _ = evaluate_box_indexed(track.rules, track.state, marks, samples, track.view.facts.key, uuid4)
-        # Of what has passed only the newest values matter.
+        # Threshold rules need no history: storing the newest value of each column is enough.
         for column in track.rules.by_column:
             newest = next((seen for seen in reversed(samples) if seen[1][column] is not None), None)
             if newest is not None:
@@ -109,6 +109,6 @@ class RuleSimulator:
         return [transition for _, transition in found]
 
     @staticmethod
-    def _found(walk: StatefulEvaluator) -> list[AlertTransition]:
-        found, walk.found = walk.found, []
+    def _drain(evaluator: StatefulEvaluator) -> list[AlertTransition]:
+        found, evaluator.found = evaluator.found, []
         return [transition for _, transition in found]

@@ -1,7 +1,7 @@
-"""Stored samples and events for a back-test, in the order of their times, a page at a time.
+"""Reads stored samples and events of a back-test in time order, page by page.
 
-Owns the queries. What was late when it came was seen by no rule, and is left out. No page holds a
-transaction open, and none is larger than PAGE samples.
+Late samples are left out: no live rule evaluated them. No page holds a transaction open. A page has at most
+PAGE_LIMIT samples, or twice the number of boxes if that is more.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -17,13 +17,12 @@ import msgspec
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS
 from app.platform.kernel.instants import to_datetime
+from app.rules.backtests.rule_simulator import SampleValues
 from app.rules.engine.snapshot import BoxFacts
 from app.rules.engine.value_windows import BoxEvent
 
 PAGE_LIMIT: Final = 10_000
-"""Samples in a page."""
-
-type SampleValues = tuple[float | None, ...]
+"""The maximum number of samples in a page."""
 
 _MICROS: Final = "(extract(epoch FROM time) * 1000000)::bigint"
 _BOXES: Final = """
@@ -40,23 +39,23 @@ FROM events
 WHERE box_key = ANY ($1::int[]) AND type = ANY ($2::text[]) AND time >= $3 AND time < $4 AND NOT late
 ORDER BY time, box_key, type
 """  # noqa: S608 (constants)
-# Places in a row of samples: there are many rows, and names cost time.
+# Positions in a row of samples: access by name costs time, and there are many rows.
 _TIME, _KEY, _LATE, _FIRST_VALUE = range(4)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SHORTEST_S: Final = 3_600
 _LONGEST_S: Final = 7 * 86_400
-# So much is searched at a time: a box may have sent every second of it, and never the metric.
+# The search goes back a month at a time: a box may have sent a sample a second, none with the metric.
 _SEARCHED: Final = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestSite:
-    """A site, and those of its boxes that a rule is tried on.
+    """The site of a back-test, and the boxes that the rule is tried on.
 
     Attributes:
-        timezone: the site's.
-        attributes: the site's own, for rules on it as a whole.
-        boxes: their attributes have the site's under them.
+        timezone: the time zone of the site.
+        attributes: the attributes of the site, for rules on the whole site.
+        boxes: the boxes, their attributes merged over those of the site.
         latitude: of the site, in degrees.
     """
 
@@ -67,7 +66,7 @@ class BacktestSite:
 
 
 class SampleRun(NamedTuple):
-    """Samples of one box, one after the other; or one event of it."""
+    """Consecutive samples of one box, or one event of it."""
 
     box_key: int
     times: Sequence[int] = ()
@@ -78,7 +77,7 @@ class SampleRun(NamedTuple):
 async def read_backtest_site(
     connection: asyncpg.Connection, site_id: UUID, boxes: Sequence[str] | None
 ) -> BacktestSite | None:
-    """Read a site and its boxes, with the site's attributes under theirs; None where it is gone."""
+    """Read a site and its boxes; None if the site was deleted."""
     site = await connection.fetchrow(
         "SELECT timezone, latitude, attributes::text AS attributes FROM sites WHERE id = $1", site_id
     )
@@ -101,18 +100,25 @@ async def read_backtest_site(
 
 
 async def count_samples(connection: asyncpg.Connection, box_key: int, first: datetime, last: datetime) -> int:
-    """Count a box's samples from `first` on, before `last`."""
+    """Count the samples of a box in a time range.
+
+    Args:
+        connection: to the database.
+        box_key: the box.
+        first: the beginning of the range.
+        last: the end of the range, excluded.
+    """
     count: int = await connection.fetchval(_COUNT, box_key, first, last)
     return count
 
 
 class SampleReader:
-    """Reads what some rules look at.
+    """Reads the metrics and events that some rules use.
 
     Args:
-        connection: outside of a transaction, and of nobody else's.
-        columns: the metrics, as indexes into COLUMNS; none: samples are not read at all.
-        events: the types of event.
+        connection: used by this reader alone, outside of a transaction.
+        columns: the metrics, as indexes into COLUMNS; empty: no samples are read.
+        events: the event types.
     """
 
     def __init__(
@@ -120,8 +126,8 @@ class SampleReader:
     ) -> None:
         self._connection = connection
         self._events = sorted(events)
-        self._wanted = bool(columns)
-        # From the first column to the last: one between them that is not wanted costs no more than a NULL.
+        self._reads_samples = bool(columns)
+        # All columns from the first to the last: an unused one between them costs no more than a NULL.
         begin, end = (min(columns), max(columns) + 1) if columns else (0, 0)
         self._before: SampleValues = (None,) * begin
         self._after: SampleValues = (None,) * (len(COLUMNS) - end)
@@ -132,32 +138,37 @@ class SampleReader:
     async def pages(
         self, keys: Sequence[int], first: datetime, last: datetime
     ) -> AsyncIterator[tuple[int, list[SampleRun]]]:
-        """Read boxes' samples and events from `first` on, before `last`, all in the order of their times.
+        """Read samples and events of boxes in a time range, in time order.
+
+        Args:
+            keys: the boxes.
+            first: the beginning of the range.
+            last: the end of the range, excluded.
 
         Yields:
-            How many samples a page had, and what is to be judged, in its order.
+            The number of samples in a page, and its samples and events in time order.
         """
         slice_s = _SHORTEST_S
         while first < last:
-            # One box's samples come from the index in their order. Those of several are sorted: in slices.
-            alone = len(keys) == 1 and self._wanted
+            # The index returns one box in time order. Several boxes must be sorted: slices bound that.
+            alone = len(keys) == 1 and self._reads_samples
             end = last if alone else min(last, first + timedelta(seconds=slice_s))
             rows, following = await self._read(keys, first, end)
             slice_s = max(slice_s // 2, 1) if following < end else min(slice_s * 2, _LONGEST_S)
             events = await self._read_events(keys, first, following)
-            yield len(rows), _woven(self._runs(rows), events)
+            yield len(rows), _merge_events(self._runs(rows), events)
             first = following
 
     async def newest(self, key: int, column: int | None, before: datetime) -> SampleRun | None:
-        """Find the newest sample of a box before a time, whatever its age, that was on time.
+        """Find the newest on-time sample of a box before a time, of any age.
 
         Args:
             key: the box.
-            column: the sample has to have this metric, on time; None: any of them.
-            before: older than this.
+            column: the metric that the sample must have; None: any metric.
+            before: the sample must be older than this.
 
         Returns:
-            The one sample; None where there is none.
+            The sample; None if there is none.
         """
         while (newest := await self._connection.fetchval(_NEWEST, key, before)) is not None:
             before = newest - _SEARCHED
@@ -169,10 +180,10 @@ class SampleReader:
     async def _read(
         self, keys: Sequence[int], first: datetime, end: datetime
     ) -> tuple[Sequence[asyncpg.Record], datetime]:
-        """A page, and from when on the next one is."""
-        if not self._wanted:
+        """Read one page, and return it with the beginning of the next one."""
+        if not self._reads_samples:
             return (), end
-        # The samples of one instant have to fit into a page with room to spare.
+        # A page must be larger than the samples of one instant: one per box.
         limit = max(PAGE_LIMIT, 2 * len(keys))
         rows = await self._connection.fetch(self._query(len(keys)), keys, first, end, limit)
         if len(rows) < limit:
@@ -180,11 +191,11 @@ class SampleReader:
         newest = rows[-1][_TIME]
         if len(keys) == 1:
             return rows, to_datetime(newest) + _MICROSECOND
-        # The last instant may go on beyond the page: all of it is left for the next one.
+        # The last instant may continue beyond the page: it belongs to the next page as a whole.
         return [row for row in rows if row[_TIME] < newest], to_datetime(newest)
 
     def _query(self, boxes: int) -> str:
-        # With one box the planner has to see it: then the index gives the order, and nothing is sorted.
+        # With an equality on one box the planner reads the index in order and sorts nothing.
         which, order = ("($1::int[])[1]", "time") if boxes == 1 else ("ANY ($1::int[])", "time, box_key")
         return f"""
             SELECT {_MICROS} AS us, box_key, late, {self._listed}
@@ -211,9 +222,9 @@ class SampleReader:
         for key, group in groupby(rows, key=itemgetter(_KEY)):
             of_box = list(group)
             values = [before + row[_FIRST_VALUE:] + after for row in of_box]
-            for place, row in enumerate(of_box):
+            for index, row in enumerate(of_box):
                 if row[_LATE]:
-                    values[place] = _on_time(values[place], row[_LATE])
+                    values[index] = _on_time(values[index], row[_LATE])
             runs.append(SampleRun(key, [row[_TIME] for row in of_box], values))
         return runs
 
@@ -236,11 +247,11 @@ def _on_time(values: SampleValues, late: int) -> SampleValues:
     return tuple(None if late >> index & 1 else value for index, value in enumerate(values))
 
 
-def _woven(runs: list[SampleRun], events: Sequence[SampleRun]) -> list[SampleRun]:
-    """Put events in their places among samples; of the same instant samples come first."""
+def _merge_events(runs: list[SampleRun], events: Sequence[SampleRun]) -> list[SampleRun]:
+    """Merge events into samples by time; at the same instant samples come first."""
     if not events:
         return runs
-    # Samples one by one: only rules on events come here.
+    # Splitting runs into single samples is slow; only rules on events need it.
     single = [
         SampleRun(run.box_key, (time_us,), (values,))
         for run in runs

@@ -1,4 +1,4 @@
-"""The shapes of back-tests on the wire."""
+"""Defines the JSON shapes of back-tests."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
@@ -12,7 +12,7 @@ from app.platform.http.contract.problems import CodedValueError
 from app.rules.backtests.backtest_alerts import ALERTS_LIMIT, ComparedSide
 from app.rules.backtests.backtest_run import WORK_LIMIT
 from app.rules.backtests.indicator_backtest import INDEX_WORK_LIMIT
-from app.rules.backtests.job_leases import KEPT_DAYS
+from app.rules.backtests.job_leases import RESULT_RETENTION_DAYS
 from app.rules.backtests.models import Backtest
 from app.rules.definitions.rule_examples import EXAMPLES
 from app.rules.definitions.schemas import DryRun, RuleDefinition, Text
@@ -24,31 +24,31 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 ERRORS: Final = {
     "site_gone": "The site was deleted.",
-    "too_much_work": f"Its samples, times the parts of its conditions, are more than {WORK_LIMIT:,}. "
-    f"Or its indices look at more than {INDEX_WORK_LIMIT:,} values. "
-    "Ask for a shorter range or fewer boxes, or for a rule with fewer parts.",
-    "interrupted": "Whoever worked on it was interrupted, again and again. Ask for a smaller one.",
-    "internal": "The log has the cause.",
+    "too_much_work": f"The samples, times the parts of the conditions, are more than {WORK_LIMIT:,}. "
+    f"Or the indices read more than {INDEX_WORK_LIMIT:,} values. "
+    "Choose a shorter range, fewer boxes, or a rule with fewer parts.",
+    "interrupted": "Vigie interrupted the back-test in every attempt. Choose a shorter range or fewer boxes.",
+    "internal": "An internal error occurred. The log of Vigie has the cause.",
 }
-"""What the codes of errors mean."""
+"""What each error code means, and what to do."""
 
 _RULE: Final[dict[str, Any]] = EXAMPLES["threshold"]["value"]
 _RANGE: Final = {"from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
 
 
 class TrialRule(RuleDefinition):
-    """A rule that is tried: as `POST /v1/rules` takes it, without `enabled`."""
+    """The rule to try: a body of `POST /v1/rules` without `enabled`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_RULE]})
 
-    site_id: Annotated[Identifier | None, Field(description="Left out: `site_id` beside the rule")] = None
+    site_id: Annotated[Identifier | None, Field(description="Default: `site_id` beside the rule")] = None
     name: Name = "Back-test"
     description: Text = None
     dry_run: DryRun = False
 
 
 class BacktestCreate(RequestBody):
-    """What to try, and on which samples."""
+    """The rule to try, and the samples to try it on."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -59,37 +59,37 @@ class BacktestCreate(RequestBody):
         }
     )
 
-    rule: Annotated[TrialRule | None, Field(description="A rule that need not exist")] = None
-    rule_id: Annotated[Identifier | None, Field(description="A rule that exists, in place of `rule`")] = None
+    rule: Annotated[TrialRule | None, Field(description="A rule that need not be stored")] = None
+    rule_id: Annotated[Identifier | None, Field(description="A stored rule, instead of `rule`")] = None
     version: Annotated[
         int | None,
         Field(
             ge=1,
             le=2**31 - 1,
-            description="With `rule_id`: the rule as it was then, compared with what it is now",
+            description="With `rule_id`: this version of the rule, compared with the present one",
         ),
     ] = None
     compare_to: Annotated[
-        Identifier | None, Field(description="Try this rule as well, as it is now, and compare the two")
+        Identifier | None, Field(description="Also try the present version of this rule, and compare the two")
     ] = None
-    site_id: Annotated[Identifier | None, Field(description="Left out: the rule's site")] = None
+    site_id: Annotated[Identifier | None, Field(description="Default: the site of the rule")] = None
     boxes: Annotated[
         list[BoxId] | None,
         Field(
             min_length=1,
             max_length=BOXES_LIMIT,
-            description="Only these boxes of the site. Left out: all that the rule is for",
+            description="Only these boxes of the site. Default: all boxes in the scope of the rule",
         ),
     ] = None
-    from_: Annotated[Instant, Field(alias="from", description="Samples from this time on")]
-    to: Annotated[Instant, Field(description="Samples before this time: at most 366 days later")]
+    from_: Annotated[Instant, Field(alias="from", description="The beginning of the range")]
+    to: Annotated[Instant, Field(description="The end of the range, excluded: at most 366 days after `from`")]
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if (self.rule is None) == (self.rule_id is None):
-            raise CodedValueError("rule_or_rule_id", "Give `rule` or `rule_id`: one of the two")
+            raise CodedValueError("rule_or_rule_id", "Send either `rule` or `rule_id`")
         if self.version is not None and self.rule_id is None:
-            raise CodedValueError("rule_or_rule_id", "`version` goes with `rule_id`")
+            raise CodedValueError("rule_or_rule_id", "`version` needs `rule_id`")
         return self
 
     @model_validator(mode="after")
@@ -97,30 +97,32 @@ class BacktestCreate(RequestBody):
         if self.from_ >= self.to:
             raise CodedValueError("range_reversed", "`from` must be before `to`")
         if self.to - self.from_ > MAX_RANGE:
-            raise CodedValueError("range_too_large", f"At most {MAX_RANGE.days} days are tried at a time")
+            raise CodedValueError(
+                "range_too_large", f"The range is longer than {MAX_RANGE.days} days: choose a shorter one"
+            )
         return self
 
 
 class Progress(BaseModel):
-    """How far a back-test is."""
+    """The progress of a back-test."""
 
-    samples: int = Field(description="Samples that were tried; of rules on indices periods with a value")
-    samples_total: int | None = Field(description="Of so many; null until they are counted")
-    boxes: int = Field(description="Boxes that are done")
+    samples: int = Field(description="Samples evaluated; for rules on indices, periods with a value")
+    samples_total: int | None = Field(description="All samples in the range; null until they are counted")
+    boxes: int = Field(description="Boxes done")
     boxes_total: int | None
     percent: float = Field(description="0 to 100")
 
 
 class Summary(BaseModel):
-    """What a rule would have done."""
+    """The number and durations of the alerts of a rule."""
 
     alerts: int
-    firing_s: float = Field(description="How long they fired together, in seconds")
+    firing_s: float = Field(description="The total firing time of all alerts, in seconds")
     longest_s: float
 
 
 class TrialSummary(Summary):
-    """What the rule that was tried would have done, and how the trial went."""
+    """The alerts of the rule that was tried, and the work that the back-test did."""
 
     samples: int
     boxes: int
@@ -129,52 +131,52 @@ class TrialSummary(Summary):
 
 
 class TrialAlert(BaseModel):
-    """An alert that would have been."""
+    """An alert that the rule would have made."""
 
-    box: str | None = Field(description="Null where the rule is on the site as a whole")
-    severity: Severity = Field(description="The highest that it had")
+    box: str | None = Field(description="Null for a rule on a whole site")
+    severity: Severity = Field(description="The highest severity that it reached")
     pending_since: datetime
     started_at: datetime
-    resolved_at: datetime | None = Field(description="Null where it fired still at the end")
-    duration_s: float = Field(description="Of one that fired still: up to the end")
+    resolved_at: datetime | None = Field(description="Null if it still fired at the end of the range")
+    duration_s: float = Field(description="For an alert that still fired: up to the end of the range")
     value: float | None
     threshold: float | None
     metric: str | None
     found_in: ComparedSide | None = Field(
-        description="Whether both rules made it (on the same box, at overlapping times), or which one "
-        "did; null where nothing was compared"
+        description="`both` if the two rules made it (same box, overlapping times), else the rule that "
+        "made it; null without a comparison"
     )
 
 
 class Against(BaseModel):
-    """What the rule would have done that was compared."""
+    """The alerts of the rule that was compared with."""
 
     rule_id: UUID
     version: int
     summary: Summary
     alerts: list[TrialAlert]
-    truncated: int = Field(description="Alerts that are counted, and neither listed nor compared")
-    both: int = Field(description="Of the listed alerts of the rule that was tried: those of both")
-    only_candidate: int = Field(description="Of the same: those of it alone")
-    only_present: int = Field(description="Listed alerts of the other rule alone")
+    truncated: int = Field(description="Alerts that are counted, but neither listed nor compared")
+    both: int = Field(description="Listed alerts of the tried rule that both rules made")
+    only_candidate: int = Field(description="Listed alerts that only the tried rule made")
+    only_present: int = Field(description="Listed alerts that only the compared rule made")
 
 
 class Result(BaseModel):
-    """What came of a back-test."""
+    """The result of a back-test."""
 
     summary: TrialSummary
-    alerts: list[TrialAlert] = Field(description=f"Box by box, in their order; at most {ALERTS_LIMIT:,}")
-    truncated: int = Field(description="Alerts that are counted, and neither listed nor compared")
+    alerts: list[TrialAlert] = Field(description=f"Box by box, in time order; at most {ALERTS_LIMIT:,}")
+    truncated: int = Field(description="Alerts that are counted, but neither listed nor compared")
     against: Against | None
 
 
 class BacktestOut(BaseModel):
-    """A rule that is tried on stored samples."""
+    """A back-test of a rule on stored samples."""
 
     id: UUID
     organisation_id: UUID
     site_id: UUID
-    rule_id: UUID | None = Field(description="Null for a rule that does not exist")
+    rule_id: UUID | None = Field(description="Null for a rule that is not stored")
     version: int | None
     name: str
     compare_to: UUID | None
@@ -183,29 +185,29 @@ class BacktestOut(BaseModel):
     to: datetime
     state: State
     error: str | None = Field(
-        description="Why it failed: `site_gone`; `too_much_work`; `interrupted`, where nobody finished it; "
+        description="Why it failed: `site_gone`; `too_much_work`; `interrupted`, if no attempt finished; "
         "`internal`"
     )
-    error_detail: str | None = Field(description="What that means, and what to do")
+    error_detail: str | None = Field(description="What the error means, and what to do")
     progress: Progress
     created_at: datetime
     started_at: datetime | None
-    finished_at: datetime | None = Field(description=f"It is kept for {KEPT_DAYS} days from then on")
+    finished_at: datetime | None = Field(description=f"It is deleted {RESULT_RETENTION_DAYS} days later")
 
     @classmethod
     def of(cls, row: Backtest) -> Self:
-        """The shape of a row."""
+        """Convert a row."""
         return cls(**_fields(row))
 
 
 class BacktestResult(BacktestOut, ResourceModel):
-    """A back-test, with what came of it."""
+    """A back-test with its result."""
 
     result: Result | None = Field(description="Null until it is done")
 
     @classmethod
     def of(cls, row: Backtest) -> Self:
-        """The shape of a row that was read with its result."""
+        """Convert a row that was loaded with its result."""
         return cls(**_fields(row), result=None if row.result is None else _result(row))
 
 
@@ -246,7 +248,7 @@ def _percent(row: Backtest) -> float:
         return 100.0
     if not row.samples_total:
         return 0.0
-    # Samples may have come since they were counted.
+    # Samples may have arrived since they were counted.
     return min(99.9, round(100 * row.samples_done / row.samples_total, 1))
 
 

@@ -1,4 +1,4 @@
-"""Asking for back-tests, reading and cancelling them. Must not know HTTP, nor try a rule itself."""
+"""Enqueues, reads and cancels back-tests. The worker runs them."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -21,7 +21,7 @@ from app.rules.definitions.models import Rule, RuleVersion
 from app.rules.definitions.rule_changes import iterate_rule_boxes
 
 WAITING_LIMIT: Final = 3
-"""Back-tests of an organisation that may wait or be under way."""
+"""The number of unfinished back-tests that an organisation may have."""
 
 _RETRY_S: Final = 30
 _UNFINISHED: Final = ("queued", "running")
@@ -29,42 +29,42 @@ _UNFINISHED: Final = ("queued", "running")
 BACKTESTS: Final = SortOrders("backtests", (uuid_sort_key(Backtest.id),), {"created_at": ()}, "-created_at")
 
 
-async def enqueue_backtest(session: WriteSession, principal: Principal, wanted: BacktestCreate) -> UUID:
-    """Put a back-test into the queue.
+async def enqueue_backtest(session: WriteSession, principal: Principal, body: BacktestCreate) -> UUID:
+    """Put a back-test into the queue, and return its id.
 
     Raises:
-        NotFoundError: the caller sees no such site, rule, version or box.
-        InvalidError: `site_missing`: neither the rule nor the body names a site; `unknown_box_in_rule`.
+        NotFoundError: the caller cannot see such a site, rule, version or box.
+        InvalidError: `site_missing` if neither the rule nor the body names a site; `unknown_box_in_rule`.
         TooManyRequestsError: `too_many_backtests`.
     """
-    rule, home = await _candidate(session, principal, wanted)
+    rule, home = await _candidate(session, principal, body)
     against = against_home = None
-    compared = wanted.compare_to or (wanted.rule_id if wanted.version is not None else None)
+    compared = body.compare_to or (body.rule_id if body.version is not None else None)
     if compared is not None:
         present = await _rule(session, compared, principal.visible())
         against, against_home = _as_json(present), present.site_id
-    site_id = wanted.site_id or home
+    site_id = body.site_id or home
     if site_id is None:
-        raise InvalidError("Name the site whose samples are meant: `site_id`.", code="site_missing")
+        raise InvalidError("The back-test needs a site. Send `site_id`.", code="site_missing")
     owner = await repository.find_site_owner(session, site_id, principal.visible())
     if owner is None:
         raise NotFoundError("site", site_id)
-    await _check_boxes(session, site_id, wanted.boxes)
-    # Of a rule's own site boxes that it names may have left: there it knows as little of them live.
-    if wanted.rule is not None or home != site_id:
-        await _check_named(session, site_id, rule["definition"], "rule" if wanted.rule else "rule_id")
+    await _check_boxes(session, site_id, body.boxes)
+    # A stored rule on its own site may name boxes that have left: live it ignores them, too.
+    if body.rule is not None or home != site_id:
+        await _check_named(session, site_id, rule["definition"], "rule" if body.rule else "rule_id")
     if against is not None and against_home != site_id:
         await _check_named(session, site_id, against["definition"], "compare_to")
-    await _check_room(session, owner)
+    await _check_waiting(session, owner)
     backtest = Backtest(
         id=new_id(),
         organisation_id=owner,
         site_id=site_id,
         rule=rule,
         against=against,
-        boxes=wanted.boxes,
-        begins_at=wanted.from_,
-        ends_at=wanted.to,
+        boxes=body.boxes,
+        begins_at=body.from_,
+        ends_at=body.to,
         created_by=principal.key_id,
     )
     session.add(backtest)
@@ -75,7 +75,17 @@ async def enqueue_backtest(session: WriteSession, principal: Principal, wanted: 
 async def find_backtest(
     session: ReadSession, backtest_id: UUID, visible: TenantScope, *, result: bool = False
 ) -> Backtest:
-    """Read a back-test, with its result where that is wanted (NotFoundError)."""
+    """Read a back-test.
+
+    Args:
+        session: to the database.
+        backtest_id: the back-test.
+        visible: the tenant scope of the caller.
+        result: whether to load the result, too.
+
+    Raises:
+        NotFoundError: the caller cannot see such a back-test.
+    """
     query = select(Backtest).where(Backtest.id == backtest_id, *_owned(visible))
     if result:
         query = query.options(undefer(Backtest.result))
@@ -86,22 +96,30 @@ async def find_backtest(
 
 
 async def read_backtest_page(
-    session: ReadSession, visible: TenantScope, asked: PageRequest, *, state: str | None, site_id: UUID | None
+    session: ReadSession, visible: TenantScope, page: PageRequest, *, state: str | None, site_id: UUID | None
 ) -> Sequence[Backtest]:
-    """Read a page of back-tests, and one more, without their results."""
+    """Read a page of back-tests without their results, and one row more.
+
+    Args:
+        session: to the database.
+        visible: the tenant scope of the caller.
+        page: the requested page.
+        state: only back-tests in this state.
+        site_id: only back-tests of this site.
+    """
     query = select(Backtest).where(*_owned(visible))
     if state is not None:
         query = query.where(Backtest.state == state)
     if site_id is not None:
         query = query.where(Backtest.site_id == site_id)
-    return (await session.scalars(BACKTESTS.page(query, asked))).all()
+    return (await session.scalars(BACKTESTS.page(query, page))).all()
 
 
 async def mark_backtest_cancelled(session: WriteSession, backtest_id: UUID, visible: TenantScope) -> bool:
-    """Cancel a back-test; who works on it notices within a second or so. False: it was cancelled before.
+    """Cancel a back-test; False if it was cancelled before. Its worker notices when it renews the lease.
 
     Raises:
-        NotFoundError: the caller sees no such back-test.
+        NotFoundError: the caller cannot see such a back-test.
         ConflictError: `backtest_finished`.
     """
     found = await session.scalar(
@@ -112,7 +130,7 @@ async def mark_backtest_cancelled(session: WriteSession, backtest_id: UUID, visi
     if found.state == "cancelled":
         return False
     if found.state not in _UNFINISHED:
-        raise ConflictError("It is finished: there is nothing to cancel.", code="backtest_finished")
+        raise ConflictError("The back-test is finished and cannot be cancelled.", code="backtest_finished")
     found.state = "cancelled"
     found.finished_at = await session.scalar(select(func.now()))
     found.leased_until = None
@@ -120,24 +138,24 @@ async def mark_backtest_cancelled(session: WriteSession, backtest_id: UUID, visi
 
 
 async def _candidate(
-    session: WriteSession, principal: Principal, wanted: BacktestCreate
+    session: WriteSession, principal: Principal, body: BacktestCreate
 ) -> tuple[dict[str, Any], UUID | None]:
-    """The rule that is tried, and its site."""
-    if wanted.rule is not None:
+    """Find the rule to try, and its site."""
+    if body.rule is not None:
         rule = {
             "id": None,
             "version": None,
-            "name": wanted.rule.name,
-            "definition": wanted.rule.definition(),
+            "name": body.rule.name,
+            "definition": body.rule.definition(),
         }
-        return rule, wanted.rule.site_id
-    assert wanted.rule_id is not None  # noqa: S101 (the body has one of the two)
-    found = await _rule(session, wanted.rule_id, principal.visible())
-    if wanted.version is None:
+        return rule, body.rule.site_id
+    assert body.rule_id is not None  # noqa: S101 (the body has one of the two)
+    found = await _rule(session, body.rule_id, principal.visible())
+    if body.version is None:
         return _as_json(found), found.site_id
-    version = await session.get(RuleVersion, (found.id, wanted.version))
+    version = await session.get(RuleVersion, (found.id, body.version))
     if version is None:
-        raise NotFoundError("version", wanted.version)
+        raise NotFoundError("version", body.version)
     return _as_json(version), found.site_id
 
 
@@ -171,20 +189,20 @@ async def _check_boxes(session: WriteSession, site_id: UUID, boxes: Sequence[str
 
 
 async def _check_named(session: WriteSession, site_id: UUID, definition: dict[str, Any], within: str) -> None:
-    """Of a box that is not there nothing would ever be known: better to say so at once.
+    """Refuse a rule that names a box that the site does not have: it would never be known.
 
-    `within`: the field of the body that gave the rule.
+    `within`: the field of the body with the rule.
     """
     named = {box: path for path, box in iterate_rule_boxes(definition)}
     missing = named.keys() - await repository.find_site_boxes(session, site_id, named.keys()) if named else ()
     for box in sorted(missing):
-        place = ".".join(map(str, named[box]))
-        where = f"{within}.{place}" if within == "rule" else f"{within} ({place})"
+        path = ".".join(map(str, named[box]))
+        where = f"{within}.{path}" if within == "rule" else f"{within} ({path})"
         raise InvalidError(f"body.{where}: the site has no box {box}.", code="unknown_box_in_rule")
 
 
-async def _check_room(session: WriteSession, organisation_id: UUID) -> None:
-    """Of two that ask at once, the second one waits here for the first."""
+async def _check_waiting(session: WriteSession, organisation_id: UUID) -> None:
+    """Check the limit of unfinished back-tests. The row lock serialises concurrent requests."""
     await session.execute(
         select(Organisation.id).where(Organisation.id == organisation_id).with_for_update(key_share=True)
     )
@@ -195,7 +213,7 @@ async def _check_room(session: WriteSession, organisation_id: UUID) -> None:
     )
     if (waiting or 0) >= WAITING_LIMIT:
         raise TooManyRequestsError(
-            f"{WAITING_LIMIT} back-tests wait already: wait for one of them, or cancel it.",
+            f"The organisation has {WAITING_LIMIT} unfinished back-tests. Wait for one, or cancel one.",
             retry_after_s=_RETRY_S,
             code="too_many_backtests",
         )

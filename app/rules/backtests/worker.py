@@ -1,7 +1,7 @@
-"""Works on back-tests beside whatever else its process does: each on a connection of its own.
+"""Runs queued back-tests concurrently, each on a database connection of its own.
 
-Several are under way at once, of different organisations, and take turns a page at a time: a long one keeps
-nobody waiting, and together they take no more of the process than one.
+Back-tests of different organisations run at the same time and take turns page by page. So a long one does not
+block the others, and together they use no more CPU time than one.
 """
 
 import asyncio
@@ -25,41 +25,41 @@ from app.rules.backtests.backtest_run import BacktestError, BacktestProgress, ru
 from app.rules.backtests.job_leases import BacktestLease
 
 CONCURRENCY_LIMIT: Final = 4
-"""So many are under way at once."""
+"""The number of back-tests that run concurrently."""
 
 _log = get_logger(__name__)
-_RENEW_EVERY_S: Final = 1.0
-_PRUNE_EVERY_S: Final = 300.0
-_SHOW_EVERY_S: Final = 2.0
+_RENEW_INTERVAL_S: Final = 1.0
+_PRUNE_INTERVAL_S: Final = 300.0
+_METRICS_INTERVAL_S: Final = 2.0
 _STOP_S: Final = 5.0
 
 
-class _LostError(Exception):
-    """The back-test is held no more: it was cancelled, or somebody overtook us."""
+class _LeaseLostError(Exception):
+    """The lease was lost: the back-test was cancelled, or the lease expired."""
 
 
 class _StoppedError(Exception):
-    """The process is to end."""
+    """The process is shutting down."""
 
 
 class BacktestWorker:
-    """Call `tick` now and then; `stop` before the process ends."""
+    """Starts leased back-tests as tasks. Call `tick` regularly, and `stop` before the process exits."""
 
     def __init__(self) -> None:
         self._working: dict[UUID, asyncio.Task[None]] = {}
-        self._judging = asyncio.Lock()
+        self._evaluation_lock = asyncio.Lock()
         self._stopping = False
-        self._pruned_at = -_PRUNE_EVERY_S
-        self._shown_at = -_SHOW_EVERY_S
+        self._pruned_at = -_PRUNE_INTERVAL_S
+        self._shown_at = -_METRICS_INTERVAL_S
 
     async def tick(self, database: Database, connection: asyncpg.Connection) -> None:
-        """See whether back-tests wait, and begin with them. Does not wait for their ends.
+        """Lease queued back-tests and start them, without waiting for their ends.
 
         Args:
-            database: opens the connection that each back-test has for itself.
-            connection: for what is done here and now.
+            database: opens a connection for each back-test.
+            connection: for the leases and the clean-up.
         """
-        if time.monotonic() - self._pruned_at >= _PRUNE_EVERY_S:
+        if time.monotonic() - self._pruned_at >= _PRUNE_INTERVAL_S:
             await job_leases.prune_backtests(connection)
             self._pruned_at = time.monotonic()
         self._working = {owner: task for owner, task in self._working.items() if not task.done()}
@@ -68,8 +68,8 @@ class BacktestWorker:
             held = await job_leases.lease_backtest(connection, self._working)
             if held is None:
                 break
-            self._working[held.asked.organisation_id] = asyncio.create_task(self._work(database, held))
-        if time.monotonic() - self._shown_at >= _SHOW_EVERY_S:
+            self._working[held.request.organisation_id] = asyncio.create_task(self._work(database, held))
+        if time.monotonic() - self._shown_at >= _METRICS_INTERVAL_S:
             found = await job_leases.count_unfinished(connection)
             BACKTESTS_WAITING.set(found.waiting)
             BACKTESTS_RUNNING.set(found.running)
@@ -77,12 +77,12 @@ class BacktestWorker:
             self._shown_at = time.monotonic()
 
     async def idle(self) -> None:
-        """Wait for the ends of the back-tests under way."""
+        """Wait until all running back-tests have finished."""
         if self._working:
             await asyncio.wait(self._working.values())
 
     async def stop(self) -> None:
-        """End soon; back-tests that were begun are left to the next one."""
+        """Stop within a few seconds. Unfinished back-tests go back into the queue."""
         if not self._working:
             return
         self._stopping = True
@@ -91,24 +91,24 @@ class BacktestWorker:
             task.cancel()
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One of the back-tests at a time, in the order in which they came."""
-        async with self._judging:
+    async def _acquire_slot(self) -> AsyncIterator[None]:
+        """Let one back-test evaluate at a time, in the order of requests (the lock is fair)."""
+        async with self._evaluation_lock:
             if self._stopping:
                 raise _StoppedError
             yield
 
     async def _work(self, database: Database, held: BacktestLease) -> None:
-        """Try a rule; whatever happens, this ends without an error."""
+        """Run a leased back-test. Errors are logged, never raised."""
         try:
             connection = await database.connect()
         except DATABASE_ERRORS as error:
-            # Its lease runs out, then it is claimed again.
+            # The lease expires, then another attempt follows.
             _log.warning("backtest_interrupted", backtest=str(held.id), error=repr(error))
             return
         try:
-            await self._try(database, connection, held)
-        except _LostError:
+            await self._run(database, connection, held)
+        except _LeaseLostError:
             _log.info("backtest_given_up", backtest=str(held.id))
         except _StoppedError:
             with suppress(*DATABASE_ERRORS):
@@ -118,7 +118,7 @@ class BacktestWorker:
         finally:
             connection.terminate()
 
-    async def _try(self, database: Database, connection: asyncpg.Connection, held: BacktestLease) -> None:
+    async def _run(self, database: Database, connection: asyncpg.Connection, held: BacktestLease) -> None:
         renewed_at = time.monotonic()
         last = BacktestProgress()
 
@@ -127,14 +127,14 @@ class BacktestWorker:
             last = progress
             if self._stopping:
                 raise _StoppedError
-            if time.monotonic() - renewed_at >= _RENEW_EVERY_S:
+            if time.monotonic() - renewed_at >= _RENEW_INTERVAL_S:
                 renewed_at = time.monotonic()
                 if not await job_leases.renew_lease(connection, held, progress):
-                    raise _LostError
+                    raise _LeaseLostError
 
         try:
-            result = await run_backtest(connection, database, held.asked, report, self._turn)
-        except (_LostError, _StoppedError):
+            result = await run_backtest(connection, database, held.request, report, self._acquire_slot)
+        except (_LeaseLostError, _StoppedError):
             raise
         except BacktestError as error:
             await job_leases.finish_backtest(connection, held, last, error=error.code)

@@ -1,4 +1,4 @@
-"""The fields of rules' conditions: metrics, durations, numbers, and refusals that point at the exact part."""
+"""Defines the field types of rule conditions, and errors that point at the faulty part."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final
@@ -27,18 +27,18 @@ SCOPE_LIMIT: Final = 200
 
 
 def make_refusal(path: ConditionPath, error: CodedValueError) -> ValidationError:
-    """Make the refusal of a part, for a validator of what holds the part to raise."""
+    """Make the error of a part of a condition. Validators of an enclosing part raise it."""
     fault = InitErrorDetails(type="value_error", loc=path, input=None, ctx={"error": error})
     return ValidationError.from_exception_data("condition", [fault])
 
 
 def make_missing_refusal(*fields: str, detail: str = "Field required") -> ValidationError:
-    """Make the refusal of a body without some of its fields."""
-    told = CodedValueError("missing_field", detail)
+    """Make the error of a body that lacks required fields."""
+    error = CodedValueError("missing_field", detail)
     return ValidationError.from_exception_data(
         "condition",
         [
-            InitErrorDetails(type="value_error", loc=(field,), input=None, ctx={"error": told})
+            InitErrorDetails(type="value_error", loc=(field,), input=None, ctx={"error": error})
             for field in fields
         ],
     )
@@ -48,13 +48,13 @@ def check_metric(value: str) -> str:
     """Check that a metric is in the catalogue (CodedValueError `unknown_metric`)."""
     if value not in METRICS_BY_NAME:
         raise CodedValueError(
-            "unknown_metric", f"{format_rejected_value(value)} is not in the catalogue (GET /v1/metrics)"
+            "unknown_metric", f"{format_rejected_value(value)} is not a metric. `GET /v1/metrics` lists them"
         )
     return value
 
 
 def parse_seconds(text: str) -> float:
-    """Read a duration of a body as seconds (CodedValueError `invalid_duration`)."""
+    """Parse a duration of a body into seconds (CodedValueError `invalid_duration`)."""
     try:
         return parse_iso_duration(text)
     except RejectedError as error:
@@ -62,13 +62,13 @@ def parse_seconds(text: str) -> float:
 
 
 def make_duration_check(least: str, most: str) -> Callable[[str], str]:
-    """Make the check that a duration is within two others, both included."""
+    """Make a validator that limits a duration to a range, both bounds included."""
     least_s, most_s = parse_iso_duration(least), parse_iso_duration(most)
 
     def check(text: str) -> str:
         if not least_s <= parse_seconds(text) <= most_s:
             raise CodedValueError(
-                "invalid_duration", f"{format_rejected_value(text)} is not within {least} and {most}"
+                "invalid_duration", f"{format_rejected_value(text)} is not between {least} and {most}"
             )
         return text
 
@@ -84,17 +84,17 @@ type MetricName = Annotated[
     AfterValidator(check_metric),
     Field(description="A metric of `GET /v1/metrics`", json_schema_extra={"enum": sorted(METRICS_BY_NAME)}),
 ]
-"""The name of a metric."""
+"""The name of a metric in the catalogue."""
 
 Word = Annotated[
     str,
     AfterValidator(_word),
     Field(json_schema_extra={"minLength": 1, "maxLength": WORD_LIMIT, "pattern": NAME_PATTERN}),
 ]
-"""What boxes call a class or a model: 1 to 64 characters in normal form C, one line."""
+"""The name of a class or a model: 1 to 64 characters in Unicode normal form C, one line."""
 
 Wait = Annotated[str, AfterValidator(make_duration_check("PT0S", "P31D")), DURATION]
-"""An ISO 8601 duration of at most 31 days, which may be none."""
+"""An ISO 8601 duration of zero to 31 days."""
 
 Period = Annotated[str, AfterValidator(make_duration_check("PT1S", "P31D")), DURATION]
 """An ISO 8601 duration of one second to 31 days."""
@@ -109,18 +109,19 @@ _NUMBER: Final[TypeAdapter[float]] = TypeAdapter(Number, config=ConfigDict(stric
 
 
 class AttributeOperand(RequestBody):
-    """A number that is set on the box or, where the box has none of this name, on its site."""
+    """A number that is an attribute of the box or, if the box does not have it, of its site."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"attribute": "noise_limit", "default": 65}]})
 
-    attribute: Annotated[AttributeName, Field(description="The attribute's name")]
+    attribute: Annotated[AttributeName, Field(description="The name of the attribute")]
     default: Annotated[
-        Number | None, Field(description="Where neither has it. Left out: the comparison is unknown there")
+        Number | None,
+        Field(description="Used if neither has it. Otherwise the result is unknown"),
     ] = None
 
 
 def _names_attribute(text: str) -> bool:
-    """Tell whether an attribute can have this name."""
+    """Return whether an attribute can have this name."""
     try:
         check_attribute_name(text)
     except CodedValueError:
@@ -129,31 +130,30 @@ def _names_attribute(text: str) -> bool:
 
 
 def _operand(value: Any, _: ValidatorFunctionWrapHandler) -> float | AttributeOperand:  # noqa: ANN401 (whatever JSON holds)
-
-    # By hand: a union would name the faults of both forms.
+    # By hand: a union would report the errors of both forms.
     if isinstance(value, dict | AttributeOperand):
         return AttributeOperand.model_validate(value)
     if isinstance(value, str):
-        meant = value if _names_attribute(value) else "night_limit"
+        name = value if _names_attribute(value) else "night_limit"
         raise CodedValueError(
             "wrong_type",
-            f'{format_rejected_value(value)}: a number is due, or {{"attribute": "{meant}"}} for one that '
-            "is set on the box or its site",
+            f'{format_rejected_value(value)} is not a number. Send a number, or {{"attribute": "{name}"}} '
+            "for an attribute of the box or its site",
         )
     return _NUMBER.validate_python(value)
 
 
 Operand = Annotated[float | AttributeOperand, WrapValidator(_operand)]
-"""A number in the metric's unit, or the attribute that has it."""
+"""A number in the unit of the metric, or the attribute with that number."""
 
 
 def get_operand_number(operand: float | AttributeOperand | None) -> float | None:
-    """The number that an operand is, or is by default; None where only the boxes tell."""
+    """The number of an operand or its default; None if only the attributes of a box have it."""
     return operand.default if isinstance(operand, AttributeOperand) else operand
 
 
 class BoxScope(RequestBody):
-    """Some of a site's boxes: those that fit each list that is given, by one of its entries."""
+    """Selects boxes of a site. A box must match one entry of each list that is given."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -163,19 +163,25 @@ class BoxScope(RequestBody):
     )
 
     boxes: Annotated[
-        list[BoxId] | None, Field(min_length=1, max_length=SCOPE_LIMIT, description="One of these boxes")
+        list[BoxId] | None,
+        Field(min_length=1, max_length=SCOPE_LIMIT, description="Boxes with one of these ids"),
     ] = None
     kinds: Annotated[
-        list[BoxKind] | None, Field(min_length=1, max_length=SCOPE_LIMIT, description="Of one of these kinds")
+        list[BoxKind] | None,
+        Field(min_length=1, max_length=SCOPE_LIMIT, description="Boxes of one of these kinds"),
     ] = None
     tags: Annotated[
-        list[Tag] | None, Field(min_length=1, max_length=SCOPE_LIMIT, description="With one of these tags")
+        list[Tag] | None,
+        Field(min_length=1, max_length=SCOPE_LIMIT, description="Boxes with one of these tags"),
     ] = None
 
 
 def _not_empty(scope: BoxScope) -> BoxScope:
     if scope.boxes is None and scope.kinds is None and scope.tags is None:
-        raise CodedValueError("empty_scope", "Name boxes, kinds or tags; for every box leave `scope` out")
+        raise CodedValueError(
+            "empty_scope",
+            "`scope` selects nothing. Name boxes, kinds or tags, or leave `scope` out for every box",
+        )
     return scope
 
 

@@ -1,6 +1,6 @@
-"""The leaves of conditions on the wire: comparisons, silence, events.
+"""Defines the leaves of conditions in JSON: comparisons, silence and events.
 
-Owns what a leaf may hold. What it means is the evaluator's business.
+It validates leaves; the evaluator (`app.rules.engine`) gives them their meaning.
 """
 
 from typing import Annotated, Any, Final, Literal, Self, get_args
@@ -30,50 +30,50 @@ Function = Literal["mean", "min", "max", "sum", "percentile", "energy_mean", "ra
 
 OPERATORS: Final[tuple[Operator, ...]] = get_args(Operator)
 UPWARD: Final = frozenset({">", ">="})
-"""The operators whose alarming side is above the threshold; for the others it is below, as in a mirror."""
+"""The operators that raise above the threshold; the others raise below it."""
 SIDES: Final[tuple[RangeSide, ...]] = get_args(RangeSide)
 COUNT_LIMIT: Final = 10_000
 _SIGNS: Final = " ".join(f"`{sign}`" for sign in (*OPERATORS, *SIDES))
 
 
 def to_stored_json(value: Any) -> Any:  # noqa: ANN401 (a field of any type)
-    """The JSON of a field as it is stored: complete, without what was left out and has no default."""
+    """Convert a field to the JSON that is stored: with defaults, without fields that are None."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     return list(map(to_stored_json, value)) if isinstance(value, list) else value
 
 
 def _sign(value: object) -> object:
-    # By hand: each form of a comparison knows half of them.
+    # By hand: each form of a comparison accepts only some of the operators.
     if isinstance(value, str) and value not in OPERATORS and value not in SIDES:
         raise CodedValueError(
-            "invalid_value", f"{format_rejected_value(value)}: an operator is one of {_SIGNS}"
+            "invalid_value", f"{format_rejected_value(value)} is not an operator. Choose one of {_SIGNS}"
         )
     return value
 
 
 OperatorCheck = BeforeValidator(_sign)
-"""Names all operators where there is no such one."""
+"""Refuses an unknown operator with the list of all operators."""
 
 
 class ConditionNode(RequestBody):
-    """A condition, or a part of one."""
+    """A condition or a part of one."""
 
-    # Nodes hold nodes: none can be built before all are there.
+    # Nodes contain nodes: no schema can be built before all classes are defined.
     model_config = ConfigDict(serialize_by_alias=True, defer_build=True)
 
     def stored(self) -> dict[str, Any]:
-        """The node as it is stored: complete."""
+        """Convert the node to the JSON that is stored, with defaults."""
         found: dict[str, Any] = to_stored_json(self)
         return found
 
 
 class LeafNode(ConditionNode):
-    """A node that asks something of one box."""
+    """A node that is evaluated on one box."""
 
     box: Annotated[
         BoxId | None,
-        Field(description="Of this box, in a rule on the site as a whole. Left out: of the box in question"),
+        Field(description="The box, in a rule on a whole site. Without it, each box of the rule"),
     ] = None
 
 
@@ -83,22 +83,22 @@ class _Windowed(BaseModel):
     function: Annotated[
         Function,
         Field(
-            description="What the values of the window come to. `energy_mean` is for decibels, which `mean` "
-            "and `sum` refuse; `rate` is newest less oldest, per hour; `spread` is highest less lowest"
+            description="Aggregates the values of the window. `energy_mean` is for decibels, which `mean` "
+            "and `sum` refuse; `rate` is newest minus oldest, per hour; `spread` is highest minus lowest"
         ),
     ]
     window: Annotated[
-        WindowLength, Field(description="How far it looks back: PT1S to P7D", examples=["PT1H"])
+        WindowLength, Field(description="The length of the window: PT1S to P7D", examples=["PT1H"])
     ]
     percentile: Annotated[
-        Number | None, Field(gt=0, lt=100, description="With `percentile`, and only there", examples=[95])
+        Number | None, Field(gt=0, lt=100, description="Only with the function `percentile`", examples=[95])
     ] = None
     coverage: Annotated[
         Number | None,
         Field(
             gt=0,
             le=100,
-            description="Unknown below this percentage of the samples that the box's `interval_s` promises",
+            description="The comparison is unknown below this percentage of the samples due by `interval_s`",
         ),
     ] = None
 
@@ -118,13 +118,13 @@ class _Compared(LeafNode):
                 ("function",),
                 CodedValueError(
                     "arithmetic_mean_of_decibels",
-                    f"{self.metric} is in decibels, whose {function} says nothing: use energy_mean",
+                    f"{self.metric} is in decibels: their {function} has no meaning. Use energy_mean",
                 ),
             )
         if kind != "level" and function == "energy_mean":
             raise make_refusal(
                 ("function",),
-                CodedValueError("not_a_level", f"{self.metric} is not in decibels: use mean"),
+                CodedValueError("not_a_level", f"{self.metric} is not in decibels. Use mean"),
             )
         if function == "percentile" and self.percentile is None:
             raise make_missing_refusal("percentile")
@@ -132,26 +132,26 @@ class _Compared(LeafNode):
             raise make_refusal(
                 ("percentile",),
                 CodedValueError(
-                    "unknown_field", f"`percentile` goes with the function of this name, not {function}"
+                    "unknown_field", f"`percentile` needs the function of this name, not {function}"
                 ),
             )
         return self
 
 
 class ThresholdNode(_Compared):
-    """The newest value, compared with a number."""
+    """Compares the newest value with a number."""
 
     operator: Annotated[
         Operator,
         OperatorCheck,
-        Field(description="A sample is *above* where `value operator threshold` holds"),
+        Field(description="The condition holds if `value operator threshold` is true"),
     ]
-    threshold: Annotated[Operand, Field(description="In the metric's unit")]
+    threshold: Annotated[Operand, Field(description="In the unit of the metric")]
     clear: Annotated[
         Operand | None,
         Field(
             description="A firing rule resolves at the first sample at or below this (`>`, `>=`), or at or "
-            "above it (`<`, `<=`). Left out: the threshold, where a value that would fire does not resolve"
+            "above it (`<`, `<=`). Default: the threshold; a value that fires does not resolve"
         ),
     ] = None
 
@@ -164,9 +164,9 @@ class ThresholdNode(_Compared):
 def resolve_clear(
     operator: Operator, threshold: float | AttributeOperand, clear: float | AttributeOperand | None
 ) -> float | AttributeOperand:
-    """Give where a comparison clears: at its threshold where nothing is said (`invalid_clear`)."""
+    """Return `clear`, by default the threshold. An impossible one is refused (`invalid_clear`)."""
     if clear is None:
-        # A null that was sent means the same as no `clear`.
+        # An explicit null means the same as no `clear`.
         return threshold
     high, low = get_operand_number(threshold), get_operand_number(clear)
     if high is None or low is None:
@@ -178,24 +178,24 @@ def resolve_clear(
             ("clear",),
             CodedValueError(
                 "invalid_clear",
-                f"With `{operator}`, `clear` is the threshold or {side} it: else it would resolve "
-                "at once and fire again",
+                f"`clear` must be the threshold or {side} it with `{operator}`. Otherwise the rule would "
+                "resolve immediately and fire again",
             ),
         )
     return clear
 
 
 class RangeNode(_Compared):
-    """The newest value, inside or outside of a range. The bounds belong to the inside."""
+    """Compares the newest value with a range. The bounds are inside."""
 
     operator: Annotated[RangeSide, OperatorCheck]
-    low: Annotated[Operand, Field(description="In the metric's unit")]
-    high: Annotated[Operand, Field(description="In the metric's unit")]
+    low: Annotated[Operand, Field(description="In the unit of the metric")]
+    high: Annotated[Operand, Field(description="In the unit of the metric")]
     margin: Annotated[
         Number,
         Field(
             ge=0,
-            description="How far a value has to come back before a firing rule resolves: `outside` at "
+            description="How far a value must return before a firing rule resolves: `outside` from "
             "`low + margin` to `high - margin`, `inside` below `low - margin` or above `high + margin`",
         ),
     ] = 0.0
@@ -206,39 +206,41 @@ class RangeNode(_Compared):
         if low is None or high is None:
             return self
         if low > high:
-            raise make_refusal(("high",), CodedValueError("invalid_range", "`high` is `low` or above it"))
+            raise make_refusal(("high",), CodedValueError("invalid_range", "`high` is below `low`"))
         if self.operator == "outside" and low + self.margin > high - self.margin:
             raise make_refusal(
                 ("margin",),
                 CodedValueError(
-                    "invalid_margin", "No value is that far inside the range: it would never resolve"
+                    "invalid_margin", "`margin` is more than half of the range: the rule would never resolve"
                 ),
             )
         return self
 
 
 class WindowedThresholdNode(ThresholdNode, _Windowed):
-    """What the values of a window come to, compared with a number."""
+    """Compares an aggregate of a window of values with a number."""
 
 
 class WindowedRangeNode(RangeNode, _Windowed):
-    """What the values of a window come to, inside or outside of a range."""
+    """Compares an aggregate of a window of values with a range."""
 
 
 class SilenceNode(LeafNode):
-    """Nothing came for some time. It begins with the box's first sample."""
+    """Holds while a box sends nothing. A box is silent only after its first sample."""
 
-    no_data: Annotated[Period, Field(description="For how long: PT1S to P31D", examples=["PT15M"])]
+    no_data: Annotated[
+        Period, Field(description="The duration of the silence: PT1S to P31D", examples=["PT15M"])
+    ]
     metric: Annotated[
-        MetricName | None, Field(description="No sample with this metric. Left out: none at all")
+        MetricName | None, Field(description="No sample with this metric. Without it, no sample at all")
     ] = None
 
 
 class EventNode(LeafNode):
-    """The box recognised something by itself."""
+    """Counts events that the box recognised."""
 
     event: Annotated[
-        str, Field(pattern=r"^[a-z0-9_.-]{1,64}$", description="The event's type", examples=["gunshot"])
+        str, Field(pattern=r"^[a-z0-9_.-]{1,64}$", description="The type of the event", examples=["gunshot"])
     ]
     confidence: Annotated[
         Number | None, Field(ge=0, le=1, description="A candidate has at least this confidence")
@@ -249,7 +251,8 @@ class EventNode(LeafNode):
     model: Annotated[
         Word | None, Field(description="A candidate is of this model", examples=["glock-17"])
     ] = None
-    count: Annotated[int, Field(ge=1, le=COUNT_LIMIT, description="How many of them within `window`")] = 1
+    count: Annotated[int, Field(ge=1, le=COUNT_LIMIT, description="How many events within `window`")] = 1
     window: Annotated[
-        WindowLength, Field(description="How far it looks back, and how long one event counts: PT1S to P7D")
+        WindowLength,
+        Field(description="The length of the window, and how long one event counts: PT1S to P7D"),
     ] = "PT5M"

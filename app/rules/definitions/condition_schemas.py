@@ -1,7 +1,7 @@
-"""The shapes of conditions on the wire: trees of nodes, told apart by their keys.
+"""Defines conditions in JSON as trees of nodes, and picks the class of a node by its keys.
 
-A node's class is picked by its keys before anything of it is checked, so that a fault is named once, at the
-part where it is: `condition.all.1.threshold`.
+The class is picked before any field is validated. So an error is reported once, at the faulty part:
+`condition.all.1.threshold`.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ _TIMING: Final = ("for", "repeat", "keep_firing_for")
 
 
 class _Picked:
-    """Validates a node as the one class that its keys name."""
+    """Validates a node as the class that its keys select."""
 
     def __init__(
         self, classes: Callable[[], Mapping[type[ConditionNode], type[ConditionNode]]], *, whole: bool
@@ -68,60 +68,60 @@ SomeNode = Annotated[ConditionNode, _Picked(lambda: {each: each for each in NODE
 
 
 class AllNode(ConditionNode):
-    """All of these hold."""
+    """Holds if all parts hold."""
 
     all_: Annotated[list[SomeNode], Field(alias="all", min_length=1, max_length=NODES_LIMIT)]
 
 
 class AnyNode(ConditionNode):
-    """One of these holds, at least."""
+    """Holds if at least one part holds."""
 
     any_: Annotated[list[SomeNode], Field(alias="any", min_length=1, max_length=NODES_LIMIT)]
 
 
 class NotNode(ConditionNode):
-    """This does not hold. What is unknown stays unknown."""
+    """Holds if its part does not. Unknown stays unknown."""
 
     not_: Annotated[SomeNode, Field(alias="not")]
 
 
 class BoxesNode(ConditionNode):
-    """Enough of the site's boxes do this. The rule is then on the site as a whole."""
+    """Holds if enough boxes of the site meet a condition. The rule is then on the whole site."""
 
-    boxes: Annotated[SomeNode, Field(description="Asked of each box")]
-    at_least: Annotated[int | None, Field(ge=1, le=COUNT_LIMIT, description="So many boxes")] = None
+    boxes: Annotated[SomeNode, Field(description="The condition, evaluated on each box")]
+    at_least: Annotated[int | None, Field(ge=1, le=COUNT_LIMIT, description="The number of boxes")] = None
     share: Annotated[
-        Number | None, Field(gt=0, le=100, description="This percentage of the boxes, known or not")
+        Number | None, Field(gt=0, le=100, description="The percentage of the boxes, whether known or not")
     ] = None
     scope: Annotated[
-        SomeBoxes | None, Field(description="Only these boxes are counted. Left out: those of the rule")
+        SomeBoxes | None, Field(description="The boxes that are counted. Default: those of the rule")
     ] = None
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.at_least is None) == (self.share is None):
-            raise CodedValueError("at_least_or_share", "`boxes` goes with one of `at_least` and `share`")
+            raise CodedValueError("at_least_or_share", "`boxes` needs either `at_least` or `share`")
         return self
 
 
 class ConditionTiming(ConditionNode):
-    """What stands beside a condition as a whole. Waiting is in measurement time: the samples' own."""
+    """The timing of a whole condition. Durations are in measurement time."""
 
     for_: Annotated[
         Wait,
         Field(
             alias="for",
-            description="How long it must have held before the rule fires: ISO 8601, at most P31D",
+            description="How long it must hold before the rule fires: ISO 8601, at most P31D",
             examples=["PT10M"],
         ),
     ] = "PT0S"
     repeat: Annotated[
         int,
-        Field(ge=1, le=REPEAT_LIMIT, description="How many times in a row it must have been found to hold"),
+        Field(ge=1, le=REPEAT_LIMIT, description="How many consecutive evaluations must find that it holds"),
     ] = 1
     keep_firing_for: Annotated[
         Wait,
-        Field(description="How long it must have been cleared before a firing rule resolves: at most P31D"),
+        Field(description="How long it must be cleared before a firing rule resolves: at most P31D"),
     ] = "PT0S"
 
 
@@ -151,59 +151,59 @@ _WHOLE: Final[dict[type[ConditionNode], type[ConditionNode]]] = {
 }
 
 Condition = Annotated[ConditionNode, _Picked(lambda: _WHOLE, whole=True)]
-"""A whole condition: a node, with `for`, `repeat` and `keep_firing_for` beside its keys."""
+"""A whole condition: a node with the additional keys `for`, `repeat` and `keep_firing_for`."""
 
 
 def _with_fields(kind: type[ConditionNode], error: ValidationError) -> ValidationError:
-    """Have the refusal of a field that a node does not have list those that it has."""
+    """Replace the error of an unknown field by one that lists the fields of the node."""
     faults = error.errors()
     unknown = {
-        place
-        for place, fault in enumerate(faults)
+        index
+        for index, fault in enumerate(faults)
         if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
     }
     if not unknown:
         return error
     names = [field.alias or name for name, field in kind.model_fields.items()]
     if issubclass(kind, ThresholdNode | RangeNode):
-        # These make it a comparison over a window.
+        # Adding one of these makes it a comparison over a window.
         names += [name for name in _WINDOW if name not in names]
     listed = ", ".join(f"`{name}`" for name in sorted(names, key=_TIMING.__contains__))
-    told = CodedValueError("unknown_field", f"There is no such field here; there are {listed}")
+    error_of_field = CodedValueError("unknown_field", f"Unknown field. The fields here are {listed}")
     found = [
-        InitErrorDetails(type="value_error", loc=fault["loc"], input=None, ctx={"error": told})
-        if place in unknown
+        InitErrorDetails(type="value_error", loc=fault["loc"], input=None, ctx={"error": error_of_field})
+        if index in unknown
         else InitErrorDetails(
             type=fault["type"], loc=fault["loc"], input=fault["input"], ctx=fault.get("ctx", {})
         )
-        for place, fault in enumerate(faults)
+        for index, fault in enumerate(faults)
     ]
     return ValidationError.from_exception_data("condition", found)
 
 
 def _class_of(value: object) -> type[ConditionNode]:
-    """Tell which node a value is meant to be.
+    """Pick the class of a node by its keys.
 
     Raises:
         CodedValueError: `wrong_type`, `unknown_condition` or `ambiguous_condition`.
     """
     if not isinstance(value, dict):
-        raise CodedValueError("wrong_type", f"{format_rejected_value(value)}: an object is due")
+        raise CodedValueError("wrong_type", f"{format_rejected_value(value)} is not an object")
     marks = [mark for mark in _MARKS if mark in value]
     if "index" not in value and any(key in value for key in _COMPARING):
         marks.append("operator")
     if len(marks) > 1:
         raise CodedValueError(
             "ambiguous_condition",
-            f"It has {' and '.join(f'`{mark}`' for mark in marks)}, which are of different conditions: join "
-            "them with `all` or `any`",
+            f"{' and '.join(f'`{mark}`' for mark in marks)} belong to different conditions. Join them with "
+            "`all` or `any`",
         )
     mark = marks[0] if marks else "operator"
     if not marks and not any(key in value for key in ("metric", *_WINDOW)):
         raise CodedValueError(
             "unknown_condition",
-            "None of its keys says what it is: metric with operator, no_data, event, index, all, any, not, "
-            "boxes",
+            "No key selects a kind of condition. Use metric with operator, no_data, event, index, all, any, "
+            "not or boxes",
         )
     if mark == "index":
         return IndexBandNode if "band" in value or "clear_band" in value else IndexNode
@@ -232,19 +232,21 @@ def _comparison(value: dict[str, Any]) -> type[ConditionNode]:
 
 
 def _check_size(condition: object) -> None:
-    """Refuse a condition that is too large, before anything recursive reads it.
+    """Refuse a condition that is too large, before recursive code reads it.
 
     Raises:
-        ValidationError: `condition_too_deep` or `condition_too_large`, at the first part too many.
+        ValidationError: `condition_too_deep` or `condition_too_large`, at the first excess part.
     """
     for number, part in enumerate(iterate_parts(condition), 1):
         if part.depth > DEPTH_LIMIT:
             raise make_refusal(
                 part.path,
-                CodedValueError("condition_too_deep", f"Conditions are nested at most {DEPTH_LIMIT} deep"),
+                CodedValueError(
+                    "condition_too_deep", f"A condition may be at most {DEPTH_LIMIT} levels deep"
+                ),
             )
         if number > NODES_LIMIT:
             raise make_refusal(
                 part.path,
-                CodedValueError("condition_too_large", f"A condition has at most {NODES_LIMIT} parts"),
+                CodedValueError("condition_too_large", f"A condition may have at most {NODES_LIMIT} parts"),
             )

@@ -1,6 +1,6 @@
-"""The leaves of conditions that look at a city's index: its value, or its class.
+"""Defines the leaves of conditions on indices in JSON: comparisons of a value or of a class.
 
-Owns which methods rules can ask for, and that a choice is one which the method heeds.
+It validates which methods a rule may query, and which options each method supports.
 """
 
 from typing import Annotated, Final, Self
@@ -32,8 +32,7 @@ from app.rules.indicators.indicator_conditions import rank_band
 from app.rules.indicators.indicator_query import QUERY_CHOICES
 
 INDEX_NAMES: Final = sorted(name for name, figure in INDEX_DEFINITIONS.items() if figure.lengths)
-"""The methods that rules can ask for: all that are of a period."""
-
+"""The methods that rules can query: all methods that have a period."""
 
 BAND_NAMES: Final = sorted({band.key for bands in BANDS_BY_METHOD.values() for band in bands})
 BandName = Annotated[str, Field(json_schema_extra={"enum": BAND_NAMES})]
@@ -43,7 +42,7 @@ def _method(name: str) -> str:
     if name not in INDEX_NAMES:
         raise CodedValueError(
             "unknown_method",
-            f"{format_rejected_value(name)} is no method that rules can ask for; there are "
+            f"{format_rejected_value(name)} is not a method for rules. The methods are "
             f"{', '.join(INDEX_NAMES)}",
         )
     return name
@@ -53,37 +52,41 @@ type MethodName = Annotated[
     str,
     AfterValidator(_method),
     Field(
-        description="A method of `GET /v1/indices` that is of a period",
+        description="A method of `GET /v1/indices` that has periods",
         json_schema_extra={"enum": INDEX_NAMES},
     ),
 ]
-"""The name of a method that rules can ask for."""
+"""The name of a method that rules can query."""
 
 
 class _IndexNode(LeafNode):
-    """A node with an index."""
+    """A leaf that queries an index."""
 
     index: MethodName
     period: Annotated[
         PeriodLength | None,
-        Field(description="What it is of. Left out: the first of the method's `periods`"),
+        Field(description="The period of the index. Default: the first of the method's `periods`"),
     ] = None
     metric: Annotated[
         MetricName | None,
-        Field(description="Of methods that have a value for each metric, and only there"),
+        Field(description="The metric. Only for methods that have a value for each metric"),
     ] = None
     country: Annotated[
         NoiseCountry | None,
-        Field(description="Whose parts of the day noise goes by. Left out: that of the site's time zone"),
+        Field(
+            description="Its parts of the day apply to noise. Default: the country of the site's time zone"
+        ),
     ] = None
     season: Annotated[
-        Season | None, Field(description="Of thermal comfort. Left out: that of each period")
+        Season | None, Field(description="The season of thermal comfort. Default: that of each period")
     ] = None
-    use: Annotated[RoomUse | None, Field(description="Of the room, for its light")] = None
-    material: Annotated[MouldMaterial | None, Field(description="What mould grows on")] = None
-    area: Annotated[OdourArea | None, Field(description="For odour hours")] = None
+    use: Annotated[RoomUse | None, Field(description="The use of the room, for light")] = None
+    material: Annotated[MouldMaterial | None, Field(description="The material on which mould may grow")] = (
+        None
+    )
+    area: Annotated[OdourArea | None, Field(description="The kind of area, for odour hours")] = None
     odour: Annotated[
-        Number | None, Field(ge=0, le=1e7, description="It smells above this, ou/m³: 1 where it is left out")
+        Number | None, Field(ge=0, le=1e7, description="The odour threshold in ou/m³. Default: 1")
     ] = None
 
     @model_validator(mode="after")
@@ -94,45 +97,47 @@ class _IndexNode(LeafNode):
         elif self.period not in figure.lengths:
             raise make_refusal(
                 ("period",),
-                CodedValueError("invalid_period", f"{self.index} is of: {', '.join(figure.lengths)}"),
+                CodedValueError(
+                    "invalid_period", f"{self.index} has the periods {', '.join(figure.lengths)}"
+                ),
             )
         metrics = figure.method.metrics
         if figure.each and self.metric is None:
-            raise make_missing_refusal("metric", detail=f"Field required: one of {', '.join(metrics)}")
+            raise make_missing_refusal("metric", detail=f"Field required. Choose one of {', '.join(metrics)}")
         if not figure.each and self.metric is not None:
             raise make_refusal(
                 ("metric",),
-                CodedValueError("choice_not_of_index", f"{self.index} has one value: leave `metric` out"),
+                CodedValueError("choice_not_of_index", f"{self.index} has no metrics. Leave `metric` out"),
             )
         if self.metric is not None and self.metric not in metrics:
             raise make_refusal(
                 ("metric",),
-                CodedValueError("metric_not_of_index", f"{self.index} is of: {', '.join(metrics)}"),
+                CodedValueError("metric_not_of_index", f"{self.index} has the metrics {', '.join(metrics)}"),
             )
-        heeded = SUPPORTED_OPTIONS.get(self.index, frozenset())
+        supported = SUPPORTED_OPTIONS.get(self.index, frozenset())
         for name in QUERY_CHOICES:
-            if getattr(self, name) is not None and name not in heeded:
+            if getattr(self, name) is not None and name not in supported:
                 raise make_refusal(
                     (name,),
                     CodedValueError(
                         "choice_not_of_index",
-                        f"{self.index} does not heed `{name}`"
-                        + (f"; it heeds {', '.join(sorted(heeded))}" if heeded else ""),
+                        f"{self.index} does not support `{name}`"
+                        + (f". It supports {', '.join(sorted(supported))}" if supported else ""),
                     ),
                 )
         return self
 
 
 class IndexNode(_IndexNode):
-    """A city's index of each period that is over, compared with a number."""
+    """Compares the index of each complete period with a number."""
 
     operator: Annotated[Operator, OperatorCheck]
-    threshold: Annotated[Operand, Field(description="In the method's unit")]
+    threshold: Annotated[Operand, Field(description="In the unit of the method")]
     clear: Annotated[
         Operand | None,
         Field(
             description="A firing rule resolves with the first period at or below this (`>`, `>=`), or at "
-            "or above it (`<`, `<=`). Left out: the threshold, where a value that would fire does not resolve"
+            "or above it (`<`, `<=`). Default: the threshold; a value that fires does not resolve"
         ),
     ] = None
 
@@ -143,19 +148,20 @@ class IndexNode(_IndexNode):
 
 
 class IndexBandNode(_IndexNode):
-    """A city's index of each period that is over, by its class."""
+    """Compares the class of the index of each complete period with a class."""
 
     band: Annotated[
         BandName,
         Field(
-            description="A class of the index, by its `key`: of this one or a worse one", examples=["poor"]
+            description="The `key` of a class. The condition holds in this class or a worse one",
+            examples=["poor"],
         ),
     ]
     clear_band: Annotated[
         BandName | None,
         Field(
-            description="A firing rule resolves with the first period of this class or a better one. Left "
-            "out: the one that is better than `band`",
+            description="A firing rule resolves with the first period of this class or a better one. "
+            "Default: the next class better than `band`",
             examples=["moderate"],
         ),
     ] = None
@@ -168,12 +174,15 @@ class IndexBandNode(_IndexNode):
                 ranks[field] = _rank(self.index, field, name)
         if ranks["band"] == 1:
             raise make_refusal(
-                ("band",), CodedValueError("unknown_band", "Each value is of the best class or a worse one")
+                ("band",),
+                CodedValueError(
+                    "unknown_band", "Every value has the best class or a worse one. Choose a worse class"
+                ),
             )
         if ranks.get("clear_band", 0) >= ranks["band"]:
             raise make_refusal(
                 ("clear_band",),
-                CodedValueError("invalid_clear", "`clear_band` is better than `band`: else it would resolve"),
+                CodedValueError("invalid_clear", "`clear_band` must be better than `band`"),
             )
         return self
 
@@ -183,8 +192,10 @@ def _rank(method: str, field: str, name: str) -> float:
         return rank_band(method, name)
     except KeyError:
         names = [band.key for band in BANDS_BY_METHOD.get(method, ())]
-        detail = f"The classes of {method}, the best one first: {', '.join(names)}"
+        detail = f"Unknown class. The classes of {method}, the best first: {', '.join(names)}"
         raise make_refusal(
             (field,),
-            CodedValueError("unknown_band", detail if names else f"{method} has no classes: give a number"),
+            CodedValueError(
+                "unknown_band", detail if names else f"{method} has no classes. Compare it with a number"
+            ),
         ) from None

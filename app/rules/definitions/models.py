@@ -1,4 +1,4 @@
-"""The tables of rules and of their versions."""
+"""Defines the tables of rules, of their versions and of the states of rules on indices."""
 
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,12 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Rule(Base):
-    """What is watched at a site. A deleted rule is kept: its alerts refer to it.
+    """A rule. A deleted rule stays in the table: its alerts refer to it.
 
-    `definition` has the levels, and what else decides when alerts fire and what becomes of them; `severity`
-    is that of its gravest level; `effort` is how many parts of it are looked at for each sample.
+    Attributes:
+        definition: the levels, the scope, the active hours and the handling of alerts.
+        severity: the severity of its highest level.
+        effort: how many parts of its conditions are evaluated for each sample.
     """
 
     __tablename__ = "rules"
@@ -40,7 +42,7 @@ class Rule(Base):
 
 
 class RuleVersion(Base):
-    """A rule as it was from one change to the next, and who changed it."""
+    """A version of a rule, and the key or person that made it."""
 
     __tablename__ = "rule_versions"
 
@@ -57,13 +59,13 @@ class RuleVersion(Base):
 
 
 class IndexState(Base):
-    """How far a rule on indices has been judged on a box, or on its site as a whole.
+    """The state of a rule on indices on a box, or on its whole site.
 
     Attributes:
-        box_key: the box; 0 where the rule is on its site as a whole.
-        judged_us: the end of the newest period that was judged: what comes out of earlier ones later on
-            changes nothing.
-        state: see `app.rules.engine.alert_state_machine`; None where it is at rest.
+        box_key: the box; 0 for a rule on a whole site.
+        judged_us: the end of the newest evaluated period (µs). Later results of earlier periods change
+            nothing.
+        state: see `app.rules.engine.alert_state_machine`; None at rest.
     """
 
     __tablename__ = "index_states"

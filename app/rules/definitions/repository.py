@@ -1,6 +1,6 @@
-"""Queries on rules. Must not decide anything: what may change, and what follows from it, is the service's.
+"""Reads and locks rules in SQL. The service decides on changes.
 
-A deleted rule is kept for its alerts; no query here but `load_changed_rules` finds it.
+Deleted rules stay in the table for their alerts; only `load_changed_rules` finds them.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,8 +35,8 @@ FROM rules
 WHERE revision > $1
 ORDER BY id
 """
-_ASKS_INDEX = cast("$.levels[*].condition.**.index", JSONPATH)
-_LOOKS_AT = cast("$.levels.**.metric ? (@ == $metric)", JSONPATH)
+_INDEX_PATH = cast("$.levels[*].condition.**.index", JSONPATH)
+_METRIC_PATH = cast("$.levels.**.metric ? (@ == $metric)", JSONPATH)
 
 
 _RANK = literal_column("CASE rules.severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END", Integer)
@@ -54,7 +54,7 @@ RULES: Final = SortOrders(
 
 
 class ChangedRule(TypedDict):
-    """A rule as the pipeline's registry reads it, deleted and disabled ones too."""
+    """A rule as the registry snapshot of the pipeline reads it. It may be deleted or disabled."""
 
     id: UUID
     version: int
@@ -71,18 +71,18 @@ class ChangedRule(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class RuleFilter:
-    """Which rules a list shows.
+    """The filters of a list of rules; None does not filter.
 
     Attributes:
-        visible: only what the caller may see.
-        site_id: only this site's.
-        enabled: only enabled, or only disabled ones.
-        dry_run: only those on trial, or only the others.
-        severity: only those whose gravest level has this severity.
-        metric: only those that look at this metric, anywhere in their conditions.
-        preset: only those that were made of this preset.
-        organisation_id: only of this organisation.
-        search: only those in whose name this occurs, in any case.
+        visible: the tenant scope of the caller.
+        site_id: rules of this site.
+        enabled: enabled rules, or disabled ones.
+        dry_run: rules in a dry run, or the others.
+        severity: rules with this highest severity.
+        metric: rules that use this metric anywhere in their conditions.
+        preset: rules made from this preset.
+        organisation_id: rules of this organisation.
+        search: rules with this text in their name, ignoring case.
     """
 
     visible: TenantScope = EMPTY_SCOPE
@@ -97,7 +97,7 @@ class RuleFilter:
 
 
 async def load_changed_rules(connection: RawConnection, since_revision: int) -> list[ChangedRule]:
-    """Read the rules whose revision is greater than `since_revision`, whatever their state."""
+    """Read the rules with a revision above `since_revision`, deleted and disabled ones included."""
     rows = await connection.fetch(_CHANGED, since_revision)
     return [
         ChangedRule(
@@ -106,7 +106,7 @@ async def load_changed_rules(connection: RawConnection, since_revision: int) -> 
             organisation_id=row["organisation_id"],
             site_id=row["site_id"],
             name=row["name"],
-            # As text: whatever JSON codec the connection has does not matter.
+            # Selected as text, so that the JSON codec of the connection does not matter.
             definition=msgspec.json.decode(row["definition"], type=dict[str, Any]),
             effort=row["effort"],
             dry_run=row["dry_run"],
@@ -119,7 +119,7 @@ async def load_changed_rules(connection: RawConnection, since_revision: int) -> 
 
 
 async def find_rule(session: ReadSession, rule_id: UUID, visible: TenantScope) -> Rule:
-    """Read a rule. NotFoundError for a deleted one, or another organisation's."""
+    """Read a rule (NotFoundError for a deleted one or one outside of the tenant scope)."""
     rule = await session.scalar(
         select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None), *_owned(visible))
     )
@@ -129,9 +129,9 @@ async def find_rule(session: ReadSession, rule_id: UUID, visible: TenantScope) -
 
 
 async def lock_rule(session: WriteSession, rule_id: UUID, visible: TenantScope) -> Rule:
-    """Read a rule to change it: of two who change it at once, the second waits for the first.
+    """Read and lock a rule, so that concurrent changes wait for each other (NotFoundError).
 
-    FOR NO KEY UPDATE leaves batches free to insert alerts that refer to the rule.
+    FOR NO KEY UPDATE lets batches insert alerts that refer to the rule.
     """
     rule = await session.scalar(
         select(Rule)
@@ -143,31 +143,31 @@ async def lock_rule(session: WriteSession, rule_id: UUID, visible: TenantScope) 
     return rule
 
 
-async def read_rule_page(session: ReadSession, wanted: RuleFilter, asked: PageRequest) -> Sequence[Rule]:
-    """Read a page of rules, and one more."""
-    query = select(Rule).where(Rule.deleted_at.is_(None), *_owned(wanted.visible))
-    if wanted.site_id is not None:
-        query = query.where(Rule.site_id == wanted.site_id)
-    if wanted.enabled is not None:
-        query = query.where(Rule.enabled == wanted.enabled)
-    if wanted.dry_run is not None:
-        query = query.where(Rule.dry_run == wanted.dry_run)
-    if wanted.severity is not None:
-        query = query.where(Rule.severity == wanted.severity)
-    if wanted.metric is not None:
-        sought = literal({"metric": wanted.metric}, JSONB())
-        query = query.where(func.jsonb_path_exists(Rule.definition, _LOOKS_AT, sought))
-    if wanted.preset is not None:
-        query = query.where(Rule.definition["preset"]["id"].astext == wanted.preset)
-    if wanted.organisation_id is not None:
-        query = query.where(Rule.organisation_id == wanted.organisation_id)
-    if wanted.search is not None:
-        query = query.where(contains_ignoring_case(Rule.name, wanted.search))
-    return (await session.scalars(RULES.page(query, asked))).all()
+async def read_rule_page(session: ReadSession, rule_filter: RuleFilter, page: PageRequest) -> Sequence[Rule]:
+    """Read a page of rules, and one row more."""
+    query = select(Rule).where(Rule.deleted_at.is_(None), *_owned(rule_filter.visible))
+    if rule_filter.site_id is not None:
+        query = query.where(Rule.site_id == rule_filter.site_id)
+    if rule_filter.enabled is not None:
+        query = query.where(Rule.enabled == rule_filter.enabled)
+    if rule_filter.dry_run is not None:
+        query = query.where(Rule.dry_run == rule_filter.dry_run)
+    if rule_filter.severity is not None:
+        query = query.where(Rule.severity == rule_filter.severity)
+    if rule_filter.metric is not None:
+        metric_filter = literal({"metric": rule_filter.metric}, JSONB())
+        query = query.where(func.jsonb_path_exists(Rule.definition, _METRIC_PATH, metric_filter))
+    if rule_filter.preset is not None:
+        query = query.where(Rule.definition["preset"]["id"].astext == rule_filter.preset)
+    if rule_filter.organisation_id is not None:
+        query = query.where(Rule.organisation_id == rule_filter.organisation_id)
+    if rule_filter.search is not None:
+        query = query.where(contains_ignoring_case(Rule.name, rule_filter.search))
+    return (await session.scalars(RULES.page(query, page))).all()
 
 
 async def find_site_boxes(session: WriteSession, site_id: UUID, named: Collection[str]) -> frozenset[str]:
-    """Tell which of these ids are those of boxes of a site."""
+    """Find which of these ids belong to boxes of a site."""
     query = select(Box.id).where(
         Box.site_id == site_id, Box.id == any_(literal(list(named), ARRAY(Text))), Box.deleted_at.is_(None)
     )
@@ -175,7 +175,7 @@ async def find_site_boxes(session: WriteSession, site_id: UUID, named: Collectio
 
 
 async def sum_rule_efforts(session: WriteSession, site_id: UUID, *, but: UUID | None = None) -> int:
-    """Add up the efforts of a site's enabled rules, without one of them."""
+    """Add up the efforts of the enabled rules of a site, except the rule `but`."""
     query = select(func.coalesce(func.sum(Rule.effort), 0)).where(
         Rule.site_id == site_id, Rule.enabled, Rule.deleted_at.is_(None)
     )
@@ -187,12 +187,12 @@ async def sum_rule_efforts(session: WriteSession, site_id: UUID, *, but: UUID | 
 async def find_index_definitions(
     session: WriteSession, site_id: UUID, *, but: UUID | None = None
 ) -> Sequence[dict[str, Any]]:
-    """Read the definitions of a site's enabled rules on indices, without one of them."""
+    """Read the definitions of the enabled rules on indices of a site, except the rule `but`."""
     query = select(Rule.definition).where(
         Rule.site_id == site_id,
         Rule.enabled,
         Rule.deleted_at.is_(None),
-        func.jsonb_path_exists(Rule.definition, _ASKS_INDEX),
+        func.jsonb_path_exists(Rule.definition, _INDEX_PATH),
     )
     if but is not None:
         query = query.where(Rule.id != but)
@@ -200,7 +200,7 @@ async def find_index_definitions(
 
 
 async def find_site_owner(session: WriteSession, site_id: UUID, visible: TenantScope) -> UUID | None:
-    """Tell whose a site is; None where the caller sees no such site. It stays until the transaction ends."""
+    """Find the organisation of a visible site, or None. The site is locked against deletion."""
     query = select(Site.organisation_id).where(Site.id == site_id)
     query = query.where(*visible.within(Site.organisation_id, Site.id))
     owner: UUID | None = await session.scalar(query.with_for_update(read=True, key_share=True))

@@ -1,4 +1,4 @@
-"""`/v1/rules`: the HTTP of rules, and nothing else."""
+"""Serves `/v1/rules`: creates, lists, reads, changes, restores and deletes rules."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -32,10 +32,10 @@ from app.rules.presets.service import check_preset
 
 
 class RuleRoute(StrictRoute):
-    """A route whose body may hold conditions: deeper than others, and refused by their own limits."""
+    """A route whose body contains conditions. They are nested deeper, and have their own limits."""
 
     max_depth = 32
-    # Fifty parts of a condition, of which each may name two hundred boxes.
+    # A condition has up to 50 parts, and each may name 200 boxes.
     max_body = 1_048_576
 
 
@@ -54,8 +54,8 @@ def _preset(preset_id: str | None) -> str | None:
     return None if preset_id is None else check_preset(preset_id)
 
 
-Closer = Annotated[AlertCloser, Depends(_closer)]
-Opened = Annotated[Database, Depends(get_database)]
+AlertCloserDependency = Annotated[AlertCloser, Depends(_closer)]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 @router.post(
@@ -68,21 +68,23 @@ Opened = Annotated[Database, Depends(get_database)]
 async def create_rule(
     principal: Writer, session: WriteSessionDep, body: Annotated[RuleCreate, Body(openapi_examples=EXAMPLES)]
 ) -> RuleOut:
-    """Watch the boxes of a site, from the next sample on.
+    """Create a rule. It is evaluated from the next sample on.
 
-    For each box: the first sample with which the condition holds begins the wait, one with which it does not
-    ends the wait, and the first one with which it still holds after `for` fires. Then only what is at or
-    beyond `clear` resolves. All of it in the samples' own time; late samples change nothing.
+    On each box, the rule becomes pending at the first sample for which the condition holds. It returns to
+    rest if a sample does not meet the condition. It fires at the first sample for which the condition still
+    holds after `for`, and resolves when a value reaches `clear`. All durations are in measurement time. Late
+    samples change nothing.
 
-    A condition is one of these, told apart by their keys; at most 50 of them, nested at most 6 deep:
+    The keys of a condition select its kind. A condition has at most 50 parts, nested at most 6 deep:
 
-    * a comparison of a metric's newest value, or of what a `window` of values comes to, with a threshold
+    * a comparison of the newest value of a metric, or of an aggregate over a `window`, with a threshold
       (`operator` `>`, `>=`, `<`, `<=`) or a range (`inside`, `outside`);
     * silence (`no_data`), or an `event` that a box recognised;
-    * `all`, `any` or `not` of others;
-    * `boxes`: how many of the site's boxes do something. Such a rule is on the site as a whole.
+    * `index`: a comparison of an index when its period is over;
+    * `all`, `any` or `not` of other conditions;
+    * `boxes`: how many boxes of the site meet a condition. Such a rule is on the whole site.
 
-    A value older than `max_age` is not known. What is not known neither fires nor resolves.
+    A value older than `max_age` is unknown. An unknown condition neither fires nor resolves.
     """
     return RuleOut.of(await service.add_rule(session, principal, body, datetime.now(UTC)))
 
@@ -97,27 +99,25 @@ async def list_rules(
     *,
     principal: Reader,
     session: ReadSessionDep,
-    site: Annotated[str | None, Query(description="Only this site's")] = None,
-    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
-    dry_run: Annotated[bool | None, Query(description="Only those on trial, or only the others")] = None,
-    severity: Annotated[
-        Severity | None, Query(description="Only of this severity, of ladders the gravest")
-    ] = None,
-    metric: Annotated[MetricName | None, Query(description="Only those that look at this metric")] = None,
+    site: Annotated[str | None, Query(description="Only rules of this site")] = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled rules, or only disabled ones")] = None,
+    dry_run: Annotated[bool | None, Query(description="Only rules in a dry run, or only the others")] = None,
+    severity: Annotated[Severity | None, Query(description="Only rules with this highest severity")] = None,
+    metric: Annotated[MetricName | None, Query(description="Only rules that use this metric")] = None,
     preset: Annotated[
         str | None,
         AfterValidator(_preset),
         Query(
-            description="Only those that were made of this preset",
+            description="Only rules made from this preset",
             json_schema_extra={"enum": sorted(PRESETS)},
         ),
     ] = None,
     organisation: OrganisationFilter = None,
     q: NameFilter = None,
-    asked: Annotated[PageRequest, Depends(repository.RULES.page_request)],
+    page: Annotated[PageRequest, Depends(repository.RULES.asked)],
 ) -> Page[RuleOut]:
-    """List rules by default in the order of their creation. Deleted ones are not shown."""
-    wanted = RuleFilter(
+    """List rules, by default in the order of their creation. Deleted rules are not listed."""
+    rule_filter = RuleFilter(
         visible=principal.visible(),
         site_id=None if site is None else parse_id(site, "site"),
         enabled=enabled,
@@ -128,7 +128,7 @@ async def list_rules(
         organisation_id=organisation,
         search=q,
     )
-    rows, following = repository.RULES.cut(await repository.read_rule_page(session, wanted, asked), asked)
+    rows, following = repository.RULES.cut(await repository.read_rule_page(session, rule_filter, page), page)
     return Page(data=[RuleOut.of(row) for row in rows], next=following)
 
 
@@ -152,18 +152,18 @@ async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> 
 async def update_rule(
     *,
     principal: Writer,
-    database: Opened,
-    close_alerts: Closer,
+    database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
     rule_id: str,
     body: RuleChange,
     matching: PreconditionDep,
 ) -> RuleOut:
-    """Change the fields given; conditions, levels and lists are replaced as a whole.
+    """Change the fields that the body contains. Conditions, levels and lists are replaced as a whole.
 
-    Another condition, other levels, scope, hours or `max_age`, and `dry_run` either way, close what the rule
-    has firing (`resolution` `rule_changed`; `rule_disabled` for `enabled: false`) and begin anew. Another
-    name, description or severity does not; it shows in the next alert. `severity` and `condition` together
-    take the place of levels, and levels that of both.
+    A change of the condition, levels, scope, hours, `max_age` or `dry_run` closes the firing alerts of the
+    rule (`resolution` `rule_changed`) and restarts it. `enabled: false` closes them, too (`rule_disabled`). A
+    change of the name, description or severity does not; the next alert shows it. `severity` and `condition`
+    together replace `levels`, and `levels` replaces both.
     """
     return await _change(principal, database, close_alerts, rule_id, body, check=matching.on(RuleOut.of))
 
@@ -173,56 +173,60 @@ async def _change(
     database: Database,
     close_alerts: AlertCloser,
     rule_id: str,
-    wanted: RuleChange,
+    body: RuleChange,
     *,
     check: Callable[[Rule], None] = skip_precondition,
 ) -> RuleOut:
     key, now = parse_id(rule_id, "rule"), datetime.now(UTC)
-    return await _changing(
+    return await _commit_change(
         database,
         lambda session: service.change_rule(
-            session, principal, key, wanted, close_alerts=close_alerts, now=now, check=check
+            session, principal, key, body, close_alerts=close_alerts, now=now, check=check
         ),
     )
 
 
-async def _changing(
+async def _commit_change(
     database: Database, change: Callable[[WriteSession], Awaitable[service.RuleChangeOutcome]]
 ) -> RuleOut:
-    # A session of its own: the dispatcher is woken once the commit is done.
+    # The session ends before the dispatcher wakes: it must see the committed outbox.
     async with database.write() as session:
-        changed = await change(session)
-        shown = RuleOut.of(changed.rule)
-    if changed.closed:
+        outcome = await change(session)
+        response = RuleOut.of(outcome.rule)
+    if outcome.closed:
         await wake_dispatcher_after(database)
-    return shown
+    return response
 
 
 @router.post(
     "/{rule_id}/dry-run",
-    summary="Put a rule on trial",
+    summary="Start a dry run",
     operation_id="dry_run_rule",
     responses=document_problems(401, 403, 404),
 )
-async def dry_run_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
-    """Have a rule fire and resolve as ever, and tell nobody of it. What it has firing is closed."""
+async def dry_run_rule(
+    principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
+) -> RuleOut:
+    """Start a dry run: the rule records alerts, but notifies no one. Its firing alerts are closed."""
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=True))
 
 
 @router.post(
     "/{rule_id}/go-live",
-    summary="End a rule's trial",
+    summary="End a dry run",
     operation_id="go_live_rule",
     responses=document_problems(401, 403, 404),
 )
-async def go_live_rule(principal: Writer, database: Opened, close_alerts: Closer, rule_id: str) -> RuleOut:
-    """Have a rule's alerts told again. It begins anew: the alerts of the trial are closed."""
+async def go_live_rule(
+    principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
+) -> RuleOut:
+    """End a dry run: the rule notifies again. It restarts, and the alerts of the dry run are closed."""
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=False))
 
 
 @router.get(
     "/{rule_id}/versions",
-    summary="List a rule's versions",
+    summary="List the versions of a rule",
     operation_id="list_rule_versions",
     responses=document_problems(401, 403, 404, 422),
 )
@@ -230,16 +234,16 @@ async def list_rule_versions(
     principal: Reader,
     session: ReadSessionDep,
     rule_id: str,
-    asked: Annotated[PageRequest, Depends(rule_versions.VERSIONS.page_request)],
+    page: Annotated[PageRequest, Depends(rule_versions.VERSIONS.asked)],
 ) -> Page[RuleVersionOut]:
-    """List what a rule was, by default the newest first, and which key changed it.
+    """List the versions of a rule and the keys that made them, by default the newest first.
 
-    Deleted rules keep theirs.
+    The versions of a deleted rule stay readable.
     """
     found = await rule_versions.read_version_page(
-        session, parse_id(rule_id, "rule"), principal.visible(), asked
+        session, parse_id(rule_id, "rule"), principal.visible(), page
     )
-    rows, following = rule_versions.VERSIONS.cut(found, asked)
+    rows, following = rule_versions.VERSIONS.cut(found, page)
     return Page(data=[RuleVersionOut.of(*row) for row in rows], next=following)
 
 
@@ -252,32 +256,32 @@ async def list_rule_versions(
 async def get_rule_version(
     principal: Reader, session: ReadSessionDep, rule_id: str, version: str
 ) -> RuleVersionOut:
-    """Read what a rule was when an alert fired: alerts have its `rule_version`."""
+    """Read a version of a rule. `rule_version` of an alert names the version that fired."""
     found = await rule_versions.find_version(session, parse_id(rule_id, "rule"), version, principal.visible())
     return RuleVersionOut.of(*found)
 
 
 @router.post(
     "/{rule_id}/versions/{version}/restore",
-    summary="Make a rule what it was",
+    summary="Restore a version of a rule",
     operation_id="restore_rule_version",
     responses=document_problems(401, 403, 404, 422),
 )
 async def restore_rule_version(
     principal: Writer,
-    database: Opened,
-    close_alerts: Closer,
+    database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
     rule_id: str,
-    version: Annotated[str, Path(description="One of the rule's versions", examples=["2"])],
+    version: Annotated[str, Path(description="A version of the rule", examples=["2"])],
 ) -> RuleOut:
-    """Give a rule the name, description, conditions and all else of one of its versions, as a new version.
+    """Restore all fields of an earlier version, as a new version.
 
-    It is a change like any other: it closes what fires where it asks something else, and where the rule is as
-    it was then it changes nothing. `enabled` and `dry_run` are those of the version too. A box that it names,
-    and that has left since, is refused (`unknown_box_in_rule`). Deleted rules do not come back.
+    `enabled` and `dry_run` are restored, too. If the condition changes, firing alerts are closed, as with any
+    change. If nothing changes, no version is made. A version that names a box that has left the site is
+    refused (`unknown_box_in_rule`). A deleted rule cannot be restored.
     """
     key, now = parse_id(rule_id, "rule"), datetime.now(UTC)
-    return await _changing(
+    return await _commit_change(
         database,
         lambda session: service.restore_version(
             session, principal, key, version, close_alerts=close_alerts, now=now
@@ -293,9 +297,13 @@ async def restore_rule_version(
     responses=document_problems(401, 403, 404),
 )
 async def delete_rule(
-    principal: Writer, database: Opened, close_alerts: Closer, rule_id: str, matching: PreconditionDep
+    principal: Writer,
+    database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
+    rule_id: str,
+    matching: PreconditionDep,
 ) -> None:
-    """Delete a rule. What it has firing is closed (`resolution` `rule_deleted`); its alerts stay readable."""
+    """Delete a rule. Its firing alerts are closed (`resolution` `rule_deleted`). All alerts stay readable."""
     async with database.write() as session:
         closed = await service.remove_rule(
             session,

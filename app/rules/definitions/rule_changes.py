@@ -1,4 +1,4 @@
-"""What a change makes of a rule's definition, and whether the rule then begins anew. Pure."""
+"""Applies changes to the definition of a rule, and decides whether the rule restarts. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -12,17 +12,17 @@ from app.rules.definitions.schemas import RuleChange
 from app.rules.engine.rule_compiler import compile_rule
 
 DEFINITION_FIELDS: Final = ("scope", "active", "max_age", "escalations", "remind_every")
-"""What a definition has beside its levels, by the names that bodies have for it."""
-# What decides when a rule fires, beside its levels.
-_DECIDING: Final = ("scope", "active", "max_age")
+"""The fields of a definition besides its levels, as request bodies name them."""
+# The fields besides the levels that decide when a rule fires.
+_FIRING_FIELDS: Final = ("scope", "active", "max_age")
 _CONDITION: Final = "condition"
 
 
 def apply_rule_change(definition: Mapping[str, Any], change: RuleChange) -> dict[str, Any]:
-    """Give the definition that a change leads to.
+    """Return the definition after a change.
 
     Raises:
-        InvalidError: `condition_or_levels`: of a ladder neither severity nor condition changes alone.
+        InvalidError: `condition_or_levels` if a rule with levels gets only a severity or only a condition.
     """
     fields = collect_sent_fields(change)
     new = dict(definition) | {
@@ -34,7 +34,7 @@ def apply_rule_change(definition: Mapping[str, Any], change: RuleChange) -> dict
         first, *others = definition["levels"]
         if others and not {"severity", _CONDITION} <= fields.keys():
             raise InvalidError(
-                "The rule has levels: give `levels`, or both `severity` and `condition` in their place.",
+                "The rule has levels. Send `levels`, or both `severity` and `condition` to replace them.",
                 code="condition_or_levels",
             )
         new["levels"] = [first | {name: to_stored_json(fields[name]) for name in first if name in fields}]
@@ -46,40 +46,40 @@ def _level(severity: str, condition: Any) -> dict[str, Any]:  # noqa: ANN401 (a 
 
 
 def should_restart_rule(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Tell whether a definition asks something else than the one before it.
+    """Return whether a new definition decides differently when the rule fires.
 
-    The severity of a single level, escalations and reminders are no part of the question.
+    The severity of a single level, escalations and reminders do not matter.
     """
-    return _question(old) != _question(new)
+    return _get_firing_parts(old) != _get_firing_parts(new)
 
 
-def _question(definition: Mapping[str, Any]) -> list[Any]:
+def _get_firing_parts(definition: Mapping[str, Any]) -> list[Any]:
     levels = definition["levels"]
-    asked = [levels[0][_CONDITION]] if len(levels) == 1 else levels
-    return [asked, *(definition[name] for name in _DECIDING)]
+    conditions: list[Any] = [levels[0][_CONDITION]] if len(levels) == 1 else levels
+    return [conditions, *(definition[name] for name in _FIRING_FIELDS)]
 
 
 def compute_effort(definition: Mapping[str, Any]) -> int:
-    """Count the parts of a definition that are looked at for each sample; 0 where a gate spares that.
+    """Count the parts of a definition that are evaluated for each sample.
 
-    No part of a rule on indices is.
+    It is 0 for threshold rules, which the prefilter evaluates by column, and for rules on indices.
     """
-    nobody = UUID(int=0)
-    rule = compile_rule(nobody, 1, nobody, nobody, "", definition)
-    return 0 if rule.column is not None or rule.asks else rule.parts
+    unused_id = UUID(int=0)
+    rule = compile_rule(unused_id, 1, unused_id, unused_id, "", definition)
+    return 0 if rule.column is not None or rule.index_queries else rule.parts
 
 
 def count_index_conditions(definition: Mapping[str, Any]) -> int:
-    """Count the parts of a definition that look at an index."""
+    """Count the parts of a definition that query an index."""
     return sum(count_index_parts(level[_CONDITION]) for level in definition["levels"])
 
 
 def iterate_rule_boxes(definition: Mapping[str, Any]) -> Iterator[tuple[ConditionPath, str]]:
-    """Yield the ids of boxes that a definition names, with the path that a body has for each."""
-    for place, box in enumerate((definition["scope"] or {}).get("boxes", ())):
-        yield ("scope", "boxes", place), box
+    """Yield the ids of boxes that a definition names, with their paths in a request body."""
+    for index, box in enumerate((definition["scope"] or {}).get("boxes", ())):
+        yield ("scope", "boxes", index), box
     levels = definition["levels"]
-    for place, level in enumerate(levels):
-        where: ConditionPath = (_CONDITION,) if len(levels) == 1 else ("levels", place, _CONDITION)
+    for index, level in enumerate(levels):
+        where: ConditionPath = (_CONDITION,) if len(levels) == 1 else ("levels", index, _CONDITION)
         for path, box in iterate_named_boxes(level[_CONDITION]):
             yield (*where, *path), box

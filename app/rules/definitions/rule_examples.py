@@ -1,4 +1,4 @@
-"""What rules can say, by example: they stand in the API's description, and Swagger UI offers them to try."""
+"""Lists example rules for the OpenAPI document; Swagger UI offers them to try."""
 
 from typing import Any, Final
 
@@ -17,27 +17,27 @@ def _single(summary: str, name: str, condition: dict[str, Any], **fields: Any) -
 
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "threshold": _single(
-        "A threshold: above for ten minutes, cleared below another number",
+        "A threshold: above for ten minutes, cleared below a lower value",
         "Fine particles above the guideline",
         {**_PM, "for": "PT10M"},
     ),
     "attribute": _single(
-        "A threshold of each box's own",
+        "A threshold per box, from an attribute",
         "Louder than this place may be",
         {"metric": "laeq", "operator": ">", "threshold": {"attribute": "noise_limit", "default": 65}},
     ),
     "range": _single(
-        "A range: outside of it, and two degrees within it again",
+        "A range: fires outside, resolves two degrees inside",
         "Archive too warm or too cold",
         {"metric": "temperature", "operator": "outside", "low": 14, "high": 20, "margin": 2, "for": "PT30M"},
     ),
     "mean": _single(
-        "A mean over a day, of at least three quarters of what was expected",
+        "A mean over a day, with at least 75 % of the expected samples",
         "Fine particles, daily mean",
         {**_PM, "clear": 25, "function": "mean", "window": "P1D", "coverage": 75},
     ),
     "energy_mean": _single(
-        "Decibels are averaged by energy; hours from 22:00 on, of which the first one ends at 23:00",
+        "An energy mean of decibels over whole hours of the night; the first ends at 23:00",
         "Noise of the night",
         {"metric": "laeq", "operator": ">", "threshold": 55, "function": "energy_mean", "window": "PT1H"},
         active=[{"from": "23:00", "to": "06:00"}],
@@ -55,24 +55,24 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         },
     ),
     "rate": _single(
-        "How quickly it rises, per hour",
+        "A rate of change, per hour",
         "Something burns",
         {"metric": "co", "operator": ">", "threshold": 20, "function": "rate", "window": "PT5M", "repeat": 3},
     ),
     "flat_line": _single(
-        "A sensor that does not move",
+        "A sensor that reports a constant value",
         "Humidity stuck",
         {"metric": "humidity", "operator": "<=", "threshold": 0, "function": "spread", "window": "PT6H"},
     ),
-    "silence": _single("Nothing comes", "Box silent", {"no_data": "PT15M"}, scope={"kinds": ["street"]}),
+    "silence": _single("Silence of a box", "Box silent", {"no_data": "PT15M"}, scope={"kinds": ["street"]}),
     "event": _single(
-        "What a box recognised itself",
+        "Events that a box recognised",
         "Shots",
         {"event": "gunshot", "confidence": 0.7, "class": "pistol", "count": 2, "window": "PT1M"},
         description="Call the police control room: 17.",
     ),
     "all": _single(
-        "Several at once",
+        "Several conditions together",
         "Mould grows",
         {
             "all": [
@@ -85,7 +85,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         },
     ),
     "any": _single(
-        "One of several",
+        "One of several conditions",
         "Air not fit for a school",
         {
             "any": [
@@ -96,12 +96,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         scope={"tags": ["school"]},
     ),
     "share": _single(
-        "Across boxes: half of those in the street",
+        "Across boxes: half of the boxes in streets",
         "Dust over the whole quarter",
         {"boxes": _PM, "share": 50, "scope": {"kinds": ["street"]}, "for": "PT15M"},
     ),
     "boxes": _single(
-        "Across boxes: three hear it while the reference is quiet",
+        "Across boxes: three are loud while the reference is quiet",
         "Noise that is not the weather's",
         {
             "all": [
@@ -111,7 +111,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         },
     ),
     "ladder": _example(
-        "A ladder of severities, with an escalation and reminders",
+        "Levels of severity, with escalations and reminders",
         "Nitrogen dioxide",
         levels=[
             {
@@ -131,12 +131,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         remind_every="PT1H",
     ),
     "index": _single(
-        "A city's index, by its class: judged when each hour is over",
+        "An index by its class, evaluated when each hour is over",
         "European air quality index: poor",
         {"index": "eaqi", "band": "poor", "clear_band": "fair", "for": "PT1H"},
     ),
     "index_value": _single(
-        "A city's index of each day, by its value",
+        "An index of each day, by its value",
         "Noise of a day above the limit",
         {
             "index": "lden-day",
@@ -147,11 +147,11 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         scope={"kinds": ["street"]},
     ),
     "dry_run": _single(
-        "A rule on trial: its alerts are told to nobody",
+        "A dry run: alerts are recorded, but not delivered",
         "Odour near the plant",
         {"metric": "odour", "operator": ">", "threshold": 5, "for": "PT10M"},
         dry_run=True,
         max_age="PT30M",
     ),
 }
-"""Named examples of bodies of `POST /v1/rules`, in the form that OpenAPI gives them."""
+"""Named examples of bodies of `POST /v1/rules`, in the form of OpenAPI."""

@@ -1,4 +1,7 @@
-"""The versions of rules: written with each change, read for as long as the rule's alerts are."""
+"""Records a version of a rule with each change, and reads versions.
+
+The versions of a deleted rule stay readable, as its alerts do.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,19 +18,19 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.definitions.models import Rule, RuleVersion
 
 LARGEST_VERSION = 2**31 - 1
-"""The greatest number that a version can have."""
+"""The largest version number that the column can store."""
 
 
 class AuthoredVersion(NamedTuple):
-    """A version, and what the key or the person that made it is called now; None where there is none."""
+    """A version, and the present name of the key or person that made it, if it still exists."""
 
     version: RuleVersion
     changed_by: str | None
 
 
-# People's is a room that this one has no business with: only their names matter here.
+# A partial table: this room must not import the models of `people`, and needs only the names.
 _USERS = table("users", column("id", Uuid), column("name", Text))
-# One for each of a page's rows, by its primary key: the joins cost next to nothing.
+# Each join is one primary key lookup per row of a page.
 _WITH_KEY = (
     select(RuleVersion, func.coalesce(ApiKey.name, _USERS.c.name))
     .outerjoin(ApiKey, ApiKey.id == RuleVersion.created_by)
@@ -44,7 +47,14 @@ VERSIONS: Final = SortOrders(
 
 
 def record_version(session: WriteSession, rule: Rule, changed_by: UUID, now: datetime) -> None:
-    """Have a rule as it is now written down, in the transaction of its change."""
+    """Record the present state of a rule as a version, in the transaction of its change.
+
+    Args:
+        session: the session of the change.
+        rule: the changed rule.
+        changed_by: the API key or person that changed it.
+        now: the time of the change.
+    """
     session.add(
         RuleVersion(
             rule_id=rule.id,
@@ -62,28 +72,40 @@ def record_version(session: WriteSession, rule: Rule, changed_by: UUID, now: dat
 
 
 async def read_version_page(
-    session: ReadSession, rule_id: UUID, visible: TenantScope, asked: PageRequest
+    session: ReadSession, rule_id: UUID, visible: TenantScope, page: PageRequest
 ) -> Sequence[AuthoredVersion]:
-    """Read a page of a rule's versions, and one more, of a deleted rule too.
+    """Read a page of the versions of a rule, and one row more. The rule may be deleted.
+
+    Args:
+        session: to the database.
+        rule_id: the rule.
+        visible: the tenant scope of the caller.
+        page: the requested page.
 
     Raises:
-        NotFoundError: there is no such rule, or it is another organisation's.
+        NotFoundError: the rule does not exist or is outside of the tenant scope.
     """
-    await _seen(session, rule_id, visible)
+    await _check_visible(session, rule_id, visible)
     query = _WITH_KEY.where(RuleVersion.rule_id == rule_id)
-    rows = (await session.execute(VERSIONS.page(query, asked))).all()
+    rows = (await session.execute(VERSIONS.page(query, page))).all()
     return [AuthoredVersion(*row) for row in rows]
 
 
 async def find_version(
     session: ReadSession | WriteSession, rule_id: UUID, version: str, visible: TenantScope
 ) -> AuthoredVersion:
-    """Read one version of a rule, of a deleted rule too.
+    """Read one version of a rule. The rule may be deleted.
+
+    Args:
+        session: to the database.
+        rule_id: the rule.
+        version: the version number as text.
+        visible: the tenant scope of the caller.
 
     Raises:
-        NotFoundError: there is no such rule or version, or it is another organisation's.
+        NotFoundError: the rule or version does not exist, or the rule is outside of the tenant scope.
     """
-    await _seen(session, rule_id, visible)
+    await _check_visible(session, rule_id, visible)
     number = (
         int(version)
         if version.isascii() and version.isdecimal() and len(version) <= len(str(LARGEST_VERSION))
@@ -96,7 +118,7 @@ async def find_version(
     return AuthoredVersion(*found)
 
 
-async def _seen(session: ReadSession | WriteSession, rule_id: UUID, visible: TenantScope) -> None:
+async def _check_visible(session: ReadSession | WriteSession, rule_id: UUID, visible: TenantScope) -> None:
     query = select(Rule.id).where(Rule.id == rule_id)
     query = query.where(*visible.within(Rule.organisation_id, Rule.site_id))
     if await session.scalar(query) is None:

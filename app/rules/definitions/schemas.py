@@ -1,4 +1,4 @@
-"""The shapes of rules that are sent. Shapes only: what a rule means is the evaluator's business."""
+"""Defines the JSON shapes of rules in requests."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Self
@@ -29,51 +29,52 @@ from app.rules.definitions.condition_schemas import Condition
 from app.rules.definitions.condition_trees import ConditionPath, is_site_condition, iterate_parts
 from app.rules.definitions.rule_examples import EXAMPLES
 from app.rules.definitions.severity import SEVERITIES, Severity, rank_severity
+from app.rules.engine.rule_compiler import MAX_AGE
 
 ESCALATIONS_LIMIT: Final = 5
-MAX_AGE: Final = "PT1H"
-"""How old a value may be, where a rule does not say."""
 
 
 class Level(RequestBody):
-    """One step of a ladder."""
+    """A severity with its condition."""
 
     severity: Severity
     condition: Condition
 
 
 class Escalation(RequestBody):
-    """What becomes of an alert that nobody acknowledges."""
+    """Raises the severity of an unacknowledged alert."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"after": "PT30M", "severity": "critical"}]})
 
     after: Annotated[
-        Period, Field(description="How long after the alert was recorded, by the clock on the wall")
+        Period, Field(description="The time since the alert was recorded, by the clock of the server")
     ]
-    severity: Annotated[Severity, Field(description="What its severity is raised to, where it is less")]
+    severity: Annotated[Severity, Field(description="The severity to raise it to, if it is lower")]
 
 
-def _ladder(levels: list[Level]) -> list[Level]:
-    for place in range(1, len(levels)):
-        if rank_severity(levels[place].severity) <= rank_severity(levels[place - 1].severity):
+def _check_levels(levels: list[Level]) -> list[Level]:
+    for index in range(1, len(levels)):
+        if rank_severity(levels[index].severity) <= rank_severity(levels[index - 1].severity):
             raise make_refusal(
-                (place, "severity"),
-                CodedValueError("levels_not_ascending", "Each level is graver than the one before it"),
+                (index, "severity"),
+                CodedValueError(
+                    "levels_not_ascending", "Each level must be more severe than the one before it"
+                ),
             )
     return levels
 
 
-def _steps(escalations: list[Escalation]) -> list[Escalation]:
-    for place in range(1, len(escalations)):
-        before, step = escalations[place - 1], escalations[place]
+def _check_escalations(escalations: list[Escalation]) -> list[Escalation]:
+    for index in range(1, len(escalations)):
+        before, step = escalations[index - 1], escalations[index]
         if parse_seconds(step.after) <= parse_seconds(before.after) or rank_severity(
             step.severity
         ) < rank_severity(before.severity):
             raise make_refusal(
-                (place,),
+                (index,),
                 CodedValueError(
                     "escalations_not_ascending",
-                    "Each escalation is later than the one before it, and as grave",
+                    "Each escalation must be later than the one before it, and at least as severe",
                 ),
             )
     return escalations
@@ -84,42 +85,44 @@ Levels = Annotated[
     Field(
         min_length=2,
         max_length=len(SEVERITIES),
-        description="A ladder, in place of `severity` and `condition`: the least grave first. An alert has "
-        "the severity of the gravest level that fires",
+        description="Several levels, instead of `severity` and `condition`: the least severe first. An alert "
+        "has the severity of the highest level that fires",
     ),
-    AfterValidator(_ladder),
+    AfterValidator(_check_levels),
 ]
-SingleCondition = Annotated[Condition, Field(description="When it fires. Left out: there are `levels`")]
+SingleCondition = Annotated[Condition, Field(description="When the rule fires. Required without `levels`")]
 Scoped = Annotated[
-    SomeBoxes | None, Field(description="The boxes that it is for. Left out: every box of the site")
+    SomeBoxes | None, Field(description="The boxes that the rule applies to. Default: every box of the site")
 ]
 Active = Annotated[
     HoursSpans | None,
-    Field(description="When it is on, in the site's time zone. Left out: always. Outside it is at rest"),
+    Field(
+        description="The active hours in the time zone of the site. Default: always. Outside, the rule rests"
+    ),
 ]
-MaxAge = Annotated[Period, Field(description="How old a value may be: an older one is not known")]
+MaxAge = Annotated[Period, Field(description="How old a value may be. An older value is unknown")]
 Escalations = Annotated[
     list[Escalation],
-    Field(max_length=ESCALATIONS_LIMIT, description="The soonest first"),
-    AfterValidator(_steps),
+    Field(max_length=ESCALATIONS_LIMIT, description="The earliest first"),
+    AfterValidator(_check_escalations),
 ]
-Reminding = Annotated[
+ReminderInterval = Annotated[
     Annotated[str, AfterValidator(make_duration_check("PT1M", "P31D")), DURATION] | None,
-    Field(description="How often to tell of a firing alert that nobody acknowledges: `alert.reminder`"),
+    Field(description="The interval of reminders of an unacknowledged firing alert (`alert.reminder`)"),
 ]
-Text = Annotated[Description | None, Field(description="What to do about it; alerts show it")]
-DryRun = Annotated[bool, Field(description="Whether its alerts are recorded, and told to nobody")]
+Text = Annotated[Description | None, Field(description="What to do when the rule fires. Alerts show it")]
+DryRun = Annotated[bool, Field(description="Whether alerts are recorded, but not delivered")]
 
 
 def _each_condition(body: "_Conditions") -> Iterator[tuple[ConditionPath, dict[str, Any]]]:
     if "condition" in body.model_fields_set:
         yield ("condition",), body.condition.stored()
-    for place, level in enumerate(body.levels if "levels" in body.model_fields_set else ()):
-        yield ("levels", place, "condition"), level.condition.stored()
+    for index, level in enumerate(body.levels if "levels" in body.model_fields_set else ()):
+        yield ("levels", index, "condition"), level.condition.stored()
 
 
 class _Conditions(RequestBody):
-    """What a rule asks: one condition, or a ladder of them."""
+    """The condition of a rule, or its levels."""
 
     severity: Severity = make_omittable_field()
     condition: SingleCondition = make_omittable_field()
@@ -130,14 +133,12 @@ class _Conditions(RequestBody):
         if "levels" in self.model_fields_set and self.model_fields_set & {"severity", "condition"}:
             raise make_refusal(
                 ("levels",),
-                CodedValueError(
-                    "condition_or_levels", "Give `severity` and `condition`, or `levels`: one of the two"
-                ),
+                CodedValueError("condition_or_levels", "Send either `severity` and `condition`, or `levels`"),
             )
         return self
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _either_indices_or_samples(self) -> Self:
         leaves = [
             ((*where, *part.path), "index" in part.node)
             for where, condition in _each_condition(self)
@@ -149,8 +150,8 @@ class _Conditions(RequestBody):
                 next(path for path, indexed in leaves if not indexed),
                 CodedValueError(
                     "mixed_condition",
-                    "A rule looks at indices or at samples: the one are there when a period is over, the "
-                    "others as they come. Make two rules",
+                    "The rule mixes indices, which are known at the end of a period, with samples, which "
+                    "arrive at any time. Create two rules",
                 ),
             )
         return self
@@ -167,7 +168,8 @@ class _Conditions(RequestBody):
                     raise make_refusal(
                         path,
                         CodedValueError(
-                            "nested_boxes", "What stands under `boxes` is asked of each box itself"
+                            "nested_boxes",
+                            "A part under `boxes` applies to each box. It cannot name or count boxes",
                         ),
                     )
                 if part.leaf and not part.each_box and "box" not in part.node:
@@ -175,32 +177,34 @@ class _Conditions(RequestBody):
                         path,
                         CodedValueError(
                             "leaf_without_box",
-                            "The rule is on its site as a whole: put this under `boxes`, or name its `box`",
+                            "The rule is on the whole site. Put this part under `boxes`, or name its `box`",
                         ),
                     )
         return self
 
 
 class RuleDefinition(_Conditions):
-    """What a rule asks, and what becomes of its alerts."""
+    """The conditions of a rule, and the handling of its alerts."""
 
     scope: Scoped = None
     active: Active = None
     max_age: MaxAge = MAX_AGE
     escalations: Escalations = Field(default_factory=list)
-    remind_every: Reminding = None
+    remind_every: ReminderInterval = None
 
     @model_validator(mode="wrap")
     @classmethod
     def _complete(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        lacking = []
+        missing = []
         if isinstance(given, Mapping) and "levels" not in given:
-            lacking = [name for name in ("severity", "condition") if name not in given]
-        error = CodedValueError("missing_field", "Field required: `severity` and `condition`, or `levels`")
-        return validate_with_missing(given, handler, [MissingField(name, error) for name in lacking])
+            missing = [name for name in ("severity", "condition") if name not in given]
+        error = CodedValueError(
+            "missing_field", "Field required. Send `severity` and `condition`, or `levels`"
+        )
+        return validate_with_missing(given, handler, [MissingField(name, error) for name in missing])
 
     def definition(self) -> dict[str, Any]:
-        """The definition as it is stored: complete."""
+        """Convert to the definition that is stored, with all defaults."""
         levels = self.levels if "levels" in self.model_fields_set else [self]
         return {
             "levels": [
@@ -215,16 +219,16 @@ class RuleDefinition(_Conditions):
 
 
 class _Named(RequestBody):
-    """What a rule is called, and where it holds."""
+    """The name of a rule, and its site."""
 
     organisation_id: TenantId = None
-    site_id: Annotated[Identifier, Field(description="The rule applies to boxes of this site")]
+    site_id: Annotated[Identifier, Field(description="The site. The rule applies to its boxes")]
     name: Name
     description: Text = None
 
 
 class RuleCreate(RuleDefinition, _Named):
-    """A rule to be."""
+    """A new rule."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLES["threshold"]["value"]]})
 
@@ -233,7 +237,7 @@ class RuleCreate(RuleDefinition, _Named):
 
 
 class RuleChange(_Conditions):
-    """What may change of a rule. Conditions, levels and lists are replaced as a whole."""
+    """The fields of a rule that may change. Conditions, levels and lists are replaced as a whole."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -251,6 +255,6 @@ class RuleChange(_Conditions):
     active: Active = make_omittable_field()
     max_age: MaxAge = make_omittable_field()
     escalations: Escalations = make_omittable_field()
-    remind_every: Reminding = make_omittable_field()
+    remind_every: ReminderInterval = make_omittable_field()
     enabled: bool = make_omittable_field()
     dry_run: DryRun = make_omittable_field()

@@ -1,9 +1,9 @@
-"""What follows from making, changing and deleting a rule. Must not know HTTP.
+"""Creates, changes, restores and deletes rules, and closes the alerts that a change ends.
 
-A rule that asks something else begins anew: what fired before is closed, in the same transaction. A new name,
-description or severity, other escalations and reminders leave running alerts alone. A rule that goes on trial
-or comes back from it begins anew too: who was told that an alert fires is told that it ended, and an alert of
-the trial is not told as it ends.
+A change of the conditions, scope, active hours or `max_age` restarts a rule: its firing alerts are closed in
+the same transaction. The start or end of a dry run restarts it, too: recipients of a firing alert are
+notified of its end, while alerts of a dry run end without a notification. A change of the name, description,
+severity, escalations or reminders does not restart it.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,13 +36,13 @@ from app.rules.definitions.severity import find_highest_severity
 
 _COLUMNS = ("name", "description", "enabled", "dry_run")
 INDEX_LIMIT: Final = 100
-"""Parts of conditions that look at indices: each is computed for each box of its scope."""
-# Parts of conditions that have to look at each sample of a site: some 5 µs each.
+"""The index conditions that a site may have: each is computed for each box of its scope."""
+# The parts of conditions that are evaluated for each sample of a site: some 5 µs each.
 EFFORT_LIMIT: Final = 2_000
 
 
 class RuleChangeOutcome(NamedTuple):
-    """A rule after a change, and how many alerts were closed by it."""
+    """A rule after a change, and the number of alerts that the change closed."""
 
     rule: Rule
     closed: int
@@ -51,39 +51,46 @@ class RuleChangeOutcome(NamedTuple):
 async def add_rule(
     session: WriteSession,
     principal: Principal,
-    wanted: RuleCreate,
+    body: RuleCreate,
     now: datetime,
     *,
     preset: Mapping[str, Any] | None = None,
 ) -> Rule:
-    """Make a rule for the organisation of its site; `preset`: the id and version of the one that it is of.
+    """Create a rule for the organisation of its site.
+
+    Args:
+        session: of the transaction.
+        principal: the caller.
+        body: the rule.
+        now: the time of the creation.
+        preset: the id and version of the preset that the rule is made from.
 
     Raises:
-        NotFoundError: the caller sees no such site, or it is not the named organisation's.
-        InvalidError: `foreign_organisation`; `unknown_box_in_rule` for a box that is not of the site;
-            `too_many_conditions` for a site whose rules are enough.
+        NotFoundError: the caller cannot see the site, or it is not of the named organisation.
+        InvalidError: `foreign_organisation`; `unknown_box_in_rule` for a box of another site;
+            `too_many_conditions` if the rules of the site exceed a limit.
     """
-    named = None if wanted.organisation_id is None else principal.owner(wanted.organisation_id)
-    owner = await repository.find_site_owner(session, wanted.site_id, principal.visible())
+    named = None if body.organisation_id is None else principal.owner(body.organisation_id)
+    owner = await repository.find_site_owner(session, body.site_id, principal.visible())
     if owner is None or named not in {None, owner}:
-        raise NotFoundError("site", wanted.site_id)
-    definition = wanted.definition() | ({} if preset is None else {"preset": dict(preset)})
-    await _check_boxes(session, wanted.site_id, definition)
+        raise NotFoundError("site", body.site_id)
+    definition = body.definition() | ({} if preset is None else {"preset": dict(preset)})
+    await _check_boxes(session, body.site_id, definition)
     effort = compute_effort(definition)
-    if wanted.enabled:
-        await _check_effort(session, wanted.site_id, effort)
-        await _check_indices(session, wanted.site_id, count_index_conditions(definition))
+    if body.enabled:
+        await _check_effort(session, body.site_id, effort)
+        await _check_indices(session, body.site_id, count_index_conditions(definition))
     rule = Rule(
         id=new_id(),
         organisation_id=owner,
-        site_id=wanted.site_id,
-        name=wanted.name,
-        description=wanted.description,
+        site_id=body.site_id,
+        name=body.name,
+        description=body.description,
         severity=_severity(definition),
         definition=definition,
         effort=effort,
-        enabled=wanted.enabled,
-        dry_run=wanted.dry_run,
+        enabled=body.enabled,
+        dry_run=body.dry_run,
         version=1,
         created_at=now,
         updated_at=now,
@@ -99,27 +106,35 @@ async def change_rule(
     session: WriteSession,
     principal: Principal,
     rule_id: UUID,
-    wanted: RuleChange,
+    body: RuleChange,
     *,
     close_alerts: AlertCloser,
     now: datetime,
     within: str = "body",
     check: Callable[[Rule], None] = skip_precondition,
 ) -> RuleChangeOutcome:
-    """Change a rule that passes a check; what is given as it was changes nothing.
+    """Change a rule. Fields with their present value change nothing, and make no version.
 
-    `within` is where refusals say that the fault is.
+    Args:
+        session: of the transaction.
+        principal: the caller.
+        rule_id: the rule.
+        body: the fields to change.
+        close_alerts: closes the firing alerts of a rule.
+        now: the time of the change.
+        within: where error messages locate the fault, such as `body`.
+        check: raises if a precondition on the present rule fails.
 
     Raises:
-        NotFoundError: the caller sees no such rule.
-        InvalidError: `condition_or_levels`; `unknown_box_in_rule` for a box that is not of the site;
-            `too_many_conditions` for a site whose rules are enough.
+        NotFoundError: the caller cannot see such a rule.
+        InvalidError: `condition_or_levels`; `unknown_box_in_rule` for a box of another site;
+            `too_many_conditions` if the rules of the site exceed a limit.
     """
     await close_ingest_barrier(session)
     rule = await repository.lock_rule(session, rule_id, principal.visible())
     check(rule)
-    fields = collect_sent_fields(wanted)
-    old, definition = rule.definition, apply_rule_change(rule.definition, wanted)
+    fields = collect_sent_fields(body)
+    old, definition = rule.definition, apply_rule_change(rule.definition, body)
     new: dict[str, Any] = {name: fields[name] for name in _COLUMNS if name in fields}
     new |= {
         "definition": definition,
@@ -130,10 +145,10 @@ async def change_rule(
     if not new:
         return RuleChangeOutcome(rule, 0)
     if "definition" in new:
-        # Boxes that were named before may have left since: that is no reason to refuse another change.
+        # Boxes that the rule named before may have left the site: they must not block other changes.
         await _check_boxes(session, rule.site_id, definition, known=old, within=within)
     effort = new.get("effort", rule.effort)
-    # Less than before is never refused.
+    # A smaller effort than before is never refused.
     if new.get("enabled", rule.enabled) and (new.get("enabled") or effort > rule.effort):
         await _check_effort(session, rule.site_id, effort, but=rule.id)
     indices = count_index_conditions(definition)
@@ -143,7 +158,7 @@ async def change_rule(
         setattr(rule, name, value)
     rule.version += 1
     rule.updated_at = now
-    # Before the alerts: see AlertCloser for the order of the locks.
+    # Flush before closing alerts: AlertCloser prescribes the order of locks.
     await session.flush()
     rule_versions.record_version(session, rule, principal.key_id, now)
     await session.flush()
@@ -165,24 +180,32 @@ async def restore_version(
     close_alerts: AlertCloser,
     now: datetime,
 ) -> RuleChangeOutcome:
-    """Make a rule again what it was in a version, by a change like any other.
+    """Restore an earlier version of a rule by an ordinary change.
+
+    Args:
+        session: of the transaction.
+        principal: the caller.
+        rule_id: the rule.
+        version: the number of the version, as text.
+        close_alerts: closes the firing alerts of a rule.
+        now: the time of the change.
 
     Raises:
-        NotFoundError: the caller sees no such rule or version, or the rule is deleted.
-        InvalidError: `unknown_box_in_rule` for a box that is of the site no longer; `version_outdated` for
-            what rules may not have any more.
+        NotFoundError: the caller cannot see such a rule or version, or the rule is deleted.
+        InvalidError: `unknown_box_in_rule` for a box that has left the site; `version_outdated` for a
+            definition that is no longer valid.
     """
-    # Before the version is read, or a connection would be held by who waits for a turn.
+    # Close the barrier before the first query: a waiting request must not hold a connection.
     await close_ingest_barrier(session)
-    known = await rule_versions.find_version(session, rule_id, version, principal.visible())
-    wanted = _as_change(known.version)
+    found = await rule_versions.find_version(session, rule_id, version, principal.visible())
+    body = _as_change(found.version)
     return await change_rule(
-        session, principal, rule_id, wanted, close_alerts=close_alerts, now=now, within="version"
+        session, principal, rule_id, body, close_alerts=close_alerts, now=now, within="version"
     )
 
 
 def _as_change(version: RuleVersion) -> RuleChange:
-    """All that a version holds, as the change that leads to it."""
+    """Convert a version to the change that restores it."""
     fields = {name: getattr(version, name) for name in _COLUMNS}
     fields |= {name: version.definition[name] for name in DEFINITION_FIELDS}
     levels = version.definition["levels"]
@@ -192,7 +215,7 @@ def _as_change(version: RuleVersion) -> RuleChange:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise InvalidError(
-            f"This version has what rules may not have any more ({where}). Change the rule itself.",
+            f"The version is no longer valid ({where}). Change the rule instead.",
             code="version_outdated",
         ) from None
 
@@ -206,9 +229,17 @@ async def remove_rule(
     now: datetime,
     check: Callable[[Rule], None] = skip_precondition,
 ) -> int:
-    """Delete a rule that passes a check, and return how many alerts were closed by it.
+    """Mark a rule as deleted, and return the number of alerts that this closed.
 
-    The row is kept: its alerts refer to it.
+    The row stays: the alerts of the rule refer to it.
+
+    Args:
+        session: of the transaction.
+        principal: the caller.
+        rule_id: the rule.
+        close_alerts: closes the firing alerts of a rule.
+        now: the time of the deletion.
+        check: raises if a precondition on the present rule fails.
     """
     await close_ingest_barrier(session)
     rule = await repository.lock_rule(session, rule_id, principal.visible())
@@ -232,9 +263,9 @@ async def _check_effort(
     others = await repository.sum_rule_efforts(session, site_id, but=but)
     if effort and others + effort > EFFORT_LIMIT:
         raise InvalidError(
-            f"This rule has {effort} conditions that look at every sample, and the site's other rules have "
-            f"{others}: together at most {EFFORT_LIMIT}. Take fewer, or disable rules. Rules that compare "
-            "plain values of one metric, without active hours, do not count.",
+            f"The rule has {effort} conditions that are evaluated for every sample, and the other rules of "
+            f"the site have {others}. The limit is {EFFORT_LIMIT}. Use fewer conditions, or disable rules. "
+            "Rules that compare plain values of one metric, without active hours, do not count.",
             code="too_many_conditions",
         )
 
@@ -249,8 +280,8 @@ async def _check_indices(
     )
     if others + indices > INDEX_LIMIT:
         raise InvalidError(
-            f"This rule has {indices} conditions that look at indices, and the site's other rules have "
-            f"{others}: together at most {INDEX_LIMIT}. Take fewer, or disable rules.",
+            f"The rule has {indices} conditions on indices, and the other rules of the site have {others}. "
+            f"The limit is {INDEX_LIMIT}. Use fewer conditions, or disable rules.",
             code="too_many_conditions",
         )
 
@@ -270,6 +301,6 @@ async def _check_boxes(
     for path, box in named.items():
         if box not in present:
             where = ".".join(map(str, (within, *path)))
-            detail = f"{where}: the rule's site has no box {box}."
-            fault = {"field": where, "code": "unknown_box_in_rule", "detail": detail}
-            raise InvalidError(detail, code="unknown_box_in_rule", extra={"errors": [fault]})
+            detail = f"{where}: the site of the rule has no box {box}."
+            error = {"field": where, "code": "unknown_box_in_rule", "detail": detail}
+            raise InvalidError(detail, code="unknown_box_in_rule", extra={"errors": [error]})

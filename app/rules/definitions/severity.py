@@ -1,4 +1,4 @@
-"""How grave an alert is: the severities, in their order."""
+"""Orders the severities of alerts."""
 
 from collections.abc import Iterable
 from typing import Final, Literal
@@ -6,14 +6,14 @@ from typing import Final, Literal
 Severity = Literal["info", "warning", "critical"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
-"""From the lightest to the gravest."""
+"""From the lowest to the highest."""
 
 
 def rank_severity(severity: str) -> int:
-    """Tell how grave a severity is: 0 for the lightest (ValueError for none of SEVERITIES)."""
+    """Return the rank of a severity: 0 for the lowest (ValueError for an unknown one)."""
     return SEVERITIES.index(severity)
 
 
 def find_highest_severity(severities: Iterable[str]) -> Severity:
-    """Give the gravest of some severities (ValueError where there are none, or one is none of SEVERITIES)."""
+    """Return the highest of some severities (ValueError if there are none, or one is unknown)."""
     return SEVERITIES[max(map(rank_severity, severities))]

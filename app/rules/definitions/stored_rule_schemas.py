@@ -1,4 +1,7 @@
-"""The shapes of rules in answers: as they are stored, whatever may be sent by now."""
+"""Defines the JSON shapes of rules in responses.
+
+Stored conditions are returned unchanged, even if the limits for new rules have changed since.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -16,52 +19,52 @@ from app.rules.presets.preset_origin import is_preset_modified
 
 
 class PresetOrigin(BaseModel):
-    """The preset that a rule was made of; the rule may have changed since."""
+    """The preset that a rule was made from. The rule may have changed since."""
 
     id: str
     version: int
 
 
 class _AsStored:
-    """A field of an answer that is given as it is stored, and described by the type that it was checked by.
+    """Serialises a field as it is stored, and documents it by the type of requests.
 
-    What was once taken can be read for ever, whatever the limits for new rules are by then.
+    So a stored rule stays readable whatever limits apply to new rules.
     """
 
-    def __init__(self, described: object) -> None:
-        self.described = described
+    def __init__(self, documented_type: object) -> None:
+        self.documented_type = documented_type
 
     def __get_pydantic_core_schema__(self, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(
             lambda value, _: value,
-            handler.generate_schema(self.described),
+            handler.generate_schema(self.documented_type),
             serialization=core_schema.wrap_serializer_function_ser_schema(lambda value, _: value),
         )
 
 
 class _Defined(BaseModel):
-    """What rules and their versions show of a definition."""
+    """The fields of a definition in rules and their versions."""
 
     name: str
     description: str | None
-    severity: Severity = Field(description="Of a ladder: the gravest")
+    severity: Severity = Field(description="The highest severity of its levels")
     condition: Annotated[dict[str, Any] | None, _AsStored(Condition | None)] = Field(
-        description="Null for a ladder"
+        description="Null if the rule has levels"
     )
     levels: Annotated[list[Any] | None, _AsStored(list[Level] | None)] = Field(
-        description="Null where there is one condition"
+        description="Null if the rule has one condition"
     )
     scope: Annotated[dict[str, Any] | None, _AsStored(Scoped)]
     active: Annotated[list[Any] | None, _AsStored(Active)]
     max_age: str
     escalations: Annotated[list[Any], _AsStored(list[Escalation])]
     remind_every: str | None
-    preset: PresetOrigin | None = Field(description="Null for a rule that was made by hand")
+    preset: PresetOrigin | None = Field(description="Null for a rule without a preset")
     enabled: bool
     dry_run: bool
 
 
-def _shown(definition: dict[str, Any]) -> dict[str, Any]:
+def _render_definition(definition: dict[str, Any]) -> dict[str, Any]:
     levels = definition["levels"]
     single = len(levels) == 1
     return {
@@ -78,27 +81,27 @@ def _shown(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Identified(BaseModel):
-    """Which rule an answer is about."""
+    """The identity of a rule."""
 
     id: UUID
     organisation_id: UUID
     site_id: UUID
-    version: int = Field(description="Counts up with each change; alerts name the one they fired under")
+    version: int = Field(description="Increases with each change. Alerts name the version that fired")
 
 
 class RuleOut(_Defined, _Identified, ResourceModel):
-    """What is watched at a site, and what follows."""
+    """A rule of a site."""
 
     preset_modified: bool = Field(
-        description="Whether it asks something else than its preset makes now: other levels, hours, "
-        "`max_age`, escalations or reminders. Its name, texts and `scope` do not count"
+        description="Whether its levels, hours, `max_age`, escalations or reminders differ from those of its "
+        "preset now. Its name, texts and `scope` do not count"
     )
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: Rule) -> Self:
-        """The shape of a row."""
+        """Convert a row."""
         names = (
             "id",
             "organisation_id",
@@ -113,33 +116,33 @@ class RuleOut(_Defined, _Identified, ResourceModel):
         )
         return cls(
             **{name: getattr(row, name) for name in names},
-            **_shown(row.definition),
+            **_render_definition(row.definition),
             preset_modified=is_preset_modified(row.definition),
         )
 
 
 class _Numbered(BaseModel):
-    """Which version of a rule an answer is about."""
+    """The identity of a version of a rule."""
 
     rule_id: UUID
     version: int
 
 
 class RuleVersionOut(_Defined, _Numbered, ResourceModel):
-    """A rule as it was from one change to the next."""
+    """A version of a rule: its state from one change to the next."""
 
-    deleted: bool = Field(description="Whether the rule was deleted by this change")
-    created_at: datetime = Field(description="When it was changed to this")
+    deleted: bool = Field(description="Whether this change deleted the rule")
+    created_at: datetime = Field(description="The time of the change")
     created_by: UUID | None = Field(
-        description="The API key that changed it; null where nobody wrote it down"
+        description="The API key that made the change; null if it was not recorded"
     )
     created_by_name: str | None = Field(
-        description="What this key is called now; null where there is no such key any more"
+        description="The present name of this key; null if the key no longer exists"
     )
 
     @classmethod
     def of(cls, row: RuleVersion, changed_by: str | None) -> Self:
-        """The shape of a row, with the name of the key that changed it."""
+        """Convert a row, with the name of the key that made the change."""
         names = (
             "rule_id",
             "version",
@@ -153,6 +156,6 @@ class RuleVersionOut(_Defined, _Numbered, ResourceModel):
         )
         return cls(
             **{name: getattr(row, name) for name in names},
-            **_shown(row.definition),
+            **_render_definition(row.definition),
             created_by_name=changed_by,
         )

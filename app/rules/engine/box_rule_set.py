@@ -1,4 +1,4 @@
-"""The rules that apply to a box, put together so that a batch is quick to pass them. Pure."""
+"""Groups the rules that apply to a box for fast evaluation of a batch. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,39 +14,39 @@ from app.rules.engine.compiled_conditions import SilenceLeaf
 from app.rules.engine.rule_compiler import CompiledRule, merge_lookbacks
 from app.rules.engine.value_windows import RuleLookback
 
-# Gates look at values before they are rounded as they are stored: a hair's breadth wider is always right.
-_HAIR: Final = 1e-6
-# What is smaller is nothing to a `real`.
-_NOTHING: Final = 1e-37
+# The prefilter compares values before they are rounded to `real`: this tolerance makes it safe.
+_TOLERANCE: Final = 1e-6
+# Smaller values round to zero in a `real`.
+_SMALLEST: Final = 1e-37
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxRuleSet:
-    """The rules of a site that apply to a box, with what makes their evaluation quick.
+    """The rules of a site that apply to a box, indexed for evaluation.
 
     Attributes:
-        by_key: rule key → rule; those on the site as a whole are not among them.
-        by_column: column → the rules that its gate guards.
-        gates: (column, low, high) for each of these columns. A value strictly between low and high raises
-            none of its rules, so nothing can begin with it.
-        low, high: the same for every column of COLUMNS, infinite where there is no rule.
-        walked: the rules that have to see every sample.
-        timed: the rules that may change though nothing comes, those with hours among them.
-        needs: how far back they look, and those on the site as a whole.
-        across: the rules on the site as a whole.
-        watched: the columns that the walk has to look at; all where anything makes time pass.
-        quiet: where all that has to see every sample waits for silence: the shortest (µs), and of which
-            columns (None: of any). As long as it does not come, there is nothing to see.
-        effort: how many parts of conditions are looked at for a sample.
-        reach_us: how far back its windows look, all together.
+        by_key: rule key → rule, without rules on the whole site.
+        by_column: column → the threshold rules on it, which the prefilter guards.
+        prefilter_ranges: (column, low, high) for each of these columns. A value strictly between low and high
+            raises none of its rules, so that no alert can begin with it.
+        low, high: the same for every column of COLUMNS; infinite without a rule.
+        stateful: the rules that must evaluate every sample.
+        timed: the rules that may change without a sample, including rules with active hours.
+        needs: the look-back of all rules, including rules on the whole site.
+        across: the rules on the whole site.
+        watched: the columns that the stateful evaluator reads; all columns if any rule depends on time.
+        quiet: set if all stateful rules wait for silence: the shortest silence (µs) and its columns (None:
+            any). No rule changes before that silence.
+        effort: the number of parts of conditions that are evaluated for a sample.
+        reach_us: the sum of the lengths of all windows (µs).
     """
 
     by_key: Mapping[str, CompiledRule]
     by_column: Mapping[int, tuple[CompiledRule, ...]]
-    gates: tuple[tuple[int, float, float], ...]
+    prefilter_ranges: tuple[tuple[int, float, float], ...]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    walked: tuple[CompiledRule, ...] = ()
+    stateful: tuple[CompiledRule, ...] = ()
     timed: tuple[CompiledRule, ...] = ()
     needs: RuleLookback = field(default_factory=RuleLookback)
     across: tuple[CompiledRule, ...] = ()
@@ -56,48 +56,48 @@ class BoxRuleSet:
     reach_us: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.gates or self.walked or self.across)
+        return bool(self.prefilter_ranges or self.stateful or self.across)
 
 
 def compile_box_rules(rules: Sequence[CompiledRule]) -> BoxRuleSet:
-    """Put the rules that apply to a box together."""
+    """Group the rules that apply to a box."""
     ordered = sorted(rules, key=lambda rule: (-1 if rule.column is None else rule.column, rule.key))
     of_box = [rule for rule in ordered if not rule.whole_site]
     by_column: dict[int, tuple[CompiledRule, ...]] = {}
     for rule in of_box:
         if rule.column is not None:
             by_column[rule.column] = (*by_column.get(rule.column, ()), rule)
-    gates = tuple((column, *_gate(group)) for column, group in by_column.items())
+    prefilter_ranges = tuple((column, *_prefilter_range(group)) for column, group in by_column.items())
     low, high = np.full(len(COLUMNS), -np.inf), np.full(len(COLUMNS), np.inf)
-    for column, lowest, highest in gates:
+    for column, lowest, highest in prefilter_ranges:
         low[column], high[column] = lowest, highest
-    walked = tuple(rule for rule in of_box if rule.column is None)
+    stateful = tuple(rule for rule in of_box if rule.column is None)
     across = tuple(rule for rule in ordered if rule.whole_site)
     timed = tuple(rule for rule in of_box if rule.timed or rule.hours is not None)
     looked_at = (
-        range(len(COLUMNS)) if timed or across else chain.from_iterable(rule.columns for rule in walked)
+        range(len(COLUMNS)) if timed or across else chain.from_iterable(rule.columns for rule in stateful)
     )
     needs = merge_lookbacks(rule.needs for rule in ordered)
     return BoxRuleSet(
         {rule.key: rule for rule in of_box},
         by_column,
-        gates,
+        prefilter_ranges,
         low,
         high,
-        walked,
+        stateful,
         timed,
         needs,
         across,
         tuple(sorted(set(looked_at))),
-        None if across else _quiet(walked),
-        sum(rule.parts for rule in (*walked, *across)),
+        None if across else _quiet(stateful),
+        sum(rule.parts for rule in (*stateful, *across)),
         sum(span.window_us for span in needs.spans),
     )
 
 
-def _quiet(walked: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] | None:
+def _quiet(stateful: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] | None:
     leaves = []
-    for level in chain.from_iterable(rule.levels for rule in walked):
+    for level in chain.from_iterable(rule.levels for rule in stateful):
         if not isinstance(level.node, SilenceLeaf):
             return None
         leaves.append(level.node)
@@ -106,11 +106,11 @@ def _quiet(walked: Sequence[CompiledRule]) -> tuple[int, frozenset[int | None]] 
     return min(leaf.quiet_us for leaf in leaves), frozenset(leaf.column for leaf in leaves)
 
 
-def _gate(rules: Sequence[CompiledRule]) -> tuple[float, float]:
-    gates = [limit.gate() for rule in rules for limit in rule.limits]
-    low = max(gate[0] for gate in gates)
-    high = min(gate[1] for gate in gates)
+def _prefilter_range(rules: Sequence[CompiledRule]) -> tuple[float, float]:
+    ranges = [limit.prefilter_range() for rule in rules for limit in rule.limits]
+    low = max(low for low, _ in ranges)
+    high = min(high for _, high in ranges)
     return (
-        low + abs(low) * _HAIR + _NOTHING if math.isfinite(low) else low,
-        high - abs(high) * _HAIR - _NOTHING if math.isfinite(high) else high,
+        low + abs(low) * _TOLERANCE + _SMALLEST if math.isfinite(low) else low,
+        high - abs(high) * _TOLERANCE - _SMALLEST if math.isfinite(high) else high,
     )

@@ -1,8 +1,7 @@
-"""The leaves of a condition, compiled: each says of a moment whether it raises, and whether it still holds.
+"""Evaluates the leaves of a condition at a time: whether each raises, and whether it still holds. Pure.
 
-Three answers: true, false, and not known. What is not known neither fires nor resolves anything. How they are
-combined is the business of `app.rules.engine.condition_combinations`. Pure: a view and a time are all that a
-leaf looks at.
+There are three answers: true, false and unknown. An unknown answer neither fires nor resolves anything.
+`condition_combinations` combines leaves. A leaf reads only the view and the time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,22 +14,22 @@ from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict, Value
 from app.rules.engine.value_windows import BoxEvent, EventMatcher, RuleLookback, WindowSpec
 
 type ConditionView = Any
-"""A BoxView, or for a rule on the site as a whole a SiteView: which one, the compiler has seen to."""
+"""A BoxView, or a SiteView for a rule on a whole site. The compiler guarantees the right one."""
 
 
 class ConditionCause(NamedTuple):
     """The part of a condition that decided.
 
     Attributes:
-        metric: the metric that it looks at, if it does.
-        value: what the metric, or its function, came to; of an event its confidence.
-        threshold, clear: what it was compared with.
-        function: such as `mean`; None for a plain value.
-        window_us: how far back it looks.
-        path: where it stands in the rule, such as `levels/0/condition/all/1`.
-        event: the event's `type`, `time_us`, `confidence`, `class` and `model`.
-        boxes: keys of the boxes that raise it, for a rule on the site as a whole.
-        figure: of an index its `method` with `version`, titles, `period`, `unit`, `coverage` and class.
+        metric: the metric, if it has one.
+        value: the value of the metric or its aggregate; for an event its confidence.
+        threshold, clear: the numbers that the value was compared with.
+        function: the aggregate function, such as `mean`; None for a plain value.
+        window_us: the length of the window (µs).
+        path: its path in the rule, such as `levels/0/condition/all/1`.
+        event: the `type`, `time_us`, `confidence`, `class` and `model` of the event.
+        boxes: the keys of the boxes that raise it, for a rule on a whole site.
+        figure: for an index: `method` with `version`, titles, `period`, `unit`, `coverage` and class.
     """
 
     metric: str | None
@@ -50,68 +49,68 @@ class CompiledNode(Protocol):
 
     @property
     def path(self) -> str:
-        """Where it stands in the rule."""
+        """Its path in the rule."""
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
-        """Tell whether it raises at a time, and whether it still holds."""
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+        """Evaluate whether it raises at a time, and whether it still holds."""
 
     def due(self, view: ConditionView, after_us: int) -> int | None:
-        """The first time after this one at which the answer may be another though nothing comes."""
+        """Find the first time after `after_us` at which the answer may change without a sample."""
 
     def until(self, view: ConditionView, at_us: int) -> int | None:
-        """Up to when what it says at a time stays true though nothing comes; None: for ever."""
+        """Find until when the answer at a time stays valid without a sample; None: for ever."""
 
     def cause(self, view: ConditionView, at_us: int) -> ConditionCause:
-        """What to say of it to people."""
+        """Describe the cause for people."""
 
     def parts(self) -> Iterator["CompiledNode"]:
-        """Itself and all that is in it."""
+        """Yield itself and all of its parts."""
 
     def needs(self) -> RuleLookback:
-        """How far it alone looks back."""
+        """The look-back of this part alone."""
 
 
 class CompiledLeaf:
-    """What parts without parts of their own have in common."""
+    """The common base of all leaves."""
 
     __slots__ = ()
 
     def parts(self) -> Iterator[Any]:
-        """Itself."""
+        """Yield itself."""
         yield self
 
     def due(self, view: ConditionView, after_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
-        """Nothing changes it but what comes."""
+        """Only samples and events change it."""
         return None
 
     def until(self, view: ConditionView, at_us: int) -> int | None:
-        """Up to when it stays true: until it is due."""
+        """It stays valid until it is due."""
         due = self.due(view, at_us)
         return None if due is None else due - 1
 
     def needs(self) -> RuleLookback:
-        """It looks back at nothing."""
+        """It needs no look-back."""
         return RuleLookback()
 
 
 @dataclass(frozen=True, slots=True)
 class ValueLeaf(CompiledLeaf):
-    """The newest value of a metric, against a limit; not known once it is older than `max_age_us`."""
+    """Compares the newest value of a metric with a limit. Older than `max_age_us`, it is unknown."""
 
     path: str
     column: int
     limit: ValueLimit
     max_age_us: int
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
-        """Of the newest value."""
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
+        """Evaluate the newest value."""
         known = view.value(self.column)
         if known is None or at_us - known[1] > self.max_age_us:
             return UNKNOWN_VERDICT
-        return self.limit.judge(known[0])
+        return self.limit.evaluate(known[0])
 
     def until(self, view: BoxView, at_us: int) -> int | None:
-        """As long as the value is not too old."""
+        """It stays valid until the value is too old."""
         time_us = view.time(self.column)
         return None if time_us == NEVER or at_us - time_us > self.max_age_us else time_us + self.max_age_us
 
@@ -133,10 +132,10 @@ class ValueLeaf(CompiledLeaf):
 
 @dataclass(frozen=True, slots=True)
 class WindowLeaf(CompiledLeaf):
-    """What a metric comes to over a window, against a limit.
+    """Compares an aggregate of a metric over a window with a limit.
 
-    Not known until the values span three quarters of the window, or as long as fewer than `coverage` percent
-    of those that were due came; but for extremes that more values could not take back.
+    It is unknown until the values span three quarters of the window and reach the `coverage` in percent.
+    `certain` functions are exempt if they raise: more values cannot reverse an extreme.
     """
 
     path: str
@@ -150,32 +149,32 @@ class WindowLeaf(CompiledLeaf):
     def _value(self, view: BoxView, at_us: int) -> tuple[float | None, bool]:
         window = view.history.windows[self.span]
         window.move(at_us)
-        speaks = window.spans() and (
+        is_complete = window.spans() and (
             self.coverage is None or window.covers(self.coverage, view.facts.interval_s * 1_000_000)
         )
-        return window.come_to(self.function, self.percentile), speaks
+        return window.aggregate(self.function, self.percentile), is_complete
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
-        """Of what the window comes to."""
-        value, speaks = self._value(view, at_us)
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
+        """Evaluate the aggregate of the window."""
+        value, is_complete = self._value(view, at_us)
         if value is None:
             return UNKNOWN_VERDICT
-        verdict = self.limit.judge(value)
-        if speaks or (self.certain and verdict[0]):
+        verdict = self.limit.evaluate(value)
+        if is_complete or (self.certain and verdict[0]):
             return verdict
         return UNKNOWN_VERDICT
 
     def until(self, view: BoxView, at_us: int) -> int | None:  # noqa: ARG002 (the protocol's)
-        """As long as no value leaves the window."""
+        """It stays valid until a value leaves the window."""
         oldest = view.history.windows[self.span].oldest_us
         return None if oldest is None else oldest + self.span.window_us - 1
 
     def needs(self) -> RuleLookback:
-        """Its window."""
+        """The look-back of its window."""
         return RuleLookback(frozenset({self.span}))
 
     def cause(self, view: BoxView, at_us: int) -> ConditionCause:
-        """What the window comes to."""
+        """The aggregate of the window."""
         value, _ = self._value(view, at_us)
         limit = self.limit
         return ConditionCause(
@@ -193,14 +192,14 @@ class WindowLeaf(CompiledLeaf):
 
 @dataclass(frozen=True, slots=True)
 class SilenceLeaf(CompiledLeaf):
-    """No sample of a box, or none with a metric, for a while. Not known of what was never heard."""
+    """Detects that a box sent no sample, or none with a metric. Unknown before the first sample."""
 
     path: str
     column: int | None
     quiet_us: int
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
-        """Of the time since the newest value."""
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
+        """Evaluate the time since the newest value."""
         last = view.time(self.column)
         if last == NEVER:
             return UNKNOWN_VERDICT
@@ -208,13 +207,13 @@ class SilenceLeaf(CompiledLeaf):
         return silent, silent
 
     def due(self, view: BoxView, after_us: int) -> int | None:
-        """When the silence has lasted long enough."""
+        """The time at which the silence is long enough."""
         last = view.time(self.column)
-        ripe = last + self.quiet_us
-        return ripe if last != NEVER and ripe > after_us else None
+        due_us = last + self.quiet_us
+        return due_us if last != NEVER and due_us > after_us else None
 
     def cause(self, view: BoxView, at_us: int) -> ConditionCause:
-        """How many seconds it has lasted, against how many it may."""
+        """The duration of the silence and its limit, in seconds."""
         last = view.time(self.column)
         seconds = None if last == NEVER else (at_us - last) / 1_000_000
         metric = None if self.column is None else COLUMNS[self.column]
@@ -224,7 +223,7 @@ class SilenceLeaf(CompiledLeaf):
 
 @dataclass(frozen=True, slots=True)
 class EventLeaf(CompiledLeaf):
-    """At least `count` events of a type within a window, each with a candidate that fits."""
+    """Holds for at least `count` events of a type within a window, each with a matching candidate."""
 
     path: str
     kind: str
@@ -235,35 +234,35 @@ class EventLeaf(CompiledLeaf):
     model: str | None = None
 
     def _found(self, view: BoxView, at_us: int) -> Sequence[BoxEvent]:
-        return view.history.fitting(self._asked(), at_us - self.window_us, at_us)
+        return view.history.fitting(self._matcher(), at_us - self.window_us, at_us)
 
-    def _asked(self) -> EventMatcher:
+    def _matcher(self) -> EventMatcher:
         return EventMatcher(self.kind, self.confidence, self.class_, self.model)
 
-    def judge(self, view: BoxView, at_us: int) -> ConditionVerdict:
-        """Of how many there were."""
+    def evaluate(self, view: BoxView, at_us: int) -> ConditionVerdict:
+        """Evaluate the number of matching events."""
         enough = len(self._found(view, at_us)) >= self.count
         return enough, enough
 
     def due(self, view: BoxView, after_us: int) -> int | None:
-        """When one of the events leaves the window."""
+        """The time at which the next event leaves the window."""
         leaving = view.history.next_event_us(self.kind, after_us - self.window_us)
         return None if leaving is None else leaving + self.window_us
 
     def needs(self) -> RuleLookback:
-        """Its window."""
+        """The look-back of its window."""
         return RuleLookback(events={self.kind: self.window_us})
 
     def cause(self, view: BoxView, at_us: int) -> ConditionCause:
-        """The newest event that fits."""
+        """The newest matching event."""
         found = self._found(view, at_us)
         if not found:
             return ConditionCause(
                 None, None, self.confidence, None, None, self.window_us, self.path, None, ()
             )
         event = found[-1]
-        fit = self._asked().best(event) or {}
-        told = {
+        fit = self._matcher().best(event) or {}
+        details = {
             "type": self.kind,
             "time_us": event.time_us,
             "confidence": fit.get("confidence"),
@@ -272,5 +271,5 @@ class EventLeaf(CompiledLeaf):
         }
         confidence = fit.get("confidence")
         return ConditionCause(
-            None, confidence, self.confidence, None, None, self.window_us, self.path, told, ()
+            None, confidence, self.confidence, None, None, self.window_us, self.path, details, ()
         )

@@ -1,7 +1,7 @@
-"""How the parts of a condition are combined: `all`, `any`, `not`, and over the boxes of a site.
+"""Combines the parts of a condition: `all`, `any`, `not`, and counts over the boxes of a site. Pure.
 
-By Kleene's rules for three answers. A `not` raises when what is in it has cleared, and holds until that
-raises: a band of hysteresis stays one. Pure.
+It follows Kleene's three-valued logic. A `not` raises when its part has cleared, and holds until its part
+raises: so it keeps a hysteresis band.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def _not(answer: bool | None) -> bool | None:  # noqa: FBT001 (an answer, not a 
 
 
 class _Branch:
-    """What parts with parts have in common."""
+    """The common base of all nodes that contain nodes."""
 
     __slots__ = ()
     nodes: tuple[CompiledNode, ...]
@@ -53,34 +53,34 @@ class _Branch:
 
     def cause(self, view: ConditionView, at_us: int) -> ConditionCause:
         for node in self.nodes:
-            if node.judge(view, at_us)[0]:
+            if node.evaluate(view, at_us)[0]:
                 return node.cause(view, at_us)
         return self.nodes[0].cause(view, at_us)
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf(_Branch):
-    """Each of them."""
+    """Holds if all nodes hold."""
 
     path: str
     nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
-        """Kleene's and."""
-        verdicts = [node.judge(view, at_us) for node in self.nodes]
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+        """Combine by Kleene's conjunction."""
+        verdicts = [node.evaluate(view, at_us) for node in self.nodes]
         return _all([raises for raises, _ in verdicts]), _all([holds for _, holds in verdicts])
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf(_Branch):
-    """One of them at least."""
+    """Holds if at least one node holds."""
 
     path: str
     nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
-        """Kleene's or."""
-        verdicts = [node.judge(view, at_us) for node in self.nodes]
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+        """Combine by Kleene's disjunction."""
+        verdicts = [node.evaluate(view, at_us) for node in self.nodes]
         return (
             _not(_all([_not(raises) for raises, _ in verdicts])),
             _not(_all([_not(holds) for _, holds in verdicts])),
@@ -89,41 +89,41 @@ class AnyOf(_Branch):
 
 @dataclass(frozen=True, slots=True)
 class NegatedNode(_Branch):
-    """The contrary: raises when what is in it has cleared."""
+    """Negates its node: raises when the node has cleared."""
 
     path: str
     nodes: tuple[CompiledNode, ...]
 
-    def judge(self, view: ConditionView, at_us: int) -> ConditionVerdict:
-        """Both sides turned round, and exchanged."""
-        raises, holds = self.nodes[0].judge(view, at_us)
+    def evaluate(self, view: ConditionView, at_us: int) -> ConditionVerdict:
+        """Negate both answers and swap them."""
+        raises, holds = self.nodes[0].evaluate(view, at_us)
         return _not(holds), _not(raises)
 
 
 @dataclass(frozen=True, slots=True)
 class NamedBoxNode(_Branch):
-    """A leaf that names its box, in a rule on the site as a whole."""
+    """Evaluates a leaf on the box that it names, in a rule on a whole site."""
 
     path: str
     box: str
     nodes: tuple[CompiledNode, ...]
 
     def takes(self, box: BoxFacts) -> bool:
-        """Tell whether it looks at a box."""
+        """Return whether it reads a box."""
         return box.id == self.box
 
-    def judge(self, view: SiteView, at_us: int) -> ConditionVerdict:
-        """As the box gives it; not known of a box that is not there."""
+    def evaluate(self, view: SiteView, at_us: int) -> ConditionVerdict:
+        """Evaluate the leaf on its box; unknown if the site does not have the box."""
         member = view.named(self.box)
-        return UNKNOWN_VERDICT if member is None else self.nodes[0].judge(member, at_us)
+        return UNKNOWN_VERDICT if member is None else self.nodes[0].evaluate(member, at_us)
 
     def due(self, view: SiteView, after_us: int) -> int | None:
-        """As the box gives it."""
+        """The due time of its box."""
         member = view.named(self.box)
         return None if member is None else self.nodes[0].due(member, after_us)
 
     def cause(self, view: SiteView, at_us: int) -> ConditionCause:
-        """As the box gives it."""
+        """The cause on its box."""
         member = view.named(self.box)
         if member is None:
             return ConditionCause(None, None, None, None, None, None, self.path, None, ())
@@ -132,7 +132,7 @@ class NamedBoxNode(_Branch):
 
 @dataclass(frozen=True, slots=True)
 class BoxQuorum(_Branch):
-    """At least so many boxes of a site, or such a share of them."""
+    """Holds if a number or share of the boxes of a site meets a condition."""
 
     path: str
     nodes: tuple[CompiledNode, ...]
@@ -141,23 +141,23 @@ class BoxQuorum(_Branch):
     scope: CompiledScope | None = None
 
     def takes(self, box: BoxFacts) -> bool:
-        """Tell whether it looks at a box."""
+        """Return whether it reads a box."""
         return self.scope is None or self.scope.takes(box)
 
     def _members(self, view: SiteView) -> list[BoxView]:
         return [member for member in view.members.values() if self.takes(member.facts)]
 
-    def judge(self, view: SiteView, at_us: int) -> ConditionVerdict:
-        """Counted: not known as long as those that are not known could decide it."""
-        tally, total = self._tally(view)
-        raises, holds = tally.count(view.news, at_us)
+    def evaluate(self, view: SiteView, at_us: int) -> ConditionVerdict:
+        """Compare the counts; unknown as long as unknown boxes could decide."""
+        counter, total = self._counter(view)
+        raises, holds = counter.count(view.moved_keys, at_us)
         return self._enough(raises, total), self._enough(holds, total)
 
-    def _tally(self, view: SiteView) -> tuple[BoxCounter, int]:
-        known: tuple[BoxCounter, int] | None = view.tallies.get(id(self))
+    def _counter(self, view: SiteView) -> tuple[BoxCounter, int]:
+        known: tuple[BoxCounter, int] | None = view.counters.get(id(self))
         if known is None:
             members = {key: member for key, member in view.members.items() if self.takes(member.facts)}
-            known = view.tallies[id(self)] = BoxCounter(self.nodes[0], members), len(members)
+            known = view.counters[id(self)] = BoxCounter(self.nodes[0], members), len(members)
         return known
 
     def _enough(self, count: BoxCount, total: int) -> bool | None:
@@ -171,13 +171,13 @@ class BoxQuorum(_Branch):
         return count >= (self.at_least or 1)
 
     def due(self, view: SiteView, after_us: int) -> int | None:
-        """The first of any box."""
-        return self._tally(view)[0].due(view.news, after_us)
+        """The first due time of any box."""
+        return self._counter(view)[0].due(view.moved_keys, after_us)
 
     def cause(self, view: SiteView, at_us: int) -> ConditionCause:
-        """Of the first box that raises it, and which ones do."""
+        """The cause on the first box that raises, with the keys of all boxes that do."""
         members = self._members(view)
-        raising = [member for member in members if self.nodes[0].judge(member, at_us)[0]]
+        raising = [member for member in members if self.nodes[0].evaluate(member, at_us)[0]]
         chosen = next(iter(raising or members), None)
         if chosen is None:
             return ConditionCause(None, None, None, None, None, None, self.path, None, ())

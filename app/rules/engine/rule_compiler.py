@@ -1,6 +1,6 @@
-"""From a stored rule to one that can be evaluated on a box: its attributes looked up, its hours in its zone.
+"""Compiles a stored rule for a box: resolves its attributes and the time zone of its active hours. Pure.
 
-Owns the reading of definitions; what is read was validated when it was stored. Pure.
+Stored definitions were validated; a malformed one raises.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,25 +21,22 @@ from app.rules.indicators.indicator_conditions import IndexLeaf, rank_band
 from app.rules.indicators.indicator_query import IndexQuery, parse_index_query
 
 MAX_AGE: Final = "PT1H"
-"""How old a value may be, where a rule does not say."""
+"""The default of `max_age`: an older value is unknown."""
 
 EVENT_WINDOW: Final = "PT5M"
-"""How far back events are counted, where a condition does not say."""
-
-# Gates look at values before they are rounded as they are stored: a hair's breadth wider is always right.
-_HAIR: Final = 1e-6
+"""The default window in which events are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledLevel:
-    """One step of a rule's ladder, with a condition of its own.
+    """A level of a rule: a severity with its condition.
 
     Attributes:
         severity: info, warning or critical.
         node: the condition.
-        for_us: how long it has to raise before the level fires (µs of measurement time).
-        repeat: how many times in a row it has to be found raised.
-        keep_us: how long it has to be cleared before the level ends (µs).
+        for_us: how long it must hold before the level fires (µs of measurement time).
+        repeat: how many consecutive evaluations must raise.
+        keep_us: how long it must be cleared before the level ends (µs).
     """
 
     severity: str
@@ -51,36 +48,36 @@ class CompiledLevel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledRule:
-    """A rule, ready to be evaluated on a box, or on a site as a whole.
+    """A rule that can be evaluated on a box or on a whole site.
 
     Attributes:
         id: the rule.
         key: its id as text, the key of its state.
-        version: counts up with each change of the rule.
-        organisation_id: whose it is.
-        site_id: the site to whose boxes it applies.
-        name: for people.
-        dry_run: its alerts are told to nobody.
+        version: increases with each change of the rule.
+        organisation_id: the organisation of the rule.
+        site_id: the site of the rule.
+        name: its name.
+        dry_run: whether its alerts are recorded, but not delivered.
         levels: the least severe first.
-        hours: when it is active; None for always.
-        scope: to which boxes it applies; None for all.
-        escalations: (after µs, severity) of an alert that nobody acknowledges, the soonest first.
-        remind_us: how often people are reminded of one (µs).
-        attributes: names of the attributes that its numbers come from.
-        across: its parts that look at boxes of a site, where it is on the site as a whole.
-        column: the one column that all its levels compare plain values of; None where it needs a walk, as it
-            does where its hours end between two samples.
-        limits: what each level compares them with; empty where it needs a walk.
-        only: the one column that it looks at, where it looks at nothing else.
-        columns: every column that it looks at; all of them where it waits for a box's silence.
-        events: every type of event that it looks at.
-        silences: the columns whose silence it waits for (None: that of the box), each with how long (µs).
-        timed: it may change though nothing comes.
-        ripens: it may begin though nothing comes.
-        needs: what it looks back at.
-        asks: the indices that it looks at; where there are some, nothing else is, and no sample concerns it.
-        parts: how many parts its conditions have.
-        look_back_us: how long before its first moment anything matters to it.
+        hours: the active hours; None for always.
+        scope: the boxes that it applies to; None for all.
+        escalations: (after µs, severity) for unacknowledged alerts, the earliest first.
+        remind_us: the interval of reminders of an unacknowledged alert (µs).
+        attributes: the names of the attributes that its numbers come from.
+        across: the parts that read the boxes of a site; set for a rule on a whole site.
+        column: the column of a threshold rule, which compares plain values of one metric; None for a rule
+            that must evaluate every sample, such as one with active hours.
+        limits: the limit of each level of a threshold rule; else empty.
+        only: the column that it reads, if it reads nothing else.
+        columns: all columns that it reads; every column if it waits for the silence of a box.
+        events: all event types that it reads.
+        silences: (column, duration in µs) of each silence that it waits for; column None: any sample.
+        timed: whether it may change without a sample.
+        starts_without_input: whether it may begin without a sample.
+        needs: its look-back.
+        index_queries: the indices that it queries; such a rule reads no samples.
+        parts: the number of parts of its conditions.
+        look_back_us: how long before its first moment samples matter to it (µs).
     """
 
     id: UUID
@@ -104,9 +101,9 @@ class CompiledRule:
     events: frozenset[str]
     silences: frozenset[tuple[int | None, int]]
     timed: bool
-    ripens: bool
+    starts_without_input: bool
     needs: RuleLookback
-    asks: frozenset[IndexQuery]
+    index_queries: frozenset[IndexQuery]
     parts: int
     look_back_us: int
 
@@ -117,11 +114,11 @@ class CompiledRule:
 
     @property
     def whole_site(self) -> bool:
-        """Whether it is on the site as a whole."""
+        """Whether it is on a whole site."""
         return bool(self.across)
 
     def looks_at(self, box: BoxFacts) -> bool:
-        """Tell whether a rule on a site as a whole looks at a box."""
+        """Return whether a rule on a whole site reads a box."""
         return any(part.takes(box) for part in self.across)
 
 
@@ -136,18 +133,29 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
     timezone: str = "UTC",
     attributes: Attributes | None = None,
 ) -> CompiledRule:
-    """Compile a stored rule for boxes with these attributes at a site in this time zone.
+    """Compile a stored rule for boxes with the same attributes.
+
+    Args:
+        id: the rule.
+        version: its version.
+        organisation_id: its organisation.
+        site_id: its site.
+        name: its name.
+        definition: its stored definition.
+        dry_run: whether its alerts are not delivered.
+        timezone: the time zone of the site, for active hours.
+        attributes: the attributes of the boxes, or of the site for a rule on a whole site.
 
     Raises:
-        KeyError: an unknown metric or operator, or a missing field: it was not validated.
+        KeyError: the definition has an unknown metric or operator, or lacks a field: it was not validated.
         RejectedError: `invalid_duration`.
-        ValueError: what else cannot be understood.
+        ValueError: the definition is malformed in another way.
     """
     scope = compile_scope(definition.get("scope"))
-    owner = "" if _goes_by_one_column(definition) else str(id)
-    reader = _Reader(attributes or {}, _us(definition.get("max_age") or MAX_AGE), scope, owner)
+    owner = "" if _depends_on_one_column(definition) else str(id)
+    compiler = _DefinitionCompiler(attributes or {}, _us(definition.get("max_age") or MAX_AGE), scope, owner)
     levels = tuple(
-        reader.level(level, f"levels/{place}/condition") for place, level in enumerate(definition["levels"])
+        compiler.level(level, f"levels/{index}/condition") for index, level in enumerate(definition["levels"])
     )
     if not levels:
         raise ValueError("a rule without levels")
@@ -170,7 +178,7 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
             sorted((_us(step["after"]), step["severity"]) for step in definition.get("escalations") or ())
         ),
         remind_us=None if not definition.get("remind_every") else _us(definition["remind_every"]),
-        attributes=tuple(sorted(reader.asked)),
+        attributes=tuple(sorted(compiler.attribute_names)),
         across=tuple(part for part in parts if isinstance(part, BoxQuorum | NamedBoxNode)),
         column=(column := _only_column(levels) if spans is None else None),
         limits=() if column is None else tuple(_limits(levels)),
@@ -179,27 +187,27 @@ def compile_rule(  # noqa: PLR0917 (the columns of a row, given by name)
         events=events,
         silences=frozenset((part.column, part.quiet_us) for part in parts if isinstance(part, SilenceLeaf)),
         timed=any(isinstance(part, SilenceLeaf | EventLeaf) for part in parts),
-        # An event that leaves its window begins nothing, but for a `not`.
-        ripens=any(isinstance(part, SilenceLeaf) for part in parts)
+        # An event that leaves its window can begin an alert only under a `not`.
+        starts_without_input=any(isinstance(part, SilenceLeaf) for part in parts)
         or any(isinstance(part, EventLeaf) for part in parts)
         & any(isinstance(part, NegatedNode) for part in parts),
         needs=merge_lookbacks(part.needs() for part in parts),
-        asks=frozenset(part.ask for part in parts if isinstance(part, IndexLeaf)),
+        index_queries=frozenset(part.query for part in parts if isinstance(part, IndexLeaf)),
         parts=len(parts),
         look_back_us=0 if column is not None else max(map(_look_back, parts)),
     )
 
 
-def _goes_by_one_column(definition: Mapping[str, Any]) -> bool:
-    """Tell whether nothing but samples with one certain metric of a box brings a rule's clock forward."""
+def _depends_on_one_column(definition: Mapping[str, Any]) -> bool:
+    """Return whether only samples with one metric of a box advance the clock of a rule."""
     metrics: set[str | None] = set()
-    waiting = [level["condition"] for level in definition["levels"]]
-    while waiting:
-        part = waiting.pop()
+    stack = [level["condition"] for level in definition["levels"]]
+    while stack:
+        part = stack.pop()
         if "boxes" in part or part.get("box"):
             return False
         inner = part.get("all") or part.get("any") or ([part["not"]] if "not" in part else [])
-        waiting += inner
+        stack += inner
         if not inner:
             metrics.add(None if "event" in part or "index" in part else part.get("metric"))
     return len(metrics) == 1 and None not in metrics
@@ -230,7 +238,7 @@ def _columns(parts: Sequence[CompiledNode]) -> Iterator[int]:
 
 
 def _only_column(levels: Sequence[CompiledLevel]) -> int | None:
-    """The column of a rule that compares plain values of one metric, and can be gated by it."""
+    """Find the column of a threshold rule; None if the rule must evaluate every sample."""
     columns = {level.node.column if isinstance(level.node, ValueLeaf) else None for level in levels}
     return columns.pop() if len(columns) == 1 else None
 
@@ -242,7 +250,7 @@ def _limits(levels: Sequence[CompiledLevel]) -> Iterator[ValueLimit]:
 
 
 def merge_lookbacks(each: Iterator[RuleLookback]) -> RuleLookback:
-    """How far back all of them together look."""
+    """Merge look-backs into one that covers them all."""
     spans: set[WindowSpec] = set()
     events: dict[str, int] = {}
     for needs in each:
@@ -252,13 +260,13 @@ def merge_lookbacks(each: Iterator[RuleLookback]) -> RuleLookback:
     return RuleLookback(frozenset(spans), events)
 
 
-class _Reader:
-    """Reads the levels of one definition, for one set of attributes."""
+class _DefinitionCompiler:
+    """Compiles the levels of one definition for one set of attributes, and records the names it uses."""
 
     def __init__(
         self, attributes: Attributes, max_age_us: int, scope: CompiledScope | None, owner: str
     ) -> None:
-        self.asked: set[str] = set()
+        self.attribute_names: set[str] = set()
         self._owner = owner
         self._scope = scope
         self._attributes = attributes
@@ -278,7 +286,7 @@ class _Reader:
         for key, kind in (("all", AllOf), ("any", AnyOf)):
             if key in stored:
                 inner = stored[key]
-                nodes = tuple(self.node(part, f"{path}/{key}/{place}") for place, part in enumerate(inner))
+                nodes = tuple(self.node(part, f"{path}/{key}/{index}") for index, part in enumerate(inner))
                 return kind(path, nodes)
         if "not" in stored:
             return NegatedNode(path, (self.node(stored["not"], f"{path}/not"),))
@@ -329,14 +337,14 @@ class _Reader:
         )
 
     def _index(self, stored: Mapping[str, Any], path: str) -> IndexLeaf:
-        ask, band = parse_index_query(stored), stored.get("band")
+        query, band = parse_index_query(stored), stored.get("band")
         if band is None:
-            return IndexLeaf(path, ask, self._limit(stored))
+            return IndexLeaf(path, query, self._limit(stored))
         clear = stored.get("clear_band")
         limit = make_limit(
-            ">=", rank_band(ask.method, band), None if clear is None else rank_band(ask.method, clear)
+            ">=", rank_band(query.method, band), None if clear is None else rank_band(query.method, clear)
         )
-        return IndexLeaf(path, ask, limit, band)
+        return IndexLeaf(path, query, limit, band)
 
     def _limit(self, stored: Mapping[str, Any]) -> ValueLimit:
         operator = stored["operator"]
@@ -355,7 +363,7 @@ class _Reader:
         if not isinstance(stored, Mapping):
             return float(stored)
         name = stored["attribute"]
-        self.asked.add(name)
+        self.attribute_names.add(name)
         found = self._attributes.get(name)
         if isinstance(found, bool) or not isinstance(found, int | float):
             found = stored.get("default")

@@ -1,7 +1,7 @@
-"""What a condition looks at: a box as its samples left it, or all boxes of a site. Pure.
+"""Holds what conditions read: the latest values and history of a box, or all boxes of a site. Pure.
 
-A view is made from what is known of a box before a batch, and moves forward with each on-time value. Late
-values never get into one.
+A view starts with the state of a box before a batch and advances with each on-time value. Late values never
+enter it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,25 @@ from app.rules.engine.value_windows import BoxEvent, BoxHistory, RuleLookback
 from app.timeseries.storage.sample_columns import round_to_float32
 
 _EVERY: Final = tuple(range(len(COLUMNS)))
-# After so many it is cheaper to count anew than to remember.
-_NEWS: Final = 100_000
+# Counting all boxes again is cheaper than a longer list.
+_MOVED_LIMIT: Final = 100_000
 NEVER: Final = -1
-"""The time of what never was."""
+"""The time of something that never happened."""
 
 type Attributes = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class BoxFacts:
-    """What a rule may ask of a box beside its samples.
+    """The registry data of a box that rules use.
 
     Attributes:
-        key: what the hypertable refers to.
-        id: its name on every topic.
-        interval_s: how often it samples, in seconds.
-        kind: what sort of box it is, if anybody said.
-        tags: what it is marked with.
-        attributes: name → number or text; the site's are already under them.
+        key: its key in the hypertable.
+        id: its id in topics and in the API.
+        interval_s: its sampling interval (s).
+        kind: its kind, if set.
+        tags: its tags.
+        attributes: name → number or text, merged over the attributes of the site.
     """
 
     key: int
@@ -44,14 +44,14 @@ class BoxFacts:
 
 @dataclass(frozen=True, slots=True)
 class CompiledScope:
-    """Which boxes of a site are meant: those that fit each of the lists that are given."""
+    """Selects boxes of a site: a box must match each list that is given."""
 
     boxes: frozenset[str] | None = None
     kinds: frozenset[str] | None = None
     tags: frozenset[str] | None = None
 
     def takes(self, box: BoxFacts) -> bool:
-        """Tell whether a box is meant."""
+        """Return whether the scope includes a box."""
         return (
             (self.boxes is None or box.id in self.boxes)
             and (self.kinds is None or box.kind in self.kinds)
@@ -60,7 +60,7 @@ class CompiledScope:
 
 
 def compile_scope(definition: Mapping[str, Sequence[str]] | None) -> CompiledScope | None:
-    """Compile a stored scope; None means every box."""
+    """Compile a stored scope; None selects every box."""
     if not definition:
         return None
     given = {name: frozenset(definition[name]) for name in ("boxes", "kinds", "tags") if definition.get(name)}
@@ -68,15 +68,15 @@ def compile_scope(definition: Mapping[str, Sequence[str]] | None) -> CompiledSco
 
 
 class BoxView:
-    """A box at one moment of its measurement time.
+    """The state of a box at one moment of measurement time.
 
     Attributes:
         facts: the box.
-        values: column → (value as stored, time in µs) of the newest on-time value.
-        newest_us: time of the newest on-time value, NEVER where there was none.
-        history: as far back as its rules look.
-        needs: how far that is.
-        columns: those that anybody looks at; others do not move it.
+        values: column → (value, time in µs) of the newest on-time value.
+        newest_us: the time of the newest on-time value; NEVER without one.
+        history: the windows and events that its rules need.
+        needs: the look-back of its rules.
+        columns: the columns that rules read; other columns do not advance the view.
     """
 
     __slots__ = ("columns", "events_us", "facts", "history", "needs", "newest_us", "values")
@@ -101,19 +101,19 @@ class BoxView:
         }
 
     def value(self, column: int) -> tuple[float, int] | None:
-        """The newest value of a column, as stored, and its time; None where there was none."""
+        """The newest value of a column, rounded as it is stored, and its time; None without one."""
         known = self.values.get(column)
         return None if known is None else (round_to_float32(column, known[0]), known[1])
 
     def time(self, column: int | None) -> int:
-        """The time of the newest value of a column, or of any; NEVER where there was none."""
+        """The time of the newest value of a column, or of any column; NEVER without one."""
         if column is None:
             return self.newest_us
         known = self.values.get(column)
         return NEVER if known is None else known[1]
 
     def fresh(self, time_us: int, values: Sequence[float | None]) -> list[int]:
-        """Of which columns a sample is on time: newer than what is known of them. None: it is late."""
+        """List the columns on which a sample is on time: newer than their newest value."""
         known = self.values
         return [
             column
@@ -124,12 +124,12 @@ class BoxView:
     def take(
         self, time_us: int, values: Sequence[float | None], fresh: Sequence[int] | None = None
     ) -> Sequence[int]:
-        """Move forward with a sample; returns the columns of which it was on time, none if it was late.
+        """Advance with a sample, and return the columns on which it is on time; none if it is late.
 
         Args:
-            time_us: when it was measured.
+            time_us: the measurement time (µs since the epoch).
             values: in the order of COLUMNS.
-            fresh: what the method of that name says of it, where the caller has asked already.
+            fresh: the result of `fresh` for this sample, if the caller has it already.
         """
         if fresh is None:
             fresh = self.fresh(time_us, values)
@@ -146,11 +146,11 @@ class BoxView:
         return fresh
 
     def event_on_time(self, kind: str, time_us: int) -> bool:
-        """Tell whether rules look at events of this type, and this one is newer than all of it."""
+        """Return whether rules read events of this type, and this one is newer than the previous ones."""
         return kind in self.needs.events and time_us > self.events_us.get(kind, NEVER)
 
     def take_event(self, kind: str, event: BoxEvent) -> bool:
-        """Move forward with an event; False where no rule looks at its type, or it was late."""
+        """Advance with an event; False if no rule reads its type, or it is late."""
         if not self.event_on_time(kind, event.time_us):
             return False
         self.history.add_event(kind, event, self.needs.events[kind])
@@ -159,29 +159,29 @@ class BoxView:
 
 
 class SiteView:
-    """All boxes of a site, for the rules on it as a whole.
+    """The state of all boxes of a site, for rules on the whole site.
 
     Attributes:
         members: box key → its view.
-        news: keys of the boxes that moved forward, in order: for who counts.
-        tallies: what is counted, by who counts.
+        moved_keys: the keys of boxes that advanced, in order; counters read it incrementally.
+        counters: the box counter of each node, by the id of the node.
     """
 
-    __slots__ = ("_by_id", "members", "news", "tallies")
+    __slots__ = ("_by_id", "counters", "members", "moved_keys")
 
     def __init__(self, members: Mapping[int, BoxView]) -> None:
         self.members = members
-        self.news: list[int] = []
-        self.tallies: dict[int, Any] = {}
+        self.moved_keys: list[int] = []
+        self.counters: dict[int, Any] = {}
         self._by_id = {view.facts.id: view for view in members.values()}
 
     def moved(self, key: int) -> None:
-        """Take note that a box moved forward."""
-        if len(self.news) >= _NEWS:
-            self.tallies.clear()
-            self.news.clear()
-        self.news.append(key)
+        """Record that a box advanced."""
+        if len(self.moved_keys) >= _MOVED_LIMIT:
+            self.counters.clear()
+            self.moved_keys.clear()
+        self.moved_keys.append(key)
 
     def named(self, box_id: str) -> BoxView | None:
-        """The box of this id, if it is of the site."""
+        """Find the view of a box by its id."""
         return self._by_id.get(box_id)

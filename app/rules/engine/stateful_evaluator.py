@@ -1,9 +1,10 @@
-"""The way of samples and events, one after the other, through the rules that have to see each of them.
+"""Evaluates rules that must see every sample and event in order. Pure.
 
-Windows, silence, events, several metrics, several boxes: what such a rule says depends on more than the value
-at hand. Before each sample comes what was due before it: a silence that had lasted long enough, an event that
-left its window, active hours that ended. Each of these acts at the very time at which it was due, whoever
-brings the clock there, a later sample or a tick. Pure: no clock, no database.
+Such rules depend on more than one value: windows, silence, events, several metrics or several boxes.
+
+Before each sample it runs the timers that were due: a silence that became long enough, an event that left its
+window, active hours that ended. Each acts at the time at which it was due, whether a later sample or a tick
+triggers it. It reads no clock and no database.
 """
 
 import math
@@ -30,22 +31,22 @@ from app.rules.engine.snapshot import NEVER, BoxView, SiteView
 from app.rules.engine.value_windows import BoxEvent
 
 LAST_ORDER: Final = math.inf
-"""The order of what comes after all that came."""
-# How far back hours still begin something: before a sample, which may have waited as long as Vigie was down;
-# and before a tick, which comes every second.
+"""The order of transitions that follow all input."""
+# How far back the start of active hours may begin an alert. Before a sample: a week, as samples wait while
+# Vigie is down. Before a tick: a day, as ticks follow each second.
 _BEFORE_SAMPLE_US: Final = 7 * 86_400_000_000
 _BEFORE_TICK_US: Final = 86_400_000_000
 
 
 class EvaluatorInput(NamedTuple):
-    """Something that came: a sample, or an event.
+    """A sample or an event.
 
     Attributes:
-        order: its place among all that came; goes with its transitions.
-        box_key: whose it is.
-        time_us: when it was measured.
-        values: of a sample, in the order of COLUMNS.
-        event: of an event, its type and what is known of it.
+        order: its position in the input; copied to its transitions.
+        box_key: the box that sent it.
+        time_us: the measurement time (µs since the epoch).
+        values: the values of a sample, in the order of COLUMNS.
+        event: the type and data of an event.
     """
 
     order: float
@@ -57,7 +58,7 @@ class EvaluatorInput(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class BoxEvaluation:
-    """A box on its way: what is known of it, its rules and their states."""
+    """A box under evaluation: its view, its rules and their states."""
 
     view: BoxView
     rules: BoxRuleSet
@@ -67,10 +68,9 @@ class BoxEvaluation:
 
 @dataclass(slots=True, eq=False)
 class SiteEvaluation:
-    """A site on its way: its boxes, the rules on it as a whole, and their states.
+    """A site under evaluation: its boxes, the rules on the whole site, and their states.
 
-    `clocks`: rule key → the newest time of anything that the rule looks at, found out when it is first asked
-    for.
+    `clocks`: rule key → the newest time of anything that the rule reads, computed lazily.
     """
 
     view: SiteView
@@ -83,18 +83,18 @@ class SiteEvaluation:
 type RuleEvaluation = BoxEvaluation | SiteEvaluation
 
 type OrderedTransitions = list[tuple[float, AlertTransition]]
-"""Transitions, each with the order of what brought it about."""
+"""Transitions, each with the order of the input that caused it."""
 
 
 class StatefulEvaluator:
-    """One way, of one box or of all boxes of a site.
+    """Evaluates the input of one box, or of all boxes of a site, in order.
 
     Args:
-        boxes: the boxes of which something came, or whose time has come.
-        site: the site, where it has rules on it as a whole.
+        boxes: the boxes with input or due timers.
+        site: the site, if it has rules on the whole site.
         new_alert_id: called once for each alert that fires.
-        live: people are told. Active hours that were over long before what brings the clock forward begin
-            nothing any more: of a box that has been silent for years each night would be an alert.
+        live: whether alerts notify people. Then active hours that ended long ago begin no alert: a box that
+            was silent for years would raise one for each night.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class StatefulEvaluator:
         self._new_alert_id = new_alert_id
 
     def take(self, seen: EvaluatorInput) -> None:
-        """Go on with one thing that came. What is late changes nothing."""
+        """Evaluate a sample or an event. Late input changes nothing."""
         track = self.boxes[seen.box_key]
         view = track.view
         fresh: Sequence[int] = ()
@@ -134,64 +134,66 @@ class StatefulEvaluator:
             view.take(seen.time_us, seen.values, fresh)
         elif seen.event is not None:
             view.take_event(*seen.event)
-        for rule in track.rules.walked:
+        for rule in track.rules.stateful:
             if not rule.columns.isdisjoint(fresh) or kind in rule.events:
-                self._judge(rule, track, _clock(rule, track), seen.order, refutes=rule.key in refuted)
+                self._evaluate(rule, track, _clock(rule, track), seen.order, refutes=rule.key in refuted)
         if self.site is not None:
-            self._judge_site(self.site, view, fresh, kind, seen.order, refuted)
+            self._evaluate_site(self.site, view, fresh, kind, seen.order, refuted)
 
     def catch_up(self, until_us: int) -> None:
-        """Let all happen that is due up to a time, that time included."""
+        """Run all timers that are due up to a time, inclusive."""
         for key in self.boxes:
             self.catch_up_box(key, until_us)
         self.catch_up_site(until_us)
 
     def catch_up_box(self, key: int, until_us: int) -> None:
-        """The same for what is due to one box."""
+        """Run the due timers of one box."""
         self._catch_up_box(self.boxes[key], until_us, LAST_ORDER, until_us - _BEFORE_TICK_US)
 
     def catch_up_site(self, until_us: int) -> None:
-        """The same for what is due to the site as a whole."""
+        """Run the due timers of the rules on the whole site."""
         if self.site is not None:
             self._catch_up_site(self.site, until_us, LAST_ORDER, until_us - _BEFORE_TICK_US)
 
-    def look_again(self) -> None:
-        """Judge the site as it is: boxes may have left it, or be others by now.
+    def reevaluate_site(self) -> None:
+        """Evaluate the rules on the whole site again, after its boxes changed.
 
-        What begins with samples alone waits for the next one. Who takes over from one that died does not know
-        which sites had to be looked at again, but for those on which something has begun, or may without one.
+        Rules at rest that only samples can start wait for the next sample. A process that takes over from a
+        crashed one cannot know which of their sites changed.
         """
         site = self.site
         for rule in () if site is None else site.rules:
-            if site is None or (_at_rest(rule, site) and not rule.ripens):
+            if site is None or (_at_rest(rule, site) and not rule.starts_without_input):
                 continue
-            if (at_us := _looked(rule, site)) != NEVER:
-                self._judge(rule, site, at_us, LAST_ORDER, counts=False)
+            if (at_us := _find_evaluated_us(rule, site)) != NEVER:
+                self._evaluate(rule, site, at_us, LAST_ORDER, counts=False)
 
     def drop_gone(self, time_us: int) -> None:
-        """End the states of rules that are gone; of the boxes' gated rules too."""
+        """End the states of rules that no longer apply, threshold rules of boxes included."""
         for track in (*self.boxes.values(), *(() if self.site is None else (self.site,))):
             for key in [key for key in track.state if not _is_known(key, track)]:
-                told = resolve_removed_rule(key, track.state.pop(key), time_us, _key_of(track))
+                transition = resolve_removed_rule(key, track.state.pop(key), time_us, _key_of(track))
                 track.changed = True
-                if told is not None:
-                    self.found.append((NEVER, told))
+                if transition is not None:
+                    self.found.append((NEVER, transition))
 
     def _refuted(self, track: BoxEvaluation, fresh: Sequence[int]) -> frozenset[str]:
-        """The rules that a tick looked at when there was a silence, which this sample ends."""
-        ways: list[tuple[Sequence[CompiledRule], RuleStates]] = [(track.rules.walked, track.state)]
+        """Find the rules that a timer evaluated during a silence that this sample disproves."""
+        rules_and_states: list[tuple[Sequence[CompiledRule], RuleStates]] = [
+            (track.rules.stateful, track.state)
+        ]
         if self.site is not None:
-            ways.append((self.site.rules, self.site.state))
+            rules_and_states.append((self.site.rules, self.site.state))
         return frozenset(
             rule.key
-            for rules, states in ways
+            for rules, states in rules_and_states
             for rule in rules
             if rule.silences
-            and (looked_us := split_state(states.get(rule.key))[1]) != NEVER
-            and _was_silent(rule, track.view, fresh, looked_us)
+            and (evaluated_us := split_state(states.get(rule.key))[1]) != NEVER
+            and _was_silent(rule, track.view, fresh, evaluated_us)
         )
 
-    def _judge_site(  # noqa: PLR0917 (called for every sample of a site)
+    def _evaluate_site(  # noqa: PLR0917 (called for every sample of a site)
         self,
         site: SiteEvaluation,
         view: BoxView,
@@ -200,12 +202,12 @@ class StatefulEvaluator:
         order: float,
         refuted: frozenset[str],
     ) -> None:
-        """Look at the rules on the site as a whole that something fresh of one box concerns."""
+        """Evaluate the rules on the whole site that read the new input of one box."""
         site.view.moved(view.facts.key)
         for rule in site.rules:
             if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
                 at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
-                self._judge(rule, site, at_us, order, refutes=rule.key in refuted)
+                self._evaluate(rule, site, at_us, order, refutes=rule.key in refuted)
 
     def _catch_up_box(self, track: BoxEvaluation, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules.timed:
@@ -219,21 +221,21 @@ class StatefulEvaluator:
     def _catch_up(
         self, rule: CompiledRule, track: RuleEvaluation, until_us: int, order: float, since_us: int
     ) -> None:
-        after_us = _looked(rule, track)
+        after_us = _find_evaluated_us(rule, track)
         while (due := find_rule_due_us(rule, track, after_us)) is not None and due <= until_us:
             if due < since_us and self._live and rule.hours is not None and _at_rest(rule, track):
                 after_us = rule.hours.began(since_us)
-                # Kept: else it would be due for ever.
+                # Stored, else it would stay due for ever.
                 track.state[rule.key] = [*(join_state(rule, None, after_us) or ())]
                 track.changed = True
                 due = find_rule_due_us(rule, track, after_us)
                 if due is None or due > until_us:
                     return
                 since_us = due
-            self._judge(rule, track, due, order, counts=False)
+            self._evaluate(rule, track, due, order, counts=False)
             after_us = due
 
-    def _judge(
+    def _evaluate(
         self,
         rule: CompiledRule,
         track: RuleEvaluation,
@@ -243,23 +245,23 @@ class StatefulEvaluator:
         counts: bool = True,
         refutes: bool = False,
     ) -> None:
-        """Judge a rule at a moment; `refutes`: a sample has ended a silence that the rule waits for."""
-        held, looked_us = split_state(track.state.get(rule.key))
-        # Its time does not go back, not even for a sample that a tick was ahead of; but for one that ends a
-        # silence.
+        """Evaluate a rule at a moment; `refutes`: a sample disproved a silence that the rule waits for."""
+        held, evaluated_us = split_state(track.state.get(rule.key))
+        # The time of a rule never goes back, even if a timer ran ahead of a sample. The exception is a sample
+        # that disproves a silence.
         if not refutes:
-            at_us = max(at_us, looked_us)
-        after, told = self._step(rule, track, held, at_us, counts=counts)
+            at_us = max(at_us, evaluated_us)
+        after, transitions = self._step(rule, track, held, at_us, counts=counts)
         ahead_us = at_us if rule.timed and at_us > _clock(rule, track) else NEVER
-        self.found += [(order, transition) for transition in told]
-        if after is held and ahead_us == looked_us:
+        self.found += [(order, transition) for transition in transitions]
+        if after is held and ahead_us == evaluated_us:
             return
         track.changed = True
-        kept = join_state(rule, after, ahead_us)
-        if kept is None:
+        state = join_state(rule, after, ahead_us)
+        if state is None:
             track.state.pop(rule.key, None)
         else:
-            track.state[rule.key] = kept
+            track.state[rule.key] = state
 
     def _step(
         self,
@@ -283,27 +285,39 @@ def advance_rule(  # noqa: PLR0917 (called for every sample)
     *,
     counts: bool = True,
 ) -> tuple[list[Any] | None, list[AlertTransition]]:
-    """The state of a rule after a moment, the same object where nothing changed, and what is told of it."""
+    """Advance a rule to a moment, and return its state and transitions.
+
+    The state is the same object if nothing changed.
+
+    Args:
+        rule: the rule.
+        view: the view that its conditions read.
+        held: its state; None at rest.
+        at_us: the moment (µs since the epoch).
+        new_alert_id: called once for each alert that fires.
+        key: the box; None for a rule on a whole site.
+        counts: whether this evaluation counts for `repeat`.
+    """
     found: list[AlertTransition] = []
     if rule.hours is not None:
         if held is not None:
-            held, told = end_active_hours(rule, held, at_us, key)
-            found += [] if told is None else [told]
+            held, transition = end_active_hours(rule, held, at_us, key)
+            found += [] if transition is None else [transition]
         if not rule.hours.active(at_us):
             return held, found
-    verdicts = [level.node.judge(view, at_us) for level in rule.levels]
+    verdicts = [level.node.evaluate(view, at_us) for level in rule.levels]
     if held is None and not any(raises for raises, _ in verdicts):
         return None, found
 
     def cause(level: int) -> ConditionCause:
         return rule.levels[level].node.cause(view, at_us)
 
-    after, told = advance_state(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
-    return after, found + ([] if told is None else [told])
+    after, transition = advance_state(rule, held, at_us, verdicts, cause, new_alert_id, key, counts=counts)
+    return after, found + ([] if transition is None else [transition])
 
 
 def _was_silent(rule: CompiledRule, view: BoxView, fresh: Sequence[int], at_us: int) -> bool:
-    """Tell whether a box, before a sample with these columns, was silent at a time, as the rule means it."""
+    """Return whether a box was silent at a time, before a sample with these columns arrived."""
     return any(
         (column is None or column in fresh)
         and (last := view.time(column)) != NEVER
@@ -317,7 +331,7 @@ def _at_rest(rule: CompiledRule, track: RuleEvaluation) -> bool:
 
 
 def _is_known(key: str, track: RuleEvaluation) -> bool:
-    """Tell whether a rule is still one of a box, or of a site: there it looks at one box at least."""
+    """Return whether a rule still applies to a box, or to a site with a box that it reads."""
     if isinstance(track, BoxEvaluation):
         return key in track.rules.by_key
     members = track.view.members.values()
@@ -327,7 +341,7 @@ def _is_known(key: str, track: RuleEvaluation) -> bool:
 
 
 def _clock(rule: CompiledRule, track: RuleEvaluation) -> int:
-    """The newest time of anything that the rule looks at."""
+    """The newest time of anything that the rule reads."""
     if isinstance(track, BoxEvaluation):
         return _newest(rule, track.view)
     if rule.key not in track.clocks:
@@ -346,19 +360,19 @@ def _newest(rule: CompiledRule, view: BoxView) -> int:
     return max((newest, *(view.events_us.get(kind, NEVER) for kind in rule.events)))
 
 
-def _looked(rule: CompiledRule, track: RuleEvaluation) -> int:
-    """Up to when what was due to a rule is done."""
+def _find_evaluated_us(rule: CompiledRule, track: RuleEvaluation) -> int:
+    """Find the time up to which the timers of a rule have run."""
     return max(_clock(rule, track), split_state(track.state.get(rule.key))[1])
 
 
 def find_rule_due_us(rule: CompiledRule, track: RuleEvaluation, after_us: int) -> int | None:
-    """The first time after this one at which a rule has to be looked at though nothing comes."""
+    """Find the first time after `after_us` at which a timer of a rule is due."""
     if after_us == NEVER:
-        # Nothing ever came that it looks at.
+        # The rule never had input.
         return None
     held, _ = split_state(track.state.get(rule.key))
     found = find_timer_due_us(rule, held, after_us)
-    if rule.ripens or (held is not None and rule.timed):
+    if rule.starts_without_input or (held is not None and rule.timed):
         for level in rule.levels:
             due = level.node.due(track.view, after_us)
             if due is not None and (found is None or due < found):
@@ -367,12 +381,12 @@ def find_rule_due_us(rule: CompiledRule, track: RuleEvaluation, after_us: int) -
 
 
 def find_next_due_us(track: RuleEvaluation) -> int | None:
-    """The next time at which a box, or a site, has to be looked at though nothing comes."""
+    """Find the time at which the next timer of a box or a site is due."""
     if isinstance(track, SiteEvaluation):
         rules = [rule for rule in track.rules if rule.timed or rule.hours is not None]
     else:
         rules = list(track.rules.timed)
-    dues = [find_rule_due_us(rule, track, _looked(rule, track)) for rule in rules]
+    dues = [find_rule_due_us(rule, track, _find_evaluated_us(rule, track)) for rule in rules]
     return min((due for due in dues if due is not None), default=None)
 
 

@@ -1,13 +1,11 @@
-"""What a site's rules say of a box's samples. Pure, and the same on every replay.
+"""Evaluates threshold rules on the samples of a box, and prefilters batches by column. Pure.
 
-Two ways lead through the same machine (`app.rules.engine.alert_state_machine`). Rules that compare plain
-values of one metric are guarded by gates, which a whole batch passes in a few steps of arithmetic: only what
-may begin something, and boxes where something has begun, are looked at one by one, here. All other rules
-have to see every sample: `app.rules.engine.stateful_evaluator`. Must not read a clock (times are those of
-the samples), a database or the network.
+Threshold rules compare plain values of one metric. A prefilter checks a whole batch by column. Only samples
+that may begin an alert, and boxes with a rule that is not at rest, are evaluated one by one. Other rules need
+`stateful_evaluator`. Both use `alert_state_machine`. The result depends on the arguments only, so that a
+replay gives the same one.
 
-A sample that is not newer than those already seen of its metric is late, and changes nothing: the past is
-not judged again.
+A sample that is not newer than earlier ones of its metric is late, and changes nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,15 +52,15 @@ def prefilter_samples(
     rules: Sequence[BoxRuleSet],
     counts: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Tell for each sample whether anything may begin with it: whether a value is outside of its gate.
+    """Mark the samples that may begin an alert: those with a value outside of its prefilter range.
 
     Args:
-        matrix: values, one row per sample, NaN where there is none.
-        used: the column of COLUMNS that each column of `matrix` is.
-        rules: those of one box after the other.
-        counts: how many consecutive samples are of each box.
+        matrix: one row per sample; NaN for a missing value.
+        used: for each column of `matrix`, its index in COLUMNS.
+        rules: the rule set of each box.
+        counts: the number of consecutive samples of each box.
     """
-    _, first, place = np.unique(list(map(id, rules)), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(list(map(id, rules)), return_index=True, return_inverse=True)
     distinct = [rules[index] for index in first.tolist()]
     if not any(distinct):
         return np.zeros(len(matrix), np.bool_)
@@ -70,7 +68,7 @@ def prefilter_samples(
     low = np.stack([found.low[columns] for found in distinct])
     high = np.stack([found.high[columns] for found in distinct])
     if len(distinct) > 1:
-        of_sample = np.repeat(place, counts)
+        of_sample = np.repeat(inverse, counts)
         low, high = low[of_sample], high[of_sample]
     outside: NDArray[np.bool_] = ((matrix <= low) | (matrix >= high)).any(axis=1)
     return outside
@@ -84,14 +82,14 @@ def evaluate_box(  # noqa: PLR0917 (called for every box of every batch, where k
     box_key: int,
     new_alert_id: Callable[[], UUID],
 ) -> tuple[list[AlertTransition], bool]:
-    """Apply the gated rules of a box to samples of it, in the order given, and end those that are gone.
+    """Apply the threshold rules of a box to its samples in order, and end rules that no longer apply.
 
     Args:
-        site: the rules, as new as `state`.
-        state: the box's state, changed in place.
-        watermarks: metric → [value, time in µs] of the newest sample known before these.
-        samples: what came, in its order of arrival; late and repeated ones may be among them.
-        box_key: goes into the transitions as it is.
+        site: the rules, of the same registry version as `state`.
+        state: the states of rules on the box; changed in place.
+        watermarks: metric → [value, time in µs] of the newest earlier sample.
+        samples: in the order of arrival; late and duplicate ones are allowed.
+        box_key: copied into the transitions.
         new_alert_id: called once for each alert that fires.
 
     Returns:
@@ -109,28 +107,39 @@ def evaluate_box_indexed(  # noqa: PLR0917 (as above)
     box_key: int,
     new_alert_id: Callable[[], UUID],
 ) -> tuple[list[tuple[int, AlertTransition]], bool]:
-    """As `evaluate_box`, each transition with the index of its sample (-1 for what was gone before)."""
-    # The loop that every sample passes: it finds the columns where something may happen, mostly none.
+    """Do as `evaluate_box`, and return each transition with the index of its sample.
+
+    The index is -1 for a rule that no longer applies.
+
+    Args:
+        site: the rules, of the same registry version as `state`.
+        state: the states of rules on the box; changed in place.
+        watermarks: metric → [value, time in µs] of the newest earlier sample.
+        samples: in the order of arrival.
+        box_key: copied into the transitions.
+        new_alert_id: called once for each alert that fires.
+    """
+    # This loop runs for every sample. It finds the columns that may raise a rule: mostly none.
     touched: set[int] = set()
     for _, values in samples:
-        for column, low, high in site.gates:
+        for column, low, high in site.prefilter_ranges:
             value = values[column]
             if value is not None and not low < value < high:
                 touched.add(column)
     if not touched and not state:
         return [], False
-    sift = _Sift(site, state, new_alert_id, box_key)
+    evaluation = _ThresholdEvaluation(site, state, new_alert_id, box_key)
     if samples:
-        touched.update(sift.held(samples[0][0]))
+        touched.update(evaluation.find_active_columns(samples[0][0]))
     for column in sorted(touched):
         known = watermarks.get(COLUMNS[column])
-        sift.column(column, _BEFORE_ALL if known is None else known[1], samples)
-    sift.found.sort(key=itemgetter(0))  # stable: within a sample, by column and rule
-    return sift.found, sift.changed
+        evaluation.evaluate_column(column, _BEFORE_ALL if known is None else known[1], samples)
+    evaluation.found.sort(key=itemgetter(0))  # stable: within a sample, by column and rule
+    return evaluation.found, evaluation.changed
 
 
-class _Sift:
-    """One call's way through the columns where something may happen."""
+class _ThresholdEvaluation:
+    """One evaluation of the threshold rules of a box."""
 
     def __init__(
         self, site: BoxRuleSet, state: RuleStates, new_alert_id: Callable[[], UUID], box_key: int
@@ -142,22 +151,22 @@ class _Sift:
         self.found: list[tuple[int, AlertTransition]] = []
         self.changed = False
 
-    def held(self, time_us: int) -> set[int]:
-        """Give the columns of gated rules that are not at rest; end the state of rules that are gone."""
+    def find_active_columns(self, time_us: int) -> set[int]:
+        """Find the columns of threshold rules that are not at rest, and end rules that no longer apply."""
         columns: set[int] = set()
         for key in list(self.state):
             rule = self.site.by_key.get(key)
             if rule is None:
-                # Its alerts are closed by whoever takes a rule away; a box that moved elsewhere ends up here.
-                self._keep(
+                # A change of the rule closes its alerts itself; this is for a box that moved to another site.
+                self._record(
                     _BEFORE_ALL, key, None, resolve_removed_rule(key, self.state[key], time_us, self.box_key)
                 )
             elif rule.column is not None:
                 columns.add(rule.column)
         return columns
 
-    def column(self, column: int, mark: int, samples: TimedSamples) -> None:
-        """Apply one column's rules. `mark` is the time up to which its metric has been seen."""
+    def evaluate_column(self, column: int, mark: int, samples: TimedSamples) -> None:
+        """Apply the rules of one column; `mark`: the time of the newest earlier sample of its metric."""
         rules = self.site.by_column[column]
         for index, (time_us, values) in enumerate(samples):
             raw = values[column]
@@ -170,7 +179,7 @@ class _Sift:
 
     def _apply(self, index: int, rule: CompiledRule, time_us: int, value: float) -> None:
         held = self.state.get(rule.key)
-        verdicts = [limit.judge(value) for limit in rule.limits]
+        verdicts = [limit.evaluate(value) for limit in rule.limits]
         if held is None and not any(raises for raises, _ in verdicts):
             return
 
@@ -179,15 +188,19 @@ class _Sift:
             metric = None if rule.column is None else COLUMNS[rule.column]
             return ConditionCause(metric, value, limit.threshold, limit.clear, None, None, path, None, ())
 
-        after, told = advance_state(rule, held, time_us, verdicts, cause, self.new_alert_id, self.box_key)
+        after, transition = advance_state(
+            rule, held, time_us, verdicts, cause, self.new_alert_id, self.box_key
+        )
         if after is not held:
-            self._keep(index, rule.key, after, told)
+            self._record(index, rule.key, after, transition)
 
-    def _keep(self, index: int, key: str, after: list[Any] | None, told: AlertTransition | None) -> None:
+    def _record(
+        self, index: int, key: str, after: list[Any] | None, transition: AlertTransition | None
+    ) -> None:
         if after is None:
             self.state.pop(key, None)
         else:
             self.state[key] = after
         self.changed = True
-        if told is not None:
-            self.found.append((index, told))
+        if transition is not None:
+            self.found.append((index, transition))

@@ -1,7 +1,7 @@
-"""What a value has to do to raise a condition, and what to clear it. Pure arithmetic on one number.
+"""Compares a value with the limits of a condition. Pure.
 
-A limit has two sides: it *raises* strictly beyond its threshold, and it *holds*, once raised, until the value
-has come back to where it clears. Between the two lies the band in which nothing changes: no flapping there.
+A limit *raises* strictly beyond its threshold. Once raised, it *holds* until the value has returned to where
+it clears. In the hysteresis band between the two nothing changes, so that alerts do not flap.
 """
 
 import math
@@ -9,72 +9,72 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 type ConditionVerdict = tuple[bool | None, bool | None]
-"""(raises, holds): None where it is not known."""
+"""(raises, holds); None is unknown."""
 
 UNKNOWN_VERDICT: ConditionVerdict = (None, None)
 
 
 class ValueLimit(Protocol):
-    """A comparison with a number, or two of them, in the metric's unit."""
+    """A comparison with one or two numbers in the unit of the metric."""
 
     @property
     def threshold(self) -> float | None:
-        """The number that an alert names; None where it is not known."""
+        """The number that an alert names; None if it is unknown."""
 
     @property
     def clear(self) -> float | None:
-        """What a value has to come back to; None where it is not known, or is not one number."""
+        """The value that clears; None if it is unknown or not a single number."""
 
-    def judge(self, value: float) -> ConditionVerdict:
-        """Tell of a value whether it raises, and whether it still holds what was raised."""
+    def evaluate(self, value: float) -> ConditionVerdict:
+        """Evaluate whether a value raises, and whether it still holds."""
 
-    def gate(self) -> tuple[float, float]:
-        """(low, high): a value strictly between the two does not raise."""
+    def prefilter_range(self) -> tuple[float, float]:
+        """Return (low, high): a value strictly between the two never raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class AboveLimit:
-    """`>` and, with `inclusive`, `>=`."""
+    """The operator `>` or, with `inclusive`, `>=`."""
 
     threshold: float | None
     clear: float | None
     inclusive: bool = False
 
-    def judge(self, value: float) -> ConditionVerdict:
-        """Raises beyond the threshold; cleared at or below `clear`, unless the value raises."""
+    def evaluate(self, value: float) -> ConditionVerdict:
+        """Raise above the threshold; clear at or below `clear`, unless the value raises."""
         if self.threshold is None or self.clear is None:
             return UNKNOWN_VERDICT
         raises = value > self.threshold or (self.inclusive and value == self.threshold)
         return raises, raises or value > self.clear
 
-    def gate(self) -> tuple[float, float]:
-        """Nothing below the threshold raises."""
+    def prefilter_range(self) -> tuple[float, float]:
+        """No value below the threshold raises."""
         return -math.inf, math.inf if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class BelowLimit:
-    """`<` and, with `inclusive`, `<=`: the mirror image of Above."""
+    """The operator `<` or, with `inclusive`, `<=`."""
 
     threshold: float | None
     clear: float | None
     inclusive: bool = False
 
-    def judge(self, value: float) -> ConditionVerdict:
-        """Raises below the threshold; cleared at or above `clear`, unless the value raises."""
+    def evaluate(self, value: float) -> ConditionVerdict:
+        """Raise below the threshold; clear at or above `clear`, unless the value raises."""
         if self.threshold is None or self.clear is None:
             return UNKNOWN_VERDICT
         raises = value < self.threshold or (self.inclusive and value == self.threshold)
         return raises, raises or value < self.clear
 
-    def gate(self) -> tuple[float, float]:
-        """Nothing above the threshold raises."""
+    def prefilter_range(self) -> tuple[float, float]:
+        """No value above the threshold raises."""
         return -math.inf if self.threshold is None else self.threshold, math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class RangeLimit:
-    """`inside` or `outside` of a range, both bounds belonging to the inside."""
+    """The operator `inside` or `outside` of a range. The bounds are inside."""
 
     side: Literal["inside", "outside"]
     low: float | None
@@ -83,16 +83,16 @@ class RangeLimit:
 
     @property
     def threshold(self) -> float | None:
-        """The bound that an alert names: the upper one."""
+        """The upper bound, which alerts name."""
         return self.high
 
     @property
     def clear(self) -> float | None:
-        """A range does not clear at one number."""
+        """None: a range does not clear at a single number."""
         return None
 
-    def judge(self, value: float) -> ConditionVerdict:
-        """Cleared `margin` within the range (`outside`), or more than `margin` away from it (`inside`)."""
+    def evaluate(self, value: float) -> ConditionVerdict:
+        """Clear `margin` within the range (`outside`), or more than `margin` away from it (`inside`)."""
         if self.low is None or self.high is None:
             return UNKNOWN_VERDICT
         within = self.low <= value <= self.high
@@ -101,18 +101,18 @@ class RangeLimit:
             return not within, not (within and well_within)
         return within, self.low - self.margin <= value <= self.high + self.margin
 
-    def gate(self) -> tuple[float, float]:
-        """Of `inside` every value has to be looked at."""
+    def prefilter_range(self) -> tuple[float, float]:
+        """For `inside`, every value must be evaluated."""
         if self.low is None or self.high is None:
             return -math.inf, math.inf
         return (self.low, self.high) if self.side == "outside" else (math.inf, -math.inf)
 
 
 def make_limit(operator: str, threshold: float | None, clear: float | None) -> ValueLimit:
-    """Make the limit of an operator; a `clear` of None is the threshold.
+    """Make the limit of an operator; `clear` defaults to the threshold.
 
     Raises:
-        KeyError: no such operator.
+        KeyError: the operator is unknown.
     """
     if operator not in {">", ">=", "<", "<="}:
         raise KeyError(operator)

@@ -1,9 +1,8 @@
-"""The last values of a metric, and what they come to: mean, extremes, percentile, rate.
+"""Keeps sliding windows of recent values and events of a box, and aggregates them. Pure.
 
-Owns a box's history as far as rules look back. What a window comes to depends on the values in it alone, not
-on how they got there: sums are kept in whole numbers, from which a value that leaves can be taken away
-without a trace. So a history that was read from the database gives the same answers as one that grew live.
-Pure: no clock, no database.
+An aggregate depends only on the values in the window, not on how they got there: sums are integers, from
+which a value that leaves is subtracted exactly. So a history that is loaded from the database gives the same
+results as one that grew live.
 """
 
 import math
@@ -28,16 +27,16 @@ WINDOW_FUNCTIONS: Final = (
 _STEPS: Final = 1_000_000
 _ENERGY_STEPS: Final = 1_000_000_000
 _HOUR_US: Final = 3_600_000_000
-# A window says something once its values span three quarters of it.
+# A window is complete once its values span three quarters of it.
 _SPAN: Final = 0.75
 _COMPACT: Final = 64
 
 
 class WindowSpec(NamedTuple):
-    """Which values: of which column, and for how long back (µs).
+    """The specification of a window: its column and its length (µs).
 
-    `owner`: the rule that has the window for itself, as its clock is not that of the column alone: if it were
-    shared it would go back and forth between clocks with every sample. Empty: it is shared.
+    `owner`: the rule that has the window for itself, because its clock also follows other columns. A shared
+    window would move between clocks with every sample. Empty: the window is shared.
     """
 
     column: int
@@ -46,7 +45,7 @@ class WindowSpec(NamedTuple):
 
 
 class ValueWindow:
-    """The values of one metric of one box that are younger than the window, in the order of their times."""
+    """A sliding window over the values of one metric of one box, in time order."""
 
     __slots__ = ("_begin", "_energy", "_high", "_low", "_sorted", "_sum", "_times", "_values", "window_us")
 
@@ -62,16 +61,16 @@ class ValueWindow:
         self._high: deque[tuple[float, int]] | None = None
 
     def __len__(self) -> int:
-        """How many values are in it."""
+        """The number of values in the window."""
         return len(self._times) - self._begin
 
     @property
     def oldest_us(self) -> int | None:
-        """The time of the oldest value in it; None where there is none."""
+        """The time of the oldest value in the window; None if it is empty."""
         return self._times[self._begin] if len(self) else None
 
     def add(self, time_us: int, value: float) -> None:
-        """Take a value that is newer than all before."""
+        """Add a value that is newer than all earlier ones."""
         self._times.append(time_us)
         self._values.append(value)
         self._sum += round(value * _STEPS)
@@ -84,36 +83,36 @@ class ValueWindow:
             _push(self._high, -value, time_us)
 
     def move(self, at_us: int) -> None:
-        """Leave out what is `window_us` old at this time, or older; no value may be newer than that time.
+        """Move the window to a time that is not before its newest value.
 
-        Rules that share a window have clocks of their own, and one may ask for an earlier time than another
-        before it. So a value is forgotten only once it is too old beside the newest one.
+        Values that are `window_us` old or older leave it. Rules that share a window have different clocks, so
+        the time may also go back. Values are therefore freed only when they are too old for the newest value.
         """
         edge = at_us - self.window_us
         times, begin = self._times, self._begin
         while begin < len(times) and times[begin] <= edge:
-            self._leave_out(self._values[begin])
+            self._subtract(self._values[begin])
             begin += 1
         for extremes in (self._low, self._high):
             while extremes and extremes[0][1] <= edge:
                 extremes.popleft()
         while begin and times[begin - 1] > edge:
             begin -= 1
-            self._take_back(times[begin], self._values[begin])
+            self._restore(times[begin], self._values[begin])
         if begin > _COMPACT and 2 * begin > len(times) and times[begin - 1] <= times[-1] - self.window_us:
             del times[:begin], self._values[:begin]
             begin = 0
         self._begin = begin
 
-    def _leave_out(self, value: float) -> None:
+    def _subtract(self, value: float) -> None:
         self._sum -= round(value * _STEPS)
         if self._energy is not None:
             self._energy -= _energy(value)
         if self._sorted is not None:
             del self._sorted[bisect_left(self._sorted, value)]
 
-    def _take_back(self, time_us: int, value: float) -> None:
-        """Take the value again that is just older than those in the window."""
+    def _restore(self, time_us: int, value: float) -> None:
+        """Add the value again that precedes those in the window."""
         self._sum += round(value * _STEPS)
         if self._energy is not None:
             self._energy += _energy(value)
@@ -124,29 +123,27 @@ class ValueWindow:
                 extremes.appendleft((low, time_us))
 
     def spans(self) -> bool:
-        """Tell whether the values reach over enough of the window to speak for it."""
+        """Return whether the values span enough of the window to represent it."""
         if not len(self):
             return False
         return self._times[-1] - self._times[self._begin] >= self.window_us * _SPAN - self._step()
 
     def _step(self) -> float:
-        """The mean distance of the values: n values at equal distances span n - 1 of them."""
+        """The mean interval of the values: n values span n - 1 intervals."""
         count = len(self)
         return (self._times[-1] - self._times[self._begin]) / (count - 1) if count > 1 else 0.0
 
     def covers(self, percent: float, interval_us: int) -> bool:
-        """Tell whether at least this share of the values that were due in the window came."""
+        """Return whether at least this percentage of the values that were due is in the window."""
         return 100 * len(self) * interval_us >= percent * self.window_us
 
-    # -- what they come to; None where there is nothing to say
-
-    def come_to(self, function: str, percentile: float | None = None) -> float | None:
-        """What the values in the window come to.
+    def aggregate(self, function: str, percentile: float | None = None) -> float | None:
+        """Aggregate the values in the window; None if they do not define the aggregate.
 
         Args:
-            function: one of FUNCTIONS. `energy_mean` is 10·log10 of the mean of 10^(L/10); `rate` is newest
-                minus oldest, per hour; `percentile` takes the nearest rank; `spread` is max minus min.
-            percentile: above 0, below 100; for that function only.
+            function: one of WINDOW_FUNCTIONS. `energy_mean` is 10·log10 of the mean of 10^(L/10); `rate` is
+                newest minus oldest, per hour; `percentile` takes the nearest rank; `spread` is max minus min.
+            percentile: above 0, below 100; for `percentile` only.
         """
         count = len(self)
         if function == "count":
@@ -155,7 +152,7 @@ class ValueWindow:
             return None
         if function == "percentile":
             return self._percentile(50.0 if percentile is None else percentile)
-        found: float | None = _COME_TO[function](self)
+        found: float | None = _AGGREGATES[function](self)
         return found
 
     def _mean(self) -> float:
@@ -167,7 +164,7 @@ class ValueWindow:
     def _energy_mean(self) -> float:
         if self._energy is None:
             self._energy = sum(map(_energy, self._values[self._begin :]))
-        # Rounded, for a level that does not change has itself as its mean, and not a hair more.
+        # Rounded, so that the mean of a constant level is exactly that level.
         return round(10 * math.log10(self._energy / (_ENERGY_STEPS * len(self))), 6)
 
     def _extremes(self) -> tuple[float, float]:
@@ -191,7 +188,7 @@ class ValueWindow:
     def _percentile(self, percentile: float) -> float:
         if self._sorted is None:
             self._sorted = sorted(self._values[self._begin :])
-        # Rounded: 7 % of 100 values are 7 of them, not 7.000000000000001, which would be 8.
+        # Rounded: 7 % of 100 values is rank 7; 7.000000000000001 would become 8.
         rank = math.ceil(round(percentile * len(self._sorted) / 100, 9))
         return self._sorted[max(rank, 1) - 1]
 
@@ -201,7 +198,7 @@ class ValueWindow:
         return (self._values[last] - self._values[first]) * _HOUR_US / elapsed if elapsed else None
 
 
-_COME_TO: Final[Mapping[str, Any]] = {
+_AGGREGATES: Final[Mapping[str, Any]] = {
     "mean": ValueWindow._mean,  # noqa: SLF001 (of the class above)
     "sum": ValueWindow._total,  # noqa: SLF001
     "energy_mean": ValueWindow._energy_mean,  # noqa: SLF001
@@ -217,21 +214,21 @@ def _energy(level: float) -> int:
 
 
 def _push(extremes: deque[tuple[float, int]], value: float, time_us: int) -> None:
-    """Keep what may still become the lowest: each is above all before it."""
+    """Append to a monotonic queue, which stores only values that may still become the minimum."""
     while extremes and extremes[-1][0] >= value:
         extremes.pop()
     extremes.append((value, time_us))
 
 
 class BoxEvent(NamedTuple):
-    """An event, as far as rules look at it: its time, and what it is held for with which confidence."""
+    """An event as rules read it: its time and its candidates with their confidence."""
 
     time_us: int
     candidates: Sequence[Mapping[str, Any]]
 
 
 class EventMatcher(NamedTuple):
-    """Which events are meant: of a type, with a candidate that is held for this with such confidence."""
+    """Matches events of a type with a candidate of a class, model and minimum confidence."""
 
     kind: str
     confidence: float = 0.0
@@ -239,9 +236,9 @@ class EventMatcher(NamedTuple):
     model: str | None = None
 
     def best(self, event: BoxEvent) -> Mapping[str, Any] | None:
-        """The best candidate that fits; an event without candidates fits where nothing is asked of them."""
-        asked = self.class_ is not None or self.model is not None or self.confidence > 0
-        if not event.candidates and not asked:
+        """The best matching candidate; {} for an event without candidates if the matcher requires none."""
+        is_selective = self.class_ is not None or self.model is not None or self.confidence > 0
+        if not event.candidates and not is_selective:
             return {}
         fitting = [
             candidate
@@ -255,11 +252,11 @@ class EventMatcher(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RuleLookback:
-    """How far back the rules of a box look.
+    """The history that the rules of a box need.
 
     Attributes:
-        spans: the windows that are kept.
-        events: type → how long its events are kept (µs).
+        spans: the windows.
+        events: event type → how long its events are retained (µs).
     """
 
     spans: frozenset[WindowSpec] = frozenset()
@@ -270,12 +267,12 @@ class RuleLookback:
 
 
 class BoxHistory:
-    """What a box sent, as far back as its rules look.
+    """The recent values and events of a box, as far back as its rules need them.
 
     Attributes:
-        windows: by span.
-        events: by type, in the order of their times.
-        columns: those that a window is kept of.
+        windows: by specification.
+        events: by type, in time order.
+        columns: the columns with a window.
     """
 
     __slots__ = ("_by_column", "_fitting", "columns", "events", "windows")
@@ -290,44 +287,44 @@ class BoxHistory:
         self.columns = frozenset(self._by_column)
 
     def __len__(self) -> int:
-        """How many values and events are kept."""
+        """The number of retained values and events."""
         return sum(map(len, self.windows.values())) + sum(map(len, self.events.values()))
 
     def add(self, column: int, time_us: int, value: float) -> None:
-        """Take an on-time value; what is too old by then is let go."""
+        """Add an on-time value, and remove values that are too old."""
         for window in self._by_column.get(column, ()):
             window.add(time_us, value)
             window.move(time_us)
 
     def add_event(self, kind: str, event: BoxEvent, keep_us: int) -> None:
-        """Take an event that is newer than all of its type; what is too old by then is let go."""
+        """Add an event that is newer than all of its type, and remove events that are too old."""
         events = self.events[kind]
         events.append(event)
         del events[: bisect_right(events, event.time_us - keep_us, key=_time_of)]
-        for asked, fitting in self._fitting.items():
-            if asked.kind == kind:
-                if asked.best(event) is not None:
+        for matcher, fitting in self._fitting.items():
+            if matcher.kind == kind:
+                if matcher.best(event) is not None:
                     fitting.append(event)
                 del fitting[: bisect_right(fitting, event.time_us - keep_us, key=_time_of)]
 
-    def fitting(self, asked: EventMatcher, after_us: int, until_us: int) -> Sequence[BoxEvent]:
-        """The events that fit of a span of time: after the one instant, not after the other.
+    def fitting(self, matcher: EventMatcher, after_us: int, until_us: int) -> Sequence[BoxEvent]:
+        """Find the matching events after one instant and at or before another one.
 
-        Which ones fit is found out once for each event: with many in a long window that is what costs.
+        The result of the match is cached per event: with many events in a long window the match is expensive.
         """
-        known = self._fitting.get(asked)
+        known = self._fitting.get(matcher)
         if known is None:
-            known = [event for event in self.events[asked.kind] if asked.best(event) is not None]
-            self._fitting[asked] = known
+            known = [event for event in self.events[matcher.kind] if matcher.best(event) is not None]
+            self._fitting[matcher] = known
         return known[
             bisect_right(known, after_us, key=_time_of) : bisect_right(known, until_us, key=_time_of)
         ]
 
     def next_event_us(self, kind: str, after_us: int) -> int | None:
-        """The time of the first event of a type after an instant."""
+        """Find the time of the first event of a type after an instant."""
         events = self.events[kind]
-        place = bisect_right(events, after_us, key=_time_of)
-        return events[place].time_us if place < len(events) else None
+        index = bisect_right(events, after_us, key=_time_of)
+        return events[index].time_us if index < len(events) else None
 
 
 def _time_of(event: BoxEvent) -> int:

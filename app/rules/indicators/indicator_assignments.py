@@ -1,6 +1,6 @@
-"""Which rules on indices are judged where, compiled: on each box of their scope, or on their site as a whole.
+"""Compiles rules on indices for each box in their scope, or for their whole site.
 
-Compiles when asked; must not read the database.
+Sites and rules are arguments; this module reads no database.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,13 +18,13 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleAssignment:
-    """A rule on a box, or on its site as a whole.
+    """A rule on a box, or on its whole site.
 
     Attributes:
-        rule: compiled for it.
-        box: the box; None for the site as a whole.
-        boxes: all that the rule looks at there, by key.
-        place: where the site is.
+        rule: the compiled rule.
+        box: the box; None for the whole site.
+        boxes: the boxes that the rule reads, by key.
+        place: the time zone and latitude of the site.
     """
 
     rule: CompiledRule
@@ -34,16 +34,16 @@ class RuleAssignment:
 
     @property
     def key(self) -> IndexStateKey:
-        """Of its state."""
+        """The key of its state."""
         return self.rule.id, WHOLE_SITE if self.box is None else self.box
 
 
 def compile_assignments(sites: Iterable[IndexSite]) -> dict[IndexStateKey, RuleAssignment]:
-    """Make the concerns of some sites, in the order of boxes, then of rules."""
-    found = [concern for site in sites for concern in _of_site(site)]
-    # What concerns a box stands together: what is computed of it serves all.
-    found.sort(key=lambda concern: (concern.rule.site_id, concern.box or 0, concern.rule.id))
-    return {concern.key: concern for concern in found}
+    """Compile the assignments of some sites, in the order of sites, boxes and rules."""
+    found = [assignment for site in sites for assignment in _of_site(site)]
+    # Assignments of a box are adjacent, so that they share its computed indices.
+    found.sort(key=lambda assignment: (assignment.rule.site_id, assignment.box or 0, assignment.rule.id))
+    return {assignment.key: assignment for assignment in found}
 
 
 def _of_site(site: IndexSite) -> Iterator[RuleAssignment]:
@@ -51,22 +51,28 @@ def _of_site(site: IndexSite) -> Iterator[RuleAssignment]:
         try:
             yield from compile_rule_assignments(row, site.place, site.attributes, site.boxes)
         except (LookupError, TypeError, ValueError) as error:
-            # Of a newer version, or written by hand: one rule must not stop all others.
+            # From a newer version of Vigie, or edited by hand: one rule must not stop all others.
             _log.error("rule_not_understood", rule_id=str(row["id"]), error=repr(error))
 
 
 def compile_rule_assignments(
     row: Mapping[str, Any], place: SiteLocality, attributes: Mapping[str, Any], boxes: Iterable[BoxFacts]
 ) -> Iterator[RuleAssignment]:
-    """Compile a rule for its boxes: those of its scope, or all together where it is on the site as a whole.
+    """Compile a rule for each box in its scope, or once for its whole site.
+
+    Args:
+        row: the rule, as `compile_rule` takes it.
+        place: the time zone and latitude of the site.
+        attributes: the attributes of the site.
+        boxes: the boxes of the site.
 
     Raises:
-        LookupError, TypeError, ValueError: it cannot be understood.
+        LookupError, TypeError, ValueError: the rule is malformed.
     """
     compiled: dict[tuple[tuple[str, Any], ...], CompiledRule] = {}
 
-    def compile_for(asked: Mapping[str, Any], names: Iterable[str]) -> CompiledRule:
-        given = {name: asked[name] for name in names if name in asked}
+    def compile_for(attributes: Mapping[str, Any], names: Iterable[str]) -> CompiledRule:
+        given = {name: attributes[name] for name in names if name in attributes}
         key = tuple(sorted(given.items()))
         if key not in compiled:
             compiled[key] = compile_rule(**row, timezone=place.timezone, attributes=given)
@@ -74,9 +80,9 @@ def compile_rule_assignments(
 
     general = compile_for({}, ())
     if general.whole_site:
-        looked = {facts.key: facts for facts in boxes if general.looks_at(facts)}
-        if looked:
-            yield RuleAssignment(compile_for(attributes, general.attributes), None, looked, place)
+        members = {facts.key: facts for facts in boxes if general.looks_at(facts)}
+        if members:
+            yield RuleAssignment(compile_for(attributes, general.attributes), None, members, place)
         return
     for facts in boxes:
         if general.scope is None or general.scope.takes(facts):

@@ -1,7 +1,6 @@
-"""The leaf of a condition that looks at a city's index, and the view of a box that it looks at. Pure.
+"""Evaluates conditions on indices from computed results. Pure.
 
-A period that is over has a value or none: where it has none, nothing is known. So there is no age: the newest
-period that is over at a time is what counts then.
+The newest period that is over at a time counts; it has no maximum age. A period without a value is unknown.
 """
 
 from bisect import bisect_right, insort
@@ -19,65 +18,65 @@ from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict, Value
 from app.rules.indicators.indicator_query import IndexQuery
 
 type ComputedIndices = Mapping[tuple[IndexQuery, int], IndexResult | None]
-"""What came out, by what was asked and the end of the period (µs); None: it would read too much."""
+"""Results by query and end of the period (µs). None: the computation would read too much."""
 
 _end_of = itemgetter(0)
 
 
 @dataclass(slots=True, eq=False)
 class IndexView:
-    """A box as its indices show it.
+    """The computed indices of a box.
 
     Attributes:
         facts: the box.
-        results: of each ask (end of the period in µs, what came out), ascending.
+        results: for each query, (end of the period in µs, result), ascending.
     """
 
     facts: BoxFacts
     results: dict[IndexQuery, list[tuple[int, IndexResult | None]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, facts: BoxFacts, asks: Iterable[IndexQuery], computed: ComputedIndices) -> "IndexView":
-        """A view of what was computed of a box."""
-        wanted = frozenset(asks)
-        view = cls(facts, {ask: [] for ask in wanted})
-        for (ask, end_us), result in computed.items():
-            if ask in wanted:
-                insort(view.results[ask], (end_us, result), key=_end_of)
+    def of(cls, facts: BoxFacts, queries: Iterable[IndexQuery], computed: ComputedIndices) -> "IndexView":
+        """Make the view of a box from the results of some queries."""
+        requested = frozenset(queries)
+        view = cls(facts, {query: [] for query in requested})
+        for (query, end_us), result in computed.items():
+            if query in requested:
+                insort(view.results[query], (end_us, result), key=_end_of)
         return view
 
-    def newest(self, ask: IndexQuery, at_us: int) -> IndexResult | None:
-        """What came out of the newest period that is over at a time; a period ends as its last µs does."""
-        found = self.results.get(ask, [])
-        place = bisect_right(found, at_us + 1, key=_end_of)
-        return found[place - 1][1] if place else None
+    def newest(self, query: IndexQuery, at_us: int) -> IndexResult | None:
+        """Find the result of the newest period that is over at a time, that is after its last µs."""
+        found = self.results.get(query, [])
+        index = bisect_right(found, at_us + 1, key=_end_of)
+        return found[index - 1][1] if index else None
 
 
 @dataclass(frozen=True, slots=True)
 class IndexLeaf(CompiledLeaf):
-    """An index, against a limit: its value or, with `least`, the number of its class from 1 (the best)."""
+    """Compares an index with a limit: its value or, with `least`, its class number from 1 (the best)."""
 
     path: str
-    ask: IndexQuery
+    query: IndexQuery
     limit: ValueLimit
     least: str | None = None
 
-    def judge(self, view: IndexView, at_us: int) -> ConditionVerdict:
-        """Of the newest period that is over."""
-        result = view.newest(self.ask, at_us)
+    def evaluate(self, view: IndexView, at_us: int) -> ConditionVerdict:
+        """Evaluate the newest complete period."""
+        result = view.newest(self.query, at_us)
         if result is None or result.value is None:
             return UNKNOWN_VERDICT
         if self.least is None:
-            return self.limit.judge(result.value)
+            return self.limit.evaluate(result.value)
         return (
             UNKNOWN_VERDICT
             if result.band is None
-            else self.limit.judge(rank_band(self.ask.method, result.band.key))
+            else self.limit.evaluate(rank_band(self.query.method, result.band.key))
         )
 
     def cause(self, view: IndexView, at_us: int) -> ConditionCause:
-        """The index, with its method and the period."""
-        result = view.newest(self.ask, at_us)
+        """The index with its method and period."""
+        result = view.newest(self.query, at_us)
         by_value = self.least is None
         return ConditionCause(
             None,
@@ -89,35 +88,35 @@ class IndexLeaf(CompiledLeaf):
             self.path,
             None,
             (),
-            self._told(result),
+            self._describe(result),
         )
 
-    def _told(self, result: IndexResult | None) -> dict[str, Any]:
-        method = self.ask.figure.method
+    def _describe(self, result: IndexResult | None) -> dict[str, Any]:
+        method = self.query.figure.method
         limit = next((band for band in BANDS_BY_METHOD.get(method.name, ()) if band.key == self.least), None)
         return {
             "method": method.name,
             "version": method.version,
             "title": method.title.en,
             "title_fr": method.title.fr,
-            "metric": self.ask.metric,
+            "metric": self.query.metric,
             "period": None
             if result is None
             else {"start": format_us(result.start_us), "end": format_us(result.end_us)},
             "unit": method.unit if result is None else result.unit,
             "coverage": None if result is None else result.coverage,
-            "band": None if result is None else _named(result.band),
-            "limit_band": _named(limit),
+            "band": None if result is None else _render_band(result.band),
+            "limit_band": _render_band(limit),
         }
 
 
 def rank_band(method: str, band: str) -> float:
-    """The number of a method's class, from 1 (KeyError for one that it does not have)."""
-    for place, each in enumerate(BANDS_BY_METHOD[method], 1):
+    """Return the number of a class of a method, from 1 for the best (KeyError for an unknown class)."""
+    for rank, each in enumerate(BANDS_BY_METHOD[method], 1):
         if each.key == band:
-            return float(place)
+            return float(rank)
     raise KeyError(band)
 
 
-def _named(band: IndexBand | None) -> dict[str, str] | None:
+def _render_band(band: IndexBand | None) -> dict[str, str] | None:
     return None if band is None else {"key": band.key, "label": band.label.en, "label_fr": band.label.fr}

@@ -1,8 +1,8 @@
-"""A rule on indices, period by period: the same for what is judged now and for what is tried again. Pure.
+"""Evaluates a rule on indices period by period, for live rules and back-tests. Pure.
 
-A period is judged at its end. To the rule's hours it belongs with its last moment: the hour from 17:00 is
-within hours that end at 18:00. So the machine of levels is told that moment, a microsecond before the end;
-what is told of it is rounded up to the second.
+A period is evaluated at its last microsecond, so that it belongs to the active hours that include that
+moment: the hour from 17:00 belongs to hours that end at 18:00. The times of transitions are rounded up to the
+second.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,14 +20,14 @@ from app.rules.indicators.indicator_query import IndexQuery, SiteLocality
 
 
 class PeriodEnd(NamedTuple):
-    """The end of one or more periods (µs); `settled`: more of them is not waited for."""
+    """The end of one or more periods (µs); `settled`: their values are final."""
 
     end_us: int
     settled: bool = True
 
 
 class IndexEvaluation(NamedTuple):
-    """Where a rule is after some moments: its state, the end of the newest period judged, what is told."""
+    """The result of an evaluation: the state, the end of the newest evaluated period, the transitions."""
 
     held: list[Any] | None
     judged_us: int
@@ -35,29 +35,37 @@ class IndexEvaluation(NamedTuple):
 
 
 def list_period_ends(
-    asks: Collection[IndexQuery], after_us: int, until_us: int, place: SiteLocality
+    queries: Collection[IndexQuery], after_us: int, until_us: int, place: SiteLocality
 ) -> list[int]:
-    """The ends of all periods after an instant, and at or before another one, ascending."""
-    return sorted({slot.period.end_us for ask in asks for slot in ask.ends(after_us, until_us, place)})
+    """List the ends of periods in a time range, ascending.
+
+    Args:
+        queries: the indices whose periods count.
+        after_us: the beginning of the range, excluded (µs since the epoch).
+        until_us: the end of the range, included (µs since the epoch).
+        place: the time zone and latitude of the site.
+    """
+    return sorted({slot.period.end_us for query in queries for slot in query.ends(after_us, until_us, place)})
 
 
-def find_newest_period_end(asks: Collection[IndexQuery], at_us: int, place: SiteLocality) -> int:
-    """The end of the newest period that is over at an instant."""
-    return max(ask.last_over(at_us, place).period.end_us for ask in asks)
+def find_newest_period_end(queries: Collection[IndexQuery], at_us: int, place: SiteLocality) -> int:
+    """Find the end of the newest period that is over at an instant (µs)."""
+    return max(query.last_over(at_us, place).period.end_us for query in queries)
 
 
 def select_periods(
-    asks: Collection[IndexQuery], moments: Sequence[int], place: SiteLocality
+    queries: Collection[IndexQuery], moments: Sequence[int], place: SiteLocality
 ) -> dict[IndexQuery, list[DatedPeriod]]:
-    """The periods that are looked at at some moments, ascending."""
+    """Select the periods that evaluations at some moments read, ascending."""
     if not moments:
         return {}
     return {
-        ask: [ask.last_over(moments[0], place), *ask.ends(moments[0], moments[-1], place)] for ask in asks
+        query: [query.last_over(moments[0], place), *query.ends(moments[0], moments[-1], place)]
+        for query in queries
     }
 
 
-def evaluate_index_rule(  # noqa: PLR0917 (a rule, what it looks at, where it is, and how far to go)
+def evaluate_index_rule(  # noqa: PLR0917 (the inputs of an evaluation)
     rule: CompiledRule,
     views: Mapping[int, IndexView],
     key: int | None,
@@ -66,40 +74,42 @@ def evaluate_index_rule(  # noqa: PLR0917 (a rule, what it looks at, where it is
     until_us: int,
     new_alert_id: Callable[[], UUID],
 ) -> IndexEvaluation:
-    """Take a rule from moment to moment.
+    """Advance a rule on indices through some moments.
 
     Args:
-        rule: it looks at indices.
-        views: box key → what came out of it, of the newest period at each moment.
-        key: the box; None where the rule is on its site as a whole.
-        state: its state, and the end of the newest period that was judged.
-        moments: after that, ascending. One at which nothing is known, and that is not settled, is left for
-            later; as long as no later one is judged.
-        until_us: up to when all is judged that will be: hours that end by then have ended.
+        rule: a rule on indices.
+        views: box key → its computed indices.
+        key: the box; None for a rule on a whole site.
+        state: its state, and the end of the newest evaluated period (µs).
+        moments: later ends of periods, ascending. An unknown result that is not settled is skipped. It is
+            evaluated later, unless a later moment is evaluated first.
+        until_us: the time up to which active hours end (µs since the epoch).
         new_alert_id: called once for each alert that fires.
     """
     held, judged_us = state
     found: list[AlertTransition] = []
     for moment in moments:
         at_us = moment.end_us - 1
-        # What a site counts is counted anew: each period is another for all of its boxes.
+        # Box counts cannot be reused: a new period changes the results of all boxes.
         view = SiteView(views) if key is None else views[key]  # type: ignore[arg-type]
-        if not moment.settled and all(level.node.judge(view, at_us)[0] is None for level in rule.levels):
+        if not moment.settled and all(level.node.evaluate(view, at_us)[0] is None for level in rule.levels):
             continue
-        held, told = advance_rule(rule, view, held, at_us, new_alert_id, key)
-        found += told
+        held, transitions = advance_rule(rule, view, held, at_us, new_alert_id, key)
+        found += transitions
         judged_us = moment.end_us
     ends = None if held is None else find_hours_end(rule, held)
     if held is not None and ends is not None and ends <= until_us:
         held, ended = end_active_hours(rule, held, ends, key)
         found += [] if ended is None else [ended]
         judged_us = max(judged_us, ends)
-    return IndexEvaluation(held, judged_us, [_rounded(told) for told in found])
+    return IndexEvaluation(held, judged_us, [_round_times(transition) for transition in found])
 
 
-def _rounded(told: AlertTransition) -> AlertTransition:
-    return told._replace(time_us=_up(told.time_us), pending_since_us=_up(told.pending_since_us))
+def _round_times(transition: AlertTransition) -> AlertTransition:
+    return transition._replace(
+        time_us=_round_up(transition.time_us), pending_since_us=_round_up(transition.pending_since_us)
+    )
 
 
-def _up(at_us: int) -> int:
+def _round_up(at_us: int) -> int:
     return -(-at_us // US_PER_S) * US_PER_S

@@ -1,7 +1,6 @@
-"""What a condition asks of a city's indices: a method, of which periods, with which choices. Pure.
+"""Describes which index a condition queries: method, period length and options. Pure.
 
-Owns when such a figure is looked at: at the end of each of its periods. How it is computed is the business of
-`app.indicators`.
+It also lists the periods of a query; rules are evaluated at their ends. `app.indicators` computes the index.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,31 +22,31 @@ from app.indicators.site_conditions import country_of_timezone, season_of
 from app.indicators.thermal_comfort import Season
 
 QUERY_CHOICES: Final = ("country", "season", "use", "material", "area", "odour")
-"""What may be chosen beside method, period and metric."""
+"""The options of a query besides method, period and metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteLocality:
-    """Where a site is, as far as its figures need it."""
+    """The time zone and latitude of a site (degrees)."""
 
     timezone: str
     latitude: float
 
     @property
     def zone(self) -> ZoneInfo:
-        """The clocks on its walls."""
+        """The time zone object."""
         return ZoneInfo(self.timezone)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """A figure that a condition looks at; two conditions that ask the same share what is computed.
+    """An index that a condition queries. Conditions with equal queries share the computed results.
 
     Attributes:
-        method: its name.
-        length: of which periods.
-        metric: of methods that have a value for each metric; else None.
-        country, season, use, material, area, odour: as they were chosen; None: what fits the place.
+        method: the name of the method.
+        length: the length of its periods.
+        metric: the metric, for methods with a value per metric; else None.
+        country, season, use, material, area, odour: the options; None selects the default for the place.
     """
 
     method: str
@@ -62,25 +61,25 @@ class IndexQuery:
 
     @property
     def figure(self) -> IndexDefinition:
-        """How the method is asked for."""
+        """The definition of the method."""
         return INDEX_DEFINITIONS[self.method]
 
     def begin(self, place: SiteLocality) -> time:
-        """When its days begin."""
+        """The time at which its days begin."""
         if not self.figure.noisy:
             return time()
         return DAY_PARTS[self.country or country_of_timezone(place.timezone)][0].begin
 
     def ends(self, after_us: int, until_us: int, place: SiteLocality) -> Iterator[DatedPeriod]:
-        """Its periods that end after an instant, and at or before another one, ascending."""
+        """List its periods that end after one instant, and at or before another one, ascending."""
         return periods_ending_in(self.length, after_us, until_us, place.zone, self.begin(place))
 
     def last_over(self, at_us: int, place: SiteLocality) -> DatedPeriod:
-        """Its newest period that is over at an instant."""
+        """Find its newest period that is over at an instant."""
         return find_last_complete_period(self.length, at_us, place.zone, self.begin(place))
 
     def choices(self, slot: DatedPeriod, place: SiteLocality) -> MethodOptions:
-        """What was chosen, or fits the place and the period."""
+        """The options of the method, with defaults for the place and the period."""
         season = cast("Season | None", self.season)
         return MethodOptions(
             place.zone,
@@ -94,11 +93,11 @@ class IndexQuery:
 
 
 def parse_index_query(stored: Mapping[str, Any]) -> IndexQuery:
-    """Read what a stored condition asks.
+    """Parse the query of a stored condition.
 
     Raises:
-        KeyError: no such method.
-        ValueError: a period that it cannot be of.
+        KeyError: the method is unknown.
+        ValueError: the method does not have this period length.
     """
     figure = INDEX_DEFINITIONS[stored["index"]]
     length = stored.get("period") or figure.lengths[0]

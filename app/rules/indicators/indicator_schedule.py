@@ -1,14 +1,12 @@
-"""When periods of indices are judged, and on what: what is to be looked at of each rule, and what came out.
+"""Schedules the evaluation of rules on indices, and computes the indices that due evaluations need.
 
-Owns how long is waited. A period is judged SETTLE after its end, once all boxes in question have sent
-something newer; or GRACE after it, if something is known of it by then. If not, it is left for later: for a
-box that delivers what it had kept. A site does not wait for boxes that were silent long before.
+A period is evaluated SETTLE_US after its end if all its boxes have sent newer samples. Otherwise it is
+evaluated after GRACE_US, if it has a value by then, or later: a box may deliver stored samples late. A rule
+on a whole site does not wait for boxes that have been silent for longer.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
-
-from sqlalchemy import text
 
 from app.indicators.period_selection import DatedPeriod
 from app.platform.db.database import Database
@@ -27,147 +25,152 @@ from app.rules.indicators.indicator_evaluator import (
 )
 from app.rules.indicators.indicator_query import IndexQuery, SiteLocality
 from app.rules.indicators.indicator_states import IndexRuleState
-from app.rules.indicators.indicator_values import BoxIndexResults, compute_results, load_stations
+from app.rules.indicators.indicator_values import ALL_TENANTS, BoxIndexResults, compute_results, load_stations
 
 _MINUTE_US: Final = 60 * US_PER_S
 SETTLE_US: Final = 2 * _MINUTE_US
-"""How long after its end a period is looked at first: what was under way has come by then."""
+"""The delay after the end of a period: samples in transit have arrived by then."""
 GRACE_US: Final = 60 * _MINUTE_US
-"""How long a box is waited for that has sent nothing newer."""
+"""How long to wait for a box that has sent nothing newer."""
 HORIZON_US: Final = 31 * 24 * 60 * _MINUTE_US
-"""What was over longer ago is not judged any more, but for the newest period."""
+"""Older periods are not evaluated, except the newest one."""
 OPEN_US: Final = 7 * 24 * 60 * _MINUTE_US
-"""How long a period of which nothing is known is left open, for a box that delivers what it had kept."""
+"""How long an unknown period stays open for a box that delivers stored samples late."""
 PERIODS_LIMIT: Final = 200
-"""So many periods of a rule are judged in one transaction: more than are left open."""
-# Periods end on quarters of an hour: time zones differ by those.
+"""The periods of a rule that one transaction evaluates: more than can be open."""
+# Periods end on quarters of an hour: UTC offsets are multiples of 15 minutes.
 _QUARTER_US: Final = 15 * _MINUTE_US
-_AGAIN_US: Final = _MINUTE_US
-_LATER_US: Final = 5 * _MINUTE_US
-_EVERYTHING: Final = text("SELECT set_config('vigie.reach', 'all', true)")
+_RETRY_US: Final = _MINUTE_US
+_UNSETTLED_RETRY_US: Final = 5 * _MINUTE_US
 
 
 class ScheduledEvaluation(NamedTuple):
-    """What is to be judged of a rule.
+    """A due evaluation of a rule.
 
     Attributes:
-        concern: the rule, and its boxes.
-        state: how far it is.
-        moments: the ends of the periods that are over.
-        until_us: up to when its hours are looked at.
-        seen: what all of it depends on: where that is as it was, so is what comes out.
+        assignment: the rule and its boxes.
+        state: its present state.
+        moments: the ends of the periods to evaluate.
+        until_us: the time up to which active hours end (µs since the epoch).
+        seen: all inputs of the evaluation: if they are unchanged, so is the result.
     """
 
-    concern: RuleAssignment
+    assignment: RuleAssignment
     state: IndexRuleState
     moments: list[PeriodEnd]
     until_us: int
     seen: tuple[object, ...]
 
 
-def is_evaluation_due(concern: RuleAssignment, state: IndexRuleState, clock_us: int) -> bool:
-    """Tell whether there is anything to look at: a period is over, or the rule's hours."""
+def is_evaluation_due(assignment: RuleAssignment, state: IndexRuleState, clock_us: int) -> bool:
+    """Return whether a period or the active hours of a rule are over."""
     until_us = clock_us - SETTLE_US
-    return bool(_over(concern, state, until_us)) or _leaves_hours(concern, state, until_us)
+    return bool(_list_due_ends(assignment, state, until_us)) or _leaves_hours(assignment, state, until_us)
 
 
 def schedule_evaluation(
-    concern: RuleAssignment, state: IndexRuleState, newest: Mapping[int, int], clock_us: int
+    assignment: RuleAssignment, state: IndexRuleState, newest: Mapping[int, int], clock_us: int
 ) -> tuple[ScheduledEvaluation | None, int]:
-    """Find out what is to be judged.
+    """Schedule the evaluation of a rule.
 
     Args:
-        concern: the rule, and its boxes.
-        state: how far it is.
-        newest: box key → the time of its newest sample (µs), where that is not older than the state.
-        clock_us: now.
+        assignment: the rule and its boxes.
+        state: its present state.
+        newest: box key → the time of its newest sample (µs), unless it is older than the state.
+        clock_us: the present time (µs since the epoch).
 
     Returns:
-        What is to be judged, if anything, and when to look again.
+        The due evaluation, if any, and the time of the next check (µs since the epoch).
     """
     until_us = clock_us - SETTLE_US
-    due_us = find_next_evaluation_us(concern, state, clock_us)
-    heard = [newest.get(box, 0) for box in concern.boxes]
+    due_us = find_next_evaluation_us(assignment, state, clock_us)
+    heard = [newest.get(box, 0) for box in assignment.boxes]
     moments: list[PeriodEnd] = []
-    for end_us in _over(concern, state, until_us):
+    for end_us in _list_due_ends(assignment, state, until_us):
         if clock_us < end_us + GRACE_US and any(
-            heard_us < end_us and (concern.box is not None or heard_us >= end_us - GRACE_US)
+            heard_us < end_us and (assignment.box is not None or heard_us >= end_us - GRACE_US)
             for heard_us in heard
         ):
-            due_us, until_us = min(end_us + GRACE_US, clock_us + _AGAIN_US), end_us - 1
+            due_us, until_us = min(end_us + GRACE_US, clock_us + _RETRY_US), end_us - 1
             break
         settled = min(heard, default=0) >= end_us or end_us <= clock_us - OPEN_US
         moments.append(PeriodEnd(end_us, settled))
     if moments and not moments[-1].settled:
-        due_us = min(due_us, clock_us + _LATER_US)
-    leaves = _leaves_hours(concern, state, until_us)
+        due_us = min(due_us, clock_us + _UNSETTLED_RETRY_US)
+    leaves = _leaves_hours(assignment, state, until_us)
     if not moments and not leaves:
         return None, due_us
     last_us = moments[-1].end_us if moments else 0
-    # What came after the last moment is nothing new to it.
+    # Samples after the last moment do not change its result.
     seen = (state, moments[-1:], leaves, *(min(heard_us, last_us) for heard_us in heard))
-    return ScheduledEvaluation(concern, state, moments, until_us, seen), due_us
+    return ScheduledEvaluation(assignment, state, moments, until_us, seen), due_us
 
 
-def find_next_evaluation_us(concern: RuleAssignment, state: IndexRuleState, clock_us: int) -> int:
-    """When more may be over than is now."""
+def find_next_evaluation_us(assignment: RuleAssignment, state: IndexRuleState, clock_us: int) -> int:
+    """Find when the next period or the active hours may be over (µs)."""
     until_us = clock_us - SETTLE_US
     next_us = until_us // _QUARTER_US * _QUARTER_US + _QUARTER_US
-    ends = None if state.held is None else find_hours_end(concern.rule, state.held)
+    ends = None if state.held is None else find_hours_end(assignment.rule, state.held)
     if ends is not None and ends > until_us:
         next_us = min(next_us, ends)
     return next_us + SETTLE_US
 
 
-def _leaves_hours(concern: RuleAssignment, state: IndexRuleState, until_us: int) -> bool:
-    """Tell whether the hours have ended in which a rule came to where it is."""
-    ends = None if state.held is None else find_hours_end(concern.rule, state.held)
+def _leaves_hours(assignment: RuleAssignment, state: IndexRuleState, until_us: int) -> bool:
+    """Return whether the active hours have ended in which the state of a rule was entered."""
+    ends = None if state.held is None else find_hours_end(assignment.rule, state.held)
     return ends is not None and ends <= until_us
 
 
-def _over(concern: RuleAssignment, state: IndexRuleState, until_us: int) -> list[int]:
-    """The ends of the periods that are to be judged, ascending."""
-    asks, place = concern.rule.asks, concern.place
-    found = list_period_ends(asks, max(state.judged_us, until_us - HORIZON_US), until_us, place)
-    newest = find_newest_period_end(asks, until_us, place)
+def _list_due_ends(assignment: RuleAssignment, state: IndexRuleState, until_us: int) -> list[int]:
+    """List the ends of the periods to evaluate, ascending."""
+    queries, place = assignment.rule.index_queries, assignment.place
+    found = list_period_ends(queries, max(state.judged_us, until_us - HORIZON_US), until_us, place)
+    newest = find_newest_period_end(queries, until_us, place)
     if not found and newest > state.judged_us:
         found = [newest]
     return found[:PERIODS_LIMIT]
 
 
 async def compute_indices(
-    database: Database, looks: Sequence[ScheduledEvaluation]
+    database: Database, scheduled: Sequence[ScheduledEvaluation]
 ) -> dict[int, BoxIndexResults]:
-    """Compute the indices that are looked at, of each box once."""
-    wanted: dict[int, dict[IndexQuery, dict[int, DatedPeriod]]] = {}
-    boxes = {facts.key: facts for each in looks for facts in each.concern.boxes.values()}
+    """Compute the indices that due evaluations read, once per box."""
+    requested: dict[int, dict[IndexQuery, dict[int, DatedPeriod]]] = {}
+    boxes = {facts.key: facts for each in scheduled for facts in each.assignment.boxes.values()}
     sites: dict[SiteLocality, set[int]] = {}
-    for each in looks:
+    for each in scheduled:
         ends = [moment.end_us for moment in each.moments]
-        for ask, slots in select_periods(each.concern.rule.asks, ends, each.concern.place).items():
-            sites.setdefault(each.concern.place, set()).update(each.concern.boxes)
-            for box in each.concern.boxes:
-                of_box = wanted.setdefault(box, {}).setdefault(ask, {})
+        for query, slots in select_periods(
+            each.assignment.rule.index_queries, ends, each.assignment.place
+        ).items():
+            sites.setdefault(each.assignment.place, set()).update(each.assignment.boxes)
+            for box in each.assignment.boxes:
+                of_box = requested.setdefault(box, {}).setdefault(query, {})
                 of_box |= {slot.period.end_us: slot for slot in slots}
-    if not wanted:
+    if not requested:
         return {}
     found: dict[int, BoxIndexResults] = {}
     async with database.read() as session:
-        await session.execute(_EVERYTHING)
-        stations = await load_stations(session, [boxes[key] for key in wanted])
+        await session.execute(ALL_TENANTS)
+        stations = await load_stations(session, [boxes[key] for key in requested])
         for place, keys in sites.items():
-            asked = [
-                (stations[key], {ask: list(slots.values()) for ask, slots in wanted[key].items()})
+            queries_by_box = [
+                (stations[key], {query: list(slots.values()) for query, slots in requested[key].items()})
                 for key in sorted(keys)
             ]
-            found |= await compute_results(session, place, asked)
+            found |= await compute_results(session, place, queries_by_box)
     return found
 
 
-def evaluate_scheduled(each: ScheduledEvaluation, came: Mapping[int, BoxIndexResults]) -> IndexEvaluation:
-    """Judge a rule by what came out of its boxes."""
-    concern, (judged_us, held) = each.concern, each.state
-    asks = concern.rule.asks
-    views = {key: IndexView.of(facts, asks, came.get(key, {})) for key, facts in concern.boxes.items()}
+def evaluate_scheduled(each: ScheduledEvaluation, results: Mapping[int, BoxIndexResults]) -> IndexEvaluation:
+    """Evaluate a rule on the computed indices of its boxes."""
+    assignment, (judged_us, held) = each.assignment, each.state
+    queries = assignment.rule.index_queries
+    views = {
+        key: IndexView.of(facts, queries, results.get(key, {})) for key, facts in assignment.boxes.items()
+    }
     state = (held, judged_us)
-    return evaluate_index_rule(concern.rule, views, concern.box, state, each.moments, each.until_us, new_id)
+    return evaluate_index_rule(
+        assignment.rule, views, assignment.box, state, each.moments, each.until_us, new_id
+    )

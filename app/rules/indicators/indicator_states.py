@@ -1,8 +1,8 @@
-"""Rules on indices in the database: those that are enabled, their sites and boxes, how far each is judged.
+"""Loads rules on indices with their sites and boxes, and stores their states, in SQL.
 
-Must not decide anything. One process judges them, and holds the gate open meanwhile
-(`app.platform.db.ingest_barrier`): who changes a rule, or takes a box away, removes their states with the
-gate closed.
+One process evaluates them, and holds the ingest barrier open while it does
+(`app.platform.db.ingest_barrier`). A change of a rule or the removal of a box deletes the states with the
+barrier closed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,15 +16,15 @@ from app.rules.engine.snapshot import BoxFacts
 from app.rules.indicators.indicator_query import SiteLocality
 
 WHOLE_SITE: Final = 0
-"""The key of a box that stands for a site as a whole."""
+"""The box key that stands for a whole site."""
 
 type IndexStateKey = tuple[UUID, int]
-"""A rule, and a box or WHOLE_SITE."""
+"""The id of a rule, and the key of a box or WHOLE_SITE."""
 
-_ASKS: Final = "jsonb_path_exists(definition, '$.levels[*].condition.**.index')"
+_HAS_INDEX: Final = "jsonb_path_exists(definition, '$.levels[*].condition.**.index')"
 _RULES: Final = f"""
 SELECT id, version, organisation_id, site_id, name, definition::text AS definition, dry_run
-FROM rules WHERE {_ASKS} AND enabled AND deleted_at IS NULL ORDER BY id
+FROM rules WHERE {_HAS_INDEX} AND enabled AND deleted_at IS NULL ORDER BY id
 """  # noqa: S608 (constants)
 _SITES: Final = """
 SELECT id, timezone, latitude, attributes::text AS attributes FROM sites WHERE id = ANY ($1::uuid[])
@@ -52,7 +52,7 @@ _DELETE: Final = """
 DELETE FROM index_states s USING unnest($1::uuid[], $2::integer[]) AS t (rule_id, box_key)
 WHERE s.rule_id = t.rule_id AND s.box_key = t.box_key
 """
-# A step into the index for each box: what is older than what was judged is not looked for.
+# One index lookup per box: samples older than the evaluated period do not matter.
 _NEWEST: Final = """
 SELECT t.box_key, (SELECT (extract(epoch FROM max(s.time)) * 1000000)::bigint FROM samples s
     WHERE s.box_key = t.box_key AND s.time >= 'epoch'::timestamptz + t.after_us * interval '1 microsecond')
@@ -61,7 +61,7 @@ FROM unnest($1::integer[], $2::bigint[]) AS t (box_key, after_us)
 
 
 class IndexRuleState(NamedTuple):
-    """How far a rule is judged, and where it is (`app.rules.engine.alert_state_machine`)."""
+    """The end of the newest evaluated period (µs), and the state (`app.rules.engine.alert_state_machine`)."""
 
     judged_us: int
     held: list[Any] | None
@@ -71,9 +71,9 @@ class IndexSite(NamedTuple):
     """A site with rules on indices.
 
     Attributes:
-        place: where it is.
-        attributes: its own.
-        boxes: their attributes have the site's under them.
+        place: its time zone and latitude.
+        attributes: the attributes of the site.
+        boxes: its boxes, their attributes merged over those of the site.
         rules: rows of `rules`, as `compile_rule` takes them.
     """
 
@@ -84,13 +84,13 @@ class IndexSite(NamedTuple):
 
 
 async def read_registry_version(connection: RawConnection) -> int:
-    """The number that moves with each change of a box, a site or a rule."""
+    """Read the version that increases with each change of a box, a site or a rule."""
     version: int = await connection.fetchval("SELECT version FROM registry")
     return version
 
 
 async def load_index_sites(connection: RawConnection) -> list[IndexSite]:
-    """Read all sites that have enabled rules on indices."""
+    """Load all sites with enabled rules on indices."""
     rules: dict[UUID, list[dict[str, Any]]] = {}
     for row in await connection.fetch(_RULES):
         rule = dict(row) | {"definition": msgspec.json.decode(row["definition"])}
@@ -123,41 +123,41 @@ async def load_index_sites(connection: RawConnection) -> list[IndexSite]:
 
 
 async def load_states(connection: RawConnection) -> dict[IndexStateKey, IndexRuleState]:
-    """Read how far all rules are judged."""
+    """Load the states of all rules on indices."""
     return _states(await connection.fetch(_STATES))
 
 
 async def lock_states(
     connection: RawConnection, keys: Iterable[IndexStateKey]
 ) -> dict[IndexStateKey, IndexRuleState]:
-    """Read some of them, and lock them until the transaction ends."""
-    return _states(await connection.fetch(_LOCK, *_apart(keys)))
+    """Load some states, and lock them until the transaction ends."""
+    return _states(await connection.fetch(_LOCK, *_split_keys(keys)))
 
 
 async def insert_states(connection: RawConnection, states: Mapping[IndexStateKey, IndexRuleState]) -> None:
-    """Write where rules begin, at rest; where they have begun already nothing changes."""
-    judged = [state.judged_us for state in states.values()]
-    await connection.execute(_BEGIN, *_apart(states), judged)
+    """Insert states at rest for new rules; existing states do not change."""
+    evaluated_until = [state.judged_us for state in states.values()]
+    await connection.execute(_BEGIN, *_split_keys(states), evaluated_until)
 
 
 async def write_states(connection: RawConnection, states: Mapping[IndexStateKey, IndexRuleState]) -> None:
-    """Write how far rules are judged."""
+    """Store the states of rules."""
     if states:
         held = [
             None if state.held is None else msgspec.json.encode(state.held).decode()
             for state in states.values()
         ]
-        judged = [state.judged_us for state in states.values()]
-        await connection.execute(_WRITE, *_apart(states), judged, held)
+        evaluated_until = [state.judged_us for state in states.values()]
+        await connection.execute(_WRITE, *_split_keys(states), evaluated_until, held)
 
 
 async def delete_states(connection: RawConnection, keys: Iterable[IndexStateKey]) -> None:
-    """Remove the states of rules that are gone."""
-    await connection.execute(_DELETE, *_apart(keys))
+    """Delete the states of rules that no longer apply."""
+    await connection.execute(_DELETE, *_split_keys(keys))
 
 
 async def read_newest_sample_times(connection: RawConnection, after: Mapping[int, int]) -> dict[int, int]:
-    """The time (µs) of the newest sample of each box that has one at or after a time (µs) of its own."""
+    """Read the time of the newest sample of each box at or after the given time of the box (µs)."""
     rows = await connection.fetch(_NEWEST, list(after), list(after.values()))
     return {key: newest for key, newest in rows if newest is not None}
 
@@ -171,6 +171,6 @@ def _states(rows: Iterable[Any]) -> dict[IndexStateKey, IndexRuleState]:
     }
 
 
-def _apart(keys: Iterable[IndexStateKey]) -> tuple[list[UUID], list[int]]:
+def _split_keys(keys: Iterable[IndexStateKey]) -> tuple[list[UUID], list[int]]:
     listed = list(keys)
     return [rule for rule, _ in listed], [box for _, box in listed]

@@ -1,6 +1,6 @@
-"""What comes out of the indices that rules ask for, of boxes of one site.
+"""Computes the indices that rules query, for the boxes of one site.
 
-Owns how much of it is computed at a time. Everything is read as it is at that moment, as the API does.
+It bounds how much is computed at a time. Values are read as they are stored now, as the API reads them.
 """
 
 from collections import defaultdict
@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import batched, zip_longest
 from typing import Final
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.indicators.box_queries import IndexedBox
@@ -22,19 +23,22 @@ from app.rules.engine.snapshot import BoxFacts
 from app.rules.indicators.indicator_query import QUERY_CHOICES, IndexQuery, SiteLocality
 from app.timeseries.series.latest_queries import find_metrics_of_boxes
 
-# So much is computed at a time: results with all their parts are large.
-_ROWS: Final = 10_000
+ALL_TENANTS: Final = text("SELECT set_config('vigie.reach', 'all', true)")
+"""Gives the transaction of a worker the tenant scope of all organisations."""
+
+# Results with all their components are large: computing this many at a time bounds memory.
+_BATCH: Final = 10_000
 
 _log = get_logger(__name__)
 
 type RequestedPeriods = Mapping[IndexQuery, Sequence[DatedPeriod]]
 type BoxIndexResults = dict[tuple[IndexQuery, int], IndexResult | None]
-"""By what was asked, and the end of the period (µs). None: it would read too much, and is not known."""
+"""Results by query and end of the period (µs). None: the computation would read too much."""
 type _Task = tuple[IndexedBox, IndexQuery, DatedPeriod]
 
 
 async def load_stations(session: AsyncSession, boxes: Sequence[BoxFacts]) -> dict[int, IndexedBox]:
-    """Boxes as their figures need them, with what they ever measured; by their keys."""
+    """Load the boxes as index computations need them, with the metrics that they ever measured, by key."""
     measured = await find_metrics_of_boxes(session, [facts.key for facts in boxes]) if boxes else {}
     return {
         facts.key: IndexedBox(
@@ -44,23 +48,23 @@ async def load_stations(session: AsyncSession, boxes: Sequence[BoxFacts]) -> dic
     }
 
 
-def count_values_read(station: IndexedBox, wanted: RequestedPeriods) -> int:
-    """How many values are read for what is wanted of a box."""
-    return sum(_row((station, ask, slot)).effort[1] for ask, slots in wanted.items() for slot in slots)
+def count_values_read(station: IndexedBox, requested: RequestedPeriods) -> int:
+    """Count the values that the requested periods of a box read."""
+    return sum(_row((station, query, slot)).effort[1] for query, slots in requested.items() for slot in slots)
 
 
 async def compute_results(
-    session: AsyncSession, place: SiteLocality, wanted: Sequence[tuple[IndexedBox, RequestedPeriods]]
+    session: AsyncSession, place: SiteLocality, requested: Sequence[tuple[IndexedBox, RequestedPeriods]]
 ) -> dict[int, BoxIndexResults]:
-    """Compute what is wanted of some boxes of a site, by their keys."""
-    found: dict[int, BoxIndexResults] = {station.key: {} for station, _ in wanted}
+    """Compute the requested periods of some boxes of a site, by box key."""
+    found: dict[int, BoxIndexResults] = {station.key: {} for station, _ in requested}
     alike: dict[tuple[object, ...], list[_Task]] = defaultdict(list)
-    for station, asked in wanted:
-        for ask, slots in asked.items():
-            chosen = tuple(getattr(ask, name) for name in QUERY_CHOICES)
-            alike[chosen] += [(station, ask, slot) for slot in slots]
+    for station, periods in requested:
+        for query, slots in periods.items():
+            chosen = tuple(getattr(query, name) for name in QUERY_CHOICES)
+            alike[chosen] += [(station, query, slot) for slot in slots]
     for tasks in alike.values():
-        for part in batched(tasks, _ROWS):
+        for part in batched(tasks, _BATCH):
             await _compute(session, place, part, found)
     return found
 
@@ -68,10 +72,10 @@ async def compute_results(
 async def _compute(
     session: AsyncSession, place: SiteLocality, tasks: Sequence[_Task], found: dict[int, BoxIndexResults]
 ) -> None:
-    """Compute what is asked with the same choices; of each alone where it would be too much."""
-    _, ask, slot = tasks[0]
+    """Compute tasks with equal options; one by one if together they would read too much."""
+    _, query, slot = tasks[0]
     site = Site(timezone=place.timezone, latitude=place.latitude)
-    where = SiteContext(site, ask.choices(slot, place), season_said=ask.season is not None)
+    where = SiteContext(site, query.choices(slot, place), season_said=query.season is not None)
     try:
         results = [each.result for each in await compute_index_values(session, where, list(map(_row, tasks)))]
     except InvalidError as error:
@@ -79,14 +83,14 @@ async def _compute(
             for task in tasks:
                 await _compute(session, place, [task], found)
             return
-        _log.warning("index_not_computed", box=tasks[0][0].id, method=ask.method, error=error.detail)
+        _log.warning("index_not_computed", box=tasks[0][0].id, method=query.method, error=error.detail)
         results = []
-    for (station, asked, period), result in zip_longest(tasks, results):
-        # A rule looks at the whole alone.
+    for (station, query, slot), result in zip_longest(tasks, results):
+        # Rules use the value only: dropping components and notes saves memory.
         slim = None if result is None else replace(result, components=(), notes=())
-        found[station.key][asked, period.period.end_us] = slim
+        found[station.key][query, slot.period.end_us] = slim
 
 
 def _row(task: _Task) -> IndexComputation:
-    station, ask, slot = task
-    return IndexComputation(station, ask.figure, ask.metric, slot)
+    station, query, slot = task
+    return IndexComputation(station, query.figure, query.metric, slot)

@@ -1,14 +1,14 @@
-"""The boxes themselves: silence, sensors that hang, batteries, hands that do not belong there.
+"""Defines presets for the health of boxes: silence, stuck sensors, low batteries and tampering.
 
-The numbers are a choice of ours, made for boxes that send every minute or so.
+The thresholds are our choice for boxes that send about every minute.
 """
 
 from typing import Any, Final
 
 from app.rules.presets.preset_types import Preset, PresetRule, PresetText
 
-# A rule for each: a box that lacks a metric must not keep a rule on another one from being decided.
-_WATCHED: Final = {
+# One rule per metric: with a single rule, a metric that a box lacks would make the others unknown.
+_STUCK_METRICS: Final = {
     "pm2_5": PresetText("PM2.5", "PM2,5"),
     "no2": PresetText("NO₂", "NO₂"),
     "o3": PresetText("Ozone", "Ozone"),
@@ -28,7 +28,7 @@ _VISIT: Final = PresetText(
 )
 _SENSOR: Final = PresetText(
     "Restart the box; if it stays so, have the sensor cleaned or replaced. Do not trust its values "
-    "meanwhile.",
+    "until then.",
     "Redémarrez le boîtier ; si cela dure, faites nettoyer ou remplacer l'élément. D'ici là, ne vous fiez "
     "pas à ses valeurs.",
 )
@@ -100,7 +100,7 @@ _SITE_SILENT: Final = Preset(
     PresetText(
         "Nothing came for 10 minutes from 90 % of a site's boxes. It fires before `box-silent` does, and "
         "goes on for 30 minutes after boxes have come back: an inhibition from this rule to that of "
-        "`box-silent`, equal in `site`, keeps the alerts of single boxes quiet meanwhile. A box that never "
+        "`box-silent`, equal in `site`, mutes the alerts of single boxes during that time. A box that never "
         "sent anything counts among all, and not among the silent: where such boxes are more than a tenth, "
         "give the rule a `scope`. For boxes that send less often than every few minutes, choose longer "
         "times.",
@@ -141,7 +141,7 @@ _METRIC_SILENT: Final = Preset(
     _SENSOR,
     None,
     (),
-    tuple(_silent_metric(metric, of) for metric, of in _WATCHED.items()),
+    tuple(_silent_metric(metric, of) for metric, of in _STUCK_METRICS.items()),
 )
 _FLAT: Final = Preset(
     "flat-line",
@@ -155,7 +155,7 @@ _FLAT: Final = Preset(
     _SENSOR,
     None,
     (),
-    tuple(_flat(metric, of) for metric, of in _WATCHED.items()),
+    tuple(_flat(metric, of) for metric, of in _STUCK_METRICS.items()),
 )
 _BATTERY_TITLE: Final = PresetText("Low battery", "Batterie faible")
 _BATTERY: Final = Preset(

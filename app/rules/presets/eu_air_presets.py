@@ -1,7 +1,7 @@
-"""Outdoor air in European law: limit values, information and alert thresholds, by the day that they apply on.
+"""Defines presets for outdoor air under European law: limit values, information and alert thresholds.
 
-Directive (EU) 2024/2881 repeals Directive 2008/50/EC with effect from 12 December 2026 (its Article 31). Its
-limit values are those of before until 2030. Its alert thresholds are lower, and it has information thresholds
+Directive (EU) 2024/2881 repeals Directive 2008/50/EC with effect from 12 December 2026 (its Article 31). It
+keeps the former limit values until 2030. Its alert thresholds are lower, and it has information thresholds
 for more pollutants than ozone.
 """
 
@@ -172,7 +172,7 @@ def _daily_thresholds(metric: str, level: float) -> Preset:
         ("critical", level, {}),
         description=PresetText(
             f"The mean over 24 hours is above {level:g} µg/m³: the information threshold of {name.en}, and "
-            "its alert threshold, which authorities judge over up to three days.",
+            "its alert threshold, which authorities assess over up to three days.",
             f"La moyenne sur 24 heures dépasse {level:g} µg/m³ : le seuil d'information des {name.fr}, et "
             "leur seuil d'alerte, que les autorités apprécient sur trois jours au plus.",
         ),
@@ -224,4 +224,4 @@ PRESETS: Final = (
     _limit_of_2030("co", 10, "PT8H", None, "mg/m³"),
     _limit_of_2030("co", 4, "PT24H", 18, "mg/m³"),
 )
-"""What is law until 11 December 2026, what is law from then on, and what will be from 2030."""
+"""The law until 11 December 2026, the law after that, and the limit values from 2030."""

@@ -1,4 +1,7 @@
-"""Indices of a city, as `GET /v1/indices` has them: judged when their hour, day or four weeks are over."""
+"""Defines presets on indices of `GET /v1/indices`.
+
+They are evaluated at the end of each hour, day or four weeks.
+"""
 
 from typing import Any, Final
 
@@ -99,7 +102,7 @@ _CO2: Final = Preset(
     _CO2_TITLE,
     PresetText(
         "The mean CO₂ of an hour is above 800 ppm: the airing is to be improved; a warning above 1,500 ppm, "
-        "where it is insufficient. Monday to Friday from 8 to 18 h. `indoor-co2` is quicker: it goes by "
+        "where it is insufficient. Monday to Friday from 8 to 18 h. `indoor-co2` is quicker: it evaluates "
         "each sample.",
         "La moyenne de CO₂ d'une heure dépasse 800 ppm : l'aération est à améliorer ; avertissement "
         "au-dessus de 1 500 ppm, où elle est insuffisante. Du lundi au vendredi de 8 à 18 h. `indoor-co2` "

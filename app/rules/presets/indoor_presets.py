@@ -1,4 +1,4 @@
-"""Indoor air, damp and light."""
+"""Defines presets for indoor air, damp and light."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ _CO2: Final = Preset(
     1,
     _CO2_TITLE,
     PresetText(
-        "CO₂ tells how stale the air of an occupied room is. Up to 800 ppm is satisfactory; above 1,500 ppm "
+        "CO₂ shows how stale the air of an occupied room is. Up to 800 ppm is satisfactory; above 1,500 ppm "
         "the airing is insufficient.",
         "Le CO₂ dit combien l'air d'une pièce occupée est confiné. Jusqu'à 800 ppm, c'est satisfaisant ; "
         "au-dessus de 1 500 ppm, l'aération est insuffisante.",
@@ -79,7 +79,7 @@ _HCHO: Final = Preset(
         "une à quatre heures.",
     ),
     PresetText(
-        "Air out at once, then look for the source: new furniture, glue, paint, cleaning products.",
+        "Air the room immediately, then look for the source: new furniture, glue, paint, cleaning products.",
         "Aérez tout de suite, puis cherchez la source : meubles neufs, colle, peinture, produits "
         "d'entretien.",
     ),

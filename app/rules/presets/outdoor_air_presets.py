@@ -1,8 +1,8 @@
-"""Outdoor air: guidelines of the WHO, and how presets on means are made.
+"""Defines presets for outdoor air by WHO guidelines, and builds presets on means.
 
-All are means over a window that moves with the samples. The texts mean whole hours or days of the clock, and
-allow some of the limit values to be exceeded a number of times a year: an alert says that a value was passed,
-not that the law was broken.
+All use means over a window that slides with the samples. The texts of law mean whole hours or days of the
+clock, and allow some limit values to be exceeded a number of times a year. So an alert says that a value was
+exceeded, not that the law was broken.
 """
 
 from typing import Any, Final
@@ -17,9 +17,9 @@ from app.rules.presets.preset_types import (
 )
 
 _OUTDOORS: Final = ("street", "square", "park", "school", "industry", "port", "airport")
-# What European law asks of the values of an hour or a day before their mean counts.
+# The percentage of values that European law requires for the mean of an hour or a day.
 _COVERAGE: Final = 75
-# It resolves some way below the limit: a mean that hovers about it makes one alert, not twenty.
+# Alerts resolve 10 % below the limit: a mean that hovers around it makes one alert, not twenty.
 _CLEAR: Final = 0.9
 METRIC_WORDS: Final = {
     "pm2_5": PresetText("PM2.5", "PM2,5"),
@@ -36,7 +36,7 @@ WINDOW_WORDS: Final = {
 }
 
 type PresetLevel = tuple[str, float, dict[str, Any]]
-"""A severity, its threshold in the metric's unit, and more of its condition."""
+"""A severity, its threshold in the unit of the metric, and further fields of its condition."""
 
 _WHO: Final = PresetCitation(
     "WHO global air quality guidelines (2021)",

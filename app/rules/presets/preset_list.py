@@ -1,4 +1,7 @@
-"""Lists all presets. Pure: each topic has a module; a change of a preset's rules raises its version."""
+"""Lists all presets. Pure.
+
+Each topic has a module. A change of a preset's rules raises its version.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,4 +31,4 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
         for preset in of_topic.PRESETS
     }
 )
-"""All presets by their id, in the order in which lists show them."""
+"""All presets by id, in the order of lists."""

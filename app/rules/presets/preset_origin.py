@@ -1,4 +1,4 @@
-"""What a rule keeps of the preset that it was made of: whether it still asks the same, and its name. Pure."""
+"""Relates a rule to the preset that it was made from: changes since then, and its translated name. Pure."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -8,36 +8,37 @@ from app.rules.definitions.schemas import RuleDefinition
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_types import Language, PresetRule
 
-# A scope says where a preset is used, not what it asks.
+# The scope is not compared: it says where a preset is used, not when it fires.
 _COMPARED: Final = ("levels", "active", "max_age", "escalations", "remind_every")
 
 
 def build_definition(rule: PresetRule) -> dict[str, Any]:
-    """Give the definition, as it is stored, of what a preset's rule makes."""
+    """Build the stored definition of a rule of a preset."""
     return RuleDefinition.model_validate(dict(rule.body)).definition()
 
 
 @cache
-def _made(preset_id: str) -> tuple[Mapping[str, Any], ...]:
+def _build_definitions(preset_id: str) -> tuple[Mapping[str, Any], ...]:
     preset = PRESETS.get(preset_id)
     return () if preset is None else tuple(build_definition(rule) for rule in preset.rules)
 
 
 def is_preset_modified(definition: Mapping[str, Any]) -> bool:
-    """Tell whether a stored definition is none of those that its preset makes now.
+    """Return whether a stored definition differs from all that its preset makes now.
 
-    True of a preset that is no more; False of a rule that was made by hand. The scope does not count.
+    True for a preset that no longer exists; False for a rule without a preset. The scope does not count.
     """
     origin = definition.get("preset")
     if origin is None:
         return False
     return not any(
-        all(made[part] == definition.get(part) for part in _COMPARED) for made in _made(origin["id"])
+        all(made[part] == definition.get(part) for part in _COMPARED)
+        for made in _build_definitions(origin["id"])
     )
 
 
 def get_name_separator(language: Language) -> str:
-    """Return the colon between a name of the client's own and a preset's, with the language's spacing."""
+    """Return the colon between a client's prefix and the name of a preset, with the language's spacing."""
     return " :" if language == "fr" else ":"
 
 
@@ -45,9 +46,9 @@ def translate_rule_name(name: str, preset_id: str | None, language: Language) ->
     """Translate the name of a rule that a preset gave it; a name that a person gave stays as it is.
 
     Args:
-        name: The rule's name, in whichever language the preset was applied.
-        preset_id: The preset that the rule was made of; None: of none.
-        language: The reader's.
+        name: the name of the rule, in the language in which the preset was applied.
+        preset_id: the preset that the rule was made from, if any.
+        language: the language of the reader.
     """
     preset = None if preset_id is None else PRESETS.get(preset_id)
     for rule in () if preset is None else preset.rules:

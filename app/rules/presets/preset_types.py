@@ -1,4 +1,4 @@
-"""What a preset is made of. Data only: no database, no HTTP."""
+"""Defines the data types of presets."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from app.indicators.method_registry import METHODS
 
 type Language = Literal["en", "fr"]
 
-# A condition goes no deeper than a few levels; metrics stand in its leaves.
 _METRIC: Final = "metric"
 _INDEX: Final = "index"
 
 
 class PresetText(NamedTuple):
-    """A text for people, in both languages."""
+    """A text in English and French."""
 
     en: str
     fr: str
 
     def to(self, language: Language) -> str:
-        """The text in one language."""
+        """Return the text in one language."""
         return self.fr if language == "fr" else self.en
 
 
 @dataclass(frozen=True, slots=True)
 class PresetCitation:
-    """Where the numbers of a preset are from.
+    """The source of the thresholds of a preset.
 
     Attributes:
-        document: the text that has them.
-        article: where in it.
-        url: where to read it.
-        unverified: the text itself was not read, or not its present wording: check it before relying on it.
+        document: the title of the source.
+        article: the place in the source.
+        url: the address of the source.
+        unverified: whether we did not read the source, or not its present wording: check before you rely on
+            it.
     """
 
     document: str
@@ -43,18 +43,18 @@ class PresetCitation:
 
 
 class LegalValidity(NamedTuple):
-    """From when until when the numbers of a preset apply in law.
+    """The time range in which the thresholds of a preset are law.
 
     Attributes:
-        first: the first day; None: as long as anybody remembers, or no matter of law.
-        end: the first day on which they no longer apply; None: no end is known.
+        first: the first day; None if it is not known, or the thresholds are not law.
+        end: the first day on which they no longer apply; None if no end is known.
     """
 
     first: date | None = None
     end: date | None = None
 
     def includes(self, day: date) -> bool:
-        """Whether they apply on a day."""
+        """Return whether they apply on a day."""
         return (self.first is None or self.first <= day) and (self.end is None or day < self.end)
 
 
@@ -66,8 +66,8 @@ class PresetRule:
     """One rule of a preset.
 
     Attributes:
-        name: becomes the rule's.
-        body: the other fields of a rule as `POST /v1/rules` takes them, without a site.
+        name: the name of the rule.
+        body: the other fields of a body of `POST /v1/rules`, without a site.
     """
 
     name: PresetText
@@ -76,18 +76,18 @@ class PresetRule:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Rules for a purpose, ready to be used at a site.
+    """Predefined rules for a purpose.
 
     Attributes:
-        id: its name in URLs.
-        version: counts up with each change of its rules.
-        title: for lists.
-        description: what it watches, and what it does not say.
-        advice: what to do when it fires; becomes the description of its rules.
-        citation: where its numbers are from; None where they are a choice of ours.
-        kinds: kinds of site that it is for; empty: any.
-        rules: what it makes.
-        applies: from when until when its numbers apply in law.
+        id: its id in URLs.
+        version: increases with each change of its rules.
+        title: its title in lists.
+        description: what its rules detect, and what they cannot show.
+        advice: what to do when it fires; it becomes the description of its rules.
+        citation: the source of its thresholds; None if we chose them.
+        kinds: the kinds of site that it suits; empty: any.
+        rules: its rules.
+        applies: when its thresholds are law.
     """
 
     id: str
@@ -102,7 +102,7 @@ class Preset:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that its rules look at, in the order of their first mention."""
+        """The metrics that its rules use, in the order of their first mention."""
         return tuple(dict.fromkeys(found for rule in self.rules for found in _metrics(rule.body)))
 
 

@@ -1,4 +1,4 @@
-"""`/v1/rule-presets`: the HTTP of presets, and nothing else."""
+"""Serves `/v1/rule-presets`: lists, reads and applies presets."""
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
@@ -18,12 +18,12 @@ from app.rules.presets.schemas import PresetApplied, PresetApply, PresetOut
 
 router = APIRouter(prefix="/v1/rule-presets", tags=["Rules"], route_class=RuleRoute)
 
-Spoken = Annotated[Language, Query(description="The language of titles, names and texts")]
+LanguageQuery = Annotated[Language, Query(description="The language of titles, names and texts")]
 _ENGLISH: Final = "en"
 
 
 class PresetList(BaseModel):
-    """All presets that fit: they are few, and come in one page."""
+    """All matching presets, in a single page."""
 
     data: list[PresetOut]
     next: None = None
@@ -45,24 +45,24 @@ async def list_rule_presets(
         SiteKind | None,
         AfterValidator(_site_kind),
         Query(
-            description="Only those for this kind of site, and those for any",
+            description="Only presets for this kind of site, or for any kind",
             examples=[*service.PRESET_SITE_KINDS],
             json_schema_extra={"enum": [*service.PRESET_SITE_KINDS]},
         ),
     ] = None,
-    metric: Annotated[MetricName | None, Query(description="Only those that look at this metric")] = None,
+    metric: Annotated[MetricName | None, Query(description="Only presets that use this metric")] = None,
     on: Annotated[
         date | None,
         Query(
-            description="Only those whose numbers apply on this day: law changes. Without it, all",
+            description="Only presets with thresholds that apply on this day. Default: all presets",
             examples=["2026-12-12"],
         ),
     ] = None,
-    language: Spoken = _ENGLISH,
+    language: LanguageQuery = _ENGLISH,
 ) -> PresetList:
-    """List rules that are ready to be used: guidelines, limit values, comfort, the boxes themselves.
+    """List predefined rules for guidelines, limit values, comfort and the health of boxes.
 
-    Each names where its numbers are from. They are rules like any other once they are applied.
+    Each preset cites the source of its thresholds. An applied preset makes ordinary rules.
     """
     found = service.filter_presets(kind=kind, metric=metric, on=on)
     return PresetList(data=[PresetOut.of(preset, language) for preset in found])
@@ -74,15 +74,15 @@ async def list_rule_presets(
     operation_id="get_rule_preset",
     responses=document_problems(401, 403, 404, 422),
 )
-async def get_rule_preset(_: Reader, preset_id: str, language: Spoken = _ENGLISH) -> PresetOut:
-    """Read one preset, with the rules that it makes."""
+async def get_rule_preset(_: Reader, preset_id: str, language: LanguageQuery = _ENGLISH) -> PresetOut:
+    """Read a preset with its rules."""
     return PresetOut.of(service.find_preset(preset_id), language)
 
 
 @router.post(
     "/{preset_id}/apply",
     status_code=201,
-    summary="Use a preset at a site",
+    summary="Apply a preset to a site",
     operation_id="apply_rule_preset",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
@@ -91,12 +91,13 @@ async def apply_rule_preset(
     session: WriteSessionDep,
     preset_id: str,
     body: PresetApply,
-    language: Spoken = _ENGLISH,
+    language: LanguageQuery = _ENGLISH,
 ) -> PresetApplied:
-    """Make a preset's rules at a site: all of them, or none.
+    """Create the rules of a preset at a site: all of them or none.
 
-    Each names its `preset`, whatever is changed of it later; `preset_modified` tells whether something was.
-    Where the site has rules of this preset already it is 409 `preset_applied`, unless `again` is true.
+    Each rule names its `preset`. `preset_modified` becomes true if you change the rule later. If the site
+    already has rules of this preset, the request is refused with 409 `preset_applied`, unless `again` is
+    true.
     """
     made = await service.apply_preset(
         session, principal, service.find_preset(preset_id), body, language=language, now=datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The shapes of presets on the wire."""
+"""Defines the JSON shapes of presets."""
 
 from datetime import date
 from typing import Annotated, Any, Final, Self
@@ -15,47 +15,47 @@ _SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 
 
 class CitationOut(BaseModel):
-    """Where the numbers of a preset are from."""
+    """The source of the thresholds of a preset."""
 
     document: str
     article: str | None
     url: str | None
     unverified: bool = Field(
-        description="The text, or its present wording, was not read: check it before relying on it"
+        description="Vigie's authors did not read the source, or not its present wording. Check it"
     )
 
 
 class PresetRuleOut(BaseModel):
-    """A rule that a preset makes."""
+    """A rule of a preset."""
 
     name: str
     rule: dict[str, Any] = Field(description="The other fields of a body of `POST /v1/rules`, without a site")
 
 
 class PresetOut(ResourceModel):
-    """Rules for a purpose, ready to be used at a site."""
+    """Predefined rules for a purpose."""
 
     id: str = Field(examples=["who-pm2-5-24h"])
-    version: int = Field(description="Counts up with each change of its rules")
+    version: int = Field(description="Increases with each change of its rules")
     language: Language
     title: str
-    description: str = Field(description="What it watches, and what it does not say")
-    advice: str = Field(description="What to do when it fires; becomes the description of its rules")
-    citation: CitationOut | None = Field(description="Null where the numbers are a choice of ours")
-    kinds: list[str] = Field(description="Kinds of site that it is for; empty: any")
+    description: str = Field(description="What its rules detect, and what they cannot show")
+    advice: str = Field(description="What to do when it fires. It becomes the description of its rules")
+    citation: CitationOut | None = Field(description="Null if Vigie's authors chose the thresholds")
+    kinds: list[str] = Field(description="The kinds of site that it suits. Empty: any kind")
     metrics: list[str]
     applies_from: date | None = Field(
-        description="The first day on which its numbers are law; null where no such day is known or meant",
+        description="The first day on which its thresholds are law. Null if unknown or not law",
         examples=["2026-12-12"],
     )
     applies_until: date | None = Field(
-        description="The first day on which its numbers are no longer law; null where no end is known"
+        description="The first day on which its thresholds are no longer law. Null if no end is known"
     )
     rules: list[PresetRuleOut]
 
     @classmethod
     def of(cls, preset: Preset, language: Language) -> Self:
-        """The shape of a preset, in one language."""
+        """Convert a preset, in one language."""
         citation = preset.citation
         return cls(
             id=preset.id,
@@ -81,9 +81,9 @@ class PresetOut(ResourceModel):
 
 
 class PresetOverrides(RequestBody):
-    """What of a preset's rules is to be otherwise. What is left out stays as the preset has it."""
+    """Fields that replace those of the preset in its rules. Omitted fields stay as in the preset."""
 
-    name: Annotated[Name, Field(description="With several rules: goes before the name of each")] = (
+    name: Annotated[Name, Field(description="The name. With several rules, a prefix of each name")] = (
         make_omittable_field()
     )
     scope: Scoped = make_omittable_field()
@@ -93,7 +93,7 @@ class PresetOverrides(RequestBody):
 
 
 class PresetApply(RequestBody):
-    """Where to use a preset."""
+    """The site to apply a preset to."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -104,14 +104,14 @@ class PresetApply(RequestBody):
         }
     )
 
-    site_id: Annotated[Identifier, Field(description="The rules are made at this site")]
+    site_id: Annotated[Identifier, Field(description="The site at which the rules are created")]
     overrides: PresetOverrides = PresetOverrides()
     again: Annotated[
-        bool, Field(description="Make the rules once more where the site has some of this preset already")
+        bool, Field(description="Create the rules even if the site already has rules of this preset")
     ] = False
 
 
 class PresetApplied(BaseModel):
-    """The rules that were made."""
+    """The rules that were created."""
 
     rules: list[RuleOut]

@@ -1,7 +1,4 @@
-"""Finding presets, and making a site's rules of one. Must not know HTTP.
-
-What a rule keeps of the preset that it was made of: whether it still asks the same, and its name.
-"""
+"""Finds presets, and applies them to sites."""
 
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -26,36 +23,34 @@ from app.rules.presets.preset_origin import get_name_separator
 from app.rules.presets.preset_types import Language, Preset, PresetRule
 from app.rules.presets.schemas import PresetApply
 
-# A scope says where a preset is used, not what it asks.
-
-
-NAME_LIMIT = 200
+NAME_LIMIT: Final = 200
 PRESET_SITE_KINDS: Final = tuple(sorted({kind for preset in PRESETS.values() for kind in preset.kinds}))
-"""The kinds of sites that presets are for."""
+"""The kinds of site with presets of their own."""
 
 
 def check_site_kind(kind: str) -> str:
-    """Check that there are presets for a kind of site (CodedValueError `unknown_kind`)."""
+    """Check that a kind of site has presets (CodedValueError `unknown_kind`)."""
     if kind not in PRESET_SITE_KINDS:
         raise CodedValueError(
             "unknown_kind",
-            f"No preset is for {format_rejected_value(kind)} in particular; there are "
+            f"No preset is for the kind {format_rejected_value(kind)}. The kinds are "
             f"{', '.join(PRESET_SITE_KINDS)}",
         )
     return kind
 
 
 def check_preset(preset_id: str) -> str:
-    """Check that there is a preset of this id (CodedValueError `unknown_preset`)."""
+    """Check that a preset exists (CodedValueError `unknown_preset`)."""
     if preset_id not in PRESETS:
         raise CodedValueError(
-            "unknown_preset", f"{format_rejected_value(preset_id)} is no preset (GET /v1/rule-presets)"
+            "unknown_preset",
+            f"{format_rejected_value(preset_id)} is not a preset. `GET /v1/rule-presets` lists them",
         )
     return preset_id
 
 
 def find_preset(preset_id: str) -> Preset:
-    """Give a preset (NotFoundError)."""
+    """Find a preset by its id (NotFoundError)."""
     preset = PRESETS.get(preset_id)
     if preset is None:
         raise NotFoundError("preset", preset_id)
@@ -63,7 +58,7 @@ def find_preset(preset_id: str) -> Preset:
 
 
 def filter_presets(*, kind: str | None, metric: str | None, on: date | None = None) -> Iterator[Preset]:
-    """Yield the presets for a kind of site, those that look at a metric, and those that apply on a day."""
+    """Yield the presets for a kind of site that use a metric and apply on a day. None does not filter."""
     for preset in PRESETS.values():
         if on is not None and not preset.applies.includes(on):
             continue
@@ -77,34 +72,44 @@ async def apply_preset(
     session: WriteSession,
     principal: Principal,
     preset: Preset,
-    wanted: PresetApply,
+    body: PresetApply,
     *,
     language: Language,
     now: datetime,
 ) -> list[Rule]:
-    """Make a preset's rules at a site, all of them or none.
+    """Create the rules of a preset at a site, all of them or none.
+
+    Args:
+        session: of the transaction.
+        principal: the caller.
+        preset: the preset.
+        body: the site, and fields to override.
+        language: the language of names and descriptions.
+        now: the time of the creation.
 
     Raises:
-        NotFoundError: the caller sees no such site.
-        ConflictError: `preset_applied`: the site has rules of it already.
+        NotFoundError: the caller cannot see such a site.
+        ConflictError: `preset_applied` if the site already has rules of the preset.
         InvalidError: `unknown_box_in_rule`.
     """
-    # Of two who apply it at once, the second one waits here and finds the first one's rules.
-    site = select(Site.id).where(Site.id == wanted.site_id).with_for_update(key_share=True)
+    # The lock serialises concurrent requests: the second one finds the rules of the first one.
+    site = select(Site.id).where(Site.id == body.site_id).with_for_update(key_share=True)
     visible = principal.visible()
     site = site.where(*visible.within(Site.organisation_id, Site.id))
     if await session.scalar(site) is None:
-        raise NotFoundError("site", wanted.site_id)
-    if not wanted.again:
-        await _check_new(session, wanted.site_id, preset)
+        raise NotFoundError("site", body.site_id)
+    if not body.again:
+        await _check_not_applied(session, body.site_id, preset)
     origin = {"id": preset.id, "version": preset.version}
     return [
-        await service.add_rule(session, principal, _body(preset, rule, wanted, language), now, preset=origin)
+        await service.add_rule(
+            session, principal, _build_rule(preset, rule, body, language), now, preset=origin
+        )
         for rule in preset.rules
     ]
 
 
-async def _check_new(session: WriteSession, site_id: UUID, preset: Preset) -> None:
+async def _check_not_applied(session: WriteSession, site_id: UUID, preset: Preset) -> None:
     query = select(Rule.id).where(
         Rule.site_id == site_id,
         Rule.deleted_at.is_(None),
@@ -113,21 +118,21 @@ async def _check_new(session: WriteSession, site_id: UUID, preset: Preset) -> No
     rules = (await session.scalars(query.order_by(Rule.id))).all()
     if rules:
         raise ConflictError(
-            "The site has rules of this preset. Change those, or send `again`: true.",
+            "The site already has rules of this preset. Change those, or send `again`: true.",
             code="preset_applied",
             extra={"rules": [str(identifier) for identifier in rules]},
         )
 
 
-def _body(preset: Preset, rule: PresetRule, wanted: PresetApply, language: Language) -> RuleCreate:
-    """The rule as it would be sent to `POST /v1/rules`."""
+def _build_rule(preset: Preset, rule: PresetRule, body: PresetApply, language: Language) -> RuleCreate:
+    """Build the body of `POST /v1/rules` for a rule of a preset."""
     fields: dict[str, Any] = {
         **rule.body,
-        "site_id": wanted.site_id,
+        "site_id": body.site_id,
         "name": rule.name.to(language),
         "description": preset.advice.to(language),
     }
-    for name, value in collect_sent_fields(wanted.overrides).items():
+    for name, value in collect_sent_fields(body.overrides).items():
         if name == "name" and len(preset.rules) > 1:
             fields["name"] = f"{value}{get_name_separator(language)} {fields['name']}"[:NAME_LIMIT]
         else:

@@ -1,11 +1,11 @@
-"""Noise, and what boxes hear."""
+"""Defines presets for noise and for sound events."""
 
 from typing import Any, Final
 
 from app.rules.presets.preset_types import Preset, PresetCitation, PresetRule, PresetText
 
 _PLACES: Final = ("street", "square", "park", "school", "airport", "port", "industry", "home")
-# What a mean covers has to lie within the hours that it is judged by: they begin one window later.
+# The window of the first mean must lie within the night: so the active hours begin one window later.
 _NIGHT: Final = [{"from": "23:00", "to": "06:00"}]
 
 
@@ -126,7 +126,7 @@ _GUNSHOT: Final = Preset(
         "sont parfois pris pour des tirs.",
     ),
     PresetText(
-        "See whether other boxes heard it, and follow your procedure. Nobody goes there alone.",
+        "See whether other boxes heard it, and follow your procedure. Do not go there alone.",
         "Voyez si d'autres boîtiers l'ont entendu et suivez votre procédure. Personne n'y va seul.",
     ),
     None,

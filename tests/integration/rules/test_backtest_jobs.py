@@ -91,7 +91,7 @@ async def test_organisations_take_turns(
         await ask(other_tenant, wait=0, status=202, rule=rule(), site_id=theirs)
     turns = []
     while (held := await job_leases.lease_backtest(connection)) is not None:
-        turns.append(str(held.asked.organisation_id))
+        turns.append(str(held.request.organisation_id))
         await job_leases.finish_backtest(connection, held, BacktestProgress(), result={})
     assert turns == [tenant.id, other_tenant.id, tenant.id, other_tenant.id, tenant.id]
 
@@ -128,7 +128,7 @@ async def test_one_that_is_cancelled_under_way_ends(
     await box(tenant, site_id, "one")
     await store(connection, "one", [1.0] * 500)
     monkeypatch.setattr(sample_pages, "PAGE_LIMIT", 1)
-    monkeypatch.setattr("app.rules.backtests.worker._RENEW_EVERY_S", 0.0)
+    monkeypatch.setattr("app.rules.backtests.worker._RENEW_INTERVAL_S", 0.0)
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     path = f"/v1/rules/backtests/{made['id']}"
     worker = BacktestWorker()

@@ -24,7 +24,7 @@ async def test_a_site_whose_rules_are_enough_takes_no_more(tenant: Tenant, site_
     first = (await client.post("/v1/rules", json=rule(site_id, 30))).raise_for_status().json()["id"]
     refused = await client.post("/v1/rules", json=rule(site_id, 21))
     assert (refused.status_code, refused.json()["code"]) == (422, "too_many_conditions")
-    assert "the site's other rules have 30" in refused.json()["detail"]
+    assert "the other rules of the site have 30" in refused.json()["detail"]
     assert (await client.post("/v1/rules", json=rule(site_id, 20))).status_code == 201
     # A disabled one costs nothing until it is enabled.
     idle = await client.post("/v1/rules", json=rule(site_id, 21, enabled=False))

@@ -174,9 +174,9 @@ def test_an_earlier_late_event_moves_no_incident_to_another() -> None:
 
 def test_what_it_was_is_told_with_it() -> None:
     (incident,) = told(events_of(heard(SHOT)))
-    assert incident.opinion.kinds[0][0] == PISTOL[0].kind
-    assert incident.opinion.models[0][0] == "glock-17"
-    assert incident.opinion.gunshot + incident.opinion.not_gunshot == 1.0
+    assert incident.classification.kinds[0][0] == PISTOL[0].kind
+    assert incident.classification.models[0][0] == "glock-17"
+    assert incident.classification.gunshot + incident.classification.not_gunshot == 1.0
 
 
 def test_a_box_that_is_not_known_is_refused() -> None:

@@ -79,13 +79,13 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(condition: Any, where: 
     assert refusal(condition) == (where, code)
 
 
-def test_levels_go_one_way_together() -> None:
+def test_levels_cannot_mix_indices_and_samples() -> None:
     body = {
         "site_id": SITE,
         "name": "Air",
         "levels": [{"severity": "info", "condition": EAQI}, {"severity": "warning", "condition": DUST}],
     }
-    with pytest.raises(ValidationError, match="looks at indices or at samples"):
+    with pytest.raises(ValidationError, match="mixes indices"):
         RuleCreate.model_validate(body)
 
 
@@ -112,7 +112,7 @@ def test_every_method_with_periods_can_be_asked_for(name: str) -> None:
         condition: dict[str, Any] = {"index": name, "period": length, "operator": ">", "threshold": 1}
         if figure.each:
             condition["metric"] = figure.method.metrics[0]
-        (ask,) = compiled(condition).asks
+        (ask,) = compiled(condition).index_queries
         assert (ask.figure, ask.length) == (figure, length)
 
 
@@ -123,14 +123,14 @@ def test_classes_are_told_apart_from_the_best_to_the_worst(name: str) -> None:
     worst = BANDS_BY_METHOD[name][-1].key
     node = compiled({"index": name, "band": worst}).levels[0].node
     assert isinstance(node, IndexLeaf)
-    assert node.limit.judge(ranks[-1]) == (True, True)
-    assert node.limit.judge(ranks[-2]) == (False, False)
+    assert node.limit.evaluate(ranks[-1]) == (True, True)
+    assert node.limit.evaluate(ranks[-2]) == (False, False)
 
 
 def test_a_class_holds_until_a_better_one() -> None:
     node = compiled({"index": "eaqi", "band": "very_poor", "clear_band": "fair"}).levels[0].node
     assert isinstance(node, IndexLeaf)
-    assert [node.limit.judge(rank) for rank in (6.0, 5.0, 4.0, 3.0, 2.0)] == [
+    assert [node.limit.evaluate(rank) for rank in (6.0, 5.0, 4.0, 3.0, 2.0)] == [
         (True, True),
         (True, True),
         (False, True),

@@ -15,7 +15,7 @@ SILENT = {"no_data": "PT5M"}
 
 def look_again(stage: Stage) -> list[Told]:
     walk = StatefulEvaluator(stage.tracks, stage.site, stage.new_id)
-    walk.look_again()
+    walk.reevaluate_site()
     return [told(transition) for _, transition in walk.found]
 
 

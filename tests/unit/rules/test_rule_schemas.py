@@ -182,7 +182,7 @@ def test_a_refusal_points_at_the_one_part_that_is_wrong(condition: object, where
         ({**RANGE, "operator": "between"}, ["'between'", "`>` `>=` `<` `<=` `inside` `outside`"]),
         ({**THRESHOLD, "threshold": "night_limit"}, ['{"attribute": "night_limit"}']),
         ({**THRESHOLD, "threshold": "evening"}, ['{"attribute": "evening"}']),
-        ({**THRESHOLD, "threshold": "25"}, ["'25': a number is due"]),
+        ({**THRESHOLD, "threshold": "25"}, ["'25' is not a number"]),
         ({**THRESHOLD, "hysteresis": 3}, ["`threshold`, `clear`, `function`, `window`", "`for`, `repeat`"]),
         ({**RANGE, "hysteresis": 3}, ["`low`, `high`, `margin`"]),
         ({**EVENT, "min_confidence": 0.5}, ["`event`, `confidence`, `class`, `model`, `count`, `window`"]),

@@ -55,7 +55,7 @@ def test_what_goes_on_from_before_counts_from_the_first_moment_and_what_had_ende
     )
     found.take([told("resolved", goes_on, 340)])
     assert found.summary() == {"alerts": 1, "firing_s": 40.0, "longest_s": 40.0}
-    (kept,) = found.kept
+    (kept,) = found.alerts
     assert (kept.pending_since_us, kept.started_us) == (190 * SECOND, 300 * SECOND)
     assert kept.severity == "critical"
 
@@ -68,7 +68,7 @@ def test_an_alert_from_its_beginning_to_its_end() -> None:
     found.take([told("resolved", alert, 160)])
     found.settle(1_000 * SECOND)
     assert found.summary() == {"alerts": 1, "firing_s": 60.0, "longest_s": 60.0}
-    assert found.kept[0].shown({1: "box-1"}, 1_000 * SECOND) == {
+    assert found.alerts[0].shown({1: "box-1"}, 1_000 * SECOND) == {
         "box": "box-1",
         "severity": "critical",
         "pending_since": "1970-01-01T00:01:30Z",
@@ -87,7 +87,7 @@ def test_what_fires_still_counts_up_to_the_end() -> None:
     found.take([told("firing", uuid4(), 100, box=None)])
     found.settle(400 * SECOND)
     assert found.summary() == {"alerts": 1, "firing_s": 300.0, "longest_s": 300.0}
-    shown = found.kept[0].shown({}, 400 * SECOND)
+    shown = found.alerts[0].shown({}, 400 * SECOND)
     assert (shown["box"], shown["resolved_at"], shown["duration_s"]) == (None, None, 300.0)
 
 
@@ -96,7 +96,7 @@ def test_past_the_limit_alerts_are_counted_and_not_kept() -> None:
     for number in range(10):
         alert = uuid4()
         found.take([told("firing", alert, 100 * number), told("resolved", alert, 100 * number + 10)])
-    assert (found.count, len(found.kept)) == (10, 3)
+    assert (found.count, len(found.alerts)) == (10, 3)
     assert found.summary()["firing_s"] == 100.0
 
 

@@ -41,7 +41,7 @@ def ask(
     rule = compiled(single(condition, **others))
     view = view_of(rule, things)
     node = rule.levels[0].node
-    return node.judge(view, at(minute)), node.cause(view, at(minute))
+    return node.evaluate(view, at(minute)), node.cause(view, at(minute))
 
 
 def verdict(condition: Definition, things: list[Thing], minute: float, **others: Any) -> ConditionVerdict:  # noqa: ANN401 (as JSON)
@@ -212,7 +212,7 @@ class _Given:
     def __init__(self, *verdict: bool | None) -> None:
         self.verdict = verdict
 
-    def judge(self, view: object, at_us: int) -> Any:  # noqa: ANN401, ARG002 (a verdict)
+    def evaluate(self, view: object, at_us: int) -> Any:  # noqa: ANN401, ARG002 (a verdict)
         return self.verdict
 
 
@@ -226,18 +226,27 @@ OR = {(T, T): T, (T, F): T, (T, U): T, (F, T): T, (F, F): F, (F, U): U, (U, T): 
 
 def test_all_and_any_are_kleenes() -> None:
     for (first, second), expected in AND.items():
-        assert AllOf("", (given(first, second), given(second, first))).judge(None, 0) == (expected, expected)
+        assert AllOf("", (given(first, second), given(second, first))).evaluate(None, 0) == (
+            expected,
+            expected,
+        )
     for (first, second), expected in OR.items():
-        assert AnyOf("", (given(first, second), given(second, first))).judge(None, 0) == (expected, expected)
+        assert AnyOf("", (given(first, second), given(second, first))).evaluate(None, 0) == (
+            expected,
+            expected,
+        )
 
 
 def test_a_not_raises_when_its_part_has_cleared_and_holds_until_that_raises() -> None:
     contrary = {T: F, F: T, U: U}
     for raises, holds in product((T, F, U), repeat=2):
-        found = NegatedNode("", (given(raises, holds),)).judge(None, 0)
+        found = NegatedNode("", (given(raises, holds),)).evaluate(None, 0)
         assert found == (contrary[holds], contrary[raises])
         # By De Morgan, and twice is nothing.
-        assert NegatedNode("", (NegatedNode("", (given(raises, holds),)),)).judge(None, 0) == (raises, holds)
+        assert NegatedNode("", (NegatedNode("", (given(raises, holds),)),)).evaluate(None, 0) == (
+            raises,
+            holds,
+        )
     quiet = {"not": {"metric": "laeq", "operator": ">", "threshold": 60, "clear": 55}}
     assert [verdict(quiet, [sample(0, laeq=level)], 0) for level in (54, 55, 56, 60, 61)] == [
         RAISES,
@@ -290,7 +299,7 @@ def test_boxes_are_counted(
     }
     node = rule.levels[0].node
     assert isinstance(node, BoxQuorum)
-    found = node.judge(SiteView(members), at(0))
+    found = node.evaluate(SiteView(members), at(0))
     assert found == (expected, expected)
     cause = node.cause(SiteView(members), at(0))
     raising = tuple(key for key, answer in enumerate(answers, 1) if answer)
@@ -302,18 +311,18 @@ def test_boxes_out_of_scope_are_not_counted() -> None:
     part = {"boxes": {"metric": "pm2_5", "operator": ">", "threshold": 25}, "share": 100}
     boxes = [BoxFacts(1, "box-1", kind="dust"), BoxFacts(2, "box-2", kind="noise")]
 
-    def judge(definition: Definition) -> ConditionVerdict:
+    def evaluate(definition: Definition) -> ConditionVerdict:
         rule = compiled(definition)
         things = {1: [sample(0, pm2_5=30)], 2: [sample(0, pm2_5=1)]}
-        return rule.levels[0].node.judge(
+        return rule.levels[0].node.evaluate(
             SiteView({box.key: view_of(rule, things[box.key], box) for box in boxes}), at(0)
         )
 
-    assert judge(single(part)) == NOTHING
-    assert judge(single({**part, "scope": {"kinds": ["dust"]}})) == RAISES
+    assert evaluate(single(part)) == NOTHING
+    assert evaluate(single({**part, "scope": {"kinds": ["dust"]}})) == RAISES
     # Left out: the boxes of the rule.
-    assert judge(single(part, scope={"kinds": ["dust"]})) == RAISES
-    assert judge(single({**part, "scope": {"kinds": ["noise"]}}, scope={"kinds": ["dust"]})) == NOTHING
+    assert evaluate(single(part, scope={"kinds": ["dust"]})) == RAISES
+    assert evaluate(single({**part, "scope": {"kinds": ["noise"]}}, scope={"kinds": ["dust"]})) == NOTHING
 
 
 def test_a_leaf_may_name_its_box() -> None:
@@ -323,8 +332,8 @@ def test_a_leaf_may_name_its_box() -> None:
     first = view_of(rule, [sample(0, pm2_5=30)], BoxFacts(1, "box-1"))
     second = view_of(rule, [sample(0, pm2_5=1)], BoxFacts(2, "box-2"))
     site = SiteView({1: first, 2: second})
-    assert node.judge(site, at(0)) == RAISES
+    assert node.evaluate(site, at(0)) == RAISES
     assert node.cause(site, at(0)).boxes == (1,)
     alone = SiteView({1: first})
-    assert node.judge(alone, at(0)) == UNKNOWN_VERDICT
+    assert node.evaluate(alone, at(0)) == UNKNOWN_VERDICT
     assert rule.levels[0].node.due(alone, 0) is None

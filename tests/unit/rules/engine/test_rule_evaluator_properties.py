@@ -310,6 +310,6 @@ def test_no_gate_misses_a_beginning_by_a_hair(
                 for limit in rule.limits
                 if rule.column is not None
                 and (value := one[rule.column]) is not None
-                and limit.judge(round_to_float32(rule.column, value))[0]
+                and limit.evaluate(round_to_float32(rule.column, value))[0]
             }
             assert set(state) == raised

@@ -39,7 +39,7 @@ def test_values_are_kept_and_given_as_they_are_stored() -> None:
     assert view.value(PM) == (25.0, 1)
     move(view, 2, row(pm2_5=12.4000000001))
     assert view.value(PM) == (12.4, 2)
-    assert view.history.windows[WindowSpec(PM, 100)].come_to("max") == 12.4
+    assert view.history.windows[WindowSpec(PM, 100)].aggregate("max") == 12.4
 
 
 def test_events_are_on_time_by_type_and_kept_where_a_rule_looks() -> None:

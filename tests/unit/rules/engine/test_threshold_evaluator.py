@@ -288,7 +288,7 @@ def test_a_ladder_behind_a_gate_is_one_alert() -> None:
         },
     )
     site = compile_box_rules([rule])
-    ((column, low, high),) = site.gates
+    ((column, low, high),) = site.prefilter_ranges
     assert (column, low) == (INDEX["pm2_5"], float("-inf"))
     assert high == pytest.approx(10)
     given = [

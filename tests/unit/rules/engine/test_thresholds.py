@@ -63,7 +63,7 @@ NOTHING, HOLDS, RAISES = (False, False), (False, True), (True, True)
     ],
 )
 def test_each_side_of_each_bound(limit: ValueLimit, verdicts: dict[float, tuple[bool, bool]]) -> None:
-    assert {value: limit.judge(value) for value in verdicts} == verdicts
+    assert {value: limit.evaluate(value) for value in verdicts} == verdicts
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_each_side_of_each_bound(limit: ValueLimit, verdicts: dict[float, tuple[
     ],
 )
 def test_a_number_that_is_not_known_makes_it_unknown(limit: ValueLimit) -> None:
-    assert limit.judge(7) == UNKNOWN_VERDICT
+    assert limit.evaluate(7) == UNKNOWN_VERDICT
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_number_that_is_not_known_makes_it_unknown(limit: ValueLimit) -> None:
     ],
 )
 def test_the_gate_of_each(limit: ValueLimit, gate: tuple[float, float]) -> None:
-    assert limit.gate() == gate
+    assert limit.prefilter_range() == gate
 
 
 def test_an_alert_names_the_bounds() -> None:
@@ -112,6 +112,6 @@ LIMITS = st.one_of(
 
 @given(LIMITS, NUMBERS)
 def test_what_raises_holds_and_is_not_within_the_gate(limit: ValueLimit, value: int) -> None:
-    raises, holds = limit.judge(value)
-    low, high = limit.gate()
+    raises, holds = limit.evaluate(value)
+    low, high = limit.prefilter_range()
     assert not raises or (holds and not low < value < high)

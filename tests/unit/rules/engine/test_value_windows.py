@@ -53,7 +53,7 @@ def window_of(values: Sequence[float], length: int = HOUR, apart: int = MINUTE) 
     ],
 )
 def test_what_values_come_to(function: str, values: list[float], expected: float | None) -> None:
-    assert window_of(values).come_to(function) == expected
+    assert window_of(values).aggregate(function) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_values_come_to(function: str, values: list[float], expected: float
 )
 def test_a_percentile_is_the_value_of_the_nearest_rank(percentile: float, count: int, rank: int) -> None:
     values = [float(value) for value in range(count, 0, -1)]
-    assert window_of(values, 2 * count * MINUTE).come_to("percentile", percentile) == rank
+    assert window_of(values, 2 * count * MINUTE).aggregate("percentile", percentile) == rank
 
 
 def test_a_value_leaves_when_it_is_as_old_as_the_window() -> None:
@@ -80,19 +80,19 @@ def test_a_value_leaves_when_it_is_as_old_as_the_window() -> None:
     window.move(10 * MINUTE - 1)
     assert len(window) == 1
     window.move(10 * MINUTE)
-    assert (len(window), window.come_to("max"), window.come_to("count")) == (0, None, 0)
+    assert (len(window), window.aggregate("max"), window.aggregate("count")) == (0, None, 0)
 
 
 def test_one_that_asks_for_an_earlier_time_after_a_later_one_is_answered() -> None:
     """Rules share a window, and the clock of one may be ahead."""
     window = window_of([9, 1, 5, 2, 7], 3 * MINUTE)
-    before = {name: window.come_to(name) for name in WINDOW_FUNCTIONS}
+    before = {name: window.aggregate(name) for name in WINDOW_FUNCTIONS}
     window.move(7 * MINUTE)
-    assert (window.come_to("count"), window.come_to("max"), window.come_to("mean")) == (1, 7, 7)
+    assert (window.aggregate("count"), window.aggregate("max"), window.aggregate("mean")) == (1, 7, 7)
     window.move(9 * MINUTE)
-    assert window.come_to("max") is None
+    assert window.aggregate("max") is None
     window.move(5 * MINUTE)
-    assert {name: window.come_to(name) for name in WINDOW_FUNCTIONS} == before
+    assert {name: window.aggregate(name) for name in WINDOW_FUNCTIONS} == before
     assert before["max"] == 7
 
 
@@ -148,7 +148,7 @@ def test_a_window_that_grew_live_is_one_that_was_filled_again_to_the_bit(
         taken.append((time, value))
         # Functions that are asked for only now and then keep what they need from there on.
         for function in data.draw(st.lists(st.sampled_from(WINDOW_FUNCTIONS), max_size=2)):
-            live.come_to(function, 90)
+            live.aggregate(function, 90)
         live.move(time + ahead)
         anew = ValueWindow(length)
         for one, other in taken:
@@ -156,25 +156,25 @@ def test_a_window_that_grew_live_is_one_that_was_filled_again_to_the_bit(
                 anew.add(one, other)
         anew.move(time + ahead)
         for function in WINDOW_FUNCTIONS:
-            assert live.come_to(function, 90) == anew.come_to(function, 90)
+            assert live.aggregate(function, 90) == anew.aggregate(function, 90)
         assert (live.spans(), len(live)) == (anew.spans(), len(anew))
         _check_formulas(live, [other for one, other in taken if time + ahead - length < one])
 
 
 def _check_formulas(window: ValueWindow, values: list[float]) -> None:
-    assert window.come_to("count") == len(values)
+    assert window.aggregate("count") == len(values)
     if not values:
-        assert window.come_to("mean") is None
+        assert window.aggregate("mean") is None
         return
-    assert window.come_to("mean") == pytest.approx(math.fsum(values) / len(values), abs=1e-6)
-    assert window.come_to("sum") == pytest.approx(math.fsum(values), abs=1e-4)
-    assert window.come_to("min") == min(values)
-    assert window.come_to("max") == max(values)
-    assert window.come_to("spread") == max(values) - min(values)
+    assert window.aggregate("mean") == pytest.approx(math.fsum(values) / len(values), abs=1e-6)
+    assert window.aggregate("sum") == pytest.approx(math.fsum(values), abs=1e-4)
+    assert window.aggregate("min") == min(values)
+    assert window.aggregate("max") == max(values)
+    assert window.aggregate("spread") == max(values) - min(values)
     energies = math.fsum(10 ** (value / 10) for value in values)
-    assert window.come_to("energy_mean") == pytest.approx(10 * math.log10(energies / len(values)), abs=1e-5)
+    assert window.aggregate("energy_mean") == pytest.approx(10 * math.log10(energies / len(values)), abs=1e-5)
     ordered = sorted(values)
-    assert window.come_to("percentile", 90) == ordered[math.ceil(9 * len(values) / 10) - 1]
+    assert window.aggregate("percentile", 90) == ordered[math.ceil(9 * len(values) / 10) - 1]
 
 
 def test_values_that_are_too_old_for_every_question_are_forgotten() -> None:

@@ -60,7 +60,7 @@ def fired(preset: str, samples: dict[str, float], hours: int = 30, **attributes:
 def test_every_rule_is_taken_and_understood(preset: Preset, rule: PresetRule) -> None:
     made = compiled(rule)
     looked_at = {COLUMNS[column] for column in made.columns}
-    looked_at |= {metric for ask in made.asks for metric in ask.figure.method.metrics}
+    looked_at |= {metric for ask in made.index_queries for metric in ask.figure.method.metrics}
     assert looked_at >= set(preset.metrics) or len(preset.rules) > 1
     assert made.whole_site == (preset.id == "site-silent")
 
