@@ -115,7 +115,7 @@ async def accept_invitation(
 async def list_invitations(
     principal: MembersReader,
     session: WriteSessionDep,
-    page_request: Annotated[PageRequest, Depends(repository.INVITATIONS.asked)],
+    page_request: Annotated[PageRequest, Depends(repository.INVITATIONS.page_request)],
     *,
     organisation: OrganisationFilter = None,
     state: Annotated[InvitationState | None, Query(description="Only invitations in this state")] = None,

@@ -119,7 +119,7 @@ async def list_my_sessions(
     token: TokenHash,
     people: PeopleDependency,
     session: ReadSessionDep,
-    page_request: Annotated[PageRequest, Depends(_SESSIONS.asked)],
+    page_request: Annotated[PageRequest, Depends(_SESSIONS.page_request)],
 ) -> Page[SessionOut]:
     """List your active sign-ins for all organisations, by default the oldest first."""
     statement = select(UserSession).where(UserSession.user_id == principal.key_id)

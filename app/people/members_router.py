@@ -36,7 +36,7 @@ def _to_response(member: tuple[Membership, User]) -> MemberOut:
 async def list_members(
     principal: MembersReader,
     session: WriteSessionDep,
-    page_request: Annotated[PageRequest, Depends(repository.MEMBERS.asked)],
+    page_request: Annotated[PageRequest, Depends(repository.MEMBERS.page_request)],
     *,
     organisation: OrganisationFilter = None,
     role: Annotated[Role | None, Query(description="Only members with this role")] = None,

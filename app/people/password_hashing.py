@@ -107,9 +107,9 @@ class PasswordHashingPool:
                 async with asyncio.timeout(_TIMEOUT_S):
                     # Always in the same order (address, account), which prevents deadlocks.
                     for subject in subjects:
-                        if not await self._subject_slots.enter(subject):
+                        if not await self._subject_slots.acquire(subject):
                             raise _make_queue_full_error()
-                        acquired.callback(self._subject_slots.leave, subject)
+                        acquired.callback(self._subject_slots.release, subject)
                     await self._hash_slots.acquire()
                     acquired.callback(self._hash_slots.release)
             except TimeoutError:

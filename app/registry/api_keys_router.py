@@ -34,7 +34,7 @@ from app.registry.quota_service import check_quota
 from app.registry.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(repository.API_KEYS.asked)]
+_PageQuery = Annotated[PageRequest, Depends(repository.API_KEYS.page_request)]
 
 
 async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> ApiKey:

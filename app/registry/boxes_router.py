@@ -117,7 +117,7 @@ async def list_boxes(
     session: ReadSessionDep,
     silence: CurrentSilenceCriterion,
     box_filter: Annotated[BoxFilter, Depends(_filter)],
-    page_request: Annotated[PageRequest, Depends(box_repository.BOXES.asked)],
+    page_request: Annotated[PageRequest, Depends(box_repository.BOXES.page_request)],
 ) -> Page[BoxOut]:
     """List boxes with the state that they report and the activity of their samples, by default by id."""
     rows = await box_repository.list_boxes(

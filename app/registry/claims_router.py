@@ -39,7 +39,7 @@ from app.registry.models import Claim
 from app.registry.service import check_expiry_within_key
 
 router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(enrolment_repository.CLAIMS.asked)]
+_PageQuery = Annotated[PageRequest, Depends(enrolment_repository.CLAIMS.page_request)]
 anonymous_router: Final = APIRouter(prefix="/v1/claims", tags=["Enrolment"], route_class=AnonymousRoute)
 
 

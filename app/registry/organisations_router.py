@@ -32,7 +32,7 @@ from app.registry.schemas import OrganisationChange, OrganisationCreate, Organis
 OrganisationKind = Literal["platform", "integrator", "client"]
 
 router: Final = APIRouter(prefix="/v1/organisations", tags=["Organisations"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(repository.ORGANISATIONS.asked)]
+_PageQuery = Annotated[PageRequest, Depends(repository.ORGANISATIONS.page_request)]
 
 
 async def _parent(session: WriteSession, principal: Principal, body: OrganisationCreate) -> Organisation:

@@ -39,7 +39,7 @@ from app.registry.models import ProvisioningKey
 from app.registry.service import check_expiry_within_key
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.asked)]
+_PageQuery = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.page_request)]
 anonymous_router: Final = APIRouter(tags=["Enrolment"], route_class=AnonymousRoute)
 _KEYS: Final = "/v1/provisioning-keys"
 _bearer: Final = HTTPBearer(

@@ -31,7 +31,7 @@ from app.registry.retention_settings import RetentionSettings
 from app.registry.schemas import SiteChange, SiteCreate, SiteOut
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(repository.SITES.asked)]
+_PageQuery = Annotated[PageRequest, Depends(repository.SITES.page_request)]
 
 
 @router.post(

@@ -93,7 +93,7 @@ async def create_backtest(
 async def list_backtests(
     principal: Reader,
     session: ReadSessionDep,
-    page: Annotated[PageRequest, Depends(service.BACKTESTS.asked)],
+    page: Annotated[PageRequest, Depends(service.BACKTESTS.page_request)],
     *,
     state: Annotated[State | None, Query(description="Only those in this state")] = None,
     site: Annotated[Identifier | None, Query(description="Only of this site")] = None,

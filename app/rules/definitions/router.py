@@ -114,7 +114,7 @@ async def list_rules(
     ] = None,
     organisation: OrganisationFilter = None,
     q: NameFilter = None,
-    page: Annotated[PageRequest, Depends(repository.RULES.asked)],
+    page: Annotated[PageRequest, Depends(repository.RULES.page_request)],
 ) -> Page[RuleOut]:
     """List rules, by default in the order of their creation. Deleted rules are not listed."""
     rule_filter = RuleFilter(
@@ -234,7 +234,7 @@ async def list_rule_versions(
     principal: Reader,
     session: ReadSessionDep,
     rule_id: str,
-    page: Annotated[PageRequest, Depends(rule_versions.VERSIONS.asked)],
+    page: Annotated[PageRequest, Depends(rule_versions.VERSIONS.page_request)],
 ) -> Page[RuleVersionOut]:
     """List the versions of a rule and the keys that made them, by default the newest first.
 
