@@ -17,8 +17,8 @@ from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import ACKS_FAILED, ACKS_SENT, get_logger
 
 _log = get_logger(__name__)
-_QUEUE = 1_000
-_AT_ONCE = 50
+_QUEUE_FACTOR = 1_000
+_MAX_CONCURRENT = 50
 # A box reads one message at a time into a small buffer: long lists are split.
 _SEQS_PER_MESSAGE = 500
 _REFUSED_PER_MESSAGE = 100
@@ -53,14 +53,14 @@ class AckPublisher:
     def __init__(self, settings: BrokerSettings, *, client_id: str) -> None:
         self._settings = settings
         self._client_id = client_id
-        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_QUEUE * _AT_ONCE)
+        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_QUEUE_FACTOR * _MAX_CONCURRENT)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to publish."""
         self._task = asyncio.create_task(self._run())
 
-    def tell(self, acks: Mapping[str, BoxAck]) -> None:
+    def publish(self, acks: Mapping[str, BoxAck]) -> None:
         """Have these boxes told. Never waits: what does not fit is dropped and counted."""
         for box, ack in acks.items():
             for message in build_ack_messages(box, ack):
@@ -69,12 +69,12 @@ class AckPublisher:
                 except asyncio.QueueFull:
                     ACKS_FAILED.inc()
 
-    async def stop(self, patience_s: float = 2.0) -> None:
+    async def stop(self, timeout_s: float = 2.0) -> None:
         """Publish what is waiting, for a while, and end."""
         if self._task is None:
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), patience_s)
+            await asyncio.wait_for(self._queue.join(), timeout_s)
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -85,7 +85,7 @@ class AckPublisher:
             try:
                 async with self._client() as client:
                     wait = 0.2
-                    await self._publish(client)
+                    await self._publish_queued(client)
             except (aiomqtt.MqttError, OSError) as error:
                 _log.warning("ack_connection_lost", error=str(error))
                 self._drop()
@@ -96,13 +96,13 @@ class AckPublisher:
         version = aiomqtt.ProtocolVersion.V5
         return make_broker_client(self._settings, timeout_s=5, identifier=self._client_id, protocol=version)
 
-    async def _publish(self, client: aiomqtt.Client) -> None:
+    async def _publish_queued(self, client: aiomqtt.Client) -> None:
         running: set[asyncio.Task[None]] = set()
         while True:
             topic, payload = await self._queue.get()
             task = asyncio.create_task(self._send(client, topic, payload))
             running.add(task)
-            if len(running) >= _AT_ONCE or self._queue.empty():
+            if len(running) >= _MAX_CONCURRENT or self._queue.empty():
                 done, running = await asyncio.wait(running, return_when=asyncio.ALL_COMPLETED)
                 for finished in done:
                     finished.result()

@@ -40,7 +40,7 @@ _DRAIN_S = 5.0
 _WRITE_BACK_S = 2.0
 # How long the broker is left to bring what waited for it, and how often silence and the like are looked for.
 _SETTLE_S = 5.0
-_LOOK_EVERY_S = 1.0
+_TIMERS_EVERY_S = 1.0
 
 
 class _LostError(Exception):
@@ -56,18 +56,18 @@ class _LostError(Exception):
 class IngestConsumer:
     """One consumer: holds the lock, its connection, and a source."""
 
-    def __init__(self, role: ProcessContext) -> None:
-        self._role = role
-        self._settings = role.settings
+    def __init__(self, process: ProcessContext) -> None:
+        self._process = process
+        self._settings = process.settings
         self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
-        self._seen = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
+        self._reported = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
         self._connected_since: float | None = None
-        self._looked = 0.0
+        self._timers_ran_at = 0.0
 
     async def run(self) -> None:
         """Work until the role is told to stop; takes up again whatever ends in between."""
         wait = least = self._settings.ingest.reconnect_min_s
-        while not self._role.stop.is_set():
+        while not self._process.stop.is_set():
             began = time.monotonic()
             try:
                 await self._hold_and_consume()
@@ -75,11 +75,11 @@ class IngestConsumer:
                 self._wait_for_database(error.__cause__ or error)
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
                     wait = least  # it held for a while: this is a new trouble, not the old one
-                self._say_lost(error, wait)
-                await self._role.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
+                self._log_lost_connection(error, wait)
+                await self._process.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
 
-    def _say_lost(self, error: BaseException, wait: float) -> None:
+    def _log_lost_connection(self, error: BaseException, wait: float) -> None:
         why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}
         # A batch that took too long ends as a transaction that cannot be left: say how it began.
         root = find_root_cause(why)
@@ -88,15 +88,15 @@ class IngestConsumer:
 
     def _wait_for_database(self, why: BaseException | None) -> None:
         """Let `/readyz` tell that nothing is stored now, and why."""
-        self._role.state = WAITING if why is None else f"{WAITING}: {type(why).__name__}"
+        self._process.state = WAITING if why is None else f"{WAITING}: {type(why).__name__}"
 
     async def _hold_and_consume(self) -> None:
-        connection = await self._role.database.connect()
+        connection = await self._process.database.connect()
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", CONSUMER):
-                self._role.state = "standby"
-                await self._role.pause(_STANDBY_S)
-                if self._role.stop.is_set():
+                self._process.state = "standby"
+                await self._process.pause(_STANDBY_S)
+                if self._process.stop.is_set():
                     return
             await self._consume(connection)
         finally:
@@ -107,20 +107,20 @@ class IngestConsumer:
     async def _consume(self, connection: asyncpg.Connection) -> None:
         # With each connection anew: the database behind it may have been restored from a backup.
         pipeline = IngestPipeline(
-            RegistryCache(), sole=True, allowances=QuotaCache(self._settings.quotas.samples_per_day)
+            RegistryCache(), is_consumer=True, quota_cache=QuotaCache(self._settings.quotas.samples_per_day)
         )
         source = make_source(self._settings)
-        self._seen = dict.fromkeys(self._seen, 0)
+        self._reported = dict.fromkeys(self._reported, 0)
         self._connected_since = None
         self._acks.start()
         await source.start()
         _log.info("consuming", source=self._settings.ingest.source)
         try:
-            while (batch := await self._next(source, connection, pipeline)) is not None:
-                await self._take(pipeline, connection, batch)
+            while (batch := await self._next_batch(source, connection, pipeline)) is not None:
+                await self._commit_batch(pipeline, connection, batch)
                 source.acknowledge(batch)
                 if len(batch) <= self._settings.ingest.batch_messages // 2:
-                    await self._look_after(pipeline, connection)
+                    await self._run_due_timers(pipeline, connection)
             # Not needed, and so not waited for: the next consumer would count it together again.
             with suppress(*DATABASE_ERRORS):
                 async with asyncio.timeout(_WRITE_BACK_S):
@@ -130,7 +130,7 @@ class IngestConsumer:
             await self._acks.stop()
             metrics.INGEST_CONNECTED.set(0)
 
-    async def _next(
+    async def _next_batch(
         self, source: MessageSource, connection: asyncpg.Connection, pipeline: IngestPipeline
     ) -> MessageBatch | None:
         """The next batch; None when the role is told to stop. While none comes, what is due is done.
@@ -139,24 +139,24 @@ class IngestConsumer:
             _LostError: the connection was closed. Without messages nobody would notice it, and two consumers
                 would take the broker's session from each other.
         """
-        coming = asyncio.create_task(source.next_batch())
-        told = asyncio.create_task(self._role.stop.wait())
+        incoming = asyncio.create_task(source.next_batch())
+        stopping = asyncio.create_task(self._process.stop.wait())
         try:
             while True:
                 self._observe(source)
-                await asyncio.wait({coming, told}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-                if told.done():
+                await asyncio.wait({incoming, stopping}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
                     return None
-                if coming.done():
-                    return coming.result()
+                if incoming.done():
+                    return incoming.result()
                 if connection.is_closed():
                     raise _LostError
-                await self._look_after(pipeline, connection)
+                await self._run_due_timers(pipeline, connection)
         finally:
-            coming.cancel()
-            told.cancel()
+            incoming.cancel()
+            stopping.cancel()
 
-    async def _look_after(self, pipeline: IngestPipeline, connection: asyncpg.Connection) -> None:
+    async def _run_due_timers(self, pipeline: IngestPipeline, connection: asyncpg.Connection) -> None:
         """Do what is due though nothing comes, once a second, and only where all that came is stored.
 
         After a time without the broker what boxes sent meanwhile has to come first: nobody is silent whose
@@ -164,12 +164,12 @@ class IngestConsumer:
         """
         clock = time.monotonic()
         since = self._connected_since
-        if since is None or clock - max(since + _SETTLE_S, self._looked + _LOOK_EVERY_S) < 0:
+        if since is None or clock - max(since + _SETTLE_S, self._timers_ran_at + _TIMERS_EVERY_S) < 0:
             return
-        self._looked = clock
-        looking = pipeline.look_after(connection, now=datetime.now(UTC))
+        self._timers_ran_at = clock
+        timers_run = pipeline.run_due_timers(connection, now=datetime.now(UTC))
         try:
-            receipt = await self._in_time(connection, looking)
+            receipt = await self._finish_in_time(connection, timers_run)
         except DATABASE_ERRORS as error:
             if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                 raise _LostError from error
@@ -178,18 +178,18 @@ class IngestConsumer:
             metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
             _log.warning("look_tried_again", error=redact_error(error))
             return
-        await self._after(connection, receipt)
+        await self._report(connection, receipt)
 
-    async def _take(
+    async def _commit_batch(
         self, pipeline: IngestPipeline, connection: asyncpg.Connection, batch: MessageBatch
     ) -> None:
         """Commit a batch: at once, but for one that holds too much once it is inflated."""
         begin = 0
         while begin < len(batch.topics) or not begin:
             now = datetime.now(UTC)
-            intake = self._sort(batch.since(begin), now)
+            intake = self._decode(batch.since(begin), now)
             await self._commit(pipeline, connection, intake, now)
-            begin += max(intake.until, 1)
+            begin += max(intake.message_count, 1)
 
     async def _commit(
         self, pipeline: IngestPipeline, connection: asyncpg.Connection, intake: DecodedBatch, now: datetime
@@ -199,8 +199,8 @@ class IngestConsumer:
         while True:
             began = time.monotonic()
             try:
-                committing = pipeline.commit(connection, intake, now=now, so_far=progress)
-                receipt = await self._in_time(connection, committing)
+                committing = pipeline.commit(connection, intake, now=now, progress=progress)
+                receipt = await self._finish_in_time(connection, committing)
                 break
             except DATABASE_ERRORS as error:
                 # After a time-out or a broken stream nobody knows in which state the connection is.
@@ -214,14 +214,14 @@ class IngestConsumer:
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
                 _log.warning("batch_tried_again", error=redact_error(error), **_batch(intake, began))
                 self._wait_for_database(error)
-                await self._role.pause(wait)
+                await self._process.pause(wait)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
-                if self._role.stop.is_set():
+                if self._process.stop.is_set():
                     raise _LostError from error
-        self._role.state = "consuming"
-        await self._after(connection, receipt)
+        self._process.state = "consuming"
+        await self._report(connection, receipt)
 
-    async def _in_time(
+    async def _finish_in_time(
         self, connection: asyncpg.Connection, committing: Coroutine[Any, Any, BatchReceipt]
     ) -> BatchReceipt:
         """Wait for a commit; when the role is told to stop meanwhile, no longer than is decent.
@@ -230,13 +230,13 @@ class IngestConsumer:
             _LostError: it was given up. Whether it was committed is not known, and does not matter.
         """
         work = asyncio.create_task(committing)
-        told = asyncio.create_task(self._role.stop.wait())
+        stopping = asyncio.create_task(self._process.stop.wait())
         try:
-            await asyncio.wait({work, told}, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and not told.done():
+            await asyncio.wait({work, stopping}, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and not stopping.done():
                 # So that /readyz does not call a consumer well whose statement hangs.
                 self._wait_for_database(None)
-                await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 await asyncio.wait({work}, timeout=_DRAIN_S)
             if work.done():
@@ -244,11 +244,11 @@ class IngestConsumer:
             connection.terminate()
             raise _LostError
         finally:
-            told.cancel()
+            stopping.cancel()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    def _sort(self, batch: MessageBatch, now: datetime) -> DecodedBatch:
+    def _decode(self, batch: MessageBatch, now: datetime) -> DecodedBatch:
         intake = decode_batch(
             batch.topics,
             batch.payloads,
@@ -259,18 +259,18 @@ class IngestConsumer:
         )
         intake.correlations = batch.correlations
         metrics.INGEST_MESSAGES.labels("telemetry").inc(
-            intake.until - len(intake.events) - len(intake.statuses) - len(intake.configs)
+            intake.message_count - len(intake.events) - len(intake.statuses) - len(intake.configs)
         )
         metrics.INGEST_MESSAGES.labels("event").inc(len(intake.events))
         metrics.INGEST_MESSAGES.labels("status").inc(len(intake.statuses))
         metrics.INGEST_MESSAGES.labels("config").inc(len(intake.configs))
-        metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.until])))
+        metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.message_count])))
         return intake
 
-    async def _after(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
+    async def _report(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
         receipt.count()
         if self._settings.ingest.ack_enabled and receipt.acks:
-            self._acks.tell(receipt.acks)
+            self._acks.publish(receipt.acks)
         if receipt.transitions:
             # The batch is committed: a failed wake-up costs the dispatcher's poll interval, not the batch.
             with suppress(*DATABASE_ERRORS):
@@ -283,7 +283,7 @@ class IngestConsumer:
             self._connected_since = None
         elif self._connected_since is None:
             self._connected_since = time.monotonic()
-        self._role.state = "consuming" if source.connected else "waiting for the broker"
+        self._process.state = "consuming" if source.connected else "waiting for the broker"
         for name, counter in (
             ("reconnects", metrics.INGEST_RECONNECTS),
             ("malformed", metrics.INGEST_MALFORMED),
@@ -292,8 +292,8 @@ class IngestConsumer:
             ("stale_acks", metrics.INGEST_STALE_ACKS),
         ):
             total = getattr(counters, name)
-            counter.inc(total - self._seen[name])
-            self._seen[name] = total
+            counter.inc(total - self._reported[name])
+            self._reported[name] = total
 
 
 def _batch(intake: DecodedBatch, began: float) -> dict[str, Any]:
@@ -312,6 +312,6 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(_GARBAGE_AFTER, 10, 10)
 
 
-async def run_ingest(role: ProcessContext) -> None:
+async def run_ingest(process: ProcessContext) -> None:
     """The work of `vigie ingest`."""
-    await IngestConsumer(role).run()
+    await IngestConsumer(process).run()

@@ -109,13 +109,13 @@ async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
         raise
     # Each as the message that it would be by MQTT, under the topic that tells its format.
     intake.messages = [ReceivedMessage(f"vigie/v1/{box}/event", part) for part, _ in decoded]
-    intake.by_event = True
-    for place, (part, event) in enumerate(decoded):
+    intake.has_event_per_message = True
+    for position, (part, event) in enumerate(decoded):
         if isinstance(event, InputRejection):
-            placed = InputRejection(event.code, event.detail, event.seq, place, event.purpose)
-            intake.turn(place, box, placed, part)
+            placed = InputRejection(event.code, event.detail, event.seq, position, event.purpose)
+            intake.refuse(position, box, placed, part)
         else:
-            intake.events.append((box, event, place))
+            intake.events.append((box, event, position))
 
 
 @router.post(
@@ -143,6 +143,6 @@ async def post_events(
         "http",
         [ReceivedMessage(None, b"")],
         organisation_id=principal.organisation_id,
-        limit=principal.visible(),
+        tenant_scope=principal.visible(),
     )
     return await ingest_request(request, intake, _sort(request, intake, now), now)

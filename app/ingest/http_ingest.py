@@ -89,7 +89,7 @@ def describe_rejections(
 
 def _answer(receipt: BatchReceipt, now: datetime) -> JSONResponse:
     """200 when something was taken; the reason's own status when nothing was."""
-    refusals = [entry.rejection for entry in receipt.turned]
+    refusals = [entry.rejection for entry in receipt.rejections]
     stored = receipt.stored + len(receipt.new_events)
     duplicate = receipt.duplicate + receipt.repeated_events
     outcome: dict[str, Any] = {
@@ -163,7 +163,7 @@ async def ingest_request(
     except VigieError as error:
         refused, rejection = error, InputRejection(error.code, error.detail)
     if rejection is not None:
-        intake.turn(0, box, rejection)
+        intake.refuse(0, box, rejection)
     receipt = await _commit(request, intake, now)
     if refused is not None:
         raise refused
@@ -183,7 +183,7 @@ async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> Batc
         began = time.monotonic()
         try:
             async with pool.acquire(timeout=10) as connection:
-                receipt = await pipeline.commit(connection, intake, now=now, so_far=progress)
+                receipt = await pipeline.commit(connection, intake, now=now, progress=progress)
                 receipt.count()
                 if receipt.transitions:
                     # Committed: a failed wake-up costs the dispatcher's poll interval, and no second commit.

@@ -36,11 +36,11 @@ from app.registry.models import Box
 
 router = APIRouter(prefix="/v1/adapters")
 
-_may_write: Final = require_scope("telemetry:write")
+_require_write: Final = require_scope("telemetry:write")
 _CREDENTIALS_LIMIT: Final = 1_024
 _WRONG: Final = "Sign in as the box (user: its id, password: its MQTT password), or with an API key."
 # Whether a box exists must not show in how long the answer takes.
-_NOBODY: Final = hash_mosquitto_password("nobody")
+_UNKNOWN_BOX_HASH: Final = hash_mosquitto_password("nobody")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class PushSender:
 
     box: str | None
     organisation_id: UUID
-    limit: TenantScope
+    tenant_scope: TenantScope
 
 
 class BoxAccount(SecurityBase):
@@ -88,12 +88,12 @@ async def _as_box(database: Database, user: str, password: str) -> PushSender:
     """
     found = None
     if is_box_id(user):
-        wanted = select(Box.organisation_id, Box.password_hash)
-        wanted = wanted.where(Box.id == user, Box.deleted_at.is_(None))
+        query = select(Box.organisation_id, Box.password_hash)
+        query = query.where(Box.id == user, Box.deleted_at.is_(None))
         with run_with_full_scope():
             async with database.read() as session:
-                found = (await session.execute(wanted)).one_or_none()
-    right = verify_mosquitto_password(password, _NOBODY if found is None else found.password_hash)
+                found = (await session.execute(query)).one_or_none()
+    right = verify_mosquitto_password(password, _UNKNOWN_BOX_HASH if found is None else found.password_hash)
     if found is None or not right:
         raise UnauthorisedError(_WRONG)
     return PushSender(user, found.organisation_id, TenantScope.of([found.organisation_id]))
@@ -110,7 +110,7 @@ async def current_sender(
     if credentials is None:
         raise UnauthorisedError(_WRONG)
     principal = await current_principal(request, credentials)
-    await _may_write(principal)
+    await _require_write(principal)
     return PushSender(None, principal.organisation_id, principal.visible())
 
 
@@ -132,7 +132,10 @@ def _endpoint(adapter: FormatAdapter) -> Callable[..., Awaitable[JSONResponse]]:
     async def push(request: Request, sender: Annotated[PushSender, Depends(current_sender)]) -> JSONResponse:
         now = datetime.now(UTC)
         intake = DecodedBatch(
-            "http", [ReceivedMessage(None, b"")], organisation_id=sender.organisation_id, limit=sender.limit
+            "http",
+            [ReceivedMessage(None, b"")],
+            organisation_id=sender.organisation_id,
+            tenant_scope=sender.tenant_scope,
         )
         return await ingest_request(
             request, intake, _sort(request, intake, adapter, sender, now), now, box=sender.box

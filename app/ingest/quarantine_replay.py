@@ -73,7 +73,7 @@ class ReplayResult:
         superseded: statuses and configurations that were left, since newer ones are known.
         refusals: what is still refused, and why.
         withheld: what was taken out of samples of which the rest was taken.
-        woke: whether the dispatcher has something to do now.
+        has_transitions: whether the dispatcher has something to do now.
     """
 
     stored: int
@@ -82,10 +82,10 @@ class ReplayResult:
     superseded: int
     refusals: tuple[InputRejection, ...]
     withheld: tuple[InputRejection, ...]
-    woke: bool
+    has_transitions: bool
 
     @property
-    def has_what_is_never_kept(self) -> bool:
+    def has_never_stored_content(self) -> bool:
         """Whether something of it may be stored nowhere, nor stay where it was."""
         return bool(self.withheld) or any(each.code in NEVER_STORED_CODES for each in self.refusals)
 
@@ -100,7 +100,7 @@ class ReplayResult:
         }
 
 
-class _HalvedError(Exception):
+class _PartRefusedError(Exception):
     """The database refused a part of an entry."""
 
 
@@ -128,19 +128,22 @@ async def replay_entry(
         ConflictError: `already_replayed`, `payload_cut`, `not_replayable`.
         asyncpg.PostgresError, OSError, TimeoutError: nothing was changed, and it can be replayed again.
     """
-    intake = _sorted(
-        _allowed(await lock_entry(connection, identifier, visible), identifier), visible, settings, now
+    intake = _decode_entry(
+        _check_replayable(await lock_entry(connection, identifier, visible), identifier),
+        visible,
+        settings,
+        now,
     )
     # Before the transaction: it closes the gate to all batches, and not for longer than it must.
-    await _share(connection, intake, now)
+    await _share_boxes(connection, intake, now)
     try:
         async with connection.transaction():
             await pass_ingest_barrier(connection)
-            entry = _allowed(await lock_entry(connection, identifier, visible), identifier)
+            entry = _check_replayable(await lock_entry(connection, identifier, visible), identifier)
             superseded = await _leave_superseded(connection, intake, entry.received_at)
             with suppress_quarantine_writes():
                 receipt = await _commit(connection, pipeline, intake, now)
-            done = _replayed(intake, receipt, superseded)
+            done = _build_result(intake, receipt, superseded)
             refused = None if not done.refusals else (done.refusals[0].code, done.refusals[0].detail)
             await set_audit_actor(connection)
             await record_replay_outcome(
@@ -148,7 +151,7 @@ async def replay_entry(
                 identifier,
                 refused=refused,
                 outcome=done.counts(),
-                forget=done.has_what_is_never_kept,
+                forget=done.has_never_stored_content,
                 now=now,
             )
     except VigieError:
@@ -158,12 +161,12 @@ async def replay_entry(
         pipeline.registry.version = 0
         raise
     # What is refused again is no new refusal.
-    replace(receipt, turned=[]).count()
+    replace(receipt, rejections=[]).count()
     QUARANTINE_REPLAYS.labels("refused" if done.refusals else "replayed").inc()
     return done
 
 
-def _allowed(entry: LockedQuarantineEntry | None, identifier: UUID) -> LockedQuarantineEntry:
+def _check_replayable(entry: LockedQuarantineEntry | None, identifier: UUID) -> LockedQuarantineEntry:
     if entry is None:
         raise NotFoundError("quarantine entry", identifier)
     if entry.replayed_at is not None:
@@ -183,7 +186,7 @@ def _allowed(entry: LockedQuarantineEntry | None, identifier: UUID) -> LockedQua
     return entry
 
 
-def _sorted(
+def _decode_entry(
     entry: LockedQuarantineEntry, caller: TenantScope, settings: VigieSettings, now: datetime
 ) -> DecodedBatch:
     """What the entry holds, as its door would have sorted it when it came, but for what is the future."""
@@ -193,16 +196,16 @@ def _sorted(
     if entry.topic is None:
         arrival = DecodeContext(entry.box, received_us, future_us, settings.api.max_body_bytes)
         intake = DecodedBatch("http", [ReceivedMessage(None, entry.payload)])
-        add_adapted_message(intake, 0, _adapted(entry.payload, arrival))
+        add_adapted_message(intake, 0, _adapt_body(entry.payload, arrival))
     else:
         intake = decode_batch([entry.topic], [entry.payload], now_us=received_us, max_future_us=future_us)
     intake.door = entry.door
     intake.organisation_id = entry.organisation_id
-    intake.limit = _limit(entry, caller)
+    intake.tenant_scope = _find_tenant_scope(entry, caller)
     return intake
 
 
-def _limit(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | None:
+def _find_tenant_scope(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | None:
     """Whose boxes alone may be written to; None for any.
 
     Not the caller's, where the entry is somebody's: an administrator who replays what a client sent to
@@ -214,13 +217,13 @@ def _limit(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | N
     return None if by_administrator else TenantScope.of([entry.organisation_id])
 
 
-def _adapted(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
+def _adapt_body(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     """What a body holds. No topic tells its format: Vigie's own is tried first, then the others."""
-    readings = list(_readings(payload, arrival))
+    readings = list(_try_formats(payload, arrival))
     return next((reading for reading in readings if reading.samples), readings[0])
 
 
-def _readings(payload: bytes, arrival: DecodeContext) -> Iterator[AdaptedMessage]:
+def _try_formats(payload: bytes, arrival: DecodeContext) -> Iterator[AdaptedMessage]:
     others = (each.decode for each in ADAPTERS if each.media_type is not None or each.pushes)
     for decode in (_own_format, *others):
         try:
@@ -245,10 +248,10 @@ def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     return adapt_decoded(payload, box, decoded)
 
 
-async def _share(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
+async def _share_boxes(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
     """Tell the consumer that it is not the only one who writes to these boxes."""
-    limit = None if intake.limit is None else intake.limit.organisations
-    rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), limit, now + _MARGIN)
+    organisations = None if intake.tenant_scope is None else intake.tenant_scope.organisations
+    rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), organisations, now + _MARGIN)
     if rows:
         await connection.execute("SELECT share_boxes($1, $2)", [key for (key,) in rows], now + _SHARED_FOR)
 
@@ -271,13 +274,13 @@ async def _commit(
     """Put an entry through the pipeline within the caller's transaction."""
     try:
         return await _commit_whole(connection, pipeline, intake, now)
-    except _HalvedError:
+    except _PartRefusedError:
         # The pipeline counts on a transaction for each half: its temporary table is emptied at a commit.
         # Here that would come too late.
         receipt = BatchReceipt(intake.door)
         for index in range(len(intake)):
-            one = intake.only(range(index, index + 1))
-            receipt.add(await pipeline.commit(connection, one, now=now, whole=True))
+            one = intake.select(range(index, index + 1))
+            receipt.add(await pipeline.commit(connection, one, now=now, nested=True))
             await connection.execute("DROP TABLE IF EXISTS incoming")
         return receipt
 
@@ -286,21 +289,21 @@ async def _commit_whole(
     connection: RawConnection, pipeline: IngestPipeline, intake: DecodedBatch, now: datetime
 ) -> BatchReceipt:
     async with connection.transaction():
-        receipt = await pipeline.commit(connection, intake, now=now, whole=True)
-        if len(intake) > 1 and any(each.rejection.code == "storage_refused" for each in receipt.turned):
-            raise _HalvedError
+        receipt = await pipeline.commit(connection, intake, now=now, nested=True)
+        if len(intake) > 1 and any(each.rejection.code == "storage_refused" for each in receipt.rejections):
+            raise _PartRefusedError
         return receipt
 
 
-def _replayed(intake: DecodedBatch, receipt: BatchReceipt, superseded: int) -> ReplayResult:
+def _build_result(intake: DecodedBatch, receipt: BatchReceipt, superseded: int) -> ReplayResult:
     # An entry is one message: a status or a configuration is all that there is in it.
-    others = 0 if receipt.turned else len(intake.statuses) + len(intake.configs)
+    others = 0 if receipt.rejections else len(intake.statuses) + len(intake.configs)
     return ReplayResult(
         stored=receipt.stored + len(receipt.new_events) + others,
         duplicate=receipt.duplicate + receipt.repeated_events,
         conflict=receipt.conflict,
         superseded=superseded,
-        refusals=tuple(each.rejection for each in receipt.turned),
+        refusals=tuple(each.rejection for each in receipt.rejections),
         withheld=tuple(each.rejection for each in receipt.withheld),
-        woke=bool(receipt.transitions),
+        has_transitions=bool(receipt.transitions),
     )

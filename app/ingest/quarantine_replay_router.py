@@ -109,7 +109,7 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
                     settings=state.settings,
                     now=now,
                 )
-                if done.woke:
+                if done.has_transitions:
                     # Committed: a failed wake-up costs the dispatcher's poll interval, and no second replay.
                     with suppress(*DATABASE_ERRORS):
                         await wake_dispatcher(connection)
@@ -168,15 +168,15 @@ async def replay_quarantine(
 
     A call ends after `limit` entries, or after 20 seconds: give its `next` as `cursor` to go on.
     """
-    wanted = QuarantineFilter(principal.visible(), body.box, body.code, body.door)
+    filters = QuarantineFilter(principal.visible(), body.box, body.code, body.door)
     after: UUID | None = None
     if body.cursor is not None:
         (after,) = decode_cursor(_CURSOR, body.cursor, UUID)
     async with database.read() as session:
-        entries = await find_replayable_entries(session, wanted, after, body.limit)
+        entries = await find_replayable_entries(session, filters, after, body.limit)
     found, after = await _replay_each(request, principal, entries, after)
     async with database.read() as session:
-        left = await count_replayable_entries(session, wanted, after)
+        left = await count_replayable_entries(session, filters, after)
     summary = _summary(found, left, encode_cursor(_CURSOR, str(after)) if left and after else None)
     _log.info(
         "quarantine_replayed",

@@ -143,8 +143,8 @@ async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
     box, decoded = decode_http_telemetry(body, now_us, future_us)
     add_adapted_message(intake, 0, adapt_decoded(body, box, decoded))
     refused = {each.index for each in decoded.rejections}
-    places = (place for place in range(len(intake.rows) + len(refused)) if place not in refused)
-    intake.places = list(places)[: len(intake.rows)]
+    positions = (position for position in range(len(intake.rows) + len(refused)) if position not in refused)
+    intake.positions = list(positions)[: len(intake.rows)]
 
 
 @router.post(
@@ -172,7 +172,7 @@ async def post_telemetry(
         "http",
         [ReceivedMessage(None, b"")],
         organisation_id=principal.organisation_id,
-        limit=principal.visible(),
+        tenant_scope=principal.visible(),
     )
     return await ingest_request(request, intake, _sort(request, intake, now), now)
 

@@ -132,7 +132,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
     app.state.probe = ReadinessProbe(settings, database)
     app.state.pipeline = IngestPipeline(
-        RegistryCache(), allowances=QuotaCache(settings.quotas.samples_per_day)
+        RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day)
     )
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")

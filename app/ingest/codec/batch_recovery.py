@@ -75,11 +75,11 @@ def recover_batch(
     recovered = RecoveredBatch([], [])
     rows = decode_singles(texts[:MAX_SAMPLES], now_us, max_future_us)
     for index, (text, row) in enumerate(zip(texts, rows, strict=False)):
-        judged = _judge(text, index, now_us, max_future_us) if row is None else row
-        if isinstance(judged, InputRejection):
-            recovered.refusals.append((judged, text))
+        decoded = _decode_strict(text, index, now_us, max_future_us) if row is None else row
+        if isinstance(decoded, InputRejection):
+            recovered.refusals.append((decoded, text))
         else:
-            recovered.samples.append(judged)
+            recovered.samples.append(decoded)
     recovered.refusals.extend(
         (
             InputRejection("too_many_samples", explain_too_many_samples(len(texts)), find_seq(text), index),
@@ -99,7 +99,7 @@ def explain_too_many_samples(count: int) -> str:
     return f"There are {count} samples: at most {MAX_SAMPLES} go in one message. Send this one in another."
 
 
-def _judge(text: bytes, index: int, now_us: int, max_future_us: int) -> Row | InputRejection:
+def _decode_strict(text: bytes, index: int, now_us: int, max_future_us: int) -> Row | InputRejection:
     document: Json = None
     try:
         document = parse_strict_json(text)

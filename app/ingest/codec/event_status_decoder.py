@@ -118,7 +118,7 @@ def decode_event(
         document = parse_strict_json(payload)
     except RejectedError as error:
         return error.rejection(seq=find_seq(payload))
-    return _judged(document, now_us, max_future_us)
+    return _decode_document(document, now_us, max_future_us)
 
 
 def decode_http_events(
@@ -147,10 +147,12 @@ def decode_http_events(
         raise RejectedError(
             "too_many_samples", f"there are {len(events)} events: at most {MAX_EVENTS} are taken"
         )
-    return box, [(msgspec.json.encode(event), _judged(event, now_us, max_future_us)) for event in events]
+    return box, [
+        (msgspec.json.encode(event), _decode_document(event, now_us, max_future_us)) for event in events
+    ]
 
 
-def _judged(document: Json, now_us: int, max_future_us: int) -> DeviceEvent | InputRejection:
+def _decode_document(document: Json, now_us: int, max_future_us: int) -> DeviceEvent | InputRejection:
     try:
         event = _event(require_object(document, "the event"), now_us, max_future_us)
         return check_content(document, event)

@@ -107,39 +107,39 @@ class DecodedBatch:
     events: list[tuple[str, DeviceEvent, int]] = field(default_factory=list)
     statuses: list[tuple[str, BoxStatus, int]] = field(default_factory=list)
     configs: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
-    turned: list[BatchRejection] = field(default_factory=list)
+    rejections: list[BatchRejection] = field(default_factory=list)
     organisation_id: UUID | None = None
-    limit: TenantScope | None = None
-    places: list[int] = field(default_factory=list)
-    by_event: bool = False
+    tenant_scope: TenantScope | None = None
+    positions: list[int] = field(default_factory=list)
+    has_event_per_message: bool = False
     correlations: Mapping[int, bytes] = field(default_factory=dict)
-    until: int = field(init=False)
+    message_count: int = field(init=False)
     guard: PayloadGuard = field(default_factory=PayloadGuard)
 
     def __post_init__(self) -> None:
-        self.until = len(self.messages)
+        self.message_count = len(self.messages)
 
-    def turn(
+    def refuse(
         self, origin: int, box: str | None, rejection: InputRejection, part: bytes | None = None
     ) -> None:
         """Refuse a message, or a part of it: what must never enter is found here, and kept no further."""
-        judgement = self.guard.judge(origin, self.messages[origin], box, part)
+        assessment = self.guard.assess(origin, self.messages[origin], box, part)
         kept = self.messages[origin].payload if part is None else part
-        if judgement.finding is not None:
-            self.turned.append(
-                BatchRejection(origin, box, build_content_rejection(judgement.finding, rejection), b"")
+        if assessment.finding is not None:
+            self.rejections.append(
+                BatchRejection(origin, box, build_content_rejection(assessment.finding, rejection), b"")
             )
-        elif judgement.readable:
-            self.turned.append(BatchRejection(origin, box, rejection, kept))
+        elif assessment.readable:
+            self.rejections.append(BatchRejection(origin, box, rejection, kept))
         else:
-            self.turned.append(BatchRejection(origin, box, rejection, b"", len(kept)))
+            self.rejections.append(BatchRejection(origin, box, rejection, b"", len(kept)))
 
     def __len__(self) -> int:
         """How many things there are to store: samples, events, statuses, configurations and refusals."""
         return sum(len(part) for part in self._parts())
 
     def _parts(self) -> tuple[Sized, ...]:
-        return (self.rows, self.events, self.statuses, self.configs, self.turned)
+        return (self.rows, self.events, self.statuses, self.configs, self.rejections)
 
     def put_in_order(self) -> None:
         """Put the samples into the order of arrival: those in other formats were read before all others."""
@@ -156,31 +156,33 @@ class DecodedBatch:
         origins = (
             self.origins,
             *([thing[2] for thing in things] for things in (self.events, self.statuses, self.configs)),
-            [turned.origin for turned in self.turned],
+            [refusal.origin for refusal in self.rejections],
         )
         return sorted(
-            (origin, kind, place) for kind, part in enumerate(origins) for place, origin in enumerate(part)
+            (origin, kind, position)
+            for kind, part in enumerate(origins)
+            for position, origin in enumerate(part)
         )
 
-    def only(self, picked: range) -> "DecodedBatch":
+    def select(self, picked: range) -> "DecodedBatch":
         """Some of the things to store, by the order of arrival, and in that order."""
-        places: list[list[int]] = [[], [], [], [], []]
-        for _, kind, place in self.arrivals()[picked.start : picked.stop]:
-            places[kind].append(place)
-        samples, events, statuses, configs, turned = places
+        positions: list[list[int]] = [[], [], [], [], []]
+        for _, kind, position in self.arrivals()[picked.start : picked.stop]:
+            positions[kind].append(position)
+        samples, events, statuses, configs, rejections = positions
         return replace(
             self,
-            boxes=[self.boxes[place] for place in samples],
-            rows=[self.rows[place] for place in samples],
-            origins=[self.origins[place] for place in samples],
-            places=[self.places[place] for place in samples] if self.places else [],
-            events=[self.events[place] for place in events],
-            statuses=[self.statuses[place] for place in statuses],
-            configs=[self.configs[place] for place in configs],
-            turned=[self.turned[place] for place in turned],
+            boxes=[self.boxes[position] for position in samples],
+            rows=[self.rows[position] for position in samples],
+            origins=[self.origins[position] for position in samples],
+            positions=[self.positions[position] for position in samples] if self.positions else [],
+            events=[self.events[position] for position in events],
+            statuses=[self.statuses[position] for position in statuses],
+            configs=[self.configs[position] for position in configs],
+            rejections=[self.rejections[position] for position in rejections],
         )
 
-    def refused(self, detail: str) -> "DecodedBatch":
+    def as_storage_refusal(self, detail: str) -> "DecodedBatch":
         """What becomes of a single thing that the database refuses: a refusal, under the same box and seq."""
         box: str | None
         seq: int | None = None
@@ -195,16 +197,24 @@ class DecodedBatch:
         elif self.statuses or self.configs:
             box, _, origin = (*self.statuses, *self.configs)[0]
         else:
-            origin, box, former, part, _ = self.turned[0]
+            origin, box, former, part, _ = self.rejections[0]
             if former.code in NEVER_STORED_CODES:
                 # The database's words may have of it what nobody is to keep.
                 detail, seq, part = "It was refused, and could not be counted.", former.seq, b""
         rejection = InputRejection("storage_refused", detail, seq, purpose=purpose)
-        turned = [
+        rejections = [
             BatchRejection(origin, box, rejection, self.messages[origin].payload if part is None else part)
         ]
         return replace(
-            self, boxes=[], rows=[], origins=[], places=[], events=[], statuses=[], configs=[], turned=turned
+            self,
+            boxes=[],
+            rows=[],
+            origins=[],
+            positions=[],
+            events=[],
+            statuses=[],
+            configs=[],
+            rejections=rejections,
         )
 
 
@@ -280,7 +290,7 @@ def decode_batch(
             with _guarded(intake, origin, None if route is None else route[0]):
                 _sort_other(intake, origin, route, clock, is_retained=origin in kept)
             if clock.inflated > _INFLATED_BATCH_BYTES:
-                intake.until = origin + 1
+                intake.message_count = origin + 1
                 break
     rows: Sequence[Row | None] = [None] * len(quick)
     with suppress(Exception):  # one by one below, where the message at fault is found
@@ -294,11 +304,11 @@ def decode_batch(
             intake.rows.append(row)
             intake.origins.append(origin)
     intake.put_in_order()
-    for packet in poison if intake.until == len(topics) else ():
+    for packet in poison if intake.message_count == len(topics) else ():
         origin = len(intake.messages)
         intake.messages = [*intake.messages, ReceivedMessage(None, packet)]
         detail = "An MQTT packet that could not be read came again and again"
-        intake.turn(origin, None, InputRejection("malformed_packet", detail))
+        intake.refuse(origin, None, InputRejection("malformed_packet", detail))
     return intake
 
 
@@ -313,7 +323,7 @@ def _guarded(intake: DecodedBatch, origin: int, box: str | None) -> Iterator[Non
         rejection = InputRejection(
             "undecodable", f"Vigie failed on it: {type(error).__name__}. It is in the log."
         )
-        intake.turn(origin, box, rejection)
+        intake.refuse(origin, box, rejection)
 
 
 def add_telemetry(intake: DecodedBatch, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
@@ -328,7 +338,7 @@ def add_adapted_message(intake: DecodedBatch, origin: int, adapted: AdaptedMessa
     intake.rows.extend(row for _, row in adapted.samples)
     intake.origins.extend([origin] * len(adapted.samples))
     for box, rejection, part in adapted.refusals:
-        intake.turn(origin, box, rejection, part)
+        intake.refuse(origin, box, rejection, part)
 
 
 def add_foreign_message(
@@ -338,7 +348,7 @@ def add_foreign_message(
     try:
         adapted = adapter.decode(intake.messages[origin].payload, arrival)
     except RejectedError as error:
-        intake.turn(origin, arrival.box, error.rejection())
+        intake.refuse(origin, arrival.box, error.rejection())
         return AdaptedMessage()
     if adapted.ignored:
         INGEST_IGNORED.labels(adapter.name).inc(adapted.ignored)
@@ -350,26 +360,26 @@ def _sort_other(
     intake: DecodedBatch, origin: int, route: tuple[str, str] | None, clock: _Clock, *, is_retained: bool
 ) -> None:
     """Sort a message that is not plain telemetry, or is a retained one."""
-    refused: InputRejection | None = None
+    as_storage_refusal: InputRejection | None = None
     box: str | None = None
     if route is None:
-        refused = InputRejection(
+        as_storage_refusal = InputRejection(
             "topic",
             "No box publishes on this topic: vigie/v1/{box}/telemetry, event, status, config/reported",
         )
     else:
         box, kind = route
         if is_retained and kind not in _RETAINED:
-            refused = InputRejection(
+            as_storage_refusal = InputRejection(
                 "retained_message", "Publish telemetry and events without the retain flag"
             )
         elif kind in adapters.BY_NAME:
             adapted = add_foreign_message(intake, origin, adapters.BY_NAME[kind], clock.arrival(box))
             clock.inflated += adapted.inflated
         else:
-            refused = _sort_own(intake, origin, box, kind, clock)
-    if refused is not None:
-        intake.turn(origin, box, refused)
+            as_storage_refusal = _sort_own(intake, origin, box, kind, clock)
+    if as_storage_refusal is not None:
+        intake.refuse(origin, box, as_storage_refusal)
 
 
 def _sort_own(intake: DecodedBatch, origin: int, box: str, kind: str, clock: _Clock) -> InputRejection | None:

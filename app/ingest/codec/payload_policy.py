@@ -17,7 +17,7 @@ EXAMINED_BYTES: Final = 2**20
 """How much of a batch is examined: one or two seconds of work in the worst case (0.1 s for 64 KiB of
 quotation marks); of what is refused beyond that only the count stays."""
 
-_UNSEEN: Final = PayloadAssessment(None, readable=False)
+_UNEXAMINED: Final = PayloadAssessment(None, readable=False)
 _FOREIGN_LEVEL: Final = 2
 
 
@@ -35,10 +35,10 @@ class PayloadGuard:
         whole: the judgement on the message that was looked at last, of which many parts may be refused.
     """
 
-    examined: int = 0
-    whole: tuple[int, PayloadAssessment] | None = field(default=None, repr=False)
+    examined_bytes: int = 0
+    last_message: tuple[int, PayloadAssessment] | None = field(default=None, repr=False)
 
-    def judge(
+    def assess(
         self, origin: int, message: tuple[str | None, bytes], box: str | None, part: bytes | None
     ) -> PayloadAssessment:
         """Judge what is refused.
@@ -54,18 +54,18 @@ class PayloadGuard:
         finding = None if topic is None else _of_topic(topic, box)
         if finding is not None:
             return PayloadAssessment(finding, readable=False)
-        if self.whole is None or self.whole[0] != origin:
-            self.whole = (origin, self._judged(payload))
-        judgement = self.whole[1]
-        if judgement.finding is None and part is not None:
+        if self.last_message is None or self.last_message[0] != origin:
+            self.last_message = (origin, self._assess(payload))
+        assessment = self.last_message[1]
+        if assessment.finding is None and part is not None:
             # It was inflated or decoded, or lies further behind than what was seen of the whole.
-            judgement = self._judged(part)
-        return judgement
+            assessment = self._assess(part)
+        return assessment
 
-    def _judged(self, data: bytes) -> PayloadAssessment:
-        if self.examined >= EXAMINED_BYTES:
-            return _UNSEEN
-        self.examined += min(len(data), SEEN_BYTES)
+    def _assess(self, data: bytes) -> PayloadAssessment:
+        if self.examined_bytes >= EXAMINED_BYTES:
+            return _UNEXAMINED
+        self.examined_bytes += min(len(data), SEEN_BYTES)
         return assess_payload(data)
 
 

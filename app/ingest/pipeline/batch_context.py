@@ -67,10 +67,10 @@ class BatchSamples:
     def __post_init__(self) -> None:
         self.new = np.zeros(len(self.boxes), np.bool_)
 
-    def fresh_of(self, place: int) -> tuple[list[int], list[tuple[int, ColumnValues]]]:
+    def find_new_samples(self, position: int) -> tuple[list[int], list[tuple[int, ColumnValues]]]:
         """Of the samples of one box that were stored, in order: index, and (time in µs, values)."""
         times, values = self.block.times, self.block.values
-        indexes = [index for index in self.groups.of(place) if index not in self.old]
+        indexes = [index for index in self.groups.of(position) if index not in self.old]
         return indexes, [(int(times[index]), values[index]) for index in indexes]
 
 
@@ -105,22 +105,22 @@ class BatchContext:
     intake: DecodedBatch
     now: datetime
     states: BoxStates = field(default_factory=BoxStates)
-    guess: tuple[int, ...] = ()
-    sole: bool = False
-    careful: bool = False
+    expected_columns: tuple[int, ...] = ()
+    is_consumer: bool = False
+    compare_all: bool = False
     effort: int = 0
-    pasts: HistoryCache | None = None
-    accounts: DailyQuotas = UNLIMITED
+    history_cache: HistoryCache | None = None
+    quotas: DailyQuotas = UNLIMITED
     organisation_id: UUID | None = None
     now_us: int = 0
-    turned: list[BatchRejection] = field(default_factory=list)
+    rejections: list[BatchRejection] = field(default_factory=list)
     rows: Sequence[Row] = ()
     sample_boxes: Sequence[RegisteredBox] = ()
     origins: Sequence[int] = ()
-    over: Counter[UUID] = field(default_factory=Counter)
-    recalled: BatchSamples | None = None
+    over_quota: Counter[UUID] = field(default_factory=Counter)
+    batch_samples: BatchSamples | None = None
     shared: frozenset[int] = frozenset()
-    walks: RuleContext = field(default_factory=RuleContext)
+    rule_context: RuleContext = field(default_factory=RuleContext)
     events: list[tuple[RegisteredBox, DeviceEvent, int]] = field(default_factory=list)
     statuses: dict[int, StatusRow] = field(default_factory=dict)
     configs: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -129,21 +129,21 @@ class BatchContext:
     usage: Mapping[UUID, SampleQuotaUsage] = field(default_factory=dict)
     transitions: list[AlertTransition] = field(default_factory=list)
     new_events: list[StoredEvent] = field(default_factory=list)
-    judged_us: int = 0
+    policy_time_us: int = 0
     withheld: list[BatchRejection] = field(default_factory=list)
-    also: Counter[RefusalCountKey] = field(default_factory=Counter)
+    other_refusal_counts: Counter[RefusalCountKey] = field(default_factory=Counter)
     _batches: set[int] | None = None
 
     def __post_init__(self) -> None:
         self.organisation_id = self.intake.organisation_id
-        self.now_us = self.judged_us = round(self.now.timestamp() * 1_000_000)
-        self.turned = list(self.intake.turned)
+        self.now_us = self.policy_time_us = round(self.now.timestamp() * 1_000_000)
+        self.rejections = list(self.intake.rejections)
 
     def find(self, box_id: str) -> RegisteredBox | None:
         """The registered box of this id, if the sender may write to it."""
         box = self.registry.boxes.get(box_id)
-        limit = self.intake.limit
-        if box is None or limit is None or limit.includes(box.organisation_id, box.site_id):
+        tenant_scope = self.intake.tenant_scope
+        if box is None or tenant_scope is None or tenant_scope.includes(box.organisation_id, box.site_id):
             return box
         return None
 
@@ -152,7 +152,7 @@ class BatchContext:
         # What was erased is not to be found among what was refused.
         forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
         kept = b"" if forget else self.intake.messages[origin].payload
-        self.turned.append(BatchRejection(origin, box, rejection, kept))
+        self.rejections.append(BatchRejection(origin, box, rejection, kept))
 
     def refuse_sample(
         self, origin: int, box: str, rejection: InputRejection, row: Row, *, is_cut: bool = False
@@ -166,7 +166,7 @@ class BatchContext:
         forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
         apart = is_cut or self.withheld or origin in self._batches or self._is_foreign(origin)
         if apart and not forget:
-            self.turned.append(BatchRejection(origin, box, rejection, encode_sample(row)))
+            self.rejections.append(BatchRejection(origin, box, rejection, encode_sample(row)))
         else:
             self.refuse(origin, box, rejection)
 
@@ -186,7 +186,7 @@ class BatchContext:
             late=self.late,
             new_events=[event.type for index, (_, event, _) in enumerate(self.events) if index in new],
             repeated_events=len(self.events) - len(new),
-            turned=self.turned,
+            rejections=self.rejections,
             withheld=self.withheld,
             transitions=[
                 (found.kind, found.severity or "none")
@@ -200,7 +200,7 @@ class BatchContext:
         """What each box that wants to know is told. A repeat is committed too: the box may forget it."""
         acks: dict[str, BoxAck] = {}
         conflicts = set(self.outcome.conflicts)
-        if self.recalled is not None and any(box.ack for box in self.recalled.boxes):
+        if self.batch_samples is not None and any(box.ack for box in self.batch_samples.boxes):
             for index, (row, box) in enumerate(zip(self.rows, self.sample_boxes, strict=True)):
                 if box.ack and row[1] is not None:
                     ack = acks.setdefault(box.id, BoxAck())
@@ -216,26 +216,26 @@ class BatchContext:
         for box, event, _ in self.events:
             if box.ack and event.seq is not None:
                 acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)
-        for turned in self.withheld:
-            rejection = turned.rejection
-            if turned.box in acks and rejection.seq is not None:
+        for refusal in self.withheld:
+            rejection = refusal.rejection
+            if refusal.box in acks and rejection.seq is not None:
                 left_out = {"seq": rejection.seq, "code": rejection.code, "purpose": rejection.purpose}
-                acks[turned.box].partly.append(left_out)
+                acks[refusal.box].partly.append(left_out)
         refused: dict[tuple[int, str], dict[str, Any]] = {}
-        for turned in self.turned:
-            known = None if turned.box is None else self.find(turned.box)
-            topic, payload = self.intake.messages[turned.origin]
+        for refusal in self.rejections:
+            known = None if refusal.box is None else self.find(refusal.box)
+            topic, payload = self.intake.messages[refusal.origin]
             if known is None or not known.ack or topic is None:
                 continue
-            ack, rejection = acks.setdefault(known.id, BoxAck()), turned.rejection
+            ack, rejection = acks.setdefault(known.id, BoxAck()), refusal.rejection
             if rejection.seq is not None:
                 kind = {"kind": "event"} if topic.endswith("/event") else {}
                 ack.rejected.append({"seq": rejection.seq, "code": rejection.code, **kind})
                 continue
-            entry = refused.get((turned.origin, rejection.code))
+            entry = refused.get((refusal.origin, rejection.code))
             if entry is None:
-                message = identify_message(payload, self.intake.correlations.get(turned.origin))
-                entry = refused[turned.origin, rejection.code] = {"code": rejection.code, **message}
+                message = identify_message(payload, self.intake.correlations.get(refusal.origin))
+                entry = refused[refusal.origin, rejection.code] = {"code": rejection.code, **message}
                 ack.refused.append(entry)
             if rejection.index is not None and len(entry.setdefault("indexes", [])) < _INDEXES:
                 entry["indexes"].append(rejection.index)

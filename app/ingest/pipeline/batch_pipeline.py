@@ -72,20 +72,22 @@ from app.timeseries.storage.ingest_totals import BatchTotals, add_totals
 _log = get_logger(__name__)
 
 
-async def _alerts(work: BatchContext) -> None:
-    if work.transitions:
-        await record_transitions(work.connection, work.transitions, boxes=_names(work), now=work.now)
+async def _alerts(context: BatchContext) -> None:
+    if context.transitions:
+        await record_transitions(
+            context.connection, context.transitions, boxes=_names(context), now=context.now
+        )
 
 
-def _names(work: BatchContext) -> dict[int, str]:
+def _names(context: BatchContext) -> dict[int, str]:
     """The ids of the boxes that transitions name."""
-    keys = {step.box_key for step in work.transitions}
-    keys |= {key for step in work.transitions if step.cause is not None for key in step.cause.boxes}
-    found = ((key, work.registry.box(key)) for key in keys if key is not None)
+    keys = {step.box_key for step in context.transitions}
+    keys |= {key for step in context.transitions if step.cause is not None for key in step.cause.boxes}
+    found = ((key, context.registry.box(key)) for key in keys if key is not None)
     return {key: box.id for key, box in found if box is not None}
 
 
-async def _events(work: BatchContext) -> None:
+async def _events(context: BatchContext) -> None:
     rows = [
         EventRow(
             box.key,
@@ -100,26 +102,26 @@ async def _events(work: BatchContext) -> None:
             event.count,
             event.state,
         )
-        for box, event, _ in work.events
+        for box, event, _ in context.events
     ]
-    work.new_events = await store_events(work.connection, rows, now=work.now)
+    context.new_events = await store_events(context.connection, rows, now=context.now)
 
 
-async def _statuses(work: BatchContext) -> None:
-    await store_statuses(work.connection, work.statuses, now=work.now)
+async def _statuses(context: BatchContext) -> None:
+    await store_statuses(context.connection, context.statuses, now=context.now)
 
 
-async def _configs(work: BatchContext) -> None:
-    await store_reported_configs(work.connection, work.configs, now=work.now)
+async def _configs(context: BatchContext) -> None:
+    await store_reported_configs(context.connection, context.configs, now=context.now)
 
 
-async def _totals(work: BatchContext) -> None:
-    outcome = work.outcome
+async def _totals(context: BatchContext) -> None:
+    outcome = context.outcome
     totals = BatchTotals(
-        outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(work.turned), work.late
+        outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(context.rejections), context.late
     )
-    work.usage = count_quota_usage(work)
-    await add_totals(work.connection, totals, work.usage, door=work.intake.door, now=work.now)
+    context.usage = count_quota_usage(context)
+    await add_totals(context.connection, totals, context.usage, door=context.intake.door, now=context.now)
 
 
 STEPS: Final[tuple[tuple[str, Callable[[BatchContext], Awaitable[None]]], ...]] = (
@@ -148,9 +150,9 @@ _TIMERS: Final = {
 _SHARED_FOR: Final = timedelta(days=1)
 
 
-def _release(edition: RegistrySnapshot | None) -> None:
-    if edition is not None:
-        edition.readers -= 1
+def _release(snapshot: RegistrySnapshot | None) -> None:
+    if snapshot is not None:
+        snapshot.readers -= 1
 
 
 class IngestPipeline:
@@ -164,18 +166,18 @@ class IngestPipeline:
     """
 
     def __init__(
-        self, registry: RegistryCache, *, sole: bool = False, allowances: QuotaCache | None = None
+        self, registry: RegistryCache, *, is_consumer: bool = False, quota_cache: QuotaCache | None = None
     ) -> None:
         self.registry = registry
-        self._allowances = QuotaCache() if allowances is None else allowances
-        self._sole = sole
+        self._quota_cache = QuotaCache() if quota_cache is None else quota_cache
+        self._sole = is_consumer
         self._states = BoxStates()
         # Boxes whose rules may have changed, and sites that may have lost boxes: they are looked at once,
         # whenever they are due. None: all.
-        self._ripe: set[int] = set()
-        self._upset: set[UUID] | None = None
-        self._guess: tuple[int, ...] = ()
-        self._pasts = None if sole else HistoryCache()
+        self._boxes_to_check: set[int] = set()
+        self._sites_to_check: set[UUID] | None = None
+        self._expected_columns: tuple[int, ...] = ()
+        self._history_cache = None if is_consumer else HistoryCache()
 
     async def commit(
         self,
@@ -183,8 +185,8 @@ class IngestPipeline:
         intake: DecodedBatch,
         *,
         now: datetime,
-        so_far: CommitProgress | None = None,
-        whole: bool = False,
+        progress: CommitProgress | None = None,
+        nested: bool = False,
     ) -> BatchReceipt:
         """Store a batch in one transaction, or in several where its rules are many; say what became of it.
 
@@ -200,27 +202,27 @@ class IngestPipeline:
             accepts;
                 nothing that was not stored is in quarantine, and the batch can be given again.
         """
-        progress = CommitProgress() if so_far is None else so_far
+        progress = CommitProgress() if progress is None else progress
         if progress.receipt is None:
             progress.rest = intake
         while progress.rest is not None:
-            progress.take(*await self._some(connection, progress.rest, now, whole=whole))
-        return progress.outcome(intake)
+            progress.add(*await self._some(connection, progress.rest, now, nested=nested))
+        return progress.result(intake)
 
     async def _some(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
         """Store as much of a batch as one transaction should judge; returns what is left of it as well."""
         try:
-            return await self._attempt(connection, intake, now, whole=whole)
+            return await self._attempt(connection, intake, now, nested=nested)
         except Exception as error:
             if is_transient(error) or is_schema_mismatch(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
             _log.warning("batch_refused_by_database", things=len(intake), error=redact_error(error))
-            return await self._bisect(connection, intake, now, error, whole=whole), None
+            return await self._bisect(connection, intake, now, error, nested=nested), None
 
-    async def look_after(self, connection: RawConnection, *, now: datetime) -> BatchReceipt:
+    async def run_due_timers(self, connection: RawConnection, *, now: datetime) -> BatchReceipt:
         """Do what is due although nothing came: silence, active hours, events that leave their window.
 
         For the consumer alone, and only while no messages wait: what is in the broker's queue has happened.
@@ -229,26 +231,26 @@ class IngestPipeline:
             asyncpg.PostgresError, OSError, TimeoutError: nothing was done.
         """
         states = self._states
-        edition: RegistrySnapshot | None = None
+        snapshot: RegistrySnapshot | None = None
         try:
             async with connection.transaction():
                 await pass_ingest_barrier(connection)
-                edition, _ = await self._forget_changed(connection, states)
-                work = BatchContext(
-                    connection, edition, DecodedBatch("mqtt", ()), now, states, sole=self._sole
+                snapshot, _ = await self._forget_changed(connection, states)
+                context = BatchContext(
+                    connection, snapshot, DecodedBatch("mqtt", ()), now, states, is_consumer=self._sole
                 )
-                boxes, sites = await process_due_timers(work, self._ripe, self._upset)
-                await _alerts(work)
+                boxes, sites = await process_due_timers(context, self._boxes_to_check, self._sites_to_check)
+                await _alerts(context)
         except BaseException:
             states.clear()
             raise
         finally:
-            _release(edition)
+            _release(snapshot)
         # Only now: what was rolled back has to be looked at again.
-        self._ripe -= boxes
-        self._upset = sites
-        trim_histories(states, work.walks)
-        return work.receipt()
+        self._boxes_to_check -= boxes
+        self._sites_to_check = sites
+        trim_histories(states, context.rule_context)
+        return context.receipt()
 
     async def write_back(self, connection: RawConnection) -> None:
         """Write what the states in memory are ahead of their rows: before this process ends, that is kind."""
@@ -263,63 +265,69 @@ class IngestPipeline:
             raise
 
     async def _attempt(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
-        careful = False
+        compare_all = False
         while True:
             try:
-                return await self._transact(connection, intake, now, careful=careful, whole=whole)
+                return await self._transact(connection, intake, now, compare_all=compare_all, nested=nested)
             except UnsharedBoxesError as error:
                 INGEST_RETRIES.labels("shared").inc()
                 await connection.execute("SELECT share_boxes($1, $2)", error.keys, now + _SHARED_FOR)
             except asyncpg.UniqueViolationError:
-                if careful:
+                if compare_all:
                     raise
                 # Somebody wrote samples behind our back. They are compared one by one then, and no state that
                 # was kept is trusted.
                 INGEST_RETRIES.labels("states_behind").inc()
                 _log.error("box_states_behind")
-                careful = True
+                compare_all = True
 
     async def _transact(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, careful: bool, whole: bool
+        self,
+        connection: RawConnection,
+        intake: DecodedBatch,
+        now: datetime,
+        *,
+        compare_all: bool,
+        nested: bool,
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
         states = self._states if self._sole else BoxStates()
         clock = time.perf_counter
         began = clock()
-        edition: RegistrySnapshot | None = None
+        snapshot: RegistrySnapshot | None = None
         rest: DecodedBatch | None = None
         try:
             async with connection.transaction():
                 await pass_ingest_barrier(connection)
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
-                edition, at_us = await self._forget_changed(connection, states)
+                snapshot, at_us = await self._forget_changed(connection, states)
                 # A replay is for what a quota has refused, too: it may just have been raised.
-                accounts = await self._allowances.refresh(connection, now, at_once=whole)
-                enough, effort = choose_transaction_size(intake, edition, states)
-                if enough < len(intake) and not whole:
-                    rest = intake.only(range(enough, len(intake)))
-                    intake = intake.only(range(enough))
-                work = BatchContext(
+                quotas = await self._quota_cache.refresh(connection, now, force=nested)
+                enough, effort = choose_transaction_size(intake, snapshot, states)
+                if enough < len(intake) and not nested:
+                    rest = intake.select(range(enough, len(intake)))
+                    intake = intake.select(range(enough))
+                context = BatchContext(
                     connection,
-                    edition,
+                    snapshot,
                     intake,
                     now,
                     states,
-                    self._guess,
+                    self._expected_columns,
                     self._sole,
-                    careful,
+                    compare_all,
                     effort,
-                    None if whole else self._pasts,
-                    accounts,
+                    None if nested else self._history_cache,
+                    quotas,
                 )
                 # A batch may have waited since it came in: what was ended meanwhile has ended for it.
-                work.judged_us = max(work.now_us, at_us)
+                context.policy_time_us = max(context.now_us, at_us)
                 _TIMERS["refresh"].observe(clock() - began)
                 for name, step in STEPS:
                     began = clock()
-                    await step(work)
+                    await step(context)
                     _TIMERS[name].observe(clock() - began)
                 began = clock()
             _TIMERS["commit"].observe(clock() - began)
@@ -327,15 +335,15 @@ class IngestPipeline:
             states.clear()
             raise
         finally:
-            _release(edition)
-        if not whole:
-            self._allowances.note(accounts, {owner: each.stored for owner, each in work.usage.items()})
-        if work.recalled is not None:
-            self._guess = work.recalled.block.used
-            trim_histories(states, work.walks)
-        if self._pasts is not None and not whole:
-            cache_histories(self._pasts, states, work.walks)
-        return work.receipt(), rest
+            _release(snapshot)
+        if not nested:
+            self._quota_cache.add_usage(quotas, {owner: each.stored for owner, each in context.usage.items()})
+        if context.batch_samples is not None:
+            self._expected_columns = context.batch_samples.block.used
+            trim_histories(states, context.rule_context)
+        if self._history_cache is not None and not nested:
+            cache_histories(self._history_cache, states, context.rule_context)
+        return context.receipt(), rest
 
     async def _forget_changed(
         self, connection: RawConnection, states: BoxStates
@@ -346,51 +354,61 @@ class IngestPipeline:
             What this transaction works on, to be released; and when it was so (µs since the epoch).
         """
         changes = await self.registry.refresh(connection)
-        edition = self.registry.edition
-        edition.readers += 1
+        snapshot = self.registry.snapshot
+        snapshot.readers += 1
         try:
             if changes.everything:
                 states.clear()
-                self._pasts = None if self._sole else HistoryCache()
-                self._ripe = set(edition.waiting()) if self._sole else set()
-                self._upset = None
+                self._history_cache = None if self._sole else HistoryCache()
+                self._boxes_to_check = set(snapshot.find_boxes_with_timers()) if self._sole else set()
+                self._sites_to_check = None
             elif changes.boxes or changes.sites:
-                keys = changes.boxes.union(*(edition.by_site.get(site, ()) for site in changes.sites))
+                keys = changes.boxes.union(*(snapshot.by_site.get(site, ()) for site in changes.sites))
                 if self._sole:
                     # First: what fails after it is not done, but the registry has moved on.
-                    self._ripe |= keys
-                    if self._upset is not None:
-                        self._upset |= changes.touched | changes.sites
-                if self._pasts is not None:
-                    self._pasts.forget(keys)
+                    self._boxes_to_check |= keys
+                    if self._sites_to_check is not None:
+                        self._sites_to_check |= changes.touched | changes.sites
+                if self._history_cache is not None:
+                    self._history_cache.forget(keys)
                 await states.drop(connection, keys)
             sync_marks_epoch(states, changes.epoch)
         except BaseException:
-            _release(edition)
+            _release(snapshot)
             raise
-        return edition, changes.at_us
+        return snapshot, changes.at_us
 
     async def _bisect(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, cause: Exception, *, whole: bool
+        self,
+        connection: RawConnection,
+        intake: DecodedBatch,
+        now: datetime,
+        cause: Exception,
+        *,
+        nested: bool,
     ) -> BatchReceipt:
         """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
         total = len(intake)
         if total <= 1:
-            refused = intake.refused(f"The database refuses it: {redact_error(cause)}") if total else intake
-            return (await self._attempt(connection, refused, now, whole=whole))[0]
+            refused = (
+                intake.as_storage_refusal(f"The database refuses it: {redact_error(cause)}")
+                if total
+                else intake
+            )
+            return (await self._attempt(connection, refused, now, nested=nested))[0]
         middle = total // 2
-        receipt = await self._half(connection, intake.only(range(middle)), now, whole=whole)
-        receipt.add(await self._half(connection, intake.only(range(middle, total)), now, whole=whole))
+        receipt = await self._half(connection, intake.select(range(middle)), now, nested=nested)
+        receipt.add(await self._half(connection, intake.select(range(middle, total)), now, nested=nested))
         return receipt
 
     async def _half(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
     ) -> BatchReceipt:
         progress = CommitProgress(intake)
         again = len(intake) == 1
         while progress.rest is not None:
             try:
-                progress.take(*await self._attempt(connection, progress.rest, now, whole=whole))
+                progress.add(*await self._attempt(connection, progress.rest, now, nested=nested))
             except Exception as error:
                 if is_transient(error) or is_schema_mismatch(error):
                     raise
@@ -398,5 +416,5 @@ class IngestPipeline:
                 if again and not isinstance(error, asyncpg.PostgresError):
                     again = False
                     continue
-                progress.take(await self._bisect(connection, progress.rest, now, error, whole=whole), None)
-        return progress.outcome(intake)
+                progress.add(await self._bisect(connection, progress.rest, now, error, nested=nested), None)
+        return progress.result(intake)

@@ -87,7 +87,7 @@ class BatchReceipt:
     late: int = 0
     new_events: list[str] = field(default_factory=list)
     repeated_events: int = 0
-    turned: list[BatchRejection] = field(default_factory=list)
+    rejections: list[BatchRejection] = field(default_factory=list)
     withheld: list[BatchRejection] = field(default_factory=list)
     transitions: list[tuple[str, str]] = field(default_factory=list)
     acks: dict[str, BoxAck] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class BatchReceipt:
         self.late += other.late
         self.new_events += other.new_events
         self.repeated_events += other.repeated_events
-        self.turned += other.turned
+        self.rejections += other.rejections
         self.withheld += other.withheld
         self.transitions += other.transitions
         for box, ack in other.acks.items():
@@ -121,11 +121,11 @@ class BatchReceipt:
         metrics.EVENTS_DUPLICATE.inc(self.repeated_events)
         for kind, number in Counter(self.new_events).items():
             metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
-        for code, number in Counter(turned.rejection.code for turned in self.turned).items():
+        for code, number in Counter(refusal.rejection.code for refusal in self.rejections).items():
             metrics.QUARANTINED.labels(self.door, code).inc(number)
             if code in NEVER_STORED_CODES:
                 metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
-        for code, number in Counter(turned.rejection.code for turned in self.withheld).items():
+        for code, number in Counter(refusal.rejection.code for refusal in self.withheld).items():
             metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)
             metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
         for (state, severity), number in Counter(self.transitions).items():

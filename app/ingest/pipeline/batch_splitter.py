@@ -28,18 +28,18 @@ _SAMPLES, _EVENTS = 0, 1
 
 
 def choose_transaction_size(
-    intake: DecodedBatch, edition: RegistrySnapshot, states: BoxStates
+    intake: DecodedBatch, snapshot: RegistrySnapshot, states: BoxStates
 ) -> tuple[int, int]:
     """How many things of a batch, in the order of arrival, are enough for one transaction, but at least one.
 
     Returns:
         Their number, and about how many parts of conditions are looked at for them.
     """
-    if not edition.walks:
+    if not snapshot.has_stateful_rules:
         return len(intake), 0
     ids = set(intake.boxes).union(box_id for box_id, _, _ in intake.events)
-    boxes = [box for box_id in ids if (box := edition.boxes.get(box_id)) is not None]
-    rules = edition.rules_of_each(boxes)
+    boxes = [box for box_id in ids if (box := snapshot.boxes.get(box_id)) is not None]
+    rules = snapshot.find_rules_of_each(boxes)
     heaviest = max((its.effort for its in rules), default=0) * (len(intake.boxes) + len(intake.events))
     first = {
         box.id: before
@@ -50,10 +50,10 @@ def choose_transaction_size(
         return len(intake), heaviest
     by_box = {box.id: its.effort for box, its in zip(boxes, rules, strict=True)}
     spent = 0
-    for count, (_, kind, place) in enumerate(intake.arrivals()):
-        box_id = intake.boxes[place] if kind == _SAMPLES else ""
+    for count, (_, kind, position) in enumerate(intake.arrivals()):
+        box_id = intake.boxes[position] if kind == _SAMPLES else ""
         if kind == _EVENTS:
-            box_id = intake.events[place][0]
+            box_id = intake.events[position][0]
         more = by_box.get(box_id, 0) + first.pop(box_id, 0)
         if spent + more > _ENOUGH and count:
             return count, spent
@@ -92,7 +92,7 @@ class CommitProgress:
     rest: DecodedBatch | None = None
     receipt: BatchReceipt | None = None
 
-    def take(self, receipt: BatchReceipt, rest: DecodedBatch | None) -> None:
+    def add(self, receipt: BatchReceipt, rest: DecodedBatch | None) -> None:
         """Take note of a part, and of what is left."""
         if self.receipt is None:
             self.receipt = receipt
@@ -100,6 +100,6 @@ class CommitProgress:
             self.receipt.add(receipt)
         self.rest = rest
 
-    def outcome(self, intake: DecodedBatch) -> BatchReceipt:
+    def result(self, intake: DecodedBatch) -> BatchReceipt:
         """What became of all parts."""
         return BatchReceipt(intake.door) if self.receipt is None else self.receipt

@@ -37,36 +37,36 @@ _PURPOSE_OF_NAME: Final = {
 _NAMED: Final = re.compile(rb'"(' + b"|".join(_PURPOSE_OF_NAME) + rb')"')
 
 
-async def quarantine_refused(work: BatchContext) -> None:
+async def quarantine_refused(context: BatchContext) -> None:
     """Store what was refused and may be kept, so that it can be looked at, mended and replayed."""
     refused = []
-    for turned in work.turned:
-        rejection = turned.rejection
+    for refusal in context.rejections:
+        rejection = refusal.rejection
         if rejection.code in NEVER_STORED_CODES:
             continue
-        box = None if turned.box is None else work.find(turned.box)
-        topic = work.intake.messages[turned.origin].topic
-        has_basis = _may_be_kept(turned) and (
-            rejection.code in _JUDGED or _has_basis(work, box, rejection.purpose, topic, turned.part)
+        box = None if refusal.box is None else context.find(refusal.box)
+        topic = context.intake.messages[refusal.origin].topic
+        has_basis = _may_be_kept(refusal) and (
+            rejection.code in _JUDGED or _has_basis(context, box, rejection.purpose, topic, refusal.part)
         )
         refused.append(
             RejectedInput(
-                work.organisation_id if box is None else box.organisation_id,
-                turned.box,
+                context.organisation_id if box is None else box.organisation_id,
+                refusal.box,
                 rejection.code,
                 rejection.detail if has_basis else get_rejection_title(rejection.code),
                 topic,
-                turned.part if has_basis else b"",
-                len(turned.part) if turned.size is None else turned.size,
+                refusal.part if has_basis else b"",
+                len(refusal.part) if refusal.size is None else refusal.size,
             )
         )
-    await write_quarantine_entries(work.connection, refused, door=work.intake.door, now=work.now)
+    await write_quarantine_entries(context.connection, refused, door=context.intake.door, now=context.now)
 
 
-def _may_be_kept(turned: BatchRejection) -> bool:
+def _may_be_kept(refusal: BatchRejection) -> bool:
     """Whether it is not older than its site keeps what is sensitive: the quarantine would keep it longer."""
-    purpose = next((each for each in PURPOSES if each.name == turned.rejection.purpose), None)
-    return turned.rejection.code != "time_too_old" or purpose is None or not purpose.sensitive
+    purpose = next((each for each in PURPOSES if each.name == refusal.rejection.purpose), None)
+    return refusal.rejection.code != "time_too_old" or purpose is None or not purpose.sensitive
 
 
 def _named_in(part: bytes) -> set[PurposeName]:
@@ -74,7 +74,7 @@ def _named_in(part: bytes) -> set[PurposeName]:
 
 
 def _has_basis(
-    work: BatchContext, box: RegisteredBox | None, purpose: str | None, topic: str | None, part: bytes
+    context: BatchContext, box: RegisteredBox | None, purpose: str | None, topic: str | None, part: bytes
 ) -> bool:
     """Whether what could not be read may be kept: all that it may be has to be permitted.
 
@@ -93,11 +93,11 @@ def _has_basis(
     purposes = {*usual, *(PURPOSES_BY_NAME[name] for name in _named_in(part))}
     if box is None:
         return not any(each.sensitive for each in purposes)
-    permits, now_us = work.registry.permits(box.site_id), work.judged_us
-    return all(permits.refusal(each.name, now_us, now_us) is None for each in purposes)
+    policies, now_us = context.registry.purpose_policies(box.site_id), context.policy_time_us
+    return all(policies.refusal(each.name, now_us, now_us) is None for each in purposes)
 
 
-async def record_last_refusals(work: BatchContext) -> None:
+async def record_last_refusals(context: BatchContext) -> None:
     """Note of each box why something of it was last refused: it is not silent, though nothing is stored.
 
     But for events that may be kept nowhere: a time of theirs would tell that there was one.
@@ -105,28 +105,30 @@ async def record_last_refusals(work: BatchContext) -> None:
     if is_replaying():
         return
     codes: dict[int, str] = {}
-    for turned in work.turned:
-        box = None if turned.box is None else work.find(turned.box)
-        code, topic = turned.rejection.code, work.intake.messages[turned.origin].topic
-        is_event = work.intake.by_event or (topic is not None and topic.endswith("/event"))
+    for refusal in context.rejections:
+        box = None if refusal.box is None else context.find(refusal.box)
+        code, topic = refusal.rejection.code, context.intake.messages[refusal.origin].topic
+        is_event = context.intake.has_event_per_message or (topic is not None and topic.endswith("/event"))
         if box is not None and not (is_event and code in NEVER_STORED_CODES):
             codes[box.key] = code
-    await record_box_refusals(work.connection, codes, now=work.now)
+    await record_box_refusals(context.connection, codes, now=context.now)
 
 
-async def count_refused(work: BatchContext) -> None:
+async def count_refused(context: BatchContext) -> None:
     """Count what may not be kept, by whose it was, its code and its purpose."""
-    counts = Counter(work.also)
+    counts = Counter(context.other_refusal_counts)
     counts.update(
-        _counted(work, turned) for turned in work.turned if turned.rejection.code in NEVER_STORED_CODES
+        _counted(context, refusal)
+        for refusal in context.rejections
+        if refusal.rejection.code in NEVER_STORED_CODES
     )
-    counts.update(_counted(work, turned) for turned in work.withheld)
-    await add_refusal_counts(work.connection, counts, door=work.intake.door, now=work.now)
+    counts.update(_counted(context, refusal) for refusal in context.withheld)
+    await add_refusal_counts(context.connection, counts, door=context.intake.door, now=context.now)
 
 
-def _counted(work: BatchContext, turned: BatchRejection) -> RefusalCountKey:
-    rejection = turned.rejection
-    box = None if turned.box is None else work.find(turned.box)
+def _counted(context: BatchContext, refusal: BatchRejection) -> RefusalCountKey:
+    rejection = refusal.rejection
+    box = None if refusal.box is None else context.find(refusal.box)
     if box is None:
-        return RefusalCountKey(work.organisation_id, None, rejection.code, rejection.purpose)
+        return RefusalCountKey(context.organisation_id, None, rejection.code, rejection.purpose)
     return RefusalCountKey(box.organisation_id, box.site_id, rejection.code, rejection.purpose)

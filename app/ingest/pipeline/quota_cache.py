@@ -45,9 +45,9 @@ class DailyQuotas:
         holders: dict[UUID, SampleQuota] = {}
         self._of: dict[UUID, list[SampleQuota]] = {}
         for row in rows:
-            account = holders.setdefault(row.holder, SampleQuota(row.holder, row.most, 0))
-            account.used += row.used
-            self._of.setdefault(row.owner, []).append(account)
+            quota = holders.setdefault(row.holder, SampleQuota(row.holder, row.most, 0))
+            quota.used += row.used
+            self._of.setdefault(row.owner, []).append(quota)
         self._all = tuple(holders.values())
 
     def of(self, organisation_id: UUID) -> Sequence[SampleQuota]:
@@ -56,13 +56,13 @@ class DailyQuotas:
 
     def have_room(self, samples: int) -> bool:
         """Tell whether so many may be stored, whoever's they are."""
-        return all(account.left >= samples for account in self._all)
+        return all(quota.left >= samples for quota in self._all)
 
-    def note(self, stored: Mapping[UUID, int]) -> None:
+    def add_usage(self, stored: Mapping[UUID, int]) -> None:
         """Take note of what was stored, by organisation."""
         for organisation_id, samples in stored.items():
-            for account in self.of(organisation_id):
-                account.used += samples
+            for quota in self.of(organisation_id):
+                quota.used += samples
 
 
 UNLIMITED: Final = DailyQuotas()
@@ -84,16 +84,14 @@ class QuotaCache:
         every_s: float = _EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.accounts = UNLIMITED
+        self.quotas = UNLIMITED
         self._default = default
         self._every_s = every_s
         self._clock = clock
         self._day: date | None = None
         self._read_at = 0.0
 
-    async def refresh(
-        self, connection: RawConnection, now: datetime, *, at_once: bool = False
-    ) -> DailyQuotas:
+    async def refresh(self, connection: RawConnection, now: datetime, *, force: bool = False) -> DailyQuotas:
         """The quotas of a day, read anew where they are too old, or of another day.
 
         Args:
@@ -102,15 +100,15 @@ class QuotaCache:
             at_once: read them however young they are.
         """
         began = self._clock()
-        if at_once or now.date() != self._day or began - self._read_at >= self._every_s:
-            accounts = DailyQuotas(await load_sample_quotas(connection, now.date(), self._default))
-            self.accounts, self._day, self._read_at = accounts, now.date(), began
-        return self.accounts
+        if force or now.date() != self._day or began - self._read_at >= self._every_s:
+            quotas = DailyQuotas(await load_sample_quotas(connection, now.date(), self._default))
+            self.quotas, self._day, self._read_at = quotas, now.date(), began
+        return self.quotas
 
-    def note(self, accounts: DailyQuotas, stored: Mapping[UUID, int]) -> None:
+    def add_usage(self, quotas: DailyQuotas, stored: Mapping[UUID, int]) -> None:
         """Take note of what was committed under quotas that `refresh` gave.
 
         Not where they were read anew meanwhile: then it may be counted among what was read.
         """
-        if accounts is self.accounts:
-            accounts.note(stored)
+        if quotas is self.quotas:
+            quotas.add_usage(stored)

@@ -78,7 +78,7 @@ class RegisteredBox:
     kind: str | None = None
     tags: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    owner: int = 0
+    organisation_number: int = 0
 
 
 class RegistryChanges(NamedTuple):
@@ -116,12 +116,12 @@ class _Site:
 class _RulesOfBoxes(dict[int, BoxRuleSet]):
     """Box key → its rules, found out when they are first asked for."""
 
-    def __init__(self, edition: "RegistrySnapshot") -> None:
+    def __init__(self, snapshot: "RegistrySnapshot") -> None:
         super().__init__()
-        self._edition = edition
+        self._snapshot = snapshot
 
     def __missing__(self, key: int) -> BoxRuleSet:
-        found = self[key] = self._edition.find_rules(key)
+        found = self[key] = self._snapshot.find_rules(key)
         return found
 
 
@@ -137,72 +137,74 @@ class RegistrySnapshot:
         readers: how many transactions work on it; it is not changed as long as one does.
     """
 
-    def __init__(self, rulebook: RuleAssignments | None = None) -> None:
+    def __init__(self, rule_assignments: RuleAssignments | None = None) -> None:
         self.boxes: dict[str, RegisteredBox] = {}
         self.shared: dict[int, int] = {}
         self.erased: dict[int, Sequence[Sequence[int]]] = {}
         self.by_site: dict[UUID, frozenset[int]] = {}
         self.readers = 0
-        self.owners: list[UUID] = []
+        self.organisations: list[UUID] = []
         self._numbers: dict[UUID, int] = {}
         self._ids: dict[int, str] = {}
         self._site_of: dict[int, UUID] = {}
-        self._ages: dict[UUID, SampleAgeLimits] = {}
-        self._event_us: dict[UUID, Mapping[str, int]] = {}
-        self._permits: dict[UUID, SitePurposePolicies] = {}
+        self._age_limits: dict[UUID, SampleAgeLimits] = {}
+        self._max_event_ages_us: dict[UUID, Mapping[str, int]] = {}
+        self._purpose_policies: dict[UUID, SitePurposePolicies] = {}
         self._first_refusal_us: int | None = None
         self._sites: dict[UUID, _Site] = {}
-        self._rulebook = RuleAssignments() if rulebook is None else rulebook
+        self._rule_assignments = RuleAssignments() if rule_assignments is None else rule_assignments
         self._rules_of = _RulesOfBoxes(self)
 
     def copy(self) -> "RegistrySnapshot":
         """Another one that says the same, and can be changed."""
-        made = RegistrySnapshot(self._rulebook.copy())
+        made = RegistrySnapshot(self._rule_assignments.copy())
         made.boxes, made.shared, made.by_site = dict(self.boxes), dict(self.shared), dict(self.by_site)
         # Nothing of these is ever taken away or changed: all editions have the same.
-        made.owners, made._numbers = self.owners, self._numbers
+        made.organisations, made._numbers = self.organisations, self._numbers
         made._ids, made._site_of = dict(self._ids), dict(self._site_of)
         made.erased, made._sites = dict(self.erased), dict(self._sites)
-        made._ages, made._event_us = dict(self._ages), dict(self._event_us)
-        made._permits = dict(self._permits)
+        made._age_limits, made._max_event_ages_us = dict(self._age_limits), dict(self._max_event_ages_us)
+        made._purpose_policies = dict(self._purpose_policies)
         return made
 
     @property
-    def keeps_everything(self) -> bool:
+    def accepts_any_time(self) -> bool:
         """Whether no site has a retention, and nothing was erased: no sample is refused for its time."""
-        return not self._ages and not self.erased
+        return not self._age_limits and not self.erased
 
     @property
-    def walks(self) -> bool:
+    def has_stateful_rules(self) -> bool:
         """Whether any rule has to see every sample."""
-        return self._rulebook.walks
+        return self._rule_assignments.has_stateful_rules
 
-    def ages(self, site_id: UUID) -> SampleAgeLimits | None:
+    def age_limits(self, site_id: UUID) -> SampleAgeLimits | None:
         """How old samples may be; None where nothing is too old."""
-        return self._ages.get(site_id)
+        return self._age_limits.get(site_id)
 
-    def event_us(self, site_id: UUID, purpose: str) -> int | None:
+    def find_max_event_age_us(self, site_id: UUID, purpose: str) -> int | None:
         """How old an event for a purpose may be (µs); None where none is too old."""
-        ages = self._event_us.get(site_id)
-        return None if ages is None else ages.get(purpose)
+        age_limits = self._max_event_ages_us.get(site_id)
+        return None if age_limits is None else age_limits.get(purpose)
 
-    def takes_every_metric(self, now_us: int) -> bool:
+    def allows_every_metric(self, now_us: int) -> bool:
         """Whether every site may take whatever is measured, so that no sample is refused for its purpose."""
         if self._first_refusal_us is None:
             self._first_refusal_us = min(
-                (each.first_refusal_us for each in self._permits.values()), default=now_us + 1
+                (each.first_refusal_us for each in self._purpose_policies.values()), default=now_us + 1
             )
         return now_us < self._first_refusal_us
 
-    def restricted(self, now_us: int) -> frozenset[UUID]:
+    def restricted_sites(self, now_us: int) -> frozenset[UUID]:
         """The sites that may not take all that is measured."""
-        if self.takes_every_metric(now_us):
+        if self.allows_every_metric(now_us):
             return frozenset()
-        return frozenset(site for site, each in self._permits.items() if each.first_refusal_us <= now_us)
+        return frozenset(
+            site for site, each in self._purpose_policies.items() if each.first_refusal_us <= now_us
+        )
 
-    def permits(self, site_id: UUID) -> SitePurposePolicies:
+    def purpose_policies(self, site_id: UUID) -> SitePurposePolicies:
         """What a site may take."""
-        return self._permits.get(site_id, NOTHING_DECLARED)
+        return self._purpose_policies.get(site_id, NOTHING_DECLARED)
 
     def is_erased(self, key: int, time_us: int) -> bool:
         """Whether what a box measured then was erased."""
@@ -225,20 +227,20 @@ class RegistrySnapshot:
         site = None if box is None else self._sites.get(box.site_id)
         if box is None or site is None:
             return NO_RULES
-        return self._rulebook.of(box.site_id, site.timezone, site.attributes, self.facts(box))
+        return self._rule_assignments.find_rules(box.site_id, site.timezone, site.attributes, self.facts(box))
 
-    def rules_of_each(self, boxes: Iterable[RegisteredBox]) -> list[BoxRuleSet]:
+    def find_rules_of_each(self, boxes: Iterable[RegisteredBox]) -> list[BoxRuleSet]:
         """The enabled rules of each box."""
         return list(map(self._rules_of.__getitem__, map(_key_of, boxes)))
 
-    def waiting(self) -> Iterator[int]:
+    def find_boxes_with_timers(self) -> Iterator[int]:
         """Keys of the boxes on which something may be due though nothing comes."""
         boxes = self.boxes.values()
-        for box, rules in zip(boxes, self.rules_of_each(boxes), strict=True):
+        for box, rules in zip(boxes, self.find_rules_of_each(boxes), strict=True):
             if rules.timed or any(rule.timed or rule.hours is not None for rule in rules.across):
                 yield box.key
 
-    def take(
+    def apply(
         self,
         sites: Sequence[asyncpg.Record],
         boxes: Sequence[asyncpg.Record],
@@ -246,38 +248,40 @@ class RegistrySnapshot:
         purposes: Sequence[asyncpg.Record] = (),
     ) -> RegistryChanges:
         """Take rows that were made, changed or deleted; says what this may have changed."""
-        altered = self._take_sites(sites)
-        self._take_purposes(purposes)
-        touched = self._take_boxes(boxes)
-        self._rulebook.take(rules)
+        altered = self._apply_sites(sites)
+        self._apply_purposes(purposes)
+        touched = self._apply_boxes(boxes)
+        self._rule_assignments.apply(rules)
         self._rules_of.clear()
         altered |= {row["site_id"] for row in rules}
         return RegistryChanges(frozenset(row["key"] for row in boxes), frozenset(altered), frozenset(touched))
 
-    def _take_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
+    def _apply_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
         """Take sites; returns those whose rules mean something else now."""
         altered = set()
         for site_id, days, purposes, removes, timezone, attributes in rows:
             retention = RetentionSettings.of_columns(days, purposes, None, removes=removes)
-            _set(self._ages, site_id, SampleAgeLimits.of(retention))
-            _set(self._event_us, site_id, retention.event_ages_us() or None)
+            _set(self._age_limits, site_id, SampleAgeLimits.of(retention))
+            _set(self._max_event_ages_us, site_id, retention.event_ages_us() or None)
             site = _Site(timezone, _decode(attributes))
             if self._sites.get(site_id) != site:
                 self._sites[site_id] = site
                 altered.add(site_id)
         return altered
 
-    def _take_purposes(self, rows: Sequence[asyncpg.Record]) -> None:
+    def _apply_purposes(self, rows: Sequence[asyncpg.Record]) -> None:
         """Take what sites have declared."""
         changed: dict[UUID, dict[str, PurposePolicy]] = {}
         for site_id, purpose, starts_us, ends_us, approved in rows:
             changed.setdefault(site_id, {})[purpose] = PurposePolicy(starts_us, ends_us, approved)
         for site_id, permits in changed.items():
-            self._permits[site_id] = SitePurposePolicies({**self.permits(site_id).permits, **permits})
+            self._purpose_policies[site_id] = SitePurposePolicies(
+                {**self.purpose_policies(site_id).permits, **permits}
+            )
         if changed:
             self._first_refusal_us = None
 
-    def _take_boxes(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
+    def _apply_boxes(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
         """Take boxes; returns the sites where they stood and stand."""
         gone: dict[UUID, set[int]] = {}
         come: dict[UUID, set[int]] = {}
@@ -309,9 +313,9 @@ class RegistrySnapshot:
         return set(sites)
 
     def _number(self, organisation_id: UUID) -> int:
-        number = self._numbers.setdefault(organisation_id, len(self.owners))
-        if number == len(self.owners):
-            self.owners.append(organisation_id)
+        number = self._numbers.setdefault(organisation_id, len(self.organisations))
+        if number == len(self.organisations):
+            self.organisations.append(organisation_id)
         return number
 
 
@@ -322,7 +326,7 @@ def _set[T](known: dict[UUID, T], site_id: UUID, value: T | None) -> None:
         known[site_id] = value
 
 
-def _entry(row: asyncpg.Record, owner: int) -> RegisteredBox:
+def _entry(row: asyncpg.Record, organisation_number: int) -> RegisteredBox:
     return RegisteredBox(
         row["key"],
         row["id"],
@@ -334,7 +338,7 @@ def _entry(row: asyncpg.Record, owner: int) -> RegisteredBox:
         row["kind"],
         frozenset(row["tags"]),
         _decode(row["attributes"]),
-        owner,
+        organisation_number,
     )
 
 
@@ -348,7 +352,7 @@ class RegistryCache:
 
     def __init__(self) -> None:
         self.version = 0
-        self.edition = RegistrySnapshot()
+        self.snapshot = RegistrySnapshot()
         self._refreshing = asyncio.Lock()
 
     async def refresh(self, connection: RawConnection) -> RegistryChanges:
@@ -369,10 +373,10 @@ class RegistryCache:
             purposes = await connection.fetch(_PURPOSES, since)
             # From here on nothing waits: others never see a half of it.
             if not since:
-                self.edition = RegistrySnapshot()
-            elif self.edition.readers:
-                self.edition = self.edition.copy()
-            changes = self.edition.take(sites, boxes, rules, purposes)
+                self.snapshot = RegistrySnapshot()
+            elif self.snapshot.readers:
+                self.snapshot = self.snapshot.copy()
+            changes = self.snapshot.apply(sites, boxes, rules, purposes)
             # Read before the rows: what was committed in between is stamped later, and will be read again.
             self.version = version
             return changes._replace(everything=not since, epoch=epoch, at_us=at_us)

@@ -29,7 +29,7 @@ class RuleAssignments:
     def __init__(self) -> None:
         self._by_site: dict[UUID, dict[UUID, ChangedRule]] = {}
         self._site_of: dict[UUID, UUID] = {}
-        self._walking: set[UUID] = set()
+        self._stateful_sites: set[UUID] = set()
         self._compiled: dict[tuple[Any, ...], CompiledRule | None] = {}
         self._shared: dict[tuple[int, ...], BoxRuleSet] = {}
 
@@ -37,7 +37,7 @@ class RuleAssignments:
         """Another one that says the same, and can be changed."""
         made = RuleAssignments()
         made._by_site, made._site_of = dict(self._by_site), dict(self._site_of)
-        made._walking = set(self._walking)
+        made._stateful_sites = set(self._stateful_sites)
         made._compiled, made._shared = dict(self._compiled), dict(self._shared)
         return made
 
@@ -45,7 +45,7 @@ class RuleAssignments:
         self._compiled.clear()
         self._shared.clear()
 
-    def take(self, rows: Iterable[ChangedRule]) -> None:
+    def apply(self, rows: Iterable[ChangedRule]) -> None:
         """Take rules that were made, changed, disabled or deleted."""
         changed: dict[UUID, dict[UUID, ChangedRule]] = {}
 
@@ -63,17 +63,19 @@ class RuleAssignments:
             if row["enabled"] and not row["deleted"] and not count_index_conditions(row["definition"]):
                 of(row["site_id"])[row["id"]] = row
                 self._site_of[row["id"]] = row["site_id"]
-        walking = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}
-        self._walking = (self._walking - changed.keys()) | walking
+        stateful = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}
+        self._stateful_sites = (self._stateful_sites - changed.keys()) | stateful
         if changed:
             self._forget_compiled()
 
     @property
-    def walks(self) -> bool:
+    def has_stateful_rules(self) -> bool:
         """Whether any rule has to see every sample."""
-        return bool(self._walking)
+        return bool(self._stateful_sites)
 
-    def of(self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts) -> BoxRuleSet:
+    def find_rules(
+        self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts
+    ) -> BoxRuleSet:
         """The rules for one box.
 
         Args:

@@ -45,17 +45,17 @@ class RuleContext:
             had kept, else 0; of those that others write to.
     """
 
-    tracks: dict[int, BoxEvaluation] = field(default_factory=dict)
+    evaluations: dict[int, BoxEvaluation] = field(default_factory=dict)
     slots: dict[int, int] = field(default_factory=dict)
     sites: dict[UUID, SiteEvaluation] = field(default_factory=dict)
     patience: dict[int, int] = field(default_factory=dict)
 
-    def due_of_box(self, key: int, states: BoxStates) -> int | None:
+    def find_box_due_us(self, key: int, states: BoxStates) -> int | None:
         """When a box has to be looked at though nothing comes (µs): a box that delivers is given time."""
-        due = find_next_due_us(self.tracks[key])
+        due = find_next_due_us(self.evaluations[key])
         return None if due is None else max(due, states.patience(self.slots[key]))
 
-    def due_of_site(self, site: SiteEvaluation, states: BoxStates) -> int | None:
+    def find_site_due_us(self, site: SiteEvaluation, states: BoxStates) -> int | None:
         """When a site has to be looked at though nothing comes (µs)."""
         due = find_next_due_us(site)
         if due is None:
@@ -84,9 +84,9 @@ class RuleContextLoader:
     connection: RawConnection
     registry: RegistrySnapshot
     states: BoxStates
-    sole: bool
+    is_consumer: bool
     now_us: int
-    pasts: HistoryCache | None = None
+    history_cache: HistoryCache | None = None
 
     async def open(
         self, boxes: Iterable[tuple[RegisteredBox, BoxRuleSet]], *, every: bool = False
@@ -97,17 +97,17 @@ class RuleContextLoader:
             boxes: each once, with its rules; their states are in memory, locked where others write to them.
             every: also where nothing but a sample of a certain metric could change anything.
         """
-        states, walks = self.states, RuleContext()
+        states, rule_context = self.states, RuleContext()
         sites: dict[UUID, RegisteredBox | None] = {}
         missing: dict[int, tuple[BoxHistory, LookbackQuery]] = {}
         for box, rules in boxes:
             slot = states.slots[box.key]
             if not (every or rules.walked or rules.across):
                 continue
-            walks.slots[box.key] = slot
+            rule_context.slots[box.key] = slot
             latest, history = states.settle(slot), states.extras.get(slot)
-            if history is None and self.pasts is not None:
-                history = self.pasts.take(box.key, states.totals.get(box.key), rules.needs)
+            if history is None and self.history_cache is not None:
+                history = self.history_cache.take(box.key, states.totals.get(box.key), rules.needs)
             if history is None:
                 history = BoxHistory(rules.needs)
                 missing[box.key] = history, _wanted(rules, latest)
@@ -115,51 +115,53 @@ class RuleContextLoader:
             states.extras.pop(slot, None)
             states.extras[slot] = history
             view = BoxView(self.registry.facts(box), latest, history, rules.needs)
-            walks.tracks[box.key] = BoxEvaluation(view, rules, states.rules[slot])
+            rule_context.evaluations[box.key] = BoxEvaluation(view, rules, states.rules[slot])
             if rules.across:
                 sites.setdefault(box.site_id, box)
-        await self._fill(missing, {key: walks.tracks[key].view for key in missing})
-        await self.open_sites(walks, sites)
-        return walks
+        await self._fill(missing, {key: rule_context.evaluations[key].view for key in missing})
+        await self.open_sites(rule_context, sites)
+        return rule_context
 
-    async def open_sites(self, walks: RuleContext, sites: Mapping[UUID, RegisteredBox | None]) -> None:
+    async def open_sites(self, rule_context: RuleContext, sites: Mapping[UUID, RegisteredBox | None]) -> None:
         """Lock the states of sites (given with any of their boxes), and have a look at all their boxes.
 
         Of a site that has no box (None) no rule is left.
         """
         locked = await lock_site_states(
-            self.connection, sorted(site for site in sites if site not in walks.sites)
+            self.connection, sorted(site for site in sites if site not in rule_context.sites)
         )
         registry = self.registry
         keys = {site_id: sorted(registry.by_site.get(site_id, ())) for site_id in locked}
         views = await self._look_at(
-            walks,
+            rule_context,
             {
                 key: box
                 for members in keys.values()
                 for key in members
-                if key not in walks.tracks and (box := registry.box(key)) is not None
+                if key not in rule_context.evaluations and (box := registry.box(key)) is not None
             },
         )
-        views |= {key: track.view for key, track in walks.tracks.items()}
+        views |= {key: track.view for key, track in rule_context.evaluations.items()}
         for site_id, states in locked.items():
             members = {key: views[key] for key in keys[site_id] if key in views}
             box = sites[site_id]
-            across = () if box is None else registry.rules_of_each([box])[0].across
-            walks.sites[site_id] = SiteEvaluation(SiteView(members), across, states)
+            across = () if box is None else registry.find_rules_of_each([box])[0].across
+            rule_context.sites[site_id] = SiteEvaluation(SiteView(members), across, states)
 
-    async def _look_at(self, walks: RuleContext, boxes: Mapping[int, RegisteredBox]) -> dict[int, BoxView]:
+    async def _look_at(
+        self, rule_context: RuleContext, boxes: Mapping[int, RegisteredBox]
+    ) -> dict[int, BoxView]:
         """Views of boxes of which nothing came: from memory where nobody else writes, else as committed."""
         states, registry = self.states, self.registry
-        own = {key for key in boxes if self.sole and registry.shared.get(key, 0) <= self.now_us}
+        own = {key for key in boxes if self.is_consumer and registry.shared.get(key, 0) <= self.now_us}
         await states.recall(self.connection, own)
         latest = {key: states.settle(states.slots[key]) for key in own}
         peeked, patience = await states.peek(self.connection, [key for key in boxes if key not in latest])
         latest |= peeked
-        walks.patience |= patience
+        rule_context.patience |= patience
         views: dict[int, BoxView] = {}
         missing: dict[int, tuple[BoxHistory, LookbackQuery]] = {}
-        for (key, box), rules in zip(boxes.items(), registry.rules_of_each(boxes.values()), strict=True):
+        for (key, box), rules in zip(boxes.items(), registry.find_rules_of_each(boxes.values()), strict=True):
             slot = states.slots[key] if key in own else None
             history = None if slot is None else states.extras.get(slot)
             known = latest.get(key, {})
@@ -202,18 +204,18 @@ def _wanted(rules: BoxRuleSet, latest: LatestValues) -> LookbackQuery:
     return LookbackQuery(columns, rules.needs.events)
 
 
-async def save_rule_context(connection: RawConnection, walks: RuleContext, states: BoxStates) -> None:
+async def save_rule_context(connection: RawConnection, rule_context: RuleContext, states: BoxStates) -> None:
     """Take what came of walks into the states, and write those of sites."""
-    for key, track in walks.tracks.items():
-        slot = walks.slots[key]
-        states.set_due(slot, walks.due_of_box(key, states))
+    for key, track in rule_context.evaluations.items():
+        slot = rule_context.slots[key]
+        states.set_due(slot, rule_context.find_box_due_us(key, states))
         if track.changed:
             states.rules_changed(slot)
     await write_site_states(
         connection,
         {
-            site_id: SiteStateRow(site.state, walks.due_of_site(site, states))
-            for site_id, site in walks.sites.items()
+            site_id: SiteStateRow(site.state, rule_context.find_site_due_us(site, states))
+            for site_id, site in rule_context.sites.items()
         },
     )
 
@@ -230,7 +232,7 @@ def trim_histories(states: BoxStates, used: RuleContext) -> None:
             return
 
 
-def cache_histories(pasts: HistoryCache, states: BoxStates, walks: RuleContext) -> None:
+def cache_histories(history_cache: HistoryCache, states: BoxStates, rule_context: RuleContext) -> None:
     """Keep the pasts of a batch's boxes, once it is committed."""
-    for key, track in walks.tracks.items():
-        pasts.put(key, states.totals.get(key), track.rules.needs, track.view.history)
+    for key, track in rule_context.evaluations.items():
+        history_cache.put(key, states.totals.get(key), track.rules.needs, track.view.history)

@@ -20,7 +20,7 @@ _NOT_DUE: Final = "UPDATE box_states SET due_us = NULL WHERE box_key = ANY ($1::
 
 
 async def process_due_timers(
-    work: BatchContext, ripe: Collection[int], upset: Collection[UUID] | None
+    context: BatchContext, ripe: Collection[int], sites_to_check: Collection[UUID] | None
 ) -> tuple[set[int], set[UUID]]:
     """Let what is due happen up to now.
 
@@ -32,33 +32,35 @@ async def process_due_timers(
     Returns:
         Those of `ripe` that need not be looked at again, and the sites that still have to.
     """
-    registry, states = work.registry, work.states
+    registry, states = context.registry, context.states
     looked = set(sorted(ripe)[:_SLICE])
     # A row may say an earlier time than memory: then it is written anew.
-    due = {key for (key,) in await work.connection.fetch(_DUE, work.now_us, _SLICE)}
+    due = {key for (key,) in await context.connection.fetch(_DUE, context.now_us, _SLICE)}
     # Those first that are due: of them one more waits with each that is read.
-    late = due | set(states.ripe(work.now_us)[:_SLICE])
+    late = due | set(states.ripe(context.now_us)[:_SLICE])
     keys = [*sorted(late), *sorted(looked - late)]
     boxes = [box for key in keys if (box := registry.box(key)) is not None]
     gone = due.difference(box.key for box in boxes)
     if gone:
-        await work.connection.execute(_NOT_DUE, sorted(gone))
-    chosen = list(zip(boxes, registry.rules_of_each(boxes), strict=True))
+        await context.connection.execute(_NOT_DUE, sorted(gone))
+    chosen = list(zip(boxes, registry.find_rules_of_each(boxes), strict=True))
     chosen = chosen[: count_boxes_per_transaction(chosen, states)]
     left = {box.key for box in boxes[len(chosen) :]}
-    work.shared = await load_box_states(work, [box for box, _ in chosen])
-    opener = RuleContextLoader(work.connection, registry, states, work.sole, work.now_us)
-    work.walks = await opener.open(sorted(chosen, key=_key), every=True)
-    waiting = sorted(await find_sites_with_active_rules(work.connection) if upset is None else upset)
-    sites = {*waiting[:_SLICE], *await find_due_sites(work.connection, work.now_us, _SLICE)}
-    await opener.open_sites(work.walks, {site_id: _any_of(work, site_id) for site_id in sites})
-    found = apply_due_timers(work.walks, states, work.now_us)
-    work.transitions.extend(transition for _, transition in found)
-    await save_rule_context(work.connection, work.walks, states)
-    for key in due & work.walks.slots.keys():
-        states.touch(work.walks.slots[key])
-    await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
-    await states.drop(work.connection, work.shared)
+    context.shared = await load_box_states(context, [box for box, _ in chosen])
+    opener = RuleContextLoader(context.connection, registry, states, context.is_consumer, context.now_us)
+    context.rule_context = await opener.open(sorted(chosen, key=_key), every=True)
+    waiting = sorted(
+        await find_sites_with_active_rules(context.connection) if sites_to_check is None else sites_to_check
+    )
+    sites = {*waiting[:_SLICE], *await find_due_sites(context.connection, context.now_us, _SLICE)}
+    await opener.open_sites(context.rule_context, {site_id: _any_of(context, site_id) for site_id in sites})
+    found = apply_due_timers(context.rule_context, states, context.now_us)
+    context.transitions.extend(transition for _, transition in found)
+    await save_rule_context(context.connection, context.rule_context, states)
+    for key in due & context.rule_context.slots.keys():
+        states.touch(context.rule_context.slots[key])
+    await states.save(context.connection, time.monotonic_ns() // 1000, locked=context.shared)
+    await states.drop(context.connection, context.shared)
     return looked - left, set(waiting[_SLICE:])
 
 
@@ -66,7 +68,7 @@ def _key(chosen: tuple[RegisteredBox, BoxRuleSet]) -> int:
     return chosen[0].key
 
 
-def _any_of(work: BatchContext, site_id: UUID) -> RegisteredBox | None:
+def _any_of(context: BatchContext, site_id: UUID) -> RegisteredBox | None:
     """A box of a site, by which its rules are found."""
-    keys = sorted(work.registry.by_site.get(site_id, ()))
-    return work.registry.box(keys[0]) if keys else None
+    keys = sorted(context.registry.by_site.get(site_id, ()))
+    return context.registry.box(keys[0]) if keys else None

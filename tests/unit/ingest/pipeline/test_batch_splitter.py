@@ -27,7 +27,7 @@ class Known(RegistrySnapshot):
         self._ids = {known.key: box for box, known in self.boxes.items()}
 
     @property
-    def walks(self) -> bool:
+    def has_stateful_rules(self) -> bool:
         """As said."""
         return any(self.efforts.values())
 
