@@ -1,4 +1,4 @@
-"""A batch while the pipeline works on it: what each step has found for those after it."""
+"""Carries the state of one batch from step to step of the ingest pipeline."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ from app.timeseries.storage.ingest_totals import SampleQuotaUsage
 from app.timeseries.storage.sample_columns import ColumnValues, SampleBlock
 from app.timeseries.storage.sample_writer import WriteOutcome
 
-# How many places of samples without a `seq` a box is told of one message.
+# Most samples without a `seq` that an acknowledgement lists by index, per message.
 _INDEXES = 100
 
 
 class UnsharedBoxesError(Exception):
-    """Boxes that only the consumer may write to as yet: share them, then begin again."""
+    """Boxes that only the consumer may write to. Mark them as shared, then retry."""
 
     def __init__(self, keys: Sequence[int]) -> None:
         super().__init__(f"{len(keys)} boxes are not shared")
@@ -44,16 +44,16 @@ class UnsharedBoxesError(Exception):
 
 @dataclass(slots=True, eq=False)
 class BatchSamples:
-    """The samples of a batch in columns, and the boxes that they are of, in the order of their keys.
+    """The samples of a batch in columns, grouped by box in the order of box keys.
 
     Attributes:
         block: the samples.
-        groups: the same by box.
+        groups: the same samples, grouped by box.
         boxes: each box once.
-        slots: where the state of each is.
-        rules: those of each.
-        new: for each box whether all its samples are surely new.
-        old: indexes of repeats and conflicts.
+        slots: the slot of each box in the cached states.
+        rules: the rule set of each box.
+        new: for each box, whether all its samples are certain to be new.
+        old: indexes of duplicates and conflicts.
     """
 
     block: SampleBlock
@@ -68,7 +68,7 @@ class BatchSamples:
         self.new = np.zeros(len(self.boxes), np.bool_)
 
     def find_new_samples(self, position: int) -> tuple[list[int], list[tuple[int, ColumnValues]]]:
-        """Of the samples of one box that were stored, in order: index, and (time in µs, values)."""
+        """Return the stored samples of one box in order: their indexes, and (time in µs, values)."""
         times, values = self.block.times, self.block.values
         indexes = [index for index in self.groups.of(position) if index not in self.old]
         return indexes, [(int(times[index]), values[index]) for index in indexes]
@@ -76,28 +76,29 @@ class BatchSamples:
 
 @dataclass(slots=True)
 class BatchContext:
-    """One batch under way. Filled from top to bottom.
+    """One batch in progress. The steps fill the attributes from top to bottom.
 
     Attributes:
-        registry: boxes, sites and rules, the same from the beginning to the end.
-        states: the states of its boxes, kept from batch to batch where `sole` is set.
-        guess: which metrics the batch before had.
-        sole: nobody else writes to boxes that are not shared.
-        careful: nothing is taken for surely new.
-        effort: about how many parts of conditions are looked at.
-        pasts: where the pasts of boxes are kept that others write to.
-        accounts: the quotas of samples of the day.
-        rows, sample_boxes, origins: the samples whose box is known, and their messages; parallel.
-        recalled: the same in columns.
-        over: how many samples were refused for a quota, by whose boxes sent them and whose quota it is.
+        registry: the snapshot of boxes, sites and rules for the whole transaction.
+        states: the states of the batch's boxes, cached between batches if `is_consumer`.
+        expected_columns: the metrics of the previous batch.
+        is_consumer: whether this process alone writes to boxes that are not shared.
+        compare_all: compare each sample with the stored ones, even if it looks new.
+        effort: estimated number of condition parts to evaluate.
+        history_cache: histories of boxes that other processes write to.
+        quotas: the daily quotas of samples.
+        rejections: refused messages and parts of messages.
+        rows, sample_boxes, origins: samples of known boxes and the index of their message; parallel.
+        batch_samples: the same samples in columns.
+        over_quota: samples refused for a quota, counted for the sender's organisation and the quota's holder.
         shared: keys of the boxes whose rows are locked.
-        events: those whose box is known, each with its message.
-        usage: what each organisation has used of its quota.
-        walks: the boxes whose rules have to see every sample.
-        new_events: which of the events are new.
-        judged_us: the moment at which purposes have to hold (µs since the epoch).
-        withheld: what was taken out of samples of which the rest is stored.
-        also: what else was refused of samples that were refused as a whole, for one more purpose.
+        events: events of known boxes, with the index of their message.
+        usage: the quota usage of each organisation.
+        rule_context: the boxes whose rules must see every sample.
+        new_events: the events that were not stored before.
+        policy_time_us: the time at which declared purposes must hold (µs since the epoch).
+        withheld: values removed from samples whose other values are stored.
+        other_refusal_counts: further purposes for which an already refused sample is refused.
     """
 
     connection: RawConnection
@@ -140,7 +141,7 @@ class BatchContext:
         self.rejections = list(self.intake.rejections)
 
     def find(self, box_id: str) -> RegisteredBox | None:
-        """The registered box of this id, if the sender may write to it."""
+        """Return the registered box with this id if the sender may write to it."""
         box = self.registry.boxes.get(box_id)
         tenant_scope = self.intake.tenant_scope
         if box is None or tenant_scope is None or tenant_scope.includes(box.organisation_id, box.site_id):
@@ -148,18 +149,23 @@ class BatchContext:
         return None
 
     def refuse(self, origin: int, box: str, rejection: InputRejection) -> None:
-        """Refuse something that was readable."""
-        # What was erased is not to be found among what was refused.
+        """Refuse a decoded message and retain its payload if its rejection code permits that."""
+        # Erased data must not reappear in the quarantine.
         forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
-        kept = b"" if forget else self.intake.messages[origin].payload
-        self.rejections.append(BatchRejection(origin, box, rejection, kept))
+        payload = b"" if forget else self.intake.messages[origin].payload
+        self.rejections.append(BatchRejection(origin, box, rejection, payload))
 
     def refuse_sample(
         self, origin: int, box: str, rejection: InputRejection, row: Row, *, is_cut: bool = False
     ) -> None:
-        """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each.
+        """Refuse one sample. From a batch only that sample is retained, not a copy of the whole message.
 
-        Nor is what was taken out of it (`is_cut`) to be found among what was refused.
+        Args:
+            origin: index of its message.
+            box: id of its box.
+            rejection: why it is refused.
+            row: the sample.
+            is_cut: whether values were removed from it, which must not appear in the quarantine either.
         """
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
@@ -171,12 +177,12 @@ class BatchContext:
             self.refuse(origin, box, rejection)
 
     def _is_foreign(self, origin: int) -> bool:
-        """Whether a message came in another format, with more in it than its sample: only that is kept."""
+        """Whether the message is in another format than Vigie's. Then only its sample is retained."""
         topic = self.intake.messages[origin].topic
         return topic is not None and not topic.endswith("/telemetry")
 
     def receipt(self) -> BatchReceipt:
-        """Sum up, once the transaction is committed."""
+        """Summarise the batch after the commit."""
         new = {event.place for event in self.new_events}
         return BatchReceipt(
             door=self.intake.door,
@@ -197,7 +203,7 @@ class BatchContext:
         )
 
     def _acks(self) -> dict[str, BoxAck]:
-        """What each box that wants to know is told. A repeat is committed too: the box may forget it."""
+        """Build the acknowledgement of each box that asks for one. Duplicates count as committed."""
         acks: dict[str, BoxAck] = {}
         conflicts = set(self.outcome.conflicts)
         if self.batch_samples is not None and any(box.ack for box in self.batch_samples.boxes):
@@ -212,7 +218,7 @@ class BatchContext:
         return acks
 
     def _add_others(self, acks: dict[str, BoxAck]) -> None:
-        """Add the events that are committed, and what was refused, as a whole or in part."""
+        """Add committed events, and messages refused as a whole or in part."""
         for box, event, _ in self.events:
             if box.ack and event.seq is not None:
                 acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)

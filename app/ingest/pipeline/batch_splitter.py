@@ -1,10 +1,8 @@
-"""How much is judged in one transaction: as many rules as are looked at, not only as many samples.
+"""Limits a transaction by the work of its rules, and splits larger batches.
 
-A batch of a site with hundreds of windows takes a thousand times as long as one without, and so does the
-first one after a start, when the past of all windows is read. Meanwhile nobody can change a rule, and after
-half a minute the database would end the transaction, for ever the same one.
-
-How far a batch is committed that is taken in several transactions.
+Rules with hundreds of windows make a batch a thousand times slower. The first batch after a start is slow as
+well, because it reads the history of all windows. A transaction that is too long blocks changes of rules, and
+the database ends it after half a minute, at each retry again.
 """
 
 from collections.abc import Iterable
@@ -17,11 +15,11 @@ from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapsho
 from app.rules.engine.box_rule_set import BoxRuleSet
 from app.timeseries.storage.box_states import BoxStates
 
-# Parts of conditions that are looked at, some 5 µs each.
+# Condition parts per transaction. At about 5 µs each this is one second.
 _ENOUGH: Final = 200_000
-# Values of the past that are read in the time of one part.
+# Historical values that can be read in the time of one condition part.
 _READ_FOR_ONE: Final = 3
-# Beside others in one process, such as the calls of an API.
+# Condition parts above which evaluation moves to a thread, so that an API process serves other requests.
 LONG_EVALUATION: Final = 2_000
 
 _SAMPLES, _EVENTS = 0, 1
@@ -30,10 +28,10 @@ _SAMPLES, _EVENTS = 0, 1
 def choose_transaction_size(
     intake: DecodedBatch, snapshot: RegistrySnapshot, states: BoxStates
 ) -> tuple[int, int]:
-    """How many things of a batch, in the order of arrival, are enough for one transaction, but at least one.
+    """Return how many things of a batch, in the order of arrival, fit in one transaction; at least one.
 
     Returns:
-        Their number, and about how many parts of conditions are looked at for them.
+        Their number, and the estimated number of condition parts to evaluate.
     """
     if not snapshot.has_stateful_rules:
         return len(intake), 0
@@ -62,7 +60,7 @@ def choose_transaction_size(
 
 
 def estimate_history_cost(box: RegisteredBox, rules: BoxRuleSet, states: BoxStates) -> int:
-    """What it takes to read the past of a box, if that is not in memory, counted in parts of conditions."""
+    """Estimate the cost of reading the history of a box, in condition parts; 0 if it is cached."""
     slot = states.slots.get(box.key)
     if slot is not None and slot in states.extras:
         return 0
@@ -70,7 +68,7 @@ def estimate_history_cost(box: RegisteredBox, rules: BoxRuleSet, states: BoxStat
 
 
 def count_boxes_per_transaction(boxes: Iterable[tuple[RegisteredBox, BoxRuleSet]], states: BoxStates) -> int:
-    """How many of these boxes, but at least one, can be looked at in one transaction."""
+    """Return how many of these boxes can be evaluated in one transaction; at least one."""
     spent = count = 0
     for box, rules in boxes:
         spent += estimate_history_cost(box, rules, states) + rules.effort
@@ -82,18 +80,18 @@ def count_boxes_per_transaction(boxes: Iterable[tuple[RegisteredBox, BoxRuleSet]
 
 @dataclass(slots=True)
 class CommitProgress:
-    """How far a batch is committed.
+    """The progress of a batch that needs several transactions.
 
     Attributes:
-        rest: what is left of it.
-        receipt: what became of the parts that are committed; None before the first.
+        rest: the part that is not committed.
+        receipt: the outcome of the committed parts; None before the first commit.
     """
 
     rest: DecodedBatch | None = None
     receipt: BatchReceipt | None = None
 
     def add(self, receipt: BatchReceipt, rest: DecodedBatch | None) -> None:
-        """Take note of a part, and of what is left."""
+        """Add a committed part, and set the rest."""
         if self.receipt is None:
             self.receipt = receipt
         else:
@@ -101,5 +99,5 @@ class CommitProgress:
         self.rest = rest
 
     def result(self, intake: DecodedBatch) -> BatchReceipt:
-        """What became of all parts."""
+        """Return the outcome of all parts."""
         return BatchReceipt(intake.door) if self.receipt is None else self.receipt

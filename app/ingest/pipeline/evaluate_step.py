@@ -1,6 +1,7 @@
-"""Applies rules to a batch: the gated ones in arithmetic, the others on a walk, in the order of arrival.
+"""Evaluates rules on the new samples and events of a batch (step `evaluate_rules`).
 
-What a rule means is the evaluator's (`app.rules`). A repeat changes no state, nor does what is late.
+Plain thresholds are evaluated by column. All other rules see each sample and event in the order of arrival.
+Duplicates and late samples change no state. `app.rules` defines what a rule means.
 """
 
 import asyncio
@@ -31,11 +32,11 @@ _FIRST: Final = -1.0
 
 
 async def evaluate_rules(context: BatchContext) -> None:
-    """Apply each box's rules to what is new, and those on its site as a whole."""
+    """Evaluate the rules of each box, and of each site as a whole, on what is new."""
     if context.is_consumer or context.effort < LONG_EVALUATION:
         _evaluate(context)
     else:
-        # Others are served by the same process meanwhile.
+        # The same process serves other requests in the meantime.
         await asyncio.to_thread(_evaluate, context)
 
 
@@ -43,7 +44,7 @@ def _evaluate(context: BatchContext) -> None:
     found = _evaluate_thresholds(context)
     if context.rule_context.evaluations:
         found += run_stateful_rules(context.rule_context, _collect_inputs(context))
-    # Of one sample first what its gates let through. Stable: otherwise as it was found.
+    # Thresholds of a sample come before its other rules. The sort is stable.
     found.sort(key=itemgetter(0))
     context.transitions.extend(transition for _, transition in found)
 
@@ -62,18 +63,20 @@ def _evaluate_thresholds(context: BatchContext) -> OrderedTransitions:
     for position in np.flatnonzero(concerned).tolist():
         slot = int(batch_samples.slots[position])
         indexes, samples = batch_samples.find_new_samples(position)
-        # What is surely new is newer than every watermark.
+        # Samples that are certain to be new are newer than every watermark.
         marks = {} if batch_samples.new[position] else states.settle(slot)
         key = batch_samples.boxes[position].key
-        told, changed = evaluate_box_indexed(rules[position], states.rules[slot], marks, samples, key, new_id)
-        found += [(_FIRST if index < 0 else indexes[index], transition) for index, transition in told]
+        transitions, changed = evaluate_box_indexed(
+            rules[position], states.rules[slot], marks, samples, key, new_id
+        )
+        found += [(_FIRST if index < 0 else indexes[index], transition) for index, transition in transitions]
         if changed:
             states.rules_changed(slot)
     return found
 
 
 def _collect_inputs(context: BatchContext) -> dict[int, list[EvaluatorInput]]:
-    """What came of the boxes that walk, each in the order of arrival."""
+    """Return the samples and events of the boxes with stateful rules, in the order of arrival."""
     evaluations = context.rule_context.evaluations
     inputs: dict[int, list[EvaluatorInput]] = {key: [] for key in evaluations}
     batch_samples = context.batch_samples
@@ -88,7 +91,7 @@ def _collect_inputs(context: BatchContext) -> dict[int, list[EvaluatorInput]]:
     for position, late in context.new_events:
         box, event, origin = context.events[position]
         if not late and box.key in evaluations:
-            # Before the first sample of any message after it, and in turn with other events.
+            # Sorts the event before the first sample of any later message, and in order with other events.
             share = (origin + 1) / (len(context.intake.messages) + 1)
             order = bisect_left(context.origins, origin) - 1 + share
             candidates = msgspec.to_builtins(event.candidates)
@@ -100,7 +103,7 @@ def _collect_inputs(context: BatchContext) -> dict[int, list[EvaluatorInput]]:
 def run_stateful_rules(
     rule_context: RuleContext, inputs: dict[int, list[EvaluatorInput]]
 ) -> OrderedTransitions:
-    """Lead what came through the rules that have to see each of it."""
+    """Evaluate the rules that must see each sample and event."""
     found: OrderedTransitions = []
     for boxes, evaluator in _make_evaluators(rule_context):
         seen = [each for key in boxes for each in inputs.get(key, ())]
@@ -114,7 +117,7 @@ def run_stateful_rules(
 
 
 def apply_due_timers(rule_context: RuleContext, states: BoxStates, at_us: int) -> OrderedTransitions:
-    """Let happen what is due by a time though nothing comes."""
+    """Evaluate the timers of rules that expire by a time without a sample."""
     found: OrderedTransitions = []
     for boxes, evaluator in _make_evaluators(rule_context):
         evaluator.drop_gone(at_us)
@@ -134,7 +137,7 @@ def apply_due_timers(rule_context: RuleContext, states: BoxStates, at_us: int) -
 def _make_evaluators(
     rule_context: RuleContext,
 ) -> Iterator[tuple[dict[int, BoxEvaluation], StatefulEvaluator]]:
-    """One for each site with rules on it as a whole, with its boxes, and one for each other box."""
+    """Yield one evaluator for each site with site-wide rules, with its boxes, and one for each other box."""
     alone = dict(rule_context.evaluations)
     for site in rule_context.sites.values():
         boxes = {key: alone.pop(key) for key in site.view.members if key in alone}

@@ -1,8 +1,7 @@
-"""The steps for what was refused: most of it is quarantined; some may only ever be counted.
+"""Quarantines refused input, or only counts what may never be stored.
 
-Owns what of a refusal is kept. What `app.platform.kernel.rejection_codes.NEVER_STORED_CODES` names leaves a
-count behind and nothing else, whichever step or codec refused it. Must not judge anything: what is refused,
-and why, is settled when these steps begin.
+A rejection code in `NEVER_STORED_CODES` leaves a count and nothing else. These steps do not decide what is
+refused: that is settled before they begin.
 """
 
 import re
@@ -27,18 +26,18 @@ from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, get_rejectio
 from app.quarantine.entry_writer import RejectedInput, is_replaying, write_quarantine_entries
 from app.registry.refusal_counts import RefusalCountKey, add_refusal_counts, record_box_refusals
 
-# What is refused for one of these was permitted, or what was not has been taken out.
-_JUDGED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})
-_OF_NO_PURPOSE: Final = frozenset({"status", "reported"})
+# Input refused with one of these codes was permitted, or its forbidden values have been removed.
+_PURPOSE_CHECKED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})
+_WITHOUT_PURPOSE: Final = frozenset({"status", "reported"})
 _PURPOSE_OF_NAME: Final = {
     name.encode(): purpose for name, purpose in (*PURPOSE_BY_METRIC.items(), *PURPOSE_BY_EVENT_TYPE.items())
 }
-# Names of metrics and types of events, quoted as in JSON: whatever topic they came by, they say what it is.
+# Names of metrics and event types, quoted as in JSON. They show the purpose on any topic.
 _NAMED: Final = re.compile(rb'"(' + b"|".join(_PURPOSE_OF_NAME) + rb')"')
 
 
 async def quarantine_refused(context: BatchContext) -> None:
-    """Store what was refused and may be kept, so that it can be looked at, mended and replayed."""
+    """Store refused input that may be stored, so that an operator can inspect and replay it."""
     refused = []
     for refusal in context.rejections:
         rejection = refusal.rejection
@@ -46,8 +45,9 @@ async def quarantine_refused(context: BatchContext) -> None:
             continue
         box = None if refusal.box is None else context.find(refusal.box)
         topic = context.intake.messages[refusal.origin].topic
-        has_basis = _may_be_kept(refusal) and (
-            rejection.code in _JUDGED or _has_basis(context, box, rejection.purpose, topic, refusal.part)
+        has_basis = _may_be_retained(refusal) and (
+            rejection.code in _PURPOSE_CHECKED
+            or _has_basis(context, box, rejection.purpose, topic, refusal.part)
         )
         refused.append(
             RejectedInput(
@@ -63,8 +63,8 @@ async def quarantine_refused(context: BatchContext) -> None:
     await write_quarantine_entries(context.connection, refused, door=context.intake.door, now=context.now)
 
 
-def _may_be_kept(refusal: BatchRejection) -> bool:
-    """Whether it is not older than its site keeps what is sensitive: the quarantine would keep it longer."""
+def _may_be_retained(refusal: BatchRejection) -> bool:
+    """Whether quarantine would not retain sensitive data longer than the site does."""
     purpose = next((each for each in PURPOSES if each.name == refusal.rejection.purpose), None)
     return refusal.rejection.code != "time_too_old" or purpose is None or not purpose.sensitive
 
@@ -76,17 +76,24 @@ def _named_in(part: bytes) -> set[PurposeName]:
 def _has_basis(
     context: BatchContext, box: RegisteredBox | None, purpose: str | None, topic: str | None, part: bytes
 ) -> bool:
-    """Whether what could not be read may be kept: all that it may be has to be permitted.
+    """Whether unreadable input may be stored: every purpose that it may serve must be permitted.
 
-    Of a box that nobody has registered it is not known what its site has declared: what needs no approval may
-    be kept until it is registered. What is neither event nor measurement has no purpose, unless it names one:
-    an event that was sent as a status is an event.
+    For an unregistered box the site's declarations are unknown: input that needs no approval may be stored.
+    Messages other than events and measurements have no purpose unless they name one: an event that was sent
+    as a status is an event.
+
+    Args:
+        context: the batch.
+        box: the box, if it is registered.
+        purpose: the purpose of the refusal, if known.
+        topic: the MQTT topic, if there is one.
+        part: the refused part of the payload.
     """
     kind = None if topic is None else topic.rpartition("/")[2]
     usual: Iterable[Purpose]
     if purpose is not None:
         usual = (each for each in PURPOSES if each.name == purpose)
-    elif kind in _OF_NO_PURPOSE:
+    elif kind in _WITHOUT_PURPOSE:
         usual = ()
     else:
         usual = EVENT_PURPOSES if kind == "event" else SAMPLE_PURPOSES
@@ -98,9 +105,9 @@ def _has_basis(
 
 
 async def record_last_refusals(context: BatchContext) -> None:
-    """Note of each box why something of it was last refused: it is not silent, though nothing is stored.
+    """Record the time and code of the last refusal of each box: a refused box is not silent.
 
-    But for events that may be kept nowhere: a time of theirs would tell that there was one.
+    Events that may not be stored are not recorded, since the time would reveal the event.
     """
     if is_replaying():
         return
@@ -115,7 +122,7 @@ async def record_last_refusals(context: BatchContext) -> None:
 
 
 async def count_refused(context: BatchContext) -> None:
-    """Count what may not be kept, by whose it was, its code and its purpose."""
+    """Count refusals that may not be stored, by organisation, site, code and purpose."""
     counts = Counter(context.other_refusal_counts)
     counts.update(
         _counted(context, refusal)

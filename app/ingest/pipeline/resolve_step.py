@@ -1,8 +1,8 @@
 """Assigns samples, events and statuses to boxes, and refuses what may not be stored (step `resolve_boxes`).
 
-Owns which of them are refused for their purpose (`app.registry.purpose_policy` judges), and for their time:
-what is older than its site keeps it, and what was erased. Purposes come first: what has no basis is not to
-be found among what was refused for its age.
+It refuses input for its purpose (by `app.registry.purpose_policy`) and for its time: older than the site's
+retention, or erased. Purposes are checked first: input without a legal basis must not appear in the
+quarantine for its age.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,16 @@ from app.registry.refusal_counts import RefusalCountKey
 from app.registry.retention_settings import DAY_US
 
 _site_of: Final = attrgetter("site_id")
-_UNKNOWN_BOX: Final = "No box of this id is registered. Register it (POST /v1/boxes), then send again."
-_ERASED: Final = "What the box measured then was erased, and is not taken again. Forget it."
+_UNKNOWN_BOX: Final = "No box with this id is registered. Register it (POST /v1/boxes), then send again."
+_ERASED: Final = (
+    "The measurements of this box at this time were erased and are not accepted again. Discard them."
+)
 
 
 def _resolve_samples(context: BatchContext) -> None:
     intake, registry = context.intake, context.registry
     if intake.tenant_scope is None and registry.accepts_any_time:
-        # Usual, and ten times as quick: all are known, all is permitted, and nothing is too old.
+        # The usual case, ten times as fast: all boxes are known, and nothing can be refused.
         found_all = cast("list[RegisteredBox]", list(map(registry.boxes.get, intake.boxes)))
         restricted = registry.restricted_sites(context.policy_time_us)
         if None not in found_all and (not restricted or restricted.isdisjoint(map(_site_of, found_all))):
@@ -39,23 +41,25 @@ def _resolve_samples(context: BatchContext) -> None:
     found: list[RegisteredBox] = []
     origins: list[int] = []
     positions = intake.positions
-    for at, (box_id, given, origin) in enumerate(zip(intake.boxes, intake.rows, intake.origins, strict=True)):
-        position = positions[at] if positions else None
+    for index, (box_id, given, origin) in enumerate(
+        zip(intake.boxes, intake.rows, intake.origins, strict=True)
+    ):
+        position = positions[index] if positions else None
         box = context.find(box_id)
         if box is None:
             rejection = InputRejection("unknown_box", _UNKNOWN_BOX, given[1], position)
             context.refuse_sample(origin, box_id, rejection, given)
             continue
-        row, withheld = _permitted(context, box, given, origin, position)
+        row, withheld = _remove_forbidden_values(context, box, given, origin, position)
         if row is None:
-            # One sample is refused once, under the first of its purposes; each of them is counted.
+            # A sample is refused once, for its first purpose. Its other purposes are counted.
             context.rejections.append(withheld[0])
-            _count_also(context, box, withheld[1:])
+            _count_other_purposes(context, box, withheld[1:])
             continue
-        untimely = _untimely(context, box, row, position)
-        if untimely is not None:
-            context.refuse_sample(origin, box_id, untimely, row, is_cut=bool(withheld))
-            _count_also(context, box, withheld)
+        time_rejection = _check_sample_time(context, box, row, position)
+        if time_rejection is not None:
+            context.refuse_sample(origin, box_id, time_rejection, row, is_cut=bool(withheld))
+            _count_other_purposes(context, box, withheld)
             continue
         context.withheld.extend(withheld)
         rows.append(row)
@@ -64,10 +68,14 @@ def _resolve_samples(context: BatchContext) -> None:
     context.rows, context.sample_boxes, context.origins = rows, found, origins
 
 
-def _permitted(
+def _remove_forbidden_values(
     context: BatchContext, box: RegisteredBox, row: Row, origin: int, position: int | None
 ) -> tuple[Row | None, list[BatchRejection]]:
-    """What is left of a sample without what its site may not take (None: nothing), and why that may not."""
+    """Remove the values of a sample that its site may not store.
+
+    Returns:
+        The rest of the sample (None if nothing is left), and a refusal for each purpose.
+    """
     policies = context.registry.purpose_policies(box.site_id)
     if context.policy_time_us < policies.first_refusal_us:
         return row, []
@@ -85,17 +93,19 @@ def _permitted(
     return ((time_us, seq, left) if left.count(None) < len(left) else None), rejections
 
 
-def _count_also(context: BatchContext, box: RegisteredBox, rejections: Sequence[BatchRejection]) -> None:
+def _count_other_purposes(
+    context: BatchContext, box: RegisteredBox, rejections: Sequence[BatchRejection]
+) -> None:
     for _, _, rejection, *_ in rejections:
         context.other_refusal_counts[
             RefusalCountKey(box.organisation_id, box.site_id, rejection.code, rejection.purpose)
         ] += 1
 
 
-def _untimely(
+def _check_sample_time(
     context: BatchContext, box: RegisteredBox, row: Row, position: int | None
 ) -> InputRejection | None:
-    """Why a sample is refused for its time, if it is."""
+    """Return the refusal of a sample for its time, if there is one."""
     time_us, seq, values = row
     if context.registry.is_erased(box.key, time_us):
         return InputRejection("erased_range", _ERASED, seq, position)
@@ -103,14 +113,14 @@ def _untimely(
     exceeded = None if ages is None else ages.exceeded(context.now_us - time_us, values)
     if exceeded is None:
         return None
-    detail = f"The site keeps {exceeded // DAY_US} days of what this sample has; it is older."
+    detail = f"The site stores these metrics for {exceeded // DAY_US} days. The sample is older."
     return InputRejection("time_too_old", detail, seq, position)
 
 
-def _event_refusal(
+def _check_event(
     context: BatchContext, box: RegisteredBox, event: DeviceEvent, position: int | None
 ) -> InputRejection | None:
-    """Why an event is refused for its purpose or its time, if it is."""
+    """Return the refusal of an event for its purpose or its time, if there is one."""
     purpose = PURPOSE_BY_EVENT_TYPE.get(event.type)
     if purpose is None:
         return InputRejection("unknown_event_type", UNKNOWN_TYPE, event.seq, position)
@@ -124,16 +134,16 @@ def _event_refusal(
     longest = context.registry.find_max_event_age_us(box.site_id, purpose)
     if longest is None or event.time_us >= context.now_us - longest:
         return None
-    detail = f"The site keeps {longest // DAY_US} days of events; this one is older."
+    detail = f"The site stores events for {longest // DAY_US} days. This event is older."
     return InputRejection("time_too_old", detail, event.seq, position, purpose)
 
 
-def _judge_unreadable(context: BatchContext) -> None:
-    """Refuse for its purpose what no codec could take: an event with a fault has no more basis than another.
+def _check_undecodable(context: BatchContext) -> None:
+    """Refuse undecodable input for its purpose: an invalid event needs a legal basis like any other.
 
-    Its time is not known: what began later than now is not declared, and no more is asked.
+    Its time is unknown, so purposes are checked at the present time.
     """
-    for at, refusal in enumerate(context.rejections):
+    for index, refusal in enumerate(context.rejections):
         rejection = refusal.rejection
         box = None if refusal.box is None else context.find(refusal.box)
         if rejection.purpose is None or box is None or rejection.code in NEVER_STORED_CODES:
@@ -150,11 +160,11 @@ def _judge_unreadable(context: BatchContext) -> None:
                 rejection.index,
                 rejection.purpose,
             )
-            context.rejections[at] = BatchRejection(refusal.origin, refusal.box, instead, b"")
+            context.rejections[index] = BatchRejection(refusal.origin, refusal.box, instead, b"")
 
 
 def _status_row(context: BatchContext, box: RegisteredBox, status: BoxStatus, origin: int) -> StatusRow:
-    """A status, without the state of the equipment where that is not permitted."""
+    """Build the row of a status, without the state of the equipment where that is not permitted."""
     battery, rssi = status.battery, status.rssi
     code = context.registry.purpose_policies(box.site_id).refusal(
         "equipment", context.policy_time_us, context.policy_time_us
@@ -167,11 +177,11 @@ def _status_row(context: BatchContext, box: RegisteredBox, status: BoxStatus, or
 
 
 async def resolve_boxes(context: BatchContext) -> None:
-    """Find the box of each sample, event and status; refuse what has none, or is older than is kept."""
+    """Find the box of each sample, event and status, and refuse unknown boxes and input that is too old."""
     find = context.find
     intake = context.intake
     if context.rejections:
-        _judge_unreadable(context)
+        _check_undecodable(context)
     _resolve_samples(context)
     for box_id, event, origin in intake.events:
         position = origin if intake.has_event_per_message else None
@@ -181,7 +191,7 @@ async def resolve_boxes(context: BatchContext) -> None:
             context.refuse(
                 origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX, event.seq, position, purpose)
             )
-        elif (rejection := _event_refusal(context, box, event, position)) is not None:
+        elif (rejection := _check_event(context, box, event, position)) is not None:
             context.refuse(origin, box_id, rejection)
         else:
             context.events.append((box, event, origin))

@@ -1,12 +1,11 @@
-"""The steps that samples take inside a batch's transaction: recall, sift, store, remember, mark.
+"""Loads box states, stores samples, and updates the states and roll-up marks of a batch.
 
-A batch is taken column by column. Of most boxes all samples are newer than what is stored, and in order:
-those go into the hypertable as they are, without being compared with anything. The others go by the careful
-path, on which repeats, conflicts and late samples are told apart. Must not know messages or doors.
+A batch is processed by column. The samples of most boxes are in order and newer than what is stored: they go
+into the hypertable without comparison. Only the other samples are compared with stored ones, to find
+duplicates, conflicts and late samples.
 
-Boxes whose rules wait for silence alone, which did not come: found in arithmetic, and spared the walk.
-
-Fleets have such a rule on every box, and it has nothing to say as long as samples come.
+Most fleets have a silence rule on every box. `find_boxes_without_silence` evaluates it by column, so that
+boxes which were not silent need no stateful evaluation.
 """
 
 import time
@@ -35,10 +34,10 @@ from app.timeseries.storage.sample_writer import SampleRow, append_samples, writ
 def find_boxes_without_silence(
     batch_samples: BatchSamples, states: BoxStates, now_us: int
 ) -> NDArray[np.bool_]:
-    """Tell of which boxes nothing can come of their silence rules in this batch; says when they are due.
+    """Find the boxes whose silence rules cannot change state in this batch, and set their next due times.
 
-    That is where nothing has begun, all samples are new and in order, none came later after the one before it
-    than the shortest silence, and the metrics that are waited for are in each of them.
+    All samples of such a box are new, in order, without a gap longer than its shortest silence, and contain
+    all awaited metrics. None of its rules has begun to fire.
     """
     slots, groups, rules = batch_samples.slots, batch_samples.groups, batch_samples.rules
     quiet = np.array([0 if its.quiet is None else its.quiet[0] for its in rules], np.int64)
@@ -53,7 +52,7 @@ def find_boxes_without_silence(
     columns = {column for its in set(rules) if its.quiet is not None for column in its.quiet[1]} - {None}
     if columns:
         bits = sum(1 << column for column in columns if column is not None)
-        # What is not in the newest sample may have been silent for longer than the box.
+        # A metric that is missing in the newest sample may have been silent for longer than the box.
         before = states.kinds[slots]
         still &= (before & bits == bits) & (before != NO_KIND)
         kinds = compute_metric_bitmasks(batch_samples.block)[groups.order]
@@ -65,23 +64,23 @@ def find_boxes_without_silence(
     return still
 
 
-# Clocks of several machines differ: a box counts as shared for less long than its row says.
+# Clocks of machines differ: a box counts as shared for an hour less than its row says.
 _MARGIN_US: Final = 3_600_000_000
 
 
 async def load_batch_state(context: BatchContext) -> None:
-    """Put the samples into columns, and have the states of all boxes concerned in memory.
+    """Put the samples into columns, and load the states of all their boxes.
 
     Raises:
-        UnsharedBoxesError: this is not the boxes' only writer, and the consumer does not know it yet.
+        UnsharedBoxesError: other processes write to these boxes, and the consumer does not know it yet.
     """
     known = {box.key for box in context.sample_boxes} if context.events else set()
     others = {box.key: box for box, _, _ in context.events if box.key not in known}
     rules = context.registry.find_rules_of_each(others.values())
     chosen = [(box, its) for box, its in zip(others.values(), rules, strict=True) if its.needs.events]
-    # All at once: whoever locks several rows takes them in the order of their keys.
+    # In one statement: rows are locked in the order of their keys, to avoid deadlocks.
     context.shared = await _load_sample_states(context, [box for box, _ in chosen])
-    # Of most batches the rules of all boxes are the same few, and none of them has to see every sample.
+    # In most batches all boxes share a few rule sets, none of which is stateful.
     batch_samples = context.batch_samples
     if batch_samples is not None and any(
         rules.walked or rules.across or rules.timed for rules in set(batch_samples.rules)
@@ -91,7 +90,7 @@ async def load_batch_state(context: BatchContext) -> None:
         chosen += [(batch_samples.boxes[position], batch_samples.rules[position]) for position in positions]
     if not chosen:
         return
-    opener = RuleContextLoader(
+    loader = RuleContextLoader(
         context.connection,
         context.registry,
         context.states,
@@ -99,11 +98,11 @@ async def load_batch_state(context: BatchContext) -> None:
         context.now_us,
         context.history_cache,
     )
-    context.rule_context = await opener.open(chosen)
+    context.rule_context = await loader.open(chosen)
 
 
 async def _load_sample_states(context: BatchContext, others: Sequence[RegisteredBox]) -> frozenset[int]:
-    """Have the states of the samples' boxes in memory, and those of others too; returns who is locked."""
+    """Load the states of the samples' boxes and of others; returns the keys of locked boxes."""
     if not context.rows:
         return await load_box_states(context, others)
     block = make_block([box.key for box in context.sample_boxes], context.rows, context.expected_columns)
@@ -120,10 +119,10 @@ async def _load_sample_states(context: BatchContext, others: Sequence[Registered
 
 
 async def load_box_states(context: BatchContext, boxes: Sequence[RegisteredBox]) -> frozenset[int]:
-    """Have the states of boxes in memory; returns the keys of those that others may write to, locked.
+    """Load the states of boxes; returns the keys of those that other processes may write to, locked.
 
     Raises:
-        UnsharedBoxesError: this is not the boxes' only writer, and the consumer does not know it yet.
+        UnsharedBoxesError: other processes write to these boxes, and the consumer does not know it yet.
     """
     keys = [box.key for box in boxes]
     if context.is_consumer:
@@ -142,7 +141,7 @@ async def load_box_states(context: BatchContext, boxes: Sequence[RegisteredBox])
 
 
 async def store_samples(context: BatchContext) -> None:
-    """Write the samples; what is not surely new by the careful path."""
+    """Write the samples, and compare those that may be stored already."""
     batch_samples = context.batch_samples
     if batch_samples is None:
         return
@@ -166,7 +165,7 @@ async def store_samples(context: BatchContext) -> None:
 
 
 async def mark_stale_hours(context: BatchContext) -> None:
-    """Mark the hours whose roll-ups do not know of the samples yet."""
+    """Mark the hours whose roll-ups do not include the samples yet."""
     batch_samples = context.batch_samples
     if batch_samples is not None:
         hours = collect_unmarked_hours(
@@ -176,13 +175,13 @@ async def mark_stale_hours(context: BatchContext) -> None:
 
 
 async def update_box_states(context: BatchContext) -> None:
-    """Take the samples into the boxes' states, and write back those that are due."""
+    """Update the boxes' states from the samples, and write the states that are due."""
     states = context.states
     if context.batch_samples is not None:
         _advance(context, context.batch_samples)
     await save_rule_context(context.connection, context.rule_context, states)
     await states.save(context.connection, time.monotonic_ns() // 1000, locked=context.shared)
-    # From the end of this transaction on others may write to them. Nobody tells when they no longer can.
+    # After this transaction other processes may write to them, until an unknown time.
     await states.drop(context.connection, context.shared)
 
 
@@ -194,7 +193,7 @@ def _advance(context: BatchContext, batch_samples: BatchSamples) -> None:
         groups.counts[new],
         context.now_us,
     )
-    _keep_tails(context, batch_samples)
+    _cache_last_samples(context, batch_samples)
     for position in np.flatnonzero(~new).tolist():
         slot = int(batch_samples.slots[position])
         states.settle(slot)
@@ -202,10 +201,10 @@ def _advance(context: BatchContext, batch_samples: BatchSamples) -> None:
         context.late += states.advance_slowly(slot, fresh, int(groups.counts[position]), context.now_us)
 
 
-def _keep_tails(context: BatchContext, batch_samples: BatchSamples) -> None:
-    """Keep the last sample of each box whose samples are all new, as what its latest values are made of.
+def _cache_last_samples(context: BatchContext, batch_samples: BatchSamples) -> None:
+    """Cache the last sample of each box whose samples are all new, for its latest values.
 
-    A sample with all the metrics of the one before makes that one superfluous: usual, and quick.
+    A sample with all metrics of the one before replaces it. That is the usual case, and fast.
     """
     groups, states, rows = batch_samples.groups, context.states, context.rows
     kinds = compute_metric_bitmasks(batch_samples.block)

@@ -166,7 +166,7 @@ def test_the_parts_of_a_batch_are_the_whole_in_its_order() -> None:
     for middle in range(8):
         left, right = intake.select(range(middle)), intake.select(range(middle, 7))
         assert (len(left), len(right)) == (middle, 7 - middle)
-        for name in ("boxes", "rows", "origins", "events", "statuses", "configs", "turned"):
+        for name in ("boxes", "rows", "origins", "events", "statuses", "configs", "rejections"):
             assert getattr(left, name) + getattr(right, name) == getattr(intake, name)
 
 

@@ -94,8 +94,8 @@ class Clock:
         self.days.append(day)
         return [SampleQuotaRow(FIRST, FIRST, default or 0, 0, 0)]
 
-    async def refresh(self, now: datetime, *, at_once: bool = False) -> DailyQuotas:
-        return await self.quota_cache.refresh(cast("RawConnection", None), now, force=at_once)
+    async def refresh(self, now: datetime, *, force: bool = False) -> DailyQuotas:
+        return await self.quota_cache.refresh(cast("RawConnection", None), now, force=force)
 
 
 async def test_quotas_are_read_once_a_second_and_at_the_beginning_of_a_day(
