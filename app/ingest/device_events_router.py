@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from app.catalogue.device_event_types import EVENT_TYPES
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.event_status_decoder import (
     MAX_COUNT,
     MAX_EVENTS,
@@ -14,7 +15,6 @@ from app.ingest.codec.event_status_decoder import (
     OCTAVES,
     decode_http_events,
 )
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage
 from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body
 from app.platform.config.settings import VigieSettings
 from app.platform.content_policy.refused_payloads import assess_payload

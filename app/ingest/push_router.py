@@ -21,8 +21,9 @@ from sqlalchemy import select
 
 from app.ingest.adapters.adapter_registry import ADAPTERS
 from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.exact_decoder import is_box_id
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage, add_foreign_message
+from app.ingest.codec.message_intake import add_foreign_message
 from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json
 from app.platform.broker.mosquitto_hash import hash_mosquitto_password, verify_mosquitto_password
 from app.platform.config.settings import VigieSettings

@@ -24,7 +24,8 @@ from app.ingest.adapters.adapter_types import (
     adapt_decoded,
     adapt_json,
 )
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage, add_adapted_message, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
+from app.ingest.codec.message_intake import add_adapted_message, decode_batch
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt

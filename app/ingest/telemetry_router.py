@@ -11,12 +11,8 @@ from fastapi.responses import JSONResponse
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.ingest.adapters.adapter_registry import BY_MEDIA_TYPE
 from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter, adapt_decoded
-from app.ingest.codec.message_intake import (
-    DecodedBatch,
-    ReceivedMessage,
-    add_adapted_message,
-    add_foreign_message,
-)
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
+from app.ingest.codec.message_intake import add_adapted_message, add_foreign_message
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.device_events_router import router as events
 from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json

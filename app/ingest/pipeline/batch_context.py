@@ -10,8 +10,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch
 from app.ingest.codec.event_status_decoder import DeviceEvent
-from app.ingest.codec.message_intake import BatchRejection, DecodedBatch
 from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_message
 from app.ingest.pipeline.history_cache import HistoryCache

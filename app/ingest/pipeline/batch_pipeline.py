@@ -40,7 +40,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.ingest.codec.message_intake import DecodedBatch
+from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress, choose_transaction_size

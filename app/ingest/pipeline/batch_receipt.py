@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.ingest.codec.message_intake import BatchRejection
+from app.ingest.codec.decoded_batch import BatchRejection
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES
 from app.platform.observability import metrics_and_logs as metrics
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from app.ingest.codec.message_intake import DecodedBatch
+from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.rules.engine.box_rule_set import BoxRuleSet

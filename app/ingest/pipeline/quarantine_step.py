@@ -19,7 +19,7 @@ from app.catalogue.purposes import (
     Purpose,
     PurposeName,
 )
-from app.ingest.codec.message_intake import BatchRejection
+from app.ingest.codec.decoded_batch import BatchRejection
 from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, get_rejection_title

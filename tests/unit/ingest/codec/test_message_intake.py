@@ -7,7 +7,8 @@ import cbor2
 import pytest
 
 from app.ingest.codec import message_intake as intakes
-from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch
+from app.ingest.codec.message_intake import decode_batch
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
 
 NOW = 1_795_600_000_000_000
@@ -52,9 +53,9 @@ def test_long_topics_do_not_fill_the_memory_of_topics() -> None:
     for number in range(10):
         topic = f"vigie/v1/{number:060000}/telemetry"
         assert codes(sort((topic, GOOD))) == [(0, None, "topic")]
-        assert topic not in intakes._KNOWN_TOPICS
+        assert topic not in intakes._ROUTES
     assert sort(("vigie/v1/short/telemetry", GOOD)).boxes == ["short"]
-    assert "vigie/v1/short/telemetry" in intakes._KNOWN_TOPICS
+    assert "vigie/v1/short/telemetry" in intakes._ROUTES
 
 
 def test_other_topics_and_retained_measurements_are_refused() -> None:

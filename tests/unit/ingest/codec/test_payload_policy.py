@@ -10,8 +10,9 @@ import pytest
 
 from app.ingest.codec import message_intake as sorting
 from app.ingest.codec import payload_policy
+from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch
 from app.ingest.codec.event_status_decoder import decode_reported_config, decode_status
-from app.ingest.codec.message_intake import BatchRejection, DecodedBatch, decode_batch
+from app.ingest.codec.message_intake import decode_batch
 from app.platform.observability.metrics_and_logs import list_error_frames, redact_error
 
 NOW = 1_795_514_400_000_000
