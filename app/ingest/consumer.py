@@ -1,7 +1,7 @@
-"""The ingest role: takes batches from the source, has them committed, and only then acknowledges them.
+"""Runs the ingest process: takes batches from the source, commits them, and then acknowledges them.
 
-One consumer at a time works on a database: an advisory lock decides which. A second one stands by, and takes
-over when the first one's connection ends.
+One consumer at a time works on a database, chosen by an advisory lock. Another one stands by, and takes over
+when the connection of the first one ends.
 """
 
 import asyncio
@@ -36,26 +36,26 @@ from app.platform.runtime.process_runner import ProcessContext
 
 _log = get_logger(__name__)
 _STANDBY_S = 1.0
-# How long a batch may well take; when the role is told to stop it is given up after this, and comes again.
+# Expected time of a batch. On a stop request it is abandoned after this time, and redelivered.
 _DRAIN_S = 5.0
 _WRITE_BACK_S = 2.0
-# How long the broker is left to bring what waited for it, and how often silence and the like are looked for.
+# After a reconnect the broker delivers its backlog for this long before timers are processed.
 _SETTLE_S = 5.0
 _TIMERS_EVERY_S = 1.0
 
 
 class _LostError(Exception):
-    """The database connection is gone or in doubt, and the consumer's lock with it.
+    """The database connection is lost or in an unknown state, and the consumer's lock with it.
 
     Attributes:
-        batch: what the log says of the batch that was under way, if one was.
+        batch: log fields of the batch in progress, if there was one.
     """
 
     batch: Mapping[str, Any] = MappingProxyType({})
 
 
 class IngestConsumer:
-    """One consumer: holds the lock, its connection, and a source."""
+    """Consumes messages while it holds the lock."""
 
     def __init__(self, process: ProcessContext) -> None:
         self._process = process
@@ -66,7 +66,7 @@ class IngestConsumer:
         self._timers_ran_at = 0.0
 
     async def run(self) -> None:
-        """Work until the role is told to stop; takes up again whatever ends in between."""
+        """Consume until the process is asked to stop; reconnects with back-off after a lost database."""
         wait = least = self._settings.ingest.reconnect_min_s
         while not self._process.stop.is_set():
             began = time.monotonic()
@@ -75,20 +75,20 @@ class IngestConsumer:
             except (_LostError, *DATABASE_ERRORS) as error:
                 self._wait_for_database(error.__cause__ or error)
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
-                    wait = least  # it held for a while: this is a new trouble, not the old one
+                    wait = least  # it worked for a while: this is a new problem
                 self._log_lost_connection(error, wait)
                 await self._process.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
 
     def _log_lost_connection(self, error: BaseException, wait: float) -> None:
         why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}
-        # A batch that took too long ends as a transaction that cannot be left: say how it began.
+        # A batch that timed out ends with an error of its transaction: log the original error too.
         root = find_root_cause(why)
         more = {} if root is why else {"because": redact_error(root)}
         _log.warning("database_lost", error=redact_error(why), **more, **batch, again_in_s=round(wait, 2))
 
     def _wait_for_database(self, why: BaseException | None) -> None:
-        """Let `/readyz` tell that nothing is stored now, and why."""
+        """Report in `/readyz` that nothing can be stored now, and why."""
         self._process.state = WAITING if why is None else f"{WAITING}: {type(why).__name__}"
 
     async def _hold_and_consume(self) -> None:
@@ -102,11 +102,11 @@ class IngestConsumer:
             await self._consume(connection)
         finally:
             if not connection.is_closed():
-                # close() waits for the server, which may be what hangs.
+                # close() waits for the server, which may hang.
                 connection.terminate()
 
     async def _consume(self, connection: asyncpg.Connection) -> None:
-        # With each connection anew: the database behind it may have been restored from a backup.
+        # New for each connection, since the database may have been restored from a backup.
         pipeline = IngestPipeline(
             RegistryCache(), is_consumer=True, quota_cache=QuotaCache(self._settings.quotas.samples_per_day)
         )
@@ -122,7 +122,7 @@ class IngestConsumer:
                 source.acknowledge(batch)
                 if len(batch) <= self._settings.ingest.batch_messages // 2:
                     await self._run_due_timers(pipeline, connection)
-            # Not needed, and so not waited for: the next consumer would count it together again.
+            # Optional, so it gets a short timeout: the next consumer can compute the states again.
             with suppress(*DATABASE_ERRORS):
                 async with asyncio.timeout(_WRITE_BACK_S):
                     await pipeline.write_back(connection)
@@ -134,11 +134,11 @@ class IngestConsumer:
     async def _next_batch(
         self, source: MessageSource, connection: asyncpg.Connection, pipeline: IngestPipeline
     ) -> MessageBatch | None:
-        """The next batch; None when the role is told to stop. While none comes, what is due is done.
+        """Return the next batch, or None on a stop request; processes due timers while it waits.
 
         Raises:
-            _LostError: the connection was closed. Without messages nobody would notice it, and two consumers
-                would take the broker's session from each other.
+            _LostError: the connection was closed. Without this check two consumers could take the broker's
+                session from each other.
         """
         incoming = asyncio.create_task(source.next_batch())
         stopping = asyncio.create_task(self._process.stop.wait())
@@ -158,10 +158,9 @@ class IngestConsumer:
             stopping.cancel()
 
     async def _run_due_timers(self, pipeline: IngestPipeline, connection: asyncpg.Connection) -> None:
-        """Do what is due though nothing comes, once a second, and only where all that came is stored.
+        """Process due timers once a second, and only while all received messages are stored.
 
-        After a time without the broker what boxes sent meanwhile has to come first: nobody is silent whose
-        messages wait.
+        After a broker outage the backlog comes first: a box whose messages are queued is not silent.
         """
         clock = time.monotonic()
         since = self._connected_since
@@ -184,7 +183,7 @@ class IngestConsumer:
     async def _commit_batch(
         self, pipeline: IngestPipeline, connection: asyncpg.Connection, batch: MessageBatch
     ) -> None:
-        """Commit a batch: at once, but for one that holds too much once it is inflated."""
+        """Commit a batch, in parts if its decompressed messages are too large."""
         begin = 0
         while begin < len(batch.topics) or not begin:
             now = datetime.now(UTC)
@@ -204,14 +203,14 @@ class IngestConsumer:
                 receipt = await self._finish_in_time(connection, committing)
                 break
             except DATABASE_ERRORS as error:
-                # After a time-out or a broken stream nobody knows in which state the connection is.
+                # After a timeout or a broken stream the state of the connection is unknown.
                 if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                     lost = _LostError()
                     lost.batch = _batch(intake, began)
                     raise lost from error
                 if not is_transient(error):
                     raise
-                # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
+                # A deadlock, a full disk, a slow lock: the connection is usable, so the batch is retried.
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
                 _log.warning("batch_tried_again", error=redact_error(error), **_batch(intake, began))
                 self._wait_for_database(error)
@@ -225,17 +224,18 @@ class IngestConsumer:
     async def _finish_in_time(
         self, connection: asyncpg.Connection, committing: Coroutine[Any, Any, BatchReceipt]
     ) -> BatchReceipt:
-        """Wait for a commit; when the role is told to stop meanwhile, no longer than is decent.
+        """Wait for a commit, and give up after a timeout when the process is asked to stop.
 
         Raises:
-            _LostError: it was given up. Whether it was committed is not known, and does not matter.
+            _LostError: the wait was given up. The batch may be committed; then its redelivery only finds
+                duplicates.
         """
         work = asyncio.create_task(committing)
         stopping = asyncio.create_task(self._process.stop.wait())
         try:
             await asyncio.wait({work, stopping}, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
             if not work.done() and not stopping.done():
-                # So that /readyz does not call a consumer well whose statement hangs.
+                # So that /readyz does not report a consumer as ready while its statement hangs.
                 self._wait_for_database(None)
                 await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -273,7 +273,7 @@ class IngestConsumer:
         if self._settings.ingest.ack_enabled and receipt.acks:
             self._acks.publish(receipt.acks)
         if receipt.transitions:
-            # The batch is committed: a failed wake-up costs the dispatcher's poll interval, not the batch.
+            # The batch is committed: a failed wake-up only costs the dispatcher's poll interval.
             with suppress(*DATABASE_ERRORS):
                 await wake_dispatcher(connection)
 
@@ -298,21 +298,21 @@ class IngestConsumer:
 
 
 def _batch(intake: DecodedBatch, began: float) -> dict[str, Any]:
-    """What the log says of a batch that failed."""
+    """Return the log fields of a batch that failed."""
     return {"batch_ran_s": round(time.monotonic() - began, 2), "messages": len(intake.messages)}
 
 
-# A batch makes some hundred thousand containers, all of which go with it, none of them in cycles. Python's
-# usual 2,000 would look through them again and again, for a third of the role's time.
-_GARBAGE_AFTER = 200_000
+# A batch creates some 100,000 containers without cycles, and frees them all. With Python's default threshold
+# of 2,000 the collector took a third of the process's time.
+_GC_THRESHOLD = 200_000
 
 
 def tune_garbage_collector() -> None:
-    """Set Python's garbage collector for a process that does nothing but ingest."""
+    """Tune Python's garbage collector for a process that only ingests."""
     gc.freeze()
-    gc.set_threshold(_GARBAGE_AFTER, 10, 10)
+    gc.set_threshold(_GC_THRESHOLD, 10, 10)
 
 
 async def run_ingest(process: ProcessContext) -> None:
-    """The work of `vigie ingest`."""
+    """Run `vigie ingest`."""
     await IngestConsumer(process).run()

@@ -1,4 +1,4 @@
-"""`POST /v1/events`: the HTTP door for events. The same codec, pipeline and codes as MQTT."""
+"""Accepts events of boxes by HTTP (`POST /v1/events`), with the rejection codes of MQTT."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -33,7 +33,7 @@ _EXAMPLE: Final = {
 _NUMBER: Final = {"type": "number"}
 _EVENT: Final[dict[str, Any]] = {
     "title": "EventIn",
-    "description": "Something that the box itself recognised. Its type says what it may carry besides.",
+    "description": "An event that the box recognised. Its type determines the other fields.",
     "type": "object",
     "required": ["time", "type"],
     "additionalProperties": False,
@@ -78,19 +78,19 @@ _SCHEMA: Final = {
     "required": ["box", "events"],
     "additionalProperties": False,
     "properties": {
-        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "Whose they are"},
+        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "The box that sent the events"},
         "events": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _EVENT},
     },
     "example": _EXAMPLE,
 }
 
 
-async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
-    """Read and decode a body. Of one that cannot be read nothing is kept: it may hold what has no basis.
+async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) -> None:
+    """Read and decode a body. An undecodable body is not stored, since its purpose is unknown.
 
     Raises:
-        RejectedError: All of it is refused.
-        UnreadableBodyError: It cannot be read.
+        RejectedError: The whole body is refused.
+        UnreadableBodyError: The body cannot be read.
     """
     settings: VigieSettings = request.app.state.settings
     now_us = round(now.timestamp() * 1_000_000)
@@ -107,7 +107,7 @@ async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
         if finding is not None:
             raise RejectedError(finding.code, finding.detail) from None
         raise
-    # Each as the message that it would be by MQTT, under the topic that tells its format.
+    # Each event as its MQTT message would be: the topic names its format in quarantine.
     intake.messages = [ReceivedMessage(f"vigie/v1/{box}/event", part) for part, _ in decoded]
     intake.has_event_per_message = True
     for position, (part, event) in enumerate(decoded):
@@ -129,14 +129,14 @@ async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
 async def post_events(
     request: Request, principal: Annotated[Principal, Depends(require_scope("telemetry:write"))]
 ) -> JSONResponse:
-    """Store up to 100 events of one box. The answer comes after the commit.
+    """Store up to 100 events of one box. The response is sent after the commit.
 
-    Good events are stored even when others of the same call are refused: `reasons` says which and why. When
-    none can be taken the call answers with the status of the first reason. Sending the same again is
-    harmless: repeats are counted and stored once.
+    Valid events are stored even if others of the same request are refused: `reasons` lists the refused ones.
+    If no event can be stored, the response has the status of the first reason. Sending the same request again
+    is safe: repeats are counted and stored once.
 
-    Which types there are, and what each may carry, is at `GET /v1/event-catalogue`; whether a site takes them
-    depends on the purposes that it has declared (docs/purposes.md).
+    `GET /v1/event-catalogue` lists the event types and their fields. A site accepts an event type if it has
+    declared its purpose (docs/purposes.md).
     """
     now = datetime.now(UTC)
     intake = DecodedBatch(
@@ -145,4 +145,4 @@ async def post_events(
         organisation_id=principal.organisation_id,
         tenant_scope=principal.visible(),
     )
-    return await ingest_request(request, intake, _sort(request, intake, now), now)
+    return await ingest_request(request, intake, _decode_body(request, intake, now), now)

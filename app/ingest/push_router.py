@@ -1,7 +1,7 @@
-"""`POST /v1/adapters/{format}`: where devices whose firmware cannot be changed push what they measure.
+"""Accepts pushes of devices with fixed firmware (`POST /v1/adapters/{format}`).
 
-Such a firmware can be told a host, a path, a user and a password: so the box signs in with its own MQTT
-credentials (HTTP Basic). An API key serves gateways, which forward pushes of several boxes.
+Such a firmware can be configured with a host, a path, a user and a password. The box therefore signs in with
+its MQTT credentials (HTTP Basic). An API key serves gateways, which forward pushes of several boxes.
 """
 
 import base64
@@ -40,18 +40,18 @@ router = APIRouter(prefix="/v1/adapters")
 _require_write: Final = require_scope("telemetry:write")
 _CREDENTIALS_LIMIT: Final = 1_024
 _WRONG: Final = "Sign in as the box (user: its id, password: its MQTT password), or with an API key."
-# Whether a box exists must not show in how long the answer takes.
-_UNKNOWN_BOX_HASH: Final = hash_mosquitto_password("nobody")
+# Verified for unknown boxes, so that the response time does not reveal whether a box exists.
+_UNKNOWN_BOX_HASH: Final = hash_mosquitto_password("unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class PushSender:
-    """Who pushes: a box itself, or whoever holds a key.
+    """The sender of a push: a box, or the holder of a key.
 
     Attributes:
         box: the box that signed in; None for a key.
-        organisation_id: whose it is.
-        limit: whose boxes alone may be written to.
+        organisation_id: the sender's organisation.
+        tenant_scope: the boxes that it may write to.
     """
 
     box: str | None
@@ -60,14 +60,14 @@ class PushSender:
 
 
 class BoxAccount(SecurityBase):
-    """HTTP Basic. FastAPI's own has an answer of its own for what cannot be read."""
+    """HTTP Basic. FastAPI's own class responds with another error to unreadable credentials."""
 
     def __init__(self, description: str) -> None:
         self.model = HTTPBaseModel(scheme="basic", description=description)
         self.scheme_name = type(self).__name__
 
     async def __call__(self, request: Request) -> HTTPBasicCredentials | None:
-        """User and password; None where there are none, or they cannot be read."""
+        """Return user and password; None if they are missing or unreadable."""
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic" or len(encoded) > _CREDENTIALS_LIMIT:
             return None
@@ -78,14 +78,14 @@ class BoxAccount(SecurityBase):
         return HTTPBasicCredentials(username=user, password=password) if colon else None
 
 
-box_account = BoxAccount("A box's id and its MQTT password, where a device pushes by HTTP.")
+box_account = BoxAccount("The id of a box and its MQTT password, for devices that push by HTTP.")
 
 
 async def _as_box(database: Database, user: str, password: str) -> PushSender:
-    """The box whose credentials these are (UnauthorisedError).
+    """Authenticate a box by its credentials (UnauthorisedError).
 
-    Checking a password costs 0.1 ms (they are long and random, so the hash need not be slow): nothing is
-    kept of it, and what is revoked is refused at once.
+    A check costs 0.1 ms: the passwords are long and random, so the hash need not be slow. Results are not
+    cached, so that a revoked password is refused immediately.
     """
     found = None
     if is_box_id(user):
@@ -105,7 +105,7 @@ async def current_sender(
     account: Annotated[HTTPBasicCredentials | None, Depends(box_account)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> PushSender:
-    """FastAPI dependency: who pushes, or 401 (a key without `telemetry:write`: 403)."""
+    """FastAPI dependency: the sender of a push (401 without credentials, 403 without the scope)."""
     if account is not None:
         return await _as_box(request.app.state.database, account.username, account.password)
     if credentials is None:
@@ -115,7 +115,7 @@ async def current_sender(
     return PushSender(None, principal.organisation_id, principal.visible())
 
 
-async def _sort(
+async def _decode_body(
     request: Request, intake: DecodedBatch, adapter: FormatAdapter, sender: PushSender, now: datetime
 ) -> None:
     settings: VigieSettings = request.app.state.settings
@@ -139,13 +139,13 @@ def _endpoint(adapter: FormatAdapter) -> Callable[..., Awaitable[JSONResponse]]:
             tenant_scope=sender.tenant_scope,
         )
         return await ingest_request(
-            request, intake, _sort(request, intake, adapter, sender, now), now, box=sender.box
+            request, intake, _decode_body(request, intake, adapter, sender, now), now, box=sender.box
         )
 
     push.__doc__ = f"""{adapter.title}.
 
     Sign in with HTTP Basic as the box (its id and its MQTT password), or with an API key of
-    `telemetry:write`. The answer is that of `POST /v1/telemetry`, and comes after the commit.
+    `telemetry:write`. The response is that of `POST /v1/telemetry`, and is sent after the commit.
     """
     return push
 

@@ -1,12 +1,11 @@
-"""Replays what was refused, once the cause is mended: a box registered late, a metric added, and so on.
+"""Replays quarantined messages after their cause was fixed, such as an unregistered box or a missing metric.
 
-An entry takes the way of a message again: the codec of its topic, then the pipeline. Its samples and its mark
-are one transaction, under the entry's lock: what it holds is stored once, however often it is replayed. What
-is refused again stays where it is, under its new reason; nothing is quarantined twice. What may be stored
-nowhere does not stay: of such an entry its reason is left, without what it held. Boxes are told
-nothing, not even those with `ack`: they have long stopped waiting for it.
+An entry is decoded and committed like a new message. Its samples and its mark are one transaction under the
+lock of the entry, so a replay is idempotent. Refused parts stay in the entry with their new rejection code;
+nothing is quarantined twice. Content that must never be stored is removed from the entry. Boxes get no
+acknowledgement, since they no longer wait for it.
 
-Must not decide who may replay what: `app.quarantine.replay_repository` does.
+`app.quarantine.replay_repository` decides who may replay an entry.
 """
 
 from collections.abc import Iterator
@@ -53,7 +52,7 @@ from app.quarantine.replay_repository import (
 )
 
 _log = get_logger(__name__)
-# A box that is shared for less than the margin might not be any more when its samples are written.
+# A box that is shared for less than the margin might no longer be shared when its samples are written.
 _SHARED_FOR: Final = timedelta(days=1)
 _MARGIN: Final = timedelta(hours=2)
 _UNSHARED: Final = """
@@ -65,16 +64,16 @@ WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND ($2::uuid[] IS NULL OR or
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What became of an entry. The five counts add up to what it holds.
+    """The outcome of a replay. The five counts add up to the content of the entry.
 
     Attributes:
-        stored: samples, events, statuses and configurations that were taken.
-        duplicate: samples and events that were stored already.
-        conflict: samples whose box and time are stored with other values: the first are kept.
-        superseded: statuses and configurations that were left, since newer ones are known.
-        refusals: what is still refused, and why.
-        withheld: what was taken out of samples of which the rest was taken.
-        has_transitions: whether the dispatcher has something to do now.
+        stored: samples, events, statuses and configurations that were stored.
+        duplicate: samples and events that were already stored.
+        conflict: samples whose box and time are stored with other values, which remain.
+        superseded: statuses and configurations that were skipped, because newer ones are stored.
+        refusals: rejections of what is still refused.
+        withheld: rejections of values removed from stored samples.
+        has_transitions: whether alerts changed, so that the dispatcher must be woken.
     """
 
     stored: int
@@ -87,11 +86,11 @@ class ReplayResult:
 
     @property
     def has_never_stored_content(self) -> bool:
-        """Whether something of it may be stored nowhere, nor stay where it was."""
+        """Whether the entry has content that may not stay in quarantine."""
         return bool(self.withheld) or any(each.code in NEVER_STORED_CODES for each in self.refusals)
 
     def counts(self) -> dict[str, int]:
-        """The same as numbers."""
+        """Return the counts by name."""
         return {
             "stored": self.stored,
             "duplicate": self.duplicate,
@@ -117,17 +116,17 @@ async def replay_entry(
     """Replay one entry.
 
     Args:
-        connection: outside of any transaction.
-        pipeline: one that is not the consumer's.
-        identifier: which entry.
-        visible: what the caller may see.
-        settings: limits, as they are for new messages.
-        now: the time of the replay: it decides what is in the future, and what is too old.
+        connection: a connection outside of any transaction.
+        pipeline: a pipeline that is not the consumer's.
+        identifier: the id of the entry.
+        visible: the tenant scope of the caller.
+        settings: the limits, as for new messages.
+        now: the time of the replay, for the checks of samples that are in the future or too old.
 
     Raises:
-        NotFoundError: there is none that the caller may replay.
+        NotFoundError: the caller may not replay such an entry.
         ConflictError: `already_replayed`, `payload_cut`, `not_replayable`.
-        asyncpg.PostgresError, OSError, TimeoutError: nothing was changed, and it can be replayed again.
+        asyncpg.PostgresError, OSError, TimeoutError: nothing was changed; the replay can be retried.
     """
     intake = _decode_entry(
         _check_replayable(await lock_entry(connection, identifier, visible), identifier),
@@ -135,13 +134,13 @@ async def replay_entry(
         settings,
         now,
     )
-    # Before the transaction: it closes the gate to all batches, and not for longer than it must.
+    # Before the transaction, since sharing blocks the ingest barrier for all batches.
     await _share_boxes(connection, intake, now)
     try:
         async with connection.transaction():
             await pass_ingest_barrier(connection)
             entry = _check_replayable(await lock_entry(connection, identifier, visible), identifier)
-            superseded = await _leave_superseded(connection, intake, entry.received_at)
+            superseded = await _remove_superseded(connection, intake, entry.received_at)
             with suppress_quarantine_writes():
                 receipt = await _commit(connection, pipeline, intake, now)
             done = _build_result(intake, receipt, superseded)
@@ -156,12 +155,12 @@ async def replay_entry(
                 now=now,
             )
     except VigieError:
-        raise  # another replay was quicker: the pipeline was not called
+        raise  # another replay was faster: the pipeline was not called
     except BaseException:
-        # What the registry has read in a transaction that was rolled back may never come to be.
+        # The registry may have read rows of a transaction that was rolled back: read it again.
         pipeline.registry.version = 0
         raise
-    # What is refused again is no new refusal.
+    # Input that is refused again is not a new refusal.
     replace(receipt, rejections=[]).count()
     QUARANTINE_REPLAYS.labels("refused" if done.refusals else "replayed").inc()
     return done
@@ -172,26 +171,27 @@ def _check_replayable(entry: LockedQuarantineEntry | None, identifier: UUID) -> 
         raise NotFoundError("quarantine entry", identifier)
     if entry.replayed_at is not None:
         raise ConflictError(
-            "All of it was taken by an earlier replay.",
+            "An earlier replay has stored this entry.",
             code="already_replayed",
             extra={"replayed_at": format_us(from_datetime(entry.replayed_at)), "outcome": entry.outcome},
         )
     if entry.is_cut:
-        kept = len(entry.payload)
         raise ConflictError(
-            f"Of its {entry.payload_bytes} bytes the first {kept} are kept. Have it sent again by the box.",
+            f"Only {len(entry.payload)} of {entry.payload_bytes} bytes are stored. Let the box resend it.",
             code="payload_cut",
         )
     if entry.says_nothing:
-        raise ConflictError("Nothing of it is kept that could be read.", code="not_replayable")
+        raise ConflictError(
+            "The payload of the entry is not stored, so it cannot be replayed.", code="not_replayable"
+        )
     return entry
 
 
 def _decode_entry(
     entry: LockedQuarantineEntry, caller: TenantScope, settings: VigieSettings, now: datetime
 ) -> DecodedBatch:
-    """What the entry holds, as its door would have sorted it when it came, but for what is the future."""
-    # Some formats have no time but that of their arrival, or one relative to it.
+    """Decode an entry as when it was received, with times up to the present as not in the future."""
+    # Some formats have no time, or one relative to their arrival.
     received_us, now_us = (round(instant.timestamp() * 1_000_000) for instant in (entry.received_at, now))
     future_us = round(settings.ingest.max_future_s * 1_000_000) + now_us - received_us
     if entry.topic is None:
@@ -207,10 +207,11 @@ def _decode_entry(
 
 
 def _find_tenant_scope(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | None:
-    """Whose boxes alone may be written to; None for any.
+    """Return the boxes that the replay may write to; None for any.
 
-    Not the caller's, where the entry is somebody's: an administrator who replays what a client sent to
-    another's box must not put it there. Nor may a box's id lead to its next owner's box.
+    It is the organisation of the entry, not the caller: an administrator who replays what a client sent to a
+    foreign box must not store it there. A box id that was reassigned must not lead to the box of its new
+    owner.
     """
     if entry.organisation_id is None:
         return caller
@@ -219,9 +220,9 @@ def _find_tenant_scope(entry: LockedQuarantineEntry, caller: TenantScope) -> Ten
 
 
 def _adapt_body(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """What a body holds. No topic tells its format: Vigie's own is tried first, then the others."""
-    readings = list(_try_formats(payload, arrival))
-    return next((reading for reading in readings if reading.samples), readings[0])
+    """Decode an HTTP body. No topic names its format, so Vigie's own is tried first, then the others."""
+    candidates = list(_try_formats(payload, arrival))
+    return next((reading for reading in candidates if reading.samples), candidates[0])
 
 
 def _try_formats(payload: bytes, arrival: DecodeContext) -> Iterator[AdaptedMessage]:
@@ -231,16 +232,16 @@ def _try_formats(payload: bytes, arrival: DecodeContext) -> Iterator[AdaptedMess
             yield decode(payload, arrival)
         except RejectedError as error:
             yield AdaptedMessage(refusals=[AdapterRejection(arrival.box, error.rejection())])
-        except Exception as error:  # noqa: BLE001 (a fault of an adapter must not hold up every replay after it)
+        except Exception as error:  # noqa: BLE001 (an error of one adapter must not block later replays)
             _log.error("entry_not_read", error=redact_error(error), at=list_error_frames(error))
-            detail = f"Vigie failed on it: {type(error).__name__}. It is in the log."
+            detail = f"Vigie failed to decode the message ({type(error).__name__}). The log has details."
             yield AdaptedMessage(
                 refusals=[AdapterRejection(arrival.box, InputRejection("undecodable", detail))]
             )
 
 
 def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """A body of `POST /v1/telemetry`, or the part of one that was refused: a sample of a known box."""
+    """Decode a body of `POST /v1/telemetry`, or a refused sample of a known box."""
     document = parse_strict_json(payload)
     is_part = isinstance(document, dict) and not {"box", "samples"} <= document.keys()
     if arrival.box is not None and is_part:
@@ -250,20 +251,20 @@ def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
 
 
 async def _share_boxes(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
-    """Tell the consumer that it is not the only one who writes to these boxes."""
+    """Mark these boxes as shared, so that the consumer does not rely on its cached states."""
     organisations = None if intake.tenant_scope is None else intake.tenant_scope.organisations
     rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), organisations, now + _MARGIN)
     if rows:
         await connection.execute("SELECT share_boxes($1, $2)", [key for (key,) in rows], now + _SHARED_FOR)
 
 
-async def _leave_superseded(connection: RawConnection, intake: DecodedBatch, since: datetime) -> int:
-    """Take out statuses and configurations than which newer ones are known; how many these are."""
+async def _remove_superseded(connection: RawConnection, intake: DecodedBatch, since: datetime) -> int:
+    """Remove statuses and configurations for which newer ones are stored; returns their number."""
     before = len(intake.statuses) + len(intake.configs)
     if not before:
         return 0
-    passed = await find_boxes_with_newer_status(connection, [box for box, _, _ in intake.statuses], since)
-    intake.statuses = [status for status in intake.statuses if status[0] not in passed]
+    updated = await find_boxes_with_newer_status(connection, [box for box, _, _ in intake.statuses], since)
+    intake.statuses = [status for status in intake.statuses if status[0] not in updated]
     changed = await find_reconfigured_boxes(connection, [box for box, _, _ in intake.configs], since)
     intake.configs = [config for config in intake.configs if config[0] not in changed]
     return before - len(intake.statuses) - len(intake.configs)
@@ -272,12 +273,12 @@ async def _leave_superseded(connection: RawConnection, intake: DecodedBatch, sin
 async def _commit(
     connection: RawConnection, pipeline: IngestPipeline, intake: DecodedBatch, now: datetime
 ) -> BatchReceipt:
-    """Put an entry through the pipeline within the caller's transaction."""
+    """Commit an entry in the caller's transaction."""
     try:
         return await _commit_whole(connection, pipeline, intake, now)
     except _PartRefusedError:
-        # The pipeline counts on a transaction for each half: its temporary table is emptied at a commit.
-        # Here that would come too late.
+        # The pipeline would need a transaction for each half, since a commit empties its temporary table.
+        # The outer transaction does not commit in between.
         receipt = BatchReceipt(intake.door)
         for index in range(len(intake)):
             one = intake.select(range(index, index + 1))
@@ -297,7 +298,7 @@ async def _commit_whole(
 
 
 def _build_result(intake: DecodedBatch, receipt: BatchReceipt, superseded: int) -> ReplayResult:
-    # An entry is one message: a status or a configuration is all that there is in it.
+    # An entry is one message, so a status or a configuration is its only content.
     others = 0 if receipt.rejections else len(intake.statuses) + len(intake.configs)
     return ReplayResult(
         stored=receipt.stored + len(receipt.new_events) + others,
