@@ -15,8 +15,7 @@ from app.ingest.codec.event_status_decoder import (
     OCTAVES,
     decode_http_events,
 )
-from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body
-from app.platform.config.settings import VigieSettings
+from app.ingest.http_ingest import TelemetryOutcome, ingest_request, make_decode_context, read_ingest_body
 from app.platform.content_policy.refused_payloads import assess_payload
 from app.platform.http.contract.fields import BOX_ID_PATTERN
 from app.platform.http.contract.problems import document_problems
@@ -92,16 +91,14 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
         RejectedError: The whole body is refused.
         UnreadableBodyError: The body cannot be read.
     """
-    settings: VigieSettings = request.app.state.settings
-    now_us = round(now.timestamp() * 1_000_000)
-    future_us = round(settings.ingest.max_future_s * 1_000_000)
+    context = make_decode_context(request.app.state.settings, now)
     try:
         body = await read_ingest_body(request, intake)
     finally:
         intake.messages = [ReceivedMessage(None, b"")]
     check_media_type(request, body)
     try:
-        box, decoded = decode_http_events(body, now_us, future_us)
+        box, decoded = decode_http_events(body, context.now_us, context.max_future_us)
     except RejectedError:
         finding = assess_payload(body).finding
         if finding is not None:

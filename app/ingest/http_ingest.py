@@ -13,6 +13,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from app.ingest.adapters.adapter_types import DecodeContext
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
@@ -21,7 +22,7 @@ from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_step import find_day_end
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.settings import VigieSettings
-from app.platform.db.database import DATABASE_ERRORS, is_transient
+from app.platform.db.database import DATABASE_ERRORS, RawConnection, is_transient
 from app.platform.http.contract.problems import make_problem_response
 from app.platform.http.contract.strict_body import read_body, read_content_encoding
 from app.platform.kernel.bounded_gzip import decompress_gzip
@@ -127,6 +128,22 @@ async def read_ingest_body(request: Request, intake: DecodedBatch) -> bytes:
     return body
 
 
+def make_decode_context(settings: VigieSettings, now: datetime, box: str | None = None) -> DecodeContext:
+    """Return the decode context of a request that arrived now, from the account of a box if one is given."""
+    return DecodeContext(
+        box,
+        round(now.timestamp() * 1_000_000),
+        round(settings.ingest.max_future_s * 1_000_000),
+        settings.api.max_body_bytes,
+    )
+
+
+async def wake_dispatcher_if_possible(connection: RawConnection) -> None:
+    """Wake the dispatcher after a commit. A failed wake-up only costs the dispatcher's poll interval."""
+    with suppress(*DATABASE_ERRORS):
+        await wake_dispatcher(connection)
+
+
 def rewrite_payload_as_json(intake: DecodedBatch) -> None:
     """Replace the payload of a single sample in another format by Vigie's JSON, in case it is quarantined.
 
@@ -191,9 +208,7 @@ async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> Batc
                 receipt = await pipeline.commit(connection, intake, now=now, progress=progress)
                 receipt.count()
                 if receipt.transitions:
-                    # Already committed: a failed wake-up only costs the dispatcher's poll interval.
-                    with suppress(*DATABASE_ERRORS):
-                        await wake_dispatcher(connection)
+                    await wake_dispatcher_if_possible(connection)
                 return receipt
         except DATABASE_ERRORS as error:
             if not is_transient(error):

@@ -20,13 +20,18 @@ from fastapi.security.base import SecurityBase
 from sqlalchemy import select
 
 from app.ingest.adapters.adapter_registry import ADAPTERS
-from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter
+from app.ingest.adapters.adapter_types import FormatAdapter
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.exact_decoder import is_box_id
 from app.ingest.codec.message_intake import add_foreign_message
-from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json
+from app.ingest.http_ingest import (
+    TelemetryOutcome,
+    ingest_request,
+    make_decode_context,
+    read_ingest_body,
+    rewrite_payload_as_json,
+)
 from app.platform.broker.mosquitto_hash import hash_mosquitto_password, verify_mosquitto_password
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
@@ -118,14 +123,9 @@ async def current_sender(
 async def _decode_body(
     request: Request, intake: DecodedBatch, adapter: FormatAdapter, sender: PushSender, now: datetime
 ) -> None:
-    settings: VigieSettings = request.app.state.settings
     body = await read_ingest_body(request, intake)
     check_media_type(request, body)
-    future_us = round(settings.ingest.max_future_s * 1_000_000)
-    now_us = round(now.timestamp() * 1_000_000)
-    add_foreign_message(
-        intake, 0, adapter, DecodeContext(sender.box, now_us, future_us, settings.api.max_body_bytes)
-    )
+    add_foreign_message(intake, 0, adapter, make_decode_context(request.app.state.settings, now, sender.box))
     rewrite_payload_as_json(intake)
 
 

@@ -26,7 +26,7 @@ from app.ingest.adapters.adapter_types import (
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.message_intake import add_adapted_message, decode_batch
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
-from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_pipeline import IngestPipeline, share_boxes
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import RawConnection
@@ -53,7 +53,6 @@ from app.quarantine.replay_repository import (
 
 _log = get_logger(__name__)
 # A box that is shared for less than the margin might no longer be shared when its samples are written.
-_SHARED_FOR: Final = timedelta(days=1)
 _MARGIN: Final = timedelta(hours=2)
 _UNSHARED: Final = """
 SELECT key FROM boxes
@@ -135,7 +134,7 @@ async def replay_entry(
         now,
     )
     # Before the transaction, since sharing blocks the ingest barrier for all batches.
-    await _share_boxes(connection, intake, now)
+    await _share_boxes_of_entry(connection, intake, now)
     try:
         async with connection.transaction():
             await pass_ingest_barrier(connection)
@@ -250,12 +249,12 @@ def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     return adapt_decoded(payload, box, decoded)
 
 
-async def _share_boxes(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
+async def _share_boxes_of_entry(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
     """Mark these boxes as shared, so that the consumer does not rely on its cached states."""
     organisations = None if intake.tenant_scope is None else intake.tenant_scope.organisations
     rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), organisations, now + _MARGIN)
     if rows:
-        await connection.execute("SELECT share_boxes($1, $2)", [key for (key,) in rows], now + _SHARED_FOR)
+        await share_boxes(connection, [key for (key,) in rows], now)
 
 
 async def _remove_superseded(connection: RawConnection, intake: DecodedBatch, since: datetime) -> int:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -13,9 +12,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.ingest.http_ingest import TelemetryOutcome, build_retry_header, describe_rejections
+from app.ingest.http_ingest import (
+    TelemetryOutcome,
+    build_retry_header,
+    describe_rejections,
+    wake_dispatcher_if_possible,
+)
 from app.ingest.quarantine_replay import ReplayResult, replay_entry
-from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
 from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
@@ -113,9 +116,7 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
                     now=now,
                 )
                 if done.has_transitions:
-                    # Already committed: a failed wake-up only costs the dispatcher's poll interval.
-                    with suppress(*DATABASE_ERRORS):
-                        await wake_dispatcher(connection)
+                    await wake_dispatcher_if_possible(connection)
                 return done
         except DATABASE_ERRORS as error:
             if not is_transient(error):

@@ -10,14 +10,19 @@ from fastapi.responses import JSONResponse
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.ingest.adapters.adapter_registry import BY_MEDIA_TYPE
-from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter, adapt_decoded
+from app.ingest.adapters.adapter_types import FormatAdapter, adapt_decoded
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.message_intake import add_adapted_message, add_foreign_message
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.device_events_router import router as events
-from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json
+from app.ingest.http_ingest import (
+    TelemetryOutcome,
+    ingest_request,
+    make_decode_context,
+    read_ingest_body,
+    rewrite_payload_as_json,
+)
 from app.ingest.push_router import router as pushes
-from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.fields import BOX_ID_PATTERN
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
@@ -125,18 +130,15 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
         RejectedError: The whole body is refused.
         UnreadableBodyError: The body cannot be read.
     """
-    settings: VigieSettings = request.app.state.settings
-    now_us = round(now.timestamp() * 1_000_000)
-    future_us = round(settings.ingest.max_future_s * 1_000_000)
     body = await read_ingest_body(request, intake)
-    arrival = DecodeContext(None, now_us, future_us, settings.api.max_body_bytes)
+    context = make_decode_context(request.app.state.settings, now)
     adapter = _adapter(request)
     if adapter is not None:
-        add_foreign_message(intake, 0, adapter, arrival)
+        add_foreign_message(intake, 0, adapter, context)
         rewrite_payload_as_json(intake)
         return
     check_media_type(request, body)
-    box, decoded = decode_http_telemetry(body, now_us, future_us)
+    box, decoded = decode_http_telemetry(body, context.now_us, context.max_future_us)
     add_adapted_message(intake, 0, adapt_decoded(body, box, decoded))
     refused = {each.index for each in decoded.rejections}
     positions = (position for position in range(len(intake.rows) + len(refused)) if position not in refused)

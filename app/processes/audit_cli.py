@@ -21,6 +21,7 @@ from app.audit.verification import read_entries, read_heads, verify_log
 from app.platform.config.settings import DatabaseSettings, read_database_settings
 from app.standalone.command_connection import connect_for_command
 from app.standalone.secret_rotation import find_installation_database
+from app.standalone.secrets_cli import DataDir
 from app.standalone.service_accounts import StandaloneError
 
 app = typer.Typer(
@@ -30,10 +31,6 @@ app = typer.Typer(
 )
 Organisation = Annotated[UUID | None, typer.Option(help="Only this organisation")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file instead of standard output")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Data directory of `vigie up`; by default what the settings name, else .vigie"),
-]
 _SHOWN = 20
 _CANNOT = 2
 _FAULTS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, StandaloneError)

@@ -1,6 +1,8 @@
 """Reads the privileges of the database login; `security_audit` evaluates them."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -30,6 +32,16 @@ FROM pg_roles r WHERE r.rolname = session_user
 """
 
 
+@asynccontextmanager
+async def connect_with_timeout(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[asyncpg.Connection]:
+    """Connect for a few queries, each with a timeout."""
+    connection = await asyncpg.connect(url, timeout=timeout_s, command_timeout=timeout_s)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def read_login(connection: asyncpg.Connection) -> LoginPrivileges:
     """Return the privileges of the login of a connection."""
     row = await connection.fetchrow(_LOGIN, LOGINS)
@@ -43,14 +55,11 @@ def connect_and_read_login(
 ) -> LoginPrivileges | None:
     """Query the database of the settings; None if it does not answer. Blocks for up to the timeout (s)."""
 
-    async def look() -> LoginPrivileges:
-        connection = await asyncpg.connect(settings.url, timeout=timeout_s, command_timeout=timeout_s)
-        try:
+    async def read() -> LoginPrivileges:
+        async with connect_with_timeout(settings.url, timeout_s) as connection:
             return await read_login(connection)
-        finally:
-            await connection.close()
 
     try:
-        return asyncio.run(look())
+        return asyncio.run(read())
     except CONNECTION_ERRORS:
         return None

@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import asyncpg
-
 from app.standalone.doctor import DoctorFinding
 from app.standalone.doctor_database import find_named_database
 
@@ -72,13 +70,10 @@ def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
 
 
 async def _read_edition(url: str) -> TimescaleEdition | None:
-    from app.standalone.database_logins import TIMEOUT_S  # noqa: PLC0415 (as above)
+    from app.standalone.database_logins import connect_with_timeout  # noqa: PLC0415 (as above)
 
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
-    try:
+    async with connect_with_timeout(url) as connection:
         row = await connection.fetchrow(_EDITION)
         if row is None:
             return None
         return TimescaleEdition(row[0], row[1] or "unknown", int(await connection.fetchval(_COMPRESSED)))
-    finally:
-        await connection.close()

@@ -58,16 +58,13 @@ def check_stored_mail() -> Iterator[DoctorFinding]:
 
 
 async def _stored_mail(url: str) -> str | None:
-    from app.standalone.database_logins import TIMEOUT_S  # noqa: PLC0415 (as above)
+    from app.standalone.database_logins import connect_with_timeout  # noqa: PLC0415 (as above)
 
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
-    try:
+    async with connect_with_timeout(url) as connection:
         await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
         row: str | None = await connection.fetchval(
             "SELECT value::text FROM installation_settings WHERE name = 'mail'"
         )
-    finally:
-        await connection.close()
     return row
 
 
@@ -112,12 +109,9 @@ def _check_excess_privileges(login: "LoginPrivileges") -> Iterator[DoctorFinding
 
 async def _read_login_and_roles(url: str) -> "tuple[LoginPrivileges, list[str]]":
     """Return the login, and the roles that are missing."""
-    from app.standalone.database_logins import TIMEOUT_S, read_login  # noqa: PLC0415 (as above)
+    from app.standalone.database_logins import connect_with_timeout, read_login  # noqa: PLC0415 (as above)
 
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
-    try:
-        there = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
-        known = {row["rolname"] for row in there}
+    async with connect_with_timeout(url) as connection:
+        rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
+        known = {row["rolname"] for row in rows}
         return await read_login(connection), [name for name in LOGINS if name not in known]
-    finally:
-        await connection.close()

@@ -28,7 +28,9 @@ _ROLE: Final = "vigie_maintain"
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Data directory of `vigie up`; by default what the settings name, else .vigie"),
+    typer.Option(
+        help="Data directory of `vigie up`; by default the installation in the settings, else .vigie"
+    ),
 ]
 
 

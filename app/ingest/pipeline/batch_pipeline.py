@@ -33,7 +33,7 @@ Lock order, to avoid deadlocks: the ingest barrier, then rows of `boxes` and `bo
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -99,6 +99,11 @@ _TIMERS: Final = {
 }
 # Much longer than the consumer needs. A box that continues to send by HTTP is shared again before the end.
 _SHARED_FOR: Final = timedelta(days=1)
+
+
+async def share_boxes(connection: RawConnection, keys: Sequence[int], now: datetime) -> None:
+    """Mark boxes as shared for a day, so that the consumer does not rely on its cached states of them."""
+    await connection.execute("SELECT share_boxes($1, $2)", keys, now + _SHARED_FOR)
 
 
 def _release(snapshot: RegistrySnapshot | None) -> None:
@@ -228,7 +233,7 @@ class IngestPipeline:
                 return await self._transact(connection, intake, now, compare_all=compare_all, nested=nested)
             except UnsharedBoxesError as error:
                 INGEST_RETRIES.labels("shared").inc()
-                await connection.execute("SELECT share_boxes($1, $2)", error.keys, now + _SHARED_FOR)
+                await share_boxes(connection, error.keys, now)
             except asyncpg.UniqueViolationError:
                 if compare_all:
                     raise
