@@ -1,1 +1,1 @@
-"""From the broker to the database: sources, codec, pipeline."""
+"""Takes messages from the broker or HTTP to the database: sources, codec, adapters, pipeline."""

@@ -1,7 +1,8 @@
-"""Tells boxes what is committed, on `vigie/v1/{box}/ack`.
+"""Publishes acknowledgements of committed samples to boxes, on `vigie/v1/{box}/ack`.
 
-A box registered with `ack` keeps each sample until it is named there, so an acknowledgement that gets lost
-costs a repeat, never a sample: while the broker is away they are dropped and counted, not kept.
+A box registered with `ack` stores each sample until it is acknowledged. A lost acknowledgement therefore
+costs a repeated sample, never a lost one. While the broker is unavailable, acknowledgements are dropped and
+counted.
 """
 
 import asyncio
@@ -17,17 +18,17 @@ from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import ACKS_FAILED, ACKS_SENT, get_logger
 
 _log = get_logger(__name__)
-_QUEUE = 1_000
-_AT_ONCE = 50
-# A box reads one message at a time into a small buffer: long lists are split.
+_MAX_QUEUED = 50_000
+_MAX_CONCURRENT = 50
+# Boxes have small receive buffers: long lists are split.
 _SEQS_PER_MESSAGE = 500
 _REFUSED_PER_MESSAGE = 100
 
 
 def build_ack_messages(box: str, ack: BoxAck) -> list[tuple[str, bytes]]:
-    """The (topic, payload) messages that tell one box its news.
+    """Build the (topic, payload) messages for one box.
 
-    Refused messages come last: what of them is named by its `seq` is known to the box by then.
+    Refused messages come last, when the box already knows the refused samples with a `seq`.
     """
     longest = max(len(ack.seqs), len(ack.event_seqs), len(ack.rejected), len(ack.partly))
     parts = []
@@ -48,20 +49,20 @@ def build_ack_messages(box: str, ack: BoxAck) -> list[tuple[str, bytes]]:
 
 
 class AckPublisher:
-    """Publishes acknowledgements in the background, over a broker connection of its own."""
+    """Publishes acknowledgements in the background, over its own broker connection."""
 
     def __init__(self, settings: BrokerSettings, *, client_id: str) -> None:
         self._settings = settings
         self._client_id = client_id
-        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_QUEUE * _AT_ONCE)
+        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MAX_QUEUED)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to publish."""
+        """Start the background task."""
         self._task = asyncio.create_task(self._run())
 
-    def tell(self, acks: Mapping[str, BoxAck]) -> None:
-        """Have these boxes told. Never waits: what does not fit is dropped and counted."""
+    def publish(self, acks: Mapping[str, BoxAck]) -> None:
+        """Queue acknowledgements without waiting. If the queue is full, they are dropped and counted."""
         for box, ack in acks.items():
             for message in build_ack_messages(box, ack):
                 try:
@@ -69,12 +70,12 @@ class AckPublisher:
                 except asyncio.QueueFull:
                     ACKS_FAILED.inc()
 
-    async def stop(self, patience_s: float = 2.0) -> None:
-        """Publish what is waiting, for a while, and end."""
+    async def stop(self, timeout_s: float = 2.0) -> None:
+        """Publish the queued acknowledgements within a timeout (s), and stop."""
         if self._task is None:
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), patience_s)
+            await asyncio.wait_for(self._queue.join(), timeout_s)
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -85,7 +86,7 @@ class AckPublisher:
             try:
                 async with self._client() as client:
                     wait = 0.2
-                    await self._publish(client)
+                    await self._publish_queued(client)
             except (aiomqtt.MqttError, OSError) as error:
                 _log.warning("ack_connection_lost", error=str(error))
                 self._drop()
@@ -96,13 +97,13 @@ class AckPublisher:
         version = aiomqtt.ProtocolVersion.V5
         return make_broker_client(self._settings, timeout_s=5, identifier=self._client_id, protocol=version)
 
-    async def _publish(self, client: aiomqtt.Client) -> None:
+    async def _publish_queued(self, client: aiomqtt.Client) -> None:
         running: set[asyncio.Task[None]] = set()
         while True:
             topic, payload = await self._queue.get()
             task = asyncio.create_task(self._send(client, topic, payload))
             running.add(task)
-            if len(running) >= _AT_ONCE or self._queue.empty():
+            if len(running) >= _MAX_CONCURRENT or self._queue.empty():
                 done, running = await asyncio.wait(running, return_when=asyncio.ALL_COMPLETED)
                 for finished in done:
                     finished.result()

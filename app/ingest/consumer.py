@@ -1,7 +1,7 @@
-"""The ingest role: takes batches from the source, has them committed, and only then acknowledges them.
+"""Runs the ingest process: takes batches from the source, commits them, and then acknowledges them.
 
-One consumer at a time works on a database: an advisory lock decides which. A second one stands by, and takes
-over when the first one's connection ends.
+One consumer at a time works on a database, chosen by an advisory lock. Another one stands by, and takes over
+when the connection of the first one ends.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from typing import Any
 import asyncpg
 
 from app.ingest.acks import AckPublisher
-from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch
+from app.ingest.codec.message_intake import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
@@ -35,93 +36,93 @@ from app.platform.runtime.process_runner import ProcessContext
 
 _log = get_logger(__name__)
 _STANDBY_S = 1.0
-# How long a batch may well take; when the role is told to stop it is given up after this, and comes again.
+# Expected time of a batch. On a stop request it is abandoned after this time, and redelivered.
 _DRAIN_S = 5.0
 _WRITE_BACK_S = 2.0
-# How long the broker is left to bring what waited for it, and how often silence and the like are looked for.
+# After a reconnect the broker delivers its backlog for this long before timers are processed.
 _SETTLE_S = 5.0
-_LOOK_EVERY_S = 1.0
+_TIMERS_EVERY_S = 1.0
 
 
 class _LostError(Exception):
-    """The database connection is gone or in doubt, and the consumer's lock with it.
+    """The database connection is lost or in an unknown state, and the consumer's lock with it.
 
     Attributes:
-        batch: what the log says of the batch that was under way, if one was.
+        batch: log fields of the batch in progress, if there was one.
     """
 
     batch: Mapping[str, Any] = MappingProxyType({})
 
 
 class IngestConsumer:
-    """One consumer: holds the lock, its connection, and a source."""
+    """Consumes messages while it holds the lock."""
 
-    def __init__(self, role: ProcessContext) -> None:
-        self._role = role
-        self._settings = role.settings
+    def __init__(self, process: ProcessContext) -> None:
+        self._process = process
+        self._settings = process.settings
         self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
-        self._seen = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
+        self._reported = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
         self._connected_since: float | None = None
-        self._looked = 0.0
+        self._timers_ran_at = 0.0
 
     async def run(self) -> None:
-        """Work until the role is told to stop; takes up again whatever ends in between."""
+        """Consume until the process is asked to stop; reconnects with back-off after a lost database."""
         wait = least = self._settings.ingest.reconnect_min_s
-        while not self._role.stop.is_set():
+        while not self._process.stop.is_set():
             began = time.monotonic()
             try:
                 await self._hold_and_consume()
             except (_LostError, *DATABASE_ERRORS) as error:
                 self._wait_for_database(error.__cause__ or error)
                 if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
-                    wait = least  # it held for a while: this is a new trouble, not the old one
-                self._say_lost(error, wait)
-                await self._role.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
+                    wait = least  # it worked for a while: this is a new problem
+                self._log_lost_connection(error, wait)
+                await self._process.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
 
-    def _say_lost(self, error: BaseException, wait: float) -> None:
+    def _log_lost_connection(self, error: BaseException, wait: float) -> None:
         why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}
-        # A batch that took too long ends as a transaction that cannot be left: say how it began.
+        # A batch that timed out ends with an error of its transaction: log the original error too.
         root = find_root_cause(why)
         more = {} if root is why else {"because": redact_error(root)}
         _log.warning("database_lost", error=redact_error(why), **more, **batch, again_in_s=round(wait, 2))
 
     def _wait_for_database(self, why: BaseException | None) -> None:
-        """Let `/readyz` tell that nothing is stored now, and why."""
-        self._role.state = WAITING if why is None else f"{WAITING}: {type(why).__name__}"
+        """Report in `/readyz` that nothing can be stored now, and why."""
+        self._process.state = WAITING if why is None else f"{WAITING}: {type(why).__name__}"
 
     async def _hold_and_consume(self) -> None:
-        connection = await self._role.database.connect()
+        connection = await self._process.database.connect()
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", CONSUMER):
-                self._role.state = "standby"
-                await self._role.pause(_STANDBY_S)
-                if self._role.stop.is_set():
+                self._process.state = "standby"
+                await self._process.pause(_STANDBY_S)
+                if self._process.stop.is_set():
                     return
             await self._consume(connection)
         finally:
             if not connection.is_closed():
-                # close() waits for the server, which may be what hangs.
+                # close() waits for the server, which may hang.
                 connection.terminate()
 
     async def _consume(self, connection: asyncpg.Connection) -> None:
-        # With each connection anew: the database behind it may have been restored from a backup.
+        # New for each connection, since the database may have been restored from a backup.
         pipeline = IngestPipeline(
-            RegistryCache(), sole=True, allowances=QuotaCache(self._settings.quotas.samples_per_day)
+            RegistryCache(), is_consumer=True, quota_cache=QuotaCache(self._settings.quotas.samples_per_day)
         )
         source = make_source(self._settings)
-        self._seen = dict.fromkeys(self._seen, 0)
+        self._reported = dict.fromkeys(self._reported, 0)
         self._connected_since = None
         self._acks.start()
         await source.start()
         _log.info("consuming", source=self._settings.ingest.source)
         try:
-            while (batch := await self._next(source, connection, pipeline)) is not None:
-                await self._take(pipeline, connection, batch)
+            while (batch := await self._next_batch(source, connection, pipeline)) is not None:
+                await self._commit_batch(pipeline, connection, batch)
                 source.acknowledge(batch)
                 if len(batch) <= self._settings.ingest.batch_messages // 2:
-                    await self._look_after(pipeline, connection)
-            # Not needed, and so not waited for: the next consumer would count it together again.
+                    await self._run_due_timers(pipeline, connection)
+            # Optional, so it gets a short timeout: the next consumer can compute the states again.
             with suppress(*DATABASE_ERRORS):
                 async with asyncio.timeout(_WRITE_BACK_S):
                     await pipeline.write_back(connection)
@@ -130,46 +131,45 @@ class IngestConsumer:
             await self._acks.stop()
             metrics.INGEST_CONNECTED.set(0)
 
-    async def _next(
+    async def _next_batch(
         self, source: MessageSource, connection: asyncpg.Connection, pipeline: IngestPipeline
     ) -> MessageBatch | None:
-        """The next batch; None when the role is told to stop. While none comes, what is due is done.
+        """Return the next batch, or None on a stop request; processes due timers while it waits.
 
         Raises:
-            _LostError: the connection was closed. Without messages nobody would notice it, and two consumers
-                would take the broker's session from each other.
+            _LostError: the connection was closed. Without this check two consumers could take the broker's
+                session from each other.
         """
-        coming = asyncio.create_task(source.next_batch())
-        told = asyncio.create_task(self._role.stop.wait())
+        incoming = asyncio.create_task(source.next_batch())
+        stopping = asyncio.create_task(self._process.stop.wait())
         try:
             while True:
                 self._observe(source)
-                await asyncio.wait({coming, told}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-                if told.done():
+                await asyncio.wait({incoming, stopping}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
                     return None
-                if coming.done():
-                    return coming.result()
+                if incoming.done():
+                    return incoming.result()
                 if connection.is_closed():
                     raise _LostError
-                await self._look_after(pipeline, connection)
+                await self._run_due_timers(pipeline, connection)
         finally:
-            coming.cancel()
-            told.cancel()
+            incoming.cancel()
+            stopping.cancel()
 
-    async def _look_after(self, pipeline: IngestPipeline, connection: asyncpg.Connection) -> None:
-        """Do what is due though nothing comes, once a second, and only where all that came is stored.
+    async def _run_due_timers(self, pipeline: IngestPipeline, connection: asyncpg.Connection) -> None:
+        """Process due timers once a second, and only while all received messages are stored.
 
-        After a time without the broker what boxes sent meanwhile has to come first: nobody is silent whose
-        messages wait.
+        After a broker outage the backlog comes first: a box whose messages are queued is not silent.
         """
         clock = time.monotonic()
         since = self._connected_since
-        if since is None or clock - max(since + _SETTLE_S, self._looked + _LOOK_EVERY_S) < 0:
+        if since is None or clock - max(since + _SETTLE_S, self._timers_ran_at + _TIMERS_EVERY_S) < 0:
             return
-        self._looked = clock
-        looking = pipeline.look_after(connection, now=datetime.now(UTC))
+        self._timers_ran_at = clock
+        timers_run = pipeline.run_due_timers(connection, now=datetime.now(UTC))
         try:
-            receipt = await self._in_time(connection, looking)
+            receipt = await self._finish_in_time(connection, timers_run)
         except DATABASE_ERRORS as error:
             if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                 raise _LostError from error
@@ -178,18 +178,18 @@ class IngestConsumer:
             metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
             _log.warning("look_tried_again", error=redact_error(error))
             return
-        await self._after(connection, receipt)
+        await self._report(connection, receipt)
 
-    async def _take(
+    async def _commit_batch(
         self, pipeline: IngestPipeline, connection: asyncpg.Connection, batch: MessageBatch
     ) -> None:
-        """Commit a batch: at once, but for one that holds too much once it is inflated."""
+        """Commit a batch, in parts if its decompressed messages are too large."""
         begin = 0
         while begin < len(batch.topics) or not begin:
             now = datetime.now(UTC)
-            intake = self._sort(batch.since(begin), now)
+            intake = self._decode(batch.since(begin), now)
             await self._commit(pipeline, connection, intake, now)
-            begin += max(intake.until, 1)
+            begin += max(intake.message_count, 1)
 
     async def _commit(
         self, pipeline: IngestPipeline, connection: asyncpg.Connection, intake: DecodedBatch, now: datetime
@@ -199,44 +199,45 @@ class IngestConsumer:
         while True:
             began = time.monotonic()
             try:
-                committing = pipeline.commit(connection, intake, now=now, so_far=progress)
-                receipt = await self._in_time(connection, committing)
+                committing = pipeline.commit(connection, intake, now=now, progress=progress)
+                receipt = await self._finish_in_time(connection, committing)
                 break
             except DATABASE_ERRORS as error:
-                # After a time-out or a broken stream nobody knows in which state the connection is.
+                # After a timeout or a broken stream the state of the connection is unknown.
                 if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                     lost = _LostError()
                     lost.batch = _batch(intake, began)
                     raise lost from error
                 if not is_transient(error):
                     raise
-                # A deadlock, a full disk, a slow lock: the connection lives, and so does the batch.
+                # A deadlock, a full disk, a slow lock: the connection is usable, so the batch is retried.
                 metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
                 _log.warning("batch_tried_again", error=redact_error(error), **_batch(intake, began))
                 self._wait_for_database(error)
-                await self._role.pause(wait)
+                await self._process.pause(wait)
                 wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
-                if self._role.stop.is_set():
+                if self._process.stop.is_set():
                     raise _LostError from error
-        self._role.state = "consuming"
-        await self._after(connection, receipt)
+        self._process.state = "consuming"
+        await self._report(connection, receipt)
 
-    async def _in_time(
+    async def _finish_in_time(
         self, connection: asyncpg.Connection, committing: Coroutine[Any, Any, BatchReceipt]
     ) -> BatchReceipt:
-        """Wait for a commit; when the role is told to stop meanwhile, no longer than is decent.
+        """Wait for a commit, and give up after a timeout when the process is asked to stop.
 
         Raises:
-            _LostError: it was given up. Whether it was committed is not known, and does not matter.
+            _LostError: the wait was given up. The batch may be committed; then its redelivery only finds
+                duplicates.
         """
         work = asyncio.create_task(committing)
-        told = asyncio.create_task(self._role.stop.wait())
+        stopping = asyncio.create_task(self._process.stop.wait())
         try:
-            await asyncio.wait({work, told}, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and not told.done():
-                # So that /readyz does not call a consumer well whose statement hangs.
+            await asyncio.wait({work, stopping}, timeout=_DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and not stopping.done():
+                # So that /readyz does not report a consumer as ready while its statement hangs.
                 self._wait_for_database(None)
-                await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 await asyncio.wait({work}, timeout=_DRAIN_S)
             if work.done():
@@ -244,11 +245,11 @@ class IngestConsumer:
             connection.terminate()
             raise _LostError
         finally:
-            told.cancel()
+            stopping.cancel()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    def _sort(self, batch: MessageBatch, now: datetime) -> DecodedBatch:
+    def _decode(self, batch: MessageBatch, now: datetime) -> DecodedBatch:
         intake = decode_batch(
             batch.topics,
             batch.payloads,
@@ -259,20 +260,20 @@ class IngestConsumer:
         )
         intake.correlations = batch.correlations
         metrics.INGEST_MESSAGES.labels("telemetry").inc(
-            intake.until - len(intake.events) - len(intake.statuses) - len(intake.configs)
+            intake.message_count - len(intake.events) - len(intake.statuses) - len(intake.configs)
         )
         metrics.INGEST_MESSAGES.labels("event").inc(len(intake.events))
         metrics.INGEST_MESSAGES.labels("status").inc(len(intake.statuses))
         metrics.INGEST_MESSAGES.labels("config").inc(len(intake.configs))
-        metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.until])))
+        metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.message_count])))
         return intake
 
-    async def _after(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
+    async def _report(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
         receipt.count()
         if self._settings.ingest.ack_enabled and receipt.acks:
-            self._acks.tell(receipt.acks)
+            self._acks.publish(receipt.acks)
         if receipt.transitions:
-            # The batch is committed: a failed wake-up costs the dispatcher's poll interval, not the batch.
+            # The batch is committed: a failed wake-up only costs the dispatcher's poll interval.
             with suppress(*DATABASE_ERRORS):
                 await wake_dispatcher(connection)
 
@@ -283,7 +284,7 @@ class IngestConsumer:
             self._connected_since = None
         elif self._connected_since is None:
             self._connected_since = time.monotonic()
-        self._role.state = "consuming" if source.connected else "waiting for the broker"
+        self._process.state = "consuming" if source.connected else "waiting for the broker"
         for name, counter in (
             ("reconnects", metrics.INGEST_RECONNECTS),
             ("malformed", metrics.INGEST_MALFORMED),
@@ -292,26 +293,26 @@ class IngestConsumer:
             ("stale_acks", metrics.INGEST_STALE_ACKS),
         ):
             total = getattr(counters, name)
-            counter.inc(total - self._seen[name])
-            self._seen[name] = total
+            counter.inc(total - self._reported[name])
+            self._reported[name] = total
 
 
 def _batch(intake: DecodedBatch, began: float) -> dict[str, Any]:
-    """What the log says of a batch that failed."""
+    """Return the log fields of a batch that failed."""
     return {"batch_ran_s": round(time.monotonic() - began, 2), "messages": len(intake.messages)}
 
 
-# A batch makes some hundred thousand containers, all of which go with it, none of them in cycles. Python's
-# usual 2,000 would look through them again and again, for a third of the role's time.
-_GARBAGE_AFTER = 200_000
+# A batch creates some 100,000 containers without cycles, and frees them all. With Python's default threshold
+# of 2,000 the collector took a third of the process's time.
+_GC_THRESHOLD = 200_000
 
 
 def tune_garbage_collector() -> None:
-    """Set Python's garbage collector for a process that does nothing but ingest."""
+    """Tune Python's garbage collector for a process that only ingests."""
     gc.freeze()
-    gc.set_threshold(_GARBAGE_AFTER, 10, 10)
+    gc.set_threshold(_GC_THRESHOLD, 10, 10)
 
 
-async def run_ingest(role: ProcessContext) -> None:
-    """The work of `vigie ingest`."""
-    await IngestConsumer(role).run()
+async def run_ingest(process: ProcessContext) -> None:
+    """Run `vigie ingest`."""
+    await IngestConsumer(process).run()

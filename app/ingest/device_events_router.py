@@ -1,4 +1,4 @@
-"""`POST /v1/events`: the HTTP door for events. The same codec, pipeline and codes as MQTT."""
+"""Accepts events of boxes by HTTP (`POST /v1/events`), with the rejection codes of MQTT."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from app.catalogue.device_event_types import EVENT_TYPES
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.event_status_decoder import (
     MAX_COUNT,
     MAX_EVENTS,
@@ -14,9 +15,7 @@ from app.ingest.codec.event_status_decoder import (
     OCTAVES,
     decode_http_events,
 )
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage
-from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body
-from app.platform.config.settings import VigieSettings
+from app.ingest.http_ingest import TelemetryOutcome, ingest_request, make_decode_context, read_ingest_body
 from app.platform.content_policy.refused_payloads import assess_payload
 from app.platform.http.contract.fields import BOX_ID_PATTERN
 from app.platform.http.contract.problems import document_problems
@@ -33,7 +32,7 @@ _EXAMPLE: Final = {
 _NUMBER: Final = {"type": "number"}
 _EVENT: Final[dict[str, Any]] = {
     "title": "EventIn",
-    "description": "Something that the box itself recognised. Its type says what it may carry besides.",
+    "description": "An event that the box recognised. Its type determines the other fields.",
     "type": "object",
     "required": ["time", "type"],
     "additionalProperties": False,
@@ -78,44 +77,42 @@ _SCHEMA: Final = {
     "required": ["box", "events"],
     "additionalProperties": False,
     "properties": {
-        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "Whose they are"},
+        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "The box that sent the events"},
         "events": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _EVENT},
     },
     "example": _EXAMPLE,
 }
 
 
-async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
-    """Read and decode a body. Of one that cannot be read nothing is kept: it may hold what has no basis.
+async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) -> None:
+    """Read and decode a body. An undecodable body is not stored, since its purpose is unknown.
 
     Raises:
-        RejectedError: All of it is refused.
-        UnreadableBodyError: It cannot be read.
+        RejectedError: The whole body is refused.
+        UnreadableBodyError: The body cannot be read.
     """
-    settings: VigieSettings = request.app.state.settings
-    now_us = round(now.timestamp() * 1_000_000)
-    future_us = round(settings.ingest.max_future_s * 1_000_000)
+    context = make_decode_context(request.app.state.settings, now)
     try:
         body = await read_ingest_body(request, intake)
     finally:
         intake.messages = [ReceivedMessage(None, b"")]
     check_media_type(request, body)
     try:
-        box, decoded = decode_http_events(body, now_us, future_us)
+        box, decoded = decode_http_events(body, context.now_us, context.max_future_us)
     except RejectedError:
         finding = assess_payload(body).finding
         if finding is not None:
             raise RejectedError(finding.code, finding.detail) from None
         raise
-    # Each as the message that it would be by MQTT, under the topic that tells its format.
+    # Each event as its MQTT message would be: the topic names its format in quarantine.
     intake.messages = [ReceivedMessage(f"vigie/v1/{box}/event", part) for part, _ in decoded]
-    intake.by_event = True
-    for place, (part, event) in enumerate(decoded):
+    intake.has_event_per_message = True
+    for position, (part, event) in enumerate(decoded):
         if isinstance(event, InputRejection):
-            placed = InputRejection(event.code, event.detail, event.seq, place, event.purpose)
-            intake.turn(place, box, placed, part)
+            placed = InputRejection(event.code, event.detail, event.seq, position, event.purpose)
+            intake.refuse(position, box, placed, part)
         else:
-            intake.events.append((box, event, place))
+            intake.events.append((box, event, position))
 
 
 @router.post(
@@ -129,20 +126,20 @@ async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
 async def post_events(
     request: Request, principal: Annotated[Principal, Depends(require_scope("telemetry:write"))]
 ) -> JSONResponse:
-    """Store up to 100 events of one box. The answer comes after the commit.
+    """Store up to 100 events of one box. The response is sent after the commit.
 
-    Good events are stored even when others of the same call are refused: `reasons` says which and why. When
-    none can be taken the call answers with the status of the first reason. Sending the same again is
-    harmless: repeats are counted and stored once.
+    Valid events are stored even if others of the same request are refused: `reasons` lists the refused ones.
+    If no event can be stored, the response has the status of the first reason. Sending the same request again
+    is safe: repeats are counted and stored once.
 
-    Which types there are, and what each may carry, is at `GET /v1/event-catalogue`; whether a site takes them
-    depends on the purposes that it has declared (docs/purposes.md).
+    `GET /v1/event-catalogue` lists the event types and their fields. A site accepts an event type if it has
+    declared its purpose (docs/purposes.md).
     """
     now = datetime.now(UTC)
     intake = DecodedBatch(
         "http",
         [ReceivedMessage(None, b"")],
         organisation_id=principal.organisation_id,
-        limit=principal.visible(),
+        tenant_scope=principal.visible(),
     )
-    return await ingest_request(request, intake, _sort(request, intake, now), now)
+    return await ingest_request(request, intake, _decode_body(request, intake, now), now)

@@ -1,4 +1,4 @@
-"""What the HTTP doors of ingest share: the commit, tried again where that helps, and the answer."""
+"""Commits an HTTP ingest request, with retries, and builds its response."""
 
 import asyncio
 import math
@@ -13,7 +13,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage
+from app.ingest.adapters.adapter_types import DecodeContext
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
@@ -21,7 +22,7 @@ from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_step import find_day_end
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.settings import VigieSettings
-from app.platform.db.database import DATABASE_ERRORS, is_transient
+from app.platform.db.database import DATABASE_ERRORS, RawConnection, is_transient
 from app.platform.http.contract.problems import make_problem_response
 from app.platform.http.contract.strict_body import read_body, read_content_encoding
 from app.platform.kernel.bounded_gzip import decompress_gzip
@@ -40,30 +41,30 @@ _GZIP: Final = frozenset({"gzip", "x-gzip"})
 
 
 class Reason(BaseModel):
-    """Why one sample or event was refused, or the values of a sample for one purpose."""
+    """Why a sample or event, or the values of a sample for one purpose, was refused."""
 
-    index: int | None = Field(description="Its place in the call; null where it cannot be told")
+    index: int | None = Field(description="Position in the request; null if it is unknown")
     seq: int | None
     code: str = Field(examples=["value_out_of_bounds"])
     detail: str
-    purpose: str | None = Field(None, description="What it was for, where that is why it was refused")
+    purpose: str | None = Field(None, description="The purpose for which it was refused, if there is one")
     partly: bool = Field(
-        False, description="Only its values for that purpose were refused: the rest of the sample was taken"
+        False, description="Only the values for that purpose were refused; the rest of the sample was stored"
     )
 
 
 class TelemetryOutcome(BaseModel):
-    """What became of the samples or events, after the commit. The four counts add up to what was sent."""
+    """The outcome of the request, after the commit. The four counts add up to what was sent."""
 
-    stored: int = Field(description="New ones, also such of which `reasons` says that a part was refused")
-    duplicate: int = Field(description="Repeats of what is stored")
-    conflict: int = Field(description="Stored box and time, other values: the first are kept")
-    rejected: int = Field(description="Refused, and kept in quarantine where it may be kept")
+    stored: int = Field(description="New ones, including samples of which a part was refused")
+    duplicate: int = Field(description="Repeats of stored ones")
+    conflict: int = Field(description="Box and time are stored with other values; the stored values remain")
+    rejected: int = Field(description="Refused; stored in quarantine if that is permitted")
     reasons: list[Reason]
 
 
 def build_retry_header(code: str, now: datetime) -> dict[str, str]:
-    """The header that says when what is refused with this code may be sent again (429), if it is known."""
+    """Build the `Retry-After` header for a 429 code; empty for other codes."""
     if get_rejection_status(code) != TooManyRequestsError.status:
         return {}
     return {"Retry-After": str(math.ceil((find_day_end(now) - now).total_seconds()))}
@@ -72,7 +73,7 @@ def build_retry_header(code: str, now: datetime) -> dict[str, str]:
 def describe_rejections(
     refused: Iterable[InputRejection], partly: Iterable[InputRejection]
 ) -> list[dict[str, Any]]:
-    """What was refused, as an answer says it: as a whole, and in part."""
+    """List rejections for a response: complete ones, then partial ones."""
     return [
         {
             "index": each.index,
@@ -88,8 +89,8 @@ def describe_rejections(
 
 
 def _answer(receipt: BatchReceipt, now: datetime) -> JSONResponse:
-    """200 when something was taken; the reason's own status when nothing was."""
-    refusals = [entry.rejection for entry in receipt.turned]
+    """Respond with 200 if anything was accepted, else with the status of the first reason."""
+    refusals = [entry.rejection for entry in receipt.rejections]
     stored = receipt.stored + len(receipt.new_events)
     duplicate = receipt.duplicate + receipt.repeated_events
     outcome: dict[str, Any] = {
@@ -112,7 +113,7 @@ def _answer(receipt: BatchReceipt, now: datetime) -> JSONResponse:
 
 
 async def read_ingest_body(request: Request, intake: DecodedBatch) -> bytes:
-    """Read a body into an intake, and take a declared gzip off it.
+    """Read a body into a batch, and decompress it if it is declared as gzip.
 
     Raises:
         UnreadableBodyError: as `read_body` does.
@@ -127,10 +128,26 @@ async def read_ingest_body(request: Request, intake: DecodedBatch) -> bytes:
     return body
 
 
-def rewrite_payload_as_json(intake: DecodedBatch) -> None:
-    """Have a single sample in another format kept in Vigie's JSON, should it be refused later.
+def make_decode_context(settings: VigieSettings, now: datetime, box: str | None = None) -> DecodeContext:
+    """Return the decode context of a request that arrived now, from the account of a box if one is given."""
+    return DecodeContext(
+        box,
+        round(now.timestamp() * 1_000_000),
+        round(settings.ingest.max_future_s * 1_000_000),
+        settings.api.max_body_bytes,
+    )
 
-    By HTTP no topic tells the format, and who looks at it or sends it again has to know it.
+
+async def wake_dispatcher_if_possible(connection: RawConnection) -> None:
+    """Wake the dispatcher after a commit. A failed wake-up only costs the dispatcher's poll interval."""
+    with suppress(*DATABASE_ERRORS):
+        await wake_dispatcher(connection)
+
+
+def rewrite_payload_as_json(intake: DecodedBatch) -> None:
+    """Replace the payload of a single sample in another format by Vigie's JSON, in case it is quarantined.
+
+    By HTTP no topic names the format, which an operator and a replay would need.
     """
     if len(intake.rows) == 1:
         sample = encode_sample(intake.rows[0])
@@ -140,30 +157,35 @@ def rewrite_payload_as_json(intake: DecodedBatch) -> None:
 
 
 async def ingest_request(
-    request: Request, intake: DecodedBatch, sorting: Awaitable[None], now: datetime, *, box: str | None = None
+    request: Request,
+    intake: DecodedBatch,
+    decoding: Awaitable[None],
+    now: datetime,
+    *,
+    box: str | None = None,
 ) -> JSONResponse:
-    """Sort what came, store it with what was refused of it, and answer.
+    """Decode a request, commit its content with the rejections, and build the response.
 
     Args:
         request: The request.
-        intake: What `sorting` fills.
-        sorting: Reads and decodes the body. RejectedError and VigieError say that all of it is refused.
+        intake: The batch that `decoding` fills.
+        decoding: Reads and decodes the body. RejectedError and VigieError refuse the whole body.
         now: The time of arrival.
-        box: Whose it is, where the door knows.
+        box: The box, if the account identifies it.
 
     Raises:
-        VigieError: the one of `sorting`; UnavailableError where nothing could be stored.
+        VigieError: the one of `decoding`; UnavailableError if nothing could be stored.
     """
     refused: VigieError | None = None
     rejection: InputRejection | None = None
     try:
-        await sorting
+        await decoding
     except RejectedError as error:
         rejection = error.rejection()
     except VigieError as error:
         refused, rejection = error, InputRejection(error.code, error.detail)
     if rejection is not None:
-        intake.turn(0, box, rejection)
+        intake.refuse(0, box, rejection)
     receipt = await _commit(request, intake, now)
     if refused is not None:
         raise refused
@@ -171,10 +193,10 @@ async def ingest_request(
 
 
 async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> BatchReceipt:
-    """Store what came in.
+    """Commit a batch, with retries.
 
     Raises:
-        UnavailableError: the database cannot take it now, or not all of it.
+        UnavailableError: the database cannot store all of it now.
     """
     pipeline: IngestPipeline = request.app.state.pipeline
     pool: asyncpg.Pool = request.app.state.ingest_pool
@@ -183,12 +205,10 @@ async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> Batc
         began = time.monotonic()
         try:
             async with pool.acquire(timeout=10) as connection:
-                receipt = await pipeline.commit(connection, intake, now=now, so_far=progress)
+                receipt = await pipeline.commit(connection, intake, now=now, progress=progress)
                 receipt.count()
                 if receipt.transitions:
-                    # Committed: a failed wake-up costs the dispatcher's poll interval, and no second commit.
-                    with suppress(*DATABASE_ERRORS):
-                        await wake_dispatcher(connection)
+                    await wake_dispatcher_if_possible(connection)
                 return receipt
         except DATABASE_ERRORS as error:
             if not is_transient(error):
@@ -203,6 +223,6 @@ async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> Batc
             )
             await asyncio.sleep(0.05)
     raise UnavailableError(
-        "The database cannot take all samples now. Send the same again: what is stored by then is counted as "
-        "duplicate."
+        "The database cannot store all samples now. Send the same request again: samples that are already "
+        "stored are counted as duplicates."
     )

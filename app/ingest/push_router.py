@@ -1,7 +1,7 @@
-"""`POST /v1/adapters/{format}`: where devices whose firmware cannot be changed push what they measure.
+"""Accepts pushes of devices with fixed firmware (`POST /v1/adapters/{format}`).
 
-Such a firmware can be told a host, a path, a user and a password: so the box signs in with its own MQTT
-credentials (HTTP Basic). An API key serves gateways, which forward pushes of several boxes.
+Such a firmware can be configured with a host, a path, a user and a password. The box therefore signs in with
+its MQTT credentials (HTTP Basic). An API key serves gateways, which forward pushes of several boxes.
 """
 
 import base64
@@ -20,12 +20,18 @@ from fastapi.security.base import SecurityBase
 from sqlalchemy import select
 
 from app.ingest.adapters.adapter_registry import ADAPTERS
-from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter
+from app.ingest.adapters.adapter_types import FormatAdapter
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.exact_decoder import is_box_id
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage, add_foreign_message
-from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json
+from app.ingest.codec.message_intake import add_foreign_message
+from app.ingest.http_ingest import (
+    TelemetryOutcome,
+    ingest_request,
+    make_decode_context,
+    read_ingest_body,
+    rewrite_payload_as_json,
+)
 from app.platform.broker.mosquitto_hash import hash_mosquitto_password, verify_mosquitto_password
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
@@ -36,37 +42,37 @@ from app.registry.models import Box
 
 router = APIRouter(prefix="/v1/adapters")
 
-_may_write: Final = require_scope("telemetry:write")
+_require_write: Final = require_scope("telemetry:write")
 _CREDENTIALS_LIMIT: Final = 1_024
 _WRONG: Final = "Sign in as the box (user: its id, password: its MQTT password), or with an API key."
-# Whether a box exists must not show in how long the answer takes.
-_NOBODY: Final = hash_mosquitto_password("nobody")
+# Verified for unknown boxes, so that the response time does not reveal whether a box exists.
+_UNKNOWN_BOX_HASH: Final = hash_mosquitto_password("unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class PushSender:
-    """Who pushes: a box itself, or whoever holds a key.
+    """The sender of a push: a box, or the holder of a key.
 
     Attributes:
         box: the box that signed in; None for a key.
-        organisation_id: whose it is.
-        limit: whose boxes alone may be written to.
+        organisation_id: the sender's organisation.
+        tenant_scope: the boxes that it may write to.
     """
 
     box: str | None
     organisation_id: UUID
-    limit: TenantScope
+    tenant_scope: TenantScope
 
 
 class BoxAccount(SecurityBase):
-    """HTTP Basic. FastAPI's own has an answer of its own for what cannot be read."""
+    """HTTP Basic. FastAPI's own class responds with another error to unreadable credentials."""
 
     def __init__(self, description: str) -> None:
         self.model = HTTPBaseModel(scheme="basic", description=description)
         self.scheme_name = type(self).__name__
 
     async def __call__(self, request: Request) -> HTTPBasicCredentials | None:
-        """User and password; None where there are none, or they cannot be read."""
+        """Return user and password; None if they are missing or unreadable."""
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic" or len(encoded) > _CREDENTIALS_LIMIT:
             return None
@@ -77,23 +83,23 @@ class BoxAccount(SecurityBase):
         return HTTPBasicCredentials(username=user, password=password) if colon else None
 
 
-box_account = BoxAccount("A box's id and its MQTT password, where a device pushes by HTTP.")
+box_account = BoxAccount("The id of a box and its MQTT password, for devices that push by HTTP.")
 
 
 async def _as_box(database: Database, user: str, password: str) -> PushSender:
-    """The box whose credentials these are (UnauthorisedError).
+    """Authenticate a box by its credentials (UnauthorisedError).
 
-    Checking a password costs 0.1 ms (they are long and random, so the hash need not be slow): nothing is
-    kept of it, and what is revoked is refused at once.
+    A check costs 0.1 ms: the passwords are long and random, so the hash need not be slow. Results are not
+    cached, so that a revoked password is refused immediately.
     """
     found = None
     if is_box_id(user):
-        wanted = select(Box.organisation_id, Box.password_hash)
-        wanted = wanted.where(Box.id == user, Box.deleted_at.is_(None))
+        query = select(Box.organisation_id, Box.password_hash)
+        query = query.where(Box.id == user, Box.deleted_at.is_(None))
         with run_with_full_scope():
             async with database.read() as session:
-                found = (await session.execute(wanted)).one_or_none()
-    right = verify_mosquitto_password(password, _NOBODY if found is None else found.password_hash)
+                found = (await session.execute(query)).one_or_none()
+    right = verify_mosquitto_password(password, _UNKNOWN_BOX_HASH if found is None else found.password_hash)
     if found is None or not right:
         raise UnauthorisedError(_WRONG)
     return PushSender(user, found.organisation_id, TenantScope.of([found.organisation_id]))
@@ -104,27 +110,22 @@ async def current_sender(
     account: Annotated[HTTPBasicCredentials | None, Depends(box_account)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> PushSender:
-    """FastAPI dependency: who pushes, or 401 (a key without `telemetry:write`: 403)."""
+    """FastAPI dependency: the sender of a push (401 without credentials, 403 without the scope)."""
     if account is not None:
         return await _as_box(request.app.state.database, account.username, account.password)
     if credentials is None:
         raise UnauthorisedError(_WRONG)
     principal = await current_principal(request, credentials)
-    await _may_write(principal)
+    await _require_write(principal)
     return PushSender(None, principal.organisation_id, principal.visible())
 
 
-async def _sort(
+async def _decode_body(
     request: Request, intake: DecodedBatch, adapter: FormatAdapter, sender: PushSender, now: datetime
 ) -> None:
-    settings: VigieSettings = request.app.state.settings
     body = await read_ingest_body(request, intake)
     check_media_type(request, body)
-    future_us = round(settings.ingest.max_future_s * 1_000_000)
-    now_us = round(now.timestamp() * 1_000_000)
-    add_foreign_message(
-        intake, 0, adapter, DecodeContext(sender.box, now_us, future_us, settings.api.max_body_bytes)
-    )
+    add_foreign_message(intake, 0, adapter, make_decode_context(request.app.state.settings, now, sender.box))
     rewrite_payload_as_json(intake)
 
 
@@ -132,16 +133,19 @@ def _endpoint(adapter: FormatAdapter) -> Callable[..., Awaitable[JSONResponse]]:
     async def push(request: Request, sender: Annotated[PushSender, Depends(current_sender)]) -> JSONResponse:
         now = datetime.now(UTC)
         intake = DecodedBatch(
-            "http", [ReceivedMessage(None, b"")], organisation_id=sender.organisation_id, limit=sender.limit
+            "http",
+            [ReceivedMessage(None, b"")],
+            organisation_id=sender.organisation_id,
+            tenant_scope=sender.tenant_scope,
         )
         return await ingest_request(
-            request, intake, _sort(request, intake, adapter, sender, now), now, box=sender.box
+            request, intake, _decode_body(request, intake, adapter, sender, now), now, box=sender.box
         )
 
     push.__doc__ = f"""{adapter.title}.
 
     Sign in with HTTP Basic as the box (its id and its MQTT password), or with an API key of
-    `telemetry:write`. The answer is that of `POST /v1/telemetry`, and comes after the commit.
+    `telemetry:write`. The response is that of `POST /v1/telemetry`, and is sent after the commit.
     """
     return push
 

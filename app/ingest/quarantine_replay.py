@@ -1,12 +1,11 @@
-"""Replays what was refused, once the cause is mended: a box registered late, a metric added, and so on.
+"""Replays quarantined messages after their cause was fixed, such as an unregistered box or a missing metric.
 
-An entry takes the way of a message again: the codec of its topic, then the pipeline. Its samples and its mark
-are one transaction, under the entry's lock: what it holds is stored once, however often it is replayed. What
-is refused again stays where it is, under its new reason; nothing is quarantined twice. What may be stored
-nowhere does not stay: of such an entry its reason is left, without what it held. Boxes are told
-nothing, not even those with `ack`: they have long stopped waiting for it.
+An entry is decoded and committed like a new message. Its samples and its mark are one transaction under the
+lock of the entry, so a replay is idempotent. Refused parts stay in the entry with their new rejection code;
+nothing is quarantined twice. Content that must never be stored is removed from the entry. Boxes get no
+acknowledgement, since they no longer wait for it.
 
-Must not decide who may replay what: `app.quarantine.replay_repository` does.
+`app.quarantine.replay_repository` decides who may replay an entry.
 """
 
 from collections.abc import Iterator
@@ -24,9 +23,10 @@ from app.ingest.adapters.adapter_types import (
     adapt_decoded,
     adapt_json,
 )
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage, add_adapted_message, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
+from app.ingest.codec.message_intake import add_adapted_message, decode_batch
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
-from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_pipeline import IngestPipeline, share_boxes
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import RawConnection
@@ -52,8 +52,7 @@ from app.quarantine.replay_repository import (
 )
 
 _log = get_logger(__name__)
-# A box that is shared for less than the margin might not be any more when its samples are written.
-_SHARED_FOR: Final = timedelta(days=1)
+# A box that is shared for less than the margin might no longer be shared when its samples are written.
 _MARGIN: Final = timedelta(hours=2)
 _UNSHARED: Final = """
 SELECT key FROM boxes
@@ -64,16 +63,16 @@ WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND ($2::uuid[] IS NULL OR or
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What became of an entry. The five counts add up to what it holds.
+    """The outcome of a replay. The five counts add up to the content of the entry.
 
     Attributes:
-        stored: samples, events, statuses and configurations that were taken.
-        duplicate: samples and events that were stored already.
-        conflict: samples whose box and time are stored with other values: the first are kept.
-        superseded: statuses and configurations that were left, since newer ones are known.
-        refusals: what is still refused, and why.
-        withheld: what was taken out of samples of which the rest was taken.
-        woke: whether the dispatcher has something to do now.
+        stored: samples, events, statuses and configurations that were stored.
+        duplicate: samples and events that were already stored.
+        conflict: samples whose box and time are stored with other values, which remain.
+        superseded: statuses and configurations that were skipped, because newer ones are stored.
+        refusals: rejections of what is still refused.
+        withheld: rejections of values removed from stored samples.
+        has_transitions: whether alerts changed, so that the dispatcher must be woken.
     """
 
     stored: int
@@ -82,15 +81,15 @@ class ReplayResult:
     superseded: int
     refusals: tuple[InputRejection, ...]
     withheld: tuple[InputRejection, ...]
-    woke: bool
+    has_transitions: bool
 
     @property
-    def has_what_is_never_kept(self) -> bool:
-        """Whether something of it may be stored nowhere, nor stay where it was."""
+    def has_never_stored_content(self) -> bool:
+        """Whether the entry has content that may not stay in quarantine."""
         return bool(self.withheld) or any(each.code in NEVER_STORED_CODES for each in self.refusals)
 
     def counts(self) -> dict[str, int]:
-        """The same as numbers."""
+        """Return the counts by name."""
         return {
             "stored": self.stored,
             "duplicate": self.duplicate,
@@ -100,7 +99,7 @@ class ReplayResult:
         }
 
 
-class _HalvedError(Exception):
+class _PartRefusedError(Exception):
     """The database refused a part of an entry."""
 
 
@@ -116,31 +115,34 @@ async def replay_entry(
     """Replay one entry.
 
     Args:
-        connection: outside of any transaction.
-        pipeline: one that is not the consumer's.
-        identifier: which entry.
-        visible: what the caller may see.
-        settings: limits, as they are for new messages.
-        now: the time of the replay: it decides what is in the future, and what is too old.
+        connection: a connection outside of any transaction.
+        pipeline: a pipeline that is not the consumer's.
+        identifier: the id of the entry.
+        visible: the tenant scope of the caller.
+        settings: the limits, as for new messages.
+        now: the time of the replay, for the checks of samples that are in the future or too old.
 
     Raises:
-        NotFoundError: there is none that the caller may replay.
+        NotFoundError: the caller may not replay such an entry.
         ConflictError: `already_replayed`, `payload_cut`, `not_replayable`.
-        asyncpg.PostgresError, OSError, TimeoutError: nothing was changed, and it can be replayed again.
+        asyncpg.PostgresError, OSError, TimeoutError: nothing was changed; the replay can be retried.
     """
-    intake = _sorted(
-        _allowed(await lock_entry(connection, identifier, visible), identifier), visible, settings, now
+    intake = _decode_entry(
+        _check_replayable(await lock_entry(connection, identifier, visible), identifier),
+        visible,
+        settings,
+        now,
     )
-    # Before the transaction: it closes the gate to all batches, and not for longer than it must.
-    await _share(connection, intake, now)
+    # Before the transaction, since sharing blocks the ingest barrier for all batches.
+    await _share_boxes_of_entry(connection, intake, now)
     try:
         async with connection.transaction():
             await pass_ingest_barrier(connection)
-            entry = _allowed(await lock_entry(connection, identifier, visible), identifier)
-            superseded = await _leave_superseded(connection, intake, entry.received_at)
+            entry = _check_replayable(await lock_entry(connection, identifier, visible), identifier)
+            superseded = await _remove_superseded(connection, intake, entry.received_at)
             with suppress_quarantine_writes():
                 receipt = await _commit(connection, pipeline, intake, now)
-            done = _replayed(intake, receipt, superseded)
+            done = _build_result(intake, receipt, superseded)
             refused = None if not done.refusals else (done.refusals[0].code, done.refusals[0].detail)
             await set_audit_actor(connection)
             await record_replay_outcome(
@@ -148,65 +150,67 @@ async def replay_entry(
                 identifier,
                 refused=refused,
                 outcome=done.counts(),
-                clear_payload=done.has_what_is_never_kept,
+                forget=done.has_never_stored_content,
                 now=now,
             )
     except VigieError:
-        raise  # another replay was quicker: the pipeline was not called
+        raise  # another replay was faster: the pipeline was not called
     except BaseException:
-        # What the registry has read in a transaction that was rolled back may never come to be.
+        # The registry may have read rows of a transaction that was rolled back: read it again.
         pipeline.registry.version = 0
         raise
-    # What is refused again is no new refusal.
-    replace(receipt, turned=[]).count()
+    # Input that is refused again is not a new refusal.
+    replace(receipt, rejections=[]).count()
     QUARANTINE_REPLAYS.labels("refused" if done.refusals else "replayed").inc()
     return done
 
 
-def _allowed(entry: LockedQuarantineEntry | None, identifier: UUID) -> LockedQuarantineEntry:
+def _check_replayable(entry: LockedQuarantineEntry | None, identifier: UUID) -> LockedQuarantineEntry:
     if entry is None:
         raise NotFoundError("quarantine entry", identifier)
     if entry.replayed_at is not None:
         raise ConflictError(
-            "All of it was taken by an earlier replay.",
+            "An earlier replay has stored this entry.",
             code="already_replayed",
             extra={"replayed_at": format_us(from_datetime(entry.replayed_at)), "outcome": entry.outcome},
         )
-    if entry.is_truncated:
-        kept = len(entry.payload)
+    if entry.is_cut:
         raise ConflictError(
-            f"Of its {entry.payload_bytes} bytes the first {kept} are kept. Have it sent again by the box.",
+            f"Only {len(entry.payload)} of {entry.payload_bytes} bytes are stored. Let the box resend it.",
             code="payload_cut",
         )
-    if entry.is_undecodable:
-        raise ConflictError("Nothing of it is kept that could be read.", code="not_replayable")
+    if entry.says_nothing:
+        raise ConflictError(
+            "The payload of the entry is not stored, so it cannot be replayed.", code="not_replayable"
+        )
     return entry
 
 
-def _sorted(
+def _decode_entry(
     entry: LockedQuarantineEntry, caller: TenantScope, settings: VigieSettings, now: datetime
 ) -> DecodedBatch:
-    """What the entry holds, as its door would have sorted it when it came, but for what is the future."""
-    # Some formats have no time but that of their arrival, or one relative to it.
+    """Decode an entry as when it was received, with times up to the present as not in the future."""
+    # Some formats have no time, or one relative to their arrival.
     received_us, now_us = (round(instant.timestamp() * 1_000_000) for instant in (entry.received_at, now))
     future_us = round(settings.ingest.max_future_s * 1_000_000) + now_us - received_us
     if entry.topic is None:
         arrival = DecodeContext(entry.box, received_us, future_us, settings.api.max_body_bytes)
         intake = DecodedBatch("http", [ReceivedMessage(None, entry.payload)])
-        add_adapted_message(intake, 0, _adapted(entry.payload, arrival))
+        add_adapted_message(intake, 0, _adapt_body(entry.payload, arrival))
     else:
         intake = decode_batch([entry.topic], [entry.payload], now_us=received_us, max_future_us=future_us)
     intake.door = entry.door
     intake.organisation_id = entry.organisation_id
-    intake.limit = _limit(entry, caller)
+    intake.tenant_scope = _find_tenant_scope(entry, caller)
     return intake
 
 
-def _limit(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | None:
-    """Whose boxes alone may be written to; None for any.
+def _find_tenant_scope(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | None:
+    """Return the boxes that the replay may write to; None for any.
 
-    Not the caller's, where the entry is somebody's: an administrator who replays what a client sent to
-    another's box must not put it there. Nor may a box's id lead to its next owner's box.
+    It is the organisation of the entry, not the caller: an administrator who replays what a client sent to a
+    foreign box must not store it there. A box id that was reassigned must not lead to the box of its new
+    owner.
     """
     if entry.organisation_id is None:
         return caller
@@ -214,29 +218,29 @@ def _limit(entry: LockedQuarantineEntry, caller: TenantScope) -> TenantScope | N
     return None if by_administrator else TenantScope.of([entry.organisation_id])
 
 
-def _adapted(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """What a body holds. No topic tells its format: Vigie's own is tried first, then the others."""
-    readings = list(_readings(payload, arrival))
-    return next((reading for reading in readings if reading.samples), readings[0])
+def _adapt_body(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
+    """Decode an HTTP body. No topic names its format, so Vigie's own is tried first, then the others."""
+    candidates = list(_try_formats(payload, arrival))
+    return next((reading for reading in candidates if reading.samples), candidates[0])
 
 
-def _readings(payload: bytes, arrival: DecodeContext) -> Iterator[AdaptedMessage]:
+def _try_formats(payload: bytes, arrival: DecodeContext) -> Iterator[AdaptedMessage]:
     others = (each.decode for each in ADAPTERS if each.media_type is not None or each.pushes)
     for decode in (_own_format, *others):
         try:
             yield decode(payload, arrival)
         except RejectedError as error:
             yield AdaptedMessage(refusals=[AdapterRejection(arrival.box, error.rejection())])
-        except Exception as error:  # noqa: BLE001 (a fault of an adapter must not hold up every replay after it)
+        except Exception as error:  # noqa: BLE001 (an error of one adapter must not block later replays)
             _log.error("entry_not_read", error=redact_error(error), at=list_error_frames(error))
-            detail = f"Vigie failed on it: {type(error).__name__}. It is in the log."
+            detail = f"Vigie failed to decode the message ({type(error).__name__}). The log has details."
             yield AdaptedMessage(
                 refusals=[AdapterRejection(arrival.box, InputRejection("undecodable", detail))]
             )
 
 
 def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """A body of `POST /v1/telemetry`, or the part of one that was refused: a sample of a known box."""
+    """Decode a body of `POST /v1/telemetry`, or a refused sample of a known box."""
     document = parse_strict_json(payload)
     is_part = isinstance(document, dict) and not {"box", "samples"} <= document.keys()
     if arrival.box is not None and is_part:
@@ -245,21 +249,21 @@ def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     return adapt_decoded(payload, box, decoded)
 
 
-async def _share(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
-    """Tell the consumer that it is not the only one who writes to these boxes."""
-    limit = None if intake.limit is None else intake.limit.organisations
-    rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), limit, now + _MARGIN)
+async def _share_boxes_of_entry(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
+    """Mark these boxes as shared, so that the consumer does not rely on its cached states."""
+    organisations = None if intake.tenant_scope is None else intake.tenant_scope.organisations
+    rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), organisations, now + _MARGIN)
     if rows:
-        await connection.execute("SELECT share_boxes($1, $2)", [key for (key,) in rows], now + _SHARED_FOR)
+        await share_boxes(connection, [key for (key,) in rows], now)
 
 
-async def _leave_superseded(connection: RawConnection, intake: DecodedBatch, since: datetime) -> int:
-    """Take out statuses and configurations than which newer ones are known; how many these are."""
+async def _remove_superseded(connection: RawConnection, intake: DecodedBatch, since: datetime) -> int:
+    """Remove statuses and configurations for which newer ones are stored; returns their number."""
     before = len(intake.statuses) + len(intake.configs)
     if not before:
         return 0
-    passed = await find_boxes_with_newer_status(connection, [box for box, _, _ in intake.statuses], since)
-    intake.statuses = [status for status in intake.statuses if status[0] not in passed]
+    updated = await find_boxes_with_newer_status(connection, [box for box, _, _ in intake.statuses], since)
+    intake.statuses = [status for status in intake.statuses if status[0] not in updated]
     changed = await find_reconfigured_boxes(connection, [box for box, _, _ in intake.configs], since)
     intake.configs = [config for config in intake.configs if config[0] not in changed]
     return before - len(intake.statuses) - len(intake.configs)
@@ -268,16 +272,16 @@ async def _leave_superseded(connection: RawConnection, intake: DecodedBatch, sin
 async def _commit(
     connection: RawConnection, pipeline: IngestPipeline, intake: DecodedBatch, now: datetime
 ) -> BatchReceipt:
-    """Put an entry through the pipeline within the caller's transaction."""
+    """Commit an entry in the caller's transaction."""
     try:
         return await _commit_whole(connection, pipeline, intake, now)
-    except _HalvedError:
-        # The pipeline counts on a transaction for each half: its temporary table is emptied at a commit.
-        # Here that would come too late.
+    except _PartRefusedError:
+        # The pipeline would need a transaction for each half, since a commit empties its temporary table.
+        # The outer transaction does not commit in between.
         receipt = BatchReceipt(intake.door)
         for index in range(len(intake)):
-            one = intake.only(range(index, index + 1))
-            receipt.add(await pipeline.commit(connection, one, now=now, whole=True))
+            one = intake.select(range(index, index + 1))
+            receipt.add(await pipeline.commit(connection, one, now=now, nested=True))
             await connection.execute("DROP TABLE IF EXISTS incoming")
         return receipt
 
@@ -286,21 +290,21 @@ async def _commit_whole(
     connection: RawConnection, pipeline: IngestPipeline, intake: DecodedBatch, now: datetime
 ) -> BatchReceipt:
     async with connection.transaction():
-        receipt = await pipeline.commit(connection, intake, now=now, whole=True)
-        if len(intake) > 1 and any(each.rejection.code == "storage_refused" for each in receipt.turned):
-            raise _HalvedError
+        receipt = await pipeline.commit(connection, intake, now=now, nested=True)
+        if len(intake) > 1 and any(each.rejection.code == "storage_refused" for each in receipt.rejections):
+            raise _PartRefusedError
         return receipt
 
 
-def _replayed(intake: DecodedBatch, receipt: BatchReceipt, superseded: int) -> ReplayResult:
-    # An entry is one message: a status or a configuration is all that there is in it.
-    others = 0 if receipt.turned else len(intake.statuses) + len(intake.configs)
+def _build_result(intake: DecodedBatch, receipt: BatchReceipt, superseded: int) -> ReplayResult:
+    # An entry is one message, so a status or a configuration is its only content.
+    others = 0 if receipt.rejections else len(intake.statuses) + len(intake.configs)
     return ReplayResult(
         stored=receipt.stored + len(receipt.new_events) + others,
         duplicate=receipt.duplicate + receipt.repeated_events,
         conflict=receipt.conflict,
         superseded=superseded,
-        refusals=tuple(each.rejection for each in receipt.turned),
+        refusals=tuple(each.rejection for each in receipt.rejections),
         withheld=tuple(each.rejection for each in receipt.withheld),
-        woke=bool(receipt.transitions),
+        has_transitions=bool(receipt.transitions),
     )

@@ -1,9 +1,8 @@
-"""REST for replays: an entry of the quarantine, or many, once the cause of the refusal is mended."""
+"""Replays quarantine entries by REST: one entry, or all that match filters."""
 
 import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -13,11 +12,14 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.ingest.http_ingest import TelemetryOutcome, build_retry_header, describe_rejections
+from app.ingest.http_ingest import (
+    TelemetryOutcome,
+    build_retry_header,
+    describe_rejections,
+    wake_dispatcher_if_possible,
+)
 from app.ingest.quarantine_replay import ReplayResult, replay_entry
-from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
-from app.platform.http.contract.dependencies import get_database
 from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.http.contract.problems import document_problems, make_problem_response
@@ -46,55 +48,59 @@ _CURSOR: Final = "quarantine_replay"
 
 
 class ReplayOutcome(TelemetryOutcome):
-    """What became of what an entry holds, after the commit. The five counts add up to it."""
+    """The outcome of a replayed entry, after the commit. The five counts add up to its content."""
 
-    stored: int = Field(description="Samples, events, statuses and configurations that were taken")
-    duplicate: int = Field(description="Samples and events that were stored already")
-    conflict: int = Field(description="Stored box and time, other values: the first are kept")
-    rejected: int = Field(description="Refused again: the entry stays, under its new reason")
-    superseded: int = Field(description="Statuses and configurations left, since newer ones are known")
+    stored: int = Field(description="Samples, events, statuses and configurations that were stored")
+    duplicate: int = Field(description="Samples and events that were already stored")
+    conflict: int = Field(description="Box and time are stored with other values; the stored values remain")
+    rejected: int = Field(description="Refused again; the entry stays, with its new reason")
+    superseded: int = Field(description="Statuses and configurations skipped, because newer ones are stored")
 
 
 class ReplayWanted(RequestBody):
-    """Which entries to replay: those that fit all that is given."""
+    """Filters for the entries to replay. An entry must match all of them."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"box": "box-0001", "code": "unknown_box"}]})
 
-    box: Name | None = Field(None, description="Only of what claimed to be this box")
-    code: Annotated[str, Field(pattern=CODE)] | None = Field(None, description="Only for this reason code")
-    door: Door | None = Field(None, description="Only at this door")
-    limit: int = Field(100, ge=1, le=_MOST, description=f"Entries that this call tries, at most {_MOST:,}")
-    cursor: str | None = Field(None, max_length=512, description="The `next` of the call before")
+    box: Name | None = Field(None, description="Only entries that name this box")
+    code: Annotated[str, Field(pattern=CODE)] | None = Field(
+        None, description="Only entries with this rejection code"
+    )
+    door: Door | None = Field(None, description="Only entries received by MQTT, or only by HTTP")
+    limit: int = Field(
+        100, ge=1, le=_MOST, description=f"Entries that this request replays, at most {_MOST:,}"
+    )
+    cursor: str | None = Field(None, max_length=512, description="`next` of the previous response")
 
 
 class ReplayReason(BaseModel):
-    """Why some of them are refused still."""
+    """Why samples or events are still refused."""
 
     code: str = Field(examples=["unknown_metric"])
-    count: int = Field(description="How many samples, events … of the entries")
-    detail: str = Field(description="Of the first one")
+    count: int = Field(description="Number of refused samples, events, statuses and configurations")
+    detail: str = Field(description="Detail of the first one")
 
 
 class ReplaySummary(BaseModel):
-    """What became of many entries."""
+    """The outcome of a replay of several entries."""
 
-    tried: int = Field(description="Entries that were replayed by this call")
-    replayed: int = Field(description="Of these: taken as a whole")
-    refused: int = Field(description="Of these: refused again, as a whole or in part")
+    tried: int = Field(description="Entries that this request replayed")
+    replayed: int = Field(description="Of these, entries that were stored completely")
+    refused: int = Field(description="Of these, entries that were refused again, completely or in part")
     stored: int
     duplicate: int
     conflict: int
     rejected: int
     superseded: int
-    reasons: list[ReplayReason] = Field(description="Why what is refused still is, the most first")
-    left: int = Field(
-        description=f"Entries that this call did not come to; {REPLAYABLE_COUNT_LIMIT:,}: so many or more"
+    reasons: list[ReplayReason] = Field(
+        description="Why samples and events are still refused, most frequent first"
     )
-    next: str | None = Field(description="Give this as `cursor` to go on; null where nothing is left")
+    left: int = Field(description=f"Entries that remain; {REPLAYABLE_COUNT_LIMIT:,} means that many or more")
+    next: str | None = Field(description="Send this as `cursor` to continue; null if no entry remains")
 
 
 async def _replay(request: Request, identifier: UUID, principal: Principal) -> ReplayResult:
-    """Replay one entry, tried again where that helps (UnavailableError where it does not)."""
+    """Replay one entry, with retries (UnavailableError if they fail)."""
     state = request.app.state
     pool: asyncpg.Pool = state.ingest_pool
     for left in reversed(range(_TRIES)):
@@ -109,31 +115,29 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
                     settings=state.settings,
                     now=now,
                 )
-                if done.woke:
-                    # Committed: a failed wake-up costs the dispatcher's poll interval, and no second replay.
-                    with suppress(*DATABASE_ERRORS):
-                        await wake_dispatcher(connection)
+                if done.has_transitions:
+                    await wake_dispatcher_if_possible(connection)
                 return done
         except DATABASE_ERRORS as error:
             if not is_transient(error):
                 raise
             _log.warning("replay_tried_again", error=repr(error), left=left)
             await asyncio.sleep(0.05)
-    raise UnavailableError("The database cannot take it now. Nothing was changed: replay it again.")
+    raise UnavailableError("The database is not available now. Nothing was changed. Send the request again.")
 
 
 @router.post(
     "/{entry_id}/replay",
     operation_id="replay_quarantine_entry",
-    summary="Replay something that was refused",
+    summary="Replay a quarantine entry",
     response_model=ReplayOutcome,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
 )
 async def replay_quarantine_entry(entry_id: str, request: Request, principal: Replayer) -> JSONResponse:
-    """Take it in as if it had come now, once the cause of its refusal is mended.
+    """Store an entry as if it were received now, after the cause of its refusal was fixed.
 
-    It is stored once, however often it is replayed. Where nothing of it can be taken the call answers with
-    the status of the first reason, and the entry stays under that reason. Nothing is told to the box.
+    A replay is idempotent: the content is stored once. If nothing can be stored, the response has the status
+    of the first reason, and the entry gets that reason. The box gets no acknowledgement.
     """
     identifier = parse_id(entry_id, "quarantine entry")
     done = await _replay(request, identifier, principal)
@@ -155,28 +159,28 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
 @router.post(
     "/replay",
     operation_id="replay_quarantine",
-    summary="Replay much of what was refused",
+    summary="Replay several quarantine entries",
     responses=document_problems(400, 401, 403, 413, 415, 422, 503),
 )
 async def replay_quarantine(
     body: ReplayWanted,
     request: Request,
     principal: Replayer,
-    database: Annotated[Database, Depends(get_database)],
 ) -> ReplaySummary:
-    """Replay the entries that fit, the oldest first; each stands alone. Those taken already are passed over.
+    """Replay the entries that match, oldest first and independently. Entries that were replayed are skipped.
 
-    A call ends after `limit` entries, or after 20 seconds: give its `next` as `cursor` to go on.
+    A request ends after `limit` entries or after 20 seconds. Send its `next` as `cursor` to continue.
     """
-    wanted = QuarantineFilter(principal.visible(), body.box, body.code, body.door)
+    database: Database = request.app.state.database
+    filters = QuarantineFilter(principal.visible(), body.box, body.code, body.door)
     after: UUID | None = None
     if body.cursor is not None:
         (after,) = decode_cursor(_CURSOR, body.cursor, UUID)
     async with database.read() as session:
-        entries = await find_replayable_entries(session, wanted, after, body.limit)
+        entries = await find_replayable_entries(session, filters, after, body.limit)
     found, after = await _replay_each(request, principal, entries, after)
     async with database.read() as session:
-        left = await count_replayable_entries(session, wanted, after)
+        left = await count_replayable_entries(session, filters, after)
     summary = _summary(found, left, encode_cursor(_CURSOR, str(after)) if left and after else None)
     _log.info(
         "quarantine_replayed",
@@ -191,7 +195,7 @@ async def replay_quarantine(
 async def _replay_each(
     request: Request, principal: Principal, entries: list[UUID], after: UUID | None
 ) -> tuple[list[ReplayResult], UUID | None]:
-    """Replay entries one by one; gives what became of them, and the last one that was looked at."""
+    """Replay entries one by one; returns the outcomes, and the last entry that was tried."""
     found: list[ReplayResult] = []
     deadline = time.monotonic() + _WITHIN_S
     for identifier in entries:
@@ -200,7 +204,7 @@ async def _replay_each(
         try:
             found.append(await _replay(request, identifier, principal))
         except (ConflictError, NotFoundError):
-            pass  # another call was quicker
+            pass  # another request was faster
         except UnavailableError:
             if not found:
                 raise

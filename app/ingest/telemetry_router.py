@@ -1,4 +1,4 @@
-"""`POST /v1/telemetry`: the HTTP door, for boxes and gateways. The same codec, pipeline and codes as MQTT."""
+"""Accepts samples by HTTP (`POST /v1/telemetry`), with the rejection codes of MQTT."""
 
 import json
 from datetime import UTC, datetime
@@ -10,18 +10,19 @@ from fastapi.responses import JSONResponse
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.ingest.adapters.adapter_registry import BY_MEDIA_TYPE
-from app.ingest.adapters.adapter_types import DecodeContext, FormatAdapter, adapt_decoded
-from app.ingest.codec.message_intake import (
-    DecodedBatch,
-    ReceivedMessage,
-    add_adapted_message,
-    add_foreign_message,
-)
+from app.ingest.adapters.adapter_types import FormatAdapter, adapt_decoded
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
+from app.ingest.codec.message_intake import add_adapted_message, add_foreign_message
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.device_events_router import router as events
-from app.ingest.http_ingest import TelemetryOutcome, ingest_request, read_ingest_body, rewrite_payload_as_json
+from app.ingest.http_ingest import (
+    TelemetryOutcome,
+    ingest_request,
+    make_decode_context,
+    read_ingest_body,
+    rewrite_payload_as_json,
+)
 from app.ingest.push_router import router as pushes
-from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.fields import BOX_ID_PATTERN
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
@@ -32,7 +33,7 @@ router = APIRouter(tags=["Telemetry"])
 _UNITS: Final = {
     "type": "object",
     "propertyNames": {"enum": sorted(METRICS_BY_NAME)},
-    # No enumeration: generators of clients make a name of each value, and find none for %.
+    # No enumeration: client generators derive a name from each value and fail on %.
     "additionalProperties": {"type": "string", "examples": ["ppb", "ppm", "µg/m³", "mg/m³"]},
 }
 _EXAMPLE: Final = {
@@ -52,14 +53,14 @@ _SCHEMA: Final = {
     "required": ["box", "samples"],
     "additionalProperties": False,
     "properties": {
-        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "Whose they are"},
+        "box": {"type": "string", "pattern": BOX_ID_PATTERN, "description": "The box that took the samples"},
         "samples": {
             "type": "array",
             "minItems": 1,
             "maxItems": 1000,
             "items": {
                 "title": "Sample",
-                "description": "What a box measured at one time.",
+                "description": "The measurements of a box at one time.",
                 "type": "object",
                 "required": ["time", "values"],
                 "additionalProperties": False,
@@ -74,17 +75,17 @@ _SCHEMA: Final = {
                         "minProperties": 1,
                         "propertyNames": {"enum": sorted(METRICS_BY_NAME)},
                         "additionalProperties": {"type": "number"},
-                        "description": "Metric names of `GET /v1/metrics`, each with a number in its unit",
+                        "description": "Values by metric name, in the metric's unit (`GET /v1/metrics`)",
                     },
                     "units": {
                         **_UNITS,
-                        "description": "The unit of a value that is not in its metric's own: `ppb` for "
-                        "`no2`, say. `GET /v1/metrics` lists them with their factors",
+                        "description": "Units of values that are not in the metric's unit, such as `ppb` for "
+                        "`no2`. `GET /v1/metrics` lists the accepted units",
                     },
                 },
             },
         },
-        "units": {**_UNITS, "description": "The same for all samples, where they do not say otherwise"},
+        "units": {**_UNITS, "description": "Units for all samples. `units` of a sample override them"},
     },
     "example": _EXAMPLE,
 }
@@ -94,7 +95,7 @@ _GZIP_HEADER: Final = {
     "name": "Content-Encoding",
     "in": "header",
     "required": False,
-    "description": "`gzip`, where the body is compressed",
+    "description": "`gzip` if the body is compressed",
     "schema": {"type": "string", "enum": ["gzip"]},
 }
 
@@ -105,7 +106,7 @@ def _body(adapter: FormatAdapter) -> dict[str, Any]:
         return {"schema": schema | {"type": "string", "format": "binary"}}
     if isinstance(adapter.example, dict):
         return {"schema": schema | {"type": "object"}, "example": adapter.example}
-    # As a text: generated clients choose the body's type by its class, and lists have no class of their own.
+    # As a string: generated clients choose the type of the body by its class, which a list does not have.
     return {"schema": schema | {"type": "string"}, "example": json.dumps(adapter.example)}
 
 
@@ -116,35 +117,32 @@ _BODIES: Final[dict[str, Any]] = {
 
 
 def _adapter(request: Request) -> FormatAdapter | None:
-    """The adapter of the declared media type; None for JSON, and for what is none of them."""
+    """Return the adapter of the declared media type; None for JSON and unknown types."""
     message = Message()
     message["content-type"] = request.headers.get("content-type", "")
     return BY_MEDIA_TYPE.get(message.get_content_type())
 
 
-async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
+async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) -> None:
     """Read and decode a body.
 
     Raises:
-        RejectedError: All of it is refused.
-        UnreadableBodyError: It cannot be read.
+        RejectedError: The whole body is refused.
+        UnreadableBodyError: The body cannot be read.
     """
-    settings: VigieSettings = request.app.state.settings
-    now_us = round(now.timestamp() * 1_000_000)
-    future_us = round(settings.ingest.max_future_s * 1_000_000)
     body = await read_ingest_body(request, intake)
-    arrival = DecodeContext(None, now_us, future_us, settings.api.max_body_bytes)
+    context = make_decode_context(request.app.state.settings, now)
     adapter = _adapter(request)
     if adapter is not None:
-        add_foreign_message(intake, 0, adapter, arrival)
+        add_foreign_message(intake, 0, adapter, context)
         rewrite_payload_as_json(intake)
         return
     check_media_type(request, body)
-    box, decoded = decode_http_telemetry(body, now_us, future_us)
+    box, decoded = decode_http_telemetry(body, context.now_us, context.max_future_us)
     add_adapted_message(intake, 0, adapt_decoded(body, box, decoded))
     refused = {each.index for each in decoded.rejections}
-    places = (place for place in range(len(intake.rows) + len(refused)) if place not in refused)
-    intake.places = list(places)[: len(intake.rows)]
+    positions = (position for position in range(len(intake.rows) + len(refused)) if position not in refused)
+    intake.positions = list(positions)[: len(intake.rows)]
 
 
 @router.post(
@@ -158,23 +156,23 @@ async def _sort(request: Request, intake: DecodedBatch, now: datetime) -> None:
 async def post_telemetry(
     request: Request, principal: Annotated[Principal, Depends(require_scope("telemetry:write"))]
 ) -> JSONResponse:
-    """Store up to 1,000 samples of one box. The answer comes after the commit.
+    """Store up to 1,000 samples of one box. The response is sent after the commit.
 
-    Good samples are stored even when others of the same call are refused: `reasons` says which and why. When
-    none can be taken the call answers with the status of the first reason. Sending the same again is
-    harmless: repeats are counted and stored once.
+    Valid samples are stored even if others of the same request are refused: `reasons` lists the refused ones.
+    If no sample can be stored, the response has the status of the first reason. Sending the same request
+    again is safe: repeats are counted and stored once.
 
-    The body may be in another format that its Content-Type declares (docs/adapters.md), and compressed with
-    gzip where its Content-Encoding says so.
+    The body may be in another format, declared by its Content-Type (docs/adapters.md), and compressed with
+    `Content-Encoding: gzip`.
     """
     now = datetime.now(UTC)
     intake = DecodedBatch(
         "http",
         [ReceivedMessage(None, b"")],
         organisation_id=principal.organisation_id,
-        limit=principal.visible(),
+        tenant_scope=principal.visible(),
     )
-    return await ingest_request(request, intake, _sort(request, intake, now), now)
+    return await ingest_request(request, intake, _decode_body(request, intake, now), now)
 
 
 router.include_router(pushes)

@@ -1,1 +1,1 @@
-"""Composes the processes of Vigie: the only code that knows every room."""
+"""Composes the processes of Vigie. Only this room may import all others."""

@@ -1,4 +1,4 @@
-"""The composition root of the REST role: which routers there are, and what they stand on."""
+"""Builds the REST application: its routers, middleware, error handlers and shared resources."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,58 +52,58 @@ from app.reports.process_pool import ReportProcessPool
 from app.timeseries.exports.parquet_format import ParquetEncoderPool
 
 _DESCRIPTION = """
-Smart- and safe-city measurements: boxes send them by MQTT or HTTP, rules watch them, alerts go out as signed
-webhooks, by e-mail, by MQTT, and as a stream of events.
+Smart- and safe-city measurements. Boxes send samples and events by MQTT or HTTP, and rules evaluate them.
+Alerts are delivered as signed webhooks, by e-mail, by MQTT, and as a stream of events.
 
-**To begin**: press *Authorize*, give an API key (`vg_…`; `make run` prints the demo's) or the token of
-`POST /v1/sessions`, then try `GET /v1/sites`. Lists come in pages: give `next` back as `cursor`. Errors are
+**To begin**: press *Authorize* and enter an API key (`vg_…`; `make run` prints the one of the demo) or the
+token of `POST /v1/sessions`. Then try `GET /v1/sites`. Lists have pages: send `next` as `cursor`. Errors are
 `application/problem+json` (RFC 9457); match on their `code`. The [guides](/docs/guides) explain each part.
 """
 _log = get_logger(__name__)
 
 
-# The groups of operations, in the order in which somebody new reads them: name, description, guide.
+# The groups of operations in reading order: name, description, guide.
 _TAGS = (
-    ("Alerts", "What fires now, what fired before", "alerts"),
-    ("Readings", "What was measured: latest values, series, events", "series"),
-    ("Sites", "Where boxes stand; a site's time zone says what a day is", "api"),
+    ("Alerts", "Firing and resolved alerts, and their timelines", "alerts"),
+    ("Readings", "Measurements: latest values, series, events", "series"),
+    ("Sites", "Places with boxes. The time zone of a site defines its days", "api"),
     ("Boxes", "Connected boxes and their MQTT credentials", "boxes"),
-    ("Rules", "Thresholds that make alerts", "rules"),
-    ("Incidents", "Impulsive sounds that several boxes heard, and their review", "incidents"),
-    ("Indices", "Indices of air, noise, rooms and odours, computed of what was measured", "indices"),
-    ("Reports", "A site's day or month for people, as HTML or PDF", "reports"),
-    ("Webhooks", "Signed deliveries to your own systems, with their log and replay", "webhooks"),
+    ("Rules", "Conditions that raise alerts", "rules"),
+    ("Incidents", "Impulsive sounds that several boxes recognised, and their review", "incidents"),
+    ("Indices", "Indices of air, noise, rooms and odours, computed from measurements", "indices"),
+    ("Reports", "Reports on a day or month of a site, as HTML or PDF", "reports"),
+    ("Webhooks", "Signed deliveries to your systems, with log and replay", "webhooks"),
     ("Channels", "Alerts by e-mail, by MQTT, and to chat, paging and Alertmanager", "channels"),
-    ("Event stream", "Events as they happen, over a connection that you open", "event-stream"),
+    ("Event stream", "Server-sent events in real time", "event-stream"),
     ("Telemetry", "Ingest by HTTP, for boxes and gateways", "boxes"),
-    ("Enrolment", "Boxes registered without an API key: claims, provisioning", "boxes"),
-    ("Quarantine", "Messages that were refused at a door, and why", "bad-input"),
-    ("Metrics", "What can be measured: units and bounds", "boxes"),
+    ("Enrolment", "Registration of boxes without an API key: claim codes, provisioning keys", "boxes"),
+    ("Quarantine", "Refused messages with their rejection codes, and replays", "bad-input"),
+    ("Metrics", "The catalogue of metrics, with units and bounds", "boxes"),
     (
         "Acoustic sources",
-        "Firearms, and what sounds like them: what boxes say that they heard",
+        "The catalogue of sounds that boxes recognise: firearms, and similar sounds",
         "acoustic-sources",
     ),
-    ("Purposes", "What each site measures for, by what right, until when", "purposes"),
-    ("Organisations", "Tenants, and the API keys that speak for them", "api"),
-    ("Sign-in", "People who sign in, and who is calling", "people"),
-    ("Members", "Who belongs to an organisation, as what, and who is invited", "people"),
-    ("Audit", "Who did what, and who saw whose data; in a chain that shows each change", "audit"),
+    ("Purposes", "Declared purposes of sites, with legal basis and duration", "purposes"),
+    ("Organisations", "Tenants and their API keys", "api"),
+    ("Sign-in", "Sign-in of people, and the caller of a request", "people"),
+    ("Members", "Members of an organisation with their roles, and invitations", "people"),
+    ("Audit", "Changes, and access to personal data, in a tamper-evident hash chain", "audit"),
     (
         "Public register",
-        "What is measured where, why and by what right: for everybody, without a key",
+        "Public data on sites, their purposes and legal basis; no API key needed",
         "register",
     ),
-    ("People's rights", "Requests for access, objections and the like, by anybody", "rights"),
+    ("People's rights", "Requests for access, objection or erasure under the GDPR", "rights"),
     ("Settings", "The mail server and the public address of this installation", "email"),
     ("Service", "Health and metrics of this installation", "operations"),
 )
 
 
 def _tags(base_url: str) -> list[dict[str, Any]]:
-    """The groups as the OpenAPI document has them, each with the address of its guide.
+    """Return the tags of the OpenAPI document, each with the address of its guide.
 
-    Absolute, as linters demand it; Swagger UI leads to the host that it was opened at.
+    The addresses are absolute, as linters demand. Swagger UI replaces the host by that of the page.
     """
     return [
         {
@@ -132,7 +132,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
     app.state.probe = ReadinessProbe(settings, database)
     app.state.pipeline = IngestPipeline(
-        RegistryCache(), allowances=QuotaCache(settings.quotas.samples_per_day)
+        RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day)
     )
     app.state.close_alerts = close_alerts
     app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
@@ -141,28 +141,28 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.parquet_encoders = ParquetEncoderPool()
     app.state.printers = ReportProcessPool()
     app.state.register = await RegisterContext.of(database, settings.public_register)
-    ending = asyncio.Event()
-    following = asyncio.create_task(app.state.installation.follow(database, ending))
-    beginning: asyncio.Task[None] | None = None
+    stopping = asyncio.Event()
+    settings_follower = asyncio.create_task(app.state.installation.follow(database, stopping))
+    bootstrap: asyncio.Task[None] | None = None
     try:
-        # A database that is away or not migrated is for `/readyz` to tell: a process that is gone cannot.
-        if not await _begin(database, app.state.bootstrap_key):
-            beginning = asyncio.create_task(_begin_later(database, app.state.bootstrap_key))
+        # Start without a database too: `/readyz` reports that it is unavailable or not migrated.
+        if not await _bootstrap(database, app.state.bootstrap_key):
+            bootstrap = asyncio.create_task(_bootstrap_later(database, app.state.bootstrap_key))
         yield
     finally:
-        ending.set()
-        await stop_tasks([following])
-        if beginning is not None:
-            beginning.cancel()
-            await asyncio.gather(beginning, return_exceptions=True)
+        stopping.set()
+        await stop_tasks([settings_follower])
+        if bootstrap is not None:
+            bootstrap.cancel()
+            await asyncio.gather(bootstrap, return_exceptions=True)
         await app.state.stream_hub.close()
         await app.state.register.close()
         await app.state.ingest_pool.close()
         await database.close()
 
 
-async def _begin(database: Database, key: str | None) -> bool:
-    """Make the platform's organisation and key where they are missing; False while the database cannot."""
+async def _bootstrap(database: Database, key: str | None) -> bool:
+    """Create the operator's organisation and key if missing; False if the database is unavailable."""
     try:
         with run_with_full_scope():
             async with database.write() as session:
@@ -173,24 +173,24 @@ async def _begin(database: Database, key: str | None) -> bool:
     return True
 
 
-async def _begin_later(database: Database, key: str | None) -> None:
+async def _bootstrap_later(database: Database, key: str | None) -> None:
     pause_s = 0.5
     while True:
         await asyncio.sleep(pause_s)
-        if await _begin(database, key):
+        if await _bootstrap(database, key):
             return
         pause_s = min(pause_s * 2, 10.0)
 
 
 async def _over_quota(request: Request, error: Exception) -> JSONResponse:
-    """Count what a quota refused, once its own transaction is rolled back, and say so."""
+    """Count a refusal by a quota after its transaction was rolled back, and respond."""
     assert isinstance(error, OrganisationQuotaExceededError)  # noqa: S101 (registered for this class alone)
     await count_quota_refusal(request.app.state.database, error, datetime.now(UTC))
     return problems.make_error_response(error)
 
 
 async def _forbidden(request: Request, error: Exception) -> JSONResponse:
-    """Count what must never enter, once its own transaction is rolled back, and say so."""
+    """Count forbidden content after its transaction was rolled back, and respond."""
     assert isinstance(error, ForbiddenContentError)  # noqa: S101 (registered for this class alone)
     path = request.path_params
     await count_rest_refusal(
@@ -206,8 +206,8 @@ async def _forbidden(request: Request, error: Exception) -> JSONResponse:
 
 def create_app(settings: VigieSettings) -> FastAPI:
     """Build the REST application. Its lifespan connects to the database."""
-    # Swagger UI from the application's own files: operators' networks are often closed, and a documentation
-    # page that loads scripts from elsewhere tells elsewhere who reads it.
+    # Swagger UI is served from our own files: networks of operators are often closed, and scripts from
+    # another host would reveal readers to it.
     app = FastAPIOffline(
         title="Vigie",
         version=__version__,
@@ -215,10 +215,10 @@ def create_app(settings: VigieSettings) -> FastAPI:
         openapi_tags=_tags(settings.api.base_url),
         lifespan=_lifespan,
         dependencies=[Depends(reject_unknown_parameters)],
-        # A redirect would go to whatever host the request names.
+        # A redirect would use the Host header of the request.
         redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
-        # Its page is ours, with a Content-Security-Policy of its own; its files stay.
+        # We serve the page ourselves, with its own Content-Security-Policy, and use only its files.
         docs_url=None,
         redoc_url=None,
         contact={"name": "The operator of this installation"},

@@ -1,4 +1,4 @@
-"""How the REST role listens: uvicorn, its graceful stop, and the role's heartbeat."""
+"""Serves the REST application with uvicorn, with a graceful stop and the heartbeat of the process."""
 
 import asyncio
 import gc
@@ -15,61 +15,61 @@ from app.processes.api import create_app
 
 _log = get_logger(__name__)
 _DRAIN_S = 5
-# An answer of a thousand boxes makes ten thousand objects, none of them in circles.
-_GARBAGE_AFTER = 50_000
-# Before the graceful stop is over: what it cancels then is no fault, but is logged as one.
-_UNREAD_S = 3
+# A response with 1,000 boxes creates 10,000 objects without cycles.
+_GC_THRESHOLD = 50_000
+# Before the end of the graceful stop, which would log its cancellations as errors.
+_CLOSE_UNREAD_AFTER_S = 3
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to the role, which has them already."""
+    """A server that leaves signals to the process runner, which handles them already."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take none."""
+        """Capture no signals."""
         yield
 
 
-def _tidy() -> None:
-    """Have the garbage collector leave alone what lives as long as the process: routes, models, modules.
+def _tune_garbage_collector() -> None:
+    """Exclude objects that live as long as the process (routes, models, modules) from garbage collection.
 
-    It would look through all of that in the middle of a large answer, which is a hundred milliseconds.
+    A full collection during a large response would take a hundred milliseconds.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GARBAGE_AFTER, 20, 20)
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)
 
 
-async def _api(role: ProcessContext) -> None:
-    application = create_app(role.settings)
-    _tidy()
+async def _serve(process: ProcessContext) -> None:
+    application = create_app(process.settings)
+    _tune_garbage_collector()
     config = uvicorn.Config(
         application,
-        http=TimeoutHttpProtocol.of(role.settings.api.patience_s),
-        host=role.settings.api.host,
-        port=role.settings.api.port,
+        http=TimeoutHttpProtocol.of(process.settings.api.patience_s),
+        host=process.settings.api.host,
+        port=process.settings.api.port,
         log_config=None,
         access_log=False,
         server_header=False,
-        # A forwarded address is anybody's to write: believed of named proxies alone.
-        proxy_headers=bool(role.settings.api.trusted_proxies),
-        forwarded_allow_ips=role.settings.api.trusted_proxies,
+        # Anybody can send a forwarded address, so it is accepted only from trusted proxies.
+        proxy_headers=bool(process.settings.api.trusted_proxies),
+        forwarded_allow_ips=process.settings.api.trusted_proxies,
         timeout_graceful_shutdown=_DRAIN_S,
         timeout_keep_alive=30,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
-    told = asyncio.create_task(role.stop.wait())
-    role.state = "serving"
-    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.create_task(process.stop.wait())
+    process.state = "serving"
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if server.started:
-        # Streams have no end of their own: the graceful stop would wait for them in vain.
+        # Event streams do not end by themselves: the graceful stop would wait for them in vain.
         application.state.stream_hub.stop()
     server.should_exit = True
-    told.cancel()
-    cut = asyncio.get_running_loop().call_later(_UNREAD_S, _close_unread, server)
+    stopping.cancel()
+    close_unread = asyncio.get_running_loop().call_later(_CLOSE_UNREAD_AFTER_S, _close_unread, server)
     await serving
-    cut.cancel()
+    close_unread.cancel()
     if not server.started:
         raise SystemExit(1)
 
@@ -81,5 +81,5 @@ def _close_unread(server: uvicorn.Server) -> None:
 
 
 def serve_api(settings: VigieSettings) -> None:
-    """Run the REST role until SIGTERM or SIGINT."""
-    run_role("api", settings, _api)
+    """Run `vigie api` until SIGTERM or SIGINT."""
+    run_role("api", settings, _serve)

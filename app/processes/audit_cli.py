@@ -1,7 +1,7 @@
-"""`vigie audit …`: verify the log, print its heads, export it. Reads options and prints; no more.
+"""Provides `vigie audit …`: verifies the audit log, prints its heads and exports it.
 
-Connects past the API, as the settings say (`VIGIE_DATABASE__URL`) or to the stack on a data directory: who
-may do that needs no key of the API, nor one that secrets are sealed with.
+It connects to the database directly, by the settings (`VIGIE_DATABASE__URL`) or the data directory. No API
+key or encryption key is needed.
 """
 
 import asyncio
@@ -21,19 +21,16 @@ from app.audit.verification import read_entries, read_heads, verify_log
 from app.platform.config.settings import DatabaseSettings, read_database_settings
 from app.standalone.command_connection import connect_for_command
 from app.standalone.secret_rotation import find_installation_database
+from app.standalone.secrets_cli import DataDir
 from app.standalone.service_accounts import StandaloneError
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="The audit log: verify it, keep its heads, export it.",
+    help="The audit log: verify it, print its heads, export it.",
 )
-Organisation = Annotated[UUID | None, typer.Option(help="Of this organisation alone")]
-Out = Annotated[Path | None, typer.Option(help="Write to this file; else it is printed")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Data directory of `vigie up`; by default what the settings name, else .vigie"),
-]
+Organisation = Annotated[UUID | None, typer.Option(help="Only this organisation")]
+Out = Annotated[Path | None, typer.Option(help="Write to this file instead of standard output")]
 _SHOWN = 20
 _CANNOT = 2
 _FAULTS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, StandaloneError)
@@ -41,16 +38,16 @@ _FAULTS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, S
 
 @asynccontextmanager
 async def open_log_snapshot(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that sees the whole log as it is now, whatever is written meanwhile.
+    """Open a connection with a consistent snapshot of the whole log.
 
     Raises:
-        EmbeddedError: The database cannot be reached.
+        StandaloneError: The database cannot be reached.
     """
     async with (
         connect_for_command(settings, application="vigie-audit") as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        # A long log is read for longer than a transaction may be idle, a slow terminal in between.
+        # Reading a long log to a slow terminal takes longer than a transaction may be idle.
         await connection.execute("SET LOCAL vigie.reach = 'all'")
         await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         await connection.execute("SET LOCAL enable_sort = off")
@@ -64,43 +61,43 @@ def verify_command(
     data_dir: DataDir = None,
     heads: Annotated[
         Path | None,
-        typer.Option(help="Heads that were kept: a file of `vigie audit heads`, or the program's log"),
+        typer.Option(help="Heads stored elsewhere: a file of `vigie audit heads`, or the log of `maintain`"),
     ] = None,
     export: Annotated[
         Path | None, typer.Option(help="Verify this exported file; no database is needed")
     ] = None,
 ) -> None:
-    """Say whether any entry was altered, removed, reordered or inserted.
+    """Verify that no entry was altered, removed, reordered or inserted.
 
     Exit code 1: something is wrong; 2: nothing could be verified.
     """
     try:
-        kept = [] if heads is None else list(_kept(heads, organisation))
-        verifier = ChainVerifier(kept, partial=export is not None)
+        stored_heads = [] if heads is None else list(_read_stored_heads(heads, organisation))
+        verifier = ChainVerifier(stored_heads, partial=export is not None)
         if export is None:
             wrong = asyncio.run(_verify_database(verifier, organisation, data_dir))
         else:
             with export.open(encoding="utf-8") as lines:
                 wrong = _show(files.verify_export(lines, verifier, organisation))
     except _FAULTS as error:
-        _give_up(error)
+        _fail(error)
     if not verifier.entries and not wrong:
         where = f"organisation {organisation}" if organisation is not None else "any organisation"
         source = "the database" if export is None else str(export)
-        _give_up(ValueError(f"there is no log of {where} in {source}: nothing was verified"))
+        _fail(ValueError(f"there is no log of {where} in {source}: nothing was verified"))
     logs = len(verifier.heads)
-    typer.echo(f"{verifier.entries} entries of {logs} organisations, {len(kept)} heads kept elsewhere")
+    typer.echo(
+        f"{verifier.entries} entries of {logs} organisations, {len(stored_heads)} heads stored elsewhere"
+    )
     typer.echo("nothing is wrong" if not wrong else f"{wrong} findings")
-    if not kept:
-        typer.echo(
-            "without heads that were kept elsewhere (--heads), a log rewritten as a whole is not found"
-        )
+    if not stored_heads:
+        typer.echo("without heads stored elsewhere (--heads), a completely rewritten log is not detected")
     raise typer.Exit(1 if wrong else 0)
 
 
 @app.command("heads")
 def heads_command(*, organisation: Organisation = None, out: Out = None, data_dir: DataDir = None) -> None:
-    """Print where each organisation's log has come to, a line each: keep them away from the database."""
+    """Print the head of each organisation's log, one per line. Store them outside the database."""
 
     async def lines() -> AsyncIterator[str]:
         async with open_log_snapshot(_database(data_dir)) as connection:
@@ -112,7 +109,7 @@ def heads_command(*, organisation: Organisation = None, out: Out = None, data_di
 
 @app.command("export")
 def export_command(*, organisation: Organisation = None, out: Out = None, data_dir: DataDir = None) -> None:
-    """Print the log as NDJSON, with all that is needed to verify it somewhere else."""
+    """Print the log as NDJSON, with all data for verification elsewhere."""
     _write(_exported(organisation, data_dir), out)
 
 
@@ -133,7 +130,7 @@ async def _exported(organisation: UUID | None, data_dir: Path | None) -> AsyncIt
             yield files.format_end_line(heads[current], entries)
 
 
-def _kept(path: Path, organisation: UUID | None) -> Iterator[ChainHead]:
+def _read_stored_heads(path: Path, organisation: UUID | None) -> Iterator[ChainHead]:
     with path.open(encoding="utf-8") as lines:
         found = files.parse_heads(lines)
     if not found:
@@ -145,7 +142,7 @@ async def _verify_database(verifier: ChainVerifier, organisation: UUID | None, d
     def progress(entries: int) -> None:
         typer.echo(f"{entries} entries …", err=True)
 
-    shown = _Shown()
+    shown = _FindingPrinter()
     async with open_log_snapshot(_database(data_dir)) as connection:
         async for finding in verify_log(connection, verifier, organisation, progress):
             shown.add(finding)
@@ -153,30 +150,30 @@ async def _verify_database(verifier: ChainVerifier, organisation: UUID | None, d
 
 
 def _show(findings: Iterable[ChainFinding]) -> int:
-    shown = _Shown()
+    shown = _FindingPrinter()
     for finding in findings:
         shown.add(finding)
     return shown.end()
 
 
-class _Shown:
-    """Prints findings, of each organisation the first ones: one that is inserted moves all that follow."""
+class _FindingPrinter:
+    """Prints the first findings of each organisation, since an inserted entry shifts all later ones."""
 
     def __init__(self) -> None:
         self._count: Counter[UUID] = Counter()
 
     def add(self, finding: ChainFinding) -> None:
-        """Print one, or count it."""
-        whose, position, code, detail = finding
-        self._count[whose] += 1
-        if self._count[whose] <= _SHOWN:
-            typer.echo(f"{code}: organisation {whose}, position {position}: {detail}")
+        """Print or only count a finding."""
+        organisation_id, position, code, detail = finding
+        self._count[organisation_id] += 1
+        if self._count[organisation_id] <= _SHOWN:
+            typer.echo(f"{code}: organisation {organisation_id}, position {position}: {detail}")
 
     def end(self) -> int:
-        """Say how many were not printed; gives how many there were."""
-        for whose, count in self._count.items():
+        """Print how many findings were not shown; returns the total."""
+        for organisation_id, count in self._count.items():
             if count > _SHOWN:
-                typer.echo(f"organisation {whose}: {count - _SHOWN} more findings")
+                typer.echo(f"organisation {organisation_id}: {count - _SHOWN} more findings")
         return self._count.total()
 
 
@@ -193,14 +190,14 @@ def _write(lines: AsyncIterator[str], out: Path | None) -> None:
     try:
         asyncio.run(write())
     except _FAULTS as error:
-        _give_up(error)
+        _fail(error)
 
 
 def _database(data_dir: Path | None) -> DatabaseSettings:
-    """Where the log is (EmbeddedError where that is a stack that does not run)."""
+    """Return the database with the log (StandaloneError if it is of a stack that does not run)."""
     return find_installation_database(data_dir, read_database_settings())
 
 
-def _give_up(error: Exception) -> None:
+def _fail(error: Exception) -> None:
     typer.echo(f"vigie audit: {str(error) or type(error).__name__}", err=True)
     raise typer.Exit(_CANNOT)

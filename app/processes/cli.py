@@ -1,4 +1,4 @@
-"""The command `vigie`: one role, one tool, or the whole embedded stack."""
+"""Defines the command `vigie`: one process, one tool, or the whole stack."""
 
 import signal
 import sys
@@ -20,12 +20,12 @@ app = typer.Typer(
 )
 
 app.add_typer(secrets_app, name="secrets")
-# Of misspelt settings: roles in their log, and `doctor` among its findings.
+# These report misspelt settings themselves: in their log, or among the findings of `doctor`.
 _WARNING_THEMSELVES = frozenset({"api", "ingest", "deliver", "maintain", "migrate", "doctor"})
-_DataDir = Annotated[Path, typer.Option(help="Where the stack keeps everything")]
+_DataDir = Annotated[Path, typer.Option(help="Data directory of the stack")]
 
-# Imports stand inside the commands: `vigie doctor` must work where a part of the program cannot be loaded,
-# and a role should not wait for the modules of the others.
+# Imports are inside the commands: `vigie doctor` must work if a part of the program cannot be imported, and
+# a process should not import the modules of others.
 
 
 @app.command()
@@ -34,7 +34,7 @@ def up(
     data_dir: _DataDir = Path(".vigie"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one")] = 8000,
     roles: Annotated[
-        str, typer.Option(help="Which roles to run, with commas")
+        str, typer.Option(help="Processes to run, separated by commas")
     ] = "api,ingest,deliver,maintain",
     demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Start the demo city")] = True,
     services: Annotated[
@@ -44,7 +44,7 @@ def up(
         ),
     ] = True,
 ) -> None:
-    """Run the embedded stack: private PostgreSQL and Mosquitto, migrations, roles, demo."""
+    """Run the whole stack: private PostgreSQL and Mosquitto, migrations, processes, demo."""
     from app.standalone.up_command import StackOptions, run_stack  # noqa: PLC0415
 
     names = tuple(role.strip() for role in roles.split(",") if role.strip())
@@ -54,18 +54,18 @@ def up(
 
 @app.command()
 def api() -> None:
-    """Run the REST role."""
+    """Run the REST process."""
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
     settings = load_admitted_settings("api")
-    from app.processes.api_server import serve_api  # noqa: PLC0415 (a refusal need not wait for it)
+    from app.processes.api_server import serve_api  # noqa: PLC0415 (a slow import, needed only after the checks)
 
     serve_api(settings)
 
 
 @app.command()
 def ingest() -> None:
-    """Run the ingest role: drains the broker into the database. A second one stands by."""
+    """Run the ingest process, which drains the broker into the database. A second one stands by."""
     from app.ingest.consumer import run_ingest as work  # noqa: PLC0415
     from app.ingest.consumer import tune_garbage_collector  # noqa: PLC0415
     from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
@@ -77,7 +77,7 @@ def ingest() -> None:
 
 @app.command()
 def deliver() -> None:
-    """Run the delivery role: signed webhooks, channels, invitations."""
+    """Run the delivery process: signed webhooks, channels, invitations."""
     from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
     from app.processes.deliver import run_deliver as work  # noqa: PLC0415
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
@@ -87,7 +87,7 @@ def deliver() -> None:
 
 @app.command()
 def maintain() -> None:
-    """Run the maintenance role: gauges, broker accounts, clean-up."""
+    """Run the maintenance process: timers, roll-ups, retention, broker accounts, clean-up."""
     from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
     from app.processes.maintain import run_maintain as work  # noqa: PLC0415
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
@@ -96,8 +96,8 @@ def maintain() -> None:
 
 
 @app.command()
-def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to")] = "head") -> None:
-    """Bring the database to the newest schema."""
+def migrate(revision: Annotated[str, typer.Argument(help="Target revision of the schema")] = "head") -> None:
+    """Upgrade the database to the newest schema."""
     from app.platform.db.schema_upgrade import upgrade  # noqa: PLC0415
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
@@ -107,7 +107,7 @@ def migrate(revision: Annotated[str, typer.Argument(help="The schema to go up to
 
 @app.command()
 def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
-    """Say what is missing on this machine, and the command that mends it."""
+    """List what is missing on this machine, and the commands that fix it."""
     from app.standalone.doctor import (  # noqa: PLC0415
         check_mail_server,
         check_security,
@@ -161,7 +161,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Take what stands before a command, and warn of misspelt settings."""
+    """Handle options before a command, and warn of misspelt settings."""
     if context.invoked_subcommand not in _WARNING_THEMSELVES:
         from app.standalone.startup_checks import print_unknown_settings  # noqa: PLC0415
 
@@ -184,9 +184,9 @@ def _add_audit() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    # Until a role has its own handler there is nothing to drain: a stop is no failure.
+    # Before a process has its own handler there is nothing to drain, so a stop is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # The simulators' imports are worth half a second: only for those who ask for them, or for help.
+    # The simulators take half a second to import: only for their commands and for help.
     if "simulate" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
         _add_simulators()
     if "audit" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):

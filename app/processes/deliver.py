@@ -1,4 +1,4 @@
-"""The deliver role: what is sent to clients, and the mails of invitations."""
+"""Runs the delivery process: the dispatcher of notifications, and the mails of invitations."""
 
 import asyncio
 
@@ -9,19 +9,19 @@ from app.platform.runtime.stored_settings import InstallationSettings, stop_task
 from app.platform.secrets.sealing import SecretSealer
 
 
-async def run_deliver(role: ProcessContext) -> None:
-    """The work of `vigie deliver`, until it is to end."""
-    role.state = "delivering"
-    sealer = SecretSealer.of(role.settings.encryption)
-    installation = await InstallationSettings.of(role.settings, sealer, role.database)
-    beside = (
-        asyncio.create_task(installation.follow(role.database, role.stop), name="settings"),
+async def run_deliver(process: ProcessContext) -> None:
+    """Run `vigie deliver` until a stop request."""
+    process.state = "delivering"
+    sealer = SecretSealer.of(process.settings.encryption)
+    installation = await InstallationSettings.of(process.settings, sealer, process.database)
+    background = (
+        asyncio.create_task(installation.follow(process.database, process.stop), name="settings"),
         asyncio.create_task(
-            run_invitation_mailer(role.database, installation, sealer, role.stop), name="invitations"
+            run_invitation_mailer(process.database, installation, sealer, process.stop), name="invitations"
         ),
     )
     try:
-        await dispatcher.run_dispatcher(role.settings, role.database, role.stop, installation)
+        await dispatcher.run_dispatcher(process.settings, process.database, process.stop, installation)
     finally:
-        role.stop.set()
-        await stop_tasks(beside)
+        process.stop.set()
+        await stop_tasks(background)

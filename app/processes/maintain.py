@@ -1,14 +1,13 @@
-"""The maintain role: what has to be done now and then, and by one process only.
+"""Runs the maintenance process: the periodic jobs that only one process may do.
 
-It does to alerts what time does to them (silences end, nobody acknowledges), repeats to Alertmanager what
-fires, shows how many fire, keeps the broker's accounts in step with the database, watches what the broker
-drops, judges rules on indices when periods are over, makes incidents of what boxes heard, tries rules on
-stored samples, summarises hours and days, removes what sites keep no longer and what is to be erased, and
-what is no longer needed: the samples of deleted boxes, old deliveries and outbox entries, answers that are
-kept no longer, sign-ins and invitations that have ended, people who belong nowhere, heartbeats of processes
-that are gone. What doors have counted of refusals it sums up by day; of people's requests it tells those that
-are overdue. Secrets it seals under the newest key. The heads of audit logs it writes to its own log, for
-whoever keeps that elsewhere.
+- alerts: timers of silences and escalations, repeats to Alertmanager, gauges
+- broker: its accounts, configurations for boxes, monitoring of dropped messages
+- data: roll-ups, incidents, rules on indices, back-tests, retention, erasure
+- clean-up: deleted boxes, quarantine, old deliveries, outbox entries, sessions, invitations, heartbeats
+- notices: quotas, overdue privacy requests, heads of the audit log (in the log of the process)
+- secrets: re-encryption with the newest key
+
+An advisory lock selects the process; others stand by.
 """
 
 import time
@@ -60,20 +59,20 @@ from app.timeseries.rollups.worker import RollupWorker
 
 _log = get_logger(__name__)
 _TICK_S = 1.0
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _SLICE = 50_000
 _BOXES: Final = 20
-# How long boxes are removed before others have their turn: alerts are to be raised, silences to end.
+# Time limit of box removal per tick (s), so that alert timers are not delayed.
 _PURGE_S: Final = 1.0
-# However much is dropped, its operators are told once a minute.
-_ANNOUNCE_EVERY_S: Final = 60.0
+# Operators are notified of dropped messages at most once a minute.
+_NOTIFY_EVERY_S: Final = 60.0
 
 
 @dataclass(slots=True)
 class _Job:
-    """Something done every so often. `due` counts down in ticks.
+    """A periodic job. `due` counts down in ticks.
 
-    What leaves some of its work for the next tick, so that the others have their turn, says so (True).
+    A job that returns True has more work for the next tick, so that other jobs can run first.
     """
 
     name: str
@@ -87,7 +86,7 @@ SELECT count(*) AS firing, count(*) FILTER (WHERE suppressed -> 'silences' <> '[
     count(*) FILTER (WHERE suppressed -> 'inhibited_by' <> '[]') AS inhibition
 FROM alerts WHERE state = 'firing' AND NOT dry_run
 """
-# What is held back waits for as long as it is muted, and is no delay.
+# Muted events are held back on purpose, and do not count as a delay.
 _GROUPS: Final = """
 SELECT count(*) AS groups, coalesce(extract(epoch FROM now() - min((
     SELECT min(e.created_at) FROM group_events e WHERE e.group_id = g.id AND NOT e.held
@@ -96,7 +95,7 @@ FROM delivery_groups g WHERE g.due_at IS NOT NULL AND NOT g.held
 """
 
 
-async def _show_counts(_: ProcessContext, connection: asyncpg.Connection) -> None:
+async def _update_gauges(_: ProcessContext, connection: asyncpg.Connection) -> None:
     (alerts,) = await connection.fetch(_FIRING)
     ALERTS_FIRING.set(alerts["firing"])
     for by in ("silence", "inhibition"):
@@ -110,16 +109,16 @@ async def _show_counts(_: ProcessContext, connection: asyncpg.Connection) -> Non
         ENDPOINTS_TROUBLED.labels(state).set(number)
 
 
-async def _keep_accounts(role: ProcessContext, _: asyncpg.Connection) -> None:
-    await sync_password_file(role.database, role.settings.broker, only_if_stale=True)
+async def _sync_broker_accounts(process: ProcessContext, _: asyncpg.Connection) -> None:
+    await sync_password_file(process.database, process.settings.broker, only_if_stale=True)
 
 
-async def _publish_configs(role: ProcessContext, _: asyncpg.Connection) -> None:
-    await publish_due_configs(role.database, role.settings.broker)
+async def _publish_configs(process: ProcessContext, _: asyncpg.Connection) -> None:
+    await publish_due_configs(process.database, process.settings.broker)
 
 
 async def _purge_boxes(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-    """Remove deleted boxes and their samples. Returns whether more are left than there was time for."""
+    """Remove deleted boxes and their samples within a time limit; returns whether some are left."""
     until = time.monotonic() + _PURGE_S
     keys = await connection.fetch(
         "SELECT key FROM boxes WHERE deleted_at < now() - interval '1 minute' ORDER BY deleted_at LIMIT $1",
@@ -139,7 +138,7 @@ async def _purge_boxes(_: ProcessContext, connection: asyncpg.Connection) -> boo
 
 
 async def _remove_samples(connection: asyncpg.Connection, key: int) -> bool:
-    """Remove a slice of a box's samples: no lock is held for long. Returns whether it was a full one."""
+    """Delete a slice of samples of a box, to hold locks briefly; returns whether the slice was full."""
     tag = await connection.execute(
         "DELETE FROM samples WHERE box_key = $1 AND time IN "
         "(SELECT time FROM samples WHERE box_key = $1 ORDER BY time LIMIT $2)",
@@ -149,26 +148,26 @@ async def _remove_samples(connection: asyncpg.Connection, key: int) -> bool:
     return int(tag.rpartition(" ")[2]) == _SLICE
 
 
-async def _purge_quarantine(role: ProcessContext, connection: asyncpg.Connection) -> None:
-    removed = await purge_quarantine(connection, keep_days=role.settings.quarantine.keep_days)
+async def _purge_quarantine(process: ProcessContext, connection: asyncpg.Connection) -> None:
+    removed = await purge_quarantine(connection, keep_days=process.settings.quarantine.keep_days)
     if removed:
         _log.info("quarantine_purged", entries=removed)
 
 
-async def _forget_deliveries(role: ProcessContext, connection: asyncpg.Connection) -> None:
-    await delete_old_deliveries(connection, keep_days=role.settings.webhooks.keep_days)
+async def _delete_old_deliveries(process: ProcessContext, connection: asyncpg.Connection) -> None:
+    await delete_old_deliveries(connection, keep_days=process.settings.webhooks.keep_days)
 
 
-async def _forget_people(role: ProcessContext, connection: asyncpg.Connection) -> None:
-    await purge_people_data(connection, role.settings.sessions)
+async def _delete_old_people_data(process: ProcessContext, connection: asyncpg.Connection) -> None:
+    await purge_people_data(connection, process.settings.sessions)
 
 
-async def _look_after_requests(role: ProcessContext, connection: asyncpg.Connection) -> None:
-    await process_overdue_requests(connection, role.settings.rights)
+async def _process_overdue_requests(process: ProcessContext, connection: asyncpg.Connection) -> None:
+    await process_overdue_requests(connection, process.settings.rights)
 
 
-async def _prune(role: ProcessContext, connection: asyncpg.Connection) -> None:
-    await prune_outbox(connection, keep_days=role.settings.webhooks.keep_events_days)
+async def _prune(process: ProcessContext, connection: asyncpg.Connection) -> None:
+    await prune_outbox(connection, keep_days=process.settings.webhooks.keep_events_days)
     await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
     await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
     await idempotency_keys.delete_expired_keys(connection)
@@ -176,74 +175,74 @@ async def _prune(role: ProcessContext, connection: asyncpg.Connection) -> None:
     await fold_refusal_counts(connection, datetime.now(UTC))
 
 
-async def _tell_quotas(role: ProcessContext, connection: asyncpg.Connection) -> None:
-    await notify_quota_usage(connection, role.settings.quotas, datetime.now(UTC))
+async def _notify_quotas(process: ProcessContext, connection: asyncpg.Connection) -> None:
+    await notify_quota_usage(connection, process.settings.quotas, datetime.now(UTC))
 
 
-class _Warden:
-    """Tells others what the watch of the broker finds: the operators' endpoints, and `/readyz`.
+class _BrokerDropReporter:
+    """Reports messages that the broker dropped, to the operators' endpoints and `/readyz`.
 
-    The watch itself goes on while the database is away, which is when a broker's queues fill.
+    The monitor itself also runs while the database is unavailable, which is when the broker's queues fill.
     """
 
-    def __init__(self, watch: BrokerDropMonitor) -> None:
-        self.watch = watch
-        self._announced = -_ANNOUNCE_EVERY_S
+    def __init__(self, monitor: BrokerDropMonitor) -> None:
+        self.monitor = monitor
+        self._notified_at = -_NOTIFY_EVERY_S
 
-    async def tell(self, _: ProcessContext, connection: asyncpg.Connection) -> None:
-        """Announce what was dropped, and say in a heartbeat how the broker does."""
-        watch = self.watch
-        if not watch.running:
-            watch.start(await read_last_dropped(connection))
-        dropped, started_at = watch.unannounced, watch.counters.started_at
-        if dropped and started_at and time.monotonic() - self._announced >= _ANNOUNCE_EVERY_S:
-            total = watch.counters.total
+    async def report(self, _: ProcessContext, connection: asyncpg.Connection) -> None:
+        """Notify operators of dropped messages, and write the state of the broker to a heartbeat."""
+        monitor = self.monitor
+        if not monitor.running:
+            monitor.start(await read_last_dropped(connection))
+        dropped, started_at = monitor.unannounced, monitor.tally.started_at
+        if dropped and started_at and time.monotonic() - self._notified_at >= _NOTIFY_EVERY_S:
+            total = monitor.tally.total
             now = datetime.now(UTC)
             if await notify_dropped_messages(
                 connection, dropped=dropped, total=total, started_at=started_at, now=now
             ):
-                watch.unannounced -= dropped
-                self._announced = time.monotonic()
-        recent = watch.recent()
-        word = f"dropped {recent} messages in the last {RECENT_S / 60:g} minutes" if recent else ""
-        await write_heartbeat(connection, BROKER_MONITOR, word)
+                monitor.unannounced -= dropped
+                self._notified_at = time.monotonic()
+        recent = monitor.recent()
+        message = f"dropped {recent} messages in the last {RECENT_S / 60:g} minutes" if recent else ""
+        await write_heartbeat(connection, BROKER_MONITOR, message)
 
 
-class _Repeater:
-    """Repeats to Alertmanager what fires, with links to where clients reach the API now."""
+class _AlertmanagerRepeater:
+    """Repeats firing alerts to Alertmanager, with links to the current public address."""
 
     def __init__(self, installation: InstallationSettings) -> None:
         self._installation = installation
 
-    async def tell(self, role: ProcessContext, connection: asyncpg.Connection) -> None:
-        """Make the repeats that are due."""
-        await self._installation.refresh(role.database)
-        await repeat_alerts(connection, role.settings.webhooks, self._installation.base_url)
+    async def repeat(self, process: ProcessContext, connection: asyncpg.Connection) -> None:
+        """Send the repeats that are due."""
+        await self._installation.refresh(process.database)
+        await repeat_alerts(connection, process.settings.webhooks, self._installation.base_url)
 
 
 def _jobs(
-    warden: _Warden,
+    drop_reporter: _BrokerDropReporter,
     *,
     backtests: BacktestWorker,
     indices: IndicatorRuleWorker,
     incidents: IncidentWorker,
     resealer: SecretResealer,
-    repeater: _Repeater,
+    repeater: _AlertmanagerRepeater,
 ) -> list[_Job]:
-    sweeper = AlertTimerRunner()
+    alert_timers = AlertTimerRunner()
 
-    async def seal_anew(_: ProcessContext, connection: asyncpg.Connection) -> None:
+    async def reseal_secrets(_: ProcessContext, connection: asyncpg.Connection) -> None:
         await delete_expired_secrets(connection)
         await resealer.reseal_due(connection)
 
-    async def sweep_alerts(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await sweeper.turn(connection)
+    async def process_alert_timers(_: ProcessContext, connection: asyncpg.Connection) -> None:
+        await alert_timers.turn(connection)
 
-    async def try_rules(role: ProcessContext, connection: asyncpg.Connection) -> None:
-        await backtests.tick(role.database, connection)
+    async def run_backtests(process: ProcessContext, connection: asyncpg.Connection) -> None:
+        await backtests.tick(process.database, connection)
 
-    async def judge_indices(role: ProcessContext, connection: asyncpg.Connection) -> None:
-        await indices.tick(role.database, connection)
+    async def evaluate_indices(process: ProcessContext, connection: asyncpg.Connection) -> None:
+        await indices.tick(process.database, connection)
 
     rollups = RollupWorker()
 
@@ -255,71 +254,74 @@ def _jobs(
 
     retention = RetentionWorker()
 
-    async def remove_old(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await retention.run_once(connection)
+    async def remove_expired(_: ProcessContext, connection: asyncpg.Connection) -> bool:
+        return await retention.turn(connection)
 
     erasures = ErasureWorker()
 
     async def erase(_: ProcessContext, connection: asyncpg.Connection) -> bool:
         return await erasures.run_once(connection)
 
-    witness = HeadLogger()
+    head_logger = HeadLogger()
 
-    async def tell_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await witness.tell(connection)
+    async def log_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
+        await head_logger.tell(connection)
 
     return [
-        _Job("broker", 1.0, warden.tell),
-        _Job("alerts", 2.0, sweep_alerts),
-        _Job("repeats", 30.0, repeater.tell),
-        _Job("counts", 2.0, _show_counts),
-        _Job("accounts", 60.0, _keep_accounts),
+        _Job("broker", 1.0, drop_reporter.report),
+        _Job("alerts", 2.0, process_alert_timers),
+        _Job("repeats", 30.0, repeater.repeat),
+        _Job("counts", 2.0, _update_gauges),
+        _Job("accounts", 60.0, _sync_broker_accounts),
         _Job("configs", 5.0, _publish_configs),
-        _Job("backtests", 1.0, try_rules),
-        _Job("indices", 5.0, judge_indices),
+        _Job("backtests", 1.0, run_backtests),
+        _Job("indices", 5.0, evaluate_indices),
         _Job("incidents", 1.0, incidents.tick),
-        _Job("quotas", 5.0, _tell_quotas),
+        _Job("quotas", 5.0, _notify_quotas),
         _Job("rollups", 5.0, roll_up),
         _Job("rollup-figures", 15.0, show_rollups),
         _Job("erasures", 2.0, erase),
-        _Job("retention", 60.0, remove_old),
+        _Job("retention", 60.0, remove_expired),
         _Job("purge", 30.0, _purge_boxes),
         _Job("prune", 300.0, _prune),
         _Job("quarantine", 300.0, _purge_quarantine),
-        _Job("secrets", 60.0, seal_anew),
-        _Job("deliveries", 300.0, _forget_deliveries),
-        _Job("people", 300.0, _forget_people),
-        _Job("rights", 30.0, _look_after_requests),
-        _Job("audit", 3600.0, tell_heads),
+        _Job("secrets", 60.0, reseal_secrets),
+        _Job("deliveries", 300.0, _delete_old_deliveries),
+        _Job("people", 300.0, _delete_old_people_data),
+        _Job("rights", 30.0, _process_overdue_requests),
+        _Job("audit", 3600.0, log_heads),
     ]
 
 
-async def _hold_and_work(
-    role: ProcessContext, warden: _Warden, resealer: SecretResealer, repeater: _Repeater
+async def _run_with_lock(
+    process: ProcessContext,
+    drop_reporter: _BrokerDropReporter,
+    resealer: SecretResealer,
+    repeater: _AlertmanagerRepeater,
 ) -> None:
-    connection = await role.database.connect()
+    connection = await process.database.connect()
     backtests, indices = BacktestWorker(), IndicatorRuleWorker()
-    incidents = IncidentWorker(role.settings.incidents)
+    incidents = IncidentWorker(process.settings.incidents)
     jobs = _jobs(
-        warden,
+        drop_reporter,
         backtests=backtests,
         indices=indices,
         incidents=incidents,
         resealer=resealer,
         repeater=repeater,
     )
-    held = False
+    has_lock = False
     try:
-        while not role.stop.is_set():
-            # Kept until the connection ends: otherwise two maintainers would take turns, and do all twice.
-            held = held or await connection.fetchval("SELECT pg_try_advisory_lock($1)", MAINTAINER)
-            role.state = "working" if held else "standby"
-            if held:
-                await _work(role, connection, jobs)
+        while not process.stop.is_set():
+            # Held until the connection ends: otherwise two processes would alternate and do all work twice.
+            has_lock = has_lock or await connection.fetchval("SELECT pg_try_advisory_lock($1)", MAINTAINER)
+            process.state = "working" if has_lock else "standby"
+            if has_lock:
+                await _run_due_jobs(process, connection, jobs)
             else:
-                # Another one watches by now: two would count everything twice.
-                await warden.watch.stop()
-            await role.pause(_TICK_S)
+                # Another process monitors the broker now: two would count everything twice.
+                await drop_reporter.monitor.stop()
+            await process.pause(_TICK_S)
     finally:
         await incidents.stop()
         await indices.stop()
@@ -327,34 +329,37 @@ async def _hold_and_work(
         connection.terminate()
 
 
-async def _work(role: ProcessContext, connection: asyncpg.Connection, jobs: list[_Job]) -> None:
+async def _run_due_jobs(process: ProcessContext, connection: asyncpg.Connection, jobs: list[_Job]) -> None:
     for job in jobs:
         job.due -= _TICK_S
         if job.due > 0:
             continue
         job.due = job.every_s
         try:
-            if await job.work(role, connection):
+            if await job.work(process, connection):
                 job.due = 0.0
         except DATABASE_ERRORS as error:
-            # A job that fails (a file that cannot be written, say) must not keep the others from their turn.
+            # A failing job, for example with a read-only file, must not block the others.
             _log.warning("maintenance_failed", job=job.name, error=repr(error))
-            # After a time-out or a broken stream nobody knows in which state the connection is.
-            await connection.fetchval("SELECT 1", timeout=_PATIENCE_S)
+            # After a timeout or a broken stream the state of the connection is unknown: check it.
+            await connection.fetchval("SELECT 1", timeout=_TIMEOUT_S)
 
 
-async def run_maintain(role: ProcessContext) -> None:
-    """The work of `vigie maintain`."""
-    warden = _Warden(BrokerDropMonitor(role.settings.broker))
-    sealer = SecretSealer.of(role.settings.encryption)
-    resealer, repeater = SecretResealer(sealer), _Repeater(InstallationSettings(role.settings, sealer))
+async def run_maintain(process: ProcessContext) -> None:
+    """Run `vigie maintain` until a stop request."""
+    drop_reporter = _BrokerDropReporter(BrokerDropMonitor(process.settings.broker))
+    sealer = SecretSealer.of(process.settings.encryption)
+    resealer, repeater = (
+        SecretResealer(sealer),
+        _AlertmanagerRepeater(InstallationSettings(process.settings, sealer)),
+    )
     try:
-        while not role.stop.is_set():
+        while not process.stop.is_set():
             try:
-                await _hold_and_work(role, warden, resealer, repeater)
+                await _run_with_lock(process, drop_reporter, resealer, repeater)
             except DATABASE_ERRORS as error:
-                role.state = f"{WAITING}: {type(error).__name__}"
+                process.state = f"{WAITING}: {type(error).__name__}"
                 _log.warning("maintenance_interrupted", error=repr(error))
-                await role.pause(2.0)
+                await process.pause(2.0)
     finally:
-        await warden.watch.stop()
+        await drop_reporter.monitor.stop()

@@ -1,4 +1,4 @@
-"""Lists all routers of the REST API, in the order in which routes are matched and documented."""
+"""Lists all routers of the REST API, in the order of matching and documentation."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The embedded stack: a private PostgreSQL and Mosquitto, and the supervisor of `vigie up`.
+"""Runs a whole stack on one machine: a private PostgreSQL and Mosquitto, and the supervisor of `vigie up`.
 
-Imports `app.platform` only: the roles are other processes, known here by name.
+It imports `app.platform` only. The processes that it starts are known by name.
 """

@@ -1,6 +1,7 @@
-"""One child process: started in a session of its own, logged to a file, stopped by a deadline.
+"""Starts, logs and stops one child process.
 
-Decides nothing about when: restarts and order are the supervisor's.
+A child runs in its own session, so that a terminal's Ctrl-C does not reach it. The supervisor decides when to
+start, stop and restart it.
 """
 
 import asyncio
@@ -13,26 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LOG_LIMIT = 10 * 2**20
-_LOGS_KEPT = 3
+_RETAINED_LOGS = 3
 _TAIL_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class StopStep:
-    """One stage of a stop: a signal, and how long to wait after it (seconds)."""
+    """One step of a stop: a signal, and the seconds to wait after it."""
 
     signal: signal.Signals
-    patience_s: float
+    timeout_s: float
 
 
 GENTLE_STOP = (StopStep(signal.SIGTERM, 6.0),)
 
 
 def rotate_log(log: Path, limit: int = _LOG_LIMIT) -> None:
-    """Move a log aside when it has grown past `limit` bytes; three old ones are kept."""
+    """Rotate a log of more than `limit` bytes; three old files are retained."""
     if not log.exists() or log.stat().st_size <= limit:
         return
-    for number in range(_LOGS_KEPT - 1, 0, -1):
+    for number in range(_RETAINED_LOGS - 1, 0, -1):
         older = log.with_name(f"{log.name}.{number}")
         if older.exists():
             older.replace(log.with_name(f"{log.name}.{number + 1}"))
@@ -40,7 +41,7 @@ def rotate_log(log: Path, limit: int = _LOG_LIMIT) -> None:
 
 
 def read_log_tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log; empty when there is none."""
+    """Return the last lines of a log; empty if there is none."""
     if not log.exists():
         return ""
     with log.open("rb") as file:
@@ -64,10 +65,16 @@ class ChildProcess:
         log: Path,
         folder: Path | None = None,
     ) -> "ChildProcess":
-        """Start `arguments` with exactly `environment`; both outputs are appended to `log`.
+        """Start a child process.
 
-        The session of its own keeps a terminal's Ctrl-C away from it: the supervisor alone decides the
-        order in which things stop.
+        The supervisor alone decides the order in which processes stop, so the child gets its own session:
+        Ctrl-C in a terminal does not reach it.
+
+        Args:
+            arguments: the command line.
+            environment: the complete environment.
+            log: the file to which standard output and standard error are appended.
+            folder: the working directory.
         """
         rotate_log(log)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -87,7 +94,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
     @property
@@ -96,24 +103,24 @@ class ChildProcess:
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Wait for the end; gives the exit status."""
+        """Wait for the end; returns the exit status."""
         return await self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal; nothing happens when the process has ended."""
+        """Send a signal; does nothing if the process has ended."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
     async def stop(self, steps: Sequence[StopStep] = GENTLE_STOP) -> int:
-        """Go through `steps` until the process has ended, then end what is left of its group by force."""
+        """Apply `steps` until the process has ended, then kill the rest of its process group."""
         if self._process.returncode is not None:
             return self._process.returncode
         for step in steps:
             self.send(step.signal)
-            # A stopped process (SIGSTOP) would not see the signal before it goes on.
+            # A suspended process (SIGSTOP) handles the signal only after it continues.
             self.send(signal.SIGCONT)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(step.patience_s):
+                async with asyncio.timeout(step.timeout_s):
                     await self._process.wait()
             if self._process.returncode is not None:
                 break
@@ -121,7 +128,7 @@ class ChildProcess:
         return await self._process.wait()
 
     def kill(self) -> None:
-        """End the process and all of its group at once; to be called at the latest right after its end."""
-        # The group outlives its leader as long as it has a member, so its number is not a stranger's yet.
+        """Kill the process and its group; to be called at the latest immediately after its end."""
+        # The group id is not reused while the group has a member, even after its leader has ended.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)

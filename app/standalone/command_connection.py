@@ -1,6 +1,7 @@
-"""A command's connection to the database; where there is none, at which address, and what to check.
+"""Connects a command to the database, and explains a failure without secrets.
 
-Owns those words. They never show a password, nor whatever else of an address could be a part of one.
+Messages name the host and port, but never show a password or other parts of the address that could contain
+one.
 """
 
 import os
@@ -19,7 +20,7 @@ from app.standalone.database_logins import CONNECTION_ERRORS
 from app.standalone.service_accounts import StandaloneError
 
 _PORT: Final = "5432"
-_PLACE: Final = re.compile(r"/.*|(\[[^\]]+\]|[^:\[\]]+):\d+")
+_HOST_AND_PORT: Final = re.compile(r"/.*|(\[[^\]]+\]|[^:\[\]]+):\d+")
 _UNNAMED: Final = "the address in VIGIE_DATABASE__URL"
 
 
@@ -27,19 +28,19 @@ _UNNAMED: Final = "the address in VIGIE_DATABASE__URL"
 async def connect_for_command(
     settings: DatabaseSettings, *, application: str, role: str | None = None
 ) -> AsyncIterator[asyncpg.Connection]:
-    """A connection as the settings say; the other arguments are those of `Database`.
+    """Connect as the settings say; the other arguments are those of `Database`.
 
     Raises:
-        EmbeddedError: There is none to be had.
+        StandaloneError: The database cannot be reached.
     """
     try:
         database = Database(settings, application=application, role=role)
         connection = await database.connect()
     except (*CONNECTION_ERRORS, SQLAlchemyError) as error:
         raise StandaloneError(
-            f"the database at {format_host_port(settings.url)} cannot be reached: {_reason(error)}. Check "
-            f"that "
-            "PostgreSQL runs there, and that VIGIE_DATABASE__URL (or --data-dir) names it, with its account"
+            f"the database at {format_host_port(settings.url)} cannot be reached: {_reason(error)}. "
+            "Check that PostgreSQL runs there, and that VIGIE_DATABASE__URL (or --data-dir) names it, "
+            "with its account"
         ) from None
     try:
         yield connection
@@ -49,31 +50,31 @@ async def connect_for_command(
 
 
 def format_host_port(url: str) -> str:
-    """The `host:port` of an address; of several all of them."""
+    """Return the `host:port` of a database address, or of all its hosts."""
     parts = urlsplit(url)
-    # A password with a `/`, `?` or `#` that was not written as %2F and so on: its rest is no host.
+    # A password with an unescaped `/`, `?` or `#`: the text after it is not a host.
     if "@" in parts.path + parts.query + parts.fragment:
         return _UNNAMED
     query = parse_qs(parts.query)
     hosts = parts.netloc.rpartition("@")[2] or query.get("host", [os.environ.get("PGHOST", "")])[-1]
     port = query.get("port", [os.environ.get("PGPORT", _PORT)])[-1]
-    places = [_with_port(host, port) for host in hosts.split(",")]
-    # In `postgresql://user:password`, where the host was forgotten, the password stands for the port.
-    return ", ".join(places) if all(map(_PLACE.fullmatch, places)) else _UNNAMED
+    addresses = [_with_port(host, port) for host in hosts.split(",")]
+    # In `postgresql://user:password`, without a host, the password would be read as the port.
+    return ", ".join(addresses) if all(map(_HOST_AND_PORT.fullmatch, addresses)) else _UNNAMED
 
 
 def _with_port(host: str, port: str) -> str:
-    # In `[::1]:5432` the colons before the bracket are the host's own; a socket is a folder.
+    # In `[::1]:5432` the colons before the bracket belong to the host; a socket is a folder.
     return host if ":" in host.rpartition("]")[2] or host.startswith("/") else f"{host}:{port}"
 
 
 def _reason(error: BaseException) -> str:
-    """What was wrong, without the error's own text where the address could be in there."""
+    """Return the cause of an error, without its text if that could contain the address."""
     if isinstance(error, ConnectionError) and error.errno is not None:
         return os.strerror(error.errno)
     if isinstance(error, TimeoutError):
         return "it does not answer"
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    # A port that is no number, above all: the text of it quotes the address.
+    # For example an invalid port, whose error text quotes the address.
     return "the address is not well-formed" if isinstance(error, ValueError) else type(error).__name__

@@ -1,21 +1,19 @@
-"""The data directory: what lies where, whose it is, and that only one supervisor works in it.
+"""Manages the data directory of `vigie up`: its files, its owner and its lock.
 
     .vigie/
-      instance        what this stack is called among others (random)
-      lock            held while a supervisor runs; its process number is inside
+      instance        random id of this stack
+      lock            locked while a supervisor runs; contains its process id
       secrets.json    passwords and the administrator's key (0600)
-      encryption-keys what of it the roles seal with (0600)
-      run.json        for others, while the stack is ready (0600)
+      encryption-keys the encryption keys for the processes (0600)
+      run.json        addresses and credentials of the running stack (0600); exists only while it is ready
       logs/           one file per child
-      services/       PostgreSQL and Mosquitto; where their accounts cannot reach it (a clone under root's
-                      home), a link to /var/lib/vigie/<instance>
+      services/       PostgreSQL and Mosquitto; a link to /var/lib/vigie/<instance> if their accounts cannot
+                      reach it (a clone in root's home)
 
-Prometheus' files of all roles are elsewhere, in memory: /dev/shm/vigie-metrics-…, cleared at each start and
-removed at each stop. Figures must not need room on the disk that they tell of.
+The Prometheus files of all processes are in memory: /dev/shm/vigie-metrics-…, cleared at each start and
+removed at each stop. Metrics about a full disk must not need space on it.
 
-No permission of a folder that was not made here is changed.
-
-`run.json`: how others reach the running stack. Present exactly while it is ready.
+Permissions of folders that were not created here are never changed.
 """
 
 import contextlib
@@ -34,7 +32,7 @@ from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone.service_accounts import StandaloneError, SystemAccount, can_reach
 
 SYSTEM_SERVICES_ROOT = Path("/var/lib/vigie")
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the folders in it are named for their owner, and are checked
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # its folders are named after their owner, and checked
 _METRICS = "vigie-metrics-"
 _OWNER = "owner"
 
@@ -47,7 +45,7 @@ class DataDirectory:
 
     @property
     def instance_file(self) -> Path:
-        """Holds the stack's name."""
+        """Contains the id of the stack."""
         return self.root / "instance"
 
     @property
@@ -62,17 +60,17 @@ class DataDirectory:
 
     @property
     def keys_file(self) -> Path:
-        """The encryption keys that the roles follow, the first one first."""
+        """The encryption keys that the processes read, the current one first."""
         return self.root / "encryption-keys"
 
     @property
     def run_file(self) -> Path:
-        """How to reach the running stack."""
+        """Addresses and credentials of the running stack."""
         return self.root / "run.json"
 
     @property
     def demo_file(self) -> Path:
-        """What the demo city says of itself: its sites, its boxes, its key."""
+        """The sites, boxes and API key of the demo city."""
         return self.root / "demo.json"
 
     @property
@@ -87,10 +85,10 @@ class DataDirectory:
 
     @property
     def metrics(self) -> Path:
-        """PROMETHEUS_MULTIPROC_DIR of the roles: in memory where the system has such a folder."""
+        """PROMETHEUS_MULTIPROC_DIR of the processes: in memory if the system has such a folder."""
         if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
             return self.root / "metrics"
-        # By the path as well: a copied data directory is another stack.
+        # The marker includes the path: a copied data directory is another stack.
         name = hashlib.sha256(self.marker().encode()).hexdigest()[:16]
         return SHARED_MEMORY / f"{_METRICS}{os.geteuid()}-{name}"
 
@@ -100,24 +98,24 @@ class DataDirectory:
         return self.root / "services"
 
     def instance(self) -> str:
-        """The stack's name; empty when it was never started."""
+        """Return the id of the stack; empty if it was never started."""
         return self.instance_file.read_text().strip() if self.instance_file.exists() else ""
 
     def marker(self) -> str:
-        """What children carry in their environment. With the path: a copied directory is another stack."""
+        """Return the marker in the environment of children. Its path distinguishes copied directories."""
         return f"{self.instance()}@{os.path.realpath(self.root)}"
 
 
 def open_data_directory(root: Path) -> DataDirectory:
-    """Make the data directory, or take the one that is there.
+    """Open the data directory, and create it if it is missing.
 
     Raises:
-        EmbeddedError: it is a file, belongs to somebody else, or cannot be written.
+        StandaloneError: it is a file, belongs to another user, or is not writable.
     """
     layout = DataDirectory(root.absolute())
     try:
         if not layout.root.exists():
-            # Services run by other accounts pass through, without seeing what is inside.
+            # Services with other accounts may pass through it, but not list it.
             layout.root.mkdir(parents=True)
             layout.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
         if not layout.instance_file.exists():
@@ -142,12 +140,12 @@ def _user_name(uid: int) -> str:
 
 @contextlib.contextmanager
 def lock_data_directory(layout: DataDirectory) -> Iterator[None]:
-    """Hold the data directory.
+    """Lock the data directory.
 
-    The kernel lets go of the lock when the process ends, however it ends. Children do not inherit it.
+    The kernel releases the lock when the process ends, however it ends. Children do not inherit it.
 
     Raises:
-        EmbeddedError: another supervisor holds it.
+        StandaloneError: another supervisor has the lock.
     """
     with layout.lock_file.open("a+") as file:
         try:
@@ -168,10 +166,10 @@ def lock_data_directory(layout: DataDirectory) -> Iterator[None]:
 def place_services(
     layout: DataDirectory, *accounts: SystemAccount | None, elsewhere: Path = SYSTEM_SERVICES_ROOT
 ) -> Path:
-    """Where the services' files are, reachable by `accounts`; decided once and then kept.
+    """Return the folder of the services' files, which `accounts` can reach. It is chosen once.
 
     Raises:
-        EmbeddedError: the files are gone, or the directory is a copy of another one.
+        StandaloneError: the files are gone, or the directory is a copy of another one.
     """
     others = [account for account in accounts if account is not None]
     link = layout.services
@@ -185,7 +183,7 @@ def place_services(
     elsewhere.mkdir(parents=True, exist_ok=True)
     elsewhere.chmod(0o711)
     if link.exists():
-        # The clone was moved under a closed folder: its services follow, as long as it is a mere rename.
+        # The clone was moved into a closed folder: its services follow if a rename is enough.
         try:
             link.rename(target)
         except OSError as error:
@@ -204,21 +202,21 @@ def _follow(layout: DataDirectory, link: Path) -> Path:
     target = link.readlink()
     if not target.is_dir():
         raise StandaloneError(
-            f"{target} is gone, and the database with it: remove {layout.root} to begin anew"
+            f"{target} is gone, and the database with it: remove {layout.root} to start again"
         )
     here = os.path.realpath(layout.root)
     note = target / "owner"
     owner = note.read_text() if note.exists() else here
     if owner != here and DataDirectory(Path(owner)).instance() == layout.instance():
         raise StandaloneError(
-            f"{layout.root} is a copy of {owner} without its database: remove {layout.root} to begin anew"
+            f"{layout.root} is a copy of {owner} without its database: remove {layout.root} to start again"
         )
     replace_file_text(note, here)
     return target
 
 
 def find_stale_services(elsewhere: Path = SYSTEM_SERVICES_ROOT) -> list[Path]:
-    """Folders of services whose data directory is gone."""
+    """Find folders of services whose data directory is gone."""
     if not elsewhere.is_dir():
         return []
     stale = []
@@ -231,29 +229,31 @@ def find_stale_services(elsewhere: Path = SYSTEM_SERVICES_ROOT) -> list[Path]:
 
 
 def clear_metrics(layout: DataDirectory) -> None:
-    """Make the folder of figures, without those of earlier processes.
+    """Create an empty folder for metrics.
 
     Raises:
-        EmbeddedError: somebody else's folder has its name, or there is no room for it.
+        StandaloneError: another user has a folder of that name, or there is no space.
     """
     remove_metrics(layout)
-    shutil.rmtree(layout.root / "metrics", ignore_errors=True)  # where releases before 0.2 had them
+    shutil.rmtree(layout.root / "metrics", ignore_errors=True)  # the folder of releases before 0.2
     for folder in SHARED_MEMORY.glob(f"{_METRICS}{os.geteuid()}-*"):
-        # What a supervisor that was killed has left, and whose data directory is gone since.
+        # Left behind by a killed supervisor whose data directory is gone.
         with contextlib.suppress(OSError):
             if not (folder / _OWNER).readlink().exists():
                 shutil.rmtree(folder, ignore_errors=True)
     folder = layout.metrics
     try:
         folder.mkdir(mode=0o700)
-        # A link has room even where no file has.
+        # A link needs no space on a full disk.
         (folder / _OWNER).symlink_to(layout.root)
     except OSError as error:
-        raise StandaloneError(f"the folder of figures {folder} cannot be made: {error.strerror}") from error
+        raise StandaloneError(
+            f"the folder for metrics {folder} cannot be created: {error.strerror}"
+        ) from error
 
 
 def remove_metrics(layout: DataDirectory) -> None:
-    """Remove the folder of figures; nothing happens when it is not there."""
+    """Remove the folder of metrics, if it exists."""
     shutil.rmtree(layout.metrics, ignore_errors=True)
 
 
@@ -270,33 +270,33 @@ class StackAddresses:
     database: str
 
 
-def write_run_file(path: Path, reach: StackAddresses, pids: Mapping[str, int]) -> None:
-    """Write the file as a whole (0600): a reader finds it complete or not at all."""
+def write_run_file(path: Path, addresses: StackAddresses, pids: Mapping[str, int]) -> None:
+    """Write the file atomically (0600)."""
     content = {
         "ready": True,
-        "api": reach.api,
-        "admin_key": reach.admin_key,
+        "api": addresses.api,
+        "admin_key": addresses.admin_key,
         "mqtt": {
-            "host": reach.mqtt_host,
-            "port": reach.mqtt_port,
-            "username": reach.mqtt_username,
-            "password": reach.mqtt_password,
+            "host": addresses.mqtt_host,
+            "port": addresses.mqtt_port,
+            "username": addresses.mqtt_username,
+            "password": addresses.mqtt_password,
         },
-        "database": reach.database,
+        "database": addresses.database,
         "pids": dict(pids),
     }
     replace_file_text(path, json.dumps(content, indent=1) + "\n", mode=0o600)
 
 
 def remove_run_file(path: Path) -> None:
-    """Remove the file; nothing happens when it is not there."""
+    """Remove the file, if it exists."""
     path.unlink(missing_ok=True)
 
 
 def read_demo_key(path: Path) -> str | None:
-    """The API key of the demo city; None until the demo has made one."""
+    """Return the API key of the demo city; None until the demo has created one."""
     try:
         key = json.loads(path.read_text(encoding="utf-8")).get("key")
     except (OSError, ValueError, AttributeError):
-        return None  # not there yet, or being written
+        return None  # missing, or being written
     return key if isinstance(key, str) else None

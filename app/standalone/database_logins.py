@@ -1,6 +1,8 @@
-"""Reads the privileges of the database login; `security_audit` judges them."""
+"""Reads the privileges of the database login; `security_audit` evaluates them."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -11,11 +13,11 @@ from app.standalone.security_audit import LoginPrivileges
 if TYPE_CHECKING:
     from app.platform.config.settings import DatabaseSettings
 
-PATIENCE_S: Final = 5.0
+TIMEOUT_S: Final = 5.0
 CONNECTION_ERRORS: Final = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What asking may raise. Neither is to be shown: the address is in there, with its password."""
+"""Errors of a query. Their text must not be shown, since it may contain the address with its password."""
 
-# Of everybody's roles a superuser is a member: that it owns the tables says nothing more of it.
+# A superuser is a member of all roles, so ownership of the tables adds nothing.
 _LOGIN: Final = """
 SELECT session_user::text AS name, r.rolsuper OR r.rolbypassrls AS superuser,
     NOT r.rolsuper AND EXISTS (
@@ -30,27 +32,34 @@ FROM pg_roles r WHERE r.rolname = session_user
 """
 
 
+@asynccontextmanager
+async def connect_with_timeout(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[asyncpg.Connection]:
+    """Connect for a few queries, each with a timeout."""
+    connection = await asyncpg.connect(url, timeout=timeout_s, command_timeout=timeout_s)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def read_login(connection: asyncpg.Connection) -> LoginPrivileges:
-    """What a connection's database says of who logged in."""
+    """Return the privileges of the login of a connection."""
     row = await connection.fetchrow(_LOGIN, LOGINS)
     if row is None:
-        raise ValueError("nobody is logged in")
+        raise ValueError("no login was found")
     return LoginPrivileges(row["name"], row["superuser"], row["owner"], tuple(row["holds"]))
 
 
 def connect_and_read_login(
-    settings: "DatabaseSettings", patience_s: float = PATIENCE_S
+    settings: "DatabaseSettings", timeout_s: float = TIMEOUT_S
 ) -> LoginPrivileges | None:
-    """Ask the database of the settings; None where it does not answer. Blocks, for seconds at most."""
+    """Query the database of the settings; None if it does not answer. Blocks for up to the timeout (s)."""
 
-    async def look() -> LoginPrivileges:
-        connection = await asyncpg.connect(settings.url, timeout=patience_s, command_timeout=patience_s)
-        try:
+    async def read() -> LoginPrivileges:
+        async with connect_with_timeout(settings.url, timeout_s) as connection:
             return await read_login(connection)
-        finally:
-            await connection.close()
 
     try:
-        return asyncio.run(look())
+        return asyncio.run(read())
     except CONNECTION_ERRORS:
         return None

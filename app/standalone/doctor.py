@@ -1,6 +1,6 @@
-"""`vigie doctor`: what is there, what is missing, and the command that mends it. Changes nothing.
+"""Checks the machine for `vigie doctor`: what is missing, and the command that fixes it. Changes nothing.
 
-What `vigie doctor` says of insecure settings: what keeps a role from starting, and what was allowed.
+It also lists insecure settings: those that keep a process from starting, and those that were allowed.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ _PDF_LIBRARIES = {
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """One line: `ok`, `note` (works, but worth knowing) or `missing` (must be mended)."""
+    """One line: `ok`, `note` (works, but worth knowing) or `missing` (must be fixed)."""
 
     state: Literal["ok", "note", "missing"]
     what: str
@@ -50,7 +50,7 @@ class DoctorFinding:
 
 
 def run_doctor(data_dir: Path = Path(".vigie"), more: Iterable[DoctorFinding] = ()) -> int:
-    """Print the findings, and `more` of them; gives 1 when something is missing, else 0."""
+    """Print the findings, with `more` of them; returns 1 if something is missing, else 0."""
     findings = [*examine_machine(DataDirectory(data_dir.absolute())), *more]
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
@@ -60,7 +60,7 @@ def run_doctor(data_dir: Path = Path(".vigie"), more: Iterable[DoctorFinding] = 
 
 
 def examine_machine(layout: DataDirectory) -> Iterator[DoctorFinding]:
-    """All findings, from the machine to the data directory."""
+    """Yield all findings, from the machine to the data directory."""
     yield _python()
     yield from _settings()
     yield from _unknown_settings()
@@ -88,7 +88,7 @@ def _python() -> DoctorFinding:
 
 
 def _settings() -> Iterator[DoctorFinding]:
-    # Here: what they are made with may be what is missing.
+    # Imported here, because its dependencies may be what is missing.
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
     from app.platform.secrets.sealing import derive_key_name  # noqa: PLC0415
 
@@ -104,7 +104,7 @@ def _settings() -> Iterator[DoctorFinding]:
         return
     if not names:
         none = (
-            "none is set: `vigie up` uses the one that it keeps (nothing to do); roles that you run yourself "
+            "none is set: `vigie up` uses the one that it keeps (nothing to do); other processes "
             "need VIGIE_ENCRYPTION__KEYS (docs/operations.md)"
         )
         yield DoctorFinding("ok", what, none)
@@ -114,7 +114,7 @@ def _settings() -> Iterator[DoctorFinding]:
 
 
 def _unknown_settings() -> Iterator[DoctorFinding]:
-    """Name each variable that no setting has; nothing where there is none."""
+    """Yield a finding for each variable that matches no setting."""
     from app.standalone.startup_checks import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
 
     for each in find_unknown_settings():
@@ -125,10 +125,10 @@ def _unknown_settings() -> Iterator[DoctorFinding]:
 def check_mail_server(
     fault_of: "Callable[[SmtpSettings], tuple[str, str] | None]",
 ) -> Iterator[DoctorFinding]:
-    """What is said of the mail server; nothing where there is none.
+    """Yield the finding on the mail server; nothing if none is set.
 
     Args:
-        fault_of: Gives the name of the variable that is not valid, and why; None where all are.
+        fault_of: Returns the name and the fault of an invalid variable; None if all are valid.
     """
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as below)
 
@@ -136,18 +136,18 @@ def check_mail_server(
     try:
         smtp = read_settings().smtp
     except InvalidSettingsError:
-        return  # told by `_settings`
+        return  # reported by `_settings`
     if smtp.host is None:
         return
     if fault := fault_of(smtp):
         variable, why = fault
         yield DoctorFinding("missing", what, f"{variable}: {why}", f"set {variable} right (docs/email.md)")
     else:
-        yield DoctorFinding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; it was not asked")
+        yield DoctorFinding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; not contacted")
 
 
 def _reports() -> DoctorFinding:
-    """Whether reports can be laid out as PDF; as HTML they always can."""
+    """Check whether reports can be rendered as PDF; HTML always works."""
     absent = [package for library, package in _PDF_LIBRARIES.items() if not _loads(library)]
     if absent:
         return DoctorFinding("note", "reports", "only as HTML: PDFs need more", f"{_APT} {' '.join(absent)}")
@@ -162,7 +162,7 @@ def _loads(library: str) -> bool:
     return True
 
 
-def _told(path: Path, *arguments: str) -> str:
+def _run_program(path: Path, *arguments: str) -> str:
     done = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
         [str(path), *arguments], check=False, capture_output=True, text=True, timeout=10
     )
@@ -178,12 +178,12 @@ def _database() -> Iterator[DoctorFinding]:
             "missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", mend
         )
         return
-    yield DoctorFinding("ok", "PostgreSQL", f"{_told(folder / 'postgres', '--version')} in {folder}")
-    tell = folder / "pg_config"
-    library = Path(_told(tell, "--pkglibdir")) if tell.exists() else folder.parent / "lib"
+    yield DoctorFinding("ok", "PostgreSQL", f"{_run_program(folder / 'postgres', '--version')} in {folder}")
+    pg_config = folder / "pg_config"
+    library = Path(_run_program(pg_config, "--pkglibdir")) if pg_config.exists() else folder.parent / "lib"
     share = (
-        Path(_told(tell, "--sharedir"))
-        if tell.exists()
+        Path(_run_program(pg_config, "--sharedir"))
+        if pg_config.exists()
         else Path("/usr/share/postgresql") / folder.parent.name
     )
     control = share / "extension" / "timescaledb.control"
@@ -193,7 +193,7 @@ def _database() -> Iterator[DoctorFinding]:
         return
     found = re.search(r"default_version\s*=\s*'([^']+)'", control.read_text())
     version = found[1] if found else "of unknown version"
-    # The community edition's library lies beside the other; Debian ships the Apache edition only.
+    # The community edition has an additional library; Debian ships the Apache edition only.
     community = any(library.glob("timescaledb-tsl-*.so"))
     yield DoctorFinding("ok", "TimescaleDB", f"{version}, {'community' if community else 'Apache'} edition")
 
@@ -311,26 +311,30 @@ _WHAT: Final = "insecure setting"
 
 
 def check_security() -> Iterator[DoctorFinding]:
-    """All that is insecure, for whichever command; one line where nothing is.
+    """Yield all insecure settings, of any process; one `ok` line if there are none.
 
-    Settings that name no database are those of somebody who runs `vigie up`: what that decides is left out.
+    Settings without a database are for `vigie up`. Findings that `vigie up` decides itself are left out then.
     """
-    # Here: what they are made with may be what is missing.
+    # Imported here, because its dependencies may be what is missing.
     from app.platform.config.security_findings import SECURITY_FINDING_TYPES  # noqa: PLC0415
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
-    from app.standalone.startup_checks import check_stack_settings, find_role_insecurities  # noqa: PLC0415
+    from app.standalone.startup_checks import check_stack_settings, find_security_findings  # noqa: PLC0415
 
     try:
         settings = read_settings()
     except InvalidSettingsError:
-        return  # told with the settings
-    own = "url" in settings.database.model_fields_set
-    found = find_role_insecurities(settings) if own else check_stack_settings(settings, services=True)[1]
+        return  # reported by `_settings`
+    is_own_database = "url" in settings.database.model_fields_set
+    found = (
+        find_security_findings(settings)
+        if is_own_database
+        else check_stack_settings(settings, services=True)[1]
+    )
     for each in found:
         known = SECURITY_FINDING_TYPES[each.code]
         allowed = each.code in settings.allow_insecure
         detail = f"{each.code}: {each.variable}: {known.danger}"
-        if own and not allowed:
+        if is_own_database and not allowed:
             stops = f"{detail}; keeps {', '.join(known.roles)} from starting"
             yield DoctorFinding("missing", _WHAT, stops, f"set {known.mend}")
         else:
@@ -338,4 +342,4 @@ def check_security() -> Iterator[DoctorFinding]:
                 "note", _WHAT, f"{detail}{' (allowed)' if allowed else ''}", f"set {known.mend}"
             )
     if not found:
-        yield DoctorFinding("ok", _WHAT, "none" if own else "none that concerns `vigie up`")
+        yield DoctorFinding("ok", _WHAT, "none" if is_own_database else "none that concerns `vigie up`")

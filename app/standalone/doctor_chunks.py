@@ -1,14 +1,12 @@
-"""What `vigie doctor` says of TimescaleDB: its edition, and whether chunks were compressed by hand.
+"""Checks TimescaleDB for `vigie doctor`: its edition, and whether chunks were compressed manually.
 
-Vigie compresses none (docs/decisions/0024-no-compressed-chunks.md). The Apache edition reads a chunk that
-another edition has compressed as one without rows, and says nothing of it: so it is said here.
+Vigie compresses no chunks (docs/decisions/0024-no-compressed-chunks.md). The Apache edition reads a
+compressed chunk of another edition as empty, without an error.
 """
 
 import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import asyncpg
 
 from app.standalone.doctor import DoctorFinding
 from app.standalone.doctor_database import find_named_database
@@ -28,12 +26,12 @@ WHERE is_compressed AND hypertable_name IN ('samples', 'hourly', 'daily')
 
 
 class TimescaleEdition(NamedTuple):
-    """What TimescaleDB there is.
+    """The installed TimescaleDB.
 
     Attributes:
-        version: such as 2.19.3.
-        license: `apache`, or `timescale`, which could compress.
-        compressed: so many chunks of Vigie's are.
+        version: for example 2.19.3.
+        license: `apache`, or `timescale`, which can compress.
+        compressed: number of compressed chunks of Vigie's tables.
     """
 
     version: str
@@ -42,21 +40,21 @@ class TimescaleEdition(NamedTuple):
 
 
 def check_chunks() -> Iterator[DoctorFinding]:
-    """The edition, and chunks that are compressed; nothing where no database is named."""
+    """Yield the edition and compressed chunks; nothing if no database is named."""
     if (settings := find_named_database()) is not None:
         yield from examine_chunks(settings)
 
 
 def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
-    """The same of a database. Blocks, for seconds."""
-    from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (what it is made with may be missing)
+    """Check the chunks of one database. Blocks for seconds."""
+    from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (its dependencies may be missing)
 
     try:
-        edition = asyncio.run(_look(settings.url))
+        edition = asyncio.run(_read_edition(settings.url))
     except CONNECTION_ERRORS:
-        return  # told with the roles
+        return  # reported with the database roles
     if edition is None:
-        return  # told by `vigie migrate`
+        return  # reported by `vigie migrate`
     said = f"{edition.version}, edition {edition.license}: chunks are not compressed"
     if not edition.compressed:
         yield DoctorFinding("ok", _WHAT, said)
@@ -71,14 +69,11 @@ def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
     )
 
 
-async def _look(url: str) -> TimescaleEdition | None:
-    from app.standalone.database_logins import PATIENCE_S  # noqa: PLC0415 (as above)
+async def _read_edition(url: str) -> TimescaleEdition | None:
+    from app.standalone.database_logins import connect_with_timeout  # noqa: PLC0415 (as above)
 
-    connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
-    try:
+    async with connect_with_timeout(url) as connection:
         row = await connection.fetchrow(_EDITION)
         if row is None:
             return None
         return TimescaleEdition(row[0], row[1] or "unknown", int(await connection.fetchval(_COMPRESSED)))
-    finally:
-        await connection.close()

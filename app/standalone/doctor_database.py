@@ -1,4 +1,4 @@
-"""What `vigie doctor` says of the database's roles, where the settings name a database."""
+"""Checks the roles and the stored mail settings of the database for `vigie doctor`."""
 
 import asyncio
 import json
@@ -18,25 +18,25 @@ _WHAT: Final = "database roles"
 
 
 def check_database_roles() -> Iterator[DoctorFinding]:
-    """Whether this login may work under the processes' roles; nothing where no database is named."""
+    """Check that this login may use the processes' roles; yields nothing if no database is named."""
     if (settings := find_named_database()) is not None:
         yield from examine_roles(settings)
 
 
 def find_named_database() -> "DatabaseSettings | None":
-    """The database that the settings name; None where they do not, or where they are not valid."""
-    # Here: what they are made with may be what is missing.
+    """Return the database that the settings name; None if there is none or they are invalid."""
+    # Imported here, because its dependencies may be what is missing.
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
 
     try:
         settings = read_settings().database
     except InvalidSettingsError:
-        return None  # told with the settings
+        return None  # reported with the settings
     return settings if "url" in settings.model_fields_set else None
 
 
 def check_stored_mail() -> Iterator[DoctorFinding]:
-    """The mail server that was set by the API; nothing where the environment sets one, or no database."""
+    """Check the mail server set by the API; yields nothing if the environment sets one."""
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as above)
     from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
@@ -49,7 +49,7 @@ def check_stored_mail() -> Iterator[DoctorFinding]:
     try:
         found = asyncio.run(_stored_mail(settings.url))
     except (*CONNECTION_ERRORS, asyncpg.PostgresError):
-        return  # what is wrong with the database is told above
+        return  # faults of the database are reported above
     where = "none: set one with PUT /v1/settings/mail, or VIGIE_SMTP__HOST (docs/email.md)"
     if found is not None:
         value = json.loads(found)
@@ -58,27 +58,24 @@ def check_stored_mail() -> Iterator[DoctorFinding]:
 
 
 async def _stored_mail(url: str) -> str | None:
-    from app.standalone.database_logins import PATIENCE_S  # noqa: PLC0415 (as above)
+    from app.standalone.database_logins import connect_with_timeout  # noqa: PLC0415 (as above)
 
-    connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
-    try:
+    async with connect_with_timeout(url) as connection:
         await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
         row: str | None = await connection.fetchval(
             "SELECT value::text FROM installation_settings WHERE name = 'mail'"
         )
-    finally:
-        await connection.close()
     return row
 
 
 def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
-    """The roles of a database's server, as the login of the settings finds them. Blocks, for seconds."""
+    """Check the roles of a database's server with the login of the settings. Blocks for seconds."""
     from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:
-        login, missing = asyncio.run(_look(settings.url))
+        login, missing = asyncio.run(_read_login_and_roles(settings.url))
     except CONNECTION_ERRORS as error:
-        # Neither the address nor the error's text, which may have it: a password is in there.
+        # Not the error's text, which may contain the address with its password.
         yield DoctorFinding("note", _WHAT, f"the database does not answer ({type(error).__name__})")
         return
     mend = f"psql -v owner={login.name} -f deploy/roles.sql, as an administrator of the server"
@@ -91,31 +88,30 @@ def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
         yield DoctorFinding("missing", _WHAT, f"{login.name} may not SET ROLE {', '.join(refused)}", mend)
     else:
         yield DoctorFinding("ok", _WHAT, f"{login.name} may work as each")
-        yield from _too_much(login)
+        yield from _check_excess_privileges(login)
 
 
-def _too_much(login: "LoginPrivileges") -> Iterator[DoctorFinding]:
-    """What a login may that is not one process's own: SET ROLE NONE makes a process its login again."""
+def _check_excess_privileges(login: "LoginPrivileges") -> Iterator[DoctorFinding]:
+    """Yield privileges beyond one process: after SET ROLE NONE, a process has all of its login again."""
     mend = "VIGIE_DATABASE__URL of each process with its own login (docs/operations.md, Database roles)"
     no_start = "api, ingest, deliver and maintain do not start with it"
     if login.superuser:
-        yield DoctorFinding("missing", _WHAT, f"nothing in the database holds {login.name}: {no_start}", mend)
+        yield DoctorFinding(
+            "missing", _WHAT, f"{login.name} bypasses all access rules of the database: {no_start}", mend
+        )
     elif login.owner:
         owns = f"{login.name} owns the tables, which only `vigie migrate` needs: {no_start}"
         yield DoctorFinding("note", _WHAT, owns, mend)
     else:
-        several = f"{login.name} holds several roles: who breaks into one process works as any of them"
+        several = f"{login.name} holds several roles: an attacker of one process can act as any of them"
         yield DoctorFinding("note", _WHAT, several, mend)
 
 
-async def _look(url: str) -> "tuple[LoginPrivileges, list[str]]":
-    """Who logs in, and which roles are missing."""
-    from app.standalone.database_logins import PATIENCE_S, read_login  # noqa: PLC0415 (as above)
+async def _read_login_and_roles(url: str) -> "tuple[LoginPrivileges, list[str]]":
+    """Return the login, and the roles that are missing."""
+    from app.standalone.database_logins import connect_with_timeout, read_login  # noqa: PLC0415 (as above)
 
-    connection = await asyncpg.connect(url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
-    try:
-        there = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
-        known = {row["rolname"] for row in there}
+    async with connect_with_timeout(url) as connection:
+        rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
+        known = {row["rolname"] for row in rows}
         return await read_login(connection), [name for name in LOGINS if name not in known]
-    finally:
-        await connection.close()

@@ -1,4 +1,4 @@
-"""Free ports on loopback."""
+"""Finds free ports on the loopback interface."""
 
 import random
 import socket
@@ -6,15 +6,15 @@ import socket
 from app.standalone.service_accounts import StandaloneError
 
 LOOPBACK = "127.0.0.1"
-# Below Linux's ephemeral range (32768 and up): no outgoing connection can sit on a remembered port.
+# Below Linux's ephemeral range (32768 and up): no outgoing connection can occupy a remembered port.
 _FIRST, _LAST = 20_000, 32_000
 _TRIES = 200
 
 
 def is_port_free(port: int, host: str = LOOPBACK) -> bool:
-    """Tell whether a server could listen on `port` now."""
+    """Return whether a server could listen on `port` now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # As servers do: connections of a server that has ended do not count.
+        # As servers do: ignores connections of a server that has ended.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -28,7 +28,7 @@ def require_free_port(port: int, host: str) -> None:
     """Check that the API could listen on `port`.
 
     Raises:
-        EmbeddedError: it could not.
+        StandaloneError: another program uses the port.
     """
     if not is_port_free(port, host):
         raise StandaloneError(
@@ -37,7 +37,7 @@ def require_free_port(port: int, host: str) -> None:
 
 
 def find_free_port(preferred: int | None = None) -> int:
-    """A port on loopback that is free now: `preferred` where it still is, else one at random.
+    """Return a free port on loopback: `preferred` if it is free, else a random one.
 
     Raises:
         OSError: none was found.

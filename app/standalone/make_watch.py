@@ -1,9 +1,8 @@
-"""Notices that the `make` which started the supervisor was told to stop.
+"""Detects that the `make` that started the supervisor was asked to stop.
 
-A terminal's Ctrl-C reaches make and the supervisor alike, and make hands SIGTERM on. But make keeps a
-SIGINT that was sent to it alone for itself, and a killed make tells nobody: both times it would look
-stopped while the stack goes on. Parents other than make are none of our business: a shell that ends leaves
-its background jobs running on purpose.
+A terminal's Ctrl-C reaches make and the supervisor alike, and make forwards SIGTERM. But make does not
+forward a SIGINT that was sent to it alone, and a killed make forwards nothing: it would look stopped while
+the stack runs on. Other parents are ignored: a shell that ends leaves its background jobs running on purpose.
 """
 
 import os
@@ -22,27 +21,27 @@ def _field(status: str, name: str) -> str:
 
 
 class MakeWatch:
-    """Whether our parent, where it is make, has been told to stop.
+    """Watches the parent process, if it is make.
 
     Args:
-        pid: the process to watch; our parent by default.
+        pid: the process to watch; by default the parent.
     """
 
     def __init__(self, pid: int | None = None) -> None:
         self._pid = os.getppid() if pid is None else pid
         status = self._status()
-        # One that ignores SIGINT (started in the background by a script) cannot be told by it.
+        # A make that ignores SIGINT (started in the background by a script) shows nothing.
         self._waits = _field(status, "Name") == "make" and self._catches(status)
         self._is_make = _field(status, "Name") == "make"
 
-    def told_to_stop(self) -> bool:
-        """True once make handles an interrupt, or is gone."""
+    def is_stop_requested(self) -> bool:
+        """Return whether make handles an interrupt, or has ended."""
         if not self._is_make:
             return False
         status = self._status()
         if _field(status, "Name") != "make" or _field(status, "State").startswith("Z"):
             return True
-        # The first thing that make's handler does is to give up catching the signal.
+        # make's handler first stops catching the signal.
         return self._waits and not self._catches(status)
 
     def _status(self) -> str:

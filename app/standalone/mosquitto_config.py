@@ -1,4 +1,4 @@
-"""The private broker's configuration and access rules, as text. Pure: reads nothing, writes nothing."""
+"""Renders the configuration and access rules of the private broker. Pure: reads nothing, writes nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Literal
 _MIB = 2**20
 _GIB = 2**30
 
-# Who may do what. A box speaks under its own id only: `%u` is its username, which is its id. Its topics are
-# named one by one: the broker keeps a retained message for each, and a box could fill its memory with a `+`.
-# Alerts are under `@` and an organisation's id, which is the username of whoever reads them. Patterns make no
-# difference between names, so such a reader may also publish what a box may, under its own name: it is no
-# box's, so ingest puts that into quarantine. Below `alerts` nobody but the roles may publish.
+# A box publishes under its own id only: `%u` is its username, which is its id. Its topics are listed one by
+# one: the broker stores a retained message for each, and with a `+` a box could fill its memory. Alert topics
+# contain `@` and an organisation's id, which is the username of their subscriber. Patterns apply to all
+# users, so such a subscriber may also publish like a box under its own name: no box has that name, so ingest
+# quarantines those messages. Only Vigie's processes may publish below `alerts`.
 ACCESS_RULES = """\
 # Written by Vigie at each start: changes are lost.
 user ingest
@@ -47,7 +47,7 @@ pattern read vigie/v1/%u/alerts/#
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
-    """What the broker holds for one client that is away or slow."""
+    """What the broker stores for one client that is disconnected or slow."""
 
     queued_messages: int = 5_000_000
     queued_bytes: int = _GIB
@@ -57,17 +57,17 @@ class BrokerLimits:
 
 @dataclass(frozen=True, slots=True)
 class TlsListener:
-    """A listener with TLS, for boxes elsewhere.
+    """A TLS listener for boxes on other machines.
 
     Attributes:
         host: the address to listen on.
         port: the port.
         certificate_file: the broker's certificate and its chain.
         key_file: its private key.
-        client_ca_file: what signs boxes' certificates.
-        client_crl_file: which of those are revoked.
-        clients: what a box shows: its password; a certificate and its password; or a certificate alone, whose
-            common name is the box's id.
+        client_ca_file: the CA of boxes' certificates.
+        client_crl_file: the revocation list of that CA.
+        clients: how boxes authenticate: by password; by certificate and password; or by certificate alone,
+            whose common name is the box's id.
     """
 
     host: str
@@ -79,7 +79,7 @@ class TlsListener:
     clients: Literal["password", "certificate", "identity"] = "password"
 
     def files(self) -> dict[str, Path]:
-        """Its files, by the names under which the broker finds them in its own folder."""
+        """Return its files, by their names in the broker's folder."""
         found = {
             "tls-certificate.pem": self.certificate_file,
             "tls-key.pem": self.key_file,
@@ -89,7 +89,7 @@ class TlsListener:
         return {name: path for name, path in found.items() if path is not None}
 
     def lines(self, home: Path) -> list[str]:
-        """Its part of `mosquitto.conf`."""
+        """Return its part of `mosquitto.conf`."""
         options = {
             "tls-certificate.pem": "certfile",
             "tls-key.pem": "keyfile",
@@ -102,16 +102,16 @@ class TlsListener:
             lines.append("require_certificate true")
         if self.clients == "identity":
             lines.append("use_identity_as_username true")
-        # Whatever client id a box sends, it gets its own: nobody can take over another's session.
+        # The client id is always the username, so that no box can take over another's session.
         lines.append("use_username_as_clientid true")
         return lines
 
 
 def choose_broker_limits(total_bytes: int) -> BrokerLimits:
-    """Limits that a machine with this much memory can bear.
+    """Return limits for a machine with this much memory.
 
-    The defaults of Mosquitto lose data in silence (1,000 queued messages), and 0, its "no limit", has
-    bugs: so large numbers, bounded by bytes.
+    The default of Mosquitto (1,000 queued messages) loses data silently, and 0 ("no limit") has bugs. The
+    limits are therefore large numbers, bounded by bytes.
     """
     return BrokerLimits(queued_bytes=max(64 * _MIB, min(total_bytes // 8, 2 * _GIB)))
 
@@ -119,13 +119,13 @@ def choose_broker_limits(total_bytes: int) -> BrokerLimits:
 def render_mosquitto_config(
     *, port: int, home: Path, limits: BrokerLimits, tls: TlsListener | None = None
 ) -> str:
-    """The text of `mosquitto.conf`.
+    """Return the text of `mosquitto.conf`.
 
     Args:
-        port: where it listens, on 127.0.0.1.
+        port: its port on 127.0.0.1.
         home: the folder with `passwords`, `acl` and `data/`.
         limits: see `choose_broker_limits`.
-        tls: another listener.
+        tls: an additional listener.
     """
     lines = [
         "# Written by Vigie at each start: changes are lost.",
@@ -135,7 +135,7 @@ def render_mosquitto_config(
         f"password_file {home / 'passwords'}",
         f"acl_file {home / 'acl'}",
         "persistence true",
-        # The broker wants the slash at the end: it only joins the two names.
+        # With a trailing slash, since the broker only concatenates the two names.
         f"persistence_location {home / 'data'}/",
         "persistence_file mosquitto.db",
         "autosave_interval 60",
@@ -147,7 +147,7 @@ def render_mosquitto_config(
         "max_connections -1",
         "queue_qos0_messages false",
         "set_tcp_nodelay true",
-        # How soon a dropped message is seen.
+        # Bounds the delay until a dropped message is noticed.
         "sys_interval 2",
         # Standard error is the log file: the supervisor opens, rotates and shows it.
         "log_dest stderr",
@@ -155,7 +155,7 @@ def render_mosquitto_config(
         "log_type warning",
         "log_type notice",
         "log_timestamp_format %Y-%m-%dT%H:%M:%S",
-        # A fleet that reconnects would fill the disk with two lines a box.
+        # Otherwise a reconnecting fleet would fill the disk, with two lines per box.
         "connection_messages false",
         *(tls.lines(home) if tls is not None else []),
     ]

@@ -1,7 +1,7 @@
-"""Processes that an earlier run left behind, found for certain and then stopped.
+"""Finds and stops processes that an earlier run left behind.
 
-A process is ours when it carries our marker in its environment, or is a `postgres` whose working
-directory is our cluster. Numbers in pid files are never trusted: a number may be a stranger's by now.
+A process belongs to the stack if its environment has our marker, or if it is a `postgres` whose working
+directory is our cluster. Process ids in files are not trusted, since another process may have the number now.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ def _processes() -> Iterator[Path]:
 
 
 def find_postgres_orphans(data: Path) -> list[int]:
-    """The processes of the cluster in `data`: the postmaster and its backends all work in that folder."""
+    """Return the processes of the cluster in `data`: all of them work in that folder."""
     found = []
-    wanted = os.path.realpath(data)
+    expected = os.path.realpath(data)
     for entry in _processes():
         with contextlib.suppress(OSError):
-            if str((entry / "cwd").readlink()) == wanted and (entry / "comm").read_text().startswith(
+            if str((entry / "cwd").readlink()) == expected and (entry / "comm").read_text().startswith(
                 "postgres"
             ):
                 found.append(int(entry.name))
@@ -35,12 +35,12 @@ def find_postgres_orphans(data: Path) -> list[int]:
 
 
 def find_marked_orphans(marker: str) -> list[int]:
-    """The processes that were started with `marker` as their value of VIGIE_STACK."""
-    wanted = f"{MARKER}={marker}".encode()
+    """Return the processes that were started with `marker` as VIGIE_STACK."""
+    expected = f"{MARKER}={marker}".encode()
     found = []
     for entry in _processes():
         with contextlib.suppress(OSError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+            if expected in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return found
 
@@ -48,22 +48,22 @@ def find_marked_orphans(marker: str) -> list[int]:
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-        # A halted process (SIGSTOP) would not see the signal before it goes on.
+        # A suspended process (SIGSTOP) handles the signal only after it continues.
         os.kill(pid, signal.SIGCONT)
 
 
-async def stop_postgres_orphans(data: Path, patience_s: float = 10.0) -> None:
-    """Stop a cluster that still runs in `data`, then drop a `postmaster.pid` that no longer means anything.
+async def stop_postgres_orphans(data: Path, timeout_s: float = 10.0) -> None:
+    """Stop a cluster that still runs in `data`, then remove its stale `postmaster.pid`.
 
-    The file is removed only when no process of the cluster is left: while one is, it is what keeps a
-    second server from the same files.
+    The file is removed only when no process of the cluster is left: it keeps a second server from the same
+    files.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     pid_file = data / "postmaster.pid"
     while remains := find_postgres_orphans(data):
         left = deadline - time.monotonic()
-        # First a fast stop (rolls back, writes everything), then an immediate one, then force.
-        number = signal.SIGINT if left > patience_s / 2 else signal.SIGQUIT if left > 0 else signal.SIGKILL
+        # First a fast shutdown (rolls back, writes everything), then an immediate one, then SIGKILL.
+        number = signal.SIGINT if left > timeout_s / 2 else signal.SIGQUIT if left > 0 else signal.SIGKILL
         postmaster = _recorded_postmaster(pid_file)
         targets = [postmaster] if postmaster in remains and left > 0 else remains
         # Backends without their postmaster: SIGINT would only cancel a query, SIGTERM ends them.
@@ -82,10 +82,10 @@ def _recorded_postmaster(pid_file: Path) -> int:
         return 0
 
 
-async def stop_marked_orphans(marker: str, patience_s: float = 10.0) -> list[int]:
-    """Stop what an earlier supervisor of the same stack left; gives the numbers of what was found."""
+async def stop_marked_orphans(marker: str, timeout_s: float = 10.0) -> list[int]:
+    """Stop the processes of an earlier supervisor of the same stack; returns their ids."""
     first = find_marked_orphans(marker)
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while remains := find_marked_orphans(marker):
         number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
         for pid in remains:

@@ -1,4 +1,4 @@
-"""The configuration of the private PostgreSQL, as text. Pure: reads nothing, writes nothing."""
+"""Renders the configuration of the private PostgreSQL. Pure: reads nothing, writes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ _MIB = 2**20
 _GIB = 2**30
 
 ACCESS_RULES = """\
-# Written by Vigie at each start. Loopback only, and nobody without a password.
+# Written by Vigie at each start. Loopback only, with a password.
 host all all 127.0.0.1/32 scram-sha-256
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresMemory:
-    """How much the server may use, in MiB."""
+    """Memory settings of the server, in MiB."""
 
     shared_buffers: int
     effective_cache_size: int
@@ -23,10 +23,10 @@ class PostgresMemory:
 
 
 def choose_postgres_memory(total_bytes: int) -> PostgresMemory:
-    """Shares of the machine's memory that leave most of it to others, with caps.
+    """Return memory settings that leave most of the machine's memory to other programs.
 
-    An embedded server has neighbours (the broker, the roles, a developer's browser), so it takes an
-    eighth for itself, at most 2 GiB.
+    The private server shares the machine with the broker, Vigie's processes and a developer's browser, so it
+    takes an eighth, at most 2 GiB.
     """
     return PostgresMemory(
         shared_buffers=max(64, min(total_bytes // 8, 2 * _GIB) // _MIB),
@@ -42,29 +42,29 @@ def _text(settings: Mapping[str, str]) -> str:
 
 
 def render_postgres_config(*, port: int, total_bytes: int, durable: bool) -> str:
-    """The text of `postgresql.conf`.
+    """Return the text of `postgresql.conf`.
 
     Args:
-        port: where it listens, on 127.0.0.1.
+        port: its port on 127.0.0.1.
         total_bytes: the machine's memory.
-        durable: False switches off everything that survives a crash of the machine: for tests only.
+        durable: False disables everything that survives a crash of the machine: for tests only.
     """
     memory = choose_postgres_memory(total_bytes if durable else min(total_bytes, _GIB))
     settings = {
         "listen_addresses": "'127.0.0.1'",
         "port": str(port),
-        # No socket file: the path of a data directory may be longer than the 107 bytes that one may have.
+        # No socket file: the path of a data directory may exceed the limit of 107 bytes.
         "unix_socket_directories": "''",
         "max_connections": "100",
-        # A look for repeats among late samples takes a lock or two on each chunk of the history.
+        # The search for duplicates of late samples locks each chunk of the history, some with two locks.
         "max_locks_per_transaction": "256",
         "password_encryption": "'scram-sha-256'",
-        # Each test has connections of its own, and each of those proves its password.
+        # Each test opens its own connections, and each of them verifies a password.
         **({} if durable else {"scram_iterations": "1", "default_toast_compression": "'lz4'"}),
         "shared_preload_libraries": "'timescaledb'",
         "timescaledb.telemetry_level": "'off'",
-        # The launcher of background workers can miss a wake-up, and CREATE DATABASE then waits for its next
-        # look around: a minute by default.
+        # The launcher of background workers can miss a wake-up. CREATE DATABASE then waits for its next poll,
+        # by default for a minute.
         "timescaledb.bgw_launcher_poll_time": "60000" if durable else "200",
         "shared_buffers": f"'{memory.shared_buffers}MB'",
         "effective_cache_size": f"'{memory.effective_cache_size}MB'",
@@ -81,7 +81,7 @@ def render_postgres_config(*, port: int, total_bytes: int, durable: bool) -> str
         "checkpoint_timeout": "'15min'",
         "checkpoint_completion_target": "0.9",
         "random_page_cost": "1.1",
-        # Its compile time exceeds what these short queries take.
+        # Compilation would take longer than these short queries.
         "jit": "off",
         "timezone": "'UTC'",
         "log_timezone": "'UTC'",
@@ -91,8 +91,8 @@ def render_postgres_config(*, port: int, total_bytes: int, durable: bool) -> str
         "log_destination": "'stderr'",
         "logging_collector": "off",
         "log_line_prefix": "'%m [%p] %q%u@%d '",
-        # Statements as they stand in the program, without their parameters; of errors neither the rows nor
-        # the lines of COPY that they are about: what boxes and people send is in no log.
+        # Statements are logged without parameters, and errors without rows or COPY lines, so that no log has
+        # data of boxes or people.
         "log_min_duration_statement": "'2s'",
         "log_parameter_max_length": "0",
         "log_parameter_max_length_on_error": "0",

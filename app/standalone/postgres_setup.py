@@ -1,7 +1,4 @@
-"""Roles, databases and the extension inside a running private PostgreSQL.
-
-Tables are the migrations' business.
-"""
+"""Creates roles, databases and the TimescaleDB extension in a private PostgreSQL."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +8,10 @@ import asyncpg
 from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone.service_accounts import StandaloneError
 
-_PATIENCE_S = 10.0
-# The API stores what comes in by HTTP as the ingest role does, and reads the public register as one that sees
-# nothing else. The owner's login is the operator's: it may look at what runs, and end it, and reaches
-# everything unless a process says otherwise.
+_TIMEOUT_S = 10.0
+# The API stores HTTP ingest as `vigie_ingest`, and reads the public register as `vigie_public`, which sees
+# nothing else. The owner's login is for the operator: it may inspect and end sessions, and has the full
+# tenant scope unless a process restricts it.
 _OPERATOR = """
 GRANT vigie_ingest, vigie_public TO vigie_api WITH INHERIT FALSE, SET TRUE;
 GRANT vigie_public TO "{owner}" WITH INHERIT FALSE, SET TRUE;
@@ -26,16 +23,16 @@ ALTER ROLE "{owner}" SET vigie.reach = 'all'
 async def make_database(
     admin_url: str, name: str, owner: str, password: str, logins: Mapping[str, str]
 ) -> None:
-    """Make the roles and the database where they are missing.
+    """Create the roles and the database where they are missing.
 
     Args:
-        admin_url: a database that is always there, as the superuser.
+        admin_url: a database that always exists, as the superuser.
         name: the database.
-        owner: the role; it may not do more than own the database.
-        password: the role's, of letters, digits, `-` and `_` only.
-        logins: those under which the processes work, by name, with their passwords.
+        owner: the role that owns the database, without further rights.
+        password: the owner's password, of letters, digits, `-` and `_` only.
+        logins: the logins of the processes by name, with their passwords.
     """
-    connection = await asyncpg.connect(admin_url, timeout=_PATIENCE_S)
+    connection = await asyncpg.connect(admin_url, timeout=_TIMEOUT_S)
     try:
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", owner):
             # A utility statement takes no parameters; nothing in this alphabet needs quoting.
@@ -54,17 +51,17 @@ async def make_database(
 
 
 async def make_extension(admin_url: str, superuser_url: str, memory: Path) -> None:
-    """Make TimescaleDB's extension, or bring it to the version of the library that is installed now.
+    """Create the TimescaleDB extension, or update it to the installed version of the library.
 
     Args:
         admin_url: a database without the extension.
-        superuser_url: the database that is to have it.
-        memory: a file that remembers the version of the last start.
+        superuser_url: the database for the extension.
+        memory: a file with the version of the last start.
 
     Raises:
-        EmbeddedError: the library is not installed.
+        StandaloneError: the library is not installed.
     """
-    outside = await asyncpg.connect(admin_url, timeout=_PATIENCE_S)
+    outside = await asyncpg.connect(admin_url, timeout=_TIMEOUT_S)
     try:
         available = await outside.fetchval(
             "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
@@ -73,8 +70,8 @@ async def make_extension(admin_url: str, superuser_url: str, memory: Path) -> No
         await outside.close()
     if available is None:
         raise StandaloneError("TimescaleDB is missing: apt-get install postgresql-17-timescaledb")
-    last = _remembered(memory) or available
-    inside = await asyncpg.connect(superuser_url, timeout=_PATIENCE_S)
+    last = _read_last_version(memory) or available
+    inside = await asyncpg.connect(superuser_url, timeout=_TIMEOUT_S)
     try:
         # An update must be a session's first statement: the old version's library may be gone.
         if last != available:
@@ -86,16 +83,23 @@ async def make_extension(admin_url: str, superuser_url: str, memory: Path) -> No
     replace_file_text(memory, available)
 
 
-def _remembered(memory: Path) -> str:
+def _read_last_version(memory: Path) -> str:
     return memory.read_text(encoding="utf-8") if memory.exists() else ""
 
 
 async def copy_database(admin_url: str, name: str, *, template: str, owner: str) -> None:
-    """Make the database `name` as a copy of `template`, whose connections are ended for it."""
-    connection = await asyncpg.connect(admin_url, timeout=_PATIENCE_S)
+    """Create a database as a copy of `template`, whose connections are terminated.
+
+    Args:
+        admin_url: a database that always exists, as the superuser.
+        name: the new database.
+        template: the database to copy.
+        owner: the owner of the new database.
+    """
+    connection = await asyncpg.connect(admin_url, timeout=_TIMEOUT_S)
     try:
-        # TimescaleDB's scheduler sits in every database with the extension and would block the copy; ended,
-        # it comes back at once, unless the door is shut.
+        # TimescaleDB's scheduler is connected to every database with the extension and would block the copy.
+        # It reconnects immediately unless connections are forbidden.
         await connection.execute(f'ALTER DATABASE "{template}" ALLOW_CONNECTIONS false')
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", template

@@ -1,7 +1,7 @@
-"""A private Mosquitto, in any folder, on a free loopback port, with passwords and access rules.
+"""Runs a private Mosquitto in any folder, on a free loopback port, with passwords and access rules.
 
-Owns the broker's files, the accounts that are not boxes', and its process. The boxes' lines in the
-password file are written by the room that owns boxes. Restarting is the supervisor's.
+It manages the broker's files, process and accounts, except those of boxes: `app.registry` writes their lines
+of the password file. The supervisor restarts it.
 
     async with PrivateMosquitto(folder, accounts={"ingest": "…", "gateway": "…"}) as mq:
         aiomqtt.Client(mq.host, mq.port, username="gateway", password="…")
@@ -35,40 +35,40 @@ from app.standalone.service_accounts import (
 from app.standalone.service_directories import PrivateService, ServiceDirectory, make_folder
 
 OLDEST = (2, 0)
-_START_PATIENCE_S = 60.0  # a large store of queued messages is read first
-# Written to disk on a stop: everything that is queued.
+_START_TIMEOUT_S = 60.0  # a large store of queued messages is loaded first
+# The broker saves its queues on a stop.
 _STOP = (StopStep(signal.SIGTERM, 6.0),)
 _PORT_TRIES = 5
 
 
 def find_mosquitto() -> Path | None:
-    """Where Mosquitto's program is."""
+    """Return the path of Mosquitto's program."""
     return find_program("mosquitto", "/usr/sbin", "/usr/local/sbin")
 
 
 def read_mosquitto_version(path: Path) -> tuple[int, ...]:
-    """The version that a program tells of itself; empty when it tells none."""
-    told = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
+    """Return the version that a program reports; empty if it reports none."""
+    output = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
         [str(path), "-h"], check=False, capture_output=True, text=True, timeout=10
     )
-    found = re.search(r"mosquitto version (\d+)\.(\d+)\.(\d+)", told.stdout + told.stderr)
+    found = re.search(r"mosquitto version (\d+)\.(\d+)\.(\d+)", output.stdout + output.stderr)
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
 class PrivateMosquitto(PrivateService):
-    """A broker of its own, started and stopped as a context manager or by hand.
+    """A private broker, started and stopped as a context manager or explicitly.
 
     Args:
-        folder: where everything of it lives; made if missing, found again if not.
-        accounts: passwords by username; rights are given to `ingest`, to `gateway` and, under their own
-            id, to boxes (see `mosquitto_config`). One of them is used to see that the broker answers.
-        durable: True refuses a folder that the service's account cannot reach; False serves it from a
-            temporary one.
-        port: the port to listen on; by default a free one, the last one used where it is still free.
+        folder: the folder of its files; created if missing, reused otherwise.
+        accounts: passwords by username. `mosquitto_config` gives rights to `ingest`, `gateway` and, under
+            their own id, boxes. The first account is used to check that the broker answers.
+        durable: True refuses a folder that the service's account cannot reach; False uses a temporary one
+            then.
+        port: the port to listen on; by default the last one if it is free, else any free one.
         log: the log file; `folder/mosquitto.log` by default.
-        limits: what is held for one client; by default sized by the machine's memory.
-        environment: added to the broker's environment.
-        tls: a listener for boxes elsewhere; its files are copied at each start.
+        limits: limits per client; by default sized by the machine's memory.
+        environment: additional environment variables of the broker.
+        tls: a listener for boxes on other machines; its files are copied at each start.
     """
 
     title = "Mosquitto"
@@ -87,7 +87,7 @@ class PrivateMosquitto(PrivateService):
         tls: mosquitto_config.TlsListener | None = None,
     ) -> None:
         if not accounts:
-            raise StandaloneError("a broker without accounts would serve nobody")
+            raise StandaloneError("a broker needs at least one account")
         self.folder = folder.absolute()
         self.log = (log or self.folder / "mosquitto.log").absolute()
         self.port = port or 0
@@ -101,24 +101,25 @@ class PrivateMosquitto(PrivateService):
 
     @property
     def password_file(self) -> Path:
-        """Every account's line; read again on SIGHUP. At start only the static ones are in it."""
+        """The lines of all accounts, read again on SIGHUP. At start it has only static ones."""
         return self._home.path / "passwords"
 
     @property
     def static_password_file(self) -> Path:
-        """The lines of `accounts`, to be kept whenever `password_file` is written anew."""
+        """The lines of `accounts`, which must remain whenever `password_file` is rewritten."""
         return self._home.path / "passwords.static"
 
     @property
     def pid_file(self) -> Path:
-        """Holds the process number of the running broker; gone when it does not run."""
+        """The process id of the running broker; missing when it does not run."""
         return self._home.path / "mosquitto.pid"
 
     async def start(self) -> None:
         """Start the broker and wait until it accepts an account.
 
         Raises:
-            EmbeddedError: the program is missing, or the broker does not start; the text ends with its log.
+            StandaloneError: the program is missing, or the broker does not start; the message ends with its
+                log.
         """
         path = find_mosquitto()
         if path is None:
@@ -133,7 +134,7 @@ class PrivateMosquitto(PrivateService):
                 port=self.port, home=self._home.path, limits=self._limits, tls=self._tls
             )
             self._write("mosquitto.conf", text)
-            # Each box that is connected is an open file.
+            # Each connected box is an open file.
             command = build_file_limit_command([str(path), "-c", str(self._home.path / "mosquitto.conf")])
             self.child = await ChildProcess.start(
                 build_run_as_command(self._account, command),
@@ -141,14 +142,14 @@ class PrivateMosquitto(PrivateService):
                 log=self.log,
                 folder=self._home.path,
             )
-            if await self._answers(self.child):
+            if await self._wait_until_ready(self.child):
                 replace_file_text(memory, str(self.port))
-                self._fixed_port = self.port  # others have been told by now
-                # Written by us, not by the broker: whoever sends a signal to this number trusts it.
+                self._fixed_port = self.port  # other processes know the port from now on
+                # Written by us, not by the broker, since processes send signals to this id.
                 replace_file_text(self.pid_file, f"{self.child.pid}\n")
                 return
             failure = read_log_tail(self.log)
-            # Somebody may have taken the port between our look and the broker's.
+            # Another program may have taken the port in the meantime.
             if "Address already in use" not in failure:
                 break
             last = None
@@ -156,40 +157,40 @@ class PrivateMosquitto(PrivateService):
         raise StandaloneError(f"Mosquitto does not start:\n{failure}")
 
     async def stop(self, steps: tuple[StopStep, ...] = _STOP) -> None:
-        """Stop the broker; sessions and queues are written to disk and found again by `start`."""
+        """Stop the broker. It saves sessions and queues, and `start` restores them."""
         self.pid_file.unlink(missing_ok=True)
         if self.child is not None:
             child, self.child = self.child, None
             await child.stop(steps)
 
     def kill(self) -> None:
-        """End the broker at once (SIGKILL), as a crash would; `start` starts it again, on the same port."""
+        """Kill the broker (SIGKILL), as a crash would; `start` starts it on the same port."""
         if self.child is not None:
             self.child.send(signal.SIGKILL)
 
     def close(self) -> None:
-        """Remove what is temporary."""
+        """Remove temporary files."""
         self._home.close()
 
     def _write_files(self) -> None:
         home = self._home.open()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        # The set-group-id bit hands the group on to files that others write here: the broker must read them.
+        # The set-group-id bit lets the broker read files that other processes write here.
         make_folder(home, 0o700 if self._account is None else 0o2750, self._account, group_only=True)
         make_folder(home / "data", 0o700, self._account)
         lines = "".join(
             f"{format_password_line(name, password)}\n" for name, password in self.accounts.items()
         )
         self._write("passwords.static", lines)
-        # Boxes that are already in the file keep their lines: they may connect before it is written anew.
-        kept = "".join(
+        # Lines of boxes are preserved, since boxes may connect before the file is rewritten.
+        box_lines = "".join(
             f"{line}\n"
             for line in (self.password_file.read_text().splitlines() if self.password_file.exists() else [])
             if line.partition(":")[0] not in self.accounts
         )
-        self._write("passwords", lines + kept)
+        self._write("passwords", lines + box_lines)
         self._write("acl", mosquitto_config.ACCESS_RULES)
-        # Copied: the broker's account need not be able to read a key where the operator keeps it.
+        # Copied, so that the broker's account needs no access to the operator's key file.
         for name, path in (self._tls.files() if self._tls is not None else {}).items():
             try:
                 self._write(name, path.read_text(encoding="utf-8"))
@@ -204,9 +205,9 @@ class PrivateMosquitto(PrivateService):
         if self._account is not None:
             os.chown(path, 0, self._account.gid)
 
-    async def _answers(self, child: ChildProcess) -> bool:
-        """Wait until a login succeeds; False when the process ended or the patience did."""
-        deadline = time.monotonic() + _START_PATIENCE_S
+    async def _wait_until_ready(self, child: ChildProcess) -> bool:
+        """Wait until a login succeeds; False if the process ended or the timeout passed."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
         username, password = next(iter(self.accounts.items()))
         while child.returncode is None and time.monotonic() < deadline:
             try:
@@ -218,7 +219,7 @@ class PrivateMosquitto(PrivateService):
                     identifier=f"vigie-probe-{os.getpid()}",
                     timeout=5,
                 ):
-                    # Another's broker would have refused the password; the check is of our own process.
+                    # Another broker on the port would refuse the password; check that ours still runs.
                     return child.returncode is None
             except (aiomqtt.MqttError, OSError):
                 await asyncio.sleep(0.05)

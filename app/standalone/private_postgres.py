@@ -1,7 +1,7 @@
-"""A private PostgreSQL 17 with TimescaleDB, in any folder, on a free loopback port.
+"""Runs a private PostgreSQL 17 with TimescaleDB in any folder, on a free loopback port.
 
-Owns the cluster's files, configuration, accounts and process. It makes the database `vigie` with the
-extension; tables are the migrations' business. Restarting and logging policy are the supervisor's.
+It manages the cluster's files, configuration, accounts and process, and creates the database `vigie` with the
+extension. Migrations create the tables, and the supervisor restarts the server.
 
     async with PrivatePostgres(folder, durable=False) as pg:
         await asyncpg.connect(pg.url)
@@ -40,39 +40,46 @@ DATABASE = "vigie"
 OWNER = "vigie"
 SUPERUSER = "postgres"
 LOGINS = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
-_START_PATIENCE_S = 120.0  # the recovery of 2 GB of write-ahead log on a slow disk
+_START_TIMEOUT_S = 120.0  # the recovery of 2 GB of write-ahead log on a slow disk
 _STOP = (StopStep(signal.SIGINT, 8.0), StopStep(signal.SIGQUIT, 2.0))
 _PORT_TRIES = 5
 
 
 def find_postgres_binaries() -> Path | None:
-    """The folder of PostgreSQL 17's programs; None where there is none, or only another version."""
+    """Return the folder of PostgreSQL 17's programs; None if only another version is installed."""
     found = find_program("postgres", f"/usr/lib/postgresql/{MAJOR}/bin", f"/usr/pgsql-{MAJOR}/bin")
     if found is None:
         return None
     path = found.resolve()
-    told = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
+    output = subprocess.run(  # noqa: S603  # no shell, and the arguments are ours
         [str(path), "--version"], check=False, capture_output=True, text=True, timeout=10
     )
-    right = f"(PostgreSQL) {MAJOR}." in told.stdout
-    return path.parent if right and (path.parent / "initdb").exists() else None
+    is_right_version = f"(PostgreSQL) {MAJOR}." in output.stdout
+    return path.parent if is_right_version and (path.parent / "initdb").exists() else None
 
 
 def build_postgres_url(port: int, user: str, password: str, database: str) -> str:
-    """A connection string, in the form that asyncpg and SQLAlchemy take."""
+    """Build a connection string for asyncpg and SQLAlchemy.
+
+    Args:
+        port: the port on loopback.
+        user: the login.
+        password: its password.
+        database: the database.
+    """
     return f"postgresql://{user}:{password}@{LOOPBACK}:{port}/{database}"
 
 
 class PrivatePostgres(PrivateService):
-    """A cluster of its own, started and stopped as a context manager or by hand.
+    """A private cluster, started and stopped as a context manager or explicitly.
 
     Args:
-        folder: where everything of it lives; made if missing, found again if not.
-        durable: False switches off `fsync` and the like, and lets the files of a folder that the service's
-            account cannot reach live in a temporary one: for tests.
-        port: the port to listen on; by default a free one, the last one used where it is still free.
+        folder: the folder of its files; created if missing, reused otherwise.
+        durable: False is for tests: it disables `fsync` and similar settings, and uses a temporary folder if
+            the service's account cannot reach `folder`.
+        port: the port to listen on; by default the last one if it is free, else any free one.
         log: the log file; `folder/postgres.log` by default.
-        environment: added to the server's environment.
+        environment: additional environment variables of the server.
     """
 
     title = "PostgreSQL"
@@ -100,33 +107,34 @@ class PrivatePostgres(PrivateService):
 
     @property
     def url(self) -> str:
-        """The database `vigie`, as its owner: not a superuser."""
+        """The address of the database `vigie` for its owner, which is not a superuser."""
         return build_postgres_url(self.port, OWNER, self._passwords[OWNER], DATABASE)
 
     def url_of(self, login: str) -> str:
-        """The database `vigie`, as one of LOGINS."""
+        """Return the address of the database `vigie` for one of LOGINS."""
         return build_postgres_url(self.port, login, self._passwords[login], DATABASE)
 
     @property
     def superuser_url(self) -> str:
-        """The database `vigie`, as the superuser."""
+        """The address of the database `vigie` for the superuser."""
         return build_postgres_url(self.port, SUPERUSER, self._passwords[SUPERUSER], DATABASE)
 
     @property
     def _admin_url(self) -> str:
-        """A database without the extension, as the superuser: for work on the others."""
+        """The address of a database without the extension, for the superuser."""
         return build_postgres_url(self.port, SUPERUSER, self._passwords[SUPERUSER], "postgres")
 
     @property
     def data(self) -> Path:
-        """The cluster's own data directory."""
+        """The cluster's data directory."""
         return self._home.path / "data"
 
     async def start(self) -> None:
-        """Start the server, make the cluster first where there is none, and wait until it answers.
+        """Start the server, create the cluster if it is missing, and wait until the server answers.
 
         Raises:
-            EmbeddedError: a program is missing, or the server does not start; the text ends with its log.
+            StandaloneError: a program is missing, or the server does not start; the message ends with its
+                log.
         """
         self._bin = find_postgres_binaries()
         if self._bin is None:
@@ -134,7 +142,7 @@ class PrivatePostgres(PrivateService):
         home = self._home.open()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        # The folder stays ours; only `data` is the server's, so that it cannot swap files that we write.
+        # The folder stays ours; only `data` belongs to the server, which therefore cannot replace our files.
         make_folder(home, 0o750, self._account, group_only=True)
         self._load_passwords(home)
         await stop_postgres_orphans(self.data)
@@ -146,25 +154,25 @@ class PrivatePostgres(PrivateService):
         await postgres_setup.make_extension(self._admin_url, self.superuser_url, home / "timescaledb")
 
     async def stop(self, steps: tuple[StopStep, ...] = _STOP) -> None:
-        """Stop the server: open transactions are rolled back, everything committed is written."""
+        """Stop the server. Open transactions are rolled back, and committed ones are written."""
         if self.child is None:
             return
         child, self.child = self.child, None
         await child.stop(steps)
-        # After a hard end the backends notice within moments; none may outlive this call.
+        # After a hard stop the backends end a moment later; none may outlive this call.
         await stop_postgres_orphans(self.data)
 
     def kill(self) -> None:
-        """End the postmaster at once (SIGKILL), as a crash would; `start` recovers."""
+        """Kill the postmaster (SIGKILL), as a crash would; `start` recovers."""
         if self.child is not None:
             self.child.send(signal.SIGKILL)
 
     def close(self) -> None:
-        """Remove what is temporary."""
+        """Remove temporary files."""
         self._home.close()
 
     async def create_database(self, name: str, *, template: str = DATABASE) -> str:
-        """Make one more database, owned by the same role, as a copy of `template`; gives its address."""
+        """Create another database of the same owner as a copy of `template`; returns its address."""
         await postgres_setup.copy_database(self._admin_url, name, template=template, owner=OWNER)
         return build_postgres_url(self.port, OWNER, self._passwords[OWNER], name)
 
@@ -177,13 +185,13 @@ class PrivatePostgres(PrivateService):
         known = json.loads(path.read_text(encoding="utf-8"))
         missing = [user for user in (SUPERUSER, OWNER, *LOGINS) if user not in known]
         if missing:
-            # Those of an older release have fewer.
+            # Files of older releases have fewer passwords.
             known |= {user: secrets.token_urlsafe(24) for user in missing}
             replace_file_text(path, json.dumps(known), mode=0o600)
         self._passwords = known
 
     async def _initialise(self, home: Path) -> None:
-        """Make the cluster under another name, then rename it: a half-made one is never taken for whole."""
+        """Create the cluster under a temporary name, then rename it, so that a partial one is never used."""
         fresh = home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         make_folder(fresh, 0o700, self._account)
@@ -254,20 +262,20 @@ class PrivatePostgres(PrivateService):
                 home,
                 "INT",
             )
-            if await self._answers(self.child):
+            if await self._wait_until_ready(self.child):
                 replace_file_text(memory, str(self.port))
-                self._fixed_port = self.port  # others have been told by now
+                self._fixed_port = self.port  # other processes know the port from now on
                 return
             failure = read_log_tail(self.log)
-            # Somebody may have taken the port between our look and the server's.
+            # Another program may have taken the port in the meantime.
             if "could not bind" not in failure:
                 break
         self.child = None
         raise StandaloneError(f"PostgreSQL does not start:\n{failure}")
 
-    async def _answers(self, child: ChildProcess) -> bool:
-        """Wait until a real query is answered; False when the process ended or the patience did."""
-        deadline = time.monotonic() + _START_PATIENCE_S
+    async def _wait_until_ready(self, child: ChildProcess) -> bool:
+        """Wait until a query succeeds; False if the process ended or the timeout passed."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while child.returncode is None and time.monotonic() < deadline:
             try:
                 connection = await asyncpg.connect(self._admin_url, timeout=5)

@@ -1,4 +1,4 @@
-"""The two private services of one stack: placed in the data directory, kept alive, stopped in order."""
+"""Runs the private PostgreSQL and Mosquitto of a stack, and stops them in order."""
 
 import signal
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from app.standalone.service_accounts import StandaloneError, find_service_accoun
 
 _STOP_BROKER = (StopStep(signal.SIGTERM, 2.5),)
 _STOP_DATABASE = (StopStep(signal.SIGINT, 2.5), StopStep(signal.SIGQUIT, 1.0))
-_HURRY_BROKER = (StopStep(signal.SIGTERM, 0.3),)
+_FORCED_STOP_BROKER = (StopStep(signal.SIGTERM, 0.3),)
 
 
 class PrivateServices:
@@ -26,7 +26,7 @@ class PrivateServices:
     Args:
         layout: the data directory, locked by the caller.
         secrets: the passwords of the broker's accounts.
-        tls_listener: the broker's listener for boxes elsewhere.
+        tls_listener: the broker's listener for boxes on other machines.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class PrivateServices:
         folder = place_services(
             layout, find_service_account("postgres"), find_service_account("mosquitto", "nobody")
         )
-        # Without the marker: a server left behind is known by its folder, and stopped in its own way.
+        # Without the marker: an orphaned server is found by its folder, and stopped by its own signals.
         self._postgres = PrivatePostgres(folder / "postgres", log=layout.logs / "postgres.log")
         self._mosquitto = PrivateMosquitto(
             folder / "mosquitto",
@@ -48,17 +48,17 @@ class PrivateServices:
             tls=_listener(tls_listener),
         )
 
-    async def begin(self, tell: MessageSink, changed: Callable[[int], None]) -> ServiceConnections:
-        """Start both, wait for each to answer, and keep them alive from then on.
+    async def begin(self, notify: MessageSink, on_change: Callable[[int], None]) -> ServiceConnections:
+        """Start both services, wait until they answer, and restart them after a crash from then on.
 
         Raises:
-            EmbeddedError: one of them does not start.
+            StandaloneError: one of them does not start.
         """
         first = not (self._postgres.data / "PG_VERSION").exists()
-        tell("PostgreSQL: making the database …" if first else "PostgreSQL …")
-        await self._begin("postgres", self._postgres, tell, changed)
-        tell("Mosquitto …")
-        await self._begin("mosquitto", self._mosquitto, tell, changed)
+        notify("PostgreSQL: making the database …" if first else "PostgreSQL …")
+        await self._begin("postgres", self._postgres, notify, on_change)
+        notify("Mosquitto …")
+        await self._begin("mosquitto", self._mosquitto, notify, on_change)
         return ServiceConnections(
             database=self._postgres.url,
             logins={login.removeprefix("vigie_"): self._postgres.url_of(login) for login in LOGINS},
@@ -70,21 +70,21 @@ class PrivateServices:
             pid_file=self._mosquitto.pid_file,
         )
 
-    async def stop(self, *, hurried: bool) -> None:
-        """Stop the broker, then the database; their keepers have been let go of before.
+    async def stop(self, *, is_forced: bool) -> None:
+        """Stop the broker, then the database. Their keepers must have been released.
 
         Args:
-            hurried: give each moments instead of seconds; the next start recovers.
+            is_forced: stop each within a moment; the next start recovers.
         """
-        await self._mosquitto.stop(_HURRY_BROKER if hurried else _STOP_BROKER)
-        await self._postgres.stop(_STOP_DATABASE[1:] if hurried else _STOP_DATABASE)
+        await self._mosquitto.stop(_FORCED_STOP_BROKER if is_forced else _STOP_BROKER)
+        await self._postgres.stop(_STOP_DATABASE[1:] if is_forced else _STOP_DATABASE)
 
     async def _begin(
         self,
         name: str,
         service: PrivatePostgres | PrivateMosquitto,
-        tell: MessageSink,
-        changed: Callable[[int], None],
+        notify: MessageSink,
+        on_change: Callable[[int], None],
     ) -> None:
         async def start() -> ChildProcess:
             await service.start()
@@ -92,7 +92,7 @@ class PrivateServices:
                 raise StandaloneError(f"{name} was stopped while it started")
             return service.child
 
-        self.keepers[name] = ProcessKeeper(name, start, tell, changed)
+        self.keepers[name] = ProcessKeeper(name, start, notify, on_change)
         await self.keepers[name].begin()
 
 

@@ -1,4 +1,4 @@
-"""The roles as child processes: their command lines and environment."""
+"""Builds the command lines and environments of Vigie's processes."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from app.standalone.orphan_processes import MARKER
 from app.standalone.service_accounts import build_run_as_command
 
 ROLES = ("api", "ingest", "deliver", "maintain")
-# A role may die at any moment without loss, and must not outlive its supervisor even when it hangs.
+# A process can be killed at any time without data loss, and must not outlive its supervisor.
 _DEATH_SIGNAL = "KILL"
-# Secrets, and which roles use them: whoever breaks into another one must not find them there.
+# Secrets, and the processes that use them: an attacker of another process must not find them there.
 _SECRETS = {
     "VIGIE_BOOTSTRAP_ADMIN_KEY": ("api",),
     "VIGIE_ENCRYPTION__KEYS": ("api", "deliver", "maintain"),
@@ -24,11 +24,14 @@ _SECRETS = {
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """What `vigie up` was asked for.
+    """The options of `vigie up`.
 
-    `data_dir`: where everything is kept. `port`: the API's; 0 picks a free one. `roles`: which of ROLES
-    run. `demo`: simulate a city. `services`: bring PostgreSQL and Mosquitto along, instead of using the
-    ones that the settings name.
+    Attributes:
+        data_dir: the data directory.
+        port: the API's port; 0 chooses a free one.
+        roles: the processes to run, of ROLES.
+        demo: whether to simulate a city.
+        services: whether to run a private PostgreSQL and Mosquitto instead of those in the settings.
     """
 
     data_dir: Path = Path(".vigie")
@@ -40,9 +43,9 @@ class StackOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServiceConnections:
-    """What the roles must know of the private services.
+    """What processes need to connect to the private services.
 
-    `database` is the address for its owner, `logins` those for each role.
+    `database` is the address for its owner, and `logins` has the address for each process role.
     """
 
     database: str
@@ -56,9 +59,9 @@ class ServiceConnections:
 
 
 def build_command(*words: str) -> list[str]:
-    """The command line of `vigie <words>`, by this very Python.
+    """Build the command line of `vigie <words>` with the current Python.
 
-    `-P` keeps the working directory out of the module path: another folder named `app` may be there.
+    `-P` removes the working directory from the module path, since it may contain another folder named `app`.
     """
     return build_run_as_command(None, [sys.executable, "-P", "-m", "app", *words], death_signal=_DEATH_SIGNAL)
 
@@ -75,40 +78,40 @@ def build_stack_environment(
     services: ServiceConnections | None,
     base: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """What the environments of all roles hold: the supervisor's own, with what it decides on top.
+    """Build the common environment of all processes: the supervisor's own, with its overrides.
 
     Args:
-        marker: by which a later supervisor recognises what this one left behind.
-        metrics: the folder of Prometheus' files.
+        marker: identifies the processes of this stack to a later supervisor.
+        metrics: the folder of Prometheus files.
         host: the API's address.
         port: the API's port.
         admin_key: the platform administrator's key.
-        keys_file: of encryption keys: the first seals clients' secrets, all open them.
-        roles: those that run: `/readyz` waits for each.
-        services: the private ones; None leaves database and broker to the settings.
-        base: stands for `os.environ` in tests.
+        keys_file: the file of encryption keys: the first one encrypts, all decrypt.
+        roles: the processes that run; `/readyz` waits for each.
+        services: the private services; None leaves database and broker to the settings.
+        base: replaces `os.environ` in tests.
     """
     inherited = dict(os.environ if base is None else base)
     needed = ["database", "migrations", *(role for role in roles if role != "api")]
-    asked = {
-        # An operator's own word on these is kept.
+    defaults = {
+        # Operators can override these.
         "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
         "VIGIE_API__READY_REQUIRES": json.dumps(needed),
         "PYTHONUNBUFFERED": "1",
     }
-    decided = {
+    overrides = {
         MARKER: marker,
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "VIGIE_API__HOST": host,
         "VIGIE_API__PORT": str(port),
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin_key,
-        # A file that can be followed. Said to be none by value: there may be some in `.env`.
+        # A file, which processes can read again. The value is empty, since `.env` may have keys.
         "VIGIE_ENCRYPTION__KEYS": "[]",
         "VIGIE_ENCRYPTION__KEYS_FILE": str(keys_file),
     }
     if services is not None:
-        asked["VIGIE_INGEST__CLIENT_ID"] = services.ingest_client_id
-        decided |= {
+        defaults["VIGIE_INGEST__CLIENT_ID"] = services.ingest_client_id
+        overrides |= {
             "VIGIE_DATABASE__URL": services.database,
             "VIGIE_BROKER__HOST": "127.0.0.1",
             "VIGIE_BROKER__PORT": str(services.broker_port),
@@ -117,22 +120,24 @@ def build_stack_environment(
             "VIGIE_BROKER__PASSWORD_FILE": str(services.password_file),
             "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(services.static_password_file),
             "VIGIE_BROKER__PID_FILE": str(services.pid_file),
-            # The roles use the listener on the loopback.
+            # Processes use the loopback listener.
             "VIGIE_BROKER__TLS__ENABLED": "false",
         }
-    return {**asked, **inherited, **decided}
+    return {**defaults, **inherited, **overrides}
 
 
 def build_process_environment(
     role: str, variables: Mapping[str, str], logins: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The environment of one process: `variables`, without the secrets that it has no use for.
+    """Build the environment of one process, without secrets that it does not need.
 
     Args:
-        role: One of ROLES, or what else is run: `migrate`, `demo`.
-        variables: What `build_stack_environment` gave.
-        logins: Addresses of the private database for each role; others are given the owner's.
+        role: One of ROLES, or another command: `migrate`, `demo`.
+        variables: The result of `build_stack_environment`.
+        logins: Addresses of the private database by process role; other commands get the owner's.
     """
     own = {"VIGIE_DATABASE__URL": logins[role]} if logins and role in logins else {}
-    mine = {name: value for name, value in variables.items() if role in _SECRETS.get(name.upper(), (role,))}
-    return mine | own
+    permitted = {
+        name: value for name, value in variables.items() if role in _SECRETS.get(name.upper(), (role,))
+    }
+    return permitted | own

@@ -1,7 +1,7 @@
-"""Replacing secrets: which file they are in, what is written there, and what is left to do.
+"""Replaces secrets: encryption keys, passwords of the broker and the administrator's key.
 
-Owns the files; what is sealed with which key is in the database, and asked of there by whoever calls. Nothing
-here shows a secret: keys go by their names.
+It changes the files. The database knows which key encrypts what, and the caller queries it. Secrets are never
+shown: keys are identified by their names.
 """
 
 import json
@@ -28,22 +28,22 @@ from app.standalone.secret_store import (
 from app.standalone.service_accounts import StandaloneError
 
 SETTLE_S: Final = 60.0
-"""How long what was sealed before a new key came may take to be stored (a transaction lasts half as long)."""
+"""Time after which values encrypted with the former key are committed (a transaction lasts up to 30 s)."""
 
-_PATIENCE_S: Final = 30.0
+_TIMEOUT_S: Final = 30.0
 _ADMINISTRATOR: Final = "administrator"
 
 
 @dataclass(frozen=True, slots=True)
 class RotationTarget:
-    """Where an installation has its keys and its database.
+    """An installation whose secrets are replaced.
 
     Attributes:
-        title: what it is called in messages.
-        encryption: the keys that its roles have.
-        database: None where it does not run.
-        layout: the data directory of `vigie up`; None for roles of one's own.
-        settings: what the environment says.
+        title: its name in messages.
+        encryption: the encryption keys of its processes.
+        database: its database; None if it does not run.
+        layout: the data directory of `vigie up`; None if the processes are run separately.
+        settings: the settings of the environment.
     """
 
     title: str
@@ -54,14 +54,15 @@ class RotationTarget:
 
 
 def find_rotation_target(data_dir: Path | None, settings: VigieSettings) -> RotationTarget:
-    """The installation that is meant.
+    """Find the installation that a command refers to.
 
     Args:
-        data_dir: That of `vigie up`. None: what the settings name, else the stack in `.vigie`.
+        data_dir: The data directory of `vigie up`. None: the installation in the settings, else the stack in
+            `.vigie`.
         settings: Those of the environment.
 
     Raises:
-        EmbeddedError: There is none.
+        StandaloneError: There is none.
     """
     if _is_named(data_dir, settings.database):
         return RotationTarget(
@@ -71,7 +72,7 @@ def find_rotation_target(data_dir: Path | None, settings: VigieSettings) -> Rota
     if not layout.secrets_file.exists() or not layout.keys_file.exists():
         raise StandaloneError(
             f"no stack was started on {layout.root}: name another with --data-dir, or set "
-            "VIGIE_DATABASE__URL and VIGIE_ENCRYPTION__KEYS_FILE as the roles have them"
+            "VIGIE_DATABASE__URL and VIGIE_ENCRYPTION__KEYS_FILE as for the processes"
         )
     database = _database_of(layout, settings.database)
     encryption = EncryptionSettings(keys_file=layout.keys_file)
@@ -79,14 +80,14 @@ def find_rotation_target(data_dir: Path | None, settings: VigieSettings) -> Rota
 
 
 def find_installation_database(data_dir: Path | None, settings: DatabaseSettings) -> DatabaseSettings:
-    """The database of the installation that is meant, for who needs no key of it.
+    """Find the database of the installation that a command refers to, without its keys.
 
     Args:
         data_dir: As for `find_rotation_target`.
         settings: Those of the environment.
 
     Raises:
-        EmbeddedError: There is none that runs.
+        StandaloneError: None runs.
     """
     if _is_named(data_dir, settings):
         return settings
@@ -109,78 +110,80 @@ def _layout(data_dir: Path | None) -> DataDirectory:
 
 
 def _database_of(layout: DataDirectory, settings: DatabaseSettings) -> DatabaseSettings | None:
-    """The database of a stack; None where it does not run."""
+    """Return the database of a stack; None if it does not run."""
     if not layout.run_file.exists():
         return None
     url = json.loads(layout.run_file.read_text(encoding="utf-8"))["database"]
     return settings.model_copy(update={"url": url})
 
 
-def add_encryption_key(where: RotationTarget) -> list[str]:
-    """Put a new encryption key before those that there are; gives the names of all, the first one first.
+def add_encryption_key(target: RotationTarget) -> list[str]:
+    """Add a new encryption key before the existing ones; returns the names of all, the new one first.
 
     Raises:
-        EmbeddedError: The keys are not in a file that can be changed here.
+        StandaloneError: The keys are not in a file that can be changed here.
     """
     new = generate_encryption_key()
-    if where.layout is None:
-        path = _own_file(where.encryption)
+    if target.layout is None:
+        path = _own_file(target.encryption)
         with lock_secrets(path):
             replace_file_text(path, "\n".join([new, *path.read_text(encoding="utf-8").split(), ""]))
     else:
-        path = where.layout.secrets_file
+        path = target.layout.secrets_file
         with lock_secrets(path):
-            _check_kept_seals(where)
-            kept = load_secrets(path)
-            former = (kept.encryption_key, *kept.former_encryption_keys)
+            _require_stored_key_in_use(target)
+            stored = load_secrets(path)
+            former = (stored.encryption_key, *stored.former_encryption_keys)
             change_secrets(path, encryption_key=new, former_encryption_keys=former)
-            write_key_file(where.layout, where.settings.encryption)
-    return list_key_names(where)
+            write_key_file(target.layout, target.settings.encryption)
+    return list_key_names(target)
 
 
-def remove_unused_keys(where: RotationTarget, in_use: Collection[str], now: float | None = None) -> list[str]:
-    """Take away the keys after the first that seal nothing any more; gives their names.
+def remove_unused_keys(
+    target: RotationTarget, in_use: Collection[str], now: float | None = None
+) -> list[str]:
+    """Remove the former keys that encrypt nothing any more; returns their names.
 
     Args:
-        where: The installation.
-        in_use: The names of keys that something is sealed with.
+        target: The installation.
+        in_use: The names of keys that encrypt something.
         now: Seconds since the epoch; by default the clock's.
 
     Raises:
-        EmbeddedError: The keys cannot be changed here, or were a moment ago.
+        StandaloneError: The keys cannot be changed here, or were changed a moment ago.
     """
-    path = _own_file(where.encryption) if where.layout is None else where.layout.keys_file
+    path = _own_file(target.encryption) if target.layout is None else target.layout.keys_file
     age_s = (time.time() if now is None else now) - path.stat().st_mtime
     if age_s < SETTLE_S:
         raise StandaloneError(
-            f"the keys were changed {age_s:.0f} s ago: what was sealed before may not be stored yet; "
+            f"the keys were changed {age_s:.0f} s ago: values encrypted before may not be stored yet; "
             f"wait until {SETTLE_S:g} s have passed"
         )
-    if where.layout is None:
+    if target.layout is None:
         with lock_secrets(path):
             first, *others = path.read_text(encoding="utf-8").split()
             left = [key for key in others if _name(key) in in_use]
             replace_file_text(path, "\n".join([first, *left, ""]))
         return [_name(key) for key in others if key not in left]
-    secrets_file = where.layout.secrets_file
+    secrets_file = target.layout.secrets_file
     with lock_secrets(secrets_file):
         former = load_secrets(secrets_file).former_encryption_keys
-        kept = tuple(key for key in former if _name(key) in in_use)
-        change_secrets(secrets_file, former_encryption_keys=kept)
-        write_key_file(where.layout, where.settings.encryption)
-    return [_name(key) for key in former if key not in kept]
+        remaining = tuple(key for key in former if _name(key) in in_use)
+        change_secrets(secrets_file, former_encryption_keys=remaining)
+        write_key_file(target.layout, target.settings.encryption)
+    return [_name(key) for key in former if key not in remaining]
 
 
-def list_key_names(where: RotationTarget) -> list[str]:
-    """What the keys are called, the first one first (EmbeddedError where they cannot be read)."""
+def list_key_names(target: RotationTarget) -> list[str]:
+    """Return the names of the keys, the current one first (StandaloneError if they cannot be read)."""
     try:
-        return [derive_key_name(key) for key in where.encryption.key_bytes()]
+        return [derive_key_name(key) for key in target.encryption.key_bytes()]
     except ValueError as error:
         raise StandaloneError(str(error)) from error
 
 
 def replace_broker_passwords(layout: DataDirectory) -> None:
-    """New passwords for the accounts `ingest` and `gateway`, from the next start on."""
+    """Replace the passwords of the accounts `ingest` and `gateway`, effective at the next start."""
     with lock_secrets(layout.secrets_file):
         change_secrets(
             layout.secrets_file, ingest_password=generate_password(), gateway_password=generate_password()
@@ -188,13 +191,13 @@ def replace_broker_passwords(layout: DataDirectory) -> None:
 
 
 async def replace_admin_key(layout: DataDirectory, settings: VigieSettings) -> bool:
-    """Make a new administrator's key at the running API, keep it, and revoke the one before.
+    """Create a new administrator's key with the running API, store it, and revoke the former one.
 
     Returns:
-        Whether the former one could be revoked; False: it was not found for certain.
+        Whether the former key was revoked; False if it could not be identified.
 
     Raises:
-        EmbeddedError: The API does not run, or refused; or the key is the settings' own.
+        StandaloneError: The API does not run, or refused; or the settings define the key.
     """
     if settings.bootstrap_admin_key is not None:
         raise StandaloneError(
@@ -207,8 +210,8 @@ async def replace_admin_key(layout: DataDirectory, settings: VigieSettings) -> b
     except (OSError, ValueError, KeyError) as error:
         raise StandaloneError(f"no stack runs on {layout.root}: start it first") from error
     if api is None:
-        raise StandaloneError("the stack runs without an API, which makes keys")
-    timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+        raise StandaloneError("the stack runs without the API, which creates keys")
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(base_url=api, timeout=timeout, raise_for_status=True) as session:
         try:
             old = await _key_id(session, former)
@@ -225,7 +228,7 @@ async def replace_admin_key(layout: DataDirectory, settings: VigieSettings) -> b
 
 
 async def _key_id(session: aiohttp.ClientSession, key: str) -> str | None:
-    """The id of a key, known by how it begins; None where several begin so."""
+    """Find the id of a key by its beginning; None if several keys begin so."""
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -247,20 +250,20 @@ async def _call(
 def _own_file(encryption: EncryptionSettings) -> Path:
     if encryption.keys or encryption.keys_file is None:
         raise StandaloneError(
-            "VIGIE_ENCRYPTION__KEYS gives the keys by value, or nothing does: move them to a file (0600), "
-            "one a line, and name it in VIGIE_ENCRYPTION__KEYS_FILE; or change the variable, and start again"
+            "VIGIE_ENCRYPTION__KEYS has the keys, or none are set: move them to a file (0600), "
+            "one per line, and name it in VIGIE_ENCRYPTION__KEYS_FILE; or change the variable, and restart"
         )
     return encryption.keys_file
 
 
-def _check_kept_seals(where: RotationTarget) -> None:
-    """A new key that is kept would seal nothing where the operator gives keys (EmbeddedError)."""
-    if where.layout is None:
+def _require_stored_key_in_use(target: RotationTarget) -> None:
+    """Refuse a new stored key if the operator's own key encrypts (StandaloneError)."""
+    if target.layout is None:
         return
-    kept = load_secrets(where.layout.secrets_file)
-    # All of them: an earlier change may have been cut short before the file was written.
-    known = {_name(key) for key in (kept.encryption_key, *kept.former_encryption_keys)}
-    if where.settings.encryption.key_bytes() or list_key_names(where)[0] not in known:
+    stored = load_secrets(target.layout.secrets_file)
+    # All stored keys: an earlier change may have failed before the file was written.
+    known = {_name(key) for key in (stored.encryption_key, *stored.former_encryption_keys)}
+    if target.settings.encryption.key_bytes() or list_key_names(target)[0] not in known:
         raise StandaloneError(
             "VIGIE_ENCRYPTION__KEYS or VIGIE_ENCRYPTION__KEYS_FILE gives the key that seals: put a new one "
             "before it there (`openssl rand -base64 32`), and start `vigie up` again"

@@ -1,9 +1,9 @@
-"""Secrets made at the first start and kept in the data directory (0600); the file of keys made from them.
+"""Generates the secrets of a stack at its first start, and stores them in the data directory (0600).
 
-Owns what is kept and how it is written: under a lock, for `vigie secrets rotate` may come in between. What
-rotating means to others is `rotation`'s.
+It also writes the file of encryption keys for the processes. Files are changed under a lock, since `vigie
+secrets rotate` may run concurrently. `secret_rotation` replaces secrets.
 
-The secrets of a new installation, for roles that `vigie up` does not run. None is kept here.
+`generate_env_lines` makes the secrets of an installation without `vigie up`, and does not store them.
 """
 
 import base64
@@ -29,15 +29,15 @@ from app.standalone.service_accounts import StandaloneError
 
 @dataclass(frozen=True, slots=True)
 class StackSecrets:
-    """What a stack must remember to be the same stack again.
+    """The secrets that persist between starts of a stack.
 
     Attributes:
-        admin_key: the platform administrator's.
+        admin_key: the platform administrator's key.
         gateway_password: of the broker's account `gateway`.
-        ingest_password: of the roles' account.
+        ingest_password: of the broker's account for Vigie's processes.
         ingest_client_id: the name of the consumer's session at the broker.
-        encryption_key: seals, in base64.
-        former_encryption_keys: those before it, which open only; the newest first.
+        encryption_key: the current key, in base64.
+        former_encryption_keys: earlier keys, only for decryption; the newest first.
     """
 
     admin_key: str
@@ -49,41 +49,41 @@ class StackSecrets:
 
 
 def generate_password() -> str:
-    """A password of 192 bits of chance, of letters, digits, `-` and `_`."""
+    """Generate a random password of 192 bits, of letters, digits, `-` and `_`."""
     return secrets.token_urlsafe(24)
 
 
 def load_or_create_secrets(path: Path, admin_key: str | None) -> StackSecrets:
-    """Read the secrets, or make and write those that are missing.
+    """Load the secrets, and generate and store those that are missing.
 
     Args:
         path: the file.
-        admin_key: the administrator's key where the settings give one; it replaces the one kept.
+        admin_key: the administrator's key of the settings, if there is one; it replaces the stored one.
 
     Raises:
-        EmbeddedError: the file is not what was written.
+        StandaloneError: the file is invalid.
     """
     with lock_secrets(path):
-        kept = _read(path)
-        ingest_password = _text(kept, "ingest_password") or generate_password()
+        stored = _read(path)
+        ingest_password = _text(stored, "ingest_password") or generate_password()
         found = StackSecrets(
-            admin_key=admin_key or _text(kept, "admin_key") or generate_key(),
-            gateway_password=_text(kept, "gateway_password") or generate_password(),
+            admin_key=admin_key or _text(stored, "admin_key") or generate_key(),
+            gateway_password=_text(stored, "gateway_password") or generate_password(),
             ingest_password=ingest_password,
-            ingest_client_id=_text(kept, "ingest_client_id") or _client_id(ingest_password),
-            encryption_key=_text(kept, "encryption_key") or generate_encryption_key(),
-            former_encryption_keys=tuple(map(str, kept.get("former_encryption_keys") or ())),
+            ingest_client_id=_text(stored, "ingest_client_id") or _client_id(ingest_password),
+            encryption_key=_text(stored, "encryption_key") or generate_encryption_key(),
+            former_encryption_keys=tuple(map(str, stored.get("former_encryption_keys") or ())),
         )
-        if _as_json(found) != kept:
+        if _as_json(found) != stored:
             _write(path, found)
         return found
 
 
-def change_secrets(path: Path, **changes: Any) -> StackSecrets:  # noqa: ANN401 (whatever the fields hold)
-    """Change some of the secrets that are kept; to be called within `lock_secrets`.
+def change_secrets(path: Path, **changes: Any) -> StackSecrets:  # noqa: ANN401 (the types of the fields)
+    """Change some of the stored secrets; to be called within `lock_secrets`.
 
     Raises:
-        EmbeddedError: there are none, or not all of them.
+        StandaloneError: secrets are missing.
     """
     found = replace(load_secrets(path), **changes)
     _write(path, found)
@@ -91,20 +91,20 @@ def change_secrets(path: Path, **changes: Any) -> StackSecrets:  # noqa: ANN401 
 
 
 def load_secrets(path: Path) -> StackSecrets:
-    """The secrets that are kept (EmbeddedError where there are none)."""
-    kept = _read(path)
+    """Load the stored secrets (StandaloneError if they are missing)."""
+    stored = _read(path)
     try:
-        former = tuple(map(str, kept.pop("former_encryption_keys", ())))
-        return StackSecrets(**kept, former_encryption_keys=former)
+        former = tuple(map(str, stored.pop("former_encryption_keys", ())))
+        return StackSecrets(**stored, former_encryption_keys=former)
     except TypeError as error:
         raise StandaloneError(
-            f"{path} does not hold all secrets of a stack: `vigie up` has to have run on it"
+            f"{path} does not have all secrets of a stack: `vigie up` has to have run on it"
         ) from error
 
 
 @contextmanager
 def lock_secrets(path: Path) -> Iterator[None]:
-    """Keep others from changing the secrets: of two that read, change and write, one would be lost."""
+    """Lock the secrets, so that concurrent changes do not overwrite each other."""
     with path.with_name("secrets.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -119,8 +119,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise StandaloneError(f"{path} cannot be read: {error}") from error
 
 
-def _text(kept: dict[str, Any], name: str) -> str:
-    return str(kept.get(name) or "")
+def _text(stored: dict[str, Any], name: str) -> str:
+    return str(stored.get(name) or "")
 
 
 def _as_json(found: StackSecrets) -> dict[str, Any]:
@@ -132,52 +132,52 @@ def _write(path: Path, found: StackSecrets) -> None:
 
 
 def _client_id(password: str) -> str:
-    """The name of the consumer's session: nobody else's to guess, and for ever the same here.
+    """Return the name of the consumer's session: stable, and secret to others.
 
-    A broker hands a session over to whoever connects under its name, with any account: a box that knew it
-    could throw away what is queued. Kept apart from the password, which may be replaced while it is not.
+    A broker hands a session over to any client with its name: a box that knew the name could discard the
+    queue. It is stored separately from the password, which may be replaced while the name stays.
     """
     return f"vigie-ingest-{hashlib.sha256(password.encode()).hexdigest()[:16]}"
 
 
-def list_encryption_keys(settings: EncryptionSettings, kept: StackSecrets) -> list[str]:
-    """The keys that the roles get, in base64: the operator's own, then those that are kept.
+def list_encryption_keys(settings: EncryptionSettings, stored: StackSecrets) -> list[str]:
+    """Return the keys for the processes, in base64: the operator's own, then the stored ones.
 
-    The kept ones come last wherever the operator gives keys: what they sealed before can still be opened.
+    The stored keys are included even if the operator sets keys, so that older values can still be decrypted.
 
     Args:
-        settings: What the operator gives.
-        kept: What is kept.
+        settings: The operator's keys.
+        stored: The stored secrets.
 
     Raises:
-        EmbeddedError: the operator's file cannot be read any more.
+        StandaloneError: the operator's file cannot be read.
     """
     try:
         own = [base64.b64encode(key).decode() for key in settings.key_bytes()]
     except ValueError as error:
         raise StandaloneError(f"VIGIE_ENCRYPTION__KEYS_FILE: {error}") from error
-    return list(dict.fromkeys([*own, kept.encryption_key, *kept.former_encryption_keys]))
+    return list(dict.fromkeys([*own, stored.encryption_key, *stored.former_encryption_keys]))
 
 
 def write_key_file(layout: DataDirectory, settings: EncryptionSettings) -> None:
-    """Write the file of keys that the roles follow; to be called within `lock_secrets`.
+    """Write the file of keys that the processes read; to be called within `lock_secrets`.
 
     Raises:
-        EmbeddedError: as `list_encryption_keys`, or nothing is kept.
+        StandaloneError: as `list_encryption_keys`, or no secrets are stored.
     """
     keys = list_encryption_keys(settings, load_secrets(layout.secrets_file))
     replace_file_text(layout.keys_file, "\n".join([*keys, ""]), mode=0o600)
 
 
 def generate_env_lines(keys_file: Path | None) -> str:
-    """Lines of a `.env` file with every secret that the roles need, each made by chance.
+    """Generate the lines of a `.env` file with every secret that the processes need.
 
     Args:
         keys_file: Where to write the encryption key (0600), so that it can be replaced without a restart;
-            None: it is among the lines.
+            None puts it into the lines.
 
     Raises:
-        EmbeddedError: The file is there already, or cannot be written.
+        StandaloneError: The file exists, or cannot be written.
     """
     key = generate_encryption_key()
     if keys_file is None:
@@ -185,19 +185,19 @@ def generate_env_lines(keys_file: Path | None) -> str:
     else:
         sealing = f"VIGIE_ENCRYPTION__KEYS_FILE={_written(keys_file.absolute(), key)}"
     lines = (
-        "# Secrets of one installation. Keep this file closed (chmod 600), and a copy of it elsewhere.",
+        "# Secrets of one installation. Protect this file (chmod 600), and keep a copy of it elsewhere.",
         "# For `vigie migrate` alone. PostgreSQL's account has the same password (psql: \\password vigie).",
         f"VIGIE_DATABASE__URL={_url('vigie')}",
-        "# For each role its own in place of that: deploy/roles.sql makes the accounts, without passwords.",
+        "# Each process has its own instead: deploy/roles.sql creates the accounts, without passwords.",
         *(f"# {login.removeprefix('vigie_')}: VIGIE_DATABASE__URL={_url(login)}" for login in LOGINS),
-        "# For mosquitto_passwd: the roles' account, and one for trusted gateways (not a setting of Vigie).",
+        "# For mosquitto_passwd: the account of Vigie, and one for trusted gateways (not a setting).",
         "VIGIE_BROKER__USERNAME=ingest",
         f"VIGIE_BROKER__PASSWORD={generate_password()}",
         f"# gateway: {generate_password()}",
         f"VIGIE_INGEST__CLIENT_ID=vigie-ingest-{secrets.token_hex(8)}",
-        "# For the roles api, deliver and maintain.",
+        "# For the processes api, deliver and maintain.",
         sealing,
-        "# For the role api. Make other keys with it, then revoke it.",
+        "# For the process api. Create other keys with it, then revoke it.",
         f"VIGIE_BOOTSTRAP_ADMIN_KEY={generate_key()}",
     )
     return "\n".join([*lines, ""])
@@ -209,10 +209,10 @@ def _url(login: str) -> str:
 
 def _written(path: Path, key: str) -> Path:
     try:
-        # Never over keys that there are: what they sealed opens with no other.
+        # Existing keys are never overwritten: no other key decrypts their values.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StandaloneError(f"{path} cannot be made: {error.strerror}") from error
+        raise StandaloneError(f"{path} cannot be created: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{key}\n")
     return path

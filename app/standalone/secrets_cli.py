@@ -1,6 +1,6 @@
-"""`vigie secrets …`: made for a new installation, replaced in one that runs, and how far that is.
+"""Provides `vigie secrets …`: generates, replaces and lists secrets.
 
-Reads options and says what was done; exits 1 while there is something left to do, 2 where nothing could be.
+Exit status: 1 while work is left, 2 if nothing could be done.
 """
 
 import asyncio
@@ -23,17 +23,19 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 _REFUSED: Final = 2
 _LEFT: Final = 1
-# Who sees what is sealed of everybody.
+# This role sees the encrypted values of all organisations.
 _ROLE: Final = "vigie_maintain"
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Data directory of `vigie up`; by default what the settings name, else .vigie"),
+    typer.Option(
+        help="Data directory of `vigie up`; by default the installation in the settings, else .vigie"
+    ),
 ]
 
 
 class ReplaceableSecret(StrEnum):
-    """What can be replaced."""
+    """The secrets that can be replaced."""
 
     ENCRYPTION = "encryption"
     ADMIN = "admin"
@@ -52,7 +54,7 @@ def generate(
         Path | None, typer.Option(help="Write the encryption key to this new file, and name that")
     ] = None,
 ) -> None:
-    """Print the secrets of a new installation, as lines of a `.env` file. Nothing is kept."""
+    """Print the secrets of a new installation, as lines of a `.env` file. They are not stored."""
     from app.standalone.secret_store import generate_env_lines  # noqa: PLC0415
 
     with _refusing():
@@ -67,45 +69,48 @@ def rotate(
     ] = ReplaceableSecret.ENCRYPTION,
     data_dir: DataDir = None,
 ) -> None:
-    """Replace a secret by a new one."""
+    """Replace a secret with a new one."""
     from app.standalone import secret_rotation  # noqa: PLC0415
 
     with _refusing():
-        where = _where(data_dir)
+        target = _find_target(data_dir)
         if what is ReplaceableSecret.ENCRYPTION:
-            new, *former = secret_rotation.add_encryption_key(where)
+            new, *former = secret_rotation.add_encryption_key(target)
             typer.echo(_rotated(new, former))
             return
-        if where.layout is None:
-            _refuse("these are secrets of `vigie up`: name its --data-dir; else docs/operations.md says how")
+        if target.layout is None:
+            _refuse(
+                "these are secrets of `vigie up`: name its --data-dir. "
+                "For other installations see docs/operations.md"
+            )
         if what is ReplaceableSecret.BROKER:
-            secret_rotation.replace_broker_passwords(where.layout)
+            secret_rotation.replace_broker_passwords(target.layout)
             typer.echo(
-                "The broker's accounts `ingest` and `gateway` have new passwords when `vigie up` is started "
-                "again. Give gateways theirs then: it is in run.json."
+                "The broker's accounts `ingest` and `gateway` get new passwords when `vigie up` restarts. "
+                "Then give the new password in run.json to gateways."
             )
             return
-        revoked = asyncio.run(secret_rotation.replace_admin_key(where.layout, where.settings))
+        revoked = asyncio.run(secret_rotation.replace_admin_key(target.layout, target.settings))
         typer.echo("The administrator has a new key, in secrets.json and run.json.")
         if not revoked:
-            typer.echo("The former one was not found for certain: revoke it (`DELETE /v1/api-keys/{id}`).")
+            typer.echo("The former key could not be identified: revoke it (`DELETE /v1/api-keys/{id}`).")
             raise typer.Exit(_LEFT)
-        typer.echo("The former one is revoked.")
+        typer.echo("The former key is revoked.")
 
 
 def _rotated(new: str, former: list[str]) -> str:
     return (
-        f"The key {new} seals from now on, before {', '.join(former)}. Running roles follow the file: "
-        "nothing has to be started again.\n"
-        "`maintain` seals anew within a minute what former keys sealed (`vigie secrets reseal`: at once).\n"
-        "When `vigie secrets status` finds nothing under them, `vigie secrets forget` takes them away. "
-        "Backups made before need them: keep a copy with these."
+        f"The key {new} seals from now on, before {', '.join(former)}. Running processes read the file "
+        "again: no restart is needed.\n"
+        "`maintain` re-encrypts older values within a minute (`vigie secrets reseal` does it now).\n"
+        "When `vigie secrets status` shows none under the former keys, remove these with "
+        "`vigie secrets forget`. Older backups need them: keep a copy with these."
     )
 
 
 @app.command()
 def status(*, data_dir: DataDir = None) -> None:
-    """Say how many secrets are sealed with which key; exits 1 while some are not under the first one."""
+    """Count secrets per encryption key; exits 1 while some are not encrypted with the first key."""
     from app.platform.secrets.resealing import count_sealed_values  # noqa: PLC0415
 
     async def look(connection: "RawConnection", sealer: "SecretSealer") -> int:
@@ -119,27 +124,27 @@ def status(*, data_dir: DataDir = None) -> None:
 
 
 def format_status_lines(keys: list[str], found: "list[SealingKeyUsage]") -> Iterator[str]:
-    """The lines of `status`.
+    """Format the output of `status`.
 
     Args:
-        keys: The names of those that there are, the first one first.
-        found: What is sealed with which.
+        keys: The names of the keys, the current one first.
+        found: The number of values per key and column.
     """
-    for place, key in enumerate(keys):
-        told = _places(found, key)
-        if place == 0:
-            yield f"{key}  seals; {told or 'nothing yet'}"
+    for position, key in enumerate(keys):
+        usage = _describe_usage(found, key)
+        if position == 0:
+            yield f"{key}  seals; {usage or 'nothing yet'}"
         else:
-            yield f"{key}  opens only; {told or 'nothing: it can be removed (`vigie secrets forget`)'}"
+            yield f"{key}  opens only; {usage or 'nothing: it can be removed (`vigie secrets forget`)'}"
     for key in sorted({use.key for use in found if use.key is not None and use.key not in keys}):
-        yield f"{key}  is not here; {_places(found, key)} cannot be opened"
-    if clear := _places(found, None):
+        yield f"{key}  is not here; {_describe_usage(found, key)} cannot be opened"
+    if clear := _describe_usage(found, None):
         yield f"in clear: {clear}"
     if not keys:
         yield "There is no key."
 
 
-def _places(found: "list[SealingKeyUsage]", key: str | None) -> str:
+def _describe_usage(found: "list[SealingKeyUsage]", key: str | None) -> str:
     mine = [use for use in found if use.key == key]
     total = sum(use.values for use in mine)
     each = ", ".join(f"{use.column} {use.values}" for use in mine)
@@ -148,13 +153,13 @@ def _places(found: "list[SealingKeyUsage]", key: str | None) -> str:
 
 @app.command()
 def reseal(*, data_dir: DataDir = None) -> None:
-    """Seal at once under the first key whatever is not; exits 1 where something is left."""
+    """Encrypt everything with the first key now; exits 1 if some values are left."""
     from app.platform.secrets.resealing import SecretResealer  # noqa: PLC0415
 
     async def seal(connection: "RawConnection", sealer: "SecretSealer") -> int:
         left = await SecretResealer(sealer).reseal_due(connection)
         if left:
-            typer.echo(f"{left} are left: what cannot be opened, or was being changed just now.")
+            typer.echo(f"{left} are left: they cannot be decrypted, or were being changed.")
             return _LEFT
         typer.echo("Everything is sealed under the first key.")
         return 0
@@ -164,21 +169,21 @@ def reseal(*, data_dir: DataDir = None) -> None:
 
 @app.command()
 def forget(*, data_dir: DataDir = None) -> None:
-    """Remove former encryption keys that nothing in the database is sealed with any more."""
+    """Remove former encryption keys that encrypt nothing in the database any more."""
     from app.platform.secrets.resealing import count_sealed_values  # noqa: PLC0415
     from app.standalone.secret_rotation import list_key_names, remove_unused_keys  # noqa: PLC0415
 
     async def look(connection: "RawConnection", _: "SecretSealer") -> int:
         in_use = {use.key for use in await count_sealed_values(connection) if use.key is not None}
-        where = _where(data_dir)
-        removed = remove_unused_keys(where, in_use)
-        typer.echo(f"Removed: {', '.join(removed) or 'none'}. Left: {', '.join(list_key_names(where))}.")
+        target = _find_target(data_dir)
+        removed = remove_unused_keys(target, in_use)
+        typer.echo(f"Removed: {', '.join(removed) or 'none'}. Left: {', '.join(list_key_names(target))}.")
         return 0
 
     _with_database(data_dir, look)
 
 
-def _where(data_dir: Path | None) -> "RotationTarget":
+def _find_target(data_dir: Path | None) -> "RotationTarget":
     from app.platform.config.settings import read_settings  # noqa: PLC0415
     from app.standalone.secret_rotation import find_rotation_target  # noqa: PLC0415
 
@@ -188,23 +193,25 @@ def _where(data_dir: Path | None) -> "RotationTarget":
 def _with_database(
     data_dir: Path | None, work: "Callable[[RawConnection, SecretSealer], Awaitable[int]]"
 ) -> None:
-    """Do something with the installation's database and keys; its status is the command's."""
+    """Run a function on the database and keys of the installation; its result is the exit status."""
     from app.platform.secrets.sealing import SecretSealer  # noqa: PLC0415
     from app.standalone.command_connection import connect_for_command  # noqa: PLC0415
 
-    async def run(where: "RotationTarget") -> int:
-        if where.database is None:
-            _refuse(f"{where.title} does not run: start it first")
-        async with connect_for_command(where.database, application="vigie-secrets", role=_ROLE) as connection:
-            return await work(connection, SecretSealer.of(where.encryption))
+    async def run(target: "RotationTarget") -> int:
+        if target.database is None:
+            _refuse(f"{target.title} does not run: start it first")
+        async with connect_for_command(
+            target.database, application="vigie-secrets", role=_ROLE
+        ) as connection:
+            return await work(connection, SecretSealer.of(target.encryption))
 
     with _refusing():
-        raise typer.Exit(asyncio.run(run(_where(data_dir))))
+        raise typer.Exit(asyncio.run(run(_find_target(data_dir))))
 
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Turn what cannot be done into a line and exit status 2."""
+    """Print an expected error as one line, and exit with status 2."""
     from app.platform.db.database import DATABASE_ERRORS  # noqa: PLC0415
     from app.platform.secrets.sealing import SealingError  # noqa: PLC0415
     from app.standalone.service_accounts import StandaloneError  # noqa: PLC0415
@@ -214,7 +221,7 @@ def _refusing() -> Iterator[None]:
     except (StandaloneError, SealingError) as error:
         _refuse(str(error))
     except DATABASE_ERRORS as error:
-        _refuse(f"it failed: {type(error).__name__}: {error}")
+        _refuse(f"the database failed: {type(error).__name__}: {error}")
 
 
 def _refuse(reason: str) -> NoReturn:

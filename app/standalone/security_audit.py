@@ -1,7 +1,7 @@
-"""Finds what is insecure in settings. Pure: what is around them is an argument. What it gives has no secret.
+"""Finds insecure settings. Pure: everything besides the settings is an argument. Findings contain no secrets.
 
-Owns the judgement; the codes and their words are `insecurities`'. Whether a role starts all the same is
-decided by whoever starts it.
+`app.platform.config.security_findings` has the codes and texts. The caller decides whether a process may
+start.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ _FEW: Final = 4
 _FEW_OF_A_KEY: Final = 12
 _OPEN: Final = 0o026  # others read or write, or a group writes
 _ENCRYPTED: Final = frozenset({"require", "verify-ca", "verify-full"})
-# Those that are long enough to be taken otherwise.
+# Well-known passwords of eight or more characters; shorter ones are always weak.
 _WELL_KNOWN: Final = frozenset(
     {
         "password",
@@ -56,8 +56,8 @@ class SecurityFinding:
     """One finding.
 
     Attributes:
-        code: stable; a key of INSECURITIES.
-        variable: the setting, or the file, at fault.
+        code: a stable key of SECURITY_FINDING_TYPES.
+        variable: the setting or file at fault.
     """
 
     code: SecurityFindingCode
@@ -70,12 +70,12 @@ class SecurityFinding:
 
 @dataclass(frozen=True, slots=True)
 class LoginPrivileges:
-    """What the database says of the account that logs in, whatever role it takes afterwards.
+    """The privileges of the database login, whatever role it takes afterwards.
 
     Attributes:
         name: its name.
-        superuser: whether nothing in the database holds it: a superuser, or one with BYPASSRLS.
-        owner: whether the tables are its own, or it is a member of their owner.
+        superuser: whether it bypasses all access rules: a superuser, or one with BYPASSRLS.
+        owner: whether it owns the tables, or is a member of their owner.
         holds: the processes' roles that it may take (SET ROLE), its own among them.
     """
 
@@ -87,13 +87,13 @@ class LoginPrivileges:
 
 @dataclass(frozen=True, slots=True)
 class SettingsEnvironment:
-    """What counts besides the settings.
+    """The environment in which settings are evaluated.
 
     Attributes:
-        login: what the database says of its account; None where it was not asked, or did not answer.
+        login: the privileges of the database login; None if unknown.
         libpq: PostgreSQL's own variables (`PGSSLMODE`, `PGPASSWORD` …).
-        passfile: whether there is a file of database passwords (`~/.pgpass`).
-        modes: permission bits of the files with secrets that are there, by the variable that names each.
+        passfile: whether a file of database passwords exists (`~/.pgpass`).
+        modes: permission bits of the existing files with secrets, by the variable that names each.
     """
 
     libpq: Mapping[str, str] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class SettingsEnvironment:
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """Where the database is, as libpq would read the URL and its variables."""
+    """The address of the database, as libpq would read the URL and its variables."""
 
     hosts: tuple[str, ...]
     user: str
@@ -118,12 +118,12 @@ class _Address:
 
     @property
     def sockets(self) -> bool:
-        """Whether it is reached by Unix sockets alone, where the kernel says who asks."""
+        """Whether it is reached by Unix sockets only, where the kernel identifies the user."""
         return all(host.startswith("/") for host in self.hosts)
 
 
 def is_local_host(host: str) -> bool:
-    """Tell whether a host is this machine itself: a loopback address, `localhost`, a Unix socket."""
+    """Return whether a host is this machine: a loopback address, `localhost`, a Unix socket."""
     if host.startswith("/") or host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -133,21 +133,21 @@ def is_local_host(host: str) -> bool:
 
 
 def _host(text: str) -> str:
-    """The host of `host:port`."""
+    """Return the host of `host:port`."""
     text = unquote(text)
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text if text.startswith("/") else text.partition(":")[0]
 
 
-def _address(settings: VigieSettings, around: SettingsEnvironment) -> _Address:
+def _address(settings: VigieSettings, environment: SettingsEnvironment) -> _Address:
     parts = urlsplit(settings.database.url)
     account, _, places = parts.netloc.rpartition("@")
     user, _, password = account.partition(":")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
 
     def first(text: str, name: str, variable: str) -> str:
-        return unquote(text) or query.get(name, "") or around.libpq.get(variable, "")
+        return unquote(text) or query.get(name, "") or environment.libpq.get(variable, "")
 
     hosts = places or first("", "host", "PGHOST")
     return _Address(
@@ -160,7 +160,7 @@ def _address(settings: VigieSettings, around: SettingsEnvironment) -> _Address:
 
 
 def is_weak_password(password: str, *names: str) -> bool:
-    """Tell whether a password is among the first that are tried; `names` are those of the account."""
+    """Return whether a password is easily guessed; `names` are those of the account."""
     plain = password.casefold()
     return (
         len(password) < _SHORT
@@ -170,28 +170,28 @@ def is_weak_password(password: str, *names: str) -> bool:
     )
 
 
-def _database_without_password(settings: VigieSettings, around: SettingsEnvironment) -> bool:
-    address = _address(settings, around)
-    return not (address.password or address.sockets or address.certificate or around.passfile)
+def _database_without_password(settings: VigieSettings, environment: SettingsEnvironment) -> bool:
+    address = _address(settings, environment)
+    return not (address.password or address.sockets or address.certificate or environment.passfile)
 
 
-def _database_weak_password(settings: VigieSettings, around: SettingsEnvironment) -> bool:
-    address = _address(settings, around)
+def _database_weak_password(settings: VigieSettings, environment: SettingsEnvironment) -> bool:
+    address = _address(settings, environment)
     return bool(address.password) and is_weak_password(address.password, address.user)
 
 
-def _database_without_tls(settings: VigieSettings, around: SettingsEnvironment) -> bool:
-    address = _address(settings, around)
+def _database_without_tls(settings: VigieSettings, environment: SettingsEnvironment) -> bool:
+    address = _address(settings, environment)
     return address.remote and address.sslmode not in _ENCRYPTED
 
 
-def _database_superuser(settings: VigieSettings, around: SettingsEnvironment) -> bool:
-    known = around.login is not None and around.login.superuser
-    return known or _address(settings, around).user == "postgres"
+def _database_superuser(settings: VigieSettings, environment: SettingsEnvironment) -> bool:
+    known = environment.login is not None and environment.login.superuser
+    return known or _address(settings, environment).user == "postgres"
 
 
-def _database_owner(_: VigieSettings, around: SettingsEnvironment) -> bool:
-    return around.login is not None and around.login.owner
+def _database_owner(_: VigieSettings, environment: SettingsEnvironment) -> bool:
+    return environment.login is not None and environment.login.owner
 
 
 def _broker_without_password(settings: VigieSettings, _: SettingsEnvironment) -> bool:
@@ -217,7 +217,7 @@ def _webhooks_private(settings: VigieSettings, _: SettingsEnvironment) -> bool:
 
 
 def _keys(settings: VigieSettings) -> tuple[str, list[bytes]]:
-    """The keys, and the variable that they are in; none where the file is gone, which others tell."""
+    """Return the variable of the keys, and the keys; none if their file is missing (reported elsewhere)."""
     encryption = settings.encryption
     variable = "VIGIE_ENCRYPTION__KEYS" if encryption.keys else "VIGIE_ENCRYPTION__KEYS_FILE"
     try:
@@ -232,7 +232,7 @@ def _encryption_without_key(settings: VigieSettings, _: SettingsEnvironment) -> 
 
 def _encryption_weak_key(settings: VigieSettings, _: SettingsEnvironment) -> str | None:
     variable, keys = _keys(settings)
-    # 32 bytes of chance have some thirty values, and about twenty that are no letters.
+    # 32 random bytes have about 30 different values, of which about 20 are not letters.
     weak = any(
         len(set(key)) < _FEW_OF_A_KEY or (key.isascii() and key.decode().isprintable()) for key in keys
     )
@@ -268,14 +268,14 @@ def _enrolment_open(settings: VigieSettings, _: SettingsEnvironment) -> bool:
     return enrolment.enabled and enrolment.attempts > enrolment.attempts_window_s
 
 
-def _file_open(_: VigieSettings, around: SettingsEnvironment) -> str | None:
-    return next((variable for variable, mode in around.modes.items() if mode & _OPEN), None)
+def _file_open(_: VigieSettings, environment: SettingsEnvironment) -> str | None:
+    return next((variable for variable, mode in environment.modes.items() if mode & _OPEN), None)
 
 
-def _secret_twice(settings: VigieSettings, around: SettingsEnvironment) -> str | None:
+def _secret_twice(settings: VigieSettings, environment: SettingsEnvironment) -> str | None:
     admin = settings.bootstrap_admin_key
     held = {
-        "VIGIE_DATABASE__URL": _address(settings, around).password,
+        "VIGIE_DATABASE__URL": _address(settings, environment).password,
         "VIGIE_BROKER__PASSWORD": settings.broker.password.get_secret_value(),
         "VIGIE_BOOTSTRAP_ADMIN_KEY": admin.get_secret_value() if admin else "",
         "VIGIE_SMTP__PASSWORD": settings.smtp.password.get_secret_value(),
@@ -308,20 +308,20 @@ _CHECKS: Final[
     "file_open": _file_open,
     "secret_twice": _secret_twice,
 }
-"""Each tells whether it is so, or names the variable where there are several."""
+"""Each check returns whether the finding applies, or the variable at fault if there are several."""
 
 
 def find_insecure_settings(
-    settings: VigieSettings, role: ProcessRoleName, around: SettingsEnvironment
+    settings: VigieSettings, role: ProcessRoleName, environment: SettingsEnvironment
 ) -> Iterator[SecurityFinding]:
-    """What is insecure for one role, in the order of INSECURITIES.
+    """Find what is insecure for one process, in the order of SECURITY_FINDING_TYPES.
 
     Args:
-        settings: What the role would run with.
-        role: Which one; what does not concern it is left out.
-        around: What counts besides.
+        settings: The settings of the process.
+        role: The process; findings that do not concern it are left out.
+        environment: The environment of the settings.
     """
     for code, known in SECURITY_FINDING_TYPES.items():
-        found = _CHECKS[code](settings, around) if role in known.roles else None
+        found = _CHECKS[code](settings, environment) if role in known.roles else None
         if found:
             yield SecurityFinding(code, found if isinstance(found, str) else known.variables[0])

@@ -1,7 +1,7 @@
-"""The unprivileged accounts that services run as when Vigie runs as root.
+"""Finds the unprivileged accounts and commands with which services run when Vigie runs as root.
 
-PostgreSQL refuses root, and a broker that strangers speak to should not have its powers. Anybody but
-root runs the services as themselves. This module changes no permission of anything.
+PostgreSQL refuses to run as root, and an attacker of the broker must not get its rights. Other users run the
+services under their own account. No permissions are changed.
 """
 
 import os
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_FILES = 1_048_576  # what Linux allows one process at most without further settings
+_FILES = 1_048_576  # the highest limit of Linux without further settings
 
 
 class StandaloneError(Exception):
-    """Something that the embedded stack needs is missing or failed; the text says how to mend it."""
+    """A requirement of the stack is missing or failed; the message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class SystemAccount:
 
 
 def find_service_account(*names: str) -> SystemAccount | None:
-    """The first of `names` that exists; None when not root: services then run as the invoking user.
+    """Return the first of `names` that exists; None if not root, since services then run as the current user.
 
     Raises:
-        EmbeddedError: root, and none of them exists.
+        StandaloneError: root, and none of them exists.
     """
     if os.geteuid() != 0:
         return None
@@ -45,11 +45,11 @@ def find_service_account(*names: str) -> SystemAccount | None:
             continue
         if entry.pw_uid != 0:
             return SystemAccount(name, entry.pw_uid, entry.pw_gid)
-    raise StandaloneError(f"no account to run a service as ({' or '.join(names)}); `make install` brings it")
+    raise StandaloneError(f"no account to run a service as ({' or '.join(names)}); `make install` creates it")
 
 
 def find_program(name: str, *folders: str) -> Path | None:
-    """Where a program is: in `folders` first, then in PATH, then in the system's own folders."""
+    """Find a program in `folders`, then in PATH, then in the system's folders."""
     path = os.pathsep.join([*folders, os.environ.get("PATH", ""), SYSTEM_PATH])
     found = shutil.which(name, path=path)
     return Path(found) if found else None
@@ -58,10 +58,10 @@ def find_program(name: str, *folders: str) -> Path | None:
 def build_run_as_command(
     account: SystemAccount | None, arguments: Sequence[str], *, death_signal: str = "TERM"
 ) -> list[str]:
-    """The command line that runs `arguments` as `account`, and ends them when their parent dies.
+    """Build the command line that runs `arguments` as `account` and signals them when their parent dies.
 
-    `setpriv` first changes the user, which would clear the death signal, then asks for the signal, then
-    becomes the program: the process keeps its number, and no Python runs between fork and exec.
+    `setpriv` first changes the user, which would clear the death signal, then sets the signal, then executes
+    the program. The process id stays the same, and no Python runs between fork and exec.
     """
     setpriv = find_program("setpriv")
     if setpriv is None:
@@ -71,9 +71,9 @@ def build_run_as_command(
 
 
 def build_file_limit_command(arguments: Sequence[str]) -> list[str]:
-    """The command line that runs `arguments` with as many open files as the system allows.
+    """Build the command line that runs `arguments` with the highest possible number of open files.
 
-    A login may open 1,024 by itself, and a service that asks for no more has no room for more connections.
+    The default of a login is 1,024, which would limit the number of connections.
     """
     prlimit = find_program("prlimit")
     if prlimit is None:
@@ -84,9 +84,9 @@ def build_file_limit_command(arguments: Sequence[str]) -> list[str]:
 
 
 def can_reach(account: SystemAccount | None, folder: Path) -> bool:
-    """Tell whether `account` may pass through `folder` and everything above it.
+    """Return whether `account` may pass through `folder` and everything above it.
 
-    Asked of the system itself rather than computed from mode bits: ACLs and mount options count too.
+    The check runs a program instead of computing mode bits, since ACLs and mount options count too.
     """
     if account is None:
         return os.access(folder, os.X_OK)

@@ -1,9 +1,7 @@
-"""Where a service's files live: a folder that belongs to us, with a part that belongs to the service.
+"""Chooses the folder of a private service's files, and defines the interface of private services.
 
-When Vigie runs as root, the service's account may not be able to reach the folder it is given (root's
-home is closed). No permission of a folder that is not ours is ever loosened: the files then live elsewhere.
-
-What the private services have in common: they are context managers with one process.
+When Vigie runs as root, the service's account may not be able to reach the given folder (root's home is
+closed). Permissions of existing folders are never loosened: the files are stored elsewhere instead.
 """
 
 import os
@@ -21,9 +19,13 @@ from app.standalone.service_accounts import StandaloneError, SystemAccount, can_
 def make_folder(
     folder: Path, mode: int, account: SystemAccount | None = None, *, group_only: bool = False
 ) -> Path:
-    """Make `folder` (or take the one that is there), with `mode`, owned by `account`.
+    """Create `folder` if it is missing, and set its mode and owner.
 
-    With `group_only` the account may only read: owner stays root, the group is the account's.
+    Args:
+        folder: the folder.
+        mode: its permissions.
+        account: its owner; None for the current user.
+        group_only: whether the account only gets group access, while root stays the owner.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if account is not None:
@@ -35,8 +37,8 @@ def make_folder(
 class ServiceDirectory:
     """The folder of one service.
 
-    `folder` itself where `account` can reach it; else, and only if `durable` is false, a temporary folder
-    that lives as long as this object is open, with `folder/home` pointing to it.
+    It is `folder` if `account` can reach it. Else, and only if `durable` is false, it is a temporary folder
+    until `close`, to which `folder/home` points.
     """
 
     def __init__(self, folder: Path, account: SystemAccount | None, *, durable: bool) -> None:
@@ -47,10 +49,10 @@ class ServiceDirectory:
         self.path = self.folder
 
     def open(self) -> Path:
-        """Make the folder and give it.
+        """Create the folder and return it.
 
         Raises:
-            EmbeddedError: the account cannot reach it, and the files are to last.
+            StandaloneError: the account cannot reach it, and the files must be durable.
         """
         if self._temporary is not None:
             return self.path
@@ -58,8 +60,8 @@ class ServiceDirectory:
         if can_reach(self.account, self.folder):
             return self.path
         if self._durable or self.account is None:
-            who = self.account.name if self.account else "this user"
-            raise StandaloneError(f"{who} cannot reach {self.folder}")
+            account_name = self.account.name if self.account else "this user"
+            raise StandaloneError(f"{account_name} cannot reach {self.folder}")
         self._temporary = Path(tempfile.mkdtemp(prefix="vigie-"))
         self._temporary.chmod(0o711)
         link = self.folder / "home"
@@ -69,7 +71,7 @@ class ServiceDirectory:
         return self.path
 
     def close(self) -> None:
-        """Remove the temporary folder, if there was one."""
+        """Remove the temporary folder, if there is one."""
         if self._temporary is not None:
             (self.folder / "home").unlink(missing_ok=True)
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -78,7 +80,7 @@ class ServiceDirectory:
 
 
 class PrivateService(ABC):
-    """A service of our own: `start`, `stop`, and `close` for what is temporary.
+    """A private service, with one process; usable as a context manager.
 
     Attributes:
         title: its name, for messages.
@@ -110,18 +112,18 @@ class PrivateService(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """Stop it; nothing that was promised is lost."""
+        """Stop it without losing committed data."""
 
     @abstractmethod
     def close(self) -> None:
-        """Remove what is temporary."""
+        """Remove temporary files."""
 
     @property
     def pid(self) -> int:
-        """The number of its process.
+        """Its process id.
 
         Raises:
-            EmbeddedError: it was not started.
+            StandaloneError: it was not started.
         """
         if self.child is None:
             raise StandaloneError(f"{self.title} is not running")

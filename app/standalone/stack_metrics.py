@@ -1,7 +1,7 @@
-"""Reads the figures of the running stack: rates from the API's `/metrics`, totals from the database.
+"""Reads metrics of the running stack: rates from the API's `/metrics`, totals from the database.
 
-A process counts from its own start on, the database from the first sample on: a second start must not look
-like a loss.
+Counters of a process start at zero, those in the database at the first sample. Totals come from the database,
+so that a restart does not look like a loss.
 """
 
 import re
@@ -17,15 +17,15 @@ from pydantic import SecretStr
 
 _LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
 _OUTCOME = re.compile(r'(?:^|,)outcome="([^"]*)"')
-_PATIENCE_S: Final = 3.0
-_PATIENCE = aiohttp.ClientTimeout(total=_PATIENCE_S)
+_TIMEOUT_S: Final = 3.0
+_TIMEOUT = aiohttp.ClientTimeout(total=_TIMEOUT_S)
 # A row for each day, door and connection: cheap to sum, however many samples there are.
 _TOTALS: Final = """
 SELECT coalesce(sum(stored), 0)::float8 AS stored, coalesce(sum(duplicate), 0)::float8 AS duplicates,
     coalesce(sum(rejected), 0)::float8 AS quarantined
 FROM ingest_totals
 """
-# Not cheap where there are millions of attempts: asked once, and then counted on from.
+# Slow with millions of attempts: queried once, then the counters of the processes are added.
 _ATTEMPTS: Final = "SELECT reason, count(*)::float8 AS attempts FROM delivery_attempts GROUP BY reason"
 _UNREACHABLE: Final = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
@@ -35,7 +35,7 @@ _UNREACHABLE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StackMetrics:
-    """Totals: as `/metrics` has them, since the roles started; None where nothing of Vigie is exposed."""
+    """Totals since the processes started, as in `/metrics`; None if Vigie's metrics are missing."""
 
     messages: float | None = None
     stored: float | None = None
@@ -46,7 +46,7 @@ class StackMetrics:
 
 
 def parse_metrics(text: str) -> StackMetrics:
-    """Sum what is wanted over its labels. Pure; unknown lines are passed over."""
+    """Sum the metrics of the screen over their labels. Pure; unknown lines are skipped."""
     totals: dict[str, float] = {}
     deliveries: dict[str, float] = defaultdict(float)
     for line in text.splitlines():
@@ -62,7 +62,7 @@ def parse_metrics(text: str) -> StackMetrics:
         outcome = _OUTCOME.search(found["labels"] or "")
         if name == "vigie_deliveries_total" and outcome is not None:
             deliveries[outcome[1]] += value
-    # A counter with labels is exposed from its first event on: until then there was none.
+    # A counter with labels is exposed after its first event: until then it is zero.
     missing = 0.0 if any(name.startswith("vigie_") for name in totals) else None
     return StackMetrics(
         messages=totals.get("vigie_ingest_messages_total", missing),
@@ -77,22 +77,22 @@ def parse_metrics(text: str) -> StackMetrics:
 async def scrape_metrics(
     session: aiohttp.ClientSession, api: str, token: SecretStr | None
 ) -> StackMetrics | None:
-    """Ask the API, with the token of its metrics; None when it does not answer (it may be restarting)."""
+    """Read the API's metrics with their token; None if it does not answer (it may be restarting)."""
     headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
     try:
-        async with session.get(f"{api}/metrics", timeout=_PATIENCE, headers=headers) as response:
+        async with session.get(f"{api}/metrics", timeout=_TIMEOUT, headers=headers) as response:
             return parse_metrics(await response.text()) if response.ok else None
     except (aiohttp.ClientError, TimeoutError, OSError):
         return None
 
 
 class DatabaseTotals:
-    """Puts the database's totals in the place of those that the processes have counted.
+    """Replaces the totals of processes by those of the database.
 
-    What cannot be read stays as it was last read, or as the processes say. Nothing is raised.
+    Totals that cannot be read keep their last value, or that of the processes. No error is raised.
 
     Args:
-        database: Its address, as asyncpg takes it.
+        database: Its address for asyncpg.
     """
 
     def __init__(self, database: str | None) -> None:
@@ -115,7 +115,7 @@ class DatabaseTotals:
         return replace(figures, **self._totals, deliveries=dict(deliveries))
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(*_UNREACHABLE):
@@ -127,17 +127,17 @@ class DatabaseTotals:
         if self._connection is None:
             self._connection = await asyncpg.connect(
                 self._database,
-                timeout=_PATIENCE_S,
-                command_timeout=_PATIENCE_S,
+                timeout=_TIMEOUT_S,
+                command_timeout=_TIMEOUT_S,
                 server_settings={"application_name": "vigie-screen", "default_transaction_read_only": "on"},
             )
         self._totals = dict(await self._connection.fetchrow(_TOTALS) or {})
-        # A counter that has gone back belongs to processes that begin anew.
+        # A counter that decreased belongs to a restarted process.
         if any(counted.get(outcome, 0.0) < total for outcome, total in self._counted.items()):
             self._earlier = None
         self._counted = dict(counted)
         if self._earlier is None:
-            self._earlier = Counter()  # also where the question takes too long: it is not asked again
+            self._earlier = Counter()  # set before the query, so that a query that times out is not repeated
             rows = await self._connection.fetch(_ATTEMPTS)
             self._earlier = Counter(
                 {row["reason"]: row["attempts"] - counted.get(row["reason"], 0) for row in rows}
@@ -145,9 +145,9 @@ class DatabaseTotals:
 
 
 async def is_api_ready(session: aiohttp.ClientSession, api: str) -> bool:
-    """Tell whether `/readyz` answers 200."""
+    """Return whether `/readyz` answers 200."""
     try:
-        async with session.get(f"{api}/readyz", timeout=_PATIENCE) as response:
-            return response.status == 200  # noqa: PLR2004  # the number is the meaning
+        async with session.get(f"{api}/readyz", timeout=_TIMEOUT) as response:
+            return response.status == 200  # noqa: PLR2004  # HTTP 200
     except (aiohttp.ClientError, TimeoutError, OSError):
         return False

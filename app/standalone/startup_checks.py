@@ -1,12 +1,11 @@
-"""Whether a role may start with the settings that there are.
+"""Decides whether a process may start with its settings, and reports misspelt and insecure settings.
 
-Owns the refusal, what is said of what was allowed, and how a child of `vigie up` is known. What is insecure,
-`app.standalone.security_audit` judges. Who runs a role on its own answers for all of it; `vigie up` decides
-on most by itself, and refuses nothing but what it was told of services that are not its own.
+`app.standalone.security_audit` finds what is insecure. A separate process is refused for any finding that is
+not allowed by name. `vigie up` decides most settings itself, and refuses only findings on services that are
+not its own. It also recognises children of `vigie up`, whose settings were checked by the supervisor.
 
-Reports misspelt settings at the start of a program: in the log of a role, on standard error of a command.
-
-It never refuses to start, because other programs may share the prefix `VIGIE_`. It shows no values.
+Misspelt settings are logged by processes and printed by commands. They never keep a program from starting,
+because other programs may share the prefix `VIGIE_`. Values are not shown.
 """
 
 import os
@@ -29,12 +28,12 @@ from app.standalone.security_audit import SecurityFinding, SettingsEnvironment, 
 
 
 def find_unknown_settings() -> list[UnknownSetting]:
-    """Find the names in the environment and in `.env` that no setting has."""
+    """Find names in the environment and in `.env` that match no setting."""
     return find_misspelt_settings(read_variable_names(os.environ), list_setting_names(VigieSettings))
 
 
 def log_unknown_settings(settings: LogSettings, role: str) -> None:
-    """Log a warning for each name that no setting has."""
+    """Log a warning for each name that matches no setting."""
     if found := find_unknown_settings():
         configure_logging(settings, role=role)
     for each in found:
@@ -42,9 +41,9 @@ def log_unknown_settings(settings: LogSettings, role: str) -> None:
 
 
 def print_unknown_settings() -> None:
-    """Print a line to standard error for each name that no setting has.
+    """Print a line to standard error for each name that matches no setting.
 
-    A child of `vigie up` prints none: it has the names of the supervisor, which has printed them.
+    A child of `vigie up` prints none, since the supervisor has printed them.
     """
     if MARKER in os.environ and is_stack_child(os.environ):
         return
@@ -53,45 +52,47 @@ def print_unknown_settings() -> None:
 
 
 def describe_unknown_setting(found: UnknownSetting) -> str:
-    """Say which name is ignored, where it stands, and which setting may be meant."""
+    """Describe an ignored name, its source, and the setting that may be meant."""
     where = "in .env" if found.source == ".env" else "in the environment"
     meant = "" if found.nearest is None else f" Did you mean {found.nearest}?"
     return f"{found.name} {where} is ignored: no setting has this name.{meant}"
 
 
 REFUSED: Final = 2
-_PATIENCE_S: Final = 3.0  # a role may start before its database does
+_TIMEOUT_S: Final = 3.0  # a process may start before its database
 SERVICES: Final[frozenset[SecurityFindingCode]] = frozenset(
     code for code in SECURITY_FINDING_TYPES if code.startswith(("database_", "broker_"))
 )
-"""What is the operator's own to answer for where `vigie up` brings no services along."""
+"""Findings for which the operator is responsible if `vigie up` runs no private services."""
 
 _ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "ingest", "deliver", "maintain")
-_DECIDED: Final[frozenset[SecurityFindingCode]] = frozenset({"webhooks_private", "encryption_without_key"})
-"""What `vigie up` decides itself in any case."""
+_OWN_DECISIONS: Final[frozenset[SecurityFindingCode]] = frozenset(
+    {"webhooks_private", "encryption_without_key"}
+)
+"""Findings on settings that `vigie up` always decides itself."""
 
-_WITH_SERVICES: Final = _DECIDED | SERVICES | {"session_guessable"}
-"""What it decides besides where it brings its services along."""
+_WITH_SERVICES: Final = _OWN_DECISIONS | SERVICES | {"session_guessable"}
+"""Findings on settings that it also decides if it runs private services."""
 
 _log = get_logger(__name__)
 
 
 def load_admitted_settings(role: ProcessRoleName) -> VigieSettings:
-    """Give the settings of a role that may start with them; logs what was allowed by name, and unknown names.
+    """Load the settings of a process if it may start with them; logs allowed findings and unknown names.
 
     Raises:
-        InvalidSettingsError: They make no sense.
-        SystemExit: 2; they are insecure, and standard error says what is, and what mends it.
+        InvalidSettingsError: They are invalid.
+        SystemExit: 2; they are insecure, and standard error lists the findings and fixes.
     """
     try:
         settings = get_settings()
     except InvalidSettingsError:
-        print_unknown_settings()  # how logs are written is among the settings
+        print_unknown_settings()  # logging needs valid settings
         raise
     if is_stack_child(os.environ):
         return settings
     log_unknown_settings(settings.log, role)
-    login = connect_and_read_login(settings.database, _PATIENCE_S) if role in _ROLES else None
+    login = connect_and_read_login(settings.database, _TIMEOUT_S) if role in _ROLES else None
     found = list(
         find_insecure_settings(
             settings, role, replace(read_settings_environment(settings, role, os.environ), login=login)
@@ -110,10 +111,10 @@ def load_admitted_settings(role: ProcessRoleName) -> VigieSettings:
     return settings
 
 
-def find_role_insecurities(
+def find_security_findings(
     settings: VigieSettings, roles: Iterable[str] = _ROLES, environ: Mapping[str, str] = os.environ
 ) -> list[SecurityFinding]:
-    """What is insecure for any of some roles, each once."""
+    """Find what is insecure for any of the processes, each finding once."""
     names: list[ProcessRoleName] = [role for role in _ROLES if role in roles]
     found = [
         each
@@ -126,21 +127,21 @@ def find_role_insecurities(
 def check_stack_settings(
     settings: VigieSettings, roles: Iterable[str] = _ROLES, *, services: bool
 ) -> tuple[list[SecurityFinding], list[SecurityFinding]]:
-    """What is insecure for `vigie up`: what it refuses to start with, and what it tells of only.
+    """Return the findings that keep `vigie up` from starting, and those that it only reports.
 
     Args:
         settings: Those of the operator.
-        roles: Which it runs.
-        services: Whether it brings PostgreSQL and the broker along.
+        roles: The processes that it runs.
+        services: Whether it runs a private PostgreSQL and Mosquitto.
     """
-    waived = _WITH_SERVICES if services else _DECIDED
-    known = [each for each in find_role_insecurities(settings, roles) if each.code not in waived]
+    waived = _WITH_SERVICES if services else _OWN_DECISIONS
+    known = [each for each in find_security_findings(settings, roles) if each.code not in waived]
     refused = [each for each in known if each.code in SERVICES and each.code not in settings.allow_insecure]
     return refused, [each for each in known if each not in refused]
 
 
 def format_refusal(found: Iterable[SecurityFinding], what: str) -> str:
-    """A line for each finding, and how they are allowed by name; shows no secret."""
+    """Format the findings, one per line, and how to allow them by name; shows no secret."""
     codes = ", ".join(f'"{each.code}"' for each in found)
     lines = "".join(f"\n  {each}" for each in found)
     return (
@@ -151,9 +152,10 @@ def format_refusal(found: Iterable[SecurityFinding], what: str) -> str:
 
 
 def is_stack_child(environ: Mapping[str, str]) -> bool:
-    """Tell whether `vigie up` started this process.
+    """Return whether `vigie up` started this process.
 
-    A variable alone may be left over or copied: besides, our parent must be who holds the data directory.
+    The variable alone may be a leftover or a copy, so the parent must also hold the lock of the data
+    directory.
     """
     marker = environ.get(MARKER, "")
     layout = DataDirectory(Path(marker.partition("@")[2] or os.devnull))
@@ -166,7 +168,7 @@ def is_stack_child(environ: Mapping[str, str]) -> bool:
 def read_settings_environment(
     settings: VigieSettings, role: ProcessRoleName, environ: Mapping[str, str]
 ) -> SettingsEnvironment:
-    """What counts besides the settings: PostgreSQL's own variables, and the modes of files with secrets."""
+    """Read PostgreSQL's own variables, and the modes of files with secrets."""
     passfile = Path(environ.get("PGPASSFILE") or Path(environ.get("HOME") or "/nonexistent") / ".pgpass")
     files: dict[str, Path | None] = {".env": Path(".env")}
     if role in SECURITY_FINDING_TYPES["broker_without_password"].roles:
@@ -189,5 +191,5 @@ def _modes(files: Mapping[str, Path | None]) -> Iterator[tuple[str, int]]:
             closed = any(not folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
         except OSError:
             continue
-        # Nobody else comes to a file in a closed folder, whatever its own bits are.
+        # A file in a closed folder is protected, whatever its own mode.
         yield variable, 0 if closed else stat.S_IMODE(mode)

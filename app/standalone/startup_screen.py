@@ -1,7 +1,6 @@
-"""What the supervisor shows: progress while it starts, then figures.
+"""Shows the progress and the metrics of `vigie up`.
 
-A live table on a terminal; elsewhere plain lines. Output that goes nowhere (a closed pipe) never
-disturbs the stack.
+It is a live table on a terminal, and plain lines elsewhere. A closed pipe does not disturb the stack.
 """
 
 import contextlib
@@ -27,13 +26,13 @@ _GONE = (BrokenPipeError, OSError, ValueError)
 
 @dataclass(slots=True)
 class MessageRate:
-    """Messages a second, from totals that may begin again at zero when a role restarts."""
+    """Messages per second, from totals that start at zero again when a process restarts."""
 
     _total: float | None = None
     _at: float = 0.0
 
     def next(self, total: float | None, at_s: float) -> float | None:
-        """The rate since the call before; None while there is nothing to compare with."""
+        """Return the rate since the previous call; None at the first call."""
         before, since = self._total, at_s - self._at
         self._total, self._at = total, at_s
         if total is None or before is None or since <= 0:
@@ -42,12 +41,12 @@ class MessageRate:
 
 
 def format_total(value: float | None) -> str:
-    """A total with thin groups; a dash where it is unknown."""
+    """Format a total with thousands separators; a dash if it is unknown."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def build_metric_rows(figures: StackMetrics | None, rate: float | None) -> list[tuple[str, str]]:
-    """Name and value of each figure shown. Pure."""
+    """Return name and value of each metric. Pure."""
     seen = figures or StackMetrics()
     delivered = ", ".join(f"{format_total(n)} {outcome}" for outcome, n in sorted(seen.deliveries.items()))
     return [
@@ -61,19 +60,19 @@ def build_metric_rows(figures: StackMetrics | None, rate: float | None) -> list[
 
 
 class PipeSafeConsole(Console):
-    """A console that falls silent when nobody reads it any more, instead of ending the program."""
+    """A console that stays silent after its pipe was closed, instead of ending the program."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing from now on."""
+        """Stop printing."""
         self.quiet = True
 
 
 class StartupScreen:
-    """The supervisor's voice.
+    """The output of the supervisor.
 
     Attributes:
         demo_key: the demo city's API key, shown once it is known.
-        admin_key: the administrator's, where it is another one than at the start.
+        admin_key: the administrator's key, if it changed since the start.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -81,15 +80,15 @@ class StartupScreen:
         self._live: Live | None = None
         self._events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
         self._rate = MessageRate()
-        self._reach: StackAddresses | None = None
+        self._addresses: StackAddresses | None = None
         self.demo_key: str | None = None
         self.admin_key: str | None = None
-        self._demo_told = False
+        self._demo_shown = False
         self._began = time.monotonic()
 
     @property
     def every_s(self) -> float:
-        """How often `update` is worth calling (seconds)."""
+        """The interval between calls of `update` (seconds)."""
         return LIVE_EVERY_S if self._console.is_terminal else PLAIN_EVERY_S
 
     def say(self, line: str) -> None:
@@ -100,54 +99,54 @@ class StartupScreen:
                 return
             self._events.append(f"{time.strftime('%H:%M:%S')}  {line}")
 
-    def ready(self, reach: StackAddresses) -> None:
-        """Show the addresses, and from now on the figures."""
-        self._reach = reach
+    def ready(self, addresses: StackAddresses) -> None:
+        """Show the addresses, and metrics from now on."""
+        self._addresses = addresses
         self.say(f"Ready in {time.monotonic() - self._began:.1f} s. Ctrl-C stops everything.")
         if not self._console.is_terminal:
-            for name, value in self._addresses():
+            for name, value in self._list_addresses():
                 self.say(f"  {name:<16}{value}")
             return
         with contextlib.suppress(*_GONE):
-            # Without a refresh thread of its own: the supervisor forks children.
+            # Without a refresh thread, since the supervisor forks children.
             self._live = Live(self._table(None, None), console=self._console, auto_refresh=False)
             self._live.start(refresh=True)
 
     def update(self, figures: StackMetrics | None, at_s: float) -> None:
-        """Show new figures, read at `at_s` on any steady clock (seconds)."""
+        """Show new metrics, read at `at_s` on any monotonic clock (seconds)."""
         rate = self._rate.next(figures.messages if figures else None, at_s)
         with contextlib.suppress(*_GONE):
             if self._live is not None:
                 self._live.update(self._table(figures, rate), refresh=True)
-            elif self._reach is not None:
-                if self.demo_key and not self._demo_told:
-                    self._demo_told = True
+            elif self._addresses is not None:
+                if self.demo_key and not self._demo_shown:
+                    self._demo_shown = True
                     self.say(f"  {'demo key':<16}{self.demo_key}")
                     self.say(f"  {'demo city':<16}{_DEMO_CITY}")
                 self.say(" · ".join(f"{value} {name}" for name, value in build_metric_rows(figures, rate)))
 
     def close(self) -> None:
-        """End the live table, leaving its last state on the screen."""
+        """End the live table, and leave its last state on the screen."""
         live, self._live = self._live, None
         if live is not None:
             with contextlib.suppress(*_GONE):
                 live.stop()
 
-    def _addresses(self) -> list[tuple[str, str]]:
-        if self._reach is None:
+    def _list_addresses(self) -> list[tuple[str, str]]:
+        if self._addresses is None:
             return []
-        reach = self._reach
-        pages = {"API": "", "Swagger UI": "/docs", "public register": "/public"} if reach.api else {}
-        web = [(name, f"{reach.api}{path}") for name, path in pages.items()]
-        mqtt = f"{reach.mqtt_host}:{reach.mqtt_port} ({reach.mqtt_username})"
+        addresses = self._addresses
+        pages = {"API": "", "Swagger UI": "/docs", "public register": "/public"} if addresses.api else {}
+        web = [(name, f"{addresses.api}{path}") for name, path in pages.items()]
+        mqtt = f"{addresses.mqtt_host}:{addresses.mqtt_port} ({addresses.mqtt_username})"
         demo = [("demo key", self.demo_key), ("demo city", _DEMO_CITY)] if self.demo_key else []
-        return [*web, ("MQTT", mqtt), ("admin key", self.admin_key or reach.admin_key), *demo]
+        return [*web, ("MQTT", mqtt), ("admin key", self.admin_key or addresses.admin_key), *demo]
 
     def _table(self, figures: StackMetrics | None, rate: float | None) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2), title="Vigie", title_justify="left")
         table.add_column(style="dim")
         table.add_column(overflow="fold")
-        for name, value in [*self._addresses(), ("", ""), *build_metric_rows(figures, rate)]:
+        for name, value in [*self._list_addresses(), ("", ""), *build_metric_rows(figures, rate)]:
             table.add_row(name, value)
         for event in self._events:
             table.add_row("", Text(event, style="yellow"))

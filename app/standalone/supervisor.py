@@ -1,8 +1,8 @@
-"""The supervisor of `vigie up`: what is started, in which order, and how all of it stops.
+"""Starts, watches and stops all processes of `vigie up`.
 
-Start: leftovers of an earlier run are ended, then PostgreSQL and Mosquitto, then the migrations, then
-the roles; once all answer, `run.json` is written, then the demo begins. Stop: demo and roles (they drain
-while database and broker still serve), then Mosquitto, then PostgreSQL, within 15 seconds.
+Start order: orphans of an earlier run are stopped, then PostgreSQL and Mosquitto start, then migrations, then
+Vigie's processes. When all are ready, `run.json` is written and the demo starts. Stop order: demo and
+processes (they drain while database and broker still run), Mosquitto, PostgreSQL, all within 15 seconds.
 """
 
 import asyncio
@@ -54,19 +54,18 @@ from app.standalone.service_accounts import StandaloneError
 from app.standalone.stack_metrics import DatabaseTotals, is_api_ready, scrape_metrics
 from app.standalone.startup_screen import StartupScreen
 
-# `deliver` takes 6 s at most (`app.notifications.delivery.dispatcher.END_S`): what it cannot end it gives
-# back by then. Then 2.5 s for the broker and 3.5 s for the database: together under the 15 s that a stop may
-# take.
+# `deliver` takes 6 s at most (`app.notifications.delivery.dispatcher.END_S`) to finish or return its leases.
+# With 2.5 s for the broker and 3.5 s for the database a stop stays below 15 s.
 _STOP_ROLE = (StopStep(signal.SIGTERM, 7.0),)
-_READY_PATIENCE_S = 90.0
+_READY_TIMEOUT_S = 90.0
 _SETTLE_S = 1.0
-_CRASHES_BORNE = 3
-_LOOK_AT_MAKE_S = 0.5
+_MAX_CRASHES = 3
+_CHECK_MAKE_S = 0.5
 _REPAIR_S = 1.0
 
 
 class Supervisor:
-    """One run of the stack; `layout` is locked by the caller."""
+    """One run of the stack. The caller has locked `layout`."""
 
     def __init__(
         self, options: StackOptions, layout: DataDirectory, settings: VigieSettings, display: StartupScreen
@@ -81,28 +80,28 @@ class Supervisor:
         self._roles: dict[str, ProcessKeeper] = {}
         self._demo: ProcessKeeper | None = None
         self._migration: ChildProcess | None = None
-        self._reach: StackAddresses | None = None
+        self._addresses: StackAddresses | None = None
         self._ready = False
         self._has_stale_run_file = False
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._force_stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Start everything, stay until told to stop, stop everything.
+        """Start everything, run until a stop request, stop everything.
 
         Returns:
-            0 after a stop that was asked for; 1 when the stack did not start.
+            0 after a stop request; 1 if the stack did not start.
         """
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         for number in numbers:
-            loop.add_signal_handler(number, self._told_to_stop)
+            loop.add_signal_handler(number, self._request_stop)
         status = 0
         watching = [asyncio.create_task(work) for work in (self._watch_make(), self._repair_run_file())]
         try:
-            await self._until_stop(self._start())
+            await self._run_until_stop(self._start())
             if not self._stop.is_set():
-                await self._until_stop(self._watch())
+                await self._run_until_stop(self._watch())
         except StandaloneError as error:
             self._display.close()
             self._display.say(f"vigie: {error}")
@@ -116,35 +115,35 @@ class Supervisor:
                 loop.remove_signal_handler(number)
         return status
 
-    def _told_to_stop(self) -> None:
+    def _request_stop(self) -> None:
         if self._stop.is_set():
-            self._hurry.set()
+            self._force_stop.set()
         self._stop.set()
 
     async def _watch_make(self) -> None:
         make = MakeWatch()
-        while not make.told_to_stop():  # noqa: ASYNC110  # another process tells no event of ours
-            await asyncio.sleep(_LOOK_AT_MAKE_S)
+        while not make.is_stop_requested():  # noqa: ASYNC110  # another process cannot set our event
+            await asyncio.sleep(_CHECK_MAKE_S)
         self._stop.set()
 
-    async def _until_stop(self, work: Awaitable[None]) -> None:
-        """Carry out `work`, or leave it where it is when told to stop."""
+    async def _run_until_stop(self, work: Awaitable[None]) -> None:
+        """Run `work`, and cancel it on a stop request."""
         task = asyncio.ensure_future(work)
-        told = asyncio.create_task(self._stop.wait())
+        stop_requested = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            told.cancel()
+            stop_requested.cancel()
             if not task.done():
                 task.cancel()
-            results = await asyncio.gather(task, told, return_exceptions=True)
+            results = await asyncio.gather(task, stop_requested, return_exceptions=True)
         if isinstance(results[0], Exception):
             raise results[0]
 
     async def _start(self) -> None:
         remove_run_file(self._layout.run_file)
         if left := await stop_marked_orphans(self._layout.marker()):
-            self._display.say(f"An earlier run had left {len(left)} processes; they are stopped.")
+            self._display.say(f"Stopped {len(left)} processes of an earlier run.")
         clear_metrics(self._layout)
         host, port = self._settings.api.host, self._api_port()
         given = self._settings.bootstrap_admin_key
@@ -170,10 +169,10 @@ class Supervisor:
         )
         await self._migrate(variables)
         await self._start_roles(variables, host, port)
-        self._reach = self._describe(host, port, services)
+        self._addresses = self._describe(host, port, services)
         self._ready = True
         self._write_run_file()
-        self._display.ready(self._reach)
+        self._display.ready(self._addresses)
         if self._options.demo:
             self._demo = self._keeper(
                 "demo", ("simulate", "demo", "--run", str(self._layout.run_file)), variables
@@ -212,16 +211,16 @@ class Supervisor:
         return self._layout.logs / f"{name}.log"
 
     async def _start_roles(self, variables: dict[str, str], host: str, port: int) -> None:
-        self._display.say(f"Roles: {', '.join(self._options.roles)} …")
+        self._display.say(f"Processes: {', '.join(self._options.roles)} …")
         for role in self._options.roles:
             self._roles[role] = self._keeper(role, (role,), variables)
             await self._roles[role].begin()
-        deadline = time.monotonic() + _READY_PATIENCE_S
+        deadline = time.monotonic() + _READY_TIMEOUT_S
         settled = time.monotonic() + _SETTLE_S
         async with aiohttp.ClientSession() as session:
             while True:
                 for role, keeper in self._roles.items():
-                    if keeper.crashes >= _CRASHES_BORNE:
+                    if keeper.crashes >= _MAX_CRASHES:
                         raise StandaloneError(
                             f"{role} does not start; {self._log(role)} ends "
                             f"with:\n{read_log_tail(self._log(role))}"
@@ -229,13 +228,13 @@ class Supervisor:
                 if "api" in self._roles:
                     done = await is_api_ready(session, _url(host, port))
                 else:
-                    # Without an API nobody tells: having stayed alive must do.
+                    # Without the API there is no readiness check: the processes must only stay alive.
                     done = time.monotonic() > settled
                 if done and all(keeper.pid is not None for keeper in self._roles.values()):
                     return
                 if time.monotonic() > deadline:
                     raise StandaloneError(
-                        f"the roles are not ready after {_READY_PATIENCE_S:g} s: "
+                        f"the processes are not ready after {_READY_TIMEOUT_S:g} s: "
                         f"see the logs in {self._layout.logs}"
                     )
                 await asyncio.sleep(0.1)
@@ -261,47 +260,46 @@ class Supervisor:
     def _changed(self, pid: int) -> None:
         keepers = self._keepers()
         if all(keeper.pid != pid for keeper in keepers.values()):
-            # It has ended: its gauges must not be shown as a living process's.
+            # It has ended: its gauges must not be shown any more.
             with contextlib.suppress(OSError):
                 mark_process_dead(pid, str(self._layout.metrics))  # type: ignore[no-untyped-call]
-                # it has no hints
                 trim_metric_files(self._layout.metrics, pid)
         self._write_run_file()
 
     def _write_run_file(self) -> None:
-        if not self._ready or self._reach is None:
+        if not self._ready or self._addresses is None:
             return
         keepers = self._keepers()
         pids = {name: keeper.pid for name, keeper in keepers.items()}
         try:
-            reach = replace(self._reach, admin_key=self._admin_key())
-            write_run_file(self._layout.run_file, reach, {n: p for n, p in pids.items() if p is not None})
+            addresses = replace(self._addresses, admin_key=self._admin_key())
+            write_run_file(self._layout.run_file, addresses, {n: p for n, p in pids.items() if p is not None})
         except (OSError, ValueError, StandaloneError) as error:
             if not self._has_stale_run_file:
-                self._display.say(f"{self._layout.run_file} cannot be written, and is tried again: {error}")
+                self._display.say(f"{self._layout.run_file} cannot be written; retrying: {error}")
             self._has_stale_run_file = True
         else:
             self._has_stale_run_file = False
 
     def _admin_key(self) -> str:
-        """Read the administrator's key: `vigie secrets rotate` may have replaced it meanwhile."""
+        """Read the administrator's key again, since `vigie secrets rotate` may have replaced it."""
         return load_secrets(self._layout.secrets_file).admin_key
 
     async def _watch(self) -> None:
         token = self._settings.api.metrics_token
-        totals = DatabaseTotals(self._reach.database if self._reach else None)
+        totals = DatabaseTotals(self._addresses.database if self._addresses else None)
         async with aiohttp.ClientSession() as session, contextlib.aclosing(totals):
             while True:
                 try:
                     await self._show(session, token, totals)
-                except Exception as error:  # noqa: BLE001  # what only shows the stack must not end it
-                    self._display.say(f"the figures cannot be shown: {error!r}")
+                except Exception as error:  # noqa: BLE001  # an error of the display must not end the stack
+                    self._display.say(f"the metrics cannot be shown: {error!r}")
                 await asyncio.sleep(self._display.every_s)
 
     async def _show(
         self, session: aiohttp.ClientSession, token: SecretStr | None, totals: DatabaseTotals
     ) -> None:
-        api = self._reach.api if self._reach else None
+        api = self._addresses.api if self._addresses else None
         figures = await totals.complete(await scrape_metrics(session, api, token)) if api else None
         if self._options.demo:
             self._display.demo_key = read_demo_key(self._layout.demo_file)
@@ -310,7 +308,7 @@ class Supervisor:
         self._display.update(figures, time.monotonic())
 
     async def _repair_run_file(self) -> None:
-        """Write `run.json` again for as long as the last try failed: its disk may have been full."""
+        """Retry writing `run.json` while the last attempt failed, for example on a full disk."""
         while True:
             if self._has_stale_run_file:
                 self._write_run_file()
@@ -325,31 +323,31 @@ class Supervisor:
         keepers = [*services, *others]
         if keepers:
             self._display.say("Stopping …")
-        await asyncio.gather(*(keeper.let_go() for keeper in keepers))
+        await asyncio.gather(*(keeper.release() for keeper in keepers))
         children = [
             child for child in [*(keeper.child for keeper in others), self._migration] if child is not None
         ]
-        await self._hastened(asyncio.gather(*(child.stop(_STOP_ROLE) for child in children)), children)
+        await self._stop_or_kill(asyncio.gather(*(child.stop(_STOP_ROLE) for child in children)), children)
         if self._services is not None:
-            await self._services.stop(hurried=self._hurry.is_set())
+            await self._services.stop(is_forced=self._force_stop.is_set())
         if keepers:
             self._display.say("Stopped.")
 
-    async def _hastened(self, stopping: Awaitable[object], children: list[ChildProcess]) -> None:
-        """Wait for `stopping`; at a second Ctrl-C end the children by force instead."""
+    async def _stop_or_kill(self, stopping: Awaitable[object], children: list[ChildProcess]) -> None:
+        """Wait for `stopping`; on a second Ctrl-C kill the children instead."""
         work = asyncio.ensure_future(stopping)
-        told = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+        stop_requested = asyncio.create_task(self._force_stop.wait())
+        await asyncio.wait({work, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             for child in children:
                 if child.returncode is None:
                     child.kill()
         await work
-        told.cancel()
-        await asyncio.gather(told, return_exceptions=True)
+        stop_requested.cancel()
+        await asyncio.gather(stop_requested, return_exceptions=True)
 
 
 def _url(host: str, port: int) -> str:
-    """Where this machine reaches a server that listens on `host`."""
+    """Return the address at which this machine reaches a server that listens on `host`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # compared, not bound to
     return f"http://{reached}:{port}"

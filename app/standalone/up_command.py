@@ -1,4 +1,4 @@
-"""`vigie up`: checks the options, takes the data directory, runs the supervisor."""
+"""Runs `vigie up`: checks the options, locks the data directory, and runs the supervisor."""
 
 import asyncio
 import sys
@@ -21,8 +21,8 @@ def run_stack(options: StackOptions) -> int:
     """Run the stack until SIGINT or SIGTERM.
 
     Returns:
-        The exit status: 0 after a stop that was asked for, 1 when the stack did not start, 2 when what
-        was asked for makes no sense or another stack holds the data directory.
+        The exit status: 0 after a stop request, 1 if the stack did not start, 2 if the options are invalid or
+            another stack uses the data directory.
     """
     unknown = [role for role in options.roles if role not in ROLES]
     if unknown or not options.roles:
@@ -31,13 +31,13 @@ def run_stack(options: StackOptions) -> int:
         return _refuse("--port takes a number from 0 to 65535")
     try:
         settings = get_settings()
-        refused, told = check_stack_settings(settings, options.roles, services=options.services)
+        refused, warnings = check_stack_settings(settings, options.roles, services=options.services)
         if refused:
             return _refuse(format_refusal(refused, "the stack does not start"))
-        for each in told:
+        for each in warnings:
             sys.stderr.write(f"vigie: insecure: {each}\n")
         if not options.data_dir.exists() and "api" in options.roles and options.port:
-            # A stack that cannot start leaves nothing behind.
+            # Checked before the data directory is created, so that a failed start leaves no files.
             try:
                 require_free_port(options.port, settings.api.host)
             except StandaloneError as error:

@@ -16,7 +16,7 @@ from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.secrets.sealing import SecretSealer
 from app.processes import maintain as maintain_module
-from app.processes.maintain import _Job, _purge_boxes, _work, run_maintain
+from app.processes.maintain import _Job, _purge_boxes, _run_due_jobs, run_maintain
 from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
@@ -134,7 +134,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     async with working_as("maintain", database) as opened:
         working = await opened.connect()
         for _ in range(7):
-            await _work(ProcessContext("maintain", settings, opened), working, jobs)
+            await _run_due_jobs(ProcessContext("maintain", settings, opened), working, jobs)
         await working.close()
     await connection.close()
     # Two samples at a time, or what is left of a box; then it is not due any more.

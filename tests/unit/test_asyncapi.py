@@ -12,7 +12,8 @@ import pytest
 from jsonschema import Draft7Validator
 
 from app.ingest.adapters.adapter_registry import ADAPTERS
-from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch
+from app.ingest.codec.message_intake import decode_batch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.ingest.pipeline.batch_receipt import BoxAck, identify_message
 from app.ingest.sources.source_options import TOPICS
@@ -91,7 +92,7 @@ def test_its_topics_are_those_of_the_program() -> None:
 )
 def test_every_example_is_taken(topic: str, payload: bytes) -> None:
     intake = sort(topic, payload)
-    assert intake.turned == []
+    assert intake.rejections == []
     assert len(intake) > 0
     assert {*intake.boxes, *(box for box, *_ in (*intake.events, *intake.statuses, *intake.configs))} == {
         "box-0001"
@@ -145,4 +146,4 @@ def test_alerts_have_the_topic_of_the_program() -> None:
 def test_what_the_codec_refuses_the_schema_does_too(payload: dict[str, Any]) -> None:
     schema = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["sample"])
     assert list(Draft7Validator(schema).iter_errors(payload))
-    assert sort("vigie/v1/box-0001/telemetry", as_json(payload)).turned
+    assert sort("vigie/v1/box-0001/telemetry", as_json(payload)).rejections

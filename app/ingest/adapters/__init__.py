@@ -1,1 +1,1 @@
-"""Decodes formats other than Vigie's own JSON: one file and one line of `adapter_registry` each. Pure."""
+"""Decodes formats other than Vigie's own JSON: one file and one entry in `adapter_registry` each. Pure."""

@@ -1,11 +1,9 @@
-"""The list of adapters, and which one a message is for.
+"""Lists the adapters of other formats, and finds the adapter of a topic or media type.
 
-To add a format: a file beside this one with an `ADAPTER`, and its line here (docs/adapters.md).
+To add a format, add a file beside this one with an `ADAPTER`, and its entry here (docs/adapters.md).
 
-gzip around Vigie's own JSON, for boxes that pay for each byte.
-
-By MQTT it has a topic of its own; by HTTP `Content-Encoding: gzip` is declared, whatever is inside, and taken
-off by the door. A message that is not compressed is taken as it is.
+Gzip around Vigie's own JSON is an adapter here too. By MQTT it has its own topic. By HTTP it is declared with
+`Content-Encoding: gzip` and decompressed before any adapter. An uncompressed message is accepted as well.
 """
 
 import re
@@ -18,18 +16,18 @@ from app.platform.kernel.rejection_codes import RejectedError
 
 
 def decode_gzip(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """Decode a message of a known box."""
+    """Decode a gzip message of a known box."""
     if arrival.box is None:
         raise RejectedError("missing_field", "no box is named: declare gzip as the content encoding")
     if not payload.startswith(GZIP_MAGIC):
         return adapt_json(payload, arrival.box, arrival)
-    inflated = decompress_gzip(payload, arrival.max_bytes)
-    adapted = adapt_json(inflated, arrival.box, arrival)
-    # What was refused is kept as text: on this topic that is read as well.
+    decompressed = decompress_gzip(payload, arrival.max_bytes)
+    adapted = adapt_json(decompressed, arrival.box, arrival)
+    # Refused parts are quarantined as plain JSON, which this topic accepts as well.
     adapted.refusals = [
-        each if each.part is not None else each._replace(part=inflated) for each in adapted.refusals
+        each if each.part is not None else each._replace(part=decompressed) for each in adapted.refusals
     ]
-    adapted.inflated = len(inflated)
+    adapted.inflated = len(decompressed)
     return adapted
 
 
@@ -48,7 +46,7 @@ ADAPTERS: Final[tuple[FormatAdapter, ...]] = (
     sensor_community_adapter.ADAPTER,
     chirpstack_adapter.ADAPTER,
 )
-"""Every format beside Vigie's own."""
+"""All formats other than Vigie's own."""
 
 BY_NAME: Final = {adapter.name: adapter for adapter in ADAPTERS}
 BY_MEDIA_TYPE: Final = {adapter.media_type: adapter for adapter in ADAPTERS if adapter.media_type is not None}
@@ -58,7 +56,7 @@ _FORMATS: Final = "vigie/v1/+/telemetry/+"
 broker would deliver such messages twice."""
 
 UNKNOWN_FORMAT: Final = "unknown"
-"""The kind of a topic under a box's telemetry that no adapter has."""
+"""The kind of a telemetry topic for which there is no adapter."""
 
 
 def _filter(topic: str) -> str:
@@ -87,9 +85,9 @@ _ANY_FORMAT: Final = _pattern("vigie/v1/{box}/telemetry/+")
 
 
 def match_topic(topic: str) -> tuple[str, str] | None:
-    """The box that a topic names and the adapter's name, `UNKNOWN_FORMAT` for a format that there is not.
+    """Return the box and the adapter name of a topic; `UNKNOWN_FORMAT` for an unknown format.
 
-    None where the topic is not one of a box at all.
+    None for a topic that is not a telemetry topic of a box.
     """
     for pattern, name in _PATTERNS:
         match = pattern.fullmatch(topic)

@@ -1,7 +1,7 @@
-"""What an adapter is: a pure function from the bytes of one message to samples and refusals.
+"""Defines the interface of adapters: a pure function from the bytes of one message to samples and refusals.
 
-Owns the shapes between an adapter and the doors, and the helpers that several adapters share. Must not know
-any format. Pure: no database, no HTTP, no clock; what an adapter needs of the world is in `DecodeContext`.
+It also has the helpers that several adapters share, and knows no format. Pure: no database, no HTTP, no
+clock; `DecodeContext` has all that an adapter needs besides the bytes.
 """
 
 import json
@@ -19,14 +19,13 @@ from app.platform.kernel.rejection_codes import InputRejection, RejectedError, f
 
 @dataclass(frozen=True, slots=True)
 class DecodeContext:
-    """What is known of a message beside its bytes.
+    """The context of a message besides its bytes.
 
     Attributes:
-        box: whose message the door has found it to be (the topic's, the account's); None where the message
-            itself has to name the box.
+        box: the box that the topic or the account names; None if the message itself must name the box.
         now_us: the time of arrival (µs since the epoch).
         max_future_us: how far a sample's time may lie ahead of it.
-        max_bytes: how many bytes a compressed message may have once it is inflated.
+        max_bytes: maximum size of a decompressed message.
     """
 
     box: str | None
@@ -36,13 +35,13 @@ class DecodeContext:
 
 
 class AdapterRejection(NamedTuple):
-    """One thing that was refused.
+    """The rejection of a message or of a part of it.
 
     Attributes:
-        box: whose it is; None where the message does not tell.
-        rejection: why.
-        part: the part of the message that is concerned, itself a message of this format or of Vigie's JSON;
-            None for all of it.
+        box: the box, if the message names it.
+        rejection: the rejection code and detail.
+        part: the refused part, itself a message of this format or of Vigie's JSON; None for the whole
+            message.
     """
 
     box: str | None
@@ -52,14 +51,13 @@ class AdapterRejection(NamedTuple):
 
 @dataclass(slots=True)
 class AdaptedMessage:
-    """What one message holds.
+    """The decoded content of one message.
 
     Attributes:
-        samples: (box id, sample), in the message's order.
-        refusals: what cannot be taken, and why.
-        ignored: how many values there were that Vigie has no metric for, and that the format is known to be
-            full of: counted, not refused.
-        inflated: how many bytes came out of compression.
+        samples: (box id, sample), in the order of the message.
+        refusals: the refused parts.
+        ignored: number of values without a metric, which are usual in the format: counted, not refused.
+        inflated: size of the decompressed message in bytes.
     """
 
     samples: list[tuple[str, Row]] = field(default_factory=list)
@@ -69,22 +67,22 @@ class AdaptedMessage:
 
 
 type MessageDecoder = Callable[[bytes, DecodeContext], AdaptedMessage]
-"""Decodes one message. Raises RejectedError where all of it is refused."""
+"""Decodes one message. Raises RejectedError if the whole message is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormatAdapter:
-    """One format, and how a message of it is recognised.
+    """One format, and how its messages are recognised.
 
     Attributes:
-        name: its name, in metrics and paths.
-        title: what it is, for the documentation.
-        decode: the format itself.
-        topic: the MQTT topic, with `{box}` for the level that names the box and `+` for any other level that
-            varies; None where it does not come by MQTT.
-        media_type: the Content-Type at `POST /v1/telemetry`; None where it does not come there.
+        name: its name in metrics and paths.
+        title: its description in the documentation.
+        decode: its decoder.
+        topic: the MQTT topic, with `{box}` for the level that names the box and `+` for any other variable
+            level; None without MQTT.
+        media_type: the Content-Type at `POST /v1/telemetry`; None if it is not accepted there.
         pushes: whether devices push it to `POST /v1/adapters/{name}`, each with its own account.
-        example: a message as a document, for the API's own description; None where it is no JSON.
+        example: an example for the OpenAPI document; None if the format is not JSON.
     """
 
     name: str
@@ -97,9 +95,9 @@ class FormatAdapter:
 
 
 def require_box_id(value: object, where: str) -> str:
-    """Return a box's id that a message names (`wrong_type`, `invalid_box_id`)."""
+    """Return the box id that a message names (`wrong_type`, `invalid_box_id`)."""
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a text is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a string is expected")
     if not is_box_id(value):
         raise RejectedError(
             "invalid_box_id",
@@ -117,30 +115,28 @@ _raw_batch = msgspec.json.Decoder(_RawBatch)
 
 
 def extract_rejected_parts(payload: bytes, rejections: list[InputRejection]) -> list[bytes | None]:
-    """The part of a message in Vigie's JSON that each refusal concerns: its sample; None for all of it.
+    """Return the sample in Vigie's JSON that each rejection concerns; None for the whole message.
 
-    A sample that is sent again alone means the same: it has the units of its batch.
-
-    The batch's key may be written with escapes, so the message is read, not searched.
+    A sample gets the units of its batch, so that it means the same if it is sent again alone. The message is
+    parsed, not searched, since its keys may be written with escapes.
     """
     if all(rejection.index is None for rejection in rejections):
         return [None] * len(rejections)
     batch = _raw_batch.decode(payload)
     return [
-        None if each.index is None else _alone(bytes(batch.samples[each.index]), batch.units)
+        None if each.index is None else _encode_sample_alone(bytes(batch.samples[each.index]), batch.units)
         for each in rejections
     ]
 
 
-def _alone(sample: bytes, units: dict[str, str] | None) -> bytes:
+def _encode_sample_alone(sample: bytes, units: dict[str, str] | None) -> bytes:
     return json.dumps(merge_units(json.loads(sample), units)).encode() if units else sample
 
 
 def adapt_json(payload: bytes, box: str, arrival: DecodeContext) -> AdaptedMessage:
-    """Decode a message in Vigie's own JSON; of a batch that strict JSON cannot read, each sample by itself.
+    """Decode a message in Vigie's own JSON, with the valid samples of a batch that strict JSON refuses.
 
-    On the topics of other formats too, since a part of a message that was refused is kept as such, and is
-    sent again so.
+    Topics of other formats accept JSON too, because refused parts are quarantined and replayed as JSON.
     """
     decoded = decode_telemetry(payload, arrival.now_us, arrival.max_future_us)
     if len(decoded.rejections) != 1 or decoded.rejections[0].code not in UNREADABLE:
@@ -158,7 +154,7 @@ def adapt_json(payload: bytes, box: str, arrival: DecodeContext) -> AdaptedMessa
 
 
 def adapt_decoded(payload: bytes, box: str, decoded: DecodedTelemetry) -> AdaptedMessage:
-    """What a message in Vigie's own JSON was decoded to, as an adapter's answer."""
+    """Convert a decoded message in Vigie's own JSON to the result of an adapter."""
     parts = extract_rejected_parts(payload, decoded.rejections)
     return AdaptedMessage(
         [(box, row) for row in decoded.samples],

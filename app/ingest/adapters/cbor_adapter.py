@@ -1,12 +1,11 @@
-"""Telemetry in CBOR (RFC 8949): the same data model as in JSON, in fewer bytes.
+"""Decodes telemetry in CBOR (RFC 8949): the data model of the JSON format in fewer bytes.
 
-A sample, `{"samples": [...]}`, or by HTTP `{"box": ..., "samples": [...]}`. `time` is a text (also with tag
-0), an integer of milliseconds, or with tag 1 seconds since the epoch. Maps and arrays of indefinite length
-are taken. What JSON cannot say is refused where it stands: of bytes, undefined and other tags the sample; of
-NaN, infinities, big numbers and keys that are no texts, like in JSON, the message; but of a batch of a box
-each sample is judged by itself.
+A message is a sample, `{"samples": [...]}`, or by HTTP `{"box": ..., "samples": [...]}`. `time` is a text
+(also with tag 0), an integer of milliseconds, or with tag 1 seconds since the epoch. Maps and arrays of
+indefinite length are accepted.
 
-Owns how CBOR becomes such a document; what a document means is the codec's matter.
+Bytes, undefined and unknown tags refuse their sample. NaN, infinities, big numbers and keys that are not
+texts refuse the message, as in JSON; the samples of a box's batch are then decoded one by one.
 """
 
 import io
@@ -40,22 +39,22 @@ from app.platform.kernel.rejection_codes import InputRejection, RejectedError, f
 from app.platform.kernel.strict_json import MAX_DEPTH
 
 _TIME_TEXT, _TIME_EPOCH, _BIG, _BIG_NEGATIVE, _SELF_DESCRIBED = 0, 1, 2, 3, 55_799
-# Every tag that cbor2 would act on by itself. Shared references make circles, regular expressions and
-# addresses cost time, and none of them is a measurement.
+# All tags that cbor2 would decode itself. Shared references make cycles, regular expressions and addresses
+# cost time, and none of them is a measurement.
 _KNOWN_TAGS: Final = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100)
 _MORE_TAGS: Final = (256, 258, 260, 261, 1004, 43_000, _SELF_DESCRIBED)
-# More than 1,000 samples of every metric have; and what would cost more to refuse than they cost to take.
+# 1 MiB is more than 1,000 samples with every metric need. More tags would cost more to refuse than to decode.
 _MAX_BYTES: Final = 2**20
 _MAX_TAGS: Final = 2_000
 _SMALL: Final = 2**16
-# Under these a whole message is refused though its other samples may be good.
+# Codes that refuse a whole message although its other samples may be valid.
 _UNREADABLE: Final = frozenset({"invalid_cbor", "number_out_of_range", "too_many_samples"})
-# Seconds that end in the years that a text can say.
+# Seconds whose year an RFC 3339 text can express.
 _EPOCH_LIMIT_S: Final = 200_000_000_000
 
 
-class _Foreign:
-    """Something that JSON has no word for: it passes as a value, and no check takes it."""
+class _ForeignValue:
+    """A value that JSON cannot express. Every field check refuses it."""
 
     __slots__ = ("_what",)
 
@@ -66,41 +65,41 @@ class _Foreign:
         return self._what
 
 
-def _kept(tag: int) -> Any:  # noqa: ANN401 (one of several types in cbor2's own annotation)
+def _make_tag_decoder(tag: int) -> Any:  # noqa: ANN401 (one of several types in cbor2's own annotation)
     return lambda value, _immutable: cbor2.CBORTag(tag, value)
 
 
-_TAGS: Final = {tag: _kept(tag) for tag in (*_KNOWN_TAGS, *_MORE_TAGS)}
+_TAGS: Final = {tag: _make_tag_decoder(tag) for tag in (*_KNOWN_TAGS, *_MORE_TAGS)}
 
 
 def _counted_tags() -> dict[int, Any]:
-    """The same for large messages: each tag costs a call, and a megabyte has room for many."""
+    """Return tag decoders with a limit, for large messages: each tag costs a call."""
     left = iter(range(_MAX_TAGS))
 
-    def kept(tag: int) -> Any:  # noqa: ANN401 (as above)
-        def keep(value: Any, _immutable: bool) -> Any:  # noqa: ANN401, FBT001 (cbor2's own signature)
+    def make_decoder(tag: int) -> Any:  # noqa: ANN401 (as above)
+        def decode(value: Any, _immutable: bool) -> Any:  # noqa: ANN401, FBT001 (cbor2's own signature)
             if next(left, None) is None:
                 raise RejectedError(
                     "too_many_samples", f"there are more than {_MAX_TAGS} tags in one message"
                 )
             return cbor2.CBORTag(tag, value)
 
-        return keep
+        return decode
 
-    return {tag: kept(tag) for tag in _TAGS}
+    return {tag: make_decoder(tag) for tag in _TAGS}
 
 
-def read_cbor(payload: bytes) -> Any:  # noqa: ANN401 (a document; what it is, is what the codec finds out)
-    """Read one CBOR document as what strict JSON would have given, with `_Foreign` for what JSON has not.
+def read_cbor(payload: bytes) -> Any:  # noqa: ANN401 (a document of any type)
+    """Parse a CBOR document to the values of strict JSON, with `_ForeignValue` for others.
 
     Raises:
         RejectedError: `empty_body`, `invalid_cbor`, `invalid_encoding`, `duplicate_key`, `nesting_too_deep`,
             `number_out_of_range` or `too_many_samples`.
     """
-    return _Plain().of(_decoded(payload))
+    return _JsonConverter().of(_parse_cbor(payload))
 
 
-def _decoded(payload: bytes) -> Any:  # noqa: ANN401 (a tree of any of CBOR's types)
+def _parse_cbor(payload: bytes) -> Any:  # noqa: ANN401 (a tree of any of CBOR's types)
     if not payload:
         raise RejectedError("empty_body", "there is no CBOR document: the body is empty")
     if len(payload) > _MAX_BYTES:
@@ -117,10 +116,10 @@ def _decoded(payload: bytes) -> Any:  # noqa: ANN401 (a tree of any of CBOR's ty
             strict_hashable_types=True,
         ).decode()
     except (cbor2.CBORError, ValueError, RecursionError) as error:
-        raise _refused(error) from None
+        raise _to_rejection(error) from None
     if stream.tell() != len(payload):
         raise RejectedError(
-            "invalid_cbor", f"something follows the document at byte {stream.tell()}: one document is due"
+            "invalid_cbor", f"data follows the document at byte {stream.tell()}: one document is expected"
         )
     return document.value if _is_tag(document, _SELF_DESCRIBED) else document
 
@@ -129,8 +128,8 @@ def _is_tag(value: object, tag: int) -> bool:
     return isinstance(value, cbor2.CBORTag) and value.tag == tag
 
 
-def _refused(error: Exception) -> RejectedError:
-    """The reason code of what cbor2 does not take."""
+def _to_rejection(error: Exception) -> RejectedError:
+    """Return the rejection code of an error of cbor2."""
     text, cause = str(error), error.__cause__
     if isinstance(cause, RejectedError):
         return cause
@@ -145,8 +144,8 @@ def _refused(error: Exception) -> RejectedError:
     return RejectedError("invalid_cbor", f"this is not one CBOR document: {ascii(text)[1:200]}")
 
 
-class _Plain:
-    """Turns a tree of cbor2 into one of JSON, and counts what it has seen."""
+class _JsonConverter:
+    """Converts a tree of cbor2 to JSON values, and counts the items."""
 
     def __init__(self) -> None:
         self._seen = 0
@@ -156,7 +155,9 @@ class _Plain:
         if self._seen > MAX_ITEMS:
             raise RejectedError("too_many_samples", f"there are more than {MAX_ITEMS} items in one message")
         if isinstance(value, float) and not math.isfinite(value):
-            raise RejectedError("invalid_cbor", f"{value} is no number: leave out what was not measured")
+            raise RejectedError(
+                "invalid_cbor", f"{value} is not a number: omit values that were not measured"
+            )
         if value is None or isinstance(value, str | int | float):
             return value
         return self._other(value)
@@ -169,60 +170,60 @@ class _Plain:
         if isinstance(value, cbor2.CBORTag):
             return self._tagged(value.tag, value.value)
         if isinstance(value, bytes):
-            return _Foreign(f"{len(value)} bytes")
-        return _Foreign("undefined" if value is cbor2.undefined else "a simple value")
+            return _ForeignValue(f"{len(value)} bytes")
+        return _ForeignValue("undefined" if value is cbor2.undefined else "a simple value")
 
     def _map(self, found: dict[Any, Any]) -> dict[str, Any]:
         for key in found:
             if not isinstance(key, str):
-                raise RejectedError("invalid_cbor", "a key is no text")
+                raise RejectedError("invalid_cbor", "a key is not a text")
         return {key: self.of(value) for key, value in found.items()}
 
     def _tagged(self, tag: int, value: Any) -> Any:  # noqa: ANN401 (as above)
         if tag in {_BIG, _BIG_NEGATIVE}:
-            raise RejectedError("number_out_of_range", "a big number (tag 2 or 3) is past what is taken")
+            raise RejectedError("number_out_of_range", "a big number (tag 2 or 3) is not accepted")
         if tag == _TIME_TEXT and isinstance(value, str):
             return value
         if tag == _TIME_EPOCH and isinstance(value, int | float) and not isinstance(value, bool):
             return _instant(value)
-        return _Foreign(f"a value with tag {tag}")
+        return _ForeignValue(f"a value with tag {tag}")
 
 
 def _instant(seconds: float) -> object:
-    """An instant of tag 1 as the text that says the same."""
+    """Return an instant of tag 1 as the equivalent text."""
     if not -_EPOCH_LIMIT_S < seconds < _EPOCH_LIMIT_S:  # NaN too
-        return _Foreign("a time of tag 1 out of range")
+        return _ForeignValue("a time of tag 1 out of range")
     try:
         return format_us(round(seconds * US_PER_S))
     except OverflowError:
-        return _Foreign("a time of tag 1 out of range")
+        return _ForeignValue("a time of tag 1 out of range")
 
 
 def decode_cbor(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """Decode a message; of a box that is not known from elsewhere it has to say which."""
+    """Decode a message. It must name its box unless the topic does."""
     if arrival.box is not None and payload.startswith(b"{"):
         return adapt_json(payload, arrival.box, arrival)
-    raw = _decoded(payload)
+    raw = _parse_cbor(payload)
     try:
-        adapted = _adapted(raw, arrival)
+        adapted = _adapt_document(raw, arrival)
     except RejectedError:
-        _guard(raw)
+        _refuse_forbidden_content(raw)
         raise
     if adapted.refusals:
-        _guard(raw)
+        _refuse_forbidden_content(raw)
     return adapted
 
 
-def _guard(raw: Any) -> None:  # noqa: ANN401 (a tree of any of CBOR's types)
-    """Refuse what must never enter: bytes that are media, arrays of numbers, names (RejectedError)."""
+def _refuse_forbidden_content(raw: Any) -> None:  # noqa: ANN401 (a tree of any of CBOR's types)
+    """Refuse forbidden content: bytes that are media, arrays of numbers, names (RejectedError)."""
     finding = examine_document(raw)
     if finding is not None:
         raise RejectedError(finding.code, finding.detail) from None
 
 
-def _adapted(raw: Any, arrival: DecodeContext) -> AdaptedMessage:  # noqa: ANN401 (as above)
+def _adapt_document(raw: Any, arrival: DecodeContext) -> AdaptedMessage:  # noqa: ANN401 (as above)
     try:
-        document = _Plain().of(raw)
+        document = _JsonConverter().of(raw)
         if arrival.box is None:
             box, decoded = decode_http_document(document, arrival.now_us, arrival.max_future_us)
         else:
@@ -231,11 +232,14 @@ def _adapted(raw: Any, arrival: DecodeContext) -> AdaptedMessage:  # noqa: ANN40
         if arrival.box is None:
             raise
         if error.code in _UNREADABLE and _is_batch(raw):
-            return _by_sample(raw["samples"], arrival.box, arrival)
+            return _decode_each_sample(raw["samples"], arrival.box, arrival)
         return AdaptedMessage(refusals=[AdapterRejection(arrival.box, error.rejection(seq=extract_seq(raw)))])
     return AdaptedMessage(
         [(box, row) for row in decoded.samples],
-        [AdapterRejection(box, each, _part(document, raw, each)) for each in decoded.rejections],
+        [
+            AdapterRejection(box, each, _encode_refused_sample(document, raw, each))
+            for each in decoded.rejections
+        ],
     )
 
 
@@ -245,9 +249,9 @@ def _is_batch(raw: Any) -> bool:  # noqa: ANN401 (as above)
     return isinstance(raw["samples"], list) and 0 < len(raw["samples"]) <= MAX_RECOVERED
 
 
-def _by_sample(samples: list[Any], box: str, arrival: DecodeContext) -> AdaptedMessage:
-    """Judge each sample of a batch by itself, where all of it would have been refused for one of them."""
-    adapted, plain = AdaptedMessage(), _Plain()
+def _decode_each_sample(samples: list[Any], box: str, arrival: DecodeContext) -> AdaptedMessage:
+    """Decode each sample of a batch separately, after one of them refused the whole batch."""
+    adapted, plain = AdaptedMessage(), _JsonConverter()
     for index, sample in enumerate(samples):
         rejection = InputRejection(
             "too_many_samples", explain_too_many_samples(len(samples)), extract_seq(sample), index
@@ -263,17 +267,17 @@ def _by_sample(samples: list[Any], box: str, arrival: DecodeContext) -> AdaptedM
     return adapted
 
 
-def _part(document: Any, raw: Any, rejection: InputRejection) -> bytes | None:  # noqa: ANN401 (documents)
-    """The refused sample: in Vigie's JSON where that can say it, as CBOR where it cannot."""
+def _encode_refused_sample(document: Any, raw: Any, rejection: InputRejection) -> bytes | None:  # noqa: ANN401 (documents)
+    """Return the refused sample: in Vigie's JSON if possible, else in CBOR."""
     if rejection.index is None:
         return None
     try:
-        return json.dumps(_alone(document, rejection.index), allow_nan=False).encode()
+        return json.dumps(_extract_sample(document, rejection.index), allow_nan=False).encode()
     except TypeError:
-        return cbor2.dumps(_alone(raw, rejection.index))
+        return cbor2.dumps(_extract_sample(raw, rejection.index))
 
 
-def _alone(batch: dict[str, Any], index: int) -> Any:  # noqa: ANN401 (a part of a document)
+def _extract_sample(batch: dict[str, Any], index: int) -> Any:  # noqa: ANN401 (a part of a document)
     sample = batch["samples"][index]
     return merge_units(sample, batch["units"]) if "units" in batch else sample
 

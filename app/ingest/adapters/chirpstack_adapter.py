@@ -1,11 +1,11 @@
-"""The uplink event of ChirpStack 4, as its MQTT integration publishes it in JSON, decoded `object` included.
+"""Decodes the uplink event of ChirpStack 4 from its MQTT integration (JSON, with the decoded `object`).
 
-The device's EUI is the box's id, in lower case as ChirpStack writes it. The frame counter is the `seq`; the
-strongest gateway's signal is `rssi`, where the object has none.
+The device's EUI is the box's id, in lower case as ChirpStack writes it. The frame counter is the `seq`. The
+signal of the strongest gateway is `rssi`, unless the object has one.
 
-A device profile's codec names its values as its author liked. So those that are metrics, at whatever depth,
-are taken; all others are left out, and counted. An object that has values and none of a metric is refused,
-or nobody would learn that the codec's names do not fit.
+The codec of a device profile may use any names. Values with the name of a metric are accepted at any depth;
+all others are ignored and counted. An object without any metric is refused, so that the operator notices the
+wrong names.
 """
 
 import json
@@ -32,13 +32,13 @@ CAYENNE: Final = {
     "barometer": "pressure",
     "illuminanceSensor": "illuminance",
 }
-"""What ChirpStack's own Cayenne LPP codec calls metrics; it gives a value for each channel."""
+"""Names of metrics in ChirpStack's own Cayenne LPP codec, which has a value for each channel."""
 
 _CHANNEL: Final = re.compile(r"[0-9]{1,3}")
 
 
 def decode_uplink(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """Decode an uplink event of a known device."""
+    """Decode the uplink event of a known device."""
     if arrival.box is None:
         raise RejectedError("missing_field", "the topic names no device")
     event = require_object(read_json(payload), "the event")
@@ -60,7 +60,7 @@ def decode_uplink(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
 
 
 def _without_frame(event: dict[str, Json]) -> bytes:
-    """An event as it is kept: the device's frame is bytes in base64, and nobody knows what they say."""
+    """Encode an event without the device's frame, whose bytes could contain anything."""
     return json.dumps({key: value for key, value in event.items() if key != "data"}).encode()
 
 
@@ -70,14 +70,14 @@ def _check_event(event: dict[str, Json], box: str) -> None:
     named = require_object(event.get("deviceInfo", {}), "deviceInfo").get("devEui", box)
     if not isinstance(named, str) or named.lower() != box.lower():
         raise RejectedError(
-            "invalid_box_id", f"devEui is {format_rejected_value(named)}, and the topic names {box}"
+            "invalid_box_id", f"devEui is {format_rejected_value(named)}, but the topic names {box}"
         )
 
 
 def _values(event: dict[str, Json]) -> tuple[dict[str, float], int]:
-    """The values of an event by metric, and how many others there are."""
+    """Return the values of an event by metric, and the number of other values."""
     decoded = require_object(event.get("object") or {}, "object")
-    found, ignored = _found(decoded)
+    found, ignored = _find_metrics(decoded)
     values = {}
     for name, value in found.items():
         metric = METRICS_BY_NAME[name]
@@ -85,7 +85,7 @@ def _values(event: dict[str, Json]) -> tuple[dict[str, float], int]:
     if decoded and not values:
         names = ", ".join(list(decoded)[:5])
         raise RejectedError(
-            "unknown_metric", f"object has no metric of the catalogue, but {format_rejected_value(names)}"
+            "unknown_metric", f"object has no metric of the catalogue; it has {format_rejected_value(names)}"
         )
     signal = _signal(event)
     if signal is not None:
@@ -95,27 +95,27 @@ def _values(event: dict[str, Json]) -> tuple[dict[str, float], int]:
     return values, ignored
 
 
-def _found(decoded: dict[str, Json]) -> tuple[dict[str, Json], int]:
-    """Look for metrics, those further out first; null is what was not measured."""
+def _find_metrics(decoded: dict[str, Json]) -> tuple[dict[str, Json], int]:
+    """Find metrics, outermost first; null means that a value was not measured."""
     found: dict[str, Json] = {}
     ignored = 0
-    waiting: deque[tuple[str, Json]] = deque(decoded.items())
-    while waiting:
-        name, value = waiting.popleft()
-        name, value, more = _unfolded(name, value)
+    pending: deque[tuple[str, Json]] = deque(decoded.items())
+    while pending:
+        name, value = pending.popleft()
+        name, value, more = _unwrap(name, value)
         ignored += more
         if name in METRICS_BY_NAME and name not in found and not isinstance(value, dict):
             if value is not None:
                 found[name] = value
         elif isinstance(value, dict):
-            waiting.extend(value.items())
+            pending.extend(value.items())
         elif value is not None:
             ignored += 1
     return found, ignored
 
 
-def _unfolded(name: str, value: Json) -> tuple[str, Json, int]:
-    """A value out of its wrapping, and how many others were in there: channels, or `{"value", "unit"}`."""
+def _unwrap(name: str, value: Json) -> tuple[str, Json, int]:
+    """Unwrap a value, and count the other values in it: channels, or `{"value", "unit"}`."""
     if not isinstance(value, dict):
         return name, value, 0
     if name in CAYENNE and value and all(map(_CHANNEL.fullmatch, value)):
@@ -126,9 +126,9 @@ def _unfolded(name: str, value: Json) -> tuple[str, Json, int]:
 
 
 def _signal(event: dict[str, Json]) -> float | None:
-    """How well the gateway that heard it best has heard it (dBm)."""
-    heard = event.get("rxInfo")
-    gateways = heard if isinstance(heard, list) else []
+    """Return the signal at the gateway with the best reception (dBm)."""
+    received = event.get("rxInfo")
+    gateways = received if isinstance(received, list) else []
     bounds = METRICS_BY_NAME["rssi"]
     signals = []
     for gateway in gateways:

@@ -1,10 +1,10 @@
-"""SenML (RFC 8428) in JSON: packs of records, each a value with a name, a unit and a time.
+"""Decodes SenML (RFC 8428) in JSON: packs of records, each a value with a name, a unit and a time.
 
-Records of one box and one time become one sample; each record is taken or refused on its own, and a refusal's
-index is the record's place in the pack. A full name is the box, a separator (`:` or `/`) and the metric, with
-anything before the box, such as `urn:dev:mac:`; or the box alone, where the unit is that of one metric only.
+Records with the same box and time become one sample. Each record is accepted or refused separately, and the
+index of a rejection is its position in the pack. A full name is the box, a separator (`:` or `/`) and the
+metric, with any prefix such as `urn:dev:mac:`. The box alone is enough if only one metric has the unit.
 
-Owns names, base fields and times of SenML; units are in `senml_units`.
+Units are in `senml_units`.
 """
 
 import json
@@ -29,7 +29,7 @@ from app.platform.kernel.rejection_codes import RejectedError, format_rejected_v
 from app.platform.kernel.strict_json import Json
 
 MAX_RECORDS: Final = 5_000
-"""How many records a pack may have."""
+"""Most records of a pack."""
 
 _VERSION: Final = 10
 _RELATIVE_BELOW_S: Final = 2**28
@@ -41,7 +41,7 @@ _BASES: Final = ("bn", "bt", "bu", "bv")
 _NOT_NUMBERS: Final = ("vs", "vb", "vd")
 
 
-class _Place(NamedTuple):
+class _Target(NamedTuple):
     box: str
     metric: str
 
@@ -53,7 +53,7 @@ class _Base:
     fields: dict[str, Json] = field(default_factory=dict)
 
     def take(self, record: dict[str, Json]) -> None:
-        """Take a record's base fields over. RejectedError: no record after it can be read."""
+        """Apply the base fields of a record. RejectedError: no later record can be decoded."""
         for key in ("bn", "bu"):
             if key in record:
                 self.fields[key] = _text(record[key], key)
@@ -62,10 +62,13 @@ class _Base:
                 self.fields[key] = _number(record[key], key)
         version = record.get("bver", _VERSION)
         if isinstance(version, bool) or not isinstance(version, int):
-            raise RejectedError("wrong_type", f"bver is {format_rejected_value(version)}: an integer is due")
+            raise RejectedError(
+                "wrong_type", f"bver is {format_rejected_value(version)}: an integer is expected"
+            )
         if not 0 < version <= _VERSION:
             raise RejectedError(
-                "value_out_of_bounds", f"bver is {format_rejected_value(version)}: 1 to {_VERSION} are known"
+                "value_out_of_bounds",
+                f"bver is {format_rejected_value(version)}: 1 to {_VERSION} are supported",
             )
 
     def text(self, key: str) -> str | None:
@@ -94,7 +97,7 @@ def decode_pack(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
 
 
 class _Pack:
-    """A pack while it is read."""
+    """Collects the samples and rejections of a pack."""
 
     def __init__(self, arrival: DecodeContext) -> None:
         self._arrival = arrival
@@ -103,8 +106,8 @@ class _Pack:
         self._refusals: list[AdapterRejection] = []
 
     def add(self, record: Json, index: int) -> None:
-        """Take one record. RejectedError where none of those after it could be read."""
-        place: _Place | None = None
+        """Decode one record. RejectedError if no later record can be decoded."""
+        target: _Target | None = None
         try:
             read = require_object(record, "the record")
         except RejectedError as error:
@@ -114,28 +117,30 @@ class _Pack:
         self._base.take(read)
         try:
             _check_labels(read)
-            place = _place(self._base, read, self._arrival.box)
+            target = _parse_target(self._base, read, self._arrival.box)
             time_us = _time_us(self._base, read, self._arrival)
-            self._put(place, time_us, _value(self._base, read, place.metric))
+            self._put(target, time_us, _value(self._base, read, target.metric))
         except RejectedError as error:
-            box = self._arrival.box if place is None else place.box
-            self._refusals.append(AdapterRejection(box, error.rejection(index=index), self._alone(read)))
+            box = self._arrival.box if target is None else target.box
+            self._refusals.append(
+                AdapterRejection(box, error.rejection(index=index), self._encode_alone(read))
+            )
 
-    def _put(self, place: _Place, time_us: int, value: float) -> None:
-        """Put a value beside the others of its box and time.
+    def _put(self, target: _Target, time_us: int, value: float) -> None:
+        """Add a value to the sample of its box and time.
 
-        Another value of the same metric makes a sample of its own, which the database then finds in conflict.
+        A second value of the same metric makes another sample, which the database reports as a conflict.
         """
-        position = INDEX[place.metric]
-        rows = self._found.setdefault((place.box, time_us), [])
+        position = INDEX[target.metric]
+        rows = self._found.setdefault((target.box, time_us), [])
         if rows and rows[0][position] == value:
             return
         if not rows or rows[-1][position] is not None:
             rows.append([None] * len(COLUMNS))
         rows[-1][position] = value
 
-    def _alone(self, record: dict[str, Json]) -> bytes:
-        """A record as a pack of its own, with the time that it has now: sent again it means the same."""
+    def _encode_alone(self, record: dict[str, Json]) -> bytes:
+        """Encode a record as its own pack with its absolute time, so that it means the same if sent again."""
         bases = dict(self._base.fields)
         time = record.get("t", 0)
         start = self._base.number("bt")
@@ -145,11 +150,12 @@ class _Pack:
         return _encoded([{**record, **bases}])
 
     def adapted(self) -> AdaptedMessage:
-        """What was found. RejectedError for more samples than a message may have."""
+        """Return the result. RejectedError if there are too many samples."""
         samples = [(key, row) for key, rows in self._found.items() for row in rows]
         if len(samples) > MAX_SAMPLES:
             raise RejectedError(
-                "too_many_samples", f"there are {len(samples)} samples: at most {MAX_SAMPLES} go in one pack"
+                "too_many_samples",
+                f"there are {len(samples)} samples: at most {MAX_SAMPLES} are accepted in one pack",
             )
         return AdaptedMessage(
             [(box, (time_us, None, tuple(row))) for (box, time_us), row in samples], self._refusals
@@ -162,7 +168,7 @@ def _encoded(pack: list[Json]) -> bytes:
 
 def _text(value: Json, where: str) -> str:
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a text is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a string is expected")
     if len(value) > _MAX_NAME:
         raise RejectedError("text_too_long", f"{where} has {len(value)} characters: at most {_MAX_NAME}")
     return value
@@ -170,32 +176,35 @@ def _text(value: Json, where: str) -> str:
 
 def _number(value: Json, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a number is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a number is expected")
     return value
 
 
 def _check_labels(record: dict[str, Json]) -> None:
-    """A label that ends in an underscore has to be understood (RFC 8428, section 4.4); others need not."""
+    """Refuse unknown labels that end in an underscore, as RFC 8428 (section 4.4) demands."""
     for label in record:
         if label.endswith("_"):
             raise RejectedError(
-                "unknown_field", f"{format_rejected_value(label)} has to be understood, and is not"
+                "unknown_field",
+                f"{format_rejected_value(label)} is mandatory to understand, but is not supported",
             )
 
 
-def _place(base: _Base, record: dict[str, Json], known: str | None) -> _Place:
-    """Which metric of which box a record is about."""
+def _parse_target(base: _Base, record: dict[str, Json], known: str | None) -> _Target:
+    """Return the box and the metric that a record names."""
     name = (base.text("bn") or "") + _text(record.get("n", ""), "n")
     unit = _unit(base, record)
     if "\0" in name:
         raise RejectedError("nul_in_text", "the name holds a NUL character")
     if name and (len(name) > _MAX_NAME or _NAME.fullmatch(name) is None):
-        raise RejectedError("invalid_text", f"the name {format_rejected_value(name)} is none of SenML's")
+        raise RejectedError(
+            "invalid_text", f"the name {format_rejected_value(name)} is not a valid SenML name"
+        )
     match = _LAST.fullmatch(name.rstrip(":/"))
     head, last = (match[1] or "", match[2]) if match else ("", "")
     owner = head.rstrip(":/").replace("/", ":").rpartition(":")[2]
     if last in METRICS_BY_NAME:
-        return _Place(_owner(owner, known), last)
+        return _Target(_check_box(owner, known), last)
     if last and known is not None and last != known:
         raise RejectedError(
             "unknown_metric", f"{format_rejected_value(last)} is not a metric: see the catalogue"
@@ -205,18 +214,19 @@ def _place(base: _Base, record: dict[str, Json], known: str | None) -> _Place:
         raise RejectedError(
             "unknown_metric", f"the name {format_rejected_value(name)} ends in no metric: see the catalogue"
         )
-    return _Place(_owner(last, known), metric)
+    return _Target(_check_box(last, known), metric)
 
 
-def _owner(named: str, known: str | None) -> str:
-    """The box that a name names; where the door knows whose message it is, it must be that one."""
+def _check_box(named: str, known: str | None) -> str:
+    """Return the box that a name contains. It must be the box of the topic or account, if that is known."""
     if known is None:
         if not named:
             raise RejectedError("missing_field", "the name does not say which box: box-0001:temperature")
         return require_box_id(named, "the box in the name")
     if named not in {"", known}:
         raise RejectedError(
-            "invalid_box_id", f"the name is of {format_rejected_value(named)}, the message of {known}"
+            "invalid_box_id",
+            f"the name is of box {format_rejected_value(named)}, but the message is of {known}",
         )
     return known
 
@@ -226,11 +236,12 @@ def _unit(base: _Base, record: dict[str, Json]) -> str | None:
 
 
 def _time_us(base: _Base, record: dict[str, Json], arrival: DecodeContext) -> int:
-    """A record's time: less than 2^28 seconds are relative to its arrival."""
+    """Return the time of a record. Values below 2^28 seconds are relative to its arrival."""
     seconds = base.number("bt") + _number(record.get("t", 0), "t")
     if not -_TIME_LIMIT_S < seconds < _TIME_LIMIT_S:
         raise RejectedError(
-            "time_out_of_range", f"time {format_rejected_value(seconds)} is out of range: seconds are due"
+            "time_out_of_range",
+            f"time {format_rejected_value(seconds)} is out of range: seconds are expected",
         )
     start = arrival.now_us if seconds < _RELATIVE_BELOW_S else 0
     time_us = start + round(seconds * US_PER_S)
@@ -241,13 +252,13 @@ def _time_us(base: _Base, record: dict[str, Json], arrival: DecodeContext) -> in
 
 
 def _value(base: _Base, record: dict[str, Json], metric: str) -> float:
-    """A record's value, in the metric's unit."""
+    """Return the value of a record in the unit of its metric."""
     for label in _NOT_NUMBERS:
         if label in record:
-            raise RejectedError("wrong_type", f"{label} holds no number, and {metric} is one")
+            raise RejectedError("wrong_type", f"{label} is not a number, but {metric} is one")
     if "v" not in record and "bv" not in base.fields:
         if "s" in record:
-            raise RejectedError("wrong_type", f"s is a sum over time, and {metric} is measured at a time")
+            raise RejectedError("wrong_type", f"s is a sum over time, but {metric} is measured at one time")
         raise RejectedError("missing_field", "the record has no v")
     value = base.number("bv") + _number(record.get("v", 0), "v")
     due = METRICS_BY_NAME[metric]
@@ -256,7 +267,7 @@ def _value(base: _Base, record: dict[str, Json], metric: str) -> float:
         value = convert_value(value, by)
     except OverflowError:
         raise RejectedError(
-            "number_out_of_range", f"bv and v of {metric} are past what a double holds"
+            "number_out_of_range", f"bv and v of {metric} exceed the range of a double"
         ) from None
     return require_number(value, metric, due.minimum, due.maximum, due.unit)
 

@@ -1,6 +1,6 @@
-"""The units of SenML's registries (RFC 8428, RFC 8798) that measure what a metric of the catalogue does.
+"""Lists the units of SenML (RFC 8428, RFC 8798) that fit metrics of the catalogue, with conversions.
 
-Owns the conversions, as data. A unit that is not here does not fit the metric: nothing is guessed.
+A unit that is not listed does not fit the metric and is refused.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _DECIMALS: Final = 9
 
 
 class UnitConversion(NamedTuple):
-    """`value * times / over + plus`: dividing by 100 keeps decimals that multiplying by 0.01 does not."""
+    """`value * times / over + plus`. Dividing by 100 keeps decimals that multiplying by 0.01 loses."""
 
     times: float = 1
     over: float = 1
@@ -40,9 +40,9 @@ CONVERSIONS: Final[Mapping[str, Mapping[str, UnitConversion]]] = MappingProxyTyp
         "ou/m³": {},
     }
 )
-"""The catalogue's unit → SenML's unit → how its values become the catalogue's."""
+"""The catalogue's unit → SenML's unit → the conversion to the catalogue's."""
 
-# Accepted for gases too: SenML's unit, the unit in `app.catalogue.units`, and how many of the latter it is.
+# Also accepted for gases: SenML's unit, the unit in `app.catalogue.units`, and the factor to that unit.
 _OF_GASES: Final = {
     "ppm": ("ppm", 1.0),
     "ppb": ("ppb", 1.0),
@@ -61,11 +61,11 @@ def _only() -> dict[str, str]:
 
 
 BY_UNIT: Final[Mapping[str, str]] = MappingProxyType(_only())
-"""The metric of a unit that only one metric is measured in."""
+"""The metric of each unit that only one metric has."""
 
 
 def find_conversion(metric: str, unit: str | None) -> UnitConversion:
-    """How values in a unit of SenML become those of a metric; without a unit they are.
+    """Return the conversion from a SenML unit to the unit of a metric; without a unit there is none.
 
     Raises:
         RejectedError: `wrong_unit`.
@@ -81,7 +81,7 @@ def find_conversion(metric: str, unit: str | None) -> UnitConversion:
 
 
 def _of_gas(metric: str) -> dict[str, UnitConversion]:
-    """How a gas becomes its metric's unit, also from a mass to a volume; empty where it is not of one gas."""
+    """Return the conversions to the unit of a gas, also from a mass to a volume; empty for other metrics."""
     factors = FACTORS.get(metric, {})
     return {
         unit: UnitConversion(times=factors[name] * many)
@@ -91,7 +91,7 @@ def _of_gas(metric: str) -> dict[str, UnitConversion]:
 
 
 def convert_value(value: float, by: UnitConversion) -> float:
-    """A value in the catalogue's unit. An integer that needs no conversion stays one."""
+    """Convert a value to the unit of the catalogue. An integer without conversion stays an integer."""
     if by == _SAME:
         return value
     return round(float(value) * by.times / by.over + by.plus, _DECIMALS)

@@ -1,10 +1,10 @@
-"""What the firmware of Sensor.Community pushes to an API of one's own ("Send data to own API").
+"""Decodes the JSON that the firmware of Sensor.Community pushes with "Send data to own API".
 
-One reading of all of a station's sensors, without a time: it is that of its arrival, so that a push sent
-again is another sample. Of several sensors for one metric the first of `METRICS` counts.
+A push has one reading of all sensors of a station and no time. Its time is its arrival, so a push that is
+sent again becomes another sample. If several sensors measure a metric, the first in `METRICS` is used.
 
-Owns which value is which metric. Particle counts, the firmware's own figures and positions have no metric:
-they are left out, and counted. (`P1` and `P2` without a sensor's name are the particle counts of a PPD42NS.)
+Particle counts, the firmware's own figures and positions have no metric: they are ignored and counted. (`P1`
+and `P2` without a sensor's name are the particle counts of a PPD42NS.)
 """
 
 import re
@@ -45,10 +45,10 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
     "lamax": ("DNMS_noise_LA_max",),
     "rssi": ("signal",),
 }
-"""The value types of each metric; the first that a push has is taken."""
+"""The value types of each metric; the first one in a push is used."""
 
 MAX_VALUES: Final = 200
-"""How many values one push may have; every sensor that the firmware knows gives fewer than sixty."""
+"""Most values of one push; all sensors that the firmware supports give fewer than sixty."""
 
 _PA_PER_HPA: Final = 100
 _NUMBER: Final = re.compile(r"\s*(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:dBm)?\s*")
@@ -56,7 +56,7 @@ _CHIPS: Final = {"esp8266id": "esp8266-", "esp32id": "esp32-"}
 
 
 def decode_push(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
-    """Decode a push. Without an account of the box itself, the chip's id names it: `esp8266-12331981`."""
+    """Decode a push. Without an account of the box, the chip's id names it: `esp8266-12331981`."""
     message = require_object(read_json(payload), "the push")
     box = _box(message) if arrival.box is None else arrival.box
     try:
@@ -78,7 +78,7 @@ def _box(message: dict[str, Json]) -> str:
 
 
 def _found(message: dict[str, Json]) -> dict[str, Json]:
-    """The values of a push by their type."""
+    """Return the values of a push by their type."""
     if "sensordatavalues" not in message:
         raise RejectedError("missing_field", "the push has no sensordatavalues")
     entries = require_array(message["sensordatavalues"], "sensordatavalues")
@@ -115,12 +115,12 @@ def _values(found: dict[str, Json]) -> dict[str, float]:
 
 
 def _number(value: Json, kind: str) -> float:
-    """A value, which the firmware writes as a text."""
+    """Parse a value, which the firmware writes as a text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     match = _NUMBER.fullmatch(value) if isinstance(value, str) and len(value) <= MAX_TEXT else None
     if match is None:
-        raise RejectedError("wrong_type", f"{kind} is {format_rejected_value(value)}: a number is due")
+        raise RejectedError("wrong_type", f"{kind} is {format_rejected_value(value)}: a number is expected")
     return float(match[1])
 
 

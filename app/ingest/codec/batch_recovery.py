@@ -1,13 +1,11 @@
-"""Recovers the samples of a batch that strict JSON refuses as a whole, such as one with a single NaN in it.
+"""Recovers the valid samples of a batch that strict JSON refuses as a whole, for example for one NaN.
 
-The strict reading decides what is valid. The reading here is lenient, and only finds where a sample begins
-and ends, and whose `seq` a refusal is: the text of each sample then goes through the strict codec by itself.
-So no sample is taken that would not have been taken as a message of its own, and none that differs from what
-was sent: its text is a run of the message's own bytes. A sample whose closing brace did not arrive is not
-taken: a number that was cut off reads as another number.
+Strict JSON decides what is valid. This module only finds where each sample begins and ends, and the `seq` of
+a refused one. Each sample's text, an unchanged part of the message, is then decoded by the strict codec
+alone. A sample without its closing brace is refused, because a truncated number reads as another number.
 
-The work is bounded by the message: each byte is looked at a few times, by regular expressions that never go
-back. Pure: no database, no HTTP, no clock.
+The work is linear in the size of the message: the regular expressions do not backtrack. Pure: no database, no
+HTTP, no clock.
 """
 
 import re
@@ -22,7 +20,7 @@ from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 from app.platform.kernel.strict_json import TEXT_OR_BRACKET, Json, parse_strict_json
 
 MAX_RECOVERED: Final = 10_000
-"""How many samples of one message are judged and named; a message with more is refused as a whole."""
+"""Most samples of a message that are decoded one by one; a message with more is refused as a whole."""
 
 UNREADABLE: Final = frozenset(
     {
@@ -30,7 +28,7 @@ UNREADABLE: Final = frozenset(
         *("duplicate_key", "too_many_samples"),
     }
 )
-"""The codes under which a whole message is refused though its samples may be good."""
+"""Rejection codes of whole messages whose samples may be valid."""
 
 _HEAD: Final = re.compile(rb'[ \t\r\n]*+\{[ \t\r\n]*+"samples"[ \t\r\n]*+:[ \t\r\n]*+\[[ \t\r\n]*+')
 _END: Final = re.compile(rb"[ \t\r\n]*+\][ \t\r\n]*+\}[ \t\r\n]*+\Z")
@@ -41,9 +39,9 @@ _SEQ: Final = re.compile(rb'"seq"[ \t\r\n]*+:[ \t\r\n]*+(0|[1-9][0-9]{0,15})[ \t
 
 
 class RecoveredBatch(NamedTuple):
-    """The samples of a message that can be taken, and each refusal with the part of the message it concerns.
+    """The valid samples of a message, and each refusal with its part of the message.
 
-    A refusal without `index` is of what lies behind the last sample whose end was found.
+    A refusal without `index` concerns the rest after the last complete sample.
     """
 
     samples: list[Row]
@@ -53,33 +51,33 @@ class RecoveredBatch(NamedTuple):
 def recover_batch(
     payload: bytes, rejection: InputRejection, now_us: int, max_future_us: int
 ) -> RecoveredBatch | None:
-    """Judge the samples of a batch by themselves.
+    """Decode the samples of a batch one by one.
 
     Args:
         payload: The message.
-        rejection: Why all of it is refused.
+        rejection: Why the whole message is refused.
         now_us: Now, in microseconds since the epoch.
         max_future_us: How far in the future a sample may lie.
 
     Returns:
-        None where the message is not such a batch, and stays refused as a whole.
+        None if the message is not such a batch and stays refused as a whole.
     """
     if rejection.code not in UNREADABLE or payload.count(b",") >= MAX_ITEMS:
         return None
     texts, rest = split_batch(payload)
     if not texts or len(texts) > MAX_RECOVERED:
         return None
-    # Units of the whole batch, which stand in a wrong place: no sample means what it says by itself.
+    # Units of the whole batch follow the samples: no sample can be interpreted without them.
     if rest is not None and b'"units"' in rest:
         return None
     recovered = RecoveredBatch([], [])
     rows = decode_singles(texts[:MAX_SAMPLES], now_us, max_future_us)
     for index, (text, row) in enumerate(zip(texts, rows, strict=False)):
-        judged = _judge(text, index, now_us, max_future_us) if row is None else row
-        if isinstance(judged, InputRejection):
-            recovered.refusals.append((judged, text))
+        decoded = _decode_strict(text, index, now_us, max_future_us) if row is None else row
+        if isinstance(decoded, InputRejection):
+            recovered.refusals.append((decoded, text))
         else:
-            recovered.samples.append(judged)
+            recovered.samples.append(decoded)
     recovered.refusals.extend(
         (
             InputRejection("too_many_samples", explain_too_many_samples(len(texts)), find_seq(text), index),
@@ -89,17 +87,21 @@ def recover_batch(
     )
     if rest is not None:
         begin = len(payload) - len(rest)
-        detail = f"From byte {begin} on the message is no batch, or is cut short; what is before it was read."
+        detail = (
+            f"The message is invalid or truncated from byte {begin} on. The samples before it were decoded."
+        )
         recovered.refusals.append((InputRejection("invalid_json", detail), rest))
     return recovered
 
 
 def explain_too_many_samples(count: int) -> str:
-    """Say why a sample behind the first 1,000 of a message is refused."""
-    return f"There are {count} samples: at most {MAX_SAMPLES} go in one message. Send this one in another."
+    """Return the rejection detail of a sample after the first 1,000 of a message."""
+    return (
+        f"The message has {count} samples; the limit is {MAX_SAMPLES}. Send this sample in another message."
+    )
 
 
-def _judge(text: bytes, index: int, now_us: int, max_future_us: int) -> Row | InputRejection:
+def _decode_strict(text: bytes, index: int, now_us: int, max_future_us: int) -> Row | InputRejection:
     document: Json = None
     try:
         document = parse_strict_json(text)
@@ -110,9 +112,9 @@ def _judge(text: bytes, index: int, now_us: int, max_future_us: int) -> Row | In
 
 
 def split_batch(payload: bytes) -> tuple[list[bytes], bytes | None]:
-    """Split a batch into the texts of its items, and what follows the last item whose end was found.
+    """Split a batch into the texts of its items, and the rest after the last complete item.
 
-    That is None where the batch ends as it should. A message that does not begin as a batch has no items.
+    The rest is None if the batch ends correctly. A message that does not begin as a batch has no items.
     """
     texts: list[bytes] = []
     head = _HEAD.match(payload)
@@ -129,19 +131,19 @@ def split_batch(payload: bytes) -> tuple[list[bytes], bytes | None]:
 
 
 def _find_end(payload: bytes, begin: int) -> int | None:
-    """Find the end of the item that begins at a place; None where there is none, or no item."""
+    """Find the end of the item that begins at a position; None if there is no complete item."""
     if payload[begin : begin + 1] not in {b"{", b"["}:
         scalar = _SCALAR.match(payload, begin)
         return None if scalar is None else scalar.end()
-    awaited = bytearray()
+    expected_closings = bytearray()
     for token in TEXT_OR_BRACKET.finditer(payload, begin):
         first = payload[token.start()]
         if first in _CLOSING:
-            awaited.append(_CLOSING[first])
+            expected_closings.append(_CLOSING[first])
         elif first in b"]}":
-            if awaited.pop() != first:
+            if expected_closings.pop() != first:
                 return None
-            if not awaited:
+            if not expected_closings:
                 return token.end()
     return None
 
@@ -150,8 +152,8 @@ def find_seq(text: bytes) -> int | None:
     """Find the `seq` of a sample or event that strict JSON cannot read.
 
     Returns:
-        None where there is any doubt: no such key, several, or one that is not the object's own. A box would
-        forget a sample that was never judged.
+        None in case of any doubt: no such key, several, or one of a nested object. With a wrong `seq` a box
+            would discard a sample that was never decoded.
     """
     found = _SEQ.search(text)
     if found is None or b'"samples"' in text or text.count(b"seq") != 1:
@@ -159,8 +161,8 @@ def find_seq(text: bytes) -> int | None:
     depth = 0
     for token in TEXT_OR_BRACKET.finditer(text):
         if token.start() >= found.start():
-            is_own = token.start() == found.start() and depth == 1
-            return int(found[1]) if is_own and int(found[1]) <= MAX_INTEGER else None
+            is_at_top_level = token.start() == found.start() and depth == 1
+            return int(found[1]) if is_at_top_level and int(found[1]) <= MAX_INTEGER else None
         first = text[token.start()]
         depth += (first in b"[{") - (first in b"]}")
         if depth < 1:
@@ -169,5 +171,5 @@ def find_seq(text: bytes) -> int | None:
 
 
 def add_seq(rejection: InputRejection, text: bytes) -> InputRejection:
-    """Return a refusal of something that strict JSON cannot read, with its `seq` where that is found."""
+    """Return the rejection with the `seq` from the undecodable text, if it has one."""
     return rejection if rejection.seq is not None else replace(rejection, seq=find_seq(text))

@@ -1,8 +1,8 @@
-"""The codec of the rarer messages: events, status, reported configuration.
+"""Decodes events, statuses and reported configurations of boxes.
 
-Owns what may enter by them: the fields named here and no other, so that neither sound nor image nor anything
-that identifies a person has a way in. Each is decoded by strict JSON and checked field by field; they are not
-hot. Pure: no database, no HTTP, no clock.
+Only the fields named here are accepted, so that no sound, image or personal data can enter. Each message is
+read by strict JSON and checked field by field; these messages are too rare to need a fast path. Pure: no
+database, no HTTP, no clock.
 """
 
 import re
@@ -33,7 +33,7 @@ from app.platform.kernel.strict_json import Json, check_texts, parse_strict_json
 
 type OnlineState = Literal["online", "offline"]
 type EventPhase = Literal["begin", "end"]
-"""Whether what an event of the form `state` tells of begins or ends."""
+"""Whether the state that an event of the form `state` reports begins or ends."""
 
 MAX_CANDIDATES: Final = 32
 MAX_CONFIG_BYTES: Final = 16_384
@@ -41,12 +41,12 @@ _MAX_CONFIG_TEXT: Final = 4_096
 _MAX_CLOCK_ERROR_MS: Final = 86_400_000
 
 MAX_EVENTS: Final = 100
-"""How many events one call by HTTP may have."""
+"""Most events of one HTTP request."""
 MAX_COUNT: Final = 1_000_000
 OCTAVES: Final = ("31.5", "63", "125", "250", "500", "1000", "2000", "4000", "8000", "16000")
 """The nominal mid-frequencies of octave bands in Hz, as IEC 61260-1:2014 (annex E) lists them."""
-UNKNOWN_TYPE: Final = "type is none of the types that GET /v1/event-catalogue lists"
-"""What is wrong with a type of events. It does not repeat what the sender wrote."""
+UNKNOWN_TYPE: Final = "type is not one of the types that GET /v1/event-catalogue lists"
+"""The rejection detail of an unknown event type. It does not repeat the sender's text."""
 
 _EVERY: Final = ("seq", "time", "type")
 _OF_FORM: Final[Mapping[EventForm, tuple[str, ...]]] = {
@@ -55,10 +55,10 @@ _OF_FORM: Final[Mapping[EventForm, tuple[str, ...]]] = {
     "count": ("count",),
     "state": ("state",),
 }
-# What is of no use without them.
+# Fields without which an event of this form has no meaning.
 _REQUIRED: Final[Mapping[EventForm, tuple[str, ...]]] = {"count": ("count",), "state": ("state",)}
 NAME_PATTERN: Final = "^[a-z0-9][a-z0-9_.:-]{0,63}$"
-"""A class or a model: a name of a catalogue, and no free text."""
+"""The pattern of a class or a model: a catalogue name, not free text."""
 _NAME: Final = re.compile(NAME_PATTERN)
 _PHASES: Final[dict[str, EventPhase]] = {"begin": "begin", "end": "end"}
 _CANDIDATE: Final = ("class", "model", "confidence")
@@ -67,7 +67,7 @@ _STATES: Final[dict[str, OnlineState]] = {"online": "online", "offline": "offlin
 
 
 class EventCandidate(msgspec.Struct, frozen=True, rename={"class_": "class"}, omit_defaults=True):
-    """One thing that the box takes an event for, with its confidence of 0 to 1."""
+    """One class that the box recognised, with its confidence of 0 to 1."""
 
     class_: str
     confidence: float
@@ -75,18 +75,18 @@ class EventCandidate(msgspec.Struct, frozen=True, rename={"class_": "class"}, om
 
 
 class DeviceEvent(msgspec.Struct, frozen=True):
-    """Something that a box itself recognised.
+    """An event that a box recognised itself.
 
     Attributes:
-        time_us: When, in microseconds since the epoch.
-        seq: The box's own count, where it keeps one.
-        type: One of the catalogue (`app.catalogue.device_event_types`), which says what else there may be.
-        candidates: What it may have been, in the box's order.
+        time_us: Its time, in microseconds since the epoch.
+        seq: The sequence number of the box, if it has one.
+        type: A type of the catalogue (`app.catalogue.device_event_types`), which determines the other fields.
+        candidates: The recognised classes, in the order of the box.
         level_db: The sound level in dB.
         clock_error_ms: The box's estimate of its clock's error.
-        spectrum: Sound levels in dB by octave band, as OCTAVES calls them.
-        count: How many, of what is counted.
-        state: Whether it begins or ends, of what lasts.
+        spectrum: Sound levels in dB by octave band, as named in OCTAVES.
+        count: The number of counted things.
+        state: Whether a state begins or ends.
     """
 
     time_us: int
@@ -101,7 +101,7 @@ class DeviceEvent(msgspec.Struct, frozen=True):
 
 
 class BoxStatus(msgspec.Struct, frozen=True):
-    """How a box says it is: its Last Will says `offline` for it. Charge in %, signal in dBm."""
+    """The status that a box reports; its Last Will reports `offline`. Charge in %, signal in dBm."""
 
     state: OnlineState
     firmware: str | None = None
@@ -112,13 +112,13 @@ class BoxStatus(msgspec.Struct, frozen=True):
 def decode_event(
     payload: bytes, now_us: int, max_future_us: int = MAX_FUTURE_US
 ) -> DeviceEvent | InputRejection:
-    """Decode an event message, or say why it cannot be taken, and of which purpose it was."""
+    """Decode an event message, or return a rejection with the purpose of the event."""
     document: Json = None
     try:
         document = parse_strict_json(payload)
     except RejectedError as error:
         return error.rejection(seq=find_seq(payload))
-    return _judged(document, now_us, max_future_us)
+    return _decode_document(document, now_us, max_future_us)
 
 
 def decode_http_events(
@@ -127,17 +127,16 @@ def decode_http_events(
     """Decode the body of `POST /v1/events`: `{"box": "box-0001", "events": [...]}`.
 
     Returns:
-        The box's id, whose existence is for the caller to check, and of each event its own message and what
-        it is, or why it cannot be taken.
+        The box's id, which may be unknown, and for each event its JSON and the event or its rejection.
 
     Raises:
-        RejectedError: The body as a whole cannot be taken.
+        RejectedError: The body as a whole is refused.
     """
     document = require_object(parse_strict_json(body), "the body")
     check_keys(document, ("box", "events"), ("box", "events"), "the body")
     box = document["box"]
     if not isinstance(box, str):
-        raise RejectedError("wrong_type", f"box is {format_rejected_value(box)}: a text is due")
+        raise RejectedError("wrong_type", f"box is {format_rejected_value(box)}: a string is expected")
     if not is_box_id(box):
         raise RejectedError("invalid_box_id", "box is not 1 to 64 letters, digits, _ and -")
     events = require_array(document["events"], "events")
@@ -145,12 +144,14 @@ def decode_http_events(
         raise RejectedError("empty_batch", "events is empty")
     if len(events) > MAX_EVENTS:
         raise RejectedError(
-            "too_many_samples", f"there are {len(events)} events: at most {MAX_EVENTS} are taken"
+            "too_many_samples", f"there are {len(events)} events: at most {MAX_EVENTS} are accepted"
         )
-    return box, [(msgspec.json.encode(event), _judged(event, now_us, max_future_us)) for event in events]
+    return box, [
+        (msgspec.json.encode(event), _decode_document(event, now_us, max_future_us)) for event in events
+    ]
 
 
-def _judged(document: Json, now_us: int, max_future_us: int) -> DeviceEvent | InputRejection:
+def _decode_document(document: Json, now_us: int, max_future_us: int) -> DeviceEvent | InputRejection:
     try:
         event = _event(require_object(document, "the event"), now_us, max_future_us)
         return check_content(document, event)
@@ -161,7 +162,7 @@ def _judged(document: Json, now_us: int, max_future_us: int) -> DeviceEvent | In
 
 
 def decode_status(payload: bytes) -> BoxStatus | InputRejection:
-    """Decode a status message, or say why it cannot be taken."""
+    """Decode a status message, or return a rejection."""
     try:
         document = parse_strict_json(payload)
         status = _status(require_object(document, "the status"))
@@ -171,11 +172,11 @@ def decode_status(payload: bytes) -> BoxStatus | InputRejection:
 
 
 def decode_reported_config(payload: bytes) -> dict[str, Json] | InputRejection:
-    """Decode a configuration that a box reports: an object of at most 16 KiB, or why it cannot be taken."""
+    """Decode a reported configuration (an object of at most 16 KiB), or return a rejection."""
     if len(payload) > MAX_CONFIG_BYTES:
         return InputRejection(
             "body_too_large",
-            f"the configuration has {len(payload)} bytes: at most {MAX_CONFIG_BYTES} are taken",
+            f"the configuration has {len(payload)} bytes: at most {MAX_CONFIG_BYTES} are accepted",
         )
     try:
         config = require_object(parse_strict_json(payload), "the configuration")
@@ -186,13 +187,13 @@ def decode_reported_config(payload: bytes) -> dict[str, Json] | InputRejection:
 
 
 def check_content[Message](document: Json, message: Message) -> Message | InputRejection:
-    """A message that was taken, or why its texts may not enter."""
+    """Return the decoded message, or a rejection if its texts are forbidden content."""
     finding = examine_document(document)
     return message if finding is None else InputRejection(finding.code, finding.detail, extract_seq(document))
 
 
 def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> DeviceEvent:
-    # First: of what is of no known type nothing is kept, whatever else is wrong with it.
+    # The type is checked first: nothing of an unknown type is stored, whatever else is wrong with it.
     form = _type(event).form
     check_texts(event)
     check_keys(
@@ -205,7 +206,7 @@ def _event(event: dict[str, Json], now_us: int, max_future_us: int) -> DeviceEve
     if len(candidates) > MAX_CANDIDATES:
         raise RejectedError(
             "too_many_candidates",
-            f"there are {len(candidates)} candidates: at most {MAX_CANDIDATES} are taken",
+            f"there are {len(candidates)} candidates: at most {MAX_CANDIDATES} are accepted",
         )
     level = METRICS_BY_NAME["lcpeak"]
     error = _MAX_CLOCK_ERROR_MS
@@ -227,7 +228,7 @@ def _type(event: dict[str, Json]) -> EventType:
         raise RejectedError("missing_field", "an event has no type")
     kind = event["type"]
     if not isinstance(kind, str):
-        raise RejectedError("wrong_type", f"type is {format_rejected_value(kind)}: a text is due")
+        raise RejectedError("wrong_type", f"type is {format_rejected_value(kind)}: a string is expected")
     if kind not in EVENT_TYPE_OF:
         raise RejectedError("unknown_event_type", UNKNOWN_TYPE)
     return EVENT_TYPE_OF[kind]
@@ -249,13 +250,13 @@ def _spectrum(value: Json) -> dict[str, float]:
 def _count(value: Json) -> int:
     count = require_integer(value, "count")
     if count > MAX_COUNT:
-        raise RejectedError("value_out_of_bounds", f"count is {count}: 0 to {MAX_COUNT} is possible")
+        raise RejectedError("value_out_of_bounds", f"count is {count}: the allowed range is 0 to {MAX_COUNT}")
     return count
 
 
 def _phase(value: Json) -> EventPhase:
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"state is {format_rejected_value(value)}: a text is due")
+        raise RejectedError("wrong_type", f"state is {format_rejected_value(value)}: a string is expected")
     if value not in _PHASES:
         raise RejectedError("unknown_state", "state of an event is neither begin nor end")
     return _PHASES[value]
@@ -275,7 +276,8 @@ def _name(value: Json, where: str) -> str:
     name = require_text(value, where)
     if _NAME.fullmatch(name) is None:
         raise RejectedError(
-            "invalid_text", f"{where} is no name: 1 to 64 lower-case letters, digits, _ . : and - are due"
+            "invalid_text",
+            f"{where} is not a name: 1 to 64 lower-case letters, digits, _ . : and - are expected",
         )
     return name
 
@@ -285,10 +287,10 @@ def _status(status: dict[str, Json]) -> BoxStatus:
     check_keys(status, ("state",), _STATUS, "a status")
     state = status["state"]
     if not isinstance(state, str):
-        raise RejectedError("wrong_type", f"state is {format_rejected_value(state)}: a text is due")
+        raise RejectedError("wrong_type", f"state is {format_rejected_value(state)}: a string is expected")
     if state not in _STATES:
         raise RejectedError(
-            "unknown_state", f"state is {format_rejected_value(state)}: online or offline is due"
+            "unknown_state", f"state is {format_rejected_value(state)}: online or offline is expected"
         )
     battery, rssi = METRICS_BY_NAME["battery"], METRICS_BY_NAME["rssi"]
     return BoxStatus(

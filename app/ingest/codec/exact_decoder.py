@@ -1,9 +1,8 @@
-"""The exact path of the telemetry codec: every check, each with its own reason.
+"""Decodes telemetry with every check, and gives each refusal its own rejection code.
 
-Owns the reasons why a telemetry message or one of its samples is refused. Takes exactly what the fast path in
-`app.ingest.codec.telemetry_codec` takes, with the same result, and whatever the fast path leaves to it.
-Pure: no database, no HTTP, no clock. Must not be clever: it is the definition that the fast path is tested
-against.
+It accepts exactly what the fast path in `app.ingest.codec.telemetry_codec` accepts, with the same result, and
+decodes whatever the fast path leaves to it. It is the reference that the fast path is tested against, so it
+must stay simple. Pure: no database, no HTTP, no clock.
 """
 
 import math
@@ -27,10 +26,10 @@ from app.platform.kernel.rejection_codes import InputRejection, RejectedError, f
 from app.platform.kernel.strict_json import Json, check_texts, parse_strict_json
 
 MAX_SAMPLES: Final = 1_000
-"""How many samples one message may have."""
+"""Most samples of one message."""
 
 MAX_ITEMS: Final = 100_000
-"""How many values one message may have: three times those of as many samples of every metric."""
+"""Most values of one message: three times those of 1,000 samples with every metric."""
 
 type Row = tuple[int, int | None, tuple[float | None, ...]]
 """A sample: microseconds since the epoch, `seq`, and a value or None for each of `COLUMNS`."""
@@ -43,21 +42,21 @@ _SAMPLE_REQUIRED: Final = ("time", "values")
 
 
 class DecodedTelemetry(NamedTuple):
-    """What a telemetry message holds: the samples that can be taken, in order, and why the others cannot."""
+    """The content of a telemetry message: its valid samples, in order, and the rejections of the others."""
 
     samples: list[Row]
     rejections: list[InputRejection]
 
 
 def is_box_id(text: str) -> bool:
-    """Tell whether a text can be a box's id: 1 to 64 letters, digits, `_` and `-`."""
+    """Return whether a text is a valid box id: 1 to 64 letters, digits, `_` and `-`."""
     return _BOX_ID.fullmatch(text) is not None
 
 
 def decode_exact(payload: bytes, now_us: int, max_future_us: int) -> DecodedTelemetry:
-    """Decode a telemetry message: a sample, or a batch of them.
+    """Decode a telemetry message: a sample, or a batch of samples.
 
-    Each sample of a batch is taken or refused on its own; what cannot be read at all is one refusal without
+    Each sample of a batch is accepted or refused separately. An undecodable message is one rejection without
     index.
     """
     document: Json = None
@@ -69,10 +68,10 @@ def decode_exact(payload: bytes, now_us: int, max_future_us: int) -> DecodedTele
 
 
 def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedTelemetry:
-    """Decode a telemetry message that was read already, in whatever format.
+    """Decode a telemetry message that is already parsed, from any format.
 
     Raises:
-        RejectedError: The message as a whole cannot be taken.
+        RejectedError: The message as a whole is refused.
     """
     message = require_object(document, "the message")
     if "samples" not in message:
@@ -80,10 +79,8 @@ def decode_document(document: Json, now_us: int, max_future_us: int) -> DecodedT
     check_texts(list(message))
     check_keys(message, ("samples",), ("samples", "units"), "a batch")
     if "units" in message and list(message).index("units") > list(message).index("samples"):
-        # Of a batch that is cut short the samples are taken: it would have lost its units without a trace.
-        raise RejectedError(
-            "wrong_unit", "units stands behind samples: put it before them, or in each sample"
-        )
+        # The samples of a truncated batch are accepted. Units at the end would be lost without a trace.
+        raise RejectedError("wrong_unit", "units follows samples: put it before samples, or in each sample")
     return _each(_samples(message), now_us, max_future_us)
 
 
@@ -91,23 +88,23 @@ def decode_http_exact(body: bytes, now_us: int, max_future_us: int) -> tuple[str
     """Decode the body of HTTP ingest: `{"box": …, "samples": […]}`.
 
     Raises:
-        RejectedError: The body as a whole cannot be taken.
+        RejectedError: The body as a whole is refused.
     """
     return decode_http_document(read_json(body), now_us, max_future_us)
 
 
 def decode_http_document(document: Json, now_us: int, max_future_us: int) -> tuple[str, DecodedTelemetry]:
-    """Decode the body of HTTP ingest that was read already, in whatever format.
+    """Decode the body of HTTP ingest that is already parsed, from any format.
 
     Raises:
-        RejectedError: The body as a whole cannot be taken.
+        RejectedError: The body as a whole is refused.
     """
     message = require_object(document, "the body")
     check_texts(list(message))
     check_keys(message, ("box", "samples"), ("box", "samples", "units"), "the body")
     box = message["box"]
     if not isinstance(box, str):
-        raise RejectedError("wrong_type", f"box is {format_rejected_value(box)}: a text is due")
+        raise RejectedError("wrong_type", f"box is {format_rejected_value(box)}: a string is expected")
     if not is_box_id(box):
         raise RejectedError(
             "invalid_box_id", f"box {format_rejected_value(box)} is not 1 to 64 letters, digits, _ and -"
@@ -116,7 +113,7 @@ def decode_http_document(document: Json, now_us: int, max_future_us: int) -> tup
 
 
 def read_json(payload: bytes) -> Json:
-    """Read strict JSON; say of what is another format that it has to be declared.
+    """Parse strict JSON. Gzip and CBOR are recognised, and the rejection names how to declare them.
 
     Neither a gzip header nor a map of CBOR can begin a text in UTF-8.
     """
@@ -130,7 +127,7 @@ def read_json(payload: bytes) -> Json:
             "unsupported_media_type",
             "this looks like CBOR: publish it on telemetry/cbor, or declare Content-Type: application/cbor",
         )
-    # Before it is read: a kilobyte of gzip may hold half a million empty objects.
+    # Before parsing: a kilobyte of gzip may hold half a million empty objects.
     if payload.count(b",") >= MAX_ITEMS:
         raise RejectedError("too_many_samples", f"there are more than {MAX_ITEMS} items in one message")
     return parse_strict_json(payload)
@@ -142,7 +139,8 @@ def _samples(message: dict[str, Json]) -> list[Json]:
         raise RejectedError("empty_batch", "samples is empty")
     if len(samples) > MAX_SAMPLES:
         raise RejectedError(
-            "too_many_samples", f"there are {len(samples)} samples: at most {MAX_SAMPLES} go in one message"
+            "too_many_samples",
+            f"there are {len(samples)} samples: at most {MAX_SAMPLES} are accepted in one message",
         )
     if "units" not in message:
         return samples
@@ -152,14 +150,14 @@ def _samples(message: dict[str, Json]) -> list[Json]:
 
 
 def merge_units(sample: Json, units: Mapping[str, Json]) -> Json:
-    """Return a sample with the units of its batch, of which its own override those of the same metric."""
+    """Return a sample with the units of its batch; the sample's own units override them."""
     if not isinstance(sample, dict) or not isinstance(own := sample.get("units", {}), dict):
         return sample
     return {**sample, "units": {**units, **own}}
 
 
 def _each(samples: list[Json], now_us: int, max_future_us: int) -> DecodedTelemetry:
-    """Decode each sample of a batch, good or bad."""
+    """Decode each sample of a batch."""
     decoded = DecodedTelemetry([], [])
     for index, sample in enumerate(samples):
         try:
@@ -170,10 +168,10 @@ def _each(samples: list[Json], now_us: int, max_future_us: int) -> DecodedTeleme
 
 
 def decode_sample(value: Json, now_us: int, max_future_us: int) -> Row:
-    """Decode one sample of a message that was read already.
+    """Decode one parsed sample.
 
     Raises:
-        RejectedError: The sample cannot be taken.
+        RejectedError: The sample is refused.
     """
     sample = require_object(value, "the sample")
     check_texts(sample)
@@ -185,13 +183,13 @@ def decode_sample(value: Json, now_us: int, max_future_us: int) -> Row:
 
 
 def _factors(units: dict[str, Json]) -> dict[str, float]:
-    """Return the factor of each metric that comes in another unit than its own."""
+    """Return the conversion factor of each metric that is not in the catalogue's unit."""
     factors = {}
     for name, unit in units.items():
         if not isinstance(unit, str):
             raise RejectedError(
                 "wrong_type",
-                f"units.{format_rejected_value(name)} is {format_rejected_value(unit)}: a text is due",
+                f"units.{format_rejected_value(name)} is {format_rejected_value(unit)}: a string is expected",
             )
         factor = get_unit_factor(_metric(name).name, unit)
         if factor != 1:
@@ -210,13 +208,13 @@ def _metric(name: str) -> Metric:
 
 def _values(values: dict[str, Json], factors: dict[str, float]) -> tuple[float | None, ...]:
     if not values:
-        raise RejectedError("empty_values", "values is empty: leave the sample out")
+        raise RejectedError("empty_values", "values is empty: send at least one value, or omit the sample")
     row: list[float | None] = [None] * len(COLUMNS)
     for name, value in values.items():
         metric = _metric(name)
         where = f"values.{name}"
         if name in factors:
-            value = convert_to_metric_unit(require_number(value, where, -math.inf, math.inf), factors[name])  # noqa: PLW2901 (in its own unit from here on)
+            value = convert_to_metric_unit(require_number(value, where, -math.inf, math.inf), factors[name])  # noqa: PLW2901 (in the metric's unit from here on)
             where = f"{where}, converted,"
         row[INDEX[name]] = require_number(value, where, metric.minimum, metric.maximum, metric.unit)
     return tuple(row)

@@ -1,7 +1,6 @@
-"""Checks of single fields in a document that strict JSON has read.
+"""Checks the fields of a parsed message, and refuses invalid values with a rejection code.
 
-Owns how a number, an integer, a text and a time of a box's message are checked, and with which reason code
-each is refused. Must not know which message a field belongs to.
+The checks do not depend on the kind of message.
 """
 
 import unicodedata
@@ -26,21 +25,28 @@ _UNWANTED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def require_object(value: Json, where: str) -> dict[str, Json]:
     """Return an object (`wrong_type` for anything else)."""
     if not isinstance(value, dict):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an object is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an object is expected")
     return value
 
 
 def require_array(value: Json, where: str) -> list[Json]:
     """Return an array (`wrong_type` for anything else)."""
     if not isinstance(value, list):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an array is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an array is expected")
     return value
 
 
 def check_keys(
     found: dict[str, Json], required: Collection[str], allowed: Collection[str], where: str
 ) -> None:
-    """Refuse unknown and missing fields (`unknown_field`, `missing_field`)."""
+    """Refuse unknown and missing fields (`unknown_field`, `missing_field`).
+
+    Args:
+        found: The object.
+        required: The fields that it must have.
+        allowed: The fields that it may have.
+        where: The name of the object in the rejection detail.
+    """
     for key in found:
         if key not in allowed:
             raise RejectedError(
@@ -52,22 +58,30 @@ def check_keys(
 
 
 def require_number(value: Json, where: str, minimum: float, maximum: float, unit: str = "") -> float:
-    """Return a number within bounds, both included, as a float; the sign of -0.0 is kept.
+    """Return a number within bounds as a float. The sign of -0.0 is preserved.
+
+    Args:
+        value: The value of the field.
+        where: The name of the field in the rejection detail.
+        minimum: The lowest accepted value.
+        maximum: The highest accepted value.
+        unit: The unit of the bounds in the rejection detail.
 
     Raises:
-        RejectedError: `wrong_type`, `integer_too_large` (past 2^53, where doubles skip integers) or
+        RejectedError: `wrong_type`, `integer_too_large` (above 2^53, where doubles skip integers) or
             `value_out_of_bounds`.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a number is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a number is expected")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise RejectedError(
-            "integer_too_large", f"{where} is {format_rejected_value(value)}: integers past 2^53 are not kept"
+            "integer_too_large",
+            f"{where} is {format_rejected_value(value)}: integers above 2^53 are not accepted",
         )
     if not minimum <= value <= maximum:
         bounds = f"{minimum:.12g} to {maximum:.12g} {unit}".rstrip()
         raise RejectedError(
-            "value_out_of_bounds", f"{where} is {format_rejected_value(value)}: {bounds} is possible"
+            "value_out_of_bounds", f"{where} is {format_rejected_value(value)}: the allowed range is {bounds}"
         )
     return float(value)
 
@@ -75,13 +89,16 @@ def require_number(value: Json, where: str, minimum: float, maximum: float, unit
 def require_integer(value: Json, where: str) -> int:
     """Return an integer of 0 to 2^53 (else `wrong_type`, `integer_too_large` or `value_out_of_bounds`)."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: an integer is due")
+        raise RejectedError(
+            "wrong_type", f"{where} is {format_rejected_value(value)}: an integer is expected"
+        )
     if abs(value) > MAX_INTEGER:
         raise RejectedError(
-            "integer_too_large", f"{where} is {format_rejected_value(value)}: integers go to 2^53"
+            "integer_too_large",
+            f"{where} is {format_rejected_value(value)}: integers above 2^53 are not accepted",
         )
     if value < 0:
-        raise RejectedError("value_out_of_bounds", f"{where} is {value}: it counts up from 0")
+        raise RejectedError("value_out_of_bounds", f"{where} is {value}: it must not be negative")
     return value
 
 
@@ -89,17 +106,16 @@ def require_text(value: Json, where: str, max_text: int = MAX_TEXT) -> str:
     """Return a printable text of at least one character.
 
     Raises:
-        RejectedError: `wrong_type`, `nul_in_text`, `text_too_long`, or `invalid_text` for one that is empty,
-        not in
-            normal form C, or holds control or invisible characters.
+        RejectedError: `wrong_type`, `nul_in_text`, `text_too_long`; `invalid_text` for a text that is empty,
+            not in normal form C, or has control or invisible characters.
     """
     if not isinstance(value, str):
-        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a text is due")
+        raise RejectedError("wrong_type", f"{where} is {format_rejected_value(value)}: a string is expected")
     if "\0" in value:
         raise RejectedError("nul_in_text", f"{where} holds a NUL character")
     if len(value) > max_text:
         raise RejectedError(
-            "text_too_long", f"{where} has {len(value)} characters: at most {max_text} are taken"
+            "text_too_long", f"{where} has {len(value)} characters: at most {max_text} are accepted"
         )
     if not value:
         raise RejectedError("invalid_text", f"{where} is empty")
@@ -113,7 +129,7 @@ def require_text(value: Json, where: str, max_text: int = MAX_TEXT) -> str:
 
 
 def extract_seq(value: Json) -> int | None:
-    """Return the `seq` of a sample or event that is refused, where there is one to name in the answer."""
+    """Return the valid `seq` of a refused sample or event, or None."""
     seq = value.get("seq") if isinstance(value, dict) else None
     if isinstance(seq, int) and not isinstance(seq, bool) and 0 <= seq <= MAX_INTEGER:
         return seq
@@ -125,8 +141,7 @@ def require_instant(value: Json, now_us: int, max_future_us: int) -> int:
 
     Raises:
         RejectedError: `wrong_type`, `invalid_time`, `time_without_zone`, `time_out_of_range`,
-        `integer_too_large`
-            or `time_in_future`.
+            `integer_too_large` or `time_in_future`.
     """
     if isinstance(value, str):
         time_us = parse_rfc3339(value)
@@ -136,13 +151,13 @@ def require_instant(value: Json, now_us: int, max_future_us: int) -> int:
     else:
         raise RejectedError(
             "wrong_type",
-            f"time is {format_rejected_value(value)}: RFC 3339 or an integer of milliseconds is due",
+            f"time is {format_rejected_value(value)}: RFC 3339 or an integer of milliseconds is expected",
         )
     return require_not_future(time_us, now_us, max_future_us)
 
 
 def require_not_future(time_us: int, now_us: int, max_future_us: int) -> int:
-    """Return an instant (µs since the epoch) that does not lie too far ahead of now (`time_in_future`)."""
+    """Return an instant (µs since the epoch) unless it is too far in the future (`time_in_future`)."""
     if time_us > now_us + max_future_us:
         raise RejectedError(
             "time_in_future",

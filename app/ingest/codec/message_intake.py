@@ -1,20 +1,16 @@
-"""What came in, sorted: the first, pure part of the pipeline, the same for both doors.
+"""Decodes the messages of a batch into samples, events, statuses and rejections, for MQTT and HTTP alike.
 
-Messages of a batch become samples, events, statuses and refusals, each still with the id of its box as the
-sender wrote it. Whether that box exists is the next part's question. No database, no clock.
+Box ids are as the sender wrote them; the pipeline checks whether the boxes exist. No database, no clock.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from operator import le
-from typing import Any, Final, NamedTuple, overload
-from uuid import UUID
+from dataclasses import dataclass
+from typing import Any, Final
 
-from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE
 from app.ingest.adapters import adapter_registry as adapters
 from app.ingest.adapters.adapter_types import AdaptedMessage, DecodeContext, FormatAdapter, adapt_json
+from app.ingest.codec.decoded_batch import DecodedBatch, MessageColumns, ReceivedMessage
 from app.ingest.codec.event_status_decoder import (
     BoxStatus,
     DeviceEvent,
@@ -22,10 +18,8 @@ from app.ingest.codec.event_status_decoder import (
     decode_reported_config,
     decode_status,
 )
-from app.ingest.codec.payload_policy import PayloadGuard, build_content_rejection
-from app.ingest.codec.telemetry_codec import Row, decode_singles, encode_sample, parse_topic
-from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
-from app.platform.kernel.tenant_scope import TenantScope
+from app.ingest.codec.telemetry_codec import Row, decode_singles, parse_topic
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 from app.platform.observability.metrics_and_logs import (
     INGEST_IGNORED,
     get_logger,
@@ -33,211 +27,36 @@ from app.platform.observability.metrics_and_logs import (
     redact_error,
 )
 
-
-class ReceivedMessage(NamedTuple):
-    """One message of a batch, as it came. `topic` is None at the HTTP door."""
-
-    topic: str | None
-    payload: bytes
-
-
-class BatchRejection(NamedTuple):
-    """One refusal: which message, whose, why, and the part of the payload that is concerned.
-
-    `size` is how many bytes it was, where they may not be kept and `part` is empty.
-    """
-
-    origin: int
-    box: str | None
-    rejection: InputRejection
-    part: bytes
-    size: int | None = None
-
-
-class MessageColumns(Sequence[ReceivedMessage]):
-    """Messages as two columns: of most of them nobody ever asks for more than their place."""
-
-    def __init__(self, topics: Sequence[str], payloads: Sequence[bytes]) -> None:
-        self._topics = topics
-        self._payloads = payloads
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._topics)
-
-    @overload
-    def __getitem__(self, index: int) -> ReceivedMessage: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "MessageColumns": ...
-
-    def __getitem__(self, index: int | slice) -> "ReceivedMessage | MessageColumns":
-        """One message, or some of them."""
-        if isinstance(index, slice):
-            return MessageColumns(self._topics[index], self._payloads[index])
-        return ReceivedMessage(self._topics[index], self._payloads[index])
-
-
-@dataclass(slots=True)
-class DecodedBatch:
-    """A sorted batch. `origins` are indexes into `messages`.
-
-    Attributes:
-        door: "mqtt" or "http".
-        messages: what came.
-        boxes, rows, origins: the samples: box id, (time µs, seq, values), message; parallel lists.
-        events: (box id, event, message).
-        statuses: (box id, status, message), in order of arrival.
-        configs: (box id, reported configuration, message), in order of arrival.
-        turned: what was refused so far.
-        organisation_id: whose key the HTTP caller used: what is refused without a known box is shown to it.
-        limit: whose boxes alone may be written to; None for the broker's door, where the broker has checked
-            whose topic it is.
-        until: how many of the messages are in it; the others are to be sorted once these are stored.
-        places: of each sample its place in the call, where that is known; parallel to the samples.
-        by_event: each message is one event of a call: its number is the event's place.
-        correlations: the MQTT 5 correlation data of the messages that have some.
-    """
-
-    door: str
-    messages: Sequence[ReceivedMessage]
-    boxes: list[str] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    origins: list[int] = field(default_factory=list)
-    events: list[tuple[str, DeviceEvent, int]] = field(default_factory=list)
-    statuses: list[tuple[str, BoxStatus, int]] = field(default_factory=list)
-    configs: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
-    turned: list[BatchRejection] = field(default_factory=list)
-    organisation_id: UUID | None = None
-    limit: TenantScope | None = None
-    places: list[int] = field(default_factory=list)
-    by_event: bool = False
-    correlations: Mapping[int, bytes] = field(default_factory=dict)
-    until: int = field(init=False)
-    guard: PayloadGuard = field(default_factory=PayloadGuard)
-
-    def __post_init__(self) -> None:
-        self.until = len(self.messages)
-
-    def turn(
-        self, origin: int, box: str | None, rejection: InputRejection, part: bytes | None = None
-    ) -> None:
-        """Refuse a message, or a part of it: what must never enter is found here, and kept no further."""
-        judgement = self.guard.judge(origin, self.messages[origin], box, part)
-        kept = self.messages[origin].payload if part is None else part
-        if judgement.finding is not None:
-            self.turned.append(
-                BatchRejection(origin, box, build_content_rejection(judgement.finding, rejection), b"")
-            )
-        elif judgement.readable:
-            self.turned.append(BatchRejection(origin, box, rejection, kept))
-        else:
-            self.turned.append(BatchRejection(origin, box, rejection, b"", len(kept)))
-
-    def __len__(self) -> int:
-        """How many things there are to store: samples, events, statuses, configurations and refusals."""
-        return sum(len(part) for part in self._parts())
-
-    def _parts(self) -> tuple[Sized, ...]:
-        return (self.rows, self.events, self.statuses, self.configs, self.turned)
-
-    def put_in_order(self) -> None:
-        """Put the samples into the order of arrival: those in other formats were read before all others."""
-        origins = self.origins
-        if all(map(le, origins, islice(origins, 1, None))):
-            return
-        order = sorted(range(len(origins)), key=origins.__getitem__)
-        self.boxes = list(map(self.boxes.__getitem__, order))
-        self.rows = list(map(self.rows.__getitem__, order))
-        self.origins = list(map(origins.__getitem__, order))
-
-    def arrivals(self) -> list[tuple[int, int, int]]:
-        """All things to store in the order of arrival: (message, which of `_parts`, place in it)."""
-        origins = (
-            self.origins,
-            *([thing[2] for thing in things] for things in (self.events, self.statuses, self.configs)),
-            [turned.origin for turned in self.turned],
-        )
-        return sorted(
-            (origin, kind, place) for kind, part in enumerate(origins) for place, origin in enumerate(part)
-        )
-
-    def only(self, picked: range) -> "DecodedBatch":
-        """Some of the things to store, by the order of arrival, and in that order."""
-        places: list[list[int]] = [[], [], [], [], []]
-        for _, kind, place in self.arrivals()[picked.start : picked.stop]:
-            places[kind].append(place)
-        samples, events, statuses, configs, turned = places
-        return replace(
-            self,
-            boxes=[self.boxes[place] for place in samples],
-            rows=[self.rows[place] for place in samples],
-            origins=[self.origins[place] for place in samples],
-            places=[self.places[place] for place in samples] if self.places else [],
-            events=[self.events[place] for place in events],
-            statuses=[self.statuses[place] for place in statuses],
-            configs=[self.configs[place] for place in configs],
-            turned=[self.turned[place] for place in turned],
-        )
-
-    def refused(self, detail: str) -> "DecodedBatch":
-        """What becomes of a single thing that the database refuses: a refusal, under the same box and seq."""
-        box: str | None
-        seq: int | None = None
-        part: bytes | None = None
-        purpose: str | None = None
-        if self.rows:
-            box, seq, origin = self.boxes[0], self.rows[0][1], self.origins[0]
-            part = encode_sample(self.rows[0])  # of a message with many samples only this one is refused
-        elif self.events:
-            box, seq, origin = self.events[0][0], self.events[0][1].seq, self.events[0][2]
-            purpose = PURPOSE_BY_EVENT_TYPE.get(self.events[0][1].type)
-        elif self.statuses or self.configs:
-            box, _, origin = (*self.statuses, *self.configs)[0]
-        else:
-            origin, box, former, part, _ = self.turned[0]
-            if former.code in NEVER_STORED_CODES:
-                # The database's words may have of it what nobody is to keep.
-                detail, seq, part = "It was refused, and could not be counted.", former.seq, b""
-        rejection = InputRejection("storage_refused", detail, seq, purpose=purpose)
-        turned = [
-            BatchRejection(origin, box, rejection, self.messages[origin].payload if part is None else part)
-        ]
-        return replace(
-            self, boxes=[], rows=[], origins=[], places=[], events=[], statuses=[], configs=[], turned=turned
-        )
-
-
 _log = get_logger(__name__)
-_KNOWN_TOPICS: Final[dict[str, tuple[str, str] | None]] = {}
-_KNOWN_LIMIT: Final = 200_000
-_KNOWN_LENGTH: Final = 128
-# What a box keeps at the broker, and the broker gives anew with each subscription.
+_ROUTES: Final[dict[str, tuple[str, str] | None]] = {}
+_MAX_ROUTES: Final = 200_000
+_MAX_CACHED_TOPIC: Final = 128
+# Kinds that boxes publish as retained messages. The broker sends them with each new subscription.
 _RETAINED: Final = frozenset({"status", "config/reported"})
 
 
 def _route(topic: str) -> tuple[str, str] | None:
-    """The box and kind of a topic. Fleets repeat their topics: the answers are kept, up to a limit.
+    """Return the box and kind of a topic, from a cache: fleets repeat their topics.
 
-    A topic may have 64 KiB: such are not kept.
+    Topics of more than 128 characters are not cached, since a topic may have 64 KiB.
     """
-    answer = parse_topic(topic) or adapters.match_topic(topic)
-    if len(topic) <= _KNOWN_LENGTH:
-        if len(_KNOWN_TOPICS) >= _KNOWN_LIMIT:
-            _KNOWN_TOPICS.clear()
-        _KNOWN_TOPICS[topic] = answer
-    return answer
+    route = parse_topic(topic) or adapters.match_topic(topic)
+    if len(topic) <= _MAX_CACHED_TOPIC:
+        if len(_ROUTES) >= _MAX_ROUTES:
+            _ROUTES.clear()
+        _ROUTES[topic] = route
+    return route
 
 
-# What one compressed message may hold: no more than the broker takes of one that is not. And how much is
-# inflated before a batch is cut: one of a few megabytes could otherwise fill the memory.
+# Limits of decompressed bytes per message (as for an uncompressed message at the broker) and per batch: a
+# few compressed megabytes could otherwise fill the memory.
 _INFLATED_BYTES: Final = 2**20
 _INFLATED_BATCH_BYTES: Final = 8 * 2**20
 
 
 @dataclass(slots=True)
 class _Clock:
-    """When a batch arrived, and how much of it has been inflated so far."""
+    """The time of arrival of a batch, and the bytes decompressed so far."""
 
     now_us: int
     max_future_us: int
@@ -256,89 +75,105 @@ def decode_batch(
     now_us: int,
     max_future_us: int,
 ) -> DecodedBatch:
-    """Sort a batch of MQTT messages, or as many of the first as memory allows: see `DecodedBatch.until`.
+    """Decode a batch of MQTT messages, or the first of them (`DecodedBatch.message_count`).
 
     Args:
-        topics: one per message.
-        payloads: one per message.
-        retained: indexes of messages that the broker had kept.
-        poison: packets that no MQTT codec could read; sorted with the last of the messages.
+        topics: one topic per message.
+        payloads: one payload per message.
+        retained: indexes of retained messages.
+        poison: packets that no MQTT codec can read; added after the last message.
         now_us: the time of arrival (µs since the epoch).
         max_future_us: how far a sample's time may lie ahead of it.
     """
     intake = DecodedBatch("mqtt", MessageColumns(topics, payloads))
     clock = _Clock(now_us, max_future_us)
-    kept = frozenset(retained)
-    quick: list[int] = []
+    retained_indexes = frozenset(retained)
+    plain: list[int] = []
     boxes: list[str] = []
     for origin, topic in enumerate(topics):
-        route = _KNOWN_TOPICS[topic] if topic in _KNOWN_TOPICS else _route(topic)
-        if route is not None and route[1] == "telemetry" and origin not in kept:
-            quick.append(origin)
+        route = _ROUTES[topic] if topic in _ROUTES else _route(topic)
+        if route is not None and route[1] == "telemetry" and origin not in retained_indexes:
+            plain.append(origin)
             boxes.append(route[0])
         else:
-            with _guarded(intake, origin, None if route is None else route[0]):
-                _sort_other(intake, origin, route, clock, is_retained=origin in kept)
+            with _refuse_on_failure(intake, origin, None if route is None else route[0]):
+                _decode_other(intake, origin, route, clock, is_retained=origin in retained_indexes)
             if clock.inflated > _INFLATED_BATCH_BYTES:
-                intake.until = origin + 1
+                intake.message_count = origin + 1
                 break
-    rows: Sequence[Row | None] = [None] * len(quick)
-    with suppress(Exception):  # one by one below, where the message at fault is found
-        rows = decode_singles([payloads[origin] for origin in quick], now_us, max_future_us)
-    for box, origin, row in zip(boxes, quick, rows, strict=True):
+    rows: Sequence[Row | None] = [None] * len(plain)
+    with suppress(Exception):  # decoded one by one below, which finds the message at fault
+        rows = decode_singles([payloads[origin] for origin in plain], now_us, max_future_us)
+    for box, origin, row in zip(boxes, plain, rows, strict=True):
         if row is None:
-            with _guarded(intake, origin, box):
+            with _refuse_on_failure(intake, origin, box):
                 add_telemetry(intake, box, origin, now_us=now_us, max_future_us=max_future_us)
         else:
             intake.boxes.append(box)
             intake.rows.append(row)
             intake.origins.append(origin)
     intake.put_in_order()
-    for packet in poison if intake.until == len(topics) else ():
+    for packet in poison if intake.message_count == len(topics) else ():
         origin = len(intake.messages)
         intake.messages = [*intake.messages, ReceivedMessage(None, packet)]
-        detail = "An MQTT packet that could not be read came again and again"
-        intake.turn(origin, None, InputRejection("malformed_packet", detail))
+        detail = "An unreadable MQTT packet was received repeatedly"
+        intake.refuse(origin, None, InputRejection("malformed_packet", detail))
     return intake
 
 
 @contextmanager
-def _guarded(intake: DecodedBatch, origin: int, box: str | None) -> Iterator[None]:
-    """Refuse a message that our own code fails on: it would come again, and end the role each time."""
+def _refuse_on_failure(intake: DecodedBatch, origin: int, box: str | None) -> Iterator[None]:
+    """Refuse a message on which our own code fails, since it would be redelivered for ever."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 (whatever it is, it must not come again for ever)
-        # Neither the topic nor the error's own words: both may have of it what nobody is to keep.
+    except Exception as error:  # noqa: BLE001 (any error would be redelivered for ever)
+        # Neither the topic nor the error's text: both may contain content that must never be stored.
         _log.error("message_not_sorted", error=redact_error(error), at=list_error_frames(error))
         rejection = InputRejection(
-            "undecodable", f"Vigie failed on it: {type(error).__name__}. It is in the log."
+            "undecodable",
+            f"Vigie failed to decode the message ({type(error).__name__}). The log has details.",
         )
-        intake.turn(origin, box, rejection)
+        intake.refuse(origin, box, rejection)
 
 
 def add_telemetry(intake: DecodedBatch, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
-    """Sort one telemetry message that is a batch, or bad, or written in an unusual way."""
+    """Decode a telemetry message that the fast path does not take: a batch, an invalid or an unusual message.
+
+    Args:
+        intake: the batch that it is added to.
+        box: the box of its topic.
+        origin: index of the message.
+        now_us: the time of arrival (µs since the epoch).
+        max_future_us: how far a sample's time may lie ahead of it.
+    """
     arrival = DecodeContext(box, now_us, max_future_us, 0)
     add_adapted_message(intake, origin, adapt_json(intake.messages[origin].payload, box, arrival))
 
 
 def add_adapted_message(intake: DecodedBatch, origin: int, adapted: AdaptedMessage) -> None:
-    """Add what a message was decoded to."""
+    """Add the samples and rejections of a decoded message."""
     intake.boxes.extend(box for box, _ in adapted.samples)
     intake.rows.extend(row for _, row in adapted.samples)
     intake.origins.extend([origin] * len(adapted.samples))
     for box, rejection, part in adapted.refusals:
-        intake.turn(origin, box, rejection, part)
+        intake.refuse(origin, box, rejection, part)
 
 
 def add_foreign_message(
     intake: DecodedBatch, origin: int, adapter: FormatAdapter, arrival: DecodeContext
 ) -> AdaptedMessage:
-    """Sort one message in another format than Vigie's own."""
+    """Decode a message in another format than Vigie's.
+
+    Args:
+        intake: the batch that it is added to.
+        origin: index of the message.
+        adapter: its format.
+        arrival: its box and time of arrival.
+    """
     try:
         adapted = adapter.decode(intake.messages[origin].payload, arrival)
     except RejectedError as error:
-        intake.turn(origin, arrival.box, error.rejection())
+        intake.refuse(origin, arrival.box, error.rejection())
         return AdaptedMessage()
     if adapted.ignored:
         INGEST_IGNORED.labels(adapter.name).inc(adapted.ignored)
@@ -346,34 +181,36 @@ def add_foreign_message(
     return adapted
 
 
-def _sort_other(
+def _decode_other(
     intake: DecodedBatch, origin: int, route: tuple[str, str] | None, clock: _Clock, *, is_retained: bool
 ) -> None:
-    """Sort a message that is not plain telemetry, or is a retained one."""
-    refused: InputRejection | None = None
+    """Decode a message that is not plain telemetry, or that is retained."""
+    rejection: InputRejection | None = None
     box: str | None = None
     if route is None:
-        refused = InputRejection(
+        rejection = InputRejection(
             "topic",
-            "No box publishes on this topic: vigie/v1/{box}/telemetry, event, status, config/reported",
+            "This is not a topic of boxes. Use vigie/v1/{box}/telemetry, event, status or config/reported",
         )
     else:
         box, kind = route
         if is_retained and kind not in _RETAINED:
-            refused = InputRejection(
+            rejection = InputRejection(
                 "retained_message", "Publish telemetry and events without the retain flag"
             )
         elif kind in adapters.BY_NAME:
             adapted = add_foreign_message(intake, origin, adapters.BY_NAME[kind], clock.arrival(box))
             clock.inflated += adapted.inflated
         else:
-            refused = _sort_own(intake, origin, box, kind, clock)
-    if refused is not None:
-        intake.turn(origin, box, refused)
+            rejection = _decode_own_format(intake, origin, box, kind, clock)
+    if rejection is not None:
+        intake.refuse(origin, box, rejection)
 
 
-def _sort_own(intake: DecodedBatch, origin: int, box: str, kind: str, clock: _Clock) -> InputRejection | None:
-    """Sort a message of Vigie's own that is not telemetry; why, where it is refused."""
+def _decode_own_format(
+    intake: DecodedBatch, origin: int, box: str, kind: str, clock: _Clock
+) -> InputRejection | None:
+    """Decode an event, a status or a configuration; returns the rejection if it is refused."""
     payload = intake.messages[origin].payload
     decoded: BoxStatus | DeviceEvent | dict[str, Any] | InputRejection
     if kind == "status":
@@ -384,7 +221,7 @@ def _sort_own(intake: DecodedBatch, origin: int, box: str, kind: str, clock: _Cl
         decoded = decode_event(payload, clock.now_us, clock.max_future_us)
     else:
         names = ", ".join(each.topic for each in adapters.ADAPTERS if each.topic is not None)
-        return InputRejection("topic", f"Telemetry in other formats has its own topics: {names}")
+        return InputRejection("topic", f"The format is unknown. Topics of other formats are: {names}")
     if isinstance(decoded, BoxStatus):
         intake.statuses.append((box, decoded, origin))
     elif isinstance(decoded, DeviceEvent):

@@ -1,12 +1,13 @@
-"""The telemetry codec: bytes to rows, by batch, as fast as Python can.
+"""Decodes telemetry messages to rows, many at a time, as fast as Python can.
 
-Owns the fast path: msgspec decodes and checks types, bounds and unknown names in C, into a struct made from
-the catalogue whose fields are the columns. Whatever the fast path does not take goes to the exact path
-(`codec_exact`), which takes it with the same result or says why not; so the fast path may refuse anything,
-and must take nothing that the exact path would not. What msgspec lets through and the contract does not:
+On the fast path msgspec checks types, bounds and unknown names in C. Its struct is made from the catalogue,
+and the fields are the columns. Messages that the fast path does not accept go to `exact_decoder`, which
+accepts them with the same result or refuses them with a code. The fast path must not accept anything that the
+exact decoder refuses. msgspec accepts two things that the contract does not:
 
-- a key twice in one object: seen by the number of quotation marks, which every key and text adds two to;
-- times beyond RFC 3339 (a space, `+0100`) and fractions rounded up: times are decoded as texts and read here.
+- A duplicate key. The number of quotation marks shows it: each key and text adds two.
+- Times beyond RFC 3339 (a space, `+0100`) and fractions rounded up. Times are decoded as texts and parsed
+here.
 
 Pure: no database, no HTTP, no clock; `now` is an argument.
 """
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 MAX_FUTURE_US: Final = 600 * 1_000_000
-"""How far a sample may lie in the future by default: ten minutes, for clocks that are not set well."""
+"""How far a sample may lie in the future by default: ten minutes, for inaccurate clocks."""
 
 Kind = Literal["telemetry", "event", "status", "config/reported"]
 """The kinds of message that a box sends."""
@@ -55,8 +56,8 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 _TOPIC: Final = re.compile(rf"vigie/v1/([A-Za-z0-9_-]{{1,64}})/({'|'.join(_KINDS)})")
 
-# Without None in the types null is refused; defaults are not validated. gc=False: a struct of floats makes no
-# cycles, and need not be looked at by the garbage collector.
+# Types without None refuse null; defaults are not validated. gc=False: a struct of floats cannot be part of a
+# cycle, so the garbage collector need not track it.
 if TYPE_CHECKING:
     _Seq = int | None
 
@@ -100,7 +101,7 @@ _COLUMN_COUNT: Final = len(CATALOGUE)
 _QUOTES_OF_BATCH: Final = 2
 _QUOTES_OF_HTTP: Final = 6
 
-# What the exact path may be able to take, and what it must explain. ValueError: digits past Python's limit.
+# Errors after which the exact decoder takes over. ValueError: more digits than Python's limit.
 _NOT_FAST: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _FAST_TIME: Final = re.compile(
@@ -108,13 +109,13 @@ _FAST_TIME: Final = re.compile(
     r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Many boxes measure at the same second: a text already seen costs a tenth of one that is read. Bounded.
+# Many boxes measure in the same second: a cached text costs a tenth of a parsed one. Bounded.
 _KNOWN_TIMES: Final[dict[str, int]] = {}
 _KNOWN_LIMIT: Final = 32_768
 
 
 def _read_time(text: str) -> int:
-    """Return a usual RFC 3339 text as microseconds, and remember it; -1 where the exact path must judge."""
+    """Parse and cache a common RFC 3339 text as microseconds; -1 if the exact decoder must parse it."""
     if _FAST_TIME.fullmatch(text) is None:
         return -1
     try:
@@ -138,8 +139,8 @@ def decode_singles(
         max_future_us: How far in the future a sample may lie.
 
     Returns:
-        For each message its row, or None where `decode_telemetry` has to be asked: a batch, a bad message, or
-        a good one written in an unusual way.
+        For each message its row, or None if `decode_telemetry` must decode it: a batch, an invalid message,
+            or a valid one in an unusual form.
     """
     rows: list[Row | None] = []
     append, decode, columns_of, known = rows.append, _sample_decoder.decode, _columns_of, _KNOWN_TIMES.get
@@ -178,8 +179,8 @@ def decode_telemetry(payload: bytes, now_us: int, max_future_us: int = MAX_FUTUR
         max_future_us: How far in the future a sample may lie.
 
     Returns:
-        The samples that can be taken and the reasons why others cannot, each with its index in the batch; a
-        reason without an index concerns the whole message.
+        The valid samples, and the rejections of the others with their index in the batch. A rejection without
+            an index concerns the whole message.
     """
     row = decode_singles((payload,), now_us, max_future_us)[0]
     if row is not None:
@@ -201,11 +202,10 @@ def decode_http_telemetry(
     """Decode the body of HTTP ingest: `{"box": "box-0001", "samples": [...]}`.
 
     Returns:
-        The box's id, whose existence is for the caller to check, and its samples as `decode_telemetry` gives
-        them.
+        The box's id, which may be unknown, and its samples as `decode_telemetry` returns them.
 
     Raises:
-        RejectedError: The body as a whole cannot be taken.
+        RejectedError: The body as a whole is refused.
     """
     try:
         batch = _http_decoder.decode(body)
@@ -220,10 +220,9 @@ def decode_http_telemetry(
 def _fast_rows(
     samples: list[_Sample], quotes_found: int, now_us: int, max_future_us: int
 ) -> list[Row] | None:
-    """Turn the samples of one message into rows; None where the exact path must look at the message.
+    """Convert the samples of one message into rows; None if the exact decoder must decode the message.
 
-    The same steps as in `decode_singles`, which writes them out again: a call for each message costs a fifth
-    more.
+    `decode_singles` repeats these steps inline, since a call per message costs a fifth more.
     """
     rows: list[Row] = []
     latest_us = min(now_us + max_future_us, LATEST_US - 1)
@@ -244,7 +243,7 @@ def _fast_rows(
 
 
 def encode_sample(row: Row) -> bytes:
-    """Write a sample as a message of its own, as `decode_telemetry` takes it."""
+    """Encode a sample as a message that `decode_telemetry` accepts."""
     time_us, seq, columns = row
     values = {name: value for name, value in zip(COLUMNS, columns, strict=True) if value is not None}
     sample = {"time": format_us(time_us), "values": values}
@@ -252,9 +251,6 @@ def encode_sample(row: Row) -> bytes:
 
 
 def parse_topic(topic: str) -> tuple[str, Kind] | None:
-    """Return the box and the kind of message that a topic names; None for any other topic.
-
-    Topics repeat for ever: who is in a hurry keeps the answer.
-    """
+    """Return the box and the kind of message of a topic; None for any other topic. Callers may cache it."""
     match = _TOPIC.fullmatch(topic)
     return None if match is None else (match[1], _KINDS[match[2]])

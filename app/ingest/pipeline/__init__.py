@@ -1,1 +1,1 @@
-"""Takes a batch of messages to a commit, step by step."""
+"""Commits a batch of messages to the database, step by step."""

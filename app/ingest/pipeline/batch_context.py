@@ -1,4 +1,4 @@
-"""A batch while the pipeline works on it: what each step has found for those after it."""
+"""Carries the state of one batch from step to step of the ingest pipeline."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch
 from app.ingest.codec.event_status_decoder import DeviceEvent
-from app.ingest.codec.message_intake import BatchRejection, DecodedBatch
 from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_message
 from app.ingest.pipeline.history_cache import HistoryCache
@@ -30,12 +30,12 @@ from app.timeseries.storage.ingest_totals import SampleQuotaUsage
 from app.timeseries.storage.sample_columns import ColumnValues, SampleBlock
 from app.timeseries.storage.sample_writer import WriteOutcome
 
-# How many places of samples without a `seq` a box is told of one message.
+# Most samples without a `seq` that an acknowledgement lists by index, per message.
 _INDEXES = 100
 
 
 class UnsharedBoxesError(Exception):
-    """Boxes that only the consumer may write to as yet: share them, then begin again."""
+    """Boxes that only the consumer may write to. Mark them as shared, then retry."""
 
     def __init__(self, keys: Sequence[int]) -> None:
         super().__init__(f"{len(keys)} boxes are not shared")
@@ -44,16 +44,16 @@ class UnsharedBoxesError(Exception):
 
 @dataclass(slots=True, eq=False)
 class BatchSamples:
-    """The samples of a batch in columns, and the boxes that they are of, in the order of their keys.
+    """The samples of a batch in columns, grouped by box in the order of box keys.
 
     Attributes:
         block: the samples.
-        groups: the same by box.
+        groups: the same samples, grouped by box.
         boxes: each box once.
-        slots: where the state of each is.
-        rules: those of each.
-        new: for each box whether all its samples are surely new.
-        old: indexes of repeats and conflicts.
+        slots: the slot of each box in the cached states.
+        rules: the rule set of each box.
+        new: for each box, whether all its samples are certain to be new.
+        old: indexes of duplicates and conflicts.
     """
 
     block: SampleBlock
@@ -67,37 +67,38 @@ class BatchSamples:
     def __post_init__(self) -> None:
         self.new = np.zeros(len(self.boxes), np.bool_)
 
-    def fresh_of(self, place: int) -> tuple[list[int], list[tuple[int, ColumnValues]]]:
-        """Of the samples of one box that were stored, in order: index, and (time in µs, values)."""
+    def find_new_samples(self, position: int) -> tuple[list[int], list[tuple[int, ColumnValues]]]:
+        """Return the stored samples of one box in order: their indexes, and (time in µs, values)."""
         times, values = self.block.times, self.block.values
-        indexes = [index for index in self.groups.of(place) if index not in self.old]
+        indexes = [index for index in self.groups.of(position) if index not in self.old]
         return indexes, [(int(times[index]), values[index]) for index in indexes]
 
 
 @dataclass(slots=True)
 class BatchContext:
-    """One batch under way. Filled from top to bottom.
+    """One batch in progress. The steps fill the attributes from top to bottom.
 
     Attributes:
-        registry: boxes, sites and rules, the same from the beginning to the end.
-        states: the states of its boxes, kept from batch to batch where `sole` is set.
-        guess: which metrics the batch before had.
-        sole: nobody else writes to boxes that are not shared.
-        careful: nothing is taken for surely new.
-        effort: about how many parts of conditions are looked at.
-        pasts: where the pasts of boxes are kept that others write to.
-        accounts: the quotas of samples of the day.
-        rows, sample_boxes, origins: the samples whose box is known, and their messages; parallel.
-        recalled: the same in columns.
-        over: how many samples were refused for a quota, by whose boxes sent them and whose quota it is.
+        registry: the snapshot of boxes, sites and rules for the whole transaction.
+        states: the states of the batch's boxes, cached between batches if `is_consumer`.
+        expected_columns: the metrics of the previous batch.
+        is_consumer: whether this process alone writes to boxes that are not shared.
+        compare_all: compare each sample with the stored ones, even if it looks new.
+        effort: estimated number of condition parts to evaluate.
+        history_cache: histories of boxes that other processes write to.
+        quotas: the daily quotas of samples.
+        rejections: refused messages and parts of messages.
+        rows, sample_boxes, origins: samples of known boxes and the index of their message; parallel.
+        batch_samples: the same samples in columns.
+        over_quota: samples refused for a quota, counted for the sender's organisation and the quota's holder.
         shared: keys of the boxes whose rows are locked.
-        events: those whose box is known, each with its message.
-        usage: what each organisation has used of its quota.
-        walks: the boxes whose rules have to see every sample.
-        new_events: which of the events are new.
-        judged_us: the moment at which purposes have to hold (µs since the epoch).
-        withheld: what was taken out of samples of which the rest is stored.
-        also: what else was refused of samples that were refused as a whole, for one more purpose.
+        events: events of known boxes, with the index of their message.
+        usage: the quota usage of each organisation.
+        rule_context: the boxes whose rules must see every sample.
+        new_events: the events that were not stored before.
+        policy_time_us: the time at which declared purposes must hold (µs since the epoch).
+        withheld: values removed from samples whose other values are stored.
+        other_refusal_counts: further purposes for which an already refused sample is refused.
     """
 
     connection: RawConnection
@@ -105,22 +106,22 @@ class BatchContext:
     intake: DecodedBatch
     now: datetime
     states: BoxStates = field(default_factory=BoxStates)
-    guess: tuple[int, ...] = ()
-    sole: bool = False
-    careful: bool = False
+    expected_columns: tuple[int, ...] = ()
+    is_consumer: bool = False
+    compare_all: bool = False
     effort: int = 0
-    pasts: HistoryCache | None = None
-    accounts: DailyQuotas = UNLIMITED
+    history_cache: HistoryCache | None = None
+    quotas: DailyQuotas = UNLIMITED
     organisation_id: UUID | None = None
     now_us: int = 0
-    turned: list[BatchRejection] = field(default_factory=list)
+    rejections: list[BatchRejection] = field(default_factory=list)
     rows: Sequence[Row] = ()
     sample_boxes: Sequence[RegisteredBox] = ()
     origins: Sequence[int] = ()
-    over: Counter[UUID] = field(default_factory=Counter)
-    recalled: BatchSamples | None = None
+    over_quota: Counter[UUID] = field(default_factory=Counter)
+    batch_samples: BatchSamples | None = None
     shared: frozenset[int] = frozenset()
-    walks: RuleContext = field(default_factory=RuleContext)
+    rule_context: RuleContext = field(default_factory=RuleContext)
     events: list[tuple[RegisteredBox, DeviceEvent, int]] = field(default_factory=list)
     statuses: dict[int, StatusRow] = field(default_factory=dict)
     configs: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -129,54 +130,59 @@ class BatchContext:
     usage: Mapping[UUID, SampleQuotaUsage] = field(default_factory=dict)
     transitions: list[AlertTransition] = field(default_factory=list)
     new_events: list[StoredEvent] = field(default_factory=list)
-    judged_us: int = 0
+    policy_time_us: int = 0
     withheld: list[BatchRejection] = field(default_factory=list)
-    also: Counter[RefusalCountKey] = field(default_factory=Counter)
+    other_refusal_counts: Counter[RefusalCountKey] = field(default_factory=Counter)
     _batches: set[int] | None = None
 
     def __post_init__(self) -> None:
         self.organisation_id = self.intake.organisation_id
-        self.now_us = self.judged_us = round(self.now.timestamp() * 1_000_000)
-        self.turned = list(self.intake.turned)
+        self.now_us = self.policy_time_us = round(self.now.timestamp() * 1_000_000)
+        self.rejections = list(self.intake.rejections)
 
     def find(self, box_id: str) -> RegisteredBox | None:
-        """The registered box of this id, if the sender may write to it."""
+        """Return the registered box with this id if the sender may write to it."""
         box = self.registry.boxes.get(box_id)
-        limit = self.intake.limit
-        if box is None or limit is None or limit.includes(box.organisation_id, box.site_id):
+        tenant_scope = self.intake.tenant_scope
+        if box is None or tenant_scope is None or tenant_scope.includes(box.organisation_id, box.site_id):
             return box
         return None
 
     def refuse(self, origin: int, box: str, rejection: InputRejection) -> None:
-        """Refuse something that was readable."""
-        # What was erased is not to be found among what was refused.
+        """Refuse a decoded message and retain its payload if its rejection code permits that."""
+        # Erased data must not reappear in the quarantine.
         forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
-        kept = b"" if forget else self.intake.messages[origin].payload
-        self.turned.append(BatchRejection(origin, box, rejection, kept))
+        payload = b"" if forget else self.intake.messages[origin].payload
+        self.rejections.append(BatchRejection(origin, box, rejection, payload))
 
     def refuse_sample(
         self, origin: int, box: str, rejection: InputRejection, row: Row, *, is_cut: bool = False
     ) -> None:
-        """Refuse one sample: of a batch only its own part is kept, not a copy of the whole for each.
+        """Refuse one sample. From a batch only that sample is retained, not a copy of the whole message.
 
-        Nor is what was taken out of it (`is_cut`) to be found among what was refused.
+        Args:
+            origin: index of its message.
+            box: id of its box.
+            rejection: why it is refused.
+            row: the sample.
+            is_cut: whether values were removed from it, which must not appear in the quarantine either.
         """
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
         forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
         apart = is_cut or self.withheld or origin in self._batches or self._is_foreign(origin)
         if apart and not forget:
-            self.turned.append(BatchRejection(origin, box, rejection, encode_sample(row)))
+            self.rejections.append(BatchRejection(origin, box, rejection, encode_sample(row)))
         else:
             self.refuse(origin, box, rejection)
 
     def _is_foreign(self, origin: int) -> bool:
-        """Whether a message came in another format, with more in it than its sample: only that is kept."""
+        """Whether the message is in another format than Vigie's. Then only its sample is retained."""
         topic = self.intake.messages[origin].topic
         return topic is not None and not topic.endswith("/telemetry")
 
     def receipt(self) -> BatchReceipt:
-        """Sum up, once the transaction is committed."""
+        """Summarise the batch after the commit."""
         new = {event.place for event in self.new_events}
         return BatchReceipt(
             door=self.intake.door,
@@ -186,7 +192,7 @@ class BatchContext:
             late=self.late,
             new_events=[event.type for index, (_, event, _) in enumerate(self.events) if index in new],
             repeated_events=len(self.events) - len(new),
-            turned=self.turned,
+            rejections=self.rejections,
             withheld=self.withheld,
             transitions=[
                 (found.kind, found.severity or "none")
@@ -197,10 +203,10 @@ class BatchContext:
         )
 
     def _acks(self) -> dict[str, BoxAck]:
-        """What each box that wants to know is told. A repeat is committed too: the box may forget it."""
+        """Build the acknowledgement of each box that asks for one. Duplicates count as committed."""
         acks: dict[str, BoxAck] = {}
         conflicts = set(self.outcome.conflicts)
-        if self.recalled is not None and any(box.ack for box in self.recalled.boxes):
+        if self.batch_samples is not None and any(box.ack for box in self.batch_samples.boxes):
             for index, (row, box) in enumerate(zip(self.rows, self.sample_boxes, strict=True)):
                 if box.ack and row[1] is not None:
                     ack = acks.setdefault(box.id, BoxAck())
@@ -212,30 +218,30 @@ class BatchContext:
         return acks
 
     def _add_others(self, acks: dict[str, BoxAck]) -> None:
-        """Add the events that are committed, and what was refused, as a whole or in part."""
+        """Add committed events, and messages refused as a whole or in part."""
         for box, event, _ in self.events:
             if box.ack and event.seq is not None:
                 acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)
-        for turned in self.withheld:
-            rejection = turned.rejection
-            if turned.box in acks and rejection.seq is not None:
+        for refusal in self.withheld:
+            rejection = refusal.rejection
+            if refusal.box in acks and rejection.seq is not None:
                 left_out = {"seq": rejection.seq, "code": rejection.code, "purpose": rejection.purpose}
-                acks[turned.box].partly.append(left_out)
+                acks[refusal.box].partly.append(left_out)
         refused: dict[tuple[int, str], dict[str, Any]] = {}
-        for turned in self.turned:
-            known = None if turned.box is None else self.find(turned.box)
-            topic, payload = self.intake.messages[turned.origin]
+        for refusal in self.rejections:
+            known = None if refusal.box is None else self.find(refusal.box)
+            topic, payload = self.intake.messages[refusal.origin]
             if known is None or not known.ack or topic is None:
                 continue
-            ack, rejection = acks.setdefault(known.id, BoxAck()), turned.rejection
+            ack, rejection = acks.setdefault(known.id, BoxAck()), refusal.rejection
             if rejection.seq is not None:
                 kind = {"kind": "event"} if topic.endswith("/event") else {}
                 ack.rejected.append({"seq": rejection.seq, "code": rejection.code, **kind})
                 continue
-            entry = refused.get((turned.origin, rejection.code))
+            entry = refused.get((refusal.origin, rejection.code))
             if entry is None:
-                message = identify_message(payload, self.intake.correlations.get(turned.origin))
-                entry = refused[turned.origin, rejection.code] = {"code": rejection.code, **message}
+                message = identify_message(payload, self.intake.correlations.get(refusal.origin))
+                entry = refused[refusal.origin, rejection.code] = {"code": rejection.code, **message}
                 ack.refused.append(entry)
             if rejection.index is not None and len(entry.setdefault("indexes", [])) < _INDEXES:
                 entry["indexes"].append(rejection.index)

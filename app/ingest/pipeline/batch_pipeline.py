@@ -1,46 +1,46 @@
-"""The way of a batch, from messages to a commit: **read this file first**.
+"""Commits a batch of decoded messages in one transaction, step by step.
 
-    sorted messages (app.ingest.codec.message_intake, pure)
+**Read this file first.**
+
+    decoded messages (app.ingest.codec.message_intake, pure)
       └▶ one transaction:
-           gate       nobody takes away a box or a rule from here on (app.platform.db.ingest_barrier)
-           refresh    the registry of boxes, sites and rules, if its version has moved
-           resolve    whose are these? unknown boxes, what has no purpose and too old samples are refused
-           quota      samples above what their organisation may store today are refused
-           statuses   online, offline, firmware, battery, signal
-           configs    what boxes say that they are configured to
-           recall     the boxes' states, where they are not in memory (app.ingest.pipeline.sample_steps)
-           store      samples into the hypertable; repeats and conflicts are told apart
-           events     what boxes recognised themselves
-           evaluate   the rules of each box's site over what is new (pure; app.ingest.pipeline.evaluate_step)
-           remember   latest values and rule states
-           mark       the hours whose roll-ups are to be made anew
-           alerts     what fired, changed and resolved, with its outbox entries
-           quarantine what was refused, with its reason, where it may be kept
-           (app.ingest.pipeline.quarantine_step) noted      when something of a box was last refused, and why
-           counted    what was refused and may be kept nowhere: how much of what
-           totals     how much was stored, repeated, contradicted, refused, late; and by organisation
+           gate       passes the ingest barrier: nobody deletes a box or a rule from here on
+           refresh    updates the snapshot of boxes, sites and rules if its version changed
+           resolve    finds each box; refuses unknown boxes, undeclared purposes and samples that are too old
+           quota      refuses samples above the daily quota of their organisation
+           statuses   writes online, offline, firmware, battery, signal
+           configs    writes the configurations that boxes report
+           recall     loads the boxes' states that are not cached (app.ingest.pipeline.sample_steps)
+           store      writes samples into the hypertable; finds duplicates and conflicts
+           events     writes the events that boxes recognised
+           evaluate   evaluates rules on new data (pure; app.ingest.pipeline.evaluate_step)
+           remember   updates latest values and rule states
+           mark       marks the hours whose roll-ups must be computed again
+           alerts     writes alerts that changed, with their outbox entries
+           quarantine stores refused input that may be stored (app.ingest.pipeline.quarantine_step)
+           noted      records the time and code of each box's last refusal
+           counted    counts refused input that may not be stored
+           totals     counts stored, duplicate, conflicting, refused and late samples, by organisation
       └▶ commit
-      └▶ the caller: acknowledges the broker, tells the boxes, wakes the dispatcher
+      └▶ the caller acknowledges to the broker, sends `ack` messages and wakes the dispatcher
 
-Both doors, MQTT and HTTP, call `IngestPipeline.commit`. It returns what happened; nothing is acknowledged
-here. A batch that the database refuses is halved until the sample at fault is found: that one goes to
-quarantine, and all others are stored. A batch that no values could have saved (the schema is another one) is
-not touched.
+MQTT and HTTP ingest both call `IngestPipeline.commit`, which returns a receipt and acknowledges nothing. A
+batch that the database refuses is halved until the sample at fault is in quarantine and all others are
+stored. A schema mismatch is raised instead, since no values could succeed.
 
-The gate comes before all rows; rows of `boxes` and `box_configs` before those of `box_states`. Whoever else
-takes several of them keeps that order.
+Lock order, to avoid deadlocks: the ingest barrier, then rows of `boxes` and `box_configs`, then rows of
+`box_states`. All other code that locks several of them must use the same order.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 
-from app.alerts.transition_recorder import record_transitions
-from app.ingest.codec.message_intake import DecodedBatch
+from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress, choose_transaction_size
@@ -48,7 +48,7 @@ from app.ingest.pipeline.evaluate_step import evaluate_rules
 from app.ingest.pipeline.history_cache import HistoryCache
 from app.ingest.pipeline.quarantine_step import count_refused, quarantine_refused, record_last_refusals
 from app.ingest.pipeline.quota_cache import QuotaCache
-from app.ingest.pipeline.quota_step import count_quota_usage, enforce_quotas
+from app.ingest.pipeline.quota_step import enforce_quotas
 from app.ingest.pipeline.registry_snapshot import RegistryCache, RegistrySnapshot
 from app.ingest.pipeline.resolve_step import resolve_boxes
 from app.ingest.pipeline.rule_context import cache_histories, trim_histories
@@ -59,123 +59,81 @@ from app.ingest.pipeline.sample_steps import (
     store_samples,
     update_box_states,
 )
+from app.ingest.pipeline.write_steps import (
+    record_alerts,
+    write_configs,
+    write_events,
+    write_statuses,
+    write_totals,
+)
 from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.observability.metrics_and_logs import INGEST_RETRIES, INGEST_STEP, get_logger, redact_error
-from app.registry.box_configurations import store_reported_configs
-from app.registry.box_status import store_statuses
 from app.timeseries.rollups.stale_marks import sync_marks_epoch
 from app.timeseries.storage.box_states import BoxStates
-from app.timeseries.storage.event_writer import EventRow, store_events
-from app.timeseries.storage.ingest_totals import BatchTotals, add_totals
 
 _log = get_logger(__name__)
-
-
-async def _alerts(work: BatchContext) -> None:
-    if work.transitions:
-        await record_transitions(work.connection, work.transitions, boxes=_names(work), now=work.now)
-
-
-def _names(work: BatchContext) -> dict[int, str]:
-    """The ids of the boxes that transitions name."""
-    keys = {step.box_key for step in work.transitions}
-    keys |= {key for step in work.transitions if step.cause is not None for key in step.cause.boxes}
-    found = ((key, work.registry.box(key)) for key in keys if key is not None)
-    return {key: box.id for key, box in found if box is not None}
-
-
-async def _events(work: BatchContext) -> None:
-    rows = [
-        EventRow(
-            box.key,
-            box.organisation_id,
-            event.time_us,
-            event.type,
-            event.seq,
-            event.candidates,
-            event.level_db,
-            event.clock_error_ms,
-            event.spectrum,
-            event.count,
-            event.state,
-        )
-        for box, event, _ in work.events
-    ]
-    work.new_events = await store_events(work.connection, rows, now=work.now)
-
-
-async def _statuses(work: BatchContext) -> None:
-    await store_statuses(work.connection, work.statuses, now=work.now)
-
-
-async def _configs(work: BatchContext) -> None:
-    await store_reported_configs(work.connection, work.configs, now=work.now)
-
-
-async def _totals(work: BatchContext) -> None:
-    outcome = work.outcome
-    totals = BatchTotals(
-        outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(work.turned), work.late
-    )
-    work.usage = count_quota_usage(work)
-    await add_totals(work.connection, totals, work.usage, door=work.intake.door, now=work.now)
 
 
 STEPS: Final[tuple[tuple[str, Callable[[BatchContext], Awaitable[None]]], ...]] = (
     ("resolve", resolve_boxes),
     ("quota", enforce_quotas),
-    ("statuses", _statuses),
-    ("configs", _configs),
+    ("statuses", write_statuses),
+    ("configs", write_configs),
     ("recall", load_batch_state),
     ("store", store_samples),
-    ("events", _events),
+    ("events", write_events),
     ("evaluate", evaluate_rules),
     ("remember", update_box_states),
     ("mark", mark_stale_hours),
-    ("alerts", _alerts),
+    ("alerts", record_alerts),
     ("quarantine", quarantine_refused),
     ("noted", record_last_refusals),
     ("counted", count_refused),
-    ("totals", _totals),
+    ("totals", write_totals),
 )
 
 _TIMERS: Final = {
     name: INGEST_STEP.labels(name)
     for name in ("gate", "refresh", *(step_name for step_name, _ in STEPS), "commit")
 }
-# Longer than the consumer could need: a box that goes on sending by HTTP is shared anew long before the end.
+# Much longer than the consumer needs. A box that continues to send by HTTP is shared again before the end.
 _SHARED_FOR: Final = timedelta(days=1)
 
 
-def _release(edition: RegistrySnapshot | None) -> None:
-    if edition is not None:
-        edition.readers -= 1
+async def share_boxes(connection: RawConnection, keys: Sequence[int], now: datetime) -> None:
+    """Mark boxes as shared for a day, so that the consumer does not rely on its cached states of them."""
+    await connection.execute("SELECT share_boxes($1, $2)", keys, now + _SHARED_FOR)
+
+
+def _release(snapshot: RegistrySnapshot | None) -> None:
+    if snapshot is not None:
+        snapshot.readers -= 1
 
 
 class IngestPipeline:
-    """The second part of the way: takes a sorted batch, and commits it.
+    """Commits decoded batches.
 
     Args:
-        registry: the process's copy of boxes, sites and rules.
-        sole: whether this is the consumer, which alone writes to boxes that are not shared, and keeps their
-            states in memory. At most one pipeline of a database may be so, one batch at a time.
-        allowances: the process's knowledge of quotas.
+        registry: this process's copy of boxes, sites and rules.
+        is_consumer: whether this pipeline belongs to the consumer, which alone writes to boxes that are not
+            shared and caches their states. At most one pipeline per database may be, one batch at a time.
+        quota_cache: this process's cached quotas.
     """
 
     def __init__(
-        self, registry: RegistryCache, *, sole: bool = False, allowances: QuotaCache | None = None
+        self, registry: RegistryCache, *, is_consumer: bool = False, quota_cache: QuotaCache | None = None
     ) -> None:
         self.registry = registry
-        self._allowances = QuotaCache() if allowances is None else allowances
-        self._sole = sole
+        self._quota_cache = QuotaCache() if quota_cache is None else quota_cache
+        self._sole = is_consumer
         self._states = BoxStates()
-        # Boxes whose rules may have changed, and sites that may have lost boxes: they are looked at once,
-        # whenever they are due. None: all.
-        self._ripe: set[int] = set()
-        self._upset: set[UUID] | None = None
-        self._guess: tuple[int, ...] = ()
-        self._pasts = None if sole else HistoryCache()
+        # Boxes whose rules may have changed, and sites that may have lost boxes: their timers are evaluated
+        # once, even if none is due. None: all sites.
+        self._boxes_to_check: set[int] = set()
+        self._sites_to_check: set[UUID] | None = None
+        self._expected_columns: tuple[int, ...] = ()
+        self._history_cache = None if is_consumer else HistoryCache()
 
     async def commit(
         self,
@@ -183,143 +141,153 @@ class IngestPipeline:
         intake: DecodedBatch,
         *,
         now: datetime,
-        so_far: CommitProgress | None = None,
-        whole: bool = False,
+        progress: CommitProgress | None = None,
+        nested: bool = False,
     ) -> BatchReceipt:
-        """Store a batch in one transaction, or in several where its rules are many; say what became of it.
+        """Store a batch in one transaction, or in several if its rules are expensive.
 
         Args:
-            connection: nothing else uses it.
+            connection: a connection that nothing else uses.
             intake: the batch.
-            now: when it came in.
-            so_far: where to go on, for who tries the same batch again; what is committed is not done twice.
-            whole: this is part of a larger transaction: nothing is cut, and nothing kept of it.
+            now: the time of its arrival.
+            progress: the progress of an earlier attempt at the same batch; committed parts are not stored
+                again.
+            nested: whether the caller has begun the transaction. Then the batch is not split, and nothing is
+                cached.
+
+        Returns:
+            The outcome of the whole batch.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: only such as `is_transient` or `is_schema_mismatch`
-            accepts;
-                nothing that was not stored is in quarantine, and the batch can be given again.
+            asyncpg.PostgresError, OSError, TimeoutError: errors that `is_transient` or `is_schema_mismatch`
+                accept. Nothing that was not stored is in quarantine, and the batch can be retried.
         """
-        progress = CommitProgress() if so_far is None else so_far
+        progress = CommitProgress() if progress is None else progress
         if progress.receipt is None:
             progress.rest = intake
         while progress.rest is not None:
-            progress.take(*await self._some(connection, progress.rest, now, whole=whole))
-        return progress.outcome(intake)
+            progress.add(*await self._commit_part(connection, progress.rest, now, nested=nested))
+        return progress.result(intake)
 
-    async def _some(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+    async def _commit_part(
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
-        """Store as much of a batch as one transaction should judge; returns what is left of it as well."""
+        """Store as much of a batch as one transaction should evaluate; returns the rest as well."""
         try:
-            return await self._attempt(connection, intake, now, whole=whole)
+            return await self._attempt(connection, intake, now, nested=nested)
         except Exception as error:
             if is_transient(error) or is_schema_mismatch(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
             _log.warning("batch_refused_by_database", things=len(intake), error=redact_error(error))
-            return await self._bisect(connection, intake, now, error, whole=whole), None
+            return await self._bisect(connection, intake, now, error, nested=nested), None
 
-    async def look_after(self, connection: RawConnection, *, now: datetime) -> BatchReceipt:
-        """Do what is due although nothing came: silence, active hours, events that leave their window.
+    async def run_due_timers(self, connection: RawConnection, *, now: datetime) -> BatchReceipt:
+        """Process the timers of rules that expire without a sample, such as those of silence.
 
-        For the consumer alone, and only while no messages wait: what is in the broker's queue has happened.
+        Only for the consumer, and only while no messages wait: queued messages happened before.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: nothing was done.
+            asyncpg.PostgresError, OSError, TimeoutError: nothing was changed.
         """
         states = self._states
-        edition: RegistrySnapshot | None = None
+        snapshot: RegistrySnapshot | None = None
         try:
             async with connection.transaction():
                 await pass_ingest_barrier(connection)
-                edition, _ = await self._forget_changed(connection, states)
-                work = BatchContext(
-                    connection, edition, DecodedBatch("mqtt", ()), now, states, sole=self._sole
+                snapshot, _ = await self._refresh_registry(connection, states)
+                context = BatchContext(
+                    connection, snapshot, DecodedBatch("mqtt", ()), now, states, is_consumer=self._sole
                 )
-                boxes, sites = await process_due_timers(work, self._ripe, self._upset)
-                await _alerts(work)
+                boxes, sites = await process_due_timers(context, self._boxes_to_check, self._sites_to_check)
+                await record_alerts(context)
         except BaseException:
             states.clear()
             raise
         finally:
-            _release(edition)
-        # Only now: what was rolled back has to be looked at again.
-        self._ripe -= boxes
-        self._upset = sites
-        trim_histories(states, work.walks)
-        return work.receipt()
+            _release(snapshot)
+        # After the commit: a transaction that was rolled back must be processed again.
+        self._boxes_to_check -= boxes
+        self._sites_to_check = sites
+        trim_histories(states, context.rule_context)
+        return context.receipt()
 
     async def write_back(self, connection: RawConnection) -> None:
-        """Write what the states in memory are ahead of their rows: before this process ends, that is kind."""
+        """Write the cached states that are newer than their rows, so that the next consumer starts faster."""
         try:
             async with connection.transaction():
                 await pass_ingest_barrier(connection)
-                # As for a batch: what others have changed since the last one is not to be undone.
-                _release((await self._forget_changed(connection, self._states))[0])
+                # As for a batch: changes that others made since must not be overwritten.
+                _release((await self._refresh_registry(connection, self._states))[0])
                 await self._states.save_all(connection)
         except BaseException:
             self._states.clear()
             raise
 
     async def _attempt(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
-        careful = False
+        compare_all = False
         while True:
             try:
-                return await self._transact(connection, intake, now, careful=careful, whole=whole)
+                return await self._transact(connection, intake, now, compare_all=compare_all, nested=nested)
             except UnsharedBoxesError as error:
                 INGEST_RETRIES.labels("shared").inc()
-                await connection.execute("SELECT share_boxes($1, $2)", error.keys, now + _SHARED_FOR)
+                await share_boxes(connection, error.keys, now)
             except asyncpg.UniqueViolationError:
-                if careful:
+                if compare_all:
                     raise
-                # Somebody wrote samples behind our back. They are compared one by one then, and no state that
-                # was kept is trusted.
+                # Another process wrote samples to a box that is not shared. The retry compares each sample
+                # with the stored ones and uses no cached state.
                 INGEST_RETRIES.labels("states_behind").inc()
                 _log.error("box_states_behind")
-                careful = True
+                compare_all = True
 
     async def _transact(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, careful: bool, whole: bool
+        self,
+        connection: RawConnection,
+        intake: DecodedBatch,
+        now: datetime,
+        *,
+        compare_all: bool,
+        nested: bool,
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
         states = self._states if self._sole else BoxStates()
         clock = time.perf_counter
         began = clock()
-        edition: RegistrySnapshot | None = None
+        snapshot: RegistrySnapshot | None = None
         rest: DecodedBatch | None = None
         try:
             async with connection.transaction():
                 await pass_ingest_barrier(connection)
                 _TIMERS["gate"].observe(clock() - began)
                 began = clock()
-                edition, at_us = await self._forget_changed(connection, states)
-                # A replay is for what a quota has refused, too: it may just have been raised.
-                accounts = await self._allowances.refresh(connection, now, at_once=whole)
-                enough, effort = choose_transaction_size(intake, edition, states)
-                if enough < len(intake) and not whole:
-                    rest = intake.only(range(enough, len(intake)))
-                    intake = intake.only(range(enough))
-                work = BatchContext(
+                snapshot, at_us = await self._refresh_registry(connection, states)
+                # A replay may follow a quota that was just raised, so its quotas are read again.
+                quotas = await self._quota_cache.refresh(connection, now, force=nested)
+                enough, effort = choose_transaction_size(intake, snapshot, states)
+                if enough < len(intake) and not nested:
+                    rest = intake.select(range(enough, len(intake)))
+                    intake = intake.select(range(enough))
+                context = BatchContext(
                     connection,
-                    edition,
+                    snapshot,
                     intake,
                     now,
                     states,
-                    self._guess,
+                    self._expected_columns,
                     self._sole,
-                    careful,
+                    compare_all,
                     effort,
-                    None if whole else self._pasts,
-                    accounts,
+                    None if nested else self._history_cache,
+                    quotas,
                 )
-                # A batch may have waited since it came in: what was ended meanwhile has ended for it.
-                work.judged_us = max(work.now_us, at_us)
+                # The batch may have waited in a queue: purposes that ended since do not permit it.
+                context.policy_time_us = max(context.now_us, at_us)
                 _TIMERS["refresh"].observe(clock() - began)
                 for name, step in STEPS:
                     began = clock()
-                    await step(work)
+                    await step(context)
                     _TIMERS[name].observe(clock() - began)
                 began = clock()
             _TIMERS["commit"].observe(clock() - began)
@@ -327,76 +295,89 @@ class IngestPipeline:
             states.clear()
             raise
         finally:
-            _release(edition)
-        if not whole:
-            self._allowances.note(accounts, {owner: each.stored for owner, each in work.usage.items()})
-        if work.recalled is not None:
-            self._guess = work.recalled.block.used
-            trim_histories(states, work.walks)
-        if self._pasts is not None and not whole:
-            cache_histories(self._pasts, states, work.walks)
-        return work.receipt(), rest
+            _release(snapshot)
+        if not nested:
+            self._quota_cache.add_usage(quotas, {owner: each.stored for owner, each in context.usage.items()})
+        if context.batch_samples is not None:
+            self._expected_columns = context.batch_samples.block.used
+            trim_histories(states, context.rule_context)
+        if self._history_cache is not None and not nested:
+            cache_histories(self._history_cache, states, context.rule_context)
+        return context.receipt(), rest
 
-    async def _forget_changed(
+    async def _refresh_registry(
         self, connection: RawConnection, states: BoxStates
     ) -> tuple[RegistrySnapshot, int]:
-        """Refresh the registry, and forget the states that whoever changed it may have changed too.
+        """Refresh the registry, and drop cached states that its changes may have made outdated.
 
         Returns:
-            What this transaction works on, to be released; and when it was so (µs since the epoch).
+            The snapshot of this transaction, which the caller must release; and when it was read (µs since
+                the epoch).
         """
         changes = await self.registry.refresh(connection)
-        edition = self.registry.edition
-        edition.readers += 1
+        snapshot = self.registry.snapshot
+        snapshot.readers += 1
         try:
             if changes.everything:
                 states.clear()
-                self._pasts = None if self._sole else HistoryCache()
-                self._ripe = set(edition.waiting()) if self._sole else set()
-                self._upset = None
+                self._history_cache = None if self._sole else HistoryCache()
+                self._boxes_to_check = set(snapshot.find_boxes_with_timers()) if self._sole else set()
+                self._sites_to_check = None
             elif changes.boxes or changes.sites:
-                keys = changes.boxes.union(*(edition.by_site.get(site, ()) for site in changes.sites))
+                keys = changes.boxes.union(*(snapshot.by_site.get(site, ()) for site in changes.sites))
                 if self._sole:
-                    # First: what fails after it is not done, but the registry has moved on.
-                    self._ripe |= keys
-                    if self._upset is not None:
-                        self._upset |= changes.touched | changes.sites
-                if self._pasts is not None:
-                    self._pasts.forget(keys)
+                    # Before anything can fail: the registry has already moved on.
+                    self._boxes_to_check |= keys
+                    if self._sites_to_check is not None:
+                        self._sites_to_check |= changes.touched | changes.sites
+                if self._history_cache is not None:
+                    self._history_cache.forget(keys)
                 await states.drop(connection, keys)
             sync_marks_epoch(states, changes.epoch)
         except BaseException:
-            _release(edition)
+            _release(snapshot)
             raise
-        return edition, changes.at_us
+        return snapshot, changes.at_us
 
     async def _bisect(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, cause: Exception, *, whole: bool
+        self,
+        connection: RawConnection,
+        intake: DecodedBatch,
+        now: datetime,
+        cause: Exception,
+        *,
+        nested: bool,
     ) -> BatchReceipt:
-        """Store what can be stored of a batch that was refused as a whole, and quarantine what cannot."""
+        """Store a batch that was refused as a whole in halves, and quarantine what is at fault."""
         total = len(intake)
         if total <= 1:
-            refused = intake.refused(f"The database refuses it: {redact_error(cause)}") if total else intake
-            return (await self._attempt(connection, refused, now, whole=whole))[0]
+            refused = (
+                intake.as_storage_refusal(f"The database refuses it: {redact_error(cause)}")
+                if total
+                else intake
+            )
+            return (await self._attempt(connection, refused, now, nested=nested))[0]
         middle = total // 2
-        receipt = await self._half(connection, intake.only(range(middle)), now, whole=whole)
-        receipt.add(await self._half(connection, intake.only(range(middle, total)), now, whole=whole))
+        receipt = await self._commit_half(connection, intake.select(range(middle)), now, nested=nested)
+        receipt.add(
+            await self._commit_half(connection, intake.select(range(middle, total)), now, nested=nested)
+        )
         return receipt
 
-    async def _half(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, whole: bool
+    async def _commit_half(
+        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
     ) -> BatchReceipt:
         progress = CommitProgress(intake)
         again = len(intake) == 1
         while progress.rest is not None:
             try:
-                progress.take(*await self._attempt(connection, progress.rest, now, whole=whole))
+                progress.add(*await self._attempt(connection, progress.rest, now, nested=nested))
             except Exception as error:
                 if is_transient(error) or is_schema_mismatch(error):
                     raise
-                # What the database did not refuse may be a fault of the moment, and no sample's.
+                # An error of another kind may be temporary and not caused by the sample: retry once.
                 if again and not isinstance(error, asyncpg.PostgresError):
                     again = False
                     continue
-                progress.take(await self._bisect(connection, progress.rest, now, error, whole=whole), None)
-        return progress.outcome(intake)
+                progress.add(await self._bisect(connection, progress.rest, now, error, nested=nested), None)
+        return progress.result(intake)

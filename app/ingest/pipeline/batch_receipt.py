@@ -1,4 +1,4 @@
-"""What became of a committed batch: for the HTTP answer, the boxes' acknowledgements, and the counters."""
+"""Summarises a committed batch for the HTTP response, the acknowledgements to boxes and the metrics."""
 
 import base64
 import hashlib
@@ -6,18 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.ingest.codec.message_intake import BatchRejection
+from app.ingest.codec.decoded_batch import BatchRejection
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES
 from app.platform.observability import metrics_and_logs as metrics
 
-# Boxes choose the types of their events, and each type makes a Prometheus series.
+# Each event type becomes a Prometheus series: 64 bound the number of series.
 _LABELS: Final[set[str]] = set()
 _LABELS_LIMIT: Final = 64
 _CORRELATION_BYTES: Final = 128
 
 
 def _label(event_type: str) -> str:
-    """An event's type as a label: itself for the first of them, `other` once there are too many."""
+    """Return an event type as a metric label; `other` once there are too many types."""
     if event_type not in _LABELS and len(_LABELS) >= _LABELS_LIMIT:
         return "other"
     _LABELS.add(event_type)
@@ -26,10 +26,14 @@ def _label(event_type: str) -> str:
 
 @dataclass(slots=True)
 class BoxAck:
-    """What one box is told: which `seq`s are committed, which events', and which were refused and why.
+    """The acknowledgement of one box: committed and refused samples and events, by `seq`.
 
-    `partly` are committed but for what was taken out of them: its code, and the purpose that it was for.
-    `refused` are messages in which something was refused that no `seq` names.
+    Attributes:
+        seqs: committed samples.
+        event_seqs: committed events.
+        rejected: refused samples and events, with their rejection codes.
+        partly: samples committed without some values, with code and purpose of the values.
+        refused: messages with a refused part that has no `seq`.
     """
 
     seqs: list[int] = field(default_factory=list)
@@ -39,7 +43,7 @@ class BoxAck:
     refused: list[dict[str, Any]] = field(default_factory=list)
 
     def payload(self) -> dict[str, Any]:
-        """The message on the box's `ack` topic; lists that are empty are left out."""
+        """Return the message for the box's `ack` topic, without empty lists."""
         lists = {
             "seqs": self.seqs,
             "event_seqs": self.event_seqs,
@@ -53,8 +57,8 @@ class BoxAck:
 def identify_message(payload: bytes, correlation: bytes | None) -> dict[str, Any]:
     """Describe a message so that its sender can find it: size, SHA-256, and correlation data in base64.
 
-    Nothing of what it says: this is also for what must never be kept. Correlation data of more than 128 bytes
-    is left out.
+    It returns nothing of the content, since this also describes content that must never be stored.
+    Correlation data of more than 128 bytes is left out.
     """
     found: dict[str, Any] = {"size": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
     if correlation is not None and len(correlation) <= _CORRELATION_BYTES:
@@ -68,16 +72,16 @@ class BatchReceipt:
 
     Attributes:
         door: "mqtt" or "http".
-        stored: new samples.
-        duplicate: exact repeats.
-        conflict: stored identities with other values.
-        late: samples older than what was known of each of their metrics.
-        new_events: types of the events stored.
-        repeated_events: how many events repeat a stored identity.
-        turned: what was refused.
-        withheld: what was taken out of samples of which the rest is stored, for one purpose each.
+        stored: number of new samples.
+        duplicate: number of samples that were stored before with the same values.
+        conflict: number of samples whose box and time are stored with other values.
+        late: number of samples older than the newest stored value of each of their metrics.
+        new_events: types of the stored events.
+        repeated_events: number of events that were stored before.
+        rejections: refused messages and parts.
+        withheld: values removed from stored samples, one entry per purpose.
         transitions: (state, severity) of the alerts that fired or resolved.
-        acks: for each box registered with `ack`, what to tell it.
+        acks: the acknowledgement of each box registered with `ack`.
     """
 
     door: str
@@ -87,7 +91,7 @@ class BatchReceipt:
     late: int = 0
     new_events: list[str] = field(default_factory=list)
     repeated_events: int = 0
-    turned: list[BatchRejection] = field(default_factory=list)
+    rejections: list[BatchRejection] = field(default_factory=list)
     withheld: list[BatchRejection] = field(default_factory=list)
     transitions: list[tuple[str, str]] = field(default_factory=list)
     acks: dict[str, BoxAck] = field(default_factory=dict)
@@ -100,7 +104,7 @@ class BatchReceipt:
         self.late += other.late
         self.new_events += other.new_events
         self.repeated_events += other.repeated_events
-        self.turned += other.turned
+        self.rejections += other.rejections
         self.withheld += other.withheld
         self.transitions += other.transitions
         for box, ack in other.acks.items():
@@ -112,7 +116,7 @@ class BatchReceipt:
             mine.refused += ack.refused
 
     def count(self) -> None:
-        """Add the outcome to the process's Prometheus counters. Once per batch, after its commit."""
+        """Add the outcome to the Prometheus counters. Call it once per batch, after the commit."""
         metrics.INGEST_BATCHES.labels(self.door).inc()
         metrics.SAMPLES_STORED.labels(self.door).inc(self.stored)
         metrics.SAMPLES_DUPLICATE.labels(self.door).inc(self.duplicate)
@@ -121,11 +125,11 @@ class BatchReceipt:
         metrics.EVENTS_DUPLICATE.inc(self.repeated_events)
         for kind, number in Counter(self.new_events).items():
             metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
-        for code, number in Counter(turned.rejection.code for turned in self.turned).items():
+        for code, number in Counter(refusal.rejection.code for refusal in self.rejections).items():
             metrics.QUARANTINED.labels(self.door, code).inc(number)
             if code in NEVER_STORED_CODES:
                 metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
-        for code, number in Counter(turned.rejection.code for turned in self.withheld).items():
+        for code, number in Counter(refusal.rejection.code for refusal in self.withheld).items():
             metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)
             metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
         for (state, severity), number in Counter(self.transitions).items():

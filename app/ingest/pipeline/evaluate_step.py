@@ -1,6 +1,7 @@
-"""Applies rules to a batch: the gated ones in arithmetic, the others on a walk, in the order of arrival.
+"""Evaluates rules on the new samples and events of a batch (step `evaluate_rules`).
 
-What a rule means is the evaluator's (`app.rules`). A repeat changes no state, nor does what is late.
+Plain thresholds are evaluated by column. All other rules see each sample and event in the order of arrival.
+Duplicates and late samples change no state. `app.rules` defines what a rule means.
 """
 
 import asyncio
@@ -30,109 +31,115 @@ from app.timeseries.storage.box_states import BoxStates
 _FIRST: Final = -1.0
 
 
-async def evaluate_rules(work: BatchContext) -> None:
-    """Apply each box's rules to what is new, and those on its site as a whole."""
-    if work.sole or work.effort < LONG_EVALUATION:
-        _evaluate(work)
+async def evaluate_rules(context: BatchContext) -> None:
+    """Evaluate the rules of each box, and of each site as a whole, on what is new."""
+    if context.is_consumer or context.effort < LONG_EVALUATION:
+        _evaluate(context)
     else:
-        # Others are served by the same process meanwhile.
-        await asyncio.to_thread(_evaluate, work)
+        # The same process serves other requests in the meantime.
+        await asyncio.to_thread(_evaluate, context)
 
 
-def _evaluate(work: BatchContext) -> None:
-    found = _pass_gates(work)
-    if work.walks.tracks:
-        found += run_stateful_rules(work.walks, _coming(work))
-    # Of one sample first what its gates let through. Stable: otherwise as it was found.
+def _evaluate(context: BatchContext) -> None:
+    found = _evaluate_thresholds(context)
+    if context.rule_context.evaluations:
+        found += run_stateful_rules(context.rule_context, _collect_inputs(context))
+    # Thresholds of a sample come before its other rules. The sort is stable.
     found.sort(key=itemgetter(0))
-    work.transitions.extend(transition for _, transition in found)
+    context.transitions.extend(transition for _, transition in found)
 
 
-def _pass_gates(work: BatchContext) -> OrderedTransitions:
-    recalled = work.recalled
-    if recalled is None:
+def _evaluate_thresholds(context: BatchContext) -> OrderedTransitions:
+    batch_samples = context.batch_samples
+    if batch_samples is None:
         return []
-    groups, states, rules = recalled.groups, work.states, recalled.rules
-    outside = np.empty(len(recalled.block), np.bool_)
+    groups, states, rules = batch_samples.groups, context.states, batch_samples.rules
+    outside = np.empty(len(batch_samples.block), np.bool_)
     outside[groups.order] = prefilter_samples(
-        recalled.block.matrix[groups.order], recalled.block.used, rules, groups.counts
+        batch_samples.block.matrix[groups.order], batch_samples.block.used, rules, groups.counts
     )
-    concerned = reduce_flags_by_box(outside, groups) | states.busy[recalled.slots]
+    concerned = reduce_flags_by_box(outside, groups) | states.busy[batch_samples.slots]
     found: OrderedTransitions = []
-    for place in np.flatnonzero(concerned).tolist():
-        slot = int(recalled.slots[place])
-        indexes, samples = recalled.fresh_of(place)
-        # What is surely new is newer than every watermark.
-        marks = {} if recalled.new[place] else states.settle(slot)
-        key = recalled.boxes[place].key
-        told, changed = evaluate_box_indexed(rules[place], states.rules[slot], marks, samples, key, new_id)
-        found += [(_FIRST if index < 0 else indexes[index], transition) for index, transition in told]
+    for position in np.flatnonzero(concerned).tolist():
+        slot = int(batch_samples.slots[position])
+        indexes, samples = batch_samples.find_new_samples(position)
+        # Samples that are certain to be new are newer than every watermark.
+        marks = {} if batch_samples.new[position] else states.settle(slot)
+        key = batch_samples.boxes[position].key
+        transitions, changed = evaluate_box_indexed(
+            rules[position], states.rules[slot], marks, samples, key, new_id
+        )
+        found += [(_FIRST if index < 0 else indexes[index], transition) for index, transition in transitions]
         if changed:
             states.rules_changed(slot)
     return found
 
 
-def _coming(work: BatchContext) -> dict[int, list[EvaluatorInput]]:
-    """What came of the boxes that walk, each in the order of arrival."""
-    tracks = work.walks.tracks
-    coming: dict[int, list[EvaluatorInput]] = {key: [] for key in tracks}
-    recalled = work.recalled
-    if recalled is not None:
-        for place, box in enumerate(recalled.boxes):
-            if box.key in tracks:
-                indexes, samples = recalled.fresh_of(place)
-                coming[box.key] = [
+def _collect_inputs(context: BatchContext) -> dict[int, list[EvaluatorInput]]:
+    """Return the samples and events of the boxes with stateful rules, in the order of arrival."""
+    evaluations = context.rule_context.evaluations
+    inputs: dict[int, list[EvaluatorInput]] = {key: [] for key in evaluations}
+    batch_samples = context.batch_samples
+    if batch_samples is not None:
+        for position, box in enumerate(batch_samples.boxes):
+            if box.key in evaluations:
+                indexes, samples = batch_samples.find_new_samples(position)
+                inputs[box.key] = [
                     EvaluatorInput(index, box.key, time_us, values)
                     for index, (time_us, values) in zip(indexes, samples, strict=True)
                 ]
-    for place, late in work.new_events:
-        box, event, origin = work.events[place]
-        if not late and box.key in tracks:
-            # Before the first sample of any message after it, and in turn with other events.
-            share = (origin + 1) / (len(work.intake.messages) + 1)
-            order = bisect_left(work.origins, origin) - 1 + share
+    for position, late in context.new_events:
+        box, event, origin = context.events[position]
+        if not late and box.key in evaluations:
+            # Sorts the event before the first sample of any later message, and in order with other events.
+            share = (origin + 1) / (len(context.intake.messages) + 1)
+            order = bisect_left(context.origins, origin) - 1 + share
             candidates = msgspec.to_builtins(event.candidates)
             seen = BoxEvent(event.time_us, candidates)
-            coming[box.key].append(EvaluatorInput(order, box.key, event.time_us, None, (event.type, seen)))
-    return coming
+            inputs[box.key].append(EvaluatorInput(order, box.key, event.time_us, None, (event.type, seen)))
+    return inputs
 
 
-def run_stateful_rules(walks: RuleContext, coming: dict[int, list[EvaluatorInput]]) -> OrderedTransitions:
-    """Lead what came through the rules that have to see each of it."""
+def run_stateful_rules(
+    rule_context: RuleContext, inputs: dict[int, list[EvaluatorInput]]
+) -> OrderedTransitions:
+    """Evaluate the rules that must see each sample and event."""
     found: OrderedTransitions = []
-    for boxes, walk in _ways(walks):
-        seen = [each for key in boxes for each in coming.get(key, ())]
+    for boxes, evaluator in _make_evaluators(rule_context):
+        seen = [each for key in boxes for each in inputs.get(key, ())]
         seen.sort(key=itemgetter(0))
         if seen:
-            walk.drop_gone(seen[0].time_us)
+            evaluator.drop_gone(seen[0].time_us)
         for each in seen:
-            walk.take(each)
-        found += walk.found
+            evaluator.take(each)
+        found += evaluator.found
     return found
 
 
-def apply_due_timers(walks: RuleContext, states: BoxStates, at_us: int) -> OrderedTransitions:
-    """Let happen what is due by a time though nothing comes."""
+def apply_due_timers(rule_context: RuleContext, states: BoxStates, at_us: int) -> OrderedTransitions:
+    """Evaluate the timers of rules that expire by a time without a sample."""
     found: OrderedTransitions = []
-    for boxes, walk in _ways(walks):
-        walk.drop_gone(at_us)
+    for boxes, evaluator in _make_evaluators(rule_context):
+        evaluator.drop_gone(at_us)
         for key in boxes:
-            due = walks.due_of_box(key, states)
+            due = rule_context.find_box_due_us(key, states)
             if due is not None and due <= at_us:
-                walk.catch_up_box(key, at_us)
-        if walk.site is not None:
-            walk.reevaluate_site()
-            due = walks.due_of_site(walk.site, states)
+                evaluator.catch_up_box(key, at_us)
+        if evaluator.site is not None:
+            evaluator.look_again()
+            due = rule_context.find_site_due_us(evaluator.site, states)
             if due is not None and due <= at_us:
-                walk.catch_up_site(at_us)
-        found += walk.found
+                evaluator.catch_up_site(at_us)
+        found += evaluator.found
     return found
 
 
-def _ways(walks: RuleContext) -> Iterator[tuple[dict[int, BoxEvaluation], StatefulEvaluator]]:
-    """One for each site with rules on it as a whole, with its boxes, and one for each other box."""
-    alone = dict(walks.tracks)
-    for site in walks.sites.values():
+def _make_evaluators(
+    rule_context: RuleContext,
+) -> Iterator[tuple[dict[int, BoxEvaluation], StatefulEvaluator]]:
+    """Yield one evaluator for each site with site-wide rules, with its boxes, and one for each other box."""
+    alone = dict(rule_context.evaluations)
+    for site in rule_context.sites.values():
         boxes = {key: alone.pop(key) for key in site.view.members if key in alone}
         yield boxes, StatefulEvaluator(boxes, site, new_id, live=True)
     for key, track in alone.items():

@@ -1,8 +1,7 @@
-"""What rules look back at, kept from one HTTP call to the next of the same box.
+"""Caches the histories that rules look back on, between HTTP requests of the same box.
 
-Each call locks the row of its box, so it knows whether anybody else has written samples of it since: then the
-number that the row has counted is another, and the past is read again. It is taken out for as long as a call
-works on it, and put back after the commit.
+Each request locks the row of its box. If the row has counted other samples since, another process has written
+and the history is read again. A request takes its history out of the cache and puts it back after the commit.
 """
 
 from collections.abc import Iterable
@@ -10,11 +9,11 @@ from typing import Final, NamedTuple
 
 from app.rules.engine.value_windows import BoxHistory, RuleLookback
 
-# Values, 16 bytes each.
-_KEPT: Final = 1_000_000
+# 16 bytes each.
+_CAPACITY_VALUES: Final = 1_000_000
 
 
-class _Past(NamedTuple):
+class _CachedHistory(NamedTuple):
     total: int
     needs: RuleLookback
     history: BoxHistory
@@ -22,44 +21,56 @@ class _Past(NamedTuple):
 
 
 class HistoryCache:
-    """Histories by box key. The one that was used longest ago is forgotten first."""
+    """Histories by box key, evicted by least recent use."""
 
-    def __init__(self, limit: int = _KEPT) -> None:
+    def __init__(self, limit: int = _CAPACITY_VALUES) -> None:
         self._limit = limit
-        self._pasts: dict[int, _Past] = {}
+        self._histories: dict[int, _CachedHistory] = {}
         self._size = 0
 
     def __len__(self) -> int:
-        """How many boxes it has something of."""
-        return len(self._pasts)
+        """Return the number of cached boxes."""
+        return len(self._histories)
 
     def take(self, key: int, total: int | None, needs: RuleLookback) -> BoxHistory | None:
-        """Take out the history of a box, if it is that of a row that has counted so many samples."""
-        past = self._pop(key)
-        if past is None or past.total != total or past.needs != needs:
+        """Remove and return the history of a box, if it is current.
+
+        Args:
+            key: the key of the box.
+            total: the number of samples that the row of the box has counted.
+            needs: the windows and events that the rules look back on.
+        """
+        cached = self._pop(key)
+        if cached is None or cached.total != total or cached.needs != needs:
             return None
-        return past.history
+        return cached.history
 
     def put(self, key: int, total: int | None, needs: RuleLookback, history: BoxHistory) -> None:
-        """Keep a history, as it is once the row has counted so many samples.
+        """Cache a history that is current at a number of counted samples.
 
-        Not one with events: no row counts these.
+        Histories with events are not cached, because the row does not count events.
+
+        Args:
+            key: the key of the box.
+            total: the number of samples that the row of the box has counted.
+            needs: the windows and events that the rules look back on.
+            history: the history after those samples.
         """
         if total is None or needs.events or not needs.spans:
             return
         self._pop(key)
-        self._pasts[key] = _Past(total, needs, history, len(history))
+        self._histories[key] = _CachedHistory(total, needs, history, len(history))
         self._size += len(history)
         while self._size > self._limit:
-            self._pop(next(iter(self._pasts)))
+            self._pop(next(iter(self._histories)))
 
     def forget(self, keys: Iterable[int]) -> None:
-        """Keep nothing of these boxes: what they measured may have been erased."""
+        """Remove the histories of these boxes, since their samples may have been erased."""
         for key in keys:
             self._pop(key)
 
-    def _pop(self, key: int) -> _Past | None:
-        past = self._pasts.pop(key, None)
-        if past is not None:
-            self._size -= past.size
-        return past
+    def _pop(self, key: int) -> _CachedHistory | None:
+        cached = self._histories.pop(key, None)
+        if cached is not None:
+            self._size -= cached.size
+        return cached

@@ -1,8 +1,7 @@
-"""The steps for what was refused: most of it is quarantined; some may only ever be counted.
+"""Quarantines refused input, or only counts what may never be stored.
 
-Owns what of a refusal is kept. What `app.platform.kernel.rejection_codes.NEVER_STORED_CODES` names leaves a
-count behind and nothing else, whichever step or codec refused it. Must not judge anything: what is refused,
-and why, is settled when these steps begin.
+A rejection code in `NEVER_STORED_CODES` leaves a count and nothing else. These steps do not decide what is
+refused: that is settled before they begin.
 """
 
 import re
@@ -20,53 +19,54 @@ from app.catalogue.purposes import (
     Purpose,
     PurposeName,
 )
-from app.ingest.codec.message_intake import BatchRejection
+from app.ingest.codec.decoded_batch import BatchRejection
 from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, get_rejection_title
 from app.quarantine.entry_writer import RejectedInput, is_replaying, write_quarantine_entries
 from app.registry.refusal_counts import RefusalCountKey, add_refusal_counts, record_box_refusals
 
-# What is refused for one of these was permitted, or what was not has been taken out.
-_JUDGED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})
-_OF_NO_PURPOSE: Final = frozenset({"status", "reported"})
+# Input refused with one of these codes was permitted, or its forbidden values have been removed.
+_PURPOSE_CHECKED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})
+_WITHOUT_PURPOSE: Final = frozenset({"status", "reported"})
 _PURPOSE_OF_NAME: Final = {
     name.encode(): purpose for name, purpose in (*PURPOSE_BY_METRIC.items(), *PURPOSE_BY_EVENT_TYPE.items())
 }
-# Names of metrics and types of events, quoted as in JSON: whatever topic they came by, they say what it is.
+# Names of metrics and event types, quoted as in JSON. They show the purpose on any topic.
 _NAMED: Final = re.compile(rb'"(' + b"|".join(_PURPOSE_OF_NAME) + rb')"')
 
 
-async def quarantine_refused(work: BatchContext) -> None:
-    """Store what was refused and may be kept, so that it can be looked at, mended and replayed."""
+async def quarantine_refused(context: BatchContext) -> None:
+    """Store refused input that may be stored, so that an operator can inspect and replay it."""
     refused = []
-    for turned in work.turned:
-        rejection = turned.rejection
+    for refusal in context.rejections:
+        rejection = refusal.rejection
         if rejection.code in NEVER_STORED_CODES:
             continue
-        box = None if turned.box is None else work.find(turned.box)
-        topic = work.intake.messages[turned.origin].topic
-        has_basis = _may_be_kept(turned) and (
-            rejection.code in _JUDGED or _has_basis(work, box, rejection.purpose, topic, turned.part)
+        box = None if refusal.box is None else context.find(refusal.box)
+        topic = context.intake.messages[refusal.origin].topic
+        has_basis = _may_be_retained(refusal) and (
+            rejection.code in _PURPOSE_CHECKED
+            or _has_basis(context, box, rejection.purpose, topic, refusal.part)
         )
         refused.append(
             RejectedInput(
-                work.organisation_id if box is None else box.organisation_id,
-                turned.box,
+                context.organisation_id if box is None else box.organisation_id,
+                refusal.box,
                 rejection.code,
                 rejection.detail if has_basis else get_rejection_title(rejection.code),
                 topic,
-                turned.part if has_basis else b"",
-                len(turned.part) if turned.size is None else turned.size,
+                refusal.part if has_basis else b"",
+                len(refusal.part) if refusal.size is None else refusal.size,
             )
         )
-    await write_quarantine_entries(work.connection, refused, door=work.intake.door, now=work.now)
+    await write_quarantine_entries(context.connection, refused, door=context.intake.door, now=context.now)
 
 
-def _may_be_kept(turned: BatchRejection) -> bool:
-    """Whether it is not older than its site keeps what is sensitive: the quarantine would keep it longer."""
-    purpose = next((each for each in PURPOSES if each.name == turned.rejection.purpose), None)
-    return turned.rejection.code != "time_too_old" or purpose is None or not purpose.sensitive
+def _may_be_retained(refusal: BatchRejection) -> bool:
+    """Whether quarantine would not retain sensitive data longer than the site does."""
+    purpose = next((each for each in PURPOSES if each.name == refusal.rejection.purpose), None)
+    return refusal.rejection.code != "time_too_old" or purpose is None or not purpose.sensitive
 
 
 def _named_in(part: bytes) -> set[PurposeName]:
@@ -74,59 +74,68 @@ def _named_in(part: bytes) -> set[PurposeName]:
 
 
 def _has_basis(
-    work: BatchContext, box: RegisteredBox | None, purpose: str | None, topic: str | None, part: bytes
+    context: BatchContext, box: RegisteredBox | None, purpose: str | None, topic: str | None, part: bytes
 ) -> bool:
-    """Whether what could not be read may be kept: all that it may be has to be permitted.
+    """Whether unreadable input may be stored: every purpose that it may serve must be permitted.
 
-    Of a box that nobody has registered it is not known what its site has declared: what needs no approval may
-    be kept until it is registered. What is neither event nor measurement has no purpose, unless it names one:
-    an event that was sent as a status is an event.
+    For an unregistered box the site's declarations are unknown: input that needs no approval may be stored.
+    Messages other than events and measurements have no purpose unless they name one: an event that was sent
+    as a status is an event.
+
+    Args:
+        context: the batch.
+        box: the box, if it is registered.
+        purpose: the purpose of the refusal, if known.
+        topic: the MQTT topic, if there is one.
+        part: the refused part of the payload.
     """
     kind = None if topic is None else topic.rpartition("/")[2]
     usual: Iterable[Purpose]
     if purpose is not None:
         usual = (each for each in PURPOSES if each.name == purpose)
-    elif kind in _OF_NO_PURPOSE:
+    elif kind in _WITHOUT_PURPOSE:
         usual = ()
     else:
         usual = EVENT_PURPOSES if kind == "event" else SAMPLE_PURPOSES
     purposes = {*usual, *(PURPOSES_BY_NAME[name] for name in _named_in(part))}
     if box is None:
         return not any(each.sensitive for each in purposes)
-    permits, now_us = work.registry.permits(box.site_id), work.judged_us
-    return all(permits.refusal(each.name, now_us, now_us) is None for each in purposes)
+    policies, now_us = context.registry.purpose_policies(box.site_id), context.policy_time_us
+    return all(policies.refusal(each.name, now_us, now_us) is None for each in purposes)
 
 
-async def record_last_refusals(work: BatchContext) -> None:
-    """Note of each box why something of it was last refused: it is not silent, though nothing is stored.
+async def record_last_refusals(context: BatchContext) -> None:
+    """Record the time and code of the last refusal of each box: a refused box is not silent.
 
-    But for events that may be kept nowhere: a time of theirs would tell that there was one.
+    Events that may not be stored are not recorded, since the time would reveal the event.
     """
     if is_replaying():
         return
     codes: dict[int, str] = {}
-    for turned in work.turned:
-        box = None if turned.box is None else work.find(turned.box)
-        code, topic = turned.rejection.code, work.intake.messages[turned.origin].topic
-        is_event = work.intake.by_event or (topic is not None and topic.endswith("/event"))
+    for refusal in context.rejections:
+        box = None if refusal.box is None else context.find(refusal.box)
+        code, topic = refusal.rejection.code, context.intake.messages[refusal.origin].topic
+        is_event = context.intake.has_event_per_message or (topic is not None and topic.endswith("/event"))
         if box is not None and not (is_event and code in NEVER_STORED_CODES):
             codes[box.key] = code
-    await record_box_refusals(work.connection, codes, now=work.now)
+    await record_box_refusals(context.connection, codes, now=context.now)
 
 
-async def count_refused(work: BatchContext) -> None:
-    """Count what may not be kept, by whose it was, its code and its purpose."""
-    counts = Counter(work.also)
+async def count_refused(context: BatchContext) -> None:
+    """Count refusals that may not be stored, by organisation, site, code and purpose."""
+    counts = Counter(context.other_refusal_counts)
     counts.update(
-        _counted(work, turned) for turned in work.turned if turned.rejection.code in NEVER_STORED_CODES
+        _counted(context, refusal)
+        for refusal in context.rejections
+        if refusal.rejection.code in NEVER_STORED_CODES
     )
-    counts.update(_counted(work, turned) for turned in work.withheld)
-    await add_refusal_counts(work.connection, counts, door=work.intake.door, now=work.now)
+    counts.update(_counted(context, refusal) for refusal in context.withheld)
+    await add_refusal_counts(context.connection, counts, door=context.intake.door, now=context.now)
 
 
-def _counted(work: BatchContext, turned: BatchRejection) -> RefusalCountKey:
-    rejection = turned.rejection
-    box = None if turned.box is None else work.find(turned.box)
+def _counted(context: BatchContext, refusal: BatchRejection) -> RefusalCountKey:
+    rejection = refusal.rejection
+    box = None if refusal.box is None else context.find(refusal.box)
     if box is None:
-        return RefusalCountKey(work.organisation_id, None, rejection.code, rejection.purpose)
+        return RefusalCountKey(context.organisation_id, None, rejection.code, rejection.purpose)
     return RefusalCountKey(box.organisation_id, box.site_id, rejection.code, rejection.purpose)

@@ -1,8 +1,8 @@
-"""How many samples each organisation may still store today, as this process knows it.
+"""Caches the daily sample quotas of organisations in this process.
 
-The database has what all processes have stored, exactly (`app.timeseries.storage.ingest_totals`). Each
-process reads it once a second, and counts itself what it stores meanwhile: an organisation can exceed its
-quota by what other processes take in for it within that second, and by no more.
+The database counts the samples of all processes exactly (`app.timeseries.storage.ingest_totals`). Each
+process reads it once a second and adds its own commits in between. An organisation can therefore exceed its
+quota by what other processes store for it within one second.
 """
 
 import time
@@ -20,12 +20,12 @@ _EVERY_S: Final = 1.0
 
 @dataclass(slots=True, eq=False)
 class SampleQuota:
-    """A quota of samples, of one organisation or of an integrator and its clients together.
+    """A daily quota of samples, for one organisation or for an integrator with its clients.
 
     Attributes:
-        holder: whose quota it is.
-        most: how many samples a day.
-        used: how many of them are stored.
+        holder: the organisation that has the quota.
+        most: samples per day.
+        used: samples stored today.
     """
 
     holder: UUID
@@ -34,47 +34,47 @@ class SampleQuota:
 
     @property
     def left(self) -> int:
-        """How many more may be stored; not less than 0."""
+        """Samples that may still be stored, at least 0."""
         return max(self.most - self.used, 0)
 
 
 class DailyQuotas:
-    """The quotas that hold on one day, as they were when they were read, and what was stored since."""
+    """The quotas of one day as they were read, plus what this process stored since."""
 
     def __init__(self, rows: Iterable[SampleQuotaRow] = ()) -> None:
         holders: dict[UUID, SampleQuota] = {}
         self._of: dict[UUID, list[SampleQuota]] = {}
         for row in rows:
-            account = holders.setdefault(row.holder, SampleQuota(row.holder, row.most, 0))
-            account.used += row.used
-            self._of.setdefault(row.owner, []).append(account)
+            quota = holders.setdefault(row.holder, SampleQuota(row.holder, row.most, 0))
+            quota.used += row.used
+            self._of.setdefault(row.owner, []).append(quota)
         self._all = tuple(holders.values())
 
     def of(self, organisation_id: UUID) -> Sequence[SampleQuota]:
-        """The quotas that hold for an organisation: its own, its integrator's, both or none."""
+        """Return the quotas of an organisation: its own, its integrator's, both or none."""
         return self._of.get(organisation_id, ())
 
     def have_room(self, samples: int) -> bool:
-        """Tell whether so many may be stored, whoever's they are."""
-        return all(account.left >= samples for account in self._all)
+        """Whether every quota has room for this many samples."""
+        return all(quota.left >= samples for quota in self._all)
 
-    def note(self, stored: Mapping[UUID, int]) -> None:
-        """Take note of what was stored, by organisation."""
+    def add_usage(self, stored: Mapping[UUID, int]) -> None:
+        """Add stored samples, by organisation."""
         for organisation_id, samples in stored.items():
-            for account in self.of(organisation_id):
-                account.used += samples
+            for quota in self.of(organisation_id):
+                quota.used += samples
 
 
 UNLIMITED: Final = DailyQuotas()
 
 
 class QuotaCache:
-    """One process's knowledge of the quotas of samples.
+    """The sample quotas as this process knows them.
 
     Args:
-        default: the installation's quota, for those without one of their own; None: they have none.
-        every_s: how old that knowledge may be, in seconds.
-        clock: monotonic, in seconds.
+        default: the quota of organisations without their own; None for no limit.
+        every_s: how old the cached quotas may be, in seconds.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -84,33 +84,31 @@ class QuotaCache:
         every_s: float = _EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.accounts = UNLIMITED
+        self.quotas = UNLIMITED
         self._default = default
         self._every_s = every_s
         self._clock = clock
         self._day: date | None = None
         self._read_at = 0.0
 
-    async def refresh(
-        self, connection: RawConnection, now: datetime, *, at_once: bool = False
-    ) -> DailyQuotas:
-        """The quotas of a day, read anew where they are too old, or of another day.
+    async def refresh(self, connection: RawConnection, now: datetime, *, force: bool = False) -> DailyQuotas:
+        """Return the quotas of a day, read again if they are too old or of another day.
 
         Args:
-            connection: of a process that works for everybody.
-            now: says which day (UTC) it is.
-            at_once: read them however young they are.
+            connection: a connection that sees all organisations.
+            now: the time of the batch; its UTC date is the day.
+            force: read them even if they are fresh.
         """
         began = self._clock()
-        if at_once or now.date() != self._day or began - self._read_at >= self._every_s:
-            accounts = DailyQuotas(await load_sample_quotas(connection, now.date(), self._default))
-            self.accounts, self._day, self._read_at = accounts, now.date(), began
-        return self.accounts
+        if force or now.date() != self._day or began - self._read_at >= self._every_s:
+            quotas = DailyQuotas(await load_sample_quotas(connection, now.date(), self._default))
+            self.quotas, self._day, self._read_at = quotas, now.date(), began
+        return self.quotas
 
-    def note(self, accounts: DailyQuotas, stored: Mapping[UUID, int]) -> None:
-        """Take note of what was committed under quotas that `refresh` gave.
+    def add_usage(self, quotas: DailyQuotas, stored: Mapping[UUID, int]) -> None:
+        """Add what was committed under quotas that `refresh` returned.
 
-        Not where they were read anew meanwhile: then it may be counted among what was read.
+        If the quotas were read again since, the commit may be included in them and is not added.
         """
-        if accounts is self.accounts:
-            accounts.note(stored)
+        if quotas is self.quotas:
+            quotas.add_usage(stored)

@@ -1,8 +1,7 @@
 """Refuses samples above the daily quota of their organisation (step `enforce_quotas`).
 
-In the order of arrival, as many are taken as there is room for. Repeats take none, and are never refused:
-what the broker gives a second time must not be told to be lost. Events, statuses and configurations have no
-quota: what a box has recognised is never too much.
+Samples are accepted in the order of arrival while there is room. Duplicates use no quota and are never
+refused: the broker may deliver a stored sample again. Events, statuses and configurations have no quota.
 """
 
 from collections import Counter
@@ -25,54 +24,54 @@ from app.timeseries.storage.ingest_totals import SampleQuotaUsage
 from app.timeseries.storage.sample_writer import find_stored_identities
 
 CODE: Final = "quota_exceeded"
-_owner_of = attrgetter("owner")
+_number_of = attrgetter("organisation_number")
 
 
-def _owners_of(boxes: Sequence[RegisteredBox]) -> NDArray[np.intp]:
-    """The number of each box's organisation: `Edition.owners` has whose it is."""
-    return np.fromiter(map(_owner_of, boxes), np.intp, len(boxes))
+def _organisation_numbers(boxes: Sequence[RegisteredBox]) -> NDArray[np.intp]:
+    """Return the number of each box's organisation, an index into `RegistrySnapshot.organisations`."""
+    return np.fromiter(map(_number_of, boxes), np.intp, len(boxes))
 
 
-async def enforce_quotas(work: BatchContext) -> None:
-    """Refuse what exceeds a quota; the others go on."""
-    if not work.rows or work.accounts.have_room(len(work.rows)):
+async def enforce_quotas(context: BatchContext) -> None:
+    """Refuse the samples that exceed a quota."""
+    if not context.rows or context.quotas.have_room(len(context.rows)):
         return
-    numbers = _owners_of(work.sample_boxes)
-    places = np.flatnonzero(np.isin(numbers, _tight(work, np.bincount(numbers)))).tolist()
-    if not places:
+    numbers = _organisation_numbers(context.sample_boxes)
+    positions = np.flatnonzero(np.isin(numbers, _find_exceeded(context, np.bincount(numbers)))).tolist()
+    if not positions:
         return
-    identities = [(work.sample_boxes[place].key, work.rows[place][0]) for place in places]
-    repeats = await find_stored_identities(work.connection, identities)
-    owners = [work.sample_boxes[place].organisation_id for place in places]
-    lacking = find_over_quota(owners, identities, repeats, work.accounts)
-    _refuse(work, {places[index]: account for index, account in lacking.items()})
+    identities = [(context.sample_boxes[position].key, context.rows[position][0]) for position in positions]
+    repeats = await find_stored_identities(context.connection, identities)
+    owners = [context.sample_boxes[position].organisation_id for position in positions]
+    lacking = find_over_quota(owners, identities, repeats, context.quotas)
+    _refuse(context, {positions[index]: quota for index, quota in lacking.items()})
 
 
-def _tight(work: BatchContext, sent: NDArray[np.intp]) -> list[int]:
-    """The numbers of the organisations that may have sent more than there is room for."""
-    owners, accounts = work.registry.owners, work.accounts
-    wanted: Counter[SampleQuota] = Counter()
+def _find_exceeded(context: BatchContext, sent: NDArray[np.intp]) -> list[int]:
+    """Return the numbers of the organisations that may have sent more than their quota."""
+    owners, quotas = context.registry.organisations, context.quotas
+    demand: Counter[SampleQuota] = Counter()
     present = np.flatnonzero(sent).tolist()
     for number in present:
-        for account in accounts.of(owners[number]):
-            wanted[account] += int(sent[number])
-    short = {account for account, samples in wanted.items() if samples > account.left}
-    return [number for number in present if not short.isdisjoint(accounts.of(owners[number]))]
+        for quota in quotas.of(owners[number]):
+            demand[quota] += int(sent[number])
+    short = {quota for quota, samples in demand.items() if samples > quota.left}
+    return [number for number in present if not short.isdisjoint(quotas.of(owners[number]))]
 
 
 def find_over_quota(
     owners: Iterable[UUID],
     identities: Iterable[tuple[int, int]],
     repeats: frozenset[int],
-    accounts: DailyQuotas,
+    quotas: DailyQuotas,
 ) -> dict[int, SampleQuota]:
-    """Say which samples there is no room for, and by whose quota. Pure.
+    """Find the samples that exceed a quota, and the quota that each exceeds. Pure.
 
     Args:
-        owners: whose each sample is, in the order of arrival.
-        identities: the box's key and the time of each.
-        repeats: the indexes of those whose identity is stored.
-        accounts: the quotas, which are not changed.
+        owners: the organisation of each sample, in the order of arrival.
+        identities: (box key, time) of each sample.
+        repeats: the indexes of samples whose identity is stored.
+        quotas: the quotas; they are not changed.
     """
     left: dict[SampleQuota, int] = {}
     taken: set[tuple[int, int]] = set()
@@ -80,61 +79,64 @@ def find_over_quota(
     for index, (owner, identity) in enumerate(zip(owners, identities, strict=True)):
         if index in repeats or identity in taken:
             continue
-        its = accounts.of(owner)
-        for account in its:
-            if left.setdefault(account, account.left) <= 0:
-                lacking[index] = account
+        its = quotas.of(owner)
+        for quota in its:
+            if left.setdefault(quota, quota.left) <= 0:
+                lacking[index] = quota
                 break
         else:
             taken.add(identity)
-            for account in its:
-                left[account] -= 1
+            for quota in its:
+                left[quota] -= 1
     return lacking
 
 
-def _refuse(work: BatchContext, lacking: dict[int, SampleQuota]) -> None:
+def _refuse(context: BatchContext, lacking: dict[int, SampleQuota]) -> None:
     if not lacking:
         return
-    until = format_us(from_datetime(find_day_end(work.now)))
-    for place, account in lacking.items():
-        box, row = work.sample_boxes[place], work.rows[place]
-        detail = _detail(account, box.organisation_id, until)
-        work.refuse_sample(work.origins[place], box.id, InputRejection(CODE, detail, row[1]), row)
-        work.over[box.organisation_id] += 1
-        if account.holder != box.organisation_id:
-            work.over[account.holder] += 1
-    kept = [place for place in range(len(work.rows)) if place not in lacking]
-    work.rows = [work.rows[place] for place in kept]
-    work.sample_boxes = [work.sample_boxes[place] for place in kept]
-    work.origins = [work.origins[place] for place in kept]
+    until = format_us(from_datetime(find_day_end(context.now)))
+    for position, quota in lacking.items():
+        box, row = context.sample_boxes[position], context.rows[position]
+        detail = _detail(quota, box.organisation_id, until)
+        context.refuse_sample(context.origins[position], box.id, InputRejection(CODE, detail, row[1]), row)
+        context.over_quota[box.organisation_id] += 1
+        if quota.holder != box.organisation_id:
+            context.over_quota[quota.holder] += 1
+    accepted = [position for position in range(len(context.rows)) if position not in lacking]
+    context.rows = [context.rows[position] for position in accepted]
+    context.sample_boxes = [context.sample_boxes[position] for position in accepted]
+    context.origins = [context.origins[position] for position in accepted]
 
 
-def _detail(account: SampleQuota, organisation_id: UUID, until: str) -> str:
-    whose = (
-        f"The organisation's quota of {account.most} samples a day"
-        if account.holder == organisation_id
+def _detail(quota: SampleQuota, organisation_id: UUID, until: str) -> str:
+    subject = (
+        f"The organisation's quota of {quota.most} samples a day"
+        if quota.holder == organisation_id
         else "The quota of samples a day of the organisation's integrator"
     )
-    return f"{whose} is used up until {until}. Replay what was refused once it is raised, or the day is over."
+    return (
+        f"{subject} is used up until {until}. "
+        "Replay the refused samples after that time, or once the quota is raised."
+    )
 
 
 def find_day_end(now: datetime) -> datetime:
-    """When the day (UTC) ends, and with it what was used."""
+    """Return the end of the UTC day, when quotas start again."""
     return datetime.combine(now.date() + timedelta(days=1), time(), UTC)
 
 
-def count_quota_usage(work: BatchContext) -> dict[UUID, SampleQuotaUsage]:
-    """What a batch has used and was refused, by organisation."""
+def count_quota_usage(context: BatchContext) -> dict[UUID, SampleQuotaUsage]:
+    """Count the stored and the refused samples of a batch, by organisation."""
     stored: Counter[int] = Counter()
-    recalled = work.recalled
-    if recalled is not None:
-        samples = np.bincount(_owners_of(recalled.boxes), weights=recalled.groups.counts)
+    batch_samples = context.batch_samples
+    if batch_samples is not None:
+        samples = np.bincount(_organisation_numbers(batch_samples.boxes), weights=batch_samples.groups.counts)
         stored.update({number: round(samples[number]) for number in np.flatnonzero(samples).tolist()})
-        stored.subtract(work.sample_boxes[index].owner for index in recalled.old)
-    used = {work.registry.owners[number]: samples for number, samples in stored.items() if samples}
-    # What is refused again by a replay is no new refusal.
-    over = Counter[UUID]() if is_replaying() else work.over
+        stored.subtract(context.sample_boxes[index].organisation_number for index in batch_samples.old)
+    used = {context.registry.organisations[number]: samples for number, samples in stored.items() if samples}
+    # A replay that is refused again is not a new refusal.
+    over_quota = Counter[UUID]() if is_replaying() else context.over_quota
     return {
-        organisation_id: SampleQuotaUsage(used.get(organisation_id, 0), over[organisation_id])
-        for organisation_id in used.keys() | over.keys()
+        organisation_id: SampleQuotaUsage(used.get(organisation_id, 0), over_quota[organisation_id])
+        for organisation_id in used.keys() | over_quota.keys()
     }

@@ -1,11 +1,11 @@
-"""What the pipeline knows of boxes, sites and rules, in memory, and exactly as new as its transaction.
+"""Caches boxes, sites, purposes and rules in memory, at the version that the transaction sees.
 
-The database counts up a version in each transaction that changes a box, a site, a purpose or a rule, and
-stamps the changed rows with it. A batch reads that one number first: while it stands still, nothing is read;
-when it has moved, the rows stamped since are. So a rule that was created before a sample is always applied to
-it, and nothing is stored for a purpose that was ended before.
+The database raises a version in each transaction that changes a box, a site, a purpose or a rule, and stamps
+the changed rows with it. A batch reads that number first and then only the rows stamped since. A rule that
+was created before a sample is therefore always applied to it, and nothing is stored for a purpose that ended
+before.
 
-A transaction works on one edition from its beginning to its end, whatever others read meanwhile.
+A transaction uses one snapshot from its beginning to its end.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _BOXES: Final = (
     "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted, "
     "coalesce((extract(epoch FROM shared_until) * 1000000)::bigint, 0) AS shared_until_us, "
     "interval_s, kind, tags, attributes::text AS attributes, "
-    # A range of all that was has no beginning.
+    # A range that covers all earlier data has no lower bound.
     "CASE WHEN NOT isempty(erased) THEN ARRAY(SELECT ARRAY[coalesce((extract(epoch FROM lower(r)) * 1000000)"
     "::bigint, 0), (extract(epoch FROM upper(r)) * 1000000)::bigint] FROM unnest(erased) AS r) END AS erased "
     "FROM boxes WHERE revision > $1 ORDER BY key"
@@ -53,19 +53,20 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(slots=True, eq=False)
 class RegisteredBox:
-    """A registered box. Nobody changes it: a box that was changed has a new one.
+    """A registered box. It is immutable: a changed box gets a new object.
 
     Attributes:
-        key: what the hypertable refers to.
-        id: its name on every topic.
-        organisation_id: whose it is.
-        site_id: where it stands.
-        ack: whether it wants to be told what is committed.
-        shared_until_us: until when other processes too may write to it (µs since the epoch; 0: never did).
-        interval_s: how often it samples, in seconds.
-        kind, tags, attributes: what rules may ask of it.
-        owner: the number of its organisation in `RegistrySnapshot.owners`: numbers are counted sooner than
-        ids.
+        key: its key in the hypertable.
+        id: its id on every topic.
+        organisation_id: its organisation.
+        site_id: its site.
+        ack: whether it asks for acknowledgements of commits.
+        shared_until_us: until when other processes may write to it too (µs since the epoch; 0: never).
+        interval_s: its sampling interval in seconds.
+        kind, tags, attributes: what rules can select it by.
+        organisation_number: index of its organisation in `RegistrySnapshot.organisations`. Counting numbers
+            is
+            faster than counting ids.
     """
 
     key: int
@@ -78,20 +79,21 @@ class RegisteredBox:
     kind: str | None = None
     tags: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    owner: int = 0
+    organisation_number: int = 0
 
 
 class RegistryChanges(NamedTuple):
-    """What a refresh has brought: whose states may have been changed by somebody else.
+    """The changes that a refresh found: the boxes and sites whose cached states may be outdated.
 
     Attributes:
-        boxes: keys of boxes that were made, changed or deleted.
-        sites: those whose rules were, or their time zone, or their attributes.
-        touched: the sites where these boxes stood, or stand now.
-        everything: the copy was read anew as a whole.
-        epoch: that of marks (`app.timeseries.rollups.stale_marks`), as the caller's transaction sees it.
-        at_us: when it was read, by the database's clock (µs since the epoch). Whoever ends a purpose takes
-            the time from the same clock: what begins after that is committed is later.
+        boxes: keys of boxes that were created, changed or deleted.
+        sites: sites with changed rules, time zone or attributes.
+        touched: the former and present sites of these boxes.
+        everything: whether the whole copy was read again.
+        epoch: the epoch of marks (`app.timeseries.rollups.stale_marks`) in the caller's transaction.
+        at_us: when it was read, by the database's clock (µs since the epoch). The end of a purpose is taken
+            from
+            the same clock, so a purpose that ends after this commit ends later.
     """
 
     boxes: frozenset[int] = frozenset()
@@ -107,183 +109,194 @@ _NOTHING: Final = RegistryChanges()
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """What rules may ask of a site."""
+    """The facts of a site that rules use."""
 
     timezone: str
     attributes: Mapping[str, Any]
 
 
 class _RulesOfBoxes(dict[int, BoxRuleSet]):
-    """Box key → its rules, found out when they are first asked for."""
+    """Rule sets by box key, compiled on first use."""
 
-    def __init__(self, edition: "RegistrySnapshot") -> None:
+    def __init__(self, snapshot: "RegistrySnapshot") -> None:
         super().__init__()
-        self._edition = edition
+        self._snapshot = snapshot
 
     def __missing__(self, key: int) -> BoxRuleSet:
-        found = self[key] = self._edition.find_rules(key)
+        found = self[key] = self._snapshot.find_rules(key)
         return found
 
 
 class RegistrySnapshot:
-    """Boxes, sites and rules as they were at one version.
+    """Boxes, sites and rules at one version.
 
     Attributes:
-        boxes: by id.
-        shared: key → `shared_until_us` of those that were ever shared.
-        erased: key → the ranges (µs, the end excluded) of which nothing is taken, where there are some.
-        by_site: site → keys of its boxes; a set is never changed.
-        owners: the organisations that have boxes, or had some.
-        readers: how many transactions work on it; it is not changed as long as one does.
+        boxes: boxes by id.
+        shared: box key → `shared_until_us` of the boxes that were ever shared.
+        erased: box key → erased ranges (µs, the end excluded), in which no sample is accepted.
+        by_site: site → keys of its boxes; the sets are immutable.
+        organisations: the organisations that have or had boxes.
+        readers: number of transactions that use the snapshot; it is not changed while there is one.
     """
 
-    def __init__(self, rulebook: RuleAssignments | None = None) -> None:
+    def __init__(self, rule_assignments: RuleAssignments | None = None) -> None:
         self.boxes: dict[str, RegisteredBox] = {}
         self.shared: dict[int, int] = {}
         self.erased: dict[int, Sequence[Sequence[int]]] = {}
         self.by_site: dict[UUID, frozenset[int]] = {}
         self.readers = 0
-        self.owners: list[UUID] = []
+        self.organisations: list[UUID] = []
         self._numbers: dict[UUID, int] = {}
         self._ids: dict[int, str] = {}
         self._site_of: dict[int, UUID] = {}
-        self._ages: dict[UUID, SampleAgeLimits] = {}
-        self._event_us: dict[UUID, Mapping[str, int]] = {}
-        self._permits: dict[UUID, SitePurposePolicies] = {}
+        self._age_limits: dict[UUID, SampleAgeLimits] = {}
+        self._max_event_ages_us: dict[UUID, Mapping[str, int]] = {}
+        self._purpose_policies: dict[UUID, SitePurposePolicies] = {}
         self._first_refusal_us: int | None = None
         self._sites: dict[UUID, _Site] = {}
-        self._rulebook = RuleAssignments() if rulebook is None else rulebook
+        self._rule_assignments = RuleAssignments() if rule_assignments is None else rule_assignments
         self._rules_of = _RulesOfBoxes(self)
 
     def copy(self) -> "RegistrySnapshot":
-        """Another one that says the same, and can be changed."""
-        made = RegistrySnapshot(self._rulebook.copy())
+        """Return a copy that can be changed."""
+        made = RegistrySnapshot(self._rule_assignments.copy())
         made.boxes, made.shared, made.by_site = dict(self.boxes), dict(self.shared), dict(self.by_site)
-        # Nothing of these is ever taken away or changed: all editions have the same.
-        made.owners, made._numbers = self.owners, self._numbers
+        # Entries of these are never removed or changed, so all snapshots share them.
+        made.organisations, made._numbers = self.organisations, self._numbers
         made._ids, made._site_of = dict(self._ids), dict(self._site_of)
         made.erased, made._sites = dict(self.erased), dict(self._sites)
-        made._ages, made._event_us = dict(self._ages), dict(self._event_us)
-        made._permits = dict(self._permits)
+        made._age_limits, made._max_event_ages_us = dict(self._age_limits), dict(self._max_event_ages_us)
+        made._purpose_policies = dict(self._purpose_policies)
         return made
 
     @property
-    def keeps_everything(self) -> bool:
-        """Whether no site has a retention, and nothing was erased: no sample is refused for its time."""
-        return not self._ages and not self.erased
+    def accepts_any_time(self) -> bool:
+        """Whether no sample can be refused for its time: no site has a retention, and nothing was erased."""
+        return not self._age_limits and not self.erased
 
     @property
-    def walks(self) -> bool:
-        """Whether any rule has to see every sample."""
-        return self._rulebook.walks
+    def has_stateful_rules(self) -> bool:
+        """Whether any rule must see every sample."""
+        return self._rule_assignments.has_stateful_rules
 
-    def ages(self, site_id: UUID) -> SampleAgeLimits | None:
-        """How old samples may be; None where nothing is too old."""
-        return self._ages.get(site_id)
+    def age_limits(self, site_id: UUID) -> SampleAgeLimits | None:
+        """Return how old samples of a site may be; None for any age."""
+        return self._age_limits.get(site_id)
 
-    def event_us(self, site_id: UUID, purpose: str) -> int | None:
-        """How old an event for a purpose may be (µs); None where none is too old."""
-        ages = self._event_us.get(site_id)
-        return None if ages is None else ages.get(purpose)
+    def find_max_event_age_us(self, site_id: UUID, purpose: str) -> int | None:
+        """Return how old an event for a purpose may be (µs); None for any age."""
+        age_limits = self._max_event_ages_us.get(site_id)
+        return None if age_limits is None else age_limits.get(purpose)
 
-    def takes_every_metric(self, now_us: int) -> bool:
-        """Whether every site may take whatever is measured, so that no sample is refused for its purpose."""
+    def allows_every_metric(self, now_us: int) -> bool:
+        """Whether every site may store every metric, so that no sample is refused for its purpose."""
         if self._first_refusal_us is None:
             self._first_refusal_us = min(
-                (each.first_refusal_us for each in self._permits.values()), default=now_us + 1
+                (each.first_refusal_us for each in self._purpose_policies.values()), default=now_us + 1
             )
         return now_us < self._first_refusal_us
 
-    def restricted(self, now_us: int) -> frozenset[UUID]:
-        """The sites that may not take all that is measured."""
-        if self.takes_every_metric(now_us):
+    def restricted_sites(self, now_us: int) -> frozenset[UUID]:
+        """Return the sites that may not store every metric."""
+        if self.allows_every_metric(now_us):
             return frozenset()
-        return frozenset(site for site, each in self._permits.items() if each.first_refusal_us <= now_us)
+        return frozenset(
+            site for site, each in self._purpose_policies.items() if each.first_refusal_us <= now_us
+        )
 
-    def permits(self, site_id: UUID) -> SitePurposePolicies:
-        """What a site may take."""
-        return self._permits.get(site_id, NOTHING_DECLARED)
+    def purpose_policies(self, site_id: UUID) -> SitePurposePolicies:
+        """Return the declared purposes of a site."""
+        return self._purpose_policies.get(site_id, NOTHING_DECLARED)
 
     def is_erased(self, key: int, time_us: int) -> bool:
-        """Whether what a box measured then was erased."""
+        """Whether the samples of a box at this time were erased."""
         return any(first <= time_us < last for first, last in self.erased.get(key, ()))
 
     def box(self, key: int) -> RegisteredBox | None:
-        """The box of this key, if it is registered."""
+        """Return the box with this key if it is registered."""
         box_id = self._ids.get(key)
         return None if box_id is None else self.boxes[box_id]
 
     def facts(self, box: RegisteredBox) -> BoxFacts:
-        """What rules may ask of a box: its attributes have the site's under them."""
+        """Return the facts of a box that rules use. Its attributes override those of the site."""
         site = self._sites.get(box.site_id)
         attributes = box.attributes if site is None else {**site.attributes, **box.attributes}
         return BoxFacts(box.key, box.id, box.interval_s, box.kind, box.tags, attributes)
 
     def find_rules(self, key: int) -> BoxRuleSet:
-        """The enabled rules of a box, ready to evaluate."""
+        """Return the compiled, enabled rules of a box."""
         box = self.box(key)
         site = None if box is None else self._sites.get(box.site_id)
         if box is None or site is None:
             return NO_RULES
-        return self._rulebook.of(box.site_id, site.timezone, site.attributes, self.facts(box))
+        return self._rule_assignments.find_rules(box.site_id, site.timezone, site.attributes, self.facts(box))
 
-    def rules_of_each(self, boxes: Iterable[RegisteredBox]) -> list[BoxRuleSet]:
-        """The enabled rules of each box."""
+    def find_rules_of_each(self, boxes: Iterable[RegisteredBox]) -> list[BoxRuleSet]:
+        """Return the enabled rules of each box."""
         return list(map(self._rules_of.__getitem__, map(_key_of, boxes)))
 
-    def waiting(self) -> Iterator[int]:
-        """Keys of the boxes on which something may be due though nothing comes."""
+    def find_boxes_with_timers(self) -> Iterator[int]:
+        """Yield the keys of boxes whose rules can change state without a new sample."""
         boxes = self.boxes.values()
-        for box, rules in zip(boxes, self.rules_of_each(boxes), strict=True):
+        for box, rules in zip(boxes, self.find_rules_of_each(boxes), strict=True):
             if rules.timed or any(rule.timed or rule.hours is not None for rule in rules.across):
                 yield box.key
 
-    def take(
+    def apply(
         self,
         sites: Sequence[asyncpg.Record],
         boxes: Sequence[asyncpg.Record],
         rules: Sequence[ChangedRule],
         purposes: Sequence[asyncpg.Record] = (),
     ) -> RegistryChanges:
-        """Take rows that were made, changed or deleted; says what this may have changed."""
-        altered = self._take_sites(sites)
-        self._take_purposes(purposes)
-        touched = self._take_boxes(boxes)
-        self._rulebook.take(rules)
+        """Apply created, changed and deleted rows, and return what they may affect.
+
+        Args:
+            sites: rows of sites.
+            boxes: rows of boxes.
+            rules: rules.
+            purposes: rows of declared purposes.
+        """
+        altered = self._apply_sites(sites)
+        self._apply_purposes(purposes)
+        touched = self._apply_boxes(boxes)
+        self._rule_assignments.apply(rules)
         self._rules_of.clear()
         altered |= {row["site_id"] for row in rules}
         return RegistryChanges(frozenset(row["key"] for row in boxes), frozenset(altered), frozenset(touched))
 
-    def _take_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
-        """Take sites; returns those whose rules mean something else now."""
+    def _apply_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
+        """Apply rows of sites; returns the sites whose rules must be compiled again."""
         altered = set()
         for site_id, days, purposes, removes, timezone, attributes in rows:
             retention = RetentionSettings.of_columns(days, purposes, None, removes=removes)
-            _set(self._ages, site_id, SampleAgeLimits.of(retention))
-            _set(self._event_us, site_id, retention.event_ages_us() or None)
+            _set(self._age_limits, site_id, SampleAgeLimits.of(retention))
+            _set(self._max_event_ages_us, site_id, retention.event_ages_us() or None)
             site = _Site(timezone, _decode(attributes))
             if self._sites.get(site_id) != site:
                 self._sites[site_id] = site
                 altered.add(site_id)
         return altered
 
-    def _take_purposes(self, rows: Sequence[asyncpg.Record]) -> None:
-        """Take what sites have declared."""
+    def _apply_purposes(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Apply rows of declared purposes."""
         changed: dict[UUID, dict[str, PurposePolicy]] = {}
         for site_id, purpose, starts_us, ends_us, approved in rows:
             changed.setdefault(site_id, {})[purpose] = PurposePolicy(starts_us, ends_us, approved)
         for site_id, permits in changed.items():
-            self._permits[site_id] = SitePurposePolicies({**self.permits(site_id).permits, **permits})
+            self._purpose_policies[site_id] = SitePurposePolicies(
+                {**self.purpose_policies(site_id).permits, **permits}
+            )
         if changed:
             self._first_refusal_us = None
 
-    def _take_boxes(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
-        """Take boxes; returns the sites where they stood and stand."""
+    def _apply_boxes(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
+        """Apply rows of boxes; returns their former and present sites."""
         gone: dict[UUID, set[int]] = {}
         come: dict[UUID, set[int]] = {}
         for row in rows:
             key = row["key"]
-            # An id may have changed hands: forget what this key was called before.
+            # The id may belong to another box now: remove the former id of this key.
             known = self._ids.pop(key, None)
             if known is not None and self.boxes[known].key == key:
                 del self.boxes[known]
@@ -309,9 +322,9 @@ class RegistrySnapshot:
         return set(sites)
 
     def _number(self, organisation_id: UUID) -> int:
-        number = self._numbers.setdefault(organisation_id, len(self.owners))
-        if number == len(self.owners):
-            self.owners.append(organisation_id)
+        number = self._numbers.setdefault(organisation_id, len(self.organisations))
+        if number == len(self.organisations):
+            self.organisations.append(organisation_id)
         return number
 
 
@@ -322,7 +335,7 @@ def _set[T](known: dict[UUID, T], site_id: UUID, value: T | None) -> None:
         known[site_id] = value
 
 
-def _entry(row: asyncpg.Record, owner: int) -> RegisteredBox:
+def _entry(row: asyncpg.Record, organisation_number: int) -> RegisteredBox:
     return RegisteredBox(
         row["key"],
         row["id"],
@@ -334,45 +347,45 @@ def _entry(row: asyncpg.Record, owner: int) -> RegisteredBox:
         row["kind"],
         frozenset(row["tags"]),
         _decode(row["attributes"]),
-        owner,
+        organisation_number,
     )
 
 
 class RegistryCache:
-    """One process's copy of boxes, sites and rules.
+    """The copy of boxes, sites and rules of one process.
 
     Attributes:
-        version: of the database's counter when the copy was made.
-        edition: the newest.
+        version: the version of the copy in the database.
+        snapshot: the newest snapshot.
     """
 
     def __init__(self) -> None:
         self.version = 0
-        self.edition = RegistrySnapshot()
+        self.snapshot = RegistrySnapshot()
         self._refreshing = asyncio.Lock()
 
     async def refresh(self, connection: RawConnection) -> RegistryChanges:
-        """Bring the copy up to what the caller's transaction sees."""
+        """Update the copy to the version that the caller's transaction sees."""
         ((version, epoch, at_us),) = await connection.fetch(_VERSION)
         if version == self.version:
             return _NOTHING._replace(epoch=epoch, at_us=at_us)
-        # One at a time: of two that read at once, the slower would put older rows over newer ones.
+        # One at a time: of two concurrent refreshes the slower would overwrite newer rows with older ones.
         async with self._refreshing:
             ((version, epoch, at_us),) = await connection.fetch(_VERSION)
             if version == self.version:
                 return _NOTHING._replace(epoch=epoch, at_us=at_us)
-            # Versions only go back when the database was restored from a backup: then all is read again.
+            # The version only decreases when a backup was restored: then everything is read again.
             since = self.version if version > self.version else 0
             sites = await connection.fetch(_SITES, since)
             boxes = await connection.fetch(_BOXES, since)
             rules = await load_changed_rules(connection, since)
             purposes = await connection.fetch(_PURPOSES, since)
-            # From here on nothing waits: others never see a half of it.
+            # No await from here on, so other tasks never see a partial update.
             if not since:
-                self.edition = RegistrySnapshot()
-            elif self.edition.readers:
-                self.edition = self.edition.copy()
-            changes = self.edition.take(sites, boxes, rules, purposes)
-            # Read before the rows: what was committed in between is stamped later, and will be read again.
+                self.snapshot = RegistrySnapshot()
+            elif self.snapshot.readers:
+                self.snapshot = self.snapshot.copy()
+            changes = self.snapshot.apply(sites, boxes, rules, purposes)
+            # The version was read before the rows: rows committed in between are read again next time.
             self.version = version
             return changes._replace(everything=not since, epoch=epoch, at_us=at_us)

@@ -1,8 +1,8 @@
 """Assigns samples, events and statuses to boxes, and refuses what may not be stored (step `resolve_boxes`).
 
-Owns which of them are refused for their purpose (`app.registry.purpose_policy` judges), and for their time:
-what is older than its site keeps it, and what was erased. Purposes come first: what has no basis is not to
-be found among what was refused for its age.
+It refuses input for its purpose (by `app.registry.purpose_policy`) and for its time: older than the site's
+retention, or erased. Purposes are checked first: input without a legal basis must not appear in the
+quarantine for its age.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from operator import attrgetter
 from typing import Final, cast
 
 from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, PURPOSES_BY_NAME
+from app.ingest.codec.decoded_batch import BatchRejection
 from app.ingest.codec.event_status_decoder import UNKNOWN_TYPE, BoxStatus, DeviceEvent
-from app.ingest.codec.message_intake import BatchRejection
 from app.ingest.codec.telemetry_codec import Row
 from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
@@ -22,118 +22,136 @@ from app.registry.refusal_counts import RefusalCountKey
 from app.registry.retention_settings import DAY_US
 
 _site_of: Final = attrgetter("site_id")
-_UNKNOWN_BOX: Final = "No box of this id is registered. Register it (POST /v1/boxes), then send again."
-_ERASED: Final = "What the box measured then was erased, and is not taken again. Forget it."
+_UNKNOWN_BOX: Final = "No box with this id is registered. Register it (POST /v1/boxes), then send again."
+_ERASED: Final = (
+    "The measurements of this box at this time were erased and are not accepted again. Discard them."
+)
 
 
-def _resolve_samples(work: BatchContext) -> None:
-    intake, registry = work.intake, work.registry
-    if intake.limit is None and registry.keeps_everything:
-        # Usual, and ten times as quick: all are known, all is permitted, and nothing is too old.
+def _resolve_samples(context: BatchContext) -> None:
+    intake, registry = context.intake, context.registry
+    if intake.tenant_scope is None and registry.accepts_any_time:
+        # The usual case, ten times as fast: all boxes are known, and nothing can be refused.
         found_all = cast("list[RegisteredBox]", list(map(registry.boxes.get, intake.boxes)))
-        restricted = registry.restricted(work.judged_us)
+        restricted = registry.restricted_sites(context.policy_time_us)
         if None not in found_all and (not restricted or restricted.isdisjoint(map(_site_of, found_all))):
-            work.rows, work.sample_boxes, work.origins = intake.rows, found_all, intake.origins
+            context.rows, context.sample_boxes, context.origins = intake.rows, found_all, intake.origins
             return
     rows: list[Row] = []
     found: list[RegisteredBox] = []
     origins: list[int] = []
-    places = intake.places
-    for at, (box_id, given, origin) in enumerate(zip(intake.boxes, intake.rows, intake.origins, strict=True)):
-        place = places[at] if places else None
-        box = work.find(box_id)
+    positions = intake.positions
+    for index, (box_id, given, origin) in enumerate(
+        zip(intake.boxes, intake.rows, intake.origins, strict=True)
+    ):
+        position = positions[index] if positions else None
+        box = context.find(box_id)
         if box is None:
-            rejection = InputRejection("unknown_box", _UNKNOWN_BOX, given[1], place)
-            work.refuse_sample(origin, box_id, rejection, given)
+            rejection = InputRejection("unknown_box", _UNKNOWN_BOX, given[1], position)
+            context.refuse_sample(origin, box_id, rejection, given)
             continue
-        row, withheld = _permitted(work, box, given, origin, place)
+        row, withheld = _remove_forbidden_values(context, box, given, origin, position)
         if row is None:
-            # One sample is refused once, under the first of its purposes; each of them is counted.
-            work.turned.append(withheld[0])
-            _count_also(work, box, withheld[1:])
+            # A sample is refused once, for its first purpose. Its other purposes are counted.
+            context.rejections.append(withheld[0])
+            _count_other_purposes(context, box, withheld[1:])
             continue
-        untimely = _untimely(work, box, row, place)
-        if untimely is not None:
-            work.refuse_sample(origin, box_id, untimely, row, is_cut=bool(withheld))
-            _count_also(work, box, withheld)
+        time_rejection = _check_sample_time(context, box, row, position)
+        if time_rejection is not None:
+            context.refuse_sample(origin, box_id, time_rejection, row, is_cut=bool(withheld))
+            _count_other_purposes(context, box, withheld)
             continue
-        work.withheld.extend(withheld)
+        context.withheld.extend(withheld)
         rows.append(row)
         found.append(box)
         origins.append(origin)
-    work.rows, work.sample_boxes, work.origins = rows, found, origins
+    context.rows, context.sample_boxes, context.origins = rows, found, origins
 
 
-def _permitted(
-    work: BatchContext, box: RegisteredBox, row: Row, origin: int, place: int | None
+def _remove_forbidden_values(
+    context: BatchContext, box: RegisteredBox, row: Row, origin: int, position: int | None
 ) -> tuple[Row | None, list[BatchRejection]]:
-    """What is left of a sample without what its site may not take (None: nothing), and why that may not."""
-    permits = work.registry.permits(box.site_id)
-    if work.judged_us < permits.first_refusal_us:
+    """Remove the values of a sample that its site may not store.
+
+    Returns:
+        The rest of the sample (None if nothing is left), and a refusal for each purpose.
+    """
+    policies = context.registry.purpose_policies(box.site_id)
+    if context.policy_time_us < policies.first_refusal_us:
         return row, []
     time_us, seq, values = row
-    left, refused = permits.sift(values, time_us, work.judged_us)
-    turned = [
+    left, refused = policies.sift(values, time_us, context.policy_time_us)
+    rejections = [
         BatchRejection(
             origin,
             box.id,
-            InputRejection(code, describe_purpose_refusal(code, purpose), seq, place, purpose),
+            InputRejection(code, describe_purpose_refusal(code, purpose), seq, position, purpose),
             b"",
         )
         for purpose, code in refused
     ]
-    return ((time_us, seq, left) if left.count(None) < len(left) else None), turned
+    return ((time_us, seq, left) if left.count(None) < len(left) else None), rejections
 
 
-def _count_also(work: BatchContext, box: RegisteredBox, turned: Sequence[BatchRejection]) -> None:
-    for _, _, rejection, *_ in turned:
-        work.also[RefusalCountKey(box.organisation_id, box.site_id, rejection.code, rejection.purpose)] += 1
+def _count_other_purposes(
+    context: BatchContext, box: RegisteredBox, rejections: Sequence[BatchRejection]
+) -> None:
+    for _, _, rejection, *_ in rejections:
+        context.other_refusal_counts[
+            RefusalCountKey(box.organisation_id, box.site_id, rejection.code, rejection.purpose)
+        ] += 1
 
 
-def _untimely(work: BatchContext, box: RegisteredBox, row: Row, place: int | None) -> InputRejection | None:
-    """Why a sample is refused for its time, if it is."""
+def _check_sample_time(
+    context: BatchContext, box: RegisteredBox, row: Row, position: int | None
+) -> InputRejection | None:
+    """Return the refusal of a sample for its time, if there is one."""
     time_us, seq, values = row
-    if work.registry.is_erased(box.key, time_us):
-        return InputRejection("erased_range", _ERASED, seq, place)
-    ages = work.registry.ages(box.site_id)
-    exceeded = None if ages is None else ages.exceeded(work.now_us - time_us, values)
+    if context.registry.is_erased(box.key, time_us):
+        return InputRejection("erased_range", _ERASED, seq, position)
+    ages = context.registry.age_limits(box.site_id)
+    exceeded = None if ages is None else ages.exceeded(context.now_us - time_us, values)
     if exceeded is None:
         return None
-    detail = f"The site keeps {exceeded // DAY_US} days of what this sample has; it is older."
-    return InputRejection("time_too_old", detail, seq, place)
+    detail = f"The site stores these metrics for {exceeded // DAY_US} days. The sample is older."
+    return InputRejection("time_too_old", detail, seq, position)
 
 
-def _event_refusal(
-    work: BatchContext, box: RegisteredBox, event: DeviceEvent, place: int | None
+def _check_event(
+    context: BatchContext, box: RegisteredBox, event: DeviceEvent, position: int | None
 ) -> InputRejection | None:
-    """Why an event is refused for its purpose or its time, if it is."""
+    """Return the refusal of an event for its purpose or its time, if there is one."""
     purpose = PURPOSE_BY_EVENT_TYPE.get(event.type)
     if purpose is None:
-        return InputRejection("unknown_event_type", UNKNOWN_TYPE, event.seq, place)
-    code = work.registry.permits(box.site_id).refusal(purpose, event.time_us, work.judged_us)
+        return InputRejection("unknown_event_type", UNKNOWN_TYPE, event.seq, position)
+    code = context.registry.purpose_policies(box.site_id).refusal(
+        purpose, event.time_us, context.policy_time_us
+    )
     if code is not None:
-        return InputRejection(code, describe_purpose_refusal(code, purpose), event.seq, place, purpose)
-    if work.registry.is_erased(box.key, event.time_us):
-        return InputRejection("erased_range", _ERASED, event.seq, place, purpose)
-    longest = work.registry.event_us(box.site_id, purpose)
-    if longest is None or event.time_us >= work.now_us - longest:
+        return InputRejection(code, describe_purpose_refusal(code, purpose), event.seq, position, purpose)
+    if context.registry.is_erased(box.key, event.time_us):
+        return InputRejection("erased_range", _ERASED, event.seq, position, purpose)
+    longest = context.registry.find_max_event_age_us(box.site_id, purpose)
+    if longest is None or event.time_us >= context.now_us - longest:
         return None
-    detail = f"The site keeps {longest // DAY_US} days of events; this one is older."
-    return InputRejection("time_too_old", detail, event.seq, place, purpose)
+    detail = f"The site stores events for {longest // DAY_US} days. This event is older."
+    return InputRejection("time_too_old", detail, event.seq, position, purpose)
 
 
-def _judge_unreadable(work: BatchContext) -> None:
-    """Refuse for its purpose what no codec could take: an event with a fault has no more basis than another.
+def _check_undecodable(context: BatchContext) -> None:
+    """Refuse undecodable input for its purpose: an invalid event needs a legal basis like any other.
 
-    Its time is not known: what began later than now is not declared, and no more is asked.
+    Its time is unknown, so purposes are checked at the present time.
     """
-    for at, turned in enumerate(work.turned):
-        rejection = turned.rejection
-        box = None if turned.box is None else work.find(turned.box)
+    for index, refusal in enumerate(context.rejections):
+        rejection = refusal.rejection
+        box = None if refusal.box is None else context.find(refusal.box)
         if rejection.purpose is None or box is None or rejection.code in NEVER_STORED_CODES:
             continue
         purpose = next(name for name in PURPOSES_BY_NAME if name == rejection.purpose)
-        code = work.registry.permits(box.site_id).refusal(purpose, work.judged_us, work.judged_us)
+        code = context.registry.purpose_policies(box.site_id).refusal(
+            purpose, context.policy_time_us, context.policy_time_us
+        )
         if code is not None:
             instead = InputRejection(
                 code,
@@ -142,49 +160,51 @@ def _judge_unreadable(work: BatchContext) -> None:
                 rejection.index,
                 rejection.purpose,
             )
-            work.turned[at] = BatchRejection(turned.origin, turned.box, instead, b"")
+            context.rejections[index] = BatchRejection(refusal.origin, refusal.box, instead, b"")
 
 
-def _status_row(work: BatchContext, box: RegisteredBox, status: BoxStatus, origin: int) -> StatusRow:
-    """A status, without the state of the equipment where that is not permitted."""
+def _status_row(context: BatchContext, box: RegisteredBox, status: BoxStatus, origin: int) -> StatusRow:
+    """Build the row of a status, without the state of the equipment where that is not permitted."""
     battery, rssi = status.battery, status.rssi
-    code = work.registry.permits(box.site_id).refusal("equipment", work.judged_us, work.judged_us)
+    code = context.registry.purpose_policies(box.site_id).refusal(
+        "equipment", context.policy_time_us, context.policy_time_us
+    )
     if code is not None and not (battery is None and rssi is None):
         rejection = InputRejection(code, describe_purpose_refusal(code, "equipment"), purpose="equipment")
-        work.withheld.append(BatchRejection(origin, box.id, rejection, b""))
+        context.withheld.append(BatchRejection(origin, box.id, rejection, b""))
         battery = rssi = None
     return StatusRow(status.state, status.firmware, battery, rssi)
 
 
-async def resolve_boxes(work: BatchContext) -> None:
-    """Find the box of each sample, event and status; refuse what has none, or is older than is kept."""
-    find = work.find
-    intake = work.intake
-    if work.turned:
-        _judge_unreadable(work)
-    _resolve_samples(work)
+async def resolve_boxes(context: BatchContext) -> None:
+    """Find the box of each sample, event and status, and refuse unknown boxes and input that is too old."""
+    find = context.find
+    intake = context.intake
+    if context.rejections:
+        _check_undecodable(context)
+    _resolve_samples(context)
     for box_id, event, origin in intake.events:
-        place = origin if intake.by_event else None
+        position = origin if intake.has_event_per_message else None
         box = find(box_id)
         if box is None:
             purpose = PURPOSE_BY_EVENT_TYPE.get(event.type)
-            work.refuse(
-                origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX, event.seq, place, purpose)
+            context.refuse(
+                origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX, event.seq, position, purpose)
             )
-        elif (rejection := _event_refusal(work, box, event, place)) is not None:
-            work.refuse(origin, box_id, rejection)
+        elif (rejection := _check_event(context, box, event, position)) is not None:
+            context.refuse(origin, box_id, rejection)
         else:
-            work.events.append((box, event, origin))
+            context.events.append((box, event, origin))
     for box_id, status, origin in intake.statuses:
         box = find(box_id)
         if box is None:
-            work.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
+            context.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
         else:
-            newest = _status_row(work, box, status, origin)
-            work.statuses[box.key] = newest.over(work.statuses.get(box.key))
+            newest = _status_row(context, box, status, origin)
+            context.statuses[box.key] = newest.over(context.statuses.get(box.key))
     for box_id, config, origin in intake.configs:
         box = find(box_id)
         if box is None:
-            work.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
+            context.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
         else:
-            work.configs[box.key] = config
+            context.configs[box.key] = config

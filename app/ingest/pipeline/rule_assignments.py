@@ -1,7 +1,7 @@
-"""Which rules apply to which box, compiled: with the site's hours and the box's attributes.
+"""Compiles the rules that apply to each box, with the site's time zone and the box's attributes.
 
-Owns the sharing: boxes to which the same rules apply in the same way have one `BoxRuleSet` between them, so
-that a batch of ten thousand boxes needs no more than one. Compiles when asked; must not read the database.
+Boxes to which the same rules apply share one `BoxRuleSet`, so that a batch of 10,000 boxes often needs only
+one. It compiles on first use and does not read the database.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,15 +29,15 @@ class RuleAssignments:
     def __init__(self) -> None:
         self._by_site: dict[UUID, dict[UUID, ChangedRule]] = {}
         self._site_of: dict[UUID, UUID] = {}
-        self._walking: set[UUID] = set()
+        self._stateful_sites: set[UUID] = set()
         self._compiled: dict[tuple[Any, ...], CompiledRule | None] = {}
         self._shared: dict[tuple[int, ...], BoxRuleSet] = {}
 
     def copy(self) -> "RuleAssignments":
-        """Another one that says the same, and can be changed."""
+        """Return a copy that can be changed."""
         made = RuleAssignments()
         made._by_site, made._site_of = dict(self._by_site), dict(self._site_of)
-        made._walking = set(self._walking)
+        made._stateful_sites = set(self._stateful_sites)
         made._compiled, made._shared = dict(self._compiled), dict(self._shared)
         return made
 
@@ -45,12 +45,12 @@ class RuleAssignments:
         self._compiled.clear()
         self._shared.clear()
 
-    def take(self, rows: Iterable[ChangedRule]) -> None:
-        """Take rules that were made, changed, disabled or deleted."""
+    def apply(self, rows: Iterable[ChangedRule]) -> None:
+        """Apply rules that were created, changed, disabled or deleted."""
         changed: dict[UUID, dict[UUID, ChangedRule]] = {}
 
         def of(site_id: UUID) -> dict[UUID, ChangedRule]:
-            # Another rulebook may have the same.
+            # A copy may share the same dictionary.
             if site_id not in changed:
                 changed[site_id] = self._by_site[site_id] = dict(self._by_site.get(site_id, {}))
             return changed[site_id]
@@ -59,28 +59,30 @@ class RuleAssignments:
             site_id = self._site_of.pop(row["id"], None)
             rules = of(row["site_id"] if site_id is None else site_id)
             rules.pop(row["id"], None)
-            # Samples do not concern rules on indices: they are judged when periods are over.
+            # Rules on indices are evaluated when their period is over, not on samples.
             if row["enabled"] and not row["deleted"] and not count_index_conditions(row["definition"]):
                 of(row["site_id"])[row["id"]] = row
                 self._site_of[row["id"]] = row["site_id"]
-        walking = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}
-        self._walking = (self._walking - changed.keys()) | walking
+        stateful = {site for site, rules in changed.items() if any(row["effort"] for row in rules.values())}
+        self._stateful_sites = (self._stateful_sites - changed.keys()) | stateful
         if changed:
             self._forget_compiled()
 
     @property
-    def walks(self) -> bool:
-        """Whether any rule has to see every sample."""
-        return bool(self._walking)
+    def has_stateful_rules(self) -> bool:
+        """Whether any rule must see every sample."""
+        return bool(self._stateful_sites)
 
-    def of(self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts) -> BoxRuleSet:
-        """The rules for one box.
+    def find_rules(
+        self, site_id: UUID, timezone: str, attributes: Mapping[str, Any], facts: BoxFacts
+    ) -> BoxRuleSet:
+        """Return the rule set of one box.
 
         Args:
-            site_id: where it stands.
-            timezone: the site's.
-            attributes: the site's, for rules on it as a whole.
-            facts: the box; its attributes have the site's under them.
+            site_id: the site of the box.
+            timezone: the time zone of the site.
+            attributes: the attributes of the site, for site-wide rules.
+            facts: the box; its attributes override those of the site.
         """
         rows = self._by_site.get(site_id)
         if not rows:
@@ -93,8 +95,8 @@ class RuleAssignments:
             if not general.whole_site and general.scope is not None and not general.scope.takes(facts):
                 continue
             if general.attributes:
-                asked = attributes if general.whole_site else facts.attributes
-                given = {name: asked[name] for name in general.attributes if name in asked}
+                available = attributes if general.whole_site else facts.attributes
+                given = {name: available[name] for name in general.attributes if name in available}
                 general = self._compile(row, timezone, given) or general
             chosen.append(general)
         key = tuple(map(id, chosen))
@@ -124,6 +126,6 @@ def _try(row: ChangedRule, timezone: str, attributes: Mapping[str, Any]) -> Comp
             attributes=attributes,
         )
     except (LookupError, TypeError, ValueError) as error:
-        # Of a newer version, or written by hand: one rule must not stop every sample.
+        # A rule of a newer version, or edited by hand, must not block all samples.
         _log.error("rule_not_understood", rule_id=str(row["id"]), error=repr(error))
         return None

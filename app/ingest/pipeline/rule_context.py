@@ -1,7 +1,7 @@
-"""What rules that have to see every sample need: the views of boxes and sites, made before a batch is stored.
+"""Prepares the boxes and sites whose rules must see every sample, before a batch is stored.
 
-Owns what is read of the past for them, and what is kept of it in memory. A walk begins with what was known
-before the batch; therefore everything here comes before the batch's samples and events are written.
+It reads the histories that rules look back on, and caches them within limits. Evaluation starts from the
+state before the batch, so everything here happens before its samples and events are written.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,42 +27,42 @@ from app.timeseries.storage.rule_lookback import (
 )
 from app.timeseries.storage.site_states import SiteStateRow, lock_site_states, write_site_states
 
-# How many values and events rules may keep to look back at, 16 bytes each; what is beyond is read again.
-_KEPT: Final = 16_000_000
-# Of so many boxes the past is read by one statement.
-_AT_ONCE: Final = 200
+# Cached values and events, 16 bytes each: 256 MB. Evicted histories are read again.
+_CAPACITY_VALUES: Final = 16_000_000
+_BOXES_PER_QUERY: Final = 200
 
 
 @dataclass(slots=True, eq=False)
 class RuleContext:
-    """The boxes and sites of a batch whose rules have to see every sample.
+    """The boxes and sites of a batch whose rules must see every sample.
 
     Attributes:
-        tracks: by box key.
+        evaluations: the evaluation of each box, by box key.
         slots: box key → slot in the states.
-        sites: by site, those with rules on them as a whole.
-        patience: box key → up to when a box of these sites is to be given time (µs), as it delivers what it
-            had kept, else 0; of those that others write to.
+        sites: sites with site-wide rules.
+        grace_end_us: box key → until when a box of these sites may deliver its backlog (µs), else 0; only
+            boxes
+            that other processes write to.
     """
 
-    tracks: dict[int, BoxEvaluation] = field(default_factory=dict)
+    evaluations: dict[int, BoxEvaluation] = field(default_factory=dict)
     slots: dict[int, int] = field(default_factory=dict)
     sites: dict[UUID, SiteEvaluation] = field(default_factory=dict)
-    patience: dict[int, int] = field(default_factory=dict)
+    grace_end_us: dict[int, int] = field(default_factory=dict)
 
-    def due_of_box(self, key: int, states: BoxStates) -> int | None:
-        """When a box has to be looked at though nothing comes (µs): a box that delivers is given time."""
-        due = find_next_due_us(self.tracks[key])
-        return None if due is None else max(due, states.get_grace_end_us(self.slots[key]))
+    def find_box_due_us(self, key: int, states: BoxStates) -> int | None:
+        """Return when a timer of a box expires (µs). A box that delivers its backlog gets extra time."""
+        due = find_next_due_us(self.evaluations[key])
+        return None if due is None else max(due, states.patience(self.slots[key]))
 
-    def due_of_site(self, site: SiteEvaluation, states: BoxStates) -> int | None:
-        """When a site has to be looked at though nothing comes (µs)."""
+    def find_site_due_us(self, site: SiteEvaluation, states: BoxStates) -> int | None:
+        """Return when a timer of a site expires (µs)."""
         due = find_next_due_us(site)
         if due is None:
             return None
         slots = states.slots
         waits = (
-            states.get_grace_end_us(slots[key]) if key in slots else self.patience.get(key, 0)
+            states.patience(slots[key]) if key in slots else self.grace_end_us.get(key, 0)
             for key in site.view.members
         )
         return max(due, *waits)
@@ -70,126 +70,131 @@ class RuleContext:
 
 @dataclass(frozen=True, slots=True)
 class RuleContextLoader:
-    """Opens walks in a transaction.
+    """Loads rule contexts in a transaction.
 
     Attributes:
-        connection: in that transaction.
+        connection: the connection of that transaction.
         registry: boxes, sites and rules.
-        states: where the states of the boxes are in memory.
-        sole: nobody else writes to boxes that are not shared.
+        states: the cached states of boxes.
+        is_consumer: whether this process alone writes to boxes that are not shared.
         now_us: the time of arrival.
-        pasts: where the pasts of other boxes are kept, if they are.
+        history_cache: histories of boxes that other processes write to, if they are cached.
     """
 
     connection: RawConnection
     registry: RegistrySnapshot
     states: BoxStates
-    sole: bool
+    is_consumer: bool
     now_us: int
-    pasts: HistoryCache | None = None
+    history_cache: HistoryCache | None = None
 
     async def open(
         self, boxes: Iterable[tuple[RegisteredBox, BoxRuleSet]], *, every: bool = False
     ) -> RuleContext:
-        """Open the walks of those boxes that need one; with `every`, of all of them.
+        """Load the context of the boxes with stateful rules.
 
         Args:
-            boxes: each once, with its rules; their states are in memory, locked where others write to them.
-            every: also where nothing but a sample of a certain metric could change anything.
+            boxes: each box once, with its rules. Their states are in memory, and locked if other processes
+                write to them.
+            every: include boxes whose rules only a sample of a certain metric could change.
         """
-        states, walks = self.states, RuleContext()
+        states, rule_context = self.states, RuleContext()
         sites: dict[UUID, RegisteredBox | None] = {}
         missing: dict[int, tuple[BoxHistory, LookbackQuery]] = {}
         for box, rules in boxes:
             slot = states.slots[box.key]
             if not (every or rules.stateful or rules.across):
                 continue
-            walks.slots[box.key] = slot
+            rule_context.slots[box.key] = slot
             latest, history = states.settle(slot), states.extras.get(slot)
-            if history is None and self.pasts is not None:
-                history = self.pasts.take(box.key, states.totals.get(box.key), rules.needs)
+            if history is None and self.history_cache is not None:
+                history = self.history_cache.take(box.key, states.totals.get(box.key), rules.needs)
             if history is None:
                 history = BoxHistory(rules.needs)
-                missing[box.key] = history, _wanted(rules, latest)
-            # Put last: what was used longest ago is forgotten first.
+                missing[box.key] = history, _build_lookback_query(rules, latest)
+            # Moved to the end: the least recently used history is evicted first.
             states.extras.pop(slot, None)
             states.extras[slot] = history
             view = BoxView(self.registry.facts(box), latest, history, rules.needs)
-            walks.tracks[box.key] = BoxEvaluation(view, rules, states.rules[slot])
+            rule_context.evaluations[box.key] = BoxEvaluation(view, rules, states.rules[slot])
             if rules.across:
                 sites.setdefault(box.site_id, box)
-        await self._fill(missing, {key: walks.tracks[key].view for key in missing})
-        await self.open_sites(walks, sites)
-        return walks
+        await self._read_histories(missing, {key: rule_context.evaluations[key].view for key in missing})
+        await self.open_sites(rule_context, sites)
+        return rule_context
 
-    async def open_sites(self, walks: RuleContext, sites: Mapping[UUID, RegisteredBox | None]) -> None:
-        """Lock the states of sites (given with any of their boxes), and have a look at all their boxes.
+    async def open_sites(self, rule_context: RuleContext, sites: Mapping[UUID, RegisteredBox | None]) -> None:
+        """Lock the states of sites and load views of all their boxes.
 
-        Of a site that has no box (None) no rule is left.
+        Args:
+            rule_context: the context that is extended.
+            sites: each site with any of its boxes; None for a site without boxes, which has no rules.
         """
         locked = await lock_site_states(
-            self.connection, sorted(site for site in sites if site not in walks.sites)
+            self.connection, sorted(site for site in sites if site not in rule_context.sites)
         )
         registry = self.registry
         keys = {site_id: sorted(registry.by_site.get(site_id, ())) for site_id in locked}
-        views = await self._look_at(
-            walks,
+        views = await self._load_other_views(
+            rule_context,
             {
                 key: box
                 for members in keys.values()
                 for key in members
-                if key not in walks.tracks and (box := registry.box(key)) is not None
+                if key not in rule_context.evaluations and (box := registry.box(key)) is not None
             },
         )
-        views |= {key: track.view for key, track in walks.tracks.items()}
+        views |= {key: track.view for key, track in rule_context.evaluations.items()}
         for site_id, states in locked.items():
             members = {key: views[key] for key in keys[site_id] if key in views}
             box = sites[site_id]
-            across = () if box is None else registry.rules_of_each([box])[0].across
-            walks.sites[site_id] = SiteEvaluation(SiteView(members), across, states)
+            across = () if box is None else registry.find_rules_of_each([box])[0].across
+            rule_context.sites[site_id] = SiteEvaluation(SiteView(members), across, states)
 
-    async def _look_at(self, walks: RuleContext, boxes: Mapping[int, RegisteredBox]) -> dict[int, BoxView]:
-        """Views of boxes of which nothing came: from memory where nobody else writes, else as committed."""
+    async def _load_other_views(
+        self, rule_context: RuleContext, boxes: Mapping[int, RegisteredBox]
+    ) -> dict[int, BoxView]:
+        """Build views of boxes without new samples: from memory if possible, else as committed."""
         states, registry = self.states, self.registry
-        own = {key for key in boxes if self.sole and registry.shared.get(key, 0) <= self.now_us}
+        own = {key for key in boxes if self.is_consumer and registry.shared.get(key, 0) <= self.now_us}
         await states.recall(self.connection, own)
         latest = {key: states.settle(states.slots[key]) for key in own}
-        peeked, patience = await states.peek(self.connection, [key for key in boxes if key not in latest])
+        peeked, grace_end_us = await states.peek(self.connection, [key for key in boxes if key not in latest])
         latest |= peeked
-        walks.patience |= patience
+        rule_context.grace_end_us |= grace_end_us
         views: dict[int, BoxView] = {}
         missing: dict[int, tuple[BoxHistory, LookbackQuery]] = {}
-        for (key, box), rules in zip(boxes.items(), registry.rules_of_each(boxes.values()), strict=True):
+        for (key, box), rules in zip(boxes.items(), registry.find_rules_of_each(boxes.values()), strict=True):
             slot = states.slots[key] if key in own else None
             history = None if slot is None else states.extras.get(slot)
             known = latest.get(key, {})
             if history is None:
                 history = BoxHistory(rules.needs)
-                missing[key] = history, _wanted(rules, known)
+                missing[key] = history, _build_lookback_query(rules, known)
                 if slot is not None:
                     states.extras[slot] = history
             views[key] = BoxView(registry.facts(box), known, history, rules.needs)
-        await self._fill(missing, views)
+        await self._read_histories(missing, views)
         return views
 
-    async def _fill(
+    async def _read_histories(
         self, missing: Mapping[int, tuple[BoxHistory, LookbackQuery]], views: Mapping[int, BoxView]
     ) -> None:
-        """Read what histories begin with, some boxes at a time: no statement may take long."""
+        """Read the missing histories, 200 boxes per statement so that no statement takes long."""
         keys = list(missing)
-        for begin in range(0, len(keys), _AT_ONCE):
-            wanted = {key: missing[key][1] for key in keys[begin : begin + _AT_ONCE]}
-            for past in await read_past_values(self.connection, wanted):
-                missing[past.box_key][0].add(past.column, past.time_us, past.value)
-            for event in await read_past_events(self.connection, wanted):
-                history, want = missing[event.box_key]
+        for begin in range(0, len(keys), _BOXES_PER_QUERY):
+            queries = {key: missing[key][1] for key in keys[begin : begin + _BOXES_PER_QUERY]}
+            for value in await read_past_values(self.connection, queries):
+                missing[value.box_key][0].add(value.column, value.time_us, value.value)
+            for event in await read_past_events(self.connection, queries):
+                history, query = missing[event.box_key]
                 seen = BoxEvent(event.time_us, event.candidates)
-                history.add_event(event.type, seen, want.events[event.type])
+                history.add_event(event.type, seen, query.events[event.type])
                 views[event.box_key].events_us[event.type] = event.time_us
 
 
-def _wanted(rules: BoxRuleSet, latest: LatestValues) -> LookbackQuery:
-    """How far back windows reach: each from the newest value of its own metric, which may lag behind."""
+def _build_lookback_query(rules: BoxRuleSet, latest: LatestValues) -> LookbackQuery:
+    """Build the query of a history: each window reaches back from the newest value of its own metric."""
     columns: dict[int, LookbackRange] = {}
     for span in rules.needs.spans:
         known = latest.get(COLUMNS[span.column])
@@ -202,35 +207,35 @@ def _wanted(rules: BoxRuleSet, latest: LatestValues) -> LookbackQuery:
     return LookbackQuery(columns, rules.needs.events)
 
 
-async def save_rule_context(connection: RawConnection, walks: RuleContext, states: BoxStates) -> None:
-    """Take what came of walks into the states, and write those of sites."""
-    for key, track in walks.tracks.items():
-        slot = walks.slots[key]
-        states.set_due(slot, walks.due_of_box(key, states))
+async def save_rule_context(connection: RawConnection, rule_context: RuleContext, states: BoxStates) -> None:
+    """Copy the results of the evaluation to the states, and write the states of sites."""
+    for key, track in rule_context.evaluations.items():
+        slot = rule_context.slots[key]
+        states.set_due(slot, rule_context.find_box_due_us(key, states))
         if track.changed:
             states.rules_changed(slot)
     await write_site_states(
         connection,
         {
-            site_id: SiteStateRow(site.state, walks.due_of_site(site, states))
-            for site_id, site in walks.sites.items()
+            site_id: SiteStateRow(site.state, rule_context.find_site_due_us(site, states))
+            for site_id, site in rule_context.sites.items()
         },
     )
 
 
 def trim_histories(states: BoxStates, used: RuleContext) -> None:
-    """Forget what is kept to look back at, once it is too much, but for the boxes in use."""
+    """Evict cached histories above the limit, except those in use."""
     total = sum(map(len, states.extras.values()))
-    if total <= _KEPT:
+    if total <= _CAPACITY_VALUES:
         return
     keep = frozenset(used.slots.values())
     for slot in [slot for slot in states.extras if slot not in keep]:
         total -= len(states.extras.pop(slot))
-        if total <= _KEPT:
+        if total <= _CAPACITY_VALUES:
             return
 
 
-def cache_histories(pasts: HistoryCache, states: BoxStates, walks: RuleContext) -> None:
-    """Keep the pasts of a batch's boxes, once it is committed."""
-    for key, track in walks.tracks.items():
-        pasts.put(key, states.totals.get(key), track.rules.needs, track.view.history)
+def cache_histories(history_cache: HistoryCache, states: BoxStates, rule_context: RuleContext) -> None:
+    """Cache the histories of a batch's boxes after its commit."""
+    for key, track in rule_context.evaluations.items():
+        history_cache.put(key, states.totals.get(key), track.rules.needs, track.view.history)

@@ -1,4 +1,4 @@
-"""What is due to boxes and sites of which nothing comes: in a transaction of its own, a slice at a time."""
+"""Processes the timers of rules that expire without a new sample, a slice of boxes per transaction."""
 
 import time
 from collections.abc import Collection
@@ -20,53 +20,58 @@ _NOT_DUE: Final = "UPDATE box_states SET due_us = NULL WHERE box_key = ANY ($1::
 
 
 async def process_due_timers(
-    work: BatchContext, ripe: Collection[int], upset: Collection[UUID] | None
+    context: BatchContext, boxes_to_check: Collection[int], sites_to_check: Collection[UUID] | None
 ) -> tuple[set[int], set[UUID]]:
-    """Let what is due happen up to now.
+    """Process the timers that are due, of boxes and of sites.
 
     Args:
-        work: an empty batch.
-        ripe: keys of boxes to be looked at whether they are due or not, as many as there is room for.
-        upset: sites to be looked at likewise, as boxes may have left them; None: all that have anything open.
+        context: an empty batch.
+        boxes_to_check: keys of boxes to evaluate even if they are not due, as many as fit.
+        sites_to_check: sites to evaluate likewise, since boxes may have left them; None for all with active
+            rules.
 
     Returns:
-        Those of `ripe` that need not be looked at again, and the sites that still have to.
+        The boxes of `boxes_to_check` that are done, and the sites that remain.
     """
-    registry, states = work.registry, work.states
-    looked = set(sorted(ripe)[:_SLICE])
-    # A row may say an earlier time than memory: then it is written anew.
-    due = {key for (key,) in await work.connection.fetch(_DUE, work.now_us, _SLICE)}
-    # Those first that are due: of them one more waits with each that is read.
-    late = due | set(states.find_due_boxes(work.now_us)[:_SLICE])
-    keys = [*sorted(late), *sorted(looked - late)]
+    registry, states = context.registry, context.states
+    checked = set(sorted(boxes_to_check)[:_SLICE])
+    # A row may have an earlier time than memory: then it is written again.
+    due = {key for (key,) in await context.connection.fetch(_DUE, context.now_us, _SLICE)}
+    # Due boxes come first. Otherwise they could accumulate behind the boxes to check.
+    late = due | set(states.ripe(context.now_us)[:_SLICE])
+    keys = [*sorted(late), *sorted(checked - late)]
     boxes = [box for key in keys if (box := registry.box(key)) is not None]
     gone = due.difference(box.key for box in boxes)
     if gone:
-        await work.connection.execute(_NOT_DUE, sorted(gone))
-    chosen = list(zip(boxes, registry.rules_of_each(boxes), strict=True))
+        await context.connection.execute(_NOT_DUE, sorted(gone))
+    chosen = list(zip(boxes, registry.find_rules_of_each(boxes), strict=True))
     chosen = chosen[: count_boxes_per_transaction(chosen, states)]
     left = {box.key for box in boxes[len(chosen) :]}
-    work.shared = await load_box_states(work, [box for box, _ in chosen])
-    opener = RuleContextLoader(work.connection, registry, states, work.sole, work.now_us)
-    work.walks = await opener.open(sorted(chosen, key=_key), every=True)
-    waiting = sorted(await find_sites_with_active_rules(work.connection) if upset is None else upset)
-    sites = {*waiting[:_SLICE], *await find_due_sites(work.connection, work.now_us, _SLICE)}
-    await opener.open_sites(work.walks, {site_id: _any_of(work, site_id) for site_id in sites})
-    found = apply_due_timers(work.walks, states, work.now_us)
-    work.transitions.extend(transition for _, transition in found)
-    await save_rule_context(work.connection, work.walks, states)
-    for key in due & work.walks.slots.keys():
-        states.touch(work.walks.slots[key])
-    await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
-    await states.drop(work.connection, work.shared)
-    return looked - left, set(waiting[_SLICE:])
+    context.shared = await load_box_states(context, [box for box, _ in chosen])
+    loader = RuleContextLoader(context.connection, registry, states, context.is_consumer, context.now_us)
+    context.rule_context = await loader.open(sorted(chosen, key=_key), every=True)
+    pending_sites = sorted(
+        await find_sites_with_active_rules(context.connection) if sites_to_check is None else sites_to_check
+    )
+    sites = {*pending_sites[:_SLICE], *await find_due_sites(context.connection, context.now_us, _SLICE)}
+    await loader.open_sites(
+        context.rule_context, {site_id: _find_any_box(context, site_id) for site_id in sites}
+    )
+    found = apply_due_timers(context.rule_context, states, context.now_us)
+    context.transitions.extend(transition for _, transition in found)
+    await save_rule_context(context.connection, context.rule_context, states)
+    for key in due & context.rule_context.slots.keys():
+        states.touch(context.rule_context.slots[key])
+    await states.save(context.connection, time.monotonic_ns() // 1000, locked=context.shared)
+    await states.drop(context.connection, context.shared)
+    return checked - left, set(pending_sites[_SLICE:])
 
 
 def _key(chosen: tuple[RegisteredBox, BoxRuleSet]) -> int:
     return chosen[0].key
 
 
-def _any_of(work: BatchContext, site_id: UUID) -> RegisteredBox | None:
-    """A box of a site, by which its rules are found."""
-    keys = sorted(work.registry.by_site.get(site_id, ()))
-    return work.registry.box(keys[0]) if keys else None
+def _find_any_box(context: BatchContext, site_id: UUID) -> RegisteredBox | None:
+    """Return any box of a site; its rule set has the site-wide rules."""
+    keys = sorted(context.registry.by_site.get(site_id, ()))
+    return context.registry.box(keys[0]) if keys else None

@@ -1,12 +1,11 @@
-"""The steps that samples take inside a batch's transaction: recall, sift, store, remember, mark.
+"""Loads box states, stores samples, and updates the states and roll-up marks of a batch.
 
-A batch is taken column by column. Of most boxes all samples are newer than what is stored, and in order:
-those go into the hypertable as they are, without being compared with anything. The others go by the careful
-path, on which repeats, conflicts and late samples are told apart. Must not know messages or doors.
+A batch is processed by column. The samples of most boxes are in order and newer than what is stored: they go
+into the hypertable without comparison. Only the other samples are compared with stored ones, to find
+duplicates, conflicts and late samples.
 
-Boxes whose rules wait for silence alone, which did not come: found in arithmetic, and spared the walk.
-
-Fleets have such a rule on every box, and it has nothing to say as long as samples come.
+Most fleets have a silence rule on every box. `find_boxes_without_silence` evaluates it by column, so that
+boxes which were not silent need no stateful evaluation.
 """
 
 import time
@@ -32,18 +31,20 @@ from app.timeseries.storage.sample_columns import (
 from app.timeseries.storage.sample_writer import SampleRow, append_samples, write_samples
 
 
-def find_boxes_without_silence(recalled: BatchSamples, states: BoxStates, now_us: int) -> NDArray[np.bool_]:
-    """Tell of which boxes nothing can come of their silence rules in this batch; says when they are due.
+def find_boxes_without_silence(
+    batch_samples: BatchSamples, states: BoxStates, now_us: int
+) -> NDArray[np.bool_]:
+    """Find the boxes whose silence rules cannot change state in this batch, and set their next due times.
 
-    That is where nothing has begun, all samples are new and in order, none came later after the one before it
-    than the shortest silence, and the metrics that are waited for are in each of them.
+    All samples of such a box are new, in order, without a gap longer than its shortest silence, and contain
+    all awaited metrics. None of its rules has begun to fire.
     """
-    slots, groups, rules = recalled.slots, recalled.groups, recalled.rules
+    slots, groups, rules = batch_samples.slots, batch_samples.groups, batch_samples.rules
     quiet = np.array([0 if its.quiet is None else its.quiet[0] for its in rules], np.int64)
-    still = recalled.new & (quiet > 0) & ~states.busy[slots]
+    still = batch_samples.new & (quiet > 0) & ~states.busy[slots]
     if not still.any():
         return still
-    times = recalled.block.times[groups.order]
+    times = batch_samples.block.times[groups.order]
     gaps = np.diff(times, prepend=0)
     newest = states.newest[slots]
     gaps[groups.starts] = np.where(newest == NEVER, 0, times[groups.starts] - newest)
@@ -51,157 +52,165 @@ def find_boxes_without_silence(recalled: BatchSamples, states: BoxStates, now_us
     columns = {column for its in set(rules) if its.quiet is not None for column in its.quiet[1]} - {None}
     if columns:
         bits = sum(1 << column for column in columns if column is not None)
-        # What is not in the newest sample may have been silent for longer than the box.
+        # A metric that is missing in the newest sample may have been silent for longer than the box.
         before = states.kinds[slots]
         still &= (before & bits == bits) & (before != NO_KIND)
-        kinds = compute_metric_bitmasks(recalled.block)[groups.order]
+        kinds = compute_metric_bitmasks(batch_samples.block)[groups.order]
         still &= np.bitwise_and.reduceat(kinds, groups.starts) & bits == bits
-    last = recalled.block.times[groups.last[still]]
+    last = batch_samples.block.times[groups.last[still]]
     states.set_dues(
         slots[still], np.maximum(last + quiet[still], compute_grace_end_us(last, np.int64(now_us)))
     )
     return still
 
 
-# Clocks of several machines differ: a box counts as shared for less long than its row says.
+# Clocks of machines differ: a box counts as shared for an hour less than its row says.
 _MARGIN_US: Final = 3_600_000_000
 
 
-async def load_batch_state(work: BatchContext) -> None:
-    """Put the samples into columns, and have the states of all boxes concerned in memory.
+async def load_batch_state(context: BatchContext) -> None:
+    """Put the samples into columns, and load the states of all their boxes.
 
     Raises:
-        UnsharedBoxesError: this is not the boxes' only writer, and the consumer does not know it yet.
+        UnsharedBoxesError: other processes write to these boxes, and the consumer does not know it yet.
     """
-    known = {box.key for box in work.sample_boxes} if work.events else set()
-    others = {box.key: box for box, _, _ in work.events if box.key not in known}
-    rules = work.registry.rules_of_each(others.values())
+    known = {box.key for box in context.sample_boxes} if context.events else set()
+    others = {box.key: box for box, _, _ in context.events if box.key not in known}
+    rules = context.registry.find_rules_of_each(others.values())
     chosen = [(box, its) for box, its in zip(others.values(), rules, strict=True) if its.needs.events]
-    # All at once: whoever locks several rows takes them in the order of their keys.
-    work.shared = await _recall_samples(work, [box for box, _ in chosen])
-    # Of most batches the rules of all boxes are the same few, and none of them has to see every sample.
-    recalled = work.recalled
-    if recalled is not None and any(
-        rules.stateful or rules.across or rules.timed for rules in set(recalled.rules)
+    # In one statement: rows are locked in the order of their keys, to avoid deadlocks.
+    context.shared = await _load_sample_states(context, [box for box, _ in chosen])
+    # In most batches all boxes share a few rule sets, none of which is stateful.
+    batch_samples = context.batch_samples
+    if batch_samples is not None and any(
+        rules.walked or rules.across or rules.timed for rules in set(batch_samples.rules)
     ):
-        still = find_boxes_without_silence(recalled, work.states, work.now_us)
-        places = np.flatnonzero(~still).tolist()
-        chosen += [(recalled.boxes[place], recalled.rules[place]) for place in places]
+        still = find_boxes_without_silence(batch_samples, context.states, context.now_us)
+        positions = np.flatnonzero(~still).tolist()
+        chosen += [(batch_samples.boxes[position], batch_samples.rules[position]) for position in positions]
     if not chosen:
         return
-    opener = RuleContextLoader(
-        work.connection, work.registry, work.states, work.sole, work.now_us, work.pasts
+    loader = RuleContextLoader(
+        context.connection,
+        context.registry,
+        context.states,
+        context.is_consumer,
+        context.now_us,
+        context.history_cache,
     )
-    work.walks = await opener.open(chosen)
+    context.rule_context = await loader.open(chosen)
 
 
-async def _recall_samples(work: BatchContext, others: Sequence[RegisteredBox]) -> frozenset[int]:
-    """Have the states of the samples' boxes in memory, and those of others too; returns who is locked."""
-    if not work.rows:
-        return await load_box_states(work, others)
-    block = make_block([box.key for box in work.sample_boxes], work.rows, work.guess)
+async def _load_sample_states(context: BatchContext, others: Sequence[RegisteredBox]) -> frozenset[int]:
+    """Load the states of the samples' boxes and of others; returns the keys of locked boxes."""
+    if not context.rows:
+        return await load_box_states(context, others)
+    block = make_block([box.key for box in context.sample_boxes], context.rows, context.expected_columns)
     groups = group_block_by_box(block)
-    boxes = list(map(work.sample_boxes.__getitem__, groups.first.tolist()))
-    shared = await load_box_states(work, [*boxes, *others])
+    boxes = list(map(context.sample_boxes.__getitem__, groups.first.tolist()))
+    shared = await load_box_states(context, [*boxes, *others])
     keys = block.keys[groups.first].tolist()
-    slots = np.fromiter(map(work.states.slots.__getitem__, keys), np.intp, len(keys))
-    recalled = BatchSamples(block, groups, boxes, slots, work.registry.rules_of_each(boxes))
-    if not work.careful:
-        recalled.new = find_in_order_boxes(block, groups, work.states.newest[slots])
-    work.recalled = recalled
+    slots = np.fromiter(map(context.states.slots.__getitem__, keys), np.intp, len(keys))
+    batch_samples = BatchSamples(block, groups, boxes, slots, context.registry.find_rules_of_each(boxes))
+    if not context.compare_all:
+        batch_samples.new = find_in_order_boxes(block, groups, context.states.newest[slots])
+    context.batch_samples = batch_samples
     return shared
 
 
-async def load_box_states(work: BatchContext, boxes: Sequence[RegisteredBox]) -> frozenset[int]:
-    """Have the states of boxes in memory; returns the keys of those that others may write to, locked.
+async def load_box_states(context: BatchContext, boxes: Sequence[RegisteredBox]) -> frozenset[int]:
+    """Load the states of boxes; returns the keys of those that other processes may write to, locked.
 
     Raises:
-        UnsharedBoxesError: this is not the boxes' only writer, and the consumer does not know it yet.
+        UnsharedBoxesError: other processes write to these boxes, and the consumer does not know it yet.
     """
     keys = [box.key for box in boxes]
-    if work.sole:
-        known = work.registry.shared
-        shared = [key for key in keys if known.get(key, 0) > work.now_us] if known else []
+    if context.is_consumer:
+        known = context.registry.shared
+        shared = [key for key in keys if known.get(key, 0) > context.now_us] if known else []
     else:
-        unshared = [box.key for box in boxes if box.shared_until_us < work.now_us + _MARGIN_US]
+        unshared = [box.key for box in boxes if box.shared_until_us < context.now_us + _MARGIN_US]
         if unshared:
             raise UnsharedBoxesError(unshared)
         shared = keys
     if shared:
-        await work.states.drop(work.connection, shared)
-        await work.states.recall(work.connection, shared, lock=True)
-    await work.states.recall(work.connection, keys)
+        await context.states.drop(context.connection, shared)
+        await context.states.recall(context.connection, shared, lock=True)
+    await context.states.recall(context.connection, keys)
     return frozenset(shared)
 
 
-async def store_samples(work: BatchContext) -> None:
-    """Write the samples; what is not surely new by the careful path."""
-    recalled = work.recalled
-    if recalled is None:
+async def store_samples(context: BatchContext) -> None:
+    """Write the samples, and compare those that may be stored already."""
+    batch_samples = context.batch_samples
+    if batch_samples is None:
         return
-    block, groups = recalled.block, recalled.groups
-    picked = groups.rows_of(recalled.new)
-    await append_samples(work.connection, block, picked)
-    work.outcome.stored = len(picked)
+    block, groups = batch_samples.block, batch_samples.groups
+    picked = groups.rows_of(batch_samples.new)
+    await append_samples(context.connection, block, picked)
+    context.outcome.stored = len(picked)
     if len(picked) == len(block):
         return
-    others = np.sort(groups.rows_of(~recalled.new)).tolist()
-    rows = [SampleRow(work.sample_boxes[index].key, *work.rows[index]) for index in others]
+    others = np.sort(groups.rows_of(~batch_samples.new)).tolist()
+    rows = [SampleRow(context.sample_boxes[index].key, *context.rows[index]) for index in others]
     known = {
-        recalled.boxes[place].key: work.states.settle(int(recalled.slots[place]))
-        for place in np.flatnonzero(~recalled.new).tolist()
+        batch_samples.boxes[position].key: context.states.settle(int(batch_samples.slots[position]))
+        for position in np.flatnonzero(~batch_samples.new).tolist()
     }
-    found = await write_samples(work.connection, rows, lambda old: find_late_values(rows, old, known))
-    work.outcome.stored += found.stored
-    work.outcome.duplicates = [others[place] for place in found.duplicates]
-    work.outcome.conflicts = [others[place] for place in found.conflicts]
-    recalled.old = frozenset((*work.outcome.duplicates, *work.outcome.conflicts))
+    found = await write_samples(context.connection, rows, lambda old: find_late_values(rows, old, known))
+    context.outcome.stored += found.stored
+    context.outcome.duplicates = [others[position] for position in found.duplicates]
+    context.outcome.conflicts = [others[position] for position in found.conflicts]
+    batch_samples.old = frozenset((*context.outcome.duplicates, *context.outcome.conflicts))
 
 
-async def mark_stale_hours(work: BatchContext) -> None:
-    """Mark the hours whose roll-ups do not know of the samples yet."""
-    recalled = work.recalled
-    if recalled is not None:
+async def mark_stale_hours(context: BatchContext) -> None:
+    """Mark the hours whose roll-ups do not include the samples yet."""
+    batch_samples = context.batch_samples
+    if batch_samples is not None:
         hours = collect_unmarked_hours(
-            recalled.block, recalled.groups, recalled.slots, recalled.old, work.states
+            batch_samples.block, batch_samples.groups, batch_samples.slots, batch_samples.old, context.states
         )
-        await write_stale_marks(work.connection, *hours)
+        await write_stale_marks(context.connection, *hours)
 
 
-async def update_box_states(work: BatchContext) -> None:
-    """Take the samples into the boxes' states, and write back those that are due."""
-    states = work.states
-    if work.recalled is not None:
-        _advance(work, work.recalled)
-    await save_rule_context(work.connection, work.walks, states)
-    await states.save(work.connection, time.monotonic_ns() // 1000, locked=work.shared)
-    # From the end of this transaction on others may write to them. Nobody tells when they no longer can.
-    await states.drop(work.connection, work.shared)
+async def update_box_states(context: BatchContext) -> None:
+    """Update the boxes' states from the samples, and write the states that are due."""
+    states = context.states
+    if context.batch_samples is not None:
+        _advance(context, context.batch_samples)
+    await save_rule_context(context.connection, context.rule_context, states)
+    await states.save(context.connection, time.monotonic_ns() // 1000, locked=context.shared)
+    # After this transaction other processes may write to them, until an unknown time.
+    await states.drop(context.connection, context.shared)
 
 
-def _advance(work: BatchContext, recalled: BatchSamples) -> None:
-    groups, states, new = recalled.groups, work.states, recalled.new
+def _advance(context: BatchContext, batch_samples: BatchSamples) -> None:
+    groups, states, new = batch_samples.groups, context.states, batch_samples.new
     states.advance_in_order(
-        recalled.slots[new], recalled.block.times[groups.last][new], groups.counts[new], work.now_us
+        batch_samples.slots[new],
+        batch_samples.block.times[groups.last][new],
+        groups.counts[new],
+        context.now_us,
     )
-    _keep_tails(work, recalled)
-    for place in np.flatnonzero(~new).tolist():
-        slot = int(recalled.slots[place])
+    _cache_last_samples(context, batch_samples)
+    for position in np.flatnonzero(~new).tolist():
+        slot = int(batch_samples.slots[position])
         states.settle(slot)
-        _, fresh = recalled.fresh_of(place)
-        work.late += states.advance_slowly(slot, fresh, int(groups.counts[place]), work.now_us)
+        _, fresh = batch_samples.find_new_samples(position)
+        context.late += states.advance_slowly(slot, fresh, int(groups.counts[position]), context.now_us)
 
 
-def _keep_tails(work: BatchContext, recalled: BatchSamples) -> None:
-    """Keep the last sample of each box whose samples are all new, as what its latest values are made of.
+def _cache_last_samples(context: BatchContext, batch_samples: BatchSamples) -> None:
+    """Cache the last sample of each box whose samples are all new, for its latest values.
 
-    A sample with all the metrics of the one before makes that one superfluous: usual, and quick.
+    A sample with all metrics of the one before replaces it. That is the usual case, and fast.
     """
-    groups, states, rows = recalled.groups, work.states, work.rows
-    kinds = compute_metric_bitmasks(recalled.block)
-    places = np.flatnonzero(recalled.new)
-    slots = recalled.slots[places]
-    of_last = kinds[groups.last[places]]
+    groups, states, rows = batch_samples.groups, context.states, context.rows
+    kinds = compute_metric_bitmasks(batch_samples.block)
+    positions = np.flatnonzero(batch_samples.new)
+    slots = batch_samples.slots[positions]
+    of_last = kinds[groups.last[positions]]
     before = states.kinds[slots]
     easy = (before == NO_KIND) | (before == of_last)
     if (kinds != kinds[0]).any():
@@ -209,12 +218,12 @@ def _keep_tails(work: BatchContext, recalled: BatchSamples) -> None:
         same = np.minimum.reduceat(sorted_kinds, groups.starts) == np.maximum.reduceat(
             sorted_kinds, groups.starts
         )
-        easy &= same[places]
-    last = map(rows.__getitem__, groups.last[places[easy]].tolist())
+        easy &= same[positions]
+    last = map(rows.__getitem__, groups.last[positions[easy]].tolist())
     deque(map(states.tails.__setitem__, slots[easy].tolist(), last), maxlen=0)  # a loop, at half its price
-    for place in places[~easy].tolist():
-        slot = int(recalled.slots[place])
-        for index in groups.of(place):
+    for position in positions[~easy].tolist():
+        slot = int(batch_samples.slots[position])
+        for index in groups.of(position):
             kind = int(kinds[index])
             before_it = int(states.kinds[slot])
             if before_it != NO_KIND and not has_all_metrics(kind, before_it):

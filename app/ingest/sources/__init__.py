@@ -1,1 +1,1 @@
-"""Sources of messages, behind one interface: see ``base``."""
+"""Receives messages from an MQTT broker behind one interface (`message_source`)."""

@@ -1,9 +1,9 @@
-"""One connection of the aiomqtt source: where aiomqtt and paho are bent to what a consumer needs.
+"""Adapts one connection of aiomqtt and paho to the consumer.
 
-Owns every use of their private parts, each with its reason. As they stand, they acknowledge on
-arrival, copy each message into a queue of their own, read one packet per wake-up of the loop, write
-each acknowledgement by itself and cannot pause. All of this runs on the event loop's thread (only
-opening the socket does not), which is what makes it safe. It decides nothing about reconnecting.
+As they are, the libraries acknowledge on arrival, copy each message into their own queue, read one packet per
+wake-up of the event loop, write each acknowledgement separately and cannot pause. This module has every use
+of their private parts, each with its reason. Everything except opening the socket runs on the thread of the
+event loop, which makes that safe. It does not reconnect.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ _CONNACK = 0x20
 _PUBACK = 0x40
 _DISCONNECT = bytes((0xE0, 0x00))
 _DISCONNECT_MALFORMED = bytes((0xE0, 0x01, 0x81))
-_READS_PER_WAKE = 200  # packets read until the other tasks of the loop have their turn
-_OVERHEAD_BYTES = 8  # what a message has on the wire besides topic and payload
-_FORGIVE_S = 1.0
+_READS_PER_WAKE = 200  # packets read before other tasks of the loop run
+_OVERHEAD_BYTES = 8  # bytes on the wire besides topic and payload
+_PING_RESET_S = 1.0
 
 
 class AiomqttConnection:
@@ -39,21 +39,21 @@ class AiomqttConnection:
 
     Args:
         client: Not connected yet.
-        inbox: Where messages go; pauses and resumes reading.
-        counters: ``malformed`` is counted here.
-        ledger: Memory of unreadable packets, shared by all connections of a source.
+        inbox: The queue for messages; it pauses and resumes reading.
+        counters: `malformed` is counted here.
+        ledger: Remembers unreadable packets, for all connections of a source.
 
     Attributes:
         client: The same client.
         paho: The client inside it.
-        ended: Done with the reason once the connection is of no more use.
+        ended: Done with the reason when the connection has ended.
     """
 
     def __init__(
         self, client: aiomqtt.Client, inbox: BatchQueue, counters: SourceCounters, ledger: PoisonLedger
     ) -> None:
         self.client = client
-        self.paho: PahoClient = client._client  # noqa: SLF001 - the rest of the class needs it
+        self.paho: PahoClient = client._client  # noqa: SLF001 - no public access to paho
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[SessionEndedError] = self._loop.create_future()
         self._inbox = inbox
@@ -61,23 +61,23 @@ class AiomqttConnection:
         self._ledger = ledger
         self._handled = 0
         self._taken_over = False
-        self._forgiving: asyncio.TimerHandle | None = None
-        # Before connecting: afterwards is a race in which messages are acknowledged on arrival.
+        self._silence_timer: asyncio.TimerHandle | None = None
+        # Before connecting: later, messages might already have been acknowledged on arrival.
         self.paho.manual_ack_set(True)
         self.paho.on_message = self._on_message
         self.paho.on_disconnect = self._on_disconnect
-        self.paho.disable_logger()  # it would be asked for its level several times per packet
-        # The one place that sees each packet whole, and so can keep an unreadable one from looping.
+        self.paho.disable_logger()  # its level would be checked several times per packet
+        # Only here each packet is complete, so that an unreadable one can be kept from looping.
         self._paho_handle: Callable[[], MQTTErrorCode] = self.paho._packet_handle  # noqa: SLF001 - as said
         self.paho._packet_handle = self._handle  # type: ignore[method-assign] # noqa: SLF001 - as said
 
-    # -- the owner's side
+    # -- for the owner
 
     def take_over(self) -> None:
-        """Read many packets per wake-up of the loop; to be called once the socket is open.
+        """Read many packets per wake-up of the event loop; to be called once the socket is open.
 
-        Writing is taken over too: aiomqtt registers the writer one turn of the loop late (it may be
-        called from a thread), when the socket may be closed and its number be another one's.
+        Writing is taken over too. aiomqtt registers the writer one iteration of the loop later (it may be
+        called from a thread), when the socket may be closed and its number reused.
         """
         self._taken_over = True
         self.paho.on_socket_register_write = self._register_write
@@ -85,42 +85,42 @@ class AiomqttConnection:
             self._start_reading()
 
     def write(self, data: bytes) -> None:
-        """Send encoded PUBACKs, any number of them, as one packet of paho's and so in one write."""
+        """Send encoded PUBACKs, any number of them, as one packet of paho and so in one write."""
         if not self.ended.done():
             self.paho._packet_queue(_PUBACK, data, 0, 1)  # noqa: SLF001 - ack() makes a write for each
 
     def disconnect(self) -> None:
-        """Say DISCONNECT and let the broker close; ``ended`` tells when it did.
+        """Send DISCONNECT and let the broker close; `ended` is done when it has.
 
-        paho's own would close the socket right behind the last acknowledgements, and Mosquitto would
-        drop those that it had not read yet.
+        paho would close the socket immediately after the last acknowledgements, and Mosquitto would drop
+        those that it had not read.
         """
         self.write(_DISCONNECT)
         if self._inbox.paused:
             self.resume_reading()
 
     def close(self) -> None:
-        """Close the socket at once, whatever state the handshake is in."""
-        if self._forgiving is not None:
-            self._forgiving.cancel()
+        """Close the socket immediately, whatever state the handshake is in."""
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
         self._end("closed")
         self.paho._sock_close()  # noqa: SLF001 - paho closes by itself only in an exchange with the peer
 
     # -- Flow
 
     def pause_reading(self) -> None:
-        """Read nothing more for now."""
+        """Stop reading."""
         descriptor = self._descriptor()
         if descriptor is not None:
             self._loop.remove_reader(descriptor)
-            self._forgive_silence()
+            self._suppress_ping_timeout()
 
     def resume_reading(self) -> None:
-        """Go on reading."""
-        if self._forgiving is not None:
-            self._forgiving.cancel()
-            self._forgiving = None
-        self.paho._ping_t = 0.0  # noqa: SLF001 - see _forgive_silence
+        """Continue to read."""
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
+        self.paho._ping_t = 0.0  # noqa: SLF001 - see _suppress_ping_timeout
         if self._taken_over:
             self._start_reading()
 
@@ -134,40 +134,40 @@ class AiomqttConnection:
         descriptor = self._descriptor()
         if descriptor is not None:
             self._loop.add_reader(descriptor, self._read)
-            self._read_deciphered()
+            self._read_decrypted()
 
     def _register_write(self, _client: PahoClient, _userdata: object, _socket: object) -> None:
         descriptor = self._descriptor()
         if descriptor is not None:
             self._loop.add_writer(descriptor, self.paho.loop_write)
 
-    def _forgive_silence(self) -> None:
-        """Keep paho from taking our own pause for the broker's silence: its answer cannot be read now."""
+    def _suppress_ping_timeout(self) -> None:
+        """Keep paho from treating our pause as silence of the broker, whose PINGRESP cannot be read now."""
         self.paho._ping_t = 0.0  # noqa: SLF001 - paho has no notion of a pause
-        self._forgiving = self._loop.call_later(_FORGIVE_S, self._forgive_silence)
+        self._silence_timer = self._loop.call_later(_PING_RESET_S, self._suppress_ping_timeout)
 
     def _read(self) -> None:
-        """Read until nothing is there, reading pauses, or others should have their turn."""
+        """Read until no data is left, reading pauses, or other tasks should run."""
         for _ in range(_READS_PER_WAKE):
             before = self._handled
             code = self.paho.loop_read()
             if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._handled == before or self._inbox.paused:
                 return
-        self._read_deciphered()
+        self._read_decrypted()
 
-    def _read_deciphered(self) -> None:
-        """Come back for what TLS has deciphered already: of that the socket tells nothing."""
+    def _read_decrypted(self) -> None:
+        """Read data that TLS has already decrypted, since the socket does not report it."""
         socket = self.paho.socket()
         if isinstance(socket, ssl.SSLSocket) and socket.pending() and not self.ended.done():
             self._loop.call_soon(self._read)
 
     def _handle(self) -> MQTTErrorCode:
-        """Let paho handle a packet; when it cannot, end the connection or skip the packet."""
+        """Let paho handle a packet. If it cannot, end the connection or skip the packet."""
         self._handled += 1
-        packet = self.paho._in_packet  # noqa: SLF001 - paho hands a raw packet to nobody
+        packet = self.paho._in_packet  # noqa: SLF001 - paho has no callback with the raw packet
         try:
             code = self._paho_handle()
-        except Exception:  # noqa: BLE001 - struct, index, Unicode and paho's own errors all mean: unreadable
+        except Exception:  # noqa: BLE001 - struct, index, Unicode and paho errors all mean that it is unreadable
             code = MQTTErrorCode.MQTT_ERR_PROTOCOL
         if code != MQTTErrorCode.MQTT_ERR_PROTOCOL or packet["command"] & 0xF0 == _CONNACK:
             return code
@@ -179,13 +179,13 @@ class AiomqttConnection:
         self._end("unreadable: MALFORMED_PACKET")
         if self.paho.protocol == MQTTProtocolVersion.MQTTv5:
             with contextlib.suppress(OSError):
-                self.paho._sock_send(_DISCONNECT_MALFORMED)  # noqa: SLF001 - paho closes without a word
+                self.paho._sock_send(_DISCONNECT_MALFORMED)  # noqa: SLF001 - paho closes without DISCONNECT
         return code
 
     def _on_message(self, _client: PahoClient, _userdata: object, message: MQTTMessage) -> None:
-        """Take a message, in place of aiomqtt's own callback."""
+        """Queue a message; this replaces aiomqtt's own callback."""
         inbox = self._inbox
-        topic = message.topic  # decodes: an unreadable one raises before anything is appended
+        topic = message.topic  # decodes it: an invalid topic raises before anything is appended
         payload = message.payload
         inbox.topics.append(topic)
         inbox.payloads.append(bytes(payload))  # paho may hand out its own bytearray
@@ -207,7 +207,7 @@ class AiomqttConnection:
     ) -> None:
         by_broker = flags.is_disconnect_packet_from_server
         if not by_broker and reason.value == _PROTOCOL_ERROR and not self.ended.done():
-            self._counters.malformed += 1  # a length that cannot be read: there was no packet to handle
+            self._counters.malformed += 1  # the length is invalid, so there was no packet to handle
         self._end(f"disconnected by the broker: {reason}" if by_broker else f"connection lost: {reason}")
 
     def _end(self, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""The second source: aiomqtt, for brokers that speak only MQTT 3.1.1 (and for comparison on 5).
+"""Receives messages with aiomqtt, for brokers that only support MQTT 3.1.1 (and for comparison with MQTT 5).
 
-Owns how one connection is set up, watched and taken down. What aiomqtt and paho have to be talked
-into is ``aiomqtt_link``'s task, reconnecting ``session``'s.
+It opens, watches and closes one connection. `aiomqtt_connection` adapts the libraries, and
+`reconnecting_session` reconnects.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ _CLOSE_TIMEOUT_S = 1.0
 
 
 class AiomqttSource(MqttSource):
-    """Messages of an MQTT 3.1.1 or 5 broker, at a third (3.1.1) to a tenth (5) of the first source's speed.
+    """Messages of an MQTT 3.1.1 or 5 broker, at a third (3.1.1) to a tenth (5) of the speed of `Mqtt5Source`.
 
-    With 3.1.1 there is no Receive Maximum (the broker's own in-flight limit bounds the number of
-    messages, the byte limit bounds memory) and retained messages come again on each connection.
+    MQTT 3.1.1 has no Receive Maximum: the in-flight limit of the broker bounds the number of messages, and
+    the byte limit bounds memory. Retained messages are delivered again on each connection.
 
     Args:
-        options: Where and within which bounds.
+        options: The broker and the limits.
         protocol: MQTT version, 5 or 3.1.1.
     """
 
@@ -51,7 +51,7 @@ class AiomqttSource(MqttSource):
             if subscribing.done():
                 subscribing.result()
             if not link.ended.done():
-                self._is_up()
+                self._mark_connected()
             await asyncio.wait((link.ended,))
             raise link.ended.result()
         except TimeoutError:
@@ -65,7 +65,7 @@ class AiomqttSource(MqttSource):
                 subscribing.cancel()
 
     def _client(self) -> aiomqtt.Client:
-        """An unconnected client with a session that outlives it."""
+        """Make a client, not yet connected, whose session outlives it."""
         options = self._options
         properties: Properties | None = None
         if self._protocol is ProtocolVersion.V5:
@@ -81,7 +81,9 @@ class AiomqttSource(MqttSource):
             identifier=options.client_id,
             protocol=self._protocol,
             clean_session=None if properties is not None else False,
-            clean_start=MQTT_CLEAN_START_FIRST_ONLY if properties is None else False,  # paho insists
+            clean_start=MQTT_CLEAN_START_FIRST_ONLY
+            if properties is None
+            else False,  # paho requires it for MQTT 3.1.1
             keepalive=options.keepalive_s,
             properties=properties,
             timeout=options.connect_timeout_s,
@@ -93,8 +95,8 @@ class AiomqttSource(MqttSource):
     async def _connect(self, link: AiomqttConnection) -> None:
         """Open the socket in a thread (paho blocks there), then wait for CONNACK.
 
-        aiomqtt's own context manager is not used: it cannot be cancelled without leaking the socket
-        that its thread is about to open.
+        aiomqtt's own context manager is not used: cancelling it would leak the socket that its thread is
+        about to open.
         """
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(None, link.client._client_connect)  # noqa: SLF001 - see above
@@ -128,7 +130,7 @@ class AiomqttSource(MqttSource):
                 raise SessionEndedError(f"subscription refused: {code}")
 
     async def _take_down(self, link: AiomqttConnection) -> None:
-        """Close in good order if the peer lets us, at once otherwise."""
+        """Disconnect gracefully if the peer allows it, else close immediately."""
         if link.paho.is_connected() and not link.ended.done():
             link.disconnect()
             await asyncio.wait((link.ended,), timeout=_CLOSE_TIMEOUT_S)

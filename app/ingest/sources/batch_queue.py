@@ -1,11 +1,10 @@
-"""The queue between an MQTT connection and the pipeline: batches, acknowledgements, memory.
+"""Queues messages between an MQTT connection and the pipeline: batches, acknowledgements and memory limits.
 
-Owns the batch that is being filled, the full ones that wait, the count of bytes that wait for their
-acknowledgement, and the decision to pause the socket. Knows nothing of packets or sockets.
+It holds the open batch, the full batches and the number of unacknowledged bytes, and pauses the socket. It
+knows neither packets nor sockets.
 
-The reader appends to ``topics``, ``payloads``, ``packet_ids``, ``retained`` and ``correlations``
-directly, because at this rate a call per message costs as much as parsing it, and calls ``settle``
-once per piece read.
+The reader appends directly to `topics`, `payloads`, `packet_ids`, `retained` and `correlations`, since a call
+per message would cost as much as parsing it, and calls `settle` once per chunk.
 """
 
 import asyncio
@@ -17,17 +16,20 @@ from app.ingest.sources.message_source import MessageBatch, SourceCounters, Sour
 
 
 class PausableReader(Protocol):
-    """What can be told to stop and go on reading; an asyncio transport is one."""
+    """A reader that can pause and resume; an asyncio transport is one."""
 
     def pause_reading(self) -> None:
-        """Read nothing more for now."""
+        """Stop reading."""
 
     def resume_reading(self) -> None:
-        """Go on reading."""
+        """Continue to read."""
 
 
 class BatchToken:
-    """The token of a batch: the connection that delivered it, its packet ids (None: QoS 0), its bytes."""
+    """The token of a batch: the connection that delivered it, its packet ids and its size in bytes.
+
+    A packet id is None for QoS 0.
+    """
 
     __slots__ = ("acknowledged", "generation", "packet_ids", "size")
 
@@ -39,15 +41,15 @@ class BatchToken:
 
 
 class BatchQueue:
-    """Fills batches on one side and hands them out on the other, on one event loop.
+    """Fills batches on one side and returns them on the other, on one event loop.
 
     Args:
-        counters: Counted up here.
+        counters: Counters to increment.
         batch_messages: Messages at which a batch is full.
         batch_bytes: Bytes (as on the wire) at which a batch is full.
-        batch_delay_s: Age in seconds at which a batch that is not full is handed out all the same.
-        window: Unacknowledged messages after which the broker sends nothing more (the Receive
-            Maximum): a batch is not kept open in vain then.
+        batch_delay_s: Age in seconds at which a batch is returned even if it is not full.
+        window: Unacknowledged messages after which the broker sends no more (the Receive Maximum). A batch is
+            closed then, since waiting would be in vain.
         pending_limit_bytes: Unacknowledged bytes above which reading pauses.
     """
 
@@ -77,46 +79,46 @@ class BatchQueue:
         self._full: deque[MessageBatch] = deque()
         self._generation = 0
         self._size = 0  # bytes in the open batch
-        self._counted = 0  # messages of the open batch that are in the counters already
+        self._counted = 0  # messages of the open batch that are already counted
         self._received_at = 0.0  # wall clock, for the batch
         self._opened_at = 0.0  # monotonic, for the delay
-        self._pending_bytes = 0  # open, waiting or handed out, and not acknowledged
+        self._pending_bytes = 0  # unacknowledged, in the open batch, the queue or the pipeline
         self._pending_messages = 0
         self._flow: PausableReader | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
-    # -- the reader's side
+    # -- for the reader
 
     @property
     def room(self) -> int:
-        """How many messages the open batch still takes (at least one)."""
+        """Messages that still fit in the open batch (at least one)."""
         return self._batch_messages - len(self.topics)
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes the open batch still takes (at least one); the message that reaches it closes it."""
+        """Bytes that still fit in the open batch (at least one)."""
         return self._batch_bytes - self._size
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes received and not acknowledged, wherever they are."""
+        """Bytes received and not acknowledged."""
         return self._pending_bytes
 
     @property
     def pending_messages(self) -> int:
-        """Messages received and not acknowledged, wherever they are."""
+        """Messages received and not acknowledged."""
         return self._pending_messages
 
     def attach(self, flow: PausableReader) -> None:
-        """Take a new connection, whose reading is paused and resumed from here."""
+        """Set the reader of a new connection."""
         self._flow = flow
 
     def detach(self) -> None:
-        """Forget all that the lost connection left: what was not acknowledged comes again.
+        """Discard everything of the lost connection: the broker delivers unacknowledged messages again.
 
-        A batch that is in the pipeline's hands stays valid; its acknowledgement is stale.
+        A batch that is in the pipeline stays valid, but its acknowledgement is stale.
         """
         self._flow = None
         self.paused = False
@@ -128,7 +130,7 @@ class BatchQueue:
         self._cancel_timer()
 
     def add_poison(self, raw: bytes, packet_id: int | None) -> None:
-        """Put an unreadable packet, with its id where it has one, at its place in the order."""
+        """Queue an unreadable packet in the order of arrival."""
         self._poison.append(raw)
         if packet_id is not None:
             self.packet_ids.append(packet_id)
@@ -136,7 +138,7 @@ class BatchQueue:
         self.settle(len(raw))
 
     def settle(self, size: int) -> None:
-        """Account for what was appended since the last call.
+        """Count what was appended since the last call.
 
         Args:
             size: Its bytes on the wire.
@@ -160,10 +162,10 @@ class BatchQueue:
         if self._waiter is not None:
             self._wake_or_wait()
 
-    # -- the pipeline's side
+    # -- for the pipeline
 
     async def next_batch(self) -> MessageBatch:
-        """Wait for a batch, as ``Source.next_batch`` says."""
+        """Wait for a batch, as `MessageSource.next_batch` says."""
         if self._waiter is not None:
             raise RuntimeError("a source has one consumer at a time")
         while True:
@@ -182,10 +184,11 @@ class BatchQueue:
                 self._cancel_timer()
 
     def acknowledge(self, batch: MessageBatch) -> list[int | None] | None:
-        """Account for an acknowledgement.
+        """Record the acknowledgement of a batch.
 
         Returns:
-            The packet ids to acknowledge to the broker, or None when the delivery is stale or done.
+            The packet ids to acknowledge to the broker; None if the connection is gone or the batch was
+                acknowledged.
         """
         delivery = batch.token
         if not isinstance(delivery, BatchToken):
@@ -200,7 +203,7 @@ class BatchQueue:
         return delivery.packet_ids
 
     def stop(self) -> None:
-        """Let every wait for a batch end with ``SourceStoppedError``."""
+        """End all waits for a batch with `SourceStoppedError`."""
         self._stopped = True
         self._wake()
 
@@ -230,7 +233,7 @@ class BatchQueue:
         self._open_new()
 
     def _wait_left(self) -> float:
-        """Seconds for which the open batch is still to be kept open."""
+        """Return the seconds for which the open batch should still wait for messages."""
         if self.paused or self._pending_messages >= self._window:
             return 0.0  # nothing more can arrive before something is acknowledged
         return self._opened_at + self._batch_delay_s - time.monotonic()
@@ -262,10 +265,10 @@ class BatchQueue:
             self._timer = None
 
     def _resume_if_idle_or_below(self) -> None:
-        """Go on reading below the limit; above it too once nothing is left to hand out.
+        """Resume reading below the limit, or above it if no batch is left to return.
 
-        The second half keeps a consumer that wants more before it acknowledges from waiting for ever;
-        memory then grows by one read at a time, up to the Receive Maximum.
+        Otherwise a consumer that needs more messages before it acknowledges would wait for ever. Memory then
+        grows by one read at a time, up to the Receive Maximum.
         """
         if not self.paused or self._flow is None:
             return

@@ -1,11 +1,8 @@
-"""What every source of messages promises to the pipeline.
+"""Defines the interface between a message transport and the pipeline.
 
-Owns the interface between a transport and the pipeline, and nothing else: no socket, no MQTT, no
-decoding. It is this small so that a partitioned log can take the place of MQTT.
-
-The promise: messages come in batches; nothing is acknowledged to the sender's side before
-``acknowledge`` is called, which the pipeline does in arrival order and only after its commit;
-whatever was not acknowledged when a connection ends comes again.
+Messages arrive in batches. A source acknowledges nothing before `acknowledge` is called, which the pipeline
+does in the order of arrival and only after its commit. Unacknowledged messages are delivered again on the
+next connection. The interface is small so that a partitioned log can replace MQTT.
 """
 
 from collections.abc import Mapping
@@ -15,7 +12,7 @@ from typing import Protocol
 
 
 class SourceStoppedError(Exception):
-    """Raised by ``next_batch`` once the source was stopped: no batch will ever come."""
+    """Raised by `next_batch` after the source was stopped."""
 
 
 class MessageBatch:
@@ -26,11 +23,11 @@ class MessageBatch:
         payloads: One undecoded payload per message.
         retained: Indexes (ascending) of the messages that carry the retained flag; nearly always empty.
         correlations: MQTT 5 correlation data, by the index of its message; nearly always empty.
-        poison: Raw packets that no codec could read and that kept coming back, for quarantine under
-            ``malformed_packet``. They are acknowledged together with the batch. A batch may hold nothing
-            else: its length, and so its truth value, tells of messages only.
+        poison: Raw packets that no codec could read and that were delivered repeatedly, for quarantine under
+            `malformed_packet`. They are acknowledged together with the batch. A batch may hold nothing else:
+            its length and truth value count messages only.
         received_at: Unix time in seconds at which the batch's first message arrived.
-        token: What the source needs to acknowledge the batch; of no meaning to anybody else.
+        token: The source's own data for acknowledging the batch.
     """
 
     __slots__ = ("correlations", "payloads", "poison", "received_at", "retained", "token", "topics")
@@ -58,7 +55,7 @@ class MessageBatch:
         return len(self.topics)
 
     def since(self, begin: int) -> "MessageBatch":
-        """The messages from one on, and what is to come with the last of them."""
+        """Return the messages from an index on, with the poison packets."""
         if not begin:
             return self
         return MessageBatch(
@@ -74,16 +71,16 @@ class MessageBatch:
 
 @dataclass(slots=True)
 class SourceCounters:
-    """What a source has seen since it was made. Only ever counted up.
+    """Counters of a source since it was created.
 
     Attributes:
         messages: Messages received, repeats included.
         bytes: Bytes of those messages.
         reconnects: Connections established after the first one.
-        malformed: Unreadable packets seen, each sighting of the same one included.
-        poison: Unreadable packets that were skipped and handed out in ``MessageBatch.poison``.
-        stale_acks: Batches acknowledged in vain, because their connection was gone: they come again.
-        pauses: Times at which reading was paused because too many bytes waited for acknowledgement.
+        malformed: Unreadable packets, each delivery of the same one included.
+        poison: Unreadable packets that were skipped and returned in `MessageBatch.poison`.
+        stale_acks: Batches acknowledged after their connection had ended: they are delivered again.
+        pauses: Times at which reading was paused because too many bytes were unacknowledged.
     """
 
     messages: int = 0
@@ -96,10 +93,10 @@ class SourceCounters:
 
 
 class MessageSource(Protocol):
-    """A place that messages come from."""
+    """A source of messages."""
 
     async def start(self) -> None:
-        """Begin to connect, in the background; returns at once. A refusal is retried, never raised."""
+        """Begin to connect in the background. A refused connection is retried, never raised."""
 
     async def next_batch(self) -> MessageBatch:
         """Wait for the next batch: closed by its number of messages, its bytes or its age.
@@ -113,11 +110,11 @@ class MessageSource(Protocol):
     def acknowledge(self, batch: MessageBatch) -> None:
         """Acknowledge all of a batch; to be called in arrival order, after the commit.
 
-        Harmless (and counted) when the connection that delivered the batch is gone, and when called twice.
+        Idempotent. If the connection that delivered the batch is gone, only `stale_acks` is counted.
         """
 
     async def stop(self) -> None:
-        """Stop reading and disconnect; what was not acknowledged comes again to the next connection."""
+        """Stop reading and disconnect. Unacknowledged messages are delivered to the next connection."""
 
     @property
     def connected(self) -> bool:

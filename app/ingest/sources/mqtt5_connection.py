@@ -1,7 +1,7 @@
-"""One MQTT 5 connection of a consumer: bytes in, messages into the inbox, acknowledgements out.
+"""Reads one MQTT 5 connection: parses packets, queues messages and sends acknowledgements.
 
-Owns the parsing loop (the hottest of the product), the handshake, keep-alive and the treatment of
-unreadable packets. It lives for one connection; reconnecting is its owner's task. It publishes nothing.
+It has the parsing loop (the hottest code of the product), the handshake, keep-alive and the handling of
+unreadable packets. It does not reconnect, and does not publish.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from app.ingest.sources.reconnecting_session import SessionEndedError
 
 _TICKS = 4  # per keep-alive interval
 _PING_EVERY = 2  # ticks
-_BURST_S = 0.0005  # pieces that follow each other faster are small ones of a stream
-_NAP_S = 0.001  # far below the delay after which a batch is handed out
+_BURST_S = 0.0005  # faster chunks are small pieces of a stream
+_PAUSE_S = 0.001  # far below the delay of a batch
 _REFUSED = 0x80  # reason codes from here on are refusals; they convert to int but do not compare with one
 
-# Only a PublishPacket has a topic: the loop below asks for it and takes the AttributeError of the
-# others, so that the common case pays for no type check. Hence the narrower type.
+# Only a PublishPacket has a topic. The loop below reads it and catches the AttributeError of other packets,
+# so that the common case needs no type check. Hence the narrower type.
 _read = cast("Callable[[memoryview], tuple[mqtt5.PublishPacket, int]]", mqtt5.read)
 
 
-class _Met(Enum):
-    """What ended a run of PUBLISH packets, other than a packet of another kind."""
+class _RunEnd(Enum):
+    """Why a run of PUBLISH packets ended, other than at a packet of another kind."""
 
     FULL = auto()
     INCOMPLETE = auto()
@@ -39,14 +39,14 @@ class _Met(Enum):
 
 
 def _is_panic(error: BaseException) -> bool:
-    """Whether the codec panicked: pyo3's class derives from BaseException and cannot be imported."""
+    """Whether the codec panicked. The class of pyo3 derives from BaseException and cannot be imported."""
     kind = type(error)
     return kind.__name__ == "PanicException" and kind.__module__ == "pyo3_runtime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttHandshake:
-    """What is said first, encoded, and the bounds of the connection."""
+    """The encoded CONNECT and SUBSCRIBE, and the limits of the connection."""
 
     connect: bytes
     subscribe: bytes
@@ -55,18 +55,18 @@ class MqttHandshake:
 
 
 class Mqtt5Connection(asyncio.Protocol):
-    """The protocol of one connection.
+    """The asyncio protocol of one connection.
 
     Args:
-        inbox: Where messages go.
-        counters: ``malformed`` is counted here.
-        ledger: Memory of unreadable packets, shared by all connections of a source.
-        handshake: CONNECT, SUBSCRIBE and bounds.
+        inbox: The queue for messages.
+        counters: `malformed` is counted here.
+        ledger: Remembers unreadable packets, for all connections of a source.
+        handshake: CONNECT, SUBSCRIBE and limits.
 
     Attributes:
-        ready: Done once the broker granted the subscription.
-        ended: Done with a ``SessionEndedError`` once the connection is of no more use.
-        closed: Done once the transport is closed.
+        ready: Done when the broker has granted the subscription.
+        ended: Done with a `SessionEndedError` when the connection has ended.
+        closed: Done when the transport is closed.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Mqtt5Connection(asyncio.Protocol):
         self._ledger = ledger
         self._handshake = handshake
         self._transport: asyncio.Transport | None = None
-        self._parts: list[bytes] = []  # of a packet that was cut
+        self._parts: list[bytes] = []  # pieces of an incomplete packet
         self._have = 0
         self._need = 0
         self._read_at = 0.0
@@ -100,7 +100,7 @@ class Mqtt5Connection(asyncio.Protocol):
         self._transport.write(self._handshake.connect)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; a packet that was cut is put together only once all of it is there."""
+        """Parse received bytes. A packet in several pieces is joined when it is complete."""
         if self.ended.done():
             return
         if self._parts:
@@ -113,20 +113,20 @@ class Mqtt5Connection(asyncio.Protocol):
         self._parse(data)
         now = time.monotonic()
         if now - self._read_at < _BURST_S:
-            self._nap()
+            self._pause_briefly()
         self._read_at = now
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note the end, whoever caused it."""
+        """Record the end of the connection."""
         self._end("connection lost" if exc is None else f"connection lost: {type(exc).__name__}")
         if not self.closed.done():
             self.closed.set_result(None)
 
-    # -- the owner's side
+    # -- for the owner
 
     @property
     def attached(self) -> bool:
-        """Whether there ever was a transport, hence something to close."""
+        """Whether there was a transport, which must be closed."""
         return self._transport is not None
 
     def write(self, data: bytes) -> None:
@@ -135,15 +135,15 @@ class Mqtt5Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def disconnect(self) -> None:
-        """Say DISCONNECT; the session and what was not acknowledged stay with the broker.
+        """Send DISCONNECT. The broker keeps the session and unacknowledged messages.
 
-        Closing is left to the broker (or to ``abort``): were the socket closed right behind the last
-        acknowledgements, Mosquitto would drop those that it had not read yet.
+        The broker (or `abort`) closes the socket. If it were closed immediately after the last
+        acknowledgements, Mosquitto would drop those that it had not read.
         """
         if self._transport is None or self.ended.done():
             return
         self._transport.write(mqtt5.DisconnectPacket().write())
-        self._transport.resume_reading()  # to see the broker close; what still comes is ignored
+        self._transport.resume_reading()  # to notice that the broker closes; further data is ignored
         self._end("stopped", close=False)
 
     def abort(self) -> None:
@@ -152,27 +152,27 @@ class Mqtt5Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # -- reading in larger pieces
+    # -- reading in larger chunks
 
-    def _nap(self) -> None:
-        """Stop reading for a moment when pieces follow each other closely.
+    def _pause_briefly(self) -> None:
+        """Pause reading for a millisecond when small chunks follow each other closely.
 
-        A broker under load writes message by message; waking up for each costs ten times its parsing.
-        After a nap there are hundreds to read at once, and the broker and the database had the core.
+        A broker under load writes one message at a time, and a wake-up for each costs ten times its parsing.
+        After the pause hundreds can be read together, and the broker and the database had the CPU.
         """
         if self._transport is None or self.ended.done() or self._inbox.paused:
             return
         self._transport.pause_reading()
-        self._loop.call_later(_NAP_S, self._wake_up)
+        self._loop.call_later(_PAUSE_S, self._resume)
 
-    def _wake_up(self) -> None:
+    def _resume(self) -> None:
         if self._transport is not None and not self.ended.done() and not self._inbox.paused:
             self._transport.resume_reading()
 
     # -- parsing
 
     def _parse(self, data: bytes) -> None:
-        """Read every whole packet of data; keep the rest."""
+        """Parse all complete packets, and buffer the rest."""
         view = memoryview(data)
         position = 0
         while not self.ended.done():
@@ -181,24 +181,25 @@ class Mqtt5Connection(asyncio.Protocol):
             if position > begin:
                 self._silent_ticks = 0
                 self._inbox.settle(position - begin)
-            if met is _Met.MALFORMED:
+            if met is _RunEnd.MALFORMED:
                 position, met = self._refuse(view, position)
-            elif met is not _Met.FULL and met is not _Met.INCOMPLETE:
+            elif met is not _RunEnd.FULL and met is not _RunEnd.INCOMPLETE:
                 position += length
                 self._silent_ticks = 0
                 self._handle(met)
-            if met is _Met.INCOMPLETE:
-                self._keep(data, position)
+            if met is _RunEnd.INCOMPLETE:
+                self._buffer(data, position)
                 return
 
-    def _read_publishes(self, view: memoryview, position: int) -> "tuple[int, int, _Met | mqtt5.Packet]":
-        """Append PUBLISH packets to the open batch until it is full or something else is met.
+    def _read_publishes(self, view: memoryview, position: int) -> "tuple[int, int, _RunEnd | mqtt5.Packet]":
+        """Append PUBLISH packets to the open batch until it is full or another packet follows.
 
-        The hot loop. Running over ``repeat`` bounds the batch at no cost per message, and each
-        exception ends a run without any test inside it.
+        The hot loop. Iterating over `repeat` bounds the batch without a check per message, and exceptions end
+        a run without any test inside it.
 
         Returns:
-            The position after the last message, the length of the packet met there, and what was met.
+            The position after the last message; the length of the packet there, if it is of another kind; and
+                why the run ended.
         """
         inbox = self._inbox
         read = _read
@@ -221,19 +222,19 @@ class Mqtt5Connection(asyncio.Protocol):
                 if position >= full_at:
                     break
         except IndexError:
-            return position, 0, _Met.INCOMPLETE
+            return position, 0, _RunEnd.INCOMPLETE
         except AttributeError:
             return position, length, cast("mqtt5.Packet", packet)
         except ValueError:
-            return position, 0, _Met.MALFORMED
+            return position, 0, _RunEnd.MALFORMED
         except BaseException as error:
             if not _is_panic(error):
                 raise
-            return position, 0, _Met.MALFORMED
-        return position, 0, _Met.FULL
+            return position, 0, _RunEnd.MALFORMED
+        return position, 0, _RunEnd.FULL
 
-    def _keep(self, data: bytes, position: int) -> None:
-        """Keep an incomplete packet, and know how many bytes make it whole: it is parsed and copied once."""
+    def _buffer(self, data: bytes, position: int) -> None:
+        """Buffer an incomplete packet and its total length, so that it is parsed and copied only once."""
         self._have = len(data) - position
         if not self._have:
             return
@@ -249,11 +250,11 @@ class Mqtt5Connection(asyncio.Protocol):
         self._need = self._have + 1 if length is None else length
         self._parts.append(rest)
 
-    def _refuse(self, view: memoryview, position: int) -> "tuple[int, _Met]":
-        """Treat an unreadable packet: end the connection, or skip it when it came too often.
+    def _refuse(self, view: memoryview, position: int) -> "tuple[int, _RunEnd]":
+        """Handle an unreadable packet: end the connection, or skip the packet after repeated deliveries.
 
         Returns:
-            The position to go on from, and whether the packet is all there.
+            The position to continue from, and whether the packet is complete.
         """
         rest = view[position:]
         try:
@@ -261,14 +262,14 @@ class Mqtt5Connection(asyncio.Protocol):
         except ValueError:
             length = 0
         if length is None or len(rest) < length:
-            return position, _Met.INCOMPLETE
+            return position, _RunEnd.INCOMPLETE
         raw = bytes(rest[:length])
         if raw and self._ledger.skip(raw):
             self._counters.malformed += 1
             self._inbox.add_poison(raw, publish_packet_id(raw))
-            return position + length, _Met.MALFORMED
+            return position + length, _RunEnd.MALFORMED
         self._end_malformed(mqtt5.DisconnectReasonCode.MALFORMED_PACKET)
-        return position, _Met.MALFORMED
+        return position, _RunEnd.MALFORMED
 
     # -- control packets
 
@@ -302,10 +303,10 @@ class Mqtt5Connection(asyncio.Protocol):
     # -- keep-alive
 
     def _tick(self) -> None:
-        """Ping twice per interval, and give up after an interval without a single whole packet.
+        """Ping twice per interval, and end the connection after an interval without a complete packet.
 
-        Ticks are counted, not seconds: a process that was suspended, or whose loop was busy, must not
-        take its own silence for the broker's. Nor the silence that comes of its own pause.
+        Ticks are counted instead of seconds: a process that was suspended or busy must not treat its own
+        silence as the broker's. The same holds while reading is paused.
         """
         self._silent_ticks = 0 if self._inbox.paused else self._silent_ticks + 1
         if self._silent_ticks > _TICKS:
@@ -326,7 +327,7 @@ class Mqtt5Connection(asyncio.Protocol):
     def _end(
         self, reason: str, code: mqtt5.DisconnectReasonCode | None = None, *, close: bool = True
     ) -> None:
-        """End this connection once, with a DISCONNECT where a code is given."""
+        """End this connection once, with a DISCONNECT if a code is given."""
         if self.ended.done():
             return
         if code is not None:

@@ -1,7 +1,6 @@
-"""The first source: a small MQTT 5 consumer of our own on the ``mqtt5`` codec.
+"""Receives messages with our own small MQTT 5 consumer on the `mqtt5` codec (the default source).
 
-Owns how one connection is set up, watched and taken down. Parsing is ``mqtt5_connection``'s task,
-reconnecting ``session``'s.
+It opens, watches and closes one connection. `mqtt5_connection` parses, and `reconnecting_session` reconnects.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ _SUBSCRIBE_ID = 1
 
 
 def _handshake(options: MqttOptions) -> MqttHandshake:
-    """Encode what is said first: a session that outlives the connection, bounded by a Receive Maximum."""
+    """Encode CONNECT and SUBSCRIBE, with a session that outlives the connection and a Receive Maximum."""
     connect = mqtt5.ConnectPacket(
         options.client_id,
         username=options.username,
@@ -53,7 +52,7 @@ class Mqtt5Source(MqttSource):
     """Messages of an MQTT 5 broker, at the full speed of one process.
 
     Args:
-        options: Where and within which bounds.
+        options: The broker and the limits.
     """
 
     def __init__(self, options: MqttOptions) -> None:
@@ -77,7 +76,7 @@ class Mqtt5Source(MqttSource):
                 )
             await self._wait_in_time(connection.ready, connection.ended)
             if not connection.ended.done():
-                self._is_up()
+                self._mark_connected()
             await asyncio.wait((connection.ended,))
             raise connection.ended.result()
         except TimeoutError:
@@ -89,7 +88,7 @@ class Mqtt5Source(MqttSource):
             await self._take_down(connection)
 
     async def _take_down(self, connection: Mqtt5Connection) -> None:
-        """Close in good order if the peer lets us, at once otherwise."""
+        """Disconnect gracefully if the peer allows it, else close immediately."""
         if not connection.attached:
             return
         connection.disconnect()

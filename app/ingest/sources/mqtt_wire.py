@@ -1,7 +1,7 @@
-"""Pieces of the MQTT wire format that both sources share.
+"""Encodes PUBACKs and reads packets that the codecs refuse, for both MQTT sources.
 
-Owns the encoding of many PUBACKs at once and the reading of what a packet codec refuses: its length,
-its packet id, whether it was seen before. Pure: no socket, no clock.
+Of a refused packet it reads the length and the packet id, and whether it was received before. Pure: no
+socket, no clock.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ _PUBACK_LENGTH = b"\x02"  # a packet id only: reason "success"
 def encode_pubacks(packet_ids: Sequence[int | None]) -> bytes:
     """Encode one PUBACK per packet id, in order, the same in MQTT 3.1.1 and 5.
 
-    Column by column, because a Python call per id would cost more than receiving the message did.
+    By column, because a Python call per id would cost more than receiving the message did.
 
     Args:
         packet_ids: Packet ids; None (a message of QoS 0) needs no acknowledgement.
 
     Returns:
-        Four bytes per id; empty when there is nothing to acknowledge.
+        Four bytes per id; empty if there is nothing to acknowledge.
     """
     ids = array("H", [packet_id for packet_id in packet_ids if packet_id is not None])
     if byteorder == "little":
@@ -43,13 +43,13 @@ def encode_pubacks(packet_ids: Sequence[int | None]) -> bytes:
 
 
 def packet_length(data: memoryview | bytes) -> int | None:
-    """Length in bytes of the packet that begins at the start of data, fixed header included.
+    """Return the length in bytes of the packet at the start of data, with its fixed header.
 
     Returns:
         None while the fixed header is incomplete.
 
     Raises:
-        ValueError: The remaining length is longer than four bytes: nothing can be skipped then.
+        ValueError: The remaining length is longer than four bytes, so that the packet cannot be skipped.
     """
     length = 0
     for index, byte in enumerate(data[1 : 1 + _LENGTH_BYTES]):
@@ -62,7 +62,7 @@ def packet_length(data: memoryview | bytes) -> int | None:
 
 
 def _packet_id_at(raw: bytes) -> int | None:
-    """Offset of the packet id in a PUBLISH of QoS 1; None for others and where it cannot be found."""
+    """Return the offset of the packet id in a PUBLISH of QoS 1; None for others or if it is missing."""
     if raw[0] & _TYPE_AND_QOS != _PUBLISH_QOS_1:
         return None
     body = 1
@@ -74,19 +74,19 @@ def _packet_id_at(raw: bytes) -> int | None:
 
 
 def publish_packet_id(raw: bytes) -> int | None:
-    """Packet id of a raw PUBLISH that its codec refused, where one is there to be read."""
+    """Return the packet id of a raw PUBLISH that its codec refused, if it has one."""
     at = _packet_id_at(raw)
     return None if at is None else int.from_bytes(raw[at : at + 2], "big") or None
 
 
 class PoisonLedger:
-    """Remembers unreadable packets, so that one that comes again cannot stop the stream for ever.
+    """Remembers unreadable packets, so that one that is delivered again cannot block the stream for ever.
 
-    A repeat may differ in its DUP flag and its packet id; both are left out of the comparison.
+    A repeat may differ in its DUP flag and its packet id; both are ignored in the comparison.
 
     Args:
-        sightings: How often a packet must be seen until it is to be skipped.
-        capacity: How many packets are remembered, the oldest are forgotten first.
+        sightings: Deliveries after which a packet is skipped.
+        capacity: Number of remembered packets; the oldest are evicted first.
     """
 
     def __init__(self, *, sightings: int = 3, capacity: int = 1024) -> None:
@@ -95,7 +95,7 @@ class PoisonLedger:
         self._seen: OrderedDict[bytes, int] = OrderedDict()
 
     def skip(self, raw: bytes) -> bool:
-        """Note one sighting of a whole raw packet; True when it is to be skipped from now on."""
+        """Record one delivery of a raw packet; True if it is to be skipped from now on."""
         at = _packet_id_at(raw)
         digest = hashlib.blake2b(bytes((raw[0] & ~_DUP_FLAG,)), digest_size=16)
         digest.update(raw[1:at] if at is not None else raw[1:])

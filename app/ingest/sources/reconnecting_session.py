@@ -1,7 +1,6 @@
-"""The life of an MQTT source: connect, be lost, wait, connect again, until stopped.
+"""Keeps an MQTT source connected: connects, and reconnects with back-off until it is stopped.
 
-Owns the reconnection, its back-off and the log of state changes, for both clients. How one connection
-is made and what its packets mean is the subclass's affair.
+It logs changes of state, for both clients. The subclass opens the connection and handles its packets.
 """
 
 import asyncio
@@ -19,14 +18,14 @@ from app.platform.observability.metrics_and_logs import get_logger
 
 
 class SessionEndedError(Exception):
-    """A connection ended or was not made; its text says why, the same text for the same reason."""
+    """A connection ended or was not established. The text is the same for the same reason."""
 
 
 class MqttSource(ABC):
-    """A ``Source`` on MQTT with everything but the client itself.
+    """The base class of the MQTT sources, with everything except the client.
 
     Args:
-        options: Where and within which bounds.
+        options: The broker and the limits.
     """
 
     def __init__(self, options: MqttOptions) -> None:
@@ -47,7 +46,7 @@ class MqttSource(ABC):
         self._task: asyncio.Task[None] | None = None
         self._connected = False
         self._connections = 0
-        self._fruitful = False  # something was acknowledged on this connection
+        self._made_progress = False  # something was acknowledged on this connection
         self._last_reason = ""
 
     @property
@@ -71,21 +70,21 @@ class MqttSource(ABC):
             self._task = asyncio.create_task(self._run(), name="mqtt-source")
 
     async def next_batch(self) -> MessageBatch:
-        """Wait for the next batch, as ``Source`` says."""
+        """Wait for the next batch, as `MessageSource` says."""
         return await self._inbox.next_batch()
 
     def acknowledge(self, batch: MessageBatch) -> None:
-        """Acknowledge a batch, as ``Source`` says: all its PUBACKs in one write."""
+        """Acknowledge a batch, as `MessageSource` says: all its PUBACKs in one write."""
         packet_ids = self._inbox.acknowledge(batch)
         if packet_ids is None:
             return
-        self._fruitful = True
+        self._made_progress = True
         data = encode_pubacks(packet_ids)
         if data:
             self._write(data)
 
     async def stop(self) -> None:
-        """Disconnect and end; every wait for a batch ends with ``SourceStoppedError``."""
+        """Disconnect and end; every wait for a batch ends with `SourceStoppedError`."""
         self._inbox.stop()
         task, self._task = self._task, None
         if task is not None:
@@ -95,12 +94,12 @@ class MqttSource(ABC):
 
     @abstractmethod
     async def _session(self) -> None:
-        """Connect, call ``_is_up`` once subscribed, and stay until the connection ends.
+        """Connect, call `_mark_connected` once subscribed, and stay until the connection ends.
 
-        On cancellation it disconnects properly.
+        It disconnects gracefully when it is cancelled.
 
         Raises:
-            SessionEndedError: Always, sooner or later.
+            SessionEndedError: The connection ended; always raised eventually.
         """
 
     @abstractmethod
@@ -110,11 +109,11 @@ class MqttSource(ABC):
     async def _wait_in_time(self, *steps: asyncio.Future[Any]) -> None:
         """Wait until one of the steps is done.
 
-        The backlog may come before the broker's answer, and fill memory up to the limit: while
-        reading is paused for that reason, the answer cannot be read and is not late.
+        The backlog may arrive before the answer of the broker and fill memory up to the limit. While reading
+        is paused for that reason, the answer cannot be read and is not late.
 
         Raises:
-            TimeoutError: Nothing happened in time.
+            TimeoutError: No step was done in time.
         """
         while True:
             done, _ = await asyncio.wait(
@@ -125,7 +124,7 @@ class MqttSource(ABC):
             if not self._inbox.paused:
                 raise TimeoutError
 
-    def _is_up(self) -> None:
+    def _mark_connected(self) -> None:
         self._connected = True
         self._connections += 1
         if self._connections > 1:
@@ -136,30 +135,30 @@ class MqttSource(ABC):
     async def _run(self) -> None:
         attempt = 0
         while True:
-            self._fruitful = False
+            self._made_progress = False
             began = time.monotonic()
             try:
                 await self._session()
             except SessionEndedError as error:
-                self._note_end(str(error))
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the only consumer
+                self._log_end(str(error))
+            except Exception as error:  # noqa: BLE001 - our own error must not end the only consumer
                 self._log.exception("mqtt_session_failed")
                 self._last_reason = repr(error)
             finally:
                 self._connected = False
                 self._inbox.detach()
-            if self._fruitful or time.monotonic() - began >= self._options.reconnect_max_s:
+            if self._made_progress or time.monotonic() - began >= self._options.reconnect_max_s:
                 attempt = 0
             await asyncio.sleep(self._back_off(attempt))
             attempt += 1
 
     def _back_off(self, attempt: int) -> float:
-        """Seconds to wait: doubled each time, with jitter, so that consumers do not return in step."""
+        """Return the seconds to wait: doubled each time, with jitter against reconnects in step."""
         options = self._options
         longest: float = min(options.reconnect_max_s, options.reconnect_min_s * 2.0 ** min(attempt, 30))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is not a secret
 
-    def _note_end(self, reason: str) -> None:
+    def _log_end(self, reason: str) -> None:
         """Log a change of state once, not every attempt that fails for the same reason."""
         if reason != self._last_reason:
             self._last_reason = reason

@@ -1,4 +1,4 @@
-"""Which source serves, according to the settings. The only module of sources that knows them."""
+"""Makes the message source that the settings name. Only this module imports all of them."""
 
 from aiomqtt.client import ProtocolVersion
 
@@ -11,7 +11,7 @@ from app.platform.config.settings import VigieSettings
 
 
 def build_mqtt_options(settings: VigieSettings) -> MqttOptions:
-    """Translate the settings into what an MQTT source is told."""
+    """Convert the settings to the options of an MQTT source."""
     broker, ingest = settings.broker, settings.ingest
     return MqttOptions(
         host=broker.host,
@@ -33,7 +33,7 @@ def build_mqtt_options(settings: VigieSettings) -> MqttOptions:
 
 
 def make_source(settings: VigieSettings) -> MessageSource:
-    """Make the source that the settings name; nothing is connected before its ``start``."""
+    """Make the source that the settings name; it connects on `start`."""
     options = build_mqtt_options(settings)
     if settings.ingest.source == "aiomqtt":
         version = ProtocolVersion.V5 if settings.ingest.protocol == "5" else ProtocolVersion.V311

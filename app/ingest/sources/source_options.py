@@ -1,7 +1,4 @@
-"""What the MQTT sources are told: one value object, so that both take exactly the same.
-
-Owns defaults and nothing else. Reads no settings: the factory does.
-"""
+"""Holds the options of an MQTT source, with defaults. Both sources accept the same options."""
 
 import ssl
 from dataclasses import dataclass
@@ -19,28 +16,28 @@ TOPICS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttOptions:
-    """Where to connect, and within which bounds.
+    """The broker to connect to, and the limits.
 
     Attributes:
         host: Broker host.
         port: Broker port.
-        client_id: Stable: the broker keeps the session, and so the queue, under this name.
-        username: Broker account; None for none.
+        client_id: A stable id, under which the broker keeps the session and its queue.
+        username: Broker account; None without one.
         password: Its password.
         topics: Topic filters, subscribed at QoS 1.
-        session_expiry_s: How long the broker keeps the session while nobody is connected, in seconds.
+        session_expiry_s: How long the broker keeps the session without a connection, in seconds.
         receive_maximum: Messages that the broker may send ahead of their acknowledgement, 1 to 65,535.
-        keepalive_s: A connection that stays silent for longer, in seconds, is dead.
+        keepalive_s: Keep-alive interval in seconds; a connection that is silent for longer is dead.
         connect_timeout_s: Seconds from the TCP connection to the granted subscription.
-        reconnect_min_s: First wait before connecting again, in seconds; doubled each time.
+        reconnect_min_s: First wait before reconnecting, in seconds; doubled each time.
         reconnect_max_s: Longest wait, in seconds.
         max_packet_bytes: Largest packet that the broker may send.
         batch_messages: Messages at which a batch is full.
         batch_bytes: Bytes on the wire at which a batch is full.
-        batch_delay_s: Age in seconds at which a batch is handed out although it is not full.
+        batch_delay_s: Age in seconds at which a batch is returned even if it is not full.
         pending_limit_bytes: Unacknowledged bytes above which reading pauses.
-        tls: What TLS needs; None where none is spoken.
-        poison_sightings: How often an unreadable packet must come until it is skipped.
+        tls: The TLS context; None without TLS.
+        poison_sightings: Deliveries after which an unreadable packet is skipped.
     """
 
     host: str

@@ -74,7 +74,7 @@ async def test_sites_have_the_environmental_ones_and_keep_their_events(postgres:
         )
         receipt = await pipeline.commit(connection, intake, now=now)
         assert (receipt.stored, receipt.withheld) == (1, [])
-        return [turned.rejection.code for turned in receipt.turned]
+        return [refusal.rejection.code for refusal in receipt.rejections]
 
     assert await send() == ["purpose_not_declared"]
     await approve(connection, site)

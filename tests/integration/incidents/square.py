@@ -49,7 +49,9 @@ class Square:
     door: asyncpg.Connection
     maintainer: asyncpg.Connection
     settings: IncidentSettings = field(default_factory=lambda: IncidentSettings(gather_s=0))
-    pipeline: IngestPipeline = field(default_factory=lambda: IngestPipeline(RegistryCache(), sole=True))
+    pipeline: IngestPipeline = field(
+        default_factory=lambda: IngestPipeline(RegistryCache(), is_consumer=True)
+    )
 
     async def send(self, reports: Sequence[Report]) -> BatchReceipt:
         """Have the consumer store events, in the order given."""
@@ -62,7 +64,7 @@ class Square:
             max_future_us=600_000_000,
         )
         receipt = await self.pipeline.commit(self.door, intake, now=now)
-        assert not receipt.turned, receipt.turned
+        assert not receipt.rejections, receipt.rejections
         return receipt
 
     async def work(self) -> None:

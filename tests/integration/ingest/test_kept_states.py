@@ -74,7 +74,7 @@ class Consumer:
         self.take_over()
 
     def take_over(self) -> None:
-        self.pipeline = IngestPipeline(RegistryCache(), sole=True)
+        self.pipeline = IngestPipeline(RegistryCache(), is_consumer=True)
 
     async def take(
         self,
@@ -363,5 +363,5 @@ async def test_after_a_refused_batch_nothing_kept_is_trusted(consumer: Consumer)
         ("box-0", at + second * 1_000_000, {"pm2_5": 666.0 if second == 3 else 2.0}) for second in range(1, 8)
     ]
     receipt = await consumer.take(samples)
-    assert (receipt.stored, len(receipt.turned)) == (6, 1)
+    assert (receipt.stored, len(receipt.rejections)) == (6, 1)
     assert (await consumer.take(samples[-1:])).duplicate == 1

@@ -35,7 +35,7 @@ class Doors:
         self.owner = owner
         self.client = client
         self.site_id = site_id
-        self.pipeline = IngestPipeline(RegistryCache(), sole=True)
+        self.pipeline = IngestPipeline(RegistryCache(), is_consumer=True)
 
     async def mqtt(self, kind: str, *bodies: dict[str, Any], now: datetime | None = None) -> BatchReceipt:
         now = datetime.now(UTC) if now is None else now
@@ -125,7 +125,7 @@ async def test_an_event_without_a_basis_is_refused_by_mqtt(
     with caplog.at_level(logging.DEBUG):
         receipt = await doors.mqtt("event", shot(), shot(type="tamper", candidates=[]) | {"seq": 8})
     assert receipt.new_events == []
-    assert {turned.rejection.code for turned in receipt.turned} == {code, "unknown_field"}
+    assert {refusal.rejection.code for refusal in receipt.rejections} == {code, "unknown_field"}
     assert {"seq": 7, "code": code, "kind": "event"} in receipt.acks[BOX].payload()["rejected"]
     assert await doors.refusals() == {("mqtt", code, "acoustic_safety"): 1}
     assert await doors.holding(CANARY) == []
@@ -149,7 +149,7 @@ async def test_approved_events_come_in_by_both_doors_with_all_that_they_carry(do
     await approve(doors.owner, doors.site_id, "video_analytics")
     spectrum = {"500": 96.5, "1000": 101.25}
     first = await doors.mqtt("event", shot(spectrum=spectrum))
-    assert (first.new_events, first.turned) == (["gunshot"], [])
+    assert (first.new_events, first.rejections) == (["gunshot"], [])
     events: list[dict[str, Any]] = [
         {"time": at(-50), "type": "crowd", "count": 41},
         {"time": at(-40), "type": "smoke", "state": "begin"},
@@ -175,7 +175,7 @@ async def test_approved_events_come_in_by_both_doors_with_all_that_they_carry(do
 async def test_an_event_with_a_fault_has_no_more_basis_than_another(doors: Doors) -> None:
     faulty = shot(loudness=CANARY)
     receipt = await doors.mqtt("event", faulty)
-    assert [turned.rejection.code for turned in receipt.turned] == ["purpose_not_declared"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["purpose_not_declared"]
     answer = await doors.http("events", faulty)
     assert answer.json()["code"] == "purpose_not_declared"
     # Of what is not even known to be of a type, the reason is kept, and nothing that came.
@@ -191,7 +191,7 @@ async def test_an_event_with_a_fault_has_no_more_basis_than_another(doors: Doors
 async def test_a_gunshot_of_a_box_that_nobody_registered_is_not_kept_for_later(doors: Doors) -> None:
     (await doors.client.delete(f"/v1/boxes/{BOX}")).raise_for_status()
     receipt = await doors.mqtt("event", shot())
-    assert [turned.rejection.code for turned in receipt.turned] == ["unknown_box"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["unknown_box"]
     assert await doors.owner.fetchval("SELECT sum(length(payload)) FROM quarantine") == 0
     assert await doors.holding(CANARY) == []
 
@@ -205,7 +205,7 @@ async def test_values_of_an_ended_purpose_are_taken_out_and_the_rest_is_stored(d
         {"seq": 4, "time": at(-20), "values": {"pm2_5": -1, "laeq": LOUD}},
     ]
     receipt = await doors.mqtt("telemetry", *samples)
-    assert (receipt.stored, sorted(each.rejection.code for each in receipt.turned)) == (
+    assert (receipt.stored, sorted(each.rejection.code for each in receipt.rejections)) == (
         2,
         ["purpose_ended", "value_out_of_bounds"],
     )
@@ -305,7 +305,7 @@ async def test_an_event_on_another_topic_is_an_event_still(doors: Doors) -> None
     wrong = shot(canary=CANARY)
     for kind in ("telemetry", "status", "elsewhere/status", "elsewhere/reported"):
         receipt = await doors.mqtt(kind, wrong)
-        assert receipt.turned, kind
+        assert receipt.rejections, kind
     # Nor is a battery kept for a fault beside it.
     await doors.mqtt("status", {"state": "online", "battery": LOUD, "canary": 1})
     assert await doors.holding(CANARY, str(LOUD)) == []
@@ -318,5 +318,5 @@ async def test_an_event_that_is_older_than_it_may_be_kept_is_not_kept_in_the_qua
     (await doors.client.put(path, json=body)).raise_for_status()
     await approve(doors.owner, doors.site_id)
     receipt = await doors.mqtt("event", shot(time=at(-90_000)))
-    assert [turned.rejection.code for turned in receipt.turned] == ["time_too_old"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["time_too_old"]
     assert await doors.holding(CANARY) == []

@@ -27,7 +27,7 @@ class Door:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.pipeline = IngestPipeline(RegistryCache(), sole=True)
+        self.pipeline = IngestPipeline(RegistryCache(), is_consumer=True)
 
     async def take(
         self, *messages: tuple[str, Any], retained: Sequence[int] = (), now: datetime | None = None

@@ -98,7 +98,7 @@ def summary(receipt: BatchReceipt) -> dict[str, Any]:
         "duplicate": receipt.duplicate,
         "conflict": receipt.conflict,
         "late": receipt.late,
-        "refused": len(receipt.turned),
+        "refused": len(receipt.rejections),
         "transitions": sorted(kind for kind, _ in receipt.transitions),
     }
 
@@ -138,7 +138,7 @@ class World:
         self.connection, *self.others = connections
         self.sites = sites
         self.model = Model(sites[0])
-        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
         self.apis = [IngestPipeline(RegistryCache()) for _ in self.others]
         self.rules: dict[str, str] = {}
         self.now = datetime.now(UTC)
@@ -264,7 +264,7 @@ class World:
     async def another_consumer(self) -> None:
         if self.dice.random() < 0.5:
             await self.consumer.write_back(self.connection)
-        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
 
     async def fail(self, trouble: Trouble) -> None:
         """A transaction fails, or is given up together with its connection; its batch comes again."""
@@ -275,7 +275,7 @@ class World:
         trouble.at = None
         if taking.cancelled():
             await self.connection.execute("ROLLBACK")
-            self.consumer = IngestPipeline(RegistryCache(), sole=True)
+            self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
         elif (error := taking.exception()) is not None:
             assert isinstance(error, asyncpg.DeadlockDetectedError)
         await self.take(self.consumer, self.connection, samples)

@@ -79,7 +79,7 @@ async def test_a_rule_that_others_read_meanwhile_disturbs_no_batch(
     monkeypatch.setattr("app.ingest.pipeline.rule_context.read_past_values", between)
     receipt = await door.take([pm("box-0", T0 + S, 11)], by_http=True)
     assert done
-    assert (receipt.stored, receipt.turned) == (1, [])
+    assert (receipt.stored, receipt.rejections) == (1, [])
 
 
 @pytest.mark.parametrize("by_http", [False, True])
@@ -107,10 +107,10 @@ async def test_active_hours_of_a_plain_rule_end_though_nothing_comes(
 ) -> None:
     await add_rule(tenant, site_id, "night", NIGHT)
     await door.take([pm("box-0", FIVE, 10)])
-    await door.look_after(FIVE + S)
+    await door.run_due_timers(FIVE + S)
     await door.take([pm("box-0", FIVE + 60 * S, 40)])
     for hours in (2, 3, 24):
-        await door.look_after(FIVE + hours * 3600 * S)
+        await door.run_due_timers(FIVE + hours * 3600 * S)
     assert [(begin, end) for _, _, begin, end, _ in await stored(door.connection)] == [
         (FIVE + 60 * S, FIVE + 3600 * S)
     ]
@@ -126,7 +126,7 @@ async def test_active_hours_of_a_plain_rule_end_in_the_order_of_arrival(
     while stream:
         await door.take(stream[:size])
         del stream[:size]
-    await door.look_after(FIVE + 3 * 3600 * S)
+    await door.run_due_timers(FIVE + 3 * 3600 * S)
     assert [(begin, end) for _, _, begin, end, _ in await stored(door.connection)] == [
         (FIVE + 60 * S, FIVE + 3600 * S),
         (FIVE + 120 * S, FIVE + 3600 * S),
@@ -153,13 +153,13 @@ async def test_what_a_failing_tick_had_looked_at_is_looked_at_again(
     door: Door, tenant: Tenant, site_id: str, database: Database
 ) -> None:
     await door.take([pm("box-0", T0, 10)])
-    await door.look_after(T0 + S)
+    await door.run_due_timers(T0 + S)
     await add_rule(tenant, site_id, "silent", {"severity": "info", "condition": {"no_data": "PT15M"}})
     other = await database.connect()
     held = other.transaction()
     await held.start()
     await other.execute("LOCK TABLE alerts IN SHARE MODE")
-    looking = asyncio.create_task(door.look_after(T0 + 3600 * S))
+    looking = asyncio.create_task(door.run_due_timers(T0 + 3600 * S))
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'alerts'::regclass"
     async with asyncio.timeout(10):
         while not await other.fetchval(waiting):  # noqa: ASYNC110 (the server's word)
@@ -171,7 +171,7 @@ async def test_what_a_failing_tick_had_looked_at_is_looked_at_again(
     other.terminate()
     door.connection.terminate()
     door.connection = await database.connect()
-    await door.look_after(T0 + 7200 * S)
+    await door.run_due_timers(T0 + 7200 * S)
     assert await spans(door.connection) == [("box-0", 900, 0)]
 
 
@@ -201,7 +201,7 @@ async def test_an_alert_on_a_site_ends_when_no_box_is_left_that_it_looks_at(
 ) -> None:
     await add_rule(tenant, site_id, "site", {"severity": "info", "condition": condition})
     await door.take([pm(box, T0, 40) for box in BOXES])
-    await door.look_after(T0 + 60 * S)
+    await door.run_due_timers(T0 + 60 * S)
     assert [end for *_, end in await spans(door.connection)] == [0]
     site = (await tenant.client.get(f"/v1/sites/{site_id}")).json()
     wanted = {name: site[name] for name in ("kind", "timezone", "location")} | {"name": "Elsewhere"}
@@ -209,7 +209,7 @@ async def test_an_alert_on_a_site_ends_when_no_box_is_left_that_it_looks_at(
     for box in BOXES:
         (await tenant.client.patch(f"/v1/boxes/{box}", json={"site_id": other})).raise_for_status()
     door.die()
-    await door.look_after(T0 + 120 * S)
+    await door.run_due_timers(T0 + 120 * S)
     rows = await door.connection.fetch("SELECT state, resolution FROM alerts")
     assert [tuple(row) for row in rows] == [("resolved", "rule_gone")]
     assert await door.connection.fetchval("SELECT count(*) FROM site_states WHERE due_us IS NOT NULL") == 0
@@ -224,12 +224,12 @@ async def test_a_rule_on_a_site_does_not_begin_before_a_sample_comes(
 ) -> None:
     """Who takes over from one that died looks at fewer sites: none may begin anything for being looked at."""
     await door.take([pm("box-0", T0, 40)])
-    await door.look_after(T0)
+    await door.run_due_timers(T0)
     condition = {"boxes": ABOVE, "at_least": 1, "for": "PT5S"}
     await add_rule(tenant, site_id, "site", {"severity": "info", "condition": condition})
     if dies:
         door.die()
-    await door.look_after(T0 + 40 * S)
+    await door.run_due_timers(T0 + 40 * S)
     await door.take([pm("box-0", T0 + 45 * S, 40)])
     assert await spans(door.connection) == []
     await door.take([pm("box-0", T0 + 50 * S, 40)])
@@ -246,11 +246,11 @@ async def test_a_box_that_leaves_makes_a_share_of_the_others_with_the_next_sampl
     condition = {"boxes": ABOVE, "share": 50}
     await add_rule(tenant, site_id, "site", {"severity": "info", "condition": condition})
     await door.take([pm("box-0", T0, 40), pm("box-1", T0, 10), pm("box-2", T0, 10)])
-    await door.look_after(T0)
+    await door.run_due_timers(T0)
     (await tenant.client.delete("/v1/boxes/box-2")).raise_for_status()
     if dies:
         door.die()
-    await door.look_after(T0 + 40 * S)
+    await door.run_due_timers(T0 + 40 * S)
     assert await spans(door.connection) == []
     await door.take([pm("box-0", T0 + 45 * S, 40)])
     assert await spans(door.connection) == [("", 45, 0)]
@@ -263,7 +263,7 @@ async def test_a_silence_ends_with_the_first_sample_though_a_tick_was_ahead_of_i
     silent = {"no_data": "PT15M", "for": waits}
     await add_rule(tenant, site_id, "silent", {"severity": "info", "condition": silent})
     await door.take([pm("box-0", T0, 10)])
-    await door.look_after(T0 + 3 * 3600 * S)
+    await door.run_due_timers(T0 + 3 * 3600 * S)
     assert [end for *_, end in await spans(door.connection)] == [0]
     await door.take([pm("box-0", T0 + 60 * S, 10)])
     ((_, begin, end),) = await spans(door.connection)
@@ -279,7 +279,7 @@ async def test_a_nightly_silence_of_a_box_that_died_long_ago_is_told_of_the_last
     condition = {"severity": "info", "condition": {"no_data": "PT15M"}}
     await add_rule(tenant, site_id, "night", condition | {"active": [{"from": "22:00", "to": "06:00"}]})
     for minutes in (0, 1, 2, 600, 1200):
-        await door.look_after(from_datetime(now + timedelta(minutes=minutes)))
+        await door.run_due_timers(from_datetime(now + timedelta(minutes=minutes)))
     nights = [begin for _, begin, _ in await spans(door.connection)]
     hours = [(begin * S + T0) // (3600 * S) % 24 for begin in nights]
     # Last night, which was over by noon, and the one that has begun since.

@@ -70,8 +70,8 @@ async def send(tenant: Tenant, database: Database, site_id: str, stations: list[
     try:
         late = sum([await _take(connection, pipeline, batch, now) for batch in batched(flow, 500)])
         # Long after: whatever became silent in the end has been noticed.
-        consumer = IngestPipeline(RegistryCache(), sole=True)
-        while (await consumer.look_after(connection, now=now + timedelta(minutes=2))).transitions:
+        consumer = IngestPipeline(RegistryCache(), is_consumer=True)
+        while (await consumer.run_due_timers(connection, now=now + timedelta(minutes=2))).transitions:
             pass
         return late
     finally:
@@ -88,7 +88,7 @@ async def _take(
         max_future_us=0,
     )
     receipt = await pipeline.commit(connection, intake, now=now)
-    assert receipt.turned == [], receipt.turned[0]
+    assert receipt.rejections == [], receipt.rejections[0]
     assert receipt.stored == len(batch)
     return receipt.late
 

@@ -137,9 +137,9 @@ async def test_as_the_same_rule_does_that_is_made_live(
         assert sent.json()["stored"] == 1, sent.text
     body = rule(SILENT, site_id=site_id, name="Silent")
     made = (await tenant.client.post("/v1/rules", json=body)).raise_for_status().json()
-    consumer = IngestPipeline(RegistryCache(), sole=True)
+    consumer = IngestPipeline(RegistryCache(), is_consumer=True)
     for _ in range(3):
-        await consumer.look_after(connection, now=datetime.now(UTC) + timedelta(minutes=2))
+        await consumer.run_due_timers(connection, now=datetime.now(UTC) + timedelta(minutes=2))
     alerts = (await tenant.client.get("/v1/alerts")).json()["data"]
     live = {alert["box"]: alert["pending_since"] for alert in alerts}
     assert live.keys() == {"days", "weeks"}

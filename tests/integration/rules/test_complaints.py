@@ -42,11 +42,11 @@ class Street:
         self.client = tenant.client
         self.site_id = site_id
         self.connection = connection
-        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
 
     def die(self) -> None:
         """The consumer is killed, and another one takes its place: nothing was written back."""
-        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
 
     async def rule(self, condition: Mapping[str, Any] | None = None, **other: Any) -> str:  # noqa: ANN401 (as JSON)
         body = {"site_id": self.site_id, "name": "Dust", **other}
@@ -63,7 +63,7 @@ class Street:
         bodies = [json.dumps({"time": at(when), "values": values}).encode() for when, values in samples]
         now = datetime.now(UTC)
         intake = decode_batch(topics, bodies, now_us=from_datetime(now), max_future_us=0)
-        assert not intake.turned
+        assert not intake.rejections
         return await self.consumer.commit(self.connection, intake, now=now)
 
     async def dust(self, *samples: tuple[float | datetime, float]) -> BatchReceipt:
@@ -71,7 +71,7 @@ class Street:
 
     async def tick(self, when: float | datetime) -> None:
         """Nothing came, and the clock is there."""
-        await self.consumer.look_after(self.connection, now=time_of(when))
+        await self.consumer.run_due_timers(self.connection, now=time_of(when))
 
     async def alerts(self) -> list[dict[str, Any]]:
         """The oldest first."""

@@ -23,7 +23,7 @@ class Site:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
         self.boxes = [f"silent-{uuid4().hex[:8]}" for _ in range(4)]
         self.rules: dict[str, str] = {}
 
@@ -54,10 +54,10 @@ class Site:
             intake = decode_batch(
                 topics, [body] * len(topics), now_us=from_datetime(now), max_future_us=60_000_000
             )
-            assert not intake.turned
+            assert not intake.rejections
             if topics:
                 await self.consumer.commit(self.connection, intake, now=now)
-            await self.consumer.look_after(self.connection, now=now + timedelta(seconds=30))
+            await self.consumer.run_due_timers(self.connection, now=now + timedelta(seconds=30))
 
     async def told(self) -> list[tuple[str, str, str | None]]:
         rows = await self.connection.fetch("SELECT type, payload::text FROM outbox ORDER BY position")

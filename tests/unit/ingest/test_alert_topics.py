@@ -26,8 +26,8 @@ def test_ingest_subscribes_to_no_alerts(rest: str) -> None:
 def test_what_a_reader_of_alerts_may_publish_is_quarantined(topic: str) -> None:
     payload = b'{"time": "2026-11-24T10:00:00Z", "values": {"pm2_5": 12.4}}'
     intake = decode_batch([topic.replace("%u", READER)], [payload], now_us=0, max_future_us=0)
-    (turned,) = intake.turned
-    assert (turned.rejection.code, turned.box) == ("topic", None)
+    (refusal,) = intake.rejections
+    assert (refusal.rejection.code, refusal.box) == ("topic", None)
     assert (intake.rows, intake.events, intake.statuses, intake.configs) == ([], [], [], [])
 
 

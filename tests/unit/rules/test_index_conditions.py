@@ -164,6 +164,6 @@ def test_samples_have_nothing_to_do_with_it() -> None:
         revision=1,
     )
     book = RuleAssignments()
-    book.take([row])
-    assert not book.walks
+    book.apply([row])
+    assert not book.has_stateful_rules
     assert book._by_site[UUID(int=1)] == {}

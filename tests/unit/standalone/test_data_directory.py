@@ -82,7 +82,7 @@ def test_a_foreign_folder_of_figures_is_not_used(tmp_path: Path) -> None:
     layout = open_data_directory(tmp_path / "d")
     layout.metrics.symlink_to(tmp_path)
     try:
-        with pytest.raises(StandaloneError, match="figures"):
+        with pytest.raises(StandaloneError, match="folder for metrics"):
             clear_metrics(layout)
     finally:
         layout.metrics.unlink()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from app.platform.config.settings import VigieSettings
 from app.standalone.secrets_cli import app
 from app.standalone.security_audit import SettingsEnvironment, find_insecure_settings
-from app.standalone.startup_checks import find_role_insecurities
+from app.standalone.startup_checks import find_security_findings
 from tests.unit.test_docs import defaults, flat
 
 RUNNER = CliRunner()
@@ -30,10 +30,10 @@ def _printed(*arguments: str) -> VigieSettings:
 
 
 def test_with_what_is_printed_every_role_starts(tmp_path: Path) -> None:
-    assert find_role_insecurities(_printed()) == []
+    assert find_security_findings(_printed()) == []
     assert list(find_insecure_settings(VigieSettings(), "migrate", SettingsEnvironment())) == []
     by_file = _printed("--keys-file", "keys")
-    assert find_role_insecurities(by_file) == []
+    assert find_security_findings(by_file) == []
     assert by_file.encryption.keys_file == tmp_path / "keys"
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
 
@@ -58,7 +58,7 @@ def test_a_file_of_keys_is_never_written_over(tmp_path: Path) -> None:
     file.write_text("what seals\n")
     done = RUNNER.invoke(app, ["generate", "--keys-file", str(file)])
     assert done.exit_code == 2
-    assert "cannot be made: File exists" in done.stderr
+    assert "cannot be created: File exists" in done.stderr
     assert done.stdout == ""
     assert file.read_text() == "what seals\n"
 

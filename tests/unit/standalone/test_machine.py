@@ -103,9 +103,9 @@ def test_make_that_keeps_an_interrupt_for_itself_is_noticed(tmp_path: Path) -> N
     try:
         _until(lambda: Path(f"/proc/{make.pid}/comm").read_text() == "make\n" and _has_child(make.pid))
         watch = MakeWatch(make.pid)
-        assert not watch.told_to_stop()
+        assert not watch.is_stop_requested()
         make.send_signal(signal.SIGINT)
-        _until(watch.told_to_stop)
+        _until(watch.is_stop_requested)
         assert make.poll() is None
     finally:
         os.killpg(make.pid, signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_other_parents_are_not_watched() -> None:
     watch = MakeWatch(sleeper.pid)
     sleeper.kill()
     sleeper.wait()
-    assert not watch.told_to_stop()
+    assert not watch.is_stop_requested()
 
 
 def _has_child(pid: int) -> bool:

@@ -50,7 +50,7 @@ async def test_a_crashed_child_is_started_again(tmp_path: Path) -> None:
     assert keeper.crashes == 1
     assert changes == [first, first, keeper.pid]
     assert any("ended (-9)" in line for line in told)
-    await keeper.let_go()
+    await keeper.release()
     await keeper.child.stop()
     assert keeper.pid is None
 
@@ -77,5 +77,5 @@ async def test_a_start_that_fails_is_tried_again(tmp_path: Path, failure: Except
     keeper.child.kill()
     await until(lambda: starts == 3 and keeper.pid is not None)
     assert any("not yet" in line for line in told)
-    await keeper.let_go()
+    await keeper.release()
     await keeper.child.stop()

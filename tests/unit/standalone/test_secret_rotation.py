@@ -104,9 +104,7 @@ def test_keys_by_value_are_the_operators_to_replace(tmp_path: Path) -> None:
     key = generate_encryption_key()
     by_value = VigieSettings.model_validate({"database": {"url": URL}, "encryption": {"keys": [key]}})
     for settings in (by_value, VigieSettings.model_validate({"database": {"url": URL}})):
-        with pytest.raises(
-            StandaloneError, match="VIGIE_ENCRYPTION__KEYS gives the keys by value, or nothing"
-        ):
+        with pytest.raises(StandaloneError, match="VIGIE_ENCRYPTION__KEYS has the keys, or none are set"):
             add_encryption_key(find_rotation_target(None, settings))
     layout, where = _stack(tmp_path, keys=[key])
     before = layout.secrets_file.read_text()

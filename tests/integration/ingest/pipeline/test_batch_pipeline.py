@@ -86,7 +86,7 @@ async def test_a_sample_and_a_batch_are_stored(door: Door, box: str) -> None:
         telemetry(box, sample(0, seq=1, pm2_5=12.4)),
         telemetry(box, {"samples": [sample(1, seq=2, pm2_5=13.5), sample(2, seq=3, laeq=58.25)]}),
     )
-    assert (receipt.stored, receipt.duplicate, receipt.conflict, receipt.turned) == (3, 0, 0, [])
+    assert (receipt.stored, receipt.duplicate, receipt.conflict, receipt.rejections) == (3, 0, 0, [])
     assert await rows(door) == [
         (START, 1, 12.4, None),
         (START + timedelta(minutes=1), 2, 13.5, None),
@@ -123,7 +123,7 @@ async def test_what_is_refused_never_blocks_its_neighbours(door: Door, box: str,
         retained=[5],
     )
     assert receipt.stored == 2
-    codes = sorted(turned.rejection.code for turned in receipt.turned)
+    codes = sorted(refusal.rejection.code for refusal in receipt.rejections)
     assert codes == ["invalid_json", "retained_message", "topic", "unknown_box", "unknown_metric"]
     mine = (await tenant.client.get("/v1/quarantine")).raise_for_status().json()["data"]
     assert sorted(entry["code"] for entry in mine) == ["invalid_json", "retained_message", "unknown_metric"]
@@ -139,7 +139,7 @@ async def test_a_poison_row_is_found_and_the_others_are_stored(door: Door, box: 
     ]
     receipt = await door.take(*messages)
     assert receipt.stored == 49
-    assert [turned.rejection.code for turned in receipt.turned] == ["storage_refused"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["storage_refused"]
     assert await door.connection.fetchval("SELECT count(*) FROM quarantine") == 1
 
 
@@ -154,7 +154,7 @@ async def test_older_than_the_retention_is_refused(
         telemetry(box, {"time": young.isoformat(), "values": {"pm2_5": 1}}),
     )
     assert receipt.stored == 1
-    assert [turned.rejection.code for turned in receipt.turned] == ["time_too_old"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["time_too_old"]
 
 
 async def test_a_rule_made_before_a_sample_is_applied_to_it(
@@ -233,7 +233,7 @@ async def test_a_deleted_box_is_unknown(door: Door, box: str, tenant: Tenant) ->
     await door.take(telemetry(box, sample(0, pm2_5=1)))
     assert (await tenant.client.delete(f"/v1/boxes/{box}")).status_code == 204
     receipt = await door.take(telemetry(box, sample(1, pm2_5=1)))
-    assert [turned.rejection.code for turned in receipt.turned] == ["unknown_box"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["unknown_box"]
 
 
 async def test_what_may_never_be_kept_is_counted_and_told_and_nothing_else(door: Door, box: str) -> None:

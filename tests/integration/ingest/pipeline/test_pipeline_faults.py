@@ -94,7 +94,7 @@ async def test_a_poison_sample_does_not_take_its_message_with_it(door: Door, box
     samples = [sample(index, seq=index, pm2_5=666 if index == 700 else 1) for index in range(1000)]
     receipt = await door.take(telemetry(box, *samples))
     assert receipt.stored == 999
-    assert [turned.rejection.code for turned in receipt.turned] == ["storage_refused"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["storage_refused"]
     assert await door.count("samples") == 999
     assert await door.count("quarantine") == 1
     totals = await door.connection.fetchrow("SELECT sum(stored), sum(rejected) FROM ingest_totals")
@@ -199,7 +199,7 @@ async def test_a_box_that_goes_while_its_batch_waits_fires_nothing_where_it_was(
     receipt = await taking
     fires = [("firing", "warning")] if how == "made anew" else []
     assert receipt.transitions == fires
-    codes = [turned.rejection.code for turned in receipt.turned]
+    codes = [refusal.rejection.code for refusal in receipt.rejections]
     assert (receipt.stored, codes) == ((0, ["unknown_box"]) if how == "deleted" else (1, []))
     living = "SELECT count(*) FROM samples JOIN boxes ON key = box_key WHERE deleted_at IS NULL"
     assert await door.connection.fetchval(living) == {"deleted": 0, "moved": 2, "made anew": 1}[how]
@@ -214,7 +214,7 @@ async def test_a_database_restored_from_a_backup_is_read_again(
     await other.execute("UPDATE boxes SET id = 'restored', revision = 1")
     await other.execute("UPDATE registry SET version = 1")
     receipt = await door.take(telemetry(box, sample(1, pm2_5=1)), telemetry("restored", sample(2, pm2_5=1)))
-    assert (receipt.stored, [turned.box for turned in receipt.turned]) == (1, [box])
+    assert (receipt.stored, [refusal.box for refusal in receipt.rejections]) == (1, [box])
 
 
 async def test_two_who_refresh_at_once_leave_the_newest(
@@ -244,4 +244,4 @@ async def test_two_who_refresh_at_once_leave_the_newest(
     await asyncio.sleep(0.1)
     slow.set()
     await asyncio.gather(refreshing, second)
-    assert registry.edition.boxes[box].ack is False
+    assert registry.snapshot.boxes[box].ack is False

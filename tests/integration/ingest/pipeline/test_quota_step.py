@@ -41,10 +41,12 @@ def sample(minute: float, *, seq: int | None = None, value: float = 1) -> dict[s
 class Door:
     """The broker's door, as the consumer has it."""
 
-    def __init__(self, connection: asyncpg.Connection, *, sole: bool = True) -> None:
+    def __init__(self, connection: asyncpg.Connection, *, is_consumer: bool = True) -> None:
         self.connection = connection
         # Quotas are read with each batch: nothing has to wait for a second.
-        self.pipeline = IngestPipeline(RegistryCache(), sole=sole, allowances=QuotaCache(every_s=0))
+        self.pipeline = IngestPipeline(
+            RegistryCache(), is_consumer=is_consumer, quota_cache=QuotaCache(every_s=0)
+        )
 
     async def take(self, *messages: tuple[str, Any], now: datetime = NOW) -> BatchReceipt:
         intake = decode_batch(
@@ -105,7 +107,9 @@ async def test_what_exceeds_the_quota_goes_to_quarantine_and_blocks_nobody(
         *(("theirs", sample(10 - minute)) for minute in range(5)),
     )
     assert receipt.stored == 8
-    assert [(turned.box, turned.rejection.code, turned.rejection.seq) for turned in receipt.turned] == [
+    assert [
+        (refusal.box, refusal.rejection.code, refusal.rejection.seq) for refusal in receipt.rejections
+    ] == [
         ("mine", "quota_exceeded", 3),
         ("mine", "quota_exceeded", 4),
     ]
@@ -133,9 +137,9 @@ async def test_repeats_take_no_room_and_are_never_refused(
         ("mine", {"samples": [sample(minute) for minute in (9, 8, 7, 6, 6, 5)]}),
         ("mine", sample(8, value=2)),
     )
-    assert (again.stored, again.duplicate, again.conflict, len(again.turned)) == (1, 4, 1, 1)
+    assert (again.stored, again.duplicate, again.conflict, len(again.rejections)) == (1, 4, 1, 1)
     full = await door.send("mine", [9, 8, 7, 6])
-    assert (full.duplicate, full.turned) == (4, [])
+    assert (full.duplicate, full.rejections) == (4, [])
     assert await door.usage() == {"Tenant": (4, 1)}
 
 
@@ -174,14 +178,14 @@ async def test_events_and_statuses_have_no_quota(
     )
     receipt = await door.pipeline.commit(door.connection, intake, now=NOW)
     assert (receipt.stored, receipt.new_events) == (0, ["tamper"])
-    assert [turned.rejection.code for turned in receipt.turned] == ["quota_exceeded"]
+    assert [refusal.rejection.code for refusal in receipt.rejections] == ["quota_exceeded"]
     assert await door.connection.fetchval("SELECT state FROM boxes WHERE id = 'mine'") == "online"
 
 
 async def test_by_http_part_of_it_is_taken_and_then_nothing(
     application: FastAPI, api: httpx.AsyncClient, tenant: Tenant, site_id: str
 ) -> None:
-    application.state.pipeline = IngestPipeline(RegistryCache(), allowances=QuotaCache(every_s=0))
+    application.state.pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(every_s=0))
     await register(tenant, site_id, "mine")
     await give(api, tenant.id, 2)
 
@@ -243,11 +247,11 @@ async def test_a_quota_that_is_shared_is_used_up_by_all(
             ("own", sample(8)),
         )
         assert receipt.stored == 3
-        details = [turned.rejection.detail for turned in receipt.turned]
+        details = [refusal.rejection.detail for refusal in receipt.rejections]
         assert "The organisation's quota of 2 samples a day" in details[0]
         assert "The organisation's quota of 3 samples a day" in details[1]
         await give(api, tenant.id, None)
-        (theirs,) = (await door.send("mine", [5])).turned
+        (theirs,) = (await door.send("mine", [5])).rejections
         assert "organisation's integrator" in theirs.rejection.detail
         assert "3" not in theirs.rejection.detail.split("until")[0]
         shown = await usage_of(integrator)
@@ -274,7 +278,7 @@ async def test_counts_are_those_of_what_is_stored_whoever_writes(
     await register(tenant, site_id, "a", "b")
     await register(other_tenant, await site_of(other_tenant), "c")
     connections = [await database.connect() for _ in range(2)]
-    doors = [door, *(Door(connection, sole=False) for connection in connections)]
+    doors = [door, *(Door(connection, is_consumer=False) for connection in connections)]
     # The same samples by three ways at once: each is stored once, and counted once.
     await asyncio.gather(
         *(

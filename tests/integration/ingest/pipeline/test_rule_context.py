@@ -14,7 +14,8 @@ import asyncpg
 import pytest
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch
+from app.ingest.codec.message_intake import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
@@ -108,11 +109,11 @@ class Door:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
         self.now = START - timedelta(days=1)
-        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
         self.other = IngestPipeline(RegistryCache())
 
     def die(self) -> None:
-        self.consumer = IngestPipeline(RegistryCache(), sole=True)
+        self.consumer = IngestPipeline(RegistryCache(), is_consumer=True)
 
     async def take(self, sent: Sequence[Sent], *, by_http: bool = False) -> BatchReceipt:
         now = self.now = max(self.now, to_datetime(max(each.time_us for each in sent)))
@@ -120,11 +121,11 @@ class Door:
         intake: DecodedBatch = decode_batch(
             topics, payloads, now_us=from_datetime(now), max_future_us=600_000_000
         )
-        assert not intake.turned
+        assert not intake.rejections
         return await (self.other if by_http else self.consumer).commit(self.connection, intake, now=now)
 
-    async def look_after(self, at_us: int) -> BatchReceipt:
-        return await self.consumer.look_after(self.connection, now=to_datetime(at_us))
+    async def run_due_timers(self, at_us: int) -> BatchReceipt:
+        return await self.consumer.run_due_timers(self.connection, now=to_datetime(at_us))
 
 
 @pytest.fixture
@@ -160,14 +161,14 @@ async def oracle(
     """The alerts that the samples give, taken one by one and without a database."""
     together = await site_rules(connection)
     rows = await connection.fetch("SELECT key, id, interval_s FROM boxes")
-    tracks = {}
+    evaluations = {}
     for key, box, interval in rows:
         view = BoxView(BoxFacts(key, box, interval), {}, BoxHistory(together.needs), together.needs)
-        tracks[key] = BoxEvaluation(view, together, {})
+        evaluations[key] = BoxEvaluation(view, together, {})
     keys = {box: key for key, box, _ in rows}
     names: dict[int | None, str] = {key: box for key, box, _ in rows}
-    members = SiteView({key: track.view for key, track in sorted(tracks.items())})
-    walk = StatefulEvaluator(tracks, SiteEvaluation(members, together.across, {}), new_id)
+    members = SiteView({key: track.view for key, track in sorted(evaluations.items())})
+    walk = StatefulEvaluator(evaluations, SiteEvaluation(members, together.across, {}), new_id)
     seen: set[tuple[str, int, bool]] = set()
     for order, sent in enumerate(stream):
         identity = (sent.box, sent.time_us, sent.confidence is None)
@@ -175,7 +176,7 @@ async def oracle(
             continue
         seen.add(identity)
         key = keys[sent.box]
-        track = tracks[key]
+        track = evaluations[key]
         if sent.confidence is None:
             row: list[float | None] = [None] * len(COLUMNS)
             for name, value in sent.values.items():
@@ -275,7 +276,7 @@ async def test_whatever_the_batches_restarts_and_doors_the_alerts_are_the_same( 
     # The test says something only where every kind of rule had its turn.
     assert {name for name, *_ in found} >= set(chosen) - {"quiet", "energy", "median", "shots"}
     end = max(sent.time_us for sent in stream) + 60_000_000
-    while (await door.look_after(end)).transitions:
+    while (await door.run_due_timers(end)).transitions:
         pass
     assert await stored(door.connection) == await oracle(door.connection, stream, until_us=end)
 
@@ -297,11 +298,11 @@ async def test_ticks_bring_nothing_about_that_the_next_sample_would_not(
         before = rest[size - 1].time_us if len(rest) > size else rest[-1].time_us
         del rest[:size]
         until = rest[0].time_us - 1 if rest else before
-        await door.look_after(dice.randint(before, max(before, until)))
+        await door.run_due_timers(dice.randint(before, max(before, until)))
         if dice.random() < 0.2:
             door.die()
     end = stream[-1].time_us + 60_000_000
-    await door.look_after(end)
+    await door.run_due_timers(end)
     assert await stored(door.connection) == await oracle(door.connection, stream, until_us=end)
 
 
@@ -330,13 +331,13 @@ async def test_a_box_that_delivers_what_it_had_kept_is_not_silent_by_the_clock_o
         door.now = arrival = arrival + timedelta(seconds=dice.choice((0, 1, 2)))
         await door.take(rest[:size], by_http=by_http)
         del rest[:size]
-        assert not (await door.look_after(from_datetime(arrival) + 900_000)).transitions
+        assert not (await door.run_due_timers(from_datetime(arrival) + 900_000)).transitions
         if dice.random() < 0.2:
             door.die()
     assert await stored(door.connection) == await oracle(door.connection, stream)
     # Once they have delivered all and nothing more comes they are silent.
     end = from_datetime(arrival) + 61_000_000
-    assert (await door.look_after(end)).transitions
-    while (await door.look_after(end)).transitions:
+    assert (await door.run_due_timers(end)).transitions
+    while (await door.run_due_timers(end)).transitions:
         pass
     assert await stored(door.connection) == await oracle(door.connection, stream, until_us=end)

@@ -102,7 +102,11 @@ class Player:
         # one that was there all the time, and the other player's boxes are among them. Which samples come
         # before all have had their turn is not promised, so they wait here.
         consumer = self.door.consumer
-        while (await self.door.look_after(tick.at_us)).transitions or consumer._ripe or consumer._upset:
+        while (
+            (await self.door.run_due_timers(tick.at_us)).transitions
+            or consumer._boxes_to_check
+            or consumer._sites_to_check
+        ):
             pass
 
     async def deliver(self, waiting: Sequence[Sent]) -> None:

@@ -32,9 +32,9 @@ type Message = tuple[str, list[dict[str, Any]]]
 class Door:
     """The consumer's pipeline, or that of HTTP."""
 
-    def __init__(self, connection: asyncpg.Connection, *, sole: bool = True) -> None:
+    def __init__(self, connection: asyncpg.Connection, *, is_consumer: bool = True) -> None:
         self.connection = connection
-        self.pipeline = IngestPipeline(RegistryCache(), sole=sole)
+        self.pipeline = IngestPipeline(RegistryCache(), is_consumer=is_consumer)
 
     async def take(self, *messages: Message) -> BatchReceipt:
         now = datetime.now(UTC)

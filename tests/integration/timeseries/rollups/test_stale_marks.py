@@ -111,7 +111,7 @@ async def test_a_mark_that_is_written_while_it_is_taken_stays(
     maintainer: Maintainer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    door = Door(connection, sole=False)
+    door = Door(connection, is_consumer=False)
     await door.take(("a", at(1)))
     other = await database.connect()
     summarise = maintainer.worker._summarise
@@ -119,7 +119,7 @@ async def test_a_mark_that_is_written_while_it_is_taken_stays(
     async def late(*args: Any) -> None:  # noqa: ANN401
         await summarise(*args)
         # After the samples were read, before the mark is taken away.
-        await Door(other, sole=False).take(("a", at(2)))
+        await Door(other, is_consumer=False).take(("a", at(2)))
 
     monkeypatch.setattr(maintainer.worker, "_summarise", late)
     await maintainer.turn()

@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.ingest.codec.batch_recovery import MAX_RECOVERED, find_seq, recover_batch
-from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch
+from app.ingest.codec.message_intake import decode_batch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US, decode_telemetry
 from app.platform.kernel.instants import parse_rfc3339
 from app.platform.kernel.rejection_codes import InputRejection
@@ -34,7 +35,7 @@ def stored(intake: DecodedBatch) -> list[int | None]:
 
 
 def refused(intake: DecodedBatch) -> list[tuple[int | None, str]]:
-    return [(turned.rejection.seq, turned.rejection.code) for turned in intake.turned]
+    return [(refusal.rejection.seq, refusal.rejection.code) for refusal in intake.rejections]
 
 
 def test_sixty_samples_with_one_nan_lose_one() -> None:
@@ -43,8 +44,8 @@ def test_sixty_samples_with_one_nan_lose_one() -> None:
     intake = sort(batch(*samples))
     assert stored(intake) == [seq for seq in range(60) if seq != 7]
     assert refused(intake) == [(7, "invalid_json")]
-    assert intake.turned[0].rejection.index == 7
-    assert intake.turned[0].part == NAN.encode()
+    assert intake.rejections[0].rejection.index == 7
+    assert intake.rejections[0].part == NAN.encode()
 
 
 def _bad(values: str) -> str:
@@ -101,15 +102,17 @@ def test_what_lies_behind_the_fault_is_refused_in_one_piece(payload: bytes, rest
     intake = sort(payload)
     assert stored(intake) == [1, 2]
     assert refused(intake) == [(None, "invalid_json")]
-    assert intake.turned[0].part.lstrip().startswith(rest)
-    assert intake.turned[0].rejection.index is None
+    assert intake.rejections[0].part.lstrip().startswith(rest)
+    assert intake.rejections[0].rejection.index is None
 
 
 def test_of_more_than_a_thousand_samples_the_first_thousand_are_taken() -> None:
     intake = sort(batch(*(sample(seq) for seq in range(1_003))))
     assert stored(intake) == list(range(1_000))
     assert refused(intake) == [(seq, "too_many_samples") for seq in (1_000, 1_001, 1_002)]
-    assert [turned.part for turned in intake.turned] == [sample(seq).encode() for seq in range(1_000, 1_003)]
+    assert [refusal.part for refusal in intake.rejections] == [
+        sample(seq).encode() for seq in range(1_000, 1_003)
+    ]
 
 
 def test_far_too_many_samples_are_refused_as_a_whole() -> None:

@@ -7,7 +7,8 @@ import cbor2
 import pytest
 
 from app.ingest.codec import message_intake as intakes
-from app.ingest.codec.message_intake import DecodedBatch, decode_batch
+from app.ingest.codec.decoded_batch import DecodedBatch
+from app.ingest.codec.message_intake import decode_batch
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
 
 NOW = 1_795_600_000_000_000
@@ -28,7 +29,7 @@ def sort(
 
 
 def codes(intake: DecodedBatch) -> list[tuple[int, str | None, str]]:
-    return [(turned.origin, turned.box, turned.rejection.code) for turned in intake.turned]
+    return [(refusal.origin, refusal.box, refusal.rejection.code) for refusal in intake.rejections]
 
 
 def test_each_message_goes_where_its_topic_says() -> None:
@@ -45,16 +46,16 @@ def test_each_message_goes_where_its_topic_says() -> None:
     assert intake.origins == [0, 3, 3]
     assert [(box, event.type, origin) for box, event, origin in intake.events] == [("b", "gunshot", 1)]
     assert [(box, status.state, origin) for box, status, origin in intake.statuses] == [("c", "online", 2)]
-    assert intake.turned == []
+    assert intake.rejections == []
 
 
 def test_long_topics_do_not_fill_the_memory_of_topics() -> None:
     for number in range(10):
         topic = f"vigie/v1/{number:060000}/telemetry"
         assert codes(sort((topic, GOOD))) == [(0, None, "topic")]
-        assert topic not in intakes._KNOWN_TOPICS
+        assert topic not in intakes._ROUTES
     assert sort(("vigie/v1/short/telemetry", GOOD)).boxes == ["short"]
-    assert "vigie/v1/short/telemetry" in intakes._KNOWN_TOPICS
+    assert "vigie/v1/short/telemetry" in intakes._ROUTES
 
 
 def test_other_topics_and_retained_measurements_are_refused() -> None:
@@ -101,8 +102,8 @@ def test_messages_in_other_formats_go_through_their_adapter() -> None:
         (3, "d", "unknown_metric"),
         (4, "e", "invalid_cbor"),
     ]
-    assert json.loads(intake.turned[0].part) == batch["samples"][1]
-    assert (intake.turned[2].part, intake.turned[2].size) == (b"", 1), "what is no text is not kept"
+    assert json.loads(intake.rejections[0].part) == batch["samples"][1]
+    assert (intake.rejections[2].part, intake.rejections[2].size) == (b"", 1), "what is no text is not kept"
 
 
 def test_what_was_refused_of_another_format_can_be_sent_again_on_its_topic() -> None:
@@ -113,9 +114,9 @@ def test_what_was_refused_of_another_format_can_be_sent_again_on_its_topic() -> 
         gzip.compress(json.dumps({"samples": [GOOD, sample]}).encode()),
         [{"n": "pm1", "v": 1}, {"n": "warp", "v": 1}],
     ]
-    refused = sort(*zip(topics, payloads, strict=True)).turned
+    refused = sort(*zip(topics, payloads, strict=True)).rejections
     again = sort(*((topics[each.origin], each.part.replace(b"warp", b"pm10")) for each in refused))
-    assert (again.boxes, again.turned) == (["a"] * 3, [])
+    assert (again.boxes, again.rejections) == (["a"] * 3, [])
     assert {row[0] for row in again.rows} == {NOW}
 
 
@@ -127,11 +128,13 @@ def test_a_batch_is_cut_where_it_holds_too_much_once_inflated() -> None:
     found = []
     while messages:
         intake = sort(*messages, poison=(b"\x31",))
-        assert intake.until <= 11
+        assert intake.message_count <= 11
         found += intake.boxes
-        messages = messages[intake.until :]
+        messages = messages[intake.message_count :]
         # What comes with the last of the messages does not come before.
-        assert [turned.rejection.code for turned in intake.turned] == ["malformed_packet"][len(messages) :]
+        assert [refusal.rejection.code for refusal in intake.rejections] == ["malformed_packet"][
+            len(messages) :
+        ]
     assert Counter(found) == {"a": 25, "b": 2}
 
 
@@ -139,9 +142,9 @@ def test_of_a_batch_only_the_bad_sample_is_kept() -> None:
     bad = {"time": NOW // 1000, "values": {"pm2_5": -1}}
     intake = sort(("vigie/v1/a/telemetry", {"samples": [GOOD, bad, GOOD]}))
     assert len(intake.rows) == 2
-    (turned,) = intake.turned
-    assert (turned.rejection.code, turned.rejection.index) == ("value_out_of_bounds", 1)
-    assert json.loads(turned.part) == bad
+    (refusal,) = intake.rejections
+    assert (refusal.rejection.code, refusal.rejection.index) == ("value_out_of_bounds", 1)
+    assert json.loads(refusal.part) == bad
 
 
 def test_poison_packets_are_refused_as_messages_of_their_own() -> None:
@@ -162,9 +165,9 @@ def test_the_parts_of_a_batch_are_the_whole_in_its_order() -> None:
     )
     assert len(intake) == 7
     for middle in range(8):
-        left, right = intake.only(range(middle)), intake.only(range(middle, 7))
+        left, right = intake.select(range(middle)), intake.select(range(middle, 7))
         assert (len(left), len(right)) == (middle, 7 - middle)
-        for name in ("boxes", "rows", "origins", "events", "statuses", "configs", "turned"):
+        for name in ("boxes", "rows", "origins", "events", "statuses", "configs", "rejections"):
             assert getattr(left, name) + getattr(right, name) == getattr(intake, name)
 
 
@@ -178,15 +181,17 @@ def test_a_single_thing_that_is_refused_keeps_its_box_its_seq_and_its_payload() 
         ("vigie/v1/d/config/reported", {"leds": False}),
         ("vigie/v1/e/telemetry", b"{"),
     )
-    refusals = [intake.only(range(index, index + 1)).refused("no").turned for index in range(5)]
-    assert [(turned.origin, turned.box, turned.rejection.seq) for (turned,) in refusals] == [
+    refusals = [
+        intake.select(range(index, index + 1)).as_storage_refusal("no").rejections for index in range(5)
+    ]
+    assert [(refusal.origin, refusal.box, refusal.rejection.seq) for (refusal,) in refusals] == [
         (0, "a", 9),
         (1, "b", 7),
         (2, "c", None),
         (3, "d", None),
         (4, "e", None),
     ]
-    parts = [turned.part for (turned,) in refusals]
+    parts = [refusal.part for (refusal,) in refusals]
     assert json.loads(parts[0])["values"] == {"pm2_5": 1.0}
     assert parts[1:] == [sent.payload for sent in intake.messages[1:]]
 

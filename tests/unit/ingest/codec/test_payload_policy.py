@@ -10,8 +10,9 @@ import pytest
 
 from app.ingest.codec import message_intake as sorting
 from app.ingest.codec import payload_policy
+from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch
 from app.ingest.codec.event_status_decoder import decode_reported_config, decode_status
-from app.ingest.codec.message_intake import BatchRejection, DecodedBatch, decode_batch
+from app.ingest.codec.message_intake import decode_batch
 from app.platform.observability.metrics_and_logs import list_error_frames, redact_error
 
 NOW = 1_795_514_400_000_000
@@ -26,8 +27,8 @@ def sort(*messages: tuple[str, bytes]) -> DecodedBatch:
 
 
 def one(topic: str, payload: bytes) -> BatchRejection:
-    (turned,) = sort((topic, payload)).turned
-    return turned
+    (refusal,) = sort((topic, payload)).rejections
+    return refusal
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,8 @@ def one(topic: str, payload: bytes) -> BatchRejection:
     ],
 )
 def test_what_must_never_enter_is_kept_nowhere(topic: str, payload: object, code: str) -> None:
-    turned = one(topic, json.dumps(payload).encode())
-    assert (turned.rejection.code, turned.part, turned.size) == (code, b"", None)
+    refusal = one(topic, json.dumps(payload).encode())
+    assert (refusal.rejection.code, refusal.part, refusal.size) == (code, b"", None)
 
 
 @pytest.mark.parametrize(
@@ -76,29 +77,29 @@ def test_what_must_never_enter_is_kept_nowhere(topic: str, payload: object, code
     ],
 )
 def test_cbor_is_examined_as_it_is_read(topic: str, payload: object, code: str | None) -> None:
-    turned = one(topic, cbor2.dumps(payload))
-    assert (turned.rejection.code, turned.part) == (code or "forbidden_content", b"")
+    refusal = one(topic, cbor2.dumps(payload))
+    assert (refusal.rejection.code, refusal.part) == (code or "forbidden_content", b"")
 
 
 def test_gzip_is_examined_as_it_is_inflated_and_kept_as_text() -> None:
     bad = {"time": TIME, "values": {"voice": 1}}
     assert one("vigie/v1/a/telemetry/gzip", gzip.compress(json.dumps(bad).encode())).part == b""
     plain = json.dumps({"time": TIME, "values": {"warp": 1}}).encode()
-    turned = one("vigie/v1/a/telemetry/gzip", gzip.compress(plain))
-    assert (turned.rejection.code, turned.part) == ("unknown_metric", plain)
+    refusal = one("vigie/v1/a/telemetry/gzip", gzip.compress(plain))
+    assert (refusal.rejection.code, refusal.part) == ("unknown_metric", plain)
     undeclared = one("vigie/v1/a/telemetry", gzip.compress(json.dumps(bad).encode()))
     assert undeclared.rejection.code == "forbidden_content"
 
 
 def test_media_in_place_of_a_message() -> None:
     for kind in ("telemetry", "event", "status", "config/reported", "telemetry/cbor", "telemetry/gzip"):
-        turned = one(f"vigie/v1/a/{kind}", b"\x89PNG\r\n\x1a\n" + BYTES)
-        assert (turned.rejection.code, turned.part) == ("forbidden_content", b"")
+        refusal = one(f"vigie/v1/a/{kind}", b"\x89PNG\r\n\x1a\n" + BYTES)
+        assert (refusal.rejection.code, refusal.part) == ("forbidden_content", b"")
 
 
 def test_what_cannot_be_read_is_counted_with_its_size() -> None:
-    turned = one("vigie/v1/a/telemetry", b'{"time": "\xff"}')
-    assert (turned.rejection.code, turned.part, turned.size) == ("invalid_encoding", b"", 13)
+    refusal = one("vigie/v1/a/telemetry", b'{"time": "\xff"}')
+    assert (refusal.rejection.code, refusal.part, refusal.size) == ("invalid_encoding", b"", 13)
 
 
 def test_a_run_cut_over_the_samples_of_a_batch_is_found() -> None:
@@ -106,8 +107,8 @@ def test_a_run_cut_over_the_samples_of_a_batch_is_found() -> None:
         {"time": TIME, "values": {"pm1": 1}, "note": BASE64[at : at + 60]} for at in range(0, len(BASE64), 60)
     ]
     intake = sort(("vigie/v1/a/telemetry", json.dumps({"samples": samples}).encode()))
-    assert {turned.rejection.code for turned in intake.turned} == {"forbidden_content"}
-    assert all(turned.part == b"" for turned in intake.turned)
+    assert {refusal.rejection.code for refusal in intake.rejections} == {"forbidden_content"}
+    assert all(refusal.part == b"" for refusal in intake.rejections)
 
 
 def test_texts_that_are_taken_are_examined_too() -> None:
@@ -118,8 +119,8 @@ def test_texts_that_are_taken_are_examined_too() -> None:
         [{"class": "AB-123-CD", "confidence": 0.1}],
     ):
         event = {"time": TIME, "type": "gunshot", "candidates": candidates}
-        turned = one("vigie/v1/a/event", json.dumps(event).encode())
-        assert (turned.rejection.code, turned.part) == ("forbidden_content", b"")
+        refusal = one("vigie/v1/a/event", json.dumps(event).encode())
+        assert (refusal.rejection.code, refusal.part) == ("forbidden_content", b"")
     status = {"state": "online", "firmware": base64.b64encode(b"\xff\xd8\xff\xe0" + BYTES[:40]).decode()}
     assert getattr(decode_status(json.dumps(status).encode()), "code", None) == "forbidden_content"
     reported = {"interval_s": 60, "note": BASE64}
@@ -128,14 +129,14 @@ def test_texts_that_are_taken_are_examined_too() -> None:
 
 def test_details_name_nothing_that_was_sent() -> None:
     for values in ({"plate_AB123CD": 1}, {"pm1": "plate AB123CD"}, {"pm1": 1, "warp": "x"}):
-        turned = one("vigie/v1/a/telemetry", json.dumps({"time": TIME, "values": values}).encode())
-        assert "123" not in turned.rejection.detail
+        refusal = one("vigie/v1/a/telemetry", json.dumps({"time": TIME, "values": values}).encode())
+        assert "123" not in refusal.rejection.detail
 
 
 def test_no_more_of_a_batch_is_examined_than_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payload_policy, "EXAMINED_BYTES", 10)
     plain = json.dumps({"time": TIME, "values": {"warp": 1}}).encode()
-    first, second = sort(*[("vigie/v1/a/telemetry", plain)] * 2).turned
+    first, second = sort(*[("vigie/v1/a/telemetry", plain)] * 2).rejections
     assert (first.part, first.size) == (plain, None)
     assert (second.rejection.code, second.part, second.size) == ("unknown_metric", b"", len(plain))
 
@@ -147,8 +148,8 @@ def test_the_log_of_a_failure_has_no_word_of_the_message(
         raise ValueError(payload.decode())
 
     monkeypatch.setattr(sorting, "decode_status", fails)
-    turned = one("vigie/v1/canary-box/status", b'{"state": "canary"}')
-    assert turned.rejection.code == "undecodable"
+    refusal = one("vigie/v1/canary-box/status", b'{"state": "canary"}')
+    assert refusal.rejection.code == "undecodable"
     printed = capsys.readouterr().out
     assert "message_not_sorted" in printed
     assert "canary" not in printed

@@ -153,7 +153,9 @@ def test_one_poison_in_a_thousand_costs_one() -> None:
     decoded = decode_telemetry(json.dumps({"samples": samples}).encode(), NOW)
     assert len(decoded.samples) == 999
     assert decoded.rejections == [
-        InputRejection("value_out_of_bounds", "values.co2 is -1: 0 to 100000 ppm is possible", 500, 500)
+        InputRejection(
+            "value_out_of_bounds", "values.co2 is -1: the allowed range is 0 to 100000 ppm", 500, 500
+        )
     ]
 
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from app.ingest.codec.message_intake import DecodedBatch, ReceivedMessage
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.pipeline.batch_splitter import choose_transaction_size
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.ingest.pipeline.rule_assignments import NO_RULES
@@ -27,7 +27,7 @@ class Known(RegistrySnapshot):
         self._ids = {known.key: box for box, known in self.boxes.items()}
 
     @property
-    def walks(self) -> bool:
+    def has_stateful_rules(self) -> bool:
         """As said."""
         return any(self.efforts.values())
 

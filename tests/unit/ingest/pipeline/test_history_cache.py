@@ -14,30 +14,30 @@ def history(values: int = 3) -> BoxHistory:
 
 
 def test_it_is_taken_out_once_by_who_knows_the_count() -> None:
-    pasts, kept = HistoryCache(), history()
-    pasts.put(1, 5, NEEDS, kept)
-    assert pasts.take(1, 5, NEEDS) is kept
-    assert pasts.take(1, 5, NEEDS) is None
+    cache, stored = HistoryCache(), history()
+    cache.put(1, 5, NEEDS, stored)
+    assert cache.take(1, 5, NEEDS) is stored
+    assert cache.take(1, 5, NEEDS) is None
 
 
 def test_it_is_of_no_use_once_others_wrote_or_the_rules_are_others() -> None:
-    pasts = HistoryCache()
-    pasts.put(1, 5, NEEDS, history())
-    assert pasts.take(1, 6, NEEDS) is None
-    pasts.put(1, 5, NEEDS, history())
-    assert pasts.take(1, 5, RuleLookback(frozenset({WindowSpec(0, 30_000_000)}))) is None
-    assert len(pasts) == 0
+    cache = HistoryCache()
+    cache.put(1, 5, NEEDS, history())
+    assert cache.take(1, 6, NEEDS) is None
+    cache.put(1, 5, NEEDS, history())
+    assert cache.take(1, 5, RuleLookback(frozenset({WindowSpec(0, 30_000_000)}))) is None
+    assert len(cache) == 0
 
 
 def test_events_are_counted_by_no_row() -> None:
-    pasts = HistoryCache()
-    pasts.put(1, 5, RuleLookback(NEEDS.spans, {"gunshot": 60_000_000}), history())
-    pasts.put(2, None, NEEDS, history())
-    assert len(pasts) == 0
+    cache = HistoryCache()
+    cache.put(1, 5, RuleLookback(NEEDS.spans, {"gunshot": 60_000_000}), history())
+    cache.put(2, None, NEEDS, history())
+    assert len(cache) == 0
 
 
 def test_the_one_used_longest_ago_is_forgotten_first() -> None:
-    pasts = HistoryCache(limit=6)
+    cache = HistoryCache(limit=6)
     for key in (1, 2, 3):
-        pasts.put(key, 5, NEEDS, history())
-    assert [pasts.take(key, 5, NEEDS) is None for key in (1, 2, 3)] == [True, False, False]
+        cache.put(key, 5, NEEDS, history())
+    assert [cache.take(key, 5, NEEDS) is None for key in (1, 2, 3)] == [True, False, False]

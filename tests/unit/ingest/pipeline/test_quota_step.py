@@ -39,13 +39,13 @@ SAMPLES = st.lists(
 def test_as_many_are_taken_as_there_is_room_for_in_the_order_of_arrival(
     samples: list[tuple[UUID, int, bool]], pool: int | None, own: int | None
 ) -> None:
-    accounts = DailyQuotas(rows(pool, own))
+    quotas = DailyQuotas(rows(pool, own))
     owners = [owner for owner, _, _ in samples]
     # A box per organisation: the same time of another one is another sample.
     identities = [(owner.int, time) for owner, time, _ in samples]
     stored = {identities[index] for index, sample in enumerate(samples) if sample[2]}
     repeats = frozenset(index for index, identity in enumerate(identities) if identity in stored)
-    lacking = find_over_quota(owners, identities, repeats, accounts)
+    lacking = find_over_quota(owners, identities, repeats, quotas)
 
     taken: list[tuple[int, int]] = []
     new: Counter[UUID] = Counter()
@@ -62,23 +62,23 @@ def test_as_many_are_taken_as_there_is_room_for_in_the_order_of_arrival(
             taken.append(identity)
             new[owner] += 1
     # Nothing was taken yet: that is for after the commit.
-    assert all(account.used == 0 for owner in set(owners) for account in accounts.of(owner))
-    accounts.note(new)
+    assert all(quota.used == 0 for owner in set(owners) for quota in quotas.of(owner))
+    quotas.add_usage(new)
     for owner in (INTEGRATOR, FIRST, SECOND):
-        for account in accounts.of(owner):
-            assert 0 <= account.left == account.most - account.used
+        for quota in quotas.of(owner):
+            assert 0 <= quota.left == quota.most - quota.used
 
 
 def test_what_several_have_used_counts_together() -> None:
-    accounts = DailyQuotas(
+    quotas = DailyQuotas(
         [SampleQuotaRow(INTEGRATOR, INTEGRATOR, 100, 30, 0), SampleQuotaRow(FIRST, INTEGRATOR, 100, 50, 0)]
     )
-    assert accounts.have_room(20)
-    assert not accounts.have_room(21)
-    (account,) = accounts.of(FIRST)
-    assert (account.used, account.left) == (80, 20)
-    accounts.note({FREE: 7, FIRST: 30})
-    assert (account.used, account.left) == (110, 0)
+    assert quotas.have_room(20)
+    assert not quotas.have_room(21)
+    (quota,) = quotas.of(FIRST)
+    assert (quota.used, quota.left) == (80, 20)
+    quotas.add_usage({FREE: 7, FIRST: 30})
+    assert (quota.used, quota.left) == (110, 0)
 
 
 class Clock:
@@ -88,14 +88,14 @@ class Clock:
         self.now_s = 100.0
         self.days: list[Any] = []
         monkeypatch.setattr(quota_cache, "load_sample_quotas", self.load)
-        self.allowances = QuotaCache(5, clock=lambda: self.now_s)
+        self.quota_cache = QuotaCache(5, clock=lambda: self.now_s)
 
     async def load(self, _: RawConnection, day: object, default: int | None) -> list[SampleQuotaRow]:
         self.days.append(day)
         return [SampleQuotaRow(FIRST, FIRST, default or 0, 0, 0)]
 
-    async def refresh(self, now: datetime, *, at_once: bool = False) -> DailyQuotas:
-        return await self.allowances.refresh(cast("RawConnection", None), now, at_once=at_once)
+    async def refresh(self, now: datetime, *, force: bool = False) -> DailyQuotas:
+        return await self.quota_cache.refresh(cast("RawConnection", None), now, force=force)
 
 
 async def test_quotas_are_read_once_a_second_and_at_the_beginning_of_a_day(
@@ -107,7 +107,7 @@ async def test_quotas_are_read_once_a_second_and_at_the_beginning_of_a_day(
     assert await clock.refresh(NOON) is first
     clock.now_s += 0.1
     assert await clock.refresh(NOON) is not first
-    assert await clock.refresh(NOON, at_once=True) is not first
+    assert await clock.refresh(NOON, force=True) is not first
     await clock.refresh(find_day_end(NOON))
     assert clock.days == [NOON.date()] * 3 + [NOON.date() + timedelta(days=1)]
 
@@ -115,11 +115,11 @@ async def test_quotas_are_read_once_a_second_and_at_the_beginning_of_a_day(
 async def test_what_may_have_been_read_already_is_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     before = await clock.refresh(NOON)
-    after = await clock.refresh(NOON, at_once=True)
-    clock.allowances.note(before, {FIRST: 3})
-    assert [account.used for account in after.of(FIRST)] == [0]
-    clock.allowances.note(after, {FIRST: 3})
-    assert [account.used for account in after.of(FIRST)] == [3]
+    after = await clock.refresh(NOON, force=True)
+    clock.quota_cache.add_usage(before, {FIRST: 3})
+    assert [quota.used for quota in after.of(FIRST)] == [0]
+    clock.quota_cache.add_usage(after, {FIRST: 3})
+    assert [quota.used for quota in after.of(FIRST)] == [3]
 
 
 @pytest.mark.parametrize("now", [NOON, NOON.replace(hour=0), NOON.replace(hour=23, minute=59)])

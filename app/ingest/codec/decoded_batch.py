@@ -1,0 +1,215 @@
+"""Holds a batch of decoded messages: samples, events, statuses, configurations and rejections."""
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import le
+from typing import Any, NamedTuple, overload
+from uuid import UUID
+
+from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE
+from app.ingest.codec.event_status_decoder import BoxStatus, DeviceEvent
+from app.ingest.codec.payload_policy import PayloadGuard, build_content_rejection
+from app.ingest.codec.telemetry_codec import Row, encode_sample
+from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
+from app.platform.kernel.tenant_scope import TenantScope
+
+
+class ReceivedMessage(NamedTuple):
+    """One message as it was received. `topic` is None for HTTP."""
+
+    topic: str | None
+    payload: bytes
+
+
+class BatchRejection(NamedTuple):
+    """The rejection of a message or of a part of it.
+
+    Attributes:
+        origin: index of the message in the batch.
+        box: id of the box, if it is known.
+        rejection: the rejection code and detail.
+        part: the refused part of the payload.
+        size: its size in bytes, if the part itself may not be stored and `part` is empty.
+    """
+
+    origin: int
+    box: str | None
+    rejection: InputRejection
+    part: bytes
+    size: int | None = None
+
+
+class MessageColumns(Sequence[ReceivedMessage]):
+    """Messages as two columns. Most are never needed as objects."""
+
+    def __init__(self, topics: Sequence[str], payloads: Sequence[bytes]) -> None:
+        self._topics = topics
+        self._payloads = payloads
+
+    def __len__(self) -> int:
+        """Return the number of messages."""
+        return len(self._topics)
+
+    @overload
+    def __getitem__(self, index: int) -> ReceivedMessage: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "MessageColumns": ...
+
+    def __getitem__(self, index: int | slice) -> "ReceivedMessage | MessageColumns":
+        """Return one message, or a range of messages."""
+        if isinstance(index, slice):
+            return MessageColumns(self._topics[index], self._payloads[index])
+        return ReceivedMessage(self._topics[index], self._payloads[index])
+
+
+@dataclass(slots=True)
+class DecodedBatch:
+    """A decoded batch. `origins` are indexes into `messages`.
+
+    Attributes:
+        door: "mqtt" or "http".
+        messages: the received messages.
+        boxes, rows, origins: the samples: box id, (time µs, seq, values), message; parallel lists.
+        events: (box id, event, message).
+        statuses: (box id, status, message), in order of arrival.
+        configs: (box id, reported configuration, message), in order of arrival.
+        rejections: what was refused so far.
+        organisation_id: the organisation of the HTTP caller, which sees rejections without a known box.
+        tenant_scope: the boxes that the sender may write to; None for MQTT, where the broker checks topics.
+        message_count: number of decoded messages; the others must be decoded after these are stored.
+        positions: the index of each sample in the request, if known; parallel to the samples.
+        has_event_per_message: whether message n is the n-th event of an HTTP request.
+        correlations: MQTT 5 correlation data by message.
+        guard: decides which refused payloads may be stored.
+    """
+
+    door: str
+    messages: Sequence[ReceivedMessage]
+    boxes: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    origins: list[int] = field(default_factory=list)
+    events: list[tuple[str, DeviceEvent, int]] = field(default_factory=list)
+    statuses: list[tuple[str, BoxStatus, int]] = field(default_factory=list)
+    configs: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
+    rejections: list[BatchRejection] = field(default_factory=list)
+    organisation_id: UUID | None = None
+    tenant_scope: TenantScope | None = None
+    positions: list[int] = field(default_factory=list)
+    has_event_per_message: bool = False
+    correlations: Mapping[int, bytes] = field(default_factory=dict)
+    message_count: int = field(init=False)
+    guard: PayloadGuard = field(default_factory=PayloadGuard)
+
+    def __post_init__(self) -> None:
+        self.message_count = len(self.messages)
+
+    def refuse(
+        self, origin: int, box: str | None, rejection: InputRejection, part: bytes | None = None
+    ) -> None:
+        """Refuse a message or a part of it. Forbidden content is detected here and not stored.
+
+        Args:
+            origin: index of the message.
+            box: id of the box, if it is known.
+            rejection: the rejection code and detail.
+            part: the refused part; None for the whole message.
+        """
+        assessment = self.guard.assess(origin, self.messages[origin], box, part)
+        payload = self.messages[origin].payload if part is None else part
+        if assessment.finding is not None:
+            self.rejections.append(
+                BatchRejection(origin, box, build_content_rejection(assessment.finding, rejection), b"")
+            )
+        elif assessment.readable:
+            self.rejections.append(BatchRejection(origin, box, rejection, payload))
+        else:
+            self.rejections.append(BatchRejection(origin, box, rejection, b"", len(payload)))
+
+    def __len__(self) -> int:
+        """Return the number of samples, events, statuses, configurations and rejections."""
+        return sum(len(part) for part in self._parts())
+
+    def _parts(self) -> tuple[Sized, ...]:
+        return (self.rows, self.events, self.statuses, self.configs, self.rejections)
+
+    def put_in_order(self) -> None:
+        """Sort the samples by arrival. Other formats are decoded before plain telemetry."""
+        origins = self.origins
+        if all(map(le, origins, islice(origins, 1, None))):
+            return
+        order = sorted(range(len(origins)), key=origins.__getitem__)
+        self.boxes = list(map(self.boxes.__getitem__, order))
+        self.rows = list(map(self.rows.__getitem__, order))
+        self.origins = list(map(origins.__getitem__, order))
+
+    def arrivals(self) -> list[tuple[int, int, int]]:
+        """List all things to store by arrival: (message, index in `_parts`, position in it)."""
+        origins = (
+            self.origins,
+            *([thing[2] for thing in things] for things in (self.events, self.statuses, self.configs)),
+            [refusal.origin for refusal in self.rejections],
+        )
+        return sorted(
+            (origin, kind, position)
+            for kind, part in enumerate(origins)
+            for position, origin in enumerate(part)
+        )
+
+    def select(self, picked: range) -> "DecodedBatch":
+        """Return a part of the batch, by the order of arrival."""
+        positions: list[list[int]] = [[], [], [], [], []]
+        for _, kind, position in self.arrivals()[picked.start : picked.stop]:
+            positions[kind].append(position)
+        samples, events, statuses, configs, rejections = positions
+        return replace(
+            self,
+            boxes=[self.boxes[position] for position in samples],
+            rows=[self.rows[position] for position in samples],
+            origins=[self.origins[position] for position in samples],
+            positions=[self.positions[position] for position in samples] if self.positions else [],
+            events=[self.events[position] for position in events],
+            statuses=[self.statuses[position] for position in statuses],
+            configs=[self.configs[position] for position in configs],
+            rejections=[self.rejections[position] for position in rejections],
+        )
+
+    def as_storage_refusal(self, detail: str) -> "DecodedBatch":
+        """Turn the only thing of a batch into a rejection, after the database refused it."""
+        box: str | None
+        seq: int | None = None
+        part: bytes | None = None
+        purpose: str | None = None
+        if self.rows:
+            box, seq, origin = self.boxes[0], self.rows[0][1], self.origins[0]
+            part = encode_sample(self.rows[0])  # of a message with many samples only this one is refused
+        elif self.events:
+            box, seq, origin = self.events[0][0], self.events[0][1].seq, self.events[0][2]
+            purpose = PURPOSE_BY_EVENT_TYPE.get(self.events[0][1].type)
+        elif self.statuses or self.configs:
+            box, _, origin = (*self.statuses, *self.configs)[0]
+        else:
+            origin, box, former, part, _ = self.rejections[0]
+            if former.code in NEVER_STORED_CODES:
+                # The error of the database may quote content that must never be stored.
+                detail, seq, part = (
+                    "The message was refused, and the refusal could not be counted.",
+                    former.seq,
+                    b"",
+                )
+        rejection = InputRejection("storage_refused", detail, seq, purpose=purpose)
+        rejections = [
+            BatchRejection(origin, box, rejection, self.messages[origin].payload if part is None else part)
+        ]
+        return replace(
+            self,
+            boxes=[],
+            rows=[],
+            origins=[],
+            positions=[],
+            events=[],
+            statuses=[],
+            configs=[],
+            rejections=rejections,
+        )
