@@ -106,9 +106,9 @@ class ErrorPageMiddleware:
                 headers = message.get("headers", [])
                 if dict(headers).get(b"content-type") == _PROBLEM and _has_page(scope, message["status"]):
                     page = _page(Request(scope), message["status"])
-                    writing = choose_formatter(Request(scope))
+                    formatter = choose_formatter(Request(scope))
                     own = {
-                        **build_page_headers(writing),
+                        **build_page_headers(formatter),
                         "Content-Type": HTML_MEDIA_TYPE,
                         "Content-Length": str(len(page)),
                     }
@@ -142,19 +142,19 @@ def _wants_page(scope: Scope) -> bool:
 
 
 def _page(request: Request, status: int) -> bytes:
-    writing: RegisterFormatter = choose_formatter(request)
+    formatter: RegisterFormatter = choose_formatter(request)
     title, text = _TEXTS.get(status, _FAULT if status >= _SERVER else _REFUSED)
     return render_layout(
         "error.html",
-        writing,
+        formatter,
         root=read_root_path(request),
-        title=writing.said(title),
+        title=formatter.translate(title),
         path=request.url.path,
-        said=writing.said(text),
+        text=formatter.translate(text),
         links=[
-            (f"{href}?lang={writing.language}" if href == "/public" else href, writing.said(label))
+            (f"{href}?lang={formatter.language}" if href == "/public" else href, formatter.translate(label))
             for href, label in _LINKS
         ],
-        reference=writing.said(_REFERENCE) if status >= _SERVER else "",
+        reference=formatter.translate(_REFERENCE) if status >= _SERVER else "",
         request_id=current_request_id() or "",
     ).encode()

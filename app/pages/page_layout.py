@@ -67,7 +67,7 @@ def read_root_path(request: Request) -> str:
 
 def render_layout(
     template: str,
-    writing: RegisterFormatter,
+    formatter: RegisterFormatter,
     *,
     root: str,
     title: str,
@@ -78,7 +78,7 @@ def render_layout(
 
     Args:
         template: Its file.
-        writing: Its language.
+        formatter: Its language.
         root: What stands before each of our paths (`read_root_path`).
         title: Its title.
         path: Its address.
@@ -86,7 +86,7 @@ def render_layout(
     """
     page = render_page(
         template,
-        PageContext(writing, datetime.now(UTC)),
+        PageContext(formatter, datetime.now(UTC)),
         folder=_TEMPLATES,
         title=title,
         path=path,
@@ -96,6 +96,6 @@ def render_layout(
     return _PATHS.sub(rf"\g<1>{root}/", page) if root else page
 
 
-def build_page_headers(writing: RegisterFormatter, **more: str) -> dict[str, str]:
+def build_page_headers(formatter: RegisterFormatter, **more: str) -> dict[str, str]:
     """The headers of a page of ours."""
-    return {"Content-Security-Policy": PAGE_CSP, "Content-Language": writing.language, **more}
+    return {"Content-Security-Policy": PAGE_CSP, "Content-Language": formatter.language, **more}

@@ -104,24 +104,24 @@ def _page(
     language = negotiate_language(
         request.query_params.get("lang"), request.headers.get("accept-language", "")
     )
-    writing = RegisterFormatter(language)
-    frame = PageContext(writing, datetime.now(UTC), context.tiles)
+    formatter = RegisterFormatter(language)
+    frame = PageContext(formatter, datetime.now(UTC), context.tiles)
     fault = None if shown.fault is None else FAULTS.get(shown.fault.code, FAULTS[""])
     body = render_page(
         "requests.html",
         frame,
         folder=TEMPLATES,
-        title=writing.said(WORDS["title"]),
+        title=formatter.translate(WORDS["title"]),
         path=PATH,
-        words={key: writing.said(text) for key, text in WORDS.items()},
+        words={key: formatter.translate(text) for key, text in WORDS.items()},
         lang=language,
-        kinds=[(key, writing.said(text)) for key, text in KINDS.items()],
+        kinds=[(key, formatter.translate(text)) for key, text in KINDS.items()],
         sites=[{"id": str(key), "name": name} for key, name in sites],
         given={name: given.get(name, "") for name in _FIELDS},
-        kept=writing.filled(WORDS["kept"], days=writing.number(settings.rights.keep_days)),
-        fault=None if fault is None else writing.said(fault),
-        taken=None if shown.made is None else _made(shown.made, writing),
-        status=None if shown.status is None else _status(shown.status, writing),
+        kept=formatter.fill(WORDS["kept"], days=formatter.number(settings.rights.keep_days)),
+        fault=None if fault is None else formatter.translate(fault),
+        taken=None if shown.made is None else _made(shown.made, formatter),
+        status=None if shown.status is None else _status(shown.status, formatter),
     )
     headers = {
         "Content-Security-Policy": build_page_csp(context.tiles),
@@ -134,26 +134,26 @@ def _page(
     return Response(body, 201 if shown.made else status, headers, media_type="text/html; charset=utf-8")
 
 
-def _made(made: RightsRequestMade, writing: RegisterFormatter) -> dict[str, str]:
-    return {"reference": made.reference, "token": made.token, "due": writing.day(made.due_at)}
+def _made(made: RightsRequestMade, formatter: RegisterFormatter) -> dict[str, str]:
+    return {"reference": made.reference, "token": made.token, "due": formatter.day(made.due_at)}
 
 
-def _status(status: RightsStatus, writing: RegisterFormatter) -> dict[str, Any]:
+def _status(status: RightsStatus, formatter: RegisterFormatter) -> dict[str, Any]:
     """How far a request is, as rows of what is told."""
     told = {
-        "kind": writing.said(KINDS[status.kind]),
-        "state": writing.said(STATES[status.state]),
-        "received": writing.day(status.received_at),
-        "due": None if status.closed_at else writing.day(status.due_at),
+        "kind": formatter.translate(KINDS[status.kind]),
+        "state": formatter.translate(STATES[status.state]),
+        "received": formatter.day(status.received_at),
+        "due": None if status.closed_at else formatter.day(status.due_at),
         "extension": status.extension_reason,
-        "closed": writing.day(status.closed_at) if status.closed_at else None,
-        "outcome": writing.said(OUTCOMES[status.outcome]) if status.outcome else None,
+        "closed": formatter.day(status.closed_at) if status.closed_at else None,
+        "outcome": formatter.translate(OUTCOMES[status.outcome]) if status.outcome else None,
     }
     return {
         "reference": status.reference,
         "open": status.closed_at is None,
         "answer": status.answer,
-        "facts": [(writing.said(WORDS[key]), value) for key, value in told.items() if value],
+        "facts": [(formatter.translate(WORDS[key]), value) for key, value in told.items() if value],
     }
 
 

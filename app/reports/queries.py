@@ -88,12 +88,12 @@ async def count_flags(
     total, found = 0, Counter[Flag]()
     for station, name in wanted:
         metric = METRICS_BY_NAME[name]
-        judge = FlagEvaluator.of(metric, station.interval_s, FLAGS)
+        evaluator = FlagEvaluator.of(metric, station.interval_s, FLAGS)
         # Twice as many as the box's interval lets expect: it may have been another one then.
         span = SampleSpan(station.key, metric, period.start_us, period.end_us, 2 * MAX_FLAG_SAMPLES)
         try:
-            async for piece in read_samples_with_context(session, span, judge):
-                count, flags = await asyncio.to_thread(_counted, judge, piece)
+            async for piece in read_samples_with_context(session, span, evaluator):
+                count, flags = await asyncio.to_thread(_counted, evaluator, piece)
                 total += count
                 found.update(flags)
         except InvalidError:
@@ -103,7 +103,7 @@ async def count_flags(
     return FlagCounts(total, {flag: found[flag] for flag in FLAGS})
 
 
-def _counted(judge: FlagEvaluator, piece: SamplesWithContext) -> tuple[int, dict[Flag, int]]:
-    flags = judge.flags(piece.samples)
+def _counted(evaluator: FlagEvaluator, piece: SamplesWithContext) -> tuple[int, dict[Flag, int]]:
+    flags = evaluator.flags(piece.samples)
     there = np.isfinite(piece.samples.values[piece.own])
     return int(there.sum()), {name: int((which[piece.own] & there).sum()) for name, which in flags.items()}

@@ -61,7 +61,7 @@ _SAMPLED: Final = tuple(
 
 
 async def gather_report_input(
-    session: AsyncSession, site: Site, stations: list[IndexedBox], wanted: ReportRequest
+    session: AsyncSession, site: Site, stations: list[IndexedBox], request: ReportRequest
 ) -> ReportInput:
     """All that a report on a site is made of.
 
@@ -69,17 +69,17 @@ async def gather_report_input(
         session: reads it.
         site: the row.
         stations: the boxes that it is of.
-        wanted: what is asked for.
+        request: what is asked for.
     """
     zone = ZoneInfo(site.timezone)
     choices = MethodOptions(
-        zone, season_of(wanted.slot.last, site.latitude), country_of_timezone(site.timezone)
+        zone, season_of(request.slot.last, site.latitude), country_of_timezone(site.timezone)
     )
     place = SiteContext(site, choices, season_said=False)
-    earlier = find_previous_slot(wanted.slot, zone)
-    span = _span(earlier, wanted.slot, choices)
+    earlier = find_previous_slot(request.slot, zone)
+    span = _span(earlier, request.slot, choices)
     figures = {station.key: _figures_of(place, station) for station in stations}
-    sampled = await _sampled(session, place, stations, wanted)
+    sampled = await _sampled(session, place, stations, request)
     names = await queries.read_box_names(session, [station.key for station in stations])
     hours = await queries.read_hourly_summaries(session, stations, span)
     boxes = [
@@ -93,23 +93,23 @@ async def gather_report_input(
         )
         for station in stations
     ]
-    organisation = await find_organisation(session, site.organisation_id, wanted.visible)
+    organisation = await find_organisation(session, site.organisation_id, request.visible)
     return ReportInput(
-        length=wanted.length,
-        first=wanted.slot.first,
-        last=wanted.slot.last,
+        length=request.length,
+        first=request.slot.first,
+        last=request.slot.last,
         timezone=site.timezone,
         latitude=site.latitude,
         country=choices.country,
         organisation="" if organisation is None else organisation.name,
         site=site.name,
         kind=site.kind,
-        language=wanted.language,
-        form=wanted.form,
-        made_us=from_datetime(wanted.now),
+        language=request.language,
+        form=request.form,
+        made_us=from_datetime(request.now),
         boxes=boxes,
-        alerts=await _alerts(session, site, wanted, earlier),
-        flags=await queries.count_flags(session, stations, wanted.slot.period),
+        alerts=await _alerts(session, site, request, earlier),
+        flags=await queries.count_flags(session, stations, request.slot.period),
         odours_left_out=sampled is None,
     )
 
@@ -135,11 +135,11 @@ def _fits(place: SiteContext, station: IndexedBox, figure: IndexDefinition) -> b
 
 
 async def _sampled(
-    session: AsyncSession, place: SiteContext, stations: list[IndexedBox], wanted: ReportRequest
+    session: AsyncSession, place: SiteContext, stations: list[IndexedBox], request: ReportRequest
 ) -> dict[int, list[IndexResult]] | None:
     """Results of figures of samples, by box; None where there are too many samples to look at."""
     rows = [
-        IndexComputation(station, figure, metric, wanted.slot)
+        IndexComputation(station, figure, metric, request.slot)
         for station in stations
         for figure in _SAMPLED
         if _fits(place, station, figure)
@@ -154,11 +154,11 @@ async def _sampled(
 
 
 async def _alerts(
-    session: AsyncSession, site: Site, wanted: ReportRequest, earlier: DatedPeriod
+    session: AsyncSession, site: Site, request: ReportRequest, earlier: DatedPeriod
 ) -> AlertStatistics | None:
-    if not wanted.alerts:
+    if not request.alerts:
         return None
-    spans = (wanted.slot.period, earlier.period)
+    spans = (request.slot.period, earlier.period)
     return await read_alert_statistics(
-        session, site.id, wanted.visible, spans, wanted.now, language=wanted.language
+        session, site.id, request.visible, spans, request.now, language=request.language
     )

@@ -33,7 +33,7 @@ class SandboxViolationError(Exception):
 
 
 def confine_process(memory: int = MEMORY_LIMIT_BYTES, processor_s: int = CPU_LIMIT_S) -> None:
-    """Give up what is not needed: further memory and time, writing files, the network, other programs.
+    """Give up what is not needed: further memory and time, formatter files, the network, other programs.
 
     Args:
         memory: the most bytes of addresses.

@@ -29,15 +29,15 @@ _MOST_COLUMNS: Final = 5
 
 def build_comparison_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """The means of the boxes beside those of the period before."""
-    section = ReportSection("comparison", formats.said(WORDS["comparison"]))
+    section = ReportSection("comparison", formats.translate(WORDS["comparison"]))
     found = compare_period_means(report)
     if not found:
-        section.paragraphs.append(formats.said(WORDS["comparison_none"]))
+        section.paragraphs.append(formats.translate(WORDS["comparison_none"]))
         return section
     key = "comparison_day" if report.is_day else "comparison_month"
-    head = [TableCell(formats.said(WORDS["metric"]))]
+    head = [TableCell(formats.translate(WORDS["metric"]))]
     head += [
-        TableCell(formats.said(WORDS[each]), number=True)
+        TableCell(formats.translate(WORDS[each]), number=True)
         for each in ("boxes", "this_period", "period_before", "change")
     ]
     rows = []
@@ -55,8 +55,8 @@ def build_comparison_section(report: ReportStatistics, formats: ReportFormatter)
                 ),
             ]
         )
-    caption = formats.said(WORDS[key]).format(before=format_previous_period(report, formats))
-    section.tables.append(ReportTable(caption, head, rows, note=formats.said(WORDS["comparison_note"])))
+    caption = formats.translate(WORDS[key]).format(before=format_previous_period(report, formats))
+    section.tables.append(ReportTable(caption, head, rows, note=formats.translate(WORDS["comparison_note"])))
     return section
 
 
@@ -67,14 +67,14 @@ def _words(metric: str, formats: ReportFormatter) -> str:
 
 def build_box_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """What each box measured: mean, extremes, coverage."""
-    section = ReportSection("boxes", formats.said(WORDS["by_box"]))
+    section = ReportSection("boxes", formats.translate(WORDS["by_box"]))
     if not report.boxes:
         return section
     if len(report.boxes) <= MAX_BOX_TABLES:
         section.tables = [_of_box(box, formats) for box in report.boxes]
         return section
     count = formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"])
-    section.paragraphs.append(formats.said(WORDS["by_box_many"]).format(boxes=count))
+    section.paragraphs.append(formats.translate(WORDS["by_box_many"]).format(boxes=count))
     section.tables.append(_of_all(report, formats))
     return section
 
@@ -83,8 +83,8 @@ def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
     """All metrics of a box, beside the period before."""
     names = ("mean", "minimum", "maximum", "measured_share", "period_before")
     head = [
-        TableCell(formats.said(WORDS["metric"])),
-        *(TableCell(formats.said(WORDS[each]), number=True) for each in names),
+        TableCell(formats.translate(WORDS["metric"])),
+        *(TableCell(formats.translate(WORDS[each]), number=True) for each in names),
     ]
     rows = []
     for metric in REPORTED_METRICS:
@@ -105,7 +105,10 @@ def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
             ]
         )
     return ReportTable(
-        append_box_id(box.label, box.id), head, rows, note="" if rows else formats.said(WORDS["silent_box"])
+        append_box_id(box.label, box.id),
+        head,
+        rows,
+        note="" if rows else formats.translate(WORDS["silent_box"]),
     )
 
 
@@ -115,12 +118,12 @@ def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
     highest = {
         metric: max(box.now[metric].mean for box in report.boxes if metric in box.now) for metric in there
     }
-    head = [TableCell(formats.said(WORDS["box"]))]
+    head = [TableCell(formats.translate(WORDS["box"]))]
     head += [
         TableCell(formats.symbol(metric), small=formats.unit(METRICS_BY_NAME[metric].unit), number=True)
         for metric in there
     ]
-    head.append(TableCell(formats.said(WORDS["measured_share"]), number=True))
+    head.append(TableCell(formats.translate(WORDS["measured_share"]), number=True))
     rows = []
     ratios = _ratios(report)
     for box in sorted(report.boxes, key=lambda box: _order(box, ratios, there)):
@@ -128,7 +131,7 @@ def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
         shares = [each.coverage for each in box.now.values()]
         share = formats.percent(sum(shares) / len(shares)) if shares else formats.percent(0.0)
         rows.append([TableCell(box.label, header=True), *cells, TableCell(share, number=True)])
-    caption = formats.said(WORDS["means_of"])
+    caption = formats.translate(WORDS["means_of"])
     return ReportTable(caption, head, rows, looks="compact")
 
 
@@ -136,7 +139,7 @@ def _of_metric(box: BoxFigures, metric: str, formats: ReportFormatter, highest: 
     found, unit = box.now.get(metric), METRICS_BY_NAME[metric].unit
     if found is None:
         return TableCell(NO_VALUE, number=True)
-    ends = formats.said(WORDS["between"]).format(
+    ends = formats.translate(WORDS["between"]).format(
         low=formats.value(found.low, unit), high=formats.value(found.high, unit)
     )
     star = " *" if found.mean == highest else ""

@@ -49,7 +49,7 @@ _TABLE_ROWS: Final = 10
 
 def build_air_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """Pollutants by hour or by day, beside the guidelines."""
-    section = ReportSection("air", formats.said(WORDS["air"]))
+    section = ReportSection("air", formats.translate(WORDS["air"]))
     for metric in _AIR:
         made = _of_metric(report, metric, formats, report.boxes)
         if made is not None:
@@ -59,7 +59,7 @@ def build_air_section(report: ReportStatistics, formats: ReportFormatter) -> Rep
 
 def build_rooms_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """What is measured in rooms: of boxes that measure carbon dioxide."""
-    section = ReportSection("rooms", formats.said(WORDS["rooms"]))
+    section = ReportSection("rooms", formats.translate(WORDS["rooms"]))
     inside = [box for box in report.boxes if "co2" in box.hours]
     for metric in _ROOMS:
         made = _of_metric(report, metric, formats, inside)
@@ -87,7 +87,7 @@ def _of_metric(
     return draw_report_chart(
         ChartSpec(
             key=metric,
-            title=formats.said(WORDS[key]).format(metric=formats.symbol(metric)),
+            title=formats.translate(WORDS[key]).format(metric=formats.symbol(metric)),
             unit=unit,
             series=named,
             slot=report.slot,
@@ -151,7 +151,7 @@ def _co2(report: ReportStatistics, box: BoxFigures) -> list[FigureValue]:
 
 def build_noise_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """Sound levels by hour with the parts of the day, or Lden and the night level by day."""
-    section = ReportSection("noise", formats.said(WORDS["noise"]))
+    section = ReportSection("noise", formats.translate(WORDS["noise"]))
     parts = DAY_PARTS.get(report.material.country, DAY_PARTS["EU"])
     made = _noise_of_day(report, formats, parts) if report.is_day else _noise_of_month(report, formats)
     section.charts += [each for each in made if each is not None]
@@ -159,7 +159,7 @@ def build_noise_section(report: ReportStatistics, formats: ReportFormatter) -> R
     if table is not None:
         section.tables.append(table)
     if section.charts and (report.is_day or table is not None):
-        section.paragraphs.append(_parts_said(parts, formats))
+        section.paragraphs.append(_day_parts_text(parts, formats))
     return section
 
 
@@ -175,9 +175,9 @@ def _noise_of_day(
                     resolve_local_time(day, part.begin, report.zone),
                     resolve_local_time(after, part.end, report.zone),
                 )
-                shades.append((*span, formats.said(WORDS[part.key]), _GROUNDS[part.key]))
+                shades.append((*span, formats.translate(WORDS[part.key]), _GROUNDS[part.key]))
     named = [(box.label, build_box_series(report, box, "laeq")) for box in report.boxes]
-    title = formats.said(WORDS["hourly_noise"])
+    title = formats.translate(WORDS["hourly_noise"])
     return [
         draw_report_chart(
             ChartSpec(
@@ -195,13 +195,14 @@ def _noise_of_month(report: ReportStatistics, formats: ReportFormatter) -> list[
         named = [(box.label, _levels_by_day(report, found.get(box.place, []), key)) for box in report.boxes]
         made.append(
             draw_report_chart(
-                ChartSpec(key, formats.said(words), "dB", named, report.slot, DAY_US, zero=False), formats
+                ChartSpec(key, formats.translate(words), "dB", named, report.slot, DAY_US, zero=False),
+                formats,
             )
         )
     if any(each is not None for each in made):
         return made
     named = [(box.label, build_box_series(report, box, "laeq")) for box in report.boxes]
-    title = formats.said(WORDS["daily_means"]).format(metric=formats.symbol("laeq"))
+    title = formats.translate(WORDS["daily_means"]).format(metric=formats.symbol("laeq"))
     return [
         draw_report_chart(
             ChartSpec("laeq", title, "dB", named, report.slot, DAY_US, zero=False, size=_WIDE), formats
@@ -228,10 +229,10 @@ def _levels(report: ReportStatistics, formats: ReportFormatter) -> ReportTable |
     loudest.sort(key=lambda value: -(value.result.value or 0.0))
     keys = (*_PARTS, "lden", "leq")
     head = [
-        TableCell(formats.said(WORDS["box"])),
-        *([] if report.is_day else [TableCell(formats.said(WORDS["when"]))]),
+        TableCell(formats.translate(WORDS["box"])),
+        *([] if report.is_day else [TableCell(formats.translate(WORDS["when"]))]),
     ]
-    head += [TableCell(formats.said(WORDS[key]), number=True) for key in keys]
+    head += [TableCell(formats.translate(WORDS[key]), number=True) for key in keys]
     rows = []
     for value in loudest[:_TABLE_ROWS]:
         levels = [value.result.value if key == "lden" else find_component_value(value, key) for key in keys]
@@ -239,16 +240,16 @@ def _levels(report: ReportStatistics, formats: ReportFormatter) -> ReportTable |
         row += [] if report.is_day else [TableCell(formats.short_day(value.slot.first))]
         rows.append([*row, *(TableCell(formats.value(level, "dB"), number=True) for level in levels)])
     more = len(loudest) - _TABLE_ROWS
-    note = formats.said(WORDS["more_boxes"]).format(count=more) if more > 0 else ""
-    caption = formats.said(WORDS["noise_table_day" if report.is_day else "noise_table_month"])
+    note = formats.translate(WORDS["more_boxes"]).format(count=more) if more > 0 else ""
+    caption = formats.translate(WORDS["noise_table_day" if report.is_day else "noise_table_month"])
     return ReportTable(caption, head, rows, note=note)
 
 
-def _parts_said(parts: Sequence[DayPart], formats: ReportFormatter) -> str:
+def _day_parts_text(parts: Sequence[DayPart], formats: ReportFormatter) -> str:
     spans = {
-        part.key: formats.said(WORDS["from_until"]).format(first=part.begin.hour, last=part.end.hour)
+        part.key: formats.translate(WORDS["from_until"]).format(first=part.begin.hour, last=part.end.hour)
         for part in parts
     }
-    return formats.said(WORDS["noise_parts"]).format(
+    return formats.translate(WORDS["noise_parts"]).format(
         day=spans["lday"], evening=spans["levening"], night=spans["lnight"]
     )

@@ -139,14 +139,14 @@ class ReportChart:
     Attributes:
         key: tells it from others on the page.
         title, unit: what is drawn.
-        said: the text alternative.
+        alt_text: the text alternative.
         table: the numbers that are drawn.
     """
 
     key: str
     title: str
     unit: str
-    said: str
+    alt_text: str
     table: ReportTable
     width: float
     height: float
@@ -188,40 +188,40 @@ class ChartSpec:
     size: tuple[float, float] = (340.0, 150.0)
 
 
-def draw_report_chart(asked: ChartSpec, formats: ReportFormatter) -> ReportChart | None:
+def draw_report_chart(spec: ChartSpec, formats: ReportFormatter) -> ReportChart | None:
     """Draw a chart; None where there is nothing to draw."""
-    given = [(label, series) for label, series in asked.series if series]
+    given = [(label, series) for label, series in spec.series if series]
     if not given:
         return None
     values = [value for _, series in given for value in series.values()]
-    low = 0.0 if asked.zero else min(values)
-    high = max([*values, *(limit.value for limit in asked.limits)])
+    low = 0.0 if spec.zero else min(values)
+    high = max([*values, *(limit.value for limit in spec.limits)])
     # What hardly moves must not look as if it did.
-    spare = max(0.0, _LEAST_SPANS.get(asked.unit, 0.0) - (high - low)) / 2
-    low, high = (low, high) if asked.zero else (low - spare, high + spare)
+    spare = max(0.0, _LEAST_SPANS.get(spec.unit, 0.0) - (high - low)) / 2
+    low, high = (low, high) if spec.zero else (low - spare, high + spare)
     bottom, top, step = round_axis_bounds(low, high if high > low else low + 1)
-    width, height = asked.size
-    start, end = asked.slot.period
+    width, height = spec.size
+    start, end = spec.slot.period
     x = AxisScale(float(start), float(end), _LEFT, width - _RIGHT)
     y = AxisScale(bottom, top, height - _BOTTOM, _TOP)
-    lines, band = _lines(given, x, y, asked.width_us, formats)
+    lines, band = _lines(given, x, y, spec.width_us, formats)
     return ReportChart(
-        key=asked.key,
-        title=asked.title,
-        unit=formats.unit(asked.unit),
-        said=_said(asked, given, formats),
-        table=_table(asked, given, formats),
+        key=spec.key,
+        title=spec.title,
+        unit=formats.unit(spec.unit),
+        alt_text=_alt_text(spec, given, formats),
+        table=_table(spec, given, formats),
         width=width,
         height=height,
         plot=(_LEFT, _TOP, width - _RIGHT, height - _BOTTOM),
-        across=build_time_ticks(x, asked.slot, formats),
+        across=build_time_ticks(x, spec.slot, formats),
         up=build_value_ticks(y, step, formats),
         lines=lines,
         band=band,
-        band_label=formats.said(WORDS["range_of_boxes"]).format(count=len(given)) if band else "",
+        band_label=formats.translate(WORDS["range_of_boxes"]).format(count=len(given)) if band else "",
         limits=[
-            ChartLimit(each.value, each.label, y.at(each.value), _limit_said(each, asked, formats))
-            for each in asked.limits
+            ChartLimit(each.value, each.label, y.at(each.value), _limit_text(each, spec, formats))
+            for each in spec.limits
         ],
         shades=[
             ShadedInterval(
@@ -230,7 +230,7 @@ def draw_report_chart(asked: ChartSpec, formats: ReportFormatter) -> ReportChart
                 label,
                 colour,
             )
-            for begin, after, label, colour in asked.shades
+            for begin, after, label, colour in spec.shades
             if begin < end and after > start
         ],
     )
@@ -252,7 +252,9 @@ def _lines(
     label, highest = find_highest_series(given)
     middle = {at: values[1] for at, values in summarise_series(given).items()}
     lines = [
-        ChartLine(formats.said(WORDS["median_of_boxes"]), _path(middle, x, y, width_us), _MEDIAN, DASHES[1]),
+        ChartLine(
+            formats.translate(WORDS["median_of_boxes"]), _path(middle, x, y, width_us), _MEDIAN, DASHES[1]
+        ),
         ChartLine(label, _path(highest, x, y, width_us), COLOURS[1]),
     ]
     return lines, _area(summarise_series(given), x, y, width_us)
@@ -303,54 +305,54 @@ def _area(
     return "".join(parts)
 
 
-def _when(at: int, asked: ChartSpec, formats: ReportFormatter) -> str:
+def _when(at: int, spec: ChartSpec, formats: ReportFormatter) -> str:
     """When a value is of: it lies in the middle of its hour or day."""
-    begin = at - asked.width_us // 2
-    if asked.slot.first == asked.slot.last:
+    begin = at - spec.width_us // 2
+    if spec.slot.first == spec.slot.last:
         return formats.clock(begin)
     return formats.short_day(formats.local(at).date())
 
 
-def _said(asked: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter) -> str:
+def _alt_text(spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter) -> str:
     points = [(value, at, label) for label, series in given for at, value in series.items()]
     (low, low_at, low_box), (high, high_at, high_box) = min(points), max(points)
-    words = formats.said(WORDS["chart_said"]).format(
-        title=asked.title,
+    words = formats.translate(WORDS["chart_said"]).format(
+        title=spec.title,
         boxes=formats.counted(len(given), WORDS["box_one"], WORDS["box_many"]),
-        low=formats.measured(low, asked.unit),
-        low_at=_when(low_at, asked, formats),
+        low=formats.measured(low, spec.unit),
+        low_at=_when(low_at, spec, formats),
         low_box=low_box,
-        high=formats.measured(high, asked.unit),
-        high_at=_when(high_at, asked, formats),
+        high=formats.measured(high, spec.unit),
+        high_at=_when(high_at, spec, formats),
         high_box=high_box,
     )
-    return " ".join([words, *(f"{_limit_said(each, asked, formats)}." for each in asked.limits)])
+    return " ".join([words, *(f"{_limit_text(each, spec, formats)}." for each in spec.limits)])
 
 
-def _limit_said(limit: ChartLimit, asked: ChartSpec, formats: ReportFormatter) -> str:
-    return f"{limit.label}{formats.said(WORDS['colon'])}{formats.limit(limit.value, asked.unit)}"
+def _limit_text(limit: ChartLimit, spec: ChartSpec, formats: ReportFormatter) -> str:
+    return f"{limit.label}{formats.translate(WORDS['colon'])}{formats.limit(limit.value, spec.unit)}"
 
 
 def _table(
-    asked: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter
+    spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter
 ) -> ReportTable:
     """What is drawn, in numbers."""
-    unit = formats.unit(asked.unit)
-    caption = f"{asked.title} ({unit})" if unit else asked.title
-    when = formats.said(WORDS["hour" if asked.slot.first == asked.slot.last else "day"])
+    unit = formats.unit(spec.unit)
+    caption = f"{spec.title} ({unit})" if unit else spec.title
+    when = formats.translate(WORDS["hour" if spec.slot.first == spec.slot.last else "day"])
     if len(given) <= MAX_BOX_LINES:
         columns = given
     else:
         label, highest = find_highest_series(given)
         found = summarise_series(given)
-        names = [formats.said(WORDS[each]) for each in ("lowest", "median", "highest")]
+        names = [formats.translate(WORDS[each]) for each in ("lowest", "median", "highest")]
         columns = [(name, {at: found[at][place] for at in found}) for place, name in enumerate(names)]
         columns.append((label, highest))
     times = sorted({at for _, series in given for at in series})
     rows = [
         [
-            TableCell(_when(at, asked, formats), header=True),
-            *(TableCell(formats.value(series.get(at), asked.unit), number=True) for _, series in columns),
+            TableCell(_when(at, spec, formats), header=True),
+            *(TableCell(formats.value(series.get(at), spec.unit), number=True) for _, series in columns),
         ]
         for at in times
     ]
@@ -361,4 +363,4 @@ def _table(
 
 def make_guideline_limit(value: float, words: BilingualText, formats: ReportFormatter) -> ChartLimit:
     """A level with what it is called."""
-    return ChartLimit(value, formats.said(words))
+    return ChartLimit(value, formats.translate(words))

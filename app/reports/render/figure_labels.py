@@ -39,8 +39,10 @@ def choose_text_colour(colour: str) -> str:
 
 def format_figure_title(value: FigureValue, formats: ReportFormatter) -> str:
     """What a figure is called, with its metric where it has one."""
-    title = formats.said(value.figure.method.title)
-    return f"{title}{formats.said(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
+    title = formats.translate(value.figure.method.title)
+    return (
+        f"{title}{formats.translate(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
+    )
 
 
 def format_value_period(value: FigureValue, report: ReportStatistics, formats: ReportFormatter) -> str:

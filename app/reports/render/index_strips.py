@@ -45,20 +45,20 @@ def build_index_strip(report: ReportStatistics, formats: ReportFormatter) -> tup
             if at not in fields or worst_sort_key(value.result) > worst_sort_key(fields[at].result):
                 fields[at] = value
     worst_first = sorted(by_box, key=lambda place: -_gravity(by_box[place]))
-    whole = formats.said(WORDS["site_worst"])
+    whole = formats.translate(WORDS["site_worst"])
     rows = [(whole, site)] if len(by_box) > 1 else []
     _, *labels = shorten_labels([whole, *(box.label for box in report.boxes)], _LETTERS)
     rows += [(labels[place], by_box[place]) for place in sorted(worst_first[:MAX_BOX_ROWS])]
     side = round((_WIDTH - _LABEL) / len(starts), 2)
     more = len(by_box) - MAX_BOX_ROWS
-    note = formats.said(WORDS["strip_more"]).format(count=MAX_BOX_ROWS, more=more) if more > 0 else ""
+    note = formats.translate(WORDS["strip_more"]).format(count=MAX_BOX_ROWS, more=more) if more > 0 else ""
     title = format_figure_title(there[0], formats)
     if there[0].figure.lengths == ("hour",) and not report.is_day:
-        title += f"{formats.said(WORDS['comma'])}{formats.said(WORDS['strip_worst_hour'])}"
+        title += f"{formats.translate(WORDS['comma'])}{formats.translate(WORDS['strip_worst_hour'])}"
     made = IndexStrip(
         key="strip",
-        title=formats.said(WORDS["strip_day" if report.is_day else "strip_month"]).format(title=title),
-        said=_said(site, formats),
+        title=formats.translate(WORDS["strip_day" if report.is_day else "strip_month"]).format(title=title),
+        alt_text=_alt_text(site, formats),
         width=_WIDTH,
         height=_HEAD + _TALL * len(rows) + 1,
         side=side,
@@ -121,7 +121,7 @@ def _row(number: int, label: str, fields: _Fields, starts: list[int], side: floa
 def build_legend(method: str, formats: ReportFormatter) -> list[tuple[str, str]]:
     """The colour of each class, and its number and name."""
     return [
-        (choose_band_colour(band) or _NONE, f"{level} {formats.said(band.label)}")
+        (choose_band_colour(band) or _NONE, f"{level} {formats.translate(band.label)}")
         for level, band in enumerate(SCALES[method], 1)
     ]
 
@@ -131,15 +131,17 @@ def count_bands(site: _Fields) -> Counter[str]:
     return Counter(value.result.band.key for value in site.values() if value.result.band is not None)
 
 
-def _said(site: _Fields, formats: ReportFormatter) -> str:
+def _alt_text(site: _Fields, formats: ReportFormatter) -> str:
     found = count_bands(site)
     bands = SCALES[next(iter(site.values())).result.method]
     classes = [
-        formats.said(WORDS["class_times"]).format(band=formats.said(band.label), count=found[band.key])
+        formats.translate(WORDS["class_times"]).format(
+            band=formats.translate(band.label), count=found[band.key]
+        )
         for band in bands
         if found[band.key]
     ]
-    return formats.said(WORDS["strip_said"]).format(classes="; ".join(classes))
+    return formats.translate(WORDS["strip_said"]).format(classes="; ".join(classes))
 
 
 def _table(
@@ -147,18 +149,18 @@ def _table(
 ) -> ReportTable:
     """The classes of the site's worst box, in words."""
     words = WORDS["hour" if report.is_day else "day"]
-    head = [TableCell(formats.said(each)) for each in (words, WORDS["class"], WORDS["where"])]
+    head = [TableCell(formats.translate(each)) for each in (words, WORDS["class"], WORDS["where"])]
     rows = []
     for at in starts:
         value = site.get(at)
         when = formats.clock(at) if report.is_day else formats.short_day(formats.local(at).date())
         band = None if value is None else value.result.band
-        said = formats.said(band.label) if band is not None else formats.said(WORDS["no_value"])
+        label = formats.translate(band.label) if band is not None else formats.translate(WORDS["no_value"])
         rows.append(
             [
                 TableCell(when, header=True),
-                TableCell(said),
+                TableCell(label),
                 TableCell("" if value is None else value.box.label),
             ]
         )
-    return ReportTable(formats.said(WORDS["site_worst"]), head, rows)
+    return ReportTable(formats.translate(WORDS["site_worst"]), head, rows)

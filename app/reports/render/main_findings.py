@@ -38,10 +38,10 @@ _COMPARED: Final = frozenset({"pm2_5", "pm10", "no2", "o3", "laeq", "co2"})
 def build_main_findings(report: ReportStatistics, formats: ReportFormatter) -> list[str]:
     """The sentences, the gravest matters first."""
     if not report.boxes:
-        return [formats.said(WORDS["short_no_boxes"])]
+        return [formats.translate(WORDS["short_no_boxes"])]
     if not report.measured:
         count = formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"])
-        return [formats.said(WORDS["short_no_data"]).format(boxes=count)]
+        return [formats.translate(WORDS["short_no_data"]).format(boxes=count)]
     return list(_sentences(report, formats))[:MAX_FINDINGS]
 
 
@@ -67,10 +67,10 @@ def _coverage(report: ReportStatistics, formats: ReportFormatter) -> str:
     count = len(report.boxes) - len(report.measured)
     silent = ""
     if count:
-        silent = formats.said(WORDS["short_silent_one" if count == 1 else "short_silent_many"]).format(
+        silent = formats.translate(WORDS["short_silent_one" if count == 1 else "short_silent_many"]).format(
             count=count
         )
-    return formats.said(WORDS["short_coverage"]).format(
+    return formats.translate(WORDS["short_coverage"]).format(
         boxes=formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"]),
         coverage=formats.percent(compute_coverage(report)),
         silent=silent,
@@ -90,9 +90,9 @@ def _index(report: ReportStatistics, formats: ReportFormatter) -> str:
     found = find_headline_value(report)
     if found is None or found.result.band is None:
         return ""
-    return formats.said(WORDS["short_index"]).format(
+    return formats.translate(WORDS["short_index"]).format(
         title=format_figure_title(found, formats),
-        band=formats.said(found.result.band.label),
+        band=formats.translate(found.result.band.label),
         box=_named(found, formats),
         when=format_value_period(found, report, formats) or formats.short_day(found.slot.first),
     )
@@ -141,7 +141,7 @@ def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
         value, days = find_most_exceeding_box(values)
         key = "short_who_part" if report.is_day else "short_who_part_days"
         parts.append(
-            formats.said(WORDS[key]).format(
+            formats.translate(WORDS[key]).format(
                 metric=formats.symbol(metric),
                 value=format_figure_value(value, formats),
                 ratio=formats.times(value.result.ratio or 0.0),
@@ -152,20 +152,20 @@ def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
         )
     if not parts:
         metrics = formats.joined([formats.symbol(metric) for metric in by_metric])
-        return formats.said(WORDS["short_who_none"]).format(metrics=metrics)
-    said = formats.said(WORDS["short_who"]).format(parts=formats.joined(parts))
+        return formats.translate(WORDS["short_who_none"]).format(metrics=metrics)
+    sentence = formats.translate(WORDS["short_who"]).format(parts=formats.joined(parts))
     # One such day is no breach: whoever reads "exceeded" has to know.
-    return f"{said} {formats.said(WORDS['who_percentile'])}"
+    return f"{sentence} {formats.translate(WORDS['who_percentile'])}"
 
 
 def _noise(report: ReportStatistics, formats: ReportFormatter) -> str:
     found = find_worst_value(report.values.get(("lden-day", None), []))
     if found is not None:
         night = find_component_value(found, "lnight")
-        return formats.said(WORDS["short_lden"]).format(
+        return formats.translate(WORDS["short_lden"]).format(
             box=_named(found, formats),
             value=format_figure_value(found, formats),
-            night=formats.said(WORDS["short_night"]).format(value=formats.measured(night, "dB"))
+            night=formats.translate(WORDS["short_night"]).format(value=formats.measured(night, "dB"))
             if night
             else "",
             when=formats.short_day(found.slot.first),
@@ -173,7 +173,7 @@ def _noise(report: ReportStatistics, formats: ReportFormatter) -> str:
     loudest = find_worst_value(report.values.get(("leq", None), []))
     if loudest is None:
         return ""
-    return formats.said(WORDS["short_leq"]).format(
+    return formats.translate(WORDS["short_leq"]).format(
         box=_named(loudest, formats), value=format_figure_value(loudest, formats)
     )
 
@@ -182,10 +182,10 @@ def _rooms(report: ReportStatistics, formats: ReportFormatter) -> str:
     found = find_worst_value(report.values.get(("indoor-co2", None), []))
     if found is None or found.result.band is None:
         return ""
-    return formats.said(WORDS["short_co2"]).format(
+    return formats.translate(WORDS["short_co2"]).format(
         box=_named(found, formats),
         value=format_figure_value(found, formats),
-        band=formats.said(found.result.band.label),
+        band=formats.translate(found.result.band.label),
     )
 
 
@@ -195,13 +195,13 @@ def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
         return ""
     total, critical = sum(alerts.by_severity.values()), alerts.by_severity.get("critical", 0)
     if not total:
-        return formats.said(WORDS["short_alerts_none"])
+        return formats.translate(WORDS["short_alerts_none"])
     grave = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
     longest = alerts.longest[0]
     ended = longest.ended_us or report.material.made_us
-    return formats.said(WORDS["short_alert" if total == 1 else "short_alerts"]).format(
+    return formats.translate(WORDS["short_alert" if total == 1 else "short_alerts"]).format(
         alerts=formats.counted(total, WORDS["alert_one"], WORDS["alert_many"]),
-        critical=formats.said(WORDS["short_critical"]).format(critical=grave) if critical else "",
+        critical=formats.translate(WORDS["short_critical"]).format(critical=grave) if critical else "",
         longest=formats.duration((ended - longest.started_us) / 1e6),
     )
 
@@ -223,7 +223,7 @@ def _changes(report: ReportStatistics, formats: ReportFormatter) -> str:
     ]
     if not told:
         return ""
-    before = formats.said(WORDS["against_day" if report.is_day else "against_month"])
-    return formats.said(WORDS["short_compared"]).format(
-        before=before, parts=formats.said(WORDS["comma"]).join(told[:_TOLD])
+    before = formats.translate(WORDS["against_day" if report.is_day else "against_month"])
+    return formats.translate(WORDS["short_compared"]).format(
+        before=before, parts=formats.translate(WORDS["comma"]).join(told[:_TOLD])
     )

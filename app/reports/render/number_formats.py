@@ -59,7 +59,7 @@ class ReportFormatter:
     language: ReportLanguage
     zone: ZoneInfo
 
-    def said(self, text: BilingualText) -> str:
+    def translate(self, text: BilingualText) -> str:
         """A text of ours in the language, with its typography."""
         return typeset_text(text.fr if self.language == "fr" else text.en, self.language)
 
@@ -156,7 +156,7 @@ class ReportFormatter:
     def counted(self, count: int, one: BilingualText, several: BilingualText) -> str:
         """A count with its noun: nought is plural in English and singular in French."""
         single = count == 1 or (count == 0 and self.language == "fr")
-        return self.said(one if single else several).format(self.number(count))
+        return self.translate(one if single else several).format(self.number(count))
 
     def box(self, label: str, box: str) -> str:
         """A box in a sentence: in French names stand between quotes, ids do not."""
@@ -177,7 +177,7 @@ class ReportFormatter:
     def words(self, metric: str) -> str:
         """A metric in words."""
         known = METRICS_BY_NAME[metric]
-        return self.said(BilingualText(known.description, known.description_fr))
+        return self.translate(BilingualText(known.description, known.description_fr))
 
 
 def typeset_text(text: str, language: ReportLanguage) -> str:

@@ -65,7 +65,7 @@ class IndexStrip:
 
     key: str
     title: str
-    said: str
+    alt_text: str
     width: float
     height: float
     side: float

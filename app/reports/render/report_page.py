@@ -88,7 +88,7 @@ def render_report(material: ReportInput) -> RenderedReport:
     report = compute_report_statistics(material)
     formats = ReportFormatter(material.language, report.zone)
     site = clean_name(material.site)
-    kind = formats.said(WORDS["report_day" if report.is_day else "report_month"])
+    kind = formats.translate(WORDS["report_day" if report.is_day else "report_month"])
     period = formats.day(report.slot.first) if report.is_day else formats.month(report.slot.first)
     title = f"{kind} \u2013 {site} \u2013 {period}"
     html = (
@@ -106,7 +106,7 @@ def render_report(material: ReportInput) -> RenderedReport:
             facts=_facts(report, formats),
             tiles=_tiles(report, formats),
             sections=_sections(report, formats),
-            words={key: formats.said(text) for key, text in WORDS.items()},
+            words={key: formats.translate(text) for key, text in WORDS.items()},
             # Our own file, and no text of anybody's is set into it.
             style=Markup(read_style_sheet()),  # noqa: S704
             policy=build_report_csp(),
@@ -118,7 +118,7 @@ def render_report(material: ReportInput) -> RenderedReport:
 def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str, str]]:
     """What the head says: each with its name."""
     material, period = report.material, report.slot.period
-    said = formats.said(WORDS["from_to"]).format(
+    bounds = formats.translate(WORDS["from_to"]).format(
         first=formats.short_day(report.slot.first),
         first_at=formats.clock(period.start_us),
         last=formats.short_day(formats.local(period.end_us).date()),
@@ -126,26 +126,29 @@ def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str
     )
     hours = round(period.seconds / 3_600)
     if report.is_day and hours != _HOURS:
-        said += f"{formats.said(WORDS['comma'])}{formats.said(WORDS['hours_of_day']).format(hours=hours)}"
-    made = formats.said(WORDS["made_at"]).format(
+        length = formats.translate(WORDS["hours_of_day"]).format(hours=hours)
+        bounds += f"{formats.translate(WORDS['comma'])}{length}"
+    made = formats.translate(WORDS["made_at"]).format(
         day=formats.day(formats.local(material.made_us).date()), clock=formats.clock(material.made_us)
     )
     kind = (
-        formats.said(SITE_KINDS[material.kind]) if material.kind in SITE_KINDS else clean_name(material.kind)
+        formats.translate(SITE_KINDS[material.kind])
+        if material.kind in SITE_KINDS
+        else clean_name(material.kind)
     )
     return [
-        (formats.said(WORDS["period"]), said),
-        (formats.said(WORDS["time_zone"]), material.timezone),
-        (formats.said(WORDS["place"]), kind),
-        (formats.said(WORDS["boxes"]), formats.number(len(report.boxes))),
-        (formats.said(WORDS["made"]), made),
+        (formats.translate(WORDS["period"]), bounds),
+        (formats.translate(WORDS["time_zone"]), material.timezone),
+        (formats.translate(WORDS["place"]), kind),
+        (formats.translate(WORDS["boxes"]), formats.number(len(report.boxes))),
+        (formats.translate(WORDS["made"]), made),
     ]
 
 
 def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[ReportSection]:
     """What there is to say, in its order; a section without anything in it is left out."""
     short = ReportSection(
-        "short", formats.said(WORDS["in_short"]), points=build_main_findings(report, formats)
+        "short", formats.translate(WORDS["in_short"]), points=build_main_findings(report, formats)
     )
     found = build_index_strip(report, formats)
     if found is not None:
@@ -186,9 +189,9 @@ def _tiles(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigure
         *_alerts(report, formats),
     ]
     share = KeyFigureTile(
-        formats.said(WORDS["tile_coverage"]),
+        formats.translate(WORDS["tile_coverage"]),
         formats.percent(compute_coverage(report)),
-        formats.said(WORDS["of_the_period"]),
+        formats.translate(WORDS["of_the_period"]),
     )
     return [*found[:_TILES], share][: _TILES + 1]
 
@@ -198,18 +201,18 @@ def _air(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTi
     index = find_headline_value(report)
     if index is not None and index.result.band is not None:
         moment = format_value_period(index, report, formats)
-        more = f"{index.box.label}{formats.said(WORDS['comma'])}{moment}" if moment else index.box.label
+        more = f"{index.box.label}{formats.translate(WORDS['comma'])}{moment}" if moment else index.box.label
         label = format_figure_title(index, formats)
         tiles.append(
             KeyFigureTile(
-                label, formats.said(index.result.band.label), more, choose_band_colour(index.result.band)
+                label, formats.translate(index.result.band.label), more, choose_band_colour(index.result.band)
             )
         )
     compared = group_guideline_values(report)
     if compared:
         over = sum(any(value.result.exceeded for value in values) for values in compared.values())
-        more = formats.said(WORDS["of_pollutants"]).format(count=len(compared))
-        tiles.append(KeyFigureTile(formats.said(WORDS["tile_who"]), formats.number(over), more))
+        more = formats.translate(WORDS["of_pollutants"]).format(count=len(compared))
+        tiles.append(KeyFigureTile(formats.translate(WORDS["tile_who"]), formats.number(over), more))
     return tiles
 
 
@@ -223,7 +226,7 @@ def _noise(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigure
         if loudest is None
         else [
             KeyFigureTile(
-                formats.said(WORDS[label]), format_figure_value(loudest, formats), loudest.box.label
+                formats.translate(WORDS[label]), format_figure_value(loudest, formats), loudest.box.label
             )
         ]
     )
@@ -236,16 +239,19 @@ def _room(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureT
     colour = choose_band_colour(highest.result.band)
     return [
         KeyFigureTile(
-            formats.said(WORDS["tile_co2"]), format_figure_value(highest, formats), highest.box.label, colour
+            formats.translate(WORDS["tile_co2"]),
+            format_figure_value(highest, formats),
+            highest.box.label,
+            colour,
         )
     ]
 
 
 def _alerts(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
     found = report.material.alerts
-    label = formats.said(WORDS["tile_alerts"])
+    label = formats.translate(WORDS["tile_alerts"])
     if found is None:
-        return [KeyFigureTile(label, formats.value(None, "1"), formats.said(WORDS["not_shown"]))]
+        return [KeyFigureTile(label, formats.value(None, "1"), formats.translate(WORDS["not_shown"]))]
     critical = found.by_severity.get("critical", 0)
     more = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
     return [KeyFigureTile(label, formats.number(sum(found.by_severity.values())), more)]

@@ -493,4 +493,4 @@ def test_a_long_name_leaves_the_table_of_indices_its_columns() -> None:
 
 def test_formats_of_a_text_do_not_read_names_as_formats() -> None:
     formats = ReportFormatter("en", PARIS)
-    assert formats.said(BilingualText("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"
+    assert formats.translate(BilingualText("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"
