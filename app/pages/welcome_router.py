@@ -1,8 +1,7 @@
-"""Serves the pages behind the links of invitations and of tokens for new passwords.
+"""Serves the pages of invitations and password resets.
 
-The token stands behind the `#` of the link, which browsers send to nobody; a script, or the person, sends it
-as a form. Each form carries the token, and nothing else shows who sends it. There is no cookie by which
-the page of another site could act in a person's name.
+Links carry the token in the fragment (`#…`), which browsers do not send. A script, or the person, posts it as
+a form. The token is the only credential: there is no session cookie that a form of another site could misuse (CSRF).
 """
 
 import json
@@ -45,16 +44,16 @@ _BUSY: Final = frozenset({429, 500, 503})
 
 @router.get("")
 async def show_entry(request: Request) -> Response:
-    """The page of a link: its script sends the token; without one, the person pastes the link."""
+    """Show the page of a link. Its script posts the token; without scripts, the person pastes the link."""
     formatter = choose_formatter(request)
     return _page(request, "enter", title=formatter.translate(WORDS["enter_title"]))
 
 
 @router.post("")
 async def show_offer(request: Request, people: PeopleDependency) -> Response:
-    """Show who invites to what, or the form of a new password."""
+    """Show the invitation or the password form of a token."""
     try:
-        given = await _read(request)
+        given = await _read_token_form(request)
     except VigieError as error:
         return _refused(request, error)
     return await _offer(people, request, given)
@@ -62,16 +61,16 @@ async def show_offer(request: Request, people: PeopleDependency) -> Response:
 
 @router.post("/accept")
 async def accept_invitation(request: Request, people: PeopleDependency) -> Response:
-    """Accept an invitation, and say what to do next; what is wrong is said beside the form."""
+    """Accept an invitation, and show the next steps. Errors are shown beside the form."""
     given: dict[str, str] = {}
     try:
-        given = await _read(request)
+        given = await _read_token_form(request)
         offer = await invitation_acceptance.read_invitation_preview(
             people, given.get("token", ""), datetime.now(UTC)
         )
-        wanted = _accepted(given, choose_formatter(request))
+        acceptance = _parse_acceptance(given, choose_formatter(request))
         signed_in = await invitation_acceptance.accept_open_invitation(
-            people, wanted, None, ClientInfo.of(request), datetime.now(UTC)
+            people, acceptance, None, ClientInfo.of(request), datetime.now(UTC)
         )
     except TokenRefusedError:
         return await _offer(people, request, given)
@@ -86,11 +85,11 @@ async def set_password(request: Request, people: PeopleDependency) -> Response:
     formatter = choose_formatter(request)
     given: dict[str, str] = {}
     try:
-        given = await _read(request)
-        wanted = _validated(PasswordReset, {"token": given.get("token"), "password": given.get("password")})
-        chosen = wanted.password.get_secret_value()
+        given = await _read_token_form(request)
+        reset = _validate(PasswordReset, {"token": given.get("token"), "password": given.get("password")})
+        chosen = reset.password.get_secret_value()
         await password_service.reset_password(
-            people, wanted.token, chosen, ClientInfo.of(request), datetime.now(UTC)
+            people, reset.token, chosen, ClientInfo.of(request), datetime.now(UTC)
         )
     except TokenRefusedError:
         return await _offer(people, request, given)
@@ -106,12 +105,12 @@ async def set_password(request: Request, people: PeopleDependency) -> Response:
 
 @router.post("/provider")
 async def go_to_provider(request: Request, people: PeopleDependency) -> Response:
-    """Begin to accept an invitation through the OpenID Connect provider."""
+    """Start to accept an invitation by signing in at the OpenID Connect provider."""
     formatter = choose_formatter(request)
     given: dict[str, str] = {}
     cookies = Response()
     try:
-        given = await _read(request)
+        given = await _read_token_form(request)
         provider = people.oidc
         if provider is None:
             return await _offer(people, request, given)
@@ -120,7 +119,7 @@ async def go_to_provider(request: Request, people: PeopleDependency) -> Response
         return await _offer(people, request, given)
     except VigieError as error:
         return await _offer(people, request, given, error)
-    # By the policy a form leads to our own pages alone: the way out is a link, which a script follows.
+    # The policy `form-action 'self'` forbids a redirect to the provider, so a script follows a link instead.
     title = formatter.fill(WORDS["provider_title"], provider=provider.name)
     go = formatter.fill(WORDS["provider_go"], provider=provider.name)
     page = _page(request, "provider", title=title, url=url, go=go)
@@ -128,32 +127,32 @@ async def go_to_provider(request: Request, people: PeopleDependency) -> Response
     return page
 
 
-async def _read(request: Request) -> dict[str, str]:
+async def _read_token_form(request: Request) -> dict[str, str]:
     given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX, verbatim=_PASSWORDS)
-    # Bodies of REST are guarded where they are read; forms come another way.
+    # The JSON middleware scans REST bodies for forbidden content, but not forms.
     check_body(dict(given))
     # The whole link may have been pasted.
     given["token"] = given.get("token", "").rpartition("#")[2]
     return given
 
 
-def _validated[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) -> Shape:
+def _validate[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) -> Shape:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise InvalidError("A field cannot be taken.", code=get_field_error_code(error.errors()[0])) from None
+        raise InvalidError("A field is invalid.", code=get_field_error_code(error.errors()[0])) from None
 
 
-def _accepted(given: Mapping[str, str], formatter: RegisterFormatter) -> InvitationAccept:
-    """What a form accepts, in the language of its page; an empty field is one that was not given."""
+def _parse_acceptance(given: Mapping[str, str], formatter: RegisterFormatter) -> InvitationAccept:
+    """Validate the form of an invitation, in the language of the page. Empty fields count as missing."""
     fields = {name: given[name] for name in _FIELDS if given.get(name)}
-    return _validated(InvitationAccept, fields | {"locale": formatter.language})
+    return _validate(InvitationAccept, fields | {"locale": formatter.language})
 
 
 async def _offer(
     people: PeopleContext, request: Request, given: Mapping[str, str], fault: VigieError | None = None
 ) -> Response:
-    """Show what a token is for: an invitation, a new password, or nothing any more."""
+    """Show the page of a token: an invitation, a password form, or why the token is invalid."""
     formatter = choose_formatter(request)
     if fault is not None and not given:
         return _refused(request, fault)
@@ -218,7 +217,7 @@ def _facts(offer: InvitationPreview, formatter: RegisterFormatter) -> list[tuple
 
 
 def _ended(request: Request, state: str) -> Response:
-    """Say that a token is of no use, and why; 404 where there never was one."""
+    """Explain that a token is invalid: 410 if it was used, withdrawn or has expired, otherwise 404."""
     formatter = choose_formatter(request)
     title, lead = ENDED[state]
     return _page(
@@ -246,14 +245,14 @@ def _member(people: PeopleContext, request: Request, signed_in: SessionCreated, 
 
 
 def _sign_in(people: PeopleContext, formatter: RegisterFormatter, fields: Mapping[str, str]) -> str:
-    """The command that signs in; of who has several accounts it names the organisation."""
+    """Build the `curl` command that signs in, with the given fields of the body."""
     given = {"email": "…", **fields, "password": formatter.translate(WORDS["password_here"])}
     body = json.dumps(given, ensure_ascii=False).replace("'", "\\u0027")
     return f"curl {people.base_url}/v1/sessions -H 'Content-Type: application/json' \\\n  -d '{body}'"
 
 
 def _refused(request: Request, fault: VigieError) -> Response:
-    """The page of the link once more, with what is wrong."""
+    """Show the page of the link again, with the error."""
     formatter = choose_formatter(request)
     return _page(request, "enter", fault, title=formatter.translate(WORDS["enter_title"]))
 
@@ -267,7 +266,7 @@ def _page(
     status: int = 200,
     **more: Any,  # noqa: ANN401 (whatever the template takes)
 ) -> Response:
-    """A page, which nobody may keep: it may have a token."""
+    """Render a page. No cache may store it, because it can contain a token."""
     formatter = choose_formatter(request)
     message = None
     if fault is not None:
