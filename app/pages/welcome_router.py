@@ -1,7 +1,8 @@
 """Serves the pages of invitations and password resets.
 
 Links carry the token in the fragment (`#…`), which browsers do not send. A script, or the person, posts it as
-a form. The token is the only credential: there is no session cookie that a form of another site could misuse (CSRF).
+a form. The token is the only credential: there is no session cookie that another site's form could misuse
+(CSRF).
 """
 
 import json

@@ -16,7 +16,7 @@ _US: Final = 1e6
 def build_alert_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """How many alerts there were, how grave, how long, and how soon somebody took charge."""
     section = ReportSection("alerts", formats.translate(WORDS["alerts"]))
-    found = report.material.alerts
+    found = report.input.alerts
     if found is None:
         section.paragraphs.append(formats.translate(WORDS["alerts_not_shown"]))
         return section
@@ -91,6 +91,6 @@ def _longest(found: AlertStatistics, report: ReportStatistics, formats: ReportFo
 
 
 def _lasted(alert: ReportAlert, report: ReportStatistics, formats: ReportFormatter) -> str:
-    ended = alert.ended_us or report.material.made_us
+    ended = alert.ended_us or report.input.made_us
     duration = formats.duration((ended - alert.started_us) / _US)
     return duration if alert.ended_us else formats.translate(WORDS["lasts"]).format(duration=duration)

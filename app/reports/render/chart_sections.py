@@ -152,7 +152,7 @@ def _co2(report: ReportStatistics, box: BoxFigures) -> list[FigureValue]:
 def build_noise_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """Sound levels by hour with the parts of the day, or Lden and the night level by day."""
     section = ReportSection("noise", formats.translate(WORDS["noise"]))
-    parts = DAY_PARTS.get(report.material.country, DAY_PARTS["EU"])
+    parts = DAY_PARTS.get(report.input.country, DAY_PARTS["EU"])
     made = _noise_of_day(report, formats, parts) if report.is_day else _noise_of_month(report, formats)
     section.charts += [each for each in made if each is not None]
     table = _levels(report, formats)

@@ -65,7 +65,7 @@ def _gaps(report: ReportStatistics, formats: ReportFormatter) -> ReportTable | N
 
 
 def _flags(section: ReportSection, report: ReportStatistics, formats: ReportFormatter) -> None:
-    flags = report.material.flags
+    flags = report.input.flags
     if flags is None:
         section.points.append(formats.translate(WORDS["quality_flags_left_out"]))
         return
@@ -93,7 +93,7 @@ def _flags(section: ReportSection, report: ReportStatistics, formats: ReportForm
 def build_reading_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """How to read the report."""
     section = ReportSection("reading", formats.translate(WORDS["reading"]))
-    begin = DAY_PARTS.get(report.material.country, DAY_PARTS["EU"])[0].begin.hour
+    begin = DAY_PARTS.get(report.input.country, DAY_PARTS["EU"])[0].begin.hour
     section.terms = [
         (
             formats.translate(WORDS[f"read_{each}"]),

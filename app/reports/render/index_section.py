@@ -28,7 +28,7 @@ _NUMBERS: Final = frozenset({"worst_value", "measured_share"})
 def build_index_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
     """The section."""
     section = ReportSection("indices", formats.translate(WORDS["indices"]))
-    if report.material.odours_left_out:
+    if report.input.odours_left_out:
         section.notes = [formats.translate(WORDS["odours_left_out"])]
     rows = [_row(values, report, formats) for values in report.values.values()]
     if not rows:

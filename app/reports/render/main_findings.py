@@ -190,7 +190,7 @@ def _rooms(report: ReportStatistics, formats: ReportFormatter) -> str:
 
 
 def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
-    alerts = report.material.alerts
+    alerts = report.input.alerts
     if alerts is None:
         return ""
     total, critical = sum(alerts.by_severity.values()), alerts.by_severity.get("critical", 0)
@@ -198,7 +198,7 @@ def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
         return formats.translate(WORDS["short_alerts_none"])
     grave = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
     longest = alerts.longest[0]
-    ended = longest.ended_us or report.material.made_us
+    ended = longest.ended_us or report.input.made_us
     return formats.translate(WORDS["short_alert" if total == 1 else "short_alerts"]).format(
         alerts=formats.counted(total, WORDS["alert_one"], WORDS["alert_many"]),
         critical=formats.translate(WORDS["short_critical"]).format(critical=grave) if critical else "",

@@ -83,11 +83,11 @@ def _unbroken(context: Context, text: str) -> Markup:
     return Markup(_UNIT.sub(r'<span class="unbroken">\g<0></span>', escaped))  # noqa: S704 (escaped)
 
 
-def render_report(material: ReportInput) -> RenderedReport:
+def render_report(report_input: ReportInput) -> RenderedReport:
     """Make a report."""
-    report = compute_report_statistics(material)
-    formats = ReportFormatter(material.language, report.zone)
-    site = clean_name(material.site)
+    report = compute_report_statistics(report_input)
+    formats = ReportFormatter(report_input.language, report.zone)
+    site = clean_name(report_input.site)
     kind = formats.translate(WORDS["report_day" if report.is_day else "report_month"])
     period = formats.day(report.slot.first) if report.is_day else formats.month(report.slot.first)
     title = f"{kind} \u2013 {site} \u2013 {period}"
@@ -95,14 +95,14 @@ def render_report(material: ReportInput) -> RenderedReport:
         _environment()
         .get_template("report.html")
         .render(
-            language=material.language,
+            language=report_input.language,
             # What cannot be folded out is not laid out.
-            paper=material.form == "pdf",
+            paper=report_input.form == "pdf",
             title=title,
             kind=kind,
             site=site,
             period=period[0].upper() + period[1:],
-            organisation=clean_name(material.organisation) if material.organisation else "",
+            organisation=clean_name(report_input.organisation) if report_input.organisation else "",
             facts=_facts(report, formats),
             tiles=_tiles(report, formats),
             sections=_sections(report, formats),
@@ -117,7 +117,7 @@ def render_report(material: ReportInput) -> RenderedReport:
 
 def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str, str]]:
     """What the head says: each with its name."""
-    material, period = report.material, report.slot.period
+    report_input, period = report.input, report.slot.period
     bounds = formats.translate(WORDS["from_to"]).format(
         first=formats.short_day(report.slot.first),
         first_at=formats.clock(period.start_us),
@@ -129,16 +129,16 @@ def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str
         length = formats.translate(WORDS["hours_of_day"]).format(hours=hours)
         bounds += f"{formats.translate(WORDS['comma'])}{length}"
     made = formats.translate(WORDS["made_at"]).format(
-        day=formats.day(formats.local(material.made_us).date()), clock=formats.clock(material.made_us)
+        day=formats.day(formats.local(report_input.made_us).date()), clock=formats.clock(report_input.made_us)
     )
     kind = (
-        formats.translate(SITE_KINDS[material.kind])
-        if material.kind in SITE_KINDS
-        else clean_name(material.kind)
+        formats.translate(SITE_KINDS[report_input.kind])
+        if report_input.kind in SITE_KINDS
+        else clean_name(report_input.kind)
     )
     return [
         (formats.translate(WORDS["period"]), bounds),
-        (formats.translate(WORDS["time_zone"]), material.timezone),
+        (formats.translate(WORDS["time_zone"]), report_input.timezone),
         (formats.translate(WORDS["place"]), kind),
         (formats.translate(WORDS["boxes"]), formats.number(len(report.boxes))),
         (formats.translate(WORDS["made"]), made),
@@ -248,7 +248,7 @@ def _room(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureT
 
 
 def _alerts(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
-    found = report.material.alerts
+    found = report.input.alerts
     label = formats.translate(WORDS["tile_alerts"])
     if found is None:
         return [KeyFigureTile(label, formats.value(None, "1"), formats.translate(WORDS["not_shown"]))]

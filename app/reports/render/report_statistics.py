@@ -59,7 +59,7 @@ class BoxFigures:
         interval_s: how often it samples.
         hours: summaries of hours, by metric.
         now, before: statistics of both periods, by metric.
-        material: what figures read.
+        measurements: what figures read.
     """
 
     place: int
@@ -69,7 +69,7 @@ class BoxFigures:
     hours: Mapping[str, RollupColumns]
     now: Mapping[str, MetricStatistics]
     before: Mapping[str, MetricStatistics]
-    material: index_definitions.BoxMeasurements
+    measurements: index_definitions.BoxMeasurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class FigureValue:
 class ReportStatistics:
     """All figures of a report."""
 
-    material: ReportInput
+    input: ReportInput
     zone: ZoneInfo
     slot: DatedPeriod
     earlier: DatedPeriod
@@ -105,7 +105,7 @@ class ReportStatistics:
     @property
     def is_day(self) -> bool:
         """Whether it is of one day."""
-        return self.material.length == "day"
+        return self.input.length == "day"
 
     @cached_property
     def days(self) -> list[DatedPeriod]:
@@ -120,19 +120,19 @@ class ReportStatistics:
         return [box for box in self.boxes if box.now]
 
 
-def compute_report_statistics(material: ReportInput) -> ReportStatistics:
+def compute_report_statistics(report_input: ReportInput) -> ReportStatistics:
     """Compute what a report tells."""
-    zone = ZoneInfo(material.timezone)
-    slot = DatedPeriod.of_days(material.first, material.last, zone)
+    zone = ZoneInfo(report_input.timezone)
+    slot = DatedPeriod.of_days(report_input.first, report_input.last, zone)
     earlier = find_previous_slot(slot, zone)
-    choices = MethodOptions(zone, season_of(slot.last, material.latitude), material.country)
-    labels = make_unique_labels([(box.id, box.name) for box in material.boxes])
+    choices = MethodOptions(zone, season_of(slot.last, report_input.latitude), report_input.country)
+    labels = make_unique_labels([(box.id, box.name) for box in report_input.boxes])
     boxes = [
         _box(place, box, label, (slot, earlier))
-        for place, (box, label) in enumerate(zip(material.boxes, labels, strict=True))
+        for place, (box, label) in enumerate(zip(report_input.boxes, labels, strict=True))
     ]
-    report = ReportStatistics(material, zone, slot, earlier, choices, boxes)
-    for box, of in zip(boxes, material.boxes, strict=True):
+    report = ReportStatistics(report_input, zone, slot, earlier, choices, boxes)
+    for box, of in zip(boxes, report_input.boxes, strict=True):
         for name, metric in of.figures:
             if name in EXCLUDED_FIGURES:
                 continue
@@ -159,11 +159,13 @@ def _box(place: int, box: ReportBoxInput, label: str, spans: tuple[DatedPeriod, 
         hours,
         _statistics(hours, box.interval_s, spans[0].period),
         _statistics(hours, box.interval_s, spans[1].period),
-        _material(hours, box.interval_s),
+        _build_measurements(hours, box.interval_s),
     )
 
 
-def _material(hours: Mapping[str, RollupColumns], interval_s: int) -> index_definitions.BoxMeasurements:
+def _build_measurements(
+    hours: Mapping[str, RollupColumns], interval_s: int
+) -> index_definitions.BoxMeasurements:
     hourly: dict[str, HourlySeries] = {}
     levels: dict[str, SoundLevels] = {}
     for metric, found in hours.items():
@@ -209,7 +211,7 @@ def _statistics(
 def _add(report: ReportStatistics, box: BoxFigures, figure: IndexDefinition, metric: str | None) -> None:
     name = figure.method.name
     chosen = _slots(report, figure, box)
-    over = [slot for slot in chosen if slot.period.end_us <= report.material.made_us]
+    over = [slot for slot in chosen if slot.period.end_us <= report.input.made_us]
     if len(over) < len(chosen):
         report.unfinished.add(name)
     values = [compute_figure_value(report, box, figure, metric, slot) for slot in over]
@@ -221,15 +223,15 @@ def compute_figure_value(
     report: ReportStatistics, box: BoxFigures, figure: IndexDefinition, metric: str | None, slot: DatedPeriod
 ) -> FigureValue:
     """Compute a figure of a box."""
-    choices = replace(report.choices, season=season_of(slot.last, report.material.latitude))
-    result = figure.compute(box.material, metric or figure.method.metrics[0], slot, choices)
+    choices = replace(report.choices, season=season_of(slot.last, report.input.latitude))
+    result = figure.compute(box.measurements, metric or figure.method.metrics[0], slot, choices)
     return FigureValue(box, figure, metric, slot, result)
 
 
 def _slots(report: ReportStatistics, figure: IndexDefinition, box: BoxFigures) -> list[DatedPeriod]:
     """Of which periods a figure is: of all of it where it can be, else of each day, hour or week in it."""
     begin, period = figure.begin(report.choices), report.slot.period
-    if report.material.length in figure.lengths:
+    if report.input.length in figure.lengths:
         return [DatedPeriod.of_days(report.slot.first, report.slot.last, report.zone, begin)]
     if "day" in figure.lengths:
         return [DatedPeriod.of_days(day.first, day.last, report.zone, begin) for day in report.days]
@@ -252,7 +254,7 @@ def _worst_hours(report: ReportStatistics, figure: IndexDefinition, box: BoxFigu
     """
     found: set[int] = set()
     for metric in figure.method.metrics:
-        series = box.material.hourly.get(metric)
+        series = box.measurements.hourly.get(metric)
         for day in report.days if series is not None else ():
             part = series.within(day.period) if series is not None else None
             if part is not None and part.valid.any():

@@ -355,17 +355,17 @@ async def test_the_child_has_given_up_network_programs_files_and_memory() -> Non
 async def test_what_is_not_made_in_time_is_given_up(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    application.state.printers = ReportProcessPool(within_s=0.01)
+    application.state.report_processes = ReportProcessPool(timeout_s=0.01)
     answer = await tenant.client.get(f"/v1/sites/{street}/reports/day")
     assert (answer.status_code, answer.json()["code"]) == (503, "report_not_made")
     with pytest.raises(Exception, match="could not be made"):
-        await ReportProcessPool().printed(b"no material")
+        await ReportProcessPool().render(b"no material")
 
 
 async def test_one_organisation_does_not_take_all_places(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    printers: ReportProcessPool = application.state.printers
+    report_processes: ReportProcessPool = application.state.report_processes
     calls = [
         tenant.client.get(f"/v1/sites/{street}/reports/day", params={"date": str(DAY), "box": "quiet"})
         for _ in range(6)
@@ -377,11 +377,11 @@ async def test_one_organisation_does_not_take_all_places(
     assert refused.json()["code"] == "too_many_reports"
     assert int(refused.headers["retry-after"]) > 0
     # All places were given back.
-    assert not printers.lines
+    assert not report_processes.tenant_count
 
 
 async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: Tenant, street: str) -> None:
-    printers: ReportProcessPool = application.state.printers
+    report_processes: ReportProcessPool = application.state.report_processes
     asked = tenant.client.build_request("GET", f"/v1/sites/{street}/reports/month?month=2026-03&format=pdf")
     scope = {
         "type": "http",
@@ -405,10 +405,10 @@ async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: T
     # Through all that stands before the application, as a server calls it.
     answering = asyncio.create_task(application(scope, client.receive, send))
     await until(children)
-    assert printers.lines == 1
+    assert report_processes.tenant_count == 1
     client.gone.set()
     await answering
     assert not children()
-    assert not printers.lines
+    assert not report_processes.tenant_count
     # Nobody hears it, but it is no fault of ours.
     assert answers[0]["status"] == 400
