@@ -162,6 +162,7 @@ async def _cancel_on_disconnect(receive: Receive, seconds: float) -> AsyncIterat
 def _fail(status: int | None, output: str) -> UnavailableError:
     _log.error("report_not_made", status=status, told=output)
     return UnavailableError(
-        "The report exceeded its limits of time or memory. Select fewer boxes with `box`, or request HTML.",
+        "The report could not be generated within its limits of time and memory. Select fewer boxes with "
+        "`box`, or request HTML.",
         code="report_not_made",
     )

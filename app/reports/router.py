@@ -34,7 +34,7 @@ def select_preferred_offer(header: str, offered: Sequence[str], *, separator: st
     Args:
         header: the value of `Accept` or `Accept-Language`; empty: the header is missing.
         offered: the offers, such as `("text/html", "application/pdf")`.
-        separator: `/` for media types, `-` for languages; it separates the general part from the specific one.
+        separator: `/` for media types, `-` for languages. It ends the general part of an offer.
     """
     ranges = _parse_weights(header)
     weights = [_weigh(each, ranges, separator) for each in offered]

@@ -1,4 +1,4 @@
-"""The section on alerts. Pure."""
+"""Builds the section on alerts. Pure."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ _US: Final = 1e6
 
 
 def build_alert_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """How many alerts there were, how grave, how long, and how soon somebody took charge."""
+    """Build the section: counts, severities, durations and times to acknowledge."""
     section = ReportSection("alerts", formats.translate(WORDS["alerts"]))
     found = report.input.alerts
     if found is None:

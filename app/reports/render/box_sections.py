@@ -1,6 +1,6 @@
-"""The sections on the period before, and box by box. Pure.
+"""Builds the sections "The period before" and "Box by box". Pure.
 
-Owns how many boxes have a table of their own: of a few each, of more one row each in a table of all.
+Up to `MAX_BOX_TABLES` boxes have a table each; more boxes share one table with a row each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from app.reports.render.report_texts import WORDS
 from app.reports.report_input import REPORTED_METRICS
 
 MAX_BOX_TABLES: Final = 8
-"""So many boxes have a table each."""
+"""Greatest number of boxes with a table each."""
 _COLUMNS: Final = ("pm2_5", "pm10", "no2", "o3", "laeq", "co2", "temperature", "humidity")
 _MOST_COLUMNS: Final = 5
 
 
 def build_comparison_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """The means of the boxes beside those of the period before."""
+    """Build the comparison of the boxes' means with the period before."""
     section = ReportSection("comparison", formats.translate(WORDS["comparison"]))
     found = compare_period_means(report)
     if not found:
@@ -66,7 +66,7 @@ def _words(metric: str, formats: ReportFormatter) -> str:
 
 
 def build_box_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """What each box measured: mean, extremes, coverage."""
+    """Build the tables of the boxes: mean, extremes and coverage."""
     section = ReportSection("boxes", formats.translate(WORDS["by_box"]))
     if not report.boxes:
         return section
@@ -80,7 +80,7 @@ def build_box_section(report: ReportStatistics, formats: ReportFormatter) -> Rep
 
 
 def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
-    """All metrics of a box, beside the period before."""
+    """Build the table of a box: all its metrics, with the period before."""
     names = ("mean", "minimum", "maximum", "measured_share", "period_before")
     head = [
         TableCell(formats.translate(WORDS["metric"])),
@@ -113,7 +113,7 @@ def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
 
 
 def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
-    """A row for each box: those with the worst values first, those that were silent last."""
+    """Build the table of all boxes: those with the worst values first, silent ones last."""
     there = [metric for metric in _COLUMNS if any(metric in box.now for box in report.boxes)][:_MOST_COLUMNS]
     highest = {
         metric: max(box.now[metric].mean for box in report.boxes if metric in box.now) for metric in there
@@ -149,15 +149,15 @@ def _of_metric(box: BoxFigures, metric: str, formats: ReportFormatter, highest: 
 
 
 def _ratios(report: ReportStatistics) -> dict[int, float]:
-    """How far above, or below, a guideline of the WHO each box came at most."""
+    """Return the highest ratio to a WHO guideline of each box, by its position."""
     found: dict[int, float] = {}
     for values in group_guideline_values(report).values():
         for value in values:
-            found[value.box.place] = max(value.result.ratio or 0.0, found.get(value.box.place, 0.0))
+            found[value.box.position] = max(value.result.ratio or 0.0, found.get(value.box.position, 0.0))
     return found
 
 
 def _order(box: BoxFigures, ratios: Mapping[int, float], there: Sequence[str]) -> tuple[float, ...]:
-    """The worst first: by how far above a guideline it came, then by its means, in the order of columns."""
+    """Return the sort key of a box: worst ratio to a guideline first, then highest means by column."""
     means = (-box.now[metric].mean if metric in box.now else 0.0 for metric in there)
-    return (not box.now, -ratios.get(box.place, 0.0), *means)
+    return (not box.now, -ratios.get(box.position, 0.0), *means)

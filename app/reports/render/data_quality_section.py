@@ -1,4 +1,4 @@
-"""The sections on the data: how much there is, what is odd about it, how to read it, its methods. Pure."""
+"""Builds the sections on data quality, on how to read the report, and on methods. Pure."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ _READ: Final = ("day", "measured", "worst", "decibels", "alerts", "sensors")
 
 
 def build_quality_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """How much was measured, which boxes were silent, and how many values have flags."""
+    """Build the section on data quality: coverage, silent boxes, gaps and flags."""
     section = ReportSection("quality", formats.translate(WORDS["quality"]))
     if not report.boxes:
         section.paragraphs.append(formats.translate(WORDS["short_no_boxes"]))
@@ -42,7 +42,7 @@ def build_quality_section(report: ReportStatistics, formats: ReportFormatter) ->
 
 
 def _gaps(report: ReportStatistics, formats: ReportFormatter) -> ReportTable | None:
-    """The boxes with hours without any value, those with the most of them first."""
+    """Build the table of boxes with hours without values, those with the most first."""
     found = [(box, *count_silent_hours(box, report.slot.period)) for box in report.measured]
     found = sorted((each for each in found if each[1]), key=lambda each: -each[1])
     if not found:
@@ -87,11 +87,13 @@ def _flags(section: ReportSection, report: ReportStatistics, formats: ReportForm
         if count
     ]
     caption = formats.translate(WORDS["quality_flags"]).format(samples=samples)
-    section.tables.append(ReportTable(caption, head, rows, note=formats.translate(WORDS["quality_kept"])))
+    section.tables.append(
+        ReportTable(caption, head, rows, note=formats.translate(WORDS["quality_flagged_included"]))
+    )
 
 
 def build_reading_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """How to read the report."""
+    """Build the section on how to read the report."""
     section = ReportSection("reading", formats.translate(WORDS["reading"]))
     begin = DAY_PARTS.get(report.input.country, DAY_PARTS["EU"])[0].begin.hour
     section.terms = [
@@ -105,7 +107,7 @@ def build_reading_section(report: ReportStatistics, formats: ReportFormatter) ->
 
 
 def build_methods_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """The methods that were used: version, what they need, source, what a reader has to know."""
+    """Build the section on the methods in use: version, required coverage, source and notes."""
     section = ReportSection("methods", formats.translate(WORDS["methods"]))
     used = dict.fromkeys(name for name, _ in report.values)
     for name in used:
@@ -117,12 +119,12 @@ def build_methods_section(report: ReportStatistics, formats: ReportFormatter) ->
 
 
 def _cited(source: BilingualText, formats: ReportFormatter) -> str:
-    """A source; one that keeps its own title keeps its typography too."""
+    """Format a source. Titles that are not translated keep their English typography."""
     return formats.translate(source) if source.en != source.fr else typeset_text(source.en, "en")
 
 
 def _of_method(method: IndexMethod, report: ReportStatistics, formats: ReportFormatter) -> list[str]:
-    # Rules and sources are fixed texts too, though no words of `WORDS`.
+    # Coverage rules and sources are translated here, because they are not in `WORDS`.
     rule = formats.translate(BilingualText(method.coverage, COVERAGES_FR[method.name]))
     document = method.citation.document
     source = BilingualText(document, CITATIONS_FR.get(document, document))
@@ -136,11 +138,11 @@ def _of_method(method: IndexMethod, report: ReportStatistics, formats: ReportFor
         parts.append(formats.translate(WORDS["unverified"]))
     if method.name in WHO_METHODS:
         parts.append(formats.translate(WORDS["who_percentile"]))
-    told = [
+    result_notes = [
         note
         for (name, _), values in report.values.items()
         if name == method.name
         for value in values
         for note in value.result.notes
     ]
-    return [*parts, *(formats.translate(note) for note in dict.fromkeys([*method.notes, *told]))]
+    return [*parts, *(formats.translate(note) for note in dict.fromkeys([*method.notes, *result_notes]))]

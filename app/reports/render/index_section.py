@@ -1,4 +1,4 @@
-"""The section on indices and guidelines: of each figure the worst box, beside its limit. Pure."""
+"""Builds the section on indices and guidelines: the worst box of each figure, with its limit. Pure."""
 
 from typing import Final
 
@@ -26,7 +26,7 @@ _NUMBERS: Final = frozenset({"worst_value", "measured_share"})
 
 
 def build_index_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """The section."""
+    """Build the section."""
     section = ReportSection("indices", formats.translate(WORDS["indices"]))
     if report.input.odours_left_out:
         section.notes = [formats.translate(WORDS["odours_left_out"])]
@@ -92,7 +92,7 @@ def _limit(value: FigureValue, formats: ReportFormatter) -> TableCell:
     result = value.result
     if result.limit is None:
         return TableCell("")
-    words = ("reached", "not_reached") if result.method in HIGHER_IS_BETTER else ("exceeded", "kept")
+    words = ("reached", "not_reached") if result.method in HIGHER_IS_BETTER else ("exceeded", "respected")
     verdict = formats.translate(WORDS[words[0] if result.exceeded else words[1]])
     if result.ratio is not None:
         verdict += f" ({formats.times(result.ratio)})"
@@ -101,7 +101,7 @@ def _limit(value: FigureValue, formats: ReportFormatter) -> TableCell:
 
 
 def _days_over(values: list[FigureValue], report: ReportStatistics, formats: ReportFormatter) -> str:
-    """Of guidelines day by day: on how many days some box exceeded, of those with a value."""
+    """Count the days on which a box exceeded a daily guideline, of the days with a value."""
     if report.is_day or values[0].slot.first != values[0].slot.last or values[0].result.limit is None:
         return ""
     there = {value.slot.first for value in values if value.result.value is not None}
@@ -113,9 +113,9 @@ def _days_over(values: list[FigureValue], report: ReportStatistics, formats: Rep
 
 
 def _without(values: list[FigureValue], formats: ReportFormatter) -> str:
-    """How many boxes that have the figure have no value of it at all."""
-    boxes = {value.box.place for value in values}
-    there = {value.box.place for value in values if value.result.value is not None}
+    """Count the boxes with the figure that have no value."""
+    boxes = {value.box.position for value in values}
+    there = {value.box.position for value in values if value.result.value is not None}
     if len(boxes) == len(there):
         return ""
     return formats.translate(WORDS["boxes_without"]).format(count=len(boxes) - len(there), total=len(boxes))

@@ -1,7 +1,4 @@
-"""The main findings in sentences: what the figures say, and no judgement beside. Pure.
-
-Owns which findings there are and their order; three to six sentences where something was measured.
-"""
+"""Writes the main findings of a report in three to six sentences, without judgement. Pure."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -27,16 +24,16 @@ from app.reports.render.report_texts import WORDS
 MAX_FINDINGS: Final = 6
 _INDICES: Final = ("atmo", "eaqi")
 WHO_METHODS: Final = ("who-24h", "who-o3-8h")
-"""What is compared with a guideline of the WHO for a day."""
-# What has moved by less than that is not told in a sentence.
-_PERCENT: Final = 5.0
-_DECIBELS: Final = 1.0
-_TOLD: Final = 3
+"""Methods that compare with a daily WHO guideline."""
+# Smaller changes from the period before are not mentioned.
+_MIN_CHANGE_PERCENT: Final = 5.0
+_MIN_CHANGE: Final = 1.0
+_MAX_CHANGES: Final = 3
 _COMPARED: Final = frozenset({"pm2_5", "pm10", "no2", "o3", "laeq", "co2"})
 
 
 def build_main_findings(report: ReportStatistics, formats: ReportFormatter) -> list[str]:
-    """The sentences, the gravest matters first."""
+    """Write the sentences, in a fixed order, at most `MAX_FINDINGS`."""
     if not report.boxes:
         return [formats.translate(WORDS["short_no_boxes"])]
     if not report.measured:
@@ -53,7 +50,7 @@ def _sentences(report: ReportStatistics, formats: ReportFormatter) -> Iterator[s
 
 
 def compute_coverage(report: ReportStatistics) -> float:
-    """How much of what was due was measured, over all boxes and metrics, percent."""
+    """Compute the coverage over all boxes and metrics (percent)."""
     due = sum(report.slot.period.seconds / box.interval_s * max(1, len(box.hours)) for box in report.boxes)
     there = sum(
         min(each.count, report.slot.period.seconds / box.interval_s)
@@ -78,7 +75,7 @@ def _coverage(report: ReportStatistics, formats: ReportFormatter) -> str:
 
 
 def find_headline_value(report: ReportStatistics) -> FigureValue | None:
-    """The worst value of the index of air that holds at the site."""
+    """Find the worst value of the site's air quality index."""
     for name in _INDICES:
         found = find_worst_value(report.values.get((name, None), []))
         if found is not None:
@@ -103,7 +100,7 @@ def _named(value: FigureValue, formats: ReportFormatter) -> str:
 
 
 def group_guideline_values(report: ReportStatistics) -> dict[str, list[FigureValue]]:
-    """What was compared with a guideline of the WHO for a day, by metric: values alone."""
+    """Group the values with a daily WHO guideline by metric, without missing values."""
     found: dict[str, list[FigureValue]] = {}
     for (name, metric), values in report.values.items():
         if name in WHO_METHODS:
@@ -114,14 +111,14 @@ def group_guideline_values(report: ReportStatistics) -> dict[str, list[FigureVal
 
 
 def find_most_exceeding_box(values: list[FigureValue]) -> tuple[FigureValue, int]:
-    """Of guidelines day by day, of the box that exceeded on most days, and of several such of the highest.
+    """Find the box that exceeded a daily guideline on most days; of several, the one with the worst value.
 
     Returns:
-        Its worst value, and on how many days it exceeded.
+        Its worst value, and the number of days on which it exceeded the guideline.
     """
     by_box: dict[int, list[FigureValue]] = {}
     for value in values:
-        by_box.setdefault(value.box.place, []).append(value)
+        by_box.setdefault(value.box.position, []).append(value)
     found = [
         (highest, sum(bool(value.result.exceeded) for value in each))
         for each in by_box.values()
@@ -154,7 +151,7 @@ def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
         metrics = formats.joined([formats.symbol(metric) for metric in by_metric])
         return formats.translate(WORDS["short_who_none"]).format(metrics=metrics)
     sentence = formats.translate(WORDS["short_who"]).format(parts=formats.joined(parts))
-    # One such day is no breach: whoever reads "exceeded" has to know.
+    # A single day above the guideline is no breach of it, and readers of "exceeded" must know that.
     return f"{sentence} {formats.translate(WORDS['who_percentile'])}"
 
 
@@ -207,7 +204,7 @@ def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
 
 
 def format_change(each: MeanComparison, formats: ReportFormatter) -> str:
-    """How much a mean has moved: in percent where there is one."""
+    """Format the change of a mean, in percent if the quantity allows it."""
     if each.percent is None:
         return formats.signed(each.change, METRICS_BY_NAME[each.metric].unit)
     sign = "+" if each.percent > 0 else "\u2212"
@@ -215,15 +212,19 @@ def format_change(each: MeanComparison, formats: ReportFormatter) -> str:
 
 
 def _changes(report: ReportStatistics, formats: ReportFormatter) -> str:
-    told = [
+    changes = [
         f"{formats.symbol(each.metric)} {format_change(each, formats)}"
         for each in compare_period_means(report)
         if each.metric in _COMPARED
-        and (abs(each.percent) >= _PERCENT if each.percent is not None else abs(each.change) >= _DECIBELS)
+        and (
+            abs(each.percent) >= _MIN_CHANGE_PERCENT
+            if each.percent is not None
+            else abs(each.change) >= _MIN_CHANGE
+        )
     ]
-    if not told:
+    if not changes:
         return ""
     before = formats.translate(WORDS["against_day" if report.is_day else "against_month"])
     return formats.translate(WORDS["short_compared"]).format(
-        before=before, parts=formats.translate(WORDS["comma"]).join(told[:_TOLD])
+        before=before, parts=formats.translate(WORDS["comma"]).join(changes[:_MAX_CHANGES])
     )

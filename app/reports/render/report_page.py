@@ -1,6 +1,6 @@
-"""The page: all sections in their order, as HTML. Pure.
+"""Renders a report as an HTML page, with all its sections in order. Pure.
 
-Owns the template's surroundings: whatever is set into it is escaped, and a name that is missing is an error.
+The template escapes every value, and fails on an undefined name.
 """
 
 import re
@@ -48,7 +48,7 @@ _UNIT: Final = re.compile(r"(?:\d[\d.,\u202f]*\xa0)?\b(?:µg|mg|ou|uoE)/m³")
 
 @dataclass(frozen=True, slots=True)
 class RenderedReport:
-    """A page and what a PDF tells of itself."""
+    """A page with its title, which PDF metadata need."""
 
     html: str
     title: str
@@ -69,10 +69,9 @@ def _environment() -> Environment:
 
 @pass_context
 def _unbroken(context: Context, text: str) -> Markup:
-    """A text, escaped, in which no line ends within a unit that has a stroke in it.
+    """Escape a text, and forbid line breaks in units with a slash, such as µg/m³.
 
-    On paper, words that no column can hold, as ids of boxes and addresses, get places to break at: all others
-    stay whole.
+    On paper, words that are too long for a column, such as ids of boxes, get break opportunities.
     """
     escaped = "".join(
         "<wbr>".join(str(escape(piece)) for piece in _PIECE.findall(part))
@@ -84,7 +83,7 @@ def _unbroken(context: Context, text: str) -> Markup:
 
 
 def render_report(report_input: ReportInput) -> RenderedReport:
-    """Make a report."""
+    """Render a report."""
     report = compute_report_statistics(report_input)
     formats = ReportFormatter(report_input.language, report.zone)
     site = clean_name(report_input.site)
@@ -96,7 +95,7 @@ def render_report(report_input: ReportInput) -> RenderedReport:
         .get_template("report.html")
         .render(
             language=report_input.language,
-            # What cannot be folded out is not laid out.
+            # A PDF has no `<details>` to open, so their content is left out.
             paper=report_input.form == "pdf",
             title=title,
             kind=kind,
@@ -107,7 +106,7 @@ def render_report(report_input: ReportInput) -> RenderedReport:
             tiles=_tiles(report, formats),
             sections=_sections(report, formats),
             words={key: formats.translate(text) for key, text in WORDS.items()},
-            # Our own file, and no text of anybody's is set into it.
+            # A file of the program without any text of clients.
             style=Markup(read_style_sheet()),  # noqa: S704
             policy=build_report_csp(),
         )
@@ -116,7 +115,7 @@ def render_report(report_input: ReportInput) -> RenderedReport:
 
 
 def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str, str]]:
-    """What the head says: each with its name."""
+    """Build the facts of the header: name and value."""
     report_input, period = report.input, report.slot.period
     bounds = formats.translate(WORDS["from_to"]).format(
         first=formats.short_day(report.slot.first),
@@ -146,7 +145,7 @@ def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str
 
 
 def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[ReportSection]:
-    """What there is to say, in its order; a section without anything in it is left out."""
+    """Build the sections in order. Sections of charts without a chart are left out."""
     short = ReportSection(
         "short", formats.translate(WORDS["in_short"]), points=build_main_findings(report, formats)
     )
@@ -179,7 +178,7 @@ def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[Report
 
 
 def _tiles(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
-    """The figures that are seen first."""
+    """Build the key figures at the top of the page."""
     if not report.measured:
         return []
     found = [

@@ -129,7 +129,7 @@ async def test_charts_and_tables_have_the_numbers_of_series(tenant: Tenant, stre
     series = await tenant.client.get(
         "/v1/boxes/loud/readings", params={"metric": "pm2_5", "bucket": "1h", "aggregates": "avg", **span}
     )
-    chart = tables(sections(root)["air"])["PM2.5, means of hours (µg/m³)"]
+    chart = tables(sections(root)["air"])["PM2.5, hourly means (µg/m³)"]
     assert [row["loud"] for row in chart] == [
         ENGLISH.value(each["avg"], "µg/m³") for each in series.json()["points"]
     ]
@@ -217,7 +217,7 @@ async def test_alerts_are_told_to_whom_may_read_them(
     }
     longest = tables(sections(root)["alerts"])["Those that lasted longest"]
     assert longest[0]["Rule"] == "Dust <i>now</i>"
-    assert "Nobody took charge of any of them." in text(sections(root)["alerts"])
+    assert "None was acknowledged." in text(sections(root)["alerts"])
     # Those of the day before are counted as such.
     before = await tenant.client.get(
         "/v1/alerts",
@@ -358,7 +358,7 @@ async def test_what_is_not_made_in_time_is_given_up(
     application.state.report_processes = ReportProcessPool(timeout_s=0.01)
     answer = await tenant.client.get(f"/v1/sites/{street}/reports/day")
     assert (answer.status_code, answer.json()["code"]) == (503, "report_not_made")
-    with pytest.raises(Exception, match="could not be made"):
+    with pytest.raises(Exception, match="could not be generated"):
         await ReportProcessPool().render(b"no material")
 
 

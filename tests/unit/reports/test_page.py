@@ -72,9 +72,9 @@ def test_a_page_has_all_its_parts(length: ReportLength) -> None:
     ]
     findings = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
     assert 3 <= len(findings) <= 6
-    assert findings[0] == "2 boxes measured 100% of what was due."
+    assert findings[0] == "2 boxes measured 100% of the expected values."
     assert "9 alerts began, 1 of them critical; the longest lasted 4 h." in text(root)
-    assert "of half within 5 min 40 s, of the last one after 1 h 2 min" in text(root)
+    assert "half of them within 5 min 40 s, the last one after 1 h 2 min" in text(root)
     # What the strip shows: of a day the hours, of a month the days.
     assert text(root).count("French air quality index") > 1
     words = text(sections(root)["short"])
@@ -184,14 +184,14 @@ def test_a_site_without_data_gets_an_honest_report(boxes: int, language: ReportL
         ("en", 0): "There are no boxes at this site",
         ("en", 2): "None of the site\u2019s boxes (2 boxes) measured anything",
         ("fr", 0): "Ce site n\u2019a aucun boîtier",
-        ("fr", 2): "Aucun boîtier du site (2 boîtiers) n\u2019a rien mesuré",
+        ("fr", 2): "Aucun boîtier du site (2 boîtiers) n\u2019a mesuré quoi que ce soit",
     }
     assert points[0].startswith(expected[language, boxes])
 
 
 def test_what_is_silent_is_told_and_is_no_mean() -> None:
     root = parsed(render_report(make_report_input(boxes=3, silent=[1])).html)
-    assert "3 boxes measured 93% of what was due; one was silent all the time." in text(root)
+    assert "3 boxes measured 93% of the expected values; one was silent throughout." in text(root)
     assert "Silent all the time: box-0001." in text(sections(root)["quality"])
     assert "Measured nothing in this period." in text(sections(root)["boxes"])
 
@@ -199,7 +199,7 @@ def test_what_is_silent_is_told_and_is_no_mean() -> None:
 def test_alerts_that_may_not_be_read_are_left_out_with_a_word() -> None:
     root = parsed(render_report(make_report_input(alerts=None)).html)
     assert text(sections(root)["alerts"]) == (
-        "Alerts Left out: this report was asked for with a key that may not read alerts."
+        "Alerts Left out: the requester of this report may not read alerts."
     )
     assert "alerts began" not in text(root)
 
@@ -214,7 +214,7 @@ def test_many_boxes_stay_readable() -> None:
             keys = [text(item) for item in figure.iterfind("ul/li")]
             assert keys[:2] == [f"Lowest to highest of {count} boxes", "Median of the boxes"]
             assert len(keys) == 3
-        note = f"Shown are the 8 boxes with the worst values; {count - 8} further ones"
+        note = f"The 8 boxes with the worst values are shown; {count - 8} others"
         assert note in text(root)
 
 
@@ -248,7 +248,7 @@ def test_a_day_of_noise_that_is_not_over_has_no_level_yet() -> None:
         "made_us": compute_report_statistics(of).slot.period.end_us + 1
     }
     root = parsed(render_report(ReportInput(**early)).html)
-    assert "Not there yet: Day-evening-night level of one day." in text(root)
+    assert "Not available yet: Day-evening-night level of one day." in text(root)
     assert "Lden" not in text(sections(root)["short"])
 
 
@@ -326,7 +326,7 @@ def test_every_word_is_used() -> None:
 
 
 def test_one_day_above_is_not_taken_for_a_breach_of_a_guideline(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"en": "3 to 4 days a year may lie above", "fr": "3 à 4 jours par an peuvent être au-dessus"}
+    told = {"en": "3 to 4 days a year may exceed", "fr": "3 à 4 jours par an peuvent être au-dessus"}
     for language, words in told.items():
         monkeypatch.setitem(LEVELS, "no2", 50.0)
         root = parsed(render_report(make_report_input(length="month", language=language)).html)  # type: ignore[arg-type]
