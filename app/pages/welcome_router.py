@@ -130,7 +130,7 @@ async def go_to_provider(request: Request, people: PeopleDependency) -> Response
 
 async def _read_token_form(request: Request) -> dict[str, str]:
     given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX, verbatim=_PASSWORDS)
-    # The JSON middleware scans REST bodies for forbidden content, but not forms.
+    # REST routes scan JSON bodies for forbidden content; forms have to be scanned here.
     check_body(dict(given))
     # The whole link may have been pasted.
     given["token"] = given.get("token", "").rpartition("#")[2]

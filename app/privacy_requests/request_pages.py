@@ -81,7 +81,7 @@ def _parse_request(
     Raises:
         InvalidError: With the code of the first invalid field.
     """
-    # The JSON middleware scans REST bodies for forbidden content, but not forms.
+    # REST routes scan JSON bodies for forbidden content; forms have to be scanned here.
     check_body(dict(form))
     zone = zones.get(form.get("site_id", ""), ZoneInfo("UTC"))
     try:

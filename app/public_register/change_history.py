@@ -1,7 +1,8 @@
-"""Groups the changes of the register into entries, and renders the pages without measurements. Pure.
+"""Groups the changes of the register into entries, and renders the history and two fixed pages. Pure.
 
 Provisioning adds boxes one by one: two hundred of them are one entry. An entry has changes of one site and of
-one kind with the same content, each at most `MERGE_WINDOW` after the one before.
+one kind with the same content, each at most `MERGE_WINDOW` after the one before. The fixed pages are "How to
+read it" and the page of a missing site.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Renders the pages of the register from templates, and serves their static files. Pure.
+"""Renders the pages of the register from templates, and loads their static files. Pure.
 
 - Templates escape every value, and fail on an undefined name.
 - The language is that of the address (`?lang=`), else that of `Accept-Language`.

@@ -215,7 +215,7 @@ async def test_alerts_are_told_to_whom_may_read_them(
         "Information": "0",
         "Total": str(count),
     }
-    longest = tables(sections(root)["alerts"])["Those that lasted longest"]
+    longest = tables(sections(root)["alerts"])["Longest alerts"]
     assert longest[0]["Rule"] == "Dust <i>now</i>"
     assert "None was acknowledged." in text(sections(root)["alerts"])
     # Those of the day before are counted as such.
@@ -240,7 +240,7 @@ async def test_rules_of_presets_are_named_in_the_readers_language(tenant: Tenant
     (await tenant.client.post("/v1/rules", json=own)).raise_for_status()
     await measure(tenant, site_id, "loud", LOUD)
     captions = {
-        "en": ("Those that lasted longest", "Rule"),
+        "en": ("Longest alerts", "Rule"),
         "fr": ("Celles qui ont duré le plus longtemps", "Règle"),
     }
     for language, (caption, column) in captions.items():

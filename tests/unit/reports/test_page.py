@@ -358,8 +358,8 @@ def test_where_there_are_no_values_none_is_said_to_have_no_flag() -> None:
     for language, words in (("en", "has a flag"), ("fr", "signalée")):
         none, some = (
             text(
-                sections(parsed(render_report(make_report_input(language=language, **more)).html))["quality"]
-            )  # type: ignore[arg-type]
+                sections(parsed(render_report(make_report_input(language=language, **more)).html))["quality"]  # type: ignore[arg-type]
+            )
             for more in (
                 {"silent": [0, 1], "flags": flags},
                 {"flags": FlagCounts(9, dict.fromkeys(FLAGS, 0))},
