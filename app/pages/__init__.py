@@ -1,1 +1,1 @@
-"""Pages for people outside the public register: guides, invitations, refusals, icons."""
+"""Pages for people outside the public register: guides, invitations, error pages, icons."""

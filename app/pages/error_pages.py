@@ -1,8 +1,8 @@
-"""Shows a page, in place of a problem in JSON, to a person whose browser asked for one.
+"""Replaces error responses (`application/problem+json`) with HTML pages for browsers.
 
-Clients of the API are not concerned: wherever `Accept` does not name `text/html`, a problem stays
-`application/problem+json`. Under `/v1/` only a 401 becomes a page: it explains to a person who follows an
-alert's link how to sign in. The status and the other headers stay in any case.
+API clients are not affected: without `text/html` in `Accept`, the JSON stays. Under `/v1/` only a 401 becomes
+a page, which explains how to sign in to a person who follows the link of an alert. The status and the other
+headers do not change.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ from app.public_register.register_formats import RegisterFormatter
 _PROBLEM: Final = b"application/problem+json"
 _REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-security-policy"})
 _API: Final = "/v1/"
-_OTHERS: Final = "/static-offline-docs/"
-_READS: Final = frozenset({"GET", "HEAD"})
+_SWAGGER_FILES: Final = "/static-offline-docs/"
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _NOT_SIGNED_IN: Final = 401
 _SERVER: Final = 500
 _TEXTS: Final[Mapping[int, tuple[BilingualText, BilingualText]]] = MappingProxyType(
@@ -63,13 +63,13 @@ _TEXTS: Final[Mapping[int, tuple[BilingualText, BilingualText]]] = MappingProxyT
         ),
     }
 )
-_FAULT: Final = (
+_SERVER_ERROR: Final = (
     BilingualText("Something went wrong here", "Une erreur s'est produite"),
     BilingualText(
         "The error has been logged. Try again later.", "L'erreur a été enregistrée. Réessayez plus tard."
     ),
 )
-_REFUSED: Final = (
+_OTHER_ERROR: Final = (
     BilingualText("This request was refused", "Cette requête a été refusée"),
     BilingualText(
         "The address cannot be used in this way. Go back, and follow a link.",
@@ -88,13 +88,13 @@ _REFERENCE: Final = BilingualText(
 
 
 class ErrorPageMiddleware:
-    """Pure ASGI: replaces the body of a problem where a page is wanted."""
+    """ASGI middleware that replaces the body of a problem with a page if the client prefers HTML."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http" or not _wants_page(scope):
             await self._app(scope, receive, send)
             return
@@ -106,9 +106,9 @@ class ErrorPageMiddleware:
                 headers = message.get("headers", [])
                 if dict(headers).get(b"content-type") == _PROBLEM and _has_page(scope, message["status"]):
                     page = _page(Request(scope), message["status"])
-                    writing = choose_formatter(Request(scope))
+                    formatter = choose_formatter(Request(scope))
                     own = {
-                        **build_page_headers(writing),
+                        **build_page_headers(formatter),
                         "Content-Type": HTML_MEDIA_TYPE,
                         "Content-Length": str(len(page)),
                     }
@@ -129,12 +129,14 @@ def _has_page(scope: Scope, status: int) -> bool:
 
 
 def _wants_page(scope: Scope) -> bool:
-    """Tell whether a person's browser asks: a navigation names `text/html`, a client of the API does not."""
-    if scope["path"].startswith(_OTHERS):
+    """Return whether a browser navigates: only then does `Accept` name `text/html`."""
+    if scope["path"].startswith(_SWAGGER_FILES):
         return False
     headers = dict(scope["headers"])
-    # Whoever follows a link reads, and has no key to send. Some clients of the API accept text/html too.
-    if scope["path"].startswith(_API) and (scope["method"] not in _READS or b"authorization" in headers):
+    # Some API clients accept text/html too. A person who follows a link sends no key, and only reads.
+    if scope["path"].startswith(_API) and (
+        scope["method"] not in _SAFE_METHODS or b"authorization" in headers
+    ):
         return False
     accepted = headers.get(b"accept", b"")
     names = {part.partition(b";")[0].strip().lower() for part in accepted.split(b",")}
@@ -142,19 +144,19 @@ def _wants_page(scope: Scope) -> bool:
 
 
 def _page(request: Request, status: int) -> bytes:
-    writing: RegisterFormatter = choose_formatter(request)
-    title, text = _TEXTS.get(status, _FAULT if status >= _SERVER else _REFUSED)
+    formatter: RegisterFormatter = choose_formatter(request)
+    title, text = _TEXTS.get(status, _SERVER_ERROR if status >= _SERVER else _OTHER_ERROR)
     return render_layout(
         "error.html",
-        writing,
+        formatter,
         root=read_root_path(request),
-        title=writing.said(title),
+        title=formatter.translate(title),
         path=request.url.path,
-        said=writing.said(text),
+        text=formatter.translate(text),
         links=[
-            (f"{href}?lang={writing.language}" if href == "/public" else href, writing.said(label))
+            (f"{href}?lang={formatter.language}" if href == "/public" else href, formatter.translate(label))
             for href, label in _LINKS
         ],
-        reference=writing.said(_REFERENCE) if status >= _SERVER else "",
+        reference=formatter.translate(_REFERENCE) if status >= _SERVER else "",
         request_id=current_request_id() or "",
     ).encode()

@@ -1,7 +1,7 @@
-"""Renders the project's guides, which are Markdown files, as HTML. Pure but for reading the files.
+"""Renders the guides of the project from Markdown to HTML. Pure, except that it reads the files.
 
-A link between guides leads to the other guide's page. A link to a file that is not served, such as a module
-of the program, becomes plain text. Raw HTML in a guide is not taken over.
+Links between guides lead to their pages. Links to files that are not served, such as modules of the program,
+become plain text. Raw HTML in a guide is dropped.
 """
 
 import posixpath
@@ -20,7 +20,7 @@ from markdown_it.token import Token
 
 GUIDES_PATH: Final = "/docs/guides"
 _SHIPPED: Final = Path(__file__).parent / "manual"
-# An installed package brings the guides along; in a clone they are where people write them.
+# An installed package contains the guides; a clone has them in its root.
 ROOT: Final = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parents[2]
 _FILES: Final[Mapping[str, str]] = {
     ".png": "image/png",
@@ -37,8 +37,8 @@ class GuideHeading:
 
     Attributes:
         level: 1 is the title.
-        anchor: Its id on the page.
-        text: What it says.
+        anchor: The id of the heading on the page.
+        text: The text of the heading.
     """
 
     level: int
@@ -48,12 +48,12 @@ class GuideHeading:
 
 @dataclass(frozen=True, slots=True)
 class RenderedGuide:
-    """A guide as a page has it.
+    """A guide as HTML.
 
     Attributes:
-        title: Its first heading.
-        body: Its HTML.
-        headings: Those below the title that a table of contents shows.
+        title: The first heading.
+        body: The HTML.
+        headings: The headings for the table of contents, without the title.
     """
 
     title: str
@@ -63,7 +63,7 @@ class RenderedGuide:
 
 @cache
 def map_guide_sources() -> Mapping[str, str]:
-    """The path of each guide's file below `ROOT`, by the name that its page has."""
+    """Map the names of the guides' pages to the paths of their files below `ROOT`."""
     found = {"readme": "README.md", "changelog": "CHANGELOG.md"}
     for path in sorted((ROOT / "docs").rglob("*.md")):
         source = path.relative_to(ROOT).as_posix()
@@ -74,7 +74,7 @@ def map_guide_sources() -> Mapping[str, str]:
 
 @cache
 def map_guide_files() -> Mapping[str, tuple[Path, str]]:
-    """The files that guides show or lead to, with their media types, by their path below `docs`."""
+    """Map paths below `docs` to the files that guides show or link to, with their media types."""
     base = ROOT / "docs"
     folders = (base / "img", base / "samples", base)
     found = {
@@ -88,17 +88,21 @@ def map_guide_files() -> Mapping[str, tuple[Path, str]]:
 
 @cache
 def read_guide(name: str) -> RenderedGuide:
-    """Render a guide (KeyError: there is none of this name)."""
+    """Render a guide by its name.
+
+    Raises:
+        KeyError: The guide does not exist.
+    """
     source = map_guide_sources()[name]
     return render_guide((ROOT / source).read_text(encoding="utf-8"), source)
 
 
 def render_guide(text: str, source: str) -> RenderedGuide:
-    """Render a text.
+    """Render Markdown.
 
     Args:
-        text: Markdown.
-        source: The path of its file below `ROOT`, from which its links lead.
+        text: The Markdown.
+        source: The path of its file below `ROOT`, to which its links are relative.
     """
     parser = MarkdownIt("commonmark").enable("table")
     tokens = parser.parse(text)
@@ -109,7 +113,7 @@ def render_guide(text: str, source: str) -> RenderedGuide:
             _adapt(child, source)
         _unlink(token.children or [])
     body: str = parser.renderer.render(tokens, parser.options, {})
-    # What is wide scrolls by itself, also with the keyboard.
+    # Wide content scrolls on its own, with the keyboard too (hence `tabindex`).
     body = body.replace("<pre>", '<pre tabindex="0">')
     body = body.replace("<table>", '<div class="scroll" tabindex="0"><table>')
     body = body.replace("</table>", "</table></div>")
@@ -118,17 +122,17 @@ def render_guide(text: str, source: str) -> RenderedGuide:
 
 
 def slugify_heading(heading: str) -> str:
-    """The anchor of a heading, as the forges make it."""
+    """Return the anchor of a heading, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _name_headings(tokens: list[Token]) -> Iterator[GuideHeading]:
-    """Give each heading its anchor; of two alike the second gets a number."""
+    """Give each heading its anchor; repeated anchors get a number."""
     seen: dict[str, int] = {}
     for opening, inline in pairwise(tokens):
         if opening.type != "heading_open":
             continue
-        # The anchor is made of the text as it is written, the table of contents of what is shown.
+        # The anchor is made from the source text, the table of contents from the rendered text.
         anchor = slugify_heading(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", inline.content))
         count = seen.get(anchor, 0)
         seen[anchor] = count + 1
@@ -142,9 +146,9 @@ def _plain(inline: Token) -> str:
 
 
 def _adapt(token: Token, source: str) -> None:
-    """Change what a page of ours shows differently from the file."""
+    """Adapt a token: drop HTML, resolve links and images, replace style attributes."""
     if token.type in {"html_block", "html_inline"}:
-        # Comments mark what is made from the code; guides have no other HTML.
+        # The only HTML in guides are comments, which mark generated tables.
         token.content = ""
     elif token.type == "link_open":
         token.attrSet("href", resolve_guide_link(str(token.attrGet("href")), source))
@@ -152,12 +156,12 @@ def _adapt(token: Token, source: str) -> None:
         token.attrSet("src", resolve_guide_link(str(token.attrGet("src")), source))
         token.attrSet("loading", "lazy")
     elif style := token.attrs.pop("style", None):
-        # The policy of these pages lets no style attributes in.
+        # The Content-Security-Policy of these pages forbids style attributes.
         token.attrSet("class", "number" if "right" in str(style) else "")
 
 
 def resolve_guide_link(link: str, source: str) -> str:
-    """Where a link of a guide leads on our pages; empty: what it names is not served."""
+    """Resolve a link of a guide to an address of its page; empty: the target is not served."""
     parts = urlsplit(link)
     if parts.scheme or not parts.path:
         return link
@@ -171,7 +175,7 @@ def resolve_guide_link(link: str, source: str) -> str:
 
 
 def _unlink(tokens: list[Token]) -> None:
-    """Turn links to what is not served into plain text."""
+    """Turn links without a target into plain text."""
     closing: Token | None = None
     for token in tokens:
         if token.type == "link_open" and not token.attrGet("href"):
@@ -182,7 +186,7 @@ def _unlink(tokens: list[Token]) -> None:
 
 
 def list_guides() -> list[tuple[str, str]]:
-    """Each guide's address and title, by title, without the decisions."""
+    """List addresses and titles of the guides by title, without the decision records."""
     names = [name for name in map_guide_sources() if "/" not in name]
     found = [(f"{GUIDES_PATH}/{name}", read_guide(name).title) for name in names]
     return sorted(found, key=_by_title)
@@ -194,7 +198,7 @@ def _by_title(entry: tuple[str, str]) -> Any:  # noqa: ANN401 (a key to sort by)
 
 @cache
 def render_task_table() -> str:
-    """The table "to … read …" of the README: which guide helps with what."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Documentation\n")[2]
+    """Render the README's table of guides by task."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Further\n")[2]
     rows = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("|"))
     return render_guide(rows, "README.md").body

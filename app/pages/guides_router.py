@@ -1,4 +1,4 @@
-"""Serves the guides, and the files of these pages."""
+"""Serves the guides, and the static files of the pages outside the public register."""
 
 import asyncio
 from functools import cache
@@ -74,7 +74,7 @@ async def show_guides(request: Request) -> Response:
 
 @router.get(GUIDES_PATH + "/{name:path}")
 async def show_guide(name: str, request: Request) -> Response:
-    """Show a guide, or a file that guides show."""
+    """Show a guide, or serve an image or file of the guides."""
     if not name:
         return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}", status_code=308)
     if name in map_guide_sources():
@@ -85,7 +85,7 @@ async def show_guide(name: str, request: Request) -> Response:
     if name in map_guide_files():
         made = await asyncio.to_thread(_file, name)
         return make_conditional_response(request, made, build_cache_headers(_FRESH_S))
-    # As the files are called, for whoever types what they read.
+    # Guides mention file names such as `docs/rules.md`, which people type.
     plain = name.removesuffix(".md").removesuffix("/README").lower()
     if plain != name and plain in map_guide_sources():
         return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}/{plain}", status_code=308)

@@ -1,6 +1,6 @@
-"""Owns the frame of these pages: their template, language, policy, and their own files.
+"""Renders the layout of the pages outside the public register, with their headers and static files.
 
-They share the public register's style sheet, and so its colours and type.
+They share the style sheet of the public register.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ PAGE_CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# In texts quotation marks are escaped: these are attributes of our templates.
+# Matches attributes of the templates only: in texts, quotation marks are escaped.
 _PATHS: Final = re.compile(r'(\b(?:href|src|action)=")/(?!/)')
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _STATIC: Final = Path(__file__).parent / "static"
@@ -40,53 +40,53 @@ _FILES: Final[Mapping[str, tuple[Path, str]]] = {
 
 @cache
 def load_page_assets() -> Mapping[str, CachedResponse]:
-    """The files of these pages, by their path."""
+    """Load the static files, by their path."""
     return MappingProxyType(
         {address: CachedResponse.of(path.read_bytes(), kind) for address, (path, kind) in _FILES.items()}
     )
 
 
 def _versioned(address: str) -> str:
-    """An address with a mark that changes when the file does."""
-    mark = hashlib.sha256(load_page_assets()[address].body).hexdigest()[:10]
-    return f"{address}?v={mark}"
+    """Add a hash of its content to the address of a file."""
+    digest = hashlib.sha256(load_page_assets()[address].body).hexdigest()[:10]
+    return f"{address}?v={digest}"
 
 
 def choose_formatter(request: Request) -> RegisterFormatter:
-    """The language of a request: that of its address, else the one that the browser prefers."""
+    """Choose the language of a page: that of the address (`?lang=`), else that of `Accept-Language`."""
     return RegisterFormatter(
         negotiate_language(request.query_params.get("lang"), request.headers.get("accept-language", ""))
     )
 
 
 def read_root_path(request: Request) -> str:
-    """The path at which a proxy has the installation, as its public address says; empty: none."""
+    """Return the path of the public address, under which a proxy serves the installation; empty: the root."""
     settings: VigieSettings = request.app.state.settings
     return urlsplit(settings.api.base_url).path
 
 
 def render_layout(
     template: str,
-    writing: RegisterFormatter,
+    formatter: RegisterFormatter,
     *,
     root: str,
     title: str,
     path: str,
     **more: Any,  # noqa: ANN401 (whatever the template takes)
 ) -> str:
-    """Render a page of ours.
+    """Render a page.
 
     Args:
-        template: Its file.
-        writing: Its language.
-        root: What stands before each of our paths (`read_root_path`).
-        title: Its title.
-        path: Its address.
-        **more: What else the template takes.
+        template: The name of the template.
+        formatter: The language.
+        root: The prefix of all own paths (`read_root_path`).
+        title: The title.
+        path: The address.
+        **more: Further variables of the template.
     """
     page = render_page(
         template,
-        PageContext(writing, datetime.now(UTC)),
+        PageContext(formatter, datetime.now(UTC)),
         folder=_TEMPLATES,
         title=title,
         path=path,
@@ -96,6 +96,6 @@ def render_layout(
     return _PATHS.sub(rf"\g<1>{root}/", page) if root else page
 
 
-def build_page_headers(writing: RegisterFormatter, **more: str) -> dict[str, str]:
-    """The headers of a page of ours."""
-    return {"Content-Security-Policy": PAGE_CSP, "Content-Language": writing.language, **more}
+def build_page_headers(formatter: RegisterFormatter, **more: str) -> dict[str, str]:
+    """Build the headers of a page."""
+    return {"Content-Security-Policy": PAGE_CSP, "Content-Language": formatter.language, **more}

@@ -1,8 +1,8 @@
-"""Serves the pages behind the links of invitations and of tokens for new passwords.
+"""Serves the pages of invitations and password resets.
 
-The token stands behind the `#` of the link, which browsers send to nobody; a script, or the person, sends it
-as a form. Each form carries the token, and nothing else shows who sends it. There is no cookie by which
-the page of another site could act in a person's name.
+Links carry the token in the fragment (`#…`), which browsers do not send. A script, or the person, posts it as
+a form. The token is the only credential: there is no session cookie that another site's form could misuse
+(CSRF).
 """
 
 import json
@@ -45,16 +45,16 @@ _BUSY: Final = frozenset({429, 500, 503})
 
 @router.get("")
 async def show_entry(request: Request) -> Response:
-    """The page of a link: its script sends the token; without one, the person pastes the link."""
-    writing = choose_formatter(request)
-    return _page(request, "enter", title=writing.said(WORDS["enter_title"]))
+    """Show the page of a link. Its script posts the token; without scripts, the person pastes the link."""
+    formatter = choose_formatter(request)
+    return _page(request, "enter", title=formatter.translate(WORDS["enter_title"]))
 
 
 @router.post("")
 async def show_offer(request: Request, people: PeopleDependency) -> Response:
-    """Show who invites to what, or the form of a new password."""
+    """Show the invitation or the password form of a token."""
     try:
-        given = await _read(request)
+        given = await _read_token_form(request)
     except VigieError as error:
         return _refused(request, error)
     return await _offer(people, request, given)
@@ -62,16 +62,16 @@ async def show_offer(request: Request, people: PeopleDependency) -> Response:
 
 @router.post("/accept")
 async def accept_invitation(request: Request, people: PeopleDependency) -> Response:
-    """Accept an invitation, and say what to do next; what is wrong is said beside the form."""
+    """Accept an invitation, and show the next steps. Errors are shown beside the form."""
     given: dict[str, str] = {}
     try:
-        given = await _read(request)
+        given = await _read_token_form(request)
         offer = await invitation_acceptance.read_invitation_preview(
             people, given.get("token", ""), datetime.now(UTC)
         )
-        wanted = _accepted(given, choose_formatter(request))
+        acceptance = _parse_acceptance(given, choose_formatter(request))
         signed_in = await invitation_acceptance.accept_open_invitation(
-            people, wanted, None, ClientInfo.of(request), datetime.now(UTC)
+            people, acceptance, None, ClientInfo.of(request), datetime.now(UTC)
         )
     except TokenRefusedError:
         return await _offer(people, request, given)
@@ -83,32 +83,35 @@ async def accept_invitation(request: Request, people: PeopleDependency) -> Respo
 @router.post("/password")
 async def set_password(request: Request, people: PeopleDependency) -> Response:
     """Set a new password with a token."""
-    writing = choose_formatter(request)
+    formatter = choose_formatter(request)
     given: dict[str, str] = {}
     try:
-        given = await _read(request)
-        wanted = _validated(PasswordReset, {"token": given.get("token"), "password": given.get("password")})
-        chosen = wanted.password.get_secret_value()
+        given = await _read_token_form(request)
+        reset = _validate(PasswordReset, {"token": given.get("token"), "password": given.get("password")})
+        chosen = reset.password.get_secret_value()
         await password_service.reset_password(
-            people, wanted.token, chosen, ClientInfo.of(request), datetime.now(UTC)
+            people, reset.token, chosen, ClientInfo.of(request), datetime.now(UTC)
         )
     except TokenRefusedError:
         return await _offer(people, request, given)
     except VigieError as error:
         return await _offer(people, request, given, error)
     return _page(
-        request, "reset_done", title=writing.said(WORDS["reset_done"]), sign_in=_sign_in(people, writing, {})
+        request,
+        "reset_done",
+        title=formatter.translate(WORDS["reset_done"]),
+        sign_in=_sign_in(people, formatter, {}),
     )
 
 
 @router.post("/provider")
 async def go_to_provider(request: Request, people: PeopleDependency) -> Response:
-    """Begin to accept an invitation through the OpenID Connect provider."""
-    writing = choose_formatter(request)
+    """Start to accept an invitation by signing in at the OpenID Connect provider."""
+    formatter = choose_formatter(request)
     given: dict[str, str] = {}
     cookies = Response()
     try:
-        given = await _read(request)
+        given = await _read_token_form(request)
         provider = people.oidc
         if provider is None:
             return await _offer(people, request, given)
@@ -117,41 +120,41 @@ async def go_to_provider(request: Request, people: PeopleDependency) -> Response
         return await _offer(people, request, given)
     except VigieError as error:
         return await _offer(people, request, given, error)
-    # By the policy a form leads to our own pages alone: the way out is a link, which a script follows.
-    title = writing.filled(WORDS["provider_title"], provider=provider.name)
-    go = writing.filled(WORDS["provider_go"], provider=provider.name)
+    # The policy `form-action 'self'` forbids a redirect to the provider, so a script follows a link instead.
+    title = formatter.fill(WORDS["provider_title"], provider=provider.name)
+    go = formatter.fill(WORDS["provider_go"], provider=provider.name)
     page = _page(request, "provider", title=title, url=url, go=go)
     page.raw_headers.extend(each for each in cookies.raw_headers if each[0] == b"set-cookie")
     return page
 
 
-async def _read(request: Request) -> dict[str, str]:
+async def _read_token_form(request: Request) -> dict[str, str]:
     given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX, verbatim=_PASSWORDS)
-    # Bodies of REST are guarded where they are read; forms come another way.
+    # REST routes scan JSON bodies for forbidden content; forms have to be scanned here.
     check_body(dict(given))
     # The whole link may have been pasted.
     given["token"] = given.get("token", "").rpartition("#")[2]
     return given
 
 
-def _validated[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) -> Shape:
+def _validate[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) -> Shape:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise InvalidError("A field cannot be taken.", code=get_field_error_code(error.errors()[0])) from None
+        raise InvalidError("A field is invalid.", code=get_field_error_code(error.errors()[0])) from None
 
 
-def _accepted(given: Mapping[str, str], writing: RegisterFormatter) -> InvitationAccept:
-    """What a form accepts, in the language of its page; an empty field is one that was not given."""
+def _parse_acceptance(given: Mapping[str, str], formatter: RegisterFormatter) -> InvitationAccept:
+    """Validate the form of an invitation, in the language of the page. Empty fields count as missing."""
     fields = {name: given[name] for name in _FIELDS if given.get(name)}
-    return _validated(InvitationAccept, fields | {"locale": writing.language})
+    return _validate(InvitationAccept, fields | {"locale": formatter.language})
 
 
 async def _offer(
     people: PeopleContext, request: Request, given: Mapping[str, str], fault: VigieError | None = None
 ) -> Response:
-    """Show what a token is for: an invitation, a new password, or nothing any more."""
-    writing = choose_formatter(request)
+    """Show the page of a token: an invitation, a password form, or why the token is invalid."""
+    formatter = choose_formatter(request)
     if fault is not None and not given:
         return _refused(request, fault)
     token = given.get("token", "")
@@ -161,8 +164,8 @@ async def _offer(
             _, user = await password_service.find_reset_token(people, token, now)
         except TokenRefusedError:
             return _ended(request, "")
-        lead = writing.filled(WORDS["reset_lead"], address=user.email)
-        title = writing.said(WORDS["reset_title"])
+        lead = formatter.fill(WORDS["reset_lead"], address=user.email)
+        title = formatter.translate(WORDS["reset_title"])
         return _page(
             request,
             "reset",
@@ -180,77 +183,79 @@ async def _offer(
         request,
         "invitation",
         fault,
-        title=writing.filled(WORDS["invitation_title"], organisation=offer.organisation),
-        lead=writing.filled(
+        title=formatter.fill(WORDS["invitation_title"], organisation=offer.organisation),
+        lead=formatter.fill(
             WORDS["invitation_lead"], inviter=offer.invited_by, organisation=offer.organisation
         ),
-        facts=_facts(offer, writing),
+        facts=_facts(offer, formatter),
         token=token,
         email=offer.email,
         name=given.get("name", ""),
         known=bool(given.get("current_password")) or (fault is not None and fault.code == "account_exists"),
         provider=None
         if people.oidc is None
-        else writing.filled(WORDS["provider"], provider=people.oidc.name),
+        else formatter.fill(WORDS["provider"], provider=people.oidc.name),
         longest=PASSWORD_MAX_LENGTH,
     )
 
 
-def _facts(offer: InvitationPreview, writing: RegisterFormatter) -> list[tuple[str, str]]:
-    sites = writing.said(WORDS["all_sites"]) if offer.sites is None else ", ".join(offer.sites)
-    until = writing.filled(
-        WORDS["open_until_value"], day=writing.day(offer.expires_at), clock=writing.clock(offer.expires_at)
+def _facts(offer: InvitationPreview, formatter: RegisterFormatter) -> list[tuple[str, str]]:
+    sites = formatter.translate(WORDS["all_sites"]) if offer.sites is None else ", ".join(offer.sites)
+    until = formatter.fill(
+        WORDS["open_until_value"],
+        day=formatter.day(offer.expires_at),
+        clock=formatter.clock(offer.expires_at),
     )
     facts = {
         "organisation": offer.organisation,
-        "role": writing.said(ROLES[offer.role]),
+        "role": formatter.translate(ROLES[offer.role]),
         "sites": sites,
         "address": offer.email,
         "inviter": offer.invited_by,
         "open_until": until,
     }
-    return [(writing.said(WORDS[key]), value) for key, value in facts.items()]
+    return [(formatter.translate(WORDS[key]), value) for key, value in facts.items()]
 
 
 def _ended(request: Request, state: str) -> Response:
-    """Say that a token is of no use, and why; 404 where there never was one."""
-    writing = choose_formatter(request)
-    title, said = ENDED[state]
+    """Explain that a token is invalid: 410 if it was used, withdrawn or has expired, otherwise 404."""
+    formatter = choose_formatter(request)
+    title, lead = ENDED[state]
     return _page(
         request,
         "ended",
         status=_GONE if state else _NOT_FOUND,
-        title=writing.said(title),
-        lead=writing.said(said),
+        title=formatter.translate(title),
+        lead=formatter.translate(lead),
     )
 
 
 def _member(people: PeopleContext, request: Request, signed_in: SessionCreated, role: str) -> Response:
-    writing = choose_formatter(request)
+    formatter = choose_formatter(request)
     organisation = signed_in.organisation
     body = {"email": signed_in.user.email, "organisation_id": str(organisation.id)}
     return _page(
         request,
         "member",
         status=201,
-        title=writing.filled(WORDS["member_title"], organisation=organisation.name),
-        role=writing.said(ROLES[role]) if role else "",
+        title=formatter.fill(WORDS["member_title"], organisation=organisation.name),
+        role=formatter.translate(ROLES[role]) if role else "",
         session=signed_in.token,
-        sign_in=_sign_in(people, writing, body),
+        sign_in=_sign_in(people, formatter, body),
     )
 
 
-def _sign_in(people: PeopleContext, writing: RegisterFormatter, fields: Mapping[str, str]) -> str:
-    """The command that signs in; of who has several accounts it names the organisation."""
-    given = {"email": "…", **fields, "password": writing.said(WORDS["password_here"])}
+def _sign_in(people: PeopleContext, formatter: RegisterFormatter, fields: Mapping[str, str]) -> str:
+    """Build the `curl` command that signs in, with the given fields of the body."""
+    given = {"email": "…", **fields, "password": formatter.translate(WORDS["password_here"])}
     body = json.dumps(given, ensure_ascii=False).replace("'", "\\u0027")
     return f"curl {people.base_url}/v1/sessions -H 'Content-Type: application/json' \\\n  -d '{body}'"
 
 
 def _refused(request: Request, fault: VigieError) -> Response:
-    """The page of the link once more, with what is wrong."""
-    writing = choose_formatter(request)
-    return _page(request, "enter", fault, title=writing.said(WORDS["enter_title"]))
+    """Show the page of the link again, with the error."""
+    formatter = choose_formatter(request)
+    return _page(request, "enter", fault, title=formatter.translate(WORDS["enter_title"]))
 
 
 def _page(
@@ -262,25 +267,28 @@ def _page(
     status: int = 200,
     **more: Any,  # noqa: ANN401 (whatever the template takes)
 ) -> Response:
-    """A page, which nobody may keep: it may have a token."""
-    writing = choose_formatter(request)
-    said = None
+    """Render a page. No cache may store it, because it can contain a token."""
+    formatter = choose_formatter(request)
+    message = None
     if fault is not None:
         known = FAULTS.get(fault.code, FAULTS["busy" if fault.status in _BUSY else ""])
-        said, status = writing.said(known), fault.status
+        message, status = formatter.translate(known), fault.status
     body = render_layout(
         "welcome.html",
-        writing,
+        formatter,
         root=read_root_path(request),
         title=title,
         path=WELCOME,
         view=view,
-        fault=said,
-        words={key: writing.said(text) for key, text in WORDS.items()},
-        lang=writing.language,
-        other="fr" if writing.language == "en" else "en",
+        fault=message,
+        words={key: formatter.translate(text) for key, text in WORDS.items()},
+        lang=formatter.language,
+        other="fr" if formatter.language == "en" else "en",
         **{"token": "", **more},
     )
     return Response(
-        body, status, build_page_headers(writing, **{"Cache-Control": "no-store"}), media_type=HTML_MEDIA_TYPE
+        body,
+        status,
+        build_page_headers(formatter, **{"Cache-Control": "no-store"}),
+        media_type=HTML_MEDIA_TYPE,
     )

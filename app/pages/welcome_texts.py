@@ -1,4 +1,4 @@
-"""What the pages of invitations and new passwords say, in English and French. Data only."""
+"""Holds the texts of the pages of invitations and password resets, in English and French."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -42,7 +42,7 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
             "I have an account with this address", "J'ai déjà un compte à cette adresse"
         ),
         "known_lead": BilingualText(
-            "Keep one account for all your organisations: give its present password, and choose another one. "
+            "Use one account for all your organisations: enter its current password, and choose another one. "
             "You will be signed out everywhere.",
             "Gardez un seul compte pour toutes vos organisations : indiquez son mot de passe actuel et "
             "choisissez-en un autre. Vous serez déconnecté(e) partout.",
@@ -54,9 +54,9 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         "provider_go": BilingualText("Go to {provider}", "Aller chez {provider}"),
         "name": BilingualText("Your name", "Votre nom"),
         "password": BilingualText("New password", "Nouveau mot de passe"),
-        "current": BilingualText("Present password", "Mot de passe actuel"),
+        "current": BilingualText("Current password", "Mot de passe actuel"),
         "rules": BilingualText(
-            f"At least {PASSWORD_MIN_LENGTH} characters. Several words in a row do well.",
+            f"At least {PASSWORD_MIN_LENGTH} characters. Several words in a row work well.",
             f"Au moins {PASSWORD_MIN_LENGTH} caractères. Quelques mots à la suite conviennent très bien.",
         ),
         "accept": BilingualText("Accept the invitation", "Accepter l'invitation"),
@@ -66,7 +66,7 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         ),
         "next": BilingualText("What to do next", "Et maintenant"),
         "token_said": BilingualText(
-            "You are signed in. This token identifies you; it is shown only here, and expires after some "
+            "You are signed in. This token identifies you. It is shown only here, and expires after some "
             "hours without use:",
             "Vous êtes connecté(e). Ce jeton vous identifie ; il n'est affiché qu'ici et expire après "
             "quelques heures sans utilisation :",
@@ -129,7 +129,7 @@ ENDED: Final[Mapping[str, tuple[BilingualText, BilingualText]]] = MappingProxyTy
             BilingualText("This invitation was accepted already", "Cette invitation a déjà été acceptée"),
             BilingualText(
                 "Each invitation can be used once. If you accepted it, sign in with your address and "
-                "password. If you did not, tell whoever invited you.",
+                "password. If you did not, inform the person who invited you.",
                 "Une invitation ne sert qu'une fois. Si vous l'avez acceptée, connectez-vous avec votre "
                 "adresse et votre mot de passe. Sinon, prévenez la personne qui vous a invité(e).",
             ),
@@ -166,10 +166,10 @@ FAULTS: Final[Mapping[str, BilingualText]] = MappingProxyType(
             "Il n'y a pas de compte à cette adresse avec ce mot de passe.",
         ),
         "name_and_password_needed": BilingualText(
-            "Give your name and a password.", "Indiquez votre nom et un mot de passe."
+            "Enter your name and a password.", "Indiquez votre nom et un mot de passe."
         ),
         "passwords_needed": BilingualText(
-            "Give the present password and a new one.", "Indiquez le mot de passe actuel et un nouveau."
+            "Enter the current password and a new one.", "Indiquez le mot de passe actuel et un nouveau."
         ),
         "password_too_short": BilingualText("The password is too short.", "Le mot de passe est trop court."),
         "password_too_long": BilingualText("The password is too long.", "Le mot de passe est trop long."),
@@ -178,25 +178,25 @@ FAULTS: Final[Mapping[str, BilingualText]] = MappingProxyType(
             "Ce mot de passe est de ceux que l'on essaie en premier. Choisissez-en un autre.",
         ),
         "password_about_you": BilingualText(
-            "The password is made of your name or address. Choose another one.",
+            "The password contains your name or address. Choose another one.",
             "Le mot de passe est tiré de votre nom ou de votre adresse. Choisissez-en un autre.",
         ),
         "password_unchanged": BilingualText(
-            "The new password is the present one. Choose another one.",
+            "The new password is the same as the current one. Choose another one.",
             "C'est le mot de passe actuel. Choisissez-en un autre.",
         ),
         "account_exists": BilingualText(
-            "This is the password of an account that you have. Accept with that account below, and choose "
+            "This is the password of your existing account. Accept with that account below, and choose "
             "another password.",
             "C'est le mot de passe d'un compte que vous avez déjà. Acceptez avec ce compte ci-dessous et "
             "choisissez un autre mot de passe.",
         ),
         "account_disabled": BilingualText(
-            "This account may not sign in. Ask whoever invited you.",
+            "This account may not sign in. Contact the person who invited you.",
             "Ce compte ne peut pas se connecter. Adressez-vous à la personne qui vous a invité(e).",
         ),
         "already_member": BilingualText(
-            "Somebody with this address is a member already. Sign in with your address and password.",
+            "This address already belongs to a member. Sign in with your address and password.",
             "Cette adresse appartient déjà à un membre. Connectez-vous avec votre adresse et votre mot de "
             "passe.",
         ),

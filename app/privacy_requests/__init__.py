@@ -1,1 +1,1 @@
-"""People's rights: requests for access, objections and the like, from anybody, and how they are handled."""
+"""Requests by which people use their rights under the GDPR, such as access, objection and erasure."""

@@ -1,4 +1,4 @@
-"""The table of requests by which people use their rights."""
+"""Defines the table of rights requests."""
 
 from datetime import datetime
 from uuid import UUID
@@ -13,16 +13,17 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class RightsRequest(Base):
-    """One request. Open until it is answered or withdrawn; removed some time after that.
+    """A rights request. It is open until it is answered or withdrawn, and removed after the retention period.
 
     Attributes:
-        reference: What people call it by.
-        token_hash: SHA-256 of what its maker reads it with.
-        organisation_id: Who has to answer: the site's, or the platform's own.
-        begins_at, ends_at: The time that it is about, where it is about one.
-        due_at: Until when it is to be answered.
-        handled_by: The key or the person who changed it last; `handled_kind` says which.
-        note: Of those who handle it; never shown to who made it.
+        reference: The public reference of the request.
+        token_hash: SHA-256 of the token that gives the requester access.
+        organisation_id: The organisation that has to answer: that of the site, or the platform's operator.
+        begins_at, ends_at: The period in question, if there is one.
+        due_at: The deadline of the answer.
+        handled_by: The API key or person that changed the request last; `handled_kind` says which.
+        note: An internal note, never shown to the requester.
+        overdue_told_at: When the event "overdue" was published.
     """
 
     __tablename__ = "rights_requests"

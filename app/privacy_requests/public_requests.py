@@ -1,11 +1,12 @@
-"""What anybody may do without a key: make a request, see how far it is, withdraw it.
+"""Submits, shows and withdraws rights requests for anonymous callers, with rate limits.
 
-Owns how often an address may, and that all of it is done with the reach of the program. Pages and REST both
-go this way.
+REST and the pages both use it. It works in the full tenant scope, because the caller has no API key.
 """
 
 from datetime import UTC, datetime
 from typing import Final, Protocol
+
+from fastapi import Request
 
 from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.config.settings import VigieSettings
@@ -20,13 +21,25 @@ _HOUR_S: Final = 3600.0
 
 
 class OwnRequestAction(Protocol):
-    """What somebody may do with a request of their own."""
+    """An action of a requester on their own request."""
 
     async def __call__(
-        self, database: Database, asked: RightsAsk, settings: VigieSettings, *, host: str | None
+        self, database: Database, credentials: RightsAsk, settings: VigieSettings, *, host: str | None
     ) -> RightsStatus:
-        """Do it, and show what became of the request."""
+        """Perform the action, and return the status of the request.
+
+        Args:
+            database: The database.
+            credentials: Reference and token of the request.
+            settings: The settings, with the rate limits.
+            host: The address of the client, to which the rate limit applies.
+        """
         ...
+
+
+def get_client_host(request: Request) -> str | None:
+    """Return the address of the client, to which rate limits apply."""
+    return request.client.host if request.client else None
 
 
 _WHO: Final = ScopedCaller(FULL_SCOPE, format_actor("anybody", None, "who makes a request"))
@@ -35,11 +48,17 @@ _WHO: Final = ScopedCaller(FULL_SCOPE, format_actor("anybody", None, "who makes 
 async def submit_request(
     database: Database, body: RightsRequestCreate, settings: VigieSettings, *, host: str | None
 ) -> RightsRequestMade:
-    """Take a request.
+    """Store a new request and notify the organisation.
+
+    Args:
+        database: The database.
+        body: The request.
+        settings: The settings, with the rate limits.
+        host: The address of the client, to which the rate limit applies.
 
     Raises:
-        NotFoundError: There is no such site.
-        TooManyRequestsError: `too_many_attempts`, of the address or for the organisation.
+        NotFoundError: The site does not exist.
+        TooManyRequestsError: `too_many_attempts`: the rate limit of the address or of the organisation.
     """
     now = datetime.now(UTC)
     limits = settings.rights
@@ -62,39 +81,51 @@ async def submit_request(
 
 
 async def read_request_status(
-    database: Database, asked: RightsAsk, settings: VigieSettings, *, host: str | None
+    database: Database, credentials: RightsAsk, settings: VigieSettings, *, host: str | None
 ) -> RightsStatus:
-    """Show a request to who has its token.
+    """Return the status of a request to its requester.
+
+    Args:
+        database: The database.
+        credentials: Reference and token of the request.
+        settings: The settings, with the rate limits.
+        host: The address of the client, to which the rate limit applies.
 
     Raises:
-        NotFoundError: There is none, or the token is another one's.
+        NotFoundError: The request does not exist, or the token does not match.
         TooManyRequestsError: `too_many_attempts`.
     """
-    await _count_look(database, settings, host)
+    await _limit_lookups(database, settings, host)
     with run_as_caller(_WHO):
         async with database.read() as session:
-            return RightsStatus.of(await service.find_own_request(session, asked))
+            return RightsStatus.of(await service.find_own_request(session, credentials))
 
 
 async def withdraw_own_request(
-    database: Database, asked: RightsAsk, settings: VigieSettings, *, host: str | None
+    database: Database, credentials: RightsAsk, settings: VigieSettings, *, host: str | None
 ) -> RightsStatus:
-    """End a request because who made it wishes so.
+    """Withdraw a request on behalf of its requester.
+
+    Args:
+        database: The database.
+        credentials: Reference and token of the request.
+        settings: The settings, with the rate limits.
+        host: The address of the client, to which the rate limit applies.
 
     Raises:
-        NotFoundError: There is none, or the token is another one's.
+        NotFoundError: The request does not exist, or the token does not match.
         ConflictError: `request_closed`.
         TooManyRequestsError: `too_many_attempts`.
     """
-    await _count_look(database, settings, host)
+    await _limit_lookups(database, settings, host)
     with run_as_caller(_WHO):
         async with database.write() as session:
-            row = await service.find_own_request(session, asked, lock=True)
+            row = await service.find_own_request(session, credentials, lock=True)
             service.mark_withdrawn(row, datetime.now(UTC))
             await session.flush()
             return RightsStatus.of(row)
 
 
-async def _count_look(database: Database, settings: VigieSettings, host: str | None) -> None:
+async def _limit_lookups(database: Database, settings: VigieSettings, host: str | None) -> None:
     subject = f"rights-look:{make_address_subject(host)}"
     await attempt_limiter.limit_attempt(database, subject, most=settings.rights.looks, window_s=_HOUR_S)

@@ -1,4 +1,4 @@
-"""Queries on requests. Nothing is decided here, and nothing committed."""
+"""Reads rights requests, and counts the data that a site holds for a period. It does not commit."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ _SAMPLES: Final = text(
 async def list_requests(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page: PageRequest,
     *,
     organisation: UUID | None,
     site: UUID | None,
@@ -44,27 +44,44 @@ async def list_requests(
     kind: str | None,
     overdue_at: datetime | None,
 ) -> Sequence[RightsRequest]:
-    """Requests; `overdue_at`: those that are open though they were due before."""
+    """List the requests of a page.
+
+    Args:
+        session: The session.
+        visible: The tenant scope of the caller.
+        page: Order, cursor and size of the page.
+        organisation: Only requests to this organisation.
+        site: Only requests about this site.
+        state: Only requests in this state.
+        kind: Only requests of this kind.
+        overdue_at: Only open requests with a deadline before this time.
+    """
     query = select(RightsRequest).where(*visible.within(RightsRequest.organisation_id, RightsRequest.site_id))
-    wanted = {
+    filters = {
         RightsRequest.organisation_id: organisation,
         RightsRequest.site_id: site,
         RightsRequest.state: state,
         RightsRequest.kind: kind,
     }
-    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+    query = query.where(*(column == value for column, value in filters.items() if value is not None))
     if overdue_at is not None:
         query = query.where(RightsRequest.closed_at.is_(None), RightsRequest.due_at < overdue_at)
-    return (await session.scalars(REQUESTS.page(query, asked))).all()
+    return (await session.scalars(REQUESTS.page(query, page))).all()
 
 
 async def get_request(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> RightsRequest:
-    """One request.
+    """Return a request.
+
+    Args:
+        session: The session.
+        identifier: The id of the request.
+        visible: The tenant scope of the caller.
+        lock: Whether to lock the row for an update.
 
     Raises:
-        NotFoundError: There is none, or it is out of reach.
+        NotFoundError: The request does not exist, or is outside the tenant scope.
     """
     query = select(RightsRequest).where(
         RightsRequest.id == identifier,
@@ -79,13 +96,13 @@ async def get_request(
 async def find_by_reference(
     session: AsyncSession, reference: str, *, lock: bool = False
 ) -> RightsRequest | None:
-    """One request, whoever asks: they have to show its token."""
+    """Find a request in any tenant. The caller must check its token."""
     query = select(RightsRequest).where(RightsRequest.reference == reference)
     return await session.scalar(query.with_for_update() if lock else query)
 
 
 async def list_box_keys(session: AsyncSession, site_id: UUID) -> Sequence[int]:
-    """The keys of a site's boxes."""
+    """List the keys of a site's boxes."""
     query = select(Box.key).where(Box.site_id == site_id, Box.deleted_at.is_(None))
     return (await session.scalars(query)).all()
 
@@ -93,7 +110,14 @@ async def list_box_keys(session: AsyncSession, site_id: UUID) -> Sequence[int]:
 async def count_samples(
     session: AsyncSession, keys: Sequence[int], begins_at: datetime, ends_at: datetime
 ) -> int:
-    """How many samples of boxes there are of a time, up to `MAX_COUNTED_SAMPLES`."""
+    """Count the samples of boxes in a period, up to `MAX_COUNTED_SAMPLES`.
+
+    Args:
+        session: The session.
+        keys: The keys of the boxes.
+        begins_at: Start of the period (inclusive).
+        ends_at: End of the period (exclusive).
+    """
     values = {"keys": list(keys), "begins": begins_at, "ends": ends_at, "most": MAX_COUNTED_SAMPLES}
     return int((await session.execute(_SAMPLES, values)).scalar_one())
 
@@ -101,7 +125,14 @@ async def count_samples(
 async def count_events(
     session: AsyncSession, keys: Sequence[int], begins_at: datetime, ends_at: datetime
 ) -> Sequence[tuple[str, int]]:
-    """How many events of boxes there are of a time, by type."""
+    """Count the events of boxes in a period, by type.
+
+    Args:
+        session: The session.
+        keys: The keys of the boxes.
+        begins_at: Start of the period (inclusive).
+        ends_at: End of the period (exclusive).
+    """
     query = (
         select(Event.type, func.count())
         .where(Event.box_key.in_(keys), Event.time >= begins_at, Event.time < ends_at)
@@ -112,7 +143,14 @@ async def count_events(
 
 
 async def count_alerts(session: AsyncSession, site_id: UUID, begins_at: datetime, ends_at: datetime) -> int:
-    """How many alerts of a site began in a time."""
+    """Count the alerts of a site that began in a period.
+
+    Args:
+        session: The session.
+        site_id: The site.
+        begins_at: Start of the period (inclusive).
+        ends_at: End of the period (exclusive).
+    """
     query = select(func.count()).where(
         Alert.site_id == site_id, Alert.started_at >= begins_at, Alert.started_at < ends_at
     )

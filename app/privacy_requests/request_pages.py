@@ -1,7 +1,7 @@
-"""The pages by which people use their rights: forms that work without scripts, in English and French.
+"""Serves the forms by which people submit and track rights requests, in English and French.
 
-Owns how a form's fields become a request. What a request is, and how often one may make it, is said in
-`app.privacy_requests.public_requests`. Nothing of an answer is kept by anybody in between.
+The forms work without scripts. Responses are never cached, because they contain tokens. The rules and rate
+limits are in `app.privacy_requests.public_requests`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,51 +45,61 @@ _FIELDS: Final = (
 )
 
 
-class _Shown(NamedTuple):
-    """What a page shows besides its forms: one of these, or none."""
+class _PageResult(NamedTuple):
+    """The result of a submitted form: one of these, or none."""
 
     made: RightsRequestMade | None = None
     status: RightsStatus | None = None
     fault: VigieError | None = None
 
 
-_NOTHING: Final = _Shown()
+_NO_RESULT: Final = _PageResult()
 
 
-def _instant(text: str, zone: ZoneInfo) -> datetime | None:
-    """What a field for a time holds, by the clock of the place; None where it is empty (ValueError)."""
+def _parse_local_time(text: str, zone: ZoneInfo) -> datetime | None:
+    """Parse a local time of a form field; None: the field is empty.
+
+    Raises:
+        ValueError: The text is no time, or it is out of range.
+    """
     if not text:
         return None
     try:
         found = datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
-        # The calendar ends before some clocks do; and a body's times have the same range.
+        # `astimezone` can leave the calendar (OverflowError); times of JSON bodies have the same range.
         check_range(from_datetime(found))
     except (OverflowError, RejectedError) as error:
         raise ValueError(text) from error
     return found
 
 
-def _request(given: Mapping[str, str], zones: Mapping[str, ZoneInfo], language: str) -> RightsRequestCreate:
-    """A form's request (InvalidError with the code of its first fault)."""
-    # Bodies of REST are guarded where they are read; forms come another way.
-    check_body(dict(given))
-    zone = zones.get(given.get("site_id", ""), ZoneInfo("UTC"))
+def _parse_request(
+    form: Mapping[str, str], zones: Mapping[str, ZoneInfo], language: str
+) -> RightsRequestCreate:
+    """Validate the fields of a form.
+
+    Raises:
+        InvalidError: With the code of the first invalid field.
+    """
+    # REST routes scan JSON bodies for forbidden content; forms have to be scanned here.
+    check_body(dict(form))
+    zone = zones.get(form.get("site_id", ""), ZoneInfo("UTC"))
     try:
         fields: dict[str, Any] = {
-            "kind": given.get("kind"),
-            "message": given.get("message", ""),
-            "site_id": given.get("site_id") or None,
-            "name": given.get("name") or None,
-            "contact": given.get("contact") or None,
-            "begins_at": _instant(given.get("begins_at", ""), zone),
-            "ends_at": _instant(given.get("ends_at", ""), zone),
+            "kind": form.get("kind"),
+            "message": form.get("message", ""),
+            "site_id": form.get("site_id") or None,
+            "name": form.get("name") or None,
+            "contact": form.get("contact") or None,
+            "begins_at": _parse_local_time(form.get("begins_at", ""), zone),
+            "ends_at": _parse_local_time(form.get("ends_at", ""), zone),
             "language": language,
         }
         return RightsRequestCreate.model_validate(fields)
     except ValidationError as error:
-        raise InvalidError("A field cannot be taken.", code=get_field_error_code(error.errors()[0])) from None
+        raise InvalidError("A field is invalid.", code=get_field_error_code(error.errors()[0])) from None
     except ValueError:
-        raise InvalidError("A time cannot be read.", code="invalid_time") from None
+        raise InvalidError("A time is invalid.", code="invalid_time") from None
 
 
 def _page(
@@ -97,125 +107,123 @@ def _page(
     context: RegisterContext,
     sites: Sequence[tuple[UUID, str]],
     given: Mapping[str, str],
-    shown: _Shown = _NOTHING,
+    result: _PageResult = _NO_RESULT,
 ) -> Response:
-    """The page, which nobody may keep."""
+    """Render the page. No cache may store it, because it can contain a token."""
     settings: VigieSettings = request.app.state.settings
     language = negotiate_language(
         request.query_params.get("lang"), request.headers.get("accept-language", "")
     )
-    writing = RegisterFormatter(language)
-    frame = PageContext(writing, datetime.now(UTC), context.tiles)
-    fault = None if shown.fault is None else FAULTS.get(shown.fault.code, FAULTS[""])
+    formatter = RegisterFormatter(language)
+    frame = PageContext(formatter, datetime.now(UTC), context.tiles)
+    fault = None if result.fault is None else FAULTS.get(result.fault.code, FAULTS[""])
     body = render_page(
         "requests.html",
         frame,
         folder=TEMPLATES,
-        title=writing.said(WORDS["title"]),
+        title=formatter.translate(WORDS["title"]),
         path=PATH,
-        words={key: writing.said(text) for key, text in WORDS.items()},
+        words={key: formatter.translate(text) for key, text in WORDS.items()},
         lang=language,
-        kinds=[(key, writing.said(text)) for key, text in KINDS.items()],
+        kinds=[(key, formatter.translate(text)) for key, text in KINDS.items()],
         sites=[{"id": str(key), "name": name} for key, name in sites],
         given={name: given.get(name, "") for name in _FIELDS},
-        kept=writing.filled(WORDS["kept"], days=writing.number(settings.rights.keep_days)),
-        fault=None if fault is None else writing.said(fault),
-        taken=None if shown.made is None else _made(shown.made, writing),
-        status=None if shown.status is None else _status(shown.status, writing),
+        retention=formatter.fill(WORDS["retention"], days=formatter.number(settings.rights.keep_days)),
+        fault=None if fault is None else formatter.translate(fault),
+        taken=None if result.made is None else _made(result.made, formatter),
+        status=None if result.status is None else _status(result.status, formatter),
     )
     headers = {
         "Content-Security-Policy": build_page_csp(context.tiles),
         "Content-Language": language,
-        # The token is on it.
+        # The page contains the token.
         "Cache-Control": "no-store",
         "Referrer-Policy": "same-origin",
     }
-    status = 200 if shown.fault is None else shown.fault.status
-    return Response(body, 201 if shown.made else status, headers, media_type="text/html; charset=utf-8")
+    status = 200 if result.fault is None else result.fault.status
+    return Response(body, 201 if result.made else status, headers, media_type="text/html; charset=utf-8")
 
 
-def _made(made: RightsRequestMade, writing: RegisterFormatter) -> dict[str, str]:
-    return {"reference": made.reference, "token": made.token, "due": writing.day(made.due_at)}
+def _made(made: RightsRequestMade, formatter: RegisterFormatter) -> dict[str, str]:
+    return {"reference": made.reference, "token": made.token, "due": formatter.day(made.due_at)}
 
 
-def _status(status: RightsStatus, writing: RegisterFormatter) -> dict[str, Any]:
-    """How far a request is, as rows of what is told."""
-    told = {
-        "kind": writing.said(KINDS[status.kind]),
-        "state": writing.said(STATES[status.state]),
-        "received": writing.day(status.received_at),
-        "due": None if status.closed_at else writing.day(status.due_at),
+def _status(status: RightsStatus, formatter: RegisterFormatter) -> dict[str, Any]:
+    """Build the template variables of a request's status."""
+    facts = {
+        "kind": formatter.translate(KINDS[status.kind]),
+        "state": formatter.translate(STATES[status.state]),
+        "received": formatter.day(status.received_at),
+        "due": None if status.closed_at else formatter.day(status.due_at),
         "extension": status.extension_reason,
-        "closed": writing.day(status.closed_at) if status.closed_at else None,
-        "outcome": writing.said(OUTCOMES[status.outcome]) if status.outcome else None,
+        "closed": formatter.day(status.closed_at) if status.closed_at else None,
+        "outcome": formatter.translate(OUTCOMES[status.outcome]) if status.outcome else None,
     }
     return {
         "reference": status.reference,
         "open": status.closed_at is None,
         "answer": status.answer,
-        "facts": [(writing.said(WORDS[key]), value) for key, value in told.items() if value],
+        "facts": [(formatter.translate(WORDS[key]), value) for key, value in facts.items() if value],
     }
 
 
 async def _sites(context: RegisterContext) -> tuple[list[tuple[UUID, str]], dict[str, ZoneInfo]]:
-    """The sites of the register by name, and their clocks by id."""
+    """Return id and name of the sites in the register, and their time zones by id."""
     register = await context.register()
     sites = [(site.id, site.name) for site in register.sites.values()]
     return sites, {str(site.id): ZoneInfo(site.timezone) for site in register.sites.values()}
 
 
-def _host(request: Request) -> str | None:
-    return request.client.host if request.client else None
-
-
 @router.get("")
 async def show_form(request: Request, context: Context) -> Response:
-    """The forms; `?site=` names the site that is chosen."""
+    """Show the forms. `?site=` selects a site."""
     sites, _ = await _sites(context)
     return _page(request, context, sites, {"site_id": request.query_params.get("site", "")[:64]})
 
 
 @router.post("")
 async def send_request(request: Request, context: Context) -> Response:
-    """Take a request; what is wrong with it is told on the page, with all that was written."""
+    """Submit a request. If it is refused, the page shows the reason and the filled-in form."""
     sites, zones = await _sites(context)
     state = request.app.state
     given: dict[str, str] = {}
     try:
         given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX)
         language = negotiate_language(request.query_params.get("lang"), "")
-        body = _request(given, zones, language)
-        made = await public_requests.submit_request(state.database, body, state.settings, host=_host(request))
+        body = _parse_request(given, zones, language)
+        host = public_requests.get_client_host(request)
+        made = await public_requests.submit_request(state.database, body, state.settings, host=host)
     except VigieError as error:
-        return _page(request, context, sites, given, _Shown(fault=error))
-    return _page(request, context, sites, {}, _Shown(made=made))
+        return _page(request, context, sites, given, _PageResult(fault=error))
+    return _page(request, context, sites, {}, _PageResult(made=made))
 
 
 @router.post("/status")
 async def show_status(request: Request, context: Context) -> Response:
-    """Show how far a request is to who has its token."""
-    return await _own(request, context, public_requests.read_request_status)
+    """Show the status of a request to its requester."""
+    return await _act_on_own_request(request, context, public_requests.read_request_status)
 
 
 @router.post("/withdraw")
 async def withdraw_request(request: Request, context: Context) -> Response:
-    """End a request for who has its token."""
-    return await _own(request, context, public_requests.withdraw_own_request)
+    """Withdraw a request on behalf of its requester."""
+    return await _act_on_own_request(request, context, public_requests.withdraw_own_request)
 
 
-async def _own(
-    request: Request, context: RegisterContext, door: public_requests.OwnRequestAction
+async def _act_on_own_request(
+    request: Request, context: RegisterContext, action: public_requests.OwnRequestAction
 ) -> Response:
     sites, _ = await _sites(context)
     state = request.app.state
     given: dict[str, str] = {}
     try:
         given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX)
-        asked = RightsAsk(reference=given.get("reference", "")[:32], token=given.get("token", "")[:128])
-        status = await door(state.database, asked, state.settings, host=_host(request))
+        credentials = RightsAsk(reference=given.get("reference", "")[:32], token=given.get("token", "")[:128])
+        host = public_requests.get_client_host(request)
+        status = await action(state.database, credentials, state.settings, host=host)
     except ValidationError:
-        fault = InvalidError("Reference and token are both needed.", code="not_found")
-        return _page(request, context, sites, given, _Shown(fault=fault))
+        fault = InvalidError("Give the reference and the token.", code="not_found")
+        return _page(request, context, sites, given, _PageResult(fault=fault))
     except VigieError as error:
-        return _page(request, context, sites, given, _Shown(fault=error))
-    return _page(request, context, sites, given, _Shown(status=status))
+        return _page(request, context, sites, given, _PageResult(fault=error))
+    return _page(request, context, sites, given, _PageResult(status=status))

@@ -1,4 +1,4 @@
-"""What the pages of requests say, in English and French. Data only."""
+"""Holds the texts of the pages of rights requests, in English and French."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -41,7 +41,7 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         "made": BilingualText("Your request is registered", "Votre demande est enregistrée"),
         "keep": BilingualText(
             "Keep these two codes: you need them to read the answer on this page. They are not shown again, "
-            "and nobody can give them to you again.",
+            "and cannot be recovered.",
             "Gardez ces deux codes : ils vous permettront de lire la réponse sur cette page. Ils ne seront "
             "plus affichés, et personne ne pourra vous les redonner.",
         ),
@@ -68,7 +68,7 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
             "Si la réponse ne vous satisfait pas, vous pouvez saisir l'autorité de protection des données "
             "(en France, la CNIL).",
         ),
-        "kept": BilingualText(
+        "retention": BilingualText(
             "Only the people who handle the request read your text. It is removed {days} days after the "
             "request is closed.",
             "Votre texte n'est lu que par les personnes qui traitent la demande. Il est supprimé {days} "
@@ -142,4 +142,4 @@ FAULTS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         "": BilingualText("Check your input, and try again.", "Relisez votre saisie, puis réessayez."),
     }
 )
-"""What people are told of a refusal, by its code; the last one of any other."""
+"""Messages for refused forms, by error code; `""` is the message for all other codes."""

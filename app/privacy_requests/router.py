@@ -1,4 +1,4 @@
-"""`/v1/rights-requests`: made by anybody without a key, handled by those who answer for the site."""
+"""Serves `/v1/rights-requests`: anonymous callers submit requests, and the organisation answers them."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -44,10 +44,6 @@ _Reader = Annotated[Principal, Depends(require_scope("rights:read", whole=True))
 _Writer = Annotated[Principal, Depends(require_scope("rights:write", whole=True))]
 
 
-def _host(request: Request) -> str | None:
-    return request.client.host if request.client else None
-
-
 @anonymous_router.post(
     "",
     operation_id="create_rights_request",
@@ -56,27 +52,27 @@ def _host(request: Request) -> str | None:
     responses=document_problems(400, 404, 413, 415, 422, 429),
 )
 async def create_rights_request(body: RightsRequestCreate, request: Request) -> RightsRequestMade:
-    """Ask what is held, object to it, or have it erased, corrected or restricted. Anybody may, without a key.
+    """Ask for access to data, object to their processing, or have them erased, corrected or restricted.
 
-    The organisation that answers for the site has to answer within a month. The answer is read with the
-    token that is shown here and never again; nobody has to say who they are.
+    No API key is needed, and you need not say who you are. The organisation of the site has to answer within
+    a month. Store the token of the response: you need it to read the answer, and it is not shown again.
     """
     state = request.app.state
-    return await public_requests.submit_request(state.database, body, state.settings, host=_host(request))
+    host = public_requests.get_client_host(request)
+    return await public_requests.submit_request(state.database, body, state.settings, host=host)
 
 
 @anonymous_router.post(
     "/status",
     operation_id="get_rights_request_status",
-    summary="See how far a request is",
+    summary="Read the status of your request",
     responses=document_problems(400, 404, 413, 415, 422, 429),
 )
 async def get_rights_request_status(body: RightsAsk, request: Request) -> RightsStatus:
-    """What became of a request, and its answer, for who has its token."""
+    """Return the status and the answer of a request. The token of the request is required."""
     state = request.app.state
-    return await public_requests.read_request_status(
-        state.database, body, state.settings, host=_host(request)
-    )
+    host = public_requests.get_client_host(request)
+    return await public_requests.read_request_status(state.database, body, state.settings, host=host)
 
 
 @anonymous_router.post(
@@ -86,11 +82,10 @@ async def get_rights_request_status(body: RightsAsk, request: Request) -> Rights
     responses=document_problems(400, 404, 409, 413, 415, 422, 429),
 )
 async def withdraw_rights_request(body: RightsAsk, request: Request) -> RightsStatus:
-    """End a request that was not answered yet, for who has its token."""
+    """Withdraw a request that has no answer yet. The token of the request is required."""
     state = request.app.state
-    return await public_requests.withdraw_own_request(
-        state.database, body, state.settings, host=_host(request)
-    )
+    host = public_requests.get_client_host(request)
+    return await public_requests.withdraw_own_request(state.database, body, state.settings, host=host)
 
 
 async def _record(session: WriteSession, rows: list[RightsRequest]) -> None:
@@ -100,7 +95,7 @@ async def _record(session: WriteSession, rows: list[RightsRequest]) -> None:
 
 
 async def _get(session: AsyncSession, identifier: str, principal: Principal) -> RightsRequest:
-    """One request, locked."""
+    """Return a request, locked for an update."""
     return await repository.get_request(
         session, parse_id(identifier, "request"), principal.visible(), lock=True
     )
@@ -115,27 +110,27 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
 async def list_rights_requests(
     principal: _Reader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(repository.REQUESTS.page_request)],
+    page_request: Annotated[PageRequest, Depends(repository.REQUESTS.asked)],
     *,
     organisation: OrganisationFilter = None,
-    site: Annotated[Identifier | None, Query(description="Only those about this site")] = None,
-    state: Annotated[RightsState | None, Query(description="Only those in this state")] = None,
-    kind: Annotated[RightsKind | None, Query(description="Only of this kind")] = None,
-    overdue: Annotated[bool, Query(description="Only those that should have been answered by now")] = False,
+    site: Annotated[Identifier | None, Query(description="Only requests about this site.")] = None,
+    state: Annotated[RightsState | None, Query(description="Only requests in this state.")] = None,
+    kind: Annotated[RightsKind | None, Query(description="Only requests of this kind.")] = None,
+    overdue: Annotated[bool, Query(description="Only open requests past their deadline.")] = False,
 ) -> Page[RightsRequestOut]:
-    """Requests, by default the oldest first. Each reading is recorded."""
+    """List requests, by default the oldest first. The audit log records each access."""
     now = datetime.now(UTC)
     rows = await repository.list_requests(
         session,
         principal.visible(),
-        asked,
+        page_request,
         organisation=organisation,
         site=site,
         state=state,
         kind=kind,
         overdue_at=now if overdue else None,
     )
-    page, following = repository.REQUESTS.cut(rows, asked)
+    page, following = repository.REQUESTS.cut(rows, page_request)
     await _record(session, list(page))
     return Page(data=[RightsRequestOut.of(row, now) for row in page], next=following)
 
@@ -149,7 +144,7 @@ async def list_rights_requests(
 async def get_rights_request(
     request_id: str, principal: _Reader, session: WriteSessionDep
 ) -> RightsRequestOut:
-    """One request. Each reading is recorded."""
+    """Return a request. The audit log records each access."""
     row = await repository.get_request(session, parse_id(request_id, "request"), principal.visible())
     await _record(session, [row])
     return RightsRequestOut.of(row, datetime.now(UTC))
@@ -158,13 +153,16 @@ async def get_rights_request(
 @router.get(
     "/{request_id}/findings",
     operation_id="get_rights_request_findings",
-    summary="What is held of a request's site and time",
+    summary="Count the data that a request is about",
     responses=document_problems(401, 403, 404, 422, 503),
 )
 async def get_rights_request_findings(
     request_id: str, principal: _Reader, session: WriteSessionDep
 ) -> RightsFindings:
-    """Count what is held of a request's site and time; without a time, of the month before it."""
+    """Count the stored data of the request's site and period.
+
+    Without a period, the 31 days before the request are counted. The audit log records each access.
+    """
     row = await repository.get_request(session, parse_id(request_id, "request"), principal.visible())
     await _record(session, [row])
     return await service.count_findings(session, row, datetime.now(UTC))
@@ -183,7 +181,7 @@ async def update_rights_request(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> RightsRequestOut:
-    """Say that a request is being worked on, or note something. Who made it sees the state, and no note."""
+    """Change the state of an open request, or its internal note. The requester sees the state only."""
     now = datetime.now(UTC)
     row = await _get(session, request_id, principal)
     matching.check(RightsRequestOut.of(row, now))
@@ -201,7 +199,7 @@ async def update_rights_request(
 @router.post(
     "/{request_id}/extend",
     operation_id="extend_rights_request",
-    summary="Take longer for a request",
+    summary="Extend the deadline of a request",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def extend_rights_request(
@@ -211,7 +209,10 @@ async def extend_rights_request(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> RightsRequestOut:
-    """Extend a request's month by two more, once, within that month; who made it is told the reason."""
+    """Extend the deadline by two months. This is possible once, before the deadline.
+
+    The requester sees the reason (GDPR, Article 12(3)).
+    """
     now = datetime.now(UTC)
     row = await _get(session, request_id, principal)
     matching.check(RightsRequestOut.of(row, now))
@@ -233,7 +234,10 @@ async def answer_rights_request(
     session: WriteSessionDep,
     matching: PreconditionDep,
 ) -> RightsRequestOut:
-    """Answer a request, for good. What follows from it, such as an erasure, is done elsewhere."""
+    """Answer a request. The answer is final.
+
+    It does not start an erasure or a correction: use the other endpoints for these.
+    """
     now = datetime.now(UTC)
     row = await _get(session, request_id, principal)
     matching.check(RightsRequestOut.of(row, now))
@@ -252,10 +256,10 @@ async def answer_rights_request(
 async def delete_rights_request(
     request_id: str, principal: _Writer, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:
-    """Remove a request that was answered or withdrawn; who made it can read it no more."""
+    """Delete a request that was answered or withdrawn. The requester can no longer read it."""
     row = await _get(session, request_id, principal)
     matching.check(RightsRequestOut.of(row, datetime.now(UTC)))
     if row.closed_at is None:
-        raise ConflictError("It is open: answer it first.", code="request_open")
+        raise ConflictError("The request is open. Answer it before you delete it.", code="request_open")
     await session.delete(row)
     await session.flush()

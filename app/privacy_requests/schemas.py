@@ -1,4 +1,4 @@
-"""The shapes of requests on the wire: to those who make them, and to those who answer."""
+"""Defines the JSON of rights requests, for requesters and for the organisations that answer."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
@@ -27,7 +27,7 @@ type Language = Literal["en", "fr"]
 
 MESSAGE_LIMIT: Final = 4_000
 _REFERENCE: Final = Field(
-    description="What the request is called",
+    description="The reference of the request.",
     pattern=r"^R-[0-9A-Z]{5}-[0-9A-Z]{5}$",
     examples=["R-7K3F9-Q2DXM"],
 )
@@ -44,11 +44,11 @@ Message = Annotated[
     AfterValidator(_message),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MESSAGE_LIMIT, "pattern": TEXT_PATTERN}),
 ]
-"""What somebody writes: up to 4,000 characters, lines allowed."""
+"""A text of up to 4,000 characters, with line breaks."""
 
 
 class RightsRequestCreate(RequestBody):
-    """A request to be. Tell no more of yourself than is needed to answer."""
+    """A new request. Give no more personal data than the answer needs."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -67,35 +67,37 @@ class RightsRequestCreate(RequestBody):
 
     kind: RightsKind
     message: Message
-    site_id: Identifier | None = Field(None, description="The site in question; null: none, or several")
-    begins_at: Instant | None = Field(None, description="Since when, where it is about a time")
-    ends_at: Instant | None = Field(None, description="Until when")
+    site_id: Identifier | None = Field(None, description="The site in question. Null: none, or several.")
+    begins_at: Instant | None = Field(None, description="Start of the period in question. Null: not limited.")
+    ends_at: Instant | None = Field(None, description="End of the period in question. Null: not limited.")
     name: Name | None = Field(
-        None, description="Who asks. Not needed: the token is enough to read the answer"
+        None, description="Your name. Optional: the token is enough to read the answer."
     )
     contact: Name | None = Field(
-        None, description="Where the answer may be sent besides; null: it is read with the token alone"
+        None,
+        description="An address to which the answer may be sent. Optional: the token is enough to read the "
+        "answer.",
     )
-    language: Language = Field("en", description="Of the answer")
+    language: Language = Field("en", description="The language of the answer.")
 
     @model_validator(mode="after")
     def _range(self) -> Self:
         if self.begins_at is not None and self.ends_at is not None and self.ends_at <= self.begins_at:
-            raise CodedValueError("range_reversed", "ends_at has to come after begins_at")
+            raise CodedValueError("range_reversed", "`ends_at` must be after `begins_at`")
         return self
 
 
 class RightsRequestMade(BaseModel):
-    """A request that was taken. The token is shown here and never again."""
+    """A stored request. The token is not shown again."""
 
     reference: str = _REFERENCE
-    token: str = Field(description="With it, and the reference, the answer is read", examples=["…"])
+    token: str = Field(description="The secret to read the answer, with the reference.", examples=["…"])
     received_at: datetime
-    due_at: datetime = Field(description="Until when it has to be answered: one month")
+    due_at: datetime = Field(description="Deadline of the answer: one month after receipt.")
 
 
 class RightsAsk(RequestBody):
-    """Which request is meant, and the proof that it is one's own."""
+    """The credentials of a requester: reference and token."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -108,26 +110,26 @@ class RightsAsk(RequestBody):
 
 
 class RightsStatus(BaseModel):
-    """How far a request is, to who made it."""
+    """The status of a request, as its requester sees it."""
 
     reference: str = _REFERENCE
     kind: RightsKind
     state: RightsState
     received_at: datetime
-    due_at: datetime = Field(description="Until when it has to be answered")
-    extension_reason: str | None = Field(description="Why it takes longer than a month, where it does")
-    closed_at: datetime | None = Field(description="When it was answered or withdrawn")
+    due_at: datetime = Field(description="Deadline of the answer.")
+    extension_reason: str | None = Field(description="The reason of the extension, if there was one.")
+    closed_at: datetime | None = Field(description="Time of the answer or withdrawal. Null: open.")
     outcome: RightsOutcome | None
     answer: str | None
 
     @classmethod
     def of(cls, row: RightsRequest) -> "RightsStatus":
-        """The shape of a row."""
+        """Convert a row."""
         return cls.model_validate(row, from_attributes=True)
 
 
 class RightsRequestOut(ResourceModel):
-    """A request, to those who answer it."""
+    """A request, as the organisation that answers it sees it."""
 
     volatile = frozenset({"overdue"})
 
@@ -136,36 +138,38 @@ class RightsRequestOut(ResourceModel):
     organisation_id: UUID
     site_id: UUID | None
     kind: RightsKind
-    language: Language = Field(description="Of the answer")
-    name: str | None = Field(description="Who asks, where they said so")
-    contact: str | None = Field(description="Where the answer may be sent besides")
+    language: Language = Field(description="The language of the answer.")
+    name: str | None = Field(description="Name of the requester, if given.")
+    contact: str | None = Field(description="Address of the requester, if given.")
     message: str
-    begins_at: datetime | None = Field(description="The time that it is about, from here")
-    ends_at: datetime | None = Field(description="To here")
+    begins_at: datetime | None = Field(description="Start of the period in question. Null: not limited.")
+    ends_at: datetime | None = Field(description="End of the period in question. Null: not limited.")
     state: RightsState
     received_at: datetime
-    due_at: datetime = Field(description="Until when it has to be answered")
-    overdue: bool = Field(description="Whether it is open, and that time is over")
-    extended_at: datetime | None = Field(description="When its time was extended")
+    due_at: datetime = Field(description="Deadline of the answer.")
+    overdue: bool = Field(description="Whether the request is open past its deadline.")
+    extended_at: datetime | None = Field(description="Time of the extension. Null: not extended.")
     extension_reason: str | None
-    closed_at: datetime | None = Field(description="When it was answered or withdrawn")
+    closed_at: datetime | None = Field(description="Time of the answer or withdrawal. Null: open.")
     outcome: RightsOutcome | None
     answer: str | None
-    note: str | None = Field(description="Of those who handle it; never shown to who asked")
-    handled_by: UUID | None = Field(description="The key or the person who changed it last")
-    handled_kind: Literal["key", "user"] | None = Field(description="Which of the two it was")
+    note: str | None = Field(description="Internal note. It is never shown to the requester.")
+    handled_by: UUID | None = Field(description="The API key or person that changed the request last.")
+    handled_kind: Literal["key", "user"] | None = Field(
+        description="Whether `handled_by` is an API key or a person."
+    )
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: RightsRequest, now: datetime) -> "RightsRequestOut":
-        """The shape of a row at a time."""
+        """Convert a row. `now` decides whether it is overdue."""
         known = {name: getattr(row, name) for name in cls.model_fields if name != "overdue"}
         return cls(**known, overdue=row.closed_at is None and row.due_at < now)
 
 
 class RightsRequestChange(RequestBody):
-    """What may change of a request besides its answer."""
+    """A change of the state or the internal note of a request."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"state": "in_progress"}]})
 
@@ -174,10 +178,10 @@ class RightsRequestChange(RequestBody):
 
 
 class RightsExtension(RequestBody):
-    """Why a request takes longer than a month: who made it is told."""
+    """The reason of an extension, which the requester sees."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"reason": "Three authorities have to be asked."}]}
+        json_schema_extra={"examples": [{"reason": "We have to consult three authorities."}]}
     )
 
     reason: Message
@@ -191,7 +195,7 @@ class RightsAnswer(RequestBody):
             "examples": [
                 {
                     "outcome": "nothing_held",
-                    "answer": "The box measured temperature and fine dust, and nothing of anybody.",
+                    "answer": "The box measured temperature and fine dust only. No personal data are stored.",
                 }
             ]
         }
@@ -202,19 +206,19 @@ class RightsAnswer(RequestBody):
 
 
 class EventCount(BaseModel):
-    """Events of one type."""
+    """The number of events of a type."""
 
-    type: str = Field(description="Of events", examples=["gunshot"])
+    type: str = Field(description="The type of event.", examples=["gunshot"])
     count: int
 
 
 class RightsFindings(BaseModel):
-    """What is held of the site and the time that a request is about. Numbers: none of it is of a person."""
+    """Numbers of stored data of the site and period of a request. They contain no personal data."""
 
     site_id: UUID | None
     begins_at: datetime
     ends_at: datetime
-    boxes: int = Field(description="That stand at the site now")
-    samples: int = Field(description="Measured then, up to a million")
-    events: list[EventCount] = Field(description="Recognised then")
-    alerts: int = Field(description="That began then")
+    boxes: int = Field(description="Boxes that are now at the site.")
+    samples: int = Field(description="Samples of the period. Counting stops at 1,000,000.")
+    events: list[EventCount] = Field(description="Events of the period, by type.")
+    alerts: int = Field(description="Alerts that began in the period.")

@@ -1,14 +1,11 @@
-"""What happens when a request is made, looked at by who made it, and answered.
+"""Creates, extends, withdraws and answers rights requests, and computes their deadlines.
 
-Works inside the caller's transaction. Whoever makes a request shows no key: what is done for them is done
-with the reach of the program itself, and gives nothing away but the request itself.
+It works inside the caller's transaction.
 
-Until when a request is to be answered.
-
-Article 12(3) of the GDPR: within one month of receipt, which may be extended by two further months where
-necessary. Months are those of the calendar (Regulation (EEC, Euratom) No 1182/71, article 3(2)(c)): the day
-of the same number, or the last one of a month that has none. That a period which ends on a holiday goes on
-to the next working day is not counted: an answer is rather asked for a day early.
+The deadline follows Article 12(3) of the GDPR: one month after receipt, which may be extended by two further
+months. Months are calendar months (Regulation (EEC, Euratom) No 1182/71, Article 3(2)(c)): the same day of
+the month, or the last day of a shorter month. Holidays do not extend the deadline here, so an answer in time
+is never late in law.
 """
 
 import hashlib
@@ -41,15 +38,21 @@ from app.registry.models import Organisation, Site
 
 ANSWER_MONTHS: Final = 1
 EXTENSION_MONTHS: Final = 2
+MAX_FINDINGS_SPAN: Final = timedelta(days=31)
+"""Longest period for which data are counted."""
 _MONTHS_OF_A_YEAR: Final = 12
+# Crockford's base 32: no letters that look like digits.
+_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_GROUP: Final = 5
+_TOKEN_BYTES: Final = 24
 
 
 def add_months(instant: datetime, months: int) -> datetime:
-    """The same time of day so many months later.
+    """Add calendar months to a time.
 
     Args:
-        instant: aware.
-        months: at least 0.
+        instant: A time with a time zone.
+        months: The number of months, at least 0.
     """
     year, month = divmod(instant.month - 1 + months, _MONTHS_OF_A_YEAR)
     year, month = instant.year + year, month + 1
@@ -57,20 +60,12 @@ def add_months(instant: datetime, months: int) -> datetime:
 
 
 def compute_due_at(received_at: datetime, *, extended: bool = False) -> datetime:
-    """When the answer to what was received then is due."""
+    """Compute the deadline of the answer to a request."""
     return add_months(received_at, ANSWER_MONTHS + (EXTENSION_MONTHS if extended else 0))
 
 
-# No letters that are taken for digits (Crockford's base 32).
-_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_GROUP: Final = 5
-_TOKEN_BYTES: Final = 24
-MAX_FINDINGS_SPAN: Final = timedelta(days=31)
-"""The longest time that findings are counted of."""
-
-
 def new_reference() -> str:
-    """A reference that can be read out on the telephone: 50 bits of chance."""
+    """Create a reference that can be read out on the telephone (50 random bits)."""
     first, second = ("".join(secrets.choice(_LETTERS) for _ in range(_GROUP)) for _ in range(2))
     return f"R-{first}-{second}"
 
@@ -80,10 +75,10 @@ def _hash(token: str) -> bytes:
 
 
 async def find_responsible_organisation(session: AsyncSession, site_id: UUID | None) -> UUID:
-    """Who has to answer for a site: its organisation; without a site the platform's own.
+    """Find the organisation that has to answer: that of the site, or the platform's operator without a site.
 
     Raises:
-        NotFoundError: There is no such site.
+        NotFoundError: The site does not exist.
     """
     if site_id is None:
         found = await session.scalar(select(Organisation.id).where(Organisation.platform))
@@ -97,10 +92,16 @@ async def find_responsible_organisation(session: AsyncSession, site_id: UUID | N
 async def add_request(
     session: WriteSession, body: RightsRequestCreate, owner: UUID, now: datetime
 ) -> tuple[RightsRequest, str]:
-    """Take a request; the organisation's endpoints are told that there is one, and not what it says.
+    """Store a request, and publish an event without its text.
+
+    Args:
+        session: The session.
+        body: The request.
+        owner: The organisation that has to answer.
+        now: The time of receipt.
 
     Returns:
-        The row, and the token of which it has no copy.
+        The row, and the token. The row stores only the hash of the token.
     """
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     row = RightsRequest(
@@ -122,7 +123,7 @@ async def add_request(
 
 
 def build_request_event(row: RightsRequest, type_: str, now: datetime) -> OutboxRecord:
-    """What endpoints are told of a request: never who made it, nor what they wrote."""
+    """Build the event of a request. It contains neither the requester nor the text."""
     payload = {
         "request_id": row.id,
         "reference": row.reference,
@@ -136,48 +137,60 @@ def build_request_event(row: RightsRequest, type_: str, now: datetime) -> Outbox
     return OutboxRecord(new_id(), row.organisation_id, row.site_id, type_, payload, now)
 
 
-async def find_own_request(session: AsyncSession, asked: RightsAsk, *, lock: bool = False) -> RightsRequest:
-    """The request whose reference and token somebody shows.
+async def find_own_request(
+    session: AsyncSession, credentials: RightsAsk, *, lock: bool = False
+) -> RightsRequest:
+    """Find a request by its reference and token.
 
     Raises:
-        NotFoundError: There is none, or the token is another one's: the two look the same.
+        NotFoundError: The request does not exist, or the token does not match. The error is the same, so that
+            references cannot be probed.
     """
-    row = await repository.find_by_reference(session, asked.reference.strip().upper(), lock=lock)
-    given = _hash(asked.token.strip())
+    row = await repository.find_by_reference(session, credentials.reference.strip().upper(), lock=lock)
+    given = _hash(credentials.token.strip())
     if row is None or not hmac.compare_digest(row.token_hash, given):
-        raise NotFoundError("request", asked.reference)
+        raise NotFoundError("request", credentials.reference)
     return row
 
 
 def mark_withdrawn(row: RightsRequest, now: datetime) -> None:
-    """End a request because who made it wishes so; ConflictError where it was answered."""
+    """Withdraw a request (ConflictError `request_closed`)."""
     check_open(row)
     row.state, row.closed_at, row.updated_at = "withdrawn", now, now
 
 
 def check_open(row: RightsRequest) -> None:
-    """Refuse what is over (ConflictError `request_closed`)."""
+    """Check that a request is open (ConflictError `request_closed`)."""
     if row.closed_at is not None:
-        raise ConflictError("The request was answered or withdrawn before.", code="request_closed")
+        raise ConflictError("The request is closed: it was answered or withdrawn.", code="request_closed")
 
 
 def record_handler(row: RightsRequest, principal: Principal, now: datetime) -> None:
-    """Note who changed a request."""
+    """Record the API key or person that changed a request."""
     row.handled_by, row.handled_kind, row.updated_at = principal.key_id, principal.kind, now
 
 
 def extend_request(row: RightsRequest, principal: Principal, reason: str, now: datetime) -> None:
-    """Extend a request's time by two months, once, and within the first one.
+    """Extend the deadline of a request by two months.
+
+    Args:
+        row: The request.
+        principal: The caller.
+        reason: The reason, which the requester sees.
+        now: The current time.
 
     Raises:
         ConflictError: `request_closed`, `request_extended`, `request_overdue`.
     """
     check_open(row)
     if row.extended_at is not None:
-        raise ConflictError("Its time was extended before, and can be once.", code="request_extended")
+        raise ConflictError(
+            "The deadline was extended before. It can be extended once.", code="request_extended"
+        )
     if row.due_at < now:
         raise ConflictError(
-            "Its time is over: who made it had to be told of the extension within the month.",
+            "The deadline has passed. An extension must be announced within the first month. Answer the "
+            "request.",
             code="request_overdue",
         )
     row.extended_at, row.extension_reason = now, reason
@@ -186,27 +199,37 @@ def extend_request(row: RightsRequest, principal: Principal, reason: str, now: d
 
 
 def answer_request(row: RightsRequest, principal: Principal, body: RightsAnswer, now: datetime) -> None:
-    """Answer a request (ConflictError `request_closed`)."""
+    """Answer a request.
+
+    Args:
+        row: The request.
+        principal: The caller.
+        body: The answer.
+        now: The current time.
+
+    Raises:
+        ConflictError: `request_closed`.
+    """
     check_open(row)
     row.state, row.outcome, row.answer, row.closed_at = "answered", body.outcome, body.answer, now
     record_handler(row, principal, now)
 
 
 async def count_findings(session: AsyncSession, row: RightsRequest, now: datetime) -> RightsFindings:
-    """Count what is held of a request's site and time; without a time of its own, of the month before it.
+    """Count the stored data of a request's site and period; without a period, those of the 31 days before it.
 
     Raises:
         InvalidError: `range_too_large`.
     """
     ends_at = row.ends_at or min(now, row.received_at)
     if row.begins_at is not None and row.ends_at is None:
-        # Since long ago: the first month of it, and what is later with the series' endpoints.
+        # Without an end, the first 31 days are counted. The series endpoints have later data.
         ends_at = max(row.begins_at, min(ends_at, row.begins_at + MAX_FINDINGS_SPAN))
     begins_at = row.begins_at or ends_at - MAX_FINDINGS_SPAN
     if ends_at - begins_at > MAX_FINDINGS_SPAN:
         raise InvalidError(
-            f"It is about more than {MAX_FINDINGS_SPAN.days} days: count by parts, with the series' "
-            f"endpoints.",
+            f"The request is about more than {MAX_FINDINGS_SPAN.days} days. Count shorter periods with the "
+            f"series endpoints.",
             code="range_too_large",
         )
     found = RightsFindings(

@@ -1,4 +1,4 @@
-"""What time does to requests: those that are overdue are told of, those that ended long ago are removed."""
+"""Publishes an event for each overdue rights request, and removes expired closed requests."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -11,7 +11,7 @@ from app.platform.config.rights_settings import RightsSettings
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
 
-_AT_ONCE: Final = 500
+_BATCH_SIZE: Final = 500
 _OVERDUE: Final = """
 UPDATE rights_requests SET overdue_told_at = now() WHERE id IN (
     SELECT id FROM rights_requests WHERE closed_at IS NULL AND due_at < now() AND overdue_told_at IS NULL
@@ -19,20 +19,20 @@ UPDATE rights_requests SET overdue_told_at = now() WHERE id IN (
 )
 RETURNING id AS request_id, reference, organisation_id, site_id, kind, state, received_at, due_at
 """
-_FORGET: Final = "DELETE FROM rights_requests WHERE closed_at < now() - make_interval(days => $1)"
+_DELETE_EXPIRED: Final = "DELETE FROM rights_requests WHERE closed_at < now() - make_interval(days => $1)"
 _log = get_logger(__name__)
 
 
 async def process_overdue_requests(connection: asyncpg.Connection, settings: RightsSettings) -> None:
-    """Tell of what is overdue, once, and remove what has been kept long enough.
+    """Publish an event once per overdue request, and remove expired requests.
 
     Args:
-        connection: outside a transaction, of the maintain role.
-        settings: how long requests are kept.
+        connection: A connection of the `maintain` process, outside a transaction.
+        settings: The retention of closed requests.
     """
     now = datetime.now(UTC)
     async with connection.transaction():
-        rows = await connection.fetch(_OVERDUE, _AT_ONCE)
+        rows = await connection.fetch(_OVERDUE, _BATCH_SIZE)
         await enqueue_events(
             connection,
             [
@@ -42,6 +42,6 @@ async def process_overdue_requests(connection: asyncpg.Connection, settings: Rig
         )
     if rows:
         await wake_dispatcher(connection)
-    removed = await connection.execute(_FORGET, settings.keep_days)
+    removed = await connection.execute(_DELETE_EXPIRED, settings.keep_days)
     if removed != "DELETE 0":
         _log.info("rights_requests_forgotten", number=int(removed.rpartition(" ")[2]))

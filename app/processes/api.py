@@ -139,7 +139,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.stream_hub = await StreamHub.of(settings.api, database, app.state.installation)
     app.state.export_turns = ExportLimits()
     app.state.parquet_encoders = ParquetEncoderPool()
-    app.state.printers = ReportProcessPool()
+    app.state.report_processes = ReportProcessPool()
     app.state.register = await RegisterContext.of(database, settings.public_register)
     stopping = asyncio.Event()
     settings_follower = asyncio.create_task(app.state.installation.follow(database, stopping))

@@ -1,1 +1,1 @@
-"""The public register: what is measured where, why, by what right, how long, and who answers. No sign-in."""
+"""The public register: measuring sites with purposes, legal bases, retention and operator. No sign-in."""

@@ -1,4 +1,4 @@
-"""What the page on how to read the register says, in English and French. Pure."""
+"""Holds the texts of the page "How to read it", in English and French. Pure."""
 
 from typing import Final
 
@@ -62,11 +62,11 @@ ABOUT: Final[tuple[tuple[BilingualText, tuple[BilingualText, ...]], ...]] = (
         BilingualText("Figures", "Chiffres"),
         (
             BilingualText(
-                "Charts show means over all boxes of a site, only of purposes whose figures the operator "
-                "has decided to publish. "
-                "They are as measured: neither corrected nor checked by a person. The day under way is "
-                "incomplete. In the newest values and the last 24 hours, values that are doubtful by "
-                "themselves or beside their neighbours are left out.",
+                "Charts show means over all boxes of a site, only for purposes with published figures. The "
+                "operator decides on publication. "
+                "The means are raw: neither corrected nor checked by a person. The current day is "
+                "incomplete. The newest values and the last 24 hours leave out doubtful values: those that "
+                "are implausible, alone or compared with their neighbours.",
                 "Les graphiques montrent des moyennes sur tous les boîtiers d'un site, uniquement pour "
                 "les finalités "
                 "dont l'exploitant a décidé de publier les données. Elles sont brutes : ni corrigées ni "
@@ -97,8 +97,8 @@ ABOUT: Final[tuple[tuple[BilingualText, tuple[BilingualText, ...]], ...]] = (
             BilingualText(
                 "DTPR elements: Helpful Places, CC BY 4.0. Outlines of land: Natural Earth, public "
                 "domain. Map "
-                "libraries: Leaflet, BSD 2-Clause, and protomaps-leaflet, BSD 3-Clause. These pages ask no "
-                "other host for anything, unless the operator has named one for the ground of the map.",
+                "libraries: Leaflet, BSD 2-Clause, and protomaps-leaflet, BSD 3-Clause. These pages load "
+                "nothing from other hosts, unless the operator has configured one for the map background.",
                 "Éléments DTPR : Helpful Places, CC BY 4.0. Contours des terres : Natural Earth, domaine "
                 "public. "
                 "Bibliothèques de carte : Leaflet, BSD 2 clauses, et protomaps-leaflet, BSD 3 clauses. Ces "
@@ -119,4 +119,4 @@ ABOUT: Final[tuple[tuple[BilingualText, tuple[BilingualText, ...]], ...]] = (
         ),
     ),
 )
-"""The page on how to read the register: headings with their paragraphs."""
+"""Headings with their paragraphs, in the order of the page."""

@@ -1,9 +1,8 @@
-"""The history in entries: what happened together is one. Pure.
+"""Groups the changes of the register into entries, and renders the history and two fixed pages. Pure.
 
-Two hundred boxes that are added one by one, as provisioning does, are one line. Changes belong together where
-they are of one kind and say the same, of one site, each at most an hour after the one before.
-
-The history, the page on how to read the register, and the one of what is not there. Pure.
+Provisioning adds boxes one by one: two hundred of them are one entry. An entry has changes of one site and of
+one kind with the same content, each at most `MERGE_WINDOW` after the one before. The fixed pages are "How to
+read it" and the page of a missing site.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,11 +29,11 @@ _OF_PURPOSES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ChangeHistoryEntry:
-    """Changes that happened together.
+    """Changes that are shown as one.
 
     Attributes:
-        change: The newest of them; its `data` is of all of them: `count` boxes, or `purposes`.
-        first: The oldest of them, by which the entry is known: it stays when others join.
+        change: The newest of them. Its `data` covers all of them: `count` of boxes, or `purposes`.
+        first: The oldest of them. Its id identifies the entry, because it stays when later changes join.
     """
 
     change: RegisterChange
@@ -47,7 +46,7 @@ class ChangeHistoryPage:
 
     Attributes:
         entries: The newest first.
-        before: The id from before which the next page goes on; None: there is none.
+        before: The cursor of the next page, which has changes with smaller ids; None: this is the last page.
     """
 
     entries: Sequence[ChangeHistoryEntry]
@@ -55,33 +54,33 @@ class ChangeHistoryPage:
 
 
 def group_changes(changes: Iterable[RegisterChange], most: int, *, is_all: bool = True) -> ChangeHistoryPage:
-    """Group changes, the newest first, into at most so many entries.
+    """Group changes into the entries of a page.
 
     Args:
         changes: The newest first.
-        most: How many entries a page has.
-        is_all: Whether there are no older ones than these.
+        most: The greatest number of entries.
+        is_all: Whether no older changes exist.
     """
     entries: list[ChangeHistoryEntry] = []
     open_at: dict[object, int] = {}
     last: RegisterChange | None = None
     for change in changes:
         key = _key(change)
-        place = None if key is None else open_at.get(key)
-        if place is not None and entries[place].first.at - change.at <= MERGE_WINDOW:
-            entries[place] = _joined(entries[place], change)
+        index = None if key is None else open_at.get(key)
+        if index is not None and entries[index].first.at - change.at <= MERGE_WINDOW:
+            entries[index] = _merge(entries[index], change)
         elif len(entries) == most:
             return ChangeHistoryPage(entries, None if last is None else last.id)
         else:
             if key is not None:
                 open_at[key] = len(entries)
-            entries.append(_begun(change))
+            entries.append(_start_entry(change))
         last = change
     return ChangeHistoryPage(entries, None if is_all or last is None else last.id)
 
 
 def _key(change: RegisterChange) -> object | None:
-    """What changes have in common that are told together; None: it is told by itself."""
+    """Return the key that changes of one entry share; None: the change is an entry of its own."""
     if change.kind in _COUNTED:
         return change.site_id, change.kind
     if change.kind in _OF_PURPOSES and "purpose" in change.data:
@@ -90,17 +89,17 @@ def _key(change: RegisterChange) -> object | None:
     return None
 
 
-def _begun(change: RegisterChange) -> ChangeHistoryEntry:
+def _start_entry(change: RegisterChange) -> ChangeHistoryEntry:
     data: dict[str, Any] = dict(change.data)
     if "purpose" in data:
         data["purposes"] = [data.pop("purpose")]
     return ChangeHistoryEntry(replace(change, data=data), change)
 
 
-def _joined(entry: ChangeHistoryEntry, change: RegisterChange) -> ChangeHistoryEntry:
+def _merge(entry: ChangeHistoryEntry, change: RegisterChange) -> ChangeHistoryEntry:
     data: dict[str, Any] = dict(entry.change.data)
     if "purposes" in data:
-        # In the order in which they happened, each once.
+        # In order of time, each once.
         data["purposes"] = list(dict.fromkeys([change.data["purpose"], *data["purposes"]]))
     else:
         data["count"] += change.data["count"]
@@ -110,15 +109,15 @@ def _joined(entry: ChangeHistoryEntry, change: RegisterChange) -> ChangeHistoryE
 def build_change_rows(
     entries: Sequence[ChangeHistoryEntry], frame: PageContext, register: RegisterSnapshot
 ) -> list[dict[str, str]]:
-    """Entries as their template has them. A site that is in the register no more has no page."""
-    writing = frame.writing
+    """Build the rows of the history for the template. A site that was removed has no page to link to."""
+    formatter = frame.formatter
     return [
         {
             "iso": format_us(from_datetime(each.at)),
-            "day": writing.day(each.at),
+            "day": formatter.day(each.at),
             "site": each.site_name,
             "href": frame.to(f"/public/sites/{each.site_id}") if each.site_id in register.sites else "",
-            "said": describe_change(each, writing),
+            "text": describe_change(each, formatter),
         }
         for each in (entry.change for entry in entries)
     ]
@@ -127,41 +126,48 @@ def build_change_rows(
 def render_changes_page(
     page: ChangeHistoryPage, register: RegisterSnapshot, frame: PageContext, *, site: PublishedSite | None
 ) -> str:
-    """The history of all sites, or of one."""
-    writing = frame.writing
+    """Render the history of all sites, or of one.
+
+    Args:
+        page: The entries.
+        register: The current register, which says whether a site still has a page.
+        frame: Language and time of the page.
+        site: The site; None: all sites.
+    """
+    formatter = frame.formatter
     query = {} if site is None else {"site": str(site.id)}
     path = "/public/changes"
     feed = "/public/changes.atom" if site is None else f"/public/sites/{site.id}/changes.atom"
     return render_page(
         "changes.html",
         frame,
-        title=writing.word("nav_changes"),
+        title=formatter.word("nav_changes"),
         path=path,
         query=query,
-        data=[(build_localized_url(feed, writing.language), "Atom")],
-        heading=writing.word("nav_changes")
+        data=[(build_localized_url(feed, formatter.language), "Atom")],
+        heading=formatter.word("nav_changes")
         if site is None
-        else writing.filled(WORDS["history_of"], name=site.name),
+        else formatter.fill(WORDS["history_of"], name=site.name),
         changes=build_change_rows(page.entries, frame, register),
         older="" if page.before is None else frame.to(path, **query, before=page.before),
     )
 
 
 def render_about_page(frame: PageContext) -> str:
-    """How to read the register."""
-    writing = frame.writing
+    """Render the page "How to read it"."""
+    formatter = frame.formatter
     return render_page(
         "about.html",
         frame,
-        title=writing.word("nav_about"),
+        title=formatter.word("nav_about"),
         path="/public/about",
         about=[
-            (writing.said(heading), [writing.said(each) for each in paragraphs])
+            (formatter.translate(heading), [formatter.translate(each) for each in paragraphs])
             for heading, paragraphs in ABOUT
         ],
     )
 
 
 def render_missing_page(frame: PageContext) -> str:
-    """Of a site that is not there."""
-    return render_page("missing.html", frame, title=frame.writing.word("missing_title"), path="/public")
+    """Render the page of a site that the register does not have."""
+    return render_page("missing.html", frame, title=frame.formatter.word("missing_title"), path="/public")

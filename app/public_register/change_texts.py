@@ -1,4 +1,4 @@
-"""What the history says of each change, in words. Pure: a change in, a sentence out."""
+"""Describes each change of the register in a sentence. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -51,7 +51,7 @@ _KINDS: Final[Mapping[str, BilingualText]] = {
     ),
     "purpose_ended": BilingualText("Purpose ended: {purposes}.", "Finalité terminée : {purposes}."),
     "retention_changed": BilingualText(
-        "Storage period changed: {kept}.", "Durée de conservation modifiée : {kept}."
+        "Storage period changed: {retention}.", "Durée de conservation modifiée : {retention}."
     ),
     "precision_changed": BilingualText(
         "Precision of the locations changed from {from} to {to}.",
@@ -92,90 +92,96 @@ _FIELDS: Final[Mapping[str, BilingualText]] = {
     "ends_at": BilingualText("end", "fin"),
 }
 _FROM_TO: Final = BilingualText("{field}: {from} → {to}", "{field} : {from} → {to}")
-_OWN: Final = BilingualText("{purpose}: {kept}", "{purpose} : {kept}")
-_OTHERWISE: Final = BilingualText("all else: {kept}", "tout le reste : {kept}")
+_OWN: Final = BilingualText("{purpose}: {retention}", "{purpose} : {retention}")
+_OTHERWISE: Final = BilingualText("all else: {retention}", "tout le reste : {retention}")
 _NOT_SET: Final = BilingualText("not set", "non définie")
 _BEGINNING_NOT_SET: Final = BilingualText("not set", "non défini")
-"""Of the only field whose name is masculine in French."""
+"""Of `starts_at`, the only field with a masculine name in French ("début")."""
 _TRUTH: Final = {True: BilingualText("yes", "oui"), False: BilingualText("no", "non")}
 
 
-def describe_change(change: RegisterChange, writing: RegisterFormatter) -> str:
-    """What a change says."""
+def describe_change(change: RegisterChange, formatter: RegisterFormatter) -> str:
+    """Describe a change in a sentence; a kind without a text is returned as its name."""
     several = len(change.data.get("purposes") or ()) > 1
     known = (_SEVERAL if several and change.kind in _SEVERAL else _KINDS).get(change.kind)
     if known is None:
         return change.kind
-    return writing.filled(known, **_values(change, writing))
+    return formatter.fill(known, **_values(change, formatter))
 
 
-def _values(change: RegisterChange, writing: RegisterFormatter) -> dict[str, str]:
+def _values(change: RegisterChange, formatter: RegisterFormatter) -> dict[str, str]:
     data = change.data
     match change.kind:
         case "site_renamed":
             return {"from": str(data["from"])}
         case "boxes_added" | "boxes_removed" | "boxes_moved":
-            return {"count": writing.number(data["count"])}
+            return {"count": formatter.number(data["count"])}
         case "precision_changed" | "licence_changed":
-            return {name: _step(data[name], writing) for name in ("from", "to")}
+            return {name: _step(data[name], formatter) for name in ("from", "to")}
         case "retention_changed":
-            return {"kept": _kept(data, writing)}
+            return {"retention": _retention(data, formatter)}
         case _ if "purposes" in data or "purpose" in data:
-            # Of a single change, or of several that are told together (`app.public_register.change_history`).
+            # `purposes` where `app.public_register.change_history` has merged several changes.
             names = data["purposes"] if "purposes" in data else [data["purpose"]]
             return {
-                "purposes": writing.joined([_purpose(name, writing) for name in names]),
-                "basis": _shown("legal_basis", data.get("legal_basis"), writing),
-                "changes": writing.listed(
-                    [_change(name, told, writing) for name, told in data.get("changes", {}).items()]
+                "purposes": formatter.joined([format_purpose_name(name, formatter) for name in names]),
+                "basis": _format_value("legal_basis", data.get("legal_basis"), formatter),
+                "changes": formatter.listed(
+                    [_change(name, values, formatter) for name, values in data.get("changes", {}).items()]
                 ),
             }
         case _:
             return {}
 
 
-def _step(value: int | str | None, writing: RegisterFormatter) -> str:
-    """A width of cells, or a licence."""
+def _step(value: int | str | None, formatter: RegisterFormatter) -> str:
+    """Format a value before or after a change: a width of cells, or a licence."""
     if value is None:
-        return writing.said(_NOT_SET)
-    return writing.length(value) if isinstance(value, int) else value
+        return formatter.translate(_NOT_SET)
+    return formatter.length(value) if isinstance(value, int) else value
 
 
-def _kept(data: Mapping[str, Any], writing: RegisterFormatter) -> str:
-    """How long data are kept from then on: in general, and for each purpose that has days of its own."""
+def _retention(data: Mapping[str, Any], formatter: RegisterFormatter) -> str:
+    """Format the new retention: that of each purpose with its own number of days, then the general one."""
     removes = data["removes"]
-    general = writing.kept(data["days"], removes=removes)
+    general = formatter.retention(data["days"], removes=removes)
     own = [
-        writing.filled(_OWN, purpose=_purpose(name, writing), kept=writing.kept(days, removes=removes))
+        formatter.fill(
+            _OWN,
+            purpose=format_purpose_name(name, formatter),
+            retention=formatter.retention(days, removes=removes),
+        )
         for name, days in (data.get("purposes") or {}).items()
     ]
-    return writing.listed([*own, writing.filled(_OTHERWISE, kept=general)]) if own else general
+    return formatter.listed([*own, formatter.fill(_OTHERWISE, retention=general)]) if own else general
 
 
-def _purpose(name: str, writing: RegisterFormatter) -> str:
+def format_purpose_name(name: str, formatter: RegisterFormatter) -> str:
+    """Format the title of a purpose by its name; an unknown name is returned as it is."""
     known = next((each for key, each in PURPOSES_BY_NAME.items() if key == name), None)
-    return name if known is None else writing.said(BilingualText(known.title, known.title_fr))
+    return name if known is None else formatter.translate(BilingualText(known.title, known.title_fr))
 
 
-def _change(name: str, told: Mapping[str, Any] | None, writing: RegisterFormatter) -> str:
-    field = writing.said(_FIELDS[name]) if name in _FIELDS else name
-    if told is None:
+def _change(name: str, values: Mapping[str, Any] | None, formatter: RegisterFormatter) -> str:
+    """Format the change of a field; without values (texts are not in the history) it is the field alone."""
+    field = formatter.translate(_FIELDS[name]) if name in _FIELDS else name
+    if values is None:
         return field
-    return writing.filled(
+    return formatter.fill(
         _FROM_TO,
         **{
             "field": field,
-            "from": _shown(name, told["from"], writing),
-            "to": _shown(name, told["to"], writing),
+            "from": _format_value(name, values["from"], formatter),
+            "to": _format_value(name, values["to"], formatter),
         },
     )
 
 
-def _shown(name: str, value: object, writing: RegisterFormatter) -> str:
+def _format_value(name: str, value: object, formatter: RegisterFormatter) -> str:
     if value is None:
-        return writing.said(_BEGINNING_NOT_SET if name == "starts_at" else _NOT_SET)
+        return formatter.translate(_BEGINNING_NOT_SET if name == "starts_at" else _NOT_SET)
     if isinstance(value, bool):
-        return writing.said(_TRUTH[value])
+        return formatter.translate(_TRUTH[value])
     if name == "legal_basis":
-        return writing.said(BASES[str(value)][0]) if value in BASES else str(value)
-    return writing.day(datetime.fromisoformat(str(value)))
+        return formatter.translate(BASES[str(value)][0]) if value in BASES else str(value)
+    return formatter.day(datetime.fromisoformat(str(value)))

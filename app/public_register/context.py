@@ -1,4 +1,7 @@
-"""What the register's routes stand on: connections that see what is public and nothing else, and a shelf."""
+"""Holds the database pool and the caches of the public register's routes.
+
+The pool connects under a database role that sees the public views only.
+"""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -18,16 +21,13 @@ from app.public_register.register_model import OpenData, PublishedSite, RecentMe
 from app.public_register.ttl_cache import TtlCache
 
 CONNECTIONS: Final = 2
-"""Database connections of a process for the register: whoever else works has others."""
-
+"""Database connections of a process for the register. Other routes have their own pool."""
 REGISTER_TTL_S: Final = 5.0
-"""How old what is shown may be (seconds); figures of open data may be ten times as old."""
-
-
+"""Time to live of cached reads and pages (seconds); figures of open data live ten times as long."""
 RECENT_TTL_S: Final = 60.0
-"""How old the newest values may be (seconds)."""
-_FIGURES: Final = 32
-_SEARCHES: Final = 16
+"""Time to live of the newest values (seconds)."""
+_OPEN_DATA_ENTRIES: Final = 32
+_SEARCH_ENTRIES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +35,25 @@ class RegisterContext:
     """The register of a process.
 
     Attributes:
-        pool: Connections under the role that sees views of what is published.
-        tiles: The operator's ground of the map.
-        licence: Of the open data of sites that name none.
-        shelf: What was read and made.
-        figures: Open data, which are large: a crawler that looks at all sites must not fill the memory.
-        searches: What searches give as data, for the same reason.
+        pool: Connections under the role that sees the public views only.
+        tiles: The background of the map.
+        licence: The licence of open data for sites without a licence.
+        cache: Reads and pages.
+        open_data_cache: Open data. They are large, so a small cache bounds the memory that a crawler of all
+            sites can fill.
+        search_cache: Data of searches, in a small cache for the same reason.
     """
 
     pool: asyncpg.Pool
     tiles: MapTileSource
     licence: str | None = None
-    shelf: TtlCache = field(default_factory=TtlCache)
-    figures: TtlCache = field(default_factory=lambda: TtlCache(_FIGURES))
-    searches: TtlCache = field(default_factory=lambda: TtlCache(_SEARCHES))
+    cache: TtlCache = field(default_factory=TtlCache)
+    open_data_cache: TtlCache = field(default_factory=lambda: TtlCache(_OPEN_DATA_ENTRIES))
+    search_cache: TtlCache = field(default_factory=lambda: TtlCache(_SEARCH_ENTRIES))
 
     @classmethod
     async def of(cls, database: Database, settings: RegisterSettings) -> "RegisterContext":
-        """Make it; connections are made when they are needed."""
+        """Create the context. Its connections open when they are first used."""
         pool = await database.pool(size=CONNECTIONS, eager=False, role=queries.ROLE)
         return cls(pool, MapTileSource.of(settings), settings.licence or None)
 
@@ -61,14 +62,18 @@ class RegisterContext:
         await self.pool.close()
 
     async def register(self) -> RegisterSnapshot:
-        """All that is published but figures and history."""
-        return await self.shelf.get("register", REGISTER_TTL_S, self._read)
+        """Return all that is public, except figures and history."""
+        return await self.cache.get("register", REGISTER_TTL_S, self._read)
 
     async def _read(self) -> RegisterSnapshot:
         return await queries.read_register(self.pool, self.licence)
 
     async def site(self, site_id: str) -> tuple[RegisterSnapshot, PublishedSite]:
-        """A site, and the register that it is in (NotFoundError)."""
+        """Return the register and one of its sites.
+
+        Raises:
+            NotFoundError: The register has no such site.
+        """
         register = await self.register()
         found = register.sites.get(parse_id(site_id, "site"))
         if found is None:
@@ -76,31 +81,36 @@ class RegisterContext:
         return register, found
 
     async def open_data(self, register: RegisterSnapshot, site: PublishedSite) -> OpenData:
-        """The published figures of a site."""
+        """Return the published figures of a site."""
         metrics = site.open_metrics
 
         async def read() -> OpenData:
             return await queries.read_open_data(self.pool, site.id, metrics, register.at)
 
-        return await self.figures.get((site.id, metrics), 10 * REGISTER_TTL_S, read)
+        return await self.open_data_cache.get((site.id, metrics), 10 * REGISTER_TTL_S, read)
 
     async def recent(self, site: PublishedSite) -> RecentMeasurements:
-        """The newest published values of a site, and its last 24 hours."""
+        """Return the newest published values of a site, and its last 24 hours."""
 
         async def read() -> RecentMeasurements:
             return await queries.read_recent(self.pool, site)
 
-        return await self.figures.get(("recent", site.id, site.open_metrics), RECENT_TTL_S, read)
+        return await self.open_data_cache.get(("recent", site.id, site.open_metrics), RECENT_TTL_S, read)
 
     async def changes(self, site_id: UUID | None, before: int | None = None) -> ChangeHistoryPage:
-        """A page of the history."""
+        """Return a page of the history.
+
+        Args:
+            site_id: The site; None: all sites.
+            before: The cursor: only changes with smaller ids; None: the first page.
+        """
 
         async def read() -> ChangeHistoryPage:
             found = await queries.read_changes(self.pool, site_id, before)
             is_all = len(found) < queries.HISTORY_READ_LIMIT
             return group_changes(found, queries.HISTORY_PAGE_SIZE, is_all=is_all)
 
-        return await self.shelf.get(("changes", site_id, before), REGISTER_TTL_S, read)
+        return await self.cache.get(("changes", site_id, before), REGISTER_TTL_S, read)
 
 
 async def _context(request: Request) -> RegisterContext:

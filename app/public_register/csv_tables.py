@@ -1,6 +1,6 @@
-"""The register and its figures as CSV (RFC 4180): commas, CRLF, UTF-8, a header. Pure.
+"""Writes the register and its figures as CSV (RFC 4180): commas, CRLF, UTF-8, a header. Pure.
 
-What others wrote is made harmless to spreadsheets: a text that one would take for a formula gets an
+Texts of clients are escaped against formula injection: a text that a spreadsheet would evaluate gets an
 apostrophe before it.
 """
 
@@ -26,17 +26,17 @@ REGISTER_COLUMNS: Final = (
     *("contact", "impact_assessment", "notice", "description", "description_fr", "open_data", "starts_at"),
     *("ends_at", "approved_at", "kept_days", "removed", "origin", "licence", "address"),
 )
-"""A line for each purpose of each site."""
+"""The columns of the register: a row for each purpose of each site."""
 
 DATA_COLUMNS: Final = ("time", "span", "metric", "unit", "mean", "values")
-"""A line for each mean."""
+"""The columns of figures: a row for each mean."""
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 type CsvValue = str | float | bool | datetime | None
 
 
 def escape_formula(text: str) -> str:
-    """A text that no spreadsheet computes."""
+    """Prefix a text that a spreadsheet would evaluate as a formula with an apostrophe."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -59,14 +59,14 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> str:
 
 
 def format_register_csv(register: RegisterSnapshot) -> str:
-    """All sites and purposes."""
+    """Write all sites and purposes."""
     return _table(
         REGISTER_COLUMNS,
-        (_line(site, each, register.at) for site in register.sites.values() for each in site.purposes),
+        (_row(site, each, register.at) for site in register.sites.values() for each in site.purposes),
     )
 
 
-def _line(site: PublishedSite, each: PublishedPurpose, now: datetime) -> list[CsvValue]:
+def _row(site: PublishedSite, each: PublishedPurpose, now: datetime) -> list[CsvValue]:
     return [
         str(site.id),
         site.name,
@@ -101,7 +101,7 @@ def _line(site: PublishedSite, each: PublishedPurpose, now: datetime) -> list[Cs
 
 
 def format_recent_csv(recent: RecentMeasurements) -> str:
-    """The published figures of a site's last day: newest values, then means of quarters of an hour."""
+    """Write the figures of a site's last 24 hours: newest values, then means of 15 minutes."""
     rows: list[list[CsvValue]] = []
     for each in recent.metrics:
         unit = METRICS_BY_NAME[each.metric].unit
@@ -112,7 +112,7 @@ def format_recent_csv(recent: RecentMeasurements) -> str:
 
 
 def format_open_data_csv(data: OpenData) -> str:
-    """The published figures of a site: means of hours, then of days."""
+    """Write the published figures of a site: hourly means, then daily means."""
     rows: list[list[CsvValue]] = [
         [value.time, span, metric, METRICS_BY_NAME[metric].unit, round(value.mean, 3), value.count]
         for span, series in (("hour", data.hours), ("day", data.days))

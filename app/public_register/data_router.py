@@ -1,11 +1,14 @@
-"""The register as data: GeoJSON, CSV, JSON, DTPR and Atom. No sign-in, for any web page."""
+"""Serves the register as data: GeoJSON, CSV, JSON, DTPR and Atom.
+
+No sign-in. Any web page may load these data (CORS `*`).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.ids import parse_id
@@ -39,15 +42,13 @@ _CSV: Final = "text/csv; charset=utf-8"
 _encode: Final = msgspec.json.Encoder().encode
 _Language = Annotated[
     Literal["en", "fr"] | None,
-    Query(alias="lang", description="By default what `Accept-Language` asks for", examples=["fr"]),
+    Query(alias="lang", description="The language. By default that of `Accept-Language`.", examples=["fr"]),
 ]
-
-
 _Words = Annotated[
     str,
     Query(
         max_length=MAX_QUERY_CHARS,
-        description="Words of names, operators and addresses, or a latitude and a longitude",
+        description="Words of names, operators and addresses, or a latitude and a longitude.",
         examples=["43.6, 1.44"],
     ),
 ]
@@ -55,13 +56,20 @@ _Purpose = Annotated[
     str,
     Query(
         max_length=MAX_QUERY_CHARS,
-        description="Only sites with this purpose declared and in force; `undeclared`: those with none",
+        description="Only sites with this purpose declared and in force. `undeclared`: sites without any.",
         examples=["noise"],
     ),
 ]
 
-# Of one site; its datachains are as long as DTPR has them.
-_CHAIN: Final = {
+
+async def _read_search(q: _Words = "", purpose: _Purpose = "") -> SiteSearchQuery:
+    return SiteSearchQuery(q.strip(), purpose)
+
+
+_Search = Annotated[SiteSearchQuery, Depends(_read_search)]
+
+# Shortened: a real datachain has all categories and elements of DTPR.
+_DTPR_EXAMPLE: Final = {
     "site_id": "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
     "attribution": dtpr.ATTRIBUTION,
     "datachains": [{"schema": dtpr.SCHEMA, "datachain": {"type": "device", "version": dtpr.VERSION}}],
@@ -76,14 +84,18 @@ def _media(
     return {200: {"content": {media_type: {"schema": schema, **shown}}}}
 
 
-def _named(site_id: str) -> str:
-    """A site's id as it is kept by (NotFoundError): however many ways there are to write it, it is one."""
+def _normalise_id(site_id: str) -> str:
+    """Return a site's id in its canonical form, so that other notations share its cache entries.
+
+    Raises:
+        NotFoundError: The text is not a UUID.
+    """
     return str(parse_id(site_id, "site"))
 
 
-async def _shown(
+async def _respond(
     request: Request,
-    shelf: TtlCache,
+    cache: TtlCache,
     key: Hashable,
     media_type: str,
     make: Callable[[], Awaitable[bytes]],
@@ -91,16 +103,18 @@ async def _shown(
     name: str = "",
     licence: str | None = None,
 ) -> Response:
-    async def made() -> CachedResponse:
+    """Respond with a document out of a cache; `name` makes it a download, `licence` adds a `Link`."""
+
+    async def build() -> CachedResponse:
         return CachedResponse.of(await make(), media_type)
 
-    found = await shelf.get(("data", key), REGISTER_TTL_S, made)
-    # Whoever shows the register on a page of their own may: it is public, and knows of no caller.
+    found = await cache.get(("data", key), REGISTER_TTL_S, build)
+    # Any page may load it: the data are public, and do not depend on the caller.
     headers = {"Access-Control-Allow-Origin": "*", **build_cache_headers(PAGE_MAX_AGE_S)}
     if name:
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if licence:
-        # A table has no place of its own for it (RFC 4946).
+        # CSV has no metadata, so the licence is a header (RFC 4946).
         headers["Link"] = f'<{get_licence_url(licence)}>; rel="license"'
     return make_conditional_response(request, found, headers)
 
@@ -112,41 +126,40 @@ async def _shown(
     response_class=Response,
     responses=_media(geojson.MEDIA_TYPE),
 )
-async def register_geojson(
-    request: Request, context: Context, q: _Words = "", purpose: _Purpose = ""
-) -> Response:
-    """Sites and boxes as points: the middle of the cells of a grid in which they lie (RFC 7946, WGS 84).
+async def register_geojson(request: Request, context: Context, search: _Search) -> Response:
+    """Return sites and boxes as points (RFC 7946, WGS 84).
 
-    With `q` or `purpose` it has what the list of the register shows of the same search.
+    A point is the middle of a grid cell, not the exact location. `q` and `purpose` filter as the list of the
+    register does.
     """
 
     def make(register: RegisterSnapshot) -> bytes:
         return _encode(geojson.build_sites_geojson(list(register.sites.values())))
 
-    return await _found(request, context, SiteSearchQuery(q.strip(), purpose), geojson.MEDIA_TYPE, make)
+    return await _respond_to_search(request, context, search, geojson.MEDIA_TYPE, make)
 
 
-async def _found(
+async def _respond_to_search(
     request: Request,
     context: RegisterContext,
-    asked: SiteSearchQuery,
+    search: SiteSearchQuery,
     media_type: str,
     make: Callable[[RegisterSnapshot], bytes],
     *,
     name: str = "",
 ) -> Response:
-    """Answer with the sites that a search finds. Searches with the same result share a cached document."""
+    """Respond with the sites that a search finds. Searches with the same result share a cached document."""
     whole = await context.register()
-    register = filter_register(whole, asked) if asked != SiteSearchQuery() else whole
+    register = filter_register(whole, search) if search != SiteSearchQuery() else whole
     is_whole = len(register.sites) == len(whole.sites)
 
-    async def made() -> bytes:
+    async def build() -> bytes:
         return await asyncio.to_thread(make, register)
 
-    # Whoever asks for many searches pushes out no page.
-    shelf = context.shelf if is_whole else context.searches
+    # Many different searches must not evict pages.
+    cache = context.cache if is_whole else context.search_cache
     key = (media_type, None if is_whole else tuple(register.sites))
-    return await _shown(request, shelf, key, media_type, made, name=name)
+    return await _respond(request, cache, key, media_type, build, name=name)
 
 
 @router.get(
@@ -156,20 +169,16 @@ async def _found(
     response_class=Response,
     responses=_media("text/csv", text=True),
 )
-async def register_csv(
-    request: Request, context: Context, q: _Words = "", purpose: _Purpose = ""
-) -> Response:
-    """A line for each purpose of each site (RFC 4180).
+async def register_csv(request: Request, context: Context, search: _Search) -> Response:
+    """Return a row for each purpose of each site (RFC 4180).
 
-    With `q` or `purpose` it has what the list of the register shows of the same search.
+    `q` and `purpose` filter as the list of the register does.
     """
 
     def make(register: RegisterSnapshot) -> bytes:
         return csv_tables.format_register_csv(register).encode()
 
-    return await _found(
-        request, context, SiteSearchQuery(q.strip(), purpose), _CSV, make, name="register.csv"
-    )
+    return await _respond_to_search(request, context, search, _CSV, make, name="register.csv")
 
 
 @router.get(
@@ -178,18 +187,16 @@ async def register_csv(
     summary="The register as JSON",
     response_model=PublicRegister,
 )
-async def register_json(
-    request: Request, context: Context, q: _Words = "", purpose: _Purpose = ""
-) -> Response:
-    """All sites with their purposes, boxes, recipients, alerts and refusals.
+async def register_json(request: Request, context: Context, search: _Search) -> Response:
+    """Return all sites with their purposes, boxes, recipients, alerts and refusals.
 
-    With `q` or `purpose` it has what the list of the register shows of the same search.
+    `q` and `purpose` filter as the list of the register does.
     """
 
     def make(register: RegisterSnapshot) -> bytes:
         return build_register_document(register).model_dump_json().encode()
 
-    return await _found(request, context, SiteSearchQuery(q.strip(), purpose), _JSON, make)
+    return await _respond_to_search(request, context, search, _JSON, make)
 
 
 @router.get(
@@ -200,7 +207,7 @@ async def register_json(
     responses=_media(atom_feed.MEDIA_TYPE, text=True),
 )
 async def changes_atom(request: Request, context: Context, lang: _Language = None) -> Response:
-    """The last changes of what the register shows (RFC 4287)."""
+    """Return the latest changes of the register's content (RFC 4287)."""
     return await _feed(request, context, None, lang)
 
 
@@ -212,14 +219,14 @@ async def changes_atom(request: Request, context: Context, lang: _Language = Non
     responses={**_media(geojson.MEDIA_TYPE), **document_problems(404)},
 )
 async def site_geojson(site_id: str, request: Request, context: Context) -> Response:
-    """The site, its boxes, and the cells in which they lie."""
-    named = _named(site_id)
+    """Return the site, its boxes, and their grid cells."""
+    site_key = _normalise_id(site_id)
 
     async def make() -> bytes:
         _, site = await context.site(site_id)
         return _encode(geojson.build_site_geojson(site))
 
-    return await _shown(request, context.shelf, ("geojson", named), geojson.MEDIA_TYPE, make)
+    return await _respond(request, context.cache, ("geojson", site_key), geojson.MEDIA_TYPE, make)
 
 
 @router.get(
@@ -230,14 +237,14 @@ async def site_geojson(site_id: str, request: Request, context: Context) -> Resp
     responses=document_problems(404),
 )
 async def site_json(site_id: str, request: Request, context: Context) -> Response:
-    """All that is public of a site, but for its figures."""
-    named = _named(site_id)
+    """Return all public data of a site, except its figures."""
+    site_key = _normalise_id(site_id)
 
     async def make() -> bytes:
         register, site = await context.site(site_id)
         return build_site_document(site, register.at).model_dump_json().encode()
 
-    return await _shown(request, context.shelf, ("json", named), _JSON, make)
+    return await _respond(request, context.cache, ("json", site_key), _JSON, make)
 
 
 @router.get(
@@ -248,18 +255,20 @@ async def site_json(site_id: str, request: Request, context: Context) -> Respons
     responses={**_media("text/csv", text=True), **document_problems(404)},
 )
 async def site_data(site_id: str, request: Request, context: Context) -> Response:
-    """Means over the site's boxes, of the hours of seven days and the days of a year.
+    """Return hourly means of 7 days and daily means of 365 days, over the site's boxes.
 
-    Of purposes whose figures are published, as measured. Sound levels are averaged by energy.
+    Only purposes with published figures are included. Values are raw. Sound levels are averaged by energy.
     """
-    named = _named(site_id)
+    site_key = _normalise_id(site_id)
     register, site = await context.site(site_id)
 
     async def make() -> bytes:
         return csv_tables.format_open_data_csv(await context.open_data(register, site)).encode()
 
-    name = f"vigie-{named}.csv"
-    return await _shown(request, context.shelf, ("csv", named), _CSV, make, name=name, licence=site.licence)
+    name = f"vigie-{site_key}.csv"
+    return await _respond(
+        request, context.cache, ("csv", site_key), _CSV, make, name=name, licence=site.licence
+    )
 
 
 @router.get(
@@ -270,18 +279,18 @@ async def site_data(site_id: str, request: Request, context: Context) -> Respons
     responses=document_problems(404),
 )
 async def site_recent(site_id: str, request: Request, context: Context) -> Response:
-    """The newest value of each published metric, and its last 24 hours, with indices and coverage.
+    """Return the newest value of each published metric, and its last 24 hours, with indices and coverage.
 
-    Means over the site's boxes, a minute old at most. Values with quality flags are left out, but for those
-    that came late. Sound levels are averaged by energy.
+    Values are means over the site's boxes, at most a minute old. Values with quality flags are left out; late
+    values are included. Sound levels are averaged by energy.
     """
-    named = _named(site_id)
+    site_key = _normalise_id(site_id)
     _, site = await context.site(site_id)
 
     async def make() -> bytes:
         return build_recent_document(site, await context.recent(site)).model_dump_json().encode()
 
-    return await _shown(request, context.shelf, ("recent", named), _JSON, make, licence=site.licence)
+    return await _respond(request, context.cache, ("recent", site_key), _JSON, make, licence=site.licence)
 
 
 @router.get(
@@ -292,35 +301,38 @@ async def site_recent(site_id: str, request: Request, context: Context) -> Respo
     responses={**_media("text/csv", text=True), **document_problems(404)},
 )
 async def site_recent_csv(site_id: str, request: Request, context: Context) -> Response:
-    """The same as CSV, without indices: `span` is `newest` or `quarter` (of an hour)."""
-    named = _named(site_id)
+    """Return the newest open data as CSV, without indices.
+
+    `span` is `newest`, or `quarter` for means of 15 minutes.
+    """
+    site_key = _normalise_id(site_id)
     _, site = await context.site(site_id)
 
     async def make() -> bytes:
         return csv_tables.format_recent_csv(await context.recent(site)).encode()
 
-    name = f"vigie-{named}-recent.csv"
-    return await _shown(
-        request, context.shelf, ("recent csv", named), _CSV, make, name=name, licence=site.licence
+    name = f"vigie-{site_key}-recent.csv"
+    return await _respond(
+        request, context.cache, ("recent csv", site_key), _CSV, make, name=name, licence=site.licence
     )
 
 
 @router.get(
     "/sites/{site_id}/dtpr.json",
     operation_id="get_register_site_dtpr",
-    summary="A site in the words of DTPR",
+    summary="A site as DTPR datachains",
     response_class=Response,
-    responses={**_media(_JSON, example=_CHAIN), **document_problems(404)},
+    responses={**_media(_JSON, example=_DTPR_EXAMPLE), **document_problems(404)},
 )
 async def site_dtpr(site_id: str, request: Request, context: Context) -> Response:
-    """A datachain of Digital Trust for Places and Routines for each purpose that is in force."""
-    named = _named(site_id)
+    """Return a datachain of Digital Trust for Places and Routines (DTPR) for each purpose in force."""
+    site_key = _normalise_id(site_id)
 
     async def make() -> bytes:
         _, site = await context.site(site_id)
         return _encode(dtpr.build_datachains(site, RegisterFormatter("en")))
 
-    return await _shown(request, context.shelf, ("dtpr", named), _JSON, make)
+    return await _respond(request, context.cache, ("dtpr", site_key), _JSON, make)
 
 
 @router.get(
@@ -333,32 +345,31 @@ async def site_dtpr(site_id: str, request: Request, context: Context) -> Respons
 async def site_changes_atom(
     site_id: str, request: Request, context: Context, lang: _Language = None
 ) -> Response:
-    """The last changes of what the register shows of a site (RFC 4287)."""
+    """Return the latest changes of a site's public content (RFC 4287)."""
     await context.site(site_id)
-    return await _feed(request, context, _named(site_id), lang)
+    return await _feed(request, context, _normalise_id(site_id), lang)
 
 
 async def _feed(
     request: Request, context: RegisterContext, site_id: str | None, lang: str | None
 ) -> Response:
-    writing = RegisterFormatter(negotiate_language(lang, request.headers.get("accept-language", "")))
-
+    formatter = RegisterFormatter(negotiate_language(lang, request.headers.get("accept-language", "")))
     base: str = request.app.state.installation.base_url
 
     async def make() -> bytes:
         register = await context.register()
-        title, path, wanted = writing.said(WORDS["register"]), "/public/changes", None
+        title, path, key = formatter.translate(WORDS["register"]), "/public/changes", None
         licence = context.licence
         if site_id is not None:
             _, site = await context.site(site_id)
-            title, path, wanted = f"{title}: {site.name}", f"/public/sites/{site.id}/changes", site.id
+            title, path, key = f"{title}: {site.name}", f"/public/sites/{site.id}/changes", site.id
             licence = site.licence
-        entries = (await context.changes(wanted)).entries
-        rights = "" if licence is None else writing.licence(licence)
+        entries = (await context.changes(key)).entries
+        rights = "" if licence is None else formatter.licence(licence)
         return atom_feed.build_atom_feed(
-            entries, writing, base=base, path=path, title=title, now=register.at, rights=rights
+            entries, formatter, base=base, path=path, title=title, now=register.at, rights=rights
         )
 
-    return await _shown(
-        request, context.shelf, ("atom", site_id, writing.language), atom_feed.MEDIA_TYPE, make
+    return await _respond(
+        request, context.cache, ("atom", site_id, formatter.language), atom_feed.MEDIA_TYPE, make
     )

@@ -1,8 +1,8 @@
-"""Purposes in the words of DTPR (Digital Trust for Places and Routines). Pure.
+"""Describes the purposes of a site by DTPR (Digital Trust for Places and Routines). Pure.
 
-Owns which elements of its taxonomy fit each purpose, and the shape of its datachains. Identifiers and names
-are DTPR's own: API v1, datachain type `device`, elements of 2025-08-29 (https://dtpr.io, Helpful Places, CC
-BY 4.0). Of where an operator stores its data nothing is known here, and nothing is said.
+Identifiers and names are those of DTPR: API v1, datachain type `device`, elements of 2025-08-29
+(https://dtpr.io, Helpful Places, CC BY 4.0). The category `storage` stays empty: the register does not know
+where an operator stores its data.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import PublishedPurpose, PublishedSite
 
 VERSION: Final = "2025-08-29T00:00:00Z"
-"""Of the elements."""
+"""The version of the elements."""
 SCHEMA: Final = {
     "name": "DTPR",
     "version": "0.1",
@@ -43,14 +43,14 @@ CATEGORIES: Final[Mapping[Category, tuple[BilingualText, BilingualText]]] = {
     "access": (BilingualText("Access", "Accès"), BilingualText("Who sees it?", "Qui y accède ?")),
     "storage": (
         BilingualText("Storage", "Stockage"),
-        BilingualText("Where is it kept?", "Où est-ce conservé ?"),
+        BilingualText("Where is it stored?", "Où est-ce conservé ?"),
     ),
     "retention": (
         BilingualText("Retention", "Rétention"),
         BilingualText("For how long?", "Combien de temps ?"),
     ),
 }
-"""The categories of the type `device` in their order; the questions are ours."""
+"""The categories of the type `device` in their order. The questions are Vigie's, the titles DTPR's."""
 
 ELEMENT_NAMES: Final[Mapping[str, BilingualText]] = {
     "organization": BilingualText("Organization", "Organisation"),
@@ -82,7 +82,7 @@ ELEMENT_NAMES: Final[Mapping[str, BilingualText]] = {
     "not_available_to_me": BilingualText("Not available to me", "Non disponible pour moi"),
     "data_retained": BilingualText("Retained {duration}", "Retenu {duration}"),
 }
-"""Names of the elements that are used, by DTPR's ids."""
+"""Names of the elements in use, by their DTPR ids."""
 
 type CategoryElements = Mapping[Category, tuple[str, ...]]
 
@@ -129,12 +129,12 @@ ELEMENTS_BY_PURPOSE: Final[Mapping[PurposeName, CategoryElements]] = {
         "process": ("de_identified", "aggregated"),
     },
 }
-"""What fits each purpose, whoever declares it."""
+"""The elements of each purpose, independent of its operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class DtprElement:
-    """An element of a datachain, with DTPR's variables filled in."""
+    """An element of a datachain, with the values of its DTPR variables."""
 
     category: Category
     id: str
@@ -142,9 +142,9 @@ class DtprElement:
 
 
 def select_elements(
-    site: PublishedSite, purpose: PublishedPurpose, writing: RegisterFormatter
+    site: PublishedSite, purpose: PublishedPurpose, formatter: RegisterFormatter
 ) -> list[DtprElement]:
-    """What DTPR calls the parts of a purpose of a site, in the order of the categories."""
+    """Select the elements of a purpose of a site, in the order of the categories."""
     found: dict[Category, list[str]] = {
         name: list(ids) for name, ids in ELEMENTS_BY_PURPOSE[purpose.known.name].items()
     }
@@ -159,7 +159,7 @@ def select_elements(
     days = site.retention.days(purpose.purpose)
     if days is not None and site.retention.removes:
         found["retention"] = ["data_retained"]
-    values = {"data_retained": {} if days is None else {"duration": writing.days(days)}}
+    values = {"data_retained": {} if days is None else {"duration": formatter.days(days)}}
     return [
         DtprElement(category, each, values.get(each, {}))
         for category in CATEGORIES
@@ -167,13 +167,13 @@ def select_elements(
     ]
 
 
-def format_element_name(element: DtprElement, writing: RegisterFormatter) -> str:
-    """An element's name with its variables."""
-    return writing.filled(ELEMENT_NAMES[element.id], **element.variables)
+def format_element_name(element: DtprElement, formatter: RegisterFormatter) -> str:
+    """Format the name of an element with its variables."""
+    return formatter.fill(ELEMENT_NAMES[element.id], **element.variables)
 
 
 def build_datachains(site: PublishedSite, english: RegisterFormatter) -> dict[str, Any]:
-    """A datachain for each purpose of a site that its operator has declared, and that is in force."""
+    """Build a datachain for each purpose of a site that is declared and in force."""
     return {
         "site_id": str(site.id),
         "attribution": ATTRIBUTION,
@@ -199,28 +199,28 @@ def _template() -> dict[str, Any]:
         "categories": [
             {
                 "id": name,
-                "order": place,
+                "order": order,
                 "name": _locales(title),
                 "prompt": _locales(question),
                 "description": _locales(question),
             }
-            for place, (name, (title, question)) in enumerate(CATEGORIES.items())
+            for order, (name, (title, question)) in enumerate(CATEGORIES.items())
         ],
     }
 
 
 def _instance(site: PublishedSite, purpose: PublishedPurpose, english: RegisterFormatter) -> dict[str, Any]:
     known = purpose.known
-    places: dict[Category, int] = {}
+    priorities: dict[Category, int] = {}
     chosen: list[dict[str, Any]] = []
     for each in select_elements(site, purpose, english):
-        place = places.get(each.category, 0)
-        places[each.category] = place + 1
+        priority = priorities.get(each.category, 0)
+        priorities[each.category] = priority + 1
         chosen.append(
             {
                 "element_id": each.id,
                 "category_id": each.category,
-                "priority": place,
+                "priority": priority,
                 "variables": [{"id": name, "value": value} for name, value in each.variables.items()],
             }
         )

@@ -1,4 +1,4 @@
-"""Words of purposes: legal bases with what they mean, where a purpose stands, reasons of refusals. Pure."""
+"""Holds the texts on legal bases, refusals and retention, in English and French. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -81,7 +81,7 @@ BASES: Final[Mapping[str, tuple[BilingualText, BilingualText]]] = {
         ),
     ),
 }
-"""Legal bases by name: what each is called, and what it means."""
+"""Legal bases by name, each with its title and its meaning."""
 
 LICENCES_FR: Final[Mapping[str, str]] = {"etalab-2.0": "Licence Ouverte 2.0 (Etalab)"}
 """French names of licences that SPDX lists in English only, by their identifiers."""
@@ -92,7 +92,7 @@ STANDINGS: Final[Mapping[PurposeStanding, BilingualText]] = {
     "awaiting_approval": BilingualText("awaiting approval", "en attente d'approbation"),
     "ended": BilingualText("ended", "terminée"),
 }
-"""Where a purpose stands."""
+"""Standings of purposes."""
 
 SEVERITIES: Final[Mapping[str, BilingualText]] = {
     "critical": BilingualText("critical", "critique"),
@@ -111,12 +111,12 @@ REFUSALS: Final[Mapping[str, BilingualText]] = {
         "a camera coupled with a sound event", "une caméra couplée à un événement sonore"
     ),
 }
-"""Codes of refusals that have words of their own; the others are shown as they are."""
+"""Texts of refusals by rejection code. Other codes are shown as they are."""
 
 NO_PURPOSE: Final = BilingualText("without a purpose", "sans finalité")
-"""What a refusal is of that has none."""
+"""The purpose of refusals without one."""
 
-KEPT: Final[Mapping[str, BilingualText]] = {
+RETENTION_TEXTS: Final[Mapping[str, BilingualText]] = {
     "ever": BilingualText("without limit of time", "sans limite de durée"),
     "removed": BilingualText("{}, then removed", "{}, puis suppression"),
     "refused": BilingualText(
@@ -132,7 +132,7 @@ KEPT: Final[Mapping[str, BilingualText]] = {
     "day_one": BilingualText("{} day", "{} jour"),
     "day_many": BilingualText("{} days", "{} jours"),
 }
-"""How long data are kept."""
+"""How long data are stored."""
 
 SPANS: Final[Mapping[str, BilingualText]] = {
     "both": BilingualText("from {start} to {end}", "du {start} au {end}"),
@@ -141,4 +141,4 @@ SPANS: Final[Mapping[str, BilingualText]] = {
     "end": BilingualText("until {end}", "jusqu'au {end}"),
     "open": BilingualText("without an end", "sans terme"),
 }
-"""From when to when a purpose holds."""
+"""From when to when a purpose is in force."""

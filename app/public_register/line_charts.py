@@ -1,7 +1,7 @@
-"""A line over time as the shapes of an inline SVG, with what it says in words and in numbers. Pure.
+"""Draws the line charts of the register as inline SVG, each with a text alternative and a table. Pure.
 
-Coordinates are whole numbers and relative, so that a page with ten charts stays small; colours are the style
-sheet's, which has them for light and dark.
+Coordinates are relative whole numbers, so that a page with ten charts stays small. The style sheet sets the
+colours, for light and dark mode.
 """
 
 import math
@@ -39,7 +39,7 @@ _CLEAR: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class PixelTick:
-    """A place on an axis, and what stands there."""
+    """A position on an axis (pixels), with its label."""
 
     at: int
     label: str
@@ -47,12 +47,12 @@ class PixelTick:
 
 @dataclass(frozen=True, slots=True)
 class LineChart:
-    """A chart: `said` is its text alternative, `rows` are its numbers, by day or by month."""
+    """A chart. `rows` are its numbers by hour, day or month; `path` is its SVG path."""
 
     title: str
     unit: str
     heading: str
-    said: str
+    alt_text: str
     path: str
     across: list[PixelTick]
     up: list[PixelTick]
@@ -64,21 +64,22 @@ def draw_line_chart(
     values: Sequence[SiteMean],
     span: ChartResolution,
     now: datetime,
-    writing: RegisterFormatter,
+    formatter: RegisterFormatter,
     *,
     spacing_s: float = 0.0,
 ) -> LineChart:
-    """Draw the means of quarters of an hour of a day, of hours of seven days, or of days of a year.
+    """Draw the means of 15 minutes of a day, of hours of seven days, or of days of a year.
 
     Args:
-        metric: Of the catalogue.
-        values: At least one, ascending.
-        span: What each value is of.
-        now: The time; the chart ends with it.
-        writing: The language, and the site's clocks.
-        spacing_s: How far values may lie apart without a gap, where that is farther than they are wide.
+        metric: The metric.
+        values: The means, at least one, in ascending order of time.
+        span: The resolution of the means.
+        now: The end of the chart.
+        formatter: The language, and the time zone of the site.
+        spacing_s: The greatest distance of values that the line connects (seconds), if it exceeds the
+            resolution.
     """
-    end = now.astimezone(writing.zone)
+    end = now.astimezone(formatter.zone)
     start = end - _LENGTHS[span]
     means = [value.mean for value in values]
     low = 0.0 if metric.kind == "gauge" and min(means) >= 0 else min(means)
@@ -86,25 +87,25 @@ def draw_line_chart(
     bottom, top, step = round_axis_bounds(low - spare, max(max(means) + spare, low + 1e-9))
     x = AxisScale(start.timestamp(), end.timestamp(), LEFT, WIDTH - RIGHT)
     y = AxisScale(bottom, top, HEIGHT - BOTTOM, TOP)
-    formats = writing.formats
+    formats = formatter.formats
     unit = formats.unit(metric.unit)
 
     def shown(value: float) -> str:
         return formats.measured(value, metric.unit)
 
     title = formats.words(metric.name)
-    said = writing.word("chart_summary").format(
+    alt_text = formatter.word("chart_summary").format(
         title=title, low=shown(min(means)), high=shown(max(means)), last=shown(means[-1])
     )
     return LineChart(
         title=title,
         unit=unit,
-        heading=writing.word(_HEADINGS[span]),
-        said=typeset_text(said, writing.language),
+        heading=formatter.word(_HEADINGS[span]),
+        alt_text=typeset_text(alt_text, formatter.language),
         path=_path(values, x, y, max(_WIDTHS[span], spacing_s)),
-        across=_MARKS[span](x, start, end, writing),
+        across=_MARKS[span](x, start, end, formatter),
         up=[PixelTick(round(mark.at), mark.label) for mark in build_value_ticks(y, step, formats)],
-        rows=_rows(metric, values, span, writing),
+        rows=_rows(metric, values, span, formatter),
     )
 
 
@@ -112,7 +113,7 @@ def _path(values: Sequence[SiteMean], x: AxisScale, y: AxisScale, width_s: float
     lines: list[list[tuple[int, int]]] = []
     before: datetime | None = None
     for value in values:
-        # The first day is cut; a box whose clock is ahead does not draw beyond the frame.
+        # The first day is partly out of the frame, as are values of boxes with a clock that runs ahead.
         if not x.low <= value.time.timestamp() <= x.high:
             continue
         if before is None or (value.time - before).total_seconds() > _GAP * width_s:
@@ -123,7 +124,7 @@ def _path(values: Sequence[SiteMean], x: AxisScale, y: AxisScale, width_s: float
 
 
 def _drawn(line: Sequence[tuple[int, int]]) -> str:
-    """A line through points; a point alone is a dot, for a line without length would not be seen."""
+    """Draw a line through points. A single point is a dot, because a line without length is invisible."""
     (across, up), *others = line
     if not others:
         return f"M{across - _DOT} {up}a{_DOT} {_DOT} 0 1 0 {2 * _DOT} 0a{_DOT} {_DOT} 0 1 0 {-2 * _DOT} 0"
@@ -131,36 +132,36 @@ def _drawn(line: Sequence[tuple[int, int]]) -> str:
     return f"M{across} {up}{''.join(steps)}"
 
 
-def _days(x: AxisScale, start: datetime, end: datetime, writing: RegisterFormatter) -> list[PixelTick]:
+def _days(x: AxisScale, start: datetime, end: datetime, formatter: RegisterFormatter) -> list[PixelTick]:
     day = start.date() + timedelta(days=1)
     marks = []
     while day <= end.date():
-        midnight = datetime(day.year, day.month, day.day, tzinfo=writing.zone)
+        midnight = datetime(day.year, day.month, day.day, tzinfo=formatter.zone)
         marks.append(PixelTick(round(x.at(midnight.timestamp())), f"{day.day}"))
         day += timedelta(days=1)
     return marks
 
 
-def _clocks(x: AxisScale, start: datetime, end: datetime, writing: RegisterFormatter) -> list[PixelTick]:
-    """Every sixth hour by the site's clocks."""
+def _clocks(x: AxisScale, start: datetime, end: datetime, formatter: RegisterFormatter) -> list[PixelTick]:
+    """Mark every sixth hour of the site's local time."""
     at = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     marks = []
     while (at := at + timedelta(hours=1)) <= end:
-        local = at.astimezone(writing.zone)
-        place = round(x.at(at.timestamp()))
-        # The first one would stand on the numbers of the other axis.
-        if local.hour % _EVERY_H == 0 and place > LEFT + _CLEAR:
-            label = f"{local.hour}\xa0h" if writing.language == "fr" else f"{local:%H:%M}"
-            marks.append(PixelTick(place, label))
+        local = at.astimezone(formatter.zone)
+        pixel = round(x.at(at.timestamp()))
+        # Labels near the left edge would overlap those of the other axis.
+        if local.hour % _EVERY_H == 0 and pixel > LEFT + _CLEAR:
+            label = f"{local.hour}\xa0h" if formatter.language == "fr" else f"{local:%H:%M}"
+            marks.append(PixelTick(pixel, label))
     return marks
 
 
-def _months(x: AxisScale, start: datetime, end: datetime, writing: RegisterFormatter) -> list[PixelTick]:
+def _months(x: AxisScale, start: datetime, end: datetime, formatter: RegisterFormatter) -> list[PixelTick]:
     marks = []
     year, month = start.year, start.month
     while (year, month) < (end.year, end.month):
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)  # noqa: PLR2004 (months)
-        first = datetime(year, month, 1, tzinfo=writing.zone)
+        first = datetime(year, month, 1, tzinfo=formatter.zone)
         marks.append(PixelTick(round(x.at(first.timestamp())), f"{month}"))
     return marks
 
@@ -169,42 +170,45 @@ _MARKS: Final = {"quarter": _clocks, "hour": _days, "day": _months}
 
 
 def _rows(
-    metric: Metric, values: Sequence[SiteMean], span: ChartResolution, writing: RegisterFormatter
+    metric: Metric, values: Sequence[SiteMean], span: ChartResolution, formatter: RegisterFormatter
 ) -> list[tuple[str, str]]:
-    """Means of the hours of quarters, the days of hours, or the months of days, weighed by their values."""
+    """Build the table: weighted means of hours (of 15-minute values), days (of hours) or months (of days)."""
     if span == "quarter":
-        return _hours(metric, values, writing)
+        return _hours(metric, values, formatter)
     groups: dict[date, list[SiteMean]] = {}
     for value in values:
-        local = value.time.astimezone(writing.zone).date()
+        local = value.time.astimezone(formatter.zone).date()
         groups.setdefault(local if span == "hour" else local.replace(day=1), []).append(value)
-    name = writing.formats.short_day if span == "hour" else writing.formats.month
+    name = formatter.formats.short_day if span == "hour" else formatter.formats.month
     return [
-        (name(day), writing.formats.measured(compute_weighted_mean(metric, group), metric.unit))
+        (name(day), formatter.formats.measured(compute_weighted_mean(metric, group), metric.unit))
         for day, group in groups.items()
     ]
 
 
-def _hours(metric: Metric, values: Sequence[SiteMean], writing: RegisterFormatter) -> list[tuple[str, str]]:
+def _hours(metric: Metric, values: Sequence[SiteMean], formatter: RegisterFormatter) -> list[tuple[str, str]]:
     groups: dict[datetime, list[SiteMean]] = {}
     for value in values:
         groups.setdefault(value.time.replace(minute=0, second=0, microsecond=0), []).append(value)
-    today = values[-1].time.astimezone(writing.zone).date()
+    today = values[-1].time.astimezone(formatter.zone).date()
 
     def name(hour: datetime) -> str:
-        day = hour.astimezone(writing.zone).date()
-        clock = writing.clock_there(hour)
-        # A day has more than 24 names of hours: the first is yesterday's.
-        return clock if day == today else f"{writing.formats.short_day(day)}, {clock}"
+        day = hour.astimezone(formatter.zone).date()
+        clock = formatter.local_clock(hour)
+        # 24 hours touch two days: hours of yesterday get their date.
+        return clock if day == today else f"{formatter.formats.short_day(day)}, {clock}"
 
     return [
-        (name(hour), writing.formats.measured(compute_weighted_mean(metric, group), metric.unit))
+        (name(hour), formatter.formats.measured(compute_weighted_mean(metric, group), metric.unit))
         for hour, group in groups.items()
     ]
 
 
 def compute_weighted_mean(metric: Metric, values: Sequence[SiteMean]) -> float:
-    """The mean of means, weighed by their values; of levels that of the energy, 10·log10(Σn·10^(L/10)/Σn)."""
+    """Average means, weighted by their numbers of values.
+
+    Sound levels are averaged by energy: 10·log10(Σn·10^(L/10)/Σn).
+    """
     count = sum(value.count for value in values)
     if metric.kind == "level":
         energy = sum(value.count * 10 ** (value.mean / 10) for value in values)

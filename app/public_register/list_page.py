@@ -1,11 +1,15 @@
-"""The first page: totals, search, the map and the list of sites; and what is refused of nobody. Pure."""
+"""Renders the first page of the register: totals, search, map and list of sites. Pure.
+
+It also shows the refusals that belong to no known site.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from app.catalogue.purposes import PURPOSES, PURPOSES_BY_NAME
+from app.catalogue.purposes import PURPOSES
 from app.indicators.index_results import BilingualText
+from app.public_register.change_texts import format_purpose_name
 from app.public_register.legal_texts import NO_PURPOSE, REFUSALS
 from app.public_register.page_frame import PageContext, build_localized_url, render_page
 from app.public_register.page_texts import WORDS
@@ -24,102 +28,102 @@ PER_PAGE: Final = 60
 PATH: Final = "/public"
 
 
-def render_index_page(register: RegisterSnapshot, asked: SiteSearchQuery, frame: PageContext) -> str:
-    """The map and the list."""
-    writing = frame.writing
-    found = search_sites(register, asked)
+def render_index_page(register: RegisterSnapshot, search: SiteSearchQuery, frame: PageContext) -> str:
+    """Render a page of the list, with the map of all sites that the search finds."""
+    formatter = frame.formatter
+    found = search_sites(register, search)
     last = max(1, -(-len(found.sites) // PER_PAGE))
-    page = min(max(1, asked.page), last)
+    page = min(max(1, search.page), last)
     shown = found.sites[(page - 1) * PER_PAGE : page * PER_PAGE]
-    query = {"q": asked.q, "purpose": asked.purpose}
+    query = {"q": search.q, "purpose": search.purpose}
     first = (page - 1) * PER_PAGE + 1
     pages = {
         "earlier": frame.to(PATH, **query, page=page - 1) if page > 1 else "",
         "next": frame.to(PATH, **query, page=page + 1) if page < last else "",
-        "said": writing.word("page_of").format(
-            first=first, last=first + len(shown) - 1, total=writing.number(len(found.sites))
+        "range": formatter.word("page_of").format(
+            first=first, last=first + len(shown) - 1, total=formatter.number(len(found.sites))
         ),
     }
     return render_page(
         "index.html",
         frame,
-        title=writing.word("register"),
+        title=formatter.word("register"),
         path=PATH,
         query=query,
         data=[
-            (_data("geojson", asked), "GeoJSON"),
-            (_data("csv", asked), "CSV"),
-            (_data("json", asked), "JSON"),
-            (build_localized_url("/public/changes.atom", writing.language), "Atom"),
+            (_build_data_url("geojson", search), "GeoJSON"),
+            (_build_data_url("csv", search), "CSV"),
+            (_build_data_url("json", search), "JSON"),
+            (build_localized_url("/public/changes.atom", formatter.language), "Atom"),
         ],
-        totals=_totals(found.sites, writing),
-        q=asked.q,
-        purpose=asked.purpose,
+        totals=_totals(found.sites, formatter),
+        q=search.q,
+        purpose=search.purpose,
         purposes=[
-            *((each.name, writing.said(BilingualText(each.title, each.title_fr))) for each in PURPOSES),
-            (UNDECLARED, writing.word("undeclared_only")),
+            *(
+                (each.name, formatter.translate(BilingualText(each.title, each.title_fr)))
+                for each in PURPOSES
+            ),
+            (UNDECLARED, formatter.word("undeclared_only")),
         ],
-        places=_data("geojson", asked),
+        places=_build_data_url("geojson", search),
         place=found.place,
-        found=_found(found, writing),
+        found=_found(found, formatter),
         sites=[_site(site, found, frame) for site in shown],
         pages=pages,
-        empty=writing.word("nothing_found" if register.sites else "no_sites"),
-        refusals=build_refusal_rows(register.unattributed, writing),
+        empty=formatter.word("nothing_found" if register.sites else "no_sites"),
+        refusals=build_refusal_rows(register.unattributed, formatter),
     )
 
 
-def format_site_kind(site: PublishedSite, writing: RegisterFormatter) -> str:
-    """The kind of place, in the language where it is one of ours."""
-    return writing.said(SITE_KINDS[site.kind]) if site.kind in SITE_KINDS else site.kind
+def format_site_kind(site: PublishedSite, formatter: RegisterFormatter) -> str:
+    """Format the kind of place; kinds that the program does not know are shown as they are."""
+    return formatter.translate(SITE_KINDS[site.kind]) if site.kind in SITE_KINDS else site.kind
 
 
-def format_site_summary(site: PublishedSite, writing: RegisterFormatter) -> str:
-    """A site in a line: its kind, its boxes, its operator."""
-    boxes = writing.formats.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"])
-    operator = writing.filled(WORDS["operated_by"], name=site.operator)
-    return ", ".join([format_site_kind(site, writing), boxes, operator])
+def format_site_summary(site: PublishedSite, formatter: RegisterFormatter) -> str:
+    """Summarise a site in a line: kind, boxes and operator."""
+    boxes = formatter.formats.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"])
+    operator = formatter.fill(WORDS["operated_by"], name=site.operator)
+    return ", ".join([format_site_kind(site, formatter), boxes, operator])
 
 
-def build_refusal_rows(refusals: Sequence[RefusalCount], writing: RegisterFormatter) -> list[list[str]]:
-    """What was refused and why, with how often."""
-    colon = ": " if writing.language == "en" else "\xa0: "
+def build_refusal_rows(refusals: Sequence[RefusalCount], formatter: RegisterFormatter) -> list[list[str]]:
+    """Build the rows of the table of refusals: purpose and reason, then the counts."""
+    colon = ": " if formatter.language == "en" else "\xa0: "
     return [
         [
-            colon.join([_purpose(each.purpose, writing), _reason(each.code, writing)]),
-            writing.number(each.month),
-            writing.number(each.year),
+            colon.join([_format_purpose(each.purpose, formatter), _format_reason(each.code, formatter)]),
+            formatter.number(each.month),
+            formatter.number(each.year),
         ]
         for each in refusals
     ]
 
 
-def _reason(code: str, writing: RegisterFormatter) -> str:
-    return writing.said(REFUSALS[code]) if code in REFUSALS else code
+def _format_reason(code: str, formatter: RegisterFormatter) -> str:
+    return formatter.translate(REFUSALS[code]) if code in REFUSALS else code
 
 
-def _purpose(name: str | None, writing: RegisterFormatter) -> str:
-    if name is None:
-        return writing.said(NO_PURPOSE)
-    known = next((each for key, each in PURPOSES_BY_NAME.items() if key == name), None)
-    return name if known is None else writing.said(BilingualText(known.title, known.title_fr))
+def _format_purpose(name: str | None, formatter: RegisterFormatter) -> str:
+    return formatter.translate(NO_PURPOSE) if name is None else format_purpose_name(name, formatter)
 
 
-def _data(form: str, asked: SiteSearchQuery) -> str:
-    """Where what the list shows is as data: all of what is found, on whatever page."""
-    given = {name: value for name, value in (("q", asked.q), ("purpose", asked.purpose)) if value}
+def _build_data_url(form: str, search: SiteSearchQuery) -> str:
+    """Return the address of the found sites as data: those of all pages of the list."""
+    given = {name: value for name, value in (("q", search.q), ("purpose", search.purpose)) if value}
     return f"/public/register.{form}?{urlencode(given)}" if given else f"/public/register.{form}"
 
 
-def _found(found: SiteSearchResult, writing: RegisterFormatter) -> str:
-    count = writing.formats.counted(len(found.sites), WORDS["found_one"], WORDS["found_many"])
+def _found(found: SiteSearchResult, formatter: RegisterFormatter) -> str:
+    count = formatter.formats.counted(len(found.sites), WORDS["found_one"], WORDS["found_many"])
     if found.place is None or not found.sites:
         return count
     key = "found_far" if found.is_far else "found_near"
-    return writing.word(key).format(count=count, far=writing.distance(NEARBY_RADIUS_M))
+    return formatter.word(key).format(count=count, far=formatter.distance(NEARBY_RADIUS_M))
 
 
-def _totals(sites: Sequence[PublishedSite], writing: RegisterFormatter) -> list[tuple[str, str]]:
+def _totals(sites: Sequence[PublishedSite], formatter: RegisterFormatter) -> list[tuple[str, str]]:
     sensitive = sum(any(each.sensitive for each in site.active) for site in sites)
     numbers = (
         ("sites", len(sites)),
@@ -127,21 +131,21 @@ def _totals(sites: Sequence[PublishedSite], writing: RegisterFormatter) -> list[
         ("operators", len({site.operator for site in sites})),
         ("sensitive_sites", sensitive),
     )
-    return [(writing.word(key), writing.number(value)) for key, value in numbers]
+    return [(formatter.word(key), formatter.number(value)) for key, value in numbers]
 
 
 def _site(site: PublishedSite, found: SiteSearchResult, frame: PageContext) -> dict[str, Any]:
-    writing = frame.writing
+    formatter = frame.formatter
     away = found.distances.get(site.id)
     return {
         "href": frame.to(f"/public/sites/{site.id}"),
         "name": site.name,
-        "line": format_site_summary(site, writing),
+        "line": format_site_summary(site, formatter),
         "address": site.address,
-        "away": "" if away is None else writing.word("away").format(distance=writing.distance(away)),
+        "away": "" if away is None else formatter.word("away").format(distance=formatter.distance(away)),
         "purposes": [
             {
-                "title": writing.said(BilingualText(each.known.title, each.known.title_fr)),
+                "title": formatter.translate(BilingualText(each.known.title, each.known.title_fr)),
                 "sensitive": each.sensitive,
             }
             for each in site.active

@@ -1,6 +1,6 @@
-"""The ground of the map: pictures of another host, or a PMTiles archive that the API serves itself.
+"""Configures the background of the map: tiles of another host, or a PMTiles archive that the API serves.
 
-Owns what the header of an archive says (PMTiles version 3, 127 bytes). Without either the map has outlines.
+Without either, the map shows outlines of land. Archives need version 3 of PMTiles (a header of 127 bytes).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from app.platform.config.register_settings import RegisterSettings
 
 TILES_PATH: Final = "/public/tiles.pmtiles"
-"""Where the archive is served."""
+"""The path that serves the archive."""
 
 type TilesKind = Literal["", "url", "pictures", "vector"]
 
@@ -29,12 +29,13 @@ _KINDS: Final[dict[int, TilesKind]] = {
 
 @dataclass(frozen=True, slots=True)
 class MapTileSource:
-    """Where the map's ground comes from.
+    """The source of the map's background.
 
     Attributes:
-        url: Of another host's pictures, which learns who looks at what, or of the archive; empty: none.
-        credit: What the map says of where they come from.
-        kind: What is there; empty: nothing.
+        url: The address of the archive, or of image tiles of another host; empty: none. The other host sees
+            the addresses of visitors and the places that they look at.
+        credit: The attribution that the map shows.
+        kind: The type of the tiles; empty: none.
         file: The archive.
     """
 
@@ -57,7 +58,7 @@ class MapTileSource:
 
     @property
     def origin(self) -> str:
-        """What the policy lets in of it: another host's pictures; empty where there is none."""
+        """The host to allow in the Content-Security-Policy; empty where tiles come from this host."""
         if self.kind != "url":
             return ""
         parts = urlsplit(self.url.replace("{s}", "*"))
@@ -65,14 +66,14 @@ class MapTileSource:
 
 
 NO_TILES: Final = MapTileSource()
-"""The map has outlines of land, out of the program's own files."""
+"""No background: the map shows outlines of land, out of the program's own files."""
 
 
 def read_tile_type(path: Path) -> TilesKind:
-    """Read of which kind the tiles of an archive are.
+    """Read the type of the tiles from the header of an archive.
 
     Raises:
-        ValueError: It is no PMTiles archive of version 3, or cannot be read.
+        ValueError: The file is no PMTiles archive of version 3, or cannot be read.
     """
     try:
         with path.open("rb") as file:

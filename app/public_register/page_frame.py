@@ -1,10 +1,8 @@
-"""What all pages of the register have in common: templates, addresses in a language, the policy. Pure.
+"""Renders the pages of the register from templates, and loads their static files. Pure.
 
-Owns the templates' surroundings: what is set into them is escaped, and a name that is missing is an error.
-
-Which language a page is in: what its address says, else what the browser asks for. Pure.
-
-The register's own files: style sheet, scripts, outlines of land. In memory, marked with their hash.
+- Templates escape every value, and fail on an undefined name.
+- The language is that of the address (`?lang=`), else that of `Accept-Language`.
+- Static files (style sheet, scripts, outlines of land) stay in memory; their addresses have a hash.
 """
 
 import hashlib
@@ -25,6 +23,7 @@ from app.public_register.register_formats import RegisterFormatter
 from app.public_register.ttl_cache import CachedResponse
 from app.reports.report_input import ReportLanguage
 
+TEMPLATES: Final = Path(__file__).parent / "templates"
 FOLDER: Final = Path(__file__).parent / "static"
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -42,7 +41,7 @@ _NAMES: Final = (
 
 @cache
 def load_static_files() -> Mapping[str, CachedResponse]:
-    """All of them, by name."""
+    """Load all static files, by name."""
     return MappingProxyType(
         {name: CachedResponse.of((FOLDER / name).read_bytes(), _TYPES[Path(name).suffix]) for name in _NAMES}
     )
@@ -50,43 +49,40 @@ def load_static_files() -> Mapping[str, CachedResponse]:
 
 @cache
 def build_static_url(name: str) -> str:
-    """Where one is, with a mark that changes when the file does."""
-    mark = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:10]
-    return f"/public/static/{name}?v={mark}"
-
-
-TEMPLATES: Final = Path(__file__).parent / "templates"
+    """Return the address of a static file. Its hash lets clients cache the file for a year."""
+    digest = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:10]
+    return f"/public/static/{name}?v={digest}"
 
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """What a page is made in.
+    """Language, time and map of a page.
 
     Attributes:
-        writing: The language, and the clocks of UTC.
-        now: When what it shows was read.
-        tiles: The ground of its map.
+        formatter: The language; times are in UTC.
+        now: The time of the content.
+        tiles: The background of the map.
     """
 
-    writing: RegisterFormatter
+    formatter: RegisterFormatter
     now: datetime
     tiles: MapTileSource = NO_TILES
 
     def to(self, path: str, **query: object) -> str:
-        """An address of the register in the page's language; queries without a value are left out."""
-        return build_localized_url(path, self.writing.language, **query)
+        """Build an address of the register in the language of the page."""
+        return build_localized_url(path, self.formatter.language, **query)
 
 
 def build_localized_url(path: str, language: str, **query: object) -> str:
-    """An address with its language and what else is asked."""
+    """Build an address with its language and the query parameters that have a value."""
     given = {name: value for name, value in query.items() if value not in {None, ""}}
     return f"{path}?{urlencode({**given, 'lang': language})}"
 
 
 def build_page_csp(tiles: MapTileSource) -> str:
-    """The Content-Security-Policy of a page: its own files and nothing else, but for the operator's tiles."""
+    """Build the Content-Security-Policy of a page: own files only, and the map tiles of the operator."""
     images = " ".join(["img-src 'self' data:", *([tiles.origin] if tiles.origin else [])])
-    # No page of another site shows these in a frame, with a form of its own over theirs.
+    # `frame-ancestors`: no other site may frame these pages (clickjacking).
     rest = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     return f"default-src 'self'; {images}; {rest}"
 
@@ -115,56 +111,56 @@ def render_page(
     folder: Path | None = None,
     **more: Any,  # noqa: ANN401 (whatever the template takes)
 ) -> str:
-    """A page.
+    """Render a page.
 
     Args:
-        template: Its file.
-        frame: What it is made in.
-        title: Its title.
-        path: Its address without a query.
-        query: What was asked besides the language.
-        data: Addresses of the same as data, with what they are called.
-        folder: Where another room's template is; it has the frame of this one.
-        **more: What else the template takes.
+        template: The name of the template.
+        frame: Language, time and map of the page.
+        title: The title.
+        path: The address without a query.
+        query: The query parameters except the language.
+        data: Addresses of the same content as data, each with its label.
+        folder: The folder of the template if another room has it. It extends the templates of this room.
+        **more: Further variables of the template.
     """
-    writing = frame.writing
-    asked = dict(query or {})
-    made = writing.word("made_at").format(day=writing.day(frame.now), clock=writing.clock(frame.now))
+    formatter = frame.formatter
+    parameters = dict(query or {})
+    made = formatter.word("made_at").format(day=formatter.day(frame.now), clock=formatter.clock(frame.now))
     feed = "/public/changes.atom" if "/sites/" not in path else f"{path}/changes.atom"
     return (
         _environment(folder)
         .get_template(template)
         .render(
-            w=writing,
-            word=_word(writing),
+            w=formatter,
+            word=_word(formatter),
             title=title,
             path=path,
             to=frame.to,
-            here=lambda language: build_localized_url(path, language, **asked),
-            feed=build_localized_url(feed, writing.language),
+            here=lambda language: build_localized_url(path, language, **parameters),
+            feed=build_localized_url(feed, formatter.language),
             data=data or [],
             made=made,
-            colon=" : " if writing.language == "fr" else ": ",
+            colon=" : " if formatter.language == "fr" else ": ",
             tiles=frame.tiles,
             **more,
         )
     )
 
 
-def _word(writing: RegisterFormatter) -> Any:  # noqa: ANN401 (a function of a template)
-    said = {key: writing.said(text) for key, text in WORDS.items()}
-    return said.__getitem__
+def _word(formatter: RegisterFormatter) -> Any:  # noqa: ANN401 (a function of a template)
+    translated = {key: formatter.translate(text) for key, text in WORDS.items()}
+    return translated.__getitem__
 
 
-def negotiate_language(asked: str | None, accepted: str) -> ReportLanguage:
-    """English or French.
+def negotiate_language(parameter: str | None, accepted: str) -> ReportLanguage:
+    """Choose English or French.
 
     Args:
-        asked: What the address says; anything but the two is as nothing.
-        accepted: The header `Accept-Language`; of equal weight the one that is named first.
+        parameter: The query parameter `lang`. Values other than `en` and `fr` are ignored.
+        accepted: The header `Accept-Language`. Of languages with equal weight, the first one is chosen.
     """
-    if asked in {"en", "fr"}:
-        return "fr" if asked == "fr" else "en"
+    if parameter in {"en", "fr"}:
+        return "fr" if parameter == "fr" else "en"
     best, weight = "en", 0.0
     for part in accepted.split(","):
         name, *parameters = part.strip().lower().split(";")

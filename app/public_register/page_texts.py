@@ -1,4 +1,4 @@
-"""What the pages of the register say, in English and French. Pure."""
+"""Holds the texts of the pages of the register, in English and French. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -105,8 +105,8 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     # What was measured last.
     "now": BilingualText("Now, and the last 24 hours", "En ce moment, et les dernières 24 heures"),
     "now_said": BilingualText(
-        "Published by the operator; means over the boxes of the site, renewed every minute. Doubtful values "
-        "are left out. Nobody has checked the rest.",
+        "Published by the operator: means over the boxes of the site, updated every minute. Doubtful values "
+        "are left out. The other values have not been checked by a person.",
         "Publié par l'exploitant ; moyennes des boîtiers du site, renouvelées chaque minute. Les valeurs "
         "douteuses sont écartées. Les autres n'ont été vérifiées par personne.",
     ),
@@ -207,7 +207,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "controller": BilingualText("Controller", "Responsable du traitement"),
     "controller_default": BilingualText("{name} (the operator)", "{name} (l'exploitant)"),
     "contact": BilingualText("Contact", "Contact"),
-    "retention": BilingualText("How long it is kept", "Durée de conservation"),
+    "retention": BilingualText("Storage period", "Durée de conservation"),
     "duration": BilingualText("Period", "Période"),
     "impact_assessment": BilingualText("Impact assessment", "Analyse d'impact"),
     "notice": BilingualText("Notice to the public", "Information du public"),
@@ -249,7 +249,8 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     ),
     "recipients": BilingualText("Who receives alerts", "Qui reçoit les alertes"),
     "recipients_none": BilingualText(
-        "Nobody receives alerts of this site.", "Les alertes de ce site ne sont envoyées à personne."
+        "No recipients: alerts of this site are not sent.",
+        "Les alertes de ce site ne sont envoyées à personne.",
     ),
     "unnamed": BilingualText(
         "a recipient not named by the operator", "un destinataire que l'exploitant n'a pas nommé"
@@ -358,10 +359,10 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "kilometre": BilingualText("{} km", "{} km"),
     # How to read it.
     "about_lead": BilingualText(
-        "This register is generated: nobody writes it. It shows the present configuration of the boxes of "
-        "this installation.",
+        "This register is generated automatically. It shows the current configuration of the boxes of this "
+        "installation.",
         "Ce registre est généré : personne ne le rédige. Il montre la configuration actuelle des boîtiers "
         "de cette installation.",
     ),
 }
-"""By key. `{name}` is filled in."""
+"""Texts by key. Placeholders such as `{name}` are filled in by the caller."""

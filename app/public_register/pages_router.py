@@ -1,4 +1,4 @@
-"""The pages of the register, for people: no sign-in, in English and French, complete without scripts."""
+"""Serves the pages of the register, in English and French. They need no sign-in and no scripts."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import datetime
@@ -29,12 +29,12 @@ from app.public_register.ttl_cache import (
 
 router: Final = APIRouter(prefix="/public", include_in_schema=False)
 _HTML: Final = "text/html; charset=utf-8"
-# "Near me" asks the browser for a position; no other page does.
+# Only the first page may ask the browser for a position ("Near me").
 _NEAR_ME: Final = {
     "Permissions-Policy": "camera=(), geolocation=(self), microphone=(), payment=(), usb=()",
 }
 _YEAR_S: Final = 31_536_000
-_LAST: Final = 10
+_LATEST_CHANGES: Final = 10
 _TILES_S: Final = 3_600
 _MOST_PAGES: Final = 10_000
 _LONGEST_NUMBER: Final = 15
@@ -47,7 +47,7 @@ def _frame(request: Request, context: RegisterContext, now: datetime) -> PageCon
     return PageContext(RegisterFormatter(language), now, context.tiles)
 
 
-async def _shown(
+async def _respond(
     request: Request,
     context: RegisterContext,
     key: Hashable,
@@ -56,17 +56,17 @@ async def _shown(
     status: int = 200,
     more: Mapping[str, str] | None = None,
 ) -> Response:
-    """A page, which is made once for all who ask within some seconds."""
+    """Respond with a page out of the cache, which renders it once for all requests of some seconds."""
     register = await context.register()
     frame = _frame(request, context, register.at)
 
-    async def made() -> CachedResponse:
+    async def build() -> CachedResponse:
         return CachedResponse.of((await make(frame)).encode(), _HTML)
 
-    page = await context.shelf.get((key, frame.writing.language, status), REGISTER_TTL_S, made)
+    page = await context.cache.get((key, frame.formatter.language, status), REGISTER_TTL_S, build)
     headers = {
         "Content-Security-Policy": build_page_csp(context.tiles),
-        "Content-Language": frame.writing.language,
+        "Content-Language": frame.formatter.language,
         **build_cache_headers(PAGE_MAX_AGE_S if status < 400 else 0),  # noqa: PLR2004 (an HTTP status)
         **(more or {}),
     }
@@ -74,7 +74,7 @@ async def _shown(
 
 
 def _number(text: str | None, most: int) -> int | None:
-    """A number of a query; None where it is none."""
+    """Parse a number of a query, at most `most`; None if it is none."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
         return None
     return min(int(text), most)
@@ -82,23 +82,23 @@ def _number(text: str | None, most: int) -> int | None:
 
 @router.get("")
 async def index(request: Request, context: Context) -> Response:
-    """The map and the list."""
+    """Show the map and the list of sites."""
     query = request.query_params
-    asked = SiteSearchQuery(
+    search = SiteSearchQuery(
         query.get("q", "")[:MAX_QUERY_CHARS].strip(),
         query.get("purpose", "")[:MAX_QUERY_CHARS],
         _number(query.get("page"), _MOST_PAGES) or 1,
     )
 
     async def make(frame: PageContext) -> str:
-        return render_index_page(await context.register(), asked, frame)
+        return render_index_page(await context.register(), search, frame)
 
-    return await _shown(request, context, ("index", asked), make, more=_NEAR_ME)
+    return await _respond(request, context, ("index", search), make, more=_NEAR_ME)
 
 
 @router.get("/sites/{site_id}")
 async def site(site_id: str, request: Request, context: Context) -> Response:
-    """All that is public of a site."""
+    """Show the page of a site."""
     try:
         _, found = await context.site(site_id)
     except NotFoundError:
@@ -110,43 +110,43 @@ async def site(site_id: str, request: Request, context: Context) -> Response:
         changes = await context.changes(entry.id)
         recent = await context.recent(entry)
         return render_site_page(
-            register, entry, PublishedFigures(data, recent), changes.entries[:_LAST], frame
+            register, entry, PublishedFigures(data, recent), changes.entries[:_LATEST_CHANGES], frame
         )
 
-    return await _shown(request, context, ("site", found.id), make)
+    return await _respond(request, context, ("site", found.id), make)
 
 
 @router.get("/changes")
 async def changes(request: Request, context: Context) -> Response:
-    """The history, of all sites or of one."""
+    """Show the history of all sites, or of one (`?site=`)."""
     before = _number(request.query_params.get("before"), 2**62)
     named = request.query_params.get("site")
     register = await context.register()
     try:
-        wanted = None if named is None else parse_id(named, "site")
+        site_key = None if named is None else parse_id(named, "site")
     except NotFoundError:
         return await _missing(request, context)
 
     async def make(frame: PageContext) -> str:
-        entry = None if wanted is None else register.sites.get(wanted)
-        return render_changes_page(await context.changes(wanted, before), register, frame, site=entry)
+        entry = None if site_key is None else register.sites.get(site_key)
+        return render_changes_page(await context.changes(site_key, before), register, frame, site=entry)
 
-    return await _shown(request, context, ("changes page", wanted, before), make)
+    return await _respond(request, context, ("changes page", site_key, before), make)
 
 
 @router.get("/about")
 async def about(request: Request, context: Context) -> Response:
-    """How to read the register."""
+    """Show the page "How to read it"."""
 
     async def make(frame: PageContext) -> str:
         return render_about_page(frame)
 
-    return await _shown(request, context, "about", make)
+    return await _respond(request, context, "about", make)
 
 
 @router.get("/static/{name:path}")
 async def static(name: str, request: Request) -> Response:
-    """One of the register's own files."""
+    """Serve a static file of the register."""
     found = load_static_files().get(name)
     if found is None:
         raise NotFoundError("file", name)
@@ -157,7 +157,7 @@ async def static(name: str, request: Request) -> Response:
 
 @router.get("/tiles.pmtiles")
 async def tiles(context: Context) -> Response:
-    """The operator's archive of tiles, of which the map reads ranges."""
+    """Serve the operator's archive of map tiles. The map requests ranges of it."""
     file = context.tiles.file
     if file is None or not file.is_file():
         raise NotFoundError("file", "tiles.pmtiles")
@@ -168,4 +168,4 @@ async def _missing(request: Request, context: RegisterContext) -> Response:
     async def make(frame: PageContext) -> str:
         return render_missing_page(frame)
 
-    return await _shown(request, context, "missing", make, status=404)
+    return await _respond(request, context, "missing", make, status=404)

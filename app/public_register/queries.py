@@ -1,6 +1,6 @@
-"""All SQL of the register: it reads views of what is published, under a role that sees nothing else.
+"""Reads the public views of the register, under a database role that sees nothing else.
 
-Owns how rows become what `app.public_register.register_model` has. Must not read a table: its role could not.
+It must not read tables: the role has no access to them.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ from app.registry.retention_settings import RetentionSettings
 
 ROLE: Final = "vigie_public"
 HISTORY_PAGE_SIZE: Final = 100
-"""So many entries of the history are on a page."""
+"""Entries of the history on a page."""
 HISTORY_READ_LIMIT: Final = 2_000
-"""So many lines are read for it: what happened together is one entry."""
+"""Rows that are read for a page of the history: changes of one time are merged to one entry."""
 _LEVELS: Final = [metric.name for metric in CATALOGUE if metric.kind == "level"]
-_PLACE: Final = {purpose.name: place for place, purpose in enumerate(PURPOSES)}
+_ORDER: Final = {purpose.name: index for index, purpose in enumerate(PURPOSES)}
 _SITES: Final = "SELECT * FROM public_sites ORDER BY lower(name), id"
 _BOXES: Final = "SELECT * FROM public_boxes ORDER BY id"
 _PURPOSES: Final = "SELECT * FROM public_purposes"
@@ -52,7 +52,7 @@ SELECT id, at, site_id, site_name, kind, data::text AS data FROM public_changes
 WHERE ($1::uuid IS NULL OR site_id = $1) AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 _MEASURED: Final = "SELECT metric FROM public_measured WHERE site_id = $1"
-# Levels are averaged by energy, weighed by the values that each mean is of.
+# Means are weighted by their numbers of values; sound levels are averaged by energy.
 _MEANS: Final = """
 SELECT metric, time, sum(count)::bigint AS count, CASE WHEN metric = ANY ($4)
     THEN 10 * log(sum(count * power(10, mean / 10)) / sum(count))
@@ -62,7 +62,7 @@ GROUP BY metric, time ORDER BY metric, time
 """
 _HOURS: Final = _MEANS.format(view="public_hours", since="day")
 _DAYS: Final = _MEANS.format(view="public_days", since="time")
-# Names of the catalogue.
+# `columns` are names of the catalogue, never input of a client.
 _RECENT: Final = "SELECT kind, interval_s, times{columns} FROM public_recent WHERE site_id = $1"
 _BOXES_READ: Final = 4
 _HOURS_OF: Final = timedelta(days=7)
@@ -70,13 +70,13 @@ _DAYS_OF: Final = timedelta(days=365)
 
 
 async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> RegisterSnapshot:
-    """All that is published, of one moment, but for figures and history.
+    """Read all that is public in one snapshot, except figures and history.
 
     Args:
         pool: Connections under `ROLE`.
-        licence: Of the open data of sites that name none.
+        licence: The licence of open data for sites without a licence.
     """
-    async with pool.acquire() as connection, _one_moment(connection):
+    async with pool.acquire() as connection, _snapshot(connection):
         at: datetime = await connection.fetchval("SELECT now()")
         sites = await connection.fetch(_SITES)
         boxes = _by_site(PublishedBox(**row) for row in await connection.fetch(_BOXES))
@@ -93,8 +93,8 @@ async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Regis
             boxes=tuple(boxes[key]),
             purposes=tuple(
                 sorted(
-                    (each for each in purposes[key] if each.purpose in _PLACE),
-                    key=lambda each: _PLACE[each.purpose],  # type: ignore[index]
+                    (each for each in purposes[key] if each.purpose in _ORDER),
+                    key=lambda each: _ORDER[each.purpose],  # type: ignore[index]
                 )
             ),
             recipients=tuple(recipients[key]),
@@ -108,7 +108,13 @@ async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Regis
 async def read_changes(
     pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None
 ) -> list[RegisterChange]:
-    """The history, the newest first: of all sites or of one, from before a line on; enough for a page."""
+    """Read enough of the history for a page, the newest first.
+
+    Args:
+        pool: Connections under `ROLE`.
+        site_id: The site; None: all sites.
+        before: The cursor: only changes with smaller ids; None: the newest ones.
+    """
     async with pool.acquire() as connection:
         rows = await connection.fetch(_CHANGES, site_id, before, HISTORY_READ_LIMIT)
     return [RegisterChange(**{**row, "data": json.loads(row["data"])}) for row in rows]
@@ -117,40 +123,40 @@ async def read_changes(
 async def read_open_data(
     pool: asyncpg.Pool, site_id: UUID, metrics: Sequence[str], now: datetime
 ) -> OpenData:
-    """The published figures of a site, as means over its boxes.
+    """Read the published figures of a site, as means over its boxes.
 
     Args:
         pool: Connections under `ROLE`.
-        site_id: Whose.
-        metrics: Those that are published.
-        now: The time; the current day is in there as far as it has been summed up.
+        site_id: The site.
+        metrics: The published metrics.
+        now: The current time. The current day is included as far as its roll-ups exist.
     """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    async with pool.acquire() as connection, _one_moment(connection):
+    names = list(metrics)
+    async with pool.acquire() as connection, _snapshot(connection):
         measured = await connection.fetch(_MEASURED, site_id)
-        wanted = list(metrics)
-        hours = await connection.fetch(_HOURS, site_id, wanted, midnight - _HOURS_OF, _LEVELS)
-        days = await connection.fetch(_DAYS, site_id, wanted, midnight - _DAYS_OF, _LEVELS)
+        hours = await connection.fetch(_HOURS, site_id, names, midnight - _HOURS_OF, _LEVELS)
+        days = await connection.fetch(_DAYS, site_id, names, midnight - _DAYS_OF, _LEVELS)
     return OpenData(frozenset(row["metric"] for row in measured), _series(hours), _series(days))
 
 
 async def read_recent(pool: asyncpg.Pool, site: PublishedSite) -> RecentMeasurements:
-    """What was measured of a site's open metrics within 24 hours, minutes after it was measured.
+    """Read and aggregate the open metrics of a site of the last 24 hours.
 
     Args:
         pool: Connections under `ROLE`.
-        site: Whose.
+        site: The site.
     """
     names = site.open_metrics
     columns = "".join(f', "{name}"' for name in names)
-    async with pool.acquire() as connection, _one_moment(connection):
-        gatherer = RecentAggregator(site, await connection.fetchval("SELECT now()"))
+    async with pool.acquire() as connection, _snapshot(connection):
+        aggregator = RecentAggregator(site, await connection.fetchval("SELECT now()"))
         if names:
-            # Some boxes at a time: a site may have hundreds.
+            # A cursor bounds memory: a site may have hundreds of boxes.
             query = _RECENT.format(columns=columns)
             async for row in connection.cursor(query, site.id, prefetch=_BOXES_READ):
-                await asyncio.to_thread(gatherer.add, _samples(row, names))
-    return await asyncio.to_thread(gatherer.result)
+                await asyncio.to_thread(aggregator.add, _samples(row, names))
+    return await asyncio.to_thread(aggregator.result)
 
 
 def _samples(row: asyncpg.Record, names: Sequence[str]) -> BoxSamples:
@@ -159,7 +165,7 @@ def _samples(row: asyncpg.Record, names: Sequence[str]) -> BoxSamples:
     return BoxSamples(row["kind"], row["interval_s"], np.array(row["times"], dtype=np.int64), measured)
 
 
-def _one_moment(connection: asyncpg.pool.PoolConnectionProxy) -> asyncpg.transaction.Transaction:
+def _snapshot(connection: asyncpg.pool.PoolConnectionProxy) -> asyncpg.transaction.Transaction:
     return connection.transaction(isolation="repeatable_read", readonly=True)
 
 

@@ -1,4 +1,4 @@
-"""The last day of a site's open data as JSON: the shapes on the wire. Shapes only."""
+"""Defines the JSON of a site's newest open data, and builds it from the model."""
 
 from datetime import datetime
 from typing import Final
@@ -33,67 +33,77 @@ _METRIC: Final[JsonDict] = {
 class PublicBand(BaseModel):
     """A class of an index."""
 
-    key: str = Field(description="Its stable name", examples=["fair"])
+    key: str = Field(description="The stable name of the class.", examples=["fair"])
     label: PublicText
-    colour: str | None = Field(description="`#RRGGBB`, where the source gives one", examples=["#50CCAA"])
+    colour: str | None = Field(
+        description="`#RRGGBB`. Null: the source defines no colour.", examples=["#50CCAA"]
+    )
 
 
 class PublicIndex(BaseModel):
-    """What an index gives for the last hour that is over."""
+    """An index for the last complete hour."""
 
-    method: str = Field(description="Its name (`GET /v1/indices`)", examples=["eaqi"])
+    method: str = Field(description="The name of the index (`GET /v1/indices`).", examples=["eaqi"])
     title: PublicText
-    start: datetime = Field(description="When the hour begins")
-    end: datetime = Field(description="When the hour ends")
-    value: float | None = Field(description="Null where `reason` says why", examples=[2.0])
-    unit: str = Field(description="Of the value", examples=["1"])
-    band: PublicBand | None = Field(description="Its class; null: it has none")
-    coverage: float = Field(description="How much of the hour was measured (percent)", examples=[98.3])
-    reason: str | None = Field(description="Why there is no value", examples=["coverage_too_low"])
-    notes: list[PublicText] = Field(description="What a reader has to know")
+    start: datetime = Field(description="Start of the hour.")
+    end: datetime = Field(description="End of the hour.")
+    value: float | None = Field(description="The value. Null: see `reason`.", examples=[2.0])
+    unit: str = Field(description="Unit of the value.", examples=["1"])
+    band: PublicBand | None = Field(description="The class of the value. Null: the index has no classes.")
+    coverage: float = Field(description="Share of the hour that was measured (percent).", examples=[98.3])
+    reason: str | None = Field(description="The reason for a missing value.", examples=["coverage_too_low"])
+    notes: list[PublicText] = Field(description="Notes on the interpretation.")
 
 
 class PublicValue(BaseModel):
     """A mean over the site's boxes."""
 
-    time: datetime = Field(description="When it was measured, or when the quarter of an hour begins")
-    mean: float = Field(description="In the metric's unit; sound levels by energy", examples=[21.4])
-    values: int = Field(description="Of how many values; of the newest one: of how many boxes", examples=[45])
+    time: datetime = Field(description="Measurement time of the newest value, or start of the 15 minutes.")
+    mean: float = Field(
+        description="The mean in the metric's unit. Sound levels are averaged by energy.", examples=[21.4]
+    )
+    values: int = Field(
+        description="Number of averaged values; for the newest value, number of boxes.", examples=[45]
+    )
 
 
 class PublicRecentMetric(BaseModel):
     """The newest value of a metric, and its last 24 hours."""
 
-    metric: str = Field(description="Which (`GET /v1/metrics`)", examples=["pm2_5"])
+    metric: str = Field(description="The name of the metric (`GET /v1/metrics`).", examples=["pm2_5"])
     title: PublicText
-    unit: str = Field(description="Of its values", examples=["µg/m³"])
-    newest: PublicValue | None = Field(description="Null: all values of the day have flags")
+    unit: str = Field(description="Unit of the values.", examples=["µg/m³"])
+    newest: PublicValue | None = Field(
+        description="The newest value. Null: all values of the 24 hours have flags."
+    )
     coverage: float = Field(
-        description="How much of the 24 hours was measured, by the boxes that measure it (percent)",
+        description="Share of the 24 hours that was measured, over the boxes with this metric (percent).",
         examples=[99.1],
     )
-    left_out: int = Field(description="How many values were left out for their flags", examples=[0])
-    indices: list[PublicIndex] = Field(description="Of the last hour that is over, of the worst box")
-    values: list[PublicValue] = Field(description="Means of quarters of an hour, ascending")
+    left_out: int = Field(
+        description="Number of values that were left out because of their flags.", examples=[0]
+    )
+    indices: list[PublicIndex] = Field(description="Indices of the worst box for the last complete hour.")
+    values: list[PublicValue] = Field(description="Means of 15 minutes, in ascending order of time.")
 
 
 class PublicRecent(BaseModel):
-    """What was measured of open metrics within 24 hours."""
+    """The published measurements of a site of the last 24 hours."""
 
-    site_id: UUID = Field(description="The site's id")
-    read_at: datetime = Field(description="When it was read")
+    site_id: UUID = Field(description="The id of the site.")
+    read_at: datetime = Field(description="The time of the data.")
     licence: str | None = Field(
-        description="The licence of these data, an SPDX identifier; null: none is named",
+        description="The licence of these data (SPDX identifier). Null: the operator named none.",
         examples=["etalab-2.0"],
     )
-    indices: list[PublicIndex] = Field(description="Of several metrics each; of several boxes the worst")
+    indices: list[PublicIndex] = Field(description="Indices that combine several metrics, of the worst box.")
     metrics: list[PublicRecentMetric] = Field(
-        description="Those that are published and were measured", examples=[[_METRIC]]
+        description="The published metrics with measurements.", examples=[[_METRIC]]
     )
 
 
 def build_recent_document(site: PublishedSite, recent: RecentMeasurements) -> PublicRecent:
-    """Give the last day of a site as JSON has it."""
+    """Build the JSON of a site's newest open data."""
     return PublicRecent(
         site_id=site.id,
         read_at=recent.at,

@@ -1,9 +1,8 @@
-"""The last 24 hours of a site's open metrics, made of samples as they are read. Pure arithmetic on columns.
+"""Aggregates the samples of a site's last 24 hours, and builds the cards of its page. Pure.
 
-Values with a flag (`docs/quality.md`) are left out, but for those that merely came late. Levels are averaged
-by energy. Indices are of the last hour that is over, of each box; the worst box is the site's.
-
-What a site's page says of the last 24 hours: a card for each open metric. Pure.
+- Values with quality flags (`docs/quality.md`) are left out; values that are only late are included.
+- Sound levels are averaged by energy.
+- Indices are computed per box for the last complete hour. The site has the value of its worst box.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,18 +46,18 @@ _QUARTER_US: Final = QUARTER_S * US_PER_S
 _HOUR_US: Final = _HOUR_S * US_PER_S
 _DIGITS: Final = 7
 EXCLUDED_FLAGS: Final[tuple[Flag, ...]] = ("out_of_range", "spike", "flat_line", "warm_up")
-"""Flags of values that are left out."""
+"""Quality flags that exclude a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxSamples:
-    """Samples of a box, ascending.
+    """Samples of a box, in ascending order of time.
 
     Attributes:
-        kind: What its operator calls it.
-        interval_s: How often it samples.
-        times: When they were measured (µs since the epoch).
-        values: By metric; NaN where a sample has none.
+        kind: The kind of box, as its operator named it.
+        interval_s: The sampling interval (s).
+        times: The measurement times (µs since the epoch).
+        values: The values by metric; NaN where a sample has none.
     """
 
     kind: str | None
@@ -69,7 +68,7 @@ class BoxSamples:
 
 @dataclass(slots=True)
 class _Sums:
-    """What is gathered of a metric, box by box."""
+    """Sums of a metric over the boxes that were added."""
 
     quarters: dict[int, list[float]] = field(default_factory=dict)
     newest: list[tuple[int, float, int]] = field(default_factory=list)
@@ -79,11 +78,11 @@ class _Sums:
 
 
 class RecentAggregator:
-    """Gathers a site's last day, box by box, so that the samples of one box at a time are in memory.
+    """Aggregates the last 24 hours of a site box by box, so that only one box is in memory.
 
     Args:
-        site: Whose it is.
-        now: When it was read.
+        site: The site.
+        now: The end of the 24 hours.
     """
 
     def __init__(self, site: PublishedSite, now: datetime) -> None:
@@ -105,15 +104,15 @@ class RecentAggregator:
         }
 
     def add(self, box: BoxSamples) -> None:
-        """Add a box."""
+        """Add the samples of a box."""
         hourly: dict[str, HourlySeries] = {}
         levels: dict[str, SoundLevels] = {}
         for name, values in box.values.items():
             metric = METRICS_BY_NAME[name]
-            times, kept = self._kept(metric, box, values)
+            times, valid = self._add_metric(metric, box, values)
             if not len(times):
                 continue
-            starts, means, counts = _grouped(metric, times, kept, _HOUR_US)
+            starts, means, counts = _average_by_interval(metric, times, valid, _HOUR_US)
             if metric.kind == "level":
                 levels[name] = SoundLevels.of_hours(starts, means, counts, box.interval_s)
             else:
@@ -121,31 +120,34 @@ class RecentAggregator:
                 hourly[name] = HourlySeries.of(starts, means, covered)
         self._compute(box.kind, BoxMeasurements(hourly, levels, {}))
 
-    def _kept(self, metric: Metric, box: BoxSamples, values: ValueArray) -> tuple[TimeArray, ValueArray]:
-        """Take what has no flag, and add it to the sums; gives it."""
-        judge = FlagEvaluator.of(metric, box.interval_s, EXCLUDED_FLAGS)
+    def _add_metric(
+        self, metric: Metric, box: BoxSamples, values: ValueArray
+    ) -> tuple[TimeArray, ValueArray]:
+        """Add the unflagged values of a metric to the sums, and return them with their times."""
+        evaluator = FlagEvaluator.of(metric, box.interval_s, EXCLUDED_FLAGS)
         samples = MetricSamples(box.times, values, np.zeros(len(values), np.bool_))
-        doubtful = combine_flags(judge.flags(samples), len(values))
+        flagged = combine_flags(evaluator.flags(samples), len(values))
         since = max(self._now_us - _DAY_US, self._starts.get(metric.name, 0))
         within = ~np.isnan(values) & (box.times > since)
-        kept = within & ~doubtful
-        times, found = box.times[kept], values[kept]
+        valid = within & ~flagged
+        times, found = box.times[valid], values[valid]
         if within.any():
             sums = self._sums.setdefault(metric.name, _Sums())
-            sums.left_out += int((within & doubtful).sum())
+            sums.left_out += int((within & flagged).sum())
             sums.covered.append(min(1.0, len(times) * box.interval_s / DAY_S))
             sums.interval_s = max(sums.interval_s, box.interval_s)
             if len(times):
                 sums.newest.append((int(times[-1]), float(found[-1]), box.interval_s))
-            for start, mean, count in zip(*_grouped(metric, times, found, _QUARTER_US), strict=True):
-                whole = sums.quarters.setdefault(int(start), [0.0, 0.0])
-                whole[0] += _power(metric, float(mean)) * float(count)
-                whole[1] += float(count)
+            quarters = _average_by_interval(metric, times, found, _QUARTER_US)
+            for start, mean, count in zip(*quarters, strict=True):
+                total = sums.quarters.setdefault(int(start), [0.0, 0.0])
+                total[0] += _to_additive(metric, float(mean)) * float(count)
+                total[1] += float(count)
         return times, found
 
-    def _compute(self, kind: str | None, material: BoxMeasurements) -> None:
-        """Compute the indices of a box for the last hour that is over."""
-        measured = material.hourly.keys() | material.levels.keys()
+    def _compute(self, kind: str | None, measurements: BoxMeasurements) -> None:
+        """Compute the indices of a box for the last complete hour."""
+        measured = measurements.hourly.keys() | measurements.levels.keys()
         for figure in INDEX_DEFINITIONS.values():
             if "hour" not in figure.lengths or figure.source != "hours":
                 continue
@@ -153,19 +155,19 @@ class RecentAggregator:
                 continue
             metrics = [name for name in figure.method.metrics if name in measured]
             for metric in (metrics if figure.each else [None]) if metrics else []:
-                result = figure.compute(material, metric or metrics[0], self._slot, self._choices)
+                result = figure.compute(measurements, metric or metrics[0], self._slot, self._choices)
                 self._results.setdefault((figure.method.name, metric), []).append(result)
 
     def result(self) -> RecentMeasurements:
-        """Give what was gathered."""
+        """Return the aggregated measurements."""
         worst = [_worst(found) for found in self._results.values()]
-        # An index of several metrics says of each how it stands.
+        # Indices that combine several metrics also have a result for each of them.
         whole = [each for each in worst if each.components and len(_method(each).metrics) > 1]
         parts: dict[str, list[IndexValue]] = {}
         for results in self._results.values():
             for name, index in _of_metrics(results):
                 parts.setdefault(name, []).append(index)
-        order = {name: place for place, name in enumerate(self._site.open_metrics)}
+        order = {name: index for index, name in enumerate(self._site.open_metrics)}
         return RecentMeasurements(
             self._now,
             tuple(
@@ -191,8 +193,8 @@ class RecentAggregator:
         )
 
 
-def _power(metric: Metric, value: float) -> float:
-    """What is added up: of levels the energy."""
+def _to_additive(metric: Metric, value: float) -> float:
+    """Convert a value to a quantity that can be summed: the energy of a sound level, else the value."""
     return 10.0 ** (value / 10) if metric.kind == "level" else value
 
 
@@ -203,20 +205,20 @@ def _mean(metric: Metric, total: float, count: float) -> float:
     return float(f"{mean:.{_DIGITS}g}")
 
 
-def _grouped(
+def _average_by_interval(
     metric: Metric, times: TimeArray, values: ValueArray, width_us: int
 ) -> tuple[TimeArray, ValueArray, ValueArray]:
-    """Means of stretches of time that have values: when each begins, its mean, of how many values."""
-    starts, places = np.unique(times // width_us * width_us, return_inverse=True)
+    """Average values by time intervals. Returns the starts, means and counts of intervals with values."""
+    starts, positions = np.unique(times // width_us * width_us, return_inverse=True)
     level = metric.kind == "level"
-    counts = np.bincount(places, minlength=len(starts)).astype(np.float64)
-    sums = np.bincount(places, np.power(10.0, values / 10) if level else values, len(starts))
+    counts = np.bincount(positions, minlength=len(starts)).astype(np.float64)
+    sums = np.bincount(positions, np.power(10.0, values / 10) if level else values, len(starts))
     means = sums / counts if len(starts) else sums
     return starts, 10 * np.log10(means) if level else means, counts
 
 
 def _newest(metric: Metric, found: Iterable[tuple[int, float, int]]) -> SiteMean | None:
-    """The mean of the newest values of boxes: of those whose value is as recent as the newest one."""
+    """Average the newest values of the boxes. Values much older than the newest one are ignored."""
     newest = sorted(found, reverse=True)
     if not newest:
         return None
@@ -226,7 +228,7 @@ def _newest(metric: Metric, found: Iterable[tuple[int, float, int]]) -> SiteMean
         for time_us, value, interval_s in newest
         if at_us - time_us <= max(QUARTER_S, 2 * interval_s) * US_PER_S
     ]
-    total = sum(_power(metric, value) for value in recent)
+    total = sum(_to_additive(metric, value) for value in recent)
     return SiteMean(to_datetime(at_us), _mean(metric, total, len(recent)), len(recent))
 
 
@@ -235,14 +237,14 @@ def _method(result: IndexResult) -> IndexMethod:
 
 
 def _worst(results: list[IndexResult]) -> IndexResult:
-    """The worst of several boxes; where none has a value, the one that was measured best."""
+    """Return the worst result of several boxes; if none has a value, the one with the best coverage."""
     valued = [each for each in results if each.value is not None]
     return max(valued, key=worst_sort_key) if valued else max(results, key=lambda each: each.coverage)
 
 
 def _index(result: IndexResult, part: ResultComponent | None = None) -> IndexValue:
     of = result if part is None else part
-    # The notes of a method are of its whole.
+    # Notes apply to the index as a whole, not to one of its components.
     notes: tuple[BilingualText, ...] = result.notes if part is None else ()
     return IndexValue(
         result.method,
@@ -259,7 +261,7 @@ def _index(result: IndexResult, part: ResultComponent | None = None) -> IndexVal
 
 
 def _of_metrics(results: list[IndexResult]) -> Iterable[tuple[str, IndexValue]]:
-    """What an index says of each metric: by its parts, or of the only one that it is of."""
+    """Yield an index value per metric: of its components, or of the only metric of the index."""
     metrics = _method(results[0]).metrics
     parts: dict[str, list[tuple[ResultComponent, IndexResult]]] = {}
     for result in results:
@@ -273,17 +275,17 @@ def _of_metrics(results: list[IndexResult]) -> Iterable[tuple[str, IndexValue]]:
         yield metrics[0], _index(_worst(results))
 
 
-def build_recent_context(recent: RecentMeasurements, writing: RegisterFormatter) -> dict[str, Any]:
-    """Make what the template has of the last day: indices of the site, and a card for each metric."""
+def build_recent_context(recent: RecentMeasurements, formatter: RegisterFormatter) -> dict[str, Any]:
+    """Build the template variables of the last 24 hours: indices of the site, and a card for each metric."""
     return {
-        "indices": [_recent_cards_index(each, writing) for each in recent.indices],
-        "cards": [_card(each, recent, writing) for each in recent.metrics],
+        "indices": [_format_index(each, formatter) for each in recent.indices],
+        "cards": [_card(each, recent, formatter) for each in recent.metrics],
     }
 
 
-def _card(each: RecentMetric, recent: RecentMeasurements, writing: RegisterFormatter) -> dict[str, Any]:
+def _card(each: RecentMetric, recent: RecentMeasurements, formatter: RegisterFormatter) -> dict[str, Any]:
     metric = METRICS_BY_NAME[each.metric]
-    formats = writing.formats
+    formats = formatter.formats
     left_out = ""
     if each.left_out:
         left_out = formats.counted(each.left_out, WORDS["left_out_one"], WORDS["left_out_many"])
@@ -291,49 +293,49 @@ def _card(each: RecentMetric, recent: RecentMeasurements, writing: RegisterForma
         "name": each.metric,
         "title": formats.words(each.metric),
         "value": "" if each.newest is None else formats.measured(each.newest.mean, metric.unit),
-        "when": "" if each.newest is None else _when(each.newest, writing),
-        "coverage": writing.word("coverage").format(share=formats.percent(each.coverage)),
+        "when": "" if each.newest is None else _when(each.newest, formatter),
+        "coverage": formatter.word("coverage").format(share=formats.percent(each.coverage)),
         "left_out": left_out,
-        "indices": [_recent_cards_index(index, writing) for index in each.indices],
+        "indices": [_format_index(index, formatter) for index in each.indices],
         "chart": line_charts.draw_line_chart(
-            metric, each.values, "quarter", recent.at, writing, spacing_s=float(each.spacing_s)
+            metric, each.values, "quarter", recent.at, formatter, spacing_s=float(each.spacing_s)
         )
         if each.values
         else None,
     }
 
 
-def _when(newest: SiteMean, writing: RegisterFormatter) -> str:
-    at = writing.word("newest_at").format(
-        day=writing.day(newest.time), clock=writing.clock_there(newest.time)
+def _when(newest: SiteMean, formatter: RegisterFormatter) -> str:
+    at = formatter.word("newest_at").format(
+        day=formatter.day(newest.time), clock=formatter.local_clock(newest.time)
     )
     if newest.count == 1:
         return at
-    return at + writing.word("newest_of").format(count=writing.number(newest.count))
+    return at + formatter.word("newest_of").format(count=formatter.number(newest.count))
 
 
-def _recent_cards_index(each: IndexValue, writing: RegisterFormatter) -> dict[str, str]:
-    """An index in a sentence; its colour is told too, never alone."""
-    formats = writing.formats
+def _format_index(each: IndexValue, formatter: RegisterFormatter) -> dict[str, str]:
+    """Format an index. Text always goes with its colour (accessibility)."""
+    formats = formatter.formats
     if each.band is not None:
-        value = writing.said(each.band.label)
+        value = formatter.translate(each.band.label)
     elif each.value is not None:
         value = formats.measured(each.value, each.unit)
     else:
         value = ""
     of = {
-        "title": writing.said(each.title),
-        "start": writing.clock_there(each.start),
-        "end": writing.clock_there(each.end),
+        "title": formatter.translate(each.title),
+        "start": formatter.local_clock(each.start),
+        "end": formatter.local_clock(each.end),
     }
     if value or each.reason is None:
-        said = writing.filled(WORDS["index_of"], **of, share=formats.percent(each.coverage))
+        text = formatter.fill(WORDS["index_of"], **of, share=formats.percent(each.coverage))
     else:
-        reason = writing.said(NO_VALUE_REASONS[each.reason])
-        said = writing.filled(WORDS["index_without"], **of, reason=reason[0].lower() + reason[1:])
+        reason = formatter.translate(NO_VALUE_REASONS[each.reason])
+        text = formatter.fill(WORDS["index_without"], **of, reason=reason[0].lower() + reason[1:])
     return {
         "value": value,
-        "said": said,
+        "text": text,
         "colour": each.band.colour or "" if each.band is not None else "",
-        "notes": " ".join(writing.said(note) for note in each.notes),
+        "notes": " ".join(formatter.translate(note) for note in each.notes),
     }

@@ -1,9 +1,7 @@
-"""The register as GeoJSON (RFC 7946): WGS 84, no `crs`, a `bbox`, counter-clockwise rings. Pure.
+"""Writes the register as GeoJSON (RFC 7946): WGS 84, no `crs`, a `bbox`, counter-clockwise rings. Pure.
 
-The cells in which places are shown: how wide they are in degrees. Pure.
-
-The middle of a cell comes from the database, which keeps the place (`register_cell` of migration 0026, whose
-arithmetic this repeats): here is only what a map needs to draw the cell.
+Locations are the middles of grid cells. The database computes them and alone has the exact locations
+(`register_cell` of migration 0026). This module repeats its arithmetic to draw the border of a cell.
 """
 
 import math
@@ -12,23 +10,26 @@ from typing import Any, Final
 
 from app.public_register.register_model import PublishedBox, PublishedSite
 
+MEDIA_TYPE: Final = "application/geo+json"
 METRES_PER_DEGREE: Final = 111_320.0
-"""Of a meridian."""
-_LAST: Final = 88
+"""Length of a degree of a meridian (m)."""
+_LAST_BAND: Final = 88
 
+type GeoJsonFeature = dict[str, Any]
+type FeatureCollection = dict[str, Any]
 type LinearRing = list[list[float]]
-"""A closed line of [longitude, latitude], counter-clockwise as RFC 7946 has exterior rings."""
+"""A closed line of [longitude, latitude]; counter-clockwise, as RFC 7946 requires of exterior rings."""
 
 
 def compute_cell_size(latitude: float, metres: int) -> tuple[float, float]:
-    """How wide and how high a cell is (degrees), around a latitude (degrees)."""
+    """Compute the width and height of a cell (degrees) at a latitude (degrees)."""
     high = metres / METRES_PER_DEGREE
-    band = min(math.floor(abs(latitude)), _LAST) + 0.5
+    band = min(math.floor(abs(latitude)), _LAST_BAND) + 0.5
     return high / math.cos(math.radians(band)), high
 
 
 def build_cell_ring(longitude: float, latitude: float, metres: int) -> LinearRing:
-    """The border of the cell around its middle; it does not cross the antimeridian nor a pole."""
+    """Build the border of a cell from its middle. It is cut at the antimeridian and at the poles."""
     wide, high = (step / 2 for step in compute_cell_size(latitude, metres))
     west, east = max(-180.0, longitude - wide), min(180.0, longitude + wide)
     south, north = max(-90.0, latitude - high), min(90.0, latitude + high)
@@ -36,14 +37,8 @@ def build_cell_ring(longitude: float, latitude: float, metres: int) -> LinearRin
     return [[round(x, 6), round(y, 6)] for x, y in corners]
 
 
-MEDIA_TYPE: Final = "application/geo+json"
-
-type GeoJsonFeature = dict[str, Any]
-type FeatureCollection = dict[str, Any]
-
-
 def build_sites_geojson(sites: Iterable[PublishedSite]) -> FeatureCollection:
-    """A point for each site, and one for each box that has a place of its own."""
+    """Build a point for each site, and for each box with a location."""
     features: list[GeoJsonFeature] = []
     for site in sites:
         features += [_site(site), *_boxes(site)]
@@ -51,8 +46,8 @@ def build_sites_geojson(sites: Iterable[PublishedSite]) -> FeatureCollection:
 
 
 def build_site_geojson(site: PublishedSite) -> FeatureCollection:
-    """The same of one site, with the cells of its places."""
-    places = {
+    """Build the points of a site and its boxes, and the grid cells around them."""
+    middles = {
         (site.longitude, site.latitude),
         *(
             (x, y)
@@ -66,7 +61,7 @@ def build_site_geojson(site: PublishedSite) -> FeatureCollection:
             "geometry": {"type": "Polygon", "coordinates": [build_cell_ring(x, y, site.precision_m)]},
             "properties": {"kind": "cell", "precision_m": site.precision_m},
         }
-        for x, y in sorted(places)
+        for x, y in sorted(middles)
     ]
     return _collection([_site(site), *_boxes(site), *cells])
 
@@ -95,11 +90,11 @@ def _site(site: PublishedSite) -> GeoJsonFeature:
 
 def _boxes(site: PublishedSite) -> Iterable[GeoJsonFeature]:
     for box in site.boxes:
-        if (place := _place(box)) is not None:
+        if (point := _box_point(box)) is not None:
             yield {
                 "type": "Feature",
                 "id": box.id,
-                "geometry": place,
+                "geometry": point,
                 "properties": {
                     "kind": "box",
                     "site": str(site.id),
@@ -109,7 +104,7 @@ def _boxes(site: PublishedSite) -> Iterable[GeoJsonFeature]:
             }
 
 
-def _place(box: PublishedBox) -> dict[str, Any] | None:
+def _box_point(box: PublishedBox) -> dict[str, Any] | None:
     if box.longitude is None or box.latitude is None:
         return None
     return _point(box.longitude, box.latitude)

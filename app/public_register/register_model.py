@@ -1,8 +1,6 @@
-"""What is public, as data: sites, their boxes, their purposes, what became of it all. Pure.
+"""Defines the public data of the register: sites, boxes, purposes, counts and figures. Pure.
 
-Owns which fields there are: what is not here is shown nowhere. Must not know a database, HTTP or a language.
-
-What the register shows of acoustic incidents, and of how often they were real. Pure.
+Only these fields are ever public: pages and documents are built from them alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +16,17 @@ from app.registry.retention_settings import RetentionSettings
 
 _YEAR_DAYS = 365.0
 LEAST_DAYS = 7.0
-"""Observed for less, a site has no rate of false alarms."""
+"""Shortest observation for a rate of false alarms (days)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentFigures:
-    """Of one site that recognises shots, or did.
+    """Acoustic incidents of a site.
 
     Attributes:
         month, year: incidents within 30 and 365 days.
-        confirmed, dismissed: of those of the year, what people found.
-        days: for how many days of the year shots were recognised.
+        confirmed, dismissed: incidents of the 365 days that people confirmed and dismissed.
+        days: days of the 365 on which the site could recognise shots.
     """
 
     site_id: UUID
@@ -40,26 +38,26 @@ class IncidentFigures:
 
     @property
     def precision(self) -> float | None:
-        """The share of reviewed incidents that were confirmed (of one); None: none was reviewed."""
+        """The confirmed share of reviewed incidents (0 to 1); None: none was reviewed."""
         reviewed = self.confirmed + self.dismissed
         return self.confirmed / reviewed if reviewed else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """In which that share is with 95 %, however few were reviewed; None: none was."""
+        """The 95% confidence interval of `precision` (Wilson); None: no incident was reviewed."""
         return compute_wilson_interval(self.confirmed, self.confirmed + self.dismissed)
 
     @property
     def false_alarms_per_year(self) -> float | None:
-        """Dismissed incidents in proportion to the days observed; None: these are too few to say."""
+        """Dismissed incidents, extrapolated to a year; None: observed for less than `LEAST_DAYS`."""
         return self.dismissed / self.days * _YEAR_DAYS if self.days >= LEAST_DAYS else None
 
 
 type PurposeOrigin = Literal["default", "operator"]
-"""Whether a purpose came with its site, or its operator has declared it."""
+"""Whether a purpose was created with its site, or declared by the operator."""
 
 type PurposeStanding = Literal["in_force", "not_yet", "awaiting_approval", "ended"]
-"""Whether a purpose holds: only for one in force anything is taken."""
+"""The standing of a purpose. Data are accepted only for a purpose in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +65,10 @@ class PublishedBox:
     """A box.
 
     Attributes:
-        id: a hash; the id under which it sends is half of a credential.
-        site_id: where it stands.
-        since: when it was registered.
-        longitude, latitude: the middle of its cell (WGS 84, degrees); None: it has no place but its site's.
+        id: a hash, because the box's own id is half of a credential.
+        site_id: its site.
+        since: the date of its registration.
+        longitude, latitude: the middle of its cell (WGS 84, degrees); None: it has the location of the site.
     """
 
     id: str
@@ -82,7 +80,7 @@ class PublishedBox:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPurpose:
-    """A purpose that a site has declared, as `app.registry.models.SitePurpose` has it, without persons."""
+    """A purpose of a site: `app.registry.models.SitePurpose` without names of persons."""
 
     site_id: UUID
     purpose: str
@@ -105,16 +103,16 @@ class PublishedPurpose:
 
     @property
     def is_declared(self) -> bool:
-        """Whether the operator has declared it, and not only the program with the site."""
+        """Whether the operator has declared it; otherwise it is a default of the program."""
         return self.origin == "operator"
 
     @property
     def known(self) -> Purpose:
-        """What the catalogue says of it."""
+        """Its entry in the catalogue."""
         return next(each for name, each in PURPOSES_BY_NAME.items() if name == self.purpose)
 
     def standing(self, now: datetime) -> PurposeStanding:
-        """Whether it holds, and why not."""
+        """Return its standing at a time."""
         if self.in_force:
             return "in_force"
         if self.ends_at is not None and self.ends_at <= now:
@@ -126,7 +124,7 @@ class PublishedPurpose:
 
 @dataclass(frozen=True, slots=True)
 class AlertRecipient:
-    """Whom alerts go to: its name, where the operator gave one, and the kind of the way."""
+    """A recipient of alerts: its name if the operator gave one, and the kind of transport."""
 
     site_id: UUID
     kind: str
@@ -145,11 +143,11 @@ class AlertCount:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """What was refused at the doors within 30 and 365 days, by code; nothing of it is stored.
+    """Messages that were rejected on receipt within 30 and 365 days, by rejection code. They are not stored.
 
     Attributes:
-        site_id: None where it was not known whose it was.
-        purpose: None where the code has none.
+        site_id: None if the site was unknown.
+        purpose: None if the code has no purpose.
     """
 
     site_id: UUID | None
@@ -161,15 +159,15 @@ class RefusalCount:
 
 @dataclass(frozen=True, slots=True)
 class PublishedSite:
-    """A site with all that is public of it.
+    """A site with all its public data.
 
     Attributes:
-        operator: the organisation whose it is.
-        precision_m: the width of the cells in which places are shown (m).
+        operator: the name of its organisation.
+        precision_m: the width of grid cells (m).
         longitude, latitude: the middle of its cell (WGS 84, degrees).
-        incidents: None where no incidents are recognised.
-        address: where it is, as the operator says it.
-        licence: of its open data, an SPDX identifier; None: none is named.
+        incidents: None if the site recognises no incidents.
+        address: the address that the operator gave.
+        licence: the licence of its open data (SPDX identifier); None: none.
     """
 
     id: UUID
@@ -193,23 +191,23 @@ class PublishedSite:
 
     @property
     def declared(self) -> tuple[PublishedPurpose, ...]:
-        """The purposes that the operator has declared, whether they are in force or not."""
+        """The purposes that the operator has declared, in force or not."""
         return tuple(each for each in self.purposes if each.is_declared)
 
     @property
     def active(self) -> tuple[PublishedPurpose, ...]:
-        """Those of them that are in force."""
+        """The declared purposes that are in force."""
         return tuple(each for each in self.declared if each.in_force)
 
     @property
     def open_metrics(self) -> tuple[str, ...]:
-        """Metrics whose figures are published, in the order of the catalogue of purposes."""
+        """The metrics with published figures, in the order of the catalogue of purposes."""
         return tuple(metric for each in self.active if each.open_data for metric in each.known.metrics)
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterSnapshot:
-    """All of it, at one moment."""
+    """The whole register at one time. `unattributed` are refusals without a known site."""
 
     at: datetime
     sites: Mapping[UUID, PublishedSite]
@@ -218,7 +216,7 @@ class RegisterSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RegisterChange:
-    """One line of the history. `data` has what its kind tells (`migrations/register_history.py`)."""
+    """A change in the history. The fields of `data` depend on its kind (`migrations/register_history.py`)."""
 
     id: int
     at: datetime
@@ -230,7 +228,7 @@ class RegisterChange:
 
 @dataclass(frozen=True, slots=True)
 class SiteMean:
-    """A mean over all boxes of a site: from when on, of how many values."""
+    """A mean over all boxes of a site, with its start and its number of values."""
 
     time: datetime
     mean: float
@@ -239,16 +237,16 @@ class SiteMean:
 
 @dataclass(frozen=True, slots=True)
 class IndexValue:
-    """What an index gives for the last hour that is over.
+    """An index for the last complete hour.
 
     Attributes:
-        method: Its name (`GET /v1/indices`).
-        title: What people call it.
+        method: The name of the index (`GET /v1/indices`).
+        title: The title of the index.
         start, end: The hour.
-        value: In `unit`; None where `reason` says why.
-        band: Its class, where it has one.
-        coverage: How much of the hour was measured (percent).
-        notes: What a reader has to know.
+        value: The value in `unit`; None: `reason` explains it.
+        band: The class of the value, if the index has classes.
+        coverage: The share of the hour that was measured (percent).
+        notes: Notes on the interpretation.
     """
 
     method: str
@@ -268,13 +266,13 @@ class RecentMetric:
     """The newest value of a metric, and its last 24 hours.
 
     Attributes:
-        metric: Of the catalogue.
-        newest: The mean of the newest values of the site's boxes; `count` of these; None: there is none.
-        values: Means of quarters of an hour over all boxes, ascending.
-        coverage: How much of the 24 hours was measured, of the boxes that measure it (percent).
-        left_out: How many values were left out for their flags.
-        spacing_s: How far values may lie apart without a gap between them.
-        indices: Of the last hour.
+        metric: The name of the metric.
+        newest: The mean of the newest values of the boxes, with the number of boxes; None: no valid value.
+        values: Means of 15 minutes over all boxes, in ascending order of time.
+        coverage: The share of the 24 hours that was measured, over the boxes with this metric (percent).
+        left_out: The number of values that were left out because of their flags.
+        spacing_s: The greatest distance between values without a gap (s).
+        indices: Indices of the last complete hour.
     """
 
     metric: str
@@ -288,12 +286,12 @@ class RecentMetric:
 
 @dataclass(frozen=True, slots=True)
 class RecentMeasurements:
-    """What was measured of open metrics within the last 24 hours.
+    """The open data of a site of the last 24 hours.
 
     Attributes:
-        at: When it was read.
-        metrics: Those of which there is a value, in the order of the catalogue of purposes.
-        indices: Of the site as a whole, of several metrics each.
+        at: The end of the 24 hours.
+        metrics: The metrics with measurements, in the order of the catalogue of purposes.
+        indices: The indices that combine several metrics.
     """
 
     at: datetime
@@ -303,12 +301,12 @@ class RecentMeasurements:
 
 @dataclass(frozen=True, slots=True)
 class OpenData:
-    """What is published of a site.
+    """The published figures of a site.
 
     Attributes:
-        measured: which metrics were measured within 30 days, published or not.
-        hours: by metric, the last seven days.
-        days: by metric, the last 365.
+        measured: the metrics that were measured within 30 days, published or not.
+        hours: hourly means of the last 7 days, by metric.
+        days: daily means of the last 365 days, by metric.
     """
 
     measured: frozenset[str]

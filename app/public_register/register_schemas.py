@@ -1,4 +1,4 @@
-"""The register as JSON: the shapes of what is public, on the wire. Shapes only."""
+"""Defines the JSON of the register, and builds it from the model."""
 
 from datetime import date, datetime
 from typing import Any, Final, Literal
@@ -14,67 +14,71 @@ from app.public_register.register_model import PublishedPurpose, PublishedSite, 
 class PublicText(BaseModel):
     """A text in both languages."""
 
-    en: str = Field(description="In English", examples=["Noise"])
-    fr: str = Field(description="In French", examples=["Bruit"])
+    en: str = Field(description="The English text.", examples=["Noise"])
+    fr: str = Field(description="The French text.", examples=["Bruit"])
 
 
 class PublicEvent(BaseModel):
-    """A type of event that is recognised."""
+    """A type of event that boxes can recognise."""
 
-    name: str = Field(examples=["gunshot"], description="The `type` of messages")
+    name: str = Field(examples=["gunshot"], description="The `type` of the event in messages.")
     title: PublicText
 
 
 class PublicRetention(BaseModel):
-    """How long what is measured for a purpose is kept."""
+    """How long data of a purpose are stored."""
 
-    days: int | None = Field(description="Null: without limit of time")
+    days: int | None = Field(description="Storage period of measurements (days). Null: unlimited.")
     removed: bool = Field(
-        description="Whether what is older is removed; otherwise it is refused on arrival, and no more"
+        description="True: older data are removed. False: older data are only rejected on receipt; stored "
+        "data stay."
     )
     summaries_days: int | None = Field(
-        description="How long means of hours and days are kept; null: without limit of time"
+        description="Storage period of hourly and daily means (days). Null: unlimited."
     )
 
 
 class PublicPurpose(BaseModel):
-    """What a site measures for, and by what right. Null is what the operator has not said."""
+    """A purpose of a site with its legal basis. Null marks a statement that the operator has not made."""
 
-    name: str = Field(description="The purpose's name", examples=["noise"])
+    name: str = Field(description="The name of the purpose.", examples=["noise"])
     title: PublicText
     standing: Literal["in_force", "not_yet", "awaiting_approval", "ended"] = Field(
-        description="Only for a purpose that is in force anything is taken"
+        description="The standing of the purpose. Data are accepted only while it is `in_force`."
     )
-    sensitive: bool = Field(description="Every field and a second person's approval are required")
-    metrics: list[str] = Field(description="What may be measured for it (`GET /v1/metrics`)")
-    events: list[PublicEvent] = Field(description="What may be recognised for it")
+    sensitive: bool = Field(
+        description="Whether all statements and the approval of a second person are required."
+    )
+    metrics: list[str] = Field(description="Metrics that belong to the purpose (`GET /v1/metrics`).")
+    events: list[PublicEvent] = Field(description="Types of events that belong to the purpose.")
     legal_basis: str | None = Field(
-        description="By what right: a basis of the GDPR, `law_enforcement`, `other_law`, `not_personal_data`",
+        description="The legal basis: one of the GDPR, `law_enforcement`, `other_law`, `not_personal_data`.",
         examples=["public_task"],
     )
     legal_reference: str | None = Field(
-        description="The text that it rests on", examples=["Code de l'environnement, article L. 572-1"]
+        description="The law or decision behind the legal basis.",
+        examples=["Code de l'environnement, article L. 572-1"],
     )
     origin: Literal["default", "operator"] = Field(
-        description="`default`: it came with the site, and the operator has declared nothing of it: no legal "
-        "basis is claimed, and nothing is published. `operator`: the operator has declared it"
+        description="`operator`: the operator declared the purpose. `default`: the program created it with "
+        "the site; no legal basis is claimed, and nothing is published."
     )
-    controller: str = Field(description="Who answers for it; the operator where nobody else is named")
-    contact: str | None = Field(description="Where that one is reached")
-    impact_assessment: str | None = Field(
-        description="The reference of the data-protection impact assessment"
-    )
-    notice: str | None = Field(description="Where the notice to the public is")
+    controller: str = Field(description="The controller. By default the operator.")
+    contact: str | None = Field(description="Contact of the controller.")
+    impact_assessment: str | None = Field(description="Reference of the data-protection impact assessment.")
+    notice: str | None = Field(description="Place or address of the notice to the public.")
     description: str | None = Field(
-        description="What it is for, in English", examples=["To know how loud the street is."]
+        description="The reason for measuring, in English.", examples=["To know how loud the street is."]
     )
     description_fr: str | None = Field(
-        description="The same in French", examples=["Connaître le niveau sonore de la rue."]
+        description="The reason for measuring, in French.", examples=["Connaître le niveau sonore de la rue."]
     )
-    open_data: bool = Field(description="Whether figures are published")
-    starts_at: datetime | None = Field(description="From when on; null: whatever was measured")
-    ends_at: datetime | None = Field(description="Until when; null: without an end")
-    approved_at: datetime | None = Field(description="When a second person approved it; who, is not public")
+    open_data: bool = Field(description="Whether figures are published.")
+    starts_at: datetime | None = Field(description="Start of the purpose. Null: not limited.")
+    ends_at: datetime | None = Field(description="End of the purpose. Null: not limited.")
+    approved_at: datetime | None = Field(
+        description="Time of the approval by a second person. The name of that person is not public."
+    )
     retention: PublicRetention
 
 
@@ -90,102 +94,114 @@ class PublicBox(BaseModel):
     """A box."""
 
     id: str = Field(
-        description="Its number in the register; the id under which it sends is not public",
+        description="The number of the box in the register. Its own id is not public.",
         examples=["3f9c2a7d10be"],
     )
-    since: date = Field(description="When it was registered")
+    since: date = Field(description="Date of the registration.")
     longitude: float | None = Field(
-        description="The middle of its cell; null: the site's", examples=[1.445132]
+        description="Longitude of the middle of its cell (WGS 84). Null: that of the site.",
+        examples=[1.445132],
     )
     latitude: float | None = Field(
-        description="The middle of its cell; null: the site's", examples=[43.604474]
+        description="Latitude of the middle of its cell (WGS 84). Null: that of the site.",
+        examples=[43.604474],
     )
 
 
 class PublicRecipient(BaseModel):
-    """Whom alerts go to."""
+    """A recipient of alerts."""
 
-    kind: Literal["webhook", "email", "mqtt"] = Field(description="By which way")
+    kind: Literal["webhook", "email", "mqtt"] = Field(description="The transport.")
     name: str | None = Field(
-        description="Who; null: the operator has named nobody", examples=["Police municipale"]
+        description="Name of the recipient. Null: the operator has not named it.",
+        examples=["Police municipale"],
     )
 
 
 class PublicAlerts(BaseModel):
-    """How many alerts fired."""
+    """Numbers of alerts of a severity."""
 
-    severity: str = Field(description="Of the alerts", examples=["warning"])
-    last_30_days: int = Field(description="Within 30 days", examples=[2])
-    last_365_days: int = Field(description="Within 365 days", examples=[17])
+    severity: str = Field(description="Severity of the alerts.", examples=["warning"])
+    last_30_days: int = Field(description="Alerts within 30 days.", examples=[2])
+    last_365_days: int = Field(description="Alerts within 365 days.", examples=[17])
 
 
 class PublicRefusals(BaseModel):
-    """How often something was refused; nothing of it is stored."""
+    """Numbers of messages that were rejected on receipt. Their content is not stored."""
 
-    code: str = Field(description="Why", examples=["purpose_not_declared"])
+    code: str = Field(description="The rejection code.", examples=["purpose_not_declared"])
     purpose: str | None = Field(
-        description="What it was for; null where the code has none", examples=["video_analytics"]
+        description="The purpose of the messages. Null: the code has none.", examples=["video_analytics"]
     )
-    last_30_days: int = Field(description="Within 30 days", examples=[2])
-    last_365_days: int = Field(description="Within 365 days", examples=[17])
+    last_30_days: int = Field(description="Messages within 30 days.", examples=[2])
+    last_365_days: int = Field(description="Messages within 365 days.", examples=[17])
 
 
 class PublicIncidents(BaseModel):
-    """Acoustic incidents, and how often they were real."""
+    """Numbers of acoustic incidents, with the share that people confirmed."""
 
-    last_30_days: int = Field(description="Within 30 days", examples=[2])
-    last_365_days: int = Field(description="Within 365 days", examples=[17])
-    confirmed: int = Field(description="Of those of 365 days that people confirmed", examples=[9])
-    dismissed: int = Field(description="Of those of 365 days that people dismissed", examples=[1])
+    last_30_days: int = Field(description="Incidents within 30 days.", examples=[2])
+    last_365_days: int = Field(description="Incidents within 365 days.", examples=[17])
+    confirmed: int = Field(description="Incidents of the 365 days that people confirmed.", examples=[9])
+    dismissed: int = Field(description="Incidents of the 365 days that people dismissed.", examples=[1])
     precision: float | None = Field(
-        description="Confirmed among reviewed ones, of one; null: none was reviewed", examples=[0.9]
+        description="Confirmed share of the reviewed incidents (0 to 1). Null: none was reviewed.",
+        examples=[0.9],
     )
     precision_interval: list[float] | None = Field(
-        description="Within which the precision is with 95 % (Wilson's score interval), of one; null: the "
-        "same",
+        description="95% confidence interval of `precision` (Wilson's score interval). Null: no incident was "
+        "reviewed.",
         examples=[[0.596, 0.982]],
     )
     false_alarms_per_year: float | None = Field(
-        description="Dismissed ones in a year, in proportion to the days observed; null: fewer than seven",
+        description="Dismissed incidents, extrapolated to a year. Null: observed for fewer than 7 days.",
         examples=[1.0],
     )
 
 
 class PublicSite(BaseModel):
-    """A site with all that is public of it."""
+    """A site with all its public data."""
 
-    id: UUID = Field(description="The site's id")
-    name: str = Field(description="What its operator calls it", examples=["Rue d'Alsace-Lorraine"])
-    operator: str = Field(description="The organisation whose it is", examples=["Ville de Toulouse"])
-    kind: str = Field(description="The kind of place", examples=["street"])
-    timezone: str = Field(description="Says what a day is there", examples=["Europe/Paris"])
-    longitude: float = Field(description="The middle of its cell, WGS 84", examples=[1.445132])
-    latitude: float = Field(description="The middle of its cell, WGS 84", examples=[43.604474])
-    precision_m: int = Field(description="How wide cells are (m)", examples=[100])
+    id: UUID = Field(description="The id of the site.")
+    name: str = Field(description="The name of the site.", examples=["Rue d'Alsace-Lorraine"])
+    operator: str = Field(
+        description="The organisation that is responsible for the site.", examples=["Ville de Toulouse"]
+    )
+    kind: str = Field(description="The kind of place.", examples=["street"])
+    timezone: str = Field(
+        description="The time zone of the site, which defines its days.", examples=["Europe/Paris"]
+    )
+    longitude: float = Field(description="Longitude of the middle of its cell (WGS 84).", examples=[1.445132])
+    latitude: float = Field(description="Latitude of the middle of its cell (WGS 84).", examples=[43.604474])
+    precision_m: int = Field(description="Width of the grid cells (m).", examples=[100])
     address: str | None = Field(
-        description="Where it is, as the operator says it", examples=["Rue d'Alsace-Lorraine, Toulouse"]
+        description="The address that the operator gave.", examples=["Rue d'Alsace-Lorraine, Toulouse"]
     )
     licence: str | None = Field(
-        description="The licence of its open data, an SPDX identifier; null: none is named",
+        description="The licence of the open data (SPDX identifier). Null: the operator named none.",
         examples=["etalab-2.0"],
     )
-    declared: bool = Field(description="Whether the operator has declared any purpose of it")
-    since: datetime = Field(description="When it was made")
-    boxes: list[PublicBox] = Field(description="What stands there", examples=[[_BOX]])
-    purposes: list[PublicPurpose] = Field(description="What it measures for, and by what right")
-    recipients: list[PublicRecipient] = Field(description="Whom alerts go to")
-    alerts: list[PublicAlerts] = Field(description="How many fired")
-    refusals: list[PublicRefusals] = Field(description="What was refused at the doors")
-    incidents: PublicIncidents | None = Field(description="Null: none are recognised here")
+    declared: bool = Field(description="Whether the operator has declared at least one purpose.")
+    since: datetime = Field(description="Time of creation.")
+    boxes: list[PublicBox] = Field(description="The boxes of the site.", examples=[[_BOX]])
+    purposes: list[PublicPurpose] = Field(description="The purposes of the site with their legal bases.")
+    recipients: list[PublicRecipient] = Field(description="Recipients of alerts.")
+    alerts: list[PublicAlerts] = Field(description="Numbers of alerts by severity.")
+    refusals: list[PublicRefusals] = Field(description="Messages that were rejected on receipt.")
+    incidents: PublicIncidents | None = Field(
+        description="Acoustic incidents. Null: the site recognises none."
+    )
 
 
 class PublicRegister(BaseModel):
     """The whole register."""
 
-    format_version: Literal[1] = Field(description="Of this document; additions do not change it")
-    made_at: datetime = Field(description="When it was read")
-    sites: list[PublicSite] = Field(description="Every site with at least one box")
-    refusals: list[PublicRefusals] = Field(description="Of no known site")
+    format_version: Literal[1] = Field(
+        description="Version of this format. Additional fields do not change it."
+    )
+    made_at: datetime = Field(description="The time of the data.")
+    sites: list[PublicSite] = Field(description="All sites with at least one box.")
+    refusals: list[PublicRefusals] = Field(description="Rejected messages without a known site.")
 
 
 def _refusals(refusals: tuple[RefusalCount, ...]) -> list[PublicRefusals]:
@@ -197,12 +213,12 @@ def _refusals(refusals: tuple[RefusalCount, ...]) -> list[PublicRefusals]:
 
 def _purpose(site: PublishedSite, each: PublishedPurpose, now: datetime) -> PublicPurpose:
     known = each.known
-    told: dict[str, Any] = {
+    same_fields: dict[str, Any] = {
         name: getattr(each, name) for name in PublicPurpose.model_fields if hasattr(each, name)
     }
     return PublicPurpose.model_validate(
         {
-            **told,
+            **same_fields,
             "name": each.purpose,
             "title": {"en": known.title, "fr": known.title_fr},
             "standing": each.standing(now),
@@ -222,7 +238,7 @@ def _purpose(site: PublishedSite, each: PublishedPurpose, now: datetime) -> Publ
 
 
 def build_site_document(site: PublishedSite, now: datetime) -> PublicSite:
-    """A site as JSON has it."""
+    """Build the JSON of a site."""
     figures = site.incidents
     return PublicSite(
         id=site.id,
@@ -266,7 +282,7 @@ def build_site_document(site: PublishedSite, now: datetime) -> PublicSite:
 
 
 def build_register_document(register: RegisterSnapshot) -> PublicRegister:
-    """All of it as JSON."""
+    """Build the JSON of the whole register."""
     return PublicRegister(
         format_version=1,
         made_at=register.at,

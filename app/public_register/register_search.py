@@ -1,4 +1,4 @@
-"""Searches the register: by words of names, addresses, kinds and purposes, by a purpose, by a place. Pure."""
+"""Searches the register by words, by a purpose, or by coordinates. Pure."""
 
 import math
 import re
@@ -13,13 +13,13 @@ from app.public_register.register_model import PublishedSite, RegisterSnapshot
 from app.reports.render.report_texts import SITE_KINDS
 
 UNDECLARED: Final = "undeclared"
-"""Asked for in place of a purpose: the sites of which the operator has declared nothing that is in force."""
+"""Value of the purpose filter that finds sites without a declared purpose in force."""
 NEARBY_RADIUS_M: Final = 10_000.0
-"""Sites within this distance of a place are found (m)."""
+"""A search for coordinates finds the sites within this distance (m)."""
 MAX_QUERY_CHARS: Final = 100
-"""So many characters of what is asked are looked at."""
+"""Greatest length of a query (characters)."""
 NEAREST_COUNT: Final = 5
-"""Where there are none, so many of the nearest ones are."""
+"""Number of nearest sites that are returned if none is within `NEARBY_RADIUS_M`."""
 
 _EARTH_M: Final = 6_371_008.8
 _NUMBER: Final = r"([-+]?\d{1,3}(?:[.,]\d{1,12})?)\s*°?\s*"
@@ -32,7 +32,7 @@ _LATITUDE, _LONGITUDE = 90.0, 180.0
 
 @dataclass(frozen=True, slots=True)
 class SiteSearchQuery:
-    """What is looked for: words or a place, a purpose in force, and which page of what is found."""
+    """A search: words or coordinates (`q`), a purpose in force, and the page of the result."""
 
     q: str = ""
     purpose: str = ""
@@ -41,7 +41,7 @@ class SiteSearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class GeoPoint:
-    """A place on earth (WGS 84, degrees)."""
+    """A point on earth (WGS 84, degrees)."""
 
     latitude: float
     longitude: float
@@ -49,13 +49,13 @@ class GeoPoint:
 
 @dataclass(frozen=True, slots=True)
 class SiteSearchResult:
-    """What a search finds.
+    """The result of a search.
 
     Attributes:
-        sites: By name, or the nearest first.
-        place: Around which it was looked.
-        distances: How far sites are from it, by their id (m).
-        is_far: Whether none is near, so that these are the nearest ones.
+        sites: The sites by name; for coordinates, the nearest first.
+        place: The coordinates of the search.
+        distances: The distances of sites from `place` (m), by site id.
+        is_far: Whether no site is within `NEARBY_RADIUS_M`, so that `sites` are the nearest ones.
     """
 
     sites: Sequence[PublishedSite]
@@ -64,24 +64,24 @@ class SiteSearchResult:
     is_far: bool = False
 
 
-def search_sites(register: RegisterSnapshot, asked: SiteSearchQuery) -> SiteSearchResult:
-    """Find the sites of which all the words are said, or that are near a place."""
-    sites = [site for site in register.sites.values() if _has_purpose(site, asked.purpose)]
-    place = parse_coordinates(asked.q)
+def search_sites(register: RegisterSnapshot, search: SiteSearchQuery) -> SiteSearchResult:
+    """Find the sites that match all words, or that are near the coordinates."""
+    sites = [site for site in register.sites.values() if _has_purpose(site, search.purpose)]
+    place = parse_coordinates(search.q)
     if place is not None:
         return _near(sites, place)
-    words = fold_accents(asked.q).split()
+    words = fold_accents(search.q).split()
     return SiteSearchResult([site for site in sites if _has_words(site, words)])
 
 
-def filter_register(register: RegisterSnapshot, asked: SiteSearchQuery) -> RegisterSnapshot:
-    """Narrow the register to the sites that a search finds, in the register's own order."""
-    found = {site.id for site in search_sites(register, asked).sites}
+def filter_register(register: RegisterSnapshot, search: SiteSearchQuery) -> RegisterSnapshot:
+    """Return the register with the found sites only, in its own order."""
+    found = {site.id for site in search_sites(register, search).sites}
     return replace(register, sites={key: site for key, site in register.sites.items() if key in found})
 
 
 def _has_words(site: PublishedSite, words: Sequence[str]) -> bool:
-    """Whether its name, operator, address, kind and purposes in force, in either language, have all."""
+    """Return whether the public texts of a site, in both languages, contain all words."""
     if not words:
         return True
     texts = [site.name, site.operator, site.address or "", site.kind]
@@ -90,8 +90,8 @@ def _has_words(site: PublishedSite, words: Sequence[str]) -> bool:
     for each in site.active:
         purpose = PURPOSES_BY_NAME[each.known.name]
         texts += [purpose.title, purpose.title_fr]
-    said = fold_accents(" ".join(texts))
-    return all(word in said for word in words)
+    searchable = fold_accents(" ".join(texts))
+    return all(word in searchable for word in words)
 
 
 def _has_purpose(site: PublishedSite, name: str) -> bool:
@@ -110,7 +110,7 @@ def _near(sites: Sequence[PublishedSite], place: GeoPoint) -> SiteSearchResult:
 
 
 def parse_coordinates(text: str) -> GeoPoint | None:
-    """Read a latitude and a longitude, as `43.6, 1.44` or `43,6 1,44`; None: it is no place."""
+    """Parse a latitude and a longitude, such as `43.6, 1.44` or `43,6 1,44`; None: the text has none."""
     found = _PLACE.fullmatch(text)
     if found is None or not _MARKS & set(text):
         return None
@@ -122,7 +122,7 @@ def parse_coordinates(text: str) -> GeoPoint | None:
 
 
 def compute_distance_m(one: GeoPoint, other: GeoPoint) -> float:
-    """The distance of two places on a sphere (m), by the haversine formula."""
+    """Compute the distance of two points on a sphere (m) by the haversine formula."""
     up = math.radians(other.latitude - one.latitude)
     across = math.radians(other.longitude - one.longitude)
     lower, upper = math.radians(one.latitude), math.radians(other.latitude)
@@ -131,6 +131,6 @@ def compute_distance_m(one: GeoPoint, other: GeoPoint) -> float:
 
 
 def fold_accents(text: str) -> str:
-    """A text without accents, in lower case."""
+    """Remove accents and fold case."""
     parts = unicodedata.normalize("NFKD", text)
     return "".join(each for each in parts if not unicodedata.combining(each)).casefold()

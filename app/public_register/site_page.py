@@ -1,4 +1,4 @@
-"""The page of a site: what, where, why, by what right, how long, who; and what became of it. Pure."""
+"""Renders the page of a site: purposes, retention, boxes, recipients, activity and open data. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ _AREA: Final = SimpleNamespace(
 
 @dataclass(frozen=True, slots=True)
 class PublishedFigures:
-    """What is published of a site: means of hours and days, and the last day as it was measured."""
+    """The published figures of a site: hourly and daily means, and the last 24 hours."""
 
     data: OpenData
     recent: RecentMeasurements
@@ -58,11 +58,19 @@ def render_site_page(
     changes: Sequence[ChangeHistoryEntry],
     frame: PageContext,
 ) -> str:
-    """All that is public of a site."""
+    """Render the page of a site.
+
+    Args:
+        register: The register.
+        site: The site.
+        figures: The published figures of the site.
+        changes: The latest entries of its history, the newest first.
+        frame: Language, time and map of the page.
+    """
     data, recent = figures.data, figures.recent
-    writing = RegisterFormatter(frame.writing.language, ZoneInfo(site.timezone))
+    formatter = RegisterFormatter(frame.formatter.language, ZoneInfo(site.timezone))
     path = f"/public/sites/{site.id}"
-    language = writing.language
+    language = formatter.language
     return render_page(
         "site.html",
         frame,
@@ -72,150 +80,160 @@ def render_site_page(
             (f"{path}/register.geojson", "GeoJSON"),
             (f"{path}/register.json", "JSON"),
             (f"{path}/data.csv", "CSV"),
-            (f"{path}/recent.json", writing.word("of_a_day_json")),
-            (f"{path}/recent.csv", writing.word("of_a_day_csv")),
+            (f"{path}/recent.json", formatter.word("of_a_day_json")),
+            (f"{path}/recent.csv", formatter.word("of_a_day_csv")),
             (f"{path}/dtpr.json", "DTPR"),
             (build_localized_url(f"{path}/changes.atom", language), "Atom"),
         ],
         site=site,
-        line=format_site_summary(site, writing),
-        short=_short(site, writing),
-        purposes=build_purpose_context(site, data, writing, register),
-        recent=build_recent_context(recent, writing),
-        licence=_licence(site, writing),
-        precision=_precision(site, writing),
-        boxes=_boxes(site, writing),
-        recipients=_recipients(site, writing),
-        alerts=_alerts(site, writing),
-        incidents=_incidents(site.incidents, writing) if site.incidents is not None else None,
-        refusals=build_refusal_rows(site.refusals, writing),
-        charts=_charts(site, data, register, writing),
+        line=format_site_summary(site, formatter),
+        short=_short(site, formatter),
+        purposes=build_purpose_context(site, data, formatter, register),
+        recent=build_recent_context(recent, formatter),
+        licence=_licence(site, formatter),
+        precision=_precision(site, formatter),
+        boxes=_boxes(site, formatter),
+        recipients=_recipients(site, formatter),
+        alerts=_alerts(site, formatter),
+        incidents=_incidents(site.incidents, formatter) if site.incidents is not None else None,
+        refusals=build_refusal_rows(site.refusals, formatter),
+        charts=_charts(site, data, register, formatter),
         area=_AREA,
-        changes=build_change_rows(changes, replace(frame, writing=writing), register),
+        changes=build_change_rows(changes, replace(frame, formatter=formatter), register),
     )
 
 
-def _short(site: PublishedSite, writing: RegisterFormatter) -> list[tuple[str, str | list[str]]]:
-    """The six answers, each in a line, or in one for each purpose that has another one."""
+def _short(site: PublishedSite, formatter: RegisterFormatter) -> list[tuple[str, str | list[str]]]:
+    """Build the summary: what, where, why, legal basis, retention, contact.
+
+    Values that differ name their purposes.
+    """
     active = site.active
-    descriptions = [text for each in active if (text := select_purpose_description(each, writing)[0])]
+    descriptions = [text for each in active if (text := select_purpose_description(each, formatter)[0])]
     bases = [
-        (writing.said(BASES[basis][0]), each)
+        (formatter.translate(BASES[basis][0]), each)
         for each in active
         if (basis := each.legal_basis) is not None and basis in BASES
     ]
-    kept = [
-        (writing.kept(site.retention.days(each.purpose), removes=site.retention.removes), each)
-        # How long data are kept is set at the site, whether their purpose is declared or not.
+    retention = [
+        (formatter.retention(site.retention.days(each.purpose), removes=site.retention.removes), each)
+        # The retention is set at the site, and also holds for undeclared purposes.
         for each in active or [one for one in site.purposes if one.in_force]
     ]
     who = dict.fromkeys(each.controller or site.operator for each in active) or {site.operator: None}
     contacts = dict.fromkeys(each.contact for each in active if each.contact)
-    missing = writing.word("not_given" if active else "undeclared")
+    missing = formatter.word("not_given" if active else "undeclared")
     return [
         (
-            writing.word("what"),
-            writing.joined([format_purpose_title(each, writing) for each in active]) or missing,
+            formatter.word("what"),
+            formatter.joined([format_purpose_title(each, formatter) for each in active]) or missing,
         ),
-        (writing.word("where"), _where(site, writing)),
-        (writing.word("why"), list(dict.fromkeys(descriptions)) or missing),
-        (writing.word("by_what_right"), format_values_by_purpose(bases, writing) or missing),
-        (writing.word("how_long"), format_values_by_purpose(kept, writing) or writing.word("none")),
-        (writing.word("who"), writing.listed([*who, *contacts])),
+        (formatter.word("where"), _where(site, formatter)),
+        (formatter.word("why"), list(dict.fromkeys(descriptions)) or missing),
+        (formatter.word("by_what_right"), format_values_by_purpose(bases, formatter) or missing),
+        (
+            formatter.word("how_long"),
+            format_values_by_purpose(retention, formatter) or formatter.word("none"),
+        ),
+        (formatter.word("who"), formatter.listed([*who, *contacts])),
     ]
 
 
-def _where(site: PublishedSite, writing: RegisterFormatter) -> str:
-    place = writing.word("where_said").format(
-        size=writing.length(site.precision_m),
-        latitude=_degrees(site.latitude, site.precision_m, writing),
-        longitude=_degrees(site.longitude, site.precision_m, writing),
+def _where(site: PublishedSite, formatter: RegisterFormatter) -> str:
+    place = formatter.word("where_said").format(
+        size=formatter.length(site.precision_m),
+        latitude=_degrees(site.latitude, site.precision_m, formatter),
+        longitude=_degrees(site.longitude, site.precision_m, formatter),
     )
     if site.address:
-        place = writing.filled(WORDS["where_address"], address=site.address, place=place)
-    return f"{format_site_kind(site, writing)}, {place}"
+        place = formatter.fill(WORDS["where_address"], address=site.address, place=place)
+    return f"{format_site_kind(site, formatter)}, {place}"
 
 
-def _degrees(value: float, metres: int, writing: RegisterFormatter) -> str:
-    """Degrees with the digits that the grid leaves."""
+def _degrees(value: float, metres: int, formatter: RegisterFormatter) -> str:
+    """Format degrees with as many decimals as the width of the grid cells justifies."""
     digits = {1: 5, 10: 5, 100: 4, 1000: 3}.get(metres, 2)
-    return f"{writing.number(value, digits)}°"
+    return f"{formatter.number(value, digits)}°"
 
 
-def _licence(site: PublishedSite, writing: RegisterFormatter) -> dict[str, str] | None:
+def _licence(site: PublishedSite, formatter: RegisterFormatter) -> dict[str, str] | None:
     if site.licence is None:
         return None
-    return {"text": writing.licence(site.licence), "href": get_licence_url(site.licence)}
+    return {"text": formatter.licence(site.licence), "href": get_licence_url(site.licence)}
 
 
-def _precision(site: PublishedSite, writing: RegisterFormatter) -> str:
-    return writing.word("precision_said").format(size=writing.length(site.precision_m))
+def _precision(site: PublishedSite, formatter: RegisterFormatter) -> str:
+    return formatter.word("precision_said").format(size=formatter.length(site.precision_m))
 
 
-def _boxes(site: PublishedSite, writing: RegisterFormatter) -> dict[str, Any]:
+def _boxes(site: PublishedSite, formatter: RegisterFormatter) -> dict[str, Any]:
     rows = [
         {
             "id": box.id,
-            "since": writing.day(box.since),
-            "latitude": "" if box.latitude is None else _degrees(box.latitude, site.precision_m, writing),
-            "longitude": "" if box.longitude is None else _degrees(box.longitude, site.precision_m, writing),
+            "since": formatter.day(box.since),
+            "latitude": "" if box.latitude is None else _degrees(box.latitude, site.precision_m, formatter),
+            "longitude": ""
+            if box.longitude is None
+            else _degrees(box.longitude, site.precision_m, formatter),
         }
         for box in site.boxes[:_BOXES]
     ]
     more = len(site.boxes) - len(rows)
     return {
-        "said": writing.formats.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"]),
+        "count": formatter.formats.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"]),
         "rows": rows,
-        "more": writing.word("more_boxes").format(count=writing.number(more)) if more else "",
+        "more": formatter.word("more_boxes").format(count=formatter.number(more)) if more else "",
     }
 
 
-def _recipients(site: PublishedSite, writing: RegisterFormatter) -> list[str]:
+def _recipients(site: PublishedSite, formatter: RegisterFormatter) -> list[str]:
     return [
-        f"{each.recipient or writing.word('unnamed')}{writing.word('comma')}{writing.word(f'by_{each.kind}')}"
+        formatter.word("comma").join(
+            [each.recipient or formatter.word("unnamed"), formatter.word(f"by_{each.kind}")]
+        )
         for each in site.recipients
     ]
 
 
-def _alerts(site: PublishedSite, writing: RegisterFormatter) -> list[list[str]]:
+def _alerts(site: PublishedSite, formatter: RegisterFormatter) -> list[list[str]]:
     by = {each.severity: each for each in site.alerts}
     return [
-        [writing.said(text), writing.number(by[name].month), writing.number(by[name].year)]
+        [formatter.translate(text), formatter.number(by[name].month), formatter.number(by[name].year)]
         for name, text in SEVERITIES.items()
         if name in by
     ]
 
 
-def _incidents(figures: IncidentFigures, writing: RegisterFormatter) -> dict[str, Any]:
-    precision = writing.word("precision_unknown")
+def _incidents(figures: IncidentFigures, formatter: RegisterFormatter) -> dict[str, Any]:
+    precision = formatter.word("precision_unknown")
     if figures.precision is not None and figures.interval is not None:
         shares = {"share": figures.precision, "low": figures.interval[0], "high": figures.interval[1]}
-        precision = writing.word("precision_is").format(
-            reviewed=writing.number(figures.confirmed + figures.dismissed),
-            **{name: writing.formats.percent(100 * share) for name, share in shares.items()},
+        precision = formatter.word("precision_is").format(
+            reviewed=formatter.number(figures.confirmed + figures.dismissed),
+            **{name: formatter.formats.percent(100 * share) for name, share in shares.items()},
         )
-    rows = [(writing.word("precision_published"), precision)]
+    rows = [(formatter.word("precision_published"), precision)]
     if figures.false_alarms_per_year is None:
-        false = writing.word("false_alarms_unknown").format(days=writing.number(LEAST_DAYS))
+        false = formatter.word("false_alarms_unknown").format(days=formatter.number(LEAST_DAYS))
     else:
-        rate = writing.number(figures.false_alarms_per_year, 1)
-        false = writing.word("false_alarms_are").format(rate=rate)
-    rows.append((writing.word("false_alarms"), false))
+        rate = formatter.number(figures.false_alarms_per_year, 1)
+        false = formatter.word("false_alarms_are").format(rate=rate)
+    rows.append((formatter.word("false_alarms"), false))
     numbers = ("month", "year", "confirmed", "dismissed")
-    said = writing.word("incidents_said").format(
-        **{name: writing.number(getattr(figures, name)) for name in numbers}
+    text = formatter.word("incidents_said").format(
+        **{name: formatter.number(getattr(figures, name)) for name in numbers}
     )
-    return {"said": said, "rows": rows}
+    return {"text": text, "rows": rows}
 
 
 def _charts(
-    site: PublishedSite, data: OpenData, register: RegisterSnapshot, writing: RegisterFormatter
+    site: PublishedSite, data: OpenData, register: RegisterSnapshot, formatter: RegisterFormatter
 ) -> list[dict[str, Any]]:
     found = []
     for name in site.open_metrics:
         metric = METRICS_BY_NAME[name]
         drawn = [
-            line_charts.draw_line_chart(metric, values, span, register.at, writing)
+            line_charts.draw_line_chart(metric, values, span, register.at, formatter)
             for span, series in _SPANS
             if (values := getattr(data, series).get(name))
         ]

@@ -1,9 +1,8 @@
-"""What was read or made, for some seconds: a crowd at the register does not reach the database.
+"""Caches reads and responses for some seconds, so that many visitors cost the database one query.
 
-Whoever asks while something is being made waits for the same; where it cannot be made, what was there before
-is given, so that the register outlives its database for a while.
-
-How the register answers by HTTP: with a tag, for some seconds, compressed where that is asked for.
+- Concurrent requests for a missing entry share one computation (no cache stampede).
+- If the database is down, stale entries are served for up to 10 minutes.
+- Cached responses have an ETag and a gzip variant.
 """
 
 import asyncio
@@ -19,74 +18,72 @@ from fastapi import Request, Response
 
 from app.platform.db.database import DATABASE_ERRORS
 
-_MOST: Final = 200
+_MAX_ENTRIES: Final = 200
 _STALE_S: Final = 600.0
+PAGE_MAX_AGE_S: Final = 30
+"""`max-age` of pages and data (seconds)."""
+_MIN_GZIP_BYTES: Final = 1_000
+_NOT_MODIFIED: Final = 304
 
 
 @dataclass(slots=True)
-class _Kept:
+class _CacheEntry:
     value: Any
     at: float
 
 
 class TtlCache:
-    """Things by key.
+    """A cache with a time to live, which evicts the least recently used entries (LRU).
 
     Args:
-        most: How many are kept; those that were asked for last.
+        most: The greatest number of entries.
     """
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int = _MAX_ENTRIES) -> None:
         self._most = most
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
-        self._making: dict[Hashable, asyncio.Task[Any]] = {}
+        self._entries: OrderedDict[Hashable, _CacheEntry] = OrderedDict()
+        self._computing: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def get[T](self, key: Hashable, seconds: float, make: Callable[[], Awaitable[T]]) -> T:
-        """What is kept under a key, made anew where it is older.
+        """Return the value of a key, and compute it again if it is too old.
 
         Args:
-            key: What it is.
-            seconds: How old it may be.
-            make: Makes it.
+            key: The key.
+            seconds: The time to live (seconds).
+            make: Computes the value.
         """
         now = time.monotonic()
-        kept = self._kept.get(key)
-        if kept is not None and now - kept.at < seconds:
-            self._kept.move_to_end(key)
-            found: T = kept.value
+        cached = self._entries.get(key)
+        if cached is not None and now - cached.at < seconds:
+            self._entries.move_to_end(key)
+            found: T = cached.value
             return found
-        making = self._making.get(key)
-        if making is None:
-            making = asyncio.ensure_future(self._make(key, make))
-            self._making[key] = making
-            making.add_done_callback(lambda _: self._making.pop(key, None))
+        computing = self._computing.get(key)
+        if computing is None:
+            computing = asyncio.ensure_future(self._compute(key, make))
+            self._computing[key] = computing
+            computing.add_done_callback(lambda _: self._computing.pop(key, None))
         try:
-            # One who goes away takes it from nobody else.
-            made: T = await asyncio.shield(making)
+            # A request that is cancelled must not cancel the computation for the others.
+            made: T = await asyncio.shield(computing)
         except DATABASE_ERRORS:
-            if kept is None or now - kept.at > _STALE_S:
+            if cached is None or now - cached.at > _STALE_S:
                 raise
-            made = kept.value
+            made = cached.value
         return made
 
-    async def _make(self, key: Hashable, make: Callable[[], Awaitable[Any]]) -> object:
+    async def _compute(self, key: Hashable, make: Callable[[], Awaitable[Any]]) -> object:
         value = await make()
-        self._kept[key] = _Kept(value, time.monotonic())
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        self._entries[key] = _CacheEntry(value, time.monotonic())
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._most:
+            self._entries.popitem(last=False)
         return value
-
-
-PAGE_MAX_AGE_S: Final = 30
-"""How long a page may be shown again without asking (seconds)."""
-_LEAST_BYTES: Final = 1_000
-_NOT_MODIFIED: Final = 304
 
 
 @dataclass(frozen=True, slots=True)
 class CachedResponse:
-    """An answer that many get: its bytes as they are and compressed, its media type and its tag."""
+    """A response body, plain and compressed (`packed`), with its media type and its ETag (`tag`)."""
 
     body: bytes
     packed: bytes | None
@@ -95,39 +92,39 @@ class CachedResponse:
 
     @classmethod
     def of(cls, body: bytes, media_type: str) -> "CachedResponse":
-        """Compress once what goes out often."""
-        packed = gzip.compress(body, 6, mtime=0) if len(body) >= _LEAST_BYTES else None
+        """Compress a body once for all requests; small ones stay as they are."""
+        packed = gzip.compress(body, 6, mtime=0) if len(body) >= _MIN_GZIP_BYTES else None
         return cls(body, packed, media_type, hashlib.sha256(body).hexdigest()[:24])
 
 
 def make_conditional_response(
     request: Request, made: CachedResponse, headers: dict[str, str], *, status: int = 200
 ) -> Response:
-    """Give it, or say that the client has it already.
+    """Respond with a cached body, or with 304 if the client has it.
 
     Args:
-        request: What is asked.
-        made: The answer.
-        headers: Its own; `Cache-Control` where it may be kept.
-        status: Of what is given.
+        request: The request, with its `Accept-Encoding` and `If-None-Match`.
+        made: The cached response.
+        headers: Further headers, such as `Cache-Control`.
+        status: The status of a response with a body.
     """
-    packs = made.packed is not None and _takes_gzip(request.headers.get("accept-encoding", ""))
-    # Two forms are two representations: each has a tag of its own.
-    tag = f'"{made.tag}{"-gz" if packs else ""}"'
-    told = {"ETag": tag, "Vary": "Accept-Encoding, Accept-Language", **headers}
-    if status < _NOT_MODIFIED and _has(request.headers.get("if-none-match", ""), tag):
-        return Response(status_code=_NOT_MODIFIED, headers=told)
-    if packs and made.packed is not None:
-        return Response(made.packed, status, {**told, "Content-Encoding": "gzip"}, media_type=made.media_type)
-    return Response(made.body, status, told, media_type=made.media_type)
+    zipped = made.packed is not None and _accepts_gzip(request.headers.get("accept-encoding", ""))
+    # Plain and compressed bodies are two representations, so their ETags differ (RFC 9110, 8.8.3).
+    tag = f'"{made.tag}{"-gz" if zipped else ""}"'
+    sent = {"ETag": tag, "Vary": "Accept-Encoding, Accept-Language", **headers}
+    if status < _NOT_MODIFIED and _matches(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=_NOT_MODIFIED, headers=sent)
+    if zipped and made.packed is not None:
+        return Response(made.packed, status, {**sent, "Content-Encoding": "gzip"}, media_type=made.media_type)
+    return Response(made.body, status, sent, media_type=made.media_type)
 
 
 def build_cache_headers(seconds: int, *, immutable: bool = False) -> dict[str, str]:
-    """Anybody may keep it for so long: it is public."""
+    """Build a `Cache-Control` that lets shared caches store a response."""
     return {"Cache-Control": f"public, max-age={seconds}{', immutable' if immutable else ''}"}
 
 
-def _takes_gzip(accepted: str) -> bool:
+def _accepts_gzip(accepted: str) -> bool:
     for part in accepted.split(","):
         name, _, quality = part.partition(";")
         if name.strip().lower() == "gzip":
@@ -135,5 +132,5 @@ def _takes_gzip(accepted: str) -> bool:
     return False
 
 
-def _has(shown: str, tag: str) -> bool:
-    return any(part.strip().removeprefix("W/") in {tag, "*"} for part in shown.split(","))
+def _matches(header: str, tag: str) -> bool:
+    return any(part.strip().removeprefix("W/") in {tag, "*"} for part in header.split(","))

@@ -1,6 +1,6 @@
-"""Reads the alerts of a period as a report tells of them: how many, how grave, how long, how soon seen to.
+"""Reads the alert statistics of a report: counts by severity, durations, times to acknowledge.
 
-Owns what counts as of a period: what began in it. Rules on trial tell nobody, and are not in it.
+An alert belongs to the period in which it began. Alerts of dry runs are excluded.
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ from app.rules.definitions.severity import SEVERITIES
 from app.rules.presets.preset_origin import translate_rule_name
 
 MAX_LISTED_ALERTS: Final = 10
-"""So many alerts are told one by one."""
+"""Number of alerts that a report lists one by one."""
 
 
 async def read_alert_statistics(
@@ -32,15 +32,15 @@ async def read_alert_statistics(
     *,
     language: ReportLanguage,
 ) -> AlertStatistics:
-    """The alerts of a site.
+    """Read the alert statistics of a site.
 
     Args:
-        session: reads them.
+        session: the session.
         site_id: the site.
-        visible: what the caller may see.
+        visible: the tenant scope of the caller.
         spans: the period, and the one before it.
-        now: until when those last that are on still.
-        language: that of the names that presets gave to rules.
+        now: the current time, up to which firing alerts last.
+        language: the language of rule names that come from presets.
     """
     first, last, earlier = (
         to_datetime(each) for each in (spans[0].start_us, spans[0].end_us, spans[1].start_us)

@@ -1,8 +1,7 @@
-"""The child processes that make reports: how many at once, for how long, and what becomes of one that fails.
+"""Runs the child processes that render reports, with limits on their number and duration.
 
-Owns their lives, which end when their client hangs up. What they may take of memory and of the processor they
-limit themselves (`child`). Must not import what they render with: it would be in the API process's memory for
-good.
+A child is killed when its client disconnects or its time is over. It limits its own memory and CPU time
+(`report_process`). Must not import the rendering libraries: they would stay in the memory of the API process.
 """
 
 import asyncio
@@ -22,106 +21,117 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.reports.report_input import ReportFormat
 
 REPORT_TIMEOUT_S: Final = 50.0
-"""A report that is not made by then is given up, the wait for a place included: below `api.deadline_s`."""
+"""Timeout of a report (s), including the wait for a slot. It must be below `api.deadline_s`."""
 SLOT_TIMEOUT_S: Final = 20.0
-"""Whoever has no place by then is sent away: what is left is enough for the largest reports."""
+"""Timeout of the wait for a slot (s). The rest of `REPORT_TIMEOUT_S` is enough for the largest reports."""
 
 _CHILD: Final = "app.reports.report_process"
-# Each takes a core while it works, and 100 to 500 MB. What is ready in a second has a place of its own: it
-# does not wait for layout.
-_TOGETHER: Final[Mapping[ReportFormat, int]] = {"html": 1, "pdf": 2}
-_WAITING: Final = 3
-_COME_BACK_S: Final = 10
+# A child takes one core, and 100 to 500 MB. HTML takes a second and has its own slot, so that it need not
+# wait for the layout of PDFs.
+_SLOTS: Final[Mapping[ReportFormat, int]] = {"html": 1, "pdf": 2}
+_QUEUE_LIMIT: Final = 3
+_RETRY_AFTER_S: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-_TOLD: Final = 2_000
+_LOGGED_CHARS: Final = 2_000
 _log = get_logger(__name__)
 
 
 class ReportProcessPool:
-    """The child processes of one process: one of each form for an integrator with its clients, few in all.
+    """The child processes of an API process: per format one for each integrator with its clients, few in all.
 
-    Places go around: the next one is that of the integrator that has not had one for longest.
+    Slots are shared fairly: the next one goes to the integrator that has waited longest since its last one.
 
     Args:
-        within_s: the longest that a report may take, the wait for a place included (s).
-        place_within_s: the longest that a place is waited for (s).
+        timeout_s: the timeout of a report, including the wait for a slot (s).
+        slot_timeout_s: the timeout of the wait for a slot (s).
     """
 
-    def __init__(self, *, within_s: float = REPORT_TIMEOUT_S, place_within_s: float = SLOT_TIMEOUT_S) -> None:
-        self._turns = {form: FairSemaphore(1, _WAITING, total=count) for form, count in _TOGETHER.items()}
-        self._within_s = within_s
-        self._place_within_s = place_within_s
+    def __init__(
+        self, *, timeout_s: float = REPORT_TIMEOUT_S, slot_timeout_s: float = SLOT_TIMEOUT_S
+    ) -> None:
+        self._semaphores = {
+            form: FairSemaphore(1, _QUEUE_LIMIT, together=count) for form, count in _SLOTS.items()
+        }
+        self._timeout_s = timeout_s
+        self._slot_timeout_s = slot_timeout_s
 
     @property
-    def lines(self) -> int:
-        """How many integrators have a place or wait for one, counted for each form."""
-        return sum(len(turns) for turns in self._turns.values())
+    def tenant_count(self) -> int:
+        """Number of integrators with a slot or waiting for one, summed over the formats."""
+        return sum(len(semaphore) for semaphore in self._semaphores.values())
 
     @asynccontextmanager
-    async def place(self, tree: UUID, form: ReportFormat, receive: Receive) -> AsyncIterator[None]:
-        """A turn, for the length of a block: it is waited for before anything is read.
+    async def slot(self, tree: UUID, form: ReportFormat, receive: Receive) -> AsyncIterator[None]:
+        """Hold a slot for the duration of a block. Enter it before reading any data.
 
-        The block is cancelled when its time is over, and when the client hangs up; so is the wait.
+        The block and the wait are cancelled on a timeout, and when the client disconnects.
 
         Args:
             tree: the integrator of the caller, or its organisation.
-            form: what is to be made.
-            receive: the request's: a `GET`, of which all that comes is its end.
+            form: the format of the report.
+            receive: ASGI `receive` of the request. It is a `GET`, so the only message is the disconnect.
 
         Raises:
-            TooManyRequestsError: `too_many_reports`: too many wait already, or no place came free in time.
-            UnavailableError: `report_not_made`: the time was over.
-            ClientDisconnect: the client hung up.
+            TooManyRequestsError: `too_many_reports`: the queue is full, or no slot became free in time.
+            UnavailableError: `report_not_made`: the timeout expired.
+            ClientDisconnect: the client disconnected.
         """
-        turns = self._turns[form]
-        async with _while_there(receive, self._within_s):
-            await self._enter(turns, tree)
+        semaphore = self._semaphores[form]
+        async with _cancel_on_disconnect(receive, self._timeout_s):
+            await self._enter(semaphore, tree)
             try:
                 yield
             finally:
-                turns.release(tree)
+                semaphore.leave(tree)
 
-    async def _enter(self, turns: FairSemaphore, tree: UUID) -> None:
+    async def _enter(self, semaphore: FairSemaphore, tree: UUID) -> None:
         entered = False
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._place_within_s):
-                entered = await turns.acquire(tree)
+            async with asyncio.timeout(self._slot_timeout_s):
+                entered = await semaphore.enter(tree)
         if not entered:
             raise TooManyRequestsError(
-                "Your organisation (or its integrator) waits for several reports already, or those of others "
-                "took all places for too long: ask again later.",
+                "Your organisation (or its integrator) already waits for several reports, or the server is "
+                "busy with other reports. Try again later.",
                 code="too_many_reports",
-                retry_after_s=_COME_BACK_S,
+                retry_after_s=_RETRY_AFTER_S,
             )
 
-    async def printed(self, material: bytes) -> bytes:
-        """Have a report made of packed material (UnavailableError `report_not_made`)."""
+    async def render(self, report_input: bytes) -> bytes:
+        """Render a report in a child process.
+
+        Args:
+            report_input: the packed input of the report.
+
+        Raises:
+            UnavailableError: `report_not_made`: the child failed.
+        """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", _CHILD),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            # It needs none of the settings, and no secrets.
+            # The child needs no settings, and must not see secrets.
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         )
         try:
-            made, told = await process.communicate(material)
+            made, stderr = await process.communicate(report_input)
         finally:
-            # It has ended, or what waits for it was given up.
+            # It has ended, or this task was cancelled.
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
         if process.returncode != 0 or not made:
-            raise _not_made(process.returncode, told[-_TOLD:].decode(errors="replace"))
+            raise _fail(process.returncode, stderr[-_LOGGED_CHARS:].decode(errors="replace"))
         return made
 
 
 @asynccontextmanager
-async def _while_there(receive: Receive, seconds: float) -> AsyncIterator[None]:
-    """Cancel a block when its time is over (`report_not_made`), or its client hung up (ClientDisconnect).
+async def _cancel_on_disconnect(receive: Receive, seconds: float) -> AsyncIterator[None]:
+    """Cancel a block on a timeout (`report_not_made`), or when the client disconnects (ClientDisconnect).
 
-    The block stays in its task, whose steps are counted (`app.platform.http.middleware`); another one
-    listens.
+    The block stays in its own task, because CPU time is accounted per task (`app.platform.http.fairness`).
+    A second task listens for the disconnect.
     """
     limit, gone = asyncio.timeout(seconds), False
 
@@ -146,13 +156,13 @@ async def _while_there(receive: Receive, seconds: float) -> AsyncIterator[None]:
             raise ClientDisconnect from None
         if not limit.expired():
             raise
-        raise _not_made(None, "not within its time") from None
+        raise _fail(None, "not within its time") from None
 
 
-def _not_made(status: int | None, told: str) -> UnavailableError:
-    _log.error("report_not_made", status=status, told=told)
+def _fail(status: int | None, output: str) -> UnavailableError:
+    _log.error("report_not_made", status=status, told=output)
     return UnavailableError(
-        "The report could not be made within its bounds of time and memory. Ask for fewer boxes with "
-        "`box`, or for HTML.",
+        "The report could not be generated within its limits of time and memory. Select fewer boxes with "
+        "`box`, or request HTML.",
         code="report_not_made",
     )

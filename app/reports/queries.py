@@ -1,8 +1,4 @@
-"""Reads what a report is made of: the boxes' names, their hours, and how many samples have flags.
-
-Owns how much is read at most: of each box and metric the hours of two periods, and of samples, where they are
-looked at one by one, so many.
-"""
+"""Reads box names, hourly summaries and counts of quality flags for a report, with limits on their number."""
 
 import asyncio
 from collections import Counter
@@ -26,18 +22,17 @@ from app.timeseries.quality.neighbouring_samples import (
     read_samples_with_context,
 )
 from app.timeseries.quality.quality_flags import FLAGS, Flag, FlagEvaluator
-from app.timeseries.rollups.hourly_means import HourlyMeansQuery as Wanted
-from app.timeseries.rollups.hourly_means import HourMeans, read_hourly_means
+from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, read_hourly_means
 from app.timeseries.rollups.rollup_columns import RollupColumns, round_to_stored_precision
 
 MAX_FLAG_SAMPLES: Final = 600_000
-"""So many samples are looked at for flags."""
-# Hours that are read at once.
-_TOGETHER: Final = 60_000
+"""Greatest number of samples that are evaluated for flags."""
+# Hours per query.
+_BATCH_HOURS: Final = 60_000
 
 
 async def read_box_names(session: AsyncSession, keys: Sequence[int]) -> dict[int, str | None]:
-    """What clients call their boxes, by key."""
+    """Read the names of boxes, by key."""
     rows = await session.execute(select(Box.key, Box.name).where(Box.key.in_(keys)))
     return {key: name for key, name in rows}  # noqa: C416 (dict() does not take rows as pairs)
 
@@ -45,28 +40,28 @@ async def read_box_names(session: AsyncSession, keys: Sequence[int]) -> dict[int
 async def read_hourly_summaries(
     session: AsyncSession, stations: Sequence[IndexedBox], period: TimePeriod
 ) -> dict[int, list[HourlySummaries]]:
-    """Summaries of the boxes' hours, by box, metric by metric, as series show them."""
+    """Read the hourly summaries of boxes, by box key and with the same values as series."""
     first = max(period.start_us // HOUR_US * HOUR_US, EARLIEST_US)
     last = min(-(-period.end_us // HOUR_US) * HOUR_US, LATEST_US)
-    wanted = [
-        Wanted(station.key, METRICS_BY_NAME[name], first, last, station.interval_s)
+    requests = [
+        HourlyMeansQuery(station.key, METRICS_BY_NAME[name], first, last, station.interval_s)
         for station in stations
         for name in REPORTED_METRICS
         if name in station.metrics
     ]
     found: dict[int, list[HourlySummaries]] = {station.key: [] for station in stations}
-    together = max(1, _TOGETHER * HOUR_US // (last - first))
-    for start in range(0, len(wanted), together):
-        some = wanted[start : start + together]
-        read = await read_hourly_means(session, some, highs=True)
-        for each, means in zip(some, await asyncio.to_thread(_packed, some, read), strict=True):
+    size = max(1, _BATCH_HOURS * HOUR_US // (last - first))
+    for start in range(0, len(requests), size):
+        batch = requests[start : start + size]
+        read = await read_hourly_means(session, batch, highs=True)
+        for each, means in zip(batch, await asyncio.to_thread(_pack, batch, read), strict=True):
             found[each.key].append(means)
     return found
 
 
-def _packed(wanted: Sequence[Wanted], read: Sequence[HourMeans]) -> list[HourlySummaries]:
+def _pack(requests: Sequence[HourlyMeansQuery], read: Sequence[HourMeans]) -> list[HourlySummaries]:
     packed: list[HourlySummaries] = []
-    for each, found in zip(wanted, read, strict=True):
+    for each, found in zip(requests, read, strict=True):
         means = round_to_stored_precision(each.metric, found.means, found.lows, found.counts)
         highs = np.empty(0) if found.highs is None else found.highs
         packed.append(
@@ -80,20 +75,20 @@ def _packed(wanted: Sequence[Wanted], read: Sequence[HourMeans]) -> list[HourlyS
 async def count_flags(
     session: AsyncSession, stations: Sequence[IndexedBox], period: TimePeriod
 ) -> FlagCounts | None:
-    """How many samples of a period have each flag; None where there are too many to look at."""
-    wanted = [(station, name) for station in stations for name in REPORTED_METRICS if name in station.metrics]
-    expected = sum(period.seconds / station.interval_s for station, _ in wanted)
+    """Count the samples of a period with each flag; None: there are more than `MAX_FLAG_SAMPLES`."""
+    series = [(station, name) for station in stations for name in REPORTED_METRICS if name in station.metrics]
+    expected = sum(period.seconds / station.interval_s for station, _ in series)
     if expected > MAX_FLAG_SAMPLES:
         return None
     total, found = 0, Counter[Flag]()
-    for station, name in wanted:
+    for station, name in series:
         metric = METRICS_BY_NAME[name]
-        judge = FlagEvaluator.of(metric, station.interval_s, FLAGS)
-        # Twice as many as the box's interval lets expect: it may have been another one then.
+        evaluator = FlagEvaluator.of(metric, station.interval_s, FLAGS)
+        # The interval of the box may have changed since, so twice the expected number is allowed.
         span = SampleSpan(station.key, metric, period.start_us, period.end_us, 2 * MAX_FLAG_SAMPLES)
         try:
-            async for piece in read_samples_with_context(session, span, judge):
-                count, flags = await asyncio.to_thread(_counted, judge, piece)
+            async for piece in read_samples_with_context(session, span, evaluator):
+                count, flags = await asyncio.to_thread(_count, evaluator, piece)
                 total += count
                 found.update(flags)
         except InvalidError:
@@ -103,7 +98,7 @@ async def count_flags(
     return FlagCounts(total, {flag: found[flag] for flag in FLAGS})
 
 
-def _counted(judge: FlagEvaluator, piece: SamplesWithContext) -> tuple[int, dict[Flag, int]]:
-    flags = judge.flags(piece.samples)
+def _count(evaluator: FlagEvaluator, piece: SamplesWithContext) -> tuple[int, dict[Flag, int]]:
+    flags = evaluator.flags(piece.samples)
     there = np.isfinite(piece.samples.values[piece.own])
     return int(there.sum()), {name: int((which[piece.own] & there).sum()) for name, which in flags.items()}

@@ -1,7 +1,7 @@
-"""Puts together what a report is made of, in one transaction that reads.
+"""Reads the input of a report in one read transaction.
 
-Owns which figures are asked of which boxes: those that they have unasked (`app.indicators.service`). Must not
-compute what the child can.
+It selects the default figures of each box (`app.indicators.service`). Only figures of single samples are
+computed here; the child process computes the others.
 """
 
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ from app.reports.report_periods import find_previous_slot
 
 @dataclass(frozen=True, slots=True)
 class ReportRequest:
-    """What is asked for.
+    """A requested report.
 
     Attributes:
-        length, slot: whether it is of a day or a month, and of which.
-        language, form: what is to be made.
-        visible: what the caller may see.
-        alerts: whether it may read alerts.
-        now: when.
+        length, slot: day or month, and its dates.
+        language, form: language and format.
+        visible: the tenant scope of the caller.
+        alerts: whether the caller may read alerts.
+        now: the time of the request.
     """
 
     length: ReportLength
@@ -61,25 +61,25 @@ _SAMPLED: Final = tuple(
 
 
 async def gather_report_input(
-    session: AsyncSession, site: Site, stations: list[IndexedBox], wanted: ReportRequest
+    session: AsyncSession, site: Site, stations: list[IndexedBox], request: ReportRequest
 ) -> ReportInput:
-    """All that a report on a site is made of.
+    """Read the input of a report on a site.
 
     Args:
-        session: reads it.
-        site: the row.
-        stations: the boxes that it is of.
-        wanted: what is asked for.
+        session: the session.
+        site: the site.
+        stations: the boxes of the report.
+        request: the requested report.
     """
     zone = ZoneInfo(site.timezone)
     choices = MethodOptions(
-        zone, season_of(wanted.slot.last, site.latitude), country_of_timezone(site.timezone)
+        zone, season_of(request.slot.last, site.latitude), country_of_timezone(site.timezone)
     )
-    place = SiteContext(site, choices, season_said=False)
-    earlier = find_previous_slot(wanted.slot, zone)
-    span = _span(earlier, wanted.slot, choices)
-    figures = {station.key: _figures_of(place, station) for station in stations}
-    sampled = await _sampled(session, place, stations, wanted)
+    context = SiteContext(site, choices, season_said=False)
+    earlier = find_previous_slot(request.slot, zone)
+    span = _span(earlier, request.slot, choices)
+    figures = {station.key: _list_figures(context, station) for station in stations}
+    sampled = await _compute_sampled(session, context, stations, request)
     names = await queries.read_box_names(session, [station.key for station in stations])
     hours = await queries.read_hourly_summaries(session, stations, span)
     boxes = [
@@ -93,72 +93,72 @@ async def gather_report_input(
         )
         for station in stations
     ]
-    organisation = await find_organisation(session, site.organisation_id, wanted.visible)
+    organisation = await find_organisation(session, site.organisation_id, request.visible)
     return ReportInput(
-        length=wanted.length,
-        first=wanted.slot.first,
-        last=wanted.slot.last,
+        length=request.length,
+        first=request.slot.first,
+        last=request.slot.last,
         timezone=site.timezone,
         latitude=site.latitude,
         country=choices.country,
         organisation="" if organisation is None else organisation.name,
         site=site.name,
         kind=site.kind,
-        language=wanted.language,
-        form=wanted.form,
-        made_us=from_datetime(wanted.now),
+        language=request.language,
+        form=request.form,
+        made_us=from_datetime(request.now),
         boxes=boxes,
-        alerts=await _alerts(session, site, wanted, earlier),
-        flags=await queries.count_flags(session, stations, wanted.slot.period),
+        alerts=await _alerts(session, site, request, earlier),
+        flags=await queries.count_flags(session, stations, request.slot.period),
         odours_left_out=sampled is None,
     )
 
 
 def _span(earlier: DatedPeriod, slot: DatedPeriod, choices: MethodOptions) -> TimePeriod:
-    """From the period before on, to the end of the last day of noise."""
-    noisy = DatedPeriod.of_days(slot.last, slot.last, choices.zone, choices.noise_begin)
-    return TimePeriod(earlier.period.start_us, max(slot.period.end_us, noisy.period.end_us))
+    """Return the time from the previous period to the end of the last noise day (in the morning)."""
+    noise_day = DatedPeriod.of_days(slot.last, slot.last, choices.zone, choices.noise_begin)
+    return TimePeriod(earlier.period.start_us, max(slot.period.end_us, noise_day.period.end_us))
 
 
-def _figures_of(place: SiteContext, station: IndexedBox) -> list[tuple[str, str | None]]:
-    """The figures that a box has unasked, but for those of samples, which are computed here."""
+def _list_figures(context: SiteContext, station: IndexedBox) -> list[tuple[str, str | None]]:
+    """List the default figures of a box that the child computes: those of hourly means."""
     return [
         (figure.method.name, metric)
         for figure in INDEX_DEFINITIONS.values()
-        if figure.source == "hours" and _fits(place, station, figure)
+        if figure.source == "hours" and _is_default(context, station, figure)
         for metric in select_metrics(station, figure, unasked=True)
     ]
 
 
-def _fits(place: SiteContext, station: IndexedBox, figure: IndexDefinition) -> bool:
-    return is_computed_by_default(figure, (station.kind, place.site.kind), place.choices.country)
+def _is_default(context: SiteContext, station: IndexedBox, figure: IndexDefinition) -> bool:
+    return is_computed_by_default(figure, (station.kind, context.site.kind), context.choices.country)
 
 
-async def _sampled(
-    session: AsyncSession, place: SiteContext, stations: list[IndexedBox], wanted: ReportRequest
+async def _compute_sampled(
+    session: AsyncSession, context: SiteContext, stations: list[IndexedBox], request: ReportRequest
 ) -> dict[int, list[IndexResult]] | None:
-    """Results of figures of samples, by box; None where there are too many samples to look at."""
+    """Compute the default figures of single samples, by box; None: there are too many samples."""
     rows = [
-        IndexComputation(station, figure, metric, wanted.slot)
+        IndexComputation(station, figure, metric, request.slot)
         for station in stations
         for figure in _SAMPLED
-        if _fits(place, station, figure)
+        if _is_default(context, station, figure)
         for metric in select_metrics(station, figure, unasked=True)
     ]
     if sum(row.effort[1] for row in rows) > MAX_SAMPLES:
         return None
     found: dict[int, list[IndexResult]] = {station.key: [] for station in stations}
-    for row, result in await compute_index_values(session, place, rows):
+    for row, result in await compute_index_values(session, context, rows):
         found[row.station.key].append(result)
     return found
 
 
 async def _alerts(
-    session: AsyncSession, site: Site, wanted: ReportRequest, earlier: DatedPeriod
+    session: AsyncSession, site: Site, request: ReportRequest, earlier: DatedPeriod
 ) -> AlertStatistics | None:
-    if not wanted.alerts:
+    if not request.alerts:
         return None
-    spans = (wanted.slot.period, earlier.period)
+    spans = (request.slot.period, earlier.period)
     return await read_alert_statistics(
-        session, site.id, wanted.visible, spans, wanted.now, language=wanted.language
+        session, site.id, request.visible, spans, request.now, language=request.language
     )

@@ -1,6 +1,6 @@
-"""What the API process hands to the child that makes a report: all that it read, and nothing made of it.
+"""Defines the input of a report, which the API process packs for the child process. Pure.
 
-Owns the shapes and how they are packed. Pure. Times are µs since the epoch.
+Times are µs since the epoch.
 """
 
 from datetime import date
@@ -21,19 +21,19 @@ REPORTED_METRICS: Final = (
     *("pm2_5", "pm10", "no2", "o3", "so2", "co"),
     *("laeq", "co2", "tvoc", "hcho", "benzene", "odour", "temperature", "humidity", "illuminance"),
 )
-"""The metrics of the catalogue that reports tell of, in their order."""
+"""The metrics in reports, in their order."""
 
 _HOUR_US: Final = 3_600_000_000
 
 
 class HourlySummaries(msgspec.Struct, frozen=True):
-    """Summaries of hours of one metric, as arrays of bytes: of a hundred boxes there are a million.
+    """Hourly summaries of a metric, packed as bytes because a hundred boxes have a million of them.
 
     Attributes:
-        metric: of the catalogue.
-        hours: when each begins, in hours since the epoch (int32).
-        counts: how many values each is of (int32).
-        means: as series show them (float64).
+        metric: the name of the metric.
+        hours: the starts, in hours since the epoch (int32).
+        counts: the numbers of values (int32).
+        means: the means, as in series (float64).
         lows, highs: the lowest and highest values (float64).
     """
 
@@ -55,7 +55,7 @@ class HourlySummaries(msgspec.Struct, frozen=True):
         )
 
     def columns(self) -> RollupColumns:
-        """The same to compute with."""
+        """Unpack the summaries."""
         means, lows, highs = (np.frombuffer(each, np.float64) for each in (self.means, self.lows, self.highs))
         hours = np.frombuffer(self.hours, np.int32).astype(np.int64)
         counts = np.frombuffer(self.counts, np.int32).astype(np.int64)
@@ -63,14 +63,14 @@ class HourlySummaries(msgspec.Struct, frozen=True):
 
 
 class ReportBoxInput(msgspec.Struct, frozen=True):
-    """A box and what it measured.
+    """A box with its measurements.
 
     Attributes:
-        id, name: what it is called; its client chose both.
-        interval_s: how often it samples.
-        hours: of the period, the one before it, and what figures read besides.
-        figures: which it has, unasked: names of methods, each with the metric where it is of one.
-        sampled: results of figures that are made of samples, of the period.
+        id, name: id and name, both chosen by the client.
+        interval_s: the sampling interval (s).
+        hours: hourly summaries of the period, of the one before it, and of further hours that figures need.
+        figures: the default figures: names of methods, each with its metric if it is for one metric.
+        sampled: results of figures that are computed from single samples.
     """
 
     id: str
@@ -82,7 +82,7 @@ class ReportBoxInput(msgspec.Struct, frozen=True):
 
 
 class ReportAlert(msgspec.Struct, frozen=True):
-    """An alert, as far as a report tells of it."""
+    """An alert in a report."""
 
     rule: str
     severity: str
@@ -95,14 +95,14 @@ class AlertStatistics(msgspec.Struct, frozen=True):
     """The alerts that began in the period.
 
     Attributes:
-        by_severity: how many, by the highest severity that each had.
-        before: how many began in the period before.
-        went_on: how many had begun earlier, and were on as the period began.
-        firing: how many of those that began in it are on still.
-        acknowledged: how many of them somebody took charge of.
-        waited_s: how long that took, of half of these at most, from when the alert was made (None: of none).
-        longest_wait_s: the longest of these.
-        longest: those that lasted longest, the longest first.
+        by_severity: number by highest severity.
+        before: number of alerts that began in the period before.
+        went_on: number of alerts that began earlier and were firing when the period began.
+        firing: number of alerts of the period that are still firing.
+        acknowledged: number of alerts of the period that were acknowledged.
+        waited_s: median time from creation to acknowledgement (s); None: none was acknowledged.
+        longest_wait_s: longest time to acknowledgement (s).
+        longest: the alerts with the longest duration, the longest first.
     """
 
     by_severity: dict[str, int]
@@ -116,29 +116,29 @@ class AlertStatistics(msgspec.Struct, frozen=True):
 
 
 class FlagCounts(msgspec.Struct, frozen=True):
-    """How many samples were looked at, and how many of them have each flag."""
+    """Number of evaluated samples, and of samples with each flag."""
 
     samples: int
     flags: dict[Flag, int]
 
 
 class ReportInput(msgspec.Struct, frozen=True):
-    """All that a report is made of.
+    """The input of a report.
 
     Attributes:
-        length: whether it is of a day or a month.
-        first, last: its local dates.
-        timezone: whose days they are.
-        latitude: of the site: which season it is.
-        country: whose parts of the day noise goes by.
-        organisation, site: names, which clients chose.
-        kind: what the client calls the site.
-        language, form: what is to be made.
-        made_us: when it is made.
-        boxes: those that it is of, by their ids.
-        alerts: None where the caller may not read them.
-        flags: None where there are too many samples to look at.
-        odours_left_out: there are too many samples for the figures of odours.
+        length: day or month.
+        first, last: the local dates of the period.
+        timezone: the time zone of the site.
+        latitude: the latitude of the site, which determines the season.
+        country: the country of the site, which determines day, evening and night for noise.
+        organisation, site: names, chosen by clients.
+        kind: the kind of site, chosen by the client.
+        language, form: language and format.
+        made_us: the time of the report.
+        boxes: the boxes, by id.
+        alerts: alert statistics; None: the caller may not read alerts.
+        flags: counts of flags; None: there are too many samples.
+        odours_left_out: whether odour figures are missing because there are too many samples.
     """
 
     length: ReportLength

@@ -1,6 +1,6 @@
-"""Which day or month a report is of, and which one came before it. Pure: no clock.
+"""Resolves the day or month of a report, and the period before it. Pure: no clock.
 
-Days and months are those of the site's clocks: a day of 23 to 25 hours is a day.
+Days and months are in the local time of the site, so a day can have 23 to 25 hours.
 """
 
 import re
@@ -13,12 +13,16 @@ from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US
 
 _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
-# The day before it has to be one of which there can be samples, wherever the site is.
+# In every time zone, the day before must be in the range of samples.
 _FIRST: Final = local_date(EARLIEST_US, ZoneInfo("UTC")) + timedelta(days=2)
 
 
 def resolve_day_slot(day: date | None, zone: ZoneInfo, now_us: int) -> DatedPeriod:
-    """A day that is over; by default the last one (InvalidError `period_not_over`, `time_out_of_range`)."""
+    """Resolve the day of a report; None: the last complete day.
+
+    Raises:
+        InvalidError: `period_not_over`, `time_out_of_range`.
+    """
     if day is None:
         return find_last_complete_period("day", now_us, zone)
     if day >= local_date(now_us, zone):
@@ -28,12 +32,16 @@ def resolve_day_slot(day: date | None, zone: ZoneInfo, now_us: int) -> DatedPeri
 
 
 def resolve_month_slot(month: str | None, zone: ZoneInfo, now_us: int) -> DatedPeriod:
-    """The same of a month, such as `2026-11` (InvalidError also `invalid_value`)."""
+    """Resolve the month of a report, such as `2026-11`; None: the last complete month.
+
+    Raises:
+        InvalidError: `invalid_value`, `period_not_over`, `time_out_of_range`.
+    """
     if month is None:
         return find_last_complete_period("month", now_us, zone)
     match = _MONTH.fullmatch(month)
     if match is None or match[1] == "0000":
-        raise InvalidError("`month` is a year and a month, such as 2026-11.", code="invalid_value")
+        raise InvalidError("`month` must be a year and a month, such as 2026-11.", code="invalid_value")
     first = date(int(match[1]), int(match[2]), 1)
     if first >= local_date(now_us, zone).replace(day=1):
         raise _not_over("month", f"{find_last_complete_period('month', now_us, zone).first:%Y-%m}")
@@ -42,17 +50,18 @@ def resolve_month_slot(month: str | None, zone: ZoneInfo, now_us: int) -> DatedP
 
 
 def find_previous_slot(slot: DatedPeriod, zone: ZoneInfo) -> DatedPeriod:
-    """The day before a day, the month before a month."""
+    """Return the day before a day, or the month before a month."""
     last = slot.first - timedelta(days=1)
     return DatedPeriod.of_days(last if slot.first == slot.last else last.replace(day=1), last, zone)
 
 
-def _not_over(what: str, last: str) -> InvalidError:
+def _not_over(length: str, last: str) -> InvalidError:
     return InvalidError(
-        f"That {what} is not over yet at the site; the last one that is: {last}.", code="period_not_over"
+        f"The {length} is not over yet at the site. The last complete {length} is {last}.",
+        code="period_not_over",
     )
 
 
 def _check(first: date) -> None:
     if first < _FIRST:
-        raise InvalidError(f"Reports begin with {_FIRST}: nothing older is kept.", code="time_out_of_range")
+        raise InvalidError(f"No older data exist. Choose {_FIRST} or a later date.", code="time_out_of_range")

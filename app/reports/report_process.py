@@ -1,9 +1,9 @@
-"""`python -m app.reports.report_process`: makes one report for its parent. Pure.
+"""Renders one report in a child process (`python -m app.reports.report_process`). Pure.
 
-A process of its own, as what it renders with takes more memory than all else that the API process imports,
-and as layout takes seconds of a processor. Reads packed material (`material`) on its standard input, writes
-HTML or PDF on its standard output. Knows neither settings nor database, and needs neither the network nor
-files of its own: it gives up both before it lays anything out that clients wrote.
+It reads a packed `ReportInput` from standard input, and writes HTML or PDF to standard output. A separate
+process is used because the rendering libraries take more memory than the rest of the API process, and layout
+takes seconds of CPU time. It has no settings and no database. Before it renders texts of clients, it gives up
+the network and writing files (sandbox).
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 from typing import Any, Final
 
 MEMORY_LIMIT_BYTES: Final = 1_500_000_000
-"""Of addresses: it takes 480 MB of memory for the largest reports."""
+"""Limit of the address space. The largest reports take 480 MB of memory."""
 CPU_LIMIT_S: Final = 35
 _NICER: Final = 5
 _REFUSED: Final = (
@@ -29,15 +29,15 @@ _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUN
 
 
 class SandboxViolationError(Exception):
-    """What a report has no use for was tried."""
+    """An operation that a report does not need, such as network access."""
 
 
 def confine_process(memory: int = MEMORY_LIMIT_BYTES, processor_s: int = CPU_LIMIT_S) -> None:
-    """Give up what is not needed: further memory and time, writing files, the network, other programs.
+    """Restrict this process: memory, CPU time, no writing to files, no network, no other programs.
 
     Args:
-        memory: the most bytes of addresses.
-        processor_s: the most seconds of the processor.
+        memory: the limit of the address space (bytes).
+        processor_s: the limit of CPU time (s).
     """
     os.nice(_NICER)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -53,20 +53,20 @@ def confine_process(memory: int = MEMORY_LIMIT_BYTES, processor_s: int = CPU_LIM
 
 
 def main() -> None:
-    """Make the report."""
-    # Libraries are loaded first: what they need of the system is no matter of what clients wrote.
-    from app.reports.render.report_page import render_report  # noqa: PLC0415 (after this process's own beginning)
+    """Render the report."""
+    # Libraries are imported before the sandbox: their imports need the system, and do not depend on clients.
+    from app.reports.render.report_page import render_report  # noqa: PLC0415 (see above)
     from app.reports.report_input import unpack_report_input  # noqa: PLC0415
 
-    material = unpack_report_input(sys.stdin.buffer.read())
-    if material.form == "pdf":
+    report_input = unpack_report_input(sys.stdin.buffer.read())
+    if report_input.form == "pdf":
         from app.reports.render.pdf_writer import render_pdf  # noqa: PLC0415 (a second that HTML need not wait)
 
         confine_process()
-        made = render_pdf(render_report(material))
+        made = render_pdf(render_report(report_input))
     else:
         confine_process()
-        made = render_report(material).html.encode()
+        made = render_report(report_input).html.encode()
     sys.stdout.buffer.write(made)
 
 

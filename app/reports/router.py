@@ -1,7 +1,4 @@
-"""REST for reports: what is asked for, how it is negotiated, and the headers of what is made.
-
-What a client prefers, by its `Accept` and `Accept-Language` (RFC 9110, 12.5).
-"""
+"""Serves daily and monthly reports, and negotiates format and language (RFC 9110, 12.5)."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -32,20 +29,20 @@ from app.reports.report_periods import resolve_day_slot, resolve_month_slot
 
 
 def select_preferred_offer(header: str, offered: Sequence[str], *, separator: str) -> str:
-    """What of an offer a client wants most; the first one where it says nothing, or wants none of it.
+    """Select the offer that a client prefers; the first one if it has no preference, or accepts none.
 
     Args:
-        header: the header's value, empty where there is none.
-        offered: such as `("text/html", "application/pdf")`.
-        separator: `/` of media types, `-` of languages: what is before it stands for all that begins so.
+        header: the value of `Accept` or `Accept-Language`; empty: the header is missing.
+        offered: the offers, such as `("text/html", "application/pdf")`.
+        separator: `/` for media types, `-` for languages. It ends the general part of an offer.
     """
-    wanted = _weights(header)
-    weights = [_weight(each, wanted, separator) for each in offered]
+    ranges = _parse_weights(header)
+    weights = [_weigh(each, ranges, separator) for each in offered]
     best = max(weights, default=0.0)
     return offered[weights.index(best)] if best > 0 else offered[0]
 
 
-def _weights(header: str) -> dict[str, float]:
+def _parse_weights(header: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in header.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
@@ -59,17 +56,17 @@ def _weights(header: str) -> dict[str, float]:
     return found
 
 
-def _weight(offer: str, wanted: dict[str, float], separator: str) -> float:
-    """The weight of what names the offer most closely. `fr-CA` is served by `fr`."""
-    if offer in wanted:
-        return wanted[offer]
+def _weigh(offer: str, ranges: dict[str, float], separator: str) -> float:
+    """Return the weight of the most specific range that matches an offer. `fr` also serves `fr-CA`."""
+    if offer in ranges:
+        return ranges[offer]
     general = offer.partition(separator)[0]
     if separator == "-":
-        ranges = [weight for name, weight in wanted.items() if name.partition("-")[0] == offer]
-        if ranges:
-            return max(ranges)
-        return wanted.get("*", 0.0)
-    return wanted.get(f"{general}/*", wanted.get("*/*", 0.0))
+        weights = [weight for name, weight in ranges.items() if name.partition("-")[0] == offer]
+        if weights:
+            return max(weights)
+        return ranges.get("*", 0.0)
+    return ranges.get(f"{general}/*", ranges.get("*/*", 0.0))
 
 
 router: Final = APIRouter(prefix="/v1", tags=["Reports"])
@@ -80,7 +77,10 @@ _NAME: Final = 60
 
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 BoxesParameter = Annotated[
-    list[str], Query(max_length=MAX_BOXES, description="Only this box of the site; several by `box=a&box=b`")
+    list[str],
+    Query(
+        max_length=MAX_BOXES, description="Only this box of the site. Repeat it for several: `box=a&box=b`."
+    ),
 ]
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     **document_problems(401, 403, 404, 422, 429, 503),
@@ -95,11 +95,11 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 class ReportOptions:
-    """What both reports take.
+    """The common query parameters of reports.
 
     Attributes:
-        form, language: what is to be made.
-        boxes: the only boxes that it is of; none: all.
+        form, language: format and language.
+        boxes: the ids of the boxes; empty: all.
     """
 
     def __init__(
@@ -108,23 +108,25 @@ class ReportOptions:
         *,
         form: Annotated[
             ReportFormat | None,
-            Query(alias="format", description="HTML or PDF: by default what `Accept` prefers, else HTML"),
+            Query(alias="format", description="HTML or PDF. By default the format that `Accept` prefers."),
         ] = None,
         language: Annotated[
             ReportLanguage | None,
-            Query(description="English or French: by default what `Accept-Language` prefers, else English"),
+            Query(description="English or French. By default the language that `Accept-Language` prefers."),
         ] = None,
         box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
     ) -> None:
         by_type = {name: kind for kind, name in _MEDIA_TYPES.items()}
         accepted = select_preferred_offer(request.headers.get("accept", ""), list(by_type), separator="/")
-        spoken = select_preferred_offer(request.headers.get("accept-language", ""), _LANGUAGES, separator="-")
+        preferred = select_preferred_offer(
+            request.headers.get("accept-language", ""), _LANGUAGES, separator="-"
+        )
         self.form = form or by_type[accepted]
-        self.language: ReportLanguage = language or ("fr" if spoken == "fr" else "en")
+        self.language: ReportLanguage = language or ("fr" if preferred == "fr" else "en")
         self.boxes = box
 
 
-Choice = Annotated[ReportOptions, Depends(make_async_dependency(ReportOptions))]
+ReportOptionsDependency = Annotated[ReportOptions, Depends(make_async_dependency(ReportOptions))]
 
 
 @router.get(
@@ -139,20 +141,20 @@ async def get_site_daily_report(
     request: Request,
     principal: Reader,
     database: Annotated[Database, Depends(get_database)],
-    asked: Choice,
+    options: ReportOptionsDependency,
     *,
     day: Annotated[
         date | None,
-        Query(alias="date", description="A day of the site that is over; the last one by default"),
+        Query(alias="date", description="A complete local day of the site. By default the last one."),
     ] = None,
 ) -> Response:
-    """A report for people on one local day, as HTML or PDF, in English or French.
+    """Return a report on one local day, as HTML or PDF, in English or French.
 
-    The part on alerts needs `alerts:read` too; without it the report says that it was left out. It is of 100
-    boxes at most.
+    It covers at most 100 boxes. The section on alerts needs the scope `alerts:read`. Without it, the report
+    says that the section was left out.
     """
-    given = _Given(site_id, request, principal, database, asked)
-    return await _report(given, "day", partial(resolve_day_slot, day))
+    call = _ReportCall(site_id, request, principal, database, options)
+    return await _render(call, "day", partial(resolve_day_slot, day))
 
 
 @router.get(
@@ -167,61 +169,61 @@ async def get_site_monthly_report(
     request: Request,
     principal: Reader,
     database: Annotated[Database, Depends(get_database)],
-    asked: Choice,
+    options: ReportOptionsDependency,
     *,
     month: Annotated[
         str | None,
         Query(
-            description="A month of the site that is over; the last one by default",
+            description="A complete local month of the site. By default the last one.",
             pattern="^[0-9]{4}-(0[1-9]|1[0-2])$",
             examples=["2026-10"],
         ),
     ] = None,
 ) -> Response:
-    """The same on a month: by day instead of by hour."""
-    given = _Given(site_id, request, principal, database, asked)
-    return await _report(given, "month", partial(resolve_month_slot, month))
+    """Return a report on one local month, with values by day instead of by hour."""
+    call = _ReportCall(site_id, request, principal, database, options)
+    return await _render(call, "month", partial(resolve_month_slot, month))
 
 
-class _Given(NamedTuple):
-    """What both calls were given."""
+class _ReportCall(NamedTuple):
+    """The arguments of both routes."""
 
     site_id: str
     request: Request
     principal: Principal
     database: Database
-    asked: ReportOptions
+    options: ReportOptions
 
 
-async def _report(
-    given: _Given, length: ReportLength, slot_of: Callable[[ZoneInfo, int], DatedPeriod]
+async def _render(
+    call: _ReportCall, length: ReportLength, resolve_slot: Callable[[ZoneInfo, int], DatedPeriod]
 ) -> Response:
-    principal, asked, now = given.principal, given.asked, datetime.now(UTC)
+    principal, options, now = call.principal, call.options, datetime.now(UTC)
     visible = principal.visible()
-    printers: ReportProcessPool = given.request.app.state.printers
-    async with printers.place(principal.tree, asked.form, given.request.receive):
-        async with given.database.read() as session:
-            site = await find_site(session, parse_id(given.site_id, "site"), visible)
+    report_processes: ReportProcessPool = call.request.app.state.report_processes
+    async with report_processes.slot(principal.tree, options.form, call.request.receive):
+        async with call.database.read() as session:
+            site = await find_site(session, parse_id(call.site_id, "site"), visible)
             if site is None:
-                raise NotFoundError("site", given.site_id)
-            slot = slot_of(ZoneInfo(site.timezone), from_datetime(now))
-            stations = await find_indexed_boxes(session, site.id, asked.boxes, visible)
+                raise NotFoundError("site", call.site_id)
+            slot = resolve_slot(ZoneInfo(site.timezone), from_datetime(now))
+            stations = await find_indexed_boxes(session, site.id, options.boxes, visible)
             may = principal.may("alerts:read")
-            wanted = ReportRequest(length, slot, asked.language, asked.form, visible, may, now)
-            material = await gather_report_input(session, site, stations, wanted)
-        # The connection is given back: the child takes longer than all queries.
-        made = await printers.printed(pack_report_input(material))
+            request = ReportRequest(length, slot, options.language, options.form, visible, may, now)
+            report_input = await gather_report_input(session, site, stations, request)
+        # The connection is released first: rendering takes longer than all queries.
+        made = await report_processes.render(pack_report_input(report_input))
     period = f"{slot.first:%Y-%m-%d}" if length == "day" else f"{slot.first:%Y-%m}"
-    return Response(made, media_type=_MEDIA_TYPES[asked.form], headers=_headers(site, asked, period))
+    return Response(made, media_type=_MEDIA_TYPES[options.form], headers=_headers(site, options, period))
 
 
-def _headers(site: Site, asked: ReportOptions, period: str) -> dict[str, str]:
+def _headers(site: Site, options: ReportOptions, period: str) -> dict[str, str]:
     plain = unicodedata.normalize("NFKD", site.name).encode("ascii", "ignore").decode().lower()
     words = "".join(char if char.isalnum() else " " for char in plain).split()
     name = "-".join(["vigie", *words])[:_NAME]
     return {
-        "Content-Language": asked.language,
-        "Content-Disposition": f'inline; filename="{name}-{period}-{asked.language}.{asked.form}"',
+        "Content-Language": options.language,
+        "Content-Disposition": f'inline; filename="{name}-{period}-{options.language}.{options.form}"',
         "Vary": "Accept, Accept-Language",
         "Content-Security-Policy": f"{build_report_csp()}; frame-ancestors 'none'",
     }

@@ -1,5 +1,5 @@
 "use strict";
-// Sends what stands behind the `#` of a link, which the browser itself sends to nobody; follows the way to a provider.
+// Posts the token in the fragment (`#…`) of a link, which browsers do not send; follows the link to a provider.
 {
 const form = document.querySelector("#enter");
 if (form && location.hash.length > 1) {

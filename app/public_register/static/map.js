@@ -1,5 +1,5 @@
-// The map of the register: an enhancement of the list beside it, which says the same. No other host is asked,
-// unless the operator has set an address of tiles.
+// The map of the register, an enhancement of the list with the same content. It sends no request to other hosts,
+// unless the operator has configured an address of tiles.
 "use strict";
 (() => {
   const element = document.getElementById("map");
@@ -20,10 +20,10 @@
   map.createPane("degrees").style.zIndex = 220;
   map.getPane("degrees").style.pointerEvents = "none";
 
-  // A grid of meridians and parallels with round numbers, drawn anew for what is in view.
+  // A grid of meridians and parallels with round numbers, redrawn for the current view.
   const lines = L.layerGroup().addTo(map);
   const steps = [30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005];
-  const told = (value, positive, negative) => {
+  const formatDegrees = (value, positive, negative) => {
     const digits = Math.max(0, Math.ceil(-Math.log10(current)));
     const number = Math.abs(value).toLocaleString(say.language, { maximumFractionDigits: digits });
     return `${number}° ${value === 0 ? "" : value > 0 ? positive : negative}`;
@@ -45,12 +45,12 @@
     for (let x = Math.ceil(view.getWest() / current) * current; x < view.getEast(); x += current) {
       L.polyline([[south, x], [north, x]], options).addTo(lines);
       // One that the edge would cut says nothing.
-      if (map.latLngToContainerPoint([north, x]).x < size.x - 60) label([north, x], told(((x + 540) % 360) - 180, "E", west));
+      if (map.latLngToContainerPoint([north, x]).x < size.x - 60) label([north, x], formatDegrees(((x + 540) % 360) - 180, "E", west));
     }
     for (let y = Math.ceil(south / current) * current; y < north; y += current) {
       L.polyline([[y, view.getWest()], [y, view.getEast()]], options).addTo(lines);
       // The scale stands in the corner.
-      if (map.latLngToContainerPoint([y, view.getWest()]).y < size.y - 45) label([y, view.getWest()], told(y, "N", "S"));
+      if (map.latLngToContainerPoint([y, view.getWest()]).y < size.y - 45) label([y, view.getWest()], formatDegrees(y, "N", "S"));
     }
   };
 

@@ -1,4 +1,4 @@
-"""The section on alerts. Pure."""
+"""Builds the section on alerts. Pure."""
 
 from typing import Final
 
@@ -14,15 +14,15 @@ _US: Final = 1e6
 
 
 def build_alert_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """How many alerts there were, how grave, how long, and how soon somebody took charge."""
-    section = ReportSection("alerts", formats.said(WORDS["alerts"]))
-    found = report.material.alerts
+    """Build the section: counts, severities, durations and times to acknowledge."""
+    section = ReportSection("alerts", formats.translate(WORDS["alerts"]))
+    found = report.input.alerts
     if found is None:
-        section.paragraphs.append(formats.said(WORDS["alerts_not_shown"]))
+        section.paragraphs.append(formats.translate(WORDS["alerts_not_shown"]))
         return section
     total = sum(found.by_severity.values())
     if not total:
-        section.paragraphs.append(formats.said(WORDS["alerts_none"]))
+        section.paragraphs.append(formats.translate(WORDS["alerts_none"]))
     section.points = _points(found, total, formats)
     if total:
         section.tables = [_counts(found, total, formats), _longest(found, report, formats)]
@@ -30,62 +30,67 @@ def build_alert_section(report: ReportStatistics, formats: ReportFormatter) -> R
 
 
 def _points(found: AlertStatistics, total: int, formats: ReportFormatter) -> list[str]:
-    points = [formats.said(WORDS["alerts_before"]).format(count=formats.number(found.before))]
+    points = [formats.translate(WORDS["alerts_before"]).format(count=formats.number(found.before))]
     if found.went_on:
-        points.append(formats.said(WORDS["alerts_went_on"]).format(count=formats.number(found.went_on)))
+        points.append(formats.translate(WORDS["alerts_went_on"]).format(count=formats.number(found.went_on)))
     if found.firing:
-        points.append(formats.said(WORDS["alerts_firing"]).format(count=formats.number(found.firing)))
+        points.append(formats.translate(WORDS["alerts_firing"]).format(count=formats.number(found.firing)))
     if found.acknowledged and found.waited_s is not None and found.longest_wait_s is not None:
         points.append(
-            formats.said(WORDS["alerts_acknowledged"]).format(
+            formats.translate(WORDS["alerts_acknowledged"]).format(
                 count=formats.number(found.acknowledged),
                 half=formats.duration(found.waited_s),
                 longest=formats.duration(found.longest_wait_s),
             )
         )
     elif total:
-        points.append(formats.said(WORDS["alerts_unacknowledged"]))
+        points.append(formats.translate(WORDS["alerts_unacknowledged"]))
     return points
 
 
 def _counts(found: AlertStatistics, total: int, formats: ReportFormatter) -> ReportTable:
-    head = [TableCell(formats.said(WORDS["severity"])), TableCell(formats.said(WORDS["count"]), number=True)]
+    head = [
+        TableCell(formats.translate(WORDS["severity"])),
+        TableCell(formats.translate(WORDS["count"]), number=True),
+    ]
     rows = [
         [
-            TableCell(formats.said(WORDS[each]), header=True, swatch=_COLOURS[each]),
+            TableCell(formats.translate(WORDS[each]), header=True, swatch=_COLOURS[each]),
             TableCell(formats.number(found.by_severity.get(each, 0)), number=True),
         ]
         for each in _SEVERITIES
     ]
     rows.append(
         [
-            TableCell(formats.said(WORDS["total"]), header=True),
+            TableCell(formats.translate(WORDS["total"]), header=True),
             TableCell(formats.number(total), number=True, strong=True),
         ]
     )
-    return ReportTable(formats.said(WORDS["alerts_count"]), head, rows)
+    return ReportTable(formats.translate(WORDS["alerts_count"]), head, rows)
 
 
 def _longest(found: AlertStatistics, report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
-    head = [TableCell(formats.said(WORDS[each])) for each in ("rule", "severity", "box", "began")]
-    head.append(TableCell(formats.said(WORDS["lasted"]), number=True))
+    head = [TableCell(formats.translate(WORDS[each])) for each in ("rule", "severity", "box", "began")]
+    head.append(TableCell(formats.translate(WORDS["lasted"]), number=True))
     labels = {box.id: box.label for box in report.boxes}
     rows = []
     for alert in found.longest:
-        box = formats.said(WORDS["whole_site"]) if alert.box is None else labels.get(alert.box, alert.box)
+        box = (
+            formats.translate(WORDS["whole_site"]) if alert.box is None else labels.get(alert.box, alert.box)
+        )
         rows.append(
             [
                 TableCell(clean_name(alert.rule), header=True),
-                TableCell(formats.said(WORDS[alert.severity]), swatch=_COLOURS.get(alert.severity)),
+                TableCell(formats.translate(WORDS[alert.severity]), swatch=_COLOURS.get(alert.severity)),
                 TableCell(box),
                 TableCell(formats.moment(alert.started_us)),
                 TableCell(_lasted(alert, report, formats), number=True),
             ]
         )
-    return ReportTable(formats.said(WORDS["alerts_longest"]), head, rows)
+    return ReportTable(formats.translate(WORDS["alerts_longest"]), head, rows)
 
 
 def _lasted(alert: ReportAlert, report: ReportStatistics, formats: ReportFormatter) -> str:
-    ended = alert.ended_us or report.material.made_us
+    ended = alert.ended_us or report.input.made_us
     duration = formats.duration((ended - alert.started_us) / _US)
-    return duration if alert.ended_us else formats.said(WORDS["lasts"]).format(duration=duration)
+    return duration if alert.ended_us else formats.translate(WORDS["lasts"]).format(duration=duration)

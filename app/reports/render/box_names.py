@@ -1,7 +1,4 @@
-"""What boxes are called in a report, so that no two of them are called alike. Pure.
-
-Owns how labels are told apart, whole and cut: by the box's id where names coincide.
-"""
+"""Makes unique labels of boxes, in full and shortened: where names coincide, the box's id is added. Pure."""
 
 import unicodedata
 from collections import Counter
@@ -14,17 +11,17 @@ _ELLIPSIS: Final = "…"
 
 
 def make_unique_labels(boxes: Sequence[tuple[str, str | None]]) -> list[str]:
-    """The labels of boxes, each another: the name, with the id where several have the same.
+    """Make a unique label for each box: its name, with its id where names coincide.
 
     Args:
-        boxes: the id of each, and what its client calls it.
+        boxes: id and name of each box.
     """
     labels = [clean_name(name) if name else box for box, name in boxes]
-    # A name with an id behind it may be what a further box is called: that one gets its id too.
+    # A name with an added id may equal the name of another box. That box then gets its id too.
     while alike := _alike(labels):
         changed = [
-            append_box_id(label, box) if place in alike else label
-            for place, (label, (box, _)) in enumerate(zip(labels, boxes, strict=True))
+            append_box_id(label, box) if position in alike else label
+            for position, (label, (box, _)) in enumerate(zip(labels, boxes, strict=True))
         ]
         if changed == labels:
             break
@@ -33,21 +30,21 @@ def make_unique_labels(boxes: Sequence[tuple[str, str | None]]) -> list[str]:
 
 
 def append_box_id(label: str, box: str) -> str:
-    """A label that has the box's id in it."""
+    """Add the id of a box to its label, unless it has it already."""
     return label if label == box or label.endswith(_behind(box)) else label + _behind(box)
 
 
 def shorten_labels(labels: Sequence[str], limit: int) -> list[str]:
-    """Labels of at most so many characters, each another where the whole ones are.
+    """Shorten unique labels to unique labels of at most `limit` characters.
 
-    They are cut at their end; in their middle where that leaves several alike; else numbered.
+    Labels are cut at the end. Those that then coincide are cut in the middle, and otherwise numbered.
     """
     short = [_cut(label, limit, limit - 1) for label in labels]
-    for place in _alike(short):
-        short[place] = _cut(labels[place], limit, (limit - 1) // 2)
-    for number, place in enumerate(sorted(_alike(short)), 1):
+    for position in _alike(short):
+        short[position] = _cut(labels[position], limit, (limit - 1) // 2)
+    for number, position in enumerate(sorted(_alike(short)), 1):
         mark = f"{number}. "
-        short[place] = mark + _cut(labels[place], limit - len(mark), (limit - 1) // 2)
+        short[position] = mark + _cut(labels[position], limit - len(mark), (limit - 1) // 2)
     return short
 
 
@@ -56,7 +53,7 @@ def _behind(box: str) -> str:
 
 
 def _cut(label: str, limit: int, head: int) -> str:
-    """A label without what lies between its first characters and as many of its last ones as fit."""
+    """Replace the middle of a label with an ellipsis; `head` characters stay before it."""
     if len(label) <= limit:
         return label
     tail = limit - 1 - head
@@ -64,7 +61,7 @@ def _cut(label: str, limit: int, head: int) -> str:
 
 
 def _alike(labels: Sequence[str]) -> set[int]:
-    """The places of labels that look like another one."""
+    """Return the positions of labels that look the same as another one."""
     seen = [unicodedata.normalize("NFKC", label) for label in labels]
     counts = Counter(seen)
-    return {place for place, label in enumerate(seen) if counts[label] > 1}
+    return {position for position, label in enumerate(seen) if counts[label] > 1}

@@ -1,6 +1,6 @@
-"""The sections on the period before, and box by box. Pure.
+"""Builds the sections "The period before" and "Box by box". Pure.
 
-Owns how many boxes have a table of their own: of a few each, of more one row each in a table of all.
+Up to `MAX_BOX_TABLES` boxes have a table each; more boxes share one table with a row each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,22 @@ from app.reports.render.report_texts import WORDS
 from app.reports.report_input import REPORTED_METRICS
 
 MAX_BOX_TABLES: Final = 8
-"""So many boxes have a table each."""
+"""Greatest number of boxes with a table each."""
 _COLUMNS: Final = ("pm2_5", "pm10", "no2", "o3", "laeq", "co2", "temperature", "humidity")
 _MOST_COLUMNS: Final = 5
 
 
 def build_comparison_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """The means of the boxes beside those of the period before."""
-    section = ReportSection("comparison", formats.said(WORDS["comparison"]))
+    """Build the comparison of the boxes' means with the period before."""
+    section = ReportSection("comparison", formats.translate(WORDS["comparison"]))
     found = compare_period_means(report)
     if not found:
-        section.paragraphs.append(formats.said(WORDS["comparison_none"]))
+        section.paragraphs.append(formats.translate(WORDS["comparison_none"]))
         return section
     key = "comparison_day" if report.is_day else "comparison_month"
-    head = [TableCell(formats.said(WORDS["metric"]))]
+    head = [TableCell(formats.translate(WORDS["metric"]))]
     head += [
-        TableCell(formats.said(WORDS[each]), number=True)
+        TableCell(formats.translate(WORDS[each]), number=True)
         for each in ("boxes", "this_period", "period_before", "change")
     ]
     rows = []
@@ -55,8 +55,8 @@ def build_comparison_section(report: ReportStatistics, formats: ReportFormatter)
                 ),
             ]
         )
-    caption = formats.said(WORDS[key]).format(before=format_previous_period(report, formats))
-    section.tables.append(ReportTable(caption, head, rows, note=formats.said(WORDS["comparison_note"])))
+    caption = formats.translate(WORDS[key]).format(before=format_previous_period(report, formats))
+    section.tables.append(ReportTable(caption, head, rows, note=formats.translate(WORDS["comparison_note"])))
     return section
 
 
@@ -66,25 +66,25 @@ def _words(metric: str, formats: ReportFormatter) -> str:
 
 
 def build_box_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """What each box measured: mean, extremes, coverage."""
-    section = ReportSection("boxes", formats.said(WORDS["by_box"]))
+    """Build the tables of the boxes: mean, extremes and coverage."""
+    section = ReportSection("boxes", formats.translate(WORDS["by_box"]))
     if not report.boxes:
         return section
     if len(report.boxes) <= MAX_BOX_TABLES:
         section.tables = [_of_box(box, formats) for box in report.boxes]
         return section
     count = formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"])
-    section.paragraphs.append(formats.said(WORDS["by_box_many"]).format(boxes=count))
+    section.paragraphs.append(formats.translate(WORDS["by_box_many"]).format(boxes=count))
     section.tables.append(_of_all(report, formats))
     return section
 
 
 def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
-    """All metrics of a box, beside the period before."""
+    """Build the table of a box: all its metrics, with the period before."""
     names = ("mean", "minimum", "maximum", "measured_share", "period_before")
     head = [
-        TableCell(formats.said(WORDS["metric"])),
-        *(TableCell(formats.said(WORDS[each]), number=True) for each in names),
+        TableCell(formats.translate(WORDS["metric"])),
+        *(TableCell(formats.translate(WORDS[each]), number=True) for each in names),
     ]
     rows = []
     for metric in REPORTED_METRICS:
@@ -105,22 +105,25 @@ def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
             ]
         )
     return ReportTable(
-        append_box_id(box.label, box.id), head, rows, note="" if rows else formats.said(WORDS["silent_box"])
+        append_box_id(box.label, box.id),
+        head,
+        rows,
+        note="" if rows else formats.translate(WORDS["silent_box"]),
     )
 
 
 def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
-    """A row for each box: those with the worst values first, those that were silent last."""
+    """Build the table of all boxes: those with the worst values first, silent ones last."""
     there = [metric for metric in _COLUMNS if any(metric in box.now for box in report.boxes)][:_MOST_COLUMNS]
     highest = {
         metric: max(box.now[metric].mean for box in report.boxes if metric in box.now) for metric in there
     }
-    head = [TableCell(formats.said(WORDS["box"]))]
+    head = [TableCell(formats.translate(WORDS["box"]))]
     head += [
         TableCell(formats.symbol(metric), small=formats.unit(METRICS_BY_NAME[metric].unit), number=True)
         for metric in there
     ]
-    head.append(TableCell(formats.said(WORDS["measured_share"]), number=True))
+    head.append(TableCell(formats.translate(WORDS["measured_share"]), number=True))
     rows = []
     ratios = _ratios(report)
     for box in sorted(report.boxes, key=lambda box: _order(box, ratios, there)):
@@ -128,7 +131,7 @@ def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
         shares = [each.coverage for each in box.now.values()]
         share = formats.percent(sum(shares) / len(shares)) if shares else formats.percent(0.0)
         rows.append([TableCell(box.label, header=True), *cells, TableCell(share, number=True)])
-    caption = formats.said(WORDS["means_of"])
+    caption = formats.translate(WORDS["means_of"])
     return ReportTable(caption, head, rows, looks="compact")
 
 
@@ -136,7 +139,7 @@ def _of_metric(box: BoxFigures, metric: str, formats: ReportFormatter, highest: 
     found, unit = box.now.get(metric), METRICS_BY_NAME[metric].unit
     if found is None:
         return TableCell(NO_VALUE, number=True)
-    ends = formats.said(WORDS["between"]).format(
+    ends = formats.translate(WORDS["between"]).format(
         low=formats.value(found.low, unit), high=formats.value(found.high, unit)
     )
     star = " *" if found.mean == highest else ""
@@ -146,15 +149,15 @@ def _of_metric(box: BoxFigures, metric: str, formats: ReportFormatter, highest: 
 
 
 def _ratios(report: ReportStatistics) -> dict[int, float]:
-    """How far above, or below, a guideline of the WHO each box came at most."""
+    """Return the highest ratio to a WHO guideline of each box, by its position."""
     found: dict[int, float] = {}
     for values in group_guideline_values(report).values():
         for value in values:
-            found[value.box.place] = max(value.result.ratio or 0.0, found.get(value.box.place, 0.0))
+            found[value.box.position] = max(value.result.ratio or 0.0, found.get(value.box.position, 0.0))
     return found
 
 
 def _order(box: BoxFigures, ratios: Mapping[int, float], there: Sequence[str]) -> tuple[float, ...]:
-    """The worst first: by how far above a guideline it came, then by its means, in the order of columns."""
+    """Return the sort key of a box: worst ratio to a guideline first, then highest means by column."""
     means = (-box.now[metric].mean if metric in box.now else 0.0 for metric in there)
-    return (not box.now, -ratios.get(box.place, 0.0), *means)
+    return (not box.now, -ratios.get(box.position, 0.0), *means)

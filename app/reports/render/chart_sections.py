@@ -1,6 +1,6 @@
-"""The sections of charts: air, noise, rooms. Pure.
+"""Builds the sections with charts: air, noise and rooms. Pure.
 
-Owns which quantities have a chart, of which boxes, and with which levels to compare with.
+It selects the metrics with a chart, the boxes in it, and the guideline values to compare with.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,8 +48,8 @@ _TABLE_ROWS: Final = 10
 
 
 def build_air_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """Pollutants by hour or by day, beside the guidelines."""
-    section = ReportSection("air", formats.said(WORDS["air"]))
+    """Build the charts of pollutants by hour or by day, with guideline values."""
+    section = ReportSection("air", formats.translate(WORDS["air"]))
     for metric in _AIR:
         made = _of_metric(report, metric, formats, report.boxes)
         if made is not None:
@@ -58,8 +58,8 @@ def build_air_section(report: ReportStatistics, formats: ReportFormatter) -> Rep
 
 
 def build_rooms_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """What is measured in rooms: of boxes that measure carbon dioxide."""
-    section = ReportSection("rooms", formats.said(WORDS["rooms"]))
+    """Build the charts of indoor boxes, which are those that measure CO₂."""
+    section = ReportSection("rooms", formats.translate(WORDS["rooms"]))
     inside = [box for box in report.boxes if "co2" in box.hours]
     for metric in _ROOMS:
         made = _of_metric(report, metric, formats, inside)
@@ -74,12 +74,12 @@ def _of_metric(
     key = "hourly_means" if report.is_day else "daily_means"
     series_of: Callable[[BoxFigures], ChartSeries] = lambda box: build_box_series(report, box, metric)  # noqa: E731
     if metric == "o3" and not report.is_day:
-        # The guideline is of eight hours: beside it stands what it is about.
+        # The guideline is for 8-hour means, so the chart shows these.
         key = "daily_o3"
         found = group_values_by_box(report.values.get(("who-o3-8h", None), []))
-        series_of = lambda box: _of_values(report, found.get(box.place, []))  # noqa: E731
+        series_of = lambda box: _of_values(report, found.get(box.position, []))  # noqa: E731
     if metric == "co2" and not report.is_day:
-        # So are those of rooms: their mean of a day is of the night too.
+        # A daily mean includes the night, when rooms are empty, so the chart shows the highest hourly mean.
         key = "daily_co2"
         series_of = lambda box: _of_values(report, _co2(report, box))  # noqa: E731
     named = [(box.label, series_of(box)) for box in boxes]
@@ -87,7 +87,7 @@ def _of_metric(
     return draw_report_chart(
         ChartSpec(
             key=metric,
-            title=formats.said(WORDS[key]).format(metric=formats.symbol(metric)),
+            title=formats.translate(WORDS[key]).format(metric=formats.symbol(metric)),
             unit=unit,
             series=named,
             slot=report.slot,
@@ -114,7 +114,7 @@ def _limits(metric: str, formats: ReportFormatter) -> list[ChartLimit]:
 
 
 def build_box_series(report: ReportStatistics, box: BoxFigures, metric: str) -> ChartSeries:
-    """Means of a box's hours, or of its days, each in the middle of its time."""
+    """Build the hourly or daily means of a box, keyed by the middle of the hour or day (µs)."""
     if metric not in box.hours:
         return {}
     found = select_hours(box.hours[metric], report.slot.period)
@@ -125,7 +125,7 @@ def build_box_series(report: ReportStatistics, box: BoxFigures, metric: str) -> 
 
 
 def aggregate_daily(found: RollupColumns, report: ReportStatistics, *, level: bool) -> RollupColumns:
-    """Hours put together to local days."""
+    """Merge hours to local days; `level`: by energy."""
     if not len(found):
         return found
     return rollup_columns.merge_columns(
@@ -143,23 +143,23 @@ def _of_values(report: ReportStatistics, values: Sequence[FigureValue]) -> Chart
 
 
 def _co2(report: ReportStatistics, box: BoxFigures) -> list[FigureValue]:
-    """How far carbon dioxide rose on each day."""
+    """Compute the CO₂ index of each day."""
     return [
         compute_figure_value(report, box, INDEX_DEFINITIONS["indoor-co2"], None, day) for day in report.days
     ]
 
 
 def build_noise_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """Sound levels by hour with the parts of the day, or Lden and the night level by day."""
-    section = ReportSection("noise", formats.said(WORDS["noise"]))
-    parts = DAY_PARTS.get(report.material.country, DAY_PARTS["EU"])
+    """Build the charts of noise: levels by hour with the parts of the day, or Lden and night level by day."""
+    section = ReportSection("noise", formats.translate(WORDS["noise"]))
+    parts = DAY_PARTS.get(report.input.country, DAY_PARTS["EU"])
     made = _noise_of_day(report, formats, parts) if report.is_day else _noise_of_month(report, formats)
     section.charts += [each for each in made if each is not None]
     table = _levels(report, formats)
     if table is not None:
         section.tables.append(table)
     if section.charts and (report.is_day or table is not None):
-        section.paragraphs.append(_parts_said(parts, formats))
+        section.paragraphs.append(_day_parts_text(parts, formats))
     return section
 
 
@@ -175,9 +175,9 @@ def _noise_of_day(
                     resolve_local_time(day, part.begin, report.zone),
                     resolve_local_time(after, part.end, report.zone),
                 )
-                shades.append((*span, formats.said(WORDS[part.key]), _GROUNDS[part.key]))
+                shades.append((*span, formats.translate(WORDS[part.key]), _GROUNDS[part.key]))
     named = [(box.label, build_box_series(report, box, "laeq")) for box in report.boxes]
-    title = formats.said(WORDS["hourly_noise"])
+    title = formats.translate(WORDS["hourly_noise"])
     return [
         draw_report_chart(
             ChartSpec(
@@ -192,16 +192,19 @@ def _noise_of_month(report: ReportStatistics, formats: ReportFormatter) -> list[
     found = group_values_by_box(report.values.get(("lden-day", None), []))
     made: list[ReportChart | None] = []
     for key, words in (("lden", WORDS["daily_lden"]), ("lnight", WORDS["daily_lnight"])):
-        named = [(box.label, _levels_by_day(report, found.get(box.place, []), key)) for box in report.boxes]
+        named = [
+            (box.label, _levels_by_day(report, found.get(box.position, []), key)) for box in report.boxes
+        ]
         made.append(
             draw_report_chart(
-                ChartSpec(key, formats.said(words), "dB", named, report.slot, DAY_US, zero=False), formats
+                ChartSpec(key, formats.translate(words), "dB", named, report.slot, DAY_US, zero=False),
+                formats,
             )
         )
     if any(each is not None for each in made):
         return made
     named = [(box.label, build_box_series(report, box, "laeq")) for box in report.boxes]
-    title = formats.said(WORDS["daily_means"]).format(metric=formats.symbol("laeq"))
+    title = formats.translate(WORDS["daily_means"]).format(metric=formats.symbol("laeq"))
     return [
         draw_report_chart(
             ChartSpec("laeq", title, "dB", named, report.slot, DAY_US, zero=False, size=_WIDE), formats
@@ -220,7 +223,7 @@ def _levels_by_day(report: ReportStatistics, found: Sequence[FigureValue], key: 
 
 
 def _levels(report: ReportStatistics, formats: ReportFormatter) -> ReportTable | None:
-    """Lden and its parts, of each box's loudest day."""
+    """Build the table of Lden and its parts, for the loudest day of each box."""
     of = group_values_by_box(report.values.get(("lden-day", None), []))
     loudest = [found for found in map(find_worst_value, of.values()) if found is not None]
     if not loudest:
@@ -228,10 +231,10 @@ def _levels(report: ReportStatistics, formats: ReportFormatter) -> ReportTable |
     loudest.sort(key=lambda value: -(value.result.value or 0.0))
     keys = (*_PARTS, "lden", "leq")
     head = [
-        TableCell(formats.said(WORDS["box"])),
-        *([] if report.is_day else [TableCell(formats.said(WORDS["when"]))]),
+        TableCell(formats.translate(WORDS["box"])),
+        *([] if report.is_day else [TableCell(formats.translate(WORDS["when"]))]),
     ]
-    head += [TableCell(formats.said(WORDS[key]), number=True) for key in keys]
+    head += [TableCell(formats.translate(WORDS[key]), number=True) for key in keys]
     rows = []
     for value in loudest[:_TABLE_ROWS]:
         levels = [value.result.value if key == "lden" else find_component_value(value, key) for key in keys]
@@ -239,16 +242,16 @@ def _levels(report: ReportStatistics, formats: ReportFormatter) -> ReportTable |
         row += [] if report.is_day else [TableCell(formats.short_day(value.slot.first))]
         rows.append([*row, *(TableCell(formats.value(level, "dB"), number=True) for level in levels)])
     more = len(loudest) - _TABLE_ROWS
-    note = formats.said(WORDS["more_boxes"]).format(count=more) if more > 0 else ""
-    caption = formats.said(WORDS["noise_table_day" if report.is_day else "noise_table_month"])
+    note = formats.translate(WORDS["more_boxes"]).format(count=more) if more > 0 else ""
+    caption = formats.translate(WORDS["noise_table_day" if report.is_day else "noise_table_month"])
     return ReportTable(caption, head, rows, note=note)
 
 
-def _parts_said(parts: Sequence[DayPart], formats: ReportFormatter) -> str:
+def _day_parts_text(parts: Sequence[DayPart], formats: ReportFormatter) -> str:
     spans = {
-        part.key: formats.said(WORDS["from_until"]).format(first=part.begin.hour, last=part.end.hour)
+        part.key: formats.translate(WORDS["from_until"]).format(first=part.begin.hour, last=part.end.hour)
         for part in parts
     }
-    return formats.said(WORDS["noise_parts"]).format(
+    return formats.translate(WORDS["noise_parts"]).format(
         day=spans["lday"], evening=spans["levening"], night=spans["lnight"]
     )

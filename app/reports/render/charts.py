@@ -1,9 +1,7 @@
-"""Charts of values over time, as shapes for a template: lines, a band of many boxes, limits, parts of days.
+"""Draws charts of values over time as SVG shapes for a template: lines, bands, limits and axes. Pure.
 
-Owns what is drawn of many boxes: of up to four a line each, of more the range of all, their median, and the
-one with the highest mean. Pure.
-
-Where things lie in a chart: scales, round steps, marks of hours and days. Pure.
+Up to `MAX_BOX_LINES` boxes have a line each. More boxes are drawn as their range, their median, and the box
+with the highest mean.
 """
 
 import math
@@ -23,7 +21,7 @@ from app.reports.render.report_texts import WORDS
 
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LEAST: Final = 1e-3
-# Of a day every sixth hour has a mark, of a month these days.
+# Ticks of a day (hours) and of a month (days).
 _HOURS: Final = (0, 6, 12, 18)
 _DAYS: Final = (1, 5, 10, 15, 20, 25, 30)
 _FEW_DAYS: Final = 2
@@ -31,7 +29,7 @@ _FEW_DAYS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class AxisTick:
-    """A place on an axis, and what stands there."""
+    """A position on an axis, with its label."""
 
     at: float
     label: str
@@ -39,7 +37,7 @@ class AxisTick:
 
 @dataclass(frozen=True, slots=True)
 class AxisScale:
-    """From values to places: `low` lies at `start`, `high` at `end`."""
+    """A linear scale from values to positions: `low` is at `start`, `high` at `end`."""
 
     low: float
     high: float
@@ -47,13 +45,13 @@ class AxisScale:
     end: float
 
     def at(self, value: float) -> float:
-        """Where a value lies, to a tenth of a unit."""
+        """Return the position of a value, rounded to 0.1."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
 
 def round_axis_bounds(low: float, high: float, *, marks: int = 4) -> tuple[float, float, float]:
-    """Round ends of an axis that holds two values, and the step of its marks."""
+    """Return round bounds of an axis that contains two values, and the step of its ticks."""
     span = max(high - low, _LEAST, abs(high) * _LEAST)
     rough = span / marks
     power = 10.0 ** math.floor(math.log10(rough))
@@ -62,17 +60,17 @@ def round_axis_bounds(low: float, high: float, *, marks: int = 4) -> tuple[float
 
 
 def build_value_ticks(axis: AxisScale, step: float, formats: ReportFormatter) -> list[AxisTick]:
-    """The marks of values, with as many decimals as the step needs."""
+    """Build the ticks of a value axis, with as many decimals as the step needs."""
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     if round(step, decimals) != round(step, 6):
         decimals += 1
     count = round((axis.high - axis.low) / step)
-    values = [axis.low + place * step for place in range(count + 1)]
+    values = [axis.low + position * step for position in range(count + 1)]
     return [AxisTick(axis.at(value), formats.number(value, decimals)) for value in values]
 
 
 def build_time_ticks(axis: AxisScale, slot: DatedPeriod, formats: ReportFormatter) -> list[AxisTick]:
-    """The marks of local hours of a day, or of days of a month."""
+    """Build the ticks of a time axis: local hours of a day, or days of a month."""
     if (slot.last - slot.first).days < _FEW_DAYS:
         begin = datetime.combine(slot.first, datetime.min.time(), tzinfo=formats.zone)
         hours = [(begin.replace(hour=hour), f"{hour}") for hour in _HOURS]
@@ -89,10 +87,10 @@ def build_time_ticks(axis: AxisScale, slot: DatedPeriod, formats: ReportFormatte
 
 
 type ChartSeries = Mapping[int, float]
-"""Values by the instants (µs since the epoch) at whose middle they lie."""
+"""Values by the middle of their interval (µs since the epoch)."""
 
 MAX_BOX_LINES: Final = 4
-"""So many boxes have a line each."""
+"""Greatest number of boxes with a line each."""
 COLOURS: Final = ("#1f5fa8", "#c2410c", "#0f766e", "#7c3aed")
 DASHES: Final = ("", "6 3", "2 2.5", "8 3 2 3")
 _MEDIAN: Final = "#334155"
@@ -104,7 +102,7 @@ _LEAST_SPANS: Final[Mapping[str, float]] = {"dB": 10.0, "°C": 5.0, "%RH": 20.0}
 
 @dataclass(frozen=True, slots=True)
 class ChartLine:
-    """A line of a chart: its SVG path, and how it is told from others."""
+    """A line of a chart: its SVG path, with the colour and dashes that distinguish it."""
 
     label: str
     path: str
@@ -114,7 +112,7 @@ class ChartLine:
 
 @dataclass(frozen=True, slots=True)
 class ChartLimit:
-    """A level that values are compared with; `shown` is its label with the level."""
+    """A limit to compare values with; `shown` is its label with the value."""
 
     value: float
     label: str
@@ -124,7 +122,7 @@ class ChartLimit:
 
 @dataclass(frozen=True, slots=True)
 class ShadedInterval:
-    """A stretch of time with a ground of its own."""
+    """An interval of time with a background colour."""
 
     start: float
     width: float
@@ -134,19 +132,19 @@ class ShadedInterval:
 
 @dataclass(frozen=True, slots=True)
 class ReportChart:
-    """A chart as its template draws it, with what it says in words and in numbers.
+    """A chart for the template, with a text alternative and a table.
 
     Attributes:
-        key: tells it from others on the page.
-        title, unit: what is drawn.
-        said: the text alternative.
-        table: the numbers that are drawn.
+        key: its id on the page.
+        title, unit: the quantity.
+        alt_text: the text alternative.
+        table: the values.
     """
 
     key: str
     title: str
     unit: str
-    said: str
+    alt_text: str
     table: ReportTable
     width: float
     height: float
@@ -163,16 +161,16 @@ class ReportChart:
 
 @dataclass(frozen=True, slots=True)
 class ChartSpec:
-    """What a chart is of.
+    """The specification of a chart.
 
     Attributes:
         key, title, unit: as in `ReportChart`.
-        series: by the boxes' labels, in their order.
+        series: label and values of each box, in order.
         slot: the period.
-        width_us: how long a value stands for (µs): a longer gap breaks a line.
-        limits: value and label.
-        shades: from when to when (µs), a label and a colour.
-        zero: the axis of values begins with nought.
+        width_us: the interval of a value (µs). Longer gaps break a line.
+        limits: limits to compare with.
+        shades: start and end (µs), label and colour of shaded intervals.
+        zero: whether the value axis starts at 0.
         size: width and height.
     """
 
@@ -188,40 +186,40 @@ class ChartSpec:
     size: tuple[float, float] = (340.0, 150.0)
 
 
-def draw_report_chart(asked: ChartSpec, formats: ReportFormatter) -> ReportChart | None:
-    """Draw a chart; None where there is nothing to draw."""
-    given = [(label, series) for label, series in asked.series if series]
+def draw_report_chart(spec: ChartSpec, formats: ReportFormatter) -> ReportChart | None:
+    """Draw a chart; None: there are no values."""
+    given = [(label, series) for label, series in spec.series if series]
     if not given:
         return None
     values = [value for _, series in given for value in series.values()]
-    low = 0.0 if asked.zero else min(values)
-    high = max([*values, *(limit.value for limit in asked.limits)])
-    # What hardly moves must not look as if it did.
-    spare = max(0.0, _LEAST_SPANS.get(asked.unit, 0.0) - (high - low)) / 2
-    low, high = (low, high) if asked.zero else (low - spare, high + spare)
+    low = 0.0 if spec.zero else min(values)
+    high = max([*values, *(limit.value for limit in spec.limits)])
+    # A minimum range keeps small changes from looking large.
+    spare = max(0.0, _LEAST_SPANS.get(spec.unit, 0.0) - (high - low)) / 2
+    low, high = (low, high) if spec.zero else (low - spare, high + spare)
     bottom, top, step = round_axis_bounds(low, high if high > low else low + 1)
-    width, height = asked.size
-    start, end = asked.slot.period
+    width, height = spec.size
+    start, end = spec.slot.period
     x = AxisScale(float(start), float(end), _LEFT, width - _RIGHT)
     y = AxisScale(bottom, top, height - _BOTTOM, _TOP)
-    lines, band = _lines(given, x, y, asked.width_us, formats)
+    lines, band = _lines(given, x, y, spec.width_us, formats)
     return ReportChart(
-        key=asked.key,
-        title=asked.title,
-        unit=formats.unit(asked.unit),
-        said=_said(asked, given, formats),
-        table=_table(asked, given, formats),
+        key=spec.key,
+        title=spec.title,
+        unit=formats.unit(spec.unit),
+        alt_text=_alt_text(spec, given, formats),
+        table=_table(spec, given, formats),
         width=width,
         height=height,
         plot=(_LEFT, _TOP, width - _RIGHT, height - _BOTTOM),
-        across=build_time_ticks(x, asked.slot, formats),
+        across=build_time_ticks(x, spec.slot, formats),
         up=build_value_ticks(y, step, formats),
         lines=lines,
         band=band,
-        band_label=formats.said(WORDS["range_of_boxes"]).format(count=len(given)) if band else "",
+        band_label=formats.translate(WORDS["range_of_boxes"]).format(count=len(given)) if band else "",
         limits=[
-            ChartLimit(each.value, each.label, y.at(each.value), _limit_said(each, asked, formats))
-            for each in asked.limits
+            ChartLimit(each.value, each.label, y.at(each.value), _limit_text(each, spec, formats))
+            for each in spec.limits
         ],
         shades=[
             ShadedInterval(
@@ -230,7 +228,7 @@ def draw_report_chart(asked: ChartSpec, formats: ReportFormatter) -> ReportChart
                 label,
                 colour,
             )
-            for begin, after, label, colour in asked.shades
+            for begin, after, label, colour in spec.shades
             if begin < end and after > start
         ],
     )
@@ -252,19 +250,21 @@ def _lines(
     label, highest = find_highest_series(given)
     middle = {at: values[1] for at, values in summarise_series(given).items()}
     lines = [
-        ChartLine(formats.said(WORDS["median_of_boxes"]), _path(middle, x, y, width_us), _MEDIAN, DASHES[1]),
+        ChartLine(
+            formats.translate(WORDS["median_of_boxes"]), _path(middle, x, y, width_us), _MEDIAN, DASHES[1]
+        ),
         ChartLine(label, _path(highest, x, y, width_us), COLOURS[1]),
     ]
     return lines, _area(summarise_series(given), x, y, width_us)
 
 
 def find_highest_series(given: Sequence[tuple[str, ChartSeries]]) -> tuple[str, ChartSeries]:
-    """Of several boxes the one with the highest mean of what is drawn."""
+    """Return the box with the highest mean of the drawn values."""
     return max(given, key=lambda each: sum(each[1].values()) / len(each[1]))
 
 
 def summarise_series(given: Sequence[tuple[str, ChartSeries]]) -> dict[int, tuple[float, float, float]]:
-    """The lowest value, the median and the highest one of several boxes, by instant."""
+    """Compute the minimum, median and maximum over boxes, by instant."""
     by: dict[int, list[float]] = {}
     for _, series in given:
         for at, value in series.items():
@@ -273,7 +273,7 @@ def summarise_series(given: Sequence[tuple[str, ChartSeries]]) -> dict[int, tupl
 
 
 def _runs(series: Mapping[int, object], width_us: int) -> list[list[int]]:
-    """The instants, parted where something is missing."""
+    """Split the instants into runs without gaps."""
     runs: list[list[int]] = []
     for at in sorted(series):
         if runs and at - runs[-1][-1] <= _GAP * width_us:
@@ -287,7 +287,7 @@ def _path(series: ChartSeries, x: AxisScale, y: AxisScale, width_us: int) -> str
     parts: list[str] = []
     for run in _runs(series, width_us):
         points = [f"{x.at(at)} {y.at(series[at])}" for at in run]
-        # One value alone is a dot: a line of no length has round ends.
+        # A single value is a dot: a tiny line with round ends.
         parts.append(f"M{points[0]}" + ("h0.01" if len(points) == 1 else "L" + " ".join(points[1:])))
     return "".join(parts)
 
@@ -303,54 +303,54 @@ def _area(
     return "".join(parts)
 
 
-def _when(at: int, asked: ChartSpec, formats: ReportFormatter) -> str:
-    """When a value is of: it lies in the middle of its hour or day."""
-    begin = at - asked.width_us // 2
-    if asked.slot.first == asked.slot.last:
+def _when(at: int, spec: ChartSpec, formats: ReportFormatter) -> str:
+    """Format the hour or day of a value from the middle of its interval."""
+    begin = at - spec.width_us // 2
+    if spec.slot.first == spec.slot.last:
         return formats.clock(begin)
     return formats.short_day(formats.local(at).date())
 
 
-def _said(asked: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter) -> str:
+def _alt_text(spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter) -> str:
     points = [(value, at, label) for label, series in given for at, value in series.items()]
     (low, low_at, low_box), (high, high_at, high_box) = min(points), max(points)
-    words = formats.said(WORDS["chart_said"]).format(
-        title=asked.title,
+    words = formats.translate(WORDS["chart_said"]).format(
+        title=spec.title,
         boxes=formats.counted(len(given), WORDS["box_one"], WORDS["box_many"]),
-        low=formats.measured(low, asked.unit),
-        low_at=_when(low_at, asked, formats),
+        low=formats.measured(low, spec.unit),
+        low_at=_when(low_at, spec, formats),
         low_box=low_box,
-        high=formats.measured(high, asked.unit),
-        high_at=_when(high_at, asked, formats),
+        high=formats.measured(high, spec.unit),
+        high_at=_when(high_at, spec, formats),
         high_box=high_box,
     )
-    return " ".join([words, *(f"{_limit_said(each, asked, formats)}." for each in asked.limits)])
+    return " ".join([words, *(f"{_limit_text(each, spec, formats)}." for each in spec.limits)])
 
 
-def _limit_said(limit: ChartLimit, asked: ChartSpec, formats: ReportFormatter) -> str:
-    return f"{limit.label}{formats.said(WORDS['colon'])}{formats.limit(limit.value, asked.unit)}"
+def _limit_text(limit: ChartLimit, spec: ChartSpec, formats: ReportFormatter) -> str:
+    return f"{limit.label}{formats.translate(WORDS['colon'])}{formats.limit(limit.value, spec.unit)}"
 
 
 def _table(
-    asked: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter
+    spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter
 ) -> ReportTable:
-    """What is drawn, in numbers."""
-    unit = formats.unit(asked.unit)
-    caption = f"{asked.title} ({unit})" if unit else asked.title
-    when = formats.said(WORDS["hour" if asked.slot.first == asked.slot.last else "day"])
+    """Build the table of the drawn values."""
+    unit = formats.unit(spec.unit)
+    caption = f"{spec.title} ({unit})" if unit else spec.title
+    when = formats.translate(WORDS["hour" if spec.slot.first == spec.slot.last else "day"])
     if len(given) <= MAX_BOX_LINES:
         columns = given
     else:
         label, highest = find_highest_series(given)
         found = summarise_series(given)
-        names = [formats.said(WORDS[each]) for each in ("lowest", "median", "highest")]
-        columns = [(name, {at: found[at][place] for at in found}) for place, name in enumerate(names)]
+        names = [formats.translate(WORDS[each]) for each in ("lowest", "median", "highest")]
+        columns = [(name, {at: found[at][position] for at in found}) for position, name in enumerate(names)]
         columns.append((label, highest))
     times = sorted({at for _, series in given for at in series})
     rows = [
         [
-            TableCell(_when(at, asked, formats), header=True),
-            *(TableCell(formats.value(series.get(at), asked.unit), number=True) for _, series in columns),
+            TableCell(_when(at, spec, formats), header=True),
+            *(TableCell(formats.value(series.get(at), spec.unit), number=True) for _, series in columns),
         ]
         for at in times
     ]
@@ -360,5 +360,5 @@ def _table(
 
 
 def make_guideline_limit(value: float, words: BilingualText, formats: ReportFormatter) -> ChartLimit:
-    """A level with what it is called."""
-    return ChartLimit(value, formats.said(words))
+    """Make a limit with its label."""
+    return ChartLimit(value, formats.translate(words))

@@ -1,4 +1,7 @@
-"""The style sheet of reports, and the policy that lets nothing else in. Pure, and light: both use it."""
+"""Reads the style sheet of reports, and builds their Content-Security-Policy. Pure.
+
+The API process imports it too, so it must stay free of heavy imports.
+"""
 
 import base64
 import hashlib
@@ -11,12 +14,12 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 
 @cache
 def read_style_sheet() -> str:
-    """The style sheet, which stands in every page."""
+    """Read the style sheet, which is embedded in every page."""
     return (TEMPLATES / "style.css").read_text()
 
 
 @cache
 def build_report_csp() -> str:
-    """The Content-Security-Policy of a page: nothing is loaded, no script runs, one style sheet holds."""
+    """Build the Content-Security-Policy: no loading, no scripts, only the embedded style sheet."""
     digest = base64.b64encode(hashlib.sha256(read_style_sheet().encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

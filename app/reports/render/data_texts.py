@@ -1,4 +1,4 @@
-"""The texts of reports on their data, on how to read them, and on methods, in both languages side by side."""
+"""Holds the texts on data quality, on how to read the report, and on methods, in English and French."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,11 +7,10 @@ from app.indicators.index_results import BilingualText
 
 DATA_WORDS: Final[Mapping[str, BilingualText]] = {
     # Quality.
-    "quality": BilingualText("How good the data are", "Qualité des données"),
+    "quality": BilingualText("Data quality", "Qualité des données"),
     "quality_coverage": BilingualText(
-        "Measured: {coverage} of what the boxes' intervals let expect, over all boxes and quantities.",
-        "Mesuré : {coverage} de ce que les intervalles des boîtiers laissent attendre, tous boîtiers et "
-        "grandeurs confondus.",
+        "Measured: {coverage} of the expected values, over all boxes and quantities.",
+        "Mesuré : {coverage} des valeurs attendues, tous boîtiers et grandeurs confondus.",
     ),
     "quality_silent": BilingualText("Silent all the time: {boxes}.", "Muets tout du long : {boxes}."),
     "quality_gaps": BilingualText(
@@ -31,19 +30,19 @@ DATA_WORDS: Final[Mapping[str, BilingualText]] = {
         "Aucune des {samples} valeurs n'est signalée.",
     ),
     "quality_flags_left_out": BilingualText(
-        "Flags of single values were not counted: there are too many values to look at for one report.",
+        "Flags of single values were not counted: there are too many values for one report.",
         "Les signalements de valeurs n'ont pas été comptés : il y a trop de valeurs à examiner pour un "
         "rapport.",
     ),
     "flag": BilingualText("Flag", "Signalement"),
     "share": BilingualText("Share", "Part"),
-    "out_of_range": BilingualText("Outside of what is usual", "Hors de l'étendue habituelle"),
+    "out_of_range": BilingualText("Outside the usual range", "Hors de l'étendue habituelle"),
     "spike": BilingualText("Spike among its neighbours", "Pic isolé parmi ses voisines"),
-    "flat_line": BilingualText("Has not moved for long", "Immobile depuis longtemps"),
+    "flat_line": BilingualText("Unchanged for a long time", "Immobile depuis longtemps"),
     "warm_up": BilingualText("Warming up after a gap", "Mise en chauffe après une coupure"),
-    "late": BilingualText("Came late", "Arrivée en retard"),
-    "quality_kept": BilingualText(
-        "Flagged values are part of all figures: nothing is left out, and nothing filled in.",
+    "late": BilingualText("Arrived late", "Arrivée en retard"),
+    "quality_flagged_included": BilingualText(
+        "Flagged values are part of all figures: nothing is left out, and nothing is filled in.",
         "Les valeurs signalées comptent dans tous les chiffres : rien n'est écarté, et rien n'est comblé.",
     ),
     # How to read it.
@@ -57,34 +56,34 @@ DATA_WORDS: Final[Mapping[str, BilingualText]] = {
     ),
     "read_measured": BilingualText("Measured", "Mesuré"),
     "read_measured_text": BilingualText(
-        "How much of a period was measured, in percent. Where it is too little for a method there is no "
-        "value, and the reason stands in its place.",
+        "The share of a period that was measured, in percent. If it is too small for a method, the reason "
+        "is shown instead of a value.",
         "La part de la période qui a été mesurée, en pour cent. Quand elle est trop faible pour une "
         "méthode, il n'y a pas de valeur, et la raison figure à sa place.",
     ),
     "read_sensors": BilingualText("Boxes", "Boîtiers"),
     "read_sensors_text": BilingualText(
-        "The boxes are indicative instruments at one place each. They are no reference stations: what "
-        "they show is of where they stand, and proves no breach of law.",
+        "The boxes are indicative instruments at one place each. They are not reference stations: their "
+        "values apply to their location, and do not prove a breach of the law.",
         "Les boîtiers sont des instruments indicatifs, chacun en un lieu. Ce ne sont pas des stations de "
         "référence : ils disent ce qu'il en est là où ils sont, et ne prouvent aucune infraction.",
     ),
     "read_worst": BilingualText("Worst value", "Pire valeur"),
     "read_worst_text": BilingualText(
-        "What is said of the site is that of its worst box. Other boxes were better.",
-        "Ce qui est dit du site est ce que dit son pire boîtier. Les autres étaient meilleurs.",
+        "The value of the site is that of its worst box. Other boxes had better values.",
+        "La valeur du site est celle de son pire boîtier. Les autres boîtiers ont de meilleures valeurs.",
     ),
     "read_decibels": BilingualText("Decibels", "Décibels"),
     "read_decibels_text": BilingualText(
-        "Levels are averaged by energy: 3 dB more are twice the sound energy, 10 dB more are heard as "
-        "about twice as loud.",
+        "Levels are averaged by energy: 3 dB more is twice the sound energy, and 10 dB more sounds about "
+        "twice as loud.",
         "Les niveaux sont moyennés en énergie : 3 dB de plus doublent l'énergie sonore, 10 dB de plus "
         "s'entendent environ deux fois plus fort.",
     ),
     "read_alerts": BilingualText("Alerts", "Alertes"),
     "read_alerts_text": BilingualText(
-        "Those that began in the period, each by the highest severity that it had. How long it took "
-        "until somebody took charge is counted from when the alert was made.",
+        "Alerts that began in the period, each with its highest severity. The time to acknowledgement is "
+        "counted from the creation of the alert.",
         "Celles qui ont commencé dans la période, chacune à la gravité la plus haute qu'elle a eue. Le "
         "temps de prise en charge est compté depuis la création de l'alerte.",
     ),
@@ -94,12 +93,12 @@ DATA_WORDS: Final[Mapping[str, BilingualText]] = {
     "method_coverage": BilingualText("Needs: {rule}", "Exige : {rule}"),
     "method_source": BilingualText("Source: {source}", "Source : {source}"),
     "unverified": BilingualText(
-        "Some number of it could not be confirmed in the source: check it before you rely on it.",
-        "Un de ses nombres n'a pas pu être confirmé dans la source : à vérifier avant de s'y fier.",
+        "A number of this method could not be confirmed in the source: check it before you rely on it.",
+        "Un nombre de cette méthode n'a pas pu être confirmé dans la source : à vérifier avant de s'y fier.",
     ),
     "no_methods": BilingualText("No method was used.", "Aucune méthode n'a été employée."),
 }
-"""Part of `WORDS`."""
+"""The part of `app.reports.render.report_texts.WORDS` on data and methods."""
 
 CITATIONS_FR: Final[Mapping[str, str]] = {
     "ETC HE Report 2024/17: EEA's revision of the European air quality index bands": (
@@ -143,7 +142,7 @@ CITATIONS_FR: Final[Mapping[str, str]] = {
     ),
     "EN 12464-1: lighting of indoor work places": "EN 12464-1 : éclairage des lieux de travail intérieurs",
 }
-"""Sources that are named in English, in French; others have their own title, and keep it."""
+"""French names of sources with an English name. Other sources have their original title in both languages."""
 
 COVERAGES_FR: Final[Mapping[str, str]] = {
     "eaqi": (
@@ -184,7 +183,7 @@ COVERAGES_FR: Final[Mapping[str, str]] = {
     "humidex": "75 % des heures de la période, chacune à 75 % des deux.",
     "light": "75 % des heures de la période, chacune à 75 %.",
 }
-"""The methods' rules of coverage in French, by the method's name; in English they are the methods' own."""
+"""Coverage rules of methods in French, by the name of the method. The methods define the English ones."""
 
 SITE_KINDS: Final[Mapping[str, BilingualText]] = {
     "street": BilingualText("Street", "Rue"),
@@ -203,4 +202,4 @@ SITE_KINDS: Final[Mapping[str, BilingualText]] = {
     "industry": BilingualText("Industry", "Industrie"),
     "construction": BilingualText("Construction site", "Chantier"),
 }
-"""What some kinds of places are called; others are shown as their client wrote them."""
+"""Titles of known kinds of places. Other kinds are shown as their client wrote them."""

@@ -1,4 +1,4 @@
-"""What several parts of a report say alike: of a box, a period, a class, a value beside its limit. Pure."""
+"""Formats titles, values, periods and colours of figures, for several sections of a report. Pure."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from app.reports.render.number_formats import NBSP, ReportFormatter
 from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
 
-# Of methods whose classes have no colours in their source: ours, from good to bad.
+# Colours of classes without a colour in their source, from good to bad.
 _OWN: Final = {
     "satisfactory": "#BFE3D0",
     "to_improve": "#F3D98B",
@@ -15,20 +15,20 @@ _OWN: Final = {
 }
 _DARK, _LIGHT = "#0f172a", "#ffffff"
 _MIDDLE: Final = 0.36
-# Of a result in which the highest value is the best one.
+# Methods for which a higher value is better.
 HIGHER_IS_BETTER: Final = frozenset({"light"})
 
 
 def choose_band_colour(band: IndexBand | None) -> str | None:
-    """The colour of a class; None where it has none."""
+    """Return the colour of a class; None: it has none."""
     if band is None:
         return None
     return band.colour or _OWN.get(band.key)
 
 
 def choose_text_colour(colour: str) -> str:
-    """Black or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    """Choose the text colour with the better contrast on a background (relative luminance of WCAG 2)."""
+    parts = [int(colour[position : position + 2], 16) / 255 for position in (1, 3, 5)]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4  # noqa: PLR2004 (sRGB)
         for part in parts
@@ -38,13 +38,15 @@ def choose_text_colour(colour: str) -> str:
 
 
 def format_figure_title(value: FigureValue, formats: ReportFormatter) -> str:
-    """What a figure is called, with its metric where it has one."""
-    title = formats.said(value.figure.method.title)
-    return f"{title}{formats.said(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
+    """Format the title of a figure, with its metric if it is for one metric."""
+    title = formats.translate(value.figure.method.title)
+    return (
+        f"{title}{formats.translate(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
+    )
 
 
 def format_value_period(value: FigureValue, report: ReportStatistics, formats: ReportFormatter) -> str:
-    """Which part of the period a value is of; empty of all of it."""
+    """Format the hour or days of a value; empty: the whole period."""
     slot = value.slot
     if value.figure.lengths == ("hour",):
         text = formats.clock(slot.period.start_us)
@@ -57,7 +59,7 @@ def format_value_period(value: FigureValue, report: ReportStatistics, formats: R
 
 
 def format_figure_value(value: FigureValue, formats: ReportFormatter) -> str:
-    """A value with its unit; of an index, its class's number on its scale."""
+    """Format a value with its unit."""
     result = value.result
     if result.value is None:
         return formats.value(None, result.unit)
@@ -67,22 +69,22 @@ def format_figure_value(value: FigureValue, formats: ReportFormatter) -> str:
 
 
 def format_ratio(ratio: float | None, formats: ReportFormatter) -> str:
-    """A value by its limit; empty where there is none."""
+    """Format the ratio of a value to its limit; empty: there is no limit."""
     return "" if ratio is None else formats.times(ratio)
 
 
 def strip_unit(text: str) -> str:
-    """A number without the space that binds its unit."""
+    """Remove the unit from a formatted value."""
     return text.partition(NBSP)[0]
 
 
 def find_component_value(value: FigureValue, key: str) -> float | None:
-    """A component's value."""
+    """Return the value of a component; None: it has none."""
     return next((part.value for part in value.result.components if part.key == key), None)
 
 
 def format_previous_period(report: ReportStatistics, formats: ReportFormatter) -> str:
-    """The period before, as a sentence names it."""
+    """Format the period before, for a sentence."""
     if report.is_day:
         return formats.day(report.earlier.first)
     return formats.month(report.earlier.first)

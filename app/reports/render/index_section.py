@@ -1,4 +1,4 @@
-"""The section on indices and guidelines: of each figure the worst box, beside its limit. Pure."""
+"""Builds the section on indices and guidelines: the worst box of each figure, with its limit. Pure."""
 
 from typing import Final
 
@@ -26,19 +26,23 @@ _NUMBERS: Final = frozenset({"worst_value", "measured_share"})
 
 
 def build_index_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
-    """The section."""
-    section = ReportSection("indices", formats.said(WORDS["indices"]))
-    if report.material.odours_left_out:
-        section.notes = [formats.said(WORDS["odours_left_out"])]
+    """Build the section."""
+    section = ReportSection("indices", formats.translate(WORDS["indices"]))
+    if report.input.odours_left_out:
+        section.notes = [formats.translate(WORDS["odours_left_out"])]
     rows = [_row(values, report, formats) for values in report.values.values()]
     if not rows:
-        section.paragraphs.append(formats.said(WORDS["no_indices"]))
+        section.paragraphs.append(formats.translate(WORDS["no_indices"]))
         return section
-    section.paragraphs.append(formats.said(WORDS["indices_intro"]))
-    head = [TableCell(formats.said(WORDS[each]), number=each in _NUMBERS) for each in _HEAD]
+    section.paragraphs.append(formats.translate(WORDS["indices_intro"]))
+    head = [TableCell(formats.translate(WORDS[each]), number=each in _NUMBERS) for each in _HEAD]
     section.tables.append(
         ReportTable(
-            formats.said(WORDS["indices"]), head, rows, note=_unfinished(report, formats), looks="figures"
+            formats.translate(WORDS["indices"]),
+            head,
+            rows,
+            note=_unfinished(report, formats),
+            looks="figures",
         )
     )
     return section
@@ -48,8 +52,8 @@ def _unfinished(report: ReportStatistics, formats: ReportFormatter) -> str:
     late = [name for name in sorted(report.unfinished) if (name, None) not in report.values]
     if not late:
         return ""
-    titles = formats.joined([formats.said(INDEX_DEFINITIONS[name].method.title) for name in late])
-    return formats.said(WORDS["unfinished"]).format(titles=titles)
+    titles = formats.joined([formats.translate(INDEX_DEFINITIONS[name].method.title) for name in late])
+    return formats.translate(WORDS["unfinished"]).format(titles=titles)
 
 
 def _row(values: list[FigureValue], report: ReportStatistics, formats: ReportFormatter) -> list[TableCell]:
@@ -58,7 +62,7 @@ def _row(values: list[FigureValue], report: ReportStatistics, formats: ReportFor
         format_figure_title(values[0], formats), small=_days_over(values, report, formats), header=True
     )
     if found is None:
-        because = formats.said(NO_VALUE_REASONS[explain_missing_value(values)])
+        because = formats.translate(NO_VALUE_REASONS[explain_missing_value(values)])
         cover = max(value.result.coverage for value in values)
         return [
             title,
@@ -72,7 +76,7 @@ def _row(values: list[FigureValue], report: ReportStatistics, formats: ReportFor
     band = (
         TableCell("")
         if result.band is None
-        else TableCell(formats.said(result.band.label), swatch=choose_band_colour(result.band))
+        else TableCell(formats.translate(result.band.label), swatch=choose_band_colour(result.band))
     )
     return [
         title,
@@ -88,30 +92,30 @@ def _limit(value: FigureValue, formats: ReportFormatter) -> TableCell:
     result = value.result
     if result.limit is None:
         return TableCell("")
-    words = ("reached", "not_reached") if result.method in HIGHER_IS_BETTER else ("exceeded", "kept")
-    said = formats.said(WORDS[words[0] if result.exceeded else words[1]])
+    words = ("reached", "not_reached") if result.method in HIGHER_IS_BETTER else ("exceeded", "respected")
+    verdict = formats.translate(WORDS[words[0] if result.exceeded else words[1]])
     if result.ratio is not None:
-        said += f" ({formats.times(result.ratio)})"
+        verdict += f" ({formats.times(result.ratio)})"
     strong = bool(result.exceeded) != (result.method in HIGHER_IS_BETTER)
-    return TableCell(formats.limit(result.limit, result.unit), small=said, strong=strong)
+    return TableCell(formats.limit(result.limit, result.unit), small=verdict, strong=strong)
 
 
 def _days_over(values: list[FigureValue], report: ReportStatistics, formats: ReportFormatter) -> str:
-    """Of guidelines day by day: on how many days some box exceeded, of those with a value."""
+    """Count the days on which a box exceeded a daily guideline, of the days with a value."""
     if report.is_day or values[0].slot.first != values[0].slot.last or values[0].result.limit is None:
         return ""
     there = {value.slot.first for value in values if value.result.value is not None}
     over = {value.slot.first for value in values if value.result.exceeded}
     if not there:
         return ""
-    cell = formats.said(WORDS["days_over_cell"]).format(over=len(over), total=len(there))
-    return f"{formats.said(WORDS['days_over'])}{formats.said(WORDS['colon'])}{cell}"
+    cell = formats.translate(WORDS["days_over_cell"]).format(over=len(over), total=len(there))
+    return f"{formats.translate(WORDS['days_over'])}{formats.translate(WORDS['colon'])}{cell}"
 
 
 def _without(values: list[FigureValue], formats: ReportFormatter) -> str:
-    """How many boxes that have the figure have no value of it at all."""
-    boxes = {value.box.place for value in values}
-    there = {value.box.place for value in values if value.result.value is not None}
+    """Count the boxes with the figure that have no value."""
+    boxes = {value.box.position for value in values}
+    there = {value.box.position for value in values if value.result.value is not None}
     if len(boxes) == len(there):
         return ""
-    return formats.said(WORDS["boxes_without"]).format(count=len(boxes) - len(there), total=len(boxes))
+    return formats.translate(WORDS["boxes_without"]).format(count=len(boxes) - len(there), total=len(boxes))

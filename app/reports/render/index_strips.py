@@ -1,4 +1,4 @@
-"""The strip of an index: a field for each hour or day, of the site's worst box and of each box. Pure."""
+"""Builds the heat strip of an index: a coloured field per hour or day, for the site and its boxes. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
 
 MAX_BOX_ROWS: Final = 8
-"""So many boxes have a row of their own: those with the worst values."""
+"""Greatest number of boxes with a row: those with the worst values."""
 _WIDTH, _LABEL, _TALL, _HEAD = 700.0, 132.0, 17.0, 15.0
 _NONE: Final = "#f1f5f9"
 _LETTERS: Final = 24
@@ -26,13 +26,13 @@ SCALES: Final[Mapping[str, tuple[IndexBand, ...]]] = {
     "atmo": ATMO_SCALES["pm2_5"].bands,
     "indoor-co2": CO2_SCALE.bands,
 }
-"""The classes of the methods that strips are of, from the best one to the worst."""
+"""Classes of the methods with a strip, from best to worst."""
 
 type _Fields = dict[int, FigureValue]
 
 
 def build_index_strip(report: ReportStatistics, formats: ReportFormatter) -> tuple[IndexStrip, str] | None:
-    """The strip, and what stands below it; None where no index could be computed."""
+    """Build the strip and the note below it; None: no index has a value."""
     there = [value for value in report.strip if value.result.band is not None]
     if not there:
         return None
@@ -41,31 +41,31 @@ def build_index_strip(report: ReportStatistics, formats: ReportFormatter) -> tup
     site: _Fields = {}
     for value in there:
         at = _place(value, report)
-        for fields in (site, by_box.setdefault(value.box.place, {})):
+        for fields in (site, by_box.setdefault(value.box.position, {})):
             if at not in fields or worst_sort_key(value.result) > worst_sort_key(fields[at].result):
                 fields[at] = value
-    worst_first = sorted(by_box, key=lambda place: -_gravity(by_box[place]))
-    whole = formats.said(WORDS["site_worst"])
+    worst_first = sorted(by_box, key=lambda position: -_gravity(by_box[position]))
+    whole = formats.translate(WORDS["site_worst"])
     rows = [(whole, site)] if len(by_box) > 1 else []
     _, *labels = shorten_labels([whole, *(box.label for box in report.boxes)], _LETTERS)
-    rows += [(labels[place], by_box[place]) for place in sorted(worst_first[:MAX_BOX_ROWS])]
+    rows += [(labels[position], by_box[position]) for position in sorted(worst_first[:MAX_BOX_ROWS])]
     side = round((_WIDTH - _LABEL) / len(starts), 2)
     more = len(by_box) - MAX_BOX_ROWS
-    note = formats.said(WORDS["strip_more"]).format(count=MAX_BOX_ROWS, more=more) if more > 0 else ""
+    note = formats.translate(WORDS["strip_more"]).format(count=MAX_BOX_ROWS, more=more) if more > 0 else ""
     title = format_figure_title(there[0], formats)
     if there[0].figure.lengths == ("hour",) and not report.is_day:
-        title += f"{formats.said(WORDS['comma'])}{formats.said(WORDS['strip_worst_hour'])}"
+        title += f"{formats.translate(WORDS['comma'])}{formats.translate(WORDS['strip_worst_hour'])}"
     made = IndexStrip(
         key="strip",
-        title=formats.said(WORDS["strip_day" if report.is_day else "strip_month"]).format(title=title),
-        said=_said(site, formats),
+        title=formats.translate(WORDS["strip_day" if report.is_day else "strip_month"]).format(title=title),
+        alt_text=_alt_text(site, formats),
         width=_WIDTH,
         height=_HEAD + _TALL * len(rows) + 1,
         side=side,
         tall=_TALL,
         heads=[
-            (round(_LABEL + side * (place + 0.5), 1), _head(at, report, formats))
-            for place, at in enumerate(starts)
+            (round(_LABEL + side * (position + 0.5), 1), _head(at, report, formats))
+            for position, at in enumerate(starts)
         ],
         rows=[_row(number, label, fields, starts, side) for number, (label, fields) in enumerate(rows)],
         legend=build_legend(there[0].result.method, formats),
@@ -93,72 +93,74 @@ def _head(at: int, report: ReportStatistics, formats: ReportFormatter) -> str:
 
 
 def _gravity(fields: _Fields) -> float:
-    """How bad a box was: its worst field, then how many there are of such."""
+    """Return how bad the values of a box are: its worst class first, then the mean of its classes."""
     found = [float(find_band_level(value)) for value in fields.values()]
     return max(found) + sum(found) / (100.0 * len(found))
 
 
 def find_band_level(value: FigureValue) -> int:
-    """The class as a number, from 1 (best)."""
+    """Return the class as a number, from 1 (best)."""
     keys = [band.key for band in SCALES[value.result.method]]
     return keys.index(value.result.band.key) + 1 if value.result.band is not None else 0
 
 
 def _row(number: int, label: str, fields: _Fields, starts: list[int], side: float) -> StripRow:
     made = []
-    for place, at in enumerate(starts):
+    for position, at in enumerate(starts):
         value = fields.get(at)
         fill = choose_band_colour(value.result.band) if value is not None else None
         level = "" if value is None else str(find_band_level(value))
         made.append(
             StripField(
-                round(_LABEL + side * place, 2), fill or _NONE, choose_text_colour(fill or _NONE), level
+                round(_LABEL + side * position, 2), fill or _NONE, choose_text_colour(fill or _NONE), level
             )
         )
     return StripRow(_HEAD + _TALL * number, label, made)
 
 
 def build_legend(method: str, formats: ReportFormatter) -> list[tuple[str, str]]:
-    """The colour of each class, and its number and name."""
+    """Build the legend: the colour of each class, and its number and name."""
     return [
-        (choose_band_colour(band) or _NONE, f"{level} {formats.said(band.label)}")
+        (choose_band_colour(band) or _NONE, f"{level} {formats.translate(band.label)}")
         for level, band in enumerate(SCALES[method], 1)
     ]
 
 
 def count_bands(site: _Fields) -> Counter[str]:
-    """How many fields have each class, by its key."""
+    """Count the fields by the key of their class."""
     return Counter(value.result.band.key for value in site.values() if value.result.band is not None)
 
 
-def _said(site: _Fields, formats: ReportFormatter) -> str:
+def _alt_text(site: _Fields, formats: ReportFormatter) -> str:
     found = count_bands(site)
     bands = SCALES[next(iter(site.values())).result.method]
     classes = [
-        formats.said(WORDS["class_times"]).format(band=formats.said(band.label), count=found[band.key])
+        formats.translate(WORDS["class_times"]).format(
+            band=formats.translate(band.label), count=found[band.key]
+        )
         for band in bands
         if found[band.key]
     ]
-    return formats.said(WORDS["strip_said"]).format(classes="; ".join(classes))
+    return formats.translate(WORDS["strip_said"]).format(classes="; ".join(classes))
 
 
 def _table(
     site: _Fields, starts: list[int], report: ReportStatistics, formats: ReportFormatter
 ) -> ReportTable:
-    """The classes of the site's worst box, in words."""
+    """Build the table of the site's classes."""
     words = WORDS["hour" if report.is_day else "day"]
-    head = [TableCell(formats.said(each)) for each in (words, WORDS["class"], WORDS["where"])]
+    head = [TableCell(formats.translate(each)) for each in (words, WORDS["class"], WORDS["where"])]
     rows = []
     for at in starts:
         value = site.get(at)
         when = formats.clock(at) if report.is_day else formats.short_day(formats.local(at).date())
         band = None if value is None else value.result.band
-        said = formats.said(band.label) if band is not None else formats.said(WORDS["no_value"])
+        label = formats.translate(band.label) if band is not None else formats.translate(WORDS["no_value"])
         rows.append(
             [
                 TableCell(when, header=True),
-                TableCell(said),
+                TableCell(label),
                 TableCell("" if value is None else value.box.label),
             ]
         )
-    return ReportTable(formats.said(WORDS["site_worst"]), head, rows)
+    return ReportTable(formats.translate(WORDS["site_worst"]), head, rows)

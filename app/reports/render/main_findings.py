@@ -1,7 +1,4 @@
-"""The main findings in sentences: what the figures say, and no judgement beside. Pure.
-
-Owns which findings there are and their order; three to six sentences where something was measured.
-"""
+"""Writes the main findings of a report in three to six sentences, without judgement. Pure."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -27,21 +24,21 @@ from app.reports.render.report_texts import WORDS
 MAX_FINDINGS: Final = 6
 _INDICES: Final = ("atmo", "eaqi")
 WHO_METHODS: Final = ("who-24h", "who-o3-8h")
-"""What is compared with a guideline of the WHO for a day."""
-# What has moved by less than that is not told in a sentence.
-_PERCENT: Final = 5.0
-_DECIBELS: Final = 1.0
-_TOLD: Final = 3
+"""Methods that compare with a daily WHO guideline."""
+# Smaller changes from the period before are not mentioned.
+_MIN_CHANGE_PERCENT: Final = 5.0
+_MIN_CHANGE: Final = 1.0
+_MAX_CHANGES: Final = 3
 _COMPARED: Final = frozenset({"pm2_5", "pm10", "no2", "o3", "laeq", "co2"})
 
 
 def build_main_findings(report: ReportStatistics, formats: ReportFormatter) -> list[str]:
-    """The sentences, the gravest matters first."""
+    """Write the sentences, in a fixed order, at most `MAX_FINDINGS`."""
     if not report.boxes:
-        return [formats.said(WORDS["short_no_boxes"])]
+        return [formats.translate(WORDS["short_no_boxes"])]
     if not report.measured:
         count = formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"])
-        return [formats.said(WORDS["short_no_data"]).format(boxes=count)]
+        return [formats.translate(WORDS["short_no_data"]).format(boxes=count)]
     return list(_sentences(report, formats))[:MAX_FINDINGS]
 
 
@@ -53,7 +50,7 @@ def _sentences(report: ReportStatistics, formats: ReportFormatter) -> Iterator[s
 
 
 def compute_coverage(report: ReportStatistics) -> float:
-    """How much of what was due was measured, over all boxes and metrics, percent."""
+    """Compute the coverage over all boxes and metrics (percent)."""
     due = sum(report.slot.period.seconds / box.interval_s * max(1, len(box.hours)) for box in report.boxes)
     there = sum(
         min(each.count, report.slot.period.seconds / box.interval_s)
@@ -67,10 +64,10 @@ def _coverage(report: ReportStatistics, formats: ReportFormatter) -> str:
     count = len(report.boxes) - len(report.measured)
     silent = ""
     if count:
-        silent = formats.said(WORDS["short_silent_one" if count == 1 else "short_silent_many"]).format(
+        silent = formats.translate(WORDS["short_silent_one" if count == 1 else "short_silent_many"]).format(
             count=count
         )
-    return formats.said(WORDS["short_coverage"]).format(
+    return formats.translate(WORDS["short_coverage"]).format(
         boxes=formats.counted(len(report.boxes), WORDS["box_one"], WORDS["box_many"]),
         coverage=formats.percent(compute_coverage(report)),
         silent=silent,
@@ -78,7 +75,7 @@ def _coverage(report: ReportStatistics, formats: ReportFormatter) -> str:
 
 
 def find_headline_value(report: ReportStatistics) -> FigureValue | None:
-    """The worst value of the index of air that holds at the site."""
+    """Find the worst value of the site's air quality index."""
     for name in _INDICES:
         found = find_worst_value(report.values.get((name, None), []))
         if found is not None:
@@ -90,9 +87,9 @@ def _index(report: ReportStatistics, formats: ReportFormatter) -> str:
     found = find_headline_value(report)
     if found is None or found.result.band is None:
         return ""
-    return formats.said(WORDS["short_index"]).format(
+    return formats.translate(WORDS["short_index"]).format(
         title=format_figure_title(found, formats),
-        band=formats.said(found.result.band.label),
+        band=formats.translate(found.result.band.label),
         box=_named(found, formats),
         when=format_value_period(found, report, formats) or formats.short_day(found.slot.first),
     )
@@ -103,7 +100,7 @@ def _named(value: FigureValue, formats: ReportFormatter) -> str:
 
 
 def group_guideline_values(report: ReportStatistics) -> dict[str, list[FigureValue]]:
-    """What was compared with a guideline of the WHO for a day, by metric: values alone."""
+    """Group the values with a daily WHO guideline by metric, without missing values."""
     found: dict[str, list[FigureValue]] = {}
     for (name, metric), values in report.values.items():
         if name in WHO_METHODS:
@@ -114,14 +111,14 @@ def group_guideline_values(report: ReportStatistics) -> dict[str, list[FigureVal
 
 
 def find_most_exceeding_box(values: list[FigureValue]) -> tuple[FigureValue, int]:
-    """Of guidelines day by day, of the box that exceeded on most days, and of several such of the highest.
+    """Find the box that exceeded a daily guideline on most days; of several, the one with the worst value.
 
     Returns:
-        Its worst value, and on how many days it exceeded.
+        Its worst value, and the number of days on which it exceeded the guideline.
     """
     by_box: dict[int, list[FigureValue]] = {}
     for value in values:
-        by_box.setdefault(value.box.place, []).append(value)
+        by_box.setdefault(value.box.position, []).append(value)
     found = [
         (highest, sum(bool(value.result.exceeded) for value in each))
         for each in by_box.values()
@@ -141,7 +138,7 @@ def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
         value, days = find_most_exceeding_box(values)
         key = "short_who_part" if report.is_day else "short_who_part_days"
         parts.append(
-            formats.said(WORDS[key]).format(
+            formats.translate(WORDS[key]).format(
                 metric=formats.symbol(metric),
                 value=format_figure_value(value, formats),
                 ratio=formats.times(value.result.ratio or 0.0),
@@ -152,20 +149,20 @@ def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
         )
     if not parts:
         metrics = formats.joined([formats.symbol(metric) for metric in by_metric])
-        return formats.said(WORDS["short_who_none"]).format(metrics=metrics)
-    said = formats.said(WORDS["short_who"]).format(parts=formats.joined(parts))
-    # One such day is no breach: whoever reads "exceeded" has to know.
-    return f"{said} {formats.said(WORDS['who_percentile'])}"
+        return formats.translate(WORDS["short_who_none"]).format(metrics=metrics)
+    sentence = formats.translate(WORDS["short_who"]).format(parts=formats.joined(parts))
+    # A single day above the guideline is no breach of it, and readers of "exceeded" must know that.
+    return f"{sentence} {formats.translate(WORDS['who_percentile'])}"
 
 
 def _noise(report: ReportStatistics, formats: ReportFormatter) -> str:
     found = find_worst_value(report.values.get(("lden-day", None), []))
     if found is not None:
         night = find_component_value(found, "lnight")
-        return formats.said(WORDS["short_lden"]).format(
+        return formats.translate(WORDS["short_lden"]).format(
             box=_named(found, formats),
             value=format_figure_value(found, formats),
-            night=formats.said(WORDS["short_night"]).format(value=formats.measured(night, "dB"))
+            night=formats.translate(WORDS["short_night"]).format(value=formats.measured(night, "dB"))
             if night
             else "",
             when=formats.short_day(found.slot.first),
@@ -173,7 +170,7 @@ def _noise(report: ReportStatistics, formats: ReportFormatter) -> str:
     loudest = find_worst_value(report.values.get(("leq", None), []))
     if loudest is None:
         return ""
-    return formats.said(WORDS["short_leq"]).format(
+    return formats.translate(WORDS["short_leq"]).format(
         box=_named(loudest, formats), value=format_figure_value(loudest, formats)
     )
 
@@ -182,32 +179,32 @@ def _rooms(report: ReportStatistics, formats: ReportFormatter) -> str:
     found = find_worst_value(report.values.get(("indoor-co2", None), []))
     if found is None or found.result.band is None:
         return ""
-    return formats.said(WORDS["short_co2"]).format(
+    return formats.translate(WORDS["short_co2"]).format(
         box=_named(found, formats),
         value=format_figure_value(found, formats),
-        band=formats.said(found.result.band.label),
+        band=formats.translate(found.result.band.label),
     )
 
 
 def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
-    alerts = report.material.alerts
+    alerts = report.input.alerts
     if alerts is None:
         return ""
     total, critical = sum(alerts.by_severity.values()), alerts.by_severity.get("critical", 0)
     if not total:
-        return formats.said(WORDS["short_alerts_none"])
+        return formats.translate(WORDS["short_alerts_none"])
     grave = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
     longest = alerts.longest[0]
-    ended = longest.ended_us or report.material.made_us
-    return formats.said(WORDS["short_alert" if total == 1 else "short_alerts"]).format(
+    ended = longest.ended_us or report.input.made_us
+    return formats.translate(WORDS["short_alert" if total == 1 else "short_alerts"]).format(
         alerts=formats.counted(total, WORDS["alert_one"], WORDS["alert_many"]),
-        critical=formats.said(WORDS["short_critical"]).format(critical=grave) if critical else "",
+        critical=formats.translate(WORDS["short_critical"]).format(critical=grave) if critical else "",
         longest=formats.duration((ended - longest.started_us) / 1e6),
     )
 
 
 def format_change(each: MeanComparison, formats: ReportFormatter) -> str:
-    """How much a mean has moved: in percent where there is one."""
+    """Format the change of a mean, in percent if the quantity allows it."""
     if each.percent is None:
         return formats.signed(each.change, METRICS_BY_NAME[each.metric].unit)
     sign = "+" if each.percent > 0 else "\u2212"
@@ -215,15 +212,19 @@ def format_change(each: MeanComparison, formats: ReportFormatter) -> str:
 
 
 def _changes(report: ReportStatistics, formats: ReportFormatter) -> str:
-    told = [
+    changes = [
         f"{formats.symbol(each.metric)} {format_change(each, formats)}"
         for each in compare_period_means(report)
         if each.metric in _COMPARED
-        and (abs(each.percent) >= _PERCENT if each.percent is not None else abs(each.change) >= _DECIBELS)
+        and (
+            abs(each.percent) >= _MIN_CHANGE_PERCENT
+            if each.percent is not None
+            else abs(each.change) >= _MIN_CHANGE
+        )
     ]
-    if not told:
+    if not changes:
         return ""
-    before = formats.said(WORDS["against_day" if report.is_day else "against_month"])
-    return formats.said(WORDS["short_compared"]).format(
-        before=before, parts=formats.said(WORDS["comma"]).join(told[:_TOLD])
+    before = formats.translate(WORDS["against_day" if report.is_day else "against_month"])
+    return formats.translate(WORDS["short_compared"]).format(
+        before=before, parts=formats.translate(WORDS["comma"]).join(changes[:_MAX_CHANGES])
     )

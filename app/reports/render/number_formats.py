@@ -1,6 +1,6 @@
-"""How reports write numbers, times and names in each language: by the CLDR, through Babel. Pure: no clock.
+"""Formats numbers, times and names of reports in each language, with the CLDR data of Babel. Pure: no clock.
 
-Owns how many digits a value deserves: what its instrument can tell, whatever the arithmetic left.
+Values have as many digits as the instruments resolve.
 """
 
 import math
@@ -24,7 +24,7 @@ from app.reports.report_input import ReportLanguage
 NBSP: Final = "\xa0"
 NARROW_NBSP: Final = "\u202f"
 NO_VALUE: Final = "\u2013"
-"""What stands where there is no value."""
+"""Shown instead of a missing value."""
 NAME_LIMIT: Final = 60
 
 _LOCALES: Final[Mapping[ReportLanguage, Locale]] = {
@@ -33,7 +33,7 @@ _LOCALES: Final[Mapping[ReportLanguage, Locale]] = {
 }
 _DECIMALS: Final[Mapping[str, int]] = {"µg/m³": 1, "mg/m³": 2, "dB": 1, "°C": 1, "ou/m³": 1}
 _LARGE: Final = 100.0
-# What a metric is called for short, by whoever reads the news.
+# Short names of metrics, as the press writes them.
 _SYMBOLS: Final[Mapping[str, str]] = {
     "pm2_5": "PM2.5",
     "pm10": "PM10",
@@ -49,58 +49,58 @@ _HIGH: Final = {"%RH": "%"}
 
 @dataclass(frozen=True, slots=True)
 class ReportFormatter:
-    """The formats of a language and a time zone.
+    """Formats for a language and a time zone.
 
     Attributes:
         language: `en` or `fr`.
-        zone: of the site.
+        zone: the time zone of the site.
     """
 
     language: ReportLanguage
     zone: ZoneInfo
 
-    def said(self, text: BilingualText) -> str:
-        """A text of ours in the language, with its typography."""
+    def translate(self, text: BilingualText) -> str:
+        """Return a text of the program in the language, with its typography."""
         return typeset_text(text.fr if self.language == "fr" else text.en, self.language)
 
     def number(self, value: float, decimals: int = 0) -> str:
-        """A number with so many decimals."""
+        """Format a number with a fixed number of decimals."""
         pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
         rounded = round(value, decimals)
         return str(format_decimal(rounded or 0.0, format=pattern, locale=_LOCALES[self.language]))
 
     def value(self, value: float | None, unit: str) -> str:
-        """A value without its unit, with the digits that it deserves; a dash where there is none."""
+        """Format a value without its unit, with the decimals of the unit; a dash if it is missing."""
         if value is None or not math.isfinite(value):
             return NO_VALUE
         decimals = _DECIMALS.get(unit, 0)
         return self.number(value, 0 if unit == "µg/m³" and abs(value) >= _LARGE else decimals)
 
     def measured(self, value: float | None, unit: str) -> str:
-        """A value with its unit."""
+        """Format a value with its unit."""
         text, shown = self.value(value, unit), self.unit(unit)
         return f"{text}{NBSP}{shown}" if shown and text != NO_VALUE else text
 
     def limit(self, value: float | None, unit: str) -> str:
-        """A level that a text has set, as it has it: a limit of 15 is not one of 15.0."""
+        """Format a limit with its unit as the law or guideline writes it: 15, not 15.0."""
         if value is None:
             return NO_VALUE
         text = str(format_decimal(value, format="#,##0.##", locale=_LOCALES[self.language]))
         return text + (f"{NBSP}{self.unit(unit)}" if self.unit(unit) else "")
 
     def unit(self, unit: str) -> str:
-        """A unit as people read it; empty of numbers without one."""
+        """Format a unit; empty for numbers without one."""
         return "" if unit == "1" else localize_unit(_HIGH.get(unit, unit), get_mail_texts(self.language))
 
     def signed(self, value: float, unit: str) -> str:
-        """A change, with its sign and its unit."""
+        """Format a change with its sign and unit."""
         text = self.measured(abs(value), unit)
         if self.value(abs(value), unit) == self.value(0.0, unit):
             return text
         return ("+" if value > 0 else "\u2212") + text
 
     def percent(self, percent: float) -> str:
-        """A share of a hundred in whole percent; 100 only of what is whole, 0 only of nothing."""
+        """Format a percentage without decimals. Only exact 0 and 100 are shown as 0% and 100%."""
         whole = round(percent)
         if 0 < percent < 100:  # noqa: PLR2004 (percent)
             whole = min(99, max(1, whole))
@@ -111,77 +111,83 @@ class ReportFormatter:
         )
 
     def times(self, ratio: float) -> str:
-        """How many times as much something is."""
+        """Format a ratio with a multiplication sign."""
         return f"{self.number(ratio, 1)}{NBSP}\u00d7"
 
     def day(self, day: date) -> str:
-        """A date with its weekday: `Tuesday 24 November 2026`."""
+        """Format a date with its weekday: `Tuesday 24 November 2026`."""
         return self._first(day, format_date(day, "EEEE d MMMM y", locale=_LOCALES[self.language]))
 
     def short_day(self, day: date) -> str:
-        """A date of a year that is known: `24 November`."""
+        """Format a date without its year: `24 November`."""
         return self._first(day, format_date(day, "d MMMM", locale=_LOCALES[self.language]))
 
     def month(self, day: date) -> str:
-        """A month with its year: `November 2026`."""
+        """Format a month with its year: `November 2026`."""
         return format_date(day, "MMMM y", locale=_LOCALES[self.language])
 
     def weekday(self, day: date) -> str:
-        """A weekday as a letter."""
+        """Format a weekday as a letter."""
         return format_date(day, "EEEEE", locale=_LOCALES[self.language]).upper()
 
     def _first(self, day: date, text: str) -> str:
-        # Typography has 1er of French firsts of months, the CLDR has not.
+        # French writes the first day of a month as "1er"; the CLDR does not.
         return (
             re.sub(r"\b1 ", f"1er{NBSP}", text, count=1) if self.language == "fr" and day.day == 1 else text
         )
 
     def local(self, at_us: int) -> datetime:
-        """An instant by the clocks of the site."""
+        """Convert an instant to the local time of the site."""
         return to_datetime(at_us).astimezone(self.zone)
 
     def clock(self, at_us: int) -> str:
-        """A time of a day: `14:05`, `14 h 05`."""
+        """Format a time of day: `14:05`, `14 h 05`."""
         local = self.local(at_us)
         return f"{local:%H:%M}" if self.language == "en" else f"{local.hour}{NBSP}h{NBSP}{local:%M}"
 
     def moment(self, at_us: int) -> str:
-        """A date and a time of a year that is known."""
+        """Format a date and time without its year."""
         return f"{self.short_day(self.local(at_us).date())}, {self.clock(at_us)}"
 
     def duration(self, seconds: float) -> str:
-        """A span of time by its two largest units."""
+        """Format a duration by its two largest units."""
         return format_duration(seconds, get_mail_texts(self.language))
 
     def counted(self, count: int, one: BilingualText, several: BilingualText) -> str:
-        """A count with its noun: nought is plural in English and singular in French."""
+        """Format a count with its noun. Zero is plural in English and singular in French.
+
+        Args:
+            count: the count.
+            one: the text for the singular, with `{}` for the number.
+            several: the text for the plural.
+        """
         single = count == 1 or (count == 0 and self.language == "fr")
-        return self.said(one if single else several).format(self.number(count))
+        return self.translate(one if single else several).format(self.number(count))
 
     def box(self, label: str, box: str) -> str:
-        """A box in a sentence: in French names stand between quotes, ids do not."""
+        """Format a box in a sentence. French puts names in quotes, but not ids."""
         return label if self.language == "en" or label == box else f"«{NBSP}{label}{NBSP}»"
 
     def joined(self, parts: list[str]) -> str:
-        """Parts of a sentence, one behind the other."""
+        """Join parts of a sentence with commas and "and"."""
         word = " and " if self.language == "en" else " et "
         return word.join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
     def symbol(self, metric: str) -> str:
-        """A metric for short: by its symbol, else in words."""
+        """Return the symbol of a metric, or its name if it has none."""
         if metric in _SYMBOLS:
             symbol = _SYMBOLS[metric]
             return symbol.replace(".", ",") if self.language == "fr" else symbol
         return self.words(metric)
 
     def words(self, metric: str) -> str:
-        """A metric in words."""
+        """Return the name of a metric."""
         known = METRICS_BY_NAME[metric]
-        return self.said(BilingualText(known.description, known.description_fr))
+        return self.translate(BilingualText(known.description, known.description_fr))
 
 
 def typeset_text(text: str, language: ReportLanguage) -> str:
-    """A text of ours with its language's typography: spaces that do not break, curly apostrophes."""
+    """Apply the typography of a language to a text of the program: non-breaking spaces, curly apostrophes."""
     text = text.replace("'", "\u2019")
     if language == "fr":
         text = re.sub(r" ([;?!%])", NARROW_NBSP + r"\1", text)
@@ -190,5 +196,5 @@ def typeset_text(text: str, language: ReportLanguage) -> str:
 
 
 def clean_name(text: str) -> str:
-    """What a client calls something, on one line, without what is invisible."""
+    """Clean a name of a client: one line, no invisible characters, at most `NAME_LIMIT` characters."""
     return clean_line(text, NAME_LIMIT) or NO_VALUE

@@ -1,4 +1,4 @@
-"""What a page is made of: headings, paragraphs, tables, tiles, strips of coloured fields. Shapes alone."""
+"""Defines the blocks of a report page: sections, tables, tiles and strips of coloured fields."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ class TableCell:
     """A cell of a table.
 
     Attributes:
-        text: what stands in it.
-        small: what stands below, smaller.
-        number: it is a number, set to the right.
-        header: it names its row.
+        text: the text.
+        small: smaller text below it.
+        number: whether it is a number, aligned to the right.
+        header: whether it is the header of its row.
         swatch: a colour beside the text, `#RRGGBB`.
-        strong: it deserves attention.
+        strong: whether it is emphasised.
     """
 
     text: str
@@ -31,7 +31,7 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """A table with its caption; `note` stands below; `looks` is a class of the style sheet."""
+    """A table with its caption. `note` is shown below it; `looks` is a class of the style sheet."""
 
     caption: str
     head: list[TableCell]
@@ -42,7 +42,7 @@ class ReportTable:
 
 @dataclass(frozen=True, slots=True)
 class StripField:
-    """A field of a strip: its colour, the colour of its text, what it says."""
+    """A field of a strip: position, background colour, text colour and text."""
 
     x: float
     fill: str
@@ -52,7 +52,7 @@ class StripField:
 
 @dataclass(frozen=True, slots=True)
 class StripRow:
-    """The fields of a box, or of the site as a whole."""
+    """The fields of a box, or of the whole site."""
 
     y: float
     label: str
@@ -61,11 +61,11 @@ class StripRow:
 
 @dataclass(frozen=True, slots=True)
 class IndexStrip:
-    """Fields of colour, hour by hour or day by day; `legend` has a colour and its class's name."""
+    """A strip of coloured fields per hour or day. `legend` has the colour and the name of each class."""
 
     key: str
     title: str
-    said: str
+    alt_text: str
     width: float
     height: float
     side: float
@@ -78,7 +78,7 @@ class IndexStrip:
 
 @dataclass(frozen=True, slots=True)
 class KeyFigureTile:
-    """A figure that is seen first."""
+    """A key figure at the top of the page."""
 
     label: str
     value: str
@@ -88,7 +88,7 @@ class KeyFigureTile:
 
 @dataclass(slots=True)
 class ReportSection:
-    """A section of the page, in the order in which its template sets the parts."""
+    """A section of the page. The fields are in the order in which the template shows them."""
 
     key: str
     title: str

@@ -1,7 +1,7 @@
-"""The page as a PDF: A4, tagged for readers that speak (PDF/UA-1), nothing fetched from anywhere. Pure.
+"""Lays out a report as a PDF: A4, tagged for screen readers (PDF/UA-1), without loading anything. Pure.
 
-Owns how a nearly empty last page is avoided: what little stands on it is drawn in by a slightly smaller
-layout, or gets the section before it as company.
+A nearly empty last page is avoided: a slightly smaller layout pulls its content to the page before, or the
+section before moves to it.
 """
 
 import logging
@@ -13,7 +13,7 @@ from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherRespons
 
 from app.reports.render.report_page import RenderedReport
 
-# What a sheet for screens has besides is no fault worth a line.
+# WeasyPrint warns about the rules for screens in the style sheet, which is no error.
 logging.getLogger("weasyprint").setLevel(logging.ERROR)
 
 
@@ -21,28 +21,32 @@ class DenyAllFetcher(URLFetcher):  # type: ignore[misc] # it has no types
     """Fetches no address: neither from the network nor from the machine's own files."""
 
     def fetch(self, url: str, headers: object = None) -> URLFetcherResponse:  # noqa: ARG002 (WeasyPrint's own shape)
-        """Refuse (FatalURLFetchingError): a report has all that it needs, so this is a fault."""
+        """Refuse every address (FatalURLFetchingError): a report is self-contained."""
         raise FatalURLFetchingError(f"a report fetches nothing, not {url[:64]!r}")
 
 
 _VARIANT: Final = "pdf/ua-1"
 MIN_LAST_PAGE_FILL: Final = 0.4
-"""A last page that is filled less is nearly empty."""
+"""A last page that is filled less than this counts as nearly empty (0 to 1)."""
 _END: Final = "end"
-# Tried in turn. At most 6 % smaller: what is set smallest stays readable. Style sheets of a user are stronger
-# than the page's own where they say so.
+# Tried in this order. Text is at most 6% smaller, so that the smallest text stays readable. `!important` in a
+# user style sheet overrides the style sheet of the page.
 _LAYOUTS: Final = (
     "@page { margin: 13mm 15mm 15mm !important } html { font-size: 8.4pt !important }",
     "@page { margin: 12mm 15mm 14mm !important } html { font-size: 8.1pt !important }",
     ".methods { break-before: page !important }",
     ".reading { break-before: page !important }",
 )
-# Of the 35 s of a processor that the child has: the largest reports are laid out once or twice.
+# The child has 35 s of CPU time (`CPU_LIMIT_S`): the largest reports are laid out once or twice.
 _SECONDS: Final = 10.0
 
 
 def render_pdf(page: RenderedReport) -> bytes:
-    """Lay out a page (FatalURLFetchingError: something in it is to be fetched)."""
+    """Lay out a page as a PDF.
+
+    Raises:
+        FatalURLFetchingError: The page references an address.
+    """
     html = HTML(string=page.html, url_fetcher=DenyAllFetcher())
     began = process_time()
     best = html.render(pdf_variant=_VARIANT)
@@ -58,7 +62,7 @@ def render_pdf(page: RenderedReport) -> bytes:
 
 
 def _filled(document: Any) -> float:  # noqa: ANN401 (it has no types)
-    """How much of the last page is filled: 0 to 1; a single page is as full as it has to be."""
+    """Return how much of the last page is filled (0 to 1). A single page counts as full."""
     if len(document.pages) == 1:
         return 1.0
     last = document.pages[-1]

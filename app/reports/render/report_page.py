@@ -1,6 +1,6 @@
-"""The page: all sections in their order, as HTML. Pure.
+"""Renders a report as an HTML page, with all its sections in order. Pure.
 
-Owns the template's surroundings: whatever is set into it is escaped, and a name that is missing is an error.
+The template escapes every value, and fails on an undefined name.
 """
 
 import re
@@ -48,7 +48,7 @@ _UNIT: Final = re.compile(r"(?:\d[\d.,\u202f]*\xa0)?\b(?:µg|mg|ou|uoE)/m³")
 
 @dataclass(frozen=True, slots=True)
 class RenderedReport:
-    """A page and what a PDF tells of itself."""
+    """A page with its title, which PDF metadata need."""
 
     html: str
     title: str
@@ -69,10 +69,9 @@ def _environment() -> Environment:
 
 @pass_context
 def _unbroken(context: Context, text: str) -> Markup:
-    """A text, escaped, in which no line ends within a unit that has a stroke in it.
+    """Escape a text, and forbid line breaks in units with a slash, such as µg/m³.
 
-    On paper, words that no column can hold, as ids of boxes and addresses, get places to break at: all others
-    stay whole.
+    On paper, words that are too long for a column, such as ids of boxes, get break opportunities.
     """
     escaped = "".join(
         "<wbr>".join(str(escape(piece)) for piece in _PIECE.findall(part))
@@ -83,31 +82,31 @@ def _unbroken(context: Context, text: str) -> Markup:
     return Markup(_UNIT.sub(r'<span class="unbroken">\g<0></span>', escaped))  # noqa: S704 (escaped)
 
 
-def render_report(material: ReportInput) -> RenderedReport:
-    """Make a report."""
-    report = compute_report_statistics(material)
-    formats = ReportFormatter(material.language, report.zone)
-    site = clean_name(material.site)
-    kind = formats.said(WORDS["report_day" if report.is_day else "report_month"])
+def render_report(report_input: ReportInput) -> RenderedReport:
+    """Render a report."""
+    report = compute_report_statistics(report_input)
+    formats = ReportFormatter(report_input.language, report.zone)
+    site = clean_name(report_input.site)
+    kind = formats.translate(WORDS["report_day" if report.is_day else "report_month"])
     period = formats.day(report.slot.first) if report.is_day else formats.month(report.slot.first)
     title = f"{kind} \u2013 {site} \u2013 {period}"
     html = (
         _environment()
         .get_template("report.html")
         .render(
-            language=material.language,
-            # What cannot be folded out is not laid out.
-            paper=material.form == "pdf",
+            language=report_input.language,
+            # A PDF has no `<details>` to open, so their content is left out.
+            paper=report_input.form == "pdf",
             title=title,
             kind=kind,
             site=site,
             period=period[0].upper() + period[1:],
-            organisation=clean_name(material.organisation) if material.organisation else "",
+            organisation=clean_name(report_input.organisation) if report_input.organisation else "",
             facts=_facts(report, formats),
             tiles=_tiles(report, formats),
             sections=_sections(report, formats),
-            words={key: formats.said(text) for key, text in WORDS.items()},
-            # Our own file, and no text of anybody's is set into it.
+            words={key: formats.translate(text) for key, text in WORDS.items()},
+            # A file of the program without any text of clients.
             style=Markup(read_style_sheet()),  # noqa: S704
             policy=build_report_csp(),
         )
@@ -116,9 +115,9 @@ def render_report(material: ReportInput) -> RenderedReport:
 
 
 def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str, str]]:
-    """What the head says: each with its name."""
-    material, period = report.material, report.slot.period
-    said = formats.said(WORDS["from_to"]).format(
+    """Build the facts of the header: name and value."""
+    report_input, period = report.input, report.slot.period
+    bounds = formats.translate(WORDS["from_to"]).format(
         first=formats.short_day(report.slot.first),
         first_at=formats.clock(period.start_us),
         last=formats.short_day(formats.local(period.end_us).date()),
@@ -126,26 +125,29 @@ def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str
     )
     hours = round(period.seconds / 3_600)
     if report.is_day and hours != _HOURS:
-        said += f"{formats.said(WORDS['comma'])}{formats.said(WORDS['hours_of_day']).format(hours=hours)}"
-    made = formats.said(WORDS["made_at"]).format(
-        day=formats.day(formats.local(material.made_us).date()), clock=formats.clock(material.made_us)
+        length = formats.translate(WORDS["hours_of_day"]).format(hours=hours)
+        bounds += f"{formats.translate(WORDS['comma'])}{length}"
+    made = formats.translate(WORDS["made_at"]).format(
+        day=formats.day(formats.local(report_input.made_us).date()), clock=formats.clock(report_input.made_us)
     )
     kind = (
-        formats.said(SITE_KINDS[material.kind]) if material.kind in SITE_KINDS else clean_name(material.kind)
+        formats.translate(SITE_KINDS[report_input.kind])
+        if report_input.kind in SITE_KINDS
+        else clean_name(report_input.kind)
     )
     return [
-        (formats.said(WORDS["period"]), said),
-        (formats.said(WORDS["time_zone"]), material.timezone),
-        (formats.said(WORDS["place"]), kind),
-        (formats.said(WORDS["boxes"]), formats.number(len(report.boxes))),
-        (formats.said(WORDS["made"]), made),
+        (formats.translate(WORDS["period"]), bounds),
+        (formats.translate(WORDS["time_zone"]), report_input.timezone),
+        (formats.translate(WORDS["place"]), kind),
+        (formats.translate(WORDS["boxes"]), formats.number(len(report.boxes))),
+        (formats.translate(WORDS["made"]), made),
     ]
 
 
 def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[ReportSection]:
-    """What there is to say, in its order; a section without anything in it is left out."""
+    """Build the sections in order. Sections of charts without a chart are left out."""
     short = ReportSection(
-        "short", formats.said(WORDS["in_short"]), points=build_main_findings(report, formats)
+        "short", formats.translate(WORDS["in_short"]), points=build_main_findings(report, formats)
     )
     found = build_index_strip(report, formats)
     if found is not None:
@@ -176,7 +178,7 @@ def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[Report
 
 
 def _tiles(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
-    """The figures that are seen first."""
+    """Build the key figures at the top of the page."""
     if not report.measured:
         return []
     found = [
@@ -186,9 +188,9 @@ def _tiles(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigure
         *_alerts(report, formats),
     ]
     share = KeyFigureTile(
-        formats.said(WORDS["tile_coverage"]),
+        formats.translate(WORDS["tile_coverage"]),
         formats.percent(compute_coverage(report)),
-        formats.said(WORDS["of_the_period"]),
+        formats.translate(WORDS["of_the_period"]),
     )
     return [*found[:_TILES], share][: _TILES + 1]
 
@@ -198,18 +200,18 @@ def _air(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTi
     index = find_headline_value(report)
     if index is not None and index.result.band is not None:
         moment = format_value_period(index, report, formats)
-        more = f"{index.box.label}{formats.said(WORDS['comma'])}{moment}" if moment else index.box.label
+        more = f"{index.box.label}{formats.translate(WORDS['comma'])}{moment}" if moment else index.box.label
         label = format_figure_title(index, formats)
         tiles.append(
             KeyFigureTile(
-                label, formats.said(index.result.band.label), more, choose_band_colour(index.result.band)
+                label, formats.translate(index.result.band.label), more, choose_band_colour(index.result.band)
             )
         )
     compared = group_guideline_values(report)
     if compared:
         over = sum(any(value.result.exceeded for value in values) for values in compared.values())
-        more = formats.said(WORDS["of_pollutants"]).format(count=len(compared))
-        tiles.append(KeyFigureTile(formats.said(WORDS["tile_who"]), formats.number(over), more))
+        more = formats.translate(WORDS["of_pollutants"]).format(count=len(compared))
+        tiles.append(KeyFigureTile(formats.translate(WORDS["tile_who"]), formats.number(over), more))
     return tiles
 
 
@@ -223,7 +225,7 @@ def _noise(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigure
         if loudest is None
         else [
             KeyFigureTile(
-                formats.said(WORDS[label]), format_figure_value(loudest, formats), loudest.box.label
+                formats.translate(WORDS[label]), format_figure_value(loudest, formats), loudest.box.label
             )
         ]
     )
@@ -236,16 +238,19 @@ def _room(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureT
     colour = choose_band_colour(highest.result.band)
     return [
         KeyFigureTile(
-            formats.said(WORDS["tile_co2"]), format_figure_value(highest, formats), highest.box.label, colour
+            formats.translate(WORDS["tile_co2"]),
+            format_figure_value(highest, formats),
+            highest.box.label,
+            colour,
         )
     ]
 
 
 def _alerts(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
-    found = report.material.alerts
-    label = formats.said(WORDS["tile_alerts"])
+    found = report.input.alerts
+    label = formats.translate(WORDS["tile_alerts"])
     if found is None:
-        return [KeyFigureTile(label, formats.value(None, "1"), formats.said(WORDS["not_shown"]))]
+        return [KeyFigureTile(label, formats.value(None, "1"), formats.translate(WORDS["not_shown"]))]
     critical = found.by_severity.get("critical", 0)
     more = formats.counted(critical, WORDS["critical_one"], WORDS["critical_many"])
     return [KeyFigureTile(label, formats.number(sum(found.by_severity.values())), more)]

@@ -1,12 +1,8 @@
-"""Computes what a report tells: statistics of the boxes, figures of the period, and the one before it.
+"""Computes the statistics and figures of a report, and compares them with the period before. Pure: no clock.
 
-Owns which periods each figure is of in a daily and in a monthly report. The figures are those of
-`app.indicators`, the statistics those of series; nothing here has a formula of its own. Pure: no clock.
-
-The boxes' means of the period beside those of the one before it. Pure.
-
-Owns which boxes are compared: those that measured enough of both, so that a change is one of the place and
-not of what was measured there.
+- Figures come from `app.indicators`, statistics from the arithmetic of series. There are no formulas here.
+- Only boxes with enough coverage in both periods are compared, so that a change is not an effect of missing
+  values.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,15 +27,15 @@ from app.timeseries.rollups import rollup_columns
 from app.timeseries.rollups.rollup_columns import RollupColumns
 
 MIN_COVERAGE_PERCENT: Final = 75.0
-"""Of a mean that is compared so much of its period has to be measured, percent."""
+"""Smallest coverage of a mean that is compared (percent)."""
 EXCLUDED_FIGURES: Final = frozenset({"light"})
-"""Figures that are meant of hours of use, which nobody has told: a mean with nights in it says nothing."""
+"""Figures that apply to hours of use only. These are unknown, and means including nights are meaningless."""
 _HOUR_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class MetricStatistics:
-    """What a metric of a box came to in a period; `coverage` in percent."""
+    """Statistics of a metric of a box in a period; `coverage` in percent."""
 
     count: int
     mean: float
@@ -50,31 +46,31 @@ class MetricStatistics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxFigures:
-    """A box as a report sees it.
+    """A box in a report.
 
     Attributes:
-        place: its number in the report.
-        id: its name on topics.
-        label: what people call it; no other box of the report is called so.
-        interval_s: how often it samples.
-        hours: summaries of hours, by metric.
-        now, before: statistics of both periods, by metric.
-        material: what figures read.
+        position: its position in the report, from 0.
+        id: its id.
+        label: its label, unique in the report.
+        interval_s: the sampling interval (s).
+        hours: hourly summaries, by metric.
+        now, before: statistics of the period and of the one before it, by metric.
+        measurements: the input of figures.
     """
 
-    place: int
+    position: int
     id: str
     label: str
     interval_s: int
     hours: Mapping[str, RollupColumns]
     now: Mapping[str, MetricStatistics]
     before: Mapping[str, MetricStatistics]
-    material: index_definitions.BoxMeasurements
+    measurements: index_definitions.BoxMeasurements
 
 
 @dataclass(frozen=True, slots=True)
 class FigureValue:
-    """A figure of a box and a period."""
+    """A figure of a box in a period."""
 
     box: BoxFigures
     figure: IndexDefinition
@@ -84,15 +80,26 @@ class FigureValue:
 
     @property
     def of(self) -> tuple[str, str | None]:
-        """Its method, and its metric where that is one of several."""
+        """Name of the method, and the metric if the figure is for one metric."""
         return self.figure.method.name, self.metric
 
 
 @dataclass(eq=False)
 class ReportStatistics:
-    """All figures of a report."""
+    """All statistics and figures of a report.
 
-    material: ReportInput
+    Attributes:
+        input: the input of the report.
+        zone: the time zone of the site.
+        slot, earlier: the period, and the one before it.
+        choices: options of the methods.
+        boxes: the boxes, in order.
+        values: the figures, by method and metric.
+        strip: the figures of the strip.
+        unfinished: methods with periods that were not over when the report was made.
+    """
+
+    input: ReportInput
     zone: ZoneInfo
     slot: DatedPeriod
     earlier: DatedPeriod
@@ -104,8 +111,8 @@ class ReportStatistics:
 
     @property
     def is_day(self) -> bool:
-        """Whether it is of one day."""
-        return self.material.length == "day"
+        """Whether it is a daily report."""
+        return self.input.length == "day"
 
     @cached_property
     def days(self) -> list[DatedPeriod]:
@@ -120,19 +127,19 @@ class ReportStatistics:
         return [box for box in self.boxes if box.now]
 
 
-def compute_report_statistics(material: ReportInput) -> ReportStatistics:
-    """Compute what a report tells."""
-    zone = ZoneInfo(material.timezone)
-    slot = DatedPeriod.of_days(material.first, material.last, zone)
+def compute_report_statistics(report_input: ReportInput) -> ReportStatistics:
+    """Compute the statistics and figures of a report."""
+    zone = ZoneInfo(report_input.timezone)
+    slot = DatedPeriod.of_days(report_input.first, report_input.last, zone)
     earlier = find_previous_slot(slot, zone)
-    choices = MethodOptions(zone, season_of(slot.last, material.latitude), material.country)
-    labels = make_unique_labels([(box.id, box.name) for box in material.boxes])
+    choices = MethodOptions(zone, season_of(slot.last, report_input.latitude), report_input.country)
+    labels = make_unique_labels([(box.id, box.name) for box in report_input.boxes])
     boxes = [
-        _box(place, box, label, (slot, earlier))
-        for place, (box, label) in enumerate(zip(material.boxes, labels, strict=True))
+        _box(position, box, label, (slot, earlier))
+        for position, (box, label) in enumerate(zip(report_input.boxes, labels, strict=True))
     ]
-    report = ReportStatistics(material, zone, slot, earlier, choices, boxes)
-    for box, of in zip(boxes, material.boxes, strict=True):
+    report = ReportStatistics(report_input, zone, slot, earlier, choices, boxes)
+    for box, of in zip(boxes, report_input.boxes, strict=True):
         for name, metric in of.figures:
             if name in EXCLUDED_FIGURES:
                 continue
@@ -148,22 +155,26 @@ def compute_report_statistics(material: ReportInput) -> ReportStatistics:
     return report
 
 
-def _box(place: int, box: ReportBoxInput, label: str, spans: tuple[DatedPeriod, DatedPeriod]) -> BoxFigures:
-    """A box with its statistics of the period and of the one before it."""
+def _box(
+    position: int, box: ReportBoxInput, label: str, spans: tuple[DatedPeriod, DatedPeriod]
+) -> BoxFigures:
+    """Compute the statistics of a box for the period and the one before it."""
     hours = {each.metric: each.columns() for each in box.hours}
     return BoxFigures(
-        place,
+        position,
         box.id,
         label,
         box.interval_s,
         hours,
         _statistics(hours, box.interval_s, spans[0].period),
         _statistics(hours, box.interval_s, spans[1].period),
-        _material(hours, box.interval_s),
+        _build_measurements(hours, box.interval_s),
     )
 
 
-def _material(hours: Mapping[str, RollupColumns], interval_s: int) -> index_definitions.BoxMeasurements:
+def _build_measurements(
+    hours: Mapping[str, RollupColumns], interval_s: int
+) -> index_definitions.BoxMeasurements:
     hourly: dict[str, HourlySeries] = {}
     levels: dict[str, SoundLevels] = {}
     for metric, found in hours.items():
@@ -176,7 +187,7 @@ def _material(hours: Mapping[str, RollupColumns], interval_s: int) -> index_defi
 
 
 def select_hours(found: RollupColumns, period: TimePeriod) -> RollupColumns:
-    """The hours that begin in a period."""
+    """Select the hours that begin in a period."""
     low, high = np.searchsorted(found.times, [period.start_us, period.end_us])
     return found.only(slice(int(low), int(high)))
 
@@ -184,7 +195,14 @@ def select_hours(found: RollupColumns, period: TimePeriod) -> RollupColumns:
 def compute_metric_statistics(
     found: RollupColumns, metric: str, interval_s: int, period: TimePeriod
 ) -> MetricStatistics | None:
-    """What a period's hours come to together; None where nothing was measured."""
+    """Merge the hours of a period to one statistic; None: nothing was measured.
+
+    Args:
+        found: the hourly summaries.
+        metric: the name of the metric.
+        interval_s: the sampling interval (s), for the coverage.
+        period: the period.
+    """
     part = select_hours(found, period)
     if not len(part):
         return None
@@ -209,7 +227,7 @@ def _statistics(
 def _add(report: ReportStatistics, box: BoxFigures, figure: IndexDefinition, metric: str | None) -> None:
     name = figure.method.name
     chosen = _slots(report, figure, box)
-    over = [slot for slot in chosen if slot.period.end_us <= report.material.made_us]
+    over = [slot for slot in chosen if slot.period.end_us <= report.input.made_us]
     if len(over) < len(chosen):
         report.unfinished.add(name)
     values = [compute_figure_value(report, box, figure, metric, slot) for slot in over]
@@ -220,16 +238,24 @@ def _add(report: ReportStatistics, box: BoxFigures, figure: IndexDefinition, met
 def compute_figure_value(
     report: ReportStatistics, box: BoxFigures, figure: IndexDefinition, metric: str | None, slot: DatedPeriod
 ) -> FigureValue:
-    """Compute a figure of a box."""
-    choices = replace(report.choices, season=season_of(slot.last, report.material.latitude))
-    result = figure.compute(box.material, metric or figure.method.metrics[0], slot, choices)
+    """Compute a figure of a box.
+
+    Args:
+        report: the report.
+        box: the box.
+        figure: the figure.
+        metric: the metric, if the figure is for one metric.
+        slot: the period of the figure.
+    """
+    choices = replace(report.choices, season=season_of(slot.last, report.input.latitude))
+    result = figure.compute(box.measurements, metric or figure.method.metrics[0], slot, choices)
     return FigureValue(box, figure, metric, slot, result)
 
 
 def _slots(report: ReportStatistics, figure: IndexDefinition, box: BoxFigures) -> list[DatedPeriod]:
-    """Of which periods a figure is: of all of it where it can be, else of each day, hour or week in it."""
+    """List the periods of a figure: the whole period if possible, else each day, hour or week in it."""
     begin, period = figure.begin(report.choices), report.slot.period
-    if report.material.length in figure.lengths:
+    if report.input.length in figure.lengths:
         return [DatedPeriod.of_days(report.slot.first, report.slot.last, report.zone, begin)]
     if "day" in figure.lengths:
         return [DatedPeriod.of_days(day.first, day.last, report.zone, begin) for day in report.days]
@@ -246,13 +272,14 @@ def _slots(report: ReportStatistics, figure: IndexDefinition, box: BoxFigures) -
 
 
 def _worst_hours(report: ReportStatistics, figure: IndexDefinition, box: BoxFigures) -> list[DatedPeriod]:
-    """Hours among which the worst one of each day is: those of each pollutant's highest mean.
+    """List the hours with the highest mean of each pollutant and day.
 
-    A class never falls as a concentration rises, and an index is its worst pollutant's class.
+    They include the worst hour of each day: a class never falls as a concentration rises, and an index has
+    the class of its worst pollutant.
     """
     found: set[int] = set()
     for metric in figure.method.metrics:
-        series = box.material.hourly.get(metric)
+        series = box.measurements.hourly.get(metric)
         for day in report.days if series is not None else ():
             part = series.within(day.period) if series is not None else None
             if part is not None and part.valid.any():
@@ -262,21 +289,21 @@ def _worst_hours(report: ReportStatistics, figure: IndexDefinition, box: BoxFigu
 
 
 def group_values_by_box(values: Iterable[FigureValue]) -> dict[int, list[FigureValue]]:
-    """Values by their boxes' numbers."""
+    """Group values by the positions of their boxes."""
     found: dict[int, list[FigureValue]] = {}
     for value in values:
-        found.setdefault(value.box.place, []).append(value)
+        found.setdefault(value.box.position, []).append(value)
     return found
 
 
 def find_worst_value(values: Iterable[FigureValue]) -> FigureValue | None:
-    """The worst of what has a value: the first one of several."""
+    """Find the worst value, the first of several; None: none has a value."""
     there = [value for value in values if value.result.value is not None]
     return max(there, key=lambda value: worst_sort_key(value.result)) if there else None
 
 
 def explain_missing_value(values: Sequence[FigureValue]) -> NoValueReason:
-    """Why there is no value at all: of several reasons the one that says most of what is there."""
+    """Return why no result has a value: of several reasons, the most informative."""
     found = {value.result.reason for value in values}
     for each in ("coverage_too_low", "period_too_short", "no_data"):
         if each in found:
@@ -285,9 +312,9 @@ def explain_missing_value(values: Sequence[FigureValue]) -> NoValueReason:
 
 
 def _strip(report: ReportStatistics) -> list[FigureValue]:
-    """The values of the index that is shown hour by hour, or day by day.
+    """Compute the values of the strip, by hour or by day.
 
-    The index of air that holds there, or how well rooms are aired where there is none.
+    It shows the air quality index of the site, or the indoor CO₂ index if it has none.
     """
     for name in ("eaqi",) if report.is_day else ("atmo", "eaqi"):
         values = report.values.get((name, None), [])
@@ -308,22 +335,22 @@ def _strip(report: ReportStatistics) -> list[FigureValue]:
 
 
 def count_silent_hours(box: BoxFigures, period: TimePeriod) -> tuple[int, int]:
-    """In how many hours of a period a box measured nothing, and how many of them lay in a row at most."""
+    """Count the hours without values of a box in a period, and the longest run of them."""
     hours = np.array(period.hours(), np.int64)
-    heard = np.zeros(len(hours), np.bool_)
+    measured = np.zeros(len(hours), np.bool_)
     for found in box.hours.values():
         part = select_hours(found, period).times
-        heard[(part - hours[0]) // HOUR_US] = True
+        measured[(part - hours[0]) // HOUR_US] = True
     longest = run = 0
-    for quiet in (~heard).tolist():
-        run = run + 1 if quiet else 0
+    for is_silent in (~measured).tolist():
+        run = run + 1 if is_silent else 0
         longest = max(longest, run)
-    return int((~heard).sum()), longest
+    return int((~measured).sum()), longest
 
 
 @dataclass(frozen=True, slots=True)
 class MeanComparison:
-    """The mean of some boxes in both periods; `percent` where a quantity has a natural nought."""
+    """The mean of boxes in both periods. `percent` is None for quantities without a natural zero."""
 
     metric: str
     boxes: int
@@ -333,12 +360,12 @@ class MeanComparison:
 
     @property
     def change(self) -> float:
-        """From the period before to this one."""
+        """The change from the period before."""
         return self.now - self.before
 
 
 def compare_period_means(report: ReportStatistics) -> list[MeanComparison]:
-    """Each metric that some box measured enough of in both periods."""
+    """Compare the means of each metric, over the boxes with enough coverage in both periods."""
     found: list[MeanComparison] = []
     for metric in REPORTED_METRICS:
         pairs = [
@@ -350,7 +377,7 @@ def compare_period_means(report: ReportStatistics) -> list[MeanComparison]:
         ]
         if pairs:
             now, before = (_mean(metric, [pair[side] for pair in pairs]) for side in (0, 1))
-            # A level is a logarithm, a temperature has no natural nought, a share is a percentage already.
+            # No percent: a level is a logarithm, a temperature has no natural zero, a share is a percentage.
             natural = METRICS_BY_NAME[metric].kind == "gauge" and METRICS_BY_NAME[metric].minimum >= 0
             shares = natural and METRICS_BY_NAME[metric].unit != "%RH" and before > 0
             percent = 100.0 * (now - before) / before if shares else None
@@ -359,7 +386,7 @@ def compare_period_means(report: ReportStatistics) -> list[MeanComparison]:
 
 
 def _mean(metric: str, values: list[float]) -> float:
-    """The mean of boxes, each weighing the same; of levels that of their energies."""
+    """Average boxes with equal weights; sound levels by energy."""
     if len(values) == 1:
         return values[0]
     if METRICS_BY_NAME[metric].kind == "level":

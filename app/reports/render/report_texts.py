@@ -1,7 +1,7 @@
-"""The texts of reports, each in both languages side by side. Braces are filled in by who uses a text.
+"""Holds the texts of reports in English and French; callers fill in the braces.
 
-What methods, bands and metrics are called is theirs (`app.indicators`, the catalogue); here is all else.
-French typography (spaces that do not break) is set by `formats.typeset`.
+Titles of methods, classes and metrics are defined in `app.indicators` and the catalogue.
+`number_formats.typeset_text` applies French typography.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
         "a day of {hours} hours (clocks changed)",
         "jour de {hours} heures (changement d'heure)",
     ),
-    "made": BilingualText("Made", "Établi"),
+    "made": BilingualText("Generated", "Établi"),
     "made_at": BilingualText("{day}, {clock}", "{day}, {clock}"),
     "boxes": BilingualText("Boxes", "Boîtiers"),
     "of": BilingualText("of", "sur"),
@@ -42,43 +42,44 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "day_one": BilingualText("{} day", "{} jour"),
     "day_many": BilingualText("{} days", "{} jours"),
     # Tiles.
-    "tile_co2": BilingualText("Highest CO₂, mean of an hour", "CO₂ le plus élevé, moyenne horaire"),
+    "tile_co2": BilingualText("Highest CO₂, hourly mean", "CO₂ le plus élevé, moyenne horaire"),
     "tile_who": BilingualText("WHO guidelines exceeded", "Lignes directrices OMS dépassées"),
     "tile_noise_day": BilingualText("Loudest Lden", "Lden le plus fort"),
-    "tile_noise_month": BilingualText("Loudest Lden of a day", "Lden journalier le plus fort"),
+    "tile_noise_month": BilingualText("Loudest daily Lden", "Lden journalier le plus fort"),
     "tile_leq": BilingualText("Loudest mean level", "Niveau moyen le plus fort"),
     "tile_alerts": BilingualText("Alerts", "Alertes"),
     "tile_coverage": BilingualText("Measured", "Mesuré"),
     "of_pollutants": BilingualText("of {count} pollutants measured", "sur {count} polluants mesurés"),
     "critical_one": BilingualText("{} of them critical", "dont {} critique"),
     "critical_many": BilingualText("{} of them critical", "dont {} critiques"),
-    "of_the_period": BilingualText("of what was due", "de ce qui était attendu"),
+    "of_the_period": BilingualText("of the expected values", "des valeurs attendues"),
     "not_shown": BilingualText("not shown", "non montrées"),
     # In short.
     "in_short": BilingualText("In short", "L'essentiel"),
     "short_coverage": BilingualText(
-        "{boxes} measured {coverage} of what was due{silent}.",
-        "{boxes} : {coverage} des mesures attendues sont là{silent}.",
+        "{boxes} measured {coverage} of the expected values{silent}.",
+        "{boxes} : {coverage} des mesures attendues ont été reçues{silent}.",
     ),
-    "short_silent_one": BilingualText("; one was silent all the time", " ; un est resté muet tout du long"),
+    "short_silent_one": BilingualText("; one was silent throughout", " ; un est resté muet tout du long"),
     "short_silent_many": BilingualText(
-        "; {count} were silent all the time",
+        "; {count} were silent throughout",
         " ; {count} sont restés muets tout du long",
     ),
     "short_no_boxes": BilingualText(
-        "There are no boxes at this site: nothing was measured, and nothing can be said of the period.",
-        "Ce site n'a aucun boîtier : rien n'a été mesuré, et rien ne peut être dit de la période.",
+        "There are no boxes at this site: nothing was measured, and the period cannot be assessed.",
+        "Ce site n'a aucun boîtier : rien n'a été mesuré, et la période ne peut pas être évaluée.",
     ),
     "short_no_data": BilingualText(
-        "None of the site's boxes ({boxes}) measured anything in this period: nothing can be said of it.",
-        "Aucun boîtier du site ({boxes}) n'a rien mesuré sur la période : rien ne peut en être dit.",
+        "None of the site's boxes ({boxes}) measured anything in this period, which cannot be assessed.",
+        "Aucun boîtier du site ({boxes}) n'a mesuré quoi que ce soit sur la période, qui ne peut pas être "
+        "évaluée.",
     ),
     "short_index": BilingualText(
         "{title}: at worst “{band}”, at {box} ({when}).",
         "{title} : au pire « {band} », au boîtier {box} ({when}).",
     ),
     "short_who_none": BilingualText(
-        "No guideline of the WHO for a day was exceeded, of those for {metrics}.",
+        "None of the daily WHO guidelines for {metrics} was exceeded.",
         "Aucune ligne directrice journalière de l'OMS n'a été dépassée, parmi celles sur {metrics}.",
     ),
     "short_who": BilingualText(
@@ -86,10 +87,10 @@ WORDS: Final[Mapping[str, BilingualText]] = {
         "La ligne directrice de l'OMS a été dépassée pour {parts}.",
     ),
     "who_percentile": BilingualText(
-        "The WHO means the 99th percentile of a year's days: 3 to 4 days a year may lie above, so that one "
-        "such day is no breach of the guideline.",
-        "L'OMS entend le 99e centile des jours d'une année : 3 à 4 jours par an peuvent être au-dessus, et "
-        "un seul jour ne suffit donc pas à enfreindre la ligne directrice.",
+        "The guideline refers to the 99th percentile of the days of a year: 3 to 4 days a year may exceed "
+        "the value, so one such day is no breach of the guideline.",
+        "La ligne directrice porte sur le 99e centile des jours d'une année : 3 à 4 jours par an peuvent "
+        "être au-dessus, et un seul jour ne suffit donc pas à l'enfreindre.",
     ),
     "short_who_part": BilingualText(
         "{metric} ({value}, {ratio} the guideline of {limit}, at {box})",
@@ -109,7 +110,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
         "L'endroit le plus bruyant était celui du boîtier {box}, avec un niveau moyen de {value}.",
     ),
     "short_co2": BilingualText(
-        "CO₂ rose highest at {box}: {value} over an hour (“{band}”).",
+        "CO₂ was highest at {box}: {value} over an hour (“{band}”).",
         "Le CO₂ est monté le plus haut au boîtier {box} : {value} sur une heure (« {band} »).",
     ),
     "short_alerts_none": BilingualText("No alert began.", "Aucune alerte n'a commencé."),
@@ -122,7 +123,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
         "{alerts} a commencé{critical} ; elle a duré {longest}.",
     ),
     "short_critical": BilingualText(", {critical}", ", {critical}"),
-    "short_compared": BilingualText("Against {before}: {parts}.", "Par rapport {before} : {parts}."),
+    "short_compared": BilingualText("Compared with {before}: {parts}.", "Par rapport {before} : {parts}."),
     "against_day": BilingualText("the day before", "à la veille"),
     "against_month": BilingualText("the month before", "au mois précédent"),
     # The strip.
@@ -137,16 +138,17 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     ),
     "class_times": BilingualText("{band}: {count}", "{band} : {count}"),
     "strip_more": BilingualText(
-        "Shown are the {count} boxes with the worst values; {more} further ones are part of the first row.",
+        "The {count} boxes with the worst values are shown; {more} others are included in the first row.",
         "Sont montrés les {count} boîtiers aux pires valeurs ; {more} autres comptent dans la première "
         "ligne.",
     ),
     # Indices.
     "indices": BilingualText("Indices and guidelines", "Indices et valeurs de référence"),
     "indices_intro": BilingualText(
-        "Of each figure the box with the worst value: as indices of air have it, that is the site's.",
-        "De chaque grandeur, le boîtier à la pire valeur : comme le veulent les indices de l'air, c'est "
-        "celle du site.",
+        "The box with the worst value for each figure. As in air quality indices, its value is that of the "
+        "site.",
+        "Pour chaque grandeur, le boîtier à la pire valeur. Comme dans les indices de la qualité de l'air, "
+        "c'est la valeur du site.",
     ),
     "figure": BilingualText("Figure", "Grandeur"),
     "worst_value": BilingualText("Worst value", "Pire valeur"),
@@ -156,7 +158,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "compared_with": BilingualText("Compared with", "Référence"),
     "measured_share": BilingualText("Measured", "Mesuré"),
     "exceeded": BilingualText("exceeded", "dépassée"),
-    "kept": BilingualText("kept", "respectée"),
+    "respected": BilingualText("met", "respectée"),
     "reached": BilingualText("reached", "atteint"),
     "not_reached": BilingualText("not reached", "non atteint"),
     "days_over": BilingualText("Days over", "Jours au-dessus"),
@@ -166,15 +168,15 @@ WORDS: Final[Mapping[str, BilingualText]] = {
         "{count} boîtiers sur {total} sans valeur",
     ),
     "no_indices": BilingualText(
-        "No figure could be computed of what was measured here.",
+        "No figure could be computed from the measurements.",
         "Aucune grandeur n'a pu être calculée à partir de ce qui a été mesuré ici.",
     ),
     "unfinished": BilingualText(
-        "Not there yet: {titles}. A day of noise ends in the morning after it.",
+        "Not available yet: {titles}. A noise day ends the next morning.",
         "Pas encore disponible : {titles}. Une journée de bruit finit le lendemain matin.",
     ),
     "odours_left_out": BilingualText(
-        "Left out: figures of odours, for which there would have been too many samples to look at.",
+        "Left out: odour figures, because they would have required too many samples.",
         "Omis : les grandeurs d'odeur, pour lesquelles il aurait fallu lire trop d'échantillons.",
     ),
     "count": BilingualText("Count", "Nombre"),
@@ -182,21 +184,21 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "air": BilingualText("Air", "Air"),
     "noise": BilingualText("Noise", "Bruit"),
     "rooms": BilingualText("Rooms: comfort and air", "Intérieur : confort et air"),
-    "hourly_means": BilingualText("{metric}, means of hours", "{metric}, moyennes horaires"),
-    "daily_means": BilingualText("{metric}, means of days", "{metric}, moyennes journalières"),
+    "hourly_means": BilingualText("{metric}, hourly means", "{metric}, moyennes horaires"),
+    "daily_means": BilingualText("{metric}, daily means", "{metric}, moyennes journalières"),
     "daily_o3": BilingualText(
-        "{metric}, highest mean of 8 hours of each day",
+        "{metric}, highest 8-hour mean of each day",
         "{metric}, moyenne maximale sur 8 heures de chaque jour",
     ),
     "daily_co2": BilingualText(
-        "{metric}, highest mean of an hour of each day", "{metric}, moyenne horaire maximale de chaque jour"
+        "{metric}, highest hourly mean of each day", "{metric}, moyenne horaire maximale de chaque jour"
     ),
     "limit_24h": BilingualText("WHO, 24 h", "OMS, 24 h"),
     "limit_8h": BilingualText("WHO, 8 h", "OMS, 8 h"),
     "limit_co2_low": BilingualText("to be improved above", "à améliorer au-dessus"),
     "limit_co2_high": BilingualText("insufficient above", "insuffisant au-dessus"),
     "hourly_noise": BilingualText(
-        "Sound level, energy means of hours",
+        "Sound level, hourly energy means",
         "Niveau sonore, moyennes énergétiques horaires",
     ),
     "daily_lden": BilingualText(
@@ -217,7 +219,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
         "Niveaux de la journée la plus bruyante de chaque boîtier, dB",
     ),
     "noise_parts": BilingualText(
-        "Day {day}, evening {evening}, night {night}; in Lden evenings weigh 5 dB more, nights 10 dB more.",
+        "Day {day}, evening {evening}, night {night}. Lden adds 5 dB to evenings and 10 dB to nights.",
         "Jour {day}, soirée {evening}, nuit {night} ; dans Lden, la soirée pèse 5 dB de plus, la nuit 10 "
         "dB de plus.",
     ),
@@ -232,7 +234,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "highest": BilingualText("Highest", "Plus haut"),
     "hour": BilingualText("Hour", "Heure"),
     "day": BilingualText("Day", "Jour"),
-    "chart_numbers": BilingualText("The numbers of this chart", "Les chiffres de ce graphique"),
+    "chart_numbers": BilingualText("Values of this chart", "Les chiffres de ce graphique"),
     "chart_said": BilingualText(
         "{title}, {boxes}: lowest {low} ({low_box}, {low_at}), highest {high} ({high_box}, {high_at}).",
         "{title}, {boxes} : minimum {low} ({low_box}, {low_at}), maximum {high} ({high_box}, {high_at}).",
@@ -241,21 +243,21 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     # The period before.
     "comparison": BilingualText("The period before", "La période précédente"),
     "comparison_day": BilingualText(
-        "Means of the boxes, beside {before}",
-        "Moyennes des boîtiers, à côté du {before}",
+        "Means of the boxes, compared with {before}",
+        "Moyennes des boîtiers, comparées au {before}",
     ),
     "comparison_month": BilingualText(
-        "Means of the boxes, beside {before}",
-        "Moyennes des boîtiers, à côté de {before}",
+        "Means of the boxes, compared with {before}",
+        "Moyennes des boîtiers, comparées à {before}",
     ),
     "comparison_note": BilingualText(
-        "Of boxes that measured 75 % of both periods. Levels are averaged by energy; decibels and "
-        "degrees have no percent.",
-        "Boîtiers ayant mesuré 75 % des deux périodes. Les niveaux sonores sont moyennés en énergie ; "
-        "décibels et degrés n'ont pas de pourcentage.",
+        "Boxes that measured at least 75 % of both periods. Sound levels are averaged by energy; changes in "
+        "decibels and degrees have no percentage.",
+        "Boîtiers ayant mesuré au moins 75 % des deux périodes. Les niveaux sonores sont moyennés en "
+        "énergie ; décibels et degrés n'ont pas de pourcentage.",
     ),
     "comparison_none": BilingualText(
-        "No box measured enough of both periods to set them beside each other.",
+        "No box measured enough of both periods to compare them.",
         "Aucun boîtier n'a assez mesuré sur les deux périodes pour les comparer.",
     ),
     "metric": BilingualText("Quantity", "Grandeur mesurée"),
@@ -265,7 +267,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     # Boxes.
     "by_box": BilingualText("Box by box", "Boîtier par boîtier"),
     "by_box_many": BilingualText(
-        "{boxes}. Those with the worst values come first; a star marks the highest mean of a column.",
+        "{boxes}. Those with the worst values come first; an asterisk marks the highest mean of a column.",
         "{boxes}. Ceux aux pires valeurs viennent d'abord ; un astérisque marque la moyenne la plus "
         "élevée d'une colonne.",
     ),
@@ -282,8 +284,8 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     # Alerts.
     "alerts": BilingualText("Alerts", "Alertes"),
     "alerts_not_shown": BilingualText(
-        "Left out: this report was asked for with a key that may not read alerts.",
-        "Omis : ce rapport a été demandé avec une clé qui ne peut pas lire les alertes.",
+        "Left out: the requester of this report may not read alerts.",
+        "Omis : le demandeur de ce rapport ne peut pas lire les alertes.",
     ),
     "alerts_none": BilingualText(
         "No alert began in this period.", "Aucune alerte n'a commencé sur la période."
@@ -291,22 +293,20 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "alerts_count": BilingualText("Alerts that began, by severity", "Alertes ayant commencé, par gravité"),
     "alerts_before": BilingualText("In the period before: {count}.", "Sur la période précédente : {count}."),
     "alerts_went_on": BilingualText(
-        "Had begun earlier and went on: {count}.",
+        "Began earlier and were still firing at the start: {count}.",
         "Commencées avant et encore en cours au début : {count}.",
     ),
     "alerts_firing": BilingualText(
-        "On still when this report was made: {count}.",
+        "Still firing when this report was generated: {count}.",
         "Encore en cours à l'établissement du rapport : {count}.",
     ),
     "alerts_acknowledged": BilingualText(
-        "Somebody took charge of {count} of them: of half within {half}, of the last one after {longest}.",
+        "Acknowledged: {count}; half of them within {half}, the last one after {longest}.",
         "Quelqu'un a pris en charge {count} d'entre elles : la moitié en {half} au plus, la dernière "
         "après {longest}.",
     ),
-    "alerts_unacknowledged": BilingualText(
-        "Nobody took charge of any of them.", "Personne n'en a pris en charge."
-    ),
-    "alerts_longest": BilingualText("Those that lasted longest", "Celles qui ont duré le plus longtemps"),
+    "alerts_unacknowledged": BilingualText("None was acknowledged.", "Aucune n'a été prise en charge."),
+    "alerts_longest": BilingualText("Longest alerts", "Celles qui ont duré le plus longtemps"),
     "rule": BilingualText("Rule", "Règle"),
     "severity": BilingualText("Severity", "Gravité"),
     "info": BilingualText("Information", "Information"),
@@ -314,9 +314,9 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "critical": BilingualText("Critical", "Critique"),
     "began": BilingualText("Began", "Début"),
     "lasted": BilingualText("Lasted", "Durée"),
-    "lasts": BilingualText("{duration}, on still", "{duration}, en cours"),
+    "lasts": BilingualText("{duration}, still firing", "{duration}, en cours"),
     "whole_site": BilingualText("Whole site", "Site entier"),
     "total": BilingualText("Total", "Total"),
     **DATA_WORDS,
 }
-"""Every text of a report, by what it is for."""
+"""All texts of a report, by key."""

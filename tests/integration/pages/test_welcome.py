@@ -94,7 +94,7 @@ async def test_what_is_wrong_is_said_beside_the_form(folk: Folk, anybody: httpx.
     for fields, said in (
         ({"name": "Ada", "password": "short"}, "too short"),
         ({"name": "Ada", "password": "password1234"}, "too common"),
-        ({"name": "", "password": PASSWORD}, "Give your name and a password"),
+        ({"name": "", "password": PASSWORD}, "Enter your name and a password"),
         ({"name": "x" * 201, "password": PASSWORD}, "A field is not accepted"),
     ):
         page = await accept(anybody, token, **fields)

@@ -49,8 +49,8 @@ async def decide(client: httpx.AsyncClient, site: str, purpose: str, **fields: A
 
 async def forget(application: FastAPI) -> None:
     """Let the register read anew: what it shows may be a minute old."""
-    for shelf in ("shelf", "figures", "searches"):
-        getattr(application.state.register, shelf)._kept.clear()
+    for name in ("cache", "open_data_cache", "search_cache"):
+        getattr(application.state.register, name)._entries.clear()
 
 
 async def test_a_site_of_which_nothing_is_declared_claims_and_publishes_nothing(

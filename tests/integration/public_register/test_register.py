@@ -354,10 +354,10 @@ async def test_what_a_box_measured_elsewhere_is_not_published_where_it_stands_no
 async def test_a_site_is_kept_once_however_its_id_is_written(
     public: httpx.AsyncClient, application: FastAPI, site: str
 ) -> None:
-    kept = application.state.register.shelf._kept
+    entries = application.state.register.cache._entries
     written = (site, site.upper(), site.replace("-", ""), f"urn:uuid:{site}", f"{{{site}}}")
     for name in ("register.geojson", "register.json", "data.csv", "dtpr.json", "changes.atom"):
         answers = [await public.get(f"/public/sites/{each}/{name}") for each in written]
         assert {each.status_code for each in answers} == {200}, [each.text for each in answers]
         assert len({each.headers["etag"] for each in answers}) == 1
-    assert sum(site.replace("-", "") in str(key).replace("-", "").lower() for key in kept) == 6
+    assert sum(site.replace("-", "") in str(key).replace("-", "").lower() for key in entries) == 6

@@ -129,7 +129,7 @@ async def test_charts_and_tables_have_the_numbers_of_series(tenant: Tenant, stre
     series = await tenant.client.get(
         "/v1/boxes/loud/readings", params={"metric": "pm2_5", "bucket": "1h", "aggregates": "avg", **span}
     )
-    chart = tables(sections(root)["air"])["PM2.5, means of hours (µg/m³)"]
+    chart = tables(sections(root)["air"])["PM2.5, hourly means (µg/m³)"]
     assert [row["loud"] for row in chart] == [
         ENGLISH.value(each["avg"], "µg/m³") for each in series.json()["points"]
     ]
@@ -215,9 +215,9 @@ async def test_alerts_are_told_to_whom_may_read_them(
         "Information": "0",
         "Total": str(count),
     }
-    longest = tables(sections(root)["alerts"])["Those that lasted longest"]
+    longest = tables(sections(root)["alerts"])["Longest alerts"]
     assert longest[0]["Rule"] == "Dust <i>now</i>"
-    assert "Nobody took charge of any of them." in text(sections(root)["alerts"])
+    assert "None was acknowledged." in text(sections(root)["alerts"])
     # Those of the day before are counted as such.
     before = await tenant.client.get(
         "/v1/alerts",
@@ -240,7 +240,7 @@ async def test_rules_of_presets_are_named_in_the_readers_language(tenant: Tenant
     (await tenant.client.post("/v1/rules", json=own)).raise_for_status()
     await measure(tenant, site_id, "loud", LOUD)
     captions = {
-        "en": ("Those that lasted longest", "Rule"),
+        "en": ("Longest alerts", "Rule"),
         "fr": ("Celles qui ont duré le plus longtemps", "Règle"),
     }
     for language, (caption, column) in captions.items():
@@ -355,17 +355,17 @@ async def test_the_child_has_given_up_network_programs_files_and_memory() -> Non
 async def test_what_is_not_made_in_time_is_given_up(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    application.state.printers = ReportProcessPool(within_s=0.01)
+    application.state.report_processes = ReportProcessPool(timeout_s=0.01)
     answer = await tenant.client.get(f"/v1/sites/{street}/reports/day")
     assert (answer.status_code, answer.json()["code"]) == (503, "report_not_made")
-    with pytest.raises(Exception, match="could not be made"):
-        await ReportProcessPool().printed(b"no material")
+    with pytest.raises(Exception, match="could not be generated"):
+        await ReportProcessPool().render(b"no material")
 
 
 async def test_one_organisation_does_not_take_all_places(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    printers: ReportProcessPool = application.state.printers
+    report_processes: ReportProcessPool = application.state.report_processes
     calls = [
         tenant.client.get(f"/v1/sites/{street}/reports/day", params={"date": str(DAY), "box": "quiet"})
         for _ in range(6)
@@ -377,11 +377,11 @@ async def test_one_organisation_does_not_take_all_places(
     assert refused.json()["code"] == "too_many_reports"
     assert int(refused.headers["retry-after"]) > 0
     # All places were given back.
-    assert not printers.lines
+    assert not report_processes.tenant_count
 
 
 async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: Tenant, street: str) -> None:
-    printers: ReportProcessPool = application.state.printers
+    report_processes: ReportProcessPool = application.state.report_processes
     asked = tenant.client.build_request("GET", f"/v1/sites/{street}/reports/month?month=2026-03&format=pdf")
     scope = {
         "type": "http",
@@ -405,10 +405,10 @@ async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: T
     # Through all that stands before the application, as a server calls it.
     answering = asyncio.create_task(application(scope, client.receive, send))
     await until(children)
-    assert printers.lines == 1
+    assert report_processes.tenant_count == 1
     client.gone.set()
     await answering
     assert not children()
-    assert not printers.lines
+    assert not report_processes.tenant_count
     # Nobody hears it, but it is no fault of ours.
     assert answers[0]["status"] == 400

@@ -113,7 +113,7 @@ def test_too_little_of_an_hour_has_no_index_and_says_why() -> None:
         "cards"
     ][0]
     assert not card["indices"][0]["value"]
-    assert card["indices"][0]["said"].endswith(
+    assert card["indices"][0]["text"].endswith(
         "\xa0h\xa000\xa0: une trop petite part de la période a été mesurée"
     )
 

@@ -309,11 +309,11 @@ def test_a_line_is_broken_where_nothing_was_measured() -> None:
     # A point alone has a size.
     alone = line_charts.draw_line_chart(METRICS_BY_NAME["pm10"], values[:1], "hour", NOW, paris)
     assert alone.path.count("a2 2") == 2
-    assert "entre 10,0\xa0µg/m³ et 20,0\xa0µg/m³" in drawn.said
+    assert "entre 10,0\xa0µg/m³ et 20,0\xa0µg/m³" in drawn.alt_text
 
 
 async def test_a_crowd_waits_for_one_read_and_sees_what_was_there_when_it_fails() -> None:
-    shelf, reads = TtlCache(most=2), 0
+    cache, reads = TtlCache(most=2), 0
 
     async def read() -> int:
         nonlocal reads
@@ -322,11 +322,11 @@ async def test_a_crowd_waits_for_one_read_and_sees_what_was_there_when_it_fails(
             raise OSError
         return reads
 
-    assert [await shelf.get("a", 10, read) for _ in range(3)] == [1, 1, 1]
+    assert [await cache.get("a", 10, read) for _ in range(3)] == [1, 1, 1]
     # Too old, and the database is away.
-    assert await shelf.get("a", 0, read) == 1
+    assert await cache.get("a", 0, read) == 1
     with pytest.raises(OSError):  # noqa: PT011 (nothing was ever there)
-        await shelf.get("b", 10, read)
+        await cache.get("b", 10, read)
 
 
 LIBRARIES: Final = {

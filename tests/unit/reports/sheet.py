@@ -1,4 +1,4 @@
-"""What tests of reports share: material as the API process would hand it over, and pages read back."""
+"""Makes inputs of reports as the API process would, and parses rendered pages."""
 
 import re
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ def box(
     return ReportBoxInput(f"box-{number:04d}", name, INTERVAL_S, measured, figures, [])
 
 
-def material(
+def make_report_input(
     *,
     length: ReportLength = "day",
     language: ReportLanguage = "en",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from app.reports.render.box_names import make_unique_labels, shorten_labels
 from app.reports.render.report_page import render_report
 from app.reports.report_input import ReportBoxInput, ReportInput
-from tests.unit.reports.sheet import material, parsed, sections, tables, text
+from tests.unit.reports.sheet import make_report_input, parsed, sections, tables, text
 
 NAMES = st.one_of(
     st.none(), st.sampled_from(["Quay", "Quay (b0)", "Quay (b1)", "b1", "Q" * 80]), st.text(max_size=70)
@@ -45,7 +45,7 @@ def test_long_labels_are_cut_where_they_stay_different() -> None:
 
 
 def named(names: list[str]) -> ReportInput:
-    of = material(boxes=len(names))
+    of = make_report_input(boxes=len(names))
     boxes = [
         ReportBoxInput(each.id, name, each.interval_s, each.hours, each.figures, each.sampled)
         for each, name in zip(of.boxes, names, strict=True)

@@ -35,7 +35,7 @@ from app.reports.report_input import (
 )
 from app.rules.presets.service import PRESET_SITE_KINDS
 from app.timeseries.quality.quality_flags import FLAGS
-from tests.unit.reports.sheet import ALERTS, LEVELS, PARIS, material, parsed, sections, tables, text
+from tests.unit.reports.sheet import ALERTS, LEVELS, PARIS, make_report_input, parsed, sections, tables, text
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -48,13 +48,13 @@ HOSTILE = (
 
 
 def test_material_comes_out_of_its_packing_as_it_went_in() -> None:
-    given_ = material(boxes=1, inside=True)
+    given_ = make_report_input(boxes=1, inside=True)
     assert unpack_report_input(pack_report_input(given_)) == given_
 
 
 @pytest.mark.parametrize("length", ["day", "month"])
 def test_a_page_has_all_its_parts(length: ReportLength) -> None:
-    html = render_report(material(length=length)).html
+    html = render_report(make_report_input(length=length)).html
     root = parsed(html)
     assert list(sections(root)) == [
         *(
@@ -72,9 +72,9 @@ def test_a_page_has_all_its_parts(length: ReportLength) -> None:
     ]
     findings = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
     assert 3 <= len(findings) <= 6
-    assert findings[0] == "2 boxes measured 100% of what was due."
+    assert findings[0] == "2 boxes measured 100% of the expected values."
     assert "9 alerts began, 1 of them critical; the longest lasted 4 h." in text(root)
-    assert "of half within 5 min 40 s, of the last one after 1 h 2 min" in text(root)
+    assert "half of them within 5 min 40 s, the last one after 1 h 2 min" in text(root)
     # What the strip shows: of a day the hours, of a month the days.
     assert text(root).count("French air quality index") > 1
     words = text(sections(root)["short"])
@@ -83,7 +83,7 @@ def test_a_page_has_all_its_parts(length: ReportLength) -> None:
 
 def test_a_finding_names_the_place_that_the_table_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LEVELS, "no2", 50.0)
-    root = parsed(render_report(material(boxes=6)).html)
+    root = parsed(render_report(make_report_input(boxes=6)).html)
     said = next(each for each in map(text, root.iter("li")) if each.startswith("The WHO guideline"))
     rows = tables(root)["Indices and guidelines"]
     exceeded = [row for row in rows if "exceeded" in row["Compared with"] and row["Figure"].startswith("WHO")]
@@ -94,7 +94,7 @@ def test_a_finding_names_the_place_that_the_table_names(monkeypatch: pytest.Monk
 
 
 def test_a_page_can_be_read_without_seeing_it() -> None:
-    root = parsed(render_report(material(language="fr", boxes=5)).html)
+    root = parsed(render_report(make_report_input(language="fr", boxes=5)).html)
     assert root.get("lang") == "fr"
     assert len(list(root.iter("h1"))) == 1
     for each in root.iter("svg"):
@@ -126,7 +126,7 @@ def test_each_class_can_be_read_on_its_colour() -> None:
 
 
 def test_a_page_asks_for_nothing_and_runs_nothing() -> None:
-    root = parsed(render_report(material()).html)
+    root = parsed(render_report(make_report_input()).html)
     tags = {each.tag for each in root.iter()}
     assert not tags & {
         "script",
@@ -157,14 +157,14 @@ def test_a_page_asks_for_nothing_and_runs_nothing() -> None:
 @cache
 def plain_tags() -> list[str]:
     """The elements of a page whose names are plain."""
-    of = material(boxes=1, site="A", box_name="B", organisation="C", kind="D")
+    of = make_report_input(boxes=1, site="A", box_name="B", organisation="C", kind="D")
     return [each.tag for each in parsed(render_report(of).html).iter()]
 
 
 @settings(max_examples=20)
 @given(name=st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=80)))
 def test_names_are_text_wherever_they_stand(name: str) -> None:
-    of = material(boxes=1, site=name, box_name=name, organisation=name, kind=name)
+    of = make_report_input(boxes=1, site=name, box_name=name, organisation=name, kind=name)
     page = render_report(of)
     root = parsed(page.html)
     # Whatever it is: the page has the parts that it always has, and the name as it was cleaned.
@@ -176,7 +176,7 @@ def test_names_are_text_wherever_they_stand(name: str) -> None:
 @pytest.mark.parametrize("boxes", [0, 2])
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_a_site_without_data_gets_an_honest_report(boxes: int, language: ReportLanguage) -> None:
-    root = parsed(render_report(material(boxes=boxes, silent=range(boxes), language=language)).html)
+    root = parsed(render_report(make_report_input(boxes=boxes, silent=range(boxes), language=language)).html)
     assert list(sections(root)) == ["short", "alerts", "quality", "reading", "methods"]
     points = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
     assert len(points) == 1
@@ -184,29 +184,29 @@ def test_a_site_without_data_gets_an_honest_report(boxes: int, language: ReportL
         ("en", 0): "There are no boxes at this site",
         ("en", 2): "None of the site\u2019s boxes (2 boxes) measured anything",
         ("fr", 0): "Ce site n\u2019a aucun boîtier",
-        ("fr", 2): "Aucun boîtier du site (2 boîtiers) n\u2019a rien mesuré",
+        ("fr", 2): "Aucun boîtier du site (2 boîtiers) n\u2019a mesuré quoi que ce soit",
     }
     assert points[0].startswith(expected[language, boxes])
 
 
 def test_what_is_silent_is_told_and_is_no_mean() -> None:
-    root = parsed(render_report(material(boxes=3, silent=[1])).html)
-    assert "3 boxes measured 93% of what was due; one was silent all the time." in text(root)
+    root = parsed(render_report(make_report_input(boxes=3, silent=[1])).html)
+    assert "3 boxes measured 93% of the expected values; one was silent throughout." in text(root)
     assert "Silent all the time: box-0001." in text(sections(root)["quality"])
     assert "Measured nothing in this period." in text(sections(root)["boxes"])
 
 
 def test_alerts_that_may_not_be_read_are_left_out_with_a_word() -> None:
-    root = parsed(render_report(material(alerts=None)).html)
+    root = parsed(render_report(make_report_input(alerts=None)).html)
     assert text(sections(root)["alerts"]) == (
-        "Alerts Left out: this report was asked for with a key that may not read alerts."
+        "Alerts Left out: the requester of this report may not read alerts."
     )
     assert "alerts began" not in text(root)
 
 
 def test_many_boxes_stay_readable() -> None:
     for count in (9, 30):
-        root = parsed(render_report(material(boxes=count)).html)
+        root = parsed(render_report(make_report_input(boxes=count)).html)
         found = tables(sections(root)["boxes"])
         assert [len(each) for each in found.values()] == [count]
         # Each chart draws three things, and says which.
@@ -214,12 +214,12 @@ def test_many_boxes_stay_readable() -> None:
             keys = [text(item) for item in figure.iterfind("ul/li")]
             assert keys[:2] == [f"Lowest to highest of {count} boxes", "Median of the boxes"]
             assert len(keys) == 3
-        note = f"Shown are the 8 boxes with the worst values; {count - 8} further ones"
+        note = f"The 8 boxes with the worst values are shown; {count - 8} others"
         assert note in text(root)
 
 
 def test_rooms_have_their_own_figures() -> None:
-    root = parsed(render_report(material(inside=True, boxes=2, length="month")).html)
+    root = parsed(render_report(make_report_input(inside=True, boxes=2, length="month")).html)
     assert "rooms" in sections(root)
     titles = [row["Figure"] for row in next(iter(tables(sections(root)["indices"]).values()))]
     assert any(title.startswith("Indoor CO₂") for title in titles)
@@ -230,7 +230,7 @@ def test_rooms_have_their_own_figures() -> None:
     ("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 10, 24), 24)]
 )
 def test_days_on_which_clocks_change_have_the_hours_that_they_had(day: date, hours: int) -> None:
-    of = material(first=day)
+    of = make_report_input(first=day)
     root = parsed(render_report(of).html)
     strip = root.find(".//figure[@class='wide strip']")
     assert strip is not None
@@ -243,12 +243,12 @@ def test_days_on_which_clocks_change_have_the_hours_that_they_had(day: date, hou
 
 
 def test_a_day_of_noise_that_is_not_over_has_no_level_yet() -> None:
-    of = material()
+    of = make_report_input()
     early = {name: getattr(of, name) for name in of.__struct_fields__} | {
         "made_us": compute_report_statistics(of).slot.period.end_us + 1
     }
     root = parsed(render_report(ReportInput(**early)).html)
-    assert "Not there yet: Day-evening-night level of one day." in text(root)
+    assert "Not available yet: Day-evening-night level of one day." in text(root)
     assert "Lden" not in text(sections(root)["short"])
 
 
@@ -296,7 +296,7 @@ ALIKE = re.compile(
 @pytest.mark.parametrize("inside", [False, True])
 def test_nothing_is_left_untranslated(length: ReportLength, *, inside: bool) -> None:
     english, french = (
-        words_of(render_report(material(length=length, language=language, inside=inside)).html)
+        words_of(render_report(make_report_input(length=length, language=language, inside=inside)).html)
         for language in ("en", "fr")
     )
     # What has a title of its own is cited by it.
@@ -326,10 +326,10 @@ def test_every_word_is_used() -> None:
 
 
 def test_one_day_above_is_not_taken_for_a_breach_of_a_guideline(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"en": "3 to 4 days a year may lie above", "fr": "3 à 4 jours par an peuvent être au-dessus"}
+    told = {"en": "3 to 4 days a year may exceed", "fr": "3 à 4 jours par an peuvent être au-dessus"}
     for language, words in told.items():
         monkeypatch.setitem(LEVELS, "no2", 50.0)
-        root = parsed(render_report(material(length="month", language=language)).html)  # type: ignore[arg-type]
+        root = parsed(render_report(make_report_input(length="month", language=language)).html)  # type: ignore[arg-type]
         said = [text(item) for item in root.findall(".//section[@class='short']/ul/li")]
         assert any("NO₂" in each and words in each for each in said), said
         # Each of the methods says so too, whether something was exceeded or not.
@@ -338,14 +338,14 @@ def test_one_day_above_is_not_taken_for_a_breach_of_a_guideline(monkeypatch: pyt
         assert not [each for each in terms if words in each and "who-" not in each]
     for metric in ("pm2_5", "pm10", "no2", "o3"):
         monkeypatch.setitem(LEVELS, metric, 1.0)
-    root = parsed(render_report(material()).html)
+    root = parsed(render_report(make_report_input()).html)
     assert "3 to 4 days" not in text(sections(root)["short"])
 
 
 def test_levels_stand_above_the_plot_and_not_on_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LEVELS, "no2", 50.0)
     for inside, key, words in ((False, "air", "WHO, 24 h: 25 µg/m³"), (True, "rooms", "above: 800 ppm · ")):
-        root = parsed(render_report(material(length="month", inside=inside)).html)
+        root = parsed(render_report(make_report_input(length="month", inside=inside)).html)
         found = [each for each in sections(root)[key].iter("text") if each.get("class") == "limits"]
         assert any(words in text(each) for each in found)
         for svg in sections(root)[key].iter("svg"):
@@ -357,7 +357,9 @@ def test_where_there_are_no_values_none_is_said_to_have_no_flag() -> None:
     flags = FlagCounts(0, dict.fromkeys(FLAGS, 0))
     for language, words in (("en", "has a flag"), ("fr", "signalée")):
         none, some = (
-            text(sections(parsed(render_report(material(language=language, **more)).html))["quality"])  # type: ignore[arg-type]
+            text(
+                sections(parsed(render_report(make_report_input(language=language, **more)).html))["quality"]  # type: ignore[arg-type]
+            )
             for more in (
                 {"silent": [0, 1], "flags": flags},
                 {"flags": FlagCounts(9, dict.fromkeys(FLAGS, 0))},
@@ -368,13 +370,15 @@ def test_where_there_are_no_values_none_is_said_to_have_no_flag() -> None:
 
 
 def test_in_french_a_box_is_no_place_that_one_is_at() -> None:
-    said = text(sections(parsed(render_report(material(language="fr")).html))["short"])
+    said = text(sections(parsed(render_report(make_report_input(language="fr")).html))["short"])
     assert "au boîtier box-000" in said
     assert "celui du boîtier box-000" in said
     said = text(
-        sections(parsed(render_report(material(language="fr", boxes=1, box_name="Place du Capitole")).html))[
-            "short"
-        ]
+        sections(
+            parsed(
+                render_report(make_report_input(language="fr", boxes=1, box_name="Place du Capitole")).html
+            )
+        )["short"]
     )
     assert "au boîtier « Place du Capitole » (" in said
     assert " à Place" not in said
@@ -383,13 +387,13 @@ def test_in_french_a_box_is_no_place_that_one_is_at() -> None:
 def test_apostrophes_are_all_of_one_kind_but_in_names() -> None:
     for language in ("en", "fr"):
         for inside in (False, True):
-            of = material(language=language, inside=inside, site="A", length="month")
+            of = make_report_input(language=language, inside=inside, site="A", length="month")
             assert "'" not in text(parsed(render_report(of).html).find("body"))  # type: ignore[arg-type]
-    assert text(next(parsed(render_report(material(site="L'Île")).html).iter("h1"))) == "L'Île"
+    assert text(next(parsed(render_report(make_report_input(site="L'Île")).html).iter("h1"))) == "L'Île"
 
 
 def test_units_are_not_broken_over_lines() -> None:
-    root = parsed(render_report(material(length="month", language="fr")).html)
+    root = parsed(render_report(make_report_input(length="month", language="fr")).html)
     whole = [each for each in root.iter("span") if each.get("class") == "unbroken"]
     assert {text(each).split()[-1] for each in whole} == {"µg/m³"}
     for each in root.iter():
@@ -401,7 +405,7 @@ def test_units_are_not_broken_over_lines() -> None:
 
 def heads_of_indices(box_name: str) -> dict[str, float]:
     """Where on paper the heads of the columns stand: each in one piece, from the left."""
-    of = material(language="fr", boxes=1, box_name=box_name)
+    of = make_report_input(language="fr", boxes=1, box_name=box_name)
     found: dict[str, float] = {}
 
     def visit(said: str, page: list[float], line: list[float], *_: object) -> None:
@@ -440,7 +444,7 @@ def printed(length: ReportLength, language: ReportLanguage, boxes: int, *, insid
         )
         for n in range(10)
     ]
-    of = material(
+    of = make_report_input(
         length=length,
         language=language,
         boxes=boxes,
@@ -493,4 +497,4 @@ def test_a_long_name_leaves_the_table_of_indices_its_columns() -> None:
 
 def test_formats_of_a_text_do_not_read_names_as_formats() -> None:
     formats = ReportFormatter("en", PARIS)
-    assert formats.said(BilingualText("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"
+    assert formats.translate(BilingualText("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"

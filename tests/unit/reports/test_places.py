@@ -14,7 +14,7 @@ from starlette.types import Message
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 from app.reports.process_pool import ReportProcessPool
 from app.reports.report_input import ReportFormat, pack_report_input
-from tests.unit.reports.sheet import material
+from tests.unit.reports.sheet import make_report_input
 
 A, B, C = (uuid4() for _ in range(3))
 
@@ -38,23 +38,23 @@ class Client:
 class Held:
     """Reports under way that take until they are told to end."""
 
-    printers: ReportProcessPool
+    report_processes: ReportProcessPool
     begun: list[str] = field(default_factory=list)
     ends: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def make(self, name: str, tree: UUID, form: ReportFormat = "pdf") -> None:
         self.ends[name] = asyncio.Event()
-        async with self.printers.place(tree, form, Client().receive):
+        async with self.report_processes.slot(tree, form, Client().receive):
             self.begun.append(name)
             await self.ends[name].wait()
 
 
 @asynccontextmanager
 async def held(
-    printers: ReportProcessPool, **reports: UUID
+    report_processes: ReportProcessPool, **reports: UUID
 ) -> AsyncIterator[tuple[Held, dict[str, asyncio.Task[None]]]]:
     """Reports that were asked for one after the other."""
-    under_way = Held(printers)
+    under_way = Held(report_processes)
     tasks: dict[str, asyncio.Task[None]] = {}
     for name, tree in reports.items():
         tasks[name] = asyncio.create_task(under_way.make(name, tree))
@@ -65,7 +65,7 @@ async def held(
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
-    assert printers.lines == 0
+    assert report_processes.tenant_count == 0
 
 
 async def settled() -> None:
@@ -113,56 +113,58 @@ async def test_pages_do_not_wait_for_layout() -> None:
 
 
 async def test_a_place_is_not_waited_for_longer_than_there_is_time_left() -> None:
-    async with held(printers := ReportProcessPool(place_within_s=0.02), a=A, b=B):
+    async with held(report_processes := ReportProcessPool(slot_timeout_s=0.02), a=A, b=B):
         with pytest.raises(TooManyRequestsError) as refused:
-            async with printers.place(C, "pdf", Client().receive):
+            async with report_processes.slot(C, "pdf", Client().receive):
                 pytest.fail("there is no place")
         assert refused.value.code == "too_many_reports"
-        assert printers.lines == 2
+        assert report_processes.tenant_count == 2
 
 
 async def test_what_takes_too_long_is_given_up_wherever_it_is() -> None:
-    printers = ReportProcessPool(within_s=0.02)
+    report_processes = ReportProcessPool(timeout_s=0.02)
     with pytest.raises(UnavailableError) as given_up:
-        async with printers.place(A, "pdf", Client().receive):
+        async with report_processes.slot(A, "pdf", Client().receive):
             await asyncio.Event().wait()
     assert given_up.value.code == "report_not_made"
-    assert printers.lines == 0
+    assert report_processes.tenant_count == 0
 
 
 async def test_what_fails_in_a_place_fails_as_it_would_elsewhere() -> None:
-    printers = ReportProcessPool()
+    report_processes = ReportProcessPool()
     for error in (TimeoutError("of another"), KeyError("x")):
         with pytest.raises(type(error)) as raised:
-            async with printers.place(A, "pdf", Client().receive):
+            async with report_processes.slot(A, "pdf", Client().receive):
                 raise error
         assert raised.value is error
-    assert printers.lines == 0
+    assert report_processes.tenant_count == 0
 
 
 async def test_who_hangs_up_waits_no_more() -> None:
     client = Client()
 
     async def waiting() -> None:
-        async with printers.place(C, "pdf", client.receive):
+        async with report_processes.slot(C, "pdf", client.receive):
             pytest.fail("nobody is there to have it")
 
-    async with held(printers := ReportProcessPool(), a=A, b=B):
+    async with held(report_processes := ReportProcessPool(), a=A, b=B):
         asking = asyncio.create_task(waiting())
         await settled()
-        assert printers.lines == 3
+        assert report_processes.tenant_count == 3
         client.gone.set()
         with pytest.raises(ClientDisconnect):
             await asking
-        assert printers.lines == 2
+        assert report_processes.tenant_count == 2
 
 
 async def test_the_child_of_a_client_that_hangs_up_is_ended() -> None:
-    client, printers = Client(), ReportProcessPool()
+    client, report_processes = Client(), ReportProcessPool()
 
     async def asking() -> bytes:
-        async with printers.place(A, "pdf", client.receive):
-            return await printers.printed(pack_report_input(material(length="month", boxes=8)))
+        async with report_processes.slot(A, "pdf", client.receive):
+            return await report_processes.render(
+                pack_report_input(make_report_input(length="month", boxes=8))
+            )
 
     assert not children()
     making = asyncio.create_task(asking())
@@ -171,4 +173,4 @@ async def test_the_child_of_a_client_that_hangs_up_is_ended() -> None:
     with pytest.raises(ClientDisconnect):
         await making
     assert not children()
-    assert printers.lines == 0
+    assert report_processes.tenant_count == 0
