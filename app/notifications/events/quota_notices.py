@@ -38,7 +38,7 @@ _PRUNE: Final = (
 
 
 class _QuotaUsage(NamedTuple):
-    """An organisation's use of a quota, with the fields of `QuotaData`. Limit None: its integrator's quota."""
+    """An organisation's use of a quota (fields of `QuotaData`). Limit None: its integrator's quota."""
 
     organisation_id: UUID
     quota: Quota
