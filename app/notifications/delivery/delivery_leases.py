@@ -7,9 +7,11 @@ no harm. Outcomes are written by `outcome_recorder`.
 - The limit counts per process, so that the leases of a dead process do not block the others. It counts the
   leases of all processes only for an endpoint with its own `concurrency`, or one attempted one at a time.
 - Organisations are served round-robin: the first due delivery of each comes before the second of any. Each
-has a maximum share of the leases, however many endpoints it has. - A claim stops at a number of bytes. - A
-claim reads `_LATE` more rows than it may lease: a delivery may be written after another one that is due later
-was leased. - Deliveries of replays come after new ones.
+  has a maximum share of the leases, however many endpoints it has.
+- A claim stops at a number of bytes.
+- A claim reads `_LATE` more rows than it may lease: a delivery may be written after another one that is due
+  later was leased.
+- Deliveries of replays come after new ones.
 """
 
 from collections.abc import Collection, Sequence

@@ -56,9 +56,10 @@ class EndpointState(Base):
     """The health of an endpoint, from its attempts; there is no row before the first attempt.
 
     - `consecutive_failures` and `failing_since` count from the last success; `noticed_at` is the time of the
-    last notice about them. - `last_reason` and `last_status` belong to the last failure, also after a
-    success. - No attempt is made before `open_until`. `slow_step` is the step of the slow-down (429, 502,
-    504). - `tokens` are the remaining tokens of the rate limit at `tokens_at`.
+      last notice about them.
+    - `last_reason` and `last_status` belong to the last failure, also after a success.
+    - No attempt is made before `open_until`. `slow_step` is the step of the slow-down (429, 502, 504).
+    - `tokens` are the remaining tokens of the rate limit at `tokens_at`.
     """
 
     __tablename__ = "endpoint_states"
@@ -105,8 +106,9 @@ class Delivery(Base):
     - `body`, in `format`, is signed and sent, the same on every attempt.
     - `due_at` is the time of the next attempt; None if there is none. `leased_until` is the end of the lease.
     - `attempt_count` is the position in the retry schedule. A replay resets it; the numbers of attempts
-    continue. - `created_at` is the time of the event. - `alert_id` is set if the deliveries of an alert are
-    sent in order.
+      continue.
+    - `created_at` is the time of the event.
+    - `alert_id` is set if the deliveries of an alert are sent in order.
     """
 
     __tablename__ = "deliveries"

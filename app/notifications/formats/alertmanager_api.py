@@ -1,10 +1,11 @@
 """Renders events for Alertmanager's API v2, `POST /api/v2/alerts`. Pure.
 
 - Alertmanager identifies an alert by its labels, including `severity`. If the severity changes, that is a
-second alert, and the first one ends in the same request. - A firing alert has an end hours ahead
-(`FIRING_LIFETIME`). So it survives an outage of Vigie, but ends some time after its channel is deleted. -
-Alertmanager stores alerts in memory only, so firing alerts are sent again periodically
-(`app.alerts.alertmanager_repeats`).
+  second alert, and the first one ends in the same request.
+- A firing alert has an end hours ahead (`FIRING_LIFETIME`). So it survives an outage of Vigie, but ends some
+  time after its channel is deleted.
+- Alertmanager stores alerts in memory only, so firing alerts are sent again periodically
+  (`app.alerts.alertmanager_repeats`).
 
 Schema: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml.
 """

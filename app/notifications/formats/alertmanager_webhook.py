@@ -4,7 +4,8 @@
 - Receivers identify an alert by `fingerprint`, which stays the same when the severity changes.
 - Other events (a test, a failing endpoint, dropped messages) become alerts that are never resolved.
 - Some receivers identify alerts by `alertname` and `instance`, so `instance` is different for different
-alerts. - Missing values are left out, never null, so every event can be rendered.
+  alerts.
+- Missing values are left out, never null, so every event can be rendered.
 """
 
 import hashlib

@@ -3,10 +3,10 @@
 - Slack's incoming webhooks get blocks (Block Kit). Texts are `plain_text`, without links and mentions; only
   Vigie's own link is `mrkdwn`. Limits: https://docs.slack.dev/reference/block-kit/blocks.
 - Teams' Workflows webhooks get one Adaptive Card. Texts are runs of `RichTextBlock`, without Markdown. Teams
-shows cards up to version 1.5 and 28 KB:
-https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook. -
-ntfy gets JSON; the topic is added when it is sent. A message over 4,096 bytes would become an attachment:
-https://docs.ntfy.sh/publish/#publish-as-json.
+  shows cards up to version 1.5 and 28 KB:
+  https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook.
+- ntfy gets JSON; the topic is added when it is sent. A message over 4,096 bytes would become an attachment:
+  https://docs.ntfy.sh/publish/#publish-as-json.
 """
 
 from collections.abc import Mapping
