@@ -53,8 +53,8 @@ class Names(AbstractResolver):
 
     def __init__(self) -> None:
         self.asked: dict[str, int] = {}
-        self._lenient = GuardedResolver(allow_private=True, ask=self.ask)
-        self._strict = GuardedResolver(allow_private=False, ask=self.ask)
+        self._lenient = GuardedResolver(allow_private=True, look_up=self.ask)
+        self._strict = GuardedResolver(allow_private=False, look_up=self.ask)
 
     async def ask(self, host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         del port, family

@@ -1,4 +1,4 @@
-"""The fields that channels of every kind have in common. Shapes only."""
+"""Defines the request and response fields that channels of every kind share."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -19,16 +19,16 @@ from app.notifications.api.endpoint_schemas import Enabled, Rate
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Description, RequestBody, TenantId
 
-Language = Annotated[Literal["en", "fr"], Field(description="What messages are written in")]
+Language = Annotated[Literal["en", "fr"], Field(description="The language of messages")]
 
 
 def build_chat_grouping() -> Grouping:
-    """Return how alerts are put together by default in chats."""
+    """Return the default grouping of alerts in chats."""
     return Grouping(by=["site", "rule"], wait="PT10S", interval="PT5M")
 
 
 class ChannelCreateBase(RequestBody):
-    """What every channel to be has."""
+    """Fields of a new channel of any kind."""
 
     organisation_id: TenantId = None
     site_ids: Sites | None = None
@@ -40,7 +40,7 @@ class ChannelCreateBase(RequestBody):
 
 
 class ChannelOutBase(ResourceModel):
-    """What every channel has."""
+    """Fields of a channel of any kind."""
 
     id: UUID
     organisation_id: UUID
@@ -51,9 +51,9 @@ class ChannelOutBase(ResourceModel):
     rate_per_s: float | None = Field(description="Null: no limit")
     description: str | None
     recipient: Annotated[str | None, RECIPIENT]
-    enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
+    enabled: bool = Field(description="False: new events are not sent here, and pending deliveries wait")
     disabled_reason: str | None = Field(
-        description="Why Vigie disabled it: `gone` (it answered 410), or `failing` for too long",
+        description="Why Vigie disabled it: `gone` (it answered 410), or `failing` (it failed for too long)",
         examples=[None],
     )
     disabled_at: datetime | None = Field(description="When Vigie disabled it", examples=[None])

@@ -1,7 +1,7 @@
-"""REST for channels: e-mail, MQTT, and services by HTTP.
+"""Serves the REST API of channels: e-mail, MQTT, chats, paging services and Alertmanager.
 
-Owns the HTTP side only. What changes an account at the broker commits first, then brings the broker up to
-date, then answers: a password works as soon as it is known, and not any more once the channel is deleted.
+A route that changes a broker account commits, updates the broker, and then responds. So a password works as
+soon as the client has it, and stops working before the client learns that the channel is deleted.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ from app.registry.quota_service import check_quota
 
 router: Final = APIRouter(prefix="/v1/channels", tags=["Channels"], route_class=StrictRoute)
 
-_AGAIN: Final = "give the channel a new password"
+_ROTATE: Final = "give the channel a new password"
 _ENDED: Final = "the account has ended"
 
 
@@ -77,16 +77,16 @@ _Rules = Annotated[UrlRules, Depends(_rules)]
 
 
 async def _record(session: WriteSession, rows: Sequence[Endpoint]) -> None:
-    """Addresses are persons': whoever is shown them is recorded, in the transaction that reads them."""
-    seen = [AccessedSubject(row.organisation_id, row.id) for row in rows if row.kind == "email"]
-    await record_access(session, "channel", seen)
+    """Record access to e-mail addresses, which are personal data, in the transaction that reads them."""
+    subjects = [AccessedSubject(row.organisation_id, row.id) for row in rows if row.kind == "email"]
+    await record_access(session, "channel", subjects)
 
 
 @router.post(
     "",
     status_code=201,
     operation_id="create_channel",
-    summary="Open a channel",
+    summary="Create a channel",
     response_model=ChannelCreated,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
@@ -100,16 +100,16 @@ async def create_channel(
     rules: _Rules,
     defaults: DefaultQuotas,
 ) -> EmailOut | MqttCreated | HttpChannelOut:
-    """Have alerts mailed (`email`), published at the broker (`mqtt`), or posted to a service.
+    """Vigie mails alerts (`email`), publishes them at the broker (`mqtt`), or posts them to a service.
 
-    Services are `slack`, `teams`, `discord`, `pagerduty`, `ntfy` and `alertmanager`. What gives access to one
-    (the address of a chat, a key, a token, a password) is stored sealed, and never shown again.
+    Services are `slack`, `teams`, `discord`, `pagerduty`, `ntfy` and `alertmanager`. Credentials (the address
+    of a chat, a key, a token, a password) are stored encrypted and never shown again.
 
-    Mails tell of several alerts at once, unless `grouping` is null. They need a mail server: without one the
-    answer is 409 `email_not_configured`.
+    A mail covers several alerts, unless `grouping` is null. Mails need a mail server: without one the
+    response is 409 `email_not_configured`.
 
-    An organisation has one MQTT channel at most. The answer shows the account that may subscribe to `topic`;
-    its password is shown here and never again, and works at once.
+    An organisation has at most one MQTT channel. The response contains the account that may subscribe to
+    `topic`. Its password is shown only here, and works immediately.
     """
     now = datetime.now(UTC)
     async with database.write() as session:
@@ -117,10 +117,10 @@ async def create_channel(
             session, principal, body, smtp=smtp, rules=rules, now=now
         )
         await check_quota(session, "webhooks", {channel.organisation_id: 1}, defaults, principal.visible())
-        answer = present_created_channel(channel, password)
+        created = present_created_channel(channel, password)
     if password is not None:
-        await sync_broker_accounts(request, database, next_step=_AGAIN)
-    return answer
+        await sync_broker_accounts(request, database, mend=_ROTATE)
+    return created
 
 
 @router.get(
@@ -134,24 +134,24 @@ async def list_channels(
     *,
     principal: Reader,
     session: WriteSessionDep,
-    asked: Annotated[PageRequest, Depends(CHANNELS.page_request)],
-    organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
-    kind: Annotated[ChannelKind | None, Query(description="Of this kind alone")] = None,
-    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
+    page: Annotated[PageRequest, Depends(CHANNELS.asked)],
+    organisation: Annotated[UUID | None, Query(description="Only channels of this organisation")] = None,
+    kind: Annotated[ChannelKind | None, Query(description="Only channels of this kind")] = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled or only disabled channels")] = None,
 ) -> Page[EmailOut | MqttOut | HttpChannelOut]:
-    """By default the oldest first; no passwords. Who is shown recipients of mails is in the audit log."""
+    """Oldest first by default. Passwords are not shown. The audit log records who reads mail recipients."""
     rows = await endpoint_repository.list_endpoints(
         session,
         principal.visible(),
-        asked,
+        page,
         organisation=organisation,
         enabled=enabled,
         kinds=KINDS["channel"] if kind is None else (kind,),
         orders=CHANNELS,
     )
-    kept, following = CHANNELS.cut(rows, asked)
-    await _record(session, kept)
-    return Page(data=[present_channel(row) for row in kept], next=following)
+    shown, following = CHANNELS.cut(rows, page)
+    await _record(session, shown)
+    return Page(data=[present_channel(row) for row in shown], next=following)
 
 
 @router.get(
@@ -164,7 +164,7 @@ async def list_channels(
 async def get_channel(
     channel: str, principal: Reader, session: WriteSessionDep
 ) -> EmailOut | MqttOut | HttpChannelOut:
-    """The password is not shown. Who is shown recipients of mails is in the audit log."""
+    """The password is not shown. The audit log records who reads mail recipients."""
     identifier = parse_id(channel, "channel")
     row = await webhook_service.get_endpoint(session, identifier, principal, noun="channel")
     await _record(session, [row])
@@ -188,18 +188,18 @@ async def update_channel(
     rules: _Rules,
     matching: PreconditionDep,
 ) -> EmailOut | MqttOut | HttpChannelOut:
-    """Only what is given changes; the kind stays. What is pending for a disabled channel waits.
+    """Changes only the fields in the body; the kind cannot change. Deliveries of a disabled channel wait.
 
-    With another `grouping` what waits is sent at once, as it was put together so far. The account of an MQTT
-    channel may go on subscribing while the channel is disabled. Who is shown recipients of mails is in the
-    audit log.
+    If `grouping` changes, waiting groups are sent immediately, with the alerts that they have so far. The
+    account of an MQTT channel may still subscribe while the channel is disabled. The audit log records who
+    reads mail recipients.
     """
     identifier = parse_id(channel, "channel")
     row = await webhook_service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
     matching.check(present_channel(row))
     await channels_service.change_channel(session, row, body, smtp=smtp, rules=rules, now=datetime.now(UTC))
     if principal.may(READ_SCOPE):
-        # Others are not shown it.
+        # Callers without this scope do not get the row in the response.
         await _record(session, [row])
     return present_channel(row)
 
@@ -214,9 +214,10 @@ async def update_channel(
 async def delete_channel(
     channel: str, request: Request, principal: Writer, database: DatabaseDependency, matching: PreconditionDep
 ) -> Response:
-    """Its deliveries go with it, also those that are pending. An MQTT channel's subscribers are cut off.
+    """Deletes the channel and all its deliveries, also pending ones.
 
-    It is disabled first; one with many deliveries takes a while to go.
+    The subscribers of an MQTT channel are disconnected. The channel is disabled first. With many deliveries
+    the request takes a while.
     """
     identifier = parse_id(channel, "channel")
     await endpoint_removal.empty_endpoint(
@@ -240,10 +241,10 @@ async def delete_channel(
 async def rotate_password(
     channel: str, request: Request, principal: Writer, database: DatabaseDependency
 ) -> PasswordOut:
-    """The new password is shown here and never again; whoever is connected with the former one is cut off."""
+    """The new password is shown only here. Clients connected with the former one are disconnected."""
     identifier = parse_id(channel, "channel")
     async with database.write() as session:
         row = await webhook_service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
         organisation, password = await channels_service.rotate_password(session, row, datetime.now(UTC))
-    await sync_broker_accounts(request, database, next_step=_AGAIN)
+    await sync_broker_accounts(request, database, mend=_ROTATE)
     return PasswordOut(id=identifier, credentials=build_broker_credentials(organisation, password))

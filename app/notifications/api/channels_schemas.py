@@ -1,4 +1,4 @@
-"""The shapes of channels on the wire: mails, topics at the broker, and services by HTTP. Shapes only."""
+"""Defines the request and response bodies of channels: e-mail, MQTT, and HTTP services."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
@@ -57,7 +57,7 @@ from app.platform.http.contract.problems import CodedValueError
 from app.registry.broker_password_file import make_account_username
 
 type ChannelKind = Literal["email", "mqtt", "slack", "teams", "discord", "pagerduty", "ntfy", "alertmanager"]
-"""What a channel may be."""
+"""The kinds of channels."""
 
 _KINDS: Final = ("email", "mqtt", *HTTP_CHANNELS)
 
@@ -66,17 +66,19 @@ Recipients = Annotated[
     Field(
         min_length=1,
         max_length=MAX_RECIPIENTS,
-        description="Whom mails go to; all of them see each other's addresses",
+        description="Recipients. They see each other's addresses",
         examples=[["night-shift@example.com"]],
     ),
 ]
 Notices = Annotated[
     bool,
-    Field(description="Whether mails also tell of the organisation's endpoints that fail, and of its quotas"),
+    Field(
+        description="Whether to mail notices about the organisation's failing endpoints and its quotas too"
+    ),
 ]
 MqttFormat = Annotated[
     Literal["native", "cloudevents"],
-    Field(description="What payloads are: Vigie's own shape, or CloudEvents 1.0 in JSON"),
+    Field(description="The format of payloads: Vigie's own, or CloudEvents 1.0 in JSON"),
 ]
 
 
@@ -85,7 +87,7 @@ def _mail_grouping() -> Grouping:
 
 
 class EmailCreate(ChannelCreateBase):
-    """Mails to be sent."""
+    """A new e-mail channel."""
 
     kind: Literal["email"]
     to: Recipients
@@ -98,7 +100,7 @@ class EmailCreate(ChannelCreateBase):
 
 
 class MqttCreate(ChannelCreateBase):
-    """Messages to be published at the broker; an organisation has one such channel at most."""
+    """A new MQTT channel, which publishes at the broker. An organisation has at most one."""
 
     kind: Literal["mqtt"]
     format: MqttFormat = "native"
@@ -109,26 +111,26 @@ class MqttCreate(ChannelCreateBase):
 
 
 def _untagged(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 (pydantic's)
-    """Tell what is wrong by the places that a client knows: pydantic would put the kind between them."""
+    """Report errors by the client's own field paths: pydantic would insert the kind into each path."""
     kind = value.get("kind") if isinstance(value, dict) else None
     if isinstance(value, dict) and not (isinstance(kind, str) and kind in _KINDS):
         code = "invalid_value" if "kind" in value else "missing_field"
-        told = CodedValueError(code, f"`kind` has to be {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
-        fault = InitErrorDetails(type="value_error", loc=("kind",), input=None, ctx={"error": told})
-        raise ValidationError.from_exception_data("channel", [fault])
+        error = CodedValueError(code, f"`kind` has to be {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+        detail = InitErrorDetails(type="value_error", loc=("kind",), input=None, ctx={"error": error})
+        raise ValidationError.from_exception_data("channel", [detail])
     try:
         return validate(value)
-    except ValidationError as error:
-        faults = [
+    except ValidationError as invalid:
+        details = [
             InitErrorDetails(
                 type=each["type"],
                 loc=each["loc"][1:],
                 input=each["input"],
                 ctx=each.get("ctx", {}),
             )
-            for each in error.errors()
+            for each in invalid.errors()
         ]
-        raise ValidationError.from_exception_data("channel", faults) from None
+        raise ValidationError.from_exception_data("channel", details) from None
 
 
 type ChannelCreate = Annotated[
@@ -136,7 +138,7 @@ type ChannelCreate = Annotated[
     Field(discriminator="kind"),
     WrapValidator(_untagged),
 ]
-"""A channel to be; `kind` says which."""
+"""A new channel of the given `kind`."""
 
 EXAMPLES: Final[dict[str, Example]] = {
     "email": {
@@ -144,7 +146,7 @@ EXAMPLES: Final[dict[str, Example]] = {
         "value": {"kind": "email", "to": ["night-shift@example.com"], "language": "en"},
     },
     "email-critical": {
-        "summary": "Mails on critical alerts alone, and soon",
+        "summary": "Mails for critical alerts only, within seconds",
         "value": {
             "kind": "email",
             "to": ["night-shift@example.com"],
@@ -162,25 +164,25 @@ EXAMPLES: Final[dict[str, Example]] = {
     },
     **HTTP_EXAMPLES,
 }
-"""One for each kind, and more, for Swagger UI."""
+"""Examples for Swagger UI: at least one for each kind."""
 
 FIELDS_BY_KIND: Final[Mapping[str, tuple[str, ...]]] = {
     "email": ("to", "language", "notices", "grouping"),
     "mqtt": ("format", "grouping"),
     **HTTP_FIELDS,
 }
-"""The fields that not every kind has, by kind."""
+"""By kind, the fields that not every kind has."""
 
 KIND_SPECIFIC_FIELDS: Final = tuple(
     dict.fromkeys(name for names in FIELDS_BY_KIND.values() for name in names)
 )
-"""All of these."""
+"""All fields that not every kind has."""
 
 
 class ChannelChange(RequestBody):
-    """What may change of a channel; each kind takes the fields that it was made with.
+    """A change of a channel. Each kind accepts the fields of its creation.
 
-    Where the `url` of a channel with a secret changes, the secret has to be given again.
+    If the `url` of a channel with a secret changes, give the secret again.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"events": ["*"], "enabled": True}]})
@@ -206,7 +208,7 @@ class ChannelChange(RequestBody):
 
 
 class EmailOut(ChannelOutBase):
-    """Mails that are sent."""
+    """An e-mail channel."""
 
     kind: Literal["email"]
     to: list[str] = Field(examples=[["night-shift@example.com"]])
@@ -215,7 +217,7 @@ class EmailOut(ChannelOutBase):
 
 
 class MqttOut(ChannelOutBase):
-    """Messages that are published at the broker."""
+    """An MQTT channel, which publishes at the broker."""
 
     kind: Literal["mqtt"]
     format: Literal["native", "cloudevents"]
@@ -224,20 +226,22 @@ class MqttOut(ChannelOutBase):
         examples=["@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"],
     )
     topic: str = Field(
-        description="What to subscribe to; below it are the site's id (or `-`) and the event's type",
+        description="The topic filter to subscribe to. The levels after the prefix are the site's id (or "
+        "`-`) "
+        "and the event's type",
         examples=["vigie/v1/@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11/alerts/#"],
     )
 
 
 class BrokerCredentials(BaseModel):
-    """An account at the broker that may read its organisation's alerts. The password is shown once."""
+    """A broker account that may read its organisation's alerts. The password is shown once."""
 
     username: str = Field(examples=["@0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"])
     password: str = Field(examples=["…"])
 
 
 class MqttCreated(MqttOut):
-    """A new MQTT channel, with credentials that are shown here and never again."""
+    """A new MQTT channel, with credentials that are shown only here."""
 
     once = frozenset({"credentials"})
 
@@ -245,7 +249,7 @@ class MqttCreated(MqttOut):
 
 
 class PasswordOut(BaseModel):
-    """A new password of an MQTT channel, shown here and never again."""
+    """A new password of an MQTT channel, shown only here."""
 
     id: UUID = Field(description="The channel")
     credentials: BrokerCredentials
@@ -254,16 +258,16 @@ class PasswordOut(BaseModel):
 type ChannelOut = Annotated[
     EmailOut | MqttOut | ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut, Field(discriminator="kind")
 ]
-"""A channel; `kind` says which."""
+"""A channel of the given `kind`."""
 
 type ChannelCreated = Annotated[
     EmailOut | MqttCreated | ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut, Field(discriminator="kind")
 ]
-"""A new channel; `kind` says which."""
+"""A new channel of the given `kind`, with its credentials."""
 
 
 def present_channel(row: Endpoint) -> EmailOut | MqttOut | HttpChannelOut:
-    """The shape of a row."""
+    """Convert a row to its response body."""
     stored: dict[str, Any] = {column.key: getattr(row, column.key) for column in row.__mapper__.columns}
     if row.kind == "email":
         return EmailOut.model_validate({**stored, **(row.target or {})})
@@ -281,7 +285,7 @@ def present_channel(row: Endpoint) -> EmailOut | MqttOut | HttpChannelOut:
 
 
 def present_created_channel(row: Endpoint, password: str | None) -> EmailOut | MqttCreated | HttpChannelOut:
-    """The shape of a new row, with its password where it has one."""
+    """Convert a new row to its response body; an MQTT channel includes its password."""
     channel = present_channel(row)
     if not isinstance(channel, MqttOut):
         return channel
@@ -293,5 +297,5 @@ def present_created_channel(row: Endpoint, password: str | None) -> EmailOut | M
 
 
 def build_broker_credentials(organisation_id: UUID, password: str) -> BrokerCredentials:
-    """An organisation's account at the broker, with its password."""
+    """Return an organisation's broker account with its password."""
     return BrokerCredentials(username=make_account_username(organisation_id), password=password)

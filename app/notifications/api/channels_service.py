@@ -1,7 +1,6 @@
-"""What happens when channels are made, changed and deleted. Works inside the caller's transaction.
+"""Creates, changes and deletes channels inside the caller's transaction.
 
-The broker's accounts are brought up to date by the caller, with `app.registry.broker_password_file`, after
-its commit.
+The caller updates the broker's accounts after its commit, with `app.registry.broker_password_file`.
 """
 
 from datetime import datetime
@@ -34,19 +33,27 @@ from app.registry.broker_password_file import delete_account, issue_account
 from app.registry.service import resolve_organisation
 
 _ONE_MQTT: Final = "uq_webhook_endpoints_mqtt"
-_MAIL_AIMS: Final = ("to", "language", "notices")
+_TARGET_FIELDS: Final = ("to", "language", "notices")
 
 
 async def add_channel(
     session: WriteSession,
     principal: Principal,
-    wanted: EmailCreate | MqttCreate | HttpChannelCreate,
+    body: EmailCreate | MqttCreate | HttpChannelCreate,
     *,
     smtp: SmtpSettings,
     rules: UrlRules,
     now: datetime,
 ) -> tuple[Endpoint, str | None]:
-    """Make a channel; one of MQTT comes with the only copy of its password.
+    """Create a channel. An MQTT channel is returned with the only copy of its password.
+
+    Args:
+        session: The transaction.
+        principal: The caller, whose tenant scope applies.
+        body: The new channel.
+        smtp: The mail server, which e-mail channels need, and the domains that mails may go to.
+        rules: The rules for the URLs of services.
+        now: The time of creation.
 
     Raises:
         ConflictError: `email_not_configured`, `mqtt_channel_exists`.
@@ -56,32 +63,32 @@ async def add_channel(
         UnavailableError: `encryption_key_missing`.
     """
     target: dict[str, Any] = {}
-    if isinstance(wanted, EmailCreate):
+    if isinstance(body, EmailCreate):
         _require_mail_server(smtp)
-        recipients = check_recipients(wanted.to, smtp.recipient_domains)
-        target = {"to": recipients, "language": wanted.language, "notices": wanted.notices}
-    owner = await resolve_organisation(session, principal, wanted.organisation_id)
-    await check_site_ownership(session, wanted.site_ids, owner.id)
+        recipients = check_recipients(body.to, smtp.recipient_domains)
+        target = {"to": recipients, "language": body.language, "notices": body.notices}
+    owner = await resolve_organisation(session, principal, body.organisation_id)
+    await check_site_ownership(session, body.site_ids, owner.id)
     channel = Endpoint(
         id=new_id(),
         organisation_id=owner.id,
-        kind=wanted.kind,
-        format=wanted.format if isinstance(wanted, MqttCreate) else "native",
+        kind=body.kind,
+        format=body.format if isinstance(body, MqttCreate) else "native",
         target=target,
-        description=wanted.description,
-        recipient=wanted.recipient,
-        events=wanted.events,
-        site_ids=wanted.site_ids,
-        min_severity=wanted.min_severity,
-        grouping=_grouping_of(wanted),
+        description=body.description,
+        recipient=body.recipient,
+        events=body.events,
+        site_ids=body.site_ids,
+        min_severity=body.min_severity,
+        grouping=_grouping_of(body),
         former_secrets=[],
-        rate_per_s=wanted.rate_per_s,
-        enabled=wanted.enabled,
+        rate_per_s=body.rate_per_s,
+        enabled=body.enabled,
         created_at=now,
         updated_at=now,
     )
-    if not isinstance(wanted, EmailCreate | MqttCreate):
-        set_channel_target(channel, wanted, rules)
+    if not isinstance(body, EmailCreate | MqttCreate):
+        set_channel_target(channel, body, rules)
     session.add(channel)
     try:
         await session.flush()
@@ -92,13 +99,13 @@ async def add_channel(
             "The organisation has an MQTT channel already: change that one, or delete it first.",
             code="mqtt_channel_exists",
         ) from None
-    if not isinstance(wanted, MqttCreate):
+    if not isinstance(body, MqttCreate):
         return channel, None
     return channel, await issue_account(session, owner.id, now)
 
 
-def _grouping_of(wanted: EmailCreate | MqttCreate | HttpChannelCreate) -> dict[str, Any] | None:
-    grouping: Grouping | None = getattr(wanted, "grouping", None)
+def _grouping_of(body: EmailCreate | MqttCreate | HttpChannelCreate) -> dict[str, Any] | None:
+    grouping: Grouping | None = getattr(body, "grouping", None)
     return grouping.model_dump() if grouping else None
 
 
@@ -111,46 +118,47 @@ async def change_channel(
     rules: UrlRules,
     now: datetime,
 ) -> None:
-    """Change what is given of a channel.
+    """Change the given fields of a channel.
 
     Args:
         session: The transaction.
-        channel: Locked.
-        change: What is given.
-        smtp: Says which domains mails may go to.
-        rules: Which addresses of services are taken.
+        channel: The channel, locked.
+        change: The given fields.
+        smtp: The domains that mails may go to.
+        rules: The rules for the URLs of services.
         now: The time of the change.
 
     Raises:
-        InvalidError: `unknown_field` for one that channels of other kinds have; as for a new one.
+        InvalidError: `unknown_field` for a field of other kinds; otherwise as for a new channel.
         NotFoundError: One of the sites does not exist.
     """
     fields = collect_sent_fields(change)
     for name in KIND_SPECIFIC_FIELDS:
         if name in fields and name not in FIELDS_BY_KIND[channel.kind]:
             unknown = InvalidError(
-                f"A channel of the kind {channel.kind} has no such field.", code="unknown_field"
+                f"A channel of the kind {channel.kind} has no such field. Leave it out.",
+                code="unknown_field",
             )
             raise unknown.at(f"body.{name}")
     if "to" in fields:
         fields["to"] = check_recipients(change.to, smtp.recipient_domains)
     if channel.kind in HTTP_CHANNELS:
-        aim = resolve_changed_target(channel, fields, rules)
+        changed = resolve_changed_target(channel, fields, rules)
         fields = {
             name: value
             for name, value in fields.items()
             if name == "grouping" or name not in KIND_SPECIFIC_FIELDS
         }
-        fields |= {} if aim is None else aim._asdict()
+        fields |= {} if changed is None else changed._asdict()
     else:
-        aims = {name: fields.pop(name) for name in _MAIL_AIMS if name in fields}
-        if aims:
-            fields["target"] = {**(channel.target or {}), **aims}
+        target = {name: fields.pop(name) for name in _TARGET_FIELDS if name in fields}
+        if target:
+            fields["target"] = {**(channel.target or {}), **target}
     await apply_endpoint_change(session, channel, fields, now)
 
 
 async def delete_channel(session: WriteSession, channel: Endpoint) -> None:
-    """Delete a channel with its deliveries; one of MQTT with its account at the broker."""
+    """Delete a channel with its deliveries, and an MQTT channel's broker account."""
     if channel.kind == "mqtt":
         await delete_account(session, channel.organisation_id)
     await session.delete(channel)
@@ -161,7 +169,7 @@ async def rotate_password(session: WriteSession, channel: Endpoint, now: datetim
     """Give an MQTT channel's account a new password.
 
     Returns:
-        Whose account it is, and the only copy of the password.
+        The id of the account's organisation, and the only copy of the password.
 
     Raises:
         ConflictError: `channel_without_password`.
@@ -177,7 +185,7 @@ async def rotate_password(session: WriteSession, channel: Endpoint, now: datetim
 def _require_mail_server(smtp: SmtpSettings) -> None:
     if smtp.host is None:
         raise ConflictError(
-            "This installation has no mail server to send through. A platform administrator has to set one "
-            "with `PUT /v1/settings/mail`, or its operator VIGIE_SMTP__HOST for the api and deliver roles.",
+            "This installation has no mail server. A platform administrator has to set one with "
+            "`PUT /v1/settings/mail`, or its operator VIGIE_SMTP__HOST for the api and deliver processes.",
             code="email_not_configured",
         )

@@ -1,7 +1,7 @@
-"""REST for what was sent to endpoints of any kind: the log, one of it, a test.
+"""Serves the REST API of deliveries: lists, one delivery, its replay, and test events.
 
-Owns the HTTP side only: shapes, statuses, who may call. What wakes the dispatcher does so after the commit.
-What stands below an endpoint's path is the same for webhooks and channels, and made for both here.
+Routes wake the dispatcher after the commit. Routes below an endpoint's path are the same for webhooks and
+channels; the functions here add them for either.
 """
 
 from dataclasses import dataclass
@@ -43,34 +43,37 @@ from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
 
-_LOOKED = (
-    f"Looked for among the newest {delivery_queries.SEARCH_LIMIT:,} that the other filters leave: for "
-    "older ones give `to`"
+_SEARCHED = (
+    f"Searches the newest {delivery_queries.SEARCH_LIMIT:,} deliveries that match the other filters: to find "
+    "older ones, give `to`"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What every list of deliveries can be filtered by."""
+class _DeliveryQuery:
+    """The filters of every list of deliveries."""
 
-    state: Annotated[State | None, Query(description="Only those in this state")] = None
+    state: Annotated[State | None, Query(description="Only deliveries in this state")] = None
     type: Annotated[
-        list[DeliveryType] | None, Query(description=f"Of this type; may be repeated. {_LOOKED}")
+        list[DeliveryType] | None,
+        Query(description=f"Only deliveries of this type; may be repeated. {_SEARCHED}"),
     ] = None
     event: Annotated[
-        EventId | None, Query(description="Of this event: its id, or a `webhook-id` (`msg_…`)")
+        EventId | None,
+        Query(description="Only deliveries of this event: its id, or a `webhook-id` (`msg_…`)"),
     ] = None
-    reason: Annotated[FailureReason | None, Query(description=f"Whose last attempt ended so. {_LOOKED}")] = (
-        None
-    )
+    reason: Annotated[
+        FailureReason | None,
+        Query(description=f"Only deliveries that ended their last attempt with this reason. {_SEARCHED}"),
+    ] = None
     from_: Annotated[InstantParameter | None, Query(alias="from", description="Created at or after this")] = (
         None
     )
     to: Annotated[InstantParameter | None, Query(description="Created before this")] = None
-    replay: Annotated[UUID | None, Query(description="Last sent again with this replay")] = None
+    replay: Annotated[UUID | None, Query(description="Only deliveries last replayed by this replay")] = None
 
     def filters(self, *, endpoint: UUID | None = None, organisation: UUID | None = None) -> DeliveryFilters:
-        """The same, for the query (InvalidError `range_reversed`)."""
+        """Convert to the filters of the SQL query (InvalidError `range_reversed`)."""
         if self.from_ is not None and self.to is not None and self.from_ >= self.to:
             raise InvalidError("`from` has to be before `to`.", code="range_reversed")
         return DeliveryFilters(
@@ -86,20 +89,20 @@ class _Asked:
         )
 
 
-_Wanted = Annotated[_Asked, Depends(make_async_dependency(_Asked))]
-_Page = Annotated[PageRequest, Depends(DELIVERIES.page_request)]
+_Query = Annotated[_DeliveryQuery, Depends(make_async_dependency(_DeliveryQuery))]
+_Page = Annotated[PageRequest, Depends(DELIVERIES.asked)]
 
 
 async def _page(
-    session: AsyncSession, visible: TenantScope, wanted: DeliveryFilters, asked: PageRequest
+    session: AsyncSession, visible: TenantScope, filters: DeliveryFilters, page: PageRequest
 ) -> Page[DeliveryOut]:
-    rows = await delivery_queries.list_deliveries(session, visible, wanted, asked)
-    kept, following = DELIVERIES.cut(rows, asked)
+    rows = await delivery_queries.list_deliveries(session, visible, filters, page)
+    shown, following = DELIVERIES.cut(rows, page)
     attempts = await delivery_queries.find_last_attempts(
-        session, [row.id for row, _ in kept], LISTED_ATTEMPTS
+        session, [row.id for row, _ in shown], LISTED_ATTEMPTS
     )
     return Page(
-        data=[DeliveryOut.of(row, kind, attempts.get(row.id, [])) for row, kind in kept], next=following
+        data=[DeliveryOut.of(row, kind, attempts.get(row.id, [])) for row, kind in shown], next=following
     )
 
 
@@ -113,14 +116,14 @@ async def list_all_deliveries(
     *,
     principal: Reader,
     session: ReadSessionDep,
-    wanted: _Wanted,
-    asked: _Page,
-    endpoint: Annotated[UUID | None, Query(description="Of this webhook or channel")] = None,
-    organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
+    query: _Query,
+    page: _Page,
+    endpoint: Annotated[UUID | None, Query(description="Only deliveries to this webhook or channel")] = None,
+    organisation: Annotated[UUID | None, Query(description="Only deliveries of this organisation")] = None,
 ) -> Page[DeliveryOut]:
-    """Of webhooks and channels, by default the newest first, each with its last attempts."""
-    filters = wanted.filters(endpoint=endpoint, organisation=organisation)
-    return await _page(session, principal.visible(), filters, asked)
+    """Deliveries to webhooks and channels, newest first by default, each with its last attempts."""
+    filters = query.filters(endpoint=endpoint, organisation=organisation)
+    return await _page(session, principal.visible(), filters, page)
 
 
 @router.get(
@@ -130,7 +133,7 @@ async def list_all_deliveries(
     responses=document_problems(401, 403, 404),
 )
 async def get_delivery(delivery: str, principal: Reader, session: ReadSessionDep) -> DeliveryDetail:
-    """With the body that is sent, and the last attempts."""
+    """Includes the body that is sent and the last attempts."""
     identifier = parse_id(delivery, "delivery")
     found = await delivery_queries.find_delivery(session, identifier, principal.visible())
     row, kind = _present(found, delivery)
@@ -146,10 +149,11 @@ async def get_delivery(delivery: str, principal: Reader, session: ReadSessionDep
     responses=document_problems(401, 403, 404, 429),
 )
 async def replay_delivery(delivery: str, principal: Writer, database: DatabaseDependency) -> DeliveryOut:
-    """Due now, whatever its state: the same body and `webhook-id`, and the retry schedule from its beginning.
+    """Makes the delivery due now, whatever its state.
 
-    For a disabled endpoint it waits until that is enabled. Not while it is being sent, nor within 10 seconds
-    of having been sent again (429 `replay_too_soon`).
+    Body and `webhook-id` stay the same, and the retry schedule begins again.
+    If the endpoint is disabled, the delivery waits until it is enabled. A delivery that is being sent, or
+    that was replayed in the last 10 seconds, is refused (429 `replay_too_soon`).
     """
     identifier = parse_id(delivery, "delivery")
     async with database.write() as session:
@@ -168,12 +172,12 @@ def _present(found: tuple[Delivery, str] | None, text: str) -> tuple[Delivery, s
 
 
 def add_delivery_log_route(to: APIRouter, noun: EndpointNoun, *, tag: str, list_as: str) -> None:
-    """Add an endpoint's log below its path.
+    """Add the route that lists an endpoint's deliveries.
 
     Args:
         to: The router, without a prefix.
-        noun: What the endpoints are called in paths.
-        tag: Under which tag of the documentation.
+        noun: The name of endpoints in paths.
+        tag: The tag of the route in the API documentation.
         list_as: The operation id.
     """
 
@@ -189,19 +193,19 @@ def add_delivery_log_route(to: APIRouter, noun: EndpointNoun, *, tag: str, list_
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
         session: ReadSessionDep,
-        wanted: _Wanted,
-        asked: _Page,
+        query: _Query,
+        page: _Page,
     ) -> Page[DeliveryOut]:
-        """By default the newest first, each with its last attempts."""
+        """Newest first by default, each with its last attempts."""
         endpoint = await webhook_service.get_endpoint(
             session, parse_id(identifier, noun), principal, noun=noun
         )
-        # The endpoint is the caller's: that its deliveries are too need not be asked again.
-        return await _page(session, FULL_SCOPE, wanted.filters(endpoint=endpoint.id), asked)
+        # The caller may see the endpoint, so its deliveries need no second check of the tenant scope.
+        return await _page(session, FULL_SCOPE, query.filters(endpoint=endpoint.id), page)
 
 
 def add_test_route(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
-    """Add an endpoint's test below its path; the arguments are those of `add_delivery_log_route`."""
+    """Add the route that sends a test event; the arguments are those of `add_delivery_log_route`."""
 
     @to.post(
         f"/v1/{noun}s/{{{noun}}}/test",
@@ -214,9 +218,9 @@ def add_test_route(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
     async def send_test(
         identifier: Annotated[str, Path(alias=noun)], principal: Writer, database: DatabaseDependency
     ) -> TestOut:
-        """Sends a `webhook.test` there, whatever is subscribed to; the deliveries show what came of it.
+        """Sends a `webhook.test` event to the endpoint, whatever it subscribes to.
 
-        At most ten in a minute (429 `too_many_tests`).
+        Its deliveries show the outcome. An endpoint gets at most ten tests a minute (429 `too_many_tests`).
         """
         async with database.write() as session:
             endpoint = await webhook_service.get_endpoint(

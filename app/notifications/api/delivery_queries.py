@@ -1,13 +1,11 @@
-"""Queries on deliveries and attempts, for the REST side; the dispatcher's are in `claims`.
+"""Queries deliveries and attempts for the REST API, inside the caller's tenant scope.
 
-Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
-outside of it is not found. Nothing is decided here, and nothing committed.
+The dispatcher's queries are in `delivery.delivery_leases`.
 
-Lists are in the order of ids, which is that in which deliveries were made, and of which there are indexes:
-by endpoint, by organisation, by endpoint of those that failed. An event is older than what is made of it:
-where a list begins at a time, that bounds the ids too.
+Lists are sorted by id, which is the order of creation. There are indexes by endpoint, by organisation, and by
+endpoint for failed deliveries. Ids contain their time, so a list that begins at a time also begins at an id.
 
-Finds what was sent of an alert: deliveries of its own events, and of groups that it was in. SQL only.
+The deliveries of an alert are those of its own events, and those of groups that contain it.
 """
 
 from collections import defaultdict
@@ -43,13 +41,13 @@ from app.platform.kernel.tenant_scope import TenantScope
 DELIVERIES: Final = SortOrders(
     "deliveries", (uuid_sort_key(Delivery.id, lambda row: row[0].id),), {"id": ()}, "-id"
 )
-"""The orders of deliveries: that in which they were made, either way."""
+"""The sort orders of deliveries: by creation, ascending or descending."""
 
 SEARCH_LIMIT: Final = 50_000
-"""Among how many deliveries those of a type, or with a reason, are looked for: of these there is no index."""
+"""The newest deliveries that a filter by type or reason searches: it has no index."""
 
 CLOCK_SKEW: Final = timedelta(days=1)
-"""How much later than its delivery an event may claim to have happened: clocks differ."""
+"""The most that an event's own time may be later than its delivery: clocks differ."""
 
 
 _LOWEST: Final = UUID(int=0)
@@ -57,18 +55,18 @@ _LOWEST: Final = UUID(int=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilters:
-    """Which deliveries are listed; None: whichever.
+    """Filters of a list of deliveries; None: no filter.
 
     Attributes:
-        endpoint: Of this endpoint.
-        organisation: Of this organisation.
-        state: In this state.
-        types: Of one of these types.
-        event: Of this event.
-        reason: Whose last attempt ended so.
+        endpoint: The endpoint's id.
+        organisation: The organisation's id.
+        state: The delivery's state.
+        types: Any of these types.
+        event: The event's id.
+        reason: The reason of the last attempt.
         since: Created at or after this.
         until: Created before this.
-        replay: Last sent again with this replay.
+        replay: The replay that replayed the delivery last.
     """
 
     endpoint: UUID | None = None
@@ -85,7 +83,7 @@ class DeliveryFilters:
 async def find_delivery(
     session: AsyncSession, identifier: UUID, visible: TenantScope
 ) -> tuple[Delivery, str] | None:
-    """One delivery, with its body, and its endpoint's kind."""
+    """Find a delivery with its body, and the kind of its endpoint."""
     statement = select(Delivery, _kind()).where(Delivery.id == identifier)
     statement = statement.where(*visible.within(Delivery.organisation_id))
     found = (await session.execute(statement)).one_or_none()
@@ -93,76 +91,87 @@ async def find_delivery(
 
 
 async def list_deliveries(
-    session: AsyncSession, visible: TenantScope, wanted: DeliveryFilters, asked: PageRequest
+    session: AsyncSession, visible: TenantScope, filters: DeliveryFilters, page: PageRequest
 ) -> Sequence[tuple[Delivery, str]]:
-    """Deliveries and their endpoints' kinds, without bodies; one more than are asked for."""
+    """List deliveries without bodies, and the kinds of their endpoints; one more than the page has.
+
+    Args:
+        session: For queries.
+        visible: The caller's tenant scope.
+        filters: The filters of the list.
+        page: The sort order, the limit and the cursor.
+    """
     statement = select(Delivery, _kind()).options(defer(Delivery.body, raiseload=True))
     statement = statement.where(*visible.within(Delivery.organisation_id))
-    if wanted.organisation is not None:
-        statement = statement.where(Delivery.organisation_id == wanted.organisation)
-    statement = _narrowed(statement, wanted)
-    if wanted.endpoint is None and (wanted.event is not None or wanted.state in {"pending", "failed"}):
-        # By endpoint there are indexes of these.
+    if filters.organisation is not None:
+        statement = statement.where(Delivery.organisation_id == filters.organisation)
+    statement = _apply_indexed_filters(statement, filters)
+    if filters.endpoint is None and (filters.event is not None or filters.state in {"pending", "failed"}):
+        # The indexes on these columns begin with the endpoint.
         theirs = select(Endpoint.id)
         theirs = theirs.where(*visible.within(Endpoint.organisation_id))
         statement = statement.where(Delivery.endpoint_id.in_(theirs))
-    if wanted.types or wanted.reason is not None:
-        statement = statement.where(Delivery.id >= _oldest_looked_at(statement))
-        statement = _sifted(statement, wanted)
-    rows = await session.execute(DELIVERIES.page(statement, asked))
+    if filters.types or filters.reason is not None:
+        statement = statement.where(Delivery.id >= _oldest_searched_id(statement))
+        statement = _apply_searched_filters(statement, filters)
+    rows = await session.execute(DELIVERIES.page(statement, page))
     return [(delivery, kind) for delivery, kind in rows]
 
 
 def build_state_literal(state: str) -> BindParameter[str]:
-    """A state for a query. It stands in the text: there are indexes of one state alone, which have to fit."""
+    """Return a state as an SQL literal: PostgreSQL uses a partial index on a state only for a literal."""
     return bindparam(None, state, Text, literal_execute=True)
 
 
 def _kind() -> ScalarSelect[str]:
-    """The kind of a delivery's endpoint. No join: how rows are found does not depend on it."""
+    """Select the kind of a delivery's endpoint; no join, which could change the query plan."""
     return select(Endpoint.kind).where(Endpoint.id == Delivery.endpoint_id).scalar_subquery()
 
 
-def _narrowed(statement: Select[Delivery, str], wanted: DeliveryFilters) -> Select[Delivery, str]:
+def _apply_indexed_filters(
+    statement: Select[Delivery, str], filters: DeliveryFilters
+) -> Select[Delivery, str]:
     equal: tuple[tuple[Any, object], ...] = (
-        (Delivery.endpoint_id, wanted.endpoint),
-        (Delivery.state, None if wanted.state is None else build_state_literal(wanted.state)),
-        (Delivery.event_id, wanted.event),
-        (Delivery.replay_id, wanted.replay),
+        (Delivery.endpoint_id, filters.endpoint),
+        (Delivery.state, None if filters.state is None else build_state_literal(filters.state)),
+        (Delivery.event_id, filters.event),
+        (Delivery.replay_id, filters.replay),
     )
     for column, value in equal:
         if value is not None:
             statement = statement.where(column == value)
-    if wanted.since is not None:
-        statement = statement.where(Delivery.created_at >= wanted.since)
-        statement = statement.where(Delivery.id >= first_id(wanted.since - CLOCK_SKEW))
-    if wanted.until is not None:
-        statement = statement.where(Delivery.created_at < wanted.until)
+    if filters.since is not None:
+        statement = statement.where(Delivery.created_at >= filters.since)
+        statement = statement.where(Delivery.id >= first_id(filters.since - CLOCK_SKEW))
+    if filters.until is not None:
+        statement = statement.where(Delivery.created_at < filters.until)
     return statement
 
 
-def _oldest_looked_at(statement: Select[Delivery, str]) -> ColumnElement[UUID]:
-    """The oldest of the newest `SEARCH_LIMIT` that a statement finds; below all where these are fewer."""
+def _oldest_searched_id(statement: Select[Delivery, str]) -> ColumnElement[UUID]:
+    """Select the oldest id among a statement's newest `SEARCH_LIMIT` deliveries; zero if there are fewer."""
     ids = statement.with_only_columns(Delivery.id).order_by(Delivery.id.desc())
     oldest = ids.offset(SEARCH_LIMIT - 1).limit(1).correlate(None).scalar_subquery()
     return func.coalesce(oldest, literal(_LOWEST))
 
 
-def _sifted(statement: Select[Delivery, str], wanted: DeliveryFilters) -> Select[Delivery, str]:
-    """Narrow a statement by what has no index."""
-    if wanted.types:
-        statement = statement.where(Delivery.type.in_(wanted.types))
-    if wanted.reason is not None:
+def _apply_searched_filters(
+    statement: Select[Delivery, str], filters: DeliveryFilters
+) -> Select[Delivery, str]:
+    """Apply the filters that have no index."""
+    if filters.types:
+        statement = statement.where(Delivery.type.in_(filters.types))
+    if filters.reason is not None:
         last = select(Attempt.reason).where(Attempt.delivery_id == Delivery.id)
         last = last.order_by(Attempt.number.desc()).limit(1)
-        statement = statement.where(last.scalar_subquery() == wanted.reason)
+        statement = statement.where(last.scalar_subquery() == filters.reason)
     return statement
 
 
 async def find_last_attempts(
     session: AsyncSession, delivery_ids: Sequence[UUID], most: int
 ) -> dict[UUID, list[Attempt]]:
-    """The last attempts of each of the deliveries, at most so many of one, the first first."""
+    """Find the last attempts of each delivery, at most `most` of one, oldest first."""
     found: defaultdict[UUID, list[Attempt]] = defaultdict(list)
     if delivery_ids:
         last = select(Attempt).where(Attempt.delivery_id == Delivery.id).order_by(Attempt.number.desc())
@@ -176,13 +185,13 @@ async def find_last_attempts(
 
 
 GROUPS_LOOKED_AT: Final = 300
-"""In how many group notifications an alert is looked for: which alerts they have is in their bodies alone."""
+"""The group deliveries that are searched for an alert: only their bodies name their alerts."""
 
 MOST_EVENTS: Final = 200
-"""How many events of one alert are looked at, the newest ones."""
+"""The newest events of an alert that are searched."""
 
-# A group is sent after its events: an endpoint may gather them for a day.
-_GATHERED: Final = timedelta(days=1)
+# A group is sent after its events: the longest interval of a grouping is a day.
+_LONGEST_GROUPING: Final = timedelta(days=1)
 
 
 async def list_alert_deliveries(
@@ -194,20 +203,24 @@ async def list_alert_deliveries(
     until: datetime,
     most: int,
 ) -> Sequence[tuple[Delivery, str]]:
-    """List deliveries that told of an alert, without their bodies, and their endpoints' kinds, newest first.
+    """List the deliveries of an alert without bodies, and the kinds of their endpoints, newest first.
 
     Args:
         session: For queries.
-        organisation: Whose alert it is.
-        alert: Its id.
-        since: When it was recorded.
-        until: When it last changed.
-        most: How many are listed.
+        organisation: The alert's organisation.
+        alert: The alert's id.
+        since: When the alert was recorded.
+        until: When the alert last changed.
+        most: The most deliveries to list.
     """
-    # As the index on it has it (migration 0033).
-    told = OutboxEntry.payload.op("->>")(literal("alert_id", Text, literal_execute=True)) == str(alert)
+    # The expression of the index (migration 0033).
+    has_alert_id = OutboxEntry.payload.op("->>")(literal("alert_id", Text, literal_execute=True)) == str(
+        alert
+    )
     is_of_alert = OutboxEntry.payload.op("?")(literal("alert_id", Text, literal_execute=True))
-    events = select(OutboxEntry.id).where(OutboxEntry.organisation_id == organisation, told, is_of_alert)
+    events = select(OutboxEntry.id).where(
+        OutboxEntry.organisation_id == organisation, has_alert_id, is_of_alert
+    )
     events = events.order_by(OutboxEntry.position.desc()).limit(MOST_EVENTS)
     theirs = select(Endpoint.id).where(Endpoint.organisation_id == organisation)
     alone = select(Delivery.id).where(Delivery.endpoint_id.in_(theirs), Delivery.event_id.in_(events))
@@ -217,7 +230,7 @@ async def list_alert_deliveries(
             Delivery.organisation_id == organisation,
             Delivery.type == GROUP_EVENT,
             Delivery.id >= first_id(since),
-            Delivery.id < first_id(until + _GATHERED),
+            Delivery.id < first_id(until + _LONGEST_GROUPING),
         )
         .order_by(Delivery.id)
         .limit(GROUPS_LOOKED_AT)
@@ -235,4 +248,4 @@ async def list_alert_deliveries(
         .order_by(Delivery.id.desc())
         .limit(most)
     )
-    return [(delivery, called) for delivery, called in await session.execute(statement)]
+    return [(delivery, endpoint_kind) for delivery, endpoint_kind in await session.execute(statement)]

@@ -1,4 +1,4 @@
-"""The shapes of deliveries and their attempts on the wire, and of what filters them. Shapes only."""
+"""Defines the response bodies of deliveries and attempts, and the types of their filters."""
 
 import re
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.rejection_codes import format_rejected_value
 
 LISTED_ATTEMPTS: Final = 20
-"""Of each delivery of a list."""
+"""The attempts shown of each delivery in a list."""
 
 SHOWN_ATTEMPTS: Final = 100
-"""Of a delivery that is read on its own."""
+"""The attempts shown of a single delivery."""
 
 _TYPES: Final = frozenset({*EVENTS, TEST_EVENT, GROUP_EVENT, ALERT_REPEAT})
 _MESSAGE: Final = re.compile("msg_([0-9a-f]{32})")
@@ -32,7 +32,8 @@ def _check_type(value: str) -> str:
     if value not in _TYPES:
         raise CodedValueError(
             "unknown_event_type",
-            f"{format_rejected_value(value)} is not a delivery's type: {', '.join(sorted(_TYPES))}",
+            f"{format_rejected_value(value)} is not a type of delivery. Use one of: "
+            f"{', '.join(sorted(_TYPES))}",
         )
     return value
 
@@ -40,7 +41,8 @@ def _check_type(value: str) -> str:
 def _check_reason(value: str) -> str:
     if value not in REASONS:
         raise CodedValueError(
-            "invalid_value", f"{format_rejected_value(value)} is not a reason: {', '.join(REASONS)}"
+            "invalid_value",
+            f"{format_rejected_value(value)} is not a reason. Use one of: {', '.join(REASONS)}",
         )
     return value
 
@@ -59,7 +61,7 @@ def _check_event(value: str) -> str:
 type DeliveryType = Annotated[
     str, AfterValidator(_check_type), Field(json_schema_extra={"enum": sorted(_TYPES)})
 ]
-"""A type that deliveries can have."""
+"""A type of deliveries."""
 
 type FailureReason = Annotated[
     str, AfterValidator(_check_reason), Field(json_schema_extra={"enum": [*REASONS]})
@@ -71,24 +73,25 @@ EventId = Annotated[
     AfterValidator(_check_event),
     Field(json_schema_extra={"pattern": "^(msg_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"}),
 ]
-"""An event's id, given as such or as its `webhook-id`; a UUID's text by then."""
+"""An event's id, given as a UUID or as its `webhook-id`; validated to the text of a UUID."""
 
 
 class AttemptOut(BaseModel):
-    """One POST, mail or publication."""
+    """One attempt: a POST, a mail or a publication."""
 
-    number: int = Field(description="From 1; goes on after a replay")
-    time: datetime = Field(description="When it began")
+    number: int = Field(description="Counts from 1, also across replays")
+    time: datetime = Field(description="When the attempt began")
     status: int | None = Field(
-        description="The HTTP status, or the mail server's code; null when none arrived", examples=[204]
+        description="The HTTP status, or the mail server's reply code; null if there was no response",
+        examples=[204],
     )
     duration_ms: float
     reason: str = Field(description=f"One of: {', '.join(REASONS)}", examples=["delivered"])
-    body: str | None = Field(description="The beginning of the answer's body")
+    body: str | None = Field(description="The beginning of the response's body")
 
     @classmethod
     def of(cls, row: Attempt) -> "AttemptOut":
-        """The shape of a row."""
+        """Convert a row to its response body."""
         return cls(
             number=row.number,
             time=row.started_at,
@@ -100,7 +103,7 @@ class AttemptOut(BaseModel):
 
 
 class DeliveryOut(ResponseModel):
-    """One event, or a group of them, for one endpoint."""
+    """One event, or a group of events, for one endpoint."""
 
     id: UUID
     organisation_id: UUID
@@ -109,40 +112,42 @@ class DeliveryOut(ResponseModel):
     event_id: UUID
     webhook_id: str = Field(description="The `webhook-id` of each attempt", examples=["msg_0199…"])
     type: str = Field(examples=["alert.firing", GROUP_EVENT])
-    format: Format = Field(description="What the body is written in")
-    site_id: UUID | None = Field(description="The site that it concerns, if it is one")
-    state: State = Field(description="`failed`: given up after the last attempt of the schedule")
-    due_at: datetime | None = Field(
-        description="When the next attempt is due by the schedule; the endpoint's `open_until` may hold it "
-        "longer. Null when there is none"
+    format: Format = Field(description="The format of the body")
+    site_id: UUID | None = Field(
+        description="The site of the event or group; null if there is none or several"
     )
-    created_at: datetime = Field(description="When the event happened, or the group was put together")
+    state: State = Field(description="`failed`: Vigie gave up after the last attempt of the schedule")
+    due_at: datetime | None = Field(
+        description="When the schedule's next attempt is due; the endpoint's `open_until` may delay it. Null "
+        "if no attempt follows"
+    )
+    created_at: datetime = Field(description="When the event happened, or the group was assembled")
     delivered_at: datetime | None
-    replay_id: UUID | None = Field(description="The replay of many that it was last sent again with")
-    attempt_total: int = Field(description="How many attempts there were", examples=[1])
+    replay_id: UUID | None = Field(description="The replay that last made it due again; null if none did")
+    attempt_total: int = Field(description="The number of attempts so far", examples=[1])
     attempts: list[AttemptOut] = Field(
-        description=f"The last ones, the first first: at most {LISTED_ATTEMPTS} in lists, {SHOWN_ATTEMPTS} "
-        "where one delivery is read"
+        description=f"The last attempts, oldest first: at most {LISTED_ATTEMPTS} in lists, {SHOWN_ATTEMPTS} "
+        "for a single delivery"
     )
 
     @classmethod
     def of(cls, row: Delivery, kind: str, attempts: Sequence[Attempt]) -> "DeliveryOut":
-        """The shape of a row, with its endpoint's kind and its attempts."""
+        """Convert a row, its endpoint's kind and its attempts to a response body."""
         return cls.model_validate(_fields(row, kind, attempts))
 
 
 class DeliveryDetail(DeliveryOut, ResourceModel):
-    """One event, or a group of them, for one endpoint, with what is sent."""
+    """One event, or a group of events, for one endpoint, with the body that is sent."""
 
     body: dict[str, Any] = Field(
-        description="What is sent: a webhook's body or a message's payload; of a mail `subject`, `text` and "
-        "`html`, or what these are made of; of an Alertmanager the list as `alerts`. It is parsed and "
-        "written anew here: these are not the bytes that are signed"
+        description="The body of the request or message. For a mail: `subject`, `text` and `html`, or the "
+        "values that they are rendered from. For an Alertmanager: its list as `alerts`. The body is parsed "
+        "and serialised again here, so these are not the bytes that are signed"
     )
 
     @classmethod
     def of(cls, row: Delivery, kind: str, attempts: Sequence[Attempt]) -> "DeliveryDetail":
-        """The shape of a row, with its endpoint's kind and its attempts."""
+        """Convert a row, its endpoint's kind and its attempts to a response body."""
         body = msgspec.json.decode(row.body)
         shown_body = {"alerts": body} if isinstance(body, list) else body
         return cls.model_validate({**_fields(row, kind, attempts), "body": shown_body})
@@ -164,7 +169,7 @@ def _fields(row: Delivery, kind: str, attempts: Sequence[Attempt]) -> dict[str, 
         "created_at": row.created_at,
         "delivered_at": row.delivered_at,
         "replay_id": row.replay_id,
-        # Their numbers go on without gaps, also past those that are no longer kept.
+        # Attempts are numbered without gaps, so the last number counts deleted attempts too.
         "attempt_total": attempts[-1].number if attempts else 0,
         "attempts": [AttemptOut.of(attempt) for attempt in attempts],
     }

@@ -1,4 +1,4 @@
-"""What the routers of this room have in common: who calls, and what they need of the application."""
+"""Provides the FastAPI dependencies of the notification routers: callers, settings and the sealer."""
 
 from typing import Annotated, Final, Literal
 
@@ -12,13 +12,13 @@ from app.platform.identity.principals import Principal, require_scope
 from app.platform.secrets.sealing import SecretSealer
 
 type EndpointNoun = Literal["webhook", "channel"]
-"""What an endpoint is called in paths: `/v1/{noun}s/{id}`."""
+"""The name of an endpoint in paths: `/v1/{noun}s/{id}`."""
 
 KINDS: Final[dict[EndpointNoun, tuple[str, ...]]] = {
     "webhook": ("webhook",),
     "channel": ("email", "mqtt", *HTTP_CHANNELS),
 }
-"""Which kinds of endpoints are found there."""
+"""The kinds of endpoints below each path."""
 
 READ_SCOPE: Final = "webhooks:read"
 Reader = Annotated[Principal, Depends(require_scope(READ_SCOPE))]
@@ -43,5 +43,5 @@ async def _sealer(request: Request) -> SecretSealer:
 
 WebhookSettingsDependency = Annotated[WebhookSettings, Depends(_settings)]
 PublicUrl = Annotated[str, Depends(_public_url)]
-"""Where clients reach the API; empty where nobody said."""
+"""The API's public URL; empty if it is not configured."""
 SealerDependency = Annotated[SecretSealer, Depends(_sealer)]

@@ -1,8 +1,4 @@
-"""The fields that endpoints of every kind have in common: webhooks and channels. Shapes only.
-
-Owns what may be subscribed to, how events are put together, and which deliveries there are. What one kind
-alone has stands with that kind.
-"""
+"""Defines the fields that webhooks and channels share: subscriptions, grouping, recipients and formats."""
 
 from typing import Annotated, Final, Literal
 
@@ -17,10 +13,10 @@ from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 
 DEFAULT_EVENTS: Final = ("alert.firing", "alert.resolved")
-"""What an endpoint subscribes to that does not say."""
+"""The default subscription of an endpoint."""
 
 SEVERE_EVENTS: Final = ("alert.firing", "alert.escalated", "alert.resolved")
-"""The same where a `min_severity` is given: an alert may come to be so severe after it fired."""
+"""The default subscription with a `min_severity`: an alert may reach that severity after it fired."""
 
 _SITES_LIMIT: Final = 1000
 _LONGEST_WAIT_S: Final = 15 * 60
@@ -35,18 +31,18 @@ type Kind = Literal[
 """An endpoint's kind."""
 
 type Format = Literal["native", "cloudevents", "alertmanager"]
-"""What a delivery's body is written in."""
+"""The format of a delivery's body."""
 
 
 RECIPIENT: Final = Field(
-    description="Who gets these alerts, as the public register names it; null: it says that its operator has "
-    "named nobody. Addresses are never shown there",
+    description="The recipient of these alerts that the public register names; null: the register says that "
+    "the operator named none. The register never shows addresses",
     examples=["Police municipale, Ville de Toulouse"],
 )
-"""Whom the public register names, for the field of a model."""
+"""The description of `recipient`, for the field of a model."""
 
 Recipient = Annotated[Name | None, RECIPIENT]
-"""Whom the public register names as having an endpoint's alerts."""
+"""The recipient of an endpoint's alerts that the public register names."""
 
 
 def _check_events(events: list[str]) -> list[str]:
@@ -54,23 +50,24 @@ def _check_events(events: list[str]) -> list[str]:
         if event != ALL_EVENTS and event not in EVENTS:
             raise CodedValueError(
                 "unknown_event_type",
-                f"{format_rejected_value(event)} is not an event: {ALL_EVENTS}, {', '.join(EVENTS)}",
+                f"{format_rejected_value(event)} is not an event. Use any of: {ALL_EVENTS}, "
+                f"{', '.join(EVENTS)}",
             )
     return list(dict.fromkeys(events))
 
 
 def choose_default_events(min_severity: str | None) -> list[str]:
-    """What is subscribed to where nothing is said, given the least severity."""
+    """Return the default subscription for a `min_severity`."""
     return list(DEFAULT_EVENTS if min_severity is None else SEVERE_EVENTS)
 
 
 EVENTS_DESCRIPTION: Final = (
-    f"Which events are sent: `{ALL_EVENTS}` for all, also those to come, or some of: {', '.join(EVENTS)}"
+    f"The events to send: `{ALL_EVENTS}` for all, also future types, or any of: {', '.join(EVENTS)}"
 )
-"""What `events` means, for the field of a model."""
+"""The description of `events`, for the field of a model."""
 
 type EventName = Annotated[str, Field(json_schema_extra={"enum": [ALL_EVENTS, *EVENTS]})]
-"""What `events` may name."""
+"""A value of `events`."""
 
 Events = Annotated[
     list[EventName],
@@ -86,15 +83,15 @@ Sites = Annotated[
     Field(
         min_length=1,
         max_length=_SITES_LIMIT,
-        description="Only events of these sites; null: of all, and those of no site",
+        description="Only events of these sites; null: events of all sites, and those without a site",
     ),
     AfterValidator(lambda ids: list(dict.fromkeys(ids))),
 ]
 MinSeverity = Annotated[
     Literal["info", "warning", "critical"] | None,
     Field(
-        description="Only alerts that are, or were, at least so severe; null: all. Where it is given and "
-        f"`events` is left out, these are {', '.join(SEVERE_EVENTS)}",
+        description="Only alerts that have or had at least this severity; null: all alerts. With it, the "
+        f"default of `events` is {', '.join(SEVERE_EVENTS)}",
         examples=["warning"],
     ),
 ]
@@ -104,13 +101,13 @@ GROUPING_EXAMPLE: Final[JsonDict] = {"by": ["site", "rule"], "wait": "PT10S", "i
 def build_duration_validator(
     longest_s: float, called: str, *, shortest_s: float = 0, shortest_called: str = "nothing"
 ) -> AfterValidator:
-    """A check that a text is an ISO 8601 duration within these seconds (`invalid_duration`).
+    """Build a validator of ISO 8601 durations within bounds (`invalid_duration`).
 
     Args:
-        longest_s: The longest one.
-        called: What that is called in the error.
-        shortest_s: The shortest one.
-        shortest_called: What that is called in the error.
+        longest_s: The longest duration, in seconds.
+        called: The words for it in the error.
+        shortest_s: The shortest duration, in seconds.
+        shortest_called: The words for it in the error.
     """
 
     def check(value: str) -> str:
@@ -132,7 +129,7 @@ def build_duration_validator(
 
 
 class Grouping(RequestBody):
-    """How the events of alerts are put together in one notification."""
+    """How events of alerts are grouped into one notification."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [GROUPING_EXAMPLE]})
 
@@ -141,7 +138,7 @@ class Grouping(RequestBody):
         Field(
             min_length=1,
             max_length=len(LABELS),
-            description="Events for which all of these are the same go together",
+            description="Events that agree in all of these are sent together",
         ),
         AfterValidator(lambda names: list(dict.fromkeys(names))),
     ]
@@ -149,17 +146,18 @@ class Grouping(RequestBody):
         str,
         build_duration_validator(_LONGEST_WAIT_S, "15 minutes"),
         DURATION,
-        Field(description="From the first event to the notification: ISO 8601, up to PT15M"),
+        Field(description="Wait from a group's first event to its notification: ISO 8601, up to PT15M"),
     ] = "PT10S"
     interval: Annotated[
         str,
         build_duration_validator(_LONGEST_INTERVAL_S, "a day"),
         DURATION,
-        Field(description="From one notification of a group to its next, at least: ISO 8601, up to P1D"),
+        Field(description="Least time between two notifications of a group: ISO 8601, up to P1D"),
     ] = "PT5M"
 
 
 GROUPING: Final = Field(
-    description=f"Null: each event on its own. Else those of alerts are sent together, as `{GROUP_EVENT}`"
+    description=f"Null: each event is sent on its own. Otherwise events of alerts are sent together, as "
+    f"`{GROUP_EVENT}`"
 )
-"""What `grouping` means, for the field of a model."""
+"""The description of `grouping`, for the field of a model."""

@@ -1,7 +1,6 @@
-"""Queries on endpoints, for the REST side; those on deliveries are in `delivery_reads`.
+"""Queries webhooks and channels for the REST API, inside the caller's tenant scope.
 
-Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
-outside of it is not found. Nothing is decided here, and nothing committed.
+Queries on deliveries are in `delivery_queries`. Nothing is committed here.
 """
 
 from collections.abc import Sequence
@@ -35,10 +34,10 @@ ENDPOINTS: Final = SortOrders(
     },
     "created_at",
 )
-"""The orders of webhooks."""
+"""The sort orders of webhooks."""
 
 CHANNELS: Final = replace(ENDPOINTS, kind="channels")
-"""The orders of channels."""
+"""The sort orders of channels."""
 
 
 def _endpoints(visible: TenantScope, kinds: Sequence[str]) -> Select[Endpoint]:
@@ -55,15 +54,15 @@ async def find_endpoint(
     lock: bool = False,
     hold: bool = False,
 ) -> Endpoint | None:
-    """One endpoint of one of the kinds.
+    """Find an endpoint of one of the kinds.
 
     Args:
         session: The transaction.
-        identifier: The endpoint's.
-        visible: What the caller may see.
-        kinds: Of one of these.
-        lock: Lock it, also against deliveries and groups that would be made for it.
-        hold: Lock it, but not against these.
+        identifier: The endpoint's id.
+        visible: The caller's tenant scope.
+        kinds: The kinds to search.
+        lock: Lock the row exclusively: no deliveries or groups can be inserted for it (FOR UPDATE).
+        hold: Lock the row, but allow these inserts (FOR NO KEY UPDATE).
     """
     statement = _endpoints(visible, kinds).where(Endpoint.id == identifier)
     if lock or hold:
@@ -74,27 +73,37 @@ async def find_endpoint(
 async def list_endpoints(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page: PageRequest,
     *,
     organisation: UUID | None,
     enabled: bool | None,
     kinds: Sequence[str] = ("webhook",),
     orders: SortOrders = ENDPOINTS,
 ) -> Sequence[Endpoint]:
-    """Endpoints, and one more than are asked for where there are more."""
+    """List endpoints; one more than the page has, if there are more.
+
+    Args:
+        session: For queries.
+        visible: The caller's tenant scope.
+        page: The sort order, the limit and the cursor.
+        organisation: Only endpoints of this organisation; None: of all visible ones.
+        enabled: Only enabled or only disabled endpoints; None: both.
+        kinds: The kinds to list.
+        orders: The sort orders of this list.
+    """
     statement = _endpoints(visible, kinds)
     if organisation is not None:
         statement = statement.where(Endpoint.organisation_id == organisation)
     if enabled is not None:
         statement = statement.where(Endpoint.enabled.is_(enabled))
-    return (await session.scalars(orders.page(statement, asked))).all()
+    return (await session.scalars(orders.page(statement, page))).all()
 
 
 _TESTS: Final = text(
     "SELECT count(*), min(created_at) FROM ("
     "SELECT created_at FROM deliveries "
     "WHERE endpoint_id = :endpoint AND id >= :first AND type = :type AND created_at > :since "
-    # Those that are not fanned out yet.
+    # Test events without deliveries so far.
     "UNION ALL SELECT created_at FROM outbox "
     "WHERE fanned_out_at IS NULL AND organisation_id = :organisation AND type = :type "
     "AND created_at > :since AND payload ->> 'endpoint_id' = :named) AS test"
@@ -104,15 +113,15 @@ _TESTS: Final = text(
 async def count_recent_tests(
     session: AsyncSession, endpoint: Endpoint, since: datetime
 ) -> tuple[int, datetime | None]:
-    """How many tests an endpoint was sent after an instant, or is about to be, and when the first was."""
-    asked = {
+    """Count an endpoint's test events after an instant, with queued ones; return the first one's time too."""
+    parameters = {
         "endpoint": endpoint.id,
         "named": str(endpoint.id),
         "organisation": endpoint.organisation_id,
         "type": TEST_EVENT,
         "since": since,
-        # A delivery is made after its event; clocks differ by less than this.
+        # A delivery's id is later than its event's time, unless clocks differ: by less than 5 minutes.
         "first": first_id(since - timedelta(minutes=5)),
     }
-    count, first = (await session.execute(_TESTS, asked)).one()
+    count, first = (await session.execute(_TESTS, parameters)).one()
     return count, first

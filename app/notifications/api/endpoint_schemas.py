@@ -1,4 +1,4 @@
-"""The shapes of webhook endpoints on the wire. Shapes only."""
+"""Defines the request and response bodies of webhooks and of their secrets."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -41,12 +41,12 @@ from app.platform.http.contract.problems import CodedValueError
 _LONGEST_OVERLAP_S: Final = 7 * 86_400
 _MOST_PER_S: Final = 1000
 _LEAST_PER_S: Final = 0.01
-_MOST_AT_ONCE: Final = 100
+_MOST_CONCURRENT: Final = 100
 
 Url = Annotated[
     str,
     WithJsonSchema({"type": "string", "format": "uri", "maxLength": MAX_LENGTH}),
-    Field(description="Where events are posted: https, a public host, no user info, no fragment"),
+    Field(description="The URL to post events to: https, a public host, no user info, no fragment"),
 ]
 _URL_EXAMPLE: Final = "https://example.com/hooks/vigie"
 
@@ -63,8 +63,8 @@ OwnSecret = Annotated[
     str,
     AfterValidator(_check_secret),
     Field(
-        description="A secret of your own: `whsec_` and 24 to 64 random bytes in base64; left out, one is "
-        "made",
+        description="Your own secret: `whsec_` and 24 to 64 random bytes in base64. By default, Vigie "
+        "generates one",
         examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"],
         json_schema_extra={"pattern": "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$"},
     ),
@@ -72,8 +72,8 @@ OwnSecret = Annotated[
 BodyFormat = Annotated[
     Format,
     Field(
-        description="What bodies are written in: Vigie's own shape, CloudEvents 1.0 in JSON, or what "
-        "Prometheus Alertmanager posts. Of deliveries to come"
+        description="The format of bodies: Vigie's own, CloudEvents 1.0 in JSON, or that of Prometheus "
+        "Alertmanager's webhooks. A change applies to future deliveries"
     ),
 ]
 Rate = Annotated[
@@ -81,23 +81,26 @@ Rate = Annotated[
     Field(
         ge=_LEAST_PER_S,
         le=_MOST_PER_S,
-        description="The most attempts a second, with a tenth of them, or one, at once; null: no limit",
+        description="Rate limit: attempts a second, with a burst of a tenth of it, at least one; null: no "
+        "limit",
     ),
 ]
 Concurrency = Annotated[
     int,
     Field(
         ge=1,
-        le=_MOST_AT_ONCE,
-        description="The most attempts under way at once; null: the installation's own",
+        le=_MOST_CONCURRENT,
+        description="The most concurrent attempts; null: the installation's default",
     ),
 ]
 Enabled = Annotated[
     bool,
-    Field(description="False: nothing new is made for it, and what is pending waits until it is enabled"),
+    Field(
+        description="False: new events are not sent to it, and pending deliveries wait until it is enabled"
+    ),
 ]
 _HEADERS: Final = (
-    "Headers of your own for each POST, up to 20, by name. Kept sealed, and shown as `…`; null: none"
+    "Your own headers for each POST, up to 20, by name. Stored encrypted, and shown as `…`; null: none"
 )
 _FULL_EXAMPLE: Final[JsonDict] = {
     "url": _URL_EXAMPLE,
@@ -111,7 +114,7 @@ _FULL_EXAMPLE: Final[JsonDict] = {
 
 
 class EndpointCreate(RequestBody):
-    """An endpoint to be."""
+    """A new webhook."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -146,7 +149,7 @@ class EndpointCreate(RequestBody):
 
 
 class EndpointChange(RequestBody):
-    """What may change of an endpoint. `headers` replaces all of them; null removes them."""
+    """A change of a webhook. `headers` replaces all headers; null removes them."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -172,9 +175,9 @@ class EndpointChange(RequestBody):
 
 
 class EndpointOut(ResourceModel):
-    """Where a client wants its alerts sent."""
+    """A webhook: a URL to which Vigie posts events."""
 
-    # Former secrets end by themselves.
+    # Former secrets expire without a change of the row.
     volatile = frozenset({"secret_expires"})
 
     id: UUID
@@ -186,20 +189,20 @@ class EndpointOut(ResourceModel):
     min_severity: MinSeverity
     grouping: Annotated[Grouping | None, GROUPING]
     headers: dict[str, str] | None = Field(
-        description=f"Their names; each value is shown as `{MASKED}`, and so are names of which this "
-        "installation has not the key",
+        description=f"The headers' names; each value is shown as `{MASKED}`, and so is a name that this "
+        "installation has no key to decrypt",
         examples=[{"Authorization": MASKED}],
     )
     rate_per_s: float | None = Field(description="Null: no limit")
-    concurrency: int | None = Field(description="Null: the installation's own")
+    concurrency: int | None = Field(description="Null: the installation's default")
     secret_expires: list[datetime] = Field(
-        description="When the former secrets stop signing, the next one first; empty where one secret signs"
+        description="When the former secrets stop signing, soonest first; empty if there are none"
     )
     description: str | None
     recipient: Annotated[str | None, RECIPIENT]
-    enabled: bool = Field(description="False: nothing new is sent here, and what is pending waits")
+    enabled: bool = Field(description="False: new events are not sent here, and pending deliveries wait")
     disabled_reason: str | None = Field(
-        description="Why Vigie disabled it: `gone` (it answered 410), or `failing` for too long",
+        description="Why Vigie disabled it: `gone` (it answered 410), or `failing` (it failed for too long)",
         examples=[None],
     )
     disabled_at: datetime | None = Field(description="When Vigie disabled it", examples=[None])
@@ -210,13 +213,13 @@ class EndpointOut(ResourceModel):
     def of(
         cls, row: Endpoint, headers: Mapping[str, str] | None, secret_expires: Sequence[datetime]
     ) -> "EndpointOut":
-        """The shape of a row, with its headers as they may be shown."""
+        """Convert a row to its response body, with the masked headers."""
         stored = {name: getattr(row, name) for name in cls.model_fields if name in row.__mapper__.columns}
         return cls.model_validate({**stored, "headers": headers, "secret_expires": secret_expires})
 
 
 class EndpointCreated(EndpointOut):
-    """A new endpoint. Its secret is shown here and never again."""
+    """A new webhook. Its secret is shown only here."""
 
     once = frozenset({"secret"})
 
@@ -227,7 +230,7 @@ class EndpointCreated(EndpointOut):
 
 
 class SecretRotate(RequestBody):
-    """How a secret is replaced."""
+    """A replacement of a webhook's secret."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "P1D"}]})
 
@@ -236,8 +239,8 @@ class SecretRotate(RequestBody):
         build_duration_validator(_LONGEST_OVERLAP_S, "7 days"),
         DURATION,
         Field(
-            description="How long the former secrets go on signing beside the new one: ISO 8601, up to P7D; "
-            "PT0S ends them at once"
+            description="How long the former secrets still sign beside the new one: ISO 8601, up to P7D; "
+            "PT0S ends them immediately"
         ),
     ] = "P1D"
     secret: OwnSecret | None = None
@@ -247,27 +250,27 @@ ROTATIONS: Final[dict[str, Example]] = {
     "overlap": {"summary": "The former secret signs too, for a day", "value": {"overlap": "P1D"}},
     "leaked": {"summary": "The former secret has leaked", "value": {"overlap": "PT0S"}},
     "own": {
-        "summary": "A secret of your own",
+        "summary": "Your own secret",
         "value": {"overlap": "PT1H", "secret": "whsec_cErIGOYOFUvn4zAu2Hd5vHTlH/iNXbct3chr74aKkDc="},
     },
 }
-"""What Swagger UI offers to try: the body may be left out, and its model alone would show no example."""
+"""Examples for Swagger UI, which shows none of the model's own for an optional body."""
 
 
 class SecretOut(BaseModel):
-    """A new secret, shown here and never again."""
+    """A new secret, shown only here."""
 
     id: UUID = Field(description="The endpoint")
     secret: str = Field(examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"])
     former_expire_at: datetime | None = Field(
-        description="Until when the former secrets sign too, at the latest; null where they ended at once"
+        description="When the last of the former secrets stops signing; null if they ended immediately"
     )
 
 
 class TestOut(BaseModel):
-    """A test event that is under way."""
+    """A test event that is on its way."""
 
-    __test__ = False  # pytest takes classes of this name for tests
+    __test__ = False  # Else pytest collects the class for its name.
 
     event_id: UUID
-    webhook_id: str = Field(description="The `webhook-id` that it will carry", examples=["msg_0199…"])
+    webhook_id: str = Field(description="The `webhook-id` of its delivery", examples=["msg_0199…"])

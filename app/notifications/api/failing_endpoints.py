@@ -1,6 +1,6 @@
-"""Reads which webhooks and channels get nothing through, for an overview of what is wrong.
+"""Lists and counts failing and disabled endpoints for the overview of problems.
 
-Owns the SQL; an endpoint of its own is looked at in `health_reads`.
+The health of a single endpoint is in `health_queries`.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from app.notifications.delivery.models import Delivery, Endpoint, EndpointState
 from app.platform.kernel.tenant_scope import TenantScope
 
 MOST_COUNTED: Final = 10_000
-"""How many waiting deliveries of an endpoint are counted, at most."""
+"""The most pending deliveries of an endpoint that are counted."""
 
-# Those that a person disabled have no reason.
+# Endpoints that a person disabled have no reason.
 _DISABLED: Final = and_(Endpoint.enabled.is_(False), Endpoint.disabled_reason.is_not(None))
 _FAILING: Final = and_(Endpoint.enabled.is_(True), EndpointState.consecutive_failures > 0)
 
 
 class EndpointFailureCounts(NamedTuple):
-    """How many endpoints there are, fail, and were disabled as they failed."""
+    """Numbers of all endpoints, of failing ones, and of those that Vigie disabled."""
 
     total: int
     failing: int
@@ -33,7 +33,7 @@ class EndpointFailureCounts(NamedTuple):
 
 
 class FailingEndpointRow(NamedTuple):
-    """An endpoint that gets nothing through; the fields are those of `FailingEndpoint` on the wire."""
+    """A failing or disabled endpoint, with the fields of the response body `FailingEndpoint`."""
 
     endpoint_id: UUID
     kind: str
@@ -49,7 +49,7 @@ class FailingEndpointRow(NamedTuple):
 async def count_failing_endpoints(
     session: AsyncSession, visible: TenantScope, organisation: UUID | None
 ) -> EndpointFailureCounts:
-    """Count the endpoints of a caller, and those that get nothing through."""
+    """Count a caller's endpoints: all, failing and disabled."""
     counts = (func.count(), func.count().filter(_FAILING), func.count().filter(_DISABLED))
     statement = select(*counts).select_from(Endpoint)
     statement = statement.outerjoin(EndpointState, EndpointState.endpoint_id == Endpoint.id)
@@ -60,7 +60,14 @@ async def count_failing_endpoints(
 async def list_failing_endpoints(
     session: AsyncSession, visible: TenantScope, organisation: UUID | None, most: int
 ) -> list[FailingEndpointRow]:
-    """List the endpoints that get nothing through, the longest failing first."""
+    """List failing and disabled endpoints, the longest failing first.
+
+    Args:
+        session: For queries.
+        visible: The caller's tenant scope.
+        organisation: Only endpoints of this organisation; None: of all visible ones.
+        most: The most endpoints to list.
+    """
     waiting = select(literal(1)).where(
         Delivery.endpoint_id == Endpoint.id, Delivery.state == build_state_literal("pending")
     )

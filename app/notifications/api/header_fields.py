@@ -1,7 +1,7 @@
-"""The headers of one's own that a webhook may have with each POST. Shapes only.
+"""Validates the custom headers that a client sets for a webhook.
 
-Owns which names and values are taken. What is ours, what belongs to the connection, and what would change how
-the body is read is refused: such a request would not be the one that was signed.
+Refuses headers that Vigie sets itself, that belong to the connection, or that change how the body is read:
+the receiver would not get the request that was signed.
 """
 
 import re
@@ -18,14 +18,14 @@ NAME_LIMIT: Final = 100
 VALUE_LIMIT: Final = 1000
 
 MASKED: Final = "…"
-"""What answers show of a value."""
+"""Replaces a header's value in responses."""
 
 # RFC 9110, section 5.6.2: a token.
 _NAME_PATTERN: Final = rf"^[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{NAME_LIMIT}}}$"
 _VALUE_PATTERN: Final = r"^([\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?)?$"
 _NAME: Final = re.compile(rf"[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{NAME_LIMIT}}}")
 _VALUE: Final = re.compile(rf"[\t\x20-\x7e]{{0,{VALUE_LIMIT}}}")
-_OURS: Final = frozenset(
+_RESERVED: Final = frozenset(
     {
         "connection",
         "content-encoding",
@@ -41,11 +41,11 @@ _OURS: Final = frozenset(
         "user-agent",
     }
 )
-_OUR_PREFIXES: Final = ("accept", "proxy-", "webhook-")
+_RESERVED_PREFIXES: Final = ("accept", "proxy-", "webhook-")
 
 
-def _read(name: str) -> str:
-    """A name as many receivers read it: as a variable (CGI, WSGI), in which `-` and `_` are the same."""
+def _normalise_name(name: str) -> str:
+    """Normalise a name as many receivers do: CGI and WSGI variables do not distinguish `-` from `_`."""
     return name.lower().replace("_", "-")
 
 
@@ -53,17 +53,20 @@ def _check_header(name: str, value: str) -> None:
     if _NAME.fullmatch(name) is None:
         raise CodedValueError(
             "invalid_header",
-            f"{format_rejected_value(name)} is not a header's name: letters, digits, - and _, at most 100",
+            f"{format_rejected_value(name)} is not a header's name. Use letters, digits, - and _, at most "
+            "100",
         )
-    lower = _read(name)
-    if lower in _OURS or lower.startswith(_OUR_PREFIXES):
-        raise CodedValueError("invalid_header", f"{name} is Vigie's own to set, or belongs to the connection")
-    # The value is not shown: it may be a password.
+    lower = _normalise_name(name)
+    if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
+        raise CodedValueError(
+            "invalid_header", f"{name} cannot be set: Vigie sets it, or it belongs to the connection"
+        )
+    # The error does not show the value: it may be a password.
     if _VALUE.fullmatch(value) is None or value != value.strip(" \t"):
         raise CodedValueError(
             "invalid_header",
-            f"The value of {name} has to be visible ASCII, spaces and tabs, none of these at its ends, and "
-            f"at most {VALUE_LIMIT} characters",
+            f"The value of {name} has to be visible ASCII, spaces and tabs, without spaces and tabs at its "
+            f"ends, and at most {VALUE_LIMIT} characters",
         )
 
 
@@ -71,11 +74,11 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     seen: set[str] = set()
     for name, value in headers.items():
         _check_header(name, value)
-        if _read(name) in seen:
+        if _normalise_name(name) in seen:
             raise CodedValueError(
-                "invalid_header", f"{name} stands twice: neither case nor - and _ tell headers apart"
+                "invalid_header", f"{name} is given twice: names differ neither by case nor by - and _"
             )
-        seen.add(_read(name))
+        seen.add(_normalise_name(name))
     return headers
 
 
@@ -92,9 +95,9 @@ Headers = Annotated[
         }
     ),
     Field(
-        description="Headers of your own for each POST, such as a gateway's `Authorization`; null: none. "
-        f"Stored sealed; answers show `{MASKED}` for the values",
+        description="Your own headers for each POST, such as a gateway's `Authorization`; null: none. "
+        f"Stored encrypted; responses show `{MASKED}` for the values",
         examples=[{"Authorization": "Bearer example"}],
     ),
 ]
-"""Names and values; `invalid_header` where one is not taken."""
+"""Custom headers by name (`invalid_header`)."""

@@ -1,9 +1,7 @@
-"""How an endpoint's deliveries are going: figures of its attempts, in SQL.
+"""Computes an endpoint's health from its recent attempts, and defines the response body.
 
-Owns what the states of health mean. At most the newest attempts of a window are looked at, by the index on
-endpoint and time, so that one with a million of them is answered as soon as any other.
-
-The shapes of an endpoint's health on the wire. Shapes only.
+Only the newest attempts of the window are read, by the index on endpoint and time. So the query takes no
+longer for an endpoint with a million attempts.
 """
 
 from datetime import datetime, timedelta
@@ -19,18 +17,18 @@ from app.notifications.delivery.models import Endpoint, EndpointState
 from app.platform.kernel.instants import parse_iso_duration
 
 type HealthState = Literal["healthy", "idle", "waiting", "failing", "open", "slowed", "disabled"]
-"""How an endpoint is doing, in a word."""
+"""The state of an endpoint's health."""
 
 
 class Percentiles(BaseModel):
-    """Of durations, in milliseconds; null where there are none."""
+    """Percentiles of durations, in milliseconds; null if there are none."""
 
     p50: float | None
     p99: float | None
 
 
 class LastFailure(BaseModel):
-    """The attempt that failed last, whatever succeeded since."""
+    """The last failed attempt, even if later ones succeeded."""
 
     time: datetime
     reason: str = Field(examples=["http_error"])
@@ -38,40 +36,47 @@ class LastFailure(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """How an endpoint's deliveries are going."""
+    """The health of an endpoint's deliveries."""
 
     state: HealthState = Field(
-        description="`healthy`: the last attempt succeeded. `idle`: nothing waits, and no attempt has ended "
+        description="`healthy`: the last attempt succeeded. `idle`: no delivery waits, and no attempt has "
+        "ended "
         "in the window. `waiting`: deliveries wait, and no attempt has ended in the window. `failing`: the "
-        "last attempt failed. `slowed`: it is asked less often, as it answered 429, 502 or 504. `open`: "
-        "nothing is tried before `open_until`: after failures in a row, or because the receiver asked for "
-        "it. `disabled`: nothing is sent"
+        "last attempt failed. `slowed`: attempts are less frequent, because the receiver answered 429, 502 "
+        "or "
+        "504. `open`: the circuit breaker stops attempts until `open_until`, after failures in a row or a "
+        "`Retry-After` of the receiver. `disabled`: no event is sent"
     )
     since: datetime = Field(
-        description="From when on attempts are counted: the window, or less where there were very many"
+        description="The start of the window in which attempts are counted; later than requested if there "
+        "were "
+        "very many"
     )
     attempts: int
     successes: int
-    success_rate: float | None = Field(description="In percent; null where there were none", examples=[99.2])
-    duration_ms: Percentiles = Field(description="How long attempts took")
+    success_rate: float | None = Field(
+        description="In percent; null if there were no attempts", examples=[99.2]
+    )
+    duration_ms: Percentiles = Field(description="Durations of attempts")
     delay_ms: Percentiles = Field(
-        description="From the event to the end of the attempt that delivered it, without replays of many"
+        description="Times from the event to the end of the attempt that delivered it, without deliveries of "
+        "replays"
     )
     last_success_at: datetime | None
     last_failure: LastFailure | None
     failing_since: datetime | None = Field(description="The first failure since the last success")
     consecutive_failures: int
-    open_until: datetime | None = Field(description="Nothing is tried before this")
+    open_until: datetime | None = Field(description="No attempt is made before this")
     pending: int = Field(description="Deliveries that are neither delivered nor given up")
     oldest_pending_at: datetime | None = Field(description="When the oldest of these was created")
 
 
 SHORTEST_S: Final = 3600
 LONGEST_S: Final = 7 * 86_400
-"""How long a window may be, in seconds."""
+"""The shortest and the longest window, in seconds."""
 
 MOST_ATTEMPTS: Final = 20_000
-"""How many attempts are looked at."""
+"""The most attempts that are read."""
 
 _FIGURES: Final = text("""
 WITH newest AS MATERIALIZED (
@@ -98,17 +103,17 @@ FROM deliveries WHERE endpoint_id = :endpoint AND state = 'pending'
 
 
 async def read_endpoint_health(session: AsyncSession, endpoint: Endpoint, window: str) -> HealthOut:
-    """Tell how an endpoint is doing.
+    """Compute an endpoint's health.
 
     Args:
         session: For queries.
-        endpoint: Of any kind.
-        window: How far back attempts count: an ISO 8601 duration.
+        endpoint: An endpoint of any kind.
+        window: The length of the window, an ISO 8601 duration.
     """
     window_s = parse_iso_duration(window)
     figures = await _row(session, _FIGURES, endpoint.id, window=window_s, most=MOST_ATTEMPTS)
     waiting = await _row(session, _PENDING, endpoint.id)
-    # One without attempts has no row; the defaults of a new one stand in the database alone.
+    # An endpoint without attempts has no row, and the columns' defaults are in the database only.
     state = await session.get(EndpointState, endpoint.id) or EndpointState(
         consecutive_failures=0, slow_step=0
     )
@@ -128,7 +133,7 @@ async def read_endpoint_health(session: AsyncSession, endpoint: Endpoint, window
         last_failure=failure,
         failing_since=state.failing_since,
         consecutive_failures=state.consecutive_failures,
-        open_until=state.open_until if _later(state.open_until, figures.now) else None,
+        open_until=state.open_until if _is_later(state.open_until, figures.now) else None,
         pending=waiting.pending,
         oldest_pending_at=waiting.oldest,
     )
@@ -143,9 +148,9 @@ def _state(
 ) -> HealthState:
     if not endpoint.enabled:
         return "disabled"
-    pauses = _later(state.open_until, now)
-    # One that is slowed down has a pause after each attempt, successes too. A try by hand slows down a broken
-    # one, lest all that waits goes out at once; that one is not what is meant.
+    pauses = _is_later(state.open_until, now)
+    # A slowed endpoint has a pause after each attempt, also after a success. A manual attempt slows a failing
+    # endpoint too, so that its whole queue is not sent immediately; that one is reported as open or failing.
     if state.slow_step and (not state.consecutive_failures or state.last_status in SLOW_DOWN):
         return "slowed"
     if pauses:
@@ -157,7 +162,7 @@ def _state(
     return "waiting" if pending else "idle"
 
 
-def _later(one: datetime | None, other: datetime) -> bool:
+def _is_later(one: datetime | None, other: datetime) -> bool:
     return one is not None and one > other
 
 

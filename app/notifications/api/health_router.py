@@ -1,4 +1,4 @@
-"""REST for how an endpoint of any kind is doing. Owns the HTTP side only."""
+"""Serves the health of a webhook or channel."""
 
 from typing import Annotated
 
@@ -15,19 +15,19 @@ from app.platform.kernel.ids import parse_id
 
 
 def add_health_route(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
-    """Add health below an endpoint's path.
+    """Add the route that reads an endpoint's health.
 
     Args:
         to: The router, without a prefix.
-        noun: What the endpoints are called in paths.
-        tag: Under which tag of the documentation.
+        noun: The name of endpoints in paths.
+        tag: The tag of the route in the API documentation.
     """
 
     @to.get(
         f"/v1/{noun}s/{{{noun}}}/health",
         tags=[tag],
         operation_id=f"get_{noun}_health",
-        summary="How deliveries are going",
+        summary="Read an endpoint's health" if noun == "webhook" else "Read a channel's health",
         responses=document_problems(401, 403, 404, 422),
     )
     async def get_health(
@@ -43,10 +43,10 @@ def add_health_route(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
                 shortest_called="an hour",
             ),
             DURATION,
-            Query(description="How far back attempts count: ISO 8601, PT1H to P7D"),
+            Query(description="The window in which attempts are counted: ISO 8601, PT1H to P7D"),
         ] = "P1D",
     ) -> HealthOut:
-        """The attempts of late, how long they took, and what keeps deliveries from going out."""
+        """Recent attempts, their durations, and what stops deliveries."""
         endpoint = await webhook_service.get_endpoint(
             session, parse_id(identifier, noun), principal, noun=noun
         )

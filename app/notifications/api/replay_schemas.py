@@ -1,4 +1,4 @@
-"""The shapes of replays on the wire. Shapes only."""
+"""Defines the request and response bodies of replays."""
 
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple, Self
@@ -15,7 +15,7 @@ from app.platform.http.contract.problems import CodedValueError
 
 
 class ReplayProgress(NamedTuple):
-    """What has become of the deliveries of a replay; one that was sent again since counts with the later."""
+    """Numbers of a replay's deliveries by state; a delivery counts for its latest replay only."""
 
     delivered: int = 0
     failed: int = 0
@@ -27,7 +27,7 @@ def _usual() -> list[State]:
 
 
 class ReplayCreate(RequestBody):
-    """Which deliveries of an endpoint are sent again."""
+    """A new replay: the deliveries of an endpoint to send again."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -64,7 +64,7 @@ class ReplayCreate(RequestBody):
 
 
 class ReplayOut(ResourceModel):
-    """A replay and how far it is."""
+    """A replay and its progress."""
 
     id: UUID
     organisation_id: UUID
@@ -74,21 +74,20 @@ class ReplayOut(ResourceModel):
     states: list[State]
     types: list[str] | None
     state: Literal["running", "done", "cancelled"] = Field(
-        description="`running` while deliveries are being made due, `done` when all are"
+        description="`running` while deliveries are being made due, `done` when all are due"
     )
-    total: int = Field(description="Deliveries that were found when it was asked for")
-    replayed: int = Field(description="Of these, made due again so far")
+    total: int = Field(description="Deliveries that matched when the replay was created")
+    replayed: int = Field(description="Deliveries that are due again so far")
     delivered: int = Field(
-        description="Of those made due, delivered. One that was sent again since with a "
-        "later replay counts there"
+        description="Replayed deliveries that succeeded. A delivery counts for its latest replay only"
     )
-    failed: int = Field(description="Of those made due, given up")
-    pending: int = Field(description="Of those made due, under way or waiting for an attempt")
+    failed: int = Field(description="Replayed deliveries that failed again")
+    pending: int = Field(description="Replayed deliveries that are being sent or wait for an attempt")
     created_at: datetime
     finished_at: datetime | None = Field(description="When it was done or cancelled")
 
     @classmethod
     def of(cls, row: Replay, progress: ReplayProgress) -> "ReplayOut":
-        """The shape of a row, with what became of its deliveries."""
+        """Convert a row and its progress to a response body."""
         stored = {name: getattr(row, name) for name in cls.model_fields if name in row.__mapper__.columns}
         return cls.model_validate({**stored, **progress._asdict()})

@@ -1,6 +1,6 @@
-"""Asking for replays, reading and cancelling them. Works inside the caller's transaction.
+"""Creates, reads and cancels replays inside the caller's transaction.
 
-Must not know HTTP, nor mark a delivery itself: `replays` does.
+The deliveries are made due later, by `delivery.replay_worker`.
 """
 
 from collections.abc import Sequence
@@ -22,54 +22,54 @@ from app.platform.kernel.ids import first_id, new_id
 from app.platform.kernel.tenant_scope import TenantScope
 
 REPLAYS: Final = SortOrders("replays", (uuid_sort_key(Replay.id),), {"created_at": ()}, "-created_at")
-"""The orders of replays."""
+"""The sort orders of replays."""
 
 RUNNING_LIMIT: Final = 5
-"""Replays of an endpoint that may be running at once."""
+"""The most concurrent replays of an endpoint."""
 
 
 async def create_replay(
-    session: WriteSession, principal: Principal, endpoint: Endpoint, wanted: ReplayCreate, now: datetime
+    session: WriteSession, principal: Principal, endpoint: Endpoint, body: ReplayCreate, now: datetime
 ) -> Replay:
-    """Begin a replay; wake the dispatcher after the commit.
+    """Create a replay; the caller wakes the dispatcher after the commit.
 
     Args:
         session: The transaction.
-        principal: Who asks.
-        endpoint: Held, so that two who ask at once are counted one after the other.
-        wanted: Which deliveries.
-        now: The time, which is `until` where none is given.
+        principal: The caller.
+        endpoint: The endpoint, locked so that concurrent requests are counted one after the other.
+        body: The deliveries to send again.
+        now: The time, which is the default of `until`.
 
     Raises:
         InvalidError: `range_reversed`.
         ConflictError: `too_many_replays`.
     """
-    until = wanted.until or now
-    if wanted.since > now:
+    until = body.until or now
+    if body.since > now:
         raise InvalidError("`since` is in the future.", code="range_reversed")
-    if wanted.since >= until:
+    if body.since >= until:
         raise InvalidError("`since` has to be before `until`.", code="range_reversed")
     running = select(func.count()).where(Replay.endpoint_id == endpoint.id, Replay.state == "running")
     if (await session.scalar(running) or 0) >= RUNNING_LIMIT:
         raise ConflictError(
-            f"{RUNNING_LIMIT} replays of this endpoint are running: wait for one, or cancel it.",
+            f"{RUNNING_LIMIT} replays of this endpoint are running. Wait until one is done, or cancel one.",
             code="too_many_replays",
         )
     replay = Replay(
         id=new_id(),
         organisation_id=endpoint.organisation_id,
         endpoint_id=endpoint.id,
-        since=wanted.since,
+        since=body.since,
         until=until,
-        states=list(dict.fromkeys(wanted.states)),
-        types=wanted.types,
+        states=list(dict.fromkeys(body.states)),
+        types=body.types,
         state="running",
         replayed=0,
-        after_id=first_id(wanted.since - CLOCK_SKEW),
+        after_id=first_id(body.since - CLOCK_SKEW),
         created_at=now,
         created_by=principal.key_id,
     )
-    replay.total = await session.scalar(_meant(replay)) or 0
+    replay.total = await session.scalar(_count_matching(replay)) or 0
     if not replay.total:
         replay.state, replay.finished_at = "done", now
     session.add(replay)
@@ -77,7 +77,7 @@ async def create_replay(
     return replay
 
 
-def _meant(replay: Replay) -> Select[int]:
+def _count_matching(replay: Replay) -> Select[int]:
     statement = (
         select(func.count())
         .select_from(Delivery)
@@ -95,7 +95,14 @@ def _meant(replay: Replay) -> Select[int]:
 async def find_replay(
     session: AsyncSession, identifier: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Replay:
-    """One replay that the caller may see (NotFoundError)."""
+    """Find a replay that the caller may see (NotFoundError).
+
+    Args:
+        session: For queries.
+        identifier: The replay's id.
+        visible: The caller's tenant scope.
+        lock: Lock the row.
+    """
     statement = select(Replay).where(Replay.id == identifier)
     statement = statement.where(*visible.within(Replay.organisation_id))
     found = await session.scalar(statement.with_for_update() if lock else statement)
@@ -104,16 +111,16 @@ async def find_replay(
     return found
 
 
-async def list_replays(session: AsyncSession, endpoint_id: UUID, asked: PageRequest) -> Sequence[Replay]:
-    """Replays of an endpoint, and one more than are asked for where there are more."""
+async def list_replays(session: AsyncSession, endpoint_id: UUID, page: PageRequest) -> Sequence[Replay]:
+    """List an endpoint's replays; one more than the page has, if there are more."""
     statement = select(Replay).where(Replay.endpoint_id == endpoint_id)
-    return (await session.scalars(REPLAYS.page(statement, asked))).all()
+    return (await session.scalars(REPLAYS.page(statement, page))).all()
 
 
 async def read_replay_progress(
     session: AsyncSession, replays: Sequence[Replay]
 ) -> dict[UUID, ReplayProgress]:
-    """What has become of the deliveries of each of the replays."""
+    """Count the deliveries of each replay by state."""
     counted: dict[UUID, dict[str, int]] = {replay.id: {} for replay in replays}
     if counted:
         statement = (
@@ -128,16 +135,23 @@ async def read_replay_progress(
 
 
 async def cancel_replay(session: WriteSession, identifier: UUID, visible: TenantScope, now: datetime) -> None:
-    """End a replay: what is not yet marked stays as it is. One that is cancelled already stays so.
+    """Cancel a replay; the deliveries that are not due yet stay as they are. Idempotent.
+
+    Args:
+        session: The transaction.
+        identifier: The replay's id.
+        visible: The caller's tenant scope.
+        now: The time of the cancellation.
 
     Raises:
-        NotFoundError: The caller sees no such replay.
+        NotFoundError: The caller may see no such replay.
         ConflictError: `replay_finished`.
     """
     replay = await find_replay(session, identifier, visible, lock=True)
     if replay.state == "done":
         raise ConflictError(
-            "All of it is due, or was sent: there is nothing to cancel.", code="replay_finished"
+            "The replay is done: all its deliveries are due or sent. It cannot be cancelled.",
+            code="replay_finished",
         )
     if replay.state == "running":
         replay.state, replay.finished_at = "cancelled", now

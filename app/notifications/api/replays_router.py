@@ -1,6 +1,6 @@
-"""REST for sending many deliveries again, of endpoints of any kind.
+"""Serves the REST API of replays, which send many deliveries of an endpoint again.
 
-Owns the HTTP side only: shapes, statuses, who may call. What wakes the dispatcher does so after the commit.
+Routes wake the dispatcher after the commit.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from app.platform.kernel.ids import parse_id
 router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
 
-async def _shown(session: AsyncSession, rows: Sequence[Replay]) -> list[ReplayOut]:
+async def _present_replays(session: AsyncSession, rows: Sequence[Replay]) -> list[ReplayOut]:
     progress = await replay_service.read_replay_progress(session, rows)
     return [ReplayOut.of(row, progress[row.id]) for row in rows]
 
@@ -38,9 +38,9 @@ async def _shown(session: AsyncSession, rows: Sequence[Replay]) -> list[ReplayOu
     responses=document_problems(401, 403, 404),
 )
 async def get_replay(replay: str, principal: Reader, session: ReadSessionDep) -> ReplayOut:
-    """How many of its deliveries are due again by now, and what became of them."""
+    """Includes how many of its deliveries are due again, and their outcomes."""
     found = await replay_service.find_replay(session, parse_id(replay, "replay"), principal.visible())
-    return (await _shown(session, [found]))[0]
+    return (await _present_replays(session, [found]))[0]
 
 
 @router.delete(
@@ -51,7 +51,7 @@ async def get_replay(replay: str, principal: Reader, session: ReadSessionDep) ->
     responses=document_problems(401, 403, 404, 409),
 )
 async def cancel_replay(replay: str, principal: Writer, session: WriteSessionDep) -> Response:
-    """What is not yet due again stays as it is; what is due goes out. The replay stays in the list."""
+    """Deliveries that are due already are sent; the others stay as they are. The replay stays in the list."""
     await replay_service.cancel_replay(
         session, parse_id(replay, "replay"), principal.visible(), datetime.now(UTC)
     )
@@ -59,12 +59,12 @@ async def cancel_replay(replay: str, principal: Writer, session: WriteSessionDep
 
 
 def add_replay_routes(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
-    """Add replays below an endpoint's path.
+    """Add the routes that create and list an endpoint's replays.
 
     Args:
         to: The router, without a prefix.
-        noun: What the endpoints are called in paths.
-        tag: Under which tag of the documentation.
+        noun: The name of endpoints in paths.
+        tag: The tag of the routes in the API documentation.
     """
 
     @to.post(
@@ -81,19 +81,20 @@ def add_replay_routes(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
         principal: Writer,
         database: DatabaseDependency,
     ) -> ReplayOut:
-        """Those that failed since a time, or others; the same bodies and ids, each with its whole schedule.
+        """Sends the endpoint's deliveries since a time again, by default the failed ones.
 
-        They are made due some hundred at a time, the oldest first. For a disabled endpoint they wait until it
-        is enabled. Up to five replays of an endpoint may be running (409 `too_many_replays`).
+        Bodies and ids stay the same, and each delivery gets a new retry schedule. Vigie makes some hundred
+        deliveries due at a time, oldest first. If the endpoint is disabled, they wait until it is enabled. An
+        endpoint may have up to five running replays (409 `too_many_replays`).
         """
         async with database.write() as session:
             endpoint = await webhook_service.get_endpoint(
                 session, parse_id(identifier, noun), principal, noun=noun, hold=True
             )
-            made = await replay_service.create_replay(session, principal, endpoint, body, datetime.now(UTC))
-            (answer,) = await _shown(session, [made])
+            replay = await replay_service.create_replay(session, principal, endpoint, body, datetime.now(UTC))
+            (created,) = await _present_replays(session, [replay])
         await wake_dispatcher_after(database)
-        return answer
+        return created
 
     _add_list(to, noun, tag)
 
@@ -110,12 +111,12 @@ def _add_list(to: APIRouter, noun: EndpointNoun, tag: str) -> None:
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
         session: ReadSessionDep,
-        asked: Annotated[PageRequest, Depends(REPLAYS.page_request)],
+        page: Annotated[PageRequest, Depends(REPLAYS.asked)],
     ) -> Page[ReplayOut]:
-        """By default the newest first."""
+        """Newest first by default."""
         endpoint = await webhook_service.get_endpoint(
             session, parse_id(identifier, noun), principal, noun=noun
         )
-        rows = await replay_service.list_replays(session, endpoint.id, asked)
-        kept, following = REPLAYS.cut(rows, asked)
-        return Page(data=await _shown(session, kept), next=following)
+        rows = await replay_service.list_replays(session, endpoint.id, page)
+        shown, following = REPLAYS.cut(rows, page)
+        return Page(data=await _present_replays(session, shown), next=following)

@@ -1,4 +1,4 @@
-"""The shapes of channels to services by HTTP: chats, PagerDuty, ntfy, Alertmanager. Shapes only."""
+"""Defines the request and response bodies of channels to chats, PagerDuty, ntfy and Alertmanager."""
 
 import re
 from typing import Annotated, Final, Literal
@@ -30,7 +30,7 @@ PAGED_EVENTS: Final = (
     "alert.resolved",
     "alert.acknowledged",
 )
-"""What a service is sent by default that has a state of each alert."""
+"""The default subscription of services that track the state of each alert."""
 
 _SECRET_LIMIT: Final = 1000
 _SECRET: Final = re.compile(r"[!-~]{1,1000}")
@@ -38,7 +38,7 @@ _ROUTING_KEY_EXAMPLE: Final = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
 
 
 def _check_secret(value: str) -> str:
-    # The value is not shown: it is a secret.
+    # The error does not show the value: it is a secret.
     if _SECRET.fullmatch(value) is None:
         raise CodedValueError("invalid_value", f"1 to {_SECRET_LIMIT} visible ASCII characters")
     return value
@@ -48,21 +48,22 @@ SecretUrl = Annotated[
     str,
     WithJsonSchema({"type": "string", "format": "uri", "maxLength": MAX_LENGTH, "writeOnly": True}),
     Field(
-        description="The address that the service gave for a channel. It is a password: it is stored sealed, "
-        "and never shown again",
+        description="The URL that the service gave for a channel. It is a secret: it is stored encrypted and "
+        "never shown again",
         examples=["https://hooks.slack.com/services/T00000000/B00000000/example"],
     ),
 ]
 ServiceUrl = Annotated[
     str,
     WithJsonSchema({"type": "string", "format": "uri", "maxLength": MAX_LENGTH}),
-    Field(description="The service's address. Where it changes, its credentials have to be given again"),
+    Field(description="The service's URL. If it changes, give its credentials again"),
 ]
 RoutingKey = Annotated[
     str,
     Field(
         pattern="^[A-Za-z0-9]{32}$",
-        description="The integration key of an Events API v2 integration. Stored sealed, never shown again",
+        description="The integration key of an Events API v2 integration. Stored encrypted, never shown "
+        "again",
         examples=[_ROUTING_KEY_EXAMPLE],
     ),
 ]
@@ -70,7 +71,7 @@ Topic = Annotated[
     str,
     Field(
         pattern="^[-_A-Za-z0-9]{1,64}$",
-        description="The topic. On a server that asks for no account, whoever knows it reads the messages",
+        description="The topic. On a server without accounts, everyone who knows it can read the messages",
         examples=["ville-alertes"],
     ),
 ]
@@ -79,7 +80,8 @@ Token = Annotated[
     AfterValidator(_check_secret),
     Field(
         max_length=_SECRET_LIMIT,
-        description="An access token (`tk_…`) that may publish; null: none. Stored sealed, never shown again",
+        description="An access token (`tk_…`) that may publish; null: none. Stored encrypted, never shown "
+        "again",
         examples=["tk_example"],
     ),
 ]
@@ -97,7 +99,7 @@ Password = Annotated[
         min_length=1,
         max_length=_SECRET_LIMIT,
         pattern=r"^[^\x00-\x1f\x7f]*$",
-        description="Its password. Stored sealed, never shown again",
+        description="The account's password. Stored encrypted, never shown again",
         examples=["correct horse battery staple"],
     ),
 ]
@@ -107,7 +109,7 @@ ChatKind = Literal["slack", "teams", "discord"]
 
 
 class ChatCreate(ChannelCreateBase):
-    """Messages to a channel of Slack (incoming webhook), Microsoft Teams (Workflows) or Discord (webhook)."""
+    """A new channel to Slack (incoming webhook), Microsoft Teams (Workflows) or Discord (webhook)."""
 
     kind: ChatKind
     url: SecretUrl
@@ -117,7 +119,7 @@ class ChatCreate(ChannelCreateBase):
 
 
 class NtfyCreate(ChannelCreateBase):
-    """Messages to a topic of ntfy."""
+    """A new channel to a topic of ntfy."""
 
     kind: Literal["ntfy"]
     url: ServiceUrl = HTTP_CHANNELS["ntfy"].url or ""
@@ -129,7 +131,7 @@ class NtfyCreate(ChannelCreateBase):
 
 
 class PagerDutyCreate(ChannelCreateBase):
-    """Events to a service of PagerDuty: an alert is triggered, acknowledged and resolved under its id."""
+    """A new channel to a service of PagerDuty, which tracks each alert by its id."""
 
     kind: Literal["pagerduty"]
     url: ServiceUrl = HTTP_CHANNELS["pagerduty"].url or ""
@@ -139,7 +141,7 @@ class PagerDutyCreate(ChannelCreateBase):
 
 
 class AlertmanagerCreate(ChannelCreateBase):
-    """Alerts to an Alertmanager (API v2), whose routes lead on."""
+    """A new channel to an Alertmanager (API v2), which routes the alerts to its receivers."""
 
     kind: Literal["alertmanager"]
     url: Annotated[ServiceUrl, Field(examples=["https://alertmanager.example.com"])]
@@ -149,18 +151,18 @@ class AlertmanagerCreate(ChannelCreateBase):
 
 
 class ChatOut(ChannelOutBase):
-    """Messages to a channel of a chat."""
+    """A channel to Slack, Microsoft Teams or Discord."""
 
     kind: ChatKind
     host: str = Field(
-        description="Scheme, host and port of the address; the rest is a password",
+        description="Scheme, host and port of the URL; the rest is secret",
         examples=["https://hooks.slack.com"],
     )
     language: Literal["en", "fr"]
 
 
 class NtfyOut(ChannelOutBase):
-    """Messages to a topic of ntfy."""
+    """A channel to a topic of ntfy."""
 
     kind: Literal["ntfy"]
     url: str = Field(examples=["https://ntfy.sh"])
@@ -170,7 +172,7 @@ class NtfyOut(ChannelOutBase):
 
 
 class PagerDutyOut(ChannelOutBase):
-    """Events to a service of PagerDuty."""
+    """A channel to a service of PagerDuty."""
 
     kind: Literal["pagerduty"]
     url: str = Field(examples=["https://events.pagerduty.com/v2/enqueue"])
@@ -178,7 +180,7 @@ class PagerDutyOut(ChannelOutBase):
 
 
 class AlertmanagerOut(ChannelOutBase):
-    """Alerts to an Alertmanager."""
+    """A channel to an Alertmanager."""
 
     kind: Literal["alertmanager"]
     url: str = Field(examples=["https://alertmanager.example.com"])
@@ -186,10 +188,10 @@ class AlertmanagerOut(ChannelOutBase):
 
 
 type HttpChannelCreate = ChatCreate | NtfyCreate | PagerDutyCreate | AlertmanagerCreate
-"""A channel by HTTP to be."""
+"""A new channel to an HTTP service."""
 
 type HttpChannelOut = ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut
-"""A channel by HTTP."""
+"""A channel to an HTTP service."""
 
 OUT_BY_KIND: Final[dict[str, type[ChatOut | NtfyOut | PagerDutyOut | AlertmanagerOut]]] = {
     **dict.fromkeys(("slack", "teams", "discord"), ChatOut),
@@ -197,7 +199,7 @@ OUT_BY_KIND: Final[dict[str, type[ChatOut | NtfyOut | PagerDutyOut | Alertmanage
     "pagerduty": PagerDutyOut,
     "alertmanager": AlertmanagerOut,
 }
-"""The shape of each kind."""
+"""The response body of each kind."""
 
 HTTP_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("slack", "teams", "discord"), ("url", "language", "grouping")),
@@ -205,7 +207,7 @@ HTTP_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "pagerduty": ("url", "routing_key", "language"),
     "alertmanager": ("url", "username", "password"),
 }
-"""The fields that not every channel has, by kind."""
+"""By kind, the fields that not every channel has."""
 
 HTTP_EXAMPLES: Final[dict[str, Example]] = {
     "slack": {
@@ -228,7 +230,7 @@ HTTP_EXAMPLES: Final[dict[str, Example]] = {
         "value": {"kind": "discord", "url": "https://discord.com/api/webhooks/1234567890/example"},
     },
     "pagerduty": {
-        "summary": "PagerDuty, critical alerts alone",
+        "summary": "PagerDuty, critical alerts only",
         "value": {"kind": "pagerduty", "routing_key": _ROUTING_KEY_EXAMPLE, "min_severity": "critical"},
     },
     "ntfy": {
@@ -250,4 +252,4 @@ HTTP_EXAMPLES: Final[dict[str, Example]] = {
         },
     },
 }
-"""One for each kind, for Swagger UI."""
+"""Examples for Swagger UI, one for each kind."""

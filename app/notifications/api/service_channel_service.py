@@ -1,6 +1,6 @@
-"""Where channels to services by HTTP lead, and with which credentials: checked, sealed, changed.
+"""Validates and changes the target URLs and credentials of channels to HTTP services.
 
-A secret goes to no address for which it was not given: where the address changes, it has to be given again.
+A secret is only sent to the URL for which it was given: if the URL changes, the client has to give it again.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ _SECRETS: Final = ("routing_key", "token", "password")
 
 
 class UrlRules(NamedTuple):
-    """Which addresses are taken.
+    """The rules for target URLs, and the sealer of their credentials.
 
     Attributes:
-        allow_private: Whether http and private addresses are.
-        public_url: Where clients reach the API; empty where nobody said. It is none of them.
-        sealer: Seals credentials.
+        allow_private: Whether http and private addresses are allowed.
+        public_url: The API's own public URL, which is refused; empty if it is not configured.
+        sealer: Encrypts credentials.
     """
 
     allow_private: bool
@@ -34,40 +34,40 @@ class UrlRules(NamedTuple):
 
 
 class ChannelTarget(NamedTuple):
-    """Where a channel goes: `target` and `credentials` of its row."""
+    """The columns `target` and `credentials` of a channel."""
 
     target: dict[str, Any]
     credentials: str | None
 
 
-def set_channel_target(channel: Endpoint, wanted: HttpChannelCreate, rules: UrlRules) -> None:
-    """Set where a new channel goes.
+def set_channel_target(channel: Endpoint, body: HttpChannelCreate, rules: UrlRules) -> None:
+    """Set the target and the credentials of a new channel.
 
     Raises:
-        InvalidError: `webhook_url_not_allowed`; `missing_field` for a password without its account, or the
-            other way round.
+        InvalidError: `webhook_url_not_allowed`; `missing_field` for a password without its account, or an
+            account without its password.
         UnavailableError: `encryption_key_missing`.
     """
-    given = {name: getattr(wanted, name) for name in HTTP_FIELDS[channel.kind] if name != "grouping"}
-    channel.target, channel.credentials = _aim(channel, {}, given, rules)
+    given = {name: getattr(body, name) for name in HTTP_FIELDS[channel.kind] if name != "grouping"}
+    channel.target, channel.credentials = _resolve_target(channel, {}, given, rules)
 
 
 def resolve_changed_target(
     channel: Endpoint, fields: Mapping[str, Any], rules: UrlRules
 ) -> ChannelTarget | None:
-    """Return where a channel goes after a change; None where that stays as it is (errors as for a new one).
+    """Return a channel's target after a change; None if it does not change (errors as for a new one).
 
     Args:
-        channel: Locked.
-        fields: What is given of the fields that its kind has.
-        rules: Which addresses are taken.
+        channel: The channel, locked.
+        fields: The given fields of its kind.
+        rules: The rules for URLs.
     """
     given = {name: value for name, value in fields.items() if name in HTTP_FIELDS[channel.kind]}
     given.pop("grouping", None)
-    return _aim(channel, channel.target or {}, given, rules) if given else None
+    return _resolve_target(channel, channel.target or {}, given, rules) if given else None
 
 
-def _aim(
+def _resolve_target(
     channel: Endpoint, before: Mapping[str, Any], given: Mapping[str, Any], rules: UrlRules
 ) -> ChannelTarget:
     kind = HTTP_CHANNELS[channel.kind]
@@ -84,7 +84,7 @@ def _aim(
     moved = before.get("url") != target.get("url") or before.get("username") != target.get("username")
     if not secrets and moved and channel.credentials is not None:
         needed = next(name for name in HTTP_FIELDS[channel.kind] if name in _SECRETS)
-        raise _missing(needed, f"the address or the account changes: give `{needed}` again")
+        raise _missing(needed, f"the URL or the account changes: give `{needed}` again")
     if not secrets:
         return ChannelTarget(target, channel.credentials)
     sealed = {name: value for name, value in secrets.items() if value is not None}
@@ -99,7 +99,7 @@ def _check_address(kind: str, url: str, rules: UrlRules) -> None:
     except InvalidError as error:
         raise error.at("body.url") from None
     if kind == "alertmanager" and "?" in url:
-        reason = "an Alertmanager's path is put behind this address: give it without a query (`?…`)"
+        reason = "Vigie appends Alertmanager's path to this URL: give it without a query (`?…`)"
         raise InvalidError(reason, code=CODE).at("body.url")
 
 
@@ -107,9 +107,9 @@ def _check_account(channel: Endpoint, target: Mapping[str, Any], given: Mapping[
     """Refuse an account without a password, and a password without an account."""
     password = given["password"] is not None if "password" in given else channel.credentials is not None
     if target.get("username") is not None and not password:
-        raise _missing("password", "the account has a password: give both, or neither")
+        raise _missing("password", "an account needs its password: give both, or neither")
     if target.get("username") is None and password and given.get("password") is not None:
-        raise _missing("username", "the password has an account: give both, or neither")
+        raise _missing("username", "a password needs its account: give both, or neither")
 
 
 def _missing(field: str, why: str) -> InvalidError:

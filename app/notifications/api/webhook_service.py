@@ -1,4 +1,7 @@
-"""What happens when endpoints are made, changed and tested. Works inside the caller's transaction."""
+"""Creates, changes and tests webhooks inside the caller's transaction.
+
+`get_endpoint`, `apply_endpoint_change` and `send_test_event` serve channels too.
+"""
 
 import math
 from collections.abc import Sequence
@@ -43,7 +46,7 @@ from app.registry.repository import lock_sites
 from app.registry.service import resolve_organisation
 
 MOST_TESTS: Final = 10
-"""Of an endpoint, within `TESTS_WITHIN`."""
+"""The most test events of an endpoint within `TESTS_WITHIN`."""
 
 TESTS_WITHIN: Final = timedelta(minutes=1)
 _log = get_logger(__name__)
@@ -52,43 +55,52 @@ _log = get_logger(__name__)
 async def add_webhook(
     session: WriteSession,
     principal: Principal,
-    wanted: EndpointCreate,
+    body: EndpointCreate,
     *,
     allow_private: bool,
     public_url: str,
     sealer: SecretSealer,
     now: datetime,
 ) -> tuple[Endpoint, str]:
-    """Make a webhook, with a secret, which is given too.
+    """Create a webhook with a secret; return both.
+
+    Args:
+        session: The transaction.
+        principal: The caller, whose tenant scope applies.
+        body: The new webhook.
+        allow_private: Whether http and private addresses are allowed.
+        public_url: The API's own public URL, which is refused; empty if it is not configured.
+        sealer: Encrypts the secret and the headers.
+        now: The time of creation.
 
     Raises:
         InvalidError: `webhook_url_not_allowed`, `foreign_organisation`.
         NotFoundError: The organisation, or one of the sites in it, does not exist.
         UnavailableError: `encryption_key_missing`.
     """
-    _check_url(wanted.url, public_url, allow_private=allow_private)
+    _check_url(body.url, public_url, allow_private=allow_private)
     require_encryption_key(sealer)
-    owner = await resolve_organisation(session, principal, wanted.organisation_id)
-    await check_site_ownership(session, wanted.site_ids, owner.id)
-    identifier, secret = new_id(), wanted.secret or generate_secret()
+    owner = await resolve_organisation(session, principal, body.organisation_id)
+    await check_site_ownership(session, body.site_ids, owner.id)
+    identifier, secret = new_id(), body.secret or generate_secret()
     endpoint = Endpoint(
         id=identifier,
         organisation_id=owner.id,
         kind="webhook",
-        format=wanted.format,
-        url=wanted.url,
-        description=wanted.description,
-        recipient=wanted.recipient,
-        events=wanted.events,
-        site_ids=wanted.site_ids,
-        min_severity=wanted.min_severity,
-        grouping=wanted.grouping.model_dump() if wanted.grouping else None,
+        format=body.format,
+        url=body.url,
+        description=body.description,
+        recipient=body.recipient,
+        events=body.events,
+        site_ids=body.site_ids,
+        min_severity=body.min_severity,
+        grouping=body.grouping.model_dump() if body.grouping else None,
         secret=seal_secret(sealer, identifier, secret),
         former_secrets=[],
-        headers=seal_headers(sealer, identifier, wanted.headers or {}),
-        rate_per_s=wanted.rate_per_s,
-        concurrency=wanted.concurrency,
-        enabled=wanted.enabled,
+        headers=seal_headers(sealer, identifier, body.headers or {}),
+        rate_per_s=body.rate_per_s,
+        concurrency=body.concurrency,
+        enabled=body.enabled,
         created_at=now,
         updated_at=now,
     )
@@ -107,15 +119,15 @@ async def change_webhook(
     sealer: SecretSealer,
     now: datetime,
 ) -> None:
-    """Change what is given of a webhook (errors as for a new one).
+    """Change the given fields of a webhook (errors as for a new one).
 
     Args:
         session: The transaction.
-        endpoint: Locked.
-        change: What is given.
-        allow_private: Whether http and private addresses are taken.
-        public_url: Where clients reach the API, if that is known: webhooks may not lead back to it.
-        sealer: Seals headers.
+        endpoint: The webhook, locked.
+        change: The given fields.
+        allow_private: Whether http and private addresses are allowed.
+        public_url: The API's own public URL, which is refused; empty if it is not configured.
+        sealer: Encrypts headers.
         now: The time of the change.
     """
     fields = collect_sent_fields(change)
@@ -133,14 +145,13 @@ async def apply_endpoint_change(
 ) -> None:
     """Write changed columns of an endpoint of any kind.
 
-    Where its grouping becomes another one, what waits is due at once, as it was put together. An endpoint
-    that is enabled, be it once more, or leads elsewhere, begins anew: why it was disabled, and what its
-    attempts had come to, is forgotten.
+    If the grouping changes, waiting groups become due immediately, as they are. If the endpoint is enabled
+    (again) or gets another target, its failures and the reason for which it was disabled are reset.
 
     Args:
         session: The transaction.
-        endpoint: Locked.
-        fields: By column; `grouping` may be the body's.
+        endpoint: The endpoint, locked.
+        fields: Values by column; `grouping` may be the request body's model.
         now: The time of the change.
 
     Raises:
@@ -153,13 +164,13 @@ async def apply_endpoint_change(
         fields = {**fields, "grouping": grouping.model_dump() if grouping else None}
         if fields["grouping"] != endpoint.grouping:
             await waiting_groups.flush_endpoint_groups(session, endpoint.id)
-    elsewhere = any(
+    has_new_target = any(
         name in fields and fields[name] != getattr(endpoint, name)
         for name in ("url", "target", "credentials")
     )
     if fields.get("enabled"):
         fields = {**fields, "disabled_reason": None, "disabled_at": None}
-    if fields.get("enabled") or elsewhere:
+    if fields.get("enabled") or has_new_target:
         await endpoint_states.reset_failures(session, endpoint.id)
     for name, value in fields.items():
         setattr(endpoint, name, value)
@@ -169,19 +180,19 @@ async def apply_endpoint_change(
 
 
 async def rotate_secret(
-    session: WriteSession, endpoint: Endpoint, wanted: SecretRotate, sealer: SecretSealer, now: datetime
+    session: WriteSession, endpoint: Endpoint, body: SecretRotate, sealer: SecretSealer, now: datetime
 ) -> tuple[str, datetime | None]:
-    """Give a webhook another secret; what signed before goes on doing so until the overlap ends.
+    """Replace a webhook's secret; the former secrets also sign until the overlap ends.
 
     Args:
         session: The transaction.
-        endpoint: Locked.
-        wanted: How.
-        sealer: Seals the new one.
+        endpoint: The webhook, locked.
+        body: The overlap, and optionally the new secret.
+        sealer: Encrypts the new secret.
         now: The time of the change.
 
     Returns:
-        The new secret, and until when the former ones sign (None: they ended).
+        The new secret, and the end of the overlap (None: no former secret signs).
 
     Raises:
         ConflictError: `too_many_secrets`.
@@ -190,16 +201,16 @@ async def rotate_secret(
     require_encryption_key(sealer)
     if endpoint.secret is None:
         raise RuntimeError(f"the webhook {endpoint.id} has no secret")
-    overlap_s = parse_iso_duration(wanted.overlap)
+    overlap_s = parse_iso_duration(body.overlap)
     until = now + timedelta(seconds=overlap_s)
     former = retire_secret(endpoint.secret, endpoint.former_secrets, now, until)
     if len(former) > FORMER_LIMIT:
         raise ConflictError(
-            f"{FORMER_LIMIT} former secrets sign already: wait until one ends (`secret_expires`), or end all "
+            f"{FORMER_LIMIT} former secrets sign already. Wait until one ends (`secret_expires`), or end all "
             "of them with an overlap of PT0S.",
             code="too_many_secrets",
         )
-    secret = wanted.secret or generate_secret()
+    secret = body.secret or generate_secret()
     endpoint.secret = seal_secret(sealer, endpoint.id, secret)
     endpoint.former_secrets = former
     endpoint.updated_at = now
@@ -208,7 +219,7 @@ async def rotate_secret(
 
 
 def present_webhook(endpoint: Endpoint, sealer: SecretSealer, now: datetime) -> EndpointOut:
-    """Give a webhook as its readers may see it: of headers the names, of secrets when they end."""
+    """Convert a webhook to its response body, without secrets and values of headers."""
     headers: dict[str, str] | None = None
     if endpoint.headers is not None:
         try:
@@ -233,7 +244,16 @@ async def get_endpoint(
     lock: bool = False,
     hold: bool = False,
 ) -> Endpoint:
-    """One endpoint that the caller may see, where it is looked for (NotFoundError)."""
+    """Find a webhook or channel that the caller may see (NotFoundError).
+
+    Args:
+        session: The transaction.
+        identifier: The endpoint's id.
+        principal: The caller, whose tenant scope applies.
+        noun: Whether to find a webhook or a channel.
+        lock: As for `find_endpoint`.
+        hold: As for `find_endpoint`.
+    """
     endpoint = await endpoint_repository.find_endpoint(
         session, identifier, principal.visible(), kinds=KINDS[noun], lock=lock, hold=hold
     )
@@ -243,13 +263,13 @@ async def get_endpoint(
 
 
 async def send_test_event(session: WriteSession, endpoint: Endpoint, now: datetime) -> UUID:
-    """Put a test event for one endpoint into the outbox; return the event's id.
+    """Write a test event for one endpoint to the outbox; return the event's id.
 
-    It is attempted soon, also where the endpoint's state says that nothing is for a while.
+    It is attempted soon, even if the circuit breaker is open.
 
     Args:
         session: The transaction.
-        endpoint: Held, so that those who ask at once are counted one after the other.
+        endpoint: The endpoint, locked so that concurrent requests are counted one after the other.
         now: The time.
 
     Raises:
@@ -257,12 +277,12 @@ async def send_test_event(session: WriteSession, endpoint: Endpoint, now: dateti
         TooManyRequestsError: `too_many_tests`.
     """
     if not endpoint.enabled:
-        raise ConflictError("The endpoint is disabled: enable it first.", code="endpoint_disabled")
+        raise ConflictError("The endpoint is disabled. Enable it first.", code="endpoint_disabled")
     recent, first = await endpoint_repository.count_recent_tests(session, endpoint, now - TESTS_WITHIN)
     if recent >= MOST_TESTS and first is not None:
         wait_s = math.ceil((first + TESTS_WITHIN - now).total_seconds())
         raise TooManyRequestsError(
-            f"{MOST_TESTS} tests were sent there within a minute: wait {wait_s} s.",
+            f"The endpoint got {MOST_TESTS} test events within a minute. Wait {wait_s} s.",
             retry_after_s=wait_s,
             code="too_many_tests",
         )
@@ -275,7 +295,7 @@ async def send_test_event(session: WriteSession, endpoint: Endpoint, now: dateti
             "endpoint_id": endpoint.id,
             "organisation_id": endpoint.organisation_id,
             "kind": endpoint.kind,
-            "message": "A test event: whoever reads this will get alerts too.",
+            "message": "A test event: alerts will arrive here too.",
         },
         created_at=now,
     )
@@ -292,7 +312,7 @@ def _check_url(url: str, public_url: str, *, allow_private: bool) -> None:
 
 
 async def check_site_ownership(session: WriteSession, site_ids: Sequence[UUID] | None, owner: UUID) -> None:
-    """Refuse sites that are not the endpoint's own organisation's (NotFoundError)."""
+    """Refuse sites that do not belong to the endpoint's organisation (NotFoundError)."""
     if site_ids is None:
         return
     found = await lock_sites(session, site_ids, TenantScope.of([owner]))

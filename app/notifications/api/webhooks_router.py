@@ -1,7 +1,6 @@
-"""REST for webhook endpoints.
+"""Serves the REST API of webhooks: create, list, read, change, delete, and rotate the secret.
 
-Owns the HTTP side only: shapes, statuses, who may call. What is sent to them is the matter of
-`deliveries_router` and `replays_router`.
+Their deliveries are served by `deliveries_router` and `replays_router`.
 """
 
 from datetime import UTC, datetime
@@ -61,10 +60,10 @@ async def create_webhook(
     sealer: SealerDependency,
     defaults: DefaultQuotas,
 ) -> EndpointCreated:
-    """Have alerts posted to a URL of yours.
+    """Vigie posts alerts to your URL.
 
-    Each POST is signed as Standard Webhooks 1.0 says, with the `secret` that is shown here and never again.
-    The URL must be https and lead to a public address; redirects are not followed.
+    Each POST is signed according to Standard Webhooks 1.0, with the `secret`, which is shown only here. The
+    URL must be https and resolve to a public address; redirects are not followed.
     """
     now = datetime.now(UTC)
     endpoint, secret = await webhook_service.add_webhook(
@@ -93,17 +92,17 @@ async def list_webhooks(
     principal: Reader,
     session: ReadSessionDep,
     sealer: SealerDependency,
-    asked: Annotated[PageRequest, Depends(ENDPOINTS.page_request)],
-    organisation: Annotated[UUID | None, Query(description="Of this organisation alone")] = None,
-    enabled: Annotated[bool | None, Query(description="Only enabled, or only disabled ones")] = None,
+    page: Annotated[PageRequest, Depends(ENDPOINTS.asked)],
+    organisation: Annotated[UUID | None, Query(description="Only webhooks of this organisation")] = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled or only disabled webhooks")] = None,
 ) -> Page[EndpointOut]:
-    """By default the oldest first. Secrets are not shown, nor the values of headers."""
+    """Oldest first by default. Secrets and values of headers are not shown."""
     rows = await endpoint_repository.list_endpoints(
-        session, principal.visible(), asked, organisation=organisation, enabled=enabled
+        session, principal.visible(), page, organisation=organisation, enabled=enabled
     )
-    kept, following = ENDPOINTS.cut(rows, asked)
+    shown, following = ENDPOINTS.cut(rows, page)
     now = datetime.now(UTC)
-    return Page(data=[webhook_service.present_webhook(row, sealer, now) for row in kept], next=following)
+    return Page(data=[webhook_service.present_webhook(row, sealer, now) for row in shown], next=following)
 
 
 @router.get(
@@ -115,7 +114,7 @@ async def list_webhooks(
 async def get_webhook(
     webhook: str, principal: Reader, session: ReadSessionDep, sealer: SealerDependency
 ) -> EndpointOut:
-    """The secret is not shown, nor are the values of headers."""
+    """The secret and the values of headers are not shown."""
     endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal)
     return webhook_service.present_webhook(endpoint, sealer, datetime.now(UTC))
 
@@ -137,10 +136,10 @@ async def update_webhook(
     sealer: SealerDependency,
     matching: PreconditionDep,
 ) -> EndpointOut:
-    """Only what is given changes. What is pending for a disabled endpoint waits until it is enabled again.
+    """Changes only the fields in the body. Deliveries of a disabled endpoint wait until it is enabled again.
 
-    With another `grouping` what waits is sent at once, as it was put together so far. Another `format` goes
-    for what is yet to be made. An endpoint that is enabled begins anew, whatever it was disabled for.
+    If `grouping` changes, waiting groups are sent immediately, with the alerts that they have so far. A new
+    `format` applies to future deliveries. Enabling an endpoint resets its failures and its `disabled_reason`.
     """
     endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     now = datetime.now(UTC)
@@ -171,16 +170,16 @@ async def delete_webhook(
     sealer: SealerDependency,
     matching: PreconditionDep,
 ) -> Response:
-    """Its deliveries go with it, also those that are pending, and what waits to be put together.
+    """Deletes the endpoint, all its deliveries, also pending ones, and its waiting groups.
 
-    It is disabled first; one with many deliveries takes a while to go.
+    The endpoint is disabled first. With many deliveries the request takes a while.
     """
     identifier = parse_id(webhook, "webhook")
 
-    def shown(row: Endpoint) -> EndpointOut:
+    def present(row: Endpoint) -> EndpointOut:
         return webhook_service.present_webhook(row, sealer, datetime.now(UTC))
 
-    await endpoint_removal.empty_endpoint(database, identifier, principal, "webhook", matching.on(shown))
+    await endpoint_removal.empty_endpoint(database, identifier, principal, "webhook", matching.on(present))
     async with database.write() as session:
         endpoint = await webhook_service.get_endpoint(session, identifier, principal, lock=True)
         await session.delete(endpoint)
@@ -201,11 +200,11 @@ async def rotate_secret(
     sealer: SealerDependency,
     body: Annotated[SecretRotate | None, Body(openapi_examples=ROTATIONS)] = None,
 ) -> SecretOut:
-    """From now on every attempt is signed with the new secret, also those of older events.
+    """From now on every attempt is signed with the new secret, also attempts of older events.
 
-    During the `overlap` (a day, where nothing is said) the former secrets sign too: `webhook-signature` then
-    holds several signatures, and receivers that know either secret go on verifying. At most five former
-    secrets may sign at once (409 `too_many_secrets`).
+    During the `overlap` (a day by default) the former secrets sign too: `webhook-signature` then contains
+    several signatures, and receivers with an old or the new secret can verify the request. At most five
+    former secrets may sign concurrently (409 `too_many_secrets`).
     """
     endpoint = await webhook_service.get_endpoint(session, parse_id(webhook, "webhook"), principal, lock=True)
     secret, until = await webhook_service.rotate_secret(

@@ -1,17 +1,17 @@
-"""Who may attempt which delivery: leases, in SQL.
+"""Leases due deliveries to this process and releases the leases, in SQL.
 
-Owns the statements that claim and release. The database's clock decides what is due and whose lease
-has run out, so that a process whose own clock jumps does no harm. Must not send anything, nor say
-what came of it (`records`).
+The database's clock decides what is due and which leases have expired, so a process with a wrong clock does
+no harm. Outcomes are written by `outcome_recorder`.
 
-A claim looks at each endpoint's first due deliveries, as many as it may have leased at once. An endpoint's
-places are each process's own: what a process that died had leased must not hold up the rest. Only where an
-endpoint says how many it bears (`concurrency`), or is tried one at a time, are those of others counted too.
-Organisations take turns: each one's first due delivery comes before anybody's second, and none has more than
-its part of the leases, however many endpoints it has. A claim ends where it has taken enough bytes.
-
-What is leased is among the first that are due; `_LATE` more are looked at, as some may have been written
-after one that falls due later was leased. What a replay of many has made due waits for what is new.
+- A claim reads the first due deliveries of each endpoint, up to the endpoint's concurrency limit.
+- The limit counts per process, so that the leases of a dead process do not block the others. It counts the
+  leases of all processes only for an endpoint with its own `concurrency`, or one attempted one at a time.
+- Organisations are served round-robin: the first due delivery of each comes before the second of any. Each
+  has a maximum share of the leases, however many endpoints it has.
+- A claim stops at a number of bytes.
+- A claim reads `_LATE` more rows than it may lease: a delivery may be written after another one that is due
+  later was leased.
+- Deliveries of replays come after new ones.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,18 +25,18 @@ from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection
 
 PREFETCH_FACTOR: Final = 8
-"""So many times its places are leased for an endpoint that answers soon: it need not wait for a claim."""
+"""Leases of a fast endpoint per concurrent attempt, so that it does not wait for the next claim."""
 
 MOST_BYTES: Final = 64 * 2**20
-"""So many bytes of bodies are leased at most, but for one delivery."""
+"""The most bytes of bodies that a process leases; a single larger delivery is leased all the same."""
 
-_OF_OWNER: Final = 2  # leases of an organisation, for each attempt that may be under way
-_SUSPECTS_OF_OWNER: Final = 4  # of suspects an organisation has a part of all places: one in so many
+_OF_OWNER: Final = 2  # leases of an organisation per concurrent attempt of the process
+_SUSPECTS_OF_OWNER: Final = 4  # an organisation's suspects get at most this fraction (1/4) of all slots
 _LATE: Final = 64
-_REPLAYED: Final = 600  # more than what replays have made due at once of an endpoint
+_REPLAYED: Final = 600  # more than the deliveries of an endpoint that replays make due at a time
 
-# `waiting` hops over the index from one endpoint that has something pending to the next: neither the number
-# of endpoints nor that of their deliveries matters. `room` is what each of these may have leased at once.
+# `waiting` skips through the index from one endpoint with pending deliveries to the next, so its cost depends
+# neither on the number of endpoints nor on that of their deliveries. `room` is what each of these may lease.
 _ROOM: Final = f"""
 RECURSIVE waiting AS (
     (
@@ -86,7 +86,7 @@ RECURSIVE waiting AS (
     WHERE known.share IS NULL OR known.most > 0
 )
 """  # noqa: S608 (a number of ours)
-# Where an alert's deliveries have an order, a later one waits while an earlier one is pending.
+# If the deliveries of an alert are ordered, a later one waits while an earlier one is pending.
 _IN_ORDER: Final = """
 (alert_id IS NULL OR NOT EXISTS (
     SELECT FROM deliveries AS earlier WHERE earlier.state = 'pending'
@@ -94,18 +94,19 @@ _IN_ORDER: Final = """
         AND earlier.id < deliveries.id
 ))
 """
-# A time that lies ahead is another process's, a moment later than ours; or the clock was put back since, and
-# what was left then is not known.
+# The token bucket of a rate limit. A time slightly in the future was written by a concurrent transaction. If
+# it is further in the future, the clock was set back: the remaining tokens are unknown, so the bucket is
+# full.
 _AVAILABLE: Final = """
 least(room.burst, CASE WHEN state.tokens_at <= now() + interval '10 seconds'
     THEN state.tokens + room.rate * greatest(extract(epoch FROM now() - state.tokens_at)::float8, 0)
     ELSE room.burst END)
 """
-# Of the suspects it is the turn of the one whose last attempt was the longest ago, or that was never tried:
-# those that never answer have the oldest deliveries, and would come first for ever.
-# The conditions stand twice: the second time they are checked on the locked row, as it is then.
-# Whose row of tokens is locked (another process claims, or records) is passed over this time, and so is who
-# has none yet: it is made here.
+# Suspects are sorted by their last attempt, oldest first: endpoints that never answer have the oldest
+# deliveries, and would always be first by due time.
+# The conditions are repeated in `locked`, to check them again on the locked rows.
+# An endpoint is skipped this time if its row of tokens is locked (by another claim or recorder) or missing. A
+# missing row is inserted.
 _CLAIM: Final = f"""
 WITH {_ROOM}, owned AS (
     SELECT endpoint.organisation_id AS owner, sum(here.count) AS count, sum(here.count) FILTER (
@@ -191,7 +192,8 @@ FROM leased JOIN room ON room.id = leased.endpoint_id
 JOIN webhook_endpoints AS endpoint ON endpoint.id = leased.endpoint_id
 ORDER BY leased.due_at, leased.id
 """  # noqa: S608 (our own parts)
-# When something can be claimed, as far as time decides it: what waits for places is told by their end.
+# The time when a delivery can next be leased. Deliveries that wait for a slot are not counted: the end of an
+# attempt wakes the dispatcher.
 _NEXT: Final = f"""
 WITH {_ROOM}, ready AS (
     SELECT greatest(first.at, room.open_until, CASE WHEN room.rate IS NOT NULL AND NOT room.new
@@ -223,13 +225,13 @@ _PENDING: Final = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
 
 
 class EndpointLoad(NamedTuple):
-    """An endpoint that this process has leases of.
+    """The leases that this process has of an endpoint.
 
     Attributes:
-        endpoint_id: Which.
-        leases: How many.
-        quick: It answers soon: more may be leased than are attempted at once.
-        held: An attempt has been under way for long: no more is leased.
+        endpoint_id: The endpoint's id.
+        leases: The number of leases.
+        quick: The endpoint answers fast: it may have more leases than concurrent attempts.
+        held: An attempt takes long: no more deliveries are leased.
     """
 
     endpoint_id: UUID
@@ -239,11 +241,11 @@ class EndpointLoad(NamedTuple):
 
 
 class KindCapacity(NamedTuple):
-    """How much more of a kind may be leased: of one that has a capacity of its own.
+    """The free capacity of a kind of endpoint that has a limit of its own.
 
     Attributes:
-        kind: Of endpoints.
-        free: How much.
+        kind: The kind of endpoint.
+        free: The number of leases that this process may still take.
     """
 
     kind: str
@@ -251,16 +253,16 @@ class KindCapacity(NamedTuple):
 
 
 class DeliveryLease(NamedTuple):
-    """A claimed delivery, and what its endpoint may have.
+    """A leased delivery, with its endpoint's concurrency limit.
 
     Attributes:
         claimed: The delivery.
-        places: How many attempts the endpoint may have under way at once.
-        suspect: Its last attempt failed, or none has succeeded yet.
+        concurrency: The most concurrent attempts of the endpoint.
+        suspect: The endpoint's last attempt failed, or none has succeeded yet.
     """
 
     claimed: LeasedDelivery
-    places: int
+    concurrency: int
     suspect: bool
 
 
@@ -268,37 +270,36 @@ async def lease_due_deliveries(
     connection: RawConnection,
     settings: WebhookSettings,
     *,
-    places: int,
+    limit: int,
     suspects: int,
     busy: Collection[EndpointLoad] = (),
     kinds: Collection[KindCapacity] = (),
     most_bytes: int = MOST_BYTES,
 ) -> list[DeliveryLease]:
-    """Lease deliveries that are due: each organisation's first, and of it each endpoint's, before any second.
+    """Lease due deliveries round-robin: the first of each organisation and endpoint before any second one.
 
-    Then the longest due of those whose last attempt succeeded, and of the others, in turn with these, who was
-    tried the longest ago.
+    Among healthy endpoints the longest due comes first, among suspects the one with the oldest last attempt;
+    the two alternate.
 
     Args:
         connection: Outside a transaction.
-        settings: Shares, limits, and how long leases last.
-        places: The most that are taken.
-        suspects: The most of these for endpoints of which the last attempt failed, or none has succeeded yet,
-            without the kinds that have a bound of their own.
-        busy: The endpoints that this process has leases of.
-        kinds: The bounds of such kinds.
-        most_bytes: Of bodies: what comes after so many bytes is not taken.
+        settings: Shares, limits and the duration of leases.
+        limit: The most deliveries to lease.
+        suspects: The most deliveries of suspect endpoints, without the kinds that have a limit of their own.
+        busy: The endpoints of which this process has leases.
+        kinds: The free capacity of kinds with a limit of their own.
+        most_bytes: Bytes of bodies, after which no more deliveries are leased.
     """
     of_owner = settings.concurrency * _OF_OWNER
     suspects_of_owner = max(1, settings.concurrency // _SUSPECTS_OF_OWNER)
-    room = _room(settings, busy, suspects, kinds)
+    limits = _limit_parameters(settings, busy, suspects, kinds)
     rows = await connection.fetch(
-        _CLAIM, *room, places, settings.lease_s, of_owner, suspects_of_owner, most_bytes
+        _CLAIM, *limits, limit, settings.lease_s, of_owner, suspects_of_owner, most_bytes
     )
-    return [DeliveryLease(_claim_of(row), row["places"], row["suspect"]) for row in rows]
+    return [DeliveryLease(_read_delivery(row), row["places"], row["suspect"]) for row in rows]
 
 
-def _room(
+def _limit_parameters(
     settings: WebhookSettings, busy: Collection[EndpointLoad], suspects: int, kinds: Collection[KindCapacity]
 ) -> tuple[Any, ...]:
     ids, leases, quick, held = map(list, zip(*busy, strict=True)) if busy else ([], [], [], [])
@@ -307,11 +308,11 @@ def _room(
     return share, ids, leases, quick, held, settings.breaker_failures, suspects, names, free
 
 
-def _claim_of(row: Any) -> LeasedDelivery:  # noqa: ANN401 (a row)
+def _read_delivery(row: Any) -> LeasedDelivery:  # noqa: ANN401 (a row)
     *plain, target, secret, former, headers, credentials, _, _ = row
     former = [] if former == "[]" else msgspec.json.decode(former)
-    where = None if target is None else msgspec.json.decode(target)
-    return LeasedDelivery._make((*plain, where, secret, former, headers, credentials))
+    decoded_target = None if target is None else msgspec.json.decode(target)
+    return LeasedDelivery._make((*plain, decoded_target, secret, former, headers, credentials))
 
 
 async def compute_next_due_s(
@@ -322,22 +323,31 @@ async def compute_next_due_s(
     busy: Collection[EndpointLoad] = (),
     kinds: Collection[KindCapacity] = (),
 ) -> float | None:
-    """Return in how many seconds something can be claimed, or a waiting group is due; the arguments as above.
+    """Return the seconds until a delivery can be leased or a waiting group is due.
 
-    None when nothing waits for a time to come; 0 or less when something can be claimed now.
+    Args:
+        connection: Outside a transaction.
+        settings: Shares and limits.
+        suspects: The most deliveries of suspect endpoints.
+        busy: The endpoints of which this process has leases.
+        kinds: The free capacity of kinds with a limit of their own.
+
+    Returns:
+        None if no delivery waits for its due time; 0 or less if one can be leased now.
     """
-    seconds: float | None = await connection.fetchval(_NEXT, *_room(settings, busy, suspects, kinds))
+    limits = _limit_parameters(settings, busy, suspects, kinds)
+    seconds: float | None = await connection.fetchval(_NEXT, *limits)
     return seconds
 
 
 async def release_leases(connection: RawConnection, claims: Sequence[LeasedDelivery]) -> None:
-    """Give up leases at once: the deliveries are due again for whoever claims next."""
+    """Release leases: any process may lease the deliveries again immediately."""
     await connection.execute(
         _RELEASE, [claimed.id for claimed in claims], [claimed.leased_until for claimed in claims]
     )
 
 
 async def count_pending_deliveries(connection: RawConnection) -> int:
-    """Count deliveries that are neither delivered nor given up."""
+    """Count pending deliveries."""
     count: int = await connection.fetchval(_PENDING)
     return count

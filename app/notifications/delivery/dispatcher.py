@@ -1,18 +1,15 @@
-"""The role that delivers: wakes, fans out, sends groups on their way, claims, attempts, records.
+"""Runs the delivery loop: fans out events, leases due deliveries, attempts them and records the outcomes.
 
-Owns the loop and the attempts under way in this process. Several may run at once: leases in the database keep
-them apart. A process that dies after a POST and before its record leaves a lease that runs out: the same
-message goes out again under the same `webhook-id`. Must not know SQL (`claims`, `fanout`, `groups`), nor how
-anything is sent (`transports`), nor what an outcome means (`recorder`).
+Several dispatchers may run concurrently: leases in the database keep them apart. If a process dies between a
+POST and its record, the lease expires and the same message is sent again under the same `webhook-id`.
 
-    woken ─▶ round: fan out │ groups │ give back │ claim ─▶ lanes ─▶ attempts ─▶ recorder ─▶ woken
+    woken ─▶ round: fan out │ groups │ release │ lease ─▶ slots ─▶ attempts ─▶ recorder ─▶ woken
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -21,7 +18,7 @@ import asyncpg
 from app.notifications.delivery import delivery_leases, replay_worker, waiting_groups
 from app.notifications.delivery.delivery_slots import SLOW_S, DeliverySlots, HeldLease
 from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups
+from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
 from app.notifications.delivery.outcome_sql import AttemptRecord
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
@@ -42,21 +39,21 @@ from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
 
 DRAIN_S: Final = 4.0
-"""How long a stop waits for the attempts under way, in seconds."""
+"""How long a stop waits for running attempts, in seconds."""
 
 END_S: Final = 6.0
-"""How long a stop takes in all, in seconds, also where the database hangs: `vigie up` waits for 7."""
+"""The longest that a stop takes, in seconds, even if the database hangs: `vigie up` waits for 7."""
 
 _POOL_SIZE: Final = 4
-_LEASES: Final = 4  # for each place: what is next, and what is being recorded, has a lease too
+_LEASES: Final = 4  # per slot: waiting deliveries, and outcomes being recorded, have a lease too
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _COUNT_EVERY_S: Final = 5.0
-_GROUPS_EVERY_S: Final = 0.1  # while there is no end of other things to do
-_SOON_S: Final = 0.05  # after a claim: what it was not given may be there by then
-_NOT_AT_ONCE_S: Final = 0.02  # what is due and cannot be claimed (locked, say) is asked for again
-_PATIENCE_S: Final = 1.0  # with the database, for each of what is left to do at the end
-_CUT_S: Final = 0.5  # for what is cancelled
+_GROUPS_EVERY_S: Final = 0.1  # under constant load
+_SOON_S: Final = 0.05  # after a claim: more deliveries may be free by then
+_RETRY_S: Final = 0.02  # after a claim in which due deliveries were locked
+_DATABASE_TIMEOUT_S: Final = 1.0  # for each of the last steps of a stop
+_CANCEL_S: Final = 0.5  # for cancelled tasks to end
 _log = get_logger(__name__)
 
 
@@ -66,9 +63,15 @@ async def run_dispatcher(
     stop: asyncio.Event,
     installation: InstallationSettings | None = None,
 ) -> None:
-    """Deliver until `stop` is set, then let the attempts under way end.
+    """Deliver until `stop` is set, then let running attempts end.
 
-    A database that is down is waited for, at the start and later.
+    If the database is down, at the start or later, retries with a back-off.
+
+    Args:
+        settings: The settings of the transports and the dispatcher.
+        database: The database.
+        stop: Ends the dispatcher.
+        installation: The settings that administrators change by the API; None: only those of the process.
     """
     pool = await _open_pool(database, stop)
     if pool is None:
@@ -79,7 +82,7 @@ async def run_dispatcher(
             await DeliveryDispatcher(settings.webhooks, pool, transports, installation).run(database, stop)
     finally:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_DATABASE_TIMEOUT_S):
                 await pool.close()
         except DATABASE_ERRORS:
             pool.terminate()
@@ -92,16 +95,9 @@ async def _open_pool(database: Database, stop: asyncio.Event) -> asyncpg.Pool | 
             return await database.pool(size=_POOL_SIZE)
         except DATABASE_ERRORS as error:
             _log.warning("database_unavailable", error=str(error) or type(error).__name__)
-        await _wait_for(stop, wait)
+        await wait_for_event(stop, wait)
         wait = min(wait * 2, _LONGEST_WAIT_S)
     return None
-
-
-async def _wait_for(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, for some seconds at most."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 def _left(until: float) -> float:
@@ -109,14 +105,14 @@ def _left(until: float) -> float:
 
 
 class DeliveryDispatcher:
-    """One process's deliveries.
+    """The delivery loop of one process.
 
     Args:
-        settings: Concurrency, schedule, leases.
-        pool: For claims and records.
-        transport: Open.
-        installation: Knows where links in what is sent lead; None: to where the API is by default.
-        capacity: By kind of endpoint, how many attempts may be under way at once, where it is not all.
+        settings: Concurrency, retry schedule, leases.
+        pool: Connections for claims and records.
+        transport: The open transport.
+        installation: Has the base URL of links in messages; None: the API's default URL.
+        capacity: By kind of endpoint, the most concurrent attempts; other kinds may use all slots.
     """
 
     def __init__(
@@ -132,21 +128,21 @@ class DeliveryDispatcher:
         self._pool = pool
         self._transport = transport
         self._fan_out = AdaptiveFanOut(settings)
-        self._recorder = OutcomeRecorder(settings, pool, self._settled)
-        self._lanes = DeliverySlots(settings.total_timeout_s, settings.concurrency, capacity)
+        self._recorder = OutcomeRecorder(settings, pool, self._on_recorded)
+        self._slots = DeliverySlots(settings.total_timeout_s, settings.concurrency, capacity)
         self._capacity = capacity
         self._most_leased = settings.concurrency * _LEASES
         self._wake = asyncio.Event()
-        self._news = True
+        self._may_have_events = True
         self._stopping = False
-        self._under_way: dict[asyncio.Task[None], LeasedDelivery] = {}
-        # Of the database's clock, read off with our monotonic one in between.
+        self._running: dict[asyncio.Task[None], LeasedDelivery] = {}
+        # The database's time, and the monotonic time at which it was read.
         self._clock: tuple[datetime, float] | None = None
-        self._looked: dict[str, float] = {}
+        self._last_run: dict[str, float] = {}
 
     async def run(self, database: Database, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set; then drain."""
-        listening = asyncio.create_task(listen_for_wakeups(database, self._heard), name="listen")
+        listening = asyncio.create_task(listen_for_wakeups(database, self._on_wakeup), name="listen")
         rounds = asyncio.create_task(self._rounds(stop), name="rounds")
         recording = asyncio.create_task(self._recorder.run(), name="record")
         stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -156,8 +152,8 @@ class DeliveryDispatcher:
             self._stopping = True
             self._wake.set()
             began = time.monotonic()
-            # A claim that is cut leaves leases that run out: only where the database hangs.
-            await asyncio.wait((rounds,), timeout=_PATIENCE_S)
+            # Only if the database hangs is a claim cancelled; its leases expire.
+            await asyncio.wait((rounds,), timeout=_DATABASE_TIMEOUT_S)
             rounds.cancel()
             tasks = (listening, rounds, stopped, recording, *await self._drain(recording, began))
             await self._end(tasks, began)
@@ -166,23 +162,22 @@ class DeliveryDispatcher:
                 raise error
 
     async def _end(self, tasks: Sequence[asyncio.Task[Any]], began: float) -> None:
-        """End what runs beside the attempts; where the database keeps it, without the database's leave."""
+        """End the background tasks; if the database blocks them, terminate its connections."""
         for task in tasks:
             task.cancel()
-        # asyncpg waits without a limit for the end of a statement that was cancelled, and half a minute for
-        # a transaction's.
-        _, left = await asyncio.wait(tasks, timeout=_left(began + END_S - _CUT_S))
+        # asyncpg waits without a timeout for the end of a cancelled statement, and 30 s for a transaction's.
+        _, left = await asyncio.wait(tasks, timeout=_left(began + END_S - _CANCEL_S))
         if left:
             _log.warning("database_left", tasks=sorted(task.get_name() for task in left))
             self._pool.terminate()
-            await asyncio.wait(left, timeout=_CUT_S / 2)
+            await asyncio.wait(left, timeout=_CANCEL_S / 2)
             for task in left:
-                # Whoever took the lost connection for a reason to try again.
+                # Tasks that retry after the lost connection.
                 task.cancel()
-            await asyncio.wait(left, timeout=_CUT_S / 2)
+            await asyncio.wait(left, timeout=_CANCEL_S / 2)
 
-    def _heard(self) -> None:
-        self._news = True
+    def _on_wakeup(self) -> None:
+        self._may_have_events = True
         self._wake.set()
 
     async def _rounds(self, stop: asyncio.Event) -> None:
@@ -193,118 +188,118 @@ class DeliveryDispatcher:
                 pause = await self._round()
             except DATABASE_ERRORS as error:
                 _log.warning("round_failed", error=str(error) or type(error).__name__, wait_s=wait)
-                self._news = True
-                await _wait_for(stop, wait)
+                self._may_have_events = True
+                await wait_for_event(stop, wait)
                 wait = min(wait * 2, _LONGEST_WAIT_S)
                 continue
             wait = _FIRST_WAIT_S
             if pause > 0:
-                await _wait_for(self._wake, pause)
+                await wait_for_event(self._wake, pause)
 
     async def _round(self) -> float:
-        """Fan out what waits, start what is due; return how long nothing will be due (seconds)."""
+        """Fan out events and start due deliveries; return the seconds until the next round."""
         links = None if self._installation is None else self._installation.base_url
         async with self._pool.acquire() as connection:
-            # The poll: for wake-ups that were lost.
-            news = self._news or self._due("outbox", self._settings.poll_s)
+            # Polls too, in case a wake-up was lost.
+            has_events = self._may_have_events or self._due("outbox", self._settings.poll_s)
             fanned = FanOutResult(0)
-            if news:
-                self._looked["outbox"] = time.monotonic()
-                self._news = False
-                # One batch, then what is due: a flood of events does not hold up what is ready.
+            if has_events:
+                self._last_run["outbox"] = time.monotonic()
+                self._may_have_events = False
+                # One batch, then due deliveries: a flood of events does not delay them.
                 fanned = await self._fan_out.step(connection, links)
-                # What was heard meanwhile stays heard.
-                self._news = self._news or fanned.more or fanned.blocked
+                # A wake-up during the step stays set.
+                self._may_have_events = self._may_have_events or fanned.more or fanned.blocked
             more = False
-            if news or not self._lanes.leased or self._due("groups", _GROUPS_EVERY_S):
-                self._looked["groups"] = time.monotonic()
+            if has_events or not self._slots.leased or self._due("groups", _GROUPS_EVERY_S):
+                self._last_run["groups"] = time.monotonic()
                 more = await waiting_groups.send_due_groups(connection, self._settings, links)
                 more = await replay_worker.replay_next_slice(connection) or more
-            await self._give_back(connection, self._lanes.take_back(time.monotonic()))
-            wanted, claimed = await self._claim(connection)
+            await self._return_leases(connection, self._slots.collect_returned(time.monotonic()))
+            requested, claimed = await self._claim(connection)
             await self._count(connection)
-            # What is held by somebody else is asked for again, but not without a pause.
-            waits = fanned.blocked and not fanned.more
-            if (self._news and not waits) or more or claimed == wanted > 0:
+            # A fan-out that another process blocks is retried, but only after a pause.
+            is_blocked = fanned.blocked and not fanned.more
+            if (self._may_have_events and not is_blocked) or more or claimed == requested > 0:
                 return 0.0
-            if claimed or waits:
+            if claimed or is_blocked:
                 return min(_SOON_S, self._settings.poll_s)
-            return await self._pause(connection, asked=wanted > 0)
+            return await self._pause(connection, can_lease=requested > 0)
 
     def _due(self, what: str, every_s: float) -> bool:
-        return time.monotonic() - self._looked.get(what, 0.0) >= every_s
+        return time.monotonic() - self._last_run.get(what, 0.0) >= every_s
 
-    async def _pause(self, connection: RawConnection, *, asked: bool) -> float:
-        """How long nothing can be claimed, as far as is known; the end of attempts wakes us earlier."""
+    async def _pause(self, connection: RawConnection, *, can_lease: bool) -> float:
+        """Return the seconds until a delivery can be leased; the end of an attempt wakes the loop earlier."""
         longest = self._settings.poll_s
-        if self._lanes.leased:
-            longest = min(longest, SLOW_S)  # then what waits for a slow endpoint is given back
-        if not asked:
+        if self._slots.leased:
+            longest = min(longest, SLOW_S)  # then leases that wait for a slow endpoint are returned
+        if not can_lease:
             return longest
         due_in = await delivery_leases.compute_next_due_s(
             connection,
             self._settings,
             suspects=self._suspects(),
-            busy=self._lanes.busy(time.monotonic()),
-            kinds=self._lanes.room(),
+            busy=self._slots.endpoint_loads(time.monotonic()),
+            kinds=self._slots.free_capacities(),
         )
         if due_in is None:
             return longest
-        return min(max(due_in, 0.001) if due_in > 0 else _NOT_AT_ONCE_S, longest)
+        return min(max(due_in, 0.001) if due_in > 0 else _RETRY_S, longest)
 
     def _suspects(self) -> int:
-        """How many more may be leased for endpoints that fail or are new: half of all is for others."""
-        return max(0, max(1, self._settings.concurrency // 2) - self._lanes.suspects())
+        """Return how many more leases suspect endpoints may have: at most half of the slots are for them."""
+        return max(0, max(1, self._settings.concurrency // 2) - self._slots.count_suspect_leases())
 
     async def _claim(self, connection: RawConnection) -> tuple[int, int]:
-        """Lease what is due and start it; how many were wanted, and how many there were."""
-        wanted = self._most_leased - self._lanes.leased
-        most_bytes = delivery_leases.MOST_BYTES - self._lanes.bytes
-        if wanted <= 0 or most_bytes <= 0 or (wanted < self._most_leased // 8 and self._lanes.waiting):
+        """Lease due deliveries and start them; return the numbers of requested and of leased ones."""
+        limit = self._most_leased - self._slots.leased
+        most_bytes = delivery_leases.MOST_BYTES - self._slots.bytes
+        if limit <= 0 or most_bytes <= 0 or (limit < self._most_leased // 8 and self._slots.waiting):
             return 0, 0
         began = time.monotonic()
         leases = await delivery_leases.lease_due_deliveries(
             connection,
             self._settings,
-            places=wanted,
+            limit=limit,
             suspects=self._suspects(),
-            busy=self._lanes.busy(began),
-            kinds=self._lanes.room(),
+            busy=self._slots.endpoint_loads(began),
+            kinds=self._slots.free_capacities(),
             most_bytes=most_bytes,
         )
         if leases:
             self._clock = (leases[0].claimed.now, time.monotonic())
-            self._lanes.add(leases, began + self._settings.lease_s)
+            self._slots.add(leases, began + self._settings.lease_s)
             self._start()
-        return wanted, len(leases)
+        return limit, len(leases)
 
     def _start(self) -> None:
-        while self._lanes.waiting and not self._stopping:
-            leased = self._lanes.next(time.monotonic())
+        while self._slots.waiting and not self._stopping:
+            leased = self._slots.begin_next(time.monotonic())
             if leased is None:
                 return
             task = asyncio.create_task(self._deliver(leased), name="deliver")
-            self._under_way[task] = leased.lease.claimed
-            task.add_done_callback(self._under_way.pop)
+            self._running[task] = leased.lease.claimed
+            task.add_done_callback(self._running.pop)
 
     def _now(self) -> datetime:
-        """The database's time: our own clock may be wrong, or jump."""
+        """Return the database's time: this machine's clock may be wrong, or jump."""
         if self._clock is None:
             raise RuntimeError("nothing was claimed yet")
         then, mark = self._clock
         return then + timedelta(seconds=time.monotonic() - mark)
 
     async def _deliver(self, first: HeldLease) -> None:
-        """Make an attempt after the other, as long as there are some whose turn it is."""
+        """Make one attempt after the other, as long as a lease and a slot are available."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("this runs as a task")
         leased: HeldLease | None = first
         while leased is not None:
-            self._under_way[task] = leased.lease.claimed
+            self._running[task] = leased.lease.claimed
             await self._attempt(leased)
-            leased = None if self._stopping else self._lanes.next(time.monotonic())
-            # An end can make room for two: of its kind, and of all.
+            leased = None if self._stopping else self._slots.begin_next(time.monotonic())
+            # The end of an attempt can free two slots: one of its kind, and one of all.
             self._start()
 
     async def _attempt(self, leased: HeldLease) -> None:
@@ -313,78 +308,78 @@ class DeliveryDispatcher:
         try:
             outcome = await self._transport.send(claimed, started_at)
         except Exception:
-            log = _log.bind(**_names(claimed))
-            # Recorded like any failure: left to its lease it would come back at once and for ever.
+            log = _log.bind(**_log_fields(claimed))
+            # Recorded like any failure: otherwise the delivery would be retried for ever without a back-off.
             log.exception("attempt_failed")
             outcome = AttemptOutcome("internal_error", None, None, 0.0)
         DELIVERIES.labels(outcome=outcome.reason).inc()
         DELIVERY_SECONDS.observe(outcome.duration_ms / 1000)
-        self._lanes.ended(claimed, delivered=outcome.delivered, now=time.monotonic())
+        self._slots.finish(claimed, delivered=outcome.delivered, now=time.monotonic())
         record = AttemptRecord(new_id(), claimed, outcome, started_at, self._now(), None)
         self._recorder.put(record, leased.deadline)
 
-    def _settled(self, settled: Sequence[RecordingResult]) -> None:
-        """Told by the recorder: these leases are no longer ours."""
-        chatty = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
-        self._lanes.settled(each.ended.record.claimed for each in settled)
-        for each in settled:
+    def _on_recorded(self, results: Sequence[RecordingResult]) -> None:
+        """Release the leases of recorded attempts, and log them; the recorder calls this."""
+        is_debug = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
+        self._slots.release(each.ended.record.claimed for each in results)
+        for each in results:
             record = each.ended.record
             if each.number == 1:
                 delay = record.started_at - record.claimed.created_at
                 DELIVERY_DELAY.observe(max(0.0, delay.total_seconds()))
-            # What succeeds is counted, and in the table of attempts: a line for each costs as much again.
+            # Successes are in the metrics and the table of attempts; to log each would double the cost.
             failed = each.number is None or not record.outcome.delivered
-            if failed or chatty:
+            if failed or is_debug:
                 outcome = record.outcome
                 (_log.info if failed else _log.debug)(
                     "attempted",
-                    **_names(record.claimed),
+                    **_log_fields(record.claimed),
                     reason=outcome.reason,
                     status=outcome.status,
                     duration_ms=round(outcome.duration_ms, 1),
                     number=each.number,
                 )
-        # Of a kind with a capacity little is leased ahead.
-        few = any(each.ended.record.claimed.kind in self._capacity for each in settled)
-        if few or self._lanes.waiting <= len(self._under_way):
+        # Kinds with a capacity have few leases ahead.
+        has_capacity = any(each.ended.record.claimed.kind in self._capacity for each in results)
+        if has_capacity or self._slots.waiting <= len(self._running):
             self._wake.set()
 
     async def _count(self, connection: RawConnection) -> None:
-        DELIVERIES_RUNNING.set(len(self._under_way))
-        DELIVERIES_LEASED.set(self._lanes.leased)
+        DELIVERIES_RUNNING.set(len(self._running))
+        DELIVERIES_LEASED.set(self._slots.leased)
         if self._due("counts", _COUNT_EVERY_S):
-            self._looked["counts"] = time.monotonic()
+            self._last_run["counts"] = time.monotonic()
             OUTBOX_PENDING.set(await delivery_leases.count_pending_deliveries(connection))
 
-    async def _give_back(self, connection: RawConnection, back: Sequence[LeasedDelivery]) -> None:
-        if not back:
+    async def _return_leases(self, connection: RawConnection, returned: Sequence[LeasedDelivery]) -> None:
+        if not returned:
             return
         try:
-            await delivery_leases.release_leases(connection, back)
+            await delivery_leases.release_leases(connection, returned)
         finally:
-            # What could not be released is free when its lease ends.
-            self._lanes.settled(back)
+            # A lease that could not be released expires.
+            self._slots.release(returned)
 
     async def _drain(self, recording: asyncio.Task[None], began: float) -> list[asyncio.Task[None]]:
-        """Let what is under way end; what does not in time is cut, and free for another process at once.
+        """Let running attempts end; cancel those that take too long, and release their leases.
 
-        Gives the tasks that this takes with the database: one that hangs keeps them.
+        Returns the database tasks of this: they do not end while the database hangs.
         """
-        left = self._lanes.take_back(time.monotonic(), everything=True)
-        if self._under_way:
-            _log.info("draining", attempts=len(self._under_way))
-            _, cut = await asyncio.wait(list(self._under_way), timeout=_left(began + DRAIN_S))
-            left += [self._under_way[task] for task in cut]
+        left = self._slots.collect_returned(time.monotonic(), everything=True)
+        if self._running:
+            _log.info("draining", attempts=len(self._running))
+            _, cut = await asyncio.wait(list(self._running), timeout=_left(began + DRAIN_S))
+            left += [self._running[task] for task in cut]
             if cut:
                 _log.warning("cut_short", attempts=len(cut))
                 for task in cut:
                     task.cancel()
-                await asyncio.wait(cut, timeout=_CUT_S)
+                await asyncio.wait(cut, timeout=_CANCEL_S)
         last = [asyncio.create_task(self._release(left), name="release")] if left else []
         if not recording.done():
             last.append(asyncio.create_task(self._recorder.empty(), name="written"))
         if last:
-            await asyncio.wait(last, timeout=_PATIENCE_S)
+            await asyncio.wait(last, timeout=_DATABASE_TIMEOUT_S)
         return last
 
     async def _release(self, left: Sequence[LeasedDelivery]) -> None:
@@ -395,7 +390,7 @@ class DeliveryDispatcher:
             _log.warning("release_failed", error=str(error) or type(error).__name__)
 
 
-def _names(claimed: LeasedDelivery) -> dict[str, str]:
+def _log_fields(claimed: LeasedDelivery) -> dict[str, str]:
     return {
         "delivery_id": str(claimed.id),
         "endpoint_id": str(claimed.endpoint_id),

@@ -1,20 +1,16 @@
-"""How an endpoint fares: what each attempt's outcome makes of its state, and when it is told of or disabled.
+"""Updates an endpoint's health after an attempt: circuit breaker, slow-down, notices, disabling, retry times.
 
-Pure: now and chance are arguments; owns no row and no setting. The times are the database's.
+Pure. The time (the database's) and random numbers are arguments.
 
-    failures in a row, from `breaker_failures` on   one attempt at a time, ever longer between them
-    429, 502, 504                                   one attempt at a time, 2^step seconds between them
-    Retry-After with 429 or 503                     none before it has passed, whatever succeeds meanwhile
-    failures for `warn_after_s`                     its owner is told, once
-    failures for `disable_after_s`                  disabled: `failing`
-    410                                             disabled at once: `gone`
+    `breaker_failures` or more in a row      one attempt at a time, with growing pauses (circuit breaker)
+    429, 502, 504                            one attempt at a time, 2^step seconds apart (slow-down)
+    Retry-After with 429 or 503              no attempt before that time, even after a success
+    failures for `warn_after_s`              one notice to the owner
+    failures for `disable_after_s`           disabled: `failing`
+    410                                      disabled immediately: `gone`
 
-Attempts that were under way when the last failure ended say nothing new: together they are one complaint, and
-a success among them is no recovery.
-
-When the next attempt of a delivery is due.
-
-Pure: the schedule is data, now and chance are arguments. Must not know what an attempt is.
+Concurrent attempts that were running when the last failure ended count with it: as one failure, and a success
+among them is no recovery.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,24 +22,23 @@ from typing import Final, NamedTuple
 from app.notifications.delivery.transport_types import AttemptOutcome
 
 MOST_STEPS: Final = 6
-"""An endpoint that is slowed down gets an attempt every 2^6 seconds at least."""
+"""The highest step of the slow-down: 2^6 seconds between attempts."""
 
 GONE: Final = "gone"
 SLOW_DOWN: Final = frozenset({429, 502, 504})
-_ASKED_TO_WAIT: Final = frozenset({429, 503})
+_RETRY_AFTER_STATUSES: Final = frozenset({429, 503})
 QUOTA_EXCEEDED: Final = "quota_exceeded"
-# A fault or a limit of this installation's is told by its log and figures; it disables nobody.
-_OURS: Final = frozenset({"internal_error", "not_configured", QUOTA_EXCEEDED})
+# Faults and limits of this installation are in its log and metrics; they do not disable an endpoint.
+_OWN_FAULTS: Final = frozenset({"internal_error", "not_configured", QUOTA_EXCEEDED})
 _MOST_DOUBLINGS: Final = 30
 _DAY_S: Final = 86_400.0
 
 
 class EndpointHealth(NamedTuple):
-    """What `endpoint_states` holds of an endpoint, but for its tokens.
+    """The columns of `endpoint_states` without the rate limit's tokens.
 
-    `consecutive_failures` counts failures that were under way together up to the breaker's limit, and no
-    further: each more of it is another try that failed.
-    `last_reason` and `last_status` are of the last failure, also after a success.
+    `consecutive_failures` counts concurrent failures one by one up to the breaker's limit; beyond it they
+    count once. `last_reason` and `last_status` belong to the last failure, also after a success.
     """
 
     consecutive_failures: int = 0
@@ -58,10 +53,10 @@ class EndpointHealth(NamedTuple):
 
 
 class HealthLimits(NamedTuple):
-    """The settings that decide (see `WebhookSettings`); times in seconds, `jitter` a share.
+    """The settings of endpoint health (see `WebhookSettings`): times in seconds, `jitter` a fraction.
 
-    `quiet_s` is made of them (`compute_quiet_period_s`): after so long without a failure the next one begins
-    anew.
+    `quiet_s` is computed from the others (`compute_quiet_period_s`): a failure after so long a time without
+    one begins a new period of failure.
     """
 
     breaker_failures: int
@@ -74,7 +69,7 @@ class HealthLimits(NamedTuple):
 
 
 class HealthAction(StrEnum):
-    """What an outcome leads to besides."""
+    """An action on the endpoint that an outcome leads to."""
 
     WARN = "warn"
     DISABLE_FAILING = "failing"
@@ -82,15 +77,15 @@ class HealthAction(StrEnum):
 
 
 def compute_quiet_period_s(schedule_s: Sequence[float], retry_after_max_s: float, jitter: float) -> float:
-    """How many seconds without a failure mean that nothing was tried, and not that nothing succeeded.
+    """Compute the seconds without a failure after which a period of failure ends: there were no attempts.
 
-    Longer than any wait between two attempts of a delivery, and a day at least.
+    The result is longer than any wait between two attempts of a delivery, and at least a day.
     """
     return 1.5 * max(_DAY_S, (1 + jitter) * max(0.0, *schedule_s, retry_after_max_s))
 
 
 def get_requested_wait_s(outcome: AttemptOutcome, limits: HealthLimits) -> float | None:
-    """For how many seconds a receiver asked to be left alone, or has to be; None where it did not."""
+    """Return the wait that a receiver requested or a quota requires, in seconds; None without one."""
     if outcome.retry_after_s is not None and outcome.reason == QUOTA_EXCEEDED:
         return outcome.retry_after_s
     if outcome.retry_after_s is None or outcome.status is None:
@@ -109,30 +104,30 @@ def update_health(
     limits: HealthLimits,
     chance: float,
 ) -> tuple[EndpointHealth, HealthAction | None]:
-    """Give an endpoint's state after an attempt.
+    """Update an endpoint's state after an attempt.
 
     Args:
-        health: Its state before.
-        outcome: What came of the attempt.
+        health: The state before the attempt.
+        outcome: The outcome of the attempt.
         started_at: When the attempt began.
-        ended_at: When it ended: now.
+        ended_at: When the attempt ended: now.
         limits: The settings.
-        chance: In [0, 1): waits are stretched by up to `jitter` of themselves.
+        chance: A random number in [0, 1): waits grow by up to the fraction `jitter`.
 
     Returns:
-        The state, and what is to be done about the endpoint, if anything.
+        The new state, and the action on the endpoint, if any.
     """
     stretch = 1 + limits.jitter * chance
     if outcome.delivered:
         return _succeeded(health, started_at, ended_at, stretch), None
     failed = _failed(health, outcome, limits, stretch, (started_at, ended_at))
-    return _verdict(failed, ended_at, limits)
+    return _choose_action(failed, ended_at, limits)
 
 
 def _succeeded(health: EndpointHealth, started_at: datetime, now: datetime, stretch: float) -> EndpointHealth:
     step = health.slow_step
     opens = [] if health.open_until is None or health.open_until <= now else [health.open_until]
-    if not _together(health, started_at):
+    if not _is_concurrent(health, started_at):
         step = max(0, step - 1)
         if step:
             opens.append(now + timedelta(seconds=2**step * stretch))
@@ -154,18 +149,18 @@ def _failed(
     times: tuple[datetime, datetime],
 ) -> EndpointHealth:
     started_at, now = times
-    together = _together(health, started_at)
+    is_concurrent = _is_concurrent(health, started_at)
     failures, step = health.consecutive_failures, health.slow_step
-    if not together or failures < limits.breaker_failures:
+    if not is_concurrent or failures < limits.breaker_failures:
         failures += 1
     waits = [0.0]
     if outcome.status in SLOW_DOWN:
-        step = step if together and step > 0 else min(MOST_STEPS, step + 1)
+        step = step if is_concurrent and step > 0 else min(MOST_STEPS, step + 1)
         waits.append(2**step * stretch)
     if failures >= limits.breaker_failures:
         doublings = min(failures - limits.breaker_failures, _MOST_DOUBLINGS)
         waits.append(min(limits.breaker_max_s, float(2**doublings)) * stretch)
-    if outcome.status in _ASKED_TO_WAIT or outcome.reason == QUOTA_EXCEEDED:
+    if outcome.status in _RETRY_AFTER_STATUSES or outcome.reason == QUOTA_EXCEEDED:
         waits.append(get_requested_wait_s(outcome, limits) or 0.0)
     opens = [now + timedelta(seconds=wait) for wait in waits if wait > 0]
     if health.open_until is not None:
@@ -183,33 +178,32 @@ def _failed(
     )
 
 
-def _together(health: EndpointHealth, started_at: datetime) -> bool:
-    """Whether an attempt was under way already when the last failure ended."""
+def _is_concurrent(health: EndpointHealth, started_at: datetime) -> bool:
+    """Check whether an attempt was running already when the last failure ended."""
     return health.last_failure_at is not None and started_at < health.last_failure_at
 
 
 def _failing_since(
     health: EndpointHealth, outcome: AttemptOutcome, limits: HealthLimits, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    """Since when an endpoint fails, and when that was told of, with one more failure.
+    """Return the start of the period of failure and the time of its notice, after one more failure.
 
-    After a pause longer than any between two attempts it begins anew: nothing was tried. A fault of ours
-    says nothing of the receiver: one alone changes nothing; a second in a row, or one after a pause, ends
-    what was.
+    A failure after the quiet period begins a new period. A fault of this installation says nothing about the
+    receiver: a single one changes nothing; a second in a row, or one after the quiet period, ends the period.
     """
-    last, ours = health.last_failure_at, outcome.reason in _OURS
-    paused = last is not None and (now - last).total_seconds() > limits.quiet_s
-    if paused or (ours and health.last_reason in _OURS):
-        return None if ours else now, None
-    return health.failing_since if ours else health.failing_since or now, health.noticed_at
+    last, is_own_fault = health.last_failure_at, outcome.reason in _OWN_FAULTS
+    was_quiet = last is not None and (now - last).total_seconds() > limits.quiet_s
+    if was_quiet or (is_own_fault and health.last_reason in _OWN_FAULTS):
+        return None if is_own_fault else now, None
+    return health.failing_since if is_own_fault else health.failing_since or now, health.noticed_at
 
 
-def _verdict(
+def _choose_action(
     failed: EndpointHealth, now: datetime, limits: HealthLimits
 ) -> tuple[EndpointHealth, HealthAction | None]:
     if failed.last_reason == GONE:
         return failed, HealthAction.DISABLE_GONE
-    if failed.last_reason in _OURS or failed.failing_since is None:
+    if failed.last_reason in _OWN_FAULTS or failed.failing_since is None:
         return failed, None
     failing_s = (now - failed.failing_since).total_seconds()
     if failing_s >= limits.disable_after_s and failed.consecutive_failures >= limits.breaker_failures:
@@ -221,7 +215,7 @@ def _verdict(
 
 _MOST_DIGITS: Final = 9
 MOST_S: Final = float("9" * _MOST_DIGITS)
-"""The longest wait that a Retry-After is read as: thirty years are as good as for ever."""
+"""The longest wait read from a Retry-After, about 32 years."""
 
 
 def compute_next_attempt(
@@ -231,18 +225,18 @@ def compute_next_attempt(
     jitter: float,
     random: Callable[[], float],
 ) -> datetime | None:
-    """Return when the attempt after `attempt_count` of them is due.
+    """Compute when the attempt after `attempt_count` attempts is due.
 
     Args:
-        schedule: The wait before each attempt in seconds, counted from the one before it.
-        attempt_count: Attempts made so far; 0 for a new or replayed delivery.
-        now: When the last attempt ended, or when the delivery was made.
-        jitter: The share by which a wait is stretched at most (0 to 1), so that what failed together does not
-            come back together. A wait is never shortened: the schedule is what clients are told.
-        random: Gives a number in [0, 1).
+        schedule: The wait before each attempt, in seconds after the previous one.
+        attempt_count: Attempts so far; 0 for a new or replayed delivery.
+        now: When the last attempt ended, or when the delivery was created.
+        jitter: The largest fraction (0 to 1) by which a wait grows, so that deliveries that failed together
+            are not retried together. A wait is never shortened: the schedule is documented for clients.
+        random: Returns a number in [0, 1).
 
     Returns:
-        The instant; None when the schedule is used up and the delivery is given up.
+        The time; None if the schedule is exhausted and the delivery fails.
     """
     if attempt_count >= len(schedule):
         return None
@@ -250,19 +244,19 @@ def compute_next_attempt(
 
 
 def parse_retry_after(text: str, now: datetime) -> float | None:
-    """Read a Retry-After (RFC 9110, 10.2.3): in how many seconds, 0 to `MOST_S`; None where it says nothing.
+    """Parse a Retry-After (RFC 9110, 10.2.3) to seconds, 0 to `MOST_S`; None if it is invalid.
 
     Args:
-        text: The field's value: seconds, or a date in one of HTTP's three forms.
-        now: Aware.
+        text: The header's value: seconds, or a date in one of HTTP's three formats.
+        now: The time, aware.
     """
     text = text.strip()
     if text.isascii() and text.isdigit():
         return float(text) if len(text) <= _MOST_DIGITS else MOST_S
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # no date; a year, or a zone, that no number holds
+    except (ValueError, OverflowError):  # no date; a year or an offset out of range
         return None
-    if at.tzinfo is None:  # as in the oldest of the three forms
+    if at.tzinfo is None:  # as in the oldest of the three formats
         at = at.replace(tzinfo=UTC)
     return min(MOST_S, max(0.0, (at - now).total_seconds()))

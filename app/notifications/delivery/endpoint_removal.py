@@ -1,7 +1,7 @@
-"""How an endpoint is emptied before it is deleted: some at a time, so that nobody waits for its lock long.
+"""Deletes an endpoint's deliveries and groups in small transactions before the endpoint itself is deleted.
 
-Owns these slices. The row itself, and what else goes with it, is its callers' to delete. Who is cut off in
-the middle leaves an endpoint that is disabled and can be deleted again.
+Small transactions hold locks for a short time only. The callers delete the endpoint's row. If the process is
+interrupted, the endpoint stays disabled and the deletion can be repeated.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from app.platform.db.database import Database
 from app.platform.identity.principals import Principal
 
 DELIVERIES_PER_TRANSACTION: Final = 5000
-"""Deliveries of one transaction, which go with their attempts."""
+"""Deliveries, with their attempts, that one transaction deletes."""
 
-_GROUPS_AT_ONCE: Final = 100  # each may have some hundred events
+_GROUPS_PER_TRANSACTION: Final = 100  # each may have some hundred events
 _FIRST: Final = UUID(int=0)
-# In the order of an index: a slice begins where the one before it ended, and not at its dead rows.
+# In index order: each slice begins where the previous one ended, so it does not scan the dead rows.
 _DELIVERIES: Final = text("""
 WITH removed AS (
     DELETE FROM deliveries WHERE id IN (
@@ -51,19 +51,19 @@ async def empty_endpoint(
     noun: EndpointNoun,
     check: Callable[[Endpoint], None],
 ) -> None:
-    """Disable an endpoint, and remove its deliveries and groups, each slice in a transaction of its own.
+    """Disable an endpoint and delete its deliveries and groups, each slice in its own transaction.
 
-    What is made for it meanwhile (by who replays, say) goes with the row.
+    Deliveries added concurrently (by a replay, for example) are deleted with the endpoint's row.
 
     Args:
         database: For transactions.
-        identifier: The endpoint's.
-        principal: Who deletes it.
-        noun: What it is looked for as.
-        check: Refuses an endpoint, as it is before anything is done, by what it raises.
+        identifier: The endpoint's id.
+        principal: The caller.
+        noun: Whether to find a webhook or a channel.
+        check: Raises an error to refuse the deletion of the endpoint.
 
     Raises:
-        NotFoundError: The caller sees no such endpoint.
+        NotFoundError: The caller may see no such endpoint.
     """
     async with database.write() as session:
         endpoint = await get_endpoint(session, identifier, principal, noun=noun, lock=True)
@@ -72,7 +72,7 @@ async def empty_endpoint(
     last: UUID | str | None
     for statement, first, most in (
         (_DELIVERIES, _FIRST, DELIVERIES_PER_TRANSACTION),
-        (_GROUPS, "", _GROUPS_AT_ONCE),
+        (_GROUPS, "", _GROUPS_PER_TRANSACTION),
     ):
         last = first
         while last is not None:

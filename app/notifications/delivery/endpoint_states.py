@@ -1,12 +1,9 @@
-"""The states of endpoints, in SQL: locked, read, written, counted.
+"""Locks, reads, writes and counts the states of endpoints, and disables failing endpoints, in SQL.
 
-Owns `endpoint_states`, and what disables an endpoint without its owner. What a state becomes is decided by
-`endpoint_health`. The tokens are the claims' matter (`claims`).
+`endpoint_health` computes the states. The rate limit's tokens are updated in `delivery_leases`.
 
-Locks: an endpoint's row comes before its state, and both are taken in the order of the endpoints' ids. Who
-records waits for neither: what somebody else has locked is passed over.
-
-Where an endpoint leads, in words, without what gives access to it.
+Locks: an endpoint's row is locked before its state, both in the order of the endpoints' ids. The recorder
+waits for neither: it skips locked rows.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,18 +24,18 @@ from app.platform.kernel.ids import new_id
 
 
 def describe_target(kind: str, url: str | None, target: str | None) -> str | None:
-    """Say where an endpoint leads.
+    """Describe an endpoint's target without secrets and personal data.
 
-    More people read that than may read the endpoint: the path of a URL may be a password, and recipients are
-    persons.
+    The readers of notices may not be allowed to read the endpoint: the path of a URL may be a secret, and
+    mail addresses are personal data.
 
     Args:
-        kind: The endpoint's.
-        url: A webhook's.
-        target: A channel's, as JSON text.
+        kind: The endpoint's kind.
+        url: A webhook's URL.
+        target: A channel's target, as JSON text.
 
     Returns:
-        Scheme, host and port of a URL; or how many recipients there are, and at which domains; or the kind.
+        Scheme, host and port of a URL; or the number of recipients and their domains; or the kind.
     """
     if target is None:
         return None if url is None else str(URL(url).origin())
@@ -51,7 +48,7 @@ def describe_target(kind: str, url: str | None, target: str | None) -> str | Non
 
 
 MOST_COUNTED: Final = 10_000
-"""How many pending deliveries a notice counts at most."""
+"""The most pending deliveries that a notice counts."""
 
 _FIELDS: Final = EndpointHealth._fields
 _MAKE: Final = """
@@ -62,7 +59,7 @@ ORDER BY id
 FOR KEY SHARE SKIP LOCKED
 ON CONFLICT DO NOTHING
 """
-# Against the deletion of the endpoint; where it may be disabled, against others who change it too.
+# Prevents the endpoint's deletion; if it may be disabled, concurrent changes too.
 _LOCK: Final = """
 SELECT endpoint.id, endpoint.organisation_id, endpoint.enabled, endpoint.kind, endpoint.url,
     endpoint.target::text AS target, endpoint.description, {fields}
@@ -95,7 +92,7 @@ _RESET: Final = text(
     "UPDATE endpoint_states SET consecutive_failures = 0, failing_since = NULL, noticed_at = NULL, "
     "open_until = NULL, slow_step = 0 WHERE endpoint_id = :endpoint"
 )
-# One at a time: of what waits behind a Retry-After not all is to go out at once.
+# With a slow step: not all deliveries that wait for a Retry-After are sent immediately.
 _ALLOW_ONE: Final = text(
     "UPDATE endpoint_states SET open_until = NULL, slow_step = greatest(slow_step, 1) "
     "WHERE endpoint_id = :endpoint AND open_until > now()"
@@ -117,14 +114,14 @@ class LockedEndpoint(NamedTuple):
     """An endpoint with its state, both locked.
 
     Attributes:
-        id: The endpoint's.
-        organisation_id: Whose it is.
-        enabled: Whether it is.
-        kind: The endpoint's.
-        url: A webhook's.
-        target: A channel's, as JSON text.
-        description: Its owner's words.
-        health: Its state.
+        id: The endpoint's id.
+        organisation_id: The endpoint's organisation.
+        enabled: Whether the endpoint is enabled.
+        kind: The endpoint's kind.
+        url: A webhook's URL.
+        target: A channel's target, as JSON text.
+        description: The client's description.
+        health: The endpoint's state.
     """
 
     id: UUID
@@ -138,7 +135,7 @@ class LockedEndpoint(NamedTuple):
 
 
 class EndpointStateCounts(NamedTuple):
-    """How many endpoints are in each state; one that is slowed down is not counted as open too."""
+    """Numbers of endpoints by state; a slowed endpoint does not count as open."""
 
     open: int
     slowed: int
@@ -146,19 +143,19 @@ class EndpointStateCounts(NamedTuple):
 
 
 async def create_missing_states(connection: RawConnection, ids: Collection[UUID]) -> None:
-    """Make the states that are missing; nothing for endpoints that are gone, or locked by somebody else."""
+    """Insert missing states; skips endpoints that are deleted or locked."""
     await connection.execute(_MAKE, list(ids))
 
 
 async def lock_endpoints(
     connection: RawConnection, ids: Collection[UUID], *, whole: bool
 ) -> list[LockedEndpoint]:
-    """Lock endpoints and their states; those that are gone are left out, and those that others have locked.
+    """Lock endpoints and their states; skips endpoints that are deleted or locked by others.
 
     Args:
         connection: In a transaction.
-        ids: The endpoints'.
-        whole: Lock them against changes too: one may have to be disabled.
+        ids: The endpoints' ids.
+        whole: Lock out concurrent changes too, as an endpoint may have to be disabled.
     """
     rows = await connection.fetch(_LOCK_WHOLE if whole else _LOCK_KEY, list(ids))
     own = len(LockedEndpoint._fields) - 1
@@ -166,7 +163,7 @@ async def lock_endpoints(
 
 
 async def find_existing_endpoints(connection: RawConnection, ids: Collection[UUID]) -> set[UUID]:
-    """Which of some endpoints exist, locked or not."""
+    """Return the ids of existing endpoints, locked or not."""
     if not ids:
         return set()
     return {row["id"] for row in await connection.fetch(_THERE, list(ids))}
@@ -183,20 +180,20 @@ async def apply_health_action(
     connection: RawConnection,
     known: LockedEndpoint,
     health: EndpointHealth,
-    verdict: HealthAction,
+    action: HealthAction,
     now: datetime,
 ) -> OutboxRecord:
-    """Do what a verdict says to an endpoint that the caller has locked; give the notice of it.
+    """Apply an action to an endpoint that the caller has locked; return the notice about it.
 
     Args:
         connection: In a transaction.
         known: The endpoint.
-        health: What its state is now.
-        verdict: Warn, or disable and why.
+        health: The endpoint's new state.
+        action: A warning, or a disabling with its reason.
         now: The database's time.
     """
-    reason = HealthAction.DISABLE_FAILING if verdict is HealthAction.WARN else verdict
-    if verdict is not HealthAction.WARN:
+    reason = HealthAction.DISABLE_FAILING if action is HealthAction.WARN else action
+    if action is not HealthAction.WARN:
         await connection.execute(_DISABLE, known.id, reason.value)
     data: dict[str, Any] = {
         "endpoint_id": known.id,
@@ -210,27 +207,27 @@ async def apply_health_action(
         "last_status": health.last_status,
         "pending": await connection.fetchval(_PENDING, known.id, MOST_COUNTED),
     }
-    type_ = ENDPOINT_FAILING if verdict is HealthAction.WARN else ENDPOINT_DISABLED
+    type_ = ENDPOINT_FAILING if action is HealthAction.WARN else ENDPOINT_DISABLED
     return OutboxRecord(new_id(), known.organisation_id, None, type_, data, now)
 
 
 async def reset_failures(session: WriteSession, endpoint_id: UUID) -> None:
-    """Forget an endpoint's failures: it was enabled, or leads elsewhere. The caller has locked the endpoint.
+    """Reset the failures of an endpoint that was enabled or has a new target; the caller has locked it.
 
-    What it was last told stays, and its tokens.
+    The last failure's reason, and the tokens of the rate limit, stay.
     """
     await session.execute(_RESET, {"endpoint": endpoint_id})
 
 
 async def half_open_breaker(session: AsyncSession, endpoint_id: UUID) -> None:
-    """Have an endpoint of which nothing is attempted for a while attempted now, one delivery at a time.
+    """Allow attempts to an endpoint with an open circuit breaker again, one delivery at a time.
 
-    Deliveries may be locked after this, not before: the recorder locks states first.
+    Lock deliveries only after this call: the recorder locks states first.
     """
     await session.execute(_ALLOW_ONE, {"endpoint": endpoint_id})
 
 
 async def count_endpoint_states(connection: RawConnection) -> EndpointStateCounts:
-    """Count the endpoints that are attempted rarely, or not at all, without their owners having said so."""
+    """Count the endpoints that are open, slowed, or disabled by Vigie."""
     (row,) = await connection.fetch(_COUNT, list(SLOW_DOWN))
     return EndpointStateCounts(**row)

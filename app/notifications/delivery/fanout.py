@@ -1,11 +1,11 @@
-"""From the outbox to deliveries: one for each endpoint that wants the event, or its place in a group there.
+"""Turns outbox events into deliveries: one for each subscribed endpoint, or an entry in its waiting group.
 
-Owns the transaction in which that happens, how much one of them takes on, and the places of events in
-streams. Who wants what is said in `subscriptions`, what is sent in `formats`. Must not send anything.
+The same transaction gives the events their positions in the event stream. `subscriptions` matches events and
+endpoints; `formats` renders bodies.
 
-One fan-out at a time, of all processes: so an organisation's events are shown and sent in their order. Whose
-endpoint somebody else has locked waits for the next one, and nobody else does; so does nobody for an event
-that cannot be made into anything.
+Only one process fans out at a time, so the events of an organisation are streamed and sent in order. Events
+of an organisation with a locked endpoint wait for the next fan-out; other organisations do not. An event that
+cannot be rendered does not block the others.
 """
 
 from collections import defaultdict
@@ -37,22 +37,22 @@ from app.platform.db.database import RawConnection, is_schema_mismatch, is_trans
 from app.platform.observability.metrics_and_logs import EVENTS_UNFIT, GROUPED_EVENTS, get_logger
 
 BATCH: Final = 500
-"""Events of one fan-out, at most."""
+"""The most events of one fan-out."""
 
 MOST_MADE: Final = 2000
-"""Deliveries of one fan-out, unless a single event makes more: claims wait meanwhile."""
+"""The most deliveries of one fan-out, unless a single event makes more: claims wait for it."""
 
 MOST_BYTES: Final = 8_000_000
-"""What these weigh, at most, by their events' data."""
+"""The most bytes of event data of one fan-out, counted for each delivery."""
 
 _FIRING: Final = "firing"
-# What data that nobody expects raises here; the driver's own complaints about values are ValueErrors too.
+# The errors of unexpected data; the driver raises ValueError for values too.
 _FAULTS: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _log = get_logger(__name__)
 
-# Held until the commit: places in streams are given by one at a time, and seen in their order. Whoever has
-# read up to a place never finds a lower one afterwards. A process that stands still in the middle of it is
-# cut off by the server, sooner than elsewhere: all delivery waits for it.
+# The lock is held until the commit, so positions in streams become visible in order: a reader that has read
+# up to a position never misses a lower one. The server ends a stalled transaction after 10 s, sooner than
+# elsewhere, because all deliveries wait for it.
 _ALONE: Final = """
 SELECT pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', '10s', true)
 """
@@ -65,7 +65,8 @@ FOR UPDATE SKIP LOCKED
 _THERE: Final = """
 SELECT id, organisation_id FROM webhook_endpoints WHERE organisation_id = ANY ($1::uuid[]) AND enabled
 """
-# FOR KEY SHARE: an endpoint that is deleted meanwhile is gone here, or goes after us with what we made.
+# FOR KEY SHARE: an endpoint that is deleted concurrently is either not found here, or deleted after this
+# transaction with its new deliveries.
 _HOLD: Final = """
 SELECT id, organisation_id, kind, format, target::text AS target, events, site_ids,
     grouping::text AS grouping, min_severity
@@ -84,12 +85,12 @@ WHERE done.position = placed.position
 
 
 class FanOutResult(NamedTuple):
-    """What a fan-out did. True where it took something.
+    """The result of a fan-out; true if it processed an event.
 
     Attributes:
-        taken: How many events it took.
-        more: More can be taken at once.
-        blocked: Something has to wait for somebody else: another fan-out, or who has locked an endpoint.
+        taken: The number of processed events.
+        more: More events can be processed immediately.
+        blocked: Events wait for another transaction: a fan-out, or one that has locked an endpoint.
     """
 
     taken: int
@@ -101,13 +102,13 @@ class FanOutResult(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """Events that wait, with the endpoints of their organisations; both are locked.
+    """Outbox events and the endpoints of their organisations, both locked.
 
     Attributes:
-        events: In order.
-        endpoints: Those that are enabled.
+        events: The events, in order.
+        endpoints: The enabled endpoints.
         full: There may be more events.
-        blocked: There are some of organisations whose endpoints somebody else has locked.
+        blocked: Events were left out because another transaction has locked an endpoint.
     """
 
     events: list[Any]
@@ -116,19 +117,19 @@ class _Waiting(NamedTuple):
     blocked: bool
 
 
-class _Wanted(NamedTuple):
-    """An event, and the endpoints that want it."""
+class _MatchedEvent(NamedTuple):
+    """An event, and the subscriptions that it matches."""
 
     event: Any
     alert: AlertRoutingData | None
-    by: list[EndpointSubscription]
+    subscriptions: list[EndpointSubscription]
 
 
 class AdaptiveFanOut:
-    """One process's fan-outs: after one that fails the next takes fewer events, down to the one at fault.
+    """Runs fan-outs, and halves the batch after a failure until only the faulty event is left.
 
     Args:
-        settings: The schedule of the deliveries.
+        settings: The retry schedule of deliveries.
     """
 
     def __init__(self, settings: WebhookSettings) -> None:
@@ -140,16 +141,16 @@ class AdaptiveFanOut:
 
         Args:
             connection: Outside a transaction.
-            public_url: Where links lead; None: to where the API is by default.
+            public_url: The base URL of links; None: the API's default URL.
 
         Raises:
-            Exception: What the database raises where it is not a matter of the events.
+            Exception: A database error that the events do not cause.
         """
         try:
             done = await fan_out_events(connection, self._settings, public_url, most=self._most)
         except Exception as error:
             most, self._most = self._most, max(1, self._most // 2)
-            if not _is_of_data(error):
+            if not _is_data_error(error):
                 raise
             _log.warning("fan_out_failed", events=most, error=str(error) or type(error).__name__)
             return FanOutResult(0, more=True)
@@ -161,149 +162,152 @@ class AdaptiveFanOut:
 async def fan_out_events(
     connection: RawConnection, settings: WebhookSettings, public_url: str | None = None, *, most: int = BATCH
 ) -> FanOutResult:
-    """Turn waiting events into deliveries, or put them into groups, in order, in one transaction.
+    """Turn outbox events into deliveries, or add them to groups, in order, in one transaction.
 
-    Where more than `MOST_MADE` deliveries would come of them the rest waits for the next time.
+    If they would make more than `MOST_MADE` deliveries, the rest waits for the next fan-out.
 
     Args:
         connection: Outside a transaction.
-        settings: The schedule of the deliveries.
-        public_url: Where links in them lead; None: to where the API is by default.
-        most: The most events that are taken. One that is taken alone and cannot be fanned out for its data is
-            taken all the same, with nothing made of it.
+        settings: The retry schedule of deliveries.
+        public_url: The base URL of links; None: the API's default URL.
+        most: The most events. With 1, an event that cannot be rendered is marked as done without deliveries.
     """
     url = public_url or ApiSettings().base_url
     async with connection.transaction():
         if not await connection.fetchval(_ALONE, STREAM_POSITIONS):
             return FanOutResult(0, blocked=True)
-        waiting = await _waiting(connection, most)
+        waiting = await _lock_events(connection, most)
         if not waiting.events:
             return FanOutResult(0, blocked=waiting.blocked)
-        spread = _spread if most > 1 else _spread_or_nothing
-        taken, grouped = await spread(connection, waiting, settings, url)
+        fan_out = _fan_out_batch if most > 1 else _fan_out_single
+        taken, grouped = await fan_out(connection, waiting, settings, url)
         await connection.execute(_DONE, [event["position"] for event in waiting.events[:taken]])
     await wake_streams(connection)
     GROUPED_EVENTS.inc(grouped)
     return FanOutResult(taken, waiting.full or taken < len(waiting.events), waiting.blocked)
 
 
-async def _waiting(connection: RawConnection, most: int) -> _Waiting:
-    """Lock the next events that can be fanned out, and the endpoints that may want them; waits for nobody."""
+async def _lock_events(connection: RawConnection, most: int) -> _Waiting:
+    """Lock the next events and their organisations' endpoints, without waiting for locks."""
     blocked: set[UUID] = set()
     while True:
         events = await connection.fetch(_TAKE, most, list(blocked))
         if not events:
             return _Waiting([], [], full=False, blocked=bool(blocked))
         owners = list({event["organisation_id"] for event in events})
-        there = await connection.fetch(_THERE, owners)
-        held = await connection.fetch(_HOLD, owners)
-        # One that was disabled or deleted in between makes its organisation wait too, once.
-        locked_out = {endpoint["id"] for endpoint in there} - {endpoint["id"] for endpoint in held}
-        blocked |= {endpoint["organisation_id"] for endpoint in there if endpoint["id"] in locked_out}
+        known = await connection.fetch(_THERE, owners)
+        locked = await connection.fetch(_HOLD, owners)
+        # An endpoint disabled or deleted between the two queries makes its organisation wait too, once.
+        locked_out = {endpoint["id"] for endpoint in known} - {endpoint["id"] for endpoint in locked}
+        blocked |= {endpoint["organisation_id"] for endpoint in known if endpoint["id"] in locked_out}
         free = [event for event in events if event["organisation_id"] not in blocked]
-        # Behind those that have to wait there are others.
+        # If all events of the batch are blocked, read the ones after them.
         if free or len(events) < most:
-            return _Waiting(free, held, full=len(events) == most, blocked=bool(blocked))
+            return _Waiting(free, locked, full=len(events) == most, blocked=bool(blocked))
 
 
-async def _spread(
+async def _fan_out_batch(
     connection: RawConnection, waiting: _Waiting, settings: WebhookSettings, public_url: str
 ) -> tuple[int, int]:
-    """Make deliveries and groups of as many events as fit; how many they are, and how many go into groups."""
-    wanted, taken = _fitting(_paired(waiting.events, waiting.endpoints))
-    sites = await read_site_names(connection, _sites_in_words(wanted))
-    single, grouped = _made(wanted, sites, settings, public_url)
+    """Fan out as many events as fit; return the number of events and of those added to groups."""
+    matched, taken = _take_fitting(_match_subscriptions(waiting.events, waiting.endpoints))
+    sites = await read_site_names(connection, _sites_to_name(matched))
+    single, grouped = _build_entries(matched, sites, settings, public_url)
     await add_deliveries(connection, single)
     await add_to_groups(connection, grouped)
     return taken, len(grouped)
 
 
-async def _spread_or_nothing(
+async def _fan_out_single(
     connection: RawConnection, waiting: _Waiting, settings: WebhookSettings, public_url: str
 ) -> tuple[int, int]:
-    """The same for a single event, of which nothing is made where its data do not allow it.
+    """Fan out a single event; if its data cannot be rendered, make no deliveries.
 
-    It must not hold up those after it for ever; streams show it as it is.
+    It must not block the events after it for ever; streams still show it.
     """
     (event,) = waiting.events
     try:
         async with connection.transaction():
-            return await _spread(connection, waiting, settings, public_url)
+            return await _fan_out_batch(connection, waiting, settings, public_url)
     except Exception as error:
-        if not _is_of_data(error):
+        if not _is_data_error(error):
             raise
         EVENTS_UNFIT.inc()
         _log.exception("event_cannot_be_fanned_out", event_id=str(event["id"]), type=event["type"])
         return 1, 0
 
 
-def _is_of_data(error: Exception) -> bool:
-    """Tell whether what failed may be due to the events, and not to the database's state or its schema."""
+def _is_data_error(error: Exception) -> bool:
+    """Check whether the events may cause an error, and not the database's state or schema."""
     if isinstance(error, asyncpg.PostgresError):
         return not is_transient(error) and not is_schema_mismatch(error)
     return isinstance(error, _FAULTS)
 
 
-def _paired(events: Sequence[Any], endpoints: Sequence[Any]) -> Iterator[_Wanted]:
-    """Pair events with the endpoints that want them, one after the other."""
+def _match_subscriptions(events: Sequence[Any], endpoints: Sequence[Any]) -> Iterator[_MatchedEvent]:
+    """Match events with subscriptions, one by one."""
     by_owner: defaultdict[UUID, list[EndpointSubscription]] = defaultdict(list)
     for endpoint in endpoints:
         by_owner[endpoint["organisation_id"]].append(EndpointSubscription.of(endpoint))
     for event in events:
-        there: Collection[EndpointSubscription] = by_owner.get(event["organisation_id"], ())
-        if not there:
-            yield _Wanted(event, None, [])
+        owned: Collection[EndpointSubscription] = by_owner.get(event["organisation_id"], ())
+        if not owned:
+            yield _MatchedEvent(event, None, [])
             continue
-        happened = CandidateEvent.of(event["type"], event["site_id"], event["payload"])
-        yield _Wanted(
+        candidate = CandidateEvent.of(event["type"], event["site_id"], event["payload"])
+        yield _MatchedEvent(
             event,
-            happened.alert,
-            [subscription for subscription in there if matches_subscription(subscription, happened)],
+            candidate.alert,
+            [subscription for subscription in owned if matches_subscription(subscription, candidate)],
         )
 
 
-def _fitting(paired: Iterator[_Wanted]) -> tuple[list[_Wanted], int]:
-    """Those of the first events that somebody wants, and how many events these are; one at least."""
-    wanted: list[_Wanted] = []
+def _take_fitting(pairs: Iterator[_MatchedEvent]) -> tuple[list[_MatchedEvent], int]:
+    """Take as many events as fit, at least one; return those with subscriptions, and the number of all."""
+    matched: list[_MatchedEvent] = []
     taken = made = weight = 0
-    for each in paired:
-        made += len(each.by)
-        weight += len(each.by) * len(each.event["payload"])
+    for each in pairs:
+        made += len(each.subscriptions)
+        weight += len(each.subscriptions) * len(each.event["payload"])
         if taken and (made > MOST_MADE or weight > MOST_BYTES):
             break
         taken += 1
-        if each.by:
-            wanted.append(each)
-    return wanted, taken
+        if each.subscriptions:
+            matched.append(each)
+    return matched, taken
 
 
-def _sites_in_words(wanted: Sequence[_Wanted]) -> set[UUID]:
-    """The sites that messages on these events name; those that are put together are messages later."""
+def _sites_to_name(matched: Sequence[_MatchedEvent]) -> set[UUID]:
+    """Return the sites that messages name now; grouped events become messages later."""
     return {
         event["site_id"]
-        for event, alert, by in wanted
+        for event, alert, subscriptions in matched
         if event["site_id"] is not None
         and any(
-            subscription.kind in TEXT_KINDS and _is_alone(subscription.plan, alert) for subscription in by
+            subscription.kind in TEXT_KINDS and _is_ungrouped(subscription.plan, alert)
+            for subscription in subscriptions
         )
     }
 
 
-def _is_alone(plan: GroupingPlan | None, alert: AlertRoutingData | None) -> bool:
+def _is_ungrouped(plan: GroupingPlan | None, alert: AlertRoutingData | None) -> bool:
     return plan is None or alert is None
 
 
-def _made(
-    wanted: Sequence[_Wanted], sites: Mapping[str, SiteName], settings: WebhookSettings, public_url: str
+def _build_entries(
+    matched: Sequence[_MatchedEvent],
+    sites: Mapping[str, SiteName],
+    settings: WebhookSettings,
+    public_url: str,
 ) -> tuple[list[NewDelivery], list[GroupedEvent]]:
-    """Make what goes on its own, and what is put together."""
+    """Build the deliveries of ungrouped events, and the entries of groups."""
     single: list[NewDelivery] = []
     grouped: list[GroupedEvent] = []
-    for event, alert, by in wanted:
+    for event, alert, subscriptions in matched:
         body = build_native_body(event["type"], event["created_at"], event["payload"], public_url)
         rendering = RenderContext(body, event["id"], event["organisation_id"], event["site_id"], public_url)
         bodies = EventBodyCache(rendering, sites)
-        for subscription in by:
+        for subscription in subscriptions:
             if subscription.plan is None or alert is None:
                 single.append(_single(event, subscription, alert, bodies.of(subscription), settings))
             else:

@@ -1,11 +1,12 @@
-"""What of a group that is to be sent is muted by now, and is held back or taken out of it.
+"""Holds back or drops the events of muted alerts when their group is sent, in SQL.
 
-Owns the fate of each row of `group_events`, decided once, in the transaction that sends. It goes by what the
-alert itself says (`alerts.suppressed`), which the sweep keeps; it locks no alert and changes none. An
-endpoint hears of an alert's end exactly when it heard of its beginning, so a beginning that still waits when
-the alert ends, muted, takes the end with it.
+Each row of `group_events` is decided in the transaction that sends the group, by the alert's own column
+`suppressed`, which the alert timers update. No alert is locked or changed.
 
-An endpoint whose grouping was taken away is sent all that waits: the end would reach it on its own.
+An endpoint gets an alert's end exactly if it got its beginning. So if a muted alert ends while its beginning
+still waits in a group, both are dropped.
+
+If an endpoint has no grouping any more, all its waiting events are sent: their ends are sent ungrouped.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ from uuid import UUID
 
 from app.platform.db.database import RawConnection
 
-# Of an alert that is over, nothing is decided before all was fanned out that it told: its end may be on its
-# way to another group (of another severity, say). It is as old as the alert's last change; a minute more is
-# for clocks that differ. An alert that is gone (with its box) is muted if it was when that was last asked.
+# The events of an ended alert are held until all its outbox entries are fanned out: its end may belong to
+# another group (of another severity, for example). These entries are not newer than the alert's last change;
+# one minute is added for clock differences. A deleted alert (with its box) counts as muted if it was muted
+# at the last check.
 _SORT: Final = """
 WITH muted AS MATERIALIZED (
     SELECT waits.group_id, waits.alert_id, waits.firing, waiting.endpoint_id, waiting.organisation_id,
@@ -66,10 +68,10 @@ WHERE known.group_id = decided.group_id AND known.alert_id = decided.alert_id
 
 
 async def apply_group_mutes(connection: RawConnection, group_ids: Sequence[UUID]) -> None:
-    """Mark as `held` what is held back of groups, delete what nobody is to hear of, and unmark the rest.
+    """Mark events of muted alerts as `held`, delete events that are never to be sent, and unmark the rest.
 
     Args:
-        connection: In the transaction that sends the groups, which has locked them.
-        group_ids: These groups.
+        connection: In the transaction that sends the groups and has locked them.
+        group_ids: The groups.
     """
     await connection.execute(_SORT, group_ids)

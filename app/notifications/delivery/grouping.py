@@ -1,7 +1,6 @@
-"""Events of alerts put together: by what, and what the one notification of them says.
+"""Computes the group of an alert's event, and builds the body of a group's notification (`alert.group`).
 
-Pure: no database, no clock. Owns the labels, the key of a group and the body `alert.group`; what waits where
-is in `app.notifications.delivery.waiting_groups`.
+Pure. The waiting groups are stored by `app.notifications.delivery.waiting_groups`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import msgspec
 from app.platform.kernel.instants import format_us, from_datetime, parse_iso_duration
 
 GROUP_EVENT: Final = "alert.group"
-"""The type of a notification of several events. Nobody subscribes to it: an endpoint has a grouping."""
+"""The type of a group's notification. Endpoints do not subscribe to it; they set a grouping."""
 
 LABELS: Final[Mapping[str, str]] = {
     "site": "site_id",
@@ -22,21 +21,21 @@ LABELS: Final[Mapping[str, str]] = {
     "severity": "severity",
     "box": "box",
 }
-"""What events can be put together by, with the field of their data that says so."""
+"""The labels to group by, with their fields in an event's data."""
 
 MOST_EVENTS: Final = 500
-"""Of one notification: more alerts than this are counted, but not listed."""
+"""The most alerts that a notification lists; further ones are only counted."""
 
 _ALERTS: Final = "alert."
 
 
 class GroupingPlan(NamedTuple):
-    """How an endpoint's events are put together.
+    """How an endpoint's events are grouped.
 
     Attributes:
-        by: Some of LABELS: those whose labels are the same go together.
-        wait_s: From the first event to its notification, in seconds.
-        interval_s: From one notification of a group to the next, at least, in seconds.
+        by: Keys of LABELS: events with equal labels form a group.
+        wait_s: Seconds from a group's first event to its notification.
+        interval_s: The least seconds between two notifications of a group.
     """
 
     by: tuple[str, ...]
@@ -45,7 +44,7 @@ class GroupingPlan(NamedTuple):
 
     @classmethod
     def of(cls, stored: str | None) -> Self | None:
-        """Read what `webhook_endpoints.grouping` holds, as JSON text; None: each event on its own."""
+        """Parse the column `webhook_endpoints.grouping` (JSON text); None: events are not grouped."""
         if stored is None:
             return None
         plan = msgspec.json.decode(stored, type=_Stored)
@@ -59,7 +58,7 @@ class _Stored(msgspec.Struct):
 
 
 class AlertRoutingData(msgspec.Struct):
-    """What is read of an event's data to decide where it goes."""
+    """The fields of an event's data that decide its routing."""
 
     alert_id: UUID
     site_id: str | None = None
@@ -72,24 +71,24 @@ class AlertRoutingData(msgspec.Struct):
     sequence: int = 0
 
     def key(self, plan: GroupingPlan) -> str:
-        """The key of its group: the labels as a JSON object, which the notification shows as `group`."""
+        """Return the key of the event's group: its labels as a JSON object, shown as `group`."""
         labels = {LABELS[name]: getattr(self, LABELS[name]) for name in plan.by}
         return msgspec.json.encode(labels).decode()
 
 
 def parse_alert_data(type_: str, payload: str) -> AlertRoutingData | None:
-    """Read the data of an event; None for one that is not of an alert, which goes on its own.
+    """Parse the data of an alert's event; None for other events, which are not grouped.
 
     Args:
         type_: The event's type.
-        payload: Its data, as JSON text.
+        payload: The event's data, as JSON text.
     """
     if not type_.startswith(_ALERTS):
         return None
     try:
         return msgspec.json.decode(payload, type=AlertRoutingData)
     except msgspec.ValidationError:
-        # Whatever it is, it must not hold up the events after it.
+        # An event with unexpected data must not block the events after it.
         return None
 
 
@@ -98,7 +97,7 @@ class _Site(msgspec.Struct):
 
 
 def parse_group_site(key: str) -> UUID | None:
-    """Return the site that all events of a group are on, where its key says so."""
+    """Return the site of a group, if its key contains one."""
     try:
         return msgspec.json.decode(key, type=_Site).site_id
     except msgspec.ValidationError:
@@ -106,7 +105,7 @@ def parse_group_site(key: str) -> UUID | None:
 
 
 class LatestAlertEvent(NamedTuple):
-    """The latest event of one alert in a group, and how many events of this alert it stands for."""
+    """The latest event of an alert in a group, and the number of the alert's events that it represents."""
 
     body: bytes
     events_count: int
@@ -115,17 +114,17 @@ class LatestAlertEvent(NamedTuple):
 def build_group_body(
     key: str, timestamp: datetime, events: Sequence[LatestAlertEvent], *, firing: int, resolved: int
 ) -> bytes:
-    """Return the bytes of the body of a notification of several events.
+    """Build the body of a group's notification.
 
     Args:
         key: The group's key.
-        timestamp: When the notification was made, aware.
-        events: The bodies that the events would have had on their own; at most MOST_EVENTS.
-        firing: How many alerts of the group are firing, those that are not listed too.
-        resolved: How many are resolved, the same.
+        timestamp: When the notification was created, aware.
+        events: The bodies of the ungrouped events; at most MOST_EVENTS.
+        firing: The number of firing alerts of the group, with unlisted ones.
+        resolved: The number of resolved alerts of the group, with unlisted ones.
     """
     at = format_us(from_datetime(timestamp.astimezone(UTC)))
-    # A body is an object that is not empty: what is added goes before its last brace.
+    # A body is a non-empty JSON object: a field is inserted before its last brace.
     listed = b",".join(b'%b,"events_count":%d}' % (event.body[:-1], event.events_count) for event in events)
     data = b'{"group":%b,"firing":%d,"resolved":%d,"events":[%b],"truncated":%d}' % (
         key.encode(),

@@ -1,4 +1,4 @@
-"""Tables of endpoints and their states, the outbox, deliveries, their attempts and replays."""
+"""Maps the tables of endpoints, their states, the outbox, deliveries, attempts and replays."""
 
 from datetime import datetime
 from typing import Any
@@ -14,14 +14,15 @@ _Instant = TIMESTAMP(timezone=True)
 
 
 class Endpoint(Base):
-    """Where a client wants its alerts sent: a webhook, or a channel (e-mail, MQTT, a service by HTTP).
+    """An endpoint: a webhook, or a channel (e-mail, MQTT, an HTTP service).
 
-    `site_ids` of None means every site, `grouping` of None that each event goes on its own, `min_severity` of
-    None every severity. `secret`, `former_secrets` (`[{"secret", "expires_at"}]`, those that still sign) and
-    `headers` (a JSON object) are sealed: see `app.notifications.http.webhook_secrets`. `target` is where a
-    channel goes; `credentials` (a JSON object, sealed) is what it goes there with: see
-    `app.notifications.http.service_channels`. `recipient` is whom the public register names as having
-    these alerts. `disabled_reason` is why `enabled` is false where it was not the client's own word.
+    - `site_ids`: None means every site. `grouping`: None means ungrouped. `min_severity`: None means all.
+    - `secret`, `former_secrets` (`[{"secret", "expires_at"}]`, those that still sign) and `headers` (a JSON
+      object) are sealed: see `app.notifications.http.webhook_secrets`.
+    - `target` is a channel's destination; `credentials` (a JSON object, sealed) are for its service: see
+      `app.notifications.http.service_channels`.
+    - `recipient` is the recipient that the public register names.
+    - `disabled_reason` is set if Vigie disabled the endpoint, not the client.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -52,12 +53,13 @@ class Endpoint(Base):
 
 
 class EndpointState(Base):
-    """What an endpoint's attempts have come to; no row before the first one.
+    """The health of an endpoint, from its attempts; there is no row before the first attempt.
 
-    `consecutive_failures` and `failing_since` are of the failures since the last success, `noticed_at` is
-    when they were last told of. `last_reason` and `last_status` are of the last failure, whatever succeeded
-    since. Nothing is attempted before `open_until`. `slow_step` is how far the endpoint is slowed down (429,
-    502, 504). `tokens` is what was left of its rate at `tokens_at`.
+    - `consecutive_failures` and `failing_since` count from the last success; `noticed_at` is the time of the
+      last notice about them.
+    - `last_reason` and `last_status` belong to the last failure, also after a success.
+    - No attempt is made before `open_until`. `slow_step` is the step of the slow-down (429, 502, 504).
+    - `tokens` are the remaining tokens of the rate limit at `tokens_at`.
     """
 
     __tablename__ = "endpoint_states"
@@ -79,10 +81,10 @@ class EndpointState(Base):
 
 
 class OutboxEntry(Base):
-    """What happened, written in the transaction in which it happened; the dispatcher fans it out.
+    """An event, written in the transaction of the change that it describes; the dispatcher fans it out.
 
-    `id` is the event's identity: `webhook-id` is made of it. `payload` is the `data` of the webhook's body.
-    `stream_position` is its place in the order of streams, given at the fan-out.
+    `webhook-id` is derived from `id`. `payload` is the `data` of a webhook's body. `stream_position` is the
+    position in the event stream, set at the fan-out.
     """
 
     __tablename__ = "outbox"
@@ -99,12 +101,14 @@ class OutboxEntry(Base):
 
 
 class Delivery(Base):
-    """One event, or a group of them, for one endpoint, until it is delivered or given up.
+    """One event, or a group of events, for one endpoint.
 
-    `body` is what is signed and sent, the same on every attempt, in `format`. `due_at` is when the next
-    attempt is due, None when there is none. `leased_until` is when one that is under way no longer counts.
-    `attempt_count` is the place in the schedule: a replay begins it anew, while the attempts' own numbers go
-    on. `created_at` is the event's. `alert_id` is set where an alert's deliveries are sent in their order.
+    - `body`, in `format`, is signed and sent, the same on every attempt.
+    - `due_at` is the time of the next attempt; None if there is none. `leased_until` is the end of the lease.
+    - `attempt_count` is the position in the retry schedule. A replay resets it; the numbers of attempts
+      continue.
+    - `created_at` is the time of the event.
+    - `alert_id` is set if the deliveries of an alert are sent in order.
     """
 
     __tablename__ = "deliveries"
@@ -128,10 +132,10 @@ class Delivery(Base):
 
 
 class Replay(Base):
-    """Deliveries of an endpoint that are sent again, some at a time, the oldest first.
+    """A replay of an endpoint's deliveries, in slices, oldest first.
 
-    Those that were made from `since` to `until` (excluded), in one of `states` and of one of `types` (None:
-    of all). `total` were found at the start, `replayed` are due again so far, up to `after_id`.
+    It includes deliveries created from `since` to `until` (exclusive), in one of `states`, of one of `types`
+    (None: all). `total` matched at the start; `replayed` are due again so far, up to `after_id`.
     """
 
     __tablename__ = "delivery_replays"
@@ -153,7 +157,7 @@ class Replay(Base):
 
 
 class Attempt(Base):
-    """One POST, mail or publication: when, what came back, how long it took."""
+    """One attempt (a POST, a mail or a publication) with its time, duration and response."""
 
     __tablename__ = "delivery_attempts"
 

@@ -1,7 +1,4 @@
-"""How deliveries begin: the one statement that makes them.
-
-Owns the first due time. What is delivered, and to whom, is the callers' matter.
-"""
+"""Inserts new deliveries with their first due time, in SQL."""
 
 import random
 from collections.abc import Sequence
@@ -16,9 +13,9 @@ from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 
 DELIVERIES_PER_STATEMENT: Final = 1000
-"""Deliveries of one statement."""
+"""The most deliveries that one statement inserts."""
 
-# Each body once, whoever is sent it: a message of the protocol has no room for a thousand copies.
+# Each distinct body is sent once: a thousand copies would not fit into one message of PostgreSQL's protocol.
 _ADD: Final = """
 INSERT INTO deliveries
     (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, state, attempt_count, due_at,
@@ -35,7 +32,7 @@ ON CONFLICT (endpoint_id, event_id) DO NOTHING
 
 
 class NewDelivery(NamedTuple):
-    """A delivery to be; the fields are columns of `deliveries`, in the order in which they are written."""
+    """A new delivery; the fields are columns of `deliveries`, in the order of the INSERT."""
 
     id: UUID
     organisation_id: UUID
@@ -66,20 +63,20 @@ class NewDelivery(NamedTuple):
         settings: WebhookSettings,
         alert_id: UUID | None = None,
     ) -> "NewDelivery":
-        """A delivery at the beginning of its schedule.
+        """Build a delivery at the beginning of its retry schedule.
 
         Args:
-            endpoint_id: Where it goes.
-            organisation_id: Whose that is.
-            event_id: What it tells of: the `webhook-id` is made of it.
-            site_id: The site that it concerns, if it is one.
+            endpoint_id: The endpoint.
+            organisation_id: The endpoint's organisation.
+            event_id: The event, from which `webhook-id` is derived.
+            site_id: The event's site, if there is one.
             type_: The event's type.
-            format_: What `body` is written in.
-            body: What is signed and sent.
-            created_at: When that happened.
+            format_: The format of `body`.
+            body: The body to sign and send.
+            created_at: The time of the event.
             now: The database's time.
-            settings: The schedule.
-            alert_id: The alert whose deliveries to this endpoint are sent in their order; None: in any order.
+            settings: The retry schedule.
+            alert_id: The alert, if its deliveries to this endpoint are sent in order; None: in any order.
         """
         due = compute_next_attempt(settings.schedule_s, 0, now, settings.jitter, random.random)
         return cls(
@@ -101,23 +98,23 @@ _BODY: Final = NewDelivery._fields.index("body")
 
 
 class BodyDeduplicator:
-    """Gives equal bodies one place, from 1, in an array that is passed once."""
+    """Deduplicates bodies: numbers distinct bodies from 1, so that an array passes each of them once."""
 
     def __init__(self) -> None:
-        self._places: dict[bytes, int] = {}
+        self._numbers: dict[bytes, int] = {}
 
     def of(self, body: bytes) -> int:
-        """The place of a body."""
-        return self._places.setdefault(body, len(self._places) + 1)
+        """Return the number of a body."""
+        return self._numbers.setdefault(body, len(self._numbers) + 1)
 
     def bodies(self) -> list[bytes]:
-        """All bodies, in the order of their places."""
-        return list(self._places)
+        """Return the distinct bodies in the order of their numbers."""
+        return list(self._numbers)
 
 
-async def add_deliveries(connection: RawConnection, made: Sequence[NewDelivery]) -> None:
-    """Write deliveries in the caller's transaction; of an endpoint and an event there is one at most."""
-    for slice_ in batched(made, DELIVERIES_PER_STATEMENT):
-        places = BodyDeduplicator()
-        rows = [(*each[:_BODY], places.of(each.body), *each[_BODY + 1 :]) for each in slice_]
-        await connection.execute(_ADD, *map(list, zip(*rows, strict=True)), places.bodies())
+async def add_deliveries(connection: RawConnection, deliveries: Sequence[NewDelivery]) -> None:
+    """Insert deliveries in the caller's transaction. Idempotent by endpoint and event."""
+    for slice_ in batched(deliveries, DELIVERIES_PER_STATEMENT):
+        bodies = BodyDeduplicator()
+        rows = [(*each[:_BODY], bodies.of(each.body), *each[_BODY + 1 :]) for each in slice_]
+        await connection.execute(_ADD, *map(list, zip(*rows, strict=True)), bodies.bodies())

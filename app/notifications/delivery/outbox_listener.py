@@ -1,7 +1,4 @@
-"""Hears the wake-ups of the outbox.
-
-Owns the connection that LISTENs, and its reconnection. Must not read the outbox: whoever is woken does.
-"""
+"""Listens for the outbox's notifications (LISTEN), and reconnects when the connection is lost."""
 
 import asyncio
 import random
@@ -22,19 +19,29 @@ DATABASE_ERRORS: Final = (
     OSError,
     TimeoutError,
 )
-"""What a database that is down, restarting or full raises: to be waited out."""
+"""The errors of a database that is down, restarting or full: callers retry with a back-off."""
 
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
-# A connection that is half open says nothing: ask it now and then.
-_PROOF_EVERY_S: Final = 30.0
+# Detects a half-open connection, on which no error arrives.
+_KEEPALIVE_S: Final = 30.0
 _log = get_logger(__name__)
 
 
+async def wait_for_event(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for an event until a timeout (seconds)."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+
+
 async def listen_for_wakeups(
-    database: Database, heard: Callable[[], None], *, channel: str = CHANNEL
+    database: Database, on_wakeup: Callable[[], None], *, channel: str = CHANNEL
 ) -> None:
-    """Call `heard` at each wake-up, and at each (re)connection: one may have been missed. Ends by cancel."""
+    """Call `on_wakeup` at each notification, and at each connection: one may have been missed.
+
+    Runs until cancelled.
+    """
     wait = _FIRST_WAIT_S
     while True:
         try:
@@ -46,7 +53,7 @@ async def listen_for_wakeups(
             continue
         wait = _FIRST_WAIT_S
         try:
-            await _hear(connection, heard, channel)
+            await _listen(connection, on_wakeup, channel)
         except DATABASE_ERRORS as error:
             _log.warning("listen_lost", error=str(error) or type(error).__name__)
             await asyncio.sleep(wait)
@@ -55,15 +62,13 @@ async def listen_for_wakeups(
                 await connection.close(timeout=1)
 
 
-async def _hear(connection: asyncpg.Connection, heard: Callable[[], None], channel: str) -> None:
+async def _listen(connection: asyncpg.Connection, on_wakeup: Callable[[], None], channel: str) -> None:
     gone = asyncio.Event()
     connection.add_termination_listener(lambda _: gone.set())
-    await connection.add_listener(channel, lambda *_: heard())
-    heard()
+    await connection.add_listener(channel, lambda *_: on_wakeup())
+    on_wakeup()
     while not gone.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PROOF_EVERY_S):
-                await gone.wait()
+        await wait_for_event(gone, _KEEPALIVE_S)
         if not gone.is_set():
             await connection.execute("SELECT 1", timeout=5)
     raise OSError("the connection was closed")

@@ -1,17 +1,16 @@
-"""Writes down what came of attempts, many at once: whatever ended while the last ones were being written.
+"""Records the outcomes of attempts in batches: those that ended while the previous batch was being written.
 
-Owns the queue of outcomes and the transaction that records them: attempts, deliveries, the states of their
-endpoints, and the notices to the owners. Must not send anything, and must not wait for an endpoint that
-somebody else has locked: what was attempted there is written later, and all else at once.
+One transaction writes attempts, deliveries, the states of their endpoints, and notices to the owners. It
+never waits for a locked endpoint: the outcomes of that endpoint stay in the queue, and all others are
+written.
 
-    attempt ends ─▶ queue ─▶ one transaction: states locked │ attempts, deliveries │ states │ notices ─▶ told
+    attempt ends ─▶ queue ─▶ one transaction: lock states │ attempts, deliveries │ states │ notices ─▶ notify
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -30,7 +29,7 @@ from app.notifications.delivery.endpoint_health import (
     update_health,
 )
 from app.notifications.delivery.endpoint_states import LockedEndpoint
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS
+from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for_event
 from app.notifications.delivery.outcome_sql import AttemptRecord, find_recorded_attempts
 from app.notifications.delivery.outcome_sql import write_attempt_records as write_records
 from app.notifications.delivery.transport_types import AttemptOutcome
@@ -40,20 +39,20 @@ from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection, is_transient
 from app.platform.observability.metrics_and_logs import ENDPOINT_NOTICES, RECORD_BATCH, get_logger
 
-MOST_AT_ONCE: Final = 500
+MAX_BATCH: Final = 500
 _MOST_REMEMBERED: Final = 20_000
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 5.0
-_LOCKED_OUT_S: Final = 0.03  # an endpoint that is locked is asked for again
+_LOCK_RETRY_S: Final = 0.03  # until a locked endpoint is tried again
 _log = get_logger(__name__)
 
 
 class QueuedAttempt(NamedTuple):
-    """An attempt that is to be recorded.
+    """An attempt that waits to be recorded.
 
     Attributes:
-        record: What is written.
-        deadline: Until when it is tried (`time.monotonic`): when the lease runs out it is sent again.
+        record: The record to write.
+        deadline: The end of retries (`time.monotonic`): the lease expires and the delivery is sent again.
     """
 
     record: AttemptRecord
@@ -61,33 +60,33 @@ class QueuedAttempt(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """What a transaction wrote.
+    """The result of a transaction.
 
     Attributes:
-        numbers: Delivery → its attempt's number.
-        locked_out: Endpoints that somebody else has locked: of these nothing was written.
+        numbers: Delivery → number of its attempt.
+        skipped: Endpoints locked by another transaction, whose outcomes were not written.
     """
 
     numbers: Mapping[UUID, int]
-    locked_out: Collection[UUID]
+    skipped: Collection[UUID]
 
 
 class RecordingResult(NamedTuple):
-    """What became of a record: its attempt's number, None where it was not written."""
+    """A record with its attempt's number; None if it was not written."""
 
     ended: QueuedAttempt
     number: int | None
 
 
 def build_health_limits(settings: WebhookSettings) -> HealthLimits:
-    """The limits that the settings say."""
+    """Build the limits of endpoint health from the settings."""
     plain = {name: getattr(settings, name) for name in HealthLimits._fields if name != "quiet_s"}
     quiet_s = compute_quiet_period_s(settings.schedule_s, settings.retry_after_max_s, settings.jitter)
     return HealthLimits(**plain, quiet_s=quiet_s)
 
 
 def schedule_retry(ended: AttemptRecord, settings: WebhookSettings, limits: HealthLimits) -> AttemptRecord:
-    """Give a failed attempt's next due time: the schedule's, or later where the receiver asked for it."""
+    """Set the next due time of a failed attempt: the schedule's, or later if the receiver requested it."""
     if ended.outcome.delivered or ended.outcome.reason == GONE:
         return ended
     count = ended.claimed.attempt_count + 1
@@ -102,81 +101,79 @@ class OutcomeRecorder:
     """Records outcomes; `run` it as a task.
 
     Args:
-        settings: Schedule and limits.
-        pool: For one connection at a time.
-        settled: Told of each batch that was written, or given up.
+        settings: Retry schedule and limits.
+        pool: Provides one connection at a time.
+        on_recorded: Called with each batch that was written or given up.
     """
 
     def __init__(
         self,
         settings: WebhookSettings,
         pool: asyncpg.Pool,
-        settled: Callable[[Sequence[RecordingResult]], None],
+        on_recorded: Callable[[Sequence[RecordingResult]], None],
     ) -> None:
         self._settings = settings
         self._limits = build_health_limits(settings)
-        # From the start: of a series that is born at 1 Prometheus sees no increase.
+        # Created at 0: Prometheus sees no increase in a series that begins at 1.
         for type_ in NOTICES:
             ENDPOINT_NOTICES.labels(type_)
         self._pool = pool
-        self._settled = settled
+        self._on_recorded = on_recorded
         self._waiting: list[QueuedAttempt] = []
-        # Of endpoints that were locked by somebody else, until it is time to ask again (`time.monotonic`).
-        self._locked_out: list[QueuedAttempt] = []
-        self._again_at = 0.0
-        # Endpoints that have a state: it need not be made.
-        self._made: set[UUID] = set()
-        self._come = asyncio.Event()
+        # Outcomes of locked endpoints, and the time of their retry (`time.monotonic`).
+        self._postponed: list[QueuedAttempt] = []
+        self._retry_at = 0.0
+        # Endpoints that are known to have a row of state.
+        self._has_state: set[UUID] = set()
+        self._has_work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def put(self, record: AttemptRecord, deadline: float) -> None:
-        """Have an attempt recorded soon."""
+        """Queue an attempt to be recorded."""
         self._waiting.append(QueuedAttempt(schedule_retry(record, self._settings, self._limits), deadline))
         self._idle.clear()
-        self._come.set()
+        self._has_work.set()
 
     async def empty(self) -> None:
-        """Wait until all is written that was put, or given up."""
+        """Wait until all queued attempts are written or given up."""
         await self._idle.wait()
 
     async def run(self) -> None:
         """Record until cancelled."""
         while True:
-            await self._come.wait()
-            self._come.clear()
-            while self._waiting or self._locked_out:
-                await self._bring_back()
-                batch, self._waiting = _batch(self._waiting)
+            await self._has_work.wait()
+            self._has_work.clear()
+            while self._waiting or self._postponed:
+                await self._requeue_postponed()
+                batch, self._waiting = _split_batch(self._waiting)
                 await self._write(batch)
             self._idle.set()
 
-    async def _bring_back(self) -> None:
-        """Take up again what was locked out, once it is time; until then only where there is nothing else."""
-        if not self._locked_out:
+    async def _requeue_postponed(self) -> None:
+        """Queue the outcomes of locked endpoints again once their retry is due; wait for it if idle."""
+        if not self._postponed:
             return
-        pause = self._again_at - time.monotonic()
+        pause = self._retry_at - time.monotonic()
         if not self._waiting and pause > 0:
-            self._come.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._come.wait()
-        if time.monotonic() >= self._again_at:
-            self._waiting += self._locked_out
-            self._locked_out = []
+            self._has_work.clear()
+            await wait_for_event(self._has_work, pause)
+        if time.monotonic() >= self._retry_at:
+            self._waiting += self._postponed
+            self._postponed = []
 
-    def _put_off(self, batch: Sequence[QueuedAttempt]) -> None:
-        """Keep records of endpoints that are locked for a little later, as long as their leases last."""
+    def _postpone(self, batch: Sequence[QueuedAttempt]) -> None:
+        """Postpone the outcomes of locked endpoints, as long as their leases last."""
         if not batch:
             return
-        if not self._locked_out:
-            self._again_at = time.monotonic() + _LOCKED_OUT_S
-        late = [ended for ended in batch if ended.deadline < self._again_at]
-        self._settled([RecordingResult(ended, None) for ended in late])
-        self._locked_out += [ended for ended in batch if ended.deadline >= self._again_at]
+        if not self._postponed:
+            self._retry_at = time.monotonic() + _LOCK_RETRY_S
+        late = [ended for ended in batch if ended.deadline < self._retry_at]
+        self._on_recorded([RecordingResult(ended, None) for ended in late])
+        self._postponed += [ended for ended in batch if ended.deadline >= self._retry_at]
 
     async def _write(self, batch: list[QueuedAttempt]) -> None:
-        """Write a batch; try again while leases last, and each on its own where one of them is at fault."""
+        """Write a batch; retry while the leases last, and one by one if a record causes the error."""
         wait = _FIRST_WAIT_S
         while batch:
             try:
@@ -192,90 +189,90 @@ class OutcomeRecorder:
             else:
                 self._done(batch, written)
                 return
-            # Of a lease that has run out the delivery is sent again, which receivers know by the id.
+            # When a lease expires, the delivery is sent again; receivers recognise it by its id.
             limit = time.monotonic() + wait
             late = [ended for ended in batch if ended.deadline < limit]
-            self._settled([RecordingResult(ended, None) for ended in late])
+            self._on_recorded([RecordingResult(ended, None) for ended in late])
             batch = [ended for ended in batch if ended.deadline >= limit]
             if batch:
                 await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
 
     def _done(self, batch: Sequence[QueuedAttempt], written: _Written) -> None:
-        out = [ended for ended in batch if ended.record.claimed.endpoint_id in written.locked_out]
-        done = [ended for ended in batch if ended.record.claimed.endpoint_id not in written.locked_out]
-        self._put_off(out)
+        out = [ended for ended in batch if ended.record.claimed.endpoint_id in written.skipped]
+        done = [ended for ended in batch if ended.record.claimed.endpoint_id not in written.skipped]
+        self._postpone(out)
         if done:
             RECORD_BATCH.observe(len(done))
-            self._settled(
+            self._on_recorded(
                 [RecordingResult(ended, written.numbers.get(ended.record.claimed.id)) for ended in done]
             )
 
     async def _record(self, records: Sequence[AttemptRecord]) -> _Written:
         async with self._pool.acquire() as connection:
             async with connection.transaction():
-                locked, locked_out = await self._lock(connection, records)
-                free = [each for each in records if each.claimed.endpoint_id not in locked_out]
+                locked, skipped = await self._lock(connection, records)
+                free = [each for each in records if each.claimed.endpoint_id not in skipped]
                 numbers = await write_records(connection, free) if free else {}
-                # Of what is written a second time, its commit being unknown, nothing follows any more.
+                # Records that were committed before (with an unknown outcome) have no further effect.
                 repeated = await find_recorded_attempts(
                     connection, [each for each in free if each.claimed.id not in numbers]
                 )
                 fresh = [each for each in free if each.id not in repeated]
-                notices = await self._judge(connection, locked, _by_endpoint(fresh))
+                notices = await self._evaluate(connection, locked, _by_endpoint(fresh))
                 await enqueue_events(connection, notices)
-            self._made.update(known.id for known in locked)
+            self._has_state.update(known.id for known in locked)
             if notices:
-                await _tell(connection, notices)
-        return _Written(numbers, locked_out)
+                await _notify(connection, notices)
+        return _Written(numbers, skipped)
 
     async def _lock(
         self, connection: RawConnection, records: Sequence[AttemptRecord]
     ) -> tuple[list[LockedEndpoint], set[UUID]]:
-        """Lock the records' endpoints: those that it got, and those that somebody else has locked."""
+        """Lock the records' endpoints; return the locked ones, and those that others have locked."""
         ids = {each.claimed.endpoint_id for each in records}
-        if len(self._made) > _MOST_REMEMBERED:
-            self._made.clear()
-        if new := ids - self._made:
+        if len(self._has_state) > _MOST_REMEMBERED:
+            self._has_state.clear()
+        if new := ids - self._has_state:
             await endpoint_states.create_missing_states(connection, new)
         failed = any(not each.outcome.delivered for each in records)
         locked = await endpoint_states.lock_endpoints(connection, ids, whole=failed)
-        locked_out = await endpoint_states.find_existing_endpoints(
+        skipped = await endpoint_states.find_existing_endpoints(
             connection, ids - {known.id for known in locked}
         )
-        self._made -= locked_out
-        return locked, locked_out
+        self._has_state -= skipped
+        return locked, skipped
 
-    async def _judge(
+    async def _evaluate(
         self,
         connection: RawConnection,
         locked: Sequence[LockedEndpoint],
         by_endpoint: Mapping[UUID, Sequence[AttemptRecord]],
     ) -> list[OutboxRecord]:
-        """Bring the endpoints' states up to date, and do what follows; gives the notices of it."""
+        """Update the endpoints' states, disable endpoints where that follows, and return the notices."""
         changed: list[tuple[UUID, EndpointHealth]] = []
         notices: list[OutboxRecord] = []
         for known in locked:
             if known.id not in by_endpoint:
                 continue
-            health, verdicts = self._judged(known.health, by_endpoint[known.id])
+            health, actions = self._apply_outcomes(known.health, by_endpoint[known.id])
             changed.append((known.id, health))
-            # Disabled already, or meanwhile by its owner: there is nothing to tell.
-            for verdict in verdicts if known.enabled else []:
+            # A disabled endpoint needs no notice.
+            for action in actions if known.enabled else []:
                 ended_at = by_endpoint[known.id][-1].ended_at
                 notices.append(
-                    await endpoint_states.apply_health_action(connection, known, health, verdict, ended_at)
+                    await endpoint_states.apply_health_action(connection, known, health, action, ended_at)
                 )
         await endpoint_states.write_states(connection, changed)
         return notices
 
-    def _judged(
+    def _apply_outcomes(
         self, health: EndpointHealth, records: Sequence[AttemptRecord]
     ) -> tuple[EndpointHealth, list[HealthAction]]:
-        """A state after several attempts, in the order of their ends; a disabling ends what they lead to."""
-        verdicts: list[HealthAction] = []
+        """Apply several attempts to a state, in order of their ends; nothing follows after a disabling."""
+        actions: list[HealthAction] = []
         for each in records:
-            health, verdict = update_health(
+            health, action = update_health(
                 health,
                 each.outcome,
                 started_at=each.started_at,
@@ -283,14 +280,14 @@ class OutcomeRecorder:
                 limits=self._limits,
                 chance=random.random(),  # noqa: S311 (spread, not secrecy)
             )
-            final = bool(verdicts) and verdicts[-1] is not HealthAction.WARN
-            if verdict is not None and not final:
-                verdicts.append(verdict)
-        return health, verdicts
+            final = bool(actions) and actions[-1] is not HealthAction.WARN
+            if action is not None and not final:
+                actions.append(action)
+        return health, actions
 
 
 def _by_endpoint(records: Sequence[AttemptRecord]) -> dict[UUID, list[AttemptRecord]]:
-    """Each endpoint's, in the order in which they ended."""
+    """Group records by endpoint, in the order in which the attempts ended."""
     by_endpoint: dict[UUID, list[AttemptRecord]] = {}
     for each in sorted(records, key=lambda each: each.ended_at):
         by_endpoint.setdefault(each.claimed.endpoint_id, []).append(each)
@@ -298,15 +295,15 @@ def _by_endpoint(records: Sequence[AttemptRecord]) -> dict[UUID, list[AttemptRec
 
 
 def _plain(ended: QueuedAttempt) -> QueuedAttempt:
-    """The same without what the receiver said: the database did not take it."""
+    """Drop the receiver's response from a record that the database refused."""
     outcome = ended.record.outcome
     reason = outcome.reason if outcome.delivered else "internal_error"
     plain = ended.record._replace(outcome=AttemptOutcome(reason, None, None, outcome.duration_ms))
     return ended._replace(record=plain)
 
 
-async def _tell(connection: RawConnection, notices: Sequence[OutboxRecord]) -> None:
-    """Wake whoever fans out; what was committed stands, whether that succeeds or not."""
+async def _notify(connection: RawConnection, notices: Sequence[OutboxRecord]) -> None:
+    """Log committed notices and wake the dispatcher; a failed wake-up does no harm."""
     for notice in notices:
         ENDPOINT_NOTICES.labels(notice.type).inc()
         data = notice.payload
@@ -319,13 +316,13 @@ async def _tell(connection: RawConnection, notices: Sequence[OutboxRecord]) -> N
         _log.warning("wake_failed", error=str(error) or type(error).__name__)
 
 
-def _batch(waiting: Sequence[QueuedAttempt]) -> tuple[list[QueuedAttempt], list[QueuedAttempt]]:
-    """What is written next, and what after it: of a delivery there is one record at most in a batch."""
+def _split_batch(waiting: Sequence[QueuedAttempt]) -> tuple[list[QueuedAttempt], list[QueuedAttempt]]:
+    """Split the queue into the next batch and the rest; a batch has at most one record of a delivery."""
     chosen: dict[UUID, QueuedAttempt] = {}
     later: list[QueuedAttempt] = []
     for ended in waiting:
         known = ended.record.claimed.id
-        if len(chosen) < MOST_AT_ONCE and known not in chosen:
+        if len(chosen) < MAX_BATCH and known not in chosen:
             chosen[known] = ended
         else:
             later.append(ended)

@@ -1,7 +1,6 @@
-"""What came of attempts, in SQL.
+"""Writes attempts and updates their deliveries, in SQL.
 
-Owns `delivery_attempts`, and what an attempt means for its delivery. Must not judge an endpoint
-(`endpoint_health`), nor say when a delivery is due again (`schedule`).
+`endpoint_health` computes the next due time and the endpoint's health.
 """
 
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from uuid import UUID
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.platform.db.database import RawConnection
 
-# A delivered message is delivered, whoever holds the lease by now. A failure counts only for the lease under
-# which it was attempted: a replay, or another process that took over, has its own. What is recorded again,
-# because nobody knows whether it was committed, counts once.
+# A success counts whoever holds the lease now. A failure counts only under its own lease: a replay, or
+# another process that took over, has a new one. A record that is written again after an unknown commit counts
+# once.
 _RECORD: Final = """
 WITH before AS (
     SELECT given.*, delivery.endpoint_id,
@@ -50,15 +49,15 @@ _MADE: Final = "SELECT id FROM delivery_attempts WHERE id = ANY ($1::uuid[])"
 
 
 class AttemptRecord(NamedTuple):
-    """An attempt that has ended.
+    """An ended attempt.
 
     Attributes:
-        id: The attempt's.
-        claimed: What was attempted, under which lease.
-        outcome: What came of it.
-        started_at: When it began, by the database's clock.
-        ended_at: When it ended, by the same.
-        due_at: When the next attempt is due if this one failed; None gives the delivery up.
+        id: The attempt's id.
+        claimed: The delivery with its lease.
+        outcome: The outcome.
+        started_at: When the attempt began, by the database's clock.
+        ended_at: When the attempt ended, by the database's clock.
+        due_at: When the next attempt is due after a failure; None: the delivery fails.
     """
 
     id: UUID
@@ -72,17 +71,17 @@ class AttemptRecord(NamedTuple):
 async def write_attempt_records(
     connection: RawConnection, records: Sequence[AttemptRecord]
 ) -> dict[UUID, int]:
-    """Write down attempts and what they mean for their deliveries, in one statement.
+    """Insert attempts and update their deliveries, in one statement.
 
     Args:
-        connection: Its transaction is the caller's.
-        records: Of different deliveries.
+        connection: In the caller's transaction.
+        records: Records of different deliveries.
 
     Returns:
-        Delivery → its attempt's number, from 1; without those that were deleted, or recorded already.
+        Delivery → number of its attempt, from 1; without deleted deliveries and records written before.
 
     Raises:
-        asyncpg.UniqueViolationError: Another attempt of one was recorded at the same moment: record again.
+        asyncpg.UniqueViolationError: Another attempt of a delivery was recorded concurrently: retry.
     """
     columns = [
         (
@@ -97,7 +96,7 @@ async def write_attempt_records(
 
 
 async def find_recorded_attempts(connection: RawConnection, records: Sequence[AttemptRecord]) -> set[UUID]:
-    """The ids of those that were recorded before: their first record's commit was not known to succeed."""
+    """Return the ids of records that were committed before, by a transaction with an unknown outcome."""
     if not records:
         return set()
     return {row["id"] for row in await connection.fetch(_MADE, [each.id for each in records])}

@@ -1,7 +1,7 @@
-"""Sending one delivery again: when that may be, and the marking. Works inside the caller's transaction.
+"""Replays a single delivery inside the caller's transaction, with a rate limit.
 
-Owns how soon after the last time. Without a limit one delivery could be sent for ever, as fast as a receiver
-answers. What sends many of them again is `replays`.
+Without the limit a delivery could be sent as fast as its receiver answers. `replay_worker` replays many
+deliveries.
 """
 
 import math
@@ -19,7 +19,7 @@ from app.platform.kernel.errors import TooManyRequestsError
 from app.platform.kernel.tenant_scope import TenantScope
 
 MIN_REPLAY_INTERVAL: Final = timedelta(seconds=10)
-"""From one replay of a delivery, or its attempt, to the next."""
+"""The least time from a replay of a delivery, or its attempt, to the next replay."""
 
 _LOCK: Final = text(
     "SELECT delivery.state, delivery.attempt_count, delivery.due_at, delivery.leased_until, last.number, "
@@ -32,7 +32,7 @@ _LOCK: Final = text(
 
 
 class DeliverySnapshot(NamedTuple):
-    """How a delivery stands `now`: its own columns, and its last attempt's (None: it has none)."""
+    """The state of a delivery at `now`: its own columns, and its last attempt's (None: no attempt)."""
 
     state: str
     attempt_count: int
@@ -43,32 +43,32 @@ class DeliverySnapshot(NamedTuple):
     now: datetime
 
 
-def compute_earliest_replay(standing: DeliverySnapshot) -> datetime:
-    """When a delivery may be sent again at the earliest; not later than now where it may be at once.
+def compute_earliest_replay(snapshot: DeliverySnapshot) -> datetime:
+    """Compute the earliest time of a delivery's next replay; a time up to now allows it immediately.
 
-    Not while an attempt is under way. Where it was sent again already, which shows by its having had more
-    attempts than its schedule counts, not so soon after that.
+    A replay waits for the end of a running attempt. It also waits for `MIN_REPLAY_INTERVAL` after an earlier
+    replay, which is recognised by more attempts than the retry schedule counts.
     """
-    waits = [standing.now]
-    if standing.state == "pending" and standing.leased_until is not None:
-        waits.append(standing.leased_until)
-    if standing.number is not None and standing.number > standing.attempt_count:
-        if standing.started_at is not None:
-            waits.append(standing.started_at + MIN_REPLAY_INTERVAL)
-        if standing.state == "pending" and standing.due_at is not None and not standing.attempt_count:
-            waits.append(min(standing.due_at, standing.now) + MIN_REPLAY_INTERVAL)
+    waits = [snapshot.now]
+    if snapshot.state == "pending" and snapshot.leased_until is not None:
+        waits.append(snapshot.leased_until)
+    if snapshot.number is not None and snapshot.number > snapshot.attempt_count:
+        if snapshot.started_at is not None:
+            waits.append(snapshot.started_at + MIN_REPLAY_INTERVAL)
+        if snapshot.state == "pending" and snapshot.due_at is not None and not snapshot.attempt_count:
+            waits.append(min(snapshot.due_at, snapshot.now) + MIN_REPLAY_INTERVAL)
     return max(waits)
 
 
 async def replay_single_delivery(
     session: WriteSession, identifier: UUID, visible: TenantScope
 ) -> tuple[Delivery, str] | None:
-    """Make a delivery due now, at the beginning of its schedule; give it, and its endpoint's kind.
+    """Make a delivery due now with a new retry schedule; return it with its endpoint's kind.
 
-    It is attempted soon, also where the endpoint's state says that nothing is for a while.
+    It is attempted soon, even if the endpoint's circuit breaker is open.
 
     Returns:
-        None where the caller sees no such delivery.
+        None if the caller may see no such delivery.
 
     Raises:
         TooManyRequestsError: `replay_too_soon`.
@@ -81,12 +81,12 @@ async def replay_single_delivery(
     row = (await session.execute(_LOCK, {"id": identifier})).one_or_none()
     if row is None:
         return None
-    standing = DeliverySnapshot(*row)
-    wait_s = math.ceil((compute_earliest_replay(standing) - standing.now).total_seconds())
+    snapshot = DeliverySnapshot(*row)
+    wait_s = math.ceil((compute_earliest_replay(snapshot) - snapshot.now).total_seconds())
     if wait_s > 0:
         raise TooManyRequestsError(
-            "It is being sent, or was sent again a moment ago: see what comes of that with "
-            f"GET /v1/deliveries/{identifier}, or ask again in {wait_s} s.",
+            "The delivery is being sent, or was replayed a moment ago. Read its outcome with "
+            f"GET /v1/deliveries/{identifier}, or retry in {wait_s} s.",
             retry_after_s=wait_s,
             code="replay_too_soon",
         )

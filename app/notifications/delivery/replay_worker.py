@@ -1,9 +1,8 @@
-"""Sending many deliveries of an endpoint again, a slice at a time; asked for in REST (`replay_service`).
+"""Makes the deliveries of running replays due again, a slice at a time.
 
-The dispatcher calls `replay_next_slice` in its rounds: each marks the next slice of the oldest replay that is
-running, and what is marked is due like any other delivery. Must not send anything.
-
-What is marked is little at a time, and what is new is claimed before it (`claims`).
+`api.replay_service` creates replays. The dispatcher calls `replay_next_slice` in its rounds: it marks the
+next slice of the oldest running replay, and the marked deliveries are due like any other. Slices are small,
+and `delivery_leases` leases new deliveries first.
 """
 
 from collections.abc import Sequence
@@ -13,13 +12,13 @@ from uuid import UUID
 from app.platform.db.database import RawConnection
 
 MAX_DUE_DELIVERIES: Final = 500
-"""Nothing is added to so many deliveries of an endpoint that are due."""
+"""The most due deliveries of an endpoint; beyond them a replay adds no more."""
 
-_RATED_S: Final = 60  # nor to what keeps an endpoint with a rate busy for so many seconds
-_LOOKED_AT: Final = 10_000  # in one step: others wait meanwhile
+_RATED_S: Final = 60  # with a rate limit, the most due deliveries are those of this many seconds
+_SCANNED: Final = 10_000  # rows of one step; other work of the dispatcher waits for it
 
 _IS_RUNNING: Final = "SELECT EXISTS (SELECT FROM delivery_replays WHERE state = 'running')"
-# Whose endpoint has enough to do already waits: claims look through what is marked for what is new.
+# A replay waits while its endpoint has many due deliveries: claims scan them for new ones.
 _OLDEST: Final = f"""
 SELECT asked.id, asked.endpoint_id, since, until, states, types, after_id,
     enough.count - waiting.count AS room
@@ -36,8 +35,8 @@ CROSS JOIN LATERAL (
 WHERE asked.state = 'running' AND waiting.count < enough.count
 ORDER BY asked.id LIMIT 1 FOR UPDATE OF asked SKIP LOCKED
 """  # noqa: S608 (numbers of ours)
-# `looked` is a stretch of an endpoint's deliveries in the order of their ids, by an index; of those that
-# failed there is one of their own. What is leased is being sent already: it is left out.
+# `looked` is a range of an endpoint's deliveries in id order, by an index; failed deliveries have their own
+# index. Leased deliveries are left out: they are being sent.
 _CHOOSE: Final = """
 WITH looked AS MATERIALIZED (
     SELECT id, state, type, created_at, leased_until FROM deliveries
@@ -50,7 +49,7 @@ FROM looked ORDER BY id
 """
 _ALL: Final = _CHOOSE.format(failed="")
 _FAILED: Final = _CHOOSE.format(failed="AND state = 'failed'")
-# What is locked is being recorded, removed or sent again at this moment: nobody is waited for.
+# Locked rows are being recorded, deleted or replayed: they are skipped.
 _LOCK: Final = """
 SELECT id FROM deliveries WHERE id = ANY ($1) AND state = ANY ($2)
     AND NOT (state = 'pending' AND coalesce(leased_until > now(), false))
@@ -70,16 +69,16 @@ WHERE id = $1
 
 
 async def replay_next_slice(connection: RawConnection, *, slice_: int = MAX_DUE_DELIVERIES) -> bool:
-    """Make the next slice of a running replay due: of the oldest whose endpoint has not enough to do.
+    """Make the next slice of the oldest running replay due whose endpoint has few due deliveries.
 
     Args:
-        connection: Outside a transaction. The step has one of its own.
-        slice_: The most deliveries that are marked.
+        connection: Outside a transaction; the step opens its own.
+        slice_: The most deliveries to mark.
 
     Returns:
-        Whether there is more to do at once.
+        Whether to call again immediately.
     """
-    # Every round asks, and hardly ever is there one: without a transaction that is one statement.
+    # Every round checks this, and a replay is rare: without a transaction it is one statement.
     if not await connection.fetchval(_IS_RUNNING):
         return False
     async with connection.transaction():
@@ -92,19 +91,19 @@ async def replay_next_slice(connection: RawConnection, *, slice_: int = MAX_DUE_
 async def _step(connection: RawConnection, replay: Any, slice_: int) -> bool:  # noqa: ANN401 (a row)
     looked = await connection.fetch(
         _FAILED if replay["states"] == ["failed"] else _ALL,
-        *(replay["endpoint_id"], replay["after_id"], _LOOKED_AT),
+        *(replay["endpoint_id"], replay["after_id"], _SCANNED),
         *(replay["states"], replay["since"], replay["until"], replay["types"]),
     )
     meant = [row["id"] for row in looked if row["meant"]]
     after_id = looked[-1]["id"] if looked else None
-    ended = len(looked) < _LOOKED_AT
+    ended = len(looked) < _SCANNED
     if len(meant) > slice_:
         meant = meant[:slice_]
         after_id, ended = meant[-1], False
     locked = [row["id"] for row in await connection.fetch(_LOCK, meant, replay["states"])]
-    missed = meant[len(_common(meant, locked)) :]
+    missed = meant[len(_common_prefix(meant, locked)) :]
     if missed:
-        # Not beyond what somebody else holds: the next step begins there.
+        # Stop before the first locked row: the next step begins there.
         locked = meant[: -len(missed)]
         after_id, ended = (locked[-1] if locked else None), False
     await connection.execute(_MARK, locked, replay["id"])
@@ -112,9 +111,9 @@ async def _step(connection: RawConnection, replay: Any, slice_: int) -> bool:  #
     return bool(locked) or not missed
 
 
-def _common(meant: Sequence[UUID], locked: Sequence[UUID]) -> Sequence[UUID]:
-    """The beginning that both have in common."""
-    for place, (one, other) in enumerate(zip(meant, locked, strict=False)):
+def _common_prefix(meant: Sequence[UUID], locked: Sequence[UUID]) -> Sequence[UUID]:
+    """Return the common prefix."""
+    for index, (one, other) in enumerate(zip(meant, locked, strict=False)):
         if one != other:
-            return meant[:place]
+            return meant[:index]
     return locked

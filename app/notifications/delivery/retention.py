@@ -1,7 +1,6 @@
-"""What is forgotten once it is old enough: deliveries with their attempts, groups, replays, former secrets.
+"""Deletes expired deliveries with their attempts, groups, replays and former secrets, in slices.
 
-Owns what is removed, and in how large pieces. Must not touch what may yet be sent: a pending delivery goes
-only where its endpoint is disabled, and so does an event that waits in a group.
+Pending deliveries and waiting events of groups are only deleted if their endpoint is disabled.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,14 +12,14 @@ from app.platform.kernel.ids import first_id
 from app.platform.observability.metrics_and_logs import DELIVERIES_EXPIRED, GROUPED_EXPIRED, get_logger
 
 MOST_ATTEMPTS: Final = 200
-"""The newest of a delivery are kept: who sends it again and again must not fill the database."""
+"""The newest attempts of a delivery that are retained: repeated replays must not fill the database."""
 
 _log = get_logger(__name__)
-_AT_ONCE: Final = 2000
+_SLICE: Final = 2000
 _FIRST: Final = UUID(int=0)
 
-# In the order of ids, so that a slice begins where the one before it ended, whatever was left standing. An id
-# is made with its delivery, which is not before the event.
+# In id order: each slice begins where the previous one ended, whatever rows remain. An id is not older than
+# its delivery's event.
 _REMOVE: Final = """
 WITH old AS MATERIALIZED (
     SELECT delivery.id, delivery.state = 'pending' AS pending
@@ -35,7 +34,7 @@ WITH old AS MATERIALIZED (
 )
 SELECT id, pending FROM removed ORDER BY id
 """
-# What is left of a group goes once it is empty; who sends groups forgets only those that were closed.
+# Empty groups are deleted here too; `waiting_groups` only deletes closed ones.
 _GROUPED: Final = """
 WITH old AS MATERIALIZED (
     SELECT waits.group_id, waits.alert_id
@@ -59,7 +58,8 @@ DELETE FROM delivery_groups WHERE id IN (
     FOR KEY SHARE OF endpoint SKIP LOCKED
 )
 """
-# Their numbers have no gaps. Only what was tried lately can have become too many; an index leads to that.
+# Attempts are numbered without gaps. Only deliveries with recent attempts can exceed the limit; an index
+# finds them.
 _ATTEMPTS: Final = """
 WITH long AS MATERIALIZED (
     SELECT DISTINCT made.delivery_id
@@ -76,7 +76,7 @@ WHERE made.delivery_id = kept.delivery_id AND made.number <= kept.before
 """
 _REPLAYS: Final = "DELETE FROM delivery_replays WHERE id < $1 AND state <> 'running' AND finished_at < $2"
 
-# The order of those that are left is kept: the newest first.
+# The remaining secrets stay in order: newest first.
 _FORMER: Final = """
 UPDATE webhook_endpoints SET former_secrets = (
     SELECT coalesce(jsonb_agg(former ORDER BY place), '[]')
@@ -96,25 +96,25 @@ WHERE id IN (
 
 
 class RemovedDeliveries(NamedTuple):
-    """How many deliveries were removed; `pending` of them were yet to be sent."""
+    """Numbers of deleted deliveries, and of pending ones among them."""
 
     deliveries: int
     pending: int
 
 
 async def delete_old_deliveries(
-    connection: RawConnection, *, keep_days: int, slice_: int = _AT_ONCE
+    connection: RawConnection, *, keep_days: int, slice_: int = _SLICE
 ) -> RemovedDeliveries:
-    """Remove deliveries that are older, with their attempts, and replays that ended as long ago.
+    """Delete expired deliveries with their attempts, and replays that ended as long ago.
 
-    Of a delivery that stays the newest `MOST_ATTEMPTS` attempts are kept.
+    The newest `MOST_ATTEMPTS` attempts of each remaining delivery are retained.
 
     Args:
-        connection: Outside a transaction: each slice is a transaction of its own.
-        keep_days: How long they are kept.
+        connection: Outside a transaction: each slice is its own transaction.
+        keep_days: The retention, in days.
         slice_: The most deliveries of one transaction.
     """
-    # By the database's clock, as their times are.
+    # The database's clock, as in the rows.
     now: datetime = await connection.fetchval("SELECT now()")
     cutoff = now.astimezone(UTC) - timedelta(days=keep_days)
     before = first_id(cutoff)
@@ -127,7 +127,7 @@ async def delete_old_deliveries(
         if len(removed) < slice_:
             break
         last = removed[-1]["id"]
-    await _forget_groups(connection, cutoff, slice_)
+    await _delete_groups(connection, cutoff, slice_)
     await connection.execute(_ATTEMPTS, MOST_ATTEMPTS)
     await connection.execute(_REPLAYS, before, cutoff)
     if pending:
@@ -138,8 +138,8 @@ async def delete_old_deliveries(
     return RemovedDeliveries(total, pending)
 
 
-async def _forget_groups(connection: RawConnection, cutoff: datetime, slice_: int) -> None:
-    """Remove what has waited as long in groups of disabled endpoints, and groups that are empty then."""
+async def _delete_groups(connection: RawConnection, cutoff: datetime, slice_: int) -> None:
+    """Delete expired events in groups of disabled endpoints, and the groups that are empty then."""
     total = 0
     while True:
         removed = await connection.fetch(_GROUPED, cutoff, slice_)
@@ -153,5 +153,5 @@ async def _forget_groups(connection: RawConnection, cutoff: datetime, slice_: in
 
 
 async def delete_expired_secrets(connection: RawConnection) -> None:
-    """Forget secrets that sign no more; who changes an endpoint now is not waited for."""
+    """Delete expired former secrets; skips endpoints that are locked."""
     await connection.execute(_FORMER)

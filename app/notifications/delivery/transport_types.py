@@ -1,7 +1,4 @@
-"""What the dispatcher and the ways out have in common: a claimed delivery, and what came of an attempt.
-
-Owns these shapes and the names of the outcomes. Knows neither SQL nor a protocol.
-"""
+"""Defines the interface between dispatcher and transports: leased deliveries, outcomes and their reasons."""
 
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
@@ -9,7 +6,7 @@ from uuid import UUID
 
 DELIVERED: Final = "delivered"
 REASONS: Final = (
-    DELIVERED,  # a status of 200 to 299; the mail server or the broker took it
+    DELIVERED,  # a status of 200 to 299; the mail server or the broker accepted it
     "redirect_refused",  # 300 to 399: a redirect is never followed
     "http_error",  # any other status
     "gone",  # 410: the endpoint is disabled
@@ -18,28 +15,28 @@ REASONS: Final = (
     "connect_timeout",  # no connection in time
     "connect_failed",  # refused, unreachable
     "name_unresolved",  # the host has no address
-    "address_refused",  # the guard
+    "address_refused",  # by the SSRF guard
     "tls_failed",  # certificate or handshake
-    "response_broken",  # closed, or not what the protocol says
-    "mail_refused",  # the mail server refused it for good
-    "mail_deferred",  # the mail server took it not now
+    "response_broken",  # connection closed, or an invalid response
+    "mail_refused",  # the mail server refused it permanently
+    "mail_deferred",  # the mail server refused it temporarily
     "login_refused",  # by the mail server or the broker
-    "quota_exceeded",  # this organisation's mails of an hour are sent: nothing was tried
-    "not_configured",  # this installation has no mail server, or cannot open the secret
-    "internal_error",  # ours: it is in the log
+    "quota_exceeded",  # the organisation's hourly mail quota is used up: no attempt was made
+    "not_configured",  # this installation has no mail server, or cannot decrypt the secret
+    "internal_error",  # a fault of Vigie, which is logged
 )
-"""Why an attempt ended as it did. Stable: clients and dashboards match them."""
+"""The reasons of outcomes. Stable: clients and dashboards match them."""
 
 
 class AttemptOutcome(NamedTuple):
-    """What came of an attempt.
+    """The outcome of an attempt.
 
     Attributes:
         reason: One of `REASONS`.
-        status: The HTTP status or SMTP reply code, where one arrived.
-        body: The beginning of the answer, where one arrived; fit for PostgreSQL's text.
-        duration_ms: From the start to the end, in milliseconds.
-        retry_after_s: How long the receiver asked to be left alone, in seconds.
+        status: The HTTP status or SMTP reply code, if there was one.
+        body: The beginning of the response, if there was one; valid as PostgreSQL text.
+        duration_ms: The duration, in milliseconds.
+        retry_after_s: The wait that the receiver requested, in seconds.
     """
 
     reason: str
@@ -50,7 +47,7 @@ class AttemptOutcome(NamedTuple):
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver took it."""
+        """Whether the receiver accepted the message."""
         return self.reason == DELIVERED
 
 
@@ -58,25 +55,25 @@ class LeasedDelivery(NamedTuple):
     """A delivery that this process may attempt until its lease ends.
 
     Attributes:
-        id: The delivery.
-        organisation_id: Whose it is.
-        endpoint_id: Where it goes.
-        event_id: What it tells of.
-        site_id: The site that it concerns, if it is one.
+        id: The delivery's id.
+        organisation_id: The endpoint's organisation.
+        endpoint_id: The endpoint.
+        event_id: The event.
+        site_id: The event's site, if there is one.
         type: The event's type.
-        format: What `body` is written in.
-        body: What is sent.
-        attempt_count: Its place in the schedule.
-        created_at: When the event happened.
-        leased_until: When the lease ends, by the database's clock; also the lease's name.
-        now: The database's time of the claim.
-        kind: The endpoint's.
+        format: The format of `body`.
+        body: The body to send.
+        attempt_count: The position in the retry schedule.
+        created_at: The time of the event.
+        leased_until: The end of the lease, by the database's clock; it also identifies the lease.
+        now: The database's time of the lease.
+        kind: The endpoint's kind.
         url: A webhook's URL.
-        target: Where a channel goes: what `webhook_endpoints.target` holds.
+        target: A channel's `webhook_endpoints.target`.
         secret: A webhook's secret, sealed.
-        former_secrets: Those that still sign, sealed, with `expires_at` each.
-        headers: A webhook's own headers, sealed.
-        credentials: What gives a channel access to its service, sealed.
+        former_secrets: The former secrets that still sign, sealed, each with `expires_at`.
+        headers: A webhook's custom headers, sealed.
+        credentials: A channel's credentials for its service, sealed.
     """
 
     id: UUID
@@ -101,7 +98,7 @@ class LeasedDelivery(NamedTuple):
 
     @property
     def message_id(self) -> str:
-        """The `webhook-id`: of the event, so the same on every attempt and replay."""
+        """The `webhook-id`, derived from the event, so it is the same on every attempt and replay."""
         return build_message_id(self.event_id)
 
 
@@ -111,7 +108,7 @@ def build_message_id(event_id: UUID) -> str:
 
 
 class DeliveryTransport(Protocol):
-    """A way out. Must end in bounded time and memory, whatever the other side does."""
+    """A transport. It must finish in bounded time and memory, whatever the receiver does."""
 
     async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
         """Attempt a delivery at `now` (the database's time). Failures are outcomes, not exceptions."""

@@ -1,8 +1,4 @@
-"""The ways out, by the kind of endpoint.
-
-Owns which kind is sent by what, how many attempts of a kind are worth beginning at once, and the opening and
-closing of the ways out. Must not know what is sent.
-"""
+"""Opens the transports and selects one by the kind of endpoint, with the capacity of each kind."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -21,19 +17,19 @@ from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
 
 CAPACITY: Final = {"email": CONNECTIONS, "mqtt": 32}
-"""By kind, how many attempts one process has under way at most: all of these go to one server. What is not
-here goes to a server of each endpoint's own. (MQTT: one connection, on which paho has 20 under way.)"""
+"""By kind, the most concurrent attempts of a process, all of which go to one server. Endpoints of other kinds
+have their own servers. (MQTT uses one connection, on which paho has 20 messages in flight.)"""
 
 _CLOSE_S: Final = 1.0
 _log = get_logger(__name__)
 
 
 class TransportRegistry:
-    """Every way out that this installation has. Open with `async with`.
+    """The transports of all kinds. Open with `async with`.
 
     Args:
-        settings: Those of each way out.
-        installation: What administrators have set by the API.
+        settings: The settings of the transports.
+        installation: The settings that administrators change by the API.
     """
 
     def __init__(self, settings: VigieSettings, installation: InstallationSettings | None = None) -> None:
@@ -58,7 +54,7 @@ class TransportRegistry:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A broker that hangs would be waited for: what is said to it now is a good-bye.
+        # With a timeout: a broker that hangs must not delay the stop for a DISCONNECT.
         closing = asyncio.create_task(self._opened.aclose(), name="close")
         await asyncio.wait((closing,), timeout=_CLOSE_S)
         if closing.done():
@@ -68,7 +64,7 @@ class TransportRegistry:
             closing.cancel()
 
     async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
-        """Attempt a delivery by the way that its endpoint's kind goes."""
+        """Attempt a delivery with the transport of its endpoint's kind."""
         transport = self._by_kind.get(claimed.kind)
         if transport is None:
             return AttemptOutcome("not_configured", None, None, 0.0)

@@ -1,16 +1,14 @@
-"""What waits to be sent together, in SQL: gathered by the fan-out, sent when it is due.
+"""Stores the events of waiting groups, and turns due groups into deliveries, in SQL.
 
-Owns `delivery_groups` and `group_events`. The database's clock says when a group is due. A group is closed in
-the transaction that makes its delivery: whoever is killed in between leaves either both or none. Must not
-send anything: its deliveries are like all others. What is muted by the time its group is sent is
-`app.notifications.delivery.group_mutes`'s: it stays, and the group is looked at again.
+The fan-out adds events to groups (`delivery_groups`, `group_events`). The database's clock decides when a
+group is due. One transaction closes a group and inserts its delivery. Events of muted alerts stay in the
+group (`group_mutes`), which is checked again later.
 
-Locks: an endpoint's row comes before its groups, and groups are taken in the order of their keys; whoever
-sends waits for nobody.
+Locks: an endpoint's row is locked before its groups, and groups are locked in the order of their keys.
+Sending skips locked groups.
 
-Bodies of deliveries, made once for all endpoints that are sent the same.
-
-Owns what happens where a form cannot be made of an event: that must not hold up the events after it.
+`EventBodyCache` renders each body once for all endpoints with the same format. If rendering fails, the native
+body is sent: an event must not block those after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,41 +41,41 @@ from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
 
-# What data that a form does not expect raises.
+# The errors of a format with unexpected data.
 _FAULTS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _log = get_logger(__name__)
 
 
 class EventBodyCache:
-    """The forms of one event.
+    """The rendered bodies of one event, cached by format.
 
     Args:
-        event: The event; its language and sites are those of the endpoint and of `sites`.
-        sites: What messages in words call sites.
+        event: The event; its language and sites are replaced for text messages.
+        sites: The names of sites for text messages.
     """
 
     def __init__(self, event: RenderContext, sites: Mapping[str, SiteName]) -> None:
         self._event = event
         self._sites = sites
-        self._made: dict[tuple[str, str, str], bytes] = {}
+        self._cached: dict[tuple[str, str, str], bytes] = {}
 
     def body(self, kind: str, format_: str, language: str) -> bytes:
-        """Return what an endpoint of a kind and format is sent.
+        """Return the body for an endpoint of a kind and format.
 
-        Where that cannot be made it is the native body: a mail's attempt fails then, and says so; a webhook
-        gets what there is to tell. Nothing is lost.
+        If rendering fails, this is the native body: a webhook still gets the event, and the attempt of a mail
+        fails and is reported. No event is lost.
         """
         key = (kind, format_, language if kind in TEXT_KINDS else "")
-        made = self._made.get(key)
-        if made is None:
-            made = self._made[key] = self._make(kind, format_, language)
-        return made
+        cached = self._cached.get(key)
+        if cached is None:
+            cached = self._cached[key] = self._render(kind, format_, language)
+        return cached
 
     def of(self, subscription: EndpointSubscription) -> bytes:
-        """Return what an endpoint is sent."""
+        """Return the body for a subscription."""
         return self.body(subscription.kind, subscription.format, subscription.language)
 
-    def _make(self, kind: str, format_: str, language: str) -> bytes:
+    def _render(self, kind: str, format_: str, language: str) -> bytes:
         event = self._event
         if kind in TEXT_KINDS:
             event = event._replace(language=language, sites=self._sites)
@@ -91,15 +89,15 @@ class EventBodyCache:
 
 
 GROUPS_PER_TRANSACTION: Final = 10
-"""Groups that one transaction sends: each may have five hundred events."""
+"""Groups that one transaction sends: each may have 500 events."""
 
 MUTE_RECHECK_S: Final = 5
-"""After how many seconds is looked again whether what was held back is muted still."""
+"""Seconds until events of muted alerts are checked again."""
 
-_GATHERED_AT_ONCE: Final = 1000  # rows of one statement
-_FORGOTTEN_AT_ONCE: Final = 10 * GROUPS_PER_TRANSACTION
-# The first event opens a group, also one in which all that waits is held back. One that was sent waits until
-# its interval has passed, if that is later.
+_ROWS_PER_STATEMENT: Final = 1000
+_MAX_DELETED: Final = 10 * GROUPS_PER_TRANSACTION
+# The first event opens a group, also one that has only held events. A group that was sent waits until its
+# interval has passed, if that is later.
 _OPEN: Final = """
 INSERT INTO delivery_groups AS known (id, organisation_id, endpoint_id, key, due_at, created_at)
 SELECT id, organisation_id, endpoint_id, key, now() + make_interval(secs => wait_s), now()
@@ -111,7 +109,7 @@ ON CONFLICT (endpoint_id, key) DO UPDATE
         THEN greatest(excluded.due_at, known.idle_until) ELSE known.due_at END
 RETURNING id, endpoint_id, key
 """
-# An event may be written after a later one of its alert: the outbox has them in the order of their commits.
+# An event may be written after a later one of its alert: the outbox is in the order of commits.
 _GATHER: Final = """
 INSERT INTO group_events AS known
     (group_id, alert_id, position, events_count, begins, sequence, firing, event_id, type, body, created_at)
@@ -161,7 +159,7 @@ SELECT count(*) FILTER (WHERE firing) AS firing, count(*) FILTER (WHERE NOT firi
 FROM group_events WHERE group_id = $1 AND NOT held
 """
 _EMPTY: Final = "DELETE FROM group_events WHERE group_id = ANY ($1::uuid[]) AND NOT held"
-# What is left is held back: it comes with the group's next notification, at the earliest.
+# Held events are sent with the group's next notification at the earliest.
 _CLOSE: Final = f"""
 UPDATE delivery_groups AS sent SET idle_until = given.idle_until, held = given.held,
     due_at = CASE WHEN given.held
@@ -172,7 +170,7 @@ FROM (
 ) AS given
 WHERE sent.id = given.id
 """  # noqa: S608 (a number of ours)
-_FORGET: Final = """
+_DELETE_IDLE: Final = """
 DELETE FROM delivery_groups WHERE id IN (
     SELECT id FROM delivery_groups WHERE due_at IS NULL AND idle_until <= now()
     ORDER BY idle_until LIMIT $1
@@ -185,32 +183,32 @@ _FLUSH: Final = text(
 )
 
 
-class _Place(msgspec.Struct):
+class _SiteData(msgspec.Struct):
     site_id: UUID | None = None
 
 
 class _Body(msgspec.Struct):
-    data: _Place
+    data: _SiteData
 
 
 @dataclass(slots=True)
 class GroupedEvent:
-    """An event of an alert for an endpoint that has them put together.
+    """An event of an alert for an endpoint with a grouping.
 
     Attributes:
-        endpoint_id: Where it goes.
-        organisation_id: Whose that is.
-        plan: How the endpoint's events are put together.
-        key: Its group.
-        alert_id: What it tells of.
-        position: Its place in the outbox.
-        sequence: Its place among the events of its alert.
-        firing: Whether the alert is firing after it.
-        event_id: Its identity.
-        type: Its type.
-        body: The body that it would have on its own.
-        created_at: When it happened.
-        events_count: How many events of the alert it stands for.
+        endpoint_id: The endpoint.
+        organisation_id: The endpoint's organisation.
+        plan: How the endpoint's events are grouped.
+        key: The group's key.
+        alert_id: The alert.
+        position: The event's position in the outbox.
+        sequence: The event's number among those of its alert.
+        firing: Whether the alert fires after the event.
+        event_id: The event's id.
+        type: The event's type.
+        body: The body of the ungrouped event.
+        created_at: The time of the event.
+        events_count: The number of the alert's events that this one represents.
         begins: Whether the alert's beginning is one of them.
     """
 
@@ -231,16 +229,16 @@ class GroupedEvent:
 
 
 async def add_to_groups(connection: RawConnection, events: Sequence[GroupedEvent]) -> None:
-    """Put events into their groups, in the caller's transaction, which holds their endpoints.
+    """Add events to their groups in the caller's transaction, which has locked their endpoints.
 
     Args:
         connection: In a transaction.
-        events: In the order of the outbox.
+        events: The events, in the order of the outbox.
     """
     groups = {(event.endpoint_id, event.key): event for event in events}
     ids: dict[tuple[UUID, str], UUID] = {}
-    # Each slice after those whose keys are lower: that is the order in which all take groups.
-    for first in batched((groups[key] for key in sorted(groups)), _GATHERED_AT_ONCE):
+    # Sorted by key, which is the locking order of groups.
+    for first in batched((groups[key] for key in sorted(groups)), _ROWS_PER_STATEMENT):
         opened = await connection.fetch(
             _OPEN,
             [new_id() for _ in first],
@@ -250,52 +248,52 @@ async def add_to_groups(connection: RawConnection, events: Sequence[GroupedEvent
             [event.plan.wait_s for event in first],
         )
         ids.update({(row["endpoint_id"], row["key"]): row["id"] for row in opened})
-    for latest in batched(_latest(events), _GATHERED_AT_ONCE):
-        places = BodyDeduplicator()
+    for latest in batched(_latest(events), _ROWS_PER_STATEMENT):
+        bodies = BodyDeduplicator()
         rows = [
             (
                 *(ids[event.endpoint_id, event.key], event.alert_id, event.position, event.events_count),
                 *(event.begins, event.sequence, event.firing),
-                *(event.event_id, event.type, places.of(event.body), event.created_at),
+                *(event.event_id, event.type, bodies.of(event.body), event.created_at),
             )
             for event in latest
         ]
-        await connection.execute(_GATHER, *map(list, zip(*rows, strict=True)), places.bodies())
+        await connection.execute(_GATHER, *map(list, zip(*rows, strict=True)), bodies.bodies())
 
 
 def _latest(events: Sequence[GroupedEvent]) -> list[GroupedEvent]:
-    """The latest event of each alert in each group, at the place of its first one.
+    """Return the latest event of each alert in each group, at the position of the first one.
 
     One statement cannot write to a row twice.
     """
-    kept: dict[tuple[UUID, str, UUID], GroupedEvent] = {}
+    latest: dict[tuple[UUID, str, UUID], GroupedEvent] = {}
     for event in events:
         identity = (event.endpoint_id, event.key, event.alert_id)
-        known = kept.get(identity)
+        known = latest.get(identity)
         if known is not None:
             event.position = known.position
             event.events_count += known.events_count
             event.begins = event.begins or known.begins
-        kept[identity] = event
-    return list(kept.values())
+        latest[identity] = event
+    return list(latest.values())
 
 
 async def send_due_groups(
     connection: RawConnection, settings: WebhookSettings, public_url: str | None = None
 ) -> bool:
-    """Make the deliveries of groups that are due, the longest due first, and close these groups.
+    """Insert the deliveries of due groups, the longest due first, and close these groups.
 
-    Those of disabled endpoints wait, as deliveries do. What is muted by now is not sent: see `group_mutes`.
+    Groups of disabled endpoints wait. Events of muted alerts are not sent: see `group_mutes`.
 
     Args:
         connection: Outside a transaction.
-        settings: The schedule of the deliveries.
-        public_url: Where links in them lead; None: to where the API is by default.
+        settings: The retry schedule of deliveries.
+        public_url: The base URL of links; None: the API's default URL.
 
     Returns:
-        Whether more may be due.
+        Whether more groups may be due.
     """
-    # Every round asks, and hardly ever is there one: without a transaction that is one statement.
+    # Every round checks this, and a due group is rare: without a transaction it is one statement.
     if not await connection.fetchval(_IS_DUE):
         return False
     async with connection.transaction():
@@ -308,7 +306,7 @@ async def send_due_groups(
         await connection.execute(_EMPTY, ids)
         ends = [_idle_until(group, sent=made[group["id"]] is not None) for group in groups]
         await connection.execute(_CLOSE, ids, ends)
-        await connection.execute(_FORGET, _FORGOTTEN_AT_ONCE)
+        await connection.execute(_DELETE_IDLE, _MAX_DELETED)
     return len(groups) == GROUPS_PER_TRANSACTION
 
 
@@ -318,7 +316,7 @@ async def _delivery(
     settings: WebhookSettings,
     public_url: str,
 ) -> NewDelivery | None:
-    """What is sent of a group; None where all of it is muted."""
+    """Build the delivery of a group; None if all its alerts are muted."""
     (counts,) = await connection.fetch(_COUNTS, group["id"])
     if counts["firing"] + counts["resolved"] == 0:
         return None
@@ -352,22 +350,22 @@ async def _delivery(
 
 
 async def _sites(connection: RawConnection, events: Sequence[Any]) -> dict[str, SiteName]:
-    """The names of the sites that the events of a group are on."""
+    """Read the names of the sites of a group's events."""
     sites = {_site(event["body"]) for event in events}
     return await read_site_names(connection, {site for site in sites if site is not None})
 
 
 def _site(body: bytes) -> UUID | None:
-    """The site that an event is on, where its body says so."""
+    """Return the site of an event's body, if it has one."""
     try:
         return msgspec.json.decode(body, type=_Body).data.site_id
     except msgspec.ValidationError:
-        # Whatever it is: the group is told all the same, and others are sent after it.
+        # An event with unexpected data must not block the group.
         return None
 
 
 def _idle_until(group: Any, *, sent: bool) -> datetime:  # noqa: ANN401 (a row)
-    """Until when the next notification of a group has to wait that is closed now, sent or not."""
+    """Return the earliest time of the next notification of a group that is closed now."""
     now: datetime = group["now"]
     if not sent:
         before: datetime | None = group["idle_until"]
@@ -377,8 +375,8 @@ def _idle_until(group: Any, *, sent: bool) -> datetime:  # noqa: ANN401 (a row)
 
 
 async def flush_endpoint_groups(session: WriteSession, endpoint_id: UUID) -> None:
-    """Make all that waits for an endpoint due now: it is put together otherwise from here on.
+    """Make an endpoint's waiting groups due now, because its grouping changes.
 
-    The caller has locked the endpoint: nobody gathers or sends for it meanwhile.
+    The caller has locked the endpoint, so no other transaction adds to its groups or sends them.
     """
     await session.execute(_FLUSH, {"endpoint": endpoint_id})

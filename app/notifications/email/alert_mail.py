@@ -1,6 +1,6 @@
-"""A mail of one alert, and an alert as a line of a list. Pure.
+"""Builds the content of a mail about one alert, and an alert's item in a list. Pure.
 
-Owns which of an alert's data is told, and in which words; but for what was measured, which is in `figures`.
+`alert_values` formats the measured values.
 """
 
 import re
@@ -33,11 +33,11 @@ _TONES: Final[Mapping[str, MailTone]] = {"critical": "critical", "warning": "war
 
 
 class SiteName(NamedTuple):
-    """What a mail says of a site.
+    """A site's name and time zone.
 
     Attributes:
-        name: What it is called.
-        timezone: IANA's name of its time zone.
+        name: The site's name.
+        timezone: The IANA name of its time zone.
     """
 
     name: str
@@ -45,14 +45,14 @@ class SiteName(NamedTuple):
 
 
 class AlertLocation(NamedTuple):
-    """Where an alert is: the site's name, cleaned, and its time zone; None where neither is known."""
+    """An alert's site: its cleaned name and its time zone; None if unknown."""
 
     site: str | None
     zone: str | None
 
 
 def find_alert_location(alert: MailAlertData, sites: Mapping[str, SiteName]) -> AlertLocation:
-    """Find an alert's site among those that the mail may speak of."""
+    """Find an alert's site among the given ones."""
     found = sites.get(alert.site_id or "")
     if found is None:
         return AlertLocation(clean_line(alert.site_name or "", _NAME_LIMIT) or None, None)
@@ -60,9 +60,9 @@ def find_alert_location(alert: MailAlertData, sites: Mapping[str, SiteName]) -> 
 
 
 def build_alert_mail(event: MailAlertEvent, sites: Mapping[str, SiteName], texts: MailTexts) -> MailContent:
-    """Make the mail of an event of an alert."""
+    """Build the mail of an event of an alert."""
     alert = event.data
-    place = find_alert_location(alert, sites)
+    location = find_alert_location(alert, sites)
     tone, word = choose_badge(event, texts)
     rule = clean_line(alert.rule_name or "", _NAME_LIMIT) or texts.labels["rule"]
     footer = [texts.footer]
@@ -70,12 +70,12 @@ def build_alert_mail(event: MailAlertEvent, sites: Mapping[str, SiteName], texts
         known = clean_line(alert.alert_id, _NAME_LIMIT)
         footer.insert(0, texts.footer_alert.format(id=known, sequence=alert.sequence or 1))
     return MailContent(
-        subject=_subject(event, place, texts),
+        subject=_subject(event, location, texts),
         tone=tone,
         word=word,
-        title=_placed(rule, place.site, texts),
+        title=_join_rule_and_site(rule, location.site, texts),
         lead=_lead(event, texts),
-        rows=tuple(_rows(event, place, texts)),
+        rows=tuple(_rows(event, location, texts)),
         advice=split_advice_lines(alert),
         footer=tuple(footer),
         link=sanitize_link(alert.link),
@@ -86,20 +86,27 @@ def build_alert_mail(event: MailAlertEvent, sites: Mapping[str, SiteName], texts
 def build_alert_item(
     event: MailAlertEvent, sites: Mapping[str, SiteName], texts: MailTexts, *, placed: bool
 ) -> MailListItem:
-    """Make the line of an alert in a list; `placed`: with its rule and its site."""
+    """Build an alert's item in a list.
+
+    Args:
+        event: The alert's event.
+        sites: The names of sites, by id.
+        texts: The texts of the language.
+        placed: Whether the item names the rule and the site.
+    """
     alert = event.data
-    place = find_alert_location(alert, sites)
+    location = find_alert_location(alert, sites)
     tone, word = choose_badge(event, texts, in_list=True)
     title = _box(alert, texts)
     if placed:
         rule = clean_line(alert.rule_name or "", _NAME_LIMIT)
-        title = f"{title} \u2014 {_placed(rule, place.site, texts)}" if rule else title
-    happened = "" if event.type == _ENDED else _happened(event, texts)
-    details = [happened] if happened else []
+        title = f"{title} \u2014 {_join_rule_and_site(rule, location.site, texts)}" if rule else title
+    change = "" if event.type == _ENDED else _describe_change(event, texts)
+    details = [change] if change else []
     if figure := format_alert_value(alert, texts):
         details.append(figure)
     lasted = _lasted(alert, texts)
-    since = format_local_time(alert.started_at, place.zone, texts)
+    since = format_local_time(alert.started_at, location.zone, texts)
     if alert.state == RESOLVED and lasted is not None:
         details.append(texts.lasted.format(lasted))
     elif since is not None:
@@ -110,7 +117,7 @@ def build_alert_item(
 
 
 def choose_badge(event: MailAlertEvent, texts: MailTexts, *, in_list: bool = False) -> tuple[MailTone, str]:
-    """Say in a word what matters most: that it is over, that somebody sees to it, or how grave it is."""
+    """Choose the colour and the word of an alert's badge: resolved, acknowledged, or its severity."""
     alert = event.data
     if alert.state == RESOLVED or event.type == _ENDED:
         return "resolved", texts.tags["resolved"]
@@ -128,26 +135,28 @@ def format_severity(severity: str | None, texts: MailTexts) -> str:
 
 
 def split_advice_lines(alert: MailAlertData) -> tuple[str, ...]:
-    """Return the lines of what is to be done, as the rule says it."""
+    """Return the lines of the rule's advice."""
     return tuple(clean_lines(alert.description or "", _ADVICE_LIMIT))
 
 
-def _placed(rule: str, site: str | None, texts: MailTexts) -> str:
+def _join_rule_and_site(rule: str, site: str | None, texts: MailTexts) -> str:
     return rule if site is None else texts.place.format(rule=rule, site=site)
 
 
-def _subject(event: MailAlertEvent, place: AlertLocation, texts: MailTexts) -> str:
+def _subject(event: MailAlertEvent, location: AlertLocation, texts: MailTexts) -> str:
     alert = event.data
     _, word = choose_badge(event, texts)
     rule = clean_line(alert.rule_name or "", _SUBJECT_NAME_LIMIT) or texts.labels["rule"]
-    site = None if place.site is None else truncate_text(place.site, _SUBJECT_NAME_LIMIT)
-    happened = "" if event.type in (_ENDED, _ACKNOWLEDGED) else _happened(event, texts)
-    subject = f"[{word}] " + (f"{happened}{texts.colon}" if happened else "") + _placed(rule, site, texts)
+    site = None if location.site is None else truncate_text(location.site, _SUBJECT_NAME_LIMIT)
+    change = "" if event.type in (_ENDED, _ACKNOWLEDGED) else _describe_change(event, texts)
+    subject = (
+        f"[{word}] " + (f"{change}{texts.colon}" if change else "") + _join_rule_and_site(rule, site, texts)
+    )
     figure = format_alert_value(alert, texts)
     return truncate_text(f"{subject}{texts.colon}{figure}" if figure else subject, SUBJECT_LIMIT)
 
 
-def _happened(event: MailAlertEvent, texts: MailTexts) -> str:
+def _describe_change(event: MailAlertEvent, texts: MailTexts) -> str:
     return texts.happened.get(event.type, "").format(who=_who(event.data))
 
 
@@ -156,19 +165,19 @@ def _who(alert: MailAlertData) -> str:
 
 
 def _acknowledger(alert: MailAlertData) -> str:
-    """The name of who acknowledged it; empty where it has none. Events had the name alone before."""
+    """Return the acknowledger's name; empty if unknown. Older events have a string."""
     by = alert.acknowledged_by
     return clean_line((by if isinstance(by, str) or by is None else by.name) or "", _NAME_LIMIT)
 
 
 def get_alert_sentence(alert: MailAlertData, texts: MailTexts) -> str:
-    """Return what happened in one sentence, as the event says it; empty where it does not."""
-    said = alert.sentence_fr if texts.language == "fr" else alert.sentence
-    return clean_line(said or "", _SENTENCE_LIMIT)
+    """Return the event's sentence; empty if it has none."""
+    sentence = alert.sentence_fr if texts.language == "fr" else alert.sentence
+    return clean_line(sentence or "", _SENTENCE_LIMIT)
 
 
 def sanitize_link(link: str | None) -> str | None:
-    """Return a link as a mail may have it: to a page of the web, without spaces."""
+    """Return an http or https link without spaces; None for any other."""
     return link if link is not None and _LINK.fullmatch(link) else None
 
 
@@ -178,19 +187,19 @@ def _lead(event: MailAlertEvent, texts: MailTexts) -> str:
     if lead is None:
         return clean_line(event.type, _NAME_LIMIT)
     why = alert.resolution or ""
-    said = get_alert_sentence(alert, texts)
-    happened = lead.format(
+    sentence = get_alert_sentence(alert, texts)
+    change = lead.format(
         previous=format_severity(alert.previous_severity, texts),
         severity=format_severity(alert.severity, texts),
         reason=texts.reasons.get(alert.reason or "", ""),
         why=texts.resolutions.get(why) or clean_line(why, _NAME_LIMIT) or "?",
         who=_who(alert),
     )
-    return f"{happened} {said}." if said else happened
+    return f"{change} {sentence}." if sentence else change
 
 
 def _box(alert: MailAlertData, texts: MailTexts) -> str:
-    """The box; or that it is the site as a whole, and the boxes behind that."""
+    """Name the box, or the whole site with the boxes that caused the alert."""
     if alert.box is not None:
         box, name = clean_line(alert.box, _NAME_LIMIT), clean_line(alert.box_name or "", _NAME_LIMIT)
         return f"{name} ({box})" if name and name != box else box
@@ -208,16 +217,16 @@ def _lasted(alert: MailAlertData, texts: MailTexts) -> str | None:
     return None if begun is None or ended is None else format_duration((ended - begun).total_seconds(), texts)
 
 
-def _rows(event: MailAlertEvent, place: AlertLocation, texts: MailTexts) -> Iterator[tuple[str, str]]:
-    alert, labels, zone = event.data, texts.labels, place.zone
+def _rows(event: MailAlertEvent, location: AlertLocation, texts: MailTexts) -> Iterator[tuple[str, str]]:
+    alert, labels, zone = event.data, texts.labels, location.zone
     found: list[tuple[str, str | None]] = [
         ("severity", None if alert.severity is None else format_severity(alert.severity, texts)),
-        ("highest_severity", _other_than(alert.highest_severity, alert.severity, texts)),
-        ("site", place.site),
+        ("highest_severity", _differing_severity(alert.highest_severity, alert.severity, texts)),
+        ("site", location.site),
         ("box", _box(alert, texts)),
         ("rule", clean_line(alert.rule_name or "", _NAME_LIMIT)),
         *list_comparison_values(alert, zone, texts),
-        ("pending_since", _earlier(alert, zone, texts)),
+        ("pending_since", _pending_since(alert, zone, texts)),
         ("started_at", format_local_time(alert.started_at, zone, texts)),
         ("resolved_at", format_local_time(alert.resolved_at, zone, texts)),
         ("lasted", _lasted(alert, texts)),
@@ -228,12 +237,12 @@ def _rows(event: MailAlertEvent, place: AlertLocation, texts: MailTexts) -> Iter
     return ((labels[name], value) for name, value in found if value)
 
 
-def _other_than(severity: str | None, usual: str | None, texts: MailTexts) -> str | None:
+def _differing_severity(severity: str | None, usual: str | None, texts: MailTexts) -> str | None:
     return None if severity in (None, usual) else format_severity(severity, texts)
 
 
-def _earlier(alert: MailAlertData, zone: str | None, texts: MailTexts) -> str | None:
-    """Since when the condition held, where that was before it fired."""
+def _pending_since(alert: MailAlertData, zone: str | None, texts: MailTexts) -> str | None:
+    """Format the time from which the condition held, if it was before the alert fired."""
     return (
         None
         if alert.pending_since == alert.started_at

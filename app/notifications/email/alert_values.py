@@ -1,7 +1,7 @@
-"""What an alert's rule has looked at, and what it was compared with, in words. Pure.
+"""Formats the values of an alert and what they were compared with, for mails. Pure.
 
-Which of it there is follows from the part of the rule that decided (`cause`): a value, a window of values,
-silence, or an event that the box recognised itself.
+The alert's `cause` decides which values there are: a sample's value, a window's, a silence, an index, or an
+event that the box recognised.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError
 
 RESOLVED: Final = "resolved"
-"""The state of an alert that is over."""
+"""The state of a resolved alert."""
 
 _NO_DATA: Final = "no_data"
 _NO_UNIT: Final = "1"
@@ -32,7 +32,7 @@ _TITLE: Final = 120
 
 
 def format_alert_value(alert: MailAlertData, texts: MailTexts) -> str:
-    """Write in short what was measured and what it was compared with; empty where there is nothing to say."""
+    """Format the measured value and its limit briefly; empty if there is none."""
     cause = alert.cause or MailAlertCause()
     value = alert.resolved_value if alert.state == RESOLVED else alert.value
     if cause.event is not None:
@@ -40,7 +40,7 @@ def format_alert_value(alert: MailAlertData, texts: MailTexts) -> str:
     if value is None:
         return ""
     if cause.function == _NO_DATA:
-        # What has ended a silence is no measurement.
+        # A silence ends by a message, not by a value.
         return "" if alert.state == RESOLVED else _silence(alert.metric, value, texts)
     if cause.index is not None:
         return _index_figure(alert, cause.index, value, texts)
@@ -64,7 +64,7 @@ def _index_name(index: MailIndexCause, texts: MailTexts) -> str:
 
 
 def _index_unit(index: MailIndexCause) -> str:
-    """The unit of its value; empty of what has none."""
+    """Return the unit of an index; empty if it has none."""
     return "" if index.unit == _NO_UNIT else clean_line(index.unit, _WORD)
 
 
@@ -79,7 +79,7 @@ def _value(alert: MailAlertData, metric: str, value: float, texts: MailTexts) ->
     figure = f"{clean_line(metric, _WORD)} {format_measurement(value, unit, texts)}"
     if alert.threshold is None or alert.state == RESOLVED:
         return figure
-    # Of a range the bound is one of two; the unit is needed no second time.
+    # A range has two bounds, of which this is one. The unit is not repeated.
     limit = texts.upper_bound if alert.clear is None else texts.limit
     return f"{figure} ({limit.format(format_measurement(alert.threshold, '', texts))})"
 
@@ -92,7 +92,7 @@ def _silence(metric: str | None, seconds: float, texts: MailTexts) -> str:
 
 
 def _event_words(event: Mapping[str, object], texts: MailTexts) -> str:
-    """Name what a box has recognised, with its candidate and how sure it is."""
+    """Name a recognised event with its candidate and its confidence."""
     kind = clean_line(str(event.get("type") or ""), _WORD)
     parts = [clean_line(str(event[name]), _WORD) for name in ("class", "model") if event.get(name)]
     confidence = event.get("confidence")
@@ -105,7 +105,7 @@ def _event_words(event: Mapping[str, object], texts: MailTexts) -> str:
 def list_comparison_values(
     alert: MailAlertData, zone: str | None, texts: MailTexts
 ) -> Iterator[tuple[str, str | None]]:
-    """Give what was measured or recognised, and what it was compared with, as (name of a label, value)."""
+    """Yield the measured or recognised values and their limits, as (key of a label, value)."""
     cause = alert.cause or MailAlertCause()
     if cause.event is not None:
         yield "event", _event_words(cause.event, texts)
@@ -126,7 +126,7 @@ def list_comparison_values(
 def _index_values(
     alert: MailAlertData, index: MailIndexCause, zone: str | None, texts: MailTexts
 ) -> Iterator[tuple[str, str | None]]:
-    """The index, of which period, its class, and what it was compared with."""
+    """Yield an index with its period, its class and its limit."""
     unit = _index_unit(index)
     words = _index_name(index, texts)
     if alert.value is not None:
@@ -163,7 +163,7 @@ def _values(
 
 
 def _over(cause: MailAlertCause, texts: MailTexts) -> str:
-    """The function of a window, in words; empty for a plain value."""
+    """Name the function of a window; empty for a sample's own value."""
     if cause.function is None:
         return ""
     words = texts.functions.get(cause.function) or clean_line(cause.function, _WORD)

@@ -1,6 +1,6 @@
-"""Whom mails may go to: how many recipients, and which domains are allowed.
+"""Validates the recipients of mails: their number, their addresses and their domains.
 
-Pure: asks no name server, and no mail server whether there is such a mailbox.
+Pure. Neither the domain nor the mailbox is looked up.
 """
 
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ def check_recipients(
     """Check the recipients of a channel.
 
     Args:
-        addresses: As a client gives them.
-        domains: Those that mails may go to, without their subdomains; empty: any.
-        field: Where they were given, for the error.
+        addresses: The addresses from the request.
+        domains: The domains that mails may go to, without their subdomains; empty: any.
+        field: The field of the request, for the error.
 
     Returns:
-        The addresses with their domains in lower case, each once, in their order.
+        The distinct addresses in order, with their domains in lower case.
 
     Raises:
-        InvalidError: `invalid_email_address` for one that is none, for none at all and for more than
+        InvalidError: `invalid_email_address` for an invalid address, no addresses, or more than
             MAX_RECIPIENTS; `recipient_domain_not_allowed`.
     """
     if not 0 < len(addresses) <= MAX_RECIPIENTS:
         few = InvalidError(f"Give 1 to {MAX_RECIPIENTS} e-mail addresses.", code="invalid_email_address")
         raise few.at(field)
     checked: dict[str, None] = {}
-    for place, given in enumerate(addresses):
+    for index, given in enumerate(addresses):
         try:
             checked[_checked(given, domains)] = None
         except InvalidError as error:
-            raise error.at(f"{field}.{place}") from None
+            raise error.at(f"{field}.{index}") from None
     return list(checked)
 
 
@@ -53,17 +53,18 @@ def _checked(given: str, domains: Sequence[str]) -> str:
         )
     if not is_allowed_recipient(address, domains):
         raise InvalidError(
-            f"This installation sends no mail to {get_email_domain(address)}: only to {', '.join(domains)}.",
+            f"This installation does not send mail to {get_email_domain(address)}. Use one of: "
+            f"{', '.join(domains)}.",
             code="recipient_domain_not_allowed",
         )
     return address
 
 
 def is_public_recipient(address: str, domains: Sequence[str]) -> bool:
-    """Tell whether an address leads out of this network, or to a domain that is named."""
+    """Check whether an address is outside this installation's network, or at an allowed domain."""
     return "." in get_email_domain(address) or (bool(domains) and is_allowed_recipient(address, domains))
 
 
 def is_allowed_recipient(address: str, domains: Sequence[str]) -> bool:
-    """Tell whether mails may go to the domain of an address; `domains` as `check_recipients` has it."""
+    """Check whether mails may go to the domain of an address; `domains` as for `check_recipients`."""
     return not domains or get_email_domain(address) in {domain.strip().lower() for domain in domains}

@@ -1,9 +1,7 @@
-"""The way out of e-mail: from a claimed delivery to its outcome, in bounded time and memory.
+"""Sends deliveries as mails, with limits on duration, concurrency, recipients and mails an hour.
 
-Owns how long an attempt may last, how many there are at once and in an hour, whom they may go to, and what of
-the server's words a client may read: not where the server is, nor what it said to our account. Must not touch
-the database, nor decide about retries. What is said to the mail server is in
-`app.notifications.email.smtp_exchange`.
+`smtp_exchange` speaks SMTP. Clients may read the server's response to a mail, but neither the server's
+address nor its response to the login.
 """
 
 import asyncio
@@ -32,18 +30,18 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings, StoredSmtpSettings
 
 CONNECTIONS: Final = 4
-"""To the mail server at once, of a process: servers allow one client few of them."""
+"""Concurrent connections of a process to the mail server: servers allow a client few of them."""
 
 ANSWER_LIMIT: Final = 1000
-"""How many characters of an answer are kept."""
+"""The characters of a response that are stored."""
 
 _LONGEST_S: Final = 25.0
-_OF_LEASE: Final = 0.75  # the rest is for a good-bye, and for recording what came of it
+_OF_LEASE: Final = 0.75  # the rest is for QUIT, and for recording the outcome
 _log = get_logger(__name__)
 
 
 class _SettingError(Exception):
-    """A setting is not valid."""
+    """A setting is invalid."""
 
     def __init__(self, variable: str, why: str) -> None:
         super().__init__(f"{variable}: {why}")
@@ -55,8 +53,8 @@ class EmailTransport:
     """Sends mails. Open with `async with`.
 
     Args:
-        settings: The mail server, and whom mails may go to.
-        installation: Where the mail server is asked for before each mail: it may change.
+        settings: The mail server and the allowed recipients.
+        installation: The settings that administrators change by the API; read before each mail.
     """
 
     def __init__(self, settings: SmtpSettings, installation: InstallationSettings | None = None) -> None:
@@ -64,12 +62,12 @@ class EmailTransport:
         self._installation = installation
         self._server: SmtpServer | None = None
         self._sender: SenderAddress | None = None
-        # Nobody waits for one where no more attempts are begun (`app.notifications.delivery.delivery_slots`).
-        self._places = asyncio.Semaphore(CONNECTIONS)
+        # `delivery_slots` begins no more attempts than this, so they do not wait here.
+        self._connections = asyncio.Semaphore(CONNECTIONS)
         self._quota = HourlyMailQuota(settings.mails_per_hour)
 
     async def __aenter__(self) -> Self:
-        # In a thread: files are read.
+        # In a thread, because it reads files.
         await asyncio.to_thread(self._prepare)
         return self
 
@@ -79,7 +77,7 @@ class EmailTransport:
         self._server = None
 
     def _prepare(self) -> None:
-        """Read what the settings name. A mistake in them must not keep webhooks from being sent."""
+        """Prepare server and sender from the settings. An error must not stop other transports."""
         settings = self._settings
         self._server = self._sender = None
         if settings.host is None:
@@ -101,8 +99,8 @@ class EmailTransport:
                 settings.allow_private if isinstance(settings, StoredSmtpSettings) else None,
             )
 
-    async def _follow(self) -> None:
-        """Take the mail server that counts now, where it is another one."""
+    async def _refresh_settings(self) -> None:
+        """Switch to another mail server if the settings have changed."""
         if self._installation is None or self._installation.smtp is self._settings:
             return
         self._settings = self._installation.smtp
@@ -110,71 +108,74 @@ class EmailTransport:
         _log.info("mail_server_changed", host=self._settings.host)
 
     async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
-        """Send one mail to all recipients of a channel, and say what came of it. Raises nothing.
+        """Send one mail to all recipients of a channel and return the outcome. Raises nothing.
 
-        Delivered means that the server took it for at least one of them; the answer names those that it
-        refused.
+        `delivered` means that the server accepted it for at least one recipient; the response names the
+        refused ones.
         """
         begun = time.perf_counter()
         try:
-            with self._quota.place(claimed.organisation_id, time.monotonic()) as place:
+            with self._quota.reserve(claimed.organisation_id, time.monotonic()) as reservation:
                 code, answer = await self._attempt(claimed, now)
-                place.taken = True
-            outcome = AttemptOutcome(DELIVERED, code, _fit(answer), 0.0)
+                reservation.is_sent = True
+            outcome = AttemptOutcome(DELIVERED, code, _to_storable_text(answer), 0.0)
         except MailQuotaExceededError as full:
             most = self._settings.mails_per_hour
-            told = f"This organisation has sent {most} mails in an hour."
-            outcome = AttemptOutcome("quota_exceeded", None, told, 0.0, full.retry_after_s)
+            detail = f"This organisation has sent {most} mails in an hour."
+            outcome = AttemptOutcome("quota_exceeded", None, detail, 0.0, full.retry_after_s)
         except SmtpAttemptError as stop:
             if stop.inside:
                 _log.warning(
                     "mail_server_trouble",
                     reason=stop.reason,
                     status=stop.status,
-                    error=_fit(stop.inside),
+                    error=_to_storable_text(stop.inside),
                     delivery_id=str(claimed.id),
                 )
-            outcome = AttemptOutcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
+            outcome = AttemptOutcome(stop.reason, stop.status, _to_storable_text(stop.answer), 0.0)
         return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
 
-    def _patience(self, claimed: LeasedDelivery, now: datetime) -> float:
-        """How long an attempt may last, the wait for a connection's place included: less than its lease."""
+    def _timeout_s(self, claimed: LeasedDelivery, now: datetime) -> float:
+        """Return the timeout of an attempt, with the wait for a connection: less than its lease."""
         lease_s = (claimed.leased_until - now).total_seconds()
         return min(2 * self._settings.timeout_s, _LONGEST_S, max(0.0, lease_s * _OF_LEASE))
 
     async def _attempt(self, claimed: LeasedDelivery, now: datetime) -> tuple[int, str]:
-        await self._follow()
-        to = self._allowed((claimed.target or {}).get("to") or [])
+        await self._refresh_settings()
+        to = self._allowed_recipients((claimed.target or {}).get("to") or [])
         sent = DeliveryHeaders(claimed.message_id, claimed.type, claimed.id, claimed.endpoint_id)
-        return await self._hand_over(claimed.body, to, sent, now, self._patience(claimed, now))
+        return await self._hand_over(claimed.body, to, sent, now, self._timeout_s(claimed, now))
 
     async def post(
         self, body: bytes, to: Sequence[str], sent: DeliveryHeaders, now: datetime
     ) -> AttemptOutcome:
-        """Send a mail that is no delivery of a channel's, and say what came of it. Raises nothing.
+        """Send a mail that is not a channel's delivery and return the outcome. Raises nothing.
 
         Args:
-            body: A Mail as JSON.
-            to: Whom it goes to.
-            sent: What its headers say.
-            now: For `Date`, aware.
+            body: A `RenderedMail` as JSON.
+            to: The recipients.
+            sent: The values of its headers.
+            now: The time for `Date`, aware.
         """
         begun = time.perf_counter()
         try:
-            await self._follow()
-            patience_s = min(2 * self._settings.timeout_s, _LONGEST_S)
-            code, answer = await self._hand_over(body, self._allowed(to), sent, now, patience_s)
-            outcome = AttemptOutcome(DELIVERED, code, _fit(answer), 0.0)
+            await self._refresh_settings()
+            timeout_s = min(2 * self._settings.timeout_s, _LONGEST_S)
+            code, answer = await self._hand_over(body, self._allowed_recipients(to), sent, now, timeout_s)
+            outcome = AttemptOutcome(DELIVERED, code, _to_storable_text(answer), 0.0)
         except SmtpAttemptError as stop:
             if stop.inside:
                 _log.warning(
-                    "mail_server_trouble", reason=stop.reason, status=stop.status, error=_fit(stop.inside)
+                    "mail_server_trouble",
+                    reason=stop.reason,
+                    status=stop.status,
+                    error=_to_storable_text(stop.inside),
                 )
-            outcome = AttemptOutcome(stop.reason, stop.status, _fit(stop.answer), 0.0)
+            outcome = AttemptOutcome(stop.reason, stop.status, _to_storable_text(stop.answer), 0.0)
         return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
 
     async def _hand_over(
-        self, body: bytes, to: Sequence[str], sent: DeliveryHeaders, now: datetime, patience_s: float
+        self, body: bytes, to: Sequence[str], sent: DeliveryHeaders, now: datetime, timeout_s: float
     ) -> tuple[int, str]:
         if self._server is None or self._sender is None:
             raise SmtpAttemptError("not_configured")
@@ -183,19 +184,19 @@ class EmailTransport:
         except (msgspec.DecodeError, ValueError) as error:
             _log.exception("mail_not_made", message_id=sent.message_id)
             raise SmtpAttemptError("internal_error") from error
-        deadline = asyncio.get_running_loop().time() + patience_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
+                await self._connections.acquire()
         except TimeoutError as error:
             raise SmtpAttemptError("timeout") from error
         try:
             return await send_smtp_message(self._server, self._sender.address, to, message, deadline)
         finally:
-            self._places.release()
+            self._connections.release()
 
-    def _allowed(self, given: Sequence[str]) -> list[str]:
-        """Those that mails may still go to: the setting may have changed since they were given."""
+    def _allowed_recipients(self, given: Sequence[str]) -> list[str]:
+        """Return the recipients that are still allowed: the setting may have changed since."""
         if self._server is None:
             raise SmtpAttemptError("not_configured")
         try:
@@ -212,13 +213,13 @@ class EmailTransport:
         ]
         if not to:
             raise SmtpAttemptError(
-                "address_refused", answer="This installation sends no mail to these domains."
+                "address_refused", answer="This installation does not send mail to these domains."
             )
         return to
 
 
 def find_smtp_fault(settings: SmtpSettings) -> tuple[str, str] | None:
-    """Which variable keeps mails from being sent, and why; None: none does. Asks no server."""
+    """Return the invalid setting of the mail server with the reason, or None; contacts no server."""
     try:
         _read(settings)
     except _SettingError as error:
@@ -227,7 +228,7 @@ def find_smtp_fault(settings: SmtpSettings) -> tuple[str, str] | None:
 
 
 def _read(settings: SmtpSettings) -> tuple[SenderAddress, ssl.SSLContext | None]:
-    """Read who mails come from, and what the server's certificate is checked against (`_SettingError`)."""
+    """Read the sender, and the TLS context of the server (`_SettingError`)."""
     try:
         sender = SenderAddress.of(settings.sender)
         if settings.security == "none":
@@ -239,10 +240,10 @@ def _read(settings: SmtpSettings) -> tuple[SenderAddress, ssl.SSLContext | None]
         raise _SettingError("VIGIE_SMTP__CA_FILE", str(error)) from error
 
 
-def _fit(answer: str | None) -> str | None:
-    """Make a server's answer fit for PostgreSQL's text, and cut it."""
+def _to_storable_text(answer: str | None) -> str | None:
+    """Convert a server's response to valid PostgreSQL text, and truncate it."""
     if not answer:
         return None
-    # What is not UTF-8 comes as halves of characters.
+    # Bytes that are not UTF-8 arrive as surrogates.
     text = answer.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text[:ANSWER_LIMIT].replace("\0", "\ufffd")

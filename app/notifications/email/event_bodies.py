@@ -1,6 +1,6 @@
-"""What mails read of the bodies of events: all of it optional, so that no event is too strange to be told.
+"""Defines the fields of event bodies that mails read, all optional, so that every event can be mailed.
 
-Shapes only. Times are RFC 3339, values in the metric's unit.
+Times are RFC 3339, values in the metric's unit.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ class MailIndexBand(msgspec.Struct):
 
 
 class MailIndexCause(msgspec.Struct):
-    """An index of a city that decided."""
+    """The index that caused the alert."""
 
     method: str = ""
     title: str = ""
@@ -29,7 +29,7 @@ class MailIndexCause(msgspec.Struct):
 
 
 class MailAlertCause(msgspec.Struct):
-    """The part of a rule's condition that decided."""
+    """The part of a rule's condition that caused the alert."""
 
     function: str | None = None
     window: str | None = None
@@ -80,7 +80,7 @@ class MailAlertData(msgspec.Struct):
 
 
 class MailAlertEvent(msgspec.Struct):
-    """An event of an alert; `events_count` in a group: how many events it stands for."""
+    """An event of an alert; in a group, `events_count` is the number of events that it represents."""
 
     type: str
     data: MailAlertData
@@ -99,7 +99,7 @@ class MailGroupData(msgspec.Struct):
 
 
 class MailGroupEvent(msgspec.Struct):
-    """A notification of several events."""
+    """A group's notification."""
 
     type: str
     data: MailGroupData

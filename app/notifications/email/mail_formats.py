@@ -1,7 +1,7 @@
-"""How mails write numbers, times and what others have named, in each language. Pure: no clock, no I/O.
+"""Formats numbers, times, units and names for mails and sentences, in each language. Pure.
 
-Owns the typography: decimal commas and the spaces that do not break in French, times by the clocks on the
-site's walls. Whatever others have written passes through `clean_line` or `clean_lines` before it is shown.
+French uses decimal commas and non-breaking spaces. Times are in the site's time zone. Texts from clients pass
+through `clean_line` or `clean_lines` before they are shown.
 """
 
 import re
@@ -23,25 +23,25 @@ _BREAKS: Final = frozenset({"Cc", "Zl", "Zp"})  # controls, line ends among them
 _HIDDEN: Final = frozenset(
     {"Cf", "Cs"}
 )  # invisible, or turning the direction of writing; halves of characters
-_READ: Final = 4  # of what is cut, so many times as much is looked at: some of it may be left out
+_READ: Final = 4  # times the limit that is read of a text: characters may be removed from it
 _SPACES: Final = re.compile(r"[^\S\xa0\u202f]+")
 _HUGE: Final = 1e15
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
-# Of these functions the outcome is not in the metric's unit.
+# The results of these functions are not in the metric's unit.
 _COUNT, _RATE = "count", "rate"
 # NF EN 13725 writes European odour units in French like this.
 _ODOUR_UNIT, _ODOUR_UNIT_FR = "ou/m³", "uoE/m³"
 
 
 def get_mail_texts(language: str) -> MailTexts:
-    """Return the texts of a language; English ones where there are none of it."""
+    """Return the texts of a language; English for an unknown one."""
     return FRENCH if language == FRENCH.language else ENGLISH
 
 
 def clean_line(text: str, limit: int) -> str:
-    """Return a text on one line of at most `limit` characters, without what is invisible.
+    """Return a text on one line of at most `limit` characters, without invisible characters.
 
-    Characters that turn the direction of writing are left out too: a name must not rearrange a mail.
+    Characters that change the writing direction are removed too: a name must not rearrange a mail.
     """
     shown = text[: _READ * limit]
     if not (shown.isascii() and shown.isprintable()):
@@ -57,23 +57,23 @@ def _visible(char: str) -> str:
 
 
 def clean_lines(text: str, limit: int) -> list[str]:
-    """Return the lines of a text that are not empty, cleaned; `limit` characters at most altogether."""
+    """Return the non-empty lines of a text, cleaned; at most `limit` characters in total."""
     lines = (clean_line(line, limit) for line in text[:limit].splitlines())
     return [line for line in lines if line]
 
 
 def truncate_text(text: str, limit: int) -> str:
-    """Cut a text to `limit` characters, and show that it was."""
+    """Truncate a text to `limit` characters, with an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def format_count(count: int, forms: tuple[str, str], texts: MailTexts) -> str:
-    """Fill a count into the form for one, or for several."""
+    """Format a count with its singular or plural form."""
     return forms[count > 1].format(format_number(count, texts))
 
 
 def format_number(value: float, texts: MailTexts) -> str:
-    """Write a number: two decimals, below 1 three significant digits."""
+    """Format a number with two decimals, or three significant digits below 1."""
     if abs(value) >= _HUGE:
         written = f"{value:.6g}"
     elif abs(value) >= 1 or value == 0:
@@ -86,7 +86,7 @@ def format_number(value: float, texts: MailTexts) -> str:
 
 
 def _decimals(value: float) -> int:
-    """How many decimals show three significant digits of what is below 1, at most nine."""
+    """Return the decimals for three significant digits of a number below 1, at most nine."""
     exponent = int(f"{value:e}".rpartition("e")[2])
     return min(2 - exponent, 9)
 
@@ -96,7 +96,7 @@ def _trimmed(written: str) -> str:
 
 
 def get_metric_unit(metric: str | None, function: str | None) -> str:
-    """Return the unit of what a metric, or a function of it, comes to; empty where there is none."""
+    """Return the unit of a metric, or of a function of it; empty if there is none."""
     known = _METRICS.get(metric or "")
     if known is None or function == _COUNT:
         return ""
@@ -104,22 +104,22 @@ def get_metric_unit(metric: str | None, function: str | None) -> str:
 
 
 def localize_unit(unit: str, texts: MailTexts) -> str:
-    """Write a unit as its readers' language does."""
+    """Write a unit in the spelling of the language."""
     return unit.replace(_ODOUR_UNIT, _ODOUR_UNIT_FR) if texts.language == "fr" else unit
 
 
 def format_measurement(value: float, unit: str, texts: MailTexts) -> str:
-    """Write a value with its unit."""
+    """Format a value with its unit."""
     return format_number(value, texts) + (f"{NBSP}{localize_unit(unit, texts)}" if unit else "")
 
 
 def format_percent(share: float, texts: MailTexts) -> str:
-    """Write a share of 1 as percent."""
+    """Format a fraction (0 to 1) as a percentage."""
     return format_number(share * 100, texts) + texts.percent
 
 
 def describe_metric(metric: str, texts: MailTexts) -> str:
-    """Describe a metric: in words and by its name."""
+    """Return a metric's description with its name."""
     known = _METRICS.get(metric)
     if known is None:
         return clean_line(metric, 64)
@@ -128,19 +128,19 @@ def describe_metric(metric: str, texts: MailTexts) -> str:
 
 
 def format_duration(seconds: float, texts: MailTexts) -> str:
-    """Write a time span by its two largest units, such as `1 h 30 min`."""
+    """Format a duration by its two largest units, such as `1 h 30 min`."""
     whole = max(0, round(seconds))
     days, rest = divmod(whole, _DAY_S)
     hours, rest = divmod(rest, _HOUR_S)
     minutes, left = divmod(rest, _MINUTE_S)
     parts = [(days, texts.day), (hours, "h"), (minutes, "min"), (left, "s")]
-    first = next((place for place, part in enumerate(parts) if part[0]), len(parts) - 1)
-    told = [part for part in parts[first : first + 2] if part[0]] or parts[-1:]
-    return " ".join(f"{count}{NBSP}{unit}" for count, unit in told)
+    first = next((index for index, part in enumerate(parts) if part[0]), len(parts) - 1)
+    shown = [part for part in parts[first : first + 2] if part[0]] or parts[-1:]
+    return " ".join(f"{count}{NBSP}{unit}" for count, unit in shown)
 
 
 def format_clock_time(at: time, texts: MailTexts, *, seconds: bool = False) -> str:
-    """Write a time of day: `21:11`, in French `21 h 11`, with seconds `21 h 11 min 05 s`."""
+    """Format a time of day: `21:11`, in French `21 h 11`, with seconds `21 h 11 min 05 s`."""
     if texts.language != "fr":
         return f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
     clock = f"{at.hour}{NBSP}h{NBSP}{at:%M}"
@@ -148,7 +148,7 @@ def format_clock_time(at: time, texts: MailTexts, *, seconds: bool = False) -> s
 
 
 def find_time_zone(name: str | None) -> tuple[tzinfo, str]:
-    """Return a time zone and its name; UTC where there is no such zone."""
+    """Return a time zone and its name; UTC if it is unknown."""
     if name is None:
         return UTC, "UTC"
     try:
@@ -158,7 +158,7 @@ def find_time_zone(name: str | None) -> tuple[tzinfo, str]:
 
 
 def parse_instant(text: str | None) -> datetime | None:
-    """Read an RFC 3339 time; None for what is none."""
+    """Parse an RFC 3339 time; None if it is invalid."""
     if text is None:
         return None
     try:
@@ -170,24 +170,24 @@ def parse_instant(text: str | None) -> datetime | None:
 def format_local_time(
     text: str | None, zone: str | None, texts: MailTexts, *, seconds: bool = False
 ) -> str | None:
-    """Write a time by the clocks of a zone, which is named; None for what is no time.
+    """Format a time in a time zone, with the zone's name; None if the time is invalid.
 
     Args:
-        text: RFC 3339.
-        zone: IANA's name of the zone; None or an unknown one: UTC.
-        texts: Those of the language.
-        seconds: Whether seconds are shown.
+        text: The time, RFC 3339.
+        zone: The IANA name of the zone; None or unknown: UTC.
+        texts: The texts of the language.
+        seconds: Whether to show seconds.
     """
     at = parse_instant(text)
     if at is None:
         return None
-    where, called = find_time_zone(zone)
+    zone_info, zone_name = find_time_zone(zone)
     try:
-        local = at.astimezone(where)
+        local = at.astimezone(zone_info)
     except OverflowError:
-        local, called = at, "UTC"
+        local, zone_name = at, "UTC"
     day = texts.first if local.day == 1 else str(local.day)
     clock = format_clock_time(local.time(), texts, seconds=seconds)
     return texts.moment.format(
-        day=day, month=texts.months[local.month - 1], year=local.year, clock=clock, zone=called
+        day=day, month=texts.months[local.month - 1], year=local.year, clock=clock, zone=zone_name
     )

@@ -1,12 +1,9 @@
-"""A mail laid out: as plain text, and as HTML. Pure.
+"""Renders the content of a mail as plain text and as HTML. Pure.
 
-The HTML is one column with all its styles inside. It loads nothing, so that opening a mail tells nobody
-anything; and it gives colours only where they come with a background of their own, so that it can be read on
-white and on black.
+`MailContent` is the content of every mail. Its texts are cleaned (`mail_formats`), but not escaped.
 
-What a mail shows, before it is laid out: one shape for all that mails tell of. Pure.
-
-Every text in here is cleaned (`app.notifications.email.mail_formats`), and not yet escaped.
+The HTML is one column with inline styles. It loads no resources, so opening a mail is not tracked. It sets
+text colours only together with a background, so that it is legible in light and dark mode.
 """
 
 import textwrap
@@ -17,21 +14,21 @@ from typing import Final, Literal, NamedTuple
 from app.notifications.email.mail_texts import MailTexts
 
 type MailTone = Literal["critical", "warning", "info", "resolved", "plain"]
-"""Which colour: of a severity, of what is over, or of what is neither."""
+"""The colour of a mail or an item: by severity, resolved, or plain."""
 
 SUBJECT_LIMIT: Final = 150
-"""Of a subject, in characters."""
+"""The most characters of a subject."""
 
 
 class MailListItem(NamedTuple):
-    """One line of a list.
+    """An item of a list.
 
     Attributes:
-        tone: Its colour.
-        word: What stands in it: a severity, or that it is over.
-        title: What it is about.
-        detail: The rest of the line; may be empty.
-        link: Where it leads; None: nowhere.
+        tone: The colour of the badge.
+        word: The word in the badge: a severity, or resolved.
+        title: The title.
+        detail: The rest of the item; may be empty.
+        link: The link of the title; None: no link.
     """
 
     tone: MailTone
@@ -42,20 +39,20 @@ class MailListItem(NamedTuple):
 
 
 class MailContent(NamedTuple):
-    """A mail.
+    """The content of a mail.
 
     Attributes:
-        subject: At most SUBJECT_LIMIT characters.
-        tone, word: The colour, and what stands in it.
+        subject: The subject, at most SUBJECT_LIMIT characters.
+        tone, word: The colour of the badge, and the word in it.
         title: The headline.
         lead: The first sentence.
-        rows: What there is to know, as (label, value).
-        advice: The lines that say what is to be done.
-        items: What is listed.
-        more: How many more there are, as a sentence.
+        rows: The facts, as (label, value).
+        advice: The lines of advice.
+        items: The items of the list.
+        more: A sentence with the number of unlisted items.
         footer: Small print.
-        link: Where the mail's subject is read; None: nowhere.
-        thread: Mails with the same one belong together; None: it stands alone.
+        link: The link to the alert or incident; None: no link.
+        thread: The thread of related mails; None: no thread.
     """
 
     subject: str
@@ -85,7 +82,7 @@ _CELL: Final = "padding:3px 12px 3px 0;vertical-align:top;text-align:left;font-s
 
 
 def render_plain_text(page: MailContent, texts: MailTexts) -> str:
-    """Lay a mail out as plain text, in lines of 72 characters where words allow it."""
+    """Render a mail as plain text, wrapped at 72 characters."""
     parts = [_paragraph(f"[{page.word}] {page.title}"), _paragraph(page.lead)]
     if page.rows:
         parts.append(_hanging(f"{label}{texts.colon}{value}" for label, value in page.rows))
@@ -96,11 +93,11 @@ def render_plain_text(page: MailContent, texts: MailTexts) -> str:
     if page.more:
         parts.append(_paragraph(page.more))
     if page.link:
-        # Not wrapped: a link that is cut leads nowhere.
+        # Not wrapped: a broken link does not work.
         parts.append(f"{texts.open}{texts.colon}{page.link}")
     body = "\n\n".join(parts)
     footer = _paragraph(*page.footer)
-    # "-- " on a line of its own begins what programs leave out of answers.
+    # "-- " on its own line begins the signature, which mail programs leave out of replies.
     return f"{body}\n\n-- \n{footer}\n"
 
 
@@ -124,7 +121,7 @@ def _wrapped(line: str, indent: str) -> str:
 
 
 def render_html(page: MailContent, texts: MailTexts) -> str:
-    """Lay a mail out as HTML."""
+    """Render a mail as HTML."""
     return "".join(_html(page, texts))
 
 

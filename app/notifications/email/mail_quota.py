@@ -1,7 +1,7 @@
-"""How many mails an organisation may send in an hour. In memory, of one process; no clock of its own.
+"""Limits the mails that an organisation sends in an hour, in the memory of one process.
 
-Recipients are whoever a client names: without a limit a mail server could be used to flood others' mailboxes.
-A mail counts once the server has taken it, and while it is under way.
+Clients choose the recipients: without a rate limit they could flood mailboxes. A mail counts while it is
+being sent, and for an hour after the server accepted it.
 """
 
 from collections import deque
@@ -11,29 +11,29 @@ from typing import Final
 from uuid import UUID
 
 HOUR_S: Final = 3600.0
-_UNDER_WAY_S: Final = 30.0  # no attempt lasts longer
+_LONGEST_ATTEMPT_S: Final = 30.0
 
 
 class MailQuotaExceededError(Exception):
-    """The hour's mails are sent; there is room again in `retry_after_s` seconds."""
+    """The hourly quota is used up; retry in `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__(f"room in {retry_after_s:g} s")
+        super().__init__(f"retry in {retry_after_s:g} s")
         self.retry_after_s = retry_after_s
 
 
 class MailReservation:
-    """A mail that is under way. Set `taken` where the server took it."""
+    """A mail that is being sent. Set `is_sent` once the server accepted it."""
 
     def __init__(self) -> None:
-        self.taken = False
+        self.is_sent = False
 
 
 class HourlyMailQuota:
-    """The mails of the last hour, by organisation.
+    """Counts the mails of the last hour by organisation.
 
     Args:
-        most: In an hour, of one organisation; 0: no limit.
+        most: The most mails an hour of one organisation; 0: no limit.
     """
 
     def __init__(self, most: int) -> None:
@@ -42,36 +42,36 @@ class HourlyMailQuota:
         self._under_way: dict[UUID, int] = {}
 
     @contextmanager
-    def place(self, organisation: UUID, now: float) -> Iterator[MailReservation]:
-        """Keep room for one mail while it is sent.
+    def reserve(self, organisation: UUID, now: float) -> Iterator[MailReservation]:
+        """Reserve quota for a mail while it is being sent.
 
         Args:
-            organisation: Whose mail it is.
-            now: By a clock that does not go back, in seconds.
+            organisation: The organisation that sends the mail.
+            now: A monotonic time, in seconds.
 
         Raises:
-            QuotaExceededError: There is none.
+            MailQuotaExceededError: The quota is used up.
         """
-        place = MailReservation()
+        reservation = MailReservation()
         if not self._most:
-            yield place
+            yield reservation
             return
-        self._forget(now - HOUR_S)
+        self._remove_old(now - HOUR_S)
         sent = self._sent.get(organisation, ())
         under_way = self._under_way.get(organisation, 0)
         if len(sent) + under_way >= self._most:
-            raise MailQuotaExceededError(sent[0] + HOUR_S - now if sent else _UNDER_WAY_S)
+            raise MailQuotaExceededError(sent[0] + HOUR_S - now if sent else _LONGEST_ATTEMPT_S)
         self._under_way[organisation] = under_way + 1
         try:
-            yield place
+            yield reservation
         finally:
             self._under_way[organisation] -= 1
             if not self._under_way[organisation]:
                 del self._under_way[organisation]
-            if place.taken:
+            if reservation.is_sent:
                 self._sent.setdefault(organisation, deque()).append(now)
 
-    def _forget(self, before: float) -> None:
+    def _remove_old(self, before: float) -> None:
         for organisation in list(self._sent):
             times = self._sent[organisation]
             while times and times[0] <= before:

@@ -1,7 +1,6 @@
-"""From the body of an event to a mail: subject, plain text and HTML, in a language. Pure: no clock, no I/O.
+"""Renders the body of an event as a mail: subject, plain text and HTML in one language. Pure.
 
-A mail is made once, when its delivery is: every attempt and replay sends the same. Must not know who receives
-it, nor how it is sent (`app.notifications.email.email_transport`).
+A mail is rendered once, with its delivery, so every attempt and replay sends the same text.
 """
 
 from collections.abc import Mapping
@@ -24,14 +23,14 @@ _ALERTS: Final = "alert."
 
 
 class RenderedMail(msgspec.Struct):
-    """A mail that is made, but addressed to nobody yet.
+    """A rendered mail without recipients.
 
     Attributes:
-        subject: On one line, at most 150 characters.
+        subject: The subject, one line of at most 150 characters.
         text: The plain text.
-        html: The same as HTML.
-        language: What it is written in.
-        thread: What it belongs to, such as `alert-…`; None: it stands alone.
+        html: The HTML.
+        language: The language.
+        thread: The thread of related mails, such as `alert-…`; None: no thread.
     """
 
     subject: str
@@ -42,16 +41,15 @@ class RenderedMail(msgspec.Struct):
 
 
 def render_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> bytes:
-    """Make the mail of an event.
+    """Render the mail of an event.
 
     Args:
-        body: The event as a webhook would have it, of any type: one that is not known is listed.
+        body: The native body of an event of any type; an unknown type is shown field by field.
         language: `en` or `fr`; any other: English.
-        sites: The sites that the event may name, by their ids. Of one that is not here neither the name nor
-            the time zone is known; times are in UTC then.
+        sites: The names of sites by id. For an unknown site, times are in UTC.
 
     Returns:
-        A Mail as JSON.
+        A `RenderedMail` as JSON.
 
     Raises:
         msgspec.DecodeError: The body is not JSON.
@@ -65,7 +63,7 @@ def render_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> by
 
 
 def build_event_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> MailContent:
-    """Read the event as what it says that it is; what does not look like it is listed as it stands.
+    """Build the content of an event's mail by its type; an unexpected body is shown field by field.
 
     The arguments are those of `render_mail`.
     """
@@ -77,12 +75,12 @@ def build_event_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) 
     try:
         if event.type == GROUP_EVENT:
             return build_group_mail(msgspec.json.decode(body, type=MailGroupEvent).data, sites, texts)
-        # Of an alert whose event is new the alert can be told all the same; without one there is nothing.
+        # A new type of an alert's event can still show the alert, if it has one.
         if event.type.startswith(_ALERTS) and event.data.get("alert_id") is not None:
             return build_alert_mail(msgspec.json.decode(body, type=MailAlertEvent), sites, texts)
         if event.type.startswith(INCIDENTS) and event.type in texts.notices and event.data.get("incident_id"):
             return build_incident_mail(event, sites, texts)
     except msgspec.ValidationError:
-        # Of a later version, perhaps: told in its own words, not lost.
+        # An event of a later version, for example: it is shown field by field.
         pass
     return build_notice_mail(event, texts)

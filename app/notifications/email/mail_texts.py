@@ -1,6 +1,6 @@
-"""The texts that mails are made of: which there are. What they are is in `texts_en` and `texts_fr`.
+"""Defines the texts of mails in one language; `mail_texts_en` and `mail_texts_fr` contain them.
 
-Braces in them are filled in by who uses a text: always with words that are cleaned already.
+Callers fill in the placeholders, always with cleaned texts.
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ class MailTexts:
     """The texts of one language.
 
     Attributes:
-        language: As in `Content-Language`.
-        digits, apostrophes: What becomes of characters of numbers, and of words of the catalogue.
+        language: The value of `Content-Language`.
+        digits, apostrophes: Translations of the characters of numbers, and of the catalogue's texts.
         first: The first day of a month.
-        moment: A time, of `day`, `month`, `year`, `clock` and `zone`.
-        place: A rule and its site, as a subject names them.
-        tags, happened, leads: By the type of the event: before the subject, in lists, and as a sentence.
-        resolutions, reasons: Why an alert ended, and why it went up or down.
-        functions, kinds, recognised: What windows come to, ways out, types of events of boxes.
-        quotas: What each is of.
-        evidences: How far it is known where something was.
-        open: What a link to the alert says.
-        and_more, firing, resolved, unlisted: Of one, and of several.
+        moment: A time, with `day`, `month`, `year`, `clock` and `zone`.
+        place: A rule and its site in a subject.
+        tags, happened, leads: By type of event: the badge, the text in lists, and the first sentence.
+        resolutions, reasons: Why an alert ended, and why its severity changed.
+        functions, kinds, recognised: Names of functions, endpoint kinds, and events that boxes recognise.
+        quotas: The names of quotas.
+        evidences: How well the position of an incident is known.
+        open: The text of a link to the alert.
+        and_more, firing, resolved, unlisted: Singular and plural.
     """
 
     language: str

@@ -1,4 +1,4 @@
-"""What mails say in English. Data only."""
+"""Contains the English texts of mails."""
 
 from typing import Final
 
@@ -29,8 +29,8 @@ ENGLISH: Final = MailTexts(
     },
     leads={
         "alert.firing": "An alert has begun to fire.",
-        "alert.escalated": "The alert has become graver: from {previous} to {severity}{reason}.",
-        "alert.deescalated": "The alert has become milder: from {previous} to {severity}{reason}.",
+        "alert.escalated": "The alert escalated from {previous} to {severity}{reason}.",
+        "alert.deescalated": "The alert de-escalated from {previous} to {severity}{reason}.",
         "alert.resolved": "The alert is over: {why}.",
         "alert.acknowledged": "{who} has acknowledged the alert.",
         "alert.reminder": "The alert is still firing, and nobody has acknowledged it.",
@@ -44,10 +44,10 @@ ENGLISH: Final = MailTexts(
         "rule_gone": "its rule is no longer for this box",
         "box_deleted": "the box was deleted",
         "box_moved": "the box was moved to another site",
-        "superseded": "its state was lost, and a new alert has taken its place",
+        "superseded": "its state was lost, and a new alert has replaced it",
     },
     reasons={
-        "samples": ", by what is measured",
+        "samples": ", according to the measurements",
         "unacknowledged": ", because nobody acknowledged it in time",
     },
     functions={
@@ -114,7 +114,7 @@ ENGLISH: Final = MailTexts(
         "allowed": "Allowed",
         "event": "Recognised",
         "event_at": "Recognised at",
-        "confidence": "Confidence asked for",
+        "confidence": "Required confidence",
         "pending_since": "Condition met since",
         "started_at": "Firing since",
         "resolved_at": "Resolved at",
@@ -155,69 +155,71 @@ ENGLISH: Final = MailTexts(
     unlisted=("{} more alert is not listed here.", "{} more alerts are not listed here."),
     test=(
         "Test of this channel",
-        "This is a test: whoever reads it will get this channel's alerts too.",
+        "This is a test: this channel's alerts will arrive here too.",
     ),
     test_of_server=("Test of the mail server", "This is a test: Vigie's mails arrive."),
     notices={
         "endpoint.failing": (
-            "Nothing gets through",
+            "Deliveries are failing",
             (
-                "Nothing has been delivered there for a long time. Vigie goes on trying, and disables it "
-                "if that does not change. Please see to the receiver."
+                "Nothing has been delivered to this endpoint for a long time. Vigie keeps trying, and will "
+                "disable the endpoint if nothing changes. Please check the receiver."
             ),
         ),
         "endpoint.disabled.gone": (
             "Disabled",
             (
-                "The receiver said that it is gone for good (410), so nothing is sent there any more. "
-                "Enable it again once it is back."
+                "The receiver answered that it is permanently gone (410), so Vigie no longer sends "
+                "anything to "
+                "it. Enable the endpoint again once the receiver is back."
             ),
         ),
         "endpoint.disabled.failing": (
             "Disabled",
             (
-                "Nothing could be delivered there for too long, so nothing is sent there any more. Enable"
-                " it again once it works: what is waiting is then sent."
+                "Nothing could be delivered to this endpoint for too long, so Vigie no longer sends "
+                "anything to "
+                "it. Enable it again once it works: pending deliveries are then sent."
             ),
         ),
         "incident.detected": (
             "Possible gunshot",
-            "Boxes heard what may be a gunshot or an explosion. Nobody has looked at it yet.",
+            "Boxes heard what may be a gunshot or an explosion. It has not been reviewed yet.",
         ),
         "incident.updated": (
             "Possible gunshot: more is known",
-            "Later reports changed what is known of an incident. Nobody has reviewed it yet.",
+            "Later reports changed what is known about an incident. It has not been reviewed yet.",
         ),
-        "incident.confirmed": ("Incident confirmed", "A person found that it was one."),
+        "incident.confirmed": ("Incident confirmed", "A person reviewed the incident and confirmed it."),
         "incident.dismissed": (
             "Incident dismissed",
-            "A person found that it was none, or nothing is left of it.",
+            "A person reviewed the incident and dismissed it, or none of its data is left.",
         ),
         "quota.warning": (
             "A quota is nearly used up",
             (
-                "Four fifths of the day's quota are used. Samples above it are refused and kept in quarantine"
-                " until midnight UTC."
+                "Four fifths of the day's quota are used. Until midnight UTC, samples above the quota are "
+                "refused and held in quarantine."
             ),
         ),
         "quota.exceeded": (
             "A quota is used up",
             (
-                "What exceeds the quota is refused. Samples that were refused are kept in quarantine: they "
-                "can be replayed once the quota is raised, or the day after."
+                "Anything above the quota is refused. Refused samples are held in quarantine: they can be "
+                "replayed once the quota is raised, or the next day."
             ),
         ),
         "platform.messages_dropped": (
             "The broker dropped messages",
             (
-                "A queue of the broker was full. Boxes that wait for Vigie's own acknowledgements send "
-                "again; from others these messages are lost."
+                "A queue of the broker was full. Boxes that wait for Vigie's own acknowledgements will send "
+                "their messages again; those of other boxes are lost."
             ),
         ),
     },
-    other=("{type}", "Vigie tells of something that this mail has no words for:"),
+    other=("{type}", "Vigie reports an event for which this mail has no text:"),
     open="Open in Vigie",
-    footer="Your address is on an e-mail channel of Vigie. Those who run it can take it off.",
+    footer="Your address is on an e-mail channel of Vigie. Its administrators can remove it.",
     footer_alert="Alert {id}, message {sequence}.",
-    footer_test="An administrator of Vigie had this test sent to your address.",
+    footer_test="An administrator of Vigie sent this test to your address.",
 )

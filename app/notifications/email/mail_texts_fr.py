@@ -1,7 +1,7 @@
-"""What mails say in French. Data only, but for its typography.
+"""Contains the French texts of mails, and typesets French.
 
-The texts are written as on a keyboard; `typeset_french` gives them the apostrophes and the spaces that do not
-break.
+The texts are written with plain characters; `typeset_french` inserts typographic apostrophes and non-breaking
+spaces.
 """
 
 import dataclasses
@@ -164,12 +164,12 @@ _AS_TYPED: Final = MailTexts(
     ),
     test=(
         "Essai de ce canal",
-        "Ceci est un essai : qui le lit recevra aussi les alertes de ce canal.",
+        "Ceci est un essai : les alertes de ce canal arriveront aussi ici.",
     ),
     test_of_server=("Essai du serveur de courriel", "Ceci est un essai : les courriels de Vigie arrivent."),
     notices={
         "endpoint.failing": (
-            "Plus rien n'arrive",
+            "Les envois échouent",
             (
                 "Rien n'a pu y être livré depuis longtemps. Vigie continue d'essayer, et le désactivera "
                 "si rien ne change. Merci de vérifier le destinataire."
@@ -203,10 +203,10 @@ _AS_TYPED: Final = MailTexts(
                 "encore examiné."
             ),
         ),
-        "incident.confirmed": ("Incident confirmé", "Une personne a constaté que c'en était un."),
+        "incident.confirmed": ("Incident confirmé", "Une personne a examiné l'incident et l'a confirmé."),
         "incident.dismissed": (
             "Incident écarté",
-            "Une personne a constaté que ce n'en était pas un, ou il n'en reste rien.",
+            "Une personne a examiné l'incident et l'a écarté, ou ses données n'existent plus.",
         ),
         "quota.warning": (
             "Quota bientôt atteint",
@@ -239,7 +239,7 @@ _AS_TYPED: Final = MailTexts(
 
 
 def typeset_french(text: str) -> str:
-    """Give a text its apostrophes, and the spaces that do not break before and after punctuation."""
+    """Insert typographic apostrophes, and non-breaking spaces at punctuation."""
     for mark in ";!?":
         text = text.replace(f" {mark}", f"{THIN_NBSP}{mark}")
     for plain, firm in ((" :", f"{NBSP}:"), ("« ", f"«{NBSP}"), (" »", f"{NBSP}»"), ("'", APOSTROPHE)):
@@ -248,7 +248,7 @@ def typeset_french(text: str) -> str:
 
 
 def typeset_french_texts(value: Any) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
-    """Typeset each text of a tuple or a mapping; what is no text stays as it is."""
+    """Typeset each text of a tuple or a mapping; other values stay."""
     if isinstance(value, str):
         return typeset_french(value)
     if isinstance(value, tuple):

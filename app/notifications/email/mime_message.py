@@ -1,7 +1,7 @@
-"""A delivery of a mail as the message that goes over the wire (RFC 5322). Pure.
+"""Builds the MIME message of a mail with its headers (RFC 5322). Pure.
 
-Owns the headers. Nothing that others have written can end a header or begin one: subjects have no line ends,
-addresses are checked (`app.platform.kernel.email_addresses`), and the standard library refuses the rest.
+Header injection is prevented: subjects have no line breaks, addresses are validated
+(`app.platform.kernel.email_addresses`), and the standard library refuses the rest.
 """
 
 import re
@@ -21,17 +21,17 @@ from app.notifications.email.mail_layout import SUBJECT_LIMIT
 from app.notifications.email.mail_rendering import RenderedMail
 from app.platform.kernel.email_addresses import get_email_domain, normalise_email_address
 
-# Seven bits and short lines: every server takes them as they are, and no signature breaks on the way.
+# 7 bits and short lines: every server forwards them unchanged, so signatures stay valid.
 _POLICY: Final = SMTP.clone(cte_type="7bit")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class SenderAddress(NamedTuple):
-    """Who mails come from.
+    """The sender of mails.
 
     Attributes:
-        name: What programs show; may be empty.
-        address: The address, also that of the envelope, to which servers report what they cannot deliver.
+        name: The display name; may be empty.
+        address: The address of the header and of the envelope, to which servers send bounces.
     """
 
     name: str
@@ -39,7 +39,7 @@ class SenderAddress(NamedTuple):
 
     @classmethod
     def of(cls, written: str) -> Self:
-        """Read `Name <address>` or an address alone.
+        """Parse `Name <address>` or an address.
 
         Raises:
             InvalidError: `invalid_email_address`.
@@ -49,18 +49,18 @@ class SenderAddress(NamedTuple):
 
     @property
     def domain(self) -> str:
-        """What mails are told apart under: of the address."""
+        """The domain of the address, used in `Message-ID`."""
         return get_email_domain(self.address)
 
 
 class DeliveryHeaders(NamedTuple):
-    """What a message says of its delivery in headers.
+    """The values of a message's headers about its delivery.
 
     Attributes:
-        message_id: The event's, `msg_…`: the same at each attempt and replay.
+        message_id: The event's `msg_…`, the same at each attempt and replay.
         type: The event's type.
-        delivery_id: The delivery; None: it is none of a channel's.
-        endpoint_id: The channel; None likewise.
+        delivery_id: The delivery; None for a mail without a channel.
+        endpoint_id: The channel; None for a mail without a channel.
     """
 
     message_id: str
@@ -72,24 +72,24 @@ class DeliveryHeaders(NamedTuple):
 def build_mime_message(
     body: bytes, sender: SenderAddress, to: Sequence[str], sent: DeliveryHeaders, now: datetime
 ) -> bytes:
-    """Make the message.
+    """Build the message.
 
-    All recipients are in `To`: they are one team's list, and see who else was told. `Message-ID` stays the
-    same, so that mailboxes know a mail that comes twice. Mails of one alert or group answer a message that
-    was never sent: so programs show them together, whichever of them came first.
+    All recipients are in `To`: they are a team, and see who else was notified. `Message-ID` is always the
+    same, so that mailboxes can deduplicate a mail that arrives twice. Mails of one alert or group refer to
+    the same message, which was never sent, so mail programs show them as one thread.
 
     Args:
-        body: A Mail as JSON.
-        sender: Who it comes from.
-        to: Addresses that are checked.
-        sent: What is known of the delivery.
-        now: For `Date`, aware.
+        body: A `RenderedMail` as JSON.
+        sender: The sender.
+        to: Validated addresses.
+        sent: The values of the headers about the delivery.
+        now: The time for `Date`, aware.
 
     Returns:
-        Lines that end in CR LF, in ASCII.
+        The message in ASCII, with lines that end in CR LF.
 
     Raises:
-        msgspec.DecodeError, ValueError: The body is not a Mail, or an address is none.
+        msgspec.DecodeError, ValueError: The body is not a `RenderedMail`, or an address is invalid.
     """
     mail = msgspec.json.decode(body, type=RenderedMail)
     message = EmailMessage(policy=_POLICY)
@@ -102,7 +102,7 @@ def build_mime_message(
         thread = f"<{mail.thread}@{sender.domain}>"
         message["In-Reply-To"] = thread
         message["References"] = thread
-    # No holiday answers, and no loops between machines.
+    # Prevents automatic replies and mail loops.
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message["X-Vigie-Event"] = sent.type if _TOKEN.fullmatch(sent.type) else "unknown"
@@ -112,6 +112,6 @@ def build_mime_message(
         message["X-Vigie-Channel"] = str(sent.endpoint_id)
     message.set_content(mail.text, charset="utf-8", cte="quoted-printable")
     message.add_alternative(mail.html, subtype="html", charset="utf-8", cte="quoted-printable")
-    # Last: making the parts takes such headers from the whole.
+    # Last: adding the parts moves `Content-` headers into them.
     message["Content-Language"] = mail.language if _TOKEN.fullmatch(mail.language) else "en"
     return message.as_bytes()

@@ -1,7 +1,4 @@
-"""Mails of what is no alert: tests, notices of endpoints and of the platform, and whatever may come. Pure.
-
-Mails of incidents: what was heard, where and how sure that is, and what a person found. Pure.
-"""
+"""Builds the content of mails about incidents, notices, tests and unknown events. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -38,7 +35,7 @@ _TIMES: Final = frozenset({"failing_since", "broker_started_at", "resets_at"})
 
 
 def build_notice_mail(event: MailEvent, texts: MailTexts) -> MailContent:
-    """Make the mail of an event that is not of alerts; times are in UTC."""
+    """Build the mail of an event that is neither of an alert nor of an incident; times are in UTC."""
     if event.type == TEST_EVENT:
         if "endpoint_id" not in event.data:
             title, lead = texts.test_of_server
@@ -74,7 +71,7 @@ def _of_endpoint(event: MailEvent, texts: MailTexts) -> MailContent:
 
 def _of_quota(event: MailEvent, texts: MailTexts) -> MailContent:
     title, lead = texts.notices[event.type]
-    # `limit` is what an alert is compared with.
+    # The label `limit` is that of an alert's threshold.
     data = {**event.data, "limit_of_quota": event.data.get("limit")}
     about = f"{title}{texts.colon}{_value('quota', data.get('quota'), texts)}"
     page = _page(texts, title, lead, about, _named_rows(data, _QUOTA_ROWS, texts))
@@ -83,7 +80,7 @@ def _of_quota(event: MailEvent, texts: MailTexts) -> MailContent:
 
 
 def _of_anything(event: MailEvent, texts: MailTexts) -> MailContent:
-    """Whatever it is: its type, its time, and what is in it under its own names."""
+    """Build the mail of an unknown event: its type, its time, and its fields by name."""
     kind = clean_line(event.type, _SUBJECT_PART) or "?"
     title, lead = texts.other
     rows = [(texts.labels["type"], kind)]
@@ -130,7 +127,7 @@ def _value(name: str, value: object, texts: MailTexts) -> str:
 
 
 def _flat(data: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[str, str]]:
-    """What is in an object, as rows; what is in lists is only counted."""
+    """Flatten an object to rows; lists are only counted."""
     for name, value in data.items():
         label = f"{before}{clean_line(name, _SUBJECT_PART)}"
         if isinstance(value, dict) and depth:
@@ -142,7 +139,7 @@ def _flat(data: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[st
 
 
 PREFIX: Final = "incident."
-"""What the types of these events begin with."""
+"""The prefix of the types of incident events."""
 
 _INCIDENT_MAIL_LIMIT: Final = 120
 _SENTENCE_LIMIT: Final = 1000
@@ -151,7 +148,7 @@ _TONES: Final[Mapping[str, MailTone]] = {"incident.detected": "critical", "incid
 
 
 def build_incident_mail(event: MailEvent, sites: Mapping[str, SiteName], texts: MailTexts) -> MailContent:
-    """Make the mail of an incident; times are those of its site, or in UTC."""
+    """Build the mail of an incident; times are in the site's time zone, or in UTC."""
     data = event.data
     title, lead = texts.notices[event.type]
     site = sites.get(str(data.get("site_id")))
@@ -196,10 +193,10 @@ def _rows(data: Mapping[str, Any], zone: str | None, texts: MailTexts) -> Iterat
 
 
 def _position(data: Mapping[str, Any], texts: MailTexts) -> str:
-    """Latitude and longitude, and how far off they may be."""
+    """Format latitude and longitude with the error."""
     geometry, ellipse = data.get("geometry") or {}, data.get("ellipse")
     if geometry.get("type") != "Point" or ellipse is None:
         return ""
     longitude, latitude = geometry["coordinates"][:2]
-    # For maps: a decimal point in any language.
+    # With a decimal point in any language, so that it can be copied into a map.
     return f"{latitude:.5f}, {longitude:.5f} (± {format_number(round(ellipse['semi_major_m'], 1), texts)} m)"

@@ -1,9 +1,8 @@
-"""One exchange with the mail server, and what its ends are called.
+"""Sends one message over SMTP and maps errors to reasons of outcomes.
 
-Where TLS is asked for, nothing is said without it: a server that offers no STARTTLS gets neither the account
-nor the mail. A connection serves one mail: with grouping there are few of them, and none is lost to a
-connection that went stale. Each answer has its own time, and all of them together have one.
-Memory is bounded by aiosmtplib, which takes at most 32 KiB for an answer.
+If TLS is configured, nothing is sent without it: a server without STARTTLS gets neither the account nor the
+mail. Each connection sends one mail: with grouping there are few of them, and no connection gets stale. Each
+response has a timeout, and so has the whole exchange. aiosmtplib bounds memory: at most 32 KiB a response.
 """
 
 import asyncio
@@ -23,21 +22,21 @@ from app.notifications.http.ssrf_guard import find_address_refusal
 _QUIT_S: Final = 0.5
 _TEMPORARY: Final = range(400, 500)
 _FINAL: Final = range(500, 600)
-_LOGIN_FIRST: Final = frozenset({530, 534, 535, 538})  # RFC 4954: answers to who has not logged in
+_LOGIN_FIRST: Final = frozenset({530, 534, 535, 538})  # RFC 4954: authentication required or failed
 
 
 class SmtpServer(NamedTuple):
     """The mail server.
 
     Attributes:
-        host, port: Where it is.
-        security: TLS after STARTTLS, from the first byte on, or none.
-        context: How its certificate is checked; None without TLS.
-        username, password: The account; None: without logging in.
-        timeout_s: Longest wait for each answer, in seconds.
-        greeting: What we call ourselves: a domain.
-        allow_private: Whether it may be at a private address, where that is guarded; None: it may be
-            anywhere, for whoever runs the machine has set it.
+        host, port: The server's address.
+        security: STARTTLS, TLS from the first byte, or none.
+        context: The TLS context, which verifies the certificate; None without TLS.
+        username, password: The account; None: no login.
+        timeout_s: The timeout of each response, in seconds.
+        greeting: The domain in EHLO.
+        allow_private: Whether private addresses are allowed, if the SSRF guard applies; None: any address,
+            because the machine's operator has configured the server.
     """
 
     host: str
@@ -52,13 +51,13 @@ class SmtpServer(NamedTuple):
 
 
 class SmtpAttemptError(Exception):
-    """The attempt ends here.
+    """The attempt failed.
 
     Attributes:
         reason: One of `app.notifications.delivery.transport_types.REASONS`.
-        status: The server's code, where there is one.
-        answer: What the server said of the mail, or what is wrong with it.
-        inside: What is for this installation's log alone: it tells of its network, or of its account.
+        status: The server's reply code, if there was one.
+        answer: The server's response to the mail, or what is wrong with the mail.
+        inside: A detail for this installation's log only: it may reveal its network or its account.
     """
 
     def __init__(
@@ -79,21 +78,21 @@ class SmtpAttemptError(Exception):
 async def send_smtp_message(
     server: SmtpServer, sender: str, to: Sequence[str], message: bytes, deadline: float
 ) -> tuple[int, str]:
-    """Hand a message over to the server.
+    """Send a message.
 
     Args:
-        server: Where it goes.
+        server: The mail server.
         sender: The envelope's sender.
         to: The envelope's recipients, at least one.
-        message: As it goes over the wire.
-        deadline: Until when it must be taken, by the event loop's clock.
+        message: The MIME message.
+        deadline: The end of the exchange, by the event loop's clock.
 
     Returns:
-        The code and the answer with which the server took it, for at least one recipient; the answer names
-        those that it refused.
+        The reply code and the response with which the server accepted it for at least one recipient; the
+        response names the refused ones.
 
     Raises:
-        StoppedError: It was not taken.
+        SmtpAttemptError: The server did not accept it.
     """
     client = aiosmtplib.SMTP(
         hostname=server.host,
@@ -112,14 +111,13 @@ async def send_smtp_message(
         async with asyncio.timeout_at(deadline):
             await _greet(client, server, opened)
             answer = await _hand_over(client, sender, to, message)
-        # The message is taken: how the server says good-bye changes nothing, not even when time is up.
+        # The message is accepted: an error or a timeout of QUIT changes nothing.
         with suppress(aiosmtplib.SMTPException, OSError):
             await client.quit(timeout=_QUIT_S)
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         raise _stopped_by(error) from error
     finally:
-        # What is still to be written to a server that reads nothing must not be kept for ever. The socket is
-        # the client's to close.
+        # Unsent bytes for a server that reads nothing must not stay in memory. The client closes the socket.
         with suppress(OSError):
             opened.shutdown(socket.SHUT_RDWR)
         client.close()
@@ -127,7 +125,7 @@ async def send_smtp_message(
 
 
 async def _connect(server: SmtpServer) -> socket.socket:
-    """Open a connection to the first of the server's addresses that answers in its share of the time."""
+    """Connect to the first address of the server that answers within its share of the timeout."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(server.timeout_s):
@@ -157,7 +155,7 @@ async def _connect(server: SmtpServer) -> socket.socket:
 
 
 def _check_addresses(server: SmtpServer, addresses: Sequence[str]) -> None:
-    """Refuse a server that is guarded at an address that nothing may be sent to."""
+    """Refuse a server with a forbidden address, if the SSRF guard applies to it."""
     if server.allow_private is None:
         return
     for address in addresses:
@@ -167,7 +165,7 @@ def _check_addresses(server: SmtpServer, addresses: Sequence[str]) -> None:
 
 
 async def _greet(client: aiosmtplib.SMTP, server: SmtpServer, opened: socket.socket) -> None:
-    """Get as far as the server's readiness to take a message from this account."""
+    """Say EHLO, start TLS and log in."""
     await client.connect(sock=opened)
     if server.security == "starttls":
         await client.ehlo()
@@ -194,7 +192,7 @@ async def _greet(client: aiosmtplib.SMTP, server: SmtpServer, opened: socket.soc
 async def _hand_over(
     client: aiosmtplib.SMTP, sender: str, to: Sequence[str], message: bytes
 ) -> tuple[int, str]:
-    """Name sender and recipients, and give the message for those that the server takes."""
+    """Send the envelope, and the message for the recipients that the server accepts."""
     await client.mail(sender)
     refused: list[aiosmtplib.SMTPRecipientRefused] = []
     for address in to:
@@ -202,11 +200,11 @@ async def _hand_over(
             await client.rcpt(address)
         except aiosmtplib.SMTPRecipientRefused as error:
             refused.append(error)
-            if not client.is_connected:  # 421: it closes, whomever it took before
+            if not client.is_connected:  # 421: the server closes, also after it accepted recipients
                 raise
     refusals = "".join(f"\n{error.recipient}: {error.code} {error.message}" for error in refused)
     if len(refused) == len(to):
-        # One that may be taken later is worth another attempt.
+        # If one of them may be accepted later, retry.
         first = next((error for error in refused if error.code in _TEMPORARY), refused[0])
         raise _refused_with(first.code, refusals.strip())
     response = await client.data(message)
@@ -214,20 +212,20 @@ async def _hand_over(
 
 
 def _stopped_by(error: Exception) -> SmtpAttemptError:
-    """Name what went wrong on the way."""
+    """Map an error of the exchange to a reason."""
     cause = error.__cause__ if isinstance(error, aiosmtplib.SMTPConnectError) and error.__cause__ else error
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return _refused_with(error.code, error.message)
     if isinstance(cause, ssl.SSLError):
         return SmtpAttemptError("tls_failed", inside=str(cause))
-    # A handshake that lasts too long ends as a connection that was aborted.
+    # A handshake that times out ends with an aborted connection.
     if isinstance(cause, TimeoutError | ConnectionAbortedError):
         return SmtpAttemptError("timeout")
     return SmtpAttemptError("response_broken", inside=str(error))
 
 
 def _refused_with(code: int, said: str) -> SmtpAttemptError:
-    """What an answer of the server's comes to; what it says to our account is not for clients."""
+    """Map a reply code to a reason; the response to a login is not shown to clients."""
     reason = _reason_of(code)
     if reason == "login_refused":
         return SmtpAttemptError(reason, _status(code), inside=said)
@@ -243,5 +241,5 @@ def _reason_of(code: int) -> str:
 
 
 def _status(code: int) -> int | None:
-    """A reply code; None for what the client calls an answer that is none."""
+    """Return a reply code; None if aiosmtplib reports an invalid response."""
     return code if code > 0 else None

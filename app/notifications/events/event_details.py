@@ -1,11 +1,7 @@
-"""Adds to events of alerts and incidents what people read: names, the unit and the sentence.
+"""Adds names, the unit, the sentence and the link to events of alerts and incidents.
 
-Names are those at the time of the event: they are written into the outbox with it. Owns these looks at other
-rooms' tables. Must not decide what happened.
-
-Links to what an event is about, below the address at which clients reach the API. Pure.
-
-The names and time zones of sites, for mails. Owns this one look at another room's table.
+Names are stored with the event in the outbox, as they are at its time. They are read from the tables of sites,
+boxes and rules, which other rooms own. Pure functions build the links.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,12 +21,12 @@ class OutboxRecord(NamedTuple):
     """An event for the outbox.
 
     Attributes:
-        id: The event's identity; its `webhook-id` is made of it.
-        organisation_id: Whose endpoints receive it.
-        site_id: The site it concerns; None where it concerns none: only endpoints for all sites receive it.
-        type: Such as `alert.firing`.
-        payload: The `data` of the webhook's body; values that JSON has, UUIDs and aware datetimes.
-        created_at: When it happened, aware: the `timestamp` of the webhook's body.
+        id: The event's id, from which `webhook-id` is derived.
+        organisation_id: The organisation that gets the event.
+        site_id: The event's site; None: only endpoints for all sites get it.
+        type: The event's type, such as `alert.firing`.
+        payload: The `data` of the webhook's body: JSON values, UUIDs and aware datetimes.
+        created_at: The time of the event, aware: the `timestamp` of the webhook's body.
     """
 
     id: UUID
@@ -41,7 +37,8 @@ class OutboxRecord(NamedTuple):
     created_at: datetime
 
 
-# One statement for all events of a batch; whether a site has one box only decides what a sentence names.
+# One statement for all events of a batch. The number of a site's boxes decides whether a sentence names the
+# box.
 _DETAILS: Final = """
 SELECT 'site' AS kind, s.id::text AS id, s.name, NULL AS definition, (
     SELECT count(*)
@@ -56,7 +53,7 @@ SELECT 'rule', r.id::text, NULL, r.definition::text, NULL FROM rules r WHERE r.i
 
 
 class _Details(NamedTuple):
-    """What is known of sites, boxes and rules, by id."""
+    """Details of sites, boxes and rules, by id."""
 
     sites: dict[str, str]
     alone: set[str]
@@ -69,24 +66,24 @@ async def add_event_details(
 ) -> Sequence[OutboxRecord]:
     """Return events with `site_name`, `box_name`, `unit`, `sentence` and `sentence_fr` in their payloads.
 
-    Events that are of no alert and no incident stay as they are, and cost nothing.
+    Other events stay as they are, without a query.
 
     Args:
         connection: In the caller's transaction.
-        records: In their order.
+        records: The events, in order.
     """
-    told = [record for record in records if _is_told(record)]
-    if not told:
+    described = [record for record in records if _has_sentence(record)]
+    if not described:
         return records
-    details = await _read(connection, told)
-    return [_described(record, details) if _is_told(record) else record for record in records]
+    details = await _read_details(connection, described)
+    return [_add_details(record, details) if _has_sentence(record) else record for record in records]
 
 
-def _is_told(record: OutboxRecord) -> bool:
+def _has_sentence(record: OutboxRecord) -> bool:
     return "alert_id" in record.payload or "incident_id" in record.payload
 
 
-async def _read(connection: RawConnection, records: Sequence[OutboxRecord]) -> _Details:
+async def _read_details(connection: RawConnection, records: Sequence[OutboxRecord]) -> _Details:
     boxes = {record.payload.get("box") for record in records} - {None}
     rules = {record.payload.get("rule_id") for record in records} - {None}
     sites = {record.site_id for record in records} - {None}
@@ -102,7 +99,7 @@ async def _read(connection: RawConnection, records: Sequence[OutboxRecord]) -> _
     )
 
 
-def _described(record: OutboxRecord, details: _Details) -> OutboxRecord:
+def _add_details(record: OutboxRecord, details: _Details) -> OutboxRecord:
     payload = dict(record.payload)
     site = str(record.site_id)
     payload["site_name"] = details.sites.get(site)
@@ -120,11 +117,11 @@ def _described(record: OutboxRecord, details: _Details) -> OutboxRecord:
 
 
 def get_cause_unit(metric: str | None, cause: dict[str, Any]) -> str | None:
-    """Return the unit of an alert's value: seconds of a silence; None where it has none.
+    """Return the unit of an alert's value (seconds for a silence); None if it has none.
 
     Args:
-        metric: The alert's.
-        cause: The part of the condition that decided.
+        metric: The alert's metric.
+        cause: The alert's cause.
     """
     if cause.get("function") == "no_data":
         return "s"
@@ -139,17 +136,17 @@ class _Subject(msgspec.Struct):
 
 
 def build_alert_link(base_url: str, alert_id: UUID | str) -> str:
-    """Return the address of an alert."""
+    """Return the URL of an alert."""
     return f"{base_url}/v1/alerts/{alert_id}"
 
 
 def build_incident_link(base_url: str, incident_id: UUID | str) -> str:
-    """Return the address of an incident."""
+    """Return the URL of an incident."""
     return f"{base_url}/v1/incidents/{incident_id}"
 
 
 def build_event_link(base_url: str, data: Mapping[str, Any]) -> str | None:
-    """Return the address of what an event is about: its alert or its incident; None where it has neither."""
+    """Return the URL of an event's alert or incident; None if it has neither."""
     if data.get("alert_id") is not None:
         return build_alert_link(base_url, str(data["alert_id"]))
     if data.get("incident_id") is not None:
@@ -158,16 +155,16 @@ def build_event_link(base_url: str, data: Mapping[str, Any]) -> str | None:
 
 
 def add_event_link(payload: str, base_url: str) -> str:
-    """Return the data of an event with its `link`, as JSON text; unchanged where it has none."""
+    """Return the data of an event with its `link`, as JSON text; unchanged without one."""
     try:
         subject = msgspec.json.decode(payload, type=_Subject)
     except msgspec.DecodeError:
-        # Whatever it is, it must not hold up the events after it.
+        # An event with unexpected data must not block the events after it.
         return payload
     link = build_event_link(base_url, msgspec.structs.asdict(subject))
     if link is None:
         return payload
-    # It names an alert: the object is not empty, and what is added goes before its last brace.
+    # The object is not empty, so the link can be inserted before its last brace.
     return f'{payload[:-1]},"link":{msgspec.json.encode(link).decode()}}}'
 
 
@@ -175,7 +172,7 @@ _NAMES: Final = "SELECT id, name, timezone FROM sites WHERE id = ANY ($1::uuid[]
 
 
 async def read_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> dict[str, SiteName]:
-    """Give what mails call some sites, by their ids as text; those that are gone are not in it."""
+    """Read the names and time zones of sites, by id as text; deleted sites are missing."""
     if not site_ids:
         return {}
     rows = await connection.fetch(_NAMES, list(site_ids))

@@ -1,4 +1,4 @@
-"""One body of each event type, for the catalogue, the API's description and the documents. Data only."""
+"""Contains an example body of each event type, for the catalogue, OpenAPI and the documentation."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -114,12 +114,12 @@ _RIGHTS: Final = {
 
 
 def _body(type_: str, at: str, data: EventExample) -> EventExample:
-    said = {}
+    sentences = {}
     if "alert_id" in data:
-        said = {
+        sentences = {
             key: event_sentence(type_, data, language, one_box=True) for key, language in SENTENCES.items()
         }
-    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": {**data, **said}}
+    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": {**data, **sentences}}
 
 
 _BEGINNING: Final = _body("alert.firing", "10:10:02.127", _FIRING)
@@ -209,9 +209,9 @@ EXAMPLES: Final[Mapping[str, EventExample]] = {
                 "endpoint_id": _ENDPOINT,
                 "organisation_id": ORGANISATION,
                 "kind": "webhook",
-                "message": "A test event: whoever reads this will get alerts too.",
+                "message": "A test event: alerts will arrive here too.",
             },
         ),
     )
 }
-"""A body of each type that is sent, as JSON has it."""
+"""An example body of each event type."""

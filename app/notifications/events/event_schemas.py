@@ -1,7 +1,6 @@
-"""What every event that is sent looks like: its envelope, and its data. Shapes only.
+"""Defines the bodies of all events, from which the event catalogue and OpenAPI are generated.
 
-The catalogue of event types and the API's description are made of them. Receivers are told to expect fields
-to be added: a field that is here is a promise.
+Fields may be added, as the documentation says, but never removed or changed.
 """
 
 from collections.abc import Mapping
@@ -33,54 +32,54 @@ type Severity = Literal["info", "warning", "critical"]
 class BandCause(BaseModel):
     """A class of an index."""
 
-    key: str = Field(description="Its stable name", examples=["poor"])
-    label: str = Field(description="What it is called", examples=["Poor"])
-    label_fr: str = Field(description="The same in French", examples=["Mauvais"])
+    key: str = Field(description="The class's stable name", examples=["poor"])
+    label: str = Field(description="The class's label in English", examples=["Poor"])
+    label_fr: str = Field(description="The class's label in French", examples=["Mauvais"])
 
 
 class IndexPeriod(BaseModel):
-    """What an index is of: to its end, which is excluded."""
+    """The period of an index."""
 
-    start: datetime = Field(description="Included")
-    end: datetime = Field(description="Excluded")
+    start: datetime = Field(description="Inclusive")
+    end: datetime = Field(description="Exclusive")
 
 
 class IndexCause(BaseModel):
-    """An index of a city that decided: the alert's `value` is its value."""
+    """The index that caused the alert; its value is the alert's `value`."""
 
-    method: str = Field(description="One of `GET /v1/indices`", examples=["eaqi"])
-    version: int = Field(description="The method's", examples=[1])
-    title: str = Field(description="What it is called")
-    title_fr: str = Field(description="The same in French")
-    metric: str | None = Field(description="Of methods that have a value for each metric")
-    period: IndexPeriod | None = Field(description="What it is of")
-    unit: str = Field(description="Of the value and of what it is compared with", examples=["µg/m³"])
-    coverage: float | None = Field(description="How much of the period was measured, in percent")
-    band: BandCause | None = Field(description="The value's class, where the method has some")
-    limit_band: BandCause | None = Field(description="The class that it is compared with")
+    method: str = Field(description="A method of `GET /v1/indices`", examples=["eaqi"])
+    version: int = Field(description="The method's version", examples=[1])
+    title: str = Field(description="The index's title in English")
+    title_fr: str = Field(description="The index's title in French")
+    metric: str | None = Field(description="The metric, for methods with a value for each metric")
+    period: IndexPeriod | None = Field(description="The period of the index")
+    unit: str = Field(description="The unit of the value and of its limit", examples=["µg/m³"])
+    coverage: float | None = Field(description="The share of the period that was measured, in percent")
+    band: BandCause | None = Field(description="The value's class, if the method has classes")
+    limit_band: BandCause | None = Field(description="The class that the value is compared with")
 
 
 class Cause(BaseModel):
-    """The part of a rule's condition that decided."""
+    """The part of a rule's condition that caused the alert."""
 
-    path: str = Field(description="Where it is in the rule")
-    function: str | None = Field(description="Such as `mean`; null for a sample's own value")
-    window: str | None = Field(description="What the function looks at, ISO 8601")
-    event: dict[str, Any] | None = Field(description="What a box recognised, where that decided")
-    boxes: list[str] = Field(description="Those that raise it, where the rule is on the site as a whole")
-    index: IndexCause | None = Field(description="The index of a city, where that decided")
+    path: str = Field(description="The path of that part in the rule")
+    function: str | None = Field(description="The function, such as `mean`; null for a sample's own value")
+    window: str | None = Field(description="The time window of the function, ISO 8601")
+    event: dict[str, Any] | None = Field(description="The event of a box that caused the alert, if any")
+    boxes: list[str] = Field(description="The boxes that caused the alert of a rule on a whole site")
+    index: IndexCause | None = Field(description="The index that caused the alert, if any")
 
 
 class Acknowledger(BaseModel):
-    """Who acknowledged an alert: the same wherever an alert is shown or sent."""
+    """The acknowledger of an alert, the same in responses and events."""
 
     kind: Literal["key", "user"] = Field(description="`key`: an API key; `user`: a person who signed in")
     id: UUID
-    name: str | None = Field(description="What it was called then", examples=["Night shift"])
+    name: str | None = Field(description="The name at that time", examples=["Night shift"])
 
 
 class AlertData(BaseModel):
-    """An alert as it is after the event. Its times are those of measurements."""
+    """An alert after the event. Its times are measurement times."""
 
     alert_id: UUID
     rule_id: UUID
@@ -88,53 +87,60 @@ class AlertData(BaseModel):
     rule_version: int = Field(description="The rule's version when it fired")
     organisation_id: UUID
     site_id: UUID
-    site_name: str | None = Field(description="The site's name when it happened", examples=["Rue de Metz"])
-    box: str | None = Field(description="Null where the rule is on the site as a whole")
-    box_name: str | None = Field(description="The box's name when it happened; null where it has none")
+    site_name: str | None = Field(
+        description="The site's name at the time of the event", examples=["Rue de Metz"]
+    )
+    box: str | None = Field(description="The box; null if the rule is on a whole site")
+    box_name: str | None = Field(description="The box's name at the time of the event; null if it has none")
     sentence: str = Field(
         description="What happened, in one sentence",
         examples=["PM2.5 at Rue de Metz is 31.2 µg/m³, above 25 for 10 minutes"],
     )
-    sentence_fr: str = Field(description="The same in French")
+    sentence_fr: str = Field(description="The sentence in French")
     link: str = Field(
-        description="Where the alert is read",
+        description="The alert's URL",
         examples=["https://vigie.example.com/v1/alerts/01a21017-b012-70c3-9e7d-1f6a3c5e8b92"],
     )
     metric: str | None
     unit: str | None = Field(
-        description="Of `value`, `threshold` and `clear`; `s` of a silence; null where they have none",
+        description="The unit of `value`, `threshold` and `clear`; `s` for a silence; null if they have none",
         examples=["µg/m³"],
     )
-    value: float | None = Field(description="What fired it, or the level that fires now")
+    value: float | None = Field(description="The value that fired the alert, or its current level")
     threshold: float | None
     clear: float | None
     severity: Severity
-    highest_severity: Severity = Field(description="The highest that it had so far")
+    highest_severity: Severity = Field(description="The highest severity so far")
     state: Literal["firing", "resolved"]
-    pending_since: datetime = Field(description="Time of the sample that began the wait")
-    started_at: datetime = Field(description="Time of the sample that fired it")
+    pending_since: datetime = Field(description="Time of the first sample that met the condition")
+    started_at: datetime = Field(description="Time of the sample that fired the alert")
     resolved_at: datetime | None
     resolved_value: float | None
-    resolution: str | None = Field(description="`cleared` by a sample; else why it was closed")
+    resolution: str | None = Field(description="`cleared` by a sample, or why the alert was closed")
     acknowledged_at: datetime | None
-    acknowledged_by: Acknowledger | None = Field(description="Who acknowledged it; null where nobody did")
-    description: str | None = Field(description="The rule's: what to do")
+    acknowledged_by: Acknowledger | None = Field(
+        description="The acknowledger; null if the alert is not acknowledged"
+    )
+    description: str | None = Field(description="The rule's description: what to do")
     cause: Cause | None
     assignee: str | None
-    sequence: int = Field(description="Counts up from 1 within one alert: keep the highest")
+    sequence: int = Field(
+        description="The number of the event among those of its alert, from 1: the highest is the latest "
+        "state"
+    )
 
 
 class ChangedData(AlertData):
     """An alert whose severity changed."""
 
-    previous_severity: Severity = Field(description="What was told before")
+    previous_severity: Severity = Field(description="The severity before the event")
     reason: Literal["samples", "unacknowledged"]
 
 
 class TestData(BaseModel):
     """A test of one endpoint."""
 
-    __test__ = False  # pytest takes classes of this name for tests
+    __test__ = False  # Else pytest collects the class for its name.
 
     endpoint_id: UUID
     organisation_id: UUID
@@ -143,55 +149,55 @@ class TestData(BaseModel):
 
 
 class NoticeData(BaseModel):
-    """What became of another endpoint."""
+    """A notice about another endpoint that fails or was disabled."""
 
     endpoint_id: UUID
     organisation_id: UUID
     kind: Kind
     target: str | None = Field(
-        description="Scheme, host and port of its URL; or how many recipients it has, and at which domains; "
-        "or its kind",
+        description="Scheme, host and port of its URL; or the number of recipients and their domains; or its "
+        "kind",
         examples=["https://hooks.example.com", "2 recipients at example.com"],
     )
     description: str | None
     reason: Literal["gone", "failing"]
     failing_since: datetime | None
-    last_reason: str | None = Field(description="Of the last attempt")
+    last_reason: str | None = Field(description="The reason of the last failed attempt")
     last_status: int | None
-    pending: int = Field(description="Deliveries that wait")
+    pending: int = Field(description="The number of pending deliveries")
 
 
 class QuotaData(BaseModel):
-    """How an organisation stands to one of its quotas."""
+    """An organisation's use of one of its quotas."""
 
     organisation_id: UUID
     quota: Quota
-    day: date = Field(description="In UTC")
-    limit: int | None = Field(description="How much there may be; null where it is the integrator's quota")
-    used: int = Field(description="How much there is; of samples, how many were stored in the day")
-    refused: int = Field(description="How much was refused in the day so far")
-    resets_at: datetime | None = Field(description="When the day ends; null where it is no quota of a day")
+    day: date = Field(description="The day in UTC")
+    limit: int | None = Field(description="The quota's limit; null if it is the integrator's quota")
+    used: int = Field(description="The current use; of samples, the number stored in the day")
+    refused: int = Field(description="The number refused in the day so far")
+    resets_at: datetime | None = Field(description="The end of the day; null if it is not a daily quota")
 
 
 class RightsData(BaseModel):
-    """A request by which somebody uses a right (`/v1/rights-requests`)."""
+    """A person's request to use a right under the GDPR (`/v1/rights-requests`)."""
 
     request_id: UUID
     reference: str = Field(examples=["R-7K3F9-Q2DXM"])
     organisation_id: UUID
-    site_id: UUID | None = Field(description="Null where it is about none, or several")
+    site_id: UUID | None = Field(description="The site; null if it is about no site, or several")
     kind: Literal["access", "objection", "erasure", "rectification", "restriction", "question"]
     state: Literal["received", "in_progress"]
     received_at: datetime
-    due_at: datetime = Field(description="Until when it has to be answered")
+    due_at: datetime = Field(description="The deadline for the answer")
 
 
 class DroppedData(BaseModel):
     """Messages that the broker dropped."""
 
     organisation_id: UUID
-    dropped: int = Field(description="Since this was last told")
-    total: int = Field(description="Since the broker's start")
+    dropped: int = Field(description="Dropped messages since the last event of this type")
+    total: int = Field(description="Dropped messages since the broker's start")
     broker_started_at: datetime
 
 
@@ -224,47 +230,47 @@ class AlertResolved(EventEnvelope):
 
 
 class AlertAcknowledged(EventEnvelope):
-    """Somebody acknowledged an alert."""
+    """An alert was acknowledged."""
 
     type: Literal["alert.acknowledged"]
     data: AlertData
 
 
 class AlertReminder(EventEnvelope):
-    """An alert still fires, and nobody has acknowledged it."""
+    """An alert is still firing and has not been acknowledged."""
 
     type: Literal["alert.reminder"]
     data: AlertData
 
 
 class GroupedEventCount(BaseModel):
-    """How many events of its alert one in a group stands for."""
+    """The number of its alert's events that an event in a group represents."""
 
     events_count: int
 
 
 class GroupedFiring(AlertFiring, GroupedEventCount):
-    """As on its own."""
+    """An `alert.firing` in a group."""
 
 
 class GroupedEscalated(AlertEscalated, GroupedEventCount):
-    """As on its own."""
+    """An `alert.escalated` in a group."""
 
 
 class GroupedDeescalated(AlertDeescalated, GroupedEventCount):
-    """As on its own."""
+    """An `alert.deescalated` in a group."""
 
 
 class GroupedResolved(AlertResolved, GroupedEventCount):
-    """As on its own."""
+    """An `alert.resolved` in a group."""
 
 
 class GroupedAcknowledged(AlertAcknowledged, GroupedEventCount):
-    """As on its own."""
+    """An `alert.acknowledged` in a group."""
 
 
 class GroupedReminder(AlertReminder, GroupedEventCount):
-    """As on its own."""
+    """An `alert.reminder` in a group."""
 
 
 type Grouped = Annotated[
@@ -281,15 +287,15 @@ type Grouped = Annotated[
 class GroupData(BaseModel):
     """Alerts of one group, each with its latest event."""
 
-    group: dict[str, str | None] = Field(description="What they have in common")
-    firing: int = Field(description="How many fire, those that are not listed too")
-    resolved: int
-    events: list[Grouped] = Field(max_length=MOST_EVENTS, description="Those that fire come first")
-    truncated: int = Field(description="How many are not listed")
+    group: dict[str, str | None] = Field(description="The labels that the events share")
+    firing: int = Field(description="The number of firing alerts, with unlisted ones")
+    resolved: int = Field(description="The number of resolved alerts, with unlisted ones")
+    events: list[Grouped] = Field(max_length=MOST_EVENTS, description="Firing alerts come first")
+    truncated: int = Field(description="The number of unlisted alerts")
 
 
 class AlertGroup(EventEnvelope):
-    """Events of alerts, put together as the endpoint's `grouping` says."""
+    """Events of alerts, grouped according to the endpoint's `grouping`."""
 
     type: Literal["alert.group"]
     data: GroupData
@@ -310,42 +316,42 @@ class EndpointDisabled(EventEnvelope):
 
 
 class QuotaWarning(EventEnvelope):
-    """Four fifths of the samples of the day are used. Once a day."""
+    """Four fifths of the day's quota of samples are used. Sent once a day."""
 
     type: Literal["quota.warning"]
     data: QuotaData
 
 
 class QuotaExceeded(EventEnvelope):
-    """A quota is used up: what exceeds it is refused. Once a day for each quota."""
+    """A quota is used up: anything above it is refused. Sent once a day for each quota."""
 
     type: Literal["quota.exceeded"]
     data: QuotaData
 
 
 class RightsReceived(EventEnvelope):
-    """Somebody uses a right: it has to be answered within a month. Not who, nor what they wrote."""
+    """A rights request has arrived. It has to be answered within a month. The event has no personal data."""
 
     type: Literal["rights.received"]
     data: RightsData
 
 
 class RightsOverdue(EventEnvelope):
-    """A request was not answered in time. Once for each."""
+    """A rights request was not answered in time. Sent once for each request."""
 
     type: Literal["rights.overdue"]
     data: RightsData
 
 
 class MessagesDropped(EventEnvelope):
-    """The broker dropped messages; for the platform's own organisation."""
+    """The broker dropped messages. Sent to the platform's own organisation."""
 
     type: Literal["platform.messages_dropped"]
     data: DroppedData
 
 
 class WebhookTest(EventEnvelope):
-    """Somebody asked for a test. Goes to one endpoint, whatever it subscribes to."""
+    """A test was requested. Sent to one endpoint, whatever it subscribes to."""
 
     type: Literal["webhook.test"]
     data: TestData
@@ -369,4 +375,4 @@ EVENT_SCHEMAS: Final[Mapping[str, type[EventEnvelope]]] = {
     MESSAGES_DROPPED: MessagesDropped,
     TEST_EVENT: WebhookTest,
 }
-"""Every type that is sent, with the shape of its body."""
+"""The model of the body of each event type."""

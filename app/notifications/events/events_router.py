@@ -1,6 +1,6 @@
-"""The catalogue of events: over REST, and as the `webhooks` of the API's description.
+"""Serves the catalogue of event types, and adds the events to the `webhooks` of the OpenAPI document.
 
-Owns how the description shows what Vigie calls. Nothing here is ever called: these are the clients' routes.
+The webhook routes are never called: they describe the clients' own routes.
 """
 
 import functools
@@ -28,14 +28,14 @@ class EventTypeOut(BaseModel):
 
     type: str = Field(examples=["alert.firing"])
     description: str
-    subscribable: bool = Field(description="Whether an endpoint's `events` may name it")
+    subscribable: bool = Field(description="Whether an endpoint's `events` may contain it")
     event_schema: dict[str, Any] = Field(
-        serialization_alias="schema", description="Of the native body: JSON Schema 2020-12"
+        serialization_alias="schema", description="The schema of the native body: JSON Schema 2020-12"
     )
     example: dict[str, Any]
 
 
-def _described(type_: str, body: type[EventEnvelope]) -> EventTypeOut:
+def _present_type(type_: str, body: type[EventEnvelope]) -> EventTypeOut:
     return EventTypeOut(
         type=type_,
         description=(body.__doc__ or "").strip(),
@@ -46,35 +46,35 @@ def _described(type_: str, body: type[EventEnvelope]) -> EventTypeOut:
 
 
 _ALL: Final = Page[EventTypeOut](
-    data=[_described(type_, body) for type_, body in EVENT_SCHEMAS.items()], next=None
+    data=[_present_type(type_, body) for type_, body in EVENT_SCHEMAS.items()], next=None
 )
 
 
 @router.get(
     "/event-types",
     operation_id="list_event_types",
-    summary="The catalogue of events",
+    summary="List event types",
     responses=document_problems(401, 403),
 )
 async def list_event_types() -> Page[EventTypeOut]:
-    """Every type that is sent, with the schema of its body and an example. Expect fields to be added."""
+    """All event types, each with the schema of its body and an example. Fields may be added later."""
     return _ALL
 
 
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    "410": {"description": "Gone: the endpoint is disabled, and nothing more is sent to it"},
-    "default": {"description": "Anything else, a redirect too, is a failed attempt, and is tried again"},
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    "410": {"description": "Gone: Vigie disables the endpoint and stops sending to it"},
+    "default": {"description": "Any other status, also a redirect, is a failed attempt, which is retried"},
 }
 
 
 def add_openapi_webhooks(webhooks: APIRouter) -> None:
-    """Put what Vigie calls into an application's `webhooks`."""
+    """Add the events to an application's OpenAPI `webhooks`."""
     webhooks.routes.extend(_receivers())
 
 
 @functools.cache
 def _receivers() -> Sequence[BaseRoute]:
-    # The same for every application of a process.
+    # Cached: the same for every application of a process.
     webhooks = APIRouter()
     for type_, body in EVENT_SCHEMAS.items():
         webhooks.add_api_route(
@@ -86,26 +86,28 @@ def _receivers() -> Sequence[BaseRoute]:
             tags=["Webhooks"],
             status_code=204,
             response_class=Response,
-            response_description="Taken, as with any status from 200 to 299: it is not sent again",
-            responses=_ANSWERS,
+            response_description="Accepted, as with any status from 200 to 299: the event is not sent again",
+            responses=_RESPONSES,
             openapi_extra={"security": []},
         )
     return webhooks.routes
 
 
 def _receiver(type_: str, body: type[EventEnvelope]) -> Callable[..., None]:
-    """What a client's route would look like; FastAPI reads its signature."""
+    """Build a client's route, whose signature FastAPI reads."""
 
     def receive(
         event: Annotated[body, Body(examples=[EXAMPLES[type_]])],  # type: ignore[valid-type] # known at run time
         webhook_id: Annotated[str, Header(description="The same on every attempt, replay and endpoint")],
-        webhook_timestamp: Annotated[int, Header(description="Of the attempt: seconds since the epoch")],
+        webhook_timestamp: Annotated[
+            int, Header(description="The time of the attempt: seconds since the epoch")
+        ],
         webhook_signature: Annotated[
-            str, Header(description="`v1,` and base64; several, with spaces between them, in a rotation")
+            str, Header(description="`v1,` and base64; during a rotation several, separated by spaces")
         ],
     ) -> None: ...
 
     receive.__doc__ = (
-        f"`{type_}`, signed as Standard Webhooks 1.0 says, in an endpoint's own `format`: this is `native`."
+        f"`{type_}`, signed according to Standard Webhooks 1.0, in the endpoint's `format`: this is `native`."
     )
     return receive

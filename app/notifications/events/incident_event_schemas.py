@@ -1,4 +1,4 @@
-"""What events of incidents look like, and one body of each. Shapes and data only (see event_schemas)."""
+"""Defines the bodies of incident events, with an example of each."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,16 +21,18 @@ type IncidentState = Literal["open", "confirmed", "dismissed"]
 
 
 class IncidentEllipse(BaseModel):
-    """Where a sound was with a probability of `level`: around the position."""
+    """The error ellipse around the position: the sound was inside it with the probability `level`."""
 
-    semi_major_m: float = Field(description="Half the longer axis", examples=[6.4])
-    semi_minor_m: float = Field(description="Half the shorter axis", examples=[3.1])
-    orientation_deg: float = Field(description="Of the longer axis, clockwise from north", examples=[41.0])
+    semi_major_m: float = Field(description="The semi-major axis", examples=[6.4])
+    semi_minor_m: float = Field(description="The semi-minor axis", examples=[3.1])
+    orientation_deg: float = Field(
+        description="The direction of the major axis, clockwise from north", examples=[41.0]
+    )
     level: float = Field(description="The probability", examples=[0.95])
 
 
 class IncidentAlternative(BaseModel):
-    """Another place that explains what was heard nearly as well."""
+    """Another position that explains the sound nearly as well."""
 
     longitude: float = Field(examples=[1.4461])
     latitude: float = Field(examples=[43.6039])
@@ -38,7 +40,7 @@ class IncidentAlternative(BaseModel):
 
 
 class ClassShare(BaseModel):
-    """A class, and how probable it is."""
+    """A class of sound with its probability."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -49,84 +51,92 @@ class ClassShare(BaseModel):
 
 
 class ModelShare(BaseModel):
-    """A model of a firearm, and how probable it is."""
+    """A model of a firearm with its probability."""
 
     model: str = Field(description="A model of `GET /v1/acoustic-sources`", examples=["glock-17"])
     probability: float = Field(examples=[0.52])
 
 
 class IncidentData(BaseModel):
-    """An incident as it is after the event. What was computed is null where it was erased."""
+    """An incident after the event. Computed values are null if they were erased."""
 
     incident_id: UUID
     organisation_id: UUID
     site_id: UUID
-    site_name: str | None = Field(description="The site's name when it happened", examples=["Rue de Metz"])
+    site_name: str | None = Field(
+        description="The site's name at the time of the event", examples=["Rue de Metz"]
+    )
     sentence: str = Field(
         description="What happened, in one sentence",
         examples=["Possible gunshot at Rue de Metz (pistol, 81 %)"],
     )
-    sentence_fr: str = Field(description="The same in French")
+    sentence_fr: str = Field(description="The sentence in French")
     link: str = Field(
-        description="Where the incident is read",
+        description="The incident's URL",
         examples=["https://vigie.example.com/v1/incidents/01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72"],
     )
     state: IncidentState
-    sequence: int = Field(description="Counts up from 1 within one incident: keep the highest")
-    evidence: Evidence | None = Field(
-        description="`unlocated`: of one box, or of none with a place; `branch`: of two; `position`: of "
-        "three or more"
+    sequence: int = Field(
+        description="The number of the event among those of its incident, from 1: the highest is the latest "
+        "state"
     )
-    verified: bool | None = Field(description="Whether more boxes agree on the position than any three would")
+    evidence: Evidence | None = Field(
+        description="`unlocated`: one box, or none with a position; `branch`: two boxes; `position`: three "
+        "or "
+        "more boxes"
+    )
+    verified: bool | None = Field(description="Whether more than three boxes agree on the position")
     occurred_at: datetime | None = Field(
-        description="When the sound began; without a position, when it was first heard"
+        description="When the sound began; without a position, when a box first heard it"
     )
     geometry: dict[str, Any] | None = Field(
-        description="GeoJSON (RFC 7946): a Point where there is a position, a LineString of a branch"
+        description="GeoJSON (RFC 7946): a Point for `position`, a LineString for `branch`"
     )
     ellipse: IncidentEllipse | None
     alternative: IncidentAlternative | None
-    classes: list[ClassShare] = Field(description="What it may have been, the likeliest first; five at most")
-    models: list[ModelShare] = Field(description="Of the likeliest class that has any; five at most")
-    probability: float | None = Field(description="That it was a gunshot or an explosion")
-    gunshot_probability: float | None = Field(description="That it was a gunshot")
-    rounds: int | None = Field(description="How many shots, or other sounds, of one source")
-    boxes: list[str] = Field(description="Those that heard it")
+    classes: list[ClassShare] = Field(description="The likeliest classes of sound, at most five")
+    models: list[ModelShare] = Field(
+        description="The models of the likeliest class that has any, at most five"
+    )
+    probability: float | None = Field(description="The probability of a gunshot or an explosion")
+    gunshot_probability: float | None = Field(description="The probability of a gunshot")
+    rounds: int | None = Field(description="The number of shots, or other sounds, of one source")
+    boxes: list[str] = Field(description="The boxes that heard it")
     detected_at: datetime
     outcome: str | None = Field(
-        description="What a reviewer found; `superseded` or `erased` where the system ended it"
+        description="The reviewer's finding; `superseded` or `erased` if the system ended the incident"
     )
     reviewed_at: datetime | None
-    superseded_by: UUID | None = Field(description="The incident that it turned out to be a part of")
+    superseded_by: UUID | None = Field(description="The incident that this one is part of")
     changes: list[str] = Field(
-        description="What `incident.updated` is about: `evidence`, `verified`, `position`, `class`, "
+        description="The changes of `incident.updated`: `evidence`, `verified`, `position`, `class`, "
         "`probability`, `rounds`, `erased`"
     )
 
 
 class IncidentDetected(EventEnvelope):
-    """Boxes heard what may be a gunshot or an explosion. Nobody has looked at it."""
+    """Boxes heard what may be a gunshot or an explosion. It is not reviewed yet."""
 
     type: Literal["incident.detected"]
     data: IncidentData
 
 
 class IncidentUpdated(EventEnvelope):
-    """Later events changed what is known of an open incident in a way that matters."""
+    """Later events changed what is known about an open incident."""
 
     type: Literal["incident.updated"]
     data: IncidentData
 
 
 class IncidentConfirmed(EventEnvelope):
-    """A person found that it was one."""
+    """A person reviewed the incident and confirmed it."""
 
     type: Literal["incident.confirmed"]
     data: IncidentData
 
 
 class IncidentDismissed(EventEnvelope):
-    """A person found that it was none; or nothing is left of it (`outcome` says which)."""
+    """A person dismissed the incident, or none of its data is left; see `outcome`."""
 
     type: Literal["incident.dismissed"]
     data: IncidentData
@@ -138,7 +148,7 @@ INCIDENT_EVENT_SCHEMAS: Final[Mapping[str, type[EventEnvelope]]] = {
     INCIDENT_CONFIRMED: IncidentConfirmed,
     INCIDENT_DISMISSED: IncidentDismissed,
 }
-"""The types, with the shapes of their bodies."""
+"""The model of the body of each type."""
 
 _DETECTED: Final[dict[str, Any]] = {
     "incident_id": "01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72",
@@ -184,8 +194,8 @@ _LOCATED: Final[dict[str, Any]] = {
 
 
 def _body(type_: str, at: str, data: dict[str, Any]) -> dict[str, Any]:
-    said = {key: event_sentence(type_, data, language) for key, language in SENTENCES.items()}
-    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": {**data, **said}}
+    sentences = {key: event_sentence(type_, data, language) for key, language in SENTENCES.items()}
+    return {"type": type_, "timestamp": f"2026-11-24T{at}Z", "data": {**data, **sentences}}
 
 
 def _reviewed(state: str, outcome: str) -> dict[str, Any]:
@@ -203,4 +213,4 @@ EXAMPLES: Final = (
     _body(INCIDENT_CONFIRMED, "22:16:41.902", _reviewed("confirmed", "gunshot")),
     _body(INCIDENT_DISMISSED, "22:16:41.902", _reviewed("dismissed", "firework")),
 )
-"""One body of each type, as JSON has it."""
+"""An example body of each type."""

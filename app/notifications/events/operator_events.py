@@ -1,7 +1,6 @@
-"""What the platform tells its own operators, by the outbox like everything else.
+"""Writes events for the platform's operators to the outbox, and prunes the outbox.
 
-Owns the events of the platform's own organisation: its endpoints alone receive them. Must not decide when
-there is something to tell.
+Only endpoints of the platform's own organisation get these events.
 """
 
 from datetime import datetime
@@ -16,10 +15,10 @@ from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 
 _OWNER = "SELECT id FROM organisations WHERE platform"
-# The newest stays in the outbox (see `prune_outbox`): it says what was told before.
-_AT_ONCE: Final = 5000
+# The newest one stays in the outbox (see `prune_outbox`), as the last reported state.
+_SLICE: Final = 5000
 _LAST = "SELECT payload::text FROM outbox WHERE type = $1 ORDER BY position DESC LIMIT 1"
-# The oldest are looked at, not all: events are fanned out in about the order in which they were written.
+# Only the oldest rows are read: events are fanned out roughly in the order in which they were written.
 _PRUNE = """
 WITH oldest AS MATERIALIZED (
     SELECT position, organisation_id, type, fanned_out_at, stream_position
@@ -43,17 +42,17 @@ class _Data(msgspec.Struct):
 async def notify_dropped_messages(
     connection: RawConnection, *, dropped: int, total: int, started_at: datetime, now: datetime
 ) -> bool:
-    """Tell the platform's endpoints, and wake the dispatcher.
+    """Notify the platform's endpoints of dropped messages, and wake the dispatcher.
 
     Args:
-        connection: outside a transaction.
-        dropped: how many messages are new since the last time.
-        total: how many since the broker's start.
-        started_at: when the broker started, to within some ten seconds.
-        now: aware.
+        connection: Outside a transaction.
+        dropped: Messages dropped since the last event.
+        total: Messages dropped since the broker's start.
+        started_at: When the broker started, within about ten seconds.
+        now: The time, aware.
 
     Returns:
-        False when there is no platform organisation yet (the API makes it at its first start).
+        False if there is no platform organisation yet (the API creates it at its first start).
     """
     owner = await connection.fetchval(_OWNER)
     if owner is None:
@@ -70,7 +69,7 @@ async def notify_dropped_messages(
 
 
 async def read_last_dropped(connection: RawConnection) -> AnnouncedDrops | None:
-    """Give what was last told; None when nothing ever was."""
+    """Read the last event about dropped messages; None if there is none."""
     payload = await connection.fetchval(_LAST, MESSAGES_DROPPED)
     if payload is None:
         return None
@@ -79,13 +78,13 @@ async def read_last_dropped(connection: RawConnection) -> AnnouncedDrops | None:
 
 
 async def prune_outbox(connection: RawConnection, *, keep_days: int) -> None:
-    """Remove events that were fanned out so long ago, but for the newest of the platform's own.
+    """Delete events that were fanned out long ago, except the newest one about dropped messages.
 
     Args:
         connection: Outside a transaction.
-        keep_days: For how long streams can be resumed from them.
+        keep_days: The retention, in days: as long, streams can resume from an event.
     """
     removed = 1
     while removed:
-        tag = await connection.execute(_PRUNE, MESSAGES_DROPPED, keep_days, _AT_ONCE)
+        tag = await connection.execute(_PRUNE, MESSAGES_DROPPED, keep_days, _SLICE)
         removed = int(tag.rpartition(" ")[2])

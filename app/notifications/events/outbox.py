@@ -1,8 +1,7 @@
-"""The outbox: what happened, written in the transaction in which it happened.
+"""Writes events to the transactional outbox, and wakes the dispatcher and the event streams.
 
-Owns the one way into delivery. An event exists if and only if the change that caused it was committed. Must
-not decide who receives it (the fan-out does), and must not notify anybody from inside the caller's
-transaction: NOTIFY takes a lock over the whole server at commit.
+An event exists if and only if the change that it describes was committed. The fan-out decides who gets it.
+NOTIFY must not be sent inside the caller's transaction: it takes a lock on the whole server at commit.
 """
 
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ CHANNEL = "vigie_outbox"
 """The LISTEN/NOTIFY channel that wakes the dispatcher."""
 
 STREAM_CHANNEL = "vigie_stream"
-"""The LISTEN/NOTIFY channel that wakes streams: events have got their places."""
+"""The LISTEN/NOTIFY channel that wakes streams: events have got their positions."""
 
 _log = get_logger(__name__)
 _ENQUEUE = """
@@ -44,10 +43,10 @@ ORDER BY place
 
 
 async def enqueue_events(connection: RawConnection, records: Sequence[OutboxRecord]) -> None:
-    """Write events in the caller's transaction, in the order given, in one statement.
+    """Write events in the caller's transaction, in the given order, in one statement.
 
-    Those of alerts and incidents get the names, the unit and the sentence that people read.
-    After the commit the caller should `wake_dispatcher` the dispatcher; its poll finds them otherwise.
+    Events of alerts and incidents get names, the unit and the sentence (`event_details`). After the commit
+    the caller should call `wake_dispatcher`; otherwise the dispatcher finds the events at its next poll.
     """
     if not records:
         return
@@ -58,14 +57,14 @@ async def enqueue_events(connection: RawConnection, records: Sequence[OutboxReco
         [record.organisation_id for record in records],
         [record.site_id for record in records],
         [record.type for record in records],
-        # As text, cast by the server: whatever JSON codec the connection has does not matter.
+        # As text that the server casts: independent of the connection's JSON codec.
         [msgspec.json.encode(record.payload).decode() for record in records],
         [record.created_at for record in records],
     )
 
 
 async def enqueue_session_events(session: WriteSession, records: Sequence[OutboxRecord]) -> None:
-    """Write events in the transaction of a session, in the order given; described as by `enqueue_events`."""
+    """Write events in a session's transaction, in the given order, like `enqueue_events`."""
     if not records:
         return
     records = await add_event_details(await get_driver_connection(session), records)
@@ -78,10 +77,10 @@ async def enqueue_session_events(session: WriteSession, records: Sequence[Outbox
 
 
 async def wake_dispatcher(connection: RawConnection) -> None:
-    """Wake the dispatcher, in a transaction of its own, after the events' commit.
+    """Wake the dispatcher after the commit of events, in a separate transaction.
 
     Raises:
-        RuntimeError: The connection is inside a transaction: the lock would be held until its commit.
+        RuntimeError: The connection is inside a transaction, which would hold the lock until its commit.
     """
     if connection.is_in_transaction():
         raise RuntimeError("wake() belongs after the commit, not inside the transaction")
@@ -89,7 +88,7 @@ async def wake_dispatcher(connection: RawConnection) -> None:
 
 
 async def wake_streams(connection: RawConnection) -> None:
-    """Wake whoever streams events, in a transaction of its own, after the fan-out's commit.
+    """Wake the event streams after the fan-out's commit, in a separate transaction.
 
     Raises:
         RuntimeError: The connection is inside a transaction.
@@ -100,9 +99,9 @@ async def wake_streams(connection: RawConnection) -> None:
 
 
 async def wake_dispatcher_after(database: Database) -> None:
-    """Wake the dispatcher after a committed session's block.
+    """Wake the dispatcher after a session's commit.
 
-    Never fails: what was committed stands, and the dispatcher's poll finds it without being woken.
+    Never fails: the dispatcher finds committed events at its next poll too.
     """
     try:
         async with database.write() as session:

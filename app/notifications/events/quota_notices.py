@@ -1,8 +1,7 @@
-"""Tells organisations of their quotas, by the outbox like everything else: each of them once a day.
+"""Notifies organisations of their quota usage by the outbox, each notice once a day.
 
-Owns what is told and when: `quota.warning` where four fifths of the samples of the day are used, and
-`quota.exceeded` where a quota is used up, or something was refused for it. Ingest and the API only count;
-what they have counted is looked at here now and then, by one process.
+`quota.warning`: four fifths of the day's samples are used. `quota.exceeded`: a quota is used up, or a request
+was refused for it. Ingest and the API count; one process evaluates the counts periodically.
 """
 
 from collections.abc import Collection
@@ -23,7 +22,7 @@ _NOTE: Final = """
 INSERT INTO quota_notices (organisation_id, quota, day, type) VALUES ($1, $2, $3, $4)
 ON CONFLICT DO NOTHING
 """
-_TOLD: Final = "SELECT organisation_id, quota, type FROM quota_notices WHERE day = $1"
+_SENT: Final = "SELECT organisation_id, quota, type FROM quota_notices WHERE day = $1"
 _REFUSED: Final = """
 SELECT organisation_id, quota, sum(refused)::bigint FROM organisation_usage
 WHERE day = $1 GROUP BY 1, 2 HAVING sum(refused) > 0
@@ -38,8 +37,8 @@ _PRUNE: Final = (
 )
 
 
-class _Standing(NamedTuple):
-    """How an organisation stands to a quota: what `QuotaData` says. A limit of None is another's."""
+class _QuotaUsage(NamedTuple):
+    """An organisation's use of a quota (fields of `QuotaData`). Limit None: its integrator's quota."""
 
     organisation_id: UUID
     quota: Quota
@@ -48,36 +47,36 @@ class _Standing(NamedTuple):
     refused: int
 
     def event(self) -> str | None:
-        """What there is to tell."""
+        """Return the type of the notice that is due, if any."""
         if self.refused or (self.limit and self.used >= self.limit):
             return QUOTA_EXCEEDED
         return QUOTA_WARNING if self.limit and self.used >= _WARN_FROM * self.limit else None
 
 
 async def notify_quota_usage(connection: RawConnection, settings: QuotaSettings, now: datetime) -> None:
-    """Tell what was not told yet of today, and of the end of yesterday.
+    """Send the due notices of today and of the end of yesterday that were not sent yet.
 
     Args:
-        connection: outside a transaction, of a process that works for everybody.
-        settings: the installation's defaults.
-        now: aware.
+        connection: Outside a transaction, with access to all organisations.
+        settings: The installation's default quotas.
+        now: The time, aware.
     """
-    told = False
+    notified = False
     for day in (now.date() - timedelta(days=1), now.date()):
-        known = {tuple(row) for row in await connection.fetch(_TOLD, day)}
-        for standing in await _standings(connection, settings, day, known):
-            event = standing.event()
-            if event is not None and (standing.organisation_id, standing.quota, event) not in known:
-                await _tell(connection, standing, event, day, now)
-                told = True
-    if told:
+        known = {tuple(row) for row in await connection.fetch(_SENT, day)}
+        for usage in await _compute_usage(connection, settings, day, known):
+            event = usage.event()
+            if event is not None and (usage.organisation_id, usage.quota, event) not in known:
+                await _notify(connection, usage, event, day, now)
+                notified = True
+    if notified:
         await wake_dispatcher(connection)
 
 
-async def _standings(
+async def _compute_usage(
     connection: RawConnection, settings: QuotaSettings, day: date, known: Collection[tuple[Any, ...]]
-) -> list[_Standing]:
-    """How those stand to a quota who have one of samples, or were refused something."""
+) -> list[_QuotaUsage]:
+    """Compute the usage of organisations with a quota of samples, or with refused requests."""
     refused: dict[tuple[UUID, Quota], int] = {
         (organisation_id, quota): number
         for organisation_id, quota, number in await connection.fetch(_REFUSED, day)
@@ -86,34 +85,36 @@ async def _standings(
     for row in await load_sample_quotas(connection, day, settings.default(SAMPLES)):
         used[row.holder, row.most] = used.get((row.holder, row.most), 0) + row.used
     found = [
-        _Standing(holder, SAMPLES, most, number, refused.pop((holder, SAMPLES), 0))
+        _QuotaUsage(holder, SAMPLES, most, number, refused.pop((holder, SAMPLES), 0))
         for (holder, most), number in used.items()
     ]
     for (organisation_id, quota), number in refused.items():
         if (organisation_id, quota, QUOTA_EXCEEDED) not in known:
             default = settings.default(quota)
             ((most, used_now),) = await connection.fetch(_STANDING, organisation_id, quota, default, day)
-            found.append(_Standing(organisation_id, quota, most, used_now, number))
+            found.append(_QuotaUsage(organisation_id, quota, most, used_now, number))
     return found
 
 
-async def _tell(connection: RawConnection, standing: _Standing, event: str, day: date, now: datetime) -> None:
+async def _notify(
+    connection: RawConnection, usage: _QuotaUsage, event: str, day: date, now: datetime
+) -> None:
     midnight = datetime.combine(day + timedelta(days=1), time(), UTC)
     payload = {
-        **standing._asdict(),
+        **usage._asdict(),
         "day": day,
-        "resets_at": midnight if standing.quota == SAMPLES else None,
+        "resets_at": midnight if usage.quota == SAMPLES else None,
     }
     async with connection.transaction():
-        if event == QUOTA_EXCEEDED and standing.quota == SAMPLES:
-            # That it was nearly used up is no news any more.
-            await connection.execute(_NOTE, standing.organisation_id, standing.quota, day, QUOTA_WARNING)
-        await connection.execute(_NOTE, standing.organisation_id, standing.quota, day, event)
-        record = OutboxRecord(new_id(), standing.organisation_id, None, event, payload, now)
+        if event == QUOTA_EXCEEDED and usage.quota == SAMPLES:
+            # No warning after the quota is exceeded.
+            await connection.execute(_NOTE, usage.organisation_id, usage.quota, day, QUOTA_WARNING)
+        await connection.execute(_NOTE, usage.organisation_id, usage.quota, day, event)
+        record = OutboxRecord(new_id(), usage.organisation_id, None, event, payload, now)
         await enqueue_events(connection, [record])
 
 
 async def delete_old_usage(connection: RawConnection, now: datetime) -> None:
-    """Remove what is known of days that are long over."""
+    """Delete usage and notices older than the retention."""
     for statement in _PRUNE:
         await connection.execute(statement, now.date() - timedelta(days=_KEEP_DAYS))

@@ -1,10 +1,9 @@
-"""What an endpoint wants of what happens in its organisation. Pure.
+"""Matches events with the subscriptions of endpoints. Pure.
 
-Owns who receives which event. An endpoint with a least severity hears of the alerts that have come into its
-range: an alert that began below it is told from the escalation that takes it there, which is its beginning
-for this endpoint, and then to its end. So an end is told exactly when a beginning was, if the endpoint
-subscribes to both. There is one exception: what was that grave only while it was muted, and had been told of
-as less before. Its events do not say so, and its end is told alone rather than not at all.
+An endpoint with a `min_severity` gets an alert that began below it from the escalation that reaches it: that
+is the alert's beginning for this endpoint. So an endpoint that subscribes to both gets an end exactly if it
+got a beginning. One exception: an alert that reached the severity only while it was muted. Its events do not
+show that, so its end is sent without a beginning, rather than not at all.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,18 +27,18 @@ _EMAIL: Final = "email"
 
 
 class EndpointSubscription(NamedTuple):
-    """What an endpoint wants, and in which form.
+    """An endpoint's subscription and format.
 
     Attributes:
-        endpoint_id: Where it goes.
-        events: The types that it subscribes to.
-        site_ids: Events of these sites; None: of every site, and those of none.
-        plan: How alerts' events are put together; None: each on its own.
-        kind: The endpoint's.
-        format: What its bodies are written in.
-        language: Of what it is sent in words.
-        notices: Of an e-mail channel: whether it is sent notices that it does not subscribe to.
-        min_severity: Only of alerts that were at least this grave; None: of all.
+        endpoint_id: The endpoint.
+        events: The subscribed types.
+        site_ids: The sites whose events it gets; None: all, also events without a site.
+        plan: The grouping; None: events are not grouped.
+        kind: The endpoint's kind.
+        format: The format of bodies.
+        language: The language of text messages.
+        notices: Whether an e-mail channel gets notices without a subscription.
+        min_severity: Only alerts that had at least this severity; None: all.
     """
 
     endpoint_id: UUID
@@ -54,7 +53,7 @@ class EndpointSubscription(NamedTuple):
 
     @classmethod
     def of(cls, row: Any) -> Self:  # noqa: ANN401 (a row)
-        """Read a row of `webhook_endpoints`, whose jsonb columns are text."""
+        """Convert a row of `webhook_endpoints` with jsonb columns as text."""
         target: Mapping[str, Any] = msgspec.json.decode(row["target"]) if row["target"] else {}
         return cls(
             endpoint_id=row["id"],
@@ -73,10 +72,10 @@ class CandidateEvent(NamedTuple):
     """An event of the endpoint's own organisation.
 
     Attributes:
-        type: Its type.
-        site_id: The site that it concerns, if any.
-        payload: Its data, as JSON text.
-        alert: What was read of it; None where it is not of an alert.
+        type: The event's type.
+        site_id: The event's site, if any.
+        payload: The event's data, as JSON text.
+        alert: The data of its alert; None for other events.
     """
 
     type: str
@@ -86,7 +85,7 @@ class CandidateEvent(NamedTuple):
 
     @classmethod
     def of(cls, type_: str, site_id: UUID | None, payload: str) -> Self:
-        """Read an event (`payload` is JSON text)."""
+        """Parse an event (`payload` is JSON text)."""
         return cls(type_, site_id, payload, parse_alert_data(type_, payload))
 
 
@@ -95,14 +94,14 @@ class _Concerned(msgspec.Struct):
 
 
 def matches_subscription(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
-    """Tell whether an event of the endpoint's own organisation goes to it."""
+    """Check whether an endpoint gets an event of its own organisation."""
     if event.type == TEST_EVENT:
         return _concerns(event, subscription)
     if event.type in NOTICES or event.type in QUOTA_NOTICES:
-        return _wants_notice(subscription, event)
+        return _gets_notice(subscription, event)
     if subscription.site_ids is not None and event.site_id not in subscription.site_ids:
         return False
-    if not _is_grave_enough(subscription, event.alert):
+    if not _is_severe_enough(subscription, event.alert):
         return False
     return _subscribes(subscription, event.type) or (
         BEGINNING in subscription.events and enters_severity_range(subscription, event)
@@ -110,7 +109,7 @@ def matches_subscription(subscription: EndpointSubscription, event: CandidateEve
 
 
 def enters_severity_range(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
-    """Tell whether an event takes its alert into the endpoint's range: as far as it knows, it begins."""
+    """Check whether an event raises its alert to the endpoint's `min_severity`: the alert begins for it."""
     alert, least = event.alert, _rank(subscription.min_severity)
     if event.type != _ESCALATION or alert is None or least is None:
         return False
@@ -122,10 +121,10 @@ def _subscribes(subscription: EndpointSubscription, type_: str) -> bool:
     return type_ in subscription.events or ALL_EVENTS in subscription.events
 
 
-def _wants_notice(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
-    """A notice is of no site. Mails tell it all the same, to those who subscribe and those who let it be.
+def _gets_notice(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
+    """Check whether an endpoint gets a notice, which has no site; never the endpoint that it is about.
 
-    Never for the one that it is about.
+    E-mail channels get notices whatever their sites: if they subscribe, or if `notices` is on.
     """
     if _concerns(event, subscription):
         return False
@@ -142,11 +141,11 @@ def _concerns(event: CandidateEvent, subscription: EndpointSubscription) -> bool
     return concerned.endpoint_id == str(subscription.endpoint_id)
 
 
-def _is_grave_enough(subscription: EndpointSubscription, alert: AlertRoutingData | None) -> bool:
+def _is_severe_enough(subscription: EndpointSubscription, alert: AlertRoutingData | None) -> bool:
     if subscription.min_severity is None or alert is None:
         return True
     highest, least = _rank(alert.highest_severity or alert.severity), _rank(subscription.min_severity)
-    # Rather one too many than an alert that nobody is told of.
+    # If a severity is unknown, send the event: better one too many than a missed alert.
     return highest is None or least is None or highest >= least
 
 

@@ -1,7 +1,6 @@
-"""What an endpoint is sent of an event: Vigie's own body, or another form that is made of it.
+"""Renders events as bodies, by the kind and the format of the endpoint.
 
-Pure: no database, no clock. Owns which form goes with which kind of endpoint and format. A form is made when
-the delivery is, so that every attempt and replay sends the same bytes. Must not decide who receives what.
+Pure. A body is rendered once, with its delivery, so that every attempt and replay sends the same bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,19 +12,10 @@ from app.notifications.email.mail_rendering import SiteName, render_mail
 from app.notifications.formats import (
     alertmanager_api,
     alertmanager_webhook,
+    chat_formats,
     discord,
     native,
     pagerduty,
-    slack,
-)
-from app.notifications.formats import (
-    native as cloudevents,
-)
-from app.notifications.formats import (
-    slack as ntfy,
-)
-from app.notifications.formats import (
-    slack as teams,
 )
 from app.notifications.formats.chat_message import ChatMessage, build_chat_message
 
@@ -36,28 +26,28 @@ ALERTMANAGER: Final = "alertmanager"
 _EMAIL: Final = "email"
 _MQTT: Final = "mqtt"
 _CHATS: Final[Mapping[str, Callable[[ChatMessage], bytes]]] = {
-    "slack": slack.render_slack_message,
-    "teams": teams.render_teams_message,
+    "slack": chat_formats.render_slack_message,
+    "teams": chat_formats.render_teams_message,
     "discord": discord.render_discord_message,
     "pagerduty": pagerduty.render_pagerduty_event,
-    "ntfy": ntfy.render_ntfy_message,
+    "ntfy": chat_formats.render_ntfy_message,
 }
 
 TEXT_KINDS: Final = frozenset({_EMAIL, *_CHATS})
-"""The kinds of endpoints that are sent words, in a language, with the names of sites."""
+"""The kinds of endpoints that get text messages in a language, with the names of sites."""
 
 
 class RenderContext(NamedTuple):
-    """An event, with what its forms need beside it.
+    """An event with the values that rendering needs.
 
     Attributes:
         body: The native body.
-        event_id: The event's identity; `webhook-id` is made of it.
-        organisation_id: Whose it is.
-        site_id: The site that it concerns, if it is one.
-        public_url: Where clients reach the API, for links; without a slash at its end.
-        language: Of what is in words: `en` or `fr`.
-        sites: Of what is in words: the names of the sites that it may speak of, by their ids.
+        event_id: The event's id, from which `webhook-id` is derived.
+        organisation_id: The event's organisation.
+        site_id: The event's site, if there is one.
+        public_url: The base URL of links, without a trailing slash.
+        language: The language of text messages: `en` or `fr`.
+        sites: The names of sites for text messages, by id.
     """
 
     body: bytes
@@ -70,12 +60,12 @@ class RenderContext(NamedTuple):
 
 
 def render_event(kind: str, format_: str, event: RenderContext) -> bytes:
-    """Return what an endpoint is sent of an event.
+    """Render an event for an endpoint.
 
     Args:
-        kind: The endpoint's. Formats are those of webhooks and MQTT; every other kind has one form.
+        kind: The endpoint's kind. Only webhooks and MQTT have a choice of formats.
         format_: `native`, `cloudevents` or `alertmanager`.
-        event: What is sent.
+        event: The event.
 
     Raises:
         ValueError: There is no such format.
@@ -89,14 +79,14 @@ def render_event(kind: str, format_: str, event: RenderContext) -> bytes:
             event.body, event.organisation_id, event.public_url
         )
     if format_ == NATIVE:
-        # Over MQTT there are no headers that could say which message it is.
+        # MQTT has no header for the message's id.
         return (
             native.add_message_id(event.body, build_message_id(event.event_id))
             if kind == _MQTT
             else event.body
         )
     if format_ == CLOUDEVENTS:
-        return cloudevents.render_cloudevent(
+        return native.render_cloudevent(
             event.body,
             message_id=build_message_id(event.event_id),
             organisation_id=event.organisation_id,

@@ -1,11 +1,13 @@
-"""Alertmanager's own API v2: what `POST /api/v2/alerts` takes. Pure.
+"""Renders events for Alertmanager's API v2, `POST /api/v2/alerts`. Pure.
 
-Alertmanager knows an alert by its labels, of which `severity` is one: an alert whose severity changes is two
-alerts there, and the former one ends in the same request. An alert that fires is given an end hours ahead
-(`FIRING_LIFETIME`): it does not end because Vigie is away for a while, and not never where its channel is
-deleted. Alertmanager keeps alerts in memory alone, so those that fire are sent again now and then
-(`app.alerts.alertmanager_repeats`). Schema:
-https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml.
+- Alertmanager identifies an alert by its labels, including `severity`. If the severity changes, that is a
+  second alert, and the first one ends in the same request.
+- A firing alert has an end hours ahead (`FIRING_LIFETIME`). So it survives an outage of Vigie, but ends some
+  time after its channel is deleted.
+- Alertmanager stores alerts in memory only, so firing alerts are sent again periodically
+  (`app.alerts.alertmanager_repeats`).
+
+Schema: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml.
 """
 
 from collections.abc import Iterable
@@ -23,23 +25,23 @@ from app.notifications.sentences import event_sentence
 from app.platform.kernel.instants import format_us, from_datetime
 
 FIRING_LIFETIME: Final = timedelta(hours=4)
-"""How long an alert stays active at Alertmanager after it was last sent as firing."""
+"""The time that an alert stays active at Alertmanager after it was last sent as firing."""
 
 TEST_LIFETIME: Final = timedelta(minutes=5)
-"""The same of a test."""
+"""The time that a test stays active at Alertmanager."""
 
-_KEPT: Final = ("labels", "annotations", "startsAt", "endsAt", "generatorURL")
+_POSTED_FIELDS: Final = ("labels", "annotations", "startsAt", "endsAt", "generatorURL")
 
 type _Entry = dict[str, Any]
 
 
 def render_alertmanager_alerts(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
-    """Return an event as a list of alerts; the arguments are those of `alertmanager.render`."""
+    """Render an event as a list of alerts; the arguments are those of `render_alertmanager_webhook`."""
     return msgspec.json.encode(list(_entries(body, organisation_id, public_url)))
 
 
 def render_alertmanager_events(bodies: Iterable[bytes], organisation_id: UUID, public_url: str) -> bytes:
-    """Return several events as one list of alerts."""
+    """Render several events as one list of alerts."""
     return msgspec.json.encode(
         [entry for body in bodies for entry in _entries(body, organisation_id, public_url)]
     )
@@ -64,21 +66,21 @@ def _entries(body: bytes, organisation_id: UUID, public_url: str) -> Iterable[_E
 
 
 def _posted(entry: _Entry, timestamp: str, lasts: timedelta) -> _Entry:
-    posted = {name: entry[name] for name in _KEPT}
+    posted = {name: entry[name] for name in _POSTED_FIELDS}
     if entry["status"] == FIRING:
         posted["endsAt"] = _text(_instant(timestamp) + lasts)
     return _in_order(posted)
 
 
 def _ended(posted: _Entry, severity: str, timestamp: str) -> _Entry:
-    """The same alert under its former severity, over."""
+    """Return the alert with its former severity, resolved."""
     return _in_order(
         {**posted, "labels": {**posted["labels"], "severity": severity}, "endsAt": _text(_instant(timestamp))}
     )
 
 
 def _in_order(posted: _Entry) -> _Entry:
-    """Alertmanager refuses a request with an alert that ends before it starts."""
+    """Set a start after the end to the end: Alertmanager refuses alerts that end before they start."""
     starts, ends = _instant(posted["startsAt"]), _instant(posted["endsAt"])
     return posted if starts <= ends else {**posted, "startsAt": posted["endsAt"]}
 

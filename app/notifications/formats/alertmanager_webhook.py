@@ -1,11 +1,11 @@
-"""What Prometheus Alertmanager's webhook receivers take, version 4. Pure.
+"""Renders events for Prometheus Alertmanager's webhook receivers, version 4. Pure.
 
-Every event is told as the state in which it leaves its alert: a receiver knows firing and resolved. It knows
-an alert by its `fingerprint`, so that one whose severity changes stays one. What is not of an alert (a test,
-an endpoint that fails, messages that were dropped) becomes an alert of its own, which nothing resolves.
-There are receivers that know alerts by `alertname` and `instance`: what tells two apart is in the latter.
-
-Whatever an event's data holds, there is something to send: what is missing is left out, never null.
+- An event is rendered as the state of its alert after it, firing or resolved.
+- Receivers identify an alert by `fingerprint`, which stays the same when the severity changes.
+- Other events (a test, a failing endpoint, dropped messages) become alerts that are never resolved.
+- Some receivers identify alerts by `alertname` and `instance`, so `instance` is different for different
+  alerts.
+- Missing values are left out, never null, so every event can be rendered.
 """
 
 import hashlib
@@ -33,22 +33,22 @@ from app.notifications.formats import native
 VERSION: Final = "4"
 RECEIVER: Final = "vigie"
 NEVER: Final = "0001-01-01T00:00:00Z"
-"""The end of what has not ended."""
+"""The end of an alert that has not ended."""
 
 MOST_CHARACTERS: Final = 1024
-"""Of a label or an annotation: what is longer is cut."""
+"""The most characters of a label or an annotation; longer ones are truncated."""
 
 FIRING: Final = "firing"
-"""The status of an entry that goes on."""
+"""The status of an entry that has not ended."""
 
 _RESOLVED: Final = "resolved"
 _INFO: Final = "info"
 _OPEN: Final = "open"
 _INCIDENT: Final = "Boxes heard what may be a gunshot ({probability}), evidence: {evidence}"
-# No labels: what something is called may change, and labels tell alerts apart.
+# Annotations, not labels: names can change, and labels identify alerts.
 _NAMES: Final = ("sentence", "site_name", "box_name", "unit")
 _LABELS: Final = ("organisation_id", "site_id", "box", "metric", "rule_id")
-# The type → the alert's name, how grave it is, and what its summary says of the data.
+# Type → the alert's name, its severity, and the pattern of its summary.
 _OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
     TEST_EVENT: ("VigieTest", _INFO, "{message}"),
     ENDPOINT_FAILING: (
@@ -75,12 +75,12 @@ type _Alert = dict[str, Any]
 
 
 def render_alertmanager_webhook(body: bytes, organisation_id: UUID, public_url: str) -> bytes:
-    """Return an event, or a group of them, as Alertmanager would send it.
+    """Render an event or a group as Alertmanager would send it.
 
     Args:
         body: The native body.
-        organisation_id: Whose it is.
-        public_url: Where clients reach the API; the links are below it.
+        organisation_id: The event's organisation.
+        public_url: The base URL of links.
     """
     event = native.parse_native_body(body)
     data: _Data = msgspec.json.decode(event.data)
@@ -136,7 +136,7 @@ def _message(
 
 
 def build_alert_entry(timestamp: str, data: _Data, public_url: str) -> _Alert:
-    """Return an alert in the state in which an event left it."""
+    """Build the entry of an alert in its state after an event."""
     resolved = data.get("state") == _RESOLVED
     name = str(data.get("rule_name") or "VigieAlert")
     labels = _texts(
@@ -179,7 +179,7 @@ def _summary(name: str, labels: Mapping[str, str], data: _Data, *, resolved: boo
 
 
 def _index_title(data: _Data) -> str | None:
-    """What the index is called that decided, if one did."""
+    """Return the title of the index that caused the alert, if any."""
     found: object = data
     for name in ("cause", "index", "title"):
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -189,7 +189,15 @@ def _index_title(data: _Data) -> str | None:
 def build_non_alert_entry(
     type_: str, timestamp: str, data: _Data, organisation_id: UUID, public_url: str
 ) -> _Alert:
-    """Return what is not of an alert, as one. An incident ends with its review: somebody has seen to it."""
+    """Build the entry of an event that is not of an alert. An incident is resolved by its review.
+
+    Args:
+        type_: The event's type.
+        timestamp: The event's time, RFC 3339.
+        data: The event's data.
+        organisation_id: The event's organisation.
+        public_url: The base URL of links.
+    """
     known = _OTHERS.get(type_)
     name, severity, summary = known or (f"Vigie {type_}", _INFO, type_)
     endpoint, quota, incident = data.get("endpoint_id"), data.get("quota"), data.get("incident_id")
@@ -225,7 +233,7 @@ def _link(public_url: str, data: _Data) -> str:
 
 
 class _Texts(dict[str, Any]):
-    """The data of an event, to be put into a sentence: what is missing is a question mark."""
+    """The data of an event for a pattern; a missing value becomes a question mark."""
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -234,7 +242,7 @@ class _Texts(dict[str, Any]):
 
 def _text(value: Any) -> str:  # noqa: ANN401 (whatever JSON holds)
     if isinstance(value, float):
-        # As people write it: 25, not 25.0.
+        # 25, not 25.0.
         return repr(value).removesuffix(".0")
     return str(value)[:MOST_CHARACTERS]
 
@@ -244,7 +252,7 @@ def _texts(pairs: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 
 def _common(sets: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What all of them have, with the same value."""
+    """Return the pairs that all sets contain."""
     if not sets:
         return {}
     shared = set(sets[0].items()).intersection(*(labels.items() for labels in sets[1:]))
@@ -257,5 +265,5 @@ def _group_key(labels: Mapping[str, str]) -> str:
 
 
 def _fingerprint(identity: str) -> str:
-    """Sixteen hexadecimal digits, always the same of one identity."""
+    """Return sixteen hexadecimal digits, always the same for an identity."""
     return hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()

@@ -1,7 +1,6 @@
-"""An event as people read it in a chat: headline, sentence, facts, link. Pure.
+"""Builds the message of an event for chat and paging services: headline, sentence, facts, link. Pure.
 
-Owns what the formats of chat and paging services share: the mail's page of the event, its sentence, and the
-cutting of texts. Each service's own shape is in its module. Texts are cleaned, and not escaped.
+The modules of the services render it. Texts are cleaned, but not escaped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.notifications.email.mail_formats import get_mail_texts
+from app.notifications.email.mail_formats import get_mail_texts, truncate_text
 from app.notifications.email.mail_layout import MailContent, MailListItem, MailTone
 from app.notifications.email.mail_rendering import SiteName, build_event_mail
 from app.notifications.events.event_details import build_event_link
@@ -22,7 +21,7 @@ EMOJI: Final[Mapping[MailTone, str]] = {
     "resolved": "\u2705",
     "plain": "\u2139\ufe0f",
 }
-"""What a headline begins with: red, orange and blue circle, a tick, an information sign."""
+"""The sign at the beginning of a headline: a red, orange or blue circle, a tick, an information sign."""
 
 COLOURS: Final[Mapping[MailTone, int]] = {
     "critical": 0xB3261E,
@@ -31,20 +30,20 @@ COLOURS: Final[Mapping[MailTone, int]] = {
     "resolved": 0x1E6B34,
     "plain": 0x555555,
 }
-"""As mails have them."""
+"""The colours, the same as in mails."""
 
 
 class ChatMessage(NamedTuple):
-    """An event in words.
+    """The message of an event.
 
     Attributes:
         type: The event's type.
-        timestamp: When Vigie wrote it, RFC 3339.
-        data: Its data.
-        page: What a mail would show of it.
-        sentence: What happened, in one sentence.
+        timestamp: When Vigie wrote the event, RFC 3339.
+        data: The event's data.
+        page: The content of the event's mail.
+        sentence: The event's sentence.
         language: `en` or `fr`.
-        link: Where there is more.
+        link: The URL of the alert or incident, or of the API.
     """
 
     type: str
@@ -57,28 +56,28 @@ class ChatMessage(NamedTuple):
 
     @property
     def headline(self) -> str:
-        """The mail's subject behind a sign of its colour."""
+        """The mail's subject with a sign of its colour."""
         return f"{EMOJI[self.page.tone]} {self.page.subject}"
 
     @property
     def link_words(self) -> str:
-        """What the link is called."""
+        """The text of the link."""
         return get_mail_texts(self.language).open
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
-        """What there is to know, as (label, value)."""
+        """The facts, as (label, value)."""
         return self.page.rows
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines of a list of alerts, and how many more there are."""
+        """The items of a list of alerts, and the number of unlisted ones."""
         more = () if self.page.more is None else (self.page.more,)
         return (*map(_line, self.page.items), *more)
 
     @property
     def advice(self) -> str:
-        """What is to be done, as the rule says it; may be empty."""
+        """The rule's advice; may be empty."""
         if not self.page.advice:
             return ""
         texts = get_mail_texts(self.language)
@@ -94,16 +93,16 @@ class _Event(msgspec.Struct):
 def build_chat_message(
     body: bytes, language: str, sites: Mapping[str, SiteName], public_url: str
 ) -> ChatMessage:
-    """Put an event into words.
+    """Build the message of an event.
 
     Args:
         body: The native body.
         language: `en` or `fr`; any other: English.
-        sites: The sites that it may name, by their ids.
-        public_url: Where clients reach the API, without a slash at its end.
+        sites: The names of sites, by id.
+        public_url: The base URL of links, without a trailing slash.
 
     Raises:
-        msgspec.DecodeError: The body is not JSON, or has not the members of an event.
+        msgspec.DecodeError: The body is not JSON, or not an event.
     """
     event = msgspec.json.decode(body, type=_Event)
     language = get_mail_texts(language).language
@@ -124,7 +123,7 @@ def _line(item: MailListItem) -> str:
 
 
 def split_lines(lines: tuple[str, ...], limit: int) -> Iterator[str]:
-    """Put lines together in texts of at most `limit` characters; a longer line is cut."""
+    """Join lines to texts of at most `limit` characters; a longer line is truncated."""
     text = ""
     for line in lines:
         cut = truncate_text(line, limit)
@@ -137,13 +136,8 @@ def split_lines(lines: tuple[str, ...], limit: int) -> Iterator[str]:
         yield text
 
 
-def truncate_text(text: str, limit: int) -> str:
-    """Cut a text to `limit` characters, and show that it was."""
-    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
-
-
 def truncate_utf8(text: str, limit: int) -> str:
-    """Cut a text to `limit` bytes of UTF-8, and show that it was."""
+    """Truncate a text to `limit` bytes of UTF-8, with an ellipsis."""
     raw = text.encode()
     if len(raw) <= limit:
         return text

@@ -1,6 +1,6 @@
-"""Discord's webhooks: a message with one embed. Pure.
+"""Renders chat messages for Discord's webhooks, with one embed. Pure.
 
-What others have written is escaped, so that it is no Markdown; mentions are switched off. Limits:
+Markdown in texts is escaped, and mentions are disabled. Limits:
 https://docs.discord.com/developers/resources/message#embed-object.
 """
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.email.mail_formats import parse_instant
-from app.notifications.formats.chat_message import COLOURS, ChatMessage, truncate_text
+from app.notifications.email.mail_formats import parse_instant, truncate_text
+from app.notifications.formats.chat_message import COLOURS, ChatMessage
 
 TITLE_LIMIT: Final = 256
 DESCRIPTION_LIMIT: Final = 4096
@@ -24,7 +24,7 @@ _BROKEN: Final = re.compile(r"\\+$")
 
 
 def render_discord_message(message: ChatMessage) -> bytes:
-    """Return a message as Discord takes it."""
+    """Render a message for Discord."""
     title = _fitted(message.headline, TITLE_LIMIT)
     text = "\n".join((message.sentence, *message.lines, *filter(None, (message.advice,))))
     fields = _fields(message)
@@ -42,7 +42,7 @@ def render_discord_message(message: ChatMessage) -> bytes:
 
 
 def _fields(message: ChatMessage) -> list[dict[str, Any]]:
-    """The facts, as many as leave half of the whole for the text."""
+    """Return as many facts as leave half of the limit for the text."""
     fields: list[dict[str, Any]] = []
     left = TOTAL_LIMIT // 2
     for label, value in message.facts[:FIELDS_LIMIT]:
@@ -55,7 +55,7 @@ def _fields(message: ChatMessage) -> list[dict[str, Any]]:
 
 
 def _fitted(text: str, limit: int) -> str:
-    """Escape a text and cut it to `limit` characters, not within an escape."""
+    """Escape a text and truncate it to `limit` characters, not inside an escape sequence."""
     escaped = _MARKDOWN.sub(r"\\\1", text)
     if len(escaped) <= limit:
         return escaped or "-"

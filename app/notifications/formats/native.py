@@ -1,8 +1,7 @@
-"""Vigie's own body, `{"type", "timestamp", "data"}`: how it is made, read and told apart. Pure.
+"""Builds and parses the native body `{"type", "timestamp", "data"}`, and renders CloudEvents. Pure.
 
-CloudEvents 1.0 in JSON, structured: the event's data in an envelope that other systems know. Pure.
-
-Nothing but what the specification names is in the envelope; `data` is the native body's, byte for byte.
+CloudEvents 1.0 are in structured JSON mode. The envelope contains only attributes of the specification;
+`data` is that of the native body, byte for byte.
 """
 
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from app.platform.kernel.instants import format_us, from_datetime
 
 
 class NativeBody(msgspec.Struct):
-    """A body taken apart; `data` is JSON that nobody has read yet."""
+    """A parsed body with `data` as unparsed JSON."""
 
     type: str
     timestamp: str
@@ -24,13 +23,13 @@ class NativeBody(msgspec.Struct):
 
 
 def build_native_body(type_: str, timestamp: datetime, payload: str, public_url: str | None = None) -> bytes:
-    """Return the bytes of a webhook's body: type, timestamp (RFC 3339, UTC), and data.
+    """Build the native body: type, timestamp (RFC 3339, UTC), and data.
 
     Args:
         type_: The event's type.
-        timestamp: When it happened, aware.
-        payload: Its data, as JSON text.
-        public_url: Where clients reach the API: data of an alert or an incident gets its `link`; None: not.
+        timestamp: The time of the event, aware.
+        payload: The event's data, as JSON text.
+        public_url: The base URL of `link`, which is added to events of alerts and incidents; None: no link.
     """
     at = format_us(from_datetime(timestamp.astimezone(UTC)))
     return b'{"type":%b,"timestamp":"%b","data":%b}' % (
@@ -41,18 +40,18 @@ def build_native_body(type_: str, timestamp: datetime, payload: str, public_url:
 
 
 def parse_native_body(body: bytes) -> NativeBody:
-    """Take a body apart (msgspec.DecodeError, which is a ValueError, where it is none)."""
+    """Parse a body (msgspec.DecodeError, a ValueError)."""
     return msgspec.json.decode(body, type=NativeBody)
 
 
 def add_message_id(body: bytes, message_id: str) -> bytes:
-    """Return a body with the message's id as its first member."""
-    # A body is an object that is not empty: what is added goes behind its first brace.
+    """Add the message's id to a body, as its first member."""
+    # A body is a non-empty JSON object: the id is inserted after its first brace.
     return b'{"id":"%b",%b' % (message_id.encode(), body[1:])
 
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
-"""The media type of such a body."""
+"""The media type of CloudEvents."""
 
 _PREFIX: Final = "vigie."
 
@@ -63,13 +62,13 @@ class _Subject(msgspec.Struct):
 
 
 def render_cloudevent(body: bytes, *, message_id: str, organisation_id: UUID, site_id: UUID | None) -> bytes:
-    """Return an event as a CloudEvent.
+    """Render an event as a CloudEvent.
 
     Args:
         body: The native body.
         message_id: The event's `webhook-id`; source and id together are unique.
-        organisation_id: Whose it is.
-        site_id: The site that it concerns, if it is one.
+        organisation_id: The event's organisation.
+        site_id: The event's site, if there is one.
     """
     event = parse_native_body(body)
     envelope: dict[str, Any] = {
@@ -91,7 +90,7 @@ def _source(organisation_id: UUID, site_id: UUID | None) -> str:
 
 
 def _subject(data: msgspec.Raw) -> str | None:
-    """The alert or the incident that an event is of; None where there is none, or several."""
+    """Return the id of an event's alert or incident; None if there is none, or several."""
     try:
         subject = msgspec.json.decode(data, type=_Subject)
     except msgspec.ValidationError:

@@ -1,6 +1,6 @@
-"""PagerDuty's Events API v2: trigger, acknowledge and resolve, with the alert's id as the key. Pure.
+"""Renders events for PagerDuty's Events API v2: trigger, acknowledge and resolve, by the alert's id. Pure.
 
-The routing key is put in when it is sent: it is a secret, and bodies are not. Fields and limits:
+The routing key is a secret, and bodies are not: it is added when the event is sent. Fields and limits:
 https://developer.pagerduty.com/docs/send-alert-event.
 """
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.notifications.email.mail_formats import truncate_text
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
@@ -16,7 +17,7 @@ from app.notifications.events.event_types import (
     INCIDENT_DISMISSED,
     TEST_EVENT,
 )
-from app.notifications.formats.chat_message import ChatMessage, truncate_text
+from app.notifications.formats.chat_message import ChatMessage
 
 SUMMARY_LIMIT: Final = 1024
 KEY_LIMIT: Final = 255
@@ -36,10 +37,10 @@ _FIELDS: Final = (("component", "metric"), ("group", "site_name"), ("class", "ru
 
 
 def render_pagerduty_event(message: ChatMessage) -> bytes:
-    """Return an event as PagerDuty takes it, but for the routing key."""
+    """Render an event for PagerDuty, without the routing key."""
     action = _ACTIONS.get(message.type, "trigger")
     event: dict[str, Any] = {"event_action": action, "dedup_key": _key(message)}
-    # Of an alert that was acknowledged or is over, PagerDuty has the rest already.
+    # PagerDuty already has the rest of an acknowledged or resolved alert.
     if action == "trigger":
         event |= {
             "client": "Vigie",
@@ -51,7 +52,7 @@ def render_pagerduty_event(message: ChatMessage) -> bytes:
 
 
 def _key(message: ChatMessage) -> str:
-    """Return what tells one thing from another: an alert's id, or that of what an event is about."""
+    """Return the deduplication key: the id of the alert, or of another subject of the event."""
     data = message.data
     for name in _ABOUT:
         if data.get(name):

@@ -1,8 +1,7 @@
-"""Names to addresses, for aiohttp: only to addresses that the guard allows.
+"""Resolves host names for aiohttp, only to addresses that the SSRF guard allows.
 
-Owns the look-up. aiohttp connects to what is returned here and looks nothing up again, so a name that answers
-differently the second time gains nothing. It does not ask for hosts that are addresses already:
-`guard.check_url` does those.
+aiohttp connects to the returned addresses without a second look-up, which prevents DNS rebinding. It does not
+resolve hosts that are addresses; `ssrf_guard.check_url` checks them.
 """
 
 import asyncio
@@ -21,14 +20,14 @@ type HostLookup = Callable[[str, int, socket.AddressFamily], Awaitable[ResolvedA
 
 
 class AddressRefusedError(OSError):
-    """A host has an address that nothing may be sent to. An OSError, so that aiohttp hands it on whole."""
+    """A host has a forbidden address. An OSError, so that aiohttp passes it on unchanged."""
 
 
 async def resolve_host(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
-    """Ask the system's resolver, in a thread of its own.
+    """Resolve a name with the system's resolver, in a separate thread.
 
-    Neither the event loop's threads (a handful, which names that hang would use up for everybody) nor those
-    of a pool (which the end of the process would wait for).
+    Look-ups that hang would use up the few threads of the event loop's executor, and the end of the process
+    would wait for those of a pool.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[ResolvedAddresses] = loop.create_future()
@@ -41,7 +40,7 @@ async def resolve_host(host: str, port: int, family: socket.AddressFamily) -> Re
         else:
             answer.set_exception(error)
 
-    def ask() -> None:
+    def look_up() -> None:
         found: ResolvedAddresses = []
         failure: OSError | None = None
         try:
@@ -49,28 +48,28 @@ async def resolve_host(host: str, port: int, family: socket.AddressFamily) -> Re
             found = [(info[0], str(info[4][0])) for info in infos]
         except OSError as error:
             failure = error
-        except ValueError as error:  # a label of more than 63 characters, and the like
+        except ValueError as error:  # a label of more than 63 characters, for example
             failure = OSError(str(error))
         try:
             loop.call_soon_threadsafe(settle, found, failure)
         except RuntimeError:
-            return  # the loop was closed meanwhile: nobody waits
+            return  # the loop is closed
 
-    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    threading.Thread(target=look_up, name="resolve", daemon=True).start()
     return await answer
 
 
 class GuardedResolver(AbstractResolver):
-    """Hands out a name's addresses only if every one of them is allowed.
+    """Resolves a name only if every one of its addresses is allowed.
 
     Args:
-        allow_private: As `guard.refusal` has it.
-        ask: How a name is looked up.
+        allow_private: As for `find_address_refusal`.
+        look_up: Resolves a name.
     """
 
-    def __init__(self, *, allow_private: bool, ask: HostLookup = resolve_host) -> None:
+    def __init__(self, *, allow_private: bool, look_up: HostLookup = resolve_host) -> None:
         self._allow_private = allow_private
-        self._ask = ask
+        self._look_up = look_up
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -78,11 +77,11 @@ class GuardedResolver(AbstractResolver):
         """Resolve a name.
 
         Raises:
-            AddressRefusedError: At least one of its addresses is not allowed: a name that mixes public and
-                private ones is an attack or a mistake.
-            OSError: It has no address.
+            AddressRefusedError: At least one of its addresses is forbidden: a name that mixes public and
+                private addresses is an attack or a mistake.
+            OSError: The name has no address.
         """
-        found = await self._ask(host, port, family)
+        found = await self._look_up(host, port, family)
         if not found:
             raise OSError(f"{host} has no address")
         for _, text in found:
@@ -96,4 +95,4 @@ class GuardedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is open."""

@@ -1,8 +1,4 @@
-"""One POST to a receiver, whatever the receiver does, in bounded time and memory.
-
-Owns the HTTP client, which headers are sent, and the names of the outcomes. Must not touch the database, nor
-decide about retries.
-"""
+"""Sends deliveries by HTTP POST, in bounded time and memory, and classifies the responses."""
 
 import asyncio
 import ssl
@@ -39,8 +35,8 @@ from app.platform.secrets.sealing import SealingError, SecretSealer
 
 _TYPES: Final[Mapping[str, str]] = {"cloudevents": "application/cloudevents+json; charset=utf-8"}
 _TYPE: Final = "application/json"
-# What belongs to the connection, or says how the body is read: never an endpoint's own to set.
-_NEVER_OWN: Final = frozenset(
+# Headers of the connection or of the body's encoding, which a custom header must not replace.
+_NOT_CUSTOM: Final = frozenset(
     {
         "connection",
         "content-encoding",
@@ -60,9 +56,9 @@ _COMMON: Final = {
     "accept": "*/*",
     "accept-encoding": "identity",
 }
-# Once the status is known the outcome is; the rest is for the log, and not worth a place for long.
-_BODY_PATIENCE_S: Final = 2.0
-# Shorter than what servers keep idle connections open for: one that they are closing is not picked up.
+# The status decides the outcome; the body is only for the log, and not worth a slot for long.
+_BODY_TIMEOUT_S: Final = 2.0
+# Shorter than the idle timeout of servers, so that no connection is reused while they close it.
 _IDLE_S: Final = 2.0
 _MOST_INTERIM: Final = 10
 _LARGE_BYTES: Final = 500_000
@@ -71,10 +67,10 @@ _EXACT: Final = 3600.0  # aiohttp rounds longer times up to whole seconds
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response that is not waited for behind interim ones (1xx) without end: each costs as much as it.
+    """A response with a limit of interim responses (1xx), which a receiver could send without end.
 
     Raises:
-        aiohttp.ClientPayloadError: There were too many of them.
+        aiohttp.ClientPayloadError: There were too many interim responses.
     """
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
@@ -89,7 +85,7 @@ class _Response(aiohttp.ClientResponse):
             nonlocal left
             left -= 1
             if left < 0:
-                raise aiohttp.ClientPayloadError("more interim responses than anybody needs")
+                raise aiohttp.ClientPayloadError("too many interim responses")
             return await read()
 
         protocol.read = counted  # type: ignore[method-assign] # for the length of this call
@@ -100,7 +96,7 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Answer(NamedTuple):
-    """What came back: as in `AttemptOutcome`, and the value of Retry-After."""
+    """The response: as in `AttemptOutcome`, with the value of Retry-After."""
 
     reason: str
     status: int | None = None
@@ -109,15 +105,15 @@ class _Answer(NamedTuple):
 
 
 class HttpTransport:
-    """Sends signed webhooks, and the messages of channels that go by HTTP.
+    """Sends signed webhooks, and the messages of channels to HTTP services.
 
-    Open with `async with`: it keeps connections.
+    Open with `async with`: it reuses connections.
 
     Args:
-        settings: Time limits, how much of an answer is kept, whether private addresses are allowed.
-        sealer: Opens secrets.
-        resolver: Resolves names; the guarded one.
-        trusted: Whose certificates are valid; those that this machine trusts, if none is given.
+        settings: Timeouts, the stored length of a response, whether private addresses are allowed.
+        sealer: Decrypts secrets.
+        resolver: Resolves names; by default with the SSRF guard.
+        trusted: The TLS context with the trusted certificates; by default those of this machine.
     """
 
     def __init__(
@@ -135,7 +131,7 @@ class HttpTransport:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            # Who may be connected to at once is the dispatcher's matter.
+            # The dispatcher limits concurrency.
             connector=aiohttp.TCPConnector(
                 limit=0, resolver=self._resolver, keepalive_timeout=_IDLE_S, ssl=self._trusted or True
             ),
@@ -144,7 +140,7 @@ class HttpTransport:
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=self._settings.connect_timeout_s, ceil_threshold=_EXACT
             ),
-            # A small body can unpack into a large one.
+            # A small body can decompress to a large one.
             auto_decompress=False,
             trust_env=False,
         )
@@ -157,9 +153,9 @@ class HttpTransport:
             await self._session.close()
 
     async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
-        """Send one message and say what came of it. Raises nothing.
+        """Send one message and return the outcome. Raises nothing.
 
-        The URL is checked again: what was allowed when it was registered may not be now.
+        The URL is checked again: the rules may have changed since it was registered.
         """
         begun = time.perf_counter()
         try:
@@ -169,16 +165,16 @@ class HttpTransport:
             return AttemptOutcome("not_configured", None, None, 0.0)
         answer = await self._exchange(url, {**headers, **_COMMON}, body)
         if claimed.kind in HTTP_CHANNELS:
-            judged = classify_service_response(claimed.kind, answer.reason, answer.status, answer.body)
-            answer = answer._replace(reason=judged)
+            reason = classify_service_response(claimed.kind, answer.reason, answer.status, answer.body)
+            answer = answer._replace(reason=reason)
         duration_ms = (time.perf_counter() - begun) * 1000
-        # With what was delivered it says nothing of ours.
-        asked = None if answer.reason == DELIVERED else answer.retry_after
-        wait = None if asked is None else parse_retry_after(asked, now)
+        # A success has no retry, so its Retry-After is ignored.
+        retry_after = None if answer.reason == DELIVERED else answer.retry_after
+        wait = None if retry_after is None else parse_retry_after(retry_after, now)
         return AttemptOutcome(answer.reason, answer.status, answer.body, duration_ms, wait)
 
     def _request(self, claimed: LeasedDelivery, now: datetime) -> ChannelRequest:
-        """Make what is posted (SealError, or KeyError for what a channel lacks)."""
+        """Build the request (SealingError, or KeyError for a missing value of a channel)."""
         if claimed.kind in HTTP_CHANNELS:
             credentials = open_credentials(self._sealer, claimed.endpoint_id, claimed.credentials)
             made = build_channel_request(claimed.kind, claimed.target or {}, credentials, claimed.body)
@@ -189,10 +185,10 @@ class HttpTransport:
         secrets = open_signing_secrets(
             self._sealer, claimed.endpoint_id, claimed.secret, claimed.former_secrets, now
         )
-        own = open_headers(self._sealer, claimed.endpoint_id, claimed.headers)
+        custom = open_headers(self._sealer, claimed.endpoint_id, claimed.headers)
         signatures = (sign_message(secret, claimed.message_id, timestamp, claimed.body) for secret in secrets)
         headers = {
-            **{name.lower(): value for name, value in own.items() if name.lower() not in _NEVER_OWN},
+            **{name.lower(): value for name, value in custom.items() if name.lower() not in _NOT_CUSTOM},
             "content-type": _TYPES.get(claimed.format, _TYPE),
             "webhook-id": claimed.message_id,
             "webhook-timestamp": str(timestamp),
@@ -207,7 +203,7 @@ class HttpTransport:
         try:
             checked = check_url(url, allow_private=self._settings.allow_private)
             async with asyncio.timeout(self._settings.total_timeout_s):
-                # A large body is written piece by piece: others have their turn in between.
+                # A large body is written in pieces, so that other tasks can run in between.
                 data = body if len(body) <= _LARGE_BYTES else BytesIO(body)
                 response = await self._session.post(
                     checked, data=data, headers=headers, allow_redirects=False
@@ -217,19 +213,19 @@ class HttpTransport:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _Answer(_reason_of(error))
         try:
-            patience = min(_BODY_PATIENCE_S, limit - time.monotonic())
-            kept = await _beginning(response, self._settings.response_limit_bytes, patience)
+            timeout_s = min(_BODY_TIMEOUT_S, limit - time.monotonic())
+            text = await _read_beginning(response, self._settings.response_limit_bytes, timeout_s)
         finally:
-            # Kept for the next attempt if the answer was read to its end; closed if it was cut.
+            # Reuses the connection if the response was read to its end, and closes it otherwise.
             response.close()
         status = response.status
-        return _Answer(_meaning(status), status, kept, response.headers.get("retry-after"))
+        return _Answer(_classify_status(status), status, text, response.headers.get("retry-after"))
 
 
 _NAMED: Final[Mapping[int, str]] = {410: "gone", 429: "rate_limited"}
 
 
-def _meaning(status: int) -> str:
+def _classify_status(status: int) -> str:
     if 200 <= status < 300:  # noqa: PLR2004 (the classes of HTTP statuses)
         return DELIVERED
     if status in _NAMED:
@@ -237,7 +233,7 @@ def _meaning(status: int) -> str:
     return "redirect_refused" if 300 <= status < 400 else "http_error"  # noqa: PLR2004 (the same)
 
 
-# In this order: aiohttp's errors are each other's relatives, and OSErrors too.
+# Ordered: aiohttp's errors inherit from each other and from OSError.
 _FAILURES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "name_unresolved"),
     (aiohttp.ClientSSLError, "tls_failed"),
@@ -249,7 +245,7 @@ _FAILURES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 def _reason_of(error: Exception) -> str:
-    """Name a failure to get as far as a status."""
+    """Return the reason of an error before the status arrived."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, AddressRefusedError):
         return "address_refused"
@@ -258,16 +254,16 @@ def _reason_of(error: Exception) -> str:
     return next((reason for kind, reason in _FAILURES if isinstance(error, kind)), "response_broken")
 
 
-async def _beginning(response: aiohttp.ClientResponse, limit: int, patience: float) -> str | None:
-    """Read the beginning of a body: at most `limit` bytes, for at most `patience` seconds."""
-    kept = bytearray()
+async def _read_beginning(response: aiohttp.ClientResponse, limit: int, timeout_s: float) -> str | None:
+    """Read the beginning of a body: at most `limit` bytes, for at most `timeout_s` seconds."""
+    beginning = bytearray()
     with suppress(TimeoutError, aiohttp.ClientError, OSError):
-        async with asyncio.timeout(max(patience, 0)):
-            # At least once, even with a limit of 0: an empty answer's end frees the connection for reuse.
+        async with asyncio.timeout(max(timeout_s, 0)):
+            # Read at least once, even with a limit of 0: the end of an empty response frees the connection.
             async for chunk in response.content.iter_any():
-                kept += chunk
-                if len(kept) > limit:
+                beginning += chunk
+                if len(beginning) > limit:
                     break
-    text = bytes(kept[:limit]).decode("utf-8", errors="replace")
-    # PostgreSQL's text holds no NUL.
+    text = bytes(beginning[:limit]).decode("utf-8", errors="replace")
+    # PostgreSQL's text cannot contain NUL.
     return text.replace("\0", "\ufffd") or None

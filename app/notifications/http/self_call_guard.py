@@ -1,7 +1,6 @@
-"""The end of loops: what Vigie itself sent must change nothing here.
+"""Prevents loops: refuses API requests that Vigie itself sent, and webhook URLs of its own API.
 
-Owns how a request of ours is known, and which URLs lead back here. A webhook onto the API, with a key among
-its own headers, could replay its own delivery, or send another test, and so for ever.
+A webhook to the API, with an API key among its custom headers, could replay its own delivery for ever.
 """
 
 import re
@@ -17,28 +16,29 @@ from app.platform.kernel.client_addresses import is_loopback
 from app.platform.kernel.errors import ForbiddenError, InvalidError
 
 AGENT: Final = "Vigie/"
-"""What the `User-Agent` of everything that Vigie sends begins with."""
+"""The prefix of the `User-Agent` of all requests that Vigie sends."""
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-# Others sign as Standard Webhooks says too; their ids look otherwise, unless they are another Vigie's.
+# Other senders use Standard Webhooks too; their ids have other formats, unless they are another Vigie.
 _OUR_ID: Final = re.compile("msg_[0-9a-f]{32}")
 
 
 class SelfCallMiddleware:
-    """ASGI middleware that refuses what would change something and was sent by Vigie: 403 `own_webhook`."""
+    """ASGI middleware that refuses unsafe requests sent by Vigie itself: 403 `own_webhook`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Pass on or refuse a request."""
         if scope["type"] != "http" or scope["method"] in _READS or not _is_ours(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        # No handler of errors stands around a middleware.
+        # Exception handlers do not cover middleware.
         error = ForbiddenError(
-            "This is a webhook of Vigie's: the API takes none, for it could call itself without end. Have a "
-            "program of yours between the two.",
+            "This request is a webhook of Vigie. The API refuses it, because it could call itself without "
+            "end. "
+            "Put a program of yours between the two.",
             code="own_webhook",
         )
         await make_error_response(error)(scope, receive, send)
@@ -51,13 +51,13 @@ def _is_ours(headers: Headers) -> bool:
 
 
 def reject_own_url(url: URL, public_url: str) -> None:
-    """Refuse a URL at the host where clients reach the API, whatever the port.
+    """Refuse a URL with the host of the API's public URL, on any port.
 
-    On a loopback address, where other programs listen too, the port decides.
+    On a loopback address, where other programs listen too, only the API's own port is refused.
 
     Args:
-        url: A webhook's.
-        public_url: Where clients reach the API; empty where that is not known.
+        url: A webhook's URL.
+        public_url: The API's public URL; empty if it is not configured.
 
     Raises:
         InvalidError: `webhook_url_not_allowed`.
@@ -67,13 +67,14 @@ def reject_own_url(url: URL, public_url: str) -> None:
         return
     here, there = _plain(own.host), _plain(url.host)
     if is_loopback(here) and is_loopback(there):
-        # All names of the loopback interface are one host.
+        # All names of the loopback interface are the same host.
         if url.port != own.port:
             return
     elif here != there:
         return
     raise InvalidError(
-        f"This URL cannot receive webhooks: {own.host} is where Vigie itself is reached (its public URL).",
+        f"This URL cannot receive webhooks: {own.host} is the host of Vigie itself (its public URL). Use "
+        "another host.",
         code=CODE,
     )
 

@@ -1,7 +1,7 @@
-"""Channels to services by HTTP: what is posted where, with which credentials, and which answers mean yes.
+"""Builds requests to HTTP services (chats, PagerDuty, ntfy, Alertmanager), and classifies responses.
 
-Owns what each service asks for beside the body of a delivery (`app.notifications.formats`): bodies are
-stored and shown, credentials are sealed, so the two meet here, for one request. Pure.
+`app.notifications.formats` renders the bodies, which are stored and shown. Credentials are sealed, so they
+are added here, for one request only. Pure.
 """
 
 import base64
@@ -17,18 +17,18 @@ from app.platform.secrets.sealed_columns import CHANNEL_CREDENTIALS
 from app.platform.secrets.sealing import SecretSealer
 
 ALERTS_PATH: Final = "/api/v2/alerts"
-"""Of Alertmanager, below its address."""
+"""The path of Alertmanager's API below its URL."""
 
 _REFUSED: Final = "http_error"
 
 
 class HttpChannelSpec(NamedTuple):
-    """A service.
+    """An HTTP service.
 
     Attributes:
-        accepted: The statuses with which it takes a message.
-        url_is_secret: Whether its address is a password: stored sealed, and not shown.
-        url: Its address by default, where it has one.
+        accepted: The statuses of success.
+        url_is_secret: Whether the URL is a secret, which is stored sealed and not shown.
+        url: The default URL, if there is one.
     """
 
     accepted: frozenset[int]
@@ -44,14 +44,14 @@ HTTP_CHANNELS: Final[Mapping[str, HttpChannelSpec]] = {
     "ntfy": HttpChannelSpec(frozenset({200}), url="https://ntfy.sh"),
     "alertmanager": HttpChannelSpec(frozenset({200})),
 }
-"""By the kind of channel."""
+"""The services, by kind of channel."""
 
 ORDERED_KINDS: Final = frozenset(HTTP_CHANNELS)
-"""The kinds to which an alert's events are sent one after the other: none of them knows which is newer."""
+"""The kinds that get an alert's events in order: these services cannot recognise an older event."""
 
 
 class ChannelRequest(NamedTuple):
-    """What is posted."""
+    """An HTTP POST request."""
 
     url: str
     headers: Mapping[str, str]
@@ -59,14 +59,14 @@ class ChannelRequest(NamedTuple):
 
 
 def seal_credentials(sealer: SecretSealer, endpoint_id: UUID, credentials: Mapping[str, str]) -> str | None:
-    """Seal a channel's credentials; None where it has none."""
+    """Seal a channel's credentials; None if it has none."""
     if not credentials:
         return None
     return CHANNEL_CREDENTIALS.seal(sealer, json.dumps(dict(credentials)), endpoint_id)
 
 
 def open_credentials(sealer: SecretSealer, endpoint_id: UUID, stored: str | None) -> dict[str, str]:
-    """Give a channel's credentials (SealError where they cannot be opened)."""
+    """Decrypt a channel's credentials (SealingError)."""
     if stored is None:
         return {}
     opened: dict[str, str] = json.loads(CHANNEL_CREDENTIALS.open(sealer, stored, endpoint_id))
@@ -76,16 +76,16 @@ def open_credentials(sealer: SecretSealer, endpoint_id: UUID, stored: str | None
 def build_channel_request(
     kind: str, target: Mapping[str, Any], credentials: Mapping[str, str], body: bytes
 ) -> ChannelRequest:
-    """Make the request of a delivery.
+    """Build the request of a delivery.
 
     Args:
-        kind: The channel's, one of HTTP_CHANNELS.
-        target: As `webhook_endpoints.target` has it.
-        credentials: Opened.
-        body: The delivery's.
+        kind: The channel's kind, one of HTTP_CHANNELS.
+        target: The column `webhook_endpoints.target`.
+        credentials: The decrypted credentials.
+        body: The delivery's body.
 
     Raises:
-        KeyError: The channel has not what its kind needs.
+        KeyError: The channel lacks a value that its kind needs.
     """
     if kind == "pagerduty":
         return ChannelRequest(target["url"], {}, _with(body, routing_key=credentials["routing_key"]))
@@ -101,7 +101,7 @@ def build_channel_request(
 
 
 def _with(body: bytes, **members: str) -> bytes:
-    """Add members to a body, which is an object that is not empty."""
+    """Add members to a body, which is a non-empty JSON object."""
     return msgspec.json.encode(members)[:-1] + b"," + body[1:]
 
 
@@ -113,13 +113,13 @@ def _basic(username: str | None, credentials: Mapping[str, str]) -> dict[str, st
 
 
 def classify_service_response(kind: str, reason: str, status: int | None, text: str | None) -> str:
-    """Tell whether a service took a message: what is a success in general may be none of its own.
+    """Classify a service's response: not every 2xx status is a success of every service.
 
     Args:
-        kind: The channel's.
-        reason: What the answer means in general.
-        status: Its status.
-        text: The beginning of its body, as far as it was kept.
+        kind: The channel's kind.
+        reason: The reason that the status means in general.
+        status: The response's status.
+        text: The beginning of the response's body, if it was stored.
 
     Returns:
         One of `app.notifications.delivery.transport_types.REASONS`.
@@ -128,7 +128,7 @@ def classify_service_response(kind: str, reason: str, status: int | None, text: 
         return reason
     if status not in HTTP_CHANNELS[kind].accepted:
         return _REFUSED
-    # Slack says `ok`. Some other page answered where it says something else.
+    # Slack answers `ok`; any other text comes from another server.
     if kind == "slack" and not "ok".startswith((text or "").strip()):
         return _REFUSED
     return DELIVERED

@@ -1,6 +1,6 @@
-"""Signatures as Standard Webhooks 1.0 has them: HMAC-SHA256 over `id.timestamp.body`.
+"""Signs messages according to Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
 
-Pure: owns no secret, reads no clock, knows no HTTP and no database.
+Pure. Secrets and time are arguments.
 """
 
 import base64
@@ -12,21 +12,21 @@ from typing import Final
 
 PREFIX: Final = "whsec_"
 VERSION: Final = "v1"
-_SECRET_BYTES: Final = 32  # as long as the hash: more adds nothing
+_SECRET_BYTES: Final = 32  # as long as the hash: more adds no security
 _LEAST_BYTES: Final = 24
 _MOST_BYTES: Final = 64
 
 
 def generate_secret() -> str:
-    """Return a new secret: `whsec_` and 32 random bytes in base64."""
+    """Generate a secret: `whsec_` and 32 random bytes in base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def decode_secret(secret: str) -> bytes:
-    """Return the key that a secret stands for: 24 to 64 bytes.
+    """Decode the key of a secret: 24 to 64 bytes.
 
     Raises:
-        ValueError: It is not a Standard Webhooks secret. The text never holds the secret.
+        ValueError: It is not a Standard Webhooks secret. The message never contains the secret.
     """
     if not secret.startswith(PREFIX):
         raise ValueError(f"a webhook secret begins with {PREFIX}")
@@ -40,19 +40,19 @@ def decode_secret(secret: str) -> bytes:
 
 
 def sign_message(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the `webhook-signature` of a message: `v1,` and base64.
+    """Compute the `webhook-signature` of a message: `v1,` and base64.
 
     Args:
-        secret: `whsec_…`.
-        message_id: What `webhook-id` says. A dot in it would make what is signed ambiguous.
-        timestamp: What `webhook-timestamp` says: whole seconds since the epoch.
+        secret: The secret, `whsec_…`.
+        message_id: The `webhook-id`. A dot in it would make the signed text ambiguous.
+        timestamp: The `webhook-timestamp`: whole seconds since the epoch.
         body: The exact bytes that are sent.
 
     Raises:
-        ValueError: The secret is not valid, or the id holds a dot.
+        ValueError: The secret is invalid, or the id contains a dot.
     """
     if "." in message_id:
-        raise ValueError("a message id holds no dot")
+        raise ValueError("a message id must not contain a dot")
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     digest = hmac.digest(decode_secret(secret), signed, hashlib.sha256)
     return f"{VERSION},{base64.b64encode(digest).decode()}"

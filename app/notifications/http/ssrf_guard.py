@@ -1,12 +1,11 @@
-"""The guard against webhooks that reach into networks they must not (server-side request forgery).
+"""Prevents server-side request forgery (SSRF): checks that URLs and addresses are public.
 
-Owns which URLs and which addresses are allowed. Pure: resolves no name, sends nothing. A URL is checked when
-it is registered and again at each attempt; the addresses of its host are checked when it is connected to
-(`app.notifications.http.guarded_resolver`).
+Pure. No name is resolved. A URL is checked when it is registered and at each attempt; the addresses of its
+host are checked when a connection is opened (`app.notifications.http.guarded_resolver`).
 
-Addresses are allowed by what they are, not by what they are not: IPv6 only out of the global unicast block,
-less what is carved out of it. So every form that carries an IPv4 address inside (mapped, compatible, NAT64,
-6to4, Teredo) is refused without being taken apart.
+Addresses are on an allow list: IPv6 only from the global unicast block, without its reserved parts. So every
+IPv6 form with an embedded IPv4 address (mapped, compatible, NAT64, 6to4, Teredo) is refused without parsing
+it.
 """
 
 import re
@@ -30,10 +29,10 @@ _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 _NAME_LIMIT: Final = 253
 _SYSTEM_PORTS: Final = 1024
 _PORT_LIMIT: Final = 65_535
-# Names that by convention never leave a machine or a local network.
+# Names that by convention are only valid on a machine or in a local network.
 _LOCAL_SUFFIXES: Final = ("localhost", "local", "internal", "intranet", "lan", "home.arpa", "localdomain")
 
-# Cloud metadata services: never a receiver, not even where private addresses are allowed.
+# Cloud metadata services: refused even if private addresses are allowed.
 _METADATA: Final = tuple(
     map(ip_address, ("169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16"))
 ) + tuple(map(ip_address, ("fd00:ec2::254", "fd20:ce::254")))
@@ -83,12 +82,12 @@ _RESERVED_V6: Final = (
 
 
 def find_address_refusal(address: IpAddress, *, allow_private: bool) -> str | None:
-    """Say why nothing may be sent to an address; None where it is allowed.
+    """Return why an address is forbidden; None if it is allowed.
 
     Args:
-        address: As it would be connected to; a scope (`fe80::1%eth0`) is refused whatever the address.
-        allow_private: Allow loopback, private, unique local and shared addresses. Everything else stays
-            refused: link-local, metadata services, multicast, and addresses with another one inside.
+        address: The address to connect to; an address with a scope (`fe80::1%eth0`) is always refused.
+        allow_private: Allow loopback, private, unique local and shared addresses. All others stay refused:
+            link-local, metadata services, multicast, and embedded addresses.
     """
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         return "has a scope"
@@ -107,10 +106,10 @@ def find_address_refusal(address: IpAddress, *, allow_private: bool) -> str | No
 
 
 def check_url(text: str, *, allow_private: bool) -> URL:
-    """Check a receiver's URL without asking any name server.
+    """Check a receiver's URL without resolving its name.
 
     Returns:
-        The URL as the HTTP client will read it: its host is the one that was checked.
+        The URL as the HTTP client parses it, with the checked host.
 
     Raises:
         InvalidError: `webhook_url_not_allowed`; the detail says what to change.
@@ -126,23 +125,23 @@ def check_url(text: str, *, allow_private: bool) -> URL:
     if not mark or scheme not in ({"https", "http"} if allow_private else {"https"}):
         raise _refused("it must begin with https://")
     if "#" in text:
-        raise _refused("a fragment (#…) is never sent: leave it out")
+        raise _refused("a fragment (#…) is not sent: leave it out")
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     if "@" in authority:
         raise _refused("user info (user:password@) is not allowed: receivers verify the signature instead")
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
-        raise _refused("it has no host, or one that cannot be read")
+        raise _refused("it has no host, or one that cannot be parsed")
     host, port = match.groups()
     _check_port(port, scheme, allow_private=allow_private)
     _check_host(host, allow_private=allow_private)
     try:
         url = URL(text)
     except ValueError:
-        raise _refused("it cannot be read") from None
-    # Two readers of one URL must not see two hosts.
+        raise _refused("it cannot be parsed") from None
+    # Two parsers of a URL must not see two hosts.
     if url.raw_host is None or not _same_host(url.raw_host, host):
-        raise _refused("its host can be read in two ways")
+        raise _refused("its host is ambiguous")
     return url
 
 
@@ -164,7 +163,7 @@ def _check_port(text: str | None, scheme: str, *, allow_private: bool) -> None:
     if not 0 < port <= _PORT_LIMIT:
         raise _refused(f"there is no port {text}")
     usual = {"https": 443, "http": 80}[scheme]
-    # Below 1024 live other protocols' servers (mail, SSH, …), which must not be spoken to in HTTP.
+    # Ports below 1024 belong to other protocols (mail, SSH, …), whose servers must not get HTTP requests.
     if port < _SYSTEM_PORTS and port != usual and not allow_private:
         raise _refused(f"port {port} belongs to another service: use {usual}, or one from {_SYSTEM_PORTS} up")
 
@@ -180,12 +179,12 @@ def _check_host(host: str, *, allow_private: bool) -> None:
     if len(host) > _NAME_LIMIT or not _NAME.fullmatch(host):
         raise _refused("its host is not a valid name")
     name = host.rstrip(".").lower()
-    # What ends in a number is an IPv4 address to every resolver, in one spelling or another.
+    # Every resolver takes a name that ends in a number for an IPv4 address, in some spelling.
     if _NUMERIC_LABEL.fullmatch(name.rpartition(".")[2]):
         try:
             address = IPv4Address(host)
         except ValueError:
-            raise _refused(f"{host[:60]} is an IPv4 address in an odd spelling") from None
+            raise _refused(f"{host[:60]} is an IPv4 address in an unusual spelling") from None
         _check_literal(address, allow_private=allow_private)
         return
     local = "." not in name or any(name == end or name.endswith(f".{end}") for end in _LOCAL_SUFFIXES)

@@ -1,7 +1,7 @@
-"""Webhooks' secrets and headers, sealed and opened (what each is bound to, `sealed_columns` says).
+"""Seals and opens the secrets and headers of webhooks, and rotates secrets.
 
-Owns which secrets sign. What was stored in clear (before there were keys) is taken as it is until `maintain`
-has sealed it.
+`sealed_columns` binds each value to its row. Values stored in clear text (before there were keys) are
+accepted until `maintain` has sealed them.
 """
 
 import json
@@ -14,16 +14,16 @@ from app.platform.secrets.sealed_columns import WEBHOOK_HEADERS, WEBHOOK_SECRET
 from app.platform.secrets.sealing import SecretSealer
 
 FORMER_LIMIT: Final = 5
-"""Former secrets of an endpoint that may sign at once: each one is a signature more in every request."""
+"""The most former secrets of an endpoint that sign concurrently: each adds a signature to every request."""
 
 
 def seal_secret(sealer: SecretSealer, endpoint_id: UUID, secret: str) -> str:
-    """Seal an endpoint's secret (SealError where there is no key)."""
+    """Seal an endpoint's secret (SealingError without a key)."""
     return WEBHOOK_SECRET.seal(sealer, secret, endpoint_id)
 
 
 def open_secret(sealer: SecretSealer, endpoint_id: UUID, stored: str) -> str:
-    """Give an endpoint's secret (SealError where it cannot be opened)."""
+    """Decrypt an endpoint's secret (SealingError)."""
     return WEBHOOK_SECRET.open(sealer, stored, endpoint_id)
 
 
@@ -34,54 +34,54 @@ def open_signing_secrets(
     former: Sequence[Mapping[str, Any]],
     now: datetime,
 ) -> list[str]:
-    """Give the secrets that sign now: the newest first.
+    """Decrypt the secrets that sign now, newest first.
 
     Args:
-        sealer: Opens them.
-        endpoint_id: Whose they are.
-        secret: As `webhook_endpoints.secret` has it.
-        former: As `former_secrets` has them; those past their `expires_at` (RFC 3339) are left out.
-        now: Aware.
+        sealer: Decrypts the secrets.
+        endpoint_id: The endpoint.
+        secret: The column `webhook_endpoints.secret`.
+        former: The column `former_secrets`; those past their `expires_at` (RFC 3339) are left out.
+        now: The time, aware.
 
     Raises:
-        SealError: One cannot be opened.
+        SealingError: A secret cannot be decrypted.
     """
-    kept = [each["secret"] for each in filter_active_secrets(former, now)]
-    return [open_secret(sealer, endpoint_id, stored) for stored in (secret, *kept)]
+    active = [each["secret"] for each in filter_active_secrets(former, now)]
+    return [open_secret(sealer, endpoint_id, stored) for stored in (secret, *active)]
 
 
 def filter_active_secrets(former: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
-    """Give those of `former_secrets` that still sign."""
+    """Return the former secrets that still sign."""
     return [dict(each) for each in former if datetime.fromisoformat(each["expires_at"]) > now]
 
 
 def retire_secret(
     secret: str, former: Sequence[Mapping[str, Any]], now: datetime, until: datetime
 ) -> list[dict[str, Any]]:
-    """Give `former_secrets` as they are once a new secret has taken the place of `secret`.
+    """Return the column `former_secrets` after a new secret has replaced `secret`.
 
     Args:
-        secret: As `webhook_endpoints.secret` has it.
-        former: As `former_secrets` has them; none of them signs longer than `until` either.
-        now: Aware.
-        until: When what signed before ends; not after `now`: at once.
+        secret: The column `webhook_endpoints.secret`, which becomes a former secret.
+        former: The column `former_secrets`; these end at `until` too, if not sooner.
+        now: The time, aware.
+        until: The end of the overlap; if it is not after `now`, no former secret signs.
     """
     if until <= now:
         return []
-    kept = [
+    active = [
         {**each, "expires_at": min(datetime.fromisoformat(each["expires_at"]), until).isoformat()}
         for each in filter_active_secrets(former, now)
     ]
-    return [{"secret": secret, "expires_at": until.isoformat()}, *kept]
+    return [{"secret": secret, "expires_at": until.isoformat()}, *active]
 
 
 def seal_headers(sealer: SecretSealer, endpoint_id: UUID, headers: Mapping[str, str]) -> str | None:
-    """Seal an endpoint's own headers; None where there are none."""
+    """Seal an endpoint's custom headers; None if there are none."""
     return WEBHOOK_HEADERS.seal(sealer, json.dumps(dict(headers)), endpoint_id) if headers else None
 
 
 def open_headers(sealer: SecretSealer, endpoint_id: UUID, stored: str | None) -> dict[str, str]:
-    """Give an endpoint's own headers (SealError where they cannot be opened)."""
+    """Decrypt an endpoint's custom headers (SealingError)."""
     if stored is None:
         return {}
     opened: dict[str, str] = json.loads(WEBHOOK_HEADERS.open(sealer, stored, endpoint_id))

@@ -1,8 +1,8 @@
-"""One connection to the broker, from its making to its end: messages out, and the broker's word for each.
+"""Publishes messages over one connection to the broker, and returns the broker's response to each.
 
-Owns what of aiomqtt and paho has to be reached past their public side: aiomqtt's own `publish` does not tell
-what the broker answered, and waits on after a connection is lost. A connection that has ended is of no more
-use; making another one, and when, is the owner's matter.
+Uses private parts of aiomqtt and paho: aiomqtt's `publish` does not return the broker's reason code, and
+keeps waiting after the connection is lost. An ended connection cannot be reused; `mqtt_transport` opens a new
+one.
 """
 
 import asyncio
@@ -22,35 +22,35 @@ from app.platform.broker.connection import make_broker_client
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
 
-# Reason codes of MQTT 5 (2.4), in an answer to CONNECT or to PUBLISH.
+# Reason codes of MQTT 5 (2.4), in responses to CONNECT and PUBLISH.
 _LOGIN_REFUSED: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})  # password, not authorised, banned, method
 _QUOTA_EXCEEDED: Final = 0x97
-_NOBODY: Final = 0x10
+_NO_SUBSCRIBERS: Final = 0x10
 _log = get_logger(__name__)
 
 
 class BrokerRefusal(NamedTuple):
-    """Why something did not come about.
+    """Why a connection or a message failed.
 
     Attributes:
         reason: One of `app.notifications.delivery.transport_types.REASONS`.
-        told: What is wrong, where a client may know: nothing of this installation's network and account.
+        detail: What is wrong, for clients; nothing about this installation's network and account.
     """
 
     reason: str
-    told: str | None = None
+    detail: str | None = None
 
 
 class PublisherConnection:
-    """A connection to the broker; it begins to be made at once. Needs a running loop.
+    """A connection to the broker, which opens immediately. Needs a running event loop.
 
     Args:
-        settings: Where, and as whom.
-        timeout_s: The longest wait for the connection, and then for the broker's word on the login (seconds).
+        settings: The broker's address and account.
+        timeout_s: The timeout of the connection, and again of the login, in seconds.
 
     Attributes:
-        refusal: Why it ended; None until it did.
-        ended_at: When, by the loop's clock.
+        refusal: Why the connection ended; None while it lives.
+        ended_at: When it ended, by the loop's clock.
     """
 
     def __init__(self, settings: BrokerSettings, *, timeout_s: float) -> None:
@@ -63,20 +63,20 @@ class PublisherConnection:
         self._begun: asyncio.Future[None] = self._loop.create_future()
         self._opened = False
         self._waiting: dict[int, asyncio.Future[BrokerRefusal | str | None]] = {}
-        self._task = asyncio.create_task(self._live(), name="publish")
+        self._task = asyncio.create_task(self._run(), name="publish")
 
     @property
     def opened(self) -> bool:
-        """Whether the broker let us in, be it over by now or not."""
+        """Whether the broker ever accepted the connection, even if it has ended since."""
         return self._opened
 
     async def publish(self, topic: str, payload: bytes, media_type: str) -> BrokerRefusal | str | None:
-        """Publish a message at QoS 1, as soon as there is a connection, and wait for the broker to take it.
+        """Publish a message at QoS 1 once connected, and wait for the broker's acknowledgement.
 
-        Waits without end where the broker does not answer: the caller has a limit.
+        Has no timeout of its own: the caller sets one.
 
         Returns:
-            Why it was not taken; else None, or what the broker remarked.
+            The refusal; or None, or the broker's remark on success.
         """
         await asyncio.shield(self._begun)
         if self.refusal is not None or self._paho is None:
@@ -94,21 +94,21 @@ class PublisherConnection:
             self._waiting.pop(info.mid, None)
 
     def end(self, refusal: BrokerRefusal) -> None:
-        """End it now; whoever waits for an answer is told `refusal`."""
+        """End the connection now; pending messages fail with `refusal`."""
         self._end(refusal)
         self._task.cancel()
 
-    async def close(self, patience_s: float) -> None:
-        """End it in good order, within some seconds."""
-        # It is opened in a thread that cannot be cut short: it would leave its socket behind.
-        await asyncio.wait((self._begun, self._task), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+    async def close(self, timeout_s: float) -> None:
+        """Disconnect gracefully, within a timeout."""
+        # The connection opens in a thread that cannot be cancelled: it would leak its socket.
+        await asyncio.wait((self._begun, self._task), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         self._task.cancel()
-        await asyncio.wait((self._task,), timeout=patience_s)
+        await asyncio.wait((self._task,), timeout=timeout_s)
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         refusal = BrokerRefusal("response_broken", "the connection was closed")
         try:
-            await self._connected()
+            await self._stay_connected()
         except (aiomqtt.MqttError, OSError) as error:
             if not self._opened:
                 refusal = _refusal_of(error)
@@ -119,14 +119,14 @@ class PublisherConnection:
                 error=str(error) or type(error).__name__,
                 cause=cause or None,
             )
-        except Exception:  # noqa: BLE001 (the task's end is the only one to hear of it: it is in the log)
+        except Exception:  # noqa: BLE001 (nothing awaits this task's result: the error is logged)
             _log.exception("broker_connection_failed")
             refusal = BrokerRefusal("internal_error")
         finally:
             self._end(refusal)
 
-    async def _connected(self) -> None:
-        """Connect, and stay connected until the connection is lost (MqttError) or this is cancelled."""
+    async def _stay_connected(self) -> None:
+        """Connect, and stay connected until the connection is lost (MqttError) or the task is cancelled."""
         try:
             client = make_broker_client(
                 self._settings, timeout_s=self._timeout_s, protocol=aiomqtt.ProtocolVersion.V5
@@ -141,11 +141,11 @@ class PublisherConnection:
                 self._paho = paho
                 self._opened = True
                 self._begun.set_result(None)
-                # Nothing is subscribed to: this only waits for the end.
+                # There are no subscriptions: this only waits for the end of the connection.
                 async for _ in client.messages:
                     pass
         finally:
-            # aiomqtt leaves the socket open where the broker did not answer.
+            # aiomqtt leaves the socket open if the broker did not answer.
             paho._sock_close()  # noqa: SLF001 (see the module's docstring)
 
     def _on_publish(
@@ -155,7 +155,7 @@ class PublisherConnection:
         if answer is None or answer.done():
             return
         if not code.is_failure:
-            answer.set_result(str(code) if code.value == _NOBODY else None)
+            answer.set_result(str(code) if code.value == _NO_SUBSCRIBERS else None)
         elif code.value in _LOGIN_REFUSED:
             answer.set_result(_refused_by(code, "login_refused"))
         elif code.value == _QUOTA_EXCEEDED:
@@ -177,13 +177,13 @@ class PublisherConnection:
 
 
 def _refused_by(code: ReasonCode, reason: str) -> BrokerRefusal:
-    """What the broker said of a message is for the log: it concerns the roles' account."""
+    """Log the broker's refusal of a message: it concerns Vigie's own account, so clients do not see it."""
     _log.warning("publish_refused", reason=reason, error=str(code))
     return BrokerRefusal(reason)
 
 
 def _refusal_of(error: Exception) -> BrokerRefusal:
-    """Why a connection could not be made. aiomqtt hides the system's error behind its own."""
+    """Map an error of connecting to a reason; aiomqtt wraps the system's error in its own."""
     if isinstance(error, MqttConnectError):
         code = error.rc.value if isinstance(error.rc, ReasonCode) else error.rc
         return BrokerRefusal("login_refused" if code in _LOGIN_REFUSED else "connect_failed")

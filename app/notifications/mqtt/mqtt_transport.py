@@ -1,9 +1,8 @@
-"""The way out to the broker: each delivery is one message, at QoS 1, under the organisation's own topics.
+"""Publishes deliveries to the MQTT broker, each as one message at QoS 1 on a topic of the organisation.
 
-Owns the topics, and when a connection is made. All deliveries share one: it is made for the first message,
-and anew for the first one after it was lost; while the broker is away, attempts fail at once with what the
-last try came to. `delivered` means that the broker has the message: to whom it hands it on, and when, is a
-matter between the broker and who subscribes. Must not know SQL.
+All deliveries share a connection, which opens for the first message, and again for the first message after it
+was lost. During the back-off after a failed connection, attempts fail immediately with its error. `delivered`
+means that the broker has acknowledged the message, not that a subscriber has got it.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ TIMEOUT_S: Final = 5.0
 """The longest that an attempt takes, in seconds."""
 
 BODY_LIMIT: Final = 2**20 - 1024
-"""The largest body, in bytes. Over a packet of over a MiB the broker of `vigie up` ends the connection."""
+"""The largest body, in bytes. The broker of `vigie up` closes the connection at a packet over 1 MiB."""
 
 _CONNECT_S: Final = 4.0
 _NO_SITE: Final = "-"
@@ -35,12 +34,12 @@ _log = get_logger(__name__)
 
 
 def build_topic_root(organisation_id: UUID) -> str:
-    """What the topics of an organisation's alerts begin with."""
+    """Return the topic prefix of an organisation's alerts."""
     return f"vigie/v1/{make_account_username(organisation_id)}/alerts"
 
 
 def build_delivery_topic(claimed: LeasedDelivery) -> str:
-    """The topic that a delivery is published on."""
+    """Return the topic of a delivery."""
     return f"{build_topic_root(claimed.organisation_id)}/{claimed.site_id or _NO_SITE}/{claimed.type}"
 
 
@@ -48,62 +47,64 @@ class MqttTransport:
     """Publishes deliveries of MQTT channels. A context manager.
 
     Args:
-        settings: The broker, and the roles' own account there, which may publish below `alerts`.
+        settings: The broker, and Vigie's own account there, which may publish below `alerts`.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        self._link: PublisherConnection | None = None
+        self._connection: PublisherConnection | None = None
         self._failure = BrokerRefusal("connect_failed")
         self._wait_s = _FIRST_WAIT_S
-        self._rest_until = 0.0
+        self._retry_at = 0.0
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close(TIMEOUT_S)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close(TIMEOUT_S)
 
-    async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:  # noqa: ARG002 (other ways out need it)
-        """Publish a delivery, and wait for the broker to take it."""
+    async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:  # noqa: ARG002 (other transports need it)
+        """Publish a delivery, and wait for the broker's acknowledgement."""
         began = time.perf_counter()
         answer = await self._publish(claimed)
-        reason, told = answer if isinstance(answer, BrokerRefusal) else (DELIVERED, answer)
-        return AttemptOutcome(reason, None, told, (time.perf_counter() - began) * 1000)
+        reason, detail = answer if isinstance(answer, BrokerRefusal) else (DELIVERED, answer)
+        return AttemptOutcome(reason, None, detail, (time.perf_counter() - began) * 1000)
 
     async def _publish(self, claimed: LeasedDelivery) -> BrokerRefusal | str | None:
         if len(claimed.body) > BODY_LIMIT:
             _log.error("message_too_large", delivery_id=str(claimed.id), bytes=len(claimed.body))
-            return BrokerRefusal("internal_error", f"{len(claimed.body)} bytes are more than a broker takes")
-        link = self._current()
-        if isinstance(link, BrokerRefusal):
-            return link
+            return BrokerRefusal(
+                "internal_error", f"{len(claimed.body)} bytes are more than a broker accepts"
+            )
+        connection = self._current()
+        if isinstance(connection, BrokerRefusal):
+            return connection
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 media_type = _MEDIA_TYPES.get(claimed.format, _MEDIA_TYPE)
-                return await link.publish(build_delivery_topic(claimed), claimed.body, media_type)
+                return await connection.publish(build_delivery_topic(claimed), claimed.body, media_type)
         except TimeoutError:
-            if not link.opened:
+            if not connection.opened:
                 return BrokerRefusal("connect_timeout")
-            # A connection that does not answer may be dead: what comes next gets another one.
-            link.end(BrokerRefusal("response_broken", "the broker did not answer in time"))
+            # A connection without responses may be dead: the next message opens another one.
+            connection.end(BrokerRefusal("response_broken", "the broker did not answer in time"))
             return BrokerRefusal("timeout")
 
     def _current(self) -> PublisherConnection | BrokerRefusal:
-        """The connection there is, or a new one; why not, while the broker is left alone."""
-        link = self._link
-        if link is not None and link.refusal is None:
-            return link
-        if link is not None and link.refusal is not None:
-            self._link, self._failure = None, link.refusal
-            if link.opened:
-                self._wait_s, self._rest_until = _FIRST_WAIT_S, 0.0
+        """Return the current or a new connection; during the back-off, the last refusal."""
+        connection = self._connection
+        if connection is not None and connection.refusal is None:
+            return connection
+        if connection is not None and connection.refusal is not None:
+            self._connection, self._failure = None, connection.refusal
+            if connection.opened:
+                self._wait_s, self._retry_at = _FIRST_WAIT_S, 0.0
             else:
-                self._rest_until = link.ended_at + self._wait_s
+                self._retry_at = connection.ended_at + self._wait_s
                 self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
-        if asyncio.get_running_loop().time() < self._rest_until:
+        if asyncio.get_running_loop().time() < self._retry_at:
             return self._failure
-        self._link = PublisherConnection(self._settings, timeout_s=_CONNECT_S)
-        return self._link
+        self._connection = PublisherConnection(self._settings, timeout_s=_CONNECT_S)
+        return self._connection

@@ -1,6 +1,6 @@
-"""Sentences on events and rules, in English and French. Pure: no database, no clock, no I/O.
+"""Writes sentences about events and rules, in English and French. Pure.
 
-`event_sentence` says what happened in one line, `rule_sentence` says when a rule fires.
+`event_sentence` describes an event in one line, `rule_sentence` describes when a rule fires.
 """
 
 from app.notifications.sentences.event_sentences import SENTENCES, condition_node, event_sentence

@@ -1,7 +1,7 @@
-"""What happened, in one sentence: an alert, an incident, or any other event. Pure.
+"""Describes an event in one sentence: an alert, an incident, or any other event. Pure.
 
-`PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes`. Whatever an event's data holds, there is a
-sentence: what is missing is left out.
+Example: `PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes`. Missing data are left out of the
+    sentence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,14 +55,14 @@ def event_sentence(
     condition: JsonObject | None = None,
     one_box: bool = False,
 ) -> str:
-    """Say what happened.
+    """Describe an event.
 
     Args:
         type_: The event's type, such as `alert.firing`.
-        data: The `data` of the native body. A `sentence` (`sentence_fr`) in it is returned as it is.
+        data: The `data` of the native body. If it has a `sentence` (`sentence_fr`), that is returned.
         language: `en` or `fr`.
-        condition: The condition of the rule's level that decided, as it is stored; None: not known.
-        one_box: Whether the site has this box only, so that naming the site is enough.
+        condition: The stored condition of the rule's level that caused the event; None: unknown.
+        one_box: Whether the site has only this box, so that the sentence need not name it.
 
     Returns:
         A sentence on one line, without a full stop; empty for a type that has none.
@@ -83,21 +83,21 @@ def event_sentence(
 
 
 def condition_node(definition: JsonObject | None, path: str) -> JsonObject | None:
-    """Return the condition of the level that a `cause.path` lies in; None where there is no such level.
+    """Return the condition of the level in a `cause.path`; None if there is no such level.
 
     Args:
-        definition: A rule's, as it is stored.
-        path: Such as `levels/0/condition/all/1`.
+        definition: The stored definition of a rule.
+        path: The path, such as `levels/0/condition/all/1`.
     """
     parts = path.split("/")
     levels = (definition or {}).get("levels") or ()
-    place = int(parts[1]) if len(parts) > 1 and parts[0] == "levels" and parts[1].isdecimal() else 0
-    found = levels[place].get("condition") if place < len(levels) else None
+    index = int(parts[1]) if len(parts) > 1 and parts[0] == "levels" and parts[1].isdecimal() else 0
+    found = levels[index].get("condition") if index < len(levels) else None
     return found if isinstance(found, Mapping) else None
 
 
 def describe_place(data: JsonObject, words: SentenceWords, *, one_box: bool = False) -> str:
-    """Name the site of an event, and its box where that tells more."""
+    """Name the site of an event, and its box if the site has several."""
     phrases = words.phrases
     site = clean_line(str(data.get("site_name") or ""), NAME_LIMIT)
     box = clean_line(str(data.get("box_name") or data.get("box") or ""), NAME_LIMIT)
@@ -109,16 +109,16 @@ def describe_place(data: JsonObject, words: SentenceWords, *, one_box: bool = Fa
 
 
 class _Alert(NamedTuple):
-    """An alert, with what its sentence is made of.
+    """An alert with the parts of its sentence.
 
     Attributes:
-        data: The event's.
-        cause: The part of the condition that decided, as the alert has it.
-        condition: The whole condition, as the rule has it; None: not known.
-        node: That part, as the rule has it; None: not known.
-        steps: The keys from the whole to that part; none where it is the whole.
-        place: Its site, and its box.
-        words: Those of the language.
+        data: The event's data.
+        cause: The alert's cause.
+        condition: The rule's whole condition; None: unknown.
+        node: The part of the condition that caused the alert; None: unknown.
+        steps: The keys from the whole condition to that part; empty if it is the whole.
+        place: The site and the box.
+        words: The words of the language.
     """
 
     data: JsonObject
@@ -133,7 +133,7 @@ class _Alert(NamedTuple):
     def of(
         cls, data: JsonObject, condition: JsonObject | None, words: SentenceWords, *, one_box: bool
     ) -> Self:
-        """Find the part of the condition that decided."""
+        """Find the part of the condition that caused the alert."""
         cause: JsonObject = data.get("cause") or {}
         node, steps = _node_at(condition, str(cause.get("path") or ""))
         place = describe_place(data, words, one_box=one_box)
@@ -143,7 +143,7 @@ class _Alert(NamedTuple):
 def _alert(type_: str, alert: _Alert) -> str:
     data, words = alert.data, alert.words
     if type_ == "alert.resolved" or data.get("state") == _RESOLVED:
-        return _ended(alert)
+        return _describe_end(alert)
     said = _state(alert)
     phrases, severities = words.phrases, words.texts.severities
     previous = data.get("previous_severity")
@@ -159,10 +159,10 @@ def _alert(type_: str, alert: _Alert) -> str:
 
 
 def format_acknowledger(acknowledged_by: object) -> str:
-    """Name who acknowledged an alert; a question mark where that is not known.
+    """Name the acknowledger of an alert; a question mark if unknown.
 
     Args:
-        acknowledged_by: `{"kind", "id", "name"}`, or a name, as events had it before.
+        acknowledged_by: `{"kind", "id", "name"}`, or the name in older events.
     """
     name = acknowledged_by.get("name") if isinstance(acknowledged_by, Mapping) else acknowledged_by
     return clean_line(str(name or ""), NAME_LIMIT) or "?"
@@ -173,29 +173,29 @@ def _rule(data: JsonObject) -> str:
 
 
 def _state(alert: _Alert) -> str:
-    """Say what holds: the part that decided, and the whole where that is more."""
+    """Describe the part that caused the alert, and the whole condition if it has more parts."""
     data, condition, words = alert.data, alert.condition, alert.words
-    phrases, held = words.phrases, _held(alert)
+    phrases, hold_time = words.phrases, _describe_hold_time(alert)
     if condition is not None and ("not" in alert.steps or alert.node is None):
         clause = describe_condition(condition, words)
-        return phrases.whole.format(rule=_rule(data), place=alert.place, held=held, clause=clause)
+        return phrases.whole.format(rule=_rule(data), place=alert.place, held=hold_time, clause=clause)
     if condition is not None and "boxes" in condition:
         clause = describe_condition(condition["boxes"], words)
         count = format_box_count(len(alert.cause.get("boxes") or ()), words)
-        return phrases.boxes.format(count=count, place=alert.place, clause=clause) + held
+        return phrases.boxes.format(count=count, place=alert.place, clause=clause) + hold_time
     leaf = _decided(alert)
     if leaf is None:
         severity = words.texts.severities.get(str(data.get("severity")), "").lower()
         severity = phrases.graded.format(severity=severity) if severity else ""
         return phrases.plain.format(rule=_rule(data), place=alert.place, severity=severity)
     if condition is None or "all" not in alert.steps:
-        # A silence says itself how long it lasts.
-        return leaf if alert.cause.get("function") == _NO_DATA else leaf + held
-    return leaf + phrases.completed.format(held=held, clause=describe_condition(condition, words))
+        # The phrase of a silence contains its duration.
+        return leaf if alert.cause.get("function") == _NO_DATA else leaf + hold_time
+    return leaf + phrases.completed.format(held=hold_time, clause=describe_condition(condition, words))
 
 
 def _node_at(condition: JsonObject | None, path: str) -> tuple[JsonObject | None, Sequence[str]]:
-    """Follow a cause's path into the level's condition; with the keys on the way."""
+    """Follow a cause's path into the level's condition; return the part and the keys to it."""
     steps = path.split("/")[3:] if path.startswith("levels/") else path.split("/")[1:]
     node: Any = condition
     for step in steps:
@@ -208,8 +208,8 @@ def _node_at(condition: JsonObject | None, path: str) -> tuple[JsonObject | None
     return node if isinstance(node, Mapping) else None, steps
 
 
-def _held(alert: _Alert) -> str:
-    """Say how long the condition had held when it fired: as the rule asks, or as it was."""
+def _describe_hold_time(alert: _Alert) -> str:
+    """Describe how long the condition had held when it fired: from the rule, or from the times."""
     words = alert.words
     if alert.condition is not None:
         return describe_timing(alert.condition, words, words.phrases.held)
@@ -217,19 +217,19 @@ def _held(alert: _Alert) -> str:
 
 
 def _between(alert: _Alert, begin: str, end: str, phrase: str) -> str:
-    """Say how long it was from one time of an alert to another; empty for less than a second."""
+    """Describe the duration between two times of an alert; empty for less than a second."""
     first, last = (parse_instant(_text(alert.data.get(key))) for key in (begin, end))
     seconds = 0.0 if first is None or last is None else (last - first).total_seconds()
     return phrase.format(time=spell_duration(seconds, alert.words.phrases)) if seconds >= 1 else ""
 
 
 def _text(value: object) -> str | None:
-    """Write a time as RFC 3339 has it: before an event is stored it may be a datetime."""
+    """Convert a time to RFC 3339: before an event is stored, it may be a datetime."""
     return None if value is None else str(value).replace(" ", "T", 1)
 
 
 def _decided(alert: _Alert) -> str | None:
-    """Say what the part of the condition found that decided; None where nothing is known of it."""
+    """Describe what caused the alert; None if it is unknown."""
     data, cause = alert.data, alert.cause
     if isinstance(cause.get("event"), Mapping):
         return _recognised(alert, cause["event"])
@@ -256,7 +256,7 @@ def _silence(alert: _Alert) -> str:
 
 
 def _compared(alert: _Alert) -> str:
-    """Say what the value was compared with; where the rule is not known, by its two numbers."""
+    """Describe the value's limit; if the rule is unknown, by comparing value and threshold."""
     threshold, value = alert.data.get("threshold"), alert.data["value"]
     if alert.node is not None and alert.node.get("operator") is not None:
         return describe_comparison(alert.node, "", alert.words, threshold=threshold)
@@ -267,7 +267,7 @@ def _compared(alert: _Alert) -> str:
 
 
 def _reading(alert: _Alert, value: float, lasted: str | None = None) -> str:
-    """Say what was measured; with `lasted`, that it is back to it."""
+    """Describe the measured value; with `lasted`, that it is back to normal."""
     phrases, texts = alert.words.phrases, alert.words.texts
     metric, function = str(alert.data["metric"]), alert.cause.get("function")
     filled = {
@@ -327,13 +327,13 @@ def _recognised(alert: _Alert, event: JsonObject) -> str:
     )
 
 
-def _ended(alert: _Alert) -> str:
-    """Say that an alert is over, by what, and how long it lasted."""
+def _describe_end(alert: _Alert) -> str:
+    """Describe the end of an alert, its reason, and its duration."""
     data, cause, words = alert.data, alert.cause, alert.words
     phrases = words.phrases
     lasted = _between(alert, "started_at", "resolved_at", phrases.lasted)
     value, why = data.get("resolved_value"), str(data.get("resolution") or "")
-    # Of several parts the one that ended it is not known.
+    # If the condition has several parts, the one that ended the alert is unknown.
     if why == _CLEARED and isinstance(value, int | float) and not alert.steps:
         if cause.get("function") == _NO_DATA:
             return phrases.heard_again.format(place=alert.place, lasted=lasted)
@@ -347,7 +347,7 @@ def _ended(alert: _Alert) -> str:
 
 
 def _group(data: JsonObject, words: SentenceWords) -> str:
-    """Say how many alerts fire and have ended, and what the first of them is."""
+    """Describe a group: the numbers of firing and resolved alerts, and the first alert."""
     texts = words.texts
     forms = {"firing": texts.firing, "resolved": texts.resolved}
     counts = ", ".join(format_count(data[key], each, texts) for key, each in forms.items() if data.get(key))

@@ -1,6 +1,6 @@
-"""The phrases that sentences are made of: which there are. What they are is in `phrases_en` and `phrases_fr`.
+"""Defines the phrases of sentences in one language; `phrases_en` and `phrases_fr` contain them.
 
-Braces in them are filled in by whoever uses a phrase. Names of metrics are as they stand inside a sentence.
+Callers fill in the placeholders. Names of metrics are written as inside a sentence.
 """
 
 import dataclasses
@@ -14,36 +14,36 @@ class SentencePhrases:
     Attributes:
         language: `en` or `fr`.
         metrics: The short name of each metric.
-        units: One and several of each unit of time, the largest first.
-        unnamed_site: Stands for a site without a known name.
+        units: Singular and plural of each unit of time, largest first.
+        unnamed_site: A site without a known name.
         place: A site and one of its boxes.
-        reading, window: What was measured: with `metric`, `place`, `value`, and of a window `function`.
+        reading, window: A measured value, with `metric`, `place`, `value`, and for a window `function`.
         compared: By operator, with a number `x`.
         ranges: By side, with `low` and `high`.
-        held: How long a condition held when the alert fired.
-        lasting: How long a condition has to hold, in a rule.
-        in_a_row: How often a condition has to hold.
-        silence, silence_of: Nothing came, with `place`, `metric` and `time`.
-        recognised: A box recognised something, with `place` and `what`.
-        counted: How often it did, with `count` and `time`.
-        index: A city's index, with `title`, `place`, `value`.
-        band, band_limit: The class of an index, and the class that it is compared with.
-        boxes: Boxes of a site raise a condition, with `count`, `place` and `clause`.
-        whole: A condition of several parts holds, with `rule`, `place`, `held` and `clause`.
-        completed: Stands after the part that decided, with `held` and `clause`.
-        plain: An alert of which nothing else is known, with `rule`, `place`, `severity`.
-        graded: Its severity.
-        changed, reminded, acknowledged: Stand after the sentence of an alert, by what happened.
-        back, back_window, back_index, heard_again: What was measured ended an alert.
-        over: An alert ended for another reason (`why`).
-        lasted: How long an alert lasted.
-        percentile: With `n`.
-        over_window: With `window`.
-        group: How many alerts fire and have ended, and the first of them.
-        incidents: By the type of the event, with `where` (`incident_place`), `what` and `outcome`.
-        requests: By the type of the event, with `reference` and `due`.
-        clauses, rules: What rules are described with.
-        days: Of the week, from Monday on.
+        held: How long a condition had held when the alert fired.
+        lasting: How long a rule's condition has to hold.
+        in_a_row: How many times in a row a condition has to hold.
+        silence, silence_of: No data, with `place`, `metric` and `time`.
+        recognised: An event that a box recognised, with `place` and `what`.
+        counted: The number of these events, with `count` and `time`.
+        index: An index, with `title`, `place`, `value`.
+        band, band_limit: The class of an index, and its limit.
+        boxes: A condition that holds on boxes of a site, with `count`, `place` and `clause`.
+        whole: A condition of several parts, with `rule`, `place`, `held` and `clause`.
+        completed: The whole condition, after its part, with `held` and `clause`.
+        plain: An alert without further data, with `rule`, `place`, `severity`.
+        graded: The severity.
+        changed, reminded, acknowledged: Appended to the sentence of an alert, by type of event.
+        back, back_window, back_index, heard_again: The value that ended an alert.
+        over: An alert that ended for another reason (`why`).
+        lasted: The duration of an alert.
+        percentile: A percentile, with `n`.
+        over_window: A time window, with `window`.
+        group: The counts of a group, and its first alert.
+        incidents: By type of event, with `where` (`incident_place`), `what` and `outcome`.
+        requests: By type of event, with `reference` and `due`.
+        clauses, rules: The phrases of rules.
+        days: The days of the week, from Monday.
     """
 
     language: str

@@ -1,4 +1,4 @@
-"""The phrases of sentences in English. Data only."""
+"""Contains the English phrases of sentences."""
 
 from typing import Final
 
@@ -86,13 +86,13 @@ ENGLISH: Final = SentencePhrases(
     group="{counts}: {first}",
     incidents={
         "incident.detected": "Possible {what} {where}",
-        "incident.updated": "More is known of a possible {what} {where}",
+        "incident.updated": "More is known about a possible {what} {where}",
         "incident.confirmed": "A person confirmed an incident {where}: {outcome}",
         "incident.dismissed": "The incident {where} was dismissed: {outcome}",
     },
     requests={
-        "rights.received": "Somebody uses a right ({reference}): answer until {due}",
-        "rights.overdue": "A request by which somebody uses a right ({reference}) was due on {due}",
+        "rights.received": "A rights request has arrived ({reference}): answer it by {due}",
+        "rights.overdue": "A rights request ({reference}) was due on {due}",
     },
     incident_place="at {place}",
     clauses={
@@ -132,7 +132,7 @@ ENGLISH: Final = SentencePhrases(
         "active": "Only {hours}.",
         "hours": "{days} from {start} to {end}",
         "every_day": "every day",
-        "trial": "The rule is on trial: nobody is notified.",
+        "trial": "This is a dry run: no notifications are sent.",
         "one_box": "{} box",
         "several_boxes": "{} boxes",
     },

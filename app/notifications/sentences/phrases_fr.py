@@ -1,7 +1,7 @@
-"""The phrases of sentences in French. Data only.
+"""Contains the French phrases of sentences.
 
-They are written as on a keyboard; `typeset_french_texts` gives them apostrophes and the spaces that do not
-break.
+They are written with plain characters; `typeset_french_texts` inserts typographic apostrophes and
+non-breaking spaces.
 """
 
 import dataclasses

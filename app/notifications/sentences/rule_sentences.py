@@ -1,6 +1,6 @@
-"""A rule as a sentence: when it fires, when that ends, and where it holds. Pure.
+"""Describes a rule in sentences: when it fires, when it ends, and its scope. Pure.
 
-Reads a rule's definition as it is stored. What is no definition gives no sentence, and raises nothing.
+It reads the stored definition. An invalid definition results in an empty text, not in an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,17 +48,17 @@ def rule_sentence(
     dry_run: bool = False,
     titles: Mapping[str, str] | None = None,
 ) -> str:
-    """Say when a rule fires.
+    """Describe when a rule fires.
 
     Args:
-        definition: A rule's `levels`, `scope` and `active`, as they are stored.
+        definition: The stored `levels`, `scope` and `active` of a rule.
         language: `en` or `fr`.
-        dry_run: Whether the rule is on trial.
-        titles: Titles of indices by name (`eaqi`), and labels of their classes (`eaqi/poor`); without one
-            the name stands.
+        dry_run: Whether the rule is a dry run.
+        titles: Titles of indices by name (`eaqi`), and labels of their classes (`eaqi/poor`); a missing title
+            is replaced by the name.
 
     Returns:
-        A few sentences; empty where the definition has no levels.
+        A few sentences; empty if the definition has no levels.
     """
     words = SentenceWords.of(language)._replace(titles=titles or {})
     rules = words.phrases.rules
@@ -100,12 +100,12 @@ def _level(level: JsonObject, words: SentenceWords) -> str:
 
 
 def has_subconditions(condition: JsonObject) -> bool:
-    """Tell whether a condition is made of others."""
+    """Check whether a condition consists of other conditions."""
     return any(key in condition for key in ("all", "any", "not", "boxes"))
 
 
 def describe_timing(condition: JsonObject, words: SentenceWords, phrase: str) -> str:
-    """Say how long, or how many times in a row, a condition has to hold; empty where once is enough."""
+    """Describe how long, or how many times in a row, a condition has to hold; empty if once is enough."""
     phrases = words.phrases
     wait, repeat = parse_duration_s(condition.get("for")), condition.get("repeat") or 1
     said = phrase.format(time=spell_duration(wait, phrases)) if wait else ""
@@ -113,7 +113,7 @@ def describe_timing(condition: JsonObject, words: SentenceWords, phrase: str) ->
 
 
 def describe_condition(node: JsonObject, words: SentenceWords, *, nested: bool = False) -> str:
-    """Say what a part of a condition asks, without its timing."""
+    """Describe a part of a condition, without its timing."""
     clauses = words.phrases.clauses
     for key, joint in (("all", "and"), ("any", "or")):
         if key in node:
@@ -130,7 +130,7 @@ def describe_condition(node: JsonObject, words: SentenceWords, *, nested: bool =
 
 
 def _join(nodes: Sequence[JsonObject], key: str, joint: str, words: SentenceWords) -> str:
-    """Join parts; within `all` those that must not hold come last, as `unless …`."""
+    """Join parts; in `all`, negated parts come last, as `unless …`."""
     clauses = words.phrases.clauses
     plain = [node for node in nodes if key == "any" or "not" not in node]
     said = clauses[joint].join(describe_condition(node, words, nested=True) for node in plain)
@@ -158,13 +158,13 @@ def _across(node: JsonObject, words: SentenceWords) -> str:
 
 
 def format_box_count(count: int, words: SentenceWords) -> str:
-    """Write a number of boxes."""
+    """Format a number of boxes."""
     rules = words.phrases.rules
     return rules["one_box" if count == 1 else "several_boxes"].format(count)
 
 
 def describe_scope(scope: JsonObject | None, words: SentenceWords) -> str:
-    """Name the boxes that a scope takes; empty where it takes all."""
+    """Describe the boxes of a scope; empty if it includes all."""
     clauses = words.phrases.clauses
     said = []
     for key in ("boxes", "kinds", "tags"):
@@ -183,7 +183,7 @@ def _hours(span: JsonObject, words: SentenceWords) -> str:
 
 
 def _clock(at: str, words: SentenceWords) -> str:
-    """Write a time of day, such as `06:30`: in French `6 h 30`."""
+    """Format a time of day such as `06:30`, in French `6 h 30`."""
     hour, _, minute = at.partition(":")
     return f"{int(hour)}\xa0h\xa0{minute}" if words.phrases.language == "fr" and hour.isdecimal() else at
 
@@ -243,13 +243,13 @@ def _titled(name: object, key: object, words: SentenceWords) -> str:
 def describe_comparison(
     node: JsonObject, unit: str, words: SentenceWords, *, threshold: float | None = None
 ) -> str:
-    """Say what a comparison compares with, such as `above 25 µg/m³`; empty where that is not known.
+    """Describe a comparison, such as `above 25 µg/m³`; empty if it is unknown.
 
     Args:
-        node: Its `operator` with `threshold`, or with `low` and `high`.
-        unit: Stands behind the numbers.
-        words: Those of the language.
-        threshold: The number that stands in place of the node's, which may be an attribute.
+        node: A condition with an `operator`, and `threshold` or `low` and `high`.
+        unit: The unit of the numbers.
+        words: The words of the language.
+        threshold: Replaces the node's threshold, which may be an attribute.
     """
     phrases = words.phrases
     sign = str(node.get("operator"))
@@ -265,7 +265,7 @@ def describe_comparison(
 
 
 def describe_operand(operand: object, unit: str, words: SentenceWords) -> str:
-    """Write a number with its unit, or name the attribute that has it."""
+    """Format a number with its unit, or name the attribute."""
     if isinstance(operand, int | float):
         return format_with_unit(float(operand), unit, words.texts)
     if not isinstance(operand, Mapping):

@@ -1,4 +1,4 @@
-"""Numbers, names and durations as sentences write them. Pure."""
+"""Formats numbers, names, units and durations for sentences. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,19 +16,19 @@ from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError
 
 NAME_LIMIT: Final = 120
-"""Of a name in a sentence, in characters."""
+"""The most characters of a name in a sentence."""
 
 _NO_UNIT: Final = "1"
 _PERCENTILE: Final = "percentile"
 
 
 def format_metric_name(metric: str, phrases: SentencePhrases, texts: MailTexts) -> str:
-    """Return the short name of a metric, as it stands inside a sentence."""
+    """Return the short name of a metric for use inside a sentence."""
     return phrases.metrics.get(metric) or describe_metric(metric, texts)
 
 
 def spell_duration(seconds: float, phrases: SentencePhrases) -> str:
-    """Write a duration by its two largest units, in words: `1 hour 30 minutes`."""
+    """Format a duration by its two largest units, in words: `1 hour 30 minutes`."""
     left = max(0, round(seconds))
     parts: list[str] = []
     for length, one, several in phrases.units:
@@ -41,7 +41,7 @@ def spell_duration(seconds: float, phrases: SentencePhrases) -> str:
 
 
 def parse_duration_s(duration: object) -> float:
-    """Read an ISO 8601 duration as seconds; 0 for what is none."""
+    """Parse an ISO 8601 duration to seconds; 0 if it is invalid."""
     if not isinstance(duration, str):
         return 0.0
     try:
@@ -54,9 +54,9 @@ def describe_function(node: Mapping[str, Any], phrases: SentencePhrases, texts: 
     """Name a function over a window: `function`, such as `mean`, and `over`, such as ` over 24 hours`.
 
     Args:
-        node: Its `function`, `window` and `percentile`.
-        phrases: Those of the language.
-        texts: Those of the language.
+        node: A condition with `function`, `window` and `percentile`.
+        phrases: The phrases of the language.
+        texts: The texts of the language.
     """
     name = str(node.get("function"))
     words = texts.functions.get(name) or clean_line(name, NAME_LIMIT)
@@ -69,23 +69,23 @@ def describe_function(node: Mapping[str, Any], phrases: SentencePhrases, texts: 
 
 
 def get_comparison_unit(node: Mapping[str, Any]) -> str:
-    """Return the unit of what a comparison of samples compares."""
+    """Return the unit of a comparison of samples."""
     return get_metric_unit(node.get("metric"), node.get("function"))
 
 
 def get_index_unit(unit: object) -> str:
-    """Return the unit of an index; empty of one that has none."""
+    """Return the unit of an index; empty if it has none."""
     return "" if unit == _NO_UNIT or not isinstance(unit, str) else clean_line(unit, NAME_LIMIT)
 
 
 def format_with_unit(value: float, unit: str, texts: MailTexts) -> str:
-    """Write a value with its unit."""
+    """Format a value with its unit."""
     return format_measurement(value, unit, texts)
 
 
 def capitalize_sentence(text: str, phrases: SentencePhrases) -> str:
-    """Begin an English sentence with a capital; French ones begin with the name of a place.
+    """Capitalize an English sentence; French ones begin with the name of a place.
 
-    In English all spaces are plain: programs compare these sentences.
+    In English, non-breaking spaces become plain ones: programs compare these sentences.
     """
     return (text[:1].upper() + text[1:]).replace("\xa0", " ") if phrases.language == "en" else text

@@ -1,14 +1,12 @@
-"""One stream of events, as Server-Sent Events: where it begins, what it leaves out, what it writes.
+"""Streams events to one client as Server-Sent Events, with a filter and tokens to resume from.
 
-Owns the bytes on the wire, and the tokens that clients resume from. Holds no connection to the database while
-it waits for its client. Who may open one is the router's matter.
+A stream holds no database connection while it waits for its client.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -17,11 +15,11 @@ import msgspec
 from fastapi.sse import format_sse_event
 
 from app.notifications.delivery.grouping import parse_alert_data
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS
+from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for_event
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.event_types import SEVERITIES
 from app.notifications.formats.native import add_message_id, build_native_body
-from app.notifications.stream.stream_hub import PATIENCE_S, StreamHub, StreamSlot
+from app.notifications.stream.stream_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
 from app.notifications.stream.stream_queries import StreamedEvent, StreamHead, StreamPage, read_event_page
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError
@@ -30,40 +28,41 @@ from app.platform.observability.metrics_and_logs import STREAM_EVENTS, get_logge
 
 RESET: Final = "stream.reset"
 CHECK_EVERY_S: Final = 60.0
-"""How often the caller's key is looked at again (seconds)."""
+"""Seconds between two checks of the caller's key."""
 
 _CURSOR: Final = "events"
 _RETRY_MS: Final = 3000
-_AGAIN_S: Final = 1.0
-# What is about to be removed may be gone by the time that it is read.
+_RETRY_S: Final = 1.0
+# Events that are about to be pruned may be deleted before they are read.
 _MARGIN: Final = timedelta(minutes=1)
 _log = get_logger(__name__)
 
 
 class StreamCursor(NamedTuple):
-    """How far a client is: up to a position, and up to a time.
+    """A client's offset in the stream: a position and a time.
 
-    No event of the organisation that has a higher position got it before `at`. The time tells whether some
-    may have been removed since; a position cannot, for positions have gaps.
+    No event of the organisation with a higher position was fanned out before `at`. The time shows whether
+    events after it may have been pruned; the position cannot, because positions have gaps.
     """
 
     position: int
     at: datetime
 
     def token(self, organisation: UUID) -> str:
-        """What the client gives back to go on from here."""
+        """Encode the token with which the client resumes from here."""
         return encode_cursor(_CURSOR, organisation.hex, self.position, int(self.at.timestamp()))
 
     @classmethod
     def read(cls, token: str, organisation: UUID, newest: StreamHead) -> "StreamCursor":
-        """Read a token back.
+        """Decode a token.
 
         Raises:
-            InvalidError: `invalid_cursor`: not one of this organisation's streams, or of what is to come.
+            InvalidError: `invalid_cursor`: not a token of this organisation's stream, or one in the future.
         """
         refused = InvalidError(
-            "The id is not one of an event of this stream. Connect without it, and read what you may have "
-            "missed with GET /v1/alerts.",
+            "The id does not belong to an event of this stream. Connect without it, and read the events "
+            "that you "
+            "may have missed with GET /v1/alerts.",
             code="invalid_cursor",
         )
         try:
@@ -71,20 +70,20 @@ class StreamCursor(NamedTuple):
             at = datetime.fromtimestamp(seconds, UTC)
         except (InvalidError, ValueError, OverflowError, OSError):
             raise refused from None
-        # Forged, it would hide that events are missing.
+        # A forged token would hide that events are missing.
         if owner != organisation or not 0 <= position <= newest.given or at > newest.at + _MARGIN:
             raise refused
         return cls(position, at)
 
-    def is_kept(self, newest: StreamHead, keep_days: int) -> bool:
-        """Whether every event after it is still there."""
+    def is_retained(self, newest: StreamHead, keep_days: int) -> bool:
+        """Check whether all events after it are still stored."""
         return self.at >= newest.at - timedelta(days=keep_days) + _MARGIN
 
 
 class StreamFilter(NamedTuple):
-    """What a client wants. None means everything.
+    """The filter of a stream. None means no filter.
 
-    `min_severity` leaves out alerts that never were so grave; what has no severity passes.
+    `min_severity` leaves out alerts that never had that severity; events without a severity pass.
     """
 
     types: frozenset[str] | None = None
@@ -92,7 +91,7 @@ class StreamFilter(NamedTuple):
     min_severity: str | None = None
 
     def passes(self, event: StreamedEvent) -> bool:
-        """Whether the client wants an event."""
+        """Check whether an event passes the filter."""
         if self.types is not None and event.type not in self.types:
             return False
         if self.site is not None and event.site_id != self.site:
@@ -100,7 +99,7 @@ class StreamFilter(NamedTuple):
         if self.min_severity is None:
             return True
         alert = parse_alert_data(event.type, event.payload)
-        # As endpoints do: of an alert that was grave enough once, the end is told too.
+        # As for endpoints: the end of an alert passes if the alert once had the severity.
         severity = None if alert is None else alert.highest_severity or alert.severity
         return severity not in SEVERITIES or (
             SEVERITIES.index(severity) >= SEVERITIES.index(self.min_severity)
@@ -108,18 +107,19 @@ class StreamFilter(NamedTuple):
 
 
 def format_reset_event(oldest: datetime | None, mark: StreamCursor, organisation: UUID) -> bytes:
-    """What says that events are missing: those before `oldest` (None: before now) are not kept any more."""
+    """Format the event that reports missing events: those before `oldest` (None: before now) were deleted."""
     data = {
         "oldest": None if oldest is None else _text(oldest),
-        "detail": "Events were missed that are not kept any more. Read with GET /v1/alerts what is firing "
-        "and what has resolved; what is still kept of events follows.",
+        "detail": "You have missed events that are no longer stored. Read the firing and the resolved "
+        "alerts with "
+        "GET /v1/alerts. The events that are still stored follow.",
     }
     body = build_native_body(RESET, mark.at, msgspec.json.encode(data).decode())
     return format_sse_event(event=RESET, data_str=body.decode(), id=mark.token(organisation))
 
 
 def format_event_block(event: StreamedEvent, organisation: UUID, public_url: str | None = None) -> bytes:
-    """An event on the wire. Its data is a webhook's body, with the `webhook-id` in it as `id`."""
+    """Format an event. Its data is a webhook's body with the `webhook-id` as `id`."""
     body = build_native_body(event.type, event.created_at, event.payload, public_url)
     data = add_message_id(body, build_message_id(event.id)).decode()
     token = StreamCursor(event.position, event.fanned_out_at).token(organisation)
@@ -127,16 +127,16 @@ def format_event_block(event: StreamedEvent, organisation: UUID, public_url: str
 
 
 def format_keep_alive(token: str) -> bytes:
-    """Write a comment that shows that the stream lives, and how far it is.
+    """Format a comment that keeps the connection alive and contains the current token.
 
-    No block: after an `id`, some clients (httpx-sse) take an empty line alone for an event without data, and
-    their JSON parsers fail.
+    It is a comment, not an `id` field: some clients (httpx-sse) take an `id` with an empty line for an event
+    without data, and fail to parse it as JSON.
     """
     return f": keep-alive {token}\n".encode()
 
 
 def _whole(value: object) -> int:
-    """A part of a token that is a whole number (TypeError): `int` would take 7.9, "7" and true for one."""
+    """Check that a part of a token is an integer (TypeError): `int` would convert 7.9, "7" and true."""
     if type(value) is not int:
         raise TypeError("not a whole number")
     return value
@@ -147,31 +147,31 @@ def _text(instant: datetime) -> str:
 
 
 class EventStream:
-    """The blocks of one stream, until it is told to end or the caller's key is no longer good.
+    """One stream, which lasts until its slot ends or the caller's key is no longer valid.
 
     Args:
-        hub: For reading, and for the pace.
-        place: Its own.
-        mark: Where it begins.
-        wanted: What it leaves out.
-        allowed: Whether the caller's key is still good.
-        reset: What is said first where events are missing.
+        hub: Provides database connections and settings.
+        slot: The slot of this stream.
+        mark: The offset at which it begins.
+        filter_: The filter.
+        allowed: Checks whether the caller's key is still valid.
+        reset: The event that reports missing events, if there are any.
     """
 
     def __init__(
         self,
         hub: StreamHub,
-        place: StreamSlot,
+        slot: StreamSlot,
         *,
         mark: StreamCursor,
-        wanted: StreamFilter,
+        filter_: StreamFilter,
         allowed: Callable[[], Awaitable[bool]],
         reset: bytes = b"",
     ) -> None:
         self._hub = hub
-        self._place = place
+        self._slot = slot
         self._mark = mark
-        self._wanted = wanted
+        self._filter = filter_
         self._allowed = allowed
         self._reset = reset
         self._written = time.monotonic()
@@ -179,13 +179,13 @@ class EventStream:
         self._away = False
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield what is to be written; the next events are read once the last ones are."""
-        # Lines without an empty one behind them: no client takes them for an event.
+        """Yield the bytes to write; the next events are read after the client has taken the last ones."""
+        # Lines without an empty line after them are not an event for any client.
         yield b"retry: %d\n" % _RETRY_MS + (self._reset or format_keep_alive(self.token))
-        while await self._goes_on():
-            self._place.woken.clear()
+        while await self._may_continue():
+            self._slot.woken.clear()
             page = await self._read()
-            blocks = self._rendered(page)
+            blocks = self._format_page(page)
             if not blocks and self._silent_for() >= self._hub.settings.stream_keepalive_s:
                 blocks = format_keep_alive(self.token)
             if blocks:
@@ -194,62 +194,60 @@ class EventStream:
             if page is None or not page.full:
                 await self._pause()
 
-    async def _goes_on(self) -> bool:
-        if not self._place.ended and time.monotonic() >= self._check_at:
+    async def _may_continue(self) -> bool:
+        if not self._slot.ended and time.monotonic() >= self._check_at:
             self._check_at = self._next_check()
             if not await self._allowed():
                 return False
-        return not self._place.ended
+        return not self._slot.ended
 
     def _next_check(self) -> float:
-        # Spread: after a restart everybody comes back in the same second.
+        # With jitter: after a restart all clients reconnect in the same second.
         return time.monotonic() + CHECK_EVERY_S * random.uniform(0.8, 1.0)  # noqa: S311 (no secrecy)
 
     async def _read(self) -> StreamPage | None:
-        """The next page; None while the database is away."""
+        """Read the next page; None while the database is unavailable."""
         try:
-            async with asyncio.timeout(PATIENCE_S), self._hub.pool.acquire() as connection:
-                page = await read_event_page(connection, self._place.organisation, self._mark.position)
+            async with asyncio.timeout(DATABASE_TIMEOUT_S), self._hub.pool.acquire() as connection:
+                page = await read_event_page(connection, self._slot.organisation, self._mark.position)
         except DATABASE_ERRORS as error:
             if not self._away:
-                # Once: the hub says each second that it is away, and there are hundreds of streams.
+                # Logged once: the hub logs it each second, and there are hundreds of streams.
                 _log.info("stream_read_failed", error=str(error) or type(error).__name__)
             self._away = True
             return None
         self._away = False
         return page
 
-    def _rendered(self, page: StreamPage | None) -> bytes:
-        """The blocks of a page. The mark moves on, also past what is left out."""
+    def _format_page(self, page: StreamPage | None) -> bytes:
+        """Format the blocks of a page, and advance the offset, also past filtered events."""
         if page is None:
             return b""
-        organisation = self._place.organisation
-        wanted = [event for event in page.events if self._wanted.passes(event)]
+        organisation = self._slot.organisation
+        passed = [event for event in page.events if self._filter.passes(event)]
         if page.events:
             last = page.events[-1]
             self._mark = StreamCursor(last.position, last.fanned_out_at)
         if not page.full:
-            # Also past what others have: all that is up to there has been seen, and need not be looked at.
+            # Also past other organisations' events: all up to there has been read.
             self._mark = StreamCursor(max(self._mark.position, page.newest), page.at)
-        STREAM_EVENTS.inc(len(wanted))
+        STREAM_EVENTS.inc(len(passed))
         return b"".join(
-            format_event_block(event, organisation, self._hub.installation.base_url) for event in wanted
+            format_event_block(event, organisation, self._hub.installation.base_url) for event in passed
         )
 
     async def _pause(self) -> None:
-        if self._place.ended:
+        if self._slot.ended:
             return
-        patience = self._hub.settings.stream_keepalive_s - self._silent_for()
+        until_keepalive = self._hub.settings.stream_keepalive_s - self._silent_for()
         until_check = self._check_at - time.monotonic()
-        longest = max(0.0, min(patience, until_check, _AGAIN_S if self._away else patience))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(longest):
-                await self._place.woken.wait()
+        longest = max(0.0, min(until_keepalive, until_check, _RETRY_S if self._away else until_keepalive))
+        await wait_for_event(self._slot.woken, longest)
 
     def _silent_for(self) -> float:
         return time.monotonic() - self._written
 
     @property
     def token(self) -> str:
-        """Where the client is: what it gives back to go on from here."""
-        return self._mark.token(self._place.organisation)
+        """The token with which the client resumes from here."""
+        return self._mark.token(self._slot.organisation)

@@ -1,7 +1,7 @@
-"""What streams read from the outbox: pages of an organisation's events, and who has something new.
+"""Reads pages of an organisation's events from the outbox, and finds organisations with new events.
 
-Owns the SQL. The fan-out gives positions one at a time, and its commits come in their order: whoever has read
-up to a position has missed nothing before it. Must not write.
+Only one fan-out at a time assigns positions, so they are committed in order: a reader that has read up to a
+position has missed no event before it.
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ from uuid import UUID
 from app.platform.db.database import RawConnection
 
 PAGE: Final = 200
-"""Events read at once: what a slow reader has in memory here, at the most."""
+"""The most events of a page, which bounds the memory of a slow reader."""
 
 _PAGE = """
 SELECT snapshot.at, snapshot.newest, page.* FROM (
@@ -40,7 +40,7 @@ WHERE stream_position > $1 GROUP BY organisation_id
 
 
 class StreamedEvent(NamedTuple):
-    """An event in its place. `payload` is JSON text, `fanned_out_at` when it got its place."""
+    """An event with its position. `payload` is JSON text; `fanned_out_at` is when it got the position."""
 
     position: int
     id: UUID
@@ -52,12 +52,12 @@ class StreamedEvent(NamedTuple):
 
 
 class StreamPage(NamedTuple):
-    """Events in their order.
+    """A page of events, in order.
 
     Attributes:
-        at: The database's time: what the page would hold but does not has been placed since then.
-        newest: The position of the newest event that could be read then, whoever's it is; 0 for none.
-        events: At most `PAGE`.
+        at: The database's time of the query: later events got their positions after it.
+        newest: The newest visible position of any organisation's event; 0 if there is none.
+        events: At most `PAGE` events.
     """
 
     at: datetime
@@ -66,17 +66,17 @@ class StreamPage(NamedTuple):
 
     @property
     def full(self) -> bool:
-        """Whether there may be more."""
+        """Whether there may be more events."""
         return len(self.events) == PAGE
 
 
 class StreamHead(NamedTuple):
-    """How far all streams are.
+    """The head of the stream of all organisations.
 
     Attributes:
         at: The database's time.
-        position: Of the newest event that can be read, whoever's it is; 0 where none is kept.
-        given: The highest position that was ever given; it may not be committed yet.
+        position: The newest visible position of any organisation's event; 0 if none is stored.
+        given: The highest position that was ever assigned; it may not be committed yet.
     """
 
     at: datetime
@@ -85,14 +85,14 @@ class StreamHead(NamedTuple):
 
 
 async def read_event_page(connection: RawConnection, organisation: UUID, after: int) -> StreamPage:
-    """Read the next `PAGE` events of an organisation, at most, after a position."""
+    """Read at most `PAGE` events of an organisation after a position."""
     rows = await connection.fetch(_PAGE, organisation, after, PAGE)
     events = [StreamedEvent(*row[2:]) for row in rows if row["stream_position"] is not None]
     return StreamPage(rows[0]["at"], rows[0]["newest"] or 0, events)
 
 
 async def read_stream_head(connection: RawConnection) -> StreamHead:
-    """Tell how far all streams are now."""
+    """Read the head of the stream."""
     row = await connection.fetchrow(_NEWEST)
     if row is None:
         raise RuntimeError("a SELECT without FROM gave no row")
@@ -100,12 +100,12 @@ async def read_stream_head(connection: RawConnection) -> StreamHead:
 
 
 async def read_oldest_time(connection: RawConnection, organisation: UUID, after: int) -> datetime | None:
-    """When the first event of an organisation after a position happened; None where none is kept."""
+    """Read the time of an organisation's first event after a position; None if none is stored."""
     happened: datetime | None = await connection.fetchval(_OLDEST, organisation, after)
     return happened
 
 
 async def read_updated_organisations(connection: RawConnection, after: int) -> dict[UUID, int]:
-    """The organisations that have events after a position, with the newest one's."""
+    """Find the organisations with events after a position, and their newest positions."""
     rows = await connection.fetch(_NEWS, after)
     return {row["organisation_id"]: row["newest"] for row in rows}

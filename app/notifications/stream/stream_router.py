@@ -1,7 +1,6 @@
-"""REST for the stream of events.
+"""Serves the event stream as Server-Sent Events.
 
-Owns the HTTP side only: parameters, who may open a stream, headers. No session of the database is held for
-the life of a stream.
+No database session is held while a stream is open.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from pydantic import Field
 
 from app.notifications.events.event_types import ALL_EVENTS, EVENTS, TEST_EVENT
 from app.notifications.stream.event_stream import EventStream, StreamCursor, StreamFilter, format_reset_event
-from app.notifications.stream.stream_hub import PATIENCE_S, StreamHub, StreamSlot
+from app.notifications.stream.stream_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
 from app.notifications.stream.stream_queries import read_oldest_time, read_stream_head
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract.dependencies import get_database
@@ -53,7 +52,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         "description": "Events as they happen, until one side closes the connection",
         "headers": {
             "Last-Event-ID": {
-                "description": "Where the stream begins: what to go on from, before the first event came",
+                "description": "The token at which the stream begins, to resume from before the first event",
                 "schema": {"type": "string"},
             }
         },
@@ -75,44 +74,47 @@ _MAY_LISTEN: Final = require_scope("alerts:read", whole=True)
 _Reader = Annotated[Principal, Depends(_MAY_LISTEN)]
 
 
-class _Wanted(NamedTuple):
+class _StreamQuery(NamedTuple):
     organisation: UUID
     events: StreamFilter
 
 
 def _types(given: list[str] | None) -> frozenset[str] | None:
-    """The types that are named; None for all."""
+    """Parse the `types` parameter; None: all types."""
     if given is None:
         return None
     names = {name.strip() for text in given for name in text.split(",")}
     for name in sorted(names):
         if name != ALL_EVENTS and name not in _TYPES:
             raise InvalidError(
-                f"{format_rejected_value(name)} is not an event: {ALL_EVENTS}, {', '.join(_TYPES)}",
+                f"{format_rejected_value(name)} is not an event. Use any of: {ALL_EVENTS}, "
+                f"{', '.join(_TYPES)}",
                 code="unknown_event_type",
             )
     return None if ALL_EVENTS in names else frozenset(names)
 
 
-async def _wanted(
+async def _query(
     *,
     principal: _Reader,
     database: _Holder,
     types: Annotated[
         list[Annotated[str, Field(json_schema_extra={"pattern": _LISTED})]] | None,
-        Query(max_length=32, description="Only events of these types: repeated, or with commas between them"),
+        Query(max_length=32, description="Only events of these types: repeated, or separated by commas"),
     ] = None,
     site: Annotated[UUID | None, Query(description="Only events of this site")] = None,
     min_severity: Annotated[
         Literal["info", "warning", "critical"] | None,
-        Query(description="Without alerts that never were so grave; what has no severity comes all the same"),
+        Query(
+            description="Only alerts that have or had at least this severity, and events without a severity"
+        ),
     ] = None,
     organisation: Annotated[
         UUID | None,
-        Query(description="For the platform's administrators: whose events; else the key's organisation's"),
+        Query(description="For the platform's administrators: the organisation. Default: the key's own"),
     ] = None,
-) -> _Wanted:
-    """Read the parameters. Whose events they are, and which of them."""
+) -> _StreamQuery:
+    """Parse the query parameters: the organisation and the filter."""
     owner = principal.organisation_id if organisation is None else organisation
     events = StreamFilter(_types(types), site, min_severity)
     async with database.read() as session:
@@ -120,25 +122,25 @@ async def _wanted(
             raise NotFoundError("organisation", owner)
         if site is not None and await find_site(session, site, TenantScope.of([owner])) is None:
             raise NotFoundError("site", site)
-    return _Wanted(owner, events)
+    return _StreamQuery(owner, events)
 
 
-class _Seat(NamedTuple):
-    wanted: _Wanted
-    place: StreamSlot
+class _OpenStream(NamedTuple):
+    query: _StreamQuery
+    slot: StreamSlot
 
 
-async def _seat(
-    hub: _Hub, principal: _Reader, wanted: Annotated[_Wanted, Depends(_wanted)]
-) -> AsyncIterator[_Seat]:
-    # Its end comes after the last byte, or with the client's going away. It hands on what is wanted: if two
-    # depended on that, each fault of a parameter would be told twice.
-    with hub.place(wanted.organisation, principal.tree) as place:
-        yield _Seat(wanted, place)
+async def _open_stream(
+    hub: _Hub, principal: _Reader, query: Annotated[_StreamQuery, Depends(_query)]
+) -> AsyncIterator[_OpenStream]:
+    # Ends after the last byte, or when the client disconnects. It passes the query on: if the route depended
+    # on it too, each error of a parameter would be reported twice.
+    with hub.open_slot(query.organisation, principal.tree) as slot:
+        yield _OpenStream(query, slot)
 
 
 class _KeyCheck:
-    """Tells whether a key still opens the stream."""
+    """Checks whether a key still allows the stream."""
 
     def __init__(
         self, request: Request, credentials: HTTPAuthorizationCredentials, organisation: UUID
@@ -148,11 +150,11 @@ class _KeyCheck:
         self._organisation = organisation
 
     async def __call__(self) -> bool:
-        """Look the key up. While the database is away nothing could be read either: the stream goes on."""
+        """Look up the key. While the database is unavailable, the stream continues: it reads no events."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(DATABASE_TIMEOUT_S):
                 principal = await authenticate_token(self._state, self._key, datetime.now(UTC))
-            # The same that opened the stream: whoever is limited to sites meanwhile is not to hear of others.
+            # The same check as when the stream was opened: the key may have been limited to sites since.
             _MAY_LISTEN.check(principal)
         except (UnauthorisedError, ForbiddenError):
             return False
@@ -165,9 +167,9 @@ class _KeyCheck:
 @router.get(
     "/events/stream",
     operation_id="stream_events",
-    summary="Events as they happen",
-    # FastAPI takes a route of EventSourceResponse for a generator: whose errors come after the head of the
-    # answer, and whose keep-alive says neither an id nor when it is wanted.
+    summary="Stream events",
+    # FastAPI treats a route with EventSourceResponse as a generator: its errors would come after the
+    # response's headers, and its keep-alive has neither a token nor a configurable interval.
     response_class=StreamingResponse,
     responses=_RESPONSES,
 )
@@ -175,7 +177,7 @@ async def stream_events(
     *,
     request: Request,
     hub: _Hub,
-    seat: Annotated[_Seat, Depends(_seat)],
+    opened: Annotated[_OpenStream, Depends(_open_stream)],
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
     after: Annotated[
         str | None,
@@ -183,37 +185,39 @@ async def stream_events(
     ] = None,
     last_event_id: Annotated[
         str | None,
-        Header(max_length=_LONGEST, description="The `id` of the last event that came: go on after it"),
+        Header(
+            max_length=_LONGEST, description="The `id` of the last event that you got, to resume after it"
+        ),
     ] = None,
 ) -> EventSourceResponse:
-    """Every event of the organisation, in order, as Server-Sent Events (`text/event-stream`).
+    """All events of the organisation, in order, as Server-Sent Events (`text/event-stream`).
 
-    `data` is the body that a webhook gets, with its `webhook-id` in it as `id`. Without an id to go on from,
-    it begins now. Where events after that id are no longer kept, `stream.reset` comes first: read
-    `GET /v1/alerts` then. A comment comes where nothing else does. The answer's header `Last-Event-ID` is
-    where it begins: whoever is cut off before the first event goes on from there.
+    `data` is a webhook's body with the `webhook-id` as `id`. Without `Last-Event-ID`, the stream begins now.
+    If events after that id are no longer stored, `stream.reset` comes first: read `GET /v1/alerts` then.
+    Comments keep an idle connection alive. The response's header `Last-Event-ID` is the token at which the
+    stream begins: if you are disconnected before the first event, resume from it.
     """
     token = last_event_id or after
-    wanted, place = seat
-    organisation = wanted.organisation
+    query, slot = opened
+    organisation = query.organisation
     reset = b""
-    async with asyncio.timeout(PATIENCE_S), hub.pool.acquire() as connection:
+    async with asyncio.timeout(DATABASE_TIMEOUT_S), hub.pool.acquire() as connection:
         newest = await read_stream_head(connection)
         mark = StreamCursor(newest.position, newest.at)
         if token is not None:
             mark = StreamCursor.read(token, organisation, newest)
-            if not mark.is_kept(newest, request.app.state.settings.webhooks.keep_events_days):
+            if not mark.is_retained(newest, request.app.state.settings.webhooks.keep_events_days):
                 oldest = await read_oldest_time(connection, organisation, mark.position)
                 mark = mark._replace(at=newest.at)
                 reset = format_reset_event(oldest, mark, organisation)
     stream = EventStream(
         hub,
-        place,
+        slot,
         mark=mark,
-        wanted=wanted.events,
+        filter_=query.events,
         allowed=_KeyCheck(request, credentials, organisation),
         reset=reset,
     )
-    # Who is cut off before the reset came has to be told again.
+    # A client that is disconnected before the reset event has to get it again.
     begins = token if reset and token is not None else stream.token
     return EventSourceResponse(stream.blocks(), headers={**_HEADERS, "Last-Event-ID": begins})

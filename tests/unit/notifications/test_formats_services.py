@@ -18,7 +18,7 @@ from app.notifications.formats.alertmanager_api import (
     TEST_LIFETIME,
     render_alertmanager_events,
 )
-from app.notifications.formats.slack import MESSAGE_LIMIT, SIZE_LIMIT
+from app.notifications.formats.chat_formats import MESSAGE_LIMIT, SIZE_LIMIT
 from app.notifications.http.service_channels import HTTP_CHANNELS, build_channel_request
 from tests.service_schemas import SCHEMAS
 

@@ -45,9 +45,9 @@ async def _due(connection: asyncpg.Connection, endpoint: UUID, count: int, **col
 
 
 async def _claim(
-    connection: asyncpg.Connection, *busy: EndpointLoad, places: int = 50, suspects: int = 50
+    connection: asyncpg.Connection, *busy: EndpointLoad, limit: int = 50, suspects: int = 50
 ) -> list[LeasedDelivery]:
-    leases = await lease_due_deliveries(connection, SETTINGS, places=places, suspects=suspects, busy=busy)
+    leases = await lease_due_deliveries(connection, SETTINGS, limit=limit, suspects=suspects, busy=busy)
     return [lease.claimed for lease in leases]
 
 
@@ -122,7 +122,7 @@ async def test_few_places_go_to_both_those_that_fail_and_those_that_do_not(
         await _state(connection, endpoint, **state)
         # Those that fail have waited for longer.
         await _due(connection, endpoint, 1, due_at=ago(minutes=1 if number % 2 else 9))
-    taken = await _claim(connection, places=4)
+    taken = await _claim(connection, limit=4)
     assert len(taken) == 4
     assert sum(claimed.endpoint_id in well for claimed in taken) == 2
 
@@ -196,13 +196,13 @@ async def test_an_organisation_with_many_endpoints_waits_for_its_turn(connection
     await _endpoints(connection, many, 30)
     wanted = set(await _endpoints(connection, few, 2))
     settings = WebhookSettings(concurrency=8)
-    first = await lease_due_deliveries(connection, settings, places=4, suspects=4)
+    first = await lease_due_deliveries(connection, settings, limit=4, suspects=4)
     assert wanted < {lease.claimed.endpoint_id for lease in first}
     # What it has leased here counts: the other one comes first again, and it has no more than its part.
     busy = [
         EndpointLoad(lease.claimed.endpoint_id, 1) for lease in first if lease.claimed.organisation_id == many
     ]
-    more = await lease_due_deliveries(connection, settings, places=100, suspects=4, busy=busy)
+    more = await lease_due_deliveries(connection, settings, limit=100, suspects=4, busy=busy)
     assert len(busy) + len(more) == 16
 
 
@@ -215,12 +215,12 @@ async def test_an_organisations_failing_endpoints_leave_room_for_others(
         "UPDATE endpoint_states SET consecutive_failures = 1, last_failure_at = now() - interval '1 hour'"
     )
     settings = WebhookSettings(concurrency=32)
-    first = await lease_due_deliveries(connection, settings, places=100, suspects=16)
+    first = await lease_due_deliveries(connection, settings, limit=100, suspects=16)
     assert len(first) == 8
     (new,) = await _endpoints(connection, few, 1)
     await connection.execute("DELETE FROM endpoint_states WHERE endpoint_id = $1", new)
     busy = [EndpointLoad(lease.claimed.endpoint_id, 1) for lease in first]
-    more = await lease_due_deliveries(connection, settings, places=100, suspects=8, busy=busy)
+    more = await lease_due_deliveries(connection, settings, limit=100, suspects=8, busy=busy)
     assert [lease.claimed.endpoint_id for lease in more] == [new]
 
 
@@ -228,11 +228,11 @@ async def test_a_claim_ends_where_it_has_taken_enough_bytes(connection: asyncpg.
     owner = await add_organisation(connection)
     await _endpoints(connection, owner, 6, body=b"x" * 100_000)
     first = await lease_due_deliveries(
-        connection, WebhookSettings(), places=100, suspects=4, most_bytes=250_000
+        connection, WebhookSettings(), limit=100, suspects=4, most_bytes=250_000
     )
     assert len(first) == 3
     # One is always taken, however large it is.
     assert (
-        len(await lease_due_deliveries(connection, WebhookSettings(), places=100, suspects=4, most_bytes=1))
+        len(await lease_due_deliveries(connection, WebhookSettings(), limit=100, suspects=4, most_bytes=1))
         == 1
     )

@@ -52,13 +52,13 @@ async def _prepare(connection: asyncpg.Connection, settings: VigieSettings, coun
 async def _claim(
     connection: asyncpg.Connection,
     *busy: EndpointLoad,
-    places: int = 10,
+    limit: int = 10,
     suspects: int | None = None,
     **changes: Any,  # noqa: ANN401 (whatever a setting holds)
 ) -> list[LeasedDelivery]:
     chosen = SETTINGS.model_copy(update=changes)
-    some = places if suspects is None else suspects
-    leases = await lease_due_deliveries(connection, chosen, places=places, suspects=some, busy=busy)
+    some = limit if suspects is None else suspects
+    leases = await lease_due_deliveries(connection, chosen, limit=limit, suspects=some, busy=busy)
     return [lease.claimed for lease in leases]
 
 
@@ -103,11 +103,11 @@ async def test_places_and_shares_bound_a_claim(
     connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
     one, other = await _prepare(connection, settings, 10), await _prepare(connection, settings, 10)
-    taken = await _claim(connection, EndpointLoad(one, 3), places=7, endpoint_concurrency=4)
+    taken = await _claim(connection, EndpointLoad(one, 3), limit=7, endpoint_concurrency=4)
     assert _count(taken, one, other) == [1, 4]
     full = (EndpointLoad(one, 4), EndpointLoad(other, 9))
-    assert await _claim(connection, *full, places=7, endpoint_concurrency=4) == []
-    assert len(await _claim(connection, places=2, endpoint_concurrency=8)) == 2
+    assert await _claim(connection, *full, limit=7, endpoint_concurrency=4) == []
+    assert len(await _claim(connection, limit=2, endpoint_concurrency=8)) == 2
 
 
 async def test_what_another_process_has_leased_holds_nothing_up(
@@ -149,12 +149,12 @@ async def test_one_that_answers_soon_has_leases_ahead(
     taken = await lease_due_deliveries(
         connection,
         SETTINGS.model_copy(update={"endpoint_concurrency": 3}),
-        places=100,
+        limit=100,
         suspects=9,
         busy=[EndpointLoad(endpoint, 1, quick=True)],
     )
     assert len(taken) == 3 * PREFETCH_FACTOR - 1
-    assert {(lease.places, lease.suspect) for lease in taken} == {(3, False)}
+    assert {(lease.concurrency, lease.suspect) for lease in taken} == {(3, False)}
 
 
 async def test_every_endpoints_first_comes_before_anybodys_second(
@@ -162,8 +162,8 @@ async def test_every_endpoints_first_comes_before_anybodys_second(
 ) -> None:
     first = await _prepare(connection, settings, 20)
     later = [await _prepare(connection, settings, 2) for _ in range(4)]
-    assert _count(await _claim(connection, places=5), first, *later) == [1] * 5
-    assert _count(await _claim(connection, places=6), first, *later) == [2, 1, 1, 1, 1]
+    assert _count(await _claim(connection, limit=5), first, *later) == [1] * 5
+    assert _count(await _claim(connection, limit=6), first, *later) == [2, 1, 1, 1, 1]
 
 
 async def test_what_waits_for_time(connection: asyncpg.Connection, settings: VigieSettings) -> None:
@@ -203,10 +203,10 @@ async def test_those_that_fail_share_what_is_theirs(
     # The last one is new: nothing is known of it yet.
     for endpoint in failing[:-1]:
         await _state(connection, endpoint, consecutive_failures=1, last_success_at="now()")
-    taken = await _claim(connection, places=20, suspects=3)
+    taken = await _claim(connection, limit=20, suspects=3)
     assert sum(_count(taken, *failing)) == 3
     assert _count(taken, good) == [4]
-    assert await _claim(connection, places=20, suspects=0) == []
+    assert await _claim(connection, limit=20, suspects=0) == []
     # It waits for one of these to end, not for time.
     assert await compute_next_due_s(connection, SETTINGS, suspects=0, busy=[EndpointLoad(good, 10)]) is None
 
@@ -217,10 +217,10 @@ async def test_a_kind_has_a_bound_of_its_own(connection: asyncpg.Connection, set
     hook = await _prepare(connection, settings, 3)
     few, none = [KindCapacity("email", 2), KindCapacity("mqtt", 5)], [KindCapacity("email", 0)]
     # All of them are new: those of the kind are not of the share of such.
-    leases = await lease_due_deliveries(connection, SETTINGS, places=20, suspects=1, kinds=few)
+    leases = await lease_due_deliveries(connection, SETTINGS, limit=20, suspects=1, kinds=few)
     taken = [lease.claimed for lease in leases]
     assert (sum(_count(taken, *mails)), _count(taken, hook)) == (2, [1])
-    leases = await lease_due_deliveries(connection, SETTINGS, places=20, suspects=5, kinds=none)
+    leases = await lease_due_deliveries(connection, SETTINGS, limit=20, suspects=5, kinds=none)
     assert _count([lease.claimed for lease in leases], hook) == [2]
     assert len(leases) == 2
     await connection.execute("DELETE FROM deliveries WHERE endpoint_id = $1", hook)

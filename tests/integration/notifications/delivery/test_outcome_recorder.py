@@ -60,7 +60,7 @@ class Desk:
         await add_endpoint(self.connection, organisation, "https://example.com/hook", **endpoint)
         await enqueue_events(self.connection, [event(organisation) for _ in range(count)])
         await fan_out_events(self.connection, self.settings)
-        leases = await lease_due_deliveries(self.connection, self.settings, places=count, suspects=count)
+        leases = await lease_due_deliveries(self.connection, self.settings, limit=count, suspects=count)
         return [lease.claimed for lease in leases]
 
     def put(

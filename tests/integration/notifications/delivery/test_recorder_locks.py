@@ -54,7 +54,7 @@ class Desk:
         await add_endpoint(self.connection, organisation, "https://example.com/")
         await enqueue_events(self.connection, [event(organisation)])
         await fan_out_events(self.connection, self.settings)
-        (lease,) = await lease_due_deliveries(self.connection, self.settings, places=1, suspects=1)
+        (lease,) = await lease_due_deliveries(self.connection, self.settings, limit=1, suspects=1)
         return lease.claimed
 
     def put(

@@ -446,7 +446,7 @@ async def test_a_name_that_does_not_exist() -> None:
     async def nothing(host: str, port: int, family: socket.AddressFamily) -> ResolvedAddresses:
         raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} {family}")
 
-    resolver = GuardedResolver(allow_private=True, ask=nothing)
+    resolver = GuardedResolver(allow_private=True, look_up=nothing)
     async with HttpTransport(_settings(), SecretSealer([]), resolver) as sender:
         assert (await _post(sender, "https://nowhere.example/")).reason == "name_unresolved"
 
@@ -479,7 +479,7 @@ async def test_a_name_that_is_rebound_reaches_nothing() -> None:
     async with receiving(status(204)) as receiver:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
         for name, expected in [("a", "delivered"), ("b", "address_refused"), ("c", "delivered")]:
-            resolver = GuardedResolver(allow_private=True, ask=rebind)
+            resolver = GuardedResolver(allow_private=True, look_up=rebind)
             async with HttpTransport(_settings(), SecretSealer([]), resolver) as sender:
                 # One look-up an attempt: there is no second answer between the check and the connection.
                 assert (await _post(sender, f"http://{name}.example:{port}/")).reason == expected
@@ -494,7 +494,7 @@ async def test_a_name_for_a_private_address_is_refused_before_anything_is_sent()
 
     async with receiving(status(204)) as receiver:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
-        resolver = GuardedResolver(allow_private=False, ask=inside)
+        resolver = GuardedResolver(allow_private=False, look_up=inside)
         async with HttpTransport(_settings(allow_private=False), SecretSealer([]), resolver) as sender:
             outcome = await _post(sender, f"https://inside.example:{port}/")
     assert outcome.reason == "address_refused"
@@ -523,7 +523,7 @@ async def test_a_name_that_is_rebound_between_two_attempts() -> None:
 
     async with receiving(answer) as receiver:
         port = int(receiver.url.rpartition(":")[2].partition("/")[0])
-        resolver = GuardedResolver(allow_private=True, ask=rebind)
+        resolver = GuardedResolver(allow_private=True, look_up=rebind)
         async with HttpTransport(_settings(), SecretSealer([]), resolver) as sender:
             reasons = []
             for _ in range(3):

@@ -132,12 +132,12 @@ async def test_many_at_once_share_one_connection(broker: PrivateMosquitto) -> No
         bodies = [json.dumps({"id": f"msg_{number}"}).encode() for number in range(300)]
         outcomes = await asyncio.gather(*(send(publisher, claimed(body=body)) for body in bodies))
         assert {outcome.reason for outcome in outcomes} == {"delivered"}
-        link = publisher._link
+        link = publisher._connection
         assert {body["id"] for _, body in await received(client, 300)} == {
             f"msg_{number}" for number in range(300)
         }
         await send(publisher, claimed())
-        assert publisher._link is link
+        assert publisher._connection is link
 
 
 async def test_the_media_type_is_told(broker: PrivateMosquitto) -> None:
@@ -292,14 +292,14 @@ async def test_by_tls_to_a_broker_that_is_the_right_one(folder: Path) -> None:
 async def test_what_is_too_large_does_not_end_the_connection_of_others(broker: PrivateMosquitto) -> None:
     async with MqttTransport(settings_of(broker)) as publisher:
         assert (await send(publisher, claimed(body=b"x" * BODY_LIMIT))).delivered
-        link = publisher._link
+        link = publisher._connection
         outcome = await send(publisher, claimed(body=b"x" * (BODY_LIMIT + 1)))
         assert (outcome.reason, outcome.body) == (
             "internal_error",
-            f"{BODY_LIMIT + 1} bytes are more than a broker takes",
+            f"{BODY_LIMIT + 1} bytes are more than a broker accepts",
         )
         assert (await send(publisher, claimed())).delivered
-        assert publisher._link is link
+        assert publisher._connection is link
 
 
 async def test_it_closes_while_it_connects(

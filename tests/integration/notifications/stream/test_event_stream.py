@@ -257,10 +257,10 @@ async def test_an_integrator_and_its_clients_do_not_take_all_streams(
     key = (await api.post("/v1/api-keys", json=body)).json()["key"]
     async with client_of(application, key) as client:
         below = (await client.post("/v1/organisations", json={"name": "C"})).json()["id"]
-        with hub.place(uuid4(), UUID(above)), hub.place(uuid4(), UUID(above)):
+        with hub.open_slot(uuid4(), UUID(above)), hub.open_slot(uuid4(), UUID(above)):
             refused = await client.get(PATH, params={"organisation": below})
             assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
-            with hub.place(UUID(other_tenant.id), UUID(other_tenant.id)):
+            with hub.open_slot(UUID(other_tenant.id), UUID(other_tenant.id)):
                 pass
 
 
@@ -416,7 +416,7 @@ async def test_a_stream_may_end_while_the_hub_looks(
     pool = hub.pool
     for _ in range(2):
         with contextlib.ExitStack() as stack, monkeypatch.context() as patch:
-            stack.enter_context(hub.place(UUID(tenant.id), UUID(tenant.id)))
+            stack.enter_context(hub.open_slot(UUID(tenant.id), UUID(tenant.id)))
 
             @contextlib.asynccontextmanager
             async def acquire(ending: contextlib.ExitStack = stack) -> AsyncIterator[Any]:
@@ -425,7 +425,7 @@ async def test_a_stream_may_end_while_the_hub_looks(
                 ending.close()
 
             patch.setattr(hub, "pool", SimpleNamespace(acquire=acquire))
-            assert await hub._look()
+            assert await hub._check_for_events()
     assert hub._all() == []
     assert hub._watching is not None
     assert not hub._watching.done()

@@ -12,8 +12,8 @@ OURS, THEIRS = uuid4(), uuid4()
 
 def send(quota: HourlyMailQuota, now: float, *, taken: bool = True) -> bool:
     try:
-        with quota.place(OURS, now) as place:
-            place.taken = taken
+        with quota.reserve(OURS, now) as reservation:
+            reservation.is_sent = taken
     except MailQuotaExceededError:
         return False
     return True
@@ -34,7 +34,7 @@ def test_never_more_in_any_hour(steps: Sequence[tuple[float, bool]], most: int) 
 def test_it_says_when_there_is_room() -> None:
     quota = HourlyMailQuota(1)
     assert send(quota, 100.0)
-    with pytest.raises(MailQuotaExceededError) as full, quota.place(OURS, 700.0):
+    with pytest.raises(MailQuotaExceededError) as full, quota.reserve(OURS, 700.0):
         pass
     assert full.value.retry_after_s == 3000.0
     assert not send(quota, 100.0 + HOUR_S - 0.1)
@@ -43,7 +43,7 @@ def test_it_says_when_there_is_room() -> None:
 
 def test_what_is_under_way_counts_and_what_failed_does_not() -> None:
     quota = HourlyMailQuota(1)
-    with quota.place(OURS, 0.0), quota.place(THEIRS, 0.0):
+    with quota.reserve(OURS, 0.0), quota.reserve(THEIRS, 0.0):
         assert not send(quota, 0.0)
     assert send(quota, 1.0)
 

@@ -40,7 +40,7 @@ def test_a_mail_of_an_alert_says_what_where_and_since_when() -> None:
         "Firing since: 24 November 2026 at 11:10 (Europe/Paris)\n\n"
         "What to do:\nClose the windows.\nCall the nursery.\n\n"
         f"-- \nAlert {ALERT}, message 1.\n"
-        "Your address is on an e-mail channel of Vigie. Those who run it can take\nit off.\n"
+        "Your address is on an e-mail channel of Vigie. Its administrators can\nremove it.\n"
     )
 
 
@@ -60,12 +60,12 @@ def test_the_same_in_french() -> None:
         (
             alert("escalated", previous_severity="warning", reason="unacknowledged"),
             "[Critical] Escalated: Particules",
-            "graver: from Warning to Critical, because nobody acknowledged it in time.",
+            "escalated from Warning to Critical, because nobody acknowledged it in time.",
         ),
         (
             alert("deescalated", severity="info", previous_severity="critical", reason="samples"),
             "[Info] De-escalated: Particules",
-            "milder: from Critical to Info, by what is measured.",
+            "de-escalated from Critical to Info, according to the measurements.",
         ),
         (
             alert("reminder"),
@@ -155,7 +155,7 @@ def test_a_shot_at_a_site_as_a_whole_names_the_shot_and_the_boxes() -> None:
     assert mail.subject.endswith(": gunshot (pistol, 81\xa0%)")
     assert "\nBox: the site as a whole (box-1, box-2)\n" in mail.text
     assert "\nRecognised at: 24 November 2026 at 23:14:03 (Europe/Paris)\n" in mail.text
-    assert "\nConfidence asked for: 70\xa0%\n" in mail.text
+    assert "\nRequired confidence: 70\xa0%\n" in mail.text
 
 
 def test_of_many_boxes_behind_a_site_s_alert_some_are_named() -> None:
@@ -257,7 +257,7 @@ def test_a_group_over_several_rules_and_sites_says_so_and_names_them_in_its_list
 def test_a_test_and_notices_have_their_words() -> None:
     of_server = mail_of({"type": "webhook.test", "timestamp": AT, "data": {}})
     assert of_server.subject == "[Vigie] Test of the mail server"
-    assert "An administrator of Vigie had this test sent to your address." in of_server.text
+    assert "An administrator of Vigie sent this test to your address." in of_server.text
     of_channel = mail_of({"type": "webhook.test", "timestamp": AT, "data": {"endpoint_id": "e-1"}})
     assert of_channel.subject == "[Vigie] Test of this channel"
     data = {
@@ -272,10 +272,10 @@ def test_a_test_and_notices_have_their_words() -> None:
         "pending": 1200,
     }
     failing = mail_of({"type": "endpoint.failing", "timestamp": AT, "data": data})
-    assert failing.subject == "[Vigie] Nothing gets through: https://example.com/hook"
+    assert failing.subject == "[Vigie] Deliveries are failing: https://example.com/hook"
     assert failing.thread == "endpoint-e-1"
     assert "\nLast failure: http_error\nLast status: 5000\nWaiting: 1,200\n" in failing.text
-    for reason, words in (("gone", "gone for good (410)"), ("failing", "for too long")):
+    for reason, words in (("gone", "permanently gone (410)"), ("failing", "for too long")):
         notice = mail_of({"type": "endpoint.disabled", "timestamp": AT, "data": {**data, "reason": reason}})
         assert words in notice.text
     quota = {"organisation_id": "o-1", "quota": "samples_per_day", "limit": 5000, "used": 4100, "refused": 0}

@@ -23,7 +23,7 @@ def _answers(*addresses: str) -> HostLookup:
 
 
 async def test_allowed_addresses_are_handed_out_as_they_were_checked() -> None:
-    guarded = GuardedResolver(allow_private=False, ask=_answers("93.184.215.14", "2606:4700::1111"))
+    guarded = GuardedResolver(allow_private=False, look_up=_answers("93.184.215.14", "2606:4700::1111"))
     found = await guarded.resolve("example.com", 443)
     assert [(result["host"], result["port"], result["family"]) for result in found] == [
         ("93.184.215.14", 443, socket.AF_INET),
@@ -38,12 +38,12 @@ async def test_allowed_addresses_are_handed_out_as_they_were_checked() -> None:
 )
 async def test_one_bad_address_refuses_the_name(addresses: Sequence[str]) -> None:
     with pytest.raises(AddressRefusedError, match=r"example\.com resolves to"):
-        await GuardedResolver(allow_private=False, ask=_answers(*addresses)).resolve("example.com", 443)
+        await GuardedResolver(allow_private=False, look_up=_answers(*addresses)).resolve("example.com", 443)
 
 
 async def test_no_address_is_an_error() -> None:
     with pytest.raises(OSError, match="no address"):
-        await GuardedResolver(allow_private=True, ask=_answers()).resolve("example.com", 443)
+        await GuardedResolver(allow_private=True, look_up=_answers()).resolve("example.com", 443)
 
 
 @pytest.mark.parametrize("spelling", ["127.1", "0x7f.1", "2130706433", "0177.0.0.1", "localhost"])

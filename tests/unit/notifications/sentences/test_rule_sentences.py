@@ -96,7 +96,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
         ),
         (
             "dry_run",
-            "Warning when odour is above 5 ou/m³ for 10 minutes. The rule is on trial: nobody is notified.",
+            "Warning when odour is above 5 ou/m³ for 10 minutes. This is a dry run: no notifications are sent.",
             (
                 "Avertissement : odeur au-dessus de 5 uoE/m³ pendant 10 minutes. La règle est à l'essai : personne"
                 " n'est prévenu."

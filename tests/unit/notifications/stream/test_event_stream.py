@@ -72,7 +72,7 @@ def test_how_old_an_id_may_be() -> None:
         timedelta(days=7): False,
         timedelta(days=6, seconds=86_390): False,
     }
-    assert {age: StreamCursor(1, NOW - age).is_kept(NEWEST, 7) for age in ages} == ages
+    assert {age: StreamCursor(1, NOW - age).is_retained(NEWEST, 7) for age in ages} == ages
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
-"""Slack's incoming webhooks: a message of blocks (Block Kit). Pure.
+"""Renders chat messages for Slack, Microsoft Teams and ntfy. Pure.
 
-Texts are `plain_text`, in which nothing is a link or a mention; only our own link is `mrkdwn`. Limits:
-https://docs.slack.dev/reference/block-kit/blocks.
-
-Microsoft Teams' Workflows webhooks: a message with one Adaptive Card. Pure.
-
-Texts are runs of `RichTextBlock`, which know no Markdown. Teams shows cards up to version 1.5, of at most
-28 KB: https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook.
-
-ntfy: a message to be published as JSON. Pure; the topic is put in when it is sent.
-
-A message over 4,096 bytes would become an attachment: https://docs.ntfy.sh/publish/#publish-as-json.
+- Slack's incoming webhooks get blocks (Block Kit). Texts are `plain_text`, without links and mentions; only
+  Vigie's own link is `mrkdwn`. Limits: https://docs.slack.dev/reference/block-kit/blocks.
+- Teams' Workflows webhooks get one Adaptive Card. Texts are runs of `RichTextBlock`, without Markdown. Teams
+  shows cards up to version 1.5 and 28 KB:
+  https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook.
+- ntfy gets JSON; the topic is added when it is sent. A message over 4,096 bytes would become an attachment:
+  https://docs.ntfy.sh/publish/#publish-as-json.
 """
 
 from collections.abc import Mapping
@@ -18,8 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
+from app.notifications.email.mail_formats import truncate_text
 from app.notifications.email.mail_layout import MailTone
-from app.notifications.formats.chat_message import ChatMessage, split_lines, truncate_text, truncate_utf8
+from app.notifications.formats.chat_message import ChatMessage, split_lines, truncate_utf8
 
 HEADER_LIMIT: Final = 150
 TEXT_LIMIT: Final = 3000
@@ -33,7 +30,7 @@ type _Block = dict[str, Any]
 
 
 def render_slack_message(message: ChatMessage) -> bytes:
-    """Return a message as Slack takes it."""
+    """Render a message for Slack."""
     blocks = [
         {"type": "header", "text": _plain(message.headline, HEADER_LIMIT)},
         _section(message.sentence),
@@ -46,7 +43,7 @@ def render_slack_message(message: ChatMessage) -> bytes:
     blocks.append(
         {"type": "context", "elements": [{"type": "mrkdwn", "text": truncate_text(link, TEXT_LIMIT)}]}
     )
-    # What notifications show, where blocks cannot be.
+    # Shown in notifications, which cannot contain blocks.
     fallback = _escaped(truncate_text(f"{message.headline}\n{message.sentence}", TEXT_LIMIT))
     return msgspec.json.encode({"text": fallback, "blocks": blocks})
 
@@ -61,12 +58,12 @@ def _section(text: str) -> _Block:
 
 
 def _plain(text: str, limit: int) -> _Block:
-    # `emoji`: whether `:name:` becomes one; names of others are shown as they are written.
+    # `emoji`: whether `:name:` becomes an emoji; clients' names are shown unchanged.
     return {"type": "plain_text", "text": truncate_text(text, limit) or "-", "emoji": False}
 
 
 def _escaped(text: str) -> str:
-    """Escape Slack's three control characters: no mention, no link of others."""
+    """Escape Slack's three control characters, so that texts contain no mentions and links."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -88,12 +85,12 @@ type _Element = dict[str, Any]
 
 
 def render_teams_message(message: ChatMessage) -> bytes:
-    """Return a message as a Workflow takes it; lines of a list are left out until it is small enough."""
+    """Render a message for Teams; list items are left out until it is small enough."""
     for lines in (len(message.lines), 20, 10, 0):
-        made = _message(message, lines)
-        if len(made) <= SIZE_LIMIT:
+        rendered = _message(message, lines)
+        if len(rendered) <= SIZE_LIMIT:
             break
-    return made
+    return rendered
 
 
 def _message(message: ChatMessage, lines: int) -> bytes:
@@ -128,7 +125,7 @@ def _run(text: str, **how: str | bool) -> _Element:
 
 
 MESSAGE_LIMIT: Final = 4096
-"""Bytes."""
+"""The most bytes of a message."""
 
 _TITLE_LIMIT: Final = 250
 _PRIORITIES: Final[Mapping[MailTone, int]] = {
@@ -148,7 +145,7 @@ _TAGS: Final[Mapping[MailTone, str]] = {
 
 
 def render_ntfy_message(message: ChatMessage) -> bytes:
-    """Return a message as ntfy takes it, but for its topic."""
+    """Render a message for ntfy, without its topic."""
     text = "\n".join((message.sentence, *message.lines, *filter(None, (message.advice,))))
     return msgspec.json.encode(
         {
