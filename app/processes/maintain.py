@@ -266,7 +266,7 @@ def _jobs(
     witness = HeadLogger()
 
     async def tell_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await witness.tell(connection)
+        await witness.log_changed(connection)
 
     return [
         _Job("broker", 1.0, warden.tell),
