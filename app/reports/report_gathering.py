@@ -56,7 +56,7 @@ class ReportRequest:
 
 
 _SAMPLED: Final = tuple(
-    figure for figure in INDEX_DEFINITIONS.values() if figure.source == "samples" and figure.unasked
+    figure for figure in INDEX_DEFINITIONS.values() if figure.source == "samples" and figure.is_default
 )
 
 
@@ -75,7 +75,7 @@ async def gather_report_input(
     choices = MethodOptions(
         zone, season_of(wanted.slot.last, site.latitude), country_of_timezone(site.timezone)
     )
-    place = SiteContext(site, choices, season_said=False)
+    place = SiteContext(site, choices, is_season_explicit=False)
     earlier = find_previous_slot(wanted.slot, zone)
     span = _span(earlier, wanted.slot, choices)
     figures = {station.key: _figures_of(place, station) for station in stations}
@@ -126,7 +126,7 @@ def _figures_of(place: SiteContext, station: IndexedBox) -> list[tuple[str, str 
         (figure.method.name, metric)
         for figure in INDEX_DEFINITIONS.values()
         if figure.source == "hours" and _fits(place, station, figure)
-        for metric in select_metrics(station, figure, unasked=True)
+        for metric in select_metrics(station, figure, only_measured=True)
     ]
 
 
@@ -143,7 +143,7 @@ async def _sampled(
         for station in stations
         for figure in _SAMPLED
         if _fits(place, station, figure)
-        for metric in select_metrics(station, figure, unasked=True)
+        for metric in select_metrics(station, figure, only_measured=True)
     ]
     if sum(row.effort[1] for row in rows) > MAX_SAMPLES:
         return None

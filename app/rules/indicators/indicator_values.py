@@ -71,7 +71,7 @@ async def _compute(
     """Compute what is asked with the same choices; of each alone where it would be too much."""
     _, ask, slot = tasks[0]
     site = Site(timezone=place.timezone, latitude=place.latitude)
-    where = SiteContext(site, ask.choices(slot, place), season_said=ask.season is not None)
+    where = SiteContext(site, ask.choices(slot, place), is_season_explicit=ask.season is not None)
     try:
         results = [each.result for each in await compute_index_values(session, where, list(map(_row, tasks)))]
     except InvalidError as error:
