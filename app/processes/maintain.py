@@ -237,7 +237,7 @@ def _jobs(
         await resealer.turn(connection)
 
     async def sweep_alerts(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await sweeper.turn(connection)
+        await sweeper.run_once(connection)
 
     async def try_rules(role: ProcessContext, connection: asyncpg.Connection) -> None:
         await backtests.tick(role.database, connection)

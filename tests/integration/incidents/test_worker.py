@@ -232,7 +232,7 @@ async def test_what_is_erased_lives_on_in_no_incident(square: Square) -> None:
     answer = await square.tenant.client.post(f"/v1/boxes/{erased}/erasures", json=body)
     assert answer.status_code == 202, answer.text
     worker = ErasureWorker()
-    while await worker.run_once(square.maintainer):
+    while await worker.turn(square.maintainer):
         pass
     (bare,) = await square.incidents()
     assert bare["erased_at"] is not None
