@@ -1,1 +1,1 @@
-"""The life of an alert, from firing to resolved."""
+"""Manages alerts from firing to resolved: timeline, notifications, silences, inhibitions and reminders."""

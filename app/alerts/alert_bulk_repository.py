@@ -1,6 +1,6 @@
-"""Rows of `alerts` as the recorder and the sweep take them into memory and write them back.
+"""Reads and writes rows of `alerts` in bulk, one statement for many rows.
 
-Owns which columns these are, and writes many rows in one statement. Must not decide what changes.
+Used by the transition recorder and the alert timers. Must not decide what changes.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from app.alerts.alert_timeline import encode_jsonb
 from app.platform.db.database import RawConnection
 
 type AlertRow = dict[str, Any]
-"""A row by column, with the values of jsonb columns as Python has them."""
+"""A row by column name, with decoded jsonb columns."""
 
 _FIXED: Final = {
     "organisation_id": "uuid",
@@ -60,34 +60,34 @@ _UPDATED: Final = {"id": "uuid", **_CHANGING}
 SELECTED_COLUMNS: Final = ", ".join(
     f"a.{name}::text" if name in _JSON else f"a.{name}" for name in (*_INSERTED, "assignee")
 )
-"""What to select from `alerts a` for `decode_alert_row`."""
+"""The select list of `alerts a` for `decode_alert_row`."""
 
 
 def _arrays(columns: dict[str, str]) -> str:
-    # JSON goes as text, cast by the server: whatever JSON codec the connection has does not matter.
+    # JSON is sent as text and cast by the server: so the JSON codec of the connection does not matter.
     kinds = ("text" if name in _JSON else kind for name, kind in columns.items())
-    return ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, 1))
 
 
-def _given(name: str) -> str:
+def _input_sql(name: str) -> str:
     return f"t.{name}::jsonb" if name in _JSON else f"t.{name}"
 
 
 _UPDATE: Final = f"""
 UPDATE alerts a
-SET {", ".join(f"{name} = {_given(name)}" for name in _CHANGING)}, updated_at = ${len(_UPDATED) + 1}
+SET {", ".join(f"{name} = {_input_sql(name)}" for name in _CHANGING)}, updated_at = ${len(_UPDATED) + 1}
 FROM unnest({_arrays(_UPDATED)}) AS t ({", ".join(_UPDATED)})
 WHERE a.id = t.id
 """  # noqa: S608 (column names of ours)
 _INSERT: Final = f"""
 INSERT INTO alerts ({", ".join(_INSERTED)}, created_at, updated_at)
-SELECT {", ".join(map(_given, _INSERTED))}, ${len(_INSERTED) + 1}, ${len(_INSERTED) + 1}
+SELECT {", ".join(map(_input_sql, _INSERTED))}, ${len(_INSERTED) + 1}, ${len(_INSERTED) + 1}
 FROM unnest({_arrays(_INSERTED)}) AS t ({", ".join(_INSERTED)})
 """  # noqa: S608 (column names of ours)
 
 
 def decode_alert_row(record: Any) -> AlertRow:  # noqa: ANN401 (asyncpg's records are not typed)
-    """Take a row that was selected by SELECTED, with whatever else was selected beside."""
+    """Decode a row that was selected with `SELECTED_COLUMNS`; further columns are passed on."""
     row = dict(record)
     for name in _JSON:
         if row[name] is not None:
@@ -96,13 +96,13 @@ def decode_alert_row(record: Any) -> AlertRow:  # noqa: ANN401 (asyncpg's record
 
 
 async def insert_alerts(connection: RawConnection, rows: Sequence[AlertRow], now: datetime) -> None:
-    """Write new rows, in one statement."""
+    """Insert rows in one statement."""
     if rows:
         await connection.execute(_INSERT, *_columns(_INSERTED, rows), now)
 
 
 async def update_alerts(connection: RawConnection, rows: Sequence[AlertRow], now: datetime) -> None:
-    """Write what may have changed of rows that are locked, in one statement."""
+    """Update the changeable columns of locked rows in one statement."""
     if rows:
         await connection.execute(_UPDATE, *_columns(_UPDATED, rows), now)
 

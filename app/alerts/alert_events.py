@@ -1,7 +1,7 @@
-"""What the outbox says of an alert: the types of the events and the `data` of their bodies.
+"""Builds the outbox events of alerts: their types and the `data` of their bodies.
 
-Must not query anything. Whatever changes an alert (a sample, a call, time that passes, the end of its rule)
-tells it in the one form that is made here.
+All changes of an alert (by a sample, a request, a timer, the end of its rule) use this form. Must not query
+anything.
 """
 
 from collections.abc import Mapping
@@ -52,18 +52,18 @@ ACKNOWLEDGEMENT_COLUMNS: Final = (
     "acknowledged_by_kind",
     "acknowledged_by_name",
 )
-"""The columns of `alerts` that say whether somebody sees to it, and who."""
+"""The columns of `alerts` that hold its acknowledgement."""
 
 REASON_SAMPLES: Final = "samples"
 REASON_UNACKNOWLEDGED: Final = "unacknowledged"
-"""The two reasons for which a severity goes up."""
+"""The two reasons for an escalation."""
 
 
 def describe_acknowledger(alert: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return who acknowledged an alert, as `kind`, `id` and `name`; None where nobody did.
+    """Return who acknowledged an alert, as `kind`, `id` and `name`; None without an acknowledgement.
 
     Args:
-        alert: The values of ACKNOWLEDGEMENT.
+        alert: The values of `ACKNOWLEDGEMENT_COLUMNS`.
     """
     if alert["acknowledged_by"] is None:
         return None
@@ -81,16 +81,16 @@ def build_alert_event(
     now: datetime,
     more: Mapping[str, Any] | None = None,
 ) -> OutboxRecord:
-    """Make the outbox's record of a change.
+    """Build the outbox record of a change.
 
     Args:
-        kind: what happened.
-        alert: `id` and the values of COLUMNS and of ACKNOWLEDGEMENT, as they are after the change; its
-            `sequence` counts up with each change of one alert: a receiver can put its events in order.
-        rule_name: the name of its rule now.
-        now: when it happened, aware.
-        more: what else belongs to this kind: `reason` and `previous_severity` (what was told before) where
-            the severity went up or down.
+        kind: the type of the event.
+        alert: `id` and the values of `EVENT_COLUMNS` and `ACKNOWLEDGEMENT_COLUMNS` after the change. Its
+            `sequence` increases with each change, so that receivers can order the events of an alert.
+        rule_name: the current name of its rule.
+        now: the time of the change, aware.
+        more: further fields of this type: `reason` and `previous_severity` (that of the last event) for a
+            change of severity.
     """
     payload = {"alert_id": alert["id"], "rule_name": rule_name}
     payload |= {name: alert[name] for name in EVENT_COLUMNS}

@@ -1,7 +1,6 @@
-"""Shows alerts with what people read: names, the unit, a sentence, a link, and the value of now.
+"""Adds names, units, sentences, links and current values to alerts for the API.
 
-Owns the reads that this takes beside the alerts: one for names and rules, one for the newest measurements of
-the boxes of firing alerts. Must not change anything.
+Reads names and rules, and the newest measurements of the boxes of firing alerts. Must not change anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,20 +25,20 @@ from app.rules.definitions.models import Rule
 from app.timeseries.series.latest_queries import LatestByMetric, read_latest_values
 
 MEASUREMENTS_SCOPE: Final = "telemetry:read"
-"""The scope that reading measurements takes, those of now beside an alert too."""
+"""The scope that is required to read measurements, including the current values of alerts."""
 
 _NO_DATA: Final = "no_data"
 _US_PER_S: Final = 1_000_000
 
 
 class AlertNames(NamedTuple):
-    """The names of what an alert is about, as they are now.
+    """The current names of an alert's rule, site and box.
 
     Attributes:
-        rule: The rule's.
-        site: The site's; None where the caller may not see it.
-        box: The box's; None where it has none.
-        definition: What the rule asks.
+        rule: The name of the rule.
+        site: The name of the site; None if the caller may not access it.
+        box: The name of the box; None if it has none.
+        definition: The definition of the rule.
         one_box: Whether the site has one box only.
     """
 
@@ -51,10 +50,10 @@ class AlertNames(NamedTuple):
 
 
 class AlertPresenter:
-    """Shows alerts to one caller.
+    """Presents alerts to one caller.
 
     Args:
-        base_url: Where links begin.
+        base_url: The base of links.
         measures: Whether the caller may read measurements.
     """
 
@@ -69,7 +68,7 @@ class AlertPresenter:
         return cls(base_url, measures=principal.may(MEASUREMENTS_SCOPE))
 
     async def show(self, session: AsyncSession, rows: Sequence[AlertWithRuleName]) -> list[AlertOut]:
-        """Return alerts as they are shown, in their order."""
+        """Return the JSON of alerts, in their order."""
         if not rows:
             return []
         names = await read_alert_names(session, rows)
@@ -77,7 +76,7 @@ class AlertPresenter:
         return [self._shown(alert, names[alert.id], latest) for alert, _ in rows]
 
     async def show_one(self, session: AsyncSession, row: AlertWithRuleName) -> AlertOut:
-        """Return one alert as it is shown."""
+        """Return the JSON of one alert."""
         (shown,) = await self.show(session, [row])
         return shown
 
@@ -115,7 +114,7 @@ Presenter = Annotated[AlertPresenter, Depends(AlertPresenter.of)]
 
 
 def describe_alert(alert: Alert, names: AlertNames, language: str) -> str:
-    """Say what an alert is about now, in one sentence."""
+    """Describe the current state of an alert in one sentence."""
     data: dict[str, Any] = {name: getattr(alert, name) for name in (*EVENT_COLUMNS, *ACKNOWLEDGEMENT_COLUMNS)}
     data |= {"alert_id": alert.id, "rule_name": names.rule, "site_name": names.site, "box_name": names.box}
     data["acknowledged_by"] = describe_acknowledger(data)
@@ -131,7 +130,7 @@ def describe_alert(alert: Alert, names: AlertNames, language: str) -> str:
 async def read_alert_names(
     session: AsyncSession, rows: Sequence[AlertWithRuleName]
 ) -> dict[UUID, AlertNames]:
-    """Read what alerts' sites, boxes and rules are called now, by the alerts' ids."""
+    """Read the current names of the sites, boxes and rules of alerts, by alert id."""
     alerts = [alert for alert, _ in rows]
     some = select(Box.key).where(Box.site_id == Site.id, Box.deleted_at.is_(None)).limit(2).correlate(Site)
     alone = select(func.count()).select_from(some.subquery()).scalar_subquery()
@@ -162,15 +161,15 @@ def _has_current(alert: Alert) -> bool:
 def find_current_value(
     alert: Alert, latest: LatestByMetric, now: datetime
 ) -> tuple[float | None, datetime | None]:
-    """Return the newest measurement of a firing alert's metric and its time; of a silence how long it lasts.
+    """Return the newest measurement of a firing alert's metric with its time, or the duration of a silence.
 
     Args:
         alert: The alert.
         latest: The newest values of its box.
-        now: Until when a silence has lasted.
+        now: The current time, up to which a silence of the box is counted.
 
     Returns:
-        (None, None) where there is none: of a resolved alert, of a site as a whole, of an event or an index.
+        (None, None) for resolved alerts, and for rules on a whole site, on events or on indices.
     """
     if not _has_current(alert) or not latest:
         return None, None

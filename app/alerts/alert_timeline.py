@@ -1,7 +1,6 @@
-"""What happened to an alert, entry by entry: by samples, by people, by time that passed.
+"""Writes timeline entries: what samples, people and timers did to an alert.
 
-Owns the form of an entry and how it is written: in the transaction of what it tells, never after. Must not
-decide that something happened.
+Entries are written in the transaction of the change that they record. Must not decide on changes.
 """
 
 from collections.abc import Sequence
@@ -44,21 +43,21 @@ ORDER BY place
 
 
 class NewTimelineEntry(NamedTuple):
-    """One line of a timeline.
+    """A new entry of a timeline.
 
     Attributes:
-        alert_id: of this alert.
-        organisation_id: whose alert it is.
+        alert_id: the alert.
+        organisation_id: the organisation of the alert.
         kind: what happened.
-        at: when, aware: time of the sample that did it, or when somebody did it.
-        severity: the alert's, after it.
-        value: of the part of the condition that decided; None where it has none.
-        cause: what decided, with the time and the values of the sample; None where no sample did.
-        actor: the name of the API key that was used, or of the person.
-        actor_key: that key's id, or the person's.
+        at: the time of the sample that caused it, or of the action; aware.
+        severity: the severity after it.
+        value: the value of the deciding part of the condition; None if it has none.
+        cause: the deciding part, with time and values of the sample; None without a sample.
+        actor: the name of the API key or the person.
+        actor_key: the id of the API key or the person.
         actor_kind: `key` or `user`.
-        comment: what a person said.
-        data: what else belongs to this kind.
+        comment: the comment of a person.
+        data: further fields of this kind.
     """
 
     alert_id: UUID
@@ -76,7 +75,7 @@ class NewTimelineEntry(NamedTuple):
 
 
 async def write_timeline(connection: RawConnection, entries: Sequence[NewTimelineEntry]) -> None:
-    """Write entries that no person made, in the order given, in one statement."""
+    """Write entries without an actor, in the given order, in one statement."""
     if not entries:
         return
     await connection.execute(
@@ -96,11 +95,11 @@ async def write_timeline(connection: RawConnection, entries: Sequence[NewTimelin
 async def write_timeline_in_session(
     session: WriteSession, entries: Sequence[NewTimelineEntry], now: datetime
 ) -> None:
-    """Write entries in the transaction of a session, in the order given."""
+    """Write entries in the transaction of a session, in the given order."""
     if not entries:
         return
     rows = [
-        # UUIDs and datetimes in them become text here: SQLAlchemy's own JSON serializer refuses them.
+        # Converts UUIDs and datetimes to text: SQLAlchemy's JSON serializer refuses them.
         {
             **entry._asdict(),
             "id": new_id(),
@@ -114,5 +113,5 @@ async def write_timeline_in_session(
 
 
 def encode_jsonb(value: Any) -> str | None:  # noqa: ANN401 (whatever JSON holds)
-    """Write a value for a jsonb column, as text that the server casts; None stays SQL's null."""
+    """Encode a value for a jsonb column as text, which the server casts; None becomes SQL's NULL."""
     return None if value is None else msgspec.json.encode(value).decode()

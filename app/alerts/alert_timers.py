@@ -1,11 +1,10 @@
-"""What happens to alerts because time passes: silences begin and end, nobody acknowledges, reminders are due.
+"""Runs the timers of alerts: begins and ends of silences, escalations and reminders.
 
-Owns all that no sample causes. Works by the database's clock, in short transactions of its own, each of which
-finds what is due by what is stored: one that is interrupted is done again, and nothing is done twice. An
-alert that somebody else is changing is left for the next time.
+Uses the database's clock and short transactions. Each finds due work from stored state, so an interrupted one
+is repeated and nothing happens twice. Alerts that another transaction has locked are skipped until next time.
 
-Organisations are looked at together, in parts of so many alerts. One that takes long or fails is looked at on
-its own from then on, and more rarely: the others do not wait for it.
+Organisations are processed together, in chunks of alerts. An organisation that is slow or fails is isolated
+for a while and processed less often, so that it does not delay others.
 """
 
 import time
@@ -25,7 +24,7 @@ from app.alerts.alert_events import REASON_SAMPLES, REASON_UNACKNOWLEDGED, Alert
 from app.alerts.alert_timeline import NewTimelineEntry, TimelineKind, write_timeline
 from app.alerts.alert_transitions import restart_due_times
 from app.alerts.muting_queries import find_alerts_to_check, find_due_alerts, find_muted
-from app.alerts.muting_service import find_next_window
+from app.alerts.silence_windows import find_next_window
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.db.database import RawConnection
 from app.platform.observability.metrics_and_logs import SWEEP_FAILURES, SWEEP_SECONDS, get_logger
@@ -33,20 +32,20 @@ from app.rules.definitions.severity import find_highest_severity, rank_severity
 
 _log = get_logger(__name__)
 _BATCH: Final = 500
-# What more there is to tell waits for the next turn: other work of the same process has to be done too.
-_MOST: Final = 10 * _BATCH
-# Alerts that one statement looks at: it is to end in time also where there are as many silences as may be.
-_PART: Final = 1000
-_PATIENCE: Final = "SET LOCAL statement_timeout = '10s'"
-# In company a statement is soon given up, and each looked at alone.
-_LITTLE_PATIENCE: Final = "SET LOCAL statement_timeout = '2s'"
-# What is slow, and how often it may be.
+# Events of one run; more wait for the next one, so that other jobs of the process are not delayed.
+_MAX_EVENTS: Final = 10 * _BATCH
+# Alerts in one statement: with the most silences allowed, it still ends before its timeout.
+_CHUNK: Final = 1000
+_TIMEOUT: Final = "SET LOCAL statement_timeout = '10s'"
+# A chunk of several organisations times out earlier; then each organisation is processed separately.
+_SHARED_TIMEOUT: Final = "SET LOCAL statement_timeout = '2s'"
 _SLOW_S: Final = 1.0
-_REST: Final = 5
-# How long whoever was in company when that was slow or failed is looked at alone, to find out who it is.
-_ALONE_S: Final = 60.0
-# What is wrong with one organisation's alerts: all else is wrong with the connection, or with the program.
-_ITS_OWN: Final = (asyncpg.PostgresError, LookupError, TypeError, ValueError)
+# A slow organisation is skipped for this multiple of its duration.
+_SKIP_FACTOR: Final = 5
+# How long the organisations of a slow or failed chunk are processed separately, to find the cause.
+_ISOLATION_S: Final = 60.0
+# Errors that the data of one organisation can cause. Others concern the connection or the program.
+_TENANT_ERRORS: Final = (asyncpg.PostgresError, LookupError, TypeError, ValueError)
 
 _LOCK: Final = f"""
 SELECT {alert_bulk_repository.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
@@ -55,7 +54,7 @@ WHERE a.id = ANY ($1::uuid[]) AND a.state = 'firing' AND NOT a.dry_run
 ORDER BY a.id
 FOR UPDATE OF a SKIP LOCKED
 """  # noqa: S608 (column names of ours)
-_PASSED: Final = """
+_ENDED_WINDOWS: Final = """
 SELECT id, schedule::text AS schedule, timezone, now() AS clock FROM silences
 WHERE schedule IS NOT NULL AND window_end <= now() AND coalesce(ends_at, 'infinity') > now()
 ORDER BY id LIMIT $1
@@ -69,142 +68,144 @@ WHERE s.id = t.id
 
 
 async def run_alert_timers(connection: RawConnection) -> int:
-    """Take one turn (see `AlertTimerRunner`)."""
-    return await AlertTimerRunner().turn(connection)
+    """Run the timers once (see `AlertTimerRunner`)."""
+    return await AlertTimerRunner().run_once(connection)
 
 
 class AlertTimerRunner:
-    """Does what is due, turn by turn, and remembers which organisations take long."""
+    """Runs due timers of all organisations, and isolates slow and failing ones."""
 
     def __init__(self) -> None:
-        self._alone: dict[UUID, float] = {}
-        self._rests: dict[UUID, float] = {}
+        self._isolated_until: dict[UUID, float] = {}
+        self._skipped_until: dict[UUID, float] = {}
 
-    async def turn(self, connection: RawConnection) -> int:
-        """Do what is due, and wake the dispatcher if anything was told.
+    async def run_once(self, connection: RawConnection) -> int:
+        """Run due timers, and wake the dispatcher if there are events.
 
         Args:
             connection: outside a transaction.
 
         Returns:
-            How many outbox events were written.
+            The number of outbox events.
         """
         with SWEEP_SECONDS.time():
             await _roll_windows(connection)
-            told = 0
-            for part in self._parts(await find_alerts_to_check(connection)):
-                told += await self._look(connection, part)
-                if told >= _MOST:
+            event_count = 0
+            for chunk in self._split_chunks(await find_alerts_to_check(connection)):
+                event_count += await self._process_chunk(connection, chunk)
+                if event_count >= _MAX_EVENTS:
                     break
-            return told
+            return event_count
 
-    def _parts(self, concerned: Iterable[tuple[UUID, UUID]]) -> Iterator[dict[UUID, list[UUID]]]:
-        """Put the alerts of organisations together into parts, each organisation's in as few as may be."""
+    def _split_chunks(self, concerned: Iterable[tuple[UUID, UUID]]) -> Iterator[dict[UUID, list[UUID]]]:
+        """Split alerts into chunks of whole organisations; isolated ones come last, each on its own."""
         now = time.monotonic()
-        self._alone = {owner: until for owner, until in self._alone.items() if until > now}
-        self._rests = {owner: until for owner, until in self._rests.items() if until > now}
-        part: dict[UUID, list[UUID]] = {}
-        apart: list[dict[UUID, list[UUID]]] = []
+        self._isolated_until = {key: until for key, until in self._isolated_until.items() if until > now}
+        self._skipped_until = {key: until for key, until in self._skipped_until.items() if until > now}
+        chunk: dict[UUID, list[UUID]] = {}
+        isolated: list[dict[UUID, list[UUID]]] = []
         for owner, group in groupby(concerned, itemgetter(0)):
-            if owner in self._rests:
+            if owner in self._skipped_until:
                 continue
             alerts = [alert for _, alert in group]
-            if owner in self._alone or len(alerts) > _PART:
-                apart.append({owner: alerts})
+            if owner in self._isolated_until or len(alerts) > _CHUNK:
+                isolated.append({owner: alerts})
                 continue
-            if sum(map(len, part.values())) + len(alerts) > _PART:
-                yield part
-                part = {}
-            part[owner] = alerts
-        if part:
-            yield part
-        yield from apart
+            if sum(map(len, chunk.values())) + len(alerts) > _CHUNK:
+                yield chunk
+                chunk = {}
+            chunk[owner] = alerts
+        if chunk:
+            yield chunk
+        yield from isolated
 
-    async def _look(self, connection: RawConnection, part: dict[UUID, list[UUID]]) -> int:
-        """Do what is due of some organisations; of each on its own, where that fails."""
+    async def _process_chunk(self, connection: RawConnection, chunk: dict[UUID, list[UUID]]) -> int:
+        """Run due timers of some organisations; after an error, of each organisation separately."""
         began = time.monotonic()
-        told = 0
-        patience = _PATIENCE if len(part) == 1 else _LITTLE_PATIENCE
+        event_count = 0
+        timeout = _TIMEOUT if len(chunk) == 1 else _SHARED_TIMEOUT
         try:
-            for alerts in batched((alert for group in part.values() for alert in group), _PART):
-                told += await _do(connection, alerts, patience)
-        except _ITS_OWN as error:
+            for alerts in batched((alert for group in chunk.values() for alert in group), _CHUNK):
+                event_count += await _process_alerts(connection, alerts, timeout)
+        except _TENANT_ERRORS as error:
             if connection.is_closed():
                 raise
-            if len(part) > 1:
-                self._keep_apart(part)
-                fewest_first = sorted(part, key=lambda owner: len(part[owner]))
-                return told + sum([await self._look(connection, {one: part[one]}) for one in fewest_first])
-            self._fail(next(iter(part)), error, time.monotonic() - began)
-            return told
+            if len(chunk) > 1:
+                self._isolate(chunk)
+                fewest_first = sorted(chunk, key=lambda owner: len(chunk[owner]))
+                return event_count + sum(
+                    [await self._process_chunk(connection, {one: chunk[one]}) for one in fewest_first]
+                )
+            self._fail(next(iter(chunk)), error, time.monotonic() - began)
+            return event_count
         took = time.monotonic() - began
         if took > _SLOW_S:
-            self._keep_apart(part)
-            if len(part) == 1:
-                self._rests[next(iter(part))] = time.monotonic() + _REST * took
-        return told
+            self._isolate(chunk)
+            if len(chunk) == 1:
+                self._skipped_until[next(iter(chunk))] = time.monotonic() + _SKIP_FACTOR * took
+        return event_count
 
-    def _keep_apart(self, owners: Iterable[UUID]) -> None:
-        self._alone |= dict.fromkeys(owners, time.monotonic() + _ALONE_S)
+    def _isolate(self, owners: Iterable[UUID]) -> None:
+        self._isolated_until |= dict.fromkeys(owners, time.monotonic() + _ISOLATION_S)
 
     def _fail(self, owner: UUID, error: Exception, took: float) -> None:
         SWEEP_FAILURES.labels(type(error).__name__).inc()
         _log.warning("sweep_failed", organisation_id=str(owner), error=repr(error), took_s=round(took, 2))
-        self._keep_apart([owner])
-        self._rests[owner] = time.monotonic() + max(_REST * took, _ALONE_S / 2)
+        self._isolate([owner])
+        self._skipped_until[owner] = time.monotonic() + max(_SKIP_FACTOR * took, _ISOLATION_S / 2)
 
 
-async def _do(connection: RawConnection, alerts: Sequence[UUID], patience: str) -> int:
-    """Do what is due of some alerts, in transactions of its own."""
+async def _process_alerts(connection: RawConnection, alerts: Sequence[UUID], statement_timeout: str) -> int:
+    """Run due timers of some alerts, in separate transactions."""
     async with connection.transaction(readonly=True):
-        await connection.execute(patience)
+        await connection.execute(statement_timeout)
         found = await find_due_alerts(connection, alerts)
-    told = 0
+    event_count = 0
     for batch in batched(found, _BATCH):
         async with connection.transaction():
-            await connection.execute(patience)
-            events = await _attend(connection, batch)
+            await connection.execute(statement_timeout)
+            events = await _process_batch(connection, batch)
         if events:
             await wake_dispatcher(connection)
-        told += events
-    return told
+        event_count += events
+    return event_count
 
 
 async def _roll_windows(connection: RawConnection) -> None:
-    """Find the next window of each schedule whose present one is over."""
+    """Set the next window of each schedule after its current one has ended."""
     async with connection.transaction():
-        passed = await connection.fetch(_PASSED, _BATCH)
-        if not passed:
+        ended = await connection.fetch(_ENDED_WINDOWS, _BATCH)
+        if not ended:
             return
         windows = [
             find_next_window(msgspec.json.decode(row["schedule"]), row["timezone"], row["clock"])
-            for row in passed
+            for row in ended
         ]
         await connection.execute(
             _ROLL,
-            [row["id"] for row in passed],
+            [row["id"] for row in ended],
             [window.start for window in windows],
             [window.end for window in windows],
         )
 
 
-async def _attend(connection: RawConnection, found: Sequence[Any]) -> int:
-    """Lock alerts, see what holds for them now, and do it."""
-    held = [alert_bulk_repository.decode_alert_row(row) for row in await connection.fetch(_LOCK, found)]
-    if not held:
+async def _process_batch(connection: RawConnection, found: Sequence[Any]) -> int:
+    """Lock alerts, evaluate their timers, and write the changes; returns the number of events."""
+    locked = [alert_bulk_repository.decode_alert_row(row) for row in await connection.fetch(_LOCK, found)]
+    if not locked:
         return 0
-    muted = await find_muted(connection, [row["id"] for row in held])
-    turn = _Turn(held[0]["clock"])
-    for row in held:
-        turn.attend(row, muted.get(row["id"]))
-    await alert_bulk_repository.update_alerts(connection, turn.changed, turn.clock)
-    await write_timeline(connection, turn.entries)
-    await enqueue_events(connection, turn.events)
-    return len(turn.events)
+    muted = await find_muted(connection, [row["id"] for row in locked])
+    changes = _TimerChanges(locked[0]["clock"])
+    for row in locked:
+        changes.apply(row, muted.get(row["id"]))
+    await alert_bulk_repository.update_alerts(connection, changes.changed, changes.clock)
+    await write_timeline(connection, changes.entries)
+    await enqueue_events(connection, changes.events)
+    return len(changes.events)
 
 
-class _Turn:
-    """What one transaction does, at one time of the database's clock."""
+class _TimerChanges:
+    """The changes of one transaction, at one time of the database's clock."""
 
     def __init__(self, clock: datetime) -> None:
         self.clock = clock
@@ -212,8 +213,8 @@ class _Turn:
         self.entries: list[NewTimelineEntry] = []
         self.events: list[OutboxRecord] = []
 
-    def attend(self, row: AlertRow, muted: dict[str, Any] | None) -> None:
-        """Do what is due of one alert, which is firing."""
+    def apply(self, row: AlertRow, muted: dict[str, Any] | None) -> None:
+        """Apply due timers to one firing alert."""
         before = dict(row)
         row["suppressed"] = muted
         if muted is None:
@@ -223,25 +224,25 @@ class _Turn:
                 self._escalate(row)
                 self._remind(row)
         elif before["suppressed"] is None:
-            self._enter(row, "suppressed", muted)
+            self._add_entry(row, "suppressed", muted)
         if row != before:
             self.changed.append(row)
 
     def _unmute(self, row: AlertRow, before: dict[str, Any]) -> None:
-        told = row["told_severity"]
-        self._enter(row, "unsuppressed", before)
-        if told is None:
-            # Those who can acknowledge it hear of it only now.
+        notified_severity = row["told_severity"]
+        self._add_entry(row, "unsuppressed", before)
+        if notified_severity is None:
+            # Nobody was notified before, so escalations and reminders count from now.
             restart_due_times(row, self.clock)
-            self._tell(row, "alert.firing")
-        elif told != row["severity"]:
-            up = rank_severity(row["severity"]) > rank_severity(told)
-            # Of what is muted, time changes nothing.
-            more = {"reason": REASON_SAMPLES, "previous_severity": told}
-            self._tell(row, "alert.escalated" if up else "alert.deescalated", more)
+            self._add_event(row, "alert.firing")
+        elif notified_severity != row["severity"]:
+            up = rank_severity(row["severity"]) > rank_severity(notified_severity)
+            # Timers do not escalate muted alerts, so samples changed the severity.
+            more = {"reason": REASON_SAMPLES, "previous_severity": notified_severity}
+            self._add_event(row, "alert.escalated" if up else "alert.deescalated", more)
 
     def _escalate(self, row: AlertRow) -> None:
-        """Raise the severity by the steps that are due, of which the last one counts."""
+        """Raise the severity by all due steps; the event names the last one."""
         before, steps = row["severity"], row["escalations"]
         after = 0
         while row["escalate_at"] is not None and row["escalate_at"] <= self.clock:
@@ -256,24 +257,24 @@ class _Turn:
             return
         row["highest_severity"] = find_highest_severity((row["severity"], row["highest_severity"]))
         row["escalated_at"] = self.clock
-        why = {"reason": REASON_UNACKNOWLEDGED, "previous_severity": before}
-        self._enter(row, "escalated", {**why, "after_s": after / 1_000_000})
-        self._tell(row, "alert.escalated", why)
+        cause = {"reason": REASON_UNACKNOWLEDGED, "previous_severity": before}
+        self._add_entry(row, "escalated", {**cause, "after_s": after / 1_000_000})
+        self._add_event(row, "alert.escalated", cause)
 
     def _remind(self, row: AlertRow) -> None:
         if row["remind_at"] is None or row["remind_at"] > self.clock:
             return
-        # From now on, not from when it was due: what was missed while nothing ran is not made up for.
+        # From now, not from the due time: reminders that were missed during a downtime are not repeated.
         row["remind_at"] = self.clock + timedelta(microseconds=row["remind_us"])
-        self._enter(row, "reminded")
-        self._tell(row, "alert.reminder")
+        self._add_entry(row, "reminded")
+        self._add_event(row, "alert.reminder")
 
-    def _enter(self, row: AlertRow, kind: TimelineKind, data: dict[str, Any] | None = None) -> None:
+    def _add_entry(self, row: AlertRow, kind: TimelineKind, data: dict[str, Any] | None = None) -> None:
         self.entries.append(
             NewTimelineEntry(row["id"], row["organisation_id"], kind, self.clock, row["severity"], data=data)
         )
 
-    def _tell(self, row: AlertRow, kind: AlertEventType, more: Mapping[str, Any] | None = None) -> None:
+    def _add_event(self, row: AlertRow, kind: AlertEventType, more: Mapping[str, Any] | None = None) -> None:
         row["sequence"] += 1
         row["told_severity"] = row["severity"]
         self.events.append(build_alert_event(kind, row, row["rule_name"], self.clock, more))

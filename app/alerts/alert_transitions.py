@@ -1,7 +1,6 @@
-"""What transitions make of alerts: their rows, what is to be told of them, and their timelines. Pure.
+"""Applies transitions of rules to alerts: computes their rows, timeline entries and outbox events. Pure.
 
-Owns the consequences of a transition. Must not decide whether a rule fires (the evaluator does), nor what is
-muted (`app.alerts.muting_queries`), and must not query anything.
+The evaluator decides whether a rule fires, and `app.alerts.muting_queries` which alerts are muted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,15 +18,15 @@ from app.rules.engine.threshold_evaluator import AlertTransition, CompiledRule, 
 
 
 class TransitionApplier:
-    """The alerts of one batch while transitions are applied to them, in order.
+    """Applies the transitions of one batch, in order, to the alerts that they concern.
 
     Args:
-        known: the rows of alerts that there are, locked: those that transitions name, and those that fire
-            where something fires now. Each with `rule_name`.
-        descriptions: the rules that may fire → what they say is to be done.
-        boxes: box key → the box's id, also of those that causes name.
-        now: when this is done, aware.
-        clock: the same, by the database's clock.
+        known: locked rows of existing alerts, each with `rule_name`: those that transitions name, and those
+            that already fire for the same rule and box.
+        descriptions: the description of each rule that may fire.
+        boxes: the id of each box by its key, including boxes in causes.
+        now: the current time, aware.
+        clock: the current time of the database's clock.
     """
 
     def __init__(
@@ -49,11 +48,11 @@ class TransitionApplier:
         self._firing = {
             (row["rule_id"], row["box_key"]): row for row in self.rows.values() if row["state"] == "firing"
         }
-        self._told_before = {identifier: row["told_severity"] for identifier, row in self.rows.items()}
+        self._notified_before = {identifier: row["told_severity"] for identifier, row in self.rows.items()}
         self._events: list[tuple[AlertRow, OutboxRecord]] = []
 
     def apply(self, step: AlertTransition) -> None:
-        """Apply a transition. One of an alert that is not there, or has resolved, changes nothing."""
+        """Apply a transition. If its alert is missing or resolved, nothing changes."""
         if step.kind == "firing":
             self._fire(step)
             return
@@ -65,54 +64,58 @@ class TransitionApplier:
         else:
             self._resolve(row, to_datetime(step.time_us), step.reason, step.cause)
 
-    def undecided(self) -> list[UUID]:
-        """The alerts that may be muted from now on: new ones, and those that go on as something else."""
-        going_on = (row for row in self.changed.values() if row["state"] == "firing")
+    def find_mute_candidates(self) -> list[UUID]:
+        """Find the alerts that silences or inhibitions may mute now: new and changed firing ones."""
+        changed_firing = (row for row in self.changed.values() if row["state"] == "firing")
         return [
             row["id"]
-            for row in (*self.new.values(), *going_on)
+            for row in (*self.new.values(), *changed_firing)
             if not row["dry_run"] and row["suppressed"] is None
         ]
 
     def mute(self, muted: Mapping[UUID, dict[str, Any]]) -> list[AlertRow]:
-        """Take note of what mutes which of the undecided alerts, and give their rows."""
+        """Mute alerts; returns their rows.
+
+        Args:
+            muted: `suppressed` of each alert to mute.
+        """
         rows = [self.rows[identifier] for identifier in muted]
         for row in rows:
             row["suppressed"] = muted[row["id"]]
-            row["told_severity"] = self._told_before.get(row["id"])
-            self._enter(row, "suppressed", self._now, data=row["suppressed"])
+            row["told_severity"] = self._notified_before.get(row["id"])
+            self._add_entry(row, "suppressed", self._now, data=row["suppressed"])
         return rows
 
-    def told(self) -> list[OutboxRecord]:
-        """What is to be told, in order; to be asked once `mute` was.
+    def list_outbox_records(self) -> list[OutboxRecord]:
+        """List the outbox events, in order. Call it after `mute`.
 
-        A resolution is told exactly when the firing was; all else when nothing mutes the alert.
+        A resolution is published exactly if the firing was; other events are published unless muted.
         """
-        return [record for row, record in self._events if self._is_told(row, record)]
+        return [record for row, record in self._events if self._is_published(row, record)]
 
-    def _is_told(self, row: AlertRow, record: OutboxRecord) -> bool:
+    def _is_published(self, row: AlertRow, record: OutboxRecord) -> bool:
         if row["dry_run"]:
             return False
         if record.type == "alert.resolved" and row["id"] not in self.new:
-            return self._told_before[row["id"]] is not None
+            return self._notified_before[row["id"]] is not None
         return row["suppressed"] is None
 
     def _fire(self, step: AlertTransition) -> None:
         rule = step.rule
         if rule is None:
-            raise ValueError("a rule that is gone cannot fire")
+            raise ValueError("a removed rule cannot fire")
         if rule.id not in self._descriptions:
-            # It was taken away meanwhile, and fires no more.
+            # The rule was disabled or deleted concurrently.
             return
-        place = (step.rule_id, step.box_key)
-        # The state of a box may be lost (restored from a backup, say): an alert that nothing would ever
-        # resolve must give way to the one that fires now, or no alert could be told at all.
-        if place in self._firing:
-            self._resolve(self._firing[place], to_datetime(step.time_us), "superseded", None)
+        key = (step.rule_id, step.box_key)
+        # The state of a box can be lost (by a restored backup, for example). Then nothing would ever resolve
+        # the old alert, and it would block new ones: so the new alert supersedes it.
+        if key in self._firing:
+            self._resolve(self._firing[key], to_datetime(step.time_us), "superseded", None)
         row = self._row(step, rule)
-        self.rows[row["id"]] = self.new[row["id"]] = self._firing[place] = row
-        self._enter(row, "fired", row["started_at"], step=step)
-        self._tell(row, "alert.firing")
+        self.rows[row["id"]] = self.new[row["id"]] = self._firing[key] = row
+        self._add_entry(row, "fired", row["started_at"], step=step)
+        self._add_event(row, "alert.firing")
 
     def _row(self, step: AlertTransition, rule: CompiledRule) -> AlertRow:
         escalations = [] if rule.dry_run else [list(each) for each in rule.escalations]
@@ -154,32 +157,32 @@ class TransitionApplier:
 
     def _change(self, row: AlertRow, step: AlertTransition) -> None:
         if step.severity is None:
-            raise ValueError("an alert goes up or down to a severity")
+            raise ValueError("a change of severity needs a severity")
         self._touch(row)
         before = row["severity"]
-        # What people's time has raised is not lowered by samples.
+        # Samples do not lower a severity below that of an escalation for lack of acknowledgement.
         row["severity"] = find_highest_severity(filter(None, (step.severity, row["escalated_to"])))
         row["highest_severity"] = find_highest_severity((row["severity"], row["highest_severity"]))
         row["sequence"] += 1
         self._put_cause(row, step.cause)
         kind: TimelineKind = "escalated" if step.reason == "escalated" else "deescalated"
         data = {"reason": REASON_SAMPLES, "previous_severity": before, "level": step.severity}
-        self._enter(row, kind, to_datetime(step.time_us), step=step, data=data)
+        self._add_entry(row, kind, to_datetime(step.time_us), step=step, data=data)
         if rank_severity(row["severity"]) > rank_severity(before) and row["acknowledged_at"] is not None:
-            # Somebody acknowledged something milder.
+            # The acknowledgement applied to a lower severity.
             row |= dict.fromkeys(ACKNOWLEDGEMENT_COLUMNS)
             restart_due_times(row, self._clock)
-            self._enter(row, "unacknowledged", to_datetime(step.time_us), data={"reason": "escalated"})
+            self._add_entry(row, "unacknowledged", to_datetime(step.time_us), data={"reason": "escalated"})
         if row["severity"] != before:
             up = rank_severity(row["severity"]) > rank_severity(before)
-            self._tell(row, "alert.escalated" if up else "alert.deescalated", before)
+            self._add_event(row, "alert.escalated" if up else "alert.deescalated", before)
 
     def _resolve(self, row: AlertRow, at: datetime, reason: str, cause: ConditionCause | None) -> None:
         self._touch(row)
         row |= {
             "state": "resolved",
             "resolved_value": None if cause is None else cause.value,
-            # Of several levels one may end at a time before another began.
+            # With several levels, one may end before another one began.
             "resolved_at": max(at, row["started_at"]),
             "resolution": reason,
             "sequence": row["sequence"] + 1,
@@ -200,20 +203,20 @@ class TransitionApplier:
                 data={"reason": reason},
             )
         )
-        self._tell(row, "alert.resolved")
+        self._add_event(row, "alert.resolved")
 
     def _touch(self, row: AlertRow) -> None:
         if row["id"] not in self.new:
             self.changed[row["id"]] = row
 
-    def _tell(self, row: AlertRow, kind: AlertEventType, previous: str | None = None) -> None:
+    def _add_event(self, row: AlertRow, kind: AlertEventType, previous: str | None = None) -> None:
         if row["told_severity"] is not None and row["suppressed"] is None:
             row["told_severity"] = row["severity"]
         more = {} if previous is None else {"reason": REASON_SAMPLES, "previous_severity": previous}
         record = build_alert_event(kind, row, row["rule_name"], self._now, more)
         self._events.append((row, record))
 
-    def _enter(
+    def _add_entry(
         self,
         row: AlertRow,
         kind: TimelineKind,
@@ -253,12 +256,12 @@ class TransitionApplier:
 def compute_due_times(
     escalations: Sequence[Sequence[Any]], remind_us: int | None, clock: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    """Count anew, from `clock` on, to what is due while nobody acknowledges an alert.
+    """Compute when the next escalation and reminder of an unacknowledged alert are due, counted from `clock`.
 
     Args:
-        escalations: the steps to come, (after in µs, severity) each.
-        remind_us: how often is reminded; None: never.
-        clock: now, by the database's clock.
+        escalations: the remaining steps, (after in µs, severity) each.
+        remind_us: the interval of reminders, µs; None for no reminders.
+        clock: the current time of the database's clock.
 
     Returns:
         `escalate_at` and `remind_at`.
@@ -270,12 +273,12 @@ def compute_due_times(
 
 
 def restart_due_times(row: AlertRow, clock: datetime) -> None:
-    """Put `compute_due_times` into a row."""
+    """Set `escalate_at` and `remind_at` of a row, counted from `clock`."""
     row["escalate_at"], row["remind_at"] = compute_due_times(row["escalations"], row["remind_us"], clock)
 
 
 def format_iso_duration(micros: int) -> str:
-    """Write a time span as ISO 8601, such as PT1H30M or P1D."""
+    """Format a duration as ISO 8601, such as PT1H30M or P1D."""
     seconds, micros = divmod(micros, US_PER_S)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
@@ -292,7 +295,7 @@ def format_iso_duration(micros: int) -> str:
 
 
 def _values(cause: ConditionCause, at: datetime) -> dict[str, Any]:
-    """What the timeline keeps of the sample, so that a dispute can be settled."""
+    """Return the values of the sample for the timeline, as evidence in a dispute."""
     return {
         "time": at,
         "metric": cause.metric,

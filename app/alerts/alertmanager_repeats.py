@@ -1,9 +1,8 @@
-"""Repeats: what fires is sent to Alertmanager again every five minutes, for it keeps alerts in memory alone.
+"""Sends firing alerts to Alertmanager again every five minutes, since it stores alerts in memory only.
 
-A repeat is one delivery with all alerts of a channel that fire, and those that were resolved a moment ago:
-what a repeat said while its alert was being resolved is put right by the next one. It is attempted once, for
-the next one follows, and takes the place of the one before: so none is replayed when it is old, and the log
-has the newest. Where nothing fires and nothing was resolved, there is none.
+A repeat is one delivery with all firing alerts of a channel, and those resolved recently: so the next repeat
+corrects one that raced with a resolution. A repeat has a single attempt, since the next one follows. It
+replaces the one before, so that no old one can be replayed. Without such alerts there is no repeat.
 """
 
 from collections.abc import Sequence
@@ -26,13 +25,13 @@ from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import first_id, new_id
 
 REPEAT_INTERVAL: Final = timedelta(minutes=5)
-"""From one repeat to the next."""
+"""The interval of repeats."""
 
 RESOLVED_REPEAT_SPAN: Final = timedelta(minutes=15)
 """Alerts that were resolved within this time are repeated too."""
 
 MAX_REPEATED_ALERTS: Final = 2000
-"""Of one repeat, the newest first."""
+"""The most alerts in one repeat; the newest ones are chosen."""
 
 _CHANNELS: Final = """
 SELECT id, organisation_id, site_ids, min_severity, now() AS now FROM webhook_endpoints AS channel
@@ -43,8 +42,8 @@ WHERE kind = 'alertmanager' AND enabled AND events && ARRAY['alert.firing', '*']
 ORDER BY id
 FOR KEY SHARE SKIP LOCKED
 """
-# What is older than what it says lasts does no harm when it is replayed.
-_FORMER: Final = "DELETE FROM deliveries WHERE endpoint_id = $1 AND type = $2 AND id > $3"
+# Older repeats are harmless when replayed: the alerts in them have expired at Alertmanager.
+_DELETE_PREVIOUS: Final = "DELETE FROM deliveries WHERE endpoint_id = $1 AND type = $2 AND id > $3"
 _ALERTS: Final = f"""
 SELECT {SELECTED_COLUMNS}, r.name AS rule_name FROM alerts a JOIN rules r ON r.id = a.rule_id
 WHERE a.organisation_id = $1 AND NOT a.dry_run AND a.notified AND a.suppressed IS NULL
@@ -55,15 +54,15 @@ ORDER BY a.id DESC LIMIT $5
 
 
 async def repeat_alerts(connection: RawConnection, settings: WebhookSettings, public_url: str) -> int:
-    """Make the repeats that are due, and wake the dispatcher where there are some.
+    """Create due repeats, and wake the dispatcher if there are any.
 
     Args:
         connection: Outside a transaction.
         settings: The schedule of deliveries.
-        public_url: Where links lead.
+        public_url: The base of links.
 
     Returns:
-        How many there are.
+        The number of repeats.
     """
     async with connection.transaction():
         due = await connection.fetch(_CHANNELS, ALERT_REPEAT, REPEAT_INTERVAL, _since(2 * REPEAT_INTERVAL))
@@ -91,7 +90,9 @@ async def _repeat(
         severities,
         MAX_REPEATED_ALERTS,
     )
-    await connection.execute(_FORMER, channel["id"], ALERT_REPEAT, _since(FIRING_LIFETIME + REPEAT_INTERVAL))
+    await connection.execute(
+        _DELETE_PREVIOUS, channel["id"], ALERT_REPEAT, _since(FIRING_LIFETIME + REPEAT_INTERVAL)
+    )
     if not rows:
         return None
     now: datetime = channel["now"]
@@ -112,17 +113,17 @@ async def _repeat(
         now=now,
         settings=settings,
     )
-    # At the end of its schedule: what fails is not tried again.
+    # Starts at the end of its schedule, so that a failure is not retried.
     return delivery._replace(due_at=now, attempt_count=len(settings.schedule_s) - 1)
 
 
 def _since(span: timedelta) -> UUID:
-    """The first id of what was made within a time span; clocks differ by less than a minute."""
+    """Return the lowest id within a time span, with a minute of margin for clock differences."""
     return first_id(datetime.now(UTC) - span - timedelta(minutes=1))
 
 
 def _events(rows: Sequence[AlertRow], now: datetime) -> list[OutboxRecord]:
-    """The newest events of alerts, as they would be told now."""
+    """Build an event with the current state of each alert."""
     return [
         build_alert_event(
             "alert.firing" if row["state"] == "firing" else "alert.resolved", row, row["rule_name"], now

@@ -1,7 +1,4 @@
-"""Reads why an alert fires: its rule's version, and the measurements around its beginning.
-
-Must not change anything.
-"""
+"""Reads the explanation of an alert: its rule's version, and the measurements around its start."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,16 +18,16 @@ from app.rules.definitions.models import RuleVersion
 from app.timeseries.series import reading_queries
 
 _BEFORE_S: Final = 900
-"""How long before the condition began to hold is shown at least (seconds)."""
+"""The least time that is shown before the condition began to hold (seconds)."""
 
 _INTERVALS: Final = 10
-"""So many of the box's intervals are shown at least."""
+"""The least number of the box's sampling intervals that is shown before it."""
 
 
 async def read_rule_at_firing(
     session: AsyncSession, alert: Alert, name_now: str
 ) -> tuple[RuleExplained, dict[str, Any]]:
-    """Read an alert's rule as it was when it fired, and its definition; {} where that is not kept."""
+    """Read the version of an alert's rule that fired, and its definition ({} if it is not stored)."""
     query = select(RuleVersion).where(
         RuleVersion.rule_id == alert.rule_id, RuleVersion.version == alert.rule_version
     )
@@ -51,7 +48,7 @@ async def read_rule_at_firing(
 
 
 def _titles(language: str) -> dict[str, str]:
-    """What indices and their classes are called."""
+    """Return the titles of indices and their classes, by name."""
     french = language == "fr"
     titles = {
         name: figure.method.title.fr if french else figure.method.title.en
@@ -65,7 +62,15 @@ def _titles(language: str) -> dict[str, str]:
 async def read_samples_around(
     session: AsyncSession, alert: Alert, definition: dict[str, Any], visible: TenantScope, now: datetime
 ) -> SamplesAround | None:
-    """Read the measurements around an alert's beginning; None where there are none of it."""
+    """Read the measurements around the start of an alert; None if its rule has no single box and metric.
+
+    Args:
+        session: a session of the API.
+        alert: the alert.
+        definition: the definition of its rule when it fired.
+        visible: the tenant scope of the caller.
+        now: the current time, which ends the range of a firing alert.
+    """
     cause = alert.cause or {}
     box = alert.box or next(iter(cause.get("boxes") or ()), None)
     metric = METRICS_BY_NAME.get(alert.metric or "")
@@ -82,7 +87,7 @@ async def read_samples_around(
     )
     first = alert.pending_since - timedelta(seconds=before)
     last = now if alert.resolved_at is None else alert.resolved_at
-    # The sample that resolved it is one of them.
+    # The end is excluded: this includes the sample that resolved the alert.
     last = max(last, alert.started_at) + timedelta(microseconds=1)
     rows = await reading_queries.read_metric_values(
         session, measured, metric, first=first, last=last, limit=LISTED_POINTS

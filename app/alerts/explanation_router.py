@@ -1,4 +1,4 @@
-"""`/v1/alerts/{alert_id}/explanation`: why an alert fires, in one call. HTTP, and nothing else."""
+"""Serves `/v1/alerts/{alert_id}/explanation`: why an alert fires, in one response."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -20,9 +20,6 @@ from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 
-"""How much of each an explanation has."""
-
-
 router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute)
 
 _Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
@@ -30,14 +27,14 @@ _Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
 
 @router.get(
     "/{alert_id}/explanation",
-    summary="Why an alert fires",
+    summary="Explain an alert",
     operation_id="get_alert_explanation",
     responses=document_problems(401, 403, 404),
 )
 async def get_alert_explanation(
     principal: _Reader, session: ReadSessionDep, presenter: Presenter, alert_id: str
 ) -> ExplanationOut:
-    """Read why an alert fires, or fired: its rule in words, measurements, what happened, and who was told."""
+    """Read why an alert fires, or fired: its rule in words, measurements, timeline and deliveries."""
     visible = principal.visible()
     found = await repository.find_alert(session, parse_id(alert_id, "alert"), visible)
     alert, rule_name = found

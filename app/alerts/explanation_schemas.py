@@ -1,4 +1,4 @@
-"""The shape of why an alert fires on the wire. Shapes only."""
+"""Defines the JSON of an alert's explanation."""
 
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,7 @@ from app.notifications.api.delivery_schemas import DeliveryOut
 LISTED_POINTS: Final = 1000
 LISTED_ENTRIES: Final = 200
 LISTED_DELIVERIES: Final = 100
-"""How much of each an explanation has."""
+"""The most measurements, timeline entries and deliveries in an explanation."""
 
 
 class RuleExplained(BaseModel):
@@ -22,7 +22,7 @@ class RuleExplained(BaseModel):
     name: str = Field(description="The rule's name then", examples=["Fine particles"])
     version: int = Field(examples=[1])
     sentence: str = Field(
-        description="When it fires",
+        description="The rule's condition in words",
         examples=["Warning when PM2.5 is above 25 µg/m³ for 10 minutes, until at or below 20 µg/m³."],
     )
     sentence_fr: str = Field(
@@ -39,34 +39,36 @@ class PointAround(BaseModel):
 
 
 class SamplesAround(BaseModel):
-    """Measurements from before the condition began to hold until now, or until the alert's end."""
+    """Measurements from before the condition began to hold until now, or until the resolution."""
 
     box: str = Field(
-        description="The alert's; of a site as a whole the first one that raised it", examples=["box-0001"]
+        description="The box of the alert; for a rule on a whole site, the first box that raised it",
+        examples=["box-0001"],
     )
     metric: str = Field(examples=["pm2_5"])
     unit: str = Field(examples=["µg/m³"])
-    from_: datetime = Field(alias="from", description="Included")
-    to: datetime = Field(description="Excluded")
-    points: list[PointAround] = Field(description=f"Ascending, the first {LISTED_POINTS}")
+    from_: datetime = Field(alias="from", description="Start, included")
+    to: datetime = Field(description="End, excluded")
+    points: list[PointAround] = Field(description=f"The first {LISTED_POINTS} measurements, ascending")
     truncated: bool = Field(
-        description="There are more: read on with `GET /v1/boxes/{box}/readings`", examples=[False]
+        description="There are more measurements. Read them with `GET /v1/boxes/{box}/readings`",
+        examples=[False],
     )
 
 
 class ExplanationOut(BaseModel):
-    """Why an alert fires, or fired: what its rule asks, what was measured, what happened, who was told."""
+    """Why an alert fires, or fired: its rule in words, measurements, timeline and deliveries."""
 
     alert: AlertOut
     rule: RuleExplained
     samples: SamplesAround | None = Field(
-        description="Null where the deciding part has no metric, where the box is gone, and for a caller "
-        "without `telemetry:read`"
+        description="Null if the deciding part of the condition has no metric, if the box was deleted, and "
+        "for a caller without `telemetry:read`"
     )
     timeline: list[TimelineOut] = Field(
-        description=f"The oldest first, at most {LISTED_ENTRIES}: all of it is the alert's `timeline`"
+        description=f"The oldest {LISTED_ENTRIES} entries; all are at `GET /v1/alerts/{{alert_id}}/timeline`"
     )
     deliveries: list[DeliveryOut] | None = Field(
-        description=f"What was sent of it, also in groups, the newest first: at most {LISTED_DELIVERIES}. "
-        "Null for a caller without `webhooks:read`, or one who is limited to some sites"
+        description=f"The newest {LISTED_DELIVERIES} deliveries of its events, also in groups. "
+        "Null for a caller without `webhooks:read`, or a caller limited to some sites"
     )

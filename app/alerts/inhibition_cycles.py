@@ -1,10 +1,8 @@
-"""Inhibitions that go round in a circle: which alerts are not muted after all, so that one is told. Pure.
+"""Breaks cycles of inhibitions, so that at least one alert of a cycle notifies. Pure.
 
-Owns that rule alone; who mutes whom is `app.alerts.muting_queries`'s. Must not query anything.
-
-Of two alerts that would each keep the other quiet, directly or over others, only the graver one mutes, or of
-equally grave ones the older: the other way round it does not count. Whatever follows "is muted by" from there
-comes to an end, at an alert that nothing mutes. Where nothing goes round, nothing is changed.
+If two alerts inhibit each other, directly or through others, only the more severe one inhibits; of equal
+severities, the older one. So each chain of inhibitions ends at an alert that nothing mutes. Inhibitions
+without cycles are not affected. `app.alerts.muting_queries` finds the inhibitions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +11,13 @@ from uuid import UUID
 
 
 class InhibitionSide(NamedTuple):
-    """That an alert stands on a side of an inhibition, or on both.
+    """An alert that matches the source or the target of an inhibition, or both.
 
     Attributes:
         inhibition: the inhibition.
-        key: what the alert has of what source and target must have in common.
+        key: the alert's values of the fields that source and target must share.
         alert: the alert.
-        source, target: on which sides it stands.
+        source, target: which sides it matches.
     """
 
     inhibition: UUID
@@ -30,7 +28,10 @@ class InhibitionSide(NamedTuple):
 
 
 class _Hub(NamedTuple):
-    """Where sources meet targets. What stands on both sides is not muted by what does too."""
+    """A graph node between the sources and targets of an inhibition with the same key.
+
+    Alerts on both sides have a separate hub (`both`): they do not mute each other.
+    """
 
     inhibition: UUID
     key: str
@@ -41,81 +42,81 @@ type _Node = UUID | _Hub
 
 
 def find_muters_outside_cycles(
-    places: Iterable[InhibitionSide], doubtful: Iterable[UUID], most: int
+    sides: Iterable[InhibitionSide], doubtful: Iterable[UUID], most: int
 ) -> dict[UUID, list[UUID]]:
-    """Tell which alerts mute these that they do not mute themselves, directly or over others.
+    """Find the alerts that mute each doubtful alert and are not in a cycle with it.
 
     Args:
-        places: all of the organisations concerned, of the alerts that fire.
-        doubtful: alerts of which every source is lighter or younger.
-        most: how many are given of each, the oldest first.
+        sides: all sides of firing alerts, of the organisations of the doubtful alerts.
+        doubtful: alerts that only less severe or younger alerts mute.
+        most: the most alerts to return for each; the oldest ones are chosen.
 
     Returns:
-        Each of the doubtful ones that stand in a place → these alerts; none: nothing mutes it after all.
+        The muting alerts of each doubtful alert in `sides`; an empty list if nothing mutes it.
     """
     sources: dict[_Hub, list[UUID]] = {}
     hubs: dict[UUID, list[_Hub]] = {}
-    leads: dict[_Node, list[_Node]] = {}
-    for place in places:
-        mild, both = (_Hub(place.inhibition, place.key, both) for both in (False, True))
-        mine = hubs.setdefault(place.alert, [])
-        if place.source:
-            hub = both if place.target else mild
-            sources.setdefault(hub, []).append(place.alert)
-            leads.setdefault(place.alert, []).append(hub)
-        if place.target:
-            reached = [mild] if place.source else [mild, both]
-            mine += reached
+    edges: dict[_Node, list[_Node]] = {}
+    for side in sides:
+        one_sided, both_sided = (_Hub(side.inhibition, side.key, both) for both in (False, True))
+        target_hubs = hubs.setdefault(side.alert, [])
+        if side.source:
+            hub = both_sided if side.target else one_sided
+            sources.setdefault(hub, []).append(side.alert)
+            edges.setdefault(side.alert, []).append(hub)
+        if side.target:
+            reached = [one_sided] if side.source else [one_sided, both_sided]
+            target_hubs += reached
             for hub in reached:
-                leads.setdefault(hub, []).append(place.alert)
-    circle = _circles(leads)
+                edges.setdefault(hub, []).append(side.alert)
+    component = _number_components(edges)
     oldest = {hub: sorted(found) for hub, found in sources.items()}
-    strangers = {
-        hub: [alert for alert in found if circle.get(alert) != circle.get(hub)][:most]
+    outside = {
+        hub: [alert for alert in found if component.get(alert) != component.get(hub)][:most]
         for hub, found in oldest.items()
     }
-    given: dict[UUID, list[UUID]] = {}
+    muters: dict[UUID, list[UUID]] = {}
     for alert in doubtful:
         if alert in hubs:
             found = {
                 source
                 for hub in hubs[alert]
-                for source in (strangers if circle.get(hub) == circle.get(alert) else oldest).get(hub, ())[
-                    :most
-                ]
+                for source in (outside if component.get(hub) == component.get(alert) else oldest).get(
+                    hub, ()
+                )[:most]
             }
-            given[alert] = sorted(found)[:most]
-    return given
+            muters[alert] = sorted(found)[:most]
+    return muters
 
 
-def _circles(leads: Mapping[_Node, Sequence[_Node]]) -> dict[_Node, int]:
-    """Number the nodes: two have the same number exactly where each leads to the other (Kosaraju)."""
-    back: dict[_Node, list[_Node]] = {}
-    for node, following in leads.items():
+def _number_components(edges: Mapping[_Node, Sequence[_Node]]) -> dict[_Node, int]:
+    """Number the strongly connected components of a graph (Kosaraju's algorithm)."""
+    reverse_edges: dict[_Node, list[_Node]] = {}
+    for node, following in edges.items():
         for each in following:
-            back.setdefault(each, []).append(node)
+            reverse_edges.setdefault(each, []).append(node)
     seen: set[_Node] = set()
-    order = [node for root in leads for node in _walk(root, leads, seen)]
+    order = [node for root in edges for node in _traverse(root, edges, seen)]
     numbers: dict[_Node, int] = {}
     reached: set[_Node] = set()
     for number, root in enumerate(reversed(order)):
-        numbers.update(dict.fromkeys(_walk(root, back, reached), number))
+        numbers.update(dict.fromkeys(_traverse(root, reverse_edges, reached), number))
     return numbers
 
 
-def _walk(root: _Node, leads: Mapping[_Node, Sequence[_Node]], seen: set[_Node]) -> list[_Node]:
-    """What is reached from a node and was not seen before, each after all that it leads to."""
+def _traverse(root: _Node, edges: Mapping[_Node, Sequence[_Node]], seen: set[_Node]) -> list[_Node]:
+    """List the unseen nodes that are reachable from a node, in depth-first post-order."""
     if root in seen:
         return []
     seen.add(root)
     done: list[_Node] = []
-    path = [(root, iter(leads.get(root, ())))]
+    path = [(root, iter(edges.get(root, ())))]
     while path:
         node, following = path[-1]
         for each in following:
             if each not in seen:
                 seen.add(each)
-                path.append((each, iter(leads.get(each, ()))))
+                path.append((each, iter(edges.get(each, ()))))
                 break
         else:
             done.append(node)

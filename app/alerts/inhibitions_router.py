@@ -1,4 +1,4 @@
-"""`/v1/inhibitions`: the HTTP of inhibitions, and nothing else."""
+"""Serves `/v1/inhibitions`: creates, lists, changes and deletes inhibitions."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -35,11 +35,11 @@ _Writer = Annotated[Principal, Depends(require_scope("alerts:write", whole=True)
 async def create_inhibition(
     principal: _Writer, session: WriteSessionDep, body: InhibitionCreate
 ) -> InhibitionOut:
-    """Have alerts not told while another one fires that says it all.
+    """Mute alerts that match `target` while an alert fires that matches `source`.
 
-    An alert of a rule on trial mutes none. One that matches both sides is not muted by another that does; and
-    where inhibitions go round in a circle, only the graver alert mutes the other, or the older one. Up to 100
-    in an organisation (`too_many_inhibitions`).
+    Muted alerts send no notifications. Alerts of dry-run rules mute nothing. Alerts that match both sides do
+    not mute each other. If inhibitions form a cycle, the more severe alert mutes the other one; of equal
+    severities, the older one does. An organisation can have 100 inhibitions (422 `too_many_inhibitions`).
     """
     return InhibitionOut.of(await muting_service.add_inhibition(session, principal, body, datetime.now(UTC)))
 
@@ -55,14 +55,14 @@ async def list_inhibitions(
     principal: _Reader,
     session: ReadSessionDep,
     organisation: OrganisationFilter = None,
-    asked: Annotated[PageRequest, Depends(INHIBITIONS.page_request)],
+    query: Annotated[PageRequest, Depends(INHIBITIONS.asked)],
 ) -> Page[InhibitionOut]:
     """List inhibitions, by default the oldest first."""
-    rows = await muting_repository.list_inhibitions(
-        session, principal.visible(), asked, organisation=organisation
+    found = await muting_repository.list_inhibitions(
+        session, principal.visible(), query, organisation=organisation
     )
-    kept, following = INHIBITIONS.cut(rows, asked)
-    return Page(data=[InhibitionOut.of(row) for row in kept], next=following)
+    rows, following = INHIBITIONS.cut(found, query)
+    return Page(data=[InhibitionOut.of(row) for row in rows], next=following)
 
 
 @router.get(
@@ -90,7 +90,7 @@ async def update_inhibition(
     body: InhibitionChange,
     matching: PreconditionDep,
 ) -> InhibitionOut:
-    """Change the fields given; `source` and `target` are replaced as a whole."""
+    """Change the given fields. `source` and `target` are replaced as a whole."""
     return InhibitionOut.of(
         await muting_service.change_inhibition(
             session,
@@ -113,7 +113,7 @@ async def update_inhibition(
 async def delete_inhibition(
     principal: _Writer, session: WriteSessionDep, inhibition_id: str, matching: PreconditionDep
 ) -> None:
-    """Delete an inhibition; what it muted and still fires is told within some seconds."""
+    """Delete an inhibition. Alerts that it muted and that still fire notify within seconds."""
     identifier = parse_id(inhibition_id, "inhibition")
     found = await muting_repository.find_inhibition(session, identifier, principal.visible(), lock=True)
     matching.check(InhibitionOut.of(found))

@@ -1,4 +1,4 @@
-"""The tables of alerts: what fires, its timeline, and what keeps it from being told."""
+"""Defines the tables of alerts, their timelines, silences and inhibitions."""
 
 from datetime import datetime
 from typing import Any
@@ -16,33 +16,34 @@ _Json = JSONB(none_as_null=True)
 
 
 class Alert(Base):
-    """One rule firing on one box, or on its site as a whole, until it is resolved.
+    """One rule that fires on one box, or on its whole site, until it is resolved.
 
-    Times of the alert itself are those of the samples; what people do, and what is due, is by the clock.
+    Times of the alert are those of samples. Times of actions and timers are those of the clock.
 
     Attributes:
-        box_key, box: the box; None where the rule is on the site as a whole.
-        severity: the highest level that fires, or what it was raised to (`escalated_to`), if that is more.
-        highest_severity: the highest that it ever had: it is never lowered.
-        metric, value, threshold, clear: of the part of the condition that decided; None where it has none.
-        cause: that part: `path`, `function`, `window`, `event`, and the ids of the `boxes` behind it.
-        acknowledged_by_kind, acknowledged_by_name: of the key or the person; the name as it was then.
-        description: the rule's when it fired: what to do.
-        dry_run: its rule is on trial, and nothing is told.
-        suppressed: what mutes it, `{"silences": […], "inhibited_by": […]}`; None where nothing does.
-        told_severity: the severity that was told last; None where nothing was told.
-        notified: something was told.
-        escalated_to: the severity that it was raised to because nobody acknowledged it; it is never below.
-        escalated_at: when that was.
-        escalations: the steps to come, `[[after in µs, severity], …]`.
+        box_key, box: the box; None for a rule on a whole site.
+        severity: the severity of the highest firing level, or `escalated_to` if that is higher.
+        highest_severity: the highest severity so far; it never decreases.
+        metric, value, threshold, clear: of the deciding part of the condition; None if it has none.
+        cause: the deciding part: `path`, `function`, `window`, `event`, and the ids of the `boxes` behind it.
+        acknowledged_by_kind, acknowledged_by_name: kind and name of the key or the person at that time.
+        description: the rule's description when it fired: what to do.
+        dry_run: its rule is a dry run, so it does not notify.
+        suppressed: what mutes it, `{"silences": […], "inhibited_by": […]}`; None if nothing does.
+        told_severity: the severity of the last notification; None without notifications.
+        notified: whether it has notified.
+        escalated_to: the severity that it was raised to for lack of acknowledgement; a lower limit since
+            then.
+        escalated_at: when it was raised.
+        escalations: the remaining steps, `[[after in µs, severity], …]`.
         escalate_at: when the first of them is due.
-        remind_us: how often is reminded; None: never.
-        remind_at: when it is due next.
-        sequence: counts up with each change that is, or could be, told.
+        remind_us: the interval of reminders, µs; None for no reminders.
+        remind_at: when the next reminder is due.
+        sequence: increases with each change that notifies, or would if not muted.
     """
 
     __tablename__ = "alerts"
-    # What the server computes comes back with the statement: an attribute must not query.
+    # Server defaults are returned by the statement: reading an attribute must not query.
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 (as SQLAlchemy wants it)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -87,7 +88,7 @@ class Alert(Base):
 
 
 class TimelineEntry(Base):
-    """Something that happened to an alert; see `app.alerts.alert_timeline`."""
+    """An entry in the timeline of an alert; see `app.alerts.alert_timeline`."""
 
     __tablename__ = "alert_timeline"
 
@@ -109,14 +110,14 @@ class TimelineEntry(Base):
 
 
 class Silence(Base):
-    """For a time, or in the hours of a schedule, alerts that match are not told.
+    """Mutes matching alerts for a time, or in the hours of a schedule.
 
     Attributes:
         matchers: which alerts; see `app.alerts.muting_queries`.
-        ends_at: None where only the schedule says when.
-        schedule: spans of hours, as `app.platform.kernel.weekly_hours` takes them; None: all the time.
-        timezone: in which the schedule is meant.
-        window_start, window_end: the present or the next window of the schedule; no end: for ever.
+        ends_at: the end; None if only the schedule limits it.
+        schedule: spans of hours, as in `app.platform.kernel.weekly_hours`; None for all the time.
+        timezone: the time zone of the schedule.
+        window_start, window_end: the current or the next window of the schedule; without an end: for ever.
     """
 
     __tablename__ = "silences"
@@ -138,10 +139,10 @@ class Silence(Base):
 
 
 class Inhibition(Base):
-    """While an alert fires that matches `source`, those that match `target` are not told.
+    """Mutes alerts that match `target` while an alert fires that matches `source`.
 
     Attributes:
-        equal: what both must have in common, of `site`, `box` and `metric`.
+        equal: the fields that both must share, of `site`, `box` and `metric`.
     """
 
     __tablename__ = "inhibitions"

@@ -1,17 +1,13 @@
-"""Which alerts are not told now, and why: the silences and the inhibitions that hold for them.
+"""Finds the silences and inhibitions that mute alerts now, by SQL that recorder, timers and API share.
 
-Owns what a matcher means, once, as SQL that the recorder, the sweep and the API share. Must not change
-anything.
+Matchers are `{"site_ids", "boxes", "rule_ids", "metrics", "severities", "tags"}`: an alert matches if it
+matches one entry of every given list. A property that an alert lacks matches no list (such as the box, for a
+rule on a whole site).
 
-Matchers are `{"site_ids", "boxes", "rule_ids", "metrics", "severities", "tags"}`, each a list of which any
-will do; an alert matches when it fits every list that is given. What an alert does not have (a box, where
-its rule is on a whole site) fits no list.
-
-An alert that matches both sides of an inhibition is not muted by another one that does, nor by itself: else
-the two would keep each other quiet. Several inhibitions could do the same in a circle; there
-`app.alerts.inhibition_cycles` says whom nothing mutes after all. It is asked only of alerts that others mute
-which are lighter or younger, and that mute in their turn: in every circle there is such a one, and hardly
-ever is there any.
+Alerts that match both sides of an inhibition do not mute each other, nor themselves: else neither would
+notify. Several inhibitions can form a cycle with the same effect; `app.alerts.inhibition_cycles` breaks it.
+Only doubtful alerts need that check: they inhibit others, and only less severe or younger ones mute them.
+Every cycle has one, and they are rare.
 """
 
 from collections.abc import Sequence
@@ -24,7 +20,7 @@ from app.alerts.inhibition_cycles import InhibitionSide, find_muters_outside_cyc
 from app.platform.db.database import RawConnection
 from app.rules.definitions.severity import SEVERITIES
 
-# List → what it holds, and what of an alert is compared with its entries; tags are several.
+# List → type of its entries, and the column of the alert that is compared with them; `tags` is an array.
 _LISTS: Final = {
     "site_ids": ("uuid", "site_id"),
     "boxes": ("text", "box"),
@@ -33,12 +29,12 @@ _LISTS: Final = {
     "severities": ("text", "severity"),
     "tags": ("text", "tags"),
 }
-# Enough to see why. A storm has thousands of causes, and each would be written beside each of its effects.
+# Muting alerts that are stored with an alert. In a storm, thousands could mute each of thousands.
 _SHOWN: Final = 10
 
 
 def matcher_columns_sql(matchers: str, prefix: str = "") -> str:
-    """Write the columns that matchers (an SQL expression of type jsonb) become, to be compared quickly."""
+    """Build the SQL that turns matchers (a jsonb expression) into array columns, for fast comparison."""
     return ", ".join(
         f"CASE WHEN {matchers} ? '{name}' THEN "
         f"ARRAY(SELECT jsonb_array_elements_text({matchers} -> '{name}'))::{kind}[] END AS {prefix}{name}"
@@ -47,12 +43,11 @@ def matcher_columns_sql(matchers: str, prefix: str = "") -> str:
 
 
 def matcher_condition_sql(matchers: str, alert: str) -> str:
-    """Write the condition that an alert fits matchers.
+    """Build the SQL condition that an alert matches.
 
     Args:
-        matchers: what stands before the names of the columns of `matcher_columns_sql`, such as
-            `s.` or `i.source_`.
-        alert: the alias of a row of ALERTS.
+        matchers: the prefix of the columns of `matcher_columns_sql`, such as `s.` or `i.source_`.
+        alert: the alias of a row of `MATCHABLE_ALERTS`.
     """
     each = []
     for name, (_, column) in _LISTS.items():
@@ -66,15 +61,15 @@ SELECT a.id, a.organisation_id, a.site_id, a.box_key, a.box, a.rule_id, a.metric
 FROM alerts a LEFT JOIN boxes b ON b.key = a.box_key
 WHERE NOT a.dry_run
 """
-"""Alerts that may be told, with what matchers look at; further conditions may be put behind it."""
+"""Selects alerts that may notify, with the columns that matchers compare. Conditions may be appended."""
 
 SILENCE_IN_FORCE: Final = """
 s.starts_at <= now() AND coalesce(s.ends_at, 'infinity') > now()
 AND (s.schedule IS NULL OR (s.window_start <= now() AND coalesce(s.window_end, 'infinity') > now()))
 """
-"""The condition that a row `s` of `silences` mutes at this moment."""
+"""The condition that a row `s` of `silences` mutes now."""
 
-# What both alerts must have in common, as one text.
+# The values of the fields that both alerts must share, as one text.
 _KEY: Final = """
 jsonb_build_array(
     CASE WHEN 'site' = ANY (i.equal) THEN {0}.site_id::text END,
@@ -83,8 +78,8 @@ jsonb_build_array(
 )
 """
 _RANK: Final = f"array_position(ARRAY[{', '.join(repr(each) for each in SEVERITIES)}], {{0}}.severity)"
-# `targets` (rows of ALERTS) comes first. Sources are looked for where there is a target, and put together
-# before they meet: of a thousand that fire, each target must not meet each.
+# `targets` (rows of MATCHABLE_ALERTS) comes first. Sources are searched only for inhibitions with a target
+# and grouped before the join: joining thousands of firing alerts with each other would take too long.
 _MUTED: Final = f"""
 in_force AS MATERIALIZED (
     SELECT s.id, s.organisation_id, {matcher_columns_sql("s.matchers")} FROM silences s
@@ -139,13 +134,13 @@ muted AS (
 )
 """  # noqa: S608 (texts of ours)
 _TARGETS: Final = f"WITH targets AS MATERIALIZED ({MATCHABLE_ALERTS} AND a.id = ANY ($1::uuid[])), {_MUTED}"
-_OF_THESE: Final = f"{_TARGETS} SELECT id, suppressed::text, doubtful FROM muted"  # noqa: S608 (texts of ours)
+_MUTED_OF_TARGETS: Final = f"{_TARGETS} SELECT id, suppressed::text, doubtful FROM muted"  # noqa: S608 (texts of ours)
 
 _IS_DUE: Final = """
 a.acknowledged_at IS NULL AND a.suppressed IS NULL
 AND (a.escalate_at IS NOT NULL OR a.remind_at IS NOT NULL) AND least(a.escalate_at, a.remind_at) <= now()
 """
-# What is due is told to nobody while it is muted, and the partial index says so.
+# Muted alerts have no due timers, as in the condition of the partial index.
 _CHANGED: Final = f"""
 {_TARGETS}
 SELECT a.id, m.suppressed::text, coalesce(m.doubtful, false) AS doubtful, a.suppressed::text AS held,
@@ -167,9 +162,9 @@ UNION
 SELECT a.organisation_id, a.id FROM alerts a WHERE a.state = 'firing' AND {_IS_DUE} AND NOT a.dry_run
 ORDER BY 1, 2
 """  # noqa: S608 (texts of ours)
-# Among so many places a batch looks for circles itself.
-_FEW: Final = 5_000
-_PLACES: Final = f"""
+# Up to this number of sides, an ingest batch breaks cycles itself.
+_MAX_SIDES_IN_BATCH: Final = 5_000
+_SIDES: Final = f"""
 WITH sides AS MATERIALIZED (
     SELECT i.id, i.organisation_id, i.equal, {matcher_columns_sql("i.source", "source_")},
     {matcher_columns_sql("i.target", "target_")}
@@ -181,7 +176,7 @@ SELECT * FROM (
            {matcher_condition_sql("i.source_", "o")} AS source, {matcher_condition_sql("i.target_", "o")} AS
            target
     FROM sides i JOIN ({MATCHABLE_ALERTS} AND a.state = 'firing') o ON o.organisation_id = i.organisation_id
-) AS stands WHERE source OR target
+) AS matched WHERE source OR target
 """  # noqa: S608 (texts of ours)
 
 SILENCED_CONDITION: Final = f"""
@@ -193,7 +188,7 @@ alerts.id IN (
     ) m ON m.organisation_id = t.organisation_id AND {matcher_condition_sql("m.", "t")}
 )
 """  # noqa: S608 (texts of ours)
-"""The condition, in SQLAlchemy's form, that a silence mutes an alert now."""
+"""The SQLAlchemy condition that the silence `:silence` mutes an alert now."""
 
 
 COUNT_MATCHING: Final = f"""
@@ -201,30 +196,29 @@ SELECT count(*) FROM ({MATCHABLE_ALERTS} AND a.state = 'firing') t
 JOIN (SELECT s.organisation_id, {matcher_columns_sql("s.matchers")} FROM silences s WHERE s.id = :silence) m
     ON m.organisation_id = t.organisation_id AND {matcher_condition_sql("m.", "t")}
 """  # noqa: S608 (texts of ours)
-"""How many firing alerts a silence matches, in SQLAlchemy's form, whether it is in force or not."""
+"""The SQLAlchemy query that counts the firing alerts that the silence `:silence` matches, active or not."""
 
 
 async def find_muted(connection: RawConnection, alert_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Give what mutes each of these alerts, firing or not, as `suppressed` has it; nothing: not muted."""
-    return await _settled(connection, await connection.fetch(_OF_THESE, alert_ids), limit=_FEW)
+    """Return `suppressed` of each of these alerts that is muted, firing or not."""
+    return await _break_cycles(
+        connection, await connection.fetch(_MUTED_OF_TARGETS, alert_ids), limit=_MAX_SIDES_IN_BATCH
+    )
 
 
 async def find_alerts_to_check(connection: RawConnection) -> list[tuple[UUID, UUID]]:
-    """Give what time may change: firing alerts that are muted, may be muted, or of which something is due.
+    """Find the firing alerts that timers may change: muted ones, candidates for muting, and due ones.
 
     Returns:
-        Organisation and alert of each, in the order of the organisations.
+        Organisation and alert of each, ordered by organisation.
     """
     return [(row["organisation_id"], row["id"]) for row in await connection.fetch(_CONCERNED)]
 
 
 async def find_due_alerts(connection: RawConnection, alert_ids: Sequence[UUID]) -> list[UUID]:
-    """Give those of these alerts, which fire, for which it is time to do something, in their order.
-
-    Something is due, or they are muted and should not be, or should be and are not, or by something else.
-    """
+    """Select the firing alerts with a due timer or an outdated `suppressed`, in the order of their ids."""
     rows = await connection.fetch(_CHANGED, alert_ids)
-    muted = await _settled(connection, [row for row in rows if row["suppressed"] is not None])
+    muted = await _break_cycles(connection, [row for row in rows if row["suppressed"] is not None])
     return sorted(
         row["id"]
         for row in rows
@@ -232,23 +226,23 @@ async def find_due_alerts(connection: RawConnection, alert_ids: Sequence[UUID]) 
     )
 
 
-async def _settled(
+async def _break_cycles(
     connection: RawConnection, rows: Sequence[Any], *, limit: int | None = None
 ) -> dict[UUID, dict[str, Any]]:
-    """What mutes each, once what goes round in a circle is taken away.
+    """Return what mutes each alert, without cycles of inhibitions.
 
-    With a `limit`, circles among more places than that are left: a batch does not wait for it, and within
-    seconds the sweep takes them away.
+    Beyond `limit` sides, cycles are left: an ingest batch must not wait, and the alert timers break them
+    within seconds.
     """
     found: dict[UUID, dict[str, Any]] = {row["id"]: msgspec.json.decode(row["suppressed"]) for row in rows}
     doubtful = [row["id"] for row in rows if row["doubtful"]]
     if not doubtful:
         return found
-    rows = await connection.fetch(f"{_PLACES} LIMIT $2", doubtful, None if limit is None else limit + 1)
+    rows = await connection.fetch(f"{_SIDES} LIMIT $2", doubtful, None if limit is None else limit + 1)
     if limit is not None and len(rows) > limit:
         return found
-    places = [InhibitionSide(*row) for row in rows]
-    for identifier, sources in find_muters_outside_cycles(places, doubtful, _SHOWN).items():
+    sides = [InhibitionSide(*row) for row in rows]
+    for identifier, sources in find_muters_outside_cycles(sides, doubtful, _SHOWN).items():
         found[identifier]["inhibited_by"] = [str(source) for source in sources]
         if not sources and not found[identifier]["silences"]:
             del found[identifier]

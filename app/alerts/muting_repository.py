@@ -1,7 +1,6 @@
-"""Queries on silences and inhibitions made by the API; what they mute is `app.alerts.muting_queries`'s.
+"""Queries silences and inhibitions for the API, within the caller's tenant scope.
 
-Every function takes what the caller may see: the id of an organisation, or None for all of them. What is
-outside of it is not found.
+`app.alerts.muting_queries` finds the alerts that they mute.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,7 +66,7 @@ _STATE: Final[ColumnElement[str]] = case(
     ),
     else_=literal("pending"),
 )
-# A window that has passed is followed by the next one within seconds: until then it is not known.
+# The alert timers set the next window within seconds after one has ended; until then it is unknown.
 _BEGINS: Final[ColumnElement[datetime | None]] = case(
     (Silence.schedule.is_(None), Silence.starts_at), (Silence.window_start > func.now(), Silence.window_start)
 )
@@ -80,14 +79,14 @@ _NEXT_START: Final[ColumnElement[datetime | None]] = case(
 
 
 class SilenceWithState(NamedTuple):
-    """A silence, its state now, and when it begins to mute, where that is still to come and known."""
+    """A silence, its current state, and the start of its next window, if that is known."""
 
     silence: Silence
     state: SilenceState
     next_start: datetime | None
 
 
-def _known(row: Row[Silence, str, datetime | None]) -> SilenceWithState:
+def _to_silence_with_state(row: Row[Silence, str, datetime | None]) -> SilenceWithState:
     silence, state, next_start = row
     return SilenceWithState(silence, cast("SilenceState", state), next_start)
 
@@ -100,13 +99,22 @@ def _silences(visible: TenantScope) -> Select[Silence, str, datetime | None]:
 async def list_silences(
     session: AsyncSession,
     visible: TenantScope,
-    asked: PageRequest,
+    page: PageRequest,
     *,
     state: SilenceState | None,
     site_id: UUID | None,
     organisation: UUID | None,
 ) -> list[SilenceWithState]:
-    """Silences, and one more than are asked for where there are more; `site_id`: that name it."""
+    """Read a page of silences, and one more if there is a next page.
+
+    Args:
+        session: a session of the API.
+        visible: the tenant scope of the caller.
+        page: limit, order and cursor.
+        state: only silences in this state.
+        site_id: only silences with matchers that name this site.
+        organisation: only silences of this organisation.
+    """
     query = _silences(visible)
     if organisation is not None:
         query = query.where(Silence.organisation_id == organisation)
@@ -114,14 +122,24 @@ async def list_silences(
         query = query.where(_STATE.in_([state]))
     if site_id is not None:
         query = query.where(Silence.matchers.contains({"site_ids": [str(site_id)]}))
-    rows = await session.execute(SILENCES.page(query, asked))
-    return [_known(row) for row in rows]
+    rows = await session.execute(SILENCES.page(query, page))
+    return [_to_silence_with_state(row) for row in rows]
 
 
 async def find_silence(
     session: AsyncSession, silence_id: UUID, visible: TenantScope, *, lock: bool = False
 ) -> SilenceWithState:
-    """One silence. NotFoundError for another organisation's."""
+    """Read one silence.
+
+    Args:
+        session: a session of the API.
+        silence_id: the silence.
+        visible: the tenant scope of the caller.
+        lock: locks the row, to change it.
+
+    Raises:
+        NotFoundError: no such silence in the tenant scope.
+    """
     query = _silences(visible).where(Silence.id == silence_id)
     if lock:
         query = query.with_for_update()
@@ -129,18 +147,18 @@ async def find_silence(
     row = (await session.execute(query)).one_or_none()
     if row is None:
         raise NotFoundError("silence", silence_id)
-    return _known(row)
+    return _to_silence_with_state(row)
 
 
 async def count_matching_alerts(session: AsyncSession, silence_id: UUID) -> int:
-    """How many firing alerts a silence matches now, in force or not."""
+    """Count the firing alerts that a silence matches now, active or not."""
     count: int = (await session.execute(text(COUNT_MATCHING), {"silence": silence_id})).scalar_one()
     return count
 
 
 async def count_silences(session: WriteSession, owner: UUID) -> int:
-    """How many silences of an organisation have not expired; until the commit nobody else makes one."""
-    await _hold(session, owner)
+    """Count the unexpired silences of an organisation; locks it against new ones until the commit."""
+    await _lock_organisation(session, owner)
     query = select(func.count()).where(
         Silence.organisation_id == owner, or_(Silence.ends_at.is_(None), Silence.ends_at > func.now())
     )
@@ -148,34 +166,51 @@ async def count_silences(session: WriteSession, owner: UUID) -> int:
 
 
 async def count_inhibitions(session: WriteSession, owner: UUID) -> int:
-    """How many inhibitions an organisation has; until the commit nobody else makes one."""
-    await _hold(session, owner)
+    """Count the inhibitions of an organisation; locks it against new ones until the commit."""
+    await _lock_organisation(session, owner)
     query = select(func.count()).where(Inhibition.organisation_id == owner)
     return (await session.scalars(query)).one()
 
 
-async def _hold(session: WriteSession, owner: UUID) -> None:
-    # Rows that refer to it may come and go meanwhile.
+async def _lock_organisation(session: WriteSession, owner: UUID) -> None:
+    # FOR NO KEY UPDATE: does not block inserts of rows that refer to the organisation.
     await session.execute(
         select(Organisation.id).where(Organisation.id == owner).with_for_update(key_share=True)
     )
 
 
 async def list_inhibitions(
-    session: AsyncSession, visible: TenantScope, asked: PageRequest, *, organisation: UUID | None
+    session: AsyncSession, visible: TenantScope, page: PageRequest, *, organisation: UUID | None
 ) -> Sequence[Inhibition]:
-    """Inhibitions, and one more than are asked for where there are more."""
+    """Read a page of inhibitions, and one more if there is a next page.
+
+    Args:
+        session: a session of the API.
+        visible: the tenant scope of the caller.
+        page: limit, order and cursor.
+        organisation: only inhibitions of this organisation.
+    """
     query = select(Inhibition)
     query = query.where(*visible.within(Inhibition.organisation_id))
     if organisation is not None:
         query = query.where(Inhibition.organisation_id == organisation)
-    return (await session.scalars(INHIBITIONS.page(query, asked))).all()
+    return (await session.scalars(INHIBITIONS.page(query, page))).all()
 
 
 async def find_inhibition(
     session: AsyncSession, inhibition_id: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Inhibition:
-    """One inhibition. NotFoundError for another organisation's."""
+    """Read one inhibition.
+
+    Args:
+        session: a session of the API.
+        inhibition_id: the inhibition.
+        visible: the tenant scope of the caller.
+        lock: locks the row, to change it.
+
+    Raises:
+        NotFoundError: no such inhibition in the tenant scope.
+    """
     query = select(Inhibition).where(Inhibition.id == inhibition_id)
     query = query.where(*visible.within(Inhibition.organisation_id))
     found = await session.scalar(query.with_for_update() if lock else query)
@@ -185,7 +220,7 @@ async def find_inhibition(
 
 
 async def find_owned_rules(session: AsyncSession, rule_ids: Sequence[UUID], owner: UUID) -> set[UUID]:
-    """Those of the rules that are an organisation's."""
+    """Return those of the rules that belong to an organisation."""
     query = select(Rule.id).where(
         Rule.id.in_(rule_ids), Rule.organisation_id == owner, Rule.deleted_at.is_(None)
     )
@@ -195,7 +230,14 @@ async def find_owned_rules(session: AsyncSession, rule_ids: Sequence[UUID], owne
 async def find_timezones(
     session: AsyncSession, *, site_ids: Sequence[UUID], rule_ids: Sequence[UUID], boxes: Sequence[str]
 ) -> set[str]:
-    """The time zones of sites, and of the sites of rules and boxes."""
+    """Find the time zones of sites, and of the sites of rules and boxes.
+
+    Args:
+        session: a session of the API.
+        site_ids: sites.
+        rule_ids: rules.
+        boxes: ids of boxes.
+    """
     of_rules = select(Rule.site_id).where(Rule.id.in_(rule_ids))
     of_boxes = select(Box.site_id).where(Box.id.in_(boxes), Box.deleted_at.is_(None))
     named = or_(Site.id.in_(site_ids), Site.id.in_(of_rules), Site.id.in_(of_boxes))
@@ -205,7 +247,14 @@ async def find_timezones(
 async def find_owners(
     session: AsyncSession, *, site_ids: Sequence[UUID], rule_ids: Sequence[UUID], boxes: Sequence[str]
 ) -> set[UUID]:
-    """The organisations whose sites, rules or boxes these are, of those that there are."""
+    """Find the organisations that own the sites, rules and boxes, as far as these exist.
+
+    Args:
+        session: a session of the API.
+        site_ids: sites.
+        rule_ids: rules.
+        boxes: ids of boxes.
+    """
     found = union(
         select(Site.organisation_id).where(Site.id.in_(site_ids)),
         select(Rule.organisation_id).where(Rule.id.in_(rule_ids), Rule.deleted_at.is_(None)),

@@ -29,7 +29,7 @@ from app.rules.definitions.condition_fields import MetricName, make_duration_che
 from app.rules.definitions.severity import Severity
 
 MAX_MATCHER_ENTRIES: Final = 200
-"""How many entries a list of a matcher takes."""
+"""The most entries in a list of a matcher."""
 
 type SilenceState = Literal["pending", "active", "expired"]
 EqualField = Literal["site", "box", "metric"]
@@ -41,7 +41,7 @@ def _list(description: str) -> Any:  # noqa: ANN401 (it stands in for a value of
 
 
 class Matchers(RequestBody):
-    """Which alerts are meant: those that fit each list that is given, by one of its entries."""
+    """Selects alerts: those that match one entry of each given list."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -50,34 +50,34 @@ class Matchers(RequestBody):
         }
     )
 
-    site_ids: list[Identifier] | None = _list("Of one of these sites")
-    boxes: list[BoxId] | None = _list("Of one of these boxes")
-    rule_ids: list[Identifier] | None = _list("Of one of these rules")
-    metrics: list[MetricName] | None = _list("Of one of these metrics")
-    severities: list[Severity] | None = _list("Of one of these severities")
-    tags: list[Tag] | None = _list("Of a box with one of these tags")
+    site_ids: list[Identifier] | None = _list("Alerts of one of these sites")
+    boxes: list[BoxId] | None = _list("Alerts of one of these boxes")
+    rule_ids: list[Identifier] | None = _list("Alerts of one of these rules")
+    metrics: list[MetricName] | None = _list("Alerts on one of these metrics")
+    severities: list[Severity] | None = _list("Alerts of one of these severities")
+    tags: list[Tag] | None = _list("Alerts of a box with one of these tags")
 
     def stored(self) -> dict[str, Any]:
-        """The matchers as they are stored: the lists that were given, each entry once."""
+        """Return the stored form of the matchers: the given lists, without duplicates."""
         found = self.model_dump(exclude_none=True)
         return {name: list(dict.fromkeys(map(str, values))) for name, values in found.items()}
 
 
-def _some(value: Matchers) -> Matchers:
+def _check_not_empty(value: Matchers) -> Matchers:
     if not value.stored():
-        raise CodedValueError("empty_matchers", "Give at least one list: else every alert would be meant")
+        raise CodedValueError("empty_matchers", "Give at least one list: empty matchers match every alert")
     return value
 
 
-NonEmptyMatchers = Annotated[Matchers, AfterValidator(_some)]
+NonEmptyMatchers = Annotated[Matchers, AfterValidator(_check_not_empty)]
 
 
 SilenceDuration = Annotated[str, AfterValidator(make_duration_check("PT1M", "P366D")), DURATION]
-"""How long a silence is: ISO 8601."""
+"""The duration of a silence: ISO 8601."""
 
 
 class LocalTime(RequestBody):
-    """A time by the clocks on the wall of the sites that are meant."""
+    """A local time at the sites of the matched alerts."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"days": 1, "time": "08:00"}]})
 
@@ -92,14 +92,14 @@ class LocalTime(RequestBody):
         Field(
             ge=0,
             le=366,
-            description="Counted from the day on which it begins: 0 is that day, 1 the next one. Left out: "
-            "the next time that clocks show it",
+            description="Days after the day on which the silence begins: 0 is that day, 1 the next one. By "
+            "default the next occurrence of `time`",
         ),
     ] = None
 
 
 class SilenceCreate(RequestBody):
-    """A silence to be."""
+    """A new silence."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -126,70 +126,70 @@ class SilenceCreate(RequestBody):
 
     organisation_id: TenantId = None
     matchers: NonEmptyMatchers | None = Field(
-        None, description="Which alerts. Left out: there is an `alert_id`"
+        None, description="Which alerts to mute. Required without `alert_id`"
     )
     alert_id: Identifier | None = Field(
-        None, description="In place of `matchers`: alerts of this one's rule on this one's box"
+        None, description="Instead of `matchers`: mutes alerts of the same rule and box as this alert"
     )
-    starts_at: Instant | None = Field(None, description="From when on. Left out: now")
+    starts_at: Instant | None = Field(None, description="Start; by default now")
     ends_at: Instant | None = Field(
-        None, description="Until when. Left out: there is a `duration`, an `until` or a `schedule`"
+        None, description="End. Required without `duration`, `until` and `schedule`"
     )
     duration: SilenceDuration | None = Field(
-        None, description="In place of `ends_at`: how long from `starts_at` on", examples=["PT2H"]
+        None, description="Instead of `ends_at`: the duration from `starts_at`", examples=["PT2H"]
     )
-    until: LocalTime | None = Field(None, description="In place of `ends_at`: a local time")
+    until: LocalTime | None = Field(None, description="Instead of `ends_at`: a local time")
     schedule: HoursSpans | None = Field(
-        None, description="A maintenance window: between start and end it mutes in these hours alone"
+        None, description="A maintenance window: between start and end it mutes only in these hours"
     )
     timezone: Timezone | None = Field(
         None,
-        description="Of the schedule and of `until`. Left out: that of the sites that are meant, where they "
-        "share one",
+        description="Time zone of `schedule` and `until`; by default that of the sites, if they share one",
     )
-    author: Name | None = Field(None, description="Left out: the API key's name")
-    comment: Annotated[Comment, Field(description="Why")]
+    author: Name | None = Field(None, description="By default the name of the API key")
+    comment: Annotated[Comment, Field(description="Why the alerts are muted")]
 
     @model_validator(mode="wrap")
     @classmethod
-    def _whole(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        return validate_with_missing(given, handler, list(_lacking(given)))
+    def _check_required(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        return validate_with_missing(given, handler, list(_find_missing(given)))
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _check_exclusive(self) -> Self:
         if self.matchers is not None and self.alert_id is not None:
-            raise CodedValueError("matchers_or_alert", "Give `matchers`, or `alert_id`: one of the two")
+            raise CodedValueError("matchers_or_alert", "Give either `matchers` or `alert_id`, not both")
         ends = {"ends_at": self.ends_at, "duration": self.duration, "until": self.until}
         _check_ends([name for name, value in ends.items() if value is not None])
         if self.timezone is not None and self.schedule is None and self.until is None:
             raise CodedValueError(
-                "invalid_value", "`timezone` is that of a `schedule` or of `until`, and there is neither"
+                "invalid_value",
+                "`timezone` applies to `schedule` and `until` only. Add one of them, or omit it",
             )
         return self
 
 
-def _lacking(given: object) -> Iterator[MissingField]:
-    """What a new silence needs, and does not have."""
+def _find_missing(given: object) -> Iterator[MissingField]:
+    """Find the required fields that a new silence lacks."""
     if not isinstance(given, Mapping):
         return
     if all(given.get(name) is None for name in ("matchers", "alert_id")):
-        what = CodedValueError("missing_field", "Say which alerts: give `matchers`, or an `alert_id`")
-        yield MissingField("matchers", what)
+        error = CodedValueError("missing_field", "The silence needs alerts. Add `matchers` or `alert_id`")
+        yield MissingField("matchers", error)
     if all(given.get(name) is None for name in ("ends_at", "duration", "until", "schedule")):
-        end = CodedValueError(
-            "end_required", "Say when it ends: give `ends_at`, a `duration` or `until`, or a `schedule`"
+        error = CodedValueError(
+            "end_required", "The silence needs an end. Add `ends_at`, `duration`, `until` or a `schedule`"
         )
-        yield MissingField("ends_at", end)
+        yield MissingField("ends_at", error)
 
 
 def _check_ends(named: Sequence[str]) -> None:
     if len(named) > 1:
         listed = " and ".join(f"`{name}`" for name in named)
-        raise CodedValueError("ends_differently", f"It has {listed}: give one of them")
+        raise CodedValueError("ends_differently", f"The silence has several ends: {listed}. Give one of them")
 
 
 class SilenceChange(RequestBody):
-    """What may change of a silence. Matchers are replaced as a whole."""
+    """Changes of a silence. Matchers are replaced as a whole."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -202,11 +202,11 @@ class SilenceChange(RequestBody):
     duration: Annotated[
         SilenceDuration | None,
         Field(
-            description="In place of `ends_at`: how long from now on, or from `starts_at` if that is to come",
+            description="Instead of `ends_at`: the duration from now, or from `starts_at` if that is later",
             examples=["PT2H"],
         ),
     ] = None
-    until: Annotated[LocalTime | None, Field(description="In place of `ends_at`: a local time")] = None
+    until: Annotated[LocalTime | None, Field(description="Instead of `ends_at`: a local time")] = None
     comment: Comment = make_omittable_field()
 
     @model_validator(mode="after")
@@ -219,7 +219,7 @@ class SilenceChange(RequestBody):
 
 
 class SilenceOut(ResourceModel):
-    """For a time, or in the hours of a schedule, alerts that match are not told."""
+    """Mutes matching alerts for a time, or in the hours of a schedule."""
 
     volatile = frozenset({"state", "next_start"})
 
@@ -231,16 +231,16 @@ class SilenceOut(ResourceModel):
     schedule: list[HoursSpan] | None
     timezone: str | None
     state: SilenceState = Field(
-        description="`active`: it mutes now; `pending`: later, also between the hours of its schedule; "
-        "`expired`: never again"
+        description="`active`: it mutes now; `pending`: it will mute later, also between the hours of its "
+        "schedule; `expired`: it will not mute any more"
     )
     next_start: datetime | None = Field(
-        description="When a pending one begins to mute, of a schedule with its next hours; null where it "
-        "does already, or never will"
+        description="When a pending silence begins to mute, by its start or its schedule; null if it is "
+        "active or will not mute any more"
     )
     author: str
     comment: str
-    created_by: UUID | None = Field(description="The API key that made it")
+    created_by: UUID | None = Field(description="The API key that created it")
     created_at: datetime
     updated_at: datetime
 
@@ -252,7 +252,14 @@ class SilenceOut(ResourceModel):
         next_start: datetime | None,
         **more: int,
     ) -> Self:
-        """The shape of a row, with its state and its next start by the database's clock."""
+        """Make the JSON of a row.
+
+        Args:
+            row: the row.
+            state: the current state, by the database's clock.
+            next_start: the next start, by the database's clock.
+            more: further fields of a subclass.
+        """
         spans = None if row.schedule is None else [HoursSpan.model_validate(each) for each in row.schedule]
         given = {"matchers", "schedule", "state", "next_start", *more}
         columns = {name: getattr(row, name) for name in cls.model_fields if name not in given}
@@ -267,17 +274,18 @@ class SilenceOut(ResourceModel):
 
 
 class SilenceMade(SilenceOut):
-    """A silence that was just made."""
+    """A new silence, with the number of alerts that it matches."""
 
     once = frozenset({"matching_alerts"})
 
     matching_alerts: int = Field(
-        description="How many firing alerts its matchers fit now, begun or not: none may be a slip of the pen"
+        description="Number of firing alerts that match now, even before its start. If it is 0, check the "
+        "matchers"
     )
 
 
 class InhibitionCreate(RequestBody):
-    """An inhibition to be."""
+    """A new inhibition."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -294,34 +302,34 @@ class InhibitionCreate(RequestBody):
 
     organisation_id: TenantId = None
     name: Name
-    source: Annotated[NonEmptyMatchers, Field(description="While one of these alerts fires …")]
-    target: Annotated[NonEmptyMatchers, Field(description="… these are not told")]
+    source: Annotated[NonEmptyMatchers, Field(description="The alerts that mute others while they fire")]
+    target: Annotated[NonEmptyMatchers, Field(description="The alerts that are muted")]
     equal: Annotated[
         list[EqualField],
         Field(
             max_length=3,
-            description="What both have in common; of what neither has, that is so too. Empty: nothing, and "
-            "one source mutes all targets of the organisation",
+            description="The fields that source and target must share. A field that both lack counts as "
+            "equal. With an empty list, one source mutes all targets of the organisation",
         ),
         AfterValidator(lambda names: list(dict.fromkeys(names))),
     ]
 
     @model_validator(mode="wrap")
     @classmethod
-    def _said(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _require_equal(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(given, Mapping) or "equal" in given:
             return handler(given)
         error = CodedValueError(
             "missing_field",
-            "`equal` is missing: say what source and target have in common (`site`, `box`, `metric`); an "
-            "empty list has one source mute all targets of the organisation",
+            "`equal` is missing. Give the fields that source and target must share (`site`, `box`, "
+            "`metric`). With an empty list, one source mutes all targets of the organisation",
         )
-        # A stand-in: else the fault would be named twice.
+        # With a placeholder for `equal`: else the error would be reported twice.
         return validate_with_missing({**given, "equal": []}, handler, [MissingField("equal", error)])
 
 
 class InhibitionChange(RequestBody):
-    """What may change of an inhibition. Matchers are replaced as a whole."""
+    """Changes of an inhibition. Matchers are replaced as a whole."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"equal": ["site", "metric"]}]})
 
@@ -334,7 +342,7 @@ class InhibitionChange(RequestBody):
 
 
 class InhibitionOut(ResourceModel):
-    """While an alert fires that matches `source`, those that match `target` are not told."""
+    """Mutes alerts that match `target` while an alert fires that matches `source`."""
 
     id: UUID
     organisation_id: UUID
@@ -347,7 +355,7 @@ class InhibitionOut(ResourceModel):
 
     @classmethod
     def of(cls, row: Inhibition) -> Self:
-        """The shape of a row."""
+        """Make the JSON of a row."""
         columns = {name: getattr(row, name) for name in cls.model_fields if name not in {"source", "target"}}
         return cls(
             source=Matchers.model_validate(row.source, strict=False),

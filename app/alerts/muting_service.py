@@ -1,111 +1,70 @@
-"""What follows from making, changing and ending silences and inhibitions. Must not know HTTP.
+"""Creates, changes and ends silences and inhibitions.
 
-Nothing is decided about alerts here: what fires from the commit on is judged by the recorder, what fires
-already by the sweep.
-
-The windows of a schedule, and local times: from when to when a silence mutes. Pure.
+Alerts are not changed here: after the commit, the transition recorder applies mutings to new alerts, and the
+alert timers to firing ones.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from app.alerts import muting_repository, repository
 from app.alerts.models import Inhibition, Silence
 from app.alerts.muting_repository import SilenceWithState
 from app.alerts.muting_schemas import InhibitionCreate, LocalTime, Matchers, SilenceCreate
+from app.alerts.silence_windows import SilenceWindow, find_next_window, resolve_silence_end
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
-from app.platform.kernel.instants import from_datetime, parse_iso_duration, to_datetime
+from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
-from app.platform.kernel.weekly_hours import find_local_instant, make_weekly_hours
 from app.registry.models import Site
 from app.registry.repository import lock_sites
 from app.registry.service import resolve_organisation
 
-
-class SilenceWindow(NamedTuple):
-    """A time that goes from `start` (None: never) to `end` (None: for ever)."""
-
-    start: datetime | None
-    end: datetime | None
-
-
-def find_next_window(schedule: Sequence[Mapping[str, Any]], timezone: str, now: datetime) -> SilenceWindow:
-    """Give the window that is on, or else the next one.
-
-    Args:
-        schedule: spans as `app.platform.kernel.weekly_hours.make_weekly_hours` takes them.
-        timezone: the name of an IANA zone, in which they are meant.
-        now: aware. It is the start of a window that is on.
-    """
-    hours = make_weekly_hours(schedule, timezone)
-    start: int | None = from_datetime(now)
-    if not hours.active(from_datetime(now)):
-        start = hours.next_change(from_datetime(now))
-    if start is None:
-        return SilenceWindow(None, None)
-    end = hours.next_change(start)
-    return SilenceWindow(to_datetime(start), None if end is None else to_datetime(end))
-
-
-def resolve_silence_end(until: LocalTime, timezone: str, begin: datetime) -> datetime:
-    """Find when a silence ends that ends at a local time.
-
-    Args:
-        until: the time, and of which day it is, counted from the day of `begin`.
-        timezone: the name of an IANA zone. Of a time that does not exist there on that day the moment is
-            meant at which the clock jumps; of one that exists twice the second.
-        begin: when the silence begins, aware.
-    """
-    zone = ZoneInfo(timezone)
-    hours, minutes = map(int, until.time.split(":"))
-    today, time = begin.astimezone(zone).toordinal(), 60 * hours + minutes
-    if until.days is not None:
-        return to_datetime(find_local_instant(today + until.days, time, zone, second=True))
-    soonest = to_datetime(find_local_instant(today, time, zone, second=True))
-    return soonest if soonest > begin else to_datetime(find_local_instant(today + 1, time, zone, second=True))
-
-
 MAX_SILENCES: Final = 500
-"""Silences of one organisation that are pending or active: each is compared with each alert that fires."""
+"""The most pending and active silences of an organisation: each is compared with each firing alert."""
 MAX_INHIBITIONS: Final = 100
-"""Inhibitions of one organisation."""
+"""The most inhibitions of an organisation."""
 
 
 async def add_silence(
-    session: WriteSession, principal: Principal, wanted: SilenceCreate, now: datetime
+    session: WriteSession, principal: Principal, body: SilenceCreate, now: datetime
 ) -> SilenceWithState:
-    """Make a silence.
+    """Create a silence.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        body: the request body.
+        now: the current time, aware.
 
     Raises:
-        NotFoundError: the organisation, the alert, a site or a rule of the matchers is not there.
+        NotFoundError: the organisation, the alert, a site or a rule of the matchers does not exist.
         InvalidError: `foreign_organisation`, `organisation_required`, `invalid_end`, `timezone_required`,
             `too_many_silences`.
     """
-    owner, matchers = await _meant(session, principal, wanted)
-    sites = await _check(session, matchers, owner)
+    owner, matchers = await _resolve_target(session, principal, body)
+    sites = await _check_matchers(session, matchers, owner)
     clock = await repository.read_database_clock(session)
-    starts_at = clock if wanted.starts_at is None else wanted.starts_at
-    ends_at = wanted.ends_at
-    if wanted.duration is not None:
-        ends_at = starts_at + timedelta(seconds=parse_iso_duration(wanted.duration))
-    elif wanted.until is not None:
-        zone = wanted.timezone or await _local_zone(session, matchers)
-        ends_at = resolve_silence_end(wanted.until, zone, max(starts_at, clock))
+    starts_at = clock if body.starts_at is None else body.starts_at
+    ends_at = body.ends_at
+    if body.duration is not None:
+        ends_at = starts_at + timedelta(seconds=parse_iso_duration(body.duration))
+    elif body.until is not None:
+        zone = body.timezone or await _find_common_timezone(session, matchers)
+        ends_at = resolve_silence_end(body.until, zone, max(starts_at, clock))
     if ends_at is not None:
         _check_end(ends_at, starts_at, clock)
     schedule, timezone, window = None, None, SilenceWindow(None, None)
-    if wanted.schedule is not None:
-        schedule = [span.stored() for span in wanted.schedule]
-        timezone = wanted.timezone or _timezone(sites)
+    if body.schedule is not None:
+        schedule = [span.stored() for span in body.schedule]
+        timezone = body.timezone or _get_schedule_timezone(sites)
         window = find_next_window(schedule, timezone, max(starts_at, clock))
-    await _check_room(session, owner)
+    await _check_limit(session, owner)
     silence = Silence(
         id=new_id(),
         organisation_id=owner,
@@ -116,8 +75,8 @@ async def add_silence(
         timezone=timezone,
         window_start=window.start,
         window_end=window.end,
-        author=wanted.author or principal.name,
-        comment=wanted.comment,
+        author=body.author or principal.name,
+        comment=body.comment,
         created_by=principal.key_id,
         created_at=now,
         updated_at=now,
@@ -136,22 +95,30 @@ async def change_silence(
     *,
     check: Callable[[SilenceWithState], None] = skip_precondition,
 ) -> SilenceWithState:
-    """Change a silence that passes a check and has not expired: its matchers, its end, its comment.
+    """Change the matchers, the end or the comment of a silence that has not expired.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        silence_id: the silence.
+        fields: the fields of the request body that were sent.
+        now: the current time, aware.
+        check: checks the row before the change (`If-Match`).
 
     Raises:
-        NotFoundError: no such silence, or a site or a rule of the matchers is not there.
+        NotFoundError: no such silence, or a site or a rule of the matchers does not exist.
         ConflictError: `silence_expired`.
         InvalidError: `invalid_end`, `timezone_required`.
     """
-    silence = await _not_expired(session, principal, silence_id, check)
+    silence = await _lock_unexpired(session, principal, silence_id, check)
     clock = await repository.read_database_clock(session)
     for name, value in fields.items():
         if isinstance(value, Matchers):
-            await _check(session, value, silence.organisation_id)
+            await _check_matchers(session, value, silence.organisation_id)
             silence.matchers = value.stored()
         elif name in {"ends_at", "duration", "until"}:
             if value is not None:
-                silence.ends_at = await _new_end(session, silence, value, clock)
+                silence.ends_at = await _resolve_new_end(session, silence, value, clock)
                 _check_end(silence.ends_at, silence.starts_at, clock)
         else:
             setattr(silence, name, value)
@@ -164,7 +131,13 @@ async def change_silence(
 async def expire_silence(
     session: WriteSession, principal: Principal, silence_id: UUID, now: datetime
 ) -> SilenceWithState:
-    """End a silence now, also one that has not begun. One that has expired stays as it is.
+    """End a silence now, also before its start. An expired silence is not changed.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        silence_id: the silence.
+        now: the current time, aware.
 
     Raises:
         NotFoundError: no such silence.
@@ -181,30 +154,36 @@ async def expire_silence(
 
 
 async def add_inhibition(
-    session: WriteSession, principal: Principal, wanted: InhibitionCreate, now: datetime
+    session: WriteSession, principal: Principal, body: InhibitionCreate, now: datetime
 ) -> Inhibition:
-    """Make an inhibition.
+    """Create an inhibition.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        body: the request body.
+        now: the current time, aware.
 
     Raises:
-        NotFoundError: the organisation, a site or a rule of the matchers is not there.
+        NotFoundError: the organisation, a site or a rule of the matchers does not exist.
         InvalidError: `foreign_organisation`, `organisation_required`, `too_many_inhibitions`.
     """
-    owner = await _owner(session, principal, wanted.organisation_id, wanted.source, wanted.target)
-    for matchers in (wanted.source, wanted.target):
-        await _check(session, matchers, owner)
+    owner = await _resolve_owner(session, principal, body.organisation_id, body.source, body.target)
+    for matchers in (body.source, body.target):
+        await _check_matchers(session, matchers, owner)
     if await muting_repository.count_inhibitions(session, owner) >= MAX_INHIBITIONS:
         raise InvalidError(
-            f"There are {MAX_INHIBITIONS} inhibitions, which is all that an organisation may have. Delete "
-            "some, or say it in fewer: one takes up to 200 entries in each list.",
+            f"The organisation has {MAX_INHIBITIONS} inhibitions, which is the limit. Delete some, or merge "
+            "some: an inhibition takes up to 200 entries in each list.",
             code="too_many_inhibitions",
         )
     inhibition = Inhibition(
         id=new_id(),
         organisation_id=owner,
-        name=wanted.name,
-        source=wanted.source.stored(),
-        target=wanted.target.stored(),
-        equal=list(wanted.equal),
+        name=body.name,
+        source=body.source.stored(),
+        target=body.target.stored(),
+        equal=list(body.equal),
         created_at=now,
         updated_at=now,
     )
@@ -222,12 +201,24 @@ async def change_inhibition(
     *,
     check: Callable[[Inhibition], None] = skip_precondition,
 ) -> Inhibition:
-    """Change what is given of an inhibition that passes a check (errors as for a new one)."""
+    """Change an inhibition.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        inhibition_id: the inhibition.
+        fields: the fields of the request body that were sent.
+        now: the current time, aware.
+        check: checks the row before the change (`If-Match`).
+
+    Raises:
+        NotFoundError: no such inhibition, or a site or a rule of the matchers does not exist.
+    """
     found = await muting_repository.find_inhibition(session, inhibition_id, principal.visible(), lock=True)
     check(found)
     for name, value in fields.items():
         if isinstance(value, Matchers):
-            await _check(session, value, found.organisation_id)
+            await _check_matchers(session, value, found.organisation_id)
             setattr(found, name, value.stored())
         else:
             setattr(found, name, value)
@@ -237,48 +228,51 @@ async def change_inhibition(
     return found
 
 
-async def _not_expired(
+async def _lock_unexpired(
     session: WriteSession, principal: Principal, silence_id: UUID, check: Callable[[SilenceWithState], None]
 ) -> Silence:
-    known = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
-    check(known)
-    silence, state, _ = known
+    found = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
+    check(found)
+    silence, state, _ = found
     if state == "expired":
-        raise ConflictError("The silence has expired: make a new one.", code="silence_expired")
+        raise ConflictError("The silence has expired. Create a new one.", code="silence_expired")
     return silence
 
 
-async def _meant(session: WriteSession, principal: Principal, wanted: SilenceCreate) -> tuple[UUID, Matchers]:
-    """Whose a new silence is, and which alerts it matches.
+async def _resolve_target(
+    session: WriteSession, principal: Principal, body: SilenceCreate
+) -> tuple[UUID, Matchers]:
+    """Resolve the organisation of a new silence, and its matchers.
 
     Raises:
-        NotFoundError: no such alert, or another organisation's than the one that is named.
+        NotFoundError: no such alert, or it belongs to another organisation than the given one.
     """
-    if wanted.alert_id is None:
-        matchers = wanted.matchers or Matchers()
-        return await _owner(session, principal, wanted.organisation_id, matchers), matchers
-    alert, _ = await repository.find_alert(session, wanted.alert_id, principal.visible())
-    if wanted.organisation_id not in {None, alert.organisation_id}:
-        raise NotFoundError("alert", wanted.alert_id)
+    if body.alert_id is None:
+        matchers = body.matchers or Matchers()
+        return await _resolve_owner(session, principal, body.organisation_id, matchers), matchers
+    alert, _ = await repository.find_alert(session, body.alert_id, principal.visible())
+    if body.organisation_id not in {None, alert.organisation_id}:
+        raise NotFoundError("alert", body.alert_id)
     boxes = None if alert.box is None else [alert.box]
     return alert.organisation_id, Matchers(rule_ids=[alert.rule_id], boxes=boxes)
 
 
-async def _new_end(
+async def _resolve_new_end(
     session: WriteSession, silence: Silence, value: datetime | str | LocalTime, clock: datetime
 ) -> datetime:
-    """When a silence ends whose end is changed: at a time, after a duration, or at a local time."""
+    """Resolve the changed end of a silence: an instant, a duration, or a local time."""
     if isinstance(value, datetime):
         return value
     begin = max(silence.starts_at, clock)
     if isinstance(value, str):
         return begin + timedelta(seconds=parse_iso_duration(value))
     matchers = Matchers.model_validate(silence.matchers, strict=False)
-    return resolve_silence_end(value, silence.timezone or await _local_zone(session, matchers), begin)
+    timezone = silence.timezone or await _find_common_timezone(session, matchers)
+    return resolve_silence_end(value, timezone, begin)
 
 
-async def _local_zone(session: WriteSession, matchers: Matchers) -> str:
-    """The time zone that the sites share which matchers name, by themselves, by rules or by boxes.
+async def _find_common_timezone(session: WriteSession, matchers: Matchers) -> str:
+    """Find the time zone that all sites share that matchers name directly, by rules or by boxes.
 
     Raises:
         InvalidError: `timezone_required`.
@@ -291,24 +285,25 @@ async def _local_zone(session: WriteSession, matchers: Matchers) -> str:
     )
     if len(zones) != 1:
         raise InvalidError(
-            "Say in which `timezone` the time of `until` is: no site is named, or sites of several zones.",
+            "`until` needs a time zone: the matchers name no site, or sites in several time zones. Add "
+            "`timezone`.",
             code="timezone_required",
         )
     return zones.pop()
 
 
-async def _owner(
+async def _resolve_owner(
     session: WriteSession, principal: Principal, named: UUID | None, *matchers: Matchers
 ) -> UUID:
-    """Whose a new silence or inhibition is.
+    """Resolve the organisation of a new silence or inhibition.
 
-    An administrator who names no organisation means that of the sites, rules and boxes in the matchers: those
-    of the administrator's own one would mute nothing.
+    For an administrator without `organisation_id` it is that of the sites, rules and boxes in the matchers:
+    in the administrator's own organisation they would match nothing.
 
     Raises:
-        NotFoundError: the organisation is not there.
-        InvalidError: `foreign_organisation`; `organisation_required`: the matchers name nothing that there
-            is, or things of several organisations.
+        NotFoundError: the organisation does not exist.
+        InvalidError: `foreign_organisation`; `organisation_required`: the matchers name nothing that exists,
+            or resources of several organisations.
     """
     if named is not None or not principal.platform:
         return (await resolve_organisation(session, principal, named)).id
@@ -320,15 +315,15 @@ async def _owner(
     )
     if len(owners) != 1:
         raise InvalidError(
-            "Give `organisation_id`: the key is an administrator's, and the matchers do not name sites, "
-            "rules or boxes of just one organisation.",
+            "An administrator's request needs `organisation_id`, unless the matchers name sites, rules or "
+            "boxes of exactly one organisation. Add `organisation_id`.",
             code="organisation_required",
         )
     return owners.pop()
 
 
-async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict[UUID, Site]:
-    """Refuse sites and rules that are not the organisation's (NotFoundError); give the sites."""
+async def _check_matchers(session: WriteSession, matchers: Matchers, owner: UUID) -> dict[UUID, Site]:
+    """Check that sites and rules belong to the organisation (NotFoundError); returns the sites."""
     site_ids, rule_ids = matchers.site_ids or [], matchers.rule_ids or []
     sites = await lock_sites(session, site_ids, TenantScope.of([owner])) if site_ids else {}
     for site_id in site_ids:
@@ -344,27 +339,28 @@ async def _check(session: WriteSession, matchers: Matchers, owner: UUID) -> dict
 def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
     if ends_at <= max(starts_at, clock):
         raise InvalidError(
-            f"It ends at {ends_at:%Y-%m-%dT%H:%M:%SZ}, which has passed or is "
-            "not after `starts_at`. To end a silence now: POST …/expire.",
+            f"The end {ends_at:%Y-%m-%dT%H:%M:%SZ} has passed, or is not after `starts_at`. Choose a later "
+            "end. To end a silence now, use POST /v1/silences/{silence_id}/expire.",
             code="invalid_end",
         )
 
 
-async def _check_room(session: WriteSession, owner: UUID) -> None:
+async def _check_limit(session: WriteSession, owner: UUID) -> None:
     if await muting_repository.count_silences(session, owner) >= MAX_SILENCES:
         raise InvalidError(
-            f"There are {MAX_SILENCES} silences that are pending or active, which is all that an "
-            "organisation may have. End some (POST …/expire), or say it in fewer: one silence takes up to "
-            "200 entries in each list, and a site or a tag stands for many boxes.",
+            f"The organisation has {MAX_SILENCES} pending or active silences, which is the limit. End some "
+            "(POST /v1/silences/{silence_id}/expire), or merge some: a silence takes up to 200 entries in "
+            "each list, and a site or a tag can match many boxes.",
             code="too_many_silences",
         )
 
 
-def _timezone(sites: Mapping[UUID, Site]) -> str:
+def _get_schedule_timezone(sites: Mapping[UUID, Site]) -> str:
     zones = {site.timezone for site in sites.values()}
     if len(zones) != 1:
         raise InvalidError(
-            "Say in which `timezone` the schedule is meant: `matchers` names no site, or sites of several.",
+            "The schedule needs a time zone: the matchers name no site, or sites in several time zones. Add "
+            "`timezone`.",
             code="timezone_required",
         )
     return zones.pop()

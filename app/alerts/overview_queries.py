@@ -1,7 +1,4 @@
-"""Reads what is wrong now: firing alerts, inactive boxes and failing endpoints, counted and listed.
-
-Each count is one statement over what a caller may see. Must not change anything.
-"""
+"""Counts and lists firing alerts and inactive boxes by site, within the caller's tenant scope."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -28,7 +25,7 @@ from app.rules.definitions.severity import SEVERITIES, Severity
 
 
 class FiringAtSite(NamedTuple):
-    """How many alerts fire at a site, by severity."""
+    """The number of firing alerts at a site, by severity."""
 
     site_id: UUID
     counts: dict[Severity, int]
@@ -37,7 +34,7 @@ class FiringAtSite(NamedTuple):
 async def count_firing(
     session: AsyncSession, visible: TenantScope, organisation: UUID | None
 ) -> tuple[FiringCounts, list[FiringAtSite]]:
-    """Count firing alerts, altogether and by site."""
+    """Count firing alerts, in total and by site."""
     statement = select(
         Alert.site_id,
         Alert.severity,
@@ -73,18 +70,18 @@ async def list_situations(
     firing: Sequence[FiringAtSite],
     boxes: Sequence[BoxCounts],
 ) -> tuple[list[SiteSituation], int]:
-    """List the sites where something is wrong, the gravest first, and count them.
+    """List the sites with firing alerts or inactive boxes, the most severe first, and count them.
 
     Args:
-        session: For queries.
-        firing: What fires, by site.
-        boxes: How many boxes each site has, and how many of them are not active.
+        session: A session of the API.
+        firing: The firing alerts, by site.
+        boxes: The numbers of boxes and of inactive boxes, by site.
     """
     counted = {each.site_id: each for each in boxes}
     fires = {each.site_id: each.counts for each in firing}
     nothing = dict.fromkeys(SEVERITIES, 0)
 
-    def gravity(site: UUID) -> tuple[int, ...]:
+    def severity_key(site: UUID) -> tuple[int, ...]:
         found = fires.get(site, nothing)
         return (*(-found[severity] for severity in reversed(SEVERITIES)), -inactive(site))
 
@@ -94,8 +91,8 @@ async def list_situations(
     def inactive(site: UUID) -> int:
         return boxes_at(site).silent + boxes_at(site).refused
 
-    wrong = {*fires, *filter(inactive, counted)}
-    chosen = sorted(sorted(wrong), key=gravity)[:LISTED_SITES]
+    affected = {*fires, *filter(inactive, counted)}
+    chosen = sorted(sorted(affected), key=severity_key)[:LISTED_SITES]
     names = await read_site_names(session, chosen)
     situations = [
         SiteSituation(
@@ -108,26 +105,26 @@ async def list_situations(
         )
         for site in chosen
     ]
-    return situations, len(wrong)
+    return situations, len(affected)
 
 
 async def describe_inactive(
     session: AsyncSession, counts: Sequence[BoxCounts], rows: Sequence[InactiveRow]
 ) -> tuple[SilentBoxes, RefusedBoxes]:
-    """Put names to silent and to refused boxes, and count all."""
+    """Describe silent and refused boxes with the names of their sites, and count all."""
     names = await read_site_names(session, [row.site_id for row in rows])
     silent, refused = [], []
     for row in rows:
-        whose = {
+        common = {
             "box": row.box,
             "box_name": row.name,
             "site_id": row.site_id,
             "site_name": names.get(row.site_id),
         }
         if row.activity == "silent":
-            silent.append(SilentBox(**whose, last_heard_at=row.last_heard_at))
+            silent.append(SilentBox(**common, last_heard_at=row.last_heard_at))
         else:
-            refused.append(RefusedBox(**whose, refused_at=row.refused_at, code=row.code))
+            refused.append(RefusedBox(**common, refused_at=row.refused_at, code=row.code))
     total = sum(each.total for each in counts)
     return (
         SilentBoxes(total=sum(each.silent for each in counts), of=total, listed=silent),

@@ -1,4 +1,4 @@
-"""`/v1/overview`: what is wrong now, in one call. HTTP, and nothing else."""
+"""Serves `/v1/overview`: current problems with alerts, boxes and endpoints, in one response."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -39,7 +39,10 @@ async def _silence(request: Request) -> SilenceCriterion:
 
 
 @router.get(
-    "", summary="What is wrong now", operation_id="get_overview", responses=document_problems(401, 403, 422)
+    "",
+    summary="Read current problems",
+    operation_id="get_overview",
+    responses=document_problems(401, 403, 422),
 )
 async def get_overview(
     *,
@@ -49,10 +52,10 @@ async def get_overview(
     silence: Annotated[SilenceCriterion, Depends(_silence)],
     organisation: OrganisationFilter = None,
 ) -> OverviewOut:
-    """Read what is wrong now: what fires, which boxes are silent or refused, and what is not delivered.
+    """Read current problems: firing alerts, silent and refused boxes, and failing endpoints.
 
-    All of it is as far as the caller may see it: who is limited to some sites reads of these alone. Rules on
-    trial are left out; `GET /v1/alerts/{alert_id}/explanation` says why an alert fires.
+    The response is limited to your tenant scope. Alerts of dry-run rules are left out. Read why an alert
+    fires with `GET /v1/alerts/{alert_id}/explanation`.
     """
     visible = principal.visible()
     firing, at_sites = await overview_queries.count_firing(session, visible, organisation)
@@ -62,8 +65,8 @@ async def get_overview(
         boxes, rows = await read_inactive_boxes(session, visible, silence, organisation, LISTED_BOXES)
         silent, refused = await overview_queries.describe_inactive(session, boxes, rows)
     sites, sites_total = await overview_queries.list_situations(session, at_sites, boxes)
-    wanted = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
-    newest = await repository.list_alerts(session, wanted, PageRequest("-id", LISTED_ALERTS))
+    filter_ = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
+    newest = await repository.list_alerts(session, filter_, PageRequest("-id", LISTED_ALERTS))
     return OverviewOut(
         at=silence.now,
         firing=firing,

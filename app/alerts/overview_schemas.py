@@ -1,4 +1,4 @@
-"""The shapes of what is wrong now on the wire. Shapes only."""
+"""Defines the JSON of the overview of current problems."""
 
 from datetime import datetime
 from typing import Final, Literal
@@ -13,13 +13,13 @@ LISTED_SITES: Final = 100
 LISTED_BOXES: Final = 20
 LISTED_ENDPOINTS: Final = 20
 LISTED_ALERTS: Final = 10
-"""How many of each an overview lists; it counts all."""
+"""The most entries in each list of an overview; its counts include all."""
 
 type EndpointTrouble = Literal["failing", "disabled"]
 
 
 class SeverityCounts(BaseModel):
-    """Firing alerts by severity, without those of rules on trial."""
+    """Number of firing alerts by severity, without dry-run rules."""
 
     critical: int = Field(examples=[1])
     warning: int = Field(examples=[2])
@@ -27,27 +27,27 @@ class SeverityCounts(BaseModel):
 
 
 class FiringCounts(BaseModel):
-    """Alerts that fire now, without those of rules on trial."""
+    """Number of firing alerts, without dry-run rules."""
 
     total: int = Field(examples=[3])
     by_severity: SeverityCounts
-    unacknowledged: int = Field(description="Nobody sees to these", examples=[2])
-    suppressed: int = Field(description="These are muted by silences or inhibitions", examples=[0])
+    unacknowledged: int = Field(description="Alerts that are not acknowledged", examples=[2])
+    suppressed: int = Field(description="Alerts that silences or inhibitions mute", examples=[0])
 
 
 class SiteSituation(BaseModel):
-    """What is wrong at one site."""
+    """The current problems of one site."""
 
     site_id: UUID
     site_name: str = Field(examples=["Rue de Metz"])
     firing: SeverityCounts
-    boxes: int = Field(description="How many boxes it has", examples=[12])
-    silent_boxes: int = Field(description="How many of them are silent", examples=[1])
-    refused_boxes: int = Field(description="How many of them send only what is refused", examples=[0])
+    boxes: int = Field(description="Number of its boxes", examples=[12])
+    silent_boxes: int = Field(description="Number of its silent boxes", examples=[1])
+    refused_boxes: int = Field(description="Number of its boxes whose samples are all refused", examples=[0])
 
 
 class InactiveBox(BaseModel):
-    """A box of which nothing is stored."""
+    """A box without stored samples in recent time."""
 
     box: str = Field(examples=["box-0001"])
     box_name: str | None = Field(examples=["North crossing"])
@@ -56,84 +56,84 @@ class InactiveBox(BaseModel):
 
 
 class SilentBox(InactiveBox):
-    """A box from which nothing comes."""
+    """A box that sends nothing."""
 
-    last_heard_at: datetime | None = Field(
-        description="When its newest sample came; null where none ever did"
-    )
+    last_heard_at: datetime | None = Field(description="Arrival of its newest sample; null if there was none")
 
 
 class SilentBoxes(BaseModel):
-    """The boxes from which nothing comes (`silent` of a box)."""
+    """The boxes that send nothing (`activity` is `silent`)."""
 
     total: int = Field(examples=[1])
-    of: int = Field(description="How many boxes there are", examples=[240])
-    listed: list[SilentBox] = Field(description=f"At most {LISTED_BOXES}, those first that were heard last")
+    of: int = Field(description="Number of all boxes", examples=[240])
+    listed: list[SilentBox] = Field(description=f"At most {LISTED_BOXES}, the most recently heard ones first")
 
 
 class RefusedBox(InactiveBox):
-    """A box that sends, and of which all is refused."""
+    """A box that sends, but everything is refused."""
 
-    refused_at: datetime = Field(description="When something of it was refused last")
-    code: str = Field(description="Why", examples=["not_finite"])
+    refused_at: datetime = Field(description="Time of the last refusal")
+    code: str = Field(description="Rejection code of the last refusal", examples=["not_finite"])
 
 
 class RefusedBoxes(BaseModel):
-    """The boxes that send only what is refused (`activity` of a box)."""
+    """The boxes that send, but everything is refused (`activity` is `refused`)."""
 
     total: int = Field(examples=[0])
-    of: int = Field(description="How many boxes there are", examples=[240])
+    of: int = Field(description="Number of all boxes", examples=[240])
     listed: list[RefusedBox] = Field(
-        description=f"At most {LISTED_BOXES}, those first of which something was refused last"
+        description=f"At most {LISTED_BOXES}, those with the latest refusals first"
     )
 
 
 class FailingEndpoint(BaseModel):
-    """A webhook or a channel that gets nothing through."""
+    """A webhook or a channel to which deliveries fail."""
 
     endpoint_id: UUID
     kind: Kind = Field(description="`webhook`, or the kind of the channel")
     target: str | None = Field(
-        description="Scheme and host of its URL; or how many recipients it has, and at which domains; or its "
-        "kind",
+        description="Scheme and host of its URL; for e-mail, the number and the domains of recipients; else "
+        "the kind",
         examples=["https://hooks.example.com"],
     )
     description: str | None
     state: EndpointTrouble = Field(
-        description="`failing`: its last attempt failed; `disabled`: nothing is sent to it any more"
+        description="`failing`: its last attempt failed; `disabled`: Vigie sends nothing to it any more"
     )
     failing_since: datetime | None = Field(description="Time of the first failure since the last success")
-    last_reason: str | None = Field(description="Of the last failure", examples=["http_error"])
-    last_status: int | None = Field(description="Of the last failure", examples=[503])
-    pending: int = Field(description="Deliveries that wait for it; at most 10,000 are counted", examples=[12])
+    last_reason: str | None = Field(description="Reason of the last failure", examples=["http_error"])
+    last_status: int | None = Field(description="HTTP status of the last failure", examples=[503])
+    pending: int = Field(description="Number of pending deliveries, counted up to 10,000", examples=[12])
 
 
 class FailingEndpoints(BaseModel):
-    """Webhooks and channels that get nothing through."""
+    """Webhooks and channels to which deliveries fail."""
 
-    total: int = Field(description="How many webhooks and channels there are", examples=[3])
+    total: int = Field(description="Number of all webhooks and channels", examples=[3])
     failing: int = Field(examples=[1])
     disabled: int = Field(
-        description="By Vigie, as they failed; without those that a person disabled", examples=[0]
+        description="Number of endpoints that Vigie disabled after failures; without those that a person "
+        "disabled",
+        examples=[0],
     )
-    pending: int = Field(description="Deliveries that wait for the listed ones", examples=[12])
+    pending: int = Field(description="Number of pending deliveries of the listed endpoints", examples=[12])
     listed: list[FailingEndpoint] = Field(
         description=f"At most {LISTED_ENDPOINTS}, the longest failing first"
     )
 
 
 class OverviewOut(BaseModel):
-    """What is wrong now, as far as the caller may see it."""
+    """Current problems, within the caller's tenant scope."""
 
     at: datetime = Field(description="When this was read")
     firing: FiringCounts
     sites: list[SiteSituation] = Field(
-        description=f"Those with a firing alert or an inactive box: at most {LISTED_SITES}, the gravest first"
+        description=f"Sites with problems, the most severe first; at most {LISTED_SITES}"
     )
-    sites_total: int = Field(description="How many sites there are where something is wrong", examples=[1])
+    sites_total: int = Field(description="Number of all sites with problems", examples=[1])
     silent_boxes: SilentBoxes | None = Field(description="Null for a caller without `sites:read`")
     refused_boxes: RefusedBoxes | None = Field(description="Null for a caller without `sites:read`")
     endpoints: FailingEndpoints | None = Field(
-        description="Null for a caller without `webhooks:read`, or one who is limited to some sites"
+        description="Null for a caller without `webhooks:read`, or a caller limited to some sites"
     )
-    newest: list[AlertOut] = Field(description=f"The newest alerts that fire, at most {LISTED_ALERTS}")
+    newest: list[AlertOut] = Field(description=f"The newest firing alerts, at most {LISTED_ALERTS}")

@@ -1,6 +1,7 @@
-"""Queries on alerts made by the API. Must not write what samples cause: that is the recorder's.
+"""Reads and changes alerts for the API, within the caller's tenant scope.
 
-Whoever locks several alerts does so in the order of their ids.
+Several alerts are locked in the order of their ids, to avoid deadlocks. The transition recorder writes
+changes that samples cause.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,27 +50,27 @@ from app.timeseries.storage.models import BoxState, SiteState
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts a list shows; None leaves a side open.
+    """A filter of alerts; None does not filter.
 
     Attributes:
-        visible: only what the caller may see.
+        visible: the tenant scope of the caller.
         state: firing or resolved.
-        site_id: only of this site.
-        box: only of the boxes with this id, those of the past too.
-        rule_id: only of this rule.
+        site_id: of this site.
+        box: of the boxes with this id, including deleted ones.
+        rule_id: of this rule.
         severity: info, warning or critical.
-        min_severity: at least this one.
-        min_highest_severity: the highest that it had is at least this one.
-        metric: the deciding part of the condition looks at this one.
-        tag: only of boxes that have this tag now.
-        acknowledged: only those that somebody sees to, or that nobody does.
-        assignee: only this one's.
-        suppressed: only those that are muted, or that are not.
-        dry_run: those of rules on trial, or the others.
-        start: only those that started at this time or later.
-        end: only those that started before this time.
-        silence_id: only those that this silence mutes now.
-        organisation_id: only of this organisation.
+        min_severity: of at least this severity.
+        min_highest_severity: of at least this severity at some time.
+        metric: the deciding part of the condition uses this metric.
+        tag: of boxes that have this tag now.
+        acknowledged: acknowledged, or not.
+        assignee: assigned to this one.
+        suppressed: muted, or not.
+        dry_run: of dry-run rules, or of the others.
+        start: started at this time or later.
+        end: started before this time.
+        silence_id: muted by this silence now.
+        organisation_id: of this organisation.
     """
 
     visible: TenantScope = EMPTY_SCOPE
@@ -100,7 +101,7 @@ def _of_alert(attribute: str) -> Callable[[AlertWithRuleName], Any]:
     return lambda row: getattr(row[0], attribute)
 
 
-# As the index on it has it (migration 0018).
+# The same expression as in the index of migration 0018.
 _RANK = literal_column("CASE alerts.severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END", Integer)
 ALERTS: Final = SortOrders(
     "alerts",
@@ -121,73 +122,83 @@ TIMELINE: Final = SortOrders(
 )
 
 
-def _shown(visible: TenantScope) -> Select[Alert, str]:
+def _select_visible(visible: TenantScope) -> Select[Alert, str]:
     query = select(Alert, Rule.name).join(Rule, Rule.id == Alert.rule_id)
     return query.where(*visible.within(Alert.organisation_id, Alert.site_id))
 
 
-def _conditions(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
-    yield Alert.dry_run == wanted.dry_run
+def _conditions(filter_: AlertFilter) -> Iterator[ColumnElement[bool]]:
+    yield Alert.dry_run == filter_.dry_run
     equal = (
-        (Alert.state, wanted.state),
-        (Alert.organisation_id, wanted.organisation_id),
-        (Alert.site_id, wanted.site_id),
-        (Alert.rule_id, wanted.rule_id),
-        (Alert.severity, wanted.severity),
-        (Alert.metric, wanted.metric),
-        (Alert.assignee, wanted.assignee),
+        (Alert.state, filter_.state),
+        (Alert.organisation_id, filter_.organisation_id),
+        (Alert.site_id, filter_.site_id),
+        (Alert.rule_id, filter_.rule_id),
+        (Alert.severity, filter_.severity),
+        (Alert.metric, filter_.metric),
+        (Alert.assignee, filter_.assignee),
     )
     for column, value in equal:
         if value is not None:
             yield column == value
-    for value, boxes in ((wanted.box, Box.id == wanted.box), (wanted.tag, Box.tags.contains([wanted.tag]))):
+    for value, boxes in (
+        (filter_.box, Box.id == filter_.box),
+        (filter_.tag, Box.tags.contains([filter_.tag])),
+    ):
         if value is not None:
             yield Alert.box_key.in_(select(Box.key).where(boxes))
     for column, least in (
-        (Alert.severity, wanted.min_severity),
-        (Alert.highest_severity, wanted.min_highest_severity),
+        (Alert.severity, filter_.min_severity),
+        (Alert.highest_severity, filter_.min_highest_severity),
     ):
         if least is not None:
             yield column.in_(SEVERITIES[rank_severity(least) :])
-    for filled, there in (
-        (Alert.acknowledged_at, wanted.acknowledged),
-        (Alert.suppressed, wanted.suppressed),
+    for nullable, is_set in (
+        (Alert.acknowledged_at, filter_.acknowledged),
+        (Alert.suppressed, filter_.suppressed),
     ):
-        if there is not None:
-            yield filled.is_not(None) if there else filled.is_(None)
+        if is_set is not None:
+            yield nullable.is_not(None) if is_set else nullable.is_(None)
 
 
-def _range(wanted: AlertFilter) -> Iterator[ColumnElement[bool]]:
-    if wanted.start is not None:
-        yield Alert.started_at >= wanted.start
-    if wanted.end is not None:
-        yield Alert.started_at < wanted.end
+def _range(filter_: AlertFilter) -> Iterator[ColumnElement[bool]]:
+    if filter_.start is not None:
+        yield Alert.started_at >= filter_.start
+    if filter_.end is not None:
+        yield Alert.started_at < filter_.end
 
 
 async def list_alerts(
-    session: ReadSession, wanted: AlertFilter, asked: PageRequest, orders: SortOrders = ALERTS
+    session: ReadSession, filter_: AlertFilter, page: PageRequest, orders: SortOrders = ALERTS
 ) -> Sequence[AlertWithRuleName]:
-    """Read a page of alerts, and one more."""
-    query = _shown(wanted.visible).where(*_conditions(wanted), *_range(wanted))
-    if wanted.silence_id is not None:
-        query = query.where(text(SILENCED_CONDITION).bindparams(silence=wanted.silence_id))
-    rows = await session.execute(orders.page(query, asked))
+    """Read a page of alerts, and one more if there is a next page.
+
+    Args:
+        session: a session of the API.
+        filter_: which alerts.
+        page: limit, order and cursor.
+        orders: the sort orders of the list.
+    """
+    query = _select_visible(filter_.visible).where(*_conditions(filter_), *_range(filter_))
+    if filter_.silence_id is not None:
+        query = query.where(text(SILENCED_CONDITION).bindparams(silence=filter_.silence_id))
+    rows = await session.execute(orders.page(query, page))
     return [(alert, name) for alert, name in rows]
 
 
 async def find_alert(
     session: ReadSession | WriteSession, alert_id: UUID, visible: TenantScope
 ) -> AlertWithRuleName:
-    """Read an alert. NotFoundError for another organisation's."""
-    row = (await session.execute(_shown(visible).where(Alert.id == alert_id))).one_or_none()
+    """Read an alert. NotFoundError outside of the tenant scope."""
+    row = (await session.execute(_select_visible(visible).where(Alert.id == alert_id))).one_or_none()
     if row is None:
         raise NotFoundError("alert", alert_id)
     return row[0], row[1]
 
 
 async def lock_alert(session: WriteSession, alert_id: UUID, visible: TenantScope) -> AlertWithRuleName:
-    """Read an alert to change it. NotFoundError for another organisation's."""
-    query = _shown(visible).where(Alert.id == alert_id).with_for_update(of=Alert)
+    """Read and lock an alert, to change it. NotFoundError outside of the tenant scope."""
+    query = _select_visible(visible).where(Alert.id == alert_id).with_for_update(of=Alert)
     row = (await session.execute(query)).one_or_none()
     if row is None:
         raise NotFoundError("alert", alert_id)
@@ -197,26 +208,28 @@ async def lock_alert(session: WriteSession, alert_id: UUID, visible: TenantScope
 async def lock_alerts(
     session: WriteSession, alert_ids: Sequence[UUID], visible: TenantScope
 ) -> dict[UUID, AlertWithRuleName]:
-    """Read alerts to change them; those that are not there, or another organisation's, are left out."""
-    query = _shown(visible).where(Alert.id.in_(alert_ids)).order_by(Alert.id).with_for_update(of=Alert)
+    """Read and lock alerts, to change them. Those outside of the tenant scope are left out."""
+    query = (
+        _select_visible(visible).where(Alert.id.in_(alert_ids)).order_by(Alert.id).with_for_update(of=Alert)
+    )
     return {alert.id: (alert, name) for alert, name in await session.execute(query)}
 
 
 async def read_database_clock(session: WriteSession) -> datetime:
-    """The database's clock, by which is told what is due."""
+    """Read the database's clock, which due times refer to."""
     return (await session.execute(select(func.now()))).scalar_one()
 
 
 async def list_timeline_entries(
-    session: ReadSession, alert_id: UUID, asked: PageRequest
+    session: ReadSession, alert_id: UUID, page: PageRequest
 ) -> Sequence[TimelineEntry]:
-    """Read a page of an alert's timeline, and one line more."""
+    """Read a page of an alert's timeline, and one entry more if there is a next page."""
     query = select(TimelineEntry).where(TimelineEntry.alert_id == alert_id)
-    return (await session.scalars(TIMELINE.page(query, asked))).all()
+    return (await session.scalars(TIMELINE.page(query, page))).all()
 
 
 class LockedStates(NamedTuple):
-    """Whose states are locked: boxes by key, and sites."""
+    """The boxes (by key) and sites with locked states."""
 
     boxes: list[int]
     sites: list[UUID]
@@ -225,9 +238,9 @@ class LockedStates(NamedTuple):
 async def lock_states(
     session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None
 ) -> LockedStates:
-    """Lock the states of boxes, or of all that a rule applies to.
+    """Lock the states of boxes, or of all boxes and the site that a rule applies to.
 
-    Those of boxes in the order of their keys, then that of the site.
+    Boxes are locked in the order of their keys, then the site.
     """
     concerned: ColumnElement[bool]
     if box_keys is not None:
@@ -243,7 +256,7 @@ async def lock_states(
     query = select(BoxState.box_key).where(concerned).order_by(BoxState.box_key).with_for_update()
     boxes = list((await session.scalars(query)).all())
     if box_keys is not None:
-        # What a rule on the whole site makes of its boxes goes on without these.
+        # The state of a rule on a whole site remains, without these boxes.
         return LockedStates(boxes, [])
     whole = select(SiteState.site_id).where(SiteState.site_id == site).with_for_update()
     return LockedStates(boxes, list((await session.scalars(whole)).all()))
@@ -252,7 +265,15 @@ async def lock_states(
 async def resolve_alerts(
     session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None, *, reason: str, now: datetime
 ) -> list[AlertWithRuleName]:
-    """Resolve the firing alerts of a rule, boxes, or a rule on boxes, and return them as they are now."""
+    """Resolve the firing alerts of a rule, of boxes, or of a rule on boxes; returns the changed alerts.
+
+    Args:
+        session: the transaction.
+        rule_id: the rule; None for all rules.
+        box_keys: the boxes; None for all boxes.
+        reason: the resolution.
+        now: the current time, aware.
+    """
     concerned = (
         Alert.state == "firing",
         true() if rule_id is None else Alert.rule_id == rule_id,
@@ -264,7 +285,7 @@ async def resolve_alerts(
         .where(*concerned)
         .values(
             state="resolved",
-            # A box's clock may be ahead: an alert does not end before it began.
+            # A box's clock may be ahead: an alert must not end before its start.
             resolved_at=func.greatest(now, Alert.started_at),
             resolution=reason,
             escalate_at=None,
@@ -276,8 +297,8 @@ async def resolve_alerts(
         .execution_options(synchronize_session=False, populate_existing=True)
     )
     alerts = (await session.scalars(changed)).all()
-    wanted = {alert.rule_id for alert in alerts}
-    rows = await session.execute(select(Rule.id, Rule.name).where(Rule.id.in_(wanted)))
+    rule_ids = {alert.rule_id for alert in alerts}
+    rows = await session.execute(select(Rule.id, Rule.name).where(Rule.id.in_(rule_ids)))
     names = {identifier: name for identifier, name in rows}  # noqa: C416 (dict() does not take rows as pairs)
     return [(alert, names[alert.rule_id]) for alert in sorted(alerts, key=lambda alert: alert.id)]
 
@@ -285,7 +306,10 @@ async def resolve_alerts(
 async def delete_index_states(
     session: WriteSession, rule_id: UUID | None, box_keys: Sequence[int] | None
 ) -> None:
-    """Have a rule on indices, or all of some boxes, begin anew; the gate is closed."""
+    """Reset the states of a rule on indices, or of all such rules on some boxes.
+
+    The ingest barrier must be closed.
+    """
     concerned = (
         true() if rule_id is None else IndexState.rule_id == rule_id,
         true() if box_keys is None else IndexState.box_key.in_(box_keys),
@@ -294,15 +318,15 @@ async def delete_index_states(
 
 
 async def clear_rule_states(session: WriteSession, locked: LockedStates, rule_id: UUID | None) -> None:
-    """Put a rule, or all rules, to rest on boxes and sites whose states are locked."""
-    held = (
+    """Reset the state of a rule, or of all rules, for locked boxes and sites."""
+    tables = (
         (BoxState, BoxState.box_key == any_(literal(locked.boxes, ARRAY(Integer)))),
         (SiteState, SiteState.site_id == any_(literal(locked.sites, ARRAY(Uuid)))),
     )
-    nothing: dict[str, Any] = {}
-    for table, chosen in held:
+    empty: dict[str, Any] = {}
+    for table, chosen in tables:
         if rule_id is None:
-            statement = update(table).where(chosen, table.rules != nothing).values(rules=nothing)
+            statement = update(table).where(chosen, table.rules != empty).values(rules=empty)
         else:
             key = str(rule_id)
             without = table.rules.op("-", return_type=JSONB())(literal(key, Text))

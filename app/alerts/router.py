@@ -1,4 +1,4 @@
-"""`/v1/alerts`: the HTTP of alerts, and nothing else."""
+"""Serves `/v1/alerts`: lists, details and timelines of alerts, acknowledgements, assignments and comments."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -48,25 +48,27 @@ async def _filter(
     *,
     principal: Reader,
     organisation: OrganisationFilter = None,
-    state: Annotated[AlertState | None, Query(description="Only firing, or only resolved ones")] = None,
+    state: Annotated[AlertState | None, Query(description="Only firing, or only resolved alerts")] = None,
     site: Annotated[str | None, Query(description="Only of this site")] = None,
     box: Annotated[BoxId | None, Query(description="Only of this box")] = None,
     rule: Annotated[str | None, Query(description="Only of this rule")] = None,
     severity: Annotated[Severity | None, Query(description="Only of this severity")] = None,
-    min_severity: Annotated[Severity | None, Query(description="Only of this severity or more")] = None,
+    min_severity: Annotated[Severity | None, Query(description="Only of at least this severity")] = None,
     min_highest_severity: Annotated[
-        Severity | None, Query(description="Only those that were of this severity or more at some time")
+        Severity | None, Query(description="Only with at least this severity at some time")
     ] = None,
-    metric: Annotated[MetricName | None, Query(description="Only those that this metric decided")] = None,
+    metric: Annotated[
+        MetricName | None, Query(description="Only with this metric in the deciding part of the condition")
+    ] = None,
     tag: Annotated[Tag | None, Query(description="Only of boxes that have this tag now")] = None,
     acknowledged: Annotated[
-        bool | None, Query(description="Only those that somebody sees to, or that nobody does")
+        bool | None, Query(description="Only acknowledged alerts (`true`), or only others (`false`)")
     ] = None,
-    assignee: Annotated[Name | None, Query(description="Only this one's")] = None,
+    assignee: Annotated[Name | None, Query(description="Only assigned to this person or team")] = None,
     suppressed: Annotated[
-        bool | None, Query(description="Only those that are muted, or that are not")
+        bool | None, Query(description="Only muted alerts (`true`), or only others (`false`)")
     ] = None,
-    dry_run: Annotated[bool, Query(description="Those of rules on trial, in place of the others")] = False,
+    dry_run: Annotated[bool, Query(description="Alerts of dry-run rules instead of the others")] = False,
     start: Annotated[
         InstantParameter | None, Query(alias="from", description="Started at this time or later")
     ] = None,
@@ -104,14 +106,14 @@ async def _filter(
 async def list_alerts(
     session: ReadSessionDep,
     presenter: Presenter,
-    wanted: Annotated[AlertFilter, Depends(_filter)],
-    asked: Annotated[PageRequest, Depends(repository.ALERTS.page_request)],
+    filter_: Annotated[AlertFilter, Depends(_filter)],
+    query: Annotated[PageRequest, Depends(repository.ALERTS.asked)],
 ) -> Page[AlertOut]:
     """List alerts, by default the newest first.
 
-    `?state=firing` gives what is the matter now, with `&sort=-severity` the gravest first.
+    `?state=firing&sort=-severity` lists the current alerts, the most severe first.
     """
-    rows, following = repository.ALERTS.cut(await repository.list_alerts(session, wanted, asked), asked)
+    rows, following = repository.ALERTS.cut(await repository.list_alerts(session, filter_, query), query)
     return Page(data=await presenter.show(session, rows), next=following)
 
 
@@ -131,7 +133,7 @@ async def get_alert(
 
 @router.get(
     "/{alert_id}/timeline",
-    summary="What happened to an alert",
+    summary="Read the timeline of an alert",
     operation_id="get_alert_timeline",
     responses=document_problems(401, 403, 404, 422),
 )
@@ -140,12 +142,12 @@ async def get_alert_timeline(
     principal: Reader,
     session: ReadSessionDep,
     alert_id: str,
-    asked: Annotated[PageRequest, Depends(repository.TIMELINE.page_request)],
+    query: Annotated[PageRequest, Depends(repository.TIMELINE.asked)],
 ) -> Page[TimelineOut]:
-    """List what samples, people and time did to an alert, by default the oldest first."""
+    """List all changes of an alert by samples, people and timers, by default the oldest first."""
     alert, _ = await repository.find_alert(session, parse_id(alert_id, "alert"), principal.visible())
     rows, following = repository.TIMELINE.cut(
-        await repository.list_timeline_entries(session, alert.id, asked), asked
+        await repository.list_timeline_entries(session, alert.id, query), query
     )
     return Page(data=[TimelineOut.of(row) for row in rows], next=following)
 
@@ -159,12 +161,14 @@ async def get_alert_timeline(
 async def acknowledge_alerts(
     principal: Writer, database: DatabaseDependency, body: ManyToAcknowledge
 ) -> ManyAcknowledgedOut:
-    """Say that somebody sees to alerts: each that can be acknowledged is, whatever becomes of the others."""
+    """Acknowledge alerts. Each alert succeeds or fails independently of the others."""
     async with database.write() as session:
-        done = await service.acknowledge_alerts(session, principal, body.ids, body.comment, datetime.now(UTC))
-    if done.told:
+        result = await service.acknowledge_alerts(
+            session, principal, body.ids, body.comment, datetime.now(UTC)
+        )
+    if result.has_events:
         await wake_dispatcher_after(database)
-    return ManyAcknowledgedOut.of(done.new, done.before, done.refused)
+    return ManyAcknowledgedOut.of(result.new, result.before, result.refused)
 
 
 @router.post(
@@ -180,26 +184,25 @@ async def acknowledge_alert(
     alert_id: str,
     body: OptionalRemark = None,
 ) -> AlertOut:
-    """Say that somebody sees to a firing alert; endpoints receive `alert.acknowledged`.
+    """Acknowledge a firing alert, to say that you take care of it. Endpoints receive `alert.acknowledged`.
 
-    The first acknowledgement stands: the same call again answers with the same, and only adds its comment. An
-    alert that resolved without one answers 409 `already_resolved`. It ends when samples make the alert more
-    severe: something milder was acknowledged.
+    The first acknowledgement stays: further requests only add their comments. An alert that resolved without
+    one is refused with 409 `already_resolved`. The acknowledgement ends when samples raise the severity.
     """
-    # A session of its own: the dispatcher is woken once the commit is done.
+    # A separate session: the dispatcher must be woken after the commit.
     async with database.write() as session:
-        done = await service.acknowledge_alert(
+        result = await service.acknowledge_alert(
             session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
         )
-        shown = await _shown(session, presenter, done)
-    if done.told:
+        shown = await _present(session, presenter, result)
+    if result.has_events:
         await wake_dispatcher_after(database)
     return shown
 
 
 @router.post(
     "/{alert_id}/unacknowledge",
-    summary="Take back an acknowledgement",
+    summary="Withdraw an acknowledgement",
     operation_id="unacknowledge_alert",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
@@ -210,15 +213,15 @@ async def unacknowledge_alert(
     alert_id: str,
     body: OptionalRemark = None,
 ) -> AlertOut:
-    """Say that nobody sees to a firing alert after all.
+    """Withdraw the acknowledgement of a firing alert.
 
-    Escalations and reminders are counted anew from now on. One that was not acknowledged stays as it is.
+    Escalations and reminders count again from now. An alert without an acknowledgement is not changed.
     """
     async with database.write() as session:
-        done = await service.unacknowledge_alert(
+        result = await service.unacknowledge_alert(
             session, principal, parse_id(alert_id, "alert"), _comment(body), datetime.now(UTC)
         )
-        return await _shown(session, presenter, done)
+        return await _present(session, presenter, result)
 
 
 @router.post(
@@ -230,9 +233,9 @@ async def unacknowledge_alert(
 async def assign_alert(
     principal: Writer, database: DatabaseDependency, presenter: Presenter, alert_id: str, body: Assignment
 ) -> AlertOut:
-    """Say whose an alert is, firing or not. That is no acknowledgement: whoever sees to it says so."""
+    """Assign an alert, firing or not, to a person or a team. This does not acknowledge it."""
     async with database.write() as session:
-        done = await service.assign_alert(
+        result = await service.assign_alert(
             session,
             principal,
             parse_id(alert_id, "alert"),
@@ -240,7 +243,7 @@ async def assign_alert(
             comment=body.comment,
             now=datetime.now(UTC),
         )
-        return await _shown(session, presenter, done)
+        return await _present(session, presenter, result)
 
 
 @router.post(
@@ -253,17 +256,17 @@ async def assign_alert(
 async def comment_alert(
     principal: Writer, database: DatabaseDependency, presenter: Presenter, alert_id: str, body: CommentCreate
 ) -> AlertOut:
-    """Keep what somebody says in the alert's timeline, firing or not."""
+    """Add a comment to the timeline of an alert, firing or not."""
     async with database.write() as session:
-        done = await service.add_comment(
+        result = await service.add_comment(
             session, principal, parse_id(alert_id, "alert"), body.comment, datetime.now(UTC)
         )
-        return await _shown(session, presenter, done)
+        return await _present(session, presenter, result)
 
 
 def _comment(body: Remark | None) -> str | None:
     return None if body is None else body.comment
 
 
-async def _shown(session: WriteSession, presenter: AlertPresenter, done: AlertActionResult) -> AlertOut:
-    return await presenter.show_one(session, (done.alert, done.rule_name))
+async def _present(session: WriteSession, presenter: AlertPresenter, result: AlertActionResult) -> AlertOut:
+    return await presenter.show_one(session, (result.alert, result.rule_name))

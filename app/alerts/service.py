@@ -1,6 +1,6 @@
-"""The life of an alert beyond its samples: what people do with it, and its end when its rule or box goes.
+"""Acknowledges, assigns and comments on alerts, and closes alerts of removed rules and boxes.
 
-Must not know HTTP, and must not wake the dispatcher: that is for the caller, after its commit.
+Must not wake the dispatcher: the caller does so after its commit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,24 +22,31 @@ from app.platform.observability.metrics_and_logs import ALERT_TRANSITIONS
 
 
 class AlertActionResult(NamedTuple):
-    """An alert after what a person did; `told` where something was put into the outbox."""
+    """An alert after an action; `has_events` if the outbox has events of it."""
 
     alert: Alert
     rule_name: str
-    told: bool
+    has_events: bool
 
 
 class BulkAcknowledgement(NamedTuple):
-    """What became of many: `new` now acknowledged, `before` already, `refused` with the error of each."""
+    """The outcome for many alerts.
+
+    Attributes:
+        new: alerts that were acknowledged.
+        before: alerts that had been acknowledged before.
+        refused: alerts that could not be acknowledged, with error codes.
+        has_events: whether the outbox has events of them.
+    """
 
     new: list[UUID]
     before: list[UUID]
     refused: list[tuple[UUID, str]]
-    told: bool
+    has_events: bool
 
 
 class AlertAction:
-    """What one person does now, with the entries and events that come of it. Made by `begin`."""
+    """The action of one caller, which collects timeline entries and outbox events. Made by `begin`."""
 
     def __init__(self, session: WriteSession, principal: Principal, now: datetime) -> None:
         self.session = session
@@ -52,36 +59,52 @@ class AlertAction:
 
     @classmethod
     def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "AlertAction":
-        """Say who is acting."""
+        """Begin an action of a caller."""
         return cls(session, principal, now)
 
     def acknowledge(self, alert: Alert, rule_name: str, comment: str | None) -> None:
-        """Take note of a firing alert; of one that was taken note of, only the comment is new."""
+        """Acknowledge a firing alert. If it is acknowledged already, only add the comment.
+
+        Args:
+            alert: the locked alert.
+            rule_name: the current name of its rule.
+            comment: the comment, if any.
+
+        Raises:
+            ConflictError: `already_resolved`.
+        """
         if alert.acknowledged_at is not None:
             self.comment(alert, comment)
             return
         if alert.state != "firing":
-            raise _resolved("The alert has resolved, and was not acknowledged before: nothing is left to do.")
+            raise _resolved("The alert is resolved already, so it cannot be acknowledged any more.")
         alert.acknowledged_at = self.now
         alert.acknowledged_by = self._key_id
         alert.acknowledged_by_kind = self._kind
         alert.acknowledged_by_name = self._actor
         alert.sequence += 1
         alert.updated_at = self.now
-        self.enter(alert, "acknowledged", comment)
-        # What is muted is not told, but for its end.
+        self.add_entry(alert, "acknowledged", comment)
+        # Muted alerts publish no events except for their resolution.
         if alert.notified and alert.suppressed is None:
             self._events.append(_event("alert.acknowledged", alert, rule_name, self.now))
 
     def comment(self, alert: Alert, comment: str | None) -> None:
-        """Keep what a person says, if anything."""
+        """Add a comment, if there is one."""
         if comment is not None:
-            self.enter(alert, "commented", comment)
+            self.add_entry(alert, "commented", comment)
 
-    def enter(
+    def add_entry(
         self, alert: Alert, kind: TimelineKind, comment: str | None, data: dict[str, str | None] | None = None
     ) -> None:
-        """Put something into the alert's timeline."""
+        """Add an entry to the alert's timeline.
+
+        Args:
+            alert: the alert.
+            kind: the kind of the entry.
+            comment: the comment of the caller, if any.
+            data: further fields of this kind.
+        """
         self._entries.append(
             NewTimelineEntry(
                 alert.id,
@@ -98,7 +121,7 @@ class AlertAction:
         )
 
     async def finish(self) -> bool:
-        """Write it all; True where something is told."""
+        """Write all changes, entries and events; returns whether there are events."""
         await self.session.flush()
         await write_timeline_in_session(self.session, self._entries, self.now)
         await enqueue_session_events(self.session, self._events)
@@ -112,11 +135,18 @@ def _resolved(detail: str) -> ConflictError:
 async def acknowledge_alert(
     session: WriteSession, principal: Principal, alert_id: UUID, comment: str | None, now: datetime
 ) -> AlertActionResult:
-    """Take note of a firing alert. The first acknowledgement stands; another only adds its comment.
+    """Acknowledge a firing alert. The first acknowledgement stays; further ones only add their comments.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        alert_id: the alert.
+        comment: the comment, if any.
+        now: the current time, aware.
 
     Raises:
-        NotFoundError: no such alert, or another organisation's.
-        ConflictError: `already_resolved`: there is nothing left to see to.
+        NotFoundError: no such alert in the tenant scope.
+        ConflictError: `already_resolved`.
     """
     alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
     act = AlertAction.begin(session, principal, now)
@@ -131,40 +161,55 @@ async def acknowledge_alerts(
     comment: str | None,
     now: datetime,
 ) -> BulkAcknowledgement:
-    """Take note of many alerts: of each that can be, whatever the others are."""
-    wanted = list(dict.fromkeys(alert_ids))
-    found = await repository.lock_alerts(session, wanted, principal.visible())
+    """Acknowledge many alerts, each independently of the others.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        alert_ids: the alerts.
+        comment: the comment on each, if any.
+        now: the current time, aware.
+    """
+    identifiers = list(dict.fromkeys(alert_ids))
+    found = await repository.lock_alerts(session, identifiers, principal.visible())
     act = AlertAction.begin(session, principal, now)
     new: list[UUID] = []
     before: list[UUID] = []
     refused: list[tuple[UUID, str]] = []
-    for identifier in wanted:
+    for identifier in identifiers:
         if identifier not in found:
             refused.append((identifier, "not_found"))
             continue
         alert, rule_name = found[identifier]
-        place = new if alert.acknowledged_at is None else before
+        outcome = new if alert.acknowledged_at is None else before
         try:
             act.acknowledge(alert, rule_name, comment)
         except VigieError as error:
             refused.append((identifier, error.code))
         else:
-            place.append(identifier)
+            outcome.append(identifier)
     return BulkAcknowledgement(new, before, refused, await act.finish())
 
 
 async def unacknowledge_alert(
     session: WriteSession, principal: Principal, alert_id: UUID, comment: str | None, now: datetime
 ) -> AlertActionResult:
-    """Say that nobody sees to an alert after all: what waits for that is counted anew from now on.
+    """Withdraw the acknowledgement of a firing alert, and restart its escalations and reminders.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        alert_id: the alert.
+        comment: the comment, if any.
+        now: the current time, aware.
 
     Raises:
-        NotFoundError: no such alert, or another organisation's.
+        NotFoundError: no such alert in the tenant scope.
         ConflictError: `already_resolved`.
     """
     alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
     if alert.state != "firing":
-        raise _resolved("The alert has resolved: who saw to it is history.")
+        raise _resolved("The alert is resolved already, so its acknowledgement cannot be withdrawn.")
     act = AlertAction.begin(session, principal, now)
     if alert.acknowledged_at is None:
         act.comment(alert, comment)
@@ -174,7 +219,7 @@ async def unacknowledge_alert(
     clock = await repository.read_database_clock(session)
     alert.escalate_at, alert.remind_at = compute_due_times(alert.escalations, alert.remind_us, clock)
     alert.updated_at = now
-    act.enter(alert, "unacknowledged", comment)
+    act.add_entry(alert, "unacknowledged", comment)
     return AlertActionResult(alert, rule_name, await act.finish())
 
 
@@ -187,17 +232,25 @@ async def assign_alert(
     comment: str | None,
     now: datetime,
 ) -> AlertActionResult:
-    """Say whose an alert is, firing or not; None: nobody's.
+    """Assign an alert, firing or not.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        alert_id: the alert.
+        assignee: the person or team; None removes the assignment.
+        comment: the comment, if any.
+        now: the current time, aware.
 
     Raises:
-        NotFoundError: no such alert, or another organisation's.
+        NotFoundError: no such alert in the tenant scope.
     """
     alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
     act = AlertAction.begin(session, principal, now)
     if alert.assignee == assignee:
         act.comment(alert, comment)
     else:
-        act.enter(alert, "assigned", comment, {"assignee": assignee, "previous": alert.assignee})
+        act.add_entry(alert, "assigned", comment, {"assignee": assignee, "previous": alert.assignee})
         alert.assignee = assignee
         alert.updated_at = now
     return AlertActionResult(alert, rule_name, await act.finish())
@@ -206,10 +259,17 @@ async def assign_alert(
 async def add_comment(
     session: WriteSession, principal: Principal, alert_id: UUID, comment: str, now: datetime
 ) -> AlertActionResult:
-    """Keep what somebody says of an alert, firing or not.
+    """Add a comment to the timeline of an alert, firing or not.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        alert_id: the alert.
+        comment: the comment.
+        now: the current time, aware.
 
     Raises:
-        NotFoundError: no such alert, or another organisation's.
+        NotFoundError: no such alert in the tenant scope.
     """
     alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
     act = AlertAction.begin(session, principal, now)
@@ -225,31 +285,41 @@ async def close_alerts(
     rule_id: UUID | None = None,
     box_keys: Sequence[int] | None = None,
 ) -> int:
-    """Resolve firing alerts and forget the state behind them; see `app.platform.db.protocols.AlertCloser`.
+    """Resolve firing alerts and reset the rule states behind them (implements `AlertCloser`).
+
+    Args:
+        session: the transaction.
+        reason: the resolution.
+        now: the current time, aware.
+        rule_id: the rule; None for all rules.
+        box_keys: the boxes; None for all boxes.
+
+    Returns:
+        The number of resolved alerts.
 
     Raises:
         ValueError: neither a rule nor a box was given.
     """
     if rule_id is None and box_keys is None:
         raise ValueError("close_alerts needs a rule or a box")
-    # First of all: a batch under way ends, and what it fired is seen below.
+    # First: waits for the current ingest batch, so that its alerts are found below.
     await close_ingest_barrier(session)
     locked = await repository.lock_states(session, rule_id, box_keys)
     closed = await repository.resolve_alerts(session, rule_id, box_keys, reason=reason, now=now)
     await repository.clear_rule_states(session, locked, rule_id)
     await repository.delete_index_states(session, rule_id, box_keys)
-    await write_timeline_in_session(session, [_ended(alert, reason) for alert, _ in closed], now)
-    # An end is told exactly when the beginning was.
-    told = [(alert, name) for alert, name in closed if alert.notified]
+    await write_timeline_in_session(session, [_resolved_entry(alert, reason) for alert, _ in closed], now)
+    # A resolution is published exactly if the firing was.
+    notified = [(alert, name) for alert, name in closed if alert.notified]
     await enqueue_session_events(
-        session, [_event("alert.resolved", alert, name, now) for alert, name in told]
+        session, [_event("alert.resolved", alert, name, now) for alert, name in notified]
     )
     for alert, _ in closed:
         ALERT_TRANSITIONS.labels("resolved", alert.severity).inc()
     return len(closed)
 
 
-def _ended(alert: Alert, reason: str) -> NewTimelineEntry:
+def _resolved_entry(alert: Alert, reason: str) -> NewTimelineEntry:
     at = alert.resolved_at or alert.updated_at
     return NewTimelineEntry(
         alert.id, alert.organisation_id, "resolved", at, alert.severity, data={"reason": reason}

@@ -1,4 +1,4 @@
-"""`/v1/silences`: the HTTP of silences, and nothing else."""
+"""Serves `/v1/silences`: creates, lists, changes, ends and deletes silences."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -35,8 +35,8 @@ _Reader = Annotated[Principal, Depends(require_scope("alerts:read", whole=True))
 _Writer = Annotated[Principal, Depends(require_scope("alerts:write", whole=True))]
 
 
-def _shown(known: SilenceWithState) -> SilenceOut:
-    return SilenceOut.of(*known)
+def _to_out(found: SilenceWithState) -> SilenceOut:
+    return SilenceOut.of(*found)
 
 
 @router.post(
@@ -47,12 +47,12 @@ def _shown(known: SilenceWithState) -> SilenceOut:
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_silence(principal: _Writer, session: WriteSessionDep, body: SilenceCreate) -> SilenceMade:
-    """Have alerts that match not told for a time, or in the hours of a schedule.
+    """Mute matching alerts for a time, or in the hours of a schedule.
 
-    They fire and resolve all the same. An alert that still fires when nothing mutes it any more is told then;
-    one that was told before is told to have resolved even while it is silenced. What fires already is muted
-    within some seconds; `matching_alerts` says how many that are. Up to 500 in an organisation are pending or
-    active (`too_many_silences`).
+    Muted alerts fire and resolve, but send no notifications. When nothing mutes an alert any more and it
+    still fires, it notifies then. If it notified before it was muted, its resolution is sent even while it is
+    muted. Alerts that fire already are muted within seconds; `matching_alerts` is their number. An
+    organisation can have 500 pending or active silences (422 `too_many_silences`).
     """
     made = await muting_service.add_silence(session, principal, body, datetime.now(UTC))
     matching = await muting_repository.count_matching_alerts(session, made.silence.id)
@@ -72,14 +72,14 @@ async def list_silences(
     state: Annotated[SilenceState | None, Query(description="Only those in this state now")] = None,
     site: Annotated[Identifier | None, Query(description="Only those whose matchers name this site")] = None,
     organisation: OrganisationFilter = None,
-    asked: Annotated[PageRequest, Depends(SILENCES.page_request)],
+    query: Annotated[PageRequest, Depends(SILENCES.asked)],
 ) -> Page[SilenceOut]:
-    """List silences, by default the oldest first; expired ones are kept."""
-    rows = await muting_repository.list_silences(
-        session, principal.visible(), asked, state=state, site_id=site, organisation=organisation
+    """List silences, including expired ones, by default the oldest first."""
+    found = await muting_repository.list_silences(
+        session, principal.visible(), query, state=state, site_id=site, organisation=organisation
     )
-    kept, following = SILENCES.cut(rows, asked)
-    return Page(data=[SilenceOut.of(*row) for row in kept], next=following)
+    rows, following = SILENCES.cut(found, query)
+    return Page(data=[SilenceOut.of(*row) for row in rows], next=following)
 
 
 @router.get(
@@ -96,7 +96,7 @@ async def get_silence(principal: _Reader, session: ReadSessionDep, silence_id: s
 
 @router.get(
     "/{silence_id}/alerts",
-    summary="What a silence mutes",
+    summary="List the alerts of a silence",
     operation_id="list_silenced_alerts",
     responses=document_problems(401, 403, 404, 422),
 )
@@ -106,14 +106,14 @@ async def list_silenced_alerts(
     session: ReadSessionDep,
     presenter: Presenter,
     silence_id: str,
-    asked: Annotated[PageRequest, Depends(repository.SILENCED.page_request)],
+    query: Annotated[PageRequest, Depends(repository.SILENCED.asked)],
 ) -> Page[AlertOut]:
-    """List the firing alerts that a silence matches now: none while it is not active."""
+    """List the firing alerts that a silence mutes now. The list is empty while the silence is not active."""
     identifier = parse_id(silence_id, "silence")
     silence = (await muting_repository.find_silence(session, identifier, principal.visible())).silence
-    wanted = AlertFilter(visible=TenantScope.of([silence.organisation_id]), silence_id=silence.id)
-    found = await repository.list_alerts(session, wanted, asked, repository.SILENCED)
-    rows, following = repository.SILENCED.cut(found, asked)
+    filter_ = AlertFilter(visible=TenantScope.of([silence.organisation_id]), silence_id=silence.id)
+    found = await repository.list_alerts(session, filter_, query, repository.SILENCED)
+    rows, following = repository.SILENCED.cut(found, query)
     return Page(data=await presenter.show(session, rows), next=following)
 
 
@@ -130,7 +130,7 @@ async def update_silence(
     body: SilenceChange,
     matching: PreconditionDep,
 ) -> SilenceOut:
-    """Change the fields given of a silence that has not expired; `matchers` are replaced as a whole."""
+    """Change the given fields of a silence that has not expired. `matchers` are replaced as a whole."""
     return SilenceOut.of(
         *await muting_service.change_silence(
             session,
@@ -138,7 +138,7 @@ async def update_silence(
             parse_id(silence_id, "silence"),
             collect_sent_fields(body),
             datetime.now(UTC),
-            check=matching.on(_shown),
+            check=matching.on(_to_out),
         )
     )
 
@@ -150,7 +150,7 @@ async def update_silence(
     responses=document_problems(401, 403, 404),
 )
 async def expire_silence(principal: _Writer, session: WriteSessionDep, silence_id: str) -> SilenceOut:
-    """End a silence now; what it muted and still fires is told within some seconds."""
+    """End a silence now. Alerts that it muted and that still fire notify within seconds."""
     return SilenceOut.of(
         *await muting_service.expire_silence(
             session, principal, parse_id(silence_id, "silence"), datetime.now(UTC)
@@ -168,9 +168,9 @@ async def expire_silence(principal: _Writer, session: WriteSessionDep, silence_i
 async def delete_silence(
     principal: _Writer, session: WriteSessionDep, silence_id: str, matching: PreconditionDep
 ) -> None:
-    """Remove a silence as if it had expired, and its record with it."""
+    """Delete a silence. Alerts that it muted and that still fire notify within seconds."""
     identifier = parse_id(silence_id, "silence")
     found = await muting_repository.find_silence(session, identifier, principal.visible(), lock=True)
-    matching.check(_shown(found))
+    matching.check(_to_out(found))
     await session.delete(found.silence)
     await session.flush()

@@ -1,10 +1,7 @@
-"""Writes what the evaluator found: alerts that fire, change and resolve, their timelines and outbox events.
+"""Writes transitions of rules to alerts, timelines and the outbox, in the transaction of the samples.
 
-Works in the transaction of the samples, in a handful of statements however many transitions there are. Must
-not decide whether a rule fires, and must not commit, notify or count: a batch may be rolled back and run
-again.
-
-Alerts are locked in the order of their ids, as everybody does who locks several of them.
+Uses a constant number of statements. Must not commit, wake the dispatcher or count metrics: a batch may be
+rolled back and retried. Alerts are locked in the order of their ids, to avoid deadlocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,64 +42,64 @@ async def record_transitions(
     boxes: Mapping[int, str],
     now: datetime,
 ) -> int:
-    """Write transitions, and what is to be told of them, in the caller's transaction.
+    """Write transitions with their timeline entries and outbox events in the caller's transaction.
 
     Args:
-        connection: in a transaction that has passed the gate, and holds the rows of the states of these
+        connection: in a transaction that has passed the ingest barrier and has locked the states of these
             boxes and sites.
-        transitions: as the evaluator gave them; those of one alert in their order.
-        boxes: box key → the box's id, of the boxes that fire.
-        now: when this is done, aware.
+        transitions: the transitions of the evaluator; those of one alert in order.
+        boxes: the ids of firing boxes, by key.
+        now: the current time, aware.
 
     Returns:
-        How many outbox events were written.
+        The number of outbox events.
     """
-    life = await _take(connection, transitions, boxes, now) if transitions else None
-    if life is None:
+    applier = await _load(connection, transitions, boxes, now) if transitions else None
+    if applier is None:
         return 0
     for step in transitions:
-        life.apply(step)
-    # First what ends, then what begins: a rule may resolve and fire again in one batch.
-    await alert_bulk_repository.update_alerts(connection, list(life.changed.values()), now)
-    await alert_bulk_repository.insert_alerts(connection, list(life.new.values()), now)
-    undecided = life.undecided()
-    if undecided:
-        # Once all is written: what fires in this batch may mute what fires in it.
-        muted = await find_muted(connection, undecided)
-        await alert_bulk_repository.update_alerts(connection, life.mute(muted), now)
-    await write_timeline(connection, life.entries)
-    events = life.told()
+        applier.apply(step)
+    # Updates before inserts: a rule may resolve and fire again in one batch.
+    await alert_bulk_repository.update_alerts(connection, list(applier.changed.values()), now)
+    await alert_bulk_repository.insert_alerts(connection, list(applier.new.values()), now)
+    candidates = applier.find_mute_candidates()
+    if candidates:
+        # After all writes: alerts of a batch may mute each other.
+        muted = await find_muted(connection, candidates)
+        await alert_bulk_repository.update_alerts(connection, applier.mute(muted), now)
+    await write_timeline(connection, applier.entries)
+    events = applier.list_outbox_records()
     await enqueue_events(connection, events)
     return len(events)
 
 
-async def _take(
+async def _load(
     connection: RawConnection, transitions: Sequence[AlertTransition], boxes: Mapping[int, str], now: datetime
 ) -> TransitionApplier | None:
-    """Lock the alerts that transitions concern; None where there is nothing that they could change."""
+    """Lock the alerts of transitions and load their rules; None if there are neither."""
     fired = {step.alert_id: step for step in transitions if step.kind == "firing"}
-    places = {(step.rule_id, step.box_key or 0) for step in fired.values()}
+    keys = {(step.rule_id, step.box_key or 0) for step in fired.values()}
     known = await connection.fetch(
         _KNOWN,
         [step.alert_id for step in transitions if step.alert_id not in fired],
-        [rule_id for rule_id, _ in places],
-        [box_key for _, box_key in places],
+        [rule_id for rule_id, _ in keys],
+        [box_key for _, box_key in keys],
     )
-    rules = await connection.fetch(_RULES, [rule_id for rule_id, _ in places]) if places else []
+    rules = await connection.fetch(_RULES, [rule_id for rule_id, _ in keys]) if keys else []
     if not known and not rules:
         return None
     clock: datetime = (known or rules)[0]["clock"]
     descriptions = {row["id"]: row["description"] for row in rules}
-    named = await _named(connection, transitions, boxes)
+    box_ids = await _add_missing_boxes(connection, transitions, boxes)
     return TransitionApplier(
-        map(alert_bulk_repository.decode_alert_row, known), descriptions, named, now, clock
+        map(alert_bulk_repository.decode_alert_row, known), descriptions, box_ids, now, clock
     )
 
 
-async def _named(
+async def _add_missing_boxes(
     connection: RawConnection, transitions: Sequence[AlertTransition], boxes: Mapping[int, str]
 ) -> Mapping[int, str]:
-    """Add the ids of boxes that are behind an alert of their site, and sent nothing in this batch."""
+    """Add the ids of boxes that cause an alert of their site but are not in this batch."""
     causes = (step.cause.boxes for step in transitions if step.cause is not None)
     missing = {key for keys in causes for key in keys} - boxes.keys()
     if not missing:

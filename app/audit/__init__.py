@@ -1,1 +1,1 @@
-"""Who did what, and who saw whose data: written with what it tells of, in a chain that shows each change."""
+"""Records changes and accesses in an audit log whose hash chain reveals tampering."""

@@ -1,13 +1,12 @@
-"""Writes what no trigger sees: that persons' data were read, and what happened besides changes.
+"""Writes audit entries that no database trigger can see: reads of personal data, sign-ins, refused requests.
 
-Changes are written by the database itself (migration 0016). All of it is linked into the log when the
-transaction commits; who did it and from where the database knows of the transaction
+Triggers record changes of rows (migration 0016). The database links all entries into the hash chain when the
+transaction commits. It takes actor and origin from the settings of the transaction
 (`app.platform.kernel.tenant_scope`).
 
-Records refused accesses (403): a key that tries what it may not, or a person.
-
-The first of each kind in a minute: nobody can fill the log, nor keep its organisation's others waiting, by
-being refused. What cannot be written is told in the program's log and stays refused all the same.
+Refused requests (403) are rate limited to one entry a minute per key, method and route: else a client could
+fill the log, and delay other writers of its organisation. If an entry cannot be written, the program logs
+that, and the request stays refused.
 """
 
 import json
@@ -28,9 +27,9 @@ from app.platform.observability.metrics_and_logs import get_logger
 
 _log = get_logger(__name__)
 SUBJECTS_LIMIT: Final = 1000
-"""Of one entry; more of them make more entries."""
+"""Subjects in one entry. More subjects are split over several entries."""
 NO_ORGANISATION_ID: Final = UUID(int=0)
-"""The organisation whose log has what belongs to nobody."""
+"""The log of events that belong to no organisation."""
 
 _RECORD: Final = text(
     "SELECT audit_record(entry.organisation_id, :action, entry.subject, CAST(:details AS jsonb)) FROM "
@@ -45,20 +44,20 @@ _RECORD_ONCE: Final = text(f"""
 )
 """)
 ONCE_WITHIN_S: Final = 3600
-"""For how long an entry stands for what else its actor sees of the same."""
+"""The window in which repeated reads by one actor are deduplicated."""
 
 
-_SAY: Final = "SELECT set_config('vigie.actor', $1, true), set_config('vigie.origin', $2, true)"
+_SET_ACTOR: Final = "SELECT set_config('vigie.actor', $1, true), set_config('vigie.origin', $2, true)"
 
 
 async def set_audit_actor(connection: RawConnection) -> None:
-    """Tell a raw connection's transaction whom it is for: what it changes from here on is theirs."""
-    told = current_caller().settings()
-    await connection.execute(_SAY, told["vigie.actor"], told["vigie.origin"])
+    """Attribute the further changes of a raw connection's transaction to the current caller."""
+    settings = current_caller().settings()
+    await connection.execute(_SET_ACTOR, settings["vigie.actor"], settings["vigie.origin"])
 
 
 class AccessedSubject(NamedTuple):
-    """Something that was shown to somebody: its id (None: all that there is), and whose it is."""
+    """A resource that was shown: its organisation and its id (None: all resources of the kind)."""
 
     organisation_id: UUID
     id: object
@@ -67,29 +66,29 @@ class AccessedSubject(NamedTuple):
 async def record_access(
     session: WriteSession,
     kind: str,
-    seen: Iterable[AccessedSubject],
+    subjects: Iterable[AccessedSubject],
     *,
     details: Mapping[str, Any] | None = None,
     once: str | None = None,
 ) -> None:
-    """Record that data of persons are shown: `{kind}.read`, an entry for each organisation whose they are.
+    """Record that personal data were read: one `{kind}.read` entry for each organisation that owns them.
 
-    Call it before the answer is given, in a transaction that is committed before that (`Writes` is): where
-    the entry cannot be written the call fails, and nothing is shown.
+    Call it before the response is sent, in a transaction that commits before that (`WriteSessionDep`). If
+    the entry cannot be written, the request fails and shows nothing.
 
     Args:
         session: The transaction.
-        kind: What was seen, in the singular: `channel`, `user` …
-        seen: The things, in the order in which they are shown; without any nothing is recorded.
-        details: What else is worth knowing, such as the range of an export.
-        once: What is seen is a log that grows by being seen: one entry with a field of this name stands for
-            an hour of its actor's, and says so (`within_s`).
+        kind: The kind of resource, in the singular: `channel`, `user` …
+        subjects: The resources, in the order in which they are shown. Without any, nothing is recorded.
+        details: Further facts, such as the range of an export.
+        once: Deduplicates the reads of a log that would grow by being read. `details` are written under this
+            name, with the window (`within_s`). Within that window the actor makes no second entry with it.
 
     Raises:
         UnavailableError: `audit_unavailable`.
     """
     found: dict[UUID, list[str]] = {}
-    for organisation_id, identifier in seen:
+    for organisation_id, identifier in subjects:
         ids = found.setdefault(organisation_id, [])
         if identifier is not None:
             ids.append(str(identifier))
@@ -101,8 +100,8 @@ async def record_access(
     if once is None:
         await _write(session, f"{kind}.read", entries, details)
     else:
-        told = {once: {**(details or {}), "within_s": ONCE_WITHIN_S}}
-        await _write(session, f"{kind}.read", entries, told, once=once)
+        marked = {once: {**(details or {}), "within_s": ONCE_WITHIN_S}}
+        await _write(session, f"{kind}.read", entries, marked, once=once)
 
 
 async def record_event(
@@ -114,22 +113,24 @@ async def record_event(
     identifier: object = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record something that happened: a sign-in, a refusal.
+    """Record an event that is no change of a row, such as a sign-in or a refused request.
 
     Args:
-        session: The transaction; what it rolls back did not happen.
-        organisations: In whose logs it is; where there are none, in that of nobody.
-        action: What happened: `session.created`, `access.refused` …
-        kind: What it happened to.
-        identifier: To which one of them.
-        details: What else is worth knowing, no secrets: nothing can be taken out of the log again.
+        session: The transaction. A rollback removes the entry too.
+        organisations: The organisations of the logs; if empty, the log of `NO_ORGANISATION_ID`.
+        action: The name of the event: `session.created`, `access.refused` …
+        kind: The kind of resource that it concerns.
+        identifier: The id of that resource.
+        details: Further facts. Never secrets: no entry can be deleted.
 
     Raises:
         UnavailableError: `audit_unavailable`.
     """
     subject = _subject(kind, [] if identifier is None else [str(identifier)])
-    whose = {organisations} if isinstance(organisations, UUID) else set(organisations) or {NO_ORGANISATION_ID}
-    await _write(session, action, [(each, subject) for each in sorted(whose)], details)
+    owners = (
+        {organisations} if isinstance(organisations, UUID) else set(organisations) or {NO_ORGANISATION_ID}
+    )
+    await _write(session, action, [(each, subject) for each in sorted(owners)], details)
 
 
 def _subject(kind: str, ids: list[str]) -> dict[str, Any]:
@@ -148,9 +149,12 @@ async def _write(
 ) -> None:
     if not entries:
         return
-    rows = [{"organisation_id": str(whose), "subject": subject} for whose, subject in entries]
-    told = None if details is None else json.dumps(details)
-    values: dict[str, Any] = {"action": action, "entries": json.dumps(rows), "details": told}
+    rows = [{"organisation_id": str(owner), "subject": subject} for owner, subject in entries]
+    values: dict[str, Any] = {
+        "action": action,
+        "entries": json.dumps(rows),
+        "details": None if details is None else json.dumps(details),
+    }
     try:
         if once is None:
             await session.execute(_RECORD, values)
@@ -159,35 +163,38 @@ async def _write(
     except SQLAlchemyError as error:
         _log.error("audit_not_written", action=action, exc_info=error)
         raise UnavailableError(
-            "This cannot be recorded in the audit log now, and is not done without that: try again.",
+            "The audit log cannot record this request now, so nothing was done. Retry later.",
             code="audit_unavailable",
         ) from error
 
 
 _FORBIDDEN: Final = 403
-_APART_S: Final = 60.0
-_REMEMBERED: Final = 10_000
+_MIN_INTERVAL_S: Final = 60.0
+_MAX_REMEMBERED: Final = 10_000
 
 
 class RefusalsMiddleware:
-    """Pure ASGI; inside of whatever says where a request came from."""
+    """ASGI middleware that records refused requests (403) in the audit log.
+
+    It must run inside the middleware that sets the request's origin.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._last: dict[tuple[object, str, str], float] = {}
+        self._recorded_at: dict[tuple[object, str, str], float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and record that it was refused, where it was."""
+        """Serve a request, and record it if the response is a 403."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def noticed(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == _FORBIDDEN:
                 await self._record(scope)
             await send(message)
 
-        await self._app(scope, receive, noticed)
+        await self._app(scope, receive, send_and_record)
 
     async def _record(self, scope: Scope) -> None:
         principal = get_known_principal(scope)
@@ -211,10 +218,10 @@ class RefusalsMiddleware:
 
     def _is_due(self, principal: Principal, scope: Scope) -> bool:
         now = time.monotonic()
-        what = (principal.key_id, scope["method"], str(getattr(scope.get("route"), "path", "other")))
-        if now - self._last.get(what, -_APART_S) < _APART_S:
+        key = (principal.key_id, scope["method"], str(getattr(scope.get("route"), "path", "other")))
+        if now - self._recorded_at.get(key, -_MIN_INTERVAL_S) < _MIN_INTERVAL_S:
             return False
-        if len(self._last) >= _REMEMBERED:
-            self._last.clear()
-        self._last[what] = now
+        if len(self._recorded_at) >= _MAX_REMEMBERED:
+            self._recorded_at.clear()
+        self._recorded_at[key] = now
         return True

@@ -1,13 +1,13 @@
-"""The chain: how an entry's hash is made, and what is wrong with entries that do not fit together.
+"""Computes the hash of an audit entry, and detects tampering in a chain of entries.
 
-Pure: entries come from a database or from a file alike, in the order of their positions, organisation by
-organisation; nothing is kept but where each organisation's chain has come to.
+Pure: entries come from a database or a file, organisation by organisation, in the order of their positions.
+Memory is constant: only the last position and hash of each organisation are stored.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -17,7 +17,7 @@ GENESIS_HASH: Final = bytes(32)
 
 
 class RecordColumns(NamedTuple):
-    """What stands beside a record for queries."""
+    """Copies of a record's fields in columns of their own, for queries."""
 
     at: datetime
     actor_id: str | None
@@ -27,15 +27,15 @@ class RecordColumns(NamedTuple):
 
 
 class ChainEntry(NamedTuple):
-    """An entry as it is kept.
+    """A stored audit entry.
 
     Attributes:
-        organisation_id: whose log it is in.
-        position: from 1.
+        organisation_id: the organisation of its log.
+        position: its number in the log, from 1.
         record: the JSON text that was hashed.
         previous: the hash of the entry before it.
-        hash: its own.
-        copies: the columns beside it; None in an export.
+        hash: the hash of this entry.
+        copies: copies of the record's fields; None in an export.
     """
 
     organisation_id: UUID
@@ -47,7 +47,7 @@ class ChainEntry(NamedTuple):
 
 
 class ChainHead(NamedTuple):
-    """Where a chain was at some time: its last entry's position and hash."""
+    """The position and hash of a chain's last entry at some time."""
 
     organisation_id: UUID
     position: int
@@ -55,13 +55,13 @@ class ChainHead(NamedTuple):
 
 
 class ChainFinding(NamedTuple):
-    """What is wrong, and where.
+    """A sign of tampering.
 
     Attributes:
-        organisation_id: whose log.
-        position: of the entry at which it shows.
-        code: stable, for programs.
-        detail: for people.
+        organisation_id: the organisation of the log.
+        position: the position of the entry that shows it.
+        code: a stable code, for programs.
+        detail: an explanation, for people.
     """
 
     organisation_id: UUID
@@ -71,44 +71,42 @@ class ChainFinding(NamedTuple):
 
 
 def hash_record(previous: bytes, record: str) -> bytes:
-    """The hash of a record that comes after an entry with that hash."""
+    """Compute the hash of a record that follows an entry with the hash `previous`."""
     return hashlib.sha256(previous + record.encode()).digest()
 
 
 @dataclass(slots=True)
 class _Chain:
-    """How far one organisation's entries were looked at."""
+    """The last verified entry of one organisation."""
 
     position: int = 0
     hash: bytes = GENESIS_HASH
-    entries: int = 0
-    kept: list[ChainHead] = field(default_factory=list)
 
 
 class ChainVerifier:
-    """Looks at entries one by one. Feed them all, then ask for what only the end shows.
+    """Verifies entries one by one: pass each to `check_entry`, then call `check_end`.
 
     Args:
-        kept: heads that were kept elsewhere, of any time: the entries at their positions must have their
-            hashes, or the log was rewritten.
-        partial: entries may begin anywhere, as in an export of some days; what was before them is trusted.
+        saved_heads: heads that were saved outside the database, of any time. An entry at such a position
+            must have the same hash, or the log was rewritten.
+        partial: entries may begin at any position, as in an export of some days. Earlier ones are trusted.
     """
 
-    def __init__(self, kept: Iterable[ChainHead] = (), *, partial: bool = False) -> None:
+    def __init__(self, saved_heads: Iterable[ChainHead] = (), *, partial: bool = False) -> None:
         self._partial = partial
-        self._kept: dict[UUID, dict[int, list[bytes]]] = {}
-        for head in kept:
-            self._kept.setdefault(head.organisation_id, {}).setdefault(head.position, []).append(head.hash)
+        self._saved: dict[UUID, dict[int, list[bytes]]] = {}
+        for head in saved_heads:
+            self._saved.setdefault(head.organisation_id, {}).setdefault(head.position, []).append(head.hash)
         self._chains: dict[UUID, _Chain] = {}
         self.entries = 0
 
     @property
     def heads(self) -> list[ChainHead]:
-        """The last entry of each organisation so far."""
+        """The last verified entry of each organisation."""
         return [ChainHead(each, chain.position, chain.hash) for each, chain in self._chains.items()]
 
-    def look(self, entry: ChainEntry) -> Iterator[ChainFinding]:
-        """What is wrong with the next entry."""
+    def check_entry(self, entry: ChainEntry) -> Iterator[ChainFinding]:
+        """Verify the next entry."""
         self.entries += 1
         organisation, position = entry.organisation_id, entry.position
         chain = self._chains.get(organisation)
@@ -117,17 +115,17 @@ class ChainVerifier:
             self._chains[organisation] = chain
         for code, detail in _faults(entry, chain.position, chain.hash):
             yield ChainFinding(organisation, position, code, detail)
-        kept = self._kept.get(organisation, {}).pop(position, [])
-        if any(known != entry.hash for known in kept):
-            detail = "another hash was kept elsewhere: the log was rewritten, here or before"
+        saved = self._saved.get(organisation, {}).pop(position, [])
+        if any(known != entry.hash for known in saved):
+            detail = "a saved head has another hash: the log was rewritten at this entry or before it"
             yield ChainFinding(organisation, position, "rewritten", detail)
         chain.position, chain.hash = position, entry.hash
 
-    def end(self, heads: Iterable[ChainHead] | None) -> Iterator[ChainFinding]:
-        """What the end shows, once all entries were looked at.
+    def check_end(self, heads: Iterable[ChainHead] | None) -> Iterator[ChainFinding]:
+        """Verify the ends of the chains, after all entries.
 
         Args:
-            heads: where the chains are by the database's own word; None where that is not known.
+            heads: the heads that the database stores; None if they are not known.
         """
         known = None if heads is None else {head.organisation_id: head for head in heads}
         for organisation, chain in self._chains.items():
@@ -137,35 +135,38 @@ class ChainVerifier:
                     organisation, chain.position, "head_missing", "the chain's head was removed"
                 )
             if head is not None:
-                yield from _end(chain, head)
+                yield from _compare_head(chain, head)
         for head in () if known is None else known.values():
-            yield from _end(_Chain(), head)
-        for organisation, kept in self._kept.items():
+            yield from _compare_head(_Chain(), head)
+        for organisation, saved in self._saved.items():
             reached = self._chains.get(organisation, _Chain()).position
-            for position in sorted(kept):
+            for position in sorted(saved):
                 detail = (
-                    f"a head was kept elsewhere that is not found any more: the log ends at {reached}"
+                    f"a saved head is missing: the log ends at {reached}"
                     if position > reached
-                    else "a head was kept elsewhere of an entry that is not found any more"
+                    else "the entry of a saved head is missing"
                 )
                 yield ChainFinding(organisation, position, "removed", detail)
 
 
-def _end(chain: _Chain, head: ChainHead) -> Iterator[ChainFinding]:
+def _compare_head(chain: _Chain, head: ChainHead) -> Iterator[ChainFinding]:
     if head.position > chain.position:
         detail = f"the last {head.position - chain.position} entries were removed, up to {head.position}"
         yield ChainFinding(head.organisation_id, chain.position + 1, "removed", detail)
     elif head.position < chain.position:
-        detail = f"entries stand after the head, which is at {head.position}: they were inserted"
+        detail = f"entries after the head at {head.position} were inserted"
         yield ChainFinding(head.organisation_id, head.position + 1, "inserted", detail)
     elif head.hash != chain.hash:
         yield ChainFinding(
-            head.organisation_id, head.position, "head_differs", "the head has another hash than the entry"
+            head.organisation_id,
+            head.position,
+            "head_differs",
+            "the hash of the head differs from the entry's",
         )
 
 
 def _faults(entry: ChainEntry, last: int, last_hash: bytes) -> Iterator[tuple[str, str]]:
-    """Codes and details of what is wrong with an entry that comes after another one."""
+    """Compare an entry with the one before it; yields codes and details."""
     position = entry.position
     if position > last + 1:
         gone = (
@@ -177,15 +178,15 @@ def _faults(entry: ChainEntry, last: int, last_hash: bytes) -> Iterator[tuple[st
     elif entry.previous != last_hash:
         yield (
             "not_linked",
-            "it does not follow from the entry before: one of the two was altered, inserted or moved",
+            "its `previous` is not the hash of the entry before: one of them was altered, inserted or moved",
         )
     if hash_record(entry.previous, entry.record) != entry.hash:
-        yield "altered", "its hash does not fit its record"
+        yield "altered", "its hash does not match its record"
     try:
         record = json.loads(entry.record)
         named = (record["organisation_id"], record["position"])
     except (ValueError, KeyError, TypeError):
-        yield "altered", "its record is not one that Vigie writes"
+        yield "altered", "its record does not have the form that Vigie writes"
         return
     if named != (str(entry.organisation_id), position):
         yield "reordered", f"its record says that it is entry {named[1]} of {named[0]}"
@@ -198,7 +199,7 @@ def _differing(record: Mapping[str, Any], copies: RecordColumns) -> list[str]:
     try:
         subject = record["subject"]
         single = [] if subject.get("id") is None else [subject["id"]]
-        meant = RecordColumns(
+        expected = RecordColumns(
             datetime.fromisoformat(record["at"]),
             record["actor"]["id"],
             record["action"],
@@ -207,7 +208,7 @@ def _differing(record: Mapping[str, Any], copies: RecordColumns) -> list[str]:
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return ["all"]
-    alike = copies._replace(subject_ids=list(copies.subject_ids))
+    actual = copies._replace(subject_ids=list(copies.subject_ids))
     return [
-        name for name, one, other in zip(RecordColumns._fields, meant, alike, strict=True) if one != other
+        name for name, one, other in zip(RecordColumns._fields, expected, actual, strict=True) if one != other
     ]

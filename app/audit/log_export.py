@@ -1,15 +1,13 @@
-"""Writes and reads the audit log as NDJSON, which can be verified without Vigie. Pure.
+"""Writes and reads exports of the audit log as NDJSON, which can be verified without Vigie. Pure.
 
-A line for each entry, in the order of the chain:
+An export has a line for each entry, in the order of the chain:
 
     {"organisation_id": …, "position": …, "record": "{…}", "previous": "hex", "hash": "hex"}
 
-and one that ends an organisation's: how many entries stand before it, and where its log was at that time. A
-file without that line was cut short.
+An end line follows the entries of an organisation, with their number and the head of its log at that time. A
+file without it is incomplete.
 
     {"organisation_id": …, "entries": …, "head": {"position": …, "hash": "hex"}}
-
-Pure but for the file that is read.
 """
 
 import json
@@ -22,67 +20,69 @@ from app.audit.hash_chain import ChainEntry, ChainFinding, ChainHead, ChainVerif
 MEDIA_TYPE: Final = "application/x-ndjson"
 
 
-class _End(NamedTuple):
+class _EndLine(NamedTuple):
     entries: int
     head: ChainHead
 
 
 def format_entry_line(entry: ChainEntry) -> str:
-    """An entry's line, with its end."""
-    told = {
+    """Format an entry as a line, with a line break."""
+    values = {
         "organisation_id": str(entry.organisation_id),
         "position": entry.position,
         "record": entry.record,
         "previous": entry.previous.hex(),
         "hash": entry.hash.hex(),
     }
-    # In ASCII: to some programs U+2028 and others end a line.
-    return json.dumps(told) + "\n"
+    # In ASCII: some programs break lines at U+2028 and similar characters.
+    return json.dumps(values) + "\n"
 
 
 def format_end_line(head: ChainHead, entries: int) -> str:
-    """The line that ends an organisation's entries."""
-    where = {"position": head.position, "hash": head.hash.hex()}
-    told = {"organisation_id": str(head.organisation_id), "entries": entries, "head": where}
-    return json.dumps(told) + "\n"
+    """Format the line that ends the entries of an organisation."""
+    position = {"position": head.position, "hash": head.hash.hex()}
+    return (
+        json.dumps({"organisation_id": str(head.organisation_id), "entries": entries, "head": position})
+        + "\n"
+    )
 
 
 def format_head_line(head: ChainHead) -> str:
-    """A head as one line: to be kept somewhere else."""
-    told = {
+    """Format a head as one line, to be saved outside the database."""
+    values = {
         "organisation_id": str(head.organisation_id),
         "position": head.position,
         "hash": head.hash.hex(),
     }
-    return json.dumps(told) + "\n"
+    return json.dumps(values) + "\n"
 
 
 def parse_heads(lines: Iterable[str]) -> list[ChainHead]:
-    """Heads that were kept, of any time. Other lines are passed over: a program's log will do as it is."""
+    """Parse saved heads of any time. Other lines are skipped: the program's log can be passed as it is."""
     found = []
     for line in lines:
         try:
-            told = json.loads(line)
+            values = json.loads(line)
             head = ChainHead(
-                UUID(told["organisation_id"]), int(told["position"]), bytes.fromhex(told["hash"])
+                UUID(values["organisation_id"]), int(values["position"]), bytes.fromhex(values["hash"])
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
-        if "record" not in told:
+        if "record" not in values:
             found.append(head)
     return found
 
 
-def _read(line: str) -> ChainEntry | _End:
-    """What a line says (ValueError, KeyError or TypeError for one that is not an export's)."""
-    told = json.loads(line)
-    organisation = UUID(told["organisation_id"])
-    if "head" in told:
-        where = told["head"]
-        head = ChainHead(organisation, int(where["position"]), bytes.fromhex(where["hash"]))
-        return _End(int(told["entries"]), head)
-    previous, digest = bytes.fromhex(told["previous"]), bytes.fromhex(told["hash"])
-    return ChainEntry(organisation, int(told["position"]), str(told["record"]), previous, digest)
+def _parse_line(line: str) -> ChainEntry | _EndLine:
+    """Parse a line (ValueError, KeyError or TypeError if it is not a line of an export)."""
+    values = json.loads(line)
+    organisation = UUID(values["organisation_id"])
+    if "head" in values:
+        position = values["head"]
+        head = ChainHead(organisation, int(position["position"]), bytes.fromhex(position["hash"]))
+        return _EndLine(int(values["entries"]), head)
+    previous, digest = bytes.fromhex(values["previous"]), bytes.fromhex(values["hash"])
+    return ChainEntry(organisation, int(values["position"]), str(values["record"]), previous, digest)
 
 
 def verify_export(
@@ -91,42 +91,42 @@ def verify_export(
     """Verify an export.
 
     Args:
-        lines: the file's.
-        verifier: one for parts of logs; it tells how many entries there were.
-        organisation: this one's alone; None: all that are in the file.
+        lines: the lines of the file.
+        verifier: a new verifier for partial logs; afterwards it has the number of entries.
+        organisation: verifies the log of this organisation only; None: all logs of the file.
 
     Raises:
         ValueError: the file is not an export.
     """
-    # Entries of organisations whose last line did not come yet.
+    # Number of entries of each organisation without an end line so far.
     open_: dict[UUID, int] = {}
     heads: list[ChainHead] = []
     for number, line in enumerate(lines, 1):
         try:
-            told = _read(line)
+            parsed = _parse_line(line)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"line {number} is not one of an export of the audit log") from error
-        whose = told.organisation_id if isinstance(told, ChainEntry) else told.head.organisation_id
-        if organisation not in {None, whose}:
+            raise ValueError(f"line {number} is not a line of an audit log export") from error
+        owner = parsed.organisation_id if isinstance(parsed, ChainEntry) else parsed.head.organisation_id
+        if organisation not in {None, owner}:
             continue
-        if isinstance(told, ChainEntry):
-            open_[whose] = open_.get(whose, 0) + 1
-            yield from verifier.look(told)
+        if isinstance(parsed, ChainEntry):
+            open_[owner] = open_.get(owner, 0) + 1
+            yield from verifier.check_entry(parsed)
             continue
-        seen = open_.pop(whose, 0)
-        if seen != told.entries:
-            detail = f"the export had {told.entries} entries, and has {seen}"
-            code = "removed" if seen < told.entries else "inserted"
-            yield ChainFinding(whose, told.head.position, code, detail)
-        heads.append(told.head)
+        seen = open_.pop(owner, 0)
+        if seen != parsed.entries:
+            detail = f"the export was written with {parsed.entries} entries and has {seen} now"
+            code = "removed" if seen < parsed.entries else "inserted"
+            yield ChainFinding(owner, parsed.head.position, code, detail)
+        heads.append(parsed.head)
     reached = {head.organisation_id: head for head in verifier.heads}
     for head in heads:
         last = reached.get(head.organisation_id)
         if last is not None and last.position == head.position and last.hash != head.hash:
-            detail = "the last line has another hash than the last entry"
+            detail = "the hash of the end line differs from that of the last entry"
             yield ChainFinding(head.organisation_id, head.position, "head_differs", detail)
-    for whose in open_:
+    for owner in open_:
         yield ChainFinding(
-            whose, reached[whose].position, "cut_short", "the export ends without its last line"
+            owner, reached[owner].position, "cut_short", "the end line of the export is missing"
         )
-    yield from verifier.end(None)
+    yield from verifier.check_end(None)

@@ -1,4 +1,4 @@
-"""The tables of the audit log. Nothing here writes them: functions of the database do (migration 0016)."""
+"""Defines the tables of the audit log. Only functions of the database write them (migration 0016)."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,9 +11,9 @@ from app.platform.db.database import Base
 
 
 class AuditEntry(Base):
-    """Something that was done or seen. `record` is what counts; the others are copies, for queries.
+    """An action or an access. Only `record` is authoritative; the other columns are copies, for queries.
 
-    `hash` is SHA-256 of `previous`, the hash of the entry before, and of `record` in UTF-8.
+    `hash` is the SHA-256 of `previous`, the hash of the entry before, followed by `record` in UTF-8.
     """
 
     __tablename__ = "audit_log"
@@ -40,7 +40,7 @@ class AuditHead(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-# What transactions under way have noted, until they commit: the program neither reads nor writes it.
+# Entries of transactions that have not committed yet. Only the database's functions read and write it.
 Table(
     "audit_pending",
     Base.metadata,

@@ -1,4 +1,4 @@
-"""Queries of the audit log for the API, limited to what a caller reaches."""
+"""Queries the audit log for the API, within the caller's tenant scope."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,21 +31,21 @@ AUDIT: Final = SortOrders(
     {"at": ()},
     "-at",
 )
-"""The orders of the log: as it was written, either way."""
+"""The orders of the log: oldest or newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries are meant: those that fit all that is given.
+    """A filter of entries; None does not filter.
 
     Attributes:
-        organisation: whose log.
-        actor: the id of who did it.
-        action: an action, or what it begins with up to a dot (`site` means `site.created` too).
-        subject: the id of what it was done to.
-        kind: of which kind that is.
-        first: recorded at or after this.
-        last: recorded before this.
+        organisation: the organisation of the log.
+        actor: the id of the actor.
+        action: an action, or its prefix up to a dot (`site` matches `site.created` too).
+        subject: the id of the resource.
+        kind: the kind of the resource.
+        first: recorded at or after this instant.
+        last: recorded before this instant.
     """
 
     organisation: UUID | None = None
@@ -57,7 +57,7 @@ class AuditFilter:
     last: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """What a query has to fulfil."""
+        """Return the SQL conditions of the filter."""
         row = AuditEntry
         found: list[ColumnElement[bool]] = []
         if self.organisation is not None:
@@ -79,18 +79,32 @@ class AuditFilter:
 
 
 async def list_entries(
-    session: AsyncSession, visible: TenantScope, wanted: AuditFilter, asked: PageRequest
+    session: AsyncSession, visible: TenantScope, filter_: AuditFilter, page: PageRequest
 ) -> Sequence[AuditEntry]:
-    """Entries, and one more than are asked for where there are more."""
+    """Read a page of entries, and one more if there is a next page.
+
+    Args:
+        session: a session of the API.
+        visible: the tenant scope of the caller.
+        filter_: which entries.
+        page: limit, order and cursor.
+    """
     row = AuditEntry
-    statement = select(row).where(*visible.within(row.organisation_id), *wanted.conditions())
-    return (await session.scalars(AUDIT.page(statement, asked))).all()
+    statement = select(row).where(*visible.within(row.organisation_id), *filter_.conditions())
+    return (await session.scalars(AUDIT.page(statement, page))).all()
 
 
 async def find_entry(
     session: AsyncSession, visible: TenantScope, organisation: UUID, position: int
 ) -> AuditEntry | None:
-    """One entry; None where the caller reaches none such."""
+    """Read one entry; None if it does not exist in the caller's tenant scope.
+
+    Args:
+        session: a session of the API.
+        visible: the tenant scope of the caller.
+        organisation: the organisation of the log.
+        position: the entry's number in that log, from 1.
+    """
     row = AuditEntry
     statement = select(row).where(row.organisation_id == organisation, row.position == position)
     found: AuditEntry | None = await session.scalar(statement.where(*visible.within(row.organisation_id)))
@@ -98,7 +112,7 @@ async def find_entry(
 
 
 async def find_head(session: AsyncSession, visible: TenantScope, organisation: UUID) -> ChainHead:
-    """Where an organisation's log has come to; position 0 where it has no entry that the caller reaches."""
+    """Read the head of an organisation's log; position 0 if the caller's tenant scope has no entry of it."""
     row = AuditHead
     statement = select(row).where(row.organisation_id == organisation, *visible.within(row.organisation_id))
     found = await session.scalar(statement)
@@ -110,9 +124,17 @@ async def find_head(session: AsyncSession, visible: TenantScope, organisation: U
 
 
 async def read_next_entries(
-    session: AsyncSession, head: ChainHead, wanted: AuditFilter, after: int, limit: int
+    session: AsyncSession, head: ChainHead, filter_: AuditFilter, after: int, limit: int
 ) -> Sequence[ChainEntry]:
-    """The next entries of an organisation's log up to a head, the oldest first."""
+    """Read the next entries of an organisation's log, the oldest first.
+
+    Args:
+        session: a session of the API.
+        head: the organisation, and the last position to read.
+        filter_: which entries.
+        after: reads positions above this one.
+        limit: the highest number of entries.
+    """
     row = AuditEntry
     statement = (
         select(row.organisation_id, row.position, row.record, row.previous, row.hash)
@@ -120,7 +142,7 @@ async def read_next_entries(
             row.organisation_id == head.organisation_id,
             row.position > after,
             row.position <= head.position,
-            *wanted.conditions(),
+            *filter_.conditions(),
         )
         .order_by(row.position)
         .limit(limit)

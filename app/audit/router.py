@@ -1,6 +1,6 @@
-"""REST for the audit log: read, a proof of each entry, and all of it as a file.
+"""Serves the audit log under `/v1/audit`: entries, the proof of an entry, exports.
 
-Who reads it is recorded in it: once an hour for each log, or it would grow by being read.
+Reads of the log are recorded in it, once an hour per actor and log: else it would grow by being read.
 """
 
 from collections.abc import AsyncIterator
@@ -31,8 +31,8 @@ router: Final = APIRouter(prefix="/v1/audit", tags=["Audit"])
 Reader = Annotated[Principal, Depends(require_scope("audit:read"))]
 From = Annotated[InstantParameter | None, Query(alias="from", description="Recorded at or after this")]
 To = Annotated[InstantParameter | None, Query(description="Recorded before this")]
-# Entries of an export that are read at once: for as long nobody else is answered.
-_AT_ONCE: Final = 200
+# Entries of an export in one chunk. Formatting a chunk blocks the event loop.
+_CHUNK_ENTRIES: Final = 200
 _LAST_POSITION: Final = 2**63 - 1
 _EXAMPLE: Final = (
     '{"organisation_id": "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10", "position": 1, "record": "{…}", '
@@ -47,37 +47,38 @@ def _check_order(first: InstantParameter | None, last: InstantParameter | None) 
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
 
 
-async def _named(
+async def _resolve_log(
     principal: Reader,
     organisation: Annotated[
-        Identifier | None, Query(description="Whose log, of those that you reach; yours by default")
+        Identifier | None,
+        Query(description="The organisation of the log, within your tenant scope; by default your own"),
     ] = None,
 ) -> UUID:
-    """The organisation whose log is meant.
+    """Resolve the organisation of the requested log.
 
-    One that was deleted still has its log, for those who reach every organisation. To others what they do not
-    reach looks as if it did not exist.
+    A deleted organisation still has its log, for callers that may access all organisations. An organisation
+    outside the tenant scope is reported as not found.
     """
-    wanted = principal.organisation_id if organisation is None else organisation
-    if not principal.visible().includes(wanted):
-        raise NotFoundError("organisation", wanted)
-    return wanted
+    owner = principal.organisation_id if organisation is None else organisation
+    if not principal.visible().includes(owner):
+        raise NotFoundError("organisation", owner)
+    return owner
 
 
-Named = Annotated[UUID, Depends(_named)]
+LogOwner = Annotated[UUID, Depends(_resolve_log)]
 
 
-async def _exporting(request: Request, principal: Reader) -> AsyncIterator[ExportLimits]:
-    """The place of the caller's export: until the last byte, or until the client has gone."""
-    turns: ExportLimits = request.app.state.export_turns
-    with turns.reserve_export(principal.organisation_id):
-        yield turns
+async def _acquire_export_slot(request: Request, principal: Reader) -> AsyncIterator[ExportLimits]:
+    """Hold an export slot of the caller's organisation until its last byte or a disconnect."""
+    limits: ExportLimits = request.app.state.export_turns
+    with limits.place(principal.organisation_id):
+        yield limits
 
 
 @router.get(
     "",
     operation_id="list_audit_entries",
-    summary="Who did what, and who saw whose data",
+    summary="List audit entries",
     responses=document_problems(401, 403, 422, 503),
 )
 async def list_audit_entries(
@@ -85,51 +86,55 @@ async def list_audit_entries(
     principal: Reader,
     session: WriteSessionDep,
     organisation: Annotated[Identifier | None, Query(description="Only of this organisation")] = None,
-    actor: Annotated[Name | None, Query(description="Only by whom or what has this id")] = None,
+    actor: Annotated[Name | None, Query(description="Only by the actor with this id")] = None,
     action: Annotated[
         str | None,
         Query(
             pattern=r"^[a-z_]+(\.[a-z_]+)*$",
             max_length=100,
-            description="Only this action, or those that begin with it: `site`, `site.updated`",
+            description="Only this action, or actions with this prefix: `site.updated`, `site`",
         ),
     ] = None,
-    subject: Annotated[Name | None, Query(description="Only what was done to the thing with this id")] = None,
+    subject: Annotated[Name | None, Query(description="Only of the resource with this id")] = None,
     subject_kind: Annotated[
-        str | None, Query(pattern="^[a-z_]+$", max_length=100, description="Only to things of this kind")
+        str | None, Query(pattern="^[a-z_]+$", max_length=100, description="Only of resources of this kind")
     ] = None,
     from_: From = None,
     to: To = None,
-    asked: Annotated[PageRequest, Depends(repository.AUDIT.page_request)],
+    query: Annotated[PageRequest, Depends(repository.AUDIT.asked)],
 ) -> Page[AuditEntryOut]:
-    """By default the newest first: of your organisation, and of others that you reach.
+    """List who did what, and who read personal data, by default the newest first.
 
-    Who reads entries is recorded too, in the logs that they are of: once an hour.
+    The list has the entries of your organisation, and of others in your tenant scope. Reading it is recorded
+    in each of these logs, once an hour.
     """
     _check_order(from_, to)
-    wanted = AuditFilter(organisation, actor, action, subject, subject_kind, from_, to)
-    rows = await repository.list_entries(session, principal.visible(), wanted, asked)
-    page, following = repository.AUDIT.cut(rows, asked)
-    whose = dict.fromkeys(row.organisation_id for row in page)
-    await record_access(session, "audit", [AccessedSubject(each, None) for each in whose], once="entries")
+    filter_ = AuditFilter(organisation, actor, action, subject, subject_kind, from_, to)
+    rows = await repository.list_entries(session, principal.visible(), filter_, query)
+    page, following = repository.AUDIT.cut(rows, query)
+    owners = dict.fromkeys(row.organisation_id for row in page)
+    await record_access(session, "audit", [AccessedSubject(each, None) for each in owners], once="entries")
     return Page(data=[AuditEntryOut.of(row) for row in page], next=following)
 
 
 @router.get(
     "/head",
     operation_id="get_audit_head",
-    summary="Where a log has come to",
+    summary="Read the head of a log",
     responses=document_problems(401, 403, 404, 422),
 )
-async def get_audit_head(principal: Reader, session: ReadSessionDep, organisation: Named) -> AuditHeadOut:
-    """The last entry's position and hash. Keep them somewhere else: they show a log that was rewritten."""
+async def get_audit_head(principal: Reader, session: ReadSessionDep, organisation: LogOwner) -> AuditHeadOut:
+    """Read the position and hash of the last entry.
+
+    Save them outside Vigie: with them you can prove later that the log was not rewritten.
+    """
     return AuditHeadOut.of(await repository.find_head(session, principal.visible(), organisation))
 
 
 @router.get(
     "/export",
     operation_id="export_audit",
-    summary="A log as a file that can be verified",
+    summary="Export a log",
     response_class=StreamingResponse,
     responses={
         **document_problems(401, 403, 404, 422, 429, 503),
@@ -139,19 +144,20 @@ async def get_audit_head(principal: Reader, session: ReadSessionDep, organisatio
 async def export_audit(
     principal: Reader,
     database: Annotated[Database, Depends(get_database)],
-    organisation: Named,
-    turns: Annotated[ExportLimits, Depends(_exporting)],
+    organisation: LogOwner,
+    limits: Annotated[ExportLimits, Depends(_acquire_export_slot)],
     *,
     from_: From = None,
     to: To = None,
 ) -> StreamingResponse:
-    """One organisation's log, the oldest entry first, as NDJSON: a line for each entry, and one at the end.
+    """Export the log of one organisation as NDJSON, the oldest entry first.
 
-    `vigie audit verify --export FILE` verifies it, and so can a program of yours. A file without its last
-    line was cut short. One at a time for an organisation: others are 429 `too_many_exports`.
+    The file has a line for each entry, and an end line; without the end line it is incomplete. Verify it with
+    `vigie audit verify --export FILE`, or with your own program. An organisation can run one export at a
+    time: a second one is refused with 429 `too_many_exports`.
     """
     _check_order(from_, to)
-    wanted = AuditFilter(organisation, first=from_, last=to)
+    filter_ = AuditFilter(organisation, first=from_, last=to)
     async with database.write() as session:
         range_ = {"from": from_ and from_.isoformat(), "to": to and to.isoformat()}
         await record_access(
@@ -159,25 +165,25 @@ async def export_audit(
         )
     async with database.read() as reader:
         head = await repository.find_head(reader, principal.visible(), organisation)
-    lines = _lines(database, turns, principal.caller(), head, wanted)
+    lines = _lines(database, limits, principal.caller(), head, filter_)
     name = f"vigie-audit-{organisation}.ndjson"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingResponse(lines, media_type=MEDIA_TYPE, headers=headers)
 
 
 async def _lines(
-    database: Database, turns: ExportLimits, caller: ScopedCaller, head: ChainHead, wanted: AuditFilter
+    database: Database, limits: ExportLimits, caller: ScopedCaller, head: ChainHead, filter_: AuditFilter
 ) -> AsyncIterator[str]:
-    """The file, a piece at a time: a client that reads slowly holds no transaction open, and no turn."""
+    """Yield the file in chunks. Between chunks a slow client holds neither a transaction nor a semaphore."""
     after = entries = 0
     more = head.position > 0
     while more:
-        async with turns.read_slice(caller.tree or head.organisation_id):
+        async with limits.piece(caller.tree or head.organisation_id):
             with run_as_caller(caller):
                 async with database.read() as session:
-                    found = await repository.read_next_entries(session, head, wanted, after, _AT_ONCE)
+                    found = await repository.read_next_entries(session, head, filter_, after, _CHUNK_ENTRIES)
             text = "".join(map(format_entry_line, found))
-        more = len(found) == _AT_ONCE
+        more = len(found) == _CHUNK_ENTRIES
         if not found:
             break
         yield text
@@ -189,19 +195,19 @@ async def _lines(
 @router.get(
     "/{position}",
     operation_id="get_audit_entry",
-    summary="An entry with its proof",
+    summary="Read an audit entry with its proof",
     responses=document_problems(401, 403, 404, 422, 503),
 )
 async def get_audit_entry(
     position: Annotated[int, Path(ge=1, le=_LAST_POSITION)],
     principal: Reader,
     session: WriteSessionDep,
-    organisation: Named,
+    organisation: LogOwner,
 ) -> AuditProofOut:
-    """One entry, with the exact text that was hashed."""
+    """Read one entry, with the exact text that was hashed."""
     row = await repository.find_entry(session, principal.visible(), organisation, position)
     if row is None:
         raise NotFoundError("audit entry", position)
-    seen = [AccessedSubject(organisation, None)]
-    await record_access(session, "audit", seen, details={"position": position}, once="entry")
+    subjects = [AccessedSubject(organisation, None)]
+    await record_access(session, "audit", subjects, details={"position": position}, once="entry")
     return AuditProofOut.of(row)

@@ -1,5 +1,5 @@
-"""Incidents: impulsive sounds that boxes of a site heard, and what people found that they were.
+"""Groups impulsive sound events of a site's boxes into incidents, locates them, and lets people review them.
 
-Owns the tables of incidents, the worker that makes them of events, their review, and what is told of them.
-What the events mean is computed by `app.acoustics`, which is pure. What there is of it: docs/incidents.md.
+Owns the tables of incidents, the worker that makes them, their review, and their outbox events.
+`app.acoustics`, which is pure, associates and locates the events. Guide: docs/incidents.md.
 """

@@ -1,4 +1,4 @@
-"""What is assumed of a site's air, and how it is written down beside what was computed with it. Pure."""
+"""Estimates a site's air conditions for localisation, and describes the methods of an incident. Pure."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -10,7 +10,7 @@ from app.incidents.event_clustering import MAX_CLOCK_ERROR_MS, AirTemperature
 from app.platform.config.incident_settings import IncidentSettings
 
 INDOOR_SITE_KINDS: Final = frozenset({"office", "indoor"})
-"""Kinds of sites in which there is no wind, and a room's temperature."""
+"""Kinds of sites without wind and at room temperature."""
 
 _INDOORS: Final = AirTemperature(21.0, 3.0)
 _MEASURED_SIGMA_C: Final = 2.0
@@ -29,16 +29,16 @@ _CITED: Final = {
 
 
 def estimate_temperature(measured: list[float], kind: str, settings: IncidentSettings) -> AirTemperature:
-    """What to take the air for.
+    """Estimate the air temperature: the median of plausible measurements, or else a default.
 
     Args:
         measured: the newest temperature of each box that measured one, °C.
-        kind: of the site.
-        settings: with what is taken where none did.
+        kind: the kind of the site.
+        settings: the default outdoor temperature and its standard error.
     """
-    sound = [value for value in measured if _COLDEST_C <= value <= _WARMEST_C]
-    if sound:
-        return AirTemperature(float(median(sound)), _MEASURED_SIGMA_C, len(sound))
+    plausible = [value for value in measured if _COLDEST_C <= value <= _WARMEST_C]
+    if plausible:
+        return AirTemperature(float(median(plausible)), _MEASURED_SIGMA_C, len(plausible))
     if kind in INDOOR_SITE_KINDS:
         return _INDOORS
     return AirTemperature(settings.temperature_c, settings.temperature_sigma_c)
@@ -47,13 +47,13 @@ def estimate_temperature(measured: list[float], kind: str, settings: IncidentSet
 def build_localisation_settings(
     temperature: AirTemperature, kind: str, settings: IncidentSettings
 ) -> LocalisationSettings:
-    """What is assumed of the errors at a site."""
+    """Build the error model of a site."""
     wind = 0.0 if kind in INDOOR_SITE_KINDS else settings.wind_sigma_m_s
     return LocalisationSettings(AirConditions(temperature.celsius, temperature.sigma_celsius, wind))
 
 
 def describe_methods(settings: LocalisationSettings) -> list[dict[str, Any]]:
-    """The methods by which an incident was made, with their versions, sources and parameters."""
+    """Describe the methods that made an incident, with their versions, citations and parameters."""
     parameters: dict[tuple[str, int], Mapping[str, float]] = {
         LOCALISATION_METHOD: {
             "wind_sigma_m_s": settings.conditions.wind_sigma_m_s,

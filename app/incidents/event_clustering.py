@@ -1,8 +1,8 @@
-"""Events of a stretch, to what was heard: incidents with the part that each event has in them. Pure.
+"""Groups the sound events of a time window into incidents and records each event's role. Pure.
 
-Boxes whose place is known are the business of `app.acoustics`. One whose place nobody has said tells nothing
-of where a sound was; it heard it all the same: it is given to the incident whose sound may have come to it
-then, and its opinion counts.
+`app.acoustics` associates and locates the events of boxes with a known position. An event of a box without a
+position joins the incident whose sound may have reached the box at that time. It counts for the
+classification, not for the position.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,28 +24,29 @@ ALARMING_TYPES: Final = frozenset({"gunshot", "explosion"})
 """Types, and classes, for which an incident is opened."""
 
 HEARD_TYPES: Final = ("gunshot", "explosion", "impulse", "glass_break")
-"""Types of events that may be of an incident."""
+"""Types of events that may be part of an incident."""
 
 MAX_CLOCK_ERROR_MS: Final = 250.0
-"""A clock that says it is worse is taken for this one, or it would be linked with everything."""
+"""Upper limit of a box's reported clock error: with a larger one, its events would match every incident."""
 
-_BY_TYPE: Final = 0.7
-_MOST_CANDIDATES: Final = 10
+# Assumed confidence of an event with a type and no candidates.
+_TYPE_CONFIDENCE: Final = 0.7
+_MAX_CANDIDATES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class HeardEvent:
-    """An event of a box.
+    """A sound event of a box.
 
     Attributes:
-        id: the event's.
-        box: the box's.
+        id: the id of the event.
+        box: the id of the box.
         time_us: the onset, µs since the epoch.
         type: one of HEARD_TYPES.
-        candidates: what the box takes it for.
-        level_db: how loud it was.
-        clock_error_ms: as the box told it.
-        place: longitude and latitude of the box; None where nobody has said.
+        candidates: the classes that the box proposes.
+        level_db: the sound level, dB.
+        clock_error_ms: the clock error that the box reported, ms.
+        place: longitude and latitude of the box, degrees; None if unknown.
     """
 
     id: str
@@ -59,25 +60,25 @@ class HeardEvent:
 
     @property
     def event(self) -> SoundEvent:
-        """As `app.acoustics` takes it. A type without candidates is one, of a box that is not sure."""
-        told = self.candidates[:_MOST_CANDIDATES]
-        if not told and self.type != "impulse":
-            told = (ClassCandidate(self.type, _BY_TYPE),)
+        """The event in the form of `app.acoustics`. Without candidates, the type is a candidate."""
+        candidates = self.candidates[:_MAX_CANDIDATES]
+        if not candidates and self.type != "impulse":
+            candidates = (ClassCandidate(self.type, _TYPE_CONFIDENCE),)
         clock = self.clock_error_ms
         error = None if clock is None else min(abs(clock), MAX_CLOCK_ERROR_MS)
-        return SoundEvent(self.id, self.box, self.time_us, told, self.level_db, error)
+        return SoundEvent(self.id, self.box, self.time_us, candidates, self.level_db, error)
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentPart:
-    """What an event has to do with an incident.
+    """The role of an event in an incident.
 
     Attributes:
         heard: the event.
-        role: whether it is of a round, or the echo of one.
-        round: which round, from 1 on; None of echoes, and of boxes without a place.
-        verdict: what became of it in finding the place; None: another round tells that.
-        residual_ms: heard minus expected from the position; None where there is none.
+        role: whether it belongs to a round, or is the echo of one.
+        round: the number of the round, from 1; None for echoes, and for boxes without a position.
+        verdict: how localisation used the event; None if another round of the incident was located.
+        residual_ms: measured minus expected arrival time, ms; None without a position.
     """
 
     heard: HeardEvent
@@ -89,65 +90,65 @@ class IncidentPart:
 
 @dataclass(frozen=True, slots=True)
 class EventCluster:
-    """What was heard of one source.
+    """The events of one sound source.
 
     Attributes:
         parts: the events, by time, box and id.
-        location: where it was.
-        occurred_us: when the first round was; where there is no position, when it was first heard.
-        rounds: how many there were.
-        opinion: what it was.
-        crowded: it is of a slot that was looked at by itself.
+        location: the position of the source.
+        occurred_us: the time of the first round; without a position, the time of the first event.
+        rounds: the number of rounds.
+        classification: the pooled classification of the source.
+        crowded: it was clustered from a single slot of a longer window.
     """
 
     parts: tuple[IncidentPart, ...]
     location: LocalisationResult
     occurred_us: int
     rounds: int
-    opinion: PooledClassification
+    classification: PooledClassification
     crowded: bool = False
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Of its events."""
+        """The ids of the events."""
         return tuple(part.heard.id for part in self.parts)
 
     @property
     def boxes(self) -> list[str]:
-        """Those that heard it."""
+        """The boxes that sent the events."""
         return sorted({part.heard.box for part in self.parts})
 
     @property
     def first_us(self) -> int:
-        """Of the first event."""
+        """The time of the first event, µs since the epoch."""
         return self.parts[0].heard.time_us
 
     @property
     def last_us(self) -> int:
-        """Of the last event."""
+        """The time of the last event, µs since the epoch."""
         return self.parts[-1].heard.time_us
 
     @property
     def probability(self) -> float:
-        """That it was a gunshot or an explosion."""
-        explosion = sum(share for kind, share in self.opinion.kinds if kind == "explosion")
-        return min(1.0, self.opinion.gunshot + explosion)
+        """The probability of a gunshot or an explosion."""
+        explosion = sum(share for kind, share in self.classification.kinds if kind == "explosion")
+        return min(1.0, self.classification.gunshot + explosion)
 
     def opens(self, least: float) -> bool:
-        """Whether it is reason for an incident: probable enough, or the type of an event says so."""
-        said = any(part.heard.type in ALARMING_TYPES for part in self.parts if part.role == "round")
-        return said or self.probability >= least
+        """Return whether it opens an incident: by an alarming event type, or a probability >= `least`."""
+        alarming = any(part.heard.type in ALARMING_TYPES for part in self.parts if part.role == "round")
+        return alarming or self.probability >= least
 
 
 def cluster_events(
     heard: Iterable[HeardEvent], settings: LocalisationSettings, *, crowded: bool = False
 ) -> list[EventCluster]:
-    """What events tell together: each event is in exactly one of what comes back.
+    """Group events into clusters; each event belongs to exactly one of them.
 
     Args:
-        heard: in any order.
-        settings: what is assumed of errors.
-        crowded: whether they were cut out of more.
+        heard: the events, in any order.
+        settings: the error model of the site.
+        crowded: whether the events are a slot of a longer window.
     """
     ordered = sorted(heard, key=lambda each: each.event.key)
     by_id = {each.id: each for each in ordered}
@@ -156,22 +157,24 @@ def cluster_events(
         if each.place is not None:
             places.setdefault(each.box, BoxPosition(each.box, *each.place))
     placed = [each.event for each in ordered if each.box in places]
-    found = (
-        [_found(incident, by_id) for incident in associate_events(placed, places, settings)] if placed else []
+    clusters = (
+        [_build_cluster(incident, by_id) for incident in associate_events(placed, places, settings)]
+        if placed
+        else []
     )
     rest = [each for each in ordered if each.box not in places]
     for each in rest[:]:
-        at = _whose(each, found, settings)
+        at = _find_audible_cluster(each, clusters, settings)
         if at is not None:
-            found[at] = _joined(found[at], each)
+            clusters[at] = _add_event(clusters[at], each)
             rest.remove(each)
-    found += _of_nowhere(rest, settings)
+    clusters += _cluster_unplaced_events(rest, settings)
     return sorted(
-        (replace(each, crowded=crowded) for each in found), key=lambda each: each.parts[0].heard.event.key
+        (replace(each, crowded=crowded) for each in clusters), key=lambda each: each.parts[0].heard.event.key
     )
 
 
-def _found(incident: SoundIncident, by_id: Mapping[str, HeardEvent]) -> EventCluster:
+def _build_cluster(incident: SoundIncident, by_id: Mapping[str, HeardEvent]) -> EventCluster:
     main = _main_round(incident)
     residuals = {each.box: each for each in incident.location.residuals}
     parts = []
@@ -188,7 +191,7 @@ def _found(incident: SoundIncident, by_id: Mapping[str, HeardEvent]) -> EventClu
                 )
             )
     for event in incident.echoes:
-        # A box that heard nothing but a reflection told that, and its event is an echo.
+        # The only event of a box may be a reflection: then it is an echo with a residual.
         residual = residuals.pop(event.box, None)
         verdict = None if residual is None else residual.verdict
         parts.append(
@@ -205,49 +208,54 @@ def _found(incident: SoundIncident, by_id: Mapping[str, HeardEvent]) -> EventClu
 
 
 def _main_round(incident: SoundIncident) -> int:
-    """The place of the round that the position is of: most of the boxes that tell it are in it."""
+    """Return the index of the located round: it has most of the boxes that determined the position."""
     used = set(incident.location.used)
     shares = [len(used & {event.box for event in each.events}) for each in incident.rounds]
     return max(range(len(shares)), key=lambda at: (shares[at], -at))
 
 
-def _whose(event: HeardEvent, found: Sequence[EventCluster], settings: LocalisationSettings) -> int | None:
-    """The incident whose sound may have come to a box then, of several the nearest in time."""
-    reach = compute_horizon_us(settings, MAX_CLOCK_ERROR_MS)
-    away = []
-    for at, each in enumerate(found):
-        first = each.occurred_us if each.location.position is not None else each.first_us - reach
-        if first - US_PER_SECOND // 2 <= event.time_us <= each.last_us + reach:
-            away.append((min(abs(event.time_us - part.heard.time_us) for part in each.parts), at))
-    return min(away)[1] if away else None
+def _find_audible_cluster(
+    event: HeardEvent, clusters: Sequence[EventCluster], settings: LocalisationSettings
+) -> int | None:
+    """Find the cluster with a sound that may have reached the box then; of several the nearest in time."""
+    horizon_us = compute_horizon_us(settings, MAX_CLOCK_ERROR_MS)
+    distances = []
+    for at, each in enumerate(clusters):
+        first = each.occurred_us if each.location.position is not None else each.first_us - horizon_us
+        if first - US_PER_SECOND // 2 <= event.time_us <= each.last_us + horizon_us:
+            distances.append((min(abs(event.time_us - part.heard.time_us) for part in each.parts), at))
+    return min(distances)[1] if distances else None
 
 
-def _joined(found: EventCluster, event: HeardEvent) -> EventCluster:
+def _add_event(cluster: EventCluster, event: HeardEvent) -> EventCluster:
     parts = sorted(
-        [*found.parts, IncidentPart(event, "round", None, "unplaced")], key=lambda part: part.heard.event.key
+        [*cluster.parts, IncidentPart(event, "round", None, "unplaced")],
+        key=lambda part: part.heard.event.key,
     )
-    return replace(found, parts=tuple(parts), opinion=_opinion(parts))
+    return replace(cluster, parts=tuple(parts), classification=_classify(parts))
 
 
-def _opinion(parts: Iterable[IncidentPart]) -> PooledClassification:
+def _classify(parts: Iterable[IncidentPart]) -> PooledClassification:
     return pool_classes(
         [(part.heard.box, part.heard.event.candidates) for part in parts if part.role == "round"]
     )
 
 
-def _of_nowhere(rest: Sequence[HeardEvent], settings: LocalisationSettings) -> list[EventCluster]:
-    """What boxes without a place heard among themselves, as far as one sound may have come to all."""
-    reach = compute_horizon_us(settings, MAX_CLOCK_ERROR_MS)
+def _cluster_unplaced_events(
+    events: Sequence[HeardEvent], settings: LocalisationSettings
+) -> list[EventCluster]:
+    """Group the remaining events of boxes without a position, if one sound may have reached all of them."""
+    horizon_us = compute_horizon_us(settings, MAX_CLOCK_ERROR_MS)
     groups: list[list[HeardEvent]] = []
-    for each in rest:
-        if groups and each.time_us - groups[-1][0].time_us <= reach:
+    for each in events:
+        if groups and each.time_us - groups[-1][0].time_us <= horizon_us:
             groups[-1].append(each)
         else:
             groups.append([each])
-    return [_alone(group) for group in groups]
+    return [_build_unplaced_cluster(group) for group in groups]
 
 
-def _alone(group: Sequence[HeardEvent]) -> EventCluster:
+def _build_unplaced_cluster(group: Sequence[HeardEvent]) -> EventCluster:
     by_id = {each.id: each for each in group}
     parts, most = [], 1
     for box in sorted({each.box for each in group}):
@@ -257,18 +265,18 @@ def _alone(group: Sequence[HeardEvent]) -> EventCluster:
         parts += [IncidentPart(by_id[event.id], "echo", None, "unplaced") for event in echoes]
     parts.sort(key=lambda part: part.heard.event.key)
     return EventCluster(
-        tuple(parts), LocalisationResult("unlocated", ()), group[0].time_us, most, _opinion(parts)
+        tuple(parts), LocalisationResult("unlocated", ()), group[0].time_us, most, _classify(parts)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class AirTemperature:
-    """What the air's temperature was taken for.
+    """The estimated air temperature.
 
     Attributes:
         celsius: °C.
-        sigma_celsius: standard error of that, °C.
-        boxes: how many measured it; 0: it is the setting.
+        sigma_celsius: its standard error, °C.
+        boxes: the number of boxes that measured it; 0 for a default.
     """
 
     celsius: float
@@ -276,7 +284,7 @@ class AirTemperature:
     boxes: int = field(default=0)
 
     def shown(self) -> dict[str, float | int | str]:
-        """As incidents keep it."""
+        """Return the JSON that incidents store."""
         return {
             "celsius": round(self.celsius, 2),
             "sigma_celsius": self.sigma_celsius,

@@ -1,6 +1,6 @@
-"""What the outbox says of an incident: the types of the events and the `data` of their bodies.
+"""Builds the outbox events of incidents: their types and the `data` of their bodies.
 
-Must not query anything. What a reviewer wrote is not told, nor who it was.
+Events never contain the reviewer or the reviewer's note. Must not query anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _SHOWN = 5
 
 
 def build_geometry(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Where it was, as a geometry of GeoJSON; None where nothing is known of it."""
+    """Build the GeoJSON geometry of an incident; None if it was not located."""
     if row["longitude"] is not None:
         return {"type": "Point", "coordinates": [row["longitude"], row["latitude"]]}
     branch = row["branch"]
@@ -27,13 +27,13 @@ def build_geometry(row: Mapping[str, Any]) -> dict[str, Any] | None:
 def build_incident_event(
     kind: IncidentEventKind, row: Mapping[str, Any], now: datetime, changes: Sequence[str] = ()
 ) -> OutboxRecord:
-    """Make the outbox's record of a version of an incident.
+    """Build the outbox record of a version of an incident.
 
     Args:
-        kind: what happened.
-        row: the incident's columns, as they are after it.
-        now: when it happened, aware.
-        changes: what is new, of `incident.updated`.
+        kind: the type of the event, without `incident.`.
+        row: the incident's columns after the change.
+        now: the time of the change, aware.
+        changes: the names of changed parts, for `incident.updated`.
     """
     superseded: UUID | None = row["superseded_by"]
     payload = {

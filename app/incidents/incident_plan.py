@@ -1,7 +1,7 @@
-"""What becomes of the incidents there are, now that events have come or gone. Pure.
+"""Plans how new clusters create, continue or supersede stored incidents. Pure.
 
-An incident goes on in what has most of its events. One that somebody has reviewed is not changed: what comes
-later is put on record with it. One whose events are all of others now was a part of these: it is superseded.
+An incident continues as the cluster that has most of its events. A reviewed incident is not changed: later
+events are only recorded with it. An incident is superseded if all its events belong to others now.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from app.incidents.event_clustering import EventCluster, HeardEvent, IncidentPar
 
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
-    """An incident there is.
+    """A stored incident.
 
     Attributes:
         row: its columns.
@@ -28,26 +28,25 @@ class StoredIncident:
 
     @property
     def id(self) -> UUID:
-        """Its own."""
+        """The id of the incident."""
         identifier: UUID = self.row["id"]
         return identifier
 
     @property
     def reviewed(self) -> bool:
-        """Whether somebody has said what it was."""
+        """Whether the incident is confirmed or dismissed."""
         return bool(self.row["state"] != "open")
 
 
 @dataclass(slots=True)
 class IncidentPlan:
-    """What is to be written.
+    """The changes to write.
 
     Attributes:
-        opened: new incidents.
-        continued: those that go on, with what they are now.
-        late: reviewed ones, with the events that are theirs too.
-        superseded: those that are parts of others, with the place of that one in `continued` or `opened`, or
-            its id.
+        opened: clusters that become new incidents.
+        continued: incidents that continue, with their new clusters.
+        late: reviewed incidents, with the later events to record.
+        superseded: incidents that became part of another one, with its id.
     """
 
     opened: list[EventCluster] = field(default_factory=list)
@@ -59,35 +58,35 @@ class IncidentPlan:
 def exclude_partial_incidents(
     heard: Iterable[HeardEvent], known: Sequence[StoredIncident]
 ) -> tuple[list[HeardEvent], list[StoredIncident]]:
-    """For a slot by itself: without the incidents of which it has a part alone, and their events."""
-    there = {each.id: each for each in heard}
-    whole = [each for each in known if each.events <= there.keys()]
-    elsewhere = {event for each in known if each not in whole for event in each.events}
-    return [each for name, each in there.items() if name not in elsewhere], whole
+    """Exclude incidents, and their events, that lie only partly in a single slot."""
+    by_id = {each.id: each for each in heard}
+    whole = [each for each in known if each.events <= by_id.keys()]
+    excluded = {event for each in known if each not in whole for event in each.events}
+    return [each for name, each in by_id.items() if name not in excluded], whole
 
 
 def plan_incidents(
     found: Sequence[EventCluster], known: Sequence[StoredIncident], least: float
 ) -> IncidentPlan:
-    """What to write.
+    """Plan the changes of incidents.
 
     Args:
-        found: what there is to be heard, of all events of those that are known among others.
-        known: incidents, in the order of their ids.
-        least: how probable a shot or an explosion has to be.
+        found: the clusters, which include all events of the stored incidents.
+        known: the stored incidents, in the order of their ids.
+        least: the least probability of a gunshot or an explosion for a new incident, 0 to 1.
     """
     plan = IncidentPlan()
     owner = {event: at for at, each in enumerate(known) for event in each.events}
-    mine: dict[int, UUID] = {}
+    assigned: dict[int, UUID] = {}
     rest: list[int] = []
-    for place, each in enumerate(found):
+    for index, each in enumerate(found):
         shares = Counter(owner[event] for event in each.ids if event in owner)
         reviewed = sorted((-count, at) for at, count in shares.items() if known[at].reviewed)
         if not reviewed:
-            rest.append(place)
+            rest.append(index)
             continue
         chosen = known[reviewed[0][1]]
-        mine[place] = chosen.id
+        assigned[index] = chosen.id
         new = [
             part
             for part in each.parts
@@ -96,24 +95,24 @@ def plan_incidents(
         if new:
             plan.late.append((chosen, new))
     still_open = [each for each in known if not each.reviewed]
-    goes_on = match_event_sets(
-        [sorted(each.events) for each in still_open], [found[place].ids for place in rest]
+    continuing = match_event_sets(
+        [sorted(each.events) for each in still_open], [found[index].ids for index in rest]
     )
-    for at, place in enumerate(rest):
-        if at in goes_on:
-            chosen = still_open[goes_on[at]]
-            mine[place] = chosen.id
-            plan.continued.append((chosen, found[place]))
-        elif found[place].opens(least):
-            plan.opened.append(found[place])
-    taken = set(goes_on.values())
+    for at, index in enumerate(rest):
+        if at in continuing:
+            chosen = still_open[continuing[at]]
+            assigned[index] = chosen.id
+            plan.continued.append((chosen, found[index]))
+        elif found[index].opens(least):
+            plan.opened.append(found[index])
+    continued = set(continuing.values())
     for at, gone in enumerate(still_open):
-        if at not in taken:
+        if at not in continued:
             shares_of = Counter(
-                mine[place]
-                for place, what in enumerate(found)
-                if place in mine
-                for event in what.ids
+                assigned[index]
+                for index, cluster in enumerate(found)
+                if index in assigned
+                for event in cluster.ids
                 if event in gone.events
             )
             if shares_of:

@@ -1,12 +1,9 @@
-"""What the incidents of a site came to: how many were any, and how long people took to say so.
+"""Computes detection statistics of a site: incidents by state, precision with its interval, review times.
 
-For the API, and for whoever publishes it. Incidents whose events were erased count, though nothing else of
-them is left. The interval of the precision is Wilson's (`app.acoustics.wilson_interval`).
+The API and the public register show them. Incidents without any events left (erased) still count.
 
-How sure a share of few things is.
-
-Wilson's score interval (E. B. Wilson, J. Am. Stat. Assoc. 22(158), 1927; recommended for few observations by
-Brown, Cai and DasGupta, Statistical Science 16(2), 2001).
+The interval is Wilson's score interval (E. B. Wilson, J. Am. Stat. Assoc. 22(158), 1927). Brown, Cai and
+DasGupta recommend it for few observations (Statistical Science 16(2), 2001).
 """
 
 import math
@@ -23,12 +20,12 @@ _Z: Final = 1.959963984540054
 
 
 def compute_wilson_interval(successes: int, trials: int, z: float = _Z) -> tuple[float, float] | None:
-    """Wilson's score interval of a share; None where there was nothing to see.
+    """Compute Wilson's score interval of a share; None without trials.
 
     Args:
-        successes: how many were.
-        trials: of how many.
-        z: quantile of the normal distribution; the default is of 95 %.
+        successes: the number of successes.
+        trials: the number of trials.
+        z: quantile of the normal distribution; the default is for 95 %.
     """
     if not trials:
         return None
@@ -36,7 +33,7 @@ def compute_wilson_interval(successes: int, trials: int, z: float = _Z) -> tuple
     middle = share + z * z / (2 * trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    # At the ends rounding would leave 0 and 1 by a hair.
+    # At the ends, rounding would give values slightly off 0 and 1.
     low = 0.0 if successes == 0 else (middle - half) / scale
     high = 1.0 if successes == trials else (middle + half) / scale
     return low, high
@@ -57,15 +54,15 @@ FROM incidents WHERE site_id = :site AND detected_at >= :first AND detected_at <
 
 @dataclass(frozen=True, slots=True)
 class IncidentStatistics:
-    """Of the incidents that were detected in a range of time.
+    """Statistics of the incidents that were detected in a time range.
 
     Attributes:
-        open: nobody has reviewed them.
-        confirmed, dismissed: by people.
-        withdrawn: parts of others, and those of which nothing is left: they count nowhere else.
-        median_review_s: from detection to the first review, s.
-        boxes: at the site now.
-        days: how long the range is.
+        open: incidents without a review.
+        confirmed, dismissed: incidents that people reviewed.
+        withdrawn: superseded or erased incidents; they count nowhere else.
+        median_review_s: median time from detection to the first review, s.
+        boxes: the number of boxes at the site now.
+        days: the length of the range, days.
     """
 
     open: int
@@ -78,24 +75,24 @@ class IncidentStatistics:
 
     @property
     def precision(self) -> float | None:
-        """Confirmed of those that were reviewed."""
+        """The share of confirmed incidents among the reviewed ones."""
         reviewed = self.confirmed + self.dismissed
         return self.confirmed / reviewed if reviewed else None
 
     @property
     def precision_interval(self) -> tuple[float, float] | None:
-        """Wilson's, of 95 %."""
+        """The 95 % score interval of the precision."""
         return compute_wilson_interval(self.confirmed, self.confirmed + self.dismissed)
 
     @property
     def unreviewed_share(self) -> float | None:
-        """Open ones of all that were not withdrawn."""
+        """The share of open incidents among those that were not withdrawn."""
         total = self.open + self.confirmed + self.dismissed
         return self.open / total if total else None
 
     @property
     def false_alarms_per_box_day(self) -> float | None:
-        """Dismissed ones by box and day."""
+        """The number of dismissed incidents per box and day."""
         return self.dismissed / (self.boxes * self.days) if self.boxes and self.days > 0 else None
 
 
@@ -105,9 +102,9 @@ async def read_incident_statistics(
     """Count the incidents of a site.
 
     Args:
-        session: which sees the site.
-        site_id: which.
-        first: detected at this time or later. Of an incident whose events were all erased the day is known.
+        session: a session with access to the site.
+        site_id: the site.
+        first: detected at this time or later. For an erased incident only the day is known.
         last: detected before this time.
     """
     found = await session.execute(_COUNTS, {"site": site_id, "first": first, "last": last})

@@ -1,4 +1,4 @@
-"""What an incident is at a moment, as its row has it, and which changes others are told of. Pure."""
+"""Computes the columns of an incident from a cluster, and finds the changes worth an event. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ COMPUTED_COLUMNS: Final = (
     *("longitude", "latitude", "ellipse", "branch", "alternative", "classes", "models", "probability"),
     *("gunshot_probability", "rounds", "boxes", "temperature", "method", "crowded"),
 )
-"""The columns that are computed."""
+"""The columns that are computed from a cluster."""
 
 
 def compute_incident_columns(
     found: EventCluster, settings: LocalisationSettings, temperature: AirTemperature
 ) -> dict[str, Any]:
-    """The computed columns of an incident."""
+    """Compute the columns of an incident."""
     location = found.location
     position = location.position
     return {
@@ -39,10 +39,10 @@ def compute_incident_columns(
         "first_heard_at": to_datetime(found.first_us),
         "last_heard_at": to_datetime(found.last_us),
         **_place(location),
-        "classes": _ranked("class", found.opinion.kinds),
-        "models": _ranked("model", found.opinion.models),
+        "classes": _ranked("class", found.classification.kinds),
+        "models": _ranked("model", found.classification.models),
         "probability": round(found.probability, 4),
-        "gunshot_probability": round(found.opinion.gunshot, 4),
+        "gunshot_probability": round(found.classification.gunshot, 4),
         "rounds": found.rounds,
         "boxes": found.boxes,
         "temperature": temperature.shown(),
@@ -88,16 +88,16 @@ def _other(position: SourcePosition) -> dict[str, Any]:
 
 
 def _ranked(name: str, shares: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:
-    """The likeliest, as far as they are worth to be shown; the first one always."""
+    """List the likeliest classes or models: the first one, and others of at least 0.5 %."""
     return [
-        {name: what, "probability": round(share, 4)}
-        for place, (what, share) in enumerate(shares[:_SHOWN])
-        if place == 0 or share >= _LEAST
+        {name: label, "probability": round(share, 4)}
+        for index, (label, share) in enumerate(shares[:_SHOWN])
+        if index == 0 or share >= _LEAST
     ]
 
 
 def summarise_incident(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an incident is compared with what was told before."""
+    """Return the fields that are compared with the last event of the incident."""
     classes = row["classes"] or [{"class": None}]
     return {
         "evidence": row["evidence"],
@@ -111,12 +111,12 @@ def summarise_incident(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_changes(before: Mapping[str, Any] | None, now: Mapping[str, Any], moved_m: float) -> list[str]:
-    """What matters of the difference between two summaries, by name; nothing where nothing does.
+    """Name the significant differences between two summaries.
 
     Args:
-        before: what was told last; None: nothing that holds any more.
-        now: what is.
-        moved_m: a position has moved that is further away than this.
+        before: the summary in the last event; None if its data were erased.
+        now: the current summary.
+        moved_m: a position counts as moved beyond this distance, m.
     """
     if before is None:
         return ["erased"]
@@ -129,10 +129,11 @@ def find_changes(before: Mapping[str, Any] | None, now: Mapping[str, Any], moved
 
 
 def distance_m(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """How far two places are apart, m: the great circle (haversine)."""
+    """Compute the great-circle distance of two positions (haversine), m."""
     lat, lat_other = math.radians(one["latitude"]), math.radians(other["latitude"])
-    turn = math.radians(other["longitude"] - one["longitude"])
+    delta_lon = math.radians(other["longitude"] - one["longitude"])
     chord = (
-        math.sin((lat_other - lat) / 2) ** 2 + math.cos(lat) * math.cos(lat_other) * math.sin(turn / 2) ** 2
+        math.sin((lat_other - lat) / 2) ** 2
+        + math.cos(lat) * math.cos(lat_other) * math.sin(delta_lon / 2) ** 2
     )
     return 2.0 * _EARTH_M * math.asin(math.sqrt(min(1.0, chord)))

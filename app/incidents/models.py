@@ -1,4 +1,4 @@
-"""The tables of incidents. Written by the worker alone, but for what a review changes."""
+"""Defines the tables of incidents. Only the incident worker writes them, except for reviews."""
 
 from datetime import datetime
 from typing import Any
@@ -16,30 +16,30 @@ _Json = JSONB(none_as_null=True)
 
 
 class Incident(Base):
-    """Sounds of one place in quick succession, as far as the boxes of a site heard them.
+    """Sounds from one position in quick succession, recorded by boxes of a site.
 
     Attributes:
-        state: `open` until somebody says what it was; `dismissed` by the system where nothing is left of it.
-        sequence: counts up with each version that is told.
-        evidence: `unlocated`, `branch` or `position`; what is computed is None once it is erased.
+        state: `open` until a review; the system sets `dismissed` for superseded and erased incidents.
+        sequence: increases with each version that is published as an event.
+        evidence: `unlocated`, `branch` or `position`. Computed columns are None after an erasure.
         verified: whether more boxes agree on the position than any three would.
-        occurred_at: when the sound began; where there is no position, when it was heard first.
-        occurred_sigma_ms: standard error of that; None where there is no position.
-        first_heard_at, last_heard_at: of its events.
+        occurred_at: when the sound began; without a position, the time of the first event.
+        occurred_sigma_ms: its standard error, ms; None without a position.
+        first_heard_at, last_heard_at: the times of the first and the last event.
         longitude, latitude: degrees.
         ellipse: `semi_major_m`, `semi_minor_m`, `orientation_deg` clockwise from north, `level` (0.95).
-        branch: a GeoJSON LineString, and `difference_sigma_m` beside it.
-        alternative: `longitude`, `latitude`, `ellipse` of another place that is nearly as likely.
+        branch: a GeoJSON LineString, and `difference_sigma_m`.
+        alternative: `longitude`, `latitude`, `ellipse` of another position that is nearly as likely.
         classes, models: `[{"class" or "model", "probability"}, …]`, the likeliest first.
-        probability: that it was a gunshot or an explosion.
+        probability: the probability of a gunshot or an explosion.
         temperature: `celsius`, `sigma_celsius`, `source` (`measured` or `default`), `boxes` that measured it.
         method: `name`, `version`, `citation` and `parameters` of each computation.
-        crowded: there were more events about than are looked at together: it may be a part of a larger one.
-        told: what was told last, for comparison; `untold` where something is to be told.
-        settled_at: from then on no more events are expected; those that come nevertheless count.
-        review_s: how long after detection the review was, s.
-        superseded_by: the incident that it was part of, as later events showed.
-        erased_at: an event of it was erased, and with it all that was computed.
+        crowded: too many events for one computation: it may be part of a larger incident.
+        told: the summary in the last event, for comparison. `untold`: an `incident.updated` is pending.
+        settled_at: since when no more events are expected; late ones are still included.
+        review_s: time from detection to the first review, s.
+        superseded_by: the incident that it turned out to be part of.
+        erased_at: when an event was erased, and with it all computed columns.
     """
 
     __tablename__ = "incidents"
@@ -87,14 +87,14 @@ class Incident(Base):
 
 
 class IncidentEvent(Base):
-    """An event that is of an incident: at most of one.
+    """An event of an incident. An event belongs to at most one incident.
 
     Attributes:
-        role: `round` or `echo`; `after_review` where it came when the incident was reviewed already.
-        round: which one, from 1 on.
-        verdict: what became of it in finding the place: `used`, or why not; None: another round tells that.
-        residual_ms: heard minus expected from the position.
-        longitude, latitude: where the box stood when the event was taken in; None where nobody had said.
+        role: `round` or `echo`; `after_review` if it arrived after the review.
+        round: the number of the round, from 1.
+        verdict: `used` for localisation, or why not; None if another round was located.
+        residual_ms: measured minus expected arrival time, ms.
+        longitude, latitude: the position of the box when the event was clustered; None if unknown.
     """
 
     __tablename__ = "incident_events"
@@ -113,7 +113,7 @@ class IncidentEvent(Base):
 
 
 class IncidentEntry(Base):
-    """Something that happened to an incident, with what was told of it; reviews that were corrected, too."""
+    """A version of an incident in its history, with the published summary. Corrected reviews stay here."""
 
     __tablename__ = "incident_history"
 
@@ -131,7 +131,7 @@ class IncidentEntry(Base):
 
 
 class IncidentMark(Base):
-    """Ten seconds of a site with events that no association has seen (`app.incidents.time_slots`)."""
+    """A ten-second slot of a site with events to cluster (`app.incidents.time_slots`)."""
 
     __tablename__ = "incident_marks"
 

@@ -1,4 +1,4 @@
-"""Queries on incidents made by the API. What was erased is not there: only statistics count it."""
+"""Queries incidents for the API. Erased incidents are left out: only statistics count them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ INCIDENTS: Final = SortOrders(
 
 @dataclass(frozen=True, slots=True)
 class GeoCircle:
-    """A circle: longitude and latitude of its middle (degrees), radius (m)."""
+    """A circle: longitude and latitude of its centre (degrees), radius (m)."""
 
     longitude: float
     latitude: float
@@ -49,7 +49,7 @@ class GeoCircle:
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
-    """Which incidents a list shows; None leaves a side open."""
+    """A filter of incidents; None does not filter."""
 
     visible: TenantScope = EMPTY_SCOPE
     organisation_id: UUID | None = None
@@ -62,32 +62,32 @@ class IncidentFilter:
     near: GeoCircle | None = None
 
 
-def _seen(visible: TenantScope) -> Select[Incident]:
+def _select_visible(visible: TenantScope) -> Select[Incident]:
     query = select(Incident).where(Incident.erased_at.is_(None))
     return query.where(*visible.within(Incident.organisation_id, Incident.site_id))
 
 
-def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
+def _conditions(filter_: IncidentFilter) -> Iterator[ColumnElement[bool]]:
     for column, value in (
-        (Incident.organisation_id, wanted.organisation_id),
-        (Incident.site_id, wanted.site_id),
-        (Incident.state, wanted.state),
-        (Incident.evidence, wanted.evidence),
+        (Incident.organisation_id, filter_.organisation_id),
+        (Incident.site_id, filter_.site_id),
+        (Incident.state, filter_.state),
+        (Incident.evidence, filter_.evidence),
     ):
         if value is not None:
             yield column == value
-    if wanted.min_probability is not None:
-        yield Incident.probability >= wanted.min_probability
-    if wanted.start is not None:
-        yield Incident.occurred_at >= wanted.start
-    if wanted.end is not None:
-        yield Incident.occurred_at < wanted.end
-    if wanted.near is not None:
-        yield from _within(wanted.near)
+    if filter_.min_probability is not None:
+        yield Incident.probability >= filter_.min_probability
+    if filter_.start is not None:
+        yield Incident.occurred_at >= filter_.start
+    if filter_.end is not None:
+        yield Incident.occurred_at < filter_.end
+    if filter_.near is not None:
+        yield from _within(filter_.near)
 
 
 def _within(near: GeoCircle) -> Iterator[ColumnElement[bool]]:
-    """Positions in a circle: the great circle (haversine), and before it a band that an index has."""
+    """Yield the conditions of a circle: a latitude band, for the index, and the great-circle distance."""
     degrees = math.degrees(near.radius_m / _EARTH_M)
     yield Incident.latitude.between(near.latitude - degrees, near.latitude + degrees)
     latitude = func.radians(Incident.latitude)
@@ -100,18 +100,28 @@ def _within(near: GeoCircle) -> Iterator[ColumnElement[bool]]:
 
 
 async def list_incidents(
-    session: ReadSession, wanted: IncidentFilter, asked: PageRequest
+    session: ReadSession, filter_: IncidentFilter, page: PageRequest
 ) -> Sequence[Incident]:
-    """Read a page of incidents, and one more."""
-    query = _seen(wanted.visible).where(*_conditions(wanted))
-    return (await session.scalars(INCIDENTS.page(query, asked))).all()
+    """Read a page of incidents, and one more if there is a next page."""
+    query = _select_visible(filter_.visible).where(*_conditions(filter_))
+    return (await session.scalars(INCIDENTS.page(query, page))).all()
 
 
 async def find_incident(
     session: ReadSession | WriteSession, incident_id: UUID, visible: TenantScope, *, lock: bool = False
 ) -> Incident:
-    """Read an incident, perhaps to change it. NotFoundError for another organisation's, or erased."""
-    query = _seen(visible).where(Incident.id == incident_id)
+    """Read an incident.
+
+    Args:
+        session: a session of the API.
+        incident_id: the incident.
+        visible: the tenant scope of the caller.
+        lock: locks the row, to change it.
+
+    Raises:
+        NotFoundError: no such incident in the tenant scope, or it was erased.
+    """
+    query = _select_visible(visible).where(Incident.id == incident_id)
     row = (await session.scalars(query.with_for_update() if lock else query)).one_or_none()
     if row is None:
         raise NotFoundError("incident", incident_id)
@@ -119,13 +129,13 @@ async def find_incident(
 
 
 async def list_incident_events(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEvent]:
-    """The events of an incident, in their order; the first thousand."""
+    """Read the first 1,000 events of an incident, in the order of time."""
     query = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
     ordered = query.order_by(IncidentEvent.time, IncidentEvent.box, IncidentEvent.event_id)
     return (await session.scalars(ordered.limit(_MOST_EVENTS))).all()
 
 
 async def list_incident_history(session: ReadSession, incident_id: UUID) -> Sequence[IncidentEntry]:
-    """What happened to an incident, the oldest first."""
+    """Read the history of an incident, the oldest entry first."""
     query = select(IncidentEntry).where(IncidentEntry.incident_id == incident_id)
     return (await session.scalars(query.order_by(IncidentEntry.id).limit(_MOST_ENTRIES))).all()

@@ -1,6 +1,6 @@
-"""What people say that an incident was. Must not know HTTP, and must not wake the dispatcher.
+"""Records people's reviews of incidents, with outcomes from the catalogue of acoustic sources.
 
-What a review may find, of the catalogue of acoustic sources. Pure.
+Must not wake the dispatcher: the caller does so after its commit.
 """
 
 from collections.abc import Callable
@@ -30,15 +30,15 @@ CONFIRMING_OUTCOMES: Final = frozenset(
         *(source.id for source in _FIREARMS),
     }
 )
-"""It was one: a class or a model of firearms, `gunshot` where that is not known, `explosion`."""
+"""Outcomes that confirm: a class or a model of firearms, `gunshot` if that is unknown, `explosion`."""
 
 DISMISSING_OUTCOMES: Final = frozenset(
     {"not_gunshot", "undetermined", *(source.id for source in _LOOK_ALIKES)}
 )
-"""It was none: what it was instead, `not_gunshot` where that is not known, `undetermined`."""
+"""Outcomes that dismiss: a look-alike, `not_gunshot` if the source is unknown, `undetermined`."""
 
 SYSTEM_OUTCOMES: Final = ("superseded", "erased")
-"""Nobody's finding: it was a part of another incident, or nothing is left of it."""
+"""Outcomes without a review: it became part of another incident, or its events were erased."""
 
 
 type ReviewFinding = Literal["confirmed", "dismissed"]
@@ -52,47 +52,46 @@ async def review_incident(
     incident_id: UUID,
     *,
     finding: ReviewFinding,
-    told: IncidentReview,
+    review: IncidentReview,
     now: datetime,
     check: Callable[[Incident], None],
 ) -> Incident:
-    """Record what a person found. A review that is corrected stays in the history.
+    """Record the review of a person. A corrected review stays in the history.
 
     Args:
         session: the caller's transaction.
-        principal: who it is: a person who signed in.
-        incident_id: which.
-        finding: whether it was one.
-        told: what the person says.
-        now: when this is, aware.
-        check: of the row before it is changed: `If-Match`.
+        principal: the caller, which must be a signed-in person.
+        incident_id: the incident.
+        finding: confirmed or dismissed.
+        review: the request body.
+        now: the time of the review, aware.
+        check: checks the row before the change (`If-Match`).
 
     Raises:
-        ForbiddenError: `person_required`: a key decides nothing.
+        ForbiddenError: `person_required`: an API key cannot review.
         InvalidError: `unknown_outcome`.
-        NotFoundError: no such incident, or another organisation's.
+        NotFoundError: no such incident in the tenant scope.
         ConflictError: `already_reviewed`, `incident_changed`.
-        PreconditionFailedError: of `check`.
+        PreconditionFailedError: raised by `check`.
     """
     row = await repository.find_incident(session, incident_id, principal.visible(), lock=True)
     if principal.kind != _PERSON:
         raise ForbiddenError(
-            "A person has to review an incident: sign in (POST /v1/sessions). API keys cannot.",
+            "API keys cannot review incidents. Sign in as a person (POST /v1/sessions).",
             code="person_required",
         )
-    if told.outcome not in (CONFIRMING_OUTCOMES if finding == "confirmed" else DISMISSING_OUTCOMES):
+    if review.outcome not in (CONFIRMING_OUTCOMES if finding == "confirmed" else DISMISSING_OUTCOMES):
         raise InvalidError(
-            f"An incident cannot be {finding} with this outcome: it is none of `GET /v1/acoustic-sources` "
-            "that says so.",
+            f"An incident cannot be {finding} with this outcome. Choose one of `GET /v1/acoustic-sources`.",
             code="unknown_outcome",
         ).at("body.outcome")
     check(row)
-    _may(row, told.sequence)
-    # A correction does not change how long the first one took.
+    _check_reviewable(row, review.sequence)
+    # `review_s` is the time to the first review: a correction does not change it.
     if row.review_s is None:
         row.review_s = max(0.0, (now - row.detected_at).total_seconds())
     row.state = finding
-    row.outcome, row.note = told.outcome, told.note
+    row.outcome, row.note = review.outcome, review.note
     row.reviewed_by, row.reviewed_kind, row.reviewed_name = principal.key_id, _PERSON, principal.name
     row.reviewed_at = row.updated_at = now
     row.sequence += 1
@@ -109,8 +108,8 @@ async def review_incident(
             actor_kind=_PERSON,
             actor_id=principal.key_id,
             actor_name=principal.name,
-            outcome=told.outcome,
-            note=told.note,
+            outcome=review.outcome,
+            note=review.note,
         )
     )
     await session.flush()
@@ -118,22 +117,22 @@ async def review_incident(
     return row
 
 
-def _may(row: Incident, sequence: int | None) -> None:
+def _check_reviewable(row: Incident, sequence: int | None) -> None:
     if sequence is not None and sequence != row.sequence:
         raise ConflictError(
-            f"The incident is at sequence {row.sequence} by now: read it again, and decide anew.",
+            f"The incident changed: its sequence is {row.sequence} now. Read it again, then decide.",
             code="incident_changed",
             extra={"sequence": row.sequence},
         )
     if row.reviewed_kind == "system":
         raise ConflictError(
-            "Nothing is left to review: it turned out to be a part of another incident.",
+            "The incident cannot be reviewed: it became part of another incident, or its events were erased.",
             code="already_reviewed",
             extra={"sequence": row.sequence},
         )
     if row.state != "open" and sequence is None:
         raise ConflictError(
-            f"The incident is {row.state} already. Give its `sequence` to correct the review.",
+            f"The incident is already {row.state}. Send its `sequence` to correct the review.",
             code="already_reviewed",
             extra={"sequence": row.sequence},
         )

@@ -1,7 +1,4 @@
-"""`/v1/incidents`: the HTTP of incidents, and nothing else.
-
-Incidents as GeoJSON (RFC 7946).
-"""
+"""Serves `/v1/incidents`: lists (JSON or GeoJSON, RFC 7946), details, reviews and statistics."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -40,11 +37,11 @@ MEDIA_TYPE: Final = "application/geo+json"
 
 
 def build_feature_collection(incidents: Sequence[IncidentOut], following: str | None) -> dict[str, Any]:
-    """A FeatureCollection: of each incident its place, or null, and all else as properties.
+    """Build a FeatureCollection: each feature has an incident's geometry, or null, and its other fields.
 
     Args:
-        incidents: in their order.
-        following: the next page's cursor: a foreign member (RFC 7946, 6.1).
+        incidents: the incidents, in their order.
+        following: the cursor of the next page, as a foreign member (RFC 7946, 6.1).
     """
     features = []
     for each in incidents:
@@ -59,7 +56,7 @@ router: Final = APIRouter(prefix="/v1", tags=["Incidents"], route_class=StrictRo
 Reader = Annotated[Principal, Depends(require_scope("incidents:read"))]
 Writer = Annotated[Principal, Depends(require_scope("incidents:write"))]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
-_Asked = Annotated[PageRequest, Depends(repository.INCIDENTS.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(repository.INCIDENTS.asked)]
 _FARTHEST_M: Final = 100_000.0
 _EAST, _NORTH = 180.0, 90.0
 _RANGE: Final = timedelta(days=90)
@@ -76,13 +73,13 @@ async def _filter(
     evidence: Annotated[Evidence | None, Query(description="Only with this evidence")] = None,
     min_probability: Annotated[
         float | None,
-        Query(ge=0, le=1, description="A gunshot or an explosion is at least as probable as this"),
+        Query(ge=0, le=1, description="Only with at least this probability of a gunshot or an explosion"),
     ] = None,
     near: Annotated[
         str | None,
         Query(
             pattern=rf"^{_NUMBER},{_NUMBER},{_NUMBER}$",
-            description="Longitude, latitude (degrees) and radius (m): only those whose position is in there",
+            description="Only with a position in this circle: longitude, latitude (degrees), radius (m)",
             examples=["1.4442,43.6047,500"],
         ),
     ] = None,
@@ -112,7 +109,7 @@ def _circle(near: str) -> GeoCircle:
     longitude, latitude, radius = (float(part) for part in near.split(","))
     if not (abs(longitude) <= _EAST and abs(latitude) <= _NORTH and 0 < radius <= _FARTHEST_M):
         raise InvalidError(
-            f"`near` is longitude,latitude,radius: degrees, and metres up to {_FARTHEST_M:g}.",
+            f"`near` is invalid. Send longitude,latitude,radius: degrees, and metres up to {_FARTHEST_M:g}.",
             code="invalid_near",
         )
     return GeoCircle(longitude, latitude, radius)
@@ -130,25 +127,27 @@ def _circle(near: str) -> GeoCircle:
 )
 async def list_incidents(
     session: ReadSessionDep,
-    wanted: Annotated[IncidentFilter, Depends(_filter)],
-    asked: _Asked,
+    filter_: Annotated[IncidentFilter, Depends(_filter)],
+    query: _PageQuery,
     *,
     format_: Annotated[
         Literal["json", "geojson"],
-        Query(alias="format", description="`geojson`: a FeatureCollection (RFC 7946), with `next` beside it"),
+        Query(alias="format", description="`geojson`: a FeatureCollection (RFC 7946) with a `next` member"),
     ] = "json",
 ) -> Page[IncidentOut] | Response:
     """List incidents, by default the newest first.
 
-    `?state=open` gives what nobody has reviewed. What was erased is not there.
+    `?state=open` lists those without a review. Erased incidents are left out.
     """
-    rows, following = repository.INCIDENTS.cut(await repository.list_incidents(session, wanted, asked), asked)
+    rows, following = repository.INCIDENTS.cut(
+        await repository.list_incidents(session, filter_, query), query
+    )
     page: Page[IncidentOut] = Page(data=[IncidentOut.of(row) for row in rows], next=following)
     if format_ == "json":
         return page
-    answer = make_json_response(build_feature_collection(page.data, following))
-    answer.headers["Content-Type"] = MEDIA_TYPE
-    return answer
+    response = make_json_response(build_feature_collection(page.data, following))
+    response.headers["Content-Type"] = MEDIA_TYPE
+    return response
 
 
 @router.get(
@@ -158,7 +157,7 @@ async def list_incidents(
     responses=document_problems(401, 403, 404),
 )
 async def get_incident(principal: Reader, session: ReadSessionDep, incident_id: str) -> IncidentDetail:
-    """Read one incident with its events, their residuals, and all that happened to it."""
+    """Read one incident with its events, their residuals, and its history."""
     row = await repository.find_incident(session, parse_id(incident_id, "incident"), principal.visible())
     return IncidentDetail.whole(
         row,
@@ -180,10 +179,11 @@ async def confirm_incident(
     body: IncidentReview,
     matching: PreconditionDep,
 ) -> IncidentOut:
-    """Say that it was one; endpoints receive `incident.confirmed`.
+    """Confirm that the incident happened. Endpoints receive `incident.confirmed`.
 
-    Only a person who signed in can: an API key is 403 `person_required`. The first review stands (409
-    `already_reviewed`), unless `sequence` says that it is corrected; the former one stays in the history.
+    Only a signed-in person can review: an API key is refused with 403 `person_required`. A second review is
+    refused with 409 `already_reviewed`. To correct a review, send the incident's `sequence`; the earlier
+    review stays in the history.
     """
     return await _review(principal, database, incident_id, ("confirmed", body), matching)
 
@@ -201,7 +201,7 @@ async def dismiss_incident(
     body: IncidentReview,
     matching: PreconditionDep,
 ) -> IncidentOut:
-    """Say that it was none, and what it was instead; endpoints receive `incident.dismissed`."""
+    """Dismiss the incident as a false alarm, with its real source. Endpoints receive `incident.dismissed`."""
     return await _review(principal, database, incident_id, ("dismissed", body), matching)
 
 
@@ -209,18 +209,18 @@ async def _review(
     principal: Principal,
     database: Database,
     incident_id: str,
-    said: tuple[ReviewFinding, IncidentReview],
+    review: tuple[ReviewFinding, IncidentReview],
     matching: PreconditionDep,
 ) -> IncidentOut:
-    finding, body = said
-    # A session of its own: the dispatcher is woken once the commit is done.
+    finding, body = review
+    # A separate session: the dispatcher must be woken after the commit.
     async with database.write() as session:
         row = await review_incident(
             session,
             principal,
             parse_id(incident_id, "incident"),
             finding=finding,
-            told=body,
+            review=body,
             now=datetime.now(UTC),
             check=matching.on(IncidentOut.of),
         )
@@ -231,7 +231,7 @@ async def _review(
 
 @router.get(
     "/sites/{site_id}/incident-statistics",
-    summary="What the incidents of a site came to",
+    summary="Read incident statistics of a site",
     operation_id="get_incident_statistics",
     responses=document_problems(401, 403, 404, 422),
 )
@@ -248,7 +248,7 @@ async def get_incident_statistics(
         InstantParameter | None, Query(alias="to", description="Detected before this time; by default now")
     ] = None,
 ) -> IncidentStatisticsOut:
-    """How many incidents there were by state, how many of those reviewed were any, and how long that took."""
+    """Count the incidents of a site by state, with precision, false alarm rate and median review time."""
     last = end or datetime.now(UTC)
     first = start or last - _RANGE
     if first >= last:

@@ -1,4 +1,4 @@
-"""The shapes of incidents on the wire. Shapes only."""
+"""Defines the JSON of incidents, their reviews and their statistics."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,18 +26,18 @@ _NOTE: Final = "Two patrols heard it; cartridges were found"
 
 
 class IncidentTemperature(BaseModel):
-    """What the air's temperature was taken for: the speed of sound follows from it."""
+    """The air temperature that was used for the speed of sound."""
 
     celsius: float = Field(description="In °C", examples=[8.4])
     sigma_celsius: float = Field(description="Its standard error (°C)", examples=[2.0])
     source: Literal["measured", "default"] = Field(
-        description="`measured`: the median of what boxes of the site measured in the hour before"
+        description="`measured`: the median of the site's boxes in the hour before; `default`: a setting"
     )
-    boxes: int = Field(description="How many measured it")
+    boxes: int = Field(description="Number of boxes that measured it")
 
 
 class IncidentMethod(BaseModel):
-    """A method by which it was computed."""
+    """A method that was used to compute the incident."""
 
     name: str = Field(examples=["tdoa_robust_least_squares"])
     version: int = Field(examples=[1])
@@ -46,66 +46,67 @@ class IncidentMethod(BaseModel):
 
 
 class IncidentOut(ResourceModel):
-    """Sounds of one place in quick succession, as far as the boxes of a site heard them."""
+    """Sounds from one position in quick succession, recorded by boxes of a site."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"settled_at", "events", "history"})
 
     id: UUID
     organisation_id: UUID
     site_id: UUID
-    state: IncidentState = Field(description="`open` until a person says what it was")
-    sequence: int = Field(description="Counts up with each version that is told")
+    state: IncidentState = Field(description="`open` until a person reviews it")
+    sequence: int = Field(description="Version number; it increases with each event of the incident")
     evidence: Evidence = Field(
-        description="`unlocated`: one box, or none with a place; `branch`: two; `position`: three or more"
+        description="`position`: located by three or more boxes; `branch`: two boxes give a curve; "
+        "`unlocated`: one box, or no box with a known position"
     )
     verified: bool = Field(description="Whether more boxes agree on the position than any three would")
     occurred_at: datetime = Field(
-        description="When the sound began; without a position, when it was first heard"
+        description="When the sound began; without a position, the time of the first event"
     )
-    occurred_sigma_ms: float | None = Field(description="Standard error of that")
+    occurred_sigma_ms: float | None = Field(description="Standard error of `occurred_at`, in milliseconds")
     first_heard_at: datetime
     last_heard_at: datetime
     geometry: dict[str, Any] | None = Field(
-        description="GeoJSON: a Point where there is a position, a LineString of a branch",
+        description="GeoJSON: a Point for a position, a LineString for a branch",
         examples=[{"type": "Point", "coordinates": [1.4449871, 43.6047213]}],
     )
-    ellipse: IncidentEllipse | None = Field(description="Around the position")
+    ellipse: IncidentEllipse | None = Field(description="Confidence ellipse around the position")
     difference_sigma_m: float | None = Field(
-        description="Of a branch: standard error of the difference of the distances to its two boxes (m)"
+        description="For a branch: standard error of the difference of the distances to its two boxes (m)"
     )
-    alternative: IncidentAlternative | None = Field(description="Another place that is nearly as likely")
-    classes: list[ClassShare] = Field(description="What it may have been, the likeliest first")
-    models: list[ModelShare] = Field(description="Of the likeliest class that has any")
-    probability: float = Field(description="That it was a gunshot or an explosion")
-    gunshot_probability: float = Field(description="That it was a gunshot")
-    rounds: int = Field(description="How many shots, or other sounds, of one source")
-    boxes: list[str] = Field(description="Those that heard it")
+    alternative: IncidentAlternative | None = Field(description="Another position that is nearly as likely")
+    classes: list[ClassShare] = Field(description="Possible sources, the likeliest first")
+    models: list[ModelShare] = Field(description="Possible models of the likeliest class with models")
+    probability: float = Field(description="Probability of a gunshot or an explosion")
+    gunshot_probability: float = Field(description="Probability of a gunshot")
+    rounds: int = Field(description="Number of shots, or other sounds, of the source")
+    boxes: list[str] = Field(description="Boxes that recorded it")
     temperature: IncidentTemperature
     method: list[IncidentMethod]
     crowded: bool = Field(
-        description="There was more to be heard than is looked at together: it may be a part of something"
+        description="There were too many events for one computation: it may be part of a larger incident"
     )
     detected_at: datetime
     updated_at: datetime
-    settled_at: datetime | None = Field(description="Since when nothing more is expected of it")
+    settled_at: datetime | None = Field(description="Since when no more events are expected")
     reviewed_by: UUID | None = Field(description="The person who reviewed it last")
     reviewed_name: str | None
     reviewed_at: datetime | None
     outcome: str | None = Field(
-        description="What that found; `superseded` where it turned out to be a part of another incident"
+        description="Outcome of the review; `superseded` if it became part of another incident"
     )
     note: str | None
-    review_s: float | None = Field(description="How long after detection the review was, in seconds")
+    review_s: float | None = Field(description="Time from detection to the first review, in seconds")
     superseded_by: UUID | None
 
     @classmethod
     def of(cls, row: Incident) -> Self:
-        """The shape of a row."""
+        """Make the JSON of a row."""
         return cls(**_columns(cls, row))
 
 
 def _columns(model: type[IncidentOut], row: Incident) -> dict[str, Any]:
-    """The fields of a row. What is derived is made here."""
+    """Return the fields of a row, with the derived ones."""
     names = model.model_fields.keys() - _DERIVED - {"events", "history"}
     place = {"longitude": row.longitude, "latitude": row.latitude, "branch": row.branch}
     sigma = None if row.branch is None else row.branch["difference_sigma_m"]
@@ -116,7 +117,7 @@ def _columns(model: type[IncidentOut], row: Incident) -> dict[str, Any]:
 
 
 class IncidentEventOut(BaseModel):
-    """An event that is of an incident."""
+    """An event of an incident."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -124,20 +125,20 @@ class IncidentEventOut(BaseModel):
     box: str
     time: datetime
     role: Literal["round", "echo", "after_review"] = Field(
-        description="`after_review`: it came when the incident was reviewed, and changed nothing"
+        description="`after_review`: it arrived after the review and changed nothing"
     )
-    round: int | None = Field(description="Which round it is of, from 1 on")
+    round: int | None = Field(description="Number of the round, from 1")
     verdict: Verdict | None = Field(
-        description="`used` for the position, or why not: `late` (a reflection), `early` (something else), "
-        "`inconsistent`, `unplaced` (nobody has said where the box stands); null: another round tells that"
+        description="`used` for the position, or why not: `late` (a reflection), `early` (another source), "
+        "`inconsistent`, `unplaced` (the box has no position). Null if another round was located"
     )
-    residual_ms: float | None = Field(description="Heard minus expected from the position")
-    longitude: float | None = Field(description="Where the box stood")
+    residual_ms: float | None = Field(description="Measured minus expected time of arrival, in milliseconds")
+    longitude: float | None = Field(description="Longitude of the box at that time")
     latitude: float | None
 
 
 class IncidentEntryOut(BaseModel):
-    """Something that happened to an incident."""
+    """An entry of an incident's history."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -145,7 +146,7 @@ class IncidentEntryOut(BaseModel):
     kind: str = Field(description="`detected`, `updated`, `confirmed` or `dismissed`", examples=["detected"])
     at: datetime
     sequence: int
-    data: dict[str, Any] | None = Field(description="What it was then, and the `changes`")
+    data: dict[str, Any] | None = Field(description="Summary of this version, with its `changes`")
     actor_kind: str = Field(description="`user` or `system`", examples=["system"])
     actor_id: UUID | None
     actor_name: str | None
@@ -154,14 +155,16 @@ class IncidentEntryOut(BaseModel):
 
 
 class IncidentDetail(IncidentOut):
-    """An incident with its events, and all that happened to it."""
+    """An incident with its events and its history."""
 
     events: list[IncidentEventOut]
-    history: list[IncidentEntryOut] = Field(description="Corrected reviews, too; the oldest first")
+    history: list[IncidentEntryOut] = Field(
+        description="All versions and reviews, also corrected ones; the oldest first"
+    )
 
     @classmethod
     def whole(cls, row: Incident, events: Sequence[IncidentEvent], history: Sequence[IncidentEntry]) -> Self:
-        """The shape of rows."""
+        """Make the JSON of an incident with its events and its history."""
         return cls(
             **_columns(cls, row),
             events=[IncidentEventOut.model_validate(each) for each in events],
@@ -170,7 +173,7 @@ class IncidentDetail(IncidentOut):
 
 
 class IncidentReview(RequestBody):
-    """What a person found."""
+    """The review of a person."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"outcome": "gunshot", "note": _NOTE}]})
 
@@ -179,14 +182,22 @@ class IncidentReview(RequestBody):
         Field(
             pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$",
             max_length=64,
-            description="What it was: a class or a model of `GET /v1/acoustic-sources`. To confirm also "
-            "`gunshot` and `explosion`; to dismiss look-alikes, `not_gunshot` and `undetermined`",
+            description="The source. To confirm: a class or a model of firearms of "
+            "`GET /v1/acoustic-sources`, `gunshot` or `explosion`. To dismiss: one of its look-alikes, "
+            "`not_gunshot` or `undetermined`",
         ),
     ]
-    note: Description | None = Field(None, description="For those who may read incidents; told to nobody")
+    note: Description | None = Field(
+        None, description="Visible to callers with `incidents:read`; events do not contain it"
+    )
     sequence: Annotated[
         int | None,
-        Field(ge=1, le=2**31 - 1, description="The version that it is about; needed to correct a review"),
+        Field(
+            ge=1,
+            le=2**31 - 1,
+            description="The version that you reviewed. Required to correct a review; "
+            "409 `incident_changed` if the incident has another version now",
+        ),
     ] = None
 
 
@@ -199,21 +210,25 @@ class PrecisionInterval(BaseModel):
 
 
 class IncidentStatisticsOut(BaseModel):
-    """What the incidents of a site came to."""
+    """Statistics of the incidents of a site."""
 
     site_id: UUID
     from_: datetime = Field(alias="from", serialization_alias="from")
     to: datetime
-    open: int = Field(description="Nobody has reviewed them")
+    open: int = Field(description="Incidents without a review")
     confirmed: int
-    dismissed: int = Field(description="By people")
-    withdrawn: int = Field(description="Parts of other incidents, and those of which nothing is left")
+    dismissed: int = Field(description="Incidents that people dismissed")
+    withdrawn: int = Field(description="Superseded or erased incidents; no other count includes them")
     precision: float | None = Field(
-        description="Confirmed of those that were reviewed, 0 to 1; null where none was"
+        description="Share of confirmed incidents among the reviewed ones, 0 to 1; null without reviews"
     )
-    precision_interval: PrecisionInterval | None = Field(description="Wilson's score interval of 95 %")
-    unreviewed_share: float | None = Field(description="Open ones of all that were not withdrawn, 0 to 1")
-    median_review_s: float | None = Field(description="From detection to the first review, in seconds")
-    boxes: int = Field(description="Boxes at the site now")
-    days: float = Field(description="How long the range is")
-    false_alarms_per_box_day: float | None = Field(description="Dismissed ones by box and day")
+    precision_interval: PrecisionInterval | None = Field(description="95 % Wilson score interval")
+    unreviewed_share: float | None = Field(
+        description="Share of open incidents among those that were not withdrawn, 0 to 1"
+    )
+    median_review_s: float | None = Field(
+        description="Median time from detection to the first review, in seconds"
+    )
+    boxes: int = Field(description="Number of boxes at the site now")
+    days: float = Field(description="Length of the range, in days")
+    false_alarms_per_box_day: float | None = Field(description="Dismissed incidents per box and day")

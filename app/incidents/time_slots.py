@@ -1,10 +1,9 @@
-"""Which events are looked at together: stretches between silences, or slots where there are none. Pure.
+"""Divides sound events into time windows that are clustered together. Pure.
 
-A mark names a slot of ten seconds. Events around it are looked at up to the next silence that is longer than
-any sound takes between two boxes: what lies beyond has nothing to do with them. Where it does not fall silent
-within a minute, or where there are more events than can be looked at together, each slot is looked at by
-itself, and of each no more than so many events: a box that floods, or a night of fireworks, costs what the
-limit costs, and no more. Both follow from the events around alone: not from the order in which they came.
+A mark names a slot of ten seconds. Its window extends to the next silence that is longer than sound travels
+between two boxes: events beyond it cannot be related. If a window would exceed a minute or
+`MAX_WINDOW_EVENTS`, each slot is clustered separately, with at most `MAX_SLOT_EVENTS` events. So a flooding
+box, or a night of fireworks, has a bounded cost. Windows depend on the events only, not on their arrival.
 """
 
 from bisect import bisect_left
@@ -16,32 +15,32 @@ from typing import Final
 from app.platform.kernel.instants import US_PER_S
 
 SLOT_US: Final = 10 * US_PER_S
-"""As long is a slot; the trigger of migration 0025 has the same."""
+"""The length of a slot; the trigger of migration 0025 uses the same."""
 
 SILENCE_US: Final = 10 * US_PER_S
-"""Longer than sound takes, at -40 °C, to whatever box hears it, and than the worst clock that is believed."""
+"""Longer than sound travels to any box at -40 °C plus the largest accepted clock error."""
 
 MAX_WINDOW_US: Final = 60 * US_PER_S
-"""A stretch may be so long; else its slots are looked at one by one."""
+"""The longest window; slots of longer ones are clustered separately."""
 
 MAX_WINDOW_EVENTS: Final = 300
-"""Events of a stretch that are looked at together: about 0.6 s of one core, at the worst."""
+"""The most events of a window: about 0.6 s of one core in the worst case."""
 
 MAX_SLOT_EVENTS: Final = 200
-"""Events of a slot that are looked at, where slots are looked at one by one: 0.4 s at the worst."""
+"""The most events of a slot that is clustered separately: 0.4 s in the worst case."""
 
 SEARCH_MARGIN_US: Final = MAX_WINDOW_US + SILENCE_US
-"""As far around a slot it has to be known when there were events."""
+"""How far around a slot event times are needed."""
 
-_RUN: Final = 12
+_MAX_RUN_SLOTS: Final = 12
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ClusteringWindow:
-    """Events from one instant to another, both included, µs since the epoch.
+    """A time range of events, both ends included, µs since the epoch.
 
     Attributes:
-        crowded: it is a slot that was cut out of more.
+        crowded: it is a single slot of a longer window.
     """
 
     first_us: int
@@ -50,31 +49,31 @@ class ClusteringWindow:
 
 
 def slot_of(time_us: int) -> int:
-    """The slot of an instant."""
+    """Return the slot of an instant."""
     return time_us // SLOT_US
 
 
 def find_first_run(slots: Iterable[int]) -> list[int]:
-    """The first of marked slots that are near to each other, twelve at most: they are looked at in one go."""
+    """Return the first marked slots that are close to each other, at most twelve, to process together."""
     run: list[int] = []
     for slot in sorted(set(slots)):
-        if run and (slot - run[-1] > SEARCH_MARGIN_US // SLOT_US or len(run) == _RUN):
+        if run and (slot - run[-1] > SEARCH_MARGIN_US // SLOT_US or len(run) == _MAX_RUN_SLOTS):
             break
         run.append(slot)
     return run
 
 
 def search_range_us(run: Sequence[int]) -> tuple[int, int]:
-    """Between which instants it has to be known when there were events, µs; the second one is excluded."""
+    """Return the time range in which event times are needed, µs; the end is excluded."""
     return run[0] * SLOT_US - SEARCH_MARGIN_US, (run[-1] + 1) * SLOT_US + SEARCH_MARGIN_US
 
 
 def find_clustering_windows(times: Sequence[int], run: Sequence[int]) -> list[ClusteringWindow]:
-    """What is to be looked at of marked slots.
+    """Find the windows of marked slots.
 
     Args:
-        times: of all events of the window, in order, µs.
-        run: the marked slots, in order.
+        times: the times of all events in `search_range_us`, ascending, µs.
+        run: the marked slots, ascending.
     """
     found: set[ClusteringWindow] = set()
     for slot in run:
@@ -90,7 +89,7 @@ def find_clustering_windows(times: Sequence[int], run: Sequence[int]) -> list[Cl
 
 
 def _around(times: Sequence[int], at: int) -> tuple[int, int]:
-    """The places of the first and the last event of those around one, as far as anybody wants to know."""
+    """Return the indices of the first and the last event around one; stops beyond `MAX_WINDOW_US`."""
     first = last = at
     earliest, latest = times[at] - MAX_WINDOW_US, times[at] + MAX_WINDOW_US
     while first > 0 and times[first] - times[first - 1] <= SILENCE_US and times[first] >= earliest:
@@ -101,21 +100,21 @@ def _around(times: Sequence[int], at: int) -> tuple[int, int]:
 
 
 def thin_events[T](events: Sequence[T], box: Callable[[T], str], most: int = MAX_SLOT_EVENTS) -> list[T]:
-    """So many events at most: of each box the first, then of each the second, and so on.
+    """Limit the number of events fairly: the first one of each box, then the second one of each, and so on.
 
     Args:
-        events: in their order.
-        box: whose an event is.
-        most: how many are kept.
+        events: the events, in their order.
+        box: returns the box of an event.
+        most: the limit.
 
     Returns:
-        Those that are kept, in their order. A box that floods takes none from the others.
+        The selected events, in their order. A flooding box does not displace the events of others.
     """
     if len(events) <= most:
         return list(events)
     seen: dict[str, int] = defaultdict(int)
     ranked = []
-    for place, event in enumerate(events):
-        ranked.append((seen[box(event)], place))
+    for index, event in enumerate(events):
+        ranked.append((seen[box(event)], index))
         seen[box(event)] += 1
-    return [events[place] for place in sorted(place for _, place in sorted(ranked)[:most])]
+    return [events[index] for index in sorted(index for _, index in sorted(ranked)[:most])]

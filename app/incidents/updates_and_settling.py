@@ -1,4 +1,4 @@
-"""What time does to incidents: changes are told now and then, and after a while nothing more is expected."""
+"""Publishes changes of incidents at most once per interval, settles incidents, and closes erased ones."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,13 +13,13 @@ from app.notifications.events.outbox import enqueue_events
 from app.platform.config.incident_settings import IncidentSettings
 from app.platform.db.database import RawConnection
 
-_MOST: Final = 200
-_UNTOLD: Final = """
+_BATCH: Final = 200
+_PENDING_UPDATES: Final = """
 SELECT *, clock_timestamp() AS clock FROM incidents
 WHERE untold AND (told_at IS NULL OR told_at <= clock_timestamp() - $1::interval)
 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-_TELL: Final = """
+_MARK_PUBLISHED: Final = """
 UPDATE incidents SET told = $2::text::jsonb, told_at = $3, untold = false, sequence = sequence + $4,
     updated_at = $3
 WHERE id = $1
@@ -44,42 +44,51 @@ SELECT EXISTS (SELECT FROM incident_marks)
 """
 
 
-def _patience(settings: IncidentSettings) -> timedelta:
+def _settling_time(settings: IncidentSettings) -> timedelta:
     return timedelta(seconds=settings.settle_s) + timedelta(microseconds=SILENCE_US)
 
 
 async def has_due_work(connection: RawConnection, settings: IncidentSettings) -> bool:
-    """Whether there is anything to do."""
-    return bool(await connection.fetchval(_DUE, _patience(settings)))
+    """Return whether any mark, update, erasure or settling is due."""
+    return bool(await connection.fetchval(_DUE, _settling_time(settings)))
 
 
 async def enqueue_updates(connection: RawConnection, settings: IncidentSettings) -> int:
-    """Tell what has changed, of each incident once in a while; returns how many events that makes."""
+    """Enqueue `incident.updated` for changed incidents, at most one per interval each.
+
+    Returns:
+        The number of events.
+    """
     every = timedelta(seconds=settings.update_every_s)
     async with connection.transaction():
         entries = []
-        for found in await connection.fetch(_UNTOLD, every, _MOST):
+        for found in await connection.fetch(_PENDING_UPDATES, every, _BATCH):
             row = decode_incident(found)
             now: datetime = row["clock"]
-            news = summarise_incident(row)
-            # It may be as it was told by now.
-            changes = find_changes(row["told"], news, settings.moved_m) if row["state"] == "open" else []
+            summary = summarise_incident(row)
+            published = row["told"]
+            # The change may have been reverted since.
+            changes = find_changes(published, summary, settings.moved_m) if row["state"] == "open" else []
             row["sequence"] += bool(changes)
-            encoded = msgspec.json.encode(news if changes else row["told"] or news).decode()
+            encoded = msgspec.json.encode(summary if changes else published or summary).decode()
             at = now if changes else row["told_at"] or now
-            await connection.execute(_TELL, row["id"], encoded, at, int(bool(changes)))
+            await connection.execute(_MARK_PUBLISHED, row["id"], encoded, at, int(bool(changes)))
             if changes:
                 entries.append(IncidentHistoryEntry("updated", row, now, changes))
         await write_history(connection, entries)
-        await enqueue_events(connection, [entry.told() for entry in entries])
+        await enqueue_events(connection, [entry.to_outbox_record() for entry in entries])
     return len(entries)
 
 
 async def settle_incidents(connection: RawConnection, settings: IncidentSettings) -> int:
-    """Settle incidents that expect no more events, and close empty ones; returns as `enqueue_updates`."""
-    await connection.execute(_SETTLE, _patience(settings))
+    """Settle incidents that expect no more events, and dismiss those without any events left.
+
+    Returns:
+        The number of outbox events.
+    """
+    await connection.execute(_SETTLE, _settling_time(settings))
     async with connection.transaction():
         rows = [decode_incident(row) for row in await connection.fetch(_EMPTIED)]
         entries = [IncidentHistoryEntry("dismissed", row, row["clock"]) for row in rows]
-        await enqueue_events(connection, [entry.told() for entry in entries])
+        await enqueue_events(connection, [entry.to_outbox_record() for entry in entries])
     return len(entries)

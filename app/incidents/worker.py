@@ -1,9 +1,8 @@
-"""Makes incidents of events: beside whatever else its process does, and in one process alone.
+"""Clusters marked sound events into incidents in the background, and publishes each version once.
 
-Owns that each version of an incident is told once. What events mean is computed in a thread, outside of any
-transaction; then one transaction claims the events, sees that nobody has been there, and writes incidents,
-history and outbox. Marks go with the last of what they ask for: whoever dies in between has done nothing that
-is done again, and two do nothing twice.
+Clustering runs in a thread, outside of any transaction. Then one transaction claims the events, checks that
+no other worker changed them, and writes incidents, history and outbox. A mark is deleted after its last
+window. So the work is idempotent: after a crash it is repeated, and concurrent workers do no harm.
 """
 
 import asyncio
@@ -52,151 +51,151 @@ from app.platform.observability.metrics_and_logs import (
 from app.platform.runtime.process_runner import ProcessContext
 
 _log = get_logger(__name__)
-_EVERY_S: Final = 0.5
-_TURN_S: Final = 1.0
-_AFTER_FAILURE_S: Final = 5.0
+_POLL_S: Final = 0.5
+_SLICE_S: Final = 1.0
+_RETRY_AFTER_S: Final = 5.0
 _STOP_S: Final = 5.0
-_TRIES: Final = 5
-_FORGET: Final = "DELETE FROM incident_marks WHERE id = ANY ($1::bigint[])"
+_MAX_ATTEMPTS: Final = 5
+_DELETE_MARKS: Final = "DELETE FROM incident_marks WHERE id = ANY ($1::bigint[])"
 
 
 class IncidentWorker:
-    """Call `tick` now and then; `stop` before the process ends."""
+    """Clusters in a background task. Call `tick` periodically, and `stop` before the process ends."""
 
     def __init__(self, settings: IncidentSettings) -> None:
         self._settings = settings
-        self._working: asyncio.Task[None] | None = None
-        self._failing: dict[tuple[UUID, int], float] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._retry_at: dict[tuple[UUID, int], float] = {}
 
-    async def tick(self, role: ProcessContext, _: asyncpg.Connection) -> None:
-        """See that the work goes on. Does not wait for it: what takes long holds up nobody."""
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work(role.database))
+    async def tick(self, process: ProcessContext, _: asyncpg.Connection) -> None:
+        """Start the background task if it does not run. Does not wait for it: other jobs must not block."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(process.database))
 
     async def stop(self) -> None:
-        """End soon; what was not committed is done by the next one."""
-        if self._working is not None and not self._working.done():
-            self._working.cancel()
+        """Cancel the background task. The next worker repeats uncommitted work."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
             with suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self._working, _STOP_S)
+                await asyncio.wait_for(self._task, _STOP_S)
 
-    async def _work(self, database: Database) -> None:
-        """Go on until stopped, or until something fails: the next tick begins anew."""
+    async def _run(self, database: Database) -> None:
+        """Work until cancelled or until an error; the next tick starts again."""
         connection: asyncpg.Connection | None = None
         try:
             connection = await database.connect()
             while True:
-                if not await self.turn(connection):
-                    await asyncio.sleep(_EVERY_S)
+                if not await self.run_once(connection):
+                    await asyncio.sleep(_POLL_S)
         except DATABASE_ERRORS as error:
             _log.warning("incidents_interrupted", error=repr(error))
-        except Exception:  # noqa: BLE001 (whatever it is, the role goes on)
+        except Exception:  # noqa: BLE001 (no error may end the process)
             _log.exception("incidents_failed")
         finally:
             if connection is not None:
                 connection.terminate()
 
-    async def turn(self, connection: asyncpg.Connection) -> bool:
-        """Do a piece of what is due for each site; returns whether more could be done now."""
+    async def run_once(self, connection: asyncpg.Connection) -> bool:
+        """Process due marks of all sites for about a second; returns whether there may be more to do now."""
         if not await has_due_work(connection, self._settings):
             return False
-        told = 0
+        event_count = 0
         done = False
-        until = time.monotonic() + _TURN_S
-        coming = await find_gathering_sites(connection, self._settings.gather_s)
+        until = time.monotonic() + _SLICE_S
+        gathering = await find_gathering_sites(connection, self._settings.gather_s)
         for work in await list_marked_slots(connection):
-            if work.site_id in coming:
+            if work.site_id in gathering:
                 continue
-            if self._failing.get(_place(work), 0.0) > time.monotonic():
+            if self._retry_at.get(_retry_key(work), 0.0) > time.monotonic():
                 continue
             if done and time.monotonic() > until:
-                # What has come since has its turn too.
+                # Newer marks must not wait for all older ones.
                 break
             done = True
-            told += await self._try(connection, work)
-            if told:
-                # Soon: with many sites there is much to do before the end.
+            event_count += await self._process_with_retries(connection, work)
+            if event_count:
+                # Before the end of the loop: many sites can take long.
                 await wake_dispatcher(connection)
-        told_now = await enqueue_updates(connection, self._settings) + await settle_incidents(
+        update_count = await enqueue_updates(connection, self._settings) + await settle_incidents(
             connection, self._settings
         )
-        if told_now:
+        if update_count:
             await wake_dispatcher(connection)
         return done
 
-    async def _try(self, connection: asyncpg.Connection, work: MarkedSlots) -> int:
-        """Do a piece of work; one that fails waits a little, and keeps no other waiting, not of its site."""
+    async def _process_with_retries(self, connection: asyncpg.Connection, work: MarkedSlots) -> int:
+        """Process marked slots. After a failure they are retried later, and other slots are not delayed."""
         try:
-            for _ in range(_TRIES):
+            for _ in range(_MAX_ATTEMPTS):
                 with suppress(ConcurrentChangeError):
-                    return await self._do(connection, work)
+                    return await self._process(connection, work)
         except Exception as error:
             if is_transient(error):
                 raise
             _log.exception("incidents_of_site_failed", site_id=str(work.site_id))
         now = time.monotonic()
-        self._failing = {place: until for place, until in self._failing.items() if until > now}
-        self._failing[_place(work)] = now + _AFTER_FAILURE_S
+        self._retry_at = {key: until for key, until in self._retry_at.items() if until > now}
+        self._retry_at[_retry_key(work)] = now + _RETRY_AFTER_S
         return 0
 
-    async def _do(self, connection: asyncpg.Connection, work: MarkedSlots) -> int:
-        """Look at marked slots of a site; returns how many events were put into the outbox.
+    async def _process(self, connection: asyncpg.Connection, work: MarkedSlots) -> int:
+        """Process the windows of marked slots, and delete the marks; returns the number of outbox events.
 
         Raises:
-            MovedError: somebody was there; what was committed stands, and is found by who looks again.
+            ConcurrentChangeError: another worker was faster. Committed windows stay; a retry finds them.
         """
         site = await find_incident_site(connection, work.site_id)
-        wanted = (
+        windows = (
             []
             if site is None
             else find_clustering_windows(await list_event_times(connection, work), work.slots)
         )
-        told = 0
-        for stretch in wanted:
-            assert site is not None  # noqa: S101 (or nothing is wanted)
-            told += await self._look(connection, site, stretch)
-        await connection.execute(_FORGET, work.marks)
-        return told
+        event_count = 0
+        for window in windows:
+            assert site is not None  # noqa: S101 (else there are no windows)
+            event_count += await self._process_window(connection, site, window)
+        await connection.execute(_DELETE_MARKS, work.marks)
+        return event_count
 
-    async def _look(
-        self, connection: asyncpg.Connection, site: IncidentSite, stretch: ClusteringWindow
+    async def _process_window(
+        self, connection: asyncpg.Connection, site: IncidentSite, window: ClusteringWindow
     ) -> int:
         began = time.perf_counter()
-        events, known = await _read(connection, site.id, stretch)
+        events, known = await _read_window(connection, site.id, window)
         if not events:
             return 0
         boxes = {event.box_key for event in events}
-        measured = await read_temperatures(connection, site.id, stretch.last_us, boxes)
+        measured = await read_temperatures(connection, site.id, window.last_us, boxes)
         temperature = estimate_temperature(measured, site.kind, self._settings)
         assumptions = build_localisation_settings(temperature, site.kind, self._settings)
         heard = [event.heard for event in events]
-        found = await asyncio.to_thread(cluster_events, heard, assumptions, crowded=stretch.crowded)
+        found = await asyncio.to_thread(cluster_events, heard, assumptions, crowded=window.crowded)
         plan = plan_incidents(found, known, self._settings.opening_probability)
-        case = IncidentChangeSet(
+        change_set = IncidentChangeSet(
             site,
             known,
             plan,
             lambda each: compute_incident_columns(each, assumptions, temperature),
             {event.heard.id: event.box_key for event in events},
         )
-        entries = await write_plan(connection, case, self._settings.moved_m)
+        entries = await write_plan(connection, change_set, self._settings.moved_m)
         INCIDENT_SECONDS.observe(time.perf_counter() - began)
         for entry in entries:
             INCIDENTS_TOLD.labels(entry.kind).inc()
         return len(entries)
 
 
-def _place(work: MarkedSlots) -> tuple[UUID, int]:
-    """By what a piece of work is known again: its site, and where it begins."""
+def _retry_key(work: MarkedSlots) -> tuple[UUID, int]:
+    """Return the identity of marked slots across retries: the site and the first slot."""
     return work.site_id, work.slots[0]
 
 
-async def _read(
-    connection: asyncpg.Connection, site_id: UUID, stretch: ClusteringWindow
+async def _read_window(
+    connection: asyncpg.Connection, site_id: UUID, window: ClusteringWindow
 ) -> tuple[list[StoredSoundEvent], list[StoredIncident]]:
-    """The events of a stretch, as many as are looked at, and the incidents that they are of."""
-    events = await list_site_events(connection, site_id, stretch.first_us, stretch.last_us)
-    most = MAX_SLOT_EVENTS if stretch.crowded else MAX_WINDOW_EVENTS
+    """Read the events of a window, up to the limit, and the incidents that they belong to."""
+    events = await list_site_events(connection, site_id, window.first_us, window.last_us)
+    most = MAX_SLOT_EVENTS if window.crowded else MAX_WINDOW_EVENTS
     chosen = thin_events(events, lambda event: event.heard.box, most)
     if len(chosen) < len(events):
         INCIDENT_EVENTS_SKIPPED.inc(len(events) - len(chosen))
@@ -206,11 +205,11 @@ async def _read(
     concerned = {event.incident_id for event in chosen if event.incident_id is not None}
     if not concerned:
         return chosen, []
-    all_of_them = await list_events_of_incidents(connection, concerned)
-    known = await find_stored_incidents(connection, all_of_them)
-    if stretch.crowded:
+    incident_events = await list_events_of_incidents(connection, concerned)
+    known = await find_stored_incidents(connection, incident_events)
+    if window.crowded:
         heard, known = exclude_partial_incidents([event.heard for event in chosen], known)
-        left = {each.id for each in heard}
-        return [event for event in chosen if event.heard.id in left], known
-    there = {event.heard.id for event in chosen}
-    return [*chosen, *(event for event in all_of_them if event.heard.id not in there)], known
+        remaining = {each.id for each in heard}
+        return [event for event in chosen if event.heard.id in remaining], known
+    chosen_ids = {event.heard.id for event in chosen}
+    return [*chosen, *(event for event in incident_events if event.heard.id not in chosen_ids)], known

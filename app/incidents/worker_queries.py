@@ -1,4 +1,4 @@
-"""What the worker reads: marks, events and where their boxes stood, incidents, temperatures."""
+"""Reads the input of the incident worker: marks, events with box positions, incidents, temperatures."""
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
@@ -20,7 +20,7 @@ _MARKS: Final = 2_000
 _RUNS: Final = 50
 _OLDEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id LIMIT $1"
 _NEWEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id DESC LIMIT $1"
-# A box that has moved has left its events with the incidents of the site where it was.
+# After a box moved to another site, its earlier events stay with the incidents of the former site.
 _AT_SITE: Final = """
 FROM events e JOIN boxes b ON b.key = e.box_key
 LEFT JOIN incident_events ie ON ie.event_id = e.id
@@ -57,14 +57,14 @@ SELECT t.temperature FROM (
 """
 
 
-_COMING: Final = """
+_GATHERING: Final = """
 SELECT site_id FROM incident_marks GROUP BY site_id
 HAVING max(made_at) > clock_timestamp() - $1::interval AND min(made_at) > clock_timestamp() - 3 * $1::interval
 """
 
 
 class MarkedSlots(NamedTuple):
-    """Marked slots of a site that are looked at in one go, and the marks that say so."""
+    """Marked slots of a site that are processed together, with the ids of their marks."""
 
     site_id: UUID
     slots: list[int]
@@ -72,7 +72,7 @@ class MarkedSlots(NamedTuple):
 
 
 class IncidentSite(NamedTuple):
-    """A site, whose it is, and of what kind."""
+    """A site with its organisation and its kind."""
 
     id: UUID
     organisation_id: UUID
@@ -86,7 +86,7 @@ class _Candidate(msgspec.Struct, rename={"class_": "class"}):
 
 
 class StoredSoundEvent(NamedTuple):
-    """An event as it is stored, and what it was of until now."""
+    """A stored event, with its current incident and role."""
 
     heard: HeardEvent
     box_key: int
@@ -98,31 +98,33 @@ _candidates: Final = msgspec.json.Decoder(list[_Candidate]).decode
 
 
 async def find_gathering_sites(connection: RawConnection, gather_s: float) -> frozenset[UUID]:
-    """The sites of which more may come any moment.
+    """Find the sites that are still receiving events of the current sounds.
 
     Args:
-        connection: of the maintain role.
-        gather_s: so long after the last mark nothing more is waited for, and three times as long after the
-            first: what comes without end, or has waited, does not wait for itself.
+        connection: a connection of the maintain process.
+        gather_s: the wait after the last mark, s. It ends three times as long after the first mark, so that
+            continuous events do not delay processing for ever.
     """
-    return frozenset(row["site_id"] for row in await connection.fetch(_COMING, timedelta(seconds=gather_s)))
+    return frozenset(
+        row["site_id"] for row in await connection.fetch(_GATHERING, timedelta(seconds=gather_s))
+    )
 
 
 async def list_marked_slots(connection: RawConnection) -> list[MarkedSlots]:
-    """What is marked, site by site in turns: of each first what was marked last, then the oldest.
+    """List marked slots round-robin by site; of each site first the newest mark, then the oldest ones.
 
-    So what is sent with times of long ago, or by another site, does not keep the present waiting.
+    So neither old data that arrive late nor another site delay current events.
     """
     by_site: dict[UUID, list[tuple[int, int]]] = {}
     rows = [*await connection.fetch(_OLDEST, _MARKS), *await connection.fetch(_NEWEST, _MARKS)]
     for mark, site_id, slot in sorted({(row["id"], row["site_id"], row["slot"]) for row in rows}):
         by_site.setdefault(site_id, []).append((mark, slot))
     queues = [_runs(site_id, marks) for site_id, marks in by_site.items()]
-    return [work for turn in zip_longest(*queues) for work in turn if work is not None]
+    return [work for slots in zip_longest(*queues) for work in slots if work is not None]
 
 
 def _runs(site_id: UUID, marks: list[tuple[int, int]]) -> list[MarkedSlots]:
-    """A site's marks, by what is looked at in one go."""
+    """Group the marks of a site into runs of close slots."""
     by_slot: dict[int, list[int]] = {}
     for mark, slot in marks:
         by_slot.setdefault(slot, []).append(mark)
@@ -138,13 +140,13 @@ def _runs(site_id: UUID, marks: list[tuple[int, int]]) -> list[MarkedSlots]:
 
 
 async def find_incident_site(connection: RawConnection, site_id: UUID) -> IncidentSite | None:
-    """Whose a site is, and of what kind; None where there is none any more."""
+    """Read a site's organisation and kind; None if the site was deleted."""
     row = await connection.fetchrow(_SITE, site_id)
     return None if row is None else IncidentSite(site_id, row["organisation_id"], row["kind"])
 
 
 async def list_event_times(connection: RawConnection, work: MarkedSlots) -> list[int]:
-    """When there were events around marked slots, in order, µs."""
+    """List the times of events around marked slots, ascending, µs."""
     first, last = (to_datetime(edge) for edge in search_range_us(work.slots))
     times: list[int] = await connection.fetchval(_TIMES, work.site_id, first, last, HEARD_TYPES)
     return times
@@ -153,7 +155,14 @@ async def list_event_times(connection: RawConnection, work: MarkedSlots) -> list
 async def list_site_events(
     connection: RawConnection, site_id: UUID, first_us: int, last_us: int
 ) -> list[StoredSoundEvent]:
-    """The events of a site between two instants, both included."""
+    """List the events of a site in a time range.
+
+    Args:
+        connection: a connection of the maintain process.
+        site_id: the site.
+        first_us: the first instant, included, µs since the epoch.
+        last_us: the last instant, included, µs since the epoch.
+    """
     rows = await connection.fetch(
         _EVENTS, site_id, to_datetime(first_us), to_datetime(last_us + 1), HEARD_TYPES
     )
@@ -163,13 +172,13 @@ async def list_site_events(
 async def list_events_of_incidents(
     connection: RawConnection, incidents: Collection[UUID]
 ) -> list[StoredSoundEvent]:
-    """The events of incidents, wherever their boxes stand by now."""
+    """List the events of incidents, also those of boxes that have moved to another site."""
     return [_event(row) for row in await connection.fetch(_MORE, list(incidents))]
 
 
 def _event(row: Any) -> StoredSoundEvent:  # noqa: ANN401 (a record)
     place = None if row["longitude"] is None else (row["longitude"], row["latitude"])
-    told = tuple(
+    candidates = tuple(
         ClassCandidate(each.class_, min(max(each.confidence, 0.0), 1.0), each.model)
         for each in _candidates(row["candidates"])
     )
@@ -178,7 +187,7 @@ def _event(row: Any) -> StoredSoundEvent:  # noqa: ANN401 (a record)
         row["box"],
         from_datetime(row["time"]),
         row["type"],
-        told,
+        candidates,
         row["level_db"],
         row["clock_error_ms"],
         place,
@@ -189,7 +198,7 @@ def _event(row: Any) -> StoredSoundEvent:  # noqa: ANN401 (a record)
 async def find_stored_incidents(
     connection: RawConnection, events: Sequence[StoredSoundEvent]
 ) -> list[StoredIncident]:
-    """The incidents that events are of. Of reviewed ones, what came afterwards is theirs too."""
+    """Find the incidents of events, with all their events, including those after a review."""
     by_incident: dict[UUID, set[str]] = {}
     for event in events:
         if event.incident_id is not None:
@@ -204,7 +213,7 @@ _JSON: Final = ("ellipse", "branch", "alternative", "classes", "models", "temper
 
 
 def decode_incident(row: Any) -> dict[str, Any]:  # noqa: ANN401 (a record)
-    """An incident's columns, JSON made into what it says."""
+    """Decode the JSON columns of an incident's row."""
     found = dict(row)
     for name in _JSON:
         if isinstance(found[name], str):
@@ -215,6 +224,13 @@ def decode_incident(row: Any) -> dict[str, Any]:  # noqa: ANN401 (a record)
 async def read_temperatures(
     connection: RawConnection, site_id: UUID, at_us: int, heard_by: Collection[int]
 ) -> list[float]:
-    """The newest temperature that boxes of a site measured in the hour before an instant, of each box, °C."""
+    """Read the newest temperature of each box of a site in the hour before an instant, °C.
+
+    Args:
+        connection: a connection of the maintain process.
+        site_id: the site.
+        at_us: the instant, µs since the epoch.
+        heard_by: the keys of boxes to prefer; at most 50 boxes are read.
+    """
     rows = await connection.fetch(_TEMPERATURES, site_id, to_datetime(at_us), list(heard_by))
     return [float(row["temperature"]) for row in rows]

@@ -1,8 +1,7 @@
-"""What the worker writes of a plan, in the caller's transaction: incidents, whose events are whose, history.
+"""Writes a plan of the incident worker: incidents, their events, history and outbox, in one transaction.
 
-The order is that of everybody who locks several of these: rows of `incident_events` by the events' ids, then
-incidents by theirs. Whoever finds that somebody has been there meanwhile writes nothing
-(`ConcurrentChangeError`).
+Lock order, to avoid deadlocks: rows of `incident_events` by event id, then incidents by id. After a
+concurrent change nothing is written (`ConcurrentChangeError`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,20 +24,20 @@ from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import to_datetime
 
 _JSON: Final = frozenset({"ellipse", "branch", "alternative", "classes", "models", "temperature", "method"})
-_PLACES: Final = ", ".join(
-    f"${place}{'::text::jsonb' if name in _JSON else ''}"
-    for place, name in enumerate(COMPUTED_COLUMNS, start=5)
+_PLACEHOLDERS: Final = ", ".join(
+    f"${number}{'::text::jsonb' if name in _JSON else ''}"
+    for number, name in enumerate(COMPUTED_COLUMNS, start=5)
 )
-_TOLD: Final = f"${len(COMPUTED_COLUMNS) + 5}::text::jsonb"
+_SUMMARY: Final = f"${len(COMPUTED_COLUMNS) + 5}::text::jsonb"
 _INSERT: Final = f"""
 INSERT INTO incidents
     (id, organisation_id, site_id, detected_at, updated_at, told_at, {", ".join(COMPUTED_COLUMNS)}, told)
-VALUES ($1, $2, $3, $4, $4, $4, {_PLACES}, {_TOLD})
+VALUES ($1, $2, $3, $4, $4, $4, {_PLACEHOLDERS}, {_SUMMARY})
 RETURNING *
 """  # noqa: S608 (column names of ours)
 _SET: Final = ", ".join(
-    f"{name} = ${place}{'::text::jsonb' if name in _JSON else ''}"
-    for place, name in enumerate(COMPUTED_COLUMNS, start=4)
+    f"{name} = ${number}{'::text::jsonb' if name in _JSON else ''}"
+    for number, name in enumerate(COMPUTED_COLUMNS, start=4)
 )
 _UPDATE: Final = f"""
 UPDATE incidents SET updated_at = $2, untold = $3, settled_at = NULL, erased_at = NULL, {_SET} WHERE id = $1
@@ -72,11 +71,11 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::
 
 
 class ConcurrentChangeError(Exception):
-    """Events or incidents are others by now: look again."""
+    """Events or incidents were changed concurrently: read them again and retry."""
 
 
 class IncidentHistoryEntry:
-    """A line of an incident's history, and what others are told of it."""
+    """An entry of an incident's history, and its outbox event."""
 
     def __init__(
         self, kind: IncidentEventKind, row: Mapping[str, Any], now: datetime, changes: Sequence[str] = ()
@@ -86,21 +85,21 @@ class IncidentHistoryEntry:
         self.now = now
         self.changes = list(changes)
 
-    def told(self) -> OutboxRecord:
-        """For the outbox."""
+    def to_outbox_record(self) -> OutboxRecord:
+        """Build the outbox record of the entry."""
         return build_incident_event(self.kind, self.row, self.now, self.changes)
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentChangeSet:
-    """What is written together.
+    """The changes of one window, which are written together.
 
     Attributes:
-        site: where.
-        known: the incidents that were read.
-        plan: what becomes of them.
-        content: makes the computed columns of what was found.
-        keys: the key of the box of each event.
+        site: the site.
+        known: the stored incidents that were read.
+        plan: the planned changes.
+        content: computes the columns of a cluster.
+        keys: the box key of each event, by event id.
     """
 
     site: IncidentSite
@@ -111,37 +110,38 @@ class IncidentChangeSet:
 
 
 async def write_plan(
-    connection: RawConnection, case: IncidentChangeSet, moved_m: float
+    connection: RawConnection, change_set: IncidentChangeSet, moved_m: float
 ) -> list[IncidentHistoryEntry]:
-    """Write a plan in one transaction, with what is told of it; returns that.
+    """Write a plan with its history and outbox events in one transaction; returns the history entries.
 
     Args:
-        connection: in no transaction.
-        case: what is to be written.
-        moved_m: a position has moved that is further away than this.
+        connection: outside a transaction.
+        change_set: the changes.
+        moved_m: a position counts as moved beyond this distance, m.
 
     Raises:
-        MovedError: somebody was there meanwhile: nothing was written.
+        ConcurrentChangeError: events or incidents were changed concurrently; nothing was written.
     """
-    plan = case.plan
+    plan = change_set.plan
     entries: list[IncidentHistoryEntry] = []
     async with connection.transaction():
         now: datetime = await connection.fetchval("SELECT clock_timestamp()")
         claims: list[tuple[UUID, str, Sequence[IncidentPart]]] = []
         for each in plan.opened:
-            row = await insert_incident(connection, case.site, case.content(each), now)
+            row = await insert_incident(connection, change_set.site, change_set.content(each), now)
             entries.append(IncidentHistoryEntry("detected", row, now))
             claims.append((row["id"], "", each.parts))
         claims += [(before.id, "", each.parts) for before, each in plan.continued]
         claims += [(before.id, "after_review", parts) for before, parts in plan.late]
-        kept = await claim_events(connection, claims, case)
-        await lock_incidents(connection, case.known)
-        await release_events(connection, [each.id for each in case.known if not each.reviewed], kept)
+        claimed = await claim_events(connection, claims, change_set)
+        await lock_incidents(connection, change_set.known)
+        open_ids = [each.id for each in change_set.known if not each.reviewed]
+        await release_events(connection, open_ids, claimed)
         for before, each in plan.continued:
-            content = case.content(each)
+            content = change_set.content(each)
             if any(before.row[name] != content[name] for name in COMPUTED_COLUMNS):
-                news = find_changes(before.row["told"], summarise_incident(content), moved_m)
-                await update_incident(connection, before.id, content, now, untold=bool(news))
+                changes = find_changes(before.row["told"], summarise_incident(content), moved_m)
+                await update_incident(connection, before.id, content, now, untold=bool(changes))
         for before, by in plan.superseded:
             entries.append(
                 IncidentHistoryEntry(
@@ -149,33 +149,33 @@ async def write_plan(
                 )
             )
         await write_history(connection, entries)
-        await enqueue_events(connection, [entry.told() for entry in entries])
+        await enqueue_events(connection, [entry.to_outbox_record() for entry in entries])
     return entries
 
 
 async def claim_events(
     connection: RawConnection,
     claims: Iterable[tuple[UUID, str, Sequence[IncidentPart]]],
-    case: IncidentChangeSet,
+    change_set: IncidentChangeSet,
 ) -> list[UUID]:
-    """Say whose events are whose.
+    """Assign events to incidents.
 
     Args:
         connection: in the caller's transaction.
-        claims: an incident, the role of its events where it is not their own, and what each is in it.
-        case: with the incidents that were read: their events may become others'.
+        claims: for each incident its id, a role that replaces that of the events (or ""), and the events.
+        change_set: the changes, with the incidents that may lose events to others.
 
     Returns:
-        The ids of these events.
+        The ids of the claimed events.
 
     Raises:
-        MovedError: an event is gone, or is another incident's by now.
+        ConcurrentChangeError: an event was deleted, or belongs to another incident now.
     """
     rows = [
         (
             UUID(part.heard.id),
             incident,
-            case.keys[part.heard.id],
+            change_set.keys[part.heard.id],
             part.heard.box,
             to_datetime(part.heard.time_us),
             role or part.role,
@@ -191,7 +191,7 @@ async def claim_events(
         return []
     try:
         done = await connection.fetch(
-            _CLAIM, *map(list, zip(*rows, strict=True)), [each.id for each in case.known]
+            _CLAIM, *map(list, zip(*rows, strict=True)), [each.id for each in change_set.known]
         )
     except asyncpg.ForeignKeyViolationError as error:
         raise ConcurrentChangeError from error
@@ -201,21 +201,23 @@ async def claim_events(
 
 
 async def lock_incidents(connection: RawConnection, known: Sequence[StoredIncident]) -> None:
-    """Lock incidents, and see that nobody has changed them since they were read (MovedError)."""
+    """Lock incidents, and check that they are unchanged since they were read (ConcurrentChangeError)."""
     rows = await connection.fetch(_LOCK, [each.id for each in known])
     read = {each.id: each.row for each in known}
-    same = all(
+    unchanged = all(
         (row["state"], row["sequence"], row["updated_at"])
         == (read[row["id"]]["state"], read[row["id"]]["sequence"], read[row["id"]]["updated_at"])
         for row in rows
     )
-    if len(rows) != len(known) or not same:
+    if len(rows) != len(known) or not unchanged:
         raise ConcurrentChangeError
 
 
-async def release_events(connection: RawConnection, incidents: Iterable[UUID], kept: Sequence[UUID]) -> None:
-    """Give up the events of incidents that are of none of them any more."""
-    await connection.execute(_RELEASE, list(incidents), kept)
+async def release_events(
+    connection: RawConnection, incidents: Iterable[UUID], claimed: Sequence[UUID]
+) -> None:
+    """Remove events from incidents, except for the claimed ones."""
+    await connection.execute(_RELEASE, list(incidents), claimed)
 
 
 def _values(content: Mapping[str, Any]) -> list[Any]:
@@ -229,28 +231,50 @@ def _json(value: object) -> str | None:
 async def insert_incident(
     connection: RawConnection, site: IncidentSite, content: Mapping[str, Any], now: datetime
 ) -> dict[str, Any]:
-    """Write a new incident; returns its row."""
-    told = _json(summarise_incident(content))
-    whose = new_id(), site.organisation_id, site.id
-    return decode_incident(await connection.fetchrow(_INSERT, *whose, now, *_values(content), told))
+    """Insert an incident; returns its row.
+
+    Args:
+        connection: in the caller's transaction.
+        site: the site of the incident.
+        content: the computed columns.
+        now: the time of detection, aware.
+    """
+    summary = _json(summarise_incident(content))
+    ids = new_id(), site.organisation_id, site.id
+    return decode_incident(await connection.fetchrow(_INSERT, *ids, now, *_values(content), summary))
 
 
 async def update_incident(
     connection: RawConnection, identifier: UUID, content: Mapping[str, Any], now: datetime, *, untold: bool
 ) -> None:
-    """Write what an incident is now."""
+    """Update the computed columns of an incident.
+
+    Args:
+        connection: in the caller's transaction.
+        identifier: the id of the incident.
+        content: the computed columns.
+        now: the time of the change, aware.
+        untold: whether an `incident.updated` becomes due.
+    """
     await connection.execute(_UPDATE, identifier, now, untold, *_values(content))
 
 
 async def supersede_incident(
     connection: RawConnection, incident: UUID, by: UUID, now: datetime
 ) -> dict[str, Any]:
-    """Write that an incident was a part of another one; returns its row."""
+    """Dismiss an incident that became part of another one; returns its row.
+
+    Args:
+        connection: in the caller's transaction.
+        incident: the id of the incident.
+        by: the id of the other incident.
+        now: the time of the change, aware.
+    """
     return decode_incident(await connection.fetchrow(_SUPERSEDE, incident, now, by))
 
 
 async def write_history(connection: RawConnection, entries: Sequence[IncidentHistoryEntry]) -> None:
-    """Write history."""
+    """Write entries of the history of incidents."""
     if not entries:
         return
     rows = [

@@ -1,6 +1,6 @@
-"""City computations: indices, exceedances, noise levels, risks and comfort, from what was measured.
+"""Computes indices of air, noise, rooms and odours from measurements, each with its source and coverage.
 
-Each is a method with a name, a version, a citation and a rule of coverage. All that computes is pure: numpy
-arrays in, `Result` out; no database, no HTTP, no clock. `reads`, `service` and `router` bring what was
-measured to it, and the results to whoever asks.
+An index is computed by a method with a name, a version, a citation and a coverage rule. Methods are pure:
+numpy arrays in, `IndexResult` out. `input_queries` reads the measurements, `service` selects and computes,
+`router` serves the results.
 """

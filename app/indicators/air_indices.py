@@ -1,7 +1,7 @@
-"""Indices of outdoor air: the European Air Quality Index of an hour, the French index of a day.
+"""Computes outdoor air indices: the European index of an hour and the French index of a day. Pure.
 
-Owns their bounds, names and colours. In both the worst pollutant wins, and a bound belongs to the lower (the
-better) band: the French order writes `concentration ≤ 40`, then `40 < concentration ≤ 90`. Pure.
+In both, the worst pollutant decides, and a bound belongs to the lower (better) band: the French order writes
+`concentration ≤ 40`, then `40 < concentration ≤ 90`.
 """
 
 import math
@@ -59,7 +59,7 @@ ATMO_SCALES: Final[Mapping[str, BandScale]] = {
     "o3": BandScale.of(_ATMO_BANDS, 50, 100, 130, 240, 380),
     "so2": BandScale.of(_ATMO_BANDS, 100, 200, 350, 500, 750),
 }
-# Of the gases the highest hour of the day counts, of particles the day's mean.
+# Gases count by the highest hour of the day, particles by the mean of the day.
 _BY_HIGHEST: Final = frozenset({"no2", "o3", "so2"})
 
 PARTIAL_ATMO_NOTE: Final = BilingualText(
@@ -114,31 +114,31 @@ ATMO: Final = IndexMethod(
 
 
 def compute_eaqi(series: Mapping[str, HourlySeries], at_us: int) -> IndexResult:
-    """The European Air Quality Index of one hour.
+    """Compute the European Air Quality Index of one hour.
 
     Args:
-        series: hourly means in µg/m³ by metric, of those that are measured.
-        at_us: an instant in the hour.
+        series: hourly means in µg/m³, by measured metric.
+        at_us: an instant in the hour, µs since the epoch.
 
     Returns:
-        The number of the worst band, 1 to 6, with the band and concentration of each pollutant; those that
-        have no value say why.
+        The number of the worst band, 1 to 6, with the band and concentration of each pollutant, or the reason
+        why it has no value.
     """
     period = hour_containing(at_us)
     return _worst(EAQI, EAQI_SCALES, period, lambda metric: _hour(series.get(metric), period))
 
 
 def compute_atmo(series: Mapping[str, HourlySeries], day: date, zone: ZoneInfo) -> IndexResult:
-    """The French index of a local day (of 23 to 25 hours).
+    """Compute the French index of a local day (23 to 25 hours).
 
     Args:
-        series: hourly means in µg/m³ by metric, of those that are measured.
+        series: hourly means in µg/m³, by measured metric.
         day: the local date.
-        zone: of the place.
+        zone: the time zone of the site.
 
     Returns:
-        The number of the worst band, 1 to 6, with the band of each pollutant and the concentration it is of:
-        the highest hourly mean of SO2, NO2 and O3, the mean of the day of PM10 and PM2.5.
+        The number of the worst band, 1 to 6, with the band and concentration of each pollutant: the highest
+        hourly mean of SO2, NO2 and O3, the mean of the day of PM10 and PM2.5.
     """
     period = local_day(day, zone)
 
@@ -149,7 +149,7 @@ def compute_atmo(series: Mapping[str, HourlySeries], day: date, zone: ZoneInfo) 
 
 
 def _hour(hourly: HourlySeries | None, period: TimePeriod) -> PeriodMean:
-    """The mean of one hour, and how much of that hour was measured."""
+    """Return the mean of one hour with its coverage."""
     if hourly is None:
         return PeriodMean(None, 0.0, "metric_missing")
     found = hourly.at(period.start_us)

@@ -1,6 +1,6 @@
-"""What city computations need: the boxes of a site, and how much is read of them.
+"""Finds the boxes of a site for indices, and estimates how many values an index reads.
 
-Owns the bounds. What the boxes measured is read by `app.indicators.input_queries`.
+Defines the read limits of a request. `app.indicators.input_queries` reads the measurements.
 """
 
 from collections import defaultdict
@@ -23,22 +23,22 @@ from app.timeseries.series.latest_queries import find_metrics_of_boxes
 
 MAX_BOXES: Final = 100
 MAX_SAMPLES: Final = 600_000
-"""So many samples are looked at in one call: a year of minutes."""
+"""The most samples that one request reads: a year of minutes."""
 MAX_HOURS: Final = 1_000_000
-"""So many hourly means are."""
+"""The most hourly means that one request reads."""
 HOUR_S: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedBox:
-    """A box, as far as its figures need it.
+    """The properties of a box that indices need.
 
     Attributes:
-        key: what samples refer to.
-        id: its name.
-        interval_s: how often it samples.
-        kind: what its client calls it.
-        metrics: what it ever measured.
+        key: the internal key, to which samples refer.
+        id: the id of the box.
+        interval_s: the sampling interval, s.
+        kind: the kind of place that the client registered.
+        metrics: all metrics that it has measured.
     """
 
     key: int
@@ -51,19 +51,30 @@ class IndexedBox:
 async def find_indexed_boxes(
     session: AsyncSession, site_id: UUID, named: Sequence[str], visible: TenantScope
 ) -> list[IndexedBox]:
-    """The boxes of a site, or those that are named, by their ids (NotFoundError, `too_many_boxes`)."""
-    wanted = {parse_box_id(identifier) for identifier in named}
+    """Find the boxes of a site, in the order of their ids.
+
+    Args:
+        session: a session of the API.
+        site_id: the site.
+        named: ids of boxes to select; empty for all.
+        visible: the tenant scope of the caller.
+
+    Raises:
+        NotFoundError: a named box does not exist at the site.
+        InvalidError: `too_many_boxes`.
+    """
+    selected = {parse_box_id(identifier) for identifier in named}
     query = select(Box.key, Box.id, Box.interval_s, Box.kind).where(
         Box.site_id == site_id, Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id)
     )
-    if wanted:
-        query = query.where(Box.id.in_(wanted))
+    if selected:
+        query = query.where(Box.id.in_(selected))
     rows = (await session.execute(query.order_by(Box.id).limit(MAX_BOXES + 1))).all()
-    for identifier in sorted(wanted - {row.id for row in rows}):
+    for identifier in sorted(selected - {row.id for row in rows}):
         raise NotFoundError("box", identifier)
     if len(rows) > MAX_BOXES:
         raise InvalidError(
-            f"The site has more than {MAX_BOXES} boxes: name up to {MAX_BOXES} of them with `box`.",
+            f"The site has more than {MAX_BOXES} boxes. Select up to {MAX_BOXES} of them with `box`.",
             code="too_many_boxes",
             extra={"maximum_boxes": MAX_BOXES},
         )
@@ -72,10 +83,10 @@ async def find_indexed_boxes(
 
 
 def too_many_samples_error(found: int) -> InvalidError:
-    """More samples than are looked at (`range_too_large`)."""
+    """Make the error of a request that would read too many samples (`range_too_large`)."""
     return InvalidError(
-        f"About {found:,} samples would be looked at, of {MAX_SAMPLES:,} at most. Ask for a shorter "
-        "`period`, or for fewer boxes with `box`.",
+        f"The request would read about {found:,} samples; the limit is {MAX_SAMPLES:,}. Choose a shorter "
+        "`period`, or fewer boxes with `box`.",
         code="range_too_large",
         extra={"maximum_samples": MAX_SAMPLES},
     )
@@ -83,24 +94,24 @@ def too_many_samples_error(found: int) -> InvalidError:
 
 @dataclass(slots=True)
 class InputNeeds:
-    """What has to be read of a box, by metric."""
+    """The time ranges to read of a box, by metric: of hourly means and of samples."""
 
     hours: dict[str, list[TimePeriod]] = field(default_factory=lambda: defaultdict(list))
     samples: dict[str, list[TimePeriod]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, figure: IndexDefinition, metrics: Iterable[str], period: TimePeriod) -> None:
-        """Add what a figure of a period reads of some metrics."""
+        """Add the range that an index of a period reads of some metrics."""
         span = compute_read_range(figure, period)
-        wanted = self.hours if figure.source == "hours" else self.samples
+        ranges = self.hours if figure.source == "hours" else self.samples
         for metric in metrics:
-            wanted[metric].append(span)
+            ranges[metric].append(span)
 
 
 def compute_read_range(figure: IndexDefinition, period: TimePeriod) -> TimePeriod:
-    """From where to where a figure of a period reads: in whole hours."""
+    """Compute the time range that an index of a period reads, in whole hours."""
     first = period.start_us // HOUR_US * HOUR_US - figure.lead_h * HOUR_US
     if figure.source == "samples":
-        # What sounds as the period begins may have begun before.
+        # The interval of an earlier sample may extend into the period.
         first -= HOUR_US
     last = -(-period.end_us // HOUR_US) * HOUR_US
     return TimePeriod(max(first, EARLIEST_US), min(last, LATEST_US))
@@ -109,7 +120,17 @@ def compute_read_range(figure: IndexDefinition, period: TimePeriod) -> TimePerio
 def estimate_read_count(
     figure: IndexDefinition, metrics: int, period: TimePeriod, interval_s: int
 ) -> tuple[InputSource, int]:
-    """How much a figure of a period reads: of which sort, and how many values."""
+    """Estimate how many values an index of a period reads.
+
+    Args:
+        figure: the index.
+        metrics: the number of metrics that it reads.
+        period: the period.
+        interval_s: the sampling interval of the box, s.
+
+    Returns:
+        The kind of values, and their number.
+    """
     seconds = compute_read_range(figure, period).seconds
     per = HOUR_S if figure.source == "hours" else interval_s
     return figure.source, metrics * max(1, round(seconds / per))

@@ -1,6 +1,6 @@
-"""House-dust mites: how much the air of some weeks favours them.
+"""Rates how far the room air of some weeks favours house-dust mites. Pure.
 
-Owns the conditions of both species. Pure.
+Defines the living conditions of both species.
 """
 
 from datetime import date
@@ -32,16 +32,16 @@ from app.indicators.period_selection import list_dates, local_day_range
 COVERAGE: Final = 75.0
 MITES_FEWEST_DAYS: Final = 14
 
-# Arlian et al.: populations decline below a daily mean of 50 %RH, whatever single hours bring.
+# Arlian et al.: populations decline below a daily mean of 50 %RH, also with some damp hours.
 DRY_BELOW: Final = 50.0
-# A mite holds its water from here on.
+# From here on, a mite does not lose water.
 HOLDS_WATER_FROM: Final = 65.0
 WARMEST: Final = 32.5
 FARINAE_FROM: Final = 22.5
 FARINAE_ABOVE: Final = 45.0
 PTERONYSSINUS_FROM: Final = 17.5
 PTERONYSSINUS_ABOVE: Final = 75.0
-# Half of the days: a choice of ours.
+# Percent of the days. Our choice: the sources give no limit.
 OFTEN: Final = 50.0
 
 MITE_BANDS: Final = (
@@ -77,20 +77,20 @@ MITES: Final = IndexMethod(
 def compute_mite_risk(
     temperature: HourlySeries | None, humidity: HourlySeries | None, first: date, last: date, zone: ZoneInfo
 ) -> IndexResult:
-    """How much the air of some weeks favours house-dust mites.
+    """Compute the risk of house-dust mites over some weeks.
 
     Args:
         temperature: hourly means in °C.
         humidity: hourly means in %RH.
-        first: local date.
-        last: local date, included; 14 days at least, else `period_too_short`.
-        zone: of the place.
+        first: the first local date.
+        last: the last local date, included; at least 14 days, else `period_too_short`.
+        zone: the time zone of the site.
 
     Returns:
-        The share of days that favour mites, in percent. `controlled` where the mean humidity of the days is
-        below 50 %RH; else `favourable` where half of the days favour them. Components: the shares of dry days
-        and of days that favour each species (`dry`, `farinae`, `pteronyssinus`), the mean humidity, and how
-        many dry days in a row there were at the end (`dry_run`): mites die in 6 to 11 of them.
+        The share of days that favour mites, in percent. `controlled` if the mean humidity of the days is
+        below 50 %RH; else `favourable` if half of the days favour them. Components: the shares of dry days
+        and of days that favour each species (`dry`, `farinae`, `pteronyssinus`), the mean humidity, and the
+        number of consecutive dry days at the end (`dry_run`): mites die in 6 to 11 of them.
     """
     period, days = local_day_range(first, last, zone), list_dates(first, last)
     if temperature is None or humidity is None:
@@ -121,7 +121,7 @@ def compute_mite_risk(
 
 
 def _farinae(warm: ValueArray, damp: ValueArray) -> BoolArray:
-    # Where it thrives above 45 %RH but declines below 50, what declines counts.
+    # The sources say: thrives above 45 %RH, declines below 50 %RH. Between them, the decline counts.
     return (warm >= FARINAE_FROM) & (warm <= WARMEST) & (damp > FARINAE_ABOVE) & (damp >= DRY_BELOW)
 
 
@@ -134,7 +134,7 @@ def _share(days: BoolArray) -> float:
 
 
 def _dry_run(days: list[tuple[float | None, float | None]]) -> int:
-    """How many days at the end were dry, each of them known to be."""
+    """Count the consecutive dry days at the end; a day without a value ends the count."""
     run = 0
     for _, damp in reversed(days):
         if damp is None or damp >= DRY_BELOW:

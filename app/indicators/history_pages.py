@@ -1,6 +1,6 @@
-"""The history of a figure: which periods of which boxes are on a page.
+"""Selects the periods and boxes on a page of an index's history, within the read limits of a request.
 
-Owns the bounds of a history and the order of its pages. Must not compute a figure.
+Rows are ordered by period, box and metric. Must not compute an index.
 """
 
 from collections.abc import Sequence
@@ -22,33 +22,34 @@ from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import from_datetime
 
 MAX_ROWS: Final = 10_000
-"""So many periods, each of each box, a history may have."""
-_HISTORY: Final = "indices"
+"""The most results of a history: periods times boxes."""
+_CURSOR_KIND: Final = "indices"
 
 
-def resolve_period_length(figure: IndexDefinition, asked: PeriodLength | None) -> PeriodLength:
-    """Of which periods a figure is (InvalidError `invalid_period`, `method_without_periods`)."""
+def resolve_period_length(figure: IndexDefinition, requested: PeriodLength | None) -> PeriodLength:
+    """Resolve the period length of an index (InvalidError `invalid_period`, `method_without_periods`)."""
     name = figure.method.name
     if not figure.lengths:
         raise InvalidError(
-            f"{name} has no periods: ask for it at GET /v1/sites/{{site_id}}/indices, with `noise`.",
+            f"{name} has no fixed periods, so it has no history. Use GET /v1/sites/{{site_id}}/indices with "
+            "`noise`.",
             code="method_without_periods",
         )
-    if asked is not None and asked not in figure.lengths:
+    if requested is not None and requested not in figure.lengths:
         raise InvalidError(
-            f"{name} is of a period of: {', '.join(figure.lengths)}.",
+            f"{name} does not support this `period`. Use one of: {', '.join(figure.lengths)}.",
             code="invalid_period",
             extra={"periods": list(figure.lengths)},
         )
-    return asked or figure.lengths[0]
+    return requested or figure.lengths[0]
 
 
 class IndexHistoryPage(NamedTuple):
     """A page of a history.
 
     Attributes:
-        rows: what is to be computed.
-        following: the next page's cursor; None on the last one.
+        rows: the indices to compute.
+        following: the cursor of the next page; None on the last one.
     """
 
     rows: list[IndexComputation]
@@ -66,18 +67,28 @@ def build_history_page(
     limit: int,
     cursor: str | None,
 ) -> IndexHistoryPage:
-    """A page of what is to be computed of a method, period by period, box by box.
+    """Build a page of a history, period by period, box by box.
 
-    A page ends early where much would have to be read for it.
+    A page ends early if it would exceed the read limits of a request.
+
+    Args:
+        place: the site, with the options.
+        stations: its boxes.
+        figure: the index.
+        length: the length of its periods.
+        span: the first and the last instant between which periods begin.
+        now: the current time; periods that end later are left out.
+        limit: the most rows of a page.
+        cursor: the cursor of the page; None for the first one.
 
     Raises:
         InvalidError: `range_too_large`, `invalid_cursor`.
     """
     first, last = from_datetime(span[0]), min(from_datetime(span[1]), from_datetime(now))
-    metrics = {station.id: select_metrics(station, figure, unasked=False) for station in stations}
+    metrics = {station.id: select_metrics(station, figure, only_measured=False) for station in stations}
     each = sum(len(of) for of in metrics.values())
     _check_rows((last - first) / MIN_LENGTH_US[length], each, length, figure)
-    after = None if cursor is None else tuple(decode_cursor(_HISTORY, cursor, int, str, str))
+    after = None if cursor is None else tuple(decode_cursor(_CURSOR_KIND, cursor, int, str, str))
     left = dict(READ_BUDGETS)
     page: list[IndexComputation] = []
     for slot in periods_starting_in(length, TimePeriod(first, last), place.zone, figure.begin(place.choices)):
@@ -92,7 +103,7 @@ def build_history_page(
                 left[source] -= count
                 if len(page) == limit or (page and left[source] < 0):
                     check_read_budget(page)
-                    return IndexHistoryPage(page, encode_cursor(_HISTORY, *page[-1].key))
+                    return IndexHistoryPage(page, encode_cursor(_CURSOR_KIND, *page[-1].key))
                 page.append(row)
     check_read_budget(page)
     return IndexHistoryPage(page, None)
@@ -104,8 +115,8 @@ def _check_rows(periods: float, each: int, length: PeriodLength, figure: IndexDe
     longer = [name for name in figure.lengths if PERIOD_LENGTHS.index(name) > PERIOD_LENGTHS.index(length)]
     hint = f" a longer `period` ({', '.join(longer)})," if longer else ""
     raise InvalidError(
-        f"These would be more than {MAX_ROWS:,} results. Ask for{hint} a shorter range, or fewer boxes with "
-        "`box`.",
+        f"The history would have more than {MAX_ROWS:,} results. Choose{hint} a shorter range, or fewer "
+        "boxes with `box`.",
         code="range_too_large",
         extra={"maximum_results": MAX_ROWS},
     )

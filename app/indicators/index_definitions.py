@@ -1,11 +1,6 @@
-"""How each method is asked for: of which periods, where, from what, and with which choices. Pure.
+"""Defines how each index is computed: its periods, places, input and supported options. Pure.
 
-Owns what a method stands for by default and how its function is called. Must not compute a figure itself, nor
-read anything: what was measured is handed in.
-
-What whoever asks for a figure may choose, and which methods heed it. Pure data.
-
-Owns the words of the choices. What they mean is the business of each method.
+Maps each method to a function of measurements, period and options. Measurements are arguments.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,24 +64,24 @@ type InputSource = Literal["hours", "samples"]
 PERIOD_LENGTHS: Final[tuple[PeriodLength, ...]] = get_args(PeriodLength.__value__)
 
 _EMPTY: Final = SoundLevels(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
-# August to December of the year before, and the seven hours before it.
+# August to December of the year before, and seven hours for the first running mean.
 _SEASON_LEAD_H: Final = 154 * 24
 _RUN_LEAD_H: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
 class MethodOptions:
-    """What the caller, or the place, decides.
+    """The options of a computation, from the request or from the site.
 
     Attributes:
-        zone: of the place.
-        season: of thermal comfort.
-        country: whose parts of the day are meant.
-        use: of a room, for its light.
-        material: for mould.
-        area: for odour hours.
-        odour: it smells above this, ou/m³.
-        noise: when a noise is heard, for its emergence.
+        zone: the time zone of the site.
+        season: the season, for thermal comfort.
+        country: the country that defines the parts of the day, for noise.
+        use: the use of the room, for light.
+        material: the material, for mould.
+        area: the use of the area, for odour hours.
+        odour: the odour threshold, ou/m³.
+        noise: the periods in which a noise is heard, for its emergence.
     """
 
     zone: ZoneInfo
@@ -100,18 +95,18 @@ class MethodOptions:
 
     @property
     def noise_begin(self) -> time:
-        """When a day of noise begins."""
+        """The local time at which a day of noise begins."""
         return DAY_PARTS[self.country][0].begin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxMeasurements:
-    """What a box measured, by metric; a metric that it does not measure is in none of them.
+    """The measurements of a box by metric, without metrics that it does not measure.
 
     Attributes:
-        hourly: means of hours.
-        levels: the same of sound levels, with how long each was measured.
-        samples: at the box's own interval.
+        hourly: hourly means.
+        levels: hourly means of sound levels, with the measured time of each.
+        samples: samples at the interval of the box.
     """
 
     hourly: Mapping[str, HourlySeries]
@@ -124,18 +119,18 @@ type MethodFunction = Callable[[BoxMeasurements, str, DatedPeriod, MethodOptions
 
 @dataclass(frozen=True, slots=True)
 class IndexDefinition:
-    """How a method is asked for.
+    """The definition of an index.
 
     Attributes:
-        method: which.
-        compute: calls it: with what was measured, a metric, the period, the choices.
-        lengths: of which periods it can be; the first one where nothing is said.
-        where: in which places it is computed unasked.
-        each: whether it is of one metric, so that a box has a figure for each of those that it measures.
-        source: what it reads.
-        lead_h: how many hours before the period it reads too.
-        noisy: its days begin with the first part of the day.
-        only: the country outside of which it is not computed unasked.
+        method: the method.
+        compute: computes it from measurements, a metric, a period and options.
+        lengths: the supported period lengths; the first one is the default.
+        where: the places where it is computed by default.
+        each: whether it has one value for each measured metric.
+        source: the kind of values that it reads.
+        lead_h: the hours before the period that it reads too.
+        noisy: whether its days begin with the first part of the day.
+        only: computes it by default only in this country; None: everywhere.
     """
 
     method: IndexMethod
@@ -149,17 +144,17 @@ class IndexDefinition:
     only: str | None = None
 
     @property
-    def unasked(self) -> bool:
-        """Whether it is computed where no method is named: not what reads a year, or has to be told more."""
+    def is_default(self) -> bool:
+        """Whether it is computed without naming it: not if it reads a year, or needs more parameters."""
         return bool(self.lengths) and self.lengths[0] != "year"
 
     def begin(self, choices: MethodOptions) -> time:
-        """When its days begin."""
+        """Return the local time at which its days begin."""
         return choices.noise_begin if self.noisy else time()
 
 
 def _missing(result: IndexResult) -> IndexResult:
-    """Say that the metric is not measured, of a method that was handed nothing."""
+    """Set the reason `metric_missing` in the result of a method without input."""
     parts = tuple(
         replace(part, reason="metric_missing") if part.reason else part for part in result.components
     )
@@ -340,7 +335,7 @@ _FIGURES: Final = (
 INDEX_DEFINITIONS: Final[Mapping[str, IndexDefinition]] = MappingProxyType(
     {each.method.name: each for each in _FIGURES}
 )
-"""Every method of the register."""
+"""The definitions of all methods of the registry."""
 
 BANDS_BY_METHOD: Final[Mapping[str, tuple[IndexBand, ...]]] = MappingProxyType(
     {
@@ -356,7 +351,7 @@ BANDS_BY_METHOD: Final[Mapping[str, tuple[IndexBand, ...]]] = MappingProxyType(
         "light": LIGHT_BANDS[::-1],
     }
 )
-"""The classes of each method that has some, the best one first."""
+"""The classes of each method with classes, the best one first."""
 
 _ORDER: Final = {
     band.key: place for bands in (MITE_BANDS, COMFORT_CATEGORIES) for place, band in enumerate(bands)
@@ -364,11 +359,11 @@ _ORDER: Final = {
 
 
 def worst_sort_key(result: IndexResult) -> float:
-    """How bad a value is beside others of its method and metric: the highest one is the worst."""
+    """Return a sort key among values of a method and metric: the highest key is the worst value."""
     assert result.value is not None  # noqa: S101 (only what has a value is compared)
     if result.method == "light":
         return -result.value
-    # Of these the class does not follow from the value alone.
+    # The classes of these methods depend on more than the value.
     if result.band is not None and result.band.key in _ORDER:
         return 1_000.0 * _ORDER[result.band.key] + (result.value if result.method == "mite-risk" else 0.0)
     return result.value
@@ -388,4 +383,4 @@ SUPPORTED_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "odour-episodes": frozenset({"odour"}),
     "odour-hours": frozenset({"odour", "area"}),
 }
-"""The choices that a method heeds; those that are not here heed none."""
+"""The options that each method supports; other methods support none."""

@@ -1,14 +1,7 @@
-"""What a computation says of itself and what it gives: methods, bands, components, results.
+"""Defines methods, bands and results of indices, and builds results with limits and reasons. Pure.
 
-Owns their shapes and the reasons why there is no value. Must not compute anything. Pure: no database, no
-HTTP, no clock.
-
-A change of a method's numbers or of its formula counts up its version: results of two versions are not
-compared. Times are µs since the epoch, coverages percent (0 to 100).
-
-Classes of a number: bounds, and to which side a bound belongs. Pure data and one look-up.
-
-How methods make results: filled in from the method, with what is compared. Pure.
+Any change of a method's numbers or formula increments its version: results of two versions are not
+comparable. Times are µs since the epoch, coverages percent (0 to 100).
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +19,7 @@ type NoValueReason = Literal[
 
 
 class BilingualText(NamedTuple):
-    """A text for people, in both languages."""
+    """A text in English and French."""
 
     en: str
     fr: str
@@ -55,7 +48,7 @@ NO_VALUE_REASONS: Final[Mapping[NoValueReason, BilingualText]] = MappingProxyTyp
         ),
     }
 )
-"""Why a result has no value; the codes are stable."""
+"""The reasons why a result has no value; the codes are stable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +57,8 @@ class IndexBand:
 
     Attributes:
         key: its stable name.
-        label: what people read.
-        colour: `#RRGGBB`, where the source gives one.
+        label: the name for people.
+        colour: `#RRGGBB`, if the source defines one.
     """
 
     key: str
@@ -75,14 +68,14 @@ class IndexBand:
 
 @dataclass(frozen=True, slots=True)
 class MethodCitation:
-    """Where a method's numbers are from.
+    """The source of a method's numbers.
 
     Attributes:
-        document: the text that sets them.
-        url: where to read it.
-        status: `verified`: read in that text, or alike in several texts that quote it; `unverified`: some
-            number could not be confirmed; check it before relying on it.
-        basis: where the numbers were read, and which could not be confirmed.
+        document: the document that defines them.
+        url: the address of the document.
+        status: `verified`: read in the document, or alike in several texts that quote it; `unverified`: some
+            number could not be confirmed; check it before you rely on it.
+        basis: where the numbers were read, and which ones could not be confirmed.
     """
 
     document: str
@@ -92,24 +85,24 @@ class MethodCitation:
 
     @property
     def shown(self) -> str:
-        """The document, marked where it is not verified."""
+        """The document, with a mark if it is unverified."""
         return self.document if self.status == "verified" else f"{self.document} [unverified]"
 
 
 @dataclass(frozen=True, slots=True)
 class IndexMethod:
-    """One way of computing one figure.
+    """A published method that computes an index.
 
     Attributes:
         name: its stable name.
-        version: counts up with each change of numbers or formula.
-        title: for lists.
-        citation: where the numbers are from.
-        period: what a value is of.
-        metrics: of the catalogue, which it reads.
-        unit: of the value.
-        coverage: the rule: how much has to be measured.
-        notes: what every reader of a value has to know.
+        version: increments with each change of numbers or formula.
+        title: the name for people.
+        citation: the source of the numbers.
+        period: the period that a value covers.
+        metrics: the metrics of the catalogue that it reads.
+        unit: the unit of the value.
+        coverage: the coverage rule: how much must be measured.
+        notes: what every reader of a value must know.
     """
 
     name: str
@@ -128,12 +121,12 @@ class ResultComponent:
     """A part of a result: a pollutant, a part of the day, a share.
 
     Attributes:
-        key: the metric, or what part it is.
-        value: None where `reason` says why.
-        unit: of the value.
-        coverage: of what it was made of.
-        band: its class, where it has one.
-        level: the class as a number from 1 (best), where it has one.
+        key: the metric, or the name of the part.
+        value: the value; None with a `reason`.
+        unit: the unit of the value.
+        coverage: the coverage of its input, percent.
+        band: its class, if the method has classes.
+        level: the class as a number from 1 (best), if the method has classes.
         reason: why there is no value.
     """
 
@@ -148,24 +141,24 @@ class ResultComponent:
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """What a method gives for a period.
+    """The result of a method for a period.
 
     Attributes:
-        method: its name.
-        version: of the method.
-        citation: where its numbers are from.
-        start_us: the period's begin, included.
-        end_us: its end, excluded.
-        value: None where `reason` says why.
-        unit: of the value and the limit.
-        coverage: of what the value was made of: of the least covered part, where there are several.
-        band: the value's class, where the method has classes.
-        limit: what the value is compared with, where there is something.
-        ratio: value by limit, for concentrations and light.
+        method: the name of the method.
+        version: the version of the method.
+        citation: the source of its numbers.
+        start_us: the start of the period, included.
+        end_us: the end of the period, excluded.
+        value: the value; None with a `reason`.
+        unit: the unit of the value and the limit.
+        coverage: the coverage of the input, percent: that of the least covered part.
+        band: the class of the value, if the method has classes.
+        limit: the limit that the value is compared with, if there is one.
+        ratio: value divided by limit, for concentrations and light.
         exceeded: whether the value is above the limit.
         components: the parts.
         reason: why there is no value.
-        notes: what a reader has to know: the method's, and those of this very value.
+        notes: what a reader must know: notes of the method, and of this value.
     """
 
     method: str
@@ -185,7 +178,7 @@ class IndexResult:
     notes: tuple[BilingualText, ...] = field(default=())
 
 
-# A mean of 15.0s may come out as 15.000000000000002: noise of the sum, not another class.
+# A mean of 15.0s may be 15.000000000000002: a rounding error must not change the class.
 _DIGITS = 9
 type BoundSide = Literal["lower", "upper"]
 
@@ -195,9 +188,9 @@ class BandScale:
     """Bands from the lowest values to the highest, and the bounds between them.
 
     Attributes:
-        bands: one more than bounds.
-        bounds: ascending.
-        sides: for each bound the band that it belongs to: the `lower` or the `upper` one.
+        bands: one band more than bounds.
+        bounds: the bounds, ascending.
+        sides: the band to which each bound belongs: the `lower` or the `upper` one.
     """
 
     bands: tuple[IndexBand, ...]
@@ -216,7 +209,7 @@ class BandScale:
             raise ValueError("the bounds of a scale ascend")
 
     def level(self, value: float) -> int:
-        """The number of the value's band, from 1."""
+        """Return the number of the value's band, from 1."""
         rounded = round(value, _DIGITS)
         return 1 + sum(
             rounded > bound or (rounded == bound and side == "upper")
@@ -224,12 +217,12 @@ class BandScale:
         )
 
     def band(self, value: float) -> IndexBand:
-        """The value's band."""
+        """Return the value's band."""
         return self.bands[self.level(value) - 1]
 
 
 def exceeds_limit(value: float, limit: float) -> bool:
-    """Whether a value is above a limit, beyond the noise of a sum."""
+    """Return whether a value is above a limit by more than a rounding error."""
     return round(value, _DIGITS) > round(limit, _DIGITS)
 
 
@@ -247,10 +240,22 @@ def build_result(
     reason: NoValueReason | None = None,
     notes: tuple[BilingualText, ...] = (),
 ) -> IndexResult:
-    """A result of a method.
+    """Build a result of a method, compared with a limit if there is one.
 
-    With a limit it is compared: exceeded is what lies above it, not what reaches it. Decibels and days have
-    no ratio.
+    A value equal to the limit does not exceed it.
+
+    Args:
+        method: the method.
+        period: the period.
+        value: the value; None with a `reason`.
+        coverage: the coverage of the input, percent.
+        unit: the unit of value and limit; None: that of the method.
+        limit: the limit.
+        has_ratio: whether the ratio to the limit makes sense; not for decibels and days.
+        band: the class of the value.
+        components: the parts.
+        reason: why there is no value.
+        notes: notes in addition to those of the method.
     """
     ratio = exceeded = None
     if value is not None and limit is not None:
@@ -276,7 +281,7 @@ def build_result(
 
 
 def lowest_coverage(components: Iterable[ResultComponent]) -> float:
-    """The coverage of the least covered component that has a value; of all, where none has one."""
+    """Return the lowest coverage of components with a value; without any, the highest coverage of all."""
     parts = tuple(components)
     return min((part.coverage for part in parts if part.value is not None), default=_best(parts))
 
@@ -286,7 +291,7 @@ def _best(parts: tuple[ResultComponent, ...]) -> float:
 
 
 def common_reason(components: Iterable[ResultComponent]) -> NoValueReason:
-    """Why no component has a value: of several reasons the one that says most of what is there."""
+    """Return why no component has a value; of several reasons, the most specific one."""
     found = {part.reason for part in components}
     for reason in ("coverage_too_low", "no_data"):
         if reason in found:

@@ -1,6 +1,6 @@
-"""Indoor air: how stale it is by its CO2, formaldehyde and benzene (French public buildings).
+"""Rates indoor air by CO2, formaldehyde and benzene, with the limits for French public buildings. Pure.
 
-Owns the bounds, and how ppb of formaldehyde become µg/m³. A bound belongs to the lower, better band. Pure.
+A bound belongs to the lower, better band.
 """
 
 from typing import Final
@@ -145,12 +145,12 @@ BENZENE: Final = IndexMethod(
 def convert_formaldehyde_ug_m3(
     ppb: ValueArray, temperature_c: ValueArray, pressure_hpa: float = STANDARD_HPA
 ) -> ValueArray:
-    """Formaldehyde by mass, from its share by volume: ppb · M · p / (R · T), the law of ideal gases.
+    """Convert formaldehyde from ppb to µg/m³ by the ideal gas law: ppb · M · p / (R · T).
 
     Args:
-        ppb: shape (n,).
-        temperature_c: of the air, °C, shape (n,).
-        pressure_hpa: of the air.
+        ppb: shares by volume, shape (n,).
+        temperature_c: temperatures of the air, °C, shape (n,).
+        pressure_hpa: pressure of the air, hPa.
 
     Returns:
         µg/m³, shape (n,): 1 ppb is 1.248 µg/m³ at 20 °C, 1.227 at 25 °C (1013.25 hPa).
@@ -161,11 +161,11 @@ def convert_formaldehyde_ug_m3(
 
 
 def compute_indoor_co2(hourly: HourlySeries | None, period: TimePeriod) -> IndexResult:
-    """The class of the highest hourly mean of CO2 in a period.
+    """Rate the highest hourly mean of CO2 in a period.
 
     Returns:
-        With the mean of the period (`mean`), and the shares of hours above the two bounds (`above_800`,
-        `above_1500`, in percent) as components.
+        The class. Components: the mean of the period (`mean`), and the shares of hours above the two bounds
+        (`above_800`, `above_1500`, in percent).
     """
     highest = compute_period_mean(hourly, period, COVERAGE, highest=True)
     if hourly is None or highest.value is None:
@@ -192,13 +192,13 @@ def compute_indoor_formaldehyde_hour(
     period: TimePeriod,
     pressure_hpa: float = STANDARD_HPA,
 ) -> IndexResult:
-    """The highest hourly mean of formaldehyde in a period, by the value for one to four hours.
+    """Compare the highest hourly mean of formaldehyde in a period with the limit for one to four hours.
 
     Args:
         ppb: hourly means in ppb.
-        temperature: hourly means in °C; 20 °C are taken where there is none, and noted.
-        period: any.
-        pressure_hpa: of the air.
+        temperature: hourly means in °C; 20 °C are assumed for hours without one, with a note.
+        period: any period.
+        pressure_hpa: pressure of the air, hPa.
     """
     hourly, assumed = _by_mass(ppb, temperature, period, pressure_hpa)
     highest = compute_period_mean(hourly, period, COVERAGE, highest=True)
@@ -219,20 +219,20 @@ def compute_indoor_formaldehyde_week(
     period: TimePeriod,
     pressure_hpa: float = STANDARD_HPA,
 ) -> IndexResult:
-    """The mean of formaldehyde over 4.5 to 7 days, by the guide value and the one from which to act.
+    """Rate the mean of formaldehyde over 4.5 to 7 days by the guide value and the action level.
 
     Args:
         ppb: hourly means in ppb.
-        temperature: hourly means in °C; 20 °C are taken where there is none, and noted.
-        period: of 4.5 to 7 days, else `period_too_short` or `period_too_long`.
-        pressure_hpa: of the air.
+        temperature: hourly means in °C; 20 °C are assumed for hours without one, with a note.
+        period: 4.5 to 7 days, else `period_too_short` or `period_too_long`.
+        pressure_hpa: pressure of the air, hPa.
     """
     hourly, assumed = _by_mass(ppb, temperature, period, pressure_hpa)
     return _of_week(FORMALDEHYDE_WEEK, FORMALDEHYDE_WEEK_SCALE, hourly, period, assumed=assumed)
 
 
 def compute_indoor_benzene(hourly: HourlySeries | None, period: TimePeriod) -> IndexResult:
-    """The mean of benzene over 4.5 to 7 days, by the guide value and the one from which to act."""
+    """Rate the mean of benzene over 4.5 to 7 days by the guide value and the action level."""
     return _of_week(BENZENE, BENZENE_SCALE, hourly, period, assumed=False)
 
 
@@ -258,14 +258,14 @@ def _unfit(period: TimePeriod) -> NoValueReason | None:
     length = period.end_us - period.start_us
     if length < WEEK_SHORTEST:
         return "period_too_short"
-    # A week of local days has an hour more in autumn.
+    # In autumn, seven local days have one hour more.
     return "period_too_long" if length > WEEK_LONGEST + DAY_US // 24 else None
 
 
 def _by_mass(
     ppb: HourlySeries | None, temperature: HourlySeries | None, period: TimePeriod, pressure_hpa: float
 ) -> tuple[HourlySeries | None, bool]:
-    """Hourly means in µg/m³, and whether a temperature had to be assumed."""
+    """Convert hourly means to µg/m³, and return whether a temperature had to be assumed."""
     if ppb is None:
         return None, False
     part = ppb.within(period)

@@ -1,7 +1,7 @@
-"""Reads what city computations need of many boxes: hourly means and samples, some boxes at a time.
+"""Reads the hourly means and samples that indices need, in batches of boxes with bounded memory.
 
-Owns which stretches are read of which metric, each once, and of how many boxes at once. Hourly means are
-those that series show: right at any moment, with as many digits, and with the same coverage.
+Each time range of a metric is read once. Hourly means equal those of series, with the same precision and
+coverage, also for recent hours.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, rea
 from app.timeseries.rollups.rollup_columns import round_to_stored_precision
 from app.timeseries.series.bulk_values import BoxTimeRange, TimedValues, read_bulk_values
 
-# It is cheaper to read two days too many than to ask once more.
-_NEAR_US: Final = 2 * DAY_US
-# So much is read of some boxes at once, one box at least: hours are held as they come, some 150 bytes each.
-_HOURS: Final = 60_000
-_SAMPLES: Final = 200_000
+# Reading two extra days is cheaper than another query.
+_MERGE_GAP_US: Final = 2 * DAY_US
+# Limits of a batch of boxes (at least one box). An hourly mean takes about 150 bytes of memory.
+_BATCH_HOURS: Final = 60_000
+_BATCH_SAMPLES: Final = 200_000
 
 
 class InputRequest(NamedTuple):
-    """A box and what is needed of it."""
+    """A box and the time ranges to read of it."""
 
     station: IndexedBox
     needs: InputNeeds
 
 
 class _Part(NamedTuple):
-    """A stretch of a metric of a box."""
+    """A time range of a metric of a box."""
 
     station: IndexedBox
     metric: str
@@ -44,46 +44,46 @@ class _Part(NamedTuple):
 
 
 type MeasurementsByBox = dict[int, BoxMeasurements]
-"""What was measured, by the boxes' keys."""
+"""Measurements by box key."""
 
 
 async def read_measurements(
-    session: AsyncSession, wanted: Sequence[InputRequest]
+    session: AsyncSession, requests: Sequence[InputRequest]
 ) -> AsyncIterator[MeasurementsByBox]:
-    """Read what is needed of boxes, as far as they measure that, some boxes at a time, in their order.
+    """Read the requested measurements, batch by batch, in the order of the requests.
 
     Raises:
-        InvalidError: `range_too_large`: a box has more samples than are looked at.
+        InvalidError: `range_too_large`: a box has too many samples.
     """
-    left = list(_portions(wanted))[::-1]
-    while left:
-        portion = left.pop()
-        samples = await _samples(session, portion)
+    queue = list(_split_batches(requests))[::-1]
+    while queue:
+        batch = queue.pop()
+        samples = await _samples(session, batch)
         if samples is None:
-            # They sample more often than they say: fewer of them at a time.
-            middle = len(portion) // 2
-            left += [portion[middle:], portion[:middle]]
+            # Boxes sample more often than registered: halve the batch.
+            middle = len(batch) // 2
+            queue += [batch[middle:], batch[:middle]]
             continue
-        hourly, levels = await _hourly(session, portion)
+        hourly, levels = await _hourly(session, batch)
         yield {
             station.key: BoxMeasurements(hourly[station.key], levels[station.key], samples[station.key])
-            for station, _ in portion
+            for station, _ in batch
         }
 
 
-def _portions(wanted: Iterable[InputRequest]) -> Iterator[list[InputRequest]]:
-    portion: list[InputRequest] = []
+def _split_batches(requests: Iterable[InputRequest]) -> Iterator[list[InputRequest]]:
+    batch: list[InputRequest] = []
     hours = samples = 0.0
-    for each in wanted:
+    for each in requests:
         more_hours = _seconds(_parts(each.station, each.needs.hours)) / HOUR_S
         more_samples = _seconds(_parts(each.station, each.needs.samples)) / each.station.interval_s
-        if portion and (hours + more_hours > _HOURS or samples + more_samples > _SAMPLES):
-            yield portion
-            portion, hours, samples = [], 0.0, 0.0
-        portion.append(each)
+        if batch and (hours + more_hours > _BATCH_HOURS or samples + more_samples > _BATCH_SAMPLES):
+            yield batch
+            batch, hours, samples = [], 0.0, 0.0
+        batch.append(each)
         hours, samples = hours + more_hours, samples + more_samples
-    if portion:
-        yield portion
+    if batch:
+        yield batch
 
 
 def _seconds(parts: Iterable[_Part]) -> float:
@@ -95,7 +95,7 @@ def _measured(station: IndexedBox, needed: Mapping[str, list[TimePeriod]]) -> li
 
 
 def _parts(station: IndexedBox, needed: Mapping[str, list[TimePeriod]]) -> list[_Part]:
-    """The stretches that are read, of metrics that the box measures."""
+    """List the time ranges to read, of metrics that the box measures."""
     return [
         _Part(station, metric, period)
         for metric in _measured(station, needed)
@@ -104,10 +104,10 @@ def _parts(station: IndexedBox, needed: Mapping[str, list[TimePeriod]]) -> list[
 
 
 def _merged(periods: Iterable[TimePeriod]) -> list[TimePeriod]:
-    """Stretches that hold all periods, ascending, none near the next one."""
+    """Merge periods that overlap or are close to each other; ascending."""
     found: list[TimePeriod] = []
     for period in sorted(periods):
-        if found and period.start_us - found[-1].end_us <= _NEAR_US:
+        if found and period.start_us - found[-1].end_us <= _MERGE_GAP_US:
             found[-1] = TimePeriod(found[-1].start_us, max(found[-1].end_us, period.end_us))
         elif period.start_us < period.end_us:
             found.append(period)
@@ -115,9 +115,9 @@ def _merged(periods: Iterable[TimePeriod]) -> list[TimePeriod]:
 
 
 async def _hourly(
-    session: AsyncSession, wanted: Sequence[InputRequest]
+    session: AsyncSession, requests: Sequence[InputRequest]
 ) -> tuple[dict[int, dict[str, HourlySeries]], dict[int, dict[str, SoundLevels]]]:
-    parts = [part for station, needs in wanted for part in _parts(station, needs.hours)]
+    parts = [part for station, needs in requests for part in _parts(station, needs.hours)]
     found = await read_hourly_means(
         session,
         [
@@ -130,16 +130,16 @@ async def _hourly(
     of: dict[tuple[int, str], list[HourMeans]] = defaultdict(list)
     for part, means in zip(parts, found, strict=True):
         of[part.station.key, part.metric].append(means)
-    return await asyncio.to_thread(_shaped, wanted, of)
+    return await asyncio.to_thread(_to_series, requests, of)
 
 
-def _shaped(
-    wanted: Sequence[InputRequest], of: Mapping[tuple[int, str], Sequence[HourMeans]]
+def _to_series(
+    requests: Sequence[InputRequest], of: Mapping[tuple[int, str], Sequence[HourMeans]]
 ) -> tuple[dict[int, dict[str, HourlySeries]], dict[int, dict[str, SoundLevels]]]:
-    """By box and metric: of each hour that has a value its mean, and how much of it was measured."""
+    """Convert hourly means to series with coverage, and sound levels to levels with measured time."""
     hourly: dict[int, dict[str, HourlySeries]] = defaultdict(dict)
     levels: dict[int, dict[str, SoundLevels]] = defaultdict(dict)
-    for station, needs in wanted:
+    for station, needs in requests:
         for metric in _measured(station, needs.hours):
             whole = HourMeans.joined(of.get((station.key, metric), ()))
             means = round_to_stored_precision(METRICS_BY_NAME[metric], whole.means, whole.lows, whole.counts)
@@ -154,19 +154,19 @@ def _shaped(
 
 
 async def _samples(
-    session: AsyncSession, wanted: Sequence[InputRequest]
+    session: AsyncSession, requests: Sequence[InputRequest]
 ) -> dict[int, dict[str, SampleSeries]] | None:
-    """By box and metric; None: of these boxes there are more than are looked at."""
+    """Read samples by box and metric; None if the boxes together have too many."""
     by_metric: dict[str, list[_Part]] = defaultdict(list)
-    for station, needs in wanted:
+    for station, needs in requests:
         for part in _parts(station, needs.samples):
             by_metric[part.metric].append(part)
     of: dict[tuple[int, str], list[TimedValues]] = defaultdict(list)
     for metric, parts in by_metric.items():
-        stretches = [BoxTimeRange(part.station.key, *part.period) for part in parts]
-        found = await read_bulk_values(session, METRICS_BY_NAME[metric], stretches, most=MAX_SAMPLES)
+        ranges = [BoxTimeRange(part.station.key, *part.period) for part in parts]
+        found = await read_bulk_values(session, METRICS_BY_NAME[metric], ranges, most=MAX_SAMPLES)
         if found is None:
-            if len(wanted) > 1:
+            if len(requests) > 1:
                 return None
             raise too_many_samples_error(MAX_SAMPLES + 1)
         for part, values in zip(parts, found, strict=True):
@@ -180,5 +180,5 @@ async def _samples(
             )
             for metric in _measured(station, needs.samples)
         }
-        for station, needs in wanted
+        for station, needs in requests
     }

@@ -1,17 +1,11 @@
-"""What computations read: hourly means, finer samples, and sound levels of intervals of any length.
+"""Defines the input arrays of indices (hourly means, samples, sound levels) and the means they share. Pure.
 
-Owns their shapes and what has to be true of them (ValueError), and the means that all methods share. Must not
-know any method. Pure: no database, no HTTP, no clock.
+Constructors check invariants (ValueError). Times are int64 µs since the epoch, ascending. Values are float64
+in the metric's unit of the catalogue, NaN for missing ones. Coverages are percent.
 
-Times are int64 µs since the epoch, ascending; values are float64 in the metric's unit of the catalogue, NaN
-where there is none; coverages are percent.
-
-Figures of many local days at once: means, and the highest running mean of eight hours. Pure.
-
-A running mean of eight hours belongs to the day on which it ends: the first one of a day covers 17 h of the
-evening before to 1 h (Directive 2008/50/EC, Annex VII and XI; from 12 December 2026 Directive (EU) 2024/2881,
-Annex I). It needs six valid hours, and a day three
-quarters of its running means.
+A running mean of eight hours belongs to the day on which it ends: the first one of a day covers 17:00 of the
+evening before to 1:00 (Directive 2008/50/EC, Annex VII and XI; from 12 December 2026 Directive (EU)
+2024/2881, Annex I). It needs six valid hours, and a day needs 75 % of its running means.
 """
 
 from collections.abc import Sequence
@@ -28,10 +22,10 @@ from app.indicators.period_selection import HOUR_US, TimePeriod, local_day
 from app.platform.kernel.instants import US_PER_S
 
 HOUR_COVERAGE: Final = 75.0
-"""How much of an hour an hourly mean needs: 45 minutes.
+"""The coverage that an hourly mean needs, percent: 45 minutes.
 
-Directive 2008/50/EC, Annex VII and XI. Directive (EU) 2024/2881 replaces it from 12 December 2026. That it
-keeps this share is assumed: its text on it was not read.
+Directive 2008/50/EC, Annex VII and XI. Directive (EU) 2024/2881 replaces it from 12 December 2026; we assume
+the same share and did not read its text on it.
 """
 
 type ValueArray = NDArray[np.float64]
@@ -41,12 +35,12 @@ type BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlySeries:
-    """Means of hours.
+    """Hourly means.
 
     Attributes:
-        times: when each hour begins, shape (n,); hours of UTC.
+        times: the starts of the hours (whole hours of UTC), shape (n,).
         values: the means, shape (n,).
-        coverage: how much of the hour was measured, shape (n,).
+        coverage: the measured share of each hour, percent, shape (n,).
     """
 
     times: TimeArray
@@ -61,35 +55,35 @@ class HourlySeries:
 
     @classmethod
     def of(cls, times: ArrayLike, values: ArrayLike, coverage: ArrayLike = 100.0) -> "HourlySeries":
-        """Make a series of what numpy takes for arrays; one coverage may stand for all."""
+        """Make a series from array-likes; one coverage may apply to all hours."""
         begins = np.asarray(times, dtype=np.int64)
         covered = np.broadcast_to(np.asarray(coverage, dtype=np.float64), begins.shape)
         return cls(begins, np.asarray(values, dtype=np.float64), covered)
 
     @property
     def valid(self) -> BoolArray:
-        """Which hours have a value that is covered well enough, shape (n,)."""
+        """A mask of the hours with a value and sufficient coverage, shape (n,)."""
         return np.isfinite(self.values) & (self.coverage >= HOUR_COVERAGE)
 
     def within(self, period: TimePeriod) -> "HourlySeries":
-        """The hours that begin in a period."""
+        """Return the hours that begin in a period."""
         low, high = np.searchsorted(self.times, [period.start_us, period.end_us])
         return HourlySeries(self.times[low:high], self.values[low:high], self.coverage[low:high])
 
     def at(self, start_us: int) -> tuple[float, float] | None:
-        """The mean and the coverage of the hour that begins at an instant; None: it is not in the series."""
+        """Return mean and coverage of the hour that begins at an instant; None if the series lacks it."""
         index = int(np.searchsorted(self.times, start_us))
         if index == len(self.times) or self.times[index] != start_us:
             return None
         return float(self.values[index]), float(self.coverage[index])
 
     def begun(self, period: TimePeriod) -> int:
-        """How many hours begin in a period, valid or not."""
+        """Count the hours that begin in a period, valid or not."""
         low, high = self.times.searchsorted((period.start_us, period.end_us))
         return max(0, int(high - low))
 
     def on(self, hours: range) -> ValueArray:
-        """The valid means of the hours that are asked for, NaN where there is none, shape (len(hours),)."""
+        """Return the valid means of the given hours, NaN for missing ones, shape (len(hours),)."""
         grid = np.full(len(hours), np.nan)
         if hours:
             low, high = self.times.searchsorted((hours[0], hours[-1] + HOUR_US))
@@ -100,12 +94,12 @@ class HourlySeries:
 
 
 class PeriodMean(NamedTuple):
-    """A mean of hourly means, how well it is covered, and why there is none.
+    """A mean of hourly means, with its coverage.
 
     Attributes:
-        value: None where there is none.
-        coverage: valid hours in percent of those of the period.
-        reason: why there is none.
+        value: the mean; None with a `reason`.
+        coverage: the share of valid hours in the period, percent.
+        reason: why there is no mean.
     """
 
     value: float | None
@@ -114,20 +108,20 @@ class PeriodMean(NamedTuple):
 
 
 def compute_percent(part: float, whole: float) -> float:
-    """A part in percent of a whole, 0 to 100, to two decimals."""
+    """Compute a share in percent, 0 to 100, with two decimals."""
     return min(100.0, max(0.0, round(100.0 * part / whole, 2))) if whole > 0 else 0.0
 
 
 def compute_period_mean(
     hourly: HourlySeries | None, period: TimePeriod, least: float, *, highest: bool = False
 ) -> PeriodMean:
-    """The mean (or the highest) of a period's valid hours, each weighing the same.
+    """Compute the mean (or the highest) of a period's valid hours, with equal weights.
 
     Args:
-        hourly: None: the metric is not measured.
-        period: its hours are those that begin in it: 23 or 25 on the days on which clocks change.
-        least: how many of them have to be valid, in percent.
-        highest: the highest hourly mean in place of the mean.
+        hourly: the hourly means; None if the metric is not measured.
+        period: the period; the hours that begin in it count (23 or 25 on days on which clocks change).
+        least: the share of hours that must be valid, percent.
+        highest: returns the highest hourly mean instead of the mean.
     """
     if hourly is None:
         return PeriodMean(None, 0.0, "metric_missing")
@@ -142,7 +136,7 @@ def compute_period_mean(
 
 
 def find_no_value_reason(count: int, covered: float, least: float) -> NoValueReason | None:
-    """Why there is no value: nothing at all, or too little."""
+    """Return why there is no value (no data, or too low coverage); None if there is one."""
     if count == 0:
         return "no_data"
     return "coverage_too_low" if covered < least else None
@@ -150,12 +144,12 @@ def find_no_value_reason(count: int, covered: float, least: float) -> NoValueRea
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleSeries:
-    """Samples at a box's own interval; each stands for the interval that begins at its time.
+    """Samples at a box's own interval; each represents the interval that begins at its time.
 
     Attributes:
-        times: shape (n,).
-        values: shape (n,).
-        interval_s: how long a sample stands at most; less where the next one comes sooner.
+        times: the times of the samples, shape (n,).
+        values: their values, shape (n,).
+        interval_s: the longest interval of a sample, s; it is shorter if the next sample is earlier.
     """
 
     times: TimeArray
@@ -169,14 +163,14 @@ class SampleSeries:
 
     @classmethod
     def of(cls, times: ArrayLike, values: ArrayLike, interval_s: float) -> "SampleSeries":
-        """Make samples of what numpy takes for arrays; those without a value are left out."""
+        """Make samples from array-likes, without those that have no value."""
         begins, found = np.asarray(times, dtype=np.int64), np.asarray(values, dtype=np.float64)
-        there = np.isfinite(found)
-        return cls(begins[there], found[there], interval_s)
+        finite = np.isfinite(found)
+        return cls(begins[finite], found[finite], interval_s)
 
     @property
     def ends(self) -> TimeArray:
-        """Until when each sample stands, shape (n,)."""
+        """The end of each sample's interval, shape (n,)."""
         ends = self.times + round(self.interval_s * US_PER_S)
         ends[:-1] = np.minimum(ends[:-1], self.times[1:])
         return ends
@@ -187,10 +181,10 @@ class SoundLevels:
     """Sound levels, each the energy mean of an interval.
 
     Attributes:
-        starts: shape (n,).
-        ends: shape (n,); no interval begins before the one before it has ended.
-        values: dB, shape (n,).
-        seconds: how much of the interval was really measured, shape (n,): the weight of the level.
+        starts: the starts of the intervals, shape (n,).
+        ends: their ends, shape (n,); intervals do not overlap.
+        values: the levels, dB, shape (n,).
+        seconds: the measured time of each interval, s, shape (n,): the weight of the level.
     """
 
     starts: TimeArray
@@ -210,7 +204,7 @@ class SoundLevels:
 
     @classmethod
     def of_samples(cls, times: ArrayLike, values: ArrayLike, interval_s: float) -> "SoundLevels":
-        """Levels of a box's interval each, such as LAeq of one minute; each begins at its time."""
+        """Make levels from samples, such as LAeq of one minute; each begins at its time."""
         samples = SampleSeries.of(times, values, interval_s)
         ends = samples.ends
         return cls(samples.times, ends, samples.values, (ends - samples.times) / US_PER_S)
@@ -219,18 +213,17 @@ class SoundLevels:
     def of_hours(
         cls, times: ArrayLike, values: ArrayLike, counts: ArrayLike, interval_s: float
     ) -> "SoundLevels":
-        """Energy means of hours, and how many intervals each was made of."""
+        """Make levels from energy means of hours, with the number of samples in each."""
         begins, found = np.asarray(times, dtype=np.int64), np.asarray(values, dtype=np.float64)
         seconds = np.minimum(np.asarray(counts, dtype=np.float64) * interval_s, HOUR_US / US_PER_S)
-        there = np.isfinite(found) & (seconds > 0)
-        return cls(begins[there], begins[there] + HOUR_US, found[there], seconds[there])
+        measured = np.isfinite(found) & (seconds > 0)
+        return cls(begins[measured], begins[measured] + HOUR_US, found[measured], seconds[measured])
 
     def weights(self, period: TimePeriod) -> tuple[slice, ValueArray]:
-        """What of a period was measured.
+        """Compute the measured time of each interval within a period.
 
         Returns:
-            The intervals that reach into it, and how many seconds each has there: one that reaches out of it
-            gives the part that lies within.
+            The intervals that overlap the period, and the measured seconds of each within it.
         """
         low = int(np.searchsorted(self.ends, period.start_us, side="right"))
         high = max(low, int(np.searchsorted(self.starts, period.end_us, side="left")))
@@ -258,27 +251,27 @@ DAY_COVERAGE: Final = 75.0
 
 
 def daily_means(hourly: HourlySeries, days: Sequence[date], zone: ZoneInfo) -> list[PeriodMean]:
-    """The mean of each day, of three quarters of its hours at least."""
+    """Compute the mean of each day, from at least 75 % of its hours."""
     return [compute_period_mean(hourly, local_day(day, zone), DAY_COVERAGE) for day in days]
 
 
 def daily_highest_runs(hourly: HourlySeries, days: Sequence[date], zone: ZoneInfo) -> list[PeriodMean]:
-    """The highest running mean of eight hours of each day."""
+    """Compute the highest eight-hour running mean of each day."""
     return [_highest_run(hourly, local_day(day, zone)) for day in days]
 
 
 def running_means(found: ValueArray) -> ValueArray:
-    """The mean of each eight hours in a row, NaN where fewer than six have a value.
+    """Compute the mean of each eight consecutive hours, NaN if fewer than six have a value.
 
     Args:
-        found: hourly means, NaN where there is none, shape (n,).
+        found: hourly means, NaN for missing ones, shape (n,).
 
     Returns:
-        Shape (n - 7,); the first one is of the first eight hours.
+        Shape (n - 7,); the first element is the mean of the first eight hours.
     """
-    there = np.isfinite(found)
-    windows = np.lib.stride_tricks.sliding_window_view(np.where(there, found, 0.0), RUN_HOURS)
-    counts = np.lib.stride_tricks.sliding_window_view(there, RUN_HOURS).sum(axis=1)
+    finite = np.isfinite(found)
+    windows = np.lib.stride_tricks.sliding_window_view(np.where(finite, found, 0.0), RUN_HOURS)
+    counts = np.lib.stride_tricks.sliding_window_view(finite, RUN_HOURS).sum(axis=1)
     means = np.full(len(counts), np.nan)
     enough = counts >= RUN_LEAST
     means[enough] = windows[enough].sum(axis=1) / counts[enough]
@@ -288,7 +281,7 @@ def running_means(found: ValueArray) -> ValueArray:
 def _highest_run(hourly: HourlySeries, day: TimePeriod) -> PeriodMean:
     hours = day.hours()
     if not hours:
-        # A date that the clocks of a place left out: Samoa had no 30 December 2011.
+        # A time zone can skip a date: Samoa had no 30 December 2011.
         return PeriodMean(None, 0.0, "no_data")
     found = hourly.on(range(hours[0] - (RUN_HOURS - 1) * HOUR_US, hours[-1] + HOUR_US, HOUR_US))
     runs = running_means(found)

@@ -1,4 +1,4 @@
-"""Lists all methods by name. Pure: a method is registered by the module that computes it."""
+"""Lists all methods by name. Pure: each module registers the methods that it computes."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

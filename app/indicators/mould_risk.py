@@ -1,6 +1,6 @@
-"""Mould: the index of the VTT model, stepped hour by hour.
+"""Computes the mould index of the VTT model hour by hour. Pure.
 
-Owns the critical humidity, the paces of growth and decline, and the classes of materials. Pure.
+Defines the critical humidity, the rates of growth and decline, and the classes of materials.
 """
 
 import math
@@ -27,7 +27,7 @@ MOULD_TOP: Final = 6.0
 _WARM: Final = 20.0
 _HOTTEST: Final = 50.0
 _EARLY: Final = 1.0
-# Hours since it was last damp enough: first it declines, then it rests, then it declines at half the pace.
+# Hours since the air was last damp enough: the index declines, then rests, then declines at half the rate.
 _DECLINE_FIRST_H: Final = 6
 _REST_UNTIL_H: Final = 24
 _DECLINE_FIRST_PER_DAY: Final = 0.032
@@ -36,7 +36,13 @@ _HOURS_A_DAY: Final = 24
 
 
 class MouldSensitivity(NamedTuple):
-    """How a class of materials takes mould: paces below and from index 1, the highest index, least RH."""
+    """The parameters of a class of materials.
+
+    Attributes:
+        early, late: growth factors below index 1 and from 1 on.
+        a, b, c: coefficients of the highest index.
+        least_rh: the least relative humidity for growth, %RH.
+    """
 
     early: float
     late: float
@@ -81,20 +87,21 @@ MOULD: Final = IndexMethod(
     "any",
     ("temperature", "humidity"),
     "1",
-    "75 % of the hours of the period, each with 75 % of the hour of both; hours without stand still.",
+    "75 % of the hours of the period, each with 75 % of the hour of both; other hours do not change it.",
     (
         BilingualText(
-            "Of the air of the room: the model wants the humidity at the surface, higher on cold walls.",
-            "De l'air de la pièce : le modèle veut l'humidité en surface, plus élevée sur les murs froids.",
+            "From the air of the room: the model needs the humidity at the surface, higher on cold walls.",
+            "À partir de l'air de la pièce : le modèle demande l'humidité en surface, plus élevée sur les "
+            "murs froids.",
         ),
     ),
 )
 
 
 def critical_humidity(temperature_c: float, least_rh: float = 80.0) -> float:
-    """The relative humidity from which mould grows, in %RH.
+    """Compute the relative humidity from which mould grows, in %RH.
 
-    -0.00267·T³ + 0.160·T² - 3.13·T + 100 up to 20 °C, and never below what the material needs (80 or 85).
+    -0.00267·T³ + 0.160·T² - 3.13·T + 100 up to 20 °C, and never below the minimum of the material (80 or 85).
     """
     if temperature_c > _WARM:
         return least_rh
@@ -105,10 +112,17 @@ def critical_humidity(temperature_c: float, least_rh: float = 80.0) -> float:
 def advance_mould_index(
     index: float, dry_hours: int, temperature_c: float, humidity: float, material: MouldSensitivity
 ) -> tuple[float, int]:
-    """The mould index and the dry hours in a row after one more hour.
+    """Compute the mould index and the consecutive dry hours after one more hour.
 
     Growth: dM/dt = k1·k2 / (7·exp(-0.68·ln T - 13.9·ln RH + 66.02)) a day, where k2 = 1 - exp(2.3·(M - Mmax))
     and not below 0, Mmax = A + B·x - C·x², x = (RHcrit - RH) / (RHcrit - 100). Only between 0 and 50 °C.
+
+    Args:
+        index: the index before the hour, 0 to 6.
+        dry_hours: the consecutive dry hours before it.
+        temperature_c: the mean temperature of the hour, °C.
+        humidity: the mean humidity of the hour, %RH.
+        material: the class of the material.
     """
     critical = critical_humidity(temperature_c, material.least_rh)
     if not 0.0 < temperature_c < _HOTTEST or humidity < critical:
@@ -116,10 +130,10 @@ def advance_mould_index(
         return max(0.0, index - _decline(dry_hours)), dry_hours
     x = (critical - humidity) / (critical - 100.0) if critical < 100.0 else 0.0  # noqa: PLR2004 (percent)
     highest = material.a + material.b * x - material.c * x * x
-    pace = material.early if index < _EARLY else material.late
+    rate = material.early if index < _EARLY else material.late
     slowed = max(0.0, 1.0 - math.exp(2.3 * (index - highest)))
     days = 7.0 * math.exp(-0.68 * math.log(temperature_c) - 13.9 * math.log(humidity) + 66.02)
-    return min(MOULD_TOP, index + pace * slowed / days / _HOURS_A_DAY), 0
+    return min(MOULD_TOP, index + rate * slowed / days / _HOURS_A_DAY), 0
 
 
 def compute_mould_index(
@@ -131,33 +145,33 @@ def compute_mould_index(
     begin: float = 0.0,
     dry_hours: int = 0,
 ) -> IndexResult:
-    """The mould index at the end of a period, stepped hour by hour.
+    """Compute the mould index at the end of a period, hour by hour.
 
     Args:
         temperature: hourly means in °C.
         humidity: hourly means in %RH.
-        period: any; an index takes weeks to grow.
+        period: any period; the index takes weeks to grow.
         material: a key of `SENSITIVITIES`.
-        begin: the index at the begin, 0 to 6.
-        dry_hours: dry hours in a row at the begin.
+        begin: the index at the start, 0 to 6.
+        dry_hours: the consecutive dry hours at the start.
 
     Returns:
-        0 (no growth) to 6 (all covered). Components: the highest index on the way, the share of hours in
-        which it could grow, and the dry hours in a row at the end (with which to go on).
+        0 (no growth) to 6 (all covered). Components: the highest index in the period, the share of hours with
+        growth, and the consecutive dry hours at the end (the input of a following period).
     """
     if temperature is None or humidity is None:
         return build_result(MOULD, period, None, 0.0, reason="metric_missing")
     hours = period.hours()
     warm, damp = temperature.on(hours), humidity.on(hours)
-    there = np.isfinite(warm) & np.isfinite(damp)
-    covered = compute_percent(int(there.sum()), len(hours))
+    valid = np.isfinite(warm) & np.isfinite(damp)
+    covered = compute_percent(int(valid.sum()), len(hours))
     reason = find_no_value_reason(humidity.begun(period), covered, COVERAGE)
     if reason is not None:
         return build_result(MOULD, period, None, covered, reason=reason)
     of = SENSITIVITIES[material]
     index = highest = begin
     growing = 0
-    for t, rh in zip(warm[there].tolist(), damp[there].tolist(), strict=True):
+    for t, rh in zip(warm[valid].tolist(), damp[valid].tolist(), strict=True):
         index, dry_hours = advance_mould_index(index, dry_hours, t, rh, of)
         highest = max(highest, index)
         growing += dry_hours == 0
@@ -165,14 +179,14 @@ def compute_mould_index(
         ResultComponent(
             "highest", highest, "1", covered, MOULD_SCALE.band(highest), MOULD_SCALE.level(highest)
         ),
-        ResultComponent("growing", compute_percent(growing, int(there.sum())), "%", covered),
+        ResultComponent("growing", compute_percent(growing, int(valid.sum())), "%", covered),
         ResultComponent("dry_hours", float(dry_hours), "h", covered),
     )
     return build_result(MOULD, period, index, covered, band=MOULD_SCALE.band(index), components=components)
 
 
 def _decline(dry_hours: int) -> float:
-    """By how much the index falls in the n-th dry hour in a row."""
+    """Return by how much the index falls in the n-th consecutive dry hour."""
     if dry_hours <= _DECLINE_FIRST_H:
         return _DECLINE_FIRST_PER_DAY / _HOURS_A_DAY
     return 0.0 if dry_hours <= _REST_UNTIL_H else _DECLINE_LATER_PER_DAY / _HOURS_A_DAY

@@ -1,6 +1,6 @@
-"""Emergence: by how much a noise stands out of what is heard without it (French Code de la santé publique).
+"""Computes the emergence of a noise over the residual level (French Code de la santé publique). Pure.
 
-Owns the limits by day and night, and the term for how long the noise lasts. Pure.
+Defines the limits by day and night, and the correction for the duration of the noise.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ CORRECTIONS: Final[tuple[tuple[float, float], ...]] = (
     (4 * 3_600, 2),
     (8 * 3_600, 1),
 )
-"""Up to how many seconds in all, included, how many dB are added; beyond the last none is."""
+"""The longest total duration (s, included) and the dB that are added to the limit; 0 beyond the last one."""
 
 EMERGENCE: Final = IndexMethod(
     "noise-emergence",
@@ -63,17 +63,17 @@ EMERGENCE: Final = IndexMethod(
 
 
 def duration_correction_db(duration_s: float) -> float:
-    """How many dB are added to the limit for a noise that lasts so long in all."""
+    """Return the dB that are added to the limit for a noise of this total duration."""
     return next((added for longest, added in CORRECTIONS if duration_s <= longest), 0.0)
 
 
 def emergence_limit_db(duration_s: float, *, night: bool) -> float:
-    """By how many dB a noise may stand out, by how long it lasts in all."""
+    """Return the limit of the emergence for a noise of this total duration, dB."""
     return (NIGHT_LIMIT if night else DAY_LIMIT) + duration_correction_db(duration_s)
 
 
 def is_night(at_us: int, zone: ZoneInfo) -> bool:
-    """Whether it is night for the law: from 22 h to 7 h."""
+    """Return whether it is night by law: 22:00 to 7:00."""
     day = local_date(at_us, zone)
     return not resolve_local_time(day, DAY_BEGIN, zone) <= at_us < resolve_local_time(day, DAY_END, zone)
 
@@ -81,17 +81,17 @@ def is_night(at_us: int, zone: ZoneInfo) -> bool:
 def compute_noise_emergence(
     levels: SoundLevels, noisy: Sequence[TimePeriod], period: TimePeriod, zone: ZoneInfo
 ) -> IndexResult:
-    """By how much a noise stands out in a period, by what the law allows.
+    """Compare the emergence of a noise in a period with its limit.
 
     Args:
-        levels: what was measured, with and without the noise.
-        noisy: when the noise is heard; they do not overlap. What of it lies in the period counts.
-        period: all of it by day (7 to 22 h) or all of it by night, else `period_mixed`.
-        zone: of the place.
+        levels: the measured levels, with and without the noise.
+        noisy: the periods in which the noise is heard, without overlaps; their parts within `period` count.
+        period: entirely by day (7:00 to 22:00) or entirely by night, else `period_mixed`.
+        zone: the time zone of the site.
 
     Returns:
-        dB that the ambient level (energy mean while the noise is heard) lies above the residual level (while
-        it is not). Components: `ambient`, `residual`, `duration` (s) and `duration_correction_db`.
+        The difference, in dB, of the ambient level (energy mean while the noise is heard) and the residual
+        level (while it is not). Components: `ambient`, `residual`, `duration` (s) and `correction` (dB).
     """
     spans = [
         TimePeriod(max(span.start_us, period.start_us), min(span.end_us, period.end_us)) for span in noisy
@@ -100,10 +100,10 @@ def compute_noise_emergence(
     duration = sum(span.seconds for span in spans)
     night = is_night(period.start_us, zone)
     allowed = emergence_limit_db(duration, night=night)
-    with_it = [levels.weights(span) for span in spans]
+    noise_weights = [levels.weights(span) for span in spans]
     part, all_weights = levels.weights(period)
     without = all_weights.copy()
-    for inside, weights in with_it:
+    for inside, weights in noise_weights:
         without[inside.start - part.start : inside.stop - part.start] -= weights
     during = all_weights - without
     values = levels.values[part]
@@ -133,19 +133,19 @@ def compute_noise_emergence(
 
 
 def _mixed(period: TimePeriod, zone: ZoneInfo, *, night: bool) -> NoValueReason | None:
-    """`period_mixed` where a period is not all of it in one day or one night."""
+    """Return `period_mixed` if a period is not entirely in one day or one night."""
     day = local_date(period.start_us, zone)
-    turns = [resolve_local_time(day, DAY_BEGIN, zone), resolve_local_time(day, DAY_END, zone)]
-    if night and period.start_us >= turns[1]:
-        turns = [resolve_local_time(day + timedelta(days=1), DAY_BEGIN, zone)]
-    inside = any(period.start_us < turn < period.end_us for turn in turns)
+    limits = [resolve_local_time(day, DAY_BEGIN, zone), resolve_local_time(day, DAY_END, zone)]
+    if night and period.start_us >= limits[1]:
+        limits = [resolve_local_time(day + timedelta(days=1), DAY_BEGIN, zone)]
+    inside = any(period.start_us < limit < period.end_us for limit in limits)
     return "period_mixed" if inside else None
 
 
 def _level(key: str, values: ValueArray, weights: ValueArray, seconds: float) -> ResultComponent:
     weights = np.maximum(weights, 0.0)
     covered = compute_percent(float(weights.sum()), seconds)
-    # What is left of an interval after subtracting all of it may be a rounding error.
+    # After subtracting the whole of an interval, a rounding error may remain.
     reason = find_no_value_reason(int(np.count_nonzero(weights > 1e-6)), covered, COVERAGE)  # noqa: PLR2004
     if reason is not None:
         return ResultComponent(key, None, UNIT, covered, reason=reason)

@@ -1,12 +1,11 @@
-"""Sound levels over time: energy means, and the European day-evening-night level.
+"""Computes energy means of sound levels, and the European day-evening-night level (Lden). Pure.
 
-Owns the parts of the day by country, and how levels are weighed. Pure: no database, no HTTP, no clock.
+The weight of a level is the time for which it was measured. A level in two parts of the day counts in each
+with its time there, so the result does not depend on the length of intervals.
 
-A level weighs as long as it was measured; one that lies in two parts of the day counts in each for the time
-that lies there, so that it does not matter how finely a measurement is divided. A day begins with its first
-part (in France at 6 h) and ends 24 hours of the clock later, so that no night is cut in two; where the clocks
-change, its night has 7 or 9 hours. A part's mean is that of what was really measured in it. The level of the
-whole day weighs the parts 12 to 4 to 8, as the directive has it, whatever they lasted.
+A day begins with its first part (in France at 6:00) and ends 24 hours of local time later, so that no night
+is split. If the clocks change, its night has 7 or 9 hours. The level of the whole day weighs the parts 12
+to 4 to 8 as in the directive, whatever their real lengths.
 """
 
 import math
@@ -41,10 +40,10 @@ class DayPart(NamedTuple):
 
     Attributes:
         key: its name.
-        begin: local time.
-        end: local time; of the next day where it is not after `begin`.
-        weight: hours that it counts for in the level of the day.
-        penalty: dB that are added in it.
+        begin: the local time at which it begins.
+        end: the local time at which it ends; on the next day if it is not after `begin`.
+        weight: its weight in the level of the day, hours.
+        penalty: the penalty that is added to its levels, dB.
     """
 
     key: str
@@ -68,7 +67,7 @@ DAY_PARTS: Final[Mapping[str, tuple[DayPart, ...]]] = {
     # 34. BImSchV, § 2.
     "DE": _parts(6, 18, 22),
 }
-"""The parts of the day by country (ISO 3166-1); `EU`: where a country has not set its own."""
+"""The parts of the day by country (ISO 3166-1); `EU` applies to countries without their own."""
 
 _DIRECTIVE: Final = "Directive 2002/49/EC, Annex I"
 _DIRECTIVE_URL: Final = "https://eur-lex.europa.eu/eli/dir/2002/49/oj"
@@ -129,34 +128,34 @@ LDEN_YEAR: Final = IndexMethod(
 
 
 def energy_mean(values: ValueArray, weights: ValueArray | None = None) -> float:
-    """The mean of levels by energy: 10·lg(Σ w·10^(L/10) / Σ w).
+    """Compute the energy mean of levels: 10·lg(Σ w·10^(L/10) / Σ w).
 
     Args:
-        values: dB, shape (n,), n > 0.
-        weights: shape (n,), not all zero; None: all the same.
+        values: levels, dB, shape (n,), n > 0.
+        weights: shape (n,), not all zero; None for equal weights.
 
     Returns:
         dB; never below the arithmetic mean, never above the highest level.
     """
     top = float(values.max())
-    # Relative to the loudest one nothing overflows, whatever the levels are.
+    # Energies relative to the loudest level cannot overflow.
     energies = np.power(10.0, (values - top) / 10.0)
     return top + 10.0 * math.log10(float(np.average(energies, weights=weights)))
 
 
 def combine_day_parts(levels: Mapping[str, float], parts: Sequence[DayPart]) -> float:
-    """The level of a day from those of its parts: 10·lg(Σ w·10^((L + penalty)/10) / 24).
+    """Combine the levels of a day's parts: 10·lg(Σ w·10^((L + penalty)/10) / 24).
 
     Args:
-        levels: dB by the part's key.
-        parts: with their weights (12, 4, 8) and penalties (0, 5, 10).
+        levels: the levels in dB, by key of the part.
+        parts: the parts with their weights (12, 4, 8) and penalties (0, 5, 10).
     """
     values = np.array([levels[part.key] + part.penalty for part in parts])
     return energy_mean(values, np.array([part.weight for part in parts]))
 
 
 def noise_day(day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> TimePeriod:
-    """The day that begins on a date with the first part of the day, and ends as the next one begins."""
+    """Return the 24 hours of local time that begin on a date with the first part of the day."""
     begin = DAY_PARTS.get(country, DAY_PARTS[DEFAULT_COUNTRY])[0].begin
     return TimePeriod(
         resolve_local_time(day, begin, zone), resolve_local_time(day + timedelta(days=1), begin, zone)
@@ -164,7 +163,7 @@ def noise_day(day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY) -> Time
 
 
 def compute_leq(levels: SoundLevels, period: TimePeriod) -> IndexResult:
-    """The energy mean of a period."""
+    """Compute the energy mean of a period."""
     part = _mean("leq", levels, [period])
     return build_result(LEQ, period, part.value, part.coverage, reason=part.reason)
 
@@ -172,16 +171,16 @@ def compute_leq(levels: SoundLevels, period: TimePeriod) -> IndexResult:
 def compute_lden_day(
     levels: SoundLevels, day: date, zone: ZoneInfo, country: str = DEFAULT_COUNTRY
 ) -> IndexResult:
-    """Lden of the 24 hours (23 or 25 where clocks change) that begin on a date with the day's first part.
+    """Compute Lden of the 24 hours (23 or 25 if clocks change) from the first part of a day.
 
     Args:
-        levels: of that date and the next night.
+        levels: the levels of that date and the following night.
         day: the local date.
-        zone: of the place.
-        country: whose parts of the day are meant (ISO 3166-1); one that is not known has those of the EU.
+        zone: the time zone of the site.
+        country: the country that defines the parts of the day (ISO 3166-1); unknown ones use those of `EU`.
 
     Returns:
-        With Lday, Levening, Lnight and the plain energy mean (`compute_leq`) as components.
+        Lden. Components: Lday, Levening, Lnight and the plain energy mean (`leq`).
     """
     return _lden(LDEN_DAY, levels, noise_day(day, zone, country), zone, country=country, least=DAY_COVERAGE)
 
@@ -189,9 +188,15 @@ def compute_lden_day(
 def compute_lden_year(
     levels: SoundLevels, year: int, zone: ZoneInfo, country: str = DEFAULT_COUNTRY
 ) -> IndexResult:
-    """Lden of a year: of the energy means of all its days, evenings and nights.
+    """Compute Lden of a year from the energy means of all its days, evenings and nights.
 
-    The year's first day begins with the first part of 1 January; its last night is that of 31 December.
+    The year begins with the first part of 1 January and ends with the night of 31 December.
+
+    Args:
+        levels: the levels of the year.
+        year: the year.
+        zone: the time zone of the site.
+        country: the country that defines the parts of the day (ISO 3166-1); unknown ones use those of `EU`.
     """
     first, after = date(year, 1, 1), date(year + 1, 1, 1)
     period = TimePeriod(noise_day(first, zone, country).start_us, noise_day(after, zone, country).start_us)
@@ -220,7 +225,7 @@ def _lden(
 
 
 def _spans(part: DayPart, period: TimePeriod, zone: ZoneInfo) -> Iterator[TimePeriod]:
-    """When a part of the day is on, within a period."""
+    """Yield the spans of a part of the day within a period."""
     day, last = local_date(period.start_us, zone) - timedelta(days=1), local_date(period.end_us, zone)
     while day <= last:
         ends_on = day if part.begin < part.end else day + timedelta(days=1)
@@ -234,7 +239,7 @@ def _spans(part: DayPart, period: TimePeriod, zone: ZoneInfo) -> Iterator[TimePe
 def _mean(
     key: str, levels: SoundLevels, spans: Sequence[TimePeriod], least: float = DAY_COVERAGE
 ) -> ResultComponent:
-    """The energy mean of what was measured in some spans of time."""
+    """Compute the energy mean of the measured levels in some spans."""
     found = [levels.weights(span) for span in spans]
     weights = np.concatenate([seconds for _, seconds in found]) if found else np.empty(0)
     measured = float(weights.sum())

@@ -1,7 +1,4 @@
-"""Odours: episodes above a concentration, and the share of hours in which it smells.
-
-Owns where an episode begins and ends, and what an odour hour is. Pure.
-"""
+"""Computes odour episodes above a concentration, and the share of odour hours. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +29,7 @@ UNIT: Final = "ou/m³"
 DETECTION_THRESHOLD: Final = 1.0
 ODOUR_HOUR_SHARE: Final = 10.0
 ODOUR_HOUR_LIMITS: Final[Mapping[str, float]] = {"residential": 10.0, "commercial": 15.0, "village": 15.0}
-"""Percent of the hours of a year that may smell, by the use of the area."""
+"""The highest share of odour hours in a year, percent, by the use of the area."""
 _SECONDS_AN_HOUR: Final = 3_600.0
 
 EPISODES: Final = IndexMethod(
@@ -85,14 +82,14 @@ ODOUR_HOURS: Final = IndexMethod(
 
 @dataclass(frozen=True, slots=True)
 class EpisodeCriteria:
-    """What makes an episode.
+    """The criteria of an episode.
 
     Attributes:
-        begin: ou/m³; it begins with a sample above.
-        clear: ou/m³, not above `begin`; it ends with a sample at or below.
-        least_s: episodes that last less are dropped.
-        gap_s: episodes with no more than this between them are one; an episode does not outlast a longer gap
-            in the data.
+        begin: an episode begins with a sample above this concentration, ou/m³.
+        clear: it ends with a sample at or below this one, ou/m³; not above `begin`.
+        least_s: shorter episodes are dropped, s.
+        gap_s: episodes with at most this pause between them are merged, s. A longer gap in the data ends an
+            episode.
     """
 
     begin: float
@@ -109,17 +106,17 @@ class EpisodeCriteria:
 
 @dataclass(frozen=True, slots=True)
 class OdourEpisode:
-    """A time in which it smelled.
+    """An odour episode.
 
     Attributes:
-        start_us: when the first sample above began.
-        end_us: when the sample that cleared it began, or the last one before a gap ended.
+        start_us: the start of the first sample above `begin`.
+        end_us: the start of the sample that cleared it, or the end of the last one before a gap.
         peak: the highest concentration, ou/m³.
-        peak_us: when that was.
-        mean: of what was measured in it, by time, ou/m³.
-        dose: concentration times time, ou·h/m³, of what was measured in it.
-        measured_s: how long it was measured.
-        cleared: False where nothing cleared it: the data end, or a gap begins.
+        peak_us: the time of the peak.
+        mean: the time-weighted mean of its samples, ou/m³.
+        dose: concentration times time of its samples, ou·h/m³.
+        measured_s: the measured time, s.
+        cleared: whether a sample cleared it; False if the data ended or a gap began.
     """
 
     start_us: int
@@ -133,12 +130,12 @@ class OdourEpisode:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """Its duration, s."""
         return (self.end_us - self.start_us) / US_PER_S
 
 
 def find_odour_episodes(samples: SampleSeries, rules: EpisodeCriteria) -> tuple[OdourEpisode, ...]:
-    """The episodes in a series, in order: found with hysteresis, then joined, then the short ones dropped."""
+    """Find the episodes of a series with hysteresis, merge close ones, and drop short ones."""
     spans = list(_joined(_spans(samples, rules), round(rules.gap_s * US_PER_S)))
     episodes = (_episode(samples, start, end, cleared=cleared) for start, end, cleared in spans)
     return tuple(episode for episode in episodes if episode.seconds >= rules.least_s)
@@ -147,11 +144,11 @@ def find_odour_episodes(samples: SampleSeries, rules: EpisodeCriteria) -> tuple[
 def summarise_odour_episodes(
     samples: SampleSeries, rules: EpisodeCriteria, period: TimePeriod
 ) -> tuple[IndexResult, tuple[OdourEpisode, ...]]:
-    """How many episodes a period had.
+    """Count the episodes of a period.
 
     Returns:
-        The number of episodes, with how long they lasted in all (`duration`, s), the highest concentration
-        (`peak`) and the dose (`dose`, ou·h/m³) as components; and the episodes of what was measured in it.
+        The number of episodes, and the episodes. Components: their total duration (`duration`, s), the
+        highest concentration (`peak`) and the dose (`dose`, ou·h/m³).
     """
     part = _within(samples, period)
     covered = compute_percent(float(_seconds(part, period).sum()), period.seconds)
@@ -174,17 +171,17 @@ def compute_odour_hours(
     threshold: float = DETECTION_THRESHOLD,
     area: str = "residential",
 ) -> IndexResult:
-    """The share of hours in which it smells for a tenth of the time or more.
+    """Compute the share of odour hours: hours above the threshold for at least a tenth of the time.
 
     Args:
-        samples: ou/m³.
-        period: its whole hours of UTC count.
-        threshold: it smells above this, ou/m³.
+        samples: concentrations, ou/m³.
+        period: the period; its whole hours of UTC count.
+        threshold: the odour threshold, ou/m³.
         area: a key of `ODOUR_HOUR_LIMITS`.
 
     Returns:
-        Percent of the hours that are covered well enough; components: how many those are (`hours`), and how
-        many of them smell (`compute_odour_hours`).
+        The share among hours with sufficient coverage, percent. Components: the number of those hours
+        (`hours`), and of odour hours (`odour_hours`).
     """
     limit = ODOUR_HOUR_LIMITS[area]
     hours = period.hours()
@@ -213,7 +210,7 @@ def compute_odour_hours(
 
 
 def _spans(samples: SampleSeries, rules: EpisodeCriteria) -> Iterator[tuple[int, int, bool]]:
-    """From the first sample above to the one that clears, or to a gap in the data."""
+    """Yield the spans from a sample above `begin` to the one that clears, or to a gap in the data."""
     longest = round(rules.gap_s * US_PER_S)
     start: int | None = None
     last_end = 0
@@ -233,17 +230,17 @@ def _spans(samples: SampleSeries, rules: EpisodeCriteria) -> Iterator[tuple[int,
 
 
 def _joined(spans: Iterator[tuple[int, int, bool]], gap_us: int) -> Iterator[tuple[int, int, bool]]:
-    held: tuple[int, int, bool] | None = None
+    current: tuple[int, int, bool] | None = None
     for span in spans:
-        if held is None:
-            held = span
-        elif span[0] - held[1] <= gap_us:
-            held = (held[0], span[1], span[2])
+        if current is None:
+            current = span
+        elif span[0] - current[1] <= gap_us:
+            current = (current[0], span[1], span[2])
         else:
-            yield held
-            held = span
-    if held is not None:
-        yield held
+            yield current
+            current = span
+    if current is not None:
+        yield current
 
 
 def _episode(samples: SampleSeries, start_us: int, end_us: int, *, cleared: bool) -> OdourEpisode:
@@ -266,13 +263,13 @@ def _episode(samples: SampleSeries, start_us: int, end_us: int, *, cleared: bool
 
 
 def _within(samples: SampleSeries, period: TimePeriod) -> SampleSeries:
-    """The samples that begin in a period."""
+    """Return the samples that begin in a period."""
     low, high = np.searchsorted(samples.times, [period.start_us, period.end_us])
     return SampleSeries(samples.times[low:high], samples.values[low:high], samples.interval_s)
 
 
 def _seconds(samples: SampleSeries, period: TimePeriod) -> ValueArray:
-    """How long each sample stands within a period, shape (n,)."""
+    """Return the length of each sample's interval within a period, s, shape (n,)."""
     return (np.minimum(samples.ends, period.end_us) - samples.times) / US_PER_S
 
 

@@ -1,13 +1,8 @@
-"""Which periods a figure is of: the last one that is over, and all within a stretch of time. Pure.
+"""Selects the periods of indices: the last complete one, or all that start or end in a time range. Pure.
 
-Owns how hours, days, weeks, months and years are counted off. Days begin at a time of the clocks of the place
-(noise: with the first part of the day). Weeks begin on Mondays, four weeks on every fourth one, counted as
-the buckets of series are. Must not know any method.
-
-Periods of time: hours, and days, months and years of a place.
-
-Owns what a local day is: from midnight to midnight of the clocks there, of 23 or 25 hours where they change.
-Pure: no clock. Instants are µs since the epoch.
+Hours are hours of UTC. Days begin at a local time: at midnight, or for noise with the first part of the day.
+They have 23 or 25 hours if the clocks change. Weeks begin on Mondays, four weeks on every fourth Monday, as
+the buckets of series do. Instants are µs since the epoch.
 """
 
 from collections.abc import Iterator
@@ -25,72 +20,75 @@ _DECEMBER: Final = 12
 
 
 class TimePeriod(NamedTuple):
-    """From `start_us`, included, to `end_us`, excluded."""
+    """A time range from `start_us` (included) to `end_us` (excluded)."""
 
     start_us: int
     end_us: int
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its length, s."""
         return (self.end_us - self.start_us) / US_PER_S
 
     def hours(self) -> range:
-        """The instants at which whole hours of UTC begin within it."""
+        """Return the starts of the whole hours of UTC within it."""
         first = -(-self.start_us // HOUR_US) * HOUR_US
         return range(first, self.end_us, HOUR_US)
 
 
-# Of a site's boxes the same days are asked about, hundreds of times.
+# Cached: the boxes of a site resolve the same days hundreds of times.
 @lru_cache(8192)
 def resolve_local_time(day: date, at: time, zone: ZoneInfo) -> int:
-    """Where a local time lies: of two the first; of none, as far after the jump as it would have been."""
+    """Return the instant of a local time.
+
+    If it occurs twice, the first one counts. If the clocks skip it, the UTC offset before the jump applies.
+    """
     return from_datetime(datetime.combine(day, at, tzinfo=zone).astimezone(UTC))
 
 
 def local_date(at_us: int, zone: ZoneInfo) -> date:
-    """The date at a place."""
+    """Return the local date of an instant."""
     return to_datetime(at_us).astimezone(zone).date()
 
 
 def hour_containing(at_us: int) -> TimePeriod:
-    """The hour of UTC that an instant lies in."""
+    """Return the hour of UTC that contains an instant."""
     start = at_us // HOUR_US * HOUR_US
     return TimePeriod(start, start + HOUR_US)
 
 
 def local_day_range(first: date, last: date, zone: ZoneInfo) -> TimePeriod:
-    """The local days from `first` to `last`, both included."""
+    """Return the local days from `first` to `last`, both included."""
     return TimePeriod(
         resolve_local_time(first, time(), zone), resolve_local_time(last + timedelta(days=1), time(), zone)
     )
 
 
 def local_day(day: date, zone: ZoneInfo) -> TimePeriod:
-    """A local day."""
+    """Return a local day."""
     return local_day_range(day, day, zone)
 
 
 def last_of_month(year: int, month: int) -> date:
-    """The last day of a month."""
+    """Return the last day of a month."""
     following = date(year + 1, 1, 1) if month == _DECEMBER else date(year, month + 1, 1)
     return following - timedelta(days=1)
 
 
 def local_year(year: int, zone: ZoneInfo) -> TimePeriod:
-    """A local year."""
+    """Return a local year."""
     return local_day_range(date(year, 1, 1), date(year, 12, 31), zone)
 
 
 def list_dates(first: date, last: date) -> list[date]:
-    """The dates from `first` to `last`, both included."""
+    """List the dates from `first` to `last`, both included."""
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
 
 
 type PeriodLength = Literal["hour", "day", "week", "weeks", "month", "year"]
 
 DAYS_BY_LENGTH: Final[dict[PeriodLength, int]] = {"day": 1, "week": 7, "weeks": 28}
-# A Monday, from which the buckets of series count too.
+# A Monday, which is also the origin of the buckets of series.
 _ORIGIN: Final = date(2000, 1, 3)
 _JANUARY: Final = 1
 MIN_LENGTH_US: Final[dict[PeriodLength, int]] = {
@@ -101,17 +99,17 @@ MIN_LENGTH_US: Final[dict[PeriodLength, int]] = {
     "month": 28 * DAY_US - 2 * HOUR_US,
     "year": 365 * DAY_US - 2 * HOUR_US,
 }
-"""How long each is at least, where clocks change by two hours at most."""
+"""The least length of each, if clocks change by at most two hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatedPeriod:
-    """A period to compute a figure of.
+    """A period of an index, with its local dates.
 
     Attributes:
-        period: from its begin to its end.
-        first: its first local date.
-        last: its last local date.
+        period: the time range.
+        first: the first local date.
+        last: the last local date.
     """
 
     period: TimePeriod
@@ -120,7 +118,7 @@ class DatedPeriod:
 
     @classmethod
     def of_days(cls, first: date, last: date, zone: ZoneInfo, begin: time = time()) -> "DatedPeriod":
-        """The local days from `first` to `last`, both included, each from `begin` on."""
+        """Make the period of local days from `first` to `last`, both included, which begin at `begin`."""
         after = last + timedelta(days=1)
         return cls(
             TimePeriod(resolve_local_time(first, begin, zone), resolve_local_time(after, begin, zone)),
@@ -130,7 +128,7 @@ class DatedPeriod:
 
     @classmethod
     def of_hour(cls, at_us: int, zone: ZoneInfo) -> "DatedPeriod":
-        """The hour of UTC that an instant lies in."""
+        """Make the period of the hour of UTC that contains an instant."""
         day = local_date(at_us, zone)
         return cls(hour_containing(at_us), day, day)
 
@@ -138,7 +136,14 @@ class DatedPeriod:
 def find_last_complete_period(
     length: PeriodLength, at_us: int, zone: ZoneInfo, begin: time = time()
 ) -> DatedPeriod:
-    """The newest period that is over at an instant; one or four weeks end with the last day that is."""
+    """Find the newest period that has ended. One or four weeks end with the last complete day.
+
+    Args:
+        length: the length of the period.
+        at_us: the instant, µs since the epoch.
+        zone: the time zone of the site.
+        begin: the local time at which days begin.
+    """
     if length == "hour":
         return DatedPeriod.of_hour(at_us // HOUR_US * HOUR_US - HOUR_US, zone)
     day = local_date(at_us, zone)
@@ -157,7 +162,14 @@ def find_last_complete_period(
 def periods_starting_in(
     length: PeriodLength, span: TimePeriod, zone: ZoneInfo, begin: time = time()
 ) -> Iterator[DatedPeriod]:
-    """All periods that begin within a stretch of time, ascending."""
+    """Yield all periods that begin within a time range, ascending.
+
+    Args:
+        length: the length of the periods.
+        span: the time range.
+        zone: the time zone of the site.
+        begin: the local time at which days begin.
+    """
     if length == "hour":
         for start_us in span.hours():
             yield DatedPeriod.of_hour(start_us, zone)
@@ -174,7 +186,7 @@ def periods_starting_in(
 
 
 def _begun(length: PeriodLength, day: date) -> date:
-    """The first date of the period that a date lies in."""
+    """Return the first date of the period that contains a date."""
     if length in DAYS_BY_LENGTH:
         return day - timedelta(days=(day - _ORIGIN).days % DAYS_BY_LENGTH[length])
     return day.replace(day=1) if length == "month" else date(day.year, _JANUARY, 1)
@@ -189,9 +201,16 @@ def _last(length: PeriodLength, first: date) -> date:
 def periods_ending_in(
     length: PeriodLength, after_us: int, until_us: int, zone: ZoneInfo, begin: time = time()
 ) -> Iterator[DatedPeriod]:
-    """All periods that end after an instant, and at or before another one, ascending.
+    """Yield all periods that end after an instant, and at or before another one, ascending.
 
-    One or four weeks end with each day, as those of `find_last_complete_period` do.
+    There is a period of one or four weeks that ends with each day, as in `find_last_complete_period`.
+
+    Args:
+        length: the length of the periods.
+        after_us: the instant before the range of ends, µs since the epoch.
+        until_us: the last instant of the range of ends, µs since the epoch.
+        zone: the time zone of the site.
+        begin: the local time at which days begin.
     """
     if length == "hour":
         first = after_us // HOUR_US * HOUR_US

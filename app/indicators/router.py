@@ -1,4 +1,4 @@
-"""REST for city computations: the methods, the figures of a site's boxes, and their history."""
+"""Serves indices: the list of methods, the current values of a site's boxes, and the history of a method."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -63,7 +63,7 @@ _METHODS: Final = Page[MethodOut](
 _NAMES: Final = sorted(INDEX_DEFINITIONS)
 _HISTORIES: Final = sorted(name for name, figure in INDEX_DEFINITIONS.items() if figure.lengths)
 _MAX_NOISE: Final = 100
-# What is shown of a history where nothing is said.
+# The default range of a history.
 _SPANS: Final[dict[PeriodLength, timedelta]] = {
     "hour": timedelta(days=1),
     "day": timedelta(days=30),
@@ -74,13 +74,13 @@ _SPANS: Final[dict[PeriodLength, timedelta]] = {
 }
 
 BoxesParameter = Annotated[
-    list[str], Query(max_length=MAX_BOXES, description="Only this box of the site; several by `box=a&box=b`")
+    list[str], Query(max_length=MAX_BOXES, description="Only this box; repeat it for several: `box=a&box=b`")
 ]
 PeriodParameter = Annotated[
     PeriodLength | None,
     Query(
-        description="What a value is of, for methods that can be of several periods (`periods` of a method); "
-        "`weeks` are four"
+        description="The period length, for methods that support several (`periods` of a method). `weeks`: "
+        "four weeks"
     ),
 ]
 
@@ -89,8 +89,8 @@ NoiseParameter = Annotated[
     list[str],
     Query(
         max_length=_MAX_NOISE,
-        description="When a noise is heard, for `noise-emergence`: `<begin>/<end>`, several by "
-        "`noise=…&noise=…`",
+        description="A period in which the noise is heard, for `noise-emergence`: `<begin>/<end>`. Repeat it "
+        "for several: `noise=…&noise=…`",
         examples=[["2026-11-24T10:00:00Z/2026-11-24T10:20:00Z"]],
         json_schema_extra={"items": {"type": "string", "pattern": "^[^/]+/[^/]+$"}},
     ),
@@ -99,7 +99,7 @@ NoiseParameter = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class RequestedOptions:
-    """What the caller chose, of what there is to choose; None: what fits the place."""
+    """The options of a request; None: the default of the site."""
 
     country: NoiseCountry | None
     season: Season | None
@@ -109,7 +109,7 @@ class RequestedOptions:
     odour: float
 
     def of(self, site: Site, at: datetime, noise: tuple[TimePeriod, ...] = ()) -> SiteContext:
-        """The site with these choices."""
+        """Combine the options with the defaults of a site."""
         zone = ZoneInfo(site.timezone)
         choices = MethodOptions(
             zone,
@@ -121,53 +121,54 @@ class RequestedOptions:
             self.odour,
             noise,
         )
-        return SiteContext(site, choices, season_said=self.season is not None)
+        return SiteContext(site, choices, is_season_explicit=self.season is not None)
 
 
-async def _said(
+async def _parse_options(
     *,
     country: Annotated[
         NoiseCountry | None,
         Query(
-            description="Whose parts of the day noise goes by: that of the time zone by default, else `EU`"
+            description="The country that defines the parts of the day, for noise. By default the country of "
+            "the site's time zone, else `EU`"
         ),
     ] = None,
     season: Annotated[
         Season | None,
         Query(
-            description="Of thermal comfort; by default `heating` from October to April, in the south from "
-            "April to October"
+            description="The season, for thermal comfort. By default `heating` from October to April; in the "
+            "southern hemisphere from April to October"
         ),
     ] = None,
-    use: Annotated[RoomUse, Query(description="Of the room, for its light")] = "writing",
-    material: Annotated[MouldMaterial, Query(description="What mould grows on")] = "very_sensitive",
-    area: Annotated[OdourArea, Query(description="For odour hours")] = "residential",
+    use: Annotated[RoomUse, Query(description="The use of the room, for light")] = "writing",
+    material: Annotated[MouldMaterial, Query(description="The material, for mould")] = "very_sensitive",
+    area: Annotated[OdourArea, Query(description="The use of the area, for odour hours")] = "residential",
     odour: Annotated[
-        float, Query(ge=0, le=1e7, allow_inf_nan=False, description="It smells above this, ou/m³")
+        float, Query(ge=0, le=1e7, allow_inf_nan=False, description="The odour threshold, ou/m³")
     ] = DETECTION_THRESHOLD,
 ) -> RequestedOptions:
     return RequestedOptions(country, season, use, material, area, odour)
 
 
-OptionsDependency = Annotated[RequestedOptions, Depends(_said)]
+OptionsDependency = Annotated[RequestedOptions, Depends(_parse_options)]
 
 
 @router.get(
     "/indices",
     operation_id="list_indices",
-    summary="The methods of indices",
+    summary="List index methods",
     responses=document_problems(401),
     dependencies=[Depends(current_principal)],
 )
 async def list_indices() -> Page[MethodOut]:
-    """Every index and other figure of a city that is computed here, with its source and rule of coverage."""
+    """List all methods that Vigie computes, each with its source and its coverage rule."""
     return _METHODS
 
 
 @router.get(
     "/sites/{site_id}/indices",
     operation_id="get_site_indices",
-    summary="Indices of a site",
+    summary="Read current indices of a site",
     response_model=IndicesOut,
     responses=document_problems(401, 403, 404, 422),
 )
@@ -175,14 +176,14 @@ async def get_site_indices(
     site_id: str,
     principal: Reader,
     session: ReadSessionDep,
-    choice: OptionsDependency,
+    options: OptionsDependency,
     *,
     method: Annotated[
         list[str],
         Query(
             max_length=len(INDEX_DEFINITIONS),
-            description="A method of `GET /v1/indices`; several by `method=a&method=b`. By default those "
-            "that fit the place, save for those of a year",
+            description="A method of `GET /v1/indices`; repeat it for several: `method=a&method=b`. By "
+            "default those with `unasked` that fit the kind of place",
             examples=[["eaqi", "lden-day"]],
             json_schema_extra={"items": {"type": "string", "enum": _NAMES}},
         ),
@@ -191,25 +192,26 @@ async def get_site_indices(
     period: PeriodParameter = None,
     at: Annotated[
         InstantParameter | None,
-        Query(description="Of the last periods that were over then; now by default, and at most"),
+        Query(description="Computes the last periods that ended by this time; by default, and at most, now"),
     ] = None,
     noise: NoiseParameter = [],  # noqa: B006 (FastAPI copies it)
 ) -> Response:
-    """What each box comes to in the last period that is over (hour, local day, weeks), and the worst of it.
+    """Compute the indices of each box for the last complete period, and the worst box of each method.
 
-    Computed anew of what is stored. Without `method`: the methods that fit the kind of the place, of metrics
-    that the box measures. A method that is named is there for every box, with the `reason` where it has no
-    value. The figure of a site is that of its worst box, as indices of air have it.
+    Values are computed from stored data at each request. Without `method`, the methods that fit the kind of
+    place are computed, for the metrics that the box measures. If you name a method, each box has a result,
+    which gives the `reason` if it has no value. The index of a site is that of its worst box, as is usual for
+    air indices.
     """
     site = await _site(session, site_id, principal)
     now = datetime.now(UTC)
     moment = now if at is None else min(at, now)
-    place = choice.of(site, moment, _noises(noise))
+    place = options.of(site, moment, _noises(noise))
     stations = await find_indexed_boxes(session, site.id, box, principal.visible())
     rows = list_current_computations(place, stations, method, from_datetime(moment), period)
     check_read_budget(rows)
     found = await compute_index_values(session, place, rows)
-    return await _written(
+    return await _serialize(
         lambda: IndicesOut(
             site_id=str(site.id),
             at=moment,
@@ -232,7 +234,7 @@ async def list_site_index_history(
     site_id: str,
     principal: Reader,
     session: ReadSessionDep,
-    choice: OptionsDependency,
+    options: OptionsDependency,
     *,
     method: Annotated[
         str,
@@ -246,21 +248,25 @@ async def list_site_index_history(
     period: PeriodParameter = None,
     from_: Annotated[
         InstantParameter | None,
-        Query(alias="from", description="Included; by default a day of hours, 30 days, 5 years …"),
+        Query(
+            alias="from",
+            description="Start, included. The default depends on the period length: a day before `to` for "
+            "hours, 30 days for days, 5 years for years",
+        ),
     ] = None,
-    to: Annotated[InstantParameter | None, Query(description="Excluded; now by default")] = None,
+    to: Annotated[InstantParameter | None, Query(description="End, excluded; by default now")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """One method's value of each period that begins in a range and is over: by time, then by box.
+    """Compute a method for each complete period that begins in a range, ordered by time, then by box.
 
-    A page has fewer values than `limit` where much has to be read for them. Weeks begin on Mondays.
+    A page can have fewer values than `limit` if they need much data. Weeks begin on Mondays.
     """
     site = await _site(session, site_id, principal)
     now = datetime.now(UTC)
     figure = find_index_definition(method)
     length = resolve_period_length(figure, period)
-    place = choice.of(site, now)
+    place = options.of(site, now)
     last = now if to is None else to
     span = complete_range(last - _SPANS[length] if from_ is None else from_, last, now)
     stations = await find_indexed_boxes(session, site.id, box, principal.visible())
@@ -268,7 +274,7 @@ async def list_site_index_history(
         place, stations, figure, length=length, span=span, now=now, limit=limit, cursor=cursor
     )
     found = await compute_index_values(session, place, page.rows)
-    return await _written(
+    return await _serialize(
         lambda: IndexHistoryOut(
             site_id=str(site.id),
             timezone=site.timezone,
@@ -280,8 +286,8 @@ async def list_site_index_history(
     )
 
 
-async def _written(make: Callable[[], BaseModel]) -> Response:
-    """Make an answer and write it, beside other requests: there are thousands of values in it."""
+async def _serialize(make: Callable[[], BaseModel]) -> Response:
+    """Build and serialize a response in a thread: thousands of values would block other requests."""
     text = await asyncio.to_thread(lambda: make().model_dump_json())
     return Response(text, media_type="application/json")
 
@@ -294,9 +300,9 @@ async def _site(session: AsyncSession, site_id: str, principal: Principal) -> Si
 
 
 def _noises(texts: Iterable[str]) -> tuple[TimePeriod, ...]:
-    """When noises are heard, ascending; those that overlap are one."""
+    """Parse the periods of a noise, ascending; overlapping ones are merged."""
     found: list[TimePeriod] = []
-    for period in sorted(_noise(text) for text in texts):
+    for period in sorted(_parse_noise(text) for text in texts):
         if found and period.start_us <= found[-1].end_us:
             found[-1] = TimePeriod(found[-1].start_us, max(found[-1].end_us, period.end_us))
         else:
@@ -304,8 +310,8 @@ def _noises(texts: Iterable[str]) -> tuple[TimePeriod, ...]:
     return tuple(found)
 
 
-def _noise(text: str) -> TimePeriod:
-    """Read when a noise is heard (InvalidError `invalid_noise`)."""
+def _parse_noise(text: str) -> TimePeriod:
+    """Parse a period of a noise (InvalidError `invalid_noise`)."""
     begin, _, end = text.partition("/")
     try:
         period = TimePeriod(*(from_datetime(parse_instant_parameter(each)) for each in (begin, end)))
@@ -313,7 +319,7 @@ def _noise(text: str) -> TimePeriod:
         period = TimePeriod(0, 0)
     if period.start_us >= period.end_us:
         raise InvalidError(
-            f"{format_rejected_value(text)} is not `<begin>/<end>`, such as "
+            f"`noise` is invalid: {format_rejected_value(text)}. Send `<begin>/<end>`, such as "
             f"2026-11-24T10:00:00Z/2026-11-24T10:20:00Z.",
             code="invalid_noise",
         )

@@ -1,4 +1,4 @@
-"""The shapes of indices and their history on the wire."""
+"""Defines the JSON of index methods, index values and their history."""
 
 from datetime import datetime
 from typing import Final
@@ -26,7 +26,7 @@ def _short(value: float | None) -> float | None:
 
 
 class NoteOut(BaseModel):
-    """What a reader of a value has to know."""
+    """A note that every reader of a value must know."""
 
     en: str = Field(description="In English")
     fr: str = Field(description="In French")
@@ -35,139 +35,149 @@ class NoteOut(BaseModel):
 class BandOut(BaseModel):
     """A class of an index."""
 
-    key: str = Field(description="Stable", examples=["fair"])
-    label: str = Field(description="For people", examples=["Fair"])
-    label_fr: str = Field(description="The same in French", examples=["Correct"])
-    colour: str | None = Field(description="`#RRGGBB`, where the source gives one", examples=["#50CCAA"])
+    key: str = Field(description="Stable name of the class", examples=["fair"])
+    label: str = Field(description="Name for people, in English", examples=["Fair"])
+    label_fr: str = Field(description="Name for people, in French", examples=["Correct"])
+    colour: str | None = Field(description="`#RRGGBB`; null if the source defines none", examples=["#50CCAA"])
 
     @classmethod
     def of(cls, band: index_results.IndexBand | None) -> "BandOut | None":
-        """The shape of a band."""
+        """Make the JSON of a band."""
         if band is None:
             return None
         return cls(key=band.key, label=band.label.en, label_fr=band.label.fr, colour=band.colour)
 
 
 class IndexPeriodOut(BaseModel):
-    """What a value is of."""
+    """The period that a value covers."""
 
     start: datetime = Field(description="Included")
     end: datetime = Field(description="Excluded")
 
 
 class MethodCitationOut(BaseModel):
-    """Where a method's numbers are from."""
+    """The source of a method's numbers."""
 
     text: str = Field(
-        description="The document that sets them",
+        description="The document that defines them",
         examples=["WHO global air quality guidelines (2021), table 0.1"],
     )
     url: str | None = Field(
-        description="Where to read it", examples=["https://www.ncbi.nlm.nih.gov/books/NBK574591/"]
+        description="Address of the document", examples=["https://www.ncbi.nlm.nih.gov/books/NBK574591/"]
     )
     status: CitationStatus = Field(
-        description="`unverified`: some number could not be confirmed; check it before you rely on it"
+        description="`unverified`: some numbers could not be confirmed. Check them before you rely on them"
     )
 
 
 class ComponentOut(BaseModel):
     """A part of a value: a pollutant, a part of the day, a share."""
 
-    key: str = Field(description="Stable; the metric, or what part it is", examples=["pm2_5"])
-    value: float | None = Field(description="Null where `reason` says why", examples=[18.2])
-    unit: str = Field(description="Of the value", examples=["µg/m³"])
-    coverage: float = Field(description="Percent that was measured", examples=[95.83])
-    band: BandOut | None = Field(description="Its class, where there are some")
+    key: str = Field(description="Stable name of the part, or the metric", examples=["pm2_5"])
+    value: float | None = Field(description="The value; null with a `reason`", examples=[18.2])
+    unit: str = Field(description="Unit of the value", examples=["µg/m³"])
+    coverage: float = Field(description="Share of the period that was measured, percent", examples=[95.83])
+    band: BandOut | None = Field(description="Class of the value; null if the method has no classes")
     level: int | None = Field(description="The class as a number, from 1 (best)")
     reason: NoValueReason | None = Field(description="Why there is no value")
 
 
 class IndexValueOut(BaseModel):
-    """A method's value of a box and a period."""
+    """The value of a method for a box and a period."""
 
     box: str = Field(description="The box", examples=["box-0001"])
-    metric: str | None = Field(description="Where the method is of one metric at a time", examples=["pm2_5"])
-    period: IndexPeriodOut = Field(description="What it is of")
+    metric: str | None = Field(
+        description="The metric, if the method has one value for each metric", examples=["pm2_5"]
+    )
+    period: IndexPeriodOut = Field(description="The period that the value covers")
     value: float | None = Field(
-        description="Null where `reason` says why; seven significant digits", examples=[18.2]
+        description="The value, with seven significant digits; null with a `reason`", examples=[18.2]
     )
-    unit: str = Field(description="Of the value", examples=["µg/m³"])
+    unit: str = Field(description="Unit of the value", examples=["µg/m³"])
     coverage: float = Field(
-        description="Percent that was measured, of the least covered part", examples=[95.83]
+        description="Share that was measured, of the least covered part, percent", examples=[95.83]
     )
-    band: BandOut | None = Field(description="Its class, where there are some")
-    limit: float | None = Field(description="What the value is compared with", examples=[15.0])
-    ratio: float | None = Field(description="Value by limit", examples=[1.213333])
-    exceeded: bool | None = Field(description="Whether the value lies above the limit", examples=[True])
-    components: list[ComponentOut] = Field(description="The parts it was made of")
+    band: BandOut | None = Field(description="Class of the value; null if the method has no classes")
+    limit: float | None = Field(description="The limit that the value is compared with", examples=[15.0])
+    ratio: float | None = Field(description="Value divided by limit", examples=[1.213333])
+    exceeded: bool | None = Field(description="Whether the value is above the limit", examples=[True])
+    components: list[ComponentOut] = Field(description="The parts of the value")
     reason: NoValueReason | None = Field(description="Why there is no value")
-    notes: list[NoteOut] = Field(description="What a reader has to know")
+    notes: list[NoteOut] = Field(description="What every reader of the value must know")
 
 
 class IndexOut(IndexValueOut):
-    """The same, with what the method is."""
+    """The value of a method for a box and a period, with the method's description."""
 
     method: str = Field(description="The method", examples=["who-24h"])
     version: int = Field(
-        description="Counts up with each change of the method's numbers or formula", examples=[1]
+        description="Version of the method; it increases with each change of numbers or formula",
+        examples=[1],
     )
-    title: str = Field(description="What it is called", examples=["WHO guideline, 24 hours"])
-    title_fr: str = Field(description="The same in French", examples=["Ligne directrice OMS, 24 heures"])
-    citation: MethodCitationOut = Field(description="Where its numbers are from")
+    title: str = Field(description="Title of the method", examples=["WHO guideline, 24 hours"])
+    title_fr: str = Field(
+        description="Title of the method, in French", examples=["Ligne directrice OMS, 24 heures"]
+    )
+    citation: MethodCitationOut = Field(description="The source of its numbers")
 
 
 class WorstOut(BaseModel):
-    """The box with a method's worst value: what is said of the site as a whole."""
+    """The box with the worst value of a method, which represents the site."""
 
     method: str = Field(description="The method", examples=["who-24h"])
-    metric: str | None = Field(description="Where the method is of one metric at a time", examples=["pm2_5"])
+    metric: str | None = Field(
+        description="The metric, if the method has one value for each metric", examples=["pm2_5"]
+    )
     box: str = Field(description="The box", examples=["box-0001"])
-    value: float = Field(description="The highest one; of light the lowest", examples=[18.2])
-    unit: str = Field(description="Of the value", examples=["µg/m³"])
-    band: BandOut | None = Field(description="Its class, where there are some")
+    value: float = Field(description="The highest value; for light the lowest one", examples=[18.2])
+    unit: str = Field(description="Unit of the value", examples=["µg/m³"])
+    band: BandOut | None = Field(description="Class of the value; null if the method has no classes")
 
 
 class IndicesOut(BaseModel):
-    """What a site's boxes come to, and the worst of it."""
+    """The indices of a site's boxes, and the worst box of each method."""
 
     site_id: str = Field(description="The site", examples=["0193e8a0-0000-7000-8000-000000000000"])
-    at: datetime = Field(description="The periods are the last ones that were over then")
-    timezone: str = Field(description="Whose days they are", examples=["Europe/Paris"])
+    at: datetime = Field(description="The periods are the last ones that ended by this time")
+    timezone: str = Field(description="The time zone of local days", examples=["Europe/Paris"])
     country: str = Field(
-        description="Whose parts of the day noise goes by; `EU`: those of the directive", examples=["FR"]
+        description="The country that defines the parts of the day, for noise. `EU`: those of the directive",
+        examples=["FR"],
     )
-    worst: list[WorstOut] = Field(description="Of each method (and metric) the box with the worst value")
-    data: list[IndexOut] = Field(description="By box, then by method")
+    worst: list[WorstOut] = Field(description="The box with the worst value of each method and metric")
+    data: list[IndexOut] = Field(description="The values, by box, then by method")
 
 
 class BasedCitationOut(MethodCitationOut):
-    """The same, with where the numbers were read."""
+    """The source of a method's numbers, and how they were verified."""
 
     basis: str = Field(description="Where the numbers were read, and which could not be confirmed")
 
 
 class MethodOut(BaseModel):
-    """A way of computing one figure."""
+    """A method that computes an index."""
 
-    name: str = Field(description="Stable", examples=["who-24h"])
-    version: int = Field(description="Counts up with each change of its numbers or formula", examples=[1])
-    title: str = Field(description="What it is called", examples=["WHO guideline, 24 hours"])
-    title_fr: str = Field(description="The same in French", examples=["Ligne directrice OMS, 24 heures"])
-    period: MethodPeriod = Field(description="What a value is of by its source; `any`: the caller says")
-    periods: list[PeriodLength] = Field(
-        description="What `period` can be, the first one by default; `weeks` are four"
+    name: str = Field(description="Stable name of the method", examples=["who-24h"])
+    version: int = Field(description="Increases with each change of numbers or formula", examples=[1])
+    title: str = Field(description="Title of the method", examples=["WHO guideline, 24 hours"])
+    title_fr: str = Field(
+        description="Title of the method, in French", examples=["Ligne directrice OMS, 24 heures"]
     )
-    metrics: list[str] = Field(description="What it reads", examples=[["pm2_5", "pm10"]])
-    unit: str = Field(description="Of the value", examples=["µg/m³"])
-    coverage: str = Field(description="How much has to be measured")
-    where: PlaceSetting = Field(description="For which places it is meant")
-    unasked: bool = Field(description="Whether it is computed there without being asked for by name")
-    citation: BasedCitationOut = Field(description="Where its numbers are from")
-    notes: list[NoteOut] = Field(description="What a reader has to know")
+    period: MethodPeriod = Field(description="The period that its source defines; `any`: you choose")
+    periods: list[PeriodLength] = Field(
+        description="Supported values of `period`; the first one is the default. `weeks`: four weeks"
+    )
+    metrics: list[str] = Field(description="The metrics that it reads", examples=[["pm2_5", "pm10"]])
+    unit: str = Field(description="Unit of the value", examples=["µg/m³"])
+    coverage: str = Field(description="The coverage rule: how much must be measured")
+    where: PlaceSetting = Field(description="The kind of place that it applies to")
+    unasked: bool = Field(description="Whether it is computed there by default, without `method`")
+    citation: BasedCitationOut = Field(description="The source of its numbers")
+    notes: list[NoteOut] = Field(description="What every reader of a value must know")
 
     @classmethod
     def of(cls, figure: IndexDefinition) -> "MethodOut":
-        """The shape of a method."""
+        """Make the JSON of a method."""
         method = figure.method
         return cls(
             name=method.name,
@@ -180,30 +190,32 @@ class MethodOut(BaseModel):
             unit=method.unit,
             coverage=method.coverage,
             where=figure.where,
-            unasked=figure.unasked,
+            unasked=figure.is_default,
             citation=BasedCitationOut(**_cited(method), basis=method.citation.basis),
             notes=_notes(method.notes),
         )
 
 
 class IndexHistoryOut(BaseModel):
-    """A page of a method's values, by time, then by box."""
+    """A page of a method's history."""
 
     site_id: str = Field(description="The site", examples=["0193e8a0-0000-7000-8000-000000000000"])
-    timezone: str = Field(description="Whose days they are", examples=["Europe/Paris"])
-    country: str = Field(description="Whose parts of the day noise goes by", examples=["FR"])
+    timezone: str = Field(description="The time zone of local days", examples=["Europe/Paris"])
+    country: str = Field(
+        description="The country that defines the parts of the day, for noise", examples=["FR"]
+    )
     method: MethodOut = Field(description="The method")
-    data: list[IndexValueOut] = Field(description="By time, then by box")
-    next: str | None = Field(description="Give this as `cursor` for the next page; null on the last one")
+    data: list[IndexValueOut] = Field(description="The values, by time, then by box")
+    next: str | None = Field(description="Send this as `cursor` for the next page; null on the last one")
 
 
 def to_index_value_out(found: ComputedIndex) -> IndexValueOut:
-    """A value as it is shown."""
+    """Make the JSON of a value."""
     return IndexValueOut(**_value(found))
 
 
 def to_index_out(found: ComputedIndex) -> IndexOut:
-    """A value with its method, as they are shown."""
+    """Make the JSON of a value with its method."""
     method = found.row.figure.method
     return IndexOut(
         **_value(found),
@@ -216,7 +228,7 @@ def to_index_out(found: ComputedIndex) -> IndexOut:
 
 
 def to_worst_out(found: ComputedIndex) -> WorstOut:
-    """The worst box's value, as it is shown."""
+    """Make the JSON of the worst box's value."""
     return WorstOut(
         method=found.result.method,
         metric=found.row.metric,

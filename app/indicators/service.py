@@ -1,7 +1,7 @@
-"""Figures of a site's boxes: which there are of now, and how they are computed.
+"""Selects the indices of a site's boxes and computes them from stored measurements at request time.
 
-Owns which figures a box has, which periods they are of, and how much is read for them. Nothing is stored:
-they are computed of what is there when they are asked for.
+Decides which indices a box has and for which periods, and enforces the read limits of a request. Results are
+not stored.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.models import Site
 
 READ_BUDGETS: Final[dict[InputSource, int]] = {"hours": MAX_HOURS, "samples": MAX_SAMPLES}
-"""How many values are looked at in one call, by their sort."""
+"""The most values that one request reads, by kind."""
 
 
 class IndexComputation(NamedTuple):
-    """A figure to be computed: of a box and a period, and of a metric where a method has one of each."""
+    """An index to compute for a box and a period, and for a metric if the method has one value for each."""
 
     station: IndexedBox
     figure: IndexDefinition
@@ -59,23 +59,23 @@ class IndexComputation(NamedTuple):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What it reads."""
+        """The metrics that it reads."""
         return self.figure.method.metrics if self.metric is None else (self.metric,)
 
     @property
     def key(self) -> tuple[int, str, str]:
-        """Where it stands in a history."""
+        """Its sort key in a history."""
         return self.slot.period.start_us, self.station.id, self.metric or ""
 
     @property
     def effort(self) -> tuple[InputSource, int]:
-        """How much it reads, and of which sort."""
+        """The kind of values that it reads, and their estimated number."""
         measured = sum(metric in self.station.metrics for metric in self.metrics)
         return estimate_read_count(self.figure, measured, self.slot.period, self.station.interval_s)
 
 
 class ComputedIndex(NamedTuple):
-    """A row and what came out."""
+    """A computation and its result."""
 
     row: IndexComputation
     result: IndexResult
@@ -83,37 +83,37 @@ class ComputedIndex(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SiteContext:
-    """A site with what was chosen for it.
+    """A site with the options of a request.
 
     Attributes:
-        site: the row.
-        choices: of the caller, or by where the site is.
-        season_said: whether the caller said it; else it is that of each period.
+        site: the row of the site.
+        choices: the options, from the request or the defaults of the site.
+        is_season_explicit: whether the request set the season; else it follows from each period.
     """
 
     site: Site
     choices: MethodOptions
-    season_said: bool
+    is_season_explicit: bool
 
     @property
     def zone(self) -> ZoneInfo:
-        """The site's."""
+        """The time zone of the site."""
         return self.choices.zone
 
     def choices_for(self, slot: DatedPeriod) -> MethodOptions:
-        """The choices for a period."""
-        if self.season_said:
+        """Return the options for a period."""
+        if self.is_season_explicit:
             return self.choices
         return replace(self.choices, season=season_of(slot.last, self.site.latitude))
 
 
 def find_index_definition(name: str) -> IndexDefinition:
-    """How a method is asked for (InvalidError `unknown_method`)."""
+    """Find the definition of a method (InvalidError `unknown_method`)."""
     figure = INDEX_DEFINITIONS.get(name)
     if figure is None:
         raise InvalidError(
-            f"The method {format_rejected_value(name)} is not one of those that there are: see GET "
-            f"/v1/indices.",
+            f"The method {format_rejected_value(name)} does not exist. List the methods with "
+            "GET /v1/indices.",
             code="unknown_method",
         )
     return figure
@@ -124,16 +124,16 @@ def list_current_computations(
     stations: Sequence[IndexedBox],
     named: Sequence[str],
     at_us: int,
-    asked: PeriodLength | None,
+    requested_length: PeriodLength | None,
 ) -> list[IndexComputation]:
-    """What is to be computed of the last periods that are over.
+    """List the computations of the last complete periods.
 
     Args:
         place: the site.
         stations: its boxes.
-        named: methods; none: those that fit the place, of metrics that a box measures.
-        at_us: now, or the instant that is asked about.
-        asked: the period, of methods that can be of several.
+        named: method names; empty: those that fit the kind of place, for metrics that the box measures.
+        at_us: the instant by which periods ended, µs since the epoch.
+        requested_length: the period length, for methods that support it.
     """
     figures = [find_index_definition(name) for name in dict.fromkeys(named)]
     found: list[IndexComputation] = []
@@ -142,52 +142,57 @@ def list_current_computations(
             kinds = (station.kind, place.site.kind)
             if not figures and not is_computed_by_default(figure, kinds, place.choices.country):
                 continue
-            metrics = select_metrics(station, figure, unasked=not figures)
-            for slot in _slots_now(place, figure, at_us, asked) if metrics else ():
+            metrics = select_metrics(station, figure, only_measured=not figures)
+            for slot in _find_slots(place, figure, at_us, requested_length) if metrics else ():
                 found += [IndexComputation(station, figure, metric, slot) for metric in metrics]
     return found
 
 
-def select_metrics(station: IndexedBox, figure: IndexDefinition, *, unasked: bool) -> Sequence[str | None]:
-    """For which metrics a box has a figure: None stands for one of all that the method reads."""
+def select_metrics(
+    station: IndexedBox, figure: IndexDefinition, *, only_measured: bool
+) -> Sequence[str | None]:
+    """Select the metrics for which a box has the index; None stands for all metrics of the method together.
+
+    With `only_measured`, the result is empty if the box measures none of them.
+    """
     measured = [metric for metric in figure.method.metrics if metric in station.metrics]
-    if unasked and not measured:
+    if only_measured and not measured:
         return ()
     return (measured or figure.method.metrics) if figure.each else (None,)
 
 
-def _slots_now(
-    place: SiteContext, figure: IndexDefinition, at_us: int, asked: PeriodLength | None
+def _find_slots(
+    place: SiteContext, figure: IndexDefinition, at_us: int, requested_length: PeriodLength | None
 ) -> Iterable[DatedPeriod]:
     if not figure.lengths:
-        return _noisy_parts(place)
-    length = asked if asked in figure.lengths else figure.lengths[0]
+        return _find_noise_slots(place)
+    length = requested_length if requested_length in figure.lengths else figure.lengths[0]
     return (find_last_complete_period(length, at_us, place.zone, figure.begin(place.choices)),)
 
 
-def _noisy_parts(place: SiteContext) -> list[DatedPeriod]:
-    """The days (7 to 22 h) and nights in which the caller says that a noise begins (`noise_missing`)."""
+def _find_noise_slots(place: SiteContext) -> list[DatedPeriod]:
+    """Find the days (7:00 to 22:00) and nights in which the given noise begins (`noise_missing`)."""
     if not place.choices.noise:
         raise InvalidError(
-            "noise-emergence needs to know when the noise is heard: give `noise=<begin>/<end>`.",
+            "noise-emergence needs the periods in which the noise is heard. Add `noise=<begin>/<end>`.",
             code="noise_missing",
         )
     found: dict[TimePeriod, DatedPeriod] = {}
     for begin, _ in place.choices.noise:
         day = local_date(begin, place.zone)
-        turns = [resolve_local_time(day, at, place.zone) for at in (DAY_BEGIN, DAY_END)]
-        if begin < turns[0]:
-            period = TimePeriod(resolve_local_time(day - timedelta(days=1), DAY_END, place.zone), turns[0])
-        elif begin < turns[1]:
-            period = TimePeriod(turns[0], turns[1])
+        morning, evening = (resolve_local_time(day, at, place.zone) for at in (DAY_BEGIN, DAY_END))
+        if begin < morning:
+            period = TimePeriod(resolve_local_time(day - timedelta(days=1), DAY_END, place.zone), morning)
+        elif begin < evening:
+            period = TimePeriod(morning, evening)
         else:
-            period = TimePeriod(turns[1], resolve_local_time(day + timedelta(days=1), DAY_BEGIN, place.zone))
+            period = TimePeriod(evening, resolve_local_time(day + timedelta(days=1), DAY_BEGIN, place.zone))
         found.setdefault(period, DatedPeriod(period, local_date(period.start_us, place.zone), day))
     return list(found.values())
 
 
 def check_read_budget(rows: Iterable[IndexComputation]) -> None:
-    """Refuse what would read too much (InvalidError `range_too_large`)."""
+    """Refuse computations beyond the read limits of a request (InvalidError `range_too_large`)."""
     totals = dict.fromkeys(READ_BUDGETS, 0)
     for row in rows:
         source, count = row.effort
@@ -196,8 +201,8 @@ def check_read_budget(rows: Iterable[IndexComputation]) -> None:
         raise too_many_samples_error(totals["samples"])
     if totals["hours"] > MAX_HOURS:
         raise InvalidError(
-            f"About {totals['hours']:,} hourly means would be looked at, of {MAX_HOURS:,} at most. Name "
-            "fewer boxes with `box`, or methods with `method`.",
+            f"The request would read about {totals['hours']:,} hourly means; the limit is {MAX_HOURS:,}. "
+            "Choose fewer boxes with `box`, or fewer methods with `method`.",
             code="range_too_large",
             extra={"maximum_hours": MAX_HOURS},
         )
@@ -206,31 +211,31 @@ def check_read_budget(rows: Iterable[IndexComputation]) -> None:
 async def compute_index_values(
     session: AsyncSession, place: SiteContext, rows: Sequence[IndexComputation]
 ) -> list[ComputedIndex]:
-    """Compute rows, in their order: each box's metrics are read once, those of many boxes together."""
+    """Compute rows, in their order. Each metric of a box is read once, in batches of boxes."""
     of: dict[int, list[IndexComputation]] = defaultdict(list)
     for row in rows:
         of[row.station.key].append(row)
-    wanted = []
+    requests = []
     for each in of.values():
         needs = InputNeeds()
         for row in each:
             needs.add(row.figure, row.metrics, row.slot.period)
-        wanted.append(InputRequest(each[0].station, needs))
+        requests.append(InputRequest(each[0].station, needs))
     found: dict[tuple[object, ...], IndexResult] = {}
-    async for some in read_measurements(session, wanted):
-        # A year of a model that goes hour by hour takes a while: other requests go on meanwhile.
-        found |= await asyncio.to_thread(_results, place, of, some)
+    async for measurements in read_measurements(session, requests):
+        # In a thread: a year of an hourly model would block other requests.
+        found |= await asyncio.to_thread(_results, place, of, measurements)
     return [ComputedIndex(row, found[_identity(row)]) for row in rows]
 
 
 def _results(
-    place: SiteContext, rows: Mapping[int, Sequence[IndexComputation]], some: MeasurementsByBox
+    place: SiteContext, rows: Mapping[int, Sequence[IndexComputation]], measurements: MeasurementsByBox
 ) -> dict[tuple[object, ...], IndexResult]:
     return {
         _identity(row): row.figure.compute(
-            material, row.metric or row.figure.method.metrics[0], row.slot, place.choices_for(row.slot)
+            measured, row.metric or row.figure.method.metrics[0], row.slot, place.choices_for(row.slot)
         )
-        for key, material in some.items()
+        for key, measured in measurements.items()
         for row in rows[key]
     }
 
@@ -240,7 +245,7 @@ def _identity(row: IndexComputation) -> tuple[object, ...]:
 
 
 def find_worst_boxes(found: Iterable[ComputedIndex]) -> list[ComputedIndex]:
-    """Of each method and metric the box with the worst value: the first one of several."""
+    """Find the box with the worst value of each method and metric; of several, the first one."""
     worst: dict[tuple[str, str | None], ComputedIndex] = {}
     for each in found:
         if each.result.value is None:

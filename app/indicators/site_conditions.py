@@ -1,7 +1,4 @@
-"""What follows from where a place is: whether it is indoors, whose law holds, when it is heated. Pure.
-
-Owns the words for kinds of places, and which time zones lie in which country.
-"""
+"""Derives the setting (indoor or outdoor), country and season of a site from its kind and location. Pure."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -46,7 +43,7 @@ KINDS_BY_SETTING: Final[Mapping[PlaceSetting, frozenset[str]]] = {
         }
     ),
 }
-"""What a place is, by what its client calls it."""
+"""Kinds of sites and boxes, as clients name them, by setting."""
 
 _COUNTRIES: Final = {
     **dict.fromkeys(
@@ -63,12 +60,15 @@ _APRIL, _OCTOBER = 4, 10
 
 
 def country_of_timezone(timezone: str) -> str:
-    """The country whose parts of the day are meant; `EU` where there are none of its own."""
+    """Return the country that defines the parts of the day; `EU` if it has no definition of its own."""
     return _COUNTRIES.get(timezone, DEFAULT_COUNTRY)
 
 
 def season_of(day: date, latitude: float) -> Season:
-    """`heating` from October to April (in the south from April to October); near the equator never."""
+    """Return `heating` from October to April (southern hemisphere: April to October), else `cooling`.
+
+    It is never `heating` in the tropics.
+    """
     if abs(latitude) < _TROPIC:
         return "cooling"
     north = not _APRIL < day.month < _OCTOBER
@@ -77,15 +77,15 @@ def season_of(day: date, latitude: float) -> Season:
 
 
 def is_computed_by_default(figure: IndexDefinition, kinds: tuple[str | None, str], country: str) -> bool:
-    """Whether a figure is computed unasked.
+    """Return whether an index is computed by default.
 
     Args:
-        figure: which.
-        kinds: of the box, if it has one, and of the site: the first one that is known says what the place
-            is. Where none is, figures of both sorts are computed.
-        country: of the place.
+        figure: the index.
+        kinds: the kind of the box, if it has one, and of the site. The first known one decides on the
+            setting; if both are unknown, indices of both settings are computed.
+        country: the country of the site.
     """
-    if not figure.unasked or figure.only not in {None, country}:
+    if not figure.is_default or figure.only not in {None, country}:
         return False
     known = next((where for kind in kinds for where, of in KINDS_BY_SETTING.items() if kind in of), None)
     return known is None or figure.where in {known, "anywhere"}

@@ -1,7 +1,4 @@
-"""Comfort in rooms and outdoors: temperature by category, humidex, light by the use of a room.
-
-Owns the ranges, the classes and the light that each use needs. Pure.
-"""
+"""Rates comfort: temperature by category, humidex, and light by the use of a room. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -60,8 +57,9 @@ THERMAL: Final = IndexMethod(
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
         BilingualText(
-            "Of the air's temperature: the standard means that of air and walls together (operative).",
-            "De la température de l'air : la norme entend celle de l'air et des parois ensemble (opérative).",
+            "From the air temperature; the standard means the operative one, of air and walls together.",
+            "À partir de la température de l'air ; la norme entend la température opérative, celle de l'air "
+            "et des parois ensemble.",
         ),
     ),
 )
@@ -137,15 +135,16 @@ LIGHT: Final = IndexMethod(
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
         BilingualText(
-            "Where the box stands; the standard means the place of the task. Take hours of work only.",
-            "À l'endroit du boîtier ; la norme entend celui de la tâche. Prenez les heures de travail.",
+            "Measured at the box; the standard applies to the place of the task. Use working hours only.",
+            "Mesuré à l'endroit du boîtier ; la norme entend celui de la tâche. Ne retenez que les heures de "
+            "travail.",
         ),
     ),
 )
 
 
 def comfort_category(temperature_c: float, season: Season) -> IndexBand:
-    """The best category that a temperature lies in."""
+    """Return the best category that contains a temperature."""
     rounded = round(temperature_c, 9)
     for band, (low, high) in zip(COMFORT_CATEGORIES, COMFORT_RANGES[season], strict=False):
         if low <= rounded <= high:
@@ -156,12 +155,12 @@ def comfort_category(temperature_c: float, season: Season) -> IndexBand:
 def compute_thermal_comfort(
     temperature: HourlySeries | None, period: TimePeriod, season: Season
 ) -> IndexResult:
-    """The category of a period's mean temperature, and the share of hours in each category.
+    """Rate the mean temperature of a period, with the share of hours in each category.
 
     Args:
         temperature: hourly means in °C.
-        period: take the hours in which people are there.
-        season: `heating`: clothed for winter; `cooling`: for summer.
+        period: the period; choose hours of occupancy.
+        season: `heating` for winter clothing, `cooling` for summer clothing.
     """
     mean = compute_period_mean(temperature, period, COVERAGE)
     if temperature is None or mean.value is None:
@@ -177,14 +176,14 @@ def compute_thermal_comfort(
 
 
 def dew_point(temperature_c: float, humidity: float) -> float:
-    """The dew point in °C, by Magnus' formula over water (humidity above 0 %RH)."""
+    """Compute the dew point in °C, by Magnus' formula over water (humidity above 0 %RH)."""
     a, b = 17.62, 243.12
     gamma = math.log(humidity / 100.0) + a * temperature_c / (b + temperature_c)
     return b * gamma / (a - gamma)
 
 
 def humidex_from_dew_point(temperature_c: float, dew_point_c: float) -> float:
-    """T + 0.5555·(6.11·exp(5417.7530·(1/273.16 - 1/(273.15 + dew point))) - 10)."""
+    """Compute T + 0.5555·(6.11·exp(5417.7530·(1/273.16 - 1/(273.15 + dew point))) - 10)."""
     vapour = 6.11 * math.exp(5_417.753 * (1 / 273.16 - 1 / (273.15 + dew_point_c)))
     return temperature_c + 0.5555 * (vapour - 10.0)
 
@@ -192,37 +191,37 @@ def humidex_from_dew_point(temperature_c: float, dew_point_c: float) -> float:
 def compute_humidex(
     temperature: HourlySeries | None, humidity: HourlySeries | None, period: TimePeriod
 ) -> IndexResult:
-    """The highest humidex of a period's hours.
+    """Compute the highest humidex of a period's hours.
 
     Args:
         temperature: hourly means in °C.
         humidity: hourly means in %RH.
-        period: any.
+        period: any period.
     """
     if temperature is None or humidity is None:
         return build_result(HUMIDEX, period, None, 0.0, reason="metric_missing")
     hours = period.hours()
     warm, damp = temperature.on(hours), humidity.on(hours)
-    there = np.isfinite(warm) & (damp > 0)
-    covered = compute_percent(int(there.sum()), len(hours))
+    valid = np.isfinite(warm) & (damp > 0)
+    covered = compute_percent(int(valid.sum()), len(hours))
     reason = find_no_value_reason(temperature.begun(period), covered, COVERAGE)
     if reason is not None:
         return build_result(HUMIDEX, period, None, covered, reason=reason)
-    pairs = zip(warm[there].tolist(), damp[there].tolist(), strict=True)
+    pairs = zip(warm[valid].tolist(), damp[valid].tolist(), strict=True)
     value = max(humidex_from_dew_point(t, dew_point(t, rh)) for t, rh in pairs)
     return build_result(HUMIDEX, period, value, covered, band=HUMIDEX_SCALE.band(value))
 
 
 def compute_light(illuminance: HourlySeries | None, period: TimePeriod, use: str) -> IndexResult:
-    """A period's mean illuminance by what the use of the room needs.
+    """Compare the mean illuminance of a period with the need of the room's use.
 
     Args:
         illuminance: hourly means in lx.
-        period: take hours of work.
+        period: the period; choose working hours.
         use: a key of `LIGHT_NEEDS`.
 
     Returns:
-        `limit` is the need, and `exceeded` says that there is more light than that.
+        The mean. `limit` is the need; `exceeded` means that there is more light than needed.
     """
     need, _ = LIGHT_NEEDS[use]
     mean = compute_period_mean(illuminance, period, COVERAGE)

@@ -1,7 +1,4 @@
-"""Guidelines of the World Health Organization for outdoor air: what was measured by what is recommended.
-
-Owns the guideline levels, and how days over them are counted. Pure.
-"""
+"""Compares outdoor air with the guidelines of the World Health Organization. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -43,9 +40,9 @@ GUIDELINE_O3_8H: Final = 100.0
 GUIDELINE_O3_PEAK: Final = 60.0
 DAY_COVERAGE: Final = 75.0
 YEAR_COVERAGE: Final = 85.0
-"""Directive (EU) 2024/2881, Annex V, point B, for the years that it applies to: from 2026 on."""
+"""Percent, by Directive (EU) 2024/2881, Annex V, point B, for years from 2026 on."""
 FORMER_YEAR_COVERAGE: Final = 90.0
-"""Directive 2008/50/EC, Annex I, for the years before."""
+"""Percent, by Directive 2008/50/EC, Annex I, for the years before."""
 RECAST_YEAR: Final = 2026
 PERCENTILE: Final = 99
 _OZONE: Final = "o3"
@@ -132,21 +129,41 @@ FEW_SEASONS_NOTE: Final = BilingualText(
 
 
 def compute_who_24h(metric: str, hourly: HourlySeries | None, day: date, zone: ZoneInfo) -> IndexResult:
-    """The mean of a local day by the guideline for 24 hours (KeyError: there is none for the metric)."""
+    """Compare the mean of a local day with the 24-hour guideline.
+
+    Args:
+        metric: a key of `GUIDELINES_24H`.
+        hourly: hourly means in the metric's unit; None if it is not measured.
+        day: the local date.
+        zone: the time zone of the site.
+
+    Raises:
+        KeyError: the metric has no guideline.
+    """
     limit, period = GUIDELINES_24H[metric], local_day(day, zone)
     mean = compute_period_mean(hourly, period, DAY_COVERAGE)
     return _of_mean(WHO_24H, metric, period, mean, limit)
 
 
 def compute_who_year(metric: str, hourly: HourlySeries | None, year: int, zone: ZoneInfo) -> IndexResult:
-    """The mean of a local year by the guideline for a year (KeyError: there is none for the metric)."""
+    """Compare the mean of a local year with the annual guideline.
+
+    Args:
+        metric: a key of `GUIDELINES_YEAR`.
+        hourly: hourly means in the metric's unit; None if it is not measured.
+        year: the year.
+        zone: the time zone of the site.
+
+    Raises:
+        KeyError: the metric has no guideline.
+    """
     limit, period = GUIDELINES_YEAR[metric], local_year(year, zone)
     needed = YEAR_COVERAGE if year >= RECAST_YEAR else FORMER_YEAR_COVERAGE
     return _of_mean(WHO_YEAR, metric, period, compute_period_mean(hourly, period, needed), limit)
 
 
 def compute_who_o3_8h(hourly: HourlySeries | None, day: date, zone: ZoneInfo) -> IndexResult:
-    """The highest running mean of ozone over 8 hours of a local day, by its guideline."""
+    """Compare the highest 8-hour running mean of ozone of a local day with its guideline."""
     period = local_day(day, zone)
     mean = (
         PeriodMean(None, 0.0, "metric_missing")
@@ -157,15 +174,17 @@ def compute_who_o3_8h(hourly: HourlySeries | None, day: date, zone: ZoneInfo) ->
 
 
 def compute_who_o3_peak_season(hourly: HourlySeries | None, year: int, zone: ZoneInfo) -> IndexResult:
-    """The mean of the daily highest 8-hour means of ozone in the worst six months that end in a year.
+    """Compute the peak season of ozone: the worst six consecutive months that end in a year.
+
+    The value is the mean of the daily highest 8-hour means.
 
     Args:
-        hourly: from August of the year before on, where there is something.
-        year: the seasons end in its January to its December.
-        zone: of the place.
+        hourly: hourly means in µg/m³ from August of the year before; None if ozone is not measured.
+        year: the year in which the six months end.
+        zone: the time zone of the site.
 
     Returns:
-        With the period of that season; its months as components, `2025-04` to `2025-09`.
+        The mean, with the period of that season. Components: its months, such as `2025-04` to `2025-09`.
     """
     whole = local_day_range(date(year - 1, _MONTHS - _SEASON_MONTHS + 2, 1), date(year, _MONTHS, 31), zone)
     if hourly is None:
@@ -190,11 +209,21 @@ def compute_who_o3_peak_season(hourly: HourlySeries | None, year: int, zone: Zon
 
 
 def compute_who_days_over(metric: str, hourly: HourlySeries | None, year: int, zone: ZoneInfo) -> IndexResult:
-    """How many days of a local year lie above the short guideline, by how many may (KeyError: no guideline).
+    """Compare the number of days of a local year above the short-term guideline with the allowed number.
+
+    Args:
+        metric: a key of `GUIDELINES_24H`, or `o3`.
+        hourly: hourly means in the metric's unit; None if it is not measured.
+        year: the year.
+        zone: the time zone of the site.
 
     Returns:
-        The days; as limit those that lie above the 99th percentile (nearest rank): 3 of 365. `exceeded` says
-        that the percentile lies above the guideline. Components: `p99`, and how many days count (`days`).
+        The number of days. `limit` is the number above the 99th percentile (nearest rank): 3 of 365.
+        `exceeded` means that the percentile is above the guideline. Components: `p99`, and the number of
+        valid days (`days`).
+
+    Raises:
+        KeyError: the metric has no guideline.
     """
     guideline = GUIDELINE_O3_8H if metric == _OZONE else GUIDELINES_24H[metric]
     period = local_year(year, zone)

@@ -235,8 +235,8 @@ def _jobs(
         await delete_expired_secrets(connection)
         await resealer.reseal_due(connection)
 
-    async def process_alert_timers(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await alert_timers.turn(connection)
+    async def sweep_alerts(_: ProcessContext, connection: asyncpg.Connection) -> None:
+        await sweeper.run_once(connection)
 
     async def run_backtests(process: ProcessContext, connection: asyncpg.Connection) -> None:
         await backtests.tick(process.database, connection)
@@ -264,8 +264,8 @@ def _jobs(
 
     head_logger = HeadLogger()
 
-    async def log_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await head_logger.tell(connection)
+    async def tell_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
+        await witness.log_changed(connection)
 
     return [
         _Job("broker", 1.0, drop_reporter.report),

@@ -66,18 +66,18 @@ async def test_what_fails_of_one_organisation_is_counted_and_the_others_are_done
     await street.connection.execute(trouble, street.organisation_id)
     failed = metric("vigie_sweep_failures_total", reason=reason)
     sweeper = AlertTimerRunner()
-    assert await sweeper.turn(street.connection) == 2
+    assert await sweeper.run_once(street.connection) == 2
     assert [await of(each, "alert.reminder") for each in (street, *others)] == [0, 1, 1]
     assert metric("vigie_sweep_failures_total", reason=reason) == failed + 1
     # It rests, and is not asked for in vain again at once; then its turn comes.
     for each in others:
         await each.let_pass(6)
-    assert await sweeper.turn(street.connection) == 2
+    assert await sweeper.run_once(street.connection) == 2
     assert metric("vigie_sweep_failures_total", reason=reason) == failed + 1
     await street.connection.execute("DELETE FROM silences")
     await street.connection.execute("UPDATE alerts SET escalate_at = NULL, escalations = '[]'")
-    sweeper._rests.clear()
-    assert await sweeper.turn(street.connection) == 1
+    sweeper._skipped_until.clear()
+    assert await sweeper.run_once(street.connection) == 1
 
 
 async def test_whoever_takes_long_is_found_out_and_rests(
@@ -99,18 +99,18 @@ async def test_whoever_takes_long_is_found_out_and_rests(
         clock.now += 3 if slow & set(alerts) else 0.01
         return 0
 
-    monkeypatch.setattr(sweeping, "_do", do)
+    monkeypatch.setattr(sweeping, "_process_alerts", do)
     sweeper = AlertTimerRunner()
-    await sweeper.turn(street.connection)
-    await sweeper.turn(street.connection)
+    await sweeper.run_once(street.connection)
+    await sweeper.run_once(street.connection)
     assert looks == [2, 1, 1]
-    await sweeper.turn(street.connection)
+    await sweeper.run_once(street.connection)
     assert looks == [2, 1, 1, 1]
     clock.now += 16
-    await sweeper.turn(street.connection)
+    await sweeper.run_once(street.connection)
     assert looks == [2, 1, 1, 1, 1, 1]
     clock.now += 100
-    await sweeper.turn(street.connection)
+    await sweeper.run_once(street.connection)
     assert looks[-1] == 2
 
 
@@ -119,14 +119,14 @@ async def test_a_statement_that_takes_too_long_is_ended_and_the_turn_goes_on(
     street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await overdue(street)
-    monkeypatch.setattr(sweeping, "_PATIENCE", "SET LOCAL statement_timeout = '100ms'")
+    monkeypatch.setattr(sweeping, "_TIMEOUT", "SET LOCAL statement_timeout = '100ms'")
     failed = metric("vigie_sweep_failures_total", reason="QueryCanceledError")
     blocker = await street.database.connect()
     sweeper = AlertTimerRunner()
     async with blocker.transaction():
         await blocker.execute("LOCK TABLE boxes IN ACCESS EXCLUSIVE MODE")
         async with asyncio.timeout(5):
-            assert await sweeper.turn(street.connection) == 0
+            assert await sweeper.run_once(street.connection) == 0
     await blocker.close()
     assert metric("vigie_sweep_failures_total", reason="QueryCanceledError") == failed + 1
     assert await run_alert_timers(street.connection) == 1

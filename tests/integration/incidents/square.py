@@ -70,7 +70,7 @@ class Square:
     async def work(self) -> None:
         """Have the maintain role do all that is due."""
         worker = IncidentWorker(self.settings)
-        while await worker.turn(self.maintainer):
+        while await worker.run_once(self.maintainer):
             pass
 
     async def incidents(self) -> list[dict[str, Any]]:

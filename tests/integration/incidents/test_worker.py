@@ -289,7 +289,7 @@ async def test_two_workers_at_once_do_nothing_twice(square: Square, database: Da
             await square.send(shot(number, ago_s=900.0 - 60 * number))
         more = True
         while more:
-            more = any(await asyncio.gather(*(worker.turn(connection) for worker, connection in workers)))
+            more = any(await asyncio.gather(*(worker.run_once(connection) for worker, connection in workers)))
         await other.close()
     assert len(await square.incidents()) == 4
     told = [payload["incident_id"] for _, payload in await square.told()]

@@ -42,7 +42,7 @@ class Judge:
 
     async def look(self, hours: float) -> int:
         """Judge what is due when so many hours have passed since START."""
-        return await self.worker.turn(self.database, self.connection, from_datetime(at(hours)))
+        return await self.worker.run_once(self.database, self.connection, from_datetime(at(hours)))
 
     async def roll_up(self) -> None:
         while await RollupWorker().run_once(self.connection):

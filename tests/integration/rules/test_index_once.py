@@ -231,12 +231,12 @@ async def test_the_role_looks_when_something_is_due_and_not_else(
 
         async def tick() -> bool:
             """Whether anything was looked at."""
-            before = worker._working
+            before = worker._task
             await worker.tick(judge.database, judge.connection)
-            if worker._working is before:
+            if worker._task is before:
                 return False
-            assert worker._working is not None
-            await asyncio.wait_for(asyncio.shield(worker._working), 20)
+            assert worker._task is not None
+            await asyncio.wait_for(asyncio.shield(worker._task), 20)
             return True
 
         assert await tick()

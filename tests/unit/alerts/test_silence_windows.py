@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.alerts.muting_schemas import LocalTime
-from app.alerts.muting_service import SilenceWindow, find_next_window, resolve_silence_end
+from app.alerts.silence_windows import SilenceWindow, find_next_window, resolve_silence_end
 
 SECOND = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 NIGHT = [{"from": "22:00", "to": "06:00"}]

@@ -76,7 +76,7 @@ def test_a_log_is_not_anothers() -> None:
 def test_a_record_that_is_none_is_altered() -> None:
     for record in ("", "[]", "{}", "nonsense"):
         entry = ChainEntry(ONE, 1, record, GENESIS_HASH, hash_record(GENESIS_HASH, record))
-        assert [finding.code for finding in ChainVerifier().look(entry)] == ["altered"]
+        assert [finding.code for finding in ChainVerifier().check_entry(entry)] == ["altered"]
 
 
 def test_another_hash_than_the_one_that_was_kept_is_a_rewritten_log() -> None:

@@ -52,7 +52,7 @@ def periods() -> str:
     body = [
         (
             f"`{name}`",
-            figure.where if figure.unasked else "",
+            figure.where if figure.is_default else "",
             ", ".join(f"`{length}`" for length in figure.lengths) or "told by `noise`",
         )
         for name, figure in INDEX_DEFINITIONS.items()
