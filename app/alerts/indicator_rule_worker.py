@@ -168,7 +168,7 @@ class IndicatorRuleWorker:
                     results = await compute_indices(database, evaluations)
                     event_count += await self._evaluate(connection, evaluations, results)
                 # Rules with more due periods than one evaluation takes.
-                keys = [each.concern.key for each in evaluations if len(each.moments) == PERIODS_LIMIT]
+                keys = [each.assignment.key for each in evaluations if len(each.moments) == PERIODS_LIMIT]
         except Exception as error:
             if isinstance(error, _ConcurrentChangeError) or is_transient(error):
                 raise
@@ -219,7 +219,7 @@ class IndicatorRuleWorker:
             if key not in self._states:
                 assignment = self._assignments[key]
                 new[key] = IndexRuleState(
-                    find_newest_period_end(assignment.rule.asks, clock_us, assignment.place) - 1, None
+                    find_newest_period_end(assignment.rule.index_queries, clock_us, assignment.place) - 1, None
                 )
         if not new:
             return
@@ -254,16 +254,16 @@ class IndicatorRuleWorker:
             # A changed or unassigned rule has no state any more. Other registry changes apply from the next
             # period on: so frequent registrations of boxes cannot delay evaluation.
             await pass_ingest_barrier(connection)
-            found = await lock_states(connection, [each.concern.key for each in evaluations])
+            found = await lock_states(connection, [each.assignment.key for each in evaluations])
             for each in evaluations:
-                if found.get(each.concern.key) != each.state:
+                if found.get(each.assignment.key) != each.state:
                     raise _ConcurrentChangeError
                 outcome = evaluate_scheduled(each, results)
                 transitions += outcome.transitions
                 states[each.assignment.key] = IndexRuleState(outcome.judged_us, outcome.held)
             transitions.sort(key=lambda step: step.time_us)
             await write_states(connection, {key: each for key, each in states.items() if each != found[key]})
-            names = {facts.key: facts.id for each in evaluations for facts in each.concern.boxes.values()}
+            names = {facts.key: facts.id for each in evaluations for facts in each.assignment.boxes.values()}
             events = await record_transitions(connection, transitions, boxes=names, now=datetime.now(UTC))
         self._states |= states
         INDEX_PERIODS.inc(sum(len(each.moments) for each in evaluations))

@@ -55,7 +55,7 @@ async def list_inhibitions(
     principal: _Reader,
     session: ReadSessionDep,
     organisation: OrganisationFilter = None,
-    query: Annotated[PageRequest, Depends(INHIBITIONS.asked)],
+    query: Annotated[PageRequest, Depends(INHIBITIONS.page_request)],
 ) -> Page[InhibitionOut]:
     """List inhibitions, by default the oldest first."""
     found = await muting_repository.list_inhibitions(

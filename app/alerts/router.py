@@ -107,7 +107,7 @@ async def list_alerts(
     session: ReadSessionDep,
     presenter: Presenter,
     filter_: Annotated[AlertFilter, Depends(_filter)],
-    query: Annotated[PageRequest, Depends(repository.ALERTS.asked)],
+    query: Annotated[PageRequest, Depends(repository.ALERTS.page_request)],
 ) -> Page[AlertOut]:
     """List alerts, by default the newest first.
 
@@ -142,7 +142,7 @@ async def get_alert_timeline(
     principal: Reader,
     session: ReadSessionDep,
     alert_id: str,
-    query: Annotated[PageRequest, Depends(repository.TIMELINE.asked)],
+    query: Annotated[PageRequest, Depends(repository.TIMELINE.page_request)],
 ) -> Page[TimelineOut]:
     """List all changes of an alert by samples, people and timers, by default the oldest first."""
     alert, _ = await repository.find_alert(session, parse_id(alert_id, "alert"), principal.visible())

@@ -72,7 +72,7 @@ async def list_silences(
     state: Annotated[SilenceState | None, Query(description="Only those in this state now")] = None,
     site: Annotated[Identifier | None, Query(description="Only those whose matchers name this site")] = None,
     organisation: OrganisationFilter = None,
-    query: Annotated[PageRequest, Depends(SILENCES.asked)],
+    query: Annotated[PageRequest, Depends(SILENCES.page_request)],
 ) -> Page[SilenceOut]:
     """List silences, including expired ones, by default the oldest first."""
     found = await muting_repository.list_silences(
@@ -106,7 +106,7 @@ async def list_silenced_alerts(
     session: ReadSessionDep,
     presenter: Presenter,
     silence_id: str,
-    query: Annotated[PageRequest, Depends(repository.SILENCED.asked)],
+    query: Annotated[PageRequest, Depends(repository.SILENCED.page_request)],
 ) -> Page[AlertOut]:
     """List the firing alerts that a silence mutes now. The list is empty while the silence is not active."""
     identifier = parse_id(silence_id, "silence")

@@ -71,7 +71,7 @@ LogOwner = Annotated[UUID, Depends(_resolve_log)]
 async def _acquire_export_slot(request: Request, principal: Reader) -> AsyncIterator[ExportLimits]:
     """Hold an export slot of the caller's organisation until its last byte or a disconnect."""
     limits: ExportLimits = request.app.state.export_turns
-    with limits.place(principal.organisation_id):
+    with limits.reserve_export(principal.organisation_id):
         yield limits
 
 
@@ -101,7 +101,7 @@ async def list_audit_entries(
     ] = None,
     from_: From = None,
     to: To = None,
-    query: Annotated[PageRequest, Depends(repository.AUDIT.asked)],
+    query: Annotated[PageRequest, Depends(repository.AUDIT.page_request)],
 ) -> Page[AuditEntryOut]:
     """List who did what, and who read personal data, by default the newest first.
 
@@ -178,7 +178,7 @@ async def _lines(
     after = entries = 0
     more = head.position > 0
     while more:
-        async with limits.piece(caller.tree or head.organisation_id):
+        async with limits.read_slice(caller.tree or head.organisation_id):
             with run_as_caller(caller):
                 async with database.read() as session:
                     found = await repository.read_next_entries(session, head, filter_, after, _CHUNK_ENTRIES)

@@ -56,7 +56,7 @@ router: Final = APIRouter(prefix="/v1", tags=["Incidents"], route_class=StrictRo
 Reader = Annotated[Principal, Depends(require_scope("incidents:read"))]
 Writer = Annotated[Principal, Depends(require_scope("incidents:write"))]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
-_PageQuery = Annotated[PageRequest, Depends(repository.INCIDENTS.asked)]
+_PageQuery = Annotated[PageRequest, Depends(repository.INCIDENTS.page_request)]
 _FARTHEST_M: Final = 100_000.0
 _EAST, _NORTH = 180.0, 90.0
 _RANGE: Final = timedelta(days=90)

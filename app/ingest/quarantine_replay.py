@@ -150,7 +150,7 @@ async def replay_entry(
                 identifier,
                 refused=refused,
                 outcome=done.counts(),
-                forget=done.has_never_stored_content,
+                clear_payload=done.has_never_stored_content,
                 now=now,
             )
     except VigieError:
@@ -174,12 +174,12 @@ def _check_replayable(entry: LockedQuarantineEntry | None, identifier: UUID) -> 
             code="already_replayed",
             extra={"replayed_at": format_us(from_datetime(entry.replayed_at)), "outcome": entry.outcome},
         )
-    if entry.is_cut:
+    if entry.is_truncated:
         raise ConflictError(
             f"Only {len(entry.payload)} of {entry.payload_bytes} bytes are stored. Let the box resend it.",
             code="payload_cut",
         )
-    if entry.says_nothing:
+    if entry.is_undecodable:
         raise ConflictError(
             "The payload of the entry is not stored, so it cannot be replayed.", code="not_replayable"
         )

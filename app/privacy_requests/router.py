@@ -110,7 +110,7 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
 async def list_rights_requests(
     principal: _Reader,
     session: WriteSessionDep,
-    page_request: Annotated[PageRequest, Depends(repository.REQUESTS.asked)],
+    page_request: Annotated[PageRequest, Depends(repository.REQUESTS.page_request)],
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only requests about this site.")] = None,

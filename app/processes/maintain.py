@@ -194,9 +194,9 @@ class _BrokerDropReporter:
         monitor = self.monitor
         if not monitor.running:
             monitor.start(await read_last_dropped(connection))
-        dropped, started_at = monitor.unannounced, monitor.tally.started_at
+        dropped, started_at = monitor.unannounced, monitor.counters.started_at
         if dropped and started_at and time.monotonic() - self._notified_at >= _NOTIFY_EVERY_S:
-            total = monitor.tally.total
+            total = monitor.counters.total
             now = datetime.now(UTC)
             if await notify_dropped_messages(
                 connection, dropped=dropped, total=total, started_at=started_at, now=now
@@ -235,8 +235,8 @@ def _jobs(
         await delete_expired_secrets(connection)
         await resealer.reseal_due(connection)
 
-    async def sweep_alerts(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await sweeper.run_once(connection)
+    async def process_alert_timers(_: ProcessContext, connection: asyncpg.Connection) -> None:
+        await alert_timers.run_once(connection)
 
     async def run_backtests(process: ProcessContext, connection: asyncpg.Connection) -> None:
         await backtests.tick(process.database, connection)
@@ -255,7 +255,7 @@ def _jobs(
     retention = RetentionWorker()
 
     async def remove_expired(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await retention.turn(connection)
+        return await retention.run_once(connection)
 
     erasures = ErasureWorker()
 
@@ -264,8 +264,8 @@ def _jobs(
 
     head_logger = HeadLogger()
 
-    async def tell_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await witness.log_changed(connection)
+    async def log_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
+        await head_logger.log_changed(connection)
 
     return [
         _Job("broker", 1.0, drop_reporter.report),

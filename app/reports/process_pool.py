@@ -50,7 +50,7 @@ class ReportProcessPool:
         self, *, timeout_s: float = REPORT_TIMEOUT_S, slot_timeout_s: float = SLOT_TIMEOUT_S
     ) -> None:
         self._semaphores = {
-            form: FairSemaphore(1, _QUEUE_LIMIT, together=count) for form, count in _SLOTS.items()
+            form: FairSemaphore(1, _QUEUE_LIMIT, total=count) for form, count in _SLOTS.items()
         }
         self._timeout_s = timeout_s
         self._slot_timeout_s = slot_timeout_s
@@ -82,13 +82,13 @@ class ReportProcessPool:
             try:
                 yield
             finally:
-                semaphore.leave(tree)
+                semaphore.release(tree)
 
     async def _enter(self, semaphore: FairSemaphore, tree: UUID) -> None:
         entered = False
         with suppress(TimeoutError):
             async with asyncio.timeout(self._slot_timeout_s):
-                entered = await semaphore.enter(tree)
+                entered = await semaphore.acquire(tree)
         if not entered:
             raise TooManyRequestsError(
                 "Your organisation (or its integrator) already waits for several reports, or the server is "

@@ -75,11 +75,11 @@ async def gather_report_input(
     choices = MethodOptions(
         zone, season_of(request.slot.last, site.latitude), country_of_timezone(site.timezone)
     )
-    place = SiteContext(site, choices, is_season_explicit=False)
-    earlier = find_previous_slot(wanted.slot, zone)
-    span = _span(earlier, wanted.slot, choices)
-    figures = {station.key: _figures_of(place, station) for station in stations}
-    sampled = await _sampled(session, place, stations, wanted)
+    context = SiteContext(site, choices, is_season_explicit=False)
+    earlier = find_previous_slot(request.slot, zone)
+    span = _span(earlier, request.slot, choices)
+    figures = {station.key: _list_figures(context, station) for station in stations}
+    sampled = await _compute_sampled(session, context, stations, request)
     names = await queries.read_box_names(session, [station.key for station in stations])
     hours = await queries.read_hourly_summaries(session, stations, span)
     boxes = [
@@ -125,7 +125,7 @@ def _list_figures(context: SiteContext, station: IndexedBox) -> list[tuple[str, 
     return [
         (figure.method.name, metric)
         for figure in INDEX_DEFINITIONS.values()
-        if figure.source == "hours" and _fits(place, station, figure)
+        if figure.source == "hours" and _is_default(context, station, figure)
         for metric in select_metrics(station, figure, only_measured=True)
     ]
 
@@ -142,7 +142,7 @@ async def _compute_sampled(
         IndexComputation(station, figure, metric, request.slot)
         for station in stations
         for figure in _SAMPLED
-        if _fits(place, station, figure)
+        if _is_default(context, station, figure)
         for metric in select_metrics(station, figure, only_measured=True)
     ]
     if sum(row.effort[1] for row in rows) > MAX_SAMPLES:

@@ -126,7 +126,7 @@ def apply_due_timers(rule_context: RuleContext, states: BoxStates, at_us: int) -
             if due is not None and due <= at_us:
                 evaluator.catch_up_box(key, at_us)
         if evaluator.site is not None:
-            evaluator.look_again()
+            evaluator.reevaluate_site()
             due = rule_context.find_site_due_us(evaluator.site, states)
             if due is not None and due <= at_us:
                 evaluator.catch_up_site(at_us)

@@ -53,7 +53,7 @@ class RuleContext:
     def find_box_due_us(self, key: int, states: BoxStates) -> int | None:
         """Return when a timer of a box expires (µs). A box that delivers its backlog gets extra time."""
         due = find_next_due_us(self.evaluations[key])
-        return None if due is None else max(due, states.patience(self.slots[key]))
+        return None if due is None else max(due, states.get_grace_end_us(self.slots[key]))
 
     def find_site_due_us(self, site: SiteEvaluation, states: BoxStates) -> int | None:
         """Return when a timer of a site expires (µs)."""
@@ -62,7 +62,7 @@ class RuleContext:
             return None
         slots = states.slots
         waits = (
-            states.patience(slots[key]) if key in slots else self.grace_end_us.get(key, 0)
+            states.get_grace_end_us(slots[key]) if key in slots else self.grace_end_us.get(key, 0)
             for key in site.view.members
         )
         return max(due, *waits)

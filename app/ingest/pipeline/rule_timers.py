@@ -38,7 +38,7 @@ async def process_due_timers(
     # A row may have an earlier time than memory: then it is written again.
     due = {key for (key,) in await context.connection.fetch(_DUE, context.now_us, _SLICE)}
     # Due boxes come first. Otherwise they could accumulate behind the boxes to check.
-    late = due | set(states.ripe(context.now_us)[:_SLICE])
+    late = due | set(states.find_due_boxes(context.now_us)[:_SLICE])
     keys = [*sorted(late), *sorted(checked - late)]
     boxes = [box for key in keys if (box := registry.box(key)) is not None]
     gone = due.difference(box.key for box in boxes)

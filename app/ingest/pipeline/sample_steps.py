@@ -83,7 +83,7 @@ async def load_batch_state(context: BatchContext) -> None:
     # In most batches all boxes share a few rule sets, none of which is stateful.
     batch_samples = context.batch_samples
     if batch_samples is not None and any(
-        rules.walked or rules.across or rules.timed for rules in set(batch_samples.rules)
+        rules.stateful or rules.across or rules.timed for rules in set(batch_samples.rules)
     ):
         still = find_boxes_without_silence(batch_samples, context.states, context.now_us)
         positions = np.flatnonzero(~still).tolist()

@@ -119,7 +119,7 @@ async def create_channel(
         await check_quota(session, "webhooks", {channel.organisation_id: 1}, defaults, principal.visible())
         created = present_created_channel(channel, password)
     if password is not None:
-        await sync_broker_accounts(request, database, mend=_ROTATE)
+        await sync_broker_accounts(request, database, next_step=_ROTATE)
     return created
 
 
@@ -134,7 +134,7 @@ async def list_channels(
     *,
     principal: Reader,
     session: WriteSessionDep,
-    page: Annotated[PageRequest, Depends(CHANNELS.asked)],
+    page: Annotated[PageRequest, Depends(CHANNELS.page_request)],
     organisation: Annotated[UUID | None, Query(description="Only channels of this organisation")] = None,
     kind: Annotated[ChannelKind | None, Query(description="Only channels of this kind")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled or only disabled channels")] = None,
@@ -246,5 +246,5 @@ async def rotate_password(
     async with database.write() as session:
         row = await webhook_service.get_endpoint(session, identifier, principal, noun="channel", lock=True)
         organisation, password = await channels_service.rotate_password(session, row, datetime.now(UTC))
-    await sync_broker_accounts(request, database, mend=_ROTATE)
+    await sync_broker_accounts(request, database, next_step=_ROTATE)
     return PasswordOut(id=identifier, credentials=build_broker_credentials(organisation, password))

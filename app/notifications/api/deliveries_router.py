@@ -90,7 +90,7 @@ class _DeliveryQuery:
 
 
 _Query = Annotated[_DeliveryQuery, Depends(make_async_dependency(_DeliveryQuery))]
-_Page = Annotated[PageRequest, Depends(DELIVERIES.asked)]
+_Page = Annotated[PageRequest, Depends(DELIVERIES.page_request)]
 
 
 async def _page(

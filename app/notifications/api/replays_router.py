@@ -111,7 +111,7 @@ def _add_list(to: APIRouter, noun: EndpointNoun, tag: str) -> None:
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
         session: ReadSessionDep,
-        page: Annotated[PageRequest, Depends(REPLAYS.asked)],
+        page: Annotated[PageRequest, Depends(REPLAYS.page_request)],
     ) -> Page[ReplayOut]:
         """Newest first by default."""
         endpoint = await webhook_service.get_endpoint(

@@ -92,7 +92,7 @@ async def list_webhooks(
     principal: Reader,
     session: ReadSessionDep,
     sealer: SealerDependency,
-    page: Annotated[PageRequest, Depends(ENDPOINTS.asked)],
+    page: Annotated[PageRequest, Depends(ENDPOINTS.page_request)],
     organisation: Annotated[UUID | None, Query(description="Only webhooks of this organisation")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled or only disabled webhooks")] = None,
 ) -> Page[EndpointOut]:

@@ -75,7 +75,7 @@ async def _compute(
     """Compute tasks with equal options; one by one if together they would read too much."""
     _, query, slot = tasks[0]
     site = Site(timezone=place.timezone, latitude=place.latitude)
-    where = SiteContext(site, ask.choices(slot, place), is_season_explicit=ask.season is not None)
+    where = SiteContext(site, query.choices(slot, place), is_season_explicit=query.season is not None)
     try:
         results = [each.result for each in await compute_index_values(session, where, list(map(_row, tasks)))]
     except InvalidError as error:
