@@ -340,7 +340,7 @@ def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
     if ends_at <= max(starts_at, clock):
         raise InvalidError(
             f"The end {ends_at:%Y-%m-%dT%H:%M:%SZ} has passed, or is not after `starts_at`. Choose a later "
-            "end. To end a silence now, use POST /v1/silences/{silence_id}/expire.",
+            "end. To end a silence now, use POST …/expire.",
             code="invalid_end",
         )
 
@@ -349,7 +349,7 @@ async def _check_limit(session: WriteSession, owner: UUID) -> None:
     if await muting_repository.count_silences(session, owner) >= MAX_SILENCES:
         raise InvalidError(
             f"The organisation has {MAX_SILENCES} pending or active silences, which is the limit. End some "
-            "(POST /v1/silences/{silence_id}/expire), or merge some: a silence takes up to 200 entries in "
+            "(POST …/expire), or merge some: a silence takes up to 200 entries in "
             "each list, and a site or a tag can match many boxes.",
             code="too_many_silences",
         )

@@ -46,7 +46,7 @@ class HeardEvent:
         candidates: the classes that the box proposes.
         level_db: the sound level, dB.
         clock_error_ms: the clock error that the box reported, ms.
-        place: longitude and latitude of the box, degrees; None if unknown.
+        position: longitude and latitude of the box, degrees; None if unknown.
     """
 
     id: str
@@ -56,7 +56,7 @@ class HeardEvent:
     candidates: tuple[ClassCandidate, ...] = ()
     level_db: float | None = None
     clock_error_ms: float | None = None
-    place: tuple[float, float] | None = None
+    position: tuple[float, float] | None = None
 
     @property
     def event(self) -> SoundEvent:
@@ -152,17 +152,17 @@ def cluster_events(
     """
     ordered = sorted(heard, key=lambda each: each.event.key)
     by_id = {each.id: each for each in ordered}
-    places: dict[str, BoxPosition] = {}
+    positions: dict[str, BoxPosition] = {}
     for each in ordered:
-        if each.place is not None:
-            places.setdefault(each.box, BoxPosition(each.box, *each.place))
-    placed = [each.event for each in ordered if each.box in places]
+        if each.position is not None:
+            positions.setdefault(each.box, BoxPosition(each.box, *each.position))
+    placed = [each.event for each in ordered if each.box in positions]
     clusters = (
-        [_build_cluster(incident, by_id) for incident in associate_events(placed, places, settings)]
+        [_build_cluster(incident, by_id) for incident in associate_events(placed, positions, settings)]
         if placed
         else []
     )
-    rest = [each for each in ordered if each.box not in places]
+    rest = [each for each in ordered if each.box not in positions]
     for each in rest[:]:
         at = _find_audible_cluster(each, clusters, settings)
         if at is not None:

@@ -3,9 +3,9 @@
 Must not wake the dispatcher: the caller does so after its commit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from app.catalogue.acoustic_sources import CATALOGUE
@@ -97,24 +97,28 @@ async def review_incident(
     row.sequence += 1
     row.untold = False
     columns = {each.key: getattr(row, each.key) for each in Incident.__table__.columns}
-    session.add(
-        IncidentEntry(
-            id=new_id(),
-            incident_id=row.id,
-            kind=finding,
-            at=now,
-            sequence=row.sequence,
-            data=summarise_incident(columns),
-            actor_kind=_PERSON,
-            actor_id=principal.key_id,
-            actor_name=principal.name,
-            outcome=review.outcome,
-            note=review.note,
-        )
-    )
+    session.add(_build_history_entry(row, principal, columns, now))
     await session.flush()
     await enqueue_session_events(session, [build_incident_event(finding, columns, now)])
     return row
+
+
+def _build_history_entry(
+    row: Incident, principal: Principal, columns: Mapping[str, Any], now: datetime
+) -> IncidentEntry:
+    return IncidentEntry(
+        id=new_id(),
+        incident_id=row.id,
+        kind=row.state,
+        at=now,
+        sequence=row.sequence,
+        data=summarise_incident(columns),
+        actor_kind=_PERSON,
+        actor_id=principal.key_id,
+        actor_name=principal.name,
+        outcome=row.outcome,
+        note=row.note,
+    )
 
 
 def _check_reviewable(row: Incident, sequence: int | None) -> None:

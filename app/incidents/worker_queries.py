@@ -177,7 +177,7 @@ async def list_events_of_incidents(
 
 
 def _event(row: Any) -> StoredSoundEvent:  # noqa: ANN401 (a record)
-    place = None if row["longitude"] is None else (row["longitude"], row["latitude"])
+    position = None if row["longitude"] is None else (row["longitude"], row["latitude"])
     candidates = tuple(
         ClassCandidate(each.class_, min(max(each.confidence, 0.0), 1.0), each.model)
         for each in _candidates(row["candidates"])
@@ -190,7 +190,7 @@ def _event(row: Any) -> StoredSoundEvent:  # noqa: ANN401 (a record)
         candidates,
         row["level_db"],
         row["clock_error_ms"],
-        place,
+        position,
     )
     return StoredSoundEvent(heard, row["box_key"], row["incident_id"], row["role"])
 

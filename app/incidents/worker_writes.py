@@ -182,7 +182,7 @@ async def claim_events(
             part.round,
             part.verdict,
             part.residual_ms,
-            *(part.heard.place or (None, None)),
+            *(part.heard.position or (None, None)),
         )
         for incident, role, parts in claims
         for part in parts

@@ -57,7 +57,7 @@ class IndexHistoryPage(NamedTuple):
 
 
 def build_history_page(
-    place: SiteContext,
+    context: SiteContext,
     stations: Sequence[IndexedBox],
     figure: IndexDefinition,
     *,
@@ -72,7 +72,7 @@ def build_history_page(
     A page ends early if it would exceed the read limits of a request.
 
     Args:
-        place: the site, with the options.
+        context: the site, with the options.
         stations: its boxes.
         figure: the index.
         length: the length of its periods.
@@ -91,7 +91,9 @@ def build_history_page(
     after = None if cursor is None else tuple(decode_cursor(_CURSOR_KIND, cursor, int, str, str))
     left = dict(READ_BUDGETS)
     page: list[IndexComputation] = []
-    for slot in periods_starting_in(length, TimePeriod(first, last), place.zone, figure.begin(place.choices)):
+    for slot in periods_starting_in(
+        length, TimePeriod(first, last), context.zone, figure.begin(context.choices)
+    ):
         if slot.period.end_us > from_datetime(now):
             break
         for station in stations:

@@ -354,7 +354,7 @@ BANDS_BY_METHOD: Final[Mapping[str, tuple[IndexBand, ...]]] = MappingProxyType(
 """The classes of each method with classes, the best one first."""
 
 _ORDER: Final = {
-    band.key: place for bands in (MITE_BANDS, COMFORT_CATEGORIES) for place, band in enumerate(bands)
+    band.key: index for bands in (MITE_BANDS, COMFORT_CATEGORIES) for index, band in enumerate(bands)
 }
 
 

@@ -206,17 +206,17 @@ async def get_site_indices(
     site = await _site(session, site_id, principal)
     now = datetime.now(UTC)
     moment = now if at is None else min(at, now)
-    place = options.of(site, moment, _noises(noise))
+    context = options.of(site, moment, _noises(noise))
     stations = await find_indexed_boxes(session, site.id, box, principal.visible())
-    rows = list_current_computations(place, stations, method, from_datetime(moment), period)
+    rows = list_current_computations(context, stations, method, from_datetime(moment), period)
     check_read_budget(rows)
-    found = await compute_index_values(session, place, rows)
+    found = await compute_index_values(session, context, rows)
     return await _serialize(
         lambda: IndicesOut(
             site_id=str(site.id),
             at=moment,
             timezone=site.timezone,
-            country=place.choices.country,
+            country=context.choices.country,
             worst=[to_worst_out(each) for each in find_worst_boxes(found)],
             data=[to_index_out(each) for each in found],
         )
@@ -266,19 +266,19 @@ async def list_site_index_history(
     now = datetime.now(UTC)
     figure = find_index_definition(method)
     length = resolve_period_length(figure, period)
-    place = options.of(site, now)
+    context = options.of(site, now)
     last = now if to is None else to
     span = complete_range(last - _SPANS[length] if from_ is None else from_, last, now)
     stations = await find_indexed_boxes(session, site.id, box, principal.visible())
     page = build_history_page(
-        place, stations, figure, length=length, span=span, now=now, limit=limit, cursor=cursor
+        context, stations, figure, length=length, span=span, now=now, limit=limit, cursor=cursor
     )
-    found = await compute_index_values(session, place, page.rows)
+    found = await compute_index_values(session, context, page.rows)
     return await _serialize(
         lambda: IndexHistoryOut(
             site_id=str(site.id),
             timezone=site.timezone,
-            country=place.choices.country,
+            country=context.choices.country,
             method=MethodOut.of(figure),
             data=[to_index_value_out(each) for each in found],
             next=page.following,

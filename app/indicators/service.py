@@ -120,7 +120,7 @@ def find_index_definition(name: str) -> IndexDefinition:
 
 
 def list_current_computations(
-    place: SiteContext,
+    context: SiteContext,
     stations: Sequence[IndexedBox],
     named: Sequence[str],
     at_us: int,
@@ -129,7 +129,7 @@ def list_current_computations(
     """List the computations of the last complete periods.
 
     Args:
-        place: the site.
+        context: the site.
         stations: its boxes.
         named: method names; empty: those that fit the kind of place, for metrics that the box measures.
         at_us: the instant by which periods ended, µs since the epoch.
@@ -139,11 +139,11 @@ def list_current_computations(
     found: list[IndexComputation] = []
     for station in stations:
         for figure in figures or INDEX_DEFINITIONS.values():
-            kinds = (station.kind, place.site.kind)
-            if not figures and not is_computed_by_default(figure, kinds, place.choices.country):
+            kinds = (station.kind, context.site.kind)
+            if not figures and not is_computed_by_default(figure, kinds, context.choices.country):
                 continue
             metrics = select_metrics(station, figure, only_measured=not figures)
-            for slot in _find_slots(place, figure, at_us, requested_length) if metrics else ():
+            for slot in _find_slots(context, figure, at_us, requested_length) if metrics else ():
                 found += [IndexComputation(station, figure, metric, slot) for metric in metrics]
     return found
 
@@ -162,32 +162,32 @@ def select_metrics(
 
 
 def _find_slots(
-    place: SiteContext, figure: IndexDefinition, at_us: int, requested_length: PeriodLength | None
+    context: SiteContext, figure: IndexDefinition, at_us: int, requested_length: PeriodLength | None
 ) -> Iterable[DatedPeriod]:
     if not figure.lengths:
-        return _find_noise_slots(place)
+        return _find_noise_slots(context)
     length = requested_length if requested_length in figure.lengths else figure.lengths[0]
-    return (find_last_complete_period(length, at_us, place.zone, figure.begin(place.choices)),)
+    return (find_last_complete_period(length, at_us, context.zone, figure.begin(context.choices)),)
 
 
-def _find_noise_slots(place: SiteContext) -> list[DatedPeriod]:
+def _find_noise_slots(context: SiteContext) -> list[DatedPeriod]:
     """Find the days (7:00 to 22:00) and nights in which the given noise begins (`noise_missing`)."""
-    if not place.choices.noise:
+    if not context.choices.noise:
         raise InvalidError(
             "noise-emergence needs the periods in which the noise is heard. Add `noise=<begin>/<end>`.",
             code="noise_missing",
         )
     found: dict[TimePeriod, DatedPeriod] = {}
-    for begin, _ in place.choices.noise:
-        day = local_date(begin, place.zone)
-        morning, evening = (resolve_local_time(day, at, place.zone) for at in (DAY_BEGIN, DAY_END))
+    for begin, _ in context.choices.noise:
+        day = local_date(begin, context.zone)
+        morning, evening = (resolve_local_time(day, at, context.zone) for at in (DAY_BEGIN, DAY_END))
         if begin < morning:
-            period = TimePeriod(resolve_local_time(day - timedelta(days=1), DAY_END, place.zone), morning)
+            period = TimePeriod(resolve_local_time(day - timedelta(days=1), DAY_END, context.zone), morning)
         elif begin < evening:
             period = TimePeriod(morning, evening)
         else:
-            period = TimePeriod(evening, resolve_local_time(day + timedelta(days=1), DAY_BEGIN, place.zone))
-        found.setdefault(period, DatedPeriod(period, local_date(period.start_us, place.zone), day))
+            period = TimePeriod(evening, resolve_local_time(day + timedelta(days=1), DAY_BEGIN, context.zone))
+        found.setdefault(period, DatedPeriod(period, local_date(period.start_us, context.zone), day))
     return list(found.values())
 
 
@@ -209,7 +209,7 @@ def check_read_budget(rows: Iterable[IndexComputation]) -> None:
 
 
 async def compute_index_values(
-    session: AsyncSession, place: SiteContext, rows: Sequence[IndexComputation]
+    session: AsyncSession, context: SiteContext, rows: Sequence[IndexComputation]
 ) -> list[ComputedIndex]:
     """Compute rows, in their order. Each metric of a box is read once, in batches of boxes."""
     of: dict[int, list[IndexComputation]] = defaultdict(list)
@@ -224,16 +224,16 @@ async def compute_index_values(
     found: dict[tuple[object, ...], IndexResult] = {}
     async for measurements in read_measurements(session, requests):
         # In a thread: a year of an hourly model would block other requests.
-        found |= await asyncio.to_thread(_results, place, of, measurements)
+        found |= await asyncio.to_thread(_results, context, of, measurements)
     return [ComputedIndex(row, found[_identity(row)]) for row in rows]
 
 
 def _results(
-    place: SiteContext, rows: Mapping[int, Sequence[IndexComputation]], measurements: MeasurementsByBox
+    context: SiteContext, rows: Mapping[int, Sequence[IndexComputation]], measurements: MeasurementsByBox
 ) -> dict[tuple[object, ...], IndexResult]:
     return {
         _identity(row): row.figure.compute(
-            measured, row.metric or row.figure.method.metrics[0], row.slot, place.choices_for(row.slot)
+            measured, row.metric or row.figure.method.metrics[0], row.slot, context.choices_for(row.slot)
         )
         for key, measured in measurements.items()
         for row in rows[key]

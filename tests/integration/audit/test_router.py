@@ -142,7 +142,7 @@ async def test_an_organisation_exports_once_at_a_time_and_in_pieces(
 ) -> None:
     whole = (await tenant.client.get("/v1/audit/export")).text
     assert json.loads(whole.splitlines()[-1])["entries"] > 2
-    monkeypatch.setattr(router, "_AT_ONCE", 1)
+    monkeypatch.setattr(router, "_CHUNK_ENTRIES", 1)
     assert (await tenant.client.get("/v1/audit/export")).text == whole
     with application.state.export_turns.reserve_export(UUID(tenant.id)):
         refused = await tenant.client.get("/v1/audit/export")

@@ -49,8 +49,8 @@ async def test_an_answer_is_the_same_however_many_boxes_are_read_at_once(
         assert await ask(tenant.client, site_id, "/history", **history) == past
 
     for hours, samples in ((1, 200_000), (60_000, 1), (400, 300)):
-        monkeypatch.setattr(materials_module, "_HOURS", hours)
-        monkeypatch.setattr(materials_module, "_SAMPLES", samples)
+        monkeypatch.setattr(materials_module, "_BATCH_HOURS", hours)
+        monkeypatch.setattr(materials_module, "_BATCH_SAMPLES", samples)
         await same()
     monkeypatch.undo()
     # Together they have more than is looked at, each alone has not: fewer are read at a time.
