@@ -219,7 +219,8 @@ class IndicatorRuleWorker:
             if key not in self._states:
                 assignment = self._assignments[key]
                 new[key] = IndexRuleState(
-                    find_newest_period_end(assignment.rule.index_queries, clock_us, assignment.place) - 1, None
+                    find_newest_period_end(assignment.rule.index_queries, clock_us, assignment.place) - 1,
+                    None,
                 )
         if not new:
             return
