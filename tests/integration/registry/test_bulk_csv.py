@@ -118,7 +118,7 @@ async def test_a_header_in_other_words_is_told_column_by_column(tenant: Tenant, 
     taken = await send(tenant.client, f"id;site_id;name;;\nx;{site_id};été;;\n")
     assert taken.status_code == 201, taken.text
     beyond = await send(tenant.client, f"id;site_id;;\ny;{site_id};;a\n")
-    assert beyond.json()["detail"] == "line 2, row: Cell 4 has a text, but column 4 has no name"
+    assert beyond.json()["detail"] == "line 2, row: Cell 4 has a value, but column 4 has no name"
 
 
 @pytest.mark.parametrize(
