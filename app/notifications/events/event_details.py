@@ -1,7 +1,7 @@
 """Adds names, the unit, the sentence and the link to events of alerts and incidents.
 
-Names are stored with the event in the outbox, as they are at its time. They are read from the tables of sites,
-boxes and rules, which other rooms own. Pure functions build the links.
+Names are stored with the event in the outbox, as they are at its time. They are read from the tables of
+sites, boxes and rules, which other rooms own. Pure functions build the links.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -53,7 +53,7 @@ async def test_all_of_an_endpoint_goes_and_nothing_of_others(
     slice_: int,
 ) -> None:
     monkeypatch.setattr(endpoint_removal, "DELIVERIES_PER_TRANSACTION", slice_)
-    monkeypatch.setattr(endpoint_removal, "_GROUPS_AT_ONCE", min(slice_, 2))
+    monkeypatch.setattr(endpoint_removal, "_GROUPS_PER_TRANSACTION", min(slice_, 2))
     kept = await _filled(connection, tenant, "webhooks", {"url": URL})
     path, body = channel
     gone = await _filled(connection, tenant, path, body)

@@ -314,7 +314,7 @@ async def test_a_fan_out_that_stands_still_lets_the_others_go_on(
 
     hung = await database.connect()
     with monkeypatch.context() as patch:
-        patch.setattr(fanout, "_waiting", stand_still)
+        patch.setattr(fanout, "_lock_events", stand_still)
         hanging = asyncio.create_task(fan_out_events(hung, settings.webhooks))
         async with asyncio.timeout(5):
             await stands.wait()

@@ -151,7 +151,7 @@ async def test_it_goes_in_slices_and_stops_where_it_is_cancelled(
 async def test_long_stretches_without_any_are_passed(
     tenant: Tenant, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_worker, "_LOOKED_AT", 3)
+    monkeypatch.setattr(replay_worker, "_SCANNED", 3)
     endpoint, owner = await _endpoint(connection, tenant), UUID(tenant.id)
     for minutes in range(20, 0, -1):
         state = "failed" if minutes in {20, 7, 1} else "delivered"

@@ -119,7 +119,7 @@ async def test_events_are_kept_for_streams_and_the_newest_of_the_platforms_for_e
 async def test_many_events_go_in_pieces(
     connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.notifications.events.operator_events._AT_ONCE", 7)
+    monkeypatch.setattr("app.notifications.events.operator_events._SLICE", 7)
     owner = await add_organisation(connection)
     await connection.executemany(
         "INSERT INTO outbox (id, organisation_id, type, payload, created_at, fanned_out_at) "
