@@ -228,7 +228,7 @@ async def test_alerts_are_told_to_whom_may_read_them(
     key = (await tenant.client.post("/v1/api-keys", json=body)).raise_for_status().json()["key"]
     async with client_of(application, key) as reader:
         blind = await page(reader, street, date=str(DAY))
-    assert "a key that may not read alerts" in text(sections(blind)["alerts"])
+    assert "the requester of this report may not read alerts" in text(sections(blind)["alerts"])
     assert "Dust" not in text(blind)
 
 
