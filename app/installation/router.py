@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 
-from app.installation.models import StoredSetting
 from app.installation.schemas import (
     MailOut,
     MailSet,
@@ -40,6 +39,7 @@ from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
+from app.platform.runtime.models import StoredSetting
 from app.platform.runtime.stored_settings import MAIL, PUBLIC_URL, InstallationSettings
 from app.registry.dependencies import OrganisationsReader, OrganisationsWriter
 

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
-from app.installation.models import StoredSetting
 from app.installation.schemas import MailSet
 from app.notifications.delivery.transport_types import AttemptOutcome, build_message_id
 from app.notifications.email.email_transport import EmailTransport
@@ -21,6 +20,7 @@ from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
+from app.platform.runtime.models import StoredSetting
 from app.platform.runtime.stored_settings import MAIL, InstallationSettings, Source
 from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
 from app.platform.secrets.sealing import SecretSealer, require_encryption_key

@@ -22,9 +22,9 @@ from app.platform.http.contract.sorting import (
     uuid_sort_key,
 )
 from app.platform.kernel.tenant_scope import TenantScope
+from app.quarantine.models import QuarantineEntry
 from app.registry.models import Box
 from app.timeseries.series.reading_queries import build_conditions
-from app.timeseries.storage.models import QuarantineEntry
 
 QUARANTINE: Final = SortOrders(
     "quarantine",

@@ -33,8 +33,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.platform.db.database import RawConnection
 from app.platform.kernel.tenant_scope import TenantScope
 from app.quarantine.entry_writer import MAX_PAYLOAD_BYTES, truncate_detail
+from app.quarantine.models import QuarantineEntry
 from app.quarantine.queries import QuarantineFilter
-from app.timeseries.storage.models import QuarantineEntry
 
 REPLAYABLE_COUNT_LIMIT: Final = 10_000
 """Remaining entries are counted up to this number: counting more would be slow, and changes nothing."""

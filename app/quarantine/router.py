@@ -20,10 +20,10 @@ from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.observability.metrics_and_logs import get_logger
 from app.quarantine import queries
+from app.quarantine.models import QuarantineEntry
 from app.quarantine.queries import QUARANTINE, QuarantineFilter, decode_payload
 from app.registry.dependencies import OrganisationFilter
 from app.timeseries.series.events_router import check_event_range
-from app.timeseries.storage.models import QuarantineEntry
 
 type Door = Literal["mqtt", "http"]
 

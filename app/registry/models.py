@@ -239,3 +239,14 @@ class BrokerAccount(Base):
     organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
     password_hash: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+class FormerBox(Base):
+    """A former organisation of a box id. A trigger writes it when a box is deleted."""
+
+    __tablename__ = "former_boxes"
+
+    box: Mapped[str] = mapped_column(Text, primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(primary_key=True)
+    until: Mapped[datetime] = mapped_column(_Instant)
+    erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)

@@ -1,4 +1,4 @@
-"""Maps the tables of samples, box states, events and quarantine.
+"""Maps the tables of samples, box states and events.
 
 `samples` is a hypertable with one row per sample and one nullable column per metric
 (docs/decisions/0001-row-shape.md). Only `app.timeseries.storage.sample_writer` writes it.
@@ -14,13 +14,12 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Integer,
-    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP, TSTZMULTIRANGE
+from sqlalchemy.dialects.postgresql import JSONB, REAL, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.catalogue.metrics import CATALOGUE
@@ -115,44 +114,6 @@ class Event(Base):
     late: Mapped[bool] = mapped_column(server_default="false")
 
 
-class QuarantineEntry(Base):
-    """A refused message with its rejection code, truncated to 64 KiB.
-
-    Attributes:
-        attempts: number of replays; `attempted_at` is the time of the last one.
-        replayed_at: when a replay accepted all of it; None while a part is refused.
-        outcome: counts of the last replay.
-    """
-
-    __tablename__ = "quarantine"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    received_at: Mapped[datetime] = mapped_column(_Instant)
-    organisation_id: Mapped[UUID | None] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
-    box: Mapped[str | None] = mapped_column(Text)
-    door: Mapped[str] = mapped_column(Text)
-    code: Mapped[str] = mapped_column(Text)
-    detail: Mapped[str] = mapped_column(Text)
-    topic: Mapped[str | None] = mapped_column(Text)
-    payload: Mapped[bytes] = mapped_column(LargeBinary)
-    payload_bytes: Mapped[int]
-    attempts: Mapped[int] = mapped_column(server_default="0")
-    attempted_at: Mapped[datetime | None] = mapped_column(_Instant)
-    replayed_at: Mapped[datetime | None] = mapped_column(_Instant)
-    outcome: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
-
-
-class FormerBox(Base):
-    """A former organisation of a box id. A trigger writes it when a box is deleted."""
-
-    __tablename__ = "former_boxes"
-
-    box: Mapped[str] = mapped_column(Text, primary_key=True)
-    organisation_id: Mapped[UUID] = mapped_column(primary_key=True)
-    until: Mapped[datetime] = mapped_column(_Instant)
-    erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
-
-
 class IngestTotal(Base):
     """The ingest counts of one connection on one day (UTC).
 
@@ -169,14 +130,3 @@ class IngestTotal(Base):
     conflict: Mapped[int] = mapped_column(BigInteger)
     rejected: Mapped[int] = mapped_column(BigInteger)
     late: Mapped[int] = mapped_column(BigInteger)
-
-
-class Heartbeat(Base):
-    """The last heartbeat of a process; `/readyz` reads it."""
-
-    __tablename__ = "heartbeats"
-
-    role: Mapped[str] = mapped_column(Text, primary_key=True)
-    instance: Mapped[str] = mapped_column(Text, primary_key=True)
-    state: Mapped[str] = mapped_column(Text)
-    at: Mapped[datetime] = mapped_column(_Instant)

@@ -1,4 +1,4 @@
-"""Maps the table of settings that were set by the API."""
+"""Maps the tables of heartbeats and of settings that were set by the API."""
 
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,19 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.platform.db.database import Base
+
+_Instant = TIMESTAMP(timezone=True)
+
+
+class Heartbeat(Base):
+    """The last heartbeat of a process; `/readyz` reads it."""
+
+    __tablename__ = "heartbeats"
+
+    role: Mapped[str] = mapped_column(Text, primary_key=True)
+    instance: Mapped[str] = mapped_column(Text, primary_key=True)
+    state: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(_Instant)
 
 
 class StoredSetting(Base):
@@ -21,5 +34,5 @@ class StoredSetting(Base):
     value: Mapped[dict[str, Any]] = mapped_column(JSONB)
     private: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     secret: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
-    updated_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    updated_at: Mapped[datetime] = mapped_column(_Instant)
