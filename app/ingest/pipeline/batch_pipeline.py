@@ -126,7 +126,7 @@ class IngestPipeline:
     ) -> None:
         self.registry = registry
         self._quota_cache = QuotaCache() if quota_cache is None else quota_cache
-        self._sole = is_consumer
+        self._is_consumer = is_consumer
         self._states = BoxStates()
         # Boxes whose rules may have changed, and sites that may have lost boxes: their timers are evaluated
         # once, even if none is due. None: all sites.
@@ -197,7 +197,7 @@ class IngestPipeline:
                 await pass_ingest_barrier(connection)
                 snapshot, _ = await self._refresh_registry(connection, states)
                 context = BatchContext(
-                    connection, snapshot, DecodedBatch("mqtt", ()), now, states, is_consumer=self._sole
+                    connection, snapshot, DecodedBatch("mqtt", ()), now, states, is_consumer=self._is_consumer
                 )
                 boxes, sites = await process_due_timers(context, self._boxes_to_check, self._sites_to_check)
                 await record_alerts(context)
@@ -252,7 +252,7 @@ class IngestPipeline:
         compare_all: bool,
         nested: bool,
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
-        states = self._states if self._sole else BoxStates()
+        states = self._states if self._is_consumer else BoxStates()
         clock = time.perf_counter
         began = clock()
         snapshot: RegistrySnapshot | None = None
@@ -276,7 +276,7 @@ class IngestPipeline:
                     now,
                     states,
                     self._expected_columns,
-                    self._sole,
+                    self._is_consumer,
                     compare_all,
                     effort,
                     None if nested else self._history_cache,
@@ -296,14 +296,19 @@ class IngestPipeline:
             raise
         finally:
             _release(snapshot)
+        self._update_caches(context, nested=nested)
+        return context.receipt(), rest
+
+    def _update_caches(self, context: BatchContext, *, nested: bool) -> None:
+        """Update the caches of this process after a commit."""
         if not nested:
-            self._quota_cache.add_usage(quotas, {owner: each.stored for owner, each in context.usage.items()})
+            stored = {owner: each.stored for owner, each in context.usage.items()}
+            self._quota_cache.add_usage(context.quotas, stored)
         if context.batch_samples is not None:
             self._expected_columns = context.batch_samples.block.used
-            trim_histories(states, context.rule_context)
+            trim_histories(context.states, context.rule_context)
         if self._history_cache is not None and not nested:
-            cache_histories(self._history_cache, states, context.rule_context)
-        return context.receipt(), rest
+            cache_histories(self._history_cache, context.states, context.rule_context)
 
     async def _refresh_registry(
         self, connection: RawConnection, states: BoxStates
@@ -320,12 +325,12 @@ class IngestPipeline:
         try:
             if changes.everything:
                 states.clear()
-                self._history_cache = None if self._sole else HistoryCache()
-                self._boxes_to_check = set(snapshot.find_boxes_with_timers()) if self._sole else set()
+                self._history_cache = None if self._is_consumer else HistoryCache()
+                self._boxes_to_check = set(snapshot.find_boxes_with_timers()) if self._is_consumer else set()
                 self._sites_to_check = None
             elif changes.boxes or changes.sites:
                 keys = changes.boxes.union(*(snapshot.by_site.get(site, ()) for site in changes.sites))
-                if self._sole:
+                if self._is_consumer:
                     # Before anything can fail: the registry has already moved on.
                     self._boxes_to_check |= keys
                     if self._sites_to_check is not None:

@@ -204,7 +204,7 @@ async def test_an_outsized_packet_ends_its_connection_only(tmp_path: Path) -> No
 
 
 async def test_a_broker_without_accounts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StandaloneError, match="without accounts"):
+    with pytest.raises(StandaloneError, match="at least one account"):
         PrivateMosquitto(tmp_path / "mq", accounts={})
 
 
