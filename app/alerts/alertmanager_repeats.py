@@ -15,6 +15,7 @@ import msgspec
 from app.alerts.alert_bulk_repository import SELECTED_COLUMNS, AlertRow, decode_alert_row
 from app.alerts.alert_events import build_alert_event
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
+from app.notifications.delivery.repeat_queries import delete_previous_repeats, lock_due_repeat_channels
 from app.notifications.events.event_details import add_event_details
 from app.notifications.events.event_types import ALERT_REPEAT, SEVERITIES
 from app.notifications.events.outbox import OutboxRecord, wake_dispatcher
@@ -33,17 +34,6 @@ RESOLVED_REPEAT_SPAN: Final = timedelta(minutes=15)
 MAX_REPEATED_ALERTS: Final = 2000
 """The most alerts in one repeat; the newest ones are chosen."""
 
-_CHANNELS: Final = """
-SELECT id, organisation_id, site_ids, min_severity, now() AS now FROM webhook_endpoints AS channel
-WHERE kind = 'alertmanager' AND enabled AND events && ARRAY['alert.firing', '*'] AND NOT EXISTS (
-    SELECT FROM deliveries
-    WHERE endpoint_id = channel.id AND id > $3 AND type = $1 AND created_at > now() - $2::interval
-)
-ORDER BY id
-FOR KEY SHARE SKIP LOCKED
-"""
-# Older repeats are harmless when replayed: the alerts in them have expired at Alertmanager.
-_DELETE_PREVIOUS: Final = "DELETE FROM deliveries WHERE endpoint_id = $1 AND type = $2 AND id > $3"
 _ALERTS: Final = f"""
 SELECT {SELECTED_COLUMNS}, r.name AS rule_name FROM alerts a JOIN rules r ON r.id = a.rule_id
 WHERE a.organisation_id = $1 AND NOT a.dry_run AND a.notified AND a.suppressed IS NULL
@@ -65,7 +55,7 @@ async def repeat_alerts(connection: RawConnection, settings: WebhookSettings, pu
         The number of repeats.
     """
     async with connection.transaction():
-        due = await connection.fetch(_CHANNELS, ALERT_REPEAT, REPEAT_INTERVAL, _since(2 * REPEAT_INTERVAL))
+        due = await lock_due_repeat_channels(connection, REPEAT_INTERVAL, _since(2 * REPEAT_INTERVAL))
         made = [await _repeat(connection, channel, settings, public_url) for channel in due]
         deliveries = [delivery for delivery in made if delivery is not None]
         await add_deliveries(connection, deliveries)
@@ -90,9 +80,7 @@ async def _repeat(
         severities,
         MAX_REPEATED_ALERTS,
     )
-    await connection.execute(
-        _DELETE_PREVIOUS, channel["id"], ALERT_REPEAT, _since(FIRING_LIFETIME + REPEAT_INTERVAL)
-    )
+    await delete_previous_repeats(connection, channel["id"], _since(FIRING_LIFETIME + REPEAT_INTERVAL))
     if not rows:
         return None
     now: datetime = channel["now"]

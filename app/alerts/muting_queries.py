@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from app.alerts.inhibition_cycles import InhibitionSide, find_muters_outside_cycles
@@ -247,3 +248,16 @@ async def _break_cycles(
         if not sources and not found[identifier]["silences"]:
             del found[identifier]
     return found
+
+
+_FIRING: Final = """
+SELECT count(*) AS firing, count(*) FILTER (WHERE suppressed -> 'silences' <> '[]') AS silence,
+    count(*) FILTER (WHERE suppressed -> 'inhibited_by' <> '[]') AS inhibition
+FROM alerts WHERE state = 'firing' AND NOT dry_run
+"""
+
+
+async def count_firing_alerts(connection: RawConnection) -> asyncpg.Record:
+    """Count the firing alerts of all tenants: `firing`, and those muted by a `silence` or an `inhibition`."""
+    (row,) = await connection.fetch(_FIRING)
+    return row

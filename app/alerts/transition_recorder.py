@@ -14,6 +14,8 @@ from app.alerts.alert_transitions import TransitionApplier
 from app.alerts.muting_queries import find_muted
 from app.notifications.events.outbox import enqueue_events
 from app.platform.db.database import RawConnection
+from app.registry.worker_queries import read_box_ids
+from app.rules.definitions.repository import read_rule_descriptions
 from app.rules.engine.threshold_evaluator import AlertTransition
 
 _KNOWN: Final = f"""
@@ -28,11 +30,6 @@ WHERE a.id IN (
 ORDER BY a.id
 FOR UPDATE OF a
 """  # noqa: S608 (column names of ours)
-_RULES: Final = """
-SELECT id, description, now() AS clock FROM rules
-WHERE id = ANY ($1::uuid[]) AND enabled AND deleted_at IS NULL
-"""
-_BOXES: Final = "SELECT key, id FROM boxes WHERE key = ANY ($1::int[])"
 
 
 async def record_transitions(
@@ -85,7 +82,7 @@ async def _load(
         [rule_id for rule_id, _ in keys],
         [box_key for _, box_key in keys],
     )
-    rules = await connection.fetch(_RULES, [rule_id for rule_id, _ in keys]) if keys else []
+    rules = await read_rule_descriptions(connection, [rule_id for rule_id, _ in keys]) if keys else []
     if not known and not rules:
         return None
     clock: datetime = (known or rules)[0]["clock"]
@@ -104,4 +101,4 @@ async def _add_missing_boxes(
     missing = {key for keys in causes for key in keys} - boxes.keys()
     if not missing:
         return boxes
-    return {**boxes, **{row["key"]: row["id"] for row in await connection.fetch(_BOXES, list(missing))}}
+    return {**boxes, **await read_box_ids(connection, missing)}

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.hash_chain import GENESIS_HASH, ChainEntry, ChainHead
@@ -148,3 +148,20 @@ async def read_next_entries(
         .limit(limit)
     )
     return [ChainEntry(*found) for found in await session.execute(statement)]
+
+
+# Follows the creators of a key, and of the key that created it, back to a person.
+_CREATORS: Final = text("""
+WITH RECURSIVE makers (id) AS (
+    SELECT CAST(:key AS text)
+    UNION
+    SELECT a.actor_id FROM makers m JOIN audit_log a ON a.subject_kind = 'api_key'
+        AND a.subject_ids @> ARRAY[m.id] AND a.action = 'api_key.created' AND a.actor_id IS NOT NULL
+)
+SELECT id FROM makers
+""")
+
+
+async def find_key_creators(session: AsyncSession, key_id: UUID) -> Sequence[str]:
+    """Return the ids of an API key, of the keys that created it, and of the person at the beginning."""
+    return (await session.execute(_CREATORS, {"key": str(key_id)})).scalars().all()

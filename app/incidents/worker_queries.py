@@ -15,6 +15,7 @@ from app.incidents.incident_plan import StoredIncident
 from app.incidents.time_slots import find_first_run, search_range_us
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime, to_datetime
+from app.registry.worker_queries import read_sites
 
 _MARKS: Final = 2_000
 _RUNS: Final = 50
@@ -43,7 +44,6 @@ _MORE: Final = f"""
 WHERE ie.incident_id = ANY ($1::uuid[]) ORDER BY e.time, b.id, e.id
 """
 _INCIDENTS: Final = "SELECT * FROM incidents WHERE id = ANY ($1::uuid[]) ORDER BY id"
-_SITE: Final = "SELECT organisation_id, kind FROM sites WHERE id = $1"
 _TEMPERATURES: Final = """
 SELECT t.temperature FROM (
     SELECT key FROM boxes WHERE site_id = $1 AND deleted_at IS NULL ORDER BY key = ANY ($3::int[]) DESC, key
@@ -141,8 +141,8 @@ def _runs(site_id: UUID, marks: list[tuple[int, int]]) -> list[MarkedSlots]:
 
 async def find_incident_site(connection: RawConnection, site_id: UUID) -> IncidentSite | None:
     """Read a site's organisation and kind; None if the site was deleted."""
-    row = await connection.fetchrow(_SITE, site_id)
-    return None if row is None else IncidentSite(site_id, row["organisation_id"], row["kind"])
+    rows = await read_sites(connection, [site_id])
+    return IncidentSite(site_id, rows[0]["organisation_id"], rows[0]["kind"]) if rows else None
 
 
 async def list_event_times(connection: RawConnection, work: MarkedSlots) -> list[int]:

@@ -50,15 +50,11 @@ from app.quarantine.replay_repository import (
     lock_entry,
     record_replay_outcome,
 )
+from app.registry.worker_queries import list_unshared_boxes
 
 _log = get_logger(__name__)
 # A box that is shared for less than the margin might no longer be shared when its samples are written.
 _MARGIN: Final = timedelta(hours=2)
-_UNSHARED: Final = """
-SELECT key FROM boxes
-WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND ($2::uuid[] IS NULL OR organisation_id = ANY ($2))
-    AND (shared_until IS NULL OR shared_until < $3)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +248,9 @@ def _own_format(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
 async def _share_boxes_of_entry(connection: RawConnection, intake: DecodedBatch, now: datetime) -> None:
     """Mark these boxes as shared, so that the consumer does not rely on its cached states."""
     organisations = None if intake.tenant_scope is None else intake.tenant_scope.organisations
-    rows = await connection.fetch(_UNSHARED, list(set(intake.boxes)), organisations, now + _MARGIN)
-    if rows:
-        await share_boxes(connection, [key for (key,) in rows], now)
+    keys = await list_unshared_boxes(connection, list(set(intake.boxes)), organisations, now + _MARGIN)
+    if keys:
+        await share_boxes(connection, keys, now)
 
 
 async def _remove_superseded(connection: RawConnection, intake: DecodedBatch, since: datetime) -> int:

@@ -21,6 +21,7 @@ import asyncpg
 from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.indicator_rule_worker import IndicatorRuleWorker
+from app.alerts.muting_queries import count_firing_alerts
 from app.audit.verification import HeadLogger
 from app.incidents.worker import IncidentWorker
 from app.notifications.delivery import endpoint_states
@@ -42,7 +43,7 @@ from app.platform.observability.metrics_and_logs import (
     OUTBOX_PENDING,
     get_logger,
 )
-from app.platform.runtime.heartbeat import BROKER_MONITOR, WAITING, write_heartbeat
+from app.platform.runtime.heartbeat import BROKER_MONITOR, WAITING, delete_old_heartbeats, write_heartbeat
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.resealing import SecretResealer
@@ -52,7 +53,9 @@ from app.quarantine.entry_writer import purge_quarantine
 from app.registry.box_configurations import publish_due_configs
 from app.registry.broker_password_file import sync_password_file
 from app.registry.refusal_counts import fold_refusal_counts
+from app.registry.worker_queries import delete_box_row, list_deleted_boxes
 from app.rules.backtests.worker import BacktestWorker
+from app.timeseries.erasure.erasure_sql import remove_box_rollups, remove_sample_slice
 from app.timeseries.erasure.worker import ErasureWorker
 from app.timeseries.retention.worker import RetentionWorker
 from app.timeseries.rollups.worker import RollupWorker
@@ -81,11 +84,6 @@ class _Job:
     due: float = 0.0
 
 
-_FIRING: Final = """
-SELECT count(*) AS firing, count(*) FILTER (WHERE suppressed -> 'silences' <> '[]') AS silence,
-    count(*) FILTER (WHERE suppressed -> 'inhibited_by' <> '[]') AS inhibition
-FROM alerts WHERE state = 'firing' AND NOT dry_run
-"""
 # Muted events are held back on purpose, and do not count as a delay.
 _GROUPS: Final = """
 SELECT count(*) AS groups, coalesce(extract(epoch FROM now() - min((
@@ -96,7 +94,7 @@ FROM delivery_groups g WHERE g.due_at IS NOT NULL AND NOT g.held
 
 
 async def _update_gauges(_: ProcessContext, connection: asyncpg.Connection) -> None:
-    (alerts,) = await connection.fetch(_FIRING)
+    alerts = await count_firing_alerts(connection)
     ALERTS_FIRING.set(alerts["firing"])
     for by in ("silence", "inhibition"):
         ALERTS_MUTED.labels(by).set(alerts[by])
@@ -120,32 +118,17 @@ async def _publish_configs(process: ProcessContext, _: asyncpg.Connection) -> No
 async def _purge_boxes(_: ProcessContext, connection: asyncpg.Connection) -> bool:
     """Remove deleted boxes and their samples within a time limit; returns whether some are left."""
     until = time.monotonic() + _PURGE_S
-    keys = await connection.fetch(
-        "SELECT key FROM boxes WHERE deleted_at < now() - interval '1 minute' ORDER BY deleted_at LIMIT $1",
-        _BOXES,
-    )
-    for (key,) in keys:
-        while await _remove_samples(connection, key):
+    keys = await list_deleted_boxes(connection, _BOXES)
+    for key in keys:
+        while await remove_sample_slice(connection, key, _SLICE):
             if time.monotonic() >= until:
                 return True
-        for table in ("rollup_marks", "hourly", "daily"):
-            await connection.execute(f"DELETE FROM {table} WHERE box_key = $1", key)  # noqa: S608 (constants)
-        await connection.execute("DELETE FROM boxes WHERE key = $1", key)
+        await remove_box_rollups(connection, key)
+        await delete_box_row(connection, key)
         _log.info("box_purged", box_key=key)
         if time.monotonic() >= until:
             return True
     return len(keys) == _BOXES
-
-
-async def _remove_samples(connection: asyncpg.Connection, key: int) -> bool:
-    """Delete a slice of samples of a box, to hold locks briefly; returns whether the slice was full."""
-    tag = await connection.execute(
-        "DELETE FROM samples WHERE box_key = $1 AND time IN "
-        "(SELECT time FROM samples WHERE box_key = $1 ORDER BY time LIMIT $2)",
-        key,
-        _SLICE,
-    )
-    return int(tag.rpartition(" ")[2]) == _SLICE
 
 
 async def _purge_quarantine(process: ProcessContext, connection: asyncpg.Connection) -> None:
@@ -168,7 +151,7 @@ async def _process_overdue_requests(process: ProcessContext, connection: asyncpg
 
 async def _prune(process: ProcessContext, connection: asyncpg.Connection) -> None:
     await prune_outbox(connection, keep_days=process.settings.webhooks.keep_events_days)
-    await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
+    await delete_old_heartbeats(connection)
     await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
     await idempotency_keys.delete_expired_keys(connection)
     await delete_old_usage(connection, datetime.now(UTC))

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.audit.repository import find_key_creators
 from app.catalogue.purposes import PURPOSES, PURPOSES_BY_NAME, Purpose, PurposeName
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
@@ -30,16 +31,6 @@ from app.registry.purpose_states import (
 )
 from app.registry.retention_settings import RetentionSettings
 
-# Follows the creators of a key, and of the key that created it, back to a person.
-_CREATORS: Final = text("""
-WITH RECURSIVE makers (id) AS (
-    SELECT CAST(:key AS text)
-    UNION
-    SELECT a.actor_id FROM makers m JOIN audit_log a ON a.subject_kind = 'api_key'
-        AND a.subject_ids @> ARRAY[m.id] AND a.action = 'api_key.created' AND a.actor_id IS NOT NULL
-)
-SELECT id FROM makers
-""")
 # The creation of an integrator's key is in the integrator's audit log, outside the scope of its clients.
 _RESET_SCOPE: Final = text("SELECT set_config('vigie.reach', :reach, true)")
 _FULL_SCOPE: Final = text("SELECT set_config('vigie.reach', 'all', true)")
@@ -286,7 +277,7 @@ async def _find_declarers(session: AsyncSession, row: SitePurpose) -> set[UUID]:
     if row.declared_kind != "key":
         return {row.declared_by}
     await session.execute(_FULL_SCOPE)
-    found = (await session.execute(_CREATORS, {"key": str(row.declared_by)})).scalars().all()
+    found = await find_key_creators(session, row.declared_by)
     await session.execute(_RESET_SCOPE, {"reach": current_caller().settings()["vigie.reach"]})
     return {row.declared_by, *map(UUID, found)}
 

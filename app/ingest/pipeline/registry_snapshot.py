@@ -22,30 +22,13 @@ from app.ingest.pipeline.rule_assignments import NO_RULES, RuleAssignments
 from app.platform.db.database import RawConnection
 from app.registry.purpose_policy import NOTHING_DECLARED, PurposePolicy, SitePurposePolicies
 from app.registry.retention_settings import RetentionSettings, SampleAgeLimits
+from app.registry.worker_queries import load_changed_boxes, load_changed_purposes, load_changed_sites
 from app.rules.definitions.repository import ChangedRule, load_changed_rules
 from app.rules.engine.snapshot import BoxFacts
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 
 _VERSION: Final = (
     "SELECT version, marks_epoch, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM registry"
-)
-_SITES: Final = (
-    "SELECT id, retention_days, retention_purposes::text AS purposes, retention_removes AS removes, "
-    "timezone, attributes::text AS attributes FROM sites WHERE revision > $1"
-)
-_BOXES: Final = (
-    "SELECT key, id, organisation_id, site_id, ack, deleted_at IS NOT NULL AS deleted, "
-    "coalesce((extract(epoch FROM shared_until) * 1000000)::bigint, 0) AS shared_until_us, "
-    "interval_s, kind, tags, attributes::text AS attributes, "
-    # A range that covers all earlier data has no lower bound.
-    "CASE WHEN NOT isempty(erased) THEN ARRAY(SELECT ARRAY[coalesce((extract(epoch FROM lower(r)) * 1000000)"
-    "::bigint, 0), (extract(epoch FROM upper(r)) * 1000000)::bigint] FROM unnest(erased) AS r) END AS erased "
-    "FROM boxes WHERE revision > $1 ORDER BY key"
-)
-_PURPOSES: Final = (
-    "SELECT site_id, purpose, (extract(epoch FROM starts_at) * 1000000)::bigint AS starts_us, "
-    "(extract(epoch FROM ends_at) * 1000000)::bigint AS ends_us, approved_at IS NOT NULL AS approved "
-    "FROM site_purposes WHERE revision > $1"
 )
 _key_of = attrgetter("key")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -376,10 +359,10 @@ class RegistryCache:
                 return _NOTHING._replace(epoch=epoch, at_us=at_us)
             # The version only decreases when a backup was restored: then everything is read again.
             since = self.version if version > self.version else 0
-            sites = await connection.fetch(_SITES, since)
-            boxes = await connection.fetch(_BOXES, since)
+            sites = await load_changed_sites(connection, since)
+            boxes = await load_changed_boxes(connection, since)
             rules = await load_changed_rules(connection, since)
-            purposes = await connection.fetch(_PURPOSES, since)
+            purposes = await load_changed_purposes(connection, since)
             # No await from here on, so other tasks never see a partial update.
             if not since:
                 self.snapshot = RegistrySnapshot()

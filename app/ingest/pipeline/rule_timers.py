@@ -12,11 +12,10 @@ from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
 from app.ingest.pipeline.sample_steps import load_box_states
 from app.rules.engine.threshold_evaluator import BoxRuleSet
+from app.timeseries.storage.box_timers import clear_due_times, find_due_boxes
 from app.timeseries.storage.site_states import find_due_sites, find_sites_with_active_rules
 
 _SLICE: Final = 500
-_DUE: Final = "SELECT box_key FROM box_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
-_NOT_DUE: Final = "UPDATE box_states SET due_us = NULL WHERE box_key = ANY ($1::int[])"
 
 
 async def process_due_timers(
@@ -36,14 +35,14 @@ async def process_due_timers(
     registry, states = context.registry, context.states
     checked = set(sorted(boxes_to_check)[:_SLICE])
     # A row may have an earlier time than memory: then it is written again.
-    due = {key for (key,) in await context.connection.fetch(_DUE, context.now_us, _SLICE)}
+    due = await find_due_boxes(context.connection, context.now_us, _SLICE)
     # Due boxes come first. Otherwise they could accumulate behind the boxes to check.
     late = due | set(states.find_due_boxes(context.now_us)[:_SLICE])
     keys = [*sorted(late), *sorted(checked - late)]
     boxes = [box for key in keys if (box := registry.box(key)) is not None]
     gone = due.difference(box.key for box in boxes)
     if gone:
-        await context.connection.execute(_NOT_DUE, sorted(gone))
+        await clear_due_times(context.connection, sorted(gone))
     chosen = list(zip(boxes, registry.find_rules_of_each(boxes), strict=True))
     chosen = chosen[: count_boxes_per_transaction(chosen, states)]
     left = {box.key for box in boxes[len(chosen) :]}

@@ -15,6 +15,7 @@ from app.notifications.email.mail_formats import get_metric_unit
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.sentences import SENTENCES, condition_node, event_sentence
 from app.platform.db.database import RawConnection
+from app.registry.worker_queries import read_sites
 
 
 class OutboxRecord(NamedTuple):
@@ -168,12 +169,9 @@ def add_event_link(payload: str, base_url: str) -> str:
     return f'{payload[:-1]},"link":{msgspec.json.encode(link).decode()}}}'
 
 
-_NAMES: Final = "SELECT id, name, timezone FROM sites WHERE id = ANY ($1::uuid[])"
-
-
 async def read_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> dict[str, SiteName]:
     """Read the names and time zones of sites, by id as text; deleted sites are missing."""
     if not site_ids:
         return {}
-    rows = await connection.fetch(_NAMES, list(site_ids))
+    rows = await read_sites(connection, site_ids)
     return {str(row["id"]): SiteName(row["name"], row["timezone"]) for row in rows}

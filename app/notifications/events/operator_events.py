@@ -13,8 +13,8 @@ from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_d
 from app.platform.broker.sys_metrics import AnnouncedDrops
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
+from app.registry.worker_queries import find_platform_organisation
 
-_OWNER = "SELECT id FROM organisations WHERE platform"
 # The newest one stays in the outbox (see `prune_outbox`), as the last reported state.
 _SLICE: Final = 5000
 _LAST = "SELECT payload::text FROM outbox WHERE type = $1 ORDER BY position DESC LIMIT 1"
@@ -54,7 +54,7 @@ async def notify_dropped_messages(
     Returns:
         False if there is no platform organisation yet (the API creates it at its first start).
     """
-    owner = await connection.fetchval(_OWNER)
+    owner = await find_platform_organisation(connection)
     if owner is None:
         return False
     payload = {

@@ -42,6 +42,11 @@ async def write_heartbeat(connection: asyncpg.Connection, role: str, state: str)
     await connection.execute(_BEAT, role, instance_name(), state, timeout=EVERY_S * 2)
 
 
+async def delete_old_heartbeats(connection: asyncpg.Connection) -> None:
+    """Delete the heartbeats of processes that stopped writing them five minutes ago."""
+    await connection.execute("DELETE FROM heartbeats WHERE at < now() - interval '5 minutes'")
+
+
 async def run_heartbeat(database: Database, role: str, state: Callable[[], str], stop: asyncio.Event) -> None:
     """Write a process's state every two seconds, on a separate connection, until `stop`.
 

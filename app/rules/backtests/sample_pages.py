@@ -17,6 +17,7 @@ import msgspec
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS
 from app.platform.kernel.instants import to_datetime
+from app.registry.worker_queries import list_site_boxes, read_sites
 from app.rules.backtests.rule_simulator import SampleValues
 from app.rules.engine.snapshot import BoxFacts
 from app.rules.engine.value_windows import BoxEvent
@@ -25,12 +26,6 @@ PAGE_LIMIT: Final = 10_000
 """The maximum number of samples in a page."""
 
 _MICROS: Final = "(extract(epoch FROM time) * 1000000)::bigint"
-_BOXES: Final = """
-SELECT key, id, interval_s, kind, tags, attributes::text AS attributes
-FROM boxes
-WHERE site_id = $1 AND deleted_at IS NULL AND ($2::text[] IS NULL OR id = ANY ($2))
-ORDER BY id
-"""
 _NEWEST: Final = "SELECT time FROM samples WHERE box_key = $1 AND time < $2 ORDER BY time DESC LIMIT 1"
 _COUNT: Final = "SELECT count(*) FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3"
 _EVENTS: Final = f"""
@@ -78,13 +73,13 @@ async def read_backtest_site(
     connection: asyncpg.Connection, site_id: UUID, boxes: Sequence[str] | None
 ) -> BacktestSite | None:
     """Read a site and its boxes; None if the site was deleted."""
-    site = await connection.fetchrow(
-        "SELECT timezone, latitude, attributes::text AS attributes FROM sites WHERE id = $1", site_id
-    )
-    if site is None:
+    sites = await read_sites(connection, [site_id])
+    if not sites:
         return None
+    (site,) = sites
     common: dict[str, Any] = msgspec.json.decode(site["attributes"])
-    rows = await connection.fetch(_BOXES, site_id, boxes)
+    rows = await list_site_boxes(connection, [site_id], only=boxes)
+    rows.sort(key=itemgetter("id"))
     facts = (
         BoxFacts(
             row["key"],

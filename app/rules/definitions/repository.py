@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from sqlalchemy import Integer, Text, any_, cast, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, JSONPATH
@@ -51,6 +52,10 @@ RULES: Final = SortOrders(
     },
     "created_at",
 )
+_DESCRIPTIONS: Final = """
+SELECT id, description, now() AS clock FROM rules
+WHERE id = ANY ($1::uuid[]) AND enabled AND deleted_at IS NULL
+"""
 
 
 class ChangedRule(TypedDict):
@@ -116,6 +121,11 @@ async def load_changed_rules(connection: RawConnection, since_revision: int) -> 
         )
         for row in rows
     ]
+
+
+async def read_rule_descriptions(connection: RawConnection, rule_ids: Sequence[UUID]) -> list[asyncpg.Record]:
+    """Read the descriptions of enabled rules, with the database's clock."""
+    return await connection.fetch(_DESCRIPTIONS, rule_ids)
 
 
 async def find_rule(session: ReadSession, rule_id: UUID, visible: TenantScope) -> Rule:

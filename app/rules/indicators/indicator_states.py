@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from app.platform.db.database import RawConnection
+from app.registry.worker_queries import list_site_boxes, read_sites
 from app.rules.engine.snapshot import BoxFacts
 from app.rules.indicators.indicator_query import SiteLocality
 
@@ -26,13 +27,6 @@ _RULES: Final = f"""
 SELECT id, version, organisation_id, site_id, name, definition::text AS definition, dry_run
 FROM rules WHERE {_HAS_INDEX} AND enabled AND deleted_at IS NULL ORDER BY id
 """  # noqa: S608 (constants)
-_SITES: Final = """
-SELECT id, timezone, latitude, attributes::text AS attributes FROM sites WHERE id = ANY ($1::uuid[])
-"""
-_BOXES: Final = """
-SELECT key, id, site_id, interval_s, kind, tags, attributes::text AS attributes
-FROM boxes WHERE site_id = ANY ($1::uuid[]) AND deleted_at IS NULL ORDER BY key
-"""
 _STATES: Final = "SELECT rule_id, box_key, judged_us, state::text AS state FROM index_states"
 _LOCK: Final = f"""
 {_STATES} s JOIN unnest($1::uuid[], $2::integer[]) AS t (rule_id, box_key) USING (rule_id, box_key)
@@ -97,10 +91,10 @@ async def load_index_sites(connection: RawConnection) -> list[IndexSite]:
         rules.setdefault(row["site_id"], []).append(rule)
     if not rules:
         return []
-    sites = {row["id"]: row for row in await connection.fetch(_SITES, list(rules))}
+    sites = {row["id"]: row for row in await read_sites(connection, rules)}
     common = {key: msgspec.json.decode(row["attributes"]) for key, row in sites.items()}
     boxes: dict[UUID, list[BoxFacts]] = {}
-    for row in await connection.fetch(_BOXES, list(rules)):
+    for row in await list_site_boxes(connection, rules):
         facts = BoxFacts(
             row["key"],
             row["id"],

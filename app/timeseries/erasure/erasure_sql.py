@@ -186,3 +186,20 @@ async def _schedule_rollups(
     ]
     if days:
         await connection.executemany(_SCHEDULE_DAY, [(key, first, last) for first, last in days])
+
+
+async def remove_sample_slice(connection: RawConnection, key: int, limit: int) -> bool:
+    """Delete a slice of samples of a deleted box, to hold locks briefly; returns whether it was full."""
+    tag = await connection.execute(
+        "DELETE FROM samples WHERE box_key = $1 AND time IN "
+        "(SELECT time FROM samples WHERE box_key = $1 ORDER BY time LIMIT $2)",
+        key,
+        limit,
+    )
+    return int(tag.rpartition(" ")[2]) == limit
+
+
+async def remove_box_rollups(connection: RawConnection, key: int) -> None:
+    """Delete the roll-ups and stale marks of a deleted box."""
+    for table in ("rollup_marks", "hourly", "daily"):
+        await connection.execute(f"DELETE FROM {table} WHERE box_key = $1", key)  # noqa: S608 (constants)

@@ -18,6 +18,7 @@ from app.catalogue.purposes import PURPOSE_BY_METRIC, SAMPLE_PURPOSES
 from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
+from app.registry.worker_queries import touch_boxes
 from app.timeseries.retention.expiry_limits import ExpiryLimits
 
 
@@ -118,12 +119,11 @@ UPDATE box_states s SET latest = coalesce((
     WHERE m.before IS NULL OR (l.value ->> 1)::bigint >= m.before
 ), '{{}}') WHERE s.box_key = ANY ($1::int[])
 """  # noqa: S608 (a constant)
-_STAMP: Final = "UPDATE boxes SET erased = erased WHERE key = ANY ($1::int[])"
 
 
 async def invalidate_box_states(connection: RawConnection, keys: Sequence[int]) -> None:
     """Make the consumer reload these boxes' states. The caller's transaction has closed the barrier."""
-    await connection.execute(_STAMP, keys)
+    await touch_boxes(connection, keys)
 
 
 async def remove_expired_latest(connection: RawConnection, keys: Sequence[int], limits: ExpiryLimits) -> int:

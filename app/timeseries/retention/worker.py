@@ -20,6 +20,7 @@ from app.catalogue.purposes import SAMPLE_PURPOSES
 from app.platform.db.database import parse_row_count
 from app.platform.observability.metrics_and_logs import RETENTION_REMOVED, RETENTION_WAITING, get_logger
 from app.registry.retention_settings import RetentionSettings
+from app.registry.worker_queries import list_sites_with_retention
 from app.timeseries.retention import expiry_sql
 from app.timeseries.retention.cleaning_progress import advance_cleaning_progress
 from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
@@ -38,10 +39,6 @@ _STEP_SAMPLES: Final = 20_000
 _STEP_LONGEST: Final = timedelta(days=366)
 _EVENTS: Final = 20_000
 
-_SITES: Final = """
-SELECT id, timezone, retention_days, retention_purposes::text AS purposes, summaries_days FROM sites
-WHERE retention_removes ORDER BY id
-"""
 _WAITING: Final = """
 SELECT count(*) FROM boxes b
 WHERE b.site_id = $1 AND b.deleted_at IS NULL AND EXISTS (
@@ -122,7 +119,7 @@ class RetentionWorker:
     async def run_once(self, connection: asyncpg.Connection) -> bool:
         """Work for about a second; returns whether there is more to do now."""
         until = time.monotonic() + _RUN_S
-        rows = await connection.fetch(_SITES)
+        rows = await list_sites_with_retention(connection)
         if not rows:
             RETENTION_WAITING.set(0)
             return False
