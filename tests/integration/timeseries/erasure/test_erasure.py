@@ -154,9 +154,9 @@ async def test_what_was_erased_is_not_taken_again(archive: Archive) -> None:
     # From the moment that it was asked for.
     inside, outside = FIRST + timedelta(hours=1), LAST
     receipt = await archive.send(BOX, (inside, {"pm2_5": 31.0}), (outside, {"pm2_5": 31.0}))
-    assert (receipt.stored, [turned.rejection.code for turned in receipt.turned]) == (1, ["erased_range"])
+    assert (receipt.stored, [turned.rejection.code for turned in receipt.rejections]) == (1, ["erased_range"])
     taken = await archive.send_event(BOX, inside)
-    assert [turned.rejection.code for turned in taken.turned] == ["erased_range"]
+    assert [turned.rejection.code for turned in taken.rejections] == ["erased_range"]
     # Nor is it kept among what was refused.
     assert await archive.count("quarantine", "code = 'erased_range'") == 2
     assert await archive.count("quarantine", "length(payload) > 0") == 0
@@ -170,7 +170,7 @@ async def test_what_was_erased_is_not_taken_again(archive: Archive) -> None:
     again = {"id": BOX, "site_id": archive.site}
     (await archive.tenant.client.post("/v1/boxes", json=again)).raise_for_status()
     receipt = await archive.send(BOX, (inside, {"pm2_5": 31.0}), (outside + EVERY, {"pm2_5": 31.0}))
-    assert (receipt.stored, [turned.rejection.code for turned in receipt.turned]) == (1, ["erased_range"])
+    assert (receipt.stored, [turned.rejection.code for turned in receipt.rejections]) == (1, ["erased_range"])
 
 
 async def test_a_sites_boxes_in_slices_give_the_same_proof(

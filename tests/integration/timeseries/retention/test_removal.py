@@ -209,13 +209,13 @@ async def test_the_door_refuses_by_the_longest_of_a_samples_purposes(archive: Ar
         (old + EVERY, {"laeq": 50.0, "pm2_5": 1.0}),
         (old - timedelta(days=12), {"pm2_5": 1.0}),
     )
-    assert (receipt.stored, [turned.rejection.code for turned in receipt.turned]) == (1, ["time_too_old"] * 2)
+    assert (receipt.stored, [turned.rejection.code for turned in receipt.rejections]) == (1, ["time_too_old"] * 2)
     late, timely = NOW - timedelta(days=4), NOW - timedelta(days=2)
     turned = [await archive.send_event(BOX, time) for time in (late, timely)]
-    assert [[each.rejection.code for each in found.turned] for found in turned] == [["time_too_old"], []]
+    assert [[each.rejection.code for each in found.rejections] for found in turned] == [["time_too_old"], []]
     # Without days of their own they are taken whatever their age, as samples of a site without any are.
     await archive.set(default_days=3)
-    assert (await archive.send_event(BOX, late)).turned == []
+    assert (await archive.send_event(BOX, late)).rejections == []
 
 
 async def test_latest_values_that_are_too_old_go_from_the_consumers_memory_too(archive: Archive) -> None:
