@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 from app.indicators.index_results import (
     BandScale,
-    BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
@@ -24,17 +23,18 @@ from app.indicators.index_results import (
 )
 from app.indicators.input_types import HOUR_COVERAGE, HourlySeries, PeriodMean, compute_period_mean
 from app.indicators.period_selection import TimePeriod, hour_containing, local_day
+from app.presentation.messages import translated
 
 DAY_COVERAGE: Final = 75.0
 UNIT: Final = "µg/m³"
 
 _EAQI_BANDS: Final = (
-    IndexBand("good", BilingualText("Good", "Bon"), "#50F0E6"),
-    IndexBand("fair", BilingualText("Fair", "Correct"), "#50CCAA"),
-    IndexBand("moderate", BilingualText("Moderate", "Modéré"), "#F0E641"),
-    IndexBand("poor", BilingualText("Poor", "Mauvais"), "#FF5050"),
-    IndexBand("very_poor", BilingualText("Very poor", "Très mauvais"), "#960032"),
-    IndexBand("extremely_poor", BilingualText("Extremely poor", "Extrêmement mauvais"), "#7D2181"),
+    IndexBand("good", translated("Good"), "#50F0E6"),
+    IndexBand("fair", translated("Fair"), "#50CCAA"),
+    IndexBand("moderate", translated("Moderate"), "#F0E641"),
+    IndexBand("poor", translated("Poor"), "#FF5050"),
+    IndexBand("very_poor", translated("Very poor"), "#960032"),
+    IndexBand("extremely_poor", translated("Extremely poor"), "#7D2181"),
 )
 EAQI_SCALES: Final[Mapping[str, BandScale]] = {
     "pm2_5": BandScale.of(_EAQI_BANDS, 5, 15, 50, 90, 140),
@@ -45,12 +45,12 @@ EAQI_SCALES: Final[Mapping[str, BandScale]] = {
 }
 
 _ATMO_BANDS: Final = (
-    IndexBand("bon", BilingualText("Good", "Bon"), "#50F0E6"),
-    IndexBand("moyen", BilingualText("Medium", "Moyen"), "#50CCAA"),
-    IndexBand("degrade", BilingualText("Degraded", "Dégradé"), "#F0E641"),
-    IndexBand("mauvais", BilingualText("Bad", "Mauvais"), "#FF5050"),
-    IndexBand("tres_mauvais", BilingualText("Very bad", "Très mauvais"), "#960032"),
-    IndexBand("extremement_mauvais", BilingualText("Extremely bad", "Extrêmement mauvais"), "#872181"),
+    IndexBand("bon", translated("Good"), "#50F0E6"),
+    IndexBand("moyen", translated("Medium"), "#50CCAA"),
+    IndexBand("degrade", translated("Degraded"), "#F0E641"),
+    IndexBand("mauvais", translated("Bad"), "#FF5050"),
+    IndexBand("tres_mauvais", translated("Very bad"), "#960032"),
+    IndexBand("extremement_mauvais", translated("Extremely bad"), "#872181"),
 )
 ATMO_SCALES: Final[Mapping[str, BandScale]] = {
     "pm2_5": BandScale.of(_ATMO_BANDS, 10, 20, 25, 50, 75),
@@ -62,15 +62,14 @@ ATMO_SCALES: Final[Mapping[str, BandScale]] = {
 # Gases count by the highest hour of the day, particles by the mean of the day.
 _BY_HIGHEST: Final = frozenset({"no2", "o3", "so2"})
 
-PARTIAL_ATMO_NOTE: Final = BilingualText(
-    "Not every pollutant of the index has a value: the true index may be worse.",
-    "Certains polluants de l'indice n'ont pas de valeur : l'indice réel peut être pire.",
+PARTIAL_ATMO_NOTE: Final = translated(
+    "Not every pollutant of the index has a value: the true index may be worse."
 )
 
 EAQI: Final = IndexMethod(
     "eaqi",
     1,
-    BilingualText("European Air Quality Index (hourly)", "Indice européen de qualité de l'air (horaire)"),
+    translated("European Air Quality Index (hourly)"),
     MethodCitation(
         "ETC HE Report 2024/17: EEA's revision of the European air quality index bands",
         "https://www.eionet.europa.eu/etcs/etc-he/products/etc-he-products/etc-he-reports/"
@@ -89,7 +88,7 @@ EAQI: Final = IndexMethod(
 ATMO: Final = IndexMethod(
     "atmo",
     1,
-    BilingualText("French air quality index (daily)", "Indice de qualité de l'air français (journalier)"),
+    translated("French air quality index (daily)"),
     MethodCitation(
         "Arrêté du 10 juillet 2020 relatif à l'indice de la qualité de l'air ambiant (France), annexe I",
         "https://www.legifrance.gouv.fr/loda/id/JORFTEXT000042164835/",
@@ -103,11 +102,9 @@ ATMO: Final = IndexMethod(
     "75 % of the hours of the local day, each with 75 % of the hour, for each pollutant; the others are left "
     "out.",
     (
-        BilingualText(
+        translated(
             "Computed in the way of the order for the place of the box; only the approved associations "
-            "(AASQA) give out an index ATMO, which is of a whole area.",
-            "Calculé selon la méthode de l'arrêté pour le lieu du boîtier ; seules les associations agréées "
-            "(AASQA) délivrent un indice ATMO, qui vaut pour toute une zone.",
+            "(AASQA) give out an index ATMO, which is of a whole area."
         ),
     ),
 )

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from app.indicators.index_results import (
-    BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
@@ -28,6 +27,7 @@ from app.indicators.input_types import (
     find_no_value_reason,
 )
 from app.indicators.period_selection import list_dates, local_day_range
+from app.presentation.messages import translated
 
 COVERAGE: Final = 75.0
 MITES_FEWEST_DAYS: Final = 14
@@ -45,14 +45,14 @@ PTERONYSSINUS_ABOVE: Final = 75.0
 OFTEN: Final = 50.0
 
 MITE_BANDS: Final = (
-    IndexBand("controlled", BilingualText("Too dry for mites", "Trop sec pour les acariens")),
-    IndexBand("possible", BilingualText("Mites can live", "Les acariens peuvent vivre")),
-    IndexBand("favourable", BilingualText("Mites thrive", "Les acariens prospèrent")),
+    IndexBand("controlled", translated("Too dry for mites")),
+    IndexBand("possible", translated("Mites can live")),
+    IndexBand("favourable", translated("Mites thrive")),
 )
 MITES: Final = IndexMethod(
     "mite-risk",
     1,
-    BilingualText("Risk of house-dust mites", "Risque d'acariens"),
+    translated("Risk of house-dust mites"),
     MethodCitation(
         "Arlian et al., J Allergy Clin Immunol 104 (1999) 852-856; Hashimoto et al., Med Entomol Zool 44 "
         "(1993) 185-195",
@@ -65,12 +65,7 @@ MITES: Final = IndexMethod(
     ("temperature", "humidity"),
     "%",
     "14 days at least; 75 % of the days, each with 75 % of its hours of both temperature and humidity.",
-    (
-        BilingualText(
-            "Of the air of the room: mattresses and carpets are damper and warmer.",
-            "De l'air de la pièce : les matelas et tapis sont plus humides et plus chauds.",
-        ),
-    ),
+    (translated("Of the air of the room: mattresses and carpets are damper and warmer."),),
 )
 
 

@@ -7,9 +7,10 @@ comparable. Times are µs since the epoch, coverages percent (0 to 100).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from app.indicators.period_selection import TimePeriod
+from app.presentation.messages import BilingualText, translated
 
 type CitationStatus = Literal["verified", "unverified"]
 type MethodPeriod = Literal["hour", "day", "week", "weeks", "year", "any"]
@@ -18,34 +19,14 @@ type NoValueReason = Literal[
 ]
 
 
-class BilingualText(NamedTuple):
-    """A text in English and French."""
-
-    en: str
-    fr: str
-
-
 NO_VALUE_REASONS: Final[Mapping[NoValueReason, BilingualText]] = MappingProxyType(
     {
-        "no_data": BilingualText("No measurements", "Aucune mesure"),
-        "metric_missing": BilingualText(
-            "The metric is not measured here", "La grandeur n'est pas mesurée ici"
-        ),
-        "coverage_too_low": BilingualText(
-            "Too little of the period was measured", "Une trop petite part de la période a été mesurée"
-        ),
-        "period_too_short": BilingualText(
-            "The period is shorter than the method needs",
-            "La période est plus courte que la méthode ne l'exige",
-        ),
-        "period_too_long": BilingualText(
-            "The period is longer than the method allows",
-            "La période est plus longue que la méthode ne le permet",
-        ),
-        "period_mixed": BilingualText(
-            "The period lies partly in the day and partly in the night",
-            "La période est en partie de jour et en partie de nuit",
-        ),
+        "no_data": translated("No measurements"),
+        "metric_missing": translated("The metric is not measured here"),
+        "coverage_too_low": translated("Too little of the period was measured"),
+        "period_too_short": translated("The period is shorter than the method needs"),
+        "period_too_long": translated("The period is longer than the method allows"),
+        "period_mixed": translated("The period lies partly in the day and partly in the night"),
     }
 )
 """The reasons why a result has no value; the codes are stable."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from app.indicators.index_results import (
     BandScale,
-    BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
@@ -26,6 +25,7 @@ from app.indicators.input_types import (
     compute_period_mean,
 )
 from app.indicators.period_selection import DAY_US, TimePeriod
+from app.presentation.messages import translated
 
 COVERAGE: Final = 75.0
 WEEK_SHORTEST: Final = DAY_US * 9 // 2
@@ -41,43 +41,32 @@ CO2_SCALE: Final = BandScale.of(
     (
         IndexBand(
             "satisfactory",
-            BilingualText("Satisfactory renewal of air", "Renouvellement de l'air satisfaisant"),
+            translated("Satisfactory renewal of air"),
         ),
-        IndexBand("to_improve", BilingualText("To be improved", "À améliorer")),
-        IndexBand(
-            "insufficient", BilingualText("Insufficient: act promptly", "Insuffisant : agir sans tarder")
-        ),
+        IndexBand("to_improve", translated("To be improved")),
+        IndexBand("insufficient", translated("Insufficient: act promptly")),
     ),
     800,
     1_500,
 )
 _POLLUTANT_BANDS: Final = (
-    IndexBand("within_guide", BilingualText("Within the guide value", "Sous la valeur guide")),
-    IndexBand("above_guide", BilingualText("Above the guide value", "Au-dessus de la valeur guide")),
-    IndexBand("act", BilingualText("Act: look for the source", "Agir : rechercher la source")),
+    IndexBand("within_guide", translated("Within the guide value")),
+    IndexBand("above_guide", translated("Above the guide value")),
+    IndexBand("act", translated("Act: look for the source")),
 )
 FORMALDEHYDE_WEEK_SCALE: Final = BandScale.of(_POLLUTANT_BANDS, 30, 100)
 BENZENE_SCALE: Final = BandScale.of(_POLLUTANT_BANDS, 2, 10)
 FORMALDEHYDE_HOUR_LIMIT: Final = 100.0
 
-_OCCUPIED: Final = BilingualText(
-    "Meant for rooms with people in them: an empty room says nothing.",
-    "Vaut pour des pièces occupées : une pièce vide ne dit rien.",
-)
-ASSUMED: Final = BilingualText(
-    "In some hours no temperature was measured: 20 °C were taken for it.",
-    "À certaines heures, aucune température n'a été mesurée : 20 °C ont été supposés.",
-)
-_REFERENCE: Final = BilingualText(
-    "The law asks for a sampler and a laboratory; a sensor gives a hint.",
-    "La loi demande un prélèvement et une analyse en laboratoire ; un capteur donne un indice.",
-)
+_OCCUPIED: Final = translated("Meant for rooms with people in them: an empty room says nothing.")
+ASSUMED: Final = translated("In some hours no temperature was measured: 20 °C were taken for it.")
+_REFERENCE: Final = translated("The law asks for a sampler and a laboratory; a sensor gives a hint.")
 _HCSP: Final = "HCSP (2019), valeurs repères du formaldéhyde dans l'air intérieur; décret n° 2012-14 (France)"
 
 CO2: Final = IndexMethod(
     "indoor-co2",
     1,
-    BilingualText("Indoor CO₂", "CO₂ intérieur"),
+    translated("Indoor CO₂"),
     MethodCitation(
         "Arrêté du 27 décembre 2022 (France), mesure à lecture directe du CO₂, article 4",
         "https://www.legifrance.gouv.fr/jorf/id/JORFTEXT000046830005",
@@ -93,7 +82,7 @@ CO2: Final = IndexMethod(
 FORMALDEHYDE_HOUR: Final = IndexMethod(
     "indoor-formaldehyde-hour",
     1,
-    BilingualText("Indoor formaldehyde, hours", "Formaldéhyde intérieur, heures"),
+    translated("Indoor formaldehyde, hours"),
     MethodCitation(
         _HCSP,
         None,
@@ -109,7 +98,7 @@ FORMALDEHYDE_HOUR: Final = IndexMethod(
 FORMALDEHYDE_WEEK: Final = IndexMethod(
     "indoor-formaldehyde-week",
     1,
-    BilingualText("Indoor formaldehyde, 4.5 to 7 days", "Formaldéhyde intérieur, 4,5 à 7 jours"),
+    translated("Indoor formaldehyde, 4.5 to 7 days"),
     MethodCitation(
         _HCSP,
         None,
@@ -126,7 +115,7 @@ FORMALDEHYDE_WEEK: Final = IndexMethod(
 BENZENE: Final = IndexMethod(
     "indoor-benzene",
     1,
-    BilingualText("Indoor benzene, 4.5 to 7 days", "Benzène intérieur, 4,5 à 7 jours"),
+    translated("Indoor benzene, 4.5 to 7 days"),
     MethodCitation(
         "Décret n° 2011-1727 and décret n° 2012-14 (France): valeurs-guides et seuil d'action du benzène",
         "https://www.legifrance.gouv.fr/jorf/id/JORFTEXT000025105291",

@@ -11,7 +11,6 @@ import numpy as np
 
 from app.indicators.index_results import (
     BandScale,
-    BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
@@ -21,6 +20,7 @@ from app.indicators.index_results import (
 )
 from app.indicators.input_types import HourlySeries, compute_percent, find_no_value_reason
 from app.indicators.period_selection import TimePeriod
+from app.presentation.messages import translated
 
 COVERAGE: Final = 75.0
 MOULD_TOP: Final = 6.0
@@ -62,11 +62,9 @@ SENSITIVITIES: Final[Mapping[str, MouldSensitivity]] = {
 
 MOULD_SCALE: Final = BandScale.of(
     (
-        IndexBand("none", BilingualText("No growth", "Aucune croissance")),
-        IndexBand(
-            "microscopic", BilingualText("Growth under the microscope", "Croissance visible au microscope")
-        ),
-        IndexBand("visible", BilingualText("Visible growth", "Croissance visible à l'œil nu")),
+        IndexBand("none", translated("No growth")),
+        IndexBand("microscopic", translated("Growth under the microscope")),
+        IndexBand("visible", translated("Visible growth")),
     ),
     1,
     3,
@@ -75,7 +73,7 @@ MOULD_SCALE: Final = BandScale.of(
 MOULD: Final = IndexMethod(
     "mould-index",
     1,
-    BilingualText("Mould index (VTT model)", "Indice de moisissure (modèle VTT)"),
+    translated("Mould index (VTT model)"),
     MethodCitation(
         "Hukka and Viitanen, Wood Sci Technol 33 (1999) 475-485; classes of materials: Ojanen et al. (2010)",
         "https://doi.org/10.1007/s002260050131",
@@ -89,10 +87,8 @@ MOULD: Final = IndexMethod(
     "1",
     "75 % of the hours of the period, each with 75 % of the hour of both; other hours do not change it.",
     (
-        BilingualText(
-            "From the air of the room: the model needs the humidity at the surface, higher on cold walls.",
-            "À partir de l'air de la pièce : le modèle demande l'humidité en surface, plus élevée sur les "
-            "murs froids.",
+        translated(
+            "From the air of the room: the model needs the humidity at the surface, higher on cold walls."
         ),
     ),
 )

@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from app.indicators.index_results import (
-    BilingualText,
     IndexMethod,
     IndexResult,
     MethodCitation,
@@ -22,6 +21,7 @@ from app.indicators.index_results import (
 from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
 from app.indicators.noise_levels import UNIT, energy_mean
 from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
+from app.presentation.messages import translated
 
 DAY_LIMIT: Final = 5.0
 NIGHT_LIMIT: Final = 3.0
@@ -41,7 +41,7 @@ CORRECTIONS: Final[tuple[tuple[float, float], ...]] = (
 EMERGENCE: Final = IndexMethod(
     "noise-emergence",
     1,
-    BilingualText("Emergence of a noise in the neighbourhood", "Émergence d'un bruit de voisinage"),
+    translated("Emergence of a noise in the neighbourhood"),
     MethodCitation(
         "Code de la santé publique (France), article R1336-7",
         "https://www.legifrance.gouv.fr/codes/texte_lc/LEGITEXT000006072665/",
@@ -54,9 +54,8 @@ EMERGENCE: Final = IndexMethod(
     UNIT,
     "75 % of the time with the noise, and 75 % of the time without it.",
     (
-        BilingualText(
-            "A hint, not a report: that needs a sound level meter of a class, on the spot (NF S 31-010).",
-            "Un indice, pas un constat : celui-ci demande un sonomètre homologué, sur place (NF S 31-010).",
+        translated(
+            "A hint, not a report: that needs a sound level meter of a class, on the spot (NF S 31-010)."
         ),
     ),
 )

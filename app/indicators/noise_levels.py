@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from app.indicators.index_results import (
-    BilingualText,
     IndexMethod,
     IndexResult,
     MethodCitation,
@@ -28,6 +27,7 @@ from app.indicators.index_results import (
 )
 from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
 from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
+from app.presentation.messages import translated
 
 UNIT: Final = "dB"
 DAY_COVERAGE: Final = 75.0
@@ -75,17 +75,15 @@ _BASIS: Final = (
     "Formula, weights, penalties and hours read in summaries of the directive and in notes of French "
     "authorities (6-18-22-6 h). The rule of coverage is ours: the directive is about modelled years."
 )
-_MEASURED: Final = BilingualText(
+_MEASURED: Final = translated(
     "Measured at the box with all that sounded there: maps are computed for one kind of source, 4 m above "
-    "the ground, without the reflection of the facade.",
-    "Mesuré au boîtier, toutes sources confondues : les cartes sont calculées par type de source, à 4 m du "
-    "sol, sans la réflexion de la façade.",
+    "the ground, without the reflection of the facade."
 )
 
 LEQ: Final = IndexMethod(
     "leq",
     1,
-    BilingualText("Equivalent sound level", "Niveau sonore équivalent"),
+    translated("Equivalent sound level"),
     MethodCitation(
         "ISO 1996-1: equivalent continuous sound pressure level",
         None,
@@ -100,24 +98,21 @@ LEQ: Final = IndexMethod(
 LDEN_DAY: Final = IndexMethod(
     "lden-day",
     1,
-    BilingualText("Day-evening-night level of one day", "Niveau jour-soir-nuit d'une journée"),
+    translated("Day-evening-night level of one day"),
     MethodCitation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
     "day",
     ("laeq",),
     UNIT,
     "75 % of each part of the day, of the time that it really lasted.",
     (
-        BilingualText(
-            "A figure of 24 hours: noise maps and their limits are of a whole year.",
-            "Une valeur de 24 heures : les cartes de bruit et leurs limites portent sur une année entière.",
-        ),
+        translated("A figure of 24 hours: noise maps and their limits are of a whole year."),
         _MEASURED,
     ),
 )
 LDEN_YEAR: Final = IndexMethod(
     "lden-year",
     1,
-    BilingualText("Day-evening-night level of a year", "Niveau jour-soir-nuit d'une année"),
+    translated("Day-evening-night level of a year"),
     MethodCitation(_DIRECTIVE, _DIRECTIVE_URL, "verified", _BASIS),
     "year",
     ("laeq",),

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from app.indicators.index_results import (
-    BilingualText,
     IndexMethod,
     IndexResult,
     MethodCitation,
@@ -23,6 +22,7 @@ from app.indicators.input_types import (
 )
 from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.platform.kernel.instants import US_PER_S
+from app.presentation.messages import translated
 
 COVERAGE: Final = 75.0
 UNIT: Final = "ou/m³"
@@ -35,7 +35,7 @@ _SECONDS_AN_HOUR: Final = 3_600.0
 EPISODES: Final = IndexMethod(
     "odour-episodes",
     1,
-    BilingualText("Odour episodes", "Épisodes d'odeur"),
+    translated("Odour episodes"),
     MethodCitation(
         "EN 13725: odour concentration, of which 1 ou/m³ is the detection threshold",
         None,
@@ -47,17 +47,12 @@ EPISODES: Final = IndexMethod(
     ("odour",),
     "1",
     "75 % of the period.",
-    (
-        BilingualText(
-            "A sensor's figure in odour units is as good as its calibration with a panel of noses.",
-            "Une valeur de capteur en unités d'odeur vaut ce que vaut son étalonnage par un jury de nez.",
-        ),
-    ),
+    (translated("A sensor's figure in odour units is as good as its calibration with a panel of noses."),),
 )
 ODOUR_HOURS: Final = IndexMethod(
     "odour-hours",
     1,
-    BilingualText("Odour hours", "Heures d'odeur"),
+    translated("Odour hours"),
     MethodCitation(
         "TA Luft 2021 (Germany), Anhang 7 (formerly GIRL), table 22",
         None,
@@ -70,11 +65,9 @@ ODOUR_HOURS: Final = IndexMethod(
     "%",
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
-        BilingualText(
+        translated(
             "The limits are of a year, and of odours that noses recognise on the spot: an instrument that "
-            "sees 1 ou/m³ tells what can be detected, not what it is.",
-            "Les limites portent sur une année et sur des odeurs reconnues sur place par des nez : un "
-            "instrument qui voit 1 uoE/m³ dit ce qui est perceptible, pas ce que c'est.",
+            "sees 1 ou/m³ tells what can be detected, not what it is."
         ),
     ),
 )

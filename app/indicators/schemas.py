@@ -7,16 +7,11 @@ from pydantic import BaseModel, Field
 
 from app.indicators import index_results
 from app.indicators.index_definitions import IndexDefinition, PlaceSetting
-from app.indicators.index_results import (
-    BilingualText,
-    CitationStatus,
-    IndexResult,
-    MethodPeriod,
-    NoValueReason,
-)
+from app.indicators.index_results import CitationStatus, IndexResult, MethodPeriod, NoValueReason
 from app.indicators.period_selection import PeriodLength
 from app.indicators.service import ComputedIndex
 from app.platform.kernel.instants import to_datetime
+from app.presentation.messages import BilingualText
 
 _DIGITS: Final = 7
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from app.indicators.index_results import (
     BandScale,
-    BilingualText,
     IndexBand,
     IndexMethod,
     IndexResult,
@@ -23,15 +22,16 @@ from app.indicators.input_types import (
     find_no_value_reason,
 )
 from app.indicators.period_selection import TimePeriod
+from app.presentation.messages import BilingualText, translated
 
 COVERAGE: Final = 75.0
 type Season = Literal["heating", "cooling"]
 
 COMFORT_CATEGORIES: Final = (
-    IndexBand("a", BilingualText("Category A (high expectation)", "Catégorie A (attente élevée)")),
-    IndexBand("b", BilingualText("Category B (normal)", "Catégorie B (normale)")),
-    IndexBand("c", BilingualText("Category C (moderate)", "Catégorie C (modérée)")),
-    IndexBand("outside", BilingualText("Outside the categories", "Hors catégories")),
+    IndexBand("a", translated("Category A (high expectation)")),
+    IndexBand("b", translated("Category B (normal)")),
+    IndexBand("c", translated("Category C (moderate)")),
+    IndexBand("outside", translated("Outside the categories")),
 )
 COMFORT_RANGES: Final[Mapping[Season, tuple[tuple[float, float], ...]]] = {
     "heating": ((21.0, 23.0), (20.0, 24.0), (19.0, 25.0)),
@@ -42,7 +42,7 @@ COMFORT_RANGES: Final[Mapping[Season, tuple[tuple[float, float], ...]]] = {
 THERMAL: Final = IndexMethod(
     "thermal-comfort",
     1,
-    BilingualText("Thermal comfort of sedentary rooms", "Confort thermique des pièces à activité sédentaire"),
+    translated("Thermal comfort of sedentary rooms"),
     MethodCitation(
         "EN ISO 7730:2005, table A.5 (offices, classrooms); categories A to C have the ranges of I to III of "
         "EN 16798-1",
@@ -56,25 +56,21 @@ THERMAL: Final = IndexMethod(
     "°C",
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
-        BilingualText(
-            "From the air temperature; the standard means the operative one, of air and walls together.",
-            "À partir de la température de l'air ; la norme entend la température opérative, celle de l'air "
-            "et des parois ensemble.",
+        translated(
+            "From the air temperature; the standard means the operative one, of air and walls together."
         ),
     ),
 )
 
 HUMIDEX_SCALE: Final = BandScale(
     (
-        IndexBand("none", BilingualText("Little or no discomfort", "Peu ou pas d'inconfort")),
-        IndexBand("some", BilingualText("Some discomfort", "Un certain inconfort")),
+        IndexBand("none", translated("Little or no discomfort")),
+        IndexBand("some", translated("Some discomfort")),
         IndexBand(
             "great",
-            BilingualText("Great discomfort: avoid exertion", "Beaucoup d'inconfort : éviter l'effort"),
+            translated("Great discomfort: avoid exertion"),
         ),
-        IndexBand(
-            "dangerous", BilingualText("Dangerous: heat stroke possible", "Danger : coup de chaleur possible")
-        ),
+        IndexBand("dangerous", translated("Dangerous: heat stroke possible")),
     ),
     (30, 40, 45),
     ("upper", "upper", "lower"),
@@ -82,7 +78,7 @@ HUMIDEX_SCALE: Final = BandScale(
 HUMIDEX: Final = IndexMethod(
     "humidex",
     1,
-    BilingualText("Humidex", "Humidex"),
+    translated("Humidex"),
     MethodCitation(
         "Masterton and Richardson (1979), Environment Canada: humidex",
         None,
@@ -94,35 +90,28 @@ HUMIDEX: Final = IndexMethod(
     ("temperature", "humidity"),
     "1",
     "75 % of the hours of the period, each with 75 % of the hour of both.",
-    (
-        BilingualText(
-            "For warm air: below 20 °C it says little.",
-            "Pour l'air chaud : au-dessous de 20 °C, il est peu significatif.",
-        ),
-    ),
+    (translated("For warm air: below 20 °C it says little."),),
 )
 
 LIGHT_NEEDS: Final[Mapping[str, tuple[float, BilingualText]]] = {
-    "writing": (500, BilingualText("Writing, reading, data", "Écriture, lecture, saisie")),
-    "cad": (500, BilingualText("CAD workstations", "Postes de CAO")),
-    "drawing": (750, BilingualText("Technical drawing", "Dessin technique")),
-    "meeting": (500, BilingualText("Meeting rooms", "Salles de réunion")),
-    "reception": (300, BilingualText("Reception", "Accueil")),
-    "filing": (300, BilingualText("Filing, copying", "Classement, copie")),
-    "archive": (200, BilingualText("Archives", "Archives")),
-    "corridor": (100, BilingualText("Corridors", "Couloirs")),
+    "writing": (500, translated("Writing, reading, data")),
+    "cad": (500, translated("CAD workstations")),
+    "drawing": (750, translated("Technical drawing")),
+    "meeting": (500, translated("Meeting rooms")),
+    "reception": (300, translated("Reception")),
+    "filing": (300, translated("Filing, copying")),
+    "archive": (200, translated("Archives")),
+    "corridor": (100, translated("Corridors")),
 }
 """lx at the place of the task, by the use of the room."""
 LIGHT_BANDS: Final = (
-    IndexBand("too_dark", BilingualText("Too dark for this use", "Trop sombre pour cet usage")),
-    IndexBand(
-        "sufficient", BilingualText("Enough light for this use", "Éclairement suffisant pour cet usage")
-    ),
+    IndexBand("too_dark", translated("Too dark for this use")),
+    IndexBand("sufficient", translated("Enough light for this use")),
 )
 LIGHT: Final = IndexMethod(
     "light",
     1,
-    BilingualText("Light by the use of a room", "Éclairement selon l'usage de la pièce"),
+    translated("Light by the use of a room"),
     MethodCitation(
         "EN 12464-1: lighting of indoor work places",
         None,
@@ -134,10 +123,8 @@ LIGHT: Final = IndexMethod(
     "lx",
     "75 % of the hours of the period, each with 75 % of the hour.",
     (
-        BilingualText(
-            "Measured at the box; the standard applies to the place of the task. Use working hours only.",
-            "Mesuré à l'endroit du boîtier ; la norme entend celui de la tâche. Ne retenez que les heures de "
-            "travail.",
+        translated(
+            "Measured at the box; the standard applies to the place of the task. Use working hours only."
         ),
     ),
 )

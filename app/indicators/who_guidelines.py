@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.index_results import (
-    BilingualText,
     IndexMethod,
     IndexResult,
     MethodCitation,
@@ -33,6 +32,7 @@ from app.indicators.period_selection import (
     local_day_range,
     local_year,
 )
+from app.presentation.messages import translated
 
 GUIDELINES_24H: Final[Mapping[str, float]] = {"pm2_5": 15, "pm10": 45, "no2": 25, "so2": 40, "co": 4}
 GUIDELINES_YEAR: Final[Mapping[str, float]] = {"pm2_5": 5, "pm10": 15, "no2": 10}
@@ -66,7 +66,7 @@ _OURS: Final = "The rule of coverage is that of European law; the guidelines set
 WHO_24H: Final = IndexMethod(
     "who-24h",
     1,
-    BilingualText("WHO guideline, 24 hours", "Ligne directrice OMS, 24 heures"),
+    translated("WHO guideline, 24 hours"),
     _citation(_OURS),
     "day",
     tuple(GUIDELINES_24H),
@@ -76,7 +76,7 @@ WHO_24H: Final = IndexMethod(
 WHO_O3_8H: Final = IndexMethod(
     "who-o3-8h",
     1,
-    BilingualText("WHO guideline, ozone over 8 hours", "Ligne directrice OMS, ozone sur 8 heures"),
+    translated("WHO guideline, ozone over 8 hours"),
     _citation(_OURS),
     "day",
     (_OZONE,),
@@ -86,7 +86,7 @@ WHO_O3_8H: Final = IndexMethod(
 WHO_YEAR: Final = IndexMethod(
     "who-year",
     2,
-    BilingualText("WHO guideline, year", "Ligne directrice OMS, année"),
+    translated("WHO guideline, year"),
     _citation(
         "The rule of coverage is the minimum data coverage of Directive (EU) 2024/2881, Annex V, point B, "
         "read in a transcription; for the years up to 2025 that of Directive 2008/50/EC, Annex I."
@@ -99,9 +99,7 @@ WHO_YEAR: Final = IndexMethod(
 WHO_O3_PEAK: Final = IndexMethod(
     "who-o3-peak-season",
     1,
-    BilingualText(
-        "WHO guideline, ozone in the peak season", "Ligne directrice OMS, ozone en saison de pointe"
-    ),
+    translated("WHO guideline, ozone in the peak season"),
     _citation("The rule of coverage is ours. Of several seasons those that end in the year are meant."),
     "year",
     (_OZONE,),
@@ -111,20 +109,15 @@ WHO_O3_PEAK: Final = IndexMethod(
 WHO_DAYS: Final = IndexMethod(
     "who-days-over",
     1,
-    BilingualText(
-        "Days over the WHO guideline for 24 (ozone: 8) hours",
-        "Jours au-dessus de la ligne directrice OMS sur 24 (ozone : 8) heures",
-    ),
+    translated("Days over the WHO guideline for 24 (ozone: 8) hours"),
     _citation("The 99th percentile is read as the nearest rank: three days of a whole year may lie above."),
     "year",
     (*GUIDELINES_24H, _OZONE),
     "d",
     "75 % of the days of the local year, each with 75 % of its hours.",
 )
-FEW_SEASONS_NOTE: Final = BilingualText(
-    "Not every six months that end in the year are covered: the true peak season may be a worse one.",
-    "Tous les semestres glissants finissant dans l'année ne sont pas couverts : la vraie saison de pointe "
-    "peut être pire.",
+FEW_SEASONS_NOTE: Final = translated(
+    "Not every six months that end in the year are covered: the true peak season may be a worse one."
 )
 
 

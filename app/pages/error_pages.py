@@ -12,7 +12,6 @@ from typing import Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.indicators.index_results import BilingualText
 from app.pages.page_layout import (
     HTML_MEDIA_TYPE,
     build_page_headers,
@@ -21,6 +20,7 @@ from app.pages.page_layout import (
     render_layout,
 )
 from app.platform.observability.metrics_and_logs import current_request_id
+from app.presentation.messages import BilingualText, translated
 from app.public_register.register_formats import RegisterFormatter
 
 _PROBLEM: Final = b"application/problem+json"
@@ -33,58 +33,41 @@ _SERVER: Final = 500
 _TEXTS: Final[Mapping[int, tuple[BilingualText, BilingualText]]] = MappingProxyType(
     {
         _NOT_SIGNED_IN: (
-            BilingualText("Sign in to read this", "Connectez-vous pour lire ceci"),
-            BilingualText(
+            translated("Sign in to read this"),
+            translated(
                 "This is for members of the organisation it belongs to. Open the description of the API, "
                 "press Authorize and paste an API key or the token of your session. Then execute there the "
-                "operation that this page's address names.",
-                "Ceci est réservé aux membres de l'organisation concernée. Ouvrez la description de l'API, "
-                "cliquez sur « Authorize » et collez une clé d'API ou le jeton de votre session. Exécutez-y "
-                "ensuite l'opération qu'indique l'adresse de cette page.",
+                "operation that this page's address names."
             ),
         ),
         404: (
-            BilingualText("There is no such page", "Cette page n'existe pas"),
-            BilingualText(
-                "The address may be mistyped, or the page was removed.",
-                "L'adresse contient peut-être une erreur, ou la page a été supprimée.",
-            ),
+            translated("There is no such page"),
+            translated("The address may be mistyped, or the page was removed."),
         ),
         429: (
-            BilingualText("Too many requests", "Trop de requêtes"),
-            BilingualText("Wait a minute, then try again.", "Attendez une minute, puis réessayez."),
+            translated("Too many requests"),
+            translated("Wait a minute, then try again."),
         ),
         503: (
-            BilingualText("Not available at the moment", "Service momentanément indisponible"),
-            BilingualText(
-                "Vigie cannot answer now. Try again in a minute.",
-                "Vigie ne peut pas répondre pour l'instant. Réessayez dans une minute.",
-            ),
+            translated("Not available at the moment"),
+            translated("Vigie cannot answer now. Try again in a minute."),
         ),
     }
 )
 _SERVER_ERROR: Final = (
-    BilingualText("Something went wrong here", "Une erreur s'est produite"),
-    BilingualText(
-        "The error has been logged. Try again later.", "L'erreur a été enregistrée. Réessayez plus tard."
-    ),
+    translated("Something went wrong here"),
+    translated("The error has been logged. Try again later."),
 )
 _OTHER_ERROR: Final = (
-    BilingualText("This request was refused", "Cette requête a été refusée"),
-    BilingualText(
-        "The address cannot be used in this way. Go back, and follow a link.",
-        "Cette adresse ne peut pas être utilisée ainsi. Revenez en arrière et suivez un lien.",
-    ),
+    translated("This request was refused"),
+    translated("The address cannot be used in this way. Go back, and follow a link."),
 )
 _LINKS: Final = (
-    ("/public", BilingualText("Public register of sensors", "Registre public des capteurs")),
-    ("/docs/guides", BilingualText("Guides", "Guides (en anglais)")),
-    ("/docs", BilingualText("Description of the API", "Description de l'API (en anglais)")),
+    ("/public", translated("Public register of sensors")),
+    ("/docs/guides", translated("Guides")),
+    ("/docs", translated("Description of the API")),
 )
-_REFERENCE: Final = BilingualText(
-    "Reference for the operator of this installation:",
-    "Référence à indiquer à l'exploitant de cette installation :",
-)
+_REFERENCE: Final = translated("Reference for the operator of this installation:")
 
 
 class ErrorPageMiddleware:

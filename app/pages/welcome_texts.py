@@ -4,156 +4,110 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from app.indicators.index_results import BilingualText
 from app.people.password_rules import PASSWORD_MIN_LENGTH
+from app.presentation.messages import BilingualText, translated
 
 WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {
         # The link, where no script took it out of the address.
-        "enter_title": BilingualText("Use your link", "Utiliser votre lien"),
-        "enter_lead": BilingualText(
-            "Paste the link that you were given, or its code (vgi_… or vgr_…).",
-            "Collez le lien que vous avez reçu, ou son code (vgi_… ou vgr_…).",
-        ),
-        "enter_label": BilingualText("Link or code", "Lien ou code"),
-        "enter_send": BilingualText("Continue", "Continuer"),
+        "enter_title": translated("Use your link"),
+        "enter_lead": translated("Paste the link that you were given, or its code (vgi_… or vgr_…)."),
+        "enter_label": translated("Link or code"),
+        "enter_send": translated("Continue"),
         # An invitation.
-        "invitation_title": BilingualText("{organisation} invites you", "{organisation} vous invite"),
-        "invitation_lead": BilingualText(
-            "{inviter} invites you to join {organisation} on Vigie. You are a member once you accept below.",
-            "{inviter} vous invite à rejoindre {organisation} sur Vigie. Vous en serez membre après avoir "
-            "accepté ci-dessous.",
+        "invitation_title": translated("{organisation} invites you"),
+        "invitation_lead": translated(
+            "{inviter} invites you to join {organisation} on Vigie. You are a member once you accept below."
         ),
-        "organisation": BilingualText("Organisation", "Organisation"),
-        "role": BilingualText("Your role", "Votre rôle"),
-        "sites": BilingualText("Sites", "Sites"),
-        "all_sites": BilingualText("all sites of the organisation", "tous les sites de l'organisation"),
-        "address": BilingualText("Your address", "Votre adresse"),
-        "inviter": BilingualText("Invited by", "Invité par"),
-        "open_until": BilingualText("Open until", "Valable jusqu'au"),
-        "open_until_value": BilingualText("{day}, {clock} (UTC)", "{day} à {clock} (UTC)"),
-        "not_expected": BilingualText(
-            "If you did not expect this, close the page: nothing happens until you accept.",
-            "Si vous n'attendiez pas cette invitation, fermez la page : rien ne se passe tant que vous "
-            "n'avez pas accepté.",
+        "organisation": translated("Organisation"),
+        "role": translated("Your role"),
+        "sites": translated("Sites"),
+        "all_sites": translated("all sites of the organisation"),
+        "address": translated("Your address"),
+        "inviter": translated("Invited by"),
+        "open_until": translated("Open until"),
+        "open_until_value": translated("{day}, {clock} (UTC)"),
+        "not_expected": translated(
+            "If you did not expect this, close the page: nothing happens until you accept."
         ),
-        "new_title": BilingualText("Accept with a new account", "Accepter avec un nouveau compte"),
-        "known_title": BilingualText(
-            "I have an account with this address", "J'ai déjà un compte à cette adresse"
-        ),
-        "known_lead": BilingualText(
+        "new_title": translated("Accept with a new account"),
+        "known_title": translated("I have an account with this address"),
+        "known_lead": translated(
             "Use one account for all your organisations: enter its current password, and choose another one. "
-            "You will be signed out everywhere.",
-            "Gardez un seul compte pour toutes vos organisations : indiquez son mot de passe actuel et "
-            "choisissez-en un autre. Vous serez déconnecté(e) partout.",
+            "You will be signed out everywhere."
         ),
-        "provider": BilingualText(
-            "Accept, and sign in with {provider}", "Accepter et se connecter avec {provider}"
-        ),
-        "provider_title": BilingualText("Continue at {provider}", "Continuer chez {provider}"),
-        "provider_go": BilingualText("Go to {provider}", "Aller chez {provider}"),
-        "name": BilingualText("Your name", "Votre nom"),
-        "password": BilingualText("New password", "Nouveau mot de passe"),
-        "current": BilingualText("Current password", "Mot de passe actuel"),
+        "provider": translated("Accept, and sign in with {provider}"),
+        "provider_title": translated("Continue at {provider}"),
+        "provider_go": translated("Go to {provider}"),
+        "name": translated("Your name"),
+        "password": translated("New password"),
+        "current": translated("Current password"),
         "rules": BilingualText(
             f"At least {PASSWORD_MIN_LENGTH} characters. Several words in a row work well.",
             f"Au moins {PASSWORD_MIN_LENGTH} caractères. Quelques mots à la suite conviennent très bien.",
         ),
-        "accept": BilingualText("Accept the invitation", "Accepter l'invitation"),
+        "accept": translated("Accept the invitation"),
         # Afterwards.
-        "member_title": BilingualText(
-            "You are a member of {organisation}", "Vous êtes membre de {organisation}"
-        ),
-        "next": BilingualText("What to do next", "Et maintenant"),
-        "token_said": BilingualText(
+        "member_title": translated("You are a member of {organisation}"),
+        "next": translated("What to do next"),
+        "token_said": translated(
             "You are signed in. This token identifies you. It is shown only here, and expires after some "
-            "hours without use:",
-            "Vous êtes connecté(e). Ce jeton vous identifie ; il n'est affiché qu'ici et expire après "
-            "quelques heures sans utilisation :",
+            "hours without use:"
         ),
-        "try_api": BilingualText(
-            "Open the description of the API, press “Authorize”, and paste the token under “ApiKey”.",
-            "Ouvrez la description de l'API, cliquez sur « Authorize » et collez le jeton sous « ApiKey ».",
+        "try_api": translated(
+            "Open the description of the API, press “Authorize”, and paste the token under “ApiKey”."
         ),
-        "open_api": BilingualText("Description of the API", "Description de l'API (en anglais)"),
-        "later": BilingualText(
-            "To sign in again later, send your address and password to this installation:",
-            "Pour vous reconnecter plus tard, envoyez votre adresse et votre mot de passe à cette "
-            "installation :",
-        ),
-        "password_here": BilingualText("your password", "votre mot de passe"),
-        "guide_people": BilingualText(
-            "Guide: signing in, and what each role may do", "Guide : connexion et rôles (en anglais)"
-        ),
-        "guide_all": BilingualText("All guides", "Tous les guides (en anglais)"),
+        "open_api": translated("Description of the API"),
+        "later": translated("To sign in again later, send your address and password to this installation:"),
+        "password_here": translated("your password"),
+        "guide_people": translated("Guide: signing in, and what each role may do"),
+        "guide_all": translated("All guides"),
         # A new password.
-        "reset_title": BilingualText("Choose a new password", "Choisir un nouveau mot de passe"),
-        "reset_lead": BilingualText(
-            "For the account {address}. You will be signed out everywhere.",
-            "Pour le compte {address}. Vous serez déconnecté(e) partout.",
-        ),
-        "reset_send": BilingualText("Set the password", "Enregistrer le mot de passe"),
-        "reset_done": BilingualText("The password is set", "Le mot de passe est enregistré"),
-        "reset_done_said": BilingualText(
-            "Sign in with your address and the new password.",
-            "Connectez-vous avec votre adresse et le nouveau mot de passe.",
-        ),
-        "wrong": BilingualText("This did not work.", "Cela n'a pas fonctionné."),
-        "other_language": BilingualText("Français", "English"),
-        "menu": BilingualText("Language", "Langue"),
+        "reset_title": translated("Choose a new password"),
+        "reset_lead": translated("For the account {address}. You will be signed out everywhere."),
+        "reset_send": translated("Set the password"),
+        "reset_done": translated("The password is set"),
+        "reset_done_said": translated("Sign in with your address and the new password."),
+        "wrong": translated("This did not work."),
+        "other_language": translated("Français"),
+        "menu": translated("Language"),
     }
 )
 
 ROLES: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {
-        "owner": BilingualText(
-            "Owner: decides on members, API keys and everything else",
-            "Propriétaire : décide des membres, des clés d'API et de tout le reste",
-        ),
-        "operator": BilingualText(
-            "Operator: works with sites, boxes, rules, alerts and webhooks",
-            "Opérateur : gère les sites, les boîtiers, les règles, les alertes et les webhooks",
-        ),
-        "viewer": BilingualText(
-            "Viewer: reads, and changes nothing", "Lecteur : consulte sans rien modifier"
-        ),
-        "installer": BilingualText(
-            "Installer: puts boxes into service", "Installateur : met les boîtiers en service"
-        ),
+        "owner": translated("Owner: decides on members, API keys and everything else"),
+        "operator": translated("Operator: works with sites, boxes, rules, alerts and webhooks"),
+        "viewer": translated("Viewer: reads, and changes nothing"),
+        "installer": translated("Installer: puts boxes into service"),
     }
 )
 
 ENDED: Final[Mapping[str, tuple[BilingualText, BilingualText]]] = MappingProxyType(
     {
         "accepted": (
-            BilingualText("This invitation was accepted already", "Cette invitation a déjà été acceptée"),
-            BilingualText(
+            translated("This invitation was accepted already"),
+            translated(
                 "Each invitation can be used once. If you accepted it, sign in with your address and "
-                "password. If you did not, inform the person who invited you.",
-                "Une invitation ne sert qu'une fois. Si vous l'avez acceptée, connectez-vous avec votre "
-                "adresse et votre mot de passe. Sinon, prévenez la personne qui vous a invité(e).",
+                "password. If you did not, inform the person who invited you."
             ),
         ),
         "expired": (
-            BilingualText("This invitation has expired", "Cette invitation a expiré"),
-            BilingualText("Ask for another one.", "Demandez-en une autre."),
+            translated("This invitation has expired"),
+            translated("Ask for another one."),
         ),
         "revoked": (
-            BilingualText("This invitation was withdrawn", "Cette invitation a été retirée"),
-            BilingualText(
+            translated("This invitation was withdrawn"),
+            translated(
                 "A newer invitation may have replaced it: use the newest link that you were given, or ask "
-                "for another one.",
-                "Une invitation plus récente l'a peut-être remplacée : utilisez le dernier lien reçu, ou "
-                "demandez-en un autre.",
+                "for another one."
             ),
         ),
         "": (
-            BilingualText("This link is not valid", "Ce lien n'est pas valable"),
-            BilingualText(
+            translated("This link is not valid"),
+            translated(
                 "It may be incomplete: copy all of it. A link for a new password works once, for a limited "
-                "time. If in doubt, ask for another one.",
-                "Il est peut-être incomplet : copiez-le en entier. Un lien de nouveau mot de passe ne sert "
-                "qu'une fois, pendant un temps limité. Dans le doute, demandez-en un autre.",
+                "time. If in doubt, ask for another one."
             ),
         ),
     }
@@ -161,60 +115,27 @@ ENDED: Final[Mapping[str, tuple[BilingualText, BilingualText]]] = MappingProxyTy
 
 FAULTS: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {
-        "wrong_credentials": BilingualText(
-            "There is no account with this address and this password.",
-            "Il n'y a pas de compte à cette adresse avec ce mot de passe.",
+        "wrong_credentials": translated("There is no account with this address and this password."),
+        "name_and_password_needed": translated("Enter your name and a password."),
+        "passwords_needed": translated("Enter the current password and a new one."),
+        "password_too_short": translated("The password is too short."),
+        "password_too_long": translated("The password is too long."),
+        "password_too_common": translated("This password is too common. Choose another one."),
+        "password_about_you": translated("The password contains your name or address. Choose another one."),
+        "password_unchanged": translated(
+            "The new password is the same as the current one. Choose another one."
         ),
-        "name_and_password_needed": BilingualText(
-            "Enter your name and a password.", "Indiquez votre nom et un mot de passe."
-        ),
-        "passwords_needed": BilingualText(
-            "Enter the current password and a new one.", "Indiquez le mot de passe actuel et un nouveau."
-        ),
-        "password_too_short": BilingualText("The password is too short.", "Le mot de passe est trop court."),
-        "password_too_long": BilingualText("The password is too long.", "Le mot de passe est trop long."),
-        "password_too_common": BilingualText(
-            "This password is too common. Choose another one.",
-            "Ce mot de passe est de ceux que l'on essaie en premier. Choisissez-en un autre.",
-        ),
-        "password_about_you": BilingualText(
-            "The password contains your name or address. Choose another one.",
-            "Le mot de passe est tiré de votre nom ou de votre adresse. Choisissez-en un autre.",
-        ),
-        "password_unchanged": BilingualText(
-            "The new password is the same as the current one. Choose another one.",
-            "C'est le mot de passe actuel. Choisissez-en un autre.",
-        ),
-        "account_exists": BilingualText(
+        "account_exists": translated(
             "This is the password of your existing account. Accept with that account below, and choose "
-            "another password.",
-            "C'est le mot de passe d'un compte que vous avez déjà. Acceptez avec ce compte ci-dessous et "
-            "choisissez un autre mot de passe.",
+            "another password."
         ),
-        "account_disabled": BilingualText(
-            "This account may not sign in. Contact the person who invited you.",
-            "Ce compte ne peut pas se connecter. Adressez-vous à la personne qui vous a invité(e).",
+        "account_disabled": translated("This account may not sign in. Contact the person who invited you."),
+        "already_member": translated(
+            "This address already belongs to a member. Sign in with your address and password."
         ),
-        "already_member": BilingualText(
-            "This address already belongs to a member. Sign in with your address and password.",
-            "Cette adresse appartient déjà à un membre. Connectez-vous avec votre adresse et votre mot de "
-            "passe.",
-        ),
-        "too_many_attempts": BilingualText(
-            "There were too many attempts. Wait some minutes, then try again.",
-            "Il y a eu trop de tentatives. Attendez quelques minutes, puis réessayez.",
-        ),
-        "foreign_form": BilingualText(
-            "Another site's page sent this form. Open your link again.",
-            "Ce formulaire vient d'un autre site. Rouvrez votre lien.",
-        ),
-        "busy": BilingualText(
-            "Vigie cannot answer now. Wait a little, then try again.",
-            "Vigie ne peut pas répondre pour l'instant. Patientez un peu, puis réessayez.",
-        ),
-        "": BilingualText(
-            "A field is not accepted as it is. Check your input.",
-            "Un champ ne peut pas être accepté tel quel. Vérifiez votre saisie.",
-        ),
+        "too_many_attempts": translated("There were too many attempts. Wait some minutes, then try again."),
+        "foreign_form": translated("Another site's page sent this form. Open your link again."),
+        "busy": translated("Vigie cannot answer now. Wait a little, then try again."),
+        "": translated("A field is not accepted as it is. Check your input."),
     }
 )

@@ -5,99 +5,64 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.catalogue.purposes import PURPOSES_BY_NAME
-from app.indicators.index_results import BilingualText
+from app.presentation.messages import BilingualText, translated
 from app.public_register.legal_texts import BASES
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import RegisterChange
 
 _KINDS: Final[Mapping[str, BilingualText]] = {
-    "site_added": BilingualText("Site added to the register.", "Site ajouté au registre."),
-    "site_renamed": BilingualText(
-        "Site renamed; it was called “{from}”.", "Site renommé ; il s'appelait « {from} »."
-    ),
-    "site_moved": BilingualText("Site moved to another cell.", "Site déplacé vers une autre maille."),
-    "site_removed": BilingualText("Site removed from the register.", "Site retiré du registre."),
-    "boxes_added": BilingualText("Boxes added: {count}.", "Boîtiers ajoutés : {count}."),
-    "boxes_removed": BilingualText("Boxes removed: {count}.", "Boîtiers retirés : {count}."),
-    "boxes_moved": BilingualText(
-        "Boxes moved to another cell: {count}.", "Boîtiers déplacés vers une autre maille : {count}."
-    ),
-    "address_changed": BilingualText("Address of the site changed.", "Adresse du site modifiée."),
-    "licence_changed": BilingualText(
-        "Licence of open data changed: {from} → {to}.",
-        "Licence des données ouvertes modifiée : {from} → {to}.",
-    ),
-    "defaults_withdrawn": BilingualText(
+    "site_added": translated("Site added to the register."),
+    "site_renamed": translated("Site renamed; it was called “{from}”."),
+    "site_moved": translated("Site moved to another cell."),
+    "site_removed": translated("Site removed from the register."),
+    "boxes_added": translated("Boxes added: {count}."),
+    "boxes_removed": translated("Boxes removed: {count}."),
+    "boxes_moved": translated("Boxes moved to another cell: {count}."),
+    "address_changed": translated("Address of the site changed."),
+    "licence_changed": translated("Licence of open data changed: {from} → {to}."),
+    "defaults_withdrawn": translated(
         "Publication by default ended: {purposes}. The operator had not decided on it; figures are "
-        "published again once the operator decides so.",
-        "Fin de la publication par défaut : {purposes}. Elle ne résultait d'aucune décision de l'exploitant "
-        "; les données seront de nouveau publiées lorsqu'il le décidera.",
+        "published again once the operator decides so."
     ),
-    "purpose_declared": BilingualText(
-        "Purpose declared: {purposes}. Legal basis: {basis}.",
-        "Finalité déclarée : {purposes}. Base légale : {basis}.",
+    "purpose_declared": translated("Purpose declared: {purposes}. Legal basis: {basis}."),
+    "purpose_changed": translated("Purpose changed: {purposes} ({changes})."),
+    "purpose_approved": translated("Purpose approved by a second person: {purposes}."),
+    "purpose_approval_withdrawn": translated(
+        "Approval of a purpose ended: {purposes}. No data are accepted for it until it is approved again."
     ),
-    "purpose_changed": BilingualText(
-        "Purpose changed: {purposes} ({changes}).", "Finalité modifiée : {purposes} ({changes})."
-    ),
-    "purpose_approved": BilingualText(
-        "Purpose approved by a second person: {purposes}.",
-        "Finalité approuvée par une seconde personne : {purposes}.",
-    ),
-    "purpose_approval_withdrawn": BilingualText(
-        "Approval of a purpose ended: {purposes}. No data are accepted for it until it is approved again.",
-        "Fin de l'approbation d'une finalité : {purposes}. Aucune donnée n'est acceptée avant une nouvelle "
-        "approbation.",
-    ),
-    "purpose_ended": BilingualText("Purpose ended: {purposes}.", "Finalité terminée : {purposes}."),
-    "retention_changed": BilingualText(
-        "Storage period changed: {retention}.", "Durée de conservation modifiée : {retention}."
-    ),
-    "precision_changed": BilingualText(
-        "Precision of the locations changed from {from} to {to}.",
-        "Précision des emplacements passée de {from} à {to}.",
-    ),
+    "purpose_ended": translated("Purpose ended: {purposes}."),
+    "retention_changed": translated("Storage period changed: {retention}."),
+    "precision_changed": translated("Precision of the locations changed from {from} to {to}."),
 }
 _SEVERAL: Final[Mapping[str, BilingualText]] = {
-    "purpose_declared": BilingualText(
-        "Purposes declared: {purposes}. Legal basis: {basis}.",
-        "Finalités déclarées : {purposes}. Base légale : {basis}.",
+    "purpose_declared": translated("Purposes declared: {purposes}. Legal basis: {basis}."),
+    "purpose_changed": translated("Purposes changed: {purposes} ({changes})."),
+    "purpose_approved": translated("Purposes approved by a second person: {purposes}."),
+    "purpose_approval_withdrawn": translated(
+        "Approval of purposes ended: {purposes}. No data are accepted for them until they are approved again."
     ),
-    "purpose_changed": BilingualText(
-        "Purposes changed: {purposes} ({changes}).", "Finalités modifiées : {purposes} ({changes})."
-    ),
-    "purpose_approved": BilingualText(
-        "Purposes approved by a second person: {purposes}.",
-        "Finalités approuvées par une seconde personne : {purposes}.",
-    ),
-    "purpose_approval_withdrawn": BilingualText(
-        "Approval of purposes ended: {purposes}. No data are accepted for them until they are approved "
-        "again.",
-        "Fin de l'approbation de finalités : {purposes}. Aucune donnée n'est acceptée avant une nouvelle "
-        "approbation.",
-    ),
-    "purpose_ended": BilingualText("Purposes ended: {purposes}.", "Finalités terminées : {purposes}."),
+    "purpose_ended": translated("Purposes ended: {purposes}."),
 }
 _FIELDS: Final[Mapping[str, BilingualText]] = {
-    "legal_basis": BilingualText("legal basis", "base légale"),
-    "legal_reference": BilingualText("reference text", "texte de référence"),
-    "controller": BilingualText("controller", "responsable du traitement"),
-    "contact": BilingualText("contact", "contact"),
-    "impact_assessment": BilingualText("impact assessment", "analyse d'impact"),
-    "notice": BilingualText("notice to the public", "information du public"),
-    "description": BilingualText("description (English)", "description (anglais)"),
-    "description_fr": BilingualText("description (French)", "description (français)"),
-    "open_data": BilingualText("publication of figures", "publication des données"),
-    "starts_at": BilingualText("beginning", "début"),
-    "ends_at": BilingualText("end", "fin"),
+    "legal_basis": translated("legal basis"),
+    "legal_reference": translated("reference text"),
+    "controller": translated("controller"),
+    "contact": translated("contact"),
+    "impact_assessment": translated("impact assessment"),
+    "notice": translated("notice to the public"),
+    "description": translated("description (English)"),
+    "description_fr": translated("description (French)"),
+    "open_data": translated("publication of figures"),
+    "starts_at": translated("beginning"),
+    "ends_at": translated("end"),
 }
-_FROM_TO: Final = BilingualText("{field}: {from} → {to}", "{field} : {from} → {to}")
-_OWN: Final = BilingualText("{purpose}: {retention}", "{purpose} : {retention}")
-_OTHERWISE: Final = BilingualText("all else: {retention}", "tout le reste : {retention}")
-_NOT_SET: Final = BilingualText("not set", "non définie")
-_BEGINNING_NOT_SET: Final = BilingualText("not set", "non défini")
+_FROM_TO: Final = translated("{field}: {from} → {to}")
+_OWN: Final = translated("{purpose}: {retention}")
+_OTHERWISE: Final = translated("all else: {retention}")
+_NOT_SET: Final = translated("not set", context="feminine")
+_BEGINNING_NOT_SET: Final = translated("not set", context="masculine")
 """Of `starts_at`, the only field with a masculine name in French ("début")."""
-_TRUTH: Final = {True: BilingualText("yes", "oui"), False: BilingualText("no", "non")}
+_TRUTH: Final = {True: translated("yes"), False: translated("no")}
 
 
 def describe_change(change: RegisterChange, formatter: RegisterFormatter) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.catalogue.purposes import PurposeName
-from app.indicators.index_results import BilingualText
+from app.presentation.messages import BilingualText, translated
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import PublishedPurpose, PublishedSite
 
@@ -27,60 +27,53 @@ type Category = Literal["accountable", "purpose", "tech", "data", "process", "ac
 
 CATEGORIES: Final[Mapping[Category, tuple[BilingualText, BilingualText]]] = {
     "accountable": (
-        BilingualText("Accountable", "Responsable"),
-        BilingualText("Who answers for it?", "Qui en répond ?"),
+        translated("Accountable"),
+        translated("Who answers for it?"),
     ),
-    "purpose": (BilingualText("Purpose", "Objectif"), BilingualText("Why?", "Pourquoi ?")),
-    "tech": (BilingualText("Technology", "Technologie"), BilingualText("With what?", "Avec quoi ?")),
+    "purpose": (translated("Purpose", context="dtpr"), translated("Why?")),
+    "tech": (translated("Technology"), translated("With what?")),
     "data": (
-        BilingualText("Data type", "Type de données"),
-        BilingualText("Which data?", "Quelles données ?"),
+        translated("Data type"),
+        translated("Which data?"),
     ),
     "process": (
-        BilingualText("Processing", "Traitement"),
-        BilingualText("What is done with it?", "Qu'en fait-on ?"),
+        translated("Processing"),
+        translated("What is done with it?"),
     ),
-    "access": (BilingualText("Access", "Accès"), BilingualText("Who sees it?", "Qui y accède ?")),
+    "access": (translated("Access"), translated("Who sees it?")),
     "storage": (
-        BilingualText("Storage", "Stockage"),
-        BilingualText("Where is it stored?", "Où est-ce conservé ?"),
+        translated("Storage"),
+        translated("Where is it stored?"),
     ),
     "retention": (
-        BilingualText("Retention", "Rétention"),
-        BilingualText("For how long?", "Combien de temps ?"),
+        translated("Retention"),
+        translated("For how long?"),
     ),
 }
 """The categories of the type `device` in their order. The questions are Vigie's, the titles DTPR's."""
 
 ELEMENT_NAMES: Final[Mapping[str, BilingualText]] = {
-    "organization": BilingualText("Organization", "Organisation"),
-    "ecology": BilingualText("Ecology", "Écologie"),
-    "health": BilingualText("Health", "Santé"),
-    "inform": BilingualText("Inform", "Informer"),
-    "safety_security": BilingualText("Safety & Security", "Tranquillité Prévention"),
-    "planning_decision_making": BilingualText(
-        "Planning & Decision-making", "Planification et prise de décision"
-    ),
-    "air_quality": BilingualText("Air Quality", "Qualité de l'air"),
-    "sound_level_meter": BilingualText("Sound Level Meter", "Sonomètre"),
-    "microphone": BilingualText("Microphone", "Microphone"),
-    "thermometer": BilingualText("Thermometer", "Thermomètre"),
-    "video_camera": BilingualText("Video camera", "Caméra vidéo"),
-    "values_time": BilingualText("Values / Time", "Valeurs / Temps"),
-    "boolean": BilingualText("Boolean", "Booléen"),
-    "aggregated": BilingualText("Aggregated", "Agrégé"),
-    "raw_data": BilingualText("Raw data", "Données brutes"),
-    "de_identified": BilingualText("De-identified", "Dé-identifié"),
-    "available_to_download": BilingualText("Available to download", "Disponible pour le téléchargement"),
-    "available_to_3rd_parties": BilingualText(
-        "Available to 3rd parties", "Données mises à la disposition de tiers"
-    ),
-    "available_to_the_accountable_organization": BilingualText(
-        "Available to the accountable organization",
-        "Données mises à la disposition de l'organisation responsable",
-    ),
-    "not_available_to_me": BilingualText("Not available to me", "Non disponible pour moi"),
-    "data_retained": BilingualText("Retained {duration}", "Retenu {duration}"),
+    "organization": translated("Organization"),
+    "ecology": translated("Ecology"),
+    "health": translated("Health"),
+    "inform": translated("Inform"),
+    "safety_security": translated("Safety & Security"),
+    "planning_decision_making": translated("Planning & Decision-making"),
+    "air_quality": translated("Air Quality"),
+    "sound_level_meter": translated("Sound Level Meter"),
+    "microphone": translated("Microphone"),
+    "thermometer": translated("Thermometer"),
+    "video_camera": translated("Video camera"),
+    "values_time": translated("Values / Time"),
+    "boolean": translated("Boolean"),
+    "aggregated": translated("Aggregated"),
+    "raw_data": translated("Raw data"),
+    "de_identified": translated("De-identified"),
+    "available_to_download": translated("Available to download"),
+    "available_to_3rd_parties": translated("Available to 3rd parties"),
+    "available_to_the_accountable_organization": translated("Available to the accountable organization"),
+    "not_available_to_me": translated("Not available to me"),
+    "data_retained": translated("Retained {duration}"),
 }
 """Names of the elements in use, by their DTPR ids."""
 
@@ -192,10 +185,8 @@ def _template() -> dict[str, Any]:
     return {
         "type": "device",
         "version": VERSION,
-        "title": _locales(BilingualText("Device datachain", "Chaîne de données d'un appareil")),
-        "description": _locales(
-            BilingualText("What a box measures, and what for", "Ce qu'un boîtier mesure, et pourquoi")
-        ),
+        "title": _locales(translated("Device datachain")),
+        "description": _locales(translated("What a box measures, and what for")),
         "categories": [
             {
                 "id": name,

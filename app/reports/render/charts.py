@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from app.indicators.index_results import BilingualText
 from app.indicators.period_selection import DatedPeriod
 from app.platform.kernel.instants import from_datetime
+from app.presentation.messages import BilingualText
 from app.reports.render.number_formats import ReportFormatter
 from app.reports.render.page_blocks import ReportTable, TableCell
 from app.reports.render.report_texts import WORDS

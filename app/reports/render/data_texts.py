@@ -3,100 +3,75 @@
 from collections.abc import Mapping
 from typing import Final
 
-from app.indicators.index_results import BilingualText
+from app.presentation.messages import BilingualText, translated
 
 DATA_WORDS: Final[Mapping[str, BilingualText]] = {
     # Quality.
-    "quality": BilingualText("Data quality", "Qualité des données"),
-    "quality_coverage": BilingualText(
-        "Measured: {coverage} of the expected values, over all boxes and quantities.",
-        "Mesuré : {coverage} des valeurs attendues, tous boîtiers et grandeurs confondus.",
+    "quality": translated("Data quality"),
+    "quality_coverage": translated(
+        "Measured: {coverage} of the expected values, over all boxes and quantities."
     ),
-    "quality_silent": BilingualText("Silent all the time: {boxes}.", "Muets tout du long : {boxes}."),
-    "quality_gaps": BilingualText(
-        "Hours without any value, of {hours} in the period",
-        "Heures sans aucune valeur, sur {hours} dans la période",
+    "quality_silent": translated("Silent all the time: {boxes}."),
+    "quality_gaps": translated("Hours without any value, of {hours} in the period"),
+    "quality_no_gaps": translated("No box was without a value for a whole hour."),
+    "gap_total": translated("Hours without values"),
+    "gap_longest": translated("In a row at most"),
+    "more_boxes": translated("{count} more"),
+    "quality_flags": translated("Flags, of {samples} values"),
+    "quality_no_flags": translated("None of {samples} values has a flag."),
+    "quality_flags_left_out": translated(
+        "Flags of single values were not counted: there are too many values for one report."
     ),
-    "quality_no_gaps": BilingualText(
-        "No box was without a value for a whole hour.",
-        "Aucun boîtier n'est resté une heure entière sans valeur.",
-    ),
-    "gap_total": BilingualText("Hours without values", "Heures sans valeur"),
-    "gap_longest": BilingualText("In a row at most", "D'affilée au plus"),
-    "more_boxes": BilingualText("{count} more", "{count} de plus"),
-    "quality_flags": BilingualText("Flags, of {samples} values", "Signalements, sur {samples} valeurs"),
-    "quality_no_flags": BilingualText(
-        "None of {samples} values has a flag.",
-        "Aucune des {samples} valeurs n'est signalée.",
-    ),
-    "quality_flags_left_out": BilingualText(
-        "Flags of single values were not counted: there are too many values for one report.",
-        "Les signalements de valeurs n'ont pas été comptés : il y a trop de valeurs à examiner pour un "
-        "rapport.",
-    ),
-    "flag": BilingualText("Flag", "Signalement"),
-    "share": BilingualText("Share", "Part"),
-    "out_of_range": BilingualText("Outside the usual range", "Hors de l'étendue habituelle"),
-    "spike": BilingualText("Spike among its neighbours", "Pic isolé parmi ses voisines"),
-    "flat_line": BilingualText("Unchanged for a long time", "Immobile depuis longtemps"),
-    "warm_up": BilingualText("Warming up after a gap", "Mise en chauffe après une coupure"),
-    "late": BilingualText("Arrived late", "Arrivée en retard"),
-    "quality_flagged_included": BilingualText(
-        "Flagged values are part of all figures: nothing is left out, and nothing is filled in.",
-        "Les valeurs signalées comptent dans tous les chiffres : rien n'est écarté, et rien n'est comblé.",
+    "flag": translated("Flag"),
+    "share": translated("Share"),
+    "out_of_range": translated("Outside the usual range"),
+    "spike": translated("Spike among its neighbours"),
+    "flat_line": translated("Unchanged for a long time"),
+    "warm_up": translated("Warming up after a gap"),
+    "late": translated("Arrived late"),
+    "quality_flagged_included": translated(
+        "Flagged values are part of all figures: nothing is left out, and nothing is filled in."
     ),
     # How to read it.
-    "reading": BilingualText("How to read this", "Comment lire ce rapport"),
-    "read_day": BilingualText("Days and hours", "Jours et heures"),
-    "read_day_text": BilingualText(
+    "reading": translated("How to read this"),
+    "read_day": translated("Days and hours"),
+    "read_day_text": translated(
         "Days go from midnight to midnight by the clocks of the site. A day of noise begins with the "
-        "first part of the day ({begin} h) and ends a day later, so that no night is cut in two.",
-        "Les jours vont de minuit à minuit aux horloges du site. Une journée de bruit commence avec la "
-        "première partie du jour ({begin} h) et finit un jour plus tard, pour ne couper aucune nuit.",
+        "first part of the day ({begin} h) and ends a day later, so that no night is cut in two."
     ),
-    "read_measured": BilingualText("Measured", "Mesuré"),
-    "read_measured_text": BilingualText(
+    "read_measured": translated("Measured"),
+    "read_measured_text": translated(
         "The share of a period that was measured, in percent. If it is too small for a method, the reason "
-        "is shown instead of a value.",
-        "La part de la période qui a été mesurée, en pour cent. Quand elle est trop faible pour une "
-        "méthode, il n'y a pas de valeur, et la raison figure à sa place.",
+        "is shown instead of a value."
     ),
-    "read_sensors": BilingualText("Boxes", "Boîtiers"),
-    "read_sensors_text": BilingualText(
+    "read_sensors": translated("Boxes"),
+    "read_sensors_text": translated(
         "The boxes are indicative instruments at one place each. They are not reference stations: their "
-        "values apply to their location, and do not prove a breach of the law.",
-        "Les boîtiers sont des instruments indicatifs, chacun en un lieu. Ce ne sont pas des stations de "
-        "référence : ils disent ce qu'il en est là où ils sont, et ne prouvent aucune infraction.",
+        "values apply to their location, and do not prove a breach of the law."
     ),
-    "read_worst": BilingualText("Worst value", "Pire valeur"),
-    "read_worst_text": BilingualText(
-        "The value of the site is that of its worst box. Other boxes had better values.",
-        "La valeur du site est celle de son pire boîtier. Les autres boîtiers ont de meilleures valeurs.",
+    "read_worst": translated("Worst value"),
+    "read_worst_text": translated(
+        "The value of the site is that of its worst box. Other boxes had better values."
     ),
-    "read_decibels": BilingualText("Decibels", "Décibels"),
-    "read_decibels_text": BilingualText(
+    "read_decibels": translated("Decibels"),
+    "read_decibels_text": translated(
         "Levels are averaged by energy: 3 dB more is twice the sound energy, and 10 dB more sounds about "
-        "twice as loud.",
-        "Les niveaux sont moyennés en énergie : 3 dB de plus doublent l'énergie sonore, 10 dB de plus "
-        "s'entendent environ deux fois plus fort.",
+        "twice as loud."
     ),
-    "read_alerts": BilingualText("Alerts", "Alertes"),
-    "read_alerts_text": BilingualText(
+    "read_alerts": translated("Alerts"),
+    "read_alerts_text": translated(
         "Alerts that began in the period, each with its highest severity. The time to acknowledgement is "
-        "counted from the creation of the alert.",
-        "Celles qui ont commencé dans la période, chacune à la gravité la plus haute qu'elle a eue. Le "
-        "temps de prise en charge est compté depuis la création de l'alerte.",
+        "counted from the creation of the alert."
     ),
     # Methods.
-    "methods": BilingualText("Methods and sources", "Méthodes et sources"),
-    "method_version": BilingualText("{name}, version {version}", "{name}, version {version}"),
-    "method_coverage": BilingualText("Needs: {rule}", "Exige : {rule}"),
-    "method_source": BilingualText("Source: {source}", "Source : {source}"),
-    "unverified": BilingualText(
-        "A number of this method could not be confirmed in the source: check it before you rely on it.",
-        "Un nombre de cette méthode n'a pas pu être confirmé dans la source : à vérifier avant de s'y fier.",
+    "methods": translated("Methods and sources"),
+    "method_version": translated("{name}, version {version}"),
+    "method_coverage": translated("Needs: {rule}"),
+    "method_source": translated("Source: {source}"),
+    "unverified": translated(
+        "A number of this method could not be confirmed in the source: check it before you rely on it."
     ),
-    "no_methods": BilingualText("No method was used.", "Aucune méthode n'a été employée."),
+    "no_methods": translated("No method was used."),
 }
 """The part of `app.reports.render.report_texts.WORDS` on data and methods."""
 
@@ -186,20 +161,20 @@ COVERAGES_FR: Final[Mapping[str, str]] = {
 """Coverage rules of methods in French, by the name of the method. The methods define the English ones."""
 
 SITE_KINDS: Final[Mapping[str, BilingualText]] = {
-    "street": BilingualText("Street", "Rue"),
-    "road": BilingualText("Road", "Route"),
-    "square": BilingualText("Square", "Place"),
-    "park": BilingualText("Park", "Parc"),
-    "school": BilingualText("School", "École"),
-    "office": BilingualText("Office", "Bureaux"),
-    "airport": BilingualText("Airport", "Aéroport"),
-    "home": BilingualText("Home", "Logement"),
-    "hospital": BilingualText("Hospital", "Hôpital"),
-    "library": BilingualText("Library", "Bibliothèque"),
-    "museum": BilingualText("Museum", "Musée"),
-    "harbour": BilingualText("Harbour", "Port"),
-    "port": BilingualText("Port", "Port"),
-    "industry": BilingualText("Industry", "Industrie"),
-    "construction": BilingualText("Construction site", "Chantier"),
+    "street": translated("Street"),
+    "road": translated("Road"),
+    "square": translated("Square"),
+    "park": translated("Park"),
+    "school": translated("School"),
+    "office": translated("Office"),
+    "airport": translated("Airport"),
+    "home": translated("Home"),
+    "hospital": translated("Hospital"),
+    "library": translated("Library"),
+    "museum": translated("Museum"),
+    "harbour": translated("Harbour"),
+    "port": translated("Port"),
+    "industry": translated("Industry"),
+    "construction": translated("Construction site"),
 }
 """Titles of known kinds of places. Other kinds are shown as their client wrote them."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.index_results import BandScale, BilingualText, IndexBand, exceeds_limit
+from app.indicators.index_results import BandScale, IndexBand, exceeds_limit
 from app.indicators.input_types import (
     HourlySeries,
     SampleSeries,
@@ -25,6 +25,7 @@ from app.indicators.period_selection import (
     local_year,
     resolve_local_time,
 )
+from app.presentation.messages import BilingualText
 from tests.unit.indicators.build import hourly, us
 
 START = us("2025-06-02T00:00")

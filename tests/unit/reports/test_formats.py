@@ -4,8 +4,8 @@ from datetime import date, datetime
 
 import pytest
 
-from app.indicators.index_results import BilingualText
 from app.platform.kernel.instants import from_datetime
+from app.presentation.messages import BilingualText
 from app.reports.render.charts import AxisScale, build_value_ticks, round_axis_bounds
 from app.reports.render.number_formats import NO_VALUE, ReportFormatter, clean_name, typeset_text
 from tests.unit.reports.sheet import PARIS

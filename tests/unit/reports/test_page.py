@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.index_results import BilingualText
 from app.indicators.method_registry import METHODS
+from app.presentation.messages import BilingualText
 from app.reports.render.csp import TEMPLATES, build_report_csp
 from app.reports.render.figure_labels import choose_text_colour
 from app.reports.render.index_strips import SCALES

@@ -209,7 +209,10 @@ async def test_the_door_refuses_by_the_longest_of_a_samples_purposes(archive: Ar
         (old + EVERY, {"laeq": 50.0, "pm2_5": 1.0}),
         (old - timedelta(days=12), {"pm2_5": 1.0}),
     )
-    assert (receipt.stored, [turned.rejection.code for turned in receipt.rejections]) == (1, ["time_too_old"] * 2)
+    assert (receipt.stored, [turned.rejection.code for turned in receipt.rejections]) == (
+        1,
+        ["time_too_old"] * 2,
+    )
     late, timely = NOW - timedelta(days=4), NOW - timedelta(days=2)
     turned = [await archive.send_event(BOX, time) for time in (late, timely)]
     assert [[each.rejection.code for each in found.rejections] for found in turned] == [["time_too_old"], []]

@@ -1,0 +1,1 @@
+"""Presents texts to people: translations."""
