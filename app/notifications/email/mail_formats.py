@@ -11,11 +11,10 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import CATALOGUE
-from app.notifications.email.mail_texts import NBSP, MailTexts
-from app.notifications.email.mail_texts_en import ENGLISH
-from app.notifications.email.mail_texts_fr import FRENCH
+from app.notifications.email.mail_texts import ENGLISH, FRENCH, MailTexts
 from app.platform.kernel.instants import parse_rfc3339, to_datetime
 from app.platform.kernel.rejection_codes import RejectedError
+from app.presentation.messages import NBSP
 
 _METRICS: Final = {metric.name: metric for metric in CATALOGUE}
 _ZERO_WIDTH_JOINERS: Final = "\u200c\u200d"  # part of how some scripts, and emoji, are written

@@ -5,6 +5,9 @@ Callers fill in the placeholders. Names of metrics are written as inside a sente
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Final
+
+from app.presentation.messages import translate_fields
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +91,141 @@ class SentencePhrases:
     clauses: Mapping[str, str]
     rules: Mapping[str, str]
     days: tuple[str, ...]
+
+
+METRICS: Final = {
+    "pm1": "PM1",
+    "pm2_5": "PM2.5",
+    "pm4": "PM4",
+    "pm10": "PM10",
+    "no": "NO",
+    "no2": "NO2",
+    "o3": "ozone",
+    "so2": "SO2",
+    "co": "CO",
+    "co2": "CO2",
+    "tvoc": "TVOC",
+    "h2s": "H2S",
+    "nh3": "ammonia",
+    "hcho": "formaldehyde",
+    "benzene": "benzene",
+    "temperature": "temperature",
+    "humidity": "humidity",
+    "pressure": "air pressure",
+    "illuminance": "illuminance",
+    "laeq": "sound level (LAeq)",
+    "lamax": "highest sound level (LAmax)",
+    "lcpeak": "peak sound level (LCpeak)",
+    "la10": "sound level (LA10)",
+    "la50": "sound level (LA50)",
+    "la90": "sound level (LA90)",
+    "odour": "odour",
+    "battery": "battery charge",
+    "rssi": "radio signal",
+}
+"""The short names of metrics."""
+
+ENGLISH: Final = SentencePhrases(
+    language="en",
+    metrics=METRICS,
+    units=(
+        (86_400, "{} day", "{} days"),
+        (3600, "{} hour", "{} hours"),
+        (60, "{} minute", "{} minutes"),
+        (1, "{} second", "{} seconds"),
+    ),
+    unnamed_site="the site",
+    place="{site} ({box})",
+    reading="{metric} at {place} is {value}",
+    window="{function} of {metric}{over} at {place} is {value}",
+    compared={
+        ">": "above {x}",
+        ">=": "at or above {x}",
+        "<": "below {x}",
+        "<=": "at or below {x}",
+        "=": "at the limit of {x}",
+    },
+    ranges={"outside": "outside {low} to {high}", "inside": "within {low} to {high}"},
+    held=" for {time}",
+    lasting=" for {time}",
+    in_a_row=", {count} times in a row",
+    silence="No data from {place} for {time}",
+    silence_of="No {metric} from {place} for {time}",
+    recognised="{what} recognised at {place}",
+    counted=", {count} times in {time}",
+    index="{title} at {place} is {value}",
+    band="in class “{band}”",
+    band_limit="limit: “{band}” or worse",
+    boxes="{count} at {place}: {clause}",
+    whole="“{rule}” holds at {place}{held}: {clause}",
+    completed="; the whole condition holds{held}: {clause}",
+    plain="“{rule}” fires at {place}{severity}",
+    graded=": {severity}",
+    changed="; the severity went from {previous} to {severity}",
+    reminded="; nobody has acknowledged it",
+    acknowledged="; acknowledged by {who}",
+    back="{metric} at {place} is back to {value}{lasted}",
+    back_window="{function} of {metric}{over} at {place} is back to {value}{lasted}",
+    back_index="{title} at {place} is back to {value}{lasted}",
+    heard_again="Data comes from {place} again{lasted}",
+    over="“{rule}” at {place} is over{lasted}: {why}",
+    lasted=" after {time}",
+    percentile="{n}th percentile",
+    over_window=" over {window}",
+    group="{counts}: {first}",
+    incidents={
+        "incident.detected": "Possible {what} {where}",
+        "incident.updated": "More is known about a possible {what} {where}",
+        "incident.confirmed": "A person confirmed an incident {where}: {outcome}",
+        "incident.dismissed": "The incident {where} was dismissed: {outcome}",
+    },
+    requests={
+        "rights.received": "A rights request has arrived ({reference}): answer it by {due}",
+        "rights.overdue": "A rights request ({reference}) was due on {due}",
+    },
+    incident_place="at {place}",
+    clauses={
+        "value": "{metric} is {compared}",
+        "window": "the {function} of {metric}{over} is {compared}",
+        "silence": "no data comes for {time}",
+        "silence_of": "no {metric} comes for {time}",
+        "event": "a box recognises “{what}”{details}",
+        "confidence": "with a confidence of {percent} or more",
+        "times": "{count} times in {time}",
+        "index": "{title} is {compared}",
+        "index_of": "{title} ({metric})",
+        "band": "“{band}” or worse",
+        "box": "{clause} on {box}",
+        "and": " and ",
+        "or": " or ",
+        "not": "not ({clause})",
+        "unless": "unless {clause}",
+        "at_least": "{clause} at {count} or more",
+        "share": "{clause} at {share} or more of the boxes",
+        "among": " {scope}",
+        "attribute": "its “{name}”",
+        "attribute_default": "its “{name}” ({default} where it has none)",
+        "kinds": "of kind {names}",
+        "tags": "with tag {names}",
+        "boxes": "{names}",
+        "together": ", all of it{timing}",
+    },
+    rules={
+        "level": "{severity} when {clause}",
+        "level_unless": "{severity} {clause}",
+        "level_end": "{level}, until {clear}",
+        "clear_down": "at or below {x}",
+        "clear_up": "at or above {x}",
+        "calm": "It ends once that has been over for {time}.",
+        "scope": "Only for boxes {scope}.",
+        "active": "Only {hours}.",
+        "hours": "{days} from {start} to {end}",
+        "every_day": "every day",
+        "trial": "This is a dry run: no notifications are sent.",
+        "one_box": "{} box",
+        "several_boxes": "{} boxes",
+    },
+    days=("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+)
+
+FRENCH: Final = translate_fields(ENGLISH, context="sentence", language="fr")

@@ -8,9 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from app.notifications.email.mail_formats import clean_line, format_percent, get_mail_texts, localize_unit
 from app.notifications.email.mail_texts import MailTexts
-from app.notifications.sentences.phrases import SentencePhrases
-from app.notifications.sentences.phrases_en import ENGLISH
-from app.notifications.sentences.phrases_fr import FRENCH
+from app.notifications.sentences.phrases import ENGLISH, FRENCH, SentencePhrases
 from app.notifications.sentences.value_formats import (
     NAME_LIMIT,
     capitalize_sentence,

@@ -1,10 +1,14 @@
 import ast
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.notifications.email import mail_texts
+from app.notifications.sentences import phrases
 from app.presentation.messages import load_french, translated
 
 APP = Path(__file__).parents[3] / "app"
@@ -17,18 +21,40 @@ def _marked(path: Path) -> Iterator[tuple[str | None, str]]:
             yield context, ast.literal_eval(node.args[0])
 
 
+def _nested(value: Any, context: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 (texts in any shape)
+    if isinstance(value, str):
+        own = (context, value)
+        yield own if own in load_french() else (context.partition(".")[0], value)
+    elif isinstance(value, tuple):
+        for index, each in enumerate(value):
+            yield from _nested(each, f"{context}.{index}")
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _nested(each, f"{context}.{key}")
+
+
+def _of_fields(english: Any, french: Any, context: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 (dataclasses)
+    not_translated = {"language", "digits", "apostrophes", "first", "moment", "percent", "colon"}
+    for each in fields(english):
+        if each.name not in not_translated:
+            assert type(getattr(english, each.name)) is type(getattr(french, each.name))
+            yield from _nested(getattr(english, each.name), f"{context}.{each.name}")
+
+
 def test_every_text_is_translated_and_no_translation_is_unused() -> None:
-    marked = {text for path in APP.rglob("*.py") for text in _marked(path)}
+    marked: set[tuple[str | None, str]] = {text for path in APP.rglob("*.py") for text in _marked(path)}
+    marked |= set(_of_fields(mail_texts.ENGLISH, mail_texts.FRENCH, "mail"))
+    marked |= set(_of_fields(phrases.ENGLISH, phrases.FRENCH, "sentence"))
     french = load_french()
     assert sorted(map(str, marked - french.keys())) == [], "add these to vigie.po"
     assert sorted(map(str, french.keys() - marked)) == [], "remove these from vigie.po"
 
 
 def test_translations_have_the_fields_of_their_text() -> None:
-    def fields(text: str) -> list[str]:
+    def names(text: str) -> list[str]:
         return sorted(str(name) for _, name, _, _ in string.Formatter().parse(text) if name is not None)
 
-    wrong = [english for (_, english), french in load_french().items() if fields(english) != fields(french)]
+    wrong = [english for (_, english), french in load_french().items() if names(english) != names(french)]
     assert wrong == []
 
 

@@ -15,9 +15,8 @@ from app.notifications.email.mail_formats import (
     get_mail_texts,
     get_metric_unit,
 )
-from app.notifications.email.mail_texts import MailTexts
-from app.notifications.email.mail_texts_en import ENGLISH
-from app.notifications.email.mail_texts_fr import FRENCH, typeset_french
+from app.notifications.email.mail_texts import ENGLISH, FRENCH, MailTexts
+from app.presentation.messages import typeset_french
 
 
 @pytest.mark.parametrize(

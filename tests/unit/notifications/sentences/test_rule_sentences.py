@@ -6,8 +6,7 @@ import pytest
 
 from app.catalogue.metrics import COLUMNS
 from app.notifications.sentences import rule_sentence
-from app.notifications.sentences.phrases_en import ENGLISH
-from app.notifications.sentences.phrases_fr import FRENCH
+from app.notifications.sentences.phrases import ENGLISH, FRENCH
 from app.rules.definitions.rule_examples import EXAMPLES
 from app.rules.definitions.schemas import RuleCreate
 
